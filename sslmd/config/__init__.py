@@ -1,0 +1,1 @@
+"""conf.d: the schema, and reading it with every mistake at once."""

@@ -1,0 +1,59 @@
+"""The exception tree: a failure is named by what to do about it.
+
+`Transient` is tried again by the retry table (`backoff`), `Permanent` needs the admin or a
+change of the configuration and is tried daily, `ConfigError` refuses a configuration as a
+whole. Anything else that escapes a job is a bug and shows its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+
+class SslmError(Exception):
+    """Any failure that we can name; its text says what, where, and the way out."""
+
+
+class Transient(SslmError):
+    """It may work later: a full disk, a busy server. `retry_at`: not sooner (a CA's wish)."""
+
+    def __init__(self, text: str, *, retry_at: datetime | None = None) -> None:
+        super().__init__(text)
+        self.retry_at = retry_at
+
+
+class Permanent(SslmError):
+    """It will not work until a person or the configuration changes something."""
+
+
+class Refused(SslmError):
+    """A request that cannot be carried out as asked (a roll before its time, no such name)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One mistake in a configuration file, with the way out.
+
+    `line` counts from 1; 0 where the file as a whole is meant.
+    """
+
+    file: str
+    line: int
+    key: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        key = f"{self.key}: " if self.key else ""
+        return f"{place}: {key}{self.problem}; {self.remedy}"
+
+
+class ConfigError(SslmError):
+    """A configuration that is refused as a whole, with every mistake in it."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        super().__init__("\n".join(map(str, mistakes)))
+        self.mistakes = tuple(mistakes)

@@ -1,0 +1,50 @@
+"""What is known of the sets on disk, as read by `pki.inspect`; never guessed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sslmd.core.names import SetName
+
+
+@dataclass(frozen=True, slots=True)
+class CertFacts:
+    """One X.509 certificate. `serial` is lower-case hex; `names` as in the certificate.
+
+    `issuer` and `subject` are RFC 4514 strings; `key` reads like a `KeySpec` ("ec secp384r1").
+    """
+
+    serial: str
+    not_before: datetime
+    not_after: datetime
+    names: tuple[str, ...]
+    subject: str
+    issuer: str
+    key: str
+    is_ca: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetFacts:
+    """One set. `problem` is empty when it is complete, matching and its chain verifies.
+
+    `key` is "" without a readable key. `asked_names` are the names in the CSR (its common name
+    too, where that is a host name of a leaf), "" and () where there is none.
+    """
+
+    name: SetName
+    key: str
+    asked_names: frozenset[str]
+    cert: CertFacts | None
+    problem: str
+
+    @property
+    def has_key(self) -> bool:
+        """Whether a readable private key is there."""
+        return bool(self.key)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it can be used: key, certificate and chain are there and fit."""
+        return self.cert is not None and not self.problem

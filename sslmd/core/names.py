@@ -1,0 +1,210 @@
+"""Names, parsed once at the edge and trusted from there on.
+
+Whatever comes from a file, a command line or a socket becomes one of these types or is
+refused; nothing inside handles bare `str` names. A name that made it through can be used as
+a path component (I1, I2: no name can lead out of the tree).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar, Self
+
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z")
+_SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@-]{0,63}\Z")
+
+
+class BadName(ValueError):
+    """A text that is not the kind of name it should be; the message says why."""
+
+
+def shown(text: str, limit: int = 60) -> str:
+    """Return `text` fit for a message: quoted, control characters escaped, not endless."""
+    return repr(text if len(text) <= limit else text[:limit] + "…")
+
+
+def _ascii_name(text: str) -> str:
+    """Lower-case A-labels of `text` (RFC 5890); IDNs by IDNA 2008 with UTS 46 mapping."""
+    if text.isascii():
+        return text.lower()
+    import idna  # only for the few names that need it: its tables are slow to load
+
+    try:
+        return idna.encode(text, uts46=True).decode("ascii").lower()
+    except (idna.IDNAError, UnicodeError) as err:
+        raise BadName(f"{shown(text)} is not a valid internationalized name: {err}") from None
+
+
+def _check_domain(text: str) -> str:
+    name = _ascii_name(text.removesuffix("."))
+    if not name:
+        raise BadName("an empty name is not a domain name")
+    # RFC 1035 §2.3.4: 255 octets on the wire are 253 characters of text.
+    if len(name) > 253:
+        raise BadName(f"{shown(text)} has {len(name)} characters; a domain name has at most 253")
+    for label in name.split("."):
+        if not label:
+            raise BadName(f"{shown(text)} has an empty label")
+        if not _LABEL.match(label):
+            raise BadName(
+                f"{shown(text)} is not a domain name: the label {shown(label)} may have 1 to 63 "
+                "letters, digits and inner hyphens"
+            )
+    return name
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DomainName:
+    """A DNS name in lower-case A-labels without the final dot; `*.` may stand in front."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse `text`; raise `BadName` for what is not a domain or wildcard name."""
+        star = "*." if text.startswith("*.") else ""
+        if star and "." not in text[2:].rstrip("."):
+            raise BadName(f"{shown(text)}: a wildcard needs at least two labels after the star")
+        return cls(star + _check_domain(text.removeprefix(star)))
+
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether the leftmost label is `*`."""
+        return self.text.startswith("*.")
+
+    def is_within(self, zone: ZoneName) -> bool:
+        """Whether the name is the zone's apex or below it."""
+        return self.text == zone.text or self.text.endswith("." + zone.text)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ZoneName:
+    """An apex domain: the name that has the SOA record."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse `text`; raise `BadName` for what is not a plain domain name."""
+        return cls(_check_domain(text))
+
+    def __str__(self) -> str:
+        return self.text
+
+
+SanName = DomainName | ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def parse_san(text: str) -> SanName:
+    """Parse one subject alternative name: DNS, wildcard, IPv4 or IPv6; raise `BadName`."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        pass
+    if re.fullmatch(r"[0-9.]+|.*:.*", text):
+        raise BadName(f"{shown(text)} is neither an IP address nor a domain name")
+    return DomainName.parse(text)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class GroupName:
+    """A folder of `conf.d`: an apex domain, or `ca` for the site's own CA."""
+
+    CA: ClassVar[str] = "ca"
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse `text`; raise `BadName` for what is neither `ca` nor a domain name."""
+        return cls(text if text == cls.CA else _check_domain(text))
+
+    @property
+    def is_ca(self) -> bool:
+        """Whether this is the group of the site's own CA."""
+        return self.text == self.CA
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CertId:
+    """One certificate: `group:service` on a command line, `group/service` in logs and paths."""
+
+    group: str
+    service: str
+
+    @classmethod
+    def of(cls, group: str, service: str) -> Self:
+        """Build one from its parts; raise `BadName` if either cannot be a folder or file name."""
+        return cls(GroupName.parse(group).text, parse_service(service))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse `group:service` or `group/service`; raise `BadName`."""
+        group, separator, service = text.replace("/", ":", 1).partition(":")
+        if not separator:
+            raise BadName(f"{shown(text)} is not a certificate; write it group:service")
+        return cls.of(group, service)
+
+    @property
+    def arg(self) -> str:
+        """The form used on command lines."""
+        return f"{self.group}:{self.service}"
+
+    def __str__(self) -> str:
+        return f"{self.group}/{self.service}"
+
+
+def parse_service(text: str) -> str:
+    """Return `text` if it can name a service (a file in `conf.d`), else raise `BadName`."""
+    if text in ("ALL", "*"):
+        raise BadName(f"{shown(text)} stands for every service and cannot name one")
+    if not _SERVICE.match(text):
+        raise BadName(
+            f"{shown(text)} cannot name a service: use 1 to 64 letters, digits, '.', '_', '+', "
+            "'@' and '-', the first one a letter, a digit or '_'"
+        )
+    return text
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SetName:
+    """A dated directory under `db/`: `YYYYMMDD-HH:MM:SS` in UTC. They sort by age."""
+
+    FORMAT: ClassVar[str] = "%Y%m%d-%H:%M:%S"
+    text: str
+
+    @classmethod
+    def at(cls, when: datetime) -> Self:
+        """Return the name for a set made at `when`."""
+        return cls(when.astimezone(UTC).strftime(cls.FORMAT))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse a directory's name; raise `BadName`."""
+        try:
+            parsed = datetime.strptime(text, cls.FORMAT).replace(tzinfo=UTC)
+        except ValueError:
+            raise BadName(f"{shown(text)} is not the name of a set (YYYYMMDD-HH:MM:SS)") from None
+        if parsed.strftime(cls.FORMAT) != text:
+            raise BadName(f"{shown(text)} is not the name of a set (YYYYMMDD-HH:MM:SS)")
+        return cls(text)
+
+    @property
+    def time(self) -> datetime:
+        """When the set was made."""
+        return datetime.strptime(self.text, self.FORMAT).replace(tzinfo=UTC)
+
+    def later(self) -> SetName:
+        """Return the next free second's name, for a set that would be named alike."""
+        return SetName.at(self.time + timedelta(seconds=1))
+
+    def __str__(self) -> str:
+        return self.text

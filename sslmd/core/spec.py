@@ -1,0 +1,109 @@
+"""What the configuration asks of one certificate, in types that every room shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from sslmd.core.names import CertId, SanName
+
+
+class KeyType(StrEnum):
+    """Kinds of private keys."""
+
+    EC = "ec"
+    RSA = "rsa"
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpec:
+    """A kind of key: an EC curve (`secp256r1`, `secp384r1`, `secp521r1`) or RSA bits."""
+
+    kind: KeyType
+    curve: str = ""
+    bits: int = 0
+
+    def __str__(self) -> str:
+        return f"ec {self.curve}" if self.kind is KeyType.EC else f"rsa {self.bits}"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The distinguished name asked for; empty parts are left out."""
+
+    common_name: str
+    organization: str = ""
+    unit: str = ""
+    locality: str = ""
+    state: str = ""
+    country: str = ""
+    email: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SelfSigned:
+    """The certificate signs itself: a root."""
+
+    def __str__(self) -> str:
+        return "self"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCa:
+    """Signed by one of the site's own CAs: the `curr` of `cert`."""
+
+    cert: CertId
+
+    def __str__(self) -> str:
+        return self.cert.service
+
+
+@dataclass(frozen=True, slots=True)
+class AcmeCa:
+    """Signed by an ACME CA, described by this table of `ca-info.conf`."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Signer = SelfSigned | OwnCa | AcmeCa
+
+
+@dataclass(frozen=True, slots=True)
+class CaOptions:
+    """`[CA]` of a CA service: how long what it signs lives, and the hash it signs with.
+
+    `path_len` is the number of CA levels below it (RFC 5280 §4.2.1.9), None for a root: a
+    trust anchor that is already installed everywhere should not have to change when a level
+    is added.
+    """
+
+    life: timedelta
+    digest: str
+    path_len: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CertSpec:
+    """What a certificate should be. `names` are unique and in the order of the file."""
+
+    id: CertId
+    title: str
+    key: KeySpec
+    subject: Subject
+    names: tuple[SanName, ...]
+    signer: Signer
+    ext_key_usage: tuple[str, ...] = ("serverAuth", "clientAuth")
+    ca: CaOptions | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When to renew and to roll: `renew_expire_days`, its spread, and `min_roll_mins`."""
+
+    renew_before: timedelta
+    spread: timedelta
+    min_roll: timedelta

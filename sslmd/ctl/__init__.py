@@ -1,0 +1,1 @@
+"""sslmctl, one file per command, and the sslm-* tools."""

@@ -1,0 +1,1 @@
+"""The resident service: main, scheduler, socket API, notifications, journal."""

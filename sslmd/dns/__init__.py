@@ -1,0 +1,1 @@
+"""DNS: publishing records and observing them at every server."""

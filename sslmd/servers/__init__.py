@@ -1,0 +1,1 @@
+"""Delivery to production and to servers, restarts, probes."""

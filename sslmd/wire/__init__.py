@@ -1,0 +1,1 @@
+"""The socket's messages and framing, shared by daemon and client."""

@@ -1,0 +1,1 @@
+"""The job queue, and one file per kind of job."""
