@@ -1,0 +1,353 @@
+"""What a configuration asks, in types that the rest of the daemon can trust.
+
+`load` makes these and nobody else does: every name is parsed, every path absolute, every
+command an argv list, every value inside its limits. They are frozen; a reload makes a new
+`Config`. Equal values (`Timing`, `KeySpec`, `Subject` texts …) are shared between services,
+so that ten thousand of them stay small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from sslmd.core.errors import Mistake
+from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.spec import CertSpec, Timing
+
+Argv = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A name server's address: a host name or an IP address (without brackets), and a port."""
+
+    host: str
+    port: int = 53
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class PostCopy:
+    """A command run here after the certificates went to `host`, which it gets as argument."""
+
+    host: str
+    argv: Argv
+
+
+class NextKey(StrEnum):
+    """When a DANE service's next key is made: `dane_next_key`."""
+
+    AT_RENEW = "at-renew"
+    AT_ROLL = "at-roll"
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalOptions:
+    """`[globals]`. `auth_hook` and `logdir` are None where the file names none."""
+
+    certs_dir: Path
+    prod_cert_dir: Path
+    verbose: bool
+    auth_hook: Path | None
+    logdir: Path | None
+    clean_keep: int
+    timing: Timing
+    dns_check_delay: timedelta
+    dns_check_timeout: timedelta
+    dns_extra_servers: tuple[Endpoint, ...]
+    dns_validating_resolver: Endpoint | None
+    dane_next_key: NextKey
+    cmd_timeout: timedelta
+    post_copy: tuple[PostCopy, ...]
+
+
+class CaKind(StrEnum):
+    """How a CA of `ca-info.conf` signs."""
+
+    SELF = "self"
+    LOCAL = "local"
+    ACME = "certbot"
+
+
+class Validation(StrEnum):
+    """How an ACME CA checks control of a name (RFC 8555 §8)."""
+
+    DNS_01 = "dns-01"
+    HTTP_01 = "http-01"
+
+
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+
+
+@dataclass(frozen=True, slots=True)
+class CaInfo:
+    """One table of `ca-info.conf`. The ACME fields mean something for `CaKind.ACME` only.
+
+    Empty texts and None stand for "not asked for". `server_root` and `test_server_root` are
+    PEM bundles to trust for the CA's own HTTPS. `eab_hmac_key_file` is named, never read here.
+    """
+
+    name: str
+    description: str
+    kind: CaKind
+    validation: Validation
+    preferred_chain: str = ""
+    preferred_profile: str = ""
+    server: str = LETS_ENCRYPT
+    server_root: Path | None = None
+    test_server: str = LETS_ENCRYPT_STAGING
+    test_server_root: Path | None = None
+    eab_kid: str = ""
+    eab_hmac_key_file: Path | None = None
+
+
+class TlsaHosts(StrEnum):
+    """Which hosts of a zone own a TLSA record, where the entry names none itself.
+
+    `MAIL` is the default of port 25: the apex and the MX hosts inside the zone.
+    """
+
+    MAIL = "apex and MX"
+    MX = "MX"
+    SANS = "SANS"
+
+
+@dataclass(frozen=True, slots=True)
+class DaneEntry:
+    """One element of `dane_tls`: a port that serves the certificate, and its TLSA parameters.
+
+    `usage`, `selector` and `match` are the numbers of RFC 6698 §2.1; `hosts` tells the owners.
+    """
+
+    port: int
+    proto: str
+    usage: int
+    selector: int
+    match: int
+    hosts: TlsaHosts | tuple[DomainName, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """One certificate: what it is (`spec`), when it is renewed, what DNS says of it.
+
+    `managed` is False for a CA that no active group lists: it signs with what it has and is
+    never renewed. `fingerprint` changes exactly when something that the service file or its
+    table of `ca-info.conf` asks changes; comments and order of keys do not count.
+    `dane_ttl` is in seconds.
+    """
+
+    spec: CertSpec
+    timing: Timing
+    fingerprint: str
+    dane: tuple[DaneEntry, ...] = ()
+    dane_ttl: int = 1800
+    dane_next_key: NextKey = NextKey.AT_RENEW
+    managed: bool = True
+
+    @property
+    def id(self) -> CertId:
+        """The certificate's name."""
+        return self.spec.id
+
+
+class ServerKind(StrEnum):
+    """The server classes that get certificates. (`[dns]` is a `DnsOptions`.)"""
+
+    SMTP = "smtp"
+    IMAP = "imap"
+    WEB = "web"
+    OTHER = "other"
+
+
+class Trigger(StrEnum):
+    """What restarts a class beside its own certificates: `depends`."""
+
+    DNS = "dns"
+    TLSA = "tlsa"
+    CERT = "cert"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceMatch:
+    """One entry of `svc_depends`. `group` None: every group; `services` None: all of them."""
+
+    group: str | None
+    services: frozenset[str] | None
+
+    def matches(self, cert: CertId) -> bool:
+        """Whether the entry grants `cert`."""
+        return (self.group is None or self.group == cert.group) and (
+            self.services is None or cert.service in self.services
+        )
+
+
+class ProbeWord(StrEnum):
+    """How a probe speaks to a port before TLS: at once, or with STARTTLS."""
+
+    TLS = "tls"
+    SMTP = "smtp"
+    IMAP = "imap"
+    POP3 = "pop3"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A port to look at after a restart.
+
+    `name` is sent as SNI, "" stands for a name of the certificate. `optional`: a default
+    port, which counts only if it answered before the restart.
+    """
+
+    port: int
+    word: ProbeWord
+    name: str = ""
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A weekly time span in a time zone's own wall-clock time: `Sat 02:00-05:00 Europe/Berlin`.
+
+    `days` are the days on which it begins (0 = Monday); `start` and `end` are minutes after
+    midnight (0 to 1439, an end of 1440 is midnight at the day's end). An end that is not after
+    the start is on the next day.
+    """
+
+    days: frozenset[int]
+    start: int
+    end: int
+    zone: ZoneInfo
+    text: str
+
+    def next_open(self, now: datetime) -> datetime:
+        """Return `now` if the window is open at that time, else when it opens next, in UTC."""
+        today = now.astimezone(self.zone).replace(tzinfo=None, hour=0, minute=0, second=0)
+        today = today.replace(microsecond=0)
+        spans = (self._span(today + timedelta(days=n)) for n in range(-1, 9))
+        return min(max(begin, now) for span in spans if span for begin, end in (span,) if end > now)
+
+    def _span(self, day: datetime) -> tuple[datetime, datetime] | None:
+        """Begin and end, in UTC, of the window that begins on the local `day`, if one does."""
+        if day.weekday() not in self.days:
+            return None
+        length = self.end if self.end > self.start else self.end + 24 * 60
+        begin, end = (day + timedelta(minutes=m) for m in (self.start, length))
+        return (
+            begin.replace(tzinfo=self.zone).astimezone(UTC),
+            end.replace(tzinfo=self.zone).astimezone(UTC),
+        )
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class ServerClass:
+    """One of `[smtp] [imap] [web] [other]`.
+
+    A class is granted the certificates that `svc_depends` matches (I1), see `receives`.
+    `restart` holds argv lists, run in order on every server. `probes`: what to look at after a
+    restart. `server_dir` and `http_check` serve http-01. `key_mode` None: as it is in the tree.
+    """
+
+    kind: ServerKind
+    servers: tuple[str, ...] = ()
+    restart: tuple[Argv, ...] = ()
+    svc_depends: tuple[ServiceMatch, ...] = ()
+    depends: frozenset[Trigger] = frozenset()
+    server_dir: str = ""
+    http_check: bool = True
+    skip_prod_copy: bool = False
+    probes: tuple[Probe, ...] = ()
+    probe_timeout: timedelta = timedelta(seconds=60)
+    prune: bool = False
+    key_owner: str = ""
+    key_group: str = ""
+    key_mode: int | None = None
+    roll_window: tuple[Window, ...] = ()
+    restart_window: tuple[Window, ...] = ()
+
+    def receives(self, cert: CertId) -> bool:
+        """Whether the class is granted `cert` and restarts for it."""
+        return any(match.matches(cert) for match in self.svc_depends)
+
+
+@dataclass(frozen=True, slots=True)
+class DnsOptions:
+    """`[dns]`: the include files, and the command that makes the name servers load them.
+
+    `pass_zones` False runs `restart` bare; otherwise `{zones}` in it, or its end, takes the
+    zones that changed.
+    """
+
+    restart: tuple[Argv, ...] = ()
+    acme_dir: Path | None = None
+    tlsa_dirs: tuple[Path, ...] = ()
+    depends: frozenset[Trigger] = frozenset()
+    pass_zones: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TsigKey:
+    """Where the secret of RFC 8945 is. `name` and `algorithm` are "" for a key statement."""
+
+    file: Path
+    name: str = ""
+    algorithm: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DnsPrimary:
+    """One `[[dns_primary]]`. `domain` None is the one for all zones without their own.
+
+    `nameservers`, when not empty, stand in place of the NS lookup. `update`: records go there
+    by RFC 2136, signed with `tsig` if there is one.
+    """
+
+    domain: ZoneName | None
+    server: Endpoint
+    nameservers: tuple[Endpoint, ...] = ()
+    update: bool = False
+    tsig: TsigKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole configuration.
+
+    `services` is in the order of `[[groups]]`, CAs that no active group lists at the end;
+    `server_classes` in the order of the file.
+    """
+
+    top: Path
+    conf_dir: Path
+    globals: GlobalOptions
+    services: Mapping[CertId, ServiceConfig]
+    cas: Mapping[str, CaInfo]
+    server_classes: tuple[ServerClass, ...] = ()
+    dns: DnsOptions = field(default_factory=DnsOptions)
+    dns_primaries: tuple[DnsPrimary, ...] = ()
+    warnings: tuple[Mistake, ...] = ()
+
+    def primary_for(self, zone: ZoneName) -> DnsPrimary | None:
+        """Return the primary of `zone`: its own, else the default one, else None."""
+        default = None
+        for primary in self.dns_primaries:
+            if primary.domain == zone:
+                return primary
+            if primary.domain is None:
+                default = primary
+        return default
+
+    def classes_for(self, cert: CertId) -> tuple[ServerClass, ...]:
+        """Return the server classes that are granted `cert`, in the order of the file."""
+        return tuple(c for c in self.server_classes if c.receives(cert))
