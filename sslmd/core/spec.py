@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from sslmd.core.names import CertId, SanName
+from sslmd.core.names import BadName, CertId, SanName, parse_san
 
 
 class KeyType(StrEnum):
@@ -98,6 +98,20 @@ class CertSpec:
     signer: Signer
     ext_key_usage: tuple[str, ...] = ("serverAuth", "clientAuth")
     ca: CaOptions | None = None
+
+    def all_names(self) -> tuple[SanName, ...]:
+        """Return the subject alternative names to ask for.
+
+        The common name of a leaf is one of them if it is a host name: clients look at nothing
+        else (RFC 6125 §6.4.4).
+        """
+        if self.ca is not None:
+            return self.names
+        try:
+            common = parse_san(self.subject.common_name)
+        except BadName:
+            return self.names
+        return self.names if common in self.names else (common, *self.names)
 
 
 @dataclass(frozen=True, slots=True)

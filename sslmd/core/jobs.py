@@ -1,0 +1,101 @@
+"""The closed set of jobs: frozen values that say what to do and to which certificate.
+
+Two different things: `lane` names what must not run at the same time, `key` what must not be
+queued twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sslmd.core.lifecycle import Track
+from sslmd.core.names import CertId, SetName
+
+
+@dataclass(frozen=True, slots=True)
+class MakeKey:
+    """Make a new set with key and CSR and put it on deck. `reuse`: with the key of `curr`."""
+
+    cert: CertId
+    reason: str
+    reuse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Certify:
+    """Get the certificate for the `next` on deck, which is the set `set`."""
+
+    cert: CertId
+    set: SetName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """Make `next`, which is the set `set`, the new `curr`. `overrode`: waits set aside."""
+
+    cert: CertId
+    set: SetName
+    reason: str
+    overrode: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Bring the production tree up to date. `adopt`: what is already there needs no restart."""
+
+    cert: CertId
+    curr: SetName | None
+    next: SetName | None
+    reason: str
+    adopt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Withdraw what only the old generation needed, and clean up old sets."""
+
+    cert: CertId
+    reason: str
+
+
+CertJob = MakeKey | Certify | Roll | Deliver | Settle
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One certificate's part in a restart: the set that the server is made to use."""
+
+    cert: CertId
+    set: SetName
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Restart these server classes on one host, in this order.
+
+    One job for a whole batch: every certificate of `told` that touches a class is served by
+    one restart of it.
+    """
+
+    host: str
+    told: tuple[tuple[str, tuple[Told, ...]], ...]
+    reason: str
+
+
+Job = CertJob | Restart
+
+
+def lane(job: Job) -> str:
+    """Return the name of what must not run at the same time as `job`."""
+    return f"host {job.host}" if isinstance(job, Restart) else f"cert {job.cert}"
+
+
+def key(job: Job) -> str:
+    """Return the name under which `job` is queued only once."""
+    return f"{type(job).__name__} {lane(job)}"
+
+
+def track(job: CertJob) -> Track:
+    """Return which kind of trouble a failure of `job` is."""
+    return Track.DELIVER if isinstance(job, Deliver | Settle) else Track.RENEW

@@ -1,0 +1,377 @@
+"""The life of a certificate: phases, events, and the one table of transitions.
+
+    SETTLED -> KEYED -> ISSUED -> ADVERTISED -> ROLLED -> DEPLOYED -> SETTLED
+
+`advance` is the only place where a phase changes. A phase is never stored: `phase_of` reads
+it from the links on disk and the notes beside them, so a daemon that was killed anywhere
+finds itself where it was (I5). Failure is not a phase; it stands beside it as `Trouble`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from sslmd.core.backoff import Failure
+from sslmd.core.facts import SetFacts
+from sslmd.core.names import SetName
+
+
+class Phase(StrEnum):
+    """Where a certificate stands. The first, fifth and sixth rest on `curr` alone."""
+
+    SETTLED = "settled"
+    KEYED = "keyed"
+    ISSUED = "issued"
+    ADVERTISED = "advertised"
+    ROLLED = "rolled"
+    DEPLOYED = "deployed"
+
+
+@dataclass(frozen=True, slots=True)
+class SetNote:
+    """What the files of a set do not say.
+
+    `draw` is the set's place in the spread of renewals, -1 to 1, drawn once; `ca` the name of
+    the CA that was asked, "" where unknown.
+    """
+
+    draw: float
+    issued_at: datetime | None = None
+    ca: str = ""
+
+
+class Request(StrEnum):
+    """What an admin can ask for."""
+
+    RENEW = "renew"
+    ROLL = "roll"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """An admin's accepted request; it stands in state.toml until it is carried out.
+
+    `force` sets the reasons and waits aside. `replaces` is the `next` that was on deck when a
+    forced renewal was asked for: only that one is replaced, also after a crash.
+    """
+
+    what: Request
+    at: datetime
+    force: bool = False
+    reuse: bool = False
+    replaces: SetName | None = None
+
+
+class Track(StrEnum):
+    """The two things that can be in trouble on their own: making a set, delivering one."""
+
+    RENEW = "renew"
+    DELIVER = "deliver"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Failures in a row, beside the phase.
+
+    `fingerprint` is of the configuration that failed: a changed one starts afresh. `binding`:
+    the CA named `next_try`, so not even an admin goes past it.
+    """
+
+    attempts: int
+    failure: Failure
+    text: str
+    at: datetime
+    next_try: datetime
+    fingerprint: str
+    binding: bool = False
+
+
+class ServerPhase(StrEnum):
+    """How far one server is: nothing there yet, files there, seen using them, or failed."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    PROVEN = "proven"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One host of one server class, as one certificate sees it. `set` was delivered last."""
+
+    kind: str
+    host: str
+    phase: ServerPhase
+    set: SetName | None = None
+    error: str = ""
+    attempts: int = 0
+    next_try: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The sets that the production tree holds."""
+
+    curr: SetName | None = None
+    next: SetName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CertState:
+    """Everything that is known of one certificate.
+
+    `advertised`, `deployed`, `settled` name the set that last got there. `adopted`: there were
+    sets but no state.toml, as in a tree of ssl-mgr's.
+    """
+
+    phase: Phase = Phase.SETTLED
+    curr: SetFacts | None = None
+    next: SetFacts | None = None
+    prev: SetName | None = None
+    curr_note: SetNote | None = None
+    next_note: SetNote | None = None
+    rolled_at: datetime | None = None
+    advertised: SetName | None = None
+    deployed: SetName | None = None
+    settled: SetName | None = None
+    delivered: Delivered = Delivered()
+    servers: tuple[Server, ...] = ()
+    ask: Ask | None = None
+    trouble: Trouble | None = None
+    delivery_trouble: Trouble | None = None
+    adopted: bool = False
+
+
+# --- events ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMade:
+    """A new set with key and CSR is the `next`; an older `next` is off the deck."""
+
+    at: datetime
+    facts: SetFacts
+    note: SetNote
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertIssued:
+    """The certificate of `next` is there, complete and verified."""
+
+    at: datetime
+    facts: SetFacts
+    note: SetNote
+
+
+@dataclass(frozen=True, slots=True)
+class Advertised:
+    """The TLSA records of `next` were seen on every server, or none are wanted."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """`next` is the new `curr`. `overrode` says which waits an admin set aside."""
+
+    at: datetime
+    overrode: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProdUpdated:
+    """The production tree holds these sets; `servers` is what now has to be told."""
+
+    at: datetime
+    delivered: Delivered
+    servers: tuple[Server, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTold:
+    """One server was restarted (proven), or that failed."""
+
+    at: datetime
+    server: Server
+
+
+@dataclass(frozen=True, slots=True)
+class ServersProven:
+    """Every server uses `curr`, or there is none to use it."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The TLSA records of old keys are gone, old sets are cleaned up."""
+
+    at: datetime
+    prev: SetName | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An admin's request was accepted."""
+
+    ask: Ask
+
+
+@dataclass(frozen=True, slots=True)
+class AskDropped:
+    """An admin's request was cancelled, or turned out to need nothing."""
+
+    at: datetime
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """A job failed; nothing else changed."""
+
+    track: Track
+    trouble: Trouble
+
+
+Event = (
+    KeyMade
+    | CertIssued
+    | Advertised
+    | Rolled
+    | ProdUpdated
+    | ServerTold
+    | ServersProven
+    | Settled
+    | Asked
+    | AskDropped
+    | AttemptFailed
+)
+
+# --- the table ---------------------------------------------------------------------------
+
+_RESTING = (Phase.SETTLED, Phase.ROLLED, Phase.DEPLOYED)
+_ON_DECK = (Phase.KEYED, Phase.ISSUED, Phase.ADVERTISED)
+
+# Events that are not named here for a phase cannot happen in it; those in `_BESIDE` never
+# change a phase.
+TABLE: Mapping[tuple[Phase, type[Event]], Phase] = {
+    # A renewal starts from rest, or takes the place of a `next` that no longer serves. It
+    # does not wait for a server that stays down (ROLLED): the old key's records stay.
+    **{(phase, KeyMade): Phase.KEYED for phase in Phase},
+    (Phase.KEYED, CertIssued): Phase.ISSUED,
+    (Phase.ISSUED, Advertised): Phase.ADVERTISED,
+    # Straight from ISSUED: there is no `curr` to protect, or an admin forced it.
+    (Phase.ISSUED, Rolled): Phase.ROLLED,
+    (Phase.ADVERTISED, Rolled): Phase.ROLLED,
+    (Phase.ROLLED, ServersProven): Phase.DEPLOYED,
+    (Phase.DEPLOYED, Settled): Phase.SETTLED,
+    # Delivery of `curr` may end while a `next` is being made.
+    **{(phase, ServersProven): phase for phase in _ON_DECK},
+    **{(phase, Settled): phase for phase in _ON_DECK},
+}
+
+_BESIDE = (ProdUpdated, ServerTold, Asked, AskDropped, AttemptFailed)
+
+
+class ImpossibleTransition(Exception):
+    """An event that cannot happen in this phase: a bug, never a user's doing."""
+
+
+def phase_of(
+    curr: SetFacts | None,
+    next_: SetFacts | None,
+    *,
+    advertised: SetName | None,
+    deployed: SetName | None,
+    settled: SetName | None,
+) -> Phase:
+    """Read the phase from what is on disk and noted. `next` equal to `curr` is no `next`."""
+    if next_ is not None and (curr is None or next_.name != curr.name):
+        if next_.cert is None:
+            return Phase.KEYED
+        return Phase.ADVERTISED if advertised == next_.name else Phase.ISSUED
+    if curr is None or settled == curr.name:
+        return Phase.SETTLED
+    return Phase.DEPLOYED if deployed == curr.name else Phase.ROLLED
+
+
+def advance(state: CertState, event: Event) -> CertState:
+    """Return the state after `event`; raise `ImpossibleTransition` for one out of place."""
+    if isinstance(event, _BESIDE):
+        return _apply(state, event)
+    try:
+        phase = TABLE[state.phase, type(event)]
+    except KeyError:
+        raise ImpossibleTransition(f"{type(event).__name__} in phase {state.phase}") from None
+    return replace(_apply(state, event), phase=phase)
+
+
+def _apply(state: CertState, event: Event) -> CertState:
+    match event:
+        case KeyMade():
+            return replace(
+                state, next=event.facts, next_note=event.note, advertised=None, trouble=None
+            )
+        case CertIssued():
+            ask = None if state.ask and state.ask.what is Request.RENEW else state.ask
+            return replace(state, next=event.facts, next_note=event.note, ask=ask, trouble=None)
+        case Advertised():
+            return replace(state, advertised=state.next.name if state.next else None)
+        case Rolled():
+            ask = None if state.ask and state.ask.what is Request.ROLL else state.ask
+            return replace(
+                state,
+                curr=state.next,
+                curr_note=state.next_note,
+                prev=state.curr.name if state.curr else state.prev,
+                next=None,
+                next_note=None,
+                rolled_at=event.at,
+                advertised=None,
+                ask=ask,
+                trouble=None,
+                adopted=False,
+            )
+        case ProdUpdated():
+            return replace(
+                state,
+                delivered=event.delivered,
+                servers=event.servers,
+                delivery_trouble=None,
+                adopted=False,
+            )
+        case ServerTold():
+            return replace(state, servers=_replaced(state.servers, event.server))
+        case ServersProven():
+            return replace(state, deployed=state.curr.name if state.curr else None)
+        case Settled():
+            settled = state.curr.name if state.curr else None
+            return replace(state, settled=settled, prev=event.prev, delivery_trouble=None)
+        case Asked():
+            return replace(state, ask=event.ask, trouble=_eased(state.trouble, event.ask))
+        case AskDropped():
+            kept = state.trouble if state.trouble and state.trouble.binding else None
+            return replace(state, ask=None, trouble=kept)
+        case AttemptFailed(track=Track.RENEW):
+            return replace(state, trouble=event.trouble)
+        case AttemptFailed():
+            return replace(state, delivery_trouble=event.trouble)
+
+
+def _replaced(servers: tuple[Server, ...], told: Server) -> tuple[Server, ...]:
+    """Put `told` in its place, unless a newer set went to that server in the meantime."""
+    return tuple(
+        told if (old.kind, old.host, old.set) == (told.kind, told.host, told.set) else old
+        for old in servers
+    )
+
+
+def _eased(trouble: Trouble | None, ask: Ask) -> Trouble | None:
+    """An admin's request goes past our own backoff, but not past what a CA asked for."""
+    if trouble is None or trouble.binding:
+        return trouble
+    return replace(trouble, next_try=ask.at)

@@ -1,0 +1,52 @@
+"""The plan: from what is wanted, what is there, and the time, to the next job or wake-up.
+
+Pure, and remembers nothing: recovery after a crash and normal running are one path (I5).
+Every decision says why, in words (I10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from sslmd.core.deliver_track import delivering
+from sslmd.core.jobs import Roll
+from sslmd.core.names import CertId
+from sslmd.core.renew_track import renewing
+from sslmd.core.view import Decision, View
+
+
+def decide(view: View, now: datetime) -> Decision:
+    """Return the next step of one certificate."""
+    if view.hold:
+        return Decision(view.hold)
+    if not view.wanted.managed:
+        return Decision("not in an active group of ssl-mgr.conf: used to sign, never renewed")
+    making = renewing(view, now)
+    # A roll comes before delivery, so that a new `next` is not copied twice.
+    if making.event is not None or isinstance(making.job, Roll):
+        return making
+    step = delivering(view, now)
+    if step is None:
+        return making
+    if step.job is not None or step.event is not None:
+        return replace(making, job=step.job, event=step.event, text=step.text)
+    if making.job is not None:
+        return making
+    speaks = making if making.stuck and not step.stuck else step
+    return replace(
+        making,
+        text=speaks.text,
+        wake_at=_earlier(making.wake_at, step.wake_at),
+        stuck=speaks.stuck,
+    )
+
+
+def plan(views: Iterable[View], now: datetime) -> dict[CertId, Decision]:
+    """Return the decision for every certificate."""
+    return {view.wanted.spec.id: decide(view, now) for view in views}
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    return min((when for when in (one, other) if when is not None), default=None)

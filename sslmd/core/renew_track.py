@@ -1,0 +1,219 @@
+"""The track of renewing: from a reason to renew to a `next` that is rolled into `curr`.
+
+Keeps I6 (each certificate is decided alone) and, with the CA's state at hand, the rule that a
+CA comes before what it signs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from sslmd.core.jobs import Certify, MakeKey, Roll
+from sslmd.core.lifecycle import Advertised, Ask, AskDropped, CertState, Phase, Request
+from sslmd.core.renewal import Question, Wanted, why_renew, why_unusable, why_unwanted
+from sslmd.core.spec import AcmeCa, OwnCa
+from sslmd.core.view import Ca, Decision, View, blocking, clock, due, told
+
+# A CA this close to its end signs nothing: what it signed would be gone before it is rolled.
+MIN_CA_LIFE = timedelta(hours=1)
+
+# A leaf waits for a CA that is being replaced, rather than be cut short by the old one, while
+# it has this share of the time between its renewal and its expiry left.
+PATIENCE = 1 / 2
+
+
+def renewing(view: View, now: datetime) -> Decision:
+    """Return the next step towards a new `curr`."""
+    state = view.state
+    next_ = state.next
+    renew_time = due(state, view.wanted)
+    if next_ is not None and next_.complete:
+        step = _on_deck(view, now)
+    else:
+        step = _making(view, now)
+    step = replace(step, renew_at=renew_time)
+    stuck = blocking(state.trouble, view.wanted, now)
+    if stuck is None or step.job is None:
+        return step
+    return replace(step, text=told(stuck), job=None, wake_at=stuck.next_try, stuck=stuck)
+
+
+def _making(view: View, now: datetime) -> Decision:
+    """Nothing usable is on deck: is it time to make it, and can its CA sign?"""
+    state, wanted, ask = view.state, view.wanted, view.state.ask
+    if ask is not None and ask.what is Request.ROLL:
+        return Decision("", event=AskDropped(now, "there is nothing on deck to roll"))
+    forced = ask is not None and ask.force
+    reason = why_renew(
+        Question(state.curr, state.curr_note, wanted, _ca_subject(view), forced, now)
+    )
+    if reason is None:
+        if ask is not None:
+            return Decision("", event=AskDropped(now, "it is not due"))
+        when = due(state, wanted)
+        left = " (an unfinished next waits for that)" if state.next is not None else ""
+        return Decision(f"valid{left}", wake_at=when)
+    if wait := _ca_wait(view, now):
+        return wait
+    cert = wanted.spec.id
+    if state.next is not None and not _replaces(ask, state) and _can_finish(view):
+        return Decision(reason.text, job=Certify(cert, state.next.name, reason.text))
+    reuse = ask is not None and ask.reuse
+    return Decision(reason.text, job=MakeKey(cert, reason.text, reuse))
+
+
+def _can_finish(view: View) -> bool:
+    """Whether the unfinished `next` has a key and a CSR that still fit."""
+    next_ = view.state.next
+    if next_ is None or next_.cert is not None or next_.key != str(view.wanted.spec.key):
+        return False
+    return next_.asked_names == view.wanted.names
+
+
+def _on_deck(view: View, now: datetime) -> Decision:
+    """A complete `next` is on deck: roll it, wait, or replace it."""
+    state, wanted, ask = view.state, view.wanted, view.state.ask
+    next_ = state.next
+    assert next_ is not None
+    cert = wanted.spec.id
+    unwanted = why_unwanted(next_, state.next_note, wanted, _ca_subject(view))
+    if _replaces(ask, state):
+        reuse = ask is not None and ask.reuse
+        text = "an admin asked for another one"
+        return _ca_wait(view, now) or Decision(text, job=MakeKey(cert, text, reuse))
+    if ask is not None and ask.what is Request.RENEW:
+        return Decision("", event=AskDropped(now, f"set {next_.name} is already on deck"))
+    unusable = unwanted or why_unusable(next_, now)
+    if unusable is not None:
+        # It never goes live. Its successor is made when there is something to renew for.
+        reason = unwanted or why_renew(
+            Question(state.curr, state.curr_note, wanted, _ca_subject(view), forced=False, now=now)
+        )
+        if reason is None:
+            text = f"valid; the next on deck is of no use: {unusable.text}"
+            return Decision(text, wake_at=due(state, wanted))
+        text = f"{reason.text}; the next on deck is of no use: {unusable.text}"
+        return _ca_wait(view, now) or Decision(text, job=MakeKey(cert, text))
+    return _rolling(view, now)
+
+
+def _rolling(view: View, now: datetime) -> Decision:
+    state, wanted, ask = view.state, view.wanted, view.state.ask
+    next_ = state.next
+    assert next_ is not None
+    cert = wanted.spec.id
+    at = roll_at(state, wanted, now)
+    forced = ask is not None and ask.what is Request.ROLL and ask.force
+    waits = []
+    if wanted.dane and state.phase is not Phase.ADVERTISED and state.curr is not None:
+        waits.append("its TLSA records are not yet seen in DNS")
+    if at > now:
+        waits.append(f"min_roll_mins is over at {clock(at)}")
+    if forced or not waits:
+        why = "an admin forced it" if forced else _why_roll(state, now)
+        overrode = " and ".join(waits) if forced else ""
+        return Decision(why, job=Roll(cert, next_.name, why, overrode), roll_at=at)
+    if state.phase is Phase.ISSUED and not wanted.dane:
+        return Decision("no TLSA records are wanted", event=Advertised(now), roll_at=at)
+    if len(waits) == 1 and at > now:
+        return Decision(f"on deck; rolls at {clock(at)}", wake_at=at, roll_at=at)
+    return Decision(
+        "on deck; waits for its TLSA records in DNS, which this version does not publish: see "
+        "to them, then roll with --force",
+        wake_at=at if at > now else None,
+    )
+
+
+def roll_at(state: CertState, wanted: Wanted, now: datetime) -> datetime:
+    """Return when `next` may be rolled as far as `min_roll_mins` goes.
+
+    At once without a usable `curr`; and no later than when `curr` expires.
+    """
+    if state.next is None or why_unusable(state.curr, now) is not None:
+        return now
+    note = state.next_note
+    issued = note.issued_at if note and note.issued_at else state.next.name.time
+    # An issue time in the future is a clock that was set back.
+    at = min(issued, now) + wanted.timing.min_roll
+    assert state.curr is not None
+    assert state.curr.cert is not None
+    return min(at, state.curr.cert.not_after)
+
+
+def _why_roll(state: CertState, now: datetime) -> str:
+    unusable = why_unusable(state.curr, now)
+    return unusable.text if unusable else "next is issued, proven, and min_roll_mins is over"
+
+
+def _replaces(ask: Ask | None, state: CertState) -> bool:
+    """Whether an admin asked for another `next` in place of just this one."""
+    return (
+        ask is not None
+        and ask.what is Request.RENEW
+        and ask.force
+        and state.next is not None
+        and ask.replaces == state.next.name
+    )
+
+
+# --- its CA ------------------------------------------------------------------------------
+
+
+def _ca_subject(view: View) -> str | None:
+    if view.ca is None or view.ca.state is None or view.ca.state.curr is None:
+        return None
+    cert = view.ca.state.curr.cert
+    return cert.subject if cert else None
+
+
+def _ca_wait(view: View, now: datetime) -> Decision | None:
+    """Return what has to be waited for before the CA can sign, None if it can."""
+    signer = view.wanted.spec.signer
+    if isinstance(signer, AcmeCa):
+        return Decision(
+            f"waits: this version gets no certificates from ACME CAs such as {signer.name} yet"
+        )
+    ca = view.ca
+    if not isinstance(signer, OwnCa) or ca is None or ca.wanted is None or ca.state is None:
+        return None  # a root signs itself; what is unknown is for the issuer to complain of
+    curr = ca.state.curr
+    unusable = why_unusable(curr, now)
+    if unusable is None and curr is not None and curr.cert is not None:
+        if curr.cert.not_after - now >= MIN_CA_LIFE:
+            return _patience(view, ca, now)
+        text = f"it expires at {clock(curr.cert.not_after)}"
+    else:
+        text = unusable.text if unusable else ""
+    if not ca.wanted.managed:
+        return None  # nobody will mend it: let the attempt fail and be told
+    stuck = blocking(ca.state.trouble, ca.wanted, now)
+    if stuck is not None:
+        text = f"{stuck.text}; its next try is at {clock(stuck.next_try)}"
+    return Decision(f"waits for its CA {ca.id}: {text}", waits_for_ca=True, stuck=stuck)
+
+
+def _patience(view: View, ca: Ca, now: datetime) -> Decision | None:
+    """Wait for a CA that is about to be replaced, if being cut short can be avoided."""
+    assert ca.wanted is not None
+    assert ca.state is not None
+    curr, ca_curr = view.state.curr, ca.state.curr
+    ca_due = due(ca.state, ca.wanted)
+    if curr is None or curr.cert is None or ca_curr is None or ca_curr.cert is None:
+        return None
+    if ca.wanted.spec.ca is None or ca_due is None or why_unusable(curr, now):
+        return None
+    if ca_curr.cert.not_after >= now + ca.wanted.spec.ca.life:
+        return None  # nothing would be cut short
+    renewing = ca_due <= now or ca.state.phase in (Phase.KEYED, Phase.ISSUED, Phase.ADVERTISED)
+    my_due = due(view.state, view.wanted)
+    assert my_due is not None
+    lead = max(curr.cert.not_after - my_due, timedelta())
+    give_up = curr.cert.not_after - lead * PATIENCE
+    if not renewing or now >= give_up:
+        return None
+    return Decision(
+        f"waits for its CA {ca.id}, which is being renewed, until {clock(give_up)}",
+        wake_at=give_up,
+        waits_for_ca=True,
+    )

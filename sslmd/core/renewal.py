@@ -1,0 +1,193 @@
+"""Why and when to renew: an ordered list of checks; the first that answers is the reason.
+
+Pure: handed the facts, what is wanted, and the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sslmd.core.facts import CertFacts, SetFacts
+from sslmd.core.lifecycle import SetNote
+from sslmd.core.spec import AcmeCa, CertSpec, SelfSigned, Timing
+
+
+class Why(StrEnum):
+    """Reasons to renew."""
+
+    NO_CURR = "no-curr"
+    UNUSABLE = "unusable"
+    NOT_YET_VALID = "not-yet-valid"
+    NAMES = "names"
+    KEY = "key"
+    CA = "ca"
+    DUE = "due"
+    FORCED = "forced"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A reason that a machine can match and a person can read."""
+
+    why: Why
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the configuration asks of a certificate now. `names` as `spec.asked_names` gives.
+
+    `fingerprint` changes when anything that the service's configuration asks changes;
+    `dane`: TLSA records are wanted; `managed`: renewed by us, not only used to sign.
+    """
+
+    spec: CertSpec
+    timing: Timing
+    names: frozenset[str]
+    fingerprint: str
+    dane: bool = False
+    managed: bool = True
+
+
+# A certificate that lives under ten days is renewed at half of its life, any other at a third
+# (Let's Encrypt's advice for short-lived certificates): `renew_expire_days` can be no more.
+SHORT_LIVED = timedelta(days=10)
+SHARE_OF_SHORT_LIFE = 1 / 2
+SHARE_OF_LIFE = 1 / 3
+
+# The spread may take at most this share of the lead, so that no draw comes near the expiry.
+SHARE_OF_LEAD = 3 / 4
+
+# After `min_roll_mins` a roll still needs its servers restarted before the old one expires.
+ROLL_MARGIN = timedelta(hours=1)
+
+# Clocks differ; a certificate made this far in the future is still taken as valid.
+CLOCK_TOLERANCE = timedelta(minutes=5)
+
+
+def renew_at(cert: CertFacts, timing: Timing, draw: float) -> datetime:
+    """Return when a certificate is due: notAfter - (E + u), see design section 6.
+
+    E is `renew_expire_days`, at most a share of the certificate's life; u is `draw` (-1 to 1)
+    times the spread, which is scaled as E was. Their mean is E.
+    """
+    life = cert.not_after - cert.not_before
+    share = SHARE_OF_SHORT_LIFE if life < SHORT_LIVED else SHARE_OF_LIFE
+    lead = min(timing.renew_before, life * share)
+    if timing.renew_before:
+        spread = min(timing.spread * (lead / timing.renew_before), lead * SHARE_OF_LEAD)
+        lead += spread * draw
+    # However late an admin wants it: time to roll before the old one is gone.
+    lead = max(lead, min(timing.min_roll + ROLL_MARGIN, life * SHARE_OF_SHORT_LIFE))
+    return cert.not_after - lead
+
+
+def why_unusable(facts: SetFacts | None, now: datetime) -> Reason | None:
+    """Return why a set cannot serve at `now`, or None if it can."""
+    if facts is None:
+        return Reason(Why.NO_CURR, "there is no certificate yet")
+    if facts.problem:
+        return Reason(Why.UNUSABLE, f"set {facts.name} cannot be used: {facts.problem}")
+    if facts.cert is None:
+        return Reason(Why.UNUSABLE, f"set {facts.name} has no certificate")
+    if facts.cert.not_after <= now:
+        return Reason(Why.UNUSABLE, f"it expired on {_day(facts.cert.not_after)}")
+    if facts.cert.not_before > now + CLOCK_TOLERANCE:
+        return Reason(
+            Why.NOT_YET_VALID,
+            f"it is valid only from {_day(facts.cert.not_before)} on: it was made while the "
+            "clock was ahead",
+        )
+    return None
+
+
+def why_unwanted(
+    facts: SetFacts, note: SetNote | None, wanted: Wanted, ca_subject: str | None
+) -> Reason | None:
+    """Return why a set is not what the service file asks for now: names, key or CA.
+
+    `ca_subject` is the subject of the CA's own certificate, for sets whose CA is not noted;
+    None where unknown.
+    """
+    names = facts.asked_names or frozenset(facts.cert.names if facts.cert else ())
+    if names != wanted.names:
+        changes = [f"+{name}" for name in sorted(wanted.names - names)]
+        changes += [f"-{name}" for name in sorted(names - wanted.names)]
+        return Reason(Why.NAMES, f"the service file asks for other names: {' '.join(changes)}")
+    if facts.key and facts.key != str(wanted.spec.key):
+        return Reason(
+            Why.KEY, f"the service file asks for a key {wanted.spec.key}, it has {facts.key}"
+        )
+    if _other_ca(facts, note, wanted, ca_subject):
+        was = note.ca if note and note.ca else facts.cert.issuer if facts.cert else "?"
+        return Reason(
+            Why.CA, f"the service file asks for the CA {wanted.spec.signer}, it is from {was}"
+        )
+    return None
+
+
+def _other_ca(
+    facts: SetFacts, note: SetNote | None, wanted: Wanted, ca_subject: str | None
+) -> bool:
+    if note is not None and note.ca:
+        return note.ca != str(wanted.spec.signer)
+    if facts.cert is None or isinstance(wanted.spec.signer, AcmeCa):
+        return False  # a public CA's issuer name is nothing to go by
+    if isinstance(wanted.spec.signer, SelfSigned):
+        return facts.cert.issuer != facts.cert.subject
+    return ca_subject is not None and facts.cert.issuer != ca_subject
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the checks look at."""
+
+    curr: SetFacts | None
+    note: SetNote | None
+    wanted: Wanted
+    ca_subject: str | None
+    forced: bool
+    now: datetime
+
+
+def _forced(ask: Question) -> Reason | None:
+    return Reason(Why.FORCED, "an admin asked for it") if ask.forced else None
+
+
+def _unusable(ask: Question) -> Reason | None:
+    return why_unusable(ask.curr, ask.now)
+
+
+def _unwanted(ask: Question) -> Reason | None:
+    if ask.curr is None:
+        return None
+    return why_unwanted(ask.curr, ask.note, ask.wanted, ask.ca_subject)
+
+
+def _due(ask: Question) -> Reason | None:
+    if ask.curr is None or ask.curr.cert is None:
+        return None
+    due = renew_at(ask.curr.cert, ask.wanted.timing, ask.note.draw if ask.note else 0.0)
+    if due > ask.now:
+        return None
+    left = (ask.curr.cert.not_after - ask.now).total_seconds() / 86400
+    lead = (ask.curr.cert.not_after - due).total_seconds() / 86400
+    return Reason(Why.DUE, f"{left:.1f} d left, it renews at {lead:.1f} d")
+
+
+CHECKS: tuple[Callable[[Question], Reason | None], ...] = (_unusable, _unwanted, _due, _forced)
+
+
+def why_renew(question: Question) -> Reason | None:
+    """Return the first reason to renew, or None if there is none."""
+    for check in CHECKS:
+        if reason := check(question):
+            return reason
+    return None
+
+
+def _day(when: datetime) -> str:
+    return when.strftime("%Y-%m-%d %H:%M UTC")

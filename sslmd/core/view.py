@@ -1,0 +1,89 @@
+"""What the planner looks at, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sslmd.core.jobs import CertJob
+from sslmd.core.lifecycle import CertState, Event, Trouble
+from sslmd.core.names import CertId
+from sslmd.core.renewal import CLOCK_TOLERANCE, Wanted, renew_at
+
+
+@dataclass(frozen=True, slots=True)
+class Ca:
+    """One of the site's own CAs as those it signs see it. None: nothing is known of it."""
+
+    id: CertId
+    wanted: Wanted | None
+    state: CertState | None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One certificate: what is wanted, how it stands, its CA, and the servers it touches.
+
+    `hold`: why nothing may be done with it ("" if all is well), such as a state file of a
+    later version.
+    """
+
+    wanted: Wanted
+    state: CertState
+    ca: Ca | None = None
+    servers: frozenset[tuple[str, str]] = frozenset()
+    hold: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What comes next: a job, an event that needs no work, or a wait.
+
+    `text` is the reason, for people. `wake_at`: look again then at the latest. `waits_for_ca`:
+    look again when that CA changed. `stuck`: the failure that is being waited out.
+    """
+
+    text: str
+    job: CertJob | None = None
+    event: Event | None = None
+    wake_at: datetime | None = None
+    renew_at: datetime | None = None
+    roll_at: datetime | None = None
+    waits_for_ca: bool = False
+    stuck: Trouble | None = None
+
+
+def due(state: CertState, wanted: Wanted) -> datetime | None:
+    """Return when `curr` is to be renewed, None without one."""
+    if state.curr is None or state.curr.cert is None:
+        return None
+    draw = state.curr_note.draw if state.curr_note else 0.0
+    return renew_at(state.curr.cert, wanted.timing, draw)
+
+
+def blocking(trouble: Trouble | None, wanted: Wanted, now: datetime) -> Trouble | None:
+    """Return the trouble that still has to be waited out at `now`, if there is one.
+
+    It is forgotten when the configuration changed, and when it lies in the future: then the
+    clock was set back.
+    """
+    if trouble is None or now >= trouble.next_try:
+        return None
+    if trouble.binding:
+        return trouble
+    if trouble.fingerprint != wanted.fingerprint or trouble.at > now + CLOCK_TOLERANCE:
+        return None
+    return trouble
+
+
+def clock(when: datetime) -> str:
+    """Return `when` as it stands in reasons."""
+    return when.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def told(trouble: Trouble) -> str:
+    """Return what failed, how often, and when it is tried again."""
+    return (
+        f"{trouble.text}; attempt {trouble.attempts} failed, "
+        f"the next is at {clock(trouble.next_try)}"
+    )
