@@ -1,1 +1,5 @@
-"""The socket's messages and framing, shared by daemon and client."""
+"""Messages and framing of the socket, shared by daemon and client (docs/socket-api.md).
+
+Sans-I/O: bytes in, messages out. Nothing here imports `typing`, `dataclasses` or another room
+at start, because `sslmctl` has to be quick.
+"""

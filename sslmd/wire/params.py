@@ -1,0 +1,75 @@
+"""The parameters of each method, and their checks. The daemon's edge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sslmd.wire.messages import Code, Method, Request, WireError, quoted
+
+# Unknown parameters are refused: a mistyped "dry_run" must not order a certificate.
+PARAMS: Mapping[Method, tuple[str, ...]] = {
+    Method.STATUS: ("certs",),
+    Method.SHOW: ("cert",),
+    Method.PLAN: ("certs",),
+    Method.EVENTS: ("certs", "follow"),
+    Method.RENEW: ("certs", "all", "force", "reuse", "test", "dry_run", "wait"),
+    Method.ROLL: ("certs", "force", "wait"),
+    Method.DELIVER: ("certs",),
+    Method.RESTART: ("certs",),
+    Method.DNS_REFRESH: ("certs",),
+    Method.CLEAN: ("certs",),
+    Method.RELOAD: (),
+    Method.CANCEL: ("certs",),
+}
+
+
+class Params:
+    """The parameters of one request, each read with its check.
+
+    Every method raises `WireError` (`INVALID_PARAMS`) naming the parameter.
+    """
+
+    def __init__(self, request: Request) -> None:
+        """Check the names; raise `WireError` for an unknown method or parameter."""
+        self._id = request.id
+        self._values = request.params
+        try:
+            self.method = Method(request.method)
+        except ValueError:
+            text = f"there is no method {quoted(request.method)}"
+            raise WireError(Code.METHOD_NOT_FOUND, text, id=request.id) from None
+        known = PARAMS[self.method]
+        for name in request.params:
+            if name not in known:
+                hint = f"it takes {', '.join(known)}" if known else "it takes none"
+                raise self._wrong(f"{self.method} has no parameter {quoted(name)}; {hint}")
+
+    def certs(self) -> tuple[str, ...] | None:
+        """Return `certs` as typed by the user, None for all certificates."""
+        value = self._values.get("certs")
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+            raise self._wrong("certs must be a list of names, or null for all")
+        if not value:
+            raise self._wrong("certs is an empty list; leave it out to mean all")
+        return tuple(value)
+
+    def cert(self) -> str:
+        """Return `cert`, as typed by the user."""
+        value = self._values.get("cert")
+        if not isinstance(value, str) or not value:
+            raise self._wrong("cert must be the name of a certificate")
+        return value
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """Return the boolean `name`; `default` where it is left out."""
+        if name not in PARAMS[self.method]:
+            raise AssertionError(f"{self.method} is not declared to have {name}")
+        value = self._values.get(name, default)
+        if not isinstance(value, bool):
+            raise self._wrong(f"{name} must be true or false")
+        return value
+
+    def _wrong(self, text: str) -> WireError:
+        return WireError(Code.INVALID_PARAMS, text, id=self._id)
