@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     Json: TypeAlias = Any  # what json.loads gives: looked at before it is used
+else:
+    Json = object
 
 API = 1
 SOCKET_PATH = "/run/sslmd/sslmd.sock"
