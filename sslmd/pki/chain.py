@@ -1,0 +1,183 @@
+"""Chains of certificates: taken apart, checked link by link, put together.
+
+Checked are the names, the signatures and who may issue (RFC 5280 §6.1.4), not the key
+identifiers: the CA certificates that ssl-mgr made carry their own as their issuer's, and must
+stay usable until they are replaced. Whether a certificate is still valid is judged elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+from sslmd.core.errors import Permanent
+from sslmd.core.names import shown
+from sslmd.pki.keys import PrivateKey, PublicKey
+from sslmd.pki.pem import CERTIFICATE, MALFORMED, Block, blocks
+
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
+
+def split_pem(pem: bytes) -> list[x509.Certificate]:
+    """Return the certificates of `pem` in their order, none if it has none.
+
+    Text and other blocks are skipped. Raises `Permanent` for damaged ones.
+    """
+    return parse_certs(cert_ders(blocks(pem)))
+
+
+def cert_ders(found: Iterable[Block]) -> list[bytes]:
+    """Return the DER of those blocks that are certificates."""
+    return [block.der for block in found if block.label == CERTIFICATE]
+
+
+def parse_certs(ders: Sequence[bytes]) -> list[x509.Certificate]:
+    """Parse certificates; raise `Permanent` naming the one that is damaged."""
+    certs = []
+    for number, der in enumerate(ders, start=1):
+        try:
+            certs.append(x509.load_der_x509_certificate(der))
+        except MALFORMED as err:
+            which = f"certificate {number}" if len(ders) > 1 else "the certificate"
+            raise Permanent(f"{which} is damaged: {err}") from None
+    return certs
+
+
+def load_cert(pem: bytes) -> x509.Certificate:
+    """Read the one certificate of `pem`; raise `Permanent` if it does not hold exactly one."""
+    certs = split_pem(pem)
+    if len(certs) != 1:
+        raise Permanent(f"it holds {len(certs) or 'no'} certificates instead of one")
+    return certs[0]
+
+
+def key_fits(key: PublicKey, cert: x509.Certificate) -> bool:
+    """Whether the certificate is for the key with this public half."""
+    try:
+        return cert.public_key() == key
+    except MALFORMED:
+        return False
+
+
+def is_self_issued(cert: x509.Certificate) -> bool:
+    """Whether subject and issuer are the same (RFC 5280 §3.2); so they are in a root."""
+    return cert.subject == cert.issuer
+
+
+def check_chain(
+    leaf: x509.Certificate,
+    issuers: Sequence[x509.Certificate],
+    key: PrivateKey | None = None,
+    *,
+    deep: bool = True,
+) -> None:
+    """Check that each of `issuers`, nearest first, signed the one before it, starting at `leaf`.
+
+    The chain may end below its root, and a root needs no issuers. With `key`, it must be the
+    leaf's. `deep=False` compares the names only and leaves the signatures unchecked (they cost
+    0.1 to 0.6 ms each). Raises `Permanent`, which names the broken link; issuers are counted
+    from 1.
+    """
+    if key is not None and not key_fits(key.public_key(), leaf):
+        raise Permanent("the private key does not match the certificate")
+    try:
+        _check_link(0, leaf, issuers)
+        _check_issuers(tuple(issuers), deep=deep)
+        if deep:
+            _check_signature(0, leaf, issuers)
+    except MALFORMED as err:
+        raise Permanent(f"a certificate in it is damaged: {err}") from None
+
+
+# Those found good are remembered: thousands of certificates share the chain of their CA.
+@lru_cache(maxsize=64)
+def _check_issuers(issuers: tuple[x509.Certificate, ...], *, deep: bool) -> None:
+    between = 0  # CA certificates that count against a path length: RFC 5280 §4.2.1.9
+    for number, issuer in enumerate(issuers, start=1):
+        check_may_issue(issuer, f"certificate {number}", between=between)
+        between += not is_self_issued(issuer)
+        if number < len(issuers):
+            _check_link(number, issuer, issuers)
+            if deep:
+                _check_signature(number, issuer, issuers)
+
+
+def _check_link(number: int, cert: x509.Certificate, issuers: Sequence[x509.Certificate]) -> None:
+    """Check by name that `cert`, certificate `number` (the leaf is 0), has the next as issuer."""
+    if issuers and cert.issuer != issuers[number].subject:
+        raise Permanent(
+            f"{_not_signed(number)}: it is {_name(issuers[number].subject)}, "
+            f"the issuer is {_name(cert.issuer)}"
+        )
+    if not issuers and not is_self_issued(cert):
+        raise Permanent(f"it lacks the certificate of the issuer, {_name(cert.issuer)}")
+
+
+def _check_signature(
+    number: int, cert: x509.Certificate, issuers: Sequence[x509.Certificate]
+) -> None:
+    """Check that the next certificate signed `cert`; without any issuers, that it did itself."""
+    try:
+        cert.verify_directly_issued_by(issuers[number] if issuers else cert)
+    except InvalidSignature:
+        text = _not_signed(number) if issuers else "the certificate did not sign itself"
+        raise Permanent(f"{text}: the names fit, the signature does not") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm) as err:
+        raise Permanent(f"the signature of {_label(number)} cannot be checked: {err}") from None
+
+
+def _not_signed(number: int) -> str:
+    return f"certificate {number + 1} did not sign {_label(number)}"
+
+
+def _label(number: int) -> str:
+    return f"certificate {number}" if number else "the leaf"
+
+
+def check_may_issue(cert: x509.Certificate, label: str, *, between: int) -> None:
+    """Check that `cert` may sign certificates with `between` CAs below itself.
+
+    RFC 5280 §6.1.4 (k) to (n); raises `Permanent`, in which `label` names the certificate.
+    """
+    constraints = find(cert, x509.BasicConstraints)
+    if constraints is None or not constraints.ca:
+        raise Permanent(f"{label}, {_name(cert.subject)}, is not the certificate of a CA")
+    usage = find(cert, x509.KeyUsage)
+    if usage is not None and not usage.key_cert_sign:
+        raise Permanent(f"{label}, {_name(cert.subject)}, may not sign certificates (its keyUsage)")
+    allowed = constraints.path_length
+    if allowed is not None and between > allowed:
+        raise Permanent(
+            f"{label}, {_name(cert.subject)}, allows {allowed} levels of CAs below itself, "
+            f"here are {between} (its pathLenConstraint)"
+        )
+
+
+def find(cert: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
+    """Return the extension of `cert` that is of this kind, None without."""
+    try:
+        return cert.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _name(name: x509.Name) -> str:
+    return shown(name.rfc4514_string(), limit=120)
+
+
+def fullchain(cert: bytes, chain: bytes) -> bytes:
+    """Return the PEM of a certificate followed by its issuers; none for a root."""
+    return _joined(cert, chain)
+
+
+def bundle(key: bytes, cert: bytes, chain: bytes) -> bytes:
+    """Return the PEM of key, certificate and issuers, as servers with one file want it."""
+    return _joined(key, cert, chain)
+
+
+def _joined(*parts: bytes) -> bytes:
+    return b"".join(part.strip() + b"\n" for part in parts if part.strip())

@@ -1,0 +1,160 @@
+"""Certificate signing requests (RFC 2986): what a certificate should say, signed by its key."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from sslmd.core.errors import Permanent
+from sslmd.core.names import BadName, DomainName, SanName, parse_san, shown
+from sslmd.core.spec import CertSpec, Subject
+from sslmd.pki.keys import PublicKey, hash_for, load_key
+from sslmd.pki.pem import MALFORMED, REQUESTS, only_block
+
+_CN_MAX = 64  # characters: X.520, ub-common-name; RFC 5280, appendix A
+
+
+def effective_names(spec: CertSpec) -> tuple[SanName, ...]:
+    """Return the names that the certificate is valid for: see `CertSpec.all_names`."""
+    return spec.all_names()
+
+
+def host_name(common_name: str) -> SanName | None:
+    """Return the name or address that a common name stands for, None if it is a mere title."""
+    try:
+        return parse_san(common_name)
+    except BadName:
+        return None
+
+
+def subject_name(spec: CertSpec) -> x509.Name:
+    """Return the distinguished name of `spec`, from the country down; empty parts left out.
+
+    A leaf's common name that is too long is left out, since its subject alternative names say
+    it all; raises `Permanent` for other parts that X.509 cannot hold.
+    """
+    parts = (
+        (NameOID.COUNTRY_NAME, "C", spec.subject.country),
+        (NameOID.STATE_OR_PROVINCE_NAME, "ST", spec.subject.state),
+        (NameOID.LOCALITY_NAME, "L", spec.subject.locality),
+        (NameOID.ORGANIZATION_NAME, "O", spec.subject.organization),
+        (NameOID.ORGANIZATIONAL_UNIT_NAME, "OU", spec.subject.unit),
+        (NameOID.COMMON_NAME, "CN", _common_name(spec)),
+        (NameOID.EMAIL_ADDRESS, "email", _email(spec.subject)),
+    )
+    return x509.Name([_attribute(oid, key, text) for oid, key, text in parts if text])
+
+
+def _common_name(spec: CertSpec) -> str:
+    if spec.ca:
+        return spec.subject.common_name
+    host = host_name(spec.subject.common_name)
+    # Public CAs want the common name to be exactly one of the names, A-labels included.
+    text = spec.subject.common_name if host is None else str(host)
+    return "" if len(text) > _CN_MAX and effective_names(spec) else text
+
+
+def _email(subject: Subject) -> str:
+    if not subject.email.isascii():
+        # RFC 5280, appendix A.1: emailAddress is an IA5String.
+        raise Permanent(f"email: {shown(subject.email)} has characters beyond ASCII")
+    return subject.email
+
+
+def _attribute(oid: x509.ObjectIdentifier, key: str, text: str) -> x509.NameAttribute[str]:
+    try:
+        return x509.NameAttribute(oid, text)
+    except ValueError as err:
+        raise Permanent(f"{key}: {shown(text)} does not fit into a certificate: {err}") from None
+
+
+def alternative_names(spec: CertSpec) -> x509.SubjectAlternativeName | None:
+    """Return the SAN extension for `effective_names`, None without names."""
+    names = effective_names(spec)
+    return x509.SubjectAlternativeName([_general(name) for name in names]) if names else None
+
+
+def _general(name: SanName) -> x509.GeneralName:
+    if isinstance(name, DomainName):
+        return x509.DNSName(name.text)
+    if isinstance(name, ipaddress.IPv6Address) and name.scope_id is not None:
+        raise Permanent(f"{name}: a certificate cannot hold an address with a scope; drop the %…")
+    return x509.IPAddress(name)
+
+
+def make_csr(key_pem: bytes, spec: CertSpec) -> bytes:
+    """Return the PEM of the request for `spec`, signed by its key.
+
+    Raises `Permanent` for an unreadable key, or a subject that X.509 cannot hold.
+    """
+    key = load_key(key_pem)
+    builder = x509.CertificateSigningRequestBuilder(subject_name=subject_name(spec))
+    if names := alternative_names(spec):
+        builder = builder.add_extension(names, critical=False)
+    if spec.ca:
+        constraints = x509.BasicConstraints(ca=True, path_length=spec.ca.path_len)
+        builder = builder.add_extension(constraints, critical=True)
+    return builder.sign(key, hash_for(key)).public_bytes(Encoding.PEM)
+
+
+def load_csr(pem: bytes) -> x509.CertificateSigningRequest:
+    """Read a request from PEM; raise `Permanent` if it is none. Its signature is not checked."""
+    der = only_block(pem, REQUESTS)
+    try:
+        return x509.load_der_x509_csr(der)
+    except MALFORMED as err:
+        raise Permanent(f"it is damaged: {err}") from None
+
+
+def asked_names(csr_pem: bytes) -> frozenset[str]:
+    """Return the names that a request asks for, as `str()` of `effective_names` has them.
+
+    Raises `Permanent` if it cannot be read.
+    """
+    request = load_csr(csr_pem)
+    return names_asked(request, is_ca=says_ca(request))
+
+
+def names_asked(request: x509.CertificateSigningRequest, *, is_ca: bool) -> frozenset[str]:
+    """Return the names in `request`, with a host name that is the common name of a leaf."""
+    try:
+        names = set(san_texts(request.extensions))
+        titles = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except MALFORMED as err:
+        raise Permanent(f"it is damaged: {err}") from None
+    hosts = () if is_ca else (host_name(str(title.value)) for title in titles)
+    return frozenset(names.union(str(host) for host in hosts if host is not None))
+
+
+def says_ca(request: x509.CertificateSigningRequest) -> bool:
+    """Whether the request asks for a CA certificate."""
+    try:
+        return request.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+    except MALFORMED as err:
+        raise Permanent(f"it is damaged: {err}") from None
+
+
+def san_texts(extensions: x509.Extensions) -> tuple[str, ...]:
+    """Return the DNS names and addresses of the SAN extension, in its order, lower-case."""
+    try:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(
+        name.value.lower() if isinstance(name, x509.DNSName) else str(name.value)
+        for name in names
+        if isinstance(name, x509.DNSName | x509.IPAddress)
+    )
+
+
+def is_for(request: x509.CertificateSigningRequest, key: PublicKey) -> bool:
+    """Whether the request is for the key with this public half."""
+    try:
+        return request.public_key() == key
+    except MALFORMED:
+        return False

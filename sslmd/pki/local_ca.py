@@ -1,0 +1,300 @@
+"""The site's own CA: a request and what the configuration asks for become a certificate.
+
+The request gives only the public key. Names, extensions and life come from the configuration
+(RFC 5280), and never reach beyond those of the signing certificate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from sslmd.core.errors import Permanent
+from sslmd.core.names import shown
+from sslmd.core.spec import CaOptions, CertSpec
+from sslmd.pki.chain import (
+    check_chain,
+    check_may_issue,
+    find,
+    is_self_issued,
+    key_fits,
+    load_cert,
+    split_pem,
+)
+from sslmd.pki.csr import (
+    alternative_names,
+    effective_names,
+    is_for,
+    load_csr,
+    names_asked,
+    subject_name,
+)
+from sslmd.pki.keys import PrivateKey, PublicKey, describe_key, load_key
+from sslmd.pki.pem import MALFORMED
+
+# Clocks of clients run behind: a certificate that is a second old must not be "not yet valid".
+_BACKDATE = timedelta(minutes=5)
+# What is left of the signer must outlast the roll-out of what it signs.
+_LEAST_LIFE = timedelta(hours=1)
+# RFC 5280 §4.1.2.5: a certificate without a real end says the end of the year 9999.
+_NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+_DIGESTS: dict[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
+}
+_USAGES = {
+    "serverAuth": ExtendedKeyUsageOID.SERVER_AUTH,
+    "clientAuth": ExtendedKeyUsageOID.CLIENT_AUTH,
+    "emailProtection": ExtendedKeyUsageOID.EMAIL_PROTECTION,
+    "codeSigning": ExtendedKeyUsageOID.CODE_SIGNING,
+    "timeStamping": ExtendedKeyUsageOID.TIME_STAMPING,
+}
+_TIME_STAMPING = "timeStamping"
+
+
+@dataclass(frozen=True, slots=True)
+class SigningCa:
+    """A CA that signs: its key and certificate, the issuers above it, and its `[CA]` options.
+
+    `chain_pem` holds the issuers nearest first, up to the root; empty for a root.
+    """
+
+    key_pem: bytes = field(repr=False)
+    cert_pem: bytes
+    chain_pem: bytes
+    options: CaOptions
+
+
+@dataclass(frozen=True, slots=True)
+class SelfSigning:
+    """The certificate signs itself, with the key of its request: a root."""
+
+    key_pem: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new certificate, and its issuers nearest first up to the root (empty for a root)."""
+
+    cert_pem: bytes
+    chain_pem: bytes
+
+
+def sign(
+    csr_pem: bytes, spec: CertSpec, signer: SigningCa | SelfSigning, *, now: datetime
+) -> Issued:
+    """Issue the certificate that `spec` asks for, with the public key of the request.
+
+    It is valid from five minutes before `now` (aware, UTC) for as long as the signer's options
+    say (for a root, those of `spec.ca`), but never outside the signer's own validity. Raises
+    `Permanent` when the request is not for `spec`, or the signer cannot sign it.
+    """
+    request = _checked_request(csr_pem, spec)
+    if isinstance(signer, SelfSigning):
+        return _self_signed(request, spec, signer, now)
+    key, issuers = _checked_signer(signer, spec, now)
+    nearest = issuers[0]
+    builder = (
+        _described(request, spec)
+        .issuer_name(nearest.subject)
+        .not_valid_before(max(_start(now), nearest.not_valid_before_utc))
+        .not_valid_after(min(_end(now, signer.options.life), nearest.not_valid_after_utc))
+        .add_extension(_authority(nearest, key), critical=False)
+    )
+    cert = builder.sign(key, _digest(signer.options))
+    # What leaves this function verifies; a wrong file beside the signer shows here at the latest.
+    try:
+        check_chain(cert, issuers)
+    except Permanent as err:
+        raise Permanent(f"{spec.id}: the chain of the signing CA is broken: {err}") from None
+    chain_pem = b"".join(issuer.public_bytes(Encoding.PEM) for issuer in issuers)
+    return Issued(cert.public_bytes(Encoding.PEM), chain_pem)
+
+
+def _self_signed(
+    request: x509.CertificateSigningRequest, spec: CertSpec, signer: SelfSigning, now: datetime
+) -> Issued:
+    if spec.ca is None:
+        raise Permanent(f"{spec.id} is no CA and cannot sign itself; name its signing_ca")
+    key = load_key(signer.key_pem)
+    if not is_for(request, key.public_key()):
+        raise Permanent(f"{spec.id}: the private key does not match the request")
+    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+    builder = (
+        _described(request, spec)
+        .issuer_name(subject_name(spec))
+        .not_valid_before(_start(now))
+        .not_valid_after(_end(now, spec.ca.life))
+        .add_extension(authority, critical=False)
+    )
+    return Issued(builder.sign(key, _digest(spec.ca)).public_bytes(Encoding.PEM), b"")
+
+
+def _checked_request(csr_pem: bytes, spec: CertSpec) -> x509.CertificateSigningRequest:
+    try:
+        request = load_csr(csr_pem)
+        proven = request.is_signature_valid
+        asked = names_asked(request, is_ca=spec.ca is not None)
+    except Permanent as err:
+        raise Permanent(f"{spec.id}: the request cannot be used: {err}") from None
+    except MALFORMED as err:
+        raise Permanent(f"{spec.id}: the request is damaged: {err}") from None
+    if not proven:
+        raise Permanent(f"{spec.id}: the request is not signed by its own key")
+    wanted = {str(name) for name in effective_names(spec)}
+    if asked != wanted:
+        extra, missing = ", ".join(sorted(asked - wanted)), ", ".join(sorted(wanted - asked))
+        detail = "; ".join(
+            [f"lacks {shown(missing)}"] * bool(missing) + [f"has {shown(extra)}"] * bool(extra)
+        )
+        raise Permanent(f"{spec.id}: the request asks for other names than configured: {detail}")
+    return request
+
+
+def _checked_signer(
+    signer: SigningCa, spec: CertSpec, now: datetime
+) -> tuple[PrivateKey, list[x509.Certificate]]:
+    """Return the signer's key, and its certificate followed by the issuers above it."""
+    try:
+        key, cert = load_key(signer.key_pem), load_cert(signer.cert_pem)
+        # A root may be listed as its own issuer; once is enough.
+        issuers = list(dict.fromkeys([cert, *split_pem(signer.chain_pem)]))
+    except Permanent as err:
+        raise Permanent(f"{spec.id}: the signing CA cannot be used: {err}") from None
+    label = f"{spec.id}: the signing CA"
+    _check_in_time(cert, label, now)
+    if not key_fits(key.public_key(), cert):
+        raise Permanent(f"{label}: its private key does not match its certificate")
+    _check_levels(issuers, label, spec)
+    return key, issuers
+
+
+def _check_in_time(cert: x509.Certificate, label: str, now: datetime) -> None:
+    start, end = cert.not_valid_before_utc, cert.not_valid_after_utc
+    if now < start:
+        raise Permanent(f"{label} is not valid before {start:%Y-%m-%d %H:%M:%S} UTC")
+    if now > end:
+        raise Permanent(f"{label} expired at {end:%Y-%m-%d %H:%M:%S} UTC; renew it first")
+    if end - now < _LEAST_LIFE:
+        raise Permanent(
+            f"{label} expires at {end:%Y-%m-%d %H:%M:%S} UTC, in less than "
+            f"{_LEAST_LIFE.total_seconds() / 60:.0f} minutes; renew it first"
+        )
+
+
+def _check_levels(issuers: list[x509.Certificate], label: str, spec: CertSpec) -> None:
+    """Check that every issuer allows as many CAs below itself as there will be."""
+    between = 0 if spec.ca is None else 1
+    try:
+        for number, issuer in enumerate(issuers):
+            where = label if number == 0 else f"{label}: certificate {number} above it"
+            check_may_issue(issuer, where, between=between)
+            between += not is_self_issued(issuer)
+    except MALFORMED as err:
+        raise Permanent(f"{label}: a certificate of its chain is damaged: {err}") from None
+
+
+def _described(request: x509.CertificateSigningRequest, spec: CertSpec) -> x509.CertificateBuilder:
+    """Return all of the certificate that the signer has no part in."""
+    public = _public_key(request, spec)
+    subject, names = subject_name(spec), alternative_names(spec)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())  # RFC 5280 §4.1.2.2: positive, 20 octets
+        .add_extension(_constraints(spec), critical=True)
+        .add_extension(_key_usage(spec, public), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+    )
+    if spec.ca is None and spec.ext_key_usage:
+        # RFC 3161 §2.3: critical, and the only one.
+        usages = _ext_key_usage(spec)
+        builder = builder.add_extension(usages, critical=_TIME_STAMPING in spec.ext_key_usage)
+    if names:
+        # RFC 5280 §4.2.1.6: critical if nothing else names the subject.
+        builder = builder.add_extension(names, critical=not list(subject))
+    elif not list(subject):
+        raise Permanent(f"{spec.id} has neither a subject nor a name; set CN or sans")
+    return builder
+
+
+def _public_key(request: x509.CertificateSigningRequest, spec: CertSpec) -> PublicKey:
+    public = request.public_key()
+    if not isinstance(public, PublicKey):
+        kind = describe_key(public)
+        raise Permanent(f"{spec.id}: the request has a key of the kind {kind}, not EC or RSA")
+    return public
+
+
+def _constraints(spec: CertSpec) -> x509.BasicConstraints:
+    if spec.ca is None:
+        return x509.BasicConstraints(ca=False, path_length=None)
+    return x509.BasicConstraints(ca=True, path_length=spec.ca.path_len)
+
+
+def _key_usage(spec: CertSpec, public: PublicKey) -> x509.KeyUsage:
+    is_ca = spec.ca is not None
+    # keyEncipherment is for the RSA key exchange of TLS up to 1.2 and for mail to the holder; a
+    # time-stamping certificate that has it is refused by OpenSSL.
+    enciphers = isinstance(public, rsa.RSAPublicKey) and _TIME_STAMPING not in spec.ext_key_usage
+    return x509.KeyUsage(
+        digital_signature=not is_ca,
+        content_commitment=False,
+        key_encipherment=not is_ca and enciphers,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=is_ca,
+        crl_sign=is_ca,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _ext_key_usage(spec: CertSpec) -> x509.ExtendedKeyUsage:
+    unknown = [usage for usage in spec.ext_key_usage if usage not in _USAGES]
+    if unknown:
+        raise Permanent(
+            f"{spec.id}: ext_key_usage has {shown(unknown[0])}; choose from {', '.join(_USAGES)}"
+        )
+    usages = tuple(dict.fromkeys(spec.ext_key_usage))
+    if _TIME_STAMPING in usages and len(usages) > 1:
+        raise Permanent(f"{spec.id}: timeStamping must be the only ext_key_usage (RFC 3161 §2.3)")
+    return x509.ExtendedKeyUsage([_USAGES[usage] for usage in usages])
+
+
+def _authority(cert: x509.Certificate, key: PrivateKey) -> x509.AuthorityKeyIdentifier:
+    """Return what points at the signer: its own subject key identifier (RFC 5280 §4.2.1.1).
+
+    Its authority key identifier has no say, wrong as it is in the CAs that ssl-mgr made.
+    """
+    own = find(cert, x509.SubjectKeyIdentifier)
+    if own is not None:
+        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+
+
+def _start(now: datetime) -> datetime:
+    return (now - _BACKDATE).replace(microsecond=0)
+
+
+def _end(now: datetime, life: timedelta) -> datetime:
+    whole = now.replace(microsecond=0)
+    return whole + life if life < _NEVER - whole else _NEVER
+
+
+def _digest(options: CaOptions) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512:
+    digest = _DIGESTS.get(options.digest.lower())
+    if digest is None:
+        raise Permanent(
+            f"digest: {shown(options.digest)} is not offered; choose from {', '.join(_DIGESTS)}"
+        )
+    return digest()
