@@ -264,7 +264,7 @@ class ServerClass:
     restart: tuple[Argv, ...] = ()
     svc_depends: tuple[ServiceMatch, ...] = ()
     depends: frozenset[Trigger] = frozenset()
-    server_dir: str = ""
+    server_dir: Path | None = None
     http_check: bool = True
     skip_prod_copy: bool = False
     probes: tuple[Probe, ...] = ()

@@ -1,0 +1,78 @@
+"""What the site's own CAs are to each other: their heights, and loops of signing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import timedelta
+
+from sslmd.config.model import ServiceConfig
+from sslmd.config.report import Notes, Source
+from sslmd.core.names import CertId
+from sslmd.core.spec import CaOptions, OwnCa, SelfSigned
+
+# Days that a CA's signatures last where the file does not say. An automatic renewal makes
+# short lives of leaves free; what has to be installed by hand elsewhere should rarely change.
+LIFE_ROOT = 3650
+LIFE_SIGNER_OF_CAS = 1825
+LIFE_SIGNER_OF_LEAVES = 90
+
+
+def with_heights(
+    cas: Mapping[CertId, ServiceConfig], sources: Mapping[CertId, Source], notes: Notes
+) -> dict[CertId, ServiceConfig]:
+    """Return the CAs with `path_len` and default lives, which depend on what they sign.
+
+    Notes every loop of CAs that sign each other, once.
+    """
+    signers = {
+        cert: one.spec.signer.cert
+        for cert, one in cas.items()
+        if isinstance(one.spec.signer, OwnCa)
+    }
+    if _note_loops(signers, sources, notes):
+        return dict(cas)
+    heights = dict.fromkeys(cas, 0)
+    for cert in cas:
+        below, height = cert, 0
+        while below in signers:
+            below, height = signers[below], height + 1
+            heights[below] = max(heights.get(below, 0), height)
+    return {cert: _with_height(one, heights[cert]) for cert, one in cas.items()}
+
+
+def _with_height(service: ServiceConfig, height: int) -> ServiceConfig:
+    spec = service.spec
+    if spec.ca is None:
+        return service
+    root = isinstance(spec.signer, SelfSigned)
+    days = LIFE_ROOT if root else LIFE_SIGNER_OF_CAS if height else LIFE_SIGNER_OF_LEAVES
+    ca = CaOptions(
+        life=spec.ca.life or timedelta(days=days),
+        digest=spec.ca.digest,
+        path_len=None if root else height,
+    )
+    return dataclasses.replace(service, spec=dataclasses.replace(spec, ca=ca))
+
+
+def _note_loops(
+    signers: Mapping[CertId, CertId], sources: Mapping[CertId, Source], notes: Notes
+) -> bool:
+    found: set[CertId] = set()
+    for start in signers:
+        way: list[CertId] = []
+        cert = start
+        while cert in signers and cert not in way and cert not in found:
+            way.append(cert)
+            cert = signers[cert]
+        if cert in way:
+            loop = way[way.index(cert) :]
+            found.update(loop)
+            names = " is signed by ".join(str(one.service) for one in (*loop, cert))
+            notes.mistake(
+                sources[cert],
+                ("signing_ca",),
+                f"{names}: that is a loop",
+                "one of them has to be a root: signing_ca = 'self'",
+            )
+    return bool(found)

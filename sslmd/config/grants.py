@@ -1,0 +1,110 @@
+"""Warnings about what the tables and files mean together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from sslmd.config.model import (
+    CaInfo,
+    DnsOptions,
+    DnsPrimary,
+    ServerClass,
+    ServerKind,
+    ServiceConfig,
+    Validation,
+)
+from sslmd.config.report import Notes, Source, nearest
+from sslmd.core.names import CertId, ZoneName
+from sslmd.core.spec import AcmeCa
+
+
+def check_grants(
+    classes: Iterable[ServerClass],
+    services: Mapping[CertId, ServiceConfig],
+    notes: Notes,
+    main: Source,
+) -> None:
+    """Warn about entries of `svc_depends` that name what is not there."""
+    groups: dict[str, set[str]] = {}
+    for cert in services:
+        groups.setdefault(cert.group, set()).add(cert.service)
+    for one in classes:
+        for index, match in enumerate(one.svc_depends):
+            key = (one.kind.value, "svc_depends", index)
+            if match.group is not None and match.group not in groups:
+                notes.warn(
+                    main,
+                    key,
+                    f"there is no active group {match.group}",
+                    nearest(match.group, groups, "there are: "),
+                )
+                continue
+            there = groups[match.group] if match.group else set().union(*groups.values())
+            for service in sorted((match.services or set()) - there):
+                where = f"group {match.group}" if match.group else "any group"
+                notes.warn(
+                    main,
+                    key,
+                    f"there is no active service {service} in {where}",
+                    nearest(service, there, "there are: "),
+                )
+
+
+def check_means(
+    dns: DnsOptions,
+    primaries: Iterable[DnsPrimary],
+    classes: Iterable[ServerClass],
+    cas: Mapping[str, CaInfo],
+    services: Iterable[ServiceConfig],
+    notes: Notes,
+    main: Source,
+) -> None:
+    """Warn where challenges or TLSA records are wanted that there is no way to publish."""
+    updates = {primary.domain: primary.update for primary in primaries}
+
+    def updated(one: ServiceConfig) -> bool:
+        zone = ZoneName(one.id.group)
+        return updates.get(zone, updates.get(None, False))
+
+    def validated_by(method: Validation) -> Callable[[ServiceConfig], bool]:
+        def wanted(one: ServiceConfig) -> bool:
+            signer = one.spec.signer
+            return isinstance(signer, AcmeCa) and cas[signer.name].validation is method
+
+        return wanted
+
+    everything = list(services)
+    served = any(one.server_dir for one in classes if one.kind is ServerKind.WEB)
+    no_acme = [] if dns.acme_dir else [one for one in everything if not updated(one)]
+    no_tlsa = [] if dns.tlsa_dirs else [one for one in everything if not updated(one)]
+    by_dns, by_http = validated_by(Validation.DNS_01), validated_by(Validation.HTTP_01)
+    _warn_lack(
+        [one for one in no_acme if by_dns(one)],
+        "dns-01 challenges cannot be published",
+        "write acme_dir in [dns], or update = true in [[dns_primary]]",
+        notes,
+        main,
+    )
+    _warn_lack(
+        [one for one in no_tlsa if one.dane],
+        "TLSA records cannot be published",
+        "write tlsa_dirs in [dns], or update = true in [[dns_primary]]",
+        notes,
+        main,
+    )
+    _warn_lack(
+        [] if served else [one for one in everything if by_http(one)],
+        "http-01 challenges cannot be put anywhere",
+        "write server_dir in [web]",
+        notes,
+        main,
+    )
+
+
+def _warn_lack(
+    services: list[ServiceConfig], problem: str, remedy: str, notes: Notes, main: Source
+) -> None:
+    if services:
+        some = ", ".join(str(one.id) for one in services[:3])
+        more = f" and {len(services) - 3} more" if len(services) > 3 else ""
+        notes.warn(main, (), f"{problem}: {some}{more}", remedy)

@@ -1,0 +1,318 @@
+"""Reading a whole configuration, with every mistake of every file at once.
+
+The one entry is `load`. It goes on after a mistake as far as that makes sense, and raises at
+the end; a configuration is taken as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+from sslmd.config import build
+from sslmd.config.cas import with_heights
+from sslmd.config.files import (
+    CA_FILE,
+    MAIN_FILE,
+    Missing,
+    Unusable,
+    folder_status,
+    locate_conf_dir,
+)
+from sslmd.config.grants import check_grants, check_means
+from sslmd.config.groups import Groups, Wanted
+from sslmd.config.locate import KeyPath
+from sslmd.config.model import (
+    CaInfo,
+    Config,
+    DnsOptions,
+    DnsPrimary,
+    GlobalOptions,
+    ServerClass,
+    ServerKind,
+    ServiceConfig,
+)
+from sslmd.config.reader import Reader, Tables
+from sslmd.config.report import Source, nearest
+from sslmd.config.schema import CLASSES, IN_GLOBALS, Dns, Globals, Group, Primary, RenewInfo
+from sslmd.config.schema_service import CaTable, ServiceFile
+from sslmd.config.services import Builder, CaTables
+from sslmd.config.table import Table
+from sslmd.core.errors import ConfigError, Mistake
+from sslmd.core.names import CertId, GroupName
+
+__all__ = ["load", "locate_conf_dir"]
+
+AnyTable = TypeVar("AnyTable", bound=Table)
+
+_CLASS_NAMES = tuple(kind.value for kind in CLASSES)
+_TABLES = ("globals", "renew_info", "groups", "dns_primary", "dns", *_CLASS_NAMES)
+# With `ALL`, a folder's other files (a README, notes) are told from services by their content.
+_SERVICE_LIKE = re.compile(
+    rb"^\s*(?:(?:group|service|signing_ca)\s*=|\[\s*(?:X509|KeyOpts)\s*\])", re.MULTILINE
+)
+
+
+def load(conf_dir: Path, *, owners: Collection[int] | None = None) -> Config:
+    """Read the configuration in `conf_dir`; the top directory is its parent.
+
+    `owners` are the users who may own its files: by default root and the user of this
+    process. Raises `ConfigError` with every mistake in every file.
+    """
+    conf_dir = Path(os.path.abspath(conf_dir))
+    reader = Reader(conf_dir, {0, os.geteuid()} if owners is None else owners)
+    try:
+        reader.check_risk(str(conf_dir), folder_status(str(conf_dir)))
+        return _Loader(reader).run()
+    except Unusable as err:
+        mistake = Mistake(str(conf_dir), 0, "", err.problem, err.remedy)
+        raise ConfigError([mistake]) from None
+
+
+class _Loader:
+    """One run of `load`."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.notes = reader.notes
+        self.places = build.Places(reader.conf_dir.parent)
+        self.main = Source(reader.path(MAIN_FILE))
+        self.profile = ""
+
+    def run(self) -> Config:
+        """Read everything; raise `ConfigError` if there is any mistake."""
+        data = self._main_file()
+        options = self._globals(data or {})
+        primaries = self._primaries(data or {})
+        dns, classes = self._classes(data or {})
+        groups = Groups(self.reader, self.main)
+        wanted = groups.every() if data is None else groups.active(self._group_tables(data))
+        cas, services = self._certificates(options, groups, wanted)
+        if not self.notes.mistakes:  # half a configuration would bring wrong warnings
+            check_grants(classes, services, self.notes, self.main)
+            check_means(dns, primaries, classes, cas, services.values(), self.notes, self.main)
+        if self.notes.mistakes:
+            raise ConfigError(_in_order(self.notes.mistakes))
+        return Config(
+            top=self.reader.conf_dir.parent,
+            conf_dir=self.reader.conf_dir,
+            globals=options,
+            services=MappingProxyType(services),
+            cas=MappingProxyType(cas),
+            server_classes=classes,
+            dns=dns,
+            dns_primaries=primaries,
+            warnings=_in_order(self.notes.warnings),
+        )
+
+    def _main_file(self) -> Tables | None:
+        """Return the file's tables; None after a mistake, or where there is no file."""
+        try:
+            read = self.reader.toml(self.main.path)
+        except Missing as err:
+            remedy = "create it, or name another directory with --conf-dir"
+            self.notes.mistake(self.main, (), err.problem, remedy)
+            return None
+        if read is None:
+            return None
+        self.main, data = read
+        for key in data:
+            if key not in _TABLES:
+                self.notes.unknown(self.main, (key,), _TABLES, IN_GLOBALS)
+        return data
+
+    def _table(self, data: Tables, name: str, table: type[AnyTable]) -> AnyTable | None:
+        return self.notes.check(self.main, (name,), data.get(name, {}), table)
+
+    def _array(
+        self, data: Tables, name: str, table: type[AnyTable]
+    ) -> Iterator[tuple[int, AnyTable]]:
+        """Yield the tables of `[[name]]` that are right, with their places."""
+        tables = data.get(name, [])
+        if not isinstance(tables, list):
+            problem = f"[{name}] is one table, where any number may stand"
+            self.notes.mistake(self.main, (name,), problem, f"write [[{name}]], twice bracketed")
+            return
+        for index, one in enumerate(tables):
+            if checked := self.notes.check(self.main, (name, index), one, table):
+                yield index, checked
+
+    def _globals(self, data: Tables) -> GlobalOptions:
+        table = self._table(data, "globals", Globals) or Globals()
+        renew = self._table(data, "renew_info", RenewInfo) or RenewInfo()
+        self.profile = table.preferred_acme_profile
+        info = data.get("renew_info")
+        for key in info if isinstance(info, dict) else ():
+            if key in RenewInfo.also_known:
+                self.notes.warn(
+                    self.main,
+                    ("renew_info", key),
+                    "it has no effect: only target_90 and rand_adj_90 count",
+                    "remove it; shorter lives renew with a third of the life left (half, under "
+                    "10 days)",
+                )
+        return build.global_options(table, renew, self.places, self.notes, self.main)
+
+    def _primaries(self, data: Tables) -> tuple[DnsPrimary, ...]:
+        primaries: dict[object, DnsPrimary] = {}
+        for index, table in self._array(data, "dns_primary", Primary):
+            key: KeyPath = ("dns_primary", index)
+            one = build.dns_primary(table, self.places, self.notes, self.main, key)
+            if one.domain in primaries:
+                name = one.domain or "default"
+                problem = f"{name} has two tables; this one has no effect"
+                self.notes.warn(self.main, (*key, "domain"), problem, "remove one of them")
+            primaries.setdefault(one.domain, one)
+        return tuple(primaries.values())
+
+    def _classes(self, data: Tables) -> tuple[DnsOptions, tuple[ServerClass, ...]]:
+        dns = build.dns_options(self._table(data, "dns", Dns) or Dns(), self.places)
+        classes = []
+        for name in data:  # in the order of the file: servers are restarted in that order
+            if name in list(ServerKind):
+                kind = ServerKind(name)
+                if table := self._table(data, name, CLASSES[kind]):
+                    one = build.server_class(kind, table, self.places, self.notes, self.main)
+                    classes.append(one)
+        return dns, tuple(classes)
+
+    def _group_tables(self, data: Tables) -> list[tuple[int, Group]]:
+        tables = list(self._array(data, "groups", Group))
+        if not data.get("groups"):
+            self.notes.warn(
+                self.main,
+                (),
+                "there are no groups, and so nothing to do",
+                "add [[groups]] with domain and services",
+            )
+        return tables
+
+    def _certificates(
+        self, options: GlobalOptions, groups: Groups, wanted: dict[str, Wanted]
+    ) -> tuple[dict[str, CaInfo], dict[CertId, ServiceConfig]]:
+        ca_group = wanted.get(GroupName.CA) or Wanted(self.reader.path(GroupName.CA))
+        ca_files = groups.files(ca_group.folder) if os.path.isdir(ca_group.folder) else []
+        cas = self._ca_file()
+        builder = Builder(options, cas, frozenset(ca_files), self.notes)
+        services = _Services(self.reader, builder, self.main)
+        for group, one in wanted.items():
+            services.read_group(group, one)
+        listed = {*ca_group.listed, *ca_group.found}
+        for name in ca_files:
+            if name not in listed and name in build.own_names(cas.infos):
+                services.read_unmanaged(name, ca_group.folder)
+        services.read.update(with_heights(services.cas(), services.sources, self.notes))
+        return dict(cas.infos), services.read
+
+    def _ca_file(self) -> CaTables:
+        path = self.reader.path(CA_FILE)
+        try:
+            read = self.reader.toml(path)
+        except Missing:
+            # A mistake only if a service asks for a CA, which is told then.
+            return CaTables(Source(path), {}, {}, frozenset())
+        if read is None:
+            return CaTables(Source(path), {}, {}, None)
+        source, raw = read
+        infos = {}
+        for name, data in raw.items():
+            if table := self.notes.check(source, (name,), data, CaTable):
+                infos[name] = build.ca_info(
+                    name, table, self.profile, self.places, self.notes, source
+                )
+        return CaTables(source, raw, infos, frozenset(raw.keys() - infos.keys()))
+
+
+class _Services:
+    """Reads service files one after another into `read`; `sources` keeps those of the CAs."""
+
+    def __init__(self, reader: Reader, builder: Builder, main: Source) -> None:
+        self._reader = reader
+        self._notes = reader.notes
+        self._builder = builder
+        self._main = main
+        self.read: dict[CertId, ServiceConfig] = {}
+        self.sources: dict[CertId, Source] = {}
+
+    def cas(self) -> dict[CertId, ServiceConfig]:
+        """Return the services of group `ca` that were read."""
+        return {cert: one for cert, one in self.read.items() if cert in self.sources}
+
+    def read_group(self, group: str, wanted: Wanted) -> None:
+        """Read the services of an active group; what is wrong with them is noted."""
+        for name, place in wanted.listed.items():
+            path = os.path.join(wanted.folder, name)
+            try:
+                content = self._reader.content(path)
+            except Missing:
+                self._no_file(path, wanted.folder, place)
+                continue
+            if content is not None:
+                self._build(CertId(group, name), path, content, managed=True)
+        for name in wanted.found:
+            if name in wanted.listed:
+                continue
+            path = os.path.join(wanted.folder, name)
+            content = self._content(path)
+            if content is not None and not _SERVICE_LIKE.search(content):
+                self._notes.warn(
+                    Source(path), (), "ALL leaves it out: it is no service file", "move it away"
+                )
+            elif content is not None:
+                self._build(CertId(group, name), path, content, managed=True)
+
+    def read_unmanaged(self, name: str, folder: str) -> None:
+        """Read a CA that no active group lists."""
+        path = os.path.join(folder, name)
+        content = self._content(path)
+        if content is None:
+            return
+        self._build(CertId(GroupName.CA, name), path, content, managed=False)
+        self._notes.warn(
+            Source(path),
+            (),
+            "no active group lists this CA: it signs with what it has and is not renewed",
+            f"add {name!r} to the services of group ca in {self._main.path}",
+        )
+
+    def _content(self, path: str) -> bytes | None:
+        try:
+            return self._reader.content(path)
+        except Missing as err:  # removed this moment, or a link to nowhere
+            self._notes.mistake(Source(path), (), err.problem, err.remedy)
+            return None
+
+    def _build(self, cert: CertId, path: str, content: bytes, *, managed: bool) -> None:
+        parsed = self._reader.parse(path, content)
+        if parsed is None:
+            return
+        source, raw = parsed
+        file = self._notes.check(source, (), raw, ServiceFile)
+        if file is None:
+            return
+        service = self._builder.build(cert, raw, file, source, managed=managed)
+        if service:
+            self.read[service.id] = service
+            if cert.group == GroupName.CA:
+                self.sources[service.id] = source
+
+    def _no_file(self, path: str, folder: str, place: KeyPath) -> None:
+        try:
+            there = Groups(self._reader, self._main).files(folder)
+        except Unusable:
+            there = []
+        remedy = nearest(os.path.basename(path), there, "there are: ")
+        if there and remedy.startswith("did you mean"):
+            remedy += f" There are: {', '.join(there[:20])}"
+        self._notes.mistake(self._main, place, f"there is no file {path}", remedy)
+
+
+def _in_order(notes: Iterable[Mistake]) -> tuple[Mistake, ...]:
+    """Sort by line inside each file, the files as they were read; drop what is there twice."""
+    unique = list(dict.fromkeys(notes))
+    files = {name: number for number, name in enumerate(dict.fromkeys(n.file for n in unique))}
+    return tuple(sorted(unique, key=lambda note: (files[note.file], note.line)))

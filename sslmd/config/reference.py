@@ -1,0 +1,113 @@
+"""The configuration reference, made of the schema: `python -m sslmd.config.reference`."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+
+from pydantic.fields import FieldInfo
+
+from sslmd.config.schema import Dns, Globals, Group, Primary, RenewInfo, Servers, Web
+from sslmd.config.schema_service import (
+    CaOptionsTable,
+    CaTable,
+    KeyTable,
+    NameTable,
+    ServiceFile,
+)
+from sslmd.config.table import Table
+
+_INTRO = """\
+# Configuration reference
+
+<!-- Made of the schema in sslmd/config by `python -m sslmd.config.reference`. -->
+
+The configuration is a directory of TOML files: the one given by `--conf-dir`, else
+`$SSL_MGR_TOPDIR/conf.d`, else `/etc/ssl-mgr/conf.d`.
+
+```
+conf.d/ssl-mgr.conf             what is looked after, and the servers that use it
+conf.d/ca-info.conf             the CAs
+conf.d/<group>/<service>        one file per certificate; a group is an apex domain, or ca
+```
+
+The folder that holds the directory is the *top directory* (`<top>`): relative paths in the
+files start there. `sslmd --check-config` reads everything and reports every mistake at once,
+as `file:line: key: what is wrong; what would be right`. Keys that are not known are warned
+about. Files and folders must not be writable for everybody, and must belong to root or to the
+user of the daemon, because they name commands that it runs.
+
+Where a list is asked for, a single text will do. Times may have fractions.
+"""
+
+_SECTIONS: tuple[tuple[str, str, type[Table]], ...] = (
+    ("ssl-mgr.conf: `[globals]`", "", Globals),
+    (
+        "ssl-mgr.conf: `[renew_info]`",
+        "Of ssl-mgr 7. Its values for lives other than 90 days have no effect here: there, at "
+        "most a third of the life counts (half of it, under 10 days).",
+        RenewInfo,
+    ),
+    (
+        "ssl-mgr.conf: `[[groups]]`",
+        "One table per group. A CA of group `ca` that no active table lists signs with what it "
+        "has, and is not renewed.",
+        Group,
+    ),
+    ("ssl-mgr.conf: `[[dns_primary]]`", "One table per zone that needs one.", Primary),
+    ("ssl-mgr.conf: `[dns]`", "", Dns),
+    (
+        "ssl-mgr.conf: `[smtp]`, `[imap]`, `[web]`, `[other]`",
+        "The server classes. On each host they are restarted in the order of the file.",
+        Servers,
+    ),
+    ("ssl-mgr.conf: more keys of `[web]`", "", Web),
+    ("ca-info.conf", "One table per CA; its name is what `signing_ca` says.", CaTable),
+    ("Service files", "", ServiceFile),
+    ("Service files: `[KeyOpts]`", "", KeyTable),
+    ("Service files: `[X509]`", "Empty texts are left out of the certificate.", NameTable),
+    ("Service files: `[CA]`", "Only in group `ca`.", CaOptionsTable),
+)
+
+
+def reference() -> str:
+    """Return the whole reference as Markdown."""
+    parts = [_INTRO]
+    for title, text, table in _SECTIONS:
+        inherited = Servers.model_fields.keys() if table is Web else set()
+        rows = [
+            _row(name, field) for name, field in table.model_fields.items() if name not in inherited
+        ]
+        head = f"## {title}\n\n" + (f"{text}\n\n" if text else "")
+        parts.append(head + "| key | type | default | meaning |\n| --- | --- | --- | --- |\n")
+        parts[-1] += "".join(rows)
+    return "\n".join(parts)
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    kind = extra["kind"] if isinstance(extra, dict) else ""
+    cells = (f"`{name}`", str(kind), _default(field), field.description or "")
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def _default(field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and extra["shown"] is not None:
+        return str(extra["shown"])
+    if field.is_required():
+        return "**required**"
+    value = field.default
+    if isinstance(value, Enum):
+        return f"`{value.value}`"
+    if isinstance(value, Table):
+        return "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(f"`{one}`" for one in value) or "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value}`" if value not in ("", None) else "none"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

@@ -1,0 +1,170 @@
+"""Collecting mistakes and warnings, each with its place in its file and the way out."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Collection, Iterable, Mapping
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from sslmd.config.locate import KeyPath, find_line, key_lines
+from sslmd.config.table import Table
+from sslmd.config.values import seen
+from sslmd.core.errors import Mistake
+from sslmd.core.names import shown
+
+AnyTable = TypeVar("AnyTable", bound=Table)
+
+# Messages for what pydantic finds by itself; the remedy is the type of the key.
+_PROBLEMS = {
+    "bool_type": "{value} is neither true nor false",
+    "int_type": "{value} is not a whole number",
+    "float_type": "{value} is not a number",
+    "finite_number": "{value} is not a number that can be used",
+    "string_type": "{value} is not a text",
+    "list_type": "{value} is not a list",
+    "model_type": "{value} is not a table",
+    "greater_than_equal": "{value} is too small",
+    "less_than_equal": "{value} is too large",
+    "missing": "it is missing",
+}
+
+
+class Source:
+    """One file: its path as messages name it, and its text to find lines in."""
+
+    __slots__ = ("_lines", "path", "text")
+
+    def __init__(self, path: str, text: str = "") -> None:
+        self.path = path
+        self.text = text
+        self._lines: dict[KeyPath, int] | None = None
+
+    def line(self, key: KeyPath) -> int:
+        """Return the line of a key, or of what is around it; 0 if none is known."""
+        if self._lines is None:
+            self._lines = key_lines(self.text)
+        return find_line(self._lines, key)
+
+
+class Notes:
+    """What is wrong (`mistakes`) or odd (`warnings`) in the files read so far."""
+
+    def __init__(self) -> None:
+        self.mistakes: list[Mistake] = []
+        self.warnings: list[Mistake] = []
+
+    def mistake(self, source: Source, key: KeyPath, problem: str, remedy: str) -> None:
+        """Note something that refuses the configuration."""
+        self.mistakes.append(_note(source, key, problem, remedy))
+
+    def warn(self, source: Source, key: KeyPath, problem: str, remedy: str) -> None:
+        """Note something that the admin should know."""
+        self.warnings.append(_note(source, key, problem, remedy))
+
+    def check(
+        self, source: Source, prefix: KeyPath, data: object, table: type[AnyTable]
+    ) -> AnyTable | None:
+        """Check the table at `prefix`; note its mistakes and unknown keys; None if it is wrong."""
+        if isinstance(data, dict):
+            self.unknown_keys(source, prefix, data, table)
+        try:
+            return table.model_validate(data)
+        except ValidationError as err:
+            for error in err.errors(include_url=False):
+                field = _field(table, error["loc"])
+                key = (*prefix, *error["loc"])
+                self.mistake(source, key, *_explain(dict(error), field))
+            return None
+
+    def unknown_keys(
+        self, source: Source, prefix: KeyPath, data: Mapping[str, object], table: type[Table]
+    ) -> None:
+        """Warn about keys that mean nothing, with the nearest one that does."""
+        known = known_keys(table)
+        for key in data.keys() - known.keys():
+            if key not in table.also_known:
+                self.unknown(source, (*prefix, key), known, table.homes)
+        for key, inner in known.items():
+            value = data.get(key) if inner else None
+            if inner and isinstance(value, dict):
+                self.unknown_keys(source, (*prefix, key), value, inner)
+
+    def unknown(
+        self, source: Source, key: KeyPath, known: Collection[str], homes: Mapping[str, str]
+    ) -> None:
+        """Warn about one unknown key; `homes`: where keys belong that are known elsewhere."""
+        word = str(key[-1])
+        remedy = nearest(word, known, "known here: ")
+        if word in homes:
+            remedy = f"it belongs {homes[word]}"
+        self.warn(source, key, "this key is not known here and has no effect", remedy)
+
+
+def _note(source: Source, key: KeyPath, problem: str, remedy: str) -> Mistake:
+    # Places in arrays are left out: the line and the value say more than a number.
+    name = ".".join(
+        part if part.isprintable() else shown(part) for part in key if isinstance(part, str)
+    )
+    return Mistake(source.path, source.line(key) if key else 0, name, problem, remedy)
+
+
+def at_line(source: Source, line: int, problem: str, remedy: str) -> Mistake:
+    """Return a mistake at a line rather than a key."""
+    return Mistake(source.path, line, "", problem, remedy)
+
+
+def nearest(word: str, known: Iterable[str], lead: str) -> str:
+    """Suggest the known words nearest to `word`, or list them all after `lead`."""
+    words = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {shown(words[near[0]])}?"
+    some = sorted(words.values())
+    more = f" and {len(some) - 20} more" if len(some) > 20 else ""
+    return f"{lead}{', '.join(some[:20]) or 'nothing'}{more}"
+
+
+@cache
+def known_keys(table: type[Table]) -> dict[str, type[Table] | None]:
+    """Return the keys of a table, with the schema of those that are tables themselves."""
+    return {name: _inner_table(field) for name, field in table.model_fields.items()}
+
+
+def _inner_table(field: FieldInfo) -> type[Table] | None:
+    kinds = (field.annotation, *typing.get_args(field.annotation))
+    if isinstance(field.annotation, types.GenericAlias):
+        return None
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, Table):
+            return kind
+    return None
+
+
+def _field(table: type[Table], loc: tuple[str | int, ...]) -> FieldInfo | None:
+    """Return the description of the key that `loc` leads to."""
+    field = None
+    inner: type[Table] | None = table
+    for part in loc:
+        if inner is None or not isinstance(part, str) or part not in inner.model_fields:
+            break
+        field = inner.model_fields[part]
+        inner = _inner_table(field)
+    return field
+
+
+def _explain(error: dict[str, Any], field: FieldInfo | None) -> tuple[str, str]:
+    """Return problem and remedy for an error of pydantic's."""
+    context = error.get("ctx", {})
+    if error["type"] == "sslmd":
+        return context["problem"], context["remedy"]
+    problem = _PROBLEMS.get(error["type"], "{value} cannot be used")
+    extra = field.json_schema_extra if field else None
+    kind = str(extra["kind"]).replace("`", "") if isinstance(extra, dict) else "a table"
+    verb = "add it:" if error["type"] == "missing" else "write"
+    return problem.format(value=seen(error["input"])), f"{verb} {kind}"

@@ -1,0 +1,374 @@
+"""What `ssl-mgr.conf` may hold, and what it means.
+
+The reference manual is made of these descriptions, so they speak to the admin. A `Table`
+checks one table by itself; what needs two tables or two files is left to `load`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, PlainValidator
+
+from sslmd.config import values
+from sslmd.config.model import Endpoint, NextKey, PostCopy, Probe, ServerKind, ServiceMatch
+from sslmd.config.table import (
+    NEXT_KEY,
+    RENEW_DAYS,
+    SINGLE,
+    SPREAD_DAYS,
+    Commands,
+    NameServers,
+    NextKeyWord,
+    PathText,
+    PathTexts,
+    Table,
+    Text,
+    Triggers,
+    Windows,
+    choice,
+    key,
+)
+from sslmd.core.names import DomainName, ZoneName
+
+_PUBLIC_RESOLVERS = ("1.1.1.1", "8.8.8.8", "9.9.9.9", "208.67.222.222")
+
+
+class Globals(Table):
+    """`[globals]`."""
+
+    verb: bool = key("true or false", "Write more detail to the log.", default=False)
+    sslm_auth_hook: PathText = key(
+        "path",
+        "The program that certbot's manual mode calls for every challenge.",
+        default="",
+        shown="the installed one",
+    )
+    certs_dir: PathText = key(
+        "path",
+        "The working tree: every set of every certificate, their links and notes. It holds "
+        "private keys, the CA's too.",
+        default="certs",
+        shown="`<top>/certs`",
+    )
+    prod_cert_dir: PathText = key(
+        "path",
+        "The production tree: what servers use and what is copied to them, without the CA's keys.",
+        default="prod-certs",
+        shown="`<top>/prod-certs`",
+    )
+    logdir: PathText = key(
+        "path", "Also write the log to files here.", default="", shown="the journal"
+    )
+    clean_keep: int = key(
+        "number of sets",
+        "How many of the newest sets to keep beside those that `curr`, `next` and `prev` point at.",
+        default=5,
+        ge=1,
+        le=100_000,
+    )
+    min_roll_mins: float = key(
+        "minutes",
+        "A `next` becomes `curr` no sooner than this after it was issued. With DANE the wait "
+        "is longer: two TTLs from the moment when every name server showed the new records.",
+        default=90,
+        ge=0,
+        le=525_600,
+    )
+    renew_expire_days: float = key("days", RENEW_DAYS, default=30, ge=0, le=3650)
+    renew_expire_days_spread: float = key("days", SPREAD_DAYS, default=0, ge=0, le=3650)
+    dns_check_delay: float = key(
+        "seconds",
+        "How long to wait between publishing a challenge and the first go-ahead to the CA, even "
+        "if every name server shows it already.",
+        default=240,
+        ge=0,
+        le=86_400,
+    )
+    dns_check_timeout: float = key(
+        "seconds",
+        "Give up waiting for the name servers after this long; it is tried again later.",
+        default=3600,
+        ge=1,
+        le=604_800,
+    )
+    dns_xtra_ns: NameServers = key(
+        "list of `host`, `ip`, `ip:port`, `[ip6]:port`",
+        "More name servers that must show a challenge before the CA is told to look, beside the "
+        "authoritative ones. `[]` asks none.",
+        default=[Endpoint(ip) for ip in _PUBLIC_RESOLVERS],
+        shown=", ".join(_PUBLIC_RESOLVERS),
+    )
+    dns_validating_resolver: Annotated[Endpoint | None, PlainValidator(values.resolver)] = key(
+        "`ip` or `ip:port`",
+        "A resolver that validates DNSSEC, best on this machine. It is asked where validation "
+        "matters: whether the world accepts the TLSA records.",
+        default=None,
+        shown="none",
+    )
+    dane_next_key: NextKeyWord = key("`at-renew` or `at-roll`", NEXT_KEY, default=NextKey.AT_RENEW)
+    cmd_timeout: float = key(
+        "seconds",
+        "A `restart_cmd` or `post_copy_cmd` that runs longer is ended, with every process it "
+        "started, and counts as failed.",
+        default=120,
+        ge=1,
+        le=86_400,
+    )
+    post_copy_cmd: list[Annotated[PostCopy, PlainValidator(values.post_copy)]] = key(
+        "list of `[host, command]`",
+        "Commands to run on this machine after certificates were copied to the host, which the "
+        "command gets as its last argument.",
+        default=[],
+    )
+    preferred_acme_profile: Text = key(
+        "text",
+        "The default of `ca_preferred_acme_profile` in `ca-info.conf`.",
+        default="",
+        shown="none",
+    )
+
+
+class Group(Table):
+    """One `[[groups]]`."""
+
+    domain: Text = key(
+        "domain or `ca`", "The group: an apex domain, or `ca` for the site's own CA."
+    )
+    services: Annotated[list[str], SINGLE] = key(
+        "list of service names, or `'ALL'`",
+        "The certificates of the group that are looked after; each has a file in the group's "
+        "folder. `ALL` or `*` means every service file there.",
+    )
+    active: bool = key("true or false", "`false` leaves the group alone.", default=True)
+
+
+def _any_zone(value: Any) -> ZoneName | None:
+    if isinstance(value, str) and value.lower() in ("default", "*"):
+        return None
+    return values.named(ZoneName.parse, "write a domain, 'default' or '*'")(value)
+
+
+_key_name = values.named(DomainName.parse, "write the name in the key statement")
+
+
+class Primary(Table):
+    """One `[[dns_primary]]`."""
+
+    domain: Annotated[ZoneName | None, PlainValidator(_any_zone)] = key(
+        "apex domain, `default` or `*`",
+        "The zone. `default` (or `*`) stands for every zone without a table of its own.",
+    )
+    server: Annotated[Endpoint, PlainValidator(values.endpoint)] = key(
+        "host or IP address", "The zone's primary name server, or the way to it from here."
+    )
+    port: Annotated[int | None, PlainValidator(values.port_of)] = key(
+        "port", "The port of `server`.", default=None, shown="53"
+    )
+    nameservers: NameServers = key(
+        "list of `ip:port`",
+        "The authoritative name servers to watch in place of those in the zone's NS records: "
+        "for hidden primaries, split horizon and tests.",
+        default=[],
+    )
+    update: bool = key(
+        "true or false",
+        "Send records by dynamic update (RFC 2136) to `server`, in place of include files.",
+        default=False,
+    )
+    tsig_key_file: PathText = key(
+        "path",
+        "The key that signs updates: a `key` statement as `tsig-keygen` writes it, or the bare "
+        "secret, with the next two keys beside it.",
+        default="",
+        shown="none: unsigned",
+    )
+    tsig_name: Annotated[DomainName | None, PlainValidator(_key_name)] = key(
+        "name",
+        "The name of a key whose file holds the bare secret.",
+        default=None,
+        shown="none",
+    )
+    tsig_algorithm: Annotated[
+        str,
+        choice("hmac-sha1", "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"),
+    ] = key("name", "The algorithm of that key.", default="", shown="`hmac-sha256`")
+
+
+class RenewInfo(Table):
+    """`[renew_info]` of ssl-mgr 7: the values for 90-day certificates are taken over."""
+
+    target_90: float | None = key(
+        "days",
+        "The later name of `renew_expire_days`, which it overrides.",
+        default=None,
+        shown="none",
+        ge=0,
+        le=3650,
+    )
+    rand_adj_90: float | None = key(
+        "days",
+        "The later name of `renew_expire_days_spread`, which it overrides.",
+        default=None,
+        shown="none",
+        ge=0,
+        le=3650,
+    )
+    also_known: ClassVar[frozenset[str]] = frozenset(
+        f"{word}_{days}"
+        for word in ("target", "rand_adj")
+        for days in (300, 120, 60, 45, 10, 6, 2, 1)
+    )
+
+
+class Dns(Table):
+    """`[dns]`."""
+
+    restart_cmd: Commands = key(
+        "command, or list of commands",
+        "Makes the name server on this machine take the changed include files; it also has to "
+        "raise the zone's serial, and to sign. `--serial_bump` and the changed zones are "
+        "appended; if the command has `{zones}`, the zones take its place instead.",
+        default=[],
+        shown="none",
+    )
+    acme_dir: PathText = key(
+        "path",
+        "Folder for the include files `acme-challenge.<zone>`.",
+        default="",
+        shown="none",
+    )
+    tlsa_dirs: PathTexts = key(
+        "list of paths", "Folders for the include files `tlsa.<zone>`.", default=[]
+    )
+    depends: Triggers = key(
+        "list of `dns`, `tlsa`, `cert`", "What restarts DNS beside its own changes.", default=[]
+    )
+    pass_zones: bool = key(
+        "true or false",
+        "`false` runs `restart_cmd` just as it is written.",
+        default=True,
+    )
+    also_known: ClassVar[frozenset[str]] = frozenset({"skip_prod_copy"})
+
+
+def _or_false(value: Any) -> Any:
+    """`false` stands for no probe at all, `true` for the default ones."""
+    if isinstance(value, bool):
+        return None if value else []
+    return value
+
+
+class Servers(Table):
+    """`[smtp]`, `[imap]`, `[other]`, and `[web]` but for its own keys."""
+
+    servers: Annotated[list[Annotated[str, PlainValidator(values.server)]], SINGLE] = key(
+        "list of hosts",
+        "The servers of this class, `user@host` if ssh should use another user. `localhost`, "
+        "this machine's own names and its addresses are served without ssh.",
+        default=[],
+    )
+    restart_cmd: Commands = key(
+        "command, or list of commands",
+        "Run on every server, in this order, when its certificates changed. There is no shell: "
+        "words are split and quotes are taken as a shell would, nothing more. A program named "
+        "by a relative path starts at the top directory.",
+        default=[],
+        shown="none",
+    )
+    svc_depends: list[Annotated[ServiceMatch, PlainValidator(values.service_match)]] = key(
+        "list of `[group, [services]]`",
+        "The certificates that this class uses: only these, keys included, go to its servers, "
+        "and a change of any of them restarts it. The group `any` (`all`, `*`) stands for "
+        "every group, the service `ALL` (`*`) for every service. A CA's key never goes anywhere.",
+        default=[],
+        shown="none; `[other]`: every certificate",
+    )
+    depends: Triggers = key(
+        "list of `dns`, `tlsa`, `cert`",
+        "What else restarts the class: a change of DNS records of ours, of TLSA records, or of "
+        "any certificate.",
+        default=[],
+    )
+    skip_prod_copy: bool = key(
+        "true or false",
+        "Copy nothing: the servers see the production tree by other means, such as NFS.",
+        default=False,
+    )
+    probe: Annotated[
+        list[Annotated[Probe, PlainValidator(values.probe)]] | None, BeforeValidator(_or_false)
+    ] = key(
+        "`false`, or list of `[port, word, name]`",
+        "Ports to connect to after a restart, to prove that the new certificate is served. The "
+        "word is `tls`, or with STARTTLS `smtp`, `imap`, `pop3`; the name is sent as SNI; both "
+        "may be left out. The default ports count only if they answered before the restart.",
+        default=None,
+        shown="smtp: 25 `smtp`; imap: 993 `tls`; web: 443 `tls`; other: none",
+    )
+    probe_timeout: float = key(
+        "seconds",
+        "How long after a restart the new certificate has to show.",
+        default=60,
+        ge=1,
+        le=3600,
+    )
+    prune: bool = key(
+        "true or false",
+        "Remove from the servers what we once copied there and the class is no longer granted.",
+        default=False,
+    )
+    key_owner: Annotated[str, PlainValidator(values.owner)] = key(
+        "user name or number", "Owner of private keys on the servers.", default="", shown="as here"
+    )
+    key_group: Annotated[str, PlainValidator(values.owner)] = key(
+        "group name or number", "Group of private keys on the servers.", default="", shown="as here"
+    )
+    key_mode: Annotated[int | None, PlainValidator(values.key_mode)] = key(
+        "`'0640'` or `0o640`",
+        "Mode of private keys on the servers: never more than `0640`.",
+        default=None,
+        shown="`0600`",
+    )
+    roll_window: Windows = key(
+        "list of windows",
+        "Times when certificates of this class may be rolled, as `'Sat 02:00-05:00 "
+        "Europe/Berlin'`: days (`Mon-Fri,Sun`; none: every day), hours, time zone (none: UTC). "
+        "What is overdue or expired does not wait.",
+        default=[],
+        shown="at any time",
+    )
+    restart_window: Windows = key(
+        "list of windows",
+        "Times when servers of this class may be restarted, written like `roll_window`.",
+        default=[],
+        shown="at any time",
+    )
+
+
+class Web(Servers):
+    """`[web]`: the keys of the other classes, and these."""
+
+    server_dir: PathText = key(
+        "path",
+        "The folder under which the web servers keep a folder per site; http-01 "
+        "challenges are put there.",
+        default="",
+        shown="none",
+    )
+    http_check: bool = key(
+        "true or false",
+        "Fetch an http-01 challenge ourselves before the CA is told to look.",
+        default=True,
+    )
+
+
+CLASSES: dict[ServerKind, type[Servers]] = {
+    ServerKind.SMTP: Servers,
+    ServerKind.IMAP: Servers,
+    ServerKind.WEB: Web,
+    ServerKind.OTHER: Servers,
+}
+
+IN_GLOBALS = dict.fromkeys(Globals.model_fields, "in [globals]")
+for _table in (Group, Primary, Dns, Servers, Web):
+    _table.homes = IN_GLOBALS

@@ -1,0 +1,221 @@
+"""What `ca-info.conf` and the service files may hold, and what it means."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import PlainValidator
+
+from sslmd.config import values
+from sslmd.config.model import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, CaKind, DaneEntry, Validation
+from sslmd.config.table import (
+    NEXT_KEY,
+    RENEW_DAYS,
+    SINGLE,
+    SPREAD_DAYS,
+    Label,
+    NextKeyWord,
+    PathText,
+    Table,
+    Text,
+    choice,
+    key,
+    word_of,
+)
+from sslmd.core.names import SanName
+from sslmd.core.spec import KeyType
+
+EXT_KEY_USAGES = ("serverAuth", "clientAuth", "emailProtection", "codeSigning", "timeStamping")
+
+
+def _ca_kind(value: Any) -> CaKind:
+    words = {**{str(kind): kind for kind in CaKind}, "letsencrypt": CaKind.ACME}
+    if not isinstance(value, str) or value.lower() not in words:
+        raise values.wrong(f"{values.seen(value)} is not a kind of CA", values.one_of([*words]))
+    return words[value.lower()]
+
+
+def _bits(value: Any) -> int:
+    bits = values.number(value)
+    if type(bits) is not int or not 2048 <= bits <= 8192 or bits % 8:
+        raise values.wrong(
+            f"{values.seen(value)} is not a length for an RSA key", "write 2048, 3072 or 4096"
+        )
+    return bits
+
+
+def _url(value: Any) -> str:
+    url = values.label(value)
+    if url and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
+        raise values.wrong(f"{values.seen(url)} is not a URL", "write https://host/path")
+    return url
+
+
+CaKindWord = Annotated[CaKind, PlainValidator(_ca_kind)]
+Url = Annotated[str, PlainValidator(_url)]
+
+
+class CaTable(Table):
+    """One table of `ca-info.conf`."""
+
+    ca_desc: Text = key("text", "What this CA is for.", default="")
+    ca_type: CaKindWord = key(
+        "`self`, `local`, `certbot`",
+        "`self` or `local`: the site's own CA, with a service file of the same name in group "
+        "`ca`. `certbot` (or `letsencrypt`): an ACME CA.",
+    )
+    ca_validation: Annotated[Validation, word_of(Validation)] = key(
+        "`dns-01` or `http-01`", "How an ACME CA checks the names.", default=Validation.DNS_01
+    )
+    ca_preferred_chain: Label = key(
+        "text",
+        "The common name of the root whose chain is preferred, if the CA offers several.",
+        default="",
+        shown="the CA's own choice",
+    )
+    ca_preferred_acme_profile: Label = key(
+        "text",
+        "The ACME profile to ask for, if the CA has it: at Let's Encrypt `classic`, `tlsserver`, "
+        "`shortlived`.",
+        default="",
+        shown="the CA's own choice",
+    )
+    ca_server: Url = key("URL", "The ACME directory.", default="", shown=f"<{LETS_ENCRYPT}>")
+    ca_server_root: PathText = key(
+        "path",
+        "PEM file with the roots to trust for `ca_server`: for private and test CAs.",
+        default="",
+        shown="the system's",
+    )
+    ca_test_server: Url = key(
+        "URL",
+        "The ACME directory that `--test` and `--dry-run` use.",
+        default="",
+        shown=f"<{LETS_ENCRYPT_STAGING}>",
+    )
+    ca_test_server_root: PathText = key(
+        "path",
+        "PEM file with the roots to trust for `ca_test_server`.",
+        default="",
+        shown="the system's",
+    )
+    ca_eab_kid: Label = key(
+        "text", "Key identifier for CAs that bind accounts (EAB).", default="", shown="none"
+    )
+    ca_eab_hmac_key_file: PathText = key(
+        "path", "File with the EAB key, bare base64url.", default="", shown="none"
+    )
+
+
+class KeyTable(Table):
+    """`[KeyOpts]` of a service file."""
+
+    ktype: Annotated[KeyType, word_of(KeyType)] = key(
+        "`ec` or `rsa`", "The kind of key.", default=KeyType.EC
+    )
+    ec_algo: Annotated[str, choice("secp256r1", "secp384r1", "secp521r1")] = key(
+        "`secp256r1`, `secp384r1`, `secp521r1`", "The curve of an EC key.", default="secp384r1"
+    )
+    rsa_bits: Annotated[int | None, PlainValidator(_bits)] = key(
+        "bits, 2048 to 8192", "The length of an RSA key.", default=None, shown="4096"
+    )
+    bits: Annotated[int | None, PlainValidator(_bits)] = key(
+        "bits, 2048 to 8192", "Another name of `rsa_bits`, which wins.", default=None, shown="none"
+    )
+
+
+class NameTable(Table):
+    """`[X509]` of a service file."""
+
+    CN: Label = key(
+        "text", "Common name. A host name here is one of the names asked for.", default=""
+    )
+    O: Label = key("text", "Organization.", default="")  # noqa: E741
+    OU: Label = key("text", "Organizational unit.", default="")
+    L: Label = key("text", "Locality (city).", default="")
+    ST: Label = key("text", "State or province.", default="")
+    C: Label = key("text", "Country, two letters.", default="")
+    email: Label = key(
+        "text", "Mail address, put into the subject and given to an ACME CA as contact.", default=""
+    )
+    sans: Annotated[list[Annotated[SanName, PlainValidator(values.san)]], SINGLE] = key(
+        "list of names",
+        "Subject alternative names: DNS names, wildcards, IPv4 and IPv6 addresses.",
+        default=[],
+    )
+    ext_key_usage: Annotated[list[Annotated[str, choice(*EXT_KEY_USAGES)]], SINGLE] = key(
+        "list of names of RFC 5280",
+        "What the certificate may be used for, if the site's own CA signs it: `serverAuth`, "
+        "`clientAuth`, `emailProtection`, `codeSigning`, `timeStamping`. Public CAs decide "
+        "themselves.",
+        default=("serverAuth", "clientAuth"),
+    )
+
+
+class CaOptionsTable(Table):
+    """`[CA]` of a service file of group `ca`."""
+
+    sign_end_days: int | None = key(
+        "days",
+        "Life of what this CA signs, a root's own certificate included; nothing outlives its "
+        "signer.",
+        default=None,
+        shown="root: 3650; a CA that signs CAs: 1825; other: 90",
+        ge=1,
+        le=36_500,
+    )
+    digest: Annotated[str, choice("sha256", "sha384", "sha512")] = key(
+        "`sha256`, `sha384`, `sha512`", "The hash that this CA signs with.", default="sha384"
+    )
+
+
+class ServiceFile(Table):
+    """A service file."""
+
+    name: Label = key("text", "A title for people.", default="", shown="`<group>/<service>`")
+    group: Text = key("text", "The group: the name of the folder the file is in.")
+    service: Text = key("text", "The service: the name of the file.")
+    signing_ca: Label | None = key(
+        "text",
+        "The table of `ca-info.conf` that tells who signs. `self` (or `''`): it signs itself.",
+        default=None,
+        shown="none; in group `ca`: `self`",
+    )
+    renew_expire_days: float | None = key(
+        "days",
+        RENEW_DAYS,
+        default=None,
+        shown="as in `[globals]`",
+        ge=0,
+        le=3650,
+    )
+    renew_expire_days_spread: float | None = key(
+        "days", SPREAD_DAYS, default=None, shown="as in `[globals]`", ge=0, le=3650
+    )
+    dane_tls: list[Annotated[DaneEntry | None, PlainValidator(values.dane)]] = key(
+        "list of `[port, proto, usage, selector, match, hosts]`",
+        "Ports that serve this certificate and have TLSA records (RFC 6698) for it; `[25, "
+        "'tcp', 3, 1, 1]` is right for most. The sixth element, which may be left out, tells "
+        "whose records: `'MX'` (the zone's MX hosts), `'SANS'` (the DNS names of the "
+        "certificate inside the zone) or a list of hosts. Port 25 without it: the zone itself "
+        "and its MX hosts; other ports: `'SANS'`.",
+        default=[],
+    )
+    dane_tls_ttl: int = key("seconds", "TTL of the TLSA records.", default=1800, ge=1, le=604_800)
+    dane_next_key: NextKeyWord | None = key(
+        "`at-renew` or `at-roll`", NEXT_KEY, default=None, shown="as in `[globals]`"
+    )
+    KeyOpts: KeyTable = key("table", "The key.", default=KeyTable())
+    X509: NameTable = key("table", "What the certificate says.", default=NameTable())
+    CA: CaOptionsTable | None = key(
+        "table", "For services of group `ca`: how it signs.", default=None
+    )
+
+
+_TOP = dict.fromkeys(ServiceFile.model_fields, "at the top of the file, before the first [table]")
+_PARTS: dict[str, type[Table]] = {"KeyOpts": KeyTable, "X509": NameTable, "CA": CaOptionsTable}
+_INSIDE = {key: f"in [{name}]" for name, part in _PARTS.items() for key in part.model_fields}
+ServiceFile.homes = _INSIDE
+for _part in _PARTS.values():
+    _part.homes = _INSIDE | _TOP

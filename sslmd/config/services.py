@@ -1,0 +1,378 @@
+"""From a service file to a `ServiceConfig`, and what the CAs are to each other."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from sslmd.config.build import check_spread, is_own, own_names, timing
+from sslmd.config.locate import KeyPath
+from sslmd.config.model import (
+    LETS_ENCRYPT,
+    CaInfo,
+    DaneEntry,
+    GlobalOptions,
+    ServiceConfig,
+    Validation,
+)
+from sslmd.config.report import Notes, Source, nearest
+from sslmd.config.schema_service import CaOptionsTable, KeyTable, NameTable, ServiceFile
+from sslmd.core.names import (
+    BadName,
+    CertId,
+    DomainName,
+    GroupName,
+    SanName,
+    ZoneName,
+    parse_san,
+    shown,
+)
+from sslmd.core.spec import (
+    AcmeCa,
+    CaOptions,
+    CertSpec,
+    KeySpec,
+    KeyType,
+    OwnCa,
+    SelfSigned,
+    Signer,
+    Subject,
+    Timing,
+)
+
+T = TypeVar("T")
+
+# RFC 5280 appendix A: the upper bounds of X.520 attributes, in characters.
+_BOUNDS = {"CN": 64, "O": 64, "OU": 64, "L": 128, "ST": 128, "email": 255}
+_CANONICAL = json.JSONEncoder(sort_keys=True, default=str, ensure_ascii=False)
+_CA_GROUP = GroupName.CA
+
+
+class Pool:
+    """Keeps one of every equal value, so that thousands of services share them."""
+
+    def __init__(self) -> None:
+        self._values: dict[Any, Any] = {}
+
+    def same(self, value: T) -> T:
+        """Return the first value that was equal to this one."""
+        return self._values.setdefault(value, value)  # type: ignore[no-any-return]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CaTables:
+    """`ca-info.conf`: as it was written, and the CAs that are right.
+
+    `wrong` names the tables with mistakes, which are told already; None: the whole file.
+    """
+
+    source: Source
+    raw: Mapping[str, object]
+    infos: Mapping[str, CaInfo]
+    wrong: frozenset[str] | None
+
+    def is_told(self, name: str) -> bool:
+        """Whether a mistake is noted already that explains why there is no CA `name`."""
+        return self.wrong is None or name in self.wrong
+
+
+class Builder:
+    """Makes services of checked files. `ca_files`: the names in `conf.d/ca`."""
+
+    def __init__(
+        self, options: GlobalOptions, cas: CaTables, ca_files: frozenset[str], notes: Notes
+    ) -> None:
+        self._options = options
+        self._tables = cas
+        self._cas = cas.infos
+        self._ca_files = ca_files
+        self._notes = notes
+        self._pool = Pool()
+        self._timings: dict[tuple[float, float], Timing] = {}
+
+    def build(
+        self,
+        cert: CertId,
+        raw: Mapping[str, object],
+        file: ServiceFile,
+        source: Source,
+        *,
+        managed: bool,
+    ) -> ServiceConfig | None:
+        """Return the service, None if a mistake (noted) leaves nothing to return."""
+        same = self._pool.same
+        before = len(self._notes.mistakes)
+        signer = self._signer(cert, file, source)
+        self._check_place(cert, file, source)
+        self._check_subject(cert, file.X509, source)
+        spec = CertSpec(
+            id=cert,
+            title=file.name or str(cert),
+            key=same(_key_spec(file.KeyOpts)),
+            subject=self._subject(file.X509),
+            names=self._names(file.X509, source),
+            signer=same(signer or SelfSigned()),
+            ext_key_usage=() if _is_ca(cert) else same(tuple(file.X509.ext_key_usage)),
+            ca=_ca_options(file.CA) if _is_ca(cert) else None,
+        )
+        if not spec.names and not _is_ca(cert) and not spec.all_names():
+            self._notes.mistake(
+                source, ("X509", "sans"), "there is no name to certify", "add sans = ['host.name']"
+            )
+        if isinstance(signer, AcmeCa):
+            self._check_acme(spec, self._cas[signer.name], source)
+        dane = self._dane(cert, file, source)
+        service = ServiceConfig(
+            spec=spec,
+            timing=self._timing(file, source),
+            fingerprint=fingerprint(raw, self._tables.raw.get(file.signing_ca or "")),
+            dane=same(dane),
+            dane_ttl=same(file.dane_tls_ttl),
+            dane_next_key=file.dane_next_key or self._options.dane_next_key,
+            managed=managed,
+        )
+        return service if signer and len(self._notes.mistakes) == before else None
+
+    def _signer(self, cert: CertId, file: ServiceFile, source: Source) -> Signer | None:
+        name = file.signing_ca
+        key: KeyPath = ("signing_ca",)
+        if name is None and not _is_ca(cert):
+            self._notes.mistake(
+                source,
+                key,
+                "it is missing",
+                f"write the name of a table of {self._tables.source.path}, or 'self'",
+            )
+            return None
+        if name in (None, "", "self"):
+            return SelfSigned()
+        info = self._cas.get(str(name))
+        if info is None:
+            if not self._tables.is_told(str(name)):
+                self._unknown_ca(str(name), source)
+            return None
+        if not is_own(info):
+            if _is_ca(cert):
+                self._notes.mistake(
+                    source,
+                    key,
+                    f"{shown(info.name)} is an ACME CA, and those sign no CAs",
+                    nearest("", ["self", *own_names(self._cas)], "write one of: "),
+                )
+            return AcmeCa(info.name)
+        if info.name not in self._ca_files:
+            self._notes.mistake(
+                source,
+                key,
+                f"CA {shown(info.name)} has no service file conf.d/ca/{info.name}",
+                f"write that file (there are: {', '.join(sorted(self._ca_files)) or 'none'}), or "
+                "name another CA",
+            )
+            return None
+        return OwnCa(CertId(_CA_GROUP, info.name))
+
+    def _unknown_ca(self, name: str, source: Source) -> None:
+        known = [*self._cas, "self"]
+        remedy = nearest(name, known, "known are: ")
+        if remedy.startswith("did you mean"):
+            remedy += f" Known are: {', '.join(sorted(known))}"
+        elif name in self._ca_files:
+            remedy = f"add a table [{name}] with ca_type = 'local' there"
+        where = self._tables.source.path
+        self._notes.mistake(source, ("signing_ca",), f"{where} has no table {shown(name)}", remedy)
+
+    def _check_place(self, cert: CertId, file: ServiceFile, source: Source) -> None:
+        """The keys `group` and `service` must say what the path says."""
+        if file.service != cert.service:
+            self._notes.mistake(
+                source,
+                ("service",),
+                f"{shown(file.service)} is not the name of the file",
+                f"write service = {cert.service!r}",
+            )
+        try:
+            group = GroupName.parse(file.group).text
+        except BadName:
+            group = ""
+        if group != cert.group:
+            self._notes.mistake(
+                source,
+                ("group",),
+                f"{shown(file.group)} is not the name of the folder",
+                f"write group = {cert.group!r}",
+            )
+        if file.CA and not _is_ca(cert):
+            self._notes.mistake(
+                source,
+                ("CA",),
+                "only services of group ca sign certificates",
+                "remove the table, or move the file to conf.d/ca",
+            )
+
+    def _check_subject(self, cert: CertId, table: NameTable, source: Source) -> None:
+        for part, bound in _BOUNDS.items():
+            text: str = getattr(table, part)
+            # A leaf's long common name is left out of the subject if it is one of its names.
+            if len(text) > bound and (part != "CN" or _is_ca(cert) or _host(text) is None):
+                self._notes.mistake(
+                    source,
+                    ("X509", part),
+                    f"{shown(text)} has {len(text)} characters",
+                    f"a certificate holds at most {bound}",
+                )
+        if table.C and not (len(table.C) == 2 and table.C.isascii() and table.C.isalpha()):
+            self._notes.mistake(
+                source,
+                ("X509", "C"),
+                f"{shown(table.C)} is not a country code",
+                "write the two letters of ISO 3166, such as 'DE', or nothing",
+            )
+        if not table.email.isascii():
+            self._notes.mistake(
+                source,
+                ("X509", "email"),
+                f"{shown(table.email)} has characters that a certificate cannot hold",
+                "write an ASCII address",
+            )
+        if _is_ca(cert) and not table.CN:
+            self._notes.mistake(
+                source, ("X509", "CN"), "a CA needs a name", "write CN = 'My root', for example"
+            )
+
+    def _subject(self, table: NameTable) -> Subject:
+        same = self._pool.same
+        parts = (table.CN, table.O, table.OU, table.L, table.ST, table.C, table.email)
+        return same(Subject(*map(same, parts)))
+
+    def _names(self, table: NameTable, source: Source) -> tuple[SanName, ...]:
+        names: dict[SanName, None] = {}
+        for index, name in enumerate(table.sans):
+            if name in names:
+                self._notes.warn(
+                    source,
+                    ("X509", "sans", index),
+                    f"{shown(str(name))} is there twice",
+                    "remove one of them",
+                )
+            names[self._pool.same(name)] = None
+        return self._pool.same(tuple(names))
+
+    def _check_acme(self, spec: CertSpec, info: CaInfo, source: Source) -> None:
+        common = spec.subject.common_name
+        host = None if any(common == str(name) for name in spec.names) else _host(common)
+        if common and host is None and common not in map(str, spec.names):
+            self._notes.mistake(
+                source,
+                ("X509", "CN"),
+                f"{shown(common)} is no host name, and ACME CAs sign no other",
+                "write one of the sans, or CN = ''",
+            )
+        for index, name in enumerate((*spec.names, host)):
+            key = ("X509", "sans", index) if index < len(spec.names) else ("X509", "CN")
+            if isinstance(name, DomainName):
+                if name.is_wildcard and info.validation is Validation.HTTP_01:
+                    self._notes.mistake(
+                        source,
+                        key,
+                        f"{name} is a wildcard, which {info.name} cannot validate by http-01",
+                        "take a CA with ca_validation = 'dns-01', or name the hosts",
+                    )
+            elif name is not None and info.validation is Validation.DNS_01:
+                # RFC 8738 §7: the dns-01 challenge is not for IP identifiers.
+                self._notes.mistake(
+                    source,
+                    key,
+                    f"{name} is an IP address, which {info.name} cannot validate by dns-01",
+                    "take a CA with ca_validation = 'http-01', or leave the address out",
+                )
+        if info.server == LETS_ENCRYPT:
+            self._check_lets_encrypt(spec.key, source)
+
+    def _check_lets_encrypt(self, key: KeySpec, source: Source) -> None:
+        if key.curve == "secp521r1" or (key.bits and key.bits not in (2048, 3072, 4096)):
+            word = "ec_algo" if key.curve else "rsa_bits"
+            self._notes.warn(
+                source,
+                ("KeyOpts", word),
+                f"Let's Encrypt takes no keys of kind {key}",
+                "take secp256r1, secp384r1, or rsa of 2048, 3072 or 4096 bits",
+            )
+
+    def _dane(self, cert: CertId, file: ServiceFile, source: Source) -> tuple[DaneEntry, ...]:
+        entries = [entry for entry in file.dane_tls if entry]
+        if not entries:
+            return ()
+        if _is_ca(cert):
+            self._notes.mistake(
+                source, ("dane_tls",), "a CA has no zone for TLSA records", "write dane_tls = []"
+            )
+            return ()
+        zone = ZoneName(cert.group)
+        for entry in entries:
+            if entry.port == 25 and entry.usage in (0, 1):
+                self._notes.warn(
+                    source,
+                    ("dane_tls",),
+                    f"usage {entry.usage} is not for mail servers (RFC 7672, 3.1.3)",
+                    "write [25, 'tcp', 3, 1, 1]",
+                )
+            for host in entry.hosts if isinstance(entry.hosts, tuple) else ():
+                if not host.is_within(zone):
+                    self._notes.mistake(
+                        source,
+                        ("dane_tls",),
+                        f"{host} is outside the zone {zone}, whose records these are",
+                        f"write hosts of {zone}",
+                    )
+        return tuple(dict.fromkeys(entries))
+
+    def _timing(self, file: ServiceFile, source: Source) -> Timing:
+        default = self._options.timing
+        days, spread = file.renew_expire_days, file.renew_expire_days_spread
+        if days is None and spread is None:
+            return default
+        key: KeyPath = ("renew_expire_days_spread",) if spread is not None else ()
+        if days is None:
+            days = default.renew_before / timedelta(days=1)
+        if spread is None:
+            spread = min(default.spread / timedelta(days=1), days)
+        if key:
+            check_spread(self._notes, source, key, days, spread)
+        known = self._timings.get((days, spread))
+        if known is None:
+            known = timing(days, spread, default.min_roll)
+            self._timings[days, spread] = known
+        return known
+
+
+def fingerprint(raw: Mapping[str, object], ca_table: object) -> str:
+    """Return a short hash of what a service file and its CA's table ask."""
+    asked = _CANONICAL.encode([raw, ca_table])
+    return hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def _is_ca(cert: CertId) -> bool:
+    return cert.group == _CA_GROUP
+
+
+def _host(common_name: str) -> SanName | None:
+    try:
+        return parse_san(common_name)
+    except BadName:
+        return None
+
+
+def _key_spec(table: KeyTable) -> KeySpec:
+    if table.ktype is KeyType.EC:
+        return KeySpec(KeyType.EC, curve=table.ec_algo)
+    return KeySpec(KeyType.RSA, bits=table.rsa_bits or table.bits or 4096)
+
+
+def _ca_options(table: CaOptionsTable | None) -> CaOptions:
+    """Return `[CA]`; a life of zero and a missing height are filled in by `cas.with_heights`."""
+    table = table or CaOptionsTable()
+    return CaOptions(timedelta(days=table.sign_end_days or 0), table.digest, None)

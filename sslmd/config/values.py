@@ -1,0 +1,356 @@
+"""The small languages inside the files' values: addresses, windows, commands, probes, modes.
+
+Every function takes what TOML gave and returns the trusted value, or raises the error made by
+`wrong`, which says what is wrong and what would be right.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from pydantic_core import PydanticCustomError
+
+from sslmd.config.model import (
+    Argv,
+    DaneEntry,
+    Endpoint,
+    PostCopy,
+    Probe,
+    ProbeWord,
+    ServiceMatch,
+    TlsaHosts,
+    Window,
+)
+from sslmd.core.names import (
+    BadName,
+    DomainName,
+    GroupName,
+    SanName,
+    parse_san,
+    parse_service,
+    shown,
+)
+
+T = TypeVar("T")
+
+EVERY_GROUP = ("any", "all", "*")
+EVERY_SERVICE = ("ALL", "*")
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+STARTTLS_PORTS = {25: ProbeWord.SMTP, 587: ProbeWord.SMTP, 110: ProbeWord.POP3, 143: ProbeWord.IMAP}
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SERVER = re.compile(r"(?:[A-Za-z_][A-Za-z0-9._-]*@)?([A-Za-z0-9_:.-]+)")
+_OWNER = re.compile(r"[a-z_][a-z0-9_.-]{0,31}\$?|[0-9]{1,9}", re.IGNORECASE)
+_CLOCK = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9])-([01]?[0-9]|2[0-4]):([0-5][0-9])")
+
+
+def wrong(problem: str, remedy: str) -> PydanticCustomError:
+    """Return the error to raise for a value; `remedy` is what would be right."""
+    return PydanticCustomError(
+        "sslmd", "{problem}; {remedy}", {"problem": problem, "remedy": remedy}
+    )
+
+
+def seen(value: object) -> str:
+    """Return a value as a message shows it."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return shown(value)
+        case list():
+            return "a list" if value else "an empty list"
+        case dict():
+            return "a table"
+        case int() | float():
+            return str(value) if abs(value) < 10**20 else "a huge number"
+    return f"a {type(value).__name__}"
+
+
+def text(value: Any) -> str:
+    """Check a text: no control characters, which could forge log lines or commands."""
+    if not isinstance(value, str):
+        raise wrong(f"{seen(value)} is not a text", "write it in quotes")
+    if not value.isprintable() and _CONTROL.search(value):
+        raise wrong(f"{shown(value)} has control characters", "leave them out")
+    return value
+
+
+def label(value: Any) -> str:
+    """Check a part of a distinguished name, without spaces around it."""
+    return text(value).strip()
+
+
+def named(parse: Callable[[str], T], remedy: str) -> Callable[[Any], T]:
+    """Make a value function of one of `core.names`' parsers."""
+
+    def value_of(value: Any) -> T:
+        try:
+            return parse(text(value))
+        except BadName as err:
+            raise wrong(str(err), remedy) from None
+
+    return value_of
+
+
+_SAN_REMEDY = "write a DNS name, a wildcard (*.example.com) or an IP address"
+_dns_name = named(DomainName.parse, _SAN_REMEDY)
+_any_name = named(parse_san, _SAN_REMEDY)
+
+
+def san(value: Any) -> SanName:
+    """Parse one subject alternative name."""
+    # Only a text that ends in a digit or has a colon can be an address; to find out for every
+    # name, by exceptions, would take a third of the time of loading thousands of services.
+    plain = isinstance(value, str) and ":" not in value and not value[-1:].isdigit()
+    name: SanName = _dns_name(value) if plain else _any_name(value)
+    if isinstance(name, ipaddress.IPv6Address) and name.scope_id is not None:
+        raise wrong(f"{shown(value)} has a scope, which no certificate holds", "leave out the %…")
+    return name
+
+
+def listed(value: Any) -> Any:
+    """Take a single text as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+def number(value: Any) -> Any:
+    """Take a whole number in quotes for the number, as ssl-mgr does."""
+    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else value
+
+
+def port_of(value: Any) -> int:
+    """Check a TCP or UDP port."""
+    value = number(value)
+    if type(value) is not int or not 1 <= value <= 65535:
+        raise wrong(f"{seen(value)} is not a port", "write a number from 1 to 65535")
+    return value
+
+
+def endpoint(value: Any) -> Endpoint:
+    """Parse `host`, `ip`, `host:port`, `ip:port`, `[ip6]` or `[ip6]:port`; the port is 53."""
+    whole = text(value).strip()
+    found = re.fullmatch(r"\[([^\[\]]*)\](?::([0-9]{1,5}))?", whole)
+    if not found and whole.count(":") <= 1:
+        found = re.fullmatch(r"([^:]*)(?::([0-9]{1,5}))?", whole)
+    host, port = (found[1], found[2]) if found else (whole, None)
+    if not _is_host(host) or (port is not None and not 1 <= int(port) <= 65535):
+        raise wrong(
+            f"{shown(whole)} is not the address of a name server",
+            "write it as 'host', 'ip', 'ip:port' or '[ip6]:port'",
+        )
+    return Endpoint(host, int(port) if port else 53)
+
+
+def resolver(value: Any) -> Endpoint:
+    """Parse an `endpoint` that is an IP address."""
+    found = endpoint(value)
+    if not _is_ip(found.host):
+        raise wrong(f"{seen(value)} is not an IP address", "write it as 'ip' or 'ip:port'")
+    return found
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_host(host: str) -> bool:
+    if _is_ip(host):
+        return True
+    try:
+        return not isinstance(parse_san(host), ipaddress.IPv4Address) and "*" not in host
+    except BadName:
+        return False
+
+
+def server(value: Any) -> str:
+    """Check a server's host name or address; `user@` may stand before it."""
+    whole = text(value).strip()
+    found = _SERVER.fullmatch(whole)
+    # It ends up on the command line of ssh and rsync: nothing may look like an option.
+    if not found or not _is_host(found[1]):
+        raise wrong(f"{shown(whole)} is not a host", "write a host name or an IP address")
+    return whole
+
+
+def command(value: Any) -> Argv:
+    """Split a command line into its words as a shell would; an empty one gives no words."""
+    line = text(value)
+    try:
+        return tuple(shlex.split(line))
+    except ValueError as err:
+        problem = str(err)[:1].lower() + str(err)[1:]
+        raise wrong(f"{shown(line)}: {problem}", "close the quotes") from None
+
+
+def post_copy(value: Any) -> PostCopy:
+    """Parse one `[server-host, command]`."""
+    if not isinstance(value, list) or len(value) != 2:
+        raise wrong(f"{seen(value)} is not a pair", "write ['server-host', 'command']")
+    argv = command(value[1])
+    if not argv:
+        raise wrong("the command is empty", "write ['server-host', 'command']")
+    return PostCopy(server(value[0]), argv)
+
+
+def service_match(value: Any) -> ServiceMatch:
+    """Parse one `[group, [services]]` of `svc_depends`."""
+    if not isinstance(value, list) or len(value) != 2:
+        raise wrong(f"{seen(value)} is not a pair", "write ['group', ['service', …]]")
+    group: str | None = text(value[0])
+    if text(group).lower() in EVERY_GROUP:
+        group = None
+    else:
+        group = named(GroupName.parse, "write a domain, 'ca' or 'any'")(group).text
+    names = listed(value[1])
+    if not isinstance(names, list):
+        raise wrong(f"{seen(names)} is not a list", "write ['group', ['service', …]]")
+    if any(name in EVERY_SERVICE for name in names):
+        return ServiceMatch(group, None)
+    parse = named(parse_service, "write the name of a service file, or 'ALL'")
+    return ServiceMatch(group, frozenset(map(parse, names)))
+
+
+def probe(value: Any) -> Probe:
+    """Parse one `[port, word, name]`; word and name may be left out."""
+    parts = value if isinstance(value, list) else [value]
+    if not 1 <= len(parts) <= 3:
+        raise wrong(f"{seen(value)} is not a probe", "write [port, 'word', 'name']")
+    port = port_of(parts[0])
+    word = STARTTLS_PORTS.get(port, ProbeWord.TLS)
+    if len(parts) > 1:
+        if parts[1] not in list(ProbeWord):
+            raise wrong(f"{seen(parts[1])} is not a probe's word", one_of(ProbeWord))
+        word = ProbeWord(parts[1])
+    name = ""
+    if len(parts) > 2 and parts[2] != "":
+        name = named(DomainName.parse, "write the host name to ask for")(parts[2]).text
+    return Probe(port, word, name)
+
+
+def one_of(words: Sequence[str] | type[Any]) -> str:
+    """Say which words are right."""
+    *rest, last = (repr(str(word)) for word in words)
+    return f"write {', '.join(rest)} or {last}" if rest else f"write {last}"
+
+
+def window(value: Any) -> Window:
+    """Parse `[days] HH:MM-HH:MM [zone]`, such as `Mon-Fri,Sun 22:00-04:00 Europe/Berlin`."""
+    whole = text(value)
+    remedy = "write it as 'Sat 02:00-05:00 Europe/Berlin' or 'Mon-Fri,Sun 22:00-04:00 UTC'"
+    words = whole.split()
+    days = frozenset(range(7))
+    if words and not _CLOCK.fullmatch(words[0]):
+        days = _days(words.pop(0), remedy)
+    clock = _CLOCK.fullmatch(words.pop(0)) if words else None
+    if not clock or len(words) > 1:
+        raise wrong(f"{shown(whole)} is not a window", remedy)
+    hour, minute, end_hour, end_minute = map(int, clock.groups())
+    start, end = hour * 60 + minute, end_hour * 60 + end_minute
+    if start >= 1440 or end > 1440:
+        raise wrong(f"{shown(whole)}: a day ends at 24:00", remedy)
+    if start == end:
+        raise wrong(f"{shown(whole)} has no length", "write 00:00-24:00 for a whole day")
+    return Window(days, start, end, _zone(words[0] if words else "UTC"), " ".join(whole.split()))
+
+
+def _days(word: str, remedy: str) -> frozenset[int]:
+    known = {day.lower(): number for number, day in enumerate(DAYS)}
+    days: set[int] = set()
+    for part in word.lower().split(","):
+        first, dash, last = part.partition("-")
+        if first not in known or (dash and last not in known):
+            raise wrong(f"{shown(part)} is not a day or a range of days", remedy)
+        number = known[first]
+        days.add(number)
+        while dash and number != known[last]:
+            number = (number + 1) % 7
+            days.add(number)
+    return frozenset(days)
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    # A folder of the database, or a file in it that is no zone, fails in other ways.
+    except (ValueError, OSError, LookupError):
+        raise wrong(
+            f"{shown(name)} is not a time zone of this machine",
+            "write one as in /usr/share/zoneinfo, such as Europe/Berlin or UTC",
+        ) from None
+
+
+def dane(value: Any) -> DaneEntry | None:
+    """Parse one element of `dane_tls`; an empty one asks for nothing."""
+    if value == []:
+        return None
+    if not isinstance(value, list) or not 5 <= len(value) <= 6:
+        raise wrong(
+            f"{seen(value)} is not a TLSA entry",
+            "write [port, 'tcp', usage, selector, match], such as [25, 'tcp', 3, 1, 1]",
+        )
+    port, proto = port_of(value[0]), value[1]
+    if proto not in ("tcp", "udp", "sctp"):
+        raise wrong(f"{seen(proto)} is not a protocol", one_of(("tcp", "udp", "sctp")))
+    # RFC 6698 §2.1: usage 0 to 3, selector 0 or 1, matching type 0 to 2.
+    usage, selector, match = (
+        _up_to(limit, what, number(part))
+        for limit, what, part in zip(
+            (3, 1, 2), ("usage", "selector", "matching type"), value[2:5], strict=True
+        )
+    )
+    hosts = _tlsa_hosts(value[5] if len(value) == 6 else "", port)
+    return DaneEntry(port, proto, usage, selector, match, hosts)
+
+
+def _up_to(limit: int, what: str, value: object) -> int:
+    if type(value) is not int or not 0 <= value <= limit:
+        raise wrong(f"{seen(value)} is not a TLSA {what}", f"write a number from 0 to {limit}")
+    return value
+
+
+def _tlsa_hosts(value: object, port: int) -> TlsaHosts | tuple[DomainName, ...]:
+    remedy = "write 'MX', 'SANS' or a list of host names"
+    if isinstance(value, list):
+        hosts = tuple(map(named(DomainName.parse, remedy), value))
+        if not hosts or any(host.is_wildcard for host in hosts):
+            raise wrong("the hosts of a TLSA entry are plain host names", remedy)
+        return hosts
+    if value == "":
+        return TlsaHosts.MAIL if port == 25 else TlsaHosts.SANS
+    if isinstance(value, str) and value.upper() in ("MX", "SANS"):
+        return TlsaHosts(value.upper())
+    raise wrong(f"{seen(value)} does not tell whose record it is", remedy)
+
+
+def key_mode(value: Any) -> int:
+    """Parse the mode of a key file: `'0640'` or `0o640`."""
+    remedy = "write '0600' or '0640' (or 0o600, 0o640)"
+    mode = value
+    if isinstance(value, str) and re.fullmatch("(?:0o?)?[0-7]{3}", value):
+        mode = int(value.removeprefix("0o"), 8)
+    if type(mode) is not int:
+        raise wrong(f"{seen(value)} is not a file mode", remedy)
+    if mode & 0o007 and mode <= 0o777:
+        # I2: nothing secret is ever readable by others.
+        raise wrong(f"mode {mode:04o} opens private keys to everybody", remedy)
+    if mode & ~0o640 or not mode & 0o400:
+        raise wrong(f"{seen(value)} is not a mode for private keys", remedy)
+    return mode
+
+
+def owner(value: Any) -> str:
+    """Check the name or number of a user or group; they are looked up on the servers."""
+    name = str(value) if type(value) is int else text(value)
+    if name and not _OWNER.fullmatch(name):
+        raise wrong(f"{shown(name)} is not a user or group", "write its name or its number")
+    return name
