@@ -1,0 +1,104 @@
+"""`sslmctl check`: a plugin for Nagios, Icinga and their kin.
+
+One line with performance data; exit status 0, 1 or 2 (Monitoring Plugins Development
+Guidelines). No daemon is as bad as no certificate: nobody would renew it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from sslmd.ctl.answers import Cert, certs_of
+from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
+from sslmd.ctl.errors import USAGE, CtlError
+from sslmd.ctl.health import Level, Limits, problems
+from sslmd.ctl.text import count, printable, say, span
+from sslmd.wire.messages import Method
+
+# Seconds; a monitoring system gives a plugin ten by default.
+_TIMEOUT = 4.0
+
+# A line of text is read on a pager: the worst few, and how many more.
+_SHOWN = 3
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = command(
+        commands,
+        "check",
+        run,
+        "check for a monitoring system (exit status 0, 1 or 2)",
+        "Without -w and -c it warns when a sixth of a certificate's life is left, and a tenth is "
+        "critical. Failures and overdue renewals are warnings.",
+    )
+    add_certs(parser)
+    for letter, name, text in (("w", "warning", "warn"), ("c", "critical", "critical")):
+        parser.add_argument(
+            f"-{letter}",
+            f"--{name}",
+            type=_days,
+            metavar="DAYS",
+            help=f"{text} when fewer days are left",
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the verdict; return it as the exit status."""
+    if args.warning and args.critical and args.warning < args.critical:
+        raise CtlError("-w must be at least -c: a warning comes first", USAGE)
+    try:
+        with connect(args, _TIMEOUT) as daemon:
+            result = daemon.call(Method.STATUS, {"certs": chosen(args)}, timeout=_TIMEOUT)
+    except CtlError as err:
+        return _verdict(Level.CRITICAL, err.text, "")
+    certs = certs_of(result)
+    now = datetime.now(UTC)
+    limits = Limits(args.warning, args.critical)
+    wrong = [
+        (level, cert.name, text) for cert in certs for level, text in problems(cert, now, limits)
+    ]
+    data = _performance(certs, len({name for _, name, _ in wrong}), now)
+    if not certs:
+        return _verdict(Level.WARNING, "the daemon has no certificates", data)
+    if not wrong:
+        return _verdict(Level.OK, f"{count(len(certs), 'certificate')}, {_next(certs, now)}", data)
+    wrong.sort(key=lambda problem: -problem[0])
+    shown = [f"{name} {text}" for _, name, text in wrong[:_SHOWN]]
+    if len(wrong) > _SHOWN:
+        shown.append(f"and {len(wrong) - _SHOWN} more")
+    return _verdict(wrong[0][0], "; ".join(shown), data)
+
+
+def _verdict(level: Level, text: str, data: str) -> int:
+    # "|" begins the performance data.
+    line = f"SSLMD {level.name} - {printable(text).replace('|', '/')}"
+    say(f"{line} | {data}" if data else line)
+    return level
+
+
+def _ends(certs: Sequence[Cert]) -> list[tuple[datetime, str]]:
+    return [(cert.not_after, cert.name) for cert in certs if cert.not_after]
+
+
+def _next(certs: Sequence[Cert], now: datetime) -> str:
+    end, name = min(_ends(certs))
+    return f"next expiry in {span(end - now)} ({name})"
+
+
+def _performance(certs: Sequence[Cert], trouble: int, now: datetime) -> str:
+    data = f"certificates={len(certs)};;;0 trouble={trouble};;;0"
+    ends = _ends(certs)
+    return f"{data} next_expiry={int((min(ends)[0] - now).total_seconds())}s" if ends else data
+
+
+def _days(text: str) -> timedelta:
+    try:
+        days = timedelta(days=float(text))
+    except (ValueError, OverflowError):
+        days = timedelta(-1)
+    if days < timedelta(0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days")
+    return days

@@ -1,0 +1,30 @@
+"""`sslmctl clean`: remove old sets."""
+
+from __future__ import annotations
+
+import argparse
+
+from sslmd.ctl.answers import Fields
+from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
+from sslmd.ctl.errors import DONE
+from sslmd.ctl.text import say
+from sslmd.wire.messages import Method
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = command(
+        commands, "clean", run, "remove old sets", "As many as clean_keep says are kept."
+    )
+    add_certs(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what was removed."""
+    with connect(args) as daemon:
+        removed = Fields(daemon.call(Method.CLEAN, {"certs": chosen(args)})).subs("removed")
+    for one in removed:
+        say(f"{one.text('cert')}: removed {one.text('set')}")
+    if not removed:
+        say("nothing to remove")
+    return DONE

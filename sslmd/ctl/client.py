@@ -1,0 +1,231 @@
+"""The connection to the daemon: a blocking socket, and time limits on everything but work."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from sslmd.ctl.errors import NOT_PERMITTED, CtlError, NoDaemon, RefusedByDaemon
+from sslmd.wire.framing import MAX_ANSWER, FrameReader
+from sslmd.wire.messages import (
+    API,
+    SOCKET_GROUP,
+    Message,
+    Method,
+    Notice,
+    Notification,
+    Request,
+    Response,
+    WireError,
+    encode,
+    parse_message,
+    raw_result,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
+    from sslmd.wire.messages import Json
+
+# Seconds. A daemon that lives greets at once; reading and short commands take far less than
+# the second, even for 10,000 certificates.
+HELLO_TIMEOUT = 5.0
+ANSWER_TIMEOUT = 60.0
+
+
+class Daemon:
+    """One connection to the daemon, greeted and of a version that we understand.
+
+    Raises `NoDaemon` where none answers, `CtlError` where it cannot be used.
+    """
+
+    def __init__(self, path: str, timeout: float = HELLO_TIMEOUT) -> None:
+        self.path = path
+        self._reader = FrameReader(MAX_ANSWER)
+        self._lines: deque[bytes] = deque()
+        self._last_id = 0
+        self._socket = self._connect(timeout)
+        try:
+            self._greet(timeout)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def call(
+        self,
+        method: Method,
+        params: Mapping[str, Json] | None = None,
+        *,
+        on_notice: Callable[[Notification], None] | None = None,
+        timeout: float | None = ANSWER_TIMEOUT,
+    ) -> Json:
+        """Ask, hand over what comes meanwhile, and return the result.
+
+        `timeout` in seconds, None to wait as long as the work takes. Raises `RefusedByDaemon`,
+        or `NoDaemon` if it hangs up or is silent.
+        """
+        ident = self._send(method, params)
+        wait = _Wait(timeout)
+        while True:
+            message = self._parse(self._next_line(wait))
+            if isinstance(message, Notification):
+                if on_notice:
+                    on_notice(message)
+            else:
+                return self._result(message, ident)
+
+    def call_raw(self, method: Method, params: Mapping[str, Json] | None = None) -> bytes:
+        """Ask, and return the result's JSON as it came, without parsing it."""
+        ident = self._send(method, params)
+        wait = _Wait(ANSWER_TIMEOUT)
+        while True:
+            line = self._next_line(wait)
+            raw = raw_result(line, ident)
+            if raw is not None:
+                return raw
+            message = self._parse(line)
+            if not isinstance(message, Notification):
+                return encode(Response(ident, self._result(message, ident)))[:-1]
+
+    def _send(self, method: Method, params: Mapping[str, Json] | None) -> int:
+        self._last_id += 1
+        self._socket.settimeout(ANSWER_TIMEOUT)
+        try:
+            self._socket.sendall(encode(Request(self._last_id, method, params)))
+        except TimeoutError:
+            raise self._silent(ANSWER_TIMEOUT) from None
+        except OSError:
+            pass  # it hung up; what it said before (too busy) is still to be read
+        return self._last_id
+
+    def _result(self, message: Message, ident: int) -> Json:
+        # A refusal without id is meant for the connection: too busy, idle for too long.
+        if isinstance(message, Response) and message.error and message.id in (ident, None):
+            raise RefusedByDaemon(message.error)
+        if not isinstance(message, Response) or message.id != ident:
+            raise CtlError(f"the answer of the daemon at {self.path} belongs to no question")
+        return message.result
+
+    def _connect(self, timeout: float) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # Not settimeout: with that, Linux would not wait at all for a full backlog.
+            limit = struct.pack("@ll", int(timeout), int(timeout % 1 * 1_000_000))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+            sock.connect(self.path)
+        except PermissionError:
+            sock.close()
+            raise CtlError(self._how_to_join(), NOT_PERMITTED) from None
+        except OSError as err:
+            sock.close()
+            if err.errno == errno.EAGAIN:
+                raise self._silent(timeout) from None
+            if err.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
+                why = ""
+            else:
+                why = f" ({err.strerror or err})"
+            raise NoDaemon(
+                f"no daemon answers at {self.path}{why}; start it (systemctl start sslmd) or "
+                "name its socket with --socket"
+            ) from None
+        return sock
+
+    def _greet(self, timeout: float) -> None:
+        try:
+            message: Message | None = parse_message(self._next_line(_Wait(timeout)))
+        except WireError:
+            message = None
+        if isinstance(message, Response) and message.error:
+            raise RefusedByDaemon(message.error)
+        params: Json = None
+        if isinstance(message, Notification) and message.method == Notice.HELLO:
+            params = message.params
+        if params is None or params.get("daemon") != "sslmd":
+            raise NoDaemon(
+                f"what answers at {self.path} is not sslmd; name the daemon's socket with --socket"
+            )
+        if params.get("api") != API:
+            raise CtlError(
+                f"sslmd {params.get('version')} at {self.path} speaks version "
+                f"{params.get('api')} of the socket's language, this sslmctl version {API}; use "
+                "the sslmctl that came with the daemon, or restart sslmd after an upgrade"
+            )
+
+    def _next_line(self, wait: _Wait) -> bytes:
+        while not self._lines:
+            try:
+                self._socket.settimeout(wait.left())
+                data = self._socket.recv(1 << 18)
+            except TimeoutError:
+                raise self._silent(wait.seconds or 0) from None
+            except OSError:
+                data = b""
+            if not data:
+                raise NoDaemon(
+                    f"the daemon at {self.path} hung up before it had answered; look at its "
+                    "log (journalctl -u sslmd)"
+                )
+            try:
+                self._lines.extend(self._reader.feed(data))
+            except WireError as err:
+                raise CtlError(f"the answer of the daemon at {self.path}: {err.text}") from None
+        return self._lines.popleft()
+
+    def _parse(self, line: bytes) -> Message:
+        try:
+            return parse_message(line)
+        except WireError as err:
+            raise CtlError(
+                f"the answer of the daemon at {self.path} cannot be read: {err.text}"
+            ) from None
+
+    def _silent(self, timeout: float) -> NoDaemon:
+        return NoDaemon(
+            f"the daemon at {self.path} does not answer (for {timeout:.0f} s); look at its log "
+            "(journalctl -u sslmd)"
+        )
+
+    def _how_to_join(self) -> str:
+        import grp  # only here
+
+        try:
+            group = grp.getgrgid(os.stat(self.path).st_gid).gr_name
+        except (OSError, KeyError):
+            group = SOCKET_GROUP
+        if group == "root":
+            return f"not permitted to use {self.path}: that needs root"
+        return (
+            f"not permitted to use {self.path}: that needs root or the group {group} "
+            f"(usermod -aG {group} USER, then log in again)"
+        )
+
+
+class _Wait:
+    """A time limit in seconds that began when this was made; None has no end."""
+
+    __slots__ = ("_end", "seconds")
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    def left(self) -> float | None:
+        """Return the seconds left; raise TimeoutError when there are none."""
+        if self._end is None:
+            return None
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left

@@ -1,0 +1,84 @@
+"""What is wrong with a certificate, and how badly: for `check` and for the colours of `status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from enum import IntEnum
+
+from sslmd.ctl.answers import Cert
+from sslmd.ctl.text import local, span
+
+
+class Level(IntEnum):
+    """How bad it is; the numbers are the exit statuses of a Nagios plugin."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+
+
+Problem = tuple[Level, str]
+
+# Shares of a certificate's life that may be left, so that one of 6 days and one of 90 days are
+# judged alike. Renewal is due at a third (half, under 10 days): both are far beyond it.
+WARN_SHARE = 1 / 6
+CRIT_SHARE = 1 / 10
+
+# What is due is done within minutes, or fails and counts as an attempt.
+OVERDUE = timedelta(days=1)
+
+
+class Limits:
+    """When an expiry is near: shares of the life, or days where the user named them."""
+
+    __slots__ = ("crit", "warn")
+
+    def __init__(self, warn: timedelta | None = None, crit: timedelta | None = None) -> None:
+        self.warn = warn
+        self.crit = crit
+
+    def level(self, cert: Cert, now: datetime) -> Level:
+        """Judge by the time that is left."""
+        begin, end = cert.curr.time("not_before"), cert.not_after
+        if end is None or end <= now:
+            return Level.CRITICAL
+        life = end - begin if begin else timedelta(0)
+        left = end - now
+        if left < (life * CRIT_SHARE if self.crit is None else self.crit):
+            return Level.CRITICAL
+        if left < (life * WARN_SHARE if self.warn is None else self.warn):
+            return Level.WARNING
+        return Level.OK
+
+
+def problems(cert: Cert, now: datetime, limits: Limits) -> list[Problem]:
+    """Return what is wrong with `cert`, the worst first."""
+    return sorted(_problems(cert, now, limits), key=lambda problem: -problem[0])
+
+
+def _problems(cert: Cert, now: datetime, limits: Limits) -> Iterator[Problem]:
+    end = cert.not_after
+    level = limits.level(cert, now)
+    if end is None:
+        yield level, "there is no certificate yet"
+    elif level:
+        tense = "expires" if end > now else "expired"
+        yield level, f"{tense} {_distance(end, now)} ({local(end, now)})"
+    overdue = ("roll_at", "roll") if cert.sub("next") else ("renew_at", "renewal")
+    due = cert.time(overdue[0])
+    if due and now - due > OVERDUE:
+        yield Level.WARNING, f"its {overdue[1]} is overdue since {local(due, now)}"
+    if attempts := cert.number("attempts"):
+        times = "once" if attempts == 1 else "twice" if attempts == 2 else f"{attempts} times"
+        again = cert.time("next_try")
+        more = f"; tries again {local(again, now)}" if again else ""
+        yield Level.WARNING, f"failed {times}: {cert.text('last_error') or 'no reason given'}{more}"
+    for server in cert.subs("servers"):
+        if server.text("state") == "failed":
+            place = f"{server.text('class')} {server.text('host')}"
+            yield Level.WARNING, f"{place}: {server.text('error') or 'failed'}"
+
+
+def _distance(moment: datetime, now: datetime) -> str:
+    return f"in {span(moment - now)}" if moment > now else f"{span(now - moment)} ago"

@@ -1,0 +1,105 @@
+"""`sslmctl`: asks the daemon and tells it things, over its socket.
+
+Exit status: 0 done, 1 it failed, 2 usage, 3 no daemon (`check`: 2), 4 not permitted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from sslmd import __version__
+from sslmd.ctl.args import add_socket
+from sslmd.ctl.errors import FAILED, CtlError, RefusedByDaemon
+from sslmd.ctl.text import complain, printable
+from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH
+
+# Each with the module that has it; only the one that is wanted is loaded.
+_COMMANDS = {
+    "status": "status",
+    "show": "show",
+    "plan": "plan",
+    "events": "events",
+    "check": "check",
+    "renew": "renew",
+    "force-renew": "renew",
+    "roll": "roll",
+    "cancel": "cancel",
+    "clean": "clean",
+    "reload": "reload",
+    "completion": "completion",
+    "_names": "completion",
+}
+
+
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """Return the parser of the command line: of one command if it is known, else of all."""
+    top = argparse.ArgumentParser(
+        prog="sslmctl",
+        description="Asks sslmd, the certificate daemon, and tells it things.",
+        epilog="A CERT is group:service, group:service,service, group:ALL or group.",
+        allow_abbrev=False,
+    )
+    add_socket(top, default=os.environ.get(SOCKET_ENV) or SOCKET_PATH)
+    top.add_argument("--version", action="version", version=f"sslmctl {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    modules = [_COMMANDS[command]] if command in _COMMANDS else dict.fromkeys(_COMMANDS.values())
+    for module in modules:
+        import_module(f"sslmd.ctl.{module}").add(commands)
+    return top
+
+
+def _command(argv: Sequence[str]) -> str:
+    """Return the first word that is not an option nor an option's value."""
+    before = ""
+    for word in argv:
+        if before != "--socket" and not word.startswith("-"):
+            return word
+        before = word
+    return ""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a sign gets its number, never a traceback.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser(_command(argv)).parse_args(argv)
+    try:
+        exit_status = _run(args)
+        sys.stdout.flush()
+    except OSError as err:
+        # The interpreter shall not try again, and complain, at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(err, BrokenPipeError):  # who reads (head, less) has enough
+            complain(f"sslmctl: cannot write the output: {err.strerror}", "red")
+        return FAILED
+    return exit_status
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        exit_status: int = args.run(args)
+    except CtlError as err:
+        sys.stdout.flush()
+        _explain(err)
+        return err.exit_status
+    except KeyboardInterrupt:
+        complain("\ninterrupted")
+        return FAILED
+    return exit_status
+
+
+def _explain(error: CtlError) -> None:
+    if isinstance(error, RefusedByDaemon):
+        for line in error.details:
+            complain(printable(line))
+    complain(f"sslmctl: {printable(error.text)}", "red")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

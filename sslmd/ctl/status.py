@@ -1,0 +1,161 @@
+"""`sslmctl status`: every certificate in a table, what it waits for, and what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+
+from sslmd.ctl.answers import Cert, Fields, certs_of
+from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
+from sslmd.ctl.errors import DONE, CtlError, NoDaemon
+from sslmd.ctl.health import Level, Limits, problems
+from sslmd.ctl.table import Row, table, terminal_height, terminal_width
+from sslmd.ctl.text import colours, count, local, paint, printable_json, span
+from sslmd.wire.messages import Method
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sslmd.wire.messages import Json
+
+WATCH_SECONDS = 2.0
+
+_HEADER = ("CERTIFICATE", "CA", "KEY", "LEFT", "RENEWS", "ROLLS", "STATE")
+_COLOURS = {Level.OK: "", Level.WARNING: "yellow", Level.CRITICAL: "red"}
+_NEXT = (
+    ("renew_at", "renews {} on {}"),
+    ("roll_at", "rolls {} on {}"),
+    ("next_try", "tries {} again on {}"),
+)
+_HOME, _CLEAR_LINE, _CLEAR_REST = "\x1b[H", "\x1b[K", "\x1b[J"
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = command(
+        commands,
+        "status",
+        run,
+        "show certificates, what they wait for, and what is wrong",
+    )
+    add_certs(parser)
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
+    how.add_argument("--watch", action="store_true", help="show it anew every two seconds")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the status."""
+    if args.watch:
+        if not sys.stdout.isatty():
+            raise CtlError("--watch draws on a terminal; stdout is none", 2)
+        return watch(args)
+    if args.json:
+        with connect(args) as daemon:
+            _print_raw(daemon.call_raw(Method.STATUS, {"certs": chosen(args)}))
+        return DONE
+    for line in _screen(_ask(args), width=terminal_width(), colour=colours(sys.stdout)):
+        print(line)
+    return DONE
+
+
+def watch(args: argparse.Namespace, pause: Callable[[float], None] = time.sleep) -> int:
+    """Draw the status again and again until Ctrl-C; a daemon that restarts is waited for."""
+    print(_HOME + _CLEAR_REST, end="")
+    result = _ask(args)
+    try:
+        while True:
+            _draw(list(_screen(result, width=terminal_width(), colour=colours(sys.stdout))))
+            result = None
+            while result is None:
+                pause(WATCH_SECONDS)
+                try:
+                    result = _ask(args)
+                except NoDaemon as err:
+                    _draw([err.text, "", "Trying again."])
+    except KeyboardInterrupt:
+        print()
+        return DONE
+
+
+def _ask(args: argparse.Namespace) -> Json:
+    # Each time over a new connection: the daemon may have been restarted in between.
+    with connect(args) as daemon:
+        return daemon.call(Method.STATUS, {"certs": chosen(args)})
+
+
+def _draw(lines: Sequence[str]) -> None:
+    height = terminal_height()
+    if len(lines) > height:
+        lines = [*lines[: height - 2], "…", lines[-1]]
+    text = "\n".join(line + _CLEAR_LINE for line in lines)
+    print(_HOME + text + _CLEAR_REST, end="", flush=True)
+
+
+def _screen(result: Json, *, width: int, colour: bool) -> Iterator[str]:
+    now = datetime.now(UTC)
+    certs = certs_of(result)
+    judged = [(cert, problems(cert, now, Limits())) for cert in certs]
+    rows = [_row(cert, wrong, now) for cert, wrong in judged]
+    if rows:
+        yield from table(_HEADER, rows, width=width, colour=colour)
+        yield ""
+    trouble = sum(bool(wrong) for _, wrong in judged)
+    yield paint(_summary(certs, trouble, now), "red" if trouble else "", on=colour)
+    if daemon := Fields(result).sub("daemon"):
+        yield _daemon(daemon, now)
+
+
+def _row(cert: Cert, wrong: Sequence[tuple[Level, str]], now: datetime) -> Row:
+    end = cert.not_after
+    left = "none" if end is None else span(end - now) if end > now else "expired"
+    level = Limits().level(cert, now)
+    shown = cert.curr or cert.sub("next")
+    cells = (
+        (cert.name, ""),
+        (cert.text("signing_ca") or "self", ""),
+        (shown.text("key") or "-", ""),
+        (left, _COLOURS[level] or "green"),
+        (local(cert.time("renew_at"), now), ""),
+        (local(cert.time("roll_at"), now), ""),
+    )
+    state = ": ".join(filter(None, (cert.text("phase"), cert.text("reason"))))
+    return Row(cells, [(state, ""), *((text, "red") for _, text in wrong)])
+
+
+def _summary(certs: Sequence[Cert], trouble: int, now: datetime) -> str:
+    due = sum(not cert.curr or _is_past(cert.time("renew_at"), now) for cert in certs)
+    parts = [count(len(certs), "certificate"), f"{due} due", f"{trouble} in trouble"]
+    coming = [
+        (moment, cert.name, text)
+        for cert in certs
+        for field, text in _NEXT
+        if (moment := cert.time(field)) and moment > now
+    ]
+    text = ", ".join(parts)
+    if coming:
+        moment, name, event = min(coming)
+        text += f"; next: {event.format(name, local(moment, now))}"
+    return text
+
+
+def _is_past(moment: datetime | None, now: datetime) -> bool:
+    return moment is not None and moment <= now
+
+
+def _daemon(daemon: Fields, now: datetime) -> str:
+    state = ": ".join(filter(None, (daemon.text("state"), daemon.text("text"))))
+    return (
+        f"sslmd {daemon.text('version')}, pid {daemon.number('pid')}, since "
+        f"{local(daemon.time('started'), now)}; {state}"
+    )
+
+
+def _print_raw(raw: bytes) -> None:
+    if sys.stdout.isatty():
+        print(printable_json(raw.decode("utf-8", "replace")))
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(raw + b"\n")

@@ -1,0 +1,86 @@
+"""Texts for people: safe to print, in local time, coloured where that is wanted.
+
+Whatever comes from the daemon passes `printable` first: certificate names, errors of servers
+and CAs are other people's words, and must not steer a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import datetime, timedelta
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
+_COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
+
+# Nearer than this, the time of the day matters too.
+_NEAR = timedelta(days=3)
+
+
+def printable(value: object) -> str:
+    """Return `value` as one line without control characters; lists joined, None empty."""
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(printable, value))
+    text = value if isinstance(value, str) else str(value)
+    if text.isprintable():
+        return text
+    text = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable_json(text: str) -> str:
+    """Return JSON of one line with every control character in a string escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _json_escape(c) for c in text)
+
+
+def _json_escape(char: str) -> str:
+    return json.dumps(char)[1:-1] if char > "\x7f" else f"\\u{ord(char):04x}"
+
+
+def colours(stream: TextIO) -> bool:
+    """Whether to colour what goes to `stream` (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, colour: str, *, on: bool) -> str:
+    """Return `text` in `colour` (a name of `_COLOURS`, or "")."""
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if on and colour and text else text
+
+
+def say(text: str = "", colour: str = "") -> None:
+    """Print a line to stdout, at once: what is waited for should be seen."""
+    print(paint(text, colour, on=colours(sys.stdout)), flush=True)
+
+
+def complain(text: str, colour: str = "") -> None:
+    """Print a line to stderr."""
+    print(paint(text, colour, on=colours(sys.stderr)), file=sys.stderr, flush=True)
+
+
+def local(moment: datetime | None, now: datetime) -> str:
+    """Return a time in the local zone, of far ones the date alone; "-" for None."""
+    if moment is None:
+        return "-"
+    here = moment.astimezone()
+    return f"{here:%Y-%m-%d}" if abs(moment - now) > _NEAR else f"{here:%Y-%m-%d %H:%M}"
+
+
+def span(length: timedelta) -> str:
+    """Return a length of time in its fitting unit, rounded down: 41 d, 31 h, 12 min."""
+    seconds = int(abs(length).total_seconds())
+    if seconds >= 2 * 86400:
+        return f"{seconds // 86400} d"
+    return f"{seconds // 3600} h" if seconds >= 2 * 3600 else f"{seconds // 60} min"
+
+
+def count(number: int, noun: str) -> str:
+    """Return "1 certificate", "2 certificates"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

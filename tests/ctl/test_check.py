@@ -1,0 +1,133 @@
+"""`sslmctl check`: the verdicts, the limits, and the line."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sslmd.ctl.answers import Cert
+from sslmd.ctl.health import Level, Limits, problems
+from sslmd.wire.messages import Code, Method
+from tests.ctl.fake_daemon import FakeDaemon, Script, refusal, result, sslmctl, steps
+from tests.ctl.samples import NOW, cert, failing, one_set, rfc3339, status
+
+
+def check(script: Script, *args: str) -> tuple[int, str]:
+    with FakeDaemon({Method.STATUS: script}) as fake:
+        done = sslmctl("check", "--socket", fake.path, *args)
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
+    return done.returncode, done.stdout.strip()
+
+
+def test_ok() -> None:
+    answer = result(status(cert(), cert("b", curr=one_set(41.5))))
+    exit_status, line = check(answer, "example.com")
+    text, data = line.split(" | ")
+    assert exit_status == 0
+    assert text == "SSLMD OK - 2 certificates, next expiry in 41 d (example.com/b)"
+    values = dict(item.split("=") for item in data.split())
+    assert values["certificates"] == "2;;;0"
+    assert values["trouble"] == "0;;;0"
+    assert 0 <= 41.5 * 86400 - int(values["next_expiry"].removesuffix("s")) < 60
+
+
+def test_warning() -> None:
+    exit_status, line = check(result(status(cert(), failing(last_error="a|b\nc"))))
+    assert exit_status == 1
+    assert line.startswith("SSLMD WARNING - example.com/mail-ec failed twice: a/b c; tries again")
+    assert line.count("|") == 1
+    assert " trouble=1;;;0" in line
+
+
+def test_critical_comes_first_and_the_line_stays_short() -> None:
+    entries = [failing(f"m{n}") for n in range(5)] + [cert("gone", curr=None)]
+    exit_status, line = check(result(status(*entries)))
+    assert exit_status == 2
+    assert line.startswith("SSLMD CRITICAL - example.com/gone there is no certificate yet; exam")
+    assert "; and 3 more | certificates=6;;;0 trouble=6;;;0" in line
+
+
+def test_nothing_to_check_is_no_good_news() -> None:
+    assert check(result(status())) == (
+        1,
+        "SSLMD WARNING - the daemon has no certificates | certificates=0;;;0 trouble=0;;;0",
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "text"),
+    [
+        (refusal(Code.UNKNOWN_CERT, "no certificate x"), "no certificate x"),
+        (refusal(Code.NOT_PERMITTED, "not you"), "not you"),
+        (steps(None), "hung up"),
+        (steps(b"garbage\n"), "cannot be read"),
+    ],
+)
+def test_no_answer_is_critical(script: Script, text: str) -> None:
+    exit_status, line = check(script)
+    assert exit_status == 2
+    assert line.startswith("SSLMD CRITICAL - ")
+    assert text in line
+
+
+def test_no_daemon_is_critical() -> None:
+    done = sslmctl("check", "--socket", "/nonexistent")
+    assert (done.returncode, done.stderr) == (2, "")
+    assert done.stdout.startswith("SSLMD CRITICAL - no daemon answers at /nonexistent;")
+
+
+def test_limits_in_days() -> None:
+    answer = result(status(cert()))  # 60.5 of 90 days are left
+    assert check(answer, "-w", "60", "-c", "30")[0] == 0
+    assert check(answer, "-w", "61", "-c", "30")[0] == 1
+    assert check(answer, "--warning", "80", "--critical", "60.6")[0] == 2
+
+
+def worst(entry: Any, limits: Limits | None = None) -> Level:
+    found = problems(Cert(entry), NOW, limits or Limits())
+    assert [level for level, _ in found] == sorted((level for level, _ in found), reverse=True)
+    return found[0][0] if found else Level.OK
+
+
+@pytest.mark.parametrize(
+    ("left", "life", "level"),
+    [
+        (16, 90, Level.OK),
+        (14, 90, Level.WARNING),
+        (8, 90, Level.CRITICAL),
+        (1.2, 6.6, Level.OK),
+        (1.0, 6.6, Level.WARNING),
+        (0.6, 6.6, Level.CRITICAL),
+        (-0.1, 90, Level.CRITICAL),
+        (200, 90, Level.OK),
+    ],
+)
+def test_expiry_is_judged_by_the_share_of_the_life(left: float, life: float, level: Level) -> None:
+    assert worst(cert(curr=one_set(left, life))) == level
+
+
+def test_an_expired_certificate_is_critical_whatever_the_limits() -> None:
+    none = Limits(timedelta(0), timedelta(0))
+    assert worst(cert(curr=one_set(-0.1)), none) == Level.CRITICAL
+    assert worst(cert(curr=one_set(0.1)), none) == Level.OK
+
+
+@pytest.mark.parametrize(
+    ("fields", "level"),
+    [
+        ({"renew_at": rfc3339(-0.9)}, Level.OK),
+        ({"renew_at": rfc3339(-1.1)}, Level.WARNING),
+        # Renewed, and on deck until its window opens.
+        ({"renew_at": rfc3339(-3), "next": one_set(), "roll_at": rfc3339(2)}, Level.OK),
+        ({"next": one_set(), "roll_at": rfc3339(-1.1)}, Level.WARNING),
+        ({"attempts": 1, "last_error": "x"}, Level.WARNING),
+        ({"servers": [{"class": "web", "host": "a", "state": "failed"}]}, Level.WARNING),
+        ({"servers": [{"class": "web", "host": "a", "state": "pending"}]}, Level.OK),
+        ({"curr": None}, Level.CRITICAL),
+    ],
+)
+def test_what_is_trouble(fields: dict[str, Any], level: Level) -> None:
+    assert worst(cert(**fields)) == level

@@ -1,0 +1,417 @@
+"""Every other command: what it sends, prints, and exits with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from typing import Any
+
+import pytest
+
+from sslmd.wire.messages import Code, Method, Notification, Request, Response
+from tests.ctl.fake_daemon import (
+    FakeDaemon,
+    Script,
+    Step,
+    command_line,
+    environment,
+    progress,
+    refusal,
+    result,
+    sslmctl,
+    steps,
+)
+from tests.ctl.samples import NOW, cert, failing, one_set, outcomes, rfc3339
+
+WEB = "example.com/web-ec"
+
+
+def ask(method: Method, script: Script, *args: str) -> tuple[Any, dict[str, Any]]:
+    """Run a command against one answer; return what it did and what it sent."""
+    with FakeDaemon({method: script}) as fake:
+        done = sslmctl("--socket", fake.path, *args)
+    return done, fake.params
+
+
+# --- show, plan ----------------------------------------------------------------------------
+
+
+def test_show() -> None:
+    answer = {
+        "cert": failing(
+            "web-ec",
+            phase="rolled",
+            servers=[
+                {"class": "web", "host": "www1", "set": "20261001-00:00:00", "state": "proven"},
+                {"class": "imap", "host": "mx1", "set": None, "state": "failed", "error": "down"},
+            ],
+        ),
+        "decision": {"text": "the old key's records stay until every server is proven"},
+        "sets": [
+            {**one_set(), "role": "curr", "problem": ""},
+            {**one_set(name="20260701-00:00:00"), "role": "", "problem": "no key"},
+        ],
+        "history": [
+            {"at": rfc3339(-1), "event": "rolled", "set": "20261001-00:00:00", "text": "in use"}
+        ],
+        "config": {"key": "ec secp384r1", "names": ["example.com", "www.example.com"]},
+    }
+    done, sent = ask(Method.SHOW, result(answer), "show", "example.com:web-ec")
+    assert (done.returncode, done.stderr, sent) == (0, "", {"cert": "example.com:web-ec"})
+    for text in (
+        f"{WEB}\n  phase        rolled\n",
+        "because      nothing to do",
+        "decision     the old key's records stay",
+        "problem      failed twice: zone example.com: ns2",
+        "problem      imap mx1: down",
+        "  web  www1  proven  20261001-00:00:00\n",
+        "  imap  mx1  failed  down\n",
+        "  20261001-00:00:00  curr\n    key",
+        "    problem    no key",
+        "names        example.com, www.example.com",
+        "rolled  20261001-00:00:00  in use",
+    ):
+        assert text in done.stdout
+
+
+def test_show_of_a_certificate_that_is_only_wanted() -> None:
+    answer = {"cert": cert(curr=None), "decision": None, "sets": [], "history": [], "config": {}}
+    done, _ = ask(Method.SHOW, result(answer), "show", WEB)
+    assert done.returncode == 0
+    assert "there is no certificate yet" in done.stdout
+    assert "Sets" not in done.stdout
+
+
+def test_plan() -> None:
+    jobs = [
+        {"cert": WEB, "job": "certify", "at": None, "state": "running", "reason": "20 d left"},
+        {"cert": WEB, "job": "roll", "at": rfc3339(9), "state": "planned", "reason": "TLSA"},
+    ]
+    done, sent = ask(Method.PLAN, result({"jobs": jobs}), "plan", "example.com")
+    assert (done.returncode, sent) == (0, {"certs": ["example.com"]})
+    _, first, second = done.stdout.splitlines()
+    assert first.split() == [WEB, "certify", "now", "running", "20", "d", "left"]
+    assert second.split() == [WEB, "roll", rfc3339(9)[:10], "planned", "TLSA"]
+
+
+def test_an_empty_plan() -> None:
+    done, sent = ask(Method.PLAN, result({"jobs": []}), "plan")
+    assert (done.stdout, sent) == ("nothing to do\n", {"certs": None})
+
+
+# --- renew, force-renew, roll --------------------------------------------------------------
+
+PLAIN = {
+    "certs": None,
+    "all": False,
+    "force": False,
+    "reuse": False,
+    "test": False,
+    "dry_run": False,
+    "wait": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("args", "sent"),
+    [
+        (["renew"], {}),
+        (["renew", WEB, "x.de:a,b"], {"certs": [WEB, "x.de:a,b"]}),
+        (["renew", "--reuse", "--test", WEB], {"certs": [WEB], "reuse": True, "test": True}),
+        (["renew", "--dry-run", "--no-wait"], {"dry_run": True, "wait": False}),
+        (["renew", "--force", WEB], {"certs": [WEB], "force": True}),
+        (["renew", "--force", "--all"], {"all": True, "force": True}),
+        (["force-renew", WEB], {"certs": [WEB], "force": True}),
+        (["force-renew", "--all", "--reuse"], {"all": True, "force": True, "reuse": True}),
+    ],
+)
+def test_what_renew_sends(args: list[str], sent: dict[str, Any]) -> None:
+    done, params = ask(Method.RENEW, result(outcomes((WEB, "done", ""))), *args)
+    assert (done.returncode, params) == (0, {**PLAIN, **sent})
+
+
+@pytest.mark.parametrize(
+    "args", [["force-renew"], ["renew", "--force"], ["force-renew", "--all", WEB]]
+)
+def test_forcing_all_has_to_be_meant(args: list[str]) -> None:
+    done = sslmctl(*args, "--socket", "/nonexistent")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--all" in done.stderr
+
+
+def test_progress_and_outcomes() -> None:
+    def script(request: Request) -> list[Step]:
+        end = outcomes((WEB, "done", "rolled"), ("x.de/a", "unneeded", ""))
+        return [
+            progress(WEB, "key-made", "key made (ec secp384r1), set 20261123-10:00:00"),
+            Notification("heartbeat"),
+            progress(WEB, "issued", ""),
+            Response(request.id, end),
+        ]
+
+    done, _ = ask(Method.RENEW, script, "renew")
+    assert done.returncode == 0
+    assert done.stdout == f"{WEB}: done: rolled\nx.de/a: unneeded\n"
+    assert done.stderr == (
+        f"{WEB}: key made (ec secp384r1), set 20261123-10:00:00\n{WEB}: issued\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "exit_status"),
+    [("done", 0), ("unneeded", 0), ("accepted", 0), ("waiting", 0), ("failed", 1), ("odd", 1)],
+)
+def test_one_failure_fails_the_command(outcome: str, exit_status: int) -> None:
+    end = outcomes((WEB, "done", ""), ("x.de/a", outcome, "why"))
+    done, _ = ask(Method.ROLL, result(end), "roll")
+    assert done.returncode == exit_status
+    assert f"x.de/a: {outcome}: why\n" in done.stdout
+
+
+def test_roll() -> None:
+    end = outcomes((WEB, "accepted", ""))
+    done, sent = ask(Method.ROLL, result(end), "roll", WEB, "--force", "--no-wait")
+    assert done.stdout == f"{WEB}: accepted\n"
+    assert sent == {"certs": [WEB], "force": True, "wait": False}
+
+
+def test_a_roll_before_its_time() -> None:
+    text = f"{WEB}: rolls by itself on 2026-11-23 18:05"
+    done, _ = ask(Method.ROLL, refusal(Code.REFUSED, text), "roll", WEB)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"sslmctl: {text}\n")
+
+
+def test_nothing_to_renew() -> None:
+    done, _ = ask(Method.RENEW, result(outcomes()), "renew")
+    assert (done.returncode, done.stdout) == (0, "nothing to do\n")
+
+
+def test_ctrl_c_while_waiting_says_that_the_work_goes_on() -> None:
+    with FakeDaemon({Method.RENEW: steps(progress(WEB, "key-made", "key made"))}) as fake:
+        process = subprocess.Popen(
+            command_line("renew", "--socket", fake.path),
+            env=environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr
+        assert process.stderr.readline() == f"{WEB}: key made\n"
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the daemon goes on" in rest
+    assert "sslmctl cancel" in rest
+
+
+def test_a_daemon_that_stops_amid_the_work() -> None:
+    script = steps(progress(WEB, "key-made", "key made"), b'{"jsonrpc"', None)
+    done, _ = ask(Method.RENEW, script, "renew")
+    assert done.returncode == 3
+    assert "hung up" in done.stderr
+    assert "when it runs again" in done.stderr
+
+
+# --- clean, cancel, reload, events ---------------------------------------------------------
+
+
+def test_clean() -> None:
+    end = {"removed": [{"cert": WEB, "set": "20250101-00:00:00"}]}
+    done, sent = ask(Method.CLEAN, result(end), "clean", WEB)
+    assert (done.stdout, sent) == (f"{WEB}: removed 20250101-00:00:00\n", {"certs": [WEB]})
+    done, sent = ask(Method.CLEAN, result({"removed": []}), "clean")
+    assert (done.stdout, sent) == ("nothing to remove\n", {"certs": None})
+
+
+def test_cancel() -> None:
+    end = {"cancelled": [{"cert": WEB, "text": "the renewal asked for is taken back"}]}
+    done, sent = ask(Method.CANCEL, result(end), "cancel", WEB)
+    assert done.stdout == f"{WEB}: the renewal asked for is taken back\n"
+    assert sent == {"certs": [WEB]}
+    done, sent = ask(Method.CANCEL, result({"cancelled": []}), "cancel")
+    assert (done.stdout, sent) == ("nothing to cancel\n", {"certs": None})
+
+
+def test_reload() -> None:
+    end = {
+        "text": "the configuration is in force",
+        "added": [WEB],
+        "removed": ["x.de/a"],
+        "changed": ["y.de/b"],
+        "warnings": ["ssl-mgr.conf:3: verbb: unknown; did you mean verb?"],
+    }
+    done, sent = ask(Method.RELOAD, result(end), "reload")
+    assert (done.returncode, sent) == (0, {})
+    assert done.stdout.splitlines() == [
+        f"added    {WEB}",
+        "changed  y.de/b",
+        "removed  x.de/a",
+        "the configuration is in force",
+    ]
+    assert done.stderr == "warning: ssl-mgr.conf:3: verbb: unknown; did you mean verb?\n"
+
+
+def test_a_configuration_that_is_refused() -> None:
+    mistakes = ["ssl-mgr.conf:3: verb: not a boolean; true or false", "ca-info.conf:9: \x1b[2J"]
+    script = refusal(Code.CONFIG_REFUSED, "2 mistakes; the old one stays", {"mistakes": mistakes})
+    done, _ = ask(Method.RELOAD, script, "reload")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        mistakes[0],
+        r"ca-info.conf:9: \x1b[2J",
+        "sslmctl: 2 mistakes; the old one stays",
+    ]
+
+
+EVENT = {
+    "at": NOW.isoformat(),
+    "cert": WEB,
+    "event": "rolled",
+    "job": "roll",
+    "set": "20261001-00:00:00",
+    "text": "next is in use \x1b[5m",
+    "priority": 6,
+}
+
+
+def with_events(request: Request) -> list[Step]:
+    return [
+        Notification("event", EVENT),
+        Notification("event", {"text": "no time"}),
+        Notification("other"),
+        Response(request.id, {"count": 2}),
+    ]
+
+
+def test_events() -> None:
+    done, sent = ask(Method.EVENTS, with_events, "events", WEB)
+    assert (done.returncode, sent) == (0, {"certs": [WEB], "follow": False})
+    assert done.stdout.splitlines() == [
+        rf"{NOW:%Y-%m-%d %H:%M:%S}  {WEB}  rolled  next is in use \x1b[5m",
+        "-  no time",
+    ]
+
+
+def test_events_as_json() -> None:
+    done, _ = ask(Method.EVENTS, with_events, "events", "--json")
+    first, second = done.stdout.splitlines()
+    assert json.loads(first) == EVENT
+    assert json.loads(second) == {"text": "no time"}
+    assert "\x1b" not in done.stdout
+
+
+def test_events_are_followed_until_ctrl_c() -> None:
+    with FakeDaemon({Method.EVENTS: steps(Notification("event", EVENT))}) as fake:
+        process = subprocess.Popen(
+            command_line("events", "--follow", "--socket", fake.path),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout
+        assert WEB in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
+    assert (process.returncode, out, errors) == (0, "", "")
+    assert fake.params == {"certs": None, "follow": True}
+
+
+# --- the command line ----------------------------------------------------------------------
+
+
+def test_no_daemon() -> None:
+    done = sslmctl("status", "--socket", "/nonexistent/s")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == (
+        "sslmctl: no daemon answers at /nonexistent/s; start it (systemctl start sslmd) or name "
+        "its socket with --socket\n"
+    )
+
+
+def test_not_permitted() -> None:
+    done, _ = ask(Method.CLEAN, refusal(Code.NOT_PERMITTED, "only root may clean"), "clean")
+    assert (done.returncode, done.stderr) == (4, "sslmctl: only root may clean\n")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["frobnicate"],
+        ["--socket"],
+        ["status", "--jsn"],
+        ["status", "--json", "--watch"],
+        ["show"],
+        ["show", "a", "b"],
+        ["reload", "x"],
+        ["check", "-w", "soon"],
+        ["check", "-w", "-1"],
+        ["check", "-w", "3", "-c", "5"],
+        ["completion", "fish"],
+        ["deliver"],
+    ],
+)
+def test_usage_errors(args: list[str]) -> None:
+    done = sslmctl(*args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr
+
+
+def test_help_names_every_command_but_the_hidden_one() -> None:
+    done = sslmctl("--help")
+    assert done.returncode == 0
+    for name in ("status", "show", "plan", "events", "check", "renew", "force-renew", "roll"):
+        assert f"\n    {name} " in done.stdout
+    assert "_names" not in done.stdout
+
+
+def test_version() -> None:
+    done = sslmctl("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("sslmctl ")
+
+
+def test_a_reader_that_has_enough_hears_no_complaint() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with FakeDaemon({Method.EVENTS: with_events}) as fake:
+        done = subprocess.run(
+            command_line("events", "--socket", fake.path),
+            env=environment(),
+            stdout=write,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_full_disk_is_told() -> None:
+    with FakeDaemon({Method.EVENTS: with_events}) as fake, open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command_line("events", "--socket", fake.path),
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"sslmctl: cannot write the output: No space left")
+
+
+def test_nothing_heavy_is_loaded_for_a_pipe() -> None:
+    code = (
+        "import sys; from sslmd.ctl.main import main; status = main(sys.argv[1:]); "
+        "print(*sorted(sys.modules), file=sys.stderr); sys.exit(status)"
+    )
+    with FakeDaemon({Method.PLAN: result({"jobs": []})}) as fake:
+        args = [*command_line()[:1], "-c", code, "plan", "--socket", fake.path]
+        done = subprocess.run(
+            args, env=environment(), capture_output=True, text=True, check=True, timeout=60
+        )
+    heavy = {"asyncio", "dataclasses", "inspect", "typing", "pydantic", "rich", "ipaddress"}
+    assert not heavy & set(done.stderr.split())

@@ -1,0 +1,212 @@
+"""`sslmctl status`: in a pipe, on a terminal, as JSON, and watched."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import pty
+import signal
+import struct
+import subprocess
+import termios
+from argparse import Namespace
+
+import pytest
+
+from sslmd.ctl import status as status_command
+from sslmd.wire.messages import Code, Method, Response
+from tests.ctl.fake_daemon import (
+    FakeDaemon,
+    Script,
+    command_line,
+    environment,
+    refusal,
+    result,
+    sslmctl,
+)
+from tests.ctl.samples import cert, failing, one_set, rfc3339, status
+
+TWO = status(cert(), failing())
+
+
+def answering(value: object) -> dict[Method, Script]:
+    return {Method.STATUS: result(value)}
+
+
+def on_terminal(*args: str, columns: int = 160, interrupt_at: bytes = b"", **env: str) -> str:
+    """Run sslmctl on a terminal of its own; Ctrl-C once `interrupt_at` was seen."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(
+        command_line(*args), env=environment(**env), stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    seen = b""
+    while data := _read(ours):
+        seen += data
+        if interrupt_at and interrupt_at in seen:
+            process.send_signal(signal.SIGINT)
+            interrupt_at = b""
+    os.close(ours)
+    assert process.wait() == 0
+    return seen.decode().replace("\r\n", "\n")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError as err:
+        if err.errno == errno.EIO:  # the other side is closed
+            return b""
+        raise
+
+
+def test_a_pipe_gets_a_line_for_each_certificate() -> None:
+    with FakeDaemon(answering(TWO)) as fake:
+        done = sslmctl("--socket", fake.path, "status")
+    assert (done.returncode, done.stderr) == (0, "")
+    header, web, mail, blank, summary, daemon = done.stdout.splitlines()
+    assert header.split() == ["CERTIFICATE", "CA", "KEY", "LEFT", "RENEWS", "ROLLS", "STATE"]
+    assert web.startswith("example.com/web-ec   le  ec secp384r1  60 d  ")
+    assert web.endswith("settled: nothing to do")
+    assert "failed twice: zone example.com: ns2 (192.0.2.7) lacks _acme-challenge TXT" in mail
+    assert "; tries again " in mail
+    assert blank == ""
+    assert summary.startswith("2 certificates, 0 due, 1 in trouble; next: tries example.com/mail")
+    assert daemon.startswith("sslmd 9.9.9, pid 123, since ")
+    assert daemon.endswith("; ready: keeps 2 certificates")
+    assert fake.params == {"certs": None}
+
+
+def test_certificates_are_sent_as_typed() -> None:
+    with FakeDaemon(answering(status())) as fake:
+        done = sslmctl("status", "example.com:a,b", "x.de:ALL", "y.de", SSLMD_SOCKET=fake.path)
+    assert fake.params == {"certs": ["example.com:a,b", "x.de:ALL", "y.de"]}
+    assert done.stdout.startswith("0 certificates, 0 due, 0 in trouble\n")
+
+
+def test_an_unknown_certificate_is_a_usage_error() -> None:
+    with FakeDaemon({Method.STATUS: refusal(Code.UNKNOWN_CERT, "no certificate x")}) as fake:
+        done = sslmctl("status", "x", "--socket", fake.path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "sslmctl: no certificate x\n")
+
+
+def test_what_is_missing_or_strange() -> None:
+    strange = {
+        "group": "example.com",
+        "service": "x\x1b]0;title\x07\n",
+        "curr": None,
+        "next": 7,
+        "servers": ["?"],
+        "attempts": "many",
+        "renew_at": "soon",
+    }
+    entries = [strange, cert("gone", curr=one_set(left=-1.5)), "no object"]
+    with FakeDaemon(answering(status(*entries))) as fake:
+        done = sslmctl("status", "--socket", fake.path)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout
+    assert "\x07" not in done.stdout
+    assert r"x\x1b]0;title\x07" in done.stdout
+    assert "there is no certificate yet" in done.stdout
+    assert "expired 36 h ago" in done.stdout
+
+
+def test_json_is_the_answer_unchanged() -> None:
+    value = status(cert(reason="grün \x9b …", unheard_of=1.5))
+    with FakeDaemon(answering(value)) as fake:
+        done = sslmctl("status", "--json", "--socket", fake.path)
+    assert done.returncode == 0
+    expected = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    assert done.stdout == expected + "\n"
+
+
+def test_json_on_a_terminal_cannot_steer_it() -> None:
+    value = status(cert(reason="\x9b2J"))
+    with FakeDaemon(answering(value)) as fake:
+        shown = on_terminal("status", "--json", "--socket", fake.path)
+    assert "\x9b" not in shown
+    assert json.loads(shown) == value
+
+
+def test_a_terminal_has_colours() -> None:
+    with FakeDaemon(answering(TWO)) as fake:
+        shown = on_terminal("status", "--socket", fake.path)
+    assert "\x1b[32m60 d" in shown
+    assert "\x1b[31mfailed twice" in shown
+    assert "\x1b[1mCERTIFICATE" in shown
+
+
+def test_no_colours_where_they_are_not_wanted() -> None:
+    with FakeDaemon(answering(TWO)) as fake:
+        plain = on_terminal("status", "--socket", fake.path, NO_COLOR="1")
+        dumb = on_terminal("status", "--socket", fake.path, TERM="dumb")
+    assert "failed twice" in plain
+    assert "\x1b" not in plain
+    assert plain == dumb
+
+
+def test_a_narrow_terminal_is_not_overrun() -> None:
+    with FakeDaemon(answering(TWO)) as fake:
+        shown = on_terminal("status", "--socket", fake.path, columns=60, NO_COLOR="1")
+    table = shown.split("\n\n")[0].splitlines()
+    assert all(len(line) <= 60 for line in table)
+    assert "    settled: nothing to do" in table
+
+
+def test_watch_draws_on_a_terminal_and_ends_with_ctrl_c() -> None:
+    with FakeDaemon(answering(TWO)) as fake:
+        shown = on_terminal(
+            "status", "--watch", "--socket", fake.path, interrupt_at=b"keeps 2 certificates"
+        )
+    assert "\x1b[H" in shown
+    assert "example.com/web-ec" in shown
+
+
+def test_watch_waits_for_a_daemon_that_restarts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINES", "5")
+    answers = iter([TWO, None, status(*(cert(f"s{n}") for n in range(20)))])
+    pauses = 0
+
+    def pause(seconds: float) -> None:
+        nonlocal pauses
+        pauses += 1
+        assert seconds == status_command.WATCH_SECONDS
+        if pauses == 3:
+            raise KeyboardInterrupt
+
+    def script(request: object) -> list[Response | None]:
+        answer = next(answers)
+        return [Response(1, answer) if answer else None]
+
+    with FakeDaemon({Method.STATUS: script}) as fake:
+        assert status_command.watch(Namespace(socket=fake.path, certs=[]), pause) == 0
+    first, second, third, fourth = capsys.readouterr().out.split("\x1b[H")[1:]
+    assert "example.com" not in first
+    assert "failed twice" in second
+    assert "hung up" in third
+    assert "Trying again." in third
+    assert len(fourth.strip().splitlines()) == 5
+    assert "…" in fourth
+    assert "sslmd 9.9.9" in fourth
+
+
+def test_watch_needs_a_terminal() -> None:
+    done = sslmctl("status", "--watch")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "terminal" in done.stderr
+
+
+def test_next_and_trouble_in_the_summary() -> None:
+    entries = [
+        cert("a", curr=None, renew_at=None, roll_at=rfc3339(0.01), next=one_set()),
+        cert("b", renew_at=rfc3339(-0.1), phase="keyed", reason="waits for the CA"),
+    ]
+    with FakeDaemon(answering(status(*entries))) as fake:
+        done = sslmctl("status", "--socket", fake.path)
+    assert "2 certificates, 2 due, 1 in trouble; next: rolls example.com/a on " in done.stdout
+    assert "keyed: waits for the CA" in done.stdout
