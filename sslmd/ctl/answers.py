@@ -70,24 +70,22 @@ class Fields:
 
 
 class Cert(Fields):
-    """One entry of the answer to `status`."""
+    """One entry of the answer to `status`.
 
-    __slots__ = ()
+    `curr` is the set in use, false if there is none; `not_after` is when it expires.
+    """
+
+    __slots__ = ("curr", "not_after")
+
+    def __init__(self, value: Json | Fields) -> None:
+        super().__init__(value)
+        self.curr = self.sub("curr")
+        self.not_after = self.curr.time("not_after")
 
     @property
     def name(self) -> str:
         """The certificate's name, `group/service`."""
         return f"{self.text('group')}/{self.text('service')}"
-
-    @property
-    def curr(self) -> Fields:
-        """The set in use, false if there is none."""
-        return self.sub("curr")
-
-    @property
-    def not_after(self) -> datetime | None:
-        """When the set in use expires."""
-        return self.curr.time("not_after")
 
 
 def certs_of(result: Json) -> list[Cert]:

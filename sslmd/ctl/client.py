@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import struct
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -50,9 +49,11 @@ class Daemon:
         self._reader = FrameReader(MAX_ANSWER)
         self._lines: deque[bytes] = deque()
         self._last_id = 0
-        self._socket = self._connect(timeout)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._greet(timeout)
+            wait = _Wait(timeout)
+            self._connect(wait)
+            self._greet(wait)
         except BaseException:
             self._socket.close()
             raise
@@ -101,11 +102,12 @@ class Daemon:
 
     def _send(self, method: Method, params: Mapping[str, Json] | None) -> int:
         self._last_id += 1
-        self._socket.settimeout(ANSWER_TIMEOUT)
+        wait = _Wait(ANSWER_TIMEOUT)
         try:
+            self._socket.settimeout(wait.left())
             self._socket.sendall(encode(Request(self._last_id, method, params)))
         except TimeoutError:
-            raise self._silent(ANSWER_TIMEOUT) from None
+            raise self._silent(wait) from None
         except OSError:
             pass  # it hung up; what it said before (too busy) is still to be read
         return self._last_id
@@ -118,33 +120,29 @@ class Daemon:
             raise CtlError(f"the answer of the daemon at {self.path} belongs to no question")
         return message.result
 
-    def _connect(self, timeout: float) -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            # Not settimeout: with that, Linux would not wait at all for a full backlog.
-            limit = struct.pack("@ll", int(timeout), int(timeout % 1 * 1_000_000))
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-            sock.connect(self.path)
-        except PermissionError:
-            sock.close()
-            raise CtlError(self._how_to_join(), NOT_PERMITTED) from None
-        except OSError as err:
-            sock.close()
-            if err.errno == errno.EAGAIN:
-                raise self._silent(timeout) from None
-            if err.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
-                why = ""
-            else:
-                why = f" ({err.strerror or err})"
-            raise NoDaemon(
-                f"no daemon answers at {self.path}{why}; start it (systemctl start sslmd) or "
-                "name its socket with --socket"
-            ) from None
-        return sock
+    def _connect(self, wait: _Wait) -> None:
+        while True:
+            try:
+                self._socket.settimeout(wait.left())
+                self._socket.connect(self.path)
+                return
+            except BlockingIOError:
+                time.sleep(0.02)  # Linux does not wait for a place in a full queue (connect(2))
+            except TimeoutError:
+                raise self._silent(wait) from None
+            except PermissionError:
+                raise CtlError(self._how_to_join(), NOT_PERMITTED) from None
+            except OSError as err:
+                plain = err.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR)
+                why = "" if plain else f" ({err.strerror or err})"
+                raise NoDaemon(
+                    f"no daemon answers at {self.path}{why}; start it (systemctl start sslmd) or "
+                    "name its socket with --socket"
+                ) from None
 
-    def _greet(self, timeout: float) -> None:
+    def _greet(self, wait: _Wait) -> None:
         try:
-            message: Message | None = parse_message(self._next_line(_Wait(timeout)))
+            message: Message | None = parse_message(self._next_line(wait))
         except WireError:
             message = None
         if isinstance(message, Response) and message.error:
@@ -169,7 +167,7 @@ class Daemon:
                 self._socket.settimeout(wait.left())
                 data = self._socket.recv(1 << 18)
             except TimeoutError:
-                raise self._silent(wait.seconds or 0) from None
+                raise self._silent(wait) from None
             except OSError:
                 data = b""
             if not data:
@@ -191,10 +189,10 @@ class Daemon:
                 f"the answer of the daemon at {self.path} cannot be read: {err.text}"
             ) from None
 
-    def _silent(self, timeout: float) -> NoDaemon:
+    def _silent(self, wait: _Wait) -> NoDaemon:
         return NoDaemon(
-            f"the daemon at {self.path} does not answer (for {timeout:.0f} s); look at its log "
-            "(journalctl -u sslmd)"
+            f"the daemon at {self.path} does not answer (for {wait.seconds or 0:.0f} s); look at "
+            "its log (journalctl -u sslmd)"
         )
 
     def _how_to_join(self) -> str:

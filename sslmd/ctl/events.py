@@ -9,7 +9,7 @@ from sslmd.ctl.answers import Fields
 from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
 from sslmd.ctl.client import ANSWER_TIMEOUT
 from sslmd.ctl.errors import DONE
-from sslmd.ctl.text import printable_json, say
+from sslmd.ctl.text import clock, printable_json, say
 from sslmd.wire.messages import Method, Notice, Notification
 
 # syslog's numbers (RFC 5424 §6.2.1): 3 is an error, 4 a warning, 5 to 7 are nothing bad.
@@ -49,9 +49,8 @@ def _print_json(notice: Notification) -> None:
 
 def _print_line(notice: Notification) -> None:
     event = Fields(notice.params)
-    at = event.time("at")
     parts = (
-        f"{at.astimezone():%Y-%m-%d %H:%M:%S}" if at else "-",
+        clock(event.time("at")),
         event.text("cert"),
         event.text("event"),
         event.text("text"),

@@ -9,7 +9,7 @@ from sslmd.ctl.answers import Cert, Fields
 from sslmd.ctl.args import Commands, command, connect
 from sslmd.ctl.errors import DONE
 from sslmd.ctl.health import Limits, problems
-from sslmd.ctl.text import local, say
+from sslmd.ctl.text import clock, local, say
 from sslmd.wire.messages import Method
 
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         _heading("History")
     for event in history:
         parts = (event.text("event"), event.text("set"), event.text("text"))
-        say(f"  {_moment(event.time('at'))}  " + "  ".join(filter(None, parts)))
+        say(f"  {clock(event.time('at'))}  " + "  ".join(filter(None, parts)))
     return DONE
 
 
@@ -86,7 +86,3 @@ def _heading(text: str) -> None:
 def _field(label: str, text: str, colour: str = "") -> None:
     if text:
         say(f"  {label:<12} {text}", colour)
-
-
-def _moment(moment: datetime | None) -> str:
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment else "-"

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 
 from sslmd.ctl.answers import Cert, Fields, certs_of
 from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
-from sslmd.ctl.errors import DONE, CtlError, NoDaemon
+from sslmd.ctl.errors import DONE, NO_DAEMON, USAGE, CtlError
 from sslmd.ctl.health import Level, Limits, problems
-from sslmd.ctl.table import Row, table, terminal_height, terminal_width
-from sslmd.ctl.text import colours, count, local, paint, printable_json, span
+from sslmd.ctl.table import Row, table, terminal_height, terminal_width, wrapped
+from sslmd.ctl.text import colours, count, local, paint, printable, printable_json, span
 from sslmd.wire.messages import Method
 
 TYPE_CHECKING = False
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the status."""
     if args.watch:
         if not sys.stdout.isatty():
-            raise CtlError("--watch draws on a terminal; stdout is none", 2)
+            raise CtlError("--watch draws on a terminal; stdout is none", USAGE)
         return watch(args)
     if args.json:
         with connect(args) as daemon:
@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
 def watch(args: argparse.Namespace, pause: Callable[[float], None] = time.sleep) -> int:
     """Draw the status again and again until Ctrl-C; a daemon that restarts is waited for."""
-    print(_HOME + _CLEAR_REST, end="")
     result = _ask(args)
+    print(_HOME + _CLEAR_REST, end="")
     try:
         while True:
             _draw(list(_screen(result, width=terminal_width(), colour=colours(sys.stdout))))
@@ -73,8 +73,10 @@ def watch(args: argparse.Namespace, pause: Callable[[float], None] = time.sleep)
                 pause(WATCH_SECONDS)
                 try:
                     result = _ask(args)
-                except NoDaemon as err:
-                    _draw([err.text, "", "Trying again."])
+                except CtlError as err:
+                    if err.exit_status != NO_DAEMON:
+                        raise
+                    _draw([printable(err.text), "", "Trying again."])
     except KeyboardInterrupt:
         print()
         return DONE
@@ -103,9 +105,10 @@ def _screen(result: Json, *, width: int, colour: bool) -> Iterator[str]:
         yield from table(_HEADER, rows, width=width, colour=colour)
         yield ""
     trouble = sum(bool(wrong) for _, wrong in judged)
-    yield paint(_summary(certs, trouble, now), "red" if trouble else "", on=colour)
+    for line in wrapped(_summary(certs, trouble, now), width):
+        yield paint(line, "red" if trouble else "", on=colour)
     if daemon := Fields(result).sub("daemon"):
-        yield _daemon(daemon, now)
+        yield from wrapped(_daemon(daemon, now), width)
 
 
 def _row(cert: Cert, wrong: Sequence[tuple[Level, str]], now: datetime) -> Row:

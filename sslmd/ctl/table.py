@@ -51,7 +51,7 @@ def table(header: Sequence[str], rows: Sequence[Row], *, width: int, colour: boo
             remarks = "; ".join(paint(text, style, on=colour) for text, style in row.remarks)
             yield f"{cells}{_GAP}{remarks}".rstrip()
             continue
-        lines = _wrapped(row.remarks, room if beside else width - len(_INDENT), colour=colour)
+        lines = _remarks(row, room if beside else width - len(_INDENT), colour=colour)
         first = next(lines, "") if beside else ""
         yield f"{cells}{_GAP}{first}".rstrip()
         for line in lines:
@@ -91,9 +91,16 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _wrapped(remarks: Sequence[Cell], width: int, *, colour: bool) -> Iterator[str]:
+def wrapped(text: str, width: int) -> list[str]:
+    """Return `text` in lines of `width`; 0: a pipe, in one."""
+    if not width:
+        return [text]
     import textwrap  # only for terminals
 
-    for text, style in remarks:
-        for line in textwrap.wrap(text, max(width, _MIN_CELL), break_on_hyphens=False):
+    return textwrap.wrap(text, max(width, _MIN_CELL), break_on_hyphens=False)
+
+
+def _remarks(row: Row, width: int, *, colour: bool) -> Iterator[str]:
+    for text, style in row.remarks:
+        for line in wrapped(text, width):
             yield paint(line, style, on=colour)

@@ -69,8 +69,20 @@ def local(moment: datetime | None, now: datetime) -> str:
     """Return a time in the local zone, of far ones the date alone; "-" for None."""
     if moment is None:
         return "-"
-    here = moment.astimezone()
-    return f"{here:%Y-%m-%d}" if abs(moment - now) > _NEAR else f"{here:%Y-%m-%d %H:%M}"
+    far = abs(moment - now) > _NEAR
+    return f"{_here(moment):%Y-%m-%d}" if far else f"{_here(moment):%Y-%m-%d %H:%M}"
+
+
+def clock(moment: datetime | None) -> str:
+    """Return a time in the local zone to the second; "-" for None."""
+    return f"{_here(moment):%Y-%m-%d %H:%M:%S}" if moment else "-"
+
+
+def _here(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone()
+    except (OverflowError, ValueError):
+        return moment  # RFC 5280 §4.1.2.5: 9999-12-31 stands for "no end"
 
 
 def span(length: timedelta) -> str:

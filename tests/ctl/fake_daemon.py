@@ -113,8 +113,7 @@ class FakeDaemon:
             if step is None:
                 connection.shutdown(socket.SHUT_RDWR)
                 raise ConnectionAbortedError
-            else:
-                connection.sendall(step if isinstance(step, bytes) else encode(step))
+            connection.sendall(step if isinstance(step, bytes) else encode(step))
 
     @property
     def params(self) -> dict[str, Any]:

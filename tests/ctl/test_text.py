@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslmd.ctl.answers import Fields
-from sslmd.ctl.text import count, local, printable, printable_json, span
+from sslmd.ctl.text import clock, count, local, printable, printable_json, span
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -65,7 +65,13 @@ def test_far_times_are_dates() -> None:
     near = NOW + timedelta(days=1)
     assert local(near, NOW) == f"{near.astimezone():%Y-%m-%d %H:%M}"
     assert local(NOW + timedelta(days=10), NOW) == "2026-12-03"
-    assert local(None, NOW) == "-"
+    assert local(None, NOW) == clock(None) == "-"
+
+
+def test_the_end_of_all_times_can_be_shown() -> None:
+    end = datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone(-timedelta(hours=12)))
+    assert local(end, NOW).startswith("9999-12-31")
+    assert clock(datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=12)))).endswith("00:00:00")
 
 
 def test_count() -> None:

@@ -1,0 +1,38 @@
+# bash completion for sslmctl, made by `sslmctl completion bash`
+_sslmctl() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+    local command= options= words= certs= socket=() i
+    if [[ $prev == --socket ]]; then
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
+    fi
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+            --socket) i=$((i + 1)); socket=(--socket "${COMP_WORDS[i]}") ;;
+            -*) ;;
+            *) [[ $command ]] || command=${COMP_WORDS[i]} ;;
+        esac
+    done
+    case $command in
+        "") options="--help --socket --version" words="status show plan events check renew force-renew roll cancel clean reload completion" ;;
+        status) options="-h --help --socket --json --watch" certs=1 ;;
+        show) options="-h --help --socket" certs=1 ;;
+        plan) options="-h --help --socket" certs=1 ;;
+        events) options="-h --help --socket --follow -f --json" certs=1 ;;
+        check) options="-h --help --socket -w --warning -c --critical" certs=1 ;;
+        renew) options="-h --help --socket --force --all --reuse --no-wait --test --dry-run" certs=1 ;;
+        force-renew) options="-h --help --socket --all --reuse --no-wait" certs=1 ;;
+        roll) options="-h --help --socket --force --no-wait" certs=1 ;;
+        cancel) options="-h --help --socket" certs=1 ;;
+        clean) options="-h --help --socket" certs=1 ;;
+        reload) options="-h --help --socket" ;;
+        completion) options="-h --help --socket" words="bash zsh" ;;
+    esac
+    if [[ $cur == -* ]]; then
+        words=$options
+    elif [[ $certs ]]; then
+        words=$(sslmctl "${socket[@]}" _names 2> /dev/null)
+    fi
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+complete -F _sslmctl sslmctl
