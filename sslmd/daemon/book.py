@@ -1,0 +1,128 @@
+"""Every certificate that the daemon knows: what is wanted of it and how it stands."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from sslmd.config.model import Config, ServiceConfig
+from sslmd.core.errors import Refused
+from sslmd.core.lifecycle import CertState
+from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
+from sslmd.core.renewal import Wanted
+from sslmd.core.spec import OwnCa
+from sslmd.core.view import Ca, Decision, View
+from sslmd.workers.deliver import places
+
+
+@dataclass(slots=True)
+class Entry:
+    """One certificate. `document` is its part of the `status` answer, made when asked for."""
+
+    wanted: Wanted
+    servers: frozenset[tuple[str, str]]
+    state: CertState
+    hold: str
+    decision: Decision
+    document: bytes | None = None
+
+
+class UnknownCertError(Refused):
+    """A request names a certificate that is not configured."""
+
+
+class Book:
+    """The certificates, and who is signed by whom."""
+
+    def __init__(self) -> None:
+        self.entries: dict[CertId, Entry] = {}
+        self._below: dict[CertId, list[CertId]] = {}
+
+    def __contains__(self, cert: CertId) -> bool:
+        return cert in self.entries
+
+    def __getitem__(self, cert: CertId) -> Entry:
+        return self.entries[cert]
+
+    def __iter__(self) -> Iterator[CertId]:
+        return iter(self.entries)
+
+    def relate(self) -> None:
+        """Find out anew who is signed by whom; to be called when entries came or went."""
+        below: dict[CertId, list[CertId]] = defaultdict(list)
+        for cert, entry in self.entries.items():
+            signer = entry.wanted.spec.signer
+            if isinstance(signer, OwnCa):
+                below[signer.cert].append(cert)
+        self._below = dict(below)
+
+    def below(self, ca: CertId) -> list[CertId]:
+        """Return what a CA signs."""
+        return self._below.get(ca, [])
+
+    def view(self, cert: CertId) -> View:
+        """Return what the planner looks at."""
+        entry = self.entries[cert]
+        ca = None
+        signer = entry.wanted.spec.signer
+        if isinstance(signer, OwnCa):
+            above = self.entries.get(signer.cert)
+            ca = Ca(signer.cert, above.wanted if above else None, above.state if above else None)
+        return View(entry.wanted, entry.state, ca, entry.servers, entry.hold)
+
+    def managed(self) -> list[CertId]:
+        """Return the certificates that people asked for, in the order of the configuration."""
+        return [cert for cert, entry in self.entries.items() if entry.wanted.managed]
+
+    def select(self, names: Iterable[str] | None) -> list[CertId]:
+        """Return the certificates that words such as `example.com:mail,web` name.
+
+        None is all. Raises `UnknownCertError` for a word that names nothing, saying what there is.
+        """
+        if names is None:
+            return self.managed()
+        found: dict[CertId, None] = {}
+        for word in names:
+            found.update(dict.fromkeys(self._expand(word)))
+        return list(found)
+
+    def _expand(self, word: str) -> list[CertId]:
+        group_text, _, services = word.replace("/", ":", 1).partition(":")
+        try:
+            group = GroupName.parse(group_text).text
+            wanted = [one.strip() for one in services.split(",") if one.strip()]
+            every = not wanted or any(one in ("ALL", "*") for one in wanted)
+            chosen = [] if every else [CertId(group, parse_service(one)) for one in wanted]
+        except BadName as err:
+            raise UnknownCertError(f"{shown(word)} is not group:service: {err}") from None
+        there = [cert for cert in self.managed() if cert.group == group]
+        if every and there:
+            return there
+        for cert in chosen:
+            if cert not in there:
+                known = ", ".join(one.service for one in there) or "nothing"
+                raise UnknownCertError(f"there is no {cert.arg}; {group} has {known}")
+        if not chosen:
+            groups = ", ".join(sorted({cert.group for cert in self.managed()}))
+            raise UnknownCertError(f"there is no group {group}; there are {groups or 'none'}")
+        return chosen
+
+
+def wanted_of(service: ServiceConfig) -> Wanted:
+    """Return what the planner has to know of a service's configuration."""
+    return Wanted(
+        spec=service.spec,
+        timing=service.timing,
+        names=frozenset(str(name) for name in service.spec.all_names()),
+        fingerprint=service.fingerprint,
+        dane=bool(service.dane),
+        managed=service.managed,
+    )
+
+
+def entry_of(config: Config, service: ServiceConfig, state: CertState, hold: str) -> Entry:
+    """Make an entry that is not decided on yet."""
+    return Entry(
+        wanted_of(service), places(config, service.id), state, hold, Decision("not planned")
+    )

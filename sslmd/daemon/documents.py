@@ -1,0 +1,202 @@
+"""What the reading methods answer: `status`, `show`, `plan` (docs/socket-api.md).
+
+`status --json` is stable: fields are added, never renamed. A certificate's part of it is made
+once and kept until something changes, so that asking costs nothing with 10,000 of them (I9).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from sslmd.config.model import ServiceConfig
+from sslmd.core.errors import SslmError
+from sslmd.core.facts import SetFacts
+from sslmd.core.jobs import Restart
+from sslmd.core.lifecycle import Server, Trouble
+from sslmd.core.names import CertId, SetName
+from sslmd.daemon.book import Entry
+from sslmd.daemon.planner import Planner
+from sslmd.store import certs, sets
+
+FORMAT = 1
+
+
+def time(when: datetime | None) -> str | None:
+    """Return `when` as RFC 3339 in UTC."""
+    if when is None:
+        return None
+    return when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def status(planner: Planner, which: Iterable[CertId]) -> bytes:
+    """Return the list of `status` entries as JSON."""
+    return b"[" + b",".join(_document(planner, cert) for cert in which) + b"]"
+
+
+def _document(planner: Planner, cert: CertId) -> bytes:
+    entry = planner.book[cert]
+    if entry.document is None:
+        text = json.dumps(status_entry(cert, entry), ensure_ascii=False, separators=(",", ":"))
+        entry.document = text.encode("utf-8", "replace")
+    return entry.document
+
+
+def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
+    """Return one certificate of `status --json` (design, section 9)."""
+    state, decision = entry.state, entry.decision
+    trouble = decision.stuck or state.trouble or state.delivery_trouble
+    failed = _failed_server(state.servers)
+    return {
+        "group": cert.group,
+        "service": cert.service,
+        "phase": str(state.phase),
+        "reason": decision.text,
+        "signing_ca": str(entry.wanted.spec.signer),
+        "curr": _set(state.curr),
+        "next": _set(state.next),
+        "renew_at": time(decision.renew_at),
+        "roll_at": time(decision.roll_at),
+        "attempts": trouble.attempts if trouble else failed.attempts if failed else 0,
+        "last_error": _last_error(entry, trouble, failed),
+        "next_try": time(trouble.next_try if trouble else failed.next_try if failed else None),
+        "servers": [
+            {
+                "class": server.kind,
+                "host": server.host,
+                "set": str(server.set) if server.set else None,
+                "state": str(server.phase),
+                "error": server.error or None,
+            }
+            for server in state.servers
+        ],
+    }
+
+
+def _last_error(entry: Entry, trouble: Trouble | None, failed: Server | None) -> str | None:
+    if entry.hold:
+        return entry.hold
+    if trouble is not None:
+        return trouble.text
+    if failed is not None:
+        return f"{failed.kind} on {failed.host}: {failed.error}"
+    return None
+
+
+def _failed_server(servers: tuple[Server, ...]) -> Server | None:
+    failed = [server for server in servers if server.attempts and server.next_try]
+    return min(failed, key=lambda server: str(server.next_try), default=None)
+
+
+def _set(facts: SetFacts | None) -> dict[str, Any] | None:
+    if facts is None or facts.cert is None:
+        return None
+    return {
+        "set": str(facts.name),
+        "serial": facts.cert.serial,
+        "not_before": time(facts.cert.not_before),
+        "not_after": time(facts.cert.not_after),
+        "names": list(facts.cert.names),
+        "key": facts.cert.key,
+    }
+
+
+async def show(planner: Planner, cert: CertId) -> dict[str, Any]:
+    """Return everything about one certificate: reasons, sets, history, configuration."""
+    entry = planner.book[cert]
+    tools = planner.tools
+    details, entries = await tools.in_thread(
+        lambda: (_sets(planner, cert), certs.history(tools.tree, cert))
+    )
+    document = status_entry(cert, entry)
+    history = [
+        {"at": time(one.at), "event": one.event, "set": one.set, "text": one.text}
+        for one in entries
+    ]
+    service = tools.config.services.get(cert)
+    return {
+        "cert": document,
+        "decision": {"text": entry.decision.text, "wake_at": time(entry.decision.wake_at)},
+        "sets": details,
+        "history": history,
+        "config": _config(service) if service else {},
+    }
+
+
+def _sets(planner: Planner, cert: CertId) -> list[dict[str, Any]]:
+    tree = planner.tools.tree
+    try:
+        links = sets.read_links(tree, cert)
+        names = sets.list_sets(tree, cert)
+    except SslmError:
+        return []
+    roles = {links.prev: "prev", links.next: "next", links.curr: "curr"}
+    return [_one_set(planner, cert, name, roles.get(name, "")) for name in reversed(names)]
+
+
+def _one_set(planner: Planner, cert: CertId, name: SetName, role: str) -> dict[str, Any]:
+    try:
+        facts = sets.read_set(planner.tools.tree, cert, name)
+    except SslmError as err:
+        facts = SetFacts(name, "", frozenset(), None, str(err))
+    details = _set(facts) or {
+        "set": str(name),
+        "serial": None,
+        "not_before": None,
+        "not_after": None,
+        "names": sorted(facts.asked_names),
+        "key": facts.key,
+    }
+    return {**details, "role": role, "problem": facts.problem}
+
+
+def _config(service: ServiceConfig) -> dict[str, str]:
+    spec, timing = service.spec, service.timing
+    return {
+        "name": spec.title,
+        "signing_ca": str(spec.signer),
+        "key": str(spec.key),
+        "common name": spec.subject.common_name,
+        "names": " ".join(str(name) for name in spec.all_names()),
+        "renew_expire_days": f"{timing.renew_before.total_seconds() / 86400:g}",
+        "renew_expire_days_spread": f"{timing.spread.total_seconds() / 86400:g}",
+        "min_roll_mins": f"{timing.min_roll.total_seconds() / 60:g}",
+    }
+
+
+def plan(planner: Planner, which: list[CertId]) -> list[dict[str, Any]]:
+    """Return what runs, what is queued, and what comes when, soonest first."""
+    chosen = set(which)
+    now_rows = []
+    busy: set[CertId] = set()
+    for state, jobs in (("running", planner.queue.running()), ("queued", planner.queue.queued())):
+        for job in jobs:
+            if isinstance(job, Restart):
+                name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
+                row = {"cert": "", "job": f"restart {name}", "reason": job.reason}
+            elif job.cert in chosen:
+                busy.add(job.cert)
+                row = {"cert": str(job.cert), "job": type(job).__name__, "reason": job.reason}
+            else:
+                continue
+            now_rows.append({**row, "at": None, "state": state})
+    later = [row for cert in which if cert not in busy for row in _later(cert, planner.book[cert])]
+    later.sort(key=lambda row: (row["at"] is None, row["at"] or "", row["cert"]))
+    return now_rows + later
+
+
+def _later(cert: CertId, entry: Entry) -> list[dict[str, Any]]:
+    decision = entry.decision
+    when: datetime | None
+    if decision.roll_at is not None:
+        what, when, state = "roll", decision.roll_at, "planned"
+    elif decision.stuck is not None:
+        what, when, state = "try again", decision.stuck.next_try, "waiting"
+    elif decision.renew_at is not None:
+        what, when, state = "renew", decision.renew_at, "planned"
+    else:
+        what, when, state = "wait", decision.wake_at, "waiting"
+    row = {"cert": str(cert), "job": what, "at": time(when), "state": state}
+    return [{**row, "reason": decision.text}]

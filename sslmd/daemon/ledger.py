@@ -1,0 +1,132 @@
+"""state.toml of every certificate, written behind the events: many changes, one write.
+
+A state file is a note and not the truth, so a write may come a moment after what it tells of;
+only an admin's request is awaited before it is confirmed. A full disk loses nothing: what
+could not be written is kept and tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sslmd.core.errors import SslmError
+from sslmd.core.lifecycle import CertState
+from sslmd.core.names import CertId
+from sslmd.store import certs
+from sslmd.store.state import Entry
+from sslmd.workers.tools import Tools
+
+# Seconds to the next try after a write failed.
+RETRY = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What to write for one certificate."""
+
+    state: CertState
+    times: dict[str, datetime | None]
+
+
+@dataclass(slots=True)
+class _Pending:
+    entries: list[Entry] = field(default_factory=list)
+    awaited: list[asyncio.Future[None]] = field(default_factory=list)
+
+
+class Ledger:
+    """Writes what `page_of` tells of the certificates that were noted.
+
+    `failed` is told when writing began to fail, with the error.
+    """
+
+    def __init__(
+        self,
+        tools: Tools,
+        page_of: Callable[[CertId], Page | None],
+        failed: Callable[[CertId, SslmError], None],
+    ) -> None:
+        self._tools = tools
+        self._page_of = page_of
+        self._failed = failed
+        self._pending: dict[CertId, _Pending] = {}
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._failing: set[CertId] = set()
+        self._closing = False
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._task = asyncio.get_running_loop().create_task(self._write_all())
+
+    def note(self, cert: CertId, entries: list[Entry]) -> None:
+        """The state of `cert` changed; `entries` are new in its history."""
+        self._pending.setdefault(cert, _Pending()).entries += entries
+        self._wanted.set()
+
+    async def written(self, cert: CertId) -> None:
+        """Return when everything noted of `cert` is on disk; raises what kept it from that."""
+        pending = self._pending.get(cert)
+        if pending is None:
+            return
+        future = asyncio.get_running_loop().create_future()
+        pending.awaited.append(future)
+        self._wanted.set()
+        await future
+
+    async def close(self) -> None:
+        """Write what is left, as far as it can be written, and end."""
+        self._closing = True
+        self._wanted.set()
+        if self._task is not None:
+            await self._task
+
+    async def _write_all(self) -> None:
+        while not (self._closing and not self._pending):
+            await self._wanted.wait()
+            self._wanted.clear()
+            batch, self._pending = self._pending, {}
+            pages = {cert: self._page_of(cert) for cert in batch}
+            errors = await self._tools.in_thread(self._write, batch, pages)
+            for cert, pending in batch.items():
+                self._settle(cert, pending, errors.get(cert))
+            if errors and self._closing:
+                return
+            if errors:
+                asyncio.get_running_loop().call_later(RETRY, self._wanted.set)
+
+    def _settle(self, cert: CertId, pending: _Pending, error: SslmError | None) -> None:
+        for future in pending.awaited:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+        if error is None:
+            self._failing.discard(cert)
+            return
+        later = self._pending.setdefault(cert, _Pending())
+        later.entries[:0] = pending.entries
+        if cert not in self._failing:
+            self._failing.add(cert)
+            self._failed(cert, error)
+
+    def _write(
+        self, batch: dict[CertId, _Pending], pages: dict[CertId, Page | None]
+    ) -> dict[CertId, SslmError]:
+        errors: dict[CertId, SslmError] = {}
+        for cert, pending in batch.items():
+            page = pages[cert]
+            if page is None:
+                continue
+            try:
+                certs.save(
+                    self._tools.tree, cert, page.state, times=page.times, entries=pending.entries
+                )
+            except SslmError as err:
+                errors[cert] = err
+        return errors

@@ -1,0 +1,291 @@
+"""sslmd: the story of a run.
+
+    arguments, configuration, lock, log -> tree -> socket -> first plan -> READY
+    ... reload on SIGHUP, end on SIGTERM ... -> STOPPING -> jobs stopped, notes written
+
+Fatal, with exit status 1 before READY: a configuration with mistakes, a tree that another
+daemon has, a socket that cannot be had. After READY nothing but a signal ends the daemon.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import random
+import resource
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sslmd import __version__
+from sslmd.config.load import load, locate_conf_dir
+from sslmd.config.model import Config
+from sslmd.core.errors import ConfigError, SslmError
+from sslmd.daemon import journal
+from sslmd.daemon.journal import ERROR, NOTICE, WARNING, Bus, Record
+from sslmd.daemon.methods import Methods, summary
+from sslmd.daemon.notify import Notifier, watchdog_seconds
+from sslmd.daemon.planner import Planner
+from sslmd.daemon.server import Server
+from sslmd.daemon.watchdog import Watchdog
+from sslmd.store.layout import Tree
+from sslmd.store.lock import TreeLock
+from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH
+from sslmd.workers.tools import Tools
+
+# Jobs at a time. Most of a job is waiting for the disk or a network; keys take a core each.
+PARALLEL = 8
+
+
+def main() -> None:
+    """Run `sslmd` as its command line says; see docs/man/sslmd.8."""
+    arguments = _arguments()
+    os.umask(0o077)
+    conf_dir = locate_conf_dir(arguments.conf_dir, os.environ)
+    if arguments.check_config:
+        sys.exit(_check_config(conf_dir))
+    journal.set_up(verbose=arguments.verb)
+    try:
+        status = asyncio.run(_run(arguments, conf_dir))
+    except ConfigError as err:
+        sys.exit("\n".join(str(mistake) for mistake in err.mistakes))
+    except SslmError as err:
+        sys.exit(f"sslmd: {err}")
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="sslmd", description="Keeps every certificate of a site fresh, safe and live."
+    )
+    parser.add_argument(
+        "--conf-dir",
+        metavar="DIR",
+        help="the configuration; default $SSL_MGR_TOPDIR/conf.d, else /etc/ssl-mgr/conf.d",
+    )
+    parser.add_argument(
+        "--socket",
+        metavar="PATH",
+        default=os.environ.get(SOCKET_ENV) or SOCKET_PATH,
+        help=f"where sslmctl finds it; default ${SOCKET_ENV}, else {SOCKET_PATH}",
+    )
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="do what is due, wait for it, and exit: 0 if all went well, else 1",
+    )
+    parser.add_argument(
+        "--check-config", action="store_true", help="only look for mistakes; exit 0 or 1"
+    )
+    parser.add_argument("-v", "--verb", action="store_true", help="more detail in the log")
+    parser.add_argument("--version", action="version", version=f"sslmd {__version__}")
+    return parser.parse_args()
+
+
+def _check_config(conf_dir: Path) -> int:
+    try:
+        config = load(conf_dir)
+    except ConfigError as err:
+        for mistake in err.mistakes:
+            sys.stderr.write(f"{mistake}\n")
+        return 1
+    for warning in config.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    services = sum(service.managed for service in config.services.values())
+    sys.stdout.write(f"{conf_dir}: {services} services, no mistakes\n")
+    return 0
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def _run(arguments: argparse.Namespace, conf_dir: Path) -> int:
+    # What the start builds stays: looking through it for garbage again and again would take
+    # longer than building it.
+    gc.disable()
+    config = load(conf_dir)
+    if config.globals.verbose:
+        journal.set_up(verbose=True)
+    lock = TreeLock(Tree(str(config.globals.certs_dir)).lock_file)
+    lock.take()
+    try:
+        return await Daemon(arguments, conf_dir, config).run()
+    finally:
+        lock.release()
+
+
+class Daemon:
+    """One run, from a locked tree to the end."""
+
+    def __init__(self, arguments: argparse.Namespace, conf_dir: Path, config: Config) -> None:
+        self._once: bool = arguments.once
+        self._verbose: bool = arguments.verb
+        self._conf_dir = conf_dir
+        self._bus = Bus()
+        self._notifier = Notifier()
+        self._threads = ThreadPoolExecutor(PARALLEL, thread_name_prefix="sslmd")
+        tools = Tools(
+            config=config,
+            tree=Tree(str(config.globals.certs_dir)),
+            now=_now,
+            rng=random.SystemRandom(),
+            threads=self._threads,
+            state_of=lambda cert: self._planner.state_of(cert),
+        )
+        self._planner = Planner(tools, self._bus, PARALLEL)
+        self._methods = Methods(self._planner, self.reload, _now(), os.getpid())
+        self._server = Server(arguments.socket, self._methods.handle, self._bug)
+        self._socket: str = arguments.socket
+        self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self) -> int:
+        """Run to the end; return the exit status."""
+        self._catch_signals()
+        _raise_file_limit()
+        self._log_to_files()
+        self._tell_warnings(self._planner.tools.config)
+        self._planner.load()
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+        await self._server.start()
+        self._planner.start()
+        text = summary(self._planner)
+        self._notifier.ready(text)
+        self._tell("started", f"sslmd {__version__} is ready: {text}", NOTICE)
+        watchdog = Watchdog(self._planner, self._socket, self._notifier, watchdog_seconds())
+        self._spawn(watchdog.run())
+        status = await self._work()
+        self._notifier.stopping()
+        self._tell("stopping", "stopping", NOTICE)
+        for task in self._tasks:
+            task.cancel()
+        await self._server.stop()
+        await self._planner.stop()
+        self._threads.shutdown()
+        return status
+
+    async def _work(self) -> int:
+        """Work until a signal comes or, with --once, until nothing is left that is due."""
+        if not self._once:
+            await self._stop.wait()
+            return 0
+        stopped = asyncio.ensure_future(self._stop.wait())
+        while not stopped.done():
+            idle = asyncio.ensure_future(self._planner.at_rest())
+            await asyncio.wait({stopped, idle}, return_when=asyncio.FIRST_COMPLETED)
+            if idle.done():
+                break
+            idle.cancel()
+        if stopped.done():
+            return 1
+        stopped.cancel()
+        troubled = self._planner.failures or any(
+            entry.hold or entry.decision.stuck for entry in self._planner.book.entries.values()
+        )
+        return 1 if troubled else 0
+
+    # --- signals and reload ---
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload_on_signal()))
+
+    async def _reload_on_signal(self) -> None:
+        try:
+            await self.reload()
+        except SslmError:
+            pass  # told already, and the old configuration stays in force
+        except Exception as err:
+            self._bug("the reload met an error of sslmd's own", err)
+
+    async def reload(self) -> dict[str, Any]:
+        """Load the configuration anew, all or nothing; raises `ConfigError`."""
+        async with self._reloading:
+            self._notifier.reloading()
+            try:
+                return await self._load_again()
+            finally:
+                self._notifier.ready(summary(self._planner))
+
+    async def _load_again(self) -> dict[str, Any]:
+        planner = self._planner
+        try:
+            config = await planner.tools.in_thread(load, self._conf_dir)
+        except ConfigError as err:
+            for mistake in err.mistakes:
+                self._tell("config-refused", str(mistake), ERROR)
+            self._tell("config-refused", "the old configuration stays in force", ERROR)
+            raise
+        old = planner.tools.config.globals
+        if config.globals.certs_dir != old.certs_dir:
+            text = f"certs_dir changed from {old.certs_dir}: that takes a restart of sslmd"
+            self._tell("config-refused", text, ERROR)
+            raise SslmError(text)
+        added, removed, changed = await planner.reconfigure(config)
+        journal.set_up(verbose=self._verbose or config.globals.verbose)
+        self._log_to_files()
+        self._tell_warnings(config)
+        text = (
+            f"configuration loaded: {len(added)} added, {len(removed)} removed, "
+            f"{len(changed)} changed"
+        )
+        self._tell("config-loaded", text, NOTICE)
+        return {
+            "text": text,
+            "added": [str(cert) for cert in added],
+            "removed": [str(cert) for cert in removed],
+            "changed": [str(cert) for cert in changed],
+            "warnings": [str(warning) for warning in config.warnings],
+        }
+
+    # --- telling ---
+
+    def _log_to_files(self) -> None:
+        logdir = self._planner.tools.config.globals.logdir
+        if logdir is None:
+            return
+        try:
+            journal.add_file(logdir)
+        except OSError as err:
+            text = f"cannot log to {logdir}: {err.strerror or err}; mend logdir in ssl-mgr.conf"
+            self._tell("config-warning", text, WARNING)
+
+    def _tell_warnings(self, config: Config) -> None:
+        for warning in config.warnings:
+            self._tell("config-warning", str(warning), WARNING)
+
+    def _tell(self, event: str, text: str, priority: int) -> None:
+        self._bus.record(Record(_now(), event, text, priority))
+
+    def _bug(self, text: str, err: BaseException) -> None:
+        self._bus.bug(_now(), text, err)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _raise_file_limit() -> None:
+    """Let hundreds of clients and jobs have their files open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, 8192) if hard != resource.RLIM_INFINITY else 8192
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""The methods of the socket (docs/socket-api.md): reading for all, changing for admins."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from sslmd import __version__
+from sslmd.core.errors import ConfigError, SslmError
+from sslmd.core.names import CertId
+from sslmd.daemon import documents
+from sslmd.daemon.book import UnknownCertError
+from sslmd.daemon.following import Following
+from sslmd.daemon.journal import Record
+from sslmd.daemon.planner import Planner
+from sslmd.daemon.requests import Requests
+from sslmd.daemon.server import Client
+from sslmd.wire.messages import Code, Method, Notice, Request, Response, WireError, encode
+from sslmd.wire.params import Params
+from sslmd.workers.settle import clean
+
+_CHANGING = frozenset({Method.RENEW, Method.ROLL, Method.CLEAN, Method.RELOAD, Method.CANCEL})
+Reload = Callable[[], Awaitable[dict[str, Any]]]
+
+
+class Methods:
+    """Answers requests. `reload` loads the configuration anew; it raises `ConfigError`."""
+
+    def __init__(self, planner: Planner, reload: Reload, started: datetime, pid: int) -> None:
+        self._planner = planner
+        self._requests = Requests(planner)
+        self._reload = reload
+        self._started = started
+        self._pid = pid
+
+    async def handle(self, client: Client, request: Request) -> bytes:
+        """Answer one request with a line; raises `WireError` for what is refused."""
+        params = Params(request)
+        if params.method in _CHANGING and not client.may_change:
+            raise WireError(
+                Code.NOT_PERMITTED,
+                f"{params.method} is for root and the daemon's own user; uid {client.uid} may read",
+            )
+        try:
+            return await self._dispatch(client, request, params)
+        except UnknownCertError as err:
+            raise WireError(Code.UNKNOWN_CERT, str(err)) from None
+        except ConfigError as err:
+            count = len(err.mistakes)
+            text = (
+                f"{count} mistake{'s' if count > 1 else ''}; the old configuration stays in force"
+            )
+            data = {"mistakes": [str(mistake) for mistake in err.mistakes]}
+            raise WireError(Code.CONFIG_REFUSED, text, data=data) from None
+        except SslmError as err:
+            raise WireError(Code.REFUSED, str(err)) from None
+
+    async def _dispatch(self, client: Client, request: Request, params: Params) -> bytes:
+        match params.method:
+            case Method.STATUS:
+                return self._status(request, params)
+            case Method.SHOW:
+                result: Any = await self._show(params)
+            case Method.PLAN:
+                result = {"jobs": documents.plan(self._planner, self._select(params.certs()))}
+            case Method.EVENTS:
+                result = await self._events(client, params)
+            case Method.RENEW:
+                result = await self._requests.renew(client, params)
+            case Method.ROLL:
+                result = await self._requests.roll(client, params)
+            case Method.CLEAN:
+                result = await self._clean(params)
+            case Method.CANCEL:
+                result = await self._cancel(params)
+            case Method.RELOAD:
+                result = await self._reload()
+            case _:
+                raise WireError(
+                    Code.METHOD_NOT_FOUND, f"{params.method} is not part of this version yet"
+                )
+        return encode(Response(request.id, result))
+
+    def _select(self, names: Iterable[str] | None) -> list[CertId]:
+        return self._planner.book.select(names)
+
+    # --- reading ---
+
+    def _status(self, request: Request, params: Params) -> bytes:
+        which = self._select(params.certs())
+        about = {
+            "version": __version__,
+            "pid": self._pid,
+            "started": documents.time(self._started),
+            "state": "running",
+            "text": summary(self._planner),
+        }
+        # Put together from ready-made parts: see `documents.status`.
+        head = encode(Response(request.id, {"version": documents.FORMAT, "daemon": about}))
+        return (
+            head.removesuffix(b"}}\n")
+            + b',"certs":'
+            + documents.status(self._planner, which)
+            + b"}}\n"
+        )
+
+    async def _show(self, params: Params) -> dict[str, Any]:
+        which = self._select([params.cert()])
+        if len(which) != 1:
+            raise WireError(Code.INVALID_PARAMS, "show takes one certificate: group:service")
+        return await documents.show(self._planner, which[0])
+
+    async def _events(self, client: Client, params: Params) -> dict[str, Any]:
+        names = params.certs()
+        chosen = None if names is None else set(self._select(names))
+
+        def fits(record: Record) -> bool:
+            return chosen is None or record.cert in chosen
+
+        backlog = [record for record in self._planner.bus.recent() if fits(record)]
+        with Following(self._planner.bus, fits) as following:
+            for record in backlog:
+                await client.notify(Notice.EVENT, record.as_json())
+            while params.flag("follow"):
+                record = await following.next()
+                await client.notify(Notice.EVENT, record.as_json())
+        return {"count": len(backlog)}
+
+    # --- changing ---
+
+    async def _clean(self, params: Params) -> dict[str, Any]:
+        removed = []
+        for cert in self._select(params.certs()):
+            if self._planner.queue.busy(f"cert {cert}"):
+                continue  # its own job cleans up when it settles
+            names = await clean(cert, self._planner.tools)
+            removed += [{"cert": str(cert), "set": str(name)} for name in names]
+        return {"removed": removed}
+
+    async def _cancel(self, params: Params) -> dict[str, Any]:
+        cancelled = []
+        for cert in self._select(params.certs()):
+            text = await self._planner.cancel(cert)
+            if text:
+                cancelled.append({"cert": str(cert), "text": text})
+        return {"cancelled": cancelled}
+
+
+def summary(planner: Planner) -> str:
+    """Return one line on how everything stands, for `systemctl status` and clients."""
+    which = planner.book.managed()
+    live = troubled = 0
+    for cert in which:
+        entry = planner.book[cert]
+        live += entry.state.curr is not None
+        troubled += bool(entry.hold or entry.decision.stuck)
+    trouble = f", {troubled} in trouble" if troubled else ""
+    jobs = f", {len(planner.queue)} jobs" if len(planner.queue) else ""
+    return f"{len(which)} certificates, {live} live{trouble}{jobs}"

@@ -1,0 +1,54 @@
+"""The service manager's protocol: sd_notify(3), with notify-reload and the watchdog."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import sdnotify
+
+
+class Notifier:
+    """Tells systemd how we are; without one it does nothing."""
+
+    def __init__(self) -> None:
+        # The library keeps silent about its own failures, as sd_notify(3) advises.
+        self._notifier = sdnotify.SystemdNotifier()
+
+    def ready(self, status: str) -> None:
+        """We serve: the socket answers and the first plan is made."""
+        self._notifier.notify(f"READY=1\nSTATUS={_line(status)}")
+
+    def reloading(self) -> None:
+        """A reload begins; `ready` ends it."""
+        microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._notifier.notify(f"RELOADING=1\nMONOTONIC_USEC={microseconds}")
+
+    def stopping(self) -> None:
+        """We are ending."""
+        self._notifier.notify("STOPPING=1\nSTATUS=stopping")
+
+    def status(self, text: str) -> None:
+        """One line for `systemctl status`."""
+        self._notifier.notify(f"STATUS={_line(text)}")
+
+    def watchdog(self) -> None:
+        """We are alive and getting on."""
+        self._notifier.notify("WATCHDOG=1")
+
+
+def watchdog_seconds() -> float | None:
+    """Return how often systemd wants to hear `watchdog`, in seconds; None: it does not.
+
+    Half of what it allows, as sd_watchdog_enabled(3) recommends.
+    """
+    try:
+        allowed = int(os.environ["WATCHDOG_USEC"])
+        meant = int(os.environ.get("WATCHDOG_PID", os.getpid()))
+    except (KeyError, ValueError):
+        return None
+    return allowed / 2_000_000 if allowed > 0 and meant == os.getpid() else None
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

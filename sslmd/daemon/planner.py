@@ -1,0 +1,460 @@
+"""The planner: keeps the book, decides, queues jobs, and takes in what they bring about.
+
+Every change of a certificate goes through `apply`; after it, and whenever the scheduler or the
+wall clock says so, `replan` asks `core.plan` what comes next. Recovery after a crash and normal
+running are one path (I5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from sslmd.config.model import Config
+from sslmd.core.backoff import Failure, next_try
+from sslmd.core.deliver_track import BATCH_WAIT, next_restart, plan_restarts
+from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.jobs import CertJob, Job, Restart, lane, track
+from sslmd.core.lifecycle import (
+    Ask,
+    AskDropped,
+    Asked,
+    AttemptFailed,
+    CertState,
+    Event,
+    Rolled,
+    Server,
+    ServerPhase,
+    ServerTold,
+    Track,
+    Trouble,
+    advance,
+)
+from sslmd.core.names import CertId
+from sslmd.core.plan import decide
+from sslmd.core.view import Decision
+from sslmd.daemon import stories
+from sslmd.daemon.book import Book, entry_of
+from sslmd.daemon.journal import DEBUG, ERROR, WARNING, Bus, Record
+from sslmd.daemon.ledger import Ledger, Page
+from sslmd.daemon.scheduler import Scheduler
+from sslmd.store import certs, files
+from sslmd.store.state import Entry as HistoryEntry
+from sslmd.workers.deliver import class_order
+from sslmd.workers.dispatch import work
+from sslmd.workers.queue import JobQueue
+from sslmd.workers.restart import ClassRestarted, restart
+from sslmd.workers.tools import Tools
+
+# An event can lead to another that needs no work; more in a row than this would be a bug.
+MAX_EVENTS = 10
+
+
+class Planner:
+    """One per daemon. All of it runs in the event loop; files are touched in threads."""
+
+    def __init__(self, tools: Tools, bus: Bus, parallel: int) -> None:
+        self.tools = tools
+        self.bus = bus
+        self.book = Book()
+        self.queue = JobQueue(self._run, self._job_done, parallel)
+        self.scheduler = Scheduler(self.wake, self._clock_jumped, tools.now)
+        self.ledger = Ledger(tools, self._page_of, self._save_failed)
+        self.failures = 0
+        self.progressed = time.monotonic()
+        self._restless: set[CertId] = set()
+        self._restless_since: float | None = None
+        self._restart_timer: asyncio.TimerHandle | None = None
+        self._stopping = False
+
+    # --- the story of a run ---
+
+    def load(self) -> None:
+        """Read every certificate of the configuration from disk; blocks, for the start."""
+        self._take_in(self._read(self.tools.config.services))
+
+    def start(self) -> None:
+        """Make the first plan and begin to work."""
+        self.scheduler.start()
+        self.ledger.start()
+        self.replan_all()
+
+    async def stop(self) -> None:
+        """Stop working, leaving everything resumable, and write what is left to write."""
+        self._stopping = True
+        self.scheduler.stop()
+        if self._restart_timer is not None:
+            self._restart_timer.cancel()
+        await self.queue.close()
+        await self.ledger.close()
+
+    async def at_rest(self) -> None:
+        """Return when nothing is queued or running, and no restart is due."""
+        while len(self.queue) or self._restart_due():
+            await self.queue.idle()
+            self._consider_restarts()
+            await asyncio.sleep(0)
+
+    def _restart_due(self) -> bool:
+        states = [(cert, self.book[cert].state) for cert in self._restless if cert in self.book]
+        order = class_order(self.tools.config)
+        return bool(plan_restarts(states, order, self.tools.now()))
+
+    # --- reading the tree ---
+
+    def _read(self, which: Iterable[CertId]) -> dict[CertId, certs.Loaded]:
+        now, draw = self.tools.now(), self.tools.draw
+        return {cert: certs.load(self.tools.tree, cert, draw=draw, now=now) for cert in which}
+
+    def _take_in(self, loaded: dict[CertId, certs.Loaded]) -> None:
+        config = self.tools.config
+        for cert, one in loaded.items():
+            self.book.entries[cert] = entry_of(config, config.services[cert], one.state, one.hold)
+            for remark in one.remarks:
+                self._tell("tree-remark", remark, WARNING, cert)
+            if one.hold:
+                self._tell("held", one.hold, ERROR, cert)
+            if one.unsaved and not one.hold:
+                self.ledger.note(cert, [])
+            self._note_servers(cert)
+        self.book.relate()
+
+    async def reconfigure(self, config: Config) -> tuple[list[CertId], list[CertId], list[CertId]]:
+        """Work by another configuration from now on; return what was added, removed, changed.
+
+        The tree is read again as well, where no job is at work in it: it may have been edited.
+        """
+        loaded = await self.tools.in_thread(self._read, config.services)
+        old = self.tools.config
+        self.tools.config = config
+        removed = [cert for cert in self.book if cert not in config.services]
+        added = [cert for cert in config.services if cert not in self.book]
+        changed = [
+            cert
+            for cert in config.services
+            if cert in self.book and config.services[cert] != old.services.get(cert)
+        ]
+        for cert in removed:
+            await self.queue.cancel(f"cert {cert}")
+            self.scheduler.drop(cert)
+            self._restless.discard(cert)
+            del self.book.entries[cert]
+        self._take_in({cert: loaded[cert] for cert in added})
+        for cert in config.services:
+            if cert not in added:
+                self._refresh(cert, loaded[cert])
+        self.book.relate()
+        self.replan_all()
+        return added, removed, changed
+
+    def _refresh(self, cert: CertId, fresh: certs.Loaded) -> None:
+        entry = self.book[cert]
+        renewed = entry_of(self.tools.config, self.tools.config.services[cert], entry.state, "")
+        if self.queue.busy(f"cert {cert}"):
+            renewed.hold = entry.hold
+        elif fresh.hold:
+            renewed.hold = fresh.hold
+            if fresh.hold != entry.hold:
+                self._tell("held", fresh.hold, ERROR, cert)
+        elif entry.hold:
+            renewed.state = fresh.state  # what held it was put right
+        else:
+            # What is noted in memory may be newer than the file; the sets on disk are not.
+            renewed.state = replace(
+                entry.state,
+                phase=fresh.state.phase,
+                curr=fresh.state.curr,
+                next=fresh.state.next,
+                prev=fresh.state.prev,
+                curr_note=fresh.state.curr_note,
+                next_note=fresh.state.next_note,
+            )
+        self.book.entries[cert] = renewed
+        self._note_servers(cert)
+
+    # --- deciding ---
+
+    def wake(self, cert: CertId) -> None:
+        """It is time to look at a certificate."""
+        if cert in self.book and not self._stopping:
+            self.replan(cert)
+
+    def replan_all(self) -> None:
+        """Look at everything."""
+        for cert in list(self.book):
+            self.replan(cert)
+        self._consider_restarts()
+
+    def replan(self, cert: CertId) -> None:
+        """Decide what comes next for one certificate, and see to it."""
+        if self._stopping:
+            return
+        decision = self._decide(cert)
+        self.progressed = time.monotonic()
+        if decision.job is not None and not self.queue.busy(lane(decision.job)):
+            self.queue.submit(decision.job)
+        self.scheduler.arm(cert, decision)
+
+    def _decide(self, cert: CertId) -> Decision:
+        entry = self.book[cert]
+        for _ in range(MAX_EVENTS):
+            decision = decide(self.book.view(cert), self.tools.now())
+            if decision.event is None:
+                break
+            self._take(cert, decision.event)
+        else:
+            raise RuntimeError(f"{cert}: one event led to another without end: {decision}")
+        if decision != entry.decision:
+            entry.decision = decision
+            entry.document = None
+        return decision
+
+    def apply(self, cert: CertId, event: Event) -> None:
+        """Take in that something happened to a certificate, and plan on."""
+        self._take(cert, event)
+        self.replan(cert)
+        if isinstance(event, Rolled | AttemptFailed):
+            for child in self.book.below(cert):
+                if self.book[child].decision.waits_for_ca:
+                    self.replan(child)
+
+    def _take(self, cert: CertId, event: Event) -> None:
+        entry = self.book[cert]
+        before = entry.state
+        entry.state = advance(before, event)
+        entry.document = None
+        story = stories.of_event(event, before, entry.state)
+        entries = []
+        if story is not None:
+            at = self.tools.now()
+            self.bus.record(
+                Record(at, story.event, story.text, story.priority, cert, story.job, story.set)
+            )
+            if story.kept:
+                name = str(story.set) if story.set else ""
+                entries.append(HistoryEntry(at, story.event, name, story.text))
+        self.ledger.note(cert, entries)
+        self._note_servers(cert)
+
+    def _page_of(self, cert: CertId) -> Page | None:
+        if cert not in self.book or self.book[cert].hold:
+            return None
+        entry = self.book[cert]
+        times = {"renew_at": entry.decision.renew_at, "roll_at": entry.decision.roll_at}
+        return Page(entry.state, times)
+
+    def state_of(self, cert: CertId) -> CertState:
+        """Return how a certificate stands, for the workers."""
+        return self.book[cert].state if cert in self.book else CertState()
+
+    # --- an admin's requests ---
+
+    async def ask(self, cert: CertId, ask: Ask) -> None:
+        """Accept a request: it is on disk when this returns, and so done over crashes too.
+
+        Raises `Transient` or `Permanent` if it could not be written down; then it is dropped.
+        """
+        self._take(cert, Asked(ask))
+        try:
+            await self.ledger.written(cert)
+        except SslmError as err:
+            if self.book[cert].state.ask == ask:
+                self._take(cert, AskDropped(self.tools.now(), f"it could not be noted: {err}"))
+            raise
+        self.replan(cert)
+
+    async def cancel(self, cert: CertId) -> str:
+        """Drop an admin's request and stop the job that runs; return what was dropped."""
+        dropped = await self.queue.cancel(f"cert {cert}")
+        entry = self.book[cert]
+        texts = [type(job).__name__ for job in dropped]
+        if dropped:
+            # A thread may have come to its end after all: what it left on disk counts.
+            await self._look_again(cert)
+        if entry.state.ask is not None:
+            texts.append(f"request to {entry.state.ask.what}")
+            self._take(cert, AskDropped(self.tools.now(), "cancelled by an admin"))
+        self.replan(cert)
+        return ", ".join(texts)
+
+    # --- jobs ---
+
+    async def _run(self, job: Job) -> None:
+        if isinstance(job, Restart):
+            await self._run_restart(job)
+        elif job.cert in self.book:
+            # Decided anew: since the job was queued, its reason may have gone.
+            fresh = self._decide(job.cert).job
+            if fresh is not None:
+                await self._run_cert_job(fresh)
+
+    async def _run_cert_job(self, job: CertJob) -> None:
+        name = type(job).__name__
+        self.bus.record(
+            Record(self.tools.now(), "job-started", f"{name}: {job.reason}", DEBUG, job.cert, name)
+        )
+        try:
+            event = await work(job, self.tools)
+        except asyncio.CancelledError:
+            raise
+        except Exception as err:
+            await self._failed(job, err)
+            return
+        if job.cert in self.book:
+            self.apply(job.cert, event)
+
+    async def _failed(self, job: CertJob, err: Exception) -> None:
+        self.failures += 1
+        if job.cert not in self.book:
+            return
+        now = self.tools.now()
+        if isinstance(err, OSError):
+            err = files.trouble(err, "use", str(err.filename or "a file"))
+        if not isinstance(err, SslmError):
+            self.bus.bug(
+                now, f"{type(job).__name__} met an error of sslmd's own: {err!r}", err, job.cert
+            )
+        entry = self.book[job.cert]
+        what = track(job)
+        old = entry.state.trouble if what is Track.RENEW else entry.state.delivery_trouble
+        trouble = self._trouble(err, old, entry.wanted.fingerprint, now)
+        await self._look_again(job.cert)
+        self.apply(job.cert, AttemptFailed(what, trouble))
+
+    def _trouble(
+        self, err: Exception, old: Trouble | None, fingerprint: str, now: datetime
+    ) -> Trouble:
+        attempts = old.attempts + 1 if old and old.fingerprint == fingerprint else 1
+        retry_at = err.retry_at if isinstance(err, Transient) else None
+        failure = _failure(err)
+        text = str(err) if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
+        again = next_try(failure, attempts, now, jitter=self.tools.rng.random(), retry_at=retry_at)
+        binding = retry_at is not None
+        return Trouble(attempts, failure, text, now, again, fingerprint, binding)
+
+    async def _look_again(self, cert: CertId) -> None:
+        """Read a certificate's sets from disk after a job that did not end as it should."""
+        entry = self.book[cert]
+        try:
+            fresh = await self.tools.in_thread(
+                certs.reread, self.tools.tree, cert, entry.state, draw=self.tools.draw
+            )
+        except (SslmError, OSError):
+            return  # whatever is wrong there is told by the job that failed
+        entry.state = fresh
+        entry.document = None
+
+    def _job_done(self, job: Job) -> None:
+        if self._stopping:
+            return
+        if not isinstance(job, Restart) and job.cert in self.book:
+            self.replan(job.cert)
+        self._consider_restarts()
+
+    # --- restarts ---
+
+    def _note_servers(self, cert: CertId) -> None:
+        restless = (ServerPhase.DELIVERED, ServerPhase.FAILED)
+        if any(server.phase in restless for server in self.book[cert].state.servers):
+            if not self._restless:
+                self._restless_since = time.monotonic()
+            self._restless.add(cert)
+        else:
+            self._restless.discard(cert)
+
+    def _consider_restarts(self) -> None:
+        """Start restarts when no job of a certificate is under way, or has been for too long."""
+        if not self._restless or self._stopping:
+            return
+        if self._restart_timer is not None:
+            self._restart_timer.cancel()
+            self._restart_timer = None
+        states = [(cert, self.book[cert].state) for cert in self._restless if cert in self.book]
+        waited = time.monotonic() - (self._restless_since or 0.0)
+        under_way = any(
+            not isinstance(job, Restart) for job in (*self.queue.running(), *self.queue.queued())
+        )
+        now = self.tools.now()
+        if under_way and waited < BATCH_WAIT.total_seconds():
+            self._restart_later(BATCH_WAIT.total_seconds() - waited)
+            return
+        order = class_order(self.tools.config)
+        due = plan_restarts(states, order, now)
+        for job in due:
+            self.queue.submit(job)
+        again = next_restart(state for _, state in states)
+        if not due and again is not None:
+            self._restart_later(max((again - now).total_seconds(), 1.0))
+
+    def _restart_later(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._restart_timer = loop.call_later(seconds, self._consider_restarts)
+
+    async def _run_restart(self, job: Restart) -> None:
+        self._restless_since = time.monotonic()
+        for outcome in await restart(job, self.tools):
+            self._take_restart(outcome)
+
+    def _take_restart(self, outcome: ClassRestarted) -> None:
+        now = self.tools.now()
+        self.failures += outcome.error is not None
+        one_try: datetime | None = None
+        for told in outcome.told:
+            if told.cert not in self.book:
+                continue
+            old = next(
+                (
+                    server
+                    for server in self.book[told.cert].state.servers
+                    if (server.kind, server.host) == (outcome.kind, outcome.host)
+                ),
+                None,
+            )
+            if old is None:
+                continue
+            if outcome.error is None:
+                server = Server(outcome.kind, outcome.host, ServerPhase.PROVEN, told.set)
+            else:
+                attempts = old.attempts + 1
+                # One time for all, so that the next try serves all as well.
+                one_try = one_try or next_try(
+                    _failure(outcome.error), attempts, now, jitter=self.tools.rng.random()
+                )
+                text = str(outcome.error)
+                server = replace(
+                    old,
+                    phase=ServerPhase.FAILED,
+                    set=told.set,
+                    error=text,
+                    attempts=attempts,
+                    next_try=one_try,
+                )
+            self.apply(told.cert, ServerTold(now, server))
+
+    # --- what went wrong beside jobs ---
+
+    def _clock_jumped(self, seconds: float) -> None:
+        if seconds:
+            text = f"the clock was set by {seconds:+.0f} s, or the machine slept; planning again"
+            self._tell("clock-jumped", text, WARNING)
+        self.replan_all()
+
+    def _save_failed(self, cert: CertId, err: SslmError) -> None:
+        self.failures += 1
+        self._tell("state-unsaved", f"{err}; it is tried again", WARNING, cert)
+
+    def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:
+        self.bus.record(Record(self.tools.now(), event, text, priority, cert))
+
+
+def _failure(err: Exception) -> Failure:
+    match err:
+        case Transient():
+            return Failure.TRANSIENT
+        case Permanent() | SslmError():
+            return Failure.PERMANENT
+        case _:
+            return Failure.BUG

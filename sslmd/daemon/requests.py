@@ -1,0 +1,185 @@
+"""Renewals and rolls that an admin asks for: accepted or refused at once, then waited for.
+
+What was accepted stands in state.toml and is done, over crashes too; the client that asked may
+go away meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sslmd.core.lifecycle import Ask, CertState, Phase, ServerPhase
+from sslmd.core.lifecycle import Request as What
+from sslmd.core.names import CertId
+from sslmd.core.plan import decide
+from sslmd.core.spec import AcmeCa
+from sslmd.core.view import clock
+from sslmd.daemon.book import Entry
+from sslmd.daemon.following import Following
+from sslmd.daemon.journal import Record
+from sslmd.daemon.planner import Planner
+from sslmd.daemon.server import Client
+from sslmd.wire.messages import Code, Notice, Outcome, WireError
+from sslmd.wire.params import Params
+
+# Seconds after which a waiting client's certificates are looked at without an event.
+LOOK = 1.0
+
+Result = tuple[Outcome, str]
+
+
+class Requests:
+    """Carries the methods `renew` and `roll`."""
+
+    def __init__(self, planner: Planner) -> None:
+        self._planner = planner
+
+    async def renew(self, client: Client, params: Params) -> dict[str, Any]:
+        """Renew what is due; with `force` whatever is named, in place of a `next` on deck."""
+        names, force, reuse = params.certs(), params.flag("force"), params.flag("reuse")
+        for word in ("test", "dry_run"):
+            if params.flag(word):
+                text = (
+                    f"--{word.replace('_', '-')} is for ACME CAs, which this version does not use"
+                )
+                raise WireError(Code.REFUSED, text)
+        if force and names is None and not params.flag("all"):
+            raise WireError(Code.INVALID_PARAMS, "a forced renewal of everything wants all = true")
+
+        def ask(cert: CertId, entry: Entry) -> Ask | Result:
+            if isinstance(entry.wanted.spec.signer, AcmeCa):
+                if names is None:
+                    return (Outcome.WAITING, entry.decision.text)
+                raise WireError(Code.REFUSED, f"{cert}: {entry.decision.text}")
+            next_ = entry.state.next
+            replaces = next_.name if force and next_ else None
+            return Ask(What.RENEW, self._planner.tools.now(), force, reuse, replaces)
+
+        return await self._carry(client, params, ask)
+
+    async def roll(self, client: Client, params: Params) -> dict[str, Any]:
+        """Roll what is on deck; too early it is refused, unless with `force`."""
+        names, force = params.certs(), params.flag("force")
+
+        def ask(cert: CertId, entry: Entry) -> Ask | Result:
+            problem = self._why_not_roll(cert, entry, force=force)
+            if problem is None:
+                return Ask(What.ROLL, self._planner.tools.now(), force)
+            if names is None:
+                return (Outcome.UNNEEDED, problem)
+            raise WireError(Code.REFUSED, problem)
+
+        return await self._carry(client, params, ask)
+
+    def _why_not_roll(self, cert: CertId, entry: Entry, *, force: bool) -> str | None:
+        next_ = entry.state.next
+        if next_ is None or not next_.complete:
+            return f"{cert} has nothing on deck to roll; sslmctl force-renew {cert.arg} makes it"
+        if force:
+            return None
+        now = self._planner.tools.now()
+        ahead = decide(self._planner.book.view(cert), now)
+        if ahead.roll_at is not None and ahead.roll_at > now:
+            return (
+                f"{cert} rolls by itself at {clock(ahead.roll_at)}, when min_roll_mins is over; "
+                "--force rolls it now"
+            )
+        if ahead.job is None and ahead.event is None and ahead.stuck is None:
+            return f"{cert}: {ahead.text}"
+        return None
+
+    async def _carry(
+        self,
+        client: Client,
+        params: Params,
+        make: Callable[[CertId, Entry], Ask | Result],
+    ) -> dict[str, Any]:
+        """Accept for all or refuse for all; then wait for the ends, telling of progress."""
+        book = self._planner.book
+        which = book.select(params.certs())
+        held = next((book[cert].hold for cert in which if book[cert].hold), "")
+        if held and params.certs() is not None:
+            raise WireError(Code.REFUSED, held)
+        asks: dict[CertId, Ask] = {}
+        results: dict[CertId, Result] = {}
+        for cert in which:
+            entry = book[cert]
+            made = (Outcome.FAILED, entry.hold) if entry.hold else make(cert, entry)
+            if isinstance(made, Ask):
+                asks[cert] = made
+            else:
+                results[cert] = made
+        with Following(self._planner.bus, lambda record: record.cert in asks) as following:
+            for cert, ask in asks.items():
+                await self._planner.ask(cert, ask)
+            if params.flag("wait", default=True):
+                results.update(await self._wait(client, asks, following))
+            else:
+                results.update(dict.fromkeys(asks, (Outcome.ACCEPTED, "it will be done")))
+        rows = [(cert, *results[cert]) for cert in which]
+        return {"certs": [{"cert": str(c), "outcome": str(o), "text": t} for c, o, t in rows]}
+
+    async def _wait(
+        self, client: Client, asks: dict[CertId, Ask], following: Following
+    ) -> dict[CertId, Result]:
+        results: dict[CertId, Result] = {}
+        while len(results) < len(asks):
+            record = await following.next_within(LOOK)
+            if record is None:
+                for waiting in asks.keys() - results.keys():
+                    if resting := self._at_rest(waiting, asks[waiting]):
+                        results[waiting] = resting
+                continue
+            cert = record.cert
+            if cert is None or cert in results:
+                continue
+            await client.notify(
+                Notice.PROGRESS,
+                {"cert": str(cert), "event": record.event, "text": record.text},
+            )
+            if ended := self._ended(cert, asks[cert], record):
+                results[cert] = ended
+        return results
+
+    def _ended(self, cert: CertId, ask: Ask, record: Record) -> Result | None:
+        """Return how the request ended, if this record is its end."""
+        match ask.what, record.event:
+            case _, "attempt-failed":
+                return (Outcome.FAILED, record.text)
+            case _, "ask-dropped":
+                return (Outcome.UNNEEDED, record.text)
+            case What.RENEW, "cert-issued":
+                entry = self._planner.book.entries.get(cert)
+                on_deck = entry is not None and entry.state.next is not None
+                return (Outcome.DONE, f"{record.text}{'; it is on deck' if on_deck else ''}")
+            case What.ROLL, "settled":
+                return (Outcome.DONE, "rolled, and every server uses it")
+            case What.ROLL, "restart-failed":
+                return (Outcome.FAILED, f"rolled, but {record.text}")
+        return None
+
+    def _at_rest(self, cert: CertId, ask: Ask) -> Result | None:
+        """Return how it stands when nothing is under way for it: what it waits for."""
+        entry = self._planner.book.entries.get(cert)
+        if entry is None:
+            return (Outcome.FAILED, "it is not in the configuration any more")
+        if self._planner.queue.busy(f"cert {cert}") or entry.decision.job is not None:
+            return None
+        if entry.state.ask == ask:
+            return (Outcome.WAITING, entry.decision.text)
+        if ask.what is What.RENEW:
+            return (Outcome.DONE, entry.decision.text)
+        return _rolled(entry.state, entry.decision.text)
+
+
+def _rolled(state: CertState, text: str) -> Result | None:
+    """A roll is done here; how are the servers?"""
+    phases = {server.phase for server in state.servers}
+    if ServerPhase.DELIVERED in phases:
+        return None  # about to be restarted
+    if ServerPhase.FAILED in phases:
+        return (Outcome.FAILED, f"rolled, but it {text}")
+    if state.phase is Phase.SETTLED:
+        return (Outcome.DONE, "rolled, and every server uses it")
+    return (Outcome.DONE, f"rolled; it {text}")

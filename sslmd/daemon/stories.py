@@ -1,0 +1,100 @@
+"""What an event is told as: one line that a person understands, for journal and history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sslmd.core.lifecycle import (
+    Advertised,
+    AskDropped,
+    Asked,
+    AttemptFailed,
+    CertIssued,
+    CertState,
+    Event,
+    KeyMade,
+    ProdUpdated,
+    Rolled,
+    ServerPhase,
+    ServersProven,
+    ServerTold,
+    Settled,
+)
+from sslmd.core.names import SetName
+from sslmd.core.view import clock, told
+from sslmd.daemon.journal import DEBUG, ERROR, INFO, NOTICE, WARNING
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A line for the journal; `kept`: in the certificate's history as well."""
+
+    event: str
+    text: str
+    priority: int = INFO
+    set: SetName | None = None
+    job: str = ""
+    kept: bool = True
+
+
+def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
+    """Return how `event` is told; None for what only the machine has to know."""
+    match event:
+        case KeyMade():
+            text = f"key made ({event.facts.key}): {event.reason}"
+            return Story("key-made", text, set=event.facts.name, job="MakeKey")
+        case CertIssued():
+            assert event.facts.cert is not None
+            text = (
+                f"certificate issued by {event.note.ca}, serial {event.facts.cert.serial}, "
+                f"valid until {clock(event.facts.cert.not_after)}"
+            )
+            return Story("cert-issued", text, NOTICE, event.facts.name, "Certify")
+        case Advertised():
+            name = after.next.name if after.next else None
+            return Story("advertised", "no TLSA records are wanted", DEBUG, name, kept=False)
+        case Rolled():
+            return _rolled(event, before, after)
+        case ProdUpdated():
+            name = event.delivered.curr
+            restarts = [s for s in event.servers if s.phase is ServerPhase.DELIVERED]
+            hosts = ", ".join(f"{s.kind} on {s.host}" for s in restarts)
+            text = "in production" + (f"; to be restarted: {hosts}" if hosts else "")
+            return Story("delivered", text, INFO, name, "Deliver")
+        case ServerTold():
+            return _server_told(event)
+        case ServersProven():
+            name = after.curr.name if after.curr else None
+            return Story("deployed", "every server uses it", INFO, name, kept=False)
+        case Settled():
+            name = after.curr.name if after.curr else None
+            return Story("settled", "settled", DEBUG, name, "Settle", kept=False)
+        case Asked():
+            forced = ", forced" if event.ask.force else ""
+            return Story("asked", f"an admin asks to {event.ask.what} it{forced}", NOTICE)
+        case AskDropped():
+            return Story("ask-dropped", f"the request is dropped: {event.text}", NOTICE)
+        case AttemptFailed():
+            return Story("attempt-failed", told(event.trouble), ERROR, job=str(event.track))
+
+
+def _rolled(event: Rolled, before: CertState, after: CertState) -> Story:
+    name = after.curr.name if after.curr else None
+    old = f" in place of {before.curr.name}" if before.curr else ""
+    overrode = f"; forced although {event.overrode}" if event.overrode else ""
+    return Story("rolled", f"set {name} is live{old}{overrode}", NOTICE, name, "Roll")
+
+
+def _server_told(event: ServerTold) -> Story:
+    server = event.server
+    place = f"{server.kind} on {server.host}"
+    if server.phase is ServerPhase.PROVEN:
+        return Story("restarted", f"{place} was restarted", INFO, server.set, "Restart")
+    again = f"; next try at {_when(server.next_try)}"
+    text = f"{place} was not restarted: {server.error}{again}"
+    return Story("restart-failed", text, WARNING, server.set, "Restart")
+
+
+def _when(when: datetime | None) -> str:
+    return clock(when) if when else "the next roll"

@@ -1,0 +1,180 @@
+"""One certificate on disk, whole: its sets, links and notes become a `CertState` and back.
+
+Reads trees that are incomplete, edited by hand, made by ssl-mgr, or left by a crash; what
+cannot be dealt with becomes a `hold` on that certificate alone (I6).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from sslmd.core.errors import SslmError
+from sslmd.core.facts import SetFacts
+from sslmd.core.lifecycle import CertState, SetNote, phase_of
+from sslmd.core.names import CertId, SetName
+from sslmd.store import files, sets, state
+from sslmd.store.layout import Tree
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A certificate as read. `hold`: why nothing may be done with it; `remarks`: for the log.
+
+    `unsaved`: something was found out or drawn that state.toml does not hold yet.
+    """
+
+    state: CertState
+    hold: str = ""
+    remarks: list[str] = field(default_factory=list)
+    unsaved: bool = False
+
+
+def load(tree: Tree, cert: CertId, *, draw: Callable[[], float], now: datetime) -> Loaded:
+    """Read one certificate. Never raises: trouble with its files is the certificate's own.
+
+    `draw` gives a number from -1 to 1 for a set that has none noted.
+    """
+    try:
+        return _load(tree, cert, draw, now)
+    except state.LaterVersionError as err:
+        path = tree.state_file(cert)
+        return Loaded(CertState(), f"{path} is left alone, and its certificate too: {err}")
+    except SslmError as err:
+        return Loaded(CertState(), f"left alone: {err}")
+    except OSError as err:
+        where = str(err.filename or tree.cert_dir(cert))
+        return Loaded(CertState(), f"left alone: {files.trouble(err, 'read', where)}")
+
+
+def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) -> Loaded:
+    links = sets.read_links(tree, cert)
+    remarks = list(links.remarks)
+    notes, noted = _read_notes(tree, cert, now, remarks)
+    sets.finish_roll(tree, cert, links)
+    curr = _read(tree, cert, links.curr, remarks)
+    next_ = _read(tree, cert, links.next, remarks)
+    curr_note = _note(notes, links.curr, draw)
+    next_note = _note(notes, links.next, draw)
+    phase = phase_of(
+        curr,
+        next_,
+        advertised=notes.advertised,
+        deployed=notes.deployed,
+        settled=notes.settled,
+    )
+    loaded = CertState(
+        phase=phase,
+        curr=curr,
+        next=next_,
+        prev=links.prev if links.prev != links.curr else None,
+        curr_note=curr_note,
+        next_note=next_note,
+        rolled_at=notes.rolled_at,
+        advertised=notes.advertised,
+        deployed=notes.deployed,
+        settled=notes.settled,
+        delivered=notes.delivered,
+        servers=notes.servers,
+        ask=notes.ask,
+        trouble=notes.trouble,
+        delivery_trouble=notes.delivery_trouble,
+        adopted=curr is not None and not noted,
+    )
+    drawn = any(name is not None and name not in notes.sets for name in (links.curr, links.next))
+    return Loaded(loaded, remarks=remarks, unsaved=drawn)
+
+
+def reread(tree: Tree, cert: CertId, known: CertState, *, draw: Callable[[], float]) -> CertState:
+    """Return `known` with what the sets and links on disk say now.
+
+    For after a failure and for a reload, when somebody may have worked on the tree by hand.
+    Raises what reading raises.
+    """
+    links = sets.read_links(tree, cert)
+    sets.finish_roll(tree, cert, links)
+    notes = state.notes_of(known)
+    curr = _read(tree, cert, links.curr, [])
+    next_ = _read(tree, cert, links.next, [])
+    return replace(
+        known,
+        phase=phase_of(
+            curr,
+            next_,
+            advertised=known.advertised,
+            deployed=known.deployed,
+            settled=known.settled,
+        ),
+        curr=curr,
+        next=next_,
+        prev=links.prev if links.prev != links.curr else None,
+        curr_note=_note(notes, links.curr, draw),
+        next_note=_note(notes, links.next, draw),
+    )
+
+
+def _read(tree: Tree, cert: CertId, name: SetName | None, remarks: list[str]) -> SetFacts | None:
+    if name is None:
+        return None
+    remarks += [
+        f"{path} could be read by others; it is 0600 now, consider a new key"
+        for path in sets.tighten_keys(tree, cert, name)
+    ]
+    return sets.read_set(tree, cert, name, deep=False)
+
+
+def _note(notes: state.Notes, name: SetName | None, draw: Callable[[], float]) -> SetNote | None:
+    if name is None:
+        return None
+    return notes.sets.get(name) or SetNote(draw())
+
+
+def _read_notes(
+    tree: Tree, cert: CertId, now: datetime, remarks: list[str]
+) -> tuple[state.Notes, bool]:
+    """Return the notes, and whether there were any; a bad file is set aside, never lost."""
+    path = tree.state_file(cert)
+    try:
+        content = files.read_file(path)
+    except FileNotFoundError:
+        return state.Notes(), False
+    try:
+        return state.parse(content), True
+    except state.BadStateError as err:
+        aside = f"{path}.bad-{SetName.at(now)}"
+        try:
+            os.rename(path, aside)
+        except OSError as problem:
+            raise files.trouble(problem, "set aside", path) from problem
+        remarks.append(f"{path}: {err}; it was set aside as {aside} and is made anew")
+        return state.Notes(), False
+
+
+def save(
+    tree: Tree,
+    cert: CertId,
+    cert_state: CertState,
+    *,
+    times: dict[str, datetime | None],
+    entries: list[state.Entry],
+) -> None:
+    """Write state.toml; raises `Transient` or `Permanent`, and then the old one stands."""
+    path = tree.state_file(cert)
+    files.make_dirs(tree.cert_dir(cert))
+    try:
+        old = files.read_file(path)
+    except FileNotFoundError:
+        old = None
+    content = state.render(state.notes_of(cert_state), times, old, entries)
+    if content != old:
+        files.write_file(path, content)
+
+
+def history(tree: Tree, cert: CertId) -> list[state.Entry]:
+    """Return what happened to a certificate, oldest first."""
+    try:
+        return state.parse_history(files.read_file(tree.state_file(cert)))
+    except (FileNotFoundError, SslmError):
+        return []

@@ -1,0 +1,63 @@
+"""Where things are: the working tree, docs/on-disk.md.
+
+Names are parsed before they come here, so no path leads out of the tree.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from sslmd.core.names import CertId, SetName
+
+PRIVKEY = "privkey.pem"
+CSR = "csr.pem"
+CERT = "cert.pem"
+CHAIN = "chain.pem"
+FULLCHAIN = "fullchain.pem"
+BUNDLE = "bundle.pem"
+INFO = "info"
+
+SECRET_FILES = (PRIVKEY, BUNDLE)
+SET_FILES = (PRIVKEY, CSR, CERT, CHAIN, FULLCHAIN, BUNDLE)
+
+CURR = "curr"
+NEXT = "next"
+PREV = "prev"
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The working tree below `certs_dir`."""
+
+    root: str
+
+    def cert_dir(self, cert: CertId) -> str:
+        """Return the folder of one certificate."""
+        return f"{self.root}/{cert.group}/{cert.service}"
+
+    def db_dir(self, cert: CertId) -> str:
+        """Return the folder of its sets."""
+        return f"{self.cert_dir(cert)}/db"
+
+    def set_dir(self, cert: CertId, name: SetName) -> str:
+        """Return the folder of one set."""
+        return f"{self.cert_dir(cert)}/db/{name}"
+
+    def link(self, cert: CertId, name: str) -> str:
+        """Return the path of `curr`, `next` or `prev`."""
+        return f"{self.cert_dir(cert)}/{name}"
+
+    def state_file(self, cert: CertId) -> str:
+        """Return the path of state.toml."""
+        return f"{self.cert_dir(cert)}/state.toml"
+
+    @property
+    def lock_file(self) -> str:
+        """Return the file that a daemon holds locked while it runs on this tree."""
+        return os.path.join(self.root, ".sslmd.lock")
+
+
+def link_target(name: SetName) -> str:
+    """Return what a link holds: relative, so that the tree can be moved."""
+    return f"db/{name}"

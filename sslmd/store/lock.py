@@ -1,0 +1,50 @@
+"""One daemon per tree: a lock that the kernel lets go of when its holder dies (I5)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+
+from sslmd.core.errors import Permanent
+from sslmd.store import files
+
+
+class TreeLock:
+    """Held from `take` to `release`, or to the end of the process."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._handle: int | None = None
+
+    def take(self) -> None:
+        """Lock the tree; raise `Permanent` naming the daemon that has it."""
+        root = os.path.dirname(self._path)
+        files.make_dirs(root)
+        info = os.stat(root)
+        files.check_owner(info, root)
+        if stat.S_IMODE(info.st_mode) & stat.S_IWOTH:
+            raise Permanent(f"{root} can be written by everybody; run: chmod o-w {root}")
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            handle = os.open(self._path, flags, 0o600)
+        except OSError as err:
+            raise files.trouble(err, "open", self._path) from err
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
+            os.close(handle)
+            raise Permanent(
+                f"another sslmd (pid {holder}) works on {root}; stop that one first, or give "
+                "this one a certs_dir of its own"
+            ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        self._handle = handle
+
+    def release(self) -> None:
+        """Let another daemon have the tree. The file stays: removing it would be a race."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None

@@ -1,0 +1,182 @@
+"""Sets and the links to them: `curr`, `next`, `prev` (I3).
+
+Reading never changes anything but the mode of a key that others could read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sslmd.core.errors import Permanent
+from sslmd.core.facts import SetFacts
+from sslmd.core.names import BadName, CertId, SetName
+from sslmd.pki.inspect import set_facts
+from sslmd.store import files
+from sslmd.store.layout import (
+    CURR,
+    INFO,
+    NEXT,
+    PREV,
+    SECRET_FILES,
+    SET_FILES,
+    Tree,
+    link_target,
+)
+
+
+@dataclass(slots=True)
+class Links:
+    """Where the links point; None: no link, or one of no use, which `remarks` tells."""
+
+    curr: SetName | None = None
+    next: SetName | None = None
+    prev: SetName | None = None
+    remarks: list[str] = field(default_factory=list)
+
+
+def read_links(tree: Tree, cert: CertId) -> Links:
+    """Read the three links. What is no link to a set of this certificate counts as none."""
+    links = Links()
+    for which in (CURR, NEXT, PREV):
+        path = tree.link(cert, which)
+        try:
+            target = os.readlink(path)
+        except FileNotFoundError:
+            continue
+        except OSError as err:
+            raise files.trouble(err, "read the link", path) from err
+        try:
+            name = SetName.parse(target.removeprefix("./").removeprefix("db/"))
+        except BadName:
+            links.remarks.append(f"{path} points to {target!r}, which is not a set of its own")
+            continue
+        if not os.path.isdir(tree.set_dir(cert, name)):
+            links.remarks.append(f"{path} points to set {name}, which is not there")
+            continue
+        setattr(links, which, name)
+    return links
+
+
+def read_files(folder: str, names: tuple[str, ...] = SET_FILES) -> dict[str, bytes]:
+    """Return the contents of those files of a set that are there."""
+    contents = {}
+    for name in names:
+        try:
+            contents[name] = files.read_file(f"{folder}/{name}")
+        except FileNotFoundError:
+            continue
+    return contents
+
+
+def read_set(tree: Tree, cert: CertId, name: SetName, *, deep: bool = True) -> SetFacts:
+    """Look at one set. `deep`: verify every signature, not only that the names fit."""
+    return set_facts(name, read_files(tree.set_dir(cert, name)), deep=deep)
+
+
+def tighten_keys(tree: Tree, cert: CertId, name: SetName) -> list[str]:
+    """Make keys that others can read private; return the files that were."""
+    folder = tree.set_dir(cert, name)
+    paths = [f"{folder}/{file}" for file in SECRET_FILES]
+    return [path for path in paths if os.path.lexists(path) and files.tighten(path)]
+
+
+def new_set(tree: Tree, cert: CertId, now: datetime) -> SetName:
+    """Make an empty directory for a new set; one that is already there gives a later name."""
+    files.make_dirs(tree.db_dir(cert))
+    name = SetName.at(now)
+    while True:
+        path = tree.set_dir(cert, name)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            name = name.later()
+            continue
+        except OSError as err:
+            raise files.trouble(err, "make the directory", path) from err
+        return name
+
+
+def write_set_file(tree: Tree, cert: CertId, name: SetName, file: str, data: bytes) -> None:
+    """Put one file into a set, private if it holds a key."""
+    mode = files.KEY_MODE if file in SECRET_FILES else files.FILE_MODE
+    files.write_file(f"{tree.set_dir(cert, name)}/{file}", data, mode)
+
+
+def put_on_deck(tree: Tree, cert: CertId, name: SetName) -> None:
+    """Make a set the `next`."""
+    files.replace_link(tree.link(cert, NEXT), link_target(name))
+
+
+def roll(tree: Tree, cert: CertId, name: SetName, now: datetime) -> None:
+    """Make a set the `curr`, the old one `prev`.
+
+    In this order a kill at any instant leaves a `curr` that is complete, and a tree that
+    shows how far it got: `next` equal to `curr` is a roll that only has its tail to finish.
+    """
+    old = read_links(tree, cert).curr
+    info = f"rolled {now.strftime('%Y-%m-%d %H:%M:%S')} UTC\n".encode()
+    write_set_file(tree, cert, name, INFO, info)
+    if old is not None and old != name:
+        files.replace_link(tree.link(cert, PREV), link_target(old))
+    files.replace_link(tree.link(cert, CURR), link_target(name))
+    files.remove_link(tree.link(cert, NEXT))
+
+
+def finish_roll(tree: Tree, cert: CertId, links: Links) -> None:
+    """Remove a `next` that is the `curr`: a roll that was cut short, or ssl-mgr's way."""
+    if links.next is not None and links.next == links.curr:
+        files.remove_link(tree.link(cert, NEXT))
+        links.next = None
+
+
+def list_sets(tree: Tree, cert: CertId) -> list[SetName]:
+    """Return all sets of a certificate, oldest first; other names in `db/` are left alone."""
+    names = []
+    try:
+        entries = os.listdir(tree.db_dir(cert))
+    except FileNotFoundError:
+        return []
+    except OSError as err:
+        raise files.trouble(err, "list", tree.db_dir(cert)) from err
+    for entry in entries:
+        try:
+            names.append(SetName.parse(entry))
+        except BadName:
+            continue
+    return sorted(names)
+
+
+def clean(tree: Tree, cert: CertId, keep: int) -> list[SetName]:
+    """Remove old sets, all but the `keep` newest beside curr, next and prev; return them."""
+    links = read_links(tree, cert)
+    if links.curr is None and links.remarks:
+        raise Permanent(f"{cert}: nothing is removed while a link is wrong: {links.remarks[0]}")
+    linked = {links.curr, links.next, links.prev}
+    others = [name for name in list_sets(tree, cert) if name not in linked]
+    removed = others[: -max(keep, 1)]
+    for name in removed:
+        files.remove_tree(tree.set_dir(cert, name))
+    return removed
+
+
+def sweep(tree: Tree, cert: CertId) -> None:
+    """Remove what a killed daemon was about to write. Only its own temporary names count."""
+    folders = [tree.cert_dir(cert)]
+    links = read_links(tree, cert)
+    folders += [tree.set_dir(cert, name) for name in (links.curr, links.next) if name]
+    for folder in folders:
+        try:
+            names = os.listdir(folder)
+        except FileNotFoundError:
+            continue
+        except OSError as err:
+            raise files.trouble(err, "list", folder) from err
+        for name in filter(files.is_leftover, names):
+            path = f"{folder}/{name}"
+            if stat.S_ISDIR(os.lstat(path).st_mode):
+                files.remove_tree(path)
+            else:
+                os.unlink(path)

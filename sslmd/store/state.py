@@ -1,0 +1,356 @@
+"""state.toml: a note of what the files themselves do not say, docs/on-disk.md.
+
+Not the truth: deleted or unreadable, it is rebuilt from the sets, losing only history. The
+history stands at the end, and a daemon that starts does not read that far: parsing it for
+10,000 certificates would take longer than everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import tomli
+import tomli_w
+
+from sslmd.core.backoff import Failure
+from sslmd.core.errors import SslmError
+from sslmd.core.lifecycle import (
+    Ask,
+    CertState,
+    Delivered,
+    Request,
+    Server,
+    ServerPhase,
+    SetNote,
+    Trouble,
+)
+from sslmd.core.names import SetName
+
+VERSION = 1
+HISTORY_KEPT = 50
+
+_HISTORY = "[[history]]\n"
+
+
+class BadStateError(SslmError):
+    """A state file that cannot be made sense of."""
+
+
+class LaterVersionError(SslmError):
+    """A state file that a later sslmd wrote: not ours to touch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a certificate's history."""
+
+    at: datetime
+    event: str
+    set: str
+    text: str
+
+
+@dataclass(slots=True)
+class Notes:
+    """What state.toml holds, the history apart."""
+
+    sets: dict[SetName, SetNote] = field(default_factory=dict)
+    rolled_at: datetime | None = None
+    advertised: SetName | None = None
+    deployed: SetName | None = None
+    settled: SetName | None = None
+    delivered: Delivered = field(default_factory=Delivered)
+    servers: tuple[Server, ...] = ()
+    ask: Ask | None = None
+    trouble: Trouble | None = None
+    delivery_trouble: Trouble | None = None
+
+
+def notes_of(state: CertState) -> Notes:
+    """Return what of a state has to be noted."""
+    sets = {}
+    for facts, note in ((state.curr, state.curr_note), (state.next, state.next_note)):
+        if facts is not None and note is not None:
+            sets[facts.name] = note
+    return Notes(
+        sets,
+        state.rolled_at,
+        state.advertised,
+        state.deployed,
+        state.settled,
+        state.delivered,
+        state.servers,
+        state.ask,
+        state.trouble,
+        state.delivery_trouble,
+    )
+
+
+# --- writing -----------------------------------------------------------------------------
+
+
+def render(
+    notes: Notes,
+    times: Mapping[str, datetime | None],
+    old: bytes | None,
+    entries: list[Entry],
+) -> bytes:
+    """Return the text of a state file.
+
+    `times` (renew_at, roll_at) are for people and not read back; `old` is the file as it
+    stands, whose history is kept, and `entries` what is new in it.
+    """
+    head: dict[str, Any] = {"version": VERSION}
+    head.update({key: value for key, value in times.items() if value is not None})
+    head.update(_names(advertised=notes.advertised, deployed=notes.deployed))
+    head.update(_names(settled=notes.settled))
+    if notes.rolled_at is not None:
+        head["rolled_at"] = notes.rolled_at
+    if notes.delivered != Delivered():
+        head["delivered"] = _names(curr=notes.delivered.curr, next=notes.delivered.next)
+    if notes.ask is not None:
+        head["ask"] = _ask_table(notes.ask)
+    if notes.trouble is not None:
+        head["trouble"] = _trouble_table(notes.trouble)
+    if notes.delivery_trouble is not None:
+        head["delivery_trouble"] = _trouble_table(notes.delivery_trouble)
+    if notes.sets:
+        head["sets"] = {str(name): _note_table(note) for name, note in notes.sets.items()}
+    if notes.servers:
+        head["servers"] = [_server_table(server) for server in notes.servers]
+    tail = split(old)[1] if old else ""
+    blocks = [block for block in tail.split(_HISTORY) if block.strip()]
+    blocks += [_entry_text(entry) for entry in entries]
+    history = "".join(f"\n{_HISTORY}{block.strip()}\n" for block in blocks[-HISTORY_KEPT:])
+    return (tomli_w.dumps(head) + history).encode()
+
+
+def split(content: bytes) -> tuple[str, str]:
+    """Cut a state file into what a start needs and its history; bad UTF-8 is replaced."""
+    text = content.decode("utf-8", "replace")
+    if text.startswith(_HISTORY):
+        return "", text
+    head, mark, tail = text.partition("\n" + _HISTORY)
+    return head + "\n", _HISTORY + tail if mark else ""
+
+
+def _entry_text(entry: Entry) -> str:
+    table: dict[str, Any] = {"at": entry.at.replace(microsecond=0), "event": entry.event}
+    if entry.set:
+        table["set"] = entry.set
+    return tomli_w.dumps({**table, "text": entry.text})
+
+
+def _names(**names: SetName | None) -> dict[str, str]:
+    return {key: str(name) for key, name in names.items() if name is not None}
+
+
+def _note_table(note: SetNote) -> dict[str, Any]:
+    table: dict[str, Any] = {"draw": note.draw}
+    if note.issued_at is not None:
+        table["issued_at"] = note.issued_at
+    if note.ca:
+        table["ca"] = note.ca
+    return table
+
+
+def _ask_table(ask: Ask) -> dict[str, Any]:
+    return {
+        "what": str(ask.what),
+        "at": ask.at,
+        "force": ask.force,
+        "reuse": ask.reuse,
+        **_names(replaces=ask.replaces),
+    }
+
+
+def _trouble_table(trouble: Trouble) -> dict[str, Any]:
+    return {
+        "attempts": trouble.attempts,
+        "failure": str(trouble.failure),
+        "text": trouble.text,
+        "at": trouble.at,
+        "next_try": trouble.next_try,
+        "fingerprint": trouble.fingerprint,
+        "binding": trouble.binding,
+    }
+
+
+def _server_table(server: Server) -> dict[str, Any]:
+    table: dict[str, Any] = {
+        "class": server.kind,
+        "host": server.host,
+        "state": str(server.phase),
+        **_names(set=server.set),
+    }
+    if server.error:
+        table["error"] = server.error
+    if server.attempts:
+        table["attempts"] = server.attempts
+    if server.next_try is not None:
+        table["next_try"] = server.next_try
+    return table
+
+
+# --- reading -----------------------------------------------------------------------------
+
+
+def parse(content: bytes) -> Notes:
+    """Read the head of a state file.
+
+    Raises `LaterVersionError`, or `BadStateError` for anything that we did not write.
+    """
+    try:
+        table = tomli.loads(split(content)[0])
+    except (tomli.TOMLDecodeError, RecursionError) as err:
+        raise BadStateError(f"it is not TOML: {err}") from None
+    version = table.get("version")
+    if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
+        raise LaterVersionError(f"it is of version {version}, this sslmd knows {VERSION}")
+    if version != VERSION:
+        raise BadStateError(f"version must be {VERSION}, not {version!r}")
+    try:
+        return _notes(_Table(table))
+    except (ValueError, TypeError, KeyError) as err:
+        raise BadStateError(f"it makes no sense: {err}") from None
+
+
+def parse_history(content: bytes) -> list[Entry]:
+    """Read the history, oldest first; entries that make no sense are left out."""
+    try:
+        tables = tomli.loads(split(content)[1]).get("history", [])
+    except (tomli.TOMLDecodeError, RecursionError):
+        return []
+    entries = []
+    for table in tables if isinstance(tables, list) else []:
+        try:
+            one = _Table(table)
+            entries.append(
+                Entry(one.time("at"), one.text("event"), one.text("set"), one.text("text"))
+            )
+        except (ValueError, TypeError, KeyError):
+            continue
+    return entries
+
+
+class _Table:
+    """A TOML table that checks types: whatever is not as we write it raises ValueError."""
+
+    def __init__(self, table: object) -> None:
+        if not isinstance(table, dict):
+            raise ValueError(f"a table is expected, not {table!r:.60}")
+        self._table = table
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._table
+
+    def sub(self, key: str) -> _Table:
+        return _Table(self._table[key])
+
+    def tables(self, key: str) -> list[_Table]:
+        value = self._table.get(key, [])
+        if not isinstance(value, list):
+            raise ValueError(f"{key}: a list is expected")
+        return [_Table(one) for one in value]
+
+    def keys(self) -> list[str]:
+        return list(self._table)
+
+    def text(self, key: str) -> str:
+        value = self._table.get(key, "")
+        if not isinstance(value, str):
+            raise ValueError(f"{key}: a string is expected")
+        return value
+
+    def number(self, key: str) -> float:
+        value = self._table[key]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{key}: a number is expected")
+        return value
+
+    def flag(self, key: str) -> bool:
+        value = self._table.get(key, False)
+        if not isinstance(value, bool):
+            raise ValueError(f"{key}: true or false is expected")
+        return value
+
+    def time(self, key: str) -> datetime:
+        value = self._table[key]
+        if not isinstance(value, datetime) or value.tzinfo is None:
+            raise ValueError(f"{key}: a time with its zone is expected")
+        return value
+
+    def time_or_none(self, key: str) -> datetime | None:
+        return self.time(key) if key in self._table else None
+
+    def set(self, key: str) -> SetName | None:
+        return SetName.parse(self.text(key)) if key in self._table else None
+
+
+def _notes(table: _Table) -> Notes:
+    sets = {}
+    if "sets" in table:
+        every = table.sub("sets")
+        sets = {SetName.parse(name): _note(every.sub(name)) for name in every.keys()}  # noqa: SIM118
+    delivered = Delivered()
+    if "delivered" in table:
+        there = table.sub("delivered")
+        delivered = Delivered(there.set("curr"), there.set("next"))
+    return Notes(
+        sets=sets,
+        rolled_at=table.time_or_none("rolled_at"),
+        advertised=table.set("advertised"),
+        deployed=table.set("deployed"),
+        settled=table.set("settled"),
+        delivered=delivered,
+        servers=tuple(_server(one) for one in table.tables("servers")),
+        ask=_ask(table.sub("ask")) if "ask" in table else None,
+        trouble=_trouble(table.sub("trouble")) if "trouble" in table else None,
+        delivery_trouble=(
+            _trouble(table.sub("delivery_trouble")) if "delivery_trouble" in table else None
+        ),
+    )
+
+
+def _note(table: _Table) -> SetNote:
+    draw = table.number("draw")
+    if not -1 <= draw <= 1:
+        raise ValueError(f"draw: from -1 to 1, not {draw}")
+    return SetNote(float(draw), table.time_or_none("issued_at"), table.text("ca"))
+
+
+def _ask(table: _Table) -> Ask:
+    return Ask(
+        Request(table.text("what")),
+        table.time("at"),
+        table.flag("force"),
+        table.flag("reuse"),
+        table.set("replaces"),
+    )
+
+
+def _trouble(table: _Table) -> Trouble:
+    return Trouble(
+        int(table.number("attempts")),
+        Failure(table.text("failure")),
+        table.text("text"),
+        table.time("at"),
+        table.time("next_try"),
+        table.text("fingerprint"),
+        table.flag("binding"),
+    )
+
+
+def _server(table: _Table) -> Server:
+    return Server(
+        table.text("class"),
+        table.text("host"),
+        ServerPhase(table.text("state")),
+        table.set("set"),
+        table.text("error"),
+        int(table.number("attempts")) if "attempts" in table else 0,
+        table.time_or_none("next_try"),
+    )

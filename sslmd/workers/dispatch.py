@@ -1,0 +1,31 @@
+"""Which worker does which job of a certificate."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll, Settle
+from sslmd.core.lifecycle import Event
+from sslmd.workers.certify import certify
+from sslmd.workers.deliver import deliver
+from sslmd.workers.make_key import make_key
+from sslmd.workers.roll import roll
+from sslmd.workers.settle import settle
+from sslmd.workers.tools import Tools
+
+
+async def work(job: CertJob, tools: Tools) -> Event:
+    """Do a job; return what happened. Raises what the worker raises."""
+    match job:
+        case MakeKey():
+            return await make_key(job, tools)
+        case Certify():
+            return await certify(job, tools)
+        case Roll():
+            return await roll(job, tools)
+        case Deliver():
+            return await deliver(job, tools)
+        case Settle():
+            return await settle(job, tools)
+        case _:
+            assert_never(job)

@@ -1,0 +1,49 @@
+"""A new set: key, CSR, and the `next` link that puts it on deck."""
+
+from __future__ import annotations
+
+from sslmd.core.errors import Permanent
+from sslmd.core.jobs import MakeKey
+from sslmd.core.lifecycle import KeyMade, SetNote
+from sslmd.core.names import CertId
+from sslmd.core.spec import CertSpec
+from sslmd.pki.csr import make_csr
+from sslmd.pki.inspect import set_facts
+from sslmd.pki.keys import describe_key, generate_key, load_key
+from sslmd.store import sets
+from sslmd.store.layout import CSR, PRIVKEY, Tree
+from sslmd.workers.tools import Tools
+
+
+async def make_key(job: MakeKey, tools: Tools) -> KeyMade:
+    """Do the job. The link comes last: before it, nothing of the new set counts."""
+    return await tools.in_thread(_make, job, tools)
+
+
+def _make(job: MakeKey, tools: Tools) -> KeyMade:
+    spec = tools.service(job.cert).spec
+    tree, cert, now = tools.tree, job.cert, tools.now()
+    sets.sweep(tree, cert)
+    key = _key_of_curr(tree, cert, spec) if job.reuse else generate_key(spec.key)
+    csr = make_csr(key, spec)
+    name = sets.new_set(tree, cert, now)
+    sets.write_set_file(tree, cert, name, PRIVKEY, key)
+    sets.write_set_file(tree, cert, name, CSR, csr)
+    sets.put_on_deck(tree, cert, name)
+    facts = set_facts(name, {PRIVKEY: key, CSR: csr})
+    return KeyMade(now, facts, SetNote(tools.draw()), job.reason)
+
+
+def _key_of_curr(tree: Tree, cert: CertId, spec: CertSpec) -> bytes:
+    name = sets.read_links(tree, cert).curr
+    contents = sets.read_files(tree.set_dir(cert, name), (PRIVKEY,)) if name else {}
+    if PRIVKEY not in contents:
+        raise Permanent(f"{cert} has no key to use again; renew it without --reuse")
+    key = contents[PRIVKEY]
+    kind = describe_key(load_key(key).public_key())
+    if kind != str(spec.key):
+        raise Permanent(
+            f"{cert} has a key {kind}, its service file asks for {spec.key}; renew it without "
+            "--reuse"
+        )
+    return key

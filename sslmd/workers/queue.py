@@ -1,0 +1,127 @@
+"""The job queue: lanes, de-duplication, bounded parallelism, cancel.
+
+Nothing in it needs to survive a restart: the planner fills it again from what is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from sslmd.core import jobs
+from sslmd.core.jobs import Job
+
+
+class JobQueue:
+    """Runs jobs, `parallel` at a time, first come first served, one at a time in each lane.
+
+    `run` does a job and deals with its failures; `done` is called when the job has left the
+    queue and its lane is free.
+    """
+
+    def __init__(
+        self, run: Callable[[Job], Awaitable[None]], done: Callable[[Job], None], parallel: int
+    ) -> None:
+        self._run = run
+        self._done = done
+        self._parallel = parallel
+        self._waiting: deque[str] = deque()  # lanes that have something to run, in turn
+        self._lanes: dict[str, deque[Job]] = {}
+        self._running: dict[str, tuple[Job, asyncio.Task[None]]] = {}
+        self._closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def submit(self, job: Job) -> bool:
+        """Queue `job`; return False if it is queued or running already.
+
+        A queued job of the same key is replaced by the newer one, which knows more.
+        """
+        if self._closed:
+            return False
+        lane, key = jobs.lane(job), jobs.key(job)
+        running = self._running.get(lane)
+        if running is not None and jobs.key(running[0]) == key:
+            return False
+        queued = self._lanes.setdefault(lane, deque())
+        for index, other in enumerate(queued):
+            if jobs.key(other) == key:
+                queued[index] = job
+                return False
+        queued.append(job)
+        if running is None and len(queued) == 1:
+            self._waiting.append(lane)
+        self._idle.clear()
+        self._start()
+        return True
+
+    def queued(self) -> list[Job]:
+        """Return the jobs that wait for their turn."""
+        return [job for lane in self._lanes.values() for job in lane]
+
+    def running(self) -> list[Job]:
+        """Return the jobs that are being done."""
+        return [job for job, _ in self._running.values()]
+
+    def busy(self, lane: str) -> bool:
+        """Whether a lane has a job queued or running."""
+        return lane in self._running or bool(self._lanes.get(lane))
+
+    def __len__(self) -> int:
+        return len(self._running) + sum(map(len, self._lanes.values()))
+
+    async def cancel(self, lane: str) -> list[Job]:
+        """Take a lane's jobs out and stop the one that runs; return when it has ended."""
+        dropped = list(self._lanes.pop(lane, ()))
+        with suppress(ValueError):
+            self._waiting.remove(lane)
+        running = self._running.get(lane)
+        if running is not None:
+            dropped.insert(0, running[0])
+            running[1].cancel()
+            await asyncio.wait({running[1]})
+        self._note_idle()
+        return dropped
+
+    async def idle(self) -> None:
+        """Return when nothing is queued or running."""
+        await self._idle.wait()
+
+    async def close(self) -> None:
+        """Take no more jobs, drop what is queued, stop what runs, and wait for its end."""
+        self._closed = True
+        self._lanes.clear()
+        self._waiting.clear()
+        tasks = {task for _, task in self._running.values()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _start(self) -> None:
+        while self._waiting and len(self._running) < self._parallel and not self._closed:
+            lane = self._waiting.popleft()
+            queued = self._lanes[lane]
+            job = queued.popleft()
+            if not queued:
+                del self._lanes[lane]
+            task = asyncio.get_running_loop().create_task(self._work(lane, job))
+            self._running[lane] = (job, task)
+
+    async def _work(self, lane: str, job: Job) -> None:
+        try:
+            await self._run(job)
+        finally:
+            del self._running[lane]
+            if self._lanes.get(lane) and not self._closed:
+                self._waiting.append(lane)
+            if not self._closed:
+                self._done(job)
+            self._start()
+            self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self._running and not self._lanes:
+            self._idle.set()

@@ -1,0 +1,38 @@
+"""`next` becomes `curr`, after it was read again from disk and found complete (I3)."""
+
+from __future__ import annotations
+
+from sslmd.core.errors import Permanent
+from sslmd.core.jobs import Roll
+from sslmd.core.lifecycle import Rolled
+from sslmd.pki.inspect import repairs
+from sslmd.store import sets
+from sslmd.workers.tools import Tools
+
+
+async def roll(job: Roll, tools: Tools) -> Rolled:
+    """Do the job. Raises `Permanent` if what is on deck is not what was decided on."""
+    return await tools.in_thread(_roll, job, tools)
+
+
+def _roll(job: Roll, tools: Tools) -> Rolled:
+    tree, cert = tools.tree, job.cert
+    links = sets.read_links(tree, cert)
+    if links.next != job.set:
+        raise Permanent(
+            f"{cert}: set {job.set} is no longer on deck; somebody changed the links, "
+            "run: sslmctl reload"
+        )
+    contents = sets.read_files(tree.set_dir(cert, job.set))
+    mended = repairs(contents)
+    for file, data in mended.items():
+        sets.write_set_file(tree, cert, job.set, file, data)
+    facts = sets.read_set(tree, cert, job.set)
+    if not facts.complete:
+        raise Permanent(
+            f"{cert}: set {job.set} was changed on disk: {facts.problem}; "
+            f"run: sslmctl force-renew {cert.arg}"
+        )
+    now = tools.now()
+    sets.roll(tree, cert, job.set, now)
+    return Rolled(now, job.overrode)

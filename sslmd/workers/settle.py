@@ -1,0 +1,25 @@
+"""The end of a roll: what only the old generation needed goes, old sets are cleaned up."""
+
+from __future__ import annotations
+
+from sslmd.core.jobs import Settle
+from sslmd.core.lifecycle import Settled
+from sslmd.core.names import CertId, SetName
+from sslmd.store import sets
+from sslmd.workers.tools import Tools
+
+
+async def settle(job: Settle, tools: Tools) -> Settled:
+    """Do the job."""
+    await clean(job.cert, tools)
+    return Settled(tools.now(), sets.read_links(tools.tree, job.cert).prev)
+
+
+async def clean(cert: CertId, tools: Tools) -> list[SetName]:
+    """Remove old sets, all but `clean_keep` beside curr, next and prev; return them."""
+    return await tools.in_thread(_clean, cert, tools)
+
+
+def _clean(cert: CertId, tools: Tools) -> list[SetName]:
+    sets.sweep(tools.tree, cert)
+    return sets.clean(tools.tree, cert, tools.config.globals.clean_keep)

@@ -1,0 +1,61 @@
+"""What a worker is given: the configuration, the tree, the clock, dice, and threads."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ParamSpec, TypeVar
+
+from sslmd.config.model import Config, ServiceConfig
+from sslmd.core.errors import Permanent
+from sslmd.core.lifecycle import CertState
+from sslmd.core.names import CertId
+from sslmd.store.layout import Tree
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Tools:
+    """Shared by all workers. `config` is exchanged whole by a reload.
+
+    `now` gives aware UTC. `rng` draws spreads and jitter, nothing secret. `state_of` tells how
+    a certificate stands. `run_id` changes with every start.
+    """
+
+    config: Config
+    tree: Tree
+    now: Callable[[], datetime]
+    rng: random.Random
+    threads: ThreadPoolExecutor
+    state_of: Callable[[CertId], CertState]
+
+    def draw(self) -> float:
+        """Return a set's place in the spread of renewals, uniform from -1 to 1."""
+        return self.rng.uniform(-1, 1)
+
+    def service(self, cert: CertId) -> ServiceConfig:
+        """Return what the configuration asks of `cert`; raise `Permanent` if it is gone."""
+        service = self.config.services.get(cert)
+        if service is None:
+            raise Permanent(f"{cert} is not in the configuration any more")
+        return service
+
+    async def in_thread(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run what blocks or computes long outside the event loop.
+
+        A thread cannot be stopped: when the caller is cancelled, its end is awaited all the
+        same, so that a lane is never free while something still works in it.
+        """
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self.threads, lambda: func(*args, **kwargs))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait({future})
+            raise
