@@ -125,7 +125,7 @@ def _row(cert: Cert, wrong: Sequence[tuple[Level, str]], now: datetime) -> Row:
         (local(cert.time("roll_at"), now), ""),
     )
     state = ": ".join(filter(None, (cert.text("phase"), cert.text("reason"))))
-    return Row(cells, [(state, ""), *((text, "red") for _, text in wrong)])
+    return Row(cells, [(state, ""), *((text, "red") for _, text in wrong if text not in state)])
 
 
 def _summary(certs: Sequence[Cert], trouble: int, now: datetime) -> str:
