@@ -12,7 +12,8 @@ from sslmd.core.names import SetName
 class CertFacts:
     """One X.509 certificate. `serial` is lower-case hex; `names` as in the certificate.
 
-    `issuer` and `subject` are RFC 4514 strings; `key` reads like a `KeySpec` ("ec secp384r1").
+    `issuer` and `subject` are RFC 4514 strings, `subject` only that of a CA or self-signed
+    certificate, else ""; `key` reads like a `KeySpec` ("ec secp384r1").
     """
 
     serial: str
@@ -29,8 +30,8 @@ class CertFacts:
 class SetFacts:
     """One set. `problem` is empty when it is complete, matching and its chain verifies.
 
-    `key` is "" without a readable key. `asked_names` are the names in the CSR (its common name
-    too, where that is a host name of a leaf), "" and () where there is none.
+    `key` is "" without a readable key. `asked_names` are the names in the certificate, or in the
+    CSR while there is none (a leaf's common name too, where that is a host name).
     """
 
     name: SetName

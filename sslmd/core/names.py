@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z")
 _SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@-]{0,63}\Z")
+_SET = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})-([0-9]{2}):([0-9]{2}):([0-9]{2})\Z")
 
 
 class BadName(ValueError):
@@ -39,7 +40,7 @@ def _ascii_name(text: str) -> str:
 
 
 def _check_domain(text: str) -> str:
-    name = _ascii_name(text.removesuffix("."))
+    name = _ascii_name(text).removesuffix(".")
     if not name:
         raise BadName("an empty name is not a domain name")
     # RFC 1035 §2.3.4: 255 octets on the wire are 253 characters of text.
@@ -53,6 +54,9 @@ def _check_domain(text: str) -> str:
                 f"{shown(text)} is not a domain name: the label {shown(label)} may have 1 to 63 "
                 "letters, digits and inner hyphens"
             )
+    # RFC 1123 §2.1: the last label is never a number, so that no name is taken for an address.
+    if name.rpartition(".")[2].isdigit():
+        raise BadName(f"{shown(text)} is not a domain name: its last label is a number")
     return name
 
 
@@ -68,7 +72,10 @@ class DomainName:
         star = "*." if text.startswith("*.") else ""
         if star and "." not in text[2:].rstrip("."):
             raise BadName(f"{shown(text)}: a wildcard needs at least two labels after the star")
-        return cls(star + _check_domain(text.removeprefix(star)))
+        name = star + _check_domain(text.removeprefix(star))
+        if len(name) > 253:
+            raise BadName(f"{shown(text)} has more than the 253 characters of a domain name")
+        return cls(name)
 
     @property
     def is_wildcard(self) -> bool:
@@ -104,9 +111,13 @@ SanName = DomainName | ipaddress.IPv4Address | ipaddress.IPv6Address
 def parse_san(text: str) -> SanName:
     """Parse one subject alternative name: DNS, wildcard, IPv4 or IPv6; raise `BadName`."""
     try:
-        return ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
         pass
+    else:
+        if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
+            raise BadName(f"{shown(text)} has a scope (%…), which no certificate can hold")
+        return address
     if re.fullmatch(r"[0-9.]+|.*:.*", text):
         raise BadName(f"{shown(text)} is neither an IP address nor a domain name")
     return DomainName.parse(text)
@@ -143,7 +154,11 @@ class CertId:
     @classmethod
     def of(cls, group: str, service: str) -> Self:
         """Build one from its parts; raise `BadName` if either cannot be a folder or file name."""
-        return cls(GroupName.parse(group).text, parse_service(service))
+        cert = cls(GroupName.parse(group).text, parse_service(service))
+        # These stand beside the services of a group, in `certs` and in `prod-certs`.
+        if cert.service in ("dh", f"tlsa.{cert.group}"):
+            raise BadName(f"{shown(service)} cannot name a service: the group has a file like that")
+        return cert
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -189,12 +204,13 @@ class SetName:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse a directory's name; raise `BadName`."""
+        match = _SET.match(text)
         try:
-            parsed = datetime.strptime(text, cls.FORMAT).replace(tzinfo=UTC)
+            if match is None:
+                raise ValueError
+            datetime(*map(int, match.groups()))  # type: ignore[arg-type]  # noqa: DTZ001
         except ValueError:
             raise BadName(f"{shown(text)} is not the name of a set (YYYYMMDD-HH:MM:SS)") from None
-        if parsed.strftime(cls.FORMAT) != text:
-            raise BadName(f"{shown(text)} is not the name of a set (YYYYMMDD-HH:MM:SS)")
         return cls(text)
 
     @property

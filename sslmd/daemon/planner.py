@@ -69,6 +69,7 @@ class Planner:
         self._restless_since: float | None = None
         self._restart_timer: asyncio.TimerHandle | None = None
         self._stopping = False
+        self._arming: asyncio.Task[None] | None = None
 
     # --- the story of a run ---
 
@@ -80,11 +81,15 @@ class Planner:
         """Make the first plan and begin to work."""
         self.scheduler.start()
         self.ledger.start()
-        self.replan_all()
+        decisions = [(cert, self.replan(cert, arm=False)) for cert in list(self.book)]
+        self._consider_restarts()
+        self._arming = asyncio.get_running_loop().create_task(self._arm(decisions))
 
     async def stop(self) -> None:
         """Stop working, leaving everything resumable, and write what is left to write."""
         self._stopping = True
+        if self._arming is not None:
+            self._arming.cancel()
         self.scheduler.stop()
         if self._restart_timer is not None:
             self._restart_timer.cancel()
@@ -188,15 +193,25 @@ class Planner:
             self.replan(cert)
         self._consider_restarts()
 
-    def replan(self, cert: CertId) -> None:
+    def replan(self, cert: CertId, *, arm: bool = True) -> Decision:
         """Decide what comes next for one certificate, and see to it."""
-        if self._stopping:
-            return
         decision = self._decide(cert)
+        if self._stopping:
+            return decision
         self.progressed = time.monotonic()
         if decision.job is not None and not self.queue.busy(lane(decision.job)):
             self.queue.submit(decision.job)
-        self.scheduler.arm(cert, decision)
+        if arm:
+            self.scheduler.arm(cert, decision)
+        return decision
+
+    async def _arm(self, decisions: list[tuple[CertId, Decision]]) -> None:
+        """Set the timers of a start, a few at a time: most are for weeks ahead."""
+        for number, (cert, decision) in enumerate(decisions):
+            if cert in self.book and self.book[cert].decision is decision:
+                self.scheduler.arm(cert, decision)
+            if number % 50 == 0:
+                await asyncio.sleep(0)
 
     def _decide(self, cert: CertId) -> Decision:
         entry = self.book[cert]

@@ -27,7 +27,7 @@ from sslmd.pki.chain import (
     load_cert,
     split_pem,
 )
-from sslmd.pki.csr import is_for, load_csr, names_asked, san_texts, says_ca
+from sslmd.pki.csr import host_name, is_for, load_csr, names_asked, san_texts, says_ca
 from sslmd.pki.keys import PublicKey, describe_key, key_blocks, load_public
 from sslmd.pki.pem import MALFORMED, blocks
 
@@ -49,18 +49,25 @@ def cert_facts(cert_pem: bytes) -> CertFacts:
 def _facts(cert: x509.Certificate) -> CertFacts:
     try:
         constraints = find(cert, x509.BasicConstraints)
+        is_ca = constraints is not None and constraints.ca
         return CertFacts(
             serial=f"{cert.serial_number:x}",
             not_before=cert.not_valid_before_utc,
             not_after=cert.not_valid_after_utc,
             names=san_texts(cert.extensions),
-            subject=cert.subject.rfc4514_string(),
-            issuer=cert.issuer.rfc4514_string(),
+            subject=_text(cert.subject) if is_ca or is_self_issued(cert) else "",
+            issuer=_text(cert.issuer),
             key=describe_key(cert.public_key()),
-            is_ca=constraints is not None and constraints.ca,
+            is_ca=is_ca,
         )
     except MALFORMED as err:
         raise Permanent(f"the certificate is damaged: {err}") from None
+
+
+@lru_cache(maxsize=256)
+def _text(name: x509.Name) -> str:
+    """RFC 4514; thousands of certificates have the same issuer."""
+    return name.rfc4514_string()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +109,17 @@ def set_facts(name: SetName, files: Mapping[str, bytes], *, deep: bool = True) -
     leaf, facts = cert.value or (None, None)
     expected = None if deep or leaf is None else leaf.public_key()
     key = _read(files, KEY, "a usable private key", partial(load_public, expected=expected))
-    request = _read(files, CSR, "a certificate request", partial(_load_request, facts=facts))
+    if leaf is None:
+        request = _read(files, CSR, "a certificate request", _load_request)
+        names = request.value.names if request.value else frozenset()
+    else:
+        # What was asked for and got; the request has done its work.
+        request = _Read(None)
+        names = _names_of(leaf, facts)
     return SetFacts(
         name=name,
         key=describe_key(key.value) if key.value else "",
-        asked_names=request.value.names if request.value else frozenset(),
+        asked_names=names,
         cert=facts,
         problem=next(_problems(files, key, cert, request, deep=deep), ""),
     )
@@ -117,11 +130,19 @@ def _load_certified(pem: bytes) -> tuple[x509.Certificate, CertFacts]:
     return cert, _facts(cert)
 
 
-def _load_request(pem: bytes, *, facts: CertFacts | None) -> _Request:
+def _load_request(pem: bytes) -> _Request:
     request = load_csr(pem)
-    # Requests of older tools do not say that they are for a CA; its certificate does.
-    is_ca = facts.is_ca if facts else says_ca(request)
-    return _Request(request, names_asked(request, is_ca=is_ca))
+    return _Request(request, names_asked(request, is_ca=says_ca(request)))
+
+
+def _names_of(cert: x509.Certificate, facts: CertFacts | None) -> frozenset[str]:
+    """Return the names of a certificate, as `names_asked` would have told them beforehand."""
+    names = facts.names if facts else ()
+    if facts is None or facts.is_ca:
+        return frozenset(names)
+    common = cert.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    host = host_name(str(common[0].value)) if common else None
+    return frozenset(names) if host is None else frozenset((*names, str(host)))
 
 
 def _problems(

@@ -16,15 +16,22 @@ from sslmd.core.names import BadName, CertId, SetName
 from sslmd.pki.inspect import set_facts
 from sslmd.store import files
 from sslmd.store.layout import (
+    CERT,
+    CHAIN,
     CURR,
+    FULLCHAIN,
     INFO,
     NEXT,
     PREV,
+    PRIVKEY,
     SECRET_FILES,
     SET_FILES,
     Tree,
     link_target,
 )
+
+# Enough to know a set by.
+_TELLING = (PRIVKEY, CERT, CHAIN, FULLCHAIN)
 
 
 @dataclass(slots=True)
@@ -72,8 +79,16 @@ def read_files(folder: str, names: tuple[str, ...] = SET_FILES) -> dict[str, byt
 
 
 def read_set(tree: Tree, cert: CertId, name: SetName, *, deep: bool = True) -> SetFacts:
-    """Look at one set. `deep`: verify every signature, not only that the names fit."""
-    return set_facts(name, read_files(tree.set_dir(cert, name)), deep=deep)
+    """Look at one set.
+
+    `deep`: verify every signature, not only that the names fit. Otherwise the files that are
+    only copies or have done their work are not even opened.
+    """
+    folder = tree.set_dir(cert, name)
+    contents = read_files(folder, SET_FILES if deep else _TELLING)
+    if not deep and CERT not in contents:
+        contents = read_files(folder)
+    return set_facts(name, contents, deep=deep)
 
 
 def tighten_keys(tree: Tree, cert: CertId, name: SetName) -> list[str]:
