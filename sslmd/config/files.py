@@ -86,8 +86,7 @@ def read_file(path: str) -> tuple[bytes, os.stat_result]:
             raise Unusable(
                 f"it has {status.st_size} bytes", f"a file here has at most {SIZE_LIMIT} bytes"
             )
-        data = os.read(handle, SIZE_LIMIT + 1)
-        return data, status
+        return os.read(handle, status.st_size), status
     except OSError as err:
         raise _unusable(err) from None
     finally:
@@ -130,21 +129,21 @@ def risk_of(path: str, status: os.stat_result, owners: frozenset[int]) -> Risk |
     """Say what is unsafe about the owner and mode of a file or folder, None if nothing is."""
     if status.st_uid not in owners:
         return Risk(
-            f"it belongs to user {status.st_uid}, who could make the daemon run any command",
+            f"it belongs to user {status.st_uid}, who so has power over the daemon",
             f"chown root {path}",
             serious=True,
         )
     if status.st_mode & stat.S_IWOTH:
         return Risk(
-            f"everybody may write it (mode {stat.S_IMODE(status.st_mode):04o}), and so make the "
-            "daemon run any command",
+            f"everybody may write it (mode {stat.S_IMODE(status.st_mode):04o}), and so has power "
+            "over the daemon",
             f"chmod o-w {path}",
             serious=True,
         )
     if status.st_mode & stat.S_IWGRP:
         return Risk(
             f"group {status.st_gid} may write it (mode {stat.S_IMODE(status.st_mode):04o}), and "
-            "so make the daemon run any command",
+            "so has power over the daemon",
             f"chmod g-w {path} unless that is meant",
             serious=False,
         )

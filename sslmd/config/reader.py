@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -51,7 +52,7 @@ class Reader:
         """Parse a file's bytes; None after a mistake (noted)."""
         source = Source(path)
         try:
-            source.text = content.decode("utf-8-sig").replace("\r\n", "\n")
+            source.text = content.removeprefix(codecs.BOM_UTF8).decode()
             return source, tomli.loads(source.text)
         except UnicodeDecodeError as err:
             mistake = at_line(
@@ -61,9 +62,11 @@ class Reader:
                 "save the file as UTF-8 text",
             )
         except tomli.TOMLDecodeError as err:
+            # A text without its closing quote is found out at the start of the next line.
+            unclosed = err.colno == 1 and err.msg.startswith("Expected")
             mistake = at_line(
                 source,
-                err.lineno,
+                max(err.lineno - unclosed, 1),
                 f"this is not TOML: {err.msg} (column {err.colno})",
                 "correct what stands here or before it",
             )

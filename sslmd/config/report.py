@@ -166,5 +166,6 @@ def _explain(error: dict[str, Any], field: FieldInfo | None) -> tuple[str, str]:
     problem = _PROBLEMS.get(error["type"], "{value} cannot be used")
     extra = field.json_schema_extra if field else None
     kind = str(extra["kind"]).replace("`", "") if isinstance(extra, dict) else "a table"
-    verb = "add it:" if error["type"] == "missing" else "write"
-    return problem.format(value=seen(error["input"])), f"{verb} {kind}"
+    if error["type"] == "missing":
+        return problem, f"add {error['loc'][-1]} = … ({kind})"
+    return problem.format(value=seen(error["input"])), f"expected: {kind}"

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, PlainValidator
 from sslmd.config import values
 from sslmd.config.model import Endpoint, NextKey, PostCopy, Probe, ServerKind, ServiceMatch
 from sslmd.config.table import (
+    NESTED,
     NEXT_KEY,
     RENEW_DAYS,
     SINGLE,
@@ -115,7 +116,9 @@ class Globals(Table):
         ge=1,
         le=86_400,
     )
-    post_copy_cmd: list[Annotated[PostCopy, PlainValidator(values.post_copy)]] = key(
+    post_copy_cmd: Annotated[
+        list[Annotated[PostCopy, PlainValidator(values.post_copy)]], NESTED
+    ] = key(
         "list of `[host, command]`",
         "Commands to run on this machine after certificates were copied to the host, which the "
         "command gets as its last argument.",
@@ -276,7 +279,9 @@ class Servers(Table):
         default=[],
         shown="none",
     )
-    svc_depends: list[Annotated[ServiceMatch, PlainValidator(values.service_match)]] = key(
+    svc_depends: Annotated[
+        list[Annotated[ServiceMatch, PlainValidator(values.service_match)]], NESTED
+    ] = key(
         "list of `[group, [services]]`",
         "The certificates that this class uses: only these, keys included, go to its servers, "
         "and a change of any of them restarts it. The group `any` (`all`, `*`) stands for "

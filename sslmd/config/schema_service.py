@@ -10,6 +10,7 @@ from pydantic import PlainValidator
 from sslmd.config import values
 from sslmd.config.model import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, CaKind, DaneEntry, Validation
 from sslmd.config.table import (
+    NESTED,
     NEXT_KEY,
     RENEW_DAYS,
     SINGLE,
@@ -178,9 +179,10 @@ class ServiceFile(Table):
     service: Text = key("text", "The service: the name of the file.")
     signing_ca: Label | None = key(
         "text",
-        "The table of `ca-info.conf` that tells who signs. `self` (or `''`): it signs itself.",
+        "The table of `ca-info.conf` that tells who signs. For a root of group `ca`: `self` (or "
+        "`''`), it signs itself.",
         default=None,
-        shown="none; in group `ca`: `self`",
+        shown="**required**; in group `ca`: `self`",
     )
     renew_expire_days: float | None = key(
         "days",
@@ -193,14 +195,16 @@ class ServiceFile(Table):
     renew_expire_days_spread: float | None = key(
         "days", SPREAD_DAYS, default=None, shown="as in `[globals]`", ge=0, le=3650
     )
-    dane_tls: list[Annotated[DaneEntry | None, PlainValidator(values.dane)]] = key(
-        "list of `[port, proto, usage, selector, match, hosts]`",
-        "Ports that serve this certificate and have TLSA records (RFC 6698) for it; `[25, "
-        "'tcp', 3, 1, 1]` is right for most. The sixth element, which may be left out, tells "
-        "whose records: `'MX'` (the zone's MX hosts), `'SANS'` (the DNS names of the "
-        "certificate inside the zone) or a list of hosts. Port 25 without it: the zone itself "
-        "and its MX hosts; other ports: `'SANS'`.",
-        default=[],
+    dane_tls: Annotated[list[Annotated[DaneEntry | None, PlainValidator(values.dane)]], NESTED] = (
+        key(
+            "list of `[port, proto, usage, selector, match, hosts]`",
+            "Ports that serve this certificate and have TLSA records (RFC 6698) for it; `[25, "
+            "'tcp', 3, 1, 1]` is right for most. The sixth element, which may be left out, tells "
+            "whose records: `'MX'` (the zone's MX hosts), `'SANS'` (the DNS names of the "
+            "certificate inside the zone) or a list of hosts. Port 25 without it: the zone itself "
+            "and its MX hosts; other ports: `'SANS'`.",
+            default=[],
+        )
     )
     dane_tls_ttl: int = key("seconds", "TTL of the TLSA records.", default=1800, ge=1, le=604_800)
     dane_next_key: NextKeyWord | None = key(

@@ -140,16 +140,16 @@ class Builder:
     def _signer(self, cert: CertId, file: ServiceFile, source: Source) -> Signer | None:
         name = file.signing_ca
         key: KeyPath = ("signing_ca",)
-        if name is None and not _is_ca(cert):
+        if name in (None, "", "self"):
+            if _is_ca(cert):
+                return SelfSigned()
             self._notes.mistake(
                 source,
                 key,
-                "it is missing",
-                f"write the name of a table of {self._tables.source.path}, or 'self'",
+                "it is missing" if name is None else "only CAs (group ca) sign themselves",
+                f"write the name of a table of {self._tables.source.path}",
             )
             return None
-        if name in (None, "", "self"):
-            return SelfSigned()
         info = self._cas.get(str(name))
         if info is None:
             if not self._tables.is_told(str(name)):
@@ -246,20 +246,21 @@ class Builder:
     def _subject(self, table: NameTable) -> Subject:
         same = self._pool.same
         parts = (table.CN, table.O, table.OU, table.L, table.ST, table.C, table.email)
-        return same(Subject(*map(same, parts)))
+        return Subject(*map(same, parts))
 
     def _names(self, table: NameTable, source: Source) -> tuple[SanName, ...]:
-        names: dict[SanName, None] = {}
-        for index, name in enumerate(table.sans):
-            if name in names:
+        names: dict[int, SanName] = {}
+        for index, parsed in enumerate(table.sans):
+            name = self._pool.same(parsed)
+            if id(name) in names:  # there is one of each, and this spares a slow hash
                 self._notes.warn(
                     source,
                     ("X509", "sans", index),
                     f"{shown(str(name))} is there twice",
                     "remove one of them",
                 )
-            names[self._pool.same(name)] = None
-        return self._pool.same(tuple(names))
+            names[id(name)] = name
+        return tuple(names.values())
 
     def _check_acme(self, spec: CertSpec, info: CaInfo, source: Source) -> None:
         common = spec.subject.common_name

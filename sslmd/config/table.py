@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -65,13 +65,11 @@ def choice(*words: str) -> PlainValidator:
     return PlainValidator(parse)
 
 
-def parsed(parse: Callable[[Any], Any]) -> PlainValidator:
-    """Accept what a function of `values` parses."""
-    return PlainValidator(parse)
-
-
 SINGLE = BeforeValidator(values.listed)
 """One text stands for a list of one."""
+
+NESTED = BeforeValidator(values.nested)
+"""A list of lists."""
 
 Text = Annotated[str, AfterValidator(values.text)]
 Label = Annotated[str, PlainValidator(values.label)]

@@ -68,7 +68,10 @@ def seen(value: object) -> str:
         case dict():
             return "a table"
         case int() | float():
-            return str(value) if abs(value) < 10**20 else "a huge number"
+            # Thousands of digits are more than Python wants to print.
+            return (
+                str(value) if isinstance(value, float) or abs(value) < 10**20 else "a huge number"
+            )
     return f"a {type(value).__name__}"
 
 
@@ -117,6 +120,13 @@ def san(value: Any) -> SanName:
 def listed(value: Any) -> Any:
     """Take a single text as a list of one."""
     return [value] if isinstance(value, str) else value
+
+
+def nested(value: Any) -> Any:
+    """Refuse a list that should be a list of lists, once and not for every element."""
+    if isinstance(value, list) and value and not any(isinstance(one, list) for one in value):
+        raise wrong("it is one list, where a list of lists is expected", "write [[…], […]]")
+    return value
 
 
 def number(value: Any) -> Any:

@@ -1,0 +1,185 @@
+"""Windows, addresses, probes, modes and the other small languages."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic_core import PydanticCustomError
+
+from sslmd.config import values
+from sslmd.config.model import (
+    DaneEntry,
+    Endpoint,
+    Probe,
+    ProbeWord,
+    ServiceMatch,
+    TlsaHosts,
+    Window,
+)
+from sslmd.core.names import CertId, DomainName
+
+SAT = datetime(2026, 6, 6, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [
+        ("Sat 02:00-05:00 UTC", {5}),
+        ("sat,SUN 02:00-05:00", {5, 6}),
+        ("Mon-Fri,Sun 2:00-5:00", {0, 1, 2, 3, 4, 6}),
+        ("Fri-Mon 02:00-05:00", {4, 5, 6, 0}),
+        ("02:00-05:00 Europe/Berlin", set(range(7))),
+    ],
+)
+def test_days_of_a_window(text: str, days: set[int]) -> None:
+    window = values.window(text)
+    assert set(window.days) == days
+    assert (window.start, window.end) == (120, 300)
+    assert str(window) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Sat", "Sat 02:00", "Sat 02:00-05:00 Nowhere/City", "Sat 2-5", "Sat-Xyz 02:00-05:00",
+     "Sat 02:00-05:00 UTC now", "Sat 24:00-02:00", "Sat 02:00-24:30", "Sat 02:60-03:00",
+     "Sat 02:00-02:00", "Sat 02:00-05:00 ../../etc/passwd", "Sat 02:00-05:00 Europe"],
+)  # fmt: skip
+def test_what_is_no_window(text: str) -> None:
+    with pytest.raises(PydanticCustomError):
+        values.window(text)
+
+
+def test_when_a_window_opens() -> None:
+    window = values.window("Sat 02:00-05:00 Europe/Berlin")  # 00:00 to 03:00 UTC in summer
+    assert window.next_open(SAT - timedelta(days=2)) == SAT
+    assert window.next_open(SAT + timedelta(hours=1)) == SAT + timedelta(hours=1)
+    assert window.next_open(SAT + timedelta(hours=3)) == SAT + timedelta(days=7)
+
+
+def test_a_window_over_midnight() -> None:
+    window = values.window("Sat 22:00-04:00")
+    sunday = SAT + timedelta(days=1, hours=3, minutes=59)
+    assert window.next_open(sunday) == sunday
+    assert window.next_open(SAT + timedelta(hours=3)) == SAT + timedelta(hours=22)
+
+
+def test_a_window_moves_with_summer_time() -> None:
+    window = values.window("Sun 02:00-05:00 Europe/Berlin")
+    before, after = datetime(2026, 3, 22, 1, tzinfo=UTC), datetime(2026, 4, 5, tzinfo=UTC)
+    assert window.next_open(before - timedelta(days=1)) == before
+    assert window.next_open(after - timedelta(days=1)) == after
+
+
+MINUTES = st.integers(0, 1439)
+
+
+@given(
+    st.sets(st.integers(0, 6), min_size=1),
+    MINUTES,
+    MINUTES,
+    st.integers(0, 5 * 365 * 1440).map(lambda minutes: SAT + timedelta(minutes=minutes)),
+)
+def test_next_open_is_open_and_no_later_than_a_week(
+    days: set[int], start: int, end: int, now: datetime
+) -> None:
+    zone = values.window("00:00-24:00 Europe/Berlin").zone
+    window = Window(frozenset(days), start, end if end != start else start + 1, zone, "")
+    opens = window.next_open(now)
+    assert now <= opens <= now + timedelta(days=7, hours=2)
+    assert window.next_open(opens) == opens
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("1.1.1.1", "1.1.1.1", 53),
+        ("1.1.1.1:5353", "1.1.1.1", 5353),
+        ("2001:db8::1", "2001:db8::1", 53),
+        ("[2001:db8::1]", "2001:db8::1", 53),
+        ("[2001:db8::1]:5353", "2001:db8::1", 5353),
+        ("ns1.example.com", "ns1.example.com", 53),
+        ("ns1.example.com:54", "ns1.example.com", 54),
+        ("localhost", "localhost", 53),
+    ],
+)
+def test_name_servers(text: str, host: str, port: int) -> None:
+    assert values.endpoint(text) == Endpoint(host, port)
+    assert values.endpoint(str(values.endpoint(text))) == Endpoint(host, port)
+
+
+@pytest.mark.parametrize("text", ["", ":53", "1.1.1.1:0", "1.1.1.1:70000", "[::1", "a b", "1.1.1"])
+def test_what_is_no_name_server(text: str) -> None:
+    with pytest.raises(PydanticCustomError):
+        values.endpoint(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "probe"),
+    [
+        ([443, "tls", "www.example.com"], Probe(443, ProbeWord.TLS, "www.example.com")),
+        ([25], Probe(25, ProbeWord.SMTP)),
+        ([587], Probe(587, ProbeWord.SMTP)),
+        ([2525, "smtp"], Probe(2525, ProbeWord.SMTP)),
+        (993, Probe(993, ProbeWord.TLS)),
+    ],
+)
+def test_probes(value: Any, probe: Probe) -> None:
+    assert values.probe(value) == probe
+
+
+@pytest.mark.parametrize(
+    ("value", "entry"),
+    [
+        ([25, "tcp", 3, 1, 1], DaneEntry(25, "tcp", 3, 1, 1, TlsaHosts.MAIL)),
+        ([443, "tcp", 3, 1, 1], DaneEntry(443, "tcp", 3, 1, 1, TlsaHosts.SANS)),
+        ([25, "tcp", 3, 1, 1, "MX"], DaneEntry(25, "tcp", 3, 1, 1, TlsaHosts.MX)),
+        ([25, "tcp", 2, 0, 2, "SANS"], DaneEntry(25, "tcp", 2, 0, 2, TlsaHosts.SANS)),
+        (
+            [993, "tcp", 3, 1, 1, ["imap.example.com"]],
+            DaneEntry(993, "tcp", 3, 1, 1, (DomainName("imap.example.com"),)),
+        ),
+        ([], None),
+    ],
+)
+def test_tlsa_entries(value: Any, entry: DaneEntry | None) -> None:
+    assert values.dane(value) == entry
+
+
+@pytest.mark.parametrize(("value", "mode"), [("0640", 0o640), ("600", 0o600), (0o440, 0o440)])
+def test_modes(value: Any, mode: int) -> None:
+    assert values.key_mode(value) == mode
+
+
+@pytest.mark.parametrize("value", [640, 600, 440, 400, "0644", 0o604, "0700", "0200", "rw", True])
+def test_what_is_no_mode_for_a_key(value: Any) -> None:
+    with pytest.raises(PydanticCustomError):
+        values.key_mode(value)
+
+
+def test_grants() -> None:
+    mail = CertId("example.com", "mail")
+    assert values.service_match(["any", ["mail"]]).matches(mail)
+    assert values.service_match(["ALL", ["mail"]]) == ServiceMatch(None, frozenset({"mail"}))
+    assert values.service_match(["Example.COM", "ALL"]) == ServiceMatch("example.com", None)
+    assert not values.service_match(["example.net", ["mail"]]).matches(mail)
+    assert not values.service_match(["*", ["web"]]).matches(mail)
+
+
+@pytest.mark.parametrize("host", ["-x", "a b", "a;b", "a@-b", "", "root@", "x$(id)", "*.a.b"])
+def test_what_could_be_an_option_or_a_command_is_no_server(host: str) -> None:
+    with pytest.raises(PydanticCustomError):
+        values.server(host)
+
+
+@pytest.mark.parametrize("host", ["localhost", "192.0.2.1", "::1", "root@mx1.example.com", "mx1"])
+def test_servers(host: str) -> None:
+    assert values.server(host) == host
+
+
+def test_commands_are_split_as_a_shell_would() -> None:
+    assert values.command("a 'b c' d\\ e") == ("a", "b c", "d e")
+    assert values.command("") == ()

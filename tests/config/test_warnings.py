@@ -1,0 +1,58 @@
+"""What is odd but does not refuse a configuration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.config.tree import MAIN, Tree
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path)
+
+
+def test_warnings_do_not_refuse(tree: Tree) -> None:
+    text = MAIN.replace("verb = true", "clen_keep = 4\n    renew_expire_days_spread = 40")
+    text = text.replace("['web']]", "['web', 'wbe']], ['example.net', ['x']]")
+    text += "    clean_keep = 3\n[webb]\n[[groups]]\ndomain = 'EXAMPLE.com'\nservices = ['web']\n"
+    tree.write("ssl-mgr.conf", text)
+    tree.change("ca-info.conf", "[le-dns]", "[le-dns]\nca_servr = 'https://x'")
+    tree.change("example.com/web", "    CN =", "    renew_expire_days = 3\n    CN =")
+    tree.path("ca").chmod(0o775)
+    assert tree.warnings() == [
+        "ssl-mgr.conf:2: globals.clen_keep: this key is not known here and has no effect; "
+        "did you mean 'clean_keep'?",
+        "ssl-mgr.conf:3: globals.renew_expire_days_spread: 40 days are more than "
+        "renew_expire_days, which is 30; 30 is used; write 30 or less",
+        "ssl-mgr.conf:19: web.svc_depends: there is no active service wbe in any group; "
+        "did you mean 'web'?",
+        "ssl-mgr.conf:19: web.svc_depends: there is no active group example.net; "
+        "did you mean 'example.com'?",
+        "ssl-mgr.conf:20: web.clean_keep: this key is not known here and has no effect; "
+        "it belongs in [globals]",
+        "ssl-mgr.conf:21: webb: this key is not known here and has no effect; did you mean 'web'?",
+        "ssl-mgr.conf:23: groups.domain: example.com has two tables; their services are taken "
+        "together; make one of them",
+        "ssl-mgr.conf:24: groups.services: web is listed twice; remove one of them",
+        f"ca: group {os.stat(tree.path('ca')).st_gid} may write it (mode 0775), and so has power "
+        "over the daemon; chmod g-w ca unless that is meant",
+        "ca-info.conf:8: le-dns.ca_servr: this key is not known here and has no effect; "
+        "did you mean 'ca_server'?",
+        "example.com/web:7: X509.renew_expire_days: this key is not known here and has no effect; "
+        "it belongs at the top of the file, before the first [table]",
+    ]
+
+
+def test_no_way_to_publish_is_said(tree: Tree) -> None:
+    tree.change("example.com/web", "'my-int'", "'le-dns'\ndane_tls = [[443, 'tcp', 3, 1, 1]]")
+    tree.change("ssl-mgr.conf", "[dns]\n    acme_dir = 'acme'\n    tlsa_dirs = ['tlsa']\n", "")
+    assert tree.warnings() == [
+        "ssl-mgr.conf: dns-01 challenges cannot be published: example.com/web; "
+        "write acme_dir in [dns], or update = true in [[dns_primary]]",
+        "ssl-mgr.conf: TLSA records cannot be published: example.com/web; "
+        "write tlsa_dirs in [dns], or update = true in [[dns_primary]]",
+    ]
