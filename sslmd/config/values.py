@@ -10,6 +10,7 @@ import ipaddress
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -106,15 +107,17 @@ _dns_name = named(DomainName.parse, _SAN_REMEDY)
 _any_name = named(parse_san, _SAN_REMEDY)
 
 
-def san(value: Any) -> SanName:
-    """Parse one subject alternative name."""
+@lru_cache(maxsize=1024)  # the services of a group have many names in common
+def _san(value: str) -> SanName:
     # Only a text that ends in a digit or has a colon can be an address; to find out for every
     # name, by exceptions, would take a third of the time of loading thousands of services.
-    plain = isinstance(value, str) and ":" not in value and not value[-1:].isdigit()
-    name: SanName = _dns_name(value) if plain else _any_name(value)
-    if isinstance(name, ipaddress.IPv6Address) and name.scope_id is not None:
-        raise wrong(f"{shown(value)} has a scope, which no certificate holds", "leave out the %…")
-    return name
+    plain = ":" not in value and not value[-1:].isdigit()
+    return _dns_name(value) if plain else _any_name(value)
+
+
+def san(value: Any) -> SanName:
+    """Parse one subject alternative name."""
+    return _san(value) if isinstance(value, str) else _any_name(value)
 
 
 def listed(value: Any) -> Any:
