@@ -1,0 +1,148 @@
+"""The files for systemd, looked at by systemd itself where it is installed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sslmd.wire.messages import SOCKET_GROUP, SOCKET_PATH
+from tests.systemd.running import ROOT
+
+UNIT = ROOT / "systemd" / "sslmd.service"
+USERS = ROOT / "systemd" / "sysusers.d" / "sslmd.conf"
+FILES = ROOT / "systemd" / "tmpfiles.d" / "sslmd.conf"
+
+# Of `systemd-analyze security`, in tenths: 2.3 with systemd 252. More would be a door reopened.
+EXPOSURE = 25
+
+
+def tool(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed (Debian package systemd)")
+    return path
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Path:
+    """A copy of the unit that starts a program which is there."""
+    copy = tmp_path / "sslmd.service"
+    text = UNIT.read_text()
+    assert text.count("\nExecStart=/usr/bin/sslmd\n") == 1
+    copy.write_text(text.replace("ExecStart=/usr/bin/sslmd", "ExecStart=/bin/true"))
+    return copy
+
+
+def settings() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in UNIT.read_text().splitlines():
+        if line and line[0] not in "#[":
+            key, _, value = line.partition("=")
+            found.setdefault(key, []).append(value)
+    return found
+
+
+def test_systemd_finds_nothing_wrong_with_the_unit(unit: Path) -> None:
+    # Its man page is not installed here: --man=no.
+    checked = run(tool("systemd-analyze"), "verify", "--man=no", str(unit))
+    if "Failed to" in checked.stderr and "sslmd.service" not in checked.stderr:
+        pytest.skip(f"systemd-analyze cannot work here: {checked.stderr.strip()}")
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_the_unit_is_as_narrow_as_it_was(unit: Path) -> None:
+    checked = run(
+        tool("systemd-analyze"),
+        "security",
+        "--offline=true",
+        "--no-pager",
+        f"--threshold={EXPOSURE}",
+        str(unit),
+    )
+    if "Overall exposure level" not in checked.stdout:
+        pytest.skip(f"this systemd-analyze cannot rate files: {checked.stderr.strip()}")
+    assert checked.returncode == 0, checked.stdout[-200:]
+
+
+def test_the_unit_speaks_of_what_the_daemon_does() -> None:
+    have = settings()
+    assert have["Type"] == ["notify"]
+    assert have["NotifyAccess"] == ["main"]
+    assert have["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert have["Restart"] == ["on-failure"]
+    assert "WatchdogSec" in have
+    assert have["UMask"] == ["0077"]
+    # A core dump would hold keys (I2).
+    assert have["LimitCORE"] == ["0"]
+    assert str(Path(SOCKET_PATH).parent) in have["ReadWritePaths"][0].split()
+
+
+def test_every_relaxation_says_what_it_is_for() -> None:
+    """Settings that open something stand below a comment that says RELAXED."""
+    text = UNIT.read_text()
+    hardening = text[text.index("# --- Hardening") :]
+    blocks = re.findall(r"((?:^#.*\n)*)((?:^[A-Z]\w+=.*\n)+)", hardening, re.MULTILINE)
+    explained = "".join(comment for comment, lines in blocks if "RELAXED" in comment)
+    opening = ("ReadWritePaths", "ProtectHome", "CapabilityBoundingSet", "RestrictAddressFamilies")
+    for key in opening:
+        comment = next(comment for comment, lines in blocks if re.search(f"^{key}=", lines, re.M))
+        assert "RELAXED" in comment, key
+    for absent in ("User=", "ProtectProc=", "ProcSubset=", "IPAddressDeny="):
+        assert f"\n{absent}" not in text
+        assert absent in hardening, absent
+    assert "@chown" in explained
+
+
+def test_the_group_of_the_socket_is_made(tmp_path: Path) -> None:
+    entries = [line.split() for line in USERS.read_text().splitlines() if line[:1] not in ("#", "")]
+    assert entries == [["g", SOCKET_GROUP, "-"]]
+    (tmp_path / "etc").mkdir()
+    command = [tool("systemd-sysusers"), "--dry-run", f"--root={tmp_path}"]
+    made = run(*command, str(USERS))
+    if "unrecognized option" in made.stderr:
+        pytest.skip("this systemd-sysusers has no --dry-run")
+    assert made.returncode == 0, made.stderr
+    assert f"group '{SOCKET_GROUP}'" in made.stdout + made.stderr
+
+
+def test_the_folders_are_made(tmp_path: Path) -> None:
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    # Numbers in place of names: this root has no users, and the tests need not be root's.
+    me, mine = str(tmp_path.stat().st_uid), str(tmp_path.stat().st_gid)
+    text = re.sub(r"root\s+sslmd$", f"{me} {mine}", FILES.read_text(), flags=re.MULTILINE)
+    text = text.replace(":root :root", f":{me} :{mine}")
+    copy = tmp_path / "sslmd.conf"
+    copy.write_text(text)
+    made = run(tool("systemd-tmpfiles"), "--create", f"--root={tmp_path}", str(copy))
+    assert (made.returncode, made.stderr) == (0, "")
+    modes = {
+        "run/sslmd": 0o750,
+        "etc/ssl-mgr": 0o755,
+        "etc/ssl-mgr/conf.d": 0o755,
+        "etc/ssl-mgr/certs": 0o750,
+        "etc/ssl-mgr/prod-certs": 0o750,
+    }
+    assert {name: (tmp_path / name).stat().st_mode & 0o7777 for name in modes} == modes
+
+
+def test_folders_that_are_there_keep_their_modes(tmp_path: Path) -> None:
+    """A tree that others were let into on purpose must not be closed by an installation."""
+    prod = tmp_path / "etc" / "ssl-mgr" / "prod-certs"
+    prod.mkdir(parents=True)
+    prod.chmod(0o755)
+    me, mine = str(tmp_path.stat().st_uid), str(tmp_path.stat().st_gid)
+    text = "\n".join(line for line in FILES.read_text().splitlines() if "prod-certs" in line)
+    copy = tmp_path / "sslmd.conf"
+    copy.write_text(text.replace(":root :root", f":{me} :{mine}") + "\n")
+    made = run(tool("systemd-tmpfiles"), "--create", f"--root={tmp_path}", str(copy))
+    assert (made.returncode, made.stderr) == (0, "")
+    assert prod.stat().st_mode & 0o7777 == 0o755
