@@ -283,15 +283,17 @@ class Planner:
 
     async def cancel(self, cert: CertId) -> str:
         """Drop an admin's request and stop the job that runs; return what was dropped."""
+        texts = []
+        ask = self.book[cert].state.ask
+        if ask is not None:
+            # First, or the end of the job below would only bring the next one for it.
+            texts.append(f"request to {ask.what}")
+            self._take(cert, AskDropped(self.tools.now(), "cancelled by an admin"))
         dropped = await self.queue.cancel(f"cert {cert}")
-        entry = self.book[cert]
-        texts = [type(job).__name__ for job in dropped]
+        texts += [type(job).__name__ for job in dropped]
         if dropped:
             # A thread may have come to its end after all: what it left on disk counts.
             await self._look_again(cert)
-        if entry.state.ask is not None:
-            texts.append(f"request to {entry.state.ask.what}")
-            self._take(cert, AskDropped(self.tools.now(), "cancelled by an admin"))
         self.replan(cert)
         return ", ".join(texts)
 

@@ -22,7 +22,7 @@ from sslmd.core.names import CertId
 from sslmd.core.view import Decision
 
 # Seconds between looks at the wall clock.
-TICK = 15.0
+TICK = 5.0
 
 # Seconds by which the clocks may differ after a tick: adjtime slews by less.
 DRIFT = 2.0

@@ -45,7 +45,7 @@ class Watchdog:
                 told = text
 
     async def _alive(self) -> bool:
-        if time.monotonic() - self._planner.scheduler.ticked > 4 * TICK:
+        if time.monotonic() - self._planner.scheduler.ticked > 12 * TICK:
             return False
         try:
             async with asyncio.timeout(GREETING):

@@ -1,0 +1,61 @@
+"""A wall clock that is set under the running daemon (libfaketime)."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+import pytest
+
+from tests.integration.running import Site
+
+FAKETIME = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), "")
+
+needs_faketime = pytest.mark.skipif(not FAKETIME, reason="libfaketime is missing")
+
+
+def faked(offset: Path) -> dict[str, str]:
+    """The environment of a daemon whose wall clock is off by what the file says."""
+    return {
+        "LD_PRELOAD": FAKETIME,
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+@needs_faketime
+@pytest.mark.parametrize("days", [70])
+def test_a_clock_set_forward_leads_to_renewals(site: Site, days: int) -> None:
+    """The certificates live 90 days and renew 30 days before their end."""
+    offset = site.top / "offset"
+    offset.write_text("+0")
+    site.start(env=faked(offset))
+    before = site.wait_settled()
+
+    offset.write_text(f"+{days}d")
+    site.wait_line("the clock was set by")
+    leaves = [cert for cert in before if not cert.startswith("ca/")]
+    for number, _ in enumerate(leaves, start=1):
+        site.wait_line("certificate issued", len(before) + number)
+    status = site.status()
+    for cert in leaves:
+        assert status[cert]["next"] is not None, status[cert]["reason"]
+        assert status[cert]["next"]["not_after"] > before[cert]["curr"]["not_after"]
+
+    # And on, past min_roll_mins: they are rolled.
+    offset.write_text(f"+{days * 24 + 2}h")
+    after = site.wait_settled()
+    assert all(after[cert]["curr"] == status[cert]["next"] for cert in leaves)
+
+
+@needs_faketime
+def test_a_clock_set_back_orders_nothing(site: Site) -> None:
+    offset = site.top / "offset"
+    offset.write_text("+0")
+    site.start(env=faked(offset))
+    before = site.wait_settled()
+    offset.write_text("-240s")
+    site.wait_line("the clock was set by")
+    assert site.wait_settled() == before
+    assert sum("certificate issued" in line for line in site.lines) == len(before)
