@@ -28,6 +28,9 @@ DAILY = timedelta(days=1)
 # do not come back together.
 JITTER = 0.1
 
+# No wait of our own is longer: one that is was noted before the clock was set back.
+LONGEST_WAIT = DAILY * (1 + JITTER)
+
 
 def next_try(
     failure: Failure,

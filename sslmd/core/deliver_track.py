@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from sslmd.core.backoff import LONGEST_WAIT
 from sslmd.core.jobs import Deliver, Restart, Settle, Told
 from sslmd.core.lifecycle import CertState, Delivered, Server, ServerPhase, ServersProven
 from sslmd.core.names import CertId
@@ -44,25 +45,39 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
         else:
             text = "other servers depend on it now"
         return Decision(text, job=Deliver(cert, there.curr, there.next, text, state.adopted))
+    behind = [server for server in state.servers if server.set != curr.name and server.next_try]
+    if late := [server for server in behind if _over(server.next_try, now)]:
+        text = f"still without set {curr.name}: {_listed(late)}"
+        return Decision(text, job=Deliver(cert, there.curr, there.next, text))
+    again = min((server.next_try for server in behind if server.next_try), default=None)
+    if state.settled == curr.name:
+        text = f"live, but not everywhere: {_listed(behind)}"
+        return Decision(text, wake_at=again) if behind else None
     if state.deployed != curr.name:
-        waiting = [server for server in state.servers if server.phase is not ServerPhase.PROVEN]
+        # One that was proven on an older set is not proven on this one (I4).
+        waiting = [
+            server
+            for server in state.servers
+            if server.phase is not ServerPhase.PROVEN or server.set != curr.name
+        ]
         if not waiting:
             return Decision("every server uses it", event=ServersProven(now))
-        return Decision(
-            "waits for its servers: "
-            + ", ".join(f"{server.kind} on {server.host} {_standing(server)}" for server in waiting)
-        )
-    if state.settled != curr.name:
-        return Decision("live; old records and sets can go", job=Settle(cert, "it is deployed"))
-    return None
+        return Decision(f"waits for its servers: {_listed(waiting)}", wake_at=again)
+    return Decision("live; old records and sets can go", job=Settle(cert, "it is deployed"))
+
+
+def _listed(servers: Iterable[Server]) -> str:
+    return ", ".join(f"{server.kind} on {server.host} {_standing(server)}" for server in servers)
 
 
 def _standing(server: Server) -> str:
     match server.phase:
-        case ServerPhase.FAILED if server.next_try is not None:
-            return f"({server.error}; next try at {clock(server.next_try)})"
+        case ServerPhase.FAILED | ServerPhase.PENDING if server.next_try is not None:
+            return f"({server.error or 'failed'}; next try at {clock(server.next_try)})"
         case ServerPhase.FAILED | ServerPhase.PENDING:
             return f"({server.error or 'not delivered yet'})"
+        case ServerPhase.PROVEN:
+            return f"(proven on set {server.set})"
         case _:
             return "(to be restarted)"
 
@@ -88,7 +103,8 @@ def plan_restarts(
             if server.phase is ServerPhase.DELIVERED or _over(server.next_try, now):
                 ready.add(place)
     jobs = []
-    for host in sorted({host for host, _ in ready}):
+    # A class that is no longer in the configuration is not restarted.
+    for host in sorted({host for host, kind in ready if kind in order}):
         told = tuple((kind, tuple(waiting[host, kind])) for kind in order if (host, kind) in ready)
         certs = sorted({str(one.cert) for _, group in told for one in group})
         jobs.append(Restart(host, told, f"{', '.join(certs)} rolled"))
@@ -101,10 +117,11 @@ def next_restart(states: Iterable[CertState]) -> datetime | None:
         server.next_try
         for state in states
         for server in state.servers
-        if server.phase is ServerPhase.FAILED and server.next_try is not None
+        if server.phase is ServerPhase.FAILED and server.set is not None and server.next_try
     ]
     return min(times, default=None)
 
 
 def _over(when: datetime | None, now: datetime) -> bool:
-    return when is None or when <= now
+    """Whether a wait is over, or was noted before the clock was set back."""
+    return when is None or when <= now or when > now + LONGEST_WAIT

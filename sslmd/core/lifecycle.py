@@ -90,7 +90,11 @@ class Trouble:
 
 
 class ServerPhase(StrEnum):
-    """How far one server is: nothing there yet, files there, seen using them, or failed."""
+    """How far one server is with `Server.set`.
+
+    Pending: it does not have `curr` yet, and is given it again at its `next_try` (None: never);
+    delivered: the files are there; proven: it was seen using them; failed: its restart failed.
+    """
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -317,12 +321,19 @@ def _apply(state: CertState, event: Event) -> CertState:
                 state, next=event.facts, next_note=event.note, advertised=None, trouble=None
             )
         case CertIssued():
-            ask = None if state.ask and state.ask.what is Request.RENEW else state.ask
-            return replace(state, next=event.facts, next_note=event.note, ask=ask, trouble=None)
+            return replace(
+                state,
+                next=event.facts,
+                next_note=event.note,
+                advertised=None,
+                ask=_left(state.ask, event.facts.name),
+                trouble=None,
+            )
         case Advertised():
             return replace(state, advertised=state.next.name if state.next else None)
         case Rolled():
             ask = None if state.ask and state.ask.what is Request.ROLL else state.ask
+            fresh = state.next.name if state.next else None
             return replace(
                 state,
                 curr=state.next,
@@ -332,8 +343,12 @@ def _apply(state: CertState, event: Event) -> CertState:
                 next_note=None,
                 rolled_at=event.at,
                 advertised=None,
+                # An older set can be put on deck again by hand: it has its way before it.
+                deployed=state.deployed if state.deployed != fresh else None,
+                settled=state.settled if state.settled != fresh else None,
                 ask=ask,
                 trouble=None,
+                delivery_trouble=None,
                 adopted=False,
             )
         case ProdUpdated():
@@ -352,7 +367,11 @@ def _apply(state: CertState, event: Event) -> CertState:
             settled = state.curr.name if state.curr else None
             return replace(state, settled=settled, prev=event.prev, delivery_trouble=None)
         case Asked():
-            return replace(state, ask=event.ask, trouble=_eased(state.trouble, event.ask))
+            return replace(
+                state,
+                ask=_stronger(state.ask, event.ask),
+                trouble=_eased(state.trouble, event.ask),
+            )
         case AskDropped():
             kept = state.trouble if state.trouble and state.trouble.binding else None
             return replace(state, ask=None, trouble=kept)
@@ -368,6 +387,19 @@ def _replaced(servers: tuple[Server, ...], told: Server) -> tuple[Server, ...]:
         told if (old.kind, old.host, old.set) == (told.kind, told.host, told.set) else old
         for old in servers
     )
+
+
+def _left(ask: Ask | None, issued: SetName) -> Ask | None:
+    """What is still asked for once `issued` has its certificate.
+
+    A renewal that was forced while just that one was being made wants another.
+    """
+    return ask if ask and (ask.what is Request.ROLL or ask.replaces == issued) else None
+
+
+def _stronger(standing: Ask | None, new: Ask) -> Ask:
+    """The newer request, but what was accepted with force is not lost to one without."""
+    return standing if standing and standing.force and not new.force else new
 
 
 def _eased(trouble: Trouble | None, ask: Ask) -> Trouble | None:

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from sslmd.core.deliver_track import delivering
 from sslmd.core.jobs import Roll
+from sslmd.core.lifecycle import AskDropped
 from sslmd.core.names import CertId
 from sslmd.core.renew_track import renewing
 from sslmd.core.view import Decision, View
@@ -22,7 +23,11 @@ def decide(view: View, now: datetime) -> Decision:
     if view.hold:
         return Decision(view.hold)
     if not view.wanted.managed:
-        return Decision("not in an active group of ssl-mgr.conf: used to sign, never renewed")
+        text = "not in an active group of ssl-mgr.conf: used to sign, never renewed"
+        if view.state.ask is not None:
+            return Decision("", event=AskDropped(now, text))
+        return Decision(text)
+    view = _without_false_next(view)
     making = renewing(view, now)
     # A roll comes before delivery, so that a new `next` is not copied twice.
     if making.event is not None or isinstance(making.job, Roll):
@@ -46,6 +51,14 @@ def decide(view: View, now: datetime) -> Decision:
 def plan(views: Iterable[View], now: datetime) -> dict[CertId, Decision]:
     """Return the decision for every certificate."""
     return {view.wanted.spec.id: decide(view, now) for view in views}
+
+
+def _without_false_next(view: View) -> View:
+    """Trees of ssl-mgr's have a `next` that is `curr`: it is none."""
+    state = view.state
+    if state.next is None or state.curr is None or state.next.name != state.curr.name:
+        return view
+    return replace(view, state=replace(state, next=None, next_note=None))
 
 
 def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:

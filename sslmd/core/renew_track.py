@@ -9,9 +9,19 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, MakeKey, Roll
 from sslmd.core.lifecycle import Advertised, Ask, AskDropped, CertState, Phase, Request
-from sslmd.core.renewal import Question, Wanted, why_renew, why_unusable, why_unwanted
+from sslmd.core.renewal import (
+    CLOCK_TOLERANCE,
+    ROLL_MARGIN,
+    Question,
+    Wanted,
+    Why,
+    why_renew,
+    why_unusable,
+    why_useless,
+)
 from sslmd.core.spec import AcmeCa, OwnCa
 from sslmd.core.view import Ca, Decision, View, blocking, clock, due, told
 
@@ -39,11 +49,14 @@ def renewing(view: View, now: datetime) -> Decision:
     return replace(step, text=told(stuck), job=None, wake_at=stuck.next_try, stuck=stuck)
 
 
-def _making(view: View, now: datetime) -> Decision:
-    """Nothing usable is on deck: is it time to make it, and can its CA sign?"""
+def _making(view: View, now: datetime, useless: str = "") -> Decision:
+    """Nothing usable is on deck: is it time to make it, and can its CA sign?
+
+    `useless`: why what is on deck will never go live.
+    """
     state, wanted, ask = view.state, view.wanted, view.state.ask
     if ask is not None and ask.what is Request.ROLL:
-        return Decision("", event=AskDropped(now, "there is nothing on deck to roll"))
+        return Decision("", event=AskDropped(now, useless or "there is nothing on deck to roll"))
     forced = ask is not None and ask.force
     reason = why_renew(
         Question(state.curr, state.curr_note, wanted, _ca_subject(view), forced, now)
@@ -51,24 +64,36 @@ def _making(view: View, now: datetime) -> Decision:
     if reason is None:
         if ask is not None:
             return Decision("", event=AskDropped(now, "it is not due"))
-        when = due(state, wanted)
         left = " (an unfinished next waits for that)" if state.next is not None else ""
-        return Decision(f"valid{left}", wake_at=when)
-    if wait := _ca_wait(view, now):
+        text = f"valid; {useless}" if useless else f"valid{left}"
+        return Decision(text, wake_at=due(state, wanted))
+    if state.next is None or _replaces(ask, state) or not can_finish(state.next, wanted):
+        return _new_set(view, now, reason.why, f"{reason.text}; {useless}".removesuffix("; "))
+    if wait := _ca_wait(view, now, reason.why):
         return wait
-    cert = wanted.spec.id
-    if state.next is not None and not _replaces(ask, state) and _can_finish(view):
-        return Decision(reason.text, job=Certify(cert, state.next.name, reason.text))
+    job = Certify(wanted.spec.id, state.next.name, reason.text)
+    return Decision(reason.text, job=job)
+
+
+def _new_set(view: View, now: datetime, why: Why, text: str) -> Decision:
+    curr, ask = view.state.curr, view.state.ask
     reuse = ask is not None and ask.reuse
-    return Decision(reason.text, job=MakeKey(cert, reason.text, reuse))
+    if reuse and (curr is None or curr.key != str(view.wanted.spec.key)):
+        problem = f"there is no key {view.wanted.spec.key} to use again; renew it without --reuse"
+        return Decision("", event=AskDropped(now, problem))
+    wait = _ca_wait(view, now, why)
+    return wait or Decision(text, job=MakeKey(view.wanted.spec.id, text, reuse))
 
 
-def _can_finish(view: View) -> bool:
-    """Whether the unfinished `next` has a key and a CSR that still fit."""
-    next_ = view.state.next
-    if next_ is None or next_.cert is not None or next_.key != str(view.wanted.spec.key):
+def can_finish(facts: SetFacts, wanted: Wanted) -> bool:
+    """Whether an unfinished set has a key and a CSR that fit what is wanted.
+
+    Whoever makes one looks here before he puts it on deck: the plan makes another in place of
+    one that does not fit, at once.
+    """
+    if facts.cert is not None or facts.key != str(wanted.spec.key):
         return False
-    return next_.asked_names == view.wanted.names
+    return facts.asked_names == wanted.names
 
 
 def _on_deck(view: View, now: datetime) -> Decision:
@@ -76,25 +101,20 @@ def _on_deck(view: View, now: datetime) -> Decision:
     state, wanted, ask = view.state, view.wanted, view.state.ask
     next_ = state.next
     assert next_ is not None
-    cert = wanted.spec.id
-    unwanted = why_unwanted(next_, state.next_note, wanted, _ca_subject(view))
+    assert next_.cert is not None
     if _replaces(ask, state):
-        reuse = ask is not None and ask.reuse
-        text = "an admin asked for another one"
-        return _ca_wait(view, now) or Decision(text, job=MakeKey(cert, text, reuse))
+        return _new_set(view, now, Why.FORCED, "an admin asked for another one")
+    useless = why_useless(next_, state.next_note, wanted, _ca_subject(view), now)
+    soon = now + max(wanted.timing.min_roll, ROLL_MARGIN)
+    if useless and (useless.why is not Why.NOT_YET_VALID or next_.cert.not_before > soon):
+        # It never goes live. Its successor is made when there is something to renew for.
+        return _making(view, now, f"the next on deck is of no use: {useless.text}")
     if ask is not None and ask.what is Request.RENEW:
         return Decision("", event=AskDropped(now, f"set {next_.name} is already on deck"))
-    unusable = unwanted or why_unusable(next_, now)
-    if unusable is not None:
-        # It never goes live. Its successor is made when there is something to renew for.
-        reason = unwanted or why_renew(
-            Question(state.curr, state.curr_note, wanted, _ca_subject(view), forced=False, now=now)
-        )
-        if reason is None:
-            text = f"valid; the next on deck is of no use: {unusable.text}"
-            return Decision(text, wake_at=due(state, wanted))
-        text = f"{reason.text}; the next on deck is of no use: {unusable.text}"
-        return _ca_wait(view, now) or Decision(text, job=MakeKey(cert, text))
+    if useless:
+        # The CA's clock is ahead of ours: another one would be no better.
+        wake_at = next_.cert.not_before - CLOCK_TOLERANCE
+        return Decision(f"on deck; {useless.text}", wake_at=wake_at)
     return _rolling(view, now)
 
 
@@ -167,8 +187,12 @@ def _ca_subject(view: View) -> str | None:
     return cert.subject if cert else None
 
 
-def _ca_wait(view: View, now: datetime) -> Decision | None:
-    """Return what has to be waited for before the CA can sign, None if it can."""
+def _ca_wait(view: View, now: datetime, why: Why) -> Decision | None:
+    """Return what has to be waited for before the CA can sign, None if it can.
+
+    Only what is merely due is patient with a CA that is being renewed: another reason is the
+    admin's wish, and may not wait for weeks if that CA's renewal fails.
+    """
     signer = view.wanted.spec.signer
     if isinstance(signer, AcmeCa):
         return Decision(
@@ -181,7 +205,7 @@ def _ca_wait(view: View, now: datetime) -> Decision | None:
     unusable = why_unusable(curr, now)
     if unusable is None and curr is not None and curr.cert is not None:
         if curr.cert.not_after - now >= MIN_CA_LIFE:
-            return _patience(view, ca, now)
+            return _patience(view, ca, now) if why is Why.DUE else None
         text = f"it expires at {clock(curr.cert.not_after)}"
     else:
         text = unusable.text if unusable else ""

@@ -38,7 +38,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the configuration asks of a certificate now. `names` as `spec.asked_names` gives.
+    """What the configuration asks of a certificate now. `names`: of `spec.all_names`, as text.
 
     `fingerprint` changes when anything that the service's configuration asks changes;
     `dane`: TLSA records are wanted; `managed`: renewed by us, not only used to sign.
@@ -127,6 +127,17 @@ def why_unwanted(
             Why.CA, f"the service file asks for the CA {wanted.spec.signer}, it is from {was}"
         )
     return None
+
+
+def why_useless(
+    facts: SetFacts, note: SetNote | None, wanted: Wanted, ca_subject: str | None, now: datetime
+) -> Reason | None:
+    """Return why a complete set must not go live: not what is wanted, or not usable now.
+
+    Whoever gets a certificate looks here before he calls it issued: the plan makes another in
+    place of a useless one, at once.
+    """
+    return why_unwanted(facts, note, wanted, ca_subject) or why_unusable(facts, now)
 
 
 def _other_ca(

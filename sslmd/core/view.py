@@ -65,13 +65,16 @@ def blocking(trouble: Trouble | None, wanted: Wanted, now: datetime) -> Trouble 
     """Return the trouble that still has to be waited out at `now`, if there is one.
 
     It is forgotten when the configuration changed, and when it lies in the future: then the
-    clock was set back.
+    clock was set back. What a CA asked for is kept to all the same, unless it would then be
+    waited for more than twice.
     """
     if trouble is None or now >= trouble.next_try:
         return None
+    ahead = trouble.at - now
     if trouble.binding:
-        return trouble
-    if trouble.fingerprint != wanted.fingerprint or trouble.at > now + CLOCK_TOLERANCE:
+        wait = trouble.next_try - trouble.at
+        return None if ahead > max(wait, CLOCK_TOLERANCE) else trouble
+    if trouble.fingerprint != wanted.fingerprint or ahead > CLOCK_TOLERANCE:
         return None
     return trouble
 

@@ -1,0 +1,317 @@
+"""What the plan never does, whatever it finds: raise, spin, fall silent, change its mind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sslmd.core.backoff import Failure
+from sslmd.core.facts import SetFacts
+from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll, Settle
+from sslmd.core.lifecycle import (
+    Advertised,
+    Ask,
+    CertIssued,
+    CertState,
+    Delivered,
+    Event,
+    KeyMade,
+    Phase,
+    ProdUpdated,
+    Request,
+    Rolled,
+    Server,
+    ServerPhase,
+    SetNote,
+    Settled,
+    Trouble,
+    advance,
+    phase_of,
+)
+from sslmd.core.names import CertId, SetName
+from sslmd.core.plan import decide
+from sslmd.core.renewal import Wanted
+from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, Signer
+from sslmd.core.view import Ca, View
+from tests.core.world import START, days, facts, wanted
+
+NOW = START
+SUB = OwnCa(CertId("ca", "sub"))
+SERVERS = frozenset({("web", "localhost"), ("imap", "h2")})
+RSA = KeySpec(KeyType.RSA, bits=2048)
+
+# Times of all sizes, on both sides of now, and exactly now.
+offsets = st.one_of(
+    st.sampled_from([timedelta(), timedelta(seconds=1), timedelta(minutes=-90)]),
+    st.integers(-7200, 7200).map(lambda seconds: timedelta(seconds=seconds)),
+    st.integers(-500, 500).map(days),
+)
+times = offsets.map(lambda offset: NOW + offset)
+
+
+@st.composite
+def wants(draw: st.DrawFn, cert: str = "example.com:web", *, ca: bool = False) -> Wanted:
+    signers: list[Signer] = [SUB, SUB, SUB, AcmeCa("letsencrypt"), SelfSigned()]
+    want = wanted(
+        cert,
+        signer=SelfSigned() if ca else draw(st.sampled_from(signers)),
+        life=draw(st.sampled_from([6, 90, 397])) if ca else None,
+        renew=draw(st.sampled_from([0, 30, 400])),
+        spread=draw(st.sampled_from([0, 5, 500])),
+        min_roll=draw(st.sampled_from([0, 90, 100_000])),
+        dane=draw(st.booleans()) and not ca,
+        fingerprint=draw(st.sampled_from(["one", "other"])),
+    )
+    return replace(want, managed=draw(st.integers(0, 9)) > 0)
+
+
+@st.composite
+def sets(draw: st.DrawFn, want: Wanted, made: datetime) -> SetFacts:
+    validity = None
+    if draw(st.integers(0, 3)):
+        start = made + draw(st.sampled_from([timedelta(), timedelta(hours=-1), timedelta(days=1)]))
+        validity = (start, start + days(draw(st.sampled_from([0.1, 6, 90, 397]))))
+    found = facts(want, made, cert=validity)
+    if draw(st.integers(0, 4)) == 0:
+        found = replace(found, problem="spoilt")
+    if draw(st.integers(0, 4)) == 0:
+        found = replace(found, asked_names=frozenset({"other.example"}))
+    if draw(st.integers(0, 4)) == 0:
+        found = replace(found, key=draw(st.sampled_from(["", str(RSA)])))
+    return found
+
+
+@st.composite
+def troubles(draw: st.DrawFn) -> Trouble:
+    at = draw(times)
+    wait = draw(st.sampled_from([timedelta(minutes=1), timedelta(hours=6), days(1), days(7)]))
+    return Trouble(
+        draw(st.integers(1, 20)),
+        draw(st.sampled_from(Failure)),
+        "drawn",
+        at,
+        at + wait,
+        draw(st.sampled_from(["one", "other"])),
+        draw(st.booleans()),
+    )
+
+
+@st.composite
+def states(draw: st.DrawFn, want: Wanted) -> CertState:
+    """A state as the store would read it: the phase follows from the rest."""
+    made = SetName.at(draw(times))
+    curr = draw(st.none() | sets(want, made.time))
+    later = draw(st.sampled_from([made, made.later(), SetName.at(NOW - timedelta(hours=1))]))
+    next_ = draw(st.none() | sets(want, later.time))
+    if curr is not None and next_ is not None and later == made:
+        next_ = curr
+    names = [None, made, later, SetName("20200101-00:00:00")]
+    some = st.sampled_from(names)
+    notes = st.builds(SetNote, st.floats(-1, 1), st.none() | times, st.sampled_from(["", "sub"]))
+    places = draw(st.sampled_from([SERVERS, frozenset({("web", "localhost")})]))
+    servers = tuple(
+        Server(
+            kind,
+            host,
+            draw(st.sampled_from(ServerPhase)),
+            draw(some),
+            next_try=draw(st.none() | times),
+        )
+        for kind, host in sorted(places)
+    )
+    asks = st.builds(
+        Ask, st.sampled_from(Request), times, st.booleans(), st.booleans(), st.sampled_from(names)
+    )
+    state = CertState(
+        curr=curr,
+        next=next_,
+        curr_note=draw(st.none() | notes) if curr else None,
+        next_note=draw(st.none() | notes) if next_ else None,
+        advertised=draw(some),
+        deployed=draw(some),
+        settled=draw(some),
+        delivered=Delivered(draw(some), draw(some)),
+        servers=servers,
+        ask=draw(st.none() | asks),
+        trouble=draw(st.none() | troubles()),
+        delivery_trouble=draw(st.none() | troubles()),
+        adopted=draw(st.booleans()),
+    )
+    return replace(state, phase=read(state))
+
+
+def read(state: CertState) -> Phase:
+    return phase_of(
+        state.curr,
+        state.next,
+        advertised=state.advertised,
+        deployed=state.deployed,
+        settled=state.settled,
+    )
+
+
+@st.composite
+def views(draw: st.DrawFn) -> View:
+    want = draw(wants())
+    above = None
+    if isinstance(want.spec.signer, OwnCa) and draw(st.integers(0, 9)):
+        ca_want = draw(wants("ca:sub", ca=True))
+        above = Ca(SUB.cert, ca_want, draw(states(ca_want)))
+    hold = "a later version" if draw(st.integers(0, 19)) == 0 else ""
+    return View(want, draw(states(want)), above, SERVERS, hold)
+
+
+@given(views())
+@settings(max_examples=100, deadline=None)
+def test_whatever_it_finds(view: View) -> None:
+    decision = decide(view, NOW)
+    assert decide(view, NOW) == decision
+    assert decision.job is None or decision.event is None
+    if decision.event is None:
+        assert decision.text
+    else:
+        # What is said to have happened can happen.
+        after = advance(view.state, decision.event)
+        if view.state.next != view.state.curr or view.state.curr is None:
+            assert after.phase == read(after)
+    if decision.job is None and decision.event is None and decision.wake_at is not None:
+        assert decision.wake_at > NOW
+    if decision.stuck is not None and decision.job is None:
+        assert decision.wake_at is not None or decision.waits_for_ca or decision.event is not None
+
+
+@given(views())
+@settings(max_examples=60, deadline=None)
+def test_a_job_is_about_what_is_there(view: View) -> None:
+    job = decide(view, NOW).job
+    next_, curr = view.state.next, view.state.curr
+    match job:
+        case Certify(set=name):
+            assert next_ is not None
+            assert next_.name == name
+            assert next_.cert is None
+            assert view.state.phase is Phase.KEYED
+        case Roll(set=name):
+            assert next_ is not None
+            assert next_.name == name
+            assert next_.complete
+            assert view.state.phase in (Phase.ISSUED, Phase.ADVERTISED)
+            if view.wanted.dane and curr is not None and view.state.phase is Phase.ISSUED:
+                assert "TLSA" in job.overrode
+        case Deliver(curr=name):
+            assert curr is not None
+            assert curr.name == name
+            assert curr.complete
+        case Settle():
+            assert curr is not None
+            assert view.state.deployed == curr.name
+        case _:
+            pass
+    if job is not None:
+        assert job.cert == view.wanted.spec.id
+        assert job.reason
+
+
+def work(view: View, job: CertJob, now: datetime) -> Event:
+    """What a worker does with which nothing goes wrong."""
+    state, want = view.state, view.wanted
+    match job:
+        case MakeKey():
+            made = SetName.at(now)
+            taken = {found.name for found in (state.curr, state.next) if found}
+            while made in taken:
+                made = made.later()
+            return KeyMade(now, facts(want, made.time), SetNote(0.0), job.reason)
+        case Certify():
+            fresh = facts(want, job.set.time, cert=(now - timedelta(minutes=5), now + days(90)))
+            return CertIssued(now, fresh, SetNote(0.0, now, str(want.spec.signer)))
+        case Roll():
+            return Rolled(now)
+        case Deliver():
+            assert job.curr is not None
+            told = tuple(
+                Server(kind, host, ServerPhase.PROVEN, job.curr)
+                for kind, host in sorted(view.servers)
+            )
+            return ProdUpdated(now, Delivered(job.curr, job.next), told)
+        case Settle():
+            return Settled(now, None)
+
+
+@given(views())
+@settings(max_examples=60, deadline=None)
+def test_it_comes_to_rest(view: View) -> None:
+    """Where all jobs succeed, nothing is wanted twice: from anywhere it is a few steps to rest.
+
+    Two renewals are the most: one that was under way, and one that is forced.
+    """
+    now, kinds = NOW, []
+    for _ in range(25):
+        decision = decide(view, now)
+        event = decision.event
+        if decision.job is not None:
+            kinds.append(type(decision.job))
+            event = work(view, decision.job, now)
+        if event is None:
+            break
+        now += timedelta(seconds=2)
+        view = replace(view, state=advance(view.state, event))
+    else:
+        raise AssertionError(f"no end: {[kind.__name__ for kind in kinds]}")
+    assert kinds.count(Certify) <= 2
+    assert kinds.count(MakeKey) <= 2
+    assert kinds.count(Roll) <= 2
+    ask = view.state.ask
+    if ask is not None and decision.stuck is None and not view.hold and not decision.waits_for_ca:
+        # Only what has to wait is still asked for.
+        waiting = isinstance(view.wanted.spec.signer, AcmeCa) or view.state.next is not None
+        assert waiting, f"{ask} is forgotten: {decision.text}"
+
+
+@given(views())
+@settings(max_examples=60, deadline=None)
+def test_waking_when_told_is_enough(view: View) -> None:
+    """Between now and `wake_at` nothing becomes due: nothing is slept through."""
+    decision = decide(view, NOW)
+    if decision.job or decision.event or decision.wake_at is None or decision.waits_for_ca:
+        return
+    for share in (0.25, 0.5, 0.99):
+        between = NOW + (decision.wake_at - NOW) * share
+        if between < decision.wake_at:
+            found = decide(view, between)
+            asleep = found.job is None and found.event is None
+            assert asleep or unlucky(view, between), f"slept through {found}"
+
+
+def unlucky(view: View, when: datetime) -> bool:
+    """A clock that was set back comes to what was noted in its future: nobody can wait for that."""
+    state = view.state
+    past = NOW + timedelta(minutes=5)
+    noted = [trouble.at for trouble in (state.trouble, state.delivery_trouble) if trouble]
+    noted += [server.next_try for server in state.servers if server.next_try]
+    noted += [
+        note.issued_at for note in (state.curr_note, state.next_note) if note and note.issued_at
+    ]
+    for found in (state.curr, state.next, *above(view)):
+        if found is not None:
+            noted.append(found.name.time)
+            if found.cert is not None:
+                noted += [found.cert.not_before]
+    return any(past < one for one in noted)
+
+
+def above(view: View) -> list[SetFacts | None]:
+    return [view.ca.state.curr, view.ca.state.next] if view.ca and view.ca.state else []
+
+
+def test_advertised_is_never_said_where_records_are_wanted() -> None:
+    want = wanted("example.com:web", signer=SelfSigned(), dane=True)
+    old = facts(want, NOW - days(70), cert=(NOW - days(70), NOW + days(20)))
+    new = facts(want, NOW - days(1), cert=(NOW - days(1), NOW + days(89)))
+    state = CertState(Phase.ISSUED, old, new, deployed=old.name, settled=old.name)
+    for hours in (0, 5, 500):
+        decision = decide(View(want, state), NOW + timedelta(hours=hours))
+        assert not isinstance(decision.event, Advertised)
