@@ -1,0 +1,74 @@
+"""The documents say what the code says."""
+
+from __future__ import annotations
+
+import re
+import typing
+from pathlib import Path
+
+import pytest
+
+from sslmd.core.lifecycle import TABLE, Event, Phase
+from sslmd.daemon.journal import EVENTS, message_id
+from tests.systemd.running import ROOT
+
+DOCS = ROOT / "docs"
+WRITTEN = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    DOCS / "ARCHITECTURE.md",
+    DOCS / "on-disk.md",
+    DOCS / "operations.md",
+    DOCS / "moving-from-ssl-mgr.md",
+    *sorted((DOCS / "decisions").glob("*.md")),
+]
+
+
+def between(path: Path, name: str) -> str:
+    text = path.read_text()
+    found = re.search(f"<!-- {name}: begin -->\n(.*)<!-- {name}: end -->", text, re.DOTALL)
+    assert found is not None, f"{path} has no place for {name}"
+    return found[1]
+
+
+def lifecycle_table() -> str:
+    """Return the transitions as a table: a row per phase, a column per event."""
+    every: tuple[type[Event], ...] = typing.get_args(Event)
+    changing = [event for event in every if any(event is one for _, one in TABLE)]
+    beside = [event.__name__ for event in every if event not in changing]
+    lines = [
+        "| phase | " + " | ".join(event.__name__ for event in changing) + " |",
+        "| --- |" + " --- |" * len(changing),
+    ]
+    for phase in Phase:
+        cells = [str(TABLE.get((phase, event), "")) for event in changing]
+        lines.append(f"| **{phase}** | " + " | ".join(cells) + " |")
+    lines += ["", f"Beside the phase, at any time: {', '.join(beside)}.", ""]
+    return "\n".join(lines)
+
+
+def message_ids() -> dict[str, str]:
+    return {event: message_id(event) for event in EVENTS}
+
+
+def test_the_life_of_a_certificate_is_drawn_as_it_is() -> None:
+    assert between(DOCS / "ARCHITECTURE.md", "lifecycle") == lifecycle_table()
+
+
+def test_every_event_of_the_journal_is_listed_with_its_message_id() -> None:
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| `([0-9a-f]{32})` \| (\S.*) \|$",
+        between(DOCS / "operations.md", "events"),
+        re.MULTILINE,
+    )
+    assert {event: ident for event, ident, _ in rows} == message_ids()
+    assert len(rows) == len(EVENTS)
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
+def test_what_is_named_is_there(path: Path) -> None:
+    text = path.read_text()
+    for name in re.findall(r"`((?:sslmd|systemd|docs|tests|conf\.d-example)/[\w./-]*)`", text):
+        assert (ROOT / name).exists(), f"{path.name} names {name}"
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]*)?\)", text):
+        assert (path.parent / target).exists(), f"{path.name} links to {target}"
