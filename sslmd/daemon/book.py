@@ -14,6 +14,7 @@ from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
 from sslmd.core.view import Ca, Decision, View
 from sslmd.workers.deliver import places
+from sslmd.workers.tools import wanted_of
 
 
 @dataclass(slots=True)
@@ -107,18 +108,6 @@ class Book:
             groups = ", ".join(sorted({cert.group for cert in self.managed()}))
             raise UnknownCertError(f"there is no group {group}; there are {groups or 'none'}")
         return chosen
-
-
-def wanted_of(service: ServiceConfig) -> Wanted:
-    """Return what the planner has to know of a service's configuration."""
-    return Wanted(
-        spec=service.spec,
-        timing=service.timing,
-        names=frozenset(str(name) for name in service.spec.all_names()),
-        fingerprint=service.fingerprint,
-        dane=bool(service.dane),
-        managed=service.managed,
-    )
 
 
 def entry_of(config: Config, service: ServiceConfig, state: CertState, hold: str) -> Entry:

@@ -38,8 +38,10 @@ from sslmd.store.lock import TreeLock
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH
 from sslmd.workers.tools import Tools
 
-# Jobs at a time. Most of a job is waiting for the disk or a network; keys take a core each.
-PARALLEL = 8
+# Jobs at a time, unless --jobs says otherwise. Most of a job is waiting for the disk or a
+# network; keys take a core each.
+JOBS = 8
+MAX_JOBS = 64
 
 
 def main() -> None:
@@ -84,9 +86,22 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--check-config", action="store_true", help="only look for mistakes; exit 0 or 1"
     )
+    parser.add_argument(
+        "--jobs",
+        type=_jobs,
+        metavar="N",
+        default=JOBS,
+        help=f"do up to N jobs at a time, 1 to {MAX_JOBS}; default {JOBS}",
+    )
     parser.add_argument("-v", "--verb", action="store_true", help="more detail in the log")
     parser.add_argument("--version", action="version", version=f"sslmd {__version__}")
     return parser.parse_args()
+
+
+def _jobs(text: str) -> int:
+    if text.isdecimal() and 1 <= int(text) <= MAX_JOBS:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"a number from 1 to {MAX_JOBS}, not {text!r}")
 
 
 def _check_config(conf_dir: Path) -> int:
@@ -131,7 +146,7 @@ class Daemon:
         self._conf_dir = conf_dir
         self._bus = Bus()
         self._notifier = Notifier()
-        self._threads = ThreadPoolExecutor(PARALLEL, thread_name_prefix="sslmd")
+        self._threads = ThreadPoolExecutor(arguments.jobs, thread_name_prefix="sslmd")
         tools = Tools(
             config=config,
             tree=Tree(str(config.globals.certs_dir)),
@@ -140,7 +155,7 @@ class Daemon:
             threads=self._threads,
             state_of=lambda cert: self._planner.state_of(cert),
         )
-        self._planner = Planner(tools, self._bus, PARALLEL)
+        self._planner = Planner(tools, self._bus, arguments.jobs)
         self._methods = Methods(self._planner, self.reload, _now(), os.getpid())
         self._server = Server(arguments.socket, self._methods.handle, self._bug)
         self._socket: str = arguments.socket

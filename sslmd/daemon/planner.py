@@ -32,6 +32,7 @@ from sslmd.core.lifecycle import (
     Track,
     Trouble,
     advance,
+    phase_of,
 )
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
@@ -170,7 +171,13 @@ class Planner:
             # What is noted in memory may be newer than the file; the sets on disk are not.
             renewed.state = replace(
                 entry.state,
-                phase=fresh.state.phase,
+                phase=phase_of(
+                    fresh.state.curr,
+                    fresh.state.next,
+                    advertised=entry.state.advertised,
+                    deployed=entry.state.deployed,
+                    settled=entry.state.settled,
+                ),
                 curr=fresh.state.curr,
                 next=fresh.state.next,
                 prev=fresh.state.prev,

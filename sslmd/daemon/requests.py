@@ -76,6 +76,9 @@ class Requests:
         next_ = entry.state.next
         if next_ is None or not next_.complete:
             return f"{cert} has nothing on deck to roll; sslmctl force-renew {cert.arg} makes it"
+        ask = entry.state.ask
+        if ask is not None and ask.what is What.RENEW and ask.force:
+            return f"{cert} is being renewed as an admin asked; roll it when that is done"
         if force:
             return None
         now = self._planner.tools.now()
@@ -166,7 +169,7 @@ class Requests:
             return (Outcome.FAILED, "it is not in the configuration any more")
         if self._planner.queue.busy(f"cert {cert}") or entry.decision.job is not None:
             return None
-        if entry.state.ask == ask:
+        if entry.state.ask is not None:
             return (Outcome.WAITING, entry.decision.text)
         if ask.what is What.RENEW:
             return (Outcome.DONE, entry.decision.text)

@@ -98,7 +98,9 @@ class Server:
     async def start(self) -> None:
         """Begin to answer; raise `Permanent` if the socket cannot be had."""
         listener = self._listen()
-        self._server = await asyncio.start_unix_server(self._accepted, sock=listener)
+        self._server = await asyncio.start_unix_server(
+            self._accepted, sock=listener, backlog=MAX_CLIENTS
+        )
 
     async def stop(self) -> None:
         """Answer no more: close every connection and remove the socket."""
@@ -132,7 +134,7 @@ class Server:
             os.chown(self._path, -1, grp.getgrnam(SOCKET_GROUP).gr_gid)
         os.chmod(self._path, SOCKET_MODE)
         self._inode = os.stat(self._path).st_ino
-        listener.listen(1024)
+        listener.listen(MAX_CLIENTS)
         return listener
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from sslmd.core.errors import Permanent
 from sslmd.core.jobs import Certify
 from sslmd.core.lifecycle import CertIssued, SetNote
+from sslmd.core.names import CertId
+from sslmd.core.renewal import why_useless
 from sslmd.core.spec import AcmeCa, OwnCa
 from sslmd.issuers import local_ca
 from sslmd.pki.chain import bundle, fullchain
@@ -12,7 +14,7 @@ from sslmd.pki.csr import make_csr
 from sslmd.pki.inspect import set_facts
 from sslmd.store import sets
 from sslmd.store.layout import BUNDLE, CERT, CHAIN, CSR, FULLCHAIN, PRIVKEY
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Tools, wanted_of
 
 
 async def certify(job: Certify, tools: Tools) -> CertIssued:
@@ -45,11 +47,18 @@ def _certify(job: Certify, tools: Tools) -> CertIssued:
         CERT: issued.cert_pem,
     }
     facts = set_facts(job.set, {PRIVKEY: key, **whole})
-    if facts.problem:
-        raise Permanent(f"{cert}: what {spec.signer} signed cannot be used: {facts.problem}")
+    note = SetNote(_draw(tools, cert), now, str(spec.signer))
+    # Checked before it counts: what the plan finds useless it would order again at once.
+    useless = why_useless(facts, note, wanted_of(service), None, now)
+    if useless is not None:
+        raise Permanent(f"{cert}: what {spec.signer} signed cannot be used: {useless.text}")
     for file, data in whole.items():
         if contents.get(file) != data:
             sets.write_set_file(tree, cert, job.set, file, data)
+    return CertIssued(now, facts, note)
+
+
+def _draw(tools: Tools, cert: CertId) -> float:
+    """Return the set's place in the spread: drawn with its key, unless that note is lost."""
     note = tools.state_of(cert).next_note
-    draw = note.draw if note is not None else tools.draw()
-    return CertIssued(now, facts, SetNote(draw, now, str(spec.signer)))
+    return note.draw if note is not None else tools.draw()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sslmd.core.errors import Permanent
 from sslmd.core.jobs import MakeKey
 from sslmd.core.lifecycle import KeyMade, SetNote
-from sslmd.core.names import CertId
+from sslmd.core.names import CertId, SetName
+from sslmd.core.renew_track import can_finish
 from sslmd.core.spec import CertSpec
 from sslmd.pki.csr import make_csr
 from sslmd.pki.inspect import set_facts
 from sslmd.pki.keys import describe_key, generate_key, load_key
 from sslmd.store import sets
 from sslmd.store.layout import CSR, PRIVKEY, Tree
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Tools, wanted_of
 
 
 async def make_key(job: MakeKey, tools: Tools) -> KeyMade:
@@ -21,16 +24,21 @@ async def make_key(job: MakeKey, tools: Tools) -> KeyMade:
 
 
 def _make(job: MakeKey, tools: Tools) -> KeyMade:
-    spec = tools.service(job.cert).spec
+    service = tools.service(job.cert)
+    spec = service.spec
     tree, cert, now = tools.tree, job.cert, tools.now()
     sets.sweep(tree, cert)
     key = _key_of_curr(tree, cert, spec) if job.reuse else generate_key(spec.key)
     csr = make_csr(key, spec)
+    facts = set_facts(SetName.at(now), {PRIVKEY: key, CSR: csr})
+    if not can_finish(facts, wanted_of(service)):
+        # On deck it would only be made again, at once and for ever.
+        raise Permanent(f"{cert}: key and CSR do not come out as its service file asks")
     name = sets.new_set(tree, cert, now)
     sets.write_set_file(tree, cert, name, PRIVKEY, key)
     sets.write_set_file(tree, cert, name, CSR, csr)
     sets.put_on_deck(tree, cert, name)
-    facts = set_facts(name, {PRIVKEY: key, CSR: csr})
+    facts = replace(facts, name=name)
     return KeyMade(now, facts, SetNote(tools.draw()), job.reason)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ParamSpec, TypeVar
@@ -14,6 +15,7 @@ from sslmd.config.model import Config, ServiceConfig
 from sslmd.core.errors import Permanent
 from sslmd.core.lifecycle import CertState
 from sslmd.core.names import CertId
+from sslmd.core.renewal import Wanted
 from sslmd.store.layout import Tree
 
 P = ParamSpec("P")
@@ -57,5 +59,21 @@ class Tools:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            await asyncio.wait({future})
+            while not future.done():
+                with suppress(asyncio.CancelledError):  # asked to stop once more
+                    await asyncio.wait({future})
+            if not future.cancelled():
+                future.exception()  # nobody waits for it any more
             raise
+
+
+def wanted_of(service: ServiceConfig) -> Wanted:
+    """Return what the planner has to know of a service's configuration."""
+    return Wanted(
+        spec=service.spec,
+        timing=service.timing,
+        names=frozenset(str(name) for name in service.spec.all_names()),
+        fingerprint=service.fingerprint,
+        dane=bool(service.dane),
+        managed=service.managed,
+    )

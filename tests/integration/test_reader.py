@@ -8,6 +8,8 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from sslmd.ctl.client import Daemon
+from sslmd.wire.messages import Method
 from tests.integration.running import Site
 
 WEB = "example.com/web-ec"
@@ -49,9 +51,11 @@ def test_a_reader_through_200_rolls(site: Site) -> None:
     for reader in readers:
         reader.start()
     try:
-        for _ in range(ROLLS):
-            site.ctl("force-renew", WEB)
-            site.ctl("roll", "--force", WEB)
+        with Daemon(str(site.socket)) as daemon:
+            for _ in range(ROLLS):
+                for method in (Method.RENEW, Method.ROLL):
+                    done = daemon.call(method, {"certs": [WEB], "force": True})
+                    assert done["certs"][0]["outcome"] == "done", done
     finally:
         for reader in readers:
             reader.ended.set()
