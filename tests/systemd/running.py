@@ -41,17 +41,18 @@ class Running:
         self.log = self.top / "stderr"
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(str(self.top / "notify"))
+        self._env = dict(env or {})
+        self.start()
+
+    def start(self) -> None:
+        """Start the daemon, with a log of its own; for the first time, or after its end."""
         command = [sys.executable, "-m", "sslmd.daemon.main"]
         command += ["--conf-dir", str(self.conf), "--socket", str(self.socket)]
         kept = {key: value for key, value in os.environ.items() if not _of_systemd(key)}
         settings = {"NOTIFY_SOCKET": str(self.top / "notify"), "PYTHONPATH": str(ROOT)}
+        env = {**kept, **settings, **self._env}
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stderr=log,
-                env={**kept, **settings, **(env or {})},
-            )
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log, env=env)
 
     def __enter__(self) -> Self:
         return self

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import typing
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from sslmd.core.lifecycle import TABLE, Event, Phase
 from sslmd.daemon.journal import EVENTS, message_id
 from tests.systemd.running import ROOT
+from tests.systemd.test_units import EXPOSURE
 
 DOCS = ROOT / "docs"
 WRITTEN = [
@@ -72,3 +75,18 @@ def test_what_is_named_is_there(path: Path) -> None:
         assert (ROOT / name).exists(), f"{path.name} names {name}"
     for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]*)?\)", text):
         assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_the_manual_has_every_option() -> None:
+    command = [sys.executable, "-m", "sslmd.daemon.main", "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    manual = (DOCS / "man" / "sslmd.8").read_text().replace("\\-", "-")
+    for option in set(re.findall(r"(?<![\w-])--[a-z-]+", told)):
+        assert option in manual, option
+
+
+def test_the_number_in_the_operations_manual_is_that_of_the_unit() -> None:
+    """What `systemd-analyze security` says, as far as it can be asked here."""
+    told = re.search(r"rates its exposure as (\d\.\d)", (DOCS / "operations.md").read_text())
+    assert told is not None
+    assert float(told[1]) * 10 <= EXPOSURE

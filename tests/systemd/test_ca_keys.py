@@ -1,0 +1,39 @@
+"""The keys of the site's own CA stay in the working tree (I1)."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.systemd.running import Running
+
+
+def test_production_has_no_key_of_a_ca() -> None:
+    with Running() as daemon:
+        daemon.wait_for_line("web on localhost was restarted")
+        daemon.wait_for_line("ca/my-int: every server uses it")
+        daemon.send(signal.SIGTERM)
+        daemon.process.wait(20)
+        prod = daemon.top / "prod-certs"
+        secret = {
+            path.relative_to(prod).parts[0]
+            for path in prod.rglob("*")
+            if path.is_file() and b"PRIVATE KEY" in path.read_bytes()
+        }
+        assert (prod / "ca" / "my-int" / "curr" / "cert.pem").exists()
+        assert secret
+        assert "ca" not in secret
+
+
+def test_a_key_of_a_ca_that_was_in_production_is_removed() -> None:
+    """As an older tool left it; the daemon meets it when it takes the tree over."""
+    with Running() as daemon:
+        daemon.wait_for_line("ca/my-int: every server uses it")
+        daemon.send(signal.SIGTERM)
+        daemon.process.wait(20)
+        folder = daemon.top / "certs" / "ca" / "my-int"
+        exposed = daemon.top / "prod-certs" / "ca" / "my-int" / "curr" / "privkey.pem"
+        exposed.write_bytes((folder / "curr" / "privkey.pem").read_bytes())
+        (folder / "state.toml").unlink()
+        daemon.start()
+        daemon.wait_for_line("ca/my-int: every server uses it")
+        assert not exposed.exists()
