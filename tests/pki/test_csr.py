@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv6Address
 
 import pytest
 from cryptography import x509
@@ -32,7 +33,10 @@ from tests.pki.samples import (
 
 FULL = Subject("www.example.com", "Example Ltd", "IT", "Köln", "NRW", "DE", "pki@example.com")
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
-DOMAIN = st.lists(LABEL, min_size=2, max_size=5).map(".".join)
+TOP = st.from_regex(r"[a-z]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
+DOMAIN = st.tuples(st.lists(LABEL, min_size=1, max_size=4), TOP).map(
+    lambda parts: ".".join([*parts[0], parts[1]])
+)
 NAME = st.one_of(
     DOMAIN.map(DomainName.parse),
     DOMAIN.map(lambda text: DomainName.parse("*." + text)),
@@ -169,8 +173,9 @@ def test_a_title_too_long_for_a_ca_is_named() -> None:
 
 
 def test_an_address_with_a_scope_is_refused() -> None:
+    scoped = (IPv6Address("fe80::1%eth0"),)
     with pytest.raises(Permanent, match="scope"):
-        make_csr(key_pem(), leaf_spec(cn="", sans=("fe80::1%eth0",)))
+        make_csr(key_pem(), replace(leaf_spec(cn=""), names=scoped))
 
 
 @pytest.mark.parametrize(
