@@ -50,16 +50,16 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
         text = f"still without set {curr.name}: {_listed(late)}"
         return Decision(text, job=Deliver(cert, there.curr, there.next, text))
     again = min((server.next_try for server in behind if server.next_try), default=None)
+    # One that was proven on an older set is not proven on this one (I4).
+    waiting = [
+        server
+        for server in state.servers
+        if server.phase is not ServerPhase.PROVEN or server.set != curr.name
+    ]
     if state.settled == curr.name:
-        text = f"live, but not everywhere: {_listed(behind)}"
-        return Decision(text, wake_at=again) if behind else None
+        text = f"live, but not everywhere: {_listed(waiting)}"
+        return Decision(text, wake_at=again) if waiting else None
     if state.deployed != curr.name:
-        # One that was proven on an older set is not proven on this one (I4).
-        waiting = [
-            server
-            for server in state.servers
-            if server.phase is not ServerPhase.PROVEN or server.set != curr.name
-        ]
         if not waiting:
             return Decision("every server uses it", event=ServersProven(now))
         return Decision(f"waits for its servers: {_listed(waiting)}", wake_at=again)

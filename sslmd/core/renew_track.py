@@ -129,7 +129,7 @@ def _rolling(view: View, now: datetime) -> Decision:
     if wanted.dane and state.phase is not Phase.ADVERTISED and state.curr is not None:
         waits.append("its TLSA records are not yet seen in DNS")
     if at > now:
-        waits.append(f"min_roll_mins is over at {clock(at)}")
+        waits.append(f"min_roll_mins lasts until {clock(at)}")
     if forced or not waits:
         why = "an admin forced it" if forced else _why_roll(state, now)
         overrode = " and ".join(waits) if forced else ""

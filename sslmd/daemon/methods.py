@@ -156,5 +156,6 @@ def summary(planner: Planner) -> str:
         live += entry.state.curr is not None
         troubled += bool(entry.hold or entry.decision.stuck)
     trouble = f", {troubled} in trouble" if troubled else ""
-    jobs = f", {len(planner.queue)} jobs" if len(planner.queue) else ""
+    number = len(planner.queue)
+    jobs = f", {number} job{'s' if number > 1 else ''} at work" if number else ""
     return f"{len(which)} certificates, {live} live{trouble}{jobs}"

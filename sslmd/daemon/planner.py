@@ -24,6 +24,7 @@ from sslmd.core.lifecycle import (
     Asked,
     AttemptFailed,
     CertState,
+    Delivered,
     Event,
     Rolled,
     Server,
@@ -42,6 +43,7 @@ from sslmd.daemon.book import Book, entry_of
 from sslmd.daemon.journal import DEBUG, ERROR, WARNING, Bus, Record
 from sslmd.daemon.ledger import Ledger, Page
 from sslmd.daemon.scheduler import Scheduler
+from sslmd.servers import production
 from sslmd.store import certs, files
 from sslmd.store.state import Entry as HistoryEntry
 from sslmd.workers.deliver import class_order
@@ -113,7 +115,14 @@ class Planner:
 
     def _read(self, which: Iterable[CertId]) -> dict[CertId, certs.Loaded]:
         now, draw = self.tools.now(), self.tools.draw
-        return {cert: certs.load(self.tools.tree, cert, draw=draw, now=now) for cert in which}
+        loaded = {cert: certs.load(self.tools.tree, cert, draw=draw, now=now) for cert in which}
+        prod = str(self.tools.config.globals.prod_cert_dir)
+        for cert, one in loaded.items():
+            noted = one.state.delivered.curr
+            if noted is not None and production.linked(prod, cert) != noted:
+                # The note is not the truth: production was lost, moved or changed by hand.
+                one.state = replace(one.state, delivered=Delivered())
+        return loaded
 
     def _take_in(self, loaded: dict[CertId, certs.Loaded]) -> None:
         config = self.tools.config

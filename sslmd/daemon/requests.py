@@ -157,7 +157,7 @@ class Requests:
                 on_deck = entry is not None and entry.state.next is not None
                 return (Outcome.DONE, f"{record.text}{'; it is on deck' if on_deck else ''}")
             case What.ROLL, "settled":
-                return (Outcome.DONE, "rolled, and every server uses it")
+                return (Outcome.DONE, "rolled and deployed")
             case What.ROLL, "restart-failed":
                 return (Outcome.FAILED, f"rolled, but {record.text}")
         return None
@@ -184,5 +184,5 @@ def _rolled(state: CertState, text: str) -> Result | None:
     if ServerPhase.FAILED in phases:
         return (Outcome.FAILED, f"rolled, but it {text}")
     if state.phase is Phase.SETTLED:
-        return (Outcome.DONE, "rolled, and every server uses it")
+        return (Outcome.DONE, "rolled and deployed")
     return (Outcome.DONE, f"rolled; it {text}")

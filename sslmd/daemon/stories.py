@@ -66,7 +66,8 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             return _server_told(event)
         case ServersProven():
             name = after.curr.name if after.curr else None
-            return Story("deployed", "every server uses it", INFO, name, kept=False)
+            text = "every server was restarted" if after.servers else "no server depends on it"
+            return Story("deployed", f"live; {text}", INFO, name, kept=False)
         case Settled():
             name = after.curr.name if after.curr else None
             return Story("settled", "settled", DEBUG, name, "Settle", kept=False)
@@ -82,7 +83,7 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
 def _rolled(event: Rolled, before: CertState, after: CertState) -> Story:
     name = after.curr.name if after.curr else None
     old = f" in place of {before.curr.name}" if before.curr else ""
-    overrode = f"; forced although {event.overrode}" if event.overrode else ""
+    overrode = f"; forced, {event.overrode}" if event.overrode else ""
     return Story("rolled", f"set {name} is live{old}{overrode}", NOTICE, name, "Roll")
 
 

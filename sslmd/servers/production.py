@@ -44,6 +44,9 @@ def update(
     base = place.cert_dir(cert)
     changed = not _serves(f"{base}/{CURR}", _contents(tree, cert, curr, names))
     files.make_dirs(place.db_dir(cert))
+    # What a killed daemon left half done here holds keys.
+    for folder in (base, place.db_dir(cert)):
+        files.remove_leftovers(folder)
     for name in (curr, next_):
         if name is not None:
             _put_set(place, cert, name, _contents(tree, cert, name, names))
@@ -68,6 +71,11 @@ def serves(tree: Tree, prod: str, cert: CertId, name: SetName, *, is_ca: bool) -
     return _serves(f"{Tree(prod).cert_dir(cert)}/{CURR}", wanted)
 
 
+def linked(prod: str, cert: CertId) -> SetName | None:
+    """Return the set that production's `curr` points to, None without such a link."""
+    return _linked(f"{Tree(prod).cert_dir(cert)}/{CURR}")
+
+
 def _contents(tree: Tree, cert: CertId, name: SetName, names: tuple[str, ...]) -> dict[str, bytes]:
     have = sets.read_files(tree.set_dir(cert, name), (*ALL_FILES, INFO))
     have.update(repairs(have))
@@ -84,12 +92,17 @@ def _serves(folder: str, wanted: dict[str, bytes]) -> bool:
     for file in (PRIVKEY, FULLCHAIN):
         if file not in wanted:
             continue
-        try:
-            if files.read_file(f"{folder}/{file}") != wanted[file]:
-                return False
-        except FileNotFoundError:
+        if not _is(f"{folder}/{file}", wanted[file]):
             return False
     return True
+
+
+def _is(path: str, data: bytes) -> bool:
+    """Whether a file of ours holds just that; one that somebody else owns is none of ours."""
+    try:
+        return files.read_file(path) == data
+    except (FileNotFoundError, Permanent):
+        return False
 
 
 def _put_set(place: Tree, cert: CertId, name: SetName, contents: dict[str, bytes]) -> None:
@@ -99,7 +112,7 @@ def _put_set(place: Tree, cert: CertId, name: SetName, contents: dict[str, bytes
         return
     temp = files.temp_name(path)
     try:
-        os.mkdir(temp, 0o750)
+        files.make_dir(temp, files.DIR_MODE)
         for file, data in contents.items():
             mode = files.KEY_MODE if file in SECRET_FILES else files.FILE_MODE
             files.write_new(f"{temp}/{file}", data, mode)
@@ -112,15 +125,14 @@ def _put_set(place: Tree, cert: CertId, name: SetName, contents: dict[str, bytes
     except OSError as err:
         raise files.trouble(err, "write", path) from err
     finally:
-        if os.path.isdir(temp):
-            files.remove_tree(temp)
+        files.remove_tree(temp)
 
 
 def _holds(path: str, contents: dict[str, bytes]) -> bool:
     if set(os.listdir(path)) != set(contents):
         return False
     for file, data in contents.items():
-        if files.read_file(f"{path}/{file}") != data:
+        if not _is(f"{path}/{file}", data):
             return False
         if file in SECRET_FILES:
             files.tighten(f"{path}/{file}")

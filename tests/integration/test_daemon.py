@@ -80,7 +80,7 @@ def test_force_renew_gives_a_next_and_roll_waits_its_time(site: Site) -> None:
     assert rolled["next"] is None
     assert rolled["phase"] == "settled"
     history = site.ctl("show", "example.com:web-ec").stdout
-    assert "forced although min_roll_mins" in history
+    assert "forced, min_roll_mins lasts until" in history
 
 
 def test_force_renew_replaces_what_is_on_deck_and_renew_does_not(site: Site) -> None:

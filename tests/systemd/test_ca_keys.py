@@ -10,7 +10,7 @@ from tests.systemd.running import Running
 def test_production_has_no_key_of_a_ca() -> None:
     with Running() as daemon:
         daemon.wait_for_line("web on localhost was restarted")
-        daemon.wait_for_line("ca/my-int: every server uses it")
+        daemon.wait_for_line("ca/my-int: live; no server depends on it")
         daemon.send(signal.SIGTERM)
         daemon.process.wait(20)
         prod = daemon.top / "prod-certs"
@@ -27,7 +27,7 @@ def test_production_has_no_key_of_a_ca() -> None:
 def test_a_key_of_a_ca_that_was_in_production_is_removed() -> None:
     """As an older tool left it; the daemon meets it when it takes the tree over."""
     with Running() as daemon:
-        daemon.wait_for_line("ca/my-int: every server uses it")
+        daemon.wait_for_line("ca/my-int: live; no server depends on it")
         daemon.send(signal.SIGTERM)
         daemon.process.wait(20)
         folder = daemon.top / "certs" / "ca" / "my-int"
@@ -35,5 +35,5 @@ def test_a_key_of_a_ca_that_was_in_production_is_removed() -> None:
         exposed.write_bytes((folder / "curr" / "privkey.pem").read_bytes())
         (folder / "state.toml").unlink()
         daemon.start()
-        daemon.wait_for_line("ca/my-int: every server uses it")
+        daemon.wait_for_line("ca/my-int: live; no server depends on it")
         assert not exposed.exists()
