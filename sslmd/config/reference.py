@@ -38,6 +38,11 @@ about. Files and folders must not be writable for everybody, and must belong to 
 user of the daemon, because they name commands that it runs.
 
 Where a list is asked for, a single text will do. Times may have fractions.
+
+This version reads and checks every key, and acts on those of the site's own CA, of production
+and of restarts on this machine. Not acted upon yet: what concerns ACME CAs, TLSA records and
+DNS updates; `probe`, `probe_timeout`, `roll_window`, `restart_window`, `key_owner`,
+`key_group`, `key_mode`, `prune`, `skip_prod_copy` and `post_copy_cmd`.
 """
 
 _SECTIONS: tuple[tuple[str, str, type[Table]], ...] = (

@@ -39,7 +39,7 @@ def _ca_kind(value: Any) -> CaKind:
 
 def _bits(value: Any) -> int:
     bits = values.number(value)
-    if type(bits) is not int or not 2048 <= bits <= 8192 or bits % 8:
+    if type(bits) is not int or not 2048 <= bits <= 4096 or bits % 8:
         raise values.wrong(
             f"{values.seen(value)} is not a length for an RSA key", "write 2048, 3072 or 4096"
         )
@@ -119,10 +119,10 @@ class KeyTable(Table):
         "`secp256r1`, `secp384r1`, `secp521r1`", "The curve of an EC key.", default="secp384r1"
     )
     rsa_bits: Annotated[int | None, PlainValidator(_bits)] = key(
-        "bits, 2048 to 8192", "The length of an RSA key.", default=None, shown="4096"
+        "bits, 2048 to 4096", "The length of an RSA key.", default=None, shown="4096"
     )
     bits: Annotated[int | None, PlainValidator(_bits)] = key(
-        "bits, 2048 to 8192", "Another name of `rsa_bits`, which wins.", default=None, shown="none"
+        "bits, 2048 to 4096", "Another name of `rsa_bits`, which wins.", default=None, shown="none"
     )
 
 

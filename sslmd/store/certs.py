@@ -41,12 +41,29 @@ def load(tree: Tree, cert: CertId, *, draw: Callable[[], float], now: datetime) 
         return _load(tree, cert, draw, now)
     except state.LaterVersionError as err:
         path = tree.state_file(cert)
-        return Loaded(CertState(), f"{path} is left alone, and its certificate too: {err}")
+        text = f"{path} is left alone, and its certificate too: {err}"
+        return Loaded(_as_it_lies(tree, cert), text)
     except SslmError as err:
         return Loaded(CertState(), f"left alone: {err}")
     except OSError as err:
         where = str(err.filename or tree.cert_dir(cert))
         return Loaded(CertState(), f"left alone: {files.trouble(err, 'read', where)}")
+
+
+def _as_it_lies(tree: Tree, cert: CertId) -> CertState:
+    """Return what there is to see of a certificate that is left alone; nothing is changed."""
+    try:
+        links = sets.read_links(tree, cert)
+        curr = _look(tree, cert, links.curr)
+        next_ = _look(tree, cert, links.next) if links.next != links.curr else None
+    except (SslmError, OSError):
+        return CertState()
+    phase = phase_of(curr, next_, advertised=None, deployed=links.curr, settled=links.curr)
+    return CertState(phase=phase, curr=curr, next=next_)
+
+
+def _look(tree: Tree, cert: CertId, name: SetName | None) -> SetFacts | None:
+    return None if name is None else sets.read_set(tree, cert, name, deep=False)
 
 
 def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) -> Loaded:
@@ -143,7 +160,10 @@ def _read_notes(
     try:
         return state.parse(content), True
     except state.BadStateError as err:
-        aside = f"{path}.bad-{SetName.at(now)}"
+        when = SetName.at(now)
+        while os.path.lexists(f"{path}.bad-{when}"):
+            when = when.later()
+        aside = f"{path}.bad-{when}"
         try:
             os.rename(path, aside)
         except OSError as problem:
