@@ -1,0 +1,67 @@
+"""Which certificates words on a command line name."""
+
+from __future__ import annotations
+
+import pytest
+
+from sslmd.core.lifecycle import CertState
+from sslmd.daemon.book import Book, UnknownCertError, entry_of
+from sslmd.workers.tools import Tools
+
+
+@pytest.fixture
+def book(tools: Tools) -> Book:
+    book = Book()
+    for cert, service in tools.config.services.items():
+        book.entries[cert] = entry_of(tools.config, service, CertState(), "")
+    book.relate()
+    return book
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["example.com:web-ec"], ["example.com/web-ec"]),
+        (["example.com/web-ec"], ["example.com/web-ec"]),
+        (["Example.COM.:web-ec"], ["example.com/web-ec"]),
+        (["example.com:mail-ec,web-ec"], ["example.com/mail-ec", "example.com/web-ec"]),
+        (["example.com:mail-ec, web-ec ,"], ["example.com/mail-ec", "example.com/web-ec"]),
+        (["example.net"], ["example.net/web-ec"]),
+        (["example.net:ALL"], ["example.net/web-ec"]),
+        (["example.net:*"], ["example.net/web-ec"]),
+        (["ca:my-int", "ca:my-int"], ["ca/my-int"]),
+    ],
+)
+def test_words_that_name_certificates(book: Book, words: list[str], found: list[str]) -> None:
+    assert [str(cert) for cert in book.select(words)] == found
+
+
+def test_no_words_name_all_that_is_managed(book: Book) -> None:
+    assert book.select(None) == book.managed()
+    assert len(book.managed()) >= 6
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("example.com:nothing", "there is no example.com:nothing; example.com has "),
+        ("example.org:web", "there is no example.org:web; example.org has nothing"),
+        ("example.org", "there is no group example.org; there are ca, example.com, example.net"),
+        ("../../etc:passwd", "is not group:service"),
+        ("example.com:../x", "is not group:service"),
+        ("x" * 300, "is not group:service"),
+        ("", "is not group:service"),
+        (":", "is not group:service"),
+    ],
+)
+def test_words_that_name_nothing(book: Book, word: str, said: str) -> None:
+    with pytest.raises(UnknownCertError) as caught:
+        book.select([word])
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_who_is_signed_by_whom(book: Book) -> None:
+    root, intermediate = book.select(["ca:my-root", "ca:my-int"])
+    assert book.below(root) == [intermediate]
+    assert len(book.below(intermediate)) >= 4

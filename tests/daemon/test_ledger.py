@@ -1,0 +1,73 @@
+"""State files written behind the events; a failure loses nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sslmd.core.errors import SslmError
+from sslmd.core.lifecycle import CertState
+from sslmd.core.names import CertId, SetName
+from sslmd.daemon.ledger import Ledger, Page
+from sslmd.store import certs
+from sslmd.store.state import Entry
+from sslmd.workers.tools import Tools
+
+WEB = CertId("example.com", "web-ec")
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def entry(text: str) -> Entry:
+    return Entry(NOW, "rolled", "", text)
+
+
+async def test_many_changes_are_few_writes_and_none_is_lost(tools: Tools) -> None:
+    state = CertState(settled=SetName.at(NOW))
+    ledger = Ledger(tools, lambda _: Page(state, {}), lambda *_: None)
+    ledger.start()
+    for number in range(30):
+        ledger.note(WEB, [entry(str(number))])
+    await ledger.written(WEB)
+    assert [one.text for one in certs.history(tools.tree, WEB)] == [str(n) for n in range(30)]
+    ledger.note(WEB, [entry("last")])
+    await ledger.close()
+    assert certs.history(tools.tree, WEB)[-1].text == "last"
+
+
+async def test_a_write_that_fails_is_told_once_kept_and_made_up_for(tools: Tools) -> None:
+    told: list[SslmError] = []
+    ledger = Ledger(tools, lambda _: Page(CertState(), {}), lambda _, err: told.append(err))
+    ledger.start()
+    in_the_way = Path(tools.tree.state_file(WEB))
+    in_the_way.mkdir(parents=True)
+    for text in ("first", "second"):
+        ledger.note(WEB, [entry(text)])
+        with pytest.raises(SslmError) as caught:
+            await ledger.written(WEB)
+        assert str(in_the_way) in str(caught.value)
+    assert len(told) == 1
+
+    in_the_way.rmdir()
+    ledger.note(WEB, [entry("third")])
+    await ledger.written(WEB)
+    assert [one.text for one in certs.history(tools.tree, WEB)] == ["first", "second", "third"]
+    await ledger.close()
+
+
+async def test_what_cannot_be_written_at_the_end_holds_up_nothing(tools: Tools) -> None:
+    ledger = Ledger(tools, lambda _: Page(CertState(), {}), lambda *_: None)
+    ledger.start()
+    Path(tools.tree.state_file(WEB)).mkdir(parents=True)
+    ledger.note(WEB, [entry("lost")])
+    await ledger.close()
+
+
+async def test_what_left_the_configuration_is_not_written(tools: Tools) -> None:
+    ledger = Ledger(tools, lambda _: None, lambda *_: None)
+    ledger.start()
+    ledger.note(WEB, [entry("gone")])
+    await ledger.written(WEB)
+    await ledger.close()
+    assert not Path(tools.tree.state_file(WEB)).exists()
