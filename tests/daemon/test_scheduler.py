@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from sslmd.core.names import CertId
@@ -26,13 +27,14 @@ async def test_renew_roll_and_look_wake_their_certificate() -> None:
     scheduler = Scheduler(woken.put_nowait, lambda _: None, now)
     scheduler.start()
     try:
-        for make in (
+        makers: list[Callable[[datetime], Decision]] = [
             lambda at: Decision("", renew_at=at, wake_at=at),
             lambda at: Decision("", renew_at=at + timedelta(days=60), roll_at=at, wake_at=at),
             lambda at: Decision("", wake_at=at),
             # What has come while it was being decided on.
             lambda at: Decision("", renew_at=at - timedelta(days=1), wake_at=at - timedelta(1)),
-        ):
+        ]
+        for make in makers:
             scheduler.arm(WEB, make(soon()))
             async with asyncio.timeout(10):
                 assert await woken.get() == WEB
