@@ -45,6 +45,7 @@ from sslmd.daemon.ledger import Ledger, Page
 from sslmd.daemon.scheduler import Scheduler
 from sslmd.servers import production
 from sslmd.store import certs, files
+from sslmd.store.reading import helpers_for, read_all
 from sslmd.store.state import Entry as HistoryEntry
 from sslmd.workers.deliver import class_order
 from sslmd.workers.dispatch import work
@@ -78,7 +79,8 @@ class Planner:
 
     def load(self) -> None:
         """Read every certificate of the configuration from disk; blocks, for the start."""
-        self._take_in(self._read(self.tools.config.services))
+        which = list(self.tools.config.services)
+        self._take_in(read_all(self._read, which, helpers_for(len(which))))
 
     def start(self) -> None:
         """Make the first plan and begin to work."""

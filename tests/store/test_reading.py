@@ -1,0 +1,61 @@
+"""Helper processes for the start: the same result with them, without them, and when they die."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import pytest
+
+from sslmd.core.lifecycle import CertState
+from sslmd.core.names import CertId
+from sslmd.store.certs import Loaded
+from sslmd.store.reading import MANY, helpers_for, read_all
+
+WHICH = [CertId("example.com", f"s{number}") for number in range(320)]
+DAEMON = os.getpid()
+
+
+def read(which: Sequence[CertId]) -> dict[CertId, Loaded]:
+    return {cert: Loaded(CertState(), hold=str(cert)) for cert in which}
+
+
+def read_unless_helper(which: Sequence[CertId]) -> dict[CertId, Loaded]:
+    if os.getpid() != DAEMON:
+        raise RuntimeError("a bug")
+    return read(which)
+
+
+def die_as_helper(which: Sequence[CertId]) -> dict[CertId, Loaded]:
+    if os.getpid() != DAEMON:
+        os.kill(os.getpid(), 9)
+    return read(which)
+
+
+@pytest.mark.parametrize("helpers", [0, 1, 3])
+@pytest.mark.parametrize("count", [0, 1, 50, 51, 320])
+def test_all_are_read_in_their_order(helpers: int, count: int) -> None:
+    found = read_all(read, WHICH[:count], helpers)
+    assert list(found) == WHICH[:count]
+    assert all(one.hold == str(cert) for cert, one in found.items())
+
+
+@pytest.mark.parametrize("failing", [read_unless_helper, die_as_helper])
+def test_what_a_helper_does_not_deliver_is_read_by_the_daemon(failing: object) -> None:
+    found = read_all(failing, WHICH, 2)  # type: ignore[arg-type]
+    assert list(found) == WHICH
+    assert all(one.hold == str(cert) for cert, one in found.items())
+
+
+def test_nothing_is_left_behind() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    read_all(die_as_helper, WHICH, 2)
+    read_all(read, WHICH, 2)
+    assert len(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_helpers_are_for_large_trees_on_several_cores() -> None:
+    assert helpers_for(MANY - 1) == 0
+    assert helpers_for(MANY) < len(os.sched_getaffinity(0))
