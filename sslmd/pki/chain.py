@@ -49,10 +49,16 @@ def parse_certs(ders: Sequence[bytes]) -> list[x509.Certificate]:
 
 def load_cert(pem: bytes) -> x509.Certificate:
     """Read the one certificate of `pem`; raise `Permanent` if it does not hold exactly one."""
-    certs = split_pem(pem)
+    return only_cert(pem)[0]
+
+
+def only_cert(pem: bytes) -> tuple[x509.Certificate, bytes]:
+    """Return the certificate that `load_cert` does, and its DER."""
+    ders = cert_ders(blocks(pem))
+    certs = parse_certs(ders)
     if len(certs) != 1:
         raise Permanent(f"it holds {len(certs) or 'no'} certificates instead of one")
-    return certs[0]
+    return certs[0], ders[0]
 
 
 def key_fits(key: PublicKey, cert: x509.Certificate) -> bool:
@@ -85,10 +91,25 @@ def check_chain(
     if key is not None and not key_fits(key.public_key(), leaf):
         raise Permanent("the private key does not match the certificate")
     try:
-        _check_link(0, leaf, issuers)
+        if issuers:
+            _check_link(0, leaf.issuer, issuers)
+        elif not is_self_issued(leaf):
+            raise Permanent(f"it lacks the certificate of the issuer, {_name(leaf.issuer)}")
         _check_issuers(tuple(issuers), deep=deep)
         if deep:
             _check_signature(0, leaf, issuers)
+    except MALFORMED as err:
+        raise Permanent(f"a certificate in it is damaged: {err}") from None
+
+
+def check_names(issuer: x509.Name, issuers: Sequence[x509.Certificate]) -> None:
+    """Check, for a leaf of this issuer, what `check_chain` checks with `deep=False`.
+
+    There must be some `issuers`. Raises `Permanent`.
+    """
+    try:
+        _check_link(0, issuer, issuers)
+        _check_issuers(tuple(issuers), deep=False)
     except MALFORMED as err:
         raise Permanent(f"a certificate in it is damaged: {err}") from None
 
@@ -101,20 +122,18 @@ def _check_issuers(issuers: tuple[x509.Certificate, ...], *, deep: bool) -> None
         check_may_issue(issuer, f"certificate {number}", between=between)
         between += not is_self_issued(issuer)
         if number < len(issuers):
-            _check_link(number, issuer, issuers)
+            _check_link(number, issuer.issuer, issuers)
             if deep:
                 _check_signature(number, issuer, issuers)
 
 
-def _check_link(number: int, cert: x509.Certificate, issuers: Sequence[x509.Certificate]) -> None:
-    """Check by name that `cert`, certificate `number` (the leaf is 0), has the next as issuer."""
-    if issuers and cert.issuer != issuers[number].subject:
+def _check_link(number: int, issuer: x509.Name, issuers: Sequence[x509.Certificate]) -> None:
+    """Check by name that certificate `number` (the leaf is 0), of `issuer`, is the next one's."""
+    if issuer != issuers[number].subject:
         raise Permanent(
             f"{_not_signed(number)}: it is {_name(issuers[number].subject)}, "
-            f"the issuer is {_name(cert.issuer)}"
+            f"the issuer is {_name(issuer)}"
         )
-    if not issuers and not is_self_issued(cert):
-        raise Permanent(f"it lacks the certificate of the issuer, {_name(cert.issuer)}")
 
 
 def _check_signature(

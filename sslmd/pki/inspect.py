@@ -20,14 +20,17 @@ from sslmd.pki.chain import (
     bundle,
     cert_ders,
     check_chain,
+    check_names,
     find,
     fullchain,
     is_self_issued,
     key_fits,
     load_cert,
+    only_cert,
     split_pem,
 )
 from sslmd.pki.csr import host_name, is_for, load_csr, names_asked, san_texts, says_ca
+from sslmd.pki.issuer import Issuer, issuer_of
 from sslmd.pki.keys import PublicKey, describe_key, key_blocks, load_public
 from sslmd.pki.pem import MALFORMED, blocks
 
@@ -43,31 +46,37 @@ _T = TypeVar("_T")
 
 def cert_facts(cert_pem: bytes) -> CertFacts:
     """Return what the one certificate in `cert_pem` says; raise `Permanent` if it is damaged."""
-    return _facts(load_cert(cert_pem))
+    return _load_leaf(cert_pem).facts
 
 
-def _facts(cert: x509.Certificate) -> CertFacts:
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """A certificate that could be read through."""
+
+    cert: x509.Certificate
+    facts: CertFacts
+    issuer: Issuer
+
+
+def _load_leaf(pem: bytes) -> _Leaf:
+    cert, der = only_cert(pem)
     try:
+        issuer = issuer_of(cert, der)
         constraints = find(cert, x509.BasicConstraints)
         is_ca = constraints is not None and constraints.ca
-        return CertFacts(
+        facts = CertFacts(
             serial=f"{cert.serial_number:x}",
             not_before=cert.not_valid_before_utc,
             not_after=cert.not_valid_after_utc,
             names=san_texts(cert.extensions),
-            subject=_text(cert.subject) if is_ca or is_self_issued(cert) else "",
-            issuer=_text(cert.issuer),
+            subject=cert.subject.rfc4514_string() if is_ca or cert.subject == issuer.name else "",
+            issuer=issuer.text,
             key=describe_key(cert.public_key()),
             is_ca=is_ca,
         )
     except MALFORMED as err:
         raise Permanent(f"the certificate is damaged: {err}") from None
-
-
-@lru_cache(maxsize=256)
-def _text(name: x509.Name) -> str:
-    """RFC 4514; thousands of certificates have the same issuer."""
-    return name.rfc4514_string()
+    return _Leaf(cert, facts, issuer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +114,9 @@ def set_facts(name: SetName, files: Mapping[str, bytes], *, deep: bool = True) -
     (0.1 to 0.6 ms each), and believes an EC key what it says of its public half. Never raises for
     what a file contains. A missing bundle.pem is no problem: see `repairs`.
     """
-    cert = _read(files, CERT, "a certificate", _load_certified)
-    leaf, facts = cert.value or (None, None)
-    expected = None if deep or leaf is None else leaf.public_key()
+    cert = _read(files, CERT, "a certificate", _load_leaf)
+    leaf = cert.value
+    expected = None if deep or leaf is None else leaf.cert.public_key()
     key = _read(files, KEY, "a usable private key", partial(load_public, expected=expected))
     if leaf is None:
         request = _read(files, CSR, "a certificate request", _load_request)
@@ -115,19 +124,14 @@ def set_facts(name: SetName, files: Mapping[str, bytes], *, deep: bool = True) -
     else:
         # What was asked for and got; the request has done its work.
         request = _Read(None)
-        names = _names_of(leaf, facts)
+        names = _names_of(leaf)
     return SetFacts(
         name=name,
         key=describe_key(key.value) if key.value else "",
         asked_names=names,
-        cert=facts,
+        cert=leaf.facts if leaf else None,
         problem=next(_problems(files, key, cert, request, deep=deep), ""),
     )
-
-
-def _load_certified(pem: bytes) -> tuple[x509.Certificate, CertFacts]:
-    cert = load_cert(pem)
-    return cert, _facts(cert)
 
 
 def _load_request(pem: bytes) -> _Request:
@@ -135,20 +139,21 @@ def _load_request(pem: bytes) -> _Request:
     return _Request(request, names_asked(request, is_ca=says_ca(request)))
 
 
-def _names_of(cert: x509.Certificate, facts: CertFacts | None) -> frozenset[str]:
+def _names_of(leaf: _Leaf) -> frozenset[str]:
     """Return the names of a certificate, as `names_asked` would have told them beforehand."""
-    names = facts.names if facts else ()
-    if facts is None or facts.is_ca:
+    names = leaf.facts.names
+    if leaf.facts.is_ca:
         return frozenset(names)
-    common = cert.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    host = host_name(str(common[0].value)) if common else None
+    titles = leaf.cert.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    common = str(titles[0].value) if titles else ""
+    host = None if not common or common in names else host_name(common)
     return frozenset(names) if host is None else frozenset((*names, str(host)))
 
 
 def _problems(
     files: Mapping[str, bytes],
     key: _Read[PublicKey],
-    cert: _Read[tuple[x509.Certificate, CertFacts]],
+    cert: _Read[_Leaf],
     request: _Read[_Request],
     *,
     deep: bool,
@@ -164,10 +169,9 @@ def _problems(
             yield f"{CSR} does not match {KEY}"
         yield cert.trouble
         return
-    leaf, _ = cert.value
-    if key.value and not key_fits(key.value, leaf):
+    if key.value and not key_fits(key.value, cert.value.cert):
         yield f"{KEY} does not match {CERT}"
-    yield from _chain_problems(files, leaf, deep=deep)
+    yield from _chain_problems(files, cert.value, deep=deep)
     yield from _copy_problems(files, key.value)
 
 
@@ -177,14 +181,26 @@ def _issuers(chain_pem: bytes) -> tuple[x509.Certificate, ...]:
     return tuple(split_pem(chain_pem))
 
 
-def _chain_problems(
-    files: Mapping[str, bytes], leaf: x509.Certificate, *, deep: bool
-) -> Iterator[str]:
+@lru_cache(maxsize=64)
+def _names_trouble(issuer: Issuer, chain_pem: bytes) -> str:
+    """Say whose names do not fit; judged once for all the certificates of a CA."""
+    try:
+        check_names(issuer.name, _issuers(chain_pem))
+    except Permanent as err:
+        return str(err)
+    return ""
+
+
+def _chain_problems(files: Mapping[str, bytes], leaf: _Leaf, *, deep: bool) -> Iterator[str]:
+    chain = files.get(CHAIN, b"")
     try:
         # A root may lack the file: it has no issuers to put in there.
-        if CHAIN not in files and not is_self_issued(leaf):
+        if CHAIN not in files and not is_self_issued(leaf.cert):
             yield f"no {CHAIN}"
-        check_chain(leaf, _issuers(files.get(CHAIN, b"")), deep=deep)
+        if deep or not _issuers(chain):
+            check_chain(leaf.cert, _issuers(chain), deep=deep)
+        elif trouble := _names_trouble(leaf.issuer, chain):
+            yield f"{CHAIN}: {trouble}"
     except Permanent as err:
         yield f"{CHAIN}: {err}"
 
