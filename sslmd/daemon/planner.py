@@ -14,9 +14,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from sslmd.config.model import Config
-from sslmd.core.backoff import Failure, next_try
-from sslmd.core.deliver_track import BATCH_WAIT, next_restart, plan_restarts
-from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.backoff import next_try
+from sslmd.core.errors import SslmError, Transient
 from sslmd.core.jobs import CertJob, Job, Restart, lane, track
 from sslmd.core.lifecycle import (
     Ask,
@@ -27,9 +26,6 @@ from sslmd.core.lifecycle import (
     Delivered,
     Event,
     Rolled,
-    Server,
-    ServerPhase,
-    ServerTold,
     Track,
     Trouble,
     advance,
@@ -42,15 +38,14 @@ from sslmd.daemon import stories
 from sslmd.daemon.book import Book, entry_of
 from sslmd.daemon.journal import DEBUG, ERROR, WARNING, Bus, Record
 from sslmd.daemon.ledger import Ledger, Page
+from sslmd.daemon.restarts import Restarts, failure_of
 from sslmd.daemon.scheduler import Scheduler
 from sslmd.servers import production
 from sslmd.store import certs, files
 from sslmd.store.reading import helpers_for, read_all
 from sslmd.store.state import Entry as HistoryEntry
-from sslmd.workers.deliver import class_order
 from sslmd.workers.dispatch import work
 from sslmd.workers.queue import JobQueue
-from sslmd.workers.restart import ClassRestarted, restart
 from sslmd.workers.tools import Tools
 
 # An event can lead to another that needs no work; more in a row than this would be a bug.
@@ -69,9 +64,7 @@ class Planner:
         self.ledger = Ledger(tools, self._page_of, self._save_failed)
         self.failures = 0
         self.progressed = time.monotonic()
-        self._restless: set[CertId] = set()
-        self._restless_since: float | None = None
-        self._restart_timer: asyncio.TimerHandle | None = None
+        self._restarts = Restarts(tools, self.book, self.queue, self.apply)
         self._stopping = False
         self._arming: asyncio.Task[None] | None = None
 
@@ -87,7 +80,7 @@ class Planner:
         self.scheduler.start()
         self.ledger.start()
         decisions = [(cert, self.replan(cert, arm=False)) for cert in list(self.book)]
-        self._consider_restarts()
+        self._restarts.consider()
         self._arming = asyncio.get_running_loop().create_task(self._arm(decisions))
 
     async def stop(self) -> None:
@@ -96,22 +89,16 @@ class Planner:
         if self._arming is not None:
             self._arming.cancel()
         self.scheduler.stop()
-        if self._restart_timer is not None:
-            self._restart_timer.cancel()
+        self._restarts.stop()
         await self.queue.close()
         await self.ledger.close()
 
     async def at_rest(self) -> None:
         """Return when nothing is queued or running, and no restart is due."""
-        while len(self.queue) or self._restart_due():
+        while len(self.queue) or self._restarts.due():
             await self.queue.idle()
-            self._consider_restarts()
+            self._restarts.consider()
             await asyncio.sleep(0)
-
-    def _restart_due(self) -> bool:
-        states = [(cert, self.book[cert].state) for cert in self._restless if cert in self.book]
-        order = class_order(self.tools.config)
-        return bool(plan_restarts(states, order, self.tools.now()))
 
     # --- reading the tree ---
 
@@ -136,7 +123,7 @@ class Planner:
                 self._tell("held", one.hold, ERROR, cert)
             if one.unsaved and not one.hold:
                 self.ledger.note(cert, [])
-            self._note_servers(cert)
+            self._restarts.note(cert)
         self.book.relate()
 
     async def reconfigure(self, config: Config) -> tuple[list[CertId], list[CertId], list[CertId]]:
@@ -157,7 +144,7 @@ class Planner:
         for cert in removed:
             await self.queue.cancel(f"cert {cert}")
             self.scheduler.drop(cert)
-            self._restless.discard(cert)
+            self._restarts.forget(cert)
             del self.book.entries[cert]
         self._take_in({cert: loaded[cert] for cert in added})
         for cert in config.services:
@@ -196,7 +183,7 @@ class Planner:
                 next_note=fresh.state.next_note,
             )
         self.book.entries[cert] = renewed
-        self._note_servers(cert)
+        self._restarts.note(cert)
 
     # --- deciding ---
 
@@ -209,11 +196,18 @@ class Planner:
         """Look at everything."""
         for cert in list(self.book):
             self.replan(cert)
-        self._consider_restarts()
+        self._restarts.consider()
 
     def replan(self, cert: CertId, *, arm: bool = True) -> Decision:
         """Decide what comes next for one certificate, and see to it."""
-        decision = self._decide(cert)
+        try:
+            decision = self._decide(cert)
+        except Exception as err:
+            entry = self.book[cert]
+            entry.hold = f"left alone after an error of sslmd's own: {err!r}; see the journal"
+            entry.decision, entry.document = Decision(entry.hold), None
+            self.bus.bug(self.tools.now(), entry.hold, err, cert)
+            return entry.decision
         if self._stopping:
             return decision
         self.progressed = time.monotonic()
@@ -270,7 +264,7 @@ class Planner:
                 name = str(story.set) if story.set else ""
                 entries.append(HistoryEntry(at, story.event, name, story.text))
         self.ledger.note(cert, entries)
-        self._note_servers(cert)
+        self._restarts.note(cert)
 
     def _page_of(self, cert: CertId) -> Page | None:
         if cert not in self.book or self.book[cert].hold:
@@ -319,12 +313,20 @@ class Planner:
 
     async def _run(self, job: Job) -> None:
         if isinstance(job, Restart):
-            await self._run_restart(job)
+            await self._run_restarts(job)
         elif job.cert in self.book:
             # Decided anew: since the job was queued, its reason may have gone.
             fresh = self._decide(job.cert).job
             if fresh is not None:
                 await self._run_cert_job(fresh)
+
+    async def _run_restarts(self, job: Restart) -> None:
+        for error in await self._restarts.run(job):
+            self.failures += 1
+            if not isinstance(error, SslmError):
+                self.bus.bug(
+                    self.tools.now(), f"a restart met an error of its own: {error!r}", error
+                )
 
     async def _run_cert_job(self, job: CertJob) -> None:
         name = type(job).__name__
@@ -364,7 +366,7 @@ class Planner:
     ) -> Trouble:
         attempts = old.attempts + 1 if old and old.fingerprint == fingerprint else 1
         retry_at = err.retry_at if isinstance(err, Transient) else None
-        failure = _failure(err)
+        failure = failure_of(err)
         text = str(err) if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
         again = next_try(failure, attempts, now, jitter=self.tools.rng.random(), retry_at=retry_at)
         binding = retry_at is not None
@@ -387,87 +389,7 @@ class Planner:
             return
         if not isinstance(job, Restart) and job.cert in self.book:
             self.replan(job.cert)
-        self._consider_restarts()
-
-    # --- restarts ---
-
-    def _note_servers(self, cert: CertId) -> None:
-        restless = (ServerPhase.DELIVERED, ServerPhase.FAILED)
-        if any(server.phase in restless for server in self.book[cert].state.servers):
-            if not self._restless:
-                self._restless_since = time.monotonic()
-            self._restless.add(cert)
-        else:
-            self._restless.discard(cert)
-
-    def _consider_restarts(self) -> None:
-        """Start restarts when no job of a certificate is under way, or has been for too long."""
-        if not self._restless or self._stopping:
-            return
-        if self._restart_timer is not None:
-            self._restart_timer.cancel()
-            self._restart_timer = None
-        states = [(cert, self.book[cert].state) for cert in self._restless if cert in self.book]
-        waited = time.monotonic() - (self._restless_since or 0.0)
-        under_way = any(
-            not isinstance(job, Restart) for job in (*self.queue.running(), *self.queue.queued())
-        )
-        now = self.tools.now()
-        if under_way and waited < BATCH_WAIT.total_seconds():
-            self._restart_later(BATCH_WAIT.total_seconds() - waited)
-            return
-        order = class_order(self.tools.config)
-        due = plan_restarts(states, order, now)
-        for job in due:
-            self.queue.submit(job)
-        again = next_restart(state for _, state in states)
-        if not due and again is not None:
-            self._restart_later(max((again - now).total_seconds(), 1.0))
-
-    def _restart_later(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._restart_timer = loop.call_later(seconds, self._consider_restarts)
-
-    async def _run_restart(self, job: Restart) -> None:
-        self._restless_since = time.monotonic()
-        for outcome in await restart(job, self.tools):
-            self._take_restart(outcome)
-
-    def _take_restart(self, outcome: ClassRestarted) -> None:
-        now = self.tools.now()
-        self.failures += outcome.error is not None
-        one_try: datetime | None = None
-        for told in outcome.told:
-            if told.cert not in self.book:
-                continue
-            old = next(
-                (
-                    server
-                    for server in self.book[told.cert].state.servers
-                    if (server.kind, server.host) == (outcome.kind, outcome.host)
-                ),
-                None,
-            )
-            if old is None:
-                continue
-            if outcome.error is None:
-                server = Server(outcome.kind, outcome.host, ServerPhase.PROVEN, told.set)
-            else:
-                attempts = old.attempts + 1
-                # One time for all, so that the next try serves all as well.
-                one_try = one_try or next_try(
-                    _failure(outcome.error), attempts, now, jitter=self.tools.rng.random()
-                )
-                text = str(outcome.error)
-                server = replace(
-                    old,
-                    phase=ServerPhase.FAILED,
-                    set=told.set,
-                    error=text,
-                    attempts=attempts,
-                    next_try=one_try,
-                )
-            self.apply(told.cert, ServerTold(now, server))
+        self._restarts.consider()
 
     # --- what went wrong beside jobs ---
 
@@ -483,13 +405,3 @@ class Planner:
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:
         self.bus.record(Record(self.tools.now(), event, text, priority, cert))
-
-
-def _failure(err: Exception) -> Failure:
-    match err:
-        case Transient():
-            return Failure.TRANSIENT
-        case Permanent() | SslmError():
-            return Failure.PERMANENT
-        case _:
-            return Failure.BUG

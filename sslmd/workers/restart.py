@@ -21,7 +21,7 @@ class ClassRestarted:
     kind: str
     host: str
     told: tuple[Told, ...]
-    error: SslmError | None
+    error: Exception | None
 
 
 async def restart(job: Restart, tools: Tools) -> list[ClassRestarted]:
