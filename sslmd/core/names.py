@@ -11,6 +11,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import ClassVar, Self
 
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z")
@@ -204,13 +205,8 @@ class SetName:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse a directory's name; raise `BadName`."""
-        match = _SET.match(text)
-        try:
-            if match is None:
-                raise ValueError
-            datetime(*map(int, match.groups()))  # type: ignore[arg-type]  # noqa: DTZ001
-        except ValueError:
-            raise BadName(f"{shown(text)} is not the name of a set (YYYYMMDD-HH:MM:SS)") from None
+        if not _names_a_set(text):
+            raise BadName(f"{shown(text)} is not the name of a set (YYYYMMDD-HH:MM:SS)")
         return cls(text)
 
     @property
@@ -224,3 +220,12 @@ class SetName:
 
     def __str__(self) -> str:
         return self.text
+
+
+@lru_cache(maxsize=256)  # the links and notes of a certificate name the same set again and again
+def _names_a_set(text: str) -> bool:
+    match = _SET.match(text)
+    try:
+        return match is not None and bool(datetime(*map(int, match.groups())))  # type: ignore[arg-type]  # noqa: DTZ001
+    except ValueError:
+        return False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -94,8 +95,13 @@ def read_set(tree: Tree, cert: CertId, name: SetName, *, deep: bool = True) -> S
 def tighten_keys(tree: Tree, cert: CertId, name: SetName) -> list[str]:
     """Make keys that others can read private; return the files that were."""
     folder = tree.set_dir(cert, name)
-    paths = [f"{folder}/{file}" for file in SECRET_FILES]
-    return [path for path in paths if os.path.lexists(path) and files.tighten(path)]
+    wide = []
+    for file in SECRET_FILES:
+        path = f"{folder}/{file}"
+        with suppress(OSError):  # not there, or told by who wants to read it
+            if files.is_wide(os.lstat(path)):
+                wide.append(path)
+    return [path for path in wide if files.tighten(path)]
 
 
 def new_set(tree: Tree, cert: CertId, now: datetime) -> SetName:
