@@ -11,6 +11,7 @@ from datetime import datetime
 from sslmd.core.errors import Permanent
 from sslmd.core.names import CertId
 from sslmd.core.spec import CertSpec, OwnCa
+from sslmd.pki.inspect import set_facts
 from sslmd.pki.local_ca import Issued, SelfSigning, SigningCa, sign
 from sslmd.store import sets
 from sslmd.store.layout import CERT, CHAIN, PRIVKEY, Tree
@@ -40,9 +41,9 @@ def _signing_ca(tree: Tree, cert: CertId, ca: CertSpec) -> SigningCa:
             f"the CA {cert} has no certificate to sign with; list it in an active group of "
             "ssl-mgr.conf, or put its set in place"
         )
-    facts = sets.read_set(tree, cert, name)
+    files = sets.read_files(tree.set_dir(cert, name))
+    facts = set_facts(name, files)
     if facts.problem:
         raise Permanent(f"the CA {cert} cannot sign, its set {name} is broken: {facts.problem}")
-    files = sets.read_files(tree.set_dir(cert, name))
     assert ca.ca is not None
     return SigningCa(files[PRIVKEY], files[CERT], files.get(CHAIN, b""), ca.ca)

@@ -7,6 +7,7 @@ said last ends up in the error.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shlex
 import signal
@@ -18,6 +19,19 @@ from sslmd.core.errors import Permanent, Transient
 
 # Bytes of output kept: the last ones, where the reason usually stands.
 TAIL = 2000
+
+# Seconds for the rest of the output to arrive: the pipe of a command that ended may stay open
+# in a server that it started.
+REST = 0.2
+
+# Seconds for a killed command to be gone. One that runs as root by sudo, or hangs in the
+# kernel, may stay; what it does is not waited for.
+GOING = 2.0
+
+# Reasons not to start one that may be over in a minute.
+_BUSY = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO, errno.ETXTBSY}
+)
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "SSL_MGR_TOPDIR")
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -31,55 +45,87 @@ async def run_command(argv: Sequence[str], *, timeout: timedelta, cwd: str) -> s
     """
     shown = shlex.join(argv)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            cwd=cwd,
-            env=_environment(),
-            start_new_session=True,
-        )
-    except OSError as err:
+        process, output = await _start(argv, cwd)
+    except (OSError, ValueError) as err:  # a ValueError is a NUL byte in an argument
+        if isinstance(err, OSError) and err.errno in _BUSY:
+            raise Transient(f"cannot start {shown} now: {err.strerror}") from err
+        reason = err.strerror if isinstance(err, OSError) else None
         raise Permanent(
-            f"cannot start {shown}: {err.strerror or err}; mend restart_cmd or install the program"
+            f"cannot start {shown}: {reason or err}; mend restart_cmd or install the program"
         ) from err
     try:
         async with asyncio.timeout(timeout.total_seconds()):
-            said = await _tail(process)
             status = await process.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REST):
+                await output.ended.wait()
     except TimeoutError:
         seconds = round(timeout.total_seconds())
         raise Transient(
-            f"{shown} was ended after {seconds} s; see why it hangs, or raise cmd_timeout"
+            f"{shown} was ended after {seconds} s; see why it hangs, or raise cmd_timeout; "
+            f"{output.said}"
         ) from None
     finally:
         await _end(process)
     if status != 0:
         how = f"exited with {status}" if status > 0 else f"was killed by signal {-status}"
-        raise Transient(f"{shown} {how}: {said.strip() or 'it said nothing'}")
-    return said
+        raise Transient(f"{shown} {how}: {output.said}")
+    return output.text
 
 
-async def _tail(process: asyncio.subprocess.Process) -> str:
-    stream = process.stdout
-    assert stream is not None
-    tail = b""
-    # The pipe may stay open in a child that the command left behind: its own end is enough.
-    ended = asyncio.ensure_future(process.wait())
+class _Output:
+    """What a command says, the end of it.
+
+    It is read for as long as anybody holds the pipe: so a server that the command left behind
+    never finds its output blocked or closed.
+    """
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self._tail = b""
+        self._reader, self.writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        asyncio.get_running_loop().add_reader(self._reader, self._read)
+
+    @property
+    def text(self) -> str:
+        return self._tail.decode("utf-8", "replace")
+
+    @property
+    def said(self) -> str:
+        return self.text.strip() or "it said nothing"
+
+    def _read(self) -> None:
+        data = os.read(self._reader, 1 << 16)
+        self._tail = (self._tail + data)[-TAIL:]
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._reader)
+            os.close(self._reader)
+            self.ended.set()
+
+
+async def _start(argv: Sequence[str], cwd: str) -> tuple[asyncio.subprocess.Process, _Output]:
+    output = _Output()
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output.writer,
+            stderr=asyncio.subprocess.STDOUT,
+            cwd=cwd,
+            env=_environment(),
+            start_new_session=True,
+        )
+    )
     try:
-        while True:
-            reading = asyncio.ensure_future(stream.read(1 << 16))
-            await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(reading, 0.2)
-            piece = reading.result() if reading.done() and not reading.cancelled() else b""
-            tail = (tail + piece)[-TAIL:]
-            if not piece:
-                return tail.decode("utf-8", "replace")
+        return await asyncio.shield(starting), output
+    except asyncio.CancelledError:
+        # It may run already, and asyncio itself would end it alone, not its group.
+        with suppress(OSError, ValueError):
+            await _end(await starting)
+        raise
     finally:
-        ended.cancel()
+        os.close(output.writer)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -88,7 +134,9 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         return  # a command that succeeded may have started the very server it was to start
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GOING):
+            await process.wait()
 
 
 def _environment() -> dict[str, str]:

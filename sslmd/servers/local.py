@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from typing import Any
+
+# Any port will do to ask the kernel for a route.
+_DISCARD = 9
 
 
 def is_local(host: str) -> bool:
@@ -16,11 +20,10 @@ def is_local(host: str) -> bool:
     if name in _own_names():
         return True
     try:
-        found = socket.getaddrinfo(name, None, type=socket.SOCK_DGRAM)
+        found = socket.getaddrinfo(name, _DISCARD, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError):
         return False
-    addresses = {str(info[4][0]) for info in found}
-    return bool(addresses) and all(map(_is_own_address, addresses))
+    return bool(found) and all(_is_own_address(family, where) for family, *_, where in found)
 
 
 def _own_names() -> set[str]:
@@ -28,15 +31,19 @@ def _own_names() -> set[str]:
     return {"localhost", "localhost.localdomain", own, own.partition(".")[0]}
 
 
-def _is_own_address(text: str) -> bool:
-    address = ipaddress.ip_address(text.partition("%")[0])
+def _is_own_address(family: int, where: tuple[Any, ...]) -> bool:
+    address = _address(where)
     if address.is_loopback:
         return True
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            # The kernel lets only an address of this machine be bound; nothing is sent.
-            probe.bind((text, 0))
+            # To itself a machine speaks from the very address it speaks to. Nothing is sent.
+            # (What can be bound proves nothing: with net.ipv4.ip_nonlocal_bind, everything.)
+            probe.connect(where)
         except OSError:
             return False
-    return True
+        return _address(probe.getsockname()) == address
+
+
+def _address(where: tuple[Any, ...]) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(str(where[0]).partition("%")[0])

@@ -166,8 +166,7 @@ def write_new(path: str, data: bytes, mode: int = KEY_MODE) -> None:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(handle, rest) :]
-        if mode != KEY_MODE:
-            os.fchmod(handle, mode)  # whatever the umask
+        os.fchmod(handle, mode)  # whatever the umask
         os.fsync(handle)
     finally:
         os.close(handle)
@@ -218,11 +217,16 @@ def make_dirs(path: str, mode: int = DIR_MODE) -> None:
     make_dirs(parent, mode)
     with _named("make the directory", path):
         with suppress(FileExistsError):
-            os.mkdir(path, mode)
-            os.chmod(path, mode)
+            make_dir(path, mode)
         sync_dir(parent)
         if not os.path.isdir(path):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+
+
+def make_dir(path: str, mode: int) -> None:
+    """Make one directory that is not there yet, whatever the umask; raises OSError."""
+    os.mkdir(path, mode)
+    os.chmod(path, mode)
 
 
 def sync_dir(path: str) -> None:
@@ -235,9 +239,15 @@ def sync_dir(path: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory of ours with the files in it; not there is fine."""
+    """Remove a directory of ours with the files in it; not there is fine.
+
+    Links are removed, never followed: what they point to belongs to somebody else.
+    """
     with _named("remove", path):
         try:
+            if os.path.islink(path):
+                os.unlink(path)
+                return
             with os.scandir(path) as entries:
                 for entry in list(entries):
                     if entry.is_dir(follow_symlinks=False):
@@ -247,6 +257,21 @@ def remove_tree(path: str) -> None:
             os.rmdir(path)
         except FileNotFoundError:
             return
+
+
+def remove_leftovers(folder: str) -> None:
+    """Remove what daemons that were killed had begun to write there; not there is fine."""
+    with _named("remove leftovers in", folder):
+        try:
+            names = os.listdir(folder)
+        except FileNotFoundError:
+            return
+        for name in filter(is_leftover, names):
+            path = f"{folder}/{name}"
+            if stat.S_ISDIR(os.lstat(path).st_mode):
+                remove_tree(path)
+            else:
+                os.unlink(path)
 
 
 def temp_name(path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from contextlib import suppress
 
 from sslmd.core.errors import Permanent
 from sslmd.store import files
@@ -39,8 +40,9 @@ class TreeLock:
                 f"another sslmd (pid {holder}) works on {root}; stop that one first, or give "
                 "this one a certs_dir of its own"
             ) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk: the lock counts, the pid is for a message
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         self._handle = handle
 
     def release(self) -> None:

@@ -5,8 +5,8 @@ Reading never changes anything but the mode of a key that others could read.
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -55,10 +55,13 @@ def read_links(tree: Tree, cert: CertId) -> Links:
         except FileNotFoundError:
             continue
         except OSError as err:
+            if err.errno == errno.EINVAL:
+                raise Permanent(
+                    f"{path} is not a link to a set; move it away, then run: sslmctl reload"
+                ) from err
             raise files.trouble(err, "read the link", path) from err
-        try:
-            name = SetName.parse(target.removeprefix("./").removeprefix("db/"))
-        except BadName:
+        name = _set_of(tree, cert, target)
+        if name is None:
             links.remarks.append(f"{path} points to {target!r}, which is not a set of its own")
             continue
         if not os.path.isdir(tree.set_dir(cert, name)):
@@ -66,6 +69,20 @@ def read_links(tree: Tree, cert: CertId) -> Links:
             continue
         setattr(links, which, name)
     return links
+
+
+def _set_of(tree: Tree, cert: CertId, target: str) -> SetName | None:
+    """Return the set of this certificate that a link leads to, however it is written."""
+    folder, _, base = target.rstrip("/").rpartition("/")
+    try:
+        name = SetName.parse(base)
+    except BadName:
+        return None
+    if folder != "db":
+        there = os.path.realpath(os.path.join(tree.cert_dir(cert), folder))
+        if there != os.path.realpath(tree.db_dir(cert)):
+            return None
+    return name
 
 
 def read_files(folder: str, names: tuple[str, ...] = SET_FILES) -> dict[str, bytes]:
@@ -111,7 +128,8 @@ def new_set(tree: Tree, cert: CertId, now: datetime) -> SetName:
     while True:
         path = tree.set_dir(cert, name)
         try:
-            os.mkdir(path, 0o700)
+            files.make_dir(path, 0o700)
+            files.sync_dir(tree.db_dir(cert))
         except FileExistsError:
             name = name.later()
             continue
@@ -164,9 +182,11 @@ def list_sets(tree: Tree, cert: CertId) -> list[SetName]:
         raise files.trouble(err, "list", tree.db_dir(cert)) from err
     for entry in entries:
         try:
-            names.append(SetName.parse(entry))
+            name = SetName.parse(entry)
         except BadName:
             continue
+        if os.path.isdir(tree.set_dir(cert, name)):
+            names.append(name)
     return sorted(names)
 
 
@@ -189,15 +209,4 @@ def sweep(tree: Tree, cert: CertId) -> None:
     links = read_links(tree, cert)
     folders += [tree.set_dir(cert, name) for name in (links.curr, links.next) if name]
     for folder in folders:
-        try:
-            names = os.listdir(folder)
-        except FileNotFoundError:
-            continue
-        except OSError as err:
-            raise files.trouble(err, "list", folder) from err
-        for name in filter(files.is_leftover, names):
-            path = f"{folder}/{name}"
-            if stat.S_ISDIR(os.lstat(path).st_mode):
-                files.remove_tree(path)
-            else:
-                os.unlink(path)
+        files.remove_leftovers(folder)

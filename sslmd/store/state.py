@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import tomli
@@ -33,6 +33,11 @@ VERSION = 1
 HISTORY_KEPT = 50
 
 _HISTORY = "[[history]]\n"
+
+# A number of thousands of digits is a plain ValueError.
+_NOT_TOML = (tomli.TOMLDecodeError, RecursionError, ValueError)
+# An infinite number of attempts overflows, as does a time at the edge of the calendar.
+_NO_SENSE = (ValueError, TypeError, KeyError, OverflowError)
 
 
 class BadStateError(SslmError):
@@ -125,7 +130,7 @@ def render(
     blocks = [block for block in tail.split(_HISTORY) if block.strip()]
     blocks += [_entry_text(entry) for entry in entries]
     history = "".join(f"\n{_HISTORY}{block.strip()}\n" for block in blocks[-HISTORY_KEPT:])
-    return (tomli_w.dumps(head) + history).encode()
+    return (tomli_w.dumps(head) + history).encode("utf-8", "replace")
 
 
 def split(content: bytes) -> tuple[str, str]:
@@ -205,7 +210,7 @@ def parse(content: bytes) -> Notes:
     """
     try:
         table = tomli.loads(split(content)[0])
-    except (tomli.TOMLDecodeError, RecursionError) as err:
+    except _NOT_TOML as err:
         raise BadStateError(f"it is not TOML: {err}") from None
     version = table.get("version")
     if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
@@ -214,24 +219,22 @@ def parse(content: bytes) -> Notes:
         raise BadStateError(f"version must be {VERSION}, not {version!r}")
     try:
         return _notes(_Table(table))
-    except (ValueError, TypeError, KeyError) as err:
+    except _NO_SENSE as err:
         raise BadStateError(f"it makes no sense: {err}") from None
 
 
 def parse_history(content: bytes) -> list[Entry]:
     """Read the history, oldest first; entries that make no sense are left out."""
-    try:
-        tables = tomli.loads(split(content)[1]).get("history", [])
-    except (tomli.TOMLDecodeError, RecursionError):
-        return []
     entries = []
-    for table in tables if isinstance(tables, list) else []:
+    for block in split(content)[1].split(_HISTORY):
+        if not block.strip():
+            continue
         try:
-            one = _Table(table)
+            one = _Table(tomli.loads(block))
             entries.append(
                 Entry(one.time("at"), one.text("event"), one.text("set"), one.text("text"))
             )
-        except (ValueError, TypeError, KeyError):
+        except (*_NOT_TOML, *_NO_SENSE):
             continue
     return entries
 
@@ -281,7 +284,7 @@ class _Table:
         value = self._table[key]
         if not isinstance(value, datetime) or value.tzinfo is None:
             raise ValueError(f"{key}: a time with its zone is expected")
-        return value
+        return value.astimezone(UTC)
 
     def time_or_none(self, key: str) -> datetime | None:
         return self.time(key) if key in self._table else None

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from sslmd.core import jobs
 from sslmd.core.jobs import Job
@@ -99,6 +100,7 @@ class JobQueue:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        self._note_idle()
 
     def _start(self) -> None:
         while self._waiting and len(self._running) < self._parallel and not self._closed:
@@ -107,20 +109,26 @@ class JobQueue:
             job = queued.popleft()
             if not queued:
                 del self._lanes[lane]
-            task = asyncio.get_running_loop().create_task(self._work(lane, job))
+            task = asyncio.get_running_loop().create_task(self._work(job))
             self._running[lane] = (job, task)
+            # Not at the end of `_work`: a task that is cancelled at once never gets there.
+            task.add_done_callback(partial(self._ended, lane, job))
 
-    async def _work(self, lane: str, job: Job) -> None:
+    async def _work(self, job: Job) -> None:
+        await self._run(job)
+
+    def _ended(self, lane: str, job: Job, task: asyncio.Task[None]) -> None:
+        del self._running[lane]
+        if self._lanes.get(lane):
+            self._waiting.append(lane)
         try:
-            await self._run(job)
-        finally:
-            del self._running[lane]
-            if self._lanes.get(lane) and not self._closed:
-                self._waiting.append(lane)
             if not self._closed:
                 self._done(job)
+        finally:
             self._start()
             self._note_idle()
+        if not task.cancelled() and (err := task.exception()):
+            raise err  # a bug; the loop's exception handler tells of it
 
     def _note_idle(self) -> None:
         if not self._running and not self._lanes:
