@@ -1,0 +1,56 @@
+"""What `dying` interrupts: jobs on a site that is there already."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll, Settle
+from sslmd.workers.dispatch import work
+from tests.workers.tools_for_tests import NOW, WEB, Site
+
+
+def _site(top: Path) -> Site:
+    site = Site(top, now=NOW)
+    site.later(days=60, hours=2)
+    return site
+
+
+def _job(site: Site, job: CertJob) -> Callable[[], Any]:
+    async def do() -> None:
+        await work(job, site.tools)
+
+    return lambda: asyncio.run(do())
+
+
+def make_key(top: Path) -> Callable[[], Any]:
+    return _job(_site(top), MakeKey(WEB, "test"))
+
+
+def certify(top: Path) -> Callable[[], Any]:
+    site = _site(top)
+    return _job(site, Certify(WEB, site.on_deck(), "test"))
+
+
+def roll(top: Path) -> Callable[[], Any]:
+    site = _site(top)
+    return _job(site, Roll(WEB, site.on_deck(), "test"))
+
+
+def deliver(top: Path) -> Callable[[], Any]:
+    site = _site(top)
+    state = site.state(WEB)
+    on_deck = state.next.name if state.next and state.next.complete else None
+    return _job(site, Deliver(WEB, site.live(), on_deck, "test"))
+
+
+def settle(top: Path) -> Callable[[], Any]:
+    return _job(_site(top), Settle(WEB, "test"))
+
+
+def save(top: Path) -> Callable[[], Any]:
+    site = _site(top)
+    site.state(WEB)
+    return lambda: site.save(WEB)

@@ -1,0 +1,285 @@
+"""Whole trees: as we left them, as ssl-mgr did, and as nobody should."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from sslmd.core.jobs import MakeKey
+from sslmd.core.lifecycle import CertState, Phase
+from sslmd.core.names import SetName
+from sslmd.store import certs, state
+from tests.store.test_state import NONSENSE
+from tests.workers.tools_for_tests import INT, NOW, ROOT, WEB, Site
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> Site:
+    """A site at rest, with one set in use and one before it."""
+    made = await Site(tmp_path).with_cas()
+    await made.renew()
+    made.later(days=1)
+    await made.renew()
+    await made.rest()
+    return made
+
+
+def as_ssl_mgr_left_it(site: Site) -> None:
+    """Turn the tree into one of ssl-mgr's: no notes, no bundles, keys that all can read."""
+    for cert in (ROOT, INT, WEB):
+        place = site.place(cert)
+        (place / "state.toml").unlink()
+        for folder in (place / "db").iterdir():
+            (folder / "bundle.pem").unlink()
+            (folder / "info").unlink(missing_ok=True)
+            (folder / "privkey.pem").chmod(0o644)
+            folder.chmod(0o755)
+    cb = site.place() / "cb/accounts/acme-v02.api.letsencrypt.org/directory/abc"
+    cb.mkdir(parents=True)
+    (cb / "private_key.json").write_text("{}")
+
+
+# --- trees of ssl-mgr -----------------------------------------------------------------------
+
+
+def test_a_tree_of_ssl_mgrs_is_adopted(site: Site) -> None:
+    before = {cert: site.state(cert) for cert in (ROOT, INT, WEB)}
+    as_ssl_mgr_left_it(site)
+    for cert, was in before.items():
+        loaded = site.read(cert)
+        assert loaded.hold == ""
+        assert loaded.unsaved  # the draw
+        assert loaded.state.adopted
+        assert loaded.state.curr is not None
+        assert loaded.state.curr.complete
+        assert loaded.state.curr == was.curr
+        assert loaded.state.prev == was.prev
+        assert loaded.state.phase is Phase.ROLLED
+        key = site.place(cert) / "curr/privkey.pem"
+        assert loaded.remarks == [
+            f"{site.folder(loaded.state.curr.name, cert)}/privkey.pem could be read by others; "
+            "it is 0600 now, consider a new key"
+        ]
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        # The remark is made once.
+        assert site.read(cert).remarks == []
+    assert (site.place() / "cb/accounts").is_dir()
+
+
+async def test_an_adopted_tree_comes_to_rest_without_a_new_key(site: Site) -> None:
+    as_ssl_mgr_left_it(site)
+    live = site.live()
+    again = Site(site.top, now=site.now)
+    await again.rest()
+    assert again.live() == live
+    assert again.state(WEB).phase is Phase.SETTLED
+    assert not again.state(WEB).adopted
+    assert (again.in_prod() / "curr/bundle.pem").exists()
+    assert Site(site.top, now=site.now).state(WEB).phase is Phase.SETTLED
+
+
+def test_next_that_is_curr_is_no_next(site: Site) -> None:
+    as_ssl_mgr_left_it(site)
+    (site.place() / "next").symlink_to(os.readlink(site.place() / "curr"))
+    loaded = site.read(WEB)
+    assert loaded.state.next is None
+    assert not os.path.lexists(site.place() / "next")
+    assert loaded.state.curr is not None
+
+
+@pytest.mark.parametrize("files", [(), ("privkey.pem",), ("privkey.pem", "csr.pem")])
+def test_an_incomplete_next_is_there_but_not_complete(site: Site, files: tuple[str, ...]) -> None:
+    as_ssl_mgr_left_it(site)
+    name = SetName.at(NOW).later()
+    folder = site.folder(name)
+    folder.mkdir()
+    for file in files:
+        shutil.copy(site.place() / "curr" / file, folder)
+    (site.place() / "next").symlink_to(f"db/{name}")
+    loaded = site.read(WEB)
+    assert loaded.hold == ""
+    assert loaded.state.phase is Phase.KEYED
+    assert loaded.state.next is not None
+    assert loaded.state.next.problem == ("no cert.pem" if files else "no privkey.pem")
+    assert loaded.state.next.has_key is bool(files)
+    assert loaded.state.next_note is not None
+
+
+def test_a_tree_without_anything(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    assert site.read(WEB) == certs.Loaded(CertState())
+    assert not (tmp_path / "certs").exists()
+
+
+# --- notes ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE, ids=lambda text: repr(text[:40]))
+def test_bad_notes_are_set_aside_and_never_lost(site: Site, nonsense: str) -> None:
+    path = site.place() / "state.toml"
+    path.write_bytes(nonsense.encode())
+    loaded = site.read(WEB)
+    assert loaded.hold == ""
+    assert loaded.state.curr == site.state(WEB).curr
+    (aside,) = site.place().glob("state.toml.bad-*")
+    assert aside.read_bytes() == nonsense.encode()
+    (remark,) = loaded.remarks
+    assert str(aside) in remark
+    assert "is made anew" in remark
+    assert not path.exists()
+
+
+def test_two_bad_files_of_one_second_are_both_kept(site: Site) -> None:
+    for number in range(3):
+        (site.place() / "state.toml").write_text(f"bad {number}")
+        assert site.read(WEB).hold == ""
+    kept = sorted(path.read_text() for path in site.place().glob("state.toml.bad-*"))
+    assert kept == ["bad 0", "bad 1", "bad 2"]
+
+
+def test_notes_of_a_later_version_are_left_alone_and_their_certificate_too(site: Site) -> None:
+    path = site.place() / "state.toml"
+    path.write_text("version = 2\nnew = 'things'\n")
+    (site.place() / "next").symlink_to(os.readlink(site.place() / "curr"))
+    loaded = site.read(WEB)
+    assert "is left alone, and its certificate too: it is of version 2" in loaded.hold
+    assert path.read_text() == "version = 2\nnew = 'things'\n"
+    assert os.path.lexists(site.place() / "next")
+    assert site.read(INT).hold == ""
+
+
+def test_deleted_notes_lose_only_history(site: Site) -> None:
+    (site.place() / "state.toml").unlink()
+    loaded = site.read(WEB)
+    assert loaded.hold == ""
+    assert loaded.remarks == []
+    assert loaded.state.curr == site.state(WEB).curr
+    assert loaded.state.prev == site.state(WEB).prev
+
+
+def test_notes_come_back(site: Site) -> None:
+    entry = state.Entry(NOW, "rolled", str(site.live()), "it is in use")
+    was = site.state(WEB)
+    certs.save(site.tree, WEB, was, times={"renew_at": NOW}, entries=[entry])
+    path = site.place() / "state.toml"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    loaded = site.read(WEB)
+    assert loaded.state == was
+    assert not loaded.unsaved
+    assert certs.history(site.tree, WEB)[-1] == entry
+    # Nothing new to say: the file is not touched.
+    before = path.stat()
+    certs.save(site.tree, WEB, was, times={"renew_at": NOW}, entries=[])
+    assert path.stat().st_ino == before.st_ino
+
+
+def test_the_draw_stays_as_it_was_drawn(site: Site) -> None:
+    first = site.state(WEB).curr_note
+    assert first is not None
+    assert Site(site.top).state(WEB).curr_note == first
+
+
+def test_reread_keeps_the_notes_and_takes_the_links(site: Site) -> None:
+    known = site.state(WEB)
+    prev = os.readlink(site.place() / "prev")
+    (site.place() / "next").symlink_to(prev)
+    fresh = certs.reread(site.tree, WEB, known, draw=site.tools.draw)
+    assert fresh.curr == known.curr
+    assert fresh.next is not None
+    assert f"db/{fresh.next.name}" == prev
+    assert fresh.phase is Phase.ISSUED
+    assert fresh.settled == known.settled
+
+
+# --- what cannot be dealt with --------------------------------------------------------------
+
+
+async def test_unreadable_things_hold_that_certificate_alone(site: Site) -> None:
+    """I6: whatever is wrong with one, the others go on."""
+
+    def key_is_a_directory(place: Path) -> None:
+        (place / "curr/privkey.pem").unlink()
+        (place / "curr/privkey.pem").mkdir()
+
+    def cert_is_a_fifo(place: Path) -> None:
+        (place / "curr/cert.pem").unlink()
+        os.mkfifo(place / "curr/cert.pem")
+
+    def key_is_a_link(place: Path) -> None:
+        (place / "curr/privkey.pem").unlink()
+        (place / "curr/privkey.pem").symlink_to("/etc/shadow")
+
+    def chain_is_too_long(place: Path) -> None:
+        with (place / "curr/chain.pem").open("ab") as file:
+            file.truncate(1 << 21)
+
+    def notes_are_a_directory(place: Path) -> None:
+        (place / "state.toml").unlink()
+        (place / "state.toml").mkdir()
+
+    def notes_are_too_long(place: Path) -> None:
+        with (place / "state.toml").open("ab") as file:
+            file.truncate(1 << 21)
+
+    def curr_is_a_directory(place: Path) -> None:
+        (place / "curr").unlink()
+        (place / "curr").mkdir()
+
+    def place_is_a_file(place: Path) -> None:
+        shutil.rmtree(place)
+        place.touch()
+
+    def key_is_somebodys(place: Path) -> None:
+        os.chown(place / "curr/privkey.pem", 12345, -1)
+
+    harms = [
+        key_is_a_directory,
+        cert_is_a_fifo,
+        key_is_a_link,
+        chain_is_too_long,
+        notes_are_a_directory,
+        notes_are_too_long,
+        curr_is_a_directory,
+        place_is_a_file,
+    ]
+    if os.geteuid() == 0:
+        harms.append(key_is_somebodys)
+    for number, harm in enumerate(harms):
+        top = site.top / f"copy-{number}"
+        shutil.copytree(site.top / "conf.d", top / "conf.d")
+        shutil.copytree(site.top / "certs", top / "certs", symlinks=True)
+        place = top / "certs/example.com/web"
+        harm(place)
+        again = Site(top, now=site.now)
+        hold = again.book[WEB].hold
+        assert hold.startswith("left alone: "), harm
+        assert str(place) in hold
+        assert "; " in hold, hold
+        assert again.book[INT].hold == again.book[ROOT].hold == ""
+        await again.rest()  # nothing is done with it
+
+
+def test_files_that_make_no_sense_are_a_problem_of_the_set_not_a_hold(site: Site) -> None:
+    for file in ("privkey.pem", "cert.pem", "chain.pem", "fullchain.pem"):
+        path = site.place() / "curr" / file
+        good = path.read_bytes()
+        for bad in (b"", b"\x00\xff" * 50, good[: len(good) // 2], good + good, b"-----BEGIN "):
+            path.write_bytes(bad)
+            loaded = site.read(WEB)
+            assert loaded.hold == "", file
+            assert loaded.state.curr is not None
+            assert not loaded.state.curr.complete, (file, bad)
+        path.write_bytes(good)
+    assert site.read(WEB).state.curr == site.state(WEB).curr
+
+
+async def test_two_sets_of_one_second(site: Site) -> None:
+    first = await site.make_key()
+    await site.do(MakeKey(WEB, "another one"))
+    assert site.on_deck() == first.later()

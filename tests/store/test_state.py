@@ -1,0 +1,232 @@
+"""state.toml: what is written is read back; nonsense is recognized and never believed."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+import tomli
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sslmd.core.backoff import Failure
+from sslmd.core.lifecycle import (
+    Ask,
+    Delivered,
+    Request,
+    Server,
+    ServerPhase,
+    SetNote,
+    Trouble,
+)
+from sslmd.core.names import SetName
+from sslmd.store.state import (
+    HISTORY_KEPT,
+    BadStateError,
+    Entry,
+    LaterVersionError,
+    Notes,
+    parse,
+    parse_history,
+    render,
+    split,
+)
+
+NOW = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
+SET = SetName.at(NOW)
+
+# Any text at all: it is what servers and commands say. No file can hold lone surrogates.
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=80) | st.sampled_from(
+    [
+        "\n[[history]]\n",
+        "[[history]]\n",
+        '"""',
+        "'''",
+        "\\u0041",
+        "a = 1",
+        "\x00\x7f\x1b[0m",
+        "\r\n",
+    ]
+)
+times = st.datetimes(
+    min_value=datetime(1970, 1, 1),  # noqa: DTZ001
+    max_value=datetime(9000, 1, 1),  # noqa: DTZ001
+    timezones=st.just(UTC),
+)
+names = times.map(SetName.at)
+counts = st.integers(0, 10**6)
+asks = st.builds(Ask, st.sampled_from(Request), times, st.booleans(), st.booleans(), names)
+troubles = st.builds(
+    Trouble, counts, st.sampled_from(Failure), texts, times, times, texts, st.booleans()
+)
+servers = st.builds(
+    Server,
+    texts,
+    texts,
+    st.sampled_from(ServerPhase),
+    st.none() | names,
+    texts,
+    counts,
+    st.none() | times,
+)
+set_notes = st.builds(SetNote, st.floats(-1, 1), st.none() | times, texts)
+notes = st.builds(
+    Notes,
+    sets=st.dictionaries(names, set_notes, max_size=2),
+    rolled_at=st.none() | times,
+    advertised=st.none() | names,
+    deployed=st.none() | names,
+    settled=st.none() | names,
+    delivered=st.builds(Delivered, st.none() | names, st.none() | names),
+    servers=st.lists(servers, max_size=3).map(tuple),
+    ask=st.none() | asks,
+    trouble=st.none() | troubles,
+    delivery_trouble=st.none() | troubles,
+)
+entries = st.builds(
+    Entry, times.map(lambda at: at.replace(microsecond=0)), texts, names.map(str), texts
+)
+unhurried = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+
+
+@unhurried
+@given(notes, st.lists(entries, max_size=4), st.lists(entries, max_size=4))
+def test_round_trip(written: Notes, old: list[Entry], new: list[Entry]) -> None:
+    before = render(Notes(), {}, None, old)
+    content = render(written, {"renew_at": NOW, "roll_at": None}, before, new)
+    assert parse(content) == written
+    assert parse_history(content) == old + new
+    whole = tomli.loads(content.decode())  # so other programs can read all of it
+    assert whole["version"] == 1
+    assert whole["renew_at"] == NOW
+    assert len(whole.get("history", [])) == len(old + new)
+    # Written again without news, it stays as it is, byte for byte.
+    assert render(written, {"renew_at": NOW}, content, []) == content
+
+
+def test_history_survives_and_is_bounded() -> None:
+    content: bytes | None = None
+    for number in range(HISTORY_KEPT + 20):
+        entry = Entry(NOW + timedelta(days=number), "rolled", str(SET), f"number {number}")
+        content = render(Notes(rolled_at=NOW), {}, content, [entry])
+    assert content is not None
+    kept = parse_history(content)
+    assert [entry.text for entry in kept] == [
+        f"number {number}" for number in range(20, HISTORY_KEPT + 20)
+    ]
+    many = [Entry(NOW, "e", "", str(number)) for number in range(3 * HISTORY_KEPT)]
+    assert len(parse_history(render(Notes(), {}, None, many))) == HISTORY_KEPT
+
+
+def test_history_is_not_parsed_at_start() -> None:
+    good = render(Notes(rolled_at=NOW), {}, None, [Entry(NOW, "e", "", "x")])
+    broken = good + b"\n[[history]]\nthis is = = not TOML\n"
+    assert parse(broken).rolled_at == NOW
+    # One bad entry costs only itself, and is not thrown away either.
+    later = render(parse(broken), {}, broken, [Entry(NOW, "e", "", "y")])
+    assert [entry.text for entry in parse_history(later)] == ["x", "y"]
+    assert b"this is = = not TOML" in later
+
+
+def test_split() -> None:
+    assert split(b"a = 1\n") == ("a = 1\n\n", "")
+    assert split(b"[[history]]\nx = 1\n") == ("", "[[history]]\nx = 1\n")
+    head, tail = split(b"a = 1\n\n[[history]]\nb = 2\n")
+    assert (head.strip(), tail) == ("a = 1", "[[history]]\nb = 2\n")
+
+
+def test_text_that_utf8_cannot_hold_is_written_all_the_same() -> None:
+    trouble = Trouble(1, Failure.BUG, "file \udcff", NOW, NOW, "")
+    content = render(Notes(trouble=trouble), {}, None, [Entry(NOW, "e", "", "\udcff")])
+    read = parse(content).trouble
+    assert read is not None
+    assert read.text == "file ?"
+
+
+def test_a_later_version_is_not_ours() -> None:
+    for content in (b"version = 2\n", b'version = 99\n[sets]\n"odd" = []\n'):
+        with pytest.raises(LaterVersionError, match="this sslmd knows 1"):
+            parse(content)
+
+
+TIME = "2026-01-01T00:00:00Z"
+_TROUBLE = f'[trouble]\nfailure = "bug"\nat = {TIME}\nnext_try = {TIME}\nattempts = '
+NONSENSE = [
+    "",
+    "version",
+    "version = 0",
+    "version = -5",
+    "version = '1'",
+    "version = []",
+    "version = true\nversion = 1",
+    "version = 1\nversion = 1",
+    "version = 1\n\x00",
+    "version = 1\nx = " + "[" * 100_000,
+    "version = 1\nx = " + "9" * 5000,
+    "version = " + "9" * 5000,
+    "version = 1\nrolled_at = 1",
+    "version = 1\nrolled_at = 2026-13-01T00:00:00Z",
+    "version = 1\nrolled_at = 2026-01-01T00:00:00",
+    "version = 1\nrolled_at = 0001-01-01T00:00:00+23:59",
+    "version = 1\nrolled_at = 9999-12-31T23:59:59-23:59",
+    "version = 1\nsettled = '../../etc'",
+    "version = 1\nsettled = 20260101",
+    "version = 1\ndelivered = 'x'",
+    "version = 1\ndelivered = {curr = []}",
+    "version = 1\nsets = []",
+    "version = 1\n[sets.'../x']\ndraw = 0",
+    f"version = 1\n[sets.'{SET}']",
+    f"version = 1\n[sets.'{SET}']\ndraw = 1.5",
+    f"version = 1\n[sets.'{SET}']\ndraw = nan",
+    f"version = 1\n[sets.'{SET}']\ndraw = -inf",
+    f"version = 1\n[sets.'{SET}']\ndraw = true",
+    f"version = 1\n[sets.'{SET}']\ndraw = 1" + "0" * 400,
+    "version = 1\nservers = {}",
+    "version = 1\nservers = [1]",
+    "version = 1\n[[servers]]\nclass = 'web'\nhost = 'a'\nstate = 'flying'",
+    "version = 1\n[[servers]]\nclass = 1\nhost = 'a'\nstate = 'proven'",
+    "version = 1\n[ask]\nwhat = 'dance'\nat = " + TIME,
+    "version = 1\n[ask]\nwhat = 'renew'",
+    "version = 1\n[ask]\nwhat = 'renew'\nforce = 'yes'\nat = " + TIME,
+    "version = 1\n" + _TROUBLE + "inf",
+    "version = 1\n" + _TROUBLE + "nan",
+    "version = 1\n" + _TROUBLE + "'many'",
+    "version = 1\n[trouble]\nattempts = 1",
+]
+
+
+@pytest.mark.parametrize("text", NONSENSE, ids=lambda text: repr(text[:40]))
+def test_nonsense(text: str) -> None:
+    with pytest.raises(BadStateError) as caught:
+        parse(text.encode())
+    assert str(caught.value).startswith(("it is not TOML", "it makes no sense", "version must be"))
+    assert parse_history(text.encode()) == []
+
+
+@settings(unhurried, max_examples=200)
+@given(st.binary(max_size=200) | texts.map(str.encode))
+def test_whatever_is_in_the_file_is_read_or_refused(content: bytes) -> None:
+    for data in (content, b"version = 1\n" + content, b"version = 1\n[[history]]\n" + content):
+        with contextlib.suppress(BadStateError, LaterVersionError):
+            parse(data)
+        parse_history(data)
+        render(Notes(), {}, data, [])
+
+
+@unhurried
+@given(notes, st.data())
+def test_a_damaged_file_is_read_or_refused(written: Notes, data: st.DataObject) -> None:
+    content = bytearray(render(written, {}, None, [Entry(NOW, "e", "", "x")]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(BadStateError, LaterVersionError):
+        parse(bytes(content))
+    parse_history(bytes(content))
+
+
+def test_times_are_in_utc_however_they_are_written() -> None:
+    notes = parse(b"version = 1\nrolled_at = 2026-06-01T14:00:00+02:00\n")
+    assert notes.rolled_at == NOW
+    assert notes.rolled_at.tzinfo is UTC
+    assert NOW.astimezone(timezone(timedelta(hours=2))) == notes.rolled_at

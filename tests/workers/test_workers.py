@@ -1,0 +1,302 @@
+"""Each worker against a real tree: what it leaves on disk, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from sslmd.core.errors import Permanent
+from sslmd.core.jobs import Certify, Deliver, MakeKey, Roll, Settle
+from sslmd.core.lifecycle import (
+    CertIssued,
+    Delivered,
+    KeyMade,
+    Phase,
+    ProdUpdated,
+    Rolled,
+    ServerPhase,
+    Settled,
+)
+from sslmd.core.names import CertId, SetName
+from sslmd.core.spec import KeySpec, KeyType
+from sslmd.pki.keys import generate_key
+from sslmd.store import sets
+from sslmd.workers.dispatch import work
+from sslmd.workers.settle import clean
+from tests.workers.tools_for_tests import INT, MAIN, NOW, ROOT, WEB, Site, leftovers
+
+SERVED = (
+    MAIN
+    + """
+[web]
+    svc_depends = [['any', ['web']]]
+    servers = ['localhost', 'far.example.com']
+    restart_cmd = 'true'
+"""
+)
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    """A site with its CAs, worked on in threads as by the daemon."""
+    with ThreadPoolExecutor(2) as threads:
+        yield await Site(tmp_path, SERVED, threads=threads).with_cas()
+
+
+# --- make_key -------------------------------------------------------------------------------
+
+
+async def test_make_key(site: Site) -> None:
+    event = await site.do(MakeKey(WEB, "it is due"))
+    assert isinstance(event, KeyMade)
+    assert (event.at, event.reason) == (NOW, "it is due")
+    assert event.facts.has_key
+    assert event.facts.asked_names == {"example.com", "www.example.com"}
+    assert -1 <= event.note.draw <= 1
+    folder = site.folder(event.facts.name)
+    assert sorted(os.listdir(folder)) == ["csr.pem", "privkey.pem"]
+    assert os.readlink(site.place() / "next") == f"db/{event.facts.name}"
+    # What a daemon that starts now reads is just what the event told.
+    assert site.read(WEB).state.next == event.facts
+
+
+async def test_make_key_again_takes_the_old_one_off_the_deck(site: Site) -> None:
+    first = await site.make_key()
+    second = await site.make_key()
+    assert second > first
+    assert sets.read_links(site.tree, WEB).next == second
+    assert site.folder(first).is_dir()
+
+
+async def test_make_key_with_the_key_of_curr(site: Site) -> None:
+    await site.renew()
+    name = await site.make_key(reuse=True)
+    for one in (name, site.live()):
+        assert (site.folder(one) / "privkey.pem").read_bytes() == (
+            site.place() / "curr/privkey.pem"
+        ).read_bytes()
+    await site.certify()
+    assert await site.roll() == name
+
+
+async def test_a_key_that_cannot_be_used_again(site: Site) -> None:
+    with pytest.raises(Permanent, match="has no key to use again; renew it without --reuse"):
+        await site.make_key(reuse=True)
+    await site.renew()
+    (site.place() / "curr/privkey.pem").write_bytes(generate_key(KeySpec(KeyType.RSA, bits=2048)))
+    with pytest.raises(Permanent, match="has a key rsa 2048, its service file asks for ec"):
+        await site.make_key(reuse=True)
+    assert sets.read_links(site.tree, WEB).next is None
+    assert len(sets.list_sets(site.tree, WEB)) == 1
+
+
+async def test_make_key_sweeps(site: Site) -> None:
+    await site.renew()
+    left = site.place() / ".state.toml.00112233445566778899aabb.new"
+    left.touch()
+    await site.make_key()
+    assert leftovers(site.top) == []
+
+
+# --- certify --------------------------------------------------------------------------------
+
+
+async def test_certify(site: Site) -> None:
+    name = await site.make_key()
+    draw = site.state(WEB).next_note
+    event = await site.do(Certify(WEB, name, "it is due"))
+    assert isinstance(event, CertIssued)
+    assert event.facts.complete
+    assert draw is not None
+    assert (event.note.draw, event.note.ca, event.note.issued_at) == (draw.draw, "my-int", NOW)
+    assert sorted(os.listdir(site.folder(name))) == [
+        *("bundle.pem", "cert.pem", "chain.pem", "csr.pem", "fullchain.pem", "privkey.pem")
+    ]
+    assert site.read(WEB).state.next == sets.read_set(site.tree, WEB, name, deep=False)
+    assert sets.read_set(site.tree, WEB, name) == event.facts
+
+
+async def test_certify_makes_a_request_that_is_missing(site: Site) -> None:
+    name = await site.make_key()
+    (site.folder(name) / "csr.pem").unlink()
+    await site.certify()
+    assert sets.read_set(site.tree, WEB, name).complete
+
+
+async def test_certify_without_its_key(site: Site) -> None:
+    name = await site.make_key()
+    (site.folder(name) / "privkey.pem").unlink()
+    with pytest.raises(Permanent, match=r"lost its privkey.pem; run: sslmctl force-renew"):
+        await site.certify()
+    assert sorted(os.listdir(site.folder(name))) == ["csr.pem"]
+
+
+async def test_certify_writes_nothing_that_cannot_be_used(site: Site) -> None:
+    name = await site.make_key()
+    (site.folder(name) / "privkey.pem").write_bytes(
+        generate_key(site.tools.config.services[WEB].spec.key)
+    )
+    with pytest.raises(
+        Permanent, match=r"my-int signed cannot be used: .*privkey.pem does not match"
+    ):
+        await site.certify()
+    assert sorted(os.listdir(site.folder(name))) == ["csr.pem", "privkey.pem"]
+
+
+async def test_a_certificate_that_is_gone_from_the_configuration(site: Site) -> None:
+    gone = CertId("example.com", "gone")
+    for job in (MakeKey(gone, ""), Certify(gone, SetName.at(NOW), "")):
+        with pytest.raises(Permanent, match=r"example\.com/gone is not in the configuration"):
+            await work(job, site.tools)
+
+
+# --- roll -----------------------------------------------------------------------------------
+
+
+async def test_roll(site: Site) -> None:
+    first = await site.renew()
+    await site.make_key()
+    name = await site.certify()
+    event = await site.do(Roll(WEB, name, "test", overrode="min_roll_mins"))
+    assert event == Rolled(NOW, "min_roll_mins")
+    assert sets.read_links(site.tree, WEB) == sets.Links(curr=name, prev=first)
+
+
+async def test_roll_looks_once_more(site: Site) -> None:
+    live = await site.renew()
+    await site.make_key()
+    name = await site.certify()
+    with pytest.raises(Permanent, match="is no longer on deck; somebody changed the links"):
+        await work(Roll(WEB, live, "test"), site.tools)
+    # What was only derived is put right; what was not is refused.
+    (site.folder(name) / "bundle.pem").unlink()
+    (site.folder(name) / "fullchain.pem").write_bytes(b"nonsense")
+    good = (site.folder(name) / "cert.pem").read_bytes()
+    (site.folder(name) / "cert.pem").write_bytes(good.replace(b"A", b"B", 1))
+    with pytest.raises(Permanent, match=r"was changed on disk: .*; run: sslmctl force-renew"):
+        await site.roll()
+    assert sets.read_links(site.tree, WEB).curr == live
+    (site.folder(name) / "cert.pem").write_bytes(good)
+    await site.roll()
+    assert sets.read_set(site.tree, WEB, name).complete
+    assert (site.place() / "curr/bundle.pem").exists()
+
+
+# --- deliver --------------------------------------------------------------------------------
+
+
+async def test_deliver(site: Site) -> None:
+    live = await site.renew()
+    event = await site.do(Deliver(WEB, live, None, "test"))
+    assert isinstance(event, ProdUpdated)
+    assert event.delivered == Delivered(live, None)
+    far, here = event.servers
+    assert (far.kind, far.host, far.phase, far.set) == (
+        *("web", "far.example.com", ServerPhase.PENDING, None),
+    )
+    assert far.error == "this version delivers to this machine only"
+    assert (here.host, here.phase, here.set) == ("localhost", ServerPhase.DELIVERED, live)
+
+
+async def test_deliver_restarts_nothing_that_is_up_to_date(site: Site) -> None:
+    await site.renew()
+    await site.rest(WEB)
+    proven = site.state(WEB).servers
+    assert [server.phase for server in proven] == [ServerPhase.PENDING, ServerPhase.PROVEN]
+    await site.deliver()
+    assert site.state(WEB).servers == proven
+    await site.renew()
+    await site.deliver()
+    assert site.state(WEB).servers[1].phase is ServerPhase.DELIVERED
+
+
+async def test_adopting_restarts_only_what_is_not_there_yet(site: Site) -> None:
+    live = await site.renew()
+    for expected in (ServerPhase.DELIVERED, ServerPhase.PROVEN):
+        job = Deliver(WEB, live, None, "test", adopt=True)
+        event = await work(job, site.tools)
+        assert isinstance(event, ProdUpdated)
+        phases = [server.phase for server in event.servers]
+        assert phases == [ServerPhase.PENDING, expected]
+
+
+async def test_a_ca_is_delivered_without_its_key(site: Site) -> None:
+    for ca in (ROOT, INT):
+        await site.deliver(ca)
+        assert not (site.in_prod(ca) / "curr/privkey.pem").exists()
+        assert (site.in_prod(ca) / "curr/cert.pem").exists()
+
+
+async def test_nothing_to_deliver(site: Site) -> None:
+    with pytest.raises(Permanent, match="has nothing to deliver"):
+        await work(Deliver(WEB, None, None, ""), site.tools)
+
+
+# --- settle ---------------------------------------------------------------------------------
+
+
+async def test_settle(site: Site) -> None:
+    for _ in range(6):
+        site.later(minutes=1)
+        await site.renew()
+    await site.deliver()
+    event = await work(Settle(WEB, "test"), site.tools)
+    links = sets.read_links(site.tree, WEB)
+    assert event == Settled(site.now, links.prev)
+    assert len(sets.list_sets(site.tree, WEB)) == 4  # curr, prev, and clean_keep
+    assert await clean(WEB, site.tools) == []
+
+
+async def test_the_whole_life(tmp_path: Path) -> None:
+    site = await Site(tmp_path, SERVED.replace(", 'far.example.com'", "")).with_cas()
+    await site.rest()
+    first = site.live()
+    assert site.state(WEB).phase is Phase.SETTLED
+    site.later(days=61)
+    await site.rest()
+    assert site.live() > first
+    assert site.state(WEB).prev == first
+    assert site.state(WEB).phase is Phase.SETTLED
+    assert os.readlink(site.in_prod() / "curr") == f"db/{site.live()}"
+    again = Site(site.top, now=site.now)
+    assert again.remarks == []
+    assert {cert: again.state(cert) for cert in again.book} == {
+        cert: site.state(cert) for cert in site.book
+    }
+
+
+# --- tools ----------------------------------------------------------------------------------
+
+
+async def test_a_cancelled_job_waits_for_its_thread(site: Site) -> None:
+    """However often it is told to stop."""
+    began, gate = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow() -> None:
+        loop.call_soon_threadsafe(began.set)
+        gate.wait()
+        raise ValueError("nobody waits for this any more")
+
+    task = asyncio.ensure_future(site.tools.in_thread(slow))
+    await began.wait()
+    for _ in range(3):
+        task.cancel()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not task.done()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_in_thread_gives_results_and_errors(site: Site) -> None:
+    assert await site.tools.in_thread(divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        await site.tools.in_thread(divmod, 7, 0)
