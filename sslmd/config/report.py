@@ -90,9 +90,9 @@ class Notes:
         for key in data.keys() - known.keys():
             if key not in table.also_known:
                 self.unknown(source, (*prefix, key), known, table.homes)
-        for key, inner in known.items():
-            value = data.get(key) if inner else None
-            if inner and isinstance(value, dict):
+        for key, inner in inner_tables(table):
+            value = data.get(key)
+            if isinstance(value, dict):
                 self.unknown_keys(source, (*prefix, key), value, inner)
 
     def unknown(
@@ -134,6 +134,12 @@ def nearest(word: str, known: Iterable[str], lead: str) -> str:
 def known_keys(table: type[Table]) -> dict[str, type[Table] | None]:
     """Return the keys of a table, with the schema of those that are tables themselves."""
     return {name: _inner_table(field) for name, field in table.model_fields.items()}
+
+
+@cache
+def inner_tables(table: type[Table]) -> tuple[tuple[str, type[Table]], ...]:
+    """Return those of the keys of a table that are tables themselves."""
+    return tuple((key, inner) for key, inner in known_keys(table).items() if inner)
 
 
 def _inner_table(field: FieldInfo) -> type[Table] | None:

@@ -103,16 +103,12 @@ def named(parse: Callable[[str], T], remedy: str) -> Callable[[Any], T]:
 
 
 _SAN_REMEDY = "write a DNS name, a wildcard (*.example.com) or an IP address"
-_dns_name = named(DomainName.parse, _SAN_REMEDY)
 _any_name = named(parse_san, _SAN_REMEDY)
 
 
 @lru_cache(maxsize=1024)  # the services of a group have many names in common
 def _san(value: str) -> SanName:
-    # Only a text that ends in a digit or has a colon can be an address; to find out for every
-    # name, by exceptions, would take a third of the time of loading thousands of services.
-    plain = ":" not in value and not value[-1:].isdigit()
-    return _dns_name(value) if plain else _any_name(value)
+    return _any_name(value)
 
 
 def san(value: Any) -> SanName:

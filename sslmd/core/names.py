@@ -15,6 +15,11 @@ from functools import lru_cache
 from typing import ClassVar, Self
 
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z")
+# What nearly every name is: an ASCII name in lower case, that needs no closer look.
+_PLAIN = re.compile(
+    r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*"
+    r"(?=[0-9]*[a-z_-])[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z"
+)
 _SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@-]{0,63}\Z")
 _SET = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})-([0-9]{2}):([0-9]{2}):([0-9]{2})\Z")
 
@@ -41,6 +46,8 @@ def _ascii_name(text: str) -> str:
 
 
 def _check_domain(text: str) -> str:
+    if _PLAIN.match(text):
+        return text
     name = _ascii_name(text).removesuffix(".")
     if not name:
         raise BadName("an empty name is not a domain name")
@@ -111,6 +118,10 @@ SanName = DomainName | ipaddress.IPv4Address | ipaddress.IPv6Address
 
 def parse_san(text: str) -> SanName:
     """Parse one subject alternative name: DNS, wildcard, IPv4 or IPv6; raise `BadName`."""
+    # Only a text that ends in a digit or has a colon can be an address (and one that ends in a
+    # dot may look like one); to find out for every name, by exceptions, takes four times as long.
+    if ":" not in text and not text[-1:].isdigit() and not text.endswith("."):
+        return DomainName.parse(text)
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

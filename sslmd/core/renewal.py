@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 from sslmd.core.facts import CertFacts, SetFacts
 from sslmd.core.lifecycle import SetNote
@@ -74,15 +75,19 @@ def renew_at(cert: CertFacts, timing: Timing, draw: float) -> datetime:
     E is `renew_expire_days`, at most a share of the certificate's life; u is `draw` (-1 to 1)
     times the spread, which is scaled as E was. Their mean is E.
     """
-    life = cert.not_after - cert.not_before
+    lead, spread, least = _leads(cert.not_after - cert.not_before, timing)
+    return cert.not_after - max(lead + spread * draw, least)
+
+
+@lru_cache(maxsize=64)  # the certificates of a CA live equally long
+def _leads(life: timedelta, timing: Timing) -> tuple[timedelta, timedelta, timedelta]:
+    """Return E, its spread, and the least time before the expiry."""
     share = SHARE_OF_SHORT_LIFE if life < SHORT_LIVED else SHARE_OF_LIFE
-    lead = min(timing.renew_before, life * share)
+    lead, spread = min(timing.renew_before, life * share), timedelta()
     if timing.renew_before:
         spread = min(timing.spread * (lead / timing.renew_before), lead * SHARE_OF_LEAD)
-        lead += spread * draw
     # However late an admin wants it: time to roll before the old one is gone.
-    lead = max(lead, min(timing.min_roll + ROLL_MARGIN, life * SHARE_OF_SHORT_LIFE))
-    return cert.not_after - lead
+    return lead, spread, min(timing.min_roll + ROLL_MARGIN, life * SHARE_OF_SHORT_LIFE)
 
 
 def why_unusable(facts: SetFacts | None, now: datetime) -> Reason | None:
