@@ -113,7 +113,7 @@ async def test_only_the_end_of_much_output_is_kept(run: Run) -> None:
     assert text.endswith("99999\n100000\n")
     with pytest.raises(Transient) as caught:
         await run("seq 1 100000; echo the reason; exit 1")
-    assert str(caught.value).endswith("100000\nthe reason")
+    assert str(caught.value).split()[-3:] == ["100000", "the", "reason"]
     assert len(str(caught.value)) < TAIL + 200
 
 
@@ -138,7 +138,7 @@ async def test_sigterm_and_sigpipe_ignored_do_not_help(fifo: Fifo, run: Run) -> 
 
 
 async def test_one_that_prints_for_ever_is_ended(run: Run) -> None:
-    with pytest.raises(Transient, match=r"(?s)was ended after 0 s.*spam\nspam$"):
+    with pytest.raises(Transient, match=r"(?s)was ended after 0 s.*spam\sspam$"):
         await run("exec yes spam", SHORT)
 
 
