@@ -19,6 +19,7 @@ from sslmd.store import files
 from tests.workers.tools_for_tests import INT, NOW, ROOT, WEB, Site, leftovers
 
 ALL = {"privkey.pem", "cert.pem", "chain.pem", "fullchain.pem", "bundle.pem", "info"}
+_LOOKED_AT = ("privkey.pem", "cert.pem")
 
 
 @pytest.fixture
@@ -46,24 +47,35 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def a_server_reading(path: Path, *allowed: dict[str, bytes]) -> Iterator[None]:
-    """Read key and chain through `curr` all the time, as a server does that restarts."""
+def a_server_reading(
+    path: Path, *allowed: dict[str, bytes], by_path: bool = False
+) -> Iterator[None]:
+    """Read key and chain through `curr` all the time, as a server does that restarts.
+
+    `by_path`: look up each file anew, so that they may be of two sets; else all of one set.
+    """
     stop, began = threading.Event(), threading.Event()
     wrong: list[str] = []
 
     def read() -> None:
         while not stop.is_set():
             try:
+                if by_path:
+                    for name in _LOOKED_AT:
+                        if (path / name).read_bytes() not in [one[name] for one in allowed]:
+                            wrong.append(f"another {name}")
+                    continue
                 folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
                 try:
-                    seen = {name: _read_at(folder, name) for name in ("privkey.pem", "cert.pem")}
+                    seen = {name: _read_at(folder, name) for name in _LOOKED_AT}
                 finally:
                     os.close(folder)
                 if not any(seen.items() <= one.items() for one in allowed):
                     wrong.append("a mixture")
             except OSError as err:
                 wrong.append(repr(err))
-            began.set()
+            finally:
+                began.set()
 
     thread = threading.Thread(target=read)
     thread.start()
@@ -156,7 +168,7 @@ def test_a_curr_that_ssl_mgr_left_becomes_a_link_without_a_gap(site: Site) -> No
     shutil.copytree(site.folder(old), prod / "curr")
     shutil.copytree(site.folder(old), prod / "next")
     both = [contents(site.folder(name)) for name in (old, site.live())]
-    with a_server_reading(prod / "curr", *both):
+    with a_server_reading(prod / "curr", *both, by_path=True):
         assert update(site, next_=site.on_deck())
     assert os.readlink(prod / "curr") == f"db/{site.live()}"
     assert os.readlink(prod / "next") == f"db/{site.on_deck()}"
