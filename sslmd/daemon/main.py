@@ -26,10 +26,10 @@ from typing import Any
 from sslmd import __version__
 from sslmd.config.load import load, locate_conf_dir
 from sslmd.config.model import Config
-from sslmd.core.errors import ConfigError, SslmError
+from sslmd.core.errors import ConfigError, Mistake, SslmError
 from sslmd.daemon import journal
 from sslmd.daemon.journal import ERROR, NOTICE, WARNING, Bus, Record
-from sslmd.daemon.methods import Methods, summary
+from sslmd.daemon.methods import Methods, in_trouble, summary
 from sslmd.daemon.notify import Notifier, watchdog_seconds
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.server import Server
@@ -49,7 +49,11 @@ def main() -> None:
     """Run `sslmd` as its command line says; see docs/man/sslmd.8."""
     arguments = _arguments()
     os.umask(0o077)
-    conf_dir = locate_conf_dir(arguments.conf_dir, os.environ)
+    try:
+        conf_dir = locate_conf_dir(arguments.conf_dir, os.environ)
+        arguments.socket = os.path.abspath(arguments.socket)
+    except FileNotFoundError:
+        sys.exit("sslmd: the working directory is gone; start it elsewhere, or name whole paths")
     if arguments.check_config:
         sys.exit(_check_config(conf_dir))
     journal.set_up(verbose=arguments.verb)
@@ -207,7 +211,7 @@ class Daemon:
             return 1
         stopped.cancel()
         troubled = self._planner.failures or any(
-            entry.hold or entry.decision.stuck for entry in self._planner.book.entries.values()
+            map(in_trouble, self._planner.book.entries.values())
         )
         return 1 if troubled else 0
 
@@ -245,6 +249,7 @@ class Daemon:
                 self._tell("config-refused", str(mistake), ERROR)
             self._tell("config-refused", "the old configuration stays in force", ERROR)
             raise
+        self._refuse_emptied(config)
         old = planner.tools.config.globals
         if config.globals.certs_dir != old.certs_dir:
             text = f"certs_dir changed from {old.certs_dir}: that takes a restart of sslmd"
@@ -266,6 +271,20 @@ class Daemon:
             "changed": [str(cert) for cert in changed],
             "warnings": [str(warning) for warning in config.warnings],
         }
+
+    def _refuse_emptied(self, config: Config) -> None:
+        """A file that was a service and no longer looks like one is a mistake, not a farewell."""
+        left_out = {warning.file: warning for warning in config.warnings}
+        mistakes = []
+        for cert in self._planner.book.managed():
+            path = str(config.conf_dir / cert.group / cert.service)
+            if cert not in config.services and path in left_out:
+                remedy = "mend it; to give the certificate up, delete the file"
+                mistakes.append(Mistake(path, 0, "", "it is no service file any more", remedy))
+        if mistakes:
+            for mistake in mistakes:
+                self._tell("config-refused", str(mistake), ERROR)
+            raise ConfigError(mistakes)
 
     # --- telling ---
 

@@ -10,6 +10,7 @@ import asyncio
 import grp
 import os
 import socket
+import stat
 import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -34,6 +35,9 @@ from sslmd.wire.messages import (
 )
 
 SOCKET_MODE = 0o660
+
+# Bytes of the path: unix(7), sun_path without the NUL at its end.
+MAX_PATH = 107
 
 # Connections; each costs some 10 KB. Those who may only read get no more than a part, so that
 # there is always room for an admin.
@@ -117,6 +121,12 @@ class Server:
                 os.unlink(self._path)
 
     def _listen(self) -> socket.socket:
+        length = len(os.fsencode(self._path))
+        if length > MAX_PATH:
+            raise Permanent(
+                f"cannot listen on {self._path}: it has {length} bytes, and the path of a socket "
+                f"at most {MAX_PATH}; name a shorter one with --socket"
+            )
         files.make_dirs(os.path.dirname(self._path))
         _remove_stale(self._path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -252,6 +262,17 @@ def _client(writer: asyncio.StreamWriter) -> Client:
 
 def _remove_stale(path: str) -> None:
     """Remove the socket of a daemon that was killed; refuse one that still answers."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    except OSError as err:
+        raise files.trouble(err, "listen on", path) from err
+    if not stat.S_ISSOCK(mode):
+        # Connecting to a file is refused as to a dead socket: it would be removed as one.
+        raise Permanent(
+            f"{path} is in the way and no socket; move it away, or name another with --socket"
+        )
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         probe.connect(path)
