@@ -102,10 +102,12 @@ class Planner:
 
     # --- reading the tree ---
 
-    def _read(self, which: Iterable[CertId]) -> dict[CertId, certs.Loaded]:
+    def _read(
+        self, which: Iterable[CertId], config: Config | None = None
+    ) -> dict[CertId, certs.Loaded]:
         now, draw = self.tools.now(), self.tools.draw
         loaded = {cert: certs.load(self.tools.tree, cert, draw=draw, now=now) for cert in which}
-        prod = str(self.tools.config.globals.prod_cert_dir)
+        prod = str((config or self.tools.config).globals.prod_cert_dir)
         for cert, one in loaded.items():
             noted = one.state.delivered.curr
             if noted is not None and production.linked(prod, cert) != noted:
@@ -131,7 +133,8 @@ class Planner:
 
         The tree is read again as well, where no job is at work in it: it may have been edited.
         """
-        loaded = await self.tools.in_thread(self._read, config.services)
+        before = {cert: entry.state for cert, entry in self.book.entries.items()}
+        loaded = await self.tools.in_thread(self._read, config.services, config)
         old = self.tools.config
         self.tools.config = config
         removed = [cert for cert in self.book if cert not in config.services]
@@ -149,15 +152,20 @@ class Planner:
         self._take_in({cert: loaded[cert] for cert in added})
         for cert in config.services:
             if cert not in added:
-                self._refresh(cert, loaded[cert])
+                # What was read is old where a job came to its end in the meantime.
+                still = self.book[cert].state is before.get(cert)
+                self._refresh(cert, loaded[cert] if still else None)
         self.book.relate()
+        self._restarts.reconfigured(old)
         self.replan_all()
         return added, removed, changed
 
-    def _refresh(self, cert: CertId, fresh: certs.Loaded) -> None:
+    def _refresh(self, cert: CertId, fresh: certs.Loaded | None) -> None:
         entry = self.book[cert]
         renewed = entry_of(self.tools.config, self.tools.config.services[cert], entry.state, "")
-        if self.queue.busy(f"cert {cert}"):
+        for remark in fresh.remarks if fresh is not None else ():
+            self._tell("tree-remark", remark, WARNING, cert)
+        if fresh is None or self.queue.busy(f"cert {cert}"):
             renewed.hold = entry.hold
         elif fresh.hold:
             renewed.hold = fresh.hold
@@ -181,6 +189,8 @@ class Planner:
                 prev=fresh.state.prev,
                 curr_note=fresh.state.curr_note,
                 next_note=fresh.state.next_note,
+                # None: it is not in production, or production is elsewhere now.
+                delivered=entry.state.delivered if fresh.state.delivered.curr else Delivered(),
             )
         self.book.entries[cert] = renewed
         self._restarts.note(cert)
@@ -292,6 +302,7 @@ class Planner:
                 self._take(cert, AskDropped(self.tools.now(), f"it could not be noted: {err}"))
             raise
         self.replan(cert)
+        self._restarts.consider()
 
     async def cancel(self, cert: CertId) -> str:
         """Drop an admin's request and stop the job that runs; return what was dropped."""

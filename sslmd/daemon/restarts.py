@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from sslmd.config.model import Config
 from sslmd.core.backoff import Failure, next_try
 from sslmd.core.deliver_track import BATCH_WAIT, next_restart, plan_restarts
 from sslmd.core.errors import SslmError, Transient
@@ -19,7 +20,7 @@ from sslmd.core.jobs import Restart
 from sslmd.core.lifecycle import CertState, Server, ServerPhase, ServerTold
 from sslmd.core.names import CertId
 from sslmd.daemon.book import Book
-from sslmd.workers.deliver import class_order
+from sslmd.workers.deliver import DNS, class_order
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.restart import ClassRestarted, restart
 from sslmd.workers.tools import Tools
@@ -30,6 +31,13 @@ def failure_of(err: Exception) -> Failure:
     if isinstance(err, Transient):
         return Failure.TRANSIENT
     return Failure.PERMANENT if isinstance(err, SslmError) else Failure.BUG
+
+
+def _commands(config: Config) -> dict[str, object]:
+    """Return what is run for each class, and for how long."""
+    commands = {str(one.kind): one.restart for one in config.server_classes}
+    commands[DNS] = config.dns.restart
+    return {kind: (argvs, config.globals.cmd_timeout) for kind, argvs in commands.items()}
 
 
 class Restarts:
@@ -64,6 +72,23 @@ class Restarts:
     def forget(self, cert: CertId) -> None:
         """A certificate left the configuration."""
         self._waiting.discard(cert)
+
+    def reconfigured(self, old: Config) -> None:
+        """Forget the failures of commands that `old` had otherwise: the new ones are tried."""
+        before, after = _commands(old), _commands(self._tools.config)
+        changed = {kind for kind in after if after[kind] != before.get(kind)}
+        for cert in self._waiting:
+            entry = self._book[cert]
+            entry.state = replace(
+                entry.state,
+                servers=tuple(
+                    replace(server, attempts=0, next_try=None)
+                    if server.phase is ServerPhase.FAILED and server.kind in changed
+                    else server
+                    for server in entry.state.servers
+                ),
+            )
+            entry.document = None
 
     def stop(self) -> None:
         """Start nothing more."""
