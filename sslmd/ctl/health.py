@@ -74,6 +74,8 @@ def _problems(cert: Cert, now: datetime, limits: Limits) -> Iterator[Problem]:
         again = cert.time("next_try")
         more = f"; tries again {local(again, now)}" if again else ""
         yield Level.WARNING, f"failed {times}: {cert.text('last_error') or 'no reason given'}{more}"
+    elif held := cert.text("last_error"):
+        yield Level.WARNING, held  # it is left alone, so nobody renews it
     for server in cert.subs("servers"):
         if server.text("state") == "failed":
             place = f"{server.text('class')} {server.text('host')}"

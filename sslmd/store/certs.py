@@ -44,10 +44,11 @@ def load(tree: Tree, cert: CertId, *, draw: Callable[[], float], now: datetime) 
         text = f"{path} is left alone, and its certificate too: {err}"
         return Loaded(_as_it_lies(tree, cert), text)
     except SslmError as err:
-        return Loaded(CertState(), f"left alone: {err}")
+        return Loaded(_as_it_lies(tree, cert), f"left alone: {err}")
     except OSError as err:
         where = str(err.filename or tree.cert_dir(cert))
-        return Loaded(CertState(), f"left alone: {files.trouble(err, 'read', where)}")
+        text = f"left alone: {files.trouble(err, 'read', where)}"
+        return Loaded(_as_it_lies(tree, cert), text)
 
 
 def _as_it_lies(tree: Tree, cert: CertId) -> CertState:
