@@ -93,7 +93,9 @@ class _Output:
 
     @property
     def said(self) -> str:
-        return self.text.strip() or "it said nothing"
+        """The text in one line, for a message: without what a terminal would act upon."""
+        line = "".join(char if char.isprintable() else "?" for char in " ".join(self.text.split()))
+        return line or "it said nothing"
 
     def _read(self) -> None:
         data = os.read(self._reader, 1 << 16)
