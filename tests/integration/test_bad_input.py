@@ -1,0 +1,184 @@
+"""What an admin, an editor or a careless script can do to a running sslmd: it says what and where.
+
+Nothing of it may be lost, stop another certificate, or be taken for success.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.running import PATIENCE, ROOT, Site
+
+WEB = "example.com/web-ec"
+MAIL = "example.com/mail-ec"
+
+
+def refusal(site: Site, *, socket: str, conf: str | None = None, cwd: Path | None = None) -> str:
+    """Return what a daemon that does not start says; it exits with 1 and no traceback."""
+    command = [sys.executable, "-m", "sslmd.daemon.main", "--once"]
+    done = subprocess.run(
+        [*command, "--conf-dir", conf or str(site.conf), "--socket", socket],
+        cwd=cwd or ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+# --- where the socket cannot be ---------------------------------------------------------------
+
+
+def test_a_file_in_the_place_of_the_socket_is_not_removed(site: Site) -> None:
+    (site.top / "precious").write_text("of great value")
+    (site.top / "link").symlink_to("precious")
+    (site.top / "folder").mkdir()
+    for name in ("precious", "link", "folder"):
+        assert "is in the way" in refusal(site, socket=str(site.top / name))
+    assert (site.top / "precious").read_text() == "of great value"
+    assert (site.top / "link").is_symlink()
+
+
+def test_a_path_too_long_for_a_socket_is_named_as_that(site: Site) -> None:
+    path = site.top / ("x" * 60) / ("y" * 60)
+    assert "at most 107" in refusal(site, socket=str(path))
+    assert not path.parent.exists()
+
+
+def test_a_relative_socket_starts_at_the_working_directory(site: Site) -> None:
+    site.socket = Path("sock")
+    site.start("--once", wrapper=("env", "-C", str(site.top), f"PYTHONPATH={ROOT}"))
+    assert site.wait() == 0
+
+
+def test_a_working_directory_that_is_gone_is_named(site: Site) -> None:
+    gone = site.top / "gone"
+    gone.mkdir()
+    script = 'rmdir "$0" && exec "$@"'
+    command = [sys.executable, "-m", "sslmd.daemon.main", "--conf-dir", "conf.d"]
+    done = subprocess.run(
+        ["sh", "-c", script, str(gone), *command],
+        cwd=gone,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("sslmd: the working directory is gone")
+
+
+# --- a tree that is not as it should be --------------------------------------------------------
+
+
+def test_what_is_left_alone_is_shown_as_it_lies_and_check_warns(site: Site) -> None:
+    site.start()
+    before = site.wait_settled()
+    site.stop()
+    (site.top / "certs" / WEB / "state.toml").write_text("version = 2\n")
+    mail = site.top / "certs" / MAIL / "state.toml"
+    mail.unlink()
+    mail.mkdir()
+
+    site.start()
+    after = site.status()
+    for cert in (WEB, MAIL):
+        assert after[cert]["curr"] == before[cert]["curr"]
+        assert "state.toml" in after[cert]["last_error"]
+        warned = site.ctl("check", cert, status=1)
+        assert warned.stdout.startswith("SSLMD WARNING")
+        assert "state.toml" in warned.stdout
+    assert (site.top / "certs" / WEB / "state.toml").read_text() == "version = 2\n"
+    assert "state.toml" in site.ctl("renew", WEB, status=1).stderr
+
+    mail.rmdir()
+    (site.top / "certs" / WEB / "state.toml").unlink()
+    site.ctl("reload")
+    healed = site.wait_settled()
+    assert {cert: one["curr"] for cert, one in healed.items()} == {
+        cert: one["curr"] for cert, one in before.items()
+    }
+
+
+def test_a_key_that_others_could_read_is_told_at_a_reload(site: Site) -> None:
+    site.start()
+    site.wait_settled()
+    key = site.live(WEB) / "privkey.pem"
+    key.chmod(0o644)
+    site.ctl("reload")
+    assert key.stat().st_mode & 0o777 == 0o600
+    site.wait_line("could be read by others")
+
+
+def test_production_that_was_lost_or_moved_is_made_anew_at_a_reload(site: Site) -> None:
+    site.start()
+    site.wait_settled()
+    key = (site.live(WEB) / "privkey.pem").read_bytes()
+    shutil.rmtree(site.top / "prod-certs")
+    site.ctl("reload")
+    site.wait_line(f"{WEB}: in production", 2)
+    assert (site.top / "prod-certs" / WEB / "curr/privkey.pem").read_bytes() == key
+
+    change(site.conf / "ssl-mgr.conf", "# prod_cert_dir = 'prod-certs'", "prod_cert_dir = 'live'")
+    site.ctl("reload")
+    site.wait_line(f"{WEB}: in production", 3)
+    assert (site.top / "live" / WEB / "curr/privkey.pem").read_bytes() == key
+
+
+# --- a configuration that changes while jobs run -----------------------------------------------
+
+
+def test_reloads_lose_nothing_of_what_is_done_meanwhile(site: Site) -> None:
+    """What a reload read before a job's end is older than what the job brought about."""
+    site.start()
+    site.wait_settled()
+    # Notes that take a second to read, of certificates that are read after the other.
+    times = (f"{at // 3600:02}:{at // 60 % 60:02}:{at % 60:02}" for at in range(25_000))
+    slow = "version = 1\n" + "".join(f"[sets.'20200101-{one}']\ndraw=0\n" for one in times)
+    for cert in ("example.com/web-rsa", MAIL, "example.net/web-ec"):
+        (site.top / "certs" / cert / "state.toml").write_text(slow)
+    command = [sys.executable, "-m", "sslmd.ctl.main", "--socket", str(site.socket), "reload"]
+
+    for words in (("force-renew", WEB), ("roll", "--force", WEB)):
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as reload:
+            site.status()  # by now the reload has begun
+            site.ctl(*words)
+        assert reload.returncode == 0
+        one = site.status(WEB)[WEB]
+        assert bool(one["next"]) == (words[0] == "force-renew")
+    assert f"db/{one['curr']['set']}" == os.readlink(site.live(WEB))
+    assert f"db/{one['curr']['set']}" == os.readlink(site.top / "prod-certs" / WEB / "curr")
+
+
+@pytest.mark.parametrize("bad", ["/no/such/program imap", "sh -c 'echo a; echo b; exit 3'"])
+def test_a_mended_restart_cmd_is_tried_at_the_reload(site: Site, bad: str) -> None:
+    main = site.conf / "ssl-mgr.conf"
+    good = main.read_text()
+    change(main, "'conf.d/tools/note-restart imap'", f'"{bad}"')
+    site.start()
+    line = site.wait_line("imap on localhost was not restarted")
+    assert "next try at" in line  # in one line, whatever the command said
+    site.wait_settled(MAIL)
+    assert "next try at" in site.status(MAIL)[MAIL]["reason"]
+
+    main.write_text(good)
+    site.ctl("reload")
+    site.wait_settled()
+    assert "imap" in (site.top / "restarts.log").read_text()
