@@ -371,6 +371,8 @@ def _apply(state: CertState, event: Event) -> CertState:
                 state,
                 ask=_stronger(state.ask, event.ask),
                 trouble=_eased(state.trouble, event.ask),
+                delivery_trouble=_eased(state.delivery_trouble, event.ask),
+                servers=tuple(_tried_now(server, event.ask) for server in state.servers),
             )
         case AskDropped():
             kept = state.trouble if state.trouble and state.trouble.binding else None
@@ -400,6 +402,11 @@ def _left(ask: Ask | None, issued: SetName) -> Ask | None:
 def _stronger(standing: Ask | None, new: Ask) -> Ask:
     """The newer request, but what was accepted with force is not lost to one without."""
     return standing if standing and standing.force and not new.force else new
+
+
+def _tried_now(server: Server, ask: Ask) -> Server:
+    """What was asked for has its servers tried again as well."""
+    return replace(server, next_try=ask.at) if server.next_try is not None else server
 
 
 def _eased(trouble: Trouble | None, ask: Ask) -> Trouble | None:

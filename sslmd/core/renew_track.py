@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from sslmd.core.backoff import DAILY
 from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, MakeKey, Roll
 from sslmd.core.lifecycle import Advertised, Ask, AskDropped, CertState, Phase, Request
@@ -63,7 +64,10 @@ def _making(view: View, now: datetime, useless: str = "") -> Decision:
     )
     if reason is None:
         if ask is not None:
-            return Decision("", event=AskDropped(now, "it is not due"))
+            when = due(state, wanted)
+            day = f" until {when:%Y-%m-%d}" if when else ""
+            text = f"not due{day}; sslmctl force-renew renews it now"
+            return Decision("", event=AskDropped(now, text))
         left = " (an unfinished next waits for that)" if state.next is not None else ""
         text = f"valid; {useless}" if useless else f"valid{left}"
         return Decision(text, wake_at=due(state, wanted))
@@ -195,9 +199,9 @@ def _ca_wait(view: View, now: datetime, why: Why) -> Decision | None:
     """
     signer = view.wanted.spec.signer
     if isinstance(signer, AcmeCa):
-        return Decision(
-            f"waits: this version gets no certificates from ACME CAs such as {signer.name} yet"
-        )
+        again = now + DAILY
+        text = f"this version gets no certificates from ACME CAs such as {signer.name} yet"
+        return Decision(f"waits: {text}", wake_at=again, looks_again=again)
     ca = view.ca
     if not isinstance(signer, OwnCa) or ca is None or ca.wanted is None or ca.state is None:
         return None  # a root signs itself; what is unknown is for the issuer to complain of

@@ -40,7 +40,8 @@ class Decision:
     """What comes next: a job, an event that needs no work, or a wait.
 
     `text` is the reason, for people. `wake_at`: look again then at the latest. `waits_for_ca`:
-    look again when that CA changed. `stuck`: the failure that is being waited out.
+    look again when that CA changed. `looks_again`: when a need that cannot be met is looked at
+    again. `stuck`: the failure that is being waited out.
     """
 
     text: str
@@ -50,6 +51,7 @@ class Decision:
     renew_at: datetime | None = None
     roll_at: datetime | None = None
     waits_for_ca: bool = False
+    looks_again: datetime | None = None
     stuck: Trouble | None = None
 
 

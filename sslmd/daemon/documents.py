@@ -15,7 +15,7 @@ from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Restart
-from sslmd.core.lifecycle import Server, Trouble
+from sslmd.core.lifecycle import Server, ServerPhase, Trouble
 from sslmd.core.names import CertId, SetName
 from sslmd.daemon.book import Entry
 from sslmd.daemon.planner import Planner
@@ -61,7 +61,7 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
         "roll_at": time(decision.roll_at),
         "attempts": trouble.attempts if trouble else failed.attempts if failed else 0,
         "last_error": _last_error(entry, trouble, failed),
-        "next_try": time(trouble.next_try if trouble else failed.next_try if failed else None),
+        "next_try": time(_next_try(entry, trouble, failed)),
         "servers": [
             {
                 "class": server.kind,
@@ -73,6 +73,12 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
             for server in state.servers
         ],
     }
+
+
+def _next_try(entry: Entry, trouble: Trouble | None, failed: Server | None) -> datetime | None:
+    if trouble is not None:
+        return trouble.next_try
+    return failed.next_try if failed is not None else entry.decision.looks_again
 
 
 def _last_error(entry: Entry, trouble: Trouble | None, failed: Server | None) -> str | None:
@@ -199,4 +205,19 @@ def _later(cert: CertId, entry: Entry) -> list[dict[str, Any]]:
     else:
         what, when, state = "wait", decision.wake_at, "waiting"
     row = {"cert": str(cert), "job": what, "at": time(when), "state": state}
-    return [{**row, "reason": decision.text}]
+    return [{**row, "reason": decision.text}, *_restarts(cert, entry)]
+
+
+def _restarts(cert: CertId, entry: Entry) -> list[dict[str, Any]]:
+    """Return the servers of a certificate that are to be tried again."""
+    return [
+        {
+            "cert": str(cert),
+            "job": f"restart {server.kind} on {server.host}",
+            "at": time(server.next_try),
+            "state": "waiting",
+            "reason": server.error,
+        }
+        for server in entry.state.servers
+        if server.phase is ServerPhase.FAILED
+    ]

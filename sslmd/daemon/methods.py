@@ -8,9 +8,10 @@ from typing import Any
 
 from sslmd import __version__
 from sslmd.core.errors import ConfigError, SslmError
+from sslmd.core.lifecycle import ServerPhase
 from sslmd.core.names import CertId
 from sslmd.daemon import documents
-from sslmd.daemon.book import UnknownCertError
+from sslmd.daemon.book import Entry, UnknownCertError
 from sslmd.daemon.following import Following
 from sslmd.daemon.journal import Record
 from sslmd.daemon.planner import Planner
@@ -147,6 +148,12 @@ class Methods:
         return {"cancelled": cancelled}
 
 
+def in_trouble(entry: Entry) -> bool:
+    """Whether something about a certificate failed and is not yet made good."""
+    failed = any(server.phase is ServerPhase.FAILED for server in entry.state.servers)
+    return bool(entry.hold or entry.decision.stuck or failed)
+
+
 def summary(planner: Planner) -> str:
     """Return one line on how everything stands, for `systemctl status` and clients."""
     which = planner.book.managed()
@@ -154,7 +161,7 @@ def summary(planner: Planner) -> str:
     for cert in which:
         entry = planner.book[cert]
         live += entry.state.curr is not None
-        troubled += bool(entry.hold or entry.decision.stuck)
+        troubled += in_trouble(entry)
     trouble = f", {troubled} in trouble" if troubled else ""
     number = len(planner.queue)
     jobs = f", {number} job{'s' if number > 1 else ''} at work" if number else ""

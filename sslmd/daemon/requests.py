@@ -15,6 +15,7 @@ from sslmd.core.names import CertId
 from sslmd.core.plan import decide
 from sslmd.core.spec import AcmeCa
 from sslmd.core.view import clock
+from sslmd.daemon import stories
 from sslmd.daemon.book import Entry
 from sslmd.daemon.following import Following
 from sslmd.daemon.journal import Record
@@ -51,7 +52,8 @@ class Requests:
             if isinstance(entry.wanted.spec.signer, AcmeCa):
                 if names is None:
                     return (Outcome.WAITING, entry.decision.text)
-                raise WireError(Code.REFUSED, f"{cert}: {entry.decision.text}")
+                text = f"{cert} is to be from the ACME CA {entry.wanted.spec.signer}"
+                raise WireError(Code.REFUSED, f"{text}; this version gets no certificates there")
             next_ = entry.state.next
             replaces = next_.name if force and next_ else None
             return Ask(What.RENEW, self._planner.tools.now(), force, reuse, replaces)
@@ -151,7 +153,7 @@ class Requests:
             case _, "attempt-failed":
                 return (Outcome.FAILED, record.text)
             case _, "ask-dropped":
-                return (Outcome.UNNEEDED, record.text)
+                return (Outcome.UNNEEDED, record.text.removeprefix(stories.DROPPED))
             case What.RENEW, "cert-issued":
                 entry = self._planner.book.entries.get(cert)
                 on_deck = entry is not None and entry.state.next is not None

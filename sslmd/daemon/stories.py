@@ -25,6 +25,8 @@ from sslmd.core.names import SetName
 from sslmd.core.view import clock, told
 from sslmd.daemon.journal import DEBUG, ERROR, INFO, NOTICE, WARNING
 
+DROPPED = "the request is dropped: "
+
 
 @dataclass(frozen=True, slots=True)
 class Story:
@@ -43,6 +45,9 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
     match event:
         case KeyMade():
             text = f"key made ({event.facts.key}): {event.reason}"
+            if _loses_root(before):
+                text += "; this makes a new root, which every client has to learn"
+                return Story("key-made", text, WARNING, event.facts.name, "MakeKey")
             return Story("key-made", text, set=event.facts.name, job="MakeKey")
         case CertIssued():
             assert event.facts.cert is not None
@@ -75,9 +80,17 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             forced = ", forced" if event.ask.force else ""
             return Story("asked", f"an admin asks to {event.ask.what} it{forced}", NOTICE)
         case AskDropped():
-            return Story("ask-dropped", f"the request is dropped: {event.text}", NOTICE)
+            return Story("ask-dropped", f"{DROPPED}{event.text}", NOTICE)
         case AttemptFailed():
             return Story("attempt-failed", told(event.trouble), ERROR, job=str(event.track))
+
+
+def _loses_root(before: CertState) -> bool:
+    """Whether a root that cannot be used any more is being replaced."""
+    curr = before.curr
+    if curr is None or curr.cert is None or not curr.problem:
+        return False
+    return curr.cert.is_ca and curr.cert.issuer == curr.cert.subject
 
 
 def _rolled(event: Rolled, before: CertState, after: CertState) -> Story:

@@ -45,7 +45,8 @@ def _deliver(job: Deliver, tools: Tools) -> ProdUpdated:
     prod = str(tools.config.globals.prod_cert_dir)
     there = production.serves(tools.tree, prod, job.cert, job.curr, is_ca=is_ca)
     production.update(tools.tree, prod, job.cert, job.curr, job.next, is_ca=is_ca)
-    known = {(s.kind, s.host): s for s in tools.state_of(job.cert).servers}
+    # What was proven with other files than those that are there now is not proven.
+    known = {(s.kind, s.host): s for s in tools.state_of(job.cert).servers if there}
     servers = tuple(
         _server(kind, host, job.curr, known.get((kind, host)), adopt=job.adopt and there)
         for kind, host in sorted(places(tools.config, job.cert))

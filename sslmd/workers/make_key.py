@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
-from sslmd.core.errors import Permanent
+from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.jobs import MakeKey
 from sslmd.core.lifecycle import KeyMade, SetNote
 from sslmd.core.names import CertId, SetName
@@ -13,7 +14,7 @@ from sslmd.core.spec import CertSpec
 from sslmd.pki.csr import make_csr
 from sslmd.pki.inspect import set_facts
 from sslmd.pki.keys import describe_key, generate_key, load_key
-from sslmd.store import sets
+from sslmd.store import files, sets
 from sslmd.store.layout import CSR, PRIVKEY, Tree
 from sslmd.workers.tools import Tools, wanted_of
 
@@ -35,9 +36,14 @@ def _make(job: MakeKey, tools: Tools) -> KeyMade:
         # On deck it would only be made again, at once and for ever.
         raise Permanent(f"{cert}: key and CSR do not come out as its service file asks")
     name = sets.new_set(tree, cert, now)
-    sets.write_set_file(tree, cert, name, PRIVKEY, key)
-    sets.write_set_file(tree, cert, name, CSR, csr)
-    sets.put_on_deck(tree, cert, name)
+    try:
+        sets.write_set_file(tree, cert, name, PRIVKEY, key)
+        sets.write_set_file(tree, cert, name, CSR, csr)
+        sets.put_on_deck(tree, cert, name)
+    except SslmError:
+        with suppress(SslmError):  # half a set is of no use; one more try makes another
+            files.remove_tree(tree.set_dir(cert, name))
+        raise
     facts = replace(facts, name=name)
     return KeyMade(now, facts, SetNote(tools.draw()), job.reason)
 

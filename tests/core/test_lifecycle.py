@@ -348,7 +348,8 @@ def test_asked_goes_past_our_own_backoff_only() -> None:
     after = advance(replace(FULL, ask=None), Asked(later))
     assert after.ask == later
     assert after.trouble == replace(TROUBLE, next_try=later.at)
-    assert after.delivery_trouble == TROUBLE
+    assert after.delivery_trouble == replace(TROUBLE, next_try=later.at)
+    assert {server.next_try for server in after.servers} <= {None, later.at}
     bound = advance(replace(FULL, ask=None, trouble=BINDING), Asked(later))
     assert (bound.ask, bound.trouble) == (later, BINDING)
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from sslmd.core.backoff import Failure
+from sslmd.core.backoff import DAILY, Failure
 from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll, Settle
 from sslmd.core.lifecycle import (
@@ -38,6 +38,8 @@ from sslmd.core.renewal import Wanted
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned
 from sslmd.core.view import Ca, Decision, View
 from tests.core.world import START, days, facts, wanted
+
+NOT_DUE = "not due until 2026-02-20; sslmctl force-renew renews it now"
 
 NOW = START
 MINUTE = timedelta(minutes=1)
@@ -237,7 +239,7 @@ def test_a_next_equal_to_curr_is_none() -> None:
 
 
 def test_asked_without_need() -> None:
-    assert dropped(step(settled(GOOD, ask=RENEW))) == "it is not due"
+    assert dropped(step(settled(GOOD, ask=RENEW))) == NOT_DUE
     assert "already on deck" in dropped(step(settled(GOOD, NEXT, ask=RENEW)))
     assert isinstance(step(settled(DUE, ask=RENEW)).job, MakeKey)
 
@@ -315,7 +317,7 @@ def test_its_successor_is_made_only_when_curr_has_to_be_renewed() -> None:
     decision = waits(step(settled(GOOD, odd)), "valid", "of no use", "short.lived.idea")
     assert decision.wake_at == decision.renew_at
     assert isinstance(step(settled(DUE, odd)).job, MakeKey)
-    assert dropped(step(settled(GOOD, odd, ask=RENEW))) == "it is not due"
+    assert dropped(step(settled(GOOD, odd, ask=RENEW))) == NOT_DUE
 
 
 @pytest.mark.parametrize("ask", [ROLL, FORCED_ROLL])
@@ -714,7 +716,7 @@ def test_notes_at_odds_with_each_other_do_no_harm() -> None:
 def test_acme_waits_and_says_so() -> None:
     for state in (settled(None), settled(DUE, KEYED), settled(GOOD, ask=FORCED)):
         decision = waits(step(replace(state, curr_note=SetNote(0.0)), ACME), "ACME", "letsencrypt")
-        assert decision.wake_at is None
+        assert decision.wake_at == decision.looks_again == NOW + DAILY
     # What is there is still rolled, delivered and settled.
     noted = SetNote(0.0, None, "letsencrypt")
     adopted = advertised(DUE, READY, curr_note=noted, next_note=noted)
