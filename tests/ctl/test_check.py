@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from sslmd.ctl.answers import Cert
 from sslmd.ctl.health import Level, Limits, problems
 from sslmd.wire.messages import Code, Method
 from tests.ctl.fake_daemon import FakeDaemon, Script, refusal, result, sslmctl, steps
-from tests.ctl.samples import NOW, cert, failing, one_set, rfc3339, status
+from tests.ctl.samples import cert, failing, one_set, rfc3339, status
 
 
 def check(script: Script, *args: str) -> tuple[int, str]:
@@ -87,7 +87,7 @@ def test_limits_in_days() -> None:
 
 
 def worst(entry: Any, limits: Limits | None = None) -> Level:
-    found = problems(Cert(entry), NOW, limits or Limits())
+    found = problems(Cert(entry), datetime.now(UTC), limits or Limits())
     assert [level for level, _ in found] == sorted((level for level, _ in found), reverse=True)
     return found[0][0] if found else Level.OK
 

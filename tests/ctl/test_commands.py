@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import subprocess
+import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -23,8 +25,9 @@ from tests.ctl.fake_daemon import (
     sslmctl,
     steps,
 )
-from tests.ctl.samples import NOW, cert, failing, one_set, outcomes, rfc3339
+from tests.ctl.samples import cert, failing, one_set, outcomes, rfc3339
 
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 WEB = "example.com/web-ec"
 
 
@@ -85,15 +88,16 @@ def test_show_of_a_certificate_that_is_only_wanted() -> None:
 
 
 def test_plan() -> None:
+    at = rfc3339(9)
     jobs = [
         {"cert": WEB, "job": "certify", "at": None, "state": "running", "reason": "20 d left"},
-        {"cert": WEB, "job": "roll", "at": rfc3339(9), "state": "planned", "reason": "TLSA"},
+        {"cert": WEB, "job": "roll", "at": at, "state": "planned", "reason": "TLSA"},
     ]
     done, sent = ask(Method.PLAN, result({"jobs": jobs}), "plan", "example.com")
     assert (done.returncode, sent) == (0, {"certs": ["example.com"]})
     _, first, second = done.stdout.splitlines()
     assert first.split() == [WEB, "certify", "now", "running", "20", "d", "left"]
-    assert second.split() == [WEB, "roll", rfc3339(9)[:10], "planned", "TLSA"]
+    assert second.split() == [WEB, "roll", at[:10], "planned", "TLSA"]
 
 
 def test_an_empty_plan() -> None:
@@ -403,15 +407,24 @@ def test_a_full_disk_is_told() -> None:
     assert done.stderr.startswith(b"sslmctl: cannot write the output: No space left")
 
 
-def test_nothing_heavy_is_loaded_for_a_pipe() -> None:
-    code = (
-        "import sys; from sslmd.ctl.main import main; status = main(sys.argv[1:]); "
-        "print(*sorted(sys.modules), file=sys.stderr); sys.exit(status)"
+def loaded(code: str, *args: str) -> set[str]:
+    """The modules that an interpreter has loaded when it is done with `code`."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print(*sorted(sys.modules), file=sys.stderr)", *args],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
+    return set(done.stderr.split())
+
+
+def test_nothing_heavy_is_loaded_for_a_pipe() -> None:
+    bare = loaded("import sys")  # the finder of an editable installation has loaded some already
+    code = "import sys; from sslmd.ctl.main import main; assert main(sys.argv[1:]) == 0"
     with FakeDaemon({Method.PLAN: result({"jobs": []})}) as fake:
-        args = [*command_line()[:1], "-c", code, "plan", "--socket", fake.path]
-        done = subprocess.run(
-            args, env=environment(), capture_output=True, text=True, check=True, timeout=60
-        )
+        ours = loaded(code, "plan", "--socket", fake.path) - bare
     heavy = {"asyncio", "dataclasses", "inspect", "typing", "pydantic", "rich", "ipaddress"}
-    assert not heavy & set(done.stderr.split())
+    assert "sslmd.ctl.plan" in ours
+    assert not heavy & ours
