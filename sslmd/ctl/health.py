@@ -1,4 +1,4 @@
-"""What is wrong with a certificate, and how badly: for `check` and for the colours of `status`."""
+"""What is wrong with a certificate, and how badly: for `check`, `status` and `show`."""
 
 from __future__ import annotations
 
@@ -78,8 +78,26 @@ def _problems(cert: Cert, now: datetime, limits: Limits) -> Iterator[Problem]:
         yield Level.WARNING, held  # it is left alone, so nobody renews it
     for server in cert.subs("servers"):
         if server.text("state") == "failed":
-            place = f"{server.text('class')} {server.text('host')}"
-            yield Level.WARNING, f"{place}: {server.text('error') or 'failed'}"
+            text = f"{server.text('class')} on {server.text('host')}: {server.text('error')}"
+            if text not in cert.text("last_error"):
+                yield Level.WARNING, text.removesuffix(": ")
+
+
+def why(cert: Cert) -> str:
+    """Return the daemon's reason without what `problems` or the time of the roll say already."""
+    reason, last = cert.text("reason"), cert.text("last_error")
+    if cert.time("roll_at") and reason.startswith("on deck; rolls at "):
+        return "on deck"
+    errors = [last]
+    for server in cert.subs("servers"):
+        error = server.text("error")
+        if server.text("state") == "failed" or error in last:
+            errors.append(error)
+    begins = [reason.index(error) for error in errors if error and error in reason]
+    if not begins:
+        return reason
+    # "waits for its servers: web on www1 (down; next try at …)": as far as the first colon.
+    return reason[: min(begins)].partition(": ")[0].rstrip(" :;(")
 
 
 def _distance(moment: datetime, now: datetime) -> str:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from sslmd.ctl.answers import Cert, Fields, certs_of
 from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
 from sslmd.ctl.errors import DONE, NO_DAEMON, USAGE, CtlError
-from sslmd.ctl.health import Level, Limits, problems
+from sslmd.ctl.health import Level, Limits, problems, why
 from sslmd.ctl.table import Row, table, terminal_height, terminal_width, wrapped
 from sslmd.ctl.text import colours, count, local, paint, printable, printable_json, span
 from sslmd.wire.messages import Method
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 WATCH_SECONDS = 2.0
 
 _HEADER = ("CERTIFICATE", "CA", "KEY", "LEFT", "RENEWS", "ROLLS", "STATE")
+# On a narrow terminal what is missed least goes first; and ROLLS, if nothing rolls.
+_SPARE = ("KEY", "CA")
 _COLOURS = {Level.OK: "", Level.WARNING: "yellow", Level.CRITICAL: "red"}
 _NEXT = (
     ("renew_at", "renews {} on {}"),
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         with connect(args) as daemon:
             _print_raw(daemon.call_raw(Method.STATUS, {"certs": chosen(args)}))
         return DONE
-    for line in _screen(_ask(args), width=terminal_width(), colour=colours(sys.stdout)):
+    for line in _lines(args, _ask(args)):
         print(line)
     return DONE
 
@@ -67,7 +69,7 @@ def watch(args: argparse.Namespace, pause: Callable[[float], None] = time.sleep)
     print(_HOME + _CLEAR_REST, end="")
     try:
         while True:
-            _draw(list(_screen(result, width=terminal_width(), colour=colours(sys.stdout))))
+            _draw(list(_lines(args, result)))
             result = None
             while result is None:
                 pause(WATCH_SECONDS)
@@ -88,6 +90,11 @@ def _ask(args: argparse.Namespace) -> Json:
         return daemon.call(Method.STATUS, {"certs": chosen(args)})
 
 
+def _lines(args: argparse.Namespace, result: Json) -> Iterator[str]:
+    width, colour = terminal_width(), colours(sys.stdout)
+    return _screen(result, some=bool(args.certs), width=width, colour=colour)
+
+
 def _draw(lines: Sequence[str]) -> None:
     height = terminal_height()
     if len(lines) > height:
@@ -96,19 +103,22 @@ def _draw(lines: Sequence[str]) -> None:
     print(_HOME + text + _CLEAR_REST, end="", flush=True)
 
 
-def _screen(result: Json, *, width: int, colour: bool) -> Iterator[str]:
+def _screen(result: Json, *, some: bool, width: int, colour: bool) -> Iterator[str]:
+    """Yield the lines. `some`: not of all certificates, while the daemon's line is about all."""
     now = datetime.now(UTC)
     certs = certs_of(result)
     judged = [(cert, problems(cert, now, Limits())) for cert in certs]
     rows = [_row(cert, wrong, now) for cert, wrong in judged]
     if rows:
-        yield from table(_HEADER, rows, width=width, colour=colour)
+        rolls = any(cert.time("roll_at") for cert in certs)
+        spare = _SPARE if rolls else (*_SPARE, "ROLLS")
+        yield from table(_HEADER, rows, width=width, colour=colour, spare=spare)
         yield ""
     trouble = sum(bool(wrong) for _, wrong in judged)
     for line in wrapped(_summary(certs, trouble, now), width):
         yield paint(line, "red" if trouble else "", on=colour)
     if daemon := Fields(result).sub("daemon"):
-        yield from wrapped(_daemon(daemon, now), width)
+        yield from wrapped(_daemon(daemon, now, some=some), width)
 
 
 def _row(cert: Cert, wrong: Sequence[tuple[Level, str]], now: datetime) -> Row:
@@ -124,8 +134,8 @@ def _row(cert: Cert, wrong: Sequence[tuple[Level, str]], now: datetime) -> Row:
         (local(cert.time("renew_at"), now), ""),
         (local(cert.time("roll_at"), now), ""),
     )
-    state = ": ".join(filter(None, (cert.text("phase"), cert.text("reason"))))
-    return Row(cells, [(state, ""), *((text, "red") for _, text in wrong if text not in state)])
+    state = ": ".join(filter(None, (cert.text("phase"), why(cert))))
+    return Row(cells, [(state, ""), *((text, "red") for _, text in wrong)])
 
 
 def _summary(certs: Sequence[Cert], trouble: int, now: datetime) -> str:
@@ -148,8 +158,11 @@ def _is_past(moment: datetime | None, now: datetime) -> bool:
     return moment is not None and moment <= now
 
 
-def _daemon(daemon: Fields, now: datetime) -> str:
-    state = ": ".join(filter(None, (daemon.text("state"), daemon.text("text"))))
+def _daemon(daemon: Fields, now: datetime, *, some: bool) -> str:
+    text = daemon.text("text")
+    if some and text:
+        text = f"in all {text}"
+    state = ": ".join(filter(None, (daemon.text("state"), text)))
     return (
         f"sslmd {daemon.text('version')}, pid {daemon.number('pid')}, since "
         f"{local(daemon.time('started'), now)}; {state}"

@@ -126,6 +126,7 @@ def test_an_expired_certificate_is_critical_whatever_the_limits() -> None:
         ({"attempts": 1, "last_error": "x"}, Level.WARNING),
         ({"servers": [{"class": "web", "host": "a", "state": "failed"}]}, Level.WARNING),
         ({"servers": [{"class": "web", "host": "a", "state": "pending"}]}, Level.OK),
+        ({"last_error": "state.toml: odd"}, Level.WARNING),
         ({"curr": None}, Level.CRITICAL),
     ],
 )

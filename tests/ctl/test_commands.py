@@ -68,7 +68,7 @@ def test_show() -> None:
         "because      nothing to do",
         "decision     the old key's records stay",
         "problem      failed twice: zone example.com: ns2",
-        "problem      imap mx1: down",
+        "problem      imap on mx1: down",
         "  web  www1  proven  20261001-00:00:00\n",
         "  imap  mx1  failed  down\n",
         "  20261001-00:00:00  curr\n    key",

@@ -85,6 +85,7 @@ def test_certificates_are_sent_as_typed() -> None:
         done = sslmctl("status", "example.com:a,b", "x.de:ALL", "y.de", SSLMD_SOCKET=fake.path)
     assert fake.params == {"certs": ["example.com:a,b", "x.de:ALL", "y.de"]}
     assert done.stdout.startswith("0 certificates, 0 due, 0 in trouble\n")
+    assert "; ready: in all keeps 2 certificates" in done.stdout  # the daemon speaks of all
 
 
 def test_an_unknown_certificate_is_a_usage_error() -> None:
@@ -148,11 +149,70 @@ def test_no_colours_where_they_are_not_wanted() -> None:
     assert plain == dumb
 
 
-def test_a_narrow_terminal_is_not_overrun() -> None:
-    with FakeDaemon(answering(TWO)) as fake:
+@pytest.mark.parametrize("columns", [40, 60, 80, 100])
+def test_a_narrow_terminal_is_not_overrun_and_nothing_is_cut(columns: int) -> None:
+    entries = [
+        cert(reason="valid"),
+        cert("mail-ec-of-old", group="shop.example-domain.com", roll_at=rfc3339(1)),
+        cert("mail-ec-of-new", group="shop.example-domain.com"),
+        failing(),
+    ]
+    with FakeDaemon(answering(status(*entries))) as fake:
+        shown = on_terminal("status", "--socket", fake.path, columns=columns, NO_COLOR="1")
+    lines = shown.splitlines()
+    assert all(len(line) <= columns for line in lines)
+    assert "…" not in shown
+    assert sum("shop.example-domain.com/mail-ec-of-" in line for line in lines) == 2
+    assert rfc3339(30.5)[:10] in shown
+
+
+def test_short_lines_on_a_terminal_of_80_columns() -> None:
+    with FakeDaemon(answering(status(cert(reason="valid")))) as fake:
         shown = on_terminal("status", "--socket", fake.path, columns=60, NO_COLOR="1")
-    assert all(len(line) <= 60 for line in shown.splitlines())
-    assert "    settled: nothing to do" in shown.splitlines()
+        wide = on_terminal("status", "--socket", fake.path, columns=80, NO_COLOR="1")
+    assert shown.splitlines()[0].split() == [
+        "CERTIFICATE",
+        "CA",
+        "LEFT",
+        "RENEWS",
+        "ROLLS",
+        "STATE",
+    ]
+    assert wide.splitlines()[1].startswith("example.com/web-ec  le  ec secp384r1  60 d  ")
+    assert wide.splitlines()[1].endswith("  settled: valid")
+
+
+def test_an_error_is_told_once_with_one_next_try() -> None:
+    server = {"class": "web", "host": "www1", "state": "failed", "error": "connection refused"}
+    entries = [
+        failing(
+            "a", reason="no answer; attempt 2 failed, the next is at 2026", last_error="no answer"
+        ),
+        failing(
+            "b",
+            reason="waits for its servers: web on www1 (connection refused; next try at 2026)",
+            last_error="web on www1: connection refused",
+            servers=[server, {**server, "host": "www2"}],
+        ),
+        cert("c", reason="its state.toml is odd", last_error="its state.toml is odd"),
+    ]
+    with FakeDaemon(answering(status(*entries))) as fake:
+        done = sslmctl("status", "--socket", fake.path)
+    a, b, c = done.stdout.splitlines()[1:4]
+    assert "  settled; failed twice: no answer; tries again " in a
+    assert "  settled: waits for its servers; failed twice: web on www1: connection refused; " in b
+    assert b.endswith("; web on www2: connection refused")
+    assert b.count("www1") == 1
+    assert c.endswith("  settled; its state.toml is odd")
+    assert "3 certificates, 0 due, 3 in trouble" in done.stdout
+
+
+def test_what_is_on_deck_has_its_time_in_the_column_alone() -> None:
+    text = "on deck; rolls at 2026-11-24 10:00:00 UTC"
+    entries = [cert(reason=text, next=one_set(), roll_at=rfc3339(9))]
+    with FakeDaemon(answering(status(*entries))) as fake:
+        done = sslmctl("status", "--socket", fake.path)
+    assert done.stdout.splitlines()[1].endswith("  settled: on deck")
 
 
 def test_watch_draws_on_a_terminal_and_ends_with_ctrl_c() -> None:
