@@ -19,7 +19,10 @@ from sslmd.workers.tools import wanted_of
 
 @dataclass(slots=True)
 class Entry:
-    """One certificate. `document` is its part of the `status` answer, made when asked for."""
+    """One certificate. `document` is its part of the `status` answer, made when asked for.
+
+    `unsaved`: why its state.toml cannot be written, "" if it can.
+    """
 
     wanted: Wanted
     servers: frozenset[tuple[str, str]]
@@ -27,6 +30,7 @@ class Entry:
     hold: str
     decision: Decision
     document: bytes | None = None
+    unsaved: str = ""
 
 
 class UnknownCertError(Refused):

@@ -48,6 +48,8 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
     """Return one certificate of `status --json` (design, section 9)."""
     state, decision = entry.state, entry.decision
     trouble = decision.stuck or state.trouble or state.delivery_trouble
+    # While it waits for its CA, the failures are the CA's; `reason` tells of them.
+    attempts = 0 if decision.waits_for_ca else trouble.attempts if trouble else 0
     failed = _failed_server(state.servers)
     return {
         "group": cert.group,
@@ -59,7 +61,7 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
         "next": _set(state.next),
         "renew_at": time(decision.renew_at),
         "roll_at": time(decision.roll_at),
-        "attempts": trouble.attempts if trouble else failed.attempts if failed else 0,
+        "attempts": attempts or (failed.attempts if failed else 0),
         "last_error": _last_error(entry, trouble, failed),
         "next_try": time(_next_try(entry, trouble, failed)),
         "servers": [
@@ -82,8 +84,10 @@ def _next_try(entry: Entry, trouble: Trouble | None, failed: Server | None) -> d
 
 
 def _last_error(entry: Entry, trouble: Trouble | None, failed: Server | None) -> str | None:
-    if entry.hold:
-        return entry.hold
+    if entry.hold or entry.unsaved:
+        return entry.hold or entry.unsaved
+    if entry.decision.waits_for_ca:
+        return None
     if trouble is not None:
         return trouble.text
     if failed is not None:

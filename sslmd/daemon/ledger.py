@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -40,7 +41,7 @@ class _Pending:
 class Ledger:
     """Writes what `page_of` tells of the certificates that were noted.
 
-    `failed` is told when writing began to fail, with the error.
+    `failed` is told when writing began to fail, with the error; `mended` when it works again.
     """
 
     def __init__(
@@ -48,10 +49,14 @@ class Ledger:
         tools: Tools,
         page_of: Callable[[CertId], Page | None],
         failed: Callable[[CertId, SslmError], None],
+        mended: Callable[[CertId], None] = lambda _: None,
     ) -> None:
         self._tools = tools
         self._page_of = page_of
         self._failed = failed
+        self._mended = mended
+        # Of its own: what is left to write at the end must not wait behind keys being made.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sslmd-notes")
         self._pending: dict[CertId, _Pending] = {}
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -83,6 +88,7 @@ class Ledger:
         self._wanted.set()
         if self._task is not None:
             await self._task
+        self._thread.shutdown()
 
     async def _write_all(self) -> None:
         while not (self._closing and not self._pending):
@@ -90,7 +96,8 @@ class Ledger:
             self._wanted.clear()
             batch, self._pending = self._pending, {}
             pages = {cert: self._page_of(cert) for cert in batch}
-            errors = await self._tools.in_thread(self._write, batch, pages)
+            loop = asyncio.get_running_loop()
+            errors = await loop.run_in_executor(self._thread, self._write, batch, pages)
             for cert, pending in batch.items():
                 self._settle(cert, pending, errors.get(cert))
             if errors and self._closing:
@@ -107,7 +114,9 @@ class Ledger:
             else:
                 future.set_exception(error)
         if error is None:
-            self._failing.discard(cert)
+            if cert in self._failing:
+                self._failing.discard(cert)
+                self._mended(cert)
             return
         later = self._pending.setdefault(cert, _Pending())
         later.entries[:0] = pending.entries

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import logging
 import os
 import random
 import resource
@@ -43,6 +44,9 @@ from sslmd.workers.tools import Tools
 # network; keys take a core each.
 JOBS = 8
 MAX_JOBS = 64
+
+# Seconds that jobs have to come to their end when the daemon stops.
+GRACE = 1.0
 
 
 def main() -> None:
@@ -166,6 +170,7 @@ class Daemon:
         self._socket: str = arguments.socket
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
+        self._reload_waits = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> int:
@@ -191,7 +196,11 @@ class Daemon:
         for task in self._tasks:
             task.cancel()
         await self._server.stop()
-        await self._planner.stop()
+        ended = await self._planner.stop(GRACE)
+        if not ended:
+            # A thread is making a key and cannot be stopped; the next start takes it up (I5).
+            logging.shutdown()
+            os._exit(status)
         self._threads.shutdown()
         return status
 
@@ -224,6 +233,11 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload_on_signal()))
 
     async def _reload_on_signal(self) -> None:
+        if self._reload_waits:
+            return  # the one that waits will see what this one came for
+        self._reload_waits = True
+        async with self._reloading:
+            self._reload_waits = False
         try:
             await self.reload()
         except SslmError:

@@ -151,7 +151,7 @@ class Methods:
 def in_trouble(entry: Entry) -> bool:
     """Whether something about a certificate failed and is not yet made good."""
     failed = any(server.phase is ServerPhase.FAILED for server in entry.state.servers)
-    return bool(entry.hold or entry.decision.stuck or failed)
+    return bool(entry.hold or entry.unsaved or entry.decision.stuck or failed)
 
 
 def summary(planner: Planner) -> str:

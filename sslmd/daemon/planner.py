@@ -61,7 +61,7 @@ class Planner:
         self.book = Book()
         self.queue = JobQueue(self._run, self._job_done, parallel)
         self.scheduler = Scheduler(self.wake, self._clock_jumped, tools.now)
-        self.ledger = Ledger(tools, self._page_of, self._save_failed)
+        self.ledger = Ledger(tools, self._page_of, self._save_failed, self._saved_again)
         self.failures = 0
         self.progressed = time.monotonic()
         self._restarts = Restarts(tools, self.book, self.queue, self.apply)
@@ -83,15 +83,19 @@ class Planner:
         self._restarts.consider()
         self._arming = asyncio.get_running_loop().create_task(self._arm(decisions))
 
-    async def stop(self) -> None:
-        """Stop working, leaving everything resumable, and write what is left to write."""
+    async def stop(self, grace: float) -> bool:
+        """Stop working, leaving everything resumable, and write what is left to write.
+
+        Return whether every job came to its end within `grace` seconds.
+        """
         self._stopping = True
         if self._arming is not None:
             self._arming.cancel()
         self.scheduler.stop()
         self._restarts.stop()
-        await self.queue.close()
+        ended = await self.queue.close(grace)
         await self.ledger.close()
+        return ended
 
     async def at_rest(self) -> None:
         """Return when nothing is queued or running, and no restart is due."""
@@ -410,8 +414,14 @@ class Planner:
             self._tell("clock-jumped", text, WARNING)
         self.replan_all()
 
+    def _saved_again(self, cert: CertId) -> None:
+        if cert in self.book:
+            self.book[cert].unsaved, self.book[cert].document = "", None
+
     def _save_failed(self, cert: CertId, err: SslmError) -> None:
         self.failures += 1
+        if cert in self.book:
+            self.book[cert].unsaved, self.book[cert].document = str(err), None
         self._tell("state-unsaved", f"{err}; it is tried again", WARNING, cert)
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:

@@ -117,6 +117,7 @@ async def _start(argv: Sequence[str], cwd: str) -> tuple[asyncio.subprocess.Proc
             cwd=cwd,
             env=_environment(),
             start_new_session=True,
+            umask=0o022,  # ours is for keys; a command writes files for the servers it serves
         )
     )
     try:

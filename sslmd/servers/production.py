@@ -42,6 +42,8 @@ def update(
     names = PUBLIC_FILES if is_ca else ALL_FILES
     place = Tree(prod)
     base = place.cert_dir(cert)
+    for folder in (prod, place.group_dir(cert), base, place.db_dir(cert)):
+        files.check_dir(folder)
     changed = not _serves(f"{base}/{CURR}", _contents(tree, cert, curr, names))
     files.make_dirs(place.db_dir(cert))
     # What a killed daemon left half done here holds keys.

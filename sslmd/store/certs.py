@@ -68,6 +68,8 @@ def _look(tree: Tree, cert: CertId, name: SetName | None) -> SetFacts | None:
 
 
 def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) -> Loaded:
+    for folder in (tree.group_dir(cert), tree.cert_dir(cert), tree.db_dir(cert)):
+        files.check_dir(folder)
     links = sets.read_links(tree, cert)
     remarks = list(links.remarks)
     notes, noted = _read_notes(tree, cert, now, remarks)
@@ -136,6 +138,7 @@ def reread(tree: Tree, cert: CertId, known: CertState, *, draw: Callable[[], flo
 def _read(tree: Tree, cert: CertId, name: SetName | None, remarks: list[str]) -> SetFacts | None:
     if name is None:
         return None
+    files.check_dir(tree.set_dir(cert, name))
     remarks += [
         f"{path} could be read by others; it is 0600 now, consider a new key"
         for path in sets.tighten_keys(tree, cert, name)

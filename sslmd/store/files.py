@@ -128,13 +128,34 @@ def is_wide(info: os.stat_result) -> bool:
     return stat.S_ISREG(info.st_mode) and bool(info.st_mode & 0o177)
 
 
+def check_dir(path: str) -> None:
+    """Raise `Permanent` for a directory in which somebody else could put files or links.
+
+    One that is not there is fine.
+    """
+    try:
+        info = os.stat(path)
+    except FileNotFoundError:
+        return
+    except OSError as err:
+        raise trouble(err, "look at", path) from err
+    check_owner(info, path)
+    if info.st_mode & stat.S_IWOTH:
+        raise Permanent(f"{path} can be written by everybody; run: chmod o-w {path}")
+
+
 def tighten(path: str) -> bool:
     """Make a key file readable by its owner alone; return whether it was wider."""
     with _named("read", path):
-        info = os.stat(path, follow_symlinks=False)
-        if not is_wide(info):
+        if not is_wide(os.stat(path, follow_symlinks=False)):
             return False
-        os.chmod(path, KEY_MODE, follow_symlinks=True)
+        # By its handle: what stands at the path may be another file by now.
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            check_owner(os.fstat(handle), path)
+            os.fchmod(handle, KEY_MODE)
+        finally:
+            os.close(handle)
         return True
 
 

@@ -32,6 +32,10 @@ class Tree:
 
     root: str
 
+    def group_dir(self, cert: CertId) -> str:
+        """Return the folder of its group."""
+        return f"{self.root}/{cert.group}"
+
     def cert_dir(self, cert: CertId) -> str:
         """Return the folder of one certificate."""
         return f"{self.root}/{cert.group}/{cert.service}"

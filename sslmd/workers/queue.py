@@ -90,17 +90,22 @@ class JobQueue:
         """Return when nothing is queued or running."""
         await self._idle.wait()
 
-    async def close(self) -> None:
-        """Take no more jobs, drop what is queued, stop what runs, and wait for its end."""
+    async def close(self, grace: float | None = None) -> bool:
+        """Take no more jobs, drop what is queued, stop what runs, and wait for its end.
+
+        At most `grace` seconds, if given: a thread cannot be stopped. Return whether all ended.
+        """
         self._closed = True
         self._lanes.clear()
         self._waiting.clear()
         tasks = {task for _, task in self._running.values()}
         for task in tasks:
             task.cancel()
+        left: set[asyncio.Task[None]] = set()
         if tasks:
-            await asyncio.wait(tasks)
+            _, left = await asyncio.wait(tasks, timeout=grace)
         self._note_idle()
+        return not left
 
     def _start(self) -> None:
         while self._waiting and len(self._running) < self._parallel and not self._closed:

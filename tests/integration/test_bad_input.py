@@ -182,3 +182,81 @@ def test_a_mended_restart_cmd_is_tried_at_the_reload(site: Site, bad: str) -> No
     site.ctl("reload")
     site.wait_settled()
     assert "imap" in (site.top / "restarts.log").read_text()
+
+
+def test_a_state_file_that_cannot_be_written_shows_in_status_until_it_can(site: Site) -> None:
+    site.start()
+    site.wait_settled()
+    state = site.top / "certs" / WEB / "state.toml"
+    state.unlink()
+    state.mkdir()
+    refused = site.ctl("force-renew", WEB, status=1)
+    assert str(state) in refused.stderr + refused.stdout
+    assert str(state) in site.status(WEB)[WEB]["last_error"]
+    assert site.ctl("check", WEB, status=1).stdout.startswith("SSLMD WARNING")
+
+    state.rmdir()
+    site.ctl("force-renew", WEB)
+    site.ctl("roll", "--force", WEB)
+    assert site.status(WEB)[WEB]["last_error"] is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("folder", ["example.com", WEB, f"{WEB}/db"])
+def test_a_folder_of_somebody_else_is_not_worked_in(site: Site, folder: str) -> None:
+    site.start()
+    site.wait_settled()
+    site.stop()
+    os.chown(site.top / "certs" / folder, 1234, -1)
+    site.start()
+    one = site.status(WEB)[WEB]
+    assert "belongs to uid 1234" in one["reason"]
+    assert one["curr"] is not None
+    refused = site.ctl("force-renew", WEB, status=1)
+    assert "belongs to uid 1234" in refused.stderr
+    assert site.status()["example.net/web-ec"]["phase"] == "settled"
+
+
+def test_an_emptied_service_file_is_a_mistake_not_a_farewell(site: Site) -> None:
+    conf = site.conf / "ssl-mgr.conf"
+    lines = [
+        "services = ['ALL']" if line.strip().startswith("services") and "my-" not in line else line
+        for line in conf.read_text().splitlines()
+    ]
+    conf.write_text("\n".join(lines) + "\n")
+    site.start()
+    before = site.wait_settled()
+    emptied = site.conf / "example.net" / "web-ec"
+    emptied.write_text("")
+    refused = site.ctl("reload", status=1)
+    assert str(emptied) in refused.stdout + refused.stderr
+    assert site.status().keys() == before.keys()
+
+    emptied.unlink()
+    site.ctl("reload")
+    assert "example.net/web-ec" not in site.status()
+
+
+def test_a_renewal_that_is_asked_for_tries_failed_restarts_again(site: Site) -> None:
+    tool = site.conf / "tools" / "note-restart"
+    content = tool.read_text()
+    tool.write_text("#!/bin/sh\nexit 3\n")
+    site.start()
+    site.wait_line("web on localhost was not restarted", count=3)
+    tool.write_text(content)
+    site.ctl("renew", WEB)
+    site.wait_settled("example.com/mail-ec")
+    assert "web" in (site.top / "restarts.log").read_text()
+
+
+def test_a_stop_does_not_wait_for_keys(site: Site) -> None:
+    service = site.conf / "example.com" / "web-rsa"
+    service.write_text(service.read_text().replace("rsa_bits = 2048", "rsa_bits = 4096"))
+    site.start()
+    site.wait_settled()
+    for _ in range(3):
+        site.ctl("force-renew", "--no-wait", "example.com/web-rsa")
+        assert site.stop() == 0
+        assert not site.socket.exists()
+        site.start()
+    assert site.wait_on_deck("example.com/web-rsa")
