@@ -17,21 +17,33 @@ if TYPE_CHECKING:
 _COLOURS = {Outcome.DONE: "green", Outcome.FAILED: "red", Outcome.WAITING: "yellow"}
 _FINE = frozenset(Outcome) - {Outcome.FAILED}
 
+# Who asked knows that he did; and the outcome tells what became of it.
+_KNOWN = frozenset({"asked", "ask-dropped"})
+
+# What may be the end; it is told as progress where something comes after it.
+_ENDS = frozenset({"attempt-failed", "cert-issued", "restart-failed", "settled"})
+
+# How texts begin that need no outcome in front, because they say it.
+_SAYS_IT = {Outcome.UNNEEDED: "", Outcome.WAITING: "wait", Outcome.FAILED: "failed"}
+
 
 def work(daemon: Daemon, method: Method, params: Mapping[str, Json]) -> int:
     """Ask for work, print how it goes and ends; return the exit status."""
     wait = params["wait"]
+    progress = _Progress()
     try:
         result = daemon.call(
-            method, params, on_notice=_progress, timeout=None if wait else ANSWER_TIMEOUT
+            method, params, on_notice=progress.tell, timeout=None if wait else ANSWER_TIMEOUT
         )
     except KeyboardInterrupt:
+        progress.flush()
         complain(
             "\nno longer waiting; the daemon goes on with what it accepted. See how far it is "
             "with: sslmctl plan; stop it with: sslmctl cancel CERT"
         )
         return FAILED
     except NoDaemon as err:
+        progress.flush()
         raise NoDaemon(f"{err.text}; what it accepted, it does when it runs again") from None
     outcomes = Fields(result).subs("certs")
     for one in outcomes:
@@ -41,13 +53,34 @@ def work(daemon: Daemon, method: Method, params: Mapping[str, Json]) -> int:
     return DONE if all(one.text("outcome") in _FINE for one in outcomes) else FAILED
 
 
-def _progress(notice: Notification) -> None:
-    if notice.method == Notice.PROGRESS:
+class _Progress:
+    """Prints progress, except what the outcome repeats."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def tell(self, notice: Notification) -> None:
         fields = Fields(notice.params)
-        complain(f"{fields.text('cert')}: {fields.text('text') or fields.text('event')}")
+        event = fields.text("event")
+        if notice.method != Notice.PROGRESS or event in _KNOWN:
+            return
+        self.flush()
+        self._held = f"{fields.text('cert')}: {fields.text('text') or event}"
+        if event not in _ENDS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._held:
+            complain(self._held)
+        self._held = ""
 
 
 def _print_outcome(one: Fields) -> None:
-    outcome = one.text("outcome")
-    parts = (one.text("cert"), outcome, one.text("text"))
-    say(": ".join(filter(None, parts)), next((c for o, c in _COLOURS.items() if o == outcome), ""))
+    cert, word, text = one.text("cert"), one.text("outcome"), one.text("text")
+    outcome = next((known for known in Outcome if known == word), None)
+    text = text.removeprefix("the request is dropped: ").removeprefix(f"{cert}: ")
+    if text and outcome in _SAYS_IT and text.startswith(_SAYS_IT[outcome]):
+        word = ""
+    if text.startswith(f"{cert} "):
+        cert = ""
+    say(": ".join(filter(None, (cert, word, text))), _COLOURS.get(outcome, "") if outcome else "")

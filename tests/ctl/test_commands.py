@@ -163,6 +163,41 @@ def test_progress_and_outcomes() -> None:
     )
 
 
+def test_progress_does_not_repeat_the_outcome() -> None:
+    issued = "certificate issued by ca/int"
+
+    def script(request: Request) -> list[Step]:
+        return [
+            progress(WEB, "asked", "an admin asks to renew it"),
+            progress("x.de/a", "ask-dropped", "the request is dropped: not due"),
+            progress("x.de/b", "attempt-failed", "no answer"),
+            progress(WEB, "cert-issued", issued),
+            Response(request.id, outcomes((WEB, "done", issued))),
+        ]
+
+    done, _ = ask(Method.RENEW, script, "renew")
+    assert done.stdout == f"{WEB}: done: {issued}\n"
+    assert done.stderr == "x.de/b: no answer\n"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "text", "line"),
+    [
+        ("unneeded", "not due until 2027-01-25", "{}: not due until 2027-01-25"),
+        ("unneeded", "the request is dropped: it is not due", "{}: it is not due"),
+        ("unneeded", f"{WEB} has nothing on deck to roll", "{} has nothing on deck to roll"),
+        ("unneeded", f"{WEB}: valid", "{}: valid"),
+        ("waiting", "waits: no ACME yet", "{}: waits: no ACME yet"),
+        ("waiting", "on deck", "{}: waiting: on deck"),
+        ("failed", f"{WEB} is gone", "failed: {} is gone"),
+        ("done", "rolled", "{}: done: rolled"),
+    ],
+)
+def test_outcomes_say_nothing_twice(outcome: str, text: str, line: str) -> None:
+    done, _ = ask(Method.RENEW, result(outcomes((WEB, outcome, text))), "renew")
+    assert done.stdout == line.format(WEB) + "\n"
+
+
 @pytest.mark.parametrize(
     ("outcome", "exit_status"),
     [("done", 0), ("unneeded", 0), ("accepted", 0), ("waiting", 0), ("failed", 1), ("odd", 1)],
@@ -171,7 +206,8 @@ def test_one_failure_fails_the_command(outcome: str, exit_status: int) -> None:
     end = outcomes((WEB, "done", ""), ("x.de/a", outcome, "why"))
     done, _ = ask(Method.ROLL, result(end), "roll")
     assert done.returncode == exit_status
-    assert f"x.de/a: {outcome}: why\n" in done.stdout
+    shown = "" if outcome == "unneeded" else f"{outcome}: "
+    assert f"x.de/a: {shown}why\n" in done.stdout
 
 
 def test_roll() -> None:
