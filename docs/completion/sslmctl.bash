@@ -13,6 +13,9 @@ _sslmctl() {
             *) [[ $command ]] || command=${COMP_WORDS[i]} ;;
         esac
     done
+    # A colon ends a word if COMP_WORDBREAKS has one: take the word as it was typed.
+    local typed=${COMP_LINE:0:COMP_POINT}
+    cur=${typed##*[[:space:]]}
     case $command in
         "") options="--help --socket --version" words="status show plan events check renew force-renew roll cancel clean reload completion" ;;
         status) options="-h --help --socket --json --watch" certs=1 ;;
@@ -32,7 +35,13 @@ _sslmctl() {
         words=$options
     elif [[ $certs ]]; then
         words=$(sslmctl "${socket[@]}" _names 2> /dev/null)
+        [[ $cur == */* ]] || words=${words//\//:}
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+    if [[ $cur == *:* && $COMP_WORDBREAKS == *:* ]]; then
+        # Bash replaces what follows the colon alone.
+        local before=${cur%"${cur##*:}"}
+        COMPREPLY=("${COMPREPLY[@]#"$before"}")
+    fi
 }
 complete -F _sslmctl sslmctl

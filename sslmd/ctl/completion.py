@@ -1,7 +1,8 @@
 """`sslmctl completion bash|zsh`: scripts for the shells, made from the parser itself.
 
-Certificates are completed as `group/service`: a colon would end a word in bash. The scripts
-ask `sslmctl _names`, which prints safe names only, because bash expands a list of words.
+Certificates are completed as `group:service`, and as `group/service` where a slash was typed.
+The scripts ask `sslmctl _names`, which prints safe names only, because bash expands a list of
+words.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ _sslmctl() {
             *) [[ $command ]] || command=${COMP_WORDS[i]} ;;
         esac
     done
+    # A colon ends a word if COMP_WORDBREAKS has one: take the word as it was typed.
+    local typed=${COMP_LINE:0:COMP_POINT}
+    cur=${typed##*[[:space:]]}
     case $command in
 @CASES@
     esac
@@ -43,8 +47,14 @@ _sslmctl() {
         words=$options
     elif [[ $certs ]]; then
         words=$(sslmctl "${socket[@]}" _names 2> /dev/null)
+        [[ $cur == */* ]] || words=${words//\\//:}
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+    if [[ $cur == *:* && $COMP_WORDBREAKS == *:* ]]; then
+        # Bash replaces what follows the colon alone.
+        local before=${cur%"${cur##*:}"}
+        COMPREPLY=("${COMPREPLY[@]#"$before"}")
+    fi
 }
 complete -F _sslmctl sslmctl
 """
@@ -56,6 +66,7 @@ _sslmctl_certs() {
     local -a names
     names=(${(f)"$(sslmctl ${opt_args[--socket]:+--socket $opt_args[--socket]} \\
         _names 2> /dev/null)"})
+    [[ $PREFIX == */* ]] || names=(${names/\\//:})
     compadd -a names
 }
 _sslmctl() {

@@ -19,17 +19,29 @@ from tests.ctl.samples import cert, status
 _DRIVER = """
 sslmctl() { "$PYTHON" -m sslmd.ctl.main "$@"; }
 source "$SCRIPT"
-COMP_WORDS=(sslmctl "$@")
-COMP_CWORD=$#
+COMP_LINE="sslmctl $*"
+COMP_POINT=${#COMP_LINE}
+COMP_WORDS=(sslmctl)
+for word in "$@"; do
+    # As bash does it: a colon is a word of its own.
+    while [[ $COMP_WORDBREAKS == *:* && $word == *:* ]]; do
+        COMP_WORDS+=("${word%%:*}" :)
+        word=${word#*:}
+        last=$word
+    done
+    [[ $word || ! ${last+set} ]] && COMP_WORDS+=("$word")
+done
+COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
 _sslmctl
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 
 
-def complete(*words: str, socket: str = "/nonexistent") -> set[str]:
+def complete(*words: str, socket: str = "/nonexistent", breaks: str = "") -> set[str]:
     """Press Tab in bash behind the last of `words`."""
+    driver = f"COMP_WORDBREAKS='{breaks}'{_DRIVER}" if breaks else _DRIVER
     done = subprocess.run(
-        ["bash", "--norc", "-c", _DRIVER, "bash", *words],
+        ["bash", "--norc", "-c", driver, "bash", *words],
         env=environment(
             PYTHON=sys.executable,
             SCRIPT=str(ROOT / "docs/completion/sslmctl.bash"),
@@ -69,9 +81,16 @@ def test_commands_and_options() -> None:
 def test_certificates() -> None:
     certs = (cert("web-ec"), cert("mail-ec"), cert("$(touch /tmp/oops)"), cert("a b"))
     with FakeDaemon({Method.STATUS: result(status(*certs))}) as fake:
-        names = {"example.com/web-ec", "example.com/mail-ec"}
+        names = {"example.com:web-ec", "example.com:mail-ec"}
         assert complete("renew", "", socket=fake.path) == names
+        assert complete("renew", "exa", socket=fake.path) == names
         assert complete("--socket", fake.path, "show", "example.com/w") == {"example.com/web-ec"}
+        # Bash completes what stands behind the last colon.
+        assert complete("renew", "example.com:", socket=fake.path) == {"web-ec", "mail-ec"}
+        assert complete("renew", "example.com:w", socket=fake.path) == {"web-ec"}
+        assert complete("renew", "a:b", "example.com:m", socket=fake.path) == {"mail-ec"}
+        one = complete("renew", "example.com:w", socket=fake.path, breaks=" ")
+        assert one == {"example.com:web-ec"}
 
 
 def test_names_are_silent_without_a_daemon() -> None:
