@@ -27,7 +27,7 @@ def command(
     else:
         about = f"{text[0].upper()}{text[1:]}. {more}"
         parser = commands.add_parser(name, help=text, description=about, allow_abbrev=False)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     add_socket(parser, default=argparse.SUPPRESS)
     return parser
 

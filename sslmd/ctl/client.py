@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -14,6 +16,7 @@ from sslmd.wire.framing import MAX_ANSWER, FrameReader
 from sslmd.wire.messages import (
     API,
     SOCKET_GROUP,
+    Code,
     Message,
     Method,
     Notice,
@@ -115,6 +118,8 @@ class Daemon:
     def _result(self, message: Message, ident: int) -> Json:
         # A refusal without id is meant for the connection: too busy, idle for too long.
         if isinstance(message, Response) and message.error and message.id in (ident, None):
+            if message.error.code == Code.NOT_PERMITTED:
+                message.error.text += f" (the daemon runs as {self._peer()})"
             raise RefusedByDaemon(message.error)
         if not isinstance(message, Response) or message.id != ident:
             raise CtlError(f"the answer of the daemon at {self.path} belongs to no question")
@@ -130,9 +135,10 @@ class Daemon:
                 time.sleep(0.02)  # Linux does not wait for a place in a full queue (connect(2))
             except TimeoutError:
                 raise self._silent(wait) from None
-            except PermissionError:
-                raise CtlError(self._how_to_join(), NOT_PERMITTED) from None
             except OSError as err:
+                self._check_socket()
+                if isinstance(err, PermissionError):
+                    raise CtlError(self._who_may_read(), NOT_PERMITTED) from None
                 plain = err.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR)
                 why = "" if plain else f" ({err.strerror or err})"
                 raise NoDaemon(
@@ -195,19 +201,57 @@ class Daemon:
             "its log (journalctl -u sslmd)"
         )
 
-    def _how_to_join(self) -> str:
-        import grp  # only here
-
+    def _check_socket(self) -> None:
         try:
-            group = grp.getgrgid(os.stat(self.path).st_gid).gr_name
-        except (OSError, KeyError):
-            group = SOCKET_GROUP
+            mode = os.stat(self.path).st_mode
+        except OSError:
+            return
+        if not stat.S_ISSOCK(mode):
+            raise NoDaemon(f"{self.path} is no socket; name the daemon's with --socket")
+
+    def _peer(self) -> str:
+        """Return the user of the daemon (SO_PEERCRED: struct ucred of unix(7))."""
+        peer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        return _user(int.from_bytes(peer[4:8], sys.byteorder))
+
+    def _who_may_read(self) -> str:
+        """Tell who may use the socket, as it lies on disk."""
+        there = None
+        # Where the socket cannot be seen, it is its directory that keeps people out.
+        for path in (self.path, os.path.dirname(self.path) or "."):
+            try:
+                there = os.stat(path)
+                break
+            except OSError:
+                continue
+        who, group = "root", SOCKET_GROUP
+        if there is not None:
+            who = " or ".join(dict.fromkeys((who, _user(there.st_uid))))
+            group = _group(there.st_gid) if there.st_mode & 0o070 else "root"
         if group == "root":
-            return f"not permitted to use {self.path}: that needs root"
+            return f"not permitted to use {self.path}: that needs {who}"
         return (
-            f"not permitted to use {self.path}: that needs root or the group {group} "
+            f"not permitted to use {self.path}: that needs {who} or the group {group} "
             f"(usermod -aG {group} USER, then log in again)"
         )
+
+
+def _group(gid: int) -> str:
+    import grp  # only for errors
+
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def _user(uid: int) -> str:
+    import pwd  # only for errors
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 class _Wait:

@@ -11,6 +11,7 @@ FAILED = 1
 USAGE = 2
 NO_DAEMON = 3
 NOT_PERMITTED = 4
+BROKEN_PIPE = 128 + 13  # as the shell calls an end by SIGPIPE
 
 _EXITS: Mapping[int, int] = {
     Code.NOT_PERMITTED: NOT_PERMITTED,

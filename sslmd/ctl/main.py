@@ -1,6 +1,7 @@
 """`sslmctl`: asks the daemon and tells it things, over its socket.
 
-Exit status: 0 done, 1 it failed, 2 usage, 3 no daemon (`check`: 2), 4 not permitted.
+Exit status: 0 done, 1 it failed, 2 usage, 3 no daemon (`check`: 2), 4 not permitted;
+141 where nobody reads the output any more.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from importlib import import_module
 
 from sslmd import __version__
 from sslmd.ctl.args import add_socket
-from sslmd.ctl.errors import FAILED, CtlError, RefusedByDaemon
+from sslmd.ctl.errors import BROKEN_PIPE, FAILED, CtlError, RefusedByDaemon
 from sslmd.ctl.text import complain, printable
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH
 
@@ -68,17 +69,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A terminal that cannot show a sign gets its number, never a traceback.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     argv = sys.argv[1:] if argv is None else argv
-    args = parser(_command(argv)).parse_args(argv)
+    args = _parse(argv)
     try:
         exit_status = _run(args)
         sys.stdout.flush()
     except OSError as err:
         # The interpreter shall not try again, and complain, at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(err, BrokenPipeError):  # who reads (head, less) has enough
-            complain(f"sslmctl: cannot write the output: {err.strerror}", "red")
+        if isinstance(err, BrokenPipeError):  # who reads (head, less) has enough
+            return BROKEN_PIPE
+        complain(f"sslmctl: cannot write the output: {err.strerror}", "red")
         return FAILED
     return exit_status
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line; a mistake ends the program with the usage of what it is in."""
+    word = _command(argv)
+    if word and word not in _COMMANDS:
+        import difflib  # only for mistakes
+
+        known = [name for name in _COMMANDS if not name.startswith("_")]
+        near = difflib.get_close_matches(word, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else "see sslmctl --help"
+        parser().error(f"there is no command {printable(word)}; {hint}")
+    args, unknown = parser(word).parse_known_args(argv)
+    if unknown:
+        args.parser.error(f"unrecognized arguments: {printable(' '.join(unknown))}")
+    return args
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -171,7 +172,9 @@ def _daemon(daemon: Fields, now: datetime, *, some: bool) -> str:
 
 def _print_raw(raw: bytes) -> None:
     if sys.stdout.isatty():
-        print(printable_json(raw.decode("utf-8", "replace")))
+        text = json.dumps(json.loads(raw), ensure_ascii=False, indent=2)
+        for line in text.split("\n"):
+            print(printable_json(line))
         return
     sys.stdout.flush()
     sys.stdout.buffer.write(raw + b"\n")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sslmd.ctl.client import Daemon
-from sslmd.ctl.errors import FAILED, NO_DAEMON, NOT_PERMITTED, CtlError, RefusedByDaemon
+from sslmd.ctl.errors import FAILED, NO_DAEMON, NOT_PERMITTED, CtlError, NoDaemon, RefusedByDaemon
 from sslmd.wire.messages import (
     Code,
     Method,
@@ -192,7 +192,11 @@ def nobody() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("mode", "gid", "text"),
-    [(0o755, 0, "that needs root"), (0o755, 1, "or the group {group}"), (0o700, 1, "group sslmd")],
+    [
+        (0o755, 0, "that needs root"),
+        (0o755, 1, "or the group {group}"),
+        (0o700, 1, "that needs root"),
+    ],
 )
 def test_not_permitted_says_which_group_to_join(mode: int, gid: int, text: str) -> None:
     if os.geteuid() != 0 and mode == 0o755:
@@ -201,7 +205,7 @@ def test_not_permitted_says_which_group_to_join(mode: int, gid: int, text: str) 
         folder = Path(fake.path).parent
         if os.geteuid() == 0:
             os.chown(fake.path, 0, gid)
-        Path(fake.path).chmod(0o600)  # we keep our groups
+        Path(fake.path).chmod(0o610)  # no right to write: we keep our groups
         folder.chmod(mode if os.geteuid() == 0 else 0o600)
         try:
             with nobody(), pytest.raises(CtlError) as caught:
@@ -210,3 +214,11 @@ def test_not_permitted_says_which_group_to_join(mode: int, gid: int, text: str) 
             folder.chmod(0o700)
     assert text.format(group=grp.getgrgid(gid).gr_name) in caught.value.text
     assert caught.value.exit_status == NOT_PERMITTED
+
+
+def test_a_path_that_is_no_socket(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "file"):
+        if path != tmp_path:
+            path.touch()
+        with pytest.raises(NoDaemon, match=f"{path} is no socket; name"):
+            Daemon(str(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -372,7 +373,9 @@ def test_no_daemon() -> None:
 
 def test_not_permitted() -> None:
     done, _ = ask(Method.CLEAN, refusal(Code.NOT_PERMITTED, "only root may clean"), "clean")
-    assert (done.returncode, done.stderr) == (4, "sslmctl: only root may clean\n")
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    expected = f"sslmctl: only root may clean (the daemon runs as {user})\n"
+    assert (done.returncode, done.stderr) == (4, expected)
 
 
 @pytest.mark.parametrize(
@@ -397,6 +400,24 @@ def test_usage_errors(args: list[str]) -> None:
     done = sslmctl(*args)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr
+
+
+def test_a_mistyped_command() -> None:
+    done = sslmctl("sttus")
+    assert done.returncode == 2
+    assert done.stderr.endswith("error: there is no command sttus; did you mean status?\n")
+    for word in ("_nams", "xyzzy\x1b"):
+        done = sslmctl(word)
+        assert done.returncode == 2
+        assert "_names" not in done.stderr
+        assert "\x1b" not in done.stderr
+
+
+def test_an_unknown_option_shows_the_usage_of_its_command() -> None:
+    done = sslmctl("status", "--bogus")
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: sslmctl status ")
+    assert "--bogus" in done.stderr
 
 
 def test_help_names_every_command_but_the_hidden_one() -> None:
@@ -426,7 +447,7 @@ def test_a_reader_that_has_enough_hears_no_complaint() -> None:
             timeout=60,
         )
     os.close(write)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 
 
 def test_a_full_disk_is_told() -> None:

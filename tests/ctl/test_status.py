@@ -130,6 +130,7 @@ def test_json_on_a_terminal_cannot_steer_it() -> None:
         shown = on_terminal("status", "--json", "--socket", fake.path)
     assert "\x9b" not in shown
     assert json.loads(shown) == value
+    assert shown.startswith('{\n  "version": 1,\n')
 
 
 def test_a_terminal_has_colours() -> None:
