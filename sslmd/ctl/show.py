@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sslmd.ctl.answers import Cert, Fields
 from sslmd.ctl.args import Commands, command, connect
 from sslmd.ctl.errors import DONE
-from sslmd.ctl.health import Limits, problems
+from sslmd.ctl.health import Limits, problems, why
+from sslmd.ctl.table import Row, print_table, terminal_width, wrapped
 from sslmd.ctl.text import clock, local, say
 from sslmd.wire.messages import Method
+
+_INDENT = "  "
+_LABEL = 12  # columns, at least
+_MIN_TEXT = 20  # columns
 
 
 def add(commands: Commands) -> None:
@@ -31,37 +37,45 @@ def run(args: argparse.Namespace) -> int:
     _print_sets(answer.subs("sets"), now)
     if config := answer.sub("config"):
         _heading("Configuration")
-        for name in config.names():
-            _field(name, config.text(name))
+        _fields([(name, config.text(name), "") for name in config.names()])
     if history := answer.subs("history"):
         _heading("History")
-    for event in history:
-        parts = (event.text("event"), event.text("set"), event.text("text"))
-        say(f"  {clock(event.time('at'))}  " + "  ".join(filter(None, parts)))
+        print_table(("TIME", "EVENT", "SET", "TEXT"), list(map(_event, history)), indent=_INDENT)
     return DONE
 
 
 def _print_state(answer: Fields, now: datetime) -> None:
     cert = Cert(answer.sub("cert"))
+    decision = answer.sub("decision").text("text")
+    if decision == cert.text("reason") or (cert.text("last_error") or decision) in decision:
+        decision = ""  # it stands there already
     say(cert.name, "bold")
-    _field("phase", cert.text("phase"))
-    _field("because", cert.text("reason"))
-    _field("decision", answer.sub("decision").text("text"))
-    _field("signed by", cert.text("signing_ca") or "itself")
-    for label, field in (("renews", "renew_at"), ("rolls", "roll_at")):
-        _field(label, local(cert.time(field), now) if cert.time(field) else "")
-    for _, text in problems(cert, now, Limits()):
-        _field("problem", text, "red")
+    times = (("renews", "renew_at"), ("rolls", "roll_at"))
+    _fields(
+        [
+            ("phase", cert.text("phase"), ""),
+            ("because", why(cert), ""),
+            ("decision", decision, ""),
+            ("signed by", cert.text("signing_ca") or "itself", ""),
+            *((label, local(at, now), "") for label, name in times if (at := cert.time(name))),
+            *(("problem", text, "red") for _, text in problems(cert, now, Limits())),
+        ]
+    )
 
 
 def _print_servers(cert: Fields) -> None:
     servers = cert.subs("servers")
-    if servers:
-        _heading("Servers")
+    if not servers:
+        return
+    _heading("Servers")
+    rows = []
     for server in servers:
-        parts = ("class", "host", "state", "set", "error")
         colour = "red" if server.text("state") == "failed" else ""
-        say("  " + "  ".join(filter(None, map(server.text, parts))), colour)
+        cells = [(server.text(name) or "-", colour) for name in ("class", "host", "state", "set")]
+        # The error of a failed one stands above, as a problem.
+        rows.append(Row(cells, [("" if colour else server.text("error"), "")]))
+    error = "ERROR" if any(row.remarks for row in rows) else ""
+    print_table(("CLASS", "HOST", "STATE", "SET", error), rows, indent=_INDENT)
 
 
 def _print_sets(sets: list[Fields], now: datetime) -> None:
@@ -69,13 +83,20 @@ def _print_sets(sets: list[Fields], now: datetime) -> None:
         _heading("Sets")
     for one in sets:
         say(f"  {one.text('set')}  {one.text('role')}".rstrip(), "bold" if one.text("role") else "")
-        _field("  key", one.text("key"))
         begin, end = one.time("not_before"), one.time("not_after")
-        if begin and end:
-            _field("  valid", f"{local(begin, now)} to {local(end, now)}")
-        _field("  serial", one.text("serial"))
-        _field("  names", one.text("names"))
-        _field("  problem", one.text("problem"), "red")
+        fields = [
+            ("key", one.text("key"), ""),
+            ("valid", f"{local(begin, now)} to {local(end, now)}" if begin and end else "", ""),
+            ("serial", one.text("serial"), ""),
+            ("names", one.text("names"), ""),
+            ("problem", one.text("problem"), "red"),
+        ]
+        _fields(fields, indent=2 * _INDENT)
+
+
+def _event(event: Fields) -> Row:
+    cells = (clock(event.time("at")), event.text("event"), event.text("set") or "-")
+    return Row([(cell, "") for cell in cells], [(event.text("text"), "")])
 
 
 def _heading(text: str) -> None:
@@ -83,6 +104,15 @@ def _heading(text: str) -> None:
     say(text, "bold")
 
 
-def _field(label: str, text: str, colour: str = "") -> None:
-    if text:
-        say(f"  {label:<12} {text}", colour)
+def _fields(fields: Sequence[tuple[str, str, str]], indent: str = _INDENT) -> None:
+    """Print labels, texts and colours, aligned; without those that have no text."""
+    wide = max(_LABEL, *(len(label) for label, _, _ in fields))
+    head = len(indent) + wide + 1
+    width = terminal_width()
+    room = max(width - head, _MIN_TEXT) if width else 0
+    for label, text, colour in fields:
+        if text:
+            first, *more = wrapped(text, room)
+            say(f"{indent}{label:<{wide}} {first}", colour)
+            for line in more:
+                say(" " * head + line, colour)

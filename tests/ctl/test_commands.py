@@ -20,6 +20,7 @@ from tests.ctl.fake_daemon import (
     Step,
     command_line,
     environment,
+    on_terminal,
     progress,
     refusal,
     result,
@@ -60,7 +61,10 @@ def test_show() -> None:
         "history": [
             {"at": rfc3339(-1), "event": "rolled", "set": "20261001-00:00:00", "text": "in use"}
         ],
-        "config": {"key": "ec secp384r1", "names": ["example.com", "www.example.com"]},
+        "config": {
+            "names": ["example.com", "www.example.com"],
+            "renew_expire_days_spread": "5",
+        },
     }
     done, sent = ask(Method.SHOW, result(answer), "show", "example.com:web-ec")
     assert (done.returncode, done.stderr, sent) == (0, "", {"cert": "example.com:web-ec"})
@@ -70,14 +74,40 @@ def test_show() -> None:
         "decision     the old key's records stay",
         "problem      failed twice: zone example.com: ns2",
         "problem      imap on mx1: down",
-        "  web  www1  proven  20261001-00:00:00\n",
-        "  imap  mx1  failed  down\n",
+        "  CLASS  HOST  STATE   SET\n",
+        "  web    www1  proven  20261001-00:00:00\n",
+        "  imap   mx1   failed  -\n",
         "  20261001-00:00:00  curr\n    key",
-        "    problem    no key",
-        "names        example.com, www.example.com",
-        "rolled  20261001-00:00:00  in use",
+        "    problem      no key",
+        "  rolled  20261001-00:00:00  in use",
+        "renew_expire_days_spread 5",
+        "names                    example.com, www.example.com",
     ):
         assert text in done.stdout
+
+
+def test_show_on_a_terminal() -> None:
+    text = "certificate issued by ca/int, serial 0a1b, valid until the end of the next year"
+    events = [("key-made", "20261001-00:00:00"), ("asked", None)]
+    answer = {
+        "cert": cert(),
+        "decision": {"text": "nothing to do"},
+        "sets": [],
+        "history": [
+            {"at": rfc3339(-1), "event": event, "set": name, "text": text} for event, name in events
+        ],
+        "config": {"names": " ".join(f"host{n}.example.com" for n in range(9))},
+    }
+    with FakeDaemon({Method.SHOW: result(answer)}) as fake:
+        shown = on_terminal("show", WEB, "--socket", fake.path, columns=80, NO_COLOR="1")
+    assert "decision" not in shown  # it is the reason
+    lines = shown.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    names = next(n for n, line in enumerate(lines) if line.startswith("  names "))
+    assert lines[names + 1].startswith(" " * 15 + "host")
+    made, asked = (line for line in lines if "  key-made  " in line or "  asked  " in line)
+    assert made.index("20261001") == asked.rindex("-")
+    assert shown.count("valid until") == 2
 
 
 def test_show_of_a_certificate_that_is_only_wanted() -> None:

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import os
-import pty
-import signal
-import struct
-import subprocess
-import termios
 from argparse import Namespace
 
 import pytest
@@ -20,8 +12,7 @@ from sslmd.wire.messages import Code, Method, Response
 from tests.ctl.fake_daemon import (
     FakeDaemon,
     Script,
-    command_line,
-    environment,
+    on_terminal,
     refusal,
     result,
     sslmctl,
@@ -33,34 +24,6 @@ TWO = status(cert(), failing())
 
 def answering(value: object) -> dict[Method, Script]:
     return {Method.STATUS: result(value)}
-
-
-def on_terminal(*args: str, columns: int = 160, interrupt_at: bytes = b"", **env: str) -> str:
-    """Run sslmctl on a terminal of its own; Ctrl-C once `interrupt_at` was seen."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    process = subprocess.Popen(
-        command_line(*args), env=environment(**env), stdin=theirs, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
-    seen = b""
-    while data := _read(ours):
-        seen += data
-        if interrupt_at and interrupt_at in seen:
-            process.send_signal(signal.SIGINT)
-            interrupt_at = b""
-    os.close(ours)
-    assert process.wait() == 0
-    return seen.decode().replace("\r\n", "\n")
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 65536)
-    except OSError as err:
-        if err.errno == errno.EIO:  # the other side is closed
-            return b""
-        raise
 
 
 def test_a_pipe_gets_a_line_for_each_certificate() -> None:
