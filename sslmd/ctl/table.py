@@ -43,7 +43,7 @@ def table(
     """Yield the lines of a table. The last of `header` heads the remarks; `width` 0: a pipe.
 
     `spare`: titles of columns that can be missed on a narrow terminal, first what is missed
-    least; the first goes already where the remarks then stand beside the columns.
+    least. They go where each row then is one line; the first, where remarks then wrap beside.
     """
     titles = Row([(title, "bold") for title in header[:-1]], [(header[-1], "bold")])
     every = [titles, *rows]
@@ -125,7 +125,7 @@ def _chosen(
         [at for at in range(len(widths)) if header[at] not in spare[:missed]]
         for missed in range(len(spare) + 1)
     ]
-    for shown in choices[:2]:
+    for shown in choices if remarks < _MIN_REMARKS else choices[:2]:
         if _sum(widths, shown) + len(_GAP) + remarks <= width:
             return shown
     for first in (widths[0], _MIN_FIRST, len(header[0])):

@@ -130,20 +130,22 @@ def test_a_narrow_terminal_is_not_overrun_and_nothing_is_cut(columns: int) -> No
     assert rfc3339(30.5)[:10] in shown
 
 
-def test_short_lines_on_a_terminal_of_80_columns() -> None:
+def test_short_rows_are_one_line_on_narrow_terminals() -> None:
     with FakeDaemon(answering(status(cert(reason="valid")))) as fake:
         shown = on_terminal("status", "--socket", fake.path, columns=60, NO_COLOR="1")
         wide = on_terminal("status", "--socket", fake.path, columns=80, NO_COLOR="1")
-    assert shown.splitlines()[0].split() == [
-        "CERTIFICATE",
-        "CA",
-        "LEFT",
-        "RENEWS",
-        "ROLLS",
-        "STATE",
-    ]
+    assert "KEY" not in shown
+    assert shown.splitlines()[1].endswith("  settled: valid")
     assert wide.splitlines()[1].startswith("example.com/web-ec  le  ec secp384r1  60 d  ")
     assert wide.splitlines()[1].endswith("  settled: valid")
+    entries = [cert(reason="valid"), cert("mail-ec", roll_at=rfc3339(1), reason="on deck")]
+    with FakeDaemon(answering(status(*entries))) as fake:
+        shown = on_terminal("status", "--socket", fake.path, columns=80, NO_COLOR="1")
+    header, first, second, blank, *_ = shown.splitlines()
+    assert header.split() == ["CERTIFICATE", "CA", "LEFT", "RENEWS", "ROLLS", "STATE"]
+    assert first.endswith("  -                 settled: valid")
+    assert second.endswith("  settled: on deck")
+    assert blank == ""
 
 
 def test_an_error_is_told_once_with_one_next_try() -> None:
