@@ -25,12 +25,13 @@ def prepare(conf_dir: Path) -> Config:
     config = load(conf_dir)
     made: dict[CertId, tuple[bytes, Issued]] = {}
     tree = Tree(str(config.globals.certs_dir))
+    prod = Tree(str(config.globals.prod_cert_dir))
     rng = random.Random(1)
     now = datetime.now(UTC)
     # CAs first, those that sign others before the others.
     for service in sorted(config.services.values(), key=lambda one: _depth(config, one)):
         made[service.id] = _make(config, service, made, now)
-        _write(tree, service, *made[service.id], now, rng.uniform(-1, 1))
+        _write(tree, prod, service, *made[service.id], now, rng.uniform(-1, 1))
     return config
 
 
@@ -54,7 +55,13 @@ def _make(
 
 
 def _write(
-    tree: Tree, service: ServiceConfig, key: bytes, issued: Issued, now: datetime, draw: float
+    tree: Tree,
+    prod: Tree,
+    service: ServiceConfig,
+    key: bytes,
+    issued: Issued,
+    now: datetime,
+    draw: float,
 ) -> None:
     name = SetName.at(now)
     folder = Path(tree.set_dir(service.id, name))
@@ -72,6 +79,13 @@ def _write(
         path.write_bytes(data)
         path.chmod(0o600 if file in (PRIVKEY, BUNDLE) else 0o644)
     os.symlink(link_target(name), tree.link(service.id, CURR))
+    place = Path(prod.set_dir(service.id, name))
+    place.mkdir(parents=True, mode=0o750)
+    for file, data in contents.items():
+        if file != CSR and not (service.spec.ca and file in (PRIVKEY, BUNDLE)):
+            (place / file).write_bytes(data)
+            (place / file).chmod(0o600 if file in (PRIVKEY, BUNDLE) else 0o644)
+    os.symlink(link_target(name), prod.link(service.id, CURR))
     notes = Notes(
         sets={name: SetNote(draw, now, str(service.spec.signer))},
         rolled_at=now,
