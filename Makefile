@@ -16,6 +16,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "sslmd needs Python 3.11 or later; name one: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || tests/servers/apt-install python3-venv
+	@echo "Fetching Python packages into $(VENV): about a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
@@ -58,5 +59,5 @@ format: $(READY)
 	$(BIN)/ruff format $(PATHS)
 
 clean:
-	rm -rf $(VENV) run build *.egg-info
+	rm -rf $(VENV) run build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -18,7 +18,7 @@ from sslmd.core.view import clock
 from sslmd.daemon import stories
 from sslmd.daemon.book import Entry
 from sslmd.daemon.following import Following
-from sslmd.daemon.journal import Record
+from sslmd.daemon.journal import DEBUG, Record
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.server import Client
 from sslmd.wire.messages import Code, Notice, Outcome, WireError
@@ -139,10 +139,9 @@ class Requests:
             cert = record.cert
             if cert is None or cert in results:
                 continue
-            await client.notify(
-                Notice.PROGRESS,
-                {"cert": str(cert), "event": record.event, "text": record.text},
-            )
+            if record.priority < DEBUG:
+                told = {"cert": str(cert), "event": record.event, "text": record.text}
+                await client.notify(Notice.PROGRESS, told)
             if ended := self._ended(cert, asks[cert], record):
                 results[cert] = ended
         return results
