@@ -308,3 +308,27 @@ def test_cancel_drops_what_was_asked_for(site: Site) -> None:
     assert site.serials() == before
     plan = site.ctl("plan", cert).stdout
     assert "renew" in plan
+
+
+def test_a_service_of_an_acme_ca_waits_and_says_so(site: Site) -> None:
+    info = site.conf / "ca-info.conf"
+    table = "\n[le-dns]\nca_desc = 'ACME'\nca_type = 'certbot'\nca_validation = 'dns-01'\n"
+    if "[le-dns]" not in info.read_text():
+        info.write_text(info.read_text() + table)
+    service = site.conf / "example.net" / "web-ec"
+    text = service.read_text()
+    site.start()
+    before = site.wait_settled()["example.net/web-ec"]
+
+    service.write_text(text.replace("signing_ca = 'my-int'", "signing_ca = 'le-dns'"))
+    site.ctl("reload")
+    one = site.status()["example.net/web-ec"]
+    assert one["curr"] == before["curr"]
+    assert "ACME" in one["reason"]
+    assert one["next_try"]
+    refused = site.ctl("force-renew", "example.net:web-ec", status=1)
+    assert "ACME CA le-dns" in refused.stderr
+
+    service.write_text(text)
+    site.ctl("reload")
+    assert site.wait_settled()["example.net/web-ec"]["curr"] == before["curr"]
