@@ -303,6 +303,25 @@ def phase_of(
     return Phase.DEPLOYED if deployed == curr.name else Phase.ROLLED
 
 
+def with_sets(noted: CertState, found: CertState) -> CertState:
+    """Return `noted` with the sets and links that were `found` on disk, and the phase they give."""
+    return replace(
+        noted,
+        phase=phase_of(
+            found.curr,
+            found.next,
+            advertised=noted.advertised,
+            deployed=noted.deployed,
+            settled=noted.settled,
+        ),
+        curr=found.curr,
+        next=found.next,
+        prev=found.prev,
+        curr_note=found.curr_note,
+        next_note=found.next_note,
+    )
+
+
 def advance(state: CertState, event: Event) -> CertState:
     """Return the state after `event`; raise `ImpossibleTransition` for one out of place."""
     if isinstance(event, _BESIDE):

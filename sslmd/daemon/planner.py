@@ -8,7 +8,6 @@ running are one path (I5).
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -29,7 +28,7 @@ from sslmd.core.lifecycle import (
     Track,
     Trouble,
     advance,
-    phase_of,
+    with_sets,
 )
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
@@ -63,7 +62,6 @@ class Planner:
         self.scheduler = Scheduler(self.wake, self._clock_jumped, tools.now)
         self.ledger = Ledger(tools, self._page_of, self._save_failed, self._saved_again)
         self.failures = 0
-        self.progressed = time.monotonic()
         self._restarts = Restarts(tools, self.book, self.queue, self.apply)
         self._stopping = False
         self._arming: asyncio.Task[None] | None = None
@@ -179,23 +177,9 @@ class Planner:
             renewed.state = fresh.state  # what held it was put right
         else:
             # What is noted in memory may be newer than the file; the sets on disk are not.
-            renewed.state = replace(
-                entry.state,
-                phase=phase_of(
-                    fresh.state.curr,
-                    fresh.state.next,
-                    advertised=entry.state.advertised,
-                    deployed=entry.state.deployed,
-                    settled=entry.state.settled,
-                ),
-                curr=fresh.state.curr,
-                next=fresh.state.next,
-                prev=fresh.state.prev,
-                curr_note=fresh.state.curr_note,
-                next_note=fresh.state.next_note,
-                # None: it is not in production, or production is elsewhere now.
-                delivered=entry.state.delivered if fresh.state.delivered.curr else Delivered(),
-            )
+            renewed.state = with_sets(entry.state, fresh.state)
+            if fresh.state.delivered.curr is None:  # not in production, or that is elsewhere now
+                renewed.state = replace(renewed.state, delivered=Delivered())
         self.book.entries[cert] = renewed
         self._restarts.note(cert)
 
@@ -224,7 +208,6 @@ class Planner:
             return entry.decision
         if self._stopping:
             return decision
-        self.progressed = time.monotonic()
         if decision.job is not None and not self.queue.busy(lane(decision.job)):
             self.queue.submit(decision.job)
         if arm:

@@ -44,7 +44,7 @@ def update(
     base = place.cert_dir(cert)
     for folder in (prod, place.group_dir(cert), base, place.db_dir(cert)):
         files.check_dir(folder)
-    changed = not _serves(f"{base}/{CURR}", _contents(tree, cert, curr, names))
+    changed = not serves(tree, prod, cert, curr, is_ca=is_ca)
     files.make_dirs(place.db_dir(cert))
     # What a killed daemon left half done here holds keys.
     for folder in (base, place.db_dir(cert)):
@@ -70,7 +70,9 @@ def serves(tree: Tree, prod: str, cert: CertId, name: SetName, *, is_ca: bool) -
     """Whether production's `curr` already holds this set, whoever put it there."""
     names = PUBLIC_FILES if is_ca else ALL_FILES
     wanted = _contents(tree, cert, name, names)
-    return _serves(f"{Tree(prod).cert_dir(cert)}/{CURR}", wanted)
+    folder = f"{Tree(prod).cert_dir(cert)}/{CURR}"
+    read = [file for file in (PRIVKEY, FULLCHAIN) if file in wanted]
+    return all(_is(f"{folder}/{file}", wanted[file]) for file in read)
 
 
 def linked(prod: str, cert: CertId) -> SetName | None:
@@ -87,16 +89,6 @@ def _contents(tree: Tree, cert: CertId, name: SetName, names: tuple[str, ...]) -
             f"{tree.set_dir(cert, name)} has no certificate to deliver; renew {cert.arg}"
         )
     return contents
-
-
-def _serves(folder: str, wanted: dict[str, bytes]) -> bool:
-    """Whether what servers read there is byte for byte what is wanted."""
-    for file in (PRIVKEY, FULLCHAIN):
-        if file not in wanted:
-            continue
-        if not _is(f"{folder}/{file}", wanted[file]):
-            return False
-    return True
 
 
 def _is(path: str, data: bytes) -> bool:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import SetFacts
-from sslmd.core.lifecycle import CertState, SetNote, phase_of
+from sslmd.core.lifecycle import CertState, SetNote, phase_of, with_sets
 from sslmd.core.names import CertId, SetName
 from sslmd.store import files, sets, state
 from sslmd.store.layout import Tree
@@ -116,23 +116,14 @@ def reread(tree: Tree, cert: CertId, known: CertState, *, draw: Callable[[], flo
     links = sets.read_links(tree, cert)
     sets.finish_roll(tree, cert, links)
     notes = state.notes_of(known)
-    curr = _read(tree, cert, links.curr, [])
-    next_ = _read(tree, cert, links.next, [])
-    return replace(
-        known,
-        phase=phase_of(
-            curr,
-            next_,
-            advertised=known.advertised,
-            deployed=known.deployed,
-            settled=known.settled,
-        ),
-        curr=curr,
-        next=next_,
+    found = CertState(
+        curr=_read(tree, cert, links.curr, []),
+        next=_read(tree, cert, links.next, []),
         prev=links.prev if links.prev != links.curr else None,
         curr_note=_note(notes, links.curr, draw),
         next_note=_note(notes, links.next, draw),
     )
+    return with_sets(known, found)
 
 
 def _read(tree: Tree, cert: CertId, name: SetName | None, remarks: list[str]) -> SetFacts | None:

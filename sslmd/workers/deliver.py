@@ -43,8 +43,7 @@ def _deliver(job: Deliver, tools: Tools) -> ProdUpdated:
         raise Permanent(f"{job.cert} has nothing to deliver")
     is_ca = tools.service(job.cert).spec.ca is not None
     prod = str(tools.config.globals.prod_cert_dir)
-    there = production.serves(tools.tree, prod, job.cert, job.curr, is_ca=is_ca)
-    production.update(tools.tree, prod, job.cert, job.curr, job.next, is_ca=is_ca)
+    there = not production.update(tools.tree, prod, job.cert, job.curr, job.next, is_ca=is_ca)
     # What was proven with other files than those that are there now is not proven.
     known = {(s.kind, s.host): s for s in tools.state_of(job.cert).servers if there}
     servers = tuple(

@@ -27,7 +27,7 @@ class Tools:
     """Shared by all workers. `config` is exchanged whole by a reload.
 
     `now` gives aware UTC. `rng` draws spreads and jitter, nothing secret. `state_of` tells how
-    a certificate stands. `run_id` changes with every start.
+    a certificate stands.
     """
 
     config: Config

@@ -25,9 +25,13 @@ def faked(offset: Path) -> dict[str, str]:
 
 
 @needs_faketime
-@pytest.mark.parametrize("days", [70])
-def test_a_clock_set_forward_leads_to_renewals(site: Site, days: int) -> None:
-    """The certificates live 90 days and renew 30 days before their end."""
+@pytest.mark.parametrize(("life", "days"), [(90, 70), (45, 40)])
+def test_a_clock_set_forward_leads_to_renewals(site: Site, life: int, days: int) -> None:
+    """They renew 30 days before their end, or when a third of their life is left."""
+    intermediate = site.conf / "ca" / "my-int"
+    text = intermediate.read_text()
+    line = next(one for one in text.splitlines() if one.strip().startswith("sign_end_days"))
+    intermediate.write_text(text.replace(line, f"    sign_end_days = {life}"))
     offset = site.top / "offset"
     offset.write_text("+0")
     site.start(env=faked(offset))
