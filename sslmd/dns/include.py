@@ -1,0 +1,73 @@
+"""Include files with the challenges of a zone, as zone files take them by `$INCLUDE`.
+
+They are always there and whole: a name server refuses a zone with a missing or broken one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from sslmd.core.errors import SslmError
+from sslmd.core.names import BadName, DomainName, ZoneName
+from sslmd.core.records import TxtRecord
+from sslmd.store.files import read_file
+
+# Seconds.
+TTL = 60
+
+# base64url without padding is what a challenge's value is (RFC 8555 §8.4); nothing in it needs
+# escaping in a zone file. One string of TXT has 255 octets at most (RFC 1035 §3.3).
+_VALUE = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
+# Class and TTL come in either order, or not at all (RFC 1035 §5.1).
+_LINE = re.compile(
+    r"(?P<owner>[^\s;()]+)\.\s+(?:(?:[0-9]+[smhdw]?|IN)\s+)*TXT\s+(?P<value>[^;]+?)\s*(?:;.*)?\Z",
+    re.IGNORECASE,
+)
+
+
+def challenge_file(acme_dir: Path, zone: ZoneName) -> str:
+    """Return the path of a zone's include file."""
+    return f"{acme_dir}/acme-challenge.{zone}"
+
+
+def render(zone: ZoneName, records: Iterable[TxtRecord], ttl: int = TTL) -> bytes:
+    """Return the include file with these records, a comment alone if there are none.
+
+    `ttl` in seconds. Raises ValueError for what could break the zone: an owner outside of it, a
+    value that is not base64url.
+    """
+    lines = [f"; ACME challenges of {zone}. sslmd writes this file; what you change here is lost."]
+    for record in sorted(set(records)):
+        owner = DomainName.parse(record.owner.text)
+        if not owner.is_within(zone):
+            raise ValueError(f"{owner} is not in zone {zone}")
+        if not _VALUE.match(record.value):
+            raise ValueError(f"{owner}: {record.value!r} is not the value of a challenge")
+        lines.append(f'{owner}. {ttl:d} IN TXT "{record.value}"')
+    return "\n".join([*lines, ""]).encode()
+
+
+def read(path: str) -> frozenset[TxtRecord] | None:
+    """Return the records in an include file, of ours or of ssl-mgr; None if it cannot be read.
+
+    Blocks. Lines that are no record of a challenge are passed over.
+    """
+    try:
+        text = read_file(path).decode(errors="replace")
+    except (FileNotFoundError, SslmError):
+        return None
+    return frozenset(record for line in text.splitlines() if (record := _record(line.strip())))
+
+
+def _record(line: str) -> TxtRecord | None:
+    match = _LINE.match(line)
+    if match is None:
+        return None
+    # The strings of one record are one value.
+    value = "".join(part.strip('"') for part in match["value"].split())
+    try:
+        return TxtRecord(DomainName.parse(match["owner"]), value) if _VALUE.match(value) else None
+    except BadName:
+        return None
