@@ -1,0 +1,63 @@
+"""Reading answers: chains of CNAMEs, strings of TXT, serials.
+
+Answers come from outside: whatever is in them, nothing here fails or goes on for ever.
+"""
+
+from __future__ import annotations
+
+import dns.message
+import dns.name
+import dns.rdataclass
+import dns.rdatatype
+import dns.rdtypes.ANY.SOA
+import dns.rdtypes.ANY.TXT
+import dns.rrset
+import dns.serial
+
+# CNAMEs in a row. Resolvers give up at about this many; nobody needs more than two or three.
+LONGEST_CHAIN = 8
+
+
+def find(
+    section: list[dns.rrset.RRset], name: dns.name.Name, rdtype: dns.rdatatype.RdataType
+) -> dns.rrset.RRset | None:
+    """Return the records of that name and type in a section of an answer."""
+    for rrset in section:
+        if (
+            rrset.name == name
+            and rrset.rdtype == rdtype
+            and rrset.rdclass == dns.rdataclass.IN
+            and rrset
+        ):
+            return rrset
+    return None
+
+
+def end_of_chain(answer: dns.message.Message, name: dns.name.Name) -> dns.name.Name:
+    """Return where the CNAMEs in an answer lead from `name`: `name` itself without any."""
+    for _ in range(LONGEST_CHAIN):
+        cname = find(answer.answer, name, dns.rdatatype.CNAME)
+        if cname is None:
+            break
+        name = cname[0].target
+    return name
+
+
+def strings(answer: dns.message.Message, name: dns.name.Name) -> frozenset[str]:
+    """Return the values of TXT at a name; several strings in one record are one value."""
+    rrset = find(answer.answer, name, dns.rdatatype.TXT)
+    values = (b"".join(rdata.strings) for rdata in rrset or ())
+    return frozenset(value.decode("ascii", "replace") for value in values)
+
+
+def soa_serial(answer: dns.message.Message) -> int | None:
+    """Return the serial in an answer to SOA, or in a negative one (RFC 2308 §3)."""
+    for rrset in (*answer.answer, *answer.authority):
+        if rrset.rdtype == dns.rdatatype.SOA and rrset:
+            return int(rrset[0].serial)
+    return None
+
+
+def is_behind(serial: int, other: int) -> bool:
+    """Whether `serial` is older than `other`; they go round (RFC 1982)."""
+    return bool(dns.serial.Serial(serial) < dns.serial.Serial(other))

@@ -1,0 +1,303 @@
+"""Proof that every name server shows a record: nothing is believed until it is seen (I8).
+
+`look` asks one server for the record itself; its serial proves nothing, and is asked only to say
+what is wrong. `Proof` waits until all of them show all of it. Resolvers are asked last: one that
+is asked too early remembers that there is no such record (RFC 2308).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+
+from sslmd.core.errors import Transient
+from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.records import TxtRecord
+from sslmd.dns.answers import end_of_chain, soa_serial, strings
+from sslmd.dns.ask import NameServer, OutOfReach, Silent, Unanswered, ask
+from sslmd.dns.diagnosis import Behind, Primary, Published, failed, waiting
+
+# Seconds between two rounds of questions: at first, by how much more each time, at most. A
+# secondary that heard NOTIFY has a zone within seconds; one that did not asks by itself only
+# after the zone's refresh time.
+FIRST_PAUSE = 1.0
+GROWTH = 1.5
+LONGEST_PAUSE = 30.0
+
+# Questions under way at one server: more would look like an attack.
+AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a server shows at `owner`. `missing`: the values that it does not show.
+
+    `fault`: why its answer is none, "" if it is one. `serial`: of its zone, where it was told.
+    """
+
+    owner: DomainName
+    missing: frozenset[str]
+    fault: str = ""
+    serial: int | None = None
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, without the server's name; "" if all is there."""
+        if not self.missing:
+            return ""
+        return self.fault or f"lacks {self.owner} TXT"
+
+
+async def look(
+    server: NameServer, owner: DomainName, values: frozenset[str], *, recursive: bool = False
+) -> Sight:
+    """Return which of the `values` of TXT a server shows at `owner`.
+
+    `recursive`: it is a resolver; otherwise it has to be authoritative. Raises `OutOfReach`.
+    """
+    try:
+        return await _look(server, owner, values, recursive=recursive)
+    except Silent as err:
+        return Sight(owner, values, err.problem)
+
+
+async def _look(
+    server: NameServer, owner: DomainName, values: frozenset[str], *, recursive: bool
+) -> Sight:
+    answer = await ask(server, owner, "TXT", recursive=recursive)
+    rcode = answer.rcode()
+    if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        return Sight(owner, values, f"answers {dns.rcode.to_text(rcode)} for {owner} TXT")
+    if not recursive and not answer.flags & dns.flags.AA:
+        return Sight(owner, values, f"is not authoritative for {owner}")
+    end = end_of_chain(answer, dns.name.from_text(str(owner)))
+    missing = values - strings(answer, end)
+    fault = ""
+    if missing and end != dns.name.from_text(str(owner)):
+        fault = f"has a CNAME at {owner} that leads to {end.to_text(omit_final_dot=True)}"
+    return Sight(owner, missing, fault, soa_serial(answer))
+
+
+async def zone_serial(server: NameServer, zone: ZoneName) -> int | None:
+    """Return the serial of the zone that a server serves, None if it serves none.
+
+    Raises `Silent` or `OutOfReach`.
+    """
+    answer = await ask(server, zone, "SOA")
+    return soa_serial(answer) if answer.flags & dns.flags.AA else None
+
+
+class Proof:
+    """Waits until every server shows every record; `run` it once.
+
+    `authoritative` have to show a record before `extra`, which are resolvers, are asked for it.
+    `primary` is only looked at to say what is wrong; `serial_before` is its serial before the
+    change, None if it is not known. `limit`: seconds after which to give up.
+
+    `progress` gets the text of what is missing whenever that changes, `proven` each record when
+    all show it; both have to be quick.
+    """
+
+    def __init__(
+        self,
+        zone: ZoneName,
+        authoritative: Sequence[NameServer],
+        records: Iterable[TxtRecord],
+        *,
+        extra: Sequence[NameServer] = (),
+        primary: NameServer | None = None,
+        serial_before: int | None = None,
+        published: Published = Published.BY_COMMAND,
+        limit: float = 3600.0,
+        progress: Callable[[str], None] = lambda _: None,
+        proven: Callable[[TxtRecord], None] = lambda _: None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not authoritative:
+            raise ValueError(f"zone {zone} has no name servers to ask")
+        self._zone = zone
+        self._wanted = set(records)
+        self._shown: set[TxtRecord] = set()  # by all that are authoritative
+        servers = [*dict.fromkeys(authoritative)]
+        resolvers = [one for one in dict.fromkeys(extra) if one not in servers]
+        self._servers = [_Asked(one, set(self._wanted), recursive=False) for one in servers]
+        self._resolvers = [_Asked(one, set(self._wanted), recursive=True) for one in resolvers]
+        self._primary = primary
+        self._serial_before = serial_before
+        self._published = published
+        self._limit = limit
+        self._progress = progress
+        self._proven = proven
+        self._sleep = sleep
+        self._clock = clock
+        self._over = asyncio.Event()
+        self._told = ""
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Servers that cannot be asked from this machine and were left out, and why."""
+        asked = (*self._servers, *self._resolvers)
+        return tuple(f"{one.server} {one.out_of_reach}" for one in asked if one.out_of_reach)
+
+    def drop(self, record: TxtRecord) -> None:
+        """Wait for a record no more. Nothing happens if it is none of ours."""
+        self._wanted.discard(record)
+        if not self._wanted:
+            self._over.set()
+
+    async def run(self) -> tuple[str, ...]:
+        """Return `left_out` when all records are proven or dropped.
+
+        Raises `Transient` when the time is up, naming server by server what is missing, and
+        the way out.
+        """
+        began, pause = self._clock(), FIRST_PAUSE
+        while True:
+            await self._ask_all()
+            if not self._wanted:
+                return self.left_out
+            behind = self._behind()
+            primary = await self._look_at_primary(behind)
+            await self._add_serials(behind)
+            if not self._wanted:
+                return self.left_out
+            self._tell(waiting(self._zone, behind, primary))
+            waited = self._clock() - began
+            if waited >= self._limit:
+                text = failed(self._zone, behind, primary, self._published, waited)
+                raise Transient(text)
+            await self._wait(min(pause, self._limit - waited))
+            if not self._wanted:
+                return self.left_out
+            pause = min(pause * GROWTH, LONGEST_PAUSE)
+
+    async def _ask_all(self) -> None:
+        """Ask every server for what it was not yet seen to show; release what is proven."""
+        async with asyncio.TaskGroup() as group:
+            for one in self._servers:
+                group.create_task(one.ask(self._wanted))
+        if self._nobody_in_reach():
+            return
+        # All values of an owner are in one answer, which a resolver keeps as a whole.
+        unseen = {record.owner for one in self._servers for record in one.lacks(self._wanted)}
+        shown = self._shown = {one for one in self._wanted if one.owner not in unseen}
+        async with asyncio.TaskGroup() as group:
+            for one in self._resolvers:
+                group.create_task(one.ask(shown))
+        everywhere = shown.difference(*(one.lacks(shown) for one in self._resolvers))
+        for record in sorted(everywhere & self._wanted):
+            self._wanted.discard(record)
+            self._proven(record)
+
+    def _behind(self) -> list[Behind]:
+        """Return the servers that what is wanted waits for."""
+        if self._nobody_in_reach():
+            return [Behind(one.server, (), one.out_of_reach) for one in self._servers]
+        found = []
+        for one in (*self._servers, *self._resolvers):
+            asked_for = self._wanted & self._shown if one.recursive else self._wanted
+            if owners := sorted({record.owner for record in one.lacks(asked_for)}):
+                found.append(Behind(one.server, owners, one.fault, one.serial, one.recursive))
+        return found
+
+    def _nobody_in_reach(self) -> bool:
+        return all(one.out_of_reach for one in self._servers)
+
+    async def _look_at_primary(self, behind: Sequence[Behind]) -> Primary | None:
+        owners = [one.owners[0] for one in behind if one.owners and not one.resolver]
+        if self._primary is None or not owners:
+            return None
+        values = frozenset(record.value for record in self._wanted if record.owner == owners[0])
+        try:
+            serial = await zone_serial(self._primary, self._zone)
+            sight = await look(self._primary, owners[0], values)
+        except Unanswered:
+            return None
+        shows = None if sight.fault else not sight.missing
+        return Primary(self._primary, owners[0], shows, serial, self._serial_before)
+
+    async def _add_serials(self, behind: list[Behind]) -> None:
+        async def add(one: Behind) -> None:
+            with suppress(Unanswered):
+                one.serial = await zone_serial(one.server, self._zone)
+
+        async with asyncio.TaskGroup() as group:
+            for one in behind:
+                if not one.fault and not one.resolver and one.serial is None:
+                    group.create_task(add(one))
+
+    def _tell(self, text: str) -> None:
+        if text != self._told:
+            self._told = text
+            self._progress(text)
+
+    async def _wait(self, seconds: float) -> None:
+        """Sleep, but no longer than until there is nothing left to wait for."""
+        sleeping = asyncio.ensure_future(self._sleep(seconds))
+        over = asyncio.ensure_future(self._over.wait())
+        try:
+            await asyncio.wait({sleeping, over}, return_when=asyncio.FIRST_COMPLETED)
+            if sleeping.done():
+                sleeping.result()
+        finally:
+            sleeping.cancel()
+            over.cancel()
+
+
+class _Asked:
+    """One server, and what it was not yet seen to show."""
+
+    def __init__(self, server: NameServer, records: set[TxtRecord], *, recursive: bool) -> None:
+        self.server = server
+        self.recursive = recursive
+        self.fault = ""
+        self.serial: int | None = None
+        self.out_of_reach = ""
+        self._unseen = records
+
+    def lacks(self, wanted: set[TxtRecord]) -> set[TxtRecord]:
+        """Return which of them it was not seen to show; none where it cannot be asked."""
+        return set() if self.out_of_reach else self._unseen & wanted
+
+    async def ask(self, wanted: set[TxtRecord]) -> None:
+        """Ask for what was not seen yet."""
+        values: dict[DomainName, set[str]] = {}
+        for record in self._unseen & wanted:
+            values.setdefault(record.owner, set()).add(record.value)
+        if not values:
+            return
+        self.fault, self.out_of_reach, self.serial = "", "", None
+        owners = sorted(values, reverse=True)
+
+        async def ask_next() -> None:
+            while owners:
+                owner = owners.pop()
+                try:
+                    sight = await _look(
+                        self.server, owner, frozenset(values[owner]), recursive=self.recursive
+                    )
+                except Unanswered as err:
+                    # The rest would have to wait as long, one after the other.
+                    owners.clear()
+                    if isinstance(err, OutOfReach):
+                        self.out_of_reach = err.problem
+                    self.fault = err.problem
+                    return
+                shown = values[owner] - sight.missing
+                self._unseen -= {TxtRecord(owner, value) for value in shown}
+                self.fault = self.fault or sight.fault
+                self.serial = sight.serial if sight.serial is not None else self.serial
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(AT_ONCE, len(owners))):
+                group.create_task(ask_next())
