@@ -1,0 +1,158 @@
+"""A real server beside a test: started, awaited, and ended for certain.
+
+Each server of this folder is a `Server` with its own command line and its own idea of what it
+means to answer. It listens on loopback, keeps everything in one scratch folder, and runs in a
+process group of its own, so that nothing it starts outlives it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import socket
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+LOOPBACK = "127.0.0.1"
+ROOT = Path(__file__).parents[2]
+
+# Seconds. A bound for what would otherwise hang, and the pause between two looks.
+PATIENCE = 30.0
+PAUSE = 0.02
+
+# Debian keeps servers where only root's PATH leads.
+PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+
+_given: set[int] = set()
+
+
+def free_port() -> int:
+    """Return a port of loopback that is free for both TCP and UDP, never the same twice."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
+            tcp.bind((LOOPBACK, 0))
+            port = int(tcp.getsockname()[1])
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, suppress(OSError):
+                udp.bind((LOOPBACK, port))
+                if port not in _given:
+                    _given.add(port)
+                    return port
+
+
+def wait_until(check: Callable[[], object], what: str) -> None:
+    """Look again and again until `check` is true; fail after 30 s, saying what never came."""
+    end = time.monotonic() + PATIENCE
+    while not check():
+        assert time.monotonic() < end, f"{what}: not within {PATIENCE:.0f} s"
+        time.sleep(PAUSE)
+
+
+class Server(ABC):
+    """A program in the foreground; what it prints is in `log_file`, over all its starts."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.log_file = folder / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """Return the command line that runs the server in the foreground."""
+
+    @abstractmethod
+    def answers(self) -> bool:
+        """Ask the server something; return whether it answered as it should."""
+
+    def environment(self) -> Mapping[str, str]:
+        """Return what is set in the server's environment beside what is set here."""
+        return {}
+
+    # --- its life ---
+
+    def start(self) -> Self:
+        """Start it, and wait until it answers. Ports and data are those of the last time."""
+        assert self._process is None, f"{self.folder}: it runs already"
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(),
+                cwd=self.folder,
+                env={**os.environ, **self.environment()},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        atexit.register(self.kill)
+        try:
+            self.wait_until(self.answers, "an answer")
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End it as its service manager would, and wait until it is gone."""
+        if self._process is not None:
+            self._process.send_signal(self.stop_signal)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(PATIENCE)
+        self.kill()
+
+    stop_signal = signal.SIGTERM
+
+    def kill(self) -> None:
+        """SIGKILL it and all that it started."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+            atexit.unregister(self.kill)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # --- what it says ---
+
+    def log(self) -> str:
+        """Return what it printed, over all its starts."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def lines(self) -> list[str]:
+        """Return the lines of its log."""
+        return self.log().splitlines()
+
+    def wait_log(self, text: str, count: int = 1) -> str:
+        """Return the `count`th line of the log that has `text` in it, when it is there."""
+
+        def found() -> list[str]:
+            return [line for line in self.lines() if text in line]
+
+        self.wait_until(lambda: len(found()) >= count, f"{text!r} in the log")
+        return found()[count - 1]
+
+    def wait_until(self, check: Callable[[], object], what: str) -> None:
+        """Look until `check` is true; fail with the log if the server ends or 30 s go by."""
+
+        def checked() -> bool:
+            ended = self._process is None or self._process.poll() is not None
+            if check():
+                return True
+            assert not ended, "it has ended"
+            return False
+
+        try:
+            wait_until(checked, what)
+        except AssertionError as problem:
+            tail = "\n".join(self.lines()[-40:])
+            raise AssertionError(f"{self.command()[0]}: {problem}\n{tail}") from None
