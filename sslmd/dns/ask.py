@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import dns.asyncquery
 import dns.exception
 import dns.flags
+import dns.inet
 import dns.message
 import dns.name
 import dns.rcode
@@ -121,6 +122,8 @@ async def ask(
     `checking_disabled`: a resolver shall not validate (CD, §3.2.2). `timeout`: seconds, by UDP,
     and once more by TCP if it has to be. Raises `Silent` or `OutOfReach`.
     """
+    if not dns.inet.is_address(server.address):
+        raise Silent(server, "has no address to ask")
     name = dns.name.from_text(str(qname))
     flags = dns.flags.Flag(0)
     if recursive:

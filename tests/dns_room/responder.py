@@ -1,0 +1,154 @@
+"""A name server for tests, by UDP and TCP on a port of its own, as wrong as a test wants it."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self, cast
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+
+from sslmd.dns.ask import NameServer
+
+Answer = dns.message.Message | bytes | None
+Answering = Callable[[dns.message.Message, bool], Answer]  # the query; whether it came by TCP
+
+
+class Responder:
+    """Answers as `answering` says: a message, raw bytes, or None to stay silent.
+
+    `delay`: seconds after which it answers by UDP; `most`: questions it had at one time.
+    """
+
+    def __init__(
+        self, answering: Answering, name: str = "ns.example.com", delay: float = 0.0
+    ) -> None:
+        self.answering = answering
+        self.delay = delay
+        self.most = 0
+        self.queries: list[dns.message.Message] = []
+        self._name = name
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._tcp = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        port = self._tcp.sockets[0].getsockname()[1]
+        self._udp, _ = await loop.create_datagram_endpoint(
+            lambda: _Datagrams(self), local_addr=("127.0.0.1", port)
+        )
+        self.server = NameServer("127.0.0.1", port, self._name)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        err: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self._udp.abort()
+        self._tcp.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+    def asked(self, rdtype: str) -> list[str]:
+        """Return the names that were asked for with this type, in order."""
+        kind = dns.rdatatype.from_text(rdtype)
+        return [
+            query.question[0].name.to_text(omit_final_dot=True)
+            for query in self.queries
+            if query.question and query.question[0].rdtype == kind
+        ]
+
+    def reply(self, wire: bytes, *, tcp: bool) -> bytes | None:
+        query = dns.message.from_wire(wire)
+        self.queries.append(query)
+        answer = self.answering(query, tcp)
+        if not isinstance(answer, dns.message.Message):
+            return answer
+        return answer.to_wire(max_size=65535)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            (length,) = struct.unpack("!H", await reader.readexactly(2))
+            reply = self.reply(await reader.readexactly(length), tcp=True)
+            if reply is not None:
+                writer.write(struct.pack("!H", len(reply)) + reply)
+                await writer.drain()
+        writer.close()
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
+        self._pending = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._pending += 1
+        self._responder.most = max(self._responder.most, self._pending)
+        if self._responder.delay:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._responder.delay, self._answer, data, addr)
+        else:
+            self._answer(data, addr)
+
+    def _answer(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._pending -= 1
+        reply = self._responder.reply(data, tcp=False)
+        if reply is not None and not self._transport.is_closing():
+            self._transport.sendto(reply, addr)
+
+
+class Zone:
+    """What a zone holds; gives proper authoritative answers for it."""
+
+    def __init__(self, origin: str = "example.com", serial: int = 1) -> None:
+        self.origin = dns.name.from_text(origin)
+        self.serial = serial
+        self.records: dict[tuple[dns.name.Name, dns.rdatatype.RdataType], list[str]] = {}
+        self.rcode = dns.rcode.NOERROR
+        self.authoritative = True
+
+    def add(self, name: str, rdtype: str, *values: str) -> None:
+        key = (dns.name.from_text(name), dns.rdatatype.from_text(rdtype))
+        self.records.setdefault(key, []).extend(values)
+
+    def __call__(self, query: dns.message.Message, tcp: bool) -> Answer:
+        answer = dns.message.make_response(query)
+        answer.set_rcode(self.rcode)
+        if self.rcode != dns.rcode.NOERROR:
+            return answer
+        if self.authoritative:
+            answer.flags |= dns.flags.AA
+        name, rdtype = query.question[0].name, query.question[0].rdtype
+        soa = dns.rrset.from_text(
+            self.origin, 60, "IN", "SOA", f"ns. admin. {self.serial} 60 60 60 60"
+        )
+        if rdtype == dns.rdatatype.SOA and name == self.origin:
+            answer.answer.append(soa)
+            return answer
+        while (cname := (name, dns.rdatatype.CNAME)) in self.records:
+            answer.answer.append(dns.rrset.from_text(name, 60, "IN", "CNAME", *self.records[cname]))
+            name = dns.name.from_text(self.records[cname][0])
+            if len(answer.answer) > 20:
+                return answer
+        if values := self.records.get((name, rdtype)):
+            answer.answer.append(dns.rrset.from_text(name, 60, "IN", rdtype, *values))
+            return answer
+        if not any(known.is_subdomain(name) for known, _ in self.records):
+            answer.set_rcode(dns.rcode.NXDOMAIN)
+        answer.authority.append(soa)
+        return answer
