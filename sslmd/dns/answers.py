@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dns.message
 import dns.name
+import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 import dns.rdtypes.ANY.SOA
@@ -16,6 +17,11 @@ import dns.serial
 
 # CNAMEs in a row. Resolvers give up at about this many; nobody needs more than two or three.
 LONGEST_CHAIN = 8
+
+
+def rcode_of(answer: dns.message.Message) -> str:
+    """Return an answer's rcode as text: `SERVFAIL`."""
+    return dns.rcode.to_text(answer.rcode())
 
 
 def find(

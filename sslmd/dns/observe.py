@@ -22,7 +22,7 @@ import dns.rdatatype
 from sslmd.core.errors import Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
-from sslmd.dns.answers import end_of_chain, soa_serial, strings
+from sslmd.dns.answers import end_of_chain, rcode_of, soa_serial, strings
 from sslmd.dns.ask import NameServer, OutOfReach, Silent, Unanswered, ask
 from sslmd.dns.diagnosis import Behind, Primary, Published, failed, waiting
 
@@ -76,7 +76,7 @@ async def _look(
     answer = await ask(server, owner, "TXT", recursive=recursive)
     rcode = answer.rcode()
     if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-        return Sight(owner, values, f"answers {dns.rcode.to_text(rcode)} for {owner} TXT")
+        return Sight(owner, values, f"answers {rcode_of(answer)} for {owner} TXT")
     if not recursive and not answer.flags & dns.flags.AA:
         return Sight(owner, values, f"is not authoritative for {owner}")
     end = end_of_chain(answer, dns.name.from_text(str(owner)))

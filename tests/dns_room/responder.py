@@ -15,6 +15,7 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
+import dns.tsig
 
 from sslmd.dns.ask import NameServer
 
@@ -25,7 +26,8 @@ Answering = Callable[[dns.message.Message, bool], Answer]  # the query; whether 
 class Responder:
     """Answers as `answering` says: a message, raw bytes, or None to stay silent.
 
-    `delay`: seconds after which it answers by UDP; `most`: questions it had at one time.
+    `keyring` holds the keys of signed queries. `delay`: seconds after which it answers by UDP;
+    `most`: questions it had at one time.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Responder:
     ) -> None:
         self.answering = answering
         self.delay = delay
+        self.keyring: dict[dns.name.Name, dns.tsig.Key] | None = None
         self.most = 0
         self.queries: list[dns.message.Message] = []
         self._name = name
@@ -70,7 +73,7 @@ class Responder:
         ]
 
     def reply(self, wire: bytes, *, tcp: bool) -> bytes | None:
-        query = dns.message.from_wire(wire)
+        query = dns.message.from_wire(wire, keyring=self.keyring)
         self.queries.append(query)
         answer = self.answering(query, tcp)
         if not isinstance(answer, dns.message.Message):

@@ -1,0 +1,189 @@
+"""Which name servers are a zone's, at which addresses; and where a name leads from there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+
+from sslmd.config.model import DnsPrimary, Endpoint
+from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.names import BadName, DomainName, ZoneName
+from sslmd.dns.answers import LONGEST_CHAIN, end_of_chain, find, rcode_of
+from sslmd.dns.ask import NameServer, ask
+from sslmd.dns.resolver import Resolver
+
+
+async def authoritative(
+    zone: ZoneName, primary: DnsPrimary | None, resolver: Resolver
+) -> tuple[NameServer, ...]:
+    """Return every address of every authoritative name server of a zone.
+
+    Those that `[[dns_primary]]` names; else those of the NS records, asked of the primary, or
+    of the resolver without one. Raises `Transient` if none can be found.
+    """
+    if primary is not None and primary.nameservers:
+        return await _of_endpoints(zone, primary.nameservers, resolver)
+    source = await primary_server(primary, resolver) if primary is not None else None
+    hosts = await _ns_hosts(zone, source, resolver)
+    servers: dict[NameServer, None] = {}
+    lacking = []
+    for host, found in zip(
+        hosts, await asyncio.gather(*(_addresses(h, source, resolver) for h in hosts)), strict=True
+    ):
+        servers.update(dict.fromkeys(NameServer(address, 53, host) for address in found))
+        if not found:
+            lacking.append(host)
+    if lacking or not servers:
+        # One that the world may ask and we cannot is no reason to look away.
+        raise Transient(
+            f"zone {zone}: its name servers {', '.join(lacking or hosts) or '(none)'} have no "
+            "address; mend the zone, or name the servers to watch with nameservers in "
+            "[[dns_primary]]"
+        )
+    return tuple(servers)
+
+
+async def primary_server(primary: DnsPrimary, resolver: Resolver) -> NameServer | None:
+    """Return the first address of a zone's primary, None if it has none."""
+    found = await resolver.addresses(primary.server.host)
+    name = "" if primary.server.host in found else primary.server.host
+    return NameServer(found[0], primary.server.port, name) if found else None
+
+
+async def _of_endpoints(
+    zone: ZoneName, endpoints: Iterable[Endpoint], resolver: Resolver
+) -> tuple[NameServer, ...]:
+    servers: dict[NameServer, None] = {}
+    for one in endpoints:
+        found = await resolver.addresses(one.host)
+        name = "" if one.host in found else one.host
+        servers.update(dict.fromkeys(NameServer(address, one.port, name) for address in found))
+        if not found:
+            raise Transient(
+                f"zone {zone}: the name server {one.host} has no address; mend nameservers in its "
+                "[[dns_primary]]"
+            )
+    return tuple(servers)
+
+
+async def _ns_hosts(zone: ZoneName, source: NameServer | None, resolver: Resolver) -> list[str]:
+    if source is not None:
+        wayout = (
+            "mend server in [[dns_primary]], or name the servers to watch with nameservers there"
+        )
+        try:
+            answer = await ask(source, zone, "NS")
+        except SslmError as err:
+            raise Transient(f"zone {zone}: its primary {err}; {wayout}") from None
+        found = find(answer.answer, dns.name.from_text(zone.text), dns.rdatatype.NS)
+        if found is not None and answer.flags & dns.flags.AA:
+            return sorted(rdata.target.to_text().rstrip(".").lower() for rdata in found)
+        raise Transient(
+            f"zone {zone}: its primary {source} answers {rcode_of(answer)} and does not say with "
+            f"authority which its name servers are; {wayout}"
+        )
+    found = await resolver.lookup(zone.text, "NS")
+    return sorted(rdata.target.to_text().rstrip(".").lower() for rdata in found or ())
+
+
+async def _addresses(host: str, source: NameServer | None, resolver: Resolver) -> tuple[str, ...]:
+    """Return a host's addresses: from the primary if they are its own, else from the resolver."""
+    if source is not None:
+        known = await _own_addresses(host, source)
+        if known:
+            return known
+    return await resolver.addresses(host)
+
+
+async def _own_addresses(host: str, source: NameServer) -> tuple[str, ...]:
+    """Return what a server says with authority, nothing unless it does so of both families."""
+    known: list[str] = []
+    for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
+        try:
+            answer = await ask(source, host, rdtype.name)
+        except SslmError:
+            return ()
+        if not answer.flags & dns.flags.AA:
+            return ()
+        found = find(answer.answer, dns.name.from_text(host), rdtype)
+        known += [rdata.address for rdata in found or ()]
+    return tuple(dict.fromkeys(known))
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Where a name leads: `target` after CNAMEs; `delegated`, the zone below that it is in."""
+
+    target: DomainName
+    delegated: ZoneName | None = None
+
+
+async def follow(owner: DomainName, zone: ZoneName, servers: Sequence[NameServer]) -> Followed:
+    """Follow the CNAMEs of `owner` as far as the servers of its zone know them.
+
+    Raises `Transient` if none of them answers, `Permanent` if the CNAMEs lead in a circle or
+    to what is no name.
+    """
+    target = owner
+    for _ in range(LONGEST_CHAIN):
+        if not target.is_within(zone):
+            return Followed(target)
+        answer = await _any(servers, target, zone)
+        if child := _delegation(answer, target, zone):
+            return Followed(target, child)
+        further = _cname(answer, target)
+        if further is None:
+            return Followed(target)
+        target = further
+    raise Permanent(f"the CNAMEs of {owner} lead on and on; mend them in zone {zone}")
+
+
+async def _any(
+    servers: Sequence[NameServer], name: DomainName, zone: ZoneName
+) -> dns.message.Message:
+    """Return the first answer that is one: with authority, or a referral to a zone below."""
+    problems = []
+    for server in servers:
+        try:
+            answer = await ask(server, name.text, "TXT")
+        except Transient as err:
+            problems.append(str(err))
+            continue
+        if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+            problems.append(f"{server} answers {rcode_of(answer)}")
+        elif answer.flags & dns.flags.AA or _delegation(answer, name, zone):
+            return answer
+        else:
+            problems.append(f"{server} is not authoritative for it")
+    raise Transient(f"zone {zone}: no name server tells of {name}: {'; '.join(problems[:5])}")
+
+
+def _cname(answer: dns.message.Message, name: DomainName) -> DomainName | None:
+    """Return where the CNAMEs in an answer lead from `name`, None if it has none."""
+    here = dns.name.from_text(name.text)
+    if find(answer.answer, here, dns.rdatatype.CNAME) is None:
+        return None
+    try:
+        return DomainName.parse(end_of_chain(answer, here).to_text())
+    except BadName as err:
+        raise Permanent(f"the CNAME of {name} leads to no host: {err}; mend it") from None
+
+
+def _delegation(answer: dns.message.Message, name: DomainName, zone: ZoneName) -> ZoneName | None:
+    """Return the zone below ours to which an answer refers (RFC 1034 §4.3.2), None if none."""
+    if answer.flags & dns.flags.AA or answer.answer:
+        return None
+    for rrset in answer.authority:
+        if rrset.rdtype != dns.rdatatype.NS:
+            continue
+        child = rrset.name.to_text().rstrip(".").lower()
+        if child.endswith(f".{zone}") and name.is_within(ZoneName(child)):
+            return ZoneName(child)
+    return None

@@ -1,0 +1,134 @@
+"""Questions to resolvers, for names that are in no zone of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import socket
+from collections.abc import Sequence
+
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.resolver
+import dns.rrset
+
+from sslmd.core.errors import Transient
+from sslmd.dns.answers import end_of_chain, find, rcode_of
+from sslmd.dns.ask import NameServer, Unanswered, ask
+
+# Seconds for an answer, all resolvers and tries together, and for one of them to answer.
+LIFETIME = 8.0
+EACH = 2.0
+
+# Times that each resolver is asked, and seconds after which its file is read again even if it
+# looks unchanged: it changes when a machine moves.
+ROUNDS = 2
+KEPT = 60.0
+
+SYSTEM = "/etc/resolv.conf"
+
+
+class Resolver:
+    """Asks resolvers, in order; `servers` None stands for those of the system's `file`."""
+
+    def __init__(self, servers: Sequence[NameServer] | None = None, file: str = SYSTEM) -> None:
+        self._given = None if servers is None else tuple(servers)
+        self._file = file
+        self._read: tuple[NameServer, ...] = ()
+        self._read_at = 0.0
+        self._stamp: tuple[int, ...] = ()
+
+    async def lookup(self, name: str, rdtype: str) -> dns.rrset.RRset | None:
+        """Return the records that `name` has, CNAMEs followed; None if it has none.
+
+        Raises `Transient` when no resolver tells, naming them and what they said.
+        """
+        qname = dns.name.from_text(name)
+        servers = self._servers()
+        problems: dict[str, None] = {}
+        try:
+            async with asyncio.timeout(LIFETIME):
+                for server in servers * ROUNDS:
+                    answer = await _answer(server, name, rdtype, problems)
+                    if answer is not None:
+                        end = end_of_chain(answer, qname)
+                        return find(answer.answer, end, dns.rdatatype.from_text(rdtype))
+        except TimeoutError:
+            problems[f"that took {LIFETIME:g} s"] = None
+        told = "; ".join(problems) or "there is no resolver to ask"
+        raise Transient(f"{name} {rdtype} cannot be looked up: {told}")
+
+    async def addresses(self, host: str) -> tuple[str, ...]:
+        """Return the IPv4 and IPv6 addresses of a host, itself if it is an address.
+
+        Those that this machine alone knows (`/etc/hosts`) count where DNS has none, and the
+        system's resolvers are used. Raises `Transient` when nobody can tell.
+        """
+        try:
+            return (str(ipaddress.ip_address(host)),)
+        except ValueError:
+            pass
+        try:
+            found = await asyncio.gather(self.lookup(host, "A"), self.lookup(host, "AAAA"))
+        except Transient:
+            if known := await self._known_here(host):
+                return known
+            raise
+        addresses = tuple(rdata.address for rrset in found if rrset for rdata in rrset)
+        return addresses or await self._known_here(host)
+
+    async def _known_here(self, host: str) -> tuple[str, ...]:
+        if self._given is not None:
+            return ()
+        asking = asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+        try:
+            async with asyncio.timeout(LIFETIME):
+                found = await asking
+        except (OSError, UnicodeError):  # TimeoutError is an OSError
+            return ()
+        return tuple(dict.fromkeys(str(where[0]) for *_, where in found))
+
+    def _servers(self) -> tuple[NameServer, ...]:
+        if self._given is not None:
+            return self._given
+        now = asyncio.get_running_loop().time()
+        try:
+            info = os.stat(self._file)
+            stamp = (info.st_mtime_ns, info.st_ino, info.st_size)
+            if stamp != self._stamp or now - self._read_at >= KEPT:
+                self._read = _read(self._file)
+                self._stamp, self._read_at = stamp, now
+        except OSError as err:
+            raise Transient(f"cannot read {self._file}: {err.strerror}; write it") from None
+        if not self._read:
+            raise Transient(f"{self._file} names no resolver; write a nameserver line there")
+        return self._read
+
+
+def _read(file: str) -> tuple[NameServer, ...]:
+    """Return the resolvers that a file in the form of resolv.conf(5) names."""
+    reader = dns.resolver.Resolver(configure=False)
+    with open(file, encoding="utf-8", errors="replace") as lines:
+        try:
+            reader.read_resolv_conf(lines)
+        except dns.resolver.NoResolverConfiguration:
+            return ()
+    return tuple(NameServer(str(one)) for one in reader.nameservers)
+
+
+async def _answer(
+    server: NameServer, name: str, rdtype: str, problems: dict[str, None]
+) -> dns.message.Message | None:
+    """Return a resolver's answer if it is one, else None; `problems` then tells why."""
+    try:
+        answer = await ask(server, name, rdtype, recursive=True, timeout=EACH)
+    except Unanswered as err:
+        problems[str(err)] = None
+        return None
+    if answer.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        return answer
+    problems[f"{server} answers {rcode_of(answer)}"] = None
+    return None

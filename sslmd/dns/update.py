@@ -1,0 +1,209 @@
+"""Dynamic update (RFC 2136), signed by TSIG (RFC 8945)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import Collection, Iterator
+
+import dns.exception
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
+import dns.rdtypes.ANY.TXT
+import dns.tsig
+import dns.update
+
+from sslmd.config.model import DnsPrimary, TsigKey
+from sslmd.core.errors import Permanent, Transient
+from sslmd.core.names import ZoneName, shown
+from sslmd.core.records import TxtRecord
+from sslmd.dns.answers import rcode_of
+from sslmd.dns.ask import NameServer, Unanswered, by_tcp
+from sslmd.dns.nameservers import primary_server
+from sslmd.dns.resolver import Resolver
+from sslmd.store import files
+
+# Records in one message: far below the 64 KiB of a message.
+IN_ONE = 100
+
+# Seconds. A primary signs the zone before it answers.
+TIMEOUT = 10.0
+
+# A comment begins where a word can; `//` inside of a secret, quoted or not, is part of it.
+_COMMENT = re.compile(r"""("[^"]*")|/\*.*?\*/|(?<![^\s;{}])(?://|\#)[^\n]*""", re.DOTALL)
+_STATEMENT = re.compile(r"\bkey\s+\"?([^\s\"{;]+)\"?\s*\{([^}]*)\}\s*;?", re.IGNORECASE)
+_ALGORITHM = re.compile(r"\balgorithm\s+\"?([A-Za-z0-9.-]+)\"?\s*;", re.IGNORECASE)
+_SECRET = re.compile(r"\bsecret\s+\"?([A-Za-z0-9+/=]+)\"?\s*;", re.IGNORECASE)
+_MD5 = "hmac-md5"  # BIND's short name of HMAC-MD5.SIG-ALG.REG.INT (RFC 8945 §6)
+
+# What to do about a refusal.
+_REMEDIES = {
+    dns.rcode.REFUSED: "let the key change TXT records of that name (BIND: update-policy)",
+    dns.rcode.NOTAUTH: "server in [[dns_primary]] has to be the zone's primary, and know the key",
+    dns.rcode.NOTZONE: "the name is in another zone there: mend [[dns_primary]]",
+    dns.rcode.NOTIMP: "it takes no updates; publish by include files instead",
+}
+
+
+async def add(
+    zone: ZoneName,
+    primary: DnsPrimary,
+    records: Collection[TxtRecord],
+    ttl: int,
+    resolver: Resolver,
+) -> None:
+    """Add TXT records (TTL in seconds); those that are there already stay as they are.
+
+    Raises `Permanent` for what the admin has to mend, `Transient` for what may pass.
+    """
+    for some in _batches(records):
+        message = await _message(zone, primary)
+        for record in some:
+            message.add(_name(record), ttl, _rdata(record))
+        await _send(zone, primary, message, resolver)
+
+
+async def remove(
+    zone: ZoneName, primary: DnsPrimary, records: Collection[TxtRecord], resolver: Resolver
+) -> None:
+    """Remove just these TXT records; those that are not there are no failure (RFC 2136 §2.5.4).
+
+    Raises what `add` raises.
+    """
+    for some in _batches(records):
+        message = await _message(zone, primary)
+        for record in some:
+            message.delete(_name(record), _rdata(record))
+        await _send(zone, primary, message, resolver)
+
+
+def _batches(records: Collection[TxtRecord]) -> Iterator[list[TxtRecord]]:
+    every = sorted(records)
+    for start in range(0, len(every), IN_ONE):
+        yield every[start : start + IN_ONE]
+
+
+def _name(record: TxtRecord) -> dns.name.Name:
+    return dns.name.from_text(record.owner.text)
+
+
+def _rdata(record: TxtRecord) -> dns.rdata.Rdata:
+    value = record.value.encode()
+    return dns.rdtypes.ANY.TXT.TXT(dns.rdataclass.IN, dns.rdatatype.TXT, [value])
+
+
+async def _message(zone: ZoneName, primary: DnsPrimary) -> dns.update.UpdateMessage:
+    message = dns.update.UpdateMessage(dns.name.from_text(zone.text))
+    if primary.tsig is not None:
+        message.use_tsig(await asyncio.to_thread(load_key, primary.tsig))
+    return message
+
+
+async def _send(
+    zone: ZoneName,
+    primary: DnsPrimary,
+    message: dns.message.Message,
+    resolver: Resolver,
+) -> None:
+    server = await primary_server(primary, resolver)
+    if server is None:
+        raise Transient(
+            f"zone {zone}: the primary {primary.server.host} has no address; mend server in "
+            "[[dns_primary]]"
+        )
+    try:
+        answer = await by_tcp(server, message, TIMEOUT)
+    except Unanswered as err:
+        raise Transient(f"zone {zone}: the primary {err}, to the update") from None
+    except (dns.tsig.BadTime, dns.tsig.PeerError) as err:
+        raise _refused_key(zone, server, err) from None
+    except dns.exception.DNSException as err:
+        text = " ".join(str(err).split())
+        raise Transient(f"zone {zone}: the primary {server} answers nonsense: {text}") from None
+    if answer.rcode() == dns.rcode.NOERROR:
+        # RFC 8945 §5.3: the answer to a signed message is signed, or is somebody else's.
+        if message.keyring is None or answer.had_tsig:
+            return
+        raise Transient(f"zone {zone}: the primary {server} does not sign its answer to the update")
+    remedy = _REMEDIES.get(answer.rcode())
+    text = f"zone {zone}: the primary {server} answers {rcode_of(answer)} to the update"
+    if remedy is not None:
+        raise Permanent(f"{text}; {remedy}")
+    raise Transient(f"{text}; see its log")
+
+
+def _refused_key(
+    zone: ZoneName, server: NameServer, err: dns.exception.DNSException
+) -> Permanent | Transient:
+    if isinstance(err, dns.tsig.PeerBadTime | dns.tsig.BadTime):
+        return Transient(
+            f"zone {zone}: the clock of the primary {server} differs from ours by more than it "
+            "allows for signed updates (BADTIME); set them right"
+        )
+    return Permanent(
+        f"zone {zone}: the primary {server} does not accept the TSIG key ({err}); compare "
+        "tsig_key_file with its key statement"
+    )
+
+
+def load_key(tsig: TsigKey) -> dns.tsig.Key:
+    """Read a TSIG key: a key statement of BIND's, or the bare secret with name and algorithm.
+
+    Of several statements the one that `tsig_name` names, else the first. Raises `Permanent`,
+    without the secret, if there is none to be had.
+    """
+    path = str(tsig.file)
+    try:
+        text = files.read_file(path, limit=64 << 10).decode("utf-8", "replace")
+    except FileNotFoundError:
+        raise Permanent(f"{path} is not there; mend tsig_key_file in [[dns_primary]]") from None
+    name, algorithm, secret = _parse(text, tsig, path)
+    try:
+        owner = dns.name.from_text(name)
+    except dns.exception.DNSException:
+        raise Permanent(f"{path}: {shown(name)} cannot name a key") from None
+    try:
+        decoded = base64.b64decode(secret, validate=True)
+    except binascii.Error:
+        raise Permanent(f"{path}: the secret of the key {name} is not base64") from None
+    return dns.tsig.Key(owner, decoded, _algorithm(algorithm, path))
+
+
+def _algorithm(text: str, path: str) -> dns.name.Name:
+    plain = text.lower().rstrip(".")
+    for known in dns.tsig.mac_sizes:
+        if known == dns.tsig.GSS_TSIG:
+            continue  # that is no shared secret
+        if plain == known.to_text(omit_final_dot=True).lower():
+            return known
+    if plain == _MD5:
+        return dns.tsig.HMAC_MD5
+    raise Permanent(f"{path}: {shown(text)} is no algorithm for a TSIG key; use hmac-sha256")
+
+
+def _parse(text: str, tsig: TsigKey, path: str) -> tuple[str, str, str]:
+    plain = _COMMENT.sub(lambda found: found[1] or " ", text)
+    statements = {name.lower().rstrip("."): body for name, body in _STATEMENT.findall(plain)}
+    if not statements:
+        for bare in (text, plain):  # with comments in it or not
+            secret = "".join(bare.split())
+            if tsig.name and re.fullmatch(r"[A-Za-z0-9+/]+={0,2}", secret):
+                return tsig.name, tsig.algorithm or "hmac-sha256", secret
+        raise Permanent(
+            f"{path} holds no TSIG key; write a key statement as tsig-keygen does, or the bare "
+            "secret, and tsig_name beside tsig_key_file"
+        )
+    name = tsig.name.lower().rstrip(".") or next(iter(statements))
+    if name not in statements:
+        raise Permanent(f"{path} has no key {name}; it has {', '.join(statements)}")
+    secret_match = _SECRET.search(statements[name])
+    algorithm = _ALGORITHM.search(statements[name])
+    if secret_match is None:
+        raise Permanent(f"{path}: the key {name} has no secret")
+    return name, algorithm[1] if algorithm else tsig.algorithm or "hmac-sha256", secret_match[1]

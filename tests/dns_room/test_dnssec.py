@@ -1,0 +1,80 @@
+"""Whether DNSSEC holds, by what a validating resolver says."""
+
+from __future__ import annotations
+
+import dns.edns
+import dns.flags
+import dns.message
+import dns.rcode
+import pytest
+
+from sslmd.core.errors import Transient
+from sslmd.core.names import ZoneName
+from sslmd.dns.dnssec import bogus
+from tests.dns_room.responder import Answer, Responder
+
+ZONE = ZoneName("example.com")
+
+
+class Validating:
+    """A resolver: `rcode` of its answers, and of those without the check."""
+
+    def __init__(
+        self, rcode: dns.rcode.Rcode, unchecked: dns.rcode.Rcode, *told: dns.edns.Option
+    ) -> None:
+        self.rcode = rcode
+        self.unchecked = unchecked
+        self.told = told
+
+    def __call__(self, query: dns.message.Message, tcp: bool) -> Answer:
+        answer = dns.message.make_response(query)
+        checked = not query.flags & dns.flags.CD
+        answer.set_rcode(self.rcode if checked else self.unchecked)
+        answer.use_edns(0, options=list(self.told))
+        answer.set_rcode(self.rcode if checked else self.unchecked)
+        return answer
+
+
+@pytest.mark.parametrize("rcode", [dns.rcode.NOERROR, dns.rcode.NXDOMAIN])
+async def test_signed_or_not_all_is_well(rcode: dns.rcode.Rcode) -> None:
+    async with Responder(Validating(rcode, rcode), "") as resolver:
+        assert await bogus(ZONE, resolver.server) == ""
+        assert len(resolver.queries) == 1
+        assert resolver.queries[0].flags & dns.flags.RD
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        ((), ""),
+        (
+            (dns.edns.EDEOption(dns.edns.EDECode.SIGNATURE_EXPIRED, "since\nmay"),),
+            r" (signature expired: 'since\nmay')",
+        ),
+        ((dns.edns.EDEOption(dns.edns.EDECode.make(9999)),), " (9999)"),
+    ],
+)
+async def test_a_bogus_zone(told: tuple[dns.edns.Option, ...], text: str) -> None:
+    answering = Validating(dns.rcode.SERVFAIL, dns.rcode.NOERROR, *told)
+    async with Responder(answering, "") as resolver:
+        said = await bogus(ZONE, resolver.server)
+        port = resolver.server.port
+    assert said.startswith(
+        f"zone example.com: its DNSSEC does not validate at 127.0.0.1:{port}{text}, and no CA"
+    )
+    assert f"delv @127.0.0.1 -p {port} example.com SOA" in said
+    assert "expired" in said
+
+
+@pytest.mark.parametrize("rcode", [dns.rcode.SERVFAIL, dns.rcode.REFUSED])
+async def test_a_resolver_that_cannot_tell(rcode: dns.rcode.Rcode) -> None:
+    async with Responder(Validating(rcode, rcode), "") as resolver:
+        with pytest.raises(Transient, match=f"answers {dns.rcode.to_text(rcode)}"):
+            await bogus(ZONE, resolver.server)
+
+
+async def test_a_silent_resolver() -> None:
+    async with Responder(Validating(dns.rcode.NOERROR, dns.rcode.NOERROR), "") as resolver:
+        pass
+    with pytest.raises(Transient, match="mend dns_validating_resolver"):
+        await bogus(ZONE, resolver.server)
