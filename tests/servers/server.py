@@ -53,10 +53,23 @@ def wait_until(check: Callable[[], object], what: str) -> None:
         time.sleep(PAUSE)
 
 
+def members(group: int) -> list[int]:
+    """Return the processes of a process group; those that only wait to be reaped are gone."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # proc_pid_stat(5): after the name in brackets come state, parent, group.
+            state, _, its_group, *_ = (process / "stat").read_text().rpartition(")")[2].split()
+            if int(its_group) == group and state not in "ZX":
+                found.append(int(process.name))
+    return found
+
+
 class Server(ABC):
     """A program in the foreground; what it prints is in `log_file`, over all its starts."""
 
     def __init__(self, folder: Path, name: str) -> None:
+        assert folder.is_absolute(), folder
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.log_file = folder / f"{name}.log"
@@ -75,6 +88,11 @@ class Server(ABC):
         return {}
 
     # --- its life ---
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is that of its process group too; 0 when it does not run."""
+        return self._process.pid if self._process else 0
 
     def start(self) -> Self:
         """Start it, and wait until it answers. Ports and data are those of the last time."""
@@ -100,21 +118,33 @@ class Server(ABC):
     def stop(self) -> None:
         """End it as its service manager would, and wait until it is gone."""
         if self._process is not None:
-            self._process.send_signal(self.stop_signal)
+            self.thaw()
+            self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(PATIENCE)
         self.kill()
 
-    stop_signal = signal.SIGTERM
-
     def kill(self) -> None:
-        """SIGKILL it and all that it started."""
+        """SIGKILL it and all that it started; wait until they are gone, and their ports free."""
+        if self._process is not None:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+            group, self._process = self._process.pid, None
+            wait_until(lambda: not members(group), f"the end of process group {group}")
+            atexit.unregister(self.kill)
+
+    def freeze(self) -> None:
+        """Make it fall silent: connections stay open, nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
             with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-            atexit.unregister(self.kill)
+                os.killpg(self._process.pid, number)
 
     def __enter__(self) -> Self:
         return self.start()

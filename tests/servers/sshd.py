@@ -1,0 +1,158 @@
+"""OpenSSH's server, and an `ssh` that knows it: servers that certificates are copied to.
+
+A test puts `ssh_on_path(…)` first in PATH. What runs `ssh` then uses the test's own client
+configuration; nobody's ~/.ssh is read or changed.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shlex
+import shutil
+import signal
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from tests.servers.server import LOOPBACK, PLACES, Server, free_port, wait_until
+
+# Set in every session: by it those are found that left sshd's process group.
+MARK = "SSLMD_TEST_SSHD"
+
+
+def missing() -> str:
+    """Return which programs are missing, or nothing."""
+    lacking = [name for name in ("sshd", "ssh") if not shutil.which(name, path=PLACES)]
+    return f"{', '.join(lacking)} (openssh-server, openssh-client) missing" if lacking else ""
+
+
+class Sshd(Server):
+    """An SSH server, known to its clients by `names`, that lets the current user in.
+
+    - `ssh_config`: the client's configuration for it; `bin_dir`: to be put first in PATH, has an
+      `ssh` that uses it. For more than one server, see `ssh_on_path`.
+    - `commands()`: what clients asked it to run.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str] = ("far.example.net",)) -> None:
+        super().__init__(folder, "sshd")
+        self.names = list(names)
+        self.port = free_port()
+        self.ssh_config = folder / "ssh_config"
+        self._commands = folder / "commands"
+        host_key = _make_key(folder / "host_key")
+        client_key = _make_key(folder / "client_key")
+        (folder / "authorized_keys").write_text(f"{client_key}\n")
+        (folder / "known_hosts").write_text(f"[{LOOPBACK}]:{self.port} {host_key}\n")
+        self.ssh_config.write_text(f"""\
+Host {" ".join(self.names)}
+    HostName {LOOPBACK}
+    Port {self.port}
+    User {getpass.getuser()}
+    IdentityFile "{folder}/client_key"
+    IdentitiesOnly yes
+    IdentityAgent none
+    UserKnownHostsFile "{folder}/known_hosts"
+    GlobalKnownHostsFile none
+    StrictHostKeyChecking yes
+""")
+        self.bin_dir = ssh_on_path(folder / "bin", self)
+
+        noting = folder / "note-and-run"
+        noting.write_text(
+            f'#!/bin/sh\nprintf "%s\\0" "$SSH_ORIGINAL_COMMAND" >> {_quoted(self._commands)}\n'
+            'exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n'
+        )
+        noting.chmod(0o755)
+        # StrictModes would want every folder above to be safe from others, and /tmp is not. PAM
+        # would want a machine that is set up for logins.
+        (folder / "sshd_config").write_text(f"""\
+Port {self.port}
+ListenAddress {LOOPBACK}
+HostKey "{folder}/host_key"
+AuthorizedKeysFile "{folder}/authorized_keys"
+PidFile none
+StrictModes no
+UsePAM no
+UseDNS no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+MaxStartups 100
+PrintMotd no
+PrintLastLog no
+LogLevel VERBOSE
+SetEnv {MARK}={folder}
+ForceCommand {_quoted(noting)}
+Subsystem sftp /usr/lib/openssh/sftp-server
+""")
+
+    def command(self) -> list[str]:
+        if os.geteuid() == 0:
+            # Where sshd, run by root, locks up what talks to strangers. It has to be this folder.
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        # sshd starts itself again for each connection, so its path has to be a full one.
+        program = shutil.which("sshd", path=PLACES) or "sshd"
+        return [program, "-D", "-e", "-f", str(self.folder / "sshd_config")]
+
+    def answers(self) -> bool:
+        try:
+            with socket.create_connection((LOOPBACK, self.port), timeout=5) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL it, and the commands that its clients left running."""
+        super().kill()
+        wait_until(lambda: not self._end_sessions(), "the end of sshd's sessions")
+
+    def _end_sessions(self) -> int:
+        """SIGKILL what runs in its sessions; return how many that were."""
+        mark, count = f"{MARK}={self.folder}".encode(), 0
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if mark in (process / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(process.name), signal.SIGKILL)
+                    count += 1
+        return count
+
+    def commands(self) -> list[str]:
+        """Return the commands that clients asked it to run, over all its starts."""
+        text = self._commands.read_text() if self._commands.exists() else ""
+        return text.split("\0")[:-1]
+
+
+def ssh_on_path(folder: Path, *servers: Sshd) -> Path:
+    """Make a folder with an `ssh` that knows these servers; return it, to be first in PATH."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "ssh_config"
+    config.write_text("".join(f"{server.ssh_config.read_text()}\n" for server in servers))
+    script = folder / "ssh"
+    program = shutil.which("ssh", path=PLACES) or "ssh"
+    script.write_text(f'#!/bin/sh\nexec {shlex.quote(program)} -F {_quoted(config)} "$@"\n')
+    script.chmod(0o755)
+    return folder
+
+
+def _make_key(path: Path) -> str:
+    """Make a key pair; write the private one, return the public one."""
+    key = Ed25519PrivateKey.generate()
+    path.touch(0o600)
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    return public.decode()
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
