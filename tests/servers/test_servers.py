@@ -167,6 +167,10 @@ def test_pebble_issues_what_dns_and_web_prove(tmp_path: Path) -> None:
         ] * 3
         assert len(primary.queries(CHALLENGE, "TXT")) == 3
         assert primary.reloads("example.com") == 1
+        pem = (tmp_path / "c/live/example.com/cert.pem").read_text()
+        assert ca.status(x509.load_pem_x509_certificate(pem.encode()).serial_number) == "Valid"
+        if "renewalInfo" in json.loads(ca.get(ca.directory)):
+            ca.set_renewal_info(pem, "soon")
 
 
 # --- BIND ---
