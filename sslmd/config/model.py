@@ -16,7 +16,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from sslmd.core.errors import Mistake
-from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.names import CertId, DomainName, GroupName, ZoneName
 from sslmd.core.spec import CertSpec, Timing
 
 Argv = tuple[str, ...]
@@ -347,6 +347,12 @@ class Config:
             if primary.domain is None:
                 default = primary
         return default
+
+    def zones(self) -> frozenset[ZoneName]:
+        """Return the zones of ours: the groups, and those with a `[[dns_primary]]`."""
+        groups = {cert.group for cert in self.services} - {GroupName.CA}
+        named = {primary.domain for primary in self.dns_primaries if primary.domain}
+        return frozenset({ZoneName(group) for group in groups} | named)
 
     def classes_for(self, cert: CertId) -> tuple[ServerClass, ...]:
         """Return the server classes that are granted `cert`, in the order of the file."""

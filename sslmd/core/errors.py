@@ -24,6 +24,16 @@ class Transient(SslmError):
         self.retry_at = retry_at
 
 
+class ValidationFailed(Transient):
+    """A CA looked for the challenges of `names` and did not find them: it counts that."""
+
+    def __init__(
+        self, text: str, names: Sequence[str], *, retry_at: datetime | None = None
+    ) -> None:
+        super().__init__(text, retry_at=retry_at)
+        self.names = tuple(names)
+
+
 class Permanent(SslmError):
     """It will not work until a person or the configuration changes something."""
 

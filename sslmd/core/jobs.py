@@ -1,14 +1,15 @@
 """The closed set of jobs: frozen values that say what to do and to which certificate.
 
-Two different things: `lane` names what must not run at the same time, `key` what must not be
-queued twice.
+Three different things: `lane` names what must not run at the same time, `key` what must not be
+queued twice, `pool` what shares a number of places.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from sslmd.core.lifecycle import Track
+from sslmd.core.lifecycle import Track, TrialAsk
 from sslmd.core.names import CertId, SetName
 
 
@@ -23,10 +24,28 @@ class MakeKey:
 
 @dataclass(frozen=True, slots=True)
 class Certify:
-    """Get the certificate for the `next` on deck, which is the set `set`."""
+    """Have the site's own CA sign the `next` on deck, which is the set `set`."""
 
     cert: CertId
     set: SetName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Get the certificate of the `next` on deck, the set `set`, from an ACME CA (RFC 8555)."""
+
+    cert: CertId
+    set: SetName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Get a certificate from the CA's test server, in a tree of its own (I7)."""
+
+    cert: CertId
+    ask: TrialAsk
     reason: str
 
 
@@ -59,7 +78,7 @@ class Settle:
     reason: str
 
 
-CertJob = MakeKey | Certify | Roll | Deliver | Settle
+CertJob = MakeKey | Certify | Order | Roll | Deliver | Settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +102,30 @@ class Restart:
     reason: str
 
 
-Job = CertJob | Restart
+Job = CertJob | Trial | Restart
+
+
+class Pool(StrEnum):
+    """Jobs that share a number of places: those of one pool never keep out those of another.
+
+    An order waits for name servers and a CA, for an hour if need be, and must not hold up what
+    the disk and the processor do in an instant (I6).
+    """
+
+    WORK = "work"
+    ACME = "acme"
 
 
 def lane(job: Job) -> str:
     """Return the name of what must not run at the same time as `job`."""
-    return f"host {job.host}" if isinstance(job, Restart) else f"cert {job.cert}"
+    if isinstance(job, Restart):
+        return f"host {job.host}"
+    return f"trial {job.cert}" if isinstance(job, Trial) else f"cert {job.cert}"
+
+
+def pool(job: Job) -> Pool:
+    """Return with what `job` shares its places."""
+    return Pool.ACME if isinstance(job, Order | Trial) else Pool.WORK
 
 
 def key(job: Job) -> str:

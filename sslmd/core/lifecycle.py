@@ -9,14 +9,17 @@ finds itself where it was (I5). Failure is not a phase; it stands beside it as `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sslmd.core.backoff import Failure
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
+
+# How long a CA counts a failed validation against a name (Let's Encrypt: an hour).
+COUNTED = timedelta(hours=1)
 
 
 class Phase(StrEnum):
@@ -63,6 +66,21 @@ class Ask:
     force: bool = False
     reuse: bool = False
     replaces: SetName | None = None
+
+
+class TrialKind(StrEnum):
+    """What an admin can try at a CA's test server: keep the certificate to look at, or nothing."""
+
+    TEST = "test"
+    DRY_RUN = "dry-run"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialAsk:
+    """An admin's accepted trial; it stands in state.toml until it has ended, well or not."""
+
+    kind: TrialKind
+    at: datetime
 
 
 class Track(StrEnum):
@@ -124,11 +142,19 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedValidation:
+    """A CA looked for a challenge of this name and did not find it; it counts such failures."""
+
+    name: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class CertState:
     """Everything that is known of one certificate.
 
     `advertised`, `deployed`, `settled` name the set that last got there. `adopted`: there were
-    sets but no state.toml, as in a tree of ssl-mgr's.
+    sets but no state.toml, as in a tree of ssl-mgr's. `failed`: see `core.limits`.
     """
 
     phase: Phase = Phase.SETTLED
@@ -146,6 +172,8 @@ class CertState:
     ask: Ask | None = None
     trouble: Trouble | None = None
     delivery_trouble: Trouble | None = None
+    failed: tuple[FailedValidation, ...] = ()
+    trial: TrialAsk | None = None
     adopted: bool = False
 
 
@@ -235,10 +263,28 @@ class AskDropped:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """A job failed; nothing else changed."""
+    """A job failed; nothing else changed. `failed`: names that a CA could not validate."""
 
     track: Track
     trouble: Trouble
+    failed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrialAsked:
+    """An admin's request for a trial was accepted."""
+
+    ask: TrialAsk
+
+
+@dataclass(frozen=True, slots=True)
+class TrialEnded:
+    """A trial is over: `text` tells how it went, `error` why it failed, "" if it did not."""
+
+    at: datetime
+    ask: TrialAsk
+    text: str
+    error: str = ""
 
 
 Event = (
@@ -253,6 +299,8 @@ Event = (
     | Asked
     | AskDropped
     | AttemptFailed
+    | TrialAsked
+    | TrialEnded
 )
 
 # --- the table ---------------------------------------------------------------------------
@@ -278,7 +326,15 @@ TABLE: Mapping[tuple[Phase, type[Event]], Phase] = {
     **{(phase, Settled): phase for phase in _ON_DECK},
 }
 
-_BESIDE = (ProdUpdated, ServerTold, Asked, AskDropped, AttemptFailed)
+_BESIDE = (
+    ProdUpdated,
+    ServerTold,
+    Asked,
+    AskDropped,
+    AttemptFailed,
+    TrialAsked,
+    TrialEnded,
+)
 
 
 class ImpossibleTransition(Exception):
@@ -397,9 +453,22 @@ def _apply(state: CertState, event: Event) -> CertState:
             kept = state.trouble if state.trouble and state.trouble.binding else None
             return replace(state, ask=None, trouble=kept)
         case AttemptFailed(track=Track.RENEW):
-            return replace(state, trouble=event.trouble)
+            failed = counted(state.failed, event.failed, event.trouble.at)
+            return replace(state, trouble=event.trouble, failed=failed)
         case AttemptFailed():
             return replace(state, delivery_trouble=event.trouble)
+        case TrialAsked():
+            return replace(state, trial=event.ask)
+        case TrialEnded():
+            return replace(state, trial=None if state.trial == event.ask else state.trial)
+
+
+def counted(
+    before: tuple[FailedValidation, ...], names: Iterable[str], now: datetime
+) -> tuple[FailedValidation, ...]:
+    """Return the failed validations that still count after `names` failed at `now`."""
+    recent = (one for one in before if timedelta() <= now - one.at < COUNTED)
+    return (*recent, *(FailedValidation(name, now) for name in names))
 
 
 def _replaced(servers: tuple[Server, ...], told: Server) -> tuple[Server, ...]:

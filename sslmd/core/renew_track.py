@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sslmd.core.backoff import DAILY
 from sslmd.core.facts import SetFacts
-from sslmd.core.jobs import Certify, MakeKey, Roll
+from sslmd.core.jobs import Certify, MakeKey, Order, Roll
 from sslmd.core.lifecycle import Advertised, Ask, AskDropped, CertState, Phase, Request
+from sslmd.core.limits import MOST_FAILED, failed_too_often
 from sslmd.core.renewal import (
     CLOCK_TOLERANCE,
     ROLL_MARGIN,
@@ -75,8 +75,8 @@ def _making(view: View, now: datetime, useless: str = "") -> Decision:
         return _new_set(view, now, reason.why, f"{reason.text}; {useless}".removesuffix("; "))
     if wait := _ca_wait(view, now, reason.why):
         return wait
-    job = Certify(wanted.spec.id, state.next.name, reason.text)
-    return Decision(reason.text, job=job)
+    get = Order if isinstance(wanted.spec.signer, AcmeCa) else Certify
+    return Decision(reason.text, job=get(wanted.spec.id, state.next.name, reason.text))
 
 
 def _new_set(view: View, now: datetime, why: Why, text: str) -> Decision:
@@ -199,9 +199,7 @@ def _ca_wait(view: View, now: datetime, why: Why) -> Decision | None:
     """
     signer = view.wanted.spec.signer
     if isinstance(signer, AcmeCa):
-        again = now + DAILY
-        text = f"this version gets no certificates from ACME CAs such as {signer.name} yet"
-        return Decision(f"waits: {text}", wake_at=again, looks_again=again)
+        return _limit_wait(view, signer, now)
     ca = view.ca
     if not isinstance(signer, OwnCa) or ca is None or ca.wanted is None or ca.state is None:
         return None  # a root signs itself; what is unknown is for the issuer to complain of
@@ -219,6 +217,19 @@ def _ca_wait(view: View, now: datetime, why: Why) -> Decision | None:
     if stuck is not None:
         text = f"{stuck.text}; its next try is at {clock(stuck.next_try)}"
     return Decision(f"waits for its CA {ca.id}: {text}", waits_for_ca=True, stuck=stuck)
+
+
+def _limit_wait(view: View, signer: AcmeCa, now: datetime) -> Decision | None:
+    """Keep clear of the failures that a CA counts: not even an admin goes past this."""
+    worst = failed_too_often(view.state.failed, view.wanted.names, now)
+    if worst is None:
+        return None
+    name, again = worst
+    text = (
+        f"waits until {clock(again)}: {signer.name} could not validate {name} {MOST_FAILED} times "
+        "within an hour, and would refuse it after one more"
+    )
+    return Decision(text, wake_at=again, looks_again=again, stuck=view.state.trouble)
 
 
 def _patience(view: View, ca: Ca, now: datetime) -> Decision | None:

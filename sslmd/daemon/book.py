@@ -21,7 +21,8 @@ from sslmd.workers.tools import wanted_of
 class Entry:
     """One certificate. `document` is its part of the `status` answer, made when asked for.
 
-    `unsaved`: why its state.toml cannot be written, "" if it can.
+    `unsaved`: why its state.toml cannot be written, "" if it can. `progress`: how far the job is
+    that runs, "" where it does not tell.
     """
 
     wanted: Wanted
@@ -31,6 +32,7 @@ class Entry:
     decision: Decision
     document: bytes | None = None
     unsaved: str = ""
+    progress: str = ""
 
 
 class UnknownCertError(Refused):

@@ -14,7 +14,7 @@ from typing import Any
 from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import SetFacts
-from sslmd.core.jobs import Restart
+from sslmd.core.jobs import Restart, Trial
 from sslmd.core.lifecycle import Server, ServerPhase, Trouble
 from sslmd.core.names import CertId, SetName
 from sslmd.daemon.book import Entry
@@ -55,7 +55,7 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
         "group": cert.group,
         "service": cert.service,
         "phase": str(state.phase),
-        "reason": decision.text,
+        "reason": f"{decision.text}; {entry.progress}" if entry.progress else decision.text,
         "signing_ca": str(entry.wanted.spec.signer),
         "curr": _set(state.curr),
         "next": _set(state.next),
@@ -187,7 +187,8 @@ def plan(planner: Planner, which: list[CertId]) -> list[dict[str, Any]]:
                 name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
                 row = {"cert": "", "job": f"restart {name}", "reason": job.reason}
             elif job.cert in chosen:
-                busy.add(job.cert)
+                if not isinstance(job, Trial):
+                    busy.add(job.cert)
                 row = {"cert": str(job.cert), "job": type(job).__name__, "reason": job.reason}
             else:
                 continue

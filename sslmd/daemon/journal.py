@@ -61,6 +61,11 @@ EVENTS = (
     "asked",
     "ask-dropped",
     "attempt-failed",
+    "order-progress",
+    "trial-ended",
+    "trial-failed",
+    "dns-published",
+    "order-trouble",
     "state-unsaved",
     "bug",
 )

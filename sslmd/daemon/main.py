@@ -28,8 +28,10 @@ from sslmd import __version__
 from sslmd.config.load import load, locate_conf_dir
 from sslmd.config.model import Config
 from sslmd.core.errors import ConfigError, Mistake, SslmError
+from sslmd.core.jobs import Pool
+from sslmd.core.names import CertId, GroupName, ZoneName
 from sslmd.daemon import journal
-from sslmd.daemon.journal import ERROR, NOTICE, WARNING, Bus, Record
+from sslmd.daemon.journal import ERROR, INFO, NOTICE, WARNING, Bus, Record
 from sslmd.daemon.methods import Methods, in_trouble, summary
 from sslmd.daemon.notify import Notifier, watchdog_seconds
 from sslmd.daemon.planner import Planner
@@ -38,6 +40,7 @@ from sslmd.daemon.watchdog import Watchdog
 from sslmd.store.layout import Tree
 from sslmd.store.lock import TreeLock
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH
+from sslmd.workers import http
 from sslmd.workers.tools import Tools
 
 # Jobs at a time, unless --jobs says otherwise. Most of a job is waiting for the disk or a
@@ -163,6 +166,10 @@ class Daemon:
             rng=random.SystemRandom(),
             threads=self._threads,
             state_of=lambda cert: self._planner.state_of(cert),
+            socket=arguments.socket,
+            tell=self._tell_of,
+            progress=lambda cert, text: self._planner.progress(cert, text),
+            crowded=lambda: self._planner.queue.crowded(Pool.ACME),
         )
         self._planner = Planner(tools, self._bus, arguments.jobs)
         self._methods = Methods(self._planner, self.reload, _now(), os.getpid())
@@ -181,7 +188,11 @@ class Daemon:
         self._tell_warnings(self._planner.tools.config)
         self._planner.load()
         await self._server.start()
+        tools = self._planner.tools
+        left = await tools.in_thread(http.left_behind, tools)
         self._planner.start()
+        self._spawn(http.remove_left_behind(left, tools))
+        self._spawn(tools.challenges.start(_zones(tools.config)))
         text = summary(self._planner)
         self._notifier.ready(text)
         self._tell("started", f"sslmd {__version__} is ready: {text}", NOTICE)
@@ -197,6 +208,7 @@ class Daemon:
             task.cancel()
         await self._server.stop()
         ended = await self._planner.stop(GRACE)
+        await self._planner.tools.challenges.stop()
         if not ended:
             # A thread is making a key and cannot be stopped; the next start takes it up (I5).
             logging.shutdown()
@@ -219,6 +231,7 @@ class Daemon:
         if stopped.done():
             return 1
         stopped.cancel()
+        await self._planner.tools.challenges.flush()
         troubled = self._planner.failures or any(
             map(in_trouble, self._planner.book.entries.values())
         )
@@ -270,6 +283,7 @@ class Daemon:
             self._tell("config-refused", text, ERROR)
             raise SslmError(text)
         added, removed, changed = await planner.reconfigure(config)
+        self._spawn(planner.tools.challenges.start(_zones(config)))
         journal.set_up(verbose=self._verbose or config.globals.verbose)
         self._log_to_files()
         self._tell_warnings(config)
@@ -319,6 +333,10 @@ class Daemon:
     def _tell(self, event: str, text: str, priority: int) -> None:
         self._bus.record(Record(_now(), event, text, priority))
 
+    def _tell_of(self, event: str, text: str, cert: CertId | None) -> None:
+        priority = WARNING if event.endswith("-trouble") else INFO
+        self._bus.record(Record(_now(), event, text, priority, cert))
+
     def _bug(self, text: str, err: BaseException) -> None:
         self._bus.bug(_now(), text, err)
 
@@ -326,6 +344,12 @@ class Daemon:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _zones(config: Config) -> list[ZoneName]:
+    """Return the zones of the groups that are looked after."""
+    groups = {one.id.group for one in config.services.values() if one.managed}
+    return [ZoneName(group) for group in sorted(groups - {GroupName.CA})]
 
 
 def _raise_file_limit() -> None:

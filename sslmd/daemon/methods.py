@@ -9,7 +9,7 @@ from typing import Any
 from sslmd import __version__
 from sslmd.core.errors import ConfigError, SslmError
 from sslmd.core.lifecycle import ServerPhase
-from sslmd.core.names import CertId
+from sslmd.core.names import CertId, GroupName, ZoneName
 from sslmd.daemon import documents
 from sslmd.daemon.book import Entry, UnknownCertError
 from sslmd.daemon.following import Following
@@ -17,11 +17,22 @@ from sslmd.daemon.journal import Record
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.requests import Requests
 from sslmd.daemon.server import Client
+from sslmd.issuers.orders import Challenge
 from sslmd.wire.messages import Code, Method, Notice, Request, Response, WireError, encode
 from sslmd.wire.params import Params
 from sslmd.workers.settle import clean
 
-_CHANGING = frozenset({Method.RENEW, Method.ROLL, Method.CLEAN, Method.RELOAD, Method.CANCEL})
+_CHANGING = frozenset(
+    {
+        Method.RENEW,
+        Method.ROLL,
+        Method.CLEAN,
+        Method.RELOAD,
+        Method.CANCEL,
+        Method.CHALLENGE,
+        Method.DNS_REFRESH,
+    }
+)
 Reload = Callable[[], Awaitable[dict[str, Any]]]
 
 
@@ -77,6 +88,10 @@ class Methods:
                 result = await self._cancel(params)
             case Method.RELOAD:
                 result = await self._reload()
+            case Method.CHALLENGE:
+                result = await self._challenge(client, params)
+            case Method.DNS_REFRESH:
+                result = await self._dns_refresh(params)
             case _:
                 raise WireError(
                     Code.METHOD_NOT_FOUND, f"{params.method} is not part of this version yet"
@@ -146,6 +161,30 @@ class Methods:
             if text:
                 cancelled.append({"cert": str(cert), "text": text})
         return {"cancelled": cancelled}
+
+    async def _challenge(self, client: Client, params: Params) -> dict[str, Any]:
+        """Take in what certbot's hook hands over; the last of an order waits for its proof."""
+        order = self._planner.tools.orders.find(params.text("order"))
+        challenge = Challenge(params.text("name"), params.text("value"), params.text("token"))
+        match params.text("action"):
+            case "auth":
+                order.check(challenge, client.pid)
+                await order.offer(challenge, params.count("remaining"))
+            case "cleanup":
+                pass  # everything of an order is taken back at once, at its end
+            case other:
+                raise WireError(Code.INVALID_PARAMS, f"action is auth or cleanup, not {other!r}")
+        return {}
+
+    async def _dns_refresh(self, params: Params) -> dict[str, Any]:
+        """Write the records of the named certificates' zones anew, and have them served."""
+        groups = dict.fromkeys(cert.group for cert in self._select(params.certs()))
+        zones = [ZoneName(group) for group in groups if group != GroupName.CA]
+        rows = []
+        for zone in zones:
+            text = await self._planner.tools.challenges.refresh(zone)
+            rows.append({"zone": str(zone), "text": text})
+        return {"zones": rows}
 
 
 def in_trouble(entry: Entry) -> bool:

@@ -14,8 +14,8 @@ from datetime import datetime
 
 from sslmd.config.model import Config
 from sslmd.core.backoff import next_try
-from sslmd.core.errors import SslmError, Transient
-from sslmd.core.jobs import CertJob, Job, Restart, lane, track
+from sslmd.core.errors import SslmError, Transient, ValidationFailed
+from sslmd.core.jobs import CertJob, Job, Pool, Restart, Trial, lane, pool, track
 from sslmd.core.lifecycle import (
     Ask,
     AskDropped,
@@ -26,6 +26,9 @@ from sslmd.core.lifecycle import (
     Event,
     Rolled,
     Track,
+    TrialAsk,
+    TrialAsked,
+    TrialEnded,
     Trouble,
     advance,
     with_sets,
@@ -35,7 +38,7 @@ from sslmd.core.plan import decide
 from sslmd.core.view import Decision
 from sslmd.daemon import stories
 from sslmd.daemon.book import Book, entry_of
-from sslmd.daemon.journal import DEBUG, ERROR, WARNING, Bus, Record
+from sslmd.daemon.journal import DEBUG, ERROR, INFO, WARNING, Bus, Record
 from sslmd.daemon.ledger import Ledger, Page
 from sslmd.daemon.restarts import Restarts, failure_of
 from sslmd.daemon.scheduler import Scheduler
@@ -46,9 +49,13 @@ from sslmd.store.state import Entry as HistoryEntry
 from sslmd.workers.dispatch import work
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.tools import Tools
+from sslmd.workers.trial import trial
 
 # An event can lead to another that needs no work; more in a row than this would be a bug.
 MAX_EVENTS = 10
+
+# Orders at a time. Each is a certbot of some 50 MB, and CAs look at how many come at once.
+ORDERS = 4
 
 
 class Planner:
@@ -58,7 +65,8 @@ class Planner:
         self.tools = tools
         self.bus = bus
         self.book = Book()
-        self.queue = JobQueue(self._run, self._job_done, parallel)
+        places = {Pool.WORK: parallel, Pool.ACME: ORDERS}
+        self.queue = JobQueue(self._run, self._job_done, places)
         self.scheduler = Scheduler(self.wake, self._clock_jumped, tools.now)
         self.ledger = Ledger(tools, self._page_of, self._save_failed, self._saved_again)
         self.failures = 0
@@ -148,6 +156,7 @@ class Planner:
         ]
         for cert in removed:
             await self.queue.cancel(f"cert {cert}")
+            await self.queue.cancel(f"trial {cert}")
             self.scheduler.drop(cert)
             self._restarts.forget(cert)
             del self.book.entries[cert]
@@ -210,9 +219,16 @@ class Planner:
             return decision
         if decision.job is not None and not self.queue.busy(lane(decision.job)):
             self.queue.submit(decision.job)
+        self._consider_trial(cert)
         if arm:
             self.scheduler.arm(cert, decision)
         return decision
+
+    def _consider_trial(self, cert: CertId) -> None:
+        entry = self.book[cert]
+        if entry.state.trial is not None and not entry.hold:
+            kind = entry.state.trial.kind
+            self.queue.submit(Trial(cert, entry.state.trial, f"an admin asked for a {kind}"))
 
     async def _arm(self, decisions: list[tuple[CertId, Decision]]) -> None:
         """Set the timers of a start, a few at a time: most are for weeks ahead."""
@@ -274,6 +290,15 @@ class Planner:
         """Return how a certificate stands, for the workers."""
         return self.book[cert].state if cert in self.book else CertState()
 
+    def progress(self, cert: CertId, text: str) -> None:
+        """A job tells how far it is, "" when that is over; part of `reason` in the status."""
+        entry = self.book.entries.get(cert)
+        if entry is None or entry.progress == text:
+            return
+        entry.progress, entry.document = text, None
+        if text:
+            self._tell("order-progress", text, INFO, cert)
+
     # --- an admin's requests ---
 
     async def ask(self, cert: CertId, ask: Ask) -> None:
@@ -291,9 +316,25 @@ class Planner:
         self.replan(cert)
         self._restarts.consider()
 
+    async def try_out(self, cert: CertId, ask: TrialAsk) -> None:
+        """Accept a trial: as `ask`, it is done over crashes too."""
+        self._take(cert, TrialAsked(ask))
+        try:
+            await self.ledger.written(cert)
+        except SslmError as err:
+            self._take(cert, TrialEnded(self.tools.now(), ask, "", f"it could not be noted: {err}"))
+            raise
+        self.replan(cert)
+
     async def cancel(self, cert: CertId) -> str:
         """Drop an admin's request and stop the job that runs; return what was dropped."""
         texts = []
+        attempt = self.book[cert].state.trial
+        if attempt is not None:
+            texts.append(f"request for a {attempt.kind}")
+            text = "cancelled by an admin"
+            self._take(cert, TrialEnded(self.tools.now(), attempt, text, text))
+            await self.queue.cancel(f"trial {cert}")
         ask = self.book[cert].state.ask
         if ask is not None:
             # First, or the end of the job below would only bring the next one for it.
@@ -312,10 +353,13 @@ class Planner:
     async def _run(self, job: Job) -> None:
         if isinstance(job, Restart):
             await self._run_restarts(job)
+        elif isinstance(job, Trial):
+            await self._run_trial(job)
         elif job.cert in self.book:
             # Decided anew: since the job was queued, its reason may have gone.
             fresh = self._decide(job.cert).job
-            if fresh is not None:
+            # One of another pool is queued for a place there when this one is done.
+            if fresh is not None and pool(fresh) is pool(job):
                 await self._run_cert_job(fresh)
 
     async def _run_restarts(self, job: Restart) -> None:
@@ -325,6 +369,20 @@ class Planner:
                 self.bus.bug(
                     self.tools.now(), f"a restart met an error of its own: {error!r}", error
                 )
+
+    async def _run_trial(self, job: Trial) -> None:
+        text = error = ""
+        try:
+            text = await trial(job, self.tools)
+        except SslmError as err:
+            error = str(err)
+        except Exception as err:
+            error = f"an error of sslmd's own: {err!r}"
+            self.bus.bug(self.tools.now(), f"a {job.ask.kind} met {error}", err, job.cert)
+        if error:
+            self.failures += 1
+        if job.cert in self.book:
+            self.apply(job.cert, TrialEnded(self.tools.now(), job.ask, text, error))
 
     async def _run_cert_job(self, job: CertJob) -> None:
         name = type(job).__name__
@@ -357,7 +415,8 @@ class Planner:
         old = entry.state.trouble if what is Track.RENEW else entry.state.delivery_trouble
         trouble = self._trouble(err, old, entry.wanted.fingerprint, now)
         await self._look_again(job.cert)
-        self.apply(job.cert, AttemptFailed(what, trouble))
+        failed = err.names if isinstance(err, ValidationFailed) else ()
+        self.apply(job.cert, AttemptFailed(what, trouble, failed))
 
     def _trouble(
         self, err: Exception, old: Trouble | None, fingerprint: str, now: datetime
@@ -386,6 +445,7 @@ class Planner:
         if self._stopping:
             return
         if not isinstance(job, Restart) and job.cert in self.book:
+            self.progress(job.cert, "")
             self.replan(job.cert)
         self._restarts.consider()
 

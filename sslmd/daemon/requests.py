@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sslmd.core.lifecycle import Ask, CertState, Phase, ServerPhase
+from sslmd.core.lifecycle import Ask, CertState, Phase, ServerPhase, TrialAsk, TrialKind
 from sslmd.core.lifecycle import Request as What
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
@@ -27,6 +27,8 @@ from sslmd.wire.params import Params
 # Seconds after which a waiting client's certificates are looked at without an event.
 LOOK = 1.0
 
+_TRIALS = {"test": TrialKind.TEST, "dry_run": TrialKind.DRY_RUN}
+
 Result = tuple[Outcome, str]
 
 
@@ -39,24 +41,29 @@ class Requests:
     async def renew(self, client: Client, params: Params) -> dict[str, Any]:
         """Renew what is due; with `force` whatever is named, in place of a `next` on deck."""
         names, force, reuse = params.certs(), params.flag("force"), params.flag("reuse")
-        for word in ("test", "dry_run"):
-            if params.flag(word):
-                text = (
-                    f"--{word.replace('_', '-')} is for ACME CAs, which this version does not use"
-                )
-                raise WireError(Code.REFUSED, text)
+        if kind := _trial_kind(params):
+            return await self._try_out(client, params, kind)
         if force and names is None and not params.flag("all"):
             raise WireError(Code.INVALID_PARAMS, "a forced renewal of everything wants all = true")
 
-        def ask(cert: CertId, entry: Entry) -> Ask | Result:
-            if isinstance(entry.wanted.spec.signer, AcmeCa):
-                if names is None:
-                    return (Outcome.WAITING, entry.decision.text)
-                text = f"{cert} is to be from the ACME CA {entry.wanted.spec.signer}"
-                raise WireError(Code.REFUSED, f"{text}; this version gets no certificates there")
+        def ask(cert: CertId, entry: Entry) -> Ask | Result:  # noqa: ARG001
             next_ = entry.state.next
             replaces = next_.name if force and next_ else None
             return Ask(What.RENEW, self._planner.tools.now(), force, reuse, replaces)
+
+        return await self._carry(client, params, ask)
+
+    async def _try_out(self, client: Client, params: Params, kind: TrialKind) -> dict[str, Any]:
+        names = params.certs()
+
+        def ask(cert: CertId, entry: Entry) -> TrialAsk | Result:
+            signer = entry.wanted.spec.signer
+            if isinstance(signer, AcmeCa):
+                return TrialAsk(kind, self._planner.tools.now())
+            text = f"{cert} is not from an ACME CA: there is no test server to ask"
+            if names is None:
+                return (Outcome.UNNEEDED, text)
+            raise WireError(Code.REFUSED, text)
 
         return await self._carry(client, params, ask)
 
@@ -98,7 +105,7 @@ class Requests:
         self,
         client: Client,
         params: Params,
-        make: Callable[[CertId, Entry], Ask | Result],
+        make: Callable[[CertId, Entry], Ask | TrialAsk | Result],
     ) -> dict[str, Any]:
         """Accept for all or refuse for all; then wait for the ends, telling of progress."""
         book = self._planner.book
@@ -106,18 +113,21 @@ class Requests:
         held = next((book[cert].hold for cert in which if book[cert].hold), "")
         if held and params.certs() is not None:
             raise WireError(Code.REFUSED, held)
-        asks: dict[CertId, Ask] = {}
+        asks: dict[CertId, Ask | TrialAsk] = {}
         results: dict[CertId, Result] = {}
         for cert in which:
             entry = book[cert]
             made = (Outcome.FAILED, entry.hold) if entry.hold else make(cert, entry)
-            if isinstance(made, Ask):
+            if isinstance(made, Ask | TrialAsk):
                 asks[cert] = made
             else:
                 results[cert] = made
         with Following(self._planner.bus, lambda record: record.cert in asks) as following:
             for cert, ask in asks.items():
-                await self._planner.ask(cert, ask)
+                if isinstance(ask, TrialAsk):
+                    await self._planner.try_out(cert, ask)
+                else:
+                    await self._planner.ask(cert, ask)
             if params.flag("wait", default=True):
                 results.update(await self._wait(client, asks, following))
             else:
@@ -126,7 +136,7 @@ class Requests:
         return {"certs": [{"cert": str(c), "outcome": str(o), "text": t} for c, o, t in rows]}
 
     async def _wait(
-        self, client: Client, asks: dict[CertId, Ask], following: Following
+        self, client: Client, asks: dict[CertId, Ask | TrialAsk], following: Following
     ) -> dict[CertId, Result]:
         results: dict[CertId, Result] = {}
         while len(results) < len(asks):
@@ -146,8 +156,11 @@ class Requests:
                 results[cert] = ended
         return results
 
-    def _ended(self, cert: CertId, ask: Ask, record: Record) -> Result | None:
+    def _ended(self, cert: CertId, ask: Ask | TrialAsk, record: Record) -> Result | None:
         """Return how the request ended, if this record is its end."""
+        if isinstance(ask, TrialAsk):
+            ends = {"trial-ended": Outcome.DONE, "trial-failed": Outcome.FAILED}
+            return (ends[record.event], record.text) if record.event in ends else None
         match ask.what, record.event:
             case _, "attempt-failed":
                 return (Outcome.FAILED, record.text)
@@ -163,11 +176,15 @@ class Requests:
                 return (Outcome.FAILED, f"rolled, but {record.text}")
         return None
 
-    def _at_rest(self, cert: CertId, ask: Ask) -> Result | None:
+    def _at_rest(self, cert: CertId, ask: Ask | TrialAsk) -> Result | None:
         """Return how it stands when nothing is under way for it: what it waits for."""
         entry = self._planner.book.entries.get(cert)
         if entry is None:
             return (Outcome.FAILED, "it is not in the configuration any more")
+        if isinstance(ask, TrialAsk):
+            if entry.state.trial == ask:
+                return None
+            return (Outcome.FAILED, "it was replaced by another one")
         if self._planner.queue.busy(f"cert {cert}") or entry.decision.job is not None:
             return None
         if entry.state.ask is not None:
@@ -175,6 +192,19 @@ class Requests:
         if ask.what is What.RENEW:
             return (Outcome.DONE, entry.decision.text)
         return _rolled(entry.state, entry.decision.text)
+
+
+def _trial_kind(params: Params) -> TrialKind | None:
+    """Return what kind of trial is asked for; None for the real thing."""
+    chosen = [kind for word, kind in _TRIALS.items() if params.flag(word)]
+    if not chosen:
+        return None
+    if len(chosen) > 1:
+        raise WireError(Code.INVALID_PARAMS, "test and dry_run are two things; ask for one")
+    if params.flag("reuse"):
+        text = "a trial makes a key of its own; leave reuse out"
+        raise WireError(Code.INVALID_PARAMS, text)
+    return chosen[0]
 
 
 def _rolled(state: CertState, text: str) -> Result | None:

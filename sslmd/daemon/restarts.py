@@ -16,7 +16,7 @@ from sslmd.config.model import Config
 from sslmd.core.backoff import Failure, next_try
 from sslmd.core.deliver_track import BATCH_WAIT, next_restart, plan_restarts
 from sslmd.core.errors import SslmError, Transient
-from sslmd.core.jobs import Restart
+from sslmd.core.jobs import Pool, Restart, pool
 from sslmd.core.lifecycle import CertState, Server, ServerPhase, ServerTold
 from sslmd.core.names import CertId
 from sslmd.daemon.book import Book
@@ -122,7 +122,8 @@ class Restarts:
     def _patience(self) -> float:
         """Return for how many seconds more the batch may wait for jobs under way."""
         others = (*self._queue.running(), *self._queue.queued())
-        if all(isinstance(job, Restart) for job in others):
+        # Orders may wait for an hour, and what they get is rolled much later.
+        if all(isinstance(job, Restart) or pool(job) is Pool.ACME for job in others):
             return 0.0
         if self._batch_since is None:
             self._batch_since = time.monotonic()

@@ -63,9 +63,13 @@ _UCRED = struct.Struct("3i")
 
 @dataclass(slots=True)
 class Client:
-    """One connection. `may_change`: root or the daemon's own user (SO_PEERCRED, unix(7))."""
+    """One connection. `may_change`: root or the daemon's own user (SO_PEERCRED, unix(7)).
+
+    `pid` is who connected; by now it may be another program.
+    """
 
     uid: int
+    pid: int
     may_change: bool
     writer: asyncio.StreamWriter
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -256,8 +260,8 @@ class _Allowance:
 def _client(writer: asyncio.StreamWriter) -> Client:
     peer = writer.get_extra_info("socket")
     raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    _, uid, _ = _UCRED.unpack(raw)
-    return Client(uid, uid in (0, os.geteuid()), writer)
+    pid, uid, _ = _UCRED.unpack(raw)
+    return Client(uid, pid, uid in (0, os.geteuid()), writer)
 
 
 def _remove_stale(path: str) -> None:

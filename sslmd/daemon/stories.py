@@ -20,6 +20,8 @@ from sslmd.core.lifecycle import (
     ServersProven,
     ServerTold,
     Settled,
+    TrialAsked,
+    TrialEnded,
 )
 from sslmd.core.names import SetName
 from sslmd.core.view import clock, told
@@ -83,6 +85,13 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             return Story("ask-dropped", f"{DROPPED}{event.text}", NOTICE)
         case AttemptFailed():
             return Story("attempt-failed", told(event.trouble), ERROR, job=str(event.track))
+        case TrialAsked():
+            return Story("asked", f"an admin asks for a {event.ask.kind}", NOTICE)
+        case TrialEnded(error=""):
+            return Story("trial-ended", f"{event.ask.kind}: {event.text}", NOTICE, job="Trial")
+        case TrialEnded():
+            text = f"the {event.ask.kind} failed: {event.error}"
+            return Story("trial-failed", text, WARNING, job="Trial")
 
 
 def _loses_root(before: CertState) -> bool:

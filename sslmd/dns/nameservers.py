@@ -145,15 +145,30 @@ async def follow(owner: DomainName, zone: ZoneName, servers: Sequence[NameServer
     raise Permanent(f"the CNAMEs of {owner} lead on and on; mend them in zone {zone}")
 
 
+async def addresses_at(
+    host: DomainName, zone: ZoneName, servers: Sequence[NameServer]
+) -> tuple[str, ...]:
+    """Return the IPv4 and IPv6 addresses that the servers of its zone give for `host`.
+
+    Raises `Transient` if none of them answers.
+    """
+    here = dns.name.from_text(host.text)
+    found: list[str] = []
+    for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
+        answer = await _any(servers, host, zone, dns.rdatatype.to_text(rdtype))
+        found += [rdata.address for rdata in find(answer.answer, here, rdtype) or ()]
+    return tuple(found)
+
+
 async def _any(
-    servers: Sequence[NameServer], name: DomainName, zone: ZoneName
+    servers: Sequence[NameServer], name: DomainName, zone: ZoneName, rdtype: str = "CNAME"
 ) -> dns.message.Message:
     """Return the first answer that is one: with authority, or a referral to a zone below."""
     problems = []
     for server in servers:
         try:
-            # Link by link: asked for TXT, BIND answers SERVFAIL where they go in a circle.
-            answer = await ask(server, name, "CNAME")
+            # CNAMEs link by link: asked for TXT, BIND answers SERVFAIL where they go in a circle.
+            answer = await ask(server, name, rdtype)
         except Transient as err:
             problems.append(str(err))
             continue

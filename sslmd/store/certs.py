@@ -101,6 +101,8 @@ def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) ->
         ask=notes.ask,
         trouble=notes.trouble,
         delivery_trouble=notes.delivery_trouble,
+        failed=notes.failed,
+        trial=notes.trial,
         adopted=curr is not None and not noted,
     )
     drawn = any(name is not None and name not in notes.sets for name in (links.curr, links.next))

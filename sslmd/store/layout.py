@@ -52,6 +52,14 @@ class Tree:
         """Return the path of `curr`, `next` or `prev`."""
         return f"{self.cert_dir(cert)}/{name}"
 
+    def certbot_dir(self, cert: CertId) -> str:
+        """Return certbot's folder, with the accounts of this certificate."""
+        return f"{self.cert_dir(cert)}/cb"
+
+    def trial_dir(self, cert: CertId) -> str:
+        """Return the folder for certificates of test servers, which no link can lead to (I7)."""
+        return f"{self.root}/.test/{cert.group}/{cert.service}"
+
     def state_file(self, cert: CertId) -> str:
         """Return the path of state.toml."""
         return f"{self.cert_dir(cert)}/state.toml"

@@ -21,10 +21,13 @@ from sslmd.core.lifecycle import (
     Ask,
     CertState,
     Delivered,
+    FailedValidation,
     Request,
     Server,
     ServerPhase,
     SetNote,
+    TrialAsk,
+    TrialKind,
     Trouble,
 )
 from sslmd.core.names import SetName
@@ -72,6 +75,8 @@ class Notes:
     ask: Ask | None = None
     trouble: Trouble | None = None
     delivery_trouble: Trouble | None = None
+    failed: tuple[FailedValidation, ...] = ()
+    trial: TrialAsk | None = None
 
 
 def notes_of(state: CertState) -> Notes:
@@ -91,6 +96,8 @@ def notes_of(state: CertState) -> Notes:
         state.ask,
         state.trouble,
         state.delivery_trouble,
+        state.failed,
+        state.trial,
     )
 
 
@@ -122,10 +129,14 @@ def render(
         head["trouble"] = _trouble_table(notes.trouble)
     if notes.delivery_trouble is not None:
         head["delivery_trouble"] = _trouble_table(notes.delivery_trouble)
+    if notes.trial is not None:
+        head["trial"] = {"kind": str(notes.trial.kind), "at": notes.trial.at}
     if notes.sets:
         head["sets"] = {str(name): _note_table(note) for name, note in notes.sets.items()}
     if notes.servers:
         head["servers"] = [_server_table(server) for server in notes.servers]
+    if notes.failed:
+        head["failed"] = [{"name": one.name, "at": one.at} for one in notes.failed]
     tail = split(old)[1] if old else ""
     blocks = [block for block in tail.split(_HISTORY) if block.strip()]
     blocks += [_entry_text(entry) for entry in entries]
@@ -315,6 +326,10 @@ def _notes(table: _Table) -> Notes:
         delivery_trouble=(
             _trouble(table.sub("delivery_trouble")) if "delivery_trouble" in table else None
         ),
+        failed=tuple(
+            FailedValidation(one.text("name"), one.time("at")) for one in table.tables("failed")
+        ),
+        trial=_trial(table.sub("trial")) if "trial" in table else None,
     )
 
 
@@ -333,6 +348,10 @@ def _ask(table: _Table) -> Ask:
         table.flag("reuse"),
         table.set("replaces"),
     )
+
+
+def _trial(table: _Table) -> TrialAsk:
+    return TrialAsk(TrialKind(table.text("kind")), table.time("at"))
 
 
 def _trouble(table: _Table) -> Trouble:

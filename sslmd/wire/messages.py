@@ -41,6 +41,7 @@ class Method(StrEnum):
     CLEAN = "clean"
     RELOAD = "reload"
     CANCEL = "cancel"
+    CHALLENGE = "challenge"
 
 
 class Notice(StrEnum):

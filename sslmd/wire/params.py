@@ -20,7 +20,11 @@ PARAMS: Mapping[Method, tuple[str, ...]] = {
     Method.CLEAN: ("certs",),
     Method.RELOAD: (),
     Method.CANCEL: ("certs",),
+    Method.CHALLENGE: ("order", "action", "name", "value", "token", "remaining"),
 }
+
+# Characters. The longest is an http-01 value: a token and a hash.
+MAX_TEXT = 1024
 
 
 class Params:
@@ -69,6 +73,20 @@ class Params:
         value = self._values.get(name, default)
         if not isinstance(value, bool):
             raise self._wrong(f"{name} must be true or false")
+        return value
+
+    def text(self, name: str) -> str:
+        """Return the text `name`, "" where it is left out."""
+        value = self._values.get(name, "")
+        if not isinstance(value, str) or len(value) > MAX_TEXT:
+            raise self._wrong(f"{name} must be a text of at most {MAX_TEXT} characters")
+        return value
+
+    def count(self, name: str) -> int:
+        """Return the whole number `name`, 0 or more; 0 where it is left out."""
+        value = self._values.get(name, 0)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise self._wrong(f"{name} must be a whole number, 0 or more")
         return value
 
     def _wrong(self, text: str) -> WireError:

@@ -2,59 +2,120 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sslmd.core.errors import Permanent
-from sslmd.core.jobs import Certify
+from sslmd.core.facts import SetFacts
+from sslmd.core.jobs import Certify, Order
 from sslmd.core.lifecycle import CertIssued, SetNote
-from sslmd.core.names import CertId
+from sslmd.core.names import CertId, SetName
 from sslmd.core.renewal import why_useless
 from sslmd.core.spec import AcmeCa, OwnCa
-from sslmd.issuers import local_ca
+from sslmd.issuers import certbot, local_ca
+from sslmd.issuers.certbot import Place, server_of
 from sslmd.pki.chain import bundle, fullchain
 from sslmd.pki.csr import make_csr
 from sslmd.pki.inspect import set_facts
+from sslmd.pki.local_ca import Issued
 from sslmd.store import sets
 from sslmd.store.layout import BUNDLE, CERT, CHAIN, CSR, FULLCHAIN, PRIVKEY
+from sslmd.workers.acme import Attempt, obtain
 from sslmd.workers.tools import Tools, wanted_of
 
 
 async def certify(job: Certify, tools: Tools) -> CertIssued:
-    """Do the job. Raises `Permanent` for a CA that cannot sign, or signs something else."""
+    """Have the site's own CA sign. Raises `Permanent` if it cannot, or signs something else."""
     return await tools.in_thread(_certify, job, tools)
 
 
 def _certify(job: Certify, tools: Tools) -> CertIssued:
-    service = tools.service(job.cert)
-    spec, tree, cert, now = service.spec, tools.tree, job.cert, tools.now()
-    if isinstance(spec.signer, AcmeCa):
-        raise Permanent(f"{cert}: this version gets no certificates from ACME CAs")
-    contents = sets.read_files(tree.set_dir(cert, job.set), (PRIVKEY, CSR))
-    if PRIVKEY not in contents:
-        raise Permanent(
-            f"set {job.set} of {cert} lost its privkey.pem; run: sslmctl force-renew {cert.arg}"
-        )
-    key = contents[PRIVKEY]
-    csr = contents.get(CSR) or make_csr(key, spec)
+    spec = tools.service(job.cert).spec
+    asked = _asked(job.cert, job.set, tools)
     ca = None
     if isinstance(spec.signer, OwnCa):
         ca_service = tools.config.services.get(spec.signer.cert)
         ca = ca_service.spec if ca_service else None
-    issued = local_ca.issue(tree, spec, ca, key, csr, now)
-    whole = {
+    issued = local_ca.issue(tools.tree, spec, ca, asked.key, asked.csr, tools.now())
+    return _take_in(job.cert, job.set, asked, issued, tools)
+
+
+async def order(job: Order, tools: Tools) -> CertIssued:
+    """Get the certificate from an ACME CA; raises what `acme.obtain` does.
+
+    Raises `Permanent` if the CA gives something else than what was asked for.
+    """
+    service = tools.service(job.cert)
+    signer = service.spec.signer
+    if not isinstance(signer, AcmeCa):
+        raise Permanent(f"{job.cert} is not to be from an ACME CA any more")
+    asked = await tools.in_thread(_asked, job.cert, job.set, tools)
+    home = tools.tree.certbot_dir(job.cert)
+    attempt = Attempt(
+        service=service,
+        server=server_of(tools.config.cas[signer.name], service.spec.subject.email),
+        place=Place(home, f"{home}/order/{job.set}"),
+        csr=asked.csr,
+    )
+    issued = await obtain(attempt, tools)
+    try:
+        return await tools.in_thread(_take_in, job.cert, job.set, asked, issued, tools)
+    finally:
+        # Good or useless, it is not to be taken again.
+        await tools.in_thread(certbot.clear, attempt.place)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The key and the request of a set, and what else is already there."""
+
+    key: bytes
+    csr: bytes
+    contents: dict[str, bytes]
+
+
+def _asked(cert: CertId, name: SetName, tools: Tools) -> Asked:
+    contents = sets.read_files(tools.tree.set_dir(cert, name), (PRIVKEY, CSR))
+    if PRIVKEY not in contents:
+        raise Permanent(
+            f"set {name} of {cert} lost its privkey.pem; run: sslmctl force-renew {cert.arg}"
+        )
+    key = contents[PRIVKEY]
+    return Asked(key, contents.get(CSR) or make_csr(key, tools.service(cert).spec), contents)
+
+
+def whole_set(key: bytes, csr: bytes, issued: Issued) -> dict[str, bytes]:
+    """Return every file of a set but the key, `cert.pem` last."""
+    return {
         CSR: csr,
         CHAIN: issued.chain_pem,
         FULLCHAIN: fullchain(issued.cert_pem, issued.chain_pem),
         BUNDLE: bundle(key, issued.cert_pem, issued.chain_pem),
         CERT: issued.cert_pem,
     }
-    facts = set_facts(job.set, {PRIVKEY: key, **whole})
-    note = SetNote(_draw(tools, cert), now, str(spec.signer))
-    # Checked before it counts: what the plan finds useless it would order again at once.
-    useless = why_useless(facts, note, wanted_of(service), None, now)
+
+
+def judged(
+    cert: CertId, name: SetName, key: bytes, whole: dict[str, bytes], note: SetNote, tools: Tools
+) -> SetFacts:
+    """Return what a set says; raise `Permanent` if it is not what was asked for.
+
+    Checked before it counts: what the plan finds useless it would order again at once.
+    """
+    facts = set_facts(name, {PRIVKEY: key, **whole})
+    useless = why_useless(facts, note, wanted_of(tools.service(cert)), None, tools.now())
     if useless is not None:
-        raise Permanent(f"{cert}: what {spec.signer} signed cannot be used: {useless.text}")
+        raise Permanent(f"{cert}: what {note.ca} signed cannot be used: {useless.text}")
+    return facts
+
+
+def _take_in(cert: CertId, name: SetName, asked: Asked, issued: Issued, tools: Tools) -> CertIssued:
+    now = tools.now()
+    whole = whole_set(asked.key, asked.csr, issued)
+    note = SetNote(_draw(tools, cert), now, str(tools.service(cert).spec.signer))
+    facts = judged(cert, name, asked.key, whole, note, tools)
     for file, data in whole.items():
-        if contents.get(file) != data:
-            sets.write_set_file(tree, cert, job.set, file, data)
+        if asked.contents.get(file) != data:
+            sets.write_set_file(tools.tree, cert, name, file, data)
     return CertIssued(now, facts, note)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll, Settle
+from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Order, Roll, Settle
 from sslmd.core.lifecycle import Event
-from sslmd.workers.certify import certify
+from sslmd.workers.certify import certify, order
 from sslmd.workers.deliver import deliver
 from sslmd.workers.make_key import make_key
 from sslmd.workers.roll import roll
@@ -21,6 +21,8 @@ async def work(job: CertJob, tools: Tools) -> Event:
             return await make_key(job, tools)
         case Certify():
             return await certify(job, tools)
+        case Order():
+            return await order(job, tools)
         case Roll():
             return await roll(job, tools)
         case Deliver():

@@ -7,28 +7,32 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 
 from sslmd.core import jobs
-from sslmd.core.jobs import Job
+from sslmd.core.jobs import Job, Pool
 
 
 class JobQueue:
-    """Runs jobs, `parallel` at a time, first come first served, one at a time in each lane.
+    """Runs jobs, first come first served, one at a time in each lane.
 
     `run` does a job and deals with its failures; `done` is called when the job has left the
-    queue and its lane is free.
+    queue and its lane is free; `places` is how many jobs of each pool run at a time.
     """
 
     def __init__(
-        self, run: Callable[[Job], Awaitable[None]], done: Callable[[Job], None], parallel: int
+        self,
+        run: Callable[[Job], Awaitable[None]],
+        done: Callable[[Job], None],
+        places: Mapping[Pool, int],
     ) -> None:
         self._run = run
         self._done = done
-        self._parallel = parallel
-        self._waiting: deque[str] = deque()  # lanes that have something to run, in turn
+        self._places = places
+        # Lanes that have something to run, in turn, by the pool of what comes next in them.
+        self._waiting: dict[Pool, deque[str]] = {pool: deque() for pool in places}
         self._lanes: dict[str, deque[Job]] = {}
         self._running: dict[str, tuple[Job, asyncio.Task[None]]] = {}
         self._closed = False
@@ -53,7 +57,7 @@ class JobQueue:
                 return False
         queued.append(job)
         if running is None and len(queued) == 1:
-            self._waiting.append(lane)
+            self._wait(lane)
         self._idle.clear()
         self._start()
         return True
@@ -70,14 +74,26 @@ class JobQueue:
         """Whether a lane has a job queued or running."""
         return lane in self._running or bool(self._lanes.get(lane))
 
+    def crowded(self, pool: Pool) -> bool:
+        """Whether jobs of a pool wait because all its places are taken."""
+        return bool(self._waiting[pool]) and self._free(pool) <= 0
+
+    def _free(self, pool: Pool) -> int:
+        taken = sum(jobs.pool(job) is pool for job, _ in self._running.values())
+        return self._places[pool] - taken
+
+    def _wait(self, lane: str) -> None:
+        self._waiting[jobs.pool(self._lanes[lane][0])].append(lane)
+
     def __len__(self) -> int:
         return len(self._running) + sum(map(len, self._lanes.values()))
 
     async def cancel(self, lane: str) -> list[Job]:
         """Take a lane's jobs out and stop the one that runs; return when it has ended."""
         dropped = list(self._lanes.pop(lane, ()))
-        with suppress(ValueError):
-            self._waiting.remove(lane)
+        for lanes in self._waiting.values():
+            with suppress(ValueError):
+                lanes.remove(lane)
         running = self._running.get(lane)
         if running is not None:
             dropped.insert(0, running[0])
@@ -97,7 +113,8 @@ class JobQueue:
         """
         self._closed = True
         self._lanes.clear()
-        self._waiting.clear()
+        for lanes in self._waiting.values():
+            lanes.clear()
         tasks = {task for _, task in self._running.values()}
         for task in tasks:
             task.cancel()
@@ -108,16 +125,19 @@ class JobQueue:
         return not left
 
     def _start(self) -> None:
-        while self._waiting and len(self._running) < self._parallel and not self._closed:
-            lane = self._waiting.popleft()
-            queued = self._lanes[lane]
-            job = queued.popleft()
-            if not queued:
-                del self._lanes[lane]
-            task = asyncio.get_running_loop().create_task(self._work(job))
-            self._running[lane] = (job, task)
-            # Not at the end of `_work`: a task that is cancelled at once never gets there.
-            task.add_done_callback(partial(self._ended, lane, job))
+        for pool, lanes in self._waiting.items():
+            while lanes and self._free(pool) > 0 and not self._closed:
+                self._launch(lanes.popleft())
+
+    def _launch(self, lane: str) -> None:
+        queued = self._lanes[lane]
+        job = queued.popleft()
+        if not queued:
+            del self._lanes[lane]
+        task = asyncio.get_running_loop().create_task(self._work(job))
+        self._running[lane] = (job, task)
+        # Not at the end of `_work`: a task that is cancelled at once never gets there.
+        task.add_done_callback(partial(self._ended, lane, job))
 
     async def _work(self, job: Job) -> None:
         await self._run(job)
@@ -125,7 +145,7 @@ class JobQueue:
     def _ended(self, lane: str, job: Job, task: asyncio.Task[None]) -> None:
         del self._running[lane]
         if self._lanes.get(lane):
-            self._waiting.append(lane)
+            self._wait(lane)
         try:
             if not self._closed:
                 self._done(job)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from sslmd.config.model import Argv, Config
 from sslmd.core.errors import SslmError
 from sslmd.core.jobs import Restart, Told
-from sslmd.servers.commands import run_command
+from sslmd.dns.command import with_zones
+from sslmd.processes import run_command
 from sslmd.workers.deliver import DNS
 from sslmd.workers.tools import Tools
-
-ZONES = "{zones}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +48,3 @@ def _commands(config: Config, kind: str, told: tuple[Told, ...]) -> tuple[Argv, 
         if str(server_class.kind) == kind:
             return server_class.restart
     return ()
-
-
-def with_zones(argv: Argv, zones: list[str], *, pass_zones: bool) -> Argv:
-    """Return the command of `[dns]` for these zones (design, section 8)."""
-    if ZONES in argv:
-        at = argv.index(ZONES)
-        return (*argv[:at], *zones, *argv[at + 1 :])
-    if not pass_zones or not zones:
-        return argv
-    return (*argv, "--serial_bump", *zones)

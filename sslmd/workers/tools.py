@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from sslmd.config.model import Config, ServiceConfig
+from sslmd.config.model import Argv, Config, ServiceConfig
 from sslmd.core.errors import Permanent
 from sslmd.core.lifecycle import CertState
 from sslmd.core.names import CertId
 from sslmd.core.renewal import Wanted
+from sslmd.dns.challenges import Challenges
+from sslmd.dns.publish import Means
+from sslmd.dns.resolver import Resolver
+from sslmd.issuers.orders import Orders
+from sslmd.processes import run_command
 from sslmd.store.layout import Tree
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def _unheard(*_: object) -> None:
+    """Nobody listens."""
 
 
 @dataclass(slots=True)
@@ -27,7 +36,8 @@ class Tools:
     """Shared by all workers. `config` is exchanged whole by a reload.
 
     `now` gives aware UTC. `rng` draws spreads and jitter, nothing secret. `state_of` tells how
-    a certificate stands.
+    a certificate stands. `socket` is where certbot's hooks find the daemon. A job that takes long
+    tells how far it is by `progress`; `crowded` tells an order that others wait for its place.
     """
 
     config: Config
@@ -36,6 +46,29 @@ class Tools:
     rng: random.Random
     threads: ThreadPoolExecutor
     state_of: Callable[[CertId], CertState]
+    socket: str = ""
+    tell: Callable[[str, str, CertId | None], None] = _unheard
+    progress: Callable[[CertId, str], None] = _unheard
+    crowded: Callable[[], bool] = bool  # False
+    orders: Orders = field(default_factory=Orders)
+    resolver: Resolver = field(default_factory=Resolver)
+    challenges: Challenges = field(init=False)
+    _background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Give the zones what they work with."""
+        means = Means(lambda: self.config, self._command, self.in_thread, self.resolver)
+        self.challenges = Challenges(means, lambda event, text: self.tell(event, text, None))
+
+    async def _command(self, argv: Argv) -> None:
+        timeout = self.config.globals.cmd_timeout
+        await run_command(argv, timeout=timeout, cwd=str(self.config.top))
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done that nobody waits for and that ends by itself."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     def draw(self) -> float:
         """Return a set's place in the spread of renewals, uniform from -1 to 1."""

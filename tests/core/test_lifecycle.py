@@ -37,6 +37,10 @@ from sslmd.core.lifecycle import (
     SetNote,
     Settled,
     Track,
+    TrialAsk,
+    TrialAsked,
+    TrialEnded,
+    TrialKind,
     Trouble,
     advance,
     phase_of,
@@ -57,6 +61,7 @@ TROUBLE = Trouble(3, Failure.TRANSIENT, "disk full", NOW, NOW + days(1), "f")
 BINDING = replace(TROUBLE, binding=True)
 FORCED = Ask(Request.RENEW, NOW, force=True)
 ROLL = Ask(Request.ROLL, NOW, force=True)
+TRIAL = TrialAsk(TrialKind.DRY_RUN, NOW)
 
 STATES = {
     Phase.SETTLED: CertState(Phase.SETTLED, OLD, settled=OLD.name, deployed=OLD.name),
@@ -78,6 +83,8 @@ EVENTS: dict[type[Event], Event] = {
     Asked: Asked(FORCED),
     AskDropped: AskDropped(NOW, "not due"),
     AttemptFailed: AttemptFailed(Track.RENEW, TROUBLE),
+    TrialAsked: TrialAsked(TRIAL),
+    TrialEnded: TrialEnded(NOW, TRIAL, "it would"),
 }
 S, K, I, A, R, D = Phase  # noqa: E741
 # The table once more, as a person would draw it: what each event makes of each phase.
@@ -90,7 +97,15 @@ DRAWN: dict[type[Event], dict[Phase, Phase]] = {
     Settled: {D: S, K: K, I: I, A: A},
     **{
         beside: {phase: phase for phase in Phase}
-        for beside in (ProdUpdated, ServerTold, Asked, AskDropped, AttemptFailed)
+        for beside in (
+            ProdUpdated,
+            ServerTold,
+            Asked,
+            AskDropped,
+            AttemptFailed,
+            TrialAsked,
+            TrialEnded,
+        )
     },
 }
 
@@ -168,6 +183,8 @@ def events(draw: st.DrawFn, state: CertState, step: int) -> Event:
                 "Rolled": Rolled(now),
                 "ServersProven": ServersProven(now),
                 "AskDropped": AskDropped(now, ""),
+                "TrialAsked": TrialAsked(TRIAL),
+                "TrialEnded": TrialEnded(now, TRIAL, ""),
             }
             return plain[name]
 

@@ -7,18 +7,20 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from sslmd.core.backoff import DAILY, Failure
+from sslmd.core.backoff import Failure
 from sslmd.core.facts import SetFacts
-from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll, Settle
+from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Order, Roll, Settle
 from sslmd.core.lifecycle import (
     Advertised,
     Ask,
     AskDropped,
     Asked,
+    AttemptFailed,
     CertIssued,
     CertState,
     Delivered,
     Event,
+    FailedValidation,
     KeyMade,
     Phase,
     Request,
@@ -28,10 +30,15 @@ from sslmd.core.lifecycle import (
     ServersProven,
     SetNote,
     Track,
+    TrialAsk,
+    TrialAsked,
+    TrialEnded,
+    TrialKind,
     Trouble,
     advance,
     phase_of,
 )
+from sslmd.core.limits import failed_too_often
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide, plan
 from sslmd.core.renewal import Wanted
@@ -713,14 +720,70 @@ def test_notes_at_odds_with_each_other_do_no_harm() -> None:
 # --- what is left alone --------------------------------------------------------------------
 
 
-def test_acme_waits_and_says_so() -> None:
-    for state in (settled(None), settled(DUE, KEYED), settled(GOOD, ask=FORCED)):
-        decision = waits(step(replace(state, curr_note=SetNote(0.0)), ACME), "ACME", "letsencrypt")
-        assert decision.wake_at == decision.looks_again == NOW + DAILY
-    # What is there is still rolled, delivered and settled.
+def test_a_certificate_of_an_acme_ca_is_ordered_like_any_other() -> None:
     noted = SetNote(0.0, None, "letsencrypt")
+    assert isinstance(step(settled(None), ACME).job, MakeKey)
+    keyed = settled(DUE, KEYED, curr_note=noted)
+    assert step(keyed, ACME).job == Order(WEB, KEYED.name, step(keyed, ACME).text)
     adopted = advertised(DUE, READY, curr_note=noted, next_note=noted)
     assert isinstance(step(adopted, ACME).job, Roll)
+
+
+def failed(minutes: int, name: str = "web.example") -> FailedValidation:
+    return FailedValidation(name, NOW - minutes * MINUTE)
+
+
+def test_a_name_that_failed_too_often_waits_even_for_an_admin() -> None:
+    often = tuple(failed(minutes) for minutes in (50, 40, 30, 20))
+    for state in (settled(None), settled(None, KEYED), settled(GOOD, ask=FORCED)):
+        note = SetNote(0.0, None, "letsencrypt")
+        known = replace(state, failed=often, curr_note=note)
+        decision = waits(step(known, ACME), "letsencrypt", "web.example", "4 times")
+        assert decision.wake_at == decision.looks_again == NOW + 10 * MINUTE
+        assert decide(replace(look(known, ACME)), NOW + 10 * MINUTE).job is not None
+
+
+@pytest.mark.parametrize(
+    ("before", "again"),
+    [
+        ((), None),
+        ((10, 20, 30), None),
+        ((10, 20, 30, 60), None),  # the oldest does not count any more
+        ((10, 20, 30, 40), 20),
+        ((5, 10, 20, 30, 40), 30),  # one too many: until only three are left
+        ((-10, 20, 30, 40), None),  # the clock was set back
+    ],
+)
+def test_four_failures_of_a_name_an_hour(before: tuple[int, ...], again: int | None) -> None:
+    worst = failed_too_often([failed(one) for one in before], ["web.example"], NOW)
+    assert (worst and worst[1]) == (None if again is None else NOW + again * MINUTE)
+    assert failed_too_often([failed(one) for one in before], ["other.example"], NOW) is None
+    wild = failed_too_often([failed(one) for one in before], ["*.web.example"], NOW)
+    assert (wild is None) == (worst is None)
+
+
+def test_failures_of_the_last_hour_are_kept_and_no_others() -> None:
+    state = settled(None)
+    for minutes in (0, 10, 65):
+        now = NOW + minutes * MINUTE
+        trouble = Trouble(1, Failure.TRANSIENT, "", now, now, "")
+        state = advance(state, AttemptFailed(Track.RENEW, trouble, ("a.example", "b.example")))
+    kept = [(one.name, one.at) for one in state.failed]
+    assert kept == [
+        (name, NOW + minutes * MINUTE)
+        for minutes in (10, 65)
+        for name in ("a.example", "b.example")
+    ]
+
+
+def test_a_trial_stands_until_it_has_ended() -> None:
+    ask = TrialAsk(TrialKind.TEST, NOW)
+    asked = advance(settled(GOOD), TrialAsked(ask))
+    assert asked.trial == ask
+    assert decide(look(asked), NOW) == decide(look(settled(GOOD)), NOW)
+    other = TrialAsk(TrialKind.DRY_RUN, NOW)
+    assert advance(asked, TrialEnded(NOW, other, "")).trial == ask
+    assert advance(asked, TrialEnded(NOW, ask, "")) == settled(GOOD)
 
 
 @pytest.mark.parametrize("ask", [None, FORCED, FORCED_ROLL])

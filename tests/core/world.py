@@ -15,7 +15,17 @@ from datetime import UTC, datetime, timedelta
 from sslmd.core.backoff import Failure, next_try
 from sslmd.core.deliver_track import next_restart, plan_restarts
 from sslmd.core.facts import CertFacts, SetFacts
-from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Restart, Roll, Settle, track
+from sslmd.core.jobs import (
+    Certify,
+    CertJob,
+    Deliver,
+    MakeKey,
+    Order,
+    Restart,
+    Roll,
+    Settle,
+    track,
+)
 from sslmd.core.lifecycle import (
     AttemptFailed,
     CertIssued,
@@ -100,7 +110,7 @@ def facts(
 
 
 @dataclass
-class Order:
+class Given:
     """One certificate that a CA gave out."""
 
     at: datetime
@@ -117,7 +127,7 @@ class World:
     trouble: float = 0.0
     now: datetime = START
     states: dict[CertId, CertState] = field(default_factory=dict)
-    orders: dict[CertId, list[Order]] = field(default_factory=lambda: defaultdict(list))
+    orders: dict[CertId, list[Given]] = field(default_factory=lambda: defaultdict(list))
     expired: list[str] = field(default_factory=list)
     jobs: int = 0
     restarts: int = 0
@@ -217,7 +227,7 @@ class World:
         match job:
             case MakeKey():
                 return KeyMade(now, facts(want, now), SetNote(0.0), job.reason)
-            case Certify():
+            case Certify() | Order():
                 return self._issue(cert, want, state)
             case Roll():
                 assert state.next is not None
@@ -249,7 +259,7 @@ class World:
             assert end > self.now, f"{cert}: signed by an expired CA"
         not_after = min(self.now + life, end) if end else self.now + life
         old = state.curr.cert if state.curr else None
-        self.orders[cert].append(Order(self.now, due(state, want), old))
+        self.orders[cert].append(Given(self.now, due(state, want), old))
         fresh = facts(want, state.next.name.time, cert=(self.now - timedelta(minutes=5), not_after))
         note = SetNote(self.rng.uniform(-1, 1), self.now, str(want.spec.signer))
         return CertIssued(self.now, fresh, note)

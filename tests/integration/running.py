@@ -94,6 +94,17 @@ class Site:
         assert len(found()) >= count, f"no {text!r} in:\n" + "\n".join(self.lines)
         return found()[count - 1]
 
+    def wait_line_of(self, texts: Sequence[str]) -> str:
+        """Return the first line of the log that has one of `texts` in it, when it is there."""
+
+        def found() -> list[str]:
+            return [line for line in self.lines if any(text in line for text in texts)]
+
+        with self._grew:
+            self._grew.wait_for(found, PATIENCE)
+        assert found(), f"none of {texts} in:\n" + "\n".join(self.lines)
+        return found()[0]
+
     def wait(self) -> int:
         """Return the exit status of a daemon that ends by itself."""
         assert self.process is not None

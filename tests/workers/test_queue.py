@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sslmd.core import jobs
-from sslmd.core.jobs import Certify, Job, MakeKey, Restart, Roll
+from sslmd.core.jobs import Certify, Job, MakeKey, Order, Pool, Restart, Roll, Trial
+from sslmd.core.lifecycle import TrialAsk, TrialKind
 from sslmd.core.names import CertId, SetName
 from sslmd.workers.queue import JobQueue
 from tests.workers.tools_for_tests import NOW
@@ -35,11 +36,19 @@ def roll(number: int = 0) -> Roll:
     return Roll(CertId("example.com", f"s{number}"), SET, "")
 
 
+def places(work: int) -> dict[Pool, int]:
+    return {Pool.WORK: work, Pool.ACME: 1}
+
+
+def order(number: int = 0) -> Order:
+    return Order(CertId("example.com", f"s{number}"), SET, "")
+
+
 class Bench:
     """A queue whose jobs run until they are told to end."""
 
     def __init__(self, parallel: int = 2) -> None:
-        self.queue = JobQueue(self._run, self._done, parallel)
+        self.queue = JobQueue(self._run, self._done, places(parallel))
         self.began: list[Job] = []
         self.ended: list[Job] = []
         self.left: list[Job] = []
@@ -182,7 +191,7 @@ async def test_cancel_waits_for_the_end() -> None:
             ending.set()
             await gate.wait()
 
-    queue = JobQueue(run, lambda job: None, 1)
+    queue = JobQueue(run, lambda job: None, places(1))
     queue.submit(key(0))
     await asyncio.sleep(0)
     task = asyncio.ensure_future(queue.cancel("cert example.com/s0"))
@@ -340,7 +349,7 @@ async def _mix(
             finished.append(job)
 
     left: list[Job] = []
-    queue = JobQueue(run, left.append, parallel)
+    queue = JobQueue(run, left.append, places(parallel))
     accepted = cancelled = 0
     with bugs() as told:
         for step in script:
@@ -386,9 +395,51 @@ async def test_ten_thousand_jobs(parallel: int) -> None:
         nonlocal count
         count += 1
 
-    queue = JobQueue(run, lambda job: None, parallel)
+    queue = JobQueue(run, lambda job: None, places(parallel))
     for number in range(5000):
         queue.submit(key(number))
         queue.submit(certify(number))
     await queue.idle()
     assert count == 10_000
+
+
+async def test_orders_have_places_of_their_own_and_keep_nobody_out() -> None:
+    bench = Bench(parallel=1)
+    for number in range(3):
+        bench.queue.submit(order(number))
+    bench.queue.submit(key(7))
+    await bench.settle()
+    assert bench.began == [order(0), key(7)]
+    assert bench.queue.crowded(Pool.ACME)
+    assert not bench.queue.crowded(Pool.WORK)
+
+    bench.gates[order(0)].set_result(None)
+    await bench.settle()
+    assert bench.began == [order(0), key(7), order(1)]
+    bench.gates[order(1)].set_result(None)
+    await bench.settle()
+    assert not bench.queue.crowded(Pool.ACME)
+
+
+async def test_a_trial_stands_beside_the_jobs_of_its_certificate() -> None:
+    bench = Bench(parallel=1)
+    trial = Trial(CertId("example.com", "s0"), TrialAsk(TrialKind.TEST, NOW), "")
+    bench.queue.submit(trial)
+    bench.queue.submit(key(0))
+    await bench.settle()
+    assert bench.began == [trial, key(0)]
+
+
+async def test_what_comes_after_an_order_waits_in_the_right_pool() -> None:
+    bench = Bench(parallel=1)
+    bench.queue.submit(key(0))
+    bench.queue.submit(order(0))
+    bench.queue.submit(order(1))
+    await bench.settle()
+    assert bench.began == [key(0), order(1)]
+    bench.gates[key(0)].set_result(None)
+    await bench.settle()
+    assert bench.queue.queued() == [order(0)]
+    bench.gates[order(1)].set_result(None)
+    await bench.settle()
+    assert bench.began == [key(0), order(1), order(0)]

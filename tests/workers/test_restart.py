@@ -11,8 +11,9 @@ from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Restart, Told
 from sslmd.core.lifecycle import ServerPhase
 from sslmd.core.names import CertId, SetName
+from sslmd.dns.command import with_zones
 from sslmd.workers.deliver import class_order, places
-from sslmd.workers.restart import restart, with_zones
+from sslmd.workers.restart import restart
 from tests.workers.tools_for_tests import GLOBALS, GROUPS, NOW, WEB, Site
 
 NET = CertId("example.net", "web")

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.errors import Permanent, Transient
-from sslmd.servers.commands import TAIL, run_command
+from sslmd.processes import TAIL, run_command
 
 LONG = timedelta(seconds=60)
 SHORT = timedelta(seconds=0.3)
@@ -225,11 +225,11 @@ _AS_NOBODY = """
 import asyncio, os, sys
 from datetime import timedelta
 from sslmd.core.errors import Transient
-from sslmd.servers import commands
+from sslmd import processes
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 os.chdir("/")
 try:
-    asyncio.run(commands.run_command(sys.argv[1:], timeout=timedelta(seconds=0.1), cwd="/"))
+    asyncio.run(processes.run_command(sys.argv[1:], timeout=timedelta(seconds=0.1), cwd="/"))
 except Transient as err:
     print(err)
 """

@@ -1,0 +1,68 @@
+"""`sslm-auth-hook`: certbot's auth and clean-up hook of the orders that sslmd runs.
+
+It hands the challenge to the daemon and waits for its word. certbot offers a challenge to the CA
+whatever its hook says, so where the daemon is lost the hook ends certbot's whole process group:
+nothing is validated that nobody has seen in place (I8). Imports little: it runs for every name.
+
+certbot tells by its environment (https://eff-certbot.readthedocs.io, "Pre and Post Validation
+Hooks"), sslmd by `SSLM_ORDER`, the order's secret name, and `SSLM_GROUP`, certbot's group.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from sslmd.ctl.client import Daemon
+from sslmd.ctl.errors import FAILED, USAGE, CtlError, NoDaemon
+from sslmd.ctl.text import complain, printable
+from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH, Method
+
+ACTIONS = ("auth", "cleanup")
+
+
+def main() -> int:
+    """Hand over one challenge; return 0 when the CA may look for it."""
+    action = sys.argv[1] if len(sys.argv) == 2 else ""
+    order, name = os.environ.get("SSLM_ORDER", ""), os.environ.get("CERTBOT_IDENTIFIER", "")
+    name = name or os.environ.get("CERTBOT_DOMAIN", "")
+    if action not in ACTIONS or not order or not name:
+        complain(
+            "sslm-auth-hook is called by the certbot that sslmd runs, as `sslm-auth-hook auth` and "
+            "`sslm-auth-hook cleanup`; there is nothing to do with it by hand"
+        )
+        return USAGE
+    params = {
+        "order": order,
+        "action": action,
+        "name": name,
+        "value": os.environ.get("CERTBOT_VALIDATION", ""),
+        "token": os.environ.get("CERTBOT_TOKEN", ""),
+        "remaining": _number(os.environ.get("CERTBOT_REMAINING_CHALLENGES", "")),
+    }
+    try:
+        with Daemon(os.environ.get(SOCKET_ENV) or SOCKET_PATH) as daemon:
+            daemon.call(Method.CHALLENGE, params, timeout=None)
+    except NoDaemon as err:
+        complain(f"sslm-auth-hook: {printable(err.text)}")
+        _end_certbot()
+        return FAILED
+    except CtlError as err:
+        complain(f"sslm-auth-hook: {printable(err.text)}")
+        return FAILED
+    return 0
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() else 0
+
+
+def _end_certbot() -> None:
+    """End the group that we are in, if it is the one that sslmd started for the order."""
+    if os.environ.get("SSLM_GROUP", "") == str(os.getpgrp()):
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,260 @@
+"""Challenges of all orders in DNS: one write, one command, one wait for a zone (I8).
+
+Orders say that they come (`enter`), hand in their records (`show`, which returns when the whole
+world can see them), and go (`leave`). A zone writes when every order that came has handed in, or
+after a while; what orders leave behind goes with the next write, or a little later. One zone's
+work never waits for another's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from sslmd.core.backoff import LADDER_MINUTES
+from sslmd.core.errors import SslmError
+from sslmd.core.names import ZoneName
+from sslmd.dns.proving import Part, Waiting
+from sslmd.dns.publish import Means, Records, left_behind, publish
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a zone waits before it writes, in seconds.
+
+    `gather`: for the other orders that are under way there; small beside what secondaries and the
+    CA take, long enough for certbots that started together. `linger`: records that nobody needs
+    any more stay so long, so that the next order's write takes them away; `longest`: but no longer
+    than this while orders are under way.
+    """
+
+    gather: float = 10.0
+    linger: float = 5.0
+    longest: float = 60.0
+
+
+Tell = Callable[[str, str], None]  # event and text, for the journal
+
+
+_PATIENCE = Patience()
+
+
+class Challenges:
+    """The challenge records of every zone. One per daemon; all of it in the event loop."""
+
+    def __init__(self, means: Means, tell: Tell, patience: Patience = _PATIENCE) -> None:
+        self._means = means
+        self._tell = tell
+        self._patience = patience
+        self._zones: dict[ZoneName, _Zone] = {}
+
+    async def start(self, zones: Iterable[ZoneName]) -> None:
+        """Make sure that every zone has its include file, and take back what was left behind."""
+        for zone in zones:
+            await self._zone(zone).look_at_what_is_left()
+
+    async def stop(self) -> None:
+        """Stop at once; what is still in DNS is taken back by the next start."""
+        for zone in self._zones.values():
+            await zone.stop()
+
+    async def flush(self) -> None:
+        """Take back now what nobody needs any more; for a daemon that does not stay."""
+        await asyncio.gather(*(zone.flush() for zone in self._zones.values()))
+
+    async def refresh(self, zone: ZoneName) -> str:
+        """Write a zone's records anew and run its command; return what was done."""
+        return await self._zone(zone).refresh()
+
+    def enter(self, order: str, zones: Iterable[ZoneName]) -> None:
+        """An order that will have records in `zones` has begun."""
+        for zone in zones:
+            self._zone(zone).enter(order)
+
+    async def show(
+        self,
+        order: str,
+        records: Mapping[ZoneName, Records],
+        progress: Callable[[str], None],
+    ) -> None:
+        """Publish an order's records; return when every name server shows them.
+
+        Raises `Transient` or `Permanent`, naming the zone and which server lacks what.
+        """
+        waits = [
+            asyncio.ensure_future(self._zone(zone).show(order, records[zone], progress))
+            for zone in records
+        ]
+        try:
+            await asyncio.gather(*waits)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def leave(self, order: str) -> None:
+        """An order is over: its records can go."""
+        for zone in self._zones.values():
+            zone.leave(order)
+
+    def _zone(self, name: ZoneName) -> _Zone:
+        if name not in self._zones:
+            self._zones[name] = _Zone(name, self._means, self._tell, self._patience)
+        return self._zones[name]
+
+
+class _Zone:
+    """One zone: who wants what there, and the task that sees to it while there is work."""
+
+    def __init__(self, name: ZoneName, means: Means, tell: Tell, patience: Patience) -> None:
+        self._name = name
+        self._means = means
+        self._tell = tell
+        self._limits = patience
+        self._parts: dict[str, Part] = {}
+        self._waits: set[asyncio.Task[None]] = set()
+        self._served: Records | None = frozenset()  # None: not known, or not as it should be
+        self._changed = asyncio.Event()
+        self._publishing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._dirty_since = 0.0
+        self._not_before = 0.0
+        self._failures = 0
+
+    # --- what orders want ---
+
+    def enter(self, order: str) -> None:
+        self._parts.setdefault(order, Part())
+
+    async def show(self, order: str, records: Records, progress: Callable[[str], None]) -> None:
+        part = self._parts.setdefault(order, Part())
+        part.offer(records, progress)
+        self._wake()
+        await part.shown()
+
+    def leave(self, order: str) -> None:
+        part = self._parts.pop(order, None)
+        if part is None:
+            return
+        part.leave()
+        self._dirty_since = _clock()
+        self._wake()
+
+    def _wanted(self) -> Records:
+        return frozenset().union(*(part.records or () for part in self._parts.values()))
+
+    # --- the task ---
+
+    def _wake(self) -> None:
+        self._changed.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._work())
+
+    async def _work(self) -> None:
+        while (patience := self._patience()) is not None:
+            self._changed.clear()
+            if patience <= 0:
+                await self._publish()
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._changed.wait()
+
+    def _patience(self) -> float | None:
+        """Return the seconds until it is time to write; None if there is nothing to write."""
+        offered = [part.offered_at for part in self._parts.values() if part.offered]
+        coming = any(part.records is None for part in self._parts.values())
+        now = _clock()
+        if offered:
+            return min(offered) + self._limits.gather - now if coming else 0.0
+        if self._served == self._wanted():
+            return None
+        linger = self._limits.longest if coming else self._limits.linger
+        return max(self._dirty_since + linger, self._not_before) - now
+
+    async def _publish(self) -> None:
+        async with self._publishing:
+            wanted = self._wanted()
+            batch = [part for part in self._parts.values() if part.offered]
+            for part in batch:
+                part.taken()
+            try:
+                waiting = await Waiting.begin(self._means, self._name) if batch else None
+                self._served = None
+                await publish(self._means, self._name, wanted)
+            except SslmError as err:
+                self._failed(err, batch)
+                return
+            except Exception as err:
+                for part in batch:
+                    part.fail(err)
+                raise
+            self._served, self._failures, self._not_before = wanted, 0, 0.0
+            how = "sent to its primary" if self._means.updated(self._name) else "written"
+            self._tell("dns-published", f"zone {self._name}: {_count(len(wanted))} {how}")
+        if waiting is not None:
+            self._spawn(waiting.prove(batch))
+
+    def _failed(self, err: SslmError, batch: list[Part]) -> None:
+        """Tell those who wait; what was to be taken back is tried again by the table."""
+        for part in batch:
+            part.fail(err)
+        minutes = LADDER_MINUTES[min(self._failures, len(LADDER_MINUTES) - 1)]
+        self._failures += 1
+        self._not_before = _clock() + minutes * 60
+        if not batch:
+            text = f"{err}; old challenge records are taken back in {minutes} min"
+            self._tell("order-trouble", text)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._waits.add(task)
+        task.add_done_callback(self._waits.discard)
+
+    # --- beginning, end ---
+
+    async def look_at_what_is_left(self) -> None:
+        if self._parts or self._served is None:
+            return  # it is being seen to
+        found = await self._means.in_thread(lambda: left_behind(self._means, self._name))
+        assert isinstance(found, tuple)
+        left, missing = found
+        if left or missing:
+            self._served = None
+            self._dirty_since = _clock()
+            self._wake()
+
+    async def refresh(self) -> str:
+        self._served = None
+        try:
+            await self._publish_now()
+        finally:
+            self._wake()
+        return f"{_count(len(self._wanted()))} served anew"
+
+    async def flush(self) -> None:
+        if self._served != self._wanted():
+            with suppress(SslmError):  # told; the next start takes it up
+                await self._publish_now()
+
+    async def _publish_now(self) -> None:
+        async with self._publishing:
+            wanted = self._wanted()
+            await publish(self._means, self._name, wanted)
+            self._served = wanted
+
+    async def stop(self) -> None:
+        tasks = [task for task in (self._task, *self._waits) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+def _count(number: int) -> str:
+    return f"{number or 'no'} challenge record{'' if number == 1 else 's'}"
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,219 @@
+"""Waiting until every name server shows what an order published (I8).
+
+A `Part` is one order's share in a zone. What was published by one write is proven together, in
+one wait, and each order goes on as soon as its own records are seen everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+
+from sslmd.config.model import Endpoint
+from sslmd.core.errors import SslmError, Transient
+from sslmd.core.names import ZoneName
+from sslmd.core.records import TxtRecord
+from sslmd.dns.ask import NameServer
+from sslmd.dns.diagnosis import Published
+from sslmd.dns.nameservers import authoritative, primary_server
+from sslmd.dns.observe import Proof, zone_serial
+from sslmd.dns.publish import Means, Records
+
+# A wait of `dns_check_delay` that is longer than this ends with one more look: secondaries may
+# have been restarted meanwhile, with older data.
+LOOK_AGAIN = timedelta(seconds=10)
+
+
+class Part:
+    """What one order wants of one zone. `records` None: it has not handed them in yet."""
+
+    def __init__(self) -> None:
+        self.records: Records | None = None
+        self.offered = False
+        self.offered_at = 0.0
+        self.missing: set[TxtRecord] = set()
+        self.tell: Callable[[str], None] = lambda text: None  # noqa: ARG005
+        self._left: list[Callable[[], None]] = []
+        self._shown: asyncio.Future[None] | None = None
+
+    def offer(self, records: Records, tell: Callable[[str], None]) -> None:
+        """Hand in `records`; `tell` hears how far they are."""
+        loop = asyncio.get_running_loop()
+        self.records, self.tell = records, tell
+        self.missing = set(records)
+        self.offered, self.offered_at = True, loop.time()
+        self._shown = loop.create_future()
+
+    def taken(self) -> None:
+        """The records go out with the write that begins now."""
+        self.offered = False
+
+    async def shown(self) -> None:
+        """Return when all are visible, and the CA may look; raises what prevents it."""
+        assert self._shown is not None
+        await self._shown
+
+    @property
+    def waits(self) -> bool:
+        """Whether an order still waits for this part."""
+        return self._shown is not None and not self._shown.done()
+
+    def done(self) -> None:
+        """All is visible."""
+        if self._shown is not None and not self._shown.done():
+            self._shown.set_result(None)
+
+    def fail(self, err: Exception) -> None:
+        """It will not become visible."""
+        if self._shown is not None and not self._shown.done():
+            self._shown.set_exception(err)
+            self._shown.exception()  # the order may have gone; then nobody asks
+
+    def on_leave(self, call: Callable[[], None]) -> None:
+        """Have `call` called when the order goes."""
+        self._left.append(call)
+
+    def leave(self) -> None:
+        """The order is over."""
+        if self._shown is not None:
+            self._shown.cancel()
+        for call in self._left:
+            call()
+
+
+class Waiting:
+    """One wait for one write. `begin` before the write, so that it knows what was before."""
+
+    def __init__(
+        self,
+        means: Means,
+        zone: ZoneName,
+        servers: Sequence[NameServer],
+        primary: NameServer | None,
+        serial: int | None,
+    ) -> None:
+        self._means = means
+        self._zone = zone
+        self._servers = tuple(servers)
+        self._primary = primary
+        self._serial = serial
+
+    @classmethod
+    async def begin(cls, means: Means, zone: ZoneName) -> Waiting:
+        """Find the zone's name servers; raises `Transient` if there are none to be found."""
+        named = means.config().primary_for(zone)
+        servers = await authoritative(zone, named, means.resolver)
+        primary = None
+        serial = None
+        if named is not None:
+            with suppress(SslmError):  # it is asked only to tell what is wrong, if something is
+                primary = await primary_server(named, means.resolver)
+                serial = await zone_serial(primary, zone) if primary else None
+        return cls(means, zone, servers, primary, serial)
+
+    async def prove(self, parts: Sequence[Part]) -> None:
+        """Return when no order waits any more; how it went, the parts know. Never raises."""
+        options = self._means.config().globals
+        loop = asyncio.get_running_loop()
+        go_ahead = loop.time() + options.dns_check_delay.total_seconds()
+        extra = await self._extra_servers(options.dns_extra_servers)
+        endings: list[asyncio.Task[None]] = []
+
+        def proven(record: TxtRecord) -> None:
+            for part in parts:
+                if record in part.missing:
+                    part.missing.discard(record)
+                    if not part.missing:
+                        endings.append(loop.create_task(self._end(part, go_ahead, extra)))
+
+        wanted = {record for part in parts for record in part.missing if part.waits}
+        proof = self._proof(wanted, extra, _telling(parts), proven)
+        for part in parts:
+            part.on_leave(lambda: _forget(proof, wanted, parts))
+        try:
+            await proof.run()
+        except SslmError as err:
+            for part in parts:
+                if part.missing:
+                    part.fail(err)
+        except Exception as err:
+            for part in parts:
+                part.fail(err)
+            raise
+        finally:
+            if endings:
+                await asyncio.wait(endings)
+
+    def _proof(
+        self,
+        records: Iterable[TxtRecord],
+        extra: Sequence[NameServer],
+        tell: Callable[[str], None],
+        proven: Callable[[TxtRecord], None] = lambda _: None,
+    ) -> Proof:
+        updated = self._means.updated(self._zone) is not None
+        return Proof(
+            self._zone,
+            self._servers,
+            records,
+            extra=extra,
+            primary=self._primary,
+            serial_before=self._serial,
+            published=Published.BY_UPDATE if updated else Published.BY_COMMAND,
+            limit=self._means.config().globals.dns_check_timeout.total_seconds(),
+            progress=tell,
+            proven=proven,
+        )
+
+    async def _end(self, part: Part, go_ahead: float, extra: Sequence[NameServer]) -> None:
+        """Wait for the rest of `dns_check_delay`; after a long one, look once more."""
+        loop = asyncio.get_running_loop()
+        left = go_ahead - loop.time()
+        try:
+            if left > 0:
+                part.tell(f"every name server shows it; the CA may look in {left:.0f} s")
+                await asyncio.sleep(left)
+            if left > LOOK_AGAIN.total_seconds() and part.waits:
+                wanted = set(part.records or ())
+                again = self._proof(wanted, extra, part.tell)
+                part.on_leave(lambda: _forget(again, wanted, ()))
+                await again.run()
+        except SslmError as err:
+            part.fail(err)
+        except Exception as err:
+            part.fail(err)
+            raise
+        else:
+            part.done()
+
+    async def _extra_servers(self, named: Sequence[Endpoint]) -> tuple[NameServer, ...]:
+        """Return `dns_xtra_ns` with their addresses; one without an address counts as silent."""
+        servers: list[NameServer] = []
+        for one in named:
+            try:
+                found = await self._means.resolver.addresses(one.host)
+            except Transient:
+                found = ()
+            name = "" if one.host in found else one.host
+            servers += [NameServer(address, one.port, name) for address in found]
+            if not found:
+                servers.append(NameServer(one.host, one.port, one.host))
+        return tuple(servers)
+
+
+def _telling(parts: Sequence[Part]) -> Callable[[str], None]:
+    def tell(text: str) -> None:
+        for part in parts:
+            if part.missing and part.waits:
+                part.tell(text)
+
+    return tell
+
+
+def _forget(proof: Proof, wanted: Iterable[TxtRecord], parts: Sequence[Part]) -> None:
+    """Look no more for what nobody waits for."""
+    needed = {record for part in parts if part.waits for record in part.missing}
+    for record in set(wanted) - needed:
+        proof.drop(record)

@@ -1,0 +1,88 @@
+"""Take up an order that was cut short after its challenges were validated (I5).
+
+    resume.py SERVER ACCOUNT_DIR ORDER_URL FOLDER PREFERRED_CHAIN
+
+certbot cannot: it begins every run with a new order. So that a daemon killed at the wrong moment
+does not order a certificate twice, this fetches the old one (RFC 8555 §7.4), with the account and
+the CSR that certbot used, and leaves the same files as certbot would. A program of its own: the
+`acme` library would cost the daemon more memory than all its certificates.
+
+Exit status: 0 it is there, 3 there is nothing to take up (the order is pending, invalid, or not
+known), 1 anything else, with the reason on stderr.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+
+from acme import client, errors, messages
+from certbot import crypto_util
+from josepy.jwa import ES256, ES384, ES512, RS256
+from josepy.jwk import JWK, JWKEC
+
+NOTHING = 3
+
+# Seconds for the CA to make the certificate.
+DEADLINE = 300
+
+# RFC 7518 §3.1: what signs with which kind of account key.
+_ALGORITHMS = {256: ES256, 384: ES384, 521: ES512}
+
+
+def main(argv: list[str]) -> int:
+    """Do it; return the exit status."""
+    server, account, order, folder, preferred = argv
+    acme = _client(server, account)
+    csr = _read(f"{folder}/csr.pem")
+    try:
+        found = acme.net.post(order, None, new_nonce_url=acme.directory["newNonce"])
+    except messages.Error as err:
+        sys.stderr.write(f"the order is not to be had: {err.detail}\n")
+        return NOTHING
+    body = messages.Order.from_json(found.json())
+    resource = messages.OrderResource(body=body, uri=order, csr_pem=csr, authorizations=[])
+    deadline = datetime.datetime.now() + datetime.timedelta(seconds=DEADLINE)  # noqa: DTZ005  (acme's way)
+    if body.status == messages.STATUS_READY:
+        done = acme.finalize_order(resource, deadline, bool(preferred))
+    elif body.status in (messages.STATUS_PROCESSING, messages.STATUS_VALID):
+        done = acme.poll_finalization(resource, deadline, bool(preferred))
+    else:
+        sys.stderr.write(f"the order is {body.status}\n")
+        return NOTHING
+    chains = [done.fullchain_pem, *(done.alternative_fullchains_pem or ())]
+    whole = crypto_util.find_chain_with_issuer(chains, preferred) if preferred else chains[0]
+    cert, chain = crypto_util.cert_and_chain_from_fullchain(whole)
+    # fullchain.pem last: when it is there, the others are whole.
+    for name, text in (("cert.pem", cert), ("chain.pem", chain), ("fullchain.pem", whole)):
+        _write(f"{folder}/{name}", text)
+    return 0
+
+
+def _client(server: str, account: str) -> client.ClientV2:
+    key = JWK.json_loads(_read(f"{account}/private_key.json").decode())
+    known = messages.RegistrationResource.json_loads(_read(f"{account}/regr.json").decode())
+    algorithm = RS256
+    if isinstance(key, JWKEC):
+        algorithm = _ALGORITHMS[key.key.key_size]
+    network = client.ClientNetwork(key, account=known, alg=algorithm, user_agent="sslmd")
+    return client.ClientV2(client.ClientV2.get_directory(server, network), network)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read()
+
+
+def _write(path: str, text: str) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "w") as stream:
+        stream.write(text)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (errors.Error, messages.Error, OSError, ValueError, KeyError) as problem:
+        sys.exit(f"{type(problem).__name__}: {problem}")

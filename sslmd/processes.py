@@ -1,0 +1,235 @@
+"""Running programs: no shell, their own process group, bounded in time and output.
+
+A command that hangs, prints for ever or forks is ended with everything it started; what it
+said last ends up in the error. A room of one file, below those that run something: the admin's
+commands, certbot, ssh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shlex
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+
+from sslmd.core.errors import Permanent, Transient
+
+# Bytes of output kept: the last ones, where the reason usually stands.
+TAIL = 2000
+
+# Seconds for the rest of the output to arrive: the pipe of a command that ended may stay open
+# in a server that it started.
+REST = 0.2
+
+# Seconds for a killed command to be gone. One that runs as root by sudo, or hangs in the
+# kernel, may stay; what it does is not waited for.
+GOING = 2.0
+
+# Reasons not to start one that may be over in a minute.
+_BUSY = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO, errno.ETXTBSY}
+)
+
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "SSL_MGR_TOPDIR")
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+async def run_command(
+    argv: Sequence[str],
+    *,
+    timeout: timedelta,  # noqa: ASYNC109
+    cwd: str,
+    stdin: bytes = b"",
+    remedy: str = "mend restart_cmd or install the program",
+    limit: str = "cmd_timeout",
+) -> str:
+    """Run `argv` with `stdin` as its input, and return the end of its output.
+
+    Raises `Permanent` if it cannot be started, `Transient` if it fails or takes longer than
+    `timeout`, each naming the command and what it said. `remedy` and `limit` are what an admin
+    can do: if it cannot be started, and if it takes too long.
+    """
+    shown = shlex.join(argv)
+    program = await start(argv, cwd=cwd, stdin=stdin, remedy=remedy)
+    try:
+        async with asyncio.timeout(timeout.total_seconds()):
+            status = await program.wait()
+        await program.rest_of_output()
+    except TimeoutError:
+        seconds = round(timeout.total_seconds())
+        raise Transient(
+            f"{shown} was ended after {seconds} s; see why it hangs, or raise {limit}; "
+            f"{program.said}"
+        ) from None
+    finally:
+        await program.end()
+    if status != 0:
+        how = f"exited with {status}" if status > 0 else f"was killed by signal {-status}"
+        raise Transient(f"{shown} {how}: {program.said}")
+    return program.text
+
+
+class Program:
+    """A program that runs, and all that it started: they share a process group."""
+
+    def __init__(self, process: asyncio.subprocess.Process, output: _Output) -> None:
+        self._process = process
+        self._output = output
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is that of its group."""
+        return self._process.pid
+
+    @property
+    def text(self) -> str:
+        """The end of what it said."""
+        return self._output.text
+
+    @property
+    def said(self) -> str:
+        """The same in one line, for a message."""
+        return self._output.said
+
+    async def wait(self) -> int:
+        """Return its exit status when it has ended, negative for a signal."""
+        return await self._process.wait()
+
+    async def rest_of_output(self) -> None:
+        """Wait a moment for output that is still under way."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REST):
+                await self._output.ended.wait()
+
+    def kill(self) -> None:
+        """End the whole group at once, and do not wait for it."""
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def end(self) -> None:
+        """End the whole group, also what the program left behind when it failed."""
+        await _end(self._process)
+
+
+async def start(
+    argv: Sequence[str],
+    *,
+    cwd: str,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    umask: int = 0o022,
+    remedy: str = "install the program",
+) -> Program:
+    """Start `argv`; raise `Permanent` if that cannot be, `Transient` if not at the moment.
+
+    `umask`: ours is for keys, and an admin's command writes files for the servers it serves.
+    """
+    shown = shlex.join(argv)
+    try:
+        process, output = await _start(argv, cwd, stdin, env, umask)
+    except (OSError, ValueError) as err:  # a ValueError is a NUL byte in an argument
+        if isinstance(err, OSError) and err.errno in _BUSY:
+            raise Transient(f"cannot start {shown} now: {err.strerror}") from err
+        reason = err.strerror if isinstance(err, OSError) else None
+        raise Permanent(f"cannot start {shown}: {reason or err}; {remedy}") from err
+    return Program(process, output)
+
+
+class _Output:
+    """What a command says, the end of it.
+
+    It is read for as long as anybody holds the pipe: so a server that the command left behind
+    never finds its output blocked or closed.
+    """
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self._tail = b""
+        self._reader, self.writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        asyncio.get_running_loop().add_reader(self._reader, self._read)
+
+    @property
+    def text(self) -> str:
+        return self._tail.decode("utf-8", "replace")
+
+    @property
+    def said(self) -> str:
+        """The text in one line, for a message: without what a terminal would act upon."""
+        line = "".join(char if char.isprintable() else "?" for char in " ".join(self.text.split()))
+        return line or "it said nothing"
+
+    def _read(self) -> None:
+        data = os.read(self._reader, 1 << 16)
+        self._tail = (self._tail + data)[-TAIL:]
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._reader)
+            os.close(self._reader)
+            self.ended.set()
+
+
+async def _start(
+    argv: Sequence[str],
+    cwd: str,
+    stdin: bytes,
+    env: Mapping[str, str] | None,
+    umask: int,
+) -> tuple[asyncio.subprocess.Process, _Output]:
+    output = _Output()
+    given = _input(stdin)
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *argv,
+            stdin=given,
+            stdout=output.writer,
+            stderr=asyncio.subprocess.STDOUT,
+            cwd=cwd,
+            env=_environment() if env is None else env,
+            start_new_session=True,
+            umask=umask,
+        )
+    )
+    try:
+        return await asyncio.shield(starting), output
+    except asyncio.CancelledError:
+        # It may run already, and asyncio itself would end it alone, not its group.
+        with suppress(OSError, ValueError):
+            await _end(await starting)
+        raise
+    finally:
+        os.close(output.writer)
+        if given >= 0:
+            os.close(given)
+
+
+def _input(data: bytes) -> int:
+    """Return a handle from which the program reads `data`; nothing of it is on any disk."""
+    if not data:
+        return asyncio.subprocess.DEVNULL
+    handle = os.memfd_create("stdin", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(handle), "wb") as stream:
+        stream.write(data)
+    os.lseek(handle, 0, os.SEEK_SET)
+    return handle
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End the whole process group, also what the command left behind when it failed."""
+    if process.returncode == 0:
+        return  # a command that succeeded may have started the very server it was to start
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GOING):
+            await process.wait()
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    kept.setdefault("PATH", _DEFAULT_PATH)
+    return kept

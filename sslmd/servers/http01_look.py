@@ -1,0 +1,240 @@
+"""Whether a challenge of http-01 shows, asked for as a CA will (RFC 8555 §8.3).
+
+From every address of a name, by plain HTTP, redirects followed, certificates not looked at. What
+servers send is bounded in size and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import io
+import os
+import re
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
+
+from sslmd import __version__
+from sslmd.core.names import shown
+
+# For one address, with all its redirects.
+TIMEOUT = 10.0  # seconds
+MOST_REDIRECTS = 10
+
+# Bytes. A key authorization has 87; what is longer than this is something else.
+MOST_HEAD = 32 << 10
+MOST_BODY = 4 << 10
+
+_STATUS = re.compile(rb"HTTP/1\.[01] ([1-9]\d\d)(?: [^\r\n]*)?\r?\n")
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SAFE = "!$%&'()*+,/:;=?@~"  # in what a redirect names, as it stands there
+
+
+@dataclass(frozen=True, slots=True)
+class NotShown:
+    """An address that does not show a challenge, in a phrase.
+
+    `out_of_reach`: nothing answered at all. That may be so only from here: an address that is
+    translated, for one.
+    """
+
+    address: str
+    text: str
+    out_of_reach: bool = False
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class _WrongError(Exception):
+    """What is wrong with an answer, in a phrase that goes on after "it"."""
+
+
+class _OutOfReachError(Exception):
+    """Nobody answers, and why."""
+
+
+async def fetch_back(
+    host: str,
+    addresses: Sequence[str],
+    port: int,
+    token: str,
+    content: str,
+    *,
+    seconds: float = TIMEOUT,
+) -> list[NotShown]:
+    """Fetch a challenge of `host` from all of its addresses; return those that do not show it.
+
+    `port` is 80 for a CA; no address has longer than `seconds`. White space after the content
+    does not count (RFC 8555 §8.3).
+    """
+    at = "" if port == http.client.HTTP_PORT else f":{port}"
+    url = f"http://{_bracketed(host)}{at}/.well-known/acme-challenge/{token}"
+    looks = [_look(_Seen(host.lower(), one, url), content, seconds) for one in addresses]
+    return [found for found in await asyncio.gather(*looks) if found is not None]
+
+
+async def _look(seen: _Seen, content: str, seconds: float) -> NotShown | None:
+    address = seen.address
+    try:
+        async with asyncio.timeout(seconds):
+            body = await _follow(seen)
+        if body.rstrip() != content.encode():
+            raise _WrongError(f"shows something else: {shown(body.decode('utf-8', 'replace'))}")
+    except TimeoutError:
+        what = "answer" if seen.connected else "connection"
+        text = f"{seen.via}: no {what} within {seconds:g} s"
+        return NotShown(address, text, out_of_reach=not seen.connected)
+    except _OutOfReachError as err:
+        return NotShown(address, f"{seen.via}: {err}", out_of_reach=True)
+    except _WrongError as err:
+        return NotShown(address, f"{seen.via} {err}")
+    return None
+
+
+@dataclass(slots=True)
+class _Seen:
+    """How far a look has come: the URL it is at, and whether anything is connected there."""
+
+    host: str
+    address: str
+    url: str
+    connected: bool = False
+    redirects: int = 0
+
+    @property
+    def via(self) -> str:
+        """The address, and where it has led to."""
+        led = f" (redirected to {shown(self.url, 200)})" if self.redirects else ""
+        return f"{self.address}{led}"
+
+    def go_on(self, location: str) -> None:
+        """Follow a redirect."""
+        if self.redirects == MOST_REDIRECTS:
+            raise _WrongError(f"redirects again, the {MOST_REDIRECTS + 1}th time")
+        try:
+            self.url = urljoin(self.url, location)
+        except ValueError:
+            raise _WrongError(f"redirects to {shown(location)}, which is no URL") from None
+        self.redirects += 1
+        self.connected = False
+
+
+async def _follow(seen: _Seen) -> bytes:
+    """Return the body in the end."""
+    while True:
+        place = _parts(seen.url)
+        reader, writer = await _connect(seen, place)
+        seen.connected = True
+        try:
+            writer.write(_request(place))
+            status, headers = await _head(reader)
+            if status == http.client.OK:
+                return await _body(reader, headers)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise _WrongError("closes the connection before its answer is whole") from None
+        except (asyncio.LimitOverrunError, http.client.HTTPException, ValueError):
+            raise _WrongError("does not answer in HTTP") from None
+        except OSError as err:
+            raise _WrongError(f"breaks off: {_reason(err)}") from None
+        finally:
+            writer.transport.abort()
+        if status not in _REDIRECTS or not headers.get("location"):
+            raise _WrongError(f"answers {status}")
+        seen.go_on(headers["location"])
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        place = urlsplit(url)
+        port = place.port
+    except ValueError:
+        raise _WrongError("leads to no URL") from None
+    is_plain = url.isascii() and place.netloc.isprintable() and " " not in place.netloc
+    if place.scheme not in ("http", "https") or not place.hostname or port == 0 or not is_plain:
+        raise _WrongError("leads where no CA follows")
+    return place
+
+
+async def _connect(
+    seen: _Seen, place: SplitResult
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    name = place.hostname
+    assert name is not None
+    # A CA takes any address of its name; we are looking at this one.
+    where = seen.address if name == seen.host else name
+    is_tls = place.scheme == "https"
+    try:
+        return await asyncio.open_connection(
+            where,
+            place.port or (http.client.HTTPS_PORT if is_tls else http.client.HTTP_PORT),
+            limit=MOST_HEAD,
+            ssl=_trusting() if is_tls else None,
+            server_hostname=name if is_tls else None,
+        )
+    except ssl.SSLError as err:
+        raise _WrongError(f"does not speak TLS: {err.reason}") from None
+    except (OSError, ValueError) as err:  # a ValueError is a name that cannot be one
+        raise _OutOfReachError(_reason(err)) from None
+
+
+def _trusting() -> ssl.SSLContext:
+    """RFC 8555 §8.3: where a redirect leads to HTTPS, the certificate does not count."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _request(place: SplitResult) -> bytes:
+    target = quote(place.path or "/", safe=_SAFE) + (
+        place.query and f"?{quote(place.query, _SAFE)}"
+    )
+    return (
+        f"GET {target} HTTP/1.1\r\nHost: {place.netloc.rpartition('@')[2]}\r\n"
+        f"User-Agent: sslmd/{__version__}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    ).encode("ascii")
+
+
+async def _head(reader: asyncio.StreamReader) -> tuple[int, Mapping[str, str]]:
+    """Read a status and the header fields (RFC 9112); names in lower case."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    match = _STATUS.match(head)
+    if match is None:
+        raise ValueError("no status line")
+    fields = http.client.parse_headers(io.BytesIO(head[match.end() :]))
+    return int(match[1]), {name.lower(): value for name, value in fields.items()}
+
+
+async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
+    """Read the beginning of a body (RFC 9112 §6), enough to tell whether it is the right one."""
+    if "chunked" in headers.get("transfer-encoding", "").lower():
+        body = b""
+        while len(body) < MOST_BODY and (
+            size := int((await reader.readline()).partition(b";")[0], 16)
+        ):
+            body += await reader.readexactly(min(size, MOST_BODY))
+            if size <= MOST_BODY:
+                await reader.readexactly(2)
+        return body
+    if length := headers.get("content-length"):
+        return await reader.readexactly(min(int(length), MOST_BODY))
+    body = b""
+    while len(body) < MOST_BODY and (piece := await reader.read(MOST_BODY)):
+        body += piece
+    return body
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _reason(err: OSError | ValueError) -> str:
+    """Return why, in the system's words."""
+    if isinstance(err, socket.gaierror):
+        return "its name cannot be resolved"
+    number = err.errno if isinstance(err, OSError) else None
+    return (os.strerror(number) if number else str(err)).lower()

@@ -1,0 +1,291 @@
+"""One order at an ACME CA, from the CSR to its certificate (RFC 8555 §7.4).
+
+certbot speaks to the CA, the daemon publishes and proves; nothing is offered for validation
+before the whole world can see it (I8). Whatever goes wrong before that ends certbot's whole
+process group while its last hook still waits, so that no attempt at the CA is burnt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sslmd.config.model import ServiceConfig, Validation
+from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.names import CertId, ZoneName
+from sslmd.core.records import TxtRecord
+from sslmd.issuers import certbot, directory
+from sslmd.issuers.certbot import LogMark, Place, Server
+from sslmd.issuers.directory import Directory
+from sslmd.issuers.orders import Order
+from sslmd.issuers.problems import ProblemKind, read_problem, to_error
+from sslmd.pki.local_ca import Issued
+from sslmd.processes import Program, start
+from sslmd.workers.http import FileChallenges
+from sslmd.workers.preflight import Aim, Preflight
+from sslmd.workers.tools import Tools
+
+# For certbot to register, order, and hand in every challenge.
+HANDING_IN = timedelta(minutes=10)
+
+# For the CA to validate and to issue. certbot has limits of its own; this is for one that hangs.
+ISSUING = timedelta(minutes=40)
+
+# For an interrupted order to be fetched.
+RESUMING = timedelta(minutes=6)
+
+# An order that waits longer than this for name servers, beyond `dns_check_delay`, makes room
+# where others wait for its place: a zone that is broken must not keep out the rest (I6).
+PATIENCE = timedelta(minutes=5)
+LOOK_AROUND = 5.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What to order, where, and in which folders. `label` stands before what is told of it."""
+
+    service: ServiceConfig
+    server: Server
+    place: Place
+    csr: bytes
+    label: str = ""
+
+    @property
+    def cert(self) -> CertId:
+        """The certificate's name."""
+        return self.service.id
+
+    @property
+    def is_http(self) -> bool:
+        """Whether names are validated by files on web servers."""
+        return self.server.validation is Validation.HTTP_01
+
+
+class _AccountLostError(Exception):
+    """The CA does not know our account any more."""
+
+
+async def obtain(attempt: Attempt, tools: Tools) -> Issued:
+    """Get the certificate; what an earlier, interrupted run got is taken first (I5).
+
+    Raises `Transient`, `ValidationFailed` or `Permanent` in the CA's own words, or naming what
+    was in the way before the CA was asked.
+    """
+    try:
+        found = await tools.in_thread(certbot.collect, attempt.place, attempt.csr)
+    except SslmError:
+        await tools.in_thread(certbot.clear, attempt.place)
+        raise
+    if found is not None:
+        return found
+    config = tools.config
+    programs = certbot.find_certbot(), certbot.find_hook(config.globals.auth_hook)
+    served = await directory.fetch(attempt.server.url, attempt.server.root, tools.in_thread)
+    account = await tools.in_thread(certbot.account_uri, attempt.place.home, attempt.server.url)
+    checks = Preflight(
+        attempt.cert, config, tools.resolver, served, attempt.server.validation, account
+    )
+    aims = await checks.run(attempt.service.spec.all_names())
+    try:
+        return await _Run(attempt, aims, checks, programs, tools).run()
+    except _AccountLostError:
+        aside = await tools.in_thread(
+            certbot.set_account_aside, attempt.place.home, attempt.server.url
+        )
+        text = f"{attempt.label}the CA does not know our account any more: set aside as {aside}"
+        tools.tell("order-trouble", f"{text}; another is made", attempt.cert)
+    try:
+        return await _Run(attempt, aims, checks, programs, tools).run()
+    except _AccountLostError as err:
+        raise Transient(f"the CA does not know the account that it has just made: {err}") from None
+
+
+async def _resume(attempt: Attempt, served: Directory, tools: Tools) -> Issued | None:
+    """Return the certificate of an order that was cut short, None if there is none to be had."""
+    url = await tools.in_thread(
+        certbot.interrupted, attempt.place, attempt.csr, attempt.server, served.new_order
+    )
+    if not url:
+        return None
+    tools.progress(attempt.cert, f"{attempt.label}takes up the order {url}")
+    argv = await tools.in_thread(certbot.resume_command, attempt.server, attempt.place, url)
+    program = await start(
+        argv, cwd=attempt.place.home, env=certbot.environment(attempt.server), umask=0o077
+    )
+    try:
+        async with asyncio.timeout(RESUMING.total_seconds()):
+            status = await program.wait()
+        await program.rest_of_output()
+    except TimeoutError:
+        return None
+    finally:
+        await program.end()
+        tools.progress(attempt.cert, "")
+    if status == 0:
+        return await tools.in_thread(certbot.collect, attempt.place, attempt.csr)
+    if status != certbot.NOTHING_TO_RESUME:
+        text = f"{attempt.label}the order {url} cannot be taken up, another is made: {program.said}"
+        tools.tell("order-trouble", text, attempt.cert)
+    return None
+
+
+class _Run:
+    """One run of certbot."""
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        aims: Mapping[str, Aim],
+        checks: Preflight,
+        programs: tuple[str, str],
+        tools: Tools,
+    ) -> None:
+        config = checks.config
+        self._attempt = attempt
+        self._aims = aims
+        self._config = config
+        self._certbot, self._hook = programs
+        self._tools = tools
+        names = [str(name) for name in attempt.service.spec.all_names()]
+        self._order = Order(attempt.cert, names, http=attempt.is_http)
+        self._files = FileChallenges(attempt.cert, config, tools, attempt.place.home, checks)
+        self._last = ""
+
+    async def run(self) -> Issued:
+        attempt, tools = self._attempt, self._tools
+        await self._files.remove_left_behind()
+        await tools.in_thread(certbot.prepare, attempt.place, attempt.csr, attempt.server)
+        try:
+            said = await self._run_certbot()
+            issued = await tools.in_thread(certbot.collect, attempt.place, attempt.csr)
+        except (SslmError, _AccountLostError):
+            # It came to its end: there is nothing to take up.
+            await tools.in_thread(certbot.clear, attempt.place)
+            raise
+        if issued is None:
+            raise Transient(f"certbot ended well, but left no certificate: {said}")
+        return issued
+
+    async def _run_certbot(self) -> str:
+        """Return what certbot said when it ended well; raises what it failed with."""
+        attempt, tools, order = self._attempt, self._tools, self._order
+        argv = await tools.in_thread(
+            certbot.command, attempt.server, attempt.place, self._hook, self._certbot
+        )
+        before = await tools.in_thread(certbot.log_mark, attempt.place)
+        tools.orders.begin(order)
+        tools.challenges.enter(order.ident, {aim.zone for aim in self._aims.values()})
+        program = None
+        try:
+            env = certbot.environment(attempt.server, order, tools.socket)
+            program = await start(argv, cwd=attempt.place.home, env=env, umask=0o077)
+            order.group = program.pid
+            self._progress(f"order at {attempt.server.url}")
+            status = await self._accompany(program)
+            await program.rest_of_output()
+        finally:
+            # First of all: what is killed cannot offer anything any more.
+            if program is not None:
+                program.kill()
+                await program.end()
+            tools.orders.end(order)
+            tools.challenges.leave(order.ident)
+            tools.in_background(self._files.remove())
+            self._progress("")
+        if status != 0:
+            raise await self._problem(status, program.text, before)
+        return program.said
+
+    async def _accompany(self, program: Program) -> int:
+        """Publish and prove what certbot hands in; return its exit status."""
+        order = self._order
+        exited = asyncio.ensure_future(program.wait())
+        complete = asyncio.ensure_future(order.complete.wait())
+        showing: asyncio.Future[None] | None = None
+        try:
+            await _first(HANDING_IN, exited, complete)
+            if exited.done():
+                return exited.result()  # it failed; or the CA had nothing left to validate
+            if not complete.done():
+                minutes = HANDING_IN.total_seconds() / 60
+                raise Transient(
+                    f"certbot handed in {len(order.challenges)} challenges and no more within "
+                    f"{minutes:g} min: {program.said}"
+                )
+            if order.problem:
+                raise Permanent(order.problem)
+            showing = asyncio.ensure_future(self._show())
+            await _first(None, exited, showing)
+            if showing.done():
+                await showing
+            else:
+                return exited.result()
+            self._progress("every challenge is in place; the CA validates")
+            order.go_ahead()
+            await _first(ISSUING, exited)
+            if not exited.done():
+                minutes = ISSUING.total_seconds() / 60
+                raise Transient(f"certbot did not end within {minutes:g} min: {program.said}")
+            return exited.result()
+        finally:
+            for task in (exited, complete, showing):
+                if task is not None and not task.done():
+                    task.cancel()
+                    with suppress(asyncio.CancelledError, SslmError):
+                        await task
+
+    async def _show(self) -> None:
+        """Return when every challenge is in place and was seen there."""
+        if self._attempt.is_http:
+            await self._files.show(self._order.challenges, self._progress)
+            return
+        records: dict[ZoneName, set[TxtRecord]] = defaultdict(set)
+        for challenge in self._order.challenges:
+            aim = self._aims[challenge.name.lower()]
+            records[aim.zone].add(TxtRecord(aim.owner, challenge.value))
+        wanted = {zone: frozenset(ours) for zone, ours in records.items()}
+        show = asyncio.ensure_future(
+            self._tools.challenges.show(self._order.ident, wanted, self._progress)
+        )
+        room = asyncio.ensure_future(self._make_room())
+        try:
+            await asyncio.wait({show, room}, return_when=asyncio.FIRST_COMPLETED)
+            if not show.done():
+                raise Transient(
+                    f"gave its place to other orders, after waiting too long: {self._last}"
+                )
+            await show
+        finally:
+            for task in (show, room):
+                task.cancel()
+            await asyncio.wait({show, room})
+
+    async def _make_room(self) -> None:
+        """Return when it has waited for long and others wait for its place."""
+        delay = self._config.globals.dns_check_delay + PATIENCE
+        await asyncio.sleep(delay.total_seconds())
+        while not self._tools.crowded():  # noqa: ASYNC110  (there is no event for it)
+            await asyncio.sleep(LOOK_AROUND)
+
+    async def _problem(self, status: int, output: str, before: LogMark) -> Exception:
+        """Return what to raise for a certbot that failed; its log must not be as `before`."""
+        log = await self._tools.in_thread(certbot.read_log, self._attempt.place, before)
+        now = self._tools.now()
+        problem = read_problem(status, output, log, now, self._attempt.server.url)
+        if problem.kind is ProblemKind.ACCOUNT_LOST:
+            return _AccountLostError(problem.text)
+        return to_error(problem, now)
+
+    def _progress(self, text: str) -> None:
+        self._last = text or self._last
+        self._tools.progress(self._attempt.cert, f"{self._attempt.label}{text}" if text else "")
+
+
+async def _first(limit: timedelta | None, *futures: asyncio.Future) -> None:  # type: ignore[type-arg]
+    """Return when one of `futures` is done, or after `limit`."""
+    seconds = None if limit is None else limit.total_seconds()
+    await asyncio.wait(futures, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -1,0 +1,177 @@
+"""What can be known before an order, so that no attempt at the CA is wasted (RFC 8555 §7.1.3).
+
+Asked are the authoritative name servers where a zone is ours, a resolver elsewhere: where the
+challenges of dns-01 belong, whether CAA allows this CA, whether the zones' DNSSEC holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sslmd.config.model import Config, Validation
+from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.names import CertId, DomainName, SanName, ZoneName
+from sslmd.core.records import challenge_owner, zone_of
+from sslmd.dns.ask import NameServer
+from sslmd.dns.caa import caa_lookup, forbidden
+from sslmd.dns.dnssec import bogus
+from sslmd.dns.nameservers import addresses_at, authoritative, follow
+from sslmd.dns.resolver import Resolver
+from sslmd.issuers.directory import Directory
+
+# CNAMEs in a row from one zone of ours to the next.
+MOST_ZONES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """Where the challenge of a name is published: `owner`, after CNAMEs, in `zone`."""
+
+    zone: ZoneName
+    owner: DomainName
+
+
+@dataclass(slots=True)
+class Preflight:
+    """The checks of one order. `account`: the account's URL at the CA, "" without one yet."""
+
+    cert: CertId
+    config: Config
+    resolver: Resolver
+    directory: Directory
+    validation: Validation
+    account: str
+    _servers: dict[ZoneName, asyncio.Task[tuple[NameServer, ...]]] = field(default_factory=dict)
+
+    async def run(self, names: tuple[SanName, ...]) -> Mapping[str, Aim]:
+        """Return the aim of every name, by the name that the CA will give; none for http-01.
+
+        Raises `Permanent` or `Transient` with everything that is in the way.
+        """
+        hosts = [name for name in names if isinstance(name, DomainName)]
+        aims: dict[str, Aim] = {}
+        if self.validation is Validation.DNS_01:
+            found = await _all([self._aim(name) for name in _without_stars(hosts)])
+            aims = {str(name): aim for name, aim in zip(_without_stars(hosts), found, strict=True)}
+        await self._check_dnssec({aim.zone for aim in aims.values()} or self._zones_of(hosts))
+        await self._check_caa(hosts)
+        return aims
+
+    async def servers(self, zone: ZoneName) -> tuple[NameServer, ...]:
+        """Return the authoritative name servers of a zone of ours, looked up once."""
+        if zone not in self._servers:
+            looking = authoritative(zone, self.config.primary_for(zone), self.resolver)
+            self._servers[zone] = asyncio.ensure_future(looking)
+        return await self._servers[zone]
+
+    async def addresses(self, name: str) -> tuple[str, ...]:
+        """Return the addresses at which a CA finds `name`; itself if it is one.
+
+        Raises `Transient` if nobody tells them.
+        """
+        try:
+            return (str(ipaddress.ip_address(name)),)
+        except ValueError:
+            host = DomainName.parse(name)
+        zone = zone_of(host, self.config.zones())
+        if zone is None:
+            return await self.resolver.addresses(name)
+        followed = await follow(host, zone, await self.servers(zone))
+        if followed.delegated is not None or not followed.target.is_within(zone):
+            return await self.resolver.addresses(followed.target.text)
+        return await addresses_at(followed.target, zone, await self.servers(zone))
+
+    def _zones_of(self, hosts: list[DomainName]) -> set[ZoneName]:
+        ours = self.config.zones()
+        return {zone for host in hosts if (zone := zone_of(host, ours)) is not None}
+
+    async def _aim(self, name: DomainName) -> Aim:
+        """Follow the CNAMEs of a challenge's owner into a zone of ours."""
+        owner = challenge_owner(name)
+        ours = self.config.zones()
+        for _ in range(MOST_ZONES):
+            zone = zone_of(owner, ours)
+            if zone is None:
+                target = await self._cname(owner)
+                if target is None:
+                    raise Permanent(self._no_zone(name, owner))
+            else:
+                followed = await follow(owner, zone, await self.servers(zone))
+                if followed.delegated is not None:
+                    raise Permanent(
+                        f"{owner} is in {followed.delegated}, which zone {zone} delegates to other "
+                        "name servers; list that zone as a group or in [[dns_primary]], or let a "
+                        "CNAME lead to a zone of ours"
+                    )
+                target = followed.target
+                if zone_of(target, ours) == zone:
+                    return Aim(zone, target)
+            owner = target
+        raise Permanent(f"the CNAMEs of {challenge_owner(name)} lead in a circle; mend them")
+
+    async def _cname(self, owner: DomainName) -> DomainName | None:
+        found = await self.resolver.lookup(str(owner), "CNAME")
+        for rdata in found or ():
+            return DomainName.parse(rdata.target.to_text())
+        return None
+
+    def _no_zone(self, name: DomainName, owner: DomainName) -> str:
+        where = "" if owner == challenge_owner(name) else f", where its CNAME leads ({owner}),"
+        zones = ", ".join(sorted(map(str, self.config.zones())))
+        return (
+            f"{name}{where} is in no zone of ours ({zones}): its challenge cannot be published; "
+            "add its zone as a group or [[dns_primary]], or a CNAME from "
+            f"{challenge_owner(name)} to a zone of ours"
+        )
+
+    async def _check_dnssec(self, zones: set[ZoneName]) -> None:
+        resolver = self.config.globals.dns_validating_resolver
+        if resolver is None:
+            return
+        asked = NameServer(resolver.host, resolver.port)
+        for problem in await _all([bogus(zone, asked) for zone in sorted(zones)]):
+            if problem:
+                # Nothing is lost by looking again soon: it is no attempt at the CA.
+                raise Transient(problem)
+
+    async def _check_caa(self, hosts: list[DomainName]) -> None:
+        if not self.directory.caa_identities:
+            return  # nothing to compare with: the CA does not say who it is
+        zones = {zone: await self.servers(zone) for zone in self._zones_of(hosts)}
+        lookup = caa_lookup(zones, self.resolver)
+        reasons = await _all(
+            [
+                forbidden(
+                    name,
+                    self.directory.caa_identities,
+                    self.validation.value,
+                    self.account,
+                    lookup,
+                )
+                for name in hosts
+            ]
+        )
+        if told := [reason for reason in dict.fromkeys(reasons) if reason]:
+            raise Permanent("; ".join(told))
+
+
+def _without_stars(hosts: list[DomainName]) -> list[DomainName]:
+    """Return the names as a CA gives them: those of wildcards without the star, each once."""
+    return list(dict.fromkeys(DomainName(host.text.removeprefix("*.")) for host in hosts))
+
+
+async def _all(works: list) -> list:  # type: ignore[type-arg]
+    """Return what all of them give; raise the first failure, the others' texts added."""
+    results = await asyncio.gather(*works, return_exceptions=True)
+    failures = [one for one in results if isinstance(one, BaseException)]
+    for failure in failures:
+        if not isinstance(failure, SslmError):
+            raise failure
+    if failures:
+        texts = list(dict.fromkeys(map(str, failures)))
+        kind = Permanent if any(isinstance(one, Permanent) for one in failures) else Transient
+        raise kind("; ".join(texts[:5]))
+    return results

@@ -1,0 +1,108 @@
+"""`renew --test` and `--dry-run`: an order at the CA's test server, in a tree of its own (I7).
+
+Nothing of it comes near `next` or production: it is written to `.test/<group>/<service>/` below
+`certs_dir`, with a key of its own, where no link of a certificate can lead. A dry run takes its
+whole folder with it when it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from contextlib import suppress
+
+from sslmd.config.model import CaInfo
+from sslmd.core.errors import Permanent
+from sslmd.core.jobs import Trial
+from sslmd.core.lifecycle import SetNote, TrialKind
+from sslmd.core.names import SetName
+from sslmd.core.spec import AcmeCa
+from sslmd.core.view import clock
+from sslmd.issuers import certbot, directory
+from sslmd.issuers.certbot import Place, test_server_of
+from sslmd.pki.csr import make_csr
+from sslmd.pki.keys import generate_key
+from sslmd.store import files
+from sslmd.store.layout import PRIVKEY, SECRET_FILES
+from sslmd.workers.acme import Attempt, obtain
+from sslmd.workers.certify import judged, whole_set
+from sslmd.workers.tools import Tools
+
+_DRY = "dry-run."
+
+# Trials of other certificates make and remove folders side by side with this one's.
+_folders = threading.Lock()
+
+
+async def trial(job: Trial, tools: Tools) -> str:
+    """Do the job; return how it went. Raises what `acme.obtain` does."""
+    service = tools.service(job.cert)
+    if not isinstance(service.spec.signer, AcmeCa):
+        raise Permanent(f"{job.cert} is not from an ACME CA: there is no test server to ask")
+    ca = tools.config.cas[service.spec.signer.name]
+    folder = tools.tree.trial_dir(job.cert)
+    await tools.in_thread(_sweep, folder)
+    if job.ask.kind is TrialKind.TEST:
+        return await _try(job, ca, folder, tools)
+    folder = f"{folder}/{_DRY}{secrets.token_hex(8)}"
+    await tools.in_thread(_make, folder)
+    try:
+        return await _try(job, ca, folder, tools)
+    finally:
+        await tools.in_thread(_remove, folder, tools)
+
+
+async def _try(job: Trial, ca: CaInfo, folder: str, tools: Tools) -> str:
+    service = tools.service(job.cert)
+    served = await directory.fetch(ca.test_server, ca.test_server_root, tools.in_thread)
+    server = test_server_of(
+        ca, service.spec.subject.email, binds_accounts=served.external_account_required
+    )
+    name = SetName.at(tools.now())
+    key = await tools.in_thread(generate_key, service.spec.key)
+    csr = make_csr(key, service.spec)
+    place = Place(f"{folder}/cb", f"{folder}/cb/order/{name}")
+    label = f"{job.ask.kind}: "
+    issued = await obtain(Attempt(service, server, place, csr, label), tools)
+    whole = whole_set(key, csr, issued)
+    note = SetNote(0.0, tools.now(), ca.name)
+    facts = await tools.in_thread(judged, job.cert, name, key, whole, note, tools)
+    assert facts.cert is not None
+    what = f"{ca.test_server} issues it: serial {facts.cert.serial}"
+    what = f"{what}, valid until {clock(facts.cert.not_after)}"
+    if job.ask.kind is TrialKind.DRY_RUN:
+        return f"{what}; nothing was kept"
+    await tools.in_thread(certbot.clear, place)
+    await tools.in_thread(_keep, folder, {PRIVKEY: key, **whole})
+    return f"{what}; it is in {folder}"
+
+
+def _keep(folder: str, contents: dict[str, bytes]) -> None:
+    _make(folder)
+    for file, data in contents.items():
+        mode = files.KEY_MODE if file in SECRET_FILES else files.FILE_MODE
+        files.write_file(f"{folder}/{file}", data, mode)
+
+
+def _sweep(folder: str) -> None:
+    """Remove what a dry run left behind that was killed."""
+    if os.path.isdir(folder):
+        for name in os.listdir(folder):
+            if name.startswith(_DRY):
+                files.remove_tree(f"{folder}/{name}")
+
+
+def _make(folder: str) -> None:
+    with _folders:
+        files.make_dirs(folder, 0o700)
+
+
+def _remove(folder: str, tools: Tools) -> None:
+    """Remove the folder, and those above it that are empty now."""
+    with _folders, suppress(OSError):  # one that is not empty stays
+        files.remove_tree(folder)
+        above = os.path.dirname(folder)
+        while above != tools.tree.root:
+            os.rmdir(above)
+            above = os.path.dirname(above)

@@ -1,0 +1,361 @@
+"""CAs as they are: slow, forgetful, out of order, and sometimes wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sslmd.core.spec import KeySpec, KeyType
+from sslmd.pki.keys import generate_key
+from tests.integration.acme_world import ARG, CERT, ZONE, World, verify, world
+from tests.pki.samples import key_pem, leaf_spec, make_leaf, make_root, make_sub, with_life
+from tests.servers.bind import Primary
+from tests.servers.pebble import Pebble
+from tests.servers.proxy import Answer, Proxy
+
+# What a renewal that fails leaves otherwise than it was, and nobody else uses.
+PASSING = ("state.toml", "/cb/", "/db/", "/next", ".sslmd.lock", "acme-challenge.")
+
+NAMES = [ZONE, f"*.{ZONE}", f"www.{ZONE}"]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as one:
+        yield one
+
+
+def ready(here: World, **options: object) -> tuple[Primary, Pebble]:
+    """Start BIND and Pebble, and write a configuration."""
+    primary = here.bind()
+    ca = here.pebble(primary, **options)
+    here.site.use(ca)
+    here.site.publish(primary)
+    here.site.write({CERT: NAMES})
+    return primary, ca
+
+
+def test_a_ca_that_refuses_half_of_all_nonces(here: World) -> None:
+    """It comes, or the reason and the next try stand in the status; nothing is lost on the way."""
+    _, ca = ready(here, settings={"PEBBLE_WFE_NONCEREJECT": "50"})
+    here.site.write({CERT: [ZONE]})
+    here.site.start()
+    for attempt in range(1, 4):
+        line = here.site.wait_line_of(("certificate issued", f"attempt {attempt} failed"))
+        if "certificate issued" in line:
+            here.site.wait_settled()
+            verify(here.site, ca)
+            break
+        one = here.site.status()[CERT]
+        assert "nonce" in one["last_error"]
+        assert one["next_try"]
+        here.site.ctl("renew", "--no-wait", ARG)
+    home = here.site.top / "certs" / CERT / "cb"
+    assert len(list((home / "accounts").rglob("private_key.json"))) <= 1
+
+
+def test_a_ca_that_takes_its_time(here: World) -> None:
+    _, ca = ready(here, settings={"PEBBLE_VA_SLEEPTIME": "3"})
+    here.site.start()
+    here.site.wait_settled()
+    verify(here.site, ca)
+
+
+def test_authorizations_that_are_valid_already(here: World) -> None:
+    primary, ca = ready(here, settings={"PEBBLE_AUTHZREUSE": "100"})
+    here.site.start()
+    here.site.wait_settled()
+    here.site.wait_line("no challenge records written")
+    before, reloads = len(ca.validations()), primary.reloads(ZONE)
+
+    here.site.ctl("force-renew", ARG)
+    here.site.ctl("roll", "--force", ARG, status=None)
+    here.site.wait_settled()
+    verify(here.site, ca)
+    assert len(ca.validations()) == before  # there was nothing to prove
+    assert primary.reloads(ZONE) == reloads
+
+
+def test_an_alternate_chain_that_is_preferred(here: World) -> None:
+    _, ca = ready(here, settings={"PEBBLE_ALTERNATE_ROOTS": "1", "PEBBLE_CHAIN_LENGTH": "2"})
+
+    def subject(root: str) -> str:
+        done = subprocess.run(
+            ["openssl", "x509", "-noout", "-subject", "-nameopt", "multiline"],
+            input=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.partition("commonName")[2].partition("=")[2].strip().splitlines()[0]
+
+    other = subject(ca.roots()[1])
+    assert other != subject(ca.roots()[0])
+    here.site.use(ca, more=f"ca_preferred_chain = '{other}'")
+    here.site.write({CERT: NAMES})
+    here.site.start()
+    here.site.wait_settled()
+    chain = (here.site.live(CERT) / "chain.pem").read_text()
+    assert chain.count("BEGIN CERTIFICATE") == 2
+    root = here.site.top / "root.pem"
+    root.write_text(ca.roots()[1])
+    subprocess.run(
+        [
+            "openssl",
+            "verify",
+            "-CAfile",
+            root,
+            "-untrusted",
+            here.site.live(CERT) / "chain.pem",
+            here.site.live(CERT) / "cert.pem",
+        ],
+        check=True,
+        capture_output=True,
+    )
+
+
+def test_a_profile(here: World) -> None:
+    _, ca = ready(here, profiles={"classic": 90, "short": 6})
+    here.site.use(ca, more="ca_preferred_acme_profile = 'short'")
+    here.site.write({CERT: NAMES})
+    here.site.start()
+    curr = here.site.wait_settled()[CERT]["curr"]
+    life = datetime.fromisoformat(curr["not_after"]) - datetime.fromisoformat(curr["not_before"])
+    assert life < timedelta(days=7)
+
+
+def test_an_account_that_is_bound_to_another(here: World, tmp_path: Path) -> None:
+    secret = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+    _, ca = ready(here, accounts={"kid-1": secret})
+    here.site.start()
+    line = here.site.wait_line("attempt 1 failed")
+    assert "ca_eab_kid" in line or "externalAccountRequired" in line
+    here.site.stop()
+
+    key = tmp_path / "eab.key"
+    key.write_text(secret + "\n")
+    key.chmod(0o600)
+    here.site.use(ca, more=f"ca_eab_kid = 'kid-1'\nca_eab_hmac_key_file = '{key}'")
+    here.site.write({CERT: NAMES})
+    here.site.start()
+    here.site.wait_settled()
+    everything = "".join(here.site.lines) + here.site.ctl("show", ARG).stdout
+    assert secret not in everything
+    for path in (here.site.top / "certs").rglob("*"):
+        if path.is_file():
+            assert secret not in path.read_text(errors="replace"), path
+
+
+def test_a_ca_that_is_down(here: World) -> None:
+    _, ca = ready(here)
+    ca.kill()
+    here.site.start()
+    line = here.site.wait_line("attempt 1 failed")
+    assert ca.directory in line
+    assert "refused" in line
+    one = here.site.status()[CERT]
+    assert one["next_try"]
+    assert one["curr"] is None
+
+    ca.start()
+    here.site.ctl("renew", ARG)
+    here.site.wait_settled()
+
+
+def test_a_ca_that_dies_in_the_middle_of_an_order(here: World) -> None:
+    primary = here.bind()
+    late = here.secondary("late", primary, notify=False)
+    ca = here.pebble(primary)
+    here.site.use(ca)
+    here.site.publish(primary, [late])
+    here.site.write()
+    here.site.start()
+    here.site.wait_line(f"{late.address} lacks")
+    ca.kill()
+    late.refresh(ZONE)
+    here.site.wait_line("attempt 1 failed")
+    assert here.site.status()[CERT]["next_try"]
+
+    # It comes back and knows nothing: neither the order nor the account.
+    ca.start()
+    here.site.ctl("renew", "--no-wait", ARG)
+    here.site.wait_line("the CA does not know our account any more")
+    here.site.wait_line("lacks", 2)
+    late.refresh(ZONE)
+    here.site.wait_settled()
+    verify(here.site, ca)
+    home = here.site.top / "certs" / CERT / "cb"
+    assert len(list((home / "accounts-lost").rglob("private_key.json"))) == 1
+    assert len(list((home / "accounts").rglob("private_key.json"))) == 1
+
+
+def refusing(answer: Answer, status: int, code: str, detail: str, **headers: str) -> Answer:
+    """Return what a CA says when it takes no order."""
+    if answer.path != "/order-plz":
+        return answer
+    body = {"type": f"urn:ietf:params:acme:error:{code}", "detail": detail}
+    said = {**answer.headers, **headers, "Content-Type": "application/problem+json"}
+    return Answer(answer.path, status, said, json.dumps(body).encode())
+
+
+def test_a_name_that_the_ca_will_not_have(here: World) -> None:
+    _, ca = ready(here)
+    detail = f"the policy forbids issuing for www.{ZONE}"
+
+    with Proxy(ca, lambda answer: refusing(answer, 400, "rejectedIdentifier", detail)) as proxy:
+        here.site.use(replace_directory(ca, proxy))
+        here.site.write({CERT: NAMES})
+        here.site.start()
+        assert detail in here.site.wait_line("attempt 1 failed")
+        tried = datetime.fromisoformat(here.site.status()[CERT]["next_try"])
+        assert tried > datetime.now(UTC) + timedelta(hours=20)  # nothing to wait for: daily
+        here.site.stop()
+
+
+def test_a_validation_that_fails_is_counted_and_held_back(here: World) -> None:
+    """Pebble asks another name server than the ones that we watch."""
+    primary = here.bind()
+    other = here.bind_other()
+    ca = here.pebble(other)
+    here.site.use(ca)
+    here.site.publish(primary)
+    here.site.write({CERT: [ZONE]})
+    here.site.start()
+    for attempt in range(1, 5):
+        line = here.site.wait_line(f"attempt {attempt} failed")
+        assert ZONE in line
+        if attempt < 4:
+            here.site.ctl("renew", "--no-wait", ARG)
+    assert ca.failures() == 4
+    one = here.site.status()[CERT]
+    assert "4 times within an hour" in one["reason"]
+    assert one["next_try"]
+
+    # Neither an admin nor a restart goes past it.
+    here.site.ctl("force-renew", ARG, status=None)
+    here.site.stop()
+    here.site.start()
+    assert "4 times within an hour" in here.site.status()[CERT]["reason"]
+    assert ca.failures() == 4
+
+
+# --- CAs that give something else ------------------------------------------------------------
+
+
+def test_a_limit_that_the_ca_tells_is_kept_to(here: World) -> None:
+    _, ca = ready(here)
+
+    detail = "too many new orders recently: come again later"
+
+    def limit(answer: Answer) -> Answer:
+        return refusing(answer, 429, "rateLimited", detail, **{"Retry-After": "7200"})
+
+    with Proxy(ca, limit) as proxy:
+        here.site.use(replace_directory(ca, proxy))
+        here.site.write({CERT: NAMES})
+        here.site.start()
+        line = here.site.wait_line("attempt 1 failed")
+        assert detail in line
+        tried = datetime.fromisoformat(here.site.status()[CERT]["next_try"])
+        now = datetime.now(UTC)
+        assert now + timedelta(minutes=115) < tried < now + timedelta(minutes=121)
+        asked = proxy.paths.count("/order-plz")
+
+        # Over a restart, and though an admin asks.
+        here.site.stop()
+        here.site.start()
+        here.site.ctl("renew", ARG, status=None)
+        assert datetime.fromisoformat(here.site.status()[CERT]["next_try"]) == tried
+        assert proxy.paths.count("/order-plz") == asked
+
+
+def replace_directory(ca: Pebble, proxy: Proxy) -> Pebble:
+    """Return the CA as it is seen through the proxy."""
+    seen = object.__new__(Pebble)
+    seen.__dict__.update(ca.__dict__, directory=proxy.directory)
+    return seen
+
+
+def _wrong(kind: str, site_key: bytes) -> bytes:
+    """Return a chain that a CA should not have given for this key."""
+    now = datetime.now(UTC)
+    root = make_root(now=now)
+    sub = make_sub(root, now=now)
+    spec = leaf_spec(ZONE, tuple(NAMES))
+    match kind:
+        case "another key":
+            leaf = make_leaf(sub, spec, now=now, key=key_pem())
+        case "other names":
+            leaf = make_leaf(sub, leaf_spec(ZONE, (ZONE, "evil.test")), now=now, key=site_key)
+        case "fewer names":
+            leaf = make_leaf(sub, leaf_spec(ZONE, (ZONE,)), now=now, key=site_key)
+        case "expired":
+            then = now - timedelta(days=30)
+            old = make_root(now=then - timedelta(days=1))
+            short = with_life(make_sub(old, now=then), timedelta(days=10))
+            leaf = make_leaf(short, spec, now=then, key=site_key)
+        case "a chain that does not verify":
+            leaf = make_leaf(sub, spec, now=now, key=site_key)
+            key = generate_key(KeySpec(KeyType.EC, curve="secp384r1"))
+            stranger = make_sub(make_root(key=key, now=now), key=key, now=now)
+            return leaf.cert_pem + stranger.cert_pem
+        case "no chain":
+            return make_leaf(sub, spec, now=now, key=site_key).cert_pem
+        case "garbage":
+            return b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" * 2
+        case _:
+            return b"x" * (50 << 20)
+    return leaf.cert_pem + leaf.chain_pem
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "another key",
+        "other names",
+        "fewer names",
+        "expired",
+        "a chain that does not verify",
+        "no chain",
+        "garbage",
+        "50 MB",
+    ],
+)
+def test_what_a_ca_should_not_have_given_is_refused(here: World, kind: str) -> None:
+    _, ca = ready(here)
+    here.site.start()
+    before = here.site.wait_settled()[CERT]["curr"]
+    here.site.stop()
+    tree = here.site.snapshot(*PASSING)
+    wrong = True
+
+    def change(answer: Answer) -> Answer:
+        if not wrong or not answer.path.startswith("/certZ/"):
+            return answer
+        deck = here.site.top / "certs" / CERT / "next" / "privkey.pem"
+        return Answer(answer.path, 200, answer.headers, _wrong(kind, deck.read_bytes()))
+
+    with Proxy(ca, change) as proxy:
+        here.site.use(replace_directory(ca, proxy))
+        here.site.write({CERT: NAMES})
+        here.site.start()
+        done = here.site.ctl("force-renew", ARG, status=1)
+        assert "failed" in done.stdout + done.stderr
+        one = here.site.status()[CERT]
+        assert one["curr"] == before
+        assert one["next"] is None
+        assert one["last_error"]
+        assert len(one["last_error"]) < 1000
+        assert here.site.snapshot(*PASSING) == tree
+
+        # The next one is right, and is taken.
+        wrong = False
+        here.site.ctl("renew", ARG)
+        here.site.wait_settled()
+        assert here.site.status()[CERT]["curr"] != before
+        verify(here.site, ca)

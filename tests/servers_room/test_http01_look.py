@@ -1,0 +1,380 @@
+"""Challenges fetched as a CA fetches them, from servers of every kind."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from sslmd.servers.http01 import put
+from sslmd.servers.http01_look import MOST_BODY, MOST_REDIRECTS, NotShown, fetch_back
+from tests.servers import nginx
+from tests.servers.nginx import Nginx
+from tests.servers.server import free_port
+
+T = TypeVar("T")
+LOOPBACK = "127.0.0.1"
+HOST = "www.example.com"
+TOKEN = "token"
+CONTENT = f"{TOKEN}.{'x' * 43}"
+PATH = f"/.well-known/acme-challenge/{TOKEN}"
+
+# Head of a request -> what the server sends; None: nothing, it only holds the connection.
+Answers = Callable[[str], bytes | None]
+
+
+def ok(body: str = CONTENT, fields: str = "") -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n{fields}\r\n{body}".encode()
+
+
+def redirect(location: str, status: int = 302) -> bytes:
+    return f"HTTP/1.1 {status} Over there\r\nLocation: {location}\r\n\r\n".encode("latin-1")
+
+
+class Web:
+    """A server that says what a test wants, byte by byte."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.heads: list[str] = []
+
+
+@asynccontextmanager
+async def web(
+    answers: Answers,
+    *,
+    address: str = LOOPBACK,
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
+    keep: bool = False,
+    endless: bytes = b"",
+) -> AsyncIterator[Web]:
+    """Serve; `keep`: leave the connection open after an answer; `endless`: go on with that."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            made.heads.append(head)
+            answer = answers(head)
+            if answer is not None:
+                writer.write(answer)
+                await writer.drain()
+            while endless:
+                writer.write(endless)
+                await writer.drain()
+                await asyncio.sleep(0)
+            if keep or answer is None:
+                await reader.read()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, address, port, ssl=tls)
+    made = Web(server.sockets[0].getsockname()[1])
+    try:
+        yield made
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def look(port: int, *, seconds: float = 10, host: str = HOST) -> list[NotShown]:
+    return await fetch_back(host, [LOOPBACK], port, TOKEN, CONTENT, seconds=seconds)
+
+
+async def told(answers: Answers, **more: object) -> str:
+    """Return what is told of such a server, "" if it shows the challenge."""
+    async with web(answers, **more) as server:  # type: ignore[arg-type]
+        found = await look(server.port)
+    assert all(not one.out_of_reach and one.address == LOOPBACK for one in found)
+    return "; ".join(map(str, found))
+
+
+async def test_shown() -> None:
+    async with web(lambda _: ok()) as server:
+        assert await look(server.port) == []
+    head = server.heads[0].split("\r\n")
+    assert head[0] == f"GET {PATH} HTTP/1.1"
+    assert f"Host: {HOST}:{server.port}" in head
+    assert "Connection: close" in head
+    assert any(line.startswith("User-Agent: sslmd/") for line in head)
+
+
+@pytest.mark.parametrize("end", ["\n", " \t\r\n\n", ""])
+async def test_white_space_at_the_end_does_not_count(end: str) -> None:
+    assert await told(lambda _: ok(CONTENT + end)) == ""
+
+
+async def test_bodies_of_every_form() -> None:
+    until_end = f"HTTP/1.1 200 OK\r\n\r\n{CONTENT}".encode()
+    assert await told(lambda _: until_end) == ""
+    assert await told(lambda _: until_end.replace(b"HTTP/1.1", b"HTTP/1.0")) == ""
+    assert await told(lambda _: until_end.replace(b" OK", b"")) == ""
+    head = "HTTP/1.1 200 OK\r\nTRANSFER-Encoding: chunked\r\n\r\n"
+    one, rest = CONTENT[:5], CONTENT[5:]
+    chunked = f"{head}5;x=y\r\n{one}\r\n{len(rest):X}\r\n{rest}\r\n0\r\n\r\n".encode()
+    assert await told(lambda _: chunked) == ""
+    # It does not close, though it was asked to.
+    assert await told(lambda _: ok(), keep=True) == ""
+    assert await told(lambda _: chunked, keep=True) == ""
+
+
+@pytest.mark.parametrize("status", [404, 403, 500, 204, 206, 304, 401])
+async def test_other_answers(status: int) -> None:
+    answer = ok().replace(b"200", str(status).encode())
+    assert await told(lambda _: answer) == f"127.0.0.1 answers {status}"
+
+
+async def test_something_else() -> None:
+    assert await told(lambda _: ok("<html>")) == "127.0.0.1 shows something else: '<html>'"
+    assert await told(lambda _: ok("")) == "127.0.0.1 shows something else: ''"
+    assert await told(lambda _: ok(f" {CONTENT}")) != ""
+    assert await told(lambda _: ok(CONTENT[:-1])) != ""
+    assert await told(lambda _: ok("\x1b[2J\x07")) == (
+        r"127.0.0.1 shows something else: '\x1b[2J\x07'"
+    )
+    # Bounded, even if the right one stands at its beginning.
+    long = await told(lambda _: ok(CONTENT + " " * MOST_BODY + "x"))
+    assert long == ""  # nothing but white space, as far as it is read
+    assert len(await told(lambda _: ok("y" * 1_000_000))) < 200
+
+
+ENDLESS = [
+    (b"HTTP/1.1 200 OK\r\n\r\n", b"spam" * 1000, "shows something else: 'spam"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", "something else: 'x"),
+    (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 100, "does not answer in HTTP"),
+    (b"HTTP/1.1 200 OK\r\nX: ", b"y" * 1000, "does not answer in HTTP"),
+    (b"", b"\0" * 1000, "does not answer in HTTP"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0" * 1000, "not answer in HTTP"),
+]
+
+
+@pytest.mark.parametrize(("begin", "endless", "phrase"), ENDLESS)
+async def test_endless(begin: bytes, endless: bytes, phrase: str) -> None:
+    began = time.monotonic()
+    assert phrase in await told(lambda _: begin, endless=endless)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nshort",
+    ],
+)  # fmt: skip
+async def test_cut_off(answer: bytes) -> None:
+    assert await told(lambda _: answer) == (
+        "127.0.0.1 closes the connection before its answer is whole"
+    )
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/2 200\r\n\r\n", b"HTTP/1.1 20 OK\r\n\r\n", b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", b"HTTP/1.1 2000 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
+    ],
+)  # fmt: skip
+async def test_no_http(answer: bytes) -> None:
+    assert await told(lambda _: answer) == "127.0.0.1 does not answer in HTTP"
+
+
+async def test_silent() -> None:
+    async with web(lambda _: None) as server:
+        found = await look(server.port, seconds=0.3)
+    # Somebody is there: this is no question of the way.
+    assert found == [NotShown(LOOPBACK, "127.0.0.1: no answer within 0.3 s")]
+
+
+async def test_a_trickle_ends_in_time() -> None:
+    async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                writer.write(b"H")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(trickle, LOOPBACK, 0)
+    async with server:
+        began = time.monotonic()
+        found = await look(server.sockets[0].getsockname()[1], seconds=0.3)
+        assert time.monotonic() - began < 5
+    assert str(found[0]) == "127.0.0.1: no answer within 0.3 s"
+
+
+async def test_out_of_reach() -> None:
+    port = free_port()
+    assert await look(port) == [NotShown(LOOPBACK, "127.0.0.1: connection refused", True)]
+    # TEST-NET-1: no route there, or no answer, as this machine's network has it.
+    for address in ("192.0.2.1", "2001:db8::1"):
+        [found] = await fetch_back(HOST, [address], port, TOKEN, CONTENT, seconds=0.5)
+        assert found.out_of_reach
+        assert found.text.startswith(f"{address}: ")
+
+
+async def test_every_address_is_asked() -> None:
+    async with (
+        web(lambda _: ok()) as server,
+        web(lambda _: ok("old"), address="127.0.0.2", port=server.port),
+        web(lambda _: ok(), address="::1", port=server.port),
+    ):
+        addresses = ["127.0.0.3", "127.0.0.2", LOOPBACK, "::1"]
+        found = await fetch_back(HOST, addresses, server.port, TOKEN, CONTENT)
+    assert [(one.address, one.out_of_reach) for one in found] == [
+        ("127.0.0.3", True),
+        ("127.0.0.2", False),
+    ]
+    assert str(found[1]) == "127.0.0.2 shows something else: 'old'"
+    assert await fetch_back(HOST, [], 80, TOKEN, CONTENT) == []
+
+
+async def test_an_address_as_the_name() -> None:
+    async with web(lambda _: ok(), address="::1") as server:
+        assert await fetch_back("::1", ["::1"], server.port, TOKEN, CONTENT) == []
+        assert f"Host: [::1]:{server.port}" in server.heads[0]
+
+
+# --- redirects ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_on_the_same_server(status: int) -> None:
+    def answer(head: str) -> bytes:
+        return ok() if head.startswith("GET /other?a=b%20c ") else redirect("/other?a=b c", status)
+
+    assert await told(answer) == ""
+
+
+async def test_the_name_stays_at_its_address() -> None:
+    """A redirect to the name itself is asked for at the address that is looked at."""
+
+    def answer(head: str) -> bytes:
+        port = head.partition("Host: ")[2].partition("\r\n")[0].partition(":")[2]
+        return ok() if head.startswith("GET /x ") else redirect(f"http://WWW.Example.com:{port}/x")
+
+    assert await told(answer) == ""
+
+
+async def test_redirects_to_another_host() -> None:
+    async with web(lambda _: ok()) as other:
+        assert await told(lambda _: redirect(f"http://localhost:{other.port}/x")) == ""
+        assert f"Host: localhost:{other.port}" in other.heads[0]
+    async with web(lambda _: redirect("http://no-such-host.invalid/x")) as server:
+        [found] = await look(server.port)
+    assert found == NotShown(
+        LOOPBACK,
+        "127.0.0.1 (redirected to 'http://no-such-host.invalid/x'): its name cannot be resolved",
+        out_of_reach=True,
+    )
+
+
+async def test_redirects_to_https_whatever_its_certificate(tmp_path: Path) -> None:
+    async with web(lambda _: ok(), tls=tls_context(tmp_path)) as secure:
+        where = f"https://{HOST}:{secure.port}/x"
+        assert await told(lambda _: redirect(where)) == ""
+    async with web(lambda _: b"", keep=True) as plain:
+        said = await told(lambda _: redirect(f"https://{HOST}:{plain.port}/x"))
+    assert "does not speak TLS" in said or "closes the connection" in said
+
+
+async def test_circles_end() -> None:
+    async with web(lambda _: redirect("/again")) as server:
+        [found] = await look(server.port)
+    assert str(found).endswith(f"redirects again, the {MOST_REDIRECTS + 1}th time")
+    assert len(server.heads) == MOST_REDIRECTS + 1
+
+
+@pytest.mark.parametrize(
+    ("location", "phrase"),
+    [
+        ("ftp://example.com/x", "leads where no CA follows"),
+        ("file:///etc/passwd", "leads where no CA follows"),
+        ("http:///x", "leads where no CA follows"),
+        ("http://a b/x", "leads where no CA follows"),
+        ("http://\x1b[31m.example/x", "leads where no CA follows"),
+        ("http://example.com/\xe9", "leads where no CA follows"),
+        ("http://[/x", "is no URL"),
+        ("http://example.com:99999/x", "leads to no URL"),
+        ("http://example.com:0/x", "leads where no CA follows"),
+    ],
+)
+async def test_redirects_to_nowhere(location: str, phrase: str) -> None:
+    said = await told(lambda _: redirect(location))
+    assert phrase in said
+    assert said.isprintable()
+
+
+async def test_a_redirect_without_a_place() -> None:
+    assert await told(lambda _: b"HTTP/1.1 302 X\r\n\r\n") == "127.0.0.1 answers 302"
+
+
+async def test_odd_names_of_hosts() -> None:
+    async with web(lambda _: redirect(f"http://{'x' * 300}.example/")) as server:
+        [found] = await look(server.port)
+    assert found.out_of_reach
+    assert len(str(found)) < 400
+
+
+# --- a real web server ----------------------------------------------------------------------
+
+
+async def in_thread(func: Callable[[], T]) -> T:
+    return await asyncio.to_thread(func)
+
+
+async def test_nginx_shows_what_is_put(tmp_path: Path) -> None:
+    if lacking := nginx.missing():
+        pytest.skip(lacking)
+    with Nginx(tmp_path / "nginx", {"example.com": []}) as server:
+        assert str((await look(server.port))[0]) == "127.0.0.1 answers 404"
+        await put(["localhost"], server.server_dir, "example.com", {TOKEN: CONTENT}, in_thread)
+        assert await look(server.port) == []
+        assert str((await look(server.port, host="www.example.net"))[0]).endswith("answers 404")
+        assert (HOST, PATH, 200) in server.requests()
+
+
+def tls_context(folder: Path) -> ssl.SSLContext:
+    """Return a server's TLS with a certificate that is expired, and of somebody else."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "other.example.net")])
+    now = datetime.now(UTC)
+    cert = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=9))
+        .not_valid_after(now - timedelta(days=1))
+        .sign(key, SHA256())
+    )
+    pem = folder / "server.pem"
+    pem.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        + cert.public_bytes(Encoding.PEM)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context
