@@ -294,9 +294,18 @@ async def test_redirects_to_https_whatever_its_certificate(tmp_path: Path) -> No
     async with web(lambda _: ok(), tls=tls_context(tmp_path)) as secure:
         where = f"https://{HOST}:{secure.port}/x"
         assert await told(lambda _: redirect(where)) == ""
-    async with web(lambda _: b"", keep=True) as plain:
-        said = await told(lambda _: redirect(f"https://{HOST}:{plain.port}/x"))
-    assert "does not speak TLS" in said or "closes the connection" in said
+
+
+async def test_redirects_to_https_where_there_is_none() -> None:
+    async def plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(plain, LOOPBACK, 0)
+    async with server:
+        where = f"https://{HOST}:{server.sockets[0].getsockname()[1]}/x"
+        said = await told(lambda _: redirect(where))
+    assert said.startswith(f"127.0.0.1 (redirected to '{where}') does not speak TLS: ")
 
 
 async def test_circles_end() -> None:
@@ -311,9 +320,10 @@ async def test_circles_end() -> None:
     [
         ("ftp://example.com/x", "leads where no CA follows"),
         ("file:///etc/passwd", "leads where no CA follows"),
-        ("http:///x", "leads where no CA follows"),
+        ("mailto:x@example.com", "leads where no CA follows"),
         ("http://a b/x", "leads where no CA follows"),
-        ("http://\x1b[31m.example/x", "leads where no CA follows"),
+        ("http://\x1b[31m.example/x", "which is no URL"),
+        ("http://\x1b.example/x", "leads where no CA follows"),
         ("http://example.com/\xe9", "leads where no CA follows"),
         ("http://[/x", "is no URL"),
         ("http://example.com:99999/x", "leads to no URL"),
