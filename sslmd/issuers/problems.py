@@ -181,8 +181,12 @@ def _another_run(case: _Case) -> Problem | None:
 _NETWORK = re.compile(r"^(?:\S+:)?requests\.exceptions\.(\w+):? ?(.*)$", re.MULTILINE)
 _REASONS = (
     (
-        r"certificate verify failed: (.*?)(?: \(_ssl|['\")]|$)",
+        r"certificate verify failed: ((?:self|unable).*?)(?: \(_ssl|['\")]|$)",
         r"its certificate is not trusted (\1); name the root of a private CA with ca_server_root",
+    ),
+    (
+        r"certificate verify failed: (.*?)\.?(?: \(_ssl|\"|$)",
+        r"its certificate is not trusted (\1)",
     ),
     (r"\[SSL: \w+\] (.*?)(?: \(_ssl|['\")]|$)", r"TLS failed (\1)"),
     (r"NameResolutionError|Failed to resolve", "its name cannot be resolved"),

@@ -369,7 +369,7 @@ def test_out_of_reach(name: str, text: str, *, with_log: bool) -> None:
             "SSLError: X (Caused by SSLError(SSLCertVerificationError(1, \"[SSL: CERTIFICATE_"
             "VERIFY_FAILED] certificate verify failed: Hostname mismatch, certificate is not "
             "valid for 'a'. (_ssl.c:1006)\")))",
-            "its certificate is not trusted (Hostname mismatch, certificate is not valid for ",
+            "its certificate is not trusted (Hostname mismatch, certificate is not valid for 'a')",
         ),
         (
             "ProxyError: X (Caused by ProxyError('Unable to connect to proxy', NewConnectionError"
