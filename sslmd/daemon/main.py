@@ -51,6 +51,9 @@ MAX_JOBS = 64
 # Seconds that jobs have to come to their end when the daemon stops.
 GRACE = 1.0
 
+# Seconds that --once waits for challenges to be taken off web servers.
+FLUSH = 60.0
+
 
 def main() -> None:
     """Run `sslmd` as its command line says; see docs/man/sslmd.8."""
@@ -208,6 +211,7 @@ class Daemon:
             task.cancel()
         await self._server.stop()
         ended = await self._planner.stop(GRACE)
+        await self._planner.tools.background_done(GRACE)
         await self._planner.tools.challenges.stop()
         if not ended:
             # A thread is making a key and cannot be stopped; the next start takes it up (I5).
@@ -232,6 +236,7 @@ class Daemon:
             return 1
         stopped.cancel()
         await self._planner.tools.challenges.flush()
+        await self._planner.tools.background_done(FLUSH)
         troubled = self._planner.failures or any(
             map(in_trouble, self._planner.book.entries.values())
         )

@@ -85,6 +85,8 @@ async def obtain(attempt: Attempt, tools: Tools) -> Issued:
     config = tools.config
     programs = certbot.find_certbot(), certbot.find_hook(config.globals.auth_hook)
     served = await directory.fetch(attempt.server.url, attempt.server.root, tools.in_thread)
+    if (resumed := await _resume(attempt, served, tools)) is not None:
+        return resumed
     account = await tools.in_thread(certbot.account_uri, attempt.place.home, attempt.server.url)
     checks = Preflight(
         attempt.cert, config, tools.resolver, served, attempt.server.validation, account

@@ -70,6 +70,11 @@ class Tools:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
+    async def background_done(self, limit: float) -> None:
+        """Wait until nothing is done in the background, at most `limit` seconds."""
+        if self._background:
+            await asyncio.wait(set(self._background), timeout=limit)
+
     def draw(self) -> float:
         """Return a set's place in the spread of renewals, uniform from -1 to 1."""
         return self.rng.uniform(-1, 1)

@@ -200,6 +200,17 @@ def world(top: Path) -> Iterator[World]:
         yield World(top, stack)
 
 
+def processes(site: Site) -> list[str]:
+    """Return the processes that have the site's folder on their command line, the daemon apart."""
+    ps = ["ps", "-eo", "pid,stat,args"]
+    done = subprocess.run(ps, capture_output=True, text=True, check=True)
+    return [
+        line
+        for line in done.stdout.splitlines()
+        if str(site.top) in line and "sslmd.daemon.main" not in line and " Z" not in line
+    ]
+
+
 def verify(site: Site, ca: Pebble, cert: str = CERT, *, which: str = "curr") -> None:
     """Check with openssl that a certificate leads to one of the CA's roots."""
     folder = site.top / "certs" / cert / which

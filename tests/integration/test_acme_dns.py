@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.acme_world import ARG, CERT, ZONE, World, names_of, verify, world
+from tests.integration.acme_world import ARG, CERT, ZONE, World, names_of, processes, verify, world
 from tests.servers.bind import Zone, answer
 
 TEN = [ZONE, f"*.{ZONE}", *(f"{letter}.{ZONE}" for letter in "abcdefgh")]
@@ -200,7 +199,7 @@ def test_a_secondary_that_never_shows_it_burns_no_attempt(here: World, what: str
     assert one["attempts"] == 1
     assert ca.orders() == 1
     assert ca.validations() == []  # the CA was never told to look
-    assert _certbots(here) == []
+    assert processes(here.site) == []
     here.site.wait_line("no challenge records written")
     assert here.site.records(primary) == ""
 
@@ -240,15 +239,3 @@ def test_an_order_that_is_cancelled(here: World) -> None:
     late.refresh(ZONE)
     here.site.wait_settled()
     assert ca.failures() == 0
-
-
-def _certbots(here: World) -> list[str]:
-    """Return the processes that have the site's folder on their command line, the daemon apart."""
-    done = subprocess.run(
-        ["ps", "-eo", "pid,stat,args"], capture_output=True, text=True, check=True
-    )
-    return [
-        line
-        for line in done.stdout.splitlines()
-        if str(here.site.top) in line and "sslmd.daemon.main" not in line and " Z" not in line
-    ]

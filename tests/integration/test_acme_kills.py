@@ -1,0 +1,150 @@
+"""The daemon killed in the middle of orders: no orphan, no second order, nothing left (I5)."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.acme_world import CERT, ZONE, World, processes, verify, world
+from tests.servers.bind import answer
+from tests.servers.server import wait_until
+
+NAMES = [ZONE, f"www.{ZONE}"]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as one:
+        yield one
+
+
+def kill_daemon(here: World) -> None:
+    """SIGKILL the daemon alone; what it started is not touched."""
+    assert here.site.process is not None
+    os.kill(here.site.process.pid, signal.SIGKILL)
+    here.site.wait()
+
+
+def no_orphans(here: World) -> None:
+    wait_until(lambda: not processes(here.site), f"the end of {processes(here.site)}")
+
+
+def accounts(here: World) -> int:
+    home = here.site.top / "certs" / CERT / "cb/accounts"
+    return len(list(home.rglob("private_key.json")))
+
+
+def test_killed_while_certbot_waits_in_its_hook(here: World) -> None:
+    primary = here.bind()
+    late = here.secondary("late", primary, notify=False)
+    ca = here.pebble(primary)
+    here.site.use(ca)
+    here.site.publish(primary, [late])
+    here.site.write({CERT: NAMES})
+    here.site.start()
+    here.site.wait_line(f"{late.address} lacks")
+    assert any("sslm-auth-hook" in line for line in _all_hooks())
+
+    kill_daemon(here)
+    no_orphans(here)
+    assert not _all_hooks()
+    assert ca.validations() == []
+    left = here.site.records(primary)
+    assert left
+
+    here.site.start()
+    here.site.wait_line(f"{late.address} lacks")
+    late.refresh(ZONE)
+    here.site.wait_settled()
+    verify(here.site, ca)
+    assert accounts(here) == 1
+    assert ca.failures() == 0
+    here.site.wait_line("no challenge records written")
+    assert here.site.records(primary) == ""
+    for line in left.splitlines():
+        assert answer(primary, line.split()[0], "TXT") == []
+
+
+def _all_hooks() -> list[str]:
+    done = subprocess.run(["ps", "-eo", "stat,args"], capture_output=True, text=True, check=True)
+    return [
+        line
+        for line in done.stdout.splitlines()
+        if "sslm-auth-hook auth" in line and line[0] != "Z"
+    ]
+
+
+def test_killed_while_the_ca_validates_the_order_is_taken_up(here: World) -> None:
+    primary = here.bind()
+    ca = here.pebble(primary, settings={"PEBBLE_VA_SLEEPTIME": "2"})
+    here.site.use(ca)
+    here.site.publish(primary)
+    here.site.write({CERT: NAMES})
+    here.site.start()
+    here.site.wait_line("the CA validates")
+    wait_until(lambda: len(ca.validations()) == len(NAMES), "the validations")
+    kill_daemon(here)
+    no_orphans(here)
+    ca.wait_log("set VALID by completed challenge", len(NAMES))
+
+    here.site.start()
+    here.site.wait_line("takes up the order")
+    here.site.wait_settled()
+    verify(here.site, ca)
+    assert ca.orders() == 1
+    assert ca.issued() == 1
+    assert accounts(here) == 1
+
+
+def test_stopped_in_the_middle(here: World) -> None:
+    primary = here.bind()
+    late = here.secondary("late", primary, notify=False)
+    ca = here.pebble(primary)
+    here.site.use(ca)
+    here.site.publish(primary, [late])
+    here.site.write()
+    here.site.start()
+    here.site.wait_line(f"{late.address} lacks")
+    assert here.site.stop() == 0
+    no_orphans(here)
+    assert ca.validations() == []
+
+    # With the next start it is taken back, though the name server still lags.
+    here.site.start()
+    here.site.wait_line("lacks")
+    late.refresh(ZONE)
+    here.site.wait_settled()
+    assert accounts(here) == 1
+
+
+def test_killed_at_random(here: World) -> None:
+    primary = here.bind()
+    ca = here.pebble(primary, settings={"PEBBLE_VA_SLEEPTIME": "1"})
+    here.site.use(ca)
+    here.site.publish(primary)
+    here.site.write({CERT: NAMES})
+    dice = random.Random(11)
+    for _ in range(8):
+        here.site.start()
+        if here.site.status()[CERT]["phase"] == "settled":
+            break
+        time.sleep(dice.uniform(0.1, 3.0))  # the instant is what is random here
+        kill_daemon(here)
+        no_orphans(here)
+    else:
+        here.site.start()
+    here.site.wait_settled()
+    verify(here.site, ca)
+    # Each certificate that the CA made was taken: the second never is.
+    assert ca.issued() == 1
+    assert accounts(here) == 1
+    wait_until(lambda: here.site.records(primary) == "", "an empty include file")
+    cb = here.site.top / "certs" / CERT / "cb"
+    wait_until(lambda: not (cb / "order").exists(), "an end of the order's folder")
