@@ -51,7 +51,7 @@ _EAB_FILE = "eab.ini"
 _PREFERRED = {Validation.DNS_01: "dns", Validation.HTTP_01: "http"}
 # What certbot, or the Python and OpenSSL below it, may go by.
 _PASSED_ON = (
-    *("HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -193,10 +193,14 @@ def resume_command(server: Server, place: Place, order_url: str) -> list[str]:
     return [*words, server.preferred_chain]
 
 
-def environment(server: Server, order: Order | None = None, socket: str = "") -> dict[str, str]:
+def environment(
+    server: Server, place: Place, order: Order | None = None, socket: str = ""
+) -> dict[str, str]:
     """Return certbot's environment; by it the hooks find the daemon and their order."""
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     env["PATH"] = _search_path()
+    # What certbot cannot log it leaves in TMPDIR, and a cli.ini in HOME would change its orders.
+    env |= {"TMPDIR": f"{place.home}/work", "HOME": f"{place.home}/work"}
     if order is not None:
         env |= {SOCKET_ENV: socket, "SSLM_ORDER": order.ident}
     if server.root is not None:

@@ -10,7 +10,7 @@ from cryptography.x509.oid import NameOID
 
 from sslmd.core.errors import Permanent
 from sslmd.core.names import BadName, DomainName, SanName, parse_san, shown
-from sslmd.core.spec import CertSpec, Subject
+from sslmd.core.spec import AcmeCa, CertSpec, Subject
 from sslmd.pki.keys import PublicKey, hash_for, load_key
 from sslmd.pki.pem import MALFORMED, REQUESTS, only_block
 
@@ -52,6 +52,8 @@ def _common_name(spec: CertSpec) -> str:
     if spec.ca:
         return spec.subject.common_name
     host = host_name(spec.subject.common_name)
+    if isinstance(spec.signer, AcmeCa) and host is not None and not isinstance(host, DomainName):
+        return ""  # certbot takes addresses as alternative names only
     # Public CAs want the common name to be exactly one of the names, A-labels included.
     text = spec.subject.common_name if host is None else str(host)
     return "" if len(text) > _CN_MAX and effective_names(spec) else text

@@ -116,7 +116,10 @@ async def _resume(attempt: Attempt, served: Directory, tools: Tools) -> Issued |
     tools.progress(attempt.cert, f"{attempt.label}takes up the order {url}")
     argv = await tools.in_thread(certbot.resume_command, attempt.server, attempt.place, url)
     program = await start(
-        argv, cwd=attempt.place.home, env=certbot.environment(attempt.server), umask=0o077
+        argv,
+        cwd=attempt.place.home,
+        env=certbot.environment(attempt.server, attempt.place),
+        umask=0o077,
     )
     try:
         async with asyncio.timeout(RESUMING.total_seconds()):
@@ -183,7 +186,7 @@ class _Run:
         tools.challenges.enter(order.ident, {aim.zone for aim in self._aims.values()})
         program = None
         try:
-            env = certbot.environment(attempt.server, order, tools.socket)
+            env = certbot.environment(attempt.server, attempt.place, order, tools.socket)
             program = await start(argv, cwd=attempt.place.home, env=env, umask=0o077)
             order.group = program.pid
             self._progress(f"order at {attempt.server.url}")

@@ -15,7 +15,7 @@ from dns.exception import DNSException
 
 from tests.integration.running import Site
 from tests.servers import bind, pebble
-from tests.servers.bind import Named, Primary, Secondary, Zone
+from tests.servers.bind import Named, Primary, Secondary, Zone, answer
 from tests.servers.pebble import Pebble
 
 CERT = "example.test/web"
@@ -114,9 +114,10 @@ class AcmeSite(Site):
 class Resolver(Named):
     """A resolver for the zones of a primary, which follows CNAMEs from one to the other."""
 
-    def __init__(self, folder: Path, primary: Primary) -> None:
+    def __init__(self, folder: Path, primary: Primary, anchors: str = "") -> None:
         super().__init__(folder, primary.zones)
         self._primary = primary
+        self._anchors = anchors
 
     def zone_statements(self) -> str:
         port = self._primary.port
@@ -129,17 +130,20 @@ class Resolver(Named):
     def write_config(self) -> None:
         super().write_config()
         config = self.folder / "named.conf"
-        config.write_text(config.read_text().replace("recursion no", "recursion yes"))
+        text = config.read_text().replace("recursion no", "recursion yes")
+        if self._anchors:
+            text = text.replace("dnssec-validation no", "dnssec-validation yes") + self._anchors
+        config.write_text(text)
 
     def answers(self) -> bool:
         return all(_serves(self, zone) for zone in self.zones)
 
 
 def _serves(server: Named, zone: str) -> bool:
+    """Whether it answers at all: what it does not believe it answers with SERVFAIL."""
     with suppress(OSError, DNSException):
-        message = dns.message.make_query(zone, "NS")
-        found = dns.query.udp(message, "127.0.0.1", 1.0, server.port)
-        return bool(found.answer)
+        dns.query.udp(dns.message.make_query(zone, "NS"), "127.0.0.1", 1.0, server.port)
+        return True
     return False
 
 
@@ -178,6 +182,15 @@ class World:
         """Start a resolver for the primary's zones."""
         return self._stack.enter_context(Resolver(self.top / "resolver", primary))
 
+    def validator(self, primary: Primary, key: str = "") -> Resolver:
+        """Start a resolver that validates the first zone, by its own key or by another."""
+        zone = primary.zones[0]
+        keys = [one.split() for one in answer(primary, zone, "DNSKEY")]
+        words = next(one for one in keys if one[0] == "257")
+        anchor = f'{zone} static-key 257 3 {words[2]} "{key or "".join(words[3:])}";'
+        anchors = f"trust-anchors {{ {anchor} }};\n"
+        return self._stack.enter_context(Resolver(self.top / "validator", primary, anchors))
+
     def twin(self, primary: Primary) -> Primary:
         """Start another primary, with serials of its own, that includes the same files."""
         zones = [Zone(zone) for zone in primary.zones]
@@ -202,7 +215,7 @@ def world(top: Path) -> Iterator[World]:
 
 def processes(site: Site) -> list[str]:
     """Return the processes that have the site's folder on their command line, the daemon apart."""
-    ps = ["ps", "-eo", "pid,stat,args"]
+    ps = ["ps", "-ww", "-eo", "pid,stat,args"]
     done = subprocess.run(ps, capture_output=True, text=True, check=True)
     return [
         line

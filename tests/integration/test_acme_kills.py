@@ -73,7 +73,9 @@ def test_killed_while_certbot_waits_in_its_hook(here: World) -> None:
 
 
 def _all_hooks() -> list[str]:
-    done = subprocess.run(["ps", "-eo", "stat,args"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["ps", "-ww", "-eo", "stat,args"], capture_output=True, text=True, check=True
+    )
     return [
         line
         for line in done.stdout.splitlines()

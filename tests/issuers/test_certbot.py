@@ -116,13 +116,15 @@ def test_the_environment_has_the_order_and_no_more_than_it_needs(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
     order = Order(CertId("example.com", "web"), ["example.com"], http=False)
-    env = certbot.environment(replace(SERVER, root=Path("/roots.pem")), order, "/run/sock")
+    server = replace(SERVER, root=Path("/roots.pem"))
+    env = certbot.environment(server, place, order, "/run/sock")
     assert env["SSLM_ORDER"] == order.ident
     assert env["SSLMD_SOCKET"] == "/run/sock"
     assert env["REQUESTS_CA_BUNDLE"] == "/roots.pem"
     assert env["https_proxy"] == "http://proxy.example:3128"
     assert "AWS_SECRET_ACCESS_KEY" not in env
-    assert "SSLM_ORDER" not in certbot.environment(SERVER)
+    assert env["TMPDIR"] == env["HOME"] == f"{place.home}/work"
+    assert "SSLM_ORDER" not in certbot.environment(SERVER, place)
 
 
 def test_folders_and_files_are_private(place: Place, tmp_path: Path) -> None:
