@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+# Failures that one message tells.
+_TOLD = 5
+
 
 class SslmError(Exception):
     """Any failure that we can name; its text says what, where, and the way out."""
@@ -36,6 +39,25 @@ class ValidationFailed(Transient):
 
 class Permanent(SslmError):
     """It will not work until a person or the configuration changes something."""
+
+
+def together(failures: Sequence[BaseException]) -> BaseException:
+    """Return one failure for several that happened side by side; there is at least one.
+
+    A bug among them is it. Otherwise all texts are told, and one that needs a person makes the
+    whole `Permanent`; the latest `retry_at` counts.
+    """
+    for one in failures:
+        if not isinstance(one, SslmError):
+            return one
+    if len(failures) == 1:
+        return failures[0]
+    texts = list(dict.fromkeys(map(str, failures)))
+    text = "; ".join(texts[:_TOLD]) + (f"; and {len(texts) - _TOLD} more" * (len(texts) > _TOLD))
+    if any(isinstance(one, Permanent) for one in failures):
+        return Permanent(text)
+    times = [one.retry_at for one in failures if isinstance(one, Transient) and one.retry_at]
+    return Transient(text, retry_at=max(times, default=None))
 
 
 class Refused(SslmError):

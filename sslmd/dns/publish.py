@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -110,13 +109,8 @@ def _write_note(path: str, zone: ZoneName, records: Records) -> None:
         files.make_dirs(os.path.dirname(path))
         files.write_file(path, render(zone, records, TTL))
         return
-    with suppress(FileNotFoundError):
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            return
-        except OSError as err:
-            raise files.trouble(err, "remove", path) from err
+    if os.path.lexists(path):
+        files.remove_file(path)
 
 
 def _write_include(folder: Path, zone: ZoneName, records: Records) -> None:

@@ -20,7 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.errors import Permanent, Transient, together
 from sslmd.core.names import ZoneName, shown
 from sslmd.processes import run_command
 from sslmd.servers.local import is_local
@@ -132,13 +132,8 @@ async def _on_each(
     if any(local):
         works.append(_here(here, in_thread))
     results = await asyncio.gather(*works, return_exceptions=True)
-    failures = [one for one in results if isinstance(one, BaseException)]
-    for failure in failures:
-        if not isinstance(failure, SslmError):
-            raise failure
-    if failures:
-        kind = Permanent if any(isinstance(one, Permanent) for one in failures) else Transient
-        raise kind("; ".join(map(str, failures)))
+    if failures := [one for one in results if isinstance(one, BaseException)]:
+        raise together(failures)
 
 
 async def _here(work: Callable[[], None], in_thread: InThread) -> None:

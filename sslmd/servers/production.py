@@ -159,7 +159,7 @@ def _drop(path: str) -> None:
     if not os.path.lexists(path):
         return
     if stat.S_ISLNK(os.lstat(path).st_mode):
-        files.remove_link(path)
+        files.remove_file(path)
         return
     temp = files.temp_name(path)
     try:

@@ -211,9 +211,9 @@ def replace_link(path: str, target: str) -> None:
         sync_dir(os.path.dirname(path))
 
 
-def remove_link(path: str) -> None:
-    """Remove a link if it is there, durable when this returns."""
-    with _named("remove the link", path):
+def remove_file(path: str) -> None:
+    """Remove a file or a link if it is there, durable when this returns."""
+    with _named("remove", path):
         try:
             os.unlink(path)
         except FileNotFoundError:

@@ -161,13 +161,13 @@ def roll(tree: Tree, cert: CertId, name: SetName, now: datetime) -> None:
     if old is not None and old != name:
         files.replace_link(tree.link(cert, PREV), link_target(old))
     files.replace_link(tree.link(cert, CURR), link_target(name))
-    files.remove_link(tree.link(cert, NEXT))
+    files.remove_file(tree.link(cert, NEXT))
 
 
 def finish_roll(tree: Tree, cert: CertId, links: Links) -> None:
     """Remove a `next` that is the `curr`: a roll that was cut short, or ssl-mgr's way."""
     if links.next is not None and links.next == links.curr:
-        files.remove_link(tree.link(cert, NEXT))
+        files.remove_file(tree.link(cert, NEXT))
         links.next = None
 
 

@@ -8,7 +8,6 @@ What lies on web servers is noted on disk first, so that nothing stays there for
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 
 from sslmd.config.model import Config, ServerClass, ServerKind, Validation
@@ -197,9 +196,4 @@ def _drop_note(path: str, tokens: tuple[str, ...]) -> None:
     if left:
         files.write_file(path, "".join(f"{token}\n" for token in sorted(left)).encode())
         return
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
-    except OSError as err:
-        raise files.trouble(err, "remove", path) from err
+    files.remove_file(path)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from sslmd.config.model import Config, Validation
-from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.errors import Permanent, Transient, together
 from sslmd.core.names import CertId, DomainName, SanName, ZoneName
 from sslmd.core.records import challenge_owner, zone_of
 from sslmd.dns.ask import NameServer
@@ -21,6 +22,8 @@ from sslmd.dns.dnssec import bogus
 from sslmd.dns.nameservers import addresses_at, authoritative, follow
 from sslmd.dns.resolver import Resolver
 from sslmd.issuers.directory import Directory
+
+_T = TypeVar("_T")
 
 # CNAMEs in a row from one zone of ours to the next.
 MOST_ZONES = 8
@@ -163,15 +166,9 @@ def _without_stars(hosts: list[DomainName]) -> list[DomainName]:
     return list(dict.fromkeys(DomainName(host.text.removeprefix("*.")) for host in hosts))
 
 
-async def _all(works: list) -> list:  # type: ignore[type-arg]
-    """Return what all of them give; raise the first failure, the others' texts added."""
+async def _all(works: list[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """Return what all of them give; raises what failed, together."""
     results = await asyncio.gather(*works, return_exceptions=True)
-    failures = [one for one in results if isinstance(one, BaseException)]
-    for failure in failures:
-        if not isinstance(failure, SslmError):
-            raise failure
-    if failures:
-        texts = list(dict.fromkeys(map(str, failures)))
-        kind = Permanent if any(isinstance(one, Permanent) for one in failures) else Transient
-        raise kind("; ".join(texts[:5]))
-    return results
+    if failures := [one for one in results if isinstance(one, BaseException)]:
+        raise together(failures)
+    return [one for one in results if not isinstance(one, BaseException)]

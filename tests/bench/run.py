@@ -22,6 +22,7 @@ from statistics import median
 from sslmd import __version__
 from sslmd.ctl.client import Daemon
 from sslmd.wire.messages import Method
+from tests.bench.orders import orders
 from tests.bench.prepare import prepare
 from tests.bench.site import write_site
 
@@ -150,13 +151,14 @@ def main() -> None:
     try:
         columns = {size: measure(scratch / str(size), size) for size in SIZES}
         empty = from_empty(scratch / "empty", FROM_EMPTY)
+        ordered = orders(scratch / "orders")
     finally:
         shutil.rmtree(scratch)
-    page.write_text(_page(columns, empty))
+    page.write_text(_page(columns, empty, ordered))
     print(page.read_text())
 
 
-def _page(columns: dict[int, dict[str, str]], empty: str) -> str:
+def _page(columns: dict[int, dict[str, str]], empty: str, ordered: list[str]) -> str:
     head = "| | " + " | ".join(f"{size:,} services" for size in columns) + " |"
     rule = "| --- |" + " ---: |" * len(columns)
     names = list(next(iter(columns.values())))
@@ -181,6 +183,8 @@ def _page(columns: dict[int, dict[str, str]], empty: str) -> str:
             *rows,
             "",
             f"{FROM_EMPTY:,} certificates from an empty tree to all live, all fsynced: {empty}",
+            "",
+            *ordered,
             "",
         ]
     )

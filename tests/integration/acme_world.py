@@ -178,6 +178,18 @@ class World:
         """Start a primary for the same zone that knows nothing of what sslmd publishes."""
         return self._stack.enter_context(Primary(self.top / "other", [ZONE]))
 
+    def lagging(self, names: Sequence[str] = (ZONE,)) -> tuple[Primary, Secondary, Pebble]:
+        """Start with an order that waits in its last hook for a secondary, until `refresh`."""
+        primary = self.bind()
+        late = self.secondary("late", primary, notify=False)
+        ca = self.pebble(primary)
+        self.site.use(ca)
+        self.site.publish(primary, [late])
+        self.site.write({CERT: names})
+        self.site.start()
+        self.site.wait_line(f"{late.address} lacks _acme-challenge.{ZONE} TXT")
+        return primary, late, ca
+
     def resolver(self, primary: Primary) -> Resolver:
         """Start a resolver for the primary's zones."""
         return self._stack.enter_context(Resolver(self.top / "resolver", primary))

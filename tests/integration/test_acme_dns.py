@@ -130,15 +130,7 @@ def test_a_challenge_that_is_an_alias(here: World) -> None:
 
 
 def test_a_secondary_that_lags_is_waited_for(here: World) -> None:
-    primary = here.bind()
-    late = here.secondary("late", primary, notify=False)
-    ca = here.pebble(primary)
-    here.site.use(ca)
-    here.site.publish(primary, [late])
-    here.site.write()
-
-    here.site.start()
-    here.site.wait_line(f"{late.address} lacks _acme-challenge.{ZONE} TXT")
+    _, late, ca = here.lagging()
     assert late.address in here.site.status()[CERT]["reason"]
     assert ca.orders() == 1
     assert ca.validations() == []
@@ -221,15 +213,7 @@ def test_a_reload_that_serves_the_old_zone_is_found_out(here: World) -> None:
 
 
 def test_an_order_that_is_cancelled(here: World) -> None:
-    primary = here.bind()
-    late = here.secondary("late", primary, notify=False)
-    ca = here.pebble(primary)
-    here.site.use(ca)
-    here.site.publish(primary, [late])
-    here.site.write()
-
-    here.site.start()
-    here.site.wait_line(f"{late.address} lacks")
+    _, late, ca = here.lagging()
     # It is due, and so it begins again; but this order is over.
     here.site.ctl("cancel", ARG)
     here.site.wait_line("order at", 2)

@@ -42,14 +42,7 @@ def accounts(here: World) -> int:
 
 
 def test_killed_while_certbot_waits_in_its_hook(here: World) -> None:
-    primary = here.bind()
-    late = here.secondary("late", primary, notify=False)
-    ca = here.pebble(primary)
-    here.site.use(ca)
-    here.site.publish(primary, [late])
-    here.site.write({CERT: NAMES})
-    here.site.start()
-    here.site.wait_line(f"{late.address} lacks")
+    primary, late, ca = here.lagging(NAMES)
     assert any("sslm-auth-hook" in line for line in _all_hooks())
 
     kill_daemon(here)
@@ -106,14 +99,7 @@ def test_killed_while_the_ca_validates_the_order_is_taken_up(here: World) -> Non
 
 
 def test_stopped_in_the_middle(here: World) -> None:
-    primary = here.bind()
-    late = here.secondary("late", primary, notify=False)
-    ca = here.pebble(primary)
-    here.site.use(ca)
-    here.site.publish(primary, [late])
-    here.site.write()
-    here.site.start()
-    here.site.wait_line(f"{late.address} lacks")
+    _, late, ca = here.lagging()
     assert here.site.stop() == 0
     no_orphans(here)
     assert ca.validations() == []

@@ -225,19 +225,8 @@ def hook(here: World, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def waiting(here: World) -> Primary:
-    """Start, and have an order wait in its last hook."""
-    primary, _ = ready(here)
-    late = here.secondary("late", primary, notify=False)
-    here.site.publish(primary, [late])
-    here.site.write()
-    here.site.start()
-    here.site.wait_line(f"{late.address} lacks")
-    return primary
-
-
 def test_a_hook_called_by_hand(here: World) -> None:
-    primary = waiting(here)
+    primary, _, _ = here.lagging()
     before = here.site.records(primary)
     secret = _order_of(here)
     done = hook(here)
@@ -278,7 +267,7 @@ def _order_of(here: World) -> str:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_hook_of_another_user(here: World) -> None:
-    primary = waiting(here)
+    primary, _, _ = here.lagging()
     before = here.site.records(primary)
     here.top.chmod(0o755)
     for folder in (here.top, *here.top.parents):
@@ -346,7 +335,7 @@ def test_the_hook_imports_nothing_heavy() -> None:
 
 def test_one_who_hangs_up_leaves_the_order_alone(here: World) -> None:
     """A connection that asks and goes away takes nothing with it."""
-    primary = waiting(here)
+    primary, _, _ = here.lagging()
     before = here.site.records(primary)
     for _ in range(3):
         with socket.socket(socket.AF_UNIX) as client:

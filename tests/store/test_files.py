@@ -235,7 +235,7 @@ calls = {
     "read": lambda: files.read_file(f"{top}/secret"),
     "write": lambda: files.write_file(f"{top}/closed/file", b""),
     "link": lambda: files.replace_link(f"{top}/closed/link", "a"),
-    "unlink": lambda: files.remove_link(f"{top}/closed/there"),
+    "unlink": lambda: files.remove_file(f"{top}/closed/there"),
     "mkdir": lambda: files.make_dirs(f"{top}/closed/a/b"),
     "rmtree": lambda: files.remove_tree(f"{top}/closed"),
     "tighten": lambda: files.tighten(f"{top}/wide"),
@@ -297,14 +297,14 @@ def test_remove_tree_follows_no_link(tmp_path: Path) -> None:
     assert (precious / "file").read_text() == "keep me"
 
 
-def test_remove_link(tmp_path: Path) -> None:
+def test_remove_file(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nowhere")
-    files.remove_link(f"{tmp_path}/link")
-    files.remove_link(f"{tmp_path}/link")
+    files.remove_file(f"{tmp_path}/link")
+    files.remove_file(f"{tmp_path}/link")
     assert os.listdir(tmp_path) == []
     (tmp_path / "dir").mkdir()
     with pytest.raises(Permanent, match="cannot remove the link"):
-        files.remove_link(f"{tmp_path}/dir")
+        files.remove_file(f"{tmp_path}/dir")
 
 
 @pytest.mark.parametrize(
