@@ -171,6 +171,7 @@ class Daemon:
             state_of=lambda cert: self._planner.state_of(cert),
             socket=arguments.socket,
             tell=self._tell_of,
+            bug=self._bug,
             progress=lambda cert, text: self._planner.progress(cert, text),
             crowded=lambda: self._planner.queue.crowded(Pool.ACME),
         )
@@ -194,8 +195,8 @@ class Daemon:
         tools = self._planner.tools
         left = await tools.in_thread(http.left_behind, tools)
         self._planner.start()
-        self._spawn(http.remove_left_behind(left, tools))
-        self._spawn(tools.challenges.start(_zones(tools.config)))
+        tools.in_background(http.remove_left_behind(left, tools))
+        tools.in_background(tools.challenges.start(_zones(tools.config)))
         text = summary(self._planner)
         self._notifier.ready(text)
         self._tell("started", f"sslmd {__version__} is ready: {text}", NOTICE)
@@ -288,7 +289,7 @@ class Daemon:
             self._tell("config-refused", text, ERROR)
             raise SslmError(text)
         added, removed, changed = await planner.reconfigure(config)
-        self._spawn(planner.tools.challenges.start(_zones(config)))
+        planner.tools.in_background(planner.tools.challenges.start(_zones(config)))
         journal.set_up(verbose=self._verbose or config.globals.verbose)
         self._log_to_files()
         self._tell_warnings(config)

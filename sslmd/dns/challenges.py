@@ -26,8 +26,8 @@ class Patience:
 
     `gather`: for the other orders that are under way there; small beside what secondaries and the
     CA take, long enough for certbots that started together. `linger`: records that nobody needs
-    any more stay so long, so that the next order's write takes them away; `longest`: but no longer
-    than this while orders are under way.
+    any more stay so long, so that the next order's write takes them away; `longest`: and so long
+    while orders are under way there, or still to begin.
     """
 
     gather: float = 10.0
@@ -36,6 +36,7 @@ class Patience:
 
 
 Tell = Callable[[str, str], None]  # event and text, for the journal
+Bug = Callable[[str, BaseException], None]  # text and what it was
 
 
 _PATIENCE = Patience()
@@ -44,9 +45,10 @@ _PATIENCE = Patience()
 class Challenges:
     """The challenge records of every zone. One per daemon; all of it in the event loop."""
 
-    def __init__(self, means: Means, tell: Tell, patience: Patience = _PATIENCE) -> None:
+    def __init__(self, means: Means, tell: Tell, bug: Bug, patience: Patience = _PATIENCE) -> None:
         self._means = means
         self._tell = tell
+        self._bug = bug
         self._patience = patience
         self._zones: dict[ZoneName, _Zone] = {}
 
@@ -100,17 +102,20 @@ class Challenges:
 
     def _zone(self, name: ZoneName) -> _Zone:
         if name not in self._zones:
-            self._zones[name] = _Zone(name, self._means, self._tell, self._patience)
+            self._zones[name] = _Zone(name, self._means, self._tell, self._bug, self._patience)
         return self._zones[name]
 
 
 class _Zone:
     """One zone: who wants what there, and the task that sees to it while there is work."""
 
-    def __init__(self, name: ZoneName, means: Means, tell: Tell, patience: Patience) -> None:
+    def __init__(
+        self, name: ZoneName, means: Means, tell: Tell, bug: Bug, patience: Patience
+    ) -> None:
         self._name = name
         self._means = means
         self._tell = tell
+        self._bug = bug
         self._limits = patience
         self._parts: dict[str, Part] = {}
         self._waits: set[asyncio.Task[None]] = set()
@@ -170,7 +175,8 @@ class _Zone:
             return min(offered) + self._limits.gather - now if coming else 0.0
         if self._served == self._wanted():
             return None
-        linger = self._limits.longest if coming else self._limits.linger
+        more = coming or self._means.crowded()
+        linger = self._limits.longest if more else self._limits.linger
         return max(self._dirty_since + linger, self._not_before) - now
 
     async def _publish(self) -> None:
@@ -183,29 +189,28 @@ class _Zone:
                 waiting = await Waiting.begin(self._means, self._name) if batch else None
                 self._served = None
                 await publish(self._means, self._name, wanted)
-            except SslmError as err:
+            except Exception as err:
                 self._failed(err, batch)
                 return
-            except Exception as err:
-                for part in batch:
-                    part.fail(err)
-                raise
             self._served, self._failures, self._not_before = wanted, 0, 0.0
             how = "sent to its primary" if self._means.updated(self._name) else "written"
             self._tell("dns-published", f"zone {self._name}: {_count(len(wanted))} {how}")
         if waiting is not None:
             self._spawn(waiting.prove(batch))
 
-    def _failed(self, err: SslmError, batch: list[Part]) -> None:
+    def _failed(self, err: Exception, batch: list[Part]) -> None:
         """Tell those who wait; what was to be taken back is tried again by the table."""
         for part in batch:
             part.fail(err)
         minutes = LADDER_MINUTES[min(self._failures, len(LADDER_MINUTES) - 1)]
         self._failures += 1
         self._not_before = _clock() + minutes * 60
-        if not batch:
-            text = f"{err}; old challenge records are taken back in {minutes} min"
-            self._tell("order-trouble", text)
+        if batch:
+            return
+        if not isinstance(err, SslmError):
+            self._bug(f"zone {self._name}: an error of sslmd's own: {err!r}", err)
+        text = f"{err}; old challenge records are taken back in {minutes} min"
+        self._tell("order-trouble", text)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

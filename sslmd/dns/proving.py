@@ -141,7 +141,6 @@ class Waiting:
         except Exception as err:
             for part in parts:
                 part.fail(err)
-            raise
         finally:
             if endings:
                 await asyncio.wait(endings)
@@ -180,11 +179,8 @@ class Waiting:
                 again = self._proof(wanted, extra, part.tell)
                 part.on_leave(lambda: _forget(again, wanted, ()))
                 await again.run()
-        except SslmError as err:
-            part.fail(err)
         except Exception as err:
             part.fail(err)
-            raise
         else:
             part.done()
 

@@ -30,18 +30,28 @@ Records = frozenset[TxtRecord]
 class Means:
     """What publishing needs. `config` gives the one in force; `run` does a command of the admin's.
 
-    `resolver` finds addresses; `in_thread` runs what blocks.
+    `resolver` finds addresses; `in_thread` runs what blocks; `crowded` tells whether more orders
+    are still to begin.
     """
 
     config: Callable[[], Config]
     run: Callable[[Argv], Awaitable[object]]
     in_thread: Callable[[Callable[[], object]], Awaitable[object]]
     resolver: Resolver
+    crowded: Callable[[], bool] = bool  # False
     _bare: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _folders: dict[ZoneName, Path] = field(default_factory=dict)
 
     def note_file(self, zone: ZoneName) -> str:
         """Return where it stands what of ours may be in DNS."""
         return f"{self.config().globals.certs_dir}/{zone}/acme-challenge.{zone}"
+
+    def moved(self, zone: ZoneName, folder: Path | None) -> Path | None:
+        """Note where the zone's include file is; return where it was, if that was elsewhere."""
+        old = self._folders.pop(zone, None)
+        if folder is not None:
+            self._folders[zone] = folder
+        return old if old != folder else None
 
     def updated(self, zone: ZoneName) -> DnsPrimary | None:
         """Return the primary that takes updates of `zone`, None where files are written."""
@@ -90,6 +100,9 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> None:
             f"zone {zone}: there is no way to publish challenges; write acme_dir in [dns], or "
             "update = true in its [[dns_primary]]"
         )
+    old = means.moved(zone, folder if primary is None else None)
+    if old is not None:
+        await means.in_thread(lambda: _leave(old, zone))
     if before | wanted:
         await means.in_thread(lambda: _write_note(note, zone, before | wanted))
     if primary is not None:
@@ -111,6 +124,12 @@ def _write_note(path: str, zone: ZoneName, records: Records) -> None:
         return
     if os.path.lexists(path):
         files.remove_file(path)
+
+
+def _leave(folder: Path, zone: ZoneName) -> None:
+    """Another acme_dir since a reload: nothing of ours stays in the old one."""
+    if os.path.isdir(folder):
+        _write_include(folder, zone, frozenset())
 
 
 def _write_include(folder: Path, zone: ZoneName, records: Records) -> None:

@@ -48,6 +48,7 @@ class Tools:
     state_of: Callable[[CertId], CertState]
     socket: str = ""
     tell: Callable[[str, str, CertId | None], None] = _unheard
+    bug: Callable[[str, BaseException], None] = _unheard
     progress: Callable[[CertId, str], None] = _unheard
     crowded: Callable[[], bool] = bool  # False
     orders: Orders = field(default_factory=Orders)
@@ -57,8 +58,16 @@ class Tools:
 
     def __post_init__(self) -> None:
         """Give the zones what they work with."""
-        means = Means(lambda: self.config, self._command, self.in_thread, self.resolver)
-        self.challenges = Challenges(means, lambda event, text: self.tell(event, text, None))
+        means = Means(
+            lambda: self.config,
+            self._command,
+            self.in_thread,
+            self.resolver,
+            lambda: self.crowded(),
+        )
+        self.challenges = Challenges(
+            means, lambda event, text: self.tell(event, text, None), self.bug
+        )
 
     async def _command(self, argv: Argv) -> None:
         timeout = self.config.globals.cmd_timeout
@@ -68,7 +77,12 @@ class Tools:
         """Have something done that nobody waits for and that ends by itself."""
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (err := task.exception()):
+            self.bug(f"an error of sslmd's own: {err!r}", err)
 
     async def background_done(self, limit: float) -> None:
         """Wait until nothing is done in the background, at most `limit` seconds."""

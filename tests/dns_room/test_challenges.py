@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,10 +74,13 @@ class World:
                 {dns}
                 """
             )
-            config = load(conf)
-            self.means = Means(lambda: config, self._run, self._thread, Resolver([]))
+            self.config = load(conf)
+            self.means = Means(lambda: self.config, self._run, self._thread, Resolver([]))
             challenges = Challenges(
-                self.means, lambda event, text: self.told.append(f"{event}: {text}"), self.patience
+                self.means,
+                lambda event, text: self.told.append(f"{event}: {text}"),
+                lambda text, err: self.told.append(f"bug: {text}"),
+                self.patience,
             )
             try:
                 yield challenges
@@ -399,3 +403,41 @@ async def test_refresh_writes_anew(tmp_path: Path) -> None:
 
 def _fail(argv: Argv) -> None:
     raise Transient("/reload exited with 1")
+
+
+async def test_another_folder_after_a_reload(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with world.open() as challenges:
+        challenges.enter("one", [ZONE])
+        await shown(challenges, "one", record("a"))
+        old = Path(challenge_file(world.acme, ZONE))
+        world.acme = tmp_path / "new"
+        world.acme.mkdir()
+        dns = replace(world.config.dns, acme_dir=world.acme)
+        world.config = replace(world.config, dns=dns)
+        challenges.leave("one")
+        challenges.enter("two", [ZONE])
+        await shown(challenges, "two", record("b"))
+        assert world.file() == {record("b")}
+        assert read(str(old)) == frozenset()
+
+
+async def test_an_error_of_our_own_is_told_and_holds_up_nobody(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    def broken(argv: Argv) -> None:
+        raise ZeroDivisionError
+
+    async with world.open() as challenges:
+        challenges.enter("one", [ZONE])
+        await shown(challenges, "one", record("a"))
+        world.command = broken
+        challenges.leave("one")
+        await world.until(lambda: any(line.startswith("bug: ") for line in world.told))
+        challenges.enter("two", [ZONE])
+        with pytest.raises(ZeroDivisionError):
+            await shown(challenges, "two", record("b"))
+        challenges.leave("two")
+        world.command = lambda argv: None
+        challenges.enter("three", [ZONE])
+        await shown(challenges, "three", record("c"))
