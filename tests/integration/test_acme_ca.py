@@ -12,7 +12,7 @@ import pytest
 
 from sslmd.core.spec import KeySpec, KeyType
 from sslmd.pki.keys import generate_key
-from tests.integration.acme_world import ARG, CERT, ZONE, World, verify, world
+from tests.integration.acme_world import ARG, CERT, ZONE, World, needs, verify, world
 from tests.pki.samples import key_pem, leaf_spec, make_leaf, make_root, make_sub, with_life
 from tests.servers.bind import Primary
 from tests.servers.pebble import Pebble
@@ -121,6 +121,7 @@ def test_an_alternate_chain_that_is_preferred(here: World) -> None:
 
 def test_a_profile(here: World) -> None:
     _, ca = ready(here, profiles={"classic": 90, "short": 6})
+    needs(ca, "profiles")
     here.site.use(ca, more="ca_preferred_acme_profile = 'short'")
     here.site.write({CERT: NAMES})
     here.site.start()

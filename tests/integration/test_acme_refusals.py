@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.acme_world import ARG, CERT, ZONE, World, processes, verify, world
+from tests.integration.acme_world import ARG, CERT, ZONE, World, needs, processes, verify, world
 from tests.integration.running import ROOT
 from tests.servers.bind import Primary, Zone
 from tests.servers.pebble import Pebble
@@ -75,6 +75,7 @@ def refused(here: World, ca: Pebble, *texts: str) -> None:
 )
 def test_caa_forbids_it(here: World, records: str, names: list[str], told: str) -> None:
     _, ca = ready(here, Zone(ZONE, records))
+    needs(ca, "caaIdentities")
     here.site.write({CERT: names})
     refused(here, ca, "CAA records of", told)
 
