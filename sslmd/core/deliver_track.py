@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 
 from sslmd.core.backoff import LONGEST_WAIT
 from sslmd.core.jobs import Deliver, Restart, Settle, Told
-from sslmd.core.lifecycle import CertState, Delivered, Server, ServerPhase, ServersProven
+from sslmd.core.lifecycle import ServersProven
 from sslmd.core.names import CertId
+from sslmd.core.state import CertState, Delivered, Server, ServerPhase
 from sslmd.core.view import Decision, View, blocking, clock, told
 
 # Restarts wait this long for rolls that are still under way, so that one restart serves all.

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sslmd.core.lifecycle import Track, TrialAsk
 from sslmd.core.names import CertId, SetName
+from sslmd.core.state import Track, TrialAsk
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
-from sslmd.core.lifecycle import COUNTED, FailedValidation
+from sslmd.core.state import COUNTED, FailedValidation
 
 # One less than the limit: the last one is the admin's own, for another client.
 MOST_FAILED = 4

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, MakeKey, Order, Roll
-from sslmd.core.lifecycle import Advertised, Ask, AskDropped, CertState, Phase, Request
+from sslmd.core.lifecycle import Advertised, AskDropped
 from sslmd.core.limits import MOST_FAILED, failed_too_often
 from sslmd.core.renewal import (
     CLOCK_TOLERANCE,
@@ -24,6 +24,7 @@ from sslmd.core.renewal import (
     why_useless,
 )
 from sslmd.core.spec import AcmeCa, OwnCa
+from sslmd.core.state import Ask, CertState, Phase, Request
 from sslmd.core.view import Ca, Decision, View, blocking, clock, due, told
 
 # A CA this close to its end signs nothing: what it signed would be gone before it is rolled.

@@ -12,8 +12,8 @@ from enum import StrEnum
 from functools import lru_cache
 
 from sslmd.core.facts import CertFacts, SetFacts
-from sslmd.core.lifecycle import SetNote
 from sslmd.core.spec import AcmeCa, CertSpec, SelfSigned, Timing
+from sslmd.core.state import SetNote
 
 
 class Why(StrEnum):

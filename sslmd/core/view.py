@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sslmd.core.jobs import CertJob
-from sslmd.core.lifecycle import CertState, Event, Trouble
+from sslmd.core.lifecycle import Event
 from sslmd.core.names import CertId
 from sslmd.core.renewal import CLOCK_TOLERANCE, Wanted, renew_at
+from sslmd.core.state import CertState, Trouble
 
 
 @dataclass(frozen=True, slots=True)

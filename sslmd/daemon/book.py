@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from sslmd.config.model import Config, ServiceConfig
 from sslmd.core.errors import Refused
-from sslmd.core.lifecycle import CertState
 from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
+from sslmd.core.state import CertState
 from sslmd.core.view import Ca, Decision, View
 from sslmd.workers.deliver import places
 from sslmd.workers.tools import wanted_of

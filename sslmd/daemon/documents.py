@@ -15,8 +15,8 @@ from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Restart, Trial
-from sslmd.core.lifecycle import Server, ServerPhase, Trouble
 from sslmd.core.names import CertId, SetName
+from sslmd.core.state import Server, ServerPhase, Trouble
 from sslmd.daemon.book import Entry
 from sslmd.daemon.planner import Planner
 from sslmd.store import certs, sets

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sslmd.core.errors import SslmError
-from sslmd.core.lifecycle import CertState
 from sslmd.core.names import CertId
+from sslmd.core.state import CertState
 from sslmd.store import certs
 from sslmd.store.state import Entry
 from sslmd.workers.tools import Tools

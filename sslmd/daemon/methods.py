@@ -8,8 +8,8 @@ from typing import Any
 
 from sslmd import __version__
 from sslmd.core.errors import ConfigError, SslmError
-from sslmd.core.lifecycle import ServerPhase
 from sslmd.core.names import CertId, GroupName, ZoneName
+from sslmd.core.state import ServerPhase
 from sslmd.daemon import documents
 from sslmd.daemon.book import Entry, UnknownCertError
 from sslmd.daemon.following import Following

@@ -10,46 +10,38 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
 
 from sslmd.config.model import Config
-from sslmd.core.backoff import next_try
-from sslmd.core.errors import SslmError, Transient, ValidationFailed
-from sslmd.core.jobs import CertJob, Job, Pool, Restart, Trial, lane, pool, track
+from sslmd.core.errors import SslmError
+from sslmd.core.jobs import Job, Pool, Restart, Trial, lane, pool
 from sslmd.core.lifecycle import (
-    Ask,
     AskDropped,
     Asked,
     AttemptFailed,
-    CertState,
-    Delivered,
     Event,
     Rolled,
-    Track,
-    TrialAsk,
     TrialAsked,
     TrialEnded,
-    Trouble,
     advance,
     with_sets,
 )
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
+from sslmd.core.state import Ask, CertState, Delivered, TrialAsk
 from sslmd.core.view import Decision
 from sslmd.daemon import stories
 from sslmd.daemon.book import Book, entry_of
-from sslmd.daemon.journal import DEBUG, ERROR, INFO, WARNING, Bus, Record
+from sslmd.daemon.journal import ERROR, INFO, WARNING, Bus, Record
 from sslmd.daemon.ledger import Ledger, Page
-from sslmd.daemon.restarts import Restarts, failure_of
+from sslmd.daemon.restarts import Restarts
+from sslmd.daemon.runner import Runner
 from sslmd.daemon.scheduler import Scheduler
 from sslmd.servers import production
-from sslmd.store import certs, files
+from sslmd.store import certs
 from sslmd.store.reading import helpers_for, read_all
 from sslmd.store.state import Entry as HistoryEntry
-from sslmd.workers.dispatch import work
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.tools import Tools
-from sslmd.workers.trial import trial
 
 # An event can lead to another that needs no work; more in a row than this would be a bug.
 MAX_EVENTS = 10
@@ -69,7 +61,7 @@ class Planner:
         self.queue = JobQueue(self._run, self._job_done, places)
         self.scheduler = Scheduler(self.wake, self._clock_jumped, tools.now)
         self.ledger = Ledger(tools, self._page_of, self._save_failed, self._saved_again)
-        self.failures = 0
+        self._runner = Runner(tools, self.book, bus, self.apply)
         self._restarts = Restarts(tools, self.book, self.queue, self.apply)
         self._stopping = False
         self._arming: asyncio.Task[None] | None = None
@@ -286,6 +278,11 @@ class Planner:
         times = {"renew_at": entry.decision.renew_at, "roll_at": entry.decision.roll_at}
         return Page(entry.state, times)
 
+    @property
+    def failures(self) -> int:
+        """How much has failed since the start."""
+        return self._runner.failures
+
     def state_of(self, cert: CertId) -> CertState:
         """Return how a certificate stands, for the workers."""
         return self.book[cert].state if cert in self.book else CertState()
@@ -344,7 +341,7 @@ class Planner:
         texts += [type(job).__name__ for job in dropped]
         if dropped:
             # A thread may have come to its end after all: what it left on disk counts.
-            await self._look_again(cert)
+            await self._runner.look_again(cert)
         self.replan(cert)
         return ", ".join(texts)
 
@@ -352,94 +349,15 @@ class Planner:
 
     async def _run(self, job: Job) -> None:
         if isinstance(job, Restart):
-            await self._run_restarts(job)
+            await self._runner.restart(job, self._restarts)
         elif isinstance(job, Trial):
-            await self._run_trial(job)
+            await self._runner.trial(job)
         elif job.cert in self.book:
             # Decided anew: since the job was queued, its reason may have gone.
             fresh = self._decide(job.cert).job
             # One of another pool is queued for a place there when this one is done.
             if fresh is not None and pool(fresh) is pool(job):
-                await self._run_cert_job(fresh)
-
-    async def _run_restarts(self, job: Restart) -> None:
-        for error in await self._restarts.run(job):
-            self.failures += 1
-            if not isinstance(error, SslmError):
-                self.bus.bug(
-                    self.tools.now(), f"a restart met an error of its own: {error!r}", error
-                )
-
-    async def _run_trial(self, job: Trial) -> None:
-        text = error = ""
-        try:
-            text = await trial(job, self.tools)
-        except SslmError as err:
-            error = str(err)
-        except Exception as err:
-            error = f"an error of sslmd's own: {err!r}"
-            self.bus.bug(self.tools.now(), f"a {job.ask.kind} met {error}", err, job.cert)
-        if error:
-            self.failures += 1
-        if job.cert in self.book:
-            self.apply(job.cert, TrialEnded(self.tools.now(), job.ask, text, error))
-
-    async def _run_cert_job(self, job: CertJob) -> None:
-        name = type(job).__name__
-        self.bus.record(
-            Record(self.tools.now(), "job-started", f"{name}: {job.reason}", DEBUG, job.cert, name)
-        )
-        try:
-            event = await work(job, self.tools)
-        except asyncio.CancelledError:
-            raise
-        except Exception as err:
-            await self._failed(job, err)
-            return
-        if job.cert in self.book:
-            self.apply(job.cert, event)
-
-    async def _failed(self, job: CertJob, err: Exception) -> None:
-        self.failures += 1
-        if job.cert not in self.book:
-            return
-        now = self.tools.now()
-        if isinstance(err, OSError):
-            err = files.trouble(err, "use", str(err.filename or "a file"))
-        if not isinstance(err, SslmError):
-            self.bus.bug(
-                now, f"{type(job).__name__} met an error of sslmd's own: {err!r}", err, job.cert
-            )
-        entry = self.book[job.cert]
-        what = track(job)
-        old = entry.state.trouble if what is Track.RENEW else entry.state.delivery_trouble
-        trouble = self._trouble(err, old, entry.wanted.fingerprint, now)
-        await self._look_again(job.cert)
-        failed = err.names if isinstance(err, ValidationFailed) else ()
-        self.apply(job.cert, AttemptFailed(what, trouble, failed))
-
-    def _trouble(
-        self, err: Exception, old: Trouble | None, fingerprint: str, now: datetime
-    ) -> Trouble:
-        attempts = old.attempts + 1 if old and old.fingerprint == fingerprint else 1
-        retry_at = err.retry_at if isinstance(err, Transient) else None
-        failure = failure_of(err)
-        text = str(err) if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
-        again = next_try(failure, attempts, now, jitter=self.tools.rng.random(), retry_at=retry_at)
-        binding = retry_at is not None
-        return Trouble(attempts, failure, text, now, again, fingerprint, binding)
-
-    async def _look_again(self, cert: CertId) -> None:
-        """Read a certificate's sets from disk after a job that did not end as it should."""
-        entry = self.book[cert]
-        try:
-            fresh = await self.tools.in_thread(
-                certs.reread, self.tools.tree, cert, entry.state, draw=self.tools.draw
-            )
-        except (SslmError, OSError):
-            return  # whatever is wrong there is told by the job that failed
-        entry.state = fresh
-        entry.document = None
+                await self._runner.cert_job(fresh)
 
     def _job_done(self, job: Job) -> None:
         if self._stopping:
@@ -462,7 +380,7 @@ class Planner:
             self.book[cert].unsaved, self.book[cert].document = "", None
 
     def _save_failed(self, cert: CertId, err: SslmError) -> None:
-        self.failures += 1
+        self._runner.failures += 1
         if cert in self.book:
             self.book[cert].unsaved, self.book[cert].document = str(err), None
         self._tell("state-unsaved", f"{err}; it is tried again", WARNING, cert)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sslmd.core.lifecycle import Ask, CertState, Phase, ServerPhase, TrialAsk, TrialKind
-from sslmd.core.lifecycle import Request as What
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
 from sslmd.core.spec import AcmeCa
+from sslmd.core.state import Ask, CertState, Phase, ServerPhase, TrialAsk, TrialKind
+from sslmd.core.state import Request as What
 from sslmd.core.view import clock
 from sslmd.daemon import stories
 from sslmd.daemon.book import Entry

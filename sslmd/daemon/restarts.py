@@ -17,8 +17,9 @@ from sslmd.core.backoff import Failure, next_try
 from sslmd.core.deliver_track import BATCH_WAIT, next_restart, plan_restarts
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.jobs import Pool, Restart, pool
-from sslmd.core.lifecycle import CertState, Server, ServerPhase, ServerTold
+from sslmd.core.lifecycle import ServerTold
 from sslmd.core.names import CertId
+from sslmd.core.state import CertState, Server, ServerPhase
 from sslmd.daemon.book import Book
 from sslmd.workers.deliver import DNS, class_order
 from sslmd.workers.queue import JobQueue

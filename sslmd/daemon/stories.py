@@ -11,12 +11,10 @@ from sslmd.core.lifecycle import (
     Asked,
     AttemptFailed,
     CertIssued,
-    CertState,
     Event,
     KeyMade,
     ProdUpdated,
     Rolled,
-    ServerPhase,
     ServersProven,
     ServerTold,
     Settled,
@@ -24,6 +22,7 @@ from sslmd.core.lifecycle import (
     TrialEnded,
 )
 from sslmd.core.names import SetName
+from sslmd.core.state import CertState, ServerPhase
 from sslmd.core.view import clock, told
 from sslmd.daemon.journal import DEBUG, ERROR, INFO, NOTICE, WARNING
 

@@ -13,8 +13,9 @@ from datetime import datetime
 
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import SetFacts
-from sslmd.core.lifecycle import CertState, SetNote, phase_of, with_sets
+from sslmd.core.lifecycle import phase_of, with_sets
 from sslmd.core.names import CertId, SetName
+from sslmd.core.state import CertState, SetNote
 from sslmd.store import files, sets, state
 from sslmd.store.layout import Tree
 

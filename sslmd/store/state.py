@@ -17,7 +17,8 @@ import tomli_w
 
 from sslmd.core.backoff import Failure
 from sslmd.core.errors import SslmError
-from sslmd.core.lifecycle import (
+from sslmd.core.names import SetName
+from sslmd.core.state import (
     Ask,
     CertState,
     Delivered,
@@ -30,7 +31,6 @@ from sslmd.core.lifecycle import (
     TrialKind,
     Trouble,
 )
-from sslmd.core.names import SetName
 
 VERSION = 1
 HISTORY_KEPT = 50

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from sslmd.core.errors import Permanent
 from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, Order
-from sslmd.core.lifecycle import CertIssued, SetNote
+from sslmd.core.lifecycle import CertIssued
 from sslmd.core.names import CertId, SetName
 from sslmd.core.renewal import why_useless
 from sslmd.core.spec import AcmeCa, OwnCa
+from sslmd.core.state import SetNote
 from sslmd.issuers import certbot, local_ca
 from sslmd.issuers.certbot import Place, server_of
 from sslmd.pki.chain import bundle, fullchain

@@ -5,8 +5,9 @@ from __future__ import annotations
 from sslmd.config.model import Config, Trigger
 from sslmd.core.errors import Permanent
 from sslmd.core.jobs import Deliver
-from sslmd.core.lifecycle import Delivered, ProdUpdated, Server, ServerPhase
+from sslmd.core.lifecycle import ProdUpdated
 from sslmd.core.names import CertId, SetName
+from sslmd.core.state import Delivered, Server, ServerPhase
 from sslmd.servers import production
 from sslmd.servers.local import is_local
 from sslmd.workers.tools import Tools

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.jobs import MakeKey
-from sslmd.core.lifecycle import KeyMade, SetNote
+from sslmd.core.lifecycle import KeyMade
 from sslmd.core.names import CertId, SetName
 from sslmd.core.renew_track import can_finish
 from sslmd.core.spec import CertSpec
+from sslmd.core.state import SetNote
 from sslmd.pki.csr import make_csr
 from sslmd.pki.inspect import set_facts
 from sslmd.pki.keys import describe_key, generate_key, load_key

@@ -13,9 +13,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from sslmd.config.model import Argv, Config, ServiceConfig
 from sslmd.core.errors import Permanent
-from sslmd.core.lifecycle import CertState
 from sslmd.core.names import CertId
 from sslmd.core.renewal import Wanted
+from sslmd.core.state import CertState
 from sslmd.dns.challenges import Challenges
 from sslmd.dns.publish import Means
 from sslmd.dns.resolver import Resolver

@@ -15,9 +15,9 @@ from contextlib import suppress
 from sslmd.config.model import CaInfo
 from sslmd.core.errors import Permanent
 from sslmd.core.jobs import Trial
-from sslmd.core.lifecycle import SetNote, TrialKind
 from sslmd.core.names import SetName
 from sslmd.core.spec import AcmeCa
+from sslmd.core.state import SetNote, TrialKind
 from sslmd.core.view import clock
 from sslmd.issuers import certbot, directory
 from sslmd.issuers.certbot import Place, test_server_of

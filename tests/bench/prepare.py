@@ -9,9 +9,9 @@ from pathlib import Path
 
 from sslmd.config.load import load
 from sslmd.config.model import Config, ServiceConfig
-from sslmd.core.lifecycle import Delivered, SetNote
 from sslmd.core.names import CertId, SetName
 from sslmd.core.spec import OwnCa
+from sslmd.core.state import Delivered, SetNote
 from sslmd.pki.chain import bundle, fullchain
 from sslmd.pki.csr import make_csr
 from sslmd.pki.keys import generate_key

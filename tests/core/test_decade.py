@@ -7,10 +7,10 @@ import random
 from datetime import timedelta
 from statistics import mean
 
-from sslmd.core.lifecycle import Phase
 from sslmd.core.names import CertId
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa, SelfSigned
+from sslmd.core.state import Phase
 from tests.core.world import START, World, days, wanted
 
 ROOT = OwnCa(CertId("ca", "root"))

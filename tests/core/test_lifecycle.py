@@ -16,37 +16,39 @@ from sslmd.core.facts import SetFacts
 from sslmd.core.lifecycle import (
     TABLE,
     Advertised,
-    Ask,
     AskDropped,
     Asked,
     AttemptFailed,
     CertIssued,
-    CertState,
-    Delivered,
     Event,
     ImpossibleTransition,
     KeyMade,
-    Phase,
     ProdUpdated,
-    Request,
     Rolled,
-    Server,
-    ServerPhase,
     ServersProven,
     ServerTold,
-    SetNote,
     Settled,
-    Track,
-    TrialAsk,
     TrialAsked,
     TrialEnded,
-    TrialKind,
-    Trouble,
     advance,
     phase_of,
 )
 from sslmd.core.names import SetName
 from sslmd.core.spec import SelfSigned
+from sslmd.core.state import (
+    Ask,
+    CertState,
+    Delivered,
+    Phase,
+    Request,
+    Server,
+    ServerPhase,
+    SetNote,
+    Track,
+    TrialAsk,
+    TrialKind,
+    Trouble,
+)
 from tests.core.world import START, days, facts, wanted
 
 NOW = START

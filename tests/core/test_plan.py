@@ -12,29 +12,16 @@ from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Order, Roll, Settle
 from sslmd.core.lifecycle import (
     Advertised,
-    Ask,
     AskDropped,
     Asked,
     AttemptFailed,
     CertIssued,
-    CertState,
-    Delivered,
     Event,
-    FailedValidation,
     KeyMade,
-    Phase,
-    Request,
     Rolled,
-    Server,
-    ServerPhase,
     ServersProven,
-    SetNote,
-    Track,
-    TrialAsk,
     TrialAsked,
     TrialEnded,
-    TrialKind,
-    Trouble,
     advance,
     phase_of,
 )
@@ -43,6 +30,21 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide, plan
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned
+from sslmd.core.state import (
+    Ask,
+    CertState,
+    Delivered,
+    FailedValidation,
+    Phase,
+    Request,
+    Server,
+    ServerPhase,
+    SetNote,
+    Track,
+    TrialAsk,
+    TrialKind,
+    Trouble,
+)
 from sslmd.core.view import Ca, Decision, View
 from tests.core.world import START, days, facts, wanted
 

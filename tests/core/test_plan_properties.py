@@ -13,21 +13,12 @@ from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Order, Roll, Settle
 from sslmd.core.lifecycle import (
     Advertised,
-    Ask,
     CertIssued,
-    CertState,
-    Delivered,
     Event,
     KeyMade,
-    Phase,
     ProdUpdated,
-    Request,
     Rolled,
-    Server,
-    ServerPhase,
-    SetNote,
     Settled,
-    Trouble,
     advance,
     phase_of,
 )
@@ -35,6 +26,17 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, Signer
+from sslmd.core.state import (
+    Ask,
+    CertState,
+    Delivered,
+    Phase,
+    Request,
+    Server,
+    ServerPhase,
+    SetNote,
+    Trouble,
+)
 from sslmd.core.view import Ca, View
 from tests.core.world import START, days, facts, wanted
 

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslmd.core.facts import CertFacts, SetFacts
-from sslmd.core.lifecycle import SetNote
 from sslmd.core.names import CertId
 from sslmd.core.renewal import (
     CLOCK_TOLERANCE,
@@ -24,6 +23,7 @@ from sslmd.core.renewal import (
     why_useless,
 )
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, Signer, Timing
+from sslmd.core.state import SetNote
 from tests.core.world import START, days, facts, wanted
 
 NOW = START

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sslmd.core.backoff import LONGEST_WAIT
 from sslmd.core.deliver_track import next_restart, plan_restarts
 from sslmd.core.jobs import Restart, Told
-from sslmd.core.lifecycle import CertState, Server, ServerPhase
 from sslmd.core.names import CertId, SetName
+from sslmd.core.state import CertState, Server, ServerPhase
 from tests.core.world import START, days
 
 NOW = START

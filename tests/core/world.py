@@ -29,19 +29,12 @@ from sslmd.core.jobs import (
 from sslmd.core.lifecycle import (
     AttemptFailed,
     CertIssued,
-    CertState,
-    Delivered,
     Event,
     KeyMade,
     ProdUpdated,
     Rolled,
-    Server,
-    ServerPhase,
     ServerTold,
-    SetNote,
     Settled,
-    Track,
-    Trouble,
     advance,
 )
 from sslmd.core.names import CertId, SetName
@@ -58,6 +51,7 @@ from sslmd.core.spec import (
     Subject,
     Timing,
 )
+from sslmd.core.state import CertState, Delivered, Server, ServerPhase, SetNote, Track, Trouble
 from sslmd.core.view import Ca, Decision, View, due
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

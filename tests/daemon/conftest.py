@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sslmd.config.load import load
-from sslmd.core.lifecycle import CertState
+from sslmd.core.state import CertState
 from sslmd.store.layout import Tree
 from sslmd.workers.tools import Tools
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sslmd.core.lifecycle import CertState
+from sslmd.core.state import CertState
 from sslmd.daemon.book import Book, UnknownCertError, entry_of
 from sslmd.workers.tools import Tools
 

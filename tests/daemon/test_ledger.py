@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.errors import SslmError
-from sslmd.core.lifecycle import CertState
 from sslmd.core.names import CertId, SetName
+from sslmd.core.state import CertState
 from sslmd.daemon.ledger import Ledger, Page
 from sslmd.store import certs
 from sslmd.store.state import Entry

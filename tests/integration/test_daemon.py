@@ -310,25 +310,28 @@ def test_cancel_drops_what_was_asked_for(site: Site) -> None:
     assert "renew" in plan
 
 
-def test_a_service_of_an_acme_ca_waits_and_says_so(site: Site) -> None:
+def test_a_service_of_a_ca_that_cannot_be_reached_says_so_and_comes_back(site: Site) -> None:
     info = site.conf / "ca-info.conf"
-    table = "\n[le-dns]\nca_desc = 'ACME'\nca_type = 'certbot'\nca_validation = 'dns-01'\n"
-    if "[le-dns]" not in info.read_text():
-        info.write_text(info.read_text() + table)
+    nobody = "ca_server = 'https://127.0.0.1:9/directory'\n"
+    info.write_text(info.read_text() + f"\n[far]\nca_type = 'certbot'\n{nobody}")
     service = site.conf / "example.net" / "web-ec"
     text = service.read_text()
     site.start()
     before = site.wait_settled()["example.net/web-ec"]
 
-    service.write_text(text.replace("signing_ca = 'my-int'", "signing_ca = 'le-dns'"))
+    service.write_text(text.replace("signing_ca = 'my-int'", "signing_ca = 'far'"))
     site.ctl("reload")
+    site.wait_line("attempt 1 failed")
     one = site.status()["example.net/web-ec"]
     assert one["curr"] == before["curr"]
-    assert "ACME" in one["reason"]
+    assert "127.0.0.1:9" in one["last_error"]
     assert one["next_try"]
     refused = site.ctl("force-renew", "example.net:web-ec", status=1)
-    assert "ACME CA le-dns" in refused.stderr
+    assert "127.0.0.1:9" in refused.stdout + refused.stderr
+    assert site.status()["example.net/web-ec"]["curr"] == before["curr"]
 
     service.write_text(text)
     site.ctl("reload")
-    assert site.wait_settled()["example.net/web-ec"]["curr"] == before["curr"]
+    assert site.wait_settled("example.net/web-ec")
+    one = site.status()["example.net/web-ec"]
+    assert one["attempts"] == 0

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.jobs import MakeKey
-from sslmd.core.lifecycle import CertState, Phase
 from sslmd.core.names import SetName
+from sslmd.core.state import CertState, Phase
 from sslmd.store import certs, state
 from tests.store.test_state import NONSENSE
 from tests.workers.tools_for_tests import INT, NOW, ROOT, WEB, Site

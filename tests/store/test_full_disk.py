@@ -16,7 +16,7 @@ import pytest
 
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll
-from sslmd.core.lifecycle import Phase
+from sslmd.core.state import Phase
 from sslmd.store import sets
 from sslmd.store.lock import TreeLock
 from tests.workers.tools_for_tests import MAIN, WEB, Site, leftovers

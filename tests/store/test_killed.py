@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.core.lifecycle import Phase
 from sslmd.core.names import SetName
+from sslmd.core.state import Phase
 from sslmd.store import sets
 from sslmd.store.layout import SECRET_FILES
 from tests.store.dying import Killed, killed_everywhere

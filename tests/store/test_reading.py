@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from sslmd.core.lifecycle import CertState
 from sslmd.core.names import CertId
+from sslmd.core.state import CertState
 from sslmd.store.certs import Loaded
 from sslmd.store.reading import MANY, helpers_for, read_all
 

@@ -11,16 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sslmd.core.backoff import Failure
-from sslmd.core.lifecycle import (
-    Ask,
-    Delivered,
-    Request,
-    Server,
-    ServerPhase,
-    SetNote,
-    Trouble,
-)
 from sslmd.core.names import SetName
+from sslmd.core.state import Ask, Delivered, Request, Server, ServerPhase, SetNote, Trouble
 from sslmd.store.state import (
     HISTORY_KEPT,
     BadStateError,

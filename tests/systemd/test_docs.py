@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.core.lifecycle import TABLE, Event, Phase
+from sslmd.core.lifecycle import TABLE, Event
+from sslmd.core.state import Phase
 from sslmd.daemon.journal import EVENTS, message_id
 from tests.systemd.running import ROOT
 from tests.systemd.test_units import EXPOSURE

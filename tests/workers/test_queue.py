@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from sslmd.core import jobs
 from sslmd.core.jobs import Certify, Job, MakeKey, Order, Pool, Restart, Roll, Trial
-from sslmd.core.lifecycle import TrialAsk, TrialKind
 from sslmd.core.names import CertId, SetName
+from sslmd.core.state import TrialAsk, TrialKind
 from sslmd.workers.queue import JobQueue
 from tests.workers.tools_for_tests import NOW
 

@@ -9,8 +9,8 @@ import pytest
 from sslmd.core.deliver_track import plan_restarts
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Restart, Told
-from sslmd.core.lifecycle import ServerPhase
 from sslmd.core.names import CertId, SetName
+from sslmd.core.state import ServerPhase
 from sslmd.dns.command import with_zones
 from sslmd.workers.deliver import class_order, places
 from sslmd.workers.restart import restart

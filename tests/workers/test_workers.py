@@ -13,18 +13,10 @@ import pytest
 
 from sslmd.core.errors import Permanent
 from sslmd.core.jobs import Certify, Deliver, MakeKey, Roll, Settle
-from sslmd.core.lifecycle import (
-    CertIssued,
-    Delivered,
-    KeyMade,
-    Phase,
-    ProdUpdated,
-    Rolled,
-    ServerPhase,
-    Settled,
-)
+from sslmd.core.lifecycle import CertIssued, KeyMade, ProdUpdated, Rolled, Settled
 from sslmd.core.names import CertId, SetName
 from sslmd.core.spec import KeySpec, KeyType
+from sslmd.core.state import Delivered, Phase, ServerPhase
 from sslmd.pki.keys import generate_key
 from sslmd.store import sets
 from sslmd.workers.dispatch import work

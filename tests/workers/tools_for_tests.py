@@ -13,15 +13,10 @@ from sslmd.config.load import load
 from sslmd.core.deliver_track import plan_restarts
 from sslmd.core.errors import Permanent
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll
-from sslmd.core.lifecycle import (
-    CertState,
-    Event,
-    ServerPhase,
-    ServerTold,
-    advance,
-)
+from sslmd.core.lifecycle import Event, ServerTold, advance
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
+from sslmd.core.state import CertState, ServerPhase
 from sslmd.daemon.book import Book, entry_of
 from sslmd.store import certs
 from sslmd.store.layout import Tree

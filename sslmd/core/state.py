@@ -1,0 +1,174 @@
+"""How a certificate stands: everything that is known of one, and the notes beside its files.
+
+A phase is never stored: `lifecycle.phase_of` reads it from the links on disk and the notes, so a
+daemon that was killed anywhere finds itself where it was (I5). Failure is not a phase; it stands
+beside it as `Trouble`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sslmd.core.backoff import Failure
+from sslmd.core.facts import SetFacts
+from sslmd.core.names import SetName
+
+# How long a CA counts a failed validation against a name (Let's Encrypt: an hour).
+COUNTED = timedelta(hours=1)
+
+
+class Phase(StrEnum):
+    """Where a certificate stands. The first, fifth and sixth rest on `curr` alone."""
+
+    SETTLED = "settled"
+    KEYED = "keyed"
+    ISSUED = "issued"
+    ADVERTISED = "advertised"
+    ROLLED = "rolled"
+    DEPLOYED = "deployed"
+
+
+@dataclass(frozen=True, slots=True)
+class SetNote:
+    """What the files of a set do not say.
+
+    `draw` is the set's place in the spread of renewals, -1 to 1, drawn once; `ca` the name of
+    the CA that was asked, "" where unknown.
+    """
+
+    draw: float
+    issued_at: datetime | None = None
+    ca: str = ""
+
+
+class Request(StrEnum):
+    """What an admin can ask for."""
+
+    RENEW = "renew"
+    ROLL = "roll"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """An admin's accepted request; it stands in state.toml until it is carried out.
+
+    `force` sets the reasons and waits aside. `replaces` is the `next` that was on deck when a
+    forced renewal was asked for: only that one is replaced, also after a crash.
+    """
+
+    what: Request
+    at: datetime
+    force: bool = False
+    reuse: bool = False
+    replaces: SetName | None = None
+
+
+class TrialKind(StrEnum):
+    """What an admin can try at a CA's test server: keep the certificate to look at, or nothing."""
+
+    TEST = "test"
+    DRY_RUN = "dry-run"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialAsk:
+    """An admin's accepted trial; it stands in state.toml until it has ended, well or not."""
+
+    kind: TrialKind
+    at: datetime
+
+
+class Track(StrEnum):
+    """The two things that can be in trouble on their own: making a set, delivering one."""
+
+    RENEW = "renew"
+    DELIVER = "deliver"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Failures in a row, beside the phase.
+
+    `fingerprint` is of the configuration that failed: a changed one starts afresh. `binding`:
+    the CA named `next_try`, so not even an admin goes past it.
+    """
+
+    attempts: int
+    failure: Failure
+    text: str
+    at: datetime
+    next_try: datetime
+    fingerprint: str
+    binding: bool = False
+
+
+class ServerPhase(StrEnum):
+    """How far one server is with `Server.set`.
+
+    Pending: it does not have `curr` yet, and is given it again at its `next_try` (None: never);
+    delivered: the files are there; proven: it was seen using them; failed: its restart failed.
+    """
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    PROVEN = "proven"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One host of one server class, as one certificate sees it. `set` was delivered last."""
+
+    kind: str
+    host: str
+    phase: ServerPhase
+    set: SetName | None = None
+    error: str = ""
+    attempts: int = 0
+    next_try: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The sets that the production tree holds."""
+
+    curr: SetName | None = None
+    next: SetName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedValidation:
+    """A CA looked for a challenge of this name and did not find it; it counts such failures."""
+
+    name: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CertState:
+    """Everything that is known of one certificate.
+
+    `advertised`, `deployed`, `settled` name the set that last got there. `adopted`: there were
+    sets but no state.toml, as in a tree of ssl-mgr's. `failed`: see `core.limits`.
+    """
+
+    phase: Phase = Phase.SETTLED
+    curr: SetFacts | None = None
+    next: SetFacts | None = None
+    prev: SetName | None = None
+    curr_note: SetNote | None = None
+    next_note: SetNote | None = None
+    rolled_at: datetime | None = None
+    advertised: SetName | None = None
+    deployed: SetName | None = None
+    settled: SetName | None = None
+    delivered: Delivered = Delivered()
+    servers: tuple[Server, ...] = ()
+    ask: Ask | None = None
+    trouble: Trouble | None = None
+    delivery_trouble: Trouble | None = None
+    failed: tuple[FailedValidation, ...] = ()
+    trial: TrialAsk | None = None
+    adopted: bool = False

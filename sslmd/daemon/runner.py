@@ -1,0 +1,117 @@
+"""Doing one job of a certificate, and what comes of it: an event, or a failure with its next try.
+
+A job that fails changes nothing but the `Trouble` beside its certificate (I6); what it left on disk
+is read again, so that the plan goes by what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from sslmd.core.backoff import next_try
+from sslmd.core.errors import SslmError, Transient, ValidationFailed
+from sslmd.core.jobs import CertJob, Restart, Trial, track
+from sslmd.core.lifecycle import AttemptFailed, Event, TrialEnded
+from sslmd.core.names import CertId
+from sslmd.core.state import Track, Trouble
+from sslmd.daemon.book import Book
+from sslmd.daemon.journal import DEBUG, Bus, Record
+from sslmd.daemon.restarts import Restarts, failure_of
+from sslmd.store import certs, files
+from sslmd.workers.dispatch import work
+from sslmd.workers.tools import Tools
+from sslmd.workers.trial import trial
+
+
+class Runner:
+    """Runs jobs; `apply` takes in what happened. `failures` counts what failed since the start."""
+
+    def __init__(
+        self, tools: Tools, book: Book, bus: Bus, apply: Callable[[CertId, Event], None]
+    ) -> None:
+        self._tools = tools
+        self._book = book
+        self._bus = bus
+        self._apply = apply
+        self.failures = 0
+
+    async def restart(self, job: Restart, restarts: Restarts) -> None:
+        """Restart the server classes of one host."""
+        for error in await restarts.run(job):
+            self.failures += 1
+            if not isinstance(error, SslmError):
+                self._bus.bug(
+                    self._tools.now(), f"a restart met an error of its own: {error!r}", error
+                )
+
+    async def trial(self, job: Trial) -> None:
+        """Do a trial; it ends here, well or not."""
+        text = error = ""
+        try:
+            text = await trial(job, self._tools)
+        except SslmError as err:
+            error = str(err)
+        except Exception as err:
+            error = f"an error of sslmd's own: {err!r}"
+            self._bus.bug(self._tools.now(), f"a {job.ask.kind} met {error}", err, job.cert)
+        if error:
+            self.failures += 1
+        if job.cert in self._book:
+            self._apply(job.cert, TrialEnded(self._tools.now(), job.ask, text, error))
+
+    async def cert_job(self, job: CertJob) -> None:
+        """Do a job; cancelled, it leaves everything as it is on disk."""
+        name = type(job).__name__
+        self._bus.record(
+            Record(self._tools.now(), "job-started", f"{name}: {job.reason}", DEBUG, job.cert, name)
+        )
+        try:
+            event = await work(job, self._tools)
+        except Exception as err:
+            await self._failed(job, err)
+            return
+        if job.cert in self._book:
+            self._apply(job.cert, event)
+
+    async def _failed(self, job: CertJob, err: Exception) -> None:
+        self.failures += 1
+        if job.cert not in self._book:
+            return
+        now = self._tools.now()
+        if isinstance(err, OSError):
+            err = files.trouble(err, "use", str(err.filename or "a file"))
+        if not isinstance(err, SslmError):
+            self._bus.bug(
+                now, f"{type(job).__name__} met an error of sslmd's own: {err!r}", err, job.cert
+            )
+        entry = self._book[job.cert]
+        what = track(job)
+        old = entry.state.trouble if what is Track.RENEW else entry.state.delivery_trouble
+        trouble = self._trouble(err, old, entry.wanted.fingerprint, now)
+        await self.look_again(job.cert)
+        failed = err.names if isinstance(err, ValidationFailed) else ()
+        self._apply(job.cert, AttemptFailed(what, trouble, failed))
+
+    def _trouble(
+        self, err: Exception, old: Trouble | None, fingerprint: str, now: datetime
+    ) -> Trouble:
+        attempts = old.attempts + 1 if old and old.fingerprint == fingerprint else 1
+        retry_at = err.retry_at if isinstance(err, Transient) else None
+        failure = failure_of(err)
+        text = str(err) if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
+        again = next_try(failure, attempts, now, jitter=self._tools.rng.random(), retry_at=retry_at)
+        binding = retry_at is not None
+        return Trouble(attempts, failure, text, now, again, fingerprint, binding)
+
+    async def look_again(self, cert: CertId) -> None:
+        """Read a certificate's sets from disk after a job that did not end as it should."""
+        entry = self._book[cert]
+        try:
+            fresh = await self._tools.in_thread(
+                certs.reread, self._tools.tree, cert, entry.state, draw=self._tools.draw
+            )
+        except (SslmError, OSError):
+            return  # whatever is wrong there is told by the job that failed
+        entry.state = fresh
+        entry.document = None
