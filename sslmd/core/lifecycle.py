@@ -124,6 +124,14 @@ class AttemptFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """A CA may have failed to validate these names; nobody was there to hear of it."""
+
+    at: datetime
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TrialAsked:
     """An admin's request for a trial was accepted."""
 
@@ -132,12 +140,16 @@ class TrialAsked:
 
 @dataclass(frozen=True, slots=True)
 class TrialEnded:
-    """A trial is over: `text` tells how it went, `error` why it failed, "" if it did not."""
+    """A trial is over: `text` tells how it went, `error` why it failed, "" if it did not.
+
+    `after`: the CA's test server wants no other before.
+    """
 
     at: datetime
     ask: TrialAsk
     text: str
     error: str = ""
+    after: datetime | None = None
 
 
 Event = (
@@ -152,6 +164,7 @@ Event = (
     | Asked
     | AskDropped
     | AttemptFailed
+    | Counted
     | TrialAsked
     | TrialEnded
 )
@@ -185,6 +198,7 @@ _BESIDE = (
     Asked,
     AskDropped,
     AttemptFailed,
+    Counted,
     TrialAsked,
     TrialEnded,
 )
@@ -310,10 +324,13 @@ def _apply(state: CertState, event: Event) -> CertState:
             return replace(state, trouble=event.trouble, failed=failed)
         case AttemptFailed():
             return replace(state, delivery_trouble=event.trouble)
+        case Counted():
+            return replace(state, failed=counted(state.failed, event.failed, event.at))
         case TrialAsked():
             return replace(state, trial=event.ask)
         case TrialEnded():
-            return replace(state, trial=None if state.trial == event.ask else state.trial)
+            left = None if state.trial == event.ask else state.trial
+            return replace(state, trial=left, trial_after=event.after)
 
 
 def counted(

@@ -92,7 +92,7 @@ class Trouble:
     """Failures in a row, beside the phase.
 
     `fingerprint` is of the configuration that failed: a changed one starts afresh. `binding`:
-    the CA named `next_try`, so not even an admin goes past it.
+    the CA `ca` named `next_try`, so not even an admin goes past it; another CA is free to be asked.
     """
 
     attempts: int
@@ -102,6 +102,7 @@ class Trouble:
     next_try: datetime
     fingerprint: str
     binding: bool = False
+    ca: str = ""
 
 
 class ServerPhase(StrEnum):
@@ -151,7 +152,8 @@ class CertState:
     """Everything that is known of one certificate.
 
     `advertised`, `deployed`, `settled` name the set that last got there. `adopted`: there were
-    sets but no state.toml, as in a tree of ssl-mgr's. `failed`: see `core.limits`.
+    sets but no state.toml, as in a tree of ssl-mgr's. `failed`: see `core.limits`. `trial_after`:
+    the CA's test server wants no other trial before.
     """
 
     phase: Phase = Phase.SETTLED
@@ -171,4 +173,5 @@ class CertState:
     delivery_trouble: Trouble | None = None
     failed: tuple[FailedValidation, ...] = ()
     trial: TrialAsk | None = None
+    trial_after: datetime | None = None
     adopted: bool = False

@@ -74,7 +74,7 @@ def blocking(trouble: Trouble | None, wanted: Wanted, now: datetime) -> Trouble 
     if trouble is None or now >= trouble.next_try:
         return None
     ahead = trouble.at - now
-    if trouble.binding:
+    if trouble.binding and trouble.ca in ("", str(wanted.spec.signer)):
         wait = trouble.next_try - trouble.at
         return None if ahead > max(wait, CLOCK_TOLERANCE) else trouble
     if trouble.fingerprint != wanted.fingerprint or ahead > CLOCK_TOLERANCE:

@@ -21,6 +21,9 @@ from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH, Method
 
 ACTIONS = ("auth", "cleanup")
 
+# Seconds for the daemon's greeting: one that loads 10,000 certificates anew is no lost one.
+PATIENCE = 60.0
+
 
 def main() -> int:
     """Hand over one challenge; return 0 when the CA may look for it."""
@@ -42,11 +45,12 @@ def main() -> int:
         "remaining": _number(os.environ.get("CERTBOT_REMAINING_CHALLENGES", "")),
     }
     try:
-        with Daemon(os.environ.get(SOCKET_ENV) or SOCKET_PATH) as daemon:
+        with Daemon(os.environ.get(SOCKET_ENV) or SOCKET_PATH, PATIENCE) as daemon:
             daemon.call(Method.CHALLENGE, params, timeout=None)
     except NoDaemon as err:
         complain(f"sslm-auth-hook: {printable(err.text)}")
-        _end_certbot()
+        if action == "auth":
+            _end_certbot()
         return FAILED
     except CtlError as err:
         complain(f"sslm-auth-hook: {printable(err.text)}")

@@ -21,7 +21,9 @@ _FINE = frozenset(Outcome) - {Outcome.FAILED}
 _KNOWN = frozenset({"asked", "ask-dropped"})
 
 # What may be the end; it is told as progress where something comes after it.
-_ENDS = frozenset({"attempt-failed", "cert-issued", "restart-failed", "settled"})
+_ENDS = frozenset(
+    {"attempt-failed", "cert-issued", "restart-failed", "settled", "trial-ended", "trial-failed"}
+)
 
 # How texts begin that need no outcome in front, because they say it.
 _SAYS_IT = {Outcome.UNNEEDED: "", Outcome.WAITING: "wait", Outcome.FAILED: "failed"}

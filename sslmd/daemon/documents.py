@@ -78,9 +78,11 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
 
 
 def _next_try(entry: Entry, trouble: Trouble | None, failed: Server | None) -> datetime | None:
+    if entry.decision.looks_again is not None:
+        return entry.decision.looks_again
     if trouble is not None:
         return trouble.next_try
-    return failed.next_try if failed is not None else entry.decision.looks_again
+    return failed.next_try if failed is not None else None
 
 
 def _last_error(entry: Entry, trouble: Trouble | None, failed: Server | None) -> str | None:

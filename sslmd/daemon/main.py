@@ -18,6 +18,7 @@ import random
 import resource
 import signal
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -29,12 +30,12 @@ from sslmd.config.load import load, locate_conf_dir
 from sslmd.config.model import Config
 from sslmd.core.errors import ConfigError, Mistake, SslmError
 from sslmd.core.jobs import Pool
-from sslmd.core.names import CertId, GroupName, ZoneName
+from sslmd.core.names import CertId
 from sslmd.daemon import journal
 from sslmd.daemon.journal import ERROR, INFO, NOTICE, WARNING, Bus, Record
 from sslmd.daemon.methods import Methods, in_trouble, summary
 from sslmd.daemon.notify import Notifier, watchdog_seconds
-from sslmd.daemon.planner import Planner
+from sslmd.daemon.planner import ORDERS, Planner
 from sslmd.daemon.server import Server
 from sslmd.daemon.watchdog import Watchdog
 from sslmd.store.layout import Tree
@@ -50,6 +51,9 @@ MAX_JOBS = 64
 
 # Seconds that jobs have to come to their end when the daemon stops.
 GRACE = 1.0
+
+# Threads beside those of jobs: reading commands answer while orders wait for a CA (I9).
+READERS = 2
 
 # Seconds that --once waits for challenges to be taken off web servers.
 FLUSH = 60.0
@@ -161,7 +165,9 @@ class Daemon:
         self._conf_dir = conf_dir
         self._bus = Bus()
         self._notifier = Notifier()
-        self._threads = ThreadPoolExecutor(arguments.jobs, thread_name_prefix="sslmd")
+        self._threads = ThreadPoolExecutor(
+            arguments.jobs + ORDERS + READERS, thread_name_prefix="sslmd"
+        )
         tools = Tools(
             config=config,
             tree=Tree(str(config.globals.certs_dir)),
@@ -173,6 +179,7 @@ class Daemon:
             tell=self._tell_of,
             bug=self._bug,
             progress=lambda cert, text: self._planner.progress(cert, text),
+            count=lambda cert, names: self._planner.count(cert, names),
             crowded=lambda: self._planner.queue.crowded(Pool.ACME),
         )
         self._planner = Planner(tools, self._bus, arguments.jobs)
@@ -196,7 +203,11 @@ class Daemon:
         left = await tools.in_thread(http.left_behind, tools)
         self._planner.start()
         tools.in_background(http.remove_left_behind(left, tools))
-        tools.in_background(tools.challenges.start(_zones(tools.config)))
+        begun = tools.challenges.start(tools.config.zones())
+        if self._once:
+            await begun  # what it finds is taken back at the end
+        else:
+            tools.in_background(begun)
         text = summary(self._planner)
         self._notifier.ready(text)
         self._tell("started", f"sslmd {__version__} is ready: {text}", NOTICE)
@@ -214,8 +225,10 @@ class Daemon:
         ended = await self._planner.stop(GRACE)
         await self._planner.tools.background_done(GRACE)
         await self._planner.tools.challenges.stop()
-        if not ended:
-            # A thread is making a key and cannot be stopped; the next start takes it up (I5).
+        looking_up = any(thread.name.startswith("asyncio_") for thread in threading.enumerate())
+        if not ended or looking_up:
+            # A thread that makes a key, or waits for a resolver, cannot be stopped; the next start
+            # takes up what was cut short (I5).
             logging.shutdown()
             os._exit(status)
         self._threads.shutdown()
@@ -289,7 +302,7 @@ class Daemon:
             self._tell("config-refused", text, ERROR)
             raise SslmError(text)
         added, removed, changed = await planner.reconfigure(config)
-        planner.tools.in_background(planner.tools.challenges.start(_zones(config)))
+        planner.tools.in_background(planner.tools.challenges.start(config.zones()))
         journal.set_up(verbose=self._verbose or config.globals.verbose)
         self._log_to_files()
         self._tell_warnings(config)
@@ -350,12 +363,6 @@ class Daemon:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _zones(config: Config) -> list[ZoneName]:
-    """Return the zones of the groups that are looked after."""
-    groups = {one.id.group for one in config.services.values() if one.managed}
-    return [ZoneName(group) for group in sorted(groups - {GroupName.CA})]
 
 
 def _raise_file_limit() -> None:

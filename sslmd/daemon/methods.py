@@ -168,8 +168,9 @@ class Methods:
         challenge = Challenge(params.text("name"), params.text("value"), params.text("token"))
         match params.text("action"):
             case "auth":
-                order.check(challenge, client.pid)
-                await order.offer(challenge, params.count("remaining"))
+                remaining = params.count("remaining")
+                order.check(challenge, remaining, client.pid)
+                await order.offer(challenge, remaining)
             case "cleanup":
                 pass  # everything of an order is taken back at once, at its end
             case other:

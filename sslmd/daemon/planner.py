@@ -13,11 +13,12 @@ from dataclasses import replace
 
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
-from sslmd.core.jobs import Job, Pool, Restart, Trial, lane, pool
+from sslmd.core.jobs import Certify, Job, MakeKey, Order, Pool, Restart, Trial, lane, pool
 from sslmd.core.lifecycle import (
     AskDropped,
     Asked,
     AttemptFailed,
+    Counted,
     Event,
     Rolled,
     TrialAsked,
@@ -27,6 +28,7 @@ from sslmd.core.lifecycle import (
 )
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
+from sslmd.core.spec import AcmeCa
 from sslmd.core.state import Ask, CertState, Delivered, TrialAsk
 from sslmd.core.view import Decision
 from sslmd.daemon import stories
@@ -147,11 +149,16 @@ class Planner:
             if cert in self.book and config.services[cert] != old.services.get(cert)
         ]
         for cert in removed:
-            await self.queue.cancel(f"cert {cert}")
-            await self.queue.cancel(f"trial {cert}")
             self.scheduler.drop(cert)
             self._restarts.forget(cert)
-            del self.book.entries[cert]
+            del self.book.entries[cert]  # before the wait: nothing new begins for it
+        for cert in removed:
+            await self._stop_work(cert)
+        for cert in changed:
+            if self._is_ordering(cert) and config.services[cert].fingerprint != (
+                old.services[cert].fingerprint
+            ):
+                await self._stop_work(cert)  # it is for other names, or at another CA
         self._take_in({cert: loaded[cert] for cert in added})
         for cert in config.services:
             if cert not in added:
@@ -160,8 +167,32 @@ class Planner:
                 self._refresh(cert, loaded[cert] if still else None)
         self.book.relate()
         self._restarts.reconfigured(old)
+        self._forgive(old)
         self.replan_all()
         return added, removed, changed
+
+    def _forgive(self, old: Config) -> None:
+        """Try orders again at once where what challenges are published by has changed."""
+        config = self.tools.config
+        if _publishing(old) == _publishing(config):
+            return
+        for cert, entry in self.book.entries.items():
+            trouble = entry.state.trouble
+            if trouble is None or trouble.binding:
+                continue
+            if isinstance(entry.wanted.spec.signer, AcmeCa):
+                entry.state = replace(entry.state, trouble=None)
+                self.ledger.note(cert, [])
+
+    def _is_ordering(self, cert: CertId) -> bool:
+        return any(
+            pool(job) is Pool.ACME and not isinstance(job, Restart) and job.cert == cert
+            for job in (*self.queue.running(), *self.queue.queued())
+        )
+
+    async def _stop_work(self, cert: CertId) -> None:
+        await self.queue.cancel(f"cert {cert}")
+        await self.queue.cancel(f"trial {cert}")
 
     def _refresh(self, cert: CertId, fresh: certs.Loaded | None) -> None:
         entry = self.book[cert]
@@ -211,6 +242,9 @@ class Planner:
             return decision
         if decision.job is not None and not self.queue.busy(lane(decision.job)):
             self.queue.submit(decision.job)
+            if isinstance(decision.job, Order) and self.queue.crowded(Pool.ACME):
+                entry = self.book[cert]
+                entry.progress, entry.document = f"waits until fewer than {ORDERS} run", None
         self._consider_trial(cert)
         if arm:
             self.scheduler.arm(cert, decision)
@@ -296,6 +330,11 @@ class Planner:
         if text:
             self._tell("order-progress", text, INFO, cert)
 
+    def count(self, cert: CertId, names: tuple[str, ...]) -> None:
+        """Take in that a CA may have failed to validate `names`."""
+        if cert in self.book:
+            self._take(cert, Counted(self.tools.now(), names))
+
     # --- an admin's requests ---
 
     async def ask(self, cert: CertId, ask: Ask) -> None:
@@ -307,7 +346,7 @@ class Planner:
         try:
             await self.ledger.written(cert)
         except SslmError as err:
-            if self.book[cert].state.ask == ask:
+            if cert in self.book and self.book[cert].state.ask == ask:
                 self._take(cert, AskDropped(self.tools.now(), f"it could not be noted: {err}"))
             raise
         self.replan(cert)
@@ -328,21 +367,33 @@ class Planner:
         texts = []
         attempt = self.book[cert].state.trial
         if attempt is not None:
-            texts.append(f"request for a {attempt.kind}")
             text = "cancelled by an admin"
             self._take(cert, TrialEnded(self.tools.now(), attempt, text, text))
             await self.queue.cancel(f"trial {cert}")
-        ask = self.book[cert].state.ask
+            if cert not in self.book or self.book[cert].state.ask is None:
+                # What goes on beside it by itself, nobody asked to stop.
+                return f"the {attempt.kind} was stopped"
+            texts.append(f"the {attempt.kind} was stopped")
+        ask = self.book[cert].state.ask if cert in self.book else None
         if ask is not None:
             # First, or the end of the job below would only bring the next one for it.
-            texts.append(f"request to {ask.what}")
+            texts.append(f"the request to {ask.what} it is dropped")
             self._take(cert, AskDropped(self.tools.now(), "cancelled by an admin"))
+        making = any(
+            isinstance(job, MakeKey | Certify | Order) and job.cert == cert
+            for job in (*self.queue.running(), *self.queue.queued())
+        )
+        if making:
+            # First, too: what is due would begin again as soon as it is stopped.
+            texts.append(self._runner.rest(cert))
         dropped = await self.queue.cancel(f"cert {cert}")
-        texts += [type(job).__name__ for job in dropped]
         if dropped:
             # A thread may have come to its end after all: what it left on disk counts.
             await self._runner.look_again(cert)
-        self.replan(cert)
+            if not making:
+                texts.append("what was under way is stopped")
+        if cert in self.book:  # a reload may have taken it away meanwhile
+            self.replan(cert)
         return ", ".join(texts)
 
     # --- jobs ---
@@ -387,3 +438,9 @@ class Planner:
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:
         self.bus.record(Record(self.tools.now(), event, text, priority, cert))
+
+
+def _publishing(config: Config) -> object:
+    """Return what a configuration says of publishing challenges."""
+    web = [(one.servers, one.server_dir, one.http_check) for one in config.server_classes]
+    return config.dns, config.dns_primaries, web, config.globals.dns_extra_servers

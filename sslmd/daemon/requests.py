@@ -7,6 +7,7 @@ go away meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from sslmd.core.names import CertId
@@ -58,8 +59,13 @@ class Requests:
 
         def ask(cert: CertId, entry: Entry) -> TrialAsk | Result:
             signer = entry.wanted.spec.signer
+            now = self._planner.tools.now()
             if isinstance(signer, AcmeCa):
-                return TrialAsk(kind, self._planner.tools.now())
+                if problem := _why_no_trial(cert, entry, now):
+                    if names is None:
+                        return (Outcome.WAITING, problem)
+                    raise WireError(Code.REFUSED, problem)
+                return TrialAsk(kind, now)
             text = f"{cert} is not from an ACME CA: there is no test server to ask"
             if names is None:
                 return (Outcome.UNNEEDED, text)
@@ -192,6 +198,15 @@ class Requests:
         if ask.what is What.RENEW:
             return (Outcome.DONE, entry.decision.text)
         return _rolled(entry.state, entry.decision.text)
+
+
+def _why_no_trial(cert: CertId, entry: Entry, now: datetime) -> str:
+    standing, after = entry.state.trial, entry.state.trial_after
+    if standing is not None:
+        return f"{cert}: a {standing.kind} is under way; ask again when it has ended"
+    if after is not None and now < after:
+        return f"{cert}: its CA's test server asks to wait until {clock(after)}"
+    return ""
 
 
 def _trial_kind(params: Params) -> TrialKind | None:

@@ -7,14 +7,16 @@ is read again, so that the plan goes by what is there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sslmd.core.backoff import next_try
+from sslmd.core.backoff import Failure, next_try
 from sslmd.core.errors import SslmError, Transient, ValidationFailed
 from sslmd.core.jobs import CertJob, Restart, Trial, track
 from sslmd.core.lifecycle import AttemptFailed, Event, TrialEnded
 from sslmd.core.names import CertId
+from sslmd.core.renewal import Wanted
 from sslmd.core.state import Track, Trouble
+from sslmd.core.view import clock
 from sslmd.daemon.book import Book
 from sslmd.daemon.journal import DEBUG, Bus, Record
 from sslmd.daemon.restarts import Restarts, failure_of
@@ -22,6 +24,9 @@ from sslmd.store import certs, files
 from sslmd.workers.dispatch import work
 from sslmd.workers.tools import Tools
 from sslmd.workers.trial import trial
+
+# How long work that an admin has stopped is left alone: long enough to mend what made him do it.
+RESTS = timedelta(hours=1)
 
 
 class Runner:
@@ -48,17 +53,19 @@ class Runner:
     async def trial(self, job: Trial) -> None:
         """Do a trial; it ends here, well or not."""
         text = error = ""
+        after = None
         try:
             text = await trial(job, self._tools)
         except SslmError as err:
             error = str(err)
+            after = err.retry_at if isinstance(err, Transient) else None
         except Exception as err:
             error = f"an error of sslmd's own: {err!r}"
             self._bus.bug(self._tools.now(), f"a {job.ask.kind} met {error}", err, job.cert)
         if error:
             self.failures += 1
         if job.cert in self._book:
-            self._apply(job.cert, TrialEnded(self._tools.now(), job.ask, text, error))
+            self._apply(job.cert, TrialEnded(self._tools.now(), job.ask, text, error, after))
 
     async def cert_job(self, job: CertJob) -> None:
         """Do a job; cancelled, it leaves everything as it is on disk."""
@@ -88,25 +95,43 @@ class Runner:
         entry = self._book[job.cert]
         what = track(job)
         old = entry.state.trouble if what is Track.RENEW else entry.state.delivery_trouble
-        trouble = self._trouble(err, old, entry.wanted.fingerprint, now)
+        trouble = self._trouble(err, old, entry.wanted, now)
         await self.look_again(job.cert)
+        if job.cert not in self._book:
+            return  # a reload took it away meanwhile
         failed = err.names if isinstance(err, ValidationFailed) else ()
         self._apply(job.cert, AttemptFailed(what, trouble, failed))
 
     def _trouble(
-        self, err: Exception, old: Trouble | None, fingerprint: str, now: datetime
+        self, err: Exception, old: Trouble | None, wanted: Wanted, now: datetime
     ) -> Trouble:
+        fingerprint = wanted.fingerprint
         attempts = old.attempts + 1 if old and old.fingerprint == fingerprint else 1
         retry_at = err.retry_at if isinstance(err, Transient) else None
         failure = failure_of(err)
         text = str(err) if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
         again = next_try(failure, attempts, now, jitter=self._tools.rng.random(), retry_at=retry_at)
         binding = retry_at is not None
-        return Trouble(attempts, failure, text, now, again, fingerprint, binding)
+        ca = str(wanted.spec.signer)
+        return Trouble(attempts, failure, text, now, again, fingerprint, binding, ca)
+
+    def rest(self, cert: CertId) -> str:
+        """What an admin stopped rests for an hour, or until he asks for it; return what to tell."""
+        now, entry = self._tools.now(), self._book.entries.get(cert)
+        if entry is None:
+            return "it is stopped"
+        again = now + RESTS
+        text = "stopped by an admin"
+        ca, fingerprint = str(entry.wanted.spec.signer), entry.wanted.fingerprint
+        trouble = Trouble(1, Failure.TRANSIENT, text, now, again, fingerprint, ca=ca)
+        self._apply(cert, AttemptFailed(Track.RENEW, trouble))
+        return f"what was under way is stopped until {clock(again)}, or: sslmctl renew {cert.arg}"
 
     async def look_again(self, cert: CertId) -> None:
         """Read a certificate's sets from disk after a job that did not end as it should."""
-        entry = self._book[cert]
+        entry = self._book.entries.get(cert)
+        if entry is None:
+            return
         try:
             fresh = await self._tools.in_thread(
                 certs.reread, self._tools.tree, cert, entry.state, draw=self._tools.draw

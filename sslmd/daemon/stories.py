@@ -11,6 +11,7 @@ from sslmd.core.lifecycle import (
     Asked,
     AttemptFailed,
     CertIssued,
+    Counted,
     Event,
     KeyMade,
     ProdUpdated,
@@ -84,6 +85,10 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             return Story("ask-dropped", f"{DROPPED}{event.text}", NOTICE)
         case AttemptFailed():
             return Story("attempt-failed", told(event.trouble), ERROR, job=str(event.track))
+        case Counted():
+            names = ", ".join(event.failed)
+            text = f"an order was cut short while the CA validated {names}: counted as failed"
+            return Story("order-trouble", text, WARNING)
         case TrialAsked():
             return Story("asked", f"an admin asks for a {event.ask.kind}", NOTICE)
         case TrialEnded(error=""):

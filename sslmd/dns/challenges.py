@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from sslmd.core.backoff import LADDER_MINUTES
 from sslmd.core.errors import SslmError
 from sslmd.core.names import ZoneName
+from sslmd.dns.notes import noted_zones
 from sslmd.dns.proving import Part, Waiting
-from sslmd.dns.publish import Means, Records, left_behind, publish
+from sslmd.dns.publish import Means, Published, Records, left_behind, publish
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +54,17 @@ class Challenges:
         self._zones: dict[ZoneName, _Zone] = {}
 
     async def start(self, zones: Iterable[ZoneName]) -> None:
-        """Make sure that every zone has its include file, and take back what was left behind."""
-        for zone in zones:
+        """Make sure that every zone has its include file, and take back what was left behind.
+
+        Also in zones that the configuration does not know any more.
+        """
+        noted = await self._means.in_thread(self._noted)
+        assert isinstance(noted, list)
+        for zone in sorted({*zones, *noted}):
             await self._zone(zone).look_at_what_is_left()
+
+    def _noted(self) -> list[ZoneName]:
+        return list(noted_zones(self._means.config().globals.certs_dir))
 
     async def stop(self) -> None:
         """Stop at once; what is still in DNS is taken back by the next start."""
@@ -94,6 +103,9 @@ class Challenges:
         finally:
             for wait in waits:
                 wait.cancel()
+        if len(waits) > 1:
+            # While one zone was waited for, another may have lost what it showed.
+            await asyncio.gather(*(self._zone(zone).confirm(order) for zone in records))
 
     def leave(self, order: str) -> None:
         """An order is over: its records can go."""
@@ -137,6 +149,11 @@ class _Zone:
         part.offer(records, progress)
         self._wake()
         await part.shown()
+
+    async def confirm(self, order: str) -> None:
+        part = self._parts.get(order)
+        if part is not None:
+            await part.confirm()
 
     def leave(self, order: str) -> None:
         part = self._parts.pop(order, None)
@@ -188,29 +205,52 @@ class _Zone:
             try:
                 waiting = await Waiting.begin(self._means, self._name) if batch else None
                 self._served = None
-                await publish(self._means, self._name, wanted)
+                done = await publish(self._means, self._name, wanted)
             except Exception as err:
                 self._failed(err, batch)
                 return
-            self._served, self._failures, self._not_before = wanted, 0, 0.0
-            how = "sent to its primary" if self._means.updated(self._name) else "written"
-            self._tell("dns-published", f"zone {self._name}: {_count(len(wanted))} {how}")
+            self._take(wanted, done)
+            for part in batch:
+                for record in part.records or ():
+                    if record in done.failed:
+                        part.fail(done.failed[record])
         if waiting is not None:
-            self._spawn(waiting.prove(batch))
+            self._spawn(waiting.prove([part for part in batch if part.waits]))
+
+    def _take(self, wanted: Records, done: Published) -> None:
+        """Note what is served now, and tell."""
+        served = wanted - done.failed.keys()
+        if served:
+            how = "sent to its primary" if self._means.updated(self._name) else "written"
+            text = f"{_count(len(served))} {how}"
+        elif done.before:
+            text = "its challenge records were taken back"
+        else:
+            text = "no challenges, as it should be"
+        self._tell("dns-published", f"zone {self._name}: {text}")
+        if done.left:
+            self._later(done.left)
+        elif not done.failed:
+            self._served, self._failures, self._not_before = wanted, 0, 0.0
+
+    def _later(self, text: str) -> None:
+        """What was to be taken back is tried again by the table."""
+        minutes = LADDER_MINUTES[min(self._failures, len(LADDER_MINUTES) - 1)]
+        self._failures += 1
+        self._not_before = _clock() + minutes * 60
+        told = f"{text}; old challenge records are taken back in {minutes} min"
+        self._tell("order-trouble", told)
 
     def _failed(self, err: Exception, batch: list[Part]) -> None:
         """Tell those who wait; what was to be taken back is tried again by the table."""
         for part in batch:
             part.fail(err)
-        minutes = LADDER_MINUTES[min(self._failures, len(LADDER_MINUTES) - 1)]
-        self._failures += 1
-        self._not_before = _clock() + minutes * 60
         if batch:
+            self._not_before = _clock() + LADDER_MINUTES[0] * 60
             return
         if not isinstance(err, SslmError):
             self._bug(f"zone {self._name}: an error of sslmd's own: {err!r}", err)
-        text = f"{err}; old challenge records are taken back in {minutes} min"
-        self._tell("order-trouble", text)
+        self._later(str(err))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -246,8 +286,7 @@ class _Zone:
     async def _publish_now(self) -> None:
         async with self._publishing:
             wanted = self._wanted()
-            await publish(self._means, self._name, wanted)
-            self._served = wanted
+            self._take(wanted, await publish(self._means, self._name, wanted))
 
     async def stop(self) -> None:
         tasks = [task for task in (self._task, *self._waits) if task is not None]

@@ -13,6 +13,7 @@ from sslmd.dns.ask import NameServer
 # Servers and owners that a text names.
 MOST_SERVERS = 5
 MOST_OWNERS = 2
+MOST_ALIKE = 5
 
 
 class Published(Enum):
@@ -99,8 +100,20 @@ def _primary_remedy(zone: ZoneName, primary: Primary, published: Published) -> t
 
 
 def _servers(behind: Sequence[Behind], primary: Primary | None, waited: str = "") -> str:
-    texts = [f"{one.server} {_what(one, primary, waited)}" for one in behind[:MOST_SERVERS]]
-    return "; ".join(texts) + _and_more(len(behind) - MOST_SERVERS)
+    told: dict[str, list[NameServer]] = {}
+    for one in behind:
+        told.setdefault(_what(one, primary, waited), []).append(one.server)
+    texts = [
+        f"{_some(servers)} {what if len(servers) == 1 else what.replace('lacks ', 'lack ', 1)}"
+        for what, servers in told.items()
+    ]
+    return "; ".join(texts[:MOST_SERVERS]) + _and_more(len(texts) - MOST_SERVERS)
+
+
+def _some(servers: Sequence[NameServer]) -> str:
+    """Return servers of which the same is to be said."""
+    named = ", ".join(map(str, servers[:MOST_ALIKE]))
+    return f"{named}{_and_more(len(servers) - MOST_ALIKE)}"
 
 
 def _what(one: Behind, primary: Primary | None, waited: str) -> str:
@@ -123,7 +136,10 @@ def _remedy(one: Behind, primary: Primary | None) -> str:
     if one.resolver:
         return "if a resolver cannot be asked from here or keeps old answers, mend dns_xtra_ns"
     if one.fault:
-        return "let it serve the zone and answer us, or take it out of the zone's NS records"
+        return (
+            "let it serve the zone and answer us, or take it out of the zone's NS records (or of "
+            "nameservers in [[dns_primary]])"
+        )
     if primary is not None and primary.shows and primary.unchanged:
         return (
             f"the primary shows it with the serial it had before, {primary.serial}, so that "

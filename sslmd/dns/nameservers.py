@@ -16,7 +16,7 @@ from sslmd.config.model import DnsPrimary, Endpoint
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.dns.answers import LONGEST_CHAIN, end_of_chain, find, rcode_of
-from sslmd.dns.ask import NameServer, ask
+from sslmd.dns.ask import NameServer, OutOfReach, ask
 from sslmd.dns.resolver import Resolver
 
 
@@ -143,6 +143,17 @@ async def follow(owner: DomainName, zone: ZoneName, servers: Sequence[NameServer
             return Followed(target)
         target = further
     raise Permanent(f"the CNAMEs of {owner} lead on and on; mend them in zone {zone}")
+
+
+async def out_of_reach(server: NameServer, zone: ZoneName) -> bool:
+    """Whether this machine has no way to a server: no IPv6, say."""
+    try:
+        await ask(server, zone, "SOA")
+    except OutOfReach:
+        return True
+    except Transient:
+        return False
+    return False
 
 
 async def addresses_at(

@@ -103,8 +103,8 @@ class Proof:
     `primary` is only looked at to say what is wrong; `serial_before` is its serial before the
     change, None if it is not known. `limit`: seconds after which to give up.
 
-    `progress` gets the text of what is missing whenever that changes, `proven` each record when
-    all show it; both have to be quick.
+    `progress` gets the text of what is missing whenever that changes, `seen` the same after each
+    round before it is text, `proven` each record when all show it; they have to be quick.
     """
 
     def __init__(
@@ -120,6 +120,7 @@ class Proof:
         limit: float = 3600.0,
         progress: Callable[[str], None] = lambda _: None,
         proven: Callable[[TxtRecord], None] = lambda _: None,
+        seen: Callable[[Sequence[Behind], Primary | None], None] = lambda *_: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -138,10 +139,12 @@ class Proof:
         self._limit = limit
         self._progress = progress
         self._proven = proven
+        self._seen = seen
         self._sleep = sleep
         self._clock = clock
         self._over = asyncio.Event()
         self._told = ""
+        self.rounds = 0  # of questions; after one, all was seen at the same time
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -172,6 +175,7 @@ class Proof:
             if not self._wanted:
                 return self.left_out
             self._tell(waiting(self._zone, behind, primary))
+            self._seen(behind, primary)
             waited = self._clock() - began
             if waited >= self._limit:
                 text = failed(self._zone, behind, primary, self._published, waited)
@@ -183,6 +187,7 @@ class Proof:
 
     async def _ask_all(self) -> None:
         """Ask every server for what it was not yet seen to show; release what is proven."""
+        self.rounds += 1
         async with asyncio.TaskGroup() as group:
             for one in self._servers:
                 group.create_task(one.ask(self._wanted))

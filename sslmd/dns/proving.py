@@ -9,21 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from dataclasses import replace
 
 from sslmd.config.model import Endpoint
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.dns.ask import NameServer
-from sslmd.dns.diagnosis import Published
+from sslmd.dns.diagnosis import Behind, Primary, Published, waiting
 from sslmd.dns.nameservers import authoritative, primary_server
 from sslmd.dns.observe import Proof, zone_serial
 from sslmd.dns.publish import Means, Records
 
-# A wait of `dns_check_delay` that is longer than this ends with one more look: secondaries may
-# have been restarted meanwhile, with older data.
-LOOK_AGAIN = timedelta(seconds=10)
+Seen = Callable[[Sequence[Behind], Primary | None], None]
 
 
 class Part:
@@ -34,6 +32,8 @@ class Part:
         self.offered = False
         self.offered_at = 0.0
         self.missing: set[TxtRecord] = set()
+        self.waiting: Waiting | None = None
+        self.confirming = False
         self.tell: Callable[[str], None] = lambda text: None  # noqa: ARG005
         self._left: list[Callable[[], None]] = []
         self._shown: asyncio.Future[None] | None = None
@@ -49,6 +49,16 @@ class Part:
     def taken(self) -> None:
         """The records go out with the write that begins now."""
         self.offered = False
+
+    async def confirm(self) -> None:
+        """Look once more, after another zone kept the order waiting."""
+        if self.waiting is None:
+            return
+        self.confirming = True
+        try:
+            await self.waiting.look_at_once(self)
+        finally:
+            self.confirming = False
 
     async def shown(self) -> None:
         """Return when all are visible, and the CA may look; raises what prevents it."""
@@ -77,6 +87,7 @@ class Part:
 
     def leave(self) -> None:
         """The order is over."""
+        self.confirming = False
         if self._shown is not None:
             self._shown.cancel()
         for call in self._left:
@@ -129,8 +140,9 @@ class Waiting:
                         endings.append(loop.create_task(self._end(part, go_ahead, extra)))
 
         wanted = {record for part in parts for record in part.missing if part.waits}
-        proof = self._proof(wanted, extra, _telling(parts), proven)
+        proof = self._proof(wanted, extra, _telling(self._zone, parts), proven)
         for part in parts:
+            part.waiting = self
             part.on_leave(lambda: _forget(proof, wanted, parts))
         try:
             await proof.run()
@@ -149,7 +161,7 @@ class Waiting:
         self,
         records: Iterable[TxtRecord],
         extra: Sequence[NameServer],
-        tell: Callable[[str], None],
+        seen: Seen,
         proven: Callable[[TxtRecord], None] = lambda _: None,
     ) -> Proof:
         updated = self._means.updated(self._zone) is not None
@@ -162,27 +174,46 @@ class Waiting:
             serial_before=self._serial,
             published=Published.BY_UPDATE if updated else Published.BY_COMMAND,
             limit=self._means.config().globals.dns_check_timeout.total_seconds(),
-            progress=tell,
+            seen=seen,
             proven=proven,
         )
 
     async def _end(self, part: Part, go_ahead: float, extra: Sequence[NameServer]) -> None:
-        """Wait for the rest of `dns_check_delay`; after a long one, look once more."""
+        """Wait for the rest of `dns_check_delay`, then see all of it at one time."""
         loop = asyncio.get_running_loop()
         left = go_ahead - loop.time()
         try:
             if left > 0:
                 part.tell(f"every name server shows it; the CA may look in {left:.0f} s")
                 await asyncio.sleep(left)
-            if left > LOOK_AGAIN.total_seconds() and part.waits:
-                wanted = set(part.records or ())
-                again = self._proof(wanted, extra, part.tell)
-                part.on_leave(lambda: _forget(again, wanted, ()))
-                await again.run()
+            await self.look_at_once(part, extra)
         except Exception as err:
             part.fail(err)
         else:
             part.done()
+
+    async def look_at_once(self, part: Part, extra: Sequence[NameServer] | None = None) -> None:
+        """Return when one round of questions finds all of a part's records everywhere.
+
+        What was seen once may be gone: a server that was restarted with older data, say. Raises
+        `Transient` after `dns_check_timeout`.
+        """
+        if extra is None:
+            extra = await self._extra_servers(self._means.config().globals.dns_extra_servers)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._means.config().globals.dns_check_timeout.total_seconds()
+        while part.waits or part.confirming:
+            if loop.time() > end:
+                raise Transient(
+                    f"zone {self._zone}: its name servers show the challenges by turns, never all "
+                    "at one time; see which one keeps being started or loaded with older data"
+                )
+            wanted = set(part.records or ())
+            proof = self._proof(wanted, extra, _telling(self._zone, [part]))
+            part.on_leave(lambda: _forget(proof, wanted, ()))  # noqa: B023  (this round's)
+            await proof.run()
+            if proof.rounds <= 1:
+                return
 
     async def _extra_servers(self, named: Sequence[Endpoint]) -> tuple[NameServer, ...]:
         """Return `dns_xtra_ns` with their addresses; one without an address counts as silent."""
@@ -199,11 +230,21 @@ class Waiting:
         return tuple(servers)
 
 
-def _telling(parts: Sequence[Part]) -> Callable[[str], None]:
-    def tell(text: str) -> None:
+def _telling(zone: ZoneName, parts: Sequence[Part]) -> Seen:
+    """Tell each order of its own names alone."""
+
+    def tell(behind: Sequence[Behind], primary: Primary | None) -> None:
         for part in parts:
-            if part.missing and part.waits:
-                part.tell(text)
+            if not part.missing or not part.waits:
+                continue
+            own = {record.owner for record in part.missing}
+            mine = [
+                replace(one, owners=[owner for owner in one.owners if owner in own])
+                for one in behind
+            ]
+            mine = [one for one in mine if one.owners or one.fault]
+            if mine:
+                part.tell(waiting(zone, mine, primary))
 
     return tell
 

@@ -14,16 +14,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sslmd.config.model import Argv, Config, DnsPrimary
-from sslmd.core.errors import Permanent
-from sslmd.core.names import ZoneName
+from sslmd.core.errors import Permanent, SslmError
+from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.dns.command import with_zones
 from sslmd.dns.include import TTL, challenge_file, read, render
+from sslmd.dns.notes import UPDATE, Note, note_file, read_note, write_note
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.update import add, remove
 from sslmd.store import files
 
 Records = frozenset[TxtRecord]
+
+
+# Commands at a time: after a start, hundreds of zones may have their file missing.
+COMMANDS = 16
+
+# Updates of one zone at a time.
+AT_ONCE = 8
 
 
 @dataclass(slots=True)
@@ -40,18 +48,11 @@ class Means:
     resolver: Resolver
     crowded: Callable[[], bool] = bool  # False
     _bare: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _folders: dict[ZoneName, Path] = field(default_factory=dict)
+    _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COMMANDS))
 
     def note_file(self, zone: ZoneName) -> str:
         """Return where it stands what of ours may be in DNS."""
-        return f"{self.config().globals.certs_dir}/{zone}/acme-challenge.{zone}"
-
-    def moved(self, zone: ZoneName, folder: Path | None) -> Path | None:
-        """Note where the zone's include file is; return where it was, if that was elsewhere."""
-        old = self._folders.pop(zone, None)
-        if folder is not None:
-            self._folders[zone] = folder
-        return old if old != folder else None
+        return note_file(self.config().globals.certs_dir, zone)
 
     def updated(self, zone: ZoneName) -> DnsPrimary | None:
         """Return the primary that takes updates of `zone`, None where files are written."""
@@ -68,7 +69,8 @@ class Means:
                 async with self._bare:
                     await self.run(whole)
             else:
-                await self.run(whole)
+                async with self._places:
+                    await self.run(whole)
 
 
 def left_behind(means: Means, zone: ZoneName) -> tuple[Records, bool]:
@@ -76,7 +78,7 @@ def left_behind(means: Means, zone: ZoneName) -> tuple[Records, bool]:
 
     Blocks; never raises. A zone without a place for its file is looked at when it is needed.
     """
-    noted = read(means.note_file(zone)) or frozenset()
+    noted = read_note(means.note_file(zone)).records
     folder = means.config().dns.acme_dir
     if means.updated(zone) or folder is None or not os.path.isdir(folder):
         return noted, False
@@ -84,15 +86,29 @@ def left_behind(means: Means, zone: ZoneName) -> tuple[Records, bool]:
     return noted | (there or frozenset()), there is None
 
 
-async def publish(means: Means, zone: ZoneName, wanted: Records) -> None:
+@dataclass(slots=True)
+class Published:
+    """How it went: what each record that could not be published failed with.
+
+    `left`: why something of old is still in DNS that should not be, "" if nothing is; `before`:
+    what may have been there.
+    """
+
+    failed: dict[TxtRecord, SslmError]
+    left: str = ""
+    before: Records = frozenset()
+
+
+async def publish(means: Means, zone: ZoneName, wanted: Records) -> Published:
     """Have exactly `wanted` served as the challenge records of `zone`.
 
     Raises `Permanent` where there is no way to publish or what the admin has to mend, and what
-    the command or the update raises.
+    the command raises. By update each name is sent by itself: one that is refused keeps out no
+    other (I6).
     """
-    note = means.note_file(zone)
-    before = await means.in_thread(lambda: read(note)) or frozenset()
-    assert isinstance(before, frozenset)
+    path = means.note_file(zone)
+    noted = await means.in_thread(lambda: read_note(path))
+    assert isinstance(noted, Note)
     primary = means.updated(zone)
     folder = means.config().dns.acme_dir
     if primary is None and folder is None:
@@ -100,34 +116,71 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> None:
             f"zone {zone}: there is no way to publish challenges; write acme_dir in [dns], or "
             "update = true in its [[dns_primary]]"
         )
-    old = means.moved(zone, folder if primary is None else None)
-    if old is not None:
-        await means.in_thread(lambda: _leave(old, zone))
-    if before | wanted:
-        await means.in_thread(lambda: _write_note(note, zone, before | wanted))
-    if primary is not None:
-        if gone := before - wanted:
-            await remove(zone, primary, gone, means.resolver)
-        if wanted:
-            await add(zone, primary, wanted, TTL, means.resolver)
-    else:
+    before = noted.records
+    now = UPDATE if primary is not None else str(folder)
+    left = ""
+    if noted.records and noted.means not in ("", now):
+        left = await _take_back(means, zone, noted)
+        noted = Note()
+    await means.in_thread(lambda: write_note(path, zone, Note(noted.records | wanted, now)))
+    if primary is None:
         assert folder is not None
         await means.in_thread(lambda: _write_include(folder, zone, wanted))
         await means.command(zone)
-    await means.in_thread(lambda: _write_note(note, zone, wanted))
+        done = Published({}, left, before)
+        await means.in_thread(lambda: write_note(path, zone, Note(wanted, now)))
+        return done
+    failed = await _each_name(wanted, lambda some: add(zone, primary, some, TTL, means.resolver))
+    gone = noted.records - wanted
+    stay = await _each_name(gone, lambda some: remove(zone, primary, some, means.resolver))
+    # What was refused was not done: RFC 2136 §3.7, all of a message or nothing. What got no
+    # answer may be there.
+    refused = {one for one, err in failed.items() if isinstance(err, Permanent)}
+    may_be = frozenset((wanted - refused) | set(stay))
+    await means.in_thread(lambda: write_note(path, zone, Note(may_be, now)))
+    texts = dict.fromkeys(map(str, stay.values()))
+    return Published(failed, "; ".join(filter(None, (left, *texts))), before)
 
 
-def _write_note(path: str, zone: ZoneName, records: Records) -> None:
-    if records:
-        files.make_dirs(os.path.dirname(path))
-        files.write_file(path, render(zone, records, TTL))
-        return
-    if os.path.lexists(path):
-        files.remove_file(path)
+async def _each_name(
+    records: Records, send: Callable[[list[TxtRecord]], Awaitable[None]]
+) -> dict[TxtRecord, SslmError]:
+    """Send the records of each name by themselves; return those that failed."""
+    names: dict[DomainName, list[TxtRecord]] = {}
+    for record in sorted(records):
+        names.setdefault(record.owner, []).append(record)
+    places = asyncio.Semaphore(AT_ONCE)
+    failed: dict[TxtRecord, SslmError] = {}
+
+    async def one(some: list[TxtRecord]) -> None:
+        async with places:
+            try:
+                await send(some)
+            except SslmError as err:
+                failed.update(dict.fromkeys(some, err))
+
+    await asyncio.gather(*map(one, names.values()))
+    return failed
+
+
+async def _take_back(means: Means, zone: ZoneName, noted: Note) -> str:
+    """Take back what was published by other means than now; return why it could not be."""
+    if noted.means != UPDATE:
+        await means.in_thread(lambda: _leave(Path(noted.means), zone))
+        return ""
+    primary = means.config().primary_for(zone)
+    names = ", ".join(sorted({record.owner.text for record in noted.records}))
+    if primary is None:
+        return f"zone {zone}: old challenges stay in DNS, remove them there: {names}"
+    try:
+        await remove(zone, primary, noted.records, means.resolver)
+    except SslmError as err:
+        return f"{err}; old challenges stay in DNS, remove them there: {names}"
+    return ""
 
 
 def _leave(folder: Path, zone: ZoneName) -> None:
-    """Another acme_dir since a reload: nothing of ours stays in the old one."""
+    """Nothing of ours stays in a folder that is not acme_dir any more."""
     if os.path.isdir(folder):
         _write_include(folder, zone, frozenset())
 

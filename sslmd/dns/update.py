@@ -44,7 +44,7 @@ _MD5 = "hmac-md5"  # BIND's short name of HMAC-MD5.SIG-ALG.REG.INT (RFC 8945 §6
 
 # What to do about a refusal.
 _REMEDIES = {
-    dns.rcode.REFUSED: "let the key change TXT records of that name (BIND: update-policy)",
+    dns.rcode.REFUSED: "let the key change TXT records of {names} (BIND: update-policy)",
     dns.rcode.NOTAUTH: "server in [[dns_primary]] has to be the zone's primary, and know the key",
     dns.rcode.NOTZONE: "the name is in another zone there: mend [[dns_primary]]",
     dns.rcode.NOTIMP: "it takes no updates; publish by include files instead",
@@ -81,6 +81,13 @@ async def remove(
         for record in some:
             message.delete(_name(record), _rdata(record))
         await _send(zone, primary, message, resolver)
+
+
+def _names_in(message: dns.message.Message) -> str:
+    """Return the names that an update changes."""
+    assert isinstance(message, dns.update.UpdateMessage)
+    names = {rrset.name.to_text(omit_final_dot=True) for rrset in message.update}
+    return ", ".join(sorted(names))
 
 
 def _batches(records: Collection[TxtRecord]) -> Iterator[list[TxtRecord]]:
@@ -134,7 +141,7 @@ async def _send(
     remedy = _REMEDIES.get(answer.rcode())
     text = f"zone {zone}: the primary {server} answers {rcode_of(answer)} to the update"
     if remedy is not None:
-        raise Permanent(f"{text}; {remedy}")
+        raise Permanent(f"{text}; {remedy.replace('{names}', _names_in(message))}")
     raise Transient(f"{text}; see its log")
 
 

@@ -18,8 +18,10 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -38,16 +40,24 @@ HOOK = "sslm-auth-hook"
 # Seconds that certbot waits for the CA to make the certificate, once everything is validated.
 ISSUANCE = 300
 
+# For how long an order that was cut short is taken up.
+TAKEN_UP = timedelta(hours=2)
+
 # Logs of earlier orders that are kept; each has some 50 kB.
 OLD_LOGS = 10
 
-# The exit status of `resume` when there is nothing to take up.
+# The exit statuses of `resume` when there is nothing to take up, because the order was not
+# validated yet, or has failed.
 NOTHING_TO_RESUME = 3
+RESUME_INVALID = 4
 
 # Bytes of the log that are looked at: the end of it, where the trouble stands.
 LOG_TAIL = 1 << 20
 
+_END_GROUP = 'kill -s KILL -- "-$SSLM_GROUP"'
 _EAB_FILE = "eab.ini"
+_SERVER_FILE = "server"
+_OFFERED_FILE = "offered"
 _PREFERRED = {Validation.DNS_01: "dns", Validation.HTTP_01: "http"}
 # What certbot, or the Python and OpenSSL below it, may go by.
 _PASSED_ON = (
@@ -156,7 +166,8 @@ def command(server: Server, place: Place, hook: str, certbot: str) -> list[str]:
     words += ["--non-interactive", "--agree-tos", "--no-eff-email", "--no-directory-hooks"]
     words += ["--manual", "--preferred-challenges", _PREFERRED[server.validation]]
     # certbot gives the hooks to a shell.
-    words += ["--manual-auth-hook", f"{shlex.quote(hook)} auth"]
+    # certbot would go on without a hook that failed, whatever became of it (I8): it does not.
+    words += ["--manual-auth-hook", f"{shlex.quote(hook)} auth || {_END_GROUP}"]
     words += ["--manual-cleanup-hook", f"{shlex.quote(hook)} cleanup"]
     words += ["--disable-hook-validation"]
     words += ["--csr", f"{place.order}/{CSR}", "--cert-path", f"{place.order}/{CERT}"]
@@ -215,6 +226,7 @@ def prepare(place: Place, csr: bytes, server: Server) -> None:
     files.remove_tree(place.order)
     for folder in (f"{place.home}/work", f"{place.home}/logs", place.order):
         files.make_dirs(folder, 0o700)
+    files.write_file(f"{place.order}/{_SERVER_FILE}", server.url.encode())
     files.write_file(f"{place.order}/{CSR}", csr)
     if server.eab_kid:
         files.write_file(f"{place.order}/{_EAB_FILE}", _eab(server))
@@ -238,13 +250,13 @@ def _eab(server: Server) -> bytes:
 # --- what it leaves behind ---------------------------------------------------------------
 
 
-def collect(place: Place, csr: bytes) -> Issued | None:
-    """Return what an order brought, None if it did not come that far; blocks.
+def collect(place: Place, csr: bytes, server: Server) -> Issued | None:
+    """Return what an order of that CSR at that server brought, None if it is not there; blocks.
 
     Raises `Permanent` for answers too long to be certificates.
     """
     try:
-        if files.read_file(f"{place.order}/{CSR}") != csr:
+        if not _is_of(place, csr, server):
             return None
         # certbot writes this one last: when it is there, the others are whole.
         os.stat(f"{place.order}/{FULLCHAIN}")
@@ -254,19 +266,27 @@ def collect(place: Place, csr: bytes) -> Issued | None:
     return Issued(cert, chain)
 
 
-def interrupted(place: Place, csr: bytes, server: Server, new_order: str) -> str:
+def _is_of(place: Place, csr: bytes, server: Server) -> bool:
+    """Whether the folder is of an order for that CSR, at that server; raises FileNotFoundError."""
+    url = files.read_file(f"{place.order}/{_SERVER_FILE}")
+    return url == server.url.encode() and files.read_file(f"{place.order}/{CSR}") == csr
+
+
+def interrupted(place: Place, csr: bytes, server: Server, new_order: str, now: datetime) -> str:
     """Return the URL of the order that a run was cut short at, "" if there is none to be found.
 
     The folder of an order stays only where nobody could remove it. certbot does not note the
     URL; it stands in its log, as the Location of the answer to a request to `new_order` (RFC
-    8555 §7.4). Where the log is another day's, or another version's, a new order is made. Blocks.
+    8555 §7.4). Old ones are not taken up: who knows why it never went well. Where the log is
+    another day's, or another version's, a new order is made. Blocks.
     """
     try:
-        if files.read_file(f"{place.order}/{CSR}") != csr or not newest_account(
-            place.home, server.url
-        ):
+        begun = os.stat(f"{place.order}/{CSR}").st_mtime
+        if not _is_of(place, csr, server) or not newest_account(place.home, server.url):
             return ""
     except FileNotFoundError:
+        return ""
+    if now.timestamp() - begun > TAKEN_UP.total_seconds():
         return ""
     log = read_log(place, None)
     if not new_order or f"{place.order}/{CSR}" not in log:
@@ -288,6 +308,26 @@ def log_mark(place: Place) -> LogMark:
     except OSError:
         return None
     return there.st_ino, there.st_size, there.st_mtime_ns
+
+
+def note_offered(place: Place, names: Iterable[str]) -> None:
+    """Note that these names are now offered to the CA, which counts failures; blocks."""
+    text = "".join(f"{name}\n" for name in names)
+    files.write_file(f"{place.home}/{_OFFERED_FILE}", text.encode())
+
+
+def offered(place: Place) -> tuple[str, ...]:
+    """Return the names of an order that was cut short after it was offered; blocks."""
+    try:
+        text = files.read_file(f"{place.home}/{_OFFERED_FILE}").decode("ascii", "replace")
+    except FileNotFoundError:
+        return ()
+    return tuple(text.split())
+
+
+def forget_offered(place: Place) -> None:
+    """It is known how the order went; blocks."""
+    files.remove_file(f"{place.home}/{_OFFERED_FILE}")
 
 
 def read_log(place: Place, before: LogMark) -> str:

@@ -57,12 +57,13 @@ class Order:
         self._names = frozenset(name.removeprefix("*.") for name in names)
         self._http = http
         self._shown = asyncio.Event()
+        self._remaining: int | None = None
 
     def go_ahead(self) -> None:
         """Everything is visible: let the last hook return, and so the CA look."""
         self._shown.set()
 
-    def check(self, challenge: Challenge, pid: int) -> None:
+    def check(self, challenge: Challenge, remaining: int, pid: int) -> None:
         """Raise `Refused` for a challenge that is none of this order's.
 
         One that certbot itself hands in ends the order: it would offer it all the same.
@@ -73,13 +74,13 @@ class Order:
             group = -1
         if self.group is None or group != self.group:
             raise Refused("only the certbot of an order can hand in its challenges")
-        problem = self._problem(challenge)
+        problem = self._problem(challenge, remaining)
         if problem:
             self.problem = problem
             self.complete.set()
             raise Refused(problem)
 
-    def _problem(self, challenge: Challenge) -> str:
+    def _problem(self, challenge: Challenge, remaining: int) -> str:
         if challenge.name.lower() not in self._names:
             return f"{shown(challenge.name)} is not among the names of {self.cert}"
         token, dot, digest = challenge.value.rpartition(".")
@@ -92,11 +93,14 @@ class Order:
             return f"what the CA sent is no {kind} challenge (RFC 8555, section 8)"
         if self.complete.is_set():
             return f"all challenges of {self.cert} were handed in already"
+        if self._remaining not in (None, remaining + 1):
+            return f"a challenge of {self.cert} was lost on the way: its hook ended before its time"
         return ""
 
     async def offer(self, challenge: Challenge, remaining: int) -> None:
         """Take a challenge in; return when the hook may, which for the last one takes long."""
         self.challenges.append(challenge)
+        self._remaining = remaining
         if remaining == 0:
             self.complete.set()
             await self._shown.wait()

@@ -7,8 +7,8 @@ does not order a certificate twice, this fetches the old one (RFC 8555 §7.4), w
 the CSR that certbot used, and leaves the same files as certbot would. A program of its own: the
 `acme` library would cost the daemon more memory than all its certificates.
 
-Exit status: 0 it is there, 3 there is nothing to take up (the order is pending, invalid, or not
-known), 1 anything else, with the reason on stderr.
+Exit status: 0 it is there, 3 there is nothing to take up (it was not validated yet, or the CA does
+not know it), 4 it is invalid, 1 anything else, with the reason on stderr: it may be there later.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from josepy.jwa import ES256, ES384, ES512, RS256
 from josepy.jwk import JWK, JWKEC
 
 NOTHING = 3
+INVALID = 4
+
+# RFC 8555 §6.7: what a CA says of an order or an account that it does not know.
+_UNKNOWN = frozenset({"malformed", "unauthorized", "accountDoesNotExist", "notFound"})
 
 # Seconds for the CA to make the certificate.
 DEADLINE = 300
@@ -40,7 +44,7 @@ def main(argv: list[str]) -> int:
         found = acme.net.post(order, None, new_nonce_url=acme.directory["newNonce"])
     except messages.Error as err:
         sys.stderr.write(f"the order is not to be had: {err.detail}\n")
-        return NOTHING
+        return NOTHING if err.code in _UNKNOWN else 1
     body = messages.Order.from_json(found.json())
     resource = messages.OrderResource(body=body, uri=order, csr_pem=csr, authorizations=[])
     deadline = datetime.datetime.now() + datetime.timedelta(seconds=DEADLINE)  # noqa: DTZ005  (acme's way)
@@ -50,7 +54,7 @@ def main(argv: list[str]) -> int:
         done = acme.poll_finalization(resource, deadline, bool(preferred))
     else:
         sys.stderr.write(f"the order is {body.status}\n")
-        return NOTHING
+        return INVALID if body.status == messages.STATUS_INVALID else NOTHING
     chains = [done.fullchain_pem, *(done.alternative_fullchains_pem or ())]
     whole = crypto_util.find_chain_with_issuer(chains, preferred) if preferred else chains[0]
     cert, chain = crypto_util.cert_and_chain_from_fullchain(whole)

@@ -104,6 +104,7 @@ def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) ->
         delivery_trouble=notes.delivery_trouble,
         failed=notes.failed,
         trial=notes.trial,
+        trial_after=notes.trial_after,
         adopted=curr is not None and not noted,
     )
     drawn = any(name is not None and name not in notes.sets for name in (links.curr, links.next))

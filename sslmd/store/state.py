@@ -77,6 +77,7 @@ class Notes:
     delivery_trouble: Trouble | None = None
     failed: tuple[FailedValidation, ...] = ()
     trial: TrialAsk | None = None
+    trial_after: datetime | None = None
 
 
 def notes_of(state: CertState) -> Notes:
@@ -98,6 +99,7 @@ def notes_of(state: CertState) -> Notes:
         state.delivery_trouble,
         state.failed,
         state.trial,
+        state.trial_after,
     )
 
 
@@ -131,6 +133,8 @@ def render(
         head["delivery_trouble"] = _trouble_table(notes.delivery_trouble)
     if notes.trial is not None:
         head["trial"] = {"kind": str(notes.trial.kind), "at": notes.trial.at}
+    if notes.trial_after is not None:
+        head["trial_after"] = notes.trial_after
     if notes.sets:
         head["sets"] = {str(name): _note_table(note) for name, note in notes.sets.items()}
     if notes.servers:
@@ -192,6 +196,7 @@ def _trouble_table(trouble: Trouble) -> dict[str, Any]:
         "next_try": trouble.next_try,
         "fingerprint": trouble.fingerprint,
         "binding": trouble.binding,
+        "ca": trouble.ca,
     }
 
 
@@ -330,6 +335,7 @@ def _notes(table: _Table) -> Notes:
             FailedValidation(one.text("name"), one.time("at")) for one in table.tables("failed")
         ),
         trial=_trial(table.sub("trial")) if "trial" in table else None,
+        trial_after=table.time_or_none("trial_after"),
     )
 
 
@@ -363,6 +369,7 @@ def _trouble(table: _Table) -> Trouble:
         table.time("next_try"),
         table.text("fingerprint"),
         table.flag("binding"),
+        table.text("ca"),
     )
 
 

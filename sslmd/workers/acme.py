@@ -16,6 +16,7 @@ from datetime import timedelta
 
 from sslmd.config.model import ServiceConfig, Validation
 from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.limits import failed_too_often
 from sslmd.core.names import CertId, ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.issuers import certbot, directory
@@ -76,17 +77,20 @@ async def obtain(attempt: Attempt, tools: Tools) -> Issued:
     was in the way before the CA was asked.
     """
     try:
-        found = await tools.in_thread(certbot.collect, attempt.place, attempt.csr)
+        found = await tools.in_thread(certbot.collect, attempt.place, attempt.csr, attempt.server)
     except SslmError:
         await tools.in_thread(certbot.clear, attempt.place)
         raise
     if found is not None:
+        await tools.in_thread(certbot.forget_offered, attempt.place)
         return found
     config = tools.config
     programs = certbot.find_certbot(), certbot.find_hook(config.globals.auth_hook)
     served = await directory.fetch(attempt.server.url, attempt.server.root, tools.in_thread)
     if (resumed := await _resume(attempt, served, tools)) is not None:
+        await tools.in_thread(certbot.forget_offered, attempt.place)
         return resumed
+    await _count_offered(attempt, tools)
     account = await tools.in_thread(certbot.account_uri, attempt.place.home, attempt.server.url)
     checks = Preflight(
         attempt.cert, config, tools.resolver, served, attempt.server.validation, account
@@ -109,7 +113,12 @@ async def obtain(attempt: Attempt, tools: Tools) -> Issued:
 async def _resume(attempt: Attempt, served: Directory, tools: Tools) -> Issued | None:
     """Return the certificate of an order that was cut short, None if there is none to be had."""
     url = await tools.in_thread(
-        certbot.interrupted, attempt.place, attempt.csr, attempt.server, served.new_order
+        certbot.interrupted,
+        attempt.place,
+        attempt.csr,
+        attempt.server,
+        served.new_order,
+        tools.now(),
     )
     if not url:
         return None
@@ -126,16 +135,40 @@ async def _resume(attempt: Attempt, served: Directory, tools: Tools) -> Issued |
             status = await program.wait()
         await program.rest_of_output()
     except TimeoutError:
-        return None
+        raise Transient(
+            f"the CA does not tell how the order {url} went; it is asked again"
+        ) from None
     finally:
         await program.end()
         tools.progress(attempt.cert, "")
     if status == 0:
-        return await tools.in_thread(certbot.collect, attempt.place, attempt.csr)
-    if status != certbot.NOTHING_TO_RESUME:
-        text = f"{attempt.label}the order {url} cannot be taken up, another is made: {program.said}"
-        tools.tell("order-trouble", text, attempt.cert)
-    return None
+        return await tools.in_thread(certbot.collect, attempt.place, attempt.csr, attempt.server)
+    if status in (certbot.NOTHING_TO_RESUME, certbot.RESUME_INVALID):
+        return None
+    # It may be there all the same: another order would be one too many.
+    raise Transient(f"the order {url} cannot be taken up now: {program.said}")
+
+
+async def _count_offered(attempt: Attempt, tools: Tools) -> None:
+    """Count the names of an order that was cut short after it was offered as failed.
+
+    Nobody knows how it went; a daemon that is killed again and again may not run into the CA's
+    limits. Raises `Transient` where a name has failed too often now.
+    """
+    names = await tools.in_thread(certbot.offered, attempt.place)
+    if not names:
+        return
+    now = tools.now()
+    await tools.in_thread(certbot.forget_offered, attempt.place)
+    if attempt.label:
+        return  # a test server's limits are not ours to keep
+    tools.count(attempt.cert, names)
+    if worst := failed_too_often(tools.state_of(attempt.cert).failed, names, now):
+        name, again = worst
+        raise Transient(
+            f"orders with {name} were cut short too often while the CA validated it",
+            retry_at=again,
+        )
 
 
 class _Run:
@@ -166,7 +199,9 @@ class _Run:
         await tools.in_thread(certbot.prepare, attempt.place, attempt.csr, attempt.server)
         try:
             said = await self._run_certbot()
-            issued = await tools.in_thread(certbot.collect, attempt.place, attempt.csr)
+            issued = await tools.in_thread(
+                certbot.collect, attempt.place, attempt.csr, attempt.server
+            )
         except (SslmError, _AccountLostError):
             # It came to its end: there is nothing to take up.
             await tools.in_thread(certbot.clear, attempt.place)
@@ -193,14 +228,16 @@ class _Run:
             status = await self._accompany(program)
             await program.rest_of_output()
         finally:
-            # First of all: what is killed cannot offer anything any more.
+            # First of all: what is killed cannot offer anything any more. Nothing here waits until
+            # all is let go, because whoever cancels may do it twice.
             if program is not None:
                 program.kill()
-                await program.end()
             tools.orders.end(order)
             tools.challenges.leave(order.ident)
             tools.in_background(self._files.remove())
             self._progress("")
+            if program is not None:
+                await program.end()
         if status != 0:
             raise await self._problem(status, program.text, before)
         return program.said
@@ -230,8 +267,13 @@ class _Run:
             else:
                 return exited.result()
             self._progress("every challenge is in place; the CA validates")
+            place = self._attempt.place
+            names = sorted({one.name for one in order.challenges})
+            await self._tools.in_thread(certbot.note_offered, place, names)
             order.go_ahead()
             await _first(ISSUING, exited)
+            if exited.done():
+                await self._tools.in_thread(certbot.forget_offered, place)
             if not exited.done():
                 minutes = ISSUING.total_seconds() / 60
                 raise Transient(f"certbot did not end within {minutes:g} min: {program.said}")

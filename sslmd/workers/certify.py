@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
+from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import Permanent
 from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, Order
@@ -37,7 +39,7 @@ def _certify(job: Certify, tools: Tools) -> CertIssued:
         ca_service = tools.config.services.get(spec.signer.cert)
         ca = ca_service.spec if ca_service else None
     issued = local_ca.issue(tools.tree, spec, ca, asked.key, asked.csr, tools.now())
-    return _take_in(job.cert, job.set, asked, issued, tools)
+    return _take_in(tools.service(job.cert), job.set, asked, issued, tools)
 
 
 async def order(job: Order, tools: Tools) -> CertIssued:
@@ -59,10 +61,13 @@ async def order(job: Order, tools: Tools) -> CertIssued:
     )
     issued = await obtain(attempt, tools)
     try:
-        return await tools.in_thread(_take_in, job.cert, job.set, asked, issued, tools)
-    finally:
-        # Good or useless, it is not to be taken again.
+        event = await tools.in_thread(_take_in, service, job.set, asked, issued, tools)
+    except UselessError:
         await tools.in_thread(certbot.clear, attempt.place)
+        raise
+    # Only now: what could not be written, on a full disk, is taken by the next try.
+    await tools.in_thread(certbot.clear, attempt.place)
+    return event
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +100,37 @@ def whole_set(key: bytes, csr: bytes, issued: Issued) -> dict[str, bytes]:
     }
 
 
+class UselessError(Permanent):
+    """What a CA signed is not what it was asked for."""
+
+
 def judged(
-    cert: CertId, name: SetName, key: bytes, whole: dict[str, bytes], note: SetNote, tools: Tools
+    service: ServiceConfig,
+    name: SetName,
+    key: bytes,
+    whole: dict[str, bytes],
+    note: SetNote,
+    now: datetime,
 ) -> SetFacts:
-    """Return what a set says; raise `Permanent` if it is not what was asked for.
+    """Return what a set says; raise `UselessError` if it is not what `service` asked for.
 
     Checked before it counts: what the plan finds useless it would order again at once.
     """
     facts = set_facts(name, {PRIVKEY: key, **whole})
-    useless = why_useless(facts, note, wanted_of(tools.service(cert)), None, tools.now())
+    useless = why_useless(facts, note, wanted_of(service), None, now)
     if useless is not None:
-        raise Permanent(f"{cert}: what {note.ca} signed cannot be used: {useless.text}")
+        raise UselessError(f"{service.id}: what {note.ca} signed cannot be used: {useless.text}")
     return facts
 
 
-def _take_in(cert: CertId, name: SetName, asked: Asked, issued: Issued, tools: Tools) -> CertIssued:
-    now = tools.now()
+def _take_in(
+    service: ServiceConfig, name: SetName, asked: Asked, issued: Issued, tools: Tools
+) -> CertIssued:
+    """Write the set. `service` as it was when it was asked for: its CA is who signed (I7)."""
+    cert, now = service.id, tools.now()
     whole = whole_set(asked.key, asked.csr, issued)
-    note = SetNote(_draw(tools, cert), now, str(tools.service(cert).spec.signer))
-    facts = judged(cert, name, asked.key, whole, note, tools)
+    note = SetNote(_draw(tools, cert), now, str(service.spec.signer))
+    facts = judged(service, name, asked.key, whole, note, now)
     for file, data in whole.items():
         if asked.contents.get(file) != data:
             sets.write_set_file(tools.tree, cert, name, file, data)

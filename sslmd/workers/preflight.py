@@ -19,7 +19,7 @@ from sslmd.core.records import challenge_owner, zone_of
 from sslmd.dns.ask import NameServer
 from sslmd.dns.caa import caa_lookup, forbidden
 from sslmd.dns.dnssec import bogus
-from sslmd.dns.nameservers import addresses_at, authoritative, follow
+from sslmd.dns.nameservers import Followed, addresses_at, authoritative, follow, out_of_reach
 from sslmd.dns.resolver import Resolver
 from sslmd.issuers.directory import Directory
 
@@ -102,7 +102,7 @@ class Preflight:
                 if target is None:
                     raise Permanent(self._no_zone(name, owner))
             else:
-                followed = await follow(owner, zone, await self.servers(zone))
+                followed = await self._followed_by_all(owner, zone)
                 if followed.delegated is not None:
                     raise Permanent(
                         f"{owner} is in {followed.delegated}, which zone {zone} delegates to other "
@@ -114,6 +114,29 @@ class Preflight:
                     return Aim(zone, target)
             owner = target
         raise Permanent(f"the CNAMEs of {challenge_owner(name)} lead in a circle; mend them")
+
+    async def _followed_by_all(self, owner: DomainName, zone: ZoneName) -> Followed:
+        """Follow a name, and make sure that an alias is seen alike at every server of its zone.
+
+        Later only its target is looked at. Raises `Transient` naming the server that differs.
+        """
+        servers = await self.servers(zone)
+        first = await follow(owner, zone, servers)
+        if first.target == owner:
+            return first
+        for server in servers:
+            try:
+                other = await follow(owner, zone, [server])
+            except Transient as err:
+                if await out_of_reach(server, zone):
+                    continue
+                raise Transient(f"{owner} leads to {first.target}, and {err}") from None
+            if other != first:
+                raise Transient(
+                    f"{owner} leads to {first.target}, but at {server} to {other.target}; wait for "
+                    f"its transfer, or make the zone {zone} the same on all servers"
+                )
+        return first
 
     async def _cname(self, owner: DomainName) -> DomainName | None:
         found = await self.resolver.lookup(str(owner), "CNAME")

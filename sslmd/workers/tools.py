@@ -37,7 +37,8 @@ class Tools:
 
     `now` gives aware UTC. `rng` draws spreads and jitter, nothing secret. `state_of` tells how
     a certificate stands. `socket` is where certbot's hooks find the daemon. A job that takes long
-    tells how far it is by `progress`; `crowded` tells an order that others wait for its place.
+    tells how far it is by `progress`; `count` takes in names that a CA may have failed to
+    validate; `crowded` tells an order that others wait for its place.
     """
 
     config: Config
@@ -50,6 +51,7 @@ class Tools:
     tell: Callable[[str, str, CertId | None], None] = _unheard
     bug: Callable[[str, BaseException], None] = _unheard
     progress: Callable[[CertId, str], None] = _unheard
+    count: Callable[[CertId, tuple[str, ...]], None] = _unheard
     crowded: Callable[[], bool] = bool  # False
     orders: Orders = field(default_factory=Orders)
     resolver: Resolver = field(default_factory=Resolver)

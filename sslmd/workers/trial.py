@@ -12,7 +12,7 @@ import secrets
 import threading
 from contextlib import suppress
 
-from sslmd.config.model import CaInfo
+from sslmd.config.model import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, CaInfo
 from sslmd.core.errors import Permanent
 from sslmd.core.jobs import Trial
 from sslmd.core.names import SetName
@@ -41,6 +41,12 @@ async def trial(job: Trial, tools: Tools) -> str:
     if not isinstance(service.spec.signer, AcmeCa):
         raise Permanent(f"{job.cert} is not from an ACME CA: there is no test server to ask")
     ca = tools.config.cas[service.spec.signer.name]
+    if ca.server != LETS_ENCRYPT and ca.test_server == LETS_ENCRYPT_STAGING:
+        # Names inside a private CA's realm are nobody else's business.
+        raise Permanent(
+            f"CA {ca.name} is not Let's Encrypt and has no test server; write ca_test_server in "
+            "its table of ca-info.conf"
+        )
     folder = tools.tree.trial_dir(job.cert)
     await tools.in_thread(_sweep, folder)
     if job.ask.kind is TrialKind.TEST:
@@ -67,7 +73,7 @@ async def _try(job: Trial, ca: CaInfo, folder: str, tools: Tools) -> str:
     issued = await obtain(Attempt(service, server, place, csr, label), tools)
     whole = whole_set(key, csr, issued)
     note = SetNote(0.0, tools.now(), ca.name)
-    facts = await tools.in_thread(judged, job.cert, name, key, whole, note, tools)
+    facts = await tools.in_thread(judged, service, name, key, whole, note, tools.now())
     assert facts.cert is not None
     what = f"{ca.test_server} issues it: serial {facts.cert.serial}"
     what = f"{what}, valid until {clock(facts.cert.not_after)}"

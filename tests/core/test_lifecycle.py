@@ -20,6 +20,7 @@ from sslmd.core.lifecycle import (
     Asked,
     AttemptFailed,
     CertIssued,
+    Counted,
     Event,
     ImpossibleTransition,
     KeyMade,
@@ -85,6 +86,7 @@ EVENTS: dict[type[Event], Event] = {
     Asked: Asked(FORCED),
     AskDropped: AskDropped(NOW, "not due"),
     AttemptFailed: AttemptFailed(Track.RENEW, TROUBLE),
+    Counted: Counted(NOW, ("example.com",)),
     TrialAsked: TrialAsked(TRIAL),
     TrialEnded: TrialEnded(NOW, TRIAL, "it would"),
 }
@@ -105,6 +107,7 @@ DRAWN: dict[type[Event], dict[Phase, Phase]] = {
             Asked,
             AskDropped,
             AttemptFailed,
+            Counted,
             TrialAsked,
             TrialEnded,
         )
@@ -185,6 +188,7 @@ def events(draw: st.DrawFn, state: CertState, step: int) -> Event:
                 "Rolled": Rolled(now),
                 "ServersProven": ServersProven(now),
                 "AskDropped": AskDropped(now, ""),
+                "Counted": Counted(now, ("example.com",)),
                 "TrialAsked": TrialAsked(TRIAL),
                 "TrialEnded": TrialEnded(now, TRIAL, ""),
             }

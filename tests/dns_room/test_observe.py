@@ -459,7 +459,7 @@ async def test_five_are_named(site: Site) -> None:
     zone = Zone()
     servers = [await site.serve(zone, f"ns{n}.example.com") for n in range(8)]
     text = await text_of(site.proof(servers, ONE, limit=60))
-    assert text.count("lacks") == 5
+    assert text.count("lack ") == 1
     assert "ns4.example.com" in text
     assert "ns5.example.com" not in text
     assert " and 3 more" in text

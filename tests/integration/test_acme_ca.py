@@ -70,7 +70,7 @@ def test_authorizations_that_are_valid_already(here: World) -> None:
     primary, ca = ready(here, settings={"PEBBLE_AUTHZREUSE": "100"})
     here.site.start()
     here.site.wait_settled()
-    here.site.wait_line("no challenge records written")
+    here.site.wait_line("challenge records were taken back")
     before, reloads = len(ca.validations()), primary.reloads(ZONE)
 
     here.site.ctl("force-renew", ARG)

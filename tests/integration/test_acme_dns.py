@@ -39,7 +39,7 @@ def test_ten_names_and_a_wildcard(here: World) -> None:
     assert ca.orders() == 1
 
     # What is published is taken back, and the file stays.
-    here.site.wait_line("no challenge records written")
+    here.site.wait_line("challenge records were taken back")
     assert here.site.records(primary) == ""
     # The first start of all, the order, and the end of it.
     assert primary.reloads(ZONE) <= 3
@@ -63,7 +63,7 @@ def test_a_signed_dynamic_zone(here: World) -> None:
     here.site.wait_settled()
     verify(here.site, ca)
     assert primary.calls() == []
-    here.site.wait_line("no challenge records sent")
+    here.site.wait_line("challenge records were taken back")
     assert answer(primary, f"_acme-challenge.{ZONE}", "TXT") == []
     assert not list((here.site.top / "certs" / ZONE).glob("acme-challenge*"))
 
@@ -192,7 +192,7 @@ def test_a_secondary_that_never_shows_it_burns_no_attempt(here: World, what: str
     assert ca.orders() == 1
     assert ca.validations() == []  # the CA was never told to look
     assert processes(here.site) == []
-    here.site.wait_line("no challenge records written")
+    here.site.wait_line("challenge records were taken back")
     assert here.site.records(primary) == ""
 
 
@@ -214,8 +214,11 @@ def test_a_reload_that_serves_the_old_zone_is_found_out(here: World) -> None:
 
 def test_an_order_that_is_cancelled(here: World) -> None:
     _, late, ca = here.lagging()
-    # It is due, and so it begins again; but this order is over.
-    here.site.ctl("cancel", ARG)
+    done = here.site.ctl("cancel", ARG)
+    assert "sslmctl renew" in done.stdout
+    assert "stopped by an admin" in here.site.status()[CERT]["last_error"]
+    assert processes(here.site) == []
+    here.site.ctl("renew", "--no-wait", ARG)
     here.site.wait_line("order at", 2)
     assert ca.validations() == []
     late.refresh(ZONE)

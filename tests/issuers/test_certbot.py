@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from sslmd.issuers.orders import Order
 URL = "https://acme.example/directory"
 SERVER = Server(URL, None, Validation.DNS_01, email="admin@example.com")
 CSR = b"-----BEGIN CERTIFICATE REQUEST-----\n"
+NOW = datetime.now(UTC)
 NEW_ORDER = "https://acme.example/new-order"
 
 
@@ -56,7 +58,9 @@ def test_the_command_line(place: Place) -> None:
     assert options["--csr"] == f"{place.order}/csr.pem"
     assert options["--config-dir"] == place.home
     # certbot gives it to a shell
-    assert options["--manual-auth-hook"] == "'/opt/sslm hook' auth"
+    assert options["--manual-auth-hook"] == (
+        "'/opt/sslm hook' auth || kill -s KILL -- \"-$SSLM_GROUP\""
+    )
     assert options["--manual-cleanup-hook"] == "'/opt/sslm hook' cleanup"
     assert "--account" not in options
     assert "--config" not in options
@@ -170,16 +174,17 @@ def left(place: Place, *names: str) -> None:
 
 
 def test_an_order_is_whole_when_its_last_file_is_there(place: Place) -> None:
-    assert certbot.collect(place, CSR) is None
+    assert certbot.collect(place, CSR, SERVER) is None
     left(place, "cert.pem", "chain.pem")
-    assert certbot.collect(place, CSR) is None
+    assert certbot.collect(place, CSR, SERVER) is None
     left(place, "cert.pem", "chain.pem", "fullchain.pem")
-    found = certbot.collect(place, CSR)
+    found = certbot.collect(place, CSR, SERVER)
     assert found is not None
     assert (found.cert_pem, found.chain_pem) == (b"cert.pem", b"chain.pem")
-    assert certbot.collect(place, CSR + b"other") is None
+    assert certbot.collect(place, CSR + b"other", SERVER) is None
+    assert certbot.collect(place, CSR, replace(SERVER, url="https://other.example/")) is None
     certbot.clear(place)
-    assert certbot.collect(place, CSR) is None
+    assert certbot.collect(place, CSR, SERVER) is None
 
 
 def test_what_is_far_too_long_is_no_certificate(place: Place) -> None:
@@ -187,13 +192,13 @@ def test_what_is_far_too_long_is_no_certificate(place: Place) -> None:
     with open(f"{place.order}/cert.pem", "wb") as stream:
         stream.truncate(50 << 20)
     with pytest.raises(Permanent, match="bytes"):
-        certbot.collect(place, CSR)
+        certbot.collect(place, CSR, SERVER)
 
 
 def test_a_new_order_begins_with_an_empty_folder(place: Place) -> None:
     left(place, "cert.pem", "chain.pem", "fullchain.pem")
     certbot.prepare(place, CSR, SERVER)
-    assert os.listdir(place.order) == ["csr.pem"]
+    assert sorted(os.listdir(place.order)) == ["csr.pem", "server"]
 
 
 def test_the_log_of_an_earlier_run_is_not_taken_for_this_ones(place: Place) -> None:
@@ -220,9 +225,9 @@ def logged(place: Place, answer: str, csr: str = "") -> None:
 def test_an_interrupted_order_is_found_in_the_log(place: Place) -> None:
     left(place)
     account(place, "aaa")
-    assert certbot.interrupted(place, CSR, SERVER, NEW_ORDER) == ""
+    assert certbot.interrupted(place, CSR, SERVER, NEW_ORDER, NOW) == ""
     logged(place, "Location: https://acme.example/order/7\nServer: x")
-    assert certbot.interrupted(place, CSR, SERVER, NEW_ORDER) == "https://acme.example/order/7"
+    assert certbot.interrupted(place, CSR, SERVER, NEW_ORDER, NOW) == "https://acme.example/order/7"
     command = certbot.resume_command(SERVER, place, "https://acme.example/order/7")
     assert command[-5:] == [
         URL,
@@ -232,15 +237,21 @@ def test_an_interrupted_order_is_found_in_the_log(place: Place) -> None:
         "",
     ]
 
-    assert certbot.interrupted(place, CSR + b"x", SERVER, NEW_ORDER) == ""
-    assert certbot.interrupted(place, CSR, SERVER, "https://acme.example/other") == ""
-    assert certbot.interrupted(place, CSR, SERVER, "") == ""
+    assert certbot.interrupted(place, CSR + b"x", SERVER, NEW_ORDER, NOW) == ""
+    assert certbot.interrupted(place, CSR, SERVER, "https://acme.example/other", NOW) == ""
+    assert certbot.interrupted(place, CSR, SERVER, "", NOW) == ""
     logged(place, "Location: https://acme.example/order/7", csr="/another/order")
-    assert certbot.interrupted(place, CSR, SERVER, NEW_ORDER) == ""
+    assert certbot.interrupted(place, CSR, SERVER, NEW_ORDER, NOW) == ""
     logged(place, "Location: --option")
-    assert certbot.interrupted(place, CSR, SERVER, NEW_ORDER) == ""
+    assert certbot.interrupted(place, CSR, SERVER, NEW_ORDER, NOW) == ""
+    logged(place, "Location: https://acme.example/order/7")
+    late = NOW + certbot.TAKEN_UP + timedelta(minutes=1)
+    assert certbot.interrupted(place, CSR, SERVER, NEW_ORDER, late) == ""
+    elsewhere = replace(SERVER, url="https://acme.example/other")
+    account(place, "bbb", url="acme.example/other")
+    assert certbot.interrupted(place, CSR, elsewhere, NEW_ORDER, NOW) == ""
     certbot.clear(place)
-    assert certbot.interrupted(place, CSR, SERVER, NEW_ORDER) == ""
+    assert certbot.interrupted(place, CSR, SERVER, NEW_ORDER, NOW) == ""
 
 
 # --- programs ----------------------------------------------------------------------------
@@ -262,3 +273,14 @@ def test_a_program_that_is_not_there_is_named(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Permanent, match=r"no program certbot; install it"):
         certbot.find_certbot()
+
+
+def test_what_was_offered_is_noted_until_it_is_known_how_it_went(place: Place) -> None:
+    certbot.prepare(place, CSR, SERVER)
+    assert certbot.offered(place) == ()
+    certbot.note_offered(place, ["example.com", "www.example.com"])
+    certbot.clear(place)
+    assert certbot.offered(place) == ("example.com", "www.example.com")
+    certbot.forget_offered(place)
+    certbot.forget_offered(place)
+    assert certbot.offered(place) == ()

@@ -37,7 +37,7 @@ def stranger() -> Iterator[int]:
 async def test_every_hook_but_the_last_is_answered_at_once() -> None:
     one = order()
     for challenge, remaining in ((DNS, 2), (Challenge("example.com", HASH), 1)):
-        one.check(challenge, os.getpid())
+        one.check(challenge, remaining, os.getpid())
         await asyncio.wait_for(one.offer(challenge, remaining), 5)
     assert not one.complete.is_set()
 
@@ -68,12 +68,12 @@ def test_the_name_of_an_order_is_not_to_be_guessed() -> None:
 def test_only_the_orders_own_certbot_hands_in(stranger: int) -> None:
     one = order()
     with pytest.raises(Refused, match="only the certbot of an order"):
-        one.check(DNS, stranger)
+        one.check(DNS, 0, stranger)
     with pytest.raises(Refused, match="only the certbot of an order"):
-        one.check(DNS, 2**22 + 1)  # no process has such a number (proc(5), pid_max)
+        one.check(DNS, 0, 2**22 + 1)  # no process has such a number (proc(5), pid_max)
     one.group = None  # it has not been started
     with pytest.raises(Refused):
-        one.check(DNS, os.getpid())
+        one.check(DNS, 0, os.getpid())
     assert not one.complete.is_set()
     assert one.problem == ""
 
@@ -104,23 +104,33 @@ def test_what_is_no_challenge_of_the_order_ends_it(challenge: Challenge, *, http
     """certbot would offer it to the CA all the same."""
     one = order(http=http)
     with pytest.raises(Refused):
-        one.check(challenge, os.getpid())
+        one.check(challenge, 0, os.getpid())
     assert one.complete.is_set()
     assert one.problem
     assert one.challenges == []
 
 
 def test_challenges_of_both_kinds_are_taken() -> None:
-    order().check(DNS, os.getpid())
-    order().check(Challenge("WWW.Example.com", HASH), os.getpid())
-    order(http=True).check(HTTP, os.getpid())
+    order().check(DNS, 0, os.getpid())
+    order().check(Challenge("WWW.Example.com", HASH), 0, os.getpid())
+    order(http=True).check(HTTP, 0, os.getpid())
     ip = Order(CERT, ["192.0.2.80", "2001:db8::1"], http=True)
     ip.group = os.getpgid(0)
-    ip.check(Challenge("2001:db8::1", HTTP.value, TOKEN), os.getpid())
+    ip.check(Challenge("2001:db8::1", HTTP.value, TOKEN), 0, os.getpid())
 
 
 def test_nothing_is_handed_in_after_the_last() -> None:
     one = order()
     one.complete.set()
     with pytest.raises(Refused, match="already"):
-        one.check(DNS, os.getpid())
+        one.check(DNS, 0, os.getpid())
+
+
+async def test_a_challenge_that_was_lost_on_the_way_ends_the_order() -> None:
+    one = order()
+    one.check(DNS, 3, os.getpid())
+    await one.offer(DNS, 3)
+    other = Challenge("example.com", HASH)
+    with pytest.raises(Refused, match="lost on the way"):
+        one.check(other, 1, os.getpid())
+    assert one.complete.is_set()

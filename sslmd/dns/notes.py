@@ -1,0 +1,76 @@
+"""Notes on disk of what of ours may be in DNS, and by which means it got there (I5).
+
+    certs/<zone>/acme-challenge.<zone>
+
+Written before anything is published, and gone when everything was taken back: so a daemon that was
+killed, or has another configuration meanwhile, takes back what is left, where it was put.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sslmd.core.errors import SslmError
+from sslmd.core.names import BadName, ZoneName
+from sslmd.core.records import TxtRecord
+from sslmd.dns.include import TTL, read, render
+from sslmd.store import files
+
+# The means: dynamic update; anything else is the folder of the include file.
+UPDATE = "update"
+
+_MEANS = "; published by: "
+_NAME = "acme-challenge."
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """`records` may be in DNS; `means` is how they got there, "" where there are none."""
+
+    records: frozenset[TxtRecord] = frozenset()
+    means: str = ""
+
+
+def note_file(certs_dir: object, zone: ZoneName) -> str:
+    """Return where a zone's note is."""
+    return f"{certs_dir}/{zone}/{_NAME}{zone}"
+
+
+def read_note(path: str) -> Note:
+    """Return what is noted; blocks, never raises."""
+    records = read(path)
+    if not records:
+        return Note()
+    try:
+        lines = files.read_file(path).decode(errors="replace").splitlines()
+    except (FileNotFoundError, SslmError):
+        return Note()
+    found = (line.removeprefix(_MEANS) for line in lines if line.startswith(_MEANS))
+    return Note(records, next(found, ""))
+
+
+def write_note(path: str, zone: ZoneName, note: Note) -> None:
+    """Note what may be in DNS from now on; blocks. Raises as `files.write_file` does."""
+    if note.records:
+        files.make_dirs(os.path.dirname(path))
+        means = f"{_MEANS}{note.means}\n".encode(errors="replace")
+        files.write_file(path, means + render(zone, note.records, TTL))
+    elif os.path.lexists(path):
+        files.remove_file(path)
+
+
+def noted_zones(certs_dir: object) -> Iterator[ZoneName]:
+    """Return the zones that have a note, whatever the configuration says; blocks."""
+    try:
+        names = sorted(os.listdir(str(certs_dir)))
+    except OSError:
+        return
+    for name in names:
+        try:
+            zone = ZoneName.parse(name)
+        except BadName:
+            continue
+        if zone.text == name and os.path.exists(note_file(certs_dir, zone)):
+            yield zone
