@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Any
@@ -170,7 +171,16 @@ class Methods:
             case "auth":
                 remaining = params.count("remaining")
                 order.check(challenge, remaining, client.pid)
-                await order.offer(challenge, remaining)
+                offer = asyncio.ensure_future(order.offer(challenge, remaining))
+                gone = asyncio.ensure_future(client.hung_up.wait())
+                try:
+                    await asyncio.wait({offer, gone}, return_when=asyncio.FIRST_COMPLETED)
+                    if not offer.done():
+                        order.lose()
+                    await offer
+                finally:
+                    offer.cancel()
+                    gone.cancel()
             case "cleanup":
                 pass  # everything of an order is taken back at once, at its end
             case other:

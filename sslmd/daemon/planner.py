@@ -154,11 +154,6 @@ class Planner:
             del self.book.entries[cert]  # before the wait: nothing new begins for it
         for cert in removed:
             await self._stop_work(cert)
-        for cert in changed:
-            if self._is_ordering(cert) and config.services[cert].fingerprint != (
-                old.services[cert].fingerprint
-            ):
-                await self._stop_work(cert)  # it is for other names, or at another CA
         self._take_in({cert: loaded[cert] for cert in added})
         for cert in config.services:
             if cert not in added:
@@ -166,6 +161,11 @@ class Planner:
                 still = self.book[cert].state is before.get(cert)
                 self._refresh(cert, loaded[cert] if still else None)
         self.book.relate()
+        for cert in changed:
+            was = old.services.get(cert)
+            other = was is not None and was.fingerprint != config.services[cert].fingerprint
+            if other and self._is_ordering(cert):
+                await self._stop_work(cert)  # it is for other names, or at another CA
         self._restarts.reconfigured(old)
         self._forgive(old)
         self.replan_all()

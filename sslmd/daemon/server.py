@@ -65,13 +65,14 @@ _UCRED = struct.Struct("3i")
 class Client:
     """One connection. `may_change`: root or the daemon's own user (SO_PEERCRED, unix(7)).
 
-    `pid` is who connected; by now it may be another program.
+    `pid` is who connected; by now it may be another program. `hung_up`: it says nothing more.
     """
 
     uid: int
     pid: int
     may_change: bool
     writer: asyncio.StreamWriter
+    hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def send(self, data: bytes) -> None:
@@ -197,6 +198,7 @@ class Server:
                     under_way.add(task)
                     task.add_done_callback(under_way.discard)
             # It has said all; it may still listen for what it asked.
+            client.hung_up.set()
             if under_way:
                 await asyncio.wait(under_way)
         finally:

@@ -140,7 +140,7 @@ class Waiting:
                         endings.append(loop.create_task(self._end(part, go_ahead, extra)))
 
         wanted = {record for part in parts for record in part.missing if part.waits}
-        proof = self._proof(wanted, extra, _telling(self._zone, parts), proven)
+        proof = self._proof(wanted, extra, self._telling(parts), proven)
         for part in parts:
             part.waiting = self
             part.on_leave(lambda: _forget(proof, wanted, parts))
@@ -178,6 +178,22 @@ class Waiting:
             proven=proven,
         )
 
+    def _telling(self, parts: Sequence[Part], *, last: bool = False) -> Seen:
+        """Tell each order of its own names alone; in the last look, of all of them."""
+
+        def tell(behind: Sequence[Behind], primary: Primary | None) -> None:
+            for part in parts:
+                own = {record.owner for record in (part.records or () if last else part.missing)}
+                mine = [
+                    replace(one, owners=[owner for owner in one.owners if owner in own])
+                    for one in behind
+                ]
+                mine = [one for one in mine if one.owners]
+                if mine and (part.waits or part.confirming):
+                    part.tell(waiting(self._zone, mine, primary))
+
+        return tell
+
     async def _end(self, part: Part, go_ahead: float, extra: Sequence[NameServer]) -> None:
         """Wait for the rest of `dns_check_delay`, then see all of it at one time."""
         loop = asyncio.get_running_loop()
@@ -209,7 +225,7 @@ class Waiting:
                     "at one time; see which one keeps being started or loaded with older data"
                 )
             wanted = set(part.records or ())
-            proof = self._proof(wanted, extra, _telling(self._zone, [part]))
+            proof = self._proof(wanted, extra, self._telling([part], last=True))
             part.on_leave(lambda: _forget(proof, wanted, ()))  # noqa: B023  (this round's)
             await proof.run()
             if proof.rounds <= 1:
@@ -228,25 +244,6 @@ class Waiting:
             if not found:
                 servers.append(NameServer(one.host, one.port, one.host))
         return tuple(servers)
-
-
-def _telling(zone: ZoneName, parts: Sequence[Part]) -> Seen:
-    """Tell each order of its own names alone."""
-
-    def tell(behind: Sequence[Behind], primary: Primary | None) -> None:
-        for part in parts:
-            if not part.missing or not part.waits:
-                continue
-            own = {record.owner for record in part.missing}
-            mine = [
-                replace(one, owners=[owner for owner in one.owners if owner in own])
-                for one in behind
-            ]
-            mine = [one for one in mine if one.owners or one.fault]
-            if mine:
-                part.tell(waiting(zone, mine, primary))
-
-    return tell
 
 
 def _forget(proof: Proof, wanted: Iterable[TxtRecord], parts: Sequence[Part]) -> None:

@@ -15,7 +15,7 @@ import asyncio
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from sslmd.core.errors import Refused
@@ -43,8 +43,8 @@ class Challenge:
 class Order:
     """One run of certbot, from its start to its end.
 
-    `group` is its process group; `complete`: every challenge is there, or `problem` tells why
-    there is nothing to go on with.
+    `group` is its process group, which `end` ends; `complete`: every challenge is there, or
+    `problem` tells why there is nothing to go on with.
     """
 
     def __init__(self, cert: CertId, names: Iterable[str], *, http: bool) -> None:
@@ -53,11 +53,21 @@ class Order:
         self.challenges: list[Challenge] = []
         self.group: int | None = None
         self.problem = ""
+        self.end: Callable[[], None] = lambda: None
         self.complete = asyncio.Event()
         self._names = frozenset(name.removeprefix("*.") for name in names)
         self._http = http
         self._shown = asyncio.Event()
         self._remaining: int | None = None
+
+    def lose(self) -> None:
+        """A hook that waited is gone: certbot goes on, and would offer what nobody has seen."""
+        if not self._shown.is_set():
+            self.problem = (
+                "a hook of certbot's ended before its time; somebody, or something, ended it"
+            )
+            self.end()
+            self.complete.set()
 
     def go_ahead(self) -> None:
         """Everything is visible: let the last hook return, and so the CA look."""

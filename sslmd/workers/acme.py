@@ -158,12 +158,11 @@ async def _count_offered(attempt: Attempt, tools: Tools) -> None:
     names = await tools.in_thread(certbot.offered, attempt.place)
     if not names:
         return
-    now = tools.now()
     await tools.in_thread(certbot.forget_offered, attempt.place)
     if attempt.label:
         return  # a test server's limits are not ours to keep
     tools.count(attempt.cert, names)
-    if worst := failed_too_often(tools.state_of(attempt.cert).failed, names, now):
+    if worst := failed_too_often(tools.state_of(attempt.cert).failed, names, tools.now()):
         name, again = worst
         raise Transient(
             f"orders with {name} were cut short too often while the CA validated it",
@@ -223,7 +222,7 @@ class _Run:
         try:
             env = certbot.environment(attempt.server, attempt.place, order, tools.socket)
             program = await start(argv, cwd=attempt.place.home, env=env, umask=0o077)
-            order.group = program.pid
+            order.group, order.end = program.pid, program.kill
             self._progress(f"order at {attempt.server.url}")
             status = await self._accompany(program)
             await program.rest_of_output()
@@ -238,6 +237,8 @@ class _Run:
             self._progress("")
             if program is not None:
                 await program.end()
+        if order.problem:
+            raise Transient(order.problem)
         if status != 0:
             raise await self._problem(status, program.text, before)
         return program.said

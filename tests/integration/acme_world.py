@@ -210,6 +210,10 @@ class World:
         other = Primary(self.top / "twin", zones, acme_dir=primary.acme_dir)
         return self._stack.enter_context(other)
 
+    def pebble_other(self, dns: Named) -> Pebble:
+        """Start another CA."""
+        return self._stack.enter_context(Pebble(self.top / "pebble-other", dns=dns.address))
+
     def pebble(self, dns: Named | None = None, **options: object) -> Pebble:
         """Start a CA that asks this name server."""
         address = dns.address if dns else ""
