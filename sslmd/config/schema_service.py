@@ -91,7 +91,8 @@ class CaTable(Table):
     )
     ca_test_server: Url = key(
         "URL",
-        "The ACME directory that `--test` and `--dry-run` use.",
+        "The ACME directory that `--test` and `--dry-run` use. Without it they are refused for "
+        "every CA but Let's Encrypt.",
         default="",
         shown=f"<{LETS_ENCRYPT_STAGING}>",
     )

@@ -12,6 +12,7 @@ from sslmd.core.errors import ConfigError, SslmError
 from sslmd.core.names import CertId, GroupName, ZoneName
 from sslmd.core.state import ServerPhase
 from sslmd.daemon import documents
+from sslmd.daemon.asking import Asking
 from sslmd.daemon.book import Entry, UnknownCertError
 from sslmd.daemon.following import Following
 from sslmd.daemon.journal import Record
@@ -42,7 +43,8 @@ class Methods:
 
     def __init__(self, planner: Planner, reload: Reload, started: datetime, pid: int) -> None:
         self._planner = planner
-        self._requests = Requests(planner)
+        self._asking = Asking(planner)
+        self._requests = Requests(planner, self._asking)
         self._reload = reload
         self._started = started
         self._pid = pid
@@ -158,7 +160,7 @@ class Methods:
     async def _cancel(self, params: Params) -> dict[str, Any]:
         cancelled = []
         for cert in self._select(params.certs()):
-            text = await self._planner.cancel(cert)
+            text = await self._asking.cancel(cert)
             if text:
                 cancelled.append({"cert": str(cert), "text": text})
         return {"cancelled": cancelled}

@@ -13,23 +13,19 @@ from dataclasses import replace
 
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
-from sslmd.core.jobs import Certify, Job, MakeKey, Order, Pool, Restart, Trial, lane, pool
+from sslmd.core.jobs import Job, Order, Pool, Restart, Trial, lane, pool
 from sslmd.core.lifecycle import (
-    AskDropped,
-    Asked,
     AttemptFailed,
     Counted,
     Event,
     Rolled,
-    TrialAsked,
-    TrialEnded,
     advance,
     with_sets,
 )
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
 from sslmd.core.spec import AcmeCa
-from sslmd.core.state import Ask, CertState, Delivered, TrialAsk
+from sslmd.core.state import CertState, Delivered
 from sslmd.core.view import Decision
 from sslmd.daemon import stories
 from sslmd.daemon.book import Book, entry_of
@@ -63,7 +59,7 @@ class Planner:
         self.queue = JobQueue(self._run, self._job_done, places)
         self.scheduler = Scheduler(self.wake, self._clock_jumped, tools.now)
         self.ledger = Ledger(tools, self._page_of, self._save_failed, self._saved_again)
-        self._runner = Runner(tools, self.book, bus, self.apply)
+        self.runner = Runner(tools, self.book, bus, self.apply)
         self._restarts = Restarts(tools, self.book, self.queue, self.apply)
         self._stopping = False
         self._arming: asyncio.Task[None] | None = None
@@ -215,6 +211,10 @@ class Planner:
         self.book.entries[cert] = renewed
         self._restarts.note(cert)
 
+    def consider_restarts(self) -> None:
+        """Queue the restarts that are due."""
+        self._restarts.consider()
+
     # --- deciding ---
 
     def wake(self, cert: CertId) -> None:
@@ -270,7 +270,7 @@ class Planner:
             decision = decide(self.book.view(cert), self.tools.now())
             if decision.event is None:
                 break
-            self._take(cert, decision.event)
+            self.take(cert, decision.event)
         else:
             raise RuntimeError(f"{cert}: one event led to another without end: {decision}")
         if decision != entry.decision:
@@ -280,14 +280,15 @@ class Planner:
 
     def apply(self, cert: CertId, event: Event) -> None:
         """Take in that something happened to a certificate, and plan on."""
-        self._take(cert, event)
+        self.take(cert, event)
         self.replan(cert)
         if isinstance(event, Rolled | AttemptFailed):
             for child in self.book.below(cert):
                 if self.book[child].decision.waits_for_ca:
                     self.replan(child)
 
-    def _take(self, cert: CertId, event: Event) -> None:
+    def take(self, cert: CertId, event: Event) -> None:
+        """Take in that something happened, and leave the planning to others."""
         entry = self.book[cert]
         before = entry.state
         entry.state = advance(before, event)
@@ -315,7 +316,7 @@ class Planner:
     @property
     def failures(self) -> int:
         """How much has failed since the start."""
-        return self._runner.failures
+        return self.runner.failures
 
     def state_of(self, cert: CertId) -> CertState:
         """Return how a certificate stands, for the workers."""
@@ -333,82 +334,21 @@ class Planner:
     def count(self, cert: CertId, names: tuple[str, ...]) -> None:
         """Take in that a CA may have failed to validate `names`."""
         if cert in self.book:
-            self._take(cert, Counted(self.tools.now(), names))
-
-    # --- an admin's requests ---
-
-    async def ask(self, cert: CertId, ask: Ask) -> None:
-        """Accept a request: it is on disk when this returns, and so done over crashes too.
-
-        Raises `Transient` or `Permanent` if it could not be written down; then it is dropped.
-        """
-        self._take(cert, Asked(ask))
-        try:
-            await self.ledger.written(cert)
-        except SslmError as err:
-            if cert in self.book and self.book[cert].state.ask == ask:
-                self._take(cert, AskDropped(self.tools.now(), f"it could not be noted: {err}"))
-            raise
-        self.replan(cert)
-        self._restarts.consider()
-
-    async def try_out(self, cert: CertId, ask: TrialAsk) -> None:
-        """Accept a trial: as `ask`, it is done over crashes too."""
-        self._take(cert, TrialAsked(ask))
-        try:
-            await self.ledger.written(cert)
-        except SslmError as err:
-            self._take(cert, TrialEnded(self.tools.now(), ask, "", f"it could not be noted: {err}"))
-            raise
-        self.replan(cert)
-
-    async def cancel(self, cert: CertId) -> str:
-        """Drop an admin's request and stop the job that runs; return what was dropped."""
-        texts = []
-        attempt = self.book[cert].state.trial
-        if attempt is not None:
-            text = "cancelled by an admin"
-            self._take(cert, TrialEnded(self.tools.now(), attempt, text, text))
-            await self.queue.cancel(f"trial {cert}")
-            if cert not in self.book or self.book[cert].state.ask is None:
-                # What goes on beside it by itself, nobody asked to stop.
-                return f"the {attempt.kind} was stopped"
-            texts.append(f"the {attempt.kind} was stopped")
-        ask = self.book[cert].state.ask if cert in self.book else None
-        if ask is not None:
-            # First, or the end of the job below would only bring the next one for it.
-            texts.append(f"the request to {ask.what} it is dropped")
-            self._take(cert, AskDropped(self.tools.now(), "cancelled by an admin"))
-        making = any(
-            isinstance(job, MakeKey | Certify | Order) and job.cert == cert
-            for job in (*self.queue.running(), *self.queue.queued())
-        )
-        if making:
-            # First, too: what is due would begin again as soon as it is stopped.
-            texts.append(self._runner.rest(cert))
-        dropped = await self.queue.cancel(f"cert {cert}")
-        if dropped:
-            # A thread may have come to its end after all: what it left on disk counts.
-            await self._runner.look_again(cert)
-            if not making:
-                texts.append("what was under way is stopped")
-        if cert in self.book:  # a reload may have taken it away meanwhile
-            self.replan(cert)
-        return ", ".join(texts)
+            self.take(cert, Counted(self.tools.now(), names))
 
     # --- jobs ---
 
     async def _run(self, job: Job) -> None:
         if isinstance(job, Restart):
-            await self._runner.restart(job, self._restarts)
+            await self.runner.restart(job, self._restarts)
         elif isinstance(job, Trial):
-            await self._runner.trial(job)
+            await self.runner.trial(job)
         elif job.cert in self.book:
             # Decided anew: since the job was queued, its reason may have gone.
             fresh = self._decide(job.cert).job
             # One of another pool is queued for a place there when this one is done.
             if fresh is not None and pool(fresh) is pool(job):
-                await self._runner.cert_job(fresh)
+                await self.runner.cert_job(fresh)
 
     def _job_done(self, job: Job) -> None:
         if self._stopping:
@@ -431,7 +371,7 @@ class Planner:
             self.book[cert].unsaved, self.book[cert].document = "", None
 
     def _save_failed(self, cert: CertId, err: SslmError) -> None:
-        self._runner.failures += 1
+        self.runner.failures += 1
         if cert in self.book:
             self.book[cert].unsaved, self.book[cert].document = str(err), None
         self._tell("state-unsaved", f"{err}; it is tried again", WARNING, cert)

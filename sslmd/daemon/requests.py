@@ -17,6 +17,7 @@ from sslmd.core.state import Ask, CertState, Phase, ServerPhase, TrialAsk, Trial
 from sslmd.core.state import Request as What
 from sslmd.core.view import clock
 from sslmd.daemon import stories
+from sslmd.daemon.asking import Asking
 from sslmd.daemon.book import Entry
 from sslmd.daemon.following import Following
 from sslmd.daemon.journal import DEBUG, Record
@@ -36,8 +37,9 @@ Result = tuple[Outcome, str]
 class Requests:
     """Carries the methods `renew` and `roll`."""
 
-    def __init__(self, planner: Planner) -> None:
+    def __init__(self, planner: Planner, asking: Asking) -> None:
         self._planner = planner
+        self._asking = asking
 
     async def renew(self, client: Client, params: Params) -> dict[str, Any]:
         """Renew what is due; with `force` whatever is named, in place of a `next` on deck."""
@@ -131,9 +133,9 @@ class Requests:
         with Following(self._planner.bus, lambda record: record.cert in asks) as following:
             for cert, ask in asks.items():
                 if isinstance(ask, TrialAsk):
-                    await self._planner.try_out(cert, ask)
+                    await self._asking.try_out(cert, ask)
                 else:
-                    await self._planner.ask(cert, ask)
+                    await self._asking.ask(cert, ask)
             if params.flag("wait", default=True):
                 results.update(await self._wait(client, asks, following))
             else:

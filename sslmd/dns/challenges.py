@@ -228,6 +228,8 @@ class _Zone:
         else:
             text = "no challenges, as it should be"
         self._tell("dns-published", f"zone {self._name}: {text}")
+        if done.stranded:
+            self._tell("order-trouble", done.stranded)
         if done.left:
             self._later(done.left)
         elif not done.failed:

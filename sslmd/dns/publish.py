@@ -90,12 +90,13 @@ def left_behind(means: Means, zone: ZoneName) -> tuple[Records, bool]:
 class Published:
     """How it went: what each record that could not be published failed with.
 
-    `left`: why something of old is still in DNS that should not be, "" if nothing is; `before`:
-    what may have been there.
+    `left`: why something of old is still in DNS that should not be, "" if nothing is; `stranded`:
+    what nobody here can take back any more. `before`: what may have been there.
     """
 
     failed: dict[TxtRecord, SslmError]
     left: str = ""
+    stranded: str = ""
     before: Records = frozenset()
 
 
@@ -118,16 +119,16 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> Published:
         )
     before = noted.records
     now = UPDATE if primary is not None else str(folder)
-    left = ""
+    stranded = ""
     if noted.records and noted.means not in ("", now):
-        left = await _take_back(means, zone, noted)
+        stranded = await _take_back(means, zone, noted)
         noted = Note()
     await means.in_thread(lambda: write_note(path, zone, Note(noted.records | wanted, now)))
     if primary is None:
         assert folder is not None
         await means.in_thread(lambda: _write_include(folder, zone, wanted))
         await means.command(zone)
-        done = Published({}, left, before)
+        done = Published({}, "", stranded, before)
         await means.in_thread(lambda: write_note(path, zone, Note(wanted, now)))
         return done
     failed = await _each_name(wanted, lambda some: add(zone, primary, some, TTL, means.resolver))
@@ -138,8 +139,8 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> Published:
     refused = {one for one, err in failed.items() if isinstance(err, Permanent)}
     may_be = frozenset((wanted - refused) | set(stay))
     await means.in_thread(lambda: write_note(path, zone, Note(may_be, now)))
-    texts = dict.fromkeys(map(str, stay.values()))
-    return Published(failed, "; ".join(filter(None, (left, *texts))), before)
+    left = "; ".join(dict.fromkeys(map(str, stay.values())))
+    return Published(failed, left, stranded, before)
 
 
 async def _each_name(

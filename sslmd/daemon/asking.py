@@ -1,0 +1,81 @@
+"""What admins ask for: written down first, so that it is done over crashes too; and taken back."""
+
+from __future__ import annotations
+
+from sslmd.core.errors import SslmError
+from sslmd.core.jobs import Certify, MakeKey, Order
+from sslmd.core.lifecycle import AskDropped, Asked, TrialAsked, TrialEnded
+from sslmd.core.names import CertId
+from sslmd.core.state import Ask, TrialAsk
+from sslmd.daemon.planner import Planner
+
+
+class Asking:
+    """Accepts and cancels requests; the planner carries them out."""
+
+    def __init__(self, planner: Planner) -> None:
+        self._planner = planner
+
+    async def ask(self, cert: CertId, ask: Ask) -> None:
+        """Accept a request: it is on disk when this returns, and so done over crashes too.
+
+        Raises `Transient` or `Permanent` if it could not be written down; then it is dropped.
+        """
+        self._planner.take(cert, Asked(ask))
+        try:
+            await self._planner.ledger.written(cert)
+        except SslmError as err:
+            if cert in self._planner.book and self._planner.book[cert].state.ask == ask:
+                self._planner.take(
+                    cert, AskDropped(self._planner.tools.now(), f"it could not be noted: {err}")
+                )
+            raise
+        self._planner.replan(cert)
+        self._planner.consider_restarts()
+
+    async def try_out(self, cert: CertId, ask: TrialAsk) -> None:
+        """Accept a trial: as `ask`, it is done over crashes too."""
+        self._planner.take(cert, TrialAsked(ask))
+        try:
+            await self._planner.ledger.written(cert)
+        except SslmError as err:
+            self._planner.take(
+                cert,
+                TrialEnded(self._planner.tools.now(), ask, "", f"it could not be noted: {err}"),
+            )
+            raise
+        self._planner.replan(cert)
+
+    async def cancel(self, cert: CertId) -> str:
+        """Drop an admin's request and stop the job that runs; return what was dropped."""
+        texts = []
+        attempt = self._planner.book[cert].state.trial
+        if attempt is not None:
+            text = "cancelled by an admin"
+            self._planner.take(cert, TrialEnded(self._planner.tools.now(), attempt, text, text))
+            await self._planner.queue.cancel(f"trial {cert}")
+            if cert not in self._planner.book or self._planner.book[cert].state.ask is None:
+                # What goes on beside it by itself, nobody asked to stop.
+                return f"the {attempt.kind} was stopped"
+            texts.append(f"the {attempt.kind} was stopped")
+        ask = self._planner.book[cert].state.ask if cert in self._planner.book else None
+        if ask is not None:
+            # First, or the end of the job below would only bring the next one for it.
+            texts.append(f"the request to {ask.what} it is dropped")
+            self._planner.take(cert, AskDropped(self._planner.tools.now(), "cancelled by an admin"))
+        making = any(
+            isinstance(job, MakeKey | Certify | Order) and job.cert == cert
+            for job in (*self._planner.queue.running(), *self._planner.queue.queued())
+        )
+        if making:
+            # First, too: what is due would begin again as soon as it is stopped.
+            texts.append(self._planner.runner.rest(cert))
+        dropped = await self._planner.queue.cancel(f"cert {cert}")
+        if dropped:
+            # A thread may have come to its end after all: what it left on disk counts.
+            await self._planner.runner.look_again(cert)
+            if not making:
+                texts.append("what was under way is stopped")
+        if cert in self._planner.book:  # a reload may have taken it away meanwhile
+            self._planner.replan(cert)
+        return ", ".join(texts)
