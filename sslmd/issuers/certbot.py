@@ -201,7 +201,7 @@ def resume_command(server: Server, place: Place, order_url: str) -> list[str]:
     account = newest_account(place.home, server.url)
     words = [*_tied(), sys.executable, "-I", RESUMER, server.url]
     words += [f"{_accounts_dir(place.home, server.url)}/{account}", order_url, place.order]
-    return [*words, server.preferred_chain]
+    return [*words, server.preferred_chain, *(["offered"] if offered(place) else [])]
 
 
 def environment(

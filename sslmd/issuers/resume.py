@@ -1,6 +1,6 @@
 """Take up an order that was cut short after its challenges were validated (I5).
 
-    resume.py SERVER ACCOUNT_DIR ORDER_URL FOLDER PREFERRED_CHAIN
+    resume.py SERVER ACCOUNT_DIR ORDER_URL FOLDER PREFERRED_CHAIN [offered]
 
 certbot cannot: it begins every run with a new order. So that a daemon killed at the wrong moment
 does not order a certificate twice, this fetches the old one (RFC 8555 §7.4), with the account and
@@ -16,6 +16,7 @@ from __future__ import annotations
 import datetime
 import os
 import sys
+import time
 
 from acme import client, errors, messages
 from certbot import crypto_util
@@ -28,6 +29,10 @@ INVALID = 4
 # RFC 8555 §6.7: what a CA says of an order or an account that it does not know.
 _UNKNOWN = frozenset({"malformed", "unauthorized", "accountDoesNotExist", "notFound"})
 
+# Seconds for the CA to validate what was offered to it, and between looks.
+VALIDATING = 30
+PAUSE = 1.0
+
 # Seconds for the CA to make the certificate.
 DEADLINE = 300
 
@@ -37,15 +42,18 @@ _ALGORITHMS = {256: ES256, 384: ES384, 521: ES512}
 
 def main(argv: list[str]) -> int:
     """Do it; return the exit status."""
-    server, account, order, folder, preferred = argv
+    server, account, order, folder, preferred, *offered = argv
     acme = _client(server, account)
     csr = _read(f"{folder}/csr.pem")
     try:
-        found = acme.net.post(order, None, new_nonce_url=acme.directory["newNonce"])
+        body = _order(acme, order)
+        end = time.monotonic() + (VALIDATING if offered else 0)
+        while body.status == messages.STATUS_PENDING and time.monotonic() < end:
+            time.sleep(PAUSE)
+            body = _order(acme, order)
     except messages.Error as err:
         sys.stderr.write(f"the order is not to be had: {err.detail}\n")
         return NOTHING if err.code in _UNKNOWN else 1
-    body = messages.Order.from_json(found.json())
     resource = messages.OrderResource(body=body, uri=order, csr_pem=csr, authorizations=[])
     deadline = datetime.datetime.now() + datetime.timedelta(seconds=DEADLINE)  # noqa: DTZ005  (acme's way)
     if body.status == messages.STATUS_READY:
@@ -62,6 +70,12 @@ def main(argv: list[str]) -> int:
     for name, text in (("cert.pem", cert), ("chain.pem", chain), ("fullchain.pem", whole)):
         _write(f"{folder}/{name}", text)
     return 0
+
+
+def _order(acme: client.ClientV2, url: str) -> messages.Order:
+    found = acme.net.post(url, None, new_nonce_url=acme.directory["newNonce"])
+    order: messages.Order = messages.Order.from_json(found.json())
+    return order
 
 
 def _client(server: str, account: str) -> client.ClientV2:

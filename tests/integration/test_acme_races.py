@@ -33,7 +33,8 @@ def hooks_of(here: World) -> list[int]:
         except OSError:
             continue
         socket = f"SSLMD_SOCKET={here.site.socket}".encode()
-        if socket in words and b"sslm-auth-hook" in command and b"certonly" not in command:
+        program, _, rest = command.partition(b"\0")
+        if socket in words and b"python" in program and rest.endswith(b"sslm-auth-hook\0auth\0"):
             found.append(int(folder.name))
     return found
 

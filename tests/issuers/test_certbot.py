@@ -245,7 +245,7 @@ def test_an_interrupted_order_is_found_in_the_log(place: Place) -> None:
     logged(place, "Location: --option")
     assert certbot.interrupted(place, CSR, SERVER, NEW_ORDER, NOW) == ""
     logged(place, "Location: https://acme.example/order/7")
-    late = NOW + certbot.TAKEN_UP + timedelta(minutes=1)
+    late = datetime.now(UTC) + certbot.TAKEN_UP + timedelta(minutes=1)
     assert certbot.interrupted(place, CSR, SERVER, NEW_ORDER, late) == ""
     elsewhere = replace(SERVER, url="https://acme.example/other")
     account(place, "bbb", url="acme.example/other")
