@@ -241,6 +241,22 @@ def processes(site: Site) -> list[str]:
     ]
 
 
+def hooks_of(site: Site) -> list[int]:
+    """Return the auth hooks of this site's certbots, by the socket in their environment."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            words = (folder / "environ").read_bytes().split(b"\0")
+            command = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        program, _, rest = command.partition(b"\0")
+        ours = f"SSLMD_SOCKET={site.socket}".encode() in words
+        if ours and b"python" in program and rest.endswith(b"sslm-auth-hook\0auth\0"):
+            found.append(int(folder.name))
+    return found
+
+
 def needs(ca: Pebble, word: str) -> None:
     """Skip the test if the CA's directory says nothing of `word`: Debian's Pebble is an old one."""
     if word not in json.loads(ca.get(ca.directory)).get("meta", {}):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.acme_world import CERT, ZONE, World, processes, verify, world
+from tests.integration.acme_world import CERT, ZONE, World, hooks_of, processes, verify, world
 from tests.servers.bind import answer
 from tests.servers.server import wait_until
 
@@ -43,11 +42,11 @@ def accounts(here: World) -> int:
 
 def test_killed_while_certbot_waits_in_its_hook(here: World) -> None:
     primary, late, ca = here.lagging(NAMES)
-    assert any("sslm-auth-hook" in line for line in _all_hooks())
+    assert hooks_of(here.site)
 
     kill_daemon(here)
     no_orphans(here)
-    assert not _all_hooks()
+    wait_until(lambda: not hooks_of(here.site), "the end of the hook")
     assert ca.validations() == []
     left = here.site.records(primary)
     assert left
@@ -63,17 +62,6 @@ def test_killed_while_certbot_waits_in_its_hook(here: World) -> None:
     assert here.site.records(primary) == ""
     for line in left.splitlines():
         assert answer(primary, line.split()[0], "TXT") == []
-
-
-def _all_hooks() -> list[str]:
-    done = subprocess.run(
-        ["ps", "-ww", "-eo", "stat,args"], capture_output=True, text=True, check=True
-    )
-    return [
-        line
-        for line in done.stdout.splitlines()
-        if "sslm-auth-hook auth" in line and line[0] != "Z"
-    ]
 
 
 def test_killed_while_the_ca_validates_the_order_is_taken_up(here: World) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.acme_world import ARG, CERT, ZONE, World, processes, verify, world
+from tests.integration.acme_world import ARG, CERT, ZONE, World, hooks_of, processes, verify, world
 from tests.servers.bind import Zone, answer
 from tests.servers.proxy import Answer, Proxy
 from tests.servers.server import wait_until
@@ -23,25 +23,9 @@ def here(tmp_path: Path) -> Iterator[World]:
         yield one
 
 
-def hooks_of(here: World) -> list[int]:
-    """Return the hooks of this site's certbot, by the socket in their environment."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            words = (folder / "environ").read_bytes().split(b"\0")
-            command = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        socket = f"SSLMD_SOCKET={here.site.socket}".encode()
-        program, _, rest = command.partition(b"\0")
-        if socket in words and b"python" in program and rest.endswith(b"sslm-auth-hook\0auth\0"):
-            found.append(int(folder.name))
-    return found
-
-
 def test_a_hook_that_is_killed_ends_the_order_before_the_ca_looks(here: World) -> None:
     _, late, ca = here.lagging()
-    for pid in hooks_of(here):
+    for pid in hooks_of(here.site):
         os.kill(pid, signal.SIGKILL)
     here.site.wait_line("attempt 1 failed")
     assert ca.validations() == []
