@@ -119,7 +119,7 @@ async def show(planner: Planner, cert: CertId) -> dict[str, Any]:
     """Return everything about one certificate: reasons, sets, history, configuration."""
     entry = planner.book[cert]
     tools = planner.tools
-    details, entries = await tools.in_thread(
+    details, entries = await tools.aside(
         lambda: (_sets(planner, cert), certs.history(tools.tree, cert))
     )
     document = status_entry(cert, entry)

@@ -165,15 +165,15 @@ class Daemon:
         self._conf_dir = conf_dir
         self._bus = Bus()
         self._notifier = Notifier()
-        self._threads = ThreadPoolExecutor(
-            arguments.jobs + ORDERS + READERS, thread_name_prefix="sslmd"
-        )
+        self._threads = ThreadPoolExecutor(arguments.jobs, thread_name_prefix="sslmd")
+        self._others = ThreadPoolExecutor(ORDERS + READERS, thread_name_prefix="sslmd-others")
         tools = Tools(
             config=config,
             tree=Tree(str(config.globals.certs_dir)),
             now=_now,
             rng=random.SystemRandom(),
             threads=self._threads,
+            others=self._others,
             state_of=lambda cert: self._planner.state_of(cert),
             socket=arguments.socket,
             tell=self._tell_of,
@@ -225,13 +225,15 @@ class Daemon:
         ended = await self._planner.stop(GRACE)
         await self._planner.tools.background_done(GRACE)
         await self._planner.tools.challenges.stop()
-        looking_up = any(thread.name.startswith("asyncio_") for thread in threading.enumerate())
+        waiting = ("asyncio_", "sslmd-others")
+        looking_up = any(thread.name.startswith(waiting) for thread in threading.enumerate())
         if not ended or looking_up:
             # A thread that makes a key, or waits for a resolver, cannot be stopped; the next start
             # takes up what was cut short (I5).
             logging.shutdown()
             os._exit(status)
         self._threads.shutdown()
+        self._others.shutdown()
         return status
 
     async def _work(self) -> int:

@@ -86,7 +86,7 @@ async def obtain(attempt: Attempt, tools: Tools) -> Issued:
         return found
     config = tools.config
     programs = certbot.find_certbot(), certbot.find_hook(config.globals.auth_hook)
-    served = await directory.fetch(attempt.server.url, attempt.server.root, tools.in_thread)
+    served = await directory.fetch(attempt.server.url, attempt.server.root, tools.aside)
     if (resumed := await _resume(attempt, served, tools)) is not None:
         await tools.in_thread(certbot.forget_offered, attempt.place)
         return resumed

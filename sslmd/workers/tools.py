@@ -47,6 +47,7 @@ class Tools:
     rng: random.Random
     threads: ThreadPoolExecutor
     state_of: Callable[[CertId], CertState]
+    others: ThreadPoolExecutor | None = None
     socket: str = ""
     tell: Callable[[str, str, CertId | None], None] = _unheard
     bug: Callable[[str, BaseException], None] = _unheard
@@ -108,8 +109,14 @@ class Tools:
         A thread cannot be stopped: when the caller is cancelled, its end is awaited all the
         same, so that a lane is never free while something still works in it.
         """
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self.threads, lambda: func(*args, **kwargs))
+        return await self._run_in(self.threads, lambda: func(*args, **kwargs))
+
+    async def aside(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run what waits for others, or must not wait for jobs, in threads of its own (I9)."""
+        return await self._run_in(self.others or self.threads, lambda: func(*args, **kwargs))
+
+    async def _run_in(self, threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+        future = asyncio.get_running_loop().run_in_executor(threads, call)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:

@@ -61,7 +61,7 @@ async def trial(job: Trial, tools: Tools) -> str:
 
 async def _try(job: Trial, ca: CaInfo, folder: str, tools: Tools) -> str:
     service = tools.service(job.cert)
-    served = await directory.fetch(ca.test_server, ca.test_server_root, tools.in_thread)
+    served = await directory.fetch(ca.test_server, ca.test_server_root, tools.aside)
     server = test_server_of(
         ca, service.spec.subject.email, binds_accounts=served.external_account_required
     )
