@@ -232,7 +232,9 @@ class _Zone:
             self._tell("order-trouble", done.stranded)
         if done.left:
             self._later(done.left)
-        elif not done.failed:
+        elif done.failed:
+            self._not_before = _clock() + 1.0  # until the orders that failed have gone
+        else:
             self._served, self._failures, self._not_before = wanted, 0, 0.0
 
     def _later(self, text: str) -> None:
