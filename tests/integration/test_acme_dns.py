@@ -103,6 +103,18 @@ def test_many_orders_share_reloads(here: World) -> None:
     assert all(len(call) == 2 for call in primary.calls())  # one zone a call
 
 
+def test_an_internationalized_name(here: World) -> None:
+    primary = here.bind()
+    ca = here.pebble(primary)
+    here.site.use(ca)
+    here.site.publish(primary)
+    here.site.write({CERT: [f"bücher.{ZONE}"]})
+    here.site.start()
+    here.site.wait_settled()
+    verify(here.site, ca)
+    assert names_of(here.site) == {f"xn--bcher-kva.{ZONE}"}
+
+
 def test_a_challenge_that_is_an_alias(here: World) -> None:
     primary = here.bind(
         Zone(

@@ -44,7 +44,7 @@ class WebWorld:
             Zone(ZONE, f"@ A {address}\nwww A {address}\nb CNAME www\nodd A 127.0.0.98\n")
         )
         self.web = stack.enter_context(
-            Nginx(here.top / "nginx", {ZONE: []}, address=address, port=80)
+            Nginx(here.top / "nginx", {ZONE: [f".{ZONE}", address]}, address=address, port=80)
         )
         self.ca = here.pebble(here.resolver(self.primary), http_port=80)
         self.stack = stack
@@ -86,6 +86,15 @@ def test_three_names(web: WebWorld) -> None:
     web.site.stop()
     assert web.tokens() == []
     assert web.primary.reloads(ZONE) <= 1
+
+
+def test_an_address_is_a_name_too(web: WebWorld) -> None:
+    """RFC 8738: validated at the address itself; certbot takes it as an alternative name alone."""
+    web.write(names=[web.address])
+    web.site.start()
+    web.site.wait_settled()
+    verify(web.site, web.ca)
+    assert names_of(web.site) == {web.address}
 
 
 def test_a_name_that_another_server_answers(web: WebWorld) -> None:
