@@ -221,8 +221,9 @@ class Daemon:
         self._tell("stopping", "stopping", NOTICE)
         for task in self._tasks:
             task.cancel()
-        await self._server.stop()
+        # Orders first: a hook that is let go would end its certbot as a failure of its own.
         ended = await self._planner.stop(GRACE)
+        await self._server.stop()
         await self._planner.tools.background_done(GRACE)
         await self._planner.tools.challenges.stop()
         waiting = ("asyncio_", "sslmd-others")
