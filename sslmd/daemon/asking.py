@@ -64,8 +64,8 @@ class Asking:
             texts.append(f"the request to {ask.what} it is dropped")
             self._planner.take(cert, AskDropped(self._planner.tools.now(), "cancelled by an admin"))
         making = any(
-            isinstance(job, MakeKey | Certify | Order) and job.cert == cert
-            for job in (*self._planner.queue.running(), *self._planner.queue.queued())
+            isinstance(job, MakeKey | Certify | Order)
+            for job in self._planner.queue.in_lane(f"cert {cert}")
         )
         if making:
             # First, too: what is due would begin again as soon as it is stopped.

@@ -182,8 +182,9 @@ class Planner:
 
     def _is_ordering(self, cert: CertId) -> bool:
         return any(
-            pool(job) is Pool.ACME and not isinstance(job, Restart) and job.cert == cert
-            for job in (*self.queue.running(), *self.queue.queued())
+            pool(job) is Pool.ACME
+            for name in (f"cert {cert}", f"trial {cert}")
+            for job in self.queue.in_lane(name)
         )
 
     async def _stop_work(self, cert: CertId) -> None:

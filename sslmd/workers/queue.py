@@ -70,6 +70,11 @@ class JobQueue:
         """Return the jobs that are being done."""
         return [job for job, _ in self._running.values()]
 
+    def in_lane(self, lane: str) -> list[Job]:
+        """Return a lane's jobs, the one that runs first."""
+        running = [self._running[lane][0]] if lane in self._running else []
+        return [*running, *self._lanes.get(lane, ())]
+
     def busy(self, lane: str) -> bool:
         """Whether a lane has a job queued or running."""
         return lane in self._running or bool(self._lanes.get(lane))
