@@ -16,8 +16,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from sslmd.core.errors import Mistake
-from sslmd.core.names import CertId, DomainName, GroupName, ZoneName
+from sslmd.core.names import CertId, GroupName, ZoneName
 from sslmd.core.spec import CertSpec, Timing
+from sslmd.core.tlsa import DaneEntry
 
 Argv = tuple[str, ...]
 
@@ -107,32 +108,6 @@ class CaInfo:
     test_server_root: Path | None = None
     eab_kid: str = ""
     eab_hmac_key_file: Path | None = None
-
-
-class TlsaHosts(StrEnum):
-    """Which hosts of a zone own a TLSA record, where the entry names none itself.
-
-    `MAIL` is the default of port 25: the apex and the MX hosts inside the zone.
-    """
-
-    MAIL = "apex and MX"
-    MX = "MX"
-    SANS = "SANS"
-
-
-@dataclass(frozen=True, slots=True)
-class DaneEntry:
-    """One element of `dane_tls`: a port that serves the certificate, and its TLSA parameters.
-
-    `usage`, `selector` and `match` are the numbers of RFC 6698 §2.1; `hosts` tells the owners.
-    """
-
-    port: int
-    proto: str
-    usage: int
-    selector: int
-    match: int
-    hosts: TlsaHosts | tuple[DomainName, ...]
 
 
 @dataclass(frozen=True, slots=True)

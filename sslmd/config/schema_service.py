@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import PlainValidator
 
 from sslmd.config import values
-from sslmd.config.model import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, CaKind, DaneEntry, Validation
+from sslmd.config.model import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, CaKind, Validation
 from sslmd.config.table import (
     NESTED,
     NEXT_KEY,
@@ -26,6 +26,7 @@ from sslmd.config.table import (
 )
 from sslmd.core.names import SanName
 from sslmd.core.spec import KeyType
+from sslmd.core.tlsa import DaneEntry
 
 EXT_KEY_USAGES = ("serverAuth", "clientAuth", "emailProtection", "codeSigning", "timeStamping")
 

@@ -14,7 +14,6 @@ from sslmd.config.locate import KeyPath
 from sslmd.config.model import (
     LETS_ENCRYPT,
     CaInfo,
-    DaneEntry,
     GlobalOptions,
     ServiceConfig,
     Validation,
@@ -43,6 +42,7 @@ from sslmd.core.spec import (
     Subject,
     Timing,
 )
+from sslmd.core.tlsa import DaneEntry
 
 T = TypeVar("T")
 

@@ -18,13 +18,11 @@ from pydantic_core import PydanticCustomError
 
 from sslmd.config.model import (
     Argv,
-    DaneEntry,
     Endpoint,
     PostCopy,
     Probe,
     ProbeWord,
     ServiceMatch,
-    TlsaHosts,
     Window,
 )
 from sslmd.core.names import (
@@ -36,6 +34,7 @@ from sslmd.core.names import (
     parse_service,
     shown,
 )
+from sslmd.core.tlsa import DaneEntry, TlsaHosts
 
 T = TypeVar("T")
 

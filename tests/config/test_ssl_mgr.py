@@ -6,17 +6,16 @@ from datetime import timedelta
 from pathlib import Path
 
 from sslmd.config.model import (
-    DaneEntry,
     DnsPrimary,
     Endpoint,
     PostCopy,
     ServerKind,
     ServiceMatch,
-    TlsaHosts,
     Trigger,
 )
 from sslmd.core.names import CertId, ZoneName
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, Timing
+from sslmd.core.tlsa import DaneEntry, TlsaHosts
 from tests.config.tree import Tree
 
 # The shape of a configuration of ssl-mgr 5 to 7: every key that its files use.

@@ -12,15 +12,14 @@ from pydantic_core import PydanticCustomError
 
 from sslmd.config import values
 from sslmd.config.model import (
-    DaneEntry,
     Endpoint,
     Probe,
     ProbeWord,
     ServiceMatch,
-    TlsaHosts,
     Window,
 )
 from sslmd.core.names import CertId, DomainName
+from sslmd.core.tlsa import DaneEntry, TlsaHosts
 
 SAT = datetime(2026, 6, 6, tzinfo=UTC)
 
