@@ -44,11 +44,18 @@ _MD5 = "hmac-md5"  # BIND's short name of HMAC-MD5.SIG-ALG.REG.INT (RFC 8945 §6
 
 # What to do about a refusal.
 _REMEDIES = {
-    dns.rcode.REFUSED: "let the key change TXT records of {names} (BIND: update-policy)",
+    dns.rcode.REFUSED: "let the key change {types} records of {names} (BIND: update-policy)",
     dns.rcode.NOTAUTH: "server in [[dns_primary]] has to be the zone's primary, and know the key",
     dns.rcode.NOTZONE: "the name is in another zone there: mend [[dns_primary]]",
     dns.rcode.NOTIMP: "it takes no updates; publish by include files instead",
 }
+
+# Refusals that may be of some of the names in a message alone.
+_OF_NAMES = (dns.rcode.REFUSED, dns.rcode.NOTZONE)
+
+
+class RefusedUpdate(Permanent):
+    """The primary does not let us change one of the names in the message."""
 
 
 async def add(
@@ -63,10 +70,10 @@ async def add(
     Raises `Permanent` for what the admin has to mend, `Transient` for what may pass.
     """
     for some in _batches(records):
-        message = await _message(zone, primary)
+        message = await message_for(zone, primary)
         for record in some:
             message.add(_name(record), ttl, _rdata(record))
-        await _send(zone, primary, message, resolver)
+        await send(zone, primary, message, resolver)
 
 
 async def remove(
@@ -77,17 +84,18 @@ async def remove(
     Raises what `add` raises.
     """
     for some in _batches(records):
-        message = await _message(zone, primary)
+        message = await message_for(zone, primary)
         for record in some:
             message.delete(_name(record), _rdata(record))
-        await _send(zone, primary, message, resolver)
+        await send(zone, primary, message, resolver)
 
 
-def _names_in(message: dns.message.Message) -> str:
-    """Return the names that an update changes."""
-    assert isinstance(message, dns.update.UpdateMessage)
+def _what_to_do(remedy: str, message: dns.update.UpdateMessage) -> str:
+    """Return a remedy with the names and the types that an update changes."""
     names = {rrset.name.to_text(omit_final_dot=True) for rrset in message.update}
-    return ", ".join(sorted(names))
+    types = {dns.rdatatype.to_text(rrset.rdtype) for rrset in message.update}
+    filled = remedy.replace("{types}", " and ".join(sorted(types)))
+    return filled.replace("{names}", ", ".join(sorted(names)))
 
 
 def _batches(records: Collection[TxtRecord]) -> Iterator[list[TxtRecord]]:
@@ -105,19 +113,28 @@ def _rdata(record: TxtRecord) -> dns.rdata.Rdata:
     return dns.rdtypes.ANY.TXT.TXT(dns.rdataclass.IN, dns.rdatatype.TXT, [value])
 
 
-async def _message(zone: ZoneName, primary: DnsPrimary) -> dns.update.UpdateMessage:
+async def message_for(zone: ZoneName, primary: DnsPrimary) -> dns.update.UpdateMessage:
+    """Return an update of a zone that changes nothing yet, to be signed with the primary's key.
+
+    Raises `Permanent` if there should be a key and is none.
+    """
     message = dns.update.UpdateMessage(dns.name.from_text(zone.text))
     if primary.tsig is not None:
         message.use_tsig(await asyncio.to_thread(load_key, primary.tsig))
     return message
 
 
-async def _send(
+async def send(
     zone: ZoneName,
     primary: DnsPrimary,
-    message: dns.message.Message,
+    message: dns.update.UpdateMessage,
     resolver: Resolver,
 ) -> None:
+    """Send an update, and return when the primary has done it.
+
+    Raises `RefusedUpdate` or another `Permanent` for what the admin has to mend: then nothing of
+    it was done (RFC 2136 §3.7). Raises `Transient` for what may pass: then it may be done.
+    """
     server = await primary_server(primary, resolver)
     if server is None:
         raise Transient(
@@ -141,7 +158,8 @@ async def _send(
     remedy = _REMEDIES.get(answer.rcode())
     text = f"zone {zone}: the primary {server} answers {rcode_of(answer)} to the update"
     if remedy is not None:
-        raise Permanent(f"{text}; {remedy.replace('{names}', _names_in(message))}")
+        kind = RefusedUpdate if answer.rcode() in _OF_NAMES else Permanent
+        raise kind(f"{text}; {_what_to_do(remedy, message)}")
     raise Transient(f"{text}; see its log")
 
 
