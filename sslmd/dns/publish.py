@@ -49,6 +49,8 @@ class Means:
     crowded: Callable[[], bool] = bool  # False
     _bare: asyncio.Lock = field(default_factory=asyncio.Lock)
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COMMANDS))
+    _turns: dict[ZoneName, asyncio.Lock] = field(default_factory=dict)
+    _tlsa_turns: dict[ZoneName, asyncio.Lock] = field(default_factory=dict)
 
     def note_file(self, zone: ZoneName) -> str:
         """Return where it stands what of ours may be in DNS."""
@@ -58,6 +60,21 @@ class Means:
         """Return the primary that takes updates of `zone`, None where files are written."""
         primary = self.config().primary_for(zone)
         return primary if primary is not None and primary.update else None
+
+    def turn(self, zone: ZoneName) -> asyncio.Lock:
+        """Return what to hold from writing a file of `zone` until its command has ended.
+
+        Challenges and TLSA records have a file each, but the zone is one: two commands at a time
+        would get into each other's way. Nothing else is waited for meanwhile.
+        """
+        return self._turns.setdefault(zone, asyncio.Lock())
+
+    def tlsa_turn(self, zone: ZoneName) -> asyncio.Lock:
+        """Return what to hold while the TLSA records of `zone` are published, from note to note.
+
+        Taken before `turn`, never while holding that.
+        """
+        return self._tlsa_turns.setdefault(zone, asyncio.Lock())
 
     async def command(self, zone: ZoneName) -> None:
         """Have the name servers take the changed file of `zone`; raises what `run` raises."""
@@ -126,8 +143,9 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> Published:
     await means.in_thread(lambda: write_note(path, zone, Note(noted.records | wanted, now)))
     if primary is None:
         assert folder is not None
-        await means.in_thread(lambda: _write_include(folder, zone, wanted))
-        await means.command(zone)
+        async with means.turn(zone):
+            await means.in_thread(lambda: _write_include(folder, zone, wanted))
+            await means.command(zone)
         done = Published({}, "", stranded, before)
         await means.in_thread(lambda: write_note(path, zone, Note(wanted, now)))
         return done

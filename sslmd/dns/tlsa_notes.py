@@ -1,0 +1,78 @@
+"""Notes on disk of which TLSA records may be in DNS, and by which means they got there (I4, I5).
+
+    certs/<zone>/tlsa.<zone>
+
+An include file itself, as ssl-mgr wrote one there. Written before anything is published: so a
+daemon that was killed, or has another configuration meanwhile, knows what clients may still see.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sslmd.core.errors import SslmError
+from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.tlsa import Content, TlsaSet
+from sslmd.dns.tlsa_include import MOST, parse, render, tlsa_file
+from sslmd.store import files
+
+# Seconds. ssl-mgr wrote no TTL, so that the records have the zone's, which is not known here.
+DEFAULT_TTL = 1800
+
+_MEANS = "; published by: "
+
+
+@dataclass(frozen=True, slots=True)
+class TlsaNote:
+    """`content` may be in DNS; `means`, `notes.UPDATE` and folders, are how it got there."""
+
+    content: Content = field(default_factory=dict)
+    means: tuple[str, ...] = ()
+
+
+def tlsa_note_file(certs_dir: object, zone: ZoneName) -> str:
+    """Return where a zone's note is."""
+    return tlsa_file(f"{certs_dir}/{zone}", zone)
+
+
+def read_tlsa_note(path: str) -> TlsaNote | None:
+    """Return what is noted, None if nothing is; blocks, never raises.
+
+    A file of ssl-mgr's counts: it has no means.
+    """
+    try:
+        data = files.read_file(path, MOST)
+    except (FileNotFoundError, SslmError):
+        return None
+    lines = data.decode(errors="replace").splitlines()
+    means = tuple(line.removeprefix(_MEANS) for line in lines if line.startswith(_MEANS))
+    return TlsaNote(parse(data, DEFAULT_TTL), means)
+
+
+def write_tlsa_note(path: str, zone: ZoneName, content: Content, means: Iterable[str]) -> None:
+    """Note what may be in DNS from now on; blocks. Raises as `files.write_file` does."""
+    files.make_dirs(os.path.dirname(path))
+    lines = "".join(f"{_MEANS}{one}\n" for one in means).encode(errors="replace")
+    files.write_file(path, lines + render(zone, content))
+
+
+def union(one: Content, other: Content) -> Content:
+    """Return what is in either; of two TTLs the longer."""
+    owners: dict[DomainName, TlsaSet] = {}
+    for owner in sorted({*one, *other}):
+        sets = [content[owner] for content in (one, other) if owner in content]
+        records = frozenset(record for some in sets for record in some.records)
+        owners[owner] = TlsaSet(max(some.ttl for some in sets), records)
+    return owners
+
+
+def without(one: Content, other: Content) -> Content:
+    """Return the records of `one` that are not in `other`, whatever their TTL."""
+    left: dict[DomainName, TlsaSet] = {}
+    for owner, some in one.items():
+        records = some.records - other[owner].records if owner in other else some.records
+        if records:
+            left[owner] = TlsaSet(some.ttl, records)
+    return left
