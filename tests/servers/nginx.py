@@ -20,7 +20,8 @@ class Nginx(Server):
     """A web server for `<server_dir>/<apex>`, chosen by the Host header.
 
     `sites`: apex domain -> its server names (nginx's `server_name`); none means the apex domain
-    and all below it. Any other host gets 404, unlogged.
+    and all below it. Any other host gets 404, unlogged. `tls`: files with key and chain, one of
+    each kind, served at `tls_port` to everybody.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Nginx(Server):
         server_dir: Path | None = None,
         address: str = LOOPBACK,
         port: int = 0,
+        tls: Sequence[Path] = (),
     ) -> None:
         super().__init__(folder, "nginx")
         self.server_dir = server_dir or folder / "www"
@@ -47,6 +49,12 @@ class Nginx(Server):
                 f"    server {{ {listen}; server_name {' '.join(names) or f'.{apex}'};"
                 f' root "{root}"; }}\n'
             )
+        self.tls_port = free_port() if tls else 0
+        if tls:
+            pairs = "".join(
+                f' ssl_certificate "{one}"; ssl_certificate_key "{one}";' for one in tls
+            )
+            servers += f"    server {{ listen {address}:{self.tls_port} ssl;{pairs} }}\n"
         # Scratch folders are for their owner alone; nginx started by root would leave root.
         user = "user root;" if os.geteuid() == 0 else ""
         self._config = folder / "nginx.conf"

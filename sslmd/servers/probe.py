@@ -1,0 +1,371 @@
+"""What a port serves: looked at as a client connects, and compared with what it should (I4).
+
+Nothing is verified here: a chain that nobody trusts, small keys and old versions of TLS must not
+keep us from seeing what is there. What servers send is bounded in size and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import os
+import ssl
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+
+from sslmd.config.model import Probe, ProbeWord
+from sslmd.core.errors import Permanent, Transient
+from sslmd.core.facts import CertFacts
+from sslmd.core.names import shown
+from sslmd.core.view import clock
+from sslmd.pki.inspect import cert_facts
+from sslmd.servers.starttls import MOST_LINE, NoTlsError, Talk, farewell
+
+# For one look, with both its handshakes.
+TIMEOUT = 10.0  # seconds
+
+# Seconds between two looks at a port that does not serve yet what it should: at first, the factor
+# by which they grow, and at most.
+FIRST_PAUSE, SLOWER, LONGEST_PAUSE = 0.2, 1.5, 2.0
+
+# Seconds after which a port that serves another certificate of ours is believed to be that one's:
+# a server that reloads serves the old for a moment.
+BELIEVED = 3.0
+
+_TOLD = 4  # addresses that one message tells of
+_PIECE = 16 << 10  # bytes: a record of TLS (RFC 8446 §5.1)
+_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+# One server may have a certificate of each kind (RFC 8446 §4.4.2.2: the client's algorithms decide
+# which). For TLS 1.2 and below the cipher suites name the kind; those of 1.3 do not.
+_KINDS = {"ec": "aECDSA", "rsa": "aRSA"}
+# Without a certificate there would be nothing to see: RFC 4346 §A.5 has suites like that.
+_ANY = "ALL:!aNULL"
+
+
+class Reach(StrEnum):
+    """How far a connection came. No route: not from this machine, whatever is there."""
+
+    CONNECTED = "connected"
+    REFUSED = "refused"
+    NO_ROUTE = "no route"
+    UNANSWERED = "unanswered"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What was seen at one port of one address.
+
+    `chain` is what the server sent, as DER, its own certificate first; () if there was none, and
+    then `problem` says why, in a phrase that goes on after "it".
+    """
+
+    address: str
+    port: int
+    chain: tuple[bytes, ...] = ()
+    problem: str = ""
+    reach: Reach = Reach.CONNECTED
+
+    @property
+    def reached(self) -> bool:
+        """Whether a connection was made."""
+        return self.reach is Reach.CONNECTED
+
+    @property
+    def leaf(self) -> bytes | None:
+        """The server's own certificate."""
+        return self.chain[0] if self.chain else None
+
+    def __str__(self) -> str:
+        """Where, and what: for people."""
+        what = f"serves {described(self.chain[0])}" if self.chain else self.problem
+        return f"{self.address} port {self.port} {what}"
+
+
+def facts_of(der: bytes) -> CertFacts | None:
+    """Return what a certificate says, None if it is damaged."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of numbers that no certificate should have
+            return cert_facts(ssl.DER_cert_to_PEM_cert(der).encode("ascii"))
+    except Permanent:
+        return None
+
+
+def described(der: bytes) -> str:
+    """Return a certificate in a phrase: serial, names, until when."""
+    facts = facts_of(der)
+    if facts is None:
+        return "a damaged certificate"
+    names = shown(", ".join(facts.names) or facts.subject, 100)
+    return f"serial {facts.serial} for {names}, valid until {clock(facts.not_after)}"
+
+
+# --- one look -------------------------------------------------------------------------------
+
+
+class _HandshakeError(Exception):
+    """There was no handshake, and why, in a phrase that goes on after "it"."""
+
+
+async def served_at(
+    address: str,
+    port: int,
+    word: ProbeWord | None,
+    name: str,
+    key_kind: str = "",
+    *,
+    seconds: float = TIMEOUT,
+) -> Served:
+    """Connect once, or twice, and return what is served; never raises for what is there.
+
+    `word` None: how TLS is begun is found out. `name` is sent as SNI (RFC 6066 §3), unless it is
+    an address or "". `key_kind` as `describe_key` tells it: a certificate with a key of that kind
+    is asked for first (by TLS 1.2 alone), and any if there is none.
+    """
+    seen = _Seen(address, port, seconds)
+    kind = _KINDS.get(key_kind.partition(" ")[0])
+    try:
+        async with asyncio.timeout(seconds):
+            if kind is not None:
+                with suppress(_HandshakeError):
+                    return await _look(seen, word, name, kind)
+            return await _look(seen, word, name, _ANY)
+    except TimeoutError:
+        if seen.reach is Reach.CONNECTED:
+            return seen.nothing(f"does not come to a handshake within {seconds:g} s")
+        return seen.nothing(f"does not take a connection within {seconds:g} s")
+    except (_HandshakeError, NoTlsError) as err:
+        return seen.nothing(str(err))
+    except OSError as err:
+        return seen.nothing(f"breaks off: {_reason(err)}")
+
+
+@dataclass(slots=True)
+class _Seen:
+    """How far a look has come, which may take `seconds`."""
+
+    address: str
+    port: int
+    seconds: float
+    reach: Reach = Reach.UNANSWERED
+
+    def nothing(self, problem: str) -> Served:
+        return Served(self.address, self.port, (), problem, self.reach)
+
+
+async def _look(seen: _Seen, word: ProbeWord | None, name: str, ciphers: str) -> Served:
+    seen.reach = Reach.UNANSWERED
+    try:
+        reader, writer = await asyncio.open_connection(seen.address, seen.port, limit=MOST_LINE)
+    except TimeoutError as err:  # the system's own: ours comes as CancelledError
+        return seen.nothing(f"cannot be connected to: {_reason(err)}")
+    except (OSError, ValueError) as err:
+        if isinstance(err, OSError) and err.errno in _NO_ROUTE:
+            seen.reach = Reach.NO_ROUTE
+        elif isinstance(err, ConnectionRefusedError):
+            seen.reach = Reach.REFUSED
+        return seen.nothing(f"cannot be connected to: {_reason(err)}")
+    seen.reach = Reach.CONNECTED
+    try:
+        talk = Talk(reader, writer)
+        word = word or await talk.word(seen.port, seen.seconds)
+        await talk.start(word)
+        chain = await _handshake(reader, writer, word, name, ciphers)
+        return Served(seen.address, seen.port, chain)
+    finally:
+        # Nothing is waited for any more; the few bytes of a farewell are with the kernel.
+        writer.transport.abort()
+
+
+async def _handshake(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    word: ProbeWord,
+    name: str,
+    ciphers: str,
+) -> tuple[bytes, ...]:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        tls = _context(ciphers).wrap_bio(incoming, outgoing, server_hostname=_sni(name))
+    except (ValueError, TypeError):
+        raise _HandshakeError(f"cannot be asked for {shown(name)}, which is no name") from None
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            writer.write(outgoing.read())
+        except ssl.SSLError as err:
+            writer.write(outgoing.read())
+            why = str(err.reason or err).replace("_", " ").lower()
+            raise _HandshakeError(f"has no TLS for us: {why}") from None
+        try:
+            piece = await reader.read(_PIECE)
+        except OSError as err:
+            raise _HandshakeError(f"breaks the handshake off: {_reason(err)}") from None
+        if not piece:
+            raise _HandshakeError("closes the connection in the handshake")
+        incoming.write(piece)
+    chain = _chain_of(tls)
+    if not chain:
+        raise _HandshakeError("shows no certificate")
+    with suppress(ssl.SSLError):
+        if said := farewell(word):
+            tls.write(said)
+        tls.unwrap()
+    writer.write(outgoing.read())
+    return chain
+
+
+@lru_cache(maxsize=len(_KINDS) + 1)
+def _context(ciphers: str) -> ssl.SSLContext:
+    """Return what takes whatever is offered, within the kind that `ciphers` names."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    if ciphers != _ANY:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(f"{ciphers}:!eNULL:@SECLEVEL=0")
+    return context
+
+
+def _sni(name: str) -> str | None:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name.removesuffix(".") or None
+    return None
+
+
+def _chain_of(tls: ssl.SSLObject) -> tuple[bytes, ...]:
+    """Return the chain as it was sent: Python has it since 3.13, and before behind the scenes."""
+    of: Any = tls
+    if hasattr(of, "get_unverified_chain"):
+        return tuple(of.get_unverified_chain())
+    private: Any = getattr(of, "_sslobj", None)
+    if hasattr(private, "get_unverified_chain"):
+        encoding = getattr(ssl, "_ssl").ENCODING_DER  # noqa: B009
+        return tuple(one.public_bytes(encoding) for one in private.get_unverified_chain() or ())
+    leaf = tls.getpeercert(binary_form=True)
+    return (leaf,) if leaf else ()
+
+
+def _reason(err: OSError | ValueError) -> str:
+    """Return why, in the system's words."""
+    number = err.errno if isinstance(err, OSError) else None
+    return (os.strerror(number) if number and number > 0 else shown(str(err))).lower()
+
+
+# --- looking until it is proven -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A host with its addresses. `own`: it is this machine."""
+
+    host: str
+    addresses: tuple[str, ...]
+    own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What has to be seen: the certificate `leaf` (DER), asked for with `name` as SNI.
+
+    `path` is where servers read it, for the message.
+    """
+
+    leaf: bytes
+    name: str
+    key_kind: str
+    path: str
+
+
+def _nobodys(_: Served) -> str:
+    return ""
+
+
+async def prove(
+    place: Place,
+    probe: Probe,
+    proof: Proof,
+    seconds: float,
+    *,
+    turn: asyncio.Semaphore | None = None,
+    other: Callable[[Served], str] = _nobodys,
+) -> str:
+    """Look at every address of a port until each of them serves the certificate; return "".
+
+    An address that there is no route to does not count where another one serves something, and
+    neither does one of this machine's own that refuses: servers need not listen on all. If those
+    that serve the wrong certificate go on serving `other` ones of ours, as it names them, they are
+    not this one's ports: that is returned, as a remark. `turn` bounds the looks at a time. Raises
+    `Transient` after `seconds`, saying what is there instead.
+    """
+    if not place.addresses:
+        raise Transient(f"{place.host} has no address; see to its A and AAAA records")
+    loop = asyncio.get_running_loop()
+    turn = turn or asyncio.Semaphore(len(place.addresses))
+    begin = loop.time()
+    pause = FIRST_PAUSE
+    while True:
+        seen = await _round(place, probe, proof, begin + seconds, turn)
+        wrong = _wrong(seen, place, proof)
+        if not wrong:
+            return ""
+        spent = loop.time() - begin
+        is_last = spent + pause >= seconds
+        theirs = [other(one) for one in wrong]
+        if all(theirs) and (is_last or spent >= BELIEVED):
+            return f"port {probe.port} of {place.host} serves {theirs[0]}: not counted"
+        if is_last:
+            raise Transient(_unproven(place, proof, seconds, wrong))
+        await asyncio.sleep(pause)
+        pause = min(pause * SLOWER, LONGEST_PAUSE)
+
+
+async def _round(
+    place: Place, probe: Probe, proof: Proof, end: float, turn: asyncio.Semaphore
+) -> list[Served]:
+    async def one(address: str) -> Served:
+        async with turn:
+            left = end - asyncio.get_running_loop().time()
+            if left <= 0:
+                text = "was not looked at, others took all the time"
+                return Served(address, probe.port, (), text, Reach.UNANSWERED)
+            seconds = min(TIMEOUT, left)
+            return await served_at(
+                address, probe.port, probe.word, proof.name, proof.key_kind, seconds=seconds
+            )
+
+    return await asyncio.gather(*map(one, place.addresses))
+
+
+def _wrong(seen: Sequence[Served], place: Place, proof: Proof) -> list[Served]:
+    """Return what keeps the proof from being one."""
+    if any(one.chain for one in seen):
+        seen = [one for one in seen if not _excused(one, place)]
+    return [one for one in seen if one.leaf != proof.leaf]
+
+
+def _excused(one: Served, place: Place) -> bool:
+    return one.reach is Reach.NO_ROUTE or (place.own and one.reach is Reach.REFUSED)
+
+
+def _unproven(place: Place, proof: Proof, seconds: float, wrong: Sequence[Served]) -> str:
+    told = "; ".join(map(str, wrong[:_TOLD]))
+    if len(wrong) > _TOLD:
+        told += f"; and {len(wrong) - _TOLD} more"
+    asked = f" for {proof.name}" if proof.name else ""
+    return (
+        f"{place.host} does not serve the new certificate{asked} within {seconds:g} s: {told}; see "
+        f"whether its configuration reads {proof.path}, and whether restart_cmd makes it read it"
+    )
