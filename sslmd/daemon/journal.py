@@ -56,6 +56,7 @@ EVENTS = (
     "delivered",
     "restarted",
     "restart-failed",
+    "probe-left-out",
     "deployed",
     "settled",
     "asked",

@@ -35,10 +35,12 @@ def failure_of(err: Exception) -> Failure:
 
 
 def _commands(config: Config) -> dict[str, object]:
-    """Return what is run for each class, and for how long."""
-    commands = {str(one.kind): one.restart for one in config.server_classes}
+    """Return what is run for each class, for how long, and what is looked at then."""
+    commands: dict[str, object] = {
+        str(one.kind): (one.restart, one.probes, one.probe_timeout) for one in config.server_classes
+    }
     commands[DNS] = config.dns.restart
-    return {kind: (argvs, config.globals.cmd_timeout) for kind, argvs in commands.items()}
+    return {kind: (done, config.globals.cmd_timeout) for kind, done in commands.items()}
 
 
 class Restarts:
@@ -153,7 +155,7 @@ class Restarts:
             outcomes = [ClassRestarted(kind, job.host, told, err) for kind, told in job.told]
         for outcome in outcomes:
             self._take(outcome)
-        return [outcome.error for outcome in outcomes if outcome.error is not None]
+        return [error for outcome in outcomes for error in outcome.errors]
 
     def _take(self, outcome: ClassRestarted) -> None:
         now = self._tools.now()
@@ -162,12 +164,13 @@ class Restarts:
             old = self._server(told.cert, outcome)
             if old is None:
                 continue
-            if outcome.error is None:
+            error = outcome.error_of(told.cert)
+            if error is None:
                 server = Server(outcome.kind, outcome.host, ServerPhase.PROVEN, told.set)
             else:
                 # One time for all, so that the next try serves all as well.
                 again = again or next_try(
-                    failure_of(outcome.error),
+                    failure_of(error),
                     old.attempts + 1,
                     now,
                     jitter=self._tools.rng.random(),
@@ -176,7 +179,7 @@ class Restarts:
                     old,
                     phase=ServerPhase.FAILED,
                     set=told.set,
-                    error=str(outcome.error) or repr(outcome.error),
+                    error=str(error) or repr(error),
                     attempts=old.attempts + 1,
                     next_try=again,
                 )

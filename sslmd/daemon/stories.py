@@ -119,7 +119,7 @@ def _server_told(event: ServerTold) -> Story:
     if server.phase is ServerPhase.PROVEN:
         return Story("restarted", f"{place} was restarted", INFO, server.set, "Restart")
     again = f"; next try at {_when(server.next_try)}"
-    text = f"{place} was not restarted: {server.error}{again}"
+    text = f"{place} is not proven: {server.error}{again}"
     return Story("restart-failed", text, WARNING, server.set, "Restart")
 
 

@@ -6,8 +6,16 @@ import ipaddress
 import socket
 from typing import Any
 
+LOOPBACK = ("127.0.0.1", "::1")
+_LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain"})
+
 # Any port will do to ask the kernel for a route.
 _DISCARD = 9
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` names the addresses of `LOOPBACK`, whatever DNS may say (RFC 6761 §6.3)."""
+    return host.lower().rstrip(".") in _LOOPBACK_NAMES
 
 
 def is_local(host: str) -> bool:
@@ -28,7 +36,7 @@ def is_local(host: str) -> bool:
 
 def _own_names() -> set[str]:
     own = socket.gethostname().lower()
-    return {"localhost", "localhost.localdomain", own, own.partition(".")[0]}
+    return {*_LOOPBACK_NAMES, own, own.partition(".")[0]}
 
 
 def _is_own_address(family: int, where: tuple[Any, ...]) -> bool:

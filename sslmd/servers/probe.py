@@ -289,7 +289,8 @@ class Proof:
     path: str
 
 
-def _nobodys(_: Served) -> str:
+def no_other(_: Served) -> str:
+    """No certificate of ours is known."""
     return ""
 
 
@@ -300,7 +301,7 @@ async def prove(
     seconds: float,
     *,
     turn: asyncio.Semaphore | None = None,
-    other: Callable[[Served], str] = _nobodys,
+    other: Callable[[Served], str] = no_other,
 ) -> str:
     """Look at every address of a port until each of them serves the certificate; return "".
 

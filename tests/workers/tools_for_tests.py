@@ -265,8 +265,8 @@ class Site:
 
     async def _restart(self, cert_job: Any) -> None:
         for outcome in await restart(cert_job, self.tools):
-            if outcome.error:
-                raise outcome.error
+            for error in outcome.errors:
+                raise error
             for told in outcome.told:
                 for server in self.state(told.cert).servers:
                     if (server.kind, server.host) == (outcome.kind, outcome.host):

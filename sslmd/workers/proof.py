@@ -1,0 +1,211 @@
+"""Proof after a restart: each certificate of a class is looked at on its host, as a client would.
+
+A server that was told to restart may still serve what it had (I4: until it is seen serving the new
+set, the records of the old key stay).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+from sslmd.config.model import Probe, ServerClass
+from sslmd.core.errors import SslmError, together
+from sslmd.core.facts import CertFacts
+from sslmd.core.jobs import Told
+from sslmd.core.names import BadName, CertId, DomainName, parse_san
+from sslmd.pki.chain import only_cert
+from sslmd.pki.inspect import cert_facts
+from sslmd.servers.local import LOOPBACK, is_local, is_loopback
+from sslmd.servers.probe import Place, Proof, Served, facts_of, no_other, prove, served_at
+from sslmd.store import files
+from sslmd.store.layout import CERT, CURR
+from sslmd.workers.tools import Tools
+
+# Looks of one class at a time.
+AT_A_TIME = 8
+
+# Seconds for all looks before a restart, which are no reason to hold it up. A port that did not
+# answer by then does not count.
+BEFORE = 30.0
+
+# What stands for the star of a certificate that has no other name (RFC 6125 §6.4.3: any label).
+_UNDER_A_STAR = "sslmd"
+
+Errors = Mapping[CertId, Exception]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A certificate that has to show, as it is in the tree."""
+
+    cert: CertId
+    leaf: bytes
+    facts: CertFacts
+
+    def is_for(self, probe: Probe) -> bool:
+        """Whether the certificate can show there: a probe may name a host of another one."""
+        above = f"*.{probe.name.partition('.')[2]}"
+        return not probe.name or not {probe.name, above}.isdisjoint(self.facts.names)
+
+    def asked_with(self, probe: Probe) -> str:
+        """Return the name that is sent as SNI."""
+        return probe.name or name_of(self.facts.names)
+
+
+def name_of(names: Iterable[str]) -> str:
+    """Return a name that a client could ask for and get this certificate; "" if it has none."""
+    below = ""
+    for text in names:
+        try:
+            name = parse_san(text)
+        except BadName:
+            continue
+        if isinstance(name, DomainName):
+            if not name.is_wildcard:
+                return name.text
+            below = below or f"{_UNDER_A_STAR}{name.text.removeprefix('*')}"
+    return below
+
+
+async def place_of(host: str, tools: Tools) -> Place:
+    """Return a host of a server class with its addresses; raises `Transient`."""
+    bare = host.rpartition("@")[2]
+    if is_loopback(bare):
+        return Place(host, LOOPBACK, own=True)
+    addresses, own = await asyncio.gather(
+        tools.resolver.addresses(bare), tools.in_thread(is_local, bare)
+    )
+    return Place(host, addresses, own)
+
+
+class Proving:
+    """The proof of one class on one host: `look_before` the restart, `errors` after it."""
+
+    def __init__(
+        self, server_class: ServerClass, host: str, told: Sequence[Told], tools: Tools
+    ) -> None:
+        self._class = server_class
+        self._host = host
+        # A class may depend on certificates that it is not granted: those it does not serve.
+        self._told = [one for one in told if server_class.receives(one.cert)]
+        self._tools = tools
+        self._turn = asyncio.Semaphore(AT_A_TIME)
+        self._answered: set[tuple[CertId, Probe]] = set()
+        self._ours: dict[str, tuple[CertId, CertFacts]] | None = None
+
+    async def look_before(self) -> None:
+        """See which of the default ports answer with TLS; the others will not count."""
+        optional = [probe for probe in self._class.probes if probe.optional]
+        if not optional or not self._told:
+            return
+        wanted = [one for one in await self._read(self._told) if isinstance(one, _Wanted)]
+        with suppress(SslmError, TimeoutError):
+            async with asyncio.timeout(BEFORE):
+                place = await place_of(self._host, self._tools)
+                for probe in optional:
+                    await self._look_before(place, probe, wanted)
+
+    async def _look_before(self, place: Place, probe: Probe, wanted: Sequence[_Wanted]) -> None:
+        # Where nobody listens, one look is enough for all.
+        for some in (wanted[:1], wanted[1:]):
+            found = await asyncio.gather(*(self._look(place, probe, one) for one in some))
+            for one, seen in zip(some, found, strict=True):
+                if any(served.chain for served in seen):
+                    self._answered.add((one.cert, probe))
+            if not any(served.reached for seen in found for served in seen):
+                return
+
+    async def _look(self, place: Place, probe: Probe, one: _Wanted) -> list[Served]:
+        async def at(address: str) -> Served:
+            async with self._turn:
+                return await served_at(address, probe.port, probe.word, one.asked_with(probe))
+
+        return await asyncio.gather(*map(at, place.addresses))
+
+    async def errors(self) -> Errors:
+        """Look at each certificate side by side, as long as `probe_timeout`; return what failed."""
+        counting = [one for one in self._told if self._counting(one.cert)]
+        if not counting:
+            return {}
+        found: dict[CertId, Exception] = {}
+        works: dict[CertId, _Wanted] = {}
+        for told, one in zip(counting, await self._read(counting), strict=True):
+            if isinstance(one, Exception):
+                found[told.cert] = one
+            elif not one.facts.is_ca:  # that is shown with those that it signed
+                works[told.cert] = one
+        if not works:
+            return found
+        try:
+            place = await place_of(self._host, self._tools)
+        except SslmError as err:
+            return {**found, **dict.fromkeys(works, err)}
+        results = await asyncio.gather(
+            *(self._prove(place, one) for one in works.values()), return_exceptions=True
+        )
+        failed = zip(works, results, strict=True)
+        return found | {cert: err for cert, err in failed if isinstance(err, Exception)}
+
+    def _counting(self, cert: CertId) -> list[Probe]:
+        """Return the probes that count for a certificate."""
+        return [
+            probe
+            for probe in self._class.probes
+            if not probe.optional or (cert, probe) in self._answered
+        ]
+
+    async def _prove(self, place: Place, one: _Wanted) -> None:
+        seconds = self._class.probe_timeout.total_seconds()
+        prod = self._tools.config.globals.prod_cert_dir
+        works = []
+        for probe in filter(one.is_for, self._counting(one.cert)):
+            proof = Proof(
+                one.leaf,
+                one.asked_with(probe),
+                one.facts.key,
+                f"{prod}/{one.cert.group}/{one.cert.service}/{CURR}",
+            )
+            # A port that was named is meant for every certificate of the class.
+            other = partial(self._other, one.cert) if probe.optional else no_other
+            works.append(prove(place, probe, proof, seconds, turn=self._turn, other=other))
+        results = await asyncio.gather(*works, return_exceptions=True)
+        failures = [result for result in results if isinstance(result, BaseException)]
+        if failures:
+            raise together(failures)
+        for remark in results:
+            if isinstance(remark, str) and remark:
+                self._tools.tell("probe-left-out", f"{self._class.kind}: {remark}", one.cert)
+
+    def _other(self, cert: CertId, served: Served) -> str:
+        """Return which of our other certificates is served."""
+        facts = facts_of(served.leaf) if served.leaf else None
+        if facts is None:
+            return ""
+        if self._ours is None:
+            self._ours = {}
+            for ours in self._tools.config.services:
+                curr = self._tools.state_of(ours).curr
+                if curr is not None and curr.cert is not None:
+                    self._ours[curr.cert.serial] = (ours, curr.cert)
+        which, known = self._ours.get(facts.serial, (cert, facts))
+        return str(which) if which != cert and known == facts else ""
+
+    async def _read(self, some: Sequence[Told]) -> list[_Wanted | Exception]:
+        """Read the certificates that have to show."""
+        tree = self._tools.tree
+
+        def read_one(told: Told) -> _Wanted | Exception:
+            path = f"{tree.set_dir(told.cert, told.set)}/{CERT}"
+            try:
+                pem = files.read_file(path)
+                return _Wanted(told.cert, only_cert(pem)[1], cert_facts(pem))
+            except SslmError as err:
+                return err
+            except OSError as err:
+                return files.trouble(err, "read", path)
+
+        return await self._tools.in_thread(lambda: [read_one(told) for told in some])
