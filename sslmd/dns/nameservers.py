@@ -135,7 +135,7 @@ async def follow(owner: DomainName, zone: ZoneName, servers: Sequence[NameServer
     for _ in range(LONGEST_CHAIN):
         if not target.is_within(zone):
             return Followed(target)
-        answer = await _any(servers, target, zone)
+        answer = await any_of(servers, target, zone)
         if child := _delegation(answer, target, zone):
             return Followed(target, child)
         further = _cname(answer, target)
@@ -166,15 +166,18 @@ async def addresses_at(
     here = dns.name.from_text(host.text)
     found: list[str] = []
     for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
-        answer = await _any(servers, host, zone, dns.rdatatype.to_text(rdtype))
+        answer = await any_of(servers, host, zone, dns.rdatatype.to_text(rdtype))
         found += [rdata.address for rdata in find(answer.answer, here, rdtype) or ()]
     return tuple(found)
 
 
-async def _any(
+async def any_of(
     servers: Sequence[NameServer], name: DomainName, zone: ZoneName, rdtype: str = "CNAME"
 ) -> dns.message.Message:
-    """Return the first answer that is one: with authority, or a referral to a zone below."""
+    """Return the first answer that is one: with authority, or a referral to a zone below.
+
+    Raises `Transient` if there is none, naming the servers and what they said.
+    """
     problems = []
     for server in servers:
         try:
@@ -189,7 +192,8 @@ async def _any(
             return answer
         else:
             problems.append(f"{server} is not authoritative for it")
-    raise Transient(f"zone {zone}: no name server tells of {name}: {'; '.join(problems[:5])}")
+    told = "; ".join(problems[:5]) or "it has none"
+    raise Transient(f"zone {zone}: no name server tells of {name} {rdtype}: {told}")
 
 
 def _cname(answer: dns.message.Message, name: DomainName) -> DomainName | None:
