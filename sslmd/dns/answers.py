@@ -1,4 +1,4 @@
-"""Reading answers: chains of CNAMEs, strings of TXT, serials.
+"""Reading answers: chains of CNAMEs, strings of TXT, TLSA records, serials.
 
 Answers come from outside: whatever is in them, nothing here fails or goes on for ever.
 """
@@ -14,6 +14,8 @@ import dns.rdtypes.ANY.SOA
 import dns.rdtypes.ANY.TXT
 import dns.rrset
 import dns.serial
+
+from sslmd.core.tlsa import Tlsa
 
 # CNAMEs in a row. Resolvers give up at about this many; nobody needs more than two or three.
 LONGEST_CHAIN = 8
@@ -54,6 +56,22 @@ def strings(answer: dns.message.Message, name: dns.name.Name) -> frozenset[str]:
     rrset = find(answer.answer, name, dns.rdatatype.TXT)
     values = (b"".join(rdata.strings) for rdata in rrset or ())
     return frozenset(value.decode("ascii", "replace") for value in values)
+
+
+def tlsa_in(answer: dns.message.Message, name: dns.name.Name) -> tuple[frozenset[Tlsa], int]:
+    """Return the TLSA records at a name in an answer, and their TTL in seconds.
+
+    One without data, which no certificate matches, is none.
+    """
+    rrset = find(answer.answer, name, dns.rdatatype.TLSA)
+    if rrset is None:
+        return frozenset(), 0
+    records = frozenset(
+        Tlsa(rdata.usage, rdata.selector, rdata.mtype, rdata.cert.hex())
+        for rdata in rrset
+        if rdata.cert
+    )
+    return records, rrset.ttl if records else 0
 
 
 def soa_serial(answer: dns.message.Message) -> int | None:

@@ -20,7 +20,7 @@ import dns.rdatatype
 
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.tlsa import Owned, Tlsa
-from sslmd.dns.answers import end_of_chain, find, rcode_of
+from sslmd.dns.answers import end_of_chain, rcode_of, tlsa_in
 from sslmd.dns.ask import NameServer, OutOfReach, Unanswered, ask
 from sslmd.dns.observe import AT_ONCE, zone_serial
 
@@ -136,22 +136,6 @@ async def _look(server: NameServer, owner: DomainName) -> OwnerSeen:
         where = end.to_text(omit_final_dot=True)
         return OwnerSeen(fault=f"has a CNAME at {owner} that leads to {where}")
     return OwnerSeen(records, ttl, _signed_until(answer, end) if records else None)
-
-
-def tlsa_in(answer: dns.message.Message, name: dns.name.Name) -> tuple[frozenset[Tlsa], int]:
-    """Return the TLSA records at a name in an answer, and their TTL in seconds.
-
-    One without data, which no certificate matches, is none.
-    """
-    rrset = find(answer.answer, name, dns.rdatatype.TLSA)
-    if rrset is None:
-        return frozenset(), 0
-    records = frozenset(
-        Tlsa(rdata.usage, rdata.selector, rdata.mtype, rdata.cert.hex())
-        for rdata in rrset
-        if rdata.cert
-    )
-    return records, rrset.ttl if records else 0
 
 
 def _signed_until(answer: dns.message.Message, name: dns.name.Name) -> datetime | None:

@@ -9,9 +9,10 @@ import dns.rcode
 import pytest
 
 from sslmd.core.errors import Transient
-from sslmd.core.names import ZoneName
-from sslmd.dns.dnssec import bogus
-from tests.dns_room.responder import Answer, Responder
+from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.tlsa import Tlsa
+from sslmd.dns.dnssec import Validated, bogus, validated
+from tests.dns_room.responder import Answer, Responder, Zone
 
 ZONE = ZoneName("example.com")
 
@@ -78,3 +79,62 @@ async def test_a_silent_resolver() -> None:
         pass
     with pytest.raises(Transient, match="mend dns_validating_resolver"):
         await bogus(ZONE, resolver.server)
+
+
+# --- TLSA records ---
+
+MAIL = DomainName("_25._tcp.mail.example.com")
+WEB = DomainName("_443._tcp.example.com")
+ONE = Tlsa(3, 1, 1, "ab" * 32)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_records_that_validate_and_unsigned_ones(*, secure: bool) -> None:
+    served = Zone()
+    served.add(MAIL.text, "CNAME", "tlsa.example.com.")
+    served.add("tlsa.example.com", "TLSA", str(ONE))
+
+    def answer(query: dns.message.Message, tcp: bool) -> Answer:
+        made = served(query, tcp)
+        assert isinstance(made, dns.message.Message)
+        if secure:
+            made.flags |= dns.flags.AD
+        return made
+
+    async with Responder(answer, "") as resolver:
+        assert await validated(MAIL, resolver.server) == Validated(frozenset({ONE}), secure)
+        assert await validated(WEB, resolver.server) == Validated(frozenset(), secure)
+        assert resolver.queries[0].flags & dns.flags.RD
+        assert resolver.queries[0].ednsflags & dns.flags.DO
+
+
+@pytest.mark.parametrize("unchecked", [dns.rcode.NOERROR, dns.rcode.NXDOMAIN])
+@pytest.mark.parametrize(
+    ("owner", "harm"),
+    [
+        (MAIL, "defer all mail to mail.example.com"),
+        (WEB, "do not connect to port 443 of example.com"),
+        (DomainName("example.com"), "do not connect"),
+    ],
+)
+async def test_bogus_records(owner: DomainName, harm: str, unchecked: dns.rcode.Rcode) -> None:
+    told = dns.edns.EDEOption(dns.edns.EDECode.SIGNATURE_EXPIRED)
+    async with Responder(Validating(dns.rcode.SERVFAIL, unchecked, told), "") as resolver:
+        found = await validated(owner, resolver.server)
+        port = resolver.server.port
+    assert not found.secure
+    assert found.records == frozenset()
+    assert found.problem.startswith(
+        f"{owner}: its TLSA records do not validate at 127.0.0.1:{port} (signature expired), and "
+        f"clients of DANE {harm}; look for"
+    )
+    assert found.problem.endswith(f"delv @127.0.0.1 -p {port} {owner} TLSA")
+
+
+@pytest.mark.parametrize("rcode", [dns.rcode.SERVFAIL, dns.rcode.REFUSED])
+async def test_whether_records_validate_is_not_known(rcode: dns.rcode.Rcode) -> None:
+    async with Responder(Validating(rcode, rcode), "") as resolver:
+        with pytest.raises(Transient, match=f"{MAIL}: the resolver .* answers"):
+            await validated(MAIL, resolver.server)
+    with pytest.raises(Transient, match="whether its DNSSEC holds is not known"):
+        await validated(MAIL, resolver.server)
