@@ -17,7 +17,7 @@ _sslmctl() {
     local typed=${COMP_LINE:0:COMP_POINT}
     cur=${typed##*[[:space:]]}
     case $command in
-        "") options="--help --socket --version" words="status show plan events check renew force-renew roll dns-refresh cancel clean reload completion" ;;
+        "") options="--help --socket --version" words="status show plan events check renew force-renew roll dane dns-refresh cancel clean reload completion" ;;
         status) options="-h --help --socket --json --watch" certs=1 ;;
         show) options="-h --help --socket" certs=1 ;;
         plan) options="-h --help --socket" certs=1 ;;
@@ -26,6 +26,7 @@ _sslmctl() {
         renew) options="-h --help --socket --force --all --reuse --no-wait --test --dry-run" certs=1 ;;
         force-renew) options="-h --help --socket --all --reuse --no-wait" certs=1 ;;
         roll) options="-h --help --socket --force --no-wait" certs=1 ;;
+        dane) options="-h --help --socket --json" certs=1 ;;
         dns-refresh) options="-h --help --socket" certs=1 ;;
         cancel) options="-h --help --socket" certs=1 ;;
         clean) options="-h --help --socket" certs=1 ;;

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from sslmd.core.backoff import LONGEST_WAIT
-from sslmd.core.jobs import Deliver, Restart, Settle, Told
+from sslmd.core.jobs import Deliver, Prove, Restart, Settle, Told
 from sslmd.core.lifecycle import ServersProven
 from sslmd.core.names import CertId
 from sslmd.core.state import CertState, Delivered, Server, ServerPhase
@@ -62,8 +62,14 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
         return Decision(text, wake_at=again) if waiting else None
     if state.deployed != curr.name:
         if not waiting:
+            if view.wanted.dane and view.proves and (view.dane is None or view.dane.checked):
+                why = "the ports with TLSA records are to serve it before older ones go"
+                return Decision(why, job=Prove(cert, curr.name, why))
             return Decision("every server uses it", event=ServersProven(now))
         return Decision(f"waits for its servers: {_listed(waiting)}", wake_at=again)
+    if view.dane is not None and not view.dane.current:
+        why = view.dane.trouble or "its name servers are being told"
+        return Decision(f"live; TLSA records of older keys are to go: {why}")
     return Decision("live; old records and sets can go", job=Settle(cert, "it is deployed"))
 
 

@@ -9,17 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sslmd.core.names import CertId, SetName
+from sslmd.core.names import CertId, SetName, ZoneName
 from sslmd.core.state import Track, TrialAsk
 
 
 @dataclass(frozen=True, slots=True)
 class MakeKey:
-    """Make a new set with key and CSR and put it on deck. `reuse`: with the key of `curr`."""
+    """Make a new set with key and CSR and put it on deck.
+
+    `reuse`: with the key of `curr`; `keep`: with that of the `next` on deck, whose TLSA records
+    are in DNS already.
+    """
 
     cert: CertId
     reason: str
     reuse: bool = False
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +56,16 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Roll:
-    """Make `next`, which is the set `set`, the new `curr`. `overrode`: waits set aside."""
+    """Make `next`, which is the set `set`, the new `curr`. `overrode`: waits set aside.
+
+    `blind`: the wait for its TLSA records is one of them, so DNS is not looked at once more.
+    """
 
     cert: CertId
     set: SetName
     reason: str
     overrode: str = ""
+    blind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,43 @@ class Settle:
     reason: str
 
 
-CertJob = MakeKey | Certify | Order | Roll | Deliver | Settle
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """See the ports with TLSA records serve the set `set`, before records of older ones go."""
+
+    cert: CertId
+    set: SetName
+    reason: str
+
+
+CertJob = MakeKey | Certify | Order | Roll | Deliver | Prove | Settle
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Have the TLSA records of a zone served as they should be."""
+
+    zone: ZoneName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Ask every name server of a zone what TLSA records it serves."""
+
+    zone: ZoneName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Compare what DNS shows, what the ports of a zone serve, and what should be."""
+
+    zone: ZoneName
+    reason: str
+
+
+ZoneJob = Publish | Look | Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,29 +147,34 @@ class Restart:
     reason: str
 
 
-Job = CertJob | Trial | Restart
+Job = CertJob | Trial | Restart | ZoneJob
 
 
 class Pool(StrEnum):
     """Jobs that share a number of places: those of one pool never keep out those of another.
 
     An order waits for name servers and a CA, for an hour if need be, and must not hold up what
-    the disk and the processor do in an instant (I6).
+    the disk and the processor do in an instant (I6). Nor must zones whose name servers are silent.
     """
 
     WORK = "work"
     ACME = "acme"
+    DNS = "dns"
 
 
 def lane(job: Job) -> str:
     """Return the name of what must not run at the same time as `job`."""
     if isinstance(job, Restart):
         return f"host {job.host}"
+    if isinstance(job, ZoneJob):
+        return f"zone {job.zone}"
     return f"trial {job.cert}" if isinstance(job, Trial) else f"cert {job.cert}"
 
 
 def pool(job: Job) -> Pool:
     """Return with what `job` shares its places."""
+    if isinstance(job, ZoneJob):
+        return Pool.DNS
     return Pool.ACME if isinstance(job, Order | Trial) else Pool.WORK
 
 
@@ -135,4 +185,4 @@ def key(job: Job) -> str:
 
 def track(job: CertJob) -> Track:
     """Return which kind of trouble a failure of `job` is."""
-    return Track.DELIVER if isinstance(job, Deliver | Settle) else Track.RENEW
+    return Track.DELIVER if isinstance(job, Deliver | Prove | Settle) else Track.RENEW

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
+from sslmd.core.sighting import Sighting
 from sslmd.core.state import (
     COUNTED,
     Ask,
@@ -54,9 +55,26 @@ class CertIssued:
 
 @dataclass(frozen=True, slots=True)
 class Advertised:
-    """The TLSA records of `next` were seen on every server, or none are wanted."""
+    """The TLSA records of `next` were seen on every server for long enough, or need not be."""
 
     at: datetime
+    text: str = "no TLSA records are wanted"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The TLSA records of `next` are not everywhere any more: the wait begins anew."""
+
+    at: datetime
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TlsaLooked:
+    """Every name server was asked for the TLSA records of `next`."""
+
+    at: datetime
+    sighting: Sighting | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +174,8 @@ Event = (
     KeyMade
     | CertIssued
     | Advertised
+    | Lost
+    | TlsaLooked
     | Rolled
     | ProdUpdated
     | ServerTold
@@ -182,6 +202,7 @@ TABLE: Mapping[tuple[Phase, type[Event]], Phase] = {
     **{(phase, KeyMade): Phase.KEYED for phase in Phase},
     (Phase.KEYED, CertIssued): Phase.ISSUED,
     (Phase.ISSUED, Advertised): Phase.ADVERTISED,
+    (Phase.ADVERTISED, Lost): Phase.ISSUED,
     # Straight from ISSUED: there is no `curr` to protect, or an admin forced it.
     (Phase.ISSUED, Rolled): Phase.ROLLED,
     (Phase.ADVERTISED, Rolled): Phase.ROLLED,
@@ -193,6 +214,7 @@ TABLE: Mapping[tuple[Phase, type[Event]], Phase] = {
 }
 
 _BESIDE = (
+    TlsaLooked,
     ProdUpdated,
     ServerTold,
     Asked,
@@ -260,7 +282,12 @@ def _apply(state: CertState, event: Event) -> CertState:
     match event:
         case KeyMade():
             return replace(
-                state, next=event.facts, next_note=event.note, advertised=None, trouble=None
+                state,
+                next=event.facts,
+                next_note=event.note,
+                advertised=None,
+                sighting=None,
+                trouble=None,
             )
         case CertIssued():
             return replace(
@@ -273,6 +300,10 @@ def _apply(state: CertState, event: Event) -> CertState:
             )
         case Advertised():
             return replace(state, advertised=state.next.name if state.next else None)
+        case Lost():
+            return replace(state, advertised=None)
+        case TlsaLooked():
+            return replace(state, sighting=event.sighting)
         case Rolled():
             ask = None if state.ask and state.ask.what is Request.ROLL else state.ask
             fresh = state.next.name if state.next else None
@@ -285,6 +316,8 @@ def _apply(state: CertState, event: Event) -> CertState:
                 next_note=None,
                 rolled_at=event.at,
                 advertised=None,
+                retired=_retired(state, fresh),
+                sighting=None,
                 # An older set can be put on deck again by hand: it has its way before it.
                 deployed=state.deployed if state.deployed != fresh else None,
                 settled=state.settled if state.settled != fresh else None,
@@ -304,7 +337,7 @@ def _apply(state: CertState, event: Event) -> CertState:
         case ServerTold():
             return replace(state, servers=_replaced(state.servers, event.server))
         case ServersProven():
-            return replace(state, deployed=state.curr.name if state.curr else None)
+            return replace(state, deployed=state.curr.name if state.curr else None, retired=())
         case Settled():
             settled = state.curr.name if state.curr else None
             return replace(state, settled=settled, prev=event.prev, delivery_trouble=None)
@@ -347,6 +380,12 @@ def _replaced(servers: tuple[Server, ...], told: Server) -> tuple[Server, ...]:
         told if (old.kind, old.host, old.set) == (told.kind, told.host, told.set) else old
         for old in servers
     )
+
+
+def _retired(state: CertState, fresh: SetName | None) -> tuple[SetName, ...]:
+    """The sets that servers may still use with `fresh` as `curr`: all since the last proof."""
+    before = (*state.retired, state.curr.name) if state.curr else state.retired
+    return tuple(name for name in dict.fromkeys(before) if name != fresh)
 
 
 def _left(ask: Ask | None, issued: SetName) -> Ask | None:

@@ -10,8 +10,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sslmd.core.facts import SetFacts
+from sslmd.core.gate import gate_of, harm_of, lost_sight
 from sslmd.core.jobs import Certify, MakeKey, Order, Roll
-from sslmd.core.lifecycle import Advertised, AskDropped
+from sslmd.core.lifecycle import Advertised, AskDropped, Lost
 from sslmd.core.limits import MOST_FAILED, failed_too_often
 from sslmd.core.renewal import (
     CLOCK_TOLERANCE,
@@ -27,6 +28,9 @@ from sslmd.core.spec import AcmeCa, OwnCa
 from sslmd.core.state import Ask, CertState, Phase, Request
 from sslmd.core.view import Ca, Decision, View, blocking, clock, due, told
 
+# Why a key is made that nothing needs yet.
+AHEAD = "the next key is made ahead, so that its TLSA records are long seen when it is needed"
+
 # A CA this close to its end signs nothing: what it signed would be gone before it is rolled.
 MIN_CA_LIFE = timedelta(hours=1)
 
@@ -40,6 +44,8 @@ def renewing(view: View, now: datetime) -> Decision:
     state = view.state
     next_ = state.next
     renew_time = due(state, view.wanted)
+    if state.phase is Phase.ADVERTISED and (lost := lost_sight(view)):
+        return Decision(lost, event=Lost(now, lost), renew_at=renew_time)
     if next_ is not None and next_.complete:
         step = _on_deck(view, now)
     else:
@@ -69,6 +75,10 @@ def _making(view: View, now: datetime, useless: str = "") -> Decision:
             day = f" until {when:%Y-%m-%d}" if when else ""
             text = f"not due{day}; sslmctl force-renew renews it now"
             return Decision("", event=AskDropped(now, text))
+        if wanted.next_ahead and state.next is None and _rests(state):
+            return Decision(AHEAD, job=MakeKey(wanted.spec.id, AHEAD))
+        if wanted.next_ahead and state.next is not None:
+            return Decision(f"valid; {_ahead(view)}", wake_at=due(state, wanted))
         left = " (an unfinished next waits for that)" if state.next is not None else ""
         text = f"valid; {useless}" if useless else f"valid{left}"
         return Decision(text, wake_at=due(state, wanted))
@@ -83,11 +93,44 @@ def _making(view: View, now: datetime, useless: str = "") -> Decision:
 def _new_set(view: View, now: datetime, why: Why, text: str) -> Decision:
     curr, ask = view.state.curr, view.state.ask
     reuse = ask is not None and ask.reuse
+    keep = not reuse and _keeps(view)
     if reuse and (curr is None or curr.key != str(view.wanted.spec.key)):
         problem = f"there is no key {view.wanted.spec.key} to use again; renew it without --reuse"
         return Decision("", event=AskDropped(now, problem))
     wait = _ca_wait(view, now, why)
-    return wait or Decision(text, job=MakeKey(view.wanted.spec.id, text, reuse))
+    if view.wanted.dane and (reuse or keep):
+        key = "the key of curr" if reuse else "the key that was made ahead"
+        text = f"{text}; with {key}: TLSA records with selector 1 stay, nothing is waited for"
+    return wait or Decision(text, job=MakeKey(view.wanted.spec.id, text, reuse, keep))
+
+
+def _rests(state: CertState) -> bool:
+    """Whether a roll is settled, and nothing of it is left to do."""
+    return state.curr is not None and state.settled == state.curr.name
+
+
+def _keeps(view: View) -> bool:
+    """Whether the key on deck was made ahead, for another request than what is wanted now."""
+    next_, wanted = view.state.next, view.wanted
+    return (
+        wanted.next_ahead
+        and next_ is not None
+        and next_.cert is None
+        and next_.key == str(wanted.spec.key)
+        and not _replaces(view.state.ask, view.state)
+    )
+
+
+def _ahead(view: View) -> str:
+    """Tell how far the records of a key are that was made ahead."""
+    sighting = view.state.sighting
+    if sighting is None or view.state.next is None or sighting.set != view.state.next.name:
+        return "the next key is made, its TLSA records are being published"
+    if sighting.complete:
+        return "the next key is made, its TLSA records have been seen for long enough"
+    if sighting.since is None:
+        return f"the next key is made, its TLSA records are not everywhere: {sighting.missing}"
+    return f"the next key is made, its TLSA records are everywhere since {clock(sighting.since)}"
 
 
 def can_finish(facts: SetFacts, wanted: Wanted) -> bool:
@@ -130,24 +173,29 @@ def _rolling(view: View, now: datetime) -> Decision:
     cert = wanted.spec.id
     at = roll_at(state, wanted, now)
     forced = ask is not None and ask.what is Request.ROLL and ask.force
+    gate = gate_of(view)
+    if state.phase is Phase.ISSUED and gate.open and (wanted.dane or (at > now and not forced)):
+        return Decision(gate.text, event=Advertised(now, gate.text), roll_at=at)
     waits = []
-    if wanted.dane and state.phase is not Phase.ADVERTISED and state.curr is not None:
-        waits.append("its TLSA records are not yet seen in DNS")
+    blind = not gate.open and state.phase is not Phase.ADVERTISED
+    if blind:
+        waits.append(gate.text)
     if at > now:
         waits.append(f"min_roll_mins lasts until {clock(at)}")
     if forced or not waits:
         why = "an admin forced it" if forced else _why_roll(state, now)
         overrode = " and ".join(waits) if forced else ""
-        return Decision(why, job=Roll(cert, next_.name, why, overrode), roll_at=at)
-    if state.phase is Phase.ISSUED and not wanted.dane:
-        return Decision("no TLSA records are wanted", event=Advertised(now), roll_at=at)
-    if len(waits) == 1 and at > now:
-        return Decision(f"on deck; rolls at {clock(at)}", wake_at=at, roll_at=at)
-    return Decision(
-        "on deck; waits for its TLSA records in DNS, which this version does not publish: see "
-        "to them, then roll with --force",
-        wake_at=at if at > now else None,
-    )
+        if overrode and (harm := harm_of(view, now)):
+            overrode = f"{overrode}; {harm}"
+        return Decision(why, job=Roll(cert, next_.name, why, overrode, blind), roll_at=at)
+    if blind:
+        if gate.at is None:
+            return Decision(f"on deck; {gate.text}", wake_at=at if at > now else None)
+        at = max(at, gate.at)
+        # The wait is counted from look to look: the wall clock has no say in its end.
+        wake_at = at if at > now else None
+        return Decision(f"on deck; {gate.text}; rolls at {clock(at)}", wake_at=wake_at, roll_at=at)
+    return Decision(f"on deck; rolls at {clock(at)}", wake_at=at, roll_at=at)
 
 
 def roll_at(state: CertState, wanted: Wanted, now: datetime) -> datetime:

@@ -42,7 +42,9 @@ class Wanted:
     """What the configuration asks of a certificate now. `names`: of `spec.all_names`, as text.
 
     `fingerprint` changes when anything that the service's configuration asks changes;
-    `dane`: TLSA records are wanted; `managed`: renewed by us, not only used to sign.
+    `dane`: TLSA records are wanted; `next_ahead`: the next key is made as soon as a roll is
+    settled, so that its records are long seen when it is needed; `managed`: renewed by us, not
+    only used to sign.
     """
 
     spec: CertSpec
@@ -50,6 +52,7 @@ class Wanted:
     names: frozenset[str]
     fingerprint: str
     dane: bool = False
+    next_ahead: bool = False
     managed: bool = True
 
 

@@ -14,6 +14,7 @@ from enum import StrEnum
 from sslmd.core.backoff import Failure
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
+from sslmd.core.sighting import Sighting
 
 # How long a CA counts a failed validation against a name (Let's Encrypt: an hour).
 COUNTED = timedelta(hours=1)
@@ -151,9 +152,10 @@ class FailedValidation:
 class CertState:
     """Everything that is known of one certificate.
 
-    `advertised`, `deployed`, `settled` name the set that last got there. `adopted`: there were
-    sets but no state.toml, as in a tree of ssl-mgr's. `failed`: see `core.limits`. `trial_after`:
-    the CA's test server wants no other trial before.
+    `advertised`, `deployed`, `settled` name the set that last got there. `retired`: the sets before
+    `curr` that some server may still use. `sighting`: what was seen in DNS of `next`. `adopted`:
+    there were sets but no state.toml, as in a tree of ssl-mgr's. `failed`: see `core.limits`.
+    `trial_after`: the CA's test server wants no other trial before.
     """
 
     phase: Phase = Phase.SETTLED
@@ -166,6 +168,8 @@ class CertState:
     advertised: SetName | None = None
     deployed: SetName | None = None
     settled: SetName | None = None
+    retired: tuple[SetName, ...] = ()
+    sighting: Sighting | None = None
     delivered: Delivered = Delivered()
     servers: tuple[Server, ...] = ()
     ask: Ask | None = None

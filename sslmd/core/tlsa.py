@@ -178,7 +178,8 @@ class Part:
 
     `wants`: the combinations at each owner. `serving`: the sets that servers use or may still
     use, `coming`: the one on deck. `proven`: servers were seen using what is in `serving`, or
-    used it before there were records of it.
+    used it before there were records of it. `kept`: records of sets that are served and cannot be
+    read any more: they stay.
     """
 
     cert: CertId
@@ -187,6 +188,7 @@ class Part:
     serving: tuple[Material, ...] = ()
     coming: Material | None = None
     proven: bool = True
+    kept: frozenset[Owned] = frozenset()
 
 
 def wants_of(
@@ -273,8 +275,8 @@ def content_of(parts: Iterable[Part], known: Known) -> ZoneContent:
       client goes by usage, selector and strongest digest, whatever key it is shown (RFC 7671 §8,
       §9).
     - A combination that is not `known` is published for the serving keys first, and never for a
-      set on deck alone. Where nothing is known at an owner, a key that is not proven to be served
-      is not told of either: nobody checks that port yet.
+      set on deck alone. Where nothing is known at an owner, nobody checks that port yet, and
+      nothing is published before every key that servers were given there is proven.
     - A combination that cannot be made of a key that is served is published for none.
     """
     owners: dict[DomainName, _Owner] = defaultdict(_Owner)
@@ -297,12 +299,18 @@ def _at_owner(
     owner: DomainName, one: _Owner, known: Known, shares: dict[CertId, _Sharing]
 ) -> set[Tlsa]:
     found: set[Tlsa] = set()
+    for part in one.parts:
+        kept = {(there, record) for there, record in part.kept if there == owner}
+        found |= {record for _, record in kept}
+        shares[part.cert].serving |= kept
     checked = any(there == owner for there, _ in known)
+    # The first record of an owner has every key that is served there checked.
+    ready = checked or all(part.proven for part in one.parts if part.serving)
     for combination in sorted(one.combinations):
         serving = [
             (part.cert, association(combination, material))
             for part in one.parts
-            if checked or part.proven
+            if ready
             for material in part.serving
         ]
         lacking = any(record is None for _, record in serving)
@@ -314,7 +322,7 @@ def _at_owner(
             share = shares[part.cert]
             if lacking:
                 share.lacking.add((owner, combination))
-            if part.coming is None or (not checked and not part.serving):
+            if part.coming is None or not (checked or part.serving or part.kept):
                 continue
             record = association(combination, part.coming)
             if record is None or lacking or (owner, combination) not in known:

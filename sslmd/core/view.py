@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sslmd.core.jobs import CertJob
 from sslmd.core.lifecycle import Event
-from sslmd.core.names import CertId
+from sslmd.core.names import CertId, SetName
 from sslmd.core.renewal import CLOCK_TOLERANCE, Wanted, renew_at
 from sslmd.core.state import CertState, Trouble
 
@@ -22,8 +22,33 @@ class Ca:
 
 
 @dataclass(frozen=True, slots=True)
+class Dane:
+    """What is known of the TLSA records of one certificate in its zone.
+
+    `next`: the set on deck that this was found out for. `checked`: there are records at its
+    owners, so that clients check what is served, or nobody knows yet. `unchanged`: the set on deck
+    needs no other records than those that are served. `current`: DNS was given just what it should
+    serve. `trouble`: why that, or looking, fails; `held`: why the records of the set on deck are
+    not published yet. `ports`: what is checked (`mail.example.com:25`); `ttl`: the longest that
+    caches may hold what was served, in seconds.
+    """
+
+    next: SetName | None
+    checked: bool
+    unchanged: bool = False
+    current: bool = False
+    trouble: str = ""
+    held: str = ""
+    ports: tuple[str, ...] = ()
+    ttl: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """One certificate: what is wanted, how it stands, its CA, and the servers it touches.
+
+    `dane` None: nothing is known of its TLSA records yet. `proves`: whether the ports that serve
+    it are to be looked at before old records go.
 
     `hold`: why nothing may be done with it ("" if all is well), such as a state file of a
     later version.
@@ -34,6 +59,8 @@ class View:
     ca: Ca | None = None
     servers: frozenset[tuple[str, str]] = frozenset()
     hold: str = ""
+    dane: Dane | None = None
+    proves: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,10 @@ class Fields:
         value = self._value.get(name)
         return value if isinstance(value, int) else 0
 
+    def flag(self, name: str) -> bool:
+        """Return whether it is true."""
+        return self._value.get(name) is True
+
     def time(self, name: str) -> datetime | None:
         """Return an RFC 3339 time."""
         value = self._value.get(name)

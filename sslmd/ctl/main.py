@@ -28,6 +28,7 @@ _COMMANDS = {
     "renew": "renew",
     "force-renew": "renew",
     "roll": "roll",
+    "dane": "dane",
     "dns-refresh": "dns_refresh",
     "cancel": "cancel",
     "clean": "clean",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from sslmd.config.model import Config, ServiceConfig
 from sslmd.core.errors import Refused
@@ -12,17 +13,32 @@ from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
 from sslmd.core.state import CertState
-from sslmd.core.view import Ca, Decision, View
+from sslmd.core.view import Ca, Dane, Decision, View
+from sslmd.workers.dane import Finding
 from sslmd.workers.deliver import places
 from sslmd.workers.tools import wanted_of
+
+
+@dataclass(frozen=True, slots=True)
+class DaneReport:
+    """What the last comparison of DNS, ports and keys found, and when."""
+
+    at: datetime
+    findings: tuple[Finding, ...]
+
+    @property
+    def wrong(self) -> list[str]:
+        """What clients that check DANE are turned away by."""
+        return [f"{one.where} {one.text}" for one in self.findings if one.wrong]
 
 
 @dataclass(slots=True)
 class Entry:
     """One certificate. `document` is its part of the `status` answer, made when asked for.
 
-    `unsaved`: why its state.toml cannot be written, "" if it can. `progress`: how far the job is
-    that runs, "" where it does not tell.
+    `proves`: ports with TLSA records are looked at after a roll; `report`: what was last found
+    there and in DNS. `unsaved`: why its state.toml cannot be written, "" if it can. `progress`: how
+    far the job is that runs, "" where it does not tell.
     """
 
     wanted: Wanted
@@ -30,9 +46,11 @@ class Entry:
     state: CertState
     hold: str
     decision: Decision
+    proves: bool = True
     document: bytes | None = None
     unsaved: str = ""
     progress: str = ""
+    report: DaneReport | None = None
 
 
 class UnknownCertError(Refused):
@@ -45,6 +63,7 @@ class Book:
     def __init__(self) -> None:
         self.entries: dict[CertId, Entry] = {}
         self._below: dict[CertId, list[CertId]] = {}
+        self.dane_of: Callable[[CertId, Entry], Dane | None] = lambda *_: None
 
     def __contains__(self, cert: CertId) -> bool:
         return cert in self.entries
@@ -76,7 +95,8 @@ class Book:
         if isinstance(signer, OwnCa):
             above = self.entries.get(signer.cert)
             ca = Ca(signer.cert, above.wanted if above else None, above.state if above else None)
-        return View(entry.wanted, entry.state, ca, entry.servers, entry.hold)
+        dane = self.dane_of(cert, entry)
+        return View(entry.wanted, entry.state, ca, entry.servers, entry.hold, dane, entry.proves)
 
     def managed(self) -> list[CertId]:
         """Return the certificates that people asked for, in the order of the configuration."""
@@ -119,5 +139,16 @@ class Book:
 def entry_of(config: Config, service: ServiceConfig, state: CertState, hold: str) -> Entry:
     """Make an entry that is not decided on yet."""
     return Entry(
-        wanted_of(service), places(config, service.id), state, hold, Decision("not planned")
+        wanted_of(service),
+        places(config, service.id),
+        state,
+        hold,
+        Decision("not planned"),
+        _proves(config, service),
     )
+
+
+def _proves(config: Config, service: ServiceConfig) -> bool:
+    """Whether ports are to be looked at: not where every class says `probe = false`."""
+    classes = [one for one in config.classes_for(service.id) if one.servers]
+    return not classes or any(one.probes for one in classes)

@@ -14,9 +14,10 @@ from typing import Any
 from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import SetFacts
-from sslmd.core.jobs import Restart, Trial
+from sslmd.core.jobs import Look, Publish, Restart, Trial, Watch, ZoneJob
 from sslmd.core.names import CertId, SetName
 from sslmd.core.state import Server, ServerPhase, Trouble
+from sslmd.core.tlsa import Share
 from sslmd.daemon.book import Entry
 from sslmd.daemon.planner import Planner
 from sslmd.store import certs, sets
@@ -73,6 +74,45 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
                 "error": server.error or None,
             }
             for server in state.servers
+        ],
+        "dane": _dane(entry),
+    }
+
+
+def _dane(entry: Entry) -> dict[str, Any] | None:
+    """Return how the last comparison of DNS, ports and keys went, None without one."""
+    report = entry.report
+    if report is None or not entry.wanted.dane:
+        return None
+    return {"at": time(report.at), "ok": not report.wrong, "problems": report.wrong}
+
+
+def dane(planner: Planner, cert: CertId) -> dict[str, Any]:
+    """Return everything about a certificate's TLSA records."""
+    entry = planner.book[cert]
+    report = entry.report
+    zone = planner.zones.zone_of(cert)
+    share = zone.share(cert) if zone is not None else Share()
+    content = zone.content if zone is not None else {}
+    rows = [
+        {
+            "owner": str(owner),
+            "ttl": content[owner].ttl if owner in content else None,
+            "record": str(record),
+            "of": of,
+        }
+        for of, records in (("serving", share.serving), ("next", share.coming - share.serving))
+        for owner, record in sorted(records)
+    ]
+    return {
+        "cert": str(cert),
+        "at": time(report.at) if report else None,
+        "ok": report is not None and not report.wrong,
+        "reason": entry.decision.text,
+        "records": rows,
+        "findings": [
+            {"where": one.where, "text": one.text, "wrong": one.wrong}
+            for one in (report.findings if report else ())
         ],
     }
 
@@ -178,6 +218,13 @@ def _config(service: ServiceConfig) -> dict[str, str]:
     }
 
 
+_ZONE_JOBS = {
+    Publish: "publish TLSA records of",
+    Look: "look at TLSA records of",
+    Watch: "watch TLSA ports of",
+}
+
+
 def plan(planner: Planner, which: list[CertId]) -> list[dict[str, Any]]:
     """Return what runs, what is queued, and what comes when, soonest first."""
     chosen = set(which)
@@ -188,6 +235,9 @@ def plan(planner: Planner, which: list[CertId]) -> list[dict[str, Any]]:
             if isinstance(job, Restart):
                 name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
                 row = {"cert": "", "job": f"restart {name}", "reason": job.reason}
+            elif isinstance(job, ZoneJob):
+                word = _ZONE_JOBS[type(job)]
+                row = {"cert": "", "job": f"{word} {job.zone}", "reason": job.reason}
             elif job.cert in chosen:
                 if not isinstance(job, Trial):
                     busy.add(job.cert)

@@ -93,6 +93,8 @@ class Methods:
                 result = await self._reload()
             case Method.CHALLENGE:
                 result = await self._challenge(client, params)
+            case Method.DANE:
+                result = await self._dane(params)
             case Method.DNS_REFRESH:
                 result = await self._dns_refresh(params)
             case _:
@@ -146,6 +148,17 @@ class Methods:
                 await client.notify(Notice.EVENT, record.as_json())
         return {"count": len(backlog)}
 
+    async def _dane(self, params: Params) -> dict[str, Any]:
+        """Compare DNS, ports and keys now, and tell what came of it."""
+        which = [cert for cert in self._select(params.certs()) if self._has_dane(cert)]
+        zones = dict.fromkeys(ZoneName(cert.group) for cert in which)
+        await asyncio.gather(*(self._planner.zones.watch(zone) for zone in zones))
+        rows = [documents.dane(self._planner, cert) for cert in which if self._has_dane(cert)]
+        return {"certs": rows}
+
+    def _has_dane(self, cert: CertId) -> bool:
+        return cert in self._planner.book and self._planner.book[cert].wanted.dane
+
     # --- changing ---
 
     async def _clean(self, params: Params) -> dict[str, Any]:
@@ -195,15 +208,17 @@ class Methods:
         zones = [ZoneName(group) for group in groups if group != GroupName.CA]
         rows = []
         for zone in zones:
-            text = await self._planner.tools.challenges.refresh(zone)
-            rows.append({"zone": str(zone), "text": text})
+            texts = [await self._planner.tools.challenges.refresh(zone)]
+            texts += [text] if (text := await self._planner.zones.refresh(zone)) else []
+            rows.append({"zone": str(zone), "text": "; ".join(texts)})
         return {"zones": rows}
 
 
 def in_trouble(entry: Entry) -> bool:
     """Whether something about a certificate failed and is not yet made good."""
     failed = any(server.phase is ServerPhase.FAILED for server in entry.state.servers)
-    return bool(entry.hold or entry.unsaved or entry.decision.stuck or failed)
+    mismatch = entry.report is not None and bool(entry.report.wrong)
+    return bool(entry.hold or entry.unsaved or entry.decision.stuck or failed or mismatch)
 
 
 def summary(planner: Planner) -> str:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
-from sslmd.core.jobs import Job, Order, Pool, Restart, Trial, lane, pool
+from sslmd.core.jobs import CertJob, Job, Order, Pool, Restart, Roll, Trial, ZoneJob, lane, pool
 from sslmd.core.lifecycle import (
     AttemptFailed,
     Counted,
@@ -34,6 +34,7 @@ from sslmd.daemon.ledger import Ledger, Page
 from sslmd.daemon.restarts import Restarts
 from sslmd.daemon.runner import Runner
 from sslmd.daemon.scheduler import Scheduler
+from sslmd.daemon.zones import Zones
 from sslmd.servers import production
 from sslmd.store import certs
 from sslmd.store.reading import helpers_for, read_all
@@ -47,6 +48,9 @@ MAX_EVENTS = 10
 # Orders at a time. Each is a certbot of some 50 MB, and CAs look at how many come at once.
 ORDERS = 4
 
+# Zones at a time whose TLSA records are published or looked at: that is mostly waiting.
+ZONES = 16
+
 
 class Planner:
     """One per daemon. All of it runs in the event loop; files are touched in threads."""
@@ -55,12 +59,15 @@ class Planner:
         self.tools = tools
         self.bus = bus
         self.book = Book()
-        places = {Pool.WORK: parallel, Pool.ACME: ORDERS}
+        places = {Pool.WORK: parallel, Pool.ACME: ORDERS, Pool.DNS: ZONES}
         self.queue = JobQueue(self._run, self._job_done, places)
         self.scheduler = Scheduler(self.wake, self._clock_jumped, tools.now)
         self.ledger = Ledger(tools, self._page_of, self._save_failed, self._saved_again)
         self.runner = Runner(tools, self.book, bus, self.apply)
         self._restarts = Restarts(tools, self.book, self.queue, self.apply)
+        self.zones = Zones(tools, self.book, self.queue, self.apply, self._replan_known, self._tell)
+        self.book.dane_of = self.zones.dane
+        tools.may_roll, tools.prove_ports = self.zones.may_roll, self.zones.prove_ports
         self._stopping = False
         self._arming: asyncio.Task[None] | None = None
 
@@ -77,6 +84,7 @@ class Planner:
         self.ledger.start()
         decisions = [(cert, self.replan(cert, arm=False)) for cert in list(self.book)]
         self._restarts.consider()
+        self.zones.start()
         self._arming = asyncio.get_running_loop().create_task(self._arm(decisions))
 
     async def stop(self, grace: float) -> bool:
@@ -89,6 +97,7 @@ class Planner:
             self._arming.cancel()
         self.scheduler.stop()
         self._restarts.stop()
+        self.zones.stop()
         ended = await self.queue.close(grace)
         await self.ledger.close()
         return ended
@@ -126,6 +135,7 @@ class Planner:
             if one.unsaved and not one.hold:
                 self.ledger.note(cert, [])
             self._restarts.note(cert)
+            self.zones.note(cert)
         self.book.relate()
 
     async def reconfigure(self, config: Config) -> tuple[list[CertId], list[CertId], list[CertId]]:
@@ -147,6 +157,7 @@ class Planner:
         for cert in removed:
             self.scheduler.drop(cert)
             self._restarts.forget(cert)
+            self.zones.forget(cert)
             del self.book.entries[cert]  # before the wait: nothing new begins for it
         for cert in removed:
             await self._stop_work(cert)
@@ -163,6 +174,7 @@ class Planner:
             if other and self._is_ordering(cert):
                 await self._stop_work(cert)  # it is for other names, or at another CA
         self._restarts.reconfigured(old)
+        self.zones.reconfigured()
         self._forgive(old)
         self.replan_all()
         return added, removed, changed
@@ -211,6 +223,11 @@ class Planner:
                 renewed.state = replace(renewed.state, delivered=Delivered())
         self.book.entries[cert] = renewed
         self._restarts.note(cert)
+        self.zones.note(cert)
+
+    def _replan_known(self, cert: CertId) -> None:
+        if cert in self.book and not self._stopping:
+            self.replan(cert)
 
     def consider_restarts(self) -> None:
         """Queue the restarts that are due."""
@@ -306,6 +323,7 @@ class Planner:
                 entries.append(HistoryEntry(at, story.event, name, story.text))
         self.ledger.note(cert, entries)
         self._restarts.note(cert)
+        self.zones.note(cert)
 
     def _page_of(self, cert: CertId) -> Page | None:
         if cert not in self.book or self.book[cert].hold:
@@ -344,17 +362,29 @@ class Planner:
             await self.runner.restart(job, self._restarts)
         elif isinstance(job, Trial):
             await self.runner.trial(job)
+        elif isinstance(job, ZoneJob):
+            await self.zones.run(job)
         elif job.cert in self.book:
             # Decided anew: since the job was queued, its reason may have gone.
             fresh = self._decide(job.cert).job
             # One of another pool is queued for a place there when this one is done.
             if fresh is not None and pool(fresh) is pool(job):
-                await self.runner.cert_job(fresh)
+                await self._cert_job(fresh)
+
+    async def _cert_job(self, job: CertJob) -> None:
+        if not isinstance(job, Roll):
+            await self.runner.cert_job(job)
+            return
+        # What DNS was seen serving must not change before the new key is served (I4).
+        async with self.zones.turn(job.cert):
+            await self.runner.cert_job(job)
 
     def _job_done(self, job: Job) -> None:
         if self._stopping:
             return
-        if not isinstance(job, Restart) and job.cert in self.book:
+        if isinstance(job, ZoneJob):
+            self.zones.done(job)
+        elif not isinstance(job, Restart) and job.cert in self.book:
             self.progress(job.cert, "")
             self.replan(job.cert)
         self._restarts.consider()

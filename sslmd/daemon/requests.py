@@ -6,10 +6,11 @@ go away meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from sslmd.core.gate import harm_of
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
 from sslmd.core.spec import AcmeCa
@@ -51,7 +52,9 @@ class Requests:
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:  # noqa: ARG001
             next_ = entry.state.next
-            replaces = next_.name if force and next_ else None
+            # A key that was made ahead is there to be used by just this renewal.
+            ahead = entry.wanted.next_ahead and not reuse and next_ and next_.cert is None
+            replaces = next_.name if force and next_ and not ahead else None
             return Ask(What.RENEW, self._planner.tools.now(), force, reuse, replaces)
 
         return await self._carry(client, params, ask)
@@ -78,16 +81,20 @@ class Requests:
     async def roll(self, client: Client, params: Params) -> dict[str, Any]:
         """Roll what is on deck; too early it is refused, unless with `force`."""
         names, force = params.certs(), params.flag("force")
+        warnings: dict[CertId, str] = {}
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
             problem = self._why_not_roll(cert, entry, force=force)
             if problem is None:
+                view = self._planner.book.view(cert)
+                if force and (harm := harm_of(view, self._planner.tools.now())):
+                    warnings[cert] = f"before the wait for its TLSA records is over: {harm}"
                 return Ask(What.ROLL, self._planner.tools.now(), force)
             if names is None:
                 return (Outcome.UNNEEDED, problem)
             raise WireError(Code.REFUSED, problem)
 
-        return await self._carry(client, params, ask)
+        return await self._carry(client, params, ask, warnings)
 
     def _why_not_roll(self, cert: CertId, entry: Entry, *, force: bool) -> str | None:
         next_ = entry.state.next
@@ -102,8 +109,8 @@ class Requests:
         ahead = decide(self._planner.book.view(cert), now)
         if ahead.roll_at is not None and ahead.roll_at > now:
             return (
-                f"{cert} rolls by itself at {clock(ahead.roll_at)}, when min_roll_mins is over; "
-                "--force rolls it now"
+                f"{cert} rolls by itself at {clock(ahead.roll_at)} ({ahead.text}); --force rolls "
+                "it now"
             )
         if ahead.job is None and ahead.event is None and ahead.stuck is None:
             return f"{cert}: {ahead.text}"
@@ -114,6 +121,7 @@ class Requests:
         client: Client,
         params: Params,
         make: Callable[[CertId, Entry], Ask | TrialAsk | Result],
+        warnings: Mapping[CertId, str] | None = None,
     ) -> dict[str, Any]:
         """Accept for all or refuse for all; then wait for the ends, telling of progress."""
         book = self._planner.book
@@ -130,6 +138,9 @@ class Requests:
                 asks[cert] = made
             else:
                 results[cert] = made
+        for cert, text in (warnings or {}).items():
+            told = {"cert": str(cert), "event": "warning", "text": text}
+            await client.notify(Notice.PROGRESS, told)
         with Following(self._planner.bus, lambda record: record.cert in asks) as following:
             for cert, ask in asks.items():
                 if isinstance(ask, TrialAsk):

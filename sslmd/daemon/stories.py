@@ -14,15 +14,18 @@ from sslmd.core.lifecycle import (
     Counted,
     Event,
     KeyMade,
+    Lost,
     ProdUpdated,
     Rolled,
     ServersProven,
     ServerTold,
     Settled,
+    TlsaLooked,
     TrialAsked,
     TrialEnded,
 )
 from sslmd.core.names import SetName
+from sslmd.core.sighting import Sighting
 from sslmd.core.state import CertState, ServerPhase
 from sslmd.core.view import clock, told
 from sslmd.daemon.journal import DEBUG, ERROR, INFO, NOTICE, WARNING
@@ -60,7 +63,13 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             return Story("cert-issued", text, NOTICE, event.facts.name, "Certify")
         case Advertised():
             name = after.next.name if after.next else None
-            return Story("advertised", "no TLSA records are wanted", DEBUG, name, kept=False)
+            priority = INFO if after.sighting is not None else DEBUG
+            return Story("advertised", event.text, priority, name, kept=priority == INFO)
+        case Lost():
+            name = after.next.name if after.next else None
+            return Story("tlsa-lost", event.text, WARNING, name)
+        case TlsaLooked():
+            return _looked(before.sighting, after)
         case Rolled():
             return _rolled(event, before, after)
         case ProdUpdated():
@@ -96,6 +105,25 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
         case TrialEnded():
             text = f"the {event.ask.kind} failed: {event.error}"
             return Story("trial-failed", text, WARNING, job="Trial")
+
+
+def _looked(before: Sighting | None, after: CertState) -> Story | None:
+    """Tell only of what changed: seen everywhere for the first time, or no more."""
+    now = after.sighting
+    if now is None or after.next is None:
+        return None
+    was_seen = before is not None and before.set == now.set and before.since is not None
+    if now.since is not None and not was_seen:
+        when = f", the wait lasts until {clock(now.opens_at)}" if now.opens_at else ""
+        text = f"its TLSA records are on every name server{when}"
+        return Story("tlsa-seen", text, INFO, after.next.name)
+    if now.since is None and was_seen:
+        text = f"its TLSA records are not everywhere any more: {now.missing}"
+        return Story("tlsa-lost", text, WARNING, after.next.name)
+    if now.missing and (before is None or before.missing != now.missing):
+        text = f"waits for its TLSA records in DNS: {now.missing}"
+        return Story("tlsa-waits", text, INFO, after.next.name, kept=False)
+    return None
 
 
 def _loses_root(before: CertState) -> bool:

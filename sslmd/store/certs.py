@@ -97,6 +97,8 @@ def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) ->
         advertised=notes.advertised,
         deployed=notes.deployed,
         settled=notes.settled,
+        retired=_retired(notes, links),
+        sighting=notes.sighting,
         delivered=notes.delivered,
         servers=notes.servers,
         ask=notes.ask,
@@ -109,6 +111,17 @@ def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) ->
     )
     drawn = any(name is not None and name not in notes.sets for name in (links.curr, links.next))
     return Loaded(loaded, remarks=remarks, unsaved=drawn)
+
+
+def _retired(notes: state.Notes, links: sets.Links) -> tuple[SetName, ...]:
+    """The sets that servers may still use: those noted, and that of a roll not noted yet."""
+    before = [name for name in notes.retired if name != links.curr]
+    if links.curr is None or links.prev in (None, links.curr, *before):
+        return tuple(before)
+    if notes.deployed == links.curr or notes.settled == links.curr:
+        return tuple(before)
+    assert links.prev is not None
+    return (*before, links.prev)
 
 
 def reread(tree: Tree, cert: CertId, known: CertState, *, draw: Callable[[], float]) -> CertState:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -190,12 +191,15 @@ def list_sets(tree: Tree, cert: CertId) -> list[SetName]:
     return sorted(names)
 
 
-def clean(tree: Tree, cert: CertId, keep: int) -> list[SetName]:
-    """Remove old sets, all but the `keep` newest beside curr, next and prev; return them."""
+def clean(tree: Tree, cert: CertId, keep: int, used: Collection[SetName] = ()) -> list[SetName]:
+    """Remove old sets, all but the `keep` newest beside curr, next and prev; return them.
+
+    `used`: sets that servers may still use stay as well.
+    """
     links = read_links(tree, cert)
     if links.curr is None and links.remarks:
         raise Permanent(f"{cert}: nothing is removed while a link is wrong: {links.remarks[0]}")
-    linked = {links.curr, links.next, links.prev}
+    linked = {links.curr, links.next, links.prev, *used}
     others = [name for name in list_sets(tree, cert) if name not in linked]
     removed = others[: -max(keep, 1)]
     for name in removed:

@@ -18,6 +18,7 @@ import tomli_w
 from sslmd.core.backoff import Failure
 from sslmd.core.errors import SslmError
 from sslmd.core.names import SetName
+from sslmd.core.sighting import Instant, Sighting, Silence
 from sslmd.core.state import (
     Ask,
     CertState,
@@ -70,6 +71,8 @@ class Notes:
     advertised: SetName | None = None
     deployed: SetName | None = None
     settled: SetName | None = None
+    retired: tuple[SetName, ...] = ()
+    sighting: Sighting | None = None
     delivered: Delivered = field(default_factory=Delivered)
     servers: tuple[Server, ...] = ()
     ask: Ask | None = None
@@ -92,6 +95,8 @@ def notes_of(state: CertState) -> Notes:
         state.advertised,
         state.deployed,
         state.settled,
+        state.retired,
+        state.sighting,
         state.delivered,
         state.servers,
         state.ask,
@@ -123,6 +128,10 @@ def render(
     head.update(_names(settled=notes.settled))
     if notes.rolled_at is not None:
         head["rolled_at"] = notes.rolled_at
+    if notes.retired:
+        head["retired"] = [str(name) for name in notes.retired]
+    if notes.sighting is not None:
+        head["sighting"] = _sighting_table(notes.sighting)
     if notes.delivered != Delivered():
         head["delivered"] = _names(curr=notes.delivered.curr, next=notes.delivered.next)
     if notes.ask is not None:
@@ -166,6 +175,32 @@ def _entry_text(entry: Entry) -> str:
 
 def _names(**names: SetName | None) -> dict[str, str]:
     return {key: str(name) for key, name in names.items() if name is not None}
+
+
+def _sighting_table(seen: Sighting) -> dict[str, Any]:
+    table: dict[str, Any] = {
+        **_names(set=seen.set),
+        "records": sorted(seen.records),
+        "need": seen.need,
+        "waited": round(seen.waited, 3),
+    }
+    if seen.since is not None:
+        table["since"] = seen.since
+    if seen.opens_at is not None:
+        table["opens_at"] = seen.opens_at
+    if seen.missing:
+        table["missing"] = seen.missing
+    if seen.at is not None:
+        table["at"] = _instant_table(seen.at)
+    if seen.silent:
+        table["silent"] = [
+            {"server": one.server, **_instant_table(one.since)} for one in seen.silent
+        ]
+    return table
+
+
+def _instant_table(instant: Instant) -> dict[str, Any]:
+    return {"boot": instant.boot, "seconds": round(instant.seconds, 3)}
 
 
 def _note_table(note: SetNote) -> dict[str, Any]:
@@ -284,6 +319,12 @@ class _Table:
             raise ValueError(f"{key}: a string is expected")
         return value
 
+    def texts(self, key: str) -> list[str]:
+        value = self._table.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise ValueError(f"{key}: a list of strings is expected")
+        return value
+
     def number(self, key: str) -> float:
         value = self._table[key]
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -324,6 +365,8 @@ def _notes(table: _Table) -> Notes:
         advertised=table.set("advertised"),
         deployed=table.set("deployed"),
         settled=table.set("settled"),
+        retired=tuple(map(SetName.parse, table.texts("retired"))),
+        sighting=_sighting(table.sub("sighting")) if "sighting" in table else None,
         delivered=delivered,
         servers=tuple(_server(one) for one in table.tables("servers")),
         ask=_ask(table.sub("ask")) if "ask" in table else None,
@@ -337,6 +380,31 @@ def _notes(table: _Table) -> Notes:
         trial=_trial(table.sub("trial")) if "trial" in table else None,
         trial_after=table.time_or_none("trial_after"),
     )
+
+
+def _sighting(table: _Table) -> Sighting:
+    return Sighting(
+        set=table.set("set"),
+        records=frozenset(table.texts("records")),
+        need=_seconds(table, "need"),
+        since=table.time_or_none("since"),
+        waited=_seconds(table, "waited"),
+        at=_instant(table.sub("at")) if "at" in table else None,
+        silent=tuple(Silence(one.text("server"), _instant(one)) for one in table.tables("silent")),
+        missing=table.text("missing"),
+        opens_at=table.time_or_none("opens_at"),
+    )
+
+
+def _instant(table: _Table) -> Instant:
+    return Instant(table.text("boot"), _seconds(table, "seconds"))
+
+
+def _seconds(table: _Table, key: str) -> float:
+    seconds = float(table.number(key))
+    if not 0 <= seconds < 1e12:
+        raise ValueError(f"{key}: seconds are expected, not {seconds}")
+    return seconds
 
 
 def _note(table: _Table) -> SetNote:

@@ -38,6 +38,7 @@ class Method(StrEnum):
     DELIVER = "deliver"
     RESTART = "restart"
     DNS_REFRESH = "dns_refresh"
+    DANE = "dane"
     CLEAN = "clean"
     RELOAD = "reload"
     CANCEL = "cancel"

@@ -17,6 +17,7 @@ PARAMS: Mapping[Method, tuple[str, ...]] = {
     Method.DELIVER: ("certs",),
     Method.RESTART: ("certs",),
     Method.DNS_REFRESH: ("certs",),
+    Method.DANE: ("certs",),
     Method.CLEAN: ("certs",),
     Method.RELOAD: (),
     Method.CANCEL: ("certs",),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Order, Roll, Settle
+from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Order, Prove, Roll, Settle
 from sslmd.core.lifecycle import Event
 from sslmd.workers.certify import certify, order
 from sslmd.workers.deliver import deliver
 from sslmd.workers.make_key import make_key
+from sslmd.workers.prove import prove
 from sslmd.workers.roll import roll
 from sslmd.workers.settle import settle
 from sslmd.workers.tools import Tools
@@ -27,6 +28,8 @@ async def work(job: CertJob, tools: Tools) -> Event:
             return await roll(job, tools)
         case Deliver():
             return await deliver(job, tools)
+        case Prove():
+            return await prove(job, tools)
         case Settle():
             return await settle(job, tools)
         case _:

@@ -30,7 +30,12 @@ def _make(job: MakeKey, tools: Tools) -> KeyMade:
     spec = service.spec
     tree, cert, now = tools.tree, job.cert, tools.now()
     sets.sweep(tree, cert)
-    key = _key_of_curr(tree, cert, spec) if job.reuse else generate_key(spec.key)
+    if job.reuse:
+        key = _key_of(tree, cert, spec, sets.read_links(tree, cert).curr)
+    elif job.keep:
+        key = _key_of(tree, cert, spec, sets.read_links(tree, cert).next)
+    else:
+        key = generate_key(spec.key)
     csr = make_csr(key, spec)
     facts = set_facts(SetName.at(now), {PRIVKEY: key, CSR: csr})
     if not can_finish(facts, wanted_of(service)):
@@ -49,11 +54,13 @@ def _make(job: MakeKey, tools: Tools) -> KeyMade:
     return KeyMade(now, facts, SetNote(tools.draw()), job.reason)
 
 
-def _key_of_curr(tree: Tree, cert: CertId, spec: CertSpec) -> bytes:
-    name = sets.read_links(tree, cert).curr
+def _key_of(tree: Tree, cert: CertId, spec: CertSpec, name: SetName | None) -> bytes:
+    """Return the key of a set, for another one."""
     contents = sets.read_files(tree.set_dir(cert, name), (PRIVKEY,)) if name else {}
     if PRIVKEY not in contents:
-        raise Permanent(f"{cert} has no key to use again; renew it without --reuse")
+        raise Permanent(
+            f"{cert} has no key to use again; renew it without --reuse, or: sslmctl force-renew"
+        )
     key = contents[PRIVKEY]
     kind = describe_key(load_key(key).public_key())
     if kind != str(spec.key):

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from sslmd.core.errors import Permanent
 from sslmd.core.jobs import Roll
-from sslmd.core.lifecycle import Rolled
+from sslmd.core.lifecycle import Lost, Rolled
 from sslmd.pki.inspect import repairs
 from sslmd.store import sets
 from sslmd.workers.tools import Tools
 
 
-async def roll(job: Roll, tools: Tools) -> Rolled:
-    """Do the job. Raises `Permanent` if what is on deck is not what was decided on."""
+async def roll(job: Roll, tools: Tools) -> Rolled | Lost:
+    """Do the job. Raises `Permanent` if what is on deck is not what was decided on.
+
+    Unless an admin set that aside, DNS is looked at once more (I4): if it does not show what
+    it should, nothing is rolled and the wait begins anew.
+    """
+    if not job.blind and (problem := await tools.may_roll(job.cert, job.set)):
+        return Lost(tools.now(), f"not rolled: {problem}")
     return await tools.in_thread(_roll, job, tools)
 
 

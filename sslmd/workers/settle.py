@@ -22,4 +22,7 @@ async def clean(cert: CertId, tools: Tools) -> list[SetName]:
 
 def _clean(cert: CertId, tools: Tools) -> list[SetName]:
     sets.sweep(tools.tree, cert)
-    return sets.clean(tools.tree, cert, tools.config.globals.clean_keep)
+    service = tools.config.services.get(cert)
+    # Their TLSA records stay as long as some server may use them, and are made of these files.
+    used = tools.state_of(cert).retired if service is not None and service.dane else ()
+    return sets.clean(tools.tree, cert, tools.config.globals.clean_keep, used)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
-from sslmd.config.model import Argv, Config, ServiceConfig
+from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
 from sslmd.core.errors import Permanent
-from sslmd.core.names import CertId
+from sslmd.core.names import CertId, SetName
 from sslmd.core.renewal import Wanted
 from sslmd.core.state import CertState
 from sslmd.dns.challenges import Challenges
@@ -31,6 +31,14 @@ def _unheard(*_: object) -> None:
     """Nobody listens."""
 
 
+async def _nothing_against(*_: object) -> str:
+    return ""
+
+
+async def _all_well(*_: object) -> None:
+    """Nobody looks."""
+
+
 @dataclass(slots=True)
 class Tools:
     """Shared by all workers. `config` is exchanged whole by a reload.
@@ -38,7 +46,8 @@ class Tools:
     `now` gives aware UTC. `rng` draws spreads and jitter, nothing secret. `state_of` tells how
     a certificate stands. `socket` is where certbot's hooks find the daemon. A job that takes long
     tells how far it is by `progress`; `count` takes in names that a CA may have failed to
-    validate; `crowded` tells an order that others wait for its place.
+    validate; `crowded` tells an order that others wait for its place; `may_roll` tells what
+    speaks against serving a set; `prove_ports` raises what ports serve instead of it.
     """
 
     config: Config
@@ -56,12 +65,15 @@ class Tools:
     crowded: Callable[[], bool] = bool  # False
     orders: Orders = field(default_factory=Orders)
     resolver: Resolver = field(default_factory=Resolver)
+    may_roll: Callable[[CertId, SetName], Awaitable[str]] = _nothing_against
+    prove_ports: Callable[[CertId, SetName], Awaitable[None]] = _all_well
+    means: Means = field(init=False)
     challenges: Challenges = field(init=False)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Give the zones what they work with."""
-        means = Means(
+        self.means = Means(
             lambda: self.config,
             self._command,
             self.in_thread,
@@ -69,7 +81,7 @@ class Tools:
             lambda: self.crowded(),
         )
         self.challenges = Challenges(
-            means, lambda event, text: self.tell(event, text, None), self.bug
+            self.means, lambda event, text: self.tell(event, text, None), self.bug
         )
 
     async def _command(self, argv: Argv) -> None:
@@ -136,5 +148,6 @@ def wanted_of(service: ServiceConfig) -> Wanted:
         names=frozenset(str(name) for name in service.spec.all_names()),
         fingerprint=service.fingerprint,
         dane=bool(service.dane),
+        next_ahead=bool(service.dane) and service.dane_next_key is NextKey.AT_ROLL,
         managed=service.managed,
     )

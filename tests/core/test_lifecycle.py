@@ -24,17 +24,20 @@ from sslmd.core.lifecycle import (
     Event,
     ImpossibleTransition,
     KeyMade,
+    Lost,
     ProdUpdated,
     Rolled,
     ServersProven,
     ServerTold,
     Settled,
+    TlsaLooked,
     TrialAsked,
     TrialEnded,
     advance,
     phase_of,
 )
 from sslmd.core.names import SetName
+from sslmd.core.sighting import Sighting
 from sslmd.core.spec import SelfSigned
 from sslmd.core.state import (
     Ask,
@@ -58,10 +61,12 @@ OLD = facts(WANTED, NOW - days(60), cert=(NOW - days(60), NOW + days(30)))
 KEYED = facts(WANTED, NOW - days(1))
 NEW = facts(WANTED, NOW - days(1), cert=(NOW - days(1), NOW + days(89)))
 LATER = facts(WANTED, NOW)
+LATER_CERT = facts(WANTED, NOW, cert=(NOW, NOW + days(90)))
 NOTE, NEW_NOTE = SetNote(0.1, NOW - days(60), "self"), SetNote(0.2, NOW, "self")
 WEB = Server("web", "localhost", ServerPhase.DELIVERED, OLD.name)
 TROUBLE = Trouble(3, Failure.TRANSIENT, "disk full", NOW, NOW + days(1), "f")
 BINDING = replace(TROUBLE, binding=True)
+SEEN = Sighting(NEW.name, frozenset({"a", "b"}), 60.0, NOW, 7.0)
 FORCED = Ask(Request.RENEW, NOW, force=True)
 ROLL = Ask(Request.ROLL, NOW, force=True)
 TRIAL = TrialAsk(TrialKind.DRY_RUN, NOW)
@@ -78,6 +83,8 @@ EVENTS: dict[type[Event], Event] = {
     KeyMade: KeyMade(NOW, LATER, NOTE, "due"),
     CertIssued: CertIssued(NOW, NEW, NEW_NOTE),
     Advertised: Advertised(NOW),
+    Lost: Lost(NOW, "ns2 lacks it"),
+    TlsaLooked: TlsaLooked(NOW, SEEN),
     Rolled: Rolled(NOW),
     ProdUpdated: ProdUpdated(NOW, Delivered(OLD.name), (WEB,)),
     ServerTold: ServerTold(NOW, WEB),
@@ -96,12 +103,14 @@ DRAWN: dict[type[Event], dict[Phase, Phase]] = {
     KeyMade: dict.fromkeys(Phase, K),
     CertIssued: {K: I},
     Advertised: {I: A},
+    Lost: {A: I},
     Rolled: {I: R, A: R},
     ServersProven: {R: D, K: K, I: I, A: A},
     Settled: {D: S, K: K, I: I, A: A},
     **{
         beside: {phase: phase for phase in Phase}
         for beside in (
+            TlsaLooked,
             ProdUpdated,
             ServerTold,
             Asked,
@@ -188,6 +197,8 @@ def events(draw: st.DrawFn, state: CertState, step: int) -> Event:
                 "Rolled": Rolled(now),
                 "ServersProven": ServersProven(now),
                 "AskDropped": AskDropped(now, ""),
+                "Lost": Lost(now, ""),
+                "TlsaLooked": TlsaLooked(now, None),
                 "Counted": Counted(now, ("example.com",)),
                 "TrialAsked": TrialAsked(TRIAL),
                 "TrialEnded": TrialEnded(now, TRIAL, ""),
@@ -238,11 +249,12 @@ def test_notes_of_sets_that_are_gone_count_for_nothing() -> None:
 
 # --- what each event clears and keeps ------------------------------------------------------
 
+BEFORE = SetName("20250901-00:00:00")
 FULL = CertState(
     phase=Phase.ROLLED,
     curr=OLD,
     next=None,
-    prev=SetName("20250901-00:00:00"),
+    prev=BEFORE,
     curr_note=NOTE,
     next_note=None,
     rolled_at=NOW - days(59),
@@ -298,8 +310,38 @@ def test_advertised() -> None:
     assert after.advertised == NEW.name
 
 
+def test_lost() -> None:
+    before = replace(on_deck(NEW, Phase.ADVERTISED), advertised=NEW.name, sighting=SEEN)
+    after = advance(before, EVENTS[Lost])
+    assert changed(before, after) == {"phase", "advertised"}
+    assert after.advertised is None
+
+
+def test_what_was_seen_in_dns_goes_with_its_set() -> None:
+    before = on_deck(NEW, Phase.ISSUED)
+    after = advance(before, EVENTS[TlsaLooked])
+    assert changed(before, after) == {"sighting"}
+    assert advance(after, EVENTS[KeyMade]).sighting is None
+
+
+def test_sets_are_retired_until_every_server_is_proven() -> None:
+    first = replace(on_deck(NEW, Phase.ADVERTISED), advertised=NEW.name)
+    rolled = advance(first, EVENTS[Rolled])
+    assert rolled.retired == (OLD.name,)
+    again = advance(advance(rolled, EVENTS[KeyMade]), CertIssued(NOW, LATER_CERT, NOTE))
+    twice = advance(again, EVENTS[Rolled])
+    assert twice.retired == (OLD.name, NEW.name)
+    assert advance(twice, EVENTS[ServersProven]).retired == ()
+
+
 def test_rolled() -> None:
-    before = replace(on_deck(NEW, Phase.ADVERTISED), advertised=NEW.name, ask=ROLL)
+    before = replace(
+        on_deck(NEW, Phase.ADVERTISED),
+        advertised=NEW.name,
+        ask=ROLL,
+        retired=(BEFORE, NEW.name),
+        sighting=SEEN,
+    )
     after = advance(before, Rolled(NOW, "the wait"))
     assert after == replace(
         before,
@@ -311,6 +353,8 @@ def test_rolled() -> None:
         next_note=None,
         rolled_at=NOW,
         advertised=None,
+        retired=(BEFORE, OLD.name),
+        sighting=None,
         ask=None,
         trouble=None,
         delivery_trouble=None,

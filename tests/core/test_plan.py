@@ -379,10 +379,12 @@ def test_force_says_what_it_overrode() -> None:
     assert isinstance(decision.job, Roll)
     assert "min_roll_mins" in decision.job.overrode
     assert "TLSA" not in decision.job.overrode
+    assert not decision.job.blind
     both = step(settled(DUE, NEXT, ask=FORCED_ROLL), DANE).job
     assert isinstance(both, Roll)
     assert "TLSA" in both.overrode
     assert "min_roll_mins" in both.overrode
+    assert both.blind
     free = step(advertised(DUE, READY, ask=FORCED_ROLL)).job
     assert isinstance(free, Roll)
     assert free.overrode == ""
@@ -416,11 +418,10 @@ def test_a_roll_is_no_later_than_the_expiry_of_curr() -> None:
 
 def test_with_dane_a_roll_is_held_until_the_records_are_seen() -> None:
     for now in (NOW, NOW + 31 * MINUTE, NOW + days(10)):
-        decision = waits(step(settled(DUE, NEXT), DANE, now=now), "TLSA", "--force")
+        decision = waits(step(settled(DUE, NEXT), DANE, now=now), "TLSA")
         assert decision.wake_at is None or decision.wake_at > now
         assert decision.roll_at is None
     assert isinstance(step(advertised(DUE, READY), DANE).job, Roll)
-    assert isinstance(step(settled(None, NEXT), DANE).job, Roll)
 
 
 def test_an_issue_time_in_the_future_does_not_hold_up_a_roll() -> None:

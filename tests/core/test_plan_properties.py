@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 
 from sslmd.core.backoff import Failure
 from sslmd.core.facts import SetFacts
-from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Order, Roll, Settle
+from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Order, Prove, Roll, Settle
 from sslmd.core.lifecycle import (
     Advertised,
     CertIssued,
     Event,
     KeyMade,
+    Lost,
     ProdUpdated,
     Rolled,
+    ServersProven,
     Settled,
     advance,
     phase_of,
@@ -25,6 +27,7 @@ from sslmd.core.lifecycle import (
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
+from sslmd.core.sighting import Instant, Sighting, Silence
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, Signer
 from sslmd.core.state import (
     Ask,
@@ -37,7 +40,7 @@ from sslmd.core.state import (
     SetNote,
     Trouble,
 )
-from sslmd.core.view import Ca, View
+from sslmd.core.view import Ca, Dane, View
 from tests.core.world import START, days, facts, wanted
 
 NOW = START
@@ -101,6 +104,39 @@ def troubles(draw: st.DrawFn) -> Trouble:
     )
 
 
+def sightings(names: list[SetName | None]) -> st.SearchStrategy[Sighting]:
+    instants = st.none() | st.builds(Instant, st.sampled_from(["a", "b"]), st.floats(0, 1e6))
+    silences = st.lists(st.builds(Silence, st.just("ns2"), st.just(Instant("a", 1.0))), max_size=1)
+    return st.builds(
+        Sighting,
+        st.sampled_from(names),
+        st.just(frozenset({"0f"})),
+        st.sampled_from([0.0, 60.0, 7200.0]),
+        st.none() | times,
+        st.sampled_from([0.0, 61.0, 1e6]),
+        instants,
+        silences.map(tuple),
+        st.sampled_from(["", "ns2 lacks it"]),
+        st.none() | times,
+    )
+
+
+def danes(names: list[SetName | None]) -> st.SearchStrategy[Dane | None]:
+    flags, texts = st.booleans(), st.sampled_from(["", "", "ns1 is down"])
+    known = st.builds(
+        Dane,
+        st.sampled_from(names),
+        flags,
+        flags,
+        flags,
+        texts,
+        texts,
+        st.just(("mail.example.com:25",)),
+        st.sampled_from([0, 60, 3600]),
+    )
+    return st.none() | known
+
+
 @st.composite
 def states(draw: st.DrawFn, want: Wanted) -> CertState:
     """A state as the store would read it: the phase follows from the rest."""
@@ -137,6 +173,8 @@ def states(draw: st.DrawFn, want: Wanted) -> CertState:
         settled=draw(some),
         delivered=Delivered(draw(some), draw(some)),
         servers=servers,
+        retired=tuple(draw(st.lists(st.just(SetName("20200101-00:00:00")), max_size=1))),
+        sighting=draw(st.none() | sightings(names)),
         ask=draw(st.none() | asks),
         trouble=draw(st.none() | troubles()),
         delivery_trouble=draw(st.none() | troubles()),
@@ -163,7 +201,10 @@ def views(draw: st.DrawFn) -> View:
         ca_want = draw(wants("ca:sub", ca=True))
         above = Ca(SUB.cert, ca_want, draw(states(ca_want)))
     hold = "a later version" if draw(st.integers(0, 19)) == 0 else ""
-    return View(want, draw(states(want)), above, SERVERS, hold)
+    state = draw(states(want))
+    names = [None, state.next.name if state.next else None, SetName("20200101-00:00:00")]
+    dane, proves = draw(danes(names)), draw(st.booleans())
+    return View(want, state, above, SERVERS, hold, dane, proves)
 
 
 @given(views())
@@ -179,6 +220,10 @@ def test_whatever_it_finds(view: View) -> None:
         after = advance(view.state, decision.event)
         if view.state.next != view.state.curr or view.state.curr is None:
             assert after.phase == read(after)
+        # And is not taken back at once.
+        if isinstance(decision.event, Advertised | Lost):
+            then = decide(replace(view, state=after), NOW)
+            assert not isinstance(then.event, Advertised | Lost)
     if decision.job is None and decision.event is None and decision.wake_at is not None:
         assert decision.wake_at > NOW
     if decision.stuck is not None and decision.job is None:
@@ -202,7 +247,12 @@ def test_a_job_is_about_what_is_there(view: View) -> None:
             assert next_.complete
             assert view.state.phase in (Phase.ISSUED, Phase.ADVERTISED)
             if view.wanted.dane and curr is not None and view.state.phase is Phase.ISSUED:
+                assert job.blind
                 assert "TLSA" in job.overrode
+        case Prove(set=name):
+            assert curr is not None
+            assert curr.name == name
+            assert view.wanted.dane
         case Deliver(curr=name):
             assert curr is not None
             assert curr.name == name
@@ -239,6 +289,8 @@ def work(view: View, job: CertJob, now: datetime) -> Event:
                 for kind, host in sorted(view.servers)
             )
             return ProdUpdated(now, Delivered(job.curr, job.next), told)
+        case Prove():
+            return ServersProven(now)
         case Settle():
             return Settled(now, None)
 

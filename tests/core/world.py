@@ -21,6 +21,7 @@ from sslmd.core.jobs import (
     Deliver,
     MakeKey,
     Order,
+    Prove,
     Restart,
     Roll,
     Settle,
@@ -33,6 +34,7 @@ from sslmd.core.lifecycle import (
     KeyMade,
     ProdUpdated,
     Rolled,
+    ServersProven,
     ServerTold,
     Settled,
     advance,
@@ -234,6 +236,8 @@ class World:
                     for kind, host in self.view(cert).servers
                 )
                 return ProdUpdated(now, Delivered(job.curr, job.next), servers)
+            case Prove():
+                return ServersProven(now)
             case Settle():
                 return Settled(now, state.prev)
 

@@ -1,0 +1,59 @@
+"""`sslmctl dane`: what DNS shows, what ports serve, and what should be."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from sslmd.ctl.answers import Fields
+from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
+from sslmd.ctl.errors import DONE, FAILED
+from sslmd.ctl.text import say
+from sslmd.wire.messages import Method
+
+# Seconds. Name servers and ports that do not answer are waited for, side by side.
+TIMEOUT = 180.0
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = command(
+        commands,
+        "dane",
+        run,
+        "compare TLSA records, name servers and ports (exit status 0 or 1)",
+        "Asks every name server for the TLSA records of the certificates, connects to every "
+        "address of every port that has some, and tells what does not fit. The daemon does this "
+        "every day by itself.",
+    )
+    add_certs(parser)
+    parser.add_argument("--json", action="store_true", help="print what the daemon answers")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask for it and print it; 1 if something does not fit."""
+    with connect(args) as daemon:
+        result = daemon.call(Method.DANE, {"certs": chosen(args)}, timeout=TIMEOUT)
+    certs = Fields(result).subs("certs")
+    if args.json:
+        say(json.dumps(result, indent=2, ensure_ascii=False))
+    else:
+        for one in certs:
+            _print(one)
+        if not certs:
+            say("none of the certificates has dane_tls")
+    return DONE if all(one.flag("ok") for one in certs) else FAILED
+
+
+def _print(one: Fields) -> None:
+    ok = one.flag("ok")
+    say(f"{one.text('cert')}: {'all fits' if ok else 'NOT WELL'}", "green" if ok else "red")
+    for record in one.subs("records"):
+        ttl = record.number("ttl")
+        coming = "  ; of the next key" if record.text("of") == "next" else ""
+        say(f"  {record.text('owner')}. {ttl} IN TLSA {record.text('record')}{coming}")
+    for finding in one.subs("findings"):
+        wrong = finding.flag("wrong")
+        mark = "!!" if wrong else "ok"
+        say(f"  {mark} {finding.text('where')}: {finding.text('text')}", "red" if wrong else "")
+    say(f"  {one.text('reason')}")

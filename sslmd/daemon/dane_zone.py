@@ -1,0 +1,358 @@
+"""One zone with TLSA records: what it was given, what it was seen serving, what follows (I4)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from sslmd.config.model import ServiceConfig
+from sslmd.core.names import BadName, CertId, DomainName, ZoneName
+from sslmd.core.sighting import FIRST_PAUSE, Answer, Sighting, digests, look_again
+from sslmd.core.state import CertState
+from sslmd.core.tlsa import Content, Owned, Share, Tlsa, combinations_of, endpoint_of
+from sslmd.core.view import Dane, clock
+from sslmd.daemon.book import Entry
+from sslmd.dns.ask import NameServer
+from sslmd.dns.tlsa_look import ServerSeen, missing_at
+from sslmd.store.zone_notes import ZoneNotes
+from sslmd.workers.dane import Finding, surplus_at
+from sslmd.workers.tlsa import CertWish, Given, Seen, Wish
+
+# Records that one message names.
+_NAMED = 3
+
+
+@dataclass(slots=True)
+class Zone:
+    """`wish` is what DNS was given last, as `given`; None: nothing since the start. `tried`: what
+    publishing was tried for last. `servers`: those of the last look.
+
+    `trouble`, `look_trouble`: why publishing, looking failed last, "" if it did not. Times ending
+    in `_at` are of the event loop's clock, in seconds. `turn` is held by who gives records to DNS,
+    and by who makes a server use another key.
+    """
+
+    name: ZoneName
+    certs: set[CertId] = field(default_factory=set)
+    notes: ZoneNotes | None = None
+    wish: Wish | None = None
+    tried: Wish | None = None
+    given: Given | None = None
+    seen: Seen | None = None
+    sighting: Sighting | None = None
+    trouble: str = ""
+    attempts: int = 0
+    retry_at: float = 0.0
+    look_trouble: str = ""
+    look_pause: float = FIRST_PAUSE
+    servers: tuple[NameServer, ...] = ()
+    look_at: float = 0.0
+    watch_at: float = 0.0
+    files_at: float = 0.0
+    stamps: tuple[object, ...] = ()
+    again: bool = False
+    remarks: frozenset[str] = frozenset()
+    warned_unsigned: bool = False
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def content(self) -> Content:
+        """What DNS was given."""
+        return self.given.content.records if self.given is not None else {}
+
+    def share(self, cert: CertId) -> Share:
+        """Return what of it is a certificate's."""
+        shares = self.given.content.shares if self.given is not None else {}
+        return shares.get(cert, Share())
+
+    def owners(self) -> set[DomainName]:
+        """Return the names to be asked for: what is served, and what was before."""
+        before = self.given.before if self.given is not None else {}
+        return {*self.content, *before, *self._wanted_owners()}
+
+    def _wanted_owners(self) -> set[DomainName]:
+        return {owner for share in self._shares() for owner, _ in (*share.held, *share.lacking)}
+
+    def _shares(self) -> Iterable[Share]:
+        return self.given.content.shares.values() if self.given is not None else ()
+
+    # --- what a certificate has to know ---
+
+    def dane(self, cert: CertId, entry: Entry, *, current: bool) -> Dane | None:
+        """Return what the plan has to know; `current`: DNS was given what is wanted now."""
+        if not entry.wanted.dane or self.tried is None:
+            return None
+        mine = self._mine(cert)
+        if self.given is None or mine is None:
+            # Nothing could be given to DNS yet. What is served is not put at risk for that.
+            fresh = entry.state.curr is None
+            next_ = entry.state.next.name if entry.state.next is not None and fresh else None
+            return Dane(next_, checked=not fresh, trouble=self.trouble)
+        share = self.share(cert)
+        owners = {owner for owner, _ in (*share.needed, *share.held)}
+        fits = mine.coming is None or _is_coming(entry.state, mine)
+        return Dane(
+            next=mine.coming if fits else None,
+            checked=self._checked(owners, mine),
+            unchanged=bool(share.coming) and not share.held and share.coming <= share.serving,
+            current=current,
+            trouble=self.trouble or self.look_trouble,
+            held=_held(share),
+            ports=tuple(sorted(filter(None, map(_port_of, owners)))),
+            ttl=self.ttl,
+        )
+
+    @property
+    def ttl(self) -> int:
+        """The longest that caches may hold a record of ours, in seconds."""
+        return self.notes.ttl if self.notes is not None else 0
+
+    def _checked(self, owners: set[DomainName], mine: CertWish) -> bool:
+        """Whether clients may find records of any key at these owners."""
+        if self.given is None or (self.given.ours and owners & {*self.content, *self.given.before}):
+            return True
+        if self.seen is None:
+            # Nobody knows what is there. What is served already is not put at risk for that.
+            return bool(mine.serving)
+        return any(
+            one.records
+            for server in self.seen.servers
+            for owner, one in server.owners.items()
+            if owner in owners
+        )
+
+    # --- after a look ---
+
+    def take(self, seen: Seen) -> bool:
+        """Take in what the servers show; return whether the notes are others now."""
+        assert self.notes is not None
+        self.seen, self.look_trouble = seen, ""
+        notes = self.notes
+        if _all_signed(seen):
+            notes = replace(notes, signed=True)
+        content = self.content
+        wanted = frozenset((owner, one) for owner, some in content.items() for one in some.records)
+        answers = [self._answer(one, wanted, ttls=True) for one in seen.servers]
+        ttls = frozenset(f"{owner} {some.ttl}" for owner, some in content.items())
+        self.sighting = look_again(
+            self.sighting,
+            name=None,
+            records=digests(wanted) | ttls,
+            ttl=notes.ttl,
+            answers=_reached(answers, seen),
+            now=seen.at,
+            began=seen.began,
+            ended=seen.ended,
+        )
+        if self.sighting.since is not None and not self.sighting.silent:
+            notes = replace(notes, known=combinations_of(content))
+        if self.sighting.complete and self.wish is not None:
+            # What caches held before is gone.
+            longest = max((some.ttl for some in content.values()), default=0)
+            notes = replace(notes, ttl=longest)
+        changed = notes != self.notes
+        self.notes = notes
+        return changed
+
+    def sight(self, cert: CertId, state: CertState) -> Sighting | None:
+        """Return what the last look tells of the records of a set on deck; None: not yet."""
+        mine = self._mine(cert)
+        if self.seen is None or mine is None or mine.coming is None:
+            return None
+        share = self.share(cert)
+        if not _is_coming(state, mine) or share.held or not share.coming:
+            return None
+        return look_again(
+            state.sighting,
+            name=mine.coming,
+            records=digests(share.needed),
+            ttl=self.ttl,
+            answers=_reached(
+                [self._answer(one, share.needed) for one in self.seen.servers], self.seen
+            ),
+            now=self.seen.at,
+            began=self.seen.began,
+            ended=self.seen.ended,
+        )
+
+    def _mine(self, cert: CertId) -> CertWish | None:
+        certs = self.wish.certs if self.wish is not None else ()
+        return next((one for one in certs if one.cert == cert), None)
+
+    def _answer(
+        self, server: ServerSeen, wanted: frozenset[Owned], *, ttls: bool = False
+    ) -> Answer:
+        """Return what one server lacks of `wanted`; `ttls`: right lifetimes count as well."""
+        name = str(server.server)
+        if server.silent or server.out_of_reach:
+            return Answer(name, silent=server.silent or server.out_of_reach)
+        if missing := sorted(missing_at(server, wanted)):
+            return Answer(name, _lacks(server, missing))
+        for owner in sorted({owner for owner, _ in wanted}):
+            if fault := self._fault(server, owner, ttls=ttls):
+                return Answer(name, fault)
+        return Answer(name)
+
+    def _fault(self, server: ServerSeen, owner: DomainName, *, ttls: bool) -> str:
+        """Return what is wrong with how a server shows what it has at `owner`."""
+        assert self.notes is not None
+        assert self.seen is not None
+        one = server.owners.get(owner)
+        if one is None:
+            return ""
+        if one.signed_until is None and self.notes.signed:
+            return (
+                f"serves {owner} TLSA without signatures, in a zone that was signed; see to its "
+                "DNSSEC"
+            )
+        if one.signed_until is not None and one.signed_until <= self.seen.at:
+            until = clock(one.signed_until)
+            return f"serves signatures of {owner} TLSA that expired on {until}; see to its DNSSEC"
+        if ttls and owner in self.content and one.ttl != self.content[owner].ttl:
+            return f"serves {owner} TLSA with a TTL of {one.ttl} s"
+        return ""
+
+    def findings(self, cert: CertId) -> list[Finding]:
+        """Return what the last look tells of a certificate's records, server by server."""
+        if self.look_trouble or self.seen is None:
+            return [Finding("DNS", self.look_trouble or "not looked at yet", wrong=True)]
+        needed = self.share(cert).serving
+        owners = {owner for owner, _ in needed}
+        found = [Finding("DNS", self.trouble, wrong=True)] if self.trouble else []
+        before = self.given.before if self.given is not None else {}
+        for server in self.seen.servers:
+            answer = self._answer(server, needed)
+            where = f"name server {answer.server}"
+            if server.out_of_reach:
+                found.append(Finding(where, f"not asked: it {server.out_of_reach}"))
+                continue
+            if problem := answer.silent or answer.missing:
+                found.append(Finding(where, problem, wrong=True))
+                continue
+            shown = {o: server.owners[o].records for o in owners if o in server.owners}
+            if others := surplus_at(shown, self.content, before):
+                owner, record = others[0]
+                text = f"serves {owner} TLSA {_short(record)}, which is not ours; remove it there"
+                found.append(Finding(where, text, wrong=True))
+                continue
+            count = len(needed)
+            text = f"shows the {count} records of the keys in use" if count else "nothing to show"
+            found.append(Finding(where, text))
+        if self.unsigned:
+            found.append(Finding("DNSSEC", unsigned_text(self.name), wrong=True))
+        return found
+
+    def shown_everywhere(self) -> dict[DomainName, frozenset[Tlsa]]:
+        """Return the records at each owner that every server that answered shows."""
+        common: dict[DomainName, frozenset[Tlsa]] = {}
+        for server in self.seen.servers if self.seen is not None else ():
+            if server.silent or server.out_of_reach:
+                continue
+            for owner, one in server.owners.items():
+                common[owner] = common.get(owner, one.records) & one.records
+        return common
+
+    @property
+    def unsigned(self) -> bool:
+        """Whether every name server that answered serves the records without signatures."""
+        if self.seen is None or (self.notes is not None and self.notes.signed):
+            return False
+        found = [
+            one
+            for server in self.seen.servers
+            for owner, one in server.owners.items()
+            if owner in self.content and one.records
+        ]
+        return bool(found) and all(one.signed_until is None for one in found)
+
+
+def unsigned_text(zone: ZoneName) -> str:
+    """Return what DANE needs that an unsigned zone lacks."""
+    return (
+        f"zone {zone} is not signed, so nobody heeds its TLSA records (RFC 7672 §2.1): DANE needs "
+        "DNSSEC; sign the zone (BIND: dnssec-policy) and have its DS put into the zone above, or "
+        "remove dane_tls"
+    )
+
+
+def _is_coming(state: CertState, mine: CertWish) -> bool:
+    """Whether the set on deck is still the one, and as complete, as DNS was told of."""
+    next_ = state.next
+    if next_ is None or mine.coming is None:
+        return next_ is None and mine.coming is None
+    return next_.name == mine.coming and (next_.cert is not None) == mine.certified
+
+
+def _all_signed(seen: Seen) -> bool:
+    shown = [one for server in seen.servers for one in server.owners.values() if one.records]
+    return bool(shown) and all(one.signed_until is not None for one in shown)
+
+
+def _reached(answers: list[Answer], seen: Seen) -> list[Answer]:
+    """Leave out servers that this machine has no way to, as long as there are others."""
+    lost = {str(one.server) for one in seen.servers if one.out_of_reach}
+    near = [one for one in answers if one.server not in lost]
+    return near or answers
+
+
+def _lacks(server: ServerSeen, missing: list[Owned]) -> str:
+    owners = list(dict.fromkeys(owner for owner, _ in missing))
+    faults = [server.owners[owner].fault for owner in owners if owner in server.owners]
+    if fault := next(filter(None, faults), ""):
+        return fault
+    some = ", ".join(f"{owner} TLSA {_short(record)}" for owner, record in missing[:_NAMED])
+    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    return f"lacks {some}{more}"
+
+
+def _short(record: object) -> str:
+    text = str(record)
+    return text if len(text) <= 24 else f"{text[:20]}…"
+
+
+def _held(share: Share) -> str:
+    if share.lacking:
+        owner, numbers = min(share.lacking)
+        return (
+            f"{owner} {numbers} cannot be made of a certificate in use (its chain has no issuer); "
+            "mend dane_tls"
+        )
+    if share.held:
+        owner, numbers = min(share.held)
+        return f"{owner} {numbers} is new there, and published for the key in use first"
+    return ""
+
+
+def _port_of(owner: DomainName) -> str:
+    try:
+        port, _, host = endpoint_of(owner)
+    except BadName:
+        return ""
+    return f"{host}:{port}"
+
+
+def cert_wish(entry: Entry, service: ServiceConfig) -> CertWish:
+    """Return a certificate as its zone has to know it."""
+    state = entry.state
+    curr, next_ = state.curr, state.next
+    served = curr is not None and curr.cert is not None
+    serving = [curr.name] if curr is not None and served else []
+    serving += [name for name in state.retired if name not in serving]
+    coming, certified = None, False
+    if next_ is not None and (curr is None or next_.name != curr.name):
+        certified = next_.complete
+        ahead = entry.wanted.next_ahead and next_.cert is None and next_.has_key
+        coming = next_.name if certified or ahead else None
+    return CertWish(
+        cert=service.id,
+        entries=service.dane,
+        ttl=service.dane_ttl,
+        names=service.spec.all_names(),
+        serving=tuple(serving),
+        coming=coming,
+        certified=certified,
+        proven=curr is not None and curr.name in (state.deployed, state.settled),
+        # What servers use now, if anything, is told by DNS alone.
+        unsure=not served or bool(entry.hold),
+    )

@@ -1,0 +1,449 @@
+"""The TLSA records of every zone: given to DNS, looked at, and what follows for a roll (I4).
+
+Whatever changes of a certificate is noted here; its zone then gets a `Publish` if DNS should serve
+something else than it was given, a `Look` when it is time to see what it serves, and a `Watch`
+every day. Times here are those of the event loop's clock, which nobody sets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+from sslmd.core.backoff import LADDER_MINUTES, Failure
+from sslmd.core.errors import SslmError
+from sslmd.core.gate import gate_of
+from sslmd.core.jobs import Look, Publish, Watch, ZoneJob
+from sslmd.core.lifecycle import Event, TlsaLooked
+from sslmd.core.names import CertId, GroupName, SetName, ZoneName
+from sslmd.core.sighting import FIRST_PAUSE, GROWTH, LONGEST_MISSING
+from sslmd.core.view import Dane
+from sslmd.daemon.book import Book, DaneReport, Entry
+from sslmd.daemon.dane_zone import Zone, cert_wish, unsigned_text
+from sslmd.daemon.journal import ERROR, INFO, WARNING
+from sslmd.daemon.restarts import failure_of
+from sslmd.dns.tlsa_include import tlsa_file
+from sslmd.store import zone_notes
+from sslmd.workers.dane import ask_resolver, findings_of_ports, prove_ports
+from sslmd.workers.dane import look as look_ports
+from sslmd.workers.ports import PortSeen
+from sslmd.workers.queue import JobQueue
+from sslmd.workers.tlsa import CertWish, Given, Wish, look, publish
+from sslmd.workers.tools import Tools
+
+# Seconds between two looks at the include files: somebody may have changed one by hand.
+FILES = 60.0
+
+# Seconds between two looks at a zone where nothing is waited for, and between two watches.
+DAY = 86_400.0
+
+# Seconds from the start to the first watch: up to so many, so that a site's zones take turns.
+FIRST_WATCH = 600.0
+
+Tell = Callable[[str, str, int, CertId | None], None]
+
+
+class Zones:
+    """Knows the zones of the certificates and queues their jobs. One per daemon."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        book: Book,
+        queue: JobQueue,
+        apply: Callable[[CertId, Event], None],
+        replan: Callable[[CertId], object],
+        tell: Tell,
+    ) -> None:
+        self._tools = tools
+        self._book = book
+        self._queue = queue
+        self._apply = apply
+        self._replan = replan
+        self._tell = tell
+        self._zones: dict[ZoneName, Zone] = {}
+        self._timers: dict[ZoneName, asyncio.TimerHandle] = {}
+        self._dirty: set[ZoneName] = set()
+        self._running = False
+
+    # --- its life ---
+
+    def start(self) -> None:
+        """Begin: every zone is looked at, those without TLSA records for their include file."""
+        self._running = True
+        for name in sorted(self._tools.config.zones()):
+            self._zone(name)
+        for name in sorted(self._zones):
+            self._consider(name)
+
+    def stop(self) -> None:
+        """Start nothing more."""
+        self._running = False
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def reconfigured(self) -> None:
+        """Look at everything again: zones, the ways to publish and the files may be others."""
+        for name in self._tools.config.zones():
+            self._zone(name)
+        for zone in self._zones.values():
+            zone.again = zone.again or zone.given is not None
+            zone.retry_at = 0.0
+            self._soon(zone.name)
+
+    def _zone(self, name: ZoneName) -> Zone:
+        if name not in self._zones:
+            self._zones[name] = Zone(name)
+        return self._zones[name]
+
+    # --- what changes ---
+
+    def note(self, cert: CertId) -> None:
+        """A certificate changed, or is new."""
+        entry = self._book.entries.get(cert)
+        name = ZoneName(cert.group)
+        if entry is not None and entry.wanted.dane:
+            self._zone(name).certs.add(cert)
+        elif name in self._zones and cert in self._zones[name].certs:
+            self._zones[name].certs.discard(cert)
+        else:
+            return
+        self._soon(name)
+
+    def forget(self, cert: CertId) -> None:
+        """A certificate left the configuration: its records go."""
+        name = ZoneName(cert.group)
+        if name in self._zones and cert in self._zones[name].certs:
+            self._zones[name].certs.discard(cert)
+            self._soon(name)
+
+    def _soon(self, name: ZoneName) -> None:
+        """Consider a zone when everything that happens now has happened."""
+        if not self._running or name in self._dirty:
+            return
+        self._dirty.add(name)
+        asyncio.get_running_loop().call_soon(self._consider_dirty, name)
+
+    def _consider_dirty(self, name: ZoneName) -> None:
+        self._dirty.discard(name)
+        self._consider(name)
+
+    # --- what comes next ---
+
+    def _wish(self, zone: Zone) -> Wish:
+        certs = [cert for cert in sorted(zone.certs) if cert in self._book]
+        return Wish(zone.name, tuple(self._cert_wish(cert) for cert in certs))
+
+    def _cert_wish(self, cert: CertId) -> CertWish:
+        entry = self._book[cert]
+        service = self._tools.config.services[cert]
+        return cert_wish(entry, service)
+
+    def consider(self, name: ZoneName) -> None:
+        """Queue what is due for a zone; set the timer for what is not."""
+        if name in self._zones:
+            self._consider(name)
+
+    def _consider(self, name: ZoneName) -> None:
+        if not self._running:
+            return
+        zone = self._zones[name]
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+        if self._queue.busy(f"zone {name}"):
+            return  # considered again when that is done
+        now = _clock()
+        job = self._due(zone, now)
+        if job is not None:
+            self._queue.submit(job)
+            return
+        times = [zone.files_at]
+        if zone.trouble:
+            times.append(zone.retry_at)
+        if self._has_records(zone):
+            times += [zone.look_at, zone.watch_at]
+        delay = max(min(times) - now, 0.05)
+        self._timers[name] = asyncio.get_running_loop().call_later(delay, self._consider, name)
+
+    def _due(self, zone: Zone, now: float) -> ZoneJob | None:
+        wish = self._wish(zone)
+        if wish != zone.wish and (wish != zone.tried or now >= zone.retry_at):
+            return Publish(zone.name, "what it should serve may be something else now")
+        if zone.again and now >= zone.retry_at:
+            return Publish(zone.name, "what was given to DNS is compared with what should be")
+        if now >= zone.files_at:
+            zone.files_at = now + FILES
+            if self._stamps(zone) != zone.stamps:
+                return Publish(zone.name, "an include file was changed or removed by hand")
+        if not self._has_records(zone):
+            return None
+        if now >= zone.look_at:
+            return Look(zone.name, "what its name servers show")
+        if now >= zone.watch_at:
+            return Watch(zone.name, "the daily comparison of DNS, ports and keys")
+        return None
+
+    def _has_records(self, zone: Zone) -> bool:
+        return bool(zone.certs) and zone.given is not None
+
+    def _stamps(self, zone: Zone) -> tuple[object, ...]:
+        """Tell the include files from others, without reading them."""
+        if self._tools.means.updated(zone.name):
+            return ()
+        return tuple(_stamp(tlsa_file(d, zone.name)) for d in self._tools.config.dns.tlsa_dirs)
+
+    # --- the jobs ---
+
+    async def run(self, job: ZoneJob) -> None:
+        """Do a job of a zone; what fails is tried again by the table, and told."""
+        zone = self._zones[job.zone]
+        match job:
+            case Publish():
+                await self._publish(zone)
+            case Look():
+                await self._look(zone)
+            case Watch():
+                zone.watch_at = _clock() + DAY
+                await self.watch(zone.name)
+
+    def done(self, job: ZoneJob) -> None:
+        """A job has left the queue."""
+        self._soon(job.zone)
+
+    async def _publish(self, zone: Zone, *, again: bool = False) -> Given | None:
+        async with zone.turn:
+            wish = self._wish(zone)
+            try:
+                if zone.notes is None:
+                    zone.notes = await self._tools.in_thread(self._read_notes, zone.name)
+                given = await publish(wish, zone.notes, self._tools, again=again)
+            except Exception as err:
+                self._failed(zone, wish, err)
+                if again:
+                    raise
+                return None
+            self._given(zone, wish, given)
+        for cert in sorted(zone.certs):
+            if cert in self._book:
+                self._replan(cert)
+        return given
+
+    def _read_notes(self, name: ZoneName) -> zone_notes.ZoneNotes:
+        path = zone_notes.notes_file(self._tools.config.globals.certs_dir, name)
+        return zone_notes.read_notes(path)
+
+    def _given(self, zone: Zone, wish: Wish, given: Given) -> None:
+        now = _clock()
+        first = zone.given is None
+        zone.wish = zone.tried = wish
+        zone.given, zone.notes = given, given.notes
+        zone.trouble, zone.attempts, zone.retry_at, zone.again = "", 0, 0.0, False
+        zone.stamps, zone.files_at = self._stamps(zone), now + FILES
+        zone.look_at = now
+        if first:
+            zone.watch_at = now + self._tools.rng.uniform(0.1, 1.0) * FIRST_WATCH
+        if given.changed:
+            count = sum(len(one.records) for one in given.content.records.values())
+            how = "sent to its primary" if self._tools.means.updated(zone.name) else "written"
+            text = f"{count or 'no'} TLSA record{'' if count == 1 else 's'} {how}: {given.changed}"
+            self._tell("tlsa-published", f"zone {zone.name}: {text}", INFO, None)
+        outside = [
+            f"its MX host {host} is outside the zone: its TLSA records are for that zone to have"
+            for host in given.outside
+        ]
+        remarks = frozenset((*given.remarks, *outside))
+        for remark in sorted(remarks - zone.remarks):
+            self._tell("tlsa-trouble", f"zone {zone.name}: {remark}", WARNING, None)
+        zone.remarks = remarks
+
+    def _failed(self, zone: Zone, wish: Wish, err: Exception) -> None:
+        minutes = LADDER_MINUTES[min(zone.attempts, len(LADDER_MINUTES) - 1)]
+        if failure_of(err) is not Failure.TRANSIENT:
+            minutes = LADDER_MINUTES[-1]
+        text = str(err) if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
+        if not isinstance(err, SslmError):
+            self._tools.bug(f"zone {zone.name}: {text}", err)
+        zone.tried, zone.attempts = wish, zone.attempts + 1
+        zone.retry_at = _clock() + minutes * 60
+        zone.trouble = text
+        told = f"{text}; its TLSA records are seen to again in {minutes} min"
+        told = told if told.startswith("zone ") else f"zone {zone.name}: {told}"
+        self._tell("tlsa-trouble", told, ERROR, None)
+        for cert in zone.certs:
+            if cert in self._book:
+                self._replan(cert)
+
+    async def _look(self, zone: Zone) -> None:
+        """Ask every server, and take in what that means for the certificates."""
+        if zone.given is None or zone.notes is None:
+            return
+        before = zone.notes
+        try:
+            seen = await look(zone.name, zone.owners(), self._tools, zone.servers)
+        except SslmError as err:
+            told = str(err)
+            if told != zone.look_trouble:
+                self._tell("tlsa-trouble", told, WARNING, None)
+            zone.look_trouble = told
+            zone.look_pause = min(zone.look_pause * GROWTH, LONGEST_MISSING)
+            zone.look_at = _clock() + zone.look_pause
+            return
+        zone.look_pause = FIRST_PAUSE
+        zone.servers = tuple(one.server for one in seen.servers)
+        known = before.known
+        if zone.take(seen):
+            await self._tools.in_thread(self._write_notes, zone)
+        pauses = [DAY]
+        if zone.sighting is not None and not zone.sighting.complete:
+            pauses.append(zone.sighting.next_look)
+        for cert in sorted(zone.certs):
+            if cert not in self._book:
+                continue
+            state = self._book[cert].state
+            sighting = zone.sight(cert, state)
+            if sighting is not None:
+                pauses.append(sighting.next_look)
+            if sighting != state.sighting:
+                self._apply(cert, TlsaLooked(seen.at, sighting))
+            else:
+                self._replan(cert)
+        zone.look_at = _clock() + max(min(pauses), 0.05)
+        if zone.notes.known != known:
+            zone.again = True  # what waited for that can be published now
+        self._warn_unsigned(zone)
+
+    def _write_notes(self, zone: Zone) -> None:
+        path = zone_notes.notes_file(self._tools.config.globals.certs_dir, zone.name)
+        if zone.notes is not None:
+            zone_notes.write_notes(path, zone.notes)
+
+    def _warn_unsigned(self, zone: Zone) -> None:
+        if zone.unsigned and not zone.warned_unsigned:
+            zone.warned_unsigned = True
+            self._tell("tlsa-trouble", unsigned_text(zone.name), WARNING, None)
+
+    # --- what others ask ---
+
+    def zone_of(self, cert: CertId) -> Zone | None:
+        """Return the zone of a certificate with TLSA records."""
+        return self._zones.get(ZoneName(cert.group))
+
+    def turn(self, cert: CertId) -> asyncio.Lock:
+        """Return what is held while a server of the zone is made to use another key."""
+        return self._zone(ZoneName(cert.group)).turn
+
+    def dane(self, cert: CertId, entry: Entry) -> Dane | None:
+        """Return what the plan has to know of a certificate's records."""
+        zone = self._zones.get(ZoneName(cert.group)) if cert.group != GroupName.CA else None
+        if zone is None or not entry.wanted.dane:
+            return None
+        current = zone.wish is not None and not zone.trouble
+        if current and cert in self._tools.config.services:
+            assert zone.wish is not None
+            current = self._cert_wish(cert) in zone.wish.certs
+        return zone.dane(cert, entry, current=current)
+
+    async def may_roll(self, cert: CertId, name: SetName) -> str:
+        """Look once more before a set is served; return why not, "" if nothing is against it.
+
+        Raises `Transient` for what a validating resolver does not like.
+        """
+        entry = self._book.entries.get(cert)
+        zone = self._zones.get(ZoneName(cert.group))
+        if entry is None or zone is None or not entry.wanted.dane:
+            return ""
+        dane = self.dane(cert, entry)
+        if dane is not None and not dane.checked:
+            return ""
+        await self._look(zone)
+        view = self._book.view(cert)
+        if view.state.next is None or view.state.next.name != name:
+            return "another set is on deck now"
+        gate = gate_of(view)
+        if not gate.open:
+            return gate.text
+        assert zone.notes is not None
+        needed = zone.share(cert).needed
+        await ask_resolver(zone.name, needed, self._tools, signed=zone.notes.signed)
+        return ""
+
+    async def prove_ports(self, cert: CertId, name: SetName) -> None:
+        """Raise `Transient` while a port with TLSA records serves an older set than `name`."""
+        zone = self._zones.get(ZoneName(cert.group))
+        if zone is None or zone.given is None:
+            return
+        seen = await self._look_at_ports(zone, cert)
+        classes = self._tools.config.classes_for(cert)
+        alone = not any(one.servers for one in classes)
+        prove_ports(cert, name, seen, alone=alone)
+
+    async def _look_at_ports(self, zone: Zone, cert: CertId) -> list[PortSeen]:
+        assert zone.given is not None
+        owners = {owner for owner, _ in zone.share(cert).serving}
+        materials = zone.given.materials.get(cert, {})
+        return await look_ports(cert, zone.name, owners, materials, zone.servers, self._tools)
+
+    async def refresh(self, name: ZoneName) -> str:
+        """Give a zone's records to DNS anew, and look up its MX hosts; return what was done.
+
+        Raises what publishing raises. "" for a zone that has none and never had.
+        """
+        zone = self._zones.get(name)
+        if zone is None:
+            return ""
+        if zone.notes is not None:
+            zone.notes = replace(zone.notes, mx_at=None)
+        given = await self._publish(zone, again=True)
+        self._soon(name)
+        if given is None or not (zone.certs or given.before):
+            return ""
+        count = sum(len(one.records) for one in given.content.records.values())
+        return f"{count or 'no'} TLSA record{'' if count == 1 else 's'} served anew"
+
+    # --- the standing watch ---
+
+    async def watch(self, name: ZoneName) -> None:
+        """Compare what DNS shows, what ports serve, and what should be; tell what is wrong."""
+        zone = self._zones.get(name)
+        if zone is None or zone.given is None:
+            return
+        await self._look(zone)
+        for cert in sorted(zone.certs):
+            if cert in self._book:
+                await self._report(zone, cert)
+
+    async def _report(self, zone: Zone, cert: CertId) -> None:
+        seen = await self._look_at_ports(zone, cert)
+        if cert not in self._book:
+            return
+        entry = self._book[cert]
+        curr = entry.state.curr
+        findings = zone.findings(cert)
+        shown = zone.shown_everywhere()
+        findings += findings_of_ports(seen, curr.name if curr else None, shown)
+        before = entry.report
+        entry.report = DaneReport(self._tools.now(), tuple(findings))
+        entry.document = None
+        known = {one.text for one in before.findings if one.wrong} if before else set()
+        wrong = [one for one in findings if one.wrong]
+        for one in wrong:
+            if one.text not in known:
+                self._tell("dane-mismatch", f"{one.where} {one.text}", ERROR, cert)
+        if known and not wrong:
+            self._tell("dane-well", "DNS, ports and keys agree again", INFO, cert)
+
+
+def _stamp(path: str) -> object:
+    try:
+        info = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    return (info.st_mtime_ns, info.st_ino, info.st_size)
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()

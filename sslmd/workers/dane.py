@@ -1,0 +1,204 @@
+"""Seeing for oneself: what a validating resolver, and the ports with TLSA records, say (I4).
+
+Both are asked before something is changed that could not be taken back at once: the resolver before
+a key is served, the ports before the records of older keys go; and every day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sslmd.core.errors import SslmError, Transient
+from sslmd.core.names import BadName, CertId, DomainName, SetName, ZoneName
+from sslmd.core.tlsa import Content, Material, Owned, Tlsa, association, endpoint_of
+from sslmd.dns.ask import NameServer
+from sslmd.dns.dnssec import validated
+from sslmd.dns.nameservers import addresses_at
+from sslmd.pki.tlsa import material_of
+from sslmd.servers.probe import described
+from sslmd.workers.ports import PortSeen, look_at_ports
+from sslmd.workers.tools import Tools
+
+
+async def ask_resolver(
+    zone: ZoneName, needed: Collection[Owned], tools: Tools, *, signed: bool
+) -> None:
+    """Ask the validating resolver, if there is one, for records that have to be there by now.
+
+    `signed`: the zone was seen signed before. Raises `Transient` if it does not show them, or not
+    as secure; a zone that never was signed is no obstacle: nobody heeds its records.
+    """
+    named = tools.config.globals.dns_validating_resolver
+    if named is None:
+        return
+    resolver = NameServer(named.host, named.port)
+    for owner in sorted({owner for owner, _ in needed}):
+        found = await validated(owner, resolver)
+        if found.problem:
+            raise Transient(f"zone {zone}: {found.problem}")
+        if not found.secure:
+            if signed:
+                raise Transient(
+                    f"zone {zone}: {resolver} shows {owner} TLSA as not signed, and the zone was "
+                    "signed before; see to its DNSSEC, and to its DS in the zone above"
+                )
+            continue
+        if lacking := {record for at, record in needed if at == owner} - found.records:
+            some = min(lacking)
+            raise Transient(
+                f"zone {zone}: the resolver {resolver} does not show {owner} TLSA {some}, which "
+                "every name server has shown for two TTLs; see whether it keeps records for longer "
+                "(cache-min-ttl), or flush it"
+            )
+
+
+def tcp_ports(owners: Iterable[DomainName]) -> list[tuple[DomainName, int]]:
+    """Return host and port of the owners whose ports can be looked at: those of TCP."""
+    found = []
+    for owner in sorted(set(owners)):
+        try:
+            port, proto, host = endpoint_of(owner)
+        except BadName:
+            continue
+        if proto == "tcp":
+            found.append((host, port))
+    return found
+
+
+async def look(
+    cert: CertId,
+    zone: ZoneName,
+    owners: Iterable[DomainName],
+    materials: Mapping[SetName, Material],
+    servers: Sequence[NameServer],
+    tools: Tools,
+) -> list[PortSeen]:
+    """Connect to every address of every port with TLSA records; raises nothing for what it finds.
+
+    Addresses are those that the zone's own name servers give.
+    """
+
+    async def addresses(host: DomainName) -> tuple[str, ...]:
+        try:
+            if servers:
+                return await addresses_at(host, zone, servers)
+            return await tools.resolver.addresses(host.text)
+        except SslmError:
+            return ()
+
+    curr = tools.state_of(cert).curr
+    kind = curr.key if curr is not None else ""
+    return await look_at_ports(kind, materials, tcp_ports(owners), addresses)
+
+
+def prove_ports(cert: CertId, name: SetName, seen: Sequence[PortSeen], *, alone: bool) -> None:
+    """Raise `Transient` if a port serves another set of this certificate than `name`.
+
+    `alone`: no server class gets the certificate, so that ports are all there is to go by, and one
+    of them has to be seen serving it.
+    """
+    old = [one for one in seen if one.match is not None and one.match != name]
+    if old:
+        some = ", ".join(f"{_place(one)} (set {one.match})" for one in old[:3])
+        raise Transient(
+            f"{cert}: an older key is still served by {some}: its TLSA records stay; see whether "
+            "that server reads the production tree, and was restarted"
+        )
+    if alone and not any(one.match == name for one in seen):
+        what = "; ".join(
+            f"{_place(one)}: {one.served.problem or described(one.served.chain[0])}"
+            for one in seen[:3]
+        )
+        raise Transient(
+            f"{cert}: nobody was seen serving set {name} yet, so TLSA records of older keys stay "
+            f"({what or 'its ports have no address'}); name the servers that use it in a server "
+            "class of ssl-mgr.conf, or have the port serve it"
+        )
+
+
+def _told(one: PortSeen) -> str:
+    return f"it {one.served.problem}" if one.served.problem else described(one.served.chain[0])
+
+
+def _place(one: PortSeen) -> str:
+    return f"{one.host}:{one.port} at {one.served.address}"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of a report. `wrong`: clients that check DANE are turned away, or may be."""
+
+    where: str
+    text: str
+    wrong: bool = False
+
+
+def findings_of_ports(
+    seen: Sequence[PortSeen], name: SetName | None, records: Mapping[DomainName, frozenset[Tlsa]]
+) -> list[Finding]:
+    """Judge what ports serve by what DNS shows, as a client does (RFC 7671 §5, §9).
+
+    `records`: those that every name server shows at each owner. A port that cannot be reached from
+    here tells nothing.
+    """
+    found = []
+    for one in seen:
+        owner = DomainName(f"_{one.port}._tcp.{one.host}")
+        here = records.get(owner, frozenset())
+        where = f"{one.host}:{one.port} ({one.served.address})"
+        if not one.served.chain:
+            found.append(Finding(where, f"not seen: {one.served.problem}"))
+            continue
+        what = f"set {one.match}" if one.match is not None else described(one.served.chain[0])
+        if one.match is not None and one.match != name:
+            what = f"set {one.match}, not {name}"
+        if not here:
+            found.append(Finding(where, f"serves {what}; there are no TLSA records"))
+        elif matches(one.served.chain, here):
+            found.append(Finding(where, f"serves {what}, as its TLSA records say"))
+        else:
+            text = (
+                f"serves {what}, which none of its TLSA records matches: clients that check DANE "
+                "refuse it; have it read the production tree and restart it, or mend dane_tls"
+            )
+            found.append(Finding(where, text, wrong=True))
+    return found
+
+
+def matches(chain: Sequence[bytes], records: Collection[Tlsa]) -> bool:
+    """Whether a served chain matches one of the records that a client goes by (RFC 7671 §9)."""
+    leaf = material_of(chain)
+    if leaf is None:
+        return False
+    strongest: dict[tuple[int, int], int] = {}
+    for record in records:
+        kind = (record.usage, record.selector)
+        strongest[kind] = max(strongest.get(kind, 0), record.match)
+    for record in records:
+        # Matching type 0 is no digest: it is never put aside for a stronger one.
+        if record.match and record.match < strongest[record.usage, record.selector]:
+            continue
+        if record.combination.wants_issuer:
+            above = [material_of(chain[at:]) for at in range(1, len(chain))]
+            issuers = [one for one in above if one is not None]
+            candidates = [Material(one.key, one.leaf, one.leaf, one.key) for one in issuers]
+        else:
+            candidates = [leaf]
+        if any(association(record.combination, one) == record for one in candidates):
+            return True
+    return False
+
+
+def surplus_at(
+    shown: Mapping[DomainName, frozenset[Tlsa]], content: Content, before: Content
+) -> list[Owned]:
+    """Return records at our owners that are not ours, now or just before."""
+    found = []
+    for owner, records in sorted(shown.items()):
+        ours: set[Tlsa] = set()
+        for source in (content, before):
+            if owner in source:
+                ours |= source[owner].records
+        found += [(owner, record) for record in sorted(records - ours)]
+    return found

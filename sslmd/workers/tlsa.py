@@ -1,0 +1,249 @@
+"""TLSA records of a zone: what it should serve, having it served, and what it does serve (I4).
+
+Three jobs of a zone, none of which waits: `publish` puts together what the certificates of the
+zone have to say and gives it to DNS if that is something else than what was given before; `look`
+asks every name server. What follows from it is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+
+from sslmd.core.errors import SslmError, Transient
+from sslmd.core.names import CertId, DomainName, SanName, SetName, ZoneName
+from sslmd.core.sighting import Instant
+from sslmd.core.tlsa import (
+    Content,
+    DaneEntry,
+    Material,
+    Owned,
+    Part,
+    TlsaHosts,
+    ZoneContent,
+    combinations_of,
+    content_of,
+    wants_of,
+)
+from sslmd.dns import tlsa_publish
+from sslmd.dns.ask import NameServer
+from sslmd.dns.mx import mx_hosts
+from sslmd.dns.nameservers import authoritative
+from sslmd.dns.tlsa_look import ServerSeen, look_at
+from sslmd.pki.tlsa import material
+from sslmd.store import sets
+from sslmd.store.layout import CERT, CHAIN, CSR, PRIVKEY, Tree
+from sslmd.store.zone_notes import ZoneNotes, notes_file, write_notes
+from sslmd.workers.tools import Tools
+
+# MX hosts are looked up this often; a look-up that fails is tried again with the next one.
+MX_AGAIN = timedelta(days=1)
+
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+@dataclass(frozen=True, slots=True)
+class CertWish:
+    """One certificate, as its zone has to know it. `unsure`: what is served cannot be told."""
+
+    cert: CertId
+    entries: tuple[DaneEntry, ...]
+    ttl: int
+    names: tuple[SanName, ...]
+    serving: tuple[SetName, ...]
+    coming: SetName | None
+    certified: bool
+    proven: bool
+    unsure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Everything that the TLSA records of a zone depend on."""
+
+    zone: ZoneName
+    certs: tuple[CertWish, ...]
+
+    @property
+    def wants_mx(self) -> bool:
+        """Whether the zone's MX hosts have a say."""
+        return any(
+            entry.hosts in (TlsaHosts.MAIL, TlsaHosts.MX)
+            for one in self.certs
+            for entry in one.entries
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was given to DNS. `remarks`: what people should know; `changed`: it was not there.
+
+    `ours`: there is a way to give it; otherwise somebody else has to.
+    """
+
+    content: ZoneContent
+    materials: Mapping[CertId, Mapping[SetName, Material]]
+    notes: ZoneNotes
+    before: Content
+    changed: str
+    outside: tuple[DomainName, ...]
+    ours: bool
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What every name server showed, and when it was asked."""
+
+    servers: tuple[ServerSeen, ...]
+    began: Instant
+    ended: Instant
+    at: datetime
+
+
+@lru_cache(maxsize=1)
+def _boot() -> str:
+    with suppress(OSError), open(_BOOT_ID, encoding="ascii") as file:
+        return file.read().strip()
+    return "unknown"
+
+
+def instant() -> Instant:
+    """Return the time by the clock that nobody sets (clock_gettime(2), CLOCK_BOOTTIME)."""
+    return Instant(_boot(), time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+async def publish(wish: Wish, notes: ZoneNotes, tools: Tools, *, again: bool = False) -> Given:
+    """Have DNS given what `wish` comes to; `again`: even if it was given before.
+
+    Raises `Transient` or `Permanent`: what was served before is still served then.
+    """
+    zone = wish.zone
+    means, noted = tools.means, notes
+    remarks: list[str] = []
+    if wish.wants_mx:
+        notes = await _with_mx(zone, notes, tools, remarks)
+    before = await tools.in_thread(tlsa_publish.published, means, zone)
+    content, materials, notes = await tools.in_thread(
+        content_for, wish, notes, before, lambda cert, name: _material(tools.tree, cert, name)
+    )
+    ours = means.updated(zone) is not None or bool(tools.config.dns.tlsa_dirs)
+    changed = ""
+    if ours:
+        changed = await tools.in_thread(tlsa_publish.differs, means, zone, content.records)
+    elif content.records:
+        remarks.append(
+            "there is no way to publish its TLSA records: write tlsa_dirs in [dns], or update = "
+            "true in its [[dns_primary]]; or put them into the zone yourself (sslmctl dane)"
+        )
+    if notes != noted and (wish.certs or noted != ZoneNotes()):
+        # Before anything is changed: how long caches hold what was served must not be forgotten.
+        path = notes_file(tools.config.globals.certs_dir, zone)
+        await tools.in_thread(write_notes, path, notes)
+    if ours and (changed or again):
+        done = await tlsa_publish.publish(means, zone, content.records)
+        if done.left:
+            remarks.append(done.left)
+    mx = notes.mx or ()
+    outside = tuple(host for host in mx if not host.is_within(zone)) if wish.wants_mx else ()
+    return Given(content, materials, notes, before, changed, outside, ours, tuple(remarks))
+
+
+async def _with_mx(zone: ZoneName, notes: ZoneNotes, tools: Tools, remarks: list[str]) -> ZoneNotes:
+    """Return notes with MX hosts of today; what is known stays when nobody tells."""
+    now = tools.now()
+    known = notes.mx is not None and notes.mx_at is not None
+    if known and notes.mx_at is not None and timedelta() <= now - notes.mx_at < MX_AGAIN:
+        return notes
+    try:
+        primary = tools.config.primary_for(zone)
+        servers = await authoritative(zone, primary, tools.resolver)
+        found = await mx_hosts(zone, servers)
+    except SslmError as err:
+        if not known:
+            raise
+        remarks.append(f"its MX hosts stay as they were known before: {err}")
+        return notes
+    return replace(notes, mx=found, mx_at=now)
+
+
+def content_for(
+    wish: Wish,
+    notes: ZoneNotes,
+    before: Content,
+    material_of: Callable[[CertId, SetName], Material | None],
+) -> tuple[ZoneContent, Mapping[CertId, Mapping[SetName, Material]], ZoneNotes]:
+    """Return what DNS has to be given, of which sets it is made, and what is to be noted.
+
+    `before`: what may be in DNS now. What was there when nothing was noted yet (a tree of
+    ssl-mgr's, or notes that were lost) counts as seen.
+    """
+    known = notes.known if notes.known is not None else combinations_of(before)
+    parts, materials = _parts(wish, notes, before, material_of)
+    content = content_of(parts, known)
+    ttls = (one.ttl for one in (*before.values(), *content.records.values()))
+    notes = replace(
+        notes,
+        ttl=max(notes.ttl, *ttls, 0),
+        known=known & combinations_of(content.records),
+    )
+    return content, materials, notes
+
+
+def _parts(
+    wish: Wish,
+    notes: ZoneNotes,
+    before: Content,
+    material_of: Callable[[CertId, SetName], Material | None],
+) -> tuple[list[Part], dict[CertId, dict[SetName, Material]]]:
+    parts = []
+    materials: dict[CertId, dict[SetName, Material]] = {}
+    for one in wish.certs:
+        wants = wants_of(one.entries, wish.zone, one.names, notes.mx or ())
+        found = {name: material_of(one.cert, name) for name in one.serving}
+        serving = {name: what for name, what in found.items() if what is not None}
+        coming = None if one.coming is None else material_of(one.cert, one.coming)
+        materials[one.cert] = dict(serving)
+        if one.coming is not None and coming is not None:
+            materials[one.cert][one.coming] = coming
+        kept: frozenset[Owned] = frozenset()
+        if one.unsure or len(serving) < len(one.serving):
+            kept = frozenset(
+                (owner, record)
+                for owner in wants
+                if owner in before
+                for record in before[owner].records
+            )
+        parts.append(
+            Part(one.cert, wants, one.ttl, tuple(serving.values()), coming, one.proven, kept)
+        )
+    return parts, materials
+
+
+def _material(tree: Tree, cert: CertId, name: SetName) -> Material | None:
+    try:
+        return material(sets.read_files(tree.set_dir(cert, name), (PRIVKEY, CSR, CERT, CHAIN)))
+    except (SslmError, OSError):
+        return None
+
+
+async def look(
+    zone: ZoneName, owners: set[DomainName], tools: Tools, known: tuple[NameServer, ...]
+) -> Seen:
+    """Ask every address of every authoritative server; those `known` if nobody tells which.
+
+    Raises `Transient` if there are none.
+    """
+    try:
+        servers = await authoritative(zone, tools.config.primary_for(zone), tools.resolver)
+    except Transient:
+        if not known:
+            raise
+        servers = known
+    began = instant()
+    seen = await look_at(zone, servers, owners)
+    return Seen(tuple(seen), began, instant(), tools.now())

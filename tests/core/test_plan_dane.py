@@ -1,0 +1,188 @@
+"""The plan of a certificate with TLSA records: the gate, the key made ahead, what goes last."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from sslmd.core.jobs import Certify, MakeKey, Prove, Roll, Settle
+from sslmd.core.lifecycle import Advertised, Lost, ServersProven, advance
+from sslmd.core.plan import decide
+from sslmd.core.renewal import Wanted
+from sslmd.core.sighting import Instant, Sighting, Silence
+from sslmd.core.state import CertState, Server, ServerPhase
+from sslmd.core.view import Dane, Decision
+from tests.core.test_plan import (
+    DANE,
+    DUE,
+    FORCED,
+    FORCED_ROLL,
+    GOOD,
+    HOUR,
+    KEYED,
+    MINUTE,
+    NOW,
+    OTHER_KEY,
+    OTHER_NAMES,
+    READY,
+    advertised,
+    look,
+    settled,
+    waits,
+)
+
+SILENT = Silence("ns2", Instant("boot", 1.0))
+WAITING = Server("web", "localhost", ServerPhase.DELIVERED, GOOD.name)
+READY_SEEN = Sighting(READY.name, frozenset({"0f"}), 60.0, NOW - HOUR, 60.0, opens_at=NOW)
+KNOWN = Dane(READY.name, checked=True, current=True, ports=("mail.example.com:25",), ttl=30)
+
+
+def dane_step(state: CertState, dane: Dane = KNOWN, want: Wanted = DANE) -> Decision:
+    return decide(replace(look(state, want), dane=dane), NOW)
+
+
+def test_with_dane_a_set_is_advertised_when_the_wait_is_over_and_rolled_then() -> None:
+    waiting = replace(READY_SEEN, waited=59.9, opens_at=NOW + MINUTE)
+    decision = waits(dane_step(settled(DUE, READY, sighting=waiting)), "since", "rolls at")
+    assert decision.roll_at == NOW + MINUTE
+    event = dane_step(settled(DUE, READY, sighting=READY_SEEN)).event
+    assert isinstance(event, Advertised)
+    job = dane_step(advertised(DUE, READY, sighting=READY_SEEN)).job
+    assert isinstance(job, Roll)
+    assert not job.blind
+
+
+def test_the_wall_clock_has_no_say_in_the_wait() -> None:
+    waiting = replace(READY_SEEN, waited=1.0, opens_at=NOW + MINUTE)
+    view = replace(look(settled(DUE, READY, sighting=waiting), DANE), dane=KNOWN)
+    waits(decide(view, NOW + HOUR), "TLSA")
+
+
+@pytest.mark.parametrize(
+    ("seen", "dane", "text"),
+    [
+        (None, KNOWN, "looked for"),
+        (replace(READY_SEEN, set=DUE.name), KNOWN, "looked for"),
+        (replace(READY_SEEN, since=None, missing="ns2 lacks it"), KNOWN, "ns2 lacks it"),
+        (replace(READY_SEEN, silent=(SILENT,), missing="ns2 is silent"), KNOWN, "ns2 is silent"),
+        (READY_SEEN, replace(KNOWN, trouble="rndc failed"), "rndc failed"),
+        (READY_SEEN, replace(KNOWN, held="3 1 2 is new"), "3 1 2 is new"),
+        (READY_SEEN, replace(KNOWN, next=None), "being seen to"),
+    ],
+)
+def test_with_dane_a_roll_waits_and_says_for_what(
+    seen: Sighting | None, dane: Dane, text: str
+) -> None:
+    waits(dane_step(settled(DUE, READY, sighting=seen), dane), text)
+
+
+@pytest.mark.parametrize(
+    ("seen", "text"),
+    [
+        (replace(READY_SEEN, since=None, missing="ns2 lacks it"), "ns2 lacks it"),
+        (replace(READY_SEEN, waited=1.0), "others are wanted"),
+    ],
+)
+def test_what_was_advertised_and_is_lost_waits_again(seen: Sighting, text: str) -> None:
+    event = dane_step(advertised(DUE, READY, sighting=seen)).event
+    assert isinstance(event, Lost)
+    assert text in event.text
+
+
+def test_nobody_checks_a_port_without_records() -> None:
+    free = replace(KNOWN, checked=False)
+    for state in (settled(None, READY), settled(DUE, READY)):
+        event = dane_step(state, free).event
+        assert isinstance(event, Advertised)
+        assert isinstance(dane_step(advance(state, event), free).job, Roll)
+    waits(dane_step(settled(None, READY)), "TLSA")
+
+
+def test_the_key_in_use_needs_no_wait() -> None:
+    event = dane_step(settled(DUE, READY), replace(KNOWN, unchanged=True)).event
+    assert isinstance(event, Advertised)
+    assert "those of the key in use" in event.text
+
+
+@pytest.mark.parametrize(
+    ("seen", "texts"),
+    [
+        (None, ["mail.example.com:25", "until every name server shows", "for 30 s after"]),
+        (replace(READY_SEEN, since=None, missing="ns2 lacks it"), ["ns2 lacks it"]),
+        (replace(READY_SEEN, waited=10.0), ["for up to 20 s", "until 20"]),
+        (replace(READY_SEEN, waited=40.0), ["longer than their TTL, 30 s"]),
+    ],
+)
+def test_force_says_what_it_breaks_and_for_how_long(
+    seen: Sighting | None, texts: list[str]
+) -> None:
+    job = dane_step(settled(DUE, READY, sighting=seen, ask=FORCED_ROLL)).job
+    assert isinstance(job, Roll)
+    assert job.blind
+    for text in texts:
+        assert text in job.overrode
+
+
+# --- the next key, made ahead ---
+
+AHEAD_WANTED = replace(DANE, next_ahead=True)
+
+
+def test_the_next_key_is_made_as_soon_as_a_roll_is_settled() -> None:
+    job = dane_step(settled(GOOD), want=AHEAD_WANTED).job
+    assert isinstance(job, MakeKey)
+    assert not job.reuse
+    waits(dane_step(settled(GOOD, KEYED), want=AHEAD_WANTED), "the next key is made")
+    assert not isinstance(dane_step(settled(GOOD), want=DANE).job, MakeKey)
+    rolled = settled(GOOD, settled=None, deployed=None, servers=(WAITING,))
+    assert not isinstance(dane_step(rolled, want=AHEAD_WANTED).job, MakeKey)
+
+
+def test_a_renewal_takes_the_key_that_was_made_ahead() -> None:
+    job = dane_step(settled(DUE, KEYED), want=AHEAD_WANTED).job
+    assert isinstance(job, Certify)
+    assert job.set == KEYED.name
+    forced = dane_step(settled(GOOD, KEYED, ask=FORCED), want=AHEAD_WANTED).job
+    assert isinstance(forced, Certify)
+
+
+def test_other_names_keep_the_key_that_was_made_ahead() -> None:
+    want = replace(OTHER_NAMES, dane=True, next_ahead=True)
+    job = dane_step(settled(GOOD, KEYED), want=want).job
+    assert isinstance(job, MakeKey)
+    assert job.keep
+    assert "nothing is waited for" in job.reason
+    other_key = replace(AHEAD_WANTED, spec=OTHER_KEY.spec)
+    fresh = dane_step(settled(GOOD, KEYED), want=other_key).job
+    assert isinstance(fresh, MakeKey)
+    assert not fresh.keep
+
+
+def test_reuse_says_that_nothing_is_waited_for() -> None:
+    job = dane_step(settled(GOOD, ask=replace(FORCED, reuse=True))).job
+    assert isinstance(job, MakeKey)
+    assert job.reuse
+    assert "nothing is waited for" in job.reason
+
+
+# --- old records go last ---
+
+
+def test_ports_are_looked_at_before_records_of_older_keys_go() -> None:
+    rolled = settled(GOOD, deployed=None, settled=None)
+    for dane in (KNOWN, None):
+        job = decide(replace(look(rolled, DANE), dane=dane), NOW).job
+        assert isinstance(job, Prove)
+        assert job.set == GOOD.name
+    unproving = replace(look(rolled, DANE), dane=KNOWN, proves=False)
+    assert isinstance(decide(unproving, NOW).event, ServersProven)
+    nobody = replace(look(rolled, DANE), dane=replace(KNOWN, checked=False))
+    assert isinstance(decide(nobody, NOW).event, ServersProven)
+
+
+def test_a_roll_is_settled_when_dns_was_told() -> None:
+    deployed = settled(GOOD, settled=None)
+    stale = replace(KNOWN, current=False, trouble="rndc failed")
+    waits(decide(replace(look(deployed, DANE), dane=stale), NOW), "older keys", "rndc failed")
+    assert isinstance(decide(replace(look(deployed, DANE), dane=KNOWN), NOW).job, Settle)

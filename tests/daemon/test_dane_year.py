@@ -1,0 +1,420 @@
+"""A year of one zone on a virtual clock: no key is served that a cache may have no record of (I4).
+
+Everything that decides is the daemon's own: the plan, what a zone has to serve, the wait. Name
+servers, servers and caches are simulated, with secondaries that lag, fall silent and lose what they
+had, TTLs that change, wall clocks that jump, restarts of the daemon, reloads that fail, and admins
+who roll whenever they like, but without `--force`.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from sslmd.config.model import NextKey, ServiceConfig
+from sslmd.core.gate import gate_of
+from sslmd.core.jobs import Certify, Deliver, MakeKey, Prove, Roll, Settle
+from sslmd.core.lifecycle import (
+    Asked,
+    CertIssued,
+    KeyMade,
+    Lost,
+    ProdUpdated,
+    Rolled,
+    ServersProven,
+    ServerTold,
+    Settled,
+    TlsaLooked,
+    advance,
+)
+from sslmd.core.names import CertId, DomainName, SetName, ZoneName
+from sslmd.core.plan import decide
+from sslmd.core.sighting import Instant
+from sslmd.core.spec import OwnCa
+from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
+from sslmd.core.tlsa import Content, DaneEntry, Material, association
+from sslmd.core.view import Decision, View
+from sslmd.daemon.book import Entry
+from sslmd.daemon.dane_zone import Zone, cert_wish
+from sslmd.dns.ask import NameServer
+from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
+from sslmd.store.state import notes_of
+from sslmd.store.zone_notes import ZoneNotes
+from sslmd.workers.tlsa import Given, Seen, Wish, content_for
+from tests.core.world import START, days, facts, wanted
+
+ZONE = ZoneName("example.com")
+OWNER = DomainName("_25._tcp.mail.example.com")
+HOSTS = ("mx1", "mx2")
+PLAIN = DaneEntry(25, "tcp", 3, 1, 1, (DomainName("mail.example.com"),))
+STRONG = replace(PLAIN, match=2)
+WHOLE = replace(PLAIN, selector=0)
+
+
+@dataclass(frozen=True)
+class Version:
+    """What one name server served, from a moment on."""
+
+    since: float
+    content: Content
+
+
+@dataclass
+class NameServerModel:
+    """A name server: `versions` it served, `silent_until` when it answers again."""
+
+    name: str
+    versions: list[Version] = field(default_factory=list)
+    pending: list[tuple[float, Content]] = field(default_factory=list)
+    silent_until: float = 0.0
+
+    def serve(self, at: float, content: Content) -> None:
+        self.versions.append(Version(at, content))
+
+    def catch_up(self, now: float) -> None:
+        """Take the zone transfers that are due, in order."""
+        while self.pending and self.pending[0][0] <= now:
+            at, content = self.pending.pop(0)
+            self.serve(max(at, self.versions[-1].since if self.versions else 0.0), content)
+
+
+def material(cert: CertId, name: SetName) -> Material:
+    text = f"{cert.service} {name}".encode()
+    return Material(b"key " + text, b"leaf " + text, b"issuer", b"issuer key")
+
+
+@dataclass
+class Cert:
+    """One certificate: its entry in the book, and what each host serves since when."""
+
+    service: ServiceConfig
+    entry: Entry
+    served: dict[str, list[tuple[float, SetName]]] = field(default_factory=dict)
+    down: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def id(self) -> CertId:
+        return self.service.id
+
+
+class Year:
+    """The site. `now` is seconds since the start by a clock that nobody sets."""
+
+    def __init__(self, rng: random.Random, certs: int, *, ahead: bool) -> None:
+        self.rng = rng
+        self.now = 0.0
+        self.offset = 0.0  # of the wall clock
+        self.boot = 0
+        self.servers = [NameServerModel(f"ns{number}") for number in range(3)]
+        self.zone = Zone(ZONE, notes=ZoneNotes())
+        self.noted: Content = {}
+        self.rolls = 0
+        self.kept = ZoneNotes()  # what is on disk
+        self.certs = [self._cert(number, ahead=ahead) for number in range(certs)]
+        self.zone.certs = {cert.id for cert in self.certs}
+        for server in self.servers:
+            server.serve(0.0, {})
+
+    def _cert(self, number: int, *, ahead: bool) -> Cert:
+        name = CertId("example.com", f"mail{number}")
+        want = wanted(str(name), signer=OwnCa(CertId("ca", "sub")), dane=True, renew=10, min_roll=1)
+        want = replace(want, next_ahead=ahead)
+        key = NextKey.AT_ROLL if ahead else NextKey.AT_RENEW
+        service = ServiceConfig(want.spec, want.timing, "f", (PLAIN,), 600, key)
+        places = frozenset(("smtp", host) for host in HOSTS)
+        return Cert(service, Entry(want, places, CertState(), "", Decision("new")))
+
+    # --- clocks ---
+
+    def wall(self) -> datetime:
+        return START + timedelta(seconds=self.now + self.offset)
+
+    def instant(self) -> Instant:
+        return Instant(str(self.boot), self.now)
+
+    # --- the daemon ---
+
+    def view(self, cert: Cert) -> View:
+        current = self.zone.wish is not None and self._wish_of(cert) in self.zone.wish.certs
+        dane = self.zone.dane(cert.id, cert.entry, current=current)
+        return View(cert.entry.wanted, cert.entry.state, None, cert.entry.servers, "", dane)
+
+    def _wish_of(self, cert: Cert) -> object:
+        return cert_wish(cert.entry, cert.service)
+
+    def publish(self) -> None:
+        wish = Wish(ZONE, tuple(cert_wish(one.entry, one.service) for one in self.certs))
+        if wish == self.zone.wish and not self.zone.again:
+            return
+        self.zone.tried = wish
+        if self.rng.random() < 0.05:  # the command failed: nothing changed
+            self.zone.trouble = "rndc failed"
+            return
+        assert self.zone.notes is not None
+        before = self.noted
+        content, materials, notes = content_for(wish, self.zone.notes, before, material)
+        self.kept = notes
+        if content.records != before:
+            self._give(content.records)
+        self.noted = content.records
+        self.zone.wish, self.zone.again, self.zone.trouble = wish, False, ""
+        self.zone.notes = notes
+        self.zone.given = Given(content, materials, notes, before, "", (), True, ())
+
+    def _give(self, content: Content) -> None:
+        first, *others = self.servers
+        first.catch_up(self.now)
+        first.serve(self.now, content)
+        for server in others:
+            lag = self.rng.choice([1, 5, 60, 600, 7200])
+            last = server.pending[-1][0] if server.pending else 0.0
+            server.pending.append((max(self.now + lag, last), content))
+
+    def look(self) -> None:
+        if self.zone.given is None:
+            return
+        began = self.instant()
+        self.pass_time(self.rng.uniform(0.01, 3.0))
+        found = []
+        for server in self.servers:
+            address = NameServer(server.name)
+            if server.silent_until > self.now:
+                found.append(ServerSeen(address, {}, silent="does not answer"))
+                continue
+            content = server.versions[-1].content
+            owners = {
+                owner: OwnerSeen(
+                    content[owner].records if owner in content else frozenset(),
+                    content[owner].ttl if owner in content else 0,
+                    self.wall() + days(400),
+                )
+                for owner in self.zone.owners()
+            }
+            found.append(ServerSeen(address, owners))
+        seen = Seen(tuple(found), began, self.instant(), self.wall())
+        known = self.zone.notes.known if self.zone.notes else None
+        if self.zone.take(seen):
+            assert self.zone.notes is not None
+            self.kept = self.zone.notes
+        for cert in self.certs:
+            sighting = self.zone.sight(cert.id, cert.entry.state)
+            if sighting != cert.entry.state.sighting:
+                self.apply(cert, TlsaLooked(self.wall(), sighting))
+        assert self.zone.notes is not None
+        self.zone.again = self.zone.again or self.zone.notes.known != known
+
+    def apply(self, cert: Cert, event: object) -> None:
+        cert.entry.state = advance(cert.entry.state, event)  # type: ignore[arg-type]
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        for server in self.servers:
+            server.catch_up(self.now)
+
+    def step(self, cert: Cert) -> bool:
+        """Do what is next for a certificate; return whether there was something."""
+        decision = decide(self.view(cert), self.wall())
+        if decision.event is not None:
+            self.apply(cert, decision.event)
+            return True
+        if decision.job is None:
+            return False
+        self.pass_time(self.rng.uniform(0.01, 2.0))
+        return self._work(cert, decision.job)
+
+    def _work(self, cert: Cert, job: object) -> bool:
+        state, want, at = cert.entry.state, cert.entry.wanted, self.wall()
+        match job:
+            case MakeKey(reuse=reuse):
+                fresh = facts(want, at)
+                last = max((s.name for s in (state.curr, state.next) if s), default=fresh.name)
+                if fresh.name <= last:
+                    fresh = replace(fresh, name=last.later())
+                assert not reuse
+                self.apply(cert, KeyMade(at, fresh, SetNote(0.0), "simulated"))
+            case Certify():
+                assert state.next is not None
+                life = (at - timedelta(minutes=1), at + days(40))
+                name = state.next.name
+                made = replace(facts(want, at, cert=life), name=name)
+                self.apply(cert, CertIssued(at, made, SetNote(0.0, at, "sub")))
+            case Roll(set=name, blind=blind):
+                assert not blind
+                self._roll(cert, name)
+            case Deliver(curr=curr, next=next_):
+                told = tuple(Server("smtp", h, ServerPhase.DELIVERED, curr) for h in HOSTS)
+                self.apply(cert, ProdUpdated(at, Delivered(curr, next_), told))
+            case Prove(set=name):
+                if any(cert.served[host][-1][1] != name for host in HOSTS):
+                    return False
+                self.apply(cert, ServersProven(at))
+            case Settle():
+                self.apply(cert, Settled(at, None))
+            case _:
+                raise AssertionError(job)
+        return True
+
+    def _roll(self, cert: Cert, name: SetName) -> None:
+        """As `Zones.may_roll` does: one more look, then the key may be served."""
+        dane = self.view(cert).dane
+        if dane is None or dane.checked:
+            self.look()
+            gate = gate_of(self.view(cert))
+            if not gate.open:
+                self.apply(cert, Lost(self.wall(), gate.text)) if (
+                    cert.entry.state.phase == "advertised"
+                ) else None
+                return
+        self.rolls += 1
+        self.apply(cert, Rolled(self.wall()))
+
+    def restart_servers(self, cert: Cert) -> None:
+        for server in cert.entry.state.servers:
+            if server.phase is ServerPhase.PROVEN or server.set is None:
+                continue
+            if cert.down.get(server.host, 0.0) > self.now:
+                continue
+            if self.rng.random() < 0.1:
+                cert.down[server.host] = self.now + self.rng.choice([60, 3600, 86400 * 3])
+                continue
+            cert.served.setdefault(server.host, []).append((self.now, server.set))
+            proven = replace(server, phase=ServerPhase.PROVEN)
+            self.apply(cert, ServerTold(self.wall(), proven))
+
+    # --- what goes wrong, and what admins do ---
+
+    def disturb(self) -> None:
+        one = self.rng.choice(self.servers)
+        match self.rng.randrange(9):
+            case 0:
+                one.silent_until = self.now + self.rng.choice([2, 30, 900, 90_000])
+            case 1 if one is not self.servers[0] and self._harmless(one):
+                # Started with older data, as old as nobody can help; it catches up later.
+                one.serve(self.now, one.versions[-2].content)
+                one.pending.append((self.now + self.rng.choice([5, 600]), self.noted))
+            case 2:
+                self.offset += self.rng.choice([-7200, -3600, 3600, 7200])
+            case 3:
+                self.restart_daemon()
+            case 4:
+                self.boot += 1
+                self.restart_daemon()
+            case 5:
+                cert = self.rng.choice(self.certs)
+                self.apply(cert, Asked(Ask(Request.ROLL, self.wall())))
+            case 6:
+                cert = self.rng.choice(self.certs)
+                ttl = self.rng.choice([60, 600, 3600, 14_400])
+                cert.service = replace(cert.service, dane_ttl=ttl)
+            case 7:
+                cert = self.rng.choice(self.certs)
+                dane = self.rng.choice([(PLAIN,), (PLAIN, STRONG), (PLAIN, WHOLE), (STRONG,)])
+                cert.service = replace(cert.service, dane=dane)
+            case _:
+                cert = self.rng.choice(self.certs)
+                self.apply(cert, Asked(Ask(Request.RENEW, self.wall(), force=True)))
+
+    def _harmless(self, server: NameServerModel) -> bool:
+        """Whether the data before has records of every key that is served now."""
+        if len(server.versions) < 2:
+            return False
+        content = server.versions[-2].content
+        records = content[OWNER].records if OWNER in content else frozenset()
+        keys = [
+            material(cert.id, history[-1][1])
+            for cert in self.certs
+            for history in cert.served.values()
+        ]
+        return not records or all(trusted(records, key) for key in keys)
+
+    def restart_daemon(self) -> None:
+        """Only what is noted on disk is left."""
+        self.zone = Zone(ZONE, certs={cert.id for cert in self.certs}, notes=self.kept)
+        for cert in self.certs:
+            noted = notes_of(cert.entry.state)
+            assert noted.retired == cert.entry.state.retired
+            assert noted.sighting == cert.entry.state.sighting
+
+    # --- the run ---
+
+    def run(self, end: float) -> None:
+        disturb_at = 3600.0
+        while self.now < end:
+            if self.now >= disturb_at:
+                self.disturb()
+                disturb_at = self.now + self.rng.expovariate(1 / 40_000)
+            busy = True
+            rounds = 0
+            while busy:
+                self.publish()
+                stepped = [self.step(cert) for cert in self.certs]
+                busy = any(stepped)
+                for cert in self.certs:
+                    self.restart_servers(cert)
+                rounds += 1
+                assert rounds < 60, [decide(self.view(c), self.wall()) for c in self.certs]
+            self.look()
+            seen = [cert.entry.state.sighting for cert in self.certs]
+            waiting = [one for one in (self.zone.sighting, *seen) if one and not one.complete]
+            # What is complete is looked after less often than by the daemon: it is a long year.
+            self.pass_time(min([21_600.0, *(max(one.next_look, 1.0) for one in waiting)]))
+
+
+def violations(year: Year) -> list[str]:
+    """Every key that was served while a cache may have held records without its own."""
+    held = []  # from, to, records at the owner
+    for model in year.servers:
+        versions = [*model.versions, Version(year.now, {})]
+        for one, after in pairwise(versions):
+            if OWNER in one.content:
+                until = after.since + one.content[OWNER].ttl
+                held.append((one.since, until, one.content[OWNER].records, model.name))
+    found = []
+    for cert in year.certs:
+        for host, history in cert.served.items():
+            ends = [at for at, _ in history[1:]] + [year.now]
+            for (begin, name), end in zip(history, ends, strict=True):
+                key = material(cert.id, name)
+                for since, until, records, server in held:
+                    if since < end and until > begin and not trusted(records, key):
+                        found.append(
+                            f"{cert.id} on {host}: {name} at {begin:.0f}, {server} {since:.0f}"
+                        )
+    return found
+
+
+def trusted(records: frozenset[object], key: Material) -> bool:
+    """Whether a client with these records takes the key (RFC 7671 §9), by its own reading."""
+    kinds: dict[tuple[int, int], set[object]] = {}
+    for record in records:
+        kinds.setdefault((record.usage, record.selector), set()).add(record)  # type: ignore[attr-defined]
+    for some in kinds.values():
+        strongest = max(record.match for record in some)  # type: ignore[attr-defined]
+        for record in some:
+            combination = record.combination  # type: ignore[attr-defined]
+            if combination.match == strongest and association(combination, key) == record:
+                return True
+    return False
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_a_year(seed: int) -> None:
+    year = Year(random.Random(seed), certs=1 + seed % 2, ahead=seed > 1)
+    year.run(365 * 86_400.0)
+    assert violations(year) == []
+    assert year.rolls > 8 * len(year.certs)
+
+
+def test_the_checker_finds_what_is_wrong() -> None:
+    """A roll without the wait is seen to break something."""
+    year = Year(random.Random(99), certs=1, ahead=False)
+    year.run(30 * 86_400.0)
+    cert = year.certs[0]
+    assert violations(year) == []
+    stranger = SetName("20300101-00:00:00")
+    cert.served["mx1"].append((year.now - 60.0, stranger))
+    assert violations(year)
