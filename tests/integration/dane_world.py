@@ -1,0 +1,220 @@
+"""A mail server with DANE: BIND signs the zone, two secondaries, Unbound validates, Postfix serves.
+
+The certificates come from the site's own CA. Everything listens on loopback, at ports of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.running import Site
+from tests.servers import bind, postfix, unbound
+from tests.servers.bind import Primary, Secondary, Zone, answer
+from tests.servers.postfix import KeyFiles, Postfix
+from tests.servers.probing import Prober
+from tests.servers.server import wait_until
+from tests.servers.unbound import Cache, Unbound
+
+ZONE = "example.com"
+HOST = f"mail.{ZONE}"
+CERT = f"{ZONE}/mail"
+ARG = f"{ZONE}:mail"
+
+# Seconds. The wait before a roll is twice this.
+TTL = 1
+
+_CAS = """\
+[my-root]
+ca_type = 'self'
+[my-int]
+ca_type = 'local'
+"""
+
+
+class DaneSite(Site):
+    """A site without a configuration; `write` makes one."""
+
+    def __init__(self, top: Path) -> None:
+        top.mkdir()
+        super().__init__(top, example=None)
+        self.globals = {"min_roll_mins": "0", "cmd_timeout": "20"}
+        self.primary = ""
+        self.dns = ""
+        self.smtp = ""
+        self.dane = ""
+        self.ttl = TTL
+        self.more = ""
+
+    def write(self, *services: str) -> None:
+        """Write the configuration."""
+        text = "[globals]\n" + "".join(f"{key} = {value}\n" for key, value in self.globals.items())
+        for group in ("ca", ZONE):
+            text += f"[[groups]]\ndomain = '{group}'\nservices = ['ALL']\n"
+        text += f"{self.primary}\n[dns]\n{self.dns}\n{self.smtp}"
+        self.put("ssl-mgr.conf", text)
+        self.put("ca-info.conf", _CAS)
+        for name, signer in (("my-root", "self"), ("my-int", "my-root")):
+            self._service("ca", name, signer, [], "")
+        for service in services or ("mail",):
+            more = f"dane_tls = {self.dane}\ndane_tls_ttl = {self.ttl}\n{self.more}"
+            self._service(ZONE, service, "my-int", [HOST], more)
+
+    def _service(self, group: str, name: str, signer: str, names: list[str], more: str) -> None:
+        common = names[0] if names else name
+        self.put(
+            f"{group}/{name}",
+            f"group = '{group}'\nservice = '{name}'\nsigning_ca = '{signer}'\n{more}\n"
+            "[KeyOpts]\nktype = 'ec'\nec_algo = 'secp256r1'\n"
+            f"[X509]\nCN = '{common}'\nsans = {names}\n",
+        )
+
+    def put(self, name: str, text: str) -> None:
+        """Write a file of the configuration."""
+        path = self.conf / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    @property
+    def curr(self) -> Path:
+        """The certificate's folder in production."""
+        return self.top / "prod-certs" / CERT / "curr"
+
+    def cert(self) -> dict[str, Any]:
+        """Return the certificate's part of the status."""
+        return self.status()[CERT]
+
+    def wait_cert(self, check: Callable[[dict[str, Any]], object], what: str) -> dict[str, Any]:
+        """Return the certificate's status when it is as `check` says."""
+        found: dict[str, Any] = {}
+
+        def looked() -> bool:
+            found.clear()
+            found.update(self.cert())
+            return bool(check(found))
+
+        try:
+            wait_until(looked, what)
+        except AssertionError as err:
+            tail = "\n".join(self.lines[-60:])
+            raise AssertionError(f"{err}: {found.get('reason')}\n{tail}") from None
+        return found
+
+
+class DaneWorld:
+    """The servers of one test, and the site; ended in the opposite order."""
+
+    def __init__(
+        self, top: Path, stack: ExitStack, *, signed: bool = True, dynamic: bool = False
+    ) -> None:
+        self.top = top
+        self._stack = stack
+        self._dynamic = dynamic
+        records = f"@ MX 10 {HOST}.\nmail A 127.0.0.1\n"
+        zone = Zone(ZONE, records, signed=signed, dynamic=dynamic)
+        self.primary = stack.enter_context(Primary(top / "ns1", [zone]))
+        self.second = stack.enter_context(Secondary(top / "ns2", self.primary))
+        self.third = stack.enter_context(Secondary(top / "ns3", self.primary))
+        self.names = [self.primary, self.second, self.third]
+        self.resolver: Unbound | None = None
+        if signed:
+            self.resolver = stack.enter_context(
+                Unbound(top / "unbound", [self.primary], cache=Cache.NONE)
+            )
+        self.site = DaneSite(top / "site")
+        stack.callback(self.site.end)
+        self.mail: Postfix | None = None
+
+    @property
+    def port(self) -> int:
+        """Where Postfix listens."""
+        assert self.mail is not None
+        return self.mail.port
+
+    @property
+    def owner(self) -> str:
+        """Where the TLSA records stand."""
+        return f"_{self.port}._tcp.{HOST}"
+
+    def begin(self, *, keys: KeyFiles = KeyFiles.COPIED, dane: bool = True) -> None:
+        """Get the first certificate, start Postfix with it, then switch DANE on."""
+        site = self.site
+        servers = [one.address for one in self.names]
+        address, _, port = self.primary.address.partition(":")
+        site.primary = (
+            f"[[dns_primary]]\ndomain = 'default'\nserver = '{address}'\nport = {port}\n"
+            f"nameservers = {servers}\n"
+        )
+        if self._dynamic:
+            site.primary += f"update = true\ntsig_key_file = '{self.primary.key_file}'\n"
+        else:
+            site.dns = (
+                f"tlsa_dirs = ['{self.primary.tlsa_dir}']\n"
+                f'restart_cmd = "{self.primary.restart_cmd}"\n'
+            )
+        if self.resolver is not None:
+            site.globals["dns_validating_resolver"] = f"'{self.resolver.host}:{self.resolver.port}'"
+        site.dane = "[]"
+        site.write()
+        site.start()
+        site.wait_settled()
+        files = [site.curr / "privkey.pem", site.curr / "fullchain.pem"]
+        mail = Postfix(self.top / "postfix", files, host=HOST, keys=keys)
+        self.mail = self._stack.enter_context(mail)
+        site.smtp = (
+            f"[smtp]\nservers = ['localhost']\nsvc_depends = [['{ZONE}', ['ALL']]]\n"
+            f'restart_cmd = "{mail.restart_cmd}"\n'
+            f"probe = [[{mail.port}, 'smtp', '{HOST}']]\nprobe_timeout = 10\n"
+        )
+        if dane:
+            self.switch_on()
+
+    def switch_on(self, dane: str = "") -> None:
+        """Switch DANE on, and wait until every server shows the key in use."""
+        self.site.dane = dane or f"[[{self.port}, 'tcp', 3, 1, 1, 'MX']]"
+        self.site.write()
+        self.site.ctl("reload")
+        for one in self.names:
+            one.wait_answer(self.owner, "TLSA", "3 1 1 ")
+        self.site.wait_settled()
+
+    def prober(self) -> Prober:
+        """Check DANE ten times a second, as senders with old caches would."""
+        one = Prober(self.top / "prober", HOST, self.port, self.names)
+        return self._stack.enter_context(one)
+
+    def records(self, server: int = 0) -> list[str]:
+        """Return the TLSA records that one of the name servers shows."""
+        return answer(self.names[server], self.owner, "TLSA")
+
+    def cycle(self) -> str:
+        """Renew and roll once; return the serial that is served then."""
+        before = self.site.cert()["curr"]["serial"]
+        self.site.ctl("force-renew", ARG)
+        return self.wait_rolled(before)
+
+    def wait_rolled(self, before: str) -> str:
+        """Return the serial of what is served after `before`, when all is settled."""
+        now = self.site.wait_cert(
+            lambda one: one["phase"] == "settled" and one["curr"]["serial"] != before,
+            "a roll that is settled",
+        )
+        return str(now["curr"]["serial"])
+
+
+def missing() -> str:
+    """Return what is missing for such a world, or nothing."""
+    return "; ".join(filter(None, (bind.missing(), postfix.missing(), unbound.missing())))
+
+
+@contextmanager
+def dane_world(top: Path, **options: bool) -> Iterator[DaneWorld]:
+    """Open a world in a scratch directory; skip where programs are missing."""
+    if lacking := missing():
+        pytest.skip(lacking)
+    with ExitStack() as stack:
+        yield DaneWorld(top, stack, **options)
