@@ -1,0 +1,43 @@
+"""Pieces of certificates, byte by byte as they stand there (RFC 5280 §4.1).
+
+For certificates that were parsed, and so are of the right form.
+"""
+
+from __future__ import annotations
+
+_VERSION_TAG = 0xA0
+
+# Where they stand in a TBSCertificate, counted from the serial number: before them is the version,
+# which may be left out.
+_ISSUER = 2
+_KEY = 5
+
+
+def issuer_der(der: bytes) -> bytes:
+    """Return the issuer's name in a certificate."""
+    return _field(der, _ISSUER)
+
+
+def key_der(der: bytes) -> bytes:
+    """Return the SubjectPublicKeyInfo in a certificate."""
+    return _field(der, _KEY)
+
+
+def _field(der: bytes, number: int) -> bytes:
+    begin, _ = _element(der, 0)  # Certificate
+    begin, _ = _element(der, begin)  # TBSCertificate
+    for _ in range(number + (der[begin] == _VERSION_TAG)):
+        _, begin = _element(der, begin)
+    _, end = _element(der, begin)
+    return der[begin:end]
+
+
+def _element(der: bytes, at: int) -> tuple[int, int]:
+    """Return where the content of the element at `at` begins and ends (X.690 §8.1)."""
+    length = der[at + 1]
+    begin = at + 2
+    if length > 127:
+        more = begin + (length & 127)
+        length = int.from_bytes(der[begin:more], "big")
+        begin = more
+    return begin, begin + length
