@@ -37,6 +37,9 @@ _UNDER_A_STAR = "sslmd"
 
 Errors = Mapping[CertId, Exception]
 
+# Certificates by their serial number, which no CA gives twice (RFC 5280 §4.1.2.2).
+Known = Mapping[str, tuple[CertId, CertFacts]]
+
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
@@ -71,6 +74,25 @@ def name_of(names: Iterable[str]) -> str:
     return below
 
 
+def current(tools: Tools) -> Known:
+    """Return the certificates that are in use."""
+    states = ((cert, tools.state_of(cert).curr) for cert in tools.config.services)
+    return {
+        curr.cert.serial: (cert, curr.cert)
+        for cert, curr in states
+        if curr is not None and curr.cert is not None
+    }
+
+
+def whose_is(leaf: bytes, known: Known) -> CertId | None:
+    """Return whose certificate it is; None: nobody's of those."""
+    facts = facts_of(leaf)
+    if facts is None or facts.serial not in known:
+        return None
+    cert, its = known[facts.serial]
+    return cert if its == facts else None
+
+
 async def place_of(host: str, tools: Tools) -> Place:
     """Return a host of a server class with its addresses; raises `Transient`."""
     bare = host.rpartition("@")[2]
@@ -95,7 +117,7 @@ class Proving:
         self._tools = tools
         self._turn = asyncio.Semaphore(AT_A_TIME)
         self._answered: set[tuple[CertId, Probe]] = set()
-        self._ours: dict[str, tuple[CertId, CertFacts]] | None = None
+        self._ours: Known | None = None
 
     async def look_before(self) -> None:
         """See which of the default ports answer with TLS; the others will not count."""
@@ -181,18 +203,12 @@ class Proving:
                 self._tools.tell("probe-left-out", f"{self._class.kind}: {remark}", one.cert)
 
     def _other(self, cert: CertId, served: Served) -> str:
-        """Return which of our other certificates is served."""
-        facts = facts_of(served.leaf) if served.leaf else None
-        if facts is None:
+        if served.leaf is None:
             return ""
         if self._ours is None:
-            self._ours = {}
-            for ours in self._tools.config.services:
-                curr = self._tools.state_of(ours).curr
-                if curr is not None and curr.cert is not None:
-                    self._ours[curr.cert.serial] = (ours, curr.cert)
-        which, known = self._ours.get(facts.serial, (cert, facts))
-        return str(which) if which != cert and known == facts else ""
+            self._ours = current(self._tools)
+        whose = whose_is(served.leaf, self._ours)
+        return str(whose) if whose is not None and whose != cert else ""
 
     async def _read(self, some: Sequence[Told]) -> list[_Wanted | Exception]:
         """Read the certificates that have to show."""

@@ -1,0 +1,128 @@
+"""Which of our sets the ports serve that DANE clients check (I4); nothing is decided here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from sslmd.core.errors import SslmError
+from sslmd.core.names import CertId, DomainName, SetName
+from sslmd.core.tlsa import Material
+from sslmd.pki.der import key_der
+from sslmd.pki.keys import describe_key
+from sslmd.pki.pem import MALFORMED
+from sslmd.servers.probe import TIMEOUT, Reach, Served, described, served_at
+from sslmd.workers.proof import current, whose_is
+from sslmd.workers.tools import Tools
+
+# Looks at a time, for one certificate.
+AT_A_TIME = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PortSeen:
+    """What one address of an endpoint serves.
+
+    `match`: the set of the certificate that it is. `other` says what it is where it is none, and
+    where it is a certificate that the set does not have, for a key that it does; "" otherwise, also
+    where nothing is served (`served.problem` says why).
+    """
+
+    host: DomainName
+    port: int
+    served: Served
+    match: SetName | None
+    other: str = ""
+
+
+async def look_at_ports(
+    cert: CertId,
+    tools: Tools,
+    sets: Mapping[SetName, Material],
+    endpoints: Iterable[tuple[DomainName, int]],
+    addresses: Callable[[DomainName], Awaitable[tuple[str, ...]]],
+    *,
+    seconds: float = TIMEOUT,
+) -> list[PortSeen]:
+    """Look at every address of every endpoint, side by side; return what each serves.
+
+    A host whose addresses cannot be told is there once, with nothing served. How TLS is begun is
+    found out. A client sends the TLSA base domain as SNI, which is the host (RFC 7672 §8.1), and so
+    do we. No address has longer than `seconds`.
+    """
+    turn = asyncio.Semaphore(AT_A_TIME)
+    kind = _kind_of(cert, tools, sets)
+
+    async def at(host: DomainName, port: int, address: str) -> PortSeen:
+        async with turn:
+            served = await served_at(address, port, None, host.text, kind, seconds=seconds)
+        match, other = _compare(served, cert, tools, sets)
+        return PortSeen(host, port, served, match, other)
+
+    async def endpoint(host: DomainName, port: int) -> list[PortSeen]:
+        try:
+            found = await addresses(host)
+        except SslmError as err:
+            return [_nothing(host, port, str(err))]
+        if not found:
+            return [_nothing(host, port, "has no address")]
+        return await asyncio.gather(*(at(host, port, address) for address in found))
+
+    ends = dict.fromkeys(endpoints)
+    looks = await asyncio.gather(*(endpoint(host, port) for host, port in ends))
+    return [seen for some in looks for seen in some]
+
+
+def _nothing(host: DomainName, port: int, problem: str) -> PortSeen:
+    return PortSeen(host, port, Served("", port, (), problem, Reach.UNANSWERED), None)
+
+
+def _kind_of(cert: CertId, tools: Tools, sets: Mapping[SetName, Material]) -> str:
+    """Return the kind of key to ask for: of the newest set that has a certificate."""
+    for name in sorted(sets, reverse=True):
+        leaf = sets[name].leaf
+        if leaf is not None and (kind := _kind_in(leaf)):
+            return kind
+    service = tools.config.services.get(cert)
+    return str(service.spec.key) if service else ""
+
+
+def _kind_in(leaf: bytes) -> str:
+    try:
+        return describe_key(x509.load_der_x509_certificate(leaf).public_key())
+    except MALFORMED:
+        return ""
+
+
+def _compare(
+    served: Served, cert: CertId, tools: Tools, sets: Mapping[SetName, Material]
+) -> tuple[SetName | None, str]:
+    leaf = served.leaf
+    if leaf is None:
+        return None, ""
+    names = sorted(sets, reverse=True)
+    for name in names:
+        if sets[name].leaf == leaf:
+            return name, ""
+    key = _key_in(leaf)
+    for name in names:
+        # Selector 1 goes by the key alone (RFC 6698 §2.1.2), selector 0 does not.
+        if sets[name].key == key:
+            return name, f"another certificate for its key: {described(leaf)}"
+    return None, _whose(leaf, cert, tools)
+
+
+def _key_in(leaf: bytes) -> bytes | None:
+    try:
+        x509.load_der_x509_certificate(leaf)
+    except MALFORMED:
+        return None
+    return key_der(leaf)
+
+
+def _whose(leaf: bytes, cert: CertId, tools: Tools) -> str:
+    whose = whose_is(leaf, current(tools))
+    return described(leaf) if whose in (None, cert) else f"{whose}: {described(leaf)}"
