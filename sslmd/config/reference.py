@@ -41,8 +41,8 @@ Where a list is asked for, a single text will do. Times may have fractions.
 
 This version reads and checks every key, and acts on those of all CAs, of challenges, of
 production and of restarts on this machine. Not acted upon yet: what concerns TLSA records;
-`probe`, `probe_timeout`, `roll_window`, `restart_window`, `key_owner`, `key_group`, `key_mode`,
-`prune`, `skip_prod_copy` and `post_copy_cmd`.
+`roll_window`, `restart_window`, `key_owner`, `key_group`, `key_mode`, `prune`, `skip_prod_copy` and
+`post_copy_cmd`.
 """
 
 _SECTIONS: tuple[tuple[str, str, type[Table]], ...] = (
