@@ -307,8 +307,8 @@ class Servers(Table):
         "Ports to connect to after a restart, to prove that the new certificate is served. The "
         "word is `tls`, or with STARTTLS `smtp`, `imap`, `pop3`; the name is sent as SNI; both "
         "may be left out. The default ports count only if they answered with TLS before the "
-        "restart. A probe with a name is for the certificates that have it; one without asks for the first "
-        "name of each. `localhost` stands for 127.0.0.1 and ::1.",
+        "restart. A probe with a name is for the certificates that have it; one without asks for "
+        "the first name of each. `localhost` stands for 127.0.0.1 and ::1.",
         default=None,
         shown="smtp: 25 `smtp`; imap: 993 `tls`; web: 443 `tls`; other: none",
     )
