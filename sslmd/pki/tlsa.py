@@ -1,8 +1,8 @@
-"""What the TLSA data of a set is made of, read from its files (RFC 6698 §2.1)."""
+"""What TLSA data is made of, in the files of a set or a served chain (RFC 6698 §2.1)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from cryptography import x509
@@ -51,3 +51,25 @@ def _read(files: Mapping[str, bytes], name: str, parse: Callable[[bytes], _T]) -
         return parse(files[name]) if name in files else None
     except Permanent:
         return None
+
+
+def material_of(chain: Sequence[bytes]) -> Material | None:
+    """Return what a served chain gives, its own certificate first, as DER; None if it is damaged.
+
+    The issuer is the first of the others that has the name of who signed it.
+    """
+    leaf = _load(chain[0]) if chain else None
+    if leaf is None:
+        return None
+    others = zip(chain[1:], map(_load, chain[1:]), strict=True)
+    issuer = next((der for der, one in others if one and one.subject == leaf.issuer), None)
+    return Material(key_der(chain[0]), chain[0], issuer, key_der(issuer) if issuer else None)
+
+
+def _load(der: bytes) -> x509.Certificate | None:
+    try:
+        cert = x509.load_der_x509_certificate(der)
+        cert.subject, cert.issuer  # noqa: B018  (names are parsed when they are asked for)
+    except MALFORMED:
+        return None
+    return cert

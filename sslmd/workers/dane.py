@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sslmd.core.errors import SslmError, Transient
+from sslmd.core.errors import Transient
 from sslmd.core.names import BadName, CertId, DomainName, SetName, ZoneName
 from sslmd.core.tlsa import Content, Material, Owned, Tlsa, association, endpoint_of
 from sslmd.dns.ask import NameServer
@@ -80,16 +80,11 @@ async def look(
     """
 
     async def addresses(host: DomainName) -> tuple[str, ...]:
-        try:
-            if servers:
-                return await addresses_at(host, zone, servers)
-            return await tools.resolver.addresses(host.text)
-        except SslmError:
-            return ()
+        if servers:
+            return await addresses_at(host, zone, servers)
+        return await tools.resolver.addresses(host.text)
 
-    curr = tools.state_of(cert).curr
-    kind = curr.key if curr is not None else ""
-    return await look_at_ports(kind, materials, tcp_ports(owners), addresses)
+    return await look_at_ports(cert, tools, materials, tcp_ports(owners), addresses)
 
 
 def prove_ports(cert: CertId, name: SetName, seen: Sequence[PortSeen], *, alone: bool) -> None:
@@ -118,7 +113,7 @@ def prove_ports(cert: CertId, name: SetName, seen: Sequence[PortSeen], *, alone:
 
 
 def _told(one: PortSeen) -> str:
-    return f"it {one.served.problem}" if one.served.problem else described(one.served.chain[0])
+    return f"it {one.served.problem}" if one.served.problem else one.other
 
 
 def _place(one: PortSeen) -> str:
@@ -146,7 +141,9 @@ def findings_of_ports(
     for one in seen:
         owner = DomainName(f"_{one.port}._tcp.{one.host}")
         here = records.get(owner, frozenset())
-        where = f"{one.host}:{one.port} ({one.served.address})"
+        where = f"{one.host}:{one.port}"
+        if one.served.address:
+            where = f"{where} ({one.served.address})"
         if not one.served.chain:
             found.append(Finding(where, f"not seen: {one.served.problem}"))
             continue
