@@ -220,6 +220,9 @@ class Zone:
         needed = self.share(cert).serving
         owners = {owner for owner, _ in needed}
         found = [Finding("DNS", self.trouble, wrong=True)] if self.trouble else []
+        for whose, text in self.given.unfit.values() if self.given is not None else ():
+            if whose == cert:
+                found.append(Finding("not published", text, wrong=True))
         before = self.given.before if self.given is not None else {}
         for server in self.seen.servers:
             answer = self._answer(server, needed)
@@ -355,4 +358,5 @@ def cert_wish(entry: Entry, service: ServiceConfig) -> CertWish:
         proven=curr is not None and curr.name in (state.deployed, state.settled),
         # What servers use now, if anything, is told by DNS alone.
         unsure=not served or bool(entry.hold),
+        proves=entry.proves,
     )

@@ -208,8 +208,12 @@ class Methods:
         zones = [ZoneName(group) for group in groups if group != GroupName.CA]
         rows = []
         for zone in zones:
-            texts = [await self._planner.tools.challenges.refresh(zone)]
-            texts += [text] if (text := await self._planner.zones.refresh(zone)) else []
+            texts = []
+            if text := await self._planner.zones.refresh(zone):
+                texts.append(text)
+            tools = self._planner.tools
+            if tools.config.dns.acme_dir or tools.means.updated(zone) or not texts:
+                texts.append(await tools.challenges.refresh(zone))
             rows.append({"zone": str(zone), "text": "; ".join(texts)})
         return {"zones": rows}
 

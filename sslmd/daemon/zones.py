@@ -162,7 +162,7 @@ class Zones:
             self._queue.submit(job)
             return
         times = [zone.files_at]
-        if zone.trouble:
+        if zone.trouble or zone.again:
             times.append(zone.retry_at)
         if self._has_records(zone):
             times += [zone.look_at, zone.watch_at]
@@ -238,13 +238,17 @@ class Zones:
 
     def _given(self, zone: Zone, wish: Wish, given: Given) -> None:
         now = _clock()
-        first = zone.given is None
+        before, first = zone.given, zone.given is None
         zone.wish = zone.tried = wish
         zone.given, zone.notes = given, given.notes
-        zone.trouble, zone.attempts, zone.retry_at, zone.again = "", 0, 0.0, False
+        zone.trouble, zone.again = "", bool(given.unfit)
+        if given.unfit:
+            self._unfit(zone, given, before)
+        else:
+            zone.attempts, zone.retry_at = 0, 0.0
         zone.stamps, zone.files_at = self._stamps(zone), now + FILES
         zone.look_at = now
-        if first:
+        if first and not given.unfit:
             zone.watch_at = now + self._tools.rng.uniform(0.1, 1.0) * FIRST_WATCH
         if given.changed:
             count = sum(len(one.records) for one in given.content.records.values())
@@ -259,6 +263,15 @@ class Zones:
         for remark in sorted(remarks - zone.remarks):
             self._tell("tlsa-trouble", f"zone {zone.name}: {remark}", WARNING, None)
         zone.remarks = remarks
+
+    def _unfit(self, zone: Zone, given: Given, before: Given | None) -> None:
+        """Some ports are not ready for records: look again by the table."""
+        minutes = LADDER_MINUTES[min(zone.attempts, len(LADDER_MINUTES) - 1)]
+        for owner, (cert, text) in given.unfit.items():
+            if before is None or before.unfit.get(owner) != (cert, text):
+                self._tell("tlsa-trouble", f"not published: {text}", ERROR, cert)
+                zone.watch_at = _clock()
+        zone.attempts, zone.retry_at = zone.attempts + 1, _clock() + minutes * 60
 
     def _failed(self, zone: Zone, wish: Wish, err: Exception) -> None:
         minutes = LADDER_MINUTES[min(zone.attempts, len(LADDER_MINUTES) - 1)]

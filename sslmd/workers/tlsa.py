@@ -8,9 +8,9 @@ asks every name server. What follows from it is decided elsewhere.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
@@ -27,17 +27,21 @@ from sslmd.core.tlsa import (
     ZoneContent,
     combinations_of,
     content_of,
+    owner_of,
     wants_of,
 )
 from sslmd.dns import tlsa_publish
 from sslmd.dns.ask import NameServer
 from sslmd.dns.mx import mx_hosts
 from sslmd.dns.nameservers import authoritative
-from sslmd.dns.tlsa_look import ServerSeen, look_at
+from sslmd.dns.tlsa_look import ServerSeen
+from sslmd.dns.tlsa_look import look_at as look_at_servers
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
 from sslmd.store.layout import CERT, CHAIN, CSR, PRIVKEY, Tree
 from sslmd.store.zone_notes import ZoneNotes, notes_file, write_notes
+from sslmd.workers.dane import look as look_at
+from sslmd.workers.dane import matches
 from sslmd.workers.tools import Tools
 
 # MX hosts are looked up this often; a look-up that fails is tried again with the next one.
@@ -48,7 +52,10 @@ _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 @dataclass(frozen=True, slots=True)
 class CertWish:
-    """One certificate, as its zone has to know it. `unsure`: what is served cannot be told."""
+    """One certificate, as its zone has to know it.
+
+    `unsure`: what is served cannot be told. `proves`: its ports may be looked at.
+    """
 
     cert: CertId
     entries: tuple[DaneEntry, ...]
@@ -59,6 +66,7 @@ class CertWish:
     certified: bool
     proven: bool
     unsure: bool
+    proves: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,8 @@ class Wish:
 class Given:
     """What was given to DNS. `remarks`: what people should know; `changed`: it was not there.
 
-    `ours`: there is a way to give it; otherwise somebody else has to.
+    `ours`: there is a way to give it; otherwise somebody else has to. `unfit`: why owners were
+    left out whose ports serve other keys.
     """
 
     content: ZoneContent
@@ -93,6 +102,7 @@ class Given:
     outside: tuple[DomainName, ...]
     ours: bool
     remarks: tuple[str, ...]
+    unfit: Mapping[DomainName, tuple[CertId, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +138,16 @@ async def publish(wish: Wish, notes: ZoneNotes, tools: Tools, *, again: bool = F
     if wish.wants_mx:
         notes = await _with_mx(zone, notes, tools, remarks)
     before = await tools.in_thread(tlsa_publish.published, means, zone)
-    content, materials, notes = await tools.in_thread(
-        content_for, wish, notes, before, lambda cert, name: _material(tools.tree, cert, name)
-    )
+
+    def material_of(cert: CertId, name: SetName) -> Material | None:
+        return _material(tools.tree, cert, name)
+
+    content, materials, notes = await tools.in_thread(content_for, wish, notes, before, material_of)
+    unfit = await _unfit(wish, content, materials, before, tools)
+    if unfit:
+        content, materials, notes = await tools.in_thread(
+            content_for, wish, notes, before, material_of, frozenset(unfit)
+        )
     ours = means.updated(zone) is not None or bool(tools.config.dns.tlsa_dirs)
     changed = ""
     if ours:
@@ -150,7 +167,55 @@ async def publish(wish: Wish, notes: ZoneNotes, tools: Tools, *, again: bool = F
             remarks.append(done.left)
     mx = notes.mx or ()
     outside = tuple(host for host in mx if not host.is_within(zone)) if wish.wants_mx else ()
-    return Given(content, materials, notes, before, changed, outside, ours, tuple(remarks))
+    return Given(
+        content,
+        materials,
+        notes,
+        before,
+        changed,
+        outside,
+        ours,
+        tuple(remarks),
+        unfit,
+    )
+
+
+async def _unfit(
+    wish: Wish,
+    content: ZoneContent,
+    materials: Mapping[CertId, Mapping[SetName, Material]],
+    before: Content,
+    tools: Tools,
+) -> dict[DomainName, tuple[CertId, str]]:
+    """Return owners that get their first records while their port serves another key, and why not.
+
+    Whoever switches DANE on may have a server that reads other files: its first record would turn
+    senders away. A port that cannot be reached from here tells nothing.
+    """
+    fresh = content.records.keys() - before.keys()
+    found: dict[DomainName, tuple[CertId, str]] = {}
+    if not fresh:
+        return found
+    servers: Sequence[NameServer] = ()
+    with suppress(SslmError):
+        primary = tools.config.primary_for(wish.zone)
+        servers = await authoritative(wish.zone, primary, tools.resolver)
+    for one in wish.certs:
+        serving = content.shares[one.cert].serving if one.cert in content.shares else frozenset()
+        owners = {owner for owner, _ in serving} & fresh
+        if not one.proves or not owners:
+            continue
+        ports = await look_at(one.cert, wish.zone, owners, materials[one.cert], servers, tools)
+        for port in ports:
+            owner = owner_of(port.port, "tcp", port.host)
+            if port.served.chain and not matches(port.served.chain, content.records[owner].records):
+                text = (
+                    f"{port.host}:{port.port} ({port.served.address}) serves {port.other}: with "
+                    f"TLSA records for {one.cert}, clients that check DANE would refuse it; have "
+                    "it read the production tree first"
+                )
+                found[owner] = (one.cert, text)
+    return found
 
 
 async def _with_mx(zone: ZoneName, notes: ZoneNotes, tools: Tools, remarks: list[str]) -> ZoneNotes:
@@ -176,14 +241,20 @@ def content_for(
     notes: ZoneNotes,
     before: Content,
     material_of: Callable[[CertId, SetName], Material | None],
+    without: frozenset[DomainName] = frozenset(),
 ) -> tuple[ZoneContent, Mapping[CertId, Mapping[SetName, Material]], ZoneNotes]:
     """Return what DNS has to be given, of which sets it is made, and what is to be noted.
 
     `before`: what may be in DNS now. What was there when nothing was noted yet (a tree of
-    ssl-mgr's, or notes that were lost) counts as seen.
+    ssl-mgr's, or notes that were lost) counts as seen. `without`: owners that are left out.
     """
     known = notes.known if notes.known is not None else combinations_of(before)
     parts, materials = _parts(wish, notes, before, material_of)
+    if without:
+        parts = [
+            replace(part, wants={o: what for o, what in part.wants.items() if o not in without})
+            for part in parts
+        ]
     content = content_of(parts, known)
     ttls = (one.ttl for one in (*before.values(), *content.records.values()))
     notes = replace(
@@ -245,5 +316,5 @@ async def look(
             raise
         servers = known
     began = instant()
-    seen = await look_at(zone, servers, owners)
+    seen = await look_at_servers(zone, servers, owners)
     return Seen(tuple(seen), began, instant(), tools.now())

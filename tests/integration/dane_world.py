@@ -5,7 +5,7 @@ The certificates come from the site's own CA. Everything listens on loopback, at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -140,8 +140,14 @@ class DaneWorld:
         """Where the TLSA records stand."""
         return f"_{self.port}._tcp.{HOST}"
 
-    def begin(self, *, keys: KeyFiles = KeyFiles.COPIED, dane: bool = True) -> None:
-        """Get the first certificate, start Postfix with it, then switch DANE on."""
+    def begin(
+        self,
+        *,
+        keys: KeyFiles = KeyFiles.COPIED,
+        dane: bool = True,
+        files: Sequence[Path] | None = None,
+    ) -> None:
+        """Get the first certificate, start Postfix with it, or `files`, then switch DANE on."""
         site = self.site
         servers = [one.address for one in self.names]
         address, _, port = self.primary.address.partition(":")
@@ -162,8 +168,8 @@ class DaneWorld:
         site.write()
         site.start()
         site.wait_settled()
-        files = [site.curr / "privkey.pem", site.curr / "fullchain.pem"]
-        mail = Postfix(self.top / "postfix", files, host=HOST, keys=keys)
+        ours = [site.curr / "privkey.pem", site.curr / "fullchain.pem"]
+        mail = Postfix(self.top / "postfix", files or ours, host=HOST, keys=keys)
         self.mail = self._stack.enter_context(mail)
         site.smtp = (
             f"[smtp]\nservers = ['localhost']\nsvc_depends = [['{ZONE}', ['ALL']]]\n"
