@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from sslmd.config import build
 from sslmd.config.cas import with_heights
+from sslmd.config.dane import check_dane
 from sslmd.config.files import (
     CA_FILE,
     MAIN_FILE,
@@ -95,6 +96,7 @@ class _Loader:
         if not self.notes.mistakes:  # half a configuration would bring wrong warnings
             check_grants(classes, services, self.notes, self.main)
             check_means(dns, primaries, classes, cas, services.values(), self.notes, self.main)
+            check_dane(services.values(), self.notes, self.main)
         if self.notes.mistakes:
             raise ConfigError(_in_order(self.notes.mistakes))
         return Config(

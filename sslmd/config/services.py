@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from sslmd.config.build import check_spread, is_own, own_names, timing
+from sslmd.config.dane import check_entry
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import (
     LETS_ENCRYPT,
@@ -125,7 +126,7 @@ class Builder:
             )
         if isinstance(signer, AcmeCa):
             self._check_acme(spec, self._cas[signer.name], source)
-        dane = self._dane(cert, file, source)
+        dane = self._dane(cert, file, source, signer)
         service = ServiceConfig(
             spec=spec,
             timing=self._timing(file, source),
@@ -303,7 +304,9 @@ class Builder:
                 "take secp256r1, secp384r1, or rsa of 2048, 3072 or 4096 bits",
             )
 
-    def _dane(self, cert: CertId, file: ServiceFile, source: Source) -> tuple[DaneEntry, ...]:
+    def _dane(
+        self, cert: CertId, file: ServiceFile, source: Source, signer: Signer | None
+    ) -> tuple[DaneEntry, ...]:
         entries = [entry for entry in file.dane_tls if entry]
         if not entries:
             return ()
@@ -314,13 +317,7 @@ class Builder:
             return ()
         zone = ZoneName(cert.group)
         for entry in entries:
-            if entry.port == 25 and entry.usage in (0, 1):
-                self._notes.warn(
-                    source,
-                    ("dane_tls",),
-                    f"usage {entry.usage} is not for mail servers (RFC 7672, 3.1.3)",
-                    "write [25, 'tcp', 3, 1, 1]",
-                )
+            check_entry(entry, signer, self._notes, source)
             for host in entry.hosts if isinstance(entry.hosts, tuple) else ():
                 if not host.is_within(zone):
                     self._notes.mistake(

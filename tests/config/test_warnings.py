@@ -47,6 +47,38 @@ def test_warnings_do_not_refuse(tree: Tree) -> None:
     ]
 
 
+def test_services_at_one_owner_are_told_of_each_other(tree: Tree) -> None:
+    dane = "dane_tls = [[25, 'tcp', 3, 1, 1]]"
+    tree.change("example.com/web", "'my-int'", f"'my-int'\n{dane}")
+    web = tree.path("example.com/web").read_text()
+    other = web.replace("'web'", "'mail'").replace("3, 1, 1]", "3, 1, 2]")
+    tree.write("example.com/mail", other.replace(dane[:8], "dane_tls_ttl = 60\ndane_tls"))
+    tree.change("ssl-mgr.conf", "services = ['web']", "services = ['web', 'mail']")
+    assert tree.warnings() == [
+        "ssl-mgr.conf: example.com/web, example.com/mail have records at _25._tcp.example.com "
+        "with different combinations: clients go by the strongest digest, whatever key they are "
+        "shown (RFC 7671, 8 and 9), so all of them get 3 1 1, 3 1 2; write the same dane_tls in "
+        "both",
+        "ssl-mgr.conf: example.com/web, example.com/mail have records at _25._tcp.example.com "
+        "with different dane_tls_ttl: records of one owner have one TTL, 60 s is used; write the "
+        "same dane_tls_ttl in both",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "signer", "text"),
+    [
+        ("25, 'tcp', 1, 1, 1", "my-int", "usage 1 is not for mail servers"),
+        ("443, 'tcp', 3, 0, 0", "my-int", "puts the whole certificate into DNS"),
+        ("443, 'tcp', 2, 1, 1", "le-dns", "a public CA changes it without warning"),
+    ],
+)
+def test_entries_that_are_seldom_meant(tree: Tree, entry: str, signer: str, text: str) -> None:
+    tree.change("example.com/web", "'my-int'", f"'{signer}'\ndane_tls = [[{entry}]]")
+    (warning,) = tree.warnings()
+    assert text in warning
+
+
 def test_no_way_to_publish_is_said(tree: Tree) -> None:
     tree.change("example.com/web", "'my-int'", "'le-dns'\ndane_tls = [[443, 'tcp', 3, 1, 1]]")
     tree.change("ssl-mgr.conf", "[dns]\n    acme_dir = 'acme'\n    tlsa_dirs = ['tlsa']\n", "")
