@@ -25,6 +25,7 @@ from sslmd.daemon.dane_zone import Zone, cert_wish, unsigned_text
 from sslmd.daemon.journal import ERROR, INFO, WARNING
 from sslmd.daemon.restarts import failure_of
 from sslmd.dns.tlsa_include import tlsa_file
+from sslmd.dns.tlsa_notes import noted_tlsa_zones
 from sslmd.store import zone_notes
 from sslmd.workers.dane import ask_resolver, findings_of_ports, prove_ports
 from sslmd.workers.dane import look as look_ports
@@ -38,6 +39,9 @@ FILES = 60.0
 
 # Seconds between two looks at a zone where nothing is waited for, and between two watches.
 DAY = 86_400.0
+
+# Seconds to the next try after what should not have happened.
+AFTER_BUG = 60.0
 
 # Seconds from the start to the first watch: up to so many, so that a site's zones take turns.
 FIRST_WATCH = 600.0
@@ -71,9 +75,13 @@ class Zones:
     # --- its life ---
 
     def start(self) -> None:
-        """Begin: every zone is looked at, those without TLSA records for their include file."""
+        """Begin with every zone: those without TLSA records have an include file as well.
+
+        Also those that the configuration does not know any more: what is left there goes.
+        """
         self._running = True
-        for name in sorted(self._tools.config.zones()):
+        left = noted_tlsa_zones(self._tools.config.globals.certs_dir)
+        for name in sorted({*self._tools.config.zones(), *left}):
             self._zone(name)
         for name in sorted(self._zones):
             self._consider(name)
@@ -201,14 +209,24 @@ class Zones:
     async def run(self, job: ZoneJob) -> None:
         """Do a job of a zone; what fails is tried again by the table, and told."""
         zone = self._zones[job.zone]
-        match job:
-            case Publish():
-                await self._publish(zone)
-            case Look():
-                await self._look(zone)
-            case Watch():
-                zone.watch_at = _clock() + DAY
-                await self.watch(zone.name)
+        try:
+            match job:
+                case Publish():
+                    await self._publish(zone)
+                case Look():
+                    await self._look(zone)
+                case Watch():
+                    zone.watch_at = _clock() + DAY
+                    await self.watch(zone.name)
+        except Exception as err:
+            # It must neither end the zone's turn for good nor be tried again at once.
+            zone.look_at = zone.retry_at = _clock() + AFTER_BUG
+            text = err if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
+            zone.look_trouble = f"{type(job).__name__}: {text}"
+            if isinstance(err, SslmError):
+                self._tell("tlsa-trouble", f"zone {zone.name}: {text}", ERROR, None)
+            else:
+                self._tools.bug(f"zone {zone.name}: {text}", err)
 
     def done(self, job: ZoneJob) -> None:
         """A job has left the queue."""

@@ -9,7 +9,7 @@ killed, or has another configuration meanwhile, takes back what is left, where i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sslmd.core.errors import SslmError
@@ -61,8 +61,13 @@ def write_note(path: str, zone: ZoneName, note: Note) -> None:
         files.remove_file(path)
 
 
-def noted_zones(certs_dir: object) -> Iterator[ZoneName]:
-    """Return the zones that have a note, whatever the configuration says; blocks."""
+def noted_zones(
+    certs_dir: object, file: Callable[[object, ZoneName], str] = note_file
+) -> Iterator[ZoneName]:
+    """Return the zones that have a note, whatever the configuration says; blocks.
+
+    `file` tells where a zone has it.
+    """
     try:
         names = sorted(os.listdir(str(certs_dir)))
     except OSError:
@@ -72,5 +77,5 @@ def noted_zones(certs_dir: object) -> Iterator[ZoneName]:
             zone = ZoneName.parse(name)
         except BadName:
             continue
-        if zone.text == name and os.path.exists(note_file(certs_dir, zone)):
+        if zone.text == name and os.path.exists(file(certs_dir, zone)):
             yield zone

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from sslmd.core.errors import SslmError
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.tlsa import Content, TlsaSet
+from sslmd.dns.notes import noted_zones
 from sslmd.dns.tlsa_include import MOST, parse, render, tlsa_file
 from sslmd.store import files
 
@@ -35,6 +36,19 @@ class TlsaNote:
 def tlsa_note_file(certs_dir: object, zone: ZoneName) -> str:
     """Return where a zone's note is."""
     return tlsa_file(f"{certs_dir}/{zone}", zone)
+
+
+def noted_tlsa_zones(certs_dir: object) -> list[ZoneName]:
+    """Return the zones that have a note of ours, whatever the configuration says; blocks.
+
+    A file that ssl-mgr left counts only for zones that are ours to see to.
+    """
+    found = []
+    for zone in noted_zones(certs_dir, tlsa_note_file):
+        note = read_tlsa_note(tlsa_note_file(certs_dir, zone))
+        if note is not None and note.means:
+            found.append(zone)
+    return found
 
 
 def read_tlsa_note(path: str) -> TlsaNote | None:
