@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.dane_world import HOST, DaneWorld, dane_world
+from tests.integration.dane_world import ARG, HOST, ZONE, DaneWorld, dane_world
 from tests.servers.pair import Pair
 
 
@@ -55,3 +55,33 @@ def test_no_first_record_for_a_port_that_serves_another_key(world: DaneWorld) ->
     for one in world.names:
         one.wait_answer(world.owner, "TLSA", "3 1 1 ")
     assert "all fits" in site.ctl("dane").stdout
+
+
+def test_a_tree_of_ssl_mgr_is_taken_over_with_its_records(world: DaneWorld) -> None:
+    """Both records are in DNS, nothing is noted: they stay, and the roll waits as ever."""
+    world.site.globals["min_roll_mins"] = "60"
+    world.begin()
+    site = world.site
+    site.ctl("force-renew", ARG)
+    site.wait_cert(lambda one: one["phase"] == "advertised", "the end of the wait")
+    before = site.cert()
+    probes = world.prober()
+    probes.wait_probes(10)
+    site.stop()
+
+    both = world.records()
+    assert len(both) == 2
+    text = "".join(f"{world.owner}. IN TLSA {record}\n" for record in both)
+    folder = site.top / "certs" / ZONE
+    for file in (folder / f"tlsa.{ZONE}", world.primary.tlsa_dir / f"tlsa.{ZONE}"):
+        file.write_text(text)
+    (folder / ".dane.toml").unlink()
+    (folder / "mail" / "state.toml").unlink()
+    site.start()
+    # Nobody knows for how long they have been there, nor with which TTL: half an hour, say.
+    after = site.wait_cert(lambda one: "1800 s twice" in one["reason"], "the wait")
+    assert (after["curr"], after["next"]) == (before["curr"], before["next"])
+    assert world.records() == both
+    assert f"{world.owner}. 1 IN TLSA" in (world.primary.tlsa_dir / f"tlsa.{ZONE}").read_text()
+    probes.wait_probes(10)
+    assert probes.outcome().failures == []
