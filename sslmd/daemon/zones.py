@@ -365,7 +365,9 @@ class Zones:
 
     def turn(self, cert: CertId) -> asyncio.Lock:
         """Return what is held while a server of the zone is made to use another key."""
-        return self._zone(ZoneName(cert.group)).turn
+        zone = self._zones.get(ZoneName(cert.group))
+        # CAs have no zone: their group must not become one.
+        return zone.turn if zone is not None else asyncio.Lock()
 
     def dane(self, cert: CertId, entry: Entry) -> Dane | None:
         """Return what the plan has to know of a certificate's records."""
