@@ -125,8 +125,10 @@ class Restarts:
     def _patience(self) -> float:
         """Return for how many seconds more the batch may wait for jobs under way."""
         others = (*self._queue.running(), *self._queue.queued())
-        # Orders may wait for an hour, and what they get is rolled much later.
-        if all(isinstance(job, Restart) or pool(job) is Pool.ACME for job in others):
+        # Orders may wait for an hour, and what they get is rolled much later. Zones are looked at
+        # all the time while a roll is waited for.
+        apart = (Pool.ACME, Pool.DNS)
+        if all(isinstance(job, Restart) or pool(job) in apart for job in others):
             return 0.0
         if self._batch_since is None:
             self._batch_since = time.monotonic()
