@@ -40,6 +40,49 @@ def ask(method: Method, script: Script, *args: str) -> tuple[Any, dict[str, Any]
     return done, fake.params
 
 
+# --- dane ---------------------------------------------------------------------------------
+
+
+def dane(*, ok: bool) -> dict[str, Any]:
+    owner = "_25._tcp.mail.example.com"
+    finding = {"where": "mail.example.com:25 (192.0.2.1)", "text": "serves set 1", "wrong": False}
+    wrong = {"where": "name server ns2 (192.0.2.2)", "text": f"lacks {owner}", "wrong": True}
+    return {
+        "cert": WEB,
+        "at": "2026-11-23T12:00:00Z",
+        "ok": ok,
+        "reason": "valid",
+        "records": [
+            {"owner": owner, "ttl": 1800, "record": "3 1 1 0f", "of": "serving"},
+            {"owner": owner, "ttl": 1800, "record": "3 1 1 1e", "of": "next"},
+        ],
+        "findings": [finding] if ok else [finding, wrong],
+    }
+
+
+@pytest.mark.parametrize(("ok", "status"), [(True, 0), (False, 1)])
+def test_dane(ok: bool, status: int) -> None:
+    done, params = ask(Method.DANE, result({"certs": [dane(ok=ok)]}), "dane", "example.com:web-ec")
+    assert done.returncode == status
+    assert params == {"certs": ["example.com:web-ec"]}
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"{WEB}: {'all fits' if ok else 'NOT WELL'}"
+    assert "  _25._tcp.mail.example.com. 1800 IN TLSA 3 1 1 0f" in lines
+    assert "  _25._tcp.mail.example.com. 1800 IN TLSA 3 1 1 1e  ; of the next key" in lines
+    assert "  ok mail.example.com:25 (192.0.2.1): serves set 1" in lines
+    mark = "  !! name server ns2 (192.0.2.2): lacks _25._tcp.mail.example.com"
+    assert (mark in lines) is not ok
+
+
+def test_dane_of_nothing_and_as_json() -> None:
+    done, _ = ask(Method.DANE, result({"certs": []}), "dane")
+    assert (done.returncode, done.stdout) == (0, "none of the certificates has dane_tls\n")
+    answer = {"certs": [dane(ok=False)]}
+    done, _ = ask(Method.DANE, result(answer), "dane", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == answer
+
+
 # --- show, plan ----------------------------------------------------------------------------
 
 

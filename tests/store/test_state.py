@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sslmd.core.backoff import Failure
 from sslmd.core.names import SetName
+from sslmd.core.sighting import Instant, Sighting, Silence
 from sslmd.core.state import Ask, Delivered, Request, Server, ServerPhase, SetNote, Trouble
 from sslmd.store.state import (
     HISTORY_KEPT,
@@ -63,6 +64,20 @@ servers = st.builds(
     st.none() | times,
 )
 set_notes = st.builds(SetNote, st.floats(-1, 1), st.none() | times, texts)
+seconds = st.floats(0, 1e9).map(lambda number: round(number, 3))
+instants = st.builds(Instant, texts, seconds)
+sightings = st.builds(
+    Sighting,
+    st.none() | names,
+    st.frozensets(texts, max_size=3),
+    seconds,
+    st.none() | times,
+    seconds,
+    st.none() | instants,
+    st.lists(st.builds(Silence, texts, instants), max_size=2).map(tuple),
+    texts,
+    st.none() | times,
+)
 notes = st.builds(
     Notes,
     sets=st.dictionaries(names, set_notes, max_size=2),
@@ -70,6 +85,8 @@ notes = st.builds(
     advertised=st.none() | names,
     deployed=st.none() | names,
     settled=st.none() | names,
+    retired=st.lists(names, max_size=2).map(tuple),
+    sighting=st.none() | sightings,
     delivered=st.builds(Delivered, st.none() | names, st.none() | names),
     servers=st.lists(servers, max_size=3).map(tuple),
     ask=st.none() | asks,
@@ -185,6 +202,15 @@ NONSENSE = [
     "version = 1\n" + _TROUBLE + "nan",
     "version = 1\n" + _TROUBLE + "'many'",
     "version = 1\n[trouble]\nattempts = 1",
+    "version = 1\nretired = 'x'",
+    "version = 1\nretired = ['../x']",
+    "version = 1\nsighting = 1",
+    "version = 1\n[sighting]\nrecords = []",
+    "version = 1\n[sighting]\nrecords = [1]\nneed = 1\nwaited = 1",
+    "version = 1\n[sighting]\nneed = nan\nwaited = 1",
+    "version = 1\n[sighting]\nneed = 1\nwaited = -1",
+    "version = 1\n[sighting]\nneed = 1\nwaited = inf",
+    "version = 1\n[sighting]\nneed = 1\nwaited = 1\nat = {boot = 1, seconds = 1}",
 ]
 
 

@@ -1,0 +1,56 @@
+"""What is noted of a zone beside its TLSA records: written, read, and damaged."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.tlsa import Combination
+from sslmd.store.zone_notes import ZoneNotes, notes_file, read_notes, write_notes
+
+ZONE = ZoneName("example.com")
+NOTES = ZoneNotes(
+    mx=(DomainName("mx1.example.com"), DomainName("mx.example.net")),
+    mx_at=datetime(2026, 1, 1, 12, tzinfo=UTC),
+    known=frozenset(
+        (DomainName("_25._tcp.mx1.example.com"), Combination(3, 1, match)) for match in (1, 2)
+    ),
+    ttl=3600,
+    signed=True,
+)
+
+
+@pytest.mark.parametrize("notes", [NOTES, ZoneNotes(), ZoneNotes(mx=(), known=frozenset())])
+def test_round_trip(tmp_path: Path, notes: ZoneNotes) -> None:
+    path = notes_file(tmp_path, ZONE)
+    assert path == f"{tmp_path}/example.com/.dane.toml"
+    assert read_notes(path) == ZoneNotes()
+    write_notes(path, notes)
+    assert read_notes(path) == notes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "version = 2\nttl = 5",
+        "version = 1\nttl = 'x'",
+        "version = 1\nttl = inf",
+        "version = 1\nmx = 5",
+        "version = 1\nmx = ['../x']",
+        "version = 1\nmx_at = 2026-01-01",
+        "version = 1\nknown = ['_25._tcp.a.example 3 1']",
+        "version = 1\nknown = ['_25._tcp.a.example 3 1 x']",
+        "version = 1\nknown = ['']",
+        "x = " + "[" * 100_000,
+        "\x00\xff",
+    ],
+)
+def test_what_makes_no_sense_counts_as_nothing(tmp_path: Path, text: str) -> None:
+    path = Path(notes_file(tmp_path, ZONE))
+    path.parent.mkdir()
+    path.write_text(text, encoding="latin-1")
+    assert read_notes(str(path)) == ZoneNotes()
