@@ -164,6 +164,8 @@ def look_again(
             missing=missing or "there is no name server to ask",
             pause=pause,
         )
+    if begun and not quiet and old.complete and (records, need) == (old.records, old.need):
+        return old  # nothing to note, for months if the key was made ahead
     fresh = replace(old, records=records, need=need, silent=silent, missing=missing)
     if begun:
         waited = old.waited + began.since(old.at)

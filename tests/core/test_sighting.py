@@ -97,6 +97,14 @@ def test_silence_is_borne_for_a_ttl() -> None:
     assert look(still, 151, QUIET).since is None
 
 
+def test_when_the_wait_is_over_there_is_nothing_more_to_note() -> None:
+    over = look(look(None, 0), 200)
+    assert look(over, 10_000) is over
+    assert not look(over, 10_000, LACKS).complete
+    # A longer TTL counts from when it was seen as well.
+    assert look(over, 10_000, ttl=200).waited == 10_000
+
+
 def test_who_is_silent_keeps_a_roll_back_even_when_the_wait_is_over() -> None:
     over = look(look(None, 0), 200)
     assert over.complete
