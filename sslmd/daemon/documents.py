@@ -206,7 +206,16 @@ def _one_set(planner: Planner, cert: CertId, name: SetName, role: str) -> dict[s
 
 def _config(service: ServiceConfig) -> dict[str, str]:
     spec, timing = service.spec, service.timing
+    dane = {}
+    if service.dane:
+        ports = (f"{one.port}/{one.proto} {one.combination}" for one in service.dane)
+        dane = {
+            "dane_tls": ", ".join(ports),
+            "dane_tls_ttl": f"{service.dane_ttl} s",
+            "dane_next_key": str(service.dane_next_key),
+        }
     return {
+        **dane,
         "name": spec.title,
         "signing_ca": str(spec.signer),
         "key": str(spec.key),
