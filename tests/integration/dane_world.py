@@ -5,18 +5,21 @@ The certificates come from the site's own CA. Everything listens on loopback, at
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.integration.running import Site
 from tests.servers import bind, postfix, unbound
 from tests.servers.bind import Primary, Secondary, Zone, answer
 from tests.servers.postfix import KeyFiles, Postfix
-from tests.servers.probing import Prober
+from tests.servers.probing import Outcome, Prober
 from tests.servers.server import wait_until
 from tests.servers.unbound import Cache, Unbound
 
@@ -106,10 +109,20 @@ class DaneSite(Site):
 
 
 class DaneWorld:
-    """The servers of one test, and the site; ended in the opposite order."""
+    """The servers of one test, and the site; ended in the opposite order.
+
+    `signed`, `dynamic`: as in `bind.Zone`; `lagging`: the third name server keeps what it has until
+    its `refresh`.
+    """
 
     def __init__(
-        self, top: Path, stack: ExitStack, *, signed: bool = True, dynamic: bool = False
+        self,
+        top: Path,
+        stack: ExitStack,
+        *,
+        signed: bool = True,
+        dynamic: bool = False,
+        lagging: bool = False,
     ) -> None:
         self.top = top
         self._stack = stack
@@ -118,7 +131,9 @@ class DaneWorld:
         zone = Zone(ZONE, records, signed=signed, dynamic=dynamic)
         self.primary = stack.enter_context(Primary(top / "ns1", [zone]))
         self.second = stack.enter_context(Secondary(top / "ns2", self.primary))
-        self.third = stack.enter_context(Secondary(top / "ns3", self.primary))
+        third = Secondary(top / "ns3", self.primary, notify=not lagging)
+        self.third = stack.enter_context(third)
+        self._lagging = lagging
         self.names = [self.primary, self.second, self.third]
         self.resolver: Unbound | None = None
         if signed:
@@ -184,6 +199,9 @@ class DaneWorld:
         self.site.dane = dane or f"[[{self.port}, 'tcp', 3, 1, 1, 'MX']]"
         self.site.write()
         self.site.ctl("reload")
+        if self._lagging:
+            self.primary.wait_answer(self.owner, "TLSA", "3 1 1 ")
+            self.third.refresh(ZONE)
         for one in self.names:
             one.wait_answer(self.owner, "TLSA", "3 1 1 ")
         self.site.wait_settled()
@@ -197,11 +215,35 @@ class DaneWorld:
         """Return the TLSA records that one of the name servers shows."""
         return answer(self.names[server], self.owner, "TLSA")
 
+    def wait_shown(self, count: int, owner: str = "") -> set[str]:
+        """Wait until every name server shows so many TLSA records, the same; return them."""
+
+        def shown() -> list[set[str]]:
+            return [set(answer(one, owner or self.owner, "TLSA")) for one in self.names]
+
+        def agreed() -> bool:
+            found = shown()
+            return all(one == found[0] and len(one) == count for one in found)
+
+        wait_until(agreed, f"{count} records on every name server")
+        return shown()[0]
+
+    def served(self) -> str:
+        """Return the record, as in 3 1 1, of the key that Postfix serves."""
+        assert self.mail is not None
+        key = x509.load_der_x509_certificate(self.mail.served()).public_key()
+        form = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return f"3 1 1 {hashlib.sha256(form).hexdigest()}"
+
+    def renew(self) -> str:
+        """Have the next set put on deck; return the serial that is served before."""
+        before = str(self.site.cert()["curr"]["serial"])
+        self.site.ctl("force-renew", ARG)
+        return before
+
     def cycle(self) -> str:
         """Renew and roll once; return the serial that is served then."""
-        before = self.site.cert()["curr"]["serial"]
-        self.site.ctl("force-renew", ARG)
-        return self.wait_rolled(before)
+        return self.wait_rolled(self.renew())
 
     def wait_rolled(self, before: str) -> str:
         """Return the serial of what is served after `before`, when all is settled."""
@@ -210,6 +252,15 @@ class DaneWorld:
             "a roll that is settled",
         )
         return str(now["curr"]["serial"])
+
+
+def clean(probes: Prober) -> Outcome:
+    """End the prober after a while; check that no sender had anything to complain of."""
+    probes.wait_probes(20)
+    outcome = probes.outcome()
+    assert outcome.failures == []
+    assert outcome.no_tlsa == outcome.unreachable == 0
+    return outcome
 
 
 def missing() -> str:

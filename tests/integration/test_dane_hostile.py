@@ -1,0 +1,161 @@
+"""I4 when things go wrong: servers that lag, fall silent or cannot be reloaded, kills, clocks."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tomli
+
+from tests.integration.dane_world import ARG, CERT, ZONE, DaneWorld, clean, dane_world
+from tests.integration.test_clock import faked, needs_faketime
+from tests.servers.server import wait_until
+
+SEEN = "its TLSA records are on every name server, the wait lasts until"
+LOST = "its TLSA records are not everywhere any more"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[DaneWorld]:
+    with dane_world(tmp_path) as one:
+        yield one
+
+
+def sighting(world: DaneWorld) -> dict[str, object]:
+    """Return what is noted of how long the records of the set on deck have been seen."""
+    text = (world.site.top / "certs" / CERT / "state.toml").read_text()
+    noted = tomli.loads(text).get("sighting", {})
+    assert isinstance(noted, dict)
+    return noted
+
+
+def test_a_secondary_that_lags_and_one_that_falls_silent(tmp_path: Path) -> None:
+    with dane_world(tmp_path, lagging=True) as world:
+        site = world.site
+        world.begin()
+        probes = world.prober()
+        probes.wait_probes(20)
+
+        # One that lags is named, and waited for.
+        before = world.renew()
+        lacks = f"{world.third.address} lacks {world.owner}"
+        site.wait_cert(lambda one: lacks in one["reason"], "the server that lacks them, named")
+        probes.wait_probes(25)
+        assert site.cert()["curr"]["serial"] == before
+        assert len(world.records(0)) == 2
+        assert len(world.records(2)) == 1
+        world.third.refresh(ZONE)
+        world.wait_rolled(before)
+
+        # One that is gone for longer than a TTL, in the middle of the wait: it begins anew.
+        before = world.renew()
+        wait_until(lambda: len(world.records()) == 2, "both records")
+        world.third.refresh(ZONE)
+        site.wait_line(SEEN, 2)
+        world.second.kill()
+        site.wait_line(LOST)
+        probes.wait_probes(30)
+        down = site.cert()
+        assert down["curr"]["serial"] == before
+        assert world.second.address in down["reason"]
+        world.second.start()
+        site.wait_line(SEEN, 3)
+        world.wait_rolled(before)
+
+        # The same with one that keeps its connections and says nothing.
+        before = world.renew()
+        wait_until(lambda: len(world.records()) == 2, "both records")
+        world.third.refresh(ZONE)
+        site.wait_line(SEEN, 4)
+        world.second.freeze()
+        site.wait_line(LOST, 2)
+        assert site.cert()["curr"]["serial"] == before
+        world.second.thaw()
+        world.wait_rolled(before)
+        assert clean(probes).first_seen_keys == 4
+
+
+def test_killed_at_random(world: DaneWorld) -> None:
+    world.begin()
+    probes = world.prober()
+    probes.wait_probes(20)
+    dice = random.Random(7)
+    for _ in range(5):
+        before = str(world.site.cert()["curr"]["serial"])
+        world.site.ctl("force-renew", ARG, "--no-wait")
+        for _ in range(dice.randint(1, 2)):
+            time.sleep(dice.uniform(0.0, 2.5))  # the instant is what is random here
+            world.site.kill()
+            world.site.start()
+        world.wait_rolled(before)
+    assert clean(probes).first_seen_keys == 6
+
+
+def test_postfix_cannot_be_reloaded(world: DaneWorld) -> None:
+    site = world.site
+    world.begin()
+    assert world.mail is not None
+    probes = world.prober()
+    probes.wait_probes(20)
+    old = world.served()
+    world.mail.fail_reloads(2)
+    before = world.renew()
+    site.wait_line("is not proven")
+    both = world.wait_shown(2)
+    assert old in both
+    assert world.served() == old
+    assert site.cert()["servers"][0]["state"] == "failed"
+    assert site.cert()["curr"]["serial"] != before
+
+    # An admin's request does not wait for the minute to be over; the second try fails as well.
+    site.ctl("renew", ARG, status=None)
+    site.wait_line("is not proven", 2)
+    probes.wait_probes(30)
+    assert world.wait_shown(2) == both
+    assert world.served() == old
+    site.ctl("renew", ARG)
+    world.wait_rolled(before)
+    assert world.wait_shown(1) == both - {old} == {world.served()}
+    assert clean(probes).first_seen_keys == 2
+
+
+@needs_faketime
+def test_the_wait_is_noted_and_goes_by_no_clock_that_is_set(world: DaneWorld) -> None:
+    """Two TTLs of 4 s: the clock jumps by an hour, forward and back, and the daemon is killed."""
+    site, offset = world.site, world.top / "offset"
+    offset.write_text("+0")
+    site.ttl = 4
+    world.begin()
+    site.stop()
+    site.start(env=faked(offset))
+    probes = world.prober()
+    probes.wait_probes(20)
+
+    old = world.served()
+    before = world.renew()
+    world.wait_shown(2)
+    shown = time.monotonic()
+    site.wait_line(SEEN)
+    offset.write_text("+1h")
+    probes.wait_probes(20)
+    assert site.cert()["curr"]["serial"] == before
+    offset.write_text("+0")
+    probes.wait_probes(5)
+    site.kill()
+    noted = sighting(world)
+    assert "since" in noted, site.lines
+    assert float(str(noted["waited"])) > 0
+    site.start(env=faked(offset))
+    probes.wait_probes(10)
+    assert sighting(world)["since"] == noted["since"]
+    offset.write_text("+1h")
+    wait_until(lambda: world.served() != old, "another key")
+    waited = time.monotonic() - shown
+    assert waited >= 2 * site.ttl
+    # What was noted counts.
+    assert waited < 4 * site.ttl
+    world.wait_rolled(before)
+    assert clean(probes).first_seen_keys == 2
