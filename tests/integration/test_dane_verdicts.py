@@ -1,0 +1,98 @@
+"""What others say of a site with DANE: Postfix, GnuTLS, `sslmctl dane` and `check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.dane_world import ARG, HOST, ZONE, DaneWorld, dane_world
+from tests.servers import dane_tools
+from tests.servers.dane_tools import danetool_check, posttls_finger
+from tests.servers.pair import Pair
+from tests.servers.postfix import Postfix
+from tests.servers.server import wait_until
+from tests.servers.unbound import Cache, Unbound, cannot_listen
+
+# Programs that read /etc/resolv.conf know port 53 alone.
+RESOLVER = "127.53.0.1"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[DaneWorld]:
+    with dane_world(tmp_path, lagging=True) as one:
+        one.begin()
+        yield one
+
+
+def test_others_agree_before_during_and_after_a_roll(world: DaneWorld) -> None:
+    if lacking := dane_tools.missing() or cannot_listen(RESOLVER, 53):
+        pytest.skip(lacking)
+    folder = world.top / "unbound53"
+    with Unbound(folder, [world.primary], address=RESOLVER, port=53, cache=Cache.NONE) as resolver:
+
+        def agreed() -> None:
+            for check in (posttls_finger, danetool_check):
+                well, said = check(HOST, world.port, resolver)
+                assert well, said
+
+        agreed()
+        old = world.served()
+        before = world.renew()
+        wait_until(lambda: len(world.records()) == 2, "both records")
+        assert world.served() == old
+        agreed()
+        world.third.refresh(ZONE)
+        world.wait_rolled(before)
+        assert world.served() != old
+        wait_until(lambda: world.records() == [world.served()], "the new record alone")
+        agreed()
+
+
+def test_dane_and_check_tell_what_does_not_fit(world: DaneWorld) -> None:
+    site = world.site
+    assert world.mail is not None
+    well = site.ctl("dane")
+    assert "all fits" in well.stdout
+    for one in world.names:
+        assert one.address in well.stdout
+    site.ctl("check", status=0)
+
+    # Somebody else's certificate.
+    other = Pair(world.top, "other", host=HOST)
+    folder = world.top / "other"
+    folder.mkdir()
+    world.mail.stop()
+    stranger = Postfix(world.top / "postfix2", other.put(folder), host=HOST, port=world.port)
+    with stranger:
+        found = site.ctl("dane", ARG, status=1).stdout
+        place = f"{HOST}:{world.port} (127.0.0.1)"
+        assert f"{place}: serves" in found
+        assert "which none of its TLSA records matches" in found
+        assert "DANE" in site.ctl("check", status=2).stdout
+        dane = site.cert()["dane"]
+        assert not dane["ok"]
+        assert place in str(dane["problems"])
+        assert f"{HOST}:{world.port}" in site.ctl("status").stdout
+        site.wait_line(f"{place} serves")
+    world.mail.start()
+    assert "all fits" in site.ctl("dane").stdout
+    site.ctl("check", status=0)
+    site.wait_line("DNS, ports and keys agree again")
+
+    # A name server that lags behind.
+    site.dane = f"[[{world.port}, 'tcp', 3, 1, 1, 'MX'], [{world.port}, 'tcp', 3, 1, 2, 'MX']]"
+    site.write()
+    site.ctl("reload")
+    wait_until(lambda: len(world.records()) == 2, "the second record")
+    found = site.ctl("dane", status=1).stdout
+    assert f"name server {world.third.address}: lacks {world.owner} TLSA 3 1 2" in found
+    assert world.third.address in site.ctl("check", status=2).stdout
+    world.third.refresh(ZONE)
+    assert "all fits" in site.ctl("dane").stdout
+    # One that is not there at all.
+    world.third.kill()
+    assert (
+        f"name server {world.third.address}: cannot be asked" in site.ctl("dane", status=1).stdout
+    )
