@@ -70,8 +70,9 @@ class Globals(Table):
     )
     min_roll_mins: float = key(
         "minutes",
-        "A `next` becomes `curr` no sooner than this after it was issued. With DANE the wait "
-        "is longer: two TTLs from the moment when every name server showed the new records.",
+        "A `next` becomes `curr` no sooner than this after it was issued. With DANE it waits, side "
+        "by side with that, for two TTLs from the moment when every name server showed its TLSA "
+        "records.",
         default=90,
         ge=0,
         le=525_600,
@@ -102,8 +103,9 @@ class Globals(Table):
     )
     dns_validating_resolver: Annotated[Endpoint | None, PlainValidator(values.resolver)] = key(
         "`ip` or `ip:port`",
-        "A resolver that validates DNSSEC, best on this machine. It is asked where validation "
-        "matters: whether the world accepts the TLSA records.",
+        "A resolver that validates DNSSEC, best on this machine. It is asked before an order of "
+        "an ACME CA, whether the zone's DNSSEC holds, and before a roll with DANE, whether it shows "
+        "the TLSA records of the new key, and as valid. Without it neither is asked.",
         default=None,
         shown="none",
     )
@@ -242,10 +244,17 @@ class Dns(Table):
         shown="none",
     )
     tlsa_dirs: PathTexts = key(
-        "list of paths", "Folders for the include files `tlsa.<zone>`.", default=[]
+        "list of paths",
+        "Folders for the include files `tlsa.<zone>`; every one gets the same. Not needed for zones "
+        "with `update = true`. Without either, TLSA records are yours to publish: `sslmctl dane` "
+        "lists them.",
+        default=[],
     )
     depends: Triggers = key(
-        "list of `dns`, `tlsa`, `cert`", "What restarts DNS beside its own changes.", default=[]
+        "list of `dns`, `tlsa`, `cert`",
+        "`cert`: `restart_cmd` is run when a certificate was rolled, too. `dns` and `tlsa` say "
+        "nothing new: it is run for changes of its own records in any case.",
+        default=[],
     )
     pass_zones: bool = key(
         "true or false",
@@ -291,8 +300,8 @@ class Servers(Table):
     )
     depends: Triggers = key(
         "list of `dns`, `tlsa`, `cert`",
-        "What else restarts the class: a change of DNS records of ours, of TLSA records, or of "
-        "any certificate.",
+        "What else restarts the class: with `cert` a change of any certificate. `dns` and `tlsa`, "
+        "a change of DNS records of ours and of TLSA records, restart nothing in this version.",
         default=[],
     )
     skip_prod_copy: bool = key(

@@ -203,12 +203,21 @@ class ServiceFile(Table):
             "Ports that serve this certificate and have TLSA records (RFC 6698) for it; `[25, "
             "'tcp', 3, 1, 1]` is right for most. The sixth element, which may be left out, tells "
             "whose records: `'MX'` (the zone's MX hosts), `'SANS'` (the DNS names of the "
-            "certificate inside the zone) or a list of hosts. Port 25 without it: the zone itself "
-            "and its MX hosts; other ports: `'SANS'`.",
+            "certificate inside the zone) or a list of hosts of the zone. Port 25 without it: the "
+            "zone itself and its MX hosts; other ports: `'SANS'`. The zone has to be signed (DNSSEC). "
+            "Certificates that share a port all get records of every combination that one asks for.",
             default=[],
         )
     )
-    dane_tls_ttl: int = key("seconds", "TTL of the TLSA records.", default=1800, ge=1, le=604_800)
+    dane_tls_ttl: int = key(
+        "seconds",
+        "TTL of the TLSA records. A roll waits for twice this; after a change to less, for twice "
+        "the older one as long as caches may go by it. Of certificates that share a port the "
+        "smallest counts.",
+        default=1800,
+        ge=1,
+        le=604_800,
+    )
     dane_next_key: NextKeyWord | None = key(
         "`at-renew` or `at-roll`", NEXT_KEY, default=None, shown="as in `[globals]`"
     )

@@ -92,6 +92,8 @@ SPREAD_DAYS = (
 )
 NEXT_KEY = (
     "For services with `dane_tls`: when the next key is made. `at-renew`: with the renewal, "
-    "which then waits for its TLSA records. `at-roll`: right after a roll, so that the records "
-    "of the next key are in DNS long before it is needed, and a renewal can be rolled sooner."
+    "whose certificate then waits on deck for its TLSA records. `at-roll`: as soon as a roll is "
+    "settled, so that the records of the next key are in DNS long before it is needed, and a "
+    "renewal waits for `min_roll_mins` alone. Records of usage 1 or 3 with selector 1 are made of "
+    "the key; others wait for the certificate all the same."
 )
