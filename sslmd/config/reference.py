@@ -41,8 +41,8 @@ Where a list is asked for, a single text will do. Times may have fractions.
 
 This version reads and checks every key, and acts on those of all CAs, of challenges, of TLSA
 records, of production and of restarts on this machine. Not acted upon yet: `roll_window`,
-`restart_window`, `key_owner`, `key_group`, `key_mode`, `prune`, `skip_prod_copy`, `post_copy_cmd`, and of
-`depends` the words `dns` and `tlsa`.
+`restart_window`, `key_owner`, `key_group`, `key_mode`, `prune`, `skip_prod_copy`,
+`post_copy_cmd`, and of `depends` the words `dns` and `tlsa`.
 """
 
 _SECTIONS: tuple[tuple[str, str, type[Table]], ...] = (

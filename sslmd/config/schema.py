@@ -70,9 +70,9 @@ class Globals(Table):
     )
     min_roll_mins: float = key(
         "minutes",
-        "A `next` becomes `curr` no sooner than this after it was issued. With DANE it waits, side "
-        "by side with that, for two TTLs from the moment when every name server showed its TLSA "
-        "records.",
+        "A `next` becomes `curr` no sooner than this after it was issued. With DANE it also waits "
+        "for two TTLs from the moment when every name server showed its TLSA records; both waits "
+        "run side by side.",
         default=90,
         ge=0,
         le=525_600,
@@ -104,8 +104,8 @@ class Globals(Table):
     dns_validating_resolver: Annotated[Endpoint | None, PlainValidator(values.resolver)] = key(
         "`ip` or `ip:port`",
         "A resolver that validates DNSSEC, best on this machine. It is asked before an order of "
-        "an ACME CA, whether the zone's DNSSEC holds, and before a roll with DANE, whether it shows "
-        "the TLSA records of the new key, and as valid. Without it neither is asked.",
+        "an ACME CA, whether the zone's DNSSEC holds, and before a roll with DANE, whether it "
+        "shows the TLSA records of the new key, and as valid. Without it neither is asked.",
         default=None,
         shown="none",
     )
@@ -245,9 +245,9 @@ class Dns(Table):
     )
     tlsa_dirs: PathTexts = key(
         "list of paths",
-        "Folders for the include files `tlsa.<zone>`; every one gets the same. Not needed for zones "
-        "with `update = true`. Without either, TLSA records are yours to publish: `sslmctl dane` "
-        "lists them.",
+        "Folders for the include files `tlsa.<zone>`; every one gets the same. Not needed for "
+        "zones with `update = true`. Without either, TLSA records are yours to publish: `sslmctl "
+        "dane` lists them.",
         default=[],
     )
     depends: Triggers = key(

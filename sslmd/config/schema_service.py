@@ -204,8 +204,9 @@ class ServiceFile(Table):
             "'tcp', 3, 1, 1]` is right for most. The sixth element, which may be left out, tells "
             "whose records: `'MX'` (the zone's MX hosts), `'SANS'` (the DNS names of the "
             "certificate inside the zone) or a list of hosts of the zone. Port 25 without it: the "
-            "zone itself and its MX hosts; other ports: `'SANS'`. The zone has to be signed (DNSSEC). "
-            "Certificates that share a port all get records of every combination that one asks for.",
+            "zone itself and its MX hosts; other ports: `'SANS'`. The zone has to be signed "
+            "(DNSSEC). Certificates that share a port all get records of every combination that "
+            "one of them asks for.",
             default=[],
         )
     )
