@@ -249,9 +249,17 @@ def phase_of(
 
 
 def with_sets(noted: CertState, found: CertState) -> CertState:
-    """Return `noted` with the sets and links that were `found` on disk, and the phase they give."""
+    """Return `noted` with the sets and links that were `found` on disk, and the phase they give.
+
+    A `curr` that was exchanged or lost behind our back may still be served: it is retired.
+    """
+    before = noted.retired
+    fresh = found.curr.name if found.curr else None
+    if noted.curr is not None and noted.curr.name != fresh:
+        before = _retired(noted, fresh)
     return replace(
         noted,
+        retired=tuple(name for name in before if name != fresh),
         phase=phase_of(
             found.curr,
             found.next,

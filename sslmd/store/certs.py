@@ -114,14 +114,16 @@ def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) ->
 
 
 def _retired(notes: state.Notes, links: sets.Links) -> tuple[SetName, ...]:
-    """The sets that servers may still use: those noted, and that of a roll not noted yet."""
-    before = [name for name in notes.retired if name != links.curr]
-    if links.curr is None or links.prev in (None, links.curr, *before):
-        return tuple(before)
-    if notes.deployed == links.curr or notes.settled == links.curr:
-        return tuple(before)
-    assert links.prev is not None
-    return (*before, links.prev)
+    """The sets that servers may still use: those noted, and that of a roll not noted yet.
+
+    Without `curr`, or with another than was noted, also what went to servers last.
+    """
+    before: list[SetName | None] = list(notes.retired)
+    if links.curr is None or links.curr not in (notes.deployed, notes.settled):
+        before += [notes.deployed, notes.delivered.curr]
+        before += [links.prev] if links.curr is not None else []
+    there = (name for name in before if name is not None and name != links.curr)
+    return tuple(dict.fromkeys(there))
 
 
 def reread(tree: Tree, cert: CertId, known: CertState, *, draw: Callable[[], float]) -> CertState:

@@ -35,6 +35,7 @@ from sslmd.core.lifecycle import (
     TrialEnded,
     advance,
     phase_of,
+    with_sets,
 )
 from sslmd.core.names import SetName
 from sslmd.core.sighting import Sighting
@@ -332,6 +333,15 @@ def test_sets_are_retired_until_every_server_is_proven() -> None:
     twice = advance(again, EVENTS[Rolled])
     assert twice.retired == (OLD.name, NEW.name)
     assert advance(twice, EVENTS[ServersProven]).retired == ()
+
+
+def test_a_curr_that_was_exchanged_or_lost_by_hand_may_still_be_served() -> None:
+    noted = STATES[Phase.DEPLOYED]
+    lost = with_sets(noted, replace(noted, curr=None))
+    assert lost.retired == (NEW.name,)
+    assert with_sets(lost, noted).retired == ()
+    assert with_sets(noted, replace(noted, curr=LATER_CERT)).retired == (NEW.name,)
+    assert with_sets(noted, noted) == noted
 
 
 def test_rolled() -> None:

@@ -12,7 +12,7 @@ import pytest
 from sslmd.core.jobs import MakeKey
 from sslmd.core.names import SetName
 from sslmd.core.state import CertState, Phase
-from sslmd.store import certs, state
+from sslmd.store import certs, sets, state
 from tests.store.test_state import NONSENSE
 from tests.workers.tools_for_tests import INT, NOW, ROOT, WEB, Site
 
@@ -195,6 +195,28 @@ def test_reread_keeps_the_notes_and_takes_the_links(site: Site) -> None:
     assert f"db/{fresh.next.name}" == prev
     assert fresh.phase is Phase.ISSUED
     assert fresh.settled == known.settled
+
+
+def test_what_may_still_be_served_is_known_without_curr(site: Site) -> None:
+    """Its TLSA records have to stay (I4)."""
+    site.save(WEB)
+    live = site.live()
+    assert site.read(WEB).state.retired == ()
+    (site.place() / "curr").unlink()
+    assert site.read(WEB).state.retired == (live,)
+    assert certs.reread(site.tree, WEB, site.state(WEB), draw=site.tools.draw).retired == (live,)
+
+
+async def test_a_roll_that_fails_at_its_very_end_retires_what_it_replaced(site: Site) -> None:
+    old = site.live()
+    await site.make_key()
+    await site.certify()
+    known = site.state(WEB)
+    sets.roll(site.tree, WEB, site.on_deck(), site.now)  # and then nobody hears of it
+    fresh = certs.reread(site.tree, WEB, known, draw=site.tools.draw)
+    assert fresh.curr is not None
+    assert fresh.curr.name == site.on_deck()
+    assert fresh.retired == (old,)
 
 
 # --- what cannot be dealt with --------------------------------------------------------------
