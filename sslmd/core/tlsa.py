@@ -306,7 +306,8 @@ def _at_owner(
     checked = any(there == owner for there, _ in known)
     # The first record of an owner has every key that is served there checked.
     ready = checked or all(part.proven for part in one.parts if part.serving)
-    for combination in sorted(one.combinations):
+    # What stays of an older configuration has to match whatever is served as well.
+    for combination in sorted(one.combinations | {record.combination for record in found}):
         serving = [
             (part.cert, association(combination, material))
             for part in one.parts

@@ -347,6 +347,7 @@ def cert_wish(entry: Entry, service: ServiceConfig) -> CertWish:
         certified = next_.complete
         ahead = entry.wanted.next_ahead and next_.cert is None and next_.has_key
         coming = next_.name if certified or ahead else None
+    proven = curr is not None and curr.name in (state.deployed, state.settled)
     return CertWish(
         cert=service.id,
         entries=service.dane,
@@ -355,8 +356,9 @@ def cert_wish(entry: Entry, service: ServiceConfig) -> CertWish:
         serving=tuple(serving),
         coming=coming,
         certified=certified,
-        proven=curr is not None and curr.name in (state.deployed, state.settled),
-        # What servers use now, if anything, is told by DNS alone.
-        unsure=not served or bool(entry.hold),
+        proven=proven,
+        # What servers use now, if anything, is told by DNS alone: also after the first roll, until
+        # they are proven. The service may have had another name before, or lost its state.toml.
+        unsure=not served or bool(entry.hold) or not (proven or state.retired),
         proves=entry.proves,
     )

@@ -236,3 +236,12 @@ def test_records_of_sets_that_cannot_be_read_stay() -> None:
     content = content_of([lost], known(C311))
     assert shown(content) == {"3 1 1 0f", "b 3 1 1"}
     assert content.shares[EC].serving == {(OWNER, old)}
+
+
+def test_combinations_of_records_that_stay_are_there_for_every_key() -> None:
+    """A client that goes by the strongest digest must not find that of the lost key alone."""
+    old = frozenset({(OWNER, Tlsa(3, 1, 2, "0f"))})
+    content = content_of([part(A, coming=B, kept=old)], known(C311, C312))
+    assert {"a 3 1 2", "b 3 1 2", "3 1 2 0f"} <= shown(content)
+    held = content_of([part(A, coming=B, kept=old)], known(C311))
+    assert held.shares[EC].held == {(OWNER, C312)}

@@ -1,0 +1,62 @@
+"""One zone with TLSA records: what it wishes for, and what it makes of what is seen (I4)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sslmd.config.model import NextKey, ServiceConfig
+from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.spec import SelfSigned
+from sslmd.core.state import CertState
+from sslmd.core.tlsa import Content, DaneEntry, Material, TlsaSet, association
+from sslmd.core.view import Decision
+from sslmd.daemon.book import Entry
+from sslmd.daemon.dane_zone import cert_wish
+from sslmd.store.zone_notes import ZoneNotes
+from sslmd.workers.tlsa import CertWish, Wish, content_for
+from tests.core.world import START, days, facts, wanted
+
+ZONE = ZoneName("example.com")
+CERT = CertId("example.com", "mail")
+MAIL = DomainName("mail.example.com")
+OWNER = DomainName("_25._tcp.mail.example.com")
+PLAIN = DaneEntry(25, "tcp", 3, 1, 1, (MAIL,))
+WANTED = wanted(str(CERT), signer=SelfSigned(), dane=True)
+SERVICE = ServiceConfig(WANTED.spec, WANTED.timing, "f", (PLAIN,), 600, NextKey.AT_RENEW)
+CURR = facts(WANTED, START, cert=(START, START + days(90)))
+NEXT = facts(WANTED, START + days(1), cert=(START, START + days(91)))
+
+
+def material(name: object) -> Material:
+    return Material(f"key {name}".encode(), f"leaf {name}".encode(), b"issuer", b"issuer key")
+
+
+def wish_of(state: CertState) -> CertWish:
+    entry = Entry(WANTED, frozenset(), state, "", Decision("test"))
+    return cert_wish(entry, SERVICE)
+
+
+def test_what_another_service_left_stays_until_the_new_one_is_proven() -> None:
+    """A service was given another name: what its port serves is known to DNS alone."""
+    old = association(PLAIN.combination, material("old"))
+    assert old is not None
+    content: Content = {OWNER: TlsaSet(600, frozenset({old}))}
+    notes = ZoneNotes(known=frozenset({(OWNER, PLAIN.combination)}), ttl=600)
+    fresh = CertState()
+    on_deck = replace(fresh, next=NEXT)
+    rolled = CertState(curr=NEXT)
+    for state in (fresh, on_deck, rolled):
+        wish = Wish(ZONE, (wish_of(state),))
+        found, _, notes = content_for(wish, notes, content, lambda _, name: material(name))
+        content = found.records
+        assert old in content[OWNER].records
+    proven = Wish(ZONE, (wish_of(replace(rolled, deployed=NEXT.name)),))
+    found, _, _ = content_for(proven, notes, content, lambda _, name: material(name))
+    assert found.records[OWNER].records == {association(PLAIN.combination, material(NEXT.name))}
+
+
+def test_only_what_is_not_known_otherwise_is_kept() -> None:
+    retired = (CURR.name,)
+    assert not wish_of(CertState(curr=NEXT, retired=retired)).unsure
+    assert not wish_of(CertState(curr=CURR, settled=CURR.name)).unsure
+    assert wish_of(CertState(retired=retired)).unsure
