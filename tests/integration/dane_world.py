@@ -31,6 +31,9 @@ ARG = f"{ZONE}:mail"
 # Seconds. The wait before a roll is twice this.
 TTL = 1
 
+EC = "ktype = 'ec'\nec_algo = 'secp256r1'\n"
+RSA = "ktype = 'rsa'\nrsa_bits = 2048\n"
+
 _CAS = """\
 [my-root]
 ca_type = 'self'
@@ -40,7 +43,11 @@ ca_type = 'local'
 
 
 class DaneSite(Site):
-    """A site without a configuration; `write` makes one."""
+    """A site without a configuration; `write` makes one.
+
+    `services`: those of the zone, with their kind of key; `danes`: what one has for `dane_tls` in
+    place of `dane`.
+    """
 
     def __init__(self, top: Path) -> None:
         top.mkdir()
@@ -52,8 +59,10 @@ class DaneSite(Site):
         self.dane = ""
         self.ttl = TTL
         self.more = ""
+        self.services = {"mail": EC}
+        self.danes: dict[str, str] = {}
 
-    def write(self, *services: str) -> None:
+    def write(self) -> None:
         """Write the configuration."""
         text = "[globals]\n" + "".join(f"{key} = {value}\n" for key, value in self.globals.items())
         for group in ("ca", ZONE):
@@ -62,18 +71,20 @@ class DaneSite(Site):
         self.put("ssl-mgr.conf", text)
         self.put("ca-info.conf", _CAS)
         for name, signer in (("my-root", "self"), ("my-int", "my-root")):
-            self._service("ca", name, signer, [], "")
-        for service in services or ("mail",):
-            more = f"dane_tls = {self.dane}\ndane_tls_ttl = {self.ttl}\n{self.more}"
-            self._service(ZONE, service, "my-int", [HOST], more)
+            self._service("ca", name, signer, [], "", EC)
+        for service, key in self.services.items():
+            dane = self.danes.get(service, self.dane)
+            more = f"dane_tls = {dane}\ndane_tls_ttl = {self.ttl}\n{self.more}"
+            self._service(ZONE, service, "my-int", [HOST], more, key)
 
-    def _service(self, group: str, name: str, signer: str, names: list[str], more: str) -> None:
+    def _service(
+        self, group: str, name: str, signer: str, names: list[str], more: str, key: str
+    ) -> None:
         common = names[0] if names else name
         self.put(
             f"{group}/{name}",
             f"group = '{group}'\nservice = '{name}'\nsigning_ca = '{signer}'\n{more}\n"
-            "[KeyOpts]\nktype = 'ec'\nec_algo = 'secp256r1'\n"
-            f"[X509]\nCN = '{common}'\nsans = {names}\n",
+            f"[KeyOpts]\n{key}[X509]\nCN = '{common}'\nsans = {names}\n",
         )
 
     def put(self, name: str, text: str) -> None:
@@ -86,6 +97,12 @@ class DaneSite(Site):
     def curr(self) -> Path:
         """The certificate's folder in production."""
         return self.top / "prod-certs" / CERT / "curr"
+
+    @property
+    def key_files(self) -> list[Path]:
+        """Keys and chains in production."""
+        folders = [self.top / "prod-certs" / ZONE / name / "curr" for name in self.services]
+        return [folder / file for folder in folders for file in ("privkey.pem", "fullchain.pem")]
 
     def cert(self) -> dict[str, Any]:
         """Return the certificate's part of the status."""
@@ -183,8 +200,7 @@ class DaneWorld:
         site.write()
         site.start()
         site.wait_settled()
-        ours = [site.curr / "privkey.pem", site.curr / "fullchain.pem"]
-        mail = Postfix(self.top / "postfix", files or ours, host=HOST, keys=keys)
+        mail = Postfix(self.top / "postfix", files or site.key_files, host=HOST, keys=keys)
         self.mail = self._stack.enter_context(mail)
         site.smtp = (
             f"[smtp]\nservers = ['localhost']\nsvc_depends = [['{ZONE}', ['ALL']]]\n"
@@ -194,9 +210,13 @@ class DaneWorld:
         if dane:
             self.switch_on()
 
+    def entries(self, *combinations: tuple[int, int, int]) -> str:
+        """Return `dane_tls` with these usages, selectors and matching types at Postfix's port."""
+        return str([[self.port, "tcp", *numbers, "MX"] for numbers in combinations])
+
     def switch_on(self, dane: str = "") -> None:
         """Switch DANE on, and wait until every server shows the key in use."""
-        self.site.dane = dane or f"[[{self.port}, 'tcp', 3, 1, 1, 'MX']]"
+        self.site.dane = dane or self.entries((3, 1, 1))
         self.site.write()
         self.site.ctl("reload")
         if self._lagging:

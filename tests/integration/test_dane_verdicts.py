@@ -82,7 +82,7 @@ def test_dane_and_check_tell_what_does_not_fit(world: DaneWorld) -> None:
     site.wait_line("DNS, ports and keys agree again")
 
     # A name server that lags behind.
-    site.dane = f"[[{world.port}, 'tcp', 3, 1, 1, 'MX'], [{world.port}, 'tcp', 3, 1, 2, 'MX']]"
+    site.dane = world.entries((3, 1, 1), (3, 1, 2))
     site.write()
     site.ctl("reload")
     wait_until(lambda: len(world.records()) == 2, "the second record")
