@@ -37,6 +37,9 @@ def gate_of(view: View) -> Gate:
     """Return how the gate stands for the complete set on deck."""
     dane, next_ = view.dane, view.state.next
     assert next_ is not None
+    if dane is not None and dane.fading:
+        text = f"caches may hold TLSA records that were withdrawn ({dane.fading})"
+        return _shut(text, dane.fading_until)
     if not view.wanted.dane:
         return _open("no TLSA records are wanted")
     if dane is None or dane.next != next_.name:
@@ -66,6 +69,8 @@ def gate_of(view: View) -> Gate:
 def lost_sight(view: View) -> str:
     """Return why a set that was advertised is not any more, "" if it is."""
     dane, next_, sighting = view.dane, view.state.next, view.state.sighting
+    if dane is not None and dane.fading:
+        return f"caches may hold TLSA records that were withdrawn ({dane.fading})"
     if not view.wanted.dane or dane is None or next_ is None or dane.next != next_.name:
         return ""
     if not dane.checked or dane.unchanged:
@@ -84,6 +89,8 @@ def lost_sight(view: View) -> str:
 def harm_of(view: View, now: datetime) -> str:
     """Return what a roll at `now` would break, and for how long; "" if it is known to be safe."""
     dane, next_ = view.dane, view.state.next
+    if dane is not None and dane.fading:
+        return f"clients that check DANE may refuse it as long as caches hold {dane.fading}"
     if next_ is None or not view.wanted.dane or view.state.phase is Phase.ADVERTISED:
         return ""
     if dane is None:

@@ -29,8 +29,9 @@ class Dane:
     owners, so that clients check what is served, or nobody knows yet. `unchanged`: the set on deck
     needs no other records than those that are served. `current`: DNS was given just what it should
     serve. `trouble`: why that, or looking, fails; `held`: why the records of the set on deck are
-    not published yet. `ports`: what is checked (`mail.example.com:25`); `ttl`: the longest that
-    caches may hold what was served, in seconds.
+    not published yet; `fading`: which records were withdrawn that caches may hold still, and
+    `fading_until` when not any more. `ports`: what is checked (`mail.example.com:25`); `ttl`: the
+    longest that caches may hold what was served, in seconds.
     """
 
     next: SetName | None
@@ -41,6 +42,8 @@ class Dane:
     held: str = ""
     ports: tuple[str, ...] = ()
     ttl: int = 0
+    fading: str = ""
+    fading_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

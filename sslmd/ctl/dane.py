@@ -54,6 +54,8 @@ def _print(one: Fields) -> None:
         say(f"  {record.text('owner')}. {ttl} IN TLSA {record.text('record')}{coming}")
     for finding in one.subs("findings"):
         wrong = finding.flag("wrong")
-        mark = "!!" if wrong else "ok"
-        say(f"  {mark} {finding.text('where')}: {finding.text('text')}", "red" if wrong else "")
+        mark, colour = ("!!", "red") if wrong else ("ok", "")
+        if finding.flag("warning"):
+            mark, colour = "??", "yellow"
+        say(f"  {mark} {finding.text('where')}: {finding.text('text')}", colour)
     say(f"  {one.text('reason')}")

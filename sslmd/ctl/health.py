@@ -78,6 +78,8 @@ def _problems(cert: Cert, now: datetime, limits: Limits) -> Iterator[Problem]:
         yield Level.WARNING, held  # it is left alone, so nobody renews it
     for mismatch in cert.sub("dane").texts("problems"):
         yield Level.CRITICAL, f"DANE: {mismatch}"
+    for warning in cert.sub("dane").texts("warnings"):
+        yield Level.WARNING, f"DANE: {warning}"
     for server in cert.subs("servers"):
         if server.text("state") == "failed":
             text = f"{server.text('class')} on {server.text('host')}: {server.text('error')}"

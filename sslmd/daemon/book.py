@@ -31,6 +31,11 @@ class DaneReport:
         """What clients that check DANE are turned away by."""
         return [f"{one.where} {one.text}" for one in self.findings if one.wrong]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What makes DANE useless, and turns nobody away."""
+        return [f"{one.where}: {one.text}" for one in self.findings if one.warning]
+
 
 @dataclass(slots=True)
 class Entry:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from sslmd.config.model import ServiceConfig
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName
 from sslmd.core.sighting import FIRST_PAUSE, Answer, Sighting, digests, look_again
-from sslmd.core.state import CertState
+from sslmd.core.state import CertState, Phase
 from sslmd.core.tlsa import Content, Owned, Share, Tlsa, combinations_of, endpoint_of
 from sslmd.core.view import Dane, clock
 from sslmd.daemon.book import Entry
@@ -49,6 +50,9 @@ class Zone:
     servers: tuple[NameServer, ...] = ()
     look_at: float = 0.0
     watch_at: float = 0.0
+    mx_at: float = 0.0
+    changed_at: float = 0.0
+    doubted: bool = False
     files_at: float = 0.0
     stamps: tuple[object, ...] = ()
     again: bool = False
@@ -69,7 +73,8 @@ class Zone:
     def owners(self) -> set[DomainName]:
         """Return the names to be asked for: what is served, and what was before."""
         before = self.given.before if self.given is not None else {}
-        return {*self.content, *before, *self._wanted_owners()}
+        fading = self.notes.fading if self.notes is not None else frozenset()
+        return {*self.content, *before, *(owner for owner, _ in fading), *self._wanted_owners()}
 
     def _wanted_owners(self) -> set[DomainName]:
         return {owner for share in self._shares() for owner, _ in (*share.held, *share.lacking)}
@@ -81,7 +86,10 @@ class Zone:
 
     def dane(self, cert: CertId, entry: Entry, *, current: bool) -> Dane | None:
         """Return what the plan has to know; `current`: DNS was given what is wanted now."""
-        if not entry.wanted.dane or self.tried is None:
+        fading = self._fading(cert, entry)
+        if not entry.wanted.dane:
+            return fading
+        if self.tried is None:
             return None
         mine = self._mine(cert)
         if self.given is None or mine is None:
@@ -101,7 +109,24 @@ class Zone:
             held=_held(share),
             ports=tuple(sorted(filter(None, map(_port_of, owners)))),
             ttl=self.ttl,
+            fading=fading.fading if fading is not None else "",
+            fading_until=fading.fading_until if fading is not None else None,
         )
+
+    def _fading(self, cert: CertId, entry: Entry) -> Dane | None:
+        """Return what has to be known of withdrawn records that caches may still hold, if any."""
+        if self.notes is None or not self.notes.fading:
+            return None
+        names = entry.wanted.names
+        mine = sorted(
+            owner
+            for owner, whose in self.notes.fading
+            if (whose == str(cert) if whose else is_of(owner, names))
+        )
+        if not mine:
+            return None
+        until = self.sighting.opens_at if self.sighting is not None else None
+        return Dane(None, checked=True, ttl=self.ttl, fading=str(mine[0]), fading_until=until)
 
     @property
     def ttl(self) -> int:
@@ -135,10 +160,11 @@ class Zone:
         wanted = frozenset((owner, one) for owner, some in content.items() for one in some.records)
         answers = [self._answer(one, wanted, ttls=True) for one in seen.servers]
         ttls = frozenset(f"{owner} {some.ttl}" for owner, some in content.items())
+        gone = frozenset(f"{owner} {whose} gone" for owner, whose in notes.fading)
         self.sighting = look_again(
             self.sighting,
             name=None,
-            records=digests(wanted) | ttls,
+            records=digests(wanted) | ttls | gone,
             ttl=notes.ttl,
             answers=_reached(answers, seen),
             now=seen.at,
@@ -150,7 +176,7 @@ class Zone:
         if self.sighting.complete and self.wish is not None:
             # What caches held before is gone.
             longest = max((some.ttl for some in content.values()), default=0)
-            notes = replace(notes, ttl=longest)
+            notes = replace(notes, ttl=longest, fading=frozenset())
         changed = notes != self.notes
         self.notes = notes
         return changed
@@ -192,7 +218,18 @@ class Zone:
         for owner in sorted({owner for owner, _ in wanted}):
             if fault := self._fault(server, owner, ttls=ttls):
                 return Answer(name, fault)
+        if ttls and (stale := self._stale(server)):
+            return Answer(name, stale)
         return Answer(name)
+
+    def _stale(self, server: ServerSeen) -> str:
+        """Return what a server still shows that was withdrawn."""
+        assert self.notes is not None
+        for owner in sorted({owner for owner, _ in self.notes.fading}):
+            ours = self.content[owner].records if owner in self.content else frozenset()
+            if owner in server.owners and server.owners[owner].records - ours:
+                return f"still shows {owner} TLSA records that were withdrawn"
+        return ""
 
     def _fault(self, server: ServerSeen, owner: DomainName, *, ttls: bool) -> str:
         """Return what is wrong with how a server shows what it has at `owner`."""
@@ -213,13 +250,20 @@ class Zone:
             return f"serves {owner} TLSA with a TTL of {one.ttl} s"
         return ""
 
-    def findings(self, cert: CertId) -> list[Finding]:
-        """Return what the last look tells of a certificate's records, server by server."""
+    def findings(
+        self, cert: CertId, state: CertState, now: datetime, limit: timedelta
+    ) -> list[Finding]:
+        """Return what the last look tells of a certificate's records, server by server.
+
+        `limit`: for how long a set on deck may wait for its records before that is told.
+        """
         if self.look_trouble or self.seen is None:
             return [Finding("DNS", self.look_trouble or "not looked at yet", wrong=True)]
         needed = self.share(cert).serving
         owners = {owner for owner, _ in needed}
         found = [Finding("DNS", self.trouble, wrong=True)] if self.trouble else []
+        if late := _late(state, now, limit):
+            found.append(Finding("on deck", late, wrong=True))
         for whose, text in self.given.unfit.values() if self.given is not None else ():
             if whose == cert:
                 found.append(Finding("not published", text, wrong=True))
@@ -240,10 +284,11 @@ class Zone:
                 found.append(Finding(where, text, wrong=True))
                 continue
             count = len(needed)
-            text = f"shows the {count} records of the keys in use" if count else "nothing to show"
+            what = "record" if count == 1 else f"{count} records"
+            text = f"shows the {what} of the keys in use" if count else "nothing to show"
             found.append(Finding(where, text))
         if self.unsigned:
-            found.append(Finding("DNSSEC", unsigned_text(self.name), wrong=True))
+            found.append(Finding("DNSSEC", unsigned_text(self.name), warning=True))
         return found
 
     def shown_everywhere(self) -> dict[DomainName, frozenset[Tlsa]]:
@@ -268,6 +313,27 @@ class Zone:
             if owner in self.content and one.records
         ]
         return bool(found) and all(one.signed_until is None for one in found)
+
+
+def _late(state: CertState, now: datetime, limit: timedelta) -> str:
+    """Return for what a set on deck has been waiting too long, "" if it has not."""
+    next_, note, sighting = state.next, state.next_note, state.sighting
+    if next_ is None or next_.cert is None or state.phase is not Phase.ISSUED:
+        return ""
+    since = note.issued_at if note is not None and note.issued_at else next_.name.time
+    if now - since < limit or (sighting is not None and sighting.since is not None):
+        return ""
+    why = sighting.missing if sighting is not None else "they are not published"
+    return f"set {next_.name} waits for its TLSA records since {clock(since)}: {why}"
+
+
+def is_of(owner: DomainName, names: Collection[str]) -> bool:
+    """Whether the port of an owner may serve a certificate with these names."""
+    try:
+        host = endpoint_of(owner)[2].text
+    except BadName:
+        return False
+    return host in names or f"*.{host.partition('.')[2]}" in names
 
 
 def unsigned_text(zone: ZoneName) -> str:

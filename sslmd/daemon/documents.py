@@ -84,7 +84,12 @@ def _dane(entry: Entry) -> dict[str, Any] | None:
     report = entry.report
     if report is None or not entry.wanted.dane:
         return None
-    return {"at": time(report.at), "ok": not report.wrong, "problems": report.wrong}
+    return {
+        "at": time(report.at),
+        "ok": not report.wrong,
+        "problems": report.wrong,
+        "warnings": report.warnings,
+    }
 
 
 def dane(planner: Planner, cert: CertId) -> dict[str, Any]:
@@ -111,7 +116,7 @@ def dane(planner: Planner, cert: CertId) -> dict[str, Any]:
         "reason": entry.decision.text,
         "records": rows,
         "findings": [
-            {"where": one.where, "text": one.text, "wrong": one.wrong}
+            {"where": one.where, "text": one.text, "wrong": one.wrong, "warning": one.warning}
             for one in (report.findings if report else ())
         ],
     }

@@ -70,6 +70,7 @@ EVENTS = (
     "tlsa-waits",
     "tlsa-seen",
     "tlsa-lost",
+    "tlsa-gone",
     "tlsa-trouble",
     "dane-mismatch",
     "dane-well",

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sslmd.core.backoff import LADDER_MINUTES, Failure
-from sslmd.core.errors import SslmError
+from sslmd.core.errors import SslmError, Transient
 from sslmd.core.gate import gate_of
 from sslmd.core.jobs import Look, Publish, Watch, ZoneJob
 from sslmd.core.lifecycle import Event, TlsaLooked
@@ -21,13 +21,14 @@ from sslmd.core.names import CertId, GroupName, SetName, ZoneName
 from sslmd.core.sighting import FIRST_PAUSE, GROWTH, LONGEST_MISSING
 from sslmd.core.view import Dane
 from sslmd.daemon.book import Book, DaneReport, Entry
-from sslmd.daemon.dane_zone import Zone, cert_wish, unsigned_text
+from sslmd.daemon.dane_zone import Zone, cert_wish, is_of, unsigned_text
 from sslmd.daemon.journal import ERROR, INFO, WARNING
 from sslmd.daemon.restarts import failure_of
+from sslmd.dns import tlsa_publish
 from sslmd.dns.tlsa_include import tlsa_file
 from sslmd.dns.tlsa_notes import noted_tlsa_zones
 from sslmd.store import zone_notes
-from sslmd.workers.dane import ask_resolver, findings_of_ports, prove_ports
+from sslmd.workers.dane import Finding, ask_resolver, findings_of_ports, prove_ports
 from sslmd.workers.dane import look as look_ports
 from sslmd.workers.ports import PortSeen
 from sslmd.workers.queue import JobQueue
@@ -39,6 +40,9 @@ FILES = 60.0
 
 # Seconds between two looks at a zone where nothing is waited for, and between two watches.
 DAY = 86_400.0
+
+# Seconds after which a watch that found something is repeated.
+DOUBT = 60.0
 
 # Seconds to the next try after what should not have happened.
 AFTER_BUG = 60.0
@@ -172,6 +176,8 @@ class Zones:
         times = [zone.files_at]
         if zone.trouble or zone.again:
             times.append(zone.retry_at)
+        if zone.wish is not None and zone.wish.wants_mx:
+            times.append(zone.mx_at)
         if self._has_records(zone):
             times += [zone.look_at, zone.watch_at]
         delay = max(min(times) - now, 0.05)
@@ -183,6 +189,9 @@ class Zones:
             return Publish(zone.name, "what it should serve may be something else now")
         if zone.again and now >= zone.retry_at:
             return Publish(zone.name, "what was given to DNS is compared with what should be")
+        if wish.wants_mx and now >= zone.mx_at:
+            zone.mx_at = now + DAY
+            return Publish(zone.name, "its MX hosts are looked up every day")
         if now >= zone.files_at:
             zone.files_at = now + FILES
             if self._stamps(zone) != zone.stamps:
@@ -192,11 +201,21 @@ class Zones:
         if now >= zone.look_at:
             return Look(zone.name, "what its name servers show")
         if now >= zone.watch_at:
+            if self._is_changing(zone, now):
+                zone.watch_at = now + DOUBT
+                return None
             return Watch(zone.name, "the daily comparison of DNS, ports and keys")
         return None
 
+    def _is_changing(self, zone: Zone, now: float) -> bool:
+        """Whether name servers may just be taking what was published lately."""
+        limit = self._tools.config.globals.dns_check_timeout.total_seconds()
+        complete = zone.sighting is not None and zone.sighting.complete
+        return not complete and now - zone.changed_at < limit
+
     def _has_records(self, zone: Zone) -> bool:
-        return bool(zone.certs) and zone.given is not None
+        fading = zone.notes is not None and bool(zone.notes.fading)
+        return (bool(zone.certs) or fading) and zone.given is not None
 
     def _stamps(self, zone: Zone) -> tuple[object, ...]:
         """Tell the include files from others, without reading them."""
@@ -217,7 +236,7 @@ class Zones:
                     await self._look(zone)
                 case Watch():
                     zone.watch_at = _clock() + DAY
-                    await self.watch(zone.name)
+                    await self.watch(zone.name, asked=False)
         except Exception as err:
             # It must neither end the zone's turn for good nor be tried again at once.
             zone.look_at = zone.retry_at = _clock() + AFTER_BUG
@@ -234,21 +253,36 @@ class Zones:
 
     async def _publish(self, zone: Zone, *, again: bool = False) -> Given | None:
         async with zone.turn:
-            wish = self._wish(zone)
-            try:
-                if zone.notes is None:
-                    zone.notes = await self._tools.in_thread(self._read_notes, zone.name)
-                given = await publish(wish, zone.notes, self._tools, again=again)
-            except Exception as err:
-                self._failed(zone, wish, err)
-                if again:
-                    raise
-                return None
-            self._given(zone, wish, given)
-        for cert in sorted(zone.certs):
+            given = await self._give(zone, again=again)
+        self._replan_all(zone)
+        return given
+
+    async def _give(self, zone: Zone, *, again: bool = False) -> Given | None:
+        """Have DNS given what it should serve, as who holds the zone's turn; None: that failed."""
+        wish = self._wish(zone)
+        try:
+            if zone.notes is None:
+                zone.notes = await self._tools.in_thread(self._read_notes, zone.name)
+            given = await publish(wish, zone.notes, self._tools, again=again)
+        except Exception as err:
+            self._failed(zone, wish, err)
+            if again:
+                raise
+            return None
+        self._given(zone, wish, given)
+        return given
+
+    def _replan_all(self, zone: Zone) -> None:
+        """Plan anew what the zone has a say in; while records fade, every certificate there."""
+        which = set(zone.certs)
+        if zone.notes is not None and zone.notes.fading:
+            which |= self._of_group(zone)
+        for cert in sorted(which):
             if cert in self._book:
                 self._replan(cert)
-        return given
+
+    def _of_group(self, zone: Zone) -> set[CertId]:
+        return {cert for cert in self._book if cert.group == zone.name.text}
 
     def _read_notes(self, name: ZoneName) -> zone_notes.ZoneNotes:
         path = zone_notes.notes_file(self._tools.config.globals.certs_dir, name)
@@ -265,13 +299,18 @@ class Zones:
         else:
             zone.attempts, zone.retry_at = 0, 0.0
         zone.stamps, zone.files_at = self._stamps(zone), now + FILES
+        if first:
+            zone.mx_at = now + DAY
+        if given.changed or first:
+            zone.changed_at = now
         zone.look_at = now
         if first and not given.unfit:
             zone.watch_at = now + self._tools.rng.uniform(0.1, 1.0) * FIRST_WATCH
         if given.changed:
             count = sum(len(one.records) for one in given.content.records.values())
             how = "sent to its primary" if self._tools.means.updated(zone.name) else "written"
-            text = f"{count or 'no'} TLSA record{'' if count == 1 else 's'} {how}: {given.changed}"
+            why = given.changed.removeprefix(f"zone {zone.name}: ")
+            text = f"{count or 'no'} TLSA record{'' if count == 1 else 's'} {how}: {why}"
             self._tell("tlsa-published", f"zone {zone.name}: {text}", INFO, None)
         outside = [
             f"its MX host {host} is outside the zone: its TLSA records are for that zone to have"
@@ -304,9 +343,7 @@ class Zones:
         told = f"{text}; its TLSA records are seen to again in {minutes} min"
         told = told if told.startswith("zone ") else f"zone {zone.name}: {told}"
         self._tell("tlsa-trouble", told, ERROR, None)
-        for cert in zone.certs:
-            if cert in self._book:
-                self._replan(cert)
+        self._replan_all(zone)
 
     async def _look(self, zone: Zone) -> None:
         """Ask every server, and take in what that means for the certificates."""
@@ -328,6 +365,11 @@ class Zones:
         known = before.known
         if zone.take(seen):
             await self._tools.in_thread(self._write_notes, zone)
+        if before.fading and not zone.notes.fading:
+            text = "no cache holds the withdrawn TLSA records any more"
+            self._tell("tlsa-gone", f"zone {zone.name}: {text}", INFO, None)
+            for cert in sorted(self._of_group(zone)):
+                self._replan(cert)
         pauses = [DAY]
         if zone.sighting is not None and not zone.sighting.complete:
             pauses.append(zone.sighting.next_look)
@@ -372,8 +414,10 @@ class Zones:
     def dane(self, cert: CertId, entry: Entry) -> Dane | None:
         """Return what the plan has to know of a certificate's records."""
         zone = self._zones.get(ZoneName(cert.group)) if cert.group != GroupName.CA else None
-        if zone is None or not entry.wanted.dane:
+        if zone is None:
             return None
+        if not entry.wanted.dane:
+            return zone.dane(cert, entry, current=True)
         current = zone.wish is not None and not zone.trouble
         if current and cert in self._tools.config.services:
             assert zone.wish is not None
@@ -386,11 +430,18 @@ class Zones:
         Raises `Transient` for what a validating resolver does not like.
         """
         entry = self._book.entries.get(cert)
-        zone = self._zones.get(ZoneName(cert.group))
-        if entry is None or zone is None or not entry.wanted.dane:
+        zone = self._zones.get(ZoneName(cert.group)) if cert.group != GroupName.CA else None
+        if entry is None or zone is None:
             return ""
+        if self._wish(zone) != zone.wish:
+            # Just switched on or off, or the start: what caches may hold has to be known.
+            await self._give(zone)
+            if zone.trouble and not entry.wanted.dane and await self._may_be_there(zone, entry):
+                raise Transient(f"zone {zone.name}: {zone.trouble}")
         dane = self.dane(cert, entry)
-        if dane is not None and not dane.checked:
+        if dane is not None and dane.fading:
+            return gate_of(self._book.view(cert)).text
+        if not entry.wanted.dane or (dane is not None and not dane.checked):
             return ""
         await self._look(zone)
         view = self._book.view(cert)
@@ -403,6 +454,12 @@ class Zones:
         needed = zone.share(cert).needed
         await ask_resolver(zone.name, needed, self._tools, signed=zone.notes.signed)
         return ""
+
+    async def _may_be_there(self, zone: Zone, entry: Entry) -> bool:
+        """Whether records may be in DNS, not withdrawn yet, for ports of this certificate."""
+        means = self._tools.means
+        there = await self._tools.in_thread(tlsa_publish.published, means, zone.name)
+        return any(is_of(owner, entry.wanted.names) for owner in there)
 
     async def prove_ports(self, cert: CertId, name: SetName) -> None:
         """Raise `Transient` while a port with TLSA records serves an older set than `name`."""
@@ -435,29 +492,44 @@ class Zones:
         if given is None or not (zone.certs or given.before):
             return ""
         count = sum(len(one.records) for one in given.content.records.values())
-        return f"{count or 'no'} TLSA record{'' if count == 1 else 's'} served anew"
+        return f"{count or 'no'} TLSA record{'' if count == 1 else 's'} given to DNS anew"
 
     # --- the standing watch ---
 
-    async def watch(self, name: ZoneName) -> None:
-        """Compare what DNS shows, what ports serve, and what should be; tell what is wrong."""
+    async def watch(self, name: ZoneName, *, asked: bool = True) -> None:
+        """Compare what DNS shows, what ports serve, and what should be; tell what is wrong.
+
+        `asked` by somebody; by itself, what is wrong is looked at twice before it is told, and
+        every few minutes until it is right.
+        """
         zone = self._zones.get(name)
         if zone is None or zone.given is None:
             return
         await self._look(zone)
-        for cert in sorted(zone.certs):
-            if cert in self._book:
-                await self._report(zone, cert)
-
-    async def _report(self, zone: Zone, cert: CertId) -> None:
-        seen = await self._look_at_ports(zone, cert)
-        if cert not in self._book:
+        found = {cert: await self._find(zone, cert) for cert in sorted(zone.certs)}
+        wrong = any(one.wrong for findings in found.values() for one in findings)
+        if wrong:
+            zone.watch_at = _clock() + DOUBT
+        if wrong and not asked and not zone.doubted:
+            zone.doubted = True
             return
+        zone.doubted = wrong
+        for cert, findings in found.items():
+            if cert in self._book:
+                self._report(cert, findings)
+
+    async def _find(self, zone: Zone, cert: CertId) -> list[Finding]:
+        seen = await self._look_at_ports(zone, cert) if cert in self._book else []
+        if cert not in self._book:
+            return []
+        state = self._book[cert].state
+        limit = self._tools.config.globals.dns_check_timeout
+        findings = zone.findings(cert, state, self._tools.now(), limit)
+        name = state.curr.name if state.curr else None
+        return findings + findings_of_ports(seen, name, zone.shown_everywhere())
+
+    def _report(self, cert: CertId, findings: list[Finding]) -> None:
         entry = self._book[cert]
-        curr = entry.state.curr
-        findings = zone.findings(cert)
-        shown = zone.shown_everywhere()
-        findings += findings_of_ports(seen, curr.name if curr else None, shown)
         before = entry.report
         entry.report = DaneReport(self._tools.now(), tuple(findings))
         entry.document = None

@@ -8,6 +8,7 @@ A note, not the truth: lost, it costs a wait. docs/on-disk.md.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,12 +26,18 @@ _NAME = ".dane.toml"
 _NO_SENSE = (tomli.TOMLDecodeError, RecursionError, ValueError, TypeError, KeyError, OverflowError)
 
 
+# Owners, each with the name of a certificate.
+Holders = frozenset[tuple[DomainName, str]]
+
+
 @dataclass(frozen=True, slots=True)
 class ZoneNotes:
     """`mx`: the zone's MX hosts when they were last looked up, at `mx_at`; None: never.
 
     `known`: the combinations that every name server was seen serving. `ttl`: the longest that
-    caches may hold a record of ours, in seconds. `signed`: DNSSEC was seen in use.
+    caches may hold a record of ours, in seconds. `signed`: DNSSEC was seen in use. `holders`: which
+    certificates have records at which owners; `fading`: which had some that were withdrawn, and may
+    be in caches still ("" for a certificate: it is not known which).
     """
 
     mx: tuple[DomainName, ...] | None = None
@@ -38,6 +45,8 @@ class ZoneNotes:
     known: Known | None = None
     ttl: int = 0
     signed: bool = False
+    holders: Holders = frozenset()
+    fading: Holders = frozenset()
 
 
 def notes_file(certs_dir: object, zone: ZoneName) -> str:
@@ -76,7 +85,14 @@ def _notes(table: dict[str, Any]) -> ZoneNotes:
         known,
         min(max(ttl, 0), 1 << 31),
         table.get("signed") is True,
+        _holders(table.get("holders", ())),
+        _holders(table.get("fading", ())),
     )
+
+
+def _holders(value: Iterable[object]) -> Holders:
+    pairs = (str(one).partition(" ") for one in value)
+    return frozenset((DomainName.parse(owner), cert) for owner, _, cert in pairs)
 
 
 def _known(text: str) -> tuple[DomainName, Combination]:
@@ -93,5 +109,8 @@ def write_notes(path: str, notes: ZoneNotes) -> None:
         table["mx_at"] = notes.mx_at
     if notes.known is not None:
         table["known"] = [f"{owner} {numbers}" for owner, numbers in sorted(notes.known)]
+    for name, pairs in (("holders", notes.holders), ("fading", notes.fading)):
+        if pairs:
+            table[name] = [f"{owner} {cert}".rstrip() for owner, cert in sorted(pairs)]
     files.make_dirs(os.path.dirname(path))
     files.write_file(path, tomli_w.dumps(table).encode())

@@ -122,11 +122,15 @@ def _place(one: PortSeen) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of a report. `wrong`: clients that check DANE are turned away, or may be."""
+    """One line of a report. `wrong`: clients that check DANE are turned away, or may be.
+
+    `warning`: DANE does not do what it is there for.
+    """
 
     where: str
     text: str
     wrong: bool = False
+    warning: bool = False
 
 
 def findings_of_ports(

@@ -45,7 +45,7 @@ from sslmd.workers.dane import matches
 from sslmd.workers.tools import Tools
 
 # MX hosts are looked up this often; a look-up that fails is tried again with the next one.
-MX_AGAIN = timedelta(days=1)
+MX_AGAIN = timedelta(hours=23)
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
@@ -138,6 +138,8 @@ async def publish(wish: Wish, notes: ZoneNotes, tools: Tools, *, again: bool = F
     if wish.wants_mx:
         notes = await _with_mx(zone, notes, tools, remarks)
     before = await tools.in_thread(tlsa_publish.published, means, zone)
+    if notes.known is None and before:
+        notes = replace(notes, ttl=await _ttl_shown(zone, before, tools))
 
     def material_of(cert: CertId, name: SetName) -> Material | None:
         return _material(tools.tree, cert, name)
@@ -218,6 +220,15 @@ async def _unfit(
     return found
 
 
+async def _ttl_shown(zone: ZoneName, before: Content, tools: Tools) -> int:
+    """Return the longest TTL that name servers show: files of ssl-mgr's do not tell it."""
+    try:
+        seen = await look(zone, set(before), tools, ())
+    except Transient:
+        return 0
+    return max((one.ttl for server in seen.servers for one in server.owners.values()), default=0)
+
+
 async def _with_mx(zone: ZoneName, notes: ZoneNotes, tools: Tools, remarks: list[str]) -> ZoneNotes:
     """Return notes with MX hosts of today; what is known stays when nobody tells."""
     now = tools.now()
@@ -256,11 +267,18 @@ def content_for(
             for part in parts
         ]
     content = content_of(parts, known)
+    holders = frozenset(
+        (owner, str(cert)) for cert, share in content.shares.items() for owner, _ in share.needed
+    )
+    told = {owner for owner, _ in (*notes.holders, *holders)}
+    unknown = {(owner, "") for owner in before if owner not in told}
     ttls = (one.ttl for one in (*before.values(), *content.records.values()))
     notes = replace(
         notes,
         ttl=max(notes.ttl, *ttls, 0),
         known=known & combinations_of(content.records),
+        holders=holders,
+        fading=(notes.fading | notes.holders | unknown) - holders,
     )
     return content, materials, notes
 

@@ -104,7 +104,7 @@ DRAWN: dict[type[Event], dict[Phase, Phase]] = {
     KeyMade: dict.fromkeys(Phase, K),
     CertIssued: {K: I},
     Advertised: {I: A},
-    Lost: {A: I},
+    Lost: {A: I, I: I},
     Rolled: {I: R, A: R},
     ServersProven: {R: D, K: K, I: I, A: A},
     Settled: {D: S, K: K, I: I, A: A},

@@ -106,6 +106,7 @@ class Year:
 
     def __init__(self, rng: random.Random, certs: int, *, ahead: bool) -> None:
         self.rng = rng
+        self.ahead = ahead
         self.now = 0.0
         self.offset = 0.0  # of the wall clock
         self.boot = 0
@@ -139,7 +140,8 @@ class Year:
     # --- the daemon ---
 
     def view(self, cert: Cert) -> View:
-        current = self.zone.wish is not None and self._wish_of(cert) in self.zone.wish.certs
+        wish = self.zone.wish
+        current = not cert.service.dane or (wish is not None and self._wish_of(cert) in wish.certs)
         dane = self.zone.dane(cert.id, cert.entry, current=current)
         return View(cert.entry.wanted, cert.entry.state, None, cert.entry.servers, "", dane)
 
@@ -147,7 +149,8 @@ class Year:
         return cert_wish(cert.entry, cert.service)
 
     def publish(self) -> None:
-        wish = Wish(ZONE, tuple(cert_wish(one.entry, one.service) for one in self.certs))
+        wishes = [cert_wish(one.entry, one.service) for one in self.certs if one.service.dane]
+        wish = Wish(ZONE, tuple(wishes))
         if wish == self.zone.wish and not self.zone.again:
             return
         self.zone.tried = wish
@@ -261,13 +264,11 @@ class Year:
     def _roll(self, cert: Cert, name: SetName) -> None:
         """As `Zones.may_roll` does: one more look, then the key may be served."""
         dane = self.view(cert).dane
-        if dane is None or dane.checked:
+        if (cert.service.dane and dane is None) or (dane is not None and dane.checked):
             self.look()
             gate = gate_of(self.view(cert))
             if not gate.open:
-                self.apply(cert, Lost(self.wall(), gate.text)) if (
-                    cert.entry.state.phase == "advertised"
-                ) else None
+                self.apply(cert, Lost(self.wall(), gate.text))
                 return
         self.rolls += 1
         self.apply(cert, Rolled(self.wall()))
@@ -289,7 +290,7 @@ class Year:
 
     def disturb(self) -> None:
         one = self.rng.choice(self.servers)
-        match self.rng.randrange(9):
+        match self.rng.randrange(10):
             case 0:
                 one.silent_until = self.now + self.rng.choice([2, 30, 900, 90_000])
             case 1 if one is not self.servers[0] and self._harmless(one):
@@ -313,14 +314,29 @@ class Year:
             case 7:
                 cert = self.rng.choice(self.certs)
                 dane = self.rng.choice([(PLAIN,), (PLAIN, STRONG), (PLAIN, WHOLE), (STRONG,)])
-                cert.service = replace(cert.service, dane=dane)
+                self._switch(cert, dane if cert.service.dane else ())
+            case 8:
+                # For all of them: they are served at one port.
+                switched_on = any(cert.service.dane for cert in self.certs)
+                for cert in self.certs:
+                    self._switch(cert, () if switched_on else (PLAIN,))
             case _:
                 cert = self.rng.choice(self.certs)
                 self.apply(cert, Asked(Ask(Request.RENEW, self.wall(), force=True)))
 
+    def _switch(self, cert: Cert, dane: tuple[DaneEntry, ...]) -> None:
+        """Switch DANE on, off, or to other combinations."""
+        cert.service = replace(cert.service, dane=dane)
+        want = cert.entry.wanted
+        cert.entry.wanted = replace(want, dane=bool(dane), next_ahead=self.ahead and bool(dane))
+        self.zone.certs = {one.id for one in self.certs if one.service.dane}
+
     def _harmless(self, server: NameServerModel) -> bool:
-        """Whether the data before has records of every key that is served now."""
-        if len(server.versions) < 2:
+        """Whether the data before has records of every key that is served now.
+
+        With DANE switched off, nobody looks.
+        """
+        if len(server.versions) < 2 or not all(cert.service.dane for cert in self.certs):
             return False
         content = server.versions[-2].content
         records = content[OWNER].records if OWNER in content else frozenset()
@@ -329,11 +345,15 @@ class Year:
             for cert in self.certs
             for history in cert.served.values()
         ]
+        # What is rolled and still on its way to a server counts as well.
+        states = [(cert.id, cert.entry.state.curr) for cert in self.certs]
+        keys += [material(cert, curr.name) for cert, curr in states if curr is not None]
         return not records or all(trusted(records, key) for key in keys)
 
     def restart_daemon(self) -> None:
         """Only what is noted on disk is left."""
-        self.zone = Zone(ZONE, certs={cert.id for cert in self.certs}, notes=self.kept)
+        certs = {cert.id for cert in self.certs if cert.service.dane}
+        self.zone = Zone(ZONE, certs=certs, notes=self.kept)
         for cert in self.certs:
             noted = notes_of(cert.entry.state)
             assert noted.retired == cert.entry.state.retired
@@ -414,7 +434,9 @@ def test_the_checker_finds_what_is_wrong() -> None:
     year = Year(random.Random(99), certs=1, ahead=False)
     year.run(30 * 86_400.0)
     cert = year.certs[0]
+    while not cert.service.dane or year.zone.content == {}:
+        year.run(year.now + 86_400.0)
     assert violations(year) == []
     stranger = SetName("20300101-00:00:00")
-    cert.served["mx1"].append((year.now - 60.0, stranger))
+    cert.served["mx1"].append((year.now - 1.0, stranger))
     assert violations(year)

@@ -17,7 +17,6 @@ from tests.integration.dane_world import (
     clean,
     dane_world,
 )
-from tests.servers.bind import answer
 from tests.servers.server import wait_until
 
 
@@ -52,7 +51,7 @@ def test_files_changed_by_hand_other_mx_hosts_and_the_end(world: DaneWorld) -> N
 
     # Another MX host of the zone, and one outside.
     zone_file = primary.zone_file(ZONE)
-    more = f"@ MX 20 mail2\n@ MX 30 mx.example.net.\nmail2 A 127.0.0.1\n"
+    more = "@ MX 20 mail2\n@ MX 30 mx.example.net.\nmail2 A 127.0.0.1\n"
     zone_file.write_text(zone_file.read_text() + more)
     primary.reload(ZONE)
     for one in world.names:

@@ -20,6 +20,13 @@ NOTES = ZoneNotes(
     ),
     ttl=3600,
     signed=True,
+    holders=frozenset({(DomainName("_25._tcp.mx1.example.com"), "example.com/mail")}),
+    fading=frozenset(
+        {
+            (DomainName("_465._tcp.mx1.example.com"), "example.com/mail"),
+            (DomainName("_465._tcp.mx2.example.com"), ""),
+        }
+    ),
 )
 
 
@@ -45,6 +52,7 @@ def test_round_trip(tmp_path: Path, notes: ZoneNotes) -> None:
         "version = 1\nknown = ['_25._tcp.a.example 3 1']",
         "version = 1\nknown = ['_25._tcp.a.example 3 1 x']",
         "version = 1\nknown = ['']",
+        "version = 1\nfading = ['../x']",
         "x = " + "[" * 100_000,
         "\x00\xff",
     ],
