@@ -62,13 +62,17 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
         return Decision(text, wake_at=again) if waiting else None
     if state.deployed != curr.name:
         if not waiting:
-            if view.wanted.dane and view.proves and (view.dane is None or view.dane.checked):
+            if view.wanted.dane and view.proves and view.dane is None:
+                # The ports that are checked are not known yet, just after a start.
+                return Decision("live; its TLSA records are being seen to")
+            if view.wanted.dane and view.proves and view.dane is not None and view.dane.checked:
                 why = "the ports with TLSA records are to serve it before older ones go"
                 return Decision(why, job=Prove(cert, curr.name, why))
             return Decision("every server uses it", event=ServersProven(now))
         return Decision(f"waits for its servers: {_listed(waiting)}", wake_at=again)
-    if view.dane is not None and not view.dane.current:
-        why = view.dane.trouble or "its name servers are being told"
+    if view.wanted.dane and (view.dane is None or not view.dane.current):
+        trouble = view.dane.trouble if view.dane is not None else ""
+        why = trouble or "its name servers are being told"
         return Decision(f"live; TLSA records of older keys are to go: {why}")
     return Decision("live; old records and sets can go", job=Settle(cert, "it is deployed"))
 

@@ -464,8 +464,14 @@ class Zones:
     async def prove_ports(self, cert: CertId, name: SetName) -> None:
         """Raise `Transient` while a port with TLSA records serves an older set than `name`."""
         zone = self._zones.get(ZoneName(cert.group))
-        if zone is None or zone.given is None:
+        if zone is None:
             return
+        if zone.given is None:
+            # Which ports are checked is not known: nothing is proven.
+            raise Transient(
+                f"{cert}: TLSA records of older keys stay until those of the zone are seen to"
+                f"{f': {zone.trouble}' if zone.trouble else ''}"
+            )
         seen = await self._look_at_ports(zone, cert)
         classes = self._tools.config.classes_for(cert)
         alone = not any(one.servers for one in classes)
