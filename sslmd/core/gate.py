@@ -49,15 +49,19 @@ def gate_of(view: View) -> Gate:
         return _open("there are no TLSA records at its ports yet: nobody checks them")
     if dane.unchanged:
         return _open("its TLSA records are those of the key in use, which are in DNS")
-    if dane.trouble:
-        return _shut(f"waits for its TLSA records in DNS: {dane.trouble}")
+    if dane.unseen:
+        return _shut(f"waits for its TLSA records in DNS: {dane.unseen}")
     if dane.held:
         return _shut(f"waits for its TLSA records in DNS: {dane.held}")
+    # Publishing that fails for other records of the zone is none of its business (I6): what counts
+    # is what was seen.
     sighting = view.state.sighting
     if sighting is None or sighting.set != next_.name:
-        return _shut("waits for its TLSA records in DNS: they are being looked for")
+        why = dane.trouble or "they are being looked for"
+        return _shut(f"waits for its TLSA records in DNS: {why}")
     if sighting.since is None:
-        return _shut(f"waits for its TLSA records in DNS: {sighting.missing}")
+        why = "; ".join(filter(None, (dane.trouble, sighting.missing)))
+        return _shut(f"waits for its TLSA records in DNS: {why}")
     seen = f"its TLSA records are on every name server since {clock(sighting.since)}"
     if sighting.complete:
         return _open(f"{seen}, for longer than caches keep older ones")

@@ -28,10 +28,10 @@ class Dane:
     `next`: the set on deck that this was found out for. `checked`: there are records at its
     owners, so that clients check what is served, or nobody knows yet. `unchanged`: the set on deck
     needs no other records than those that are served. `current`: DNS was given just what it should
-    serve. `trouble`: why that, or looking, fails; `held`: why the records of the set on deck are
-    not published yet; `fading`: which records were withdrawn that caches may hold still, and
-    `fading_until` when not any more. `ports`: what is checked (`mail.example.com:25`); `ttl`: the
-    longest that caches may hold what was served, in seconds.
+    serve. `trouble`: why that, or looking, fails; `unseen`: why looking does; `held`: why the
+    records of the set on deck are not published yet; `fading`: which records were withdrawn that
+    caches may hold still, and `fading_until` when not any more. `ports`: what is checked
+    (`mail.example.com:25`); `ttl`: the longest that caches may hold what was served, in seconds.
     """
 
     next: SetName | None
@@ -39,6 +39,7 @@ class Dane:
     unchanged: bool = False
     current: bool = False
     trouble: str = ""
+    unseen: str = ""
     held: str = ""
     ports: tuple[str, ...] = ()
     ttl: int = 0

@@ -11,7 +11,7 @@ from sslmd.config.model import ServiceConfig
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName
 from sslmd.core.sighting import FIRST_PAUSE, Answer, Sighting, digests, look_again
 from sslmd.core.state import CertState, Phase
-from sslmd.core.tlsa import Content, Owned, Share, Tlsa, combinations_of, endpoint_of
+from sslmd.core.tlsa import Combination, Content, Known, Owned, Share, Tlsa, endpoint_of
 from sslmd.core.view import Dane, clock
 from sslmd.daemon.book import Entry
 from sslmd.dns.ask import NameServer
@@ -106,6 +106,7 @@ class Zone:
             unchanged=bool(share.coming) and not share.held and share.coming <= share.serving,
             current=current,
             trouble=self.trouble or self.look_trouble,
+            unseen=self.look_trouble,
             held=_held(share),
             ports=tuple(sorted(filter(None, map(_port_of, owners)))),
             ttl=self.ttl,
@@ -171,8 +172,7 @@ class Zone:
             began=seen.began,
             ended=seen.ended,
         )
-        if self.sighting.since is not None and not self.sighting.silent:
-            notes = replace(notes, known=combinations_of(content))
+        notes = replace(notes, known=(notes.known or frozenset()) | self._shown())
         if self.sighting.complete and self.wish is not None:
             # What caches held before is gone.
             longest = max((some.ttl for some in content.values()), default=0)
@@ -180,6 +180,20 @@ class Zone:
         changed = notes != self.notes
         self.notes = notes
         return changed
+
+    def _shown(self) -> Known:
+        """Return the combinations at owners all of whose records every server shows.
+
+        Owner by owner: one that is refused, or somebody's delegation, holds up no other (I6).
+        """
+        assert self.seen is not None
+        found: set[tuple[DomainName, Combination]] = set()
+        for owner, some in self.content.items():
+            wanted = frozenset((owner, one) for one in some.records)
+            answers = _reached([self._answer(one, wanted) for one in self.seen.servers], self.seen)
+            if answers and not any(one.missing or one.silent for one in answers):
+                found |= {(owner, record.combination) for record in some.records}
+        return frozenset(found)
 
     def sight(self, cert: CertId, state: CertState) -> Sighting | None:
         """Return what the last look tells of the records of a set on deck; None: not yet."""
@@ -189,14 +203,18 @@ class Zone:
         share = self.share(cert)
         if not _is_coming(state, mine) or share.held or not share.coming:
             return None
+        answers = []
+        for one in self.seen.servers:
+            answer = self._answer(one, share.needed)
+            if not answer.silent and not answer.missing:
+                answer = replace(answer, missing=_stronger(one, share.coming))
+            answers.append(answer)
         return look_again(
             state.sighting,
             name=mine.coming,
             records=digests(share.needed),
             ttl=self.ttl,
-            answers=_reached(
-                [self._answer(one, share.needed) for one in self.seen.servers], self.seen
-            ),
+            answers=_reached(answers, self.seen),
             now=self.seen.at,
             began=self.seen.began,
             ended=self.seen.ended,
@@ -363,6 +381,30 @@ def _reached(answers: list[Answer], seen: Seen) -> list[Answer]:
     lost = {str(one.server) for one in seen.servers if one.out_of_reach}
     near = [one for one in answers if one.server not in lost]
     return near or answers
+
+
+def _stronger(server: ServerSeen, coming: frozenset[Owned]) -> str:
+    """Return what would keep clients from records of a set on deck that are there, "" if nothing.
+
+    They go by the strongest digest that they find (RFC 7671 §9), and a server that is behind may
+    show one that the set on deck has no record of.
+    """
+    for owner in sorted({owner for owner, _ in coming}):
+        strongest: dict[tuple[int, int], int] = {}
+        for at, record in coming:
+            if at == owner:
+                kind = (record.usage, record.selector)
+                # Matching type 0 is no digest: it is never put aside for one.
+                strength = record.match or 255
+                strongest[kind] = max(strongest.get(kind, 0), strength)
+        seen = server.owners.get(owner)
+        for record in sorted(seen.records) if seen is not None else ():
+            if record.match > strongest.get((record.usage, record.selector), record.match):
+                return (
+                    f"serves {owner} TLSA {_short(record)}, a stronger digest than the set on deck "
+                    "has there"
+                )
+    return ""
 
 
 def _lacks(server: ServerSeen, missing: list[Owned]) -> str:

@@ -270,6 +270,11 @@ class Zones:
                 raise
             return None
         self._given(zone, wish, given)
+        if given.failure is not None:
+            self._failed(zone, wish, given.failure)
+            if again:
+                raise given.failure
+            return None
         return given
 
     def _replan_all(self, zone: Zone) -> None:
@@ -296,7 +301,7 @@ class Zones:
         zone.trouble, zone.again = "", bool(given.unfit)
         if given.unfit:
             self._unfit(zone, given, before)
-        else:
+        elif given.failure is None:
             zone.attempts, zone.retry_at = 0, 0.0
         zone.stamps, zone.files_at = self._stamps(zone), now + FILES
         if first:
@@ -306,7 +311,7 @@ class Zones:
         zone.look_at = now
         if first and not given.unfit:
             zone.watch_at = now + self._tools.rng.uniform(0.1, 1.0) * FIRST_WATCH
-        if given.changed:
+        if given.changed and given.failure is None:
             count = sum(len(one.records) for one in given.content.records.values())
             how = "sent to its primary" if self._tools.means.updated(zone.name) else "written"
             why = given.changed.removeprefix(f"zone {zone.name}: ")
@@ -339,7 +344,8 @@ class Zones:
             self._tools.bug(f"zone {zone.name}: {text}", err)
         zone.tried, zone.attempts = wish, zone.attempts + 1
         zone.retry_at = _clock() + minutes * 60
-        zone.trouble = text
+        # Even if what is wanted is what was given last, once more: it may be there in part.
+        zone.trouble, zone.again = text, True
         told = f"{text}; its TLSA records are seen to again in {minutes} min"
         told = told if told.startswith("zone ") else f"zone {zone.name}: {told}"
         self._tell("tlsa-trouble", told, ERROR, None)

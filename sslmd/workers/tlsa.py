@@ -91,7 +91,7 @@ class Given:
     """What was given to DNS. `remarks`: what people should know; `changed`: it was not there.
 
     `ours`: there is a way to give it; otherwise somebody else has to. `unfit`: why owners were
-    left out whose ports serve other keys.
+    left out whose ports serve other keys. `failure`: why some of it, or all, may not be there.
     """
 
     content: ZoneContent
@@ -103,6 +103,7 @@ class Given:
     ours: bool
     remarks: tuple[str, ...]
     unfit: Mapping[DomainName, tuple[CertId, str]] = field(default_factory=dict)
+    failure: SslmError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,8 @@ def instant() -> Instant:
 async def publish(wish: Wish, notes: ZoneNotes, tools: Tools, *, again: bool = False) -> Given:
     """Have DNS given what `wish` comes to; `again`: even if it was given before.
 
-    Raises `Transient` or `Permanent`: what was served before is still served then.
+    What can be done is done, although an owner is refused, say: `Given.failure`. Raises `Transient`
+    or `Permanent` before anything is changed.
     """
     zone = wish.zone
     means, noted = tools.means, notes
@@ -163,10 +165,14 @@ async def publish(wish: Wish, notes: ZoneNotes, tools: Tools, *, again: bool = F
         # Before anything is changed: how long caches hold what was served must not be forgotten.
         path = notes_file(tools.config.globals.certs_dir, zone)
         await tools.in_thread(write_notes, path, notes)
+    failure = None
     if ours and (changed or again):
-        done = await tlsa_publish.publish(means, zone, content.records)
-        if done.left:
-            remarks.append(done.left)
+        try:
+            done = await tlsa_publish.publish(means, zone, content.records)
+        except SslmError as err:
+            failure = err
+        else:
+            remarks += [done.left] if done.left else []
     mx = notes.mx or ()
     outside = tuple(host for host in mx if not host.is_within(zone)) if wish.wants_mx else ()
     return Given(
@@ -179,6 +185,7 @@ async def publish(wish: Wish, notes: ZoneNotes, tools: Tools, *, again: bool = F
         ours,
         tuple(remarks),
         unfit,
+        failure,
     )
 
 

@@ -66,7 +66,8 @@ def test_the_wall_clock_has_no_say_in_the_wait() -> None:
         (replace(READY_SEEN, set=DUE.name), KNOWN, "looked for"),
         (replace(READY_SEEN, since=None, missing="ns2 lacks it"), KNOWN, "ns2 lacks it"),
         (replace(READY_SEEN, silent=(SILENT,), missing="ns2 is silent"), KNOWN, "ns2 is silent"),
-        (READY_SEEN, replace(KNOWN, trouble="rndc failed"), "rndc failed"),
+        (READY_SEEN, replace(KNOWN, unseen="no name server"), "no name server"),
+        (None, replace(KNOWN, trouble="rndc failed"), "rndc failed"),
         (READY_SEEN, replace(KNOWN, held="3 1 2 is new"), "3 1 2 is new"),
         (READY_SEEN, replace(KNOWN, next=None), "being seen to"),
     ],
@@ -75,6 +76,14 @@ def test_with_dane_a_roll_waits_and_says_for_what(
     seen: Sighting | None, dane: Dane, text: str
 ) -> None:
     waits(dane_step(settled(DUE, READY, sighting=seen), dane), text)
+
+
+def test_records_that_are_seen_count_whatever_else_of_the_zone_is_refused() -> None:
+    refused = replace(KNOWN, trouble="REFUSED for _443._tcp.www", current=False)
+    assert isinstance(
+        dane_step(settled(DUE, READY, sighting=READY_SEEN), refused).event, Advertised
+    )
+    assert isinstance(dane_step(advertised(DUE, READY, sighting=READY_SEEN), refused).job, Roll)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ from sslmd.daemon.book import Entry
 from sslmd.daemon.dane_zone import Zone, cert_wish
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
+from sslmd.dns.tlsa_notes import union
 from sslmd.store.state import notes_of
 from sslmd.store.zone_notes import ZoneNotes
 from sslmd.workers.tlsa import Given, Seen, Wish, content_for
@@ -154,17 +155,17 @@ class Year:
         if wish == self.zone.wish and not self.zone.again:
             return
         self.zone.tried = wish
-        if self.rng.random() < 0.05:  # the command failed: nothing changed
-            self.zone.trouble = "rndc failed"
-            return
         assert self.zone.notes is not None
         before = self.noted
         content, materials, notes = content_for(wish, self.zone.notes, before, material)
         self.kept = notes
-        if content.records != before:
+        # When the command fails, nobody knows what came of it.
+        failed = self.rng.random() < 0.05
+        if content.records != before and not (failed and self.rng.random() < 0.5):
             self._give(content.records)
-        self.noted = content.records
-        self.zone.wish, self.zone.again, self.zone.trouble = wish, False, ""
+        self.noted = union(before, content.records) if failed else content.records
+        self.zone.wish, self.zone.again = wish, failed
+        self.zone.trouble = "rndc failed" if failed else ""
         self.zone.notes = notes
         self.zone.given = Given(content, materials, notes, before, "", (), True, ())
 

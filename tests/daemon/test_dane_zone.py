@@ -6,14 +6,17 @@ from dataclasses import replace
 
 from sslmd.config.model import NextKey, ServiceConfig
 from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.sighting import Instant
 from sslmd.core.spec import SelfSigned
-from sslmd.core.state import CertState
+from sslmd.core.state import CertState, Phase
 from sslmd.core.tlsa import Content, DaneEntry, Material, TlsaSet, association
 from sslmd.core.view import Decision
 from sslmd.daemon.book import Entry
-from sslmd.daemon.dane_zone import cert_wish
+from sslmd.daemon.dane_zone import Zone, cert_wish
+from sslmd.dns.ask import NameServer
+from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
 from sslmd.store.zone_notes import ZoneNotes
-from sslmd.workers.tlsa import CertWish, Wish, content_for
+from sslmd.workers.tlsa import CertWish, Given, Seen, Wish, content_for
 from tests.core.world import START, days, facts, wanted
 
 ZONE = ZoneName("example.com")
@@ -60,3 +63,59 @@ def test_only_what_is_not_known_otherwise_is_kept() -> None:
     assert not wish_of(CertState(curr=NEXT, retired=retired)).unsure
     assert not wish_of(CertState(curr=CURR, settled=CURR.name)).unsure
     assert wish_of(CertState(retired=retired)).unsure
+
+
+# --- what is seen ---
+
+STRONG = replace(PLAIN, match=2)
+OTHER = DaneEntry(443, "tcp", 3, 1, 1, (MAIL,))
+WEB_OWNER = DomainName("_443._tcp.mail.example.com")
+BOTH = CertState(phase=Phase.ISSUED, curr=CURR, next=NEXT, deployed=CURR.name, settled=CURR.name)
+
+
+def zone_with(service: ServiceConfig, notes: ZoneNotes) -> Zone:
+    """A zone after it was published, with a set on deck."""
+    wish = Wish(ZONE, (cert_wish(Entry(WANTED, frozenset(), BOTH, "", Decision("")), service),))
+    content, materials, notes = content_for(wish, notes, {}, lambda _, name: material(name))
+    zone = Zone(ZONE, {CERT}, notes, wish, wish)
+    zone.given = Given(content, materials, notes, {}, "", (), True, ())
+    return zone
+
+
+def seen(zone: Zone, content: Content) -> Seen:
+    owners = {
+        owner: OwnerSeen(content[owner].records, content[owner].ttl, START + days(400))
+        if owner in content
+        else OwnerSeen()
+        for owner in zone.owners()
+    }
+    at = Instant("boot", 100.0)
+    return Seen((ServerSeen(NameServer("192.0.2.1"), owners),), at, at, START)
+
+
+def test_an_owner_that_is_refused_holds_up_no_other() -> None:
+    """I6: an update-policy that knows one of two owners, say."""
+    service = replace(SERVICE, dane=(PLAIN, OTHER))
+    zone = zone_with(service, ZoneNotes(known=frozenset()))
+    there = {owner: some for owner, some in zone.content.items() if owner == OWNER}
+    assert zone.take(seen(zone, there))
+    assert zone.notes is not None
+    assert zone.notes.known == frozenset({(OWNER, PLAIN.combination)})
+
+
+def test_a_stronger_digest_that_is_still_shown_keeps_a_set_back() -> None:
+    """RFC 7671 §9: clients would go by that one, which the set on deck does not have."""
+    notes = ZoneNotes(known=frozenset({(OWNER, PLAIN.combination)}))
+    zone = zone_with(SERVICE, notes)
+    zone.take(seen(zone, zone.content))
+    well = zone.sight(CERT, BOTH)
+    assert well is not None
+    assert well.since is not None
+    stale = association(STRONG.combination, material(CURR.name))
+    assert stale is not None
+    some = zone.content[OWNER]
+    zone.take(seen(zone, {OWNER: replace(some, records=some.records | {stale})}))
+    badly = zone.sight(CERT, BOTH)
+    assert badly is not None
+    assert badly.since is None
+    assert "stronger digest" in badly.missing

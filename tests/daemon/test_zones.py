@@ -1,0 +1,179 @@
+"""The jobs of zones with TLSA records: what fails, and what that may not lead to (I4, I6)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dns.name
+import dns.rdatatype
+import pytest
+
+from sslmd.config.load import load
+from sslmd.core.errors import Transient
+from sslmd.core.jobs import Look, Pool, Publish
+from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.state import CertState, Phase
+from sslmd.daemon.dane_zone import Zone
+from sslmd.daemon.zones import Zones
+from sslmd.dns.tlsa_include import read, tlsa_file
+from sslmd.workers.queue import JobQueue
+from tests.dns_room.responder import Responder
+from tests.dns_room.responder import Zone as Served
+from tests.workers.tools_for_tests import MAIN, WEB, Site
+
+ZONE = ZoneName("example.com")
+OWNER = DomainName("_443._tcp.www.example.com")
+DANE = "dane_tls = [[443, 'tcp', 3, 1, 1, ['www.example.com']]]\ndane_tls_ttl = 60\n"
+
+
+class World:
+    """A site at rest, whose zone has one name server; what is queued is noted, and not done."""
+
+    def __init__(self, top: Path, server: Responder, served: Served) -> None:
+        self.folder, self.served = top / "dns", served
+        self.folder.mkdir()
+        self.port = server.server.port
+        self.site = Site(top, self._main("true"))
+        web = (top / "conf.d/example.com/web").read_text()
+        self.site.write("example.com/web", DANE + web)
+        self.site.reload()
+        self.told: list[str] = []
+        self.bugs: list[str] = []
+        self.queued: list[object] = []
+        self.site.tools.bug = lambda text, _: self.bugs.append(text)
+
+        async def run(job: object) -> None:
+            self.queued.append(job)
+
+        self.queue = JobQueue(run, lambda _: None, dict.fromkeys(Pool, 1))
+        self.zones = Zones(
+            self.site.tools, self.site.book, self.queue, self._apply, lambda _: None, self._tell
+        )
+        self.site.book.dane_of = self.zones.dane
+        self.zones.note(WEB)
+
+    def _main(self, command: str) -> str:
+        return (
+            f"{MAIN}[[dns_primary]]\ndomain = 'default'\nserver = '127.0.0.1'\n"
+            f"port = {self.port}\nnameservers = ['127.0.0.1:{self.port}']\n"
+            f"[dns]\nrestart_cmd = '{command}'\ntlsa_dirs = ['{self.folder}']\n"
+        )
+
+    def command(self, command: str) -> None:
+        """Have another restart_cmd."""
+        self.site.write("ssl-mgr.conf", self._main(command))
+        self.site.tools.config = load(self.site.top / "conf.d")
+
+    def _apply(self, cert: CertId, event: Any) -> None:
+        self.site.apply(cert, event)
+        self.zones.note(cert)
+
+    def _tell(self, event: str, text: str, priority: int, cert: CertId | None) -> None:
+        self.told.append(text)
+
+    @property
+    def zone(self) -> Zone:
+        zone = self.zones.zone_of(WEB)
+        assert zone is not None
+        return zone
+
+    async def live(self) -> CertState:
+        """Have a certificate that every server is proven to use."""
+        await self.site.with_cas()
+        await self.site.renew(WEB)
+        state = self.site.state(WEB)
+        assert state.curr is not None
+        name = state.curr.name
+        self.become(replace(state, deployed=name, settled=name, phase=Phase.SETTLED))
+        return self.site.state(WEB)
+
+    async def checked(self) -> CertState:
+        """Have one whose records every name server was seen serving."""
+        state = await self.live()
+        await self.publish()
+        self.serve()
+        await self.look()
+        await self.publish()
+        assert (self.zone.trouble, self.zone.again) == ("", False)
+        return state
+
+    def become(self, state: CertState) -> None:
+        self.site.book[WEB].state = state
+        self.zones.note(WEB)
+
+    def serve(self) -> None:
+        """What a reload of the name server does."""
+        content = read(tlsa_file(self.folder, ZONE), 60) or {}
+        key = (dns.name.from_text(OWNER.text), dns.rdatatype.TLSA)
+        self.served.records.pop(key, None)
+        if OWNER in content:
+            self.served.add(OWNER.text, "TLSA", *map(str, content[OWNER].records))
+
+    async def publish(self) -> None:
+        await self.zones.run(Publish(ZONE, "test"))
+
+    async def look(self) -> None:
+        await self.zones.run(Look(ZONE, "test"))
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    served = Served()
+    served.add("www.example.com", "A", "127.0.0.99")
+    async with Responder(served) as server:
+        yield World(tmp_path, server, served)
+
+
+async def test_nothing_is_proven_before_the_zone_is_known(world: World) -> None:
+    """Just after a start, and while nobody tells its MX hosts: old records stay (I4)."""
+    state = await world.live()
+    assert state.curr is not None
+    with pytest.raises(Transient, match="stay until"):
+        await world.zones.prove_ports(WEB, state.curr.name)
+
+
+async def test_what_could_not_be_given_is_tried_again_whatever_is_wanted_then(
+    world: World,
+) -> None:
+    state = await world.checked()
+    await world.site.make_key()
+    await world.site.certify()
+    on_deck = world.site.state(WEB)
+    world.command("false")
+    world.become(on_deck)
+    await world.publish()
+    assert world.zone.trouble
+    # The set on deck is gone again: what is wanted is what was given last.
+    world.become(state)
+    world.command("true")
+    world.zone.retry_at = 0.0
+    world.zones.start()
+    assert world.queue.running() or world.queue.queued()
+    world.zones.stop()
+    await world.publish()
+    assert world.zone.trouble == ""
+    assert not world.zone.again
+
+
+async def test_what_is_seen_counts_though_publishing_fails(world: World) -> None:
+    """A command that fails although it works, a refusal for another owner: I6."""
+    await world.checked()
+    await world.site.make_key()
+    await world.site.certify()
+    world.command("false")
+    world.zones.note(WEB)
+    await world.publish()
+    assert world.zone.trouble
+    world.serve()
+    await world.look()
+    sighting = world.site.state(WEB).sighting
+    assert sighting is not None
+    assert sighting.since is not None
+    dane = world.zones.dane(WEB, world.site.book[WEB])
+    assert dane is not None
+    assert dane.next == world.site.on_deck()
+    assert not dane.current
+    assert not dane.unseen
