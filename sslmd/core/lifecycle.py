@@ -203,6 +203,7 @@ TABLE: Mapping[tuple[Phase, type[Event]], Phase] = {
     (Phase.KEYED, CertIssued): Phase.ISSUED,
     (Phase.ISSUED, Advertised): Phase.ADVERTISED,
     (Phase.ADVERTISED, Lost): Phase.ISSUED,
+    # The last look before a roll may have told so already.
     (Phase.ISSUED, Lost): Phase.ISSUED,
     # Straight from ISSUED: there is no `curr` to protect, or an admin forced it.
     (Phase.ISSUED, Rolled): Phase.ROLLED,

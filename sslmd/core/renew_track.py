@@ -176,6 +176,9 @@ def _rolling(view: View, now: datetime) -> Decision:
     gate = gate_of(view)
     if state.phase is Phase.ISSUED and gate.open and (wanted.dane or (at > now and not forced)):
         return Decision(gate.text, event=Advertised(now, gate.text), roll_at=at)
+    if state.phase is Phase.ADVERTISED and wanted.dane and view.dane is None:
+        # Just after a start: the last look would find nothing to look for.
+        return Decision(f"on deck; {gate.text}", wake_at=at if at > now else None)
     waits = []
     blind = not gate.open and state.phase is not Phase.ADVERTISED
     if blind:

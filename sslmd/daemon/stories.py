@@ -66,6 +66,8 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             priority = INFO if after.sighting is not None else DEBUG
             return Story("advertised", event.text, priority, name, kept=priority == INFO)
         case Lost():
+            if before.advertised is None:
+                return None  # told already
             name = after.next.name if after.next else None
             return Story("tlsa-lost", event.text, WARNING, name)
         case TlsaLooked():

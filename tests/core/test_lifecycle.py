@@ -316,6 +316,8 @@ def test_lost() -> None:
     after = advance(before, EVENTS[Lost])
     assert changed(before, after) == {"phase", "advertised"}
     assert after.advertised is None
+    # The last look before a roll may have told so already, when the roll comes to its end.
+    assert advance(after, EVENTS[Lost]) == after
 
 
 def test_what_was_seen_in_dns_goes_with_its_set() -> None:

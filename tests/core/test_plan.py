@@ -421,7 +421,6 @@ def test_with_dane_a_roll_is_held_until_the_records_are_seen() -> None:
         decision = waits(step(settled(DUE, NEXT), DANE, now=now), "TLSA")
         assert decision.wake_at is None or decision.wake_at > now
         assert decision.roll_at is None
-    assert isinstance(step(advertised(DUE, READY), DANE).job, Roll)
 
 
 def test_an_issue_time_in_the_future_does_not_hold_up_a_roll() -> None:

@@ -99,6 +99,11 @@ def test_what_was_advertised_and_is_lost_waits_again(seen: Sighting, text: str) 
     assert text in event.text
 
 
+def test_what_was_advertised_waits_for_its_zone_after_a_start() -> None:
+    view = look(advertised(DUE, READY, sighting=READY_SEEN), DANE)
+    waits(decide(view, NOW), "being seen to")
+
+
 def test_nobody_checks_a_port_without_records() -> None:
     free = replace(KNOWN, checked=False)
     for state in (settled(None, READY), settled(DUE, READY)):
