@@ -145,8 +145,8 @@ class DaneWorld:
         self._stack = stack
         self._dynamic = dynamic
         records = f"@ MX 10 {HOST}.\nmail A 127.0.0.1\n"
-        zone = Zone(ZONE, records, signed=signed, dynamic=dynamic)
-        self.primary = stack.enter_context(Primary(top / "ns1", [zone]))
+        self.zone = Zone(ZONE, records, signed=signed, dynamic=dynamic)
+        self.primary = stack.enter_context(Primary(top / "ns1", [self.zone]))
         self.second = stack.enter_context(Secondary(top / "ns2", self.primary))
         third = Secondary(top / "ns3", self.primary, notify=not lagging)
         self.third = stack.enter_context(third)
