@@ -154,25 +154,26 @@ class Planner:
             for cert in config.services
             if cert in self.book and config.services[cert] != old.services.get(cert)
         ]
-        for cert in removed:
-            self.scheduler.drop(cert)
-            self._restarts.forget(cert)
-            self.zones.forget(cert)
-            del self.book.entries[cert]  # before the wait: nothing new begins for it
-        for cert in removed:
-            await self._stop_work(cert)
-        self._take_in({cert: loaded[cert] for cert in added})
-        for cert in config.services:
-            if cert not in added:
-                # What was read is old where a job came to its end in the meantime.
-                still = self.book[cert].state is before.get(cert)
-                self._refresh(cert, loaded[cert] if still else None)
-        self.book.relate()
-        for cert in changed:
-            was = old.services.get(cert)
-            other = was is not None and was.fingerprint != config.services[cert].fingerprint
-            if other and self._is_ordering(cert):
-                await self._stop_work(cert)  # it is for other names, or at another CA
+        with self.zones.in_flux():
+            for cert in removed:
+                self.scheduler.drop(cert)
+                self._restarts.forget(cert)
+                self.zones.forget(cert)
+                del self.book.entries[cert]  # before the wait: nothing new begins for it
+            for cert in removed:
+                await self._stop_work(cert)
+            self._take_in({cert: loaded[cert] for cert in added})
+            for cert in config.services:
+                if cert not in added:
+                    # What was read is old where a job came to its end in the meantime.
+                    still = self.book[cert].state is before.get(cert)
+                    self._refresh(cert, loaded[cert] if still else None)
+            self.book.relate()
+            for cert in changed:
+                was = old.services.get(cert)
+                other = was is not None and was.fingerprint != config.services[cert].fingerprint
+                if other and self._is_ordering(cert):
+                    await self._stop_work(cert)  # it is for other names, or at another CA
         self._restarts.reconfigured(old)
         self.zones.reconfigured()
         self._forgive(old)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from sslmd.core.backoff import LADDER_MINUTES, Failure
@@ -74,6 +75,8 @@ class Zones:
         self._zones: dict[ZoneName, Zone] = {}
         self._timers: dict[ZoneName, asyncio.TimerHandle] = {}
         self._dirty: set[ZoneName] = set()
+        self._steady = asyncio.Event()
+        self._steady.set()
         self._running = False
 
     # --- its life ---
@@ -96,6 +99,20 @@ class Zones:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+
+    @contextmanager
+    def in_flux(self) -> Iterator[None]:
+        """Give nothing to DNS meanwhile: the book is being exchanged, with waits in between.
+
+        A service that gets another name would leave first, with its records, and then come.
+        """
+        self._steady.clear()
+        try:
+            yield
+        finally:
+            self._steady.set()
+            for name in self._zones:
+                self._soon(name)
 
     def reconfigured(self) -> None:
         """Look at everything again: zones, the ways to publish and the files may be others."""
@@ -160,7 +177,7 @@ class Zones:
             self._consider(name)
 
     def _consider(self, name: ZoneName) -> None:
-        if not self._running:
+        if not self._running or not self._steady.is_set():
             return
         zone = self._zones[name]
         timer = self._timers.pop(name, None)
@@ -259,6 +276,7 @@ class Zones:
 
     async def _give(self, zone: Zone, *, again: bool = False) -> Given | None:
         """Have DNS given what it should serve, as who holds the zone's turn; None: that failed."""
+        await self._steady.wait()
         wish = self._wish(zone)
         try:
             if zone.notes is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -177,3 +178,23 @@ async def test_what_is_seen_counts_though_publishing_fails(world: World) -> None
     assert dane.next == world.site.on_deck()
     assert not dane.current
     assert not dane.unseen
+
+
+async def test_a_service_that_gets_another_name_takes_its_records_along(world: World) -> None:
+    """A reload stops the work of what leaves before it takes in what comes (I4)."""
+    await world.checked()
+    include = tlsa_file(world.folder, ZONE)
+    before = read(include, 60)
+    assert before
+    entry = world.site.book[WEB]
+    with world.zones.in_flux():
+        world.zones.forget(WEB)
+        del world.site.book.entries[WEB]
+        published = asyncio.ensure_future(world.publish())
+        await asyncio.sleep(0.05)
+        assert not published.done()
+        # It comes back as another one would: nothing of its own is known.
+        world.site.book.entries[WEB] = replace(entry, state=CertState())
+        world.zones.note(WEB)
+    await published
+    assert read(include, 60) == before
