@@ -222,6 +222,8 @@ class Planner:
             renewed.state = with_sets(entry.state, fresh.state)
             if fresh.state.delivered.curr is None:  # not in production, or that is elsewhere now
                 renewed.state = replace(renewed.state, delivered=Delivered())
+        if renewed.wanted.dane:
+            renewed.report = entry.report  # an alarm stands until ports were looked at again
         self.book.entries[cert] = renewed
         self._restarts.note(cert)
         self.zones.note(cert)

@@ -1,0 +1,28 @@
+"""What a reload leaves as it is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sslmd.config.load import load
+from sslmd.daemon.book import DaneReport
+from sslmd.daemon.journal import Bus
+from sslmd.daemon.planner import Planner
+from sslmd.workers.dane import Finding
+from sslmd.workers.tools import Tools
+
+
+async def test_an_alarm_about_tlsa_records_stands(tools: Tools, tmp_path: Path) -> None:
+    """Ports are not looked at by a reload, so it cannot tell that all is well."""
+    path = tmp_path / "conf.d/example.com/mail-ec"
+    path.write_text(path.read_text().replace("# dane_tls =", "dane_tls ="))
+    tools.config = load(tmp_path / "conf.d")
+    planner = Planner(tools, Bus(), 2)
+    planner.load()
+    cert = next(cert for cert in planner.book if planner.book[cert].wanted.dane)
+    report = DaneReport(datetime.now(UTC), (Finding("mail:25", "serves another", wrong=True),))
+    planner.book[cert].report = report
+    await planner.reconfigure(load(tmp_path / "conf.d"))
+    assert planner.book[cert].report == report
+    await planner.stop(1.0)
