@@ -29,7 +29,8 @@ class Zone:
     """`wish` is what DNS was given last, as `given`; None: nothing since the start. `tried`: what
     publishing was tried for last. `servers`: those of the last look.
 
-    `trouble`, `look_trouble`: why publishing, looking failed last, "" if it did not. Times ending
+    `trouble`, `look_trouble`, `unsaved`: why publishing, looking, writing notes failed last, "" if
+    it did not. Times ending
     in `_at` are of the event loop's clock, in seconds. `turn` is held by who gives records to DNS,
     and by who makes a server use another key.
     """
@@ -47,6 +48,7 @@ class Zone:
     retry_at: float = 0.0
     look_trouble: str = ""
     look_pause: float = FIRST_PAUSE
+    unsaved: str = ""
     servers: tuple[NameServer, ...] = ()
     look_at: float = 0.0
     watch_at: float = 0.0

@@ -42,8 +42,13 @@ FILES = 60.0
 # Seconds between two looks at a zone where nothing is waited for, and between two watches.
 DAY = 86_400.0
 
-# Seconds after which a watch that found something is repeated.
+# Seconds after which a watch that found something is repeated, before it is told; and then, while
+# something is wrong: the alarm is to end when it was put right.
 DOUBT = 60.0
+IN_ALARM = 900.0
+
+# Certificates of one zone whose ports are looked at side by side.
+WATCHED_AT_ONCE = 4
 
 # Seconds to the next try after what should not have happened.
 AFTER_BUG = 60.0
@@ -387,8 +392,8 @@ class Zones:
         zone.look_pause = FIRST_PAUSE
         zone.servers = tuple(one.server for one in seen.servers)
         known = before.known
-        if zone.take(seen):
-            await self._tools.in_thread(self._write_notes, zone)
+        if zone.take(seen) or zone.unsaved:
+            await self._save_notes(zone)
         if before.fading and not zone.notes.fading:
             text = "no cache holds the withdrawn TLSA records any more"
             self._tell("tlsa-gone", f"zone {zone.name}: {text}", INFO, None)
@@ -413,10 +418,18 @@ class Zones:
             zone.again = True  # what waited for that can be published now
         self._warn_unsigned(zone)
 
-    def _write_notes(self, zone: Zone) -> None:
+    async def _save_notes(self, zone: Zone) -> None:
+        """Write down what was learned; if that fails it costs a wait after the next start."""
+        assert zone.notes is not None
         path = zone_notes.notes_file(self._tools.config.globals.certs_dir, zone.name)
-        if zone.notes is not None:
-            zone_notes.write_notes(path, zone.notes)
+        try:
+            await self._tools.in_thread(zone_notes.write_notes, path, zone.notes)
+        except SslmError as err:
+            if str(err) != zone.unsaved:
+                self._tell("state-unsaved", f"{err}; it is tried again", WARNING, None)
+            zone.unsaved = str(err)
+        else:
+            zone.unsaved = ""
 
     def _warn_unsigned(self, zone: Zone) -> None:
         if zone.unsigned and not zone.warned_unsigned:
@@ -536,10 +549,24 @@ class Zones:
         if zone is None or zone.given is None:
             return
         await self._look(zone)
-        found = {cert: await self._find(zone, cert) for cert in sorted(zone.certs)}
+        turn = asyncio.Semaphore(WATCHED_AT_ONCE)
+
+        async def one(cert: CertId) -> list[Finding]:
+            async with turn:
+                return await self._find(zone, cert)
+
+        certs = sorted(zone.certs)
+        ends = await asyncio.gather(*map(one, certs), return_exceptions=True)
+        found: dict[CertId, list[Finding]] = {}
+        for cert, end in zip(certs, ends, strict=True):
+            if isinstance(end, BaseException):  # it ends nobody else's (I6)
+                self._tools.bug(f"{cert}: a watch met an error of sslmd's own: {end!r}", end)
+            else:
+                found[cert] = end
         wrong = any(one.wrong for findings in found.values() for one in findings)
         if wrong:
-            zone.watch_at = _clock() + DOUBT
+            pause = IN_ALARM if zone.doubted or asked else DOUBT
+            zone.watch_at = min(zone.watch_at, _clock() + pause)
         if wrong and not asked and not zone.doubted:
             zone.doubted = True
             return
@@ -563,10 +590,10 @@ class Zones:
         before = entry.report
         entry.report = DaneReport(self._tools.now(), tuple(findings))
         entry.document = None
-        known = {one.text for one in before.findings if one.wrong} if before else set()
+        known = {(one.where, one.text) for one in before.findings if one.wrong} if before else set()
         wrong = [one for one in findings if one.wrong]
         for one in wrong:
-            if one.text not in known:
+            if (one.where, one.text) not in known:
                 self._tell("dane-mismatch", f"{one.where} {one.text}", ERROR, cert)
         if known and not wrong:
             self._tell("dane-well", "DNS, ports and keys agree again", INFO, cert)

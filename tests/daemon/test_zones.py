@@ -14,7 +14,7 @@ import pytest
 
 from sslmd.config.load import load
 from sslmd.core.errors import Transient
-from sslmd.core.jobs import Look, Pool, Publish
+from sslmd.core.jobs import Look, Pool, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.state import CertState, Phase
 from sslmd.daemon.dane_zone import Zone
@@ -198,3 +198,45 @@ async def test_a_service_that_gets_another_name_takes_its_records_along(world: W
         world.zones.note(WEB)
     await published
     assert read(include, 60) == before
+
+
+async def test_notes_that_cannot_be_written_end_no_look(world: World) -> None:
+    await world.live()
+    await world.publish()
+    world.serve()
+    notes = world.site.place().parent / ".dane.toml"
+    notes.unlink()
+    notes.mkdir()
+    await world.look()
+    assert world.zone.unsaved
+    assert world.zone.look_trouble == ""
+    assert world.zone.sighting is not None
+    assert world.zone.sighting.since is not None
+    notes.rmdir()
+    await world.look()
+    assert world.zone.unsaved == ""
+    assert notes.is_file()
+
+
+async def test_an_alarm_is_looked_after(world: World) -> None:
+    """Nothing is in DNS: it is looked at twice before it is told, and again before long."""
+    await world.checked()
+    world.served.records.pop((dns.name.from_text(OWNER.text), dns.rdatatype.TLSA))
+    clock = asyncio.get_running_loop().time
+    await world.zones.run(Watch(ZONE, "test"))
+    assert world.site.book[WEB].report is None
+    assert world.zone.watch_at - clock() <= 60.0
+    await world.zones.run(Watch(ZONE, "test"))
+    report = world.site.book[WEB].report
+    assert report is not None
+    assert report.wrong
+    assert 60.0 < world.zone.watch_at - clock() <= 900.0
+
+
+async def test_who_asks_is_told_at_once(world: World) -> None:
+    await world.checked()
+    world.served.records.pop((dns.name.from_text(OWNER.text), dns.rdatatype.TLSA))
+    await world.zones.watch(ZONE)
+    report = world.site.book[WEB].report
+    assert report is not None
+    assert report.wrong
