@@ -31,10 +31,14 @@ LOOKS_WHEN_COMPLETE = 2
 SHORTEST_WHEN_COMPLETE = 60.0
 LONGEST_WHEN_COMPLETE = 1800.0
 
-# While something is missing: at first, by how much more each time, at most (as for challenges).
+# While something is missing: at first, by how much more each time, at most. The most is reached
+# after a quarter of an hour: one dead server may be that of a thousand zones.
 FIRST_PAUSE = 1.0
 GROWTH = 1.5
-LONGEST_MISSING = 30.0
+LONGEST_MISSING = 300.0
+
+# While a server is silent in the wait: it may come back without the records, for less than a TTL.
+LONGEST_SILENT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +173,15 @@ def look_again(
     fresh = replace(old, records=records, need=need, silent=silent, missing=missing)
     if begun:
         waited = old.waited + began.since(old.at)
-        pause = min(old.pause * GROWTH, LONGEST_MISSING) if quiet else FIRST_PAUSE
-        fresh = replace(fresh, waited=waited, at=began, pause=pause)
+        pause = min(old.pause * GROWTH, LONGEST_SILENT) if quiet else FIRST_PAUSE
+        fresh = replace(fresh, waited=waited, at=_later(old.at, began), pause=pause)
     else:
         fresh = replace(fresh, since=now, waited=0.0, at=ended, pause=FIRST_PAUSE)
     return replace(fresh, opens_at=now + timedelta(seconds=fresh.left))
+
+
+def _later(one: Instant | None, other: Instant) -> Instant:
+    """Return the later of two: of looks side by side, the first to begin may be the last to end."""
+    if one is None or one.boot != other.boot or one.seconds <= other.seconds:
+        return other
+    return one

@@ -63,6 +63,14 @@ def test_a_look_takes_time_and_none_of_it_counts() -> None:
     assert look(first, 20, took=5).waited == pytest.approx(5)
 
 
+def test_looks_side_by_side_count_no_time_twice() -> None:
+    first = look(None, 0)
+    second = look(first, 60)  # began last, ended first
+    third = look(second, 40)
+    assert third.waited == 60
+    assert look(third, 100).waited == 100
+
+
 @pytest.mark.parametrize("answers", [LACKS, QUIET, ()])
 def test_it_does_not_begin_before_every_server_shows_everything(
     answers: tuple[Answer, ...],
@@ -154,7 +162,11 @@ def test_it_is_looked_at_more_often_than_a_lapse_lasts() -> None:
         pauses.append(missing.next_look)
     assert pauses[0] == 1.5
     assert pauses == sorted(pauses)
-    assert pauses[-1] == 30
+    assert pauses[-1] == 300
+    quiet = first
+    for number in range(20):
+        quiet = look(quiet, number, QUIET)
+    assert quiet.next_look == 30
 
 
 def test_digests_tell_records_apart() -> None:
