@@ -62,8 +62,7 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
         return Decision(text, wake_at=again) if waiting else None
     if state.deployed != curr.name:
         if not waiting:
-            if view.wanted.dane and view.proves and view.dane is None:
-                # The ports that are checked are not known yet, just after a start.
+            if view.wanted.dane and view.dane is None:
                 return Decision("live; its TLSA records are being seen to")
             if view.wanted.dane and view.proves and view.dane is not None and view.dane.checked:
                 why = "the ports with TLSA records are to serve it before older ones go"

@@ -499,15 +499,19 @@ class Zones:
         return any(is_of(owner, entry.wanted.names) for owner in there)
 
     async def prove_ports(self, cert: CertId, name: SetName) -> None:
-        """Raise `Transient` while a port with TLSA records serves an older set than `name`."""
+        """Raise `Transient` while a port with TLSA records serves an older set than `name`.
+
+        And while nobody knows where those ports are: what was not looked at is not proven.
+        """
         zone = self._zones.get(ZoneName(cert.group))
         if zone is None:
             return
-        if zone.given is None:
-            # Which ports are checked is not known: nothing is proven.
+        if zone.given is not None and not zone.servers:
+            await self._look(zone)
+        if zone.given is None or not zone.servers:
+            why = zone.trouble or zone.look_trouble or "they are not seen to yet"
             raise Transient(
-                f"{cert}: TLSA records of older keys stay until those of the zone are seen to"
-                f"{f': {zone.trouble}' if zone.trouble else ''}"
+                f"{cert}: its ports are not looked at, so TLSA records of older keys stay: {why}"
             )
         seen = await self._look_at_ports(zone, cert)
         classes = self._tools.config.classes_for(cert)
