@@ -276,7 +276,7 @@ class DaneWorld:
 
 def clean(probes: Prober) -> Outcome:
     """End the prober after a while; check that no sender had anything to complain of."""
-    probes.wait_probes(20)
+    probes.wait_probes(12)
     outcome = probes.outcome()
     assert outcome.failures == []
     assert outcome.no_tlsa == outcome.unreachable == 0

@@ -35,7 +35,7 @@ def test_files_changed_by_hand_other_mx_hosts_and_the_end(world: DaneWorld) -> N
     site, primary = world.site, world.primary
     world.begin()
     probes = world.prober()
-    probes.wait_probes(20)
+    probes.wait_probes(10)
     file = primary.tlsa_dir / f"tlsa.{ZONE}"
     ours = file.read_text()
     assert len(records_of(ours)) == 1
@@ -95,7 +95,7 @@ def test_another_combination_while_a_set_is_on_deck(tmp_path: Path) -> None:
         site = world.site
         world.begin()
         probes = world.prober()
-        probes.wait_probes(20)
+        probes.wait_probes(10)
 
         # Its wait for records is over, the other one is not.
         site.globals["min_roll_mins"] = "10"
@@ -116,7 +116,7 @@ def test_another_combination_while_a_set_is_on_deck(tmp_path: Path) -> None:
         site.globals["min_roll_mins"] = "0"
         site.write()
         site.ctl("reload")
-        probes.wait_probes(30)
+        probes.wait_probes(15)
         now = site.cert()
         assert "3 1 2 is new there, and published for the key in use first" in now["reason"]
         assert now["curr"]["serial"] == before
@@ -126,7 +126,7 @@ def test_another_combination_while_a_set_is_on_deck(tmp_path: Path) -> None:
         # Then the one on deck.
         world.third.refresh(ZONE)
         wait_until(lambda: len(world.records()) == 4, "all records")
-        probes.wait_probes(10)
+        probes.wait_probes(5)
         assert site.cert()["curr"]["serial"] == before
         world.third.refresh(ZONE)
         world.wait_rolled(before)
@@ -149,7 +149,7 @@ def test_two_services_at_one_owner(world: DaneWorld) -> None:
     assert sorted(one[:6] for one in four) == ["3 1 1 ", "3 1 1 ", "3 1 2 ", "3 1 2 "]
     assert world.served() in four
     probes = world.prober()
-    probes.wait_probes(20)
+    probes.wait_probes(10)
     world.cycle()
     site.wait_settled()
     assert len(four & world.wait_shown(4)) == 2

@@ -25,10 +25,10 @@ def world(tmp_path: Path) -> Iterator[DaneWorld]:
 def test_a_forced_roll_breaks_what_it_says_for_as_long_as_it_says(world: DaneWorld) -> None:
     """This shows as well that the prober sees what the wait prevents."""
     site = world.site
-    site.ttl = 4
+    site.ttl = 3
     world.begin()
     probes = world.prober()
-    probes.wait_probes(50)  # its caches are of different ages by now
+    probes.wait_probes(40)  # its caches are of different ages by now
     assert probes.failures() == []
 
     before = world.renew()
@@ -63,11 +63,11 @@ def test_a_forced_roll_breaks_what_it_says_for_as_long_as_it_says(world: DaneWor
 def test_with_a_key_that_is_known_nothing_is_waited_for(world: DaneWorld) -> None:
     """That of `curr` again, and one that was made and published right after the last roll."""
     site = world.site
-    site.ttl = 5
+    site.ttl = 4
     wait = 2 * site.ttl
     world.begin()
     probes = world.prober()
-    probes.wait_probes(20)
+    probes.wait_probes(10)
 
     # The key of `curr`.
     old = world.served()

@@ -16,7 +16,7 @@ def test_dynamic_updates(tmp_path: Path) -> None:
     with dane_world(tmp_path, dynamic=True) as world:
         world.begin()
         probes = world.prober()
-        probes.wait_probes(20)
+        probes.wait_probes(10)
         for _ in range(2):
             world.cycle()
         assert world.wait_shown(1) == {world.served()}
@@ -44,7 +44,7 @@ def test_a_zone_that_is_no_longer_believed(tmp_path: Path) -> None:
         assert right is not None
         world.begin()
         probes = world.prober()
-        probes.wait_probes(20)
+        probes.wait_probes(10)
         right.stop()
         other = base64.b64encode(hashlib.sha512(b"another key").digest()).decode()
         folder, anchors = world.top / "wrong", {ZONE: f"257 3 13 {other}"}
@@ -75,7 +75,7 @@ def test_a_zone_that_is_no_longer_believed(tmp_path: Path) -> None:
         shutil.copy(world.primary.tlsa_dir / f"tlsa.{ZONE}", plain.tlsa_dir)
         with plain:
             site.wait_line(f"{plain.address} serves {world.owner} TLSA without signatures")
-            probes.wait_probes(30)
+            probes.wait_probes(15)
             assert site.cert()["curr"]["serial"] == before
         world.second.start()
         world.wait_rolled(before)
