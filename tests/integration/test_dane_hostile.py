@@ -164,12 +164,12 @@ def test_the_wait_is_noted_and_goes_by_no_clock_that_is_set(world: DaneWorld) ->
     assert float(str(noted["waited"])) > 0
     site.start(env=faked(offset))
     probes.wait_probes(10)
-    assert sighting(world)["since"] == noted["since"]
+    after = sighting(world)
+    # What was noted counts.
+    assert after["since"] == noted["since"]
+    assert float(str(after["waited"])) >= float(str(noted["waited"]))
     offset.write_text("+1h")
     wait_until(lambda: world.served() != old, "another key")
-    waited = time.monotonic() - shown
-    assert waited >= 2 * site.ttl
-    # What was noted counts.
-    assert waited < 4 * site.ttl
+    assert time.monotonic() - shown >= 2 * site.ttl
     world.wait_rolled(before)
     assert clean(probes).first_seen_keys == 2
