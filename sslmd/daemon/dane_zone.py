@@ -109,7 +109,7 @@ class Zone:
             current=current,
             trouble=self.trouble or self.look_trouble,
             unseen=self.look_trouble,
-            held=_held(share),
+            held=_held(share, self.notes),
             ports=tuple(sorted(filter(None, map(_port_of, owners)))),
             ttl=self.ttl,
             fading=fading.fading if fading is not None else "",
@@ -424,12 +424,19 @@ def _short(record: object) -> str:
     return text if len(text) <= 24 else f"{text[:20]}…"
 
 
-def _held(share: Share) -> str:
+def _held(share: Share, notes: ZoneNotes | None) -> str:
     if share.lacking:
         owner, numbers = min(share.lacking)
         return (
             f"{owner} {numbers} cannot be made of a certificate in use (its chain has no issuer); "
             "mend dane_tls"
+        )
+    known = (notes.known if notes is not None else None) or frozenset()
+    if unmade := share.held & known:
+        owner, numbers = min(unmade)
+        return (
+            f"{owner} {numbers} cannot be made of the set on deck (it has no certificate yet, or "
+            "its chain no issuer); mend dane_tls, or: sslmctl force-renew"
         )
     if share.held:
         owner, numbers = min(share.held)

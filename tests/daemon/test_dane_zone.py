@@ -119,3 +119,23 @@ def test_a_stronger_digest_that_is_still_shown_keeps_a_set_back() -> None:
     assert badly is not None
     assert badly.since is None
     assert "stronger digest" in badly.missing
+
+
+def test_what_the_set_on_deck_has_no_record_of_is_told() -> None:
+    """Not that it is published first for the key in use: that would never end."""
+    issuer = replace(PLAIN, usage=2)
+    notes = ZoneNotes(known=frozenset({(OWNER, issuer.combination)}))
+    service = replace(SERVICE, dane=(issuer,))
+    entry = Entry(WANTED, frozenset(), BOTH, "", Decision(""))
+    wish = Wish(ZONE, (cert_wish(entry, service),))
+
+    def of(_: CertId, name: object) -> Material:
+        one = material(name)
+        return replace(one, issuer=None, issuer_key=None) if name == NEXT.name else one
+
+    content, materials, notes = content_for(wish, notes, {}, of)
+    zone = Zone(ZONE, {CERT}, notes, wish, wish)
+    zone.given = Given(content, materials, notes, {}, "", (), True, ())
+    dane = zone.dane(CERT, entry, current=True)
+    assert dane is not None
+    assert "cannot be made of the set on deck" in dane.held
