@@ -36,12 +36,16 @@ from sslmd.core.state import (
 
 @dataclass(frozen=True, slots=True)
 class KeyMade:
-    """A new set with key and CSR is the `next`; an older `next` is off the deck."""
+    """A new set with key and CSR is the `next`; an older `next` is off the deck.
+
+    `kept`: it has the key of that one, whose TLSA records were seen.
+    """
 
     at: datetime
     facts: SetFacts
     note: SetNote
     reason: str
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +300,7 @@ def _apply(state: CertState, event: Event) -> CertState:
                 next=event.facts,
                 next_note=event.note,
                 advertised=None,
-                sighting=None,
+                sighting=_kept_sighting(state, event),
                 trouble=None,
             )
         case CertIssued():
@@ -390,6 +394,14 @@ def _replaced(servers: tuple[Server, ...], told: Server) -> tuple[Server, ...]:
         told if (old.kind, old.host, old.set) == (told.kind, told.host, told.set) else old
         for old in servers
     )
+
+
+def _kept_sighting(state: CertState, event: KeyMade) -> Sighting | None:
+    """Return what was seen of a key that goes on in another set, None of another key."""
+    seen, old = state.sighting, state.next
+    if not event.kept or seen is None or old is None or seen.set != old.name:
+        return None
+    return replace(seen, set=event.facts.name)
 
 
 def _retired(state: CertState, fresh: SetName | None) -> tuple[SetName, ...]:

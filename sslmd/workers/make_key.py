@@ -51,7 +51,7 @@ def _make(job: MakeKey, tools: Tools) -> KeyMade:
             files.remove_tree(tree.set_dir(cert, name))
         raise
     facts = replace(facts, name=name)
-    return KeyMade(now, facts, SetNote(tools.draw()), job.reason)
+    return KeyMade(now, facts, SetNote(tools.draw()), job.reason, job.keep)
 
 
 def _key_of(tree: Tree, cert: CertId, spec: CertSpec, name: SetName | None) -> bytes:

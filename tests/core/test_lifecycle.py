@@ -325,6 +325,10 @@ def test_what_was_seen_in_dns_goes_with_its_set() -> None:
     after = advance(before, EVENTS[TlsaLooked])
     assert changed(before, after) == {"sighting"}
     assert advance(after, EVENTS[KeyMade]).sighting is None
+    kept = advance(after, KeyMade(NOW, LATER, NOTE, "other names", kept=True))
+    assert kept.sighting == replace(SEEN, set=LATER.name)
+    elsewhere = replace(after, sighting=replace(SEEN, set=OLD.name))
+    assert advance(elsewhere, KeyMade(NOW, LATER, NOTE, "", kept=True)).sighting is None
 
 
 def test_sets_are_retired_until_every_server_is_proven() -> None:
