@@ -254,9 +254,9 @@ class Daemon:
         stopped.cancel()
         await self._planner.tools.challenges.flush()
         await self._planner.tools.background_done(FLUSH)
-        troubled = self._planner.failures or any(
-            map(in_trouble, self._planner.book.entries.values())
-        )
+        planner = self._planner
+        failed = planner.failures or planner.zones.troubles
+        troubled = failed or any(map(in_trouble, planner.book.entries.values()))
         return 1 if troubled else 0
 
     # --- signals and reload ---

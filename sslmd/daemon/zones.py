@@ -438,6 +438,12 @@ class Zones:
 
     # --- what others ask ---
 
+    @property
+    def troubles(self) -> list[str]:
+        """Why TLSA records cannot be published or looked at, of all zones."""
+        every = (one.trouble or one.look_trouble for one in self._zones.values())
+        return [text for text in every if text]
+
     def zone_of(self, cert: CertId) -> Zone | None:
         """Return the zone of a certificate with TLSA records."""
         return self._zones.get(ZoneName(cert.group))

@@ -167,7 +167,7 @@ async def test_what_is_seen_counts_though_publishing_fails(world: World) -> None
     world.command("false")
     world.zones.note(WEB)
     await world.publish()
-    assert world.zone.trouble
+    assert world.zones.troubles == [world.zone.trouble] != [""]
     world.serve()
     await world.look()
     sighting = world.site.state(WEB).sighting
