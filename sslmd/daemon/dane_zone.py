@@ -29,6 +29,8 @@ class Zone:
     """`wish` is what DNS was given last, as `given`; None: nothing since the start. `tried`: what
     publishing was tried for last. `servers`: those of the last look.
 
+    `noted`: what may be in DNS, while nothing could be given.
+
     `trouble`, `look_trouble`, `unsaved`: why publishing, looking, writing notes failed last, "" if
     it did not. Times ending
     in `_at` are of the event loop's clock, in seconds. `turn` is held by who gives records to DNS,
@@ -41,6 +43,7 @@ class Zone:
     wish: Wish | None = None
     tried: Wish | None = None
     given: Given | None = None
+    noted: Content = field(default_factory=dict)
     seen: Seen | None = None
     sighting: Sighting | None = None
     trouble: str = ""
@@ -96,7 +99,7 @@ class Zone:
         mine = self._mine(cert)
         if self.given is None or mine is None:
             # Nothing could be given to DNS yet. What is served is not put at risk for that.
-            fresh = entry.state.curr is None
+            fresh = entry.state.curr is None and not entry.state.retired and not self.noted
             next_ = entry.state.next.name if entry.state.next is not None and fresh else None
             return Dane(next_, checked=not fresh, trouble=self.trouble)
         share = self.share(cert)

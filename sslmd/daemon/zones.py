@@ -284,6 +284,9 @@ class Zones:
         await self._steady.wait()
         wish = self._wish(zone)
         try:
+            if zone.given is None:
+                means, name = self._tools.means, zone.name
+                zone.noted = await self._tools.in_thread(tlsa_publish.published, means, name)
             if zone.notes is None:
                 zone.notes = await self._tools.in_thread(self._read_notes, zone.name)
             given = await publish(wish, zone.notes, self._tools, again=again)

@@ -240,3 +240,30 @@ async def test_who_asks_is_told_at_once(world: World) -> None:
     report = world.site.book[WEB].report
     assert report is not None
     assert report.wrong
+
+
+async def test_records_that_nothing_is_noted_of_have_the_ttl_that_is_served(world: World) -> None:
+    """ssl-mgr wrote none, so that theirs is the zone's: caches keep them for as long (I4)."""
+    await world.live()
+    record = f"{OWNER}. IN TLSA 3 1 1 {'ab' * 32}\n"
+    (world.folder / f"tlsa.{ZONE}").write_text(record)
+    world.served.ttl = 86_400
+    world.served.add(OWNER.text, "TLSA", f"3 1 1 {'ab' * 32}")
+    await world.publish()
+    assert world.zone.ttl == 86_400
+
+
+async def test_without_curr_a_port_is_not_taken_for_unchecked(world: World) -> None:
+    """The link is lost, and after a start nobody tells the MX hosts: records may be there (I4)."""
+    await world.checked()
+    again = Zone(ZONE, {WEB})
+    world.zones._zones[ZONE] = again
+    world.become(CertState())
+    notes = world.site.place().parent / ".dane.toml"
+    notes.unlink()
+    notes.symlink_to(notes)  # cannot be read
+    await world.publish()
+    assert again.given is None
+    dane = world.zones.dane(WEB, world.site.book[WEB])
+    assert dane is not None
+    assert dane.checked
