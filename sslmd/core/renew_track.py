@@ -54,7 +54,10 @@ def renewing(view: View, now: datetime) -> Decision:
     stuck = blocking(state.trouble, view.wanted, now)
     if stuck is None or step.job is None:
         return step
-    return replace(step, text=told(stuck), job=None, wake_at=stuck.next_try, stuck=stuck)
+    wake_at = stuck.next_try
+    if next_ is not None and next_.cert is not None and now < next_.cert.not_after < wake_at:
+        wake_at = next_.cert.not_after  # then it is of no use any more
+    return replace(step, text=told(stuck), job=None, wake_at=wake_at, stuck=stuck)
 
 
 def _making(view: View, now: datetime, useless: str = "") -> Decision:

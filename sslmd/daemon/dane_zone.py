@@ -27,7 +27,8 @@ _NAMED = 3
 @dataclass(slots=True)
 class Zone:
     """`wish` is what DNS was given last, as `given`; None: nothing since the start. `tried`: what
-    publishing was tried for last. `servers`: those of the last look.
+    publishing was tried for last. `queued`: certificates whose roll waits for the turn. `servers`:
+    those of the last look.
 
     `noted`: what may be in DNS, while nothing could be given.
 
@@ -62,6 +63,7 @@ class Zone:
     stamps: tuple[object, ...] = ()
     again: bool = False
     remarks: frozenset[str] = frozenset()
+    queued: set[CertId] = field(default_factory=set)
     warned_unsigned: bool = False
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 

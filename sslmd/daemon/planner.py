@@ -261,15 +261,23 @@ class Planner:
             return entry.decision
         if self._stopping:
             return decision
-        if decision.job is not None and not self.queue.busy(lane(decision.job)):
-            self.queue.submit(decision.job)
-            if isinstance(decision.job, Order) and self.queue.crowded(Pool.ACME):
+        job = decision.job
+        if job is not None and not self.queue.busy(lane(job)) and not self._waits_for_zone(job):
+            self.queue.submit(job)
+            if isinstance(job, Order) and self.queue.crowded(Pool.ACME):
                 entry = self.book[cert]
                 entry.progress, entry.document = f"waits until fewer than {ORDERS} run", None
         self._consider_trial(cert)
         if arm:
             self.scheduler.arm(cert, decision)
         return decision
+
+    def _waits_for_zone(self, job: CertJob) -> bool:
+        """Whether a roll would only wait for its zone's turn, in a place that others need (I6).
+
+        It is planned again when the turn is free.
+        """
+        return isinstance(job, Roll) and self.zones.is_taken(job.cert)
 
     def _consider_trial(self, cert: CertId) -> None:
         entry = self.book[cert]
@@ -371,7 +379,9 @@ class Planner:
             # Decided anew: since the job was queued, its reason may have gone.
             fresh = self._decide(job.cert).job
             # One of another pool is queued for a place there when this one is done.
-            if fresh is not None and pool(fresh) is pool(job):
+            if fresh is None or self._waits_for_zone(fresh):
+                return
+            if pool(fresh) is pool(job):
                 await self._cert_job(fresh)
 
     async def _cert_job(self, job: CertJob) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
 from sslmd.core.backoff import LADDER_MINUTES, Failure
@@ -274,10 +274,12 @@ class Zones:
         self._soon(job.zone)
 
     async def _publish(self, zone: Zone, *, again: bool = False) -> Given | None:
-        async with zone.turn:
-            given = await self._give(zone, again=again)
-        self._replan_all(zone)
-        return given
+        try:
+            async with zone.turn:
+                return await self._give(zone, again=again)
+        finally:
+            # What the plan goes by is new, and whoever waits for the zone's turn may have it.
+            self._replan_all(zone)
 
     async def _give(self, zone: Zone, *, again: bool = False) -> Given | None:
         """Have DNS given what it should serve, as who holds the zone's turn; None: that failed."""
@@ -304,8 +306,12 @@ class Zones:
         return given
 
     def _replan_all(self, zone: Zone) -> None:
-        """Plan anew what the zone has a say in; while records fade, every certificate there."""
-        which = set(zone.certs)
+        """Plan anew what the zone has a say in, and what waits for its turn.
+
+        While records fade, that is every certificate there.
+        """
+        which = zone.certs | zone.queued
+        zone.queued = set()
         if zone.notes is not None and zone.notes.fading:
             which |= self._of_group(zone)
         for cert in sorted(which):
@@ -375,7 +381,6 @@ class Zones:
         told = f"{text}; its TLSA records are seen to again in {minutes} min"
         told = told if told.startswith("zone ") else f"zone {zone.name}: {told}"
         self._tell("tlsa-trouble", told, ERROR, None)
-        self._replan_all(zone)
 
     async def _look(self, zone: Zone) -> None:
         """Ask every server, and take in what that means for the certificates."""
@@ -451,11 +456,26 @@ class Zones:
         """Return the zone of a certificate with TLSA records."""
         return self._zones.get(ZoneName(cert.group))
 
-    def turn(self, cert: CertId) -> asyncio.Lock:
-        """Return what is held while a server of the zone is made to use another key."""
+    def is_taken(self, cert: CertId) -> bool:
+        """Whether the zone's turn is somebody's; if so, `cert` is planned again after that."""
         zone = self._zones.get(ZoneName(cert.group))
-        # CAs have no zone: their group must not become one.
-        return zone.turn if zone is not None else asyncio.Lock()
+        if zone is None or not zone.turn.locked():
+            return False
+        zone.queued.add(cert)
+        return True
+
+    @asynccontextmanager
+    async def turn(self, cert: CertId) -> AsyncIterator[None]:
+        """Hold the zone's turn while a server of it is made to use another key."""
+        zone = self._zones.get(ZoneName(cert.group))
+        if zone is None:  # CAs have none: their group must not become one
+            yield
+            return
+        try:
+            async with zone.turn:
+                yield
+        finally:
+            self._replan_all(zone)
 
     def dane(self, cert: CertId, entry: Entry) -> Dane | None:
         """Return what the plan has to know of a certificate's records."""

@@ -125,14 +125,17 @@ def danes(names: list[SetName | None]) -> st.SearchStrategy[Dane | None]:
     flags, texts = st.booleans(), st.sampled_from(["", "", "ns1 is down"])
     known = st.builds(
         Dane,
-        st.sampled_from(names),
-        flags,
-        flags,
-        flags,
-        texts,
-        texts,
-        st.just(("mail.example.com:25",)),
-        st.sampled_from([0, 60, 3600]),
+        next=st.sampled_from(names),
+        checked=flags,
+        unchanged=flags,
+        current=flags,
+        trouble=texts,
+        unseen=texts,
+        held=texts,
+        ports=st.just(("mail.example.com:25",)),
+        ttl=st.sampled_from([0, 60, 3600]),
+        fading=st.sampled_from(["", "", "", "_25._tcp.mail.example.com"]),
+        fading_until=st.none() | times,
     )
     return st.none() | known
 

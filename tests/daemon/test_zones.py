@@ -23,7 +23,7 @@ from sslmd.dns.tlsa_include import read, tlsa_file
 from sslmd.workers.queue import JobQueue
 from tests.dns_room.responder import Responder
 from tests.dns_room.responder import Zone as Served
-from tests.workers.tools_for_tests import MAIN, WEB, Site
+from tests.workers.tools_for_tests import MAIN, ROOT, WEB, Site
 
 ZONE = ZoneName("example.com")
 OWNER = DomainName("_443._tcp.www.example.com")
@@ -44,6 +44,7 @@ class World:
         self.told: list[str] = []
         self.bugs: list[str] = []
         self.queued: list[object] = []
+        self.replanned: list[CertId] = []
         self.site.tools.bug = lambda text, _: self.bugs.append(text)
 
         async def run(job: object) -> None:
@@ -51,7 +52,12 @@ class World:
 
         self.queue = JobQueue(run, lambda _: None, dict.fromkeys(Pool, 1))
         self.zones = Zones(
-            self.site.tools, self.site.book, self.queue, self._apply, lambda _: None, self._tell
+            self.site.tools,
+            self.site.book,
+            self.queue,
+            self._apply,
+            self.replanned.append,
+            self._tell,
         )
         self.site.book.dane_of = self.zones.dane
         self.zones.note(WEB)
@@ -132,7 +138,7 @@ async def test_nothing_is_proven_before_the_zone_is_known(world: World) -> None:
     """Just after a start, and while nobody tells its MX hosts: old records stay (I4)."""
     state = await world.live()
     assert state.curr is not None
-    with pytest.raises(Transient, match="stay until"):
+    with pytest.raises(Transient, match="of older keys stay"):
         await world.zones.prove_ports(WEB, state.curr.name)
 
 
@@ -267,3 +273,23 @@ async def test_without_curr_a_port_is_not_taken_for_unchecked(world: World) -> N
     dane = world.zones.dane(WEB, world.site.book[WEB])
     assert dane is not None
     assert dane.checked
+
+
+async def test_who_waits_for_the_turn_of_a_zone_is_told_when_it_is_free(world: World) -> None:
+    await world.live()
+    assert not world.zones.is_taken(WEB)
+    async with world.zones.turn(WEB):
+        assert world.zones.is_taken(WEB)
+        published = asyncio.ensure_future(world.publish())
+        await asyncio.sleep(0.05)
+        assert not published.done()
+        assert world.replanned == []
+    assert world.replanned == [WEB]
+    await published
+    assert world.replanned == [WEB, WEB]
+    world.command("false")
+    await world.publish()
+    assert world.replanned == [WEB, WEB, WEB]
+    assert not world.zones.is_taken(ROOT)
+    async with world.zones.turn(ROOT):
+        assert not world.zones.is_taken(ROOT)

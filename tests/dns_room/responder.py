@@ -124,6 +124,7 @@ class Zone:
         self.records: dict[tuple[dns.name.Name, dns.rdatatype.RdataType], list[str]] = {}
         self.rcode = dns.rcode.NOERROR
         self.authoritative = True
+        self.ttl = 60
 
     def add(self, name: str, rdtype: str, *values: str) -> None:
         key = (dns.name.from_text(name), dns.rdatatype.from_text(rdtype))
@@ -149,7 +150,7 @@ class Zone:
             if len(answer.answer) > 20:
                 return answer
         if values := self.records.get((name, rdtype)):
-            answer.answer.append(dns.rrset.from_text(name, 60, "IN", rdtype, *values))
+            answer.answer.append(dns.rrset.from_text(name, self.ttl, "IN", rdtype, *values))
             return answer
         if not any(known.is_subdomain(name) for known, _ in self.records):
             answer.set_rcode(dns.rcode.NXDOMAIN)
