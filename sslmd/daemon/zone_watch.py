@@ -1,0 +1,150 @@
+"""Seeing for oneself: before a key is served, before old records go, and every day (I4)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sslmd.core.errors import Transient
+from sslmd.core.gate import gate_of
+from sslmd.core.names import CertId, SetName
+from sslmd.daemon.book import Book, DaneReport
+from sslmd.daemon.dane_zone import Zone
+from sslmd.daemon.journal import ERROR, INFO
+from sslmd.daemon.zone_work import Tell, ZoneWork, clock
+from sslmd.workers.dane import Finding, ask_resolver, findings_of_ports, prove_ports
+from sslmd.workers.dane import look as look_ports
+from sslmd.workers.ports import PortSeen
+from sslmd.workers.tools import Tools
+
+# Seconds after which a watch that found something is repeated, before it is told; and then, while
+# something is wrong: the alarm is to end when it was put right.
+DOUBT = 60.0
+IN_ALARM = 900.0
+
+# Certificates of one zone whose ports are looked at side by side.
+WATCHED_AT_ONCE = 4
+
+
+class ZoneWatch:
+    """Looks at name servers, a validating resolver and ports, and judges what they show."""
+
+    def __init__(self, tools: Tools, book: Book, work: ZoneWork, tell: Tell) -> None:
+        self._tools = tools
+        self._book = book
+        self._work = work
+        self._tell = tell
+
+    async def compare(self, zone: Zone, *, asked: bool) -> None:
+        """Compare what DNS shows, what ports serve, and what should be; tell what is wrong.
+
+        `asked` by somebody; by itself, what is wrong is looked at twice before it is told, and
+        every few minutes until it is right.
+        """
+        if zone.given is None:
+            return
+        await self._work.look(zone)
+        turn = asyncio.Semaphore(WATCHED_AT_ONCE)
+
+        async def one(cert: CertId) -> list[Finding]:
+            async with turn:
+                return await self._find(zone, cert)
+
+        certs = sorted(zone.certs)
+        ends = await asyncio.gather(*map(one, certs), return_exceptions=True)
+        found: dict[CertId, list[Finding]] = {}
+        for cert, end in zip(certs, ends, strict=True):
+            if isinstance(end, BaseException):  # it ends nobody else's (I6)
+                self._tools.bug(f"{cert}: a watch met an error of sslmd's own: {end!r}", end)
+            else:
+                found[cert] = end
+        wrong = any(one.wrong for findings in found.values() for one in findings)
+        if wrong:
+            pause = IN_ALARM if zone.doubted or asked else DOUBT
+            zone.watch_at = min(zone.watch_at, clock() + pause)
+        if wrong and not asked and not zone.doubted:
+            zone.doubted = True
+            return
+        zone.doubted = wrong
+        for cert, findings in found.items():
+            if cert in self._book:
+                self._report(cert, findings)
+
+    async def _find(self, zone: Zone, cert: CertId) -> list[Finding]:
+        seen = await self._look_at_ports(zone, cert) if cert in self._book else []
+        if cert not in self._book:
+            return []
+        state = self._book[cert].state
+        limit = self._tools.config.globals.dns_check_timeout
+        findings = zone.findings(cert, state, self._tools.now(), limit)
+        name = state.curr.name if state.curr else None
+        return findings + findings_of_ports(seen, name, zone.shown_everywhere())
+
+    def _report(self, cert: CertId, findings: list[Finding]) -> None:
+        entry = self._book[cert]
+        before = entry.report
+        entry.report = DaneReport(self._tools.now(), tuple(findings))
+        entry.document = None
+        known = {(one.where, one.text) for one in before.findings if one.wrong} if before else set()
+        wrong = [one for one in findings if one.wrong]
+        for one in wrong:
+            if (one.where, one.text) not in known:
+                self._tell("dane-mismatch", f"{one.where} {one.text}", ERROR, cert)
+        if known and not wrong:
+            self._tell("dane-well", "DNS, ports and keys agree again", INFO, cert)
+
+    async def _look_at_ports(self, zone: Zone, cert: CertId) -> list[PortSeen]:
+        assert zone.given is not None
+        owners = {owner for owner, _ in zone.share(cert).serving}
+        materials = zone.given.materials.get(cert, {})
+        return await look_ports(cert, zone.name, owners, materials, zone.servers, self._tools)
+
+    async def prove_ports(self, zone: Zone, cert: CertId, name: SetName) -> None:
+        """Raise `Transient` while a port with TLSA records serves an older set than `name`.
+
+        And while nobody knows where those ports are: what was not looked at is not proven.
+        """
+        if zone.given is not None and not zone.servers:
+            await self._work.look(zone)
+        if zone.given is None or not zone.servers:
+            why = zone.trouble or zone.look_trouble or "they are not seen to yet"
+            raise Transient(
+                f"{cert}: its ports are not looked at, so TLSA records of older keys stay: {why}"
+            )
+        seen = await self._look_at_ports(zone, cert)
+        classes = self._tools.config.classes_for(cert)
+        alone = not any(one.servers for one in classes)
+        prove_ports(cert, name, seen, alone=alone)
+
+    async def may_roll(self, zone: Zone, cert: CertId, name: SetName) -> str:
+        """Look once more before a set is served; return why not, "" if nothing is against it.
+
+        Raises `Transient` for what a validating resolver does not like.
+        """
+        entry = self._book.entries.get(cert)
+        if entry is None:
+            return ""
+        if self._work.wish(zone) != zone.wish:
+            # Just switched on or off, or the start: what caches may hold has to be known.
+            await self._work.give(zone)
+            if (
+                zone.trouble
+                and not entry.wanted.dane
+                and await self._work.may_be_there(zone, entry)
+            ):
+                raise Transient(f"zone {zone.name}: {zone.trouble}")
+        dane = self._book.view(cert).dane
+        if dane is not None and dane.fading:
+            return gate_of(self._book.view(cert)).text
+        if not entry.wanted.dane or (dane is not None and not dane.checked):
+            return ""
+        await self._work.look(zone)
+        view = self._book.view(cert)
+        if view.state.next is None or view.state.next.name != name:
+            return "another set is on deck now"
+        gate = gate_of(view)
+        if not gate.open:
+            return gate.text
+        assert zone.notes is not None
+        needed = zone.share(cert).needed
+        await ask_resolver(zone.name, needed, self._tools, signed=zone.notes.signed)
+        return ""

@@ -1,0 +1,271 @@
+"""What is done for one zone: records are given to DNS, and looked at (I4).
+
+What fails is told, and noted in the `Zone` with the time of the next try. Times are those of the
+event loop's clock, which nobody sets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from sslmd.core.backoff import LADDER_MINUTES, Failure
+from sslmd.core.errors import SslmError
+from sslmd.core.lifecycle import Event, TlsaLooked
+from sslmd.core.names import CertId, ZoneName
+from sslmd.core.sighting import FIRST_PAUSE, GROWTH, LONGEST_MISSING
+from sslmd.daemon.book import Book, Entry
+from sslmd.daemon.dane_zone import Zone, cert_wish, is_of, unsigned_text
+from sslmd.daemon.journal import ERROR, INFO, WARNING
+from sslmd.daemon.restarts import failure_of
+from sslmd.dns import tlsa_publish
+from sslmd.dns.tlsa_include import tlsa_file
+from sslmd.store import zone_notes
+from sslmd.workers.tlsa import CertWish, Given, Wish, look, publish
+from sslmd.workers.tools import Tools
+
+# Seconds between two looks at the include files: somebody may have changed one by hand.
+FILES = 60.0
+
+# Seconds between two looks at a zone where nothing is waited for, and between two watches.
+DAY = 86_400.0
+
+# Seconds from the start to the first watch: up to so many, so that a site's zones take turns.
+FIRST_WATCH = 600.0
+
+Tell = Callable[[str, str, int, CertId | None], None]
+
+
+class ZoneWork:
+    """Gives records to DNS, asks name servers, and takes in what that means.
+
+    `steady` is not set while the book is being exchanged: then nothing is given to DNS.
+    """
+
+    def __init__(
+        self,
+        tools: Tools,
+        book: Book,
+        apply: Callable[[CertId, Event], None],
+        replan: Callable[[CertId], object],
+        tell: Tell,
+    ) -> None:
+        self._tools = tools
+        self._book = book
+        self._apply = apply
+        self._replan = replan
+        self._tell = tell
+        self.steady = asyncio.Event()
+        self.steady.set()
+
+    def wish(self, zone: Zone) -> Wish:
+        """Return everything that a zone's records depend on, as it is now."""
+        certs = [cert for cert in sorted(zone.certs) if cert in self._book]
+        return Wish(zone.name, tuple(self.cert_wish_of(cert) for cert in certs))
+
+    def cert_wish_of(self, cert: CertId) -> CertWish:
+        """Return what of it is one certificate's."""
+        entry = self._book[cert]
+        service = self._tools.config.services[cert]
+        return cert_wish(entry, service)
+
+    async def publish(self, zone: Zone, *, again: bool = False) -> Given | None:
+        """Have DNS given what it should serve; None: that failed, and was told.
+
+        `again`: even if it was given before; then what it fails with is raised.
+        """
+        try:
+            async with zone.turn:
+                return await self.give(zone, again=again)
+        finally:
+            # What the plan goes by is new, and whoever waits for the zone's turn may have it.
+            self.replan_all(zone)
+
+    async def give(self, zone: Zone, *, again: bool = False) -> Given | None:
+        """Have DNS given what it should serve, as who holds the zone's turn; None: that failed."""
+        await self.steady.wait()
+        wish = self.wish(zone)
+        try:
+            if zone.given is None:
+                means, name = self._tools.means, zone.name
+                zone.noted = await self._tools.in_thread(tlsa_publish.published, means, name)
+            if zone.notes is None:
+                zone.notes = await self._tools.in_thread(self._read_notes, zone.name)
+            given = await publish(wish, zone.notes, self._tools, again=again)
+        except Exception as err:
+            self._failed(zone, wish, err)
+            if again:
+                raise
+            return None
+        self._given(zone, wish, given)
+        if given.failure is not None:
+            self._failed(zone, wish, given.failure)
+            if again:
+                raise given.failure
+            return None
+        return given
+
+    def replan_all(self, zone: Zone) -> None:
+        """Plan anew what the zone has a say in, and what waits for its turn.
+
+        While records fade, that is every certificate there.
+        """
+        which = zone.certs | zone.queued
+        zone.queued = set()
+        if zone.notes is not None and zone.notes.fading:
+            which |= self._of_group(zone)
+        for cert in sorted(which):
+            if cert in self._book:
+                self._replan(cert)
+
+    def _of_group(self, zone: Zone) -> set[CertId]:
+        return {cert for cert in self._book if cert.group == zone.name.text}
+
+    def _read_notes(self, name: ZoneName) -> zone_notes.ZoneNotes:
+        path = zone_notes.notes_file(self._tools.config.globals.certs_dir, name)
+        return zone_notes.read_notes(path)
+
+    def _given(self, zone: Zone, wish: Wish, given: Given) -> None:
+        now = clock()
+        before, first = zone.given, zone.given is None
+        zone.wish = zone.tried = wish
+        zone.given, zone.notes = given, given.notes
+        zone.trouble, zone.again = "", bool(given.unfit)
+        if given.unfit:
+            self._unfit(zone, given, before)
+        elif given.failure is None:
+            zone.attempts, zone.retry_at = 0, 0.0
+        zone.stamps, zone.files_at = self.stamps(zone), now + FILES
+        if first:
+            zone.mx_at = now + DAY
+        if given.changed or first:
+            zone.changed_at = now
+        zone.look_at = now
+        if first and not given.unfit:
+            zone.watch_at = now + self._tools.rng.uniform(0.1, 1.0) * FIRST_WATCH
+        if given.changed and given.failure is None:
+            count = sum(len(one.records) for one in given.content.records.values())
+            how = "sent to its primary" if self._tools.means.updated(zone.name) else "written"
+            why = given.changed.removeprefix(f"zone {zone.name}: ")
+            text = f"{count or 'no'} TLSA record{'' if count == 1 else 's'} {how}: {why}"
+            self._tell("tlsa-published", f"zone {zone.name}: {text}", INFO, None)
+        outside = [
+            f"its MX host {host} is outside the zone: its TLSA records are for that zone to have"
+            for host in given.outside
+        ]
+        remarks = frozenset((*given.remarks, *outside))
+        for remark in sorted(remarks - zone.remarks):
+            self._tell("tlsa-trouble", f"zone {zone.name}: {remark}", WARNING, None)
+        zone.remarks = remarks
+
+    def _unfit(self, zone: Zone, given: Given, before: Given | None) -> None:
+        """Some ports are not ready for records: look again by the table."""
+        minutes = LADDER_MINUTES[min(zone.attempts, len(LADDER_MINUTES) - 1)]
+        for owner, (cert, text) in given.unfit.items():
+            if before is None or before.unfit.get(owner) != (cert, text):
+                self._tell("tlsa-trouble", f"not published: {text}", ERROR, cert)
+                zone.watch_at = clock()
+        zone.attempts, zone.retry_at = zone.attempts + 1, clock() + minutes * 60
+
+    def _failed(self, zone: Zone, wish: Wish, err: Exception) -> None:
+        minutes = LADDER_MINUTES[min(zone.attempts, len(LADDER_MINUTES) - 1)]
+        if failure_of(err) is not Failure.TRANSIENT:
+            minutes = LADDER_MINUTES[-1]
+        text = str(err) if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
+        if not isinstance(err, SslmError):
+            self._tools.bug(f"zone {zone.name}: {text}", err)
+        zone.tried, zone.attempts = wish, zone.attempts + 1
+        zone.retry_at = clock() + minutes * 60
+        # Even if what is wanted is what was given last, once more: it may be there in part.
+        zone.trouble, zone.again = text, True
+        told = f"{text}; its TLSA records are seen to again in {minutes} min"
+        told = told if told.startswith("zone ") else f"zone {zone.name}: {told}"
+        self._tell("tlsa-trouble", told, ERROR, None)
+
+    async def look(self, zone: Zone) -> None:
+        """Ask every server, and take in what that means for the certificates."""
+        if zone.given is None or zone.notes is None:
+            return
+        before = zone.notes
+        try:
+            seen = await look(zone.name, zone.owners(), self._tools, zone.servers)
+        except SslmError as err:
+            told = str(err)
+            if told != zone.look_trouble:
+                self._tell("tlsa-trouble", told, WARNING, None)
+            zone.look_trouble = told
+            zone.look_pause = min(zone.look_pause * GROWTH, LONGEST_MISSING)
+            zone.look_at = clock() + zone.look_pause
+            return
+        zone.look_pause = FIRST_PAUSE
+        zone.servers = tuple(one.server for one in seen.servers)
+        known = before.known
+        if zone.take(seen) or zone.unsaved:
+            await self._save_notes(zone)
+        if before.fading and not zone.notes.fading:
+            text = "no cache holds the withdrawn TLSA records any more"
+            self._tell("tlsa-gone", f"zone {zone.name}: {text}", INFO, None)
+            for cert in sorted(self._of_group(zone)):
+                self._replan(cert)
+        pauses = [DAY]
+        if zone.sighting is not None and not zone.sighting.complete:
+            pauses.append(zone.sighting.next_look)
+        for cert in sorted(zone.certs):
+            if cert not in self._book:
+                continue
+            state = self._book[cert].state
+            sighting = zone.sight(cert, state)
+            if sighting is not None:
+                pauses.append(sighting.next_look)
+            if sighting != state.sighting:
+                self._apply(cert, TlsaLooked(seen.at, sighting))
+            else:
+                self._replan(cert)
+        zone.look_at = clock() + max(min(pauses), 0.05)
+        if zone.notes.known != known:
+            zone.again = True  # what waited for that can be published now
+        self._warn_unsigned(zone)
+
+    async def _save_notes(self, zone: Zone) -> None:
+        """Write down what was learned; if that fails it costs a wait after the next start."""
+        assert zone.notes is not None
+        path = zone_notes.notes_file(self._tools.config.globals.certs_dir, zone.name)
+        try:
+            await self._tools.in_thread(zone_notes.write_notes, path, zone.notes)
+        except SslmError as err:
+            if str(err) != zone.unsaved:
+                self._tell("state-unsaved", f"{err}; it is tried again", WARNING, None)
+            zone.unsaved = str(err)
+        else:
+            zone.unsaved = ""
+
+    def _warn_unsigned(self, zone: Zone) -> None:
+        if zone.unsigned and not zone.warned_unsigned:
+            zone.warned_unsigned = True
+            self._tell("tlsa-trouble", unsigned_text(zone.name), WARNING, None)
+
+    def stamps(self, zone: Zone) -> tuple[object, ...]:
+        """Tell the include files from others, without reading them."""
+        if self._tools.means.updated(zone.name):
+            return ()
+        return tuple(_stamp(tlsa_file(d, zone.name)) for d in self._tools.config.dns.tlsa_dirs)
+
+    async def may_be_there(self, zone: Zone, entry: Entry) -> bool:
+        """Whether records may be in DNS, not withdrawn yet, for ports of this certificate."""
+        means = self._tools.means
+        there = await self._tools.in_thread(tlsa_publish.published, means, zone.name)
+        return any(is_of(owner, entry.wanted.names) for owner in there)
+
+
+def _stamp(path: str) -> object:
+    try:
+        info = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    return (info.st_mtime_ns, info.st_ino, info.st_size)
+
+
+def clock() -> float:
+    """Return the time by the event loop's clock, in seconds."""
+    return asyncio.get_running_loop().time()
