@@ -108,10 +108,10 @@ class Requests:
         now = self._planner.tools.now()
         ahead = decide(self._planner.book.view(cert), now)
         if ahead.roll_at is not None and ahead.roll_at > now:
-            return (
-                f"{cert} rolls by itself at {clock(ahead.roll_at)} ({ahead.text}); --force rolls "
-                "it now"
-            )
+            why = "when min_roll_mins is over"
+            if "TLSA" in ahead.text:
+                why = f"({ahead.text.partition('; rolls at')[0]})"
+            return f"{cert} rolls by itself at {clock(ahead.roll_at)}, {why}; --force rolls it now"
         if ahead.job is None and ahead.event is None and ahead.stuck is None:
             return f"{cert}: {ahead.text}"
         return None

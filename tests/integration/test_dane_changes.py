@@ -42,7 +42,7 @@ def test_files_changed_by_hand_other_mx_hosts_and_the_end(world: DaneWorld) -> N
 
     # An include file that somebody changed, and one that is gone.
     file.write_text(f"_25._tcp.{ZONE}. 60 IN TLSA 3 1 1 {'00' * 32}\n")
-    assert "1 TLSA record served anew" in site.ctl("dns-refresh", ARG).stdout
+    assert "1 TLSA record given to DNS anew" in site.ctl("dns-refresh", ARG).stdout
     assert file.read_text() == ours
     file.unlink()
     site.ctl("reload")

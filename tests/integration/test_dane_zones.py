@@ -34,7 +34,8 @@ def test_a_zone_that_is_not_signed(tmp_path: Path) -> None:
         assert "DANE needs DNSSEC; sign the zone" in line
         world.cycle()
         assert world.wait_shown(1) == {world.served()}
-        assert told in world.site.ctl("dane", status=1).stdout
+        assert told in world.site.ctl("dane").stdout
+        assert told in world.site.ctl("check", status=1).stdout
         assert sum(told in one and "<4>" in one for one in world.site.lines) == 1
 
 
