@@ -56,7 +56,7 @@ def test_files_changed_by_hand_other_mx_hosts_and_the_end(world: DaneWorld) -> N
     primary.reload(ZONE)
     for one in world.names:
         one.wait_answer(ZONE, "MX", "mail2")
-    assert "2 TLSA records served anew" in site.ctl("dns-refresh", ARG).stdout
+    assert "2 TLSA records given to DNS anew" in site.ctl("dns-refresh", ARG).stdout
     second = world.owner.replace(HOST, f"mail2.{ZONE}")
     assert world.wait_shown(1, second) == world.wait_shown(1) == {world.served()}
     site.wait_line("its MX host mx.example.net is outside the zone")
@@ -72,7 +72,7 @@ def test_files_changed_by_hand_other_mx_hosts_and_the_end(world: DaneWorld) -> N
     assert file.read_text() == ours
     for one in world.names:
         one.start()
-    assert "2 TLSA records served anew" in site.ctl("dns-refresh", ARG).stdout
+    assert "2 TLSA records given to DNS anew" in site.ctl("dns-refresh", ARG).stdout
     assert world.wait_shown(1, second) == world.wait_shown(1)
     site.wait_settled()
     assert clean(probes).first_seen_keys == 2
