@@ -158,8 +158,8 @@ class Zones:
         times = [zone.files_at]
         if zone.trouble or zone.again:
             times.append(zone.retry_at)
-        if zone.wish is not None and zone.wish.wants_mx:
-            times.append(zone.mx_at)
+        if zone.wish is not None and zone.wish.wants_mx and zone.mx_at > now:
+            times.append(zone.mx_at)  # one that is over counts no more: others may be wanted now
         if self._has_records(zone):
             times += [zone.look_at, zone.watch_at]
         delay = max(min(times) - now, 0.05)

@@ -17,6 +17,7 @@ from sslmd.core.errors import Transient
 from sslmd.core.jobs import Look, Pool, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.state import CertState, Phase
+from sslmd.core.tlsa import TlsaHosts
 from sslmd.daemon.dane_zone import Zone
 from sslmd.daemon.zones import Zones
 from sslmd.dns.tlsa_include import read, tlsa_file
@@ -293,3 +294,21 @@ async def test_who_waits_for_the_turn_of_a_zone_is_told_when_it_is_free(world: W
     assert not world.zones.is_taken(ROOT)
     async with world.zones.turn(ROOT):
         assert not world.zones.is_taken(ROOT)
+
+
+async def test_mx_hosts_that_are_not_wanted_any_more_wake_nobody(world: World) -> None:
+    """While what is wanted now cannot be given: the timer went round and round."""
+    await world.checked()
+    zone = world.zone
+    assert zone.wish is not None
+    entry = replace(zone.wish.certs[0].entries[0], hosts=TlsaHosts.MX)
+    certs = (replace(zone.wish.certs[0], entries=(entry,)),)
+    zone.wish = replace(zone.wish, certs=certs)
+    zone.tried = world.zones._work.wish(zone)
+    now = asyncio.get_running_loop().time()
+    zone.mx_at, zone.trouble, zone.again = now - 1.0, "the disk is full", True
+    zone.retry_at = zone.files_at = zone.look_at = zone.watch_at = now + 100.0
+    world.zones._running = True
+    world.zones.consider(ZONE)
+    assert world.zones._timers[ZONE].when() > now + 50.0
+    world.zones.stop()
