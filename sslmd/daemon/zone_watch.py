@@ -123,13 +123,15 @@ class ZoneWatch:
         entry = self._book.entries.get(cert)
         if entry is None:
             return ""
+        if not entry.wanted.dane and not await self._work.is_concerned(zone, entry):
+            return ""  # a zone without records has nothing to say, and its command may hang (I6)
         if self._work.wish(zone) != zone.wish:
             # Just switched on or off, or the start: what caches may hold has to be known.
             await self._work.give(zone)
             if (
                 zone.trouble
                 and not entry.wanted.dane
-                and await self._work.may_be_there(zone, entry)
+                and await self._work.is_concerned(zone, entry)
             ):
                 raise Transient(f"zone {zone.name}: {zone.trouble}")
         dane = self._book.view(cert).dane

@@ -251,11 +251,20 @@ class ZoneWork:
             return ()
         return tuple(_stamp(tlsa_file(d, zone.name)) for d in self._tools.config.dns.tlsa_dirs)
 
-    async def may_be_there(self, zone: Zone, entry: Entry) -> bool:
-        """Whether records may be in DNS, not withdrawn yet, for ports of this certificate."""
+    async def is_concerned(self, zone: Zone, entry: Entry) -> bool:
+        """Whether records for ports of this certificate may be in DNS, or in caches.
+
+        Raises what reading the notes raises.
+        """
+        if zone.notes is None:
+            zone.notes = await self._tools.in_thread(self._read_notes, zone.name)
+        cert, names = str(entry.wanted.spec.id), entry.wanted.names
+        for owner, whose in zone.notes.holders | zone.notes.fading:
+            if whose == cert or (not whose and is_of(owner, names)):
+                return True
         means = self._tools.means
         there = await self._tools.in_thread(tlsa_publish.published, means, zone.name)
-        return any(is_of(owner, entry.wanted.names) for owner in there)
+        return any(is_of(owner, names) for owner in there)
 
 
 def _stamp(path: str) -> object:

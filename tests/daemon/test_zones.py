@@ -296,6 +296,45 @@ async def test_who_waits_for_the_turn_of_a_zone_is_told_when_it_is_free(world: W
         assert not world.zones.is_taken(ROOT)
 
 
+def without_dane(world: World) -> None:
+    """Have no dane_tls any more."""
+    path = world.site.top / "conf.d/example.com/web"
+    path.write_text(path.read_text().removeprefix(DANE))
+    world.site.tools.config = load(world.site.top / "conf.d")
+    entry = world.site.book[WEB]
+    entry.wanted = replace(entry.wanted, dane=False)
+    world.zones.note(WEB)
+
+
+async def test_a_roll_runs_no_command_for_a_zone_that_never_had_records(world: World) -> None:
+    """Just after a start nothing was given yet, and a command that hangs would hold it up (I6)."""
+    without_dane(world)
+    ran = world.site.top / "ran"
+    world.command(f"mkdir -p {ran} --")
+    await world.site.make_key()
+    assert await world.zones.may_roll(WEB, world.site.on_deck()) == ""
+    assert not ran.exists()
+
+
+async def test_records_of_a_host_that_no_name_tells_hold_back_a_roll_too(world: World) -> None:
+    """DANE is switched off, and the records cannot be withdrawn: caches get them still (I4)."""
+    await world.checked()
+    without_dane(world)
+    await world.site.make_key()
+    entry = world.site.book[WEB]
+    entry.wanted = replace(entry.wanted, names=frozenset({"elsewhere.example.com"}))
+    world.command("false")
+    held = await _why_held(world)
+    assert "withdrawn" in held or "exit" in held, held
+
+
+async def _why_held(world: World) -> str:
+    try:
+        return await world.zones.may_roll(WEB, world.site.on_deck())
+    except Transient as err:
+        return str(err)
+
+
 async def test_mx_hosts_that_are_not_wanted_any_more_wake_nobody(world: World) -> None:
     """While what is wanted now cannot be given: the timer went round and round."""
     await world.checked()
