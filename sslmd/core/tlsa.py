@@ -334,8 +334,28 @@ def _at_owner(
     return found
 
 
+def owned(content: Content) -> frozenset[Owned]:
+    """Return every record of a content, with its owner."""
+    return frozenset((owner, record) for owner, one in content.items() for record in one.records)
+
+
 def combinations_of(content: Content) -> Known:
     """Return the combinations that a content has at its owners."""
+    return frozenset((owner, record.combination) for owner, record in owned(content))
+
+
+def heeded(records: Collection[Tlsa]) -> frozenset[Tlsa]:
+    """Return which records of one owner a client goes by (RFC 7671 §9).
+
+    Of each usage and selector those with the strongest digest, and those of matching type 0, which
+    is no digest and never put aside for one.
+    """
+    strongest: dict[tuple[int, int], int] = defaultdict(int)
+    for record in records:
+        kind = (record.usage, record.selector)
+        strongest[kind] = max(strongest[kind], record.match)
     return frozenset(
-        (owner, record.combination) for owner, one in content.items() for record in one.records
+        record
+        for record in records
+        if record.match in (0, strongest[record.usage, record.selector])
     )

@@ -11,13 +11,23 @@ from sslmd.config.model import ServiceConfig
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName
 from sslmd.core.sighting import FIRST_PAUSE, Answer, Sighting, digests, look_again
 from sslmd.core.state import CertState, Phase
-from sslmd.core.tlsa import Combination, Content, Known, Owned, Share, Tlsa, endpoint_of
+from sslmd.core.tlsa import (
+    Combination,
+    Content,
+    Known,
+    Owned,
+    Share,
+    Tlsa,
+    endpoint_of,
+    heeded,
+    owned,
+)
 from sslmd.core.view import Dane, clock
 from sslmd.daemon.book import Entry
 from sslmd.dns.ask import NameServer
-from sslmd.dns.tlsa_look import ServerSeen, missing_at
+from sslmd.dns.tlsa_look import ServerSeen, missing_at, surplus
 from sslmd.store.zone_notes import ZoneNotes
-from sslmd.workers.dane import Finding, surplus_at
+from sslmd.workers.dane import Finding
 from sslmd.workers.tlsa import CertWish, Given, Seen, Wish
 
 # Records that one message names.
@@ -33,9 +43,8 @@ class Zone:
     `noted`: what may be in DNS, while nothing could be given.
 
     `trouble`, `look_trouble`, `unsaved`: why publishing, looking, writing notes failed last, "" if
-    it did not. Times ending
-    in `_at` are of the event loop's clock, in seconds. `turn` is held by who gives records to DNS,
-    and by who makes a server use another key.
+    it did not. Times ending in `_at` are of the event loop's clock, in seconds. `turn` is held by
+    who gives records to DNS, and by who makes a server use another key.
     """
 
     name: ZoneName
@@ -165,7 +174,7 @@ class Zone:
         if _all_signed(seen):
             notes = replace(notes, signed=True)
         content = self.content
-        wanted = frozenset((owner, one) for owner, some in content.items() for one in some.records)
+        wanted = owned(content)
         answers = [self._answer(one, wanted, ttls=True) for one in seen.servers]
         ttls = frozenset(f"{owner} {some.ttl}" for owner, some in content.items())
         gone = frozenset(f"{owner} {whose} gone" for owner, whose in notes.fading)
@@ -293,6 +302,7 @@ class Zone:
             if whose == cert:
                 found.append(Finding("not published", text, wrong=True))
         before = self.given.before if self.given is not None else {}
+        ours = owned(self.content) | owned(before)
         for server in self.seen.servers:
             answer = self._answer(server, needed)
             where = f"name server {answer.server}"
@@ -302,9 +312,9 @@ class Zone:
             if problem := answer.silent or answer.missing:
                 found.append(Finding(where, problem, wrong=True))
                 continue
-            shown = {o: server.owners[o].records for o in owners if o in server.owners}
-            if others := surplus_at(shown, self.content, before):
-                owner, record = others[0]
+            others = {(at, record) for at, record in surplus(server, ours) if at in owners}
+            if others:
+                owner, record = min(others)
                 text = f"serves {owner} TLSA {_short(record)}, which is not ours; remove it there"
                 found.append(Finding(where, text, wrong=True))
                 continue
@@ -397,20 +407,17 @@ def _stronger(server: ServerSeen, coming: frozenset[Owned]) -> str:
     show one that the set on deck has no record of.
     """
     for owner in sorted({owner for owner, _ in coming}):
-        strongest: dict[tuple[int, int], int] = {}
-        for at, record in coming:
-            if at == owner:
-                kind = (record.usage, record.selector)
-                # Matching type 0 is no digest: it is never put aside for one.
-                strength = record.match or 255
-                strongest[kind] = max(strongest.get(kind, 0), strength)
         seen = server.owners.get(owner)
-        for record in sorted(seen.records) if seen is not None else ():
-            if record.match > strongest.get((record.usage, record.selector), record.match):
-                return (
-                    f"serves {owner} TLSA {_short(record)}, a stronger digest than the set on deck "
-                    "has there"
-                )
+        going_by = heeded(seen.records) if seen is not None else frozenset()
+        ours = {record for at, record in coming if at == owner}
+        useful = {(record.usage, record.selector) for record in ours & going_by}
+        asked = {(record.usage, record.selector) for record in ours} - useful
+        stronger = [one for one in going_by if (one.usage, one.selector) in asked]
+        if stronger:
+            return (
+                f"serves {owner} TLSA {_short(min(stronger))}, a stronger digest than the set on "
+                "deck has there"
+            )
     return ""
 
 

@@ -136,12 +136,8 @@ class Zones:
 
     # --- what comes next ---
 
-    def consider(self, name: ZoneName) -> None:
-        """Queue what is due for a zone; set the timer for what is not."""
-        if name in self._zones:
-            self._consider(name)
-
     def _consider(self, name: ZoneName) -> None:
+        """Queue what is due for a zone; set the timer for what is not."""
         if not self._running or not self._work.steady.is_set():
             return
         zone = self._zones[name]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sslmd.core.errors import Transient
 from sslmd.core.names import BadName, CertId, DomainName, SetName, ZoneName
-from sslmd.core.tlsa import Content, Material, Owned, Tlsa, association, endpoint_of
+from sslmd.core.tlsa import Material, Owned, Tlsa, association, endpoint_of, heeded
 from sslmd.dns.ask import NameServer
 from sslmd.dns.dnssec import validated
 from sslmd.dns.nameservers import addresses_at
@@ -112,10 +112,6 @@ def prove_ports(cert: CertId, name: SetName, seen: Sequence[PortSeen], *, alone:
         )
 
 
-def _told(one: PortSeen) -> str:
-    return f"it {one.served.problem}" if one.served.problem else one.other
-
-
 def _place(one: PortSeen) -> str:
     return f"{one.host}:{one.port} at {one.served.address}"
 
@@ -172,14 +168,7 @@ def matches(chain: Sequence[bytes], records: Collection[Tlsa]) -> bool:
     leaf = material_of(chain)
     if leaf is None:
         return False
-    strongest: dict[tuple[int, int], int] = {}
-    for record in records:
-        kind = (record.usage, record.selector)
-        strongest[kind] = max(strongest.get(kind, 0), record.match)
-    for record in records:
-        # Matching type 0 is no digest: it is never put aside for a stronger one.
-        if record.match and record.match < strongest[record.usage, record.selector]:
-            continue
+    for record in heeded(records):
         if record.combination.wants_issuer:
             above = [material_of(chain[at:]) for at in range(1, len(chain))]
             issuers = [one for one in above if one is not None]
@@ -189,17 +178,3 @@ def matches(chain: Sequence[bytes], records: Collection[Tlsa]) -> bool:
         if any(association(record.combination, one) == record for one in candidates):
             return True
     return False
-
-
-def surplus_at(
-    shown: Mapping[DomainName, frozenset[Tlsa]], content: Content, before: Content
-) -> list[Owned]:
-    """Return records at our owners that are not ours, now or just before."""
-    found = []
-    for owner, records in sorted(shown.items()):
-        ours: set[Tlsa] = set()
-        for source in (content, before):
-            if owner in source:
-                ours |= source[owner].records
-        found += [(owner, record) for record in sorted(records - ours)]
-    return found

@@ -21,6 +21,7 @@ from sslmd.core.tlsa import (
     combinations_of,
     content_of,
     endpoint_of,
+    heeded,
     hosts_of,
     owner_of,
     wants_of,
@@ -97,6 +98,17 @@ def test_what_there_is_nothing_to_make_of() -> None:
     assert association(C301, keyed) is None
     assert association(C211, keyed) is None
     assert association(C211, material("a", issuer=False)) is None
+
+
+def test_what_clients_go_by() -> None:
+    """RFC 7671 §9: the strongest digest of each usage and selector; type 0 is never put aside."""
+    records = {
+        text: Tlsa(int(text[0]), int(text[1]), int(text[2]), text[3:])
+        for text in ("311aa", "312bb", "312cc", "310dd", "301ee", "211ff")
+    }
+    heard = {text for text, record in records.items() if record in heeded(records.values())}
+    assert heard == set(records) - {"311aa"}
+    assert heeded([]) == frozenset()
 
 
 # --- owners ---

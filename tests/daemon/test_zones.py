@@ -348,6 +348,6 @@ async def test_mx_hosts_that_are_not_wanted_any_more_wake_nobody(world: World) -
     zone.mx_at, zone.trouble, zone.again = now - 1.0, "the disk is full", True
     zone.retry_at = zone.files_at = zone.look_at = zone.watch_at = now + 100.0
     world.zones._running = True
-    world.zones.consider(ZONE)
+    world.zones._consider(ZONE)
     assert world.zones._timers[ZONE].when() > now + 50.0
     world.zones.stop()
