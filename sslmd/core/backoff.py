@@ -32,6 +32,11 @@ JITTER = 0.1
 LONGEST_WAIT = DAILY * (1 + JITTER)
 
 
+def ladder_minutes(attempts: int) -> int:
+    """Return the minutes of the table after `attempts` (1 or more) failures in a row."""
+    return LADDER_MINUTES[min(max(attempts, 1), len(LADDER_MINUTES)) - 1]
+
+
 def next_try(
     failure: Failure,
     attempts: int,
@@ -47,8 +52,7 @@ def next_try(
     if retry_at is not None and retry_at > now:
         return retry_at
     if failure is Failure.TRANSIENT:
-        step = min(max(attempts, 1), len(LADDER_MINUTES)) - 1
-        wait = timedelta(minutes=LADDER_MINUTES[step])
+        wait = timedelta(minutes=ladder_minutes(attempts))
     else:
         wait = DAILY
     return now + wait * (1 + JITTER * jitter)

@@ -33,13 +33,20 @@ def _shut(text: str, at: datetime | None = None) -> Gate:
     return Gate(open=False, text=text, at=at)
 
 
+def _waits(why: str) -> Gate:
+    return _shut(f"waits for its TLSA records in DNS: {why}")
+
+
+def _withdrawn(dane: Dane) -> str:
+    return f"caches may hold TLSA records that were withdrawn ({dane.fading})"
+
+
 def gate_of(view: View) -> Gate:
     """Return how the gate stands for the complete set on deck."""
     dane, next_ = view.dane, view.state.next
     assert next_ is not None
     if dane is not None and dane.fading:
-        text = f"caches may hold TLSA records that were withdrawn ({dane.fading})"
-        return _shut(text, dane.fading_until)
+        return _shut(_withdrawn(dane), dane.fading_until)
     if not view.wanted.dane:
         return _open("no TLSA records are wanted")
     if dane is None or dane.next != next_.name:
@@ -49,19 +56,15 @@ def gate_of(view: View) -> Gate:
         return _open("there are no TLSA records at its ports yet: nobody checks them")
     if dane.unchanged:
         return _open("its TLSA records are those of the key in use, which are in DNS")
-    if dane.unseen:
-        return _shut(f"waits for its TLSA records in DNS: {dane.unseen}")
-    if dane.held:
-        return _shut(f"waits for its TLSA records in DNS: {dane.held}")
+    if dane.unseen or dane.held:
+        return _waits(dane.unseen or dane.held)
     # Publishing that fails for other records of the zone is none of its business (I6): what counts
     # is what was seen.
     sighting = view.state.sighting
     if sighting is None or sighting.set != next_.name:
-        why = dane.trouble or "they are being looked for"
-        return _shut(f"waits for its TLSA records in DNS: {why}")
+        return _waits(dane.trouble or "they are being looked for")
     if sighting.since is None:
-        why = "; ".join(filter(None, (dane.trouble, sighting.missing)))
-        return _shut(f"waits for its TLSA records in DNS: {why}")
+        return _waits("; ".join(filter(None, (dane.trouble, sighting.missing))))
     seen = f"its TLSA records are on every name server since {clock(sighting.since)}"
     if sighting.complete:
         return _open(f"{seen}, for longer than caches keep older ones")
@@ -74,7 +77,7 @@ def lost_sight(view: View) -> str:
     """Return why a set that was advertised is not any more, "" if it is."""
     dane, next_, sighting = view.dane, view.state.next, view.state.sighting
     if dane is not None and dane.fading:
-        return f"caches may hold TLSA records that were withdrawn ({dane.fading})"
+        return _withdrawn(dane)
     if not view.wanted.dane or dane is None or next_ is None or dane.next != next_.name:
         return ""
     if not dane.checked or dane.unchanged:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -187,6 +188,11 @@ class CertId:
 
     def __str__(self) -> str:
         return f"{self.group}/{self.service}"
+
+
+def covers(names: Collection[str], host: str) -> bool:
+    """Whether a certificate's names stand for `host`, a star for one label (RFC 6125 §6.4.3)."""
+    return host in names or f"*.{host.partition('.')[2]}" in names
 
 
 def parse_service(text: str) -> str:

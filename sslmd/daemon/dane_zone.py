@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from sslmd.config.model import ServiceConfig
-from sslmd.core.names import BadName, CertId, DomainName, ZoneName
+from sslmd.core.names import BadName, CertId, DomainName, ZoneName, covers
 from sslmd.core.sighting import FIRST_PAUSE, Answer, Sighting, digests, look_again
 from sslmd.core.state import CertState, Phase
 from sslmd.core.tlsa import (
@@ -26,7 +26,7 @@ from sslmd.core.view import Dane, clock
 from sslmd.daemon.book import Entry
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import ServerSeen, missing_at, surplus
-from sslmd.store.zone_notes import ZoneNotes
+from sslmd.store.zone_notes import Holders, ZoneNotes
 from sslmd.workers.dane import Finding
 from sslmd.workers.tlsa import CertWish, Given, Seen, Wish
 
@@ -103,8 +103,10 @@ class Zone:
     def dane(self, cert: CertId, entry: Entry, *, current: bool) -> Dane | None:
         """Return what the plan has to know; `current`: DNS was given what is wanted now."""
         fading = self._fading(cert, entry)
+        until = self.sighting.opens_at if fading and self.sighting is not None else None
         if not entry.wanted.dane:
-            return fading
+            faded = Dane(None, checked=True, ttl=self.ttl, fading=fading, fading_until=until)
+            return faded if fading else None
         if self.tried is None:
             return None
         mine = self._mine(cert)
@@ -126,24 +128,14 @@ class Zone:
             held=_held(share, self.notes),
             ports=tuple(sorted(filter(None, map(_port_of, owners)))),
             ttl=self.ttl,
-            fading=fading.fading if fading is not None else "",
-            fading_until=fading.fading_until if fading is not None else None,
+            fading=fading,
+            fading_until=until,
         )
 
-    def _fading(self, cert: CertId, entry: Entry) -> Dane | None:
-        """Return what has to be known of withdrawn records that caches may still hold, if any."""
-        if self.notes is None or not self.notes.fading:
-            return None
-        names = entry.wanted.names
-        mine = sorted(
-            owner
-            for owner, whose in self.notes.fading
-            if (whose == str(cert) if whose else is_of(owner, names))
-        )
-        if not mine:
-            return None
-        until = self.sighting.opens_at if self.sighting is not None else None
-        return Dane(None, checked=True, ttl=self.ttl, fading=str(mine[0]), fading_until=until)
+    def _fading(self, cert: CertId, entry: Entry) -> str:
+        """Return an owner of withdrawn records that caches may still hold, "" if there is none."""
+        pairs = self.notes.fading if self.notes is not None else frozenset()
+        return min((owner.text for owner, _ in held_by(pairs, cert, entry)), default="")
 
     @property
     def ttl(self) -> int:
@@ -362,13 +354,22 @@ def _late(state: CertState, now: datetime, limit: timedelta) -> str:
     return f"set {next_.name} waits for its TLSA records since {clock(since)}: {why}"
 
 
+def held_by(pairs: Holders, cert: CertId, entry: Entry) -> Holders:
+    """Return which of the records are a certificate's, or of nobody known and may be its own."""
+    return frozenset(
+        (owner, whose)
+        for owner, whose in pairs
+        if (whose == str(cert) if whose else is_of(owner, entry.wanted.names))
+    )
+
+
 def is_of(owner: DomainName, names: Collection[str]) -> bool:
     """Whether the port of an owner may serve a certificate with these names."""
     try:
         host = endpoint_of(owner)[2].text
     except BadName:
         return False
-    return host in names or f"*.{host.partition('.')[2]}" in names
+    return covers(names, host)
 
 
 def unsigned_text(zone: ZoneName) -> str:

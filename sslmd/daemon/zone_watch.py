@@ -128,15 +128,12 @@ class ZoneWatch:
         if self._work.wish(zone) != zone.wish:
             # Just switched on or off, or the start: what caches may hold has to be known.
             await self._work.give(zone)
-            if (
-                zone.trouble
-                and not entry.wanted.dane
-                and await self._work.is_concerned(zone, entry)
-            ):
+            if zone.trouble and not entry.wanted.dane:
                 raise Transient(f"zone {zone.name}: {zone.trouble}")
-        dane = self._book.view(cert).dane
+        view = self._book.view(cert)
+        dane = view.dane
         if dane is not None and dane.fading:
-            return gate_of(self._book.view(cert)).text
+            return gate_of(view).text
         if not entry.wanted.dane or (dane is not None and not dane.checked):
             return ""
         await self._work.look(zone)

@@ -10,13 +10,14 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from sslmd.core.backoff import LADDER_MINUTES, Failure
+from sslmd.core.backoff import LADDER_MINUTES, Failure, ladder_minutes
 from sslmd.core.errors import SslmError
 from sslmd.core.lifecycle import Event, TlsaLooked
 from sslmd.core.names import CertId, ZoneName
 from sslmd.core.sighting import FIRST_PAUSE, GROWTH, LONGEST_MISSING
+from sslmd.core.tlsa import Content, owned
 from sslmd.daemon.book import Book, Entry
-from sslmd.daemon.dane_zone import Zone, cert_wish, is_of, unsigned_text
+from sslmd.daemon.dane_zone import Zone, cert_wish, held_by, is_of, unsigned_text
 from sslmd.daemon.journal import ERROR, INFO, WARNING
 from sslmd.daemon.restarts import failure_of
 from sslmd.dns import tlsa_publish
@@ -145,10 +146,9 @@ class ZoneWork:
         if first and not given.unfit:
             zone.watch_at = now + self._tools.rng.uniform(0.1, 1.0) * FIRST_WATCH
         if given.changed and given.failure is None:
-            count = sum(len(one.records) for one in given.content.records.values())
             how = "sent to its primary" if self._tools.means.updated(zone.name) else "written"
             why = given.changed.removeprefix(f"zone {zone.name}: ")
-            text = f"{count or 'no'} TLSA record{'' if count == 1 else 's'} {how}: {why}"
+            text = f"{counted(given.content.records)} {how}: {why}"
             self._tell("tlsa-published", f"zone {zone.name}: {text}", INFO, None)
         outside = [
             f"its MX host {host} is outside the zone: its TLSA records are for that zone to have"
@@ -161,21 +161,21 @@ class ZoneWork:
 
     def _unfit(self, zone: Zone, given: Given, before: Given | None) -> None:
         """Some ports are not ready for records: look again by the table."""
-        minutes = LADDER_MINUTES[min(zone.attempts, len(LADDER_MINUTES) - 1)]
         for owner, (cert, text) in given.unfit.items():
             if before is None or before.unfit.get(owner) != (cert, text):
                 self._tell("tlsa-trouble", f"not published: {text}", ERROR, cert)
                 zone.watch_at = clock()
-        zone.attempts, zone.retry_at = zone.attempts + 1, clock() + minutes * 60
+        zone.attempts += 1
+        zone.retry_at = clock() + ladder_minutes(zone.attempts) * 60
 
     def _failed(self, zone: Zone, wish: Wish, err: Exception) -> None:
-        minutes = LADDER_MINUTES[min(zone.attempts, len(LADDER_MINUTES) - 1)]
+        zone.tried, zone.attempts = wish, zone.attempts + 1
+        minutes = ladder_minutes(zone.attempts)
         if failure_of(err) is not Failure.TRANSIENT:
             minutes = LADDER_MINUTES[-1]
         text = str(err) if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
         if not isinstance(err, SslmError):
             self._tools.bug(f"zone {zone.name}: {text}", err)
-        zone.tried, zone.attempts = wish, zone.attempts + 1
         zone.retry_at = clock() + minutes * 60
         # Even if what is wanted is what was given last, once more: it may be there in part.
         zone.trouble, zone.again = text, True
@@ -258,13 +258,17 @@ class ZoneWork:
         """
         if zone.notes is None:
             zone.notes = await self._tools.in_thread(self._read_notes, zone.name)
-        cert, names = str(entry.wanted.spec.id), entry.wanted.names
-        for owner, whose in zone.notes.holders | zone.notes.fading:
-            if whose == cert or (not whose and is_of(owner, names)):
-                return True
+        if held_by(zone.notes.holders | zone.notes.fading, entry.wanted.spec.id, entry):
+            return True
         means = self._tools.means
         there = await self._tools.in_thread(tlsa_publish.published, means, zone.name)
-        return any(is_of(owner, names) for owner in there)
+        return any(is_of(owner, entry.wanted.names) for owner in there)
+
+
+def counted(content: Content) -> str:
+    """Return how many records a content has, in words."""
+    count = len(owned(content))
+    return f"{count or 'no'} TLSA record{'' if count == 1 else 's'}"
 
 
 def _stamp(path: str) -> object:

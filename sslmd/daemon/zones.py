@@ -21,7 +21,7 @@ from sslmd.daemon.book import Book, Entry
 from sslmd.daemon.dane_zone import Zone
 from sslmd.daemon.journal import ERROR
 from sslmd.daemon.zone_watch import DOUBT, ZoneWatch
-from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock
+from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock, counted
 from sslmd.dns.tlsa_notes import noted_tlsa_zones
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.tools import Tools
@@ -61,8 +61,9 @@ class Zones:
         Also those that the configuration does not know any more: what is left there goes.
         """
         self._running = True
-        left = noted_tlsa_zones(self._tools.config.globals.certs_dir)
-        for name in sorted({*self._tools.config.zones(), *left}):
+        known = self._tools.config.zones()
+        left = noted_tlsa_zones(self._tools.config.globals.certs_dir, known)
+        for name in sorted({*known, *left}):
             self._zone(name)
         for name in sorted(self._zones):
             self._consider(name)
@@ -303,5 +304,4 @@ class Zones:
         self._soon(name)
         if given is None or not (zone.certs or given.before):
             return ""
-        count = sum(len(one.records) for one in given.content.records.values())
-        return f"{count or 'no'} TLSA record{'' if count == 1 else 's'} given to DNS anew"
+        return f"{counted(given.content.records)} given to DNS anew"

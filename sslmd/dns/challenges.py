@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sslmd.core.backoff import LADDER_MINUTES
+from sslmd.core.backoff import ladder_minutes
 from sslmd.core.errors import SslmError
 from sslmd.core.names import ZoneName
 from sslmd.dns.notes import noted_zones
@@ -239,8 +239,8 @@ class _Zone:
 
     def _later(self, text: str) -> None:
         """What was to be taken back is tried again by the table."""
-        minutes = LADDER_MINUTES[min(self._failures, len(LADDER_MINUTES) - 1)]
         self._failures += 1
+        minutes = ladder_minutes(self._failures)
         self._not_before = _clock() + minutes * 60
         told = f"{text}; old challenge records are taken back in {minutes} min"
         self._tell("order-trouble", told)
@@ -250,7 +250,7 @@ class _Zone:
         for part in batch:
             part.fail(err)
         if batch:
-            self._not_before = _clock() + LADDER_MINUTES[0] * 60
+            self._not_before = _clock() + ladder_minutes(1) * 60
             return
         if not isinstance(err, SslmError):
             self._bug(f"zone {self._name}: an error of sslmd's own: {err!r}", err)

@@ -9,7 +9,7 @@ killed, or has another configuration meanwhile, takes back what is left, where i
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from sslmd.core.errors import SslmError
@@ -38,25 +38,34 @@ def note_file(certs_dir: object, zone: ZoneName) -> str:
     return f"{certs_dir}/{zone}/{_NAME}{zone}"
 
 
+def means_in(data: bytes) -> tuple[str, ...]:
+    """Return the means that the comments of a note name."""
+    lines = data.decode(errors="replace").splitlines()
+    return tuple(line.removeprefix(_MEANS) for line in lines if line.startswith(_MEANS))
+
+
+def means_lines(means: Iterable[str]) -> bytes:
+    """Return the comments of a note that name its means, a line for each."""
+    return "".join(f"{_MEANS}{one}\n" for one in means).encode(errors="replace")
+
+
 def read_note(path: str) -> Note:
     """Return what is noted; blocks, never raises."""
     records = read(path)
     if not records:
         return Note()
     try:
-        lines = files.read_file(path).decode(errors="replace").splitlines()
+        found = means_in(files.read_file(path))
     except (FileNotFoundError, SslmError):
         return Note()
-    found = (line.removeprefix(_MEANS) for line in lines if line.startswith(_MEANS))
-    return Note(records, next(found, ""))
+    return Note(records, next(iter(found), ""))
 
 
 def write_note(path: str, zone: ZoneName, note: Note) -> None:
     """Note what may be in DNS from now on; blocks. Raises as `files.write_file` does."""
     if note.records:
         files.make_dirs(os.path.dirname(path))
-        means = f"{_MEANS}{note.means}\n".encode(errors="replace")
-        files.write_file(path, means + render(zone, note.records, TTL))
+        files.write_file(path, means_lines([note.means]) + render(zone, note.records, TTL))
     elif os.path.lexists(path):
         files.remove_file(path)
 

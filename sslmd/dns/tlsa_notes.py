@@ -9,20 +9,18 @@ daemon that was killed, or has another configuration meanwhile, knows what clien
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from sslmd.core.errors import SslmError
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.tlsa import Content, TlsaSet
-from sslmd.dns.notes import noted_zones
+from sslmd.dns.notes import means_in, means_lines, noted_zones
 from sslmd.dns.tlsa_include import MOST, parse, render, tlsa_file
 from sslmd.store import files
 
 # Seconds. ssl-mgr wrote no TTL, so that the records have the zone's, which is not known here.
 DEFAULT_TTL = 1800
-
-_MEANS = "; published by: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +36,15 @@ def tlsa_note_file(certs_dir: object, zone: ZoneName) -> str:
     return tlsa_file(f"{certs_dir}/{zone}", zone)
 
 
-def noted_tlsa_zones(certs_dir: object) -> list[ZoneName]:
-    """Return the zones that have a note of ours, whatever the configuration says; blocks.
+def noted_tlsa_zones(certs_dir: object, known: Collection[ZoneName]) -> list[ZoneName]:
+    """Return the zones with a note of ours that are not `known` from the configuration; blocks.
 
     A file that ssl-mgr left counts only for zones that are ours to see to.
     """
     found = []
     for zone in noted_zones(certs_dir, tlsa_note_file):
+        if zone in known:
+            continue
         note = read_tlsa_note(tlsa_note_file(certs_dir, zone))
         if note is not None and note.means:
             found.append(zone)
@@ -60,16 +60,13 @@ def read_tlsa_note(path: str) -> TlsaNote | None:
         data = files.read_file(path, MOST)
     except (FileNotFoundError, SslmError):
         return None
-    lines = data.decode(errors="replace").splitlines()
-    means = tuple(line.removeprefix(_MEANS) for line in lines if line.startswith(_MEANS))
-    return TlsaNote(parse(data, DEFAULT_TTL), means)
+    return TlsaNote(parse(data, DEFAULT_TTL), means_in(data))
 
 
 def write_tlsa_note(path: str, zone: ZoneName, content: Content, means: Iterable[str]) -> None:
     """Note what may be in DNS from now on; blocks. Raises as `files.write_file` does."""
     files.make_dirs(os.path.dirname(path))
-    lines = "".join(f"{_MEANS}{one}\n" for one in means).encode(errors="replace")
-    files.write_file(path, lines + render(zone, content))
+    files.write_file(path, means_lines(means) + render(zone, content))
 
 
 def union(one: Content, other: Content) -> Content:

@@ -16,7 +16,7 @@ from sslmd.config.model import Probe, ServerClass
 from sslmd.core.errors import SslmError, together
 from sslmd.core.facts import CertFacts
 from sslmd.core.jobs import Told
-from sslmd.core.names import BadName, CertId, DomainName, parse_san
+from sslmd.core.names import BadName, CertId, DomainName, covers, parse_san
 from sslmd.pki.chain import only_cert
 from sslmd.pki.inspect import cert_facts
 from sslmd.servers.local import LOOPBACK, is_local, is_loopback
@@ -51,8 +51,7 @@ class _Wanted:
 
     def is_for(self, probe: Probe) -> bool:
         """Whether the certificate can show there: a probe may name a host of another one."""
-        above = f"*.{probe.name.partition('.')[2]}"
-        return not probe.name or not {probe.name, above}.isdisjoint(self.facts.names)
+        return not probe.name or covers(self.facts.names, probe.name)
 
     def asked_with(self, probe: Probe) -> str:
         """Return the name that is sent as SNI."""
