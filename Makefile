@@ -4,9 +4,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-PATHS  := sslmd tests
+PATHS  := sslmd tests packaging
 
-.PHONY: run test check bench docs format clean setup test-servers
+# Where `make install` puts the program, and a folder to put before that (for packagers).
+PREFIX  ?= /usr
+DESTDIR ?=
+
+.PHONY: run test check bench docs format clean setup test-servers install uninstall wheel deb
 
 # --- set-up ---------------------------------------------------------------------------
 
@@ -39,10 +43,12 @@ check: $(READY)
 	$(BIN)/ruff check $(PATHS)
 	$(BIN)/ruff format --check $(PATHS)
 	$(BIN)/mypy
+	$(BIN)/mypy --no-explicit-package-bases --no-namespace-packages packaging/files.py
 	$(BIN)/lint-imports --no-cache
 
+# The tests of one file run one after the other; files run beside each other.
 test: $(READY) test-servers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Programs that the tests use as real parts; a test that lacks one skips, saying which.
 test-servers:
@@ -54,10 +60,37 @@ bench: $(READY)
 docs: $(READY)
 	$(BIN)/python -m sslmd.config.reference > docs/config-reference.md
 
+# --- installing -----------------------------------------------------------------------
+
+# For the machine's own Python, which stays when this folder goes; another: PYTHON=.
+INSTALLED_PYTHON = $(if $(filter command line environment,$(origin PYTHON)),$(PYTHON),/usr/bin/python3)
+
+# By the environment, which hands on any name of a folder as it is.
+install uninstall: export DESTDIR := $(DESTDIR)
+install uninstall: export PREFIX := $(PREFIX)
+
+install:
+	@PYTHON="$$(readlink -f $(INSTALLED_PYTHON))" packaging/install "$$DESTDIR" "$$PREFIX"
+
+# Configuration, keys and certificates stay.
+uninstall:
+	@PYTHON="$$(readlink -f $(INSTALLED_PYTHON))" packaging/install --remove "$$DESTDIR" "$$PREFIX"
+
+wheel: $(READY)
+	@rm -rf dist
+	@$(BIN)/pip --quiet --disable-pip-version-check wheel --no-deps --wheel-dir dist .
+	@ls dist/*.whl
+
+# A package for the Debian that this runs on. For Arch: makepkg in packaging/arch.
+deb:
+	@packaging/deb/build
+
+# --- tidying --------------------------------------------------------------------------
+
 format: $(READY)
 	$(BIN)/ruff check --fix $(PATHS)
 	$(BIN)/ruff format $(PATHS)
 
 clean:
-	rm -rf $(VENV) run build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) run build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -34,7 +34,10 @@ _BUSY = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO, errno.ETXTBSY}
 )
 
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "SSL_MGR_TOPDIR")
+_PASSED_ON = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "SSH_AUTH_SOCK"),
+    "SSL_MGR_TOPDIR",
+)
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -76,7 +79,7 @@ async def run_command(
 class Program:
     """A program that runs, and all that it started: they share a process group."""
 
-    def __init__(self, process: asyncio.subprocess.Process, output: _Output) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, output: Output) -> None:
         self._process = process
         self._output = output
 
@@ -113,7 +116,7 @@ class Program:
 
     async def end(self) -> None:
         """End the whole group, also what the program left behind when it failed."""
-        await _end(self._process)
+        await end_group(self._process)
 
 
 async def start(
@@ -140,7 +143,7 @@ async def start(
     return Program(process, output)
 
 
-class _Output:
+class Output:
     """What a command says, the end of it.
 
     It is read for as long as anybody holds the pipe: so a server that the command left behind
@@ -156,6 +159,7 @@ class _Output:
 
     @property
     def text(self) -> str:
+        """What was said last."""
         return self._tail.decode("utf-8", "replace")
 
     @property
@@ -179,8 +183,8 @@ async def _start(
     stdin: bytes,
     env: Mapping[str, str] | None,
     umask: int,
-) -> tuple[asyncio.subprocess.Process, _Output]:
-    output = _Output()
+) -> tuple[asyncio.subprocess.Process, Output]:
+    output = Output()
     given = _input(stdin)
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
@@ -189,7 +193,7 @@ async def _start(
             stdout=output.writer,
             stderr=asyncio.subprocess.STDOUT,
             cwd=cwd,
-            env=_environment() if env is None else env,
+            env=environment() if env is None else env,
             start_new_session=True,
             umask=umask,
         )
@@ -199,7 +203,7 @@ async def _start(
     except asyncio.CancelledError:
         # It may run already, and asyncio itself would end it alone, not its group.
         with suppress(OSError, ValueError):
-            await _end(await starting)
+            await end_group(await starting)
         raise
     finally:
         os.close(output.writer)
@@ -218,7 +222,7 @@ def _input(data: bytes) -> int:
     return handle
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end_group(process: asyncio.subprocess.Process) -> None:
     """End the whole process group, also what the command left behind when it failed."""
     if process.returncode == 0:
         return  # a command that succeeded may have started the very server it was to start
@@ -229,7 +233,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             await process.wait()
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Return what is set in the environment of programs: nothing but what they need."""
     kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     kept.setdefault("PATH", _DEFAULT_PATH)
     return kept

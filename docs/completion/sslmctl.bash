@@ -17,7 +17,7 @@ _sslmctl() {
     local typed=${COMP_LINE:0:COMP_POINT}
     cur=${typed##*[[:space:]]}
     case $command in
-        "") options="--help --socket --version" words="status show plan events check renew force-renew roll dane dns-refresh cancel clean reload completion" ;;
+        "") options="--help --socket --version" words="status show plan events check renew force-renew roll deliver restart dane dns-refresh cancel clean reload import trust doctor completion" ;;
         status) options="-h --help --socket --json --watch" certs=1 ;;
         show) options="-h --help --socket" certs=1 ;;
         plan) options="-h --help --socket" certs=1 ;;
@@ -25,12 +25,17 @@ _sslmctl() {
         check) options="-h --help --socket -w --warning -c --critical" certs=1 ;;
         renew) options="-h --help --socket --force --all --reuse --no-wait --test --dry-run" certs=1 ;;
         force-renew) options="-h --help --socket --all --reuse --no-wait" certs=1 ;;
-        roll) options="-h --help --socket --force --no-wait" certs=1 ;;
+        roll) options="-h --help --socket --back --force --no-wait" certs=1 ;;
+        deliver) options="-h --help --socket --to --no-wait" certs=1 ;;
+        restart) options="-h --help --socket --to --no-wait" ;;
         dane) options="-h --help --socket --json" certs=1 ;;
         dns-refresh) options="-h --help --socket" certs=1 ;;
         cancel) options="-h --help --socket" certs=1 ;;
-        clean) options="-h --help --socket" certs=1 ;;
+        clean) options="-h --help --socket --keep" certs=1 ;;
         reload) options="-h --help --socket" ;;
+        import) options="-h --help --socket --check" ;;
+        trust) options="-h --help --socket --remove --print --store --conf-dir" ;;
+        doctor) options="-h --help --socket --conf-dir --json" ;;
         completion) options="-h --help --socket" words="bash zsh" ;;
     esac
     if [[ $cur == -* ]]; then

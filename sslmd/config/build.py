@@ -17,6 +17,7 @@ from sslmd.config.model import (
     Argv,
     CaInfo,
     CaKind,
+    DhOptions,
     DnsOptions,
     DnsPrimary,
     Endpoint,
@@ -30,7 +31,7 @@ from sslmd.config.model import (
     TsigKey,
 )
 from sslmd.config.report import Notes, Source
-from sslmd.config.schema import Dns, Globals, Primary, RenewInfo, Servers, Web
+from sslmd.config.schema import Dh, Dns, Globals, Primary, RenewInfo, Servers, Web
 from sslmd.config.schema_service import CaTable
 from sslmd.core.names import BadName, parse_service
 from sslmd.core.spec import Timing
@@ -42,7 +43,7 @@ DEFAULT_PROBES = {
     ServerKind.WEB: (Probe(443, ProbeWord.TLS, optional=True),),
     ServerKind.OTHER: (),
 }
-EVERYTHING = ServiceMatch(None, None)
+EVERYTHING = ServiceMatch(None, None, cas=False)
 
 # ssl-mgr's own hook speaks to ssl-mgr, not to this daemon.
 _FOREIGN_HOOK = "/ssl-mgr/sslm-auth-hook"
@@ -136,6 +137,15 @@ def global_options(
     )
 
 
+def dh_options(table: Dh, groups: Iterable[str]) -> DhOptions:
+    """Return `[dh]`, for the groups that it names."""
+    return DhOptions(
+        groups=tuple(groups),
+        params=tuple(dict.fromkeys(table.params)),
+        max_age=timedelta(days=table.max_age),
+    )
+
+
 def dns_options(table: Dns, places: Places) -> DnsOptions:
     """Return `[dns]`."""
     return DnsOptions(
@@ -205,7 +215,7 @@ def _granted_by_default(kind: ServerKind, notes: Notes, source: Source) -> tuple
     """Say what a class without `svc_depends` gets.
 
     ssl-mgr copied everything to every server. For `[other]` that is what the class is for
-    (backup hosts); elsewhere a key goes only where somebody wants it (I1).
+    (backup hosts), CAs apart; elsewhere a key goes only where somebody wants it (I1).
     """
     if kind is ServerKind.OTHER:
         notes.warn(

@@ -14,6 +14,7 @@ from sslmd.config.model import (
     Validation,
 )
 from sslmd.config.report import Notes, Source, nearest
+from sslmd.core.access import KeyAccess
 from sslmd.core.names import CertId, ZoneName
 from sslmd.core.spec import AcmeCa
 
@@ -48,6 +49,25 @@ def check_grants(
                     f"there is no active service {service} in {where}",
                     nearest(service, there, "there are: "),
                 )
+
+
+def check_access(
+    classes: Iterable[ServerClass],
+    services: Iterable[CertId],
+    notes: Notes,
+    main: Source,
+) -> None:
+    """Warn where classes that share a host want the same key to be had by different users."""
+    asking = [one for one in classes if one.access != KeyAccess() and not one.skip_prod_copy]
+    for index, later in enumerate(asking):
+        for first in asking[:index]:
+            shared = sorted(set(first.servers) & set(later.servers))
+            certs = [one for one in services if first.receives(one) and later.receives(one)]
+            if shared and certs and first.access != later.access:
+                table = f"[{first.kind.value}]"
+                problem = f"on {shared[0]}, {table} has other rights for the key of {certs[0]}"
+                remedy = f"those of {table} count, as it comes first; write the same in both"
+                notes.warn(main, (later.kind.value,), problem, remedy)
 
 
 def check_means(

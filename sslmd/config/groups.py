@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from sslmd.config.files import Missing, Unusable, folder_status, list_files, list_folders
@@ -11,7 +11,7 @@ from sslmd.config.locate import KeyPath
 from sslmd.config.reader import Reader
 from sslmd.config.report import Source, nearest
 from sslmd.config.schema import Group
-from sslmd.config.values import EVERY_SERVICE
+from sslmd.config.values import EVERY_GROUP, EVERY_SERVICE
 from sslmd.core.names import BadName, GroupName, parse_service
 
 
@@ -35,26 +35,30 @@ class Groups:
         self._reader = reader
         self._notes = reader.notes
         self._main = main
+        self.inactive: frozenset[str] = frozenset()
+        self._seen: set[str] = set()
 
     def active(self, tables: Iterable[tuple[int, Group]]) -> dict[str, Wanted]:
         """Return the services of the active groups, in the order of the file."""
         wanted: dict[str, Wanted] = {}
-        seen: set[str] = set()
         for index, table in tables:
             key: KeyPath = ("groups", index)
-            if not table.active:
-                continue
             try:
                 group = GroupName.parse(table.domain).text
             except BadName as err:
+                if not table.active:
+                    continue
                 self._notes.mistake(
                     self._main, (*key, "domain"), str(err), "write a domain or 'ca'"
                 )
                 continue
-            if group in seen:
+            if not table.active:
+                self.inactive |= {group}
+                continue
+            if group in self._seen:
                 problem = f"{group} has two tables; their services are taken together"
                 self._notes.warn(self._main, (*key, "domain"), problem, "make one of them")
-            seen.add(group)
+            self._seen.add(group)
             if group not in wanted:
                 folder = self._folder(group, table.domain, (*key, "domain"))
                 if folder is None:
@@ -62,6 +66,42 @@ class Groups:
                 wanted[group] = Wanted(folder)
             self._list(wanted[group], group, table, key)
         return wanted
+
+    def named_in(self, key: KeyPath, names: Iterable[str], active: Collection[str]) -> list[str]:
+        """Return those of the `active` groups that a list of groups names, each once; never `ca`.
+
+        What it names beside them is noted at `key`, the place of the list.
+        """
+        found: dict[str, None] = {}
+        usual = [name for name in active if name != GroupName.CA]
+        names = list(names)
+        if not names:
+            remedy = "write groups = ['ALL'], or remove the table"
+            self._notes.warn(self._main, key, "no group is named, so nothing is done", remedy)
+        for index, name in enumerate(names):
+            place = (*key, index)
+            if name.lower() in EVERY_GROUP:
+                found.update(dict.fromkeys(usual))
+                continue
+            try:
+                group = GroupName.parse(name).text
+            except BadName as err:
+                self._notes.mistake(self._main, place, str(err), "write a domain or 'ALL'")
+                continue
+            if group == GroupName.CA:
+                problem = "no server uses the certificates of group ca"
+                self._notes.mistake(self._main, place, problem, "leave it out")
+            elif group in usual:
+                found[group] = None
+            elif group in self.inactive - self._seen:
+                problem = f"group {group} is not active, and so left alone"
+                self._notes.warn(self._main, place, problem, "leave it out, or make it active")
+            elif group not in self._seen:  # one whose folder is missing was told already
+                problem = f"there is no group {group}"
+                self._notes.mistake(
+                    self._main, place, problem, nearest(group, usual, "there are: ")
+                )
+        return list(found)
 
     def _folder(self, group: str, written: str, key: KeyPath) -> str | None:
         """Return the folder of a group; international names may be in either form on disk."""

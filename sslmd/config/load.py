@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -24,12 +26,13 @@ from sslmd.config.files import (
     folder_status,
     locate_conf_dir,
 )
-from sslmd.config.grants import check_grants, check_means
+from sslmd.config.grants import check_access, check_grants, check_means
 from sslmd.config.groups import Groups, Wanted
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import (
     CaInfo,
     Config,
+    DhOptions,
     DnsOptions,
     DnsPrimary,
     GlobalOptions,
@@ -39,10 +42,11 @@ from sslmd.config.model import (
 )
 from sslmd.config.reader import Reader, Tables
 from sslmd.config.report import Source, nearest
-from sslmd.config.schema import CLASSES, IN_GLOBALS, Dns, Globals, Group, Primary, RenewInfo
+from sslmd.config.schema import CLASSES, IN_GLOBALS, Dh, Dns, Globals, Group, Primary, RenewInfo
 from sslmd.config.schema_service import CaTable, ServiceFile
 from sslmd.config.services import Builder, CaTables
 from sslmd.config.table import Table
+from sslmd.config.windows import Places, check_windows
 from sslmd.core.errors import ConfigError, Mistake
 from sslmd.core.names import CertId, GroupName
 
@@ -51,7 +55,7 @@ __all__ = ["load", "locate_conf_dir"]
 AnyTable = TypeVar("AnyTable", bound=Table)
 
 _CLASS_NAMES = tuple(kind.value for kind in CLASSES)
-_TABLES = ("globals", "renew_info", "groups", "dns_primary", "dns", *_CLASS_NAMES)
+_TABLES = ("globals", "renew_info", "groups", "dns_primary", "dns", "dh", *_CLASS_NAMES)
 # With `ALL`, a folder's other files (a README, notes) are told from services by their content.
 _SERVICE_LIKE = re.compile(
     rb"^\s*(?:(?:group|service|signing_ca)\s*=|\[\s*(?:X509|KeyOpts)\s*\])", re.MULTILINE
@@ -92,14 +96,8 @@ class _Loader:
         dns, classes = self._classes(data or {})
         groups = Groups(self.reader, self.main)
         wanted = groups.every() if data is None else groups.active(self._group_tables(data))
-        cas, services = self._certificates(options, groups, wanted)
-        if not self.notes.mistakes:  # half a configuration would bring wrong warnings
-            check_grants(classes, services, self.notes, self.main)
-            check_means(dns, primaries, classes, cas, services.values(), self.notes, self.main)
-            check_dane(services.values(), self.notes, self.main)
-        if self.notes.mistakes:
-            raise ConfigError(_in_order(self.notes.mistakes))
-        return Config(
+        cas, services, windowed = self._certificates(options, groups, wanted)
+        config = Config(
             top=self.reader.conf_dir.parent,
             conf_dir=self.reader.conf_dir,
             globals=options,
@@ -108,15 +106,25 @@ class _Loader:
             server_classes=classes,
             dns=dns,
             dns_primaries=primaries,
-            warnings=_in_order(self.notes.warnings),
+            dh=self._dh(data or {}, groups, wanted),
+            inactive=groups.inactive - wanted.keys(),
         )
+        if not self.notes.mistakes:  # half a configuration would bring wrong warnings
+            check_grants(classes, services, self.notes, self.main)
+            check_access(classes, services, self.notes, self.main)
+            check_means(dns, primaries, classes, cas, services.values(), self.notes, self.main)
+            check_dane(services.values(), self.notes, self.main)
+            check_windows(config, Places(self.main, windowed), self.notes, datetime.now(UTC))
+        if self.notes.mistakes:
+            raise ConfigError(_in_order(self.notes.mistakes))
+        return replace(config, warnings=_in_order(self.notes.warnings))
 
     def _main_file(self) -> Tables | None:
         """Return the file's tables; None after a mistake, or where there is no file."""
         try:
             read = self.reader.toml(self.main.path)
         except Missing as err:
-            remedy = "create it, or name another directory with --conf-dir"
+            remedy = "make a first one by `sslmd init`, or name another directory with --conf-dir"
             self.notes.mistake(self.main, (), err.problem, remedy)
             return None
         if read is None:
@@ -182,6 +190,13 @@ class _Loader:
                     classes.append(one)
         return dns, tuple(classes)
 
+    def _dh(self, data: Tables, groups: Groups, wanted: dict[str, Wanted]) -> DhOptions:
+        """Return `[dh]`; no table, no folders."""
+        table = self._table(data, "dh", Dh) if "dh" in data else None
+        if table is None:
+            return DhOptions()
+        return build.dh_options(table, groups.named_in(("dh", "groups"), table.groups, wanted))
+
     def _group_tables(self, data: Tables) -> list[tuple[int, Group]]:
         tables = list(self._array(data, "groups", Group))
         if not data.get("groups"):
@@ -195,7 +210,8 @@ class _Loader:
 
     def _certificates(
         self, options: GlobalOptions, groups: Groups, wanted: dict[str, Wanted]
-    ) -> tuple[dict[str, CaInfo], dict[CertId, ServiceConfig]]:
+    ) -> tuple[dict[str, CaInfo], dict[CertId, ServiceConfig], dict[CertId, Source]]:
+        """Return the CAs, the services, and the files of those with windows."""
         ca_group = wanted.get(GroupName.CA) or Wanted(self.reader.path(GroupName.CA))
         ca_files = groups.files(ca_group.folder) if os.path.isdir(ca_group.folder) else []
         cas = self._ca_file()
@@ -208,7 +224,7 @@ class _Loader:
             if name not in listed and name in build.own_names(cas.infos):
                 services.read_unmanaged(name, ca_group.folder)
         services.read.update(with_heights(services.cas(), services.sources, self.notes))
-        return dict(cas.infos), services.read
+        return dict(cas.infos), services.read, services.windowed
 
     def _ca_file(self) -> CaTables:
         path = self.reader.path(CA_FILE)
@@ -230,7 +246,10 @@ class _Loader:
 
 
 class _Services:
-    """Reads service files one after another into `read`; `sources` keeps those of the CAs."""
+    """Reads service files one after another into `read`.
+
+    `sources` keeps the files of the CAs, `windowed` those of services with windows.
+    """
 
     def __init__(self, reader: Reader, builder: Builder, main: Source) -> None:
         self._reader = reader
@@ -239,6 +258,7 @@ class _Services:
         self._main = main
         self.read: dict[CertId, ServiceConfig] = {}
         self.sources: dict[CertId, Source] = {}
+        self.windowed: dict[CertId, Source] = {}
 
     def cas(self) -> dict[CertId, ServiceConfig]:
         """Return the services of group `ca` that were read."""
@@ -301,6 +321,8 @@ class _Services:
             self.read[service.id] = service
             if cert.group == GroupName.CA:
                 self.sources[service.id] = source
+            if service.roll_window or service.restart_window:
+                self.windowed[service.id] = source
 
     def _no_file(self, path: str, folder: str, place: KeyPath) -> None:
         try:

@@ -8,17 +8,19 @@ so that ten thousand of them stay small.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
+from sslmd.core.access import KEY_MODE, KeyAccess
+from sslmd.core.dh import OWN_AGE, DhGroup
 from sslmd.core.errors import Mistake
-from sslmd.core.names import CertId, GroupName, ZoneName
+from sslmd.core.names import CertId, GroupName, ZoneName, machine_of
 from sslmd.core.spec import CertSpec, Timing
 from sslmd.core.tlsa import DaneEntry
+from sslmd.core.windows import Group
 
 Argv = tuple[str, ...]
 
@@ -116,7 +118,7 @@ class ServiceConfig:
 
     `managed` is False for a CA that no active group lists: it signs with what it has and is
     never renewed. `fingerprint` changes exactly when something that the service file or its
-    table of `ca-info.conf` asks changes; comments and order of keys do not count.
+    table of `ca-info.conf` asks changes; comments, order of keys and windows do not count.
     `dane_ttl` is in seconds.
     """
 
@@ -127,6 +129,8 @@ class ServiceConfig:
     dane_ttl: int = 1800
     dane_next_key: NextKey = NextKey.AT_RENEW
     managed: bool = True
+    roll_window: Group = ()
+    restart_window: Group = ()
 
     @property
     def id(self) -> CertId:
@@ -153,15 +157,21 @@ class Trigger(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServiceMatch:
-    """One entry of `svc_depends`. `group` None: every group; `services` None: all of them."""
+    """One entry of `svc_depends`. `group` None: every group; `services` None: all of them.
+
+    `cas` False: no CA's, which only matters where every group is meant.
+    """
 
     group: str | None
     services: frozenset[str] | None
+    cas: bool = True
 
     def matches(self, cert: CertId) -> bool:
         """Whether the entry grants `cert`."""
-        return (self.group is None or self.group == cert.group) and (
-            self.services is None or cert.service in self.services
+        return (
+            (self.group is None or self.group == cert.group)
+            and (self.services is None or cert.service in self.services)
+            and (self.cas or cert.group != GroupName.CA)
         )
 
 
@@ -189,43 +199,6 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """A weekly time span in a time zone's own wall-clock time: `Sat 02:00-05:00 Europe/Berlin`.
-
-    `days` are the days on which it begins (0 = Monday); `start` and `end` are minutes after
-    midnight (0 to 1439, an end of 1440 is midnight at the day's end). An end that is not after
-    the start is on the next day.
-    """
-
-    days: frozenset[int]
-    start: int
-    end: int
-    zone: ZoneInfo
-    text: str
-
-    def next_open(self, now: datetime) -> datetime:
-        """Return `now` if the window is open at that time, else when it opens next, in UTC."""
-        today = now.astimezone(self.zone).replace(tzinfo=None, hour=0, minute=0, second=0)
-        today = today.replace(microsecond=0)
-        spans = (self._span(today + timedelta(days=n)) for n in range(-1, 9))
-        return min(max(begin, now) for span in spans if span for begin, end in (span,) if end > now)
-
-    def _span(self, day: datetime) -> tuple[datetime, datetime] | None:
-        """Begin and end, in UTC, of the window that begins on the local `day`, if one does."""
-        if day.weekday() not in self.days:
-            return None
-        length = self.end if self.end > self.start else self.end + 24 * 60
-        begin, end = (day + timedelta(minutes=m) for m in (self.start, length))
-        return (
-            begin.replace(tzinfo=self.zone).astimezone(UTC),
-            end.replace(tzinfo=self.zone).astimezone(UTC),
-        )
-
-    def __str__(self) -> str:
-        return self.text
-
-
-@dataclass(frozen=True, slots=True)
 class ServerClass:
     """One of `[smtp] [imap] [web] [other]`.
 
@@ -248,12 +221,18 @@ class ServerClass:
     key_owner: str = ""
     key_group: str = ""
     key_mode: int | None = None
-    roll_window: tuple[Window, ...] = ()
-    restart_window: tuple[Window, ...] = ()
+    roll_window: Group = ()
+    restart_window: Group = ()
 
     def receives(self, cert: CertId) -> bool:
         """Whether the class is granted `cert` and restarts for it."""
         return any(match.matches(cert) for match in self.svc_depends)
+
+    @property
+    def access(self) -> KeyAccess:
+        """Who may read private keys on its servers."""
+        mode = KEY_MODE if self.key_mode is None else self.key_mode
+        return KeyAccess(self.key_owner, self.key_group, mode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +248,19 @@ class DnsOptions:
     tlsa_dirs: tuple[Path, ...] = ()
     depends: frozenset[Trigger] = frozenset()
     pass_zones: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DhOptions:
+    """`[dh]`: Diffie-Hellman groups (`params`) in the production tree of this machine.
+
+    `groups`: the groups whose folders get them, none where that is not asked for. The link leads to
+    the first of `params`. `max_age` is for those that are generated here.
+    """
+
+    groups: tuple[str, ...] = ()
+    params: tuple[DhGroup, ...] = (DhGroup(8192),)
+    max_age: timedelta = OWN_AGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,12 +287,29 @@ class DnsPrimary:
     tsig: TsigKey | None = None
 
 
+# For the classes of the newest configuration: asked for each certificate and host.
+_copying_now: list[tuple[tuple[ServerClass, ...], dict[str, tuple[ServerClass, ...]]]] = []
+
+
+def _copying(classes: tuple[ServerClass, ...]) -> dict[str, tuple[ServerClass, ...]]:
+    """Return the classes that are copied to each machine."""
+    for known, found in _copying_now:
+        if known is classes:
+            return found
+    made: dict[str, tuple[ServerClass, ...]] = {}
+    for one in classes:
+        for machine in dict.fromkeys(map(machine_of, () if one.skip_prod_copy else one.servers)):
+            made[machine] = (*made.get(machine, ()), one)
+    _copying_now[:] = [(classes, made), *_copying_now[:1]]
+    return made
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """A whole configuration.
 
     `services` is in the order of `[[groups]]`, CAs that no active group lists at the end;
-    `server_classes` in the order of the file.
+    `server_classes` in the order of the file. `inactive`: groups that are left alone as they are.
     """
 
     top: Path
@@ -311,6 +320,8 @@ class Config:
     server_classes: tuple[ServerClass, ...] = ()
     dns: DnsOptions = field(default_factory=DnsOptions)
     dns_primaries: tuple[DnsPrimary, ...] = ()
+    dh: DhOptions = field(default_factory=DhOptions)
+    inactive: frozenset[str] = frozenset()
     warnings: tuple[Mistake, ...] = ()
 
     def primary_for(self, zone: ZoneName) -> DnsPrimary | None:
@@ -329,6 +340,52 @@ class Config:
         named = {primary.domain for primary in self.dns_primaries if primary.domain}
         return frozenset({ZoneName(group) for group in groups} | named)
 
+    def copied_to(self, host: str) -> tuple[ServerClass, ...]:
+        """Return the classes whose certificates are copied to `host`, in the order of the file.
+
+        A machine that is named with several users is one machine.
+        """
+        return _copying(self.server_classes).get(machine_of(host), ())
+
+    def access(self, cert: CertId, hosts: Collection[str]) -> KeyAccess:
+        """Return who may read a certificate's key on a machine that has these names.
+
+        Of classes that share a machine, the first that grants it and asks for anything counts.
+        """
+        named = [one for host in hosts for one in self.copied_to(host)]
+        for one in self.server_classes:
+            if one in named and one.receives(cert) and one.access != KeyAccess():
+                return one.access
+        return KeyAccess()
+
     def classes_for(self, cert: CertId) -> tuple[ServerClass, ...]:
         """Return the server classes that are granted `cert`, in the order of the file."""
         return tuple(c for c in self.server_classes if c.receives(cert))
+
+    def users_of(self, cert: CertId) -> tuple[ServerClass, ...]:
+        """Return the classes that are granted `cert` and have servers to use it."""
+        return tuple(one for one in self.classes_for(cert) if one.servers)
+
+    def roll_windows(self, cert: CertId) -> tuple[Group, ...]:
+        """Return the windows that have to be open together for a roll of `cert`.
+
+        A group for the service itself and for each class that uses it; those without windows are
+        left out.
+        """
+        service = self.services.get(cert)
+        own = service.roll_window if service else ()
+        return _some(own, *(one.roll_window for one in self.users_of(cert)))
+
+    def restart_windows(self, kind: str, cert: CertId) -> tuple[Group, ...]:
+        """Return the windows that have to be open together to restart class `kind` for `cert`.
+
+        A group for the class and for the service; those without windows are left out.
+        """
+        service = self.services.get(cert)
+        own = service.restart_window if service else ()
+        classes = (one.restart_window for one in self.server_classes if one.kind == kind)
+        return _some(*classes, own)
+
+
+def _some(*groups: Group) -> tuple[Group, ...]:
+    return tuple(group for group in groups if group)

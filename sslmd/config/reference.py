@@ -7,7 +7,7 @@ from enum import Enum
 
 from pydantic.fields import FieldInfo
 
-from sslmd.config.schema import Dns, Globals, Group, Primary, RenewInfo, Servers, Web
+from sslmd.config.schema import Dh, Dns, Globals, Group, Primary, RenewInfo, Servers, Web
 from sslmd.config.schema_service import (
     CaOptionsTable,
     CaTable,
@@ -25,7 +25,7 @@ _INTRO = """\
 The configuration is a directory of TOML files: the one given by `--conf-dir`, else
 `$SSL_MGR_TOPDIR/conf.d`, else `/etc/ssl-mgr/conf.d`.
 
-```
+```text
 conf.d/ssl-mgr.conf             what is looked after, and the servers that use it
 conf.d/ca-info.conf             the CAs
 conf.d/<group>/<service>        one file per certificate; a group is an apex domain, or ca
@@ -38,11 +38,6 @@ about. Files and folders must not be writable for everybody, and must belong to 
 user of the daemon, because they name commands that it runs.
 
 Where a list is asked for, a single text will do. Times may have fractions.
-
-This version reads and checks every key, and acts on those of all CAs, of challenges, of TLSA
-records, of production and of restarts on this machine. Not acted upon yet: `roll_window`,
-`restart_window`, `key_owner`, `key_group`, `key_mode`, `prune`, `skip_prod_copy`,
-`post_copy_cmd`, and of `depends` the words `dns` and `tlsa`.
 """
 
 _SECTIONS: tuple[tuple[str, str, type[Table]], ...] = (
@@ -67,6 +62,12 @@ _SECTIONS: tuple[tuple[str, str, type[Table]], ...] = (
         Servers,
     ),
     ("ssl-mgr.conf: more keys of `[web]`", "", Web),
+    (
+        "ssl-mgr.conf: `[dh]`",
+        "Diffie-Hellman groups on this machine, for servers that offer DHE. Without the table "
+        "there are none.",
+        Dh,
+    ),
     ("ca-info.conf", "One table per CA; its name is what `signing_ca` says.", CaTable),
     ("Service files", "", ServiceFile),
     ("Service files: `[KeyOpts]`", "", KeyTable),

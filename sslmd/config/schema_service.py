@@ -20,6 +20,7 @@ from sslmd.config.table import (
     PathText,
     Table,
     Text,
+    Windows,
     choice,
     key,
     word_of,
@@ -178,7 +179,7 @@ class ServiceFile(Table):
 
     name: Label = key("text", "A title for people.", default="", shown="`<group>/<service>`")
     group: Text = key("text", "The group: the name of the folder the file is in.")
-    service: Text = key("text", "The service: the name of the file.")
+    service: Text = key("text", "The service: the name of the file; not `dh`.")
     signing_ca: Label | None = key(
         "text",
         "The table of `ca-info.conf` that tells who signs. For a root of group `ca`: `self` (or "
@@ -221,6 +222,20 @@ class ServiceFile(Table):
     )
     dane_next_key: NextKeyWord | None = key(
         "`at-renew` or `at-roll`", NEXT_KEY, default=None, shown="as in `[globals]`"
+    )
+    roll_window: Windows = key(
+        "list of windows",
+        "Times when the certificate may be rolled, as `'Sat 02:00-05:00 Europe/Berlin'`; see the "
+        "server classes. Those of every class that uses it have to be open as well.",
+        default=[],
+        shown="at any time",
+    )
+    restart_window: Windows = key(
+        "list of windows",
+        "Times when servers may be restarted for this certificate, written like `roll_window`. "
+        "That of their class has to be open as well.",
+        default=[],
+        shown="at any time",
     )
     KeyOpts: KeyTable = key("table", "The key.", default=KeyTable())
     X509: NameTable = key("table", "What the certificate says.", default=NameTable())

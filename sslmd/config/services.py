@@ -51,6 +51,7 @@ T = TypeVar("T")
 _BOUNDS = {"CN": 64, "O": 64, "OU": 64, "L": 128, "ST": 128, "email": 255}
 _CANONICAL = json.JSONEncoder(sort_keys=True, default=str, ensure_ascii=False)
 _CA_GROUP = GroupName.CA
+_WINDOWS = ("roll_window", "restart_window")
 
 
 class Pool:
@@ -135,6 +136,8 @@ class Builder:
             dane_ttl=same(file.dane_tls_ttl),
             dane_next_key=file.dane_next_key or self._options.dane_next_key,
             managed=managed,
+            roll_window=same(tuple(file.roll_window)),
+            restart_window=same(tuple(file.restart_window)),
         )
         return service if signer and len(self._notes.mistakes) == before else None
 
@@ -187,7 +190,13 @@ class Builder:
         self._notes.mistake(source, ("signing_ca",), f"{where} has no table {shown(name)}", remedy)
 
     def _check_place(self, cert: CertId, file: ServiceFile, source: Source) -> None:
-        """The keys `group` and `service` must say what the path says."""
+        """The keys `group` and `service` must say what the path says; the name must be free."""
+        try:
+            cert.check_free()
+        except BadName as err:
+            self._notes.mistake(
+                source, ("service",), str(err), "give the file and the service another name"
+            )
         if file.service != cert.service:
             self._notes.mistake(
                 source,
@@ -348,8 +357,12 @@ class Builder:
 
 
 def fingerprint(raw: Mapping[str, object], ca_table: object) -> str:
-    """Return a short hash of what a service file and its CA's table ask."""
-    asked = _CANONICAL.encode([raw, ca_table])
+    """Return a short hash of what a service file and its CA's table ask.
+
+    Windows are left out: a changed one is no reason to stop an order and begin another, nor to try
+    again what failed.
+    """
+    asked = _CANONICAL.encode([{k: v for k, v in raw.items() if k not in _WINDOWS}, ca_table])
     return hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 

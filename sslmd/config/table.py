@@ -9,7 +9,8 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
 from sslmd.config import values
-from sslmd.config.model import Argv, Endpoint, NextKey, Trigger, Window
+from sslmd.config.model import Argv, Endpoint, NextKey, Trigger
+from sslmd.core.windows import Window
 
 T = TypeVar("T", bound=str)
 

@@ -23,8 +23,8 @@ from sslmd.config.model import (
     Probe,
     ProbeWord,
     ServiceMatch,
-    Window,
 )
+from sslmd.core.dh import CHOICE, DhGroup
 from sslmd.core.names import (
     BadName,
     DomainName,
@@ -35,6 +35,7 @@ from sslmd.core.names import (
     shown,
 )
 from sslmd.core.tlsa import DaneEntry, TlsaHosts
+from sslmd.core.windows import Window
 
 T = TypeVar("T")
 
@@ -243,6 +244,24 @@ def probe(value: Any) -> Probe:
     if len(parts) > 2 and parts[2] != "":
         name = named(DomainName.parse, "write the host name to ask for")(parts[2]).text
     return Probe(port, word, name)
+
+
+def dh_group(value: Any) -> DhGroup:
+    """Parse the name of a Diffie-Hellman group, or the size of one: a number or text."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise wrong(f"{seen(value)} is no Diffie-Hellman group", f"write one of {CHOICE}")
+    try:
+        return DhGroup.parse(value if isinstance(value, str) else seen(value))
+    except BadName:
+        problem = f"{seen(value)} is no Diffie-Hellman group"
+        raise wrong(problem, f"write one of {CHOICE}") from None
+
+
+def dh_groups(value: Any) -> Any:
+    """Take a single name or size as a list of one; refuse an empty list."""
+    if value == []:
+        raise wrong("no Diffie-Hellman group is named", "leave it out, or write ['ffdhe8192']")
+    return value if isinstance(value, list) else [value]
 
 
 def one_of(words: Sequence[str] | type[Any]) -> str:

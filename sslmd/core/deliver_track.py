@@ -1,22 +1,18 @@
 """The track of delivering: from a rolled `curr` to every server using it, and settled.
 
-It runs beside the track of renewing: a server that stays down never stops a renewal.
+It runs beside the track of renewing: a server that stays down never stops a renewal. What is
+copied to which host, and restarted there, is planned for all certificates at once: `host_track`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable
+from datetime import datetime
 
-from sslmd.core.backoff import LONGEST_WAIT
-from sslmd.core.jobs import Deliver, Prove, Restart, Settle, Told
-from sslmd.core.lifecycle import ServersProven
-from sslmd.core.names import CertId
-from sslmd.core.state import CertState, Delivered, Server, ServerPhase
+from sslmd.core.events import ServersProven
+from sslmd.core.jobs import Deliver, Prove, Settle
+from sslmd.core.state import Delivered, Server, ServerPhase
 from sslmd.core.view import Decision, View, blocking, clock, told
-
-# Restarts wait this long for rolls that are still under way, so that one restart serves all.
-BATCH_WAIT = timedelta(seconds=30)
 
 
 def delivering(view: View, now: datetime) -> Decision | None:
@@ -46,11 +42,6 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
         else:
             text = "other servers depend on it now"
         return Decision(text, job=Deliver(cert, there.curr, there.next, text, state.adopted))
-    behind = [server for server in state.servers if server.set != curr.name and server.next_try]
-    if late := [server for server in behind if _over(server.next_try, now)]:
-        text = f"still without set {curr.name}: {_listed(late)}"
-        return Decision(text, job=Deliver(cert, there.curr, there.next, text))
-    again = min((server.next_try for server in behind if server.next_try), default=None)
     # One that was proven on an older set is not proven on this one (I4).
     waiting = [
         server
@@ -59,7 +50,7 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
     ]
     if state.settled == curr.name:
         text = f"live, but not everywhere: {_listed(waiting)}"
-        return Decision(text, wake_at=again) if waiting else None
+        return Decision(text) if waiting else None
     if state.deployed != curr.name:
         if not waiting:
             if view.wanted.dane and view.dane is None:
@@ -68,7 +59,7 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
                 why = "the ports with TLSA records are to serve it before older ones go"
                 return Decision(why, job=Prove(cert, curr.name, why))
             return Decision("every server uses it", event=ServersProven(now))
-        return Decision(f"waits for its servers: {_listed(waiting)}", wake_at=again)
+        return Decision(f"waits for its servers: {_listed(waiting)}")
     if view.wanted.dane and (view.dane is None or not view.dane.current):
         trouble = view.dane.trouble if view.dane is not None else ""
         why = trouble or "its name servers are being told"
@@ -84,54 +75,11 @@ def _standing(server: Server) -> str:
     match server.phase:
         case ServerPhase.FAILED | ServerPhase.PENDING if server.next_try is not None:
             return f"({server.error or 'failed'}; next try at {clock(server.next_try)})"
-        case ServerPhase.FAILED | ServerPhase.PENDING:
-            return f"({server.error or 'not delivered yet'})"
+        case ServerPhase.FAILED:
+            return f"({server.error or 'failed'})"
+        case ServerPhase.PENDING:
+            return f"({server.error or 'to be copied to'})"
         case ServerPhase.PROVEN:
             return f"(proven on set {server.set})"
         case _:
             return "(to be restarted)"
-
-
-def plan_restarts(
-    states: Iterable[tuple[CertId, CertState]],
-    order: Sequence[str],
-    now: datetime,
-) -> list[Restart]:
-    """Return the restarts that are due, one job per host, its classes in `order`.
-
-    Everything that touches a class of a host is in one restart of it, also what is waiting
-    out an earlier failure: it is restarted now in any case.
-    """
-    waiting: dict[tuple[str, str], list[Told]] = {}
-    ready: set[tuple[str, str]] = set()
-    for cert, state in states:
-        for server in state.servers:
-            if server.set is None or server.phase in (ServerPhase.PROVEN, ServerPhase.PENDING):
-                continue
-            place = (server.host, server.kind)
-            waiting.setdefault(place, []).append(Told(cert, server.set))
-            if server.phase is ServerPhase.DELIVERED or _over(server.next_try, now):
-                ready.add(place)
-    jobs = []
-    # A class that is no longer in the configuration is not restarted.
-    for host in sorted({host for host, kind in ready if kind in order}):
-        told = tuple((kind, tuple(waiting[host, kind])) for kind in order if (host, kind) in ready)
-        certs = sorted({str(one.cert) for _, group in told for one in group})
-        jobs.append(Restart(host, told, f"{', '.join(certs)} rolled"))
-    return jobs
-
-
-def next_restart(states: Iterable[CertState]) -> datetime | None:
-    """Return when the first failed restart is to be tried again."""
-    times = [
-        server.next_try
-        for state in states
-        for server in state.servers
-        if server.phase is ServerPhase.FAILED and server.set is not None and server.next_try
-    ]
-    return min(times, default=None)
-
-
-def _over(when: datetime | None, now: datetime) -> bool:
-    """Whether a wait is over, or was noted before the clock was set back."""
-    return when is None or when <= now or when > now + LONGEST_WAIT

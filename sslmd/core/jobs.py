@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sslmd.core.names import CertId, SetName, ZoneName
+from sslmd.core.names import CertId, SetName, ZoneName, machine_of
 from sslmd.core.state import Track, TrialAsk
 
 
@@ -69,8 +69,29 @@ class Roll:
 
 
 @dataclass(frozen=True, slots=True)
+class PutBack:
+    """Put the older set `set` on deck, in place of what is there."""
+
+    cert: CertId
+    set: SetName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOff:
+    """Take the set `set` off the deck: it was to be gone back to, and is not any more."""
+
+    cert: CertId
+    set: SetName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Deliver:
-    """Bring the production tree up to date. `adopt`: what is already there needs no restart."""
+    """Bring the production tree up to date, from which `Copy` brings it to other machines.
+
+    `adopt`: what is already there needs no restart.
+    """
 
     cert: CertId
     curr: SetName | None
@@ -96,7 +117,8 @@ class Prove:
     reason: str
 
 
-CertJob = MakeKey | Certify | Order | Roll | Deliver | Prove | Settle
+Rolling = Roll | PutBack | TakeOff
+CertJob = MakeKey | Certify | Order | Rolling | Deliver | Prove | Settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,27 +169,57 @@ class Restart:
     reason: str
 
 
-Job = CertJob | Trial | Restart | ZoneJob
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Bring these sets to one host, and take away what is not meant for it any more.
+
+    One job for a whole batch; without sets it only looks at what is there.
+    """
+
+    host: str
+    told: tuple[Told, ...]
+    reason: str
+
+
+HostJob = Copy | Restart
+
+
+@dataclass(frozen=True, slots=True)
+class WriteDh:
+    """Put the Diffie-Hellman groups that are wanted beside the certificates in production.
+
+    One job for all folders: generating takes a core for minutes or hours.
+    """
+
+    reason: str
+
+
+Job = CertJob | Trial | HostJob | ZoneJob | WriteDh
 
 
 class Pool(StrEnum):
     """Jobs that share a number of places: those of one pool never keep out those of another.
 
     An order waits for name servers and a CA, for an hour if need be, and must not hold up what
-    the disk and the processor do in an instant (I6). Nor must zones whose name servers are silent.
+    the disk and the processor do in an instant (I6). Nor must zones whose name servers are silent,
+    hosts that are down, or Diffie-Hellman groups that are generated.
     """
 
     WORK = "work"
     ACME = "acme"
     DNS = "dns"
+    HOSTS = "hosts"
+    DH = "dh"
 
 
 def lane(job: Job) -> str:
     """Return the name of what must not run at the same time as `job`."""
-    if isinstance(job, Restart):
-        return f"host {job.host}"
+    if isinstance(job, HostJob):
+        return f"host {machine_of(job.host)}"
     if isinstance(job, ZoneJob):
         return f"zone {job.zone}"
+    if isinstance(job, WriteDh):
+        return "dh"
     return f"trial {job.cert}" if isinstance(job, Trial) else f"cert {job.cert}"
 
 
@@ -175,6 +227,10 @@ def pool(job: Job) -> Pool:
     """Return with what `job` shares its places."""
     if isinstance(job, ZoneJob):
         return Pool.DNS
+    if isinstance(job, HostJob):
+        return Pool.HOSTS
+    if isinstance(job, WriteDh):
+        return Pool.DH
     return Pool.ACME if isinstance(job, Order | Trial) else Pool.WORK
 
 

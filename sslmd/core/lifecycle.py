@@ -1,4 +1,4 @@
-"""The life of a certificate: phases, events, and the one table of transitions.
+"""The life of a certificate: phases, and the one table of transitions (`events`).
 
     SETTLED -> KEYED -> ISSUED -> ADVERTISED -> ROLLED -> DEPLOYED -> SETTLED
 
@@ -10,9 +10,33 @@ finds itself where it was (I5). Failure is not a phase; it stands beside it as `
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from sslmd.core.events import (
+    Advertised,
+    AskDropped,
+    Asked,
+    AttemptFailed,
+    BackOnDeck,
+    CertIssued,
+    Counted,
+    Event,
+    KeyMade,
+    Lost,
+    OffDeck,
+    ProdUpdated,
+    RestartAsked,
+    Rolled,
+    ServerCopied,
+    ServersProven,
+    ServersWanting,
+    ServerTold,
+    Settled,
+    TlsaLooked,
+    TrialAsked,
+    TrialEnded,
+)
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
 from sslmd.core.sighting import Sighting
@@ -25,172 +49,9 @@ from sslmd.core.state import (
     Phase,
     Request,
     Server,
-    SetNote,
+    ServerPhase,
     Track,
-    TrialAsk,
     Trouble,
-)
-
-# --- events ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class KeyMade:
-    """A new set with key and CSR is the `next`; an older `next` is off the deck.
-
-    `kept`: it has the key of that one, whose TLSA records were seen.
-    """
-
-    at: datetime
-    facts: SetFacts
-    note: SetNote
-    reason: str
-    kept: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CertIssued:
-    """The certificate of `next` is there, complete and verified."""
-
-    at: datetime
-    facts: SetFacts
-    note: SetNote
-
-
-@dataclass(frozen=True, slots=True)
-class Advertised:
-    """The TLSA records of `next` were seen on every server for long enough, or need not be."""
-
-    at: datetime
-    text: str = "no TLSA records are wanted"
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The TLSA records of `next` are not everywhere any more: the wait begins anew."""
-
-    at: datetime
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class TlsaLooked:
-    """Every name server was asked for the TLSA records of `next`."""
-
-    at: datetime
-    sighting: Sighting | None
-
-
-@dataclass(frozen=True, slots=True)
-class Rolled:
-    """`next` is the new `curr`. `overrode` says which waits an admin set aside."""
-
-    at: datetime
-    overrode: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ProdUpdated:
-    """The production tree holds these sets; `servers` is what now has to be told."""
-
-    at: datetime
-    delivered: Delivered
-    servers: tuple[Server, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ServerTold:
-    """One server was restarted (proven), or that failed."""
-
-    at: datetime
-    server: Server
-
-
-@dataclass(frozen=True, slots=True)
-class ServersProven:
-    """Every server uses `curr`, or there is none to use it."""
-
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """The TLSA records of old keys are gone, old sets are cleaned up."""
-
-    at: datetime
-    prev: SetName | None
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """An admin's request was accepted."""
-
-    ask: Ask
-
-
-@dataclass(frozen=True, slots=True)
-class AskDropped:
-    """An admin's request was cancelled, or turned out to need nothing."""
-
-    at: datetime
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptFailed:
-    """A job failed; nothing else changed. `failed`: names that a CA could not validate."""
-
-    track: Track
-    trouble: Trouble
-    failed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """A CA may have failed to validate these names; nobody was there to hear of it."""
-
-    at: datetime
-    failed: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TrialAsked:
-    """An admin's request for a trial was accepted."""
-
-    ask: TrialAsk
-
-
-@dataclass(frozen=True, slots=True)
-class TrialEnded:
-    """A trial is over: `text` tells how it went, `error` why it failed, "" if it did not.
-
-    `after`: the CA's test server wants no other before.
-    """
-
-    at: datetime
-    ask: TrialAsk
-    text: str
-    error: str = ""
-    after: datetime | None = None
-
-
-Event = (
-    KeyMade
-    | CertIssued
-    | Advertised
-    | Lost
-    | TlsaLooked
-    | Rolled
-    | ProdUpdated
-    | ServerTold
-    | ServersProven
-    | Settled
-    | Asked
-    | AskDropped
-    | AttemptFailed
-    | Counted
-    | TrialAsked
-    | TrialEnded
 )
 
 # --- the table ---------------------------------------------------------------------------
@@ -204,6 +65,8 @@ TABLE: Mapping[tuple[Phase, type[Event]], Phase] = {
     # A renewal starts from rest, or takes the place of a `next` that no longer serves. It
     # does not wait for a server that stays down (ROLLED): the old key's records stay.
     **{(phase, KeyMade): Phase.KEYED for phase in Phase},
+    # Whatever goes on: an admin wants an older set back.
+    **{(phase, BackOnDeck): Phase.ISSUED for phase in Phase},
     (Phase.KEYED, CertIssued): Phase.ISSUED,
     (Phase.ISSUED, Advertised): Phase.ADVERTISED,
     (Phase.ADVERTISED, Lost): Phase.ISSUED,
@@ -219,10 +82,16 @@ TABLE: Mapping[tuple[Phase, type[Event]], Phase] = {
     **{(phase, Settled): phase for phase in _ON_DECK},
 }
 
+# What is on deck leaves it: the phase is that of `curr` alone, whichever that is.
+LEAVING = (OffDeck,)
+
 _BESIDE = (
     TlsaLooked,
     ProdUpdated,
     ServerTold,
+    ServerCopied,
+    ServersWanting,
+    RestartAsked,
     Asked,
     AskDropped,
     AttemptFailed,
@@ -278,6 +147,7 @@ def with_sets(noted: CertState, found: CertState) -> CertState:
         prev=found.prev,
         curr_note=found.curr_note,
         next_note=found.next_note,
+        prev_note=found.prev_note,
     )
 
 
@@ -285,11 +155,21 @@ def advance(state: CertState, event: Event) -> CertState:
     """Return the state after `event`; raise `ImpossibleTransition` for one out of place."""
     if isinstance(event, _BESIDE):
         return _apply(state, event)
+    if isinstance(event, LEAVING) and state.phase in _ON_DECK:
+        return _resting(_apply(state, event))
     try:
         phase = TABLE[state.phase, type(event)]
     except KeyError:
         raise ImpossibleTransition(f"{type(event).__name__} in phase {state.phase}") from None
     return replace(_apply(state, event), phase=phase)
+
+
+def _resting(state: CertState) -> CertState:
+    """Return the state with the phase that `curr` gives alone."""
+    phase = phase_of(
+        state.curr, None, advertised=None, deployed=state.deployed, settled=state.settled
+    )
+    return replace(state, phase=phase)
 
 
 def _apply(state: CertState, event: Event) -> CertState:
@@ -302,6 +182,7 @@ def _apply(state: CertState, event: Event) -> CertState:
                 advertised=None,
                 sighting=_kept_sighting(state, event),
                 trouble=None,
+                off_deck=None,
             )
         case CertIssued():
             return replace(
@@ -319,13 +200,17 @@ def _apply(state: CertState, event: Event) -> CertState:
         case TlsaLooked():
             return replace(state, sighting=event.sighting)
         case Rolled():
-            ask = None if state.ask and state.ask.what is Request.ROLL else state.ask
             fresh = state.next.name if state.next else None
+            ask = None if _is_done(state.ask, fresh) else state.ask
+            prev, note = state.prev, state.prev_note
+            if state.curr is not None:
+                prev, note = state.curr.name, state.curr_note
             return replace(
                 state,
                 curr=state.next,
                 curr_note=state.next_note,
-                prev=state.curr.name if state.curr else state.prev,
+                prev=prev if prev != fresh else None,
+                prev_note=note if prev != fresh else None,
                 next=None,
                 next_note=None,
                 rolled_at=event.at,
@@ -336,9 +221,28 @@ def _apply(state: CertState, event: Event) -> CertState:
                 deployed=state.deployed if state.deployed != fresh else None,
                 settled=state.settled if state.settled != fresh else None,
                 ask=ask,
-                trouble=None,
+                trouble=_bound(state.trouble),
                 delivery_trouble=None,
                 adopted=False,
+                off_deck=None,
+            )
+        case BackOnDeck():
+            name = event.facts.name
+            return replace(
+                state,
+                next=event.facts,
+                next_note=event.note,
+                advertised=None,
+                sighting=None,
+                # It has its way before it once more, also after a crash amid the roll.
+                deployed=state.deployed if state.deployed != name else None,
+                settled=state.settled if state.settled != name else None,
+                trouble=_bound(state.trouble),
+                off_deck=None,
+            )
+        case OffDeck():
+            return replace(
+                state, next=None, next_note=None, advertised=None, sighting=None, off_deck=None
             )
         case ProdUpdated():
             return replace(
@@ -350,22 +254,41 @@ def _apply(state: CertState, event: Event) -> CertState:
             )
         case ServerTold():
             return replace(state, servers=_replaced(state.servers, event.server))
+        case ServerCopied():
+            return replace(state, servers=_copied(state, event))
+        case ServersWanting():
+            wanting = (_wanting(server, event) for server in state.servers)
+            # Production is looked at again too: the copies are made of what is there.
+            return replace(
+                state,
+                servers=tuple(wanting),
+                delivered=Delivered(),
+                delivery_trouble=None,
+            )
+        case RestartAsked():
+            restarting = (_restarting(server, event) for server in state.servers)
+            return replace(state, servers=tuple(restarting))
         case ServersProven():
             return replace(state, deployed=state.curr.name if state.curr else None, retired=())
         case Settled():
             settled = state.curr.name if state.curr else None
-            return replace(state, settled=settled, prev=event.prev, delivery_trouble=None)
+            note = state.prev_note if event.prev == state.prev else None
+            return replace(
+                state, settled=settled, prev=event.prev, prev_note=note, delivery_trouble=None
+            )
         case Asked():
+            ask = _stronger(state.ask, event.ask)
             return replace(
                 state,
-                ask=_stronger(state.ask, event.ask),
+                ask=ask,
+                off_deck=_off_deck(state, ask),
                 trouble=_eased(state.trouble, event.ask),
                 delivery_trouble=_eased(state.delivery_trouble, event.ask),
                 servers=tuple(_tried_now(server, event.ask) for server in state.servers),
             )
         case AskDropped():
-            kept = state.trouble if state.trouble and state.trouble.binding else None
-            return replace(state, ask=None, trouble=kept)
+            off = _off_deck(state, None)
+            return replace(state, ask=None, trouble=_bound(state.trouble), off_deck=off)
         case AttemptFailed(track=Track.RENEW):
             failed = counted(state.failed, event.failed, event.trouble.at)
             return replace(state, trouble=event.trouble, failed=failed)
@@ -389,10 +312,45 @@ def counted(
 
 
 def _replaced(servers: tuple[Server, ...], told: Server) -> tuple[Server, ...]:
-    """Put `told` in its place, unless a newer set went to that server in the meantime."""
+    """Put `told` in its place, unless that server is to be given something in the meantime."""
     return tuple(
-        told if (old.kind, old.host, old.set) == (told.kind, told.host, told.set) else old
+        told
+        if (old.kind, old.host, old.set) == (told.kind, told.host, told.set)
+        and old.phase is not ServerPhase.PENDING
+        else old
         for old in servers
+    )
+
+
+def _copied(state: CertState, event: ServerCopied) -> tuple[Server, ...]:
+    """Put a server that was copied to in its place, unless it is known better by now."""
+    told = event.server
+    curr = state.curr.name if state.curr else None
+    if told.set != curr and told.phase is not ServerPhase.PENDING:
+        # Rolled again meanwhile: it has a set now, but not yet this one.
+        told = replace(told, phase=ServerPhase.PENDING, next_try=None)
+    return tuple(
+        told
+        if (old.kind, old.host, old.set, old.phase)
+        == (told.kind, told.host, event.before, ServerPhase.PENDING)
+        else old
+        for old in state.servers
+    )
+
+
+def _wanting(server: Server, event: ServersWanting) -> Server:
+    if server.host not in event.hosts:
+        return server
+    return replace(server, phase=ServerPhase.PENDING, error="", attempts=0, next_try=None)
+
+
+def _restarting(server: Server, event: RestartAsked) -> Server:
+    named = server.kind == event.kind and server.host in event.hosts
+    if not named or server.phase is ServerPhase.PENDING or server.set is None:
+        return server
+    asked = None if event.because else event.at
+    return replace(
+        server, phase=ServerPhase.DELIVERED, error="", attempts=0, next_try=asked, since=event.at
     )
 
 
@@ -416,6 +374,28 @@ def _left(ask: Ask | None, issued: SetName) -> Ask | None:
     A renewal that was forced while just that one was being made wants another.
     """
     return ask if ask and (ask.what is Request.ROLL or ask.replaces == issued) else None
+
+
+def _is_done(ask: Ask | None, rolled: SetName | None) -> bool:
+    """Whether a request is carried out once the set `rolled` is in use."""
+    return ask is not None and ask.what is Request.ROLL and ask.back in (None, rolled)
+
+
+def _off_deck(state: CertState, ask: Ask | None) -> SetName | None:
+    """What is to leave the deck, now that `ask` takes the place of what was asked for.
+
+    Noted at once: also if it gets there only in this moment, or the daemon is killed in the next.
+    """
+    back = ask.back if ask is not None else None
+    gone = state.ask.back if state.ask is not None else None
+    if gone is None or gone == back or (state.curr is not None and state.curr.name == gone):
+        return state.off_deck if back is None or state.off_deck != back else None
+    return gone
+
+
+def _bound(trouble: Trouble | None) -> Trouble | None:
+    """What is left of a trouble that is over: a CA is not asked before the time that it named."""
+    return trouble if trouble is not None and trouble.binding else None
 
 
 def _stronger(standing: Ask | None, new: Ask) -> Ask:

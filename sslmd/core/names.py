@@ -168,9 +168,7 @@ class CertId:
     def of(cls, group: str, service: str) -> Self:
         """Build one from its parts; raise `BadName` if either cannot be a folder or file name."""
         cert = cls(GroupName.parse(group).text, parse_service(service))
-        # These stand beside the services of a group, in `certs` and in `prod-certs`.
-        if cert.service in ("dh", f"tlsa.{cert.group}"):
-            raise BadName(f"{shown(service)} cannot name a service: the group has a file like that")
+        cert.check_free()
         return cert
 
     @classmethod
@@ -180,6 +178,19 @@ class CertId:
         if not separator:
             raise BadName(f"{shown(text)} is not a certificate; write it group:service")
         return cls.of(group, service)
+
+    def check_free(self) -> None:
+        """Raise `BadName` if what is no certificate has that name beside the group's services.
+
+        In `certs` or in `prod-certs`, that is; ssl-mgr keeps `dh/` apart as well.
+        """
+        if self.service == "dh":
+            what = "that folder of the group is for Diffie-Hellman groups"
+        elif self.service == f"tlsa.{self.group}":
+            what = "that file of the group is for TLSA records"
+        else:
+            return
+        raise BadName(f"{shown(self.service)} cannot name a service: {what}")
 
     @property
     def arg(self) -> str:
@@ -246,3 +257,8 @@ def _names_a_set(text: str) -> bool:
         return match is not None and bool(datetime(*map(int, match.groups())))  # type: ignore[arg-type]  # noqa: DTZ001
     except ValueError:
         return False
+
+
+def machine_of(host: str) -> str:
+    """Return the machine that an entry of `servers` means, without the user that logs in there."""
+    return host.rpartition("@")[2].lower()

@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from sslmd.core.deliver_track import delivering
-from sslmd.core.jobs import Roll
-from sslmd.core.lifecycle import AskDropped
+from sslmd.core.events import AskDropped
+from sslmd.core.jobs import Rolling
 from sslmd.core.names import CertId
 from sslmd.core.renew_track import renewing
 from sslmd.core.view import Decision, View
@@ -30,7 +30,7 @@ def decide(view: View, now: datetime) -> Decision:
     view = _without_false_next(view)
     making = renewing(view, now)
     # A roll comes before delivery, so that a new `next` is not copied twice.
-    if making.event is not None or isinstance(making.job, Roll):
+    if making.event is not None or isinstance(making.job, Rolling):
         return making
     step = delivering(view, now)
     if step is None:
@@ -39,7 +39,9 @@ def decide(view: View, now: datetime) -> Decision:
         return replace(making, job=step.job, event=step.event, text=step.text)
     if making.job is not None:
         return making
-    speaks = making if making.stuck and not step.stuck else step
+    # Who wants an older set back knows that the newer one is not everywhere.
+    back = view.state.ask is not None and view.state.ask.back is not None
+    speaks = making if back or (making.stuck and not step.stuck) else step
     return replace(
         making,
         text=speaks.text,

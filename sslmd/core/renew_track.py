@@ -9,21 +9,24 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from sslmd.core.events import Advertised, AskDropped, Lost
 from sslmd.core.facts import SetFacts
 from sslmd.core.gate import gate_of, harm_of, lost_sight
-from sslmd.core.jobs import Certify, MakeKey, Order, Roll
-from sslmd.core.lifecycle import Advertised, AskDropped, Lost
+from sslmd.core.jobs import Certify, MakeKey, Order, PutBack, Roll, Rolling, TakeOff
 from sslmd.core.limits import MOST_FAILED, failed_too_often
+from sslmd.core.names import SetName
 from sslmd.core.renewal import (
     CLOCK_TOLERANCE,
     ROLL_MARGIN,
     Question,
+    Reason,
     Wanted,
     Why,
     why_renew,
     why_unusable,
     why_useless,
 )
+from sslmd.core.roll_wait import opening_of, roll_at
 from sslmd.core.spec import AcmeCa, OwnCa
 from sslmd.core.state import Ask, CertState, Phase, Request
 from sslmd.core.view import Ca, Decision, View, blocking, clock, due, told
@@ -46,12 +49,20 @@ def renewing(view: View, now: datetime) -> Decision:
     renew_time = due(state, view.wanted)
     if state.phase is Phase.ADVERTISED and (lost := lost_sight(view)):
         return Decision(lost, event=Lost(now, lost), renew_at=renew_time)
-    if next_ is not None and next_.complete:
+    back = state.ask.back if state.ask is not None else None
+    if back is not None:
+        step = _going_back(view, back, now)
+    elif next_ is not None and next_.name == state.off_deck:
+        text = f"set {next_.name} is not to be gone back to any more"
+        step = Decision(text, job=TakeOff(view.wanted.spec.id, next_.name, text))
+    elif next_ is not None and next_.complete:
         step = _on_deck(view, now)
     else:
         step = _making(view, now)
     step = replace(step, renew_at=renew_time)
     stuck = blocking(state.trouble, view.wanted, now)
+    if stuck is not None and stuck.binding and isinstance(step.job, Rolling):
+        stuck = None  # what a CA asked for: it is not asked
     if stuck is None or step.job is None:
         return step
     wake_at = stuck.next_try
@@ -69,9 +80,7 @@ def _making(view: View, now: datetime, useless: str = "") -> Decision:
     if ask is not None and ask.what is Request.ROLL:
         return Decision("", event=AskDropped(now, useless or "there is nothing on deck to roll"))
     forced = ask is not None and ask.force
-    reason = why_renew(
-        Question(state.curr, state.curr_note, wanted, _ca_subject(view), forced, now)
-    )
+    reason = why_renew(Question(state.curr, state.curr_note, wanted, ca_subject(view), forced, now))
     if reason is None:
         if ask is not None:
             when = due(state, wanted)
@@ -155,7 +164,7 @@ def _on_deck(view: View, now: datetime) -> Decision:
     assert next_.cert is not None
     if _replaces(ask, state):
         return _new_set(view, now, Why.FORCED, "an admin asked for another one")
-    useless = why_useless(next_, state.next_note, wanted, _ca_subject(view), now)
+    useless = why_useless(next_, state.next_note, wanted, ca_subject(view), now)
     soon = now + max(wanted.timing.min_roll, ROLL_MARGIN)
     if useless and (useless.why is not Why.NOT_YET_VALID or next_.cert.not_before > soon):
         # It never goes live. Its successor is made when there is something to renew for.
@@ -169,55 +178,88 @@ def _on_deck(view: View, now: datetime) -> Decision:
     return _rolling(view, now)
 
 
+def _going_back(view: View, back: SetName, now: datetime) -> Decision:
+    """An admin wants an older set to be in use again, whatever the service file asks for now.
+
+    It is rolled as any other: its TLSA records are published and waited for.
+    """
+    state, cert = view.state, view.wanted.spec.id
+    if state.curr is not None and state.curr.name == back:
+        return Decision("", event=AskDropped(now, f"set {back} is in use"))
+    if state.next is None or state.next.name != back:
+        text = f"going back to set {back}, as an admin asked"
+        return Decision(text, job=PutBack(cert, back, text))
+    if problem := why_not_back(state.next, now):
+        return Decision("", event=AskDropped(now, problem))
+    return _rolling(view, now)
+
+
+def why_not_back(back: SetFacts, now: datetime) -> str:
+    """Return why a set cannot be gone back to, "" if it can be.
+
+    Only what keeps it from being served: what the service file asks for now is no reason.
+    """
+    useless = why_unusable(back, now)
+    if useless is None:
+        return ""
+    why = useless.text.removeprefix(f"set {back.name} ")
+    return f"set {back.name} cannot be gone back to: {'it ' if why != useless.text else ''}{why}"
+
+
+def why_again(view: View, back: SetFacts, now: datetime) -> Reason | None:
+    """Return why an older set is renewed as soon as it is in use again, None if it is not."""
+    note = view.state.prev_note if back.name == view.state.prev else None
+    return why_renew(Question(back, note, view.wanted, ca_subject(view), forced=False, now=now))
+
+
 def _rolling(view: View, now: datetime) -> Decision:
     state, wanted, ask = view.state, view.wanted, view.state.ask
     next_ = state.next
     assert next_ is not None
-    cert = wanted.spec.id
-    at = roll_at(state, wanted, now)
     forced = ask is not None and ask.what is Request.ROLL and ask.force
+    ready = roll_at(state, wanted, now)
+    going_back = ask is not None and ask.back == next_.name
+    here = f"going back to set {next_.name}, as an admin asked" if going_back else "on deck"
     gate = gate_of(view)
+    blind = not gate.open and state.phase is not Phase.ADVERTISED
+    rest = max(ready, gate.at) if blind and gate.at else ready
+    opening = opening_of(state, wanted, max(rest, now))
+    at = opening.at if opening.when else rest
     if state.phase is Phase.ISSUED and gate.open and (wanted.dane or (at > now and not forced)):
         return Decision(gate.text, event=Advertised(now, gate.text), roll_at=at)
     if state.phase is Phase.ADVERTISED and wanted.dane and view.dane is None:
         # Just after a start: the last look would find nothing to look for.
-        return Decision(f"on deck; {gate.text}", wake_at=at if at > now else None)
+        return Decision(f"{here}; {gate.text}", wake_at=at if at > now else None)
     waits = []
-    blind = not gate.open and state.phase is not Phase.ADVERTISED
     if blind:
         waits.append(gate.text)
-    if at > now:
-        waits.append(f"min_roll_mins lasts until {clock(at)}")
+    if ready > now:
+        waits.append(f"min_roll_mins lasts until {clock(ready)}")
+    shut = opening_of(state, wanted, now)
+    if shut.when:
+        waits.append(shut.wait)
     if forced or not waits:
-        why = "an admin forced it" if forced else _why_roll(state, now)
-        overrode = " and ".join(waits) if forced else ""
-        if overrode and (harm := harm_of(view, now)):
-            overrode = f"{overrode}; {harm}"
-        return Decision(why, job=Roll(cert, next_.name, why, overrode, blind), roll_at=at)
+        why = "an admin forced it" if forced else here if going_back else _why_roll(state, now)
+        set_aside = [f"forced, {' and '.join(waits)}"] if waits else []
+        if waits and (harm := harm_of(view, now)):
+            set_aside.append(harm)
+        if shut.passed:
+            set_aside.append(f"rolled {shut.passed}")
+            why = f"{why}; {set_aside[-1]}"
+        job = Roll(wanted.spec.id, next_.name, why, "; ".join(set_aside), blind)
+        return Decision(why, job=job, roll_at=rest)
+    rolls = ", ".join(filter(None, (f"rolls at {clock(at)}", opening.when or opening.passed)))
     if blind:
         if gate.at is None:
-            return Decision(f"on deck; {gate.text}", wake_at=at if at > now else None)
-        at = max(at, gate.at)
+            return Decision(f"{here}; {gate.text}", wake_at=ready if ready > now else None)
         # The wait is counted from look to look: the wall clock has no say in its end.
-        wake_at = at if at > now else None
-        return Decision(f"on deck; {gate.text}; rolls at {clock(at)}", wake_at=wake_at, roll_at=at)
-    return Decision(f"on deck; rolls at {clock(at)}", wake_at=at, roll_at=at)
-
-
-def roll_at(state: CertState, wanted: Wanted, now: datetime) -> datetime:
-    """Return when `next` may be rolled as far as `min_roll_mins` goes.
-
-    At once without a usable `curr`; and no later than when `curr` expires.
-    """
-    if state.next is None or why_unusable(state.curr, now) is not None:
-        return now
-    note = state.next_note
-    issued = note.issued_at if note and note.issued_at else state.next.name.time
-    # An issue time in the future is a clock that was set back.
-    at = min(issued, now) + wanted.timing.min_roll
-    assert state.curr is not None
-    assert state.curr.cert is not None
-    return min(at, state.curr.cert.not_after)
+        wake_at = next((when for when in (rest, at) if when > now), None)
+        text = f"{here}; {gate.text}; {rolls}"
+        return Decision(text, wake_at=wake_at, roll_at=at, rolls_when=opening.when)
+    same = wanted.dane and view.dane is not None and view.dane.unchanged
+    why = "; its TLSA records are those of the key in use, no wait for DNS" if same else ""
+    text = f"{here}; {rolls}{why}"
+    return Decision(text, wake_at=at, roll_at=at, rolls_when=opening.when)
 
 
 def _why_roll(state: CertState, now: datetime) -> str:
@@ -239,7 +281,8 @@ def _replaces(ask: Ask | None, state: CertState) -> bool:
 # --- its CA ------------------------------------------------------------------------------
 
 
-def _ca_subject(view: View) -> str | None:
+def ca_subject(view: View) -> str | None:
+    """Return the subject of the CA's own certificate, None where unknown."""
     if view.ca is None or view.ca.state is None or view.ca.state.curr is None:
         return None
     cert = view.ca.state.curr.cert

@@ -14,6 +14,7 @@ from functools import lru_cache
 from sslmd.core.facts import CertFacts, SetFacts
 from sslmd.core.spec import AcmeCa, CertSpec, SelfSigned, Timing
 from sslmd.core.state import SetNote
+from sslmd.core.windows import Group
 
 
 class Why(StrEnum):
@@ -44,7 +45,8 @@ class Wanted:
     `fingerprint` changes when anything that the service's configuration asks changes;
     `dane`: TLSA records are wanted; `next_ahead`: the next key is made as soon as a roll is
     settled, so that its records are long seen when it is needed; `managed`: renewed by us, not
-    only used to sign.
+    only used to sign. `roll_windows`: open together when it may be rolled; `restart_windows`: for
+    each class that uses it, those that are open together when it may be restarted.
     """
 
     spec: CertSpec
@@ -54,6 +56,8 @@ class Wanted:
     dane: bool = False
     next_ahead: bool = False
     managed: bool = True
+    roll_windows: tuple[Group, ...] = ()
+    restart_windows: tuple[tuple[Group, ...], ...] = ()
 
 
 # A certificate that lives under ten days is renewed at half of its life, any other at a third
@@ -80,6 +84,12 @@ def renew_at(cert: CertFacts, timing: Timing, draw: float) -> datetime:
     """
     lead, spread, least = _leads(cert.not_after - cert.not_before, timing)
     return cert.not_after - max(lead + spread * draw, least)
+
+
+def least_lead(life: timedelta, timing: Timing) -> timedelta:
+    """Return how long before its expiry a certificate is due with the unluckiest draw."""
+    lead, spread, least = _leads(life, timing)
+    return max(lead - spread, least)
 
 
 @lru_cache(maxsize=64)  # the certificates of a CA live equally long

@@ -56,7 +56,8 @@ class Ask:
     """An admin's accepted request; it stands in state.toml until it is carried out.
 
     `force` sets the reasons and waits aside. `replaces` is the `next` that was on deck when a
-    forced renewal was asked for: only that one is replaced, also after a crash.
+    forced renewal was asked for: only that one is replaced, also after a crash. `back`: the older
+    set that is to be rolled, in place of what is on deck.
     """
 
     what: Request
@@ -64,6 +65,7 @@ class Ask:
     force: bool = False
     reuse: bool = False
     replaces: SetName | None = None
+    back: SetName | None = None
 
 
 class TrialKind(StrEnum):
@@ -109,8 +111,9 @@ class Trouble:
 class ServerPhase(StrEnum):
     """How far one server is with `Server.set`.
 
-    Pending: it does not have `curr` yet, and is given it again at its `next_try` (None: never);
-    delivered: the files are there; proven: it was seen using them; failed: its restart failed.
+    Pending: it does not have `curr` yet, and is given it at its `next_try` (None: now);
+    delivered: the files are there, it is to be restarted (with a `next_try`: an admin asked for it,
+    so no window is waited for); proven: it was seen using them; failed: its restart failed.
     """
 
     PENDING = "pending"
@@ -121,7 +124,12 @@ class ServerPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One host of one server class, as one certificate sees it. `set` was delivered last."""
+    """One host of one server class, as one certificate sees it. `set` was delivered last.
+
+    `since`: it is in its phase since then. `proven`: the set that it was last seen using, and
+    `expires` the end of its certificate. `access`: who may read the key there, as text
+    (`core.access`). `here`: it is this machine.
+    """
 
     kind: str
     host: str
@@ -130,6 +138,11 @@ class Server:
     error: str = ""
     attempts: int = 0
     next_try: datetime | None = None
+    since: datetime | None = None
+    proven: SetName | None = None
+    access: str = ""
+    expires: datetime | None = None
+    here: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +168,8 @@ class CertState:
     `advertised`, `deployed`, `settled` name the set that last got there. `retired`: the sets before
     `curr` that some server may still use. `sighting`: what was seen in DNS of `next`. `adopted`:
     there were sets but no state.toml, as in a tree of ssl-mgr's. `failed`: see `core.limits`.
-    `trial_after`: the CA's test server wants no other trial before.
+    `trial_after`: the CA's test server wants no other trial before. `off_deck`: a set that may be
+    on deck only because an admin wanted it back, and does no more.
     """
 
     phase: Phase = Phase.SETTLED
@@ -164,6 +178,7 @@ class CertState:
     prev: SetName | None = None
     curr_note: SetNote | None = None
     next_note: SetNote | None = None
+    prev_note: SetNote | None = None
     rolled_at: datetime | None = None
     advertised: SetName | None = None
     deployed: SetName | None = None
@@ -179,3 +194,4 @@ class CertState:
     trial: TrialAsk | None = None
     trial_after: datetime | None = None
     adopted: bool = False
+    off_deck: SetName | None = None

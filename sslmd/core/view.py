@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from sslmd.core.events import Event
 from sslmd.core.jobs import CertJob
-from sslmd.core.lifecycle import Event
 from sslmd.core.names import CertId, SetName
 from sslmd.core.renewal import CLOCK_TOLERANCE, Wanted, renew_at
 from sslmd.core.state import CertState, Trouble
@@ -73,7 +73,8 @@ class Decision:
 
     `text` is the reason, for people. `wake_at`: look again then at the latest. `waits_for_ca`:
     look again when that CA changed. `looks_again`: when a need that cannot be met is looked at
-    again. `stuck`: the failure that is being waited out.
+    again. `rolls_when`: the windows that make `roll_at` what it is. `stuck`: the failure that is
+    being waited out.
     """
 
     text: str
@@ -82,6 +83,7 @@ class Decision:
     wake_at: datetime | None = None
     renew_at: datetime | None = None
     roll_at: datetime | None = None
+    rolls_when: str = ""
     waits_for_ca: bool = False
     looks_again: datetime | None = None
     stuck: Trouble | None = None

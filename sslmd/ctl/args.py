@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from sslmd.ctl.client import HELLO_TIMEOUT, Daemon
+from sslmd.ctl.help import Formatter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,10 +24,12 @@ def command(
 ) -> argparse.ArgumentParser:
     """Add a command; `text` says in a line what it does (None: not shown), `more` how."""
     if text is None:
-        parser = commands.add_parser(name, allow_abbrev=False)
+        parser = commands.add_parser(name, allow_abbrev=False, formatter_class=Formatter)
     else:
         about = f"{text[0].upper()}{text[1:]}. {more}"
-        parser = commands.add_parser(name, help=text, description=about, allow_abbrev=False)
+        parser = commands.add_parser(
+            name, help=text, description=about, allow_abbrev=False, formatter_class=Formatter
+        )
     parser.set_defaults(run=run, parser=parser)
     add_socket(parser, default=argparse.SUPPRESS)
     return parser
@@ -54,6 +57,14 @@ def add_no_wait(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-wait", action="store_true", help="end as soon as the daemon has accepted it"
     )
+
+
+def count_arg(text: str) -> int:
+    """Return a whole number, 0 or more, for argparse's `type`."""
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
 
 
 def chosen(args: argparse.Namespace) -> list[str] | None:

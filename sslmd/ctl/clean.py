@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from sslmd.ctl.answers import Fields
-from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
+from sslmd.ctl.args import Commands, add_certs, chosen, command, connect, count_arg
 from sslmd.ctl.errors import DONE
 from sslmd.ctl.text import say
 from sslmd.wire.messages import Method
@@ -17,12 +17,16 @@ def add(commands: Commands) -> None:
         commands, "clean", run, "remove old sets", "As many as clean_keep says are kept."
     )
     add_certs(parser)
+    parser.add_argument(
+        "--keep", metavar="N", type=count_arg, help="keep so many, whatever clean_keep says"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what was removed."""
+    params = {"certs": chosen(args), **({} if args.keep is None else {"keep": args.keep})}
     with connect(args) as daemon:
-        removed = Fields(daemon.call(Method.CLEAN, {"certs": chosen(args)})).subs("removed")
+        removed = Fields(daemon.call(Method.CLEAN, params)).subs("removed")
     for one in removed:
         say(f"{one.text('cert')}: removed {one.text('set')}")
     if not removed:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import IntEnum
 
-from sslmd.ctl.answers import Cert
+from sslmd.ctl.answers import Cert, Fields
 from sslmd.ctl.text import local, span
 
 
@@ -81,7 +81,7 @@ def _problems(cert: Cert, now: datetime, limits: Limits) -> Iterator[Problem]:
     for warning in cert.sub("dane").texts("warnings"):
         yield Level.WARNING, f"DANE: {warning}"
     for server in cert.subs("servers"):
-        if server.text("state") == "failed":
+        if failed(server):
             text = f"{server.text('class')} on {server.text('host')}: {server.text('error')}"
             if text not in cert.text("last_error"):
                 yield Level.WARNING, text.removesuffix(": ")
@@ -95,13 +95,18 @@ def why(cert: Cert) -> str:
     errors = [last]
     for server in cert.subs("servers"):
         error = server.text("error")
-        if server.text("state") == "failed" or error in last:
+        if failed(server) or error in last:
             errors.append(error)
     begins = [reason.index(error) for error in errors if error and error in reason]
     if not begins:
         return reason
     # "waits for its servers: web on www1 (down; next try at …)": as far as the first colon.
     return reason[: min(begins)].partition(": ")[0].rstrip(" :;(")
+
+
+def failed(server: Fields) -> bool:
+    """Whether something went wrong with a server that is not yet made good."""
+    return server.text("state") == "failed" or server.number("attempts") > 0
 
 
 def _distance(moment: datetime, now: datetime) -> str:

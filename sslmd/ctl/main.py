@@ -14,8 +14,9 @@ from importlib import import_module
 
 from sslmd import __version__
 from sslmd.ctl.args import add_socket
-from sslmd.ctl.errors import BROKEN_PIPE, FAILED, CtlError, RefusedByDaemon
-from sslmd.ctl.text import complain, printable
+from sslmd.ctl.help import Formatter
+from sslmd.ctl.text import printable
+from sslmd.ctl.tool import run_tool
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH
 
 # Each with the module that has it; only the one that is wanted is loaded.
@@ -28,11 +29,16 @@ _COMMANDS = {
     "renew": "renew",
     "force-renew": "renew",
     "roll": "roll",
+    "deliver": "deliver",
+    "restart": "deliver",
     "dane": "dane",
     "dns-refresh": "dns_refresh",
     "cancel": "cancel",
     "clean": "clean",
     "reload": "reload",
+    "import": "import_check",
+    "trust": "trust",
+    "doctor": "doctor",
     "completion": "completion",
     "_names": "completion",
 }
@@ -45,6 +51,7 @@ def parser(command: str = "") -> argparse.ArgumentParser:
         description="Asks sslmd, the certificate daemon, and tells it things.",
         epilog="A CERT is group:service, group:service,service, group:ALL or group.",
         allow_abbrev=False,
+        formatter_class=Formatter,
     )
     add_socket(top, default=os.environ.get(SOCKET_ENV) or SOCKET_PATH)
     top.add_argument("--version", action="version", version=f"sslmctl {__version__}")
@@ -67,22 +74,13 @@ def _command(argv: Sequence[str]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a sign gets its number, never a traceback.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    argv = sys.argv[1:] if argv is None else argv
-    args = _parse(argv)
-    try:
-        exit_status = _run(args)
-        sys.stdout.flush()
-    except OSError as err:
-        # The interpreter shall not try again, and complain, at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(err, BrokenPipeError):  # who reads (head, less) has enough
-            return BROKEN_PIPE
-        complain(f"sslmctl: cannot write the output: {err.strerror}", "red")
-        return FAILED
-    return exit_status
+
+    def work() -> int:
+        args = _parse(sys.argv[1:] if argv is None else argv)
+        exit_status: int = args.run(args)
+        return exit_status
+
+    return run_tool("sslmctl", work)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -99,26 +97,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     if unknown:
         args.parser.error(f"unrecognized arguments: {printable(' '.join(unknown))}")
     return args
-
-
-def _run(args: argparse.Namespace) -> int:
-    try:
-        exit_status: int = args.run(args)
-    except CtlError as err:
-        sys.stdout.flush()
-        _explain(err)
-        return err.exit_status
-    except KeyboardInterrupt:
-        complain("\ninterrupted")
-        return FAILED
-    return exit_status
-
-
-def _explain(error: CtlError) -> None:
-    if isinstance(error, RefusedByDaemon):
-        for line in error.details:
-            complain(printable(line))
-    complain(f"sslmctl: {printable(error.text)}", "red")
 
 
 if __name__ == "__main__":

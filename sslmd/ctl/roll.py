@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 
 from sslmd.ctl.args import Commands, add_certs, add_no_wait, chosen, command, connect
+from sslmd.ctl.errors import USAGE, CtlError
 from sslmd.ctl.work import work
 from sslmd.wire.messages import Method
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sslmd.wire.messages import Json
 
 
 def add(commands: Commands) -> None:
@@ -20,6 +25,11 @@ def add(commands: Commands) -> None:
     )
     add_certs(parser)
     parser.add_argument(
+        "--back",
+        action="store_true",
+        help="make the set that was in use before the one in use again; CERT has to be named",
+    )
+    parser.add_argument(
         "--force", action="store_true", help="do not wait, not even for TLSA records to be seen"
     )
     add_no_wait(parser)
@@ -27,6 +37,14 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask for the roll and wait for its end."""
-    params = {"certs": chosen(args), "force": args.force, "wait": not args.no_wait}
+    if args.back and not args.certs:
+        raise CtlError("name the certificates that are to go back", USAGE)
+    params: dict[str, Json] = {
+        "certs": chosen(args),
+        "force": args.force,
+        "wait": not args.no_wait,
+    }
+    if args.back:
+        params["back"] = True
     with connect(args) as daemon:
         return work(daemon, Method.ROLL, params)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from sslmd.ctl.answers import Cert, Fields
 from sslmd.ctl.args import Commands, command, connect
 from sslmd.ctl.errors import DONE
-from sslmd.ctl.health import Limits, problems, why
+from sslmd.ctl.health import Limits, failed, problems, why
 from sslmd.ctl.table import Row, print_table, terminal_width, wrapped
 from sslmd.ctl.text import clock, local, say
 from sslmd.wire.messages import Method
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         answer = Fields(daemon.call(Method.SHOW, {"cert": args.cert}))
     now = datetime.now(UTC)
     _print_state(answer, now)
-    _print_servers(answer.sub("cert"))
+    _print_servers(answer.sub("cert"), now)
     _print_sets(answer.subs("sets"), now)
     if config := answer.sub("config"):
         _heading("Configuration")
@@ -63,19 +63,23 @@ def _print_state(answer: Fields, now: datetime) -> None:
     )
 
 
-def _print_servers(cert: Fields) -> None:
+def _print_servers(cert: Fields, now: datetime) -> None:
     servers = cert.subs("servers")
     if not servers:
         return
     _heading("Servers")
     rows = []
     for server in servers:
-        colour = "red" if server.text("state") == "failed" else ""
+        colour = "red" if failed(server) else ""
         cells = [(server.text(name) or "-", colour) for name in ("class", "host", "state", "set")]
+        cells.append((local(server.time("since"), now), colour))
         # The error of a failed one stands above, as a problem.
-        rows.append(Row(cells, [("" if colour else server.text("error"), "")]))
-    error = "ERROR" if any(row.remarks for row in rows) else ""
-    print_table(("CLASS", "HOST", "STATE", "SET", error), rows, indent=_INDENT)
+        text, again = "" if colour else server.text("error"), server.time("next_try")
+        if again:
+            text = f"attempt {server.number('attempts')} failed, the next is at {local(again, now)}"
+        rows.append(Row(cells, [(text, colour)]))
+    last = "REMARK" if any(row.remarks for row in rows) else ""
+    print_table(("CLASS", "HOST", "STATE", "SET", "SINCE", last), rows, indent=_INDENT)
 
 
 def _print_sets(sets: list[Fields], now: datetime) -> None:

@@ -118,6 +118,10 @@ def _screen(result: Json, *, some: bool, width: int, colour: bool) -> Iterator[s
     trouble = sum(bool(wrong) for _, wrong in judged)
     for line in wrapped(_summary(certs, trouble, now), width):
         yield paint(line, "red" if trouble else "", on=colour)
+    for host in Fields(result).subs("hosts"):
+        for text in filter(None, (host.text("text"), _host_trouble(host, now))):
+            for line in wrapped(text, width):
+                yield paint(line, "yellow", on=colour)
     if daemon := Fields(result).sub("daemon"):
         yield from wrapped(_daemon(daemon, now, some=some), width)
 
@@ -168,6 +172,14 @@ def _daemon(daemon: Fields, now: datetime, *, some: bool) -> str:
         f"sslmd {daemon.text('version')}, pid {daemon.number('pid')}, since "
         f"{local(daemon.time('started'), now)}; {state}"
     )
+
+
+def _host_trouble(host: Fields, now: datetime) -> str:
+    error, again = host.text("error"), host.time("next_try")
+    if not error:
+        return ""
+    when = f"; next try at {local(again, now)}" if again else ""
+    return f"{host.text('host')}: what it should not have is still there: {error}{when}"
 
 
 def _print_raw(raw: bytes) -> None:

@@ -22,7 +22,10 @@ _KNOWN = frozenset({"asked", "ask-dropped"})
 
 # What may be the end; it is told as progress where something comes after it.
 _ENDS = frozenset(
-    {"attempt-failed", "cert-issued", "restart-failed", "settled", "trial-ended", "trial-failed"}
+    {
+        *("attempt-failed", "cert-issued", "copy-failed", "restart-failed", "settled"),
+        *("trial-ended", "trial-failed"),
+    }
 )
 
 # How texts begin that need no outcome in front, because they say it.
@@ -31,6 +34,16 @@ _SAYS_IT = {Outcome.UNNEEDED: "", Outcome.WAITING: "wait", Outcome.FAILED: "fail
 
 def work(daemon: Daemon, method: Method, params: Mapping[str, Json]) -> int:
     """Ask for work, print how it goes and ends; return the exit status."""
+    return _print_all(_ask(daemon, method, params), "certs")
+
+
+def restart(daemon: Daemon, params: Mapping[str, Json]) -> int:
+    """Ask for a restart, print how it goes and ends; return the exit status."""
+    return _print_all(_ask(daemon, Method.RESTART, params), "servers")
+
+
+def _ask(daemon: Daemon, method: Method, params: Mapping[str, Json]) -> Fields | None:
+    """Return the answer; None when who asked does not want to wait for it any more."""
     wait = params["wait"]
     progress = _Progress()
     try:
@@ -43,11 +56,17 @@ def work(daemon: Daemon, method: Method, params: Mapping[str, Json]) -> int:
             "\nno longer waiting; the daemon goes on with what it accepted. See how far it is "
             "with: sslmctl plan; stop it with: sslmctl cancel CERT"
         )
-        return FAILED
+        return None
     except NoDaemon as err:
         progress.flush()
         raise NoDaemon(f"{err.text}; what it accepted, it does when it runs again") from None
-    outcomes = Fields(result).subs("certs")
+    return Fields(result)
+
+
+def _print_all(answer: Fields | None, rows: str) -> int:
+    if answer is None:
+        return FAILED
+    outcomes = answer.subs(rows)
     for one in outcomes:
         _print_outcome(one)
     if not outcomes:
@@ -79,6 +98,8 @@ class _Progress:
 
 def _print_outcome(one: Fields) -> None:
     cert, word, text = one.text("cert"), one.text("outcome"), one.text("text")
+    if not cert:
+        cert = f"{one.text('class')} on {one.text('host')}"
     outcome = next((known for known in Outcome if known == word), None)
     text = text.removeprefix("the request is dropped: ").removeprefix(f"{cert}: ")
     if text and outcome in _SAYS_IT and text.startswith(_SAYS_IT[outcome]):

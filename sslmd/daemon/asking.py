@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from sslmd.core.errors import SslmError
+from sslmd.core.events import (
+    AskDropped,
+    Asked,
+    TrialAsked,
+    TrialEnded,
+)
 from sslmd.core.jobs import Certify, MakeKey, Order
-from sslmd.core.lifecycle import AskDropped, Asked, TrialAsked, TrialEnded
 from sslmd.core.names import CertId
 from sslmd.core.state import Ask, TrialAsk
 from sslmd.daemon.planner import Planner
@@ -31,7 +36,7 @@ class Asking:
                 )
             raise
         self._planner.replan(cert)
-        self._planner.consider_restarts()
+        self._planner.consider_hosts()
 
     async def try_out(self, cert: CertId, ask: TrialAsk) -> None:
         """Accept a trial: as `ask`, it is done over crashes too."""
@@ -61,7 +66,8 @@ class Asking:
         ask = self._planner.book[cert].state.ask if cert in self._planner.book else None
         if ask is not None:
             # First, or the end of the job below would only bring the next one for it.
-            texts.append(f"the request to {ask.what} it is dropped")
+            what = f"go back to set {ask.back}" if ask.back else f"{ask.what} it"
+            texts.append(f"the request to {what} is dropped")
             self._planner.take(cert, AskDropped(self._planner.tools.now(), "cancelled by an admin"))
         making = any(
             isinstance(job, MakeKey | Certify | Order)

@@ -144,7 +144,7 @@ class Book:
 def entry_of(config: Config, service: ServiceConfig, state: CertState, hold: str) -> Entry:
     """Make an entry that is not decided on yet."""
     return Entry(
-        wanted_of(service),
+        wanted_of(service, config),
         places(config, service.id),
         state,
         hold,

@@ -18,6 +18,7 @@ from sslmd.core.tlsa import (
     Owned,
     Share,
     Tlsa,
+    association,
     endpoint_of,
     heeded,
     owned,
@@ -121,7 +122,7 @@ class Zone:
         return Dane(
             next=mine.coming if fits else None,
             checked=self._checked(owners, mine),
-            unchanged=bool(share.coming) and not share.held and share.coming <= share.serving,
+            unchanged=not share.held and self._is_served(cert, entry.state, share),
             current=current,
             trouble=self.trouble or self.look_trouble,
             unseen=self.look_trouble,
@@ -130,6 +131,23 @@ class Zone:
             ttl=self.ttl,
             fading=fading,
             fading_until=until,
+        )
+
+    def _is_served(self, cert: CertId, state: CertState, share: Share) -> bool:
+        """Whether the set on deck needs only records that caches have.
+
+        Those of `curr`, which is served anyhow; those of a set that was `curr` before only if they
+        were seen for long enough: by force it may have been rolled before that.
+        """
+        if not share.coming or not share.coming <= share.serving:
+            return False
+        seen = self.sighting
+        if seen is not None and seen.complete and digests(share.needed) <= seen.records:
+            return True
+        sets = self.given.materials.get(cert, {}) if self.given is not None else {}
+        material = sets.get(state.curr.name) if state.curr is not None else None
+        return material is not None and all(
+            association(record.combination, material) == record for _, record in share.coming
         )
 
     def _fading(self, cert: CertId, entry: Entry) -> str:

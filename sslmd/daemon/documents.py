@@ -1,4 +1,4 @@
-"""What the reading methods answer: `status`, `show`, `plan` (docs/socket-api.md).
+"""What `status`, `show` and `dane` answer (docs/socket-api.md); `plan_document` has `plan`.
 
 `status --json` is stable: fields are added, never renamed. A certificate's part of it is made
 once and kept until something changes, so that asking costs nothing with 10,000 of them (I9).
@@ -14,9 +14,8 @@ from typing import Any
 from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import SetFacts
-from sslmd.core.jobs import Look, Publish, Restart, Trial, Watch, ZoneJob
 from sslmd.core.names import CertId, SetName
-from sslmd.core.state import Server, ServerPhase, Trouble
+from sslmd.core.state import Server, Trouble
 from sslmd.core.tlsa import Share
 from sslmd.daemon.book import Entry
 from sslmd.daemon.planner import Planner
@@ -72,11 +71,30 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
                 "set": str(server.set) if server.set else None,
                 "state": str(server.phase),
                 "error": server.error or None,
+                "since": time(server.since),
+                "attempts": server.attempts,
+                "next_try": time(server.next_try) if server.attempts else None,
             }
             for server in state.servers
         ],
         "dane": _dane(entry),
     }
+
+
+def hosts(planner: Planner) -> list[dict[str, Any]]:
+    """Return what there is to tell of hosts that no certificate tells."""
+    notes = planner.hosts.notes
+    return [
+        {
+            "host": host,
+            "visited": time(note.visited),
+            "surplus": list(note.surplus),
+            "text": text,
+            "error": note.error or None,
+            "next_try": time(note.next_try),
+        }
+        for host, note, text in notes.told()
+    ]
 
 
 def _dane(entry: Entry) -> dict[str, Any] | None:
@@ -219,8 +237,10 @@ def _config(service: ServiceConfig) -> dict[str, str]:
             "dane_tls_ttl": f"{service.dane_ttl} s",
             "dane_next_key": str(service.dane_next_key),
         }
+    windows = {"roll_window": service.roll_window, "restart_window": service.restart_window}
     return {
         **dane,
+        **{word: ", ".join(map(str, some)) for word, some in windows.items() if some},
         "name": spec.title,
         "signing_ca": str(spec.signer),
         "key": str(spec.key),
@@ -230,65 +250,3 @@ def _config(service: ServiceConfig) -> dict[str, str]:
         "renew_expire_days_spread": f"{timing.spread.total_seconds() / 86400:g}",
         "min_roll_mins": f"{timing.min_roll.total_seconds() / 60:g}",
     }
-
-
-_ZONE_JOBS = {
-    Publish: "publish TLSA records of",
-    Look: "look at TLSA records of",
-    Watch: "watch TLSA ports of",
-}
-
-
-def plan(planner: Planner, which: list[CertId]) -> list[dict[str, Any]]:
-    """Return what runs, what is queued, and what comes when, soonest first."""
-    chosen = set(which)
-    now_rows = []
-    busy: set[CertId] = set()
-    for state, jobs in (("running", planner.queue.running()), ("queued", planner.queue.queued())):
-        for job in jobs:
-            if isinstance(job, Restart):
-                name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
-                row = {"cert": "", "job": f"restart {name}", "reason": job.reason}
-            elif isinstance(job, ZoneJob):
-                word = _ZONE_JOBS[type(job)]
-                row = {"cert": "", "job": f"{word} {job.zone}", "reason": job.reason}
-            elif job.cert in chosen:
-                if not isinstance(job, Trial):
-                    busy.add(job.cert)
-                row = {"cert": str(job.cert), "job": type(job).__name__, "reason": job.reason}
-            else:
-                continue
-            now_rows.append({**row, "at": None, "state": state})
-    later = [row for cert in which if cert not in busy for row in _later(cert, planner.book[cert])]
-    later.sort(key=lambda row: (row["at"] is None, row["at"] or "", row["cert"]))
-    return now_rows + later
-
-
-def _later(cert: CertId, entry: Entry) -> list[dict[str, Any]]:
-    decision = entry.decision
-    when: datetime | None
-    if decision.roll_at is not None:
-        what, when, state = "roll", decision.roll_at, "planned"
-    elif decision.stuck is not None:
-        what, when, state = "try again", decision.stuck.next_try, "waiting"
-    elif decision.renew_at is not None:
-        what, when, state = "renew", decision.renew_at, "planned"
-    else:
-        what, when, state = "wait", decision.wake_at, "waiting"
-    row = {"cert": str(cert), "job": what, "at": time(when), "state": state}
-    return [{**row, "reason": decision.text}, *_restarts(cert, entry)]
-
-
-def _restarts(cert: CertId, entry: Entry) -> list[dict[str, Any]]:
-    """Return the servers of a certificate that are to be tried again."""
-    return [
-        {
-            "cert": str(cert),
-            "job": f"restart {server.kind} on {server.host}",
-            "at": time(server.next_try),
-            "state": "waiting",
-            "reason": server.error,
-        }
-        for server in entry.state.servers
-        if server.phase is ServerPhase.FAILED
-    ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import io
 import logging
 import os
 import random
@@ -61,6 +62,15 @@ FLUSH = 60.0
 
 def main() -> None:
     """Run `sslmd` as its command line says; see docs/man/sslmd.8."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a sign gets its number, never a traceback. A daemon may also
+        # be started with nothing to write to.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if sys.argv[1:2] == ["init"]:
+        from sslmd.daemon import init  # for the first minute of a site, not for every start
+
+        sys.exit(init.run(sys.argv[2:]))
     arguments = _arguments()
     os.umask(0o077)
     try:
@@ -84,7 +94,9 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="sslmd", description="Keeps every certificate of a site fresh, safe and live."
+        prog="sslmd",
+        description="Keeps every certificate of a site fresh, safe and live.",
+        epilog="sslmd init writes a first configuration; sslmd init --help has its options.",
     )
     parser.add_argument(
         "--conf-dir",
@@ -226,7 +238,7 @@ class Daemon:
         await self._server.stop()
         await self._planner.tools.background_done(GRACE)
         await self._planner.tools.challenges.stop()
-        waiting = ("asyncio_", "sslmd-others")
+        waiting = ("asyncio_", "sslmd-others", "sslmd-lookups")
         looking_up = any(thread.name.startswith(waiting) for thread in threading.enumerate())
         if not ended or looking_up:
             # A thread that makes a key, or waits for a resolver, cannot be stopped; the next start

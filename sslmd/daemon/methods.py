@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, assert_never
 
 from sslmd import __version__
 from sslmd.core.errors import ConfigError, SslmError
 from sslmd.core.names import CertId, GroupName, ZoneName
-from sslmd.core.state import ServerPhase
 from sslmd.daemon import documents
 from sslmd.daemon.asking import Asking
 from sslmd.daemon.book import Entry, UnknownCertError
+from sslmd.daemon.deliveries import Deliveries
 from sslmd.daemon.following import Following
 from sslmd.daemon.journal import Record
+from sslmd.daemon.plan_document import plan
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.requests import Requests
 from sslmd.daemon.server import Client
@@ -28,6 +29,8 @@ _CHANGING = frozenset(
     {
         Method.RENEW,
         Method.ROLL,
+        Method.DELIVER,
+        Method.RESTART,
         Method.CLEAN,
         Method.RELOAD,
         Method.CANCEL,
@@ -45,6 +48,7 @@ class Methods:
         self._planner = planner
         self._asking = Asking(planner)
         self._requests = Requests(planner, self._asking)
+        self._deliveries = Deliveries(planner)
         self._reload = reload
         self._started = started
         self._pid = pid
@@ -78,13 +82,17 @@ class Methods:
             case Method.SHOW:
                 result: Any = await self._show(params)
             case Method.PLAN:
-                result = {"jobs": documents.plan(self._planner, self._select(params.certs()))}
+                result = {"jobs": plan(self._planner, self._select(params.certs()))}
             case Method.EVENTS:
                 result = await self._events(client, params)
             case Method.RENEW:
                 result = await self._requests.renew(client, params)
             case Method.ROLL:
                 result = await self._requests.roll(client, params)
+            case Method.DELIVER:
+                result = await self._deliveries.deliver(client, params)
+            case Method.RESTART:
+                result = await self._deliveries.restart(client, params)
             case Method.CLEAN:
                 result = await self._clean(params)
             case Method.CANCEL:
@@ -98,9 +106,7 @@ class Methods:
             case Method.DNS_REFRESH:
                 result = await self._dns_refresh(params)
             case _:
-                raise WireError(
-                    Code.METHOD_NOT_FOUND, f"{params.method} is not part of this version yet"
-                )
+                assert_never(params.method)
         return encode(Response(request.id, result))
 
     def _select(self, names: Iterable[str] | None) -> list[CertId]:
@@ -118,7 +124,9 @@ class Methods:
             "text": summary(self._planner),
         }
         # Put together from ready-made parts: see `documents.status`.
-        head = encode(Response(request.id, {"version": documents.FORMAT, "daemon": about}))
+        hosts = documents.hosts(self._planner)
+        parts = {"version": documents.FORMAT, "daemon": about, "hosts": hosts}
+        head = encode(Response(request.id, parts))
         return (
             head.removesuffix(b"}}\n")
             + b',"certs":'
@@ -162,11 +170,11 @@ class Methods:
     # --- changing ---
 
     async def _clean(self, params: Params) -> dict[str, Any]:
-        removed = []
+        removed, keep = [], params.count_if_given("keep")
         for cert in self._select(params.certs()):
             if self._planner.queue.busy(f"cert {cert}"):
                 continue  # its own job cleans up when it settles
-            names = await clean(cert, self._planner.tools)
+            names = await clean(cert, self._planner.tools, keep)
             removed += [{"cert": str(cert), "set": str(name)} for name in names]
         return {"removed": removed}
 
@@ -220,7 +228,7 @@ class Methods:
 
 def in_trouble(entry: Entry) -> bool:
     """Whether something about a certificate failed and is not yet made good."""
-    failed = any(server.phase is ServerPhase.FAILED for server in entry.state.servers)
+    failed = any(server.attempts for server in entry.state.servers)
     mismatch = entry.report is not None and bool(entry.report.wrong)
     return bool(entry.hold or entry.unsaved or entry.decision.stuck or failed or mismatch)
 

@@ -13,15 +13,26 @@ from dataclasses import replace
 
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
-from sslmd.core.jobs import CertJob, Job, Order, Pool, Restart, Roll, Trial, ZoneJob, lane, pool
-from sslmd.core.lifecycle import (
+from sslmd.core.events import (
     AttemptFailed,
     Counted,
     Event,
     Rolled,
-    advance,
-    with_sets,
 )
+from sslmd.core.jobs import (
+    CertJob,
+    HostJob,
+    Job,
+    Order,
+    Pool,
+    Roll,
+    Trial,
+    WriteDh,
+    ZoneJob,
+    lane,
+    pool,
+)
+from sslmd.core.lifecycle import advance, with_sets
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
 from sslmd.core.spec import AcmeCa
@@ -29,9 +40,10 @@ from sslmd.core.state import CertState, Delivered
 from sslmd.core.view import Decision
 from sslmd.daemon import stories
 from sslmd.daemon.book import Book, entry_of
+from sslmd.daemon.dh import DhLooks
+from sslmd.daemon.hosts import Hosts
 from sslmd.daemon.journal import ERROR, INFO, WARNING, Bus, Record
 from sslmd.daemon.ledger import Ledger, Page
-from sslmd.daemon.restarts import Restarts
 from sslmd.daemon.runner import Runner
 from sslmd.daemon.scheduler import Scheduler
 from sslmd.daemon.zones import Zones
@@ -39,6 +51,8 @@ from sslmd.servers import production
 from sslmd.store import certs
 from sslmd.store.reading import helpers_for, read_all
 from sslmd.store.state import Entry as HistoryEntry
+from sslmd.workers.copy import forget_outgoing
+from sslmd.workers.deliver import as_configured
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.tools import Tools
 
@@ -51,6 +65,12 @@ ORDERS = 4
 # Zones at a time whose TLSA records are published or looked at: that is mostly waiting.
 ZONES = 16
 
+# Hosts at a time. Each is an ssh and an rsync, some 20 MB, that mostly wait; some may be down.
+HOSTS = 64
+
+# Diffie-Hellman groups generated at a time: each takes a core.
+GENERATING = 1
+
 
 class Planner:
     """One per daemon. All of it runs in the event loop; files are touched in threads."""
@@ -59,13 +79,15 @@ class Planner:
         self.tools = tools
         self.bus = bus
         self.book = Book()
-        places = {Pool.WORK: parallel, Pool.ACME: ORDERS, Pool.DNS: ZONES}
+        places = {Pool.WORK: parallel, Pool.ACME: ORDERS, Pool.DNS: ZONES, Pool.HOSTS: HOSTS}
+        places[Pool.DH] = GENERATING
         self.queue = JobQueue(self._run, self._job_done, places)
         self.scheduler = Scheduler(self.wake, self._clock_jumped, tools.now)
         self.ledger = Ledger(tools, self._page_of, self._save_failed, self._saved_again)
         self.runner = Runner(tools, self.book, bus, self.apply)
-        self._restarts = Restarts(tools, self.book, self.queue, self.apply)
+        self.hosts = Hosts(tools, self.book, self.queue, self.apply)
         self.zones = Zones(tools, self.book, self.queue, self.apply, self._replan_known, self._tell)
+        self.dh = DhLooks(tools, self.queue, self._tell)
         self.book.dane_of = self.zones.dane
         tools.may_roll, tools.prove_ports = self.zones.may_roll, self.zones.prove_ports
         self._stopping = False
@@ -77,14 +99,17 @@ class Planner:
         """Read every certificate of the configuration from disk; blocks, for the start."""
         which = list(self.tools.config.services)
         self._take_in(read_all(self._read, which, helpers_for(len(which))))
+        forget_outgoing(self.tools.tree.root)
+        self.hosts.load()
 
     def start(self) -> None:
         """Make the first plan and begin to work."""
         self.scheduler.start()
         self.ledger.start()
         decisions = [(cert, self.replan(cert, arm=False)) for cert in list(self.book)]
-        self._restarts.consider()
+        self.hosts.consider()
         self.zones.start()
+        self.dh.start()
         self._arming = asyncio.get_running_loop().create_task(self._arm(decisions))
 
     async def stop(self, grace: float) -> bool:
@@ -96,17 +121,18 @@ class Planner:
         if self._arming is not None:
             self._arming.cancel()
         self.scheduler.stop()
-        self._restarts.stop()
+        self.hosts.stop()
         self.zones.stop()
+        self.dh.stop()
         ended = await self.queue.close(grace)
         await self.ledger.close()
         return ended
 
     async def at_rest(self) -> None:
         """Return when nothing is queued or running, and no restart is due."""
-        while len(self.queue) or self._restarts.due():
+        while len(self.queue) or self.hosts.due():
             await self.queue.idle()
-            self._restarts.consider()
+            self.hosts.consider()
             await asyncio.sleep(0)
 
     # --- reading the tree ---
@@ -127,14 +153,15 @@ class Planner:
     def _take_in(self, loaded: dict[CertId, certs.Loaded]) -> None:
         config = self.tools.config
         for cert, one in loaded.items():
-            self.book.entries[cert] = entry_of(config, config.services[cert], one.state, one.hold)
+            state = as_configured(config, cert, one.state)
+            self.book.entries[cert] = entry_of(config, config.services[cert], state, one.hold)
             for remark in one.remarks:
                 self._tell("tree-remark", remark, WARNING, cert)
             if one.hold:
                 self._tell("held", one.hold, ERROR, cert)
             if one.unsaved and not one.hold:
                 self.ledger.note(cert, [])
-            self._restarts.note(cert)
+            self.hosts.note(cert)
             self.zones.note(cert)
         self.book.relate()
 
@@ -157,7 +184,7 @@ class Planner:
         with self.zones.in_flux():
             for cert in removed:
                 self.scheduler.drop(cert)
-                self._restarts.forget(cert)
+                self.hosts.forget(cert)
                 self.zones.forget(cert)
                 del self.book.entries[cert]  # before the wait: nothing new begins for it
             for cert in removed:
@@ -174,8 +201,9 @@ class Planner:
                 other = was is not None and was.fingerprint != config.services[cert].fingerprint
                 if other and self._is_ordering(cert):
                     await self._stop_work(cert)  # it is for other names, or at another CA
-        self._restarts.reconfigured(old)
+        self.hosts.reconfigured(old)
         self.zones.reconfigured()
+        await self.dh.reconfigured(old)
         self._forgive(old)
         self.replan_all()
         return added, removed, changed
@@ -222,19 +250,20 @@ class Planner:
             renewed.state = with_sets(entry.state, fresh.state)
             if fresh.state.delivered.curr is None:  # not in production, or that is elsewhere now
                 renewed.state = replace(renewed.state, delivered=Delivered())
+        renewed.state = as_configured(self.tools.config, cert, renewed.state)
         if renewed.wanted.dane:
             renewed.report = entry.report  # an alarm stands until ports were looked at again
         self.book.entries[cert] = renewed
-        self._restarts.note(cert)
+        self.hosts.note(cert)
         self.zones.note(cert)
 
     def _replan_known(self, cert: CertId) -> None:
         if cert in self.book and not self._stopping:
             self.replan(cert)
 
-    def consider_restarts(self) -> None:
-        """Queue the restarts that are due."""
-        self._restarts.consider()
+    def consider_hosts(self) -> None:
+        """Queue the copies and restarts that are due."""
+        self.hosts.consider()
 
     # --- deciding ---
 
@@ -247,7 +276,7 @@ class Planner:
         """Look at everything."""
         for cert in list(self.book):
             self.replan(cert)
-        self._restarts.consider()
+        self.hosts.consider()
 
     def replan(self, cert: CertId, *, arm: bool = True) -> Decision:
         """Decide what comes next for one certificate, and see to it."""
@@ -333,7 +362,7 @@ class Planner:
                 name = str(story.set) if story.set else ""
                 entries.append(HistoryEntry(at, story.event, name, story.text))
         self.ledger.note(cert, entries)
-        self._restarts.note(cert)
+        self.hosts.note(cert)
         self.zones.note(cert)
 
     def _page_of(self, cert: CertId) -> Page | None:
@@ -346,7 +375,7 @@ class Planner:
     @property
     def failures(self) -> int:
         """How much has failed since the start."""
-        return self.runner.failures
+        return self.runner.failures + self.dh.failures
 
     def state_of(self, cert: CertId) -> CertState:
         """Return how a certificate stands, for the workers."""
@@ -369,12 +398,14 @@ class Planner:
     # --- jobs ---
 
     async def _run(self, job: Job) -> None:
-        if isinstance(job, Restart):
-            await self.runner.restart(job, self._restarts)
+        if isinstance(job, HostJob):
+            await self.runner.host_job(job, self.hosts)
         elif isinstance(job, Trial):
             await self.runner.trial(job)
         elif isinstance(job, ZoneJob):
             await self.zones.run(job)
+        elif isinstance(job, WriteDh):
+            await self.dh.run(job)
         elif job.cert in self.book:
             # Decided anew: since the job was queued, its reason may have gone.
             fresh = self._decide(job.cert).job
@@ -397,10 +428,10 @@ class Planner:
             return
         if isinstance(job, ZoneJob):
             self.zones.done(job)
-        elif not isinstance(job, Restart) and job.cert in self.book:
+        elif not isinstance(job, HostJob | WriteDh) and job.cert in self.book:
             self.progress(job.cert, "")
             self.replan(job.cert)
-        self._restarts.consider()
+        self.hosts.consider()
 
     # --- what went wrong beside jobs ---
 
@@ -409,6 +440,7 @@ class Planner:
             text = f"the clock was set by {seconds:+.0f} s, or the machine slept; planning again"
             self._tell("clock-jumped", text, WARNING)
         self.replan_all()
+        self.dh.consider()
 
     def _saved_again(self, cert: CertId) -> None:
         if cert in self.book:

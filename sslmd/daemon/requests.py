@@ -6,17 +6,24 @@ go away meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from sslmd.core.events import BackOnDeck
+from sslmd.core.facts import SetFacts
 from sslmd.core.gate import harm_of
-from sslmd.core.names import CertId
+from sslmd.core.jobs import Certify, MakeKey, Order, Roll
+from sslmd.core.lifecycle import advance
+from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
+from sslmd.core.renew_track import why_again, why_not_back
+from sslmd.core.renewal import Why
 from sslmd.core.spec import AcmeCa
-from sslmd.core.state import Ask, CertState, Phase, ServerPhase, TrialAsk, TrialKind
+from sslmd.core.state import Ask, CertState, Phase, SetNote, Track, TrialAsk, TrialKind
 from sslmd.core.state import Request as What
-from sslmd.core.view import clock
+from sslmd.core.view import View, clock
 from sslmd.daemon import stories
 from sslmd.daemon.asking import Asking
 from sslmd.daemon.book import Entry
@@ -24,6 +31,7 @@ from sslmd.daemon.following import Following
 from sslmd.daemon.journal import DEBUG, Record
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.server import Client
+from sslmd.store.sets import read_set
 from sslmd.wire.messages import Code, Notice, Outcome, WireError
 from sslmd.wire.params import Params
 
@@ -31,6 +39,8 @@ from sslmd.wire.params import Params
 LOOK = 1.0
 
 _TRIALS = {"test": TrialKind.TEST, "dry_run": TrialKind.DRY_RUN}
+
+_TOO_EARLY = "before the wait for its TLSA records is over: "
 
 Result = tuple[Outcome, str]
 
@@ -50,7 +60,12 @@ class Requests:
         if force and names is None and not params.flag("all"):
             raise WireError(Code.INVALID_PARAMS, "a forced renewal of everything wants all = true")
 
-        def ask(cert: CertId, entry: Entry) -> Ask | Result:  # noqa: ARG001
+        def ask(cert: CertId, entry: Entry) -> Ask | Result:
+            if back := _back(entry.state):
+                problem = f"{cert} is going back to set {back}, as an admin asked"
+                if names is None:
+                    return (Outcome.WAITING, problem)
+                raise WireError(Code.REFUSED, f"{problem}; or not: sslmctl cancel {cert.arg}")
             next_ = entry.state.next
             # A key that was made ahead is there to be used by just this renewal.
             ahead = entry.wanted.next_ahead and not reuse and next_ and next_.cert is None
@@ -79,22 +94,101 @@ class Requests:
         return await self._carry(client, params, ask)
 
     async def roll(self, client: Client, params: Params) -> dict[str, Any]:
-        """Roll what is on deck; too early it is refused, unless with `force`."""
+        """Roll what is on deck; too early it is refused, unless with `force`.
+
+        With `back` what was in use before.
+        """
+        if params.flag("back"):
+            return await self._roll_back(client, params)
         names, force = params.certs(), params.flag("force")
-        warnings: dict[CertId, str] = {}
+        warnings: dict[CertId, list[str]] = {}
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
             problem = self._why_not_roll(cert, entry, force=force)
             if problem is None:
                 view = self._planner.book.view(cert)
                 if force and (harm := harm_of(view, self._planner.tools.now())):
-                    warnings[cert] = f"before the wait for its TLSA records is over: {harm}"
-                return Ask(What.ROLL, self._planner.tools.now(), force)
+                    warnings[cert] = [f"{_TOO_EARLY}{harm}"]
+                return Ask(What.ROLL, self._planner.tools.now(), force, back=_back(entry.state))
             if names is None:
                 return (Outcome.UNNEEDED, problem)
             raise WireError(Code.REFUSED, problem)
 
         return await self._carry(client, params, ask, warnings)
+
+    async def _roll_back(self, client: Client, params: Params) -> dict[str, Any]:
+        names, force = params.certs(), params.flag("force")
+        if names is None:
+            raise WireError(Code.INVALID_PARAMS, "going back wants certs: name them")
+        tools, book = self._planner.tools, self._planner.book
+        # What is on disk, every signature of it, before anything is accepted.
+        found: dict[CertId, SetFacts] = {}
+        for cert in book.select(names):
+            prev = book[cert].state.prev
+            if prev is not None:
+                found[cert] = await tools.aside(read_set, tools.tree, cert, prev)
+        remarks: dict[CertId, list[str]] = {}
+
+        def ask(cert: CertId, entry: Entry) -> Ask | Result:
+            facts = found.get(cert)
+            if problem := self._why_not_back(cert, entry, facts):
+                raise WireError(Code.REFUSED, problem)
+            assert facts is not None
+            remarks[cert] = self._remarks_on_going_back(cert, entry, facts, force=force)
+            return Ask(What.ROLL, tools.now(), force, back=facts.name)
+
+        return await self._carry(client, params, ask, remarks)
+
+    def _why_not_back(self, cert: CertId, entry: Entry, facts: SetFacts | None) -> str:
+        """Return why it cannot go back to what was in use before, "" if it can."""
+        now, state = self._planner.tools.now(), entry.state
+        making = f"sslmctl force-renew {cert.arg} makes another"
+        if state.prev is None or facts is None:
+            return f"{cert} has no set before the one in use; {making}"
+        if facts.name != state.prev:
+            return f"{cert} was rolled just now; look at it, and ask again"
+        if problem := why_not_back(facts, now):
+            return f"{cert}: {problem}; {making}"
+        if state.ask is not None and state.ask.back is None:
+            doing = "renewed" if state.ask.what is What.RENEW else "rolled"
+            return (
+                f"{cert} is being {doing} as an admin asked; go back when that is done, or stop "
+                f"it first: sslmctl cancel {cert.arg}"
+            )
+        for job in self._planner.queue.in_lane(f"cert {cert}"):
+            if isinstance(job, MakeKey | Certify | Order):
+                return (
+                    f"{cert} is being renewed just now; go back when that is done, or stop it "
+                    f"first: sslmctl cancel {cert.arg}"
+                )
+            if isinstance(job, Roll) and _back(state) is None:
+                return f"{cert} is being rolled just now; ask again when that is done"
+        return ""
+
+    def _remarks_on_going_back(
+        self, cert: CertId, entry: Entry, facts: SetFacts, *, force: bool
+    ) -> list[str]:
+        """Return what the admin should know: what it costs, and how long it lasts."""
+        now, state = self._planner.tools.now(), entry.state
+        view = self._planner.book.view(cert)
+        told = []
+        if state.next is not None and state.next.name != facts.name:
+            told.append(
+                f"set {state.next.name} is taken off the deck; it stays in db/ until it is "
+                "cleaned up"
+            )
+        if again := why_again(view, facts, now):
+            minutes = entry.wanted.timing.min_roll.total_seconds() / 60
+            text = (
+                f"set {facts.name} is renewed as soon as it is in use again ({again.text}), and "
+                f"what is new then is rolled {minutes:g} min later at the earliest"
+            )
+            if again.why is not Why.DUE:
+                text += "; to keep it, have the service file ask for what it is, and reload"
+            told.append(text)
+        if force and (harm := harm_of(_before_it_is_on_deck(view, facts), now)):
+            told.append(f"{_TOO_EARLY}{harm}")
+        return told
 
     def _why_not_roll(self, cert: CertId, entry: Entry, *, force: bool) -> str | None:
         next_ = entry.state.next
@@ -108,9 +202,11 @@ class Requests:
         now = self._planner.tools.now()
         ahead = decide(self._planner.book.view(cert), now)
         if ahead.roll_at is not None and ahead.roll_at > now:
-            why = "when min_roll_mins is over"
-            if "TLSA" in ahead.text:
-                why = f"({ahead.text.partition('; rolls at')[0]})"
+            why = f"({ahead.text.partition('; rolls at')[0]})"
+            if ahead.text.startswith("on deck; rolls at"):
+                why = ahead.rolls_when or "when min_roll_mins is over"
+            elif ahead.rolls_when:
+                why = f"{why} and {ahead.rolls_when}"
             return f"{cert} rolls by itself at {clock(ahead.roll_at)}, {why}; --force rolls it now"
         if ahead.job is None and ahead.event is None and ahead.stuck is None:
             return f"{cert}: {ahead.text}"
@@ -121,7 +217,7 @@ class Requests:
         client: Client,
         params: Params,
         make: Callable[[CertId, Entry], Ask | TrialAsk | Result],
-        warnings: Mapping[CertId, str] | None = None,
+        warnings: Mapping[CertId, Sequence[str]] | None = None,
     ) -> dict[str, Any]:
         """Accept for all or refuse for all; then wait for the ends, telling of progress."""
         book = self._planner.book
@@ -138,9 +234,10 @@ class Requests:
                 asks[cert] = made
             else:
                 results[cert] = made
-        for cert, text in (warnings or {}).items():
-            told = {"cert": str(cert), "event": "warning", "text": text}
-            await client.notify(Notice.PROGRESS, told)
+        for cert, texts in (warnings or {}).items():
+            for text in texts:
+                told = {"cert": str(cert), "event": "warning", "text": text}
+                await client.notify(Notice.PROGRESS, told)
         with Following(self._planner.bus, lambda record: record.cert in asks) as following:
             for cert, ask in asks.items():
                 if isinstance(ask, TrialAsk):
@@ -180,20 +277,31 @@ class Requests:
         if isinstance(ask, TrialAsk):
             ends = {"trial-ended": Outcome.DONE, "trial-failed": Outcome.FAILED}
             return (ends[record.event], record.text) if record.event in ends else None
+        if ask.back is not None and self._is_of_the_newer_set(cert, ask.back, record):
+            return None
         match ask.what, record.event:
             case _, "attempt-failed":
                 return (Outcome.FAILED, record.text)
             case _, "ask-dropped":
-                return (Outcome.UNNEEDED, record.text.removeprefix(stories.DROPPED))
+                kind = Outcome.UNNEEDED if ask.back is None else Outcome.FAILED
+                return (kind, record.text.removeprefix(stories.DROPPED))
             case What.RENEW, "cert-issued":
                 entry = self._planner.book.entries.get(cert)
                 on_deck = entry is not None and entry.state.next is not None
                 return (Outcome.DONE, f"{record.text}{'; it is on deck' if on_deck else ''}")
             case What.ROLL, "settled":
                 return (Outcome.DONE, "rolled and deployed")
-            case What.ROLL, "restart-failed":
+            case What.ROLL, "restart-failed" | "copy-failed":
                 return (Outcome.FAILED, f"rolled, but {record.text}")
         return None
+
+    def _is_of_the_newer_set(self, cert: CertId, back: SetName, record: Record) -> bool:
+        """Whether a record is about serving the set that is to go: no end of going back."""
+        entry = self._planner.book.entries.get(cert)
+        if entry is None or (entry.state.curr is not None and entry.state.curr.name == back):
+            return False
+        failed = record.event == "attempt-failed" and record.job != Track.RENEW
+        return failed or record.event in ("settled", "copy-failed", "restart-failed")
 
     def _at_rest(self, cert: CertId, ask: Ask | TrialAsk) -> Result | None:
         """Return how it stands when nothing is under way for it: what it waits for."""
@@ -210,7 +318,31 @@ class Requests:
             return (Outcome.WAITING, entry.decision.text)
         if ask.what is What.RENEW:
             return (Outcome.DONE, entry.decision.text)
-        return _rolled(entry.state, entry.decision.text)
+        return self._rolled(cert, entry)
+
+    def _rolled(self, cert: CertId, entry: Entry) -> Result | None:
+        """A roll is done here; how are the servers?"""
+        state, text = entry.state, entry.decision.text
+        if any(server.attempts for server in state.servers):
+            return (Outcome.FAILED, f"rolled, but it {text}")
+        hosts, now = self._planner.hosts, self._planner.tools.now()
+        if any(hosts.is_coming(cert, server, now) for server in state.servers):
+            return None
+        if state.phase is Phase.SETTLED:
+            return (Outcome.DONE, "rolled and deployed")
+        return (Outcome.DONE, f"rolled; it {text}")
+
+
+def _back(state: CertState) -> SetName | None:
+    """Return the set that is being gone back to."""
+    return state.ask.back if state.ask is not None else None
+
+
+def _before_it_is_on_deck(view: View, facts: SetFacts) -> View:
+    """Return how it will be when a set has just been put on deck."""
+    state = advance(view.state, BackOnDeck(facts.name.time, facts, SetNote(0.0), ""))
+    dane = replace(view.dane, unchanged=False) if view.dane is not None else None
+    return replace(view, state=state, dane=dane)
 
 
 def _why_no_trial(cert: CertId, entry: Entry, now: datetime) -> str:
@@ -233,15 +365,3 @@ def _trial_kind(params: Params) -> TrialKind | None:
         text = "a trial makes a key of its own; leave reuse out"
         raise WireError(Code.INVALID_PARAMS, text)
     return chosen[0]
-
-
-def _rolled(state: CertState, text: str) -> Result | None:
-    """A roll is done here; how are the servers?"""
-    phases = {server.phase for server in state.servers}
-    if ServerPhase.DELIVERED in phases:
-        return None  # about to be restarted
-    if ServerPhase.FAILED in phases:
-        return (Outcome.FAILED, f"rolled, but it {text}")
-    if state.phase is Phase.SETTLED:
-        return (Outcome.DONE, "rolled and deployed")
-    return (Outcome.DONE, f"rolled; it {text}")

@@ -11,15 +11,15 @@ from datetime import datetime, timedelta
 
 from sslmd.core.backoff import Failure, next_try
 from sslmd.core.errors import SslmError, Transient, ValidationFailed
-from sslmd.core.jobs import CertJob, Restart, Trial, track
-from sslmd.core.lifecycle import AttemptFailed, Event, TrialEnded
+from sslmd.core.events import AttemptFailed, Event, TrialEnded
+from sslmd.core.jobs import CertJob, HostJob, Trial, track
 from sslmd.core.names import CertId
 from sslmd.core.renewal import Wanted
 from sslmd.core.state import Track, Trouble
 from sslmd.core.view import clock
 from sslmd.daemon.book import Book
+from sslmd.daemon.hosts import Hosts, failure_of
 from sslmd.daemon.journal import DEBUG, Bus, Record
-from sslmd.daemon.restarts import Restarts, failure_of
 from sslmd.store import certs, files
 from sslmd.workers.dispatch import work
 from sslmd.workers.tools import Tools
@@ -41,14 +41,13 @@ class Runner:
         self._apply = apply
         self.failures = 0
 
-    async def restart(self, job: Restart, restarts: Restarts) -> None:
-        """Restart the server classes of one host."""
-        for error in await restarts.run(job):
+    async def host_job(self, job: HostJob, hosts: Hosts) -> None:
+        """Copy to one host, or restart its server classes."""
+        for error in await hosts.run(job):
             self.failures += 1
             if not isinstance(error, SslmError):
-                self._bus.bug(
-                    self._tools.now(), f"a restart met an error of its own: {error!r}", error
-                )
+                text = f"{type(job).__name__} met an error of sslmd's own on {job.host}: {error!r}"
+                self._bus.bug(self._tools.now(), text, error)
 
     async def trial(self, job: Trial) -> None:
         """Do a trial; it ends here, well or not."""

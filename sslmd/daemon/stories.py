@@ -5,19 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sslmd.core.lifecycle import (
+from sslmd.core.events import (
     Advertised,
     AskDropped,
     Asked,
     AttemptFailed,
+    BackOnDeck,
     CertIssued,
     Counted,
     Event,
     KeyMade,
     Lost,
+    OffDeck,
     ProdUpdated,
+    RestartAsked,
     Rolled,
+    ServerCopied,
     ServersProven,
+    ServersWanting,
     ServerTold,
     Settled,
     TlsaLooked,
@@ -74,6 +79,14 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             return _looked(before.sighting, after)
         case Rolled():
             return _rolled(event, before, after)
+        case BackOnDeck():
+            name = event.facts.name
+            text = f"set {name} is on deck again: {event.reason}{_taken_off(before, name)}"
+            return Story("put-back", text, NOTICE, name, "PutBack")
+        case OffDeck():
+            name = before.next.name if before.next else None
+            text = f"set {name} is off the deck again; it stays in db/ until it is cleaned up"
+            return Story("taken-off", text, NOTICE, name, "TakeOff")
         case ProdUpdated():
             name = event.delivered.curr
             restarts = [s for s in event.servers if s.phase is ServerPhase.DELIVERED]
@@ -82,6 +95,17 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             return Story("delivered", text, INFO, name, "Deliver")
         case ServerTold():
             return _server_told(event)
+        case ServerCopied():
+            return _server_copied(event)
+        case ServersWanting():
+            hosts = ", ".join(sorted(event.hosts))
+            return Story("asked", f"an admin asks to deliver it again to {hosts}", NOTICE)
+        case RestartAsked():
+            place = f"{event.kind} on {', '.join(sorted(event.hosts))}"
+            if event.because:
+                text = f"{place} is to be restarted: {event.because}"
+                return Story("restart-due", text, INFO, kept=False)
+            return Story("asked", f"an admin asks to restart {place}", NOTICE)
         case ServersProven():
             name = after.curr.name if after.curr else None
             text = "every server was restarted" if after.servers else "no server depends on it"
@@ -91,7 +115,8 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             return Story("settled", "settled", DEBUG, name, "Settle", kept=False)
         case Asked():
             forced = ", forced" if event.ask.force else ""
-            return Story("asked", f"an admin asks to {event.ask.what} it{forced}", NOTICE)
+            what = f"go back to set {event.ask.back}" if event.ask.back else f"{event.ask.what} it"
+            return Story("asked", f"an admin asks to {what}{forced}", NOTICE)
         case AskDropped():
             return Story("ask-dropped", f"{DROPPED}{event.text}", NOTICE)
         case AttemptFailed():
@@ -136,10 +161,16 @@ def _loses_root(before: CertState) -> bool:
     return curr.cert.is_ca and curr.cert.issuer == curr.cert.subject
 
 
+def _taken_off(before: CertState, name: SetName) -> str:
+    if before.next is None or before.next.name == name:
+        return ""
+    return f"; set {before.next.name} is off the deck, it stays in db/ until it is cleaned up"
+
+
 def _rolled(event: Rolled, before: CertState, after: CertState) -> Story:
     name = after.curr.name if after.curr else None
     old = f" in place of {before.curr.name}" if before.curr else ""
-    overrode = f"; forced, {event.overrode}" if event.overrode else ""
+    overrode = f"; {event.overrode}" if event.overrode else ""
     return Story("rolled", f"set {name} is live{old}{overrode}", NOTICE, name, "Roll")
 
 
@@ -151,6 +182,18 @@ def _server_told(event: ServerTold) -> Story:
     again = f"; next try at {_when(server.next_try)}"
     text = f"{place} is not proven: {server.error}{again}"
     return Story("restart-failed", text, WARNING, server.set, "Restart")
+
+
+def _server_copied(event: ServerCopied) -> Story:
+    server = event.server
+    place = f"{server.kind} on {server.host}"
+    if server.error:
+        text = f"not copied to {place}: {server.error}; next try at {_when(server.next_try)}"
+        return Story("copy-failed", text, WARNING, server.set, "Copy")
+    text = f"copied to {place}"
+    if server.phase is ServerPhase.PROVEN:
+        text = f"{place} has it, and uses it already"
+    return Story("copied", text, INFO, server.set, "Copy")
 
 
 def _when(when: datetime | None) -> str:

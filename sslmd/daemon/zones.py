@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
 from sslmd.core.errors import SslmError
+from sslmd.core.events import Event
 from sslmd.core.jobs import Look, Publish, Watch, ZoneJob
-from sslmd.core.lifecycle import Event
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
 from sslmd.core.view import Dane
 from sslmd.daemon.book import Book, Entry

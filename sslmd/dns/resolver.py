@@ -47,7 +47,7 @@ class Resolver:
         Raises `Transient` when no resolver tells, naming them and what they said.
         """
         qname = dns.name.from_text(name)
-        servers = self._servers()
+        servers = self.servers()
         problems: dict[str, None] = {}
         try:
             async with asyncio.timeout(LIFETIME):
@@ -91,7 +91,8 @@ class Resolver:
             return ()
         return tuple(dict.fromkeys(str(where[0]) for *_, where in found))
 
-    def _servers(self) -> tuple[NameServer, ...]:
+    def servers(self) -> tuple[NameServer, ...]:
+        """Return the resolvers, in order. Raises `Transient` if the system names none."""
         if self._given is not None:
             return self._given
         now = asyncio.get_running_loop().time()

@@ -27,13 +27,13 @@ from urllib.parse import urlsplit
 
 from sslmd.config.model import CaInfo, Validation
 from sslmd.core.errors import Permanent
+from sslmd.issuers.launch import tied
 from sslmd.issuers.orders import Order
 from sslmd.pki.local_ca import Issued
 from sslmd.store import files
 from sslmd.store.layout import CERT, CHAIN, CSR, FULLCHAIN
 from sslmd.wire.messages import SOCKET_ENV
 
-LAUNCHER = str(Path(__file__).with_name("launch.py"))
 RESUMER = str(Path(__file__).with_name("resume.py"))
 HOOK = "sslm-auth-hook"
 
@@ -162,7 +162,7 @@ def command(server: Server, place: Place, hook: str, certbot: str) -> list[str]:
 
     Its first words tie certbot to the life of the daemon (see `launch`).
     """
-    words = [*_tied(), certbot, "certonly"]
+    words = [*tied(), certbot, "certonly"]
     words += ["--non-interactive", "--agree-tos", "--no-eff-email", "--no-directory-hooks"]
     words += ["--manual", "--preferred-challenges", _PREFERRED[server.validation]]
     # certbot gives the hooks to a shell.
@@ -191,15 +191,10 @@ def command(server: Server, place: Place, hook: str, certbot: str) -> list[str]:
     return words
 
 
-def _tied() -> tuple[str, ...]:
-    """Return what stands before a command that is to end with the daemon."""
-    return (sys.executable, "-I", "-S", LAUNCHER, str(os.getpid()))
-
-
 def resume_command(server: Server, place: Place, order_url: str) -> list[str]:
     """Return the command that fetches the certificate of an order that was cut short."""
     account = newest_account(place.home, server.url)
-    words = [*_tied(), sys.executable, "-I", RESUMER, server.url]
+    words = [*tied(), sys.executable, "-I", RESUMER, server.url]
     words += [f"{_accounts_dir(place.home, server.url)}/{account}", order_url, place.order]
     return [*words, server.preferred_chain, *(["offered"] if offered(place) else [])]
 

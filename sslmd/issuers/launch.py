@@ -2,7 +2,8 @@
 
 It asks the kernel for SIGKILL when its parent ends (prctl(2), PR_SET_PDEATHSIG, which outlives
 execve) and becomes PROGRAM. So a daemon that is killed leaves no certbot behind that would offer
-challenges nobody watches over (I8). Imports little: it stands before every order.
+challenges nobody watches over (I8), and no openssl that works for nobody. Imports little: it stands
+before every order.
 """
 
 import ctypes
@@ -12,6 +13,11 @@ import sys
 
 PR_SET_PDEATHSIG = 1
 CANNOT = 127  # as a shell says that a program cannot be started
+
+
+def tied() -> tuple[str, ...]:
+    """Return what stands before a command that is to end with the daemon."""
+    return (sys.executable, "-I", "-S", __file__, str(os.getpid()))
 
 
 def main(argv: list[str]) -> None:

@@ -5,6 +5,8 @@ For certificates that were parsed, and so are of the right form.
 
 from __future__ import annotations
 
+from sslmd.core.errors import Permanent
+
 _VERSION_TAG = 0xA0
 
 # Where they stand in a TBSCertificate, counted from the serial number: before them is the version,
@@ -21,6 +23,23 @@ def issuer_der(der: bytes) -> bytes:
 def key_der(der: bytes) -> bytes:
     """Return the SubjectPublicKeyInfo in a certificate."""
     return _field(der, _KEY)
+
+
+def whole_element(der: bytes) -> bytes:
+    """Return the first element of `der` with its header; raise `Permanent` if it is cut off."""
+    try:
+        _, end = _element(der, 0)
+    except IndexError:
+        raise Permanent("cut off") from None
+    if end > len(der):
+        raise Permanent("cut off")
+    return der[:end]
+
+
+def content(der: bytes) -> bytes:
+    """Return what is in the first element of `der`; raise `Permanent` if it is cut off."""
+    one = whole_element(der)
+    return one[_element(one, 0)[0] :]
 
 
 def _field(der: bytes, number: int) -> bytes:

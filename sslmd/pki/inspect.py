@@ -31,7 +31,8 @@ from sslmd.pki.chain import (
 )
 from sslmd.pki.csr import host_name, is_for, load_csr, names_asked, san_texts, says_ca
 from sslmd.pki.issuer import Issuer, issuer_of
-from sslmd.pki.keys import PublicKey, describe_key, key_blocks, load_public
+from sslmd.pki.key_kind import describe_key
+from sslmd.pki.keys import PublicKey, key_blocks, load_public
 from sslmd.pki.pem import MALFORMED, blocks
 
 KEY = "privkey.pem"

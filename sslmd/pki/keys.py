@@ -1,4 +1,4 @@
-"""Private keys: made, read, described. Messages never hold key material (I2)."""
+"""Private keys: made and read. Messages never hold key material (I2)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from sslmd.core.errors import Permanent
 from sslmd.core.spec import KeySpec, KeyType
+from sslmd.pki.key_kind import describe_key
 from sslmd.pki.pem import Block, blocks
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -116,15 +117,6 @@ def _parse(block: Block) -> PrivateKey:
         kind = describe_key(key.public_key())
         raise Permanent(f"the private key is of the kind {kind}; only EC and RSA can be used")
     return key
-
-
-def describe_key(public_key: PublicKeyTypes) -> str:
-    """Return the kind of a key as `str(KeySpec)` does: "ec secp384r1", "rsa 4096", "ed25519"."""
-    if isinstance(public_key, ec.EllipticCurvePublicKey):
-        return f"ec {public_key.curve.name}"
-    if isinstance(public_key, rsa.RSAPublicKey):
-        return f"rsa {public_key.key_size}"
-    return type(public_key).__name__.removeprefix("_").removesuffix("PublicKey").lower()
 
 
 def public_bytes_of(key: PrivateKey | PublicKeyTypes) -> bytes:

@@ -35,7 +35,8 @@ from sslmd.pki.csr import (
     names_asked,
     subject_name,
 )
-from sslmd.pki.keys import PrivateKey, PublicKey, describe_key, load_key
+from sslmd.pki.key_kind import describe_key
+from sslmd.pki.keys import PrivateKey, PublicKey, load_key
 from sslmd.pki.pem import MALFORMED
 
 # Clocks of clients run behind: a certificate that is a second old must not be "not yet valid".

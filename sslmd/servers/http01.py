@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from sslmd.core.errors import Permanent, Transient, together
-from sslmd.core.names import ZoneName, shown
+from sslmd.core.names import ZoneName, machine_of, shown
 from sslmd.processes import run_command
 from sslmd.servers.local import is_local
 from sslmd.store import files
@@ -66,7 +66,10 @@ async def put(
     """
     for token, content in contents.items():
         check(apex, token, content)
-    script = _put_script(server_dir, apex, len(contents))
+
+    def script() -> str:
+        return _put_script(server_dir, apex, len(contents))
+
     lines = "".join(f"{token} {content}\n" for token, content in contents.items()).encode()
 
     def put_here() -> None:
@@ -93,7 +96,9 @@ async def remove(
     def remove_here() -> None:
         _remove_here(server_dir, apex, tokens)
 
-    script = _remove_script(server_dir, apex, tokens)
+    def script() -> str:
+        return _remove_script(server_dir, apex, tokens)
+
     await _on_each(hosts, remove_here, script, b"", in_thread, "remove challenges from")
 
 
@@ -112,20 +117,23 @@ def check(apex: str, token: str, content: str | None = None) -> None:
 async def _on_each(
     hosts: Iterable[str],
     here: Callable[[], None],
-    script: str,
+    script: Callable[[], str],
     stdin: bytes,
     in_thread: InThread,
     doing: str,
 ) -> None:
-    """Run `here` if one of the hosts is this machine, and `script` on the others."""
+    """Run `here` if one of the hosts is this machine, and a script of their own on the others.
+
+    Hosts may share a file system: no two scripts are to use the same name for a file of theirs.
+    """
     hosts = list(dict.fromkeys(hosts))
 
     def sort() -> list[bool]:
-        return [is_local(host.rpartition("@")[2]) for host in hosts]
+        return [is_local(machine_of(host)) for host in hosts]
 
     local = await in_thread(sort)
     works = [
-        _ssh(host, script, stdin, doing)
+        _ssh(host, script(), stdin, doing)
         for host, is_here in zip(hosts, local, strict=True)
         if not is_here
     ]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
+
+from sslmd.core.names import machine_of
 
 LOOPBACK = ("127.0.0.1", "::1")
 _LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain"})
@@ -24,14 +29,66 @@ def is_local(host: str) -> bool:
     May ask the resolver and so take seconds: call it off the event loop. A name that does
     not resolve is not local.
     """
+    return bool(looked_up(host))
+
+
+def looked_up(host: str) -> bool | None:
+    """Whether `host` is this machine, as `is_local`; None if its name cannot be looked up."""
     name = host.lower().rstrip(".")
     if name in _own_names():
         return True
     try:
         found = socket.getaddrinfo(name, _DISCARD, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError):
-        return False
+        return None
     return bool(found) and all(_is_own_address(family, where) for family, *_, where in found)
+
+
+class Locality:
+    """Remembers for a while which hosts are this machine; asks about each one at a time.
+
+    `aside` runs what blocks.
+    """
+
+    KEPT = 60.0  # seconds: a machine's addresses change, and nobody tells us
+    PATIENCE = 15.0
+
+    def __init__(
+        self, aside: Callable[[Callable[[], bool | None]], Awaitable[bool | None]]
+    ) -> None:
+        self._aside = aside
+        self._known: dict[str, tuple[float, asyncio.Future[bool | None]]] = {}
+
+    async def is_local(self, host: str) -> bool | None:
+        """Whether `host`, without the user that may stand before it, is this machine.
+
+        None: its name cannot be looked up now, or not within `PATIENCE`.
+        """
+        bare = machine_of(host)
+        if is_loopback(bare):
+            return True
+        at, found = self._known.get(bare, (0.0, None))
+        if found is None or (found.done() and time.monotonic() - at > self.KEPT):
+            found = asyncio.ensure_future(self._aside(lambda: looked_up(bare)))
+            self._known[bare] = (time.monotonic(), found)
+        try:
+            async with asyncio.timeout(self.PATIENCE):
+                return await asyncio.shield(found)
+        except TimeoutError:
+            return None
+
+    def seems_local(self, host: str) -> bool:
+        """Whether `host` was this machine when that was last asked; never waits."""
+        bare = machine_of(host)
+        _, found = self._known.get(bare, (0.0, None))
+        if found is None or not found.done() or found.cancelled() or found.exception():
+            return is_loopback(bare)
+        return bool(found.result())
+
+    async def local(self, hosts: Iterable[str]) -> dict[str, bool | None]:
+        """Return of each host whether it is this machine; None where that cannot be told now."""
+        some = list(dict.fromkeys(hosts))
+        return dict(zip(some, await asyncio.gather(*map(self.is_local, some)), strict=True))
 
 
 def _own_names() -> set[str]:

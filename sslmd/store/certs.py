@@ -75,10 +75,20 @@ def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) ->
     remarks = list(links.remarks)
     notes, noted = _read_notes(tree, cert, now, remarks)
     sets.finish_roll(tree, cert, links)
+    _forget_former_life(notes, links)
     curr = _read(tree, cert, links.curr, remarks)
     next_ = _read(tree, cert, links.next, remarks)
+    if not noted:
+        # ssl-mgr's; sets of ours have been right from birth.
+        linked = (links.curr, links.next)
+        for older in (one for one in sets.list_sets(tree, cert) if one not in linked):
+            try:
+                remarks += _tightened(tree, cert, older)
+            except SslmError as err:  # nobody uses it any more
+                remarks.append(str(err))
     curr_note = _note(notes, links.curr, draw)
     next_note = _note(notes, links.next, draw)
+    prev = links.prev if links.prev != links.curr else None
     phase = phase_of(
         curr,
         next_,
@@ -90,9 +100,10 @@ def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) ->
         phase=phase,
         curr=curr,
         next=next_,
-        prev=links.prev if links.prev != links.curr else None,
+        prev=prev,
         curr_note=curr_note,
         next_note=next_note,
+        prev_note=notes.sets.get(prev) if prev else None,
         rolled_at=notes.rolled_at,
         advertised=notes.advertised,
         deployed=notes.deployed,
@@ -108,9 +119,18 @@ def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) ->
         trial=notes.trial,
         trial_after=notes.trial_after,
         adopted=curr is not None and not noted,
+        off_deck=notes.off_deck,
     )
     drawn = any(name is not None and name not in notes.sets for name in (links.curr, links.next))
     return Loaded(loaded, remarks=remarks, unsaved=drawn)
+
+
+def _forget_former_life(notes: state.Notes, links: sets.Links) -> None:
+    """Servers were given another set than `curr` last: that it was deployed before is no news."""
+    if notes.delivered.curr in (None, links.curr):
+        return
+    notes.deployed = notes.deployed if notes.deployed != links.curr else None
+    notes.settled = notes.settled if notes.settled != links.curr else None
 
 
 def _retired(notes: state.Notes, links: sets.Links) -> tuple[SetName, ...]:
@@ -135,12 +155,14 @@ def reread(tree: Tree, cert: CertId, known: CertState, *, draw: Callable[[], flo
     links = sets.read_links(tree, cert)
     sets.finish_roll(tree, cert, links)
     notes = state.notes_of(known)
+    prev = links.prev if links.prev != links.curr else None
     found = CertState(
         curr=_read(tree, cert, links.curr, []),
         next=_read(tree, cert, links.next, []),
-        prev=links.prev if links.prev != links.curr else None,
+        prev=prev,
         curr_note=_note(notes, links.curr, draw),
         next_note=_note(notes, links.next, draw),
+        prev_note=notes.sets.get(prev) if prev else None,
     )
     return with_sets(known, found)
 
@@ -149,11 +171,15 @@ def _read(tree: Tree, cert: CertId, name: SetName | None, remarks: list[str]) ->
     if name is None:
         return None
     files.check_dir(tree.set_dir(cert, name))
-    remarks += [
+    remarks += _tightened(tree, cert, name)
+    return sets.read_set(tree, cert, name, deep=False)
+
+
+def _tightened(tree: Tree, cert: CertId, name: SetName) -> list[str]:
+    return [
         f"{path} could be read by others; it is 0600 now, consider a new key"
         for path in sets.tighten_keys(tree, cert, name)
     ]
-    return sets.read_set(tree, cert, name, deep=False)
 
 
 def _note(notes: state.Notes, name: SetName | None, draw: Callable[[], float]) -> SetNote | None:

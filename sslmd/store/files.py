@@ -144,6 +144,14 @@ def check_dir(path: str) -> None:
         raise Permanent(f"{path} can be written by everybody; run: chmod o-w {path}")
 
 
+def widen_dir(path: str, bits: int) -> None:
+    """Give a directory of ours these rights beside those it has."""
+    with _named("open to others", path):
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+        if mode & bits != bits:
+            os.chmod(path, mode | bits)
+
+
 def tighten(path: str) -> bool:
     """Make a key file readable by its owner alone; return whether it was wider."""
     with _named("read", path):

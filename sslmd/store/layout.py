@@ -56,6 +56,10 @@ class Tree:
         """Return certbot's folder, with the accounts of this certificate."""
         return f"{self.cert_dir(cert)}/cb"
 
+    def dh_dir(self, group: str) -> str:
+        """Return the folder of a group's Diffie-Hellman groups; in production only."""
+        return f"{self.root}/{group}/dh"
+
     def trial_dir(self, cert: CertId) -> str:
         """Return the folder for certificates of test servers, which no link can lead to (I7)."""
         return f"{self.root}/.test/{cert.group}/{cert.service}"

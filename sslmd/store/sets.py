@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection
+import stat
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -122,6 +123,18 @@ def tighten_keys(tree: Tree, cert: CertId, name: SetName) -> list[str]:
     return [path for path in wide if files.tighten(path)]
 
 
+def wide_keys(root: str) -> Iterator[str]:
+    """Yield the keys below a working tree that others than their owner may read."""
+    for folder, _, names in os.walk(root):
+        for name in SECRET_FILES:
+            path = os.path.join(folder, name)
+            if name in names:
+                with suppress(OSError):  # cleaned up meanwhile
+                    info = os.lstat(path)
+                    if stat.S_ISREG(info.st_mode) and info.st_mode & 0o077:
+                        yield path
+
+
 def new_set(tree: Tree, cert: CertId, now: datetime) -> SetName:
     """Make an empty directory for a new set; one that is already there gives a later name."""
     files.make_dirs(tree.db_dir(cert))
@@ -148,6 +161,17 @@ def write_set_file(tree: Tree, cert: CertId, name: SetName, file: str, data: byt
 def put_on_deck(tree: Tree, cert: CertId, name: SetName) -> None:
     """Make a set the `next`."""
     files.replace_link(tree.link(cert, NEXT), link_target(name))
+
+
+def take_off_deck(tree: Tree, cert: CertId, name: SetName) -> None:
+    """Have nothing on deck; raise `Permanent` if that is another set than `name`."""
+    on_deck = read_links(tree, cert).next
+    if on_deck not in (None, name):
+        raise Permanent(
+            f"{cert}: set {name} is no longer on deck; somebody changed the links, "
+            "run: sslmctl reload"
+        )
+    files.remove_file(tree.link(cert, NEXT))
 
 
 def roll(tree: Tree, cert: CertId, name: SetName, now: datetime) -> None:

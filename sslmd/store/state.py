@@ -81,6 +81,7 @@ class Notes:
     failed: tuple[FailedValidation, ...] = ()
     trial: TrialAsk | None = None
     trial_after: datetime | None = None
+    off_deck: SetName | None = None
 
 
 def notes_of(state: CertState) -> Notes:
@@ -89,6 +90,8 @@ def notes_of(state: CertState) -> Notes:
     for facts, note in ((state.curr, state.curr_note), (state.next, state.next_note)):
         if facts is not None and note is not None:
             sets[facts.name] = note
+    if state.prev is not None and state.prev_note is not None:
+        sets[state.prev] = state.prev_note
     return Notes(
         sets,
         state.rolled_at,
@@ -105,6 +108,7 @@ def notes_of(state: CertState) -> Notes:
         state.failed,
         state.trial,
         state.trial_after,
+        state.off_deck,
     )
 
 
@@ -125,7 +129,7 @@ def render(
     head: dict[str, Any] = {"version": VERSION}
     head.update({key: value for key, value in times.items() if value is not None})
     head.update(_names(advertised=notes.advertised, deployed=notes.deployed))
-    head.update(_names(settled=notes.settled))
+    head.update(_names(settled=notes.settled, off_deck=notes.off_deck))
     if notes.rolled_at is not None:
         head["rolled_at"] = notes.rolled_at
     if notes.retired:
@@ -218,7 +222,7 @@ def _ask_table(ask: Ask) -> dict[str, Any]:
         "at": ask.at,
         "force": ask.force,
         "reuse": ask.reuse,
-        **_names(replaces=ask.replaces),
+        **_names(replaces=ask.replaces, back=ask.back),
     }
 
 
@@ -248,6 +252,15 @@ def _server_table(server: Server) -> dict[str, Any]:
         table["attempts"] = server.attempts
     if server.next_try is not None:
         table["next_try"] = server.next_try
+    if server.since is not None:
+        table["since"] = server.since
+    table.update(_names(proven=server.proven))
+    if server.access:
+        table["access"] = server.access
+    if server.expires is not None:
+        table["expires"] = server.expires
+    if server.here:
+        table["here"] = True
     return table
 
 
@@ -379,6 +392,7 @@ def _notes(table: _Table) -> Notes:
         ),
         trial=_trial(table.sub("trial")) if "trial" in table else None,
         trial_after=table.time_or_none("trial_after"),
+        off_deck=table.set("off_deck"),
     )
 
 
@@ -421,6 +435,7 @@ def _ask(table: _Table) -> Ask:
         table.flag("force"),
         table.flag("reuse"),
         table.set("replaces"),
+        table.set("back"),
     )
 
 
@@ -450,4 +465,9 @@ def _server(table: _Table) -> Server:
         table.text("error"),
         int(table.number("attempts")) if "attempts" in table else 0,
         table.time_or_none("next_try"),
+        table.time_or_none("since"),
+        table.set("proven"),
+        table.text("access"),
+        table.time_or_none("expires"),
+        table.flag("here"),
     )

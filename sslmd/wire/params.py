@@ -13,12 +13,12 @@ PARAMS: Mapping[Method, tuple[str, ...]] = {
     Method.PLAN: ("certs",),
     Method.EVENTS: ("certs", "follow"),
     Method.RENEW: ("certs", "all", "force", "reuse", "test", "dry_run", "wait"),
-    Method.ROLL: ("certs", "force", "wait"),
-    Method.DELIVER: ("certs",),
-    Method.RESTART: ("certs",),
+    Method.ROLL: ("certs", "force", "back", "wait"),
+    Method.DELIVER: ("certs", "to", "wait"),
+    Method.RESTART: ("class", "to", "wait"),
     Method.DNS_REFRESH: ("certs",),
     Method.DANE: ("certs",),
-    Method.CLEAN: ("certs",),
+    Method.CLEAN: ("certs", "keep"),
     Method.RELOAD: (),
     Method.CANCEL: ("certs",),
     Method.CHALLENGE: ("order", "action", "name", "value", "token", "remaining"),
@@ -89,6 +89,10 @@ class Params:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise self._wrong(f"{name} must be a whole number, 0 or more")
         return value
+
+    def count_if_given(self, name: str) -> int | None:
+        """Return the whole number `name`, 0 or more; None where it is left out or null."""
+        return None if self._values.get(name) is None else self.count(name)
 
     def _wrong(self, text: str) -> WireError:
         return WireError(Code.INVALID_PARAMS, text, id=self._id)

@@ -7,11 +7,11 @@ from datetime import datetime
 
 from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import Permanent
+from sslmd.core.events import CertIssued
 from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, Order
-from sslmd.core.lifecycle import CertIssued
 from sslmd.core.names import CertId, SetName
-from sslmd.core.renewal import why_useless
+from sslmd.core.renewal import Wanted, why_useless
 from sslmd.core.spec import AcmeCa, OwnCa
 from sslmd.core.state import SetNote
 from sslmd.issuers import certbot, local_ca
@@ -105,21 +105,23 @@ class UselessError(Permanent):
 
 
 def judged(
-    service: ServiceConfig,
+    wanted: Wanted,
     name: SetName,
     key: bytes,
     whole: dict[str, bytes],
     note: SetNote,
     now: datetime,
 ) -> SetFacts:
-    """Return what a set says; raise `UselessError` if it is not what `service` asked for.
+    """Return what a set says; raise `UselessError` if it is not what is wanted.
 
     Checked before it counts: what the plan finds useless it would order again at once.
     """
     facts = set_facts(name, {PRIVKEY: key, **whole})
-    useless = why_useless(facts, note, wanted_of(service), None, now)
+    useless = why_useless(facts, note, wanted, None, now)
     if useless is not None:
-        raise UselessError(f"{service.id}: what {note.ca} signed cannot be used: {useless.text}")
+        raise UselessError(
+            f"{wanted.spec.id}: what {note.ca} signed cannot be used: {useless.text}"
+        )
     return facts
 
 
@@ -130,7 +132,8 @@ def _take_in(
     cert, now = service.id, tools.now()
     whole = whole_set(asked.key, asked.csr, issued)
     note = SetNote(_draw(tools, cert), now, str(service.spec.signer))
-    facts = judged(service, name, asked.key, whole, note, now)
+    wanted = wanted_of(service, tools.config)
+    facts = judged(wanted, name, asked.key, whole, note, now)
     for file, data in whole.items():
         if asked.contents.get(file) != data:
             sets.write_set_file(tools.tree, cert, name, file, data)

@@ -1,19 +1,25 @@
-"""The production tree, and which servers now have to be told."""
+"""The production tree, and which servers now have to be told or copied to."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from datetime import datetime
+
 from sslmd.config.model import Config, Trigger
 from sslmd.core.errors import Permanent
+from sslmd.core.events import ProdUpdated
 from sslmd.core.jobs import Deliver
-from sslmd.core.lifecycle import ProdUpdated
 from sslmd.core.names import CertId, SetName
-from sslmd.core.state import Delivered, Server, ServerPhase
+from sslmd.core.state import CertState, Delivered, Server, ServerPhase
 from sslmd.servers import production
-from sslmd.servers.local import is_local
 from sslmd.workers.tools import Tools
 
 DNS = "dns"
 THIS_HOST = "localhost"
+
+# What stands for the access to keys that others put there.
+_UNTOUCHED = "not copied"
 
 
 def places(config: Config, cert: CertId) -> frozenset[tuple[str, str]]:
@@ -34,36 +40,125 @@ def class_order(config: Config) -> tuple[str, ...]:
     return (*(str(server_class.kind) for server_class in config.server_classes), DNS)
 
 
+def granted(config: Config, cert: CertId, host: str) -> bool:
+    """Whether a certificate is copied to a host: a class that has it there wants it (I1)."""
+    return any(one.receives(cert) for one in config.copied_to(host))
+
+
+def as_configured(config: Config, cert: CertId, state: CertState) -> CertState:
+    """Return the state with production to be updated where a key is to be had by others now."""
+    for server in state.servers:
+        if server.access != _access(config, cert, server.host):
+            return replace(state, delivered=Delivered())
+    return state
+
+
+def _access(config: Config, cert: CertId, host: str) -> str:
+    if not granted(config, cert, host):
+        return _UNTOUCHED
+    return str(config.access(cert, (host,)))
+
+
 async def deliver(job: Deliver, tools: Tools) -> ProdUpdated:
     """Do the job."""
-    return await tools.in_thread(_deliver, job, tools)
+    known = await tools.locality.local(host for _, host in places(tools.config, job.cert))
+    noted = {one.host for one in tools.state_of(job.cert).servers if one.here}
+    # While a name cannot be looked up, it is what it was.
+    unsure = {host for host, found in known.items() if found is None}
+    here = {host for host, found in known.items() if found} | (unsure & noted)
+    return await tools.in_thread(_deliver, job, tools, here)
 
 
-def _deliver(job: Deliver, tools: Tools) -> ProdUpdated:
+async def is_here(host: str, certs: Iterable[CertId], tools: Tools) -> bool:
+    """Whether a host is this machine; while its name cannot be looked up, it is what it was."""
+    found = await tools.locality.is_local(host)
+    if found is not None:
+        return found
+    servers = (one for cert in certs for one in tools.state_of(cert).servers)
+    return any(one.here for one in servers if one.host == host)
+
+
+def _deliver(job: Deliver, tools: Tools, here: Collection[str]) -> ProdUpdated:
     if job.curr is None:
         raise Permanent(f"{job.cert} has nothing to deliver")
-    is_ca = tools.service(job.cert).spec.ca is not None
-    prod = str(tools.config.globals.prod_cert_dir)
-    there = not production.update(tools.tree, prod, job.cert, job.curr, job.next, is_ca=is_ca)
-    # What was proven with other files than those that are there now is not proven.
-    known = {(s.kind, s.host): s for s in tools.state_of(job.cert).servers if there}
-    servers = tuple(
-        _server(kind, host, job.curr, known.get((kind, host)), adopt=job.adopt and there)
-        for kind, host in sorted(places(tools.config, job.cert))
+    config = tools.config
+    changed = production.update(
+        tools.tree,
+        str(config.globals.prod_cert_dir),
+        job.cert,
+        job.curr,
+        job.next,
+        is_ca=tools.service(job.cert).spec.ca is not None,
+        access=config.access(job.cert, here),
     )
-    return ProdUpdated(tools.now(), Delivered(job.curr, job.next), servers)
-
-
-def _server(kind: str, host: str, name: SetName, old: Server | None, *, adopt: bool) -> Server:
-    if not is_local(host):
-        return Server(
-            kind,
-            host,
-            ServerPhase.PENDING,
-            old.set if old else None,
-            "this version delivers to this machine only",
+    before = tools.state_of(job.cert)
+    known = {(one.kind, one.host): one for one in before.servers}
+    is_same = before.delivered.curr == job.curr
+    after_copy = {one.host for one in config.globals.post_copy}
+    servers = []
+    for kind, host in sorted(places(config, job.cert)):
+        access = _access(config, job.cert, host)
+        is_ours = host in here
+        fresh = Server(
+            kind, host, ServerPhase.PENDING, since=tools.now(), access=access, here=is_ours
         )
-    if old is not None and old.set == name and old.phase is not ServerPhase.PENDING:
-        return old
-    # Production as ssl-mgr left it: its servers were restarted when it was put there.
-    return Server(kind, host, ServerPhase.PROVEN if adopt else ServerPhase.DELIVERED, name)
+        direct = access == _UNTOUCHED or (is_ours and host not in after_copy)
+        old = known.get((kind, host))
+        if is_same and old is not None and not direct and _still_lacks(old, fresh):
+            servers.append(old)  # with what failed, and its next try
+            continue
+        # What others bring there is what production holds.
+        other = changed and (is_ours or access == _UNTOUCHED)
+        servers.append(_server(job, fresh, old, _end_of(before), changed=other, direct=direct))
+    return ProdUpdated(tools.now(), Delivered(job.curr, job.next), tuple(servers))
+
+
+def _still_lacks(old: Server, fresh: Server) -> bool:
+    return (old.phase, old.access, old.here) == (ServerPhase.PENDING, fresh.access, fresh.here)
+
+
+def _end_of(state: CertState) -> datetime | None:
+    return state.curr.cert.not_after if state.curr and state.curr.cert else None
+
+
+def _server(
+    job: Deliver,
+    fresh: Server,
+    old: Server | None,
+    ends: datetime | None,
+    *,
+    changed: bool,
+    direct: bool,
+) -> Server:
+    """Return how a server stands now that production holds what it is to use.
+
+    `changed`: what it reads are other files now, as far as that is known here. `direct`: it has
+    them as soon as production has.
+    """
+    name = job.curr
+    other = changed
+    if old is not None:
+        # Which machine it is matters where a key is to be had by others there.
+        moved = old.here != fresh.here and fresh.access not in ("", _UNTOUCHED)
+        other |= moved or old.access != fresh.access
+        if old.set == name and old.phase is not ServerPhase.PENDING and not other:
+            return old
+        # What was proven with other files than those that are there now is not proven.
+        proven = old.proven or (old.set if old.phase is ServerPhase.PROVEN else None)
+        proven = None if other else proven
+        fresh = replace(fresh, set=old.set, proven=proven, expires=old.expires)
+    elif job.adopt and not changed:
+        # As ssl-mgr left it: its servers were restarted when it was put there.
+        fresh = replace(fresh, proven=name, expires=ends)
+    if not direct:
+        return fresh
+    phase = ServerPhase.PROVEN if uses_already(fresh, name) else ServerPhase.DELIVERED
+    return replace(fresh, phase=phase, set=name)
+
+
+def uses_already(server: Server, name: SetName | None) -> bool:
+    """Whether a server was seen using a set, and was given no other since (adopted: none at all).
+
+    One that has got another meanwhile may have been restarted with that.
+    """
+    return server.proven == name and server.set in (name, None)

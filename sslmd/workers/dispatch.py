@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Order, Prove, Roll, Settle
-from sslmd.core.lifecycle import Event
+from sslmd.core.events import Event
+from sslmd.core.jobs import (
+    Certify,
+    CertJob,
+    Deliver,
+    MakeKey,
+    Order,
+    Prove,
+    PutBack,
+    Roll,
+    Settle,
+    TakeOff,
+)
 from sslmd.workers.certify import certify, order
 from sslmd.workers.deliver import deliver
+from sslmd.workers.going_back import put_back, take_off
 from sslmd.workers.make_key import make_key
 from sslmd.workers.prove import prove
 from sslmd.workers.roll import roll
@@ -26,6 +38,10 @@ async def work(job: CertJob, tools: Tools) -> Event:
             return await order(job, tools)
         case Roll():
             return await roll(job, tools)
+        case PutBack():
+            return await put_back(job, tools)
+        case TakeOff():
+            return await take_off(job, tools)
         case Deliver():
             return await deliver(job, tools)
         case Prove():

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from sslmd.config.model import Config, ServerClass, ServerKind, Validation
 from sslmd.core.errors import Permanent, SslmError, Transient
-from sslmd.core.names import CertId
+from sslmd.core.names import CertId, machine_of
 from sslmd.core.spec import AcmeCa
 from sslmd.issuers.orders import Challenge
 from sslmd.servers import http01
@@ -112,7 +112,7 @@ class FileChallenges:
         """The name's own addresses may be translated: ask the web servers themselves."""
         problems = []
         for server in web.servers:
-            host = server.rpartition("@")[2]
+            host = machine_of(server)
             addresses = await self._tools.resolver.addresses(host)
             missing = await fetch_back(
                 challenge.name, addresses, PORT, challenge.token, challenge.value

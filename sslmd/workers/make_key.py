@@ -6,15 +6,16 @@ from contextlib import suppress
 from dataclasses import replace
 
 from sslmd.core.errors import Permanent, SslmError
+from sslmd.core.events import KeyMade
 from sslmd.core.jobs import MakeKey
-from sslmd.core.lifecycle import KeyMade
 from sslmd.core.names import CertId, SetName
 from sslmd.core.renew_track import can_finish
 from sslmd.core.spec import CertSpec
 from sslmd.core.state import SetNote
 from sslmd.pki.csr import make_csr
 from sslmd.pki.inspect import set_facts
-from sslmd.pki.keys import describe_key, generate_key, load_key
+from sslmd.pki.key_kind import describe_key
+from sslmd.pki.keys import generate_key, load_key
 from sslmd.store import files, sets
 from sslmd.store.layout import CSR, PRIVKEY, Tree
 from sslmd.workers.tools import Tools, wanted_of
@@ -38,7 +39,7 @@ def _make(job: MakeKey, tools: Tools) -> KeyMade:
         key = generate_key(spec.key)
     csr = make_csr(key, spec)
     facts = set_facts(SetName.at(now), {PRIVKEY: key, CSR: csr})
-    if not can_finish(facts, wanted_of(service)):
+    if not can_finish(facts, wanted_of(service, tools.config)):
         # On deck it would only be made again, at once and for ever.
         raise Permanent(f"{cert}: key and CSR do not come out as its service file asks")
     name = sets.new_set(tree, cert, now)

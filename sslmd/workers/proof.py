@@ -16,11 +16,12 @@ from sslmd.config.model import Probe, ServerClass
 from sslmd.core.errors import SslmError, together
 from sslmd.core.facts import CertFacts
 from sslmd.core.jobs import Told
-from sslmd.core.names import BadName, CertId, DomainName, covers, parse_san
+from sslmd.core.names import BadName, CertId, DomainName, covers, machine_of, parse_san
 from sslmd.pki.chain import only_cert
 from sslmd.pki.inspect import cert_facts
-from sslmd.servers.local import LOOPBACK, is_local, is_loopback
+from sslmd.servers.local import LOOPBACK, is_loopback
 from sslmd.servers.probe import Place, Proof, Served, facts_of, no_other, prove, served_at
+from sslmd.servers.ssh import address_of
 from sslmd.store import files
 from sslmd.store.layout import CERT, CURR
 from sslmd.workers.tools import Tools
@@ -93,14 +94,26 @@ def whose_is(leaf: bytes, known: Known) -> CertId | None:
 
 
 async def place_of(host: str, tools: Tools) -> Place:
-    """Return a host of a server class with its addresses; raises `Transient`."""
-    bare = host.rpartition("@")[2]
+    """Return a host of a server class with its addresses; raises `Transient`.
+
+    A name that only ssh knows is looked up as ssh does.
+    """
+    bare = machine_of(host)
     if is_loopback(bare):
         return Place(host, LOOPBACK, own=True)
-    addresses, own = await asyncio.gather(
-        tools.resolver.addresses(bare), tools.in_thread(is_local, bare)
-    )
-    return Place(host, addresses, own)
+    own = bool(await tools.locality.is_local(bare))
+    problem: SslmError | None = None
+    try:
+        if addresses := await tools.resolver.addresses(bare):
+            return Place(host, addresses, own)
+    except SslmError as err:
+        problem = err
+    real = bare if own else await address_of(host)
+    if real.lower() == bare.lower():
+        if problem is not None:
+            raise problem
+        return Place(host, (), own)
+    return Place(host, await tools.resolver.addresses(real), own=False)
 
 
 class Proving:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sslmd.core.events import ServersProven
 from sslmd.core.jobs import Prove
-from sslmd.core.lifecycle import ServersProven
 from sslmd.workers.tools import Tools
 
 

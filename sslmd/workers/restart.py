@@ -7,17 +7,33 @@ other from being so.
 from __future__ import annotations
 
 import asyncio
+import math
+import shlex
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from sslmd.config.model import Argv, Config
-from sslmd.core.errors import SslmError
+from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.jobs import Restart, Told
 from sslmd.core.names import CertId
 from sslmd.dns.command import with_zones
 from sslmd.processes import run_command
-from sslmd.workers.deliver import DNS
+from sslmd.servers.rights import missing_right
+from sslmd.servers.ssh import RemoteShell, shell_on
+from sslmd.workers.deliver import DNS, is_here
 from sslmd.workers.proof import Errors, Proving
 from sslmd.workers.tools import Tools
+
+# Seconds that a command gets to end once it was told to, and for the answer to come here.
+KILLING = 5.0
+LINE = 15.0
+
+# Of a shell and of timeout(1): not found, or not to be executed; ended, or killed. For the first,
+# busybox's gives what the signal makes of the command.
+_NOT_STARTED = ("126", "127")
+_ENDED = ("124", "143", "137")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +69,7 @@ async def restart(job: Restart, tools: Tools) -> list[ClassRestarted]:
     for proof in proofs:
         if proof is not None:
             await proof.look_before()
-    errors = [await _restart(kind, told, tools) for kind, told in job.told]
+    errors = await _restart_all(job, tools)
     unproven = await asyncio.gather(
         *(_prove(proof, error) for proof, error in zip(proofs, errors, strict=True))
     )
@@ -74,14 +90,76 @@ async def _prove(proof: Proving | None, error: Exception | None) -> Errors:
     return {} if proof is None or error is not None else await proof.errors()
 
 
-async def _restart(kind: str, told: tuple[Told, ...], tools: Tools) -> Exception | None:
-    config = tools.config
+async def _restart_all(job: Restart, tools: Tools) -> list[Exception | None]:
+    """Run the commands of every class in their order; return what failed of each."""
+    commands = [_commands(tools.config, kind, told) for kind, told in job.told]
+    if not any(commands):
+        return [None] * len(commands)
+    certs = [one.cert for _, told in job.told for one in told]
+    if await is_here(job.host, certs, tools):
+        return [await _restart(argvs, partial(_run_here, tools)) for argvs in commands]
+    failed: list[Exception | None] = []
     try:
-        for argv in _commands(config, kind, told):
-            await run_command(argv, timeout=config.globals.cmd_timeout, cwd=str(config.top))
+        async with shell_on(job.host, str(tools.config.globals.prod_cert_dir)) as shell:
+            for argvs in commands:
+                error = await _restart(argvs, partial(_run_there, tools, shell))
+                failed.append(error)
+    except SslmError as err:
+        # What was to come after the connection broke has failed with it.
+        left = commands[len(failed) :]
+        failed += [err if argvs else None for argvs in left]
+    return failed
+
+
+async def _restart(
+    argvs: tuple[Argv, ...], run: Callable[[Argv], Awaitable[None]]
+) -> Exception | None:
+    try:
+        for argv in argvs:
+            await run(argv)
+    except _BrokenError:
+        raise
     except SslmError as err:
         return err
     return None
+
+
+async def _run_here(tools: Tools, argv: Argv) -> None:
+    limit = tools.config.globals.cmd_timeout
+    try:
+        await run_command(argv, timeout=limit, cwd=str(tools.config.top))
+    except (Transient, Permanent) as err:
+        remedy = missing_right(str(err), "this machine")
+        raise type(err)(f"{err}{remedy}") from err
+
+
+async def _run_there(tools: Tools, shell: RemoteShell, argv: Argv) -> None:
+    seconds = tools.config.globals.cmd_timeout.total_seconds()
+    words = ("run", f"{math.ceil(seconds)}", *argv)
+    began = time.monotonic()
+    try:
+        answer = await shell.ask(*words, limit=seconds + KILLING + LINE)
+    except SslmError as err:
+        raise _BrokenError(str(err)) from err
+    status = answer.first("status")
+    if status == "0":
+        return
+    shown, said = shlex.join(argv), answer.said or "it said nothing"
+    if status in _NOT_STARTED:
+        raise Permanent(
+            f"{shell.host}: cannot start {shown}: {said}; mend restart_cmd or install it there"
+        )
+    if status in _ENDED and time.monotonic() - began >= seconds:
+        raise Transient(
+            f"{shell.host}: {shown} was ended after {seconds:g} s; see why it hangs, or raise "
+            f"cmd_timeout; {said}"
+        )
+    remedy = missing_right(said, shell.host)
+    raise Transient(f"{shell.host}: {shown} exited with {status}: {said}{remedy}")
+
+
+class _BrokenError(Transient):
+    """The connection is no more."""
 
 
 def _commands(config: Config, kind: str, told: tuple[Told, ...]) -> tuple[Argv, ...]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sslmd.core.errors import Permanent
+from sslmd.core.events import Lost, Rolled
 from sslmd.core.jobs import Roll
-from sslmd.core.lifecycle import Lost, Rolled
 from sslmd.pki.inspect import repairs
 from sslmd.store import sets
 from sslmd.workers.tools import Tools

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sslmd.core.events import Settled
 from sslmd.core.jobs import Settle
-from sslmd.core.lifecycle import Settled
 from sslmd.core.names import CertId, SetName
 from sslmd.store import sets
 from sslmd.workers.tools import Tools
@@ -15,14 +15,18 @@ async def settle(job: Settle, tools: Tools) -> Settled:
     return Settled(tools.now(), sets.read_links(tools.tree, job.cert).prev)
 
 
-async def clean(cert: CertId, tools: Tools) -> list[SetName]:
-    """Remove old sets, all but `clean_keep` beside curr, next and prev; return them."""
-    return await tools.in_thread(_clean, cert, tools)
+async def clean(cert: CertId, tools: Tools, keep: int | None = None) -> list[SetName]:
+    """Remove old sets, all but `keep` (None: `clean_keep`) beside curr, next and prev.
+
+    Return those that were removed.
+    """
+    return await tools.in_thread(_clean, cert, tools, keep)
 
 
-def _clean(cert: CertId, tools: Tools) -> list[SetName]:
+def _clean(cert: CertId, tools: Tools, keep: int | None) -> list[SetName]:
     sets.sweep(tools.tree, cert)
     service = tools.config.services.get(cert)
     # Their TLSA records stay as long as some server may use them, and are made of these files.
     used = tools.state_of(cert).retired if service is not None and service.dane else ()
-    return sets.clean(tools.tree, cert, tools.config.globals.clean_keep, used)
+    keep = tools.config.globals.clean_keep if keep is None else keep
+    return sets.clean(tools.tree, cert, keep, used)

@@ -21,10 +21,15 @@ from sslmd.dns.publish import Means
 from sslmd.dns.resolver import Resolver
 from sslmd.issuers.orders import Orders
 from sslmd.processes import run_command
+from sslmd.servers.local import Locality
 from sslmd.store.layout import Tree
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+# Names of hosts that are looked up at a time.
+LOOKUPS = 16
 
 
 def _unheard(*_: object) -> None:
@@ -69,6 +74,7 @@ class Tools:
     prove_ports: Callable[[CertId, SetName], Awaitable[None]] = _all_well
     means: Means = field(init=False)
     challenges: Challenges = field(init=False)
+    locality: Locality = field(init=False)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -80,6 +86,9 @@ class Tools:
             self.resolver,
             lambda: self.crowded(),
         )
+        # Name servers that are silent hold up nobody but those who ask for names.
+        lookups = ThreadPoolExecutor(LOOKUPS, "sslmd-lookups")
+        self.locality = Locality(lambda call: self._run_in(lookups, call))
         self.challenges = Challenges(
             self.means, lambda event, text: self.tell(event, text, None), self.bug
         )
@@ -140,8 +149,9 @@ class Tools:
             raise
 
 
-def wanted_of(service: ServiceConfig) -> Wanted:
+def wanted_of(service: ServiceConfig, config: Config) -> Wanted:
     """Return what the planner has to know of a service's configuration."""
+    cert = service.id
     return Wanted(
         spec=service.spec,
         timing=service.timing,
@@ -150,4 +160,10 @@ def wanted_of(service: ServiceConfig) -> Wanted:
         dane=bool(service.dane),
         next_ahead=bool(service.dane) and service.dane_next_key is NextKey.AT_ROLL,
         managed=service.managed,
+        roll_windows=config.roll_windows(cert),
+        restart_windows=tuple(
+            windows
+            for one in config.users_of(cert)
+            if (windows := config.restart_windows(one.kind, cert))
+        ),
     )

@@ -27,7 +27,7 @@ from sslmd.store import files
 from sslmd.store.layout import PRIVKEY, SECRET_FILES
 from sslmd.workers.acme import Attempt, obtain
 from sslmd.workers.certify import judged, whole_set
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Tools, wanted_of
 
 _DRY = "dry-run."
 
@@ -73,7 +73,8 @@ async def _try(job: Trial, ca: CaInfo, folder: str, tools: Tools) -> str:
     issued = await obtain(Attempt(service, server, place, csr, label), tools)
     whole = whole_set(key, csr, issued)
     note = SetNote(0.0, tools.now(), ca.name)
-    facts = await tools.in_thread(judged, service, name, key, whole, note, tools.now())
+    wanted = wanted_of(service, tools.config)
+    facts = await tools.in_thread(judged, wanted, name, key, whole, note, tools.now())
     assert facts.cert is not None
     what = f"{ca.test_server} issues it: serial {facts.cert.serial}"
     what = f"{what}, valid until {clock(facts.cert.not_after)}"

@@ -41,7 +41,7 @@ def test_no_main_file(tree: Tree) -> None:
     tree.path("ssl-mgr.conf").unlink()
     assert tree.mistakes() == [
         "ssl-mgr.conf: there is no such file or directory; "
-        "create it, or name another directory with --conf-dir"
+        "make a first one by `sslmd init`, or name another directory with --conf-dir"
     ]
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
 from sslmd.config import values
@@ -16,7 +14,6 @@ from sslmd.config.model import (
     Probe,
     ProbeWord,
     ServiceMatch,
-    Window,
 )
 from sslmd.core.names import CertId, DomainName
 from sslmd.core.tlsa import DaneEntry, TlsaHosts
@@ -50,46 +47,6 @@ def test_days_of_a_window(text: str, days: set[int]) -> None:
 def test_what_is_no_window(text: str) -> None:
     with pytest.raises(PydanticCustomError):
         values.window(text)
-
-
-def test_when_a_window_opens() -> None:
-    window = values.window("Sat 02:00-05:00 Europe/Berlin")  # 00:00 to 03:00 UTC in summer
-    assert window.next_open(SAT - timedelta(days=2)) == SAT
-    assert window.next_open(SAT + timedelta(hours=1)) == SAT + timedelta(hours=1)
-    assert window.next_open(SAT + timedelta(hours=3)) == SAT + timedelta(days=7)
-
-
-def test_a_window_over_midnight() -> None:
-    window = values.window("Sat 22:00-04:00")
-    sunday = SAT + timedelta(days=1, hours=3, minutes=59)
-    assert window.next_open(sunday) == sunday
-    assert window.next_open(SAT + timedelta(hours=3)) == SAT + timedelta(hours=22)
-
-
-def test_a_window_moves_with_summer_time() -> None:
-    window = values.window("Sun 02:00-05:00 Europe/Berlin")
-    before, after = datetime(2026, 3, 22, 1, tzinfo=UTC), datetime(2026, 4, 5, tzinfo=UTC)
-    assert window.next_open(before - timedelta(days=1)) == before
-    assert window.next_open(after - timedelta(days=1)) == after
-
-
-MINUTES = st.integers(0, 1439)
-
-
-@given(
-    st.sets(st.integers(0, 6), min_size=1),
-    MINUTES,
-    MINUTES,
-    st.integers(0, 5 * 365 * 1440).map(lambda minutes: SAT + timedelta(minutes=minutes)),
-)
-def test_next_open_is_open_and_no_later_than_a_week(
-    days: set[int], start: int, end: int, now: datetime
-) -> None:
-    zone = values.window("00:00-24:00 Europe/Berlin").zone
-    window = Window(frozenset(days), start, end if end != start else start + 1, zone, "")
-    opens = window.next_open(now)
-    assert now <= opens <= now + timedelta(days=7, hours=2)
-    assert window.next_open(opens) == opens
 
 
 @pytest.mark.parametrize(

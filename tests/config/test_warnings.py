@@ -88,3 +88,18 @@ def test_no_way_to_publish_is_said(tree: Tree) -> None:
         "ssl-mgr.conf: TLSA records cannot be published: example.com/web; "
         "write tlsa_dirs in [dns], or update = true in [[dns_primary]]",
     ]
+
+
+def test_two_classes_with_other_rights_for_one_key_on_one_host(tree: Tree) -> None:
+    def two(second: str, host: str = "h1") -> list[str]:
+        text = (
+            "\n[smtp]\nservers = ['h1']\nsvc_depends = [['any', ['ALL']]]\nkey_mode = '0640'\n"
+            f"\n[imap]\nservers = ['{host}']\nsvc_depends = [['any', ['web']]]\n{second}\n"
+        )
+        tree.write("ssl-mgr.conf", MAIN + text)
+        return [one for one in tree.warnings() if "rights" in one]
+
+    (warning,) = two("key_group = 'mail'")
+    assert "imap: on h1, [smtp] has other rights for the key of example.com/web" in warning
+    assert "those of [smtp] count" in warning
+    assert two("key_mode = '0640'") == two("") == two("key_group = 'mail'", "h2") == []

@@ -12,27 +12,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslmd.core.backoff import Failure
-from sslmd.core.facts import SetFacts
-from sslmd.core.lifecycle import (
-    TABLE,
+from sslmd.core.events import (
     Advertised,
     AskDropped,
     Asked,
     AttemptFailed,
+    BackOnDeck,
     CertIssued,
     Counted,
     Event,
-    ImpossibleTransition,
     KeyMade,
     Lost,
+    OffDeck,
     ProdUpdated,
+    RestartAsked,
     Rolled,
+    ServerCopied,
     ServersProven,
+    ServersWanting,
     ServerTold,
     Settled,
     TlsaLooked,
     TrialAsked,
     TrialEnded,
+)
+from sslmd.core.facts import SetFacts
+from sslmd.core.lifecycle import (
+    TABLE,
+    ImpossibleTransition,
     advance,
     phase_of,
     with_sets,
@@ -70,6 +77,7 @@ BINDING = replace(TROUBLE, binding=True)
 SEEN = Sighting(NEW.name, frozenset({"a", "b"}), 60.0, NOW, 7.0)
 FORCED = Ask(Request.RENEW, NOW, force=True)
 ROLL = Ask(Request.ROLL, NOW, force=True)
+BACK = Ask(Request.ROLL, NOW, back=OLD.name)
 TRIAL = TrialAsk(TrialKind.DRY_RUN, NOW)
 
 STATES = {
@@ -87,8 +95,13 @@ EVENTS: dict[type[Event], Event] = {
     Lost: Lost(NOW, "ns2 lacks it"),
     TlsaLooked: TlsaLooked(NOW, SEEN),
     Rolled: Rolled(NOW),
+    BackOnDeck: BackOnDeck(NOW, LATER_CERT, NOTE, "an admin asked"),
+    OffDeck: OffDeck(NOW),
     ProdUpdated: ProdUpdated(NOW, Delivered(OLD.name), (WEB,)),
     ServerTold: ServerTold(NOW, WEB),
+    ServerCopied: ServerCopied(NOW, WEB, None),
+    ServersWanting: ServersWanting(NOW, frozenset({"localhost"})),
+    RestartAsked: RestartAsked(NOW, "web", frozenset({"localhost"})),
     ServersProven: ServersProven(NOW),
     Settled: Settled(NOW, None),
     Asked: Asked(FORCED),
@@ -106,6 +119,8 @@ DRAWN: dict[type[Event], dict[Phase, Phase]] = {
     Advertised: {I: A},
     Lost: {A: I, I: I},
     Rolled: {I: R, A: R},
+    BackOnDeck: dict.fromkeys(Phase, I),
+    OffDeck: {K: S, I: S, A: R},
     ServersProven: {R: D, K: K, I: I, A: A},
     Settled: {D: S, K: K, I: I, A: A},
     **{
@@ -114,6 +129,9 @@ DRAWN: dict[type[Event], dict[Phase, Phase]] = {
             TlsaLooked,
             ProdUpdated,
             ServerTold,
+            ServerCopied,
+            ServersWanting,
+            RestartAsked,
             Asked,
             AskDropped,
             AttemptFailed,
@@ -174,6 +192,9 @@ def events(draw: st.DrawFn, state: CertState, step: int) -> Event:
     match draw(st.sampled_from(legal)).__name__:
         case "KeyMade":
             return KeyMade(now, facts(WANTED, now), NOTE, "drawn")
+        case "BackOnDeck":
+            old = now - days(100)
+            return BackOnDeck(now, facts(WANTED, old, cert=(old, now + days(1))), NOTE, "drawn")
         case "CertIssued":
             assert state.next is not None
             made = state.next.name.time
@@ -187,7 +208,7 @@ def events(draw: st.DrawFn, state: CertState, step: int) -> Event:
         case "ServerTold":
             return ServerTold(now, replace(WEB, set=curr, phase=ServerPhase.PROVEN))
         case "Asked":
-            asks = [FORCED, ROLL, Ask(Request.RENEW, now), replace(FORCED, replaces=curr)]
+            asks = [FORCED, ROLL, BACK, Ask(Request.RENEW, now), replace(FORCED, replaces=curr)]
             return Asked(draw(st.sampled_from(asks)))
         case "AttemptFailed":
             track = draw(st.sampled_from(Track))
@@ -196,11 +217,15 @@ def events(draw: st.DrawFn, state: CertState, step: int) -> Event:
             plain: dict[str, Event] = {
                 "Advertised": Advertised(now),
                 "Rolled": Rolled(now),
+                "OffDeck": OffDeck(now),
                 "ServersProven": ServersProven(now),
                 "AskDropped": AskDropped(now, ""),
                 "Lost": Lost(now, ""),
                 "TlsaLooked": TlsaLooked(now, None),
                 "Counted": Counted(now, ("example.com",)),
+                "ServerCopied": ServerCopied(now, WEB, None),
+                "ServersWanting": ServersWanting(now, frozenset({"localhost"})),
+                "RestartAsked": RestartAsked(now, "web", frozenset({"localhost"})),
                 "TrialAsked": TrialAsked(TRIAL),
                 "TrialEnded": TrialEnded(now, TRIAL, ""),
             }
@@ -365,6 +390,7 @@ def test_rolled() -> None:
         curr=NEW,
         curr_note=NEW_NOTE,
         prev=OLD.name,
+        prev_note=NOTE,
         next=None,
         next_note=None,
         rolled_at=NOW,
@@ -389,6 +415,85 @@ def test_a_roll_back_by_hand_has_the_whole_way_before_it() -> None:
     after = advance(before, Rolled(NOW))
     assert (after.phase, after.deployed, after.settled) == (Phase.ROLLED, None, None)
     assert read(after) is Phase.ROLLED
+
+
+# --- going back ----------------------------------------------------------------------------
+
+
+def test_back_on_deck_has_the_whole_way_before_it() -> None:
+    before = replace(
+        STATES[Phase.ROLLED],
+        settled=OLD.name,
+        next=LATER_CERT,
+        advertised=LATER_CERT.name,
+        sighting=SEEN,
+        off_deck=OLD.name,
+        trouble=BINDING,
+        ask=BACK,
+        phase=Phase.ADVERTISED,
+    )
+    after = advance(before, BackOnDeck(NOW, OLD, NOTE, "an admin asked"))
+    assert after == replace(
+        before,
+        phase=Phase.ISSUED,
+        next=OLD,
+        next_note=NOTE,
+        advertised=None,
+        sighting=None,
+        deployed=None,
+        settled=None,
+        off_deck=None,
+    )
+    plain = advance(replace(before, trouble=TROUBLE), BackOnDeck(NOW, OLD, NOTE, ""))
+    assert plain.trouble is None
+
+
+def test_going_back_is_done_when_just_that_set_is_rolled() -> None:
+    before = replace(STATES[Phase.ISSUED], curr=LATER_CERT, curr_note=NEW_NOTE, ask=BACK)
+    other = advance(before, Rolled(NOW))
+    assert other.ask == BACK
+    after = advance(advance(other, BackOnDeck(NOW, OLD, NOTE, "")), Rolled(NOW))
+    assert after.ask is None
+    assert (after.curr, after.curr_note, after.prev) == (OLD, NOTE, NEW.name)
+
+
+def test_sets_keep_their_notes_there_and_back() -> None:
+    there = replace(STATES[Phase.ISSUED], curr_note=NOTE, next_note=NEW_NOTE)
+    rolled = advance(there, Rolled(NOW))
+    assert (rolled.prev, rolled.prev_note) == (OLD.name, NOTE)
+    back = advance(advance(rolled, BackOnDeck(NOW, OLD, NOTE, "")), Rolled(NOW))
+    assert (back.prev, back.prev_note, back.retired) == (NEW.name, NEW_NOTE, (NEW.name,))
+
+
+def test_back_without_a_curr_leaves_no_prev() -> None:
+    lost = CertState(prev=OLD.name, prev_note=NOTE)
+    after = advance(advance(lost, BackOnDeck(NOW, OLD, NOTE, "")), Rolled(NOW))
+    assert (after.curr, after.prev, after.prev_note) == (OLD, None, None)
+
+
+def test_what_is_not_gone_back_to_any_more_leaves_the_deck() -> None:
+    """Noted at once, also if it is not there yet: its job may just be at it."""
+    for before in (
+        replace(STATES[Phase.ISSUED], curr=NEW, next=OLD, ask=BACK),
+        replace(STATES[Phase.ROLLED], ask=BACK),
+    ):
+        assert advance(before, AskDropped(NOW, "cancelled")).off_deck == OLD.name
+        assert advance(before, Asked(FORCED)).off_deck == OLD.name
+        assert advance(before, Asked(replace(BACK, force=True))).off_deck is None
+    done = replace(STATES[Phase.SETTLED], ask=BACK)
+    assert advance(done, AskDropped(NOW, "it is in use")).off_deck is None
+    again = replace(STATES[Phase.ROLLED], off_deck=OLD.name)
+    assert advance(again, Asked(BACK)).off_deck is None
+    assert advance(again, Asked(FORCED)).off_deck == OLD.name
+
+
+def test_off_deck() -> None:
+    before = replace(STATES[Phase.ADVERTISED], next_note=NEW_NOTE, sighting=SEEN, off_deck=NEW.name)
+    after = advance(before, OffDeck(NOW))
+    assert changed(before, after) == {
+        *("phase", "next", "next_note", "advertised", "sighting", "off_deck")
+    }
+    assert after.phase is read(after) is Phase.ROLLED
 
 
 def test_the_first_roll_keeps_prev() -> None:
@@ -472,3 +577,51 @@ def test_attempt_failed_changes_only_its_own_track() -> None:
     deliver = advance(FULL, AttemptFailed(Track.DELIVER, worse))
     assert changed(FULL, deliver) == {"delivery_trouble"}
     assert deliver.delivery_trouble == worse
+
+
+# --- copies to servers ---------------------------------------------------------------------
+
+FAR = Server("web", "far", ServerPhase.PENDING, OLD.name)
+
+
+def copied(state: CertState, server: Server, before: SetName | None) -> Server:
+    (after,) = advance(state, ServerCopied(NOW, server, before)).servers
+    return after
+
+
+def test_what_was_copied_is_there() -> None:
+    state = replace(STATES[Phase.ROLLED], servers=(FAR,))
+    there = replace(FAR, phase=ServerPhase.DELIVERED, set=NEW.name)
+    assert copied(state, there, OLD.name) == there
+
+
+def test_what_was_rolled_during_a_copy_is_still_to_be_copied() -> None:
+    state = replace(STATES[Phase.ROLLED], servers=(FAR,))
+    older = replace(FAR, phase=ServerPhase.DELIVERED, set=LATER.name)
+    after = copied(state, older, OLD.name)
+    assert (after.phase, after.set, after.next_try) == (ServerPhase.PENDING, LATER.name, None)
+
+
+@pytest.mark.parametrize(
+    "now", [replace(FAR, set=None), replace(FAR, phase=ServerPhase.PROVEN), replace(FAR, host="x")]
+)
+def test_a_copy_tells_nothing_of_a_server_that_is_another_by_now(now: Server) -> None:
+    state = replace(STATES[Phase.ROLLED], servers=(now,))
+    assert copied(state, replace(FAR, phase=ServerPhase.DELIVERED, set=NEW.name), OLD.name) == now
+
+
+def test_a_server_that_an_admin_names_wants_everything_again() -> None:
+    proven = replace(FAR, phase=ServerPhase.PROVEN, proven=OLD.name, attempts=3, next_try=NOW)
+    state = replace(STATES[Phase.SETTLED], servers=(proven, WEB))
+    after = advance(state, ServersWanting(NOW, frozenset({"far"}))).servers
+    assert after == (replace(FAR, proven=OLD.name), WEB)
+
+
+def test_a_restart_that_an_admin_asks_for_is_of_what_has_something() -> None:
+    failed = replace(FAR, phase=ServerPhase.FAILED, attempts=3, error="no")
+    others = (FAR, replace(failed, kind="imap"), replace(failed, host="x"))
+    state = replace(STATES[Phase.SETTLED], servers=(failed, *others))
+    first, *rest = advance(state, RestartAsked(NOW, "web", frozenset({"far"}))).servers
+    assert (first.phase, first.attempts, first.error) == (ServerPhase.DELIVERED, 0, "")
+    assert first.next_try == NOW
+    assert tuple(rest) == others

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from sslmd.core.events import Advertised, Lost, ServersProven
 from sslmd.core.jobs import Certify, MakeKey, Prove, Roll, Settle
-from sslmd.core.lifecycle import Advertised, Lost, ServersProven, advance
+from sslmd.core.lifecycle import advance
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
 from sslmd.core.sighting import Instant, Sighting, Silence
@@ -22,6 +23,7 @@ from tests.core.test_plan import (
     HOUR,
     KEYED,
     MINUTE,
+    NEXT,
     NOW,
     OTHER_KEY,
     OTHER_NAMES,
@@ -178,6 +180,17 @@ def test_reuse_says_that_nothing_is_waited_for() -> None:
     assert isinstance(job, MakeKey)
     assert job.reuse
     assert "nothing is waited for" in job.reason
+
+
+def test_the_key_in_use_on_deck_says_that_dns_is_not_waited_for() -> None:
+    """What `plan` shows while `min_roll_mins` lasts."""
+    dane = replace(KNOWN, next=NEXT.name, unchanged=True)
+    decision = waits(dane_step(advertised(DUE, NEXT), dane), "rolls at", "no wait for DNS")
+    assert decision.roll_at is not None
+    other = replace(dane, unchanged=False)
+    seen = replace(READY_SEEN, set=NEXT.name)
+    text = waits(dane_step(advertised(DUE, NEXT, sighting=seen), other), "rolls at").text
+    assert "no wait" not in text
 
 
 # --- old records go last ---

@@ -4,26 +4,39 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sslmd.core.backoff import Failure
-from sslmd.core.facts import SetFacts
-from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Order, Prove, Roll, Settle
-from sslmd.core.lifecycle import (
+from sslmd.core.events import (
     Advertised,
+    BackOnDeck,
     CertIssued,
     Event,
     KeyMade,
     Lost,
+    OffDeck,
     ProdUpdated,
     Rolled,
     ServersProven,
     Settled,
-    advance,
-    phase_of,
 )
+from sslmd.core.facts import SetFacts
+from sslmd.core.jobs import (
+    Certify,
+    CertJob,
+    Deliver,
+    MakeKey,
+    Order,
+    Prove,
+    PutBack,
+    Roll,
+    Settle,
+    TakeOff,
+)
+from sslmd.core.lifecycle import advance, phase_of
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
@@ -41,12 +54,24 @@ from sslmd.core.state import (
     Trouble,
 )
 from sslmd.core.view import Ca, Dane, View
+from sslmd.core.windows import Group, Window
 from tests.core.world import START, days, facts, wanted
 
 NOW = START
 SUB = OwnCa(CertId("ca", "sub"))
 SERVERS = frozenset({("web", "localhost"), ("imap", "h2")})
 RSA = KeySpec(KeyType.RSA, bits=2048)
+
+SATURDAY = Window(frozenset({5}), 120, 300, ZoneInfo("Europe/Berlin"), "Sat")
+NIGHTS = Window(frozenset(range(7)), 1320, 240, ZoneInfo("UTC"), "nights")
+NOON = replace(NIGHTS, start=720, end=780)
+WINDOWS: tuple[tuple[Group, ...], ...] = (
+    (),
+    ((SATURDAY,),),
+    ((SATURDAY,), (NIGHTS,)),
+    ((SATURDAY, NOON), (NOON,)),
+    ((SATURDAY,), (NOON,)),  # never together
+)
 
 # Times of all sizes, on both sides of now, and exactly now.
 offsets = st.one_of(
@@ -70,7 +95,10 @@ def wants(draw: st.DrawFn, cert: str = "example.com:web", *, ca: bool = False) -
         dane=draw(st.booleans()) and not ca,
         fingerprint=draw(st.sampled_from(["one", "other"])),
     )
-    return replace(want, managed=draw(st.integers(0, 9)) > 0)
+    windows = draw(st.sampled_from(WINDOWS))
+    restarts = draw(st.sampled_from([(), (WINDOWS[1],), WINDOWS[1:]]))
+    managed = draw(st.integers(0, 9)) > 0
+    return replace(want, managed=managed, roll_windows=windows, restart_windows=restarts)
 
 
 @st.composite
@@ -165,7 +193,7 @@ def states(draw: st.DrawFn, want: Wanted) -> CertState:
     )
     asks = st.builds(
         Ask, st.sampled_from(Request), times, st.booleans(), st.booleans(), st.sampled_from(names)
-    )
+    ) | st.builds(Ask, st.just(Request.ROLL), times, st.booleans(), back=st.sampled_from(names[1:]))
     state = CertState(
         curr=curr,
         next=next_,
@@ -182,6 +210,7 @@ def states(draw: st.DrawFn, want: Wanted) -> CertState:
         trouble=draw(st.none() | troubles()),
         delivery_trouble=draw(st.none() | troubles()),
         adopted=draw(st.booleans()),
+        off_deck=draw(st.none() | some),
     )
     return replace(state, phase=read(state))
 
@@ -252,6 +281,14 @@ def test_a_job_is_about_what_is_there(view: View) -> None:
             if view.wanted.dane and curr is not None and view.state.phase is Phase.ISSUED:
                 assert job.blind
                 assert "TLSA" in job.overrode
+        case PutBack(set=name):
+            assert view.state.ask is not None
+            assert view.state.ask.back == name
+            assert name not in {found.name for found in (next_, curr) if found}
+        case TakeOff(set=name):
+            assert view.state.ask is None or view.state.ask.back is None
+            assert next_ is not None
+            assert next_.name == view.state.off_deck == name
         case Prove(set=name):
             assert curr is not None
             assert curr.name == name
@@ -285,6 +322,11 @@ def work(view: View, job: CertJob, now: datetime) -> Event:
             return CertIssued(now, fresh, SetNote(0.0, now, str(want.spec.signer)))
         case Roll():
             return Rolled(now)
+        case PutBack():
+            old = facts(want, job.set.time, cert=(now - days(1), now + days(1)))
+            return BackOnDeck(now, old, SetNote(0.0), job.reason)
+        case TakeOff():
+            return OffDeck(now)
         case Deliver():
             assert job.curr is not None
             told = tuple(

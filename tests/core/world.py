@@ -13,8 +13,22 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from sslmd.core.backoff import Failure, next_try
-from sslmd.core.deliver_track import next_restart, plan_restarts
+from sslmd.core.events import (
+    Asked,
+    AttemptFailed,
+    BackOnDeck,
+    CertIssued,
+    Event,
+    KeyMade,
+    OffDeck,
+    ProdUpdated,
+    Rolled,
+    ServersProven,
+    ServerTold,
+    Settled,
+)
 from sslmd.core.facts import CertFacts, SetFacts
+from sslmd.core.host_track import next_look, plan_restarts
 from sslmd.core.jobs import (
     Certify,
     CertJob,
@@ -22,26 +36,17 @@ from sslmd.core.jobs import (
     MakeKey,
     Order,
     Prove,
+    PutBack,
     Restart,
     Roll,
     Settle,
+    TakeOff,
     track,
 )
-from sslmd.core.lifecycle import (
-    AttemptFailed,
-    CertIssued,
-    Event,
-    KeyMade,
-    ProdUpdated,
-    Rolled,
-    ServersProven,
-    ServerTold,
-    Settled,
-    advance,
-)
+from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
-from sslmd.core.renewal import Wanted
+from sslmd.core.renewal import Wanted, why_unusable
 from sslmd.core.spec import (
     CaOptions,
     CertSpec,
@@ -53,7 +58,17 @@ from sslmd.core.spec import (
     Subject,
     Timing,
 )
-from sslmd.core.state import CertState, Delivered, Server, ServerPhase, SetNote, Track, Trouble
+from sslmd.core.state import (
+    Ask,
+    CertState,
+    Delivered,
+    Request,
+    Server,
+    ServerPhase,
+    SetNote,
+    Track,
+    Trouble,
+)
 from sslmd.core.view import Ca, Decision, View, due
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -125,6 +140,7 @@ class World:
     states: dict[CertId, CertState] = field(default_factory=dict)
     orders: dict[CertId, list[Given]] = field(default_factory=lambda: defaultdict(list))
     expired: list[str] = field(default_factory=list)
+    sets: dict[tuple[CertId, SetName], SetFacts] = field(default_factory=dict)
     jobs: int = 0
     restarts: int = 0
     _wakes: list[tuple[datetime, CertId]] = field(default_factory=list)
@@ -148,6 +164,15 @@ class World:
         """What the daemon does after a sleep or a clock jump."""
         for cert in self.wants:
             self.wake(cert, self.now)
+
+    def go_back(self, cert: CertId) -> bool:
+        """An admin wants what was in use before; return whether that is accepted."""
+        state = self.states[cert]
+        prev = self.sets.get((cert, state.prev)) if state.prev else None
+        if prev is None or state.ask is not None or why_unusable(prev, self.now):
+            return False
+        self._apply(cert, Asked(Ask(Request.ROLL, self.now, back=prev.name)))
+        return True
 
     def view(self, cert: CertId) -> View:
         want = self.wants[cert]
@@ -190,7 +215,7 @@ class World:
             self.wake(cert, decision.wake_at)
         for job in plan_restarts([(cert, self.states[cert])], ["web"], self.now):
             self._restart(cert, job)
-        again = next_restart([self.states[cert]])
+        again = next_look([(cert, self.states[cert])], {}, self.now)
         if again is not None:
             self.wake(cert, max(again, self.now + timedelta(seconds=1)))
 
@@ -229,6 +254,12 @@ class World:
                 assert state.next is not None
                 assert state.next.complete
                 return Rolled(now)
+            case PutBack():
+                return BackOnDeck(now, self.sets[cert, job.set], SetNote(0.0), job.reason)
+            case TakeOff():
+                assert state.next is not None
+                assert state.next.name == job.set
+                return OffDeck(now)
             case Deliver():
                 assert job.curr is not None
                 servers = tuple(
@@ -260,6 +291,7 @@ class World:
         self.orders[cert].append(Given(self.now, due(state, want), old))
         fresh = facts(want, state.next.name.time, cert=(self.now - timedelta(minutes=5), not_after))
         note = SetNote(self.rng.uniform(-1, 1), self.now, str(want.spec.signer))
+        self.sets[cert, fresh.name] = fresh
         return CertIssued(self.now, fresh, note)
 
     def _restart(self, cert: CertId, job: Restart) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from sslmd.ctl.text import local
 from sslmd.wire.messages import Code, Method, Notification, Request, Response
 from tests.ctl.fake_daemon import (
     FakeDaemon,
@@ -92,8 +93,22 @@ def test_show() -> None:
             "web-ec",
             phase="rolled",
             servers=[
-                {"class": "web", "host": "www1", "set": "20261001-00:00:00", "state": "proven"},
-                {"class": "imap", "host": "mx1", "set": None, "state": "failed", "error": "down"},
+                {
+                    "class": "web",
+                    "host": "www1",
+                    "set": "20261001-00:00:00",
+                    "state": "proven",
+                    "since": rfc3339(-1),
+                },
+                {
+                    "class": "imap",
+                    "host": "mx1",
+                    "set": None,
+                    "state": "failed",
+                    "error": "down",
+                    "attempts": 2,
+                    "next_try": rfc3339(1),
+                },
             ],
         ),
         "decision": {"text": "the old key's records stay until every server is proven"},
@@ -110,6 +125,7 @@ def test_show() -> None:
         },
     }
     done, sent = ask(Method.SHOW, result(answer), "show", "example.com:web-ec")
+    since = local(datetime.fromisoformat(rfc3339(-1)), datetime.now(UTC))
     assert (done.returncode, done.stderr, sent) == (0, "", {"cert": "example.com:web-ec"})
     for text in (
         f"{WEB}\n  phase        rolled\n",
@@ -117,9 +133,9 @@ def test_show() -> None:
         "decision     the old key's records stay",
         "problem      failed twice: zone example.com: ns2",
         "problem      imap on mx1: down",
-        "  CLASS  HOST  STATE   SET\n",
-        "  web    www1  proven  20261001-00:00:00\n",
-        "  imap   mx1   failed  -\n",
+        "  CLASS  HOST  STATE   SET                SINCE             REMARK\n",
+        f"  web    www1  proven  20261001-00:00:00  {since}\n",
+        "  imap   mx1   failed  -                  -                 attempt 2 failed, the next is",
         "  20261001-00:00:00  curr\n    key",
         "    problem      no key",
         "  rolled  20261001-00:00:00  in use",
@@ -291,6 +307,12 @@ def test_roll() -> None:
     assert sent == {"certs": [WEB], "force": True, "wait": False}
 
 
+def test_roll_back() -> None:
+    end = outcomes((WEB, "done", "rolled and deployed"))
+    _, sent = ask(Method.ROLL, result(end), "roll", "--back", WEB)
+    assert sent == {"certs": [WEB], "force": False, "back": True, "wait": True}
+
+
 def test_a_roll_before_its_time() -> None:
     text = f"{WEB}: rolls by itself on 2026-11-23 18:05"
     done, _ = ask(Method.ROLL, refusal(Code.REFUSED, text), "roll", WEB)
@@ -336,6 +358,11 @@ def test_clean() -> None:
     assert (done.stdout, sent) == (f"{WEB}: removed 20250101-00:00:00\n", {"certs": [WEB]})
     done, sent = ask(Method.CLEAN, result({"removed": []}), "clean")
     assert (done.stdout, sent) == ("nothing to remove\n", {"certs": None})
+    _, sent = ask(Method.CLEAN, result({"removed": []}), "clean", "--keep", "0")
+    assert sent == {"certs": None, "keep": 0}
+    for number in ("-1", "some"):
+        done = sslmctl("clean", f"--keep={number}")
+        assert (done.returncode, "invalid" in done.stderr) == (2, True)
 
 
 def test_cancel() -> None:
@@ -466,7 +493,9 @@ def test_not_permitted() -> None:
         ["check", "-w", "-1"],
         ["check", "-w", "3", "-c", "5"],
         ["completion", "fish"],
-        ["deliver"],
+        ["restart"],
+        ["deliver", "--to"],
+        ["roll", "--back"],
     ],
 )
 def test_usage_errors(args: list[str]) -> None:

@@ -16,23 +16,28 @@ from itertools import pairwise
 import pytest
 
 from sslmd.config.model import NextKey, ServiceConfig
-from sslmd.core.gate import gate_of
-from sslmd.core.jobs import Certify, Deliver, MakeKey, Prove, Roll, Settle
-from sslmd.core.lifecycle import (
+from sslmd.core.events import (
+    AskDropped,
     Asked,
+    BackOnDeck,
     CertIssued,
     KeyMade,
     Lost,
+    OffDeck,
     ProdUpdated,
     Rolled,
     ServersProven,
     ServerTold,
     Settled,
     TlsaLooked,
-    advance,
 )
+from sslmd.core.facts import SetFacts
+from sslmd.core.gate import gate_of
+from sslmd.core.jobs import Certify, Deliver, MakeKey, Prove, PutBack, Roll, Settle, TakeOff
+from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, DomainName, SetName, ZoneName
 from sslmd.core.plan import decide
+from sslmd.core.renew_track import why_not_back
 from sslmd.core.sighting import Instant
 from sslmd.core.spec import OwnCa
 from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
@@ -114,7 +119,8 @@ class Year:
         self.servers = [NameServerModel(f"ns{number}") for number in range(3)]
         self.zone = Zone(ZONE, notes=ZoneNotes())
         self.noted: Content = {}
-        self.rolls = 0
+        self.rolls = self.back = 0
+        self.made: dict[tuple[CertId, SetName], SetFacts] = {}
         self.kept = ZoneNotes()  # what is on disk
         self.certs = [self._cert(number, ahead=ahead) for number in range(certs)]
         self.zone.certs = {cert.id for cert in self.certs}
@@ -235,7 +241,9 @@ class Year:
         match job:
             case MakeKey(reuse=reuse):
                 fresh = facts(want, at)
-                last = max((s.name for s in (state.curr, state.next) if s), default=fresh.name)
+                known = [s.name for s in (state.curr, state.next) if s]
+                known += [name for of, name in self.made if of == cert.id]
+                last = max(known, default=fresh.name)
                 if fresh.name <= last:
                     fresh = replace(fresh, name=last.later())
                 assert not reuse
@@ -245,10 +253,19 @@ class Year:
                 life = (at - timedelta(minutes=1), at + days(40))
                 name = state.next.name
                 made = replace(facts(want, at, cert=life), name=name)
+                self.made[cert.id, name] = made
                 self.apply(cert, CertIssued(at, made, SetNote(0.0, at, "sub")))
             case Roll(set=name, blind=blind):
                 assert not blind
                 self._roll(cert, name)
+            case PutBack(set=name):
+                old = self.made[cert.id, name]
+                if problem := why_not_back(old, at):
+                    self.apply(cert, AskDropped(at, problem))
+                else:
+                    self.apply(cert, BackOnDeck(at, old, SetNote(0.0), "simulated"))
+            case TakeOff():
+                self.apply(cert, OffDeck(at))
             case Deliver(curr=curr, next=next_):
                 told = tuple(Server("smtp", h, ServerPhase.DELIVERED, curr) for h in HOSTS)
                 self.apply(cert, ProdUpdated(at, Delivered(curr, next_), told))
@@ -257,7 +274,7 @@ class Year:
                     return False
                 self.apply(cert, ServersProven(at))
             case Settle():
-                self.apply(cert, Settled(at, None))
+                self.apply(cert, Settled(at, state.prev))
             case _:
                 raise AssertionError(job)
         return True
@@ -291,7 +308,7 @@ class Year:
 
     def disturb(self) -> None:
         one = self.rng.choice(self.servers)
-        match self.rng.randrange(10):
+        match self.rng.randrange(12):
             case 0:
                 one.silent_until = self.now + self.rng.choice([2, 30, 900, 90_000])
             case 1 if one is not self.servers[0] and self._harmless(one):
@@ -321,9 +338,20 @@ class Year:
                 switched_on = any(cert.service.dane for cert in self.certs)
                 for cert in self.certs:
                     self._switch(cert, () if switched_on else (PLAIN,))
+            case 9 | 10:
+                self._go_back(self.rng.choice(self.certs))
             case _:
                 cert = self.rng.choice(self.certs)
                 self.apply(cert, Asked(Ask(Request.RENEW, self.wall(), force=True)))
+
+    def _go_back(self, cert: Cert) -> None:
+        """An admin wants what was in use before; or takes that back."""
+        state, at = cert.entry.state, self.wall()
+        if state.ask is not None and state.ask.back is not None:
+            self.apply(cert, AskDropped(at, "cancelled"))
+        elif state.prev is not None and state.ask is None:
+            self.back += 1
+            self.apply(cert, Asked(Ask(Request.ROLL, at, back=state.prev)))
 
     def _switch(self, cert: Cert, dane: tuple[DaneEntry, ...]) -> None:
         """Switch DANE on, off, or to other combinations."""
@@ -428,6 +456,7 @@ def test_a_year(seed: int) -> None:
     year.run(365 * 86_400.0)
     assert violations(year) == []
     assert year.rolls > 8 * len(year.certs)
+    assert year.back
 
 
 def test_the_checker_finds_what_is_wrong() -> None:

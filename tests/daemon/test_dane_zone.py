@@ -93,6 +93,33 @@ def seen(zone: Zone, content: Content) -> Seen:
     return Seen((ServerSeen(NameServer("192.0.2.1"), owners),), at, at, START)
 
 
+def test_a_key_that_was_rolled_by_force_is_not_known_for_being_retired() -> None:
+    """There by force, back, and there again at once: caches never had its record."""
+    notes = ZoneNotes(known=frozenset({(OWNER, PLAIN.combination)}), ttl=600)
+    state = replace(BOTH, retired=(NEXT.name,), deployed=None, settled=None)
+    entry = Entry(WANTED, frozenset(), state, "", Decision(""))
+    wish = Wish(ZONE, (cert_wish(entry, SERVICE),))
+    content, materials, notes = content_for(wish, notes, {}, lambda _, name: material(name))
+    zone = Zone(ZONE, {CERT}, notes, wish, wish)
+    zone.given = Given(content, materials, notes, {}, "", (), True, ())
+
+    def unchanged() -> bool:
+        dane = zone.dane(CERT, entry, current=True)
+        assert dane is not None
+        return dane.unchanged
+
+    assert not unchanged()
+    first = seen(zone, zone.content)
+    zone.take(first)
+    assert not unchanged()
+    later = Instant("boot", 100.0 + 1300.0)
+    zone.take(replace(first, began=later, ended=later))
+    assert unchanged()  # for twice the TTL everybody has seen it
+    one = zone.content[OWNER]
+    zone.take(seen(zone, {OWNER: replace(one, records=frozenset(list(one.records)[:1]))}))
+    assert not unchanged()
+
+
 def test_an_owner_that_is_refused_holds_up_no_other() -> None:
     """I6: an update-policy that knows one of two owners, say."""
     service = replace(SERVICE, dane=(PLAIN, OTHER))

@@ -6,6 +6,7 @@ The certificates come from the site's own CA. Everything listens on loopback, at
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,8 +17,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.integration.running import Site
-from tests.servers import bind, postfix, unbound
+from tests.servers import bind, host, postfix, unbound
 from tests.servers.bind import Primary, Secondary, Zone, answer
+from tests.servers.host import Host
 from tests.servers.postfix import KeyFiles, Postfix
 from tests.servers.probing import Outcome, Prober
 from tests.servers.server import wait_until
@@ -27,6 +29,9 @@ ZONE = "example.com"
 HOST = f"mail.{ZONE}"
 CERT = f"{ZONE}/mail"
 ARG = f"{ZONE}:mail"
+
+# Another machine for the mail server, if that is asked for.
+FAR, FAR_ADDRESS = "mx1.example.net", "127.0.0.2"
 
 # Seconds. The wait before a roll is twice this.
 TTL = 1
@@ -129,7 +134,7 @@ class DaneWorld:
     """The servers of one test, and the site; ended in the opposite order.
 
     `signed`, `dynamic`: as in `bind.Zone`; `lagging`: the third name server keeps what it has until
-    its `refresh`.
+    its `refresh`; `far`: Postfix is on a host that certificates are copied to.
     """
 
     def __init__(
@@ -140,11 +145,13 @@ class DaneWorld:
         signed: bool = True,
         dynamic: bool = False,
         lagging: bool = False,
+        far: bool = False,
     ) -> None:
         self.top = top
         self._stack = stack
         self._dynamic = dynamic
-        records = f"@ MX 10 {HOST}.\nmail A 127.0.0.1\n"
+        self.address = FAR_ADDRESS if far else "127.0.0.1"
+        records = f"@ MX 10 {HOST}.\nmail A {self.address}\n"
         self.zone = Zone(ZONE, records, signed=signed, dynamic=dynamic)
         self.primary = stack.enter_context(Primary(top / "ns1", [self.zone]))
         self.second = stack.enter_context(Secondary(top / "ns2", self.primary))
@@ -160,6 +167,11 @@ class DaneWorld:
         self.site = DaneSite(top / "site")
         stack.callback(self.site.end)
         self.mail: Postfix | None = None
+        self.host: Host | None = None
+        if far:
+            prod = self.site.top / "prod-certs"
+            host = Host(top / "host", [FAR], prod, address=FAR_ADDRESS)
+            self.host = stack.enter_context(host)
 
     @property
     def port(self) -> int:
@@ -197,13 +209,18 @@ class DaneWorld:
         if self.resolver is not None:
             site.globals["dns_validating_resolver"] = f"'{self.resolver.host}:{self.resolver.port}'"
         site.dane = "[]"
+        server = f"[smtp]\nservers = ['{FAR if self.host else 'localhost'}']\n"
+        server += f"svc_depends = [['{ZONE}', ['ALL']]]\n"
+        site.smtp = f"{server}probe = false\n" if self.host else ""
         site.write()
-        site.start()
+        bin_dir = f"{self.host.bin_dir}:" if self.host else ""
+        site.start(env={"PATH": f"{bin_dir}{os.environ['PATH']}"})
         site.wait_settled()
-        mail = Postfix(self.top / "postfix", files or site.key_files, host=HOST, keys=keys)
+        folder = (self.host.folder if self.host else self.top) / "postfix"
+        mail = Postfix(folder, files or site.key_files, host=HOST, keys=keys, within=self.host)
         self.mail = self._stack.enter_context(mail)
         site.smtp = (
-            f"[smtp]\nservers = ['localhost']\nsvc_depends = [['{ZONE}', ['ALL']]]\n"
+            f"{server}"
             f'restart_cmd = "{mail.restart_cmd}"\n'
             f"probe = [[{mail.port}, 'smtp', '{HOST}']]\nprobe_timeout = 10\n"
         )
@@ -228,7 +245,7 @@ class DaneWorld:
 
     def prober(self) -> Prober:
         """Check DANE ten times a second, as senders with old caches would."""
-        one = Prober(self.top / "prober", HOST, self.port, self.names)
+        one = Prober(self.top / "prober", HOST, self.port, self.names, address=self.address)
         return self._stack.enter_context(one)
 
     def records(self, server: int = 0) -> list[str]:
@@ -292,6 +309,8 @@ def missing() -> str:
 def dane_world(top: Path, **options: bool) -> Iterator[DaneWorld]:
     """Open a world in a scratch directory; skip where programs are missing."""
     if lacking := missing():
+        pytest.skip(lacking)
+    if options.get("far") and (lacking := host.missing()):
         pytest.skip(lacking)
     with ExitStack() as stack:
         yield DaneWorld(top, stack, **options)

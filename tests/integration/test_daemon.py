@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,29 @@ def test_force_renew_gives_a_next_and_roll_waits_its_time(site: Site) -> None:
     assert rolled["phase"] == "settled"
     history = site.ctl("show", "example.com:web-ec").stdout
     assert "forced, min_roll_mins lasts until" in history
+
+
+def test_a_next_waits_for_its_window(site: Site) -> None:
+    conf, file = site.top / "conf.d/ssl-mgr.conf", site.top / "conf.d" / WEB
+    conf.write_text(conf.read_text().replace("min_roll_mins = 90", "min_roll_mins = 0"))
+    opens = datetime.now(UTC) + timedelta(days=3)
+    window = f"{opens:%a} 02:00-05:00 Europe/Berlin"
+    file.write_text(f"roll_window = '{window}'\n{file.read_text()}")
+    site.start()
+    before = site.wait_settled()[WEB]  # the first one waits for nothing
+
+    site.ctl("force-renew", WEB)
+    on_deck = site.status(WEB)[WEB]
+    assert f", when its roll_window opens ({window})" in on_deck["reason"]
+    assert on_deck["roll_at"] > f"{opens - timedelta(days=2):%F}"
+    refused = site.ctl("roll", WEB, status=1)
+    assert f"when its roll_window opens ({window}); --force rolls it now" in refused.stderr
+    assert site.status(WEB)[WEB]["curr"] == before["curr"]
+
+    site.ctl("roll", "--force", WEB)
+    assert site.status(WEB)[WEB]["curr"]["serial"] == on_deck["next"]["serial"]
+    shown = site.ctl("show", WEB).stdout
+    assert f"forced, its roll_window ({window}) opens at" in shown
 
 
 def test_force_renew_replaces_what_is_on_deck_and_renew_does_not(site: Site) -> None:

@@ -45,8 +45,11 @@ def test_files_changed_by_hand_other_mx_hosts_and_the_end(world: DaneWorld) -> N
     assert "1 TLSA record given to DNS anew" in site.ctl("dns-refresh", ARG).stdout
     assert file.read_text() == ours
     file.unlink()
+    serial = primary.serial(ZONE)
     site.ctl("reload")
     wait_until(lambda: file.exists() and file.read_text() == ours, "the file")
+    # The name server's command comes after the file, and writes the serial into the zone file.
+    primary.wait_serial(ZONE, serial + 1)
     site.wait_settled()
 
     # Another MX host of the zone, and one outside.
@@ -163,3 +166,20 @@ def test_two_services_at_one_owner(world: DaneWorld) -> None:
     assert {name for name in after if after[name] != before[name]} == {f"{ZONE}/mail-rsa"}
     assert four & world.wait_shown(4) == set()
     assert clean(probes).first_seen_keys >= 2
+
+
+def test_a_class_that_depends_on_tlsa_is_restarted_when_records_change(tmp_path: Path) -> None:
+    with dane_world(tmp_path) as world:
+        world.begin()
+        site = world.site
+        site.smtp += "depends = ['tlsa']\n"
+        site.write()
+        site.ctl("reload")
+        world.cycle()
+        # For the record of the key to come, for the key itself, and when the old record went.
+        site.wait_line("is to be restarted: TLSA records of example.com changed", 2)
+        site.wait_cert(
+            lambda one: [server["state"] for server in one["servers"]] == ["proven"], "the last one"
+        )
+        restarts = [line for line in site.lines if "smtp on localhost was restarted" in line]
+        assert len(restarts) >= 3

@@ -8,7 +8,7 @@ from sslmd.core.errors import Permanent
 from sslmd.pki.dhparam import dhparam, prime
 from tests.pki.samples import needs_openssl, openssl
 
-SIZES = (2048, 3072, 4096)
+SIZES = (2048, 3072, 4096, 6144, 8192)
 
 
 def _probably_prime(number: int) -> bool:
@@ -29,7 +29,8 @@ def _probably_prime(number: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("bits", SIZES)
+# The larger ones are too large for arithmetic in Python; openssl knows them below.
+@pytest.mark.parametrize("bits", SIZES[:3])
 def test_the_primes_are_safe_and_of_their_size(bits: int) -> None:
     p = prime(bits)
     assert p.bit_length() == bits
@@ -61,7 +62,7 @@ def test_making_one_takes_no_time() -> None:
     assert time.perf_counter() - start < 0.5
 
 
-@pytest.mark.parametrize("bits", [0, 1024, 2047, 8192])
+@pytest.mark.parametrize("bits", [0, 1024, 2047, 16384])
 def test_other_sizes_are_refused(bits: int) -> None:
     with pytest.raises(Permanent, match="2048, 3072, 4096"):
         dhparam(bits)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sslmd.core.errors import Permanent
 from sslmd.core.spec import KeySpec, KeyType
-from sslmd.pki.keys import describe_key, generate_key, load_key, public_bytes_of
+from sslmd.pki.key_kind import describe_key
+from sslmd.pki.keys import generate_key, load_key, public_bytes_of
 from tests.pki.samples import EC384, KINDS, RSA2048, key_pem, needs_openssl, openssl, unhurried
 
 PASSWORD = serialization.BestAvailableEncryption(b"secret")

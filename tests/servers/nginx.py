@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.client
 import os
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.servers.host import Host
 from tests.servers.server import LOOPBACK, PLACES, Server, free_port
 
 
@@ -21,7 +23,9 @@ class Nginx(Server):
 
     `sites`: apex domain -> its server names (nginx's `server_name`); none means the apex domain
     and all below it. Any other host gets 404, unlogged. `tls`: files with key and chain, one of
-    each kind, served at `tls_port` to everybody.
+    each kind of key, or pairs of a file with the chain and one with the key; served at `tls_port`
+    to everybody. `within`: the host that it runs on, at whose address it listens, with its `folder`
+    in that host's; `restart_cmd` is to be run there.
     """
 
     def __init__(
@@ -30,14 +34,19 @@ class Nginx(Server):
         sites: Mapping[str, Sequence[str]],
         *,
         server_dir: Path | None = None,
-        address: str = LOOPBACK,
+        address: str = "",
         port: int = 0,
-        tls: Sequence[Path] = (),
+        tls: Sequence[Path | tuple[Path, Path]] = (),
+        tls_port: int = 0,
+        within: Host | None = None,
     ) -> None:
         super().__init__(folder, "nginx")
+        self._within = within
+        assert within is None or folder.is_relative_to(within.folder), folder
+        address = address or (within.address if within else LOOPBACK)
         self.server_dir = server_dir or folder / "www"
         self.host = address
-        self.port = port or free_port()
+        self.port = port or free_port(address)
         self.access_log = folder / "access.log"
         listen = f"listen {address}:{self.port}"
         servers = ""
@@ -49,10 +58,11 @@ class Nginx(Server):
                 f"    server {{ {listen}; server_name {' '.join(names) or f'.{apex}'};"
                 f' root "{root}"; }}\n'
             )
-        self.tls_port = free_port() if tls else 0
+        self.tls_port = tls_port or (free_port(address) if tls else 0)
         if tls:
+            files = [one if isinstance(one, tuple) else (one, one) for one in tls]
             pairs = "".join(
-                f' ssl_certificate "{one}"; ssl_certificate_key "{one}";' for one in tls
+                f' ssl_certificate "{chain}"; ssl_certificate_key "{key}";' for chain, key in files
             )
             servers += f"    server {{ listen {address}:{self.tls_port} ssl;{pairs} }}\n"
         # Scratch folders are for their owner alone; nginx started by root would leave root.
@@ -79,8 +89,17 @@ http {{
 """)
 
     def command(self) -> list[str]:
+        return self._within.command_in(self._words) if self._within else self._words
+
+    @property
+    def _words(self) -> list[str]:
         program = shutil.which("nginx", path=PLACES) or "nginx"
         return [program, "-p", str(self.folder), "-e", "stderr", "-c", str(self._config)]
+
+    @property
+    def restart_cmd(self) -> str:
+        """Lets it read key and chain again; fails if it cannot."""
+        return shlex.join([*self._words, "-s", "reload"])
 
     def answers(self) -> bool:
         try:

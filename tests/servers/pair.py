@@ -21,16 +21,25 @@ from cryptography.x509.oid import NameOID
 
 
 class Pair:
-    """A key with a certificate, in two files; without an issuer it is one itself."""
+    """A key with a certificate, in two files; without an issuer it is one itself.
+
+    Valid from yesterday to tomorrow, or so many `days` later.
+    """
 
     def __init__(
-        self, folder: Path, name: str, issuer: Pair | None = None, host: str = "mail.example.com"
+        self,
+        folder: Path,
+        name: str,
+        issuer: Pair | None = None,
+        host: str = "mail.example.com",
+        *,
+        days: int = 0,
     ) -> None:
         self.key_file, self.cert_file = folder / f"{name}.key", folder / f"{name}.pem"
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        now = datetime.datetime.now(datetime.UTC)
         day = datetime.timedelta(days=1)
+        now = datetime.datetime.now(datetime.UTC) + days * day
         is_ca = issuer is None
         cert = (
             x509.CertificateBuilder()

@@ -25,6 +25,7 @@ from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
+from tests.servers.host import Host
 from tests.servers.server import LOOPBACK, PLACES, Server, free_port
 from tests.servers.unbound import cannot_listen
 
@@ -52,8 +53,10 @@ class Postfix(Server):
 
     - `restart_cmd` is for sslmd: `postfix reload`. Each call is noted, see `reloads`.
     - `fail_reloads(n)`: the next n calls fail, and nothing is reloaded.
-    - `max_use`: how many connections a process serves; see above what 1 means. With more, it
-      shows what it has read until a reload.
+    - `max_use`: how many connections a process serves; see above what 1 means. With more, there
+      is one, which shows what it has read until a reload.
+    - `within`: the host that it runs on, at whose address it listens, with its `folder` in that
+      host's; `restart_cmd` is to be run there.
     """
 
     def __init__(
@@ -62,15 +65,19 @@ class Postfix(Server):
         files: Sequence[Path],
         *,
         host: str = "mail.example.test",
-        address: str = LOOPBACK,
+        address: str = "",
         port: int = 0,
         keys: KeyFiles = KeyFiles.IN_PLACE,
         max_use: int = 1,
+        within: Host | None = None,
     ) -> None:
         super().__init__(folder, "postfix")
+        self._within = within
+        assert within is None or folder.is_relative_to(within.folder), folder
+        address = address or (within.address if within else LOOPBACK)
         self.name = host
         self.host = address
-        self.port = port or free_port()
+        self.port = port or free_port(address)
         self.address = f"{address}:{self.port}"
         self._files = list(files)
         self._keys = keys
@@ -114,7 +121,7 @@ maillog_file_prefixes = {self._place}
 myhostname = {self.name}
 mydestination =
 mynetworks = 127.0.0.0/8
-inet_interfaces = {self.host}
+inet_interfaces = loopback-only
 inet_protocols = ipv4
 alias_maps =
 alias_database =
@@ -128,13 +135,13 @@ smtpd_tls_security_level = may
 smtpd_tls_chain_files = {", ".join(map(str, files))}
 smtpd_tls_loglevel = 1
 max_use = {max_use}
-max_idle = 1s
+max_idle = {1 if max_use == 1 else 100}s
 """)
         # Postfix waits for seconds if this file is new: somebody might still be writing it.
         os.utime(main, times=(0, 0))
         # Not one of them in a chroot: service type private unpriv chroot wakeup maxproc command.
         (self._config / "master.cf").write_text(f"""\
-{self.address} inet n - n - - smtpd
+{self.address} inet n - n - {"-" if max_use == 1 else 1} smtpd
 tlsmgr unix - - n 1000? 1 tlsmgr
 rewrite unix - - n - - trivial-rewrite
 proxymap unix - - n - - proxymap
@@ -173,7 +180,10 @@ exec {postfix} -c {shlex.quote(str(self._config))} reload
     def command(self) -> list[str]:
         # Whatever is said about the log, what goes wrong before it is open comes on stderr.
         run = f"{self._copy_command()} && exec {DAEMONS}/master -c {self._config} -d"
-        return ["sh", "-c", run]
+        return self._there(["sh", "-c", run])
+
+    def _there(self, argv: list[str]) -> list[str]:
+        return self._within.command_in(argv) if self._within else argv
 
     def answers(self) -> bool:
         try:
@@ -200,7 +210,7 @@ exec {postfix} -c {shlex.quote(str(self._config))} reload
 
     def reload(self) -> subprocess.CompletedProcess[str]:
         """Run `restart_cmd`, as sslmd would."""
-        command = shlex.split(self.restart_cmd)
+        command = self._there(shlex.split(self.restart_cmd))
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
     def fail_reloads(self, count: int) -> None:

@@ -32,14 +32,14 @@ PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbi
 _given: set[int] = set()
 
 
-def free_port() -> int:
+def free_port(address: str = LOOPBACK) -> int:
     """Return a port of loopback that is free for both TCP and UDP, never the same twice."""
     while True:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
-            tcp.bind((LOOPBACK, 0))
+            tcp.bind((address, 0))
             port = int(tcp.getsockname()[1])
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, suppress(OSError):
-                udp.bind((LOOPBACK, port))
+                udp.bind((address, port))
                 if port not in _given:
                     _given.add(port)
                     return port

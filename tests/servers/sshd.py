@@ -37,28 +37,48 @@ def missing() -> str:
 
 
 class Sshd(Server):
-    """An SSH server, known to its clients by `names`, that lets the current user in.
+    """An SSH server, known to its clients by `names`, that lets `user` in: the current one.
 
     - `ssh_config`: the client's configuration for it; `bin_dir`: to be put first in PATH, has an
       `ssh` that uses it. For more than one server, see `ssh_on_path`.
     - `commands()`: what clients asked it to run.
+
+    What goes wrong with such servers, from the next login on:
+
+    - `want_password()`: the key is refused, and no password is right; `take_key()`: it is again.
+    - `say_first(text)`: every session begins with this on its stdout, as what a chatty start-up
+      file of the shell writes does.
+    - `hide(program)`: PATH leads to all programs of Debian but this one.
+    - `new_host_key()`: from the next start on, its clients do not know it; `know_host_key()`.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str] = ("far.example.net",)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str] = ("far.example.net",),
+        *,
+        address: str = LOOPBACK,
+        user: str = "",
+    ) -> None:
         super().__init__(folder, "sshd")
         self.names = list(names)
-        self.port = free_port()
+        self.address = address
+        self.user = user or getpass.getuser()
+        self.port = free_port(address)
         self.ssh_config = folder / "ssh_config"
         self._commands = folder / "commands"
-        host_key = _make_key(folder / "host_key")
-        client_key = _make_key(folder / "client_key")
-        (folder / "authorized_keys").write_text(f"{client_key}\n")
-        (folder / "known_hosts").write_text(f"[{LOOPBACK}]:{self.port} {host_key}\n")
+        self._first = folder / "said-first"
+        self._programs = folder / "programs"
+        self._authorized = folder / "authorized_keys"
+        self._client_key = _make_key(folder / "client_key")
+        self.take_key()
+        self.new_host_key()
+        self.know_host_key()
         self.ssh_config.write_text(f"""\
 Host {" ".join(self.names)}
-    HostName {LOOPBACK}
+    HostName {address}
     Port {self.port}
-    User {getpass.getuser()}
+    User {self.user}
     IdentityFile "{folder}/client_key"
     IdentitiesOnly yes
     IdentityAgent none
@@ -69,33 +89,80 @@ Host {" ".join(self.names)}
         self.bin_dir = ssh_on_path(folder / "bin", self)
 
         noting = folder / "note-and-run"
-        noting.write_text(
-            f'#!/bin/sh\nprintf "%s\\0" "$SSH_ORIGINAL_COMMAND" >> {_quoted(self._commands)}\n'
-            'exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n'
-        )
+        noting.write_text(f"""\
+#!/bin/sh
+printf "%s\\0" "$SSH_ORIGINAL_COMMAND" >> {_quoted(self._commands)}
+[ ! -e {_quoted(self._first)} ] || cat {_quoted(self._first)}
+[ ! -e {_quoted(self._programs)} ] || PATH={_quoted(self._programs)}
+exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"
+""")
         noting.chmod(0o755)
+        # SHLVL: at the first level bash, if sshd starts it, runs ~/.bashrc, which may do anything.
         # StrictModes would want every folder above to be safe from others, and /tmp is not. PAM
         # would want a machine that is set up for logins.
         (folder / "sshd_config").write_text(f"""\
 Port {self.port}
-ListenAddress {LOOPBACK}
+ListenAddress {address}
 HostKey "{folder}/host_key"
-AuthorizedKeysFile "{folder}/authorized_keys"
+AuthorizedKeysFile "{self._authorized}"
 PidFile none
 StrictModes no
 UsePAM no
 UseDNS no
-PasswordAuthentication no
+PasswordAuthentication yes
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 MaxStartups 100
 PrintMotd no
 PrintLastLog no
 LogLevel VERBOSE
-SetEnv {MARK}={folder}
+SetEnv {MARK}={folder} SHLVL=2
 ForceCommand {_quoted(noting)}
 Subsystem sftp /usr/lib/openssh/sftp-server
 """)
+
+    # --- what goes wrong ---
+
+    def want_password(self) -> None:
+        """Take the key from the list of those that may log in."""
+        self._authorized.write_text("")
+
+    def take_key(self) -> None:
+        """Put the key on this list."""
+        self._authorized.write_text(f"{self._client_key}\n")
+
+    def new_host_key(self) -> None:
+        """Make another key to be known by, which the next start shows."""
+        self._host_key = _make_key(self.folder / "host_key")
+
+    def know_host_key(self) -> None:
+        """Tell the clients which key it has."""
+        known = f"[{self.address}]:{self.port} {self._host_key}\n"
+        (self.folder / "known_hosts").write_text(known)
+
+    def say_first(self, text: str) -> None:
+        """Begin sessions with this text; with none if it is empty."""
+        if text:
+            self._first.write_text(text)
+            self._first.chmod(0o644)
+        else:
+            self._first.unlink(missing_ok=True)
+
+    def hide(self, program: str) -> None:
+        """Let sessions find every program but this one."""
+        shutil.rmtree(self._programs, ignore_errors=True)
+        self._programs.mkdir()
+        self._programs.chmod(0o755)
+        for path in (one for place in ("/usr/bin", "/usr/sbin") for one in Path(place).iterdir()):
+            if path.name != program:
+                with suppress(FileExistsError):
+                    (self._programs / path.name).symlink_to(path)
+
+    def show_all(self) -> None:
+        """Let them find every program."""
+        shutil.rmtree(self._programs, ignore_errors=True)
+
+    # --- its life ---
 
     def command(self) -> list[str]:
         if os.geteuid() == 0:
@@ -107,7 +174,7 @@ Subsystem sftp /usr/lib/openssh/sftp-server
 
     def answers(self) -> bool:
         try:
-            with socket.create_connection((LOOPBACK, self.port), timeout=5) as connection:
+            with socket.create_connection((self.address, self.port), timeout=5) as connection:
                 return connection.recv(4) == b"SSH-"
         except OSError:
             return False

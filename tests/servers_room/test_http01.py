@@ -318,11 +318,23 @@ async def test_without_ssh(www: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 async def test_many_at_once(www: Path) -> None:
     hosts = ["far.example.net", "farther.example.net", *HERE]
     tokens = [[f"t{order}-{number}" for number in range(5)] for order in range(4)]
+    # Both names lead to one machine, as two machines may share a file system.
     await asyncio.gather(*(put(hosts, www, APEX, contents_of(*t), in_thread) for t in tokens))
     found = {path.name: path.read_text() for path in folder_of(www).iterdir()}
     assert found == contents_of(*(token for order in tokens for token in order))
     await asyncio.gather(*(remove(hosts, www, APEX, t, in_thread) for t in tokens))
     assert list(folder_of(www).iterdir()) == []
+
+
+@pytest.mark.usefixtures("far")
+async def test_hosts_that_share_a_file_system_use_files_of_their_own(
+    www: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = iter(("one", "two", "three"))
+    monkeypatch.setattr("secrets.token_hex", lambda _size: next(names))
+    await put(["far.example.net", "farther.example.net"], www, APEX, contents_of("t"), in_thread)
+    assert next(names) == "three"
+    assert [path.name for path in folder_of(www).iterdir()] == ["t"]
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash", "busybox"])

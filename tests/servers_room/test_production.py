@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shutil
 import stat
 import threading
@@ -12,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.core.access import KeyAccess
 from sslmd.core.errors import Permanent
 from sslmd.core.names import CertId, SetName
 from sslmd.servers import production
 from sslmd.store import files
+from tests.servers.watch import Watch
 from tests.workers.tools_for_tests import INT, NOW, ROOT, WEB, Site, leftovers
 
 ALL = {"privkey.pem", "cert.pem", "chain.pem", "fullchain.pem", "bundle.pem", "info"}
@@ -299,3 +303,147 @@ def test_a_file_where_a_directory_should_be(site: Site) -> None:
     (site.prod / "example.com").touch()
     with pytest.raises(Permanent, match="move away the file"):
         update(site)
+
+
+# --- who may read keys ---
+
+UID, GID = 5101, 4242
+BY_NAME = (pwd.getpwnam("nobody").pw_uid, grp.getgrnam("daemon").gr_gid)
+SECRET = ("privkey.pem", "bundle.pem")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+
+def rights(path: Path) -> tuple[int, int, int]:
+    info = path.stat()
+    return stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid
+
+
+def opened(site: Site, access: KeyAccess, name: SetName | None = None) -> bool:
+    return production.update(
+        *(site.tree, str(site.prod), WEB, name or site.live(), None), is_ca=False, access=access
+    )
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("access", "wanted"),
+    [
+        (KeyAccess(), (0o600, 0, 0)),
+        (KeyAccess(group=str(GID)), (0o600, 0, GID)),
+        (KeyAccess(group=str(GID), mode=0o640), (0o640, 0, GID)),
+        (KeyAccess(owner=str(UID)), (0o600, UID, 0)),
+        (KeyAccess(str(UID), str(GID), 0o440), (0o440, UID, GID)),
+        (KeyAccess("nobody", "daemon", 0o640), (0o640, *BY_NAME)),
+    ],
+)
+def test_who_may_read_a_key(site: Site, access: KeyAccess, wanted: tuple[int, int, int]) -> None:
+    assert opened(site, access)
+    curr = site.in_prod() / "curr"
+    for name in ALL:
+        assert rights(curr / name) == (wanted if name in SECRET else (0o644, 0, 0))
+    passing = 0o751 if access.opens else 0o750
+    way = (site.prod / "example.com", site.in_prod(), site.in_prod() / "db", curr)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in way] == [passing] * 4
+    # The second time there is nothing to do.
+    before = [(curr / name).stat() for name in sorted(ALL)]
+    assert not opened(site, access)
+    after = [(curr / name).stat() for name in sorted(ALL)]
+    assert [one.st_ino for one in before] == [one.st_ino for one in after]
+
+
+@as_root
+def test_access_that_changes(site: Site) -> None:
+    """It is another key file, in the place of the old one at one instant."""
+    group, owner = KeyAccess(group=str(GID), mode=0o640), KeyAccess(owner=str(UID))
+    assert opened(site, KeyAccess())
+    good = contents(site.in_prod() / "curr")
+    with a_server_reading(site.in_prod() / "curr", good, by_path=True):
+        for access, key in (
+            (group, (0o640, 0, GID)),
+            (owner, (0o600, UID, 0)),
+            (group, (0o640, 0, GID)),
+            (KeyAccess(), (0o600, 0, 0)),
+        ):
+            opened(site, access)
+            assert rights(site.in_prod() / "curr/privkey.pem") == key
+            assert contents(site.in_prod() / "curr") == good
+    assert stat.S_IMODE((site.in_prod() / "curr").stat().st_mode) == 0o750
+    assert leftovers(site.prod) == []
+
+
+@as_root
+def test_a_key_is_never_wider_than_it_may_be(site: Site, tmp_path: Path) -> None:
+    old = site.state(WEB).prev
+    site.prod.mkdir(mode=0o750)
+    before = os.umask(0)
+    try:
+        with Watch(tmp_path / "watch", site.prod, lambda _: 0o640) as watch:
+            for number in range(20):
+                name = (old, site.live())[number % 2]
+                opened(site, KeyAccess(group=str(GID), mode=0o640), name)
+            assert watch.too_wide() == []
+            assert watch.looks() > 20
+            assert 0o640 in {one.mode for one in watch.sightings()}
+    finally:
+        os.umask(before)
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("access", "told"),
+    [
+        (KeyAccess(owner="nobody-there"), "no user nobody-there on this machine; mend key_owner"),
+        (KeyAccess(group="nobody-there"), "no group nobody-there on this machine; mend key_group"),
+    ],
+)
+def test_nobody_of_that_name(site: Site, access: KeyAccess, told: str) -> None:
+    opened(site, KeyAccess(), site.state(WEB).prev)
+    before = contents(site.in_prod() / "curr")
+    with pytest.raises(Permanent, match=told):
+        opened(site, access)
+    assert contents(site.in_prod() / "curr") == before
+    assert leftovers(site.prod) == []
+
+
+# --- what else is there ---
+
+
+def test_what_is_there(site: Site) -> None:
+    assert production.survey(str(site.prod)) == {}
+    update(site)
+    for path in ("ca/root/curr", "example.net/web/next", "example.com/dh", "Bad Name/web/curr"):
+        (site.prod / path).mkdir(parents=True)
+    (site.prod / "example.com/broken").mkdir()
+    (site.prod / "example.com/broken/curr").symlink_to("db/nowhere")
+    (site.prod / "example.com/link").symlink_to("web")
+    (site.prod / "README").touch()
+    assert production.survey(str(site.prod)) == {
+        WEB: True,
+        CertId("ca", "root"): False,
+        CertId("example.net", "web"): False,
+        CertId("example.com", "broken"): False,
+    }
+
+
+def test_what_is_taken_out(site: Site) -> None:
+    update(site, next_=site.on_deck())
+    mail = CertId("example.com", "mail")
+    for path in ("mail/curr", "mail/prev", "mail/db/x", "mail/mine"):
+        (site.prod / "example.com" / path).mkdir(parents=True)
+    (site.prod / "example.com/mail/curr/privkey.pem").touch(0o600)
+    production.drop(str(site.prod), mail)
+    assert os.listdir(site.prod / "example.com/mail") == ["mine"]
+    production.drop(str(site.prod), WEB)
+    assert os.listdir(site.prod / "example.com") == ["mail"]
+    production.drop(str(site.prod), CertId("example.net", "nonesuch"))
+    (site.prod / "example.com/mail/mine").rmdir()
+    production.drop(str(site.prod), mail)
+    assert os.listdir(site.prod) == []
+
+
+def test_nothing_is_taken_out_of_where_others_can_write(site: Site) -> None:
+    update(site)
+    (site.prod / "example.com").chmod(0o777)
+    with pytest.raises(Permanent, match="run: chmod o-w"):
+        production.drop(str(site.prod), WEB)
+    assert (site.in_prod() / "curr/privkey.pem").exists()

@@ -42,13 +42,16 @@ class Killed:
     at: str
 
 
-def killed_everywhere(scenario: str, base: Path, out: Path) -> Iterator[Killed]:
-    """Yield what each kill left of `base`; `scenario` is `module:function`."""
+def killed_everywhere(scenario: str, base: Path, out: Path, *, least: int = 4) -> Iterator[Killed]:
+    """Yield what each kill left of `base`; `scenario` is `module:function`.
+
+    There are at `least` so many calls that could change a file.
+    """
     command = [sys.executable, "-m", "tests.store.dying", scenario, str(base), str(out)]
     done = subprocess.run(command, cwd=_REPO, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) > 3, f"only {lines} before it ended"
+    assert len(lines) >= least, f"only {lines} before it ended"
     for line in lines:
         step, at = line.split()
         yield Killed(out / step, int(step), at)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll, Settle
+from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, PutBack, Roll, Settle, TakeOff
 from sslmd.workers.dispatch import work
 from tests.workers.tools_for_tests import NOW, WEB, Site
 
@@ -37,6 +37,19 @@ def certify(top: Path) -> Callable[[], Any]:
 def roll(top: Path) -> Callable[[], Any]:
     site = _site(top)
     return _job(site, Roll(WEB, site.on_deck(), "test"))
+
+
+def put_back(top: Path) -> Callable[[], Any]:
+    site = _site(top)
+    ask = site.state(WEB).ask
+    assert ask is not None
+    assert ask.back is not None
+    return _job(site, PutBack(WEB, ask.back, "test"))
+
+
+def take_off(top: Path) -> Callable[[], Any]:
+    site = _site(top)
+    return _job(site, TakeOff(WEB, site.on_deck(), "test"))
 
 
 def deliver(top: Path) -> Callable[[], Any]:

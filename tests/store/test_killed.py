@@ -10,12 +10,15 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sslmd.core.events import AskDropped, Asked
+from sslmd.core.jobs import PutBack
 from sslmd.core.names import SetName
-from sslmd.core.state import Phase
+from sslmd.core.state import Ask, Phase, Request
 from sslmd.store import sets
 from sslmd.store.layout import SECRET_FILES
 from tests.store.dying import Killed, killed_everywhere
@@ -135,6 +138,83 @@ async def test_killed_while_rolling(tmp: Path) -> None:
         assert (again.folder(on_deck) / "cert.pem").read_bytes() == serial
     # Every stage was seen: nothing done, prev set, curr set; at the end next is gone.
     assert {(old, on_deck, None), (old, on_deck, old), (on_deck, on_deck, old)} <= seen
+
+
+async def site_to_go_back(top: Path) -> Site:
+    """The newer set is in use, another one on deck; an admin wants the older one."""
+    site = await Site(top, _SERVED, now=NOW).with_cas()
+    await site.rest()
+    old = site.live()
+    site.later(hours=1)
+    await site.renew()
+    await site.rest()
+    site.later(hours=1)
+    await site.make_key()
+    await site.certify()
+    site.apply(WEB, Asked(Ask(Request.ROLL, site.now, back=old)))
+    site.save(WEB)
+    return site
+
+
+async def test_killed_while_an_older_set_is_put_on_deck(tmp: Path) -> None:
+    site = await site_to_go_back(tmp / "base")
+    old, new, other = site.state(WEB).prev, site.live(), site.on_deck()
+    seen = set()
+    scenario = "tests.store.scenarios:put_back"
+    for killed in killed_everywhere(scenario, site.top, tmp / "out", least=3):
+        links = sets.read_links(site.tree.__class__(f"{killed.top}/certs"), WEB)
+        assert (links.curr, links.prev) == (new, old)
+        seen.add(links.next)
+        again = await gone_back(killed)
+        assert (again.live(), again.state(WEB).prev) == (old, new), at(killed)
+        assert other in sets.list_sets(again.tree, WEB)
+    assert seen == {other, old}
+
+
+async def test_killed_while_rolling_back(tmp: Path) -> None:
+    """Also while the newer set is not settled: what servers use is what they were given last."""
+    site = await site_to_go_back(tmp / "base")
+    old, new = site.state(WEB).prev, site.live()
+    assert old is not None
+    await site.do(PutBack(WEB, old, "test"))
+    site.book[WEB].state = replace(site.state(WEB), deployed=old, settled=old)
+    site.save(WEB)
+    seen = set()
+    for killed in killed_everywhere("tests.store.scenarios:roll", site.top, tmp / "out"):
+        links = sets.read_links(site.tree.__class__(f"{killed.top}/certs"), WEB)
+        seen.add((links.curr, links.next, links.prev))
+        fresh = Site(killed.top, now=NOW).state(WEB)
+        if links.curr == old:
+            assert (fresh.phase, fresh.retired) == (Phase.ROLLED, (new,)), at(killed)
+        again = await gone_back(killed)
+        assert (again.live(), again.state(WEB).prev) == (old, new), at(killed)
+    assert {(new, old, old), (new, old, new), (old, old, new)} <= seen
+
+
+async def test_killed_while_it_is_taken_off_the_deck(tmp: Path) -> None:
+    site = await site_to_go_back(tmp / "base")
+    old, new = site.state(WEB).prev, site.live()
+    assert old is not None
+    await site.do(PutBack(WEB, old, "test"))
+    site.apply(WEB, AskDropped(NOW, "cancelled"))
+    site.save(WEB)
+    scenario = "tests.store.scenarios:take_off"
+    for killed in killed_everywhere(scenario, site.top, tmp / "out", least=2):
+        again = await gone_back(killed)
+        assert (again.live(), again.state(WEB).prev) == (new, old), at(killed)
+
+
+async def gone_back(killed: Killed) -> Site:
+    """Start again and work to the end."""
+    site = Site(killed.top, now=NOW)
+    site.later(hours=5)
+    check_curr(site)
+    await site.rest(WEB)
+    state = site.state(WEB)
+    assert state.phase is Phase.SETTLED
+    assert (state.next, state.ask) == (None, None)
+    assert state.delivered.curr == state.settled == check_curr(site)
+    return site
 
 
 async def test_killed_while_production_is_brought_up_to_date(tmp: Path) -> None:

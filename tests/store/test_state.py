@@ -49,7 +49,9 @@ times = st.datetimes(
 )
 names = times.map(SetName.at)
 counts = st.integers(0, 10**6)
-asks = st.builds(Ask, st.sampled_from(Request), times, st.booleans(), st.booleans(), names)
+asks = st.builds(
+    Ask, st.sampled_from(Request), times, st.booleans(), st.booleans(), names, st.none() | names
+)
 troubles = st.builds(
     Trouble, counts, st.sampled_from(Failure), texts, times, times, texts, st.booleans()
 )
@@ -92,6 +94,7 @@ notes = st.builds(
     ask=st.none() | asks,
     trouble=st.none() | troubles,
     delivery_trouble=st.none() | troubles,
+    off_deck=st.none() | names,
 )
 entries = st.builds(
     Entry, times.map(lambda at: at.replace(microsecond=0)), texts, names.map(str), texts

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 import typing
 from pathlib import Path
 
 import pytest
 
-from sslmd.core.lifecycle import TABLE, Event
+from sslmd.core.events import Event
+from sslmd.core.lifecycle import LEAVING, TABLE
 from sslmd.core.state import Phase
 from sslmd.daemon.journal import EVENTS, message_id
 from tests.systemd.running import ROOT
@@ -39,7 +42,8 @@ def lifecycle_table() -> str:
     """Return the transitions as a table: a row per phase, a column per event."""
     every: tuple[type[Event], ...] = typing.get_args(Event)
     changing = [event for event in every if any(event is one for _, one in TABLE)]
-    beside = [event.__name__ for event in every if event not in changing]
+    beside = [event.__name__ for event in every if event not in (*changing, *LEAVING)]
+    leaving = ", ".join(event.__name__ for event in LEAVING)
     lines = [
         "| phase | " + " | ".join(event.__name__ for event in changing) + " |",
         "| --- |" + " --- |" * len(changing),
@@ -47,7 +51,8 @@ def lifecycle_table() -> str:
     for phase in Phase:
         cells = [str(TABLE.get((phase, event), "")) for event in changing]
         lines.append(f"| **{phase}** | " + " | ".join(cells) + " |")
-    lines += ["", f"Beside the phase, at any time: {', '.join(beside)}.", ""]
+    lines += ["", f"From what is on deck back to the phase of `curr` alone: {leaving}.", ""]
+    lines += [f"Beside the phase, at any time: {', '.join(beside)}.", ""]
     return "\n".join(lines)
 
 
@@ -72,18 +77,38 @@ def test_every_event_of_the_journal_is_listed_with_its_message_id() -> None:
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
 def test_what_is_named_is_there(path: Path) -> None:
     text = path.read_text()
-    for name in re.findall(r"`((?:sslmd|systemd|docs|tests|conf\.d-example)/[\w./-]*)`", text):
+    for name in re.findall(
+        r"`((?:sslmd|systemd|packaging|docs|tests|conf\.d-example)/[\w./-]*)`", text
+    ):
         assert (ROOT / name).exists(), f"{path.name} names {name}"
     for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]*)?\)", text):
         assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
-def test_the_manual_has_every_option() -> None:
-    command = [sys.executable, "-m", "sslmd.daemon.main", "--help"]
+@pytest.mark.parametrize("sub", [[], ["init"]], ids=str)
+def test_the_manual_has_every_option(sub: list[str]) -> None:
+    command = [sys.executable, "-m", "sslmd.daemon.main", *sub, "--help"]
     told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     manual = (DOCS / "man" / "sslmd.8").read_text().replace("\\-", "-")
     for option in set(re.findall(r"(?<![\w-])--[a-z-]+", told)):
         assert option in manual, option
+
+
+def test_every_program_has_a_manual() -> None:
+    programs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert {path.stem for path in (DOCS / "man").iterdir()} == set(programs)
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "man").iterdir()), ids=lambda path: path.name)
+def test_a_manual_is_well_formed(path: Path) -> None:
+    checks = (["man", "--warnings", "-l"], ["mandoc", "-T", "lint", "-W", "warning"])
+    found = [check for check in checks if shutil.which(check[0])]
+    if not found:
+        pytest.skip("neither man nor mandoc is installed (Debian packages man-db, mandoc)")
+    for check in found:
+        done = subprocess.run([*check, path], capture_output=True, text=True, check=False)
+        assert done.stderr == ""
+        assert done.returncode == 0, done.stdout
 
 
 def test_the_number_in_the_operations_manual_is_that_of_the_unit() -> None:

@@ -68,6 +68,15 @@ def test_flags() -> None:
             params("renew", force=value).flag("force")
 
 
+def test_a_number_that_may_be_left_out() -> None:
+    assert params("clean").count_if_given("keep") is None
+    assert params("clean", keep=None).count_if_given("keep") is None
+    assert params("clean", keep=0).count_if_given("keep") == 0
+    for value in (-1, True, "3", 1.5):
+        with pytest.raises(WireError, match="keep must be a whole number"):
+            params("clean", keep=value).count_if_given("keep")
+
+
 def test_reading_an_undeclared_flag_is_our_own_mistake() -> None:
     with pytest.raises(AssertionError):
         params("clean").flag("force")

@@ -37,7 +37,7 @@ def roll(number: int = 0) -> Roll:
 
 
 def places(work: int) -> dict[Pool, int]:
-    return {Pool.WORK: work, Pool.ACME: 1}
+    return {Pool.WORK: work, Pool.ACME: 1, Pool.HOSTS: work}
 
 
 def order(number: int = 0) -> Order:

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import stat
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sslmd.core.errors import Permanent
-from sslmd.core.jobs import Certify, Deliver, MakeKey, Roll, Settle
-from sslmd.core.lifecycle import CertIssued, KeyMade, ProdUpdated, Rolled, Settled
+from sslmd.core.events import (
+    AskDropped,
+    BackOnDeck,
+    CertIssued,
+    KeyMade,
+    OffDeck,
+    ProdUpdated,
+    Rolled,
+    ServerCopied,
+    Settled,
+)
+from sslmd.core.jobs import Certify, Deliver, MakeKey, PutBack, Roll, Settle, TakeOff
 from sslmd.core.names import CertId, SetName
 from sslmd.core.spec import KeySpec, KeyType
 from sslmd.core.state import Delivered, Phase, ServerPhase
 from sslmd.pki.keys import generate_key
 from sslmd.store import sets
+from sslmd.workers.deliver import as_configured
 from sslmd.workers.dispatch import work
 from sslmd.workers.settle import clean
 from tests.workers.tools_for_tests import INT, MAIN, NOW, ROOT, WEB, Site, leftovers
@@ -160,6 +174,69 @@ async def test_roll(site: Site) -> None:
     assert sets.read_links(site.tree, WEB) == sets.Links(curr=name, prev=first)
 
 
+async def test_there_and_back(site: Site) -> None:
+    old = await site.renew()
+    site.later(minutes=5)
+    new = await site.renew()
+    drawn = site.state(WEB).prev_note
+    assert drawn is not None
+    site.later(minutes=5)
+    other = await site.make_key()
+    key = site.folder(old) / "privkey.pem"
+    key.chmod(0o644)
+    event = await site.do(PutBack(WEB, old, "an admin asked"))
+    assert isinstance(event, BackOnDeck)
+    assert (event.facts.name, event.note) == (old, drawn)
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert sets.read_links(site.tree, WEB) == sets.Links(curr=new, next=old, prev=old)
+    assert await site.roll() == old
+    assert sets.read_links(site.tree, WEB) == sets.Links(curr=old, prev=new)
+    # What was on deck stays until it is cleaned up.
+    assert other in sets.list_sets(site.tree, WEB)
+
+
+async def test_back_to_a_set_of_which_nothing_is_noted(site: Site) -> None:
+    old = await site.renew()
+    await site.renew()
+    site.save(WEB)
+    (site.place() / "state.toml").unlink()
+    site.load()
+    event = await site.do(PutBack(WEB, old, "an admin asked"))
+    assert isinstance(event, BackOnDeck)
+    assert event.facts.cert is not None
+    assert event.note.issued_at == event.facts.cert.not_before
+
+
+@pytest.mark.parametrize("harm", ["cert.pem", "privkey.pem", "expired", "gone"])
+async def test_what_cannot_be_used_is_not_put_on_deck(site: Site, harm: str) -> None:
+    old = await site.renew()
+    new = await site.renew()
+    if harm == "expired":
+        site.later(days=400)
+    elif harm == "gone":
+        shutil.rmtree(site.folder(old))
+    else:
+        (site.folder(old) / harm).write_bytes((site.folder(new) / harm).read_bytes())
+    event = await work(PutBack(WEB, old, "an admin asked"), site.tools)
+    assert isinstance(event, AskDropped)
+    assert f"set {old} cannot be gone back to: it " in event.text
+    assert sets.read_links(site.tree, WEB).next is None
+
+
+async def test_only_what_was_put_on_deck_is_taken_off(site: Site) -> None:
+    old = await site.renew()
+    await site.renew()
+    other = await site.make_key()
+    with pytest.raises(Permanent, match="is no longer on deck"):
+        await work(TakeOff(WEB, old, "cancelled"), site.tools)
+    assert sets.read_links(site.tree, WEB).next == other
+    await site.do(PutBack(WEB, old, "an admin asked"))
+    await site.do(TakeOff(WEB, old, "cancelled"))
+    assert sets.read_links(site.tree, WEB).next is None
+    # Killed before that was noted, it is done once more.
+    assert isinstance(await work(TakeOff(WEB, old, "cancelled"), site.tools), OffDeck)
+
+
 async def test_roll_looks_once_more(site: Site) -> None:
     live = await site.renew()
     await site.make_key()
@@ -192,7 +269,7 @@ async def test_deliver(site: Site) -> None:
     assert (far.kind, far.host, far.phase, far.set) == (
         *("web", "far.example.com", ServerPhase.PENDING, None),
     )
-    assert far.error == "this version delivers to this machine only"
+    assert (far.error, far.next_try) == ("", None)
     assert (here.host, here.phase, here.set) == ("localhost", ServerPhase.DELIVERED, live)
 
 
@@ -223,6 +300,101 @@ async def test_a_ca_is_delivered_without_its_key(site: Site) -> None:
         await site.deliver(ca)
         assert not (site.in_prod(ca) / "curr/privkey.pem").exists()
         assert (site.in_prod(ca) / "curr/cert.pem").exists()
+
+
+async def test_what_is_not_copied_is_there_as_soon_as_production_is(site: Site) -> None:
+    """Others copy it (`skip_prod_copy`), or nothing of it is meant for that host."""
+    live = await site.renew()
+    site.write("ssl-mgr.conf", f"{SERVED}    skip_prod_copy = true\n")
+    site.reload()
+    await site.deliver()
+    assert [(one.phase, one.set) for one in site.state(WEB).servers] == [
+        (ServerPhase.DELIVERED, live)
+    ] * 2
+    assert {one.access for one in site.state(WEB).servers} == {"not copied"}
+
+
+async def test_one_who_is_not_copied_to_any_more_or_is_from_now_on(site: Site) -> None:
+    live = await site.renew()
+    await site.deliver()
+    site.save(WEB)
+    for text, phases in (
+        ("    skip_prod_copy = true\n", [ServerPhase.DELIVERED, ServerPhase.DELIVERED]),
+        ("", [ServerPhase.PENDING, ServerPhase.DELIVERED]),
+    ):
+        site.write("ssl-mgr.conf", f"{SERVED}{text}")
+        site.reload()
+        # What was noted is of the configuration before: production is looked at again.
+        state = as_configured(site.tools.config, WEB, site.state(WEB))
+        assert state.delivered == Delivered()
+        await site.deliver()
+        servers = site.state(WEB).servers
+        assert [one.phase for one in servers] == phases
+        assert servers[1].set == live
+        state = site.state(WEB)
+        assert as_configured(site.tools.config, WEB, state) is state
+        site.save(WEB)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_access_that_changes_is_a_reason_to_restart(site: Site) -> None:
+    live = await site.renew()
+    await site.rest(WEB)
+    proven = [
+        replace(one, phase=ServerPhase.PROVEN, set=live, proven=live)
+        for one in (site.state(WEB).servers)
+    ]
+    for one in proven:
+        site.apply(WEB, ServerCopied(site.now, one, None))
+    assert [one.phase for one in site.state(WEB).servers] == [ServerPhase.PROVEN] * 2
+    site.save(WEB)
+    site.write("ssl-mgr.conf", f"{SERVED}    key_group = '4242'\n    key_mode = '0640'\n")
+    site.reload()
+    assert as_configured(site.tools.config, WEB, site.state(WEB)).delivered == Delivered()
+    await site.deliver()
+    far, here = site.state(WEB).servers
+    assert (far.phase, far.set, far.proven) == (ServerPhase.PENDING, live, None)
+    assert (here.phase, here.set, here.proven) == (ServerPhase.DELIVERED, live, None)
+    assert {far.access, here.access} == {":4242 0640"}
+    info = (site.in_prod() / "curr/privkey.pem").stat()
+    assert (info.st_mode & 0o777, info.st_gid) == (0o640, 4242)
+    # On this machine only what servers on it are to read is opened.
+    far_alone = SERVED.replace("'localhost', ", "") + "    key_group = '4242'\n"
+    site.write("ssl-mgr.conf", far_alone)
+    site.reload()
+    await site.deliver()
+    info = (site.in_prod() / "curr/privkey.pem").stat()
+    assert (info.st_mode & 0o777, info.st_gid) == (0o600, os.getegid())
+
+
+async def test_a_command_after_the_copy_to_this_machine_is_waited_for(site: Site) -> None:
+    live = await site.renew()
+    after = "clean_keep = 2\n    post_copy_cmd = [['localhost', 'true']]\n"
+    site.write("ssl-mgr.conf", SERVED.replace("clean_keep = 2\n", after))
+    site.reload()
+    await site.deliver()
+    assert [(one.host, one.phase) for one in site.state(WEB).servers] == [
+        ("far.example.com", ServerPhase.PENDING),
+        ("localhost", ServerPhase.PENDING),
+    ]
+    job = Deliver(WEB, live, None, "test", adopt=True)
+    event = await work(job, site.tools)
+    assert isinstance(event, ProdUpdated)
+    assert {one.phase for one in event.servers} == {ServerPhase.PENDING}
+
+
+async def test_adopting_copies_all_the_same(site: Site) -> None:
+    """A server that ssl-mgr has copied to is seen to have the set; then it is proven."""
+    live = await site.renew()
+    await site.deliver()
+    event = await work(Deliver(WEB, live, None, "test", adopt=True), site.tools)
+    assert isinstance(event, ProdUpdated)
+    site.book[WEB].state = replace(site.state(WEB), servers=())
+    event = await work(Deliver(WEB, live, None, "test", adopt=True), site.tools)
+    assert isinstance(event, ProdUpdated)
+    far, here = event.servers
+    assert (far.phase, far.set, far.proven) == (ServerPhase.PENDING, None, live)
+    assert (here.phase, here.set, here.proven) == (ServerPhase.PROVEN, live, live)
 
 
 async def test_nothing_to_deliver(site: Site) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sslmd.config.load import load
-from sslmd.core.deliver_track import plan_restarts
 from sslmd.core.errors import Permanent
+from sslmd.core.events import Event, ServerTold
+from sslmd.core.host_track import plan_restarts
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll
-from sslmd.core.lifecycle import Event, ServerTold, advance
+from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
 from sslmd.core.state import CertState, ServerPhase

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sslmd.core.jobs import Pool, Restart, Told
 from sslmd.core.state import ServerPhase
-from sslmd.daemon.restarts import Restarts
+from sslmd.daemon.hosts import Hosts
 from sslmd.workers.queue import JobQueue
 from tests.servers_room.tls import server
 from tests.workers.test_proof import Reloading, load, probing, site_of, tls
@@ -14,12 +14,12 @@ from tests.workers.test_restart import MAIL
 from tests.workers.tools_for_tests import WEB, Site
 
 
-def restarts_of(site: Site) -> Restarts:
+def hosts_of(site: Site) -> Hosts:
     async def run(job: object) -> None:
         """Nothing is queued here."""
 
     queue = JobQueue(run, lambda _: None, places=dict.fromkeys(Pool, 1))
-    return Restarts(site.tools, site.book, queue, site.apply)
+    return Hosts(site.tools, site.book, queue, site.apply)
 
 
 async def test_one_certificate_that_is_not_proven_is_tried_again_alone(tmp_path: Path) -> None:
@@ -27,11 +27,11 @@ async def test_one_certificate_that_is_not_proven_is_tried_again_alone(tmp_path:
     load(site)
     await site.renew(WEB)
     await site.deliver(WEB)
-    restarts = restarts_of(site)
+    hosts = hosts_of(site)
     told = tuple(Told(cert, site.live(cert)) for cert in (WEB, MAIL))
     async with server(Reloading(tmp_path)) as port:
         probing(site, tls(port), seconds=0.3)
-        (error,) = await restarts.run(Restart("localhost", (("web", told),), ""))
+        (error,) = await hosts.run(Restart("localhost", (("web", told),), ""))
     (failed,), (proven,) = site.state(WEB).servers, site.state(MAIL).servers
     assert (failed.phase, failed.set, failed.attempts) == (ServerPhase.FAILED, site.live(WEB), 1)
     assert failed.error == str(error)
@@ -42,13 +42,13 @@ async def test_one_certificate_that_is_not_proven_is_tried_again_alone(tmp_path:
 
 async def test_other_probes_are_a_reason_to_try_at_once(tmp_path: Path) -> None:
     site = await site_of(tmp_path)
-    restarts = restarts_of(site)
+    hosts = hosts_of(site)
     async with server(Reloading(tmp_path)) as port:
         probing(site, tls(1), seconds=0.1)
-        await restarts.run(Restart("localhost", (("web", (Told(WEB, site.live()),)),), ""))
-        restarts.note(WEB)
+        await hosts.run(Restart("localhost", (("web", (Told(WEB, site.live()),)),), ""))
+        hosts.note(WEB)
         old = site.tools.config
         probing(site, tls(port))
-        restarts.reconfigured(old)
+        hosts.reconfigured(old)
     (server_,) = site.state(WEB).servers
     assert (server_.attempts, server_.next_try) == (0, None)

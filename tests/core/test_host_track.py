@@ -1,25 +1,26 @@
-"""Restarts: one job for each host, every class of it once, in the order of the file."""
+"""One job for each host: what it lacks, and its classes once, in the order of the file."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sslmd.core.backoff import LONGEST_WAIT
-from sslmd.core.deliver_track import next_restart, plan_restarts
+from sslmd.core.facts import CertFacts, SetFacts
+from sslmd.core.host_track import next_look, plan_copies, plan_restarts
 from sslmd.core.jobs import Restart, Told
 from sslmd.core.names import CertId, SetName
-from sslmd.core.state import CertState, Server, ServerPhase
+from sslmd.core.state import CertState, Delivered, Server, ServerPhase
 from tests.core.world import START, days
 
 NOW = START
 SET = SetName.at(NOW)
 MAIL, WEB = CertId("example.com", "mail"), CertId("example.com", "web")
 ORDER = ("smtp", "imap", "web", "dns")
-MINUTE = timedelta(minutes=1)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
 def server(
@@ -60,9 +61,9 @@ def test_one_restart_a_host_with_each_class_once_in_the_order_of_the_file() -> N
                 ("imap", (Told(MAIL, SET), Told(WEB, SET))),
                 ("web", (Told(WEB, SET),)),
             ),
-            "example.com/mail, example.com/web rolled",
+            "example.com/mail, example.com/web changed there",
         ),
-        Restart("h2", (("smtp", (Told(MAIL, SET),)),), "example.com/mail rolled"),
+        Restart("h2", (("smtp", (Told(MAIL, SET),)),), "example.com/mail changed there"),
     ]
 
 
@@ -103,12 +104,16 @@ def test_a_class_that_left_the_configuration_gives_no_empty_restart() -> None:
     assert [kind for kind, _ in job.told] == ["smtp"]
 
 
+def look(*states: CertState) -> datetime | None:
+    return next_look([(WEB, one) for one in states], {}, NOW)
+
+
 def test_when_the_next_failed_one_is_due() -> None:
     waits = state(failed("smtp", MINUTE * 5), failed("imap", MINUTE * 3), server("web"))
-    assert next_restart([waits, state(failed("smtp", MINUTE * 9))]) == NOW + MINUTE * 3
-    assert next_restart([state(server("web"), failed("smtp", None))]) is None
-    # What never arrived there is not waited for here: delivery has its own next try.
-    assert next_restart([state(replace(failed("smtp", MINUTE), set=None))]) is None
+    assert look(waits, state(failed("smtp", MINUTE * 9))) == NOW + MINUTE * 3
+    assert look(state(server("web"), failed("smtp", None))) is None
+    # What never arrived there is copied first.
+    assert look(state(replace(failed("smtp", MINUTE), set=None))) is None
 
 
 servers = st.builds(
@@ -142,3 +147,81 @@ def test_whatever_the_states(mail: CertState, web: CertState) -> None:
                 (found,) = (s for s in owner.servers if (s.kind, s.host) == (kind, job.host))
                 assert found.set == one.set
                 assert found.phase in (ServerPhase.DELIVERED, ServerPhase.FAILED)
+
+
+# --- copies ---
+
+CURR = SetFacts(
+    SET,
+    "ec secp256r1",
+    frozenset(),
+    CertFacts("1", NOW, NOW + days(60), (), "", "ca", "ec", is_ca=False),
+    "",
+)
+
+
+def lacking(*hosts: str, wait: timedelta | None = None) -> CertState:
+    servers = (server("web", host, ServerPhase.PENDING, wait=wait) for host in hosts)
+    return CertState(curr=CURR, delivered=Delivered(SET), servers=tuple(servers))
+
+
+def copies(
+    *states: tuple[CertId, CertState], untidy: dict[str, datetime | None] | None = None
+) -> list[tuple[str, tuple[Told, ...]]]:
+    return [(job.host, job.told) for job in plan_copies(states, untidy or {}, NOW)]
+
+
+def test_one_copy_a_host_with_all_that_it_lacks() -> None:
+    two, one = lacking("h1", "h2"), lacking("h2")
+    web, mail = Told(WEB, SET), Told(MAIL, SET)
+    assert copies((WEB, two), (MAIL, one)) == [("h1", (web,)), ("h2", (web, mail))]
+
+
+def test_a_certificate_goes_once_to_a_host_with_two_classes() -> None:
+    both = replace(lacking("h1"), servers=(server("web", "h1", ServerPhase.PENDING),) * 2)
+    assert copies((WEB, both)) == [("h1", (Told(WEB, SET),))]
+
+
+def test_what_production_does_not_have_is_not_copied() -> None:
+    assert copies((WEB, replace(lacking("h1"), delivered=Delivered()))) == []
+    assert copies((WEB, replace(lacking("h1"), curr=replace(CURR, problem="half")))) == []
+
+
+def test_a_host_that_is_down_waits_for_its_next_try_and_keeps_nobody() -> None:
+    down, up = lacking("h1", wait=MINUTE), lacking("h2")
+    assert copies((WEB, down), (MAIL, up)) == [("h2", (Told(MAIL, SET),))]
+    assert next_look([(WEB, down), (MAIL, up)], {}, NOW) == NOW + MINUTE
+    # What comes new for it is reason enough to try the rest too.
+    web, mail = Told(WEB, SET), Told(MAIL, SET)
+    assert copies((WEB, down), (MAIL, lacking("h1"))) == [("h1", (web, mail))]
+
+
+def test_a_host_with_what_it_should_not_have_is_visited() -> None:
+    assert copies(untidy={"h1": None, "h2": NOW + MINUTE}) == [("h1", ())]
+    assert next_look([], {"h1": None, "h2": NOW + MINUTE}, NOW) == NOW + MINUTE
+    wait = lacking("h1", wait=MINUTE)
+    assert copies((WEB, wait), untidy={"h1": None}) == [("h1", (Told(WEB, SET),))]
+
+
+def test_hosts_that_are_being_copied_to_are_restarted_afterwards() -> None:
+    states = [(WEB, state(server("web"), server("web", "h2")))]
+    (job,) = plan_restarts(states, ORDER, NOW, busy={"h1"})
+    assert job.host == "h2"
+
+
+def test_a_class_is_restarted_when_its_window_opens() -> None:
+    def opens(cert: CertId, server: Server, now: datetime) -> datetime:
+        return now if (server.kind, cert) != ("web", WEB) else max(now, NOW + HOUR)
+
+    states = [(WEB, state(server("web"), server("smtp")))]
+    (job,) = plan_restarts(states, ORDER, NOW, opens=opens)
+    assert [kind for kind, _ in job.told] == ["smtp"]
+    assert next_look(states, {}, NOW, opens=opens) == NOW + HOUR
+    # An admin does not wait for it.
+    asked = [(WEB, state(replace(server("web"), next_try=NOW)))]
+    (job,) = plan_restarts(asked, ORDER, NOW, opens=opens)
+    late = [(WEB, state(failed("web", MINUTE)))]
+    assert plan_restarts(late, ORDER, NOW + MINUTE, opens=opens) == []
+    assert next_look(late, {}, NOW, opens=opens) == NOW + HOUR
+    (job,) = plan_restarts(states, ORDER, NOW + HOUR, opens=opens)
+    assert [kind for kind, _ in job.told] == ["smtp", "web"]

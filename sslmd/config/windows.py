@@ -1,0 +1,209 @@
+"""Windows that cannot be kept, or not without a certificate expiring; and those without effect.
+
+Looked at for every certificate with what it has to wait for in the worst case.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from sslmd.config.locate import KeyPath
+from sslmd.config.model import Config, ServerClass, ServiceConfig, Trigger
+from sslmd.config.report import Notes, Source
+from sslmd.core.names import CertId
+from sslmd.core.renewal import ROLL_MARGIN, least_lead
+from sslmd.core.sighting import TTLS
+from sslmd.core.spec import AcmeCa, OwnCa
+from sslmd.core.windows import Group, listed, longest_wait
+
+# How long certificates of an ACME CA live, by the profile asked for. It is not known before there
+# is one, and a configuration that is right now should still be right when lives are shorter:
+# Let's Encrypt has announced 45 days for every profile but `shortlived`, in steps until 2028
+# (https://letsencrypt.org/2025/12/02/from-90-to-45), and public CAs may not go beyond 47 from 2029
+# on.
+ACME_LIVES = {
+    "classic": timedelta(days=45),
+    "tlsserver": timedelta(days=45),
+    "shortlived": timedelta(hours=160),
+}
+ACME_LIFE = timedelta(days=45)
+
+ROLL, RESTART = "roll_window", "restart_window"
+
+# Certificates that one message names.
+_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The files that windows are in: `ssl-mgr.conf`, and service files."""
+
+    main: Source
+    services: Mapping[CertId, Source]
+
+    def of(self, word: str, service: ServiceConfig, one: ServerClass | None) -> _Place:
+        """Return where the windows are that a certificate waits for: its own, or of a class."""
+        own = service.roll_window if word == ROLL else service.restart_window
+        if own or one is None:
+            return self.services[service.id], (word,)
+        return self.main, (one.kind.value, word)
+
+
+_Place = tuple[Source, KeyPath]
+_Problem = tuple[_Place, str, str]  # where, what is wrong, what would be right
+
+
+def check_windows(config: Config, places: Places, notes: Notes, now: datetime) -> None:
+    """Note windows that cannot be kept; warn about those without effect.
+
+    `now` tells for which years the rules of time zones are looked at.
+    """
+    _warn_unused(config, places, notes)
+    by_class = any(one.roll_window or one.restart_window for one in config.server_classes)
+    if not by_class and not places.services:
+        return
+    found: dict[_Problem, list[CertId]] = defaultdict(list)
+    for cert, service in config.services.items():
+        if service.managed:
+            for one in _problems(config, service, places, now):
+                found[one].append(cert)
+    for ((source, key), problem, remedy), certs in found.items():
+        some = ", ".join(map(str, certs[:_NAMED]))
+        more = f" and {len(certs) - _NAMED} more" if len(certs) > _NAMED else ""
+        notes.mistake(source, key, f"{some}{more}: {problem}", remedy)
+
+
+def _problems(
+    config: Config, service: ServiceConfig, places: Places, now: datetime
+) -> Iterator[_Problem]:
+    cert, users = service.id, config.users_of(service.id)
+    rolled = longest_wait(config.roll_windows(cert), now)
+    if rolled is None:
+        first = next((one for one in users if one.roll_window), None)
+        owners = [("its own", service.roll_window)]
+        owners += [(f"[{one.kind}]", one.roll_window) for one in users]
+        text = f"its roll_windows are never open at the same time: {_owned(owners)}"
+        yield places.of(ROLL, service, first), text, "write windows that overlap"
+    worst, slowest = timedelta(), None
+    met = rolled is not None
+    for one in _restarted(config, cert):
+        wait = longest_wait(config.restart_windows(one.kind, cert), now)
+        if wait is None:
+            met = False
+            owners = [("its own", service.restart_window), (f"[{one.kind}]", one.restart_window)]
+            text = f"its restart_windows are never open at the same time: {_owned(owners)}"
+            yield places.of(RESTART, service, one), text, "write windows that overlap"
+        elif wait > worst and one in users:
+            worst, slowest = wait, one
+    if met and rolled is not None and (rolled or worst):
+        yield from _too_late(config, service, places, rolled, worst, slowest)
+
+
+def _too_late(
+    config: Config,
+    service: ServiceConfig,
+    places: Places,
+    rolled: timedelta,
+    restarted: timedelta,
+    slowest: ServerClass | None,
+) -> Iterator[_Problem]:
+    """Tell whether a certificate may expire before it is rolled and its servers restarted."""
+    life = _life(config, service)
+    if life is None:
+        return
+    timing = service.timing
+    waits = [(rolled, "for its roll_window"), (timing.min_roll, "for min_roll_mins")]
+    if service.dane:
+        waits.append((timedelta(seconds=TTLS * service.dane_ttl), "for its TLSA records"))
+    if slowest is not None:
+        waits.append((restarted, f"for a restart of [{slowest.kind}]"))
+    waits.append((ROLL_MARGIN, "for the work"))
+    needs = sum((wait for wait, _ in waits), timedelta())
+    lead = least_lead(life, timing)
+    if needs < lead:
+        return
+    remedy = "write windows that open more often"
+    if needs < least_lead(life, replace(timing, spread=timedelta())):
+        remedy = f"{remedy}, or a smaller renew_expire_days_spread"
+    elif needs < least_lead(life, replace(timing, renew_before=life, spread=timedelta())):
+        remedy = f"{remedy}, or a larger renew_expire_days"
+    users = config.users_of(service.id)
+    if restarted > rolled:
+        place = places.of(RESTART, service, slowest)
+    else:
+        place = places.of(ROLL, service, next((one for one in users if one.roll_window), None))
+    sum_of = ", ".join(f"{span(wait)} {why}" for wait, why in waits if wait)
+    yield (
+        place,
+        f"it could expire: from a renewal on, it may take {span(needs)} ({sum_of}), and with a "
+        f"life of {span(life)} it may be renewed only {span(lead)} before its end",
+        remedy,
+    )
+
+
+def _life(config: Config, service: ServiceConfig) -> timedelta | None:
+    """Return how long the certificate lives, at the least; None if nothing tells."""
+    signer = service.spec.signer
+    if isinstance(signer, AcmeCa):
+        profile = config.cas[signer.name].preferred_profile.lower()
+        return ACME_LIVES.get(profile, ACME_LIFE)
+    above = config.services.get(signer.cert) if isinstance(signer, OwnCa) else service
+    return above.spec.ca.life if above is not None and above.spec.ca is not None else None
+
+
+def _restarted(config: Config, cert: CertId) -> list[ServerClass]:
+    """Return the classes that a roll of `cert` restarts."""
+    classes = (one for one in config.server_classes if one.servers)
+    return [one for one in classes if one.receives(cert) or Trigger.CERT in one.depends]
+
+
+def _warn_unused(config: Config, places: Places, notes: Notes) -> None:
+    managed = [cert for cert, service in config.services.items() if service.managed]
+    for one in config.server_classes:
+        used = any(map(one.receives, managed))
+        for word, windows in ((ROLL, one.roll_window), (RESTART, one.restart_window)):
+            key = (one.kind.value, word)
+            if windows and not one.servers:
+                notes.warn(
+                    places.main, key, "a class without servers has no use for it", "remove it"
+                )
+            elif windows and not used and not (word == RESTART and Trigger.CERT in one.depends):
+                notes.warn(
+                    places.main,
+                    key,
+                    "it has no effect: the class uses no certificate",
+                    "name some in svc_depends, or remove it",
+                )
+    restarts_dns = bool(config.dns.restart) and Trigger.CERT in config.dns.depends
+    for cert, source in places.services.items():
+        service = config.services[cert]
+        if not service.managed:
+            word = ROLL if service.roll_window else RESTART
+            notes.warn(
+                source,
+                (word,),
+                "it has no effect: no active group lists this CA, so it is never rolled",
+                f"add {cert.service!r} to the services of group ca, or remove it",
+            )
+        elif service.restart_window and not restarts_dns and not _restarted(config, cert):
+            notes.warn(
+                source,
+                (RESTART,),
+                "it has no effect: no class with servers uses the certificate",
+                "add it to svc_depends of a class, or remove it",
+            )
+
+
+def _owned(owners: list[tuple[str, Group]]) -> str:
+    return ", ".join(f"{owner} {listed([windows])}" for owner, windows in owners if windows)
+
+
+def span(time: timedelta) -> str:
+    """Return a length of time for people: days and hours, or hours and minutes, rounded up."""
+    unit = timedelta(hours=1) if time >= timedelta(days=1) else timedelta(minutes=1)
+    minutes = -(-time // unit) * (unit // timedelta(minutes=1))
+    parts = [(minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60, "min")]
+    return " ".join(f"{number} {word}" for number, word in parts if number) or "0 min"

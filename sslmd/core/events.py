@@ -1,0 +1,226 @@
+"""What can happen to a certificate: frozen values that `lifecycle.advance` takes in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sslmd.core.facts import SetFacts
+from sslmd.core.names import SetName
+from sslmd.core.sighting import Sighting
+from sslmd.core.state import Ask, Delivered, Server, SetNote, Track, TrialAsk, Trouble
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMade:
+    """A new set with key and CSR is the `next`; an older `next` is off the deck.
+
+    `kept`: it has the key of that one, whose TLSA records were seen.
+    """
+
+    at: datetime
+    facts: SetFacts
+    note: SetNote
+    reason: str
+    kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CertIssued:
+    """The certificate of `next` is there, complete and verified."""
+
+    at: datetime
+    facts: SetFacts
+    note: SetNote
+
+
+@dataclass(frozen=True, slots=True)
+class Advertised:
+    """The TLSA records of `next` were seen on every server for long enough, or need not be."""
+
+    at: datetime
+    text: str = "no TLSA records are wanted"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The TLSA records of `next` are not everywhere any more: the wait begins anew."""
+
+    at: datetime
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TlsaLooked:
+    """Every name server was asked for the TLSA records of `next`."""
+
+    at: datetime
+    sighting: Sighting | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """`next` is the new `curr`. `overrode` says which waits an admin set aside."""
+
+    at: datetime
+    overrode: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BackOnDeck:
+    """An older set is the `next`, as an admin asked; another `next` is off the deck."""
+
+    at: datetime
+    facts: SetFacts
+    note: SetNote
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OffDeck:
+    """A set that was to be gone back to is `next` no more, and none takes its place."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ProdUpdated:
+    """The production tree holds these sets; `servers` is what now has to be told."""
+
+    at: datetime
+    delivered: Delivered
+    servers: tuple[Server, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTold:
+    """One server was restarted (proven), or that failed."""
+
+    at: datetime
+    server: Server
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCopied:
+    """One server has a set now, `server.set`, or copying it there failed.
+
+    `before` is what it was known to have.
+    """
+
+    at: datetime
+    server: Server
+    before: SetName | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServersWanting:
+    """These servers are to be given `curr` again, whatever is known of them."""
+
+    at: datetime
+    hosts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RestartAsked:
+    """These hosts of a server class are to be restarted, though no certificate changed there.
+
+    `because`: what did, "" if an admin asks for it, who then waits for no window.
+    """
+
+    at: datetime
+    kind: str
+    hosts: frozenset[str]
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServersProven:
+    """Every server uses `curr`, or there is none to use it."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The TLSA records of old keys are gone, old sets are cleaned up."""
+
+    at: datetime
+    prev: SetName | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An admin's request was accepted."""
+
+    ask: Ask
+
+
+@dataclass(frozen=True, slots=True)
+class AskDropped:
+    """An admin's request was cancelled, or turned out to need nothing."""
+
+    at: datetime
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """A job failed; nothing else changed. `failed`: names that a CA could not validate."""
+
+    track: Track
+    trouble: Trouble
+    failed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A CA may have failed to validate these names; nobody was there to hear of it."""
+
+    at: datetime
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialAsked:
+    """An admin's request for a trial was accepted."""
+
+    ask: TrialAsk
+
+
+@dataclass(frozen=True, slots=True)
+class TrialEnded:
+    """A trial is over: `text` tells how it went, `error` why it failed, "" if it did not.
+
+    `after`: the CA's test server wants no other before.
+    """
+
+    at: datetime
+    ask: TrialAsk
+    text: str
+    error: str = ""
+    after: datetime | None = None
+
+
+Event = (
+    KeyMade
+    | CertIssued
+    | Advertised
+    | Lost
+    | TlsaLooked
+    | Rolled
+    | BackOnDeck
+    | OffDeck
+    | ProdUpdated
+    | ServerTold
+    | ServerCopied
+    | ServersWanting
+    | RestartAsked
+    | ServersProven
+    | Settled
+    | Asked
+    | AskDropped
+    | AttemptFailed
+    | Counted
+    | TrialAsked
+    | TrialEnded
+)

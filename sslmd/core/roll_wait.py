@@ -1,0 +1,83 @@
+"""What a roll waits for beside DNS: `min_roll_mins`, and the windows.
+
+Nothing is waited for that would leave servers without a valid certificate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sslmd.core.renewal import ROLL_MARGIN, Wanted, why_unusable
+from sslmd.core.state import CertState
+from sslmd.core.view import clock
+from sslmd.core.windows import listed, next_common, opens
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """When windows let the set on deck be rolled.
+
+    `when`: which ones are waited for, "" if none are, and `wait` the same as what an admin sets
+    aside; `passed`: why shut ones are not waited for.
+    """
+
+    at: datetime
+    when: str = ""
+    wait: str = ""
+    passed: str = ""
+
+
+def roll_at(state: CertState, wanted: Wanted, now: datetime) -> datetime:
+    """Return when `next` may be rolled as far as `min_roll_mins` goes.
+
+    At once without a usable `curr`, and if an admin goes back to it: it was in use before. No later
+    than when `curr` expires.
+    """
+    if state.next is None or why_unusable(state.curr, now) is not None:
+        return now
+    if _goes_back(state):
+        return now
+    note = state.next_note
+    issued = note.issued_at if note and note.issued_at else state.next.name.time
+    # An issue time in the future is a clock that was set back.
+    at = min(issued, now) + wanted.timing.min_roll
+    assert state.curr is not None
+    assert state.curr.cert is not None
+    return min(at, state.curr.cert.not_after)
+
+
+def opening_of(state: CertState, wanted: Wanted, ready: datetime) -> Opening:
+    """Return when windows let `next` be rolled, from `ready` on, when nothing else is waited for.
+
+    They are not waited for without a usable `curr`, nor when an admin goes back to an older set,
+    nor if servers could not be restarted before it expires: at the next opening the certificate
+    must be rolled and every class that uses it restarted, with an hour to spare.
+    """
+    curr, groups = state.curr, wanted.roll_windows
+    if not groups or why_unusable(curr, ready) is not None or _goes_back(state):
+        return Opening(ready)
+    at = next_common(groups, ready)
+    if at == ready:
+        return Opening(ready)
+    some = listed(groups)
+    names, open_ = ("its roll_window", "opens")
+    if len(groups) > 1:
+        names, open_ = ("its roll_windows", "are open together")
+    if at is None:
+        return Opening(ready, passed=f"without waiting for {names} ({some}), which never meet")
+    assert curr is not None
+    assert curr.cert is not None
+    restarted = max((opens(one, at) for one in wanted.restart_windows), default=at)
+    if restarted + ROLL_MARGIN > curr.cert.not_after:
+        passed = (
+            f"without waiting for {names} ({some}): {clock(at)} is too late for curr, which "
+            f"expires at {clock(curr.cert.not_after)}"
+        )
+        return Opening(ready, passed=passed)
+    when = f"when {names} {open_} ({some})"
+    return Opening(at, when, f"{names} ({some}) {open_} at {clock(at)}")
+
+
+def _goes_back(state: CertState) -> bool:
+    return state.ask is not None and state.next is not None and state.ask.back == state.next.name

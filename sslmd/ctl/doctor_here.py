@@ -1,0 +1,240 @@
+"""What `sslmctl doctor` looks at on this machine: rights, unit, clock, commands, certbot."""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from sslmd.config.files import locate_conf_dir
+from sslmd.config.model import Config
+from sslmd.core.errors import SslmError
+from sslmd.ctl.client import Daemon
+from sslmd.ctl.doctor_finding import Look, acme_ca, odd, output_of, unseen, well, which, wrong
+from sslmd.ctl.errors import CtlError
+from sslmd.ctl.text import count
+from sslmd.issuers.certbot import find_certbot, find_hook
+from sslmd.servers.local import is_local
+from sslmd.store.files import check_dir
+from sslmd.store.sets import wide_keys
+from sslmd.wire.messages import SOCKET_GROUP
+
+_SHOWN = 3
+
+# Seconds that a file may be newer than now: file systems of other machines have their own clock.
+_AHEAD = 120
+
+
+async def look_at_mistakes(mistakes: Sequence[str]) -> Look:
+    """What keeps the configuration from being loaded."""
+    for mistake in mistakes:
+        yield wrong("configuration", mistake)
+
+
+async def look_at_configuration(config: Config) -> Look:
+    """What the configuration is warned about."""
+    for warning in config.warnings:
+        yield odd("configuration", str(warning))
+    if not config.warnings:
+        services = sum(service.managed for service in config.services.values())
+        text = f"{config.conf_dir}: {count(services, 'service')}, no mistakes"
+        yield well("configuration", text)
+
+
+async def look_at_daemon(socket: str) -> Look:
+    """Whether the daemon runs, and will again after the next boot."""
+    try:
+        with Daemon(socket):
+            yield well("daemon", f"it answers at {socket}")
+    except CtlError as err:
+        yield wrong("daemon", err.text)
+    try:
+        grp.getgrnam(SOCKET_GROUP)
+    except KeyError:
+        yield odd(
+            "daemon",
+            f"there is no group {SOCKET_GROUP}, so only root may ask the daemon; "
+            "run: systemd-sysusers sslmd.conf",
+        )
+    if not os.path.isdir("/run/systemd/system"):
+        return
+    status, said = await output_of(["systemctl", "is-enabled", "sslmd.service"])
+    if status and said.split("\n")[-1] == "disabled":
+        yield wrong("daemon", "it will not start at the next boot; run: systemctl enable sslmd")
+
+
+async def look_at_rights(config: Config) -> Look:
+    """Whether the trees belong to who runs the daemon, and keys are open to nobody."""
+    good = 0
+    for folder in _written(config):
+        if not folder.exists():
+            if folder in _dns_folders(config):
+                yield wrong(
+                    "rights",
+                    f"{folder} is not there; run: install -d -m 0755 {folder}",
+                )
+            continue
+        try:
+            check_dir(str(folder))
+        except SslmError as err:
+            yield wrong("rights", str(err))
+            continue
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            yield unseen(
+                "rights", f"{folder} is not open to you; run this as the daemon's user, or root"
+            )
+            continue
+        good += 1
+    # In production, classes may ask for more.
+    wide = await asyncio.to_thread(lambda: list(wide_keys(str(config.globals.certs_dir))))
+    for path in wide[:_SHOWN]:
+        yield wrong(
+            "rights",
+            f"{path} can be read by others than its owner; run: chmod 0600 {path}, and think of "
+            "a new key (sslmctl force-renew)",
+        )
+    if len(wide) > _SHOWN:
+        yield wrong("rights", f"and {count(len(wide) - _SHOWN, 'other key')} like it")
+    if good and not wide:
+        yield well("rights", f"{count(good, 'folder')}, every key for its owner alone")
+
+
+def _dns_folders(config: Config) -> tuple[Path, ...]:
+    acme = (config.dns.acme_dir,) if config.dns.acme_dir else ()
+    return (*acme, *config.dns.tlsa_dirs)
+
+
+def _written(config: Config) -> list[Path]:
+    """Return the folders that the daemon writes to, each once."""
+    own = config.globals
+    logdir = (own.logdir,) if own.logdir is not None else ()
+    return list(dict.fromkeys([own.certs_dir, own.prod_cert_dir, *_dns_folders(config), *logdir]))
+
+
+async def look_at_unit(config: Config) -> Look:
+    """Whether the unit lets the daemon write where the configuration says."""
+    if not os.path.isdir("/run/systemd/system"):
+        return
+    names = "LoadState,ProtectSystem,ReadWritePaths,Environment,ExecStart"
+    status, said = await output_of(["systemctl", "show", "-p", names, "sslmd.service"])
+    shown = dict(line.partition("=")[::2] for line in said.splitlines())
+    if status or shown.get("LoadState") != "loaded":
+        yield odd("unit", "systemd knows no sslmd.service; is it started in another way?")
+        return
+    read = _read_by_unit(shown)
+    if read is not None and os.path.realpath(read) != os.path.realpath(config.conf_dir):
+        yield wrong(
+            "unit",
+            f"the daemon reads {read}, not {config.conf_dir}; run: systemctl edit sslmd, and write "
+            f"there: [Service] Environment=SSL_MGR_TOPDIR={config.top}",
+        )
+    if shown.get("ProtectSystem") != "strict":
+        return
+    opened = [os.path.realpath(word.lstrip("-+")) for word in shown["ReadWritePaths"].split()]
+    wanted = [
+        *_written(config),
+        *(
+            one.server_dir
+            for one in config.server_classes
+            if one.server_dir is not None and any(map(is_local, one.servers))
+        ),
+    ]
+    closed = [
+        folder
+        for folder in dict.fromkeys(wanted)
+        if not any(Path(os.path.realpath(folder)).is_relative_to(above) for above in opened)
+    ]
+    if closed:
+        paths = " ".join(map(str, closed))
+        yield wrong(
+            "unit",
+            f"the unit lets the daemon write nothing to {paths}; run: systemctl edit sslmd, and "
+            f"write there: [Service] ReadWritePaths={paths}",
+        )
+    else:
+        yield well("unit", "it opens every folder that the configuration names")
+
+
+def _read_by_unit(shown: Mapping[str, str]) -> str | None:
+    """Return the configuration that the unit's daemon reads, None if that cannot be told."""
+    if "--conf-dir" in shown.get("ExecStart", ""):
+        return None
+    for word in shown.get("Environment", "").split():
+        name, _, value = word.partition("=")
+        if name == "SSL_MGR_TOPDIR":
+            return f"{value}/conf.d"
+    return str(locate_conf_dir(None, {}))
+
+
+async def look_at_clock(config: Config) -> Look:
+    """Whether the clock is kept right: certificates carry times."""
+    newest = await asyncio.to_thread(_newest, config)
+    if newest - time.time() > _AHEAD:
+        yield wrong(
+            "clock",
+            f"files of the tree are {newest - time.time():.0f} s younger than now: the clock was "
+            "set back, or is wrong; set it",
+        )
+    status, said = await output_of(["timedatectl", "show", "--property=NTPSynchronized", "--value"])
+    if status:
+        yield unseen("clock", "nothing here tells whether it is synchronized (timedatectl)")
+    elif said == "yes":
+        yield well("clock", "it is synchronized")
+    else:
+        yield odd(
+            "clock", "nothing synchronizes it; run: timedatectl set-ntp true, or install chrony"
+        )
+
+
+def _newest(config: Config) -> float:
+    newest = 0.0
+    for folder, _, files in os.walk(config.globals.certs_dir):
+        if "state.toml" in files:
+            with suppress(OSError):
+                newest = max(newest, os.lstat(os.path.join(folder, "state.toml")).st_mtime)
+    return newest
+
+
+async def look_at_commands(config: Config) -> Look:
+    """Whether the programs that are run on this machine are there."""
+    commands = [("[dns] restart_cmd", argv) for argv in config.dns.restart]
+    for one in config.server_classes:
+        if any(map(is_local, one.servers)):
+            commands += [(f"[{one.kind}] restart_cmd", argv) for argv in one.restart]
+    commands += [("post_copy_cmd", post.argv) for post in config.globals.post_copy]
+    missing = False
+    for what, argv in dict.fromkeys(commands):
+        program = argv[0] if "/" not in argv[0] else str(config.top / argv[0])
+        if which(program) is None:
+            missing = True
+            yield wrong("commands", f"{what}: there is no program {argv[0]}; mend it or install it")
+    if commands and not missing:
+        yield well("commands", f"{count(len(set(commands)), 'program')} to be run here, all there")
+
+
+async def look_at_certbot(config: Config) -> Look:
+    """Whether certbot can be run, if anything needs it."""
+    if not any(acme_ca(config, service) for service in config.services.values()):
+        return
+    try:
+        certbot = find_certbot()
+        find_hook(config.globals.auth_hook)
+    except SslmError as err:
+        yield wrong("certbot", str(err))
+        return
+    status, said = await output_of([certbot, "--version"])
+    last = said.splitlines()[-1] if said else ""
+    if status:
+        yield wrong("certbot", f"{certbot} does not run: {last}; install it again")
+    else:
+        yield well("certbot", f"{last}: {certbot}")
+    if os.path.exists("/etc/letsencrypt/cli.ini"):
+        yield odd(
+            "certbot",
+            "it reads /etc/letsencrypt/cli.ini, whatever it is told; look that no authenticator "
+            "is named there",
+        )

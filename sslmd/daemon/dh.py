@@ -1,0 +1,94 @@
+"""When Diffie-Hellman groups are looked at: at the start, after a reload, and every day.
+
+What is to be there stands in `[dh]`; `workers.dh` sees to it. Trouble is told and tried again at
+the next look; it concerns no certificate (I6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+
+from sslmd.config.model import Config
+from sslmd.core.errors import SslmError
+from sslmd.core.jobs import WriteDh, lane
+from sslmd.daemon.journal import WARNING
+from sslmd.daemon.zone_work import Tell
+from sslmd.workers.dh import write_dh
+from sslmd.workers.queue import JobQueue
+from sslmd.workers.tools import Tools
+
+# Between looks. Groups are months old before they are made anew; a day late does no harm.
+EVERY = timedelta(days=1)
+
+
+class DhLooks:
+    """Queues the one job when it is time. One per daemon.
+
+    `failures` counts what failed since the start.
+    """
+
+    def __init__(self, tools: Tools, queue: JobQueue, tell: Tell) -> None:
+        self._tools = tools
+        self._queue = queue
+        self._tell = tell
+        self._timer: asyncio.TimerHandle | None = None
+        self._next: datetime | None = None
+        self._running = False
+        self.failures = 0
+
+    def start(self) -> None:
+        """Take the first look."""
+        self._running = True
+        self._look("what lacks at the start")
+
+    def stop(self) -> None:
+        """Start nothing more."""
+        self._running = False
+        self._set_timer()
+
+    async def reconfigured(self, old: Config) -> None:
+        """Look again; what is under way for something else ends first."""
+        now = self._tools.config
+        same = (now.dh, now.globals.prod_cert_dir) == (old.dh, old.globals.prod_cert_dir)
+        if not same:
+            await self._queue.cancel("dh")
+        self._look("the configuration was loaded again")
+
+    def consider(self) -> None:
+        """Look if it is time: a day has gone, or nobody knows, because the clock was set back."""
+        if self._next is None:
+            return
+        left = self._next - self._tools.now()
+        if timedelta() < left <= EVERY:
+            self._set_timer()
+        else:
+            self._look("the daily look")
+
+    def _look(self, reason: str) -> None:
+        wanted = self._running and bool(self._tools.config.dh.groups)
+        self._next = self._tools.now() + EVERY if wanted else None
+        self._set_timer()
+        if wanted:
+            self._queue.submit(WriteDh(reason))
+
+    def _set_timer(self) -> None:
+        """Have `consider` called when it is time, and no sooner call beside it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._next is not None and self._running:
+            left = max((self._next - self._tools.now()).total_seconds(), 1.0)
+            self._timer = asyncio.get_running_loop().call_later(left, self.consider)
+
+    async def run(self, job: WriteDh) -> None:
+        """Do the job; what fails is told, and tried again at the next look."""
+        told = set()
+        for err in await write_dh(self._tools):
+            self.failures += 1
+            if not isinstance(err, SslmError):
+                text = f"{lane(job)}: an error of sslmd's own: {err!r}"
+                self._tools.bug(text, err)
+            elif str(err) not in told:
+                told.add(str(err))
+                self._tell("dh-trouble", f"{err}; it is tried again every day", WARNING, None)

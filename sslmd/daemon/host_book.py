@@ -1,0 +1,179 @@
+"""What is known of each host beside its certificates: what it holds, and what lies there besides.
+
+A host that holds what it is not meant to have any more is visited for that alone (I1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from sslmd.core.backoff import Failure, next_try
+from sslmd.core.errors import Permanent, SslmError
+from sslmd.core.jobs import Copy
+from sslmd.store.host_notes import HostNote, host_file, noted_hosts, read_host, write_host
+from sslmd.workers.copy import Visit, is_withdrawn, prunes
+from sslmd.workers.deliver import THIS_HOST
+from sslmd.workers.tools import Tools
+
+
+class HostBook:
+    """The notes of all hosts of the configuration."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._notes: dict[str, HostNote] = {}
+        self._untidy: dict[str, datetime | None] = {}
+        self._left: set[str] = set()
+
+    def load(self) -> None:
+        """Read the notes; blocks, for the start."""
+        root = self._tools.tree.root
+        for host in dict.fromkeys((*noted_hosts(root), *self._hosts())):
+            self._notes[host] = self._read(host)
+        self.reconfigured()
+
+    def _read(self, host: str) -> HostNote:
+        try:
+            return read_host(self._file(host))
+        except SslmError as err:
+            self._tools.tell("host-trouble", f"what {host} holds is not known: {err}", None)
+            return HostNote()
+
+    def _file(self, host: str) -> str:
+        return host_file(self._tools.tree.root, host)
+
+    def _hosts(self) -> dict[str, None]:
+        classes = self._tools.config.server_classes
+        return dict.fromkeys(host for one in classes for host in one.servers)
+
+    def of(self, host: str) -> HostNote:
+        """Return what is known of a host."""
+        return self._notes.get(host, HostNote())
+
+    def told(self) -> list[tuple[str, HostNote, str]]:
+        """Return the hosts of which there is something to tell, with their notes and a sentence."""
+        known = {*self._hosts(), THIS_HOST}
+        told = []
+        for host, note in sorted(self._notes.items()):
+            if host not in known:
+                if note.holds:
+                    told.append((host, note, self._left_text(host)))
+            elif note.surplus:
+                told.append((host, note, surplus_text(host, note, self._tools)))
+            elif note.error and host in self._untidy:
+                told.append((host, note, ""))
+        return told
+
+    def _left_text(self, host: str) -> str:
+        note = self.of(host)
+        some = ", ".join(sorted(map(str, note.holds))[:5])
+        return (
+            f"{host} is in no server class any more, but has what was copied there, with keys: "
+            f"{some}; remove it from {note.prod or 'prod_cert_dir'} there, and then "
+            f"{self._file(host)} here"
+        )
+
+    def moved(self) -> frozenset[str]:
+        """Return the hosts that have everything below another folder than it should be now."""
+        prod = str(self._tools.config.globals.prod_cert_dir)
+        return frozenset(host for host in self._hosts() if self.of(host).prod not in ("", prod))
+
+    def untidy(self) -> dict[str, datetime | None]:
+        """Return the hosts with something that has to go, and when that is next tried."""
+        return self._untidy
+
+    def reconfigured(self) -> None:
+        """Find out what has to go from where: other certificates, grants or hosts."""
+        # A certificate that is not in production, or is there in ssl-mgr's form, costs a look.
+        self._untidy = {THIS_HOST: None}
+        hosts = self._hosts()
+        for host in hosts:
+            if host not in self._notes:
+                self._notes[host] = self._read(host)
+            self._notes[host] = replace(self.of(host), attempts=0, next_try=None)
+            self._sort(host)
+        for host in self._notes.keys() - hosts.keys() - self._left:
+            if self.of(host).holds:
+                self._tools.tell("surplus", self._left_text(host), None)
+                self._left.add(host)
+        self._left &= self._notes.keys() - hosts.keys()
+
+    def _sort(self, host: str) -> None:
+        config, note = self._tools.config, self.of(host)
+        has_surplus = bool(note.surplus) and prunes(config, host)
+        if has_surplus or any(is_withdrawn(config, cert, host) for cert in note.holds):
+            self._untidy[host] = note.next_try
+        else:
+            self._untidy.pop(host, None)
+
+    def will_hold(self, job: Copy) -> Callable[[], None]:
+        """Return what notes, before anything is sent, that a host holds it; it blocks."""
+        sent = frozenset(one.cert for one in job.told)
+
+        def write() -> None:
+            note = self.of(job.host)
+            if sent <= note.holds:
+                return
+            prod = str(self._tools.config.globals.prod_cert_dir)
+            note = replace(note, holds=note.holds | sent, prod=note.prod or prod)
+            write_host(self._file(job.host), note)
+            self._notes[job.host] = note
+
+        return write
+
+    async def visited(self, host: str, visit: Visit, whole: Exception | None) -> None:
+        """Take in how a visit went; `whole`: why there was none."""
+        tools, old = self._tools, self.of(host)
+        prod = str(tools.config.globals.prod_cert_dir)
+        error = whole or visit.trouble
+        note = old
+        if visit.left is not None:
+            note = replace(old, holds=old.holds & visit.left, surplus=tuple(visit.surplus))
+        elif visit.here:
+            note = replace(old, surplus=tuple(visit.surplus))
+        if whole is None:
+            note = replace(note, visited=tools.now(), prod=prod)
+        if error is None:
+            note = replace(note, attempts=0, error="", next_try=None)
+        else:
+            attempts = old.attempts + 1
+            kind = Failure.PERMANENT if isinstance(error, Permanent) else Failure.TRANSIENT
+            again = next_try(kind, attempts, tools.now(), jitter=tools.rng.random())
+            note = replace(note, attempts=attempts, error=str(error), next_try=again)
+        self._tell(host, visit, old, note)
+        self._notes[host] = note
+        is_known = host in self._hosts()
+        if is_known or host == THIS_HOST:
+            self._sort(host)
+        if host == THIS_HOST and error is not None:
+            self._untidy[host] = note.next_try
+        if not visit.here or is_known:
+            try:
+                await tools.in_thread(write_host, self._file(host), note)
+            except SslmError as err:
+                tools.tell("host-trouble", f"what {host} holds cannot be noted: {err}", None)
+
+    def _tell(self, host: str, visit: Visit, old: HostNote, note: HostNote) -> None:
+        tell = self._tools.tell
+        if visit.removed:
+            tell("withdrawn", f"{host}: removed {', '.join(visit.removed)}", None)
+        if visit.trouble is not None:
+            tell("host-trouble", f"not removed: {visit.trouble}", None)
+        if note.surplus and note.surplus != old.surplus:
+            tell("surplus", surplus_text(host, note, self._tools), None)
+        if old.prod and note.prod != old.prod:
+            text = f"{host}: {old.prod} is not used any more; remove what lies there, keys too"
+            tell("surplus", text, None)
+
+
+def surplus_text(host: str, note: HostNote, tools: Tools) -> str:
+    """Return what lies on a host that is not meant for it, and the way out."""
+    config = tools.config
+    tables = " and ".join(f"[{one.kind}]" for one in config.copied_to(host))
+    some, more = note.surplus[:5], len(note.surplus) - 5
+    listed = ", ".join(some) + (f" and {more} more" if more > 0 else "")
+    prod = config.globals.prod_cert_dir
+    way_out = f"prune = true in {tables} removes it" if tables else "remove it by hand"
+    return f"{host}: in {prod} lies what it is not meant to have: {listed}; {way_out}"

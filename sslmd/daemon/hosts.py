@@ -1,0 +1,349 @@
+"""Hosts: what is copied to each and restarted there, in batches, tried again on its own.
+
+One visit serves all certificates that rolled together: it waits for jobs that are still under way,
+but not for long. A host that fails is tried again by the table, and holds up nothing (I6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from sslmd.config.model import Config
+from sslmd.core.backoff import Failure, next_try
+from sslmd.core.errors import SslmError, Transient
+from sslmd.core.events import ServerCopied, ServersWanting, ServerTold
+from sslmd.core.host_track import BATCH_WAIT, next_look, plan_copies, plan_restarts, restarts_at
+from sslmd.core.jobs import Copy, HostJob, Pool, Restart, Told, pool
+from sslmd.core.lifecycle import advance
+from sslmd.core.names import CertId
+from sslmd.core.renewal import ROLL_MARGIN
+from sslmd.core.state import CertState, Server, ServerPhase
+from sslmd.core.windows import opens
+from sslmd.daemon.book import Book
+from sslmd.daemon.host_book import HostBook
+from sslmd.workers.copy import Visit, copy
+from sslmd.workers.deliver import DNS, class_order, uses_already
+from sslmd.workers.queue import JobQueue
+from sslmd.workers.restart import ClassRestarted, restart
+from sslmd.workers.tools import Tools
+
+# Seconds for a look at all that waits that are nothing to speak of; after a longer one, the next
+# comes so many times later.
+QUICK = 0.01
+RESTS = 10
+
+# The server changed: an event for its certificate.
+Apply = Callable[[CertId, ServerTold | ServerCopied | ServersWanting], None]
+
+
+def failure_of(err: Exception) -> Failure:
+    """Return what kind of failure an exception is."""
+    if isinstance(err, Transient):
+        return Failure.TRANSIENT
+    return Failure.PERMANENT if isinstance(err, SslmError) else Failure.BUG
+
+
+def _commands(config: Config) -> dict[str, object]:
+    """Return what is run for each class, for how long, and what is looked at then."""
+    commands: dict[str, object] = {
+        str(one.kind): (one.restart, one.probes, one.probe_timeout) for one in config.server_classes
+    }
+    commands[DNS] = config.dns.restart
+    common = (config.globals.cmd_timeout, config.globals.post_copy)
+    return {kind: (done, common) for kind, done in commands.items()}
+
+
+class Hosts:
+    """Knows which certificates have a host to be seen to, and queues that when it is time."""
+
+    def __init__(self, tools: Tools, book: Book, queue: JobQueue, apply: Apply) -> None:
+        self._tools = tools
+        self._book = book
+        self._queue = queue
+        self._apply = apply
+        self.notes = HostBook(tools)
+        self._waiting: set[CertId] = set()
+        self._batch_since: float | None = None
+        self._rests_until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
+
+    def note(self, cert: CertId) -> None:
+        """Look at the servers of a certificate that changed."""
+        phases = {server.phase for server in self._book[cert].state.servers}
+        fresh = phases & {ServerPhase.DELIVERED, ServerPhase.PENDING}
+        if fresh and self._batch_since is None:
+            self._batch_since = time.monotonic()
+        if fresh or ServerPhase.FAILED in phases:
+            self._waiting.add(cert)
+        else:
+            self._waiting.discard(cert)
+
+    def forget(self, cert: CertId) -> None:
+        """A certificate left the configuration."""
+        self._waiting.discard(cert)
+
+    def reconfigured(self, old: Config) -> None:
+        """Forget the failures of what `old` had otherwise: it is tried anew."""
+        before, after = _commands(old), _commands(self._tools.config)
+        changed = {kind for kind in after if after[kind] != before.get(kind)}
+        for cert in self._waiting:
+            entry = self._book[cert]
+            entry.state = replace(
+                entry.state,
+                servers=tuple(
+                    replace(server, attempts=0, next_try=None)
+                    if server.next_try is not None and server.kind in changed
+                    else server
+                    for server in entry.state.servers
+                ),
+            )
+            entry.document = None
+        self.notes.reconfigured()
+        self._move()
+
+    def load(self) -> None:
+        """Read what is noted of the hosts; blocks, for the start."""
+        self.notes.load()
+        self._move()
+
+    def _move(self) -> None:
+        """Have everything copied anew to hosts where it is to be in another folder now."""
+        moved = self.notes.moved()
+        if not moved:
+            return
+        event = ServersWanting(self._tools.now(), moved)
+        for cert, entry in self._book.entries.items():
+            if any(server.host in moved for server in entry.state.servers):
+                entry.state, entry.document = advance(entry.state, event), None
+                self.note(cert)
+
+    def stop(self) -> None:
+        """Start nothing more."""
+        self._stopped = True
+        self._set_timer(None)
+
+    def due(self) -> bool:
+        """Whether something could be done now."""
+        return bool(self._plan(self._tools.now()))
+
+    def consider(self) -> None:
+        """Queue what is due, unless jobs are still under way that may add to it."""
+        if self._stopped or not (self._waiting or self.notes.untidy()):
+            return
+        began = time.monotonic()
+        if began < self._rests_until:
+            self._set_timer(self._rests_until - began)
+            return
+        self._set_timer(None)
+        self._consider(self._tools.now())
+        # With thousands that wait, looking at all of them after each job would be all we do.
+        spent = time.monotonic() - began
+        self._rests_until = began + spent * (1 + RESTS) if spent > QUICK else 0.0
+
+    def _consider(self, now: datetime) -> None:
+        jobs = self._plan(now)
+        again = next_look(self._states(), self.notes.untidy(), now, opens=self._opens)
+        if again is not None:
+            self._set_timer(max((again - now).total_seconds(), 1.0))
+        if not jobs:
+            self._batch_since = None
+            return
+        left = self._patience()
+        if left > 0:
+            self._set_timer(left)
+            return
+        for job in jobs:
+            self._queue.submit(job)
+
+    def _patience(self) -> float:
+        """Return for how many seconds more the batch may wait for jobs under way."""
+        others = (*self._queue.running(), *self._queue.queued())
+        # Orders may wait for an hour, and what they get is rolled much later. Zones are looked at
+        # all the time while a roll is waited for. Hosts do not wait for each other. Generating
+        # takes hours, and restarts nothing.
+        apart = (Pool.ACME, Pool.DNS, Pool.HOSTS, Pool.DH)
+        if all(pool(job) in apart for job in others):
+            return 0.0
+        if self._batch_since is None:
+            self._batch_since = time.monotonic()
+        return BATCH_WAIT.total_seconds() - (time.monotonic() - self._batch_since)
+
+    def _states(self) -> list[tuple[CertId, CertState]]:
+        return [
+            (cert, self._book[cert].state)
+            for cert in self._waiting
+            if cert in self._book and not self._book[cert].hold
+        ]
+
+    def _plan(self, now: datetime) -> list[HostJob]:
+        states = self._states()
+        copies = plan_copies(states, self.notes.untidy(), now)
+        # A class is restarted once for all that it gets: after the copy, not before it too.
+        busy = {job.host for job in copies}
+        order = class_order(self._tools.config)
+        restarts = plan_restarts(states, order, now, opens=self._opens, busy=busy)
+        return [*copies, *restarts]
+
+    def restarts_at(self, cert: CertId, server: Server, now: datetime) -> datetime:
+        """Return when a server that is to be restarted may be."""
+        return restarts_at(cert, server, now, self._opens)
+
+    def is_coming(self, cert: CertId, server: Server, now: datetime) -> bool:
+        """Whether something is about to be done with a server that does not wait for a time."""
+        if server.phase is ServerPhase.PENDING:
+            return not server.attempts
+        return server.phase is ServerPhase.DELIVERED and self.restarts_at(cert, server, now) <= now
+
+    def _opens(self, cert: CertId, server: Server, now: datetime) -> datetime:
+        """Return when a server may be restarted: while its windows are open, or in need at once.
+
+        What it uses must not expire while it waits; one that uses nothing of ours yet has nothing
+        to be kept from.
+        """
+        if server.kind == DNS or cert not in self._tools.config.services:
+            return now
+        groups = self._tools.config.restart_windows(server.kind, cert)
+        if not groups:
+            return now
+        at = opens(groups, now)
+        unused = server.proven is None and server.expires is None
+        late = server.expires is not None and at + ROLL_MARGIN >= server.expires
+        return now if unused or late else at
+
+    def _set_timer(self, seconds: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if seconds is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(seconds, self.consider)
+
+    async def run(self, job: HostJob) -> list[Exception]:
+        """Do a job and note how it went; return what failed."""
+        self._batch_since = None
+        if isinstance(job, Copy):
+            return await self._copy(job)
+        return await self._restart(job)
+
+    # --- copies ---
+
+    async def _copy(self, job: Copy) -> list[Exception]:
+        # What was rolled again since it was planned is planned anew.
+        told = {one.cert: one.set for one in job.told if self._is_current(one)}
+        job = replace(job, told=tuple(one for one in job.told if one.cert in told))
+        before = self._as_it_is(told, job.host)
+        whole: Exception | None = None
+        visit = Visit()
+        try:
+            holds, will_hold = self.notes.of(job.host).holds, self.notes.will_hold(job)
+            visit = await copy(job, self._tools, holds, will_hold)
+        except Exception as err:
+            whole = err
+        errors = visit.errors if whole is None else dict.fromkeys(told, whole)
+        again, now = _Again(self._tools), self._tools.now()
+        for cert, old in self._unchanged(before):
+            name, error = told[cert], errors.get(cert)
+            if old.phase is not ServerPhase.PENDING:
+                continue
+            if error is not None:
+                after = again.failed(old, error)
+            elif visit.here and not old.here:
+                # Found to be this machine after all: production is to have the right owners.
+                self._apply(cert, ServersWanting(now, frozenset({job.host})))
+                continue
+            else:
+                uses = not visit.new.get(cert, True) and uses_already(old, name)
+                phase = ServerPhase.PROVEN if uses else ServerPhase.DELIVERED
+                after = replace(_well(old, phase, now), set=name, here=visit.here)
+            self._apply(cert, ServerCopied(now, after, old.set))
+        await self.notes.visited(job.host, visit, whole)
+        return list(dict.fromkeys([*errors.values(), *filter(None, (whole, visit.trouble))]))
+
+    def _is_current(self, told: Told) -> bool:
+        if told.cert not in self._book:
+            return False
+        curr = self._book[told.cert].state.curr
+        return curr is not None and curr.name == told.set
+
+    def _as_it_is(self, certs: Iterable[CertId], host: str) -> list[tuple[CertId, Server]]:
+        """Return the servers of certificates on a host, as they are before something is done."""
+        return [(cert, server) for cert in certs for server in self._servers(cert, host)]
+
+    def _unchanged(self, before: list[tuple[CertId, Server]]) -> list[tuple[CertId, Server]]:
+        """Return those that nothing has happened to meanwhile.
+
+        What was done to the others was done to something else than what is wanted now; the plan
+        has it done again.
+        """
+        return [(cert, old) for cert, old in before if old in self._servers(cert, old.host)]
+
+    def _end_of(self, cert: CertId) -> datetime | None:
+        curr = self._book[cert].state.curr
+        return curr.cert.not_after if curr is not None and curr.cert is not None else None
+
+    def _servers(self, cert: CertId, host: str) -> list[Server]:
+        if cert not in self._book:
+            return []
+        return [one for one in self._book[cert].state.servers if one.host == host]
+
+    # --- restarts ---
+
+    async def _restart(self, job: Restart) -> list[Exception]:
+        certs = {one.cert for _, told in job.told for one in told}
+        before = self._as_it_is(certs, job.host)
+        try:
+            outcomes = await restart(job, self._tools)
+        except Exception as err:
+            outcomes = [ClassRestarted(kind, job.host, told, err) for kind, told in job.told]
+        unchanged = {(cert, server.kind): server for cert, server in self._unchanged(before)}
+        for outcome in outcomes:
+            self._take(outcome, unchanged)
+        return [error for outcome in outcomes for error in outcome.errors]
+
+    def _take(
+        self, outcome: ClassRestarted, unchanged: Mapping[tuple[CertId, str], Server]
+    ) -> None:
+        now = self._tools.now()
+        again = _Again(self._tools)
+        for told in outcome.told:
+            old = unchanged.get((told.cert, outcome.kind))
+            if old is None or old.set != told.set:
+                continue
+            error = outcome.error_of(told.cert)
+            if error is None:
+                server = _well(old, ServerPhase.PROVEN, now)
+                server = replace(server, proven=told.set, expires=self._end_of(told.cert))
+            else:
+                server = replace(again.failed(old, error), phase=ServerPhase.FAILED)
+            self._apply(told.cert, ServerTold(now, server))
+
+
+def _well(server: Server, phase: ServerPhase, now: datetime) -> Server:
+    """Return a server of which all is well, in a phase since now."""
+    return replace(server, phase=phase, error="", attempts=0, next_try=None, since=now)
+
+
+class _Again:
+    """Says when servers that failed together are tried again: at one time, so that one serves all.
+
+    One that failed more often than another would else drift away from it.
+    """
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._at: datetime | None = None
+
+    def failed(self, server: Server, error: Exception) -> Server:
+        """Return a server that failed once more."""
+        now, attempts = self._tools.now(), server.attempts + 1
+        if self._at is None:
+            jitter = self._tools.rng.random()
+            self._at = next_try(failure_of(error), attempts, now, jitter=jitter)
+        since = server.since if server.attempts else now
+        text = str(error) or repr(error)
+        return replace(server, error=text, attempts=attempts, next_try=self._at, since=since)

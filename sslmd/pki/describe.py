@@ -1,0 +1,369 @@
+"""What is in a file of keys, requests and certificates: facts to show, never the secret ones.
+
+Facts are an ordered mapping of short names to text or lists of text; `KIND` says what it is. What
+is damaged or carries a wrong label is told in place of facts, never raised: somebody who looks
+into a broken file wants to hear of everything else in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+from sslmd.core.errors import Permanent
+from sslmd.pki.der import content, whole_element
+from sslmd.pki.key_kind import describe_key
+from sslmd.pki.pem import CERTIFICATE, MALFORMED, MAX_BYTES, REQUESTS, Block, blocks
+
+KIND = "kind"
+
+# `openssl x509 -trustout`: a certificate, and behind it what it is trusted for (x509(1)).
+_TRUSTED = ("TRUSTED CERTIFICATE", "X509 CERTIFICATE")
+_ENCRYPTED = "ENCRYPTED PRIVATE KEY"
+# The traditional form says it in a header (RFC 1421 §4.6); with one, it is no PEM of RFC 7468.
+_LOCKED = re.compile(
+    rb"-----BEGIN ([A-Z]{1,9}) PRIVATE KEY-----\r?\nProc-Type: 4,ENCRYPTED\r?\n"
+    rb"(?:[A-Za-z0-9-]+:[^\r\n]*\r?\n)*([^-]*)-----END \1 PRIVATE KEY-----"
+)
+_AS_LOCKED = rb"-----BEGIN ENCRYPTED PRIVATE KEY-----\n\2-----END ENCRYPTED PRIVATE KEY-----"
+_PUBLIC = "PUBLIC KEY"
+_DH = "DH PARAMETERS"
+# A sequence (X.690 §8.9), which every key, request and certificate is.
+_SEQUENCE = 0x30
+
+Fact: TypeAlias = "str | list[str]"
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One thing in a file. `spki`: DER of its public key, empty where there is none.
+
+    `error`: why nothing more is known of it.
+    """
+
+    facts: dict[str, Fact] = field(default_factory=dict)
+    spki: bytes = b""
+    error: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What it is: "certificate", "private key"."""
+        return str(self.facts.get(KIND, ""))
+
+
+def describe(data: bytes, now: datetime) -> list[Described]:
+    """Return what is in a file, PEM or DER, in its order.
+
+    Raises `Permanent` where nothing in it is any of what we know.
+    """
+    if data.lstrip()[:1] == bytes((_SEQUENCE,)) and b"-----BEGIN " not in data:
+        return [_of_der(data, now)]
+    if len(data) <= MAX_BYTES:
+        data = _LOCKED.sub(_AS_LOCKED, data)
+    found = blocks(data)
+    if not found:
+        raise Permanent(_no_pem(data))
+    return [_of_block(block, now) for block in found]
+
+
+def _no_pem(data: bytes) -> str:
+    if not data.strip():
+        return "it is empty"
+    if b"\0" in data:
+        return "it is binary, and no certificate, request or key in DER"
+    return "no PEM block is in it (-----BEGIN …-----)"
+
+
+def _of_block(block: Block, now: datetime) -> Described:
+    label = block.label
+    if label == _ENCRYPTED:
+        error = "protected by a passphrase; openssl pkey -in KEY shows it to who knows that"
+        return Described({KIND: "private key"}, error=error)
+    read = _READERS.get(label)
+    if read is None:
+        return Described({KIND: label, "size": f"{len(block.der)} bytes"}, error="not known here")
+    try:
+        return read(block.der, now)
+    except Permanent as err:
+        other = _other_kind(block.der, now, read)
+        error = f"labelled {label}, but it is a {other}" if other else str(err)
+        return Described({KIND: _kind_of(label)}, error=error)
+
+
+def _kind_of(label: str) -> str:
+    return label.lower() if label in (CERTIFICATE, _DH) else label.lower().removeprefix("new ")
+
+
+def _other_kind(der: bytes, now: datetime, tried: _Reader) -> str:
+    for read in (_cert, _request, _private, _public):
+        if read is not tried:
+            try:
+                return read(der, now).kind
+            except Permanent:
+                continue
+    return ""
+
+
+def _of_der(data: bytes, now: datetime) -> Described:
+    for read in (_cert, _request, _private, _public):
+        try:
+            return read(data, now)
+        except Permanent:
+            continue
+    raise Permanent(
+        "it is no PEM file, and no certificate, request or key in DER "
+        "(PKCS #12 is shown by openssl pkcs12 -info -in FILE)"
+    )
+
+
+# --- certificates ---------------------------------------------------------------------------
+
+
+def _cert(der: bytes, now: datetime) -> Described:
+    try:
+        cert = x509.load_der_x509_certificate(der)
+        return _described(_cert_facts(cert, now), cert.public_key)
+    except MALFORMED as err:
+        raise Permanent(f"damaged: {_short(err)}") from None
+
+
+def _trusted(der: bytes, now: datetime) -> Described:
+    one = whole_element(der)
+    described = _cert(one, now)
+    facts = dict(described.facts)
+    facts[KIND] = "trusted certificate"
+    facts["trust"] = "OpenSSL's trust settings follow it" if len(der) > len(one) else "none set"
+    return Described(facts, described.spki)
+
+
+def _cert_facts(cert: x509.Certificate, now: datetime) -> dict[str, Fact]:
+    begin, end = cert.not_valid_before_utc, cert.not_valid_after_utc
+    facts: dict[str, Fact] = {
+        KIND: "certificate",
+        "subject": _name(cert.subject),
+        "issuer": _name(cert.issuer),
+        "names": _alternative(cert.extensions),
+        "not before": f"{begin:%Y-%m-%d %H:%M:%S} UTC",
+        "not after": f"{end:%Y-%m-%d %H:%M:%S} UTC",
+        "validity": _validity(begin, end, now),
+        "serial": _colons(_serial(cert.serial_number)),
+        "signature": cert.signature_algorithm_oid._name,
+        **_extensions(cert.extensions),
+        "sha256": _colons(cert.fingerprint(hashes.SHA256())),
+        "sha1": _colons(cert.fingerprint(hashes.SHA1())),  # noqa: S303  (told, not relied on)
+    }
+    if cert.subject == cert.issuer:
+        facts["issuer"] = "itself"
+    return facts
+
+
+def _validity(begin: datetime, end: datetime, now: datetime) -> str:
+    if now < begin:
+        return f"not yet, {_days(begin - now)} to go"
+    if now > end:
+        return f"expired {_days(now - end)} ago"
+    return f"{_days(end - now)} left"
+
+
+def _days(length: timedelta) -> str:
+    days = length / timedelta(days=1)
+    return f"{days:.1f} days" if days < 10 else f"{days:.0f} days"
+
+
+def _serial(number: int) -> bytes:
+    """Return what stands in the certificate; RFC 5280 forbids negative ones, some exist."""
+    return number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True).lstrip(b"\0") or b"\0"
+
+
+def _extensions(extensions: x509.Extensions) -> dict[str, Fact]:
+    facts: dict[str, Fact] = {}
+    for extension in extensions:
+        value = extension.value
+        critical = ["critical"] if extension.critical else []
+        if isinstance(value, x509.BasicConstraints):
+            facts["ca"] = _constraints(value)
+        elif isinstance(value, x509.KeyUsage):
+            facts["usage"] = [*_usages(value), *critical]
+        elif isinstance(value, x509.ExtendedKeyUsage):
+            facts["extended usage"] = [usage._name for usage in value] + critical
+        elif isinstance(value, x509.SubjectKeyIdentifier):
+            facts["subject key id"] = _colons(value.digest)
+        elif isinstance(value, x509.AuthorityKeyIdentifier):
+            facts["issuer key id"] = _colons(value.key_identifier or b"") or "not given"
+        elif isinstance(value, x509.TLSFeature):
+            facts["must staple"] = "yes"
+    return facts
+
+
+def _constraints(value: x509.BasicConstraints) -> str:
+    if not value.ca:
+        return "no"
+    below = value.path_length
+    return "yes" if below is None else f"yes, with {below} levels of CAs below it"
+
+
+# RFC 5280 §4.2.1.3, in its order; the last two say something only where keyAgreement is set.
+_USAGES = {
+    "digital_signature": "digitalSignature",
+    "content_commitment": "nonRepudiation",
+    "key_encipherment": "keyEncipherment",
+    "data_encipherment": "dataEncipherment",
+    "key_agreement": "keyAgreement",
+    "key_cert_sign": "keyCertSign",
+    "crl_sign": "cRLSign",
+}
+
+
+def _usages(value: x509.KeyUsage) -> list[str]:
+    found = [name for attribute, name in _USAGES.items() if getattr(value, attribute)]
+    if value.key_agreement:
+        found += ["encipherOnly"] if value.encipher_only else []
+        found += ["decipherOnly"] if value.decipher_only else []
+    return found
+
+
+def _alternative(extensions: x509.Extensions) -> list[str]:
+    try:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [_general(name) for name in names]
+
+
+def _general(name: x509.GeneralName) -> str:
+    value = name.value
+    if isinstance(name, x509.DNSName | x509.IPAddress):
+        return str(value)
+    if isinstance(name, x509.RFC822Name):
+        return f"email:{value}"
+    if isinstance(name, x509.UniformResourceIdentifier):
+        return f"uri:{value}"
+    return f"{type(name).__name__}"
+
+
+# --- requests and keys ----------------------------------------------------------------------
+
+
+def _request(der: bytes, _now: datetime) -> Described:
+    try:
+        request = x509.load_der_x509_csr(der)
+        facts: dict[str, Fact] = {
+            KIND: "certificate request",
+            "subject": _name(request.subject),
+            "names": _alternative(request.extensions),
+            "signature": f"{request.signature_algorithm_oid._name}, {_signed(request)}",
+            **_extensions(request.extensions),
+        }
+        return _described(facts, request.public_key)
+    except MALFORMED as err:
+        raise Permanent(f"damaged: {_short(err)}") from None
+
+
+def _signed(request: x509.CertificateSigningRequest) -> str:
+    try:
+        return "right" if request.is_signature_valid else "WRONG"
+    except (InvalidSignature, UnsupportedAlgorithm):
+        return "cannot be checked"
+
+
+def _private(der: bytes, _now: datetime) -> Described:
+    try:
+        key = serialization.load_der_private_key(
+            der, password=None, unsafe_skip_rsa_key_validation=True
+        )
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # Without the cause: nobody promises that a parser's message holds no content (I2).
+        raise Permanent("damaged, or of an unknown kind") from None
+    return _described({KIND: "private key"}, key.public_key)
+
+
+def _public(der: bytes, _now: datetime) -> Described:
+    def load() -> PublicKeyTypes:
+        return serialization.load_der_public_key(der)
+
+    try:
+        return _described({KIND: "public key"}, load)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise Permanent("damaged, or of an unknown kind") from None
+
+
+def _curve(_der: bytes, _now: datetime) -> Described:
+    return Described({KIND: "EC parameters"})
+
+
+def _revoked(der: bytes, _now: datetime) -> Described:
+    try:
+        crl = x509.load_der_x509_crl(der)
+        return Described({KIND: "list of revoked certificates", "issuer": _name(crl.issuer)})
+    except MALFORMED as err:
+        raise Permanent(f"damaged: {_short(err)}") from None
+
+
+def _dh(der: bytes, _now: datetime) -> Described:
+    """PKCS #3: a sequence that begins with the prime."""
+    try:
+        bits = int.from_bytes(content(content(der)), "big").bit_length()
+    except Permanent:
+        raise Permanent("damaged") from None
+    return Described({KIND: "Diffie-Hellman group", "size": f"{bits} bits"})
+
+
+def _described(facts: dict[str, Fact], public_key: Callable[[], PublicKeyTypes]) -> Described:
+    """Add what the public key tells: its kind, and what a TLSA record of it is made of."""
+    try:
+        key = public_key()
+        spki = key.public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    except UnsupportedAlgorithm:
+        return Described({**facts, "key": "of an unknown kind"})
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(spki)
+    known = {"key": describe_key(key), "tlsa 3 1 1": digest.finalize().hex()}
+    return Described({**facts, **known}, spki)
+
+
+_Reader: TypeAlias = Callable[[bytes, datetime], Described]
+
+_READERS: dict[str, _Reader] = {
+    CERTIFICATE: _cert,
+    **dict.fromkeys(_TRUSTED, _trusted),
+    **dict.fromkeys(REQUESTS, _request),
+    **dict.fromkeys(("PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"), _private),
+    _PUBLIC: _public,
+    _DH: _dh,
+    "EC PARAMETERS": _curve,
+    "X509 CRL": _revoked,
+}
+
+
+def _name(name: x509.Name) -> str:
+    return name.rfc4514_string() or "(empty)"
+
+
+def _colons(data: bytes) -> str:
+    return data.hex(":").upper()
+
+
+def _short(err: Exception) -> str:
+    return str(err)[:200] or type(err).__name__
+
+
+# --- what belongs together ------------------------------------------------------------------
+
+
+def same_key(found: Sequence[tuple[str, Described]]) -> Iterator[list[str]]:
+    """Yield the labels of those that have one key, where they are more than one."""
+    by_key: dict[bytes, list[str]] = {}
+    for label, one in found:
+        if one.spki:
+            by_key.setdefault(one.spki, []).append(label)
+    yield from (labels for labels in by_key.values() if len(labels) > 1)

@@ -1,0 +1,269 @@
+# What sslmd does on a server that it copies certificates to: functions for `/bin/sh -s`.
+#
+# They are sent over ssh, then called line by line from the other end. Nothing is left behind but
+# certificates. POSIX sh, and of other programs those of coreutils or busybox; everything that a
+# caller reads begins with $mark, so that what a login shell prints does no harm.
+#
+# Set before: mark, prod (the production tree).
+
+umask 077
+LC_ALL=C PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL PATH
+incoming=
+
+say() { printf '\n%s %s\n' "$mark" "$*"; }
+oops() { say error "$*"; return 1; }
+
+# Run something that is silent when it succeeds; else tell what it said.
+quietly() { said=$("$@" 2>&1 </dev/null) || oops "${said:-$1 failed}"; }
+
+clear_away() {
+  [ -z "$incoming" ] || rm -rf -- "$incoming"
+  incoming=
+}
+trap clear_away EXIT
+# A signal that comes right before the end is dealt with when the trap above is gone already.
+trap 'clear_away; exit 1' HUP INT TERM PIPE
+
+# A folder of ours, made if need be. A link would lead us elsewhere.
+folder() {
+  if [ -L "$1" ]; then
+    oops "$1 is a link to $(readlink -- "$1"); put a directory in its place"
+  elif [ -d "$1" ]; then
+    :
+  elif [ -e "$1" ]; then
+    oops "$1 is not a directory; move it away"
+  else
+    quietly mkdir -m 0750 -- "$1"
+  fi
+}
+
+# Whoever can write to a folder could put links there.
+safe() {
+  set -- "$1" "$(stat -c '%u %g %a' -- "$1")"
+  set -- "$1" $2
+  if [ "$2" != 0 ] && [ "$2" != "$(id -u)" ]; then
+    oops "$1 belongs to uid $2, neither to root nor to who logs in; chown it"
+  elif [ $((0$4 & 2)) -ne 0 ]; then
+    oops "$1 can be written by everybody; run: chmod o-w $1"
+  elif [ $((0$4 & 16)) -ne 0 ] && [ "$3" != 0 ] && [ "$3" != "$(id -g)" ]; then
+    oops "$1 can be written by gid $3; run: chmod g-w $1"
+  fi
+}
+
+# --- the beginning ---
+
+# Make a place for what is to come, and tell where it is.
+begin() {
+  command -v rsync >/dev/null 2>&1 || { oops "there is no rsync; install it there"; return; }
+  command -v mktemp >/dev/null 2>&1 || { oops "there is no mktemp (coreutils)"; return; }
+  look || return
+  [ -d "$prod" ] || quietly mkdir -m 0755 -p -- "$(dirname -- "$prod")" || return
+  folder "$prod" && safe "$prod" || return
+  # What runs that were cut short have left behind. Their shell may be alive still, for a moment.
+  for old in "$prod"/.sslmd-in.*; do
+    [ -d "$old" ] || continue
+    pid=${old##*/.sslmd-in.} pid=${pid%%.*}
+    if kill -0 "$pid" 2>/dev/null || [ -d "/proc/$pid" ]; then continue; fi
+    rm -rf -- "$old"
+  done
+  incoming=$(mktemp -d "$prod/.sslmd-in.$$.XXXXXXXXXX" 2>&1) || {
+    said=$incoming incoming=
+    oops "$said"
+    return
+  }
+  say in "$incoming"
+}
+
+# elsewhere PATH: this is not the machine from which we were called, which has just made PATH.
+elsewhere() {
+  [ ! -e "$1" ] || oops "this name leads back to the same machine; write localhost in its place"
+}
+
+# The production tree is one that we may look through, or not there.
+look() {
+  if [ -L "$prod" ]; then
+    oops "$prod is a link to $(readlink -- "$prod"); put a directory in its place"
+  fi
+}
+
+# --- putting a set in its place ---
+
+rename_over() { quietly mv -f -T -- "$1" "$2"; }
+
+# Let two names change places at one instant. `mv` can do that since coreutils 9.5, others know
+# renameat2(2) by its number.
+exchange() {
+  mv --exchange -T -- "$1" "$2" 2>/dev/null </dev/null && return
+  case $(uname -m) in
+    x86_64) number=316 ;;
+    aarch64 | riscv64 | loongarch64) number=276 ;;
+    i?86) number=353 ;;
+    arm*) number=382 ;;
+    ppc64*) number=357 ;;
+    s390x) number=347 ;;
+    *) number= ;;
+  esac
+  if [ -n "$number" ]; then
+    perl -e 'exit(syscall($ARGV[0]+0, -100, $ARGV[1], -100, $ARGV[2], 2) != 0)' \
+      "$number" "$1" "$2" 2>/dev/null </dev/null && return
+  fi
+  python3 -c 'import ctypes, os, sys
+sys.exit(ctypes.CDLL(None).renameat2(-100, os.fsencode(sys.argv[1]), -100, os.fsencode(sys.argv[2]), 2))' \
+    "$1" "$2" 2>/dev/null </dev/null && return
+  oops "$2 cannot be replaced at one instant; install perl, python3 or coreutils 9.5 there"
+}
+
+# Whether a key is had by whom it is for, and nobody else.
+fits() {
+  set -- $(stat -c '%a %U %u %G %g' -- "$1")
+  [ "$1" = "${mode#0}" ] || return 1
+  case ${owner:-$(id -u)} in "$2" | "$3") ;; *) return 1 ;; esac
+  case ${group:-$(id -g)} in "$4" | "$5") ;; *) return 1 ;; esac
+}
+
+# Give keys to whom they are for: closed while they change hands.
+hand_over() {
+  for file in "$1"/privkey.pem "$1"/bundle.pem; do
+    if [ ! -e "$file" ] || fits "$file"; then continue; fi
+    if [ "$(stat -c %a -- "$file")" != 600 ]; then quietly chmod 0600 "$file" || return; fi
+    quietly chown -- "${owner:-$(id -u)}:${group:-$(id -g)}" "$file" || return
+    quietly chmod -- "$mode" "$file" || return
+  done
+}
+
+# Whether two sets have the same content.
+alike() {
+  for one in "$1"/* "$2"/*; do
+    cmp -s -- "$1/${one##*/}" "$2/${one##*/}" || return 1
+  done
+}
+
+# Whether the set that is in use has the same key and certificates as this one.
+in_use() {
+  for file in privkey.pem fullchain.pem; do
+    [ ! -e "$1/$file" ] || cmp -s -- "$1/$file" "$2/curr/$file" || return 1
+  done
+}
+
+# put GROUP SERVICE SET FILES OWNER GROUP MODE OPENS: make what came, so many files, the set in use.
+# The set before stays beside it: whoever has just followed the link is still reading it.
+put() {
+  top=$prod/$1 home=$prod/$1/$2 from=$incoming/$1/$2 set=$3 files=$4
+  owner=$5 group=$6 mode=$7 opens=$8
+  set -- "$from"/*
+  [ -f "$from/fullchain.pem" ] && [ $# -eq "$files" ] || { oops "it did not arrive whole"; return; }
+  # Until here the keys are ours alone, in a folder that is ours alone.
+  hand_over "$from" || return
+  for file in "$from"/*; do
+    case ${file##*/} in
+      privkey.pem | bundle.pem) ;;
+      *) quietly chmod 0644 "$file" || return ;;
+    esac
+  done
+  if [ "$opens" = 1 ]; then rights=0751; else rights=0750; fi
+  quietly chmod "$rights" "$from" || return
+  for dir in "$top" "$home" "$home/db"; do
+    folder "$dir" && safe "$dir" || return
+  done
+  if [ "$opens" = 1 ]; then
+    quietly chmod o+x "$prod" "$top" "$home" "$home/db" || return
+  fi
+  if in_use "$from" "$home"; then news=same; else news=new; fi
+  before=$(readlink -- "$home/curr") || before=
+  if [ ! -d "$home/db/$set" ]; then
+    sync -- "$from"/* "$from" 2>/dev/null
+    rename_over "$from" "$home/db/$set" || return
+  elif alike "$from" "$home/db/$set"; then
+    hand_over "$home/db/$set" && quietly chmod "$rights" "$home/db/$set" || return
+  else
+    sync -- "$from"/* "$from" 2>/dev/null
+    exchange "$from" "$home/db/$set" || return
+  fi
+  sync -- "$home/db" 2>/dev/null
+  if [ "$before" != "db/$set" ]; then
+    quietly ln -s -- "db/$set" "$incoming/curr" || return
+    if [ -d "$home/curr" ] && [ ! -L "$home/curr" ]; then
+      exchange "$incoming/curr" "$home/curr" || return
+      rm -rf -- "$incoming/curr"
+    else
+      rename_over "$incoming/curr" "$home/curr" || return
+    fi
+    sync -- "$home" 2>/dev/null
+  fi
+  # What is on deck stays at home.
+  rm -rf -- "$home/next" "$home/prev"
+  [ "$before" != "db/$set" ] || before=db/$(newest "$home/db" "$set")
+  for dir in "$home"/db/*; do
+    case db/${dir##*/} in
+      "db/$set") ;;
+      "$before") hand_over "$dir" || return ;;
+      *) rm -rf -- "$dir" ;;
+    esac
+  done
+  say put "$news"
+}
+
+# The newest set beside one.
+newest() {
+  found=
+  for other in "$1"/*; do
+    [ "${other##*/}" = "$2" ] || found=${other##*/}
+  done
+  printf %s "$found"
+}
+
+# --- looking round ---
+
+# Tell every certificate that is there, and whether a private key is with it.
+survey() {
+  look || return
+  for home in "$prod"/*/*; do
+    [ -d "$home" ] && [ ! -L "$home" ] && [ ! -L "${home%/*}" ] || continue
+    [ -e "$home/curr" ] || [ -L "$home/curr" ] || [ -d "$home/db" ] || [ -e "$home/next" ] || continue
+    key=without
+    for file in "$home"/curr/privkey.pem "$home"/curr/bundle.pem "$home"/next/privkey.pem \
+      "$home"/next/bundle.pem "$home"/db/*/privkey.pem "$home"/db/*/bundle.pem; do
+      [ ! -e "$file" ] || key=with
+    done
+    service=${home##*/} group=${home%/*}
+    say have "$key" "${group##*/}/$service"
+  done
+}
+
+# drop GROUP SERVICE: take a certificate away; what else lies in its folder stays.
+drop() {
+  home=$prod/$1/$2
+  for dir in "$prod" "$prod/$1" "$home"; do
+    if [ -L "$dir" ]; then oops "$dir is a link to $(readlink -- "$dir")"; return; fi
+    [ -d "$dir" ] || return 0
+    safe "$dir" || return
+  done
+  for name in curr next prev db; do
+    quietly rm -rf -- "$home/$name" || return
+  done
+  rmdir -- "$home" "$prod/$1" 2>/dev/null
+  return 0
+}
+
+# --- commands ---
+
+# run SECONDS COMMAND…: run it, and end it with all that it started if it takes longer.
+#
+# What it prints goes to a file: a server that it leaves behind may print on when we are gone.
+run() {
+  limit=$1
+  shift
+  printed=$(mktemp) || printed=/dev/null
+  if command -v timeout >/dev/null 2>&1; then
+    timeout -k 5 "$limit" "$@" </dev/null >"$printed" 2>&1
+  else
+    "$@" </dev/null >"$printed" 2>&1
+  fi
+  status=$?
+  if [ "$printed" != /dev/null ]; then
+    tail -c 2000 -- "$printed"
+    rm -f -- "$printed"
+  fi
+  say status "$status"
+}

@@ -1,0 +1,385 @@
+"""Other machines, by the admin's own `ssh`: a shell on one, and `rsync` over the same connection.
+
+The admin's configuration, keys and jump hosts work. What is not up to it: nobody is there to
+answer a prompt, a host key that is not known is refused, and everything ends in time. What runs
+there is `remote.sh`; it is called line by line, so that one login is enough for a whole visit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import shlex
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from sslmd.core.errors import Permanent, Transient
+from sslmd.processes import Output, end_group, environment, start
+
+# Seconds. To connect and log in, jump hosts and all; for a step there that only touches files;
+# for a copy to begin to move, and for all of it.
+CONNECT = 20
+LOGIN = 45.0
+STEP = 60.0
+STALLED = 60
+COPYING = 1800.0
+
+# Seconds for a shell that was told to go.
+GOING = 2.0
+
+# Characters of a line without end that are kept.
+LONGEST_LINE = 1 << 16
+
+# unix(7): the path of a socket, less what ssh appends while it makes one.
+_LONGEST_SOCKET = 88
+
+_SCRIPT = Path(__file__).with_name("remote.sh")
+
+_OPTIONS = (
+    "BatchMode=yes",
+    f"ConnectTimeout={CONNECT}",
+    "ServerAliveInterval=10",
+    "ServerAliveCountMax=3",
+    "StrictHostKeyChecking=yes",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "ClearAllForwardings=yes",
+    "PermitLocalCommand=no",
+    "RemoteCommand=none",
+    "RequestTTY=no",
+    "LogLevel=ERROR",
+)
+
+# What ssh says, and the way out; only host keys are certain to want a person.
+_WAYS_OUT = (
+    (
+        re.compile(r"REMOTE HOST IDENTIFICATION HAS CHANGED|[Hh]ost key .*has changed"),
+        Permanent,
+        "its host key is another than the known one: find out why, then: ssh-keygen -R {host}",
+    ),
+    (
+        re.compile(r"Host key verification failed|No .* host key is known"),
+        Permanent,
+        "its host key is not known: log in once as the daemon's user, or add it to known_hosts",
+    ),
+    (
+        re.compile(r"Permission denied \(|Too many authentication failures"),
+        Transient,
+        "it lets nobody in without a password: as the daemon's user, run: ssh-copy-id {host}",
+    ),
+    (
+        re.compile(r"Could not resolve hostname"),
+        Transient,
+        "look at the name, or at the name servers",
+    ),
+)
+_NOT_FOUND = 127
+_IO_ERRORS = (11, 12)  # rsync(1); what the disk said can get lost
+_NO_RSYNC = re.compile(r"rsync: (command )?not found|[Uu]nknown command.*rsync")
+_UNREACHED = "see whether it is up and lets this machine in"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a function of `remote.sh` told, word by word, and what else was printed meanwhile."""
+
+    lines: tuple[tuple[str, str], ...]
+    said: str
+
+    def first(self, word: str) -> str | None:
+        """Return what was told with a word, None if nothing was."""
+        return next((text for one, text in self.lines if one == word), None)
+
+    def every(self, word: str) -> list[str]:
+        """Return everything that was told with a word."""
+        return [text for one, text in self.lines if one == word]
+
+
+class RemoteShell:
+    """A shell on another machine that knows the functions of `remote.sh`; see `shell_on`."""
+
+    def __init__(
+        self, host: str, process: asyncio.subprocess.Process, errors: Output, socket: str
+    ) -> None:
+        self.host = host
+        self._process = process
+        self._errors = errors
+        self._socket = socket
+        self._mark = f"sslmd-{secrets.token_hex(12)}"
+        self._buffer = b""
+        self._broken: Transient | Permanent | None = None
+
+    async def greet(self, prod: str) -> None:
+        """Teach it the functions; raise what keeps us from logging in."""
+        head = f"mark={self._mark} prod={shlex.quote(prod)}\n"
+        self._write(head + _script())
+        self._write(_line("say hello"))
+        await self._answer(LOGIN, connecting=True)
+
+    async def ask(self, *words: str, limit: float = STEP) -> Answer:
+        """Call a function there with arguments; return what it told.
+
+        Raises `Transient` for what it calls an error, and if it takes longer than `limit` seconds
+        or the connection breaks: then the shell is of no use any more.
+        """
+        (found,) = await self.ask_each([words], limit=limit)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def ask_each(
+        self, calls: Sequence[Sequence[str]], *, limit: float = STEP
+    ) -> list[Answer | Transient | Permanent]:
+        """Call functions there one after the other, without a wait for the line in between.
+
+        Return what each told, or why it failed; `limit` is for each.
+        """
+        if self._broken is None:
+            self._write("".join(_line(shlex.join(words)) for words in calls))
+        found: list[Answer | Transient | Permanent] = []
+        for _ in calls:
+            try:
+                answer = await self._answer(limit)
+            except (Transient, Permanent) as err:
+                found.append(err)
+                continue
+            error = answer.first("error")
+            found.append(answer if error is None else Transient(f"{self.host}: {error}"))
+        return found
+
+    async def _answer(self, limit: float, *, connecting: bool = False) -> Answer:
+        if self._broken is not None:
+            raise self._broken
+        lines: list[tuple[str, str]] = []
+        said: list[str] = []
+        try:
+            async with asyncio.timeout(limit):
+                while True:
+                    text = await self._line()
+                    if text is None:
+                        self._broken = await self._gone()
+                        raise self._broken
+                    mark, _, rest = text.partition(" ")
+                    if mark != self._mark:
+                        said.append(text)
+                        del said[:-20]
+                        continue
+                    word, _, told = rest.partition(" ")
+                    if word == "end":
+                        return Answer(tuple(lines), _shown(" ".join(said)))
+                    lines.append((word, told))
+        except TimeoutError:
+            said_so = f" ({self._errors.said})" if self._errors.text else ""
+            what = "let nobody in" if connecting else "did not answer"
+            self._broken = Transient(
+                f"{self.host}: it {what} within {limit:g} s{said_so}; see whether it is well"
+            )
+            raise self._broken from None
+
+    def _write(self, text: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(text.encode())
+
+    async def _line(self) -> str | None:
+        assert self._process.stdout is not None
+        while b"\n" not in self._buffer:
+            data = await self._process.stdout.read(LONGEST_LINE)
+            if not data:
+                return None
+            self._buffer = (self._buffer + data)[-2 * LONGEST_LINE :]
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line.decode("utf-8", "replace").rstrip("\r")
+
+    async def _gone(self) -> Transient | Permanent:
+        """Return why the connection is no more."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GOING):
+                await self._process.wait()
+                await self._errors.ended.wait()
+        text = self._errors.text
+        for pattern, kind, remedy in _WAYS_OUT:
+            if pattern.search(text):
+                return kind(f"{self.host}: {_last(text)}; {remedy.format(host=self.host)}")
+        said = _last(text) or "the connection ended"
+        return Transient(f"{self.host}: {said}; {_UNREACHED}")
+
+    async def send(self, source: str, target: str) -> None:
+        """Copy what is in the folder `source` into the folder `target` there, for us alone."""
+        far = f"[{_address(self.host)}]" if ":" in self.host else _address(self.host)
+        user = f"{self.host.rpartition('@')[0]}@" if "@" in self.host else ""
+        rsh = shlex.join(["ssh", *_flags("no", self._socket)])
+        argv = [
+            *("rsync", "--recursive", "--protect-args", "--chmod=D700,F600"),
+            *(f"--timeout={STALLED}", f"--rsh={rsh}", "--", f"{source}/", f"{user}{far}:{target}/"),
+        ]
+        program = await start(argv, cwd="/", remedy="install rsync on this machine")
+        try:
+            async with asyncio.timeout(COPYING):
+                status = await program.wait()
+            await program.rest_of_output()
+        except TimeoutError:
+            raise Transient(
+                f"{self.host}: rsync was ended after {COPYING:.0f} s; {program.said}"
+            ) from None
+        finally:
+            await program.end()
+        if status:
+            raise _rsync_failed(self.host, status, program.said)
+
+    async def close(self) -> None:
+        """Let it go, with everything that was begun there."""
+        assert self._process.stdin is not None
+        with suppress(TimeoutError, OSError):
+            self._process.stdin.close()
+            async with asyncio.timeout(GOING):
+                await self._process.wait()
+
+
+@cache
+def _script() -> str:
+    return _SCRIPT.read_text()
+
+
+@asynccontextmanager
+async def shell_on(host: str, prod: str) -> AsyncIterator[RemoteShell]:
+    """Open a shell on `host` for the production tree `prod`.
+
+    Raises `Transient`, or `Permanent` where a person has to do something first.
+    """
+    folder = tempfile.mkdtemp(prefix="sslmd-")  # for us alone: whoever has the socket has the login
+    try:
+        socket = f"{folder}/ssh"
+        if len(socket) > _LONGEST_SOCKET:
+            socket = ""  # rsync has a connection of its own then
+        process, errors = await _log_in(host, socket)
+        shell = RemoteShell(host, process, errors, socket)
+        try:
+            await shell.greet(prod)
+            yield shell
+            await shell.close()
+        finally:
+            await asyncio.shield(_end(process))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _log_in(host: str, socket: str) -> tuple[asyncio.subprocess.Process, Output]:
+    argv = ["ssh", *_flags("yes" if socket else "no", socket), "-T", "--", host]
+    errors = Output()
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *argv,
+            "exec /bin/sh -s",  # whatever shell is at home there
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors.writer,
+            cwd="/",
+            env=environment(),
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting), errors
+    except asyncio.CancelledError:
+        with suppress(OSError):
+            await _end(await starting)
+        raise
+    except FileNotFoundError:
+        raise Permanent("ssh is not on this machine; install an ssh client") from None
+    except OSError as err:
+        raise Transient(f"cannot start ssh now: {err.strerror}") from err
+    finally:
+        os.close(errors.writer)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        await end_group(process)
+    # What it still had to say is read: as long as it is not, its pipe stays open here.
+    assert process.stdout is not None
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GOING):
+            while await process.stdout.read(LONGEST_LINE):
+                pass
+
+
+def _line(command: str) -> str:
+    """Return a line for the shell there: of which, cut off anywhere, nothing is done."""
+    return f"{{ {command}; say end; }}\n"
+
+
+def _flags(master: str, socket: str) -> list[str]:
+    options = [*_OPTIONS, f"ControlMaster={master}", f"ControlPath={socket or 'none'}"]
+    options.append("ControlPersist=no")
+    return [word for option in options for word in ("-o", option)]
+
+
+def _address(host: str) -> str:
+    return host.rpartition("@")[2]
+
+
+def _last(text: str) -> str:
+    """Return the last line of what ssh said: there stands what it comes to."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return _shown(lines[-1]) if lines else ""
+
+
+def _shown(text: str) -> str:
+    """Return text in one line, without what a terminal would act upon."""
+    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))[-500:]
+
+
+def _rsync_failed(host: str, status: int, said: str) -> Transient:
+    """Return what an exit status of rsync(1) means."""
+    if status == 2 or "is your shell clean" in said:
+        way_out = (
+            "what logs in there prints text; silence its start-up files for sessions that are "
+            "not interactive"
+        )
+    elif status == _NOT_FOUND or _NO_RSYNC.search(said):
+        way_out = "there is no rsync where its user looks for programs; install it there"
+    elif "No space left" in said or "quota" in said:
+        way_out = "free some space there"
+    elif status in _IO_ERRORS:
+        way_out = "see whether its disk is full"
+    else:
+        way_out = "it is tried again by itself"
+    return Transient(f"{host}: rsync exited with {status}: {said}; {way_out}")
+
+
+async def address_of(host: str) -> str:
+    """Return the address or name to which ssh connects for `host`, as its configuration says.
+
+    Raises `Transient`.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *("ssh", "-G", "--", host),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            cwd="/",
+            env=environment(),
+            start_new_session=True,
+        )
+    except OSError as err:
+        raise Transient(f"cannot start ssh now: {err.strerror}") from err
+    try:
+        async with asyncio.timeout(STEP):
+            text = (await process.communicate())[0].decode("utf-8", "replace")
+    except TimeoutError:
+        raise Transient(f"ssh -G {host} does not end") from None
+    finally:
+        await _end(process)
+    for line in text.splitlines():
+        word, _, value = line.partition(" ")
+        if word == "hostname":
+            return value.strip()
+    return _address(host)

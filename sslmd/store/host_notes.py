@@ -1,0 +1,117 @@
+"""What is remembered of a host that certificates are copied to, beside what each notes of itself.
+
+    certs/.hosts/<host>.toml
+
+A note, not the truth: lost, certificates that a host should not have any more are reported there,
+and not taken away. docs/on-disk.md.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, unquote
+
+import tomli
+import tomli_w
+
+from sslmd.core.names import BadName, CertId, GroupName, parse_service
+from sslmd.store import files
+
+VERSION = 1
+_FOLDER, _SUFFIX = ".hosts", ".toml"
+
+_NO_SENSE = (tomli.TOMLDecodeError, RecursionError, ValueError, TypeError, KeyError, OverflowError)
+
+
+@dataclass(frozen=True, slots=True)
+class HostNote:
+    """`holds`: what we put there, below `prod`. `surplus`: what lay there besides at the last
+    visit, in words.
+
+    The rest is of visits that only have to tidy up: how many failed in a row, why, and when the
+    next is.
+    """
+
+    holds: frozenset[CertId] = frozenset()
+    surplus: tuple[str, ...] = ()
+    visited: datetime | None = None
+    prod: str = ""
+    attempts: int = 0
+    error: str = ""
+    next_try: datetime | None = None
+
+
+def host_file(certs_dir: object, host: str) -> str:
+    """Return where a host's note is."""
+    return f"{certs_dir}/{_FOLDER}/{quote(host, safe='@:')}{_SUFFIX}"
+
+
+def noted_hosts(certs_dir: object) -> list[str]:
+    """Return the hosts that there is a note of; blocks."""
+    try:
+        names = sorted(os.listdir(f"{certs_dir}/{_FOLDER}"))
+    except OSError:
+        return []
+    return [unquote(name.removesuffix(_SUFFIX)) for name in names if name.endswith(_SUFFIX)]
+
+
+def read_host(path: str) -> HostNote:
+    """Return what is noted; blocks. What makes no sense counts as nothing.
+
+    Raises what `files.read_file` raises for a file that is not ours to read.
+    """
+    try:
+        table = tomli.loads(files.read_file(path).decode())
+        return _note(table) if table["version"] == VERSION else HostNote()
+    except FileNotFoundError:
+        return HostNote()
+    except _NO_SENSE:
+        return HostNote()
+
+
+def _note(table: dict[str, Any]) -> HostNote:
+    return HostNote(
+        frozenset(parse_cert(str(one)) for one in table.get("holds", ())),
+        tuple(str(one) for one in table.get("surplus", ())),
+        _time(table.get("visited")),
+        str(table.get("prod", "")),
+        max(int(table.get("attempts", 0)), 0),
+        str(table.get("error", "")),
+        _time(table.get("next_try")),
+    )
+
+
+def parse_cert(text: str) -> CertId:
+    """Return the certificate that `group/service` names; raises ValueError."""
+    group, slash, service = text.partition("/")
+    if not slash:
+        raise BadName(f"{text!r} is not group/service")
+    return CertId(GroupName.parse(group).text, parse_service(service))
+
+
+def _time(value: object) -> datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise ValueError("a time with its zone is expected")
+    return value.astimezone(UTC)
+
+
+def write_host(path: str, note: HostNote) -> None:
+    """Note it; blocks. Raises as `files.write_file` does."""
+    table: dict[str, Any] = {"version": VERSION, "holds": sorted(map(str, note.holds))}
+    times = (("visited", note.visited), ("next_try", note.next_try))
+    table.update({key: when for key, when in times if when is not None})
+    if note.surplus:
+        table["surplus"] = list(note.surplus)
+    if note.prod:
+        table["prod"] = note.prod
+    if note.attempts:
+        table["attempts"] = note.attempts
+    if note.error:
+        table["error"] = note.error
+    files.make_dirs(os.path.dirname(path))
+    files.write_file(path, tomli_w.dumps(table).encode("utf-8", "replace"))

@@ -1,0 +1,244 @@
+"""One visit to a host: what it lacks is copied there, what is not meant for it is taken away (I1).
+
+A set arrives complete beside the one in use, and is switched to by one rename (I3). One
+certificate's trouble stops no other (I6). docs/decisions/2026-11-24-copies.md.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from sslmd.config.model import Config
+from sslmd.core.errors import Permanent, SslmError, Transient, together
+from sslmd.core.jobs import Copy, Told
+from sslmd.core.names import BadName, CertId
+from sslmd.processes import run_command
+from sslmd.servers import production
+from sslmd.servers.ssh import RemoteShell, shell_on
+from sslmd.store import files
+from sslmd.store.host_notes import parse_cert
+from sslmd.workers.deliver import THIS_HOST, granted, is_here
+from sslmd.workers.tools import Tools
+
+# What waits below certs_dir to be sent, each visit in a folder of its own.
+_OUTGOING = ".outgoing"
+
+
+@dataclass(slots=True)
+class Visit:
+    """How a visit went. `new`: whether a certificate is another than the host had in use.
+
+    `here`: the host is this machine. `surplus`: what lies there that is neither meant for it nor
+    ours to take away, in words. `left`: what is there in the end; None: nobody has looked.
+    `trouble`: why something could not be taken away.
+    """
+
+    here: bool = False
+    new: dict[CertId, bool] = field(default_factory=dict)
+    errors: dict[CertId, Exception] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+    surplus: list[str] = field(default_factory=list)
+    left: set[CertId] | None = None
+    trouble: Exception | None = None
+
+
+def is_meant(config: Config, cert: CertId, host: str) -> bool:
+    """Whether a certificate is to be on a host."""
+    return cert in config.services and granted(config, cert, host)
+
+
+def is_withdrawn(config: Config, cert: CertId, host: str) -> bool:
+    """Whether a certificate is not to be on a host any more; inactive groups stay as they are."""
+    return cert.group not in config.inactive and not is_meant(config, cert, host)
+
+
+def prunes(config: Config, host: str) -> bool:
+    """Whether surplus is removed there: every class that shares the host says so."""
+    classes = config.copied_to(host)
+    return bool(classes) and all(one.prune for one in classes)
+
+
+async def copy(
+    job: Copy, tools: Tools, holds: Collection[CertId], will_hold: Callable[[], None]
+) -> Visit:
+    """Do the job. `holds` is what we once put there; `will_hold` notes what is about to be put.
+
+    Raises what keeps the whole visit from happening.
+    """
+    visit = Visit()
+    visit.here = await is_here(job.host, (one.cert for one in job.told), tools)
+    if visit.here:
+        # Production is what servers on this machine read.
+        visit.new = {one.cert: False for one in job.told}
+        if job.host == THIS_HOST:
+            await tools.in_thread(_tidy_here, tools, visit)
+    else:
+        await tools.in_thread(will_hold)
+        await _visit(job, tools, {*holds, *(one.cert for one in job.told)}, visit)
+    if visit.new:
+        await _run_after(job.host, tools)
+    return visit
+
+
+# --- on this machine ------------------------------------------------------------------------
+
+
+def _tidy_here(tools: Tools, visit: Visit) -> None:
+    """Take out of production what is not in the configuration any more."""
+    config = tools.config
+    prod = str(config.globals.prod_cert_dir)
+    surplus = []
+    for cert, ours in production.survey(prod).items():
+        if cert in tools.config.services or cert.group in config.inactive:
+            continue
+        if ours or prunes(config, THIS_HOST):
+            production.drop(prod, cert)
+            visit.removed.append(str(cert))
+        else:
+            surplus.append(str(cert))
+    visit.surplus = surplus
+
+
+# --- on another machine ---------------------------------------------------------------------
+
+
+async def _visit(job: Copy, tools: Tools, holds: Collection[CertId], visit: Visit) -> None:
+    prod = str(tools.config.globals.prod_cert_dir)
+    async with shell_on(job.host, prod) as shell:
+        await _not_ourselves(shell, tools)
+        if job.told:
+            incoming = (await shell.ask("begin")).first("in")
+            if incoming is None:
+                raise Transient(f"{job.host}: it does not say where copies are to go")
+            async with _outgoing(tools) as folder:
+                ready = await tools.in_thread(_pack, job, tools, folder, visit)
+                if ready:
+                    await shell.send(folder, incoming)
+            await _put(shell, ready, tools, visit)
+        try:
+            await _tidy(shell, tools, holds, visit)
+        except SslmError as err:
+            visit.trouble = err  # which is no reason to restart nothing (I6)
+
+
+@asynccontextmanager
+async def _outgoing(tools: Tools) -> AsyncIterator[str]:
+    folder = f"{tools.tree.root}/{_OUTGOING}/{secrets.token_hex(12)}"
+
+    def make() -> None:
+        files.make_dirs(os.path.dirname(folder), 0o700)
+        files.make_dirs(folder, 0o700)
+
+    try:
+        await tools.in_thread(make)
+        yield folder
+    finally:
+        await tools.in_thread(files.remove_tree, folder)
+
+
+def forget_outgoing(certs_dir: object) -> None:
+    """Remove what a daemon that was killed was sending; blocks, for the start."""
+    files.remove_tree(f"{certs_dir}/{_OUTGOING}")
+
+
+def _pack(job: Copy, tools: Tools, folder: str, visit: Visit) -> Mapping[Told, int]:
+    """Put what is to be sent in a folder; return how many files each certificate has."""
+    ready = {}
+    for told in job.told:
+        cert = told.cert
+        try:
+            # Asked again here, where a key would leave the machine (I1).
+            if not granted(tools.config, cert, job.host):
+                raise Permanent(f"{cert} is not meant for {job.host} any more")
+            is_ca = tools.service(cert).spec.ca is not None
+            found = production.contents(tools.tree, cert, told.set, is_ca=is_ca)
+            place = f"{folder}/{cert.group}/{cert.service}"
+            files.make_dirs(place, 0o700)
+            for file, data in found.items():
+                _write(f"{place}/{file}", data)
+            ready[told] = len(found)
+        except SslmError as err:
+            visit.errors[cert] = err
+        except OSError as err:
+            visit.errors[cert] = files.trouble(err, "pack", str(err.filename or folder))
+    return ready
+
+
+def _write(path: str, data: bytes) -> None:
+    """Write a file that nobody else sees, and that need not outlive a crash."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(path, flags, files.KEY_MODE), "wb") as file:
+        file.write(data)
+
+
+async def _not_ourselves(shell: RemoteShell, tools: Tools) -> None:
+    """Refuse a host that turns out to be this machine: production is not to be copied onto itself.
+
+    A name that leads here only by way of ssh's configuration cannot be told otherwise.
+    """
+    async with _outgoing(tools) as folder:
+        await shell.ask("elsewhere", folder)
+
+
+async def _put(shell: RemoteShell, ready: Mapping[Told, int], tools: Tools, visit: Visit) -> None:
+    calls = {}
+    for told, count in ready.items():
+        cert = told.cert
+        # Asked once more: much may have happened while it was sent (I1).
+        if not is_meant(tools.config, cert, shell.host):
+            visit.errors[cert] = Permanent(f"{cert} is not meant for {shell.host} any more")
+            continue
+        access = tools.config.access(cert, (shell.host,))
+        words = ("put", cert.group, cert.service, str(told.set), str(count))
+        rights = (access.owner, access.group, f"{access.mode:04o}", str(int(access.opens)))
+        calls[cert] = (*words, *rights)
+    for cert, found in zip(calls, await shell.ask_each(list(calls.values())), strict=True):
+        if isinstance(found, Exception):
+            visit.errors[cert] = found
+        else:
+            visit.new[cert] = found.first("put") != "same"
+
+
+async def _tidy(shell: RemoteShell, tools: Tools, holds: Collection[CertId], visit: Visit) -> None:
+    """Take away what is not meant for a host any more, and see what else is there."""
+    host, there = shell.host, {}
+    for text in (await shell.ask("survey")).every("have"):
+        key, _, name = text.partition(" ")
+        try:
+            there[parse_cert(name)] = f"{name} with its key" if key == "with" else name
+        except (BadName, ValueError):
+            continue
+    visit.left = set(there)
+    failures: list[SslmError] = []
+    for cert, shown in sorted(there.items(), key=lambda one: (one[0].group != "ca", str(one[0]))):
+        config = tools.config
+        if not is_withdrawn(config, cert, host):
+            continue
+        if cert not in holds and not prunes(config, host):
+            visit.surplus.append(shown)
+            continue
+        try:
+            await shell.ask("drop", cert.group, cert.service)
+            visit.left.discard(cert)
+            visit.removed.append(shown)
+        except SslmError as err:
+            failures.append(err)
+    if failures:
+        raise together(failures)
+
+
+async def _run_after(host: str, tools: Tools) -> None:
+    """Run the host's `post_copy_cmd`, here, with the host as argument."""
+    options = tools.config.globals
+    for one in options.post_copy:
+        if one.host.lower() == host.lower():
+            await run_command(
+                (*one.argv, host),
+                timeout=options.cmd_timeout,
+                cwd=str(tools.config.top),
+                remedy="mend post_copy_cmd or install the program",
+            )

@@ -1,0 +1,131 @@
+"""Diffie-Hellman groups beside the certificates in production: `[dh]` of ssl-mgr.conf.
+
+First everything that is there in an instant, for all groups; then what takes openssl minutes, one
+after another, at the lowest priority. What it has generated comes through a pipe, so that a file is
+there whole or not at all (I5), and nothing is left to do it when the daemon ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from datetime import timedelta
+
+from sslmd.config.model import DhOptions
+from sslmd.core.dh import DhGroup
+from sslmd.core.errors import Permanent, Transient
+from sslmd.issuers.launch import tied
+from sslmd.pki.dhparam import dhparam, group_in
+from sslmd.processes import start
+from sslmd.store import dh, files
+from sslmd.store.layout import Tree
+from sslmd.workers.tools import Tools
+
+# For one group: 8192 bits take hours on a slow processor. What takes longer hangs.
+LIMIT = timedelta(days=1)
+
+# What openssl shows of its progress.
+_PROGRESS = re.compile(r"[.+*?]{3,}\s*")
+
+
+async def write_dh(tools: Tools) -> list[Exception]:
+    """Have every folder of `[dh]` hold what it should; tell what was written.
+
+    Return what failed: a folder in trouble keeps out no other (I6).
+    """
+    options, prod = tools.config.dh, str(tools.config.globals.prod_cert_dir)
+    failed: list[Exception] = []
+    old: list[tuple[str, DhGroup]] = []
+    for name in options.groups:
+        try:
+            lacking, changes = await tools.in_thread(_put, prod, name, options, tools)
+        except Exception as err:
+            failed.append(err)
+            continue
+        folder = Tree(prod).dh_dir(name)
+        old += [(folder, group) for group in lacking]
+        _tell(tools, folder, changes)
+    if not old:
+        return failed
+    program = shutil.which("openssl")
+    if program is None:
+        text = "openssl, which generates Diffie-Hellman groups, is not installed; install it, or "
+        return [*failed, Permanent(f"{text}write names such as 'ffdhe4096' in params of [dh]")]
+    for folder, group in old:
+        try:
+            pem = await _generate(program, group.bits)
+            changes = await tools.in_thread(_take, folder, group, pem, options)
+        except Exception as err:
+            failed.append(err)
+        else:
+            _tell(tools, folder, changes)
+    return failed
+
+
+def _tell(tools: Tools, folder: str, changes: list[str]) -> None:
+    if changes:
+        tools.tell("dh-written", f"{folder}: {', '.join(changes)}", None)
+
+
+def _put(prod: str, name: str, options: DhOptions, tools: Tools) -> tuple[list[DhGroup], list[str]]:
+    """Write the groups of RFC 7919 that a folder lacks; return those to generate, what was done."""
+    place = Tree(prod)
+    folder = place.dh_dir(name)
+    # Servers take what lies there: nobody else may be able to put it there.
+    above = f"{prod}/{name}"
+    for path in (prod, above, folder):
+        files.check_dir(path)
+    files.make_dirs(above)
+    files.make_dirs(folder, dh.DIR_MODE)
+    files.remove_leftovers(folder)
+    lacking, changes = [], []
+    for group in options.params:
+        if dh.is_there(folder, group, options.max_age, tools.now()):
+            dh.check_owner(folder, group)
+        elif group.own:
+            lacking.append(group)
+        else:
+            dh.write(folder, group, dhparam(group.bits))
+            changes.append(f"{group.file} written")
+    return lacking, [*changes, *_point(folder, options)]
+
+
+def _take(folder: str, group: DhGroup, pem: bytes, options: DhOptions) -> list[str]:
+    """Write a group that was generated; return what was done."""
+    dh.write(folder, group, pem)
+    return [f"{group.file} generated", *_point(folder, options)]
+
+
+def _point(folder: str, options: DhOptions) -> list[str]:
+    """Keep the link right, once what it leads to is there."""
+    first = options.params[0]
+    if dh.exists(folder, first) and dh.point(folder, first):
+        return [f"{dh.LINK} leads to {first.file}"]
+    return []
+
+
+async def _generate(program: str, bits: int) -> bytes:
+    """Have openssl generate a group; raise `Transient` or `Permanent` if it does not."""
+    shown = f"openssl dhparam {bits}"
+    nice = shutil.which("nice")
+    gently = (nice, "-n", "19") if nice else ()
+    argv = [*tied(), *gently, program, "dhparam", str(bits)]
+    running = await start(argv, cwd="/", remedy="install openssl")
+    try:
+        async with asyncio.timeout(LIMIT.total_seconds()):
+            status = await running.wait()
+        await running.rest_of_output()
+    except TimeoutError:
+        hours = LIMIT.total_seconds() / 3600
+        raise Transient(
+            f"{shown} was ended after {hours:.0f} h; write a smaller size in params of [dh], or "
+            "names such as 'ffdhe4096'"
+        ) from None
+    finally:
+        await running.end()
+    if status != 0:
+        how = f"exited with {status}" if status > 0 else f"was killed by signal {-status}"
+        said = _PROGRESS.sub("", running.said) or "it said nothing"
+        raise Transient(f"{shown} {how}: {said}")
+    return group_in(running.text.encode(), bits)

@@ -1,0 +1,22 @@
+"""The order of the tests: files that take minutes begin first, so that none is left over alone."""
+
+from __future__ import annotations
+
+import pytest
+
+_FIRST = (
+    "packaging/test_machine",
+    "packaging/",
+    "integration/test_delivery_kills",
+    "integration/test_kills",
+    "integration/",
+)
+
+
+def _place(item: pytest.Item) -> int:
+    return next((at for at, part in enumerate(_FIRST) if part in item.nodeid), len(_FIRST))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort by file; within one nothing changes."""
+    items.sort(key=_place)

@@ -1,0 +1,143 @@
+"""When Diffie-Hellman groups are looked at."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sslmd.config.load import load
+from sslmd.core.jobs import Job, Pool, WriteDh
+from sslmd.core.names import CertId
+from sslmd.daemon.dh import DhLooks
+from sslmd.workers.queue import JobQueue
+from sslmd.workers.tools import Tools
+
+
+class World:
+    """The looks, their queue, a clock that stands, and what was told."""
+
+    def __init__(self, tools: Tools, top: Path) -> None:
+        self.tools, self.top = tools, top
+        self.now = datetime(2026, 6, 1, 12, tzinfo=UTC)
+        self.tools.now = lambda: self.now
+        self.reasons: list[str] = []
+        self.told: list[str] = []
+        self.queue = JobQueue(self._run, lambda _: None, {Pool.DH: 1})
+        self.looks = DhLooks(tools, self.queue, self._tell)
+
+    def _tell(self, event: str, text: str, priority: int, cert: CertId | None) -> None:
+        assert (priority, cert) == (4, None)
+        self.told.append(f"{event}: {text}")
+
+    async def _run(self, job: Job) -> None:
+        assert isinstance(job, WriteDh)
+        self.reasons.append(job.reason)
+        await self.looks.run(job)
+
+    def configure(self, table: str) -> None:
+        """Write another `[dh]` and load it."""
+        path = self.top / "conf.d/ssl-mgr.conf"
+        before = path.read_text().partition("\n[dh]\n")[0]
+        path.write_text(f"{before}\n[dh]\n{table}\n")
+        self.tools.config = load(self.top / "conf.d")
+
+    async def seen(self) -> list[str]:
+        """Return why was looked since the last time."""
+        await self.queue.idle()
+        reasons, self.reasons = self.reasons, []
+        return reasons
+
+    async def later(self, **delta: float) -> list[str]:
+        """Let time pass, as a tick of the planner sees it."""
+        self.now += timedelta(**delta)
+        self.looks.consider()
+        return await self.seen()
+
+
+@pytest.fixture
+def world(tools: Tools, tmp_path: Path) -> World:
+    return World(tools, tmp_path)
+
+
+FILES = "prod-certs/example.com/dh"
+
+
+async def test_without_the_table_nothing_happens(world: World) -> None:
+    world.looks.start()
+    assert await world.later(days=2) == []
+    assert not (world.top / FILES).exists()
+
+
+async def test_at_the_start_every_day_and_after_a_reload(world: World) -> None:
+    world.configure("groups = ['ALL']\nparams = ['ffdhe2048']")
+    world.looks.start()
+    assert await world.seen() == ["what lacks at the start"]
+    assert (world.top / FILES / "dhparam.pem").exists()
+    assert await world.later(hours=23) == []
+    assert await world.later(hours=1) == ["the daily look"]
+    assert await world.later(hours=6) == []
+    old = world.tools.config
+    world.configure("groups = ['ALL']\nparams = ['ffdhe3072']")
+    await world.looks.reconfigured(old)
+    assert await world.seen() == ["the configuration was loaded again"]
+    assert (world.top / FILES / "dhparam.pem").readlink() == Path("dh-ffdhe3072.pem")
+    assert await world.later(hours=23) == []
+    world.looks.stop()
+    assert await world.later(days=2) == []
+
+
+async def test_a_clock_that_is_set_back_does_not_stop_it(world: World) -> None:
+    world.configure("groups = ['ALL']\nparams = ['ffdhe2048']")
+    world.looks.start()
+    await world.seen()
+    assert await world.later(days=-400) == ["the daily look"]
+    assert await world.later(days=1) == ["the daily look"]
+    world.looks.stop()
+
+
+async def test_trouble_is_told_and_tried_again(world: World) -> None:
+    world.configure("groups = ['example.com']\nparams = ['ffdhe2048']")
+    way = world.top / FILES
+    way.parent.mkdir(parents=True)
+    way.write_text("in the way")
+    world.looks.start()
+    await world.seen()
+    (told,) = world.told
+    assert told.startswith("dh-trouble: cannot ")
+    assert told.endswith("; it is tried again every day")
+    assert world.looks.failures == 1
+    way.unlink()
+    assert await world.later(days=1) == ["the daily look"]
+    assert (way / "dhparam.pem").exists()
+    assert len(world.told) == 1
+    world.looks.stop()
+
+
+async def test_what_is_generated_for_something_else_is_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = world.top / "bin/openssl"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho $$ > {world.top}/began\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    world.configure("groups = ['ALL']\nparams = [2048]")
+    world.looks.start()
+    async with asyncio.timeout(60):
+        while not (world.top / "began").exists():
+            await asyncio.sleep(0.01)
+        same = world.tools.config
+        await world.looks.reconfigured(same)
+        assert world.queue.busy("dh")  # it is for the same: it goes on
+        world.configure("groups = ['ALL']\nparams = ['ffdhe2048']")
+        await world.looks.reconfigured(same)
+        assert await world.seen() == [
+            "what lacks at the start",
+            "the configuration was loaded again",
+        ]
+    assert (world.top / FILES / "dhparam.pem").exists()
+    assert not world.told
+    world.looks.stop()

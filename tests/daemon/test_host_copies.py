@@ -1,0 +1,237 @@
+"""What a copy comes to for each of its certificates, and what is noted of the host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sslmd.core.jobs import Copy, HostJob, Told
+from sslmd.core.names import CertId
+from sslmd.core.state import Server, ServerPhase
+from sslmd.daemon.hosts import Hosts
+from sslmd.store.host_notes import HostNote, host_file, read_host
+from tests.daemon.test_hosts import hosts_of
+from tests.workers.far_for_tests import EVERYTHING, FAR, FarSite, far_site, server_class
+from tests.workers.test_restart import MAIL
+from tests.workers.tools_for_tests import INT, ROOT, WEB
+
+OF_ZONE = "[['example.com', ['ALL']]]"
+WEB_ALONE = "[['example.com', ['web']]]"
+
+
+@pytest.fixture
+def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FarSite]:
+    with far_site(tmp_path, monkeypatch, server_class("web", OF_ZONE)) as made:
+        yield made
+
+
+def server(one: FarSite, cert: CertId) -> Server:
+    (found,) = one.site.state(cert).servers
+    return found
+
+
+def loaded(one: FarSite) -> Hosts:
+    hosts = hosts_of(one.site)
+    hosts.notes.load()
+    for cert in (ROOT, INT, WEB, MAIL):
+        hosts.note(cert)
+    return hosts
+
+
+def note(one: FarSite) -> HostNote:
+    return read_host(host_file(one.site.tree.root, FAR))
+
+
+def prod_of(one: FarSite) -> str:
+    return str(one.site.tools.config.globals.prod_cert_dir)
+
+
+def due(hosts: Hosts, now: datetime) -> list[HostJob]:
+    return [job for job in hosts._plan(now) if job.host == FAR]
+
+
+async def test_what_was_copied_is_to_be_restarted(one: FarSite) -> None:
+    await one.made()
+    hosts = loaded(one)
+    (job,) = due(hosts, one.site.now)
+    assert isinstance(job, Copy)
+    assert {told.cert for told in job.told} == {WEB, MAIL}
+    assert await hosts.run(job) == []
+    for cert in (WEB, MAIL):
+        found = server(one, cert)
+        assert (found.phase, found.set) == (ServerPhase.DELIVERED, one.site.live(cert))
+        assert (found.error, found.attempts, found.next_try) == ("", 0, None)
+    assert note(one) == HostNote(frozenset({WEB, MAIL}), (), one.site.now, prod_of(one))
+    (restart,) = due(hosts, one.site.now)
+    assert not isinstance(restart, Copy)
+    assert await hosts.run(restart) == []
+    assert server(one, WEB).phase is ServerPhase.PROVEN
+    # What it has already, and was seen using, is not restarted again.
+    for cert in (WEB, MAIL):
+        pending = replace(server(one, cert), phase=ServerPhase.PENDING)
+        one.site.book[cert].state = replace(one.site.state(cert), servers=(pending,))
+    (one.curr(MAIL)).unlink()
+    await hosts.run(job)
+    assert server(one, WEB).phase is ServerPhase.PROVEN
+    assert server(one, MAIL).phase is ServerPhase.DELIVERED
+
+
+async def test_all_that_failed_together_is_tried_again_together(one: FarSite) -> None:
+    await one.made()
+    hosts = loaded(one)
+    often = replace(server(one, MAIL), attempts=4, since=one.site.now - timedelta(hours=1))
+    one.site.book[MAIL].state = replace(one.site.state(MAIL), servers=(often,))
+    one.far.stop()
+    (error,) = await hosts.run(one.job(WEB, MAIL))
+    web, mail = server(one, WEB), server(one, MAIL)
+    assert web.phase is mail.phase is ServerPhase.PENDING
+    assert (web.attempts, mail.attempts) == (1, 5)
+    assert web.error == mail.error == str(error)
+    assert "Connection refused" in web.error
+    assert web.next_try == mail.next_try
+    assert web.next_try is not None
+    assert timedelta(minutes=1) <= web.next_try - one.site.now <= timedelta(minutes=1.1)
+    assert web.since == one.site.now
+    assert mail.since == often.since
+    # That it may hold them was noted before; the visit itself failed.
+    kept = note(one)
+    assert kept.holds == {WEB, MAIL}
+    assert (kept.attempts, kept.error, kept.visited) == (1, str(error), None)
+    assert due(hosts, one.site.now) == []
+    one.far.start()
+    one.site.now = web.next_try
+    (job,) = due(hosts, one.site.now)
+    assert await hosts.run(job) == []
+    assert server(one, WEB).error == ""
+    assert note(one) == HostNote(frozenset({WEB, MAIL}), (), one.site.now, prod_of(one))
+
+
+async def test_the_trouble_of_one_is_its_own(one: FarSite) -> None:
+    await one.made()
+    hosts = loaded(one)
+    (one.site.folder(one.site.live(MAIL), MAIL) / "cert.pem").unlink()
+    (error,) = await hosts.run(one.job(WEB, MAIL))
+    assert server(one, WEB).phase is ServerPhase.DELIVERED
+    mail = server(one, MAIL)
+    assert (mail.phase, mail.error) == (ServerPhase.PENDING, str(error))
+    assert mail.next_try is not None
+    assert mail.next_try - one.site.now >= timedelta(days=1)  # only a person can mend that
+    assert note(one).error == ""
+
+
+async def test_what_was_rolled_meanwhile_is_still_to_be_copied(one: FarSite) -> None:
+    await one.made()
+    hosts = loaded(one)
+    job = one.job(WEB)
+    one.site.later(minutes=5)
+    await one.made(WEB)
+    assert await hosts.run(job) == []
+    assert server(one, WEB).phase is ServerPhase.PENDING
+    (again,) = due(hosts, one.site.now)
+    assert isinstance(again, Copy)
+    assert Told(WEB, one.site.live(WEB)) in again.told
+
+
+async def test_what_is_withdrawn_goes_though_nothing_is_to_be_copied(one: FarSite) -> None:
+    await one.made()
+    hosts = loaded(one)
+    await hosts.run(one.job(WEB, MAIL))
+    for cert in (WEB, MAIL):
+        one.site.save(cert)
+    one.configure(server_class("web", WEB_ALONE))
+    hosts.notes.reconfigured()
+    assert FAR in hosts.notes.untidy()
+    one.far.stop()
+    (job,) = [job for job in due(hosts, one.site.now) if isinstance(job, Copy)]
+    assert job.told == ()
+    (error,) = await hosts.run(job)
+    when = hosts.notes.untidy()[FAR]
+    assert when is not None
+    assert when > one.site.now
+    assert hosts.notes.told() == [(FAR, note(one), "")]
+    assert note(one).error == str(error)
+    # A daemon that starts anew knows of it.
+    assert FAR in loaded(one).notes.untidy()
+
+    one.far.start()
+    assert await hosts.run(job) == []
+    assert one.there() == {str(WEB)}
+    assert hosts.notes.untidy() == {"localhost": None}
+    assert note(one).holds == {WEB}
+    assert hosts.notes.told() == []
+
+
+async def test_what_lies_there_besides_is_told_once(one: FarSite) -> None:
+    await one.made()
+    hosts = loaded(one)
+    told: list[str] = []
+    one.site.tools.tell = lambda what, text, _cert: told.append(f"{what}: {text}")
+    (one.far.root / "ca/old/curr").mkdir(parents=True)
+    (one.far.root / "ca/old/curr/privkey.pem").touch()
+    for _ in range(2):
+        await hosts.run(one.job(WEB))
+    (line,) = told
+    assert line.startswith("surplus: ")
+    assert "ca/old with its key; prune = true in [web] removes it" in line
+    assert note(one).surplus == ("ca/old with its key",)
+    assert FAR not in hosts.notes.untidy()
+    one.configure(server_class("web", OF_ZONE, "prune = true"))
+    hosts.notes.reconfigured()
+    assert FAR in hosts.notes.untidy()
+    await hosts.run(Copy(FAR, (), "test"))
+    assert told[1:] == [f"withdrawn: {FAR}: removed ca/old with its key"]
+    assert note(one).surplus == ()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_a_note_that_is_not_ours_is_told(one: FarSite) -> None:
+    await one.made()
+    await loaded(one).run(one.job(WEB))
+    os.chown(host_file(one.site.tree.root, FAR), 12345, -1)
+    told: list[str] = []
+    one.site.tools.tell = lambda what, text, _cert: told.append(f"{what}: {text}")
+    hosts = loaded(one)
+    (line,) = told
+    assert line.startswith(f"host-trouble: what {FAR} holds is not known: ")
+    assert hosts.notes.of(FAR) == HostNote()
+    assert hosts.notes.untidy() == {"localhost": None}
+
+
+async def test_a_ca_goes_there_as_any_other_without_its_key(one: FarSite) -> None:
+    one.configure(server_class("web", EVERYTHING))
+    await one.made()
+    hosts = loaded(one)
+    assert await hosts.run(one.job(ROOT, INT, WEB)) == []
+    assert note(one).holds == {ROOT, INT, WEB}
+    assert not [name for name in one.was_sent() if name.startswith("ca/") and "key" in name]
+
+
+async def test_a_host_is_restarted_while_its_windows_are_open(one: FarSite) -> None:
+    """NOW is a Monday, at noon."""
+    window = "restart_window = ['Tue 02:00-05:00 UTC']"
+    one.configure(server_class("web", OF_ZONE, window))
+    await one.made()
+    hosts = loaded(one)
+    opening = datetime(2026, 6, 2, 2, tzinfo=UTC)
+    assert await hosts.run(one.job(WEB, MAIL)) == []
+    # A server that uses nothing of ours yet has nothing to be kept from.
+    assert len(due(hosts, one.site.now)) == 1
+    soon = one.site.now + timedelta(days=30)
+    for cert in (WEB, MAIL):
+        using = replace(server(one, cert), expires=soon)
+        one.site.book[cert].state = replace(one.site.state(cert), servers=(using,))
+    assert due(hosts, one.site.now) == []
+    assert not hosts.is_coming(WEB, server(one, WEB), one.site.now)
+    assert hosts.restarts_at(WEB, server(one, WEB), one.site.now) == opening
+    assert len(due(hosts, opening)) == 1
+    # Before what it uses expires, it does not wait; the other is restarted along with it.
+    expiring = replace(server(one, WEB), expires=opening + timedelta(minutes=1))
+    one.site.book[WEB].state = replace(one.site.state(WEB), servers=(expiring,))
+    (job,) = due(hosts, one.site.now)
+    assert not isinstance(job, Copy)
+    assert {told.cert for _, group in job.told for told in group} == {WEB, MAIL}

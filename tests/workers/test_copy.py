@@ -1,0 +1,234 @@
+"""A visit to a host: what goes there, what is taken away there, and what never leaves."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pytest
+
+from sslmd.core.errors import Permanent, Transient
+from sslmd.core.jobs import Copy, Told
+from sslmd.core.names import CertId
+from sslmd.workers.copy import Visit, copy, forget_outgoing, is_meant
+from tests.workers.far_for_tests import EVERYTHING, FAR, FarSite, far_site, server_class
+from tests.workers.test_restart import MAIL
+from tests.workers.tools_for_tests import INT, ROOT, WEB
+
+PUBLIC = {"cert.pem", "chain.pem", "fullchain.pem", "info"}
+ALL = {*PUBLIC, "privkey.pem", "bundle.pem"}
+
+
+@pytest.fixture
+def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FarSite]:
+    """Everything is granted to the host."""
+    with far_site(tmp_path, monkeypatch, server_class("web", EVERYTHING)) as made:
+        yield made
+
+
+def nothing_to_note() -> None:
+    """It is known already."""
+
+
+async def visit(one: FarSite, *certs: CertId, holds: Collection[CertId] = ()) -> Visit:
+    return await copy(one.job(*certs), one.site.tools, holds, nothing_to_note)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+async def test_a_first_visit_and_a_second(one: FarSite) -> None:
+    await one.made()
+    found = await visit(one, WEB, MAIL)
+    assert found == Visit(new={WEB: True, MAIL: True}, left={WEB, MAIL})
+    assert one.there() == {str(WEB), str(MAIL)}
+    for cert in (WEB, MAIL):
+        assert contents(one.curr(cert)) == contents(one.site.in_prod(cert) / "curr")
+        assert stat.S_IMODE((one.curr(cert) / "privkey.pem").stat().st_mode) == 0o600
+    assert one.waiting() == []
+    assert await visit(one, WEB, MAIL) == Visit(new={WEB: False, MAIL: False}, left={WEB, MAIL})
+    await one.made(WEB)
+    assert (await visit(one, WEB, MAIL)).new == {WEB: True, MAIL: False}
+    assert contents(one.curr(WEB)) == contents(one.site.in_prod(WEB) / "curr")
+
+
+async def test_the_key_of_a_ca_never_is_in_what_is_sent(one: FarSite) -> None:
+    await one.made()
+    everything = (ROOT, INT, WEB, MAIL)
+    assert all(is_meant(one.site.tools.config, cert, FAR) for cert in everything)
+    # Whatever somebody has put into production.
+    (one.site.in_prod(INT) / "curr/privkey.pem").write_bytes(
+        (one.site.place(INT) / "curr/privkey.pem").read_bytes()
+    )
+    found = await visit(one, *everything)
+    assert found.errors == {}
+    assert one.was_sent() == {
+        *(f"{cert}/{name}" for cert in (ROOT, INT) for name in PUBLIC),
+        *(f"{cert}/{name}" for cert in (WEB, MAIL) for name in ALL),
+    }
+    sent = [path for path in one.sent.rglob("*") if path.is_file()]
+    for ca in (ROOT, INT):
+        key = (one.site.place(ca) / "curr/privkey.pem").read_bytes()
+        assert set(contents(one.curr(ca))) == PUBLIC
+        assert not any(key in path.read_bytes() for path in sent)
+    assert not any(b"PRIVATE" in path.read_bytes() for path in (one.far.root / "ca").rglob("*.pem"))
+    # One that another tool had put there goes.
+    (one.curr(INT) / "privkey.pem").write_text("a key")
+    await visit(one, INT)
+    assert set(contents(one.curr(INT))) == PUBLIC
+
+
+async def test_what_is_sent_is_for_us_alone(one: FarSite) -> None:
+    await one.made(ROOT, INT, WEB)
+    await visit(one, WEB)
+    (folder,) = one.sent.iterdir()
+    for path in (folder, folder / WEB.group, folder / WEB.group / WEB.service):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    for name in ("privkey.pem", "bundle.pem"):
+        path = folder / WEB.group / WEB.service / name
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_the_trouble_of_one_stops_no_other(one: FarSite) -> None:
+    await one.made()
+    (one.site.folder(one.site.live(MAIL), MAIL) / "cert.pem").unlink()
+    (one.far.root / WEB.group).mkdir()
+    (one.far.root / WEB.group / WEB.service).touch()
+    found = await visit(one, WEB, MAIL, INT)
+    assert found.new == {INT: True}
+    assert isinstance(found.errors[MAIL], Permanent)
+    assert "has no certificate to deliver" in str(found.errors[MAIL])
+    assert isinstance(found.errors[WEB], Transient)
+    assert str(found.errors[WEB]).startswith(f"{FAR}: ")
+    assert "is not a directory; move it away" in str(found.errors[WEB])
+    assert one.there() == {str(INT)}
+    assert one.waiting() == []
+
+
+async def test_what_is_not_granted_any_more_is_not_sent(one: FarSite) -> None:
+    await one.made()
+    job = one.job(WEB, MAIL)
+    one.configure(server_class("web", "[['example.com', ['web']]]"))
+    found = await copy(job, one.site.tools, {MAIL}, nothing_to_note)
+    assert str(found.errors[MAIL]) == f"{MAIL} is not meant for {FAR} any more"
+    assert one.there() == {str(WEB)}
+    assert not [name for name in one.was_sent() if str(MAIL) in name]
+    # Nor with a class that has its servers filled by others.
+    one.configure(server_class("web", EVERYTHING, "skip_prod_copy = true"))
+    found = await copy(job, one.site.tools, (), nothing_to_note)
+    assert set(found.errors) == {WEB, MAIL}
+    assert found.new == {}
+
+
+async def test_what_is_taken_away_and_what_is_told(one: FarSite) -> None:
+    await one.made()
+    await visit(one, WEB, MAIL, INT)
+    (one.far.root / "example.net/old/curr").mkdir(parents=True)
+    (one.far.root / "Not A Name/x/curr").mkdir(parents=True)
+    one.configure(server_class("web", "[['example.com', ['web']]]"))
+    found = await visit(one, holds=[MAIL])
+    assert found.removed == [f"{MAIL} with its key"]
+    assert found.surplus == [str(INT), "example.net/old"]
+    assert one.there() == {str(WEB), str(INT), "example.net/old", "Not A Name/x"}
+    # It was said that what is not meant for it goes.
+    one.configure(server_class("web", "[['example.com', ['web']]]", "prune = true"))
+    found = await visit(one)
+    assert (found.removed, found.surplus) == ([str(INT), "example.net/old"], [])
+    assert one.there() == {str(WEB), "Not A Name/x"}
+    # All classes that share it have to say so.
+    (one.far.root / "example.net/old/curr").mkdir(parents=True)
+    one.configure(
+        server_class("web", "[['example.com', ['web']]]", "prune = true")
+        + server_class("imap", "[['example.com', ['mail']]]")
+    )
+    found = await visit(one)
+    assert (found.removed, found.surplus) == ([], ["example.net/old"])
+
+
+async def test_who_may_read_the_key_there(one: FarSite) -> None:
+    await one.made()
+    one.configure(
+        server_class("web", "[['example.com', ['web']]]", "key_group = '4242'", "key_mode = '0640'")
+        + server_class("imap", "[['example.com', ['mail']]]")
+    )
+    await visit(one, WEB, MAIL)
+    for cert, wanted in ((WEB, (0o640, 4242)), (MAIL, (0o600, 0))):
+        info = (one.curr(cert) / "privkey.pem").stat()
+        assert (stat.S_IMODE(info.st_mode), info.st_gid) == wanted
+    # Access that changes is no other certificate.
+    one.configure(server_class("web", EVERYTHING))
+    assert (await visit(one, WEB)).new == {WEB: False}
+    assert stat.S_IMODE((one.curr(WEB) / "privkey.pem").stat().st_mode) == 0o600
+
+
+async def test_what_a_host_will_hold_is_noted_before_anything_is_sent(one: FarSite) -> None:
+    await one.made()
+
+    def full() -> None:
+        assert one.was_sent() == set()
+        raise Transient("the disk is full")
+
+    with pytest.raises(Transient, match="the disk is full"):
+        await copy(one.job(WEB), one.site.tools, (), full)
+    assert one.was_sent() == set()
+    assert one.far.commands() == []
+
+
+async def test_a_host_that_is_down(one: FarSite) -> None:
+    await one.made()
+    one.far.stop()
+    with pytest.raises(Transient, match=rf"{FAR}: .*Connection refused; see whether it is up"):
+        await visit(one, WEB)
+    assert one.was_sent() == set()
+    assert one.waiting() == []
+
+
+async def test_a_command_that_runs_after_the_copy(one: FarSite) -> None:
+    await one.made()
+    log = one.site.top / "log"
+    script = one.site.top / "after"
+    script.write_text(f'#!/bin/sh\necho "$@" >> {log}\n[ ! -e {log}.broken ]\n')
+    script.chmod(0o755)
+    one.configure(
+        server_class("web", EVERYTHING),
+        f"    post_copy_cmd = [['{FAR}', '{script} a'], ['other', '{script} b']]\n",
+    )
+    await visit(one)
+    assert not log.exists()  # nothing was copied
+    await visit(one, WEB)
+    assert log.read_text() == f"a {FAR}\n"
+    log.with_name("log.broken").touch()
+    with pytest.raises(Transient, match=r"after a far.example.net exited with 1"):
+        await visit(one, WEB)
+
+
+async def test_on_this_machine_production_is_what_servers_read(one: FarSite) -> None:
+    await one.made()
+    gone = one.site.prod / "example.net" / "gone"
+    (gone / "db/20260101-00:00:00").mkdir(parents=True)
+    (gone / "curr").symlink_to("db/20260101-00:00:00")
+    as_ssl_mgr_left_it = one.site.prod / "example.net" / "old" / "curr"
+    as_ssl_mgr_left_it.mkdir(parents=True)
+    job = Copy("localhost", (Told(WEB, one.site.live(WEB)),), "test")
+
+    def never() -> None:
+        raise AssertionError
+
+    found = await copy(job, one.site.tools, (), never)
+    assert found.new == {WEB: False}
+    assert found.removed == ["example.net/gone"]
+    assert found.surplus == ["example.net/old"]
+    assert not gone.exists()
+    assert as_ssl_mgr_left_it.exists()
+    assert one.far.commands() == []
+
+
+def test_what_a_killed_daemon_was_sending_is_removed(tmp_path: Path) -> None:
+    forget_outgoing(tmp_path)
+    folder = tmp_path / ".outgoing" / "0123" / "example.com" / "web"
+    folder.mkdir(parents=True)
+    (folder / "privkey.pem").touch()
+    forget_outgoing(tmp_path)
+    assert list(tmp_path.iterdir()) == []
