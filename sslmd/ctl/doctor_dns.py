@@ -192,10 +192,24 @@ async def _included(config: Config, zone: ZoneName) -> tuple[list[str] | None, s
         return None, "nothing here tells which files it is made of"
     path = pattern.replace("{zone}", str(zone))
     try:
-        text = read_file(path).decode("latin-1")
-    except (SslmError, FileNotFoundError) as err:
+        return _includes_of(path), path
+    except (SslmError, OSError) as err:
         return None, f"its file {path} cannot be read: {getattr(err, 'strerror', '') or err}"
-    return _INCLUDE.findall(text), path
+
+
+def _includes_of(path: str) -> list[str]:
+    """Return what a zone file includes, and what that includes in turn.
+
+    Raises `SslmError` or `OSError` if the file itself cannot be read. Where a relative path
+    starts is known to the name server alone: such files are named, and not looked into.
+    """
+    found = _INCLUDE.findall(read_file(path).decode("latin-1"))
+    for one in found:  # it grows
+        if one.startswith("/") and one != path:
+            with suppress(SslmError, OSError):
+                inner = _INCLUDE.findall(read_file(one).decode("latin-1"))
+                found += [name for name in inner if name not in found]
+    return found
 
 
 def _options(config: Config) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,9 @@
 umask 077
 LC_ALL=C PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export LC_ALL PATH
+me=$(id -u) my_group=$(id -g)
 incoming=
+known_safe=
 
 say() { printf '\n%s %s\n' "$mark" "$*"; }
 oops() { say error "$*"; return 1; }
@@ -38,17 +40,23 @@ folder() {
   fi
 }
 
-# Whoever can write to a folder could put links there.
+# Whoever can write to one of these folders could put links there.
 safe() {
-  set -- "$1" "$(stat -c '%u %g %a' -- "$1")"
-  set -- "$1" $2
-  if [ "$2" != 0 ] && [ "$2" != "$(id -u)" ]; then
-    oops "$1 belongs to uid $2, neither to root nor to who logs in; chown it"
-  elif [ $((0$4 & 2)) -ne 0 ]; then
-    oops "$1 can be written by everybody; run: chmod o-w $1"
-  elif [ $((0$4 & 16)) -ne 0 ] && [ "$3" != 0 ] && [ "$3" != "$(id -g)" ]; then
-    oops "$1 can be written by gid $3; run: chmod g-w $1"
-  fi
+  facts=$(stat -c '%u:%g:%a:%n' -- "$@" 2>&1) || { oops "$facts"; return; }
+  while IFS=: read -r uid gid bits dir; do
+    if [ "$uid" != 0 ] && [ "$uid" != "$me" ]; then
+      oops "$dir belongs to uid $uid, neither to root nor to who logs in; chown it"
+      return
+    elif [ $((0$bits & 2)) -ne 0 ]; then
+      oops "$dir can be written by everybody; run: chmod o-w $dir"
+      return
+    elif [ $((0$bits & 16)) -ne 0 ] && [ "$gid" != 0 ] && [ "$gid" != "$my_group" ]; then
+      oops "$dir can be written by gid $gid; run: chmod g-w $dir"
+      return
+    fi
+  done <<EOF
+$facts
+EOF
 }
 
 # --- the beginning ---
@@ -114,22 +122,23 @@ sys.exit(ctypes.CDLL(None).renameat2(-100, os.fsencode(sys.argv[1]), -100, os.fs
   oops "$2 cannot be replaced at one instant; install perl, python3 or coreutils 9.5 there"
 }
 
-# Whether a key is had by whom it is for, and nobody else.
+# Whether a key is had by whom it is for, and nobody else: its facts are in the variables.
 fits() {
-  set -- $(stat -c '%a %U %u %G %g' -- "$1")
-  [ "$1" = "${mode#0}" ] || return 1
-  case ${owner:-$(id -u)} in "$2" | "$3") ;; *) return 1 ;; esac
-  case ${group:-$(id -g)} in "$4" | "$5") ;; *) return 1 ;; esac
+  [ "$bits" = "${mode#0}" ] || return 1
+  case ${owner:-$me} in "$user" | "$uid") ;; *) return 1 ;; esac
+  case ${group:-$my_group} in "$team" | "$gid") ;; *) return 1 ;; esac
 }
 
-# Give keys to whom they are for: closed while they change hands.
+# Give the keys of a set to whom they are for: closed while they change hands.
 hand_over() {
-  for file in "$1"/privkey.pem "$1"/bundle.pem; do
-    if [ ! -e "$file" ] || fits "$file"; then continue; fi
-    if [ "$(stat -c %a -- "$file")" != 600 ]; then quietly chmod 0600 "$file" || return; fi
-    quietly chown -- "${owner:-$(id -u)}:${group:-$(id -g)}" "$file" || return
+  while IFS=: read -r bits uid gid user team file; do
+    if [ -z "$file" ] || fits; then continue; fi
+    if [ "$bits" != 600 ]; then quietly chmod 0600 "$file" || return; fi
+    quietly chown -- "${owner:-$me}:${group:-$my_group}" "$file" || return
     quietly chmod -- "$mode" "$file" || return
-  done
+  done <<EOF
+$(stat -c '%a:%u:%g:%U:%G:%n' -- "$1"/privkey.pem "$1"/bundle.pem 2>/dev/null)
+EOF
 }
 
 # Whether two sets have the same content.
@@ -155,17 +164,24 @@ put() {
   [ -f "$from/fullchain.pem" ] && [ $# -eq "$files" ] || { oops "it did not arrive whole"; return; }
   # Until here the keys are ours alone, in a folder that is ours alone.
   hand_over "$from" || return
+  set --
   for file in "$from"/*; do
     case ${file##*/} in
       privkey.pem | bundle.pem) ;;
-      *) quietly chmod 0644 "$file" || return ;;
+      *) set -- "$@" "$file" ;;
     esac
   done
+  quietly chmod 0644 "$@" || return
   if [ "$opens" = 1 ]; then rights=0751; else rights=0750; fi
   quietly chmod "$rights" "$from" || return
-  for dir in "$top" "$home" "$home/db"; do
-    folder "$dir" && safe "$dir" || return
-  done
+  # The folder of a group is looked at once for all of it that come one after the other.
+  if [ "$top" != "$known_safe" ]; then
+    folder "$top" && safe "$top" || return
+    known_safe=$top
+  fi
+  folder "$home" || return
+  [ -e "$home/db" ] || safe "$home" || return
+  folder "$home/db" && safe "$home" "$home/db" || return
   if [ "$opens" = 1 ]; then
     quietly chmod o+x "$prod" "$top" "$home" "$home/db" || return
   fi
@@ -192,7 +208,9 @@ put() {
     sync -- "$home" 2>/dev/null
   fi
   # What is on deck stays at home.
-  rm -rf -- "$home/next" "$home/prev"
+  for name in "$home/next" "$home/prev"; do
+    if [ -e "$name" ] || [ -L "$name" ]; then rm -rf -- "$name"; fi
+  done
   [ "$before" != "db/$set" ] || before=db/$(newest "$home/db" "$set")
   for dir in "$home"/db/*; do
     case db/${dir##*/} in
@@ -234,6 +252,7 @@ survey() {
 # drop GROUP SERVICE: take a certificate away; what else lies in its folder stays.
 drop() {
   home=$prod/$1/$2
+  known_safe=
   for dir in "$prod" "$prod/$1" "$home"; do
     if [ -L "$dir" ]; then oops "$dir is a link to $(readlink -- "$dir")"; return; fi
     [ -d "$dir" ] || return 0

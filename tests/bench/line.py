@@ -1,14 +1,16 @@
 """A long line between two networks on one machine: what goes in comes out a while later.
 
 The daemon is at the near end, the hosts are at the far one, each end a network namespace. Between
-them are two TUN devices and a process that keeps every packet for a while, as netem(8) does in
-kernels that have it. TCP, ssh and rsync see nothing but a slow network.
+them are two TUN devices and a process that keeps every packet for a while, and lets each host have
+only so many bytes a second, as netem(8) does in kernels that have it. TCP, ssh and rsync see
+nothing but a slow network.
 """
 
 from __future__ import annotations
 
 import ctypes
 import fcntl
+import heapq
 import os
 import select
 import shutil
@@ -16,7 +18,6 @@ import struct
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
@@ -52,10 +53,13 @@ def missing() -> str:
 
 
 class Line:
-    """A line that takes `delay` seconds in each direction, to so many hosts."""
+    """A line that takes `delay` seconds in each direction, to so many hosts.
 
-    def __init__(self, delay: float, hosts: int) -> None:
-        command = [sys.executable, "-m", "tests.bench.line", str(delay), str(hosts)]
+    `rate`: bytes per second to each host, and from it; 0 for as many as there are.
+    """
+
+    def __init__(self, delay: float, hosts: int, rate: float = 0.0) -> None:
+        command = [sys.executable, "-m", "tests.bench.line", str(delay), str(hosts), str(rate)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -125,34 +129,53 @@ def _new_end(own: list[str], others: str) -> tuple[int, int]:
     return device, os.open("/proc/thread-self/ns/net", os.O_RDONLY)
 
 
-def _carry(devices: tuple[int, int], delay: float) -> None:
-    """Carry packets from one device to the other until stdin is closed."""
-    others = dict(zip(devices, reversed(devices), strict=True))
-    under_way: deque[tuple[float, int, bytes]] = deque()
-    stdin = sys.stdin.fileno()
-    while True:
-        wait = max(0.0, under_way[0][0] - time.monotonic()) if under_way else None
-        readable, _, _ = select.select([*devices, stdin], [], [], wait)
-        if stdin in readable:
-            return
-        for device in readable:
-            with suppress(BlockingIOError):
-                while True:
-                    packet = os.read(device, 2 * _MTU)
-                    under_way.append((time.monotonic() + delay, others[device], packet))
-        while under_way and under_way[0][0] <= time.monotonic():
-            _, device, packet = under_way.popleft()
-            with suppress(OSError):
-                os.write(device, packet)
+class _Carrier:
+    """Keeps packets until they are to come out, each host's in the order in which they went in."""
+
+    def __init__(self, devices: tuple[int, int], delay: float, rate: float) -> None:
+        self._near, self._away = devices
+        self._delay, self._rate = delay, rate
+        self._under_way: list[tuple[float, int, int, bytes]] = []
+        self._free_at: dict[tuple[int, bytes], float] = {}
+        self._taken = 0
+
+    def carry(self) -> None:
+        """Carry packets from one device to the other until stdin is closed."""
+        stdin = sys.stdin.fileno()
+        while True:
+            wait = max(0.0, self._under_way[0][0] - time.monotonic()) if self._under_way else None
+            readable, _, _ = select.select([self._near, self._away, stdin], [], [], wait)
+            if stdin in readable:
+                return
+            for device in readable:
+                with suppress(BlockingIOError):
+                    while True:
+                        self._take(device, os.read(device, 2 * _MTU))
+            while self._under_way and self._under_way[0][0] <= time.monotonic():
+                _, _, device, packet = heapq.heappop(self._under_way)
+                with suppress(OSError):
+                    os.write(device, packet)
+
+    def _take(self, device: int, packet: bytes) -> None:
+        """Note when a packet comes out at the other end."""
+        other = self._away if device == self._near else self._near
+        at = time.monotonic()
+        if self._rate:
+            # RFC 791 section 3.1: source and destination; the far one of them is the host.
+            host = packet[16:20] if device == self._near else packet[12:16]
+            at = max(at, self._free_at.get((device, host), 0.0)) + len(packet) / self._rate
+            self._free_at[device, host] = at
+        self._taken += 1
+        heapq.heappush(self._under_way, (at + self._delay, self._taken, other, packet))
 
 
 def main() -> None:
     """Make both ends, tell their handles, and carry packets."""
-    delay, hosts = float(sys.argv[1]), int(sys.argv[2])
+    delay, hosts, rate = float(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     near, near_network = _new_end([NEAR], "10.77.1.0/24")
     away, far_network = _new_end([far(number + 1) for number in range(hosts)], "10.77.0.0/24")
     print(near_network, far_network, flush=True)
-    _carry((near, away), delay)
+    _Carrier((near, away), delay, rate).carry()
 
 
 if __name__ == "__main__":

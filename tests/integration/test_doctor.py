@@ -93,7 +93,9 @@ def test_dane_with_a_signed_zone(tmp_path: Path) -> None:
         site.write()
         found = doctor(site, 1)
         assert include.strip() in told(found, "include", "wrong")
-        zone_file.write_text(zone_file.read_text() + include)
+        between = zone_file.with_name("more.inc")
+        between.write_text(include)
+        zone_file.write_text(f'{zone_file.read_text()}$INCLUDE "{between}"\n')
         assert str(zone_file) in told(doctor(site, 1), "include", "ok")
 
         # What cannot be asked ends no other look; the primary tells as well.
