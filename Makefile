@@ -46,9 +46,13 @@ check: $(READY)
 	$(BIN)/mypy --no-explicit-package-bases --no-namespace-packages packaging/files.py
 	$(BIN)/lint-imports --no-cache
 
-# The tests of one file run one after the other; files run beside each other.
+# The tests of one file run one after the other; files run beside each other, one more than there
+# are processors: the servers that tests start are often waited for.
+TESTS_AT_ONCE = $(shell echo $$(( $$(nproc 2>/dev/null || echo 1) + 1 )))
+
 test: $(READY) test-servers
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --maxprocesses 5 --dist loadfile \
+	  --no-loadscope-reorder
 
 # Programs that the tests use as real parts; a test that lacks one skips, saying which.
 test-servers:

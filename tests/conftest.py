@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+# With what takes long in the beginning stands what has to wait for no package.
 _FIRST = (
     "packaging/test_machine",
-    "packaging/",
     "integration/test_delivery_kills",
     "integration/test_kills",
+    "packaging/",
     "integration/",
 )
 

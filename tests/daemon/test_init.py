@@ -19,6 +19,7 @@ from sslmd.config.first import Answers, Ca, Found, Service, Validation, first_fi
 from sslmd.config.load import load
 from sslmd.config.model import Config, ServerKind
 from sslmd.daemon.next_steps import next_steps
+from tests.servers.server import wait_until
 from tests.systemd.running import PATIENCE, ROOT
 
 SSLMD = [sys.executable, "-m", "sslmd.daemon.main"]
@@ -303,6 +304,9 @@ class Person:
 
     def interrupt(self, question: str) -> None:
         self._read_until(question)
+        # Python notes a signal that comes right before it reads, and reads all the same.
+        stat = Path(f"/proc/{self._process.pid}/stat")
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", "it to wait")
         self._process.send_signal(signal.SIGINT)
 
     def end(self) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -179,8 +177,7 @@ def test_a_secondary_that_never_shows_it_burns_no_attempt(here: World, what: str
             told = f"{bad.address} cannot be asked"
         case "silent":
             bad = here.secondary("bad", primary)
-            assert bad._process is not None
-            os.kill(bad._process.pid, signal.SIGSTOP)
+            bad.freeze()
             told = f"{bad.address} did not answer"
         case "servfail":
             bad = here.secondary("bad", None, [ZONE])

@@ -115,7 +115,7 @@ def base(suite: str) -> Path:
 
 def package(suite: str) -> Path:
     """Return the package for a release: `make deb` here, or in a machine of that release."""
-    with _locked("deb"):
+    with _locked(f"deb-{suite}"):
         found = sorted((BUILD / "debs" / suite).glob("sslmd_*.deb"))
         if found and found[0].stat().st_mtime > _newest_source():
             return found[0]

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -63,6 +63,13 @@ def members(group: int) -> list[int]:
             if int(its_group) == group and state not in "ZX":
                 found.append(int(process.name))
     return found
+
+
+def _thread_states(group: int) -> Iterator[str]:
+    for process in members(group):
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            with suppress(OSError):
+                yield (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 class Server(ABC):
@@ -136,6 +143,10 @@ class Server(ABC):
     def freeze(self) -> None:
         """Make it fall silent: connections stay open, nothing is answered."""
         self._signal(signal.SIGSTOP)
+        if self._process is not None:
+            # A thread that runs on another processor goes on for a moment.
+            group = self._process.pid
+            wait_until(lambda: set(_thread_states(group)) <= set("TZX"), f"{group} to be frozen")
 
     def thaw(self) -> None:
         """Let it go on."""
