@@ -38,7 +38,7 @@ DELAY = 0.02
 
 # Bytes per second of each host's own line where it is slow. It is chosen so that this one machine
 # could play forty hosts at that speed: then the line is what everything waits for.
-SLOW = 256_000 / 8
+SLOW = 64_000 / 8
 
 AT_ONCE = 40
 
