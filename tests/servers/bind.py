@@ -318,13 +318,16 @@ class Secondary(Named):
         super().__init__(folder, zones or (primary.zones if primary else ()))
         self._primary = primary
         self._primary_port = primary.port if primary else free_port()
+        self._options = "notify no;"
         if primary and notify:
             primary.notify(self.port)
+            # BIND 9.18 now and then sends no NOTIFY for a reload that follows another at once.
+            self._options += " max-refresh-time 5;"
 
     def zone_statements(self) -> str:
         return "".join(
             f'zone "{zone}" {{\n    type secondary;\n    file "{zone}";\n'
-            f"    primaries {{ {LOOPBACK} port {self._primary_port}; }};\n    notify no;\n}};\n"
+            f"    primaries {{ {LOOPBACK} port {self._primary_port}; }};\n    {self._options}\n}};\n"
             for zone in self.zones
         )
 
