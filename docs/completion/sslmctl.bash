@@ -31,7 +31,7 @@ _sslmctl() {
         dane) options="-h --help --socket --json" certs=1 ;;
         dns-refresh) options="-h --help --socket" certs=1 ;;
         cancel) options="-h --help --socket" certs=1 ;;
-        clean) options="-h --help --socket --keep" certs=1 ;;
+        clean) options="-h --help --socket --inactive --keep" certs=1 ;;
         reload) options="-h --help --socket" ;;
         import) options="-h --help --socket --check" ;;
         trust) options="-h --help --socket --remove --print --store --conf-dir" ;;

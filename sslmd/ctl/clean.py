@@ -18,6 +18,10 @@ def add(commands: Commands) -> None:
     )
     add_certs(parser)
     parser.add_argument(
+        "--inactive", action="store_true",
+        help="of certificates of groups that are not active as well",
+    )  # fmt: skip
+    parser.add_argument(
         "--keep", metavar="N", type=count_arg, help="keep so many, whatever clean_keep says"
     )
 
@@ -25,6 +29,8 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what was removed."""
     params = {"certs": chosen(args), **({} if args.keep is None else {"keep": args.keep})}
+    if args.inactive:
+        params["inactive"] = True
     with connect(args) as daemon:
         removed = Fields(daemon.call(Method.CLEAN, params)).subs("removed")
     for one in removed:

@@ -49,7 +49,7 @@ _TIMERS = (
     "/etc/systemd/system/*.service",
     "/etc/systemd/system/*.timer",
 )
-_STARTS_IT = re.compile(r"^(?!\s*[#;]).*\bsslm-(?:mgr|dhparm)\b", re.MULTILINE)
+_STARTS_IT = re.compile(r"^(?!\s*[#;]).*\b(sslm-(?:mgr|dhparm))\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -380,8 +380,14 @@ def timers() -> Iterator[str]:
                 text = files.read_file(path).decode(errors="replace")
             except (SslmError, OSError):
                 continue
-            if _STARTS_IT.search(text):
+            started = set(_STARTS_IT.findall(text))
+            if "sslm-mgr" in started:
                 yield (
-                    f"{path} starts it: not needed any more. sslmd's own sslm-mgr does no harm "
+                    f"{path} starts sslm-mgr: not needed any more. sslmd's own does no harm "
                     "there; ssl-mgr's must not work on the tree of a daemon"
+                )
+            if "sslm-dhparm" in started:
+                yield (
+                    f"{path} starts sslm-dhparm: keep that, sslmd's own does the same; or write "
+                    "[dh] into ssl-mgr.conf, and the daemon sees to these groups by itself"
                 )

@@ -20,10 +20,11 @@ def read(path: str) -> bytes:
         if path == STDIN:
             content = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
-            # A FIFO that nobody writes to would be waited for.
+            # Opening a FIFO that nobody writes to would wait for ever; who writes is waited for.
             handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.set_blocking(handle, True)
             with open(handle, "rb") as file:
-                content = file.read(MAX_BYTES + 1) or b""
+                content = file.read(MAX_BYTES + 1)
     except OSError as err:
         raise Permanent(f"cannot be read: {err.strerror}") from None
     if len(content) > MAX_BYTES:

@@ -109,7 +109,8 @@ def _document(
 
 
 def _keys(one: Described) -> dict[str, object]:
-    return {name.replace(" ", "_"): fact for name, fact in one.facts.items()}
+    days = {} if one.days_left is None else {"days_left": one.days_left}
+    return {**{name.replace(" ", "_"): fact for name, fact in one.facts.items()}, **days}
 
 
 def _print(shown: list[tuple[str, list[Described], str]], groups: list[list[str]]) -> None:

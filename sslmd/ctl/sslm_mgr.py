@@ -58,10 +58,11 @@ def parser(*, dev: bool) -> argparse.ArgumentParser:
         "-clean-keep", "--clean-keep", metavar="N", type=count_arg,
         help="remove old sets, all but so many",
     )  # fmt: skip
-    flag("", "clean-all", "remove old sets of every certificate")
+    flag("", "clean-all", "remove old sets of every certificate, inactive groups' too")
     flag("v", "verb", "say more", "verbose")
     if dev:
-        flag("", "certs-prod", "bring servers the certificates that they should have")
+        flag("", "certs-prod", "bring servers the certificates that they should have",
+             "certs-to-prod")  # fmt: skip
         for short, name in (("keys", "new-keys"), ("csr", "new-csr"), ("cert", "new-cert")):
             flag("", name, "make a new next: key, request and certificate", short)
         flag("", "copy-csr", "with these: keep the key of curr", "copy")
@@ -151,7 +152,7 @@ def _commands(args: argparse.Namespace, *, dev: bool) -> Iterator[Command]:
         yield ["dns-refresh", *certs]
     if args.clean_all or args.clean_keep is not None:
         keep = [] if args.clean_keep is None else ["--keep", str(args.clean_keep)]
-        yield ["clean", *keep, *([] if args.clean_all else certs)]
+        yield ["clean", *keep, *(["--inactive"] if args.clean_all else certs)]
     if args.status and args.verb:
         yield from (["show", cert.name] for cert in _status(args))
     elif args.status:
@@ -187,7 +188,10 @@ def _is_ready(cert: Cert, args: argparse.Namespace) -> bool:
         complain(f"{cert.name}: nothing on deck")
         return False
     if args.roll_mins is not None:
-        until = SetName.parse(name).time + timedelta(minutes=args.roll_mins)
+        try:
+            until = SetName.parse(name).time + timedelta(minutes=args.roll_mins)
+        except OverflowError:
+            raise CtlError("-roll-mins: that is more than thousands of years", USAGE) from None
         if now < until:
             complain(f"{cert.name}: not before {clock(until)} (-roll-mins)")
             return False

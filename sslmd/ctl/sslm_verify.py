@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sslmd import __version__
 from sslmd.core.errors import Permanent
@@ -21,11 +22,14 @@ from sslmd.ctl.help import Formatter
 from sslmd.ctl.reading import STDIN, read
 from sslmd.ctl.text import clock, complain, printable, say
 from sslmd.ctl.tool import run_tool
-from sslmd.pki.chain import check_chain, is_self_issued, split_pem
+from sslmd.pki.chain import check_chain, is_self_issued, parse_certs, split_pem
 from sslmd.pki.csr import san_texts
+from sslmd.pki.describe import PRIVATE, describe, trusted_der
 from sslmd.pki.inspect import CERT, CHAIN, KEY
-from sslmd.pki.keys import load_key
-from sslmd.pki.pem import MALFORMED
+from sslmd.pki.name_constraints import check_name_constraints
+from sslmd.pki.pem import MALFORMED, blocks
+
+_SPKI = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -74,10 +78,17 @@ def _run(args: argparse.Namespace) -> int:
         return FAILED
     leaf, issuers = certs[0], certs[1:]
     now = args.at or datetime.now(UTC)
-    verified.check("chain", lambda: _chain(leaf, issuers))
+    try:
+        path = _path(certs, _anchors(args.root)) if args.root else None
+    except Permanent as err:
+        complain(f"sslm-verify: {printable(str(err))}", "red")
+        return FAILED
+    # The root may be all that the chain lacks.
+    verified.check("chain", lambda: _chain(leaf, issuers or (path or [leaf])[1:]))
     verified.check("dates", lambda: _dates(certs, now))
+    verified.check("constraints", lambda: _allowed(path or certs))
     if args.root:
-        verified.check("root", lambda: _rooted(certs, _certs(args.root), now))
+        verified.check("root", lambda: _rooted(certs, path, now))
     for name in args.name:
         verified.check("name", lambda name=name: _named(leaf, name))  # type: ignore[misc]
     if key_file:
@@ -95,7 +106,7 @@ class _Verified:
         self.failed = False
 
     def check(self, what: str, check: Callable[[], str]) -> None:
-        """Run one check, which returns what it found or raises `Permanent`."""
+        """Run a check, which returns what it found ("": nothing to tell) or raises `Permanent`."""
         try:
             found = check()
         except (Permanent, *MALFORMED) as err:
@@ -104,7 +115,7 @@ class _Verified:
             sys.stdout.flush()
             complain(f"{what}: {printable(said)}", "red")
         else:
-            if not self._quiet:
+            if found and not self._quiet:
                 say(f"{what}: {printable(found)}")
 
 
@@ -120,6 +131,8 @@ def _collect(args: argparse.Namespace) -> tuple[list[x509.Certificate], str]:
     certs = _certs(file)
     if not chain and len(certs) == 1 and file != STDIN and not is_self_issued(certs[0]):
         chain = _beside(os.path.dirname(file) or ".", CHAIN)
+        if chain and os.path.samefile(chain, file):
+            chain = None
     if chain:
         certs = [certs[0], *(_certs(chain, empty=True))]
     return certs, key_file
@@ -138,6 +151,18 @@ def _certs(file: str, *, empty: bool = False) -> list[x509.Certificate]:
     except Permanent as err:
         raise Permanent(f"{file}: {err}") from None
     return certs
+
+
+def _anchors(file: str) -> list[x509.Certificate]:
+    """Return what is to be trusted, `openssl x509 -trustout` included."""
+    try:
+        found = [trusted_der(block) for block in blocks(read(file))]
+        anchors = parse_certs([der for der in found if der])
+        if not anchors:
+            raise Permanent("no certificate is in it (-----BEGIN CERTIFICATE-----)")
+    except Permanent as err:
+        raise Permanent(f"{file}: {err}") from None
+    return anchors
 
 
 # --- the checks: each returns what it found, or raises Permanent ----------------------------
@@ -161,24 +186,49 @@ def _dates(certs: Sequence[x509.Certificate], now: datetime) -> str:
     return f"valid until {clock(end)}, {(end - now).days} days"
 
 
+def _allowed(path: Sequence[x509.Certificate]) -> str:
+    if not check_name_constraints(path):
+        return ""
+    return "its names are within what the CAs above it may issue for"
+
+
+def _path(
+    certs: Sequence[x509.Certificate], anchors: Sequence[x509.Certificate]
+) -> list[x509.Certificate] | None:
+    """Return the shortest path from the leaf to one of `anchors`, which it ends with.
+
+    A chain may bring its root along, or lead on to another CA that has signed that root; only
+    ours is trusted.
+    """
+    for number in range(1, len(certs) + 1):
+        begin, last = certs[:number], certs[number - 1]
+        for anchor in anchors:
+            if anchor == last and _signed(begin):
+                return list(begin)
+            if anchor.subject == last.issuer and _signed([*begin, anchor]):
+                return [*begin, anchor]
+    return None
+
+
 def _rooted(
-    certs: Sequence[x509.Certificate], roots: Sequence[x509.Certificate], now: datetime
+    certs: Sequence[x509.Certificate], path: Sequence[x509.Certificate] | None, now: datetime
 ) -> str:
-    last = certs[-1]
-    for root in roots:
-        # A chain may bring its root along; only ours is trusted.
-        if root == last or (root.subject == last.issuer and _signed(certs, root)):
-            _dates([root], now)
-            return f"leads to {root.subject.rfc4514_string()}"
-    raise Permanent(
-        f"it does not lead to a certificate of that file: the last of the chain, "
-        f"{last.subject.rfc4514_string()}, was signed by {last.issuer.rfc4514_string()}"
-    )
+    if path is None:
+        last = certs[-1]
+        raise Permanent(
+            f"it does not lead to a certificate of that file: the last of the chain, "
+            f"{last.subject.rfc4514_string()}, was signed by {last.issuer.rfc4514_string()}"
+        )
+    root = path[-1]
+    _dates([root], now)
+    return f"leads to {root.subject.rfc4514_string()}"
 
 
-def _signed(certs: Sequence[x509.Certificate], root: x509.Certificate) -> bool:
+def _signed(certs: Sequence[x509.Certificate]) -> bool:
+    """Whether each was signed by the next. One alone is what somebody trusts as it is."""
     try:
-        check_chain(certs[0], [*certs[1:], root])
+        if len(certs) > 1:
+            check_chain(certs[0], certs[1:])
     except Permanent:
         return False
     return True
@@ -204,10 +254,15 @@ def _matches(presented: str, name: str) -> bool:
 
 def _fits(leaf: x509.Certificate, key_file: str) -> str:
     try:
-        key = load_key(read(key_file))
+        found = describe(read(key_file), datetime.now(UTC))
     except Permanent as err:
         raise Permanent(f"{key_file}: {err}") from None
-    if key.public_key() != leaf.public_key():
+    keys = [one for one in found if one.kind == PRIVATE]
+    if len(keys) != 1:
+        raise Permanent(f"{key_file}: it holds {len(keys) or 'no'} private keys instead of one")
+    if keys[0].error:
+        raise Permanent(f"{key_file}: the private key is {keys[0].error}")
+    if keys[0].spki != leaf.public_key().public_bytes(*_SPKI):
         raise Permanent(f"{key_file} does not match the certificate")
     return f"{key_file} matches"
 

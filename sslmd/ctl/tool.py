@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 
 from sslmd.ctl.errors import BROKEN_PIPE, FAILED, CtlError, RefusedByDaemon
@@ -18,6 +19,9 @@ def run_tool(name: str, work: Callable[[], int]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a sign gets its number, never a traceback.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if not sys.warnoptions:
+        # What libraries have to say to programmers about odd certificates is not for admins.
+        warnings.simplefilter("ignore")
     try:
         exit_status = _run(name, work)
         sys.stdout.flush()

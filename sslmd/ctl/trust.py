@@ -37,9 +37,12 @@ _STORES = (
     ("/etc/ca-certificates/trust-source/anchors", "update-ca-trust", ()),
     ("/etc/pki/trust/anchors", "update-ca-certificates", ("--fresh",)),
 )
+# Of the whole machine: what some programs look at beside the user's own.
+_MACHINES = "/etc/pki/nssdb"
 # Below a home, each a folder with cert9.db.
 _DATABASES = (
     ".pki/nssdb",
+    "snap/chromium/current/.pki/nssdb",
     ".mozilla/firefox/*",
     "snap/firefox/common/.mozilla/firefox/*",
     ".var/app/org.mozilla.firefox/.mozilla/firefox/*",
@@ -231,7 +234,8 @@ def _browsers(roots: Sequence[Root], *, remove: bool, needed: bool) -> list[Step
         for folder in sorted(glob.glob(f"{glob.escape(home)}/{pattern}"))
         if os.path.isfile(f"{folder}/cert9.db")
     ]
-    if not databases:
+    shared = [_MACHINES] if os.path.isfile(f"{_MACHINES}/cert9.db") and not os.geteuid() else []
+    if not databases and not shared:
         if needed:
             raise CtlError(f"no browser has a database in {home}; start it once")
         return []
@@ -246,9 +250,10 @@ def _browsers(roots: Sequence[Root], *, remove: bool, needed: bool) -> list[Step
     # be able to read where the root is.
     prefix = ("runuser", "-u", user, "--") if user else ()
     steps = []
-    for folder in databases:
+    for folder in (*shared, *databases):
         for root in roots:
-            words = (*prefix, certutil, *(("-D",) if remove else ("-A", "-t", "C,,")))
+            as_who = () if folder in shared else prefix
+            words = (*as_who, certutil, *(("-D",) if remove else ("-A", "-t", "C,,")))
             words += ("-d", f"sql:{folder}", "-n", root.name)
             given = (b"", "") if remove else (root.pem, root.path)
             steps.append(Step(words, "", *given, alone=True))

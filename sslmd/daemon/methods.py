@@ -9,7 +9,7 @@ from typing import Any, assert_never
 
 from sslmd import __version__
 from sslmd.core.errors import ConfigError, SslmError
-from sslmd.core.names import CertId, GroupName, ZoneName
+from sslmd.core.names import CertId, GroupName, SetName, ZoneName
 from sslmd.daemon import documents
 from sslmd.daemon.asking import Asking
 from sslmd.daemon.book import Entry, UnknownCertError
@@ -23,7 +23,7 @@ from sslmd.daemon.server import Client
 from sslmd.issuers.orders import Challenge
 from sslmd.wire.messages import Code, Method, Notice, Request, Response, WireError, encode
 from sslmd.wire.params import Params
-from sslmd.workers.settle import clean
+from sslmd.workers.settle import clean, clean_inactive
 
 _CHANGING = frozenset(
     {
@@ -170,13 +170,15 @@ class Methods:
     # --- changing ---
 
     async def _clean(self, params: Params) -> dict[str, Any]:
-        removed, keep = [], params.count_if_given("keep")
+        removed: list[tuple[CertId, SetName]] = []
+        keep = params.count_if_given("keep")
         for cert in self._select(params.certs()):
             if self._planner.queue.busy(f"cert {cert}"):
                 continue  # its own job cleans up when it settles
-            names = await clean(cert, self._planner.tools, keep)
-            removed += [{"cert": str(cert), "set": str(name)} for name in names]
-        return {"removed": removed}
+            removed += [(cert, name) for name in await clean(cert, self._planner.tools, keep)]
+        if params.flag("inactive"):
+            removed += await clean_inactive(self._planner.tools, keep)
+        return {"removed": [{"cert": str(cert), "set": str(name)} for cert, name in removed]}
 
     async def _cancel(self, params: Params) -> dict[str, Any]:
         cancelled = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -21,9 +21,10 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from sslmd.core.errors import Permanent
 from sslmd.pki.der import content, whole_element
 from sslmd.pki.key_kind import describe_key
-from sslmd.pki.pem import CERTIFICATE, MALFORMED, MAX_BYTES, REQUESTS, Block, blocks
+from sslmd.pki.pem import CERTIFICATE, MALFORMED, MAX_BYTES, REQUESTS, Block, whole_blocks
 
 KIND = "kind"
+PRIVATE = "private key"
 
 # `openssl x509 -trustout`: a certificate, and behind it what it is trusted for (x509(1)).
 _TRUSTED = ("TRUSTED CERTIFICATE", "X509 CERTIFICATE")
@@ -39,6 +40,9 @@ _DH = "DH PARAMETERS"
 # A sequence (X.690 §8.9), which every key, request and certificate is.
 _SEQUENCE = 0x30
 
+# Strings that are UTF-8 or ASCII: UTF8String, PrintableString, IA5String.
+_STRINGS = (b"\x0c", b"\x13", b"\x16")
+
 Fact: TypeAlias = "str | list[str]"
 
 
@@ -46,12 +50,14 @@ Fact: TypeAlias = "str | list[str]"
 class Described:
     """One thing in a file. `spki`: DER of its public key, empty where there is none.
 
-    `error`: why nothing more is known of it.
+    `days_left`: until a certificate ends, negative when it has. `error`: why nothing more is
+    known of it.
     """
 
     facts: dict[str, Fact] = field(default_factory=dict)
     spki: bytes = b""
     error: str = ""
+    days_left: float | None = None
 
     @property
     def kind(self) -> str:
@@ -68,10 +74,11 @@ def describe(data: bytes, now: datetime) -> list[Described]:
         return [_of_der(data, now)]
     if len(data) <= MAX_BYTES:
         data = _LOCKED.sub(_AS_LOCKED, data)
-    found = blocks(data)
+    found, problem = whole_blocks(data)
     if not found:
-        raise Permanent(_no_pem(data))
-    return [_of_block(block, now) for block in found]
+        raise Permanent(problem or _no_pem(data))
+    described = [_of_block(block, now) for block in found]
+    return [*described, Described({KIND: "damage"}, error=problem)] if problem else described
 
 
 def _no_pem(data: bytes) -> str:
@@ -86,7 +93,7 @@ def _of_block(block: Block, now: datetime) -> Described:
     label = block.label
     if label == _ENCRYPTED:
         error = "protected by a passphrase; openssl pkey -in KEY shows it to who knows that"
-        return Described({KIND: "private key"}, error=error)
+        return Described({KIND: PRIVATE}, error=error)
     read = _READERS.get(label)
     if read is None:
         return Described({KIND: label, "size": f"{len(block.der)} bytes"}, error="not known here")
@@ -130,7 +137,9 @@ def _of_der(data: bytes, now: datetime) -> Described:
 def _cert(der: bytes, now: datetime) -> Described:
     try:
         cert = x509.load_der_x509_certificate(der)
-        return _described(_cert_facts(cert, now), cert.public_key)
+        described = _described(_cert_facts(cert, now), cert.public_key)
+        left = (cert.not_valid_after_utc - now) / timedelta(days=1)
+        return replace(described, days_left=round(left, 2))
     except MALFORMED as err:
         raise Permanent(f"damaged: {_short(err)}") from None
 
@@ -141,7 +150,17 @@ def _trusted(der: bytes, now: datetime) -> Described:
     facts = dict(described.facts)
     facts[KIND] = "trusted certificate"
     facts["trust"] = "OpenSSL's trust settings follow it" if len(der) > len(one) else "none set"
-    return Described(facts, described.spki)
+    return replace(described, facts=facts)
+
+
+def trusted_der(block: Block) -> bytes:
+    """Return the certificate of a block, without trust settings behind it; b"" for another block.
+
+    Raises `Permanent` for one that is cut off.
+    """
+    if block.label in _TRUSTED:
+        return whole_element(block.der)
+    return block.der if block.label == CERTIFICATE else b""
 
 
 def _cert_facts(cert: x509.Certificate, now: datetime) -> dict[str, Fact]:
@@ -155,13 +174,11 @@ def _cert_facts(cert: x509.Certificate, now: datetime) -> dict[str, Fact]:
         "not after": f"{end:%Y-%m-%d %H:%M:%S} UTC",
         "validity": _validity(begin, end, now),
         "serial": _colons(_serial(cert.serial_number)),
-        "signature": cert.signature_algorithm_oid._name,
+        "signature": _named(cert.signature_algorithm_oid),
         **_extensions(cert.extensions),
         "sha256": _colons(cert.fingerprint(hashes.SHA256())),
         "sha1": _colons(cert.fingerprint(hashes.SHA1())),  # noqa: S303  (told, not relied on)
     }
-    if cert.subject == cert.issuer:
-        facts["issuer"] = "itself"
     return facts
 
 
@@ -193,7 +210,7 @@ def _extensions(extensions: x509.Extensions) -> dict[str, Fact]:
         elif isinstance(value, x509.KeyUsage):
             facts["usage"] = [*_usages(value), *critical]
         elif isinstance(value, x509.ExtendedKeyUsage):
-            facts["extended usage"] = [usage._name for usage in value] + critical
+            facts["extended usage"] = [_named(usage) for usage in value] + critical
         elif isinstance(value, x509.SubjectKeyIdentifier):
             facts["subject key id"] = _colons(value.digest)
         elif isinstance(value, x509.AuthorityKeyIdentifier):
@@ -246,7 +263,26 @@ def _general(name: x509.GeneralName) -> str:
         return f"email:{value}"
     if isinstance(name, x509.UniformResourceIdentifier):
         return f"uri:{value}"
-    return f"{type(name).__name__}"
+    if isinstance(name, x509.DirectoryName):
+        return f"dirname:{_name(value)}"
+    if isinstance(name, x509.RegisteredID):
+        return f"oid:{value.dotted_string}"
+    if isinstance(name, x509.OtherName):
+        # Whatever its type says: text where it is text (X.690 §8.23), else as it stands there.
+        return f"other:{name.type_id.dotted_string}={_text_in(value)}"
+    return type(name).__name__
+
+
+def _text_in(der: bytes) -> str:
+    try:
+        text = content(der).decode() if der[:1] in _STRINGS else ""
+    except (Permanent, UnicodeDecodeError):
+        text = ""
+    return text or der.hex()
+
+
+def _named(oid: x509.ObjectIdentifier) -> str:
+    return oid.dotted_string if oid._name == "Unknown OID" else oid._name
 
 
 # --- requests and keys ----------------------------------------------------------------------
@@ -259,7 +295,7 @@ def _request(der: bytes, _now: datetime) -> Described:
             KIND: "certificate request",
             "subject": _name(request.subject),
             "names": _alternative(request.extensions),
-            "signature": f"{request.signature_algorithm_oid._name}, {_signed(request)}",
+            "signature": f"{_named(request.signature_algorithm_oid)}, {_signed(request)}",
             **_extensions(request.extensions),
         }
         return _described(facts, request.public_key)
@@ -282,7 +318,7 @@ def _private(der: bytes, _now: datetime) -> Described:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         # Without the cause: nobody promises that a parser's message holds no content (I2).
         raise Permanent("damaged, or of an unknown kind") from None
-    return _described({KIND: "private key"}, key.public_key)
+    return _described({KIND: PRIVATE}, key.public_key)
 
 
 def _public(der: bytes, _now: datetime) -> Described:

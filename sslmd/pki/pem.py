@@ -53,18 +53,32 @@ def blocks(pem: bytes) -> list[Block]:
 
     Raises `Permanent` for what is too large, cut off in a block, or not base64.
     """
+    found, problem = whole_blocks(pem)
+    if problem:
+        raise Permanent(problem)
+    return found
+
+
+def whole_blocks(pem: bytes) -> tuple[list[Block], str]:
+    """Return the blocks that are whole, and what is wrong with others ("" for nothing).
+
+    Raises `Permanent` for what is too large.
+    """
     if len(pem) > MAX_BYTES:
         raise Permanent(f"it has {len(pem)} bytes, far too many for a PEM file")
-    found = []
+    found: list[Block] = []
+    problem = ""
+    matches = 0
     for match in _BLOCK.finditer(pem):
+        matches += 1
         label = match[1].decode("ascii")
         try:
             found.append(Block(label, binascii.a2b_base64(match[2])))
         except binascii.Error:
-            raise Permanent(f"the {label} in it is not base64") from None
-    if len(found) != pem.count(_BEGIN):
-        raise Permanent("a PEM block in it is cut off or damaged")
-    return found
+            problem = problem or f"the {label} in it is not base64"
+    if matches != pem.count(_BEGIN):
+        problem = problem or "a PEM block in it is cut off or damaged"
+    return found, problem
 
 
 def only_block(pem: bytes, labels: tuple[str, ...]) -> bytes:

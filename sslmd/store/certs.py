@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sslmd.core.errors import SslmError
+from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.facts import SetFacts
 from sslmd.core.lifecycle import phase_of, with_sets
 from sslmd.core.names import CertId, SetName
@@ -210,6 +210,21 @@ def _read_notes(
             raise files.trouble(problem, "set aside", path) from problem
         remarks.append(f"{path}: {err}; it was set aside as {aside} and is made anew")
         return state.Notes(), False
+
+
+def in_use(tree: Tree, cert: CertId) -> list[SetName]:
+    """Return the sets that servers may still use, as state.toml has it, beside those of links.
+
+    Raises what reading raises, and `Permanent` for notes that cannot be understood: then nobody
+    knows.
+    """
+    try:
+        notes = state.parse(files.read_file(tree.state_file(cert)))
+    except FileNotFoundError:
+        return []
+    except (state.BadStateError, state.LaterVersionError) as err:
+        raise Permanent(f"{tree.state_file(cert)} cannot be read: {err}") from err
+    return [name for name in (*notes.retired, notes.deployed, notes.settled) if name is not None]
 
 
 def save(

@@ -15,7 +15,7 @@ from datetime import datetime
 
 from sslmd.core.errors import Permanent
 from sslmd.core.facts import SetFacts
-from sslmd.core.names import BadName, CertId, SetName
+from sslmd.core.names import BadName, CertId, SetName, parse_service
 from sslmd.pki.inspect import set_facts
 from sslmd.store import files
 from sslmd.store.layout import (
@@ -194,6 +194,26 @@ def finish_roll(tree: Tree, cert: CertId, links: Links) -> None:
     if links.next is not None and links.next == links.curr:
         files.remove_file(tree.link(cert, NEXT))
         links.next = None
+
+
+def list_certs(tree: Tree, group: str) -> list[CertId]:
+    """Return the certificates of a group that have sets in the tree, whoever asks for them."""
+    folder = f"{tree.root}/{group}"
+    try:
+        entries = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+    except OSError as err:
+        raise files.trouble(err, "list", folder) from err
+    found = []
+    for entry in entries:
+        try:
+            cert = CertId(group, parse_service(entry))
+        except BadName:
+            continue
+        if os.path.isdir(tree.db_dir(cert)):
+            found.append(cert)
+    return found
 
 
 def list_sets(tree: Tree, cert: CertId) -> list[SetName]:

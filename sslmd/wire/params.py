@@ -18,7 +18,7 @@ PARAMS: Mapping[Method, tuple[str, ...]] = {
     Method.RESTART: ("class", "to", "wait"),
     Method.DNS_REFRESH: ("certs",),
     Method.DANE: ("certs",),
-    Method.CLEAN: ("certs", "keep"),
+    Method.CLEAN: ("certs", "keep", "inactive"),
     Method.RELOAD: (),
     Method.CANCEL: ("certs",),
     Method.CHALLENGE: ("order", "action", "name", "value", "token", "remaining"),

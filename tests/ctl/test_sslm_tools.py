@@ -129,6 +129,47 @@ def test_info_says_what_is_wrong_and_shows_the_rest(site: Path, tmp_path: Path) 
     assert "www.example.com" in done.stdout
 
 
+def test_info_shows_what_is_whole_beside_what_is_torn(site: Path, tmp_path: Path) -> None:
+    whole = (site / "set/cert.pem").read_bytes()
+    torn = tmp_path / "torn.pem"
+    torn.write_bytes(whole + whole[:200])
+    done = run("sslm_info", torn)
+    assert done.returncode == 1
+    assert "www.example.com" in done.stdout
+    assert "a PEM block in it is cut off or damaged" in done.stderr
+
+
+def test_a_pipe_is_read_to_its_end(site: Path, tmp_path: Path) -> None:
+    """What comes a while later belongs to it as well."""
+    fifo = tmp_path / "fifo.pem"
+    os.mkfifo(fifo)
+    leaf, rest = (site / "set" / name for name in ("cert.pem", "chain.pem"))
+    for tool, args in (("sslm_info", [fifo]), ("sslm_verify", [fifo, "--root", site / "root.pem"])):
+        script = f"exec 3<>{fifo}; (cat {leaf}; sleep 0.3; cat {rest}) >{fifo} & exec 3>&-"
+        writing = subprocess.Popen(["sh", "-c", f"{script}; wait"])
+        done = run(tool, *args)
+        assert writing.wait(30) == 0
+        assert done.returncode == 0, done.stderr
+        assert "Test sub" in done.stdout
+
+
+def test_info_as_json_is_for_programs(site: Path) -> None:
+    done = run("sslm_info", "--json", site / "root.pem", site / "set/cert.pem")
+    (root,), (leaf,) = (one["found"] for one in json.loads(done.stdout)["files"])
+    assert root["issuer"] == root["subject"]
+    assert 0 < leaf["days_left"] < root["days_left"]
+
+
+def test_info_of_odd_certificates_in_use_says_nothing_on_stderr() -> None:
+    """Libraries warn programmers of a serial number of 0 and the like."""
+    code = (
+        "import warnings; from sslmd.ctl.tool import run_tool; "
+        "run_tool('x', lambda: warnings.warn('odd'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == ""
+
+
 def test_info_loads_little_for_one_file(site: Path) -> None:
     """What makes keys and knows trees is not needed to show a certificate."""
     code = (

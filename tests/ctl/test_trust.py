@@ -70,6 +70,13 @@ def trusted(database: str) -> str:
 
 
 @needs_certutil
+def test_browsers_that_are_snaps(site: Site) -> None:
+    database = site.database("snap/chromium/current/.pki/nssdb")
+    assert site.run("--store", "nss", site.root).returncode == 0
+    assert "sslmd-root" in trusted(database)
+
+
+@needs_certutil
 def test_browsers_believe_it_and_no_longer(site: Site) -> None:
     databases = [site.database(".pki/nssdb"), site.database(".mozilla/firefox/a b.default")]
     (site.home / ".mozilla/firefox/none").mkdir()

@@ -228,41 +228,66 @@ def test_what_a_debian_package_has_put_is_left_to_it(
     assert files(tmp_path) == before
 
 
-@pytest.mark.parametrize(
-    ("booted", "mistakes"), [(True, False), (True, True), (False, False), (False, True)]
-)
-def test_arch_asks_systemd_only_where_it_runs(booted: bool, mistakes: bool, tmp_path: Path) -> None:
-    """And restarts the daemon only if the new one would start."""
+def with_systemctl(
+    script: str, folder: Path, *, booted: bool, mistakes: bool
+) -> subprocess.CompletedProcess[str]:
+    """Run what a package runs, where systemd, or nothing, tells of a unit with its own command."""
     if os.getuid() != 0:
         pytest.skip("another /run needs root")
+    command = f"{folder}/sslmd --conf-dir /srv/conf"
     programs = {
         "systemctl": (
             'case "$*" in\n'
             '"show -p Environment "*) echo A=b SSL_MGR_TOPDIR=/srv/x ;;\n'
+            # As systemd 252 prints it.
+            f'"show -p ExecStart "*) echo "{{ path={folder}/sslmd ; argv[]={command} ; '
+            'ignore_errors=no ; start_time=[n/a] ; pid=0 ; status=0/0 }" ;;\n'
             "show*) ;;\n"
             '*) echo systemctl "$@" ;;\n'
             "esac"
         ),
-        "systemd-sysusers": "true",
-        "systemd-tmpfiles": "true",
-        "sslmd": f"[ $SSL_MGR_TOPDIR$1 = /srv/x--check-config ] && exit {int(mistakes)}",
+        **dict.fromkeys(("systemd-sysusers", "systemd-tmpfiles"), "true"),
+        "deb-systemd-invoke": 'echo systemctl "$@"',
+        "sslmd": (
+            '[ "$SSL_MGR_TOPDIR $*" = "/srv/x --conf-dir /srv/conf --check-config" ] || exit 9\n'
+            f"exit {int(mistakes)}"
+        ),
     }
     for name, body in programs.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
-        (tmp_path / name).chmod(0o755)
-    script = (
-        f"mount -t tmpfs none /run && {'mkdir -p /run/systemd/system' if booted else ':'} && "
-        f'. "{ROOT}/packaging/arch/sslmd.install" && '
-        "post_install 1 && post_upgrade 2 1 && pre_remove 2 && post_remove 2"
-    )
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    run = f"mount -t tmpfs none /run && {'mkdir -p /run/systemd/system' if booted else ':'}"
     done = subprocess.run(
-        ["unshare", "-m", "bash", "-euc", script],
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        ["unshare", "-m", "bash", "-euc", f"{run} && {script}"],
+        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.parametrize("mistakes", [False, True])
+def test_debian_looks_at_the_configuration_that_the_unit_reads(
+    mistakes: bool, tmp_path: Path
+) -> None:
+    upgrade = f"sh {ROOT}/packaging/deb/postinst configure 1"
+    done = with_systemctl(upgrade, tmp_path, booted=True, mistakes=mistakes)
+    assert ("systemctl try-restart sslmd.service" in done.stdout) is not mistakes
+    told = f"sslmd:     {tmp_path}/sslmd --conf-dir /srv/conf --check-config"
+    assert (told in done.stderr) is mistakes
+
+
+@pytest.mark.parametrize(
+    ("booted", "mistakes"), [(True, False), (True, True), (False, False), (False, True)]
+)
+def test_arch_asks_systemd_only_where_it_runs(booted: bool, mistakes: bool, tmp_path: Path) -> None:
+    """And restarts the daemon only if the new one would start."""
+    arch = f'. "{ROOT}/packaging/arch/sslmd.install" && post_install 1 && post_upgrade 2 1 && '
+    done = with_systemctl(
+        f"{arch} pre_remove 2 && post_remove 2", tmp_path, booted=booted, mistakes=mistakes
+    )
     asked = [line for line in done.stdout.splitlines() if line.startswith("systemctl")]
     if booted:
         assert ("systemctl try-restart sslmd.service" in asked) is not mistakes

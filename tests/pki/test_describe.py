@@ -255,3 +255,35 @@ def test_damage_is_told_and_never_raised(data: st.DataObject) -> None:
     (one,) = describe(pem, NOW)
     assert one.facts
     assert one.error or one.facts["sha256"]
+
+
+def test_names_and_usages_that_have_no_word_for_them_are_shown_all_the_same() -> None:
+    title = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hello")])
+    private = x509.ObjectIdentifier("1.2.3.4.5")
+    names = [
+        x509.RegisteredID(private),
+        x509.DirectoryName(title),
+        x509.OtherName(x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3"), b"\x0c\x07me@corp"),
+        x509.OtherName(private, b"\x02\x01\x05"),
+    ]
+    cert = (
+        x509.CertificateBuilder()
+        .subject_name(title)
+        .issuer_name(title)
+        .public_key(KEYS[0].public_key())
+        .serial_number(1)
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + timedelta(days=3))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([private]), critical=False)
+        .sign(KEYS[0], hashes.SHA256())
+    )
+    (one,) = describe(cert.public_bytes(Encoding.PEM), NOW)
+    assert one.facts["names"] == [
+        "oid:1.2.3.4.5",
+        "dirname:CN=hello",
+        "other:1.3.6.1.4.1.311.20.2.3=me@corp",
+        "other:1.2.3.4.5=020105",
+    ]
+    assert one.facts["extended usage"] == ["1.2.3.4.5"]
+    assert one.days_left == 3

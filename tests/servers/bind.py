@@ -327,7 +327,8 @@ class Secondary(Named):
     def zone_statements(self) -> str:
         return "".join(
             f'zone "{zone}" {{\n    type secondary;\n    file "{zone}";\n'
-            f"    primaries {{ {LOOPBACK} port {self._primary_port}; }};\n    {self._options}\n}};\n"
+            f"    primaries {{ {LOOPBACK} port {self._primary_port}; }};\n"
+            f"    {self._options}\n}};\n"
             for zone in self.zones
         )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.core.errors import Permanent
+from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.events import (
     AskDropped,
     BackOnDeck,
@@ -34,7 +34,7 @@ from sslmd.pki.keys import generate_key
 from sslmd.store import sets
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.dispatch import work
-from sslmd.workers.settle import clean
+from sslmd.workers.settle import clean, clean_inactive
 from tests.workers.tools_for_tests import INT, MAIN, NOW, ROOT, WEB, Site, leftovers
 
 SERVED = (
@@ -415,6 +415,33 @@ async def test_settle(site: Site) -> None:
     assert event == Settled(site.now, links.prev)
     assert len(sets.list_sets(site.tree, WEB)) == 4  # curr, prev, and clean_keep
     assert await clean(WEB, site.tools) == []
+
+
+async def test_old_sets_of_inactive_groups(site: Site) -> None:
+    """Only for who asks for them; what servers may still use stays, and one in trouble alone."""
+    for _ in range(7):
+        site.later(minutes=1)
+        await site.renew()
+    await site.deliver()
+    site.save(WEB)
+    retired = sets.list_sets(site.tree, WEB)[1]
+    notes = Path(site.tree.state_file(WEB))
+    notes.write_text(f'version = 1\nretired = ["{retired}"]\n')
+    before = sets.list_sets(site.tree, WEB)
+    site.write(
+        "ssl-mgr.conf", MAIN.replace("'example.com'\n", "'example.com'\n    active = false\n")
+    )
+    site.reload()
+    removed = await clean_inactive(site.tools, 1)
+    left = sets.list_sets(site.tree, WEB)
+    links = sets.read_links(site.tree, WEB)
+    assert {links.curr, links.prev, retired} <= set(left)
+    assert removed == [(WEB, name) for name in before if name not in left]
+    assert removed
+    notes.write_text("version = 99\n")
+    with pytest.raises(SslmError, match="cannot be read"):
+        await clean_inactive(site.tools, 1)
+    assert sets.list_sets(site.tree, WEB) == left
 
 
 async def test_the_whole_life(tmp_path: Path) -> None:
