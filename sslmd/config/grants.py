@@ -8,6 +8,7 @@ from sslmd.config.model import (
     CaInfo,
     DnsOptions,
     DnsPrimary,
+    PostCopy,
     ServerClass,
     ServerKind,
     ServiceConfig,
@@ -15,7 +16,7 @@ from sslmd.config.model import (
 )
 from sslmd.config.report import Notes, Source, nearest
 from sslmd.core.access import KeyAccess
-from sslmd.core.names import CertId, ZoneName
+from sslmd.core.names import CertId, ZoneName, covers, machine_of
 from sslmd.core.spec import AcmeCa
 
 
@@ -68,6 +69,39 @@ def check_access(
                 problem = f"on {shared[0]}, {table} has other rights for the key of {certs[0]}"
                 remedy = f"those of {table} count, as it comes first; write the same in both"
                 notes.warn(main, (later.kind.value,), problem, remedy)
+
+
+def check_probes(
+    classes: Iterable[ServerClass],
+    services: Mapping[CertId, ServiceConfig],
+    notes: Notes,
+    main: Source,
+) -> None:
+    """Warn about probes that would look at nothing: no certificate there has the name."""
+    for one in classes:
+        names = [
+            str(name)
+            for cert, service in services.items()
+            if one.receives(cert) and service.managed
+            for name in service.spec.names
+        ]
+        for index, probe in enumerate(one.probes):
+            if probe.name and one.servers and not covers(names, probe.name):
+                problem = f"no certificate of this class is for {probe.name}: nobody looks there"
+                remedy = nearest(probe.name, names, "there are: ")
+                notes.warn(main, (one.kind.value, "probe", index), problem, remedy)
+
+
+def check_after_copies(
+    commands: Iterable[PostCopy], classes: Iterable[ServerClass], notes: Notes, main: Source
+) -> None:
+    """Warn about commands after the copy to a host that nothing is copied to."""
+    hosts = {machine_of(host): None for one in classes for host in one.servers}
+    for index, one in enumerate(commands):
+        if machine_of(one.host) not in hosts:
+            problem = f"nothing is copied to {one.host}, so this never runs"
+            remedy = nearest(one.host, hosts, "there are: ")
+            notes.warn(main, ("globals", "post_copy_cmd", index), problem, remedy)
 
 
 def check_means(

@@ -26,7 +26,13 @@ from sslmd.config.files import (
     folder_status,
     locate_conf_dir,
 )
-from sslmd.config.grants import check_access, check_grants, check_means
+from sslmd.config.grants import (
+    check_access,
+    check_after_copies,
+    check_grants,
+    check_means,
+    check_probes,
+)
 from sslmd.config.groups import Groups, Wanted
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import (
@@ -112,6 +118,8 @@ class _Loader:
         if not self.notes.mistakes:  # half a configuration would bring wrong warnings
             check_grants(classes, services, self.notes, self.main)
             check_access(classes, services, self.notes, self.main)
+            check_probes(classes, services, self.notes, self.main)
+            check_after_copies(options.post_copy, classes, self.notes, self.main)
             check_means(dns, primaries, classes, cas, services.values(), self.notes, self.main)
             check_dane(services.values(), self.notes, self.main)
             check_windows(config, Places(self.main, windowed), self.notes, datetime.now(UTC))

@@ -124,7 +124,8 @@ class Globals(Table):
     ] = key(
         "list of `[host, command]`",
         "Commands to run on this machine after certificates were copied to the host, which the "
-        "command gets as its last argument. `localhost` and other names of this machine count as "
+        "command gets as its last argument. The host is written as in `servers`, the user that "
+        "logs in there left out or not; `localhost` and other names of this machine count as "
         "well. One that fails keeps the host's servers from being restarted, and is tried again "
         "with the copy.",
         default=[],

@@ -202,8 +202,8 @@ class Hosts:
     def _opens(self, cert: CertId, server: Server, now: datetime) -> datetime:
         """Return when a server may be restarted: while its windows are open, or in need at once.
 
-        What it uses must not expire while it waits; one that uses nothing of ours yet has nothing
-        to be kept from.
+        What it uses must not expire while it waits; a class that uses nothing of ours yet on that
+        host has nothing to be kept from.
         """
         if server.kind == DNS or cert not in self._tools.config.services:
             return now
@@ -211,9 +211,19 @@ class Hosts:
         if not groups:
             return now
         at = opens(groups, now)
-        unused = server.proven is None and server.expires is None
         late = server.expires is not None and at + ROLL_MARGIN >= server.expires
-        return now if unused or late else at
+        return now if late or at <= now or not self._is_used(server) else at
+
+    def _is_used(self, server: Server) -> bool:
+        """Whether a class uses any certificate of ours on a host."""
+        if server.proven is not None or server.expires is not None:
+            return True
+        place = (server.kind, server.host)
+        return any(
+            (one.kind, one.host) == place and (one.proven is not None or one.expires is not None)
+            for entry in self._book.entries.values()
+            for one in entry.state.servers
+        )
 
     def _set_timer(self, seconds: float | None) -> None:
         if self._timer is not None:
@@ -241,7 +251,7 @@ class Hosts:
         visit = Visit()
         try:
             holds, will_hold = self.notes.of(job.host).holds, self.notes.will_hold(job)
-            visit = await copy(job, self._tools, holds, will_hold)
+            visit = await copy(job, self._tools, holds, will_hold, self.notes)
         except Exception as err:
             whole = err
         errors = visit.errors if whole is None else dict.fromkeys(told, whole)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sslmd.config.model import Argv, Config
 from sslmd.core.jobs import Copy, Look, Publish, Restart, Trial, Watch, WriteDh, ZoneJob
-from sslmd.core.names import CertId
+from sslmd.core.names import CertId, machine_of
 from sslmd.core.state import Server, ServerPhase
 from sslmd.daemon.book import Entry
 from sslmd.daemon.documents import time
@@ -116,7 +116,7 @@ def _copies(
         prod = config.globals.prod_cert_dir
         yield {**row, "job": f"copy to {host}:{prod}", "reason": "after the roll"}
     for one in config.globals.post_copy:
-        if one.host.lower() == host.lower():
+        if machine_of(one.host) == machine_of(host):
             job = f"run here: {shlex.join((*one.argv, host))}"
             yield {**row, "job": job, "reason": f"after the copy to {host}"}
 

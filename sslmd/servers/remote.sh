@@ -80,7 +80,14 @@ begin() {
     oops "$said"
     return
   }
+  machine
   say in "$incoming"
+}
+
+# Tell which machine, and which production tree of it, this is: it may be called by several names.
+machine() {
+  id=$(cat /etc/machine-id 2>/dev/null) || id=$(uname -n)
+  say machine "$id:$(stat -c %i -- "$prod" 2>/dev/null)"
 }
 
 # elsewhere PATH: this is not the machine from which we were called, which has just made PATH.
@@ -236,6 +243,7 @@ newest() {
 # Tell every certificate that is there, and whether a private key is with it.
 survey() {
   look || return
+  [ ! -d "$prod" ] || machine
   for home in "$prod"/*/*; do
     [ -d "$home" ] && [ ! -L "$home" ] && [ ! -L "${home%/*}" ] || continue
     [ -e "$home/curr" ] || [ -L "$home/curr" ] || [ -d "$home/db" ] || [ -e "$home/next" ] || continue
@@ -273,7 +281,9 @@ drop() {
 run() {
   limit=$1
   shift
-  printed=$(mktemp) || printed=/dev/null
+  # Ours is for keys; a command writes files for the servers that it serves.
+  umask 022
+  printed=$(umask 077 && mktemp) || printed=/dev/null
   if command -v timeout >/dev/null 2>&1; then
     timeout -k 5 "$limit" "$@" </dev/null >"$printed" 2>&1
   else
@@ -284,5 +294,6 @@ run() {
     tail -c 2000 -- "$printed"
     rm -f -- "$printed"
   fi
+  umask 077
   say status "$status"
 }

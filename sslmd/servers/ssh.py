@@ -34,8 +34,9 @@ COPYING = 1800.0
 # Seconds for a shell that was told to go.
 GOING = 2.0
 
-# Characters of a line without end that are kept.
+# Characters of a line without end that are kept, and of all that a call tells.
 LONGEST_LINE = 1 << 16
+LONGEST_ANSWER = 1 << 22
 
 # unix(7): the path of a socket, less what ssh appends while it makes one.
 _LONGEST_SOCKET = 88
@@ -151,7 +152,7 @@ class RemoteShell:
                 found.append(err)
                 continue
             error = answer.first("error")
-            found.append(answer if error is None else Transient(f"{self.host}: {error}"))
+            found.append(answer if error is None else Transient(f"{self.host}: {_shown(error)}"))
         return found
 
     async def _answer(self, limit: float, *, connecting: bool = False) -> Answer:
@@ -159,6 +160,7 @@ class RemoteShell:
             raise self._broken
         lines: list[tuple[str, str]] = []
         said: list[str] = []
+        size = 0
         try:
             async with asyncio.timeout(limit):
                 while True:
@@ -174,6 +176,13 @@ class RemoteShell:
                     word, _, told = rest.partition(" ")
                     if word == "end":
                         return Answer(tuple(lines), _shown(" ".join(said)))
+                    size += len(rest)
+                    if size > LONGEST_ANSWER:
+                        self._broken = Transient(
+                            f"{self.host}: it told more than {LONGEST_ANSWER} characters; see "
+                            "whether it is still itself"
+                        )
+                        raise self._broken
                     lines.append((word, told))
         except TimeoutError:
             said_so = f" ({self._errors.said})" if self._errors.text else ""
@@ -189,6 +198,7 @@ class RemoteShell:
 
     async def _line(self) -> str | None:
         assert self._process.stdout is not None
+        await asyncio.sleep(0)  # others have their turn, however much there is to read
         while b"\n" not in self._buffer:
             data = await self._process.stdout.read(LONGEST_LINE)
             if not data:

@@ -29,7 +29,7 @@ _NO_SENSE = (tomli.TOMLDecodeError, RecursionError, ValueError, TypeError, KeyEr
 @dataclass(frozen=True, slots=True)
 class HostNote:
     """`holds`: what we put there, below `prod`. `surplus`: what lay there besides at the last
-    visit, in words.
+    visit, in words. `machine`: which one it said that it is.
 
     The rest is of visits that only have to tidy up: how many failed in a row, why, and when the
     next is.
@@ -42,6 +42,7 @@ class HostNote:
     attempts: int = 0
     error: str = ""
     next_try: datetime | None = None
+    machine: str = ""
 
 
 def host_file(certs_dir: object, host: str) -> str:
@@ -81,6 +82,7 @@ def _note(table: dict[str, Any]) -> HostNote:
         max(int(table.get("attempts", 0)), 0),
         str(table.get("error", "")),
         _time(table.get("next_try")),
+        str(table.get("machine", "")),
     )
 
 
@@ -109,6 +111,8 @@ def write_host(path: str, note: HostNote) -> None:
         table["surplus"] = list(note.surplus)
     if note.prod:
         table["prod"] = note.prod
+    if note.machine:
+        table["machine"] = note.machine
     if note.attempts:
         table["attempts"] = note.attempts
     if note.error:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from sslmd.config.model import Config
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.jobs import Copy, Told
-from sslmd.core.names import BadName, CertId
+from sslmd.core.names import BadName, CertId, machine_of
 from sslmd.processes import run_command
 from sslmd.servers import production
 from sslmd.servers.ssh import RemoteShell, shell_on
@@ -56,6 +57,21 @@ def is_withdrawn(config: Config, cert: CertId, host: str) -> bool:
     return cert.group not in config.inactive and not is_meant(config, cert, host)
 
 
+class Machines(Protocol):
+    """Which hosts of the configuration are one machine: it may be known by several names."""
+
+    def met(self, host: str, machine: str) -> None:
+        """Note which machine a host is; blocks. Raises `SslmError`."""
+
+    def others(self, host: str) -> Collection[str]:
+        """Return the other hosts that are the same machine, as far as is known."""
+
+
+def is_meant_there(config: Config, cert: CertId, hosts: Iterable[str]) -> bool:
+    """Whether a certificate is meant for a machine under one of these names."""
+    return any(is_meant(config, cert, host) for host in hosts)
+
+
 def prunes(config: Config, host: str) -> bool:
     """Whether surplus is removed there: every class that shares the host says so."""
     classes = config.copied_to(host)
@@ -63,7 +79,11 @@ def prunes(config: Config, host: str) -> bool:
 
 
 async def copy(
-    job: Copy, tools: Tools, holds: Collection[CertId], will_hold: Callable[[], None]
+    job: Copy,
+    tools: Tools,
+    holds: Collection[CertId],
+    will_hold: Callable[[], None],
+    machines: Machines,
 ) -> Visit:
     """Do the job. `holds` is what we once put there; `will_hold` notes what is about to be put.
 
@@ -78,7 +98,8 @@ async def copy(
             await tools.in_thread(_tidy_here, tools, visit)
     else:
         await tools.in_thread(will_hold)
-        await _visit(job, tools, {*holds, *(one.cert for one in job.told)}, visit)
+        ours = {*holds, *(one.cert for one in job.told)}
+        await _visit(job, tools, ours, visit, machines)
     if visit.new:
         await _run_after(job.host, tools)
     return visit
@@ -106,12 +127,17 @@ def _tidy_here(tools: Tools, visit: Visit) -> None:
 # --- on another machine ---------------------------------------------------------------------
 
 
-async def _visit(job: Copy, tools: Tools, holds: Collection[CertId], visit: Visit) -> None:
+async def _visit(
+    job: Copy, tools: Tools, holds: Collection[CertId], visit: Visit, machines: Machines
+) -> None:
     prod = str(tools.config.globals.prod_cert_dir)
     async with shell_on(job.host, prod) as shell:
         await _not_ourselves(shell, tools)
         if job.told:
-            incoming = (await shell.ask("begin")).first("in")
+            answer = await shell.ask("begin")
+            incoming = answer.first("in")
+            # Before anything is put there: a visit by another name leaves it alone then.
+            await tools.in_thread(machines.met, job.host, answer.first("machine") or "")
             if incoming is None:
                 raise Transient(f"{job.host}: it does not say where copies are to go")
             async with _outgoing(tools) as folder:
@@ -120,7 +146,7 @@ async def _visit(job: Copy, tools: Tools, holds: Collection[CertId], visit: Visi
                     await shell.send(folder, incoming)
             await _put(shell, ready, tools, visit)
         try:
-            await _tidy(shell, tools, holds, visit)
+            await _tidy(shell, tools, holds, visit, machines)
         except SslmError as err:
             visit.trouble = err  # which is no reason to restart nothing (I6)
 
@@ -197,16 +223,30 @@ async def _put(shell: RemoteShell, ready: Mapping[Told, int], tools: Tools, visi
         rights = (access.owner, access.group, f"{access.mode:04o}", str(int(access.opens)))
         calls[cert] = (*words, *rights)
     for cert, found in zip(calls, await shell.ask_each(list(calls.values())), strict=True):
+        put = None if isinstance(found, Exception) else found.first("put")
         if isinstance(found, Exception):
             visit.errors[cert] = found
+        elif put is None:
+            # A shell that could not even say why: its disk is full, or the like.
+            said = found.said or "it said nothing"
+            text = f"it does not say that {cert} is in its place; see whether its disk is full"
+            visit.errors[cert] = Transient(f"{shell.host}: {text} ({said})")
         else:
-            visit.new[cert] = found.first("put") != "same"
+            visit.new[cert] = put != "same"
 
 
-async def _tidy(shell: RemoteShell, tools: Tools, holds: Collection[CertId], visit: Visit) -> None:
+async def _tidy(
+    shell: RemoteShell,
+    tools: Tools,
+    holds: Collection[CertId],
+    visit: Visit,
+    machines: Machines,
+) -> None:
     """Take away what is not meant for a host any more, and see what else is there."""
     host, there = shell.host, {}
-    for text in (await shell.ask("survey")).every("have"):
+    answer = await shell.ask("survey")
+    await tools.in_thread(machines.met, host, answer.first("machine") or "")
+    for text in answer.every("have"):
         key, _, name = text.partition(" ")
         try:
             there[parse_cert(name)] = f"{name} with its key" if key == "with" else name
@@ -215,10 +255,10 @@ async def _tidy(shell: RemoteShell, tools: Tools, holds: Collection[CertId], vis
     visit.left = set(there)
     failures: list[SslmError] = []
     for cert, shown in sorted(there.items(), key=lambda one: (one[0].group != "ca", str(one[0]))):
-        config = tools.config
-        if not is_withdrawn(config, cert, host):
+        config, others = tools.config, machines.others(host)
+        if not is_withdrawn(config, cert, host) or is_meant_there(config, cert, others):
             continue
-        if cert not in holds and not prunes(config, host):
+        if cert not in holds and not all(prunes(config, one) for one in (host, *others)):
             visit.surplus.append(shown)
             continue
         try:
@@ -235,7 +275,7 @@ async def _run_after(host: str, tools: Tools) -> None:
     """Run the host's `post_copy_cmd`, here, with the host as argument."""
     options = tools.config.globals
     for one in options.post_copy:
-        if one.host.lower() == host.lower():
+        if machine_of(one.host) == machine_of(host):
             await run_command(
                 (*one.argv, host),
                 timeout=options.cmd_timeout,

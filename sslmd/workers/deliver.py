@@ -10,7 +10,7 @@ from sslmd.config.model import Config, Trigger
 from sslmd.core.errors import Permanent
 from sslmd.core.events import ProdUpdated
 from sslmd.core.jobs import Deliver
-from sslmd.core.names import CertId, SetName
+from sslmd.core.names import CertId, SetName, machine_of
 from sslmd.core.state import CertState, Delivered, Server, ServerPhase
 from sslmd.servers import production
 from sslmd.workers.tools import Tools
@@ -94,7 +94,7 @@ def _deliver(job: Deliver, tools: Tools, here: Collection[str]) -> ProdUpdated:
     before = tools.state_of(job.cert)
     known = {(one.kind, one.host): one for one in before.servers}
     is_same = before.delivered.curr == job.curr
-    after_copy = {one.host for one in config.globals.post_copy}
+    after_copy = {machine_of(one.host) for one in config.globals.post_copy}
     servers = []
     for kind, host in sorted(places(config, job.cert)):
         access = _access(config, job.cert, host)
@@ -102,7 +102,7 @@ def _deliver(job: Deliver, tools: Tools, here: Collection[str]) -> ProdUpdated:
         fresh = Server(
             kind, host, ServerPhase.PENDING, since=tools.now(), access=access, here=is_ours
         )
-        direct = access == _UNTOUCHED or (is_ours and host not in after_copy)
+        direct = access == _UNTOUCHED or (is_ours and machine_of(host) not in after_copy)
         old = known.get((kind, host))
         if is_same and old is not None and not direct and _still_lacks(old, fresh):
             servers.append(old)  # with what failed, and its next try
@@ -147,9 +147,9 @@ def _server(
         proven = old.proven or (old.set if old.phase is ServerPhase.PROVEN else None)
         proven = None if other else proven
         fresh = replace(fresh, set=old.set, proven=proven, expires=old.expires)
-    elif job.adopt and not changed:
+    elif job.adopt:
         # As ssl-mgr left it: its servers were restarted when it was put there.
-        fresh = replace(fresh, proven=name, expires=ends)
+        fresh = replace(fresh, proven=None if changed else name, expires=ends)
     if not direct:
         return fresh
     phase = ServerPhase.PROVEN if uses_already(fresh, name) else ServerPhase.DELIVERED

@@ -128,7 +128,10 @@ class Proving:
         self._told = [one for one in told if server_class.receives(one.cert)]
         self._tools = tools
         self._turn = asyncio.Semaphore(AT_A_TIME)
-        self._answered: set[tuple[CertId, Probe]] = set()
+        # Those of a try before that was not proven count on: it may have been that which ended
+        # what listened there.
+        self._place = (str(server_class.kind), host)
+        self._answered: set[tuple[CertId, Probe]] = set(tools.answered.get(self._place, ()))
         self._ours: Known | None = None
 
     async def look_before(self) -> None:
@@ -142,6 +145,8 @@ class Proving:
                 place = await place_of(self._host, self._tools)
                 for probe in optional:
                     await self._look_before(place, probe, wanted)
+        if self._answered:
+            self._tools.answered[self._place] = set(self._answered)
 
     async def _look_before(self, place: Place, probe: Probe, wanted: Sequence[_Wanted]) -> None:
         # Where nobody listens, one look is enough for all.
@@ -162,6 +167,15 @@ class Proving:
 
     async def errors(self) -> Errors:
         """Look at each certificate side by side, as long as `probe_timeout`; return what failed."""
+        found = await self._errors()
+        left = {(cert, probe) for cert, probe in self._answered if cert in found}
+        if left:
+            self._tools.answered[self._place] = left
+        else:
+            self._tools.answered.pop(self._place, None)
+        return found
+
+    async def _errors(self) -> Errors:
         counting = [one for one in self._told if self._counting(one.cert)]
         if not counting:
             return {}

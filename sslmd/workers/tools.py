@@ -75,6 +75,8 @@ class Tools:
     means: Means = field(init=False)
     challenges: Challenges = field(init=False)
     locality: Locality = field(init=False)
+    # Default ports that answered before a restart that is not proven yet: class and host, and what.
+    answered: dict[tuple[str, str], set[Any]] = field(default_factory=dict)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:

@@ -141,8 +141,12 @@ def test_files_of_ssl_mgr_load_unchanged(tmp_path: Path) -> None:
     tree = old_tree(tmp_path)
     config = tree.load()
     assert [tree.short(str(warning)) for warning in config.warnings] == [
+        "ssl-mgr.conf:13: globals.post_copy_cmd: nothing is copied to example.net, so this never "
+        "runs; did you mean 'mx2.example.net'?",
+        "ssl-mgr.conf:14: globals.post_copy_cmd: nothing is copied to pbx.example.net, so this "
+        "never runs; did you mean 'mx2.example.net'?",
         "ssl-mgr.conf:57: other: without svc_depends, its servers get every certificate with its "
-        "key; write svc_depends = [['any', ['ALL']]] if that is meant"
+        "key; write svc_depends = [['any', ['ALL']]] if that is meant",
     ]
     options = config.globals
     assert options.auth_hook == tmp_path / "libexec/sslm-auth-hook"

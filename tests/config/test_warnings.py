@@ -103,3 +103,21 @@ def test_two_classes_with_other_rights_for_one_key_on_one_host(tree: Tree) -> No
     assert "imap: on h1, [smtp] has other rights for the key of example.com/web" in warning
     assert "those of [smtp] count" in warning
     assert two("key_mode = '0640'") == two("") == two("key_group = 'mail'", "h2") == []
+
+
+def test_probes_that_look_at_nothing_and_commands_that_never_run(tree: Tree) -> None:
+    def warnings(probe: str, after: str) -> list[str]:
+        web = (
+            "\n[imap]\nservers = ['root@H1', 'h2']\nsvc_depends = [['any', ['ALL']]]\n"
+            f"probe = [[443, 'tls', 'www.example.com'], [443, 'tls', '{probe}']]\n"
+        )
+        main = MAIN.replace("[globals]\n", f"[globals]\npost_copy_cmd = [['{after}', 'true']]\n")
+        assert main != MAIN
+        tree.write("ssl-mgr.conf", main + web)
+        return [one for one in tree.warnings() if "nobody looks" in one or "never runs" in one]
+
+    assert warnings("example.com", "h1") == warnings("example.com", "other@h1") == []
+    (probe,) = warnings("www.exmaple.com", "H2")
+    assert "no certificate of this class is for www.exmaple.com: nobody looks there" in probe
+    (after,) = warnings("example.com", "h3")
+    assert "nothing is copied to h3, so this never runs; there are: h1, h2" in after

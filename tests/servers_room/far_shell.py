@@ -66,6 +66,7 @@ class Shell:
     def __init__(self, prod: Path, argv: Sequence[str], tools: Path | None = None) -> None:
         self.prod = prod
         self.said: list[str] = []
+        self.machine = ""
         # Whatever was started holds this open for as long as it lives.
         self._alive, writer = os.pipe()
         path = os.environ["PATH"]
@@ -109,6 +110,8 @@ class Shell:
                 self.said += [text] if text else []
             elif rest == "end":
                 return told
+            elif rest.startswith("machine "):
+                self.machine = rest
             else:
                 told.append(rest)
         raise Gone(" ".join(self.said))

@@ -433,6 +433,10 @@ def test_commands(shell: Open) -> None:
         assert one.ask("run", "5", "/etc/passwd") == ["status 126"]
         assert one.ask("run", "5", "printf", "<%s>", "a b", "$HOME `id`") == ["status 0"]
         assert one.said == ["<a b><$HOME `id`>"]
+        # It writes files for the servers that it serves; what we write is for keys.
+        assert one.ask("run", "5", "sh", "-c", "umask") == ["status 0"]
+        assert one.said == ["0022"]
+        assert one.ask("eval", "say is $(umask)") == ["is 0077"]
         # What reads finds nothing, and not the next line of ours.
         assert one.ask("run", "5", "cat") == ["status 0"]
         assert one.ask("run", "5", "sh", "-c", "kill -9 $$")[0] == "status 137"

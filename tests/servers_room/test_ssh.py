@@ -307,6 +307,36 @@ async def test_lines_without_end_are_not_kept(stub: Stub) -> None:
             await shell.ask("survey", limit=1)
 
 
+async def test_one_that_tells_for_ever_is_not_listened_to(stub: Stub) -> None:
+    """Neither memory nor the other hosts' turn is spent on it."""
+    stub.does(each=f'[ $n = 1 ] || yes "$mark have with $(printf %09999d)" \n{WELL}')
+    with pytest.raises(Transient, match="it told more than 4194304 characters"):
+        async with shell_on(HOST, "/prod") as shell:
+            await shell.ask("survey")
+    stub.does(each=f'[ $n = 1 ] || answer "error $(printf %09999d) \033[31m" \n{WELL}')
+    with pytest.raises(Transient) as caught:
+        async with shell_on(HOST, "/prod") as shell:
+            await shell.ask("survey")
+    assert len(str(caught.value)) < 600
+    assert str(caught.value).isprintable()
+    # Empty lines without end: others have their turn all the same.
+    stub.does(each=f"[ $n = 1 ] || exec yes ''\n{WELL}")
+    longest, before = 0.0, time.monotonic()
+
+    async def others() -> None:
+        nonlocal longest, before
+        while True:
+            await asyncio.sleep(0)
+            longest, before = max(longest, time.monotonic() - before), time.monotonic()
+
+    turns = asyncio.ensure_future(others())
+    with pytest.raises(Transient, match="did not answer within 1 s"):
+        async with shell_on(HOST, "/prod") as shell:
+            await shell.ask("survey", limit=1)
+    turns.cancel()
+    assert longest < 0.9
+
+
 async def test_lines_end_as_they_do_on_a_terminal(stub: Stub) -> None:
     stub.does(each='printf "\\r\\n%s have with a/b\\r\\n%s end\\r\\n" $mark $mark')
     async with shell_on(HOST, "/prod") as shell:

@@ -11,6 +11,7 @@ import pytest
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import CertId
+from sslmd.servers import ssh
 from sslmd.workers.copy import Visit, copy, forget_outgoing, is_meant
 from tests.workers.far_for_tests import EVERYTHING, FAR, FarSite, far_site, server_class
 from tests.workers.test_restart import MAIL
@@ -27,12 +28,31 @@ def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FarSite]:
         yield made
 
 
+class Machines:
+    """Hosts that are one machine with the one visited; `said`: what they said that they are."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.said: list[str] = []
+
+    def met(self, host: str, machine: str) -> None:
+        assert host == FAR
+        self.said.append(machine)
+
+    def others(self, host: str) -> Collection[str]:
+        assert host == FAR
+        return self.names
+
+
+ALONE = Machines()
+
+
 def nothing_to_note() -> None:
     """It is known already."""
 
 
 async def visit(one: FarSite, *certs: CertId, holds: Collection[CertId] = ()) -> Visit:
-    return await copy(one.job(*certs), one.site.tools, holds, nothing_to_note)
+    return await copy(one.job(*certs), one.site.tools, holds, nothing_to_note, ALONE)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -111,13 +131,13 @@ async def test_what_is_not_granted_any_more_is_not_sent(one: FarSite) -> None:
     await one.made()
     job = one.job(WEB, MAIL)
     one.configure(server_class("web", "[['example.com', ['web']]]"))
-    found = await copy(job, one.site.tools, {MAIL}, nothing_to_note)
+    found = await copy(job, one.site.tools, {MAIL}, nothing_to_note, ALONE)
     assert str(found.errors[MAIL]) == f"{MAIL} is not meant for {FAR} any more"
     assert one.there() == {str(WEB)}
     assert not [name for name in one.was_sent() if str(MAIL) in name]
     # Nor with a class that has its servers filled by others.
     one.configure(server_class("web", EVERYTHING, "skip_prod_copy = true"))
-    found = await copy(job, one.site.tools, (), nothing_to_note)
+    found = await copy(job, one.site.tools, (), nothing_to_note, ALONE)
     assert set(found.errors) == {WEB, MAIL}
     assert found.new == {}
 
@@ -171,7 +191,7 @@ async def test_what_a_host_will_hold_is_noted_before_anything_is_sent(one: FarSi
         raise Transient("the disk is full")
 
     with pytest.raises(Transient, match="the disk is full"):
-        await copy(one.job(WEB), one.site.tools, (), full)
+        await copy(one.job(WEB), one.site.tools, (), full, ALONE)
     assert one.was_sent() == set()
     assert one.far.commands() == []
 
@@ -216,7 +236,7 @@ async def test_on_this_machine_production_is_what_servers_read(one: FarSite) -> 
     def never() -> None:
         raise AssertionError
 
-    found = await copy(job, one.site.tools, (), never)
+    found = await copy(job, one.site.tools, (), never, ALONE)
     assert found.new == {WEB: False}
     assert found.removed == ["example.net/gone"]
     assert found.surplus == ["example.net/old"]
@@ -232,3 +252,35 @@ def test_what_a_killed_daemon_was_sending_is_removed(tmp_path: Path) -> None:
     (folder / "privkey.pem").touch()
     forget_outgoing(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_machine_with_two_names_keeps_what_is_meant_for_the_other(one: FarSite) -> None:
+    await one.made()
+    await visit(one, WEB, MAIL)
+    other = "www.example.net"
+    web = server_class("web", "[['example.com', ['web']]]", "prune = true")
+    mail = server_class("smtp", "[['example.com', ['mail']]]", hosts=other)
+    one.configure(web + mail)
+    both, job = Machines(other), Copy(FAR, (), "test")
+    found = await copy(job, one.site.tools, {WEB, MAIL}, nothing_to_note, both)
+    assert (found.removed, found.surplus, found.left) == ([], [], {WEB, MAIL})
+    (machine,) = set(both.said)
+    assert machine.endswith(f":{one.far.root.stat().st_ino}")
+    # What is meant for neither is not pruned unless both say so.
+    one.configure(web + mail.replace("['mail']", "['web']"))
+    found = await copy(job, one.site.tools, (), nothing_to_note, both)
+    assert (found.removed, found.surplus) == ([], [f"{MAIL} with its key"])
+    found = await copy(job, one.site.tools, (), nothing_to_note, ALONE)
+    assert found.removed == [f"{MAIL} with its key"]
+
+
+async def test_a_host_that_says_nothing_has_got_nothing(
+    one: FarSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its shell had no room for a temporary file, and could not even say so."""
+    await one.made()
+    silent = ssh._script().replace('say put "$news"', ":")
+    monkeypatch.setattr(ssh, "_script", lambda: silent)
+    found = await visit(one, WEB)
+    assert found.new == {}
+    assert "does not say that example.com/web is in its place" in str(found.errors[WEB])

@@ -219,6 +219,25 @@ async def test_a_default_port_of_another_certificate_does_not_count(tmp_path: Pa
         assert set((await restarted(site, WEB, NET)).unproven) == {NET}
 
 
+async def test_a_default_port_that_a_restart_has_silenced_counts_at_the_next_try(
+    tmp_path: Path,
+) -> None:
+    site = await site_of(tmp_path, tool="true")
+    load(site)
+    await site.renew(WEB)
+    await site.deliver(WEB)
+    async with server(Reloading(tmp_path)) as port:
+        probing(site, tls(port, optional=True), seconds=0.1)
+        assert set((await restarted(site, WEB)).unproven) == {WEB}
+    # Now nobody listens there any more.
+    assert set((await restarted(site, WEB)).unproven) == {WEB}
+    load(site)
+    async with server(Reloading(tmp_path)) as again:
+        probing(site, tls(again, optional=True))
+        assert (await restarted(site, WEB)).errors == []
+    assert site.tools.answered == {}
+
+
 async def test_a_default_port_that_refuses_a_name_does_not_count_for_it(tmp_path: Path) -> None:
     site = await site_of(tmp_path, tool="true")
     load(site)
