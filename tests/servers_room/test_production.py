@@ -73,6 +73,11 @@ def a_server_reading(
                 folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
                 try:
                     seen = {name: _read_at(folder, name) for name in _LOOKED_AT}
+                except FileNotFoundError:
+                    # Held up for longer than the set before is kept, it has been overtaken.
+                    if os.path.samestat(os.fstat(folder), os.stat(path)):
+                        raise
+                    continue
                 finally:
                     os.close(folder)
                 if not any(seen.items() <= one.items() for one in allowed):
