@@ -125,6 +125,12 @@ def test_what_cannot_be_rolled_yet_is_told_and_is_no_failure() -> None:
     assert f"{MAIL}: nothing to do; -f rolls it now\n" in done.stderr
 
 
+def test_minutes_without_end_are_a_mistake() -> None:
+    done, told = run("-roll", "-roll-mins", "9" * 14)
+    assert (done.returncode, changes(told)) == (2, [])
+    assert "-roll-mins: that is more than thousands of years" in done.stderr
+
+
 def test_debug_shows_and_does_nothing() -> None:
     done, told = run("-d", "-f", "-renew", "a:b")
     assert done.stdout == "would do: sslmctl renew --force a:b\nnothing to do\n"

@@ -219,8 +219,15 @@ async def test_a_command_that_runs_after_the_copy(one: FarSite) -> None:
     assert not log.exists()  # nothing was copied
     await visit(one, WEB)
     assert log.read_text() == f"a {FAR}\n"
+    # Whoever logs in there, it is that host.
+    one.configure(
+        server_class("web", EVERYTHING),
+        f"    post_copy_cmd = [['root@{FAR.upper()}', '{script} c']]\n",
+    )
+    await visit(one, WEB)
+    assert log.read_text() == f"a {FAR}\nc {FAR}\n"
     log.with_name("log.broken").touch()
-    with pytest.raises(Transient, match=r"after a far.example.net exited with 1"):
+    with pytest.raises(Transient, match=r"after c far.example.net exited with 1"):
         await visit(one, WEB)
 
 
