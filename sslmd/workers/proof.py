@@ -168,7 +168,8 @@ class Proving:
     async def errors(self) -> Errors:
         """Look at each certificate side by side, as long as `probe_timeout`; return what failed."""
         found = await self._errors()
-        left = {(cert, probe) for cert, probe in self._answered if cert in found}
+        proven = {one.cert for one in self._told} - found.keys()
+        left = {(cert, probe) for cert, probe in self._answered if cert not in proven}
         if left:
             self._tools.answered[self._place] = left
         else:

@@ -229,6 +229,8 @@ async def test_a_default_port_that_a_restart_has_silenced_counts_at_the_next_try
     async with server(Reloading(tmp_path)) as port:
         probing(site, tls(port, optional=True), seconds=0.1)
         assert set((await restarted(site, WEB)).unproven) == {WEB}
+        # That another is well says nothing of this one.
+        assert (await restarted(site, MAIL)).errors == []
     # Now nobody listens there any more.
     assert set((await restarted(site, WEB)).unproven) == {WEB}
     load(site)
