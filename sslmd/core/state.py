@@ -144,6 +144,11 @@ class Server:
     expires: datetime | None = None
     here: bool = False
 
+    @property
+    def uses_ours(self) -> bool:
+        """Whether it is known to use, or have used, a set of this certificate."""
+        return self.proven is not None or self.expires is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Delivered:

@@ -12,9 +12,8 @@ from datetime import datetime
 from sslmd.core.backoff import Failure, next_try
 from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.jobs import Copy
-from sslmd.core.names import CertId
 from sslmd.store.host_notes import HostNote, host_file, noted_hosts, read_host, write_host
-from sslmd.workers.copy import Visit, is_meant_there, is_withdrawn, prunes
+from sslmd.workers.copy import Visit, has_to_go, prunes
 from sslmd.workers.deliver import THIS_HOST
 from sslmd.workers.tools import Tools
 
@@ -68,12 +67,6 @@ class HostBook:
             return []
         return [one for one in self._hosts() if one != host and self.of(one).machine == machine]
 
-    def _has_to_go(self, cert: CertId, host: str) -> bool:
-        config = self._tools.config
-        return is_withdrawn(config, cert, host) and not is_meant_there(
-            config, cert, self.others(host)
-        )
-
     def told(self) -> list[tuple[str, HostNote, str]]:
         """Return the hosts of which there is something to tell, with their notes and a sentence."""
         known = {*self._hosts(), THIS_HOST}
@@ -124,10 +117,9 @@ class HostBook:
 
     def _sort(self, host: str) -> None:
         config, note = self._tools.config, self.of(host)
-        has_surplus = bool(note.surplus) and all(
-            prunes(config, one) for one in (host, *self.others(host))
-        )
-        if has_surplus or any(self._has_to_go(cert, host) for cert in note.holds):
+        others = self.others(host)
+        has_surplus = bool(note.surplus) and prunes(config, host, *others)
+        if has_surplus or any(has_to_go(config, cert, host, others) for cert in note.holds):
             self._untidy[host] = note.next_try
         else:
             self._untidy.pop(host, None)

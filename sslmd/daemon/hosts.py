@@ -216,11 +216,9 @@ class Hosts:
 
     def _is_used(self, server: Server) -> bool:
         """Whether a class uses any certificate of ours on a host."""
-        if server.proven is not None or server.expires is not None:
-            return True
         place = (server.kind, server.host)
-        return any(
-            (one.kind, one.host) == place and (one.proven is not None or one.expires is not None)
+        return server.uses_ours or any(
+            one.uses_ours and (one.kind, one.host) == place
             for entry in self._book.entries.values()
             for one in entry.state.servers
         )

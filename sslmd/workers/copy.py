@@ -67,15 +67,17 @@ class Machines(Protocol):
         """Return the other hosts that are the same machine, as far as is known."""
 
 
-def is_meant_there(config: Config, cert: CertId, hosts: Iterable[str]) -> bool:
-    """Whether a certificate is meant for a machine under one of these names."""
-    return any(is_meant(config, cert, host) for host in hosts)
+def has_to_go(config: Config, cert: CertId, host: str, others: Iterable[str]) -> bool:
+    """Whether a certificate is to be on a machine under none of its names any more."""
+    return is_withdrawn(config, cert, host) and not any(
+        is_meant(config, cert, other) for other in others
+    )
 
 
-def prunes(config: Config, host: str) -> bool:
-    """Whether surplus is removed there: every class that shares the host says so."""
-    classes = config.copied_to(host)
-    return bool(classes) and all(one.prune for one in classes)
+def prunes(config: Config, *hosts: str) -> bool:
+    """Whether surplus is removed from a machine of these names: every class there says so."""
+    shared = [config.copied_to(host) for host in hosts]
+    return all(classes and all(one.prune for one in classes) for classes in shared)
 
 
 async def copy(
@@ -256,9 +258,9 @@ async def _tidy(
     failures: list[SslmError] = []
     for cert, shown in sorted(there.items(), key=lambda one: (one[0].group != "ca", str(one[0]))):
         config, others = tools.config, machines.others(host)
-        if not is_withdrawn(config, cert, host) or is_meant_there(config, cert, others):
+        if not has_to_go(config, cert, host, others):
             continue
-        if cert not in holds and not all(prunes(config, one) for one in (host, *others)):
+        if cert not in holds and not prunes(config, host, *others):
             visit.surplus.append(shown)
             continue
         try:
