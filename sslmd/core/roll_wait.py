@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from sslmd.core.facts import SetFacts
 from sslmd.core.renewal import ROLL_MARGIN, Wanted, why_unusable
 from sslmd.core.state import CertState
 from sslmd.core.view import clock
@@ -31,20 +32,38 @@ class Opening:
 def roll_at(state: CertState, wanted: Wanted, now: datetime) -> datetime:
     """Return when `next` may be rolled as far as `min_roll_mins` goes.
 
-    At once without a usable `curr`, and if an admin goes back to it: it was in use before. No later
+    At once without a usable `curr`, and if an admin goes back to it: it was in use before. A CA
+    that was renewed by rule, with its key and its name, too: nobody sees a difference. No later
     than when `curr` expires.
     """
     if state.next is None or why_unusable(state.curr, now) is not None:
         return now
-    if _goes_back(state):
+    if _goes_back(state) or _stays_the_same_ca(state):
         return now
     note = state.next_note
-    issued = note.issued_at if note and note.issued_at else state.next.name.time
+    issued = note.issued_at if note and note.issued_at else _issued(state.next)
     # An issue time in the future is a clock that was set back.
     at = min(issued, now) + wanted.timing.min_roll
     assert state.curr is not None
     assert state.curr.cert is not None
     return min(at, state.curr.cert.not_after)
+
+
+def _stays_the_same_ca(state: CertState) -> bool:
+    if state.next_note is None or not state.next_note.at_end:
+        return False
+    curr = state.curr.cert if state.curr is not None else None
+    next_ = state.next.cert if state.next is not None else None
+    if curr is None or next_ is None or not curr.identity:
+        return False
+    return curr.identity == next_.identity
+
+
+def _issued(facts: SetFacts) -> datetime:
+    """Return when a set was issued that nobody noted: ssl-mgr names sets in local time."""
+    if facts.cert is None:
+        return facts.name.time
+    return max(facts.name.time, facts.cert.not_before)
 
 
 def opening_of(state: CertState, wanted: Wanted, ready: datetime) -> Opening:

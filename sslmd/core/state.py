@@ -36,12 +36,15 @@ class SetNote:
     """What the files of a set do not say.
 
     `draw` is the set's place in the spread of renewals, -1 to 1, drawn once; `ca` the name of
-    the CA that was asked, "" where unknown.
+    the CA that was asked, "" where unknown. Of a CA: `new_key`, an admin asked for another
+    key; `at_end`, it takes the place of one that ends.
     """
 
     draw: float
     issued_at: datetime | None = None
     ca: str = ""
+    new_key: bool = False
+    at_end: bool = False
 
 
 class Request(StrEnum):
@@ -57,7 +60,7 @@ class Ask:
 
     `force` sets the reasons and waits aside. `replaces` is the `next` that was on deck when a
     forced renewal was asked for: only that one is replaced, also after a crash. `back`: the older
-    set that is to be rolled, in place of what is on deck.
+    set that is to be rolled, in place of what is on deck. `new_key`: a CA is to get another key.
     """
 
     what: Request
@@ -66,6 +69,7 @@ class Ask:
     reuse: bool = False
     replaces: SetName | None = None
     back: SetName | None = None
+    new_key: bool = False
 
 
 class TrialKind(StrEnum):
@@ -174,7 +178,8 @@ class CertState:
     `curr` that some server may still use. `sighting`: what was seen in DNS of `next`. `adopted`:
     there were sets but no state.toml, as in a tree of ssl-mgr's. `failed`: see `core.limits`.
     `trial_after`: the CA's test server wants no other trial before. `off_deck`: a set that may be
-    on deck only because an admin wanted it back, and does no more.
+    on deck only because an admin wanted it back, and does no more. Of a CA only: `former`, the
+    identities of all its sets, and `remains`, what is there of one that lost its `curr`.
     """
 
     phase: Phase = Phase.SETTLED
@@ -200,3 +205,5 @@ class CertState:
     trial_after: datetime | None = None
     adopted: bool = False
     off_deck: SetName | None = None
+    former: frozenset[str] = frozenset()
+    remains: str = ""

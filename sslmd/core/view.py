@@ -8,17 +8,21 @@ from datetime import datetime
 from sslmd.core.events import Event
 from sslmd.core.jobs import CertJob
 from sslmd.core.names import CertId, SetName
-from sslmd.core.renewal import CLOCK_TOLERANCE, Wanted, renew_at
+from sslmd.core.renewal import CLOCK_TOLERANCE, Wanted, when_due
 from sslmd.core.state import CertState, Trouble
 
 
 @dataclass(frozen=True, slots=True)
 class Ca:
-    """One of the site's own CAs as those it signs see it. None: nothing is known of it."""
+    """One of the site's own CAs as those it signs see it. None: nothing is known of it.
+
+    `above`: the CA that signs this one, None for a root.
+    """
 
     id: CertId
     wanted: Wanted | None
     state: CertState | None
+    above: Ca | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class Decision:
     `text` is the reason, for people. `wake_at`: look again then at the latest. `waits_for_ca`:
     look again when that CA changed. `looks_again`: when a need that cannot be met is looked at
     again. `rolls_when`: the windows that make `roll_at` what it is. `stuck`: the failure that is
-    being waited out.
+    being waited out. `alarm`: what only an admin can put right, "" if there is nothing.
     """
 
     text: str
@@ -87,14 +91,12 @@ class Decision:
     waits_for_ca: bool = False
     looks_again: datetime | None = None
     stuck: Trouble | None = None
+    alarm: str = ""
 
 
 def due(state: CertState, wanted: Wanted) -> datetime | None:
     """Return when `curr` is to be renewed, None without one."""
-    if state.curr is None or state.curr.cert is None:
-        return None
-    draw = state.curr_note.draw if state.curr_note else 0.0
-    return renew_at(state.curr.cert, wanted.timing, draw)
+    return when_due(state.curr, state.curr_note, wanted) if state.curr is not None else None
 
 
 def blocking(trouble: Trouble | None, wanted: Wanted, now: datetime) -> Trouble | None:

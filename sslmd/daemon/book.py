@@ -95,13 +95,19 @@ class Book:
     def view(self, cert: CertId) -> View:
         """Return what the planner looks at."""
         entry = self.entries[cert]
-        ca = None
-        signer = entry.wanted.spec.signer
-        if isinstance(signer, OwnCa):
-            above = self.entries.get(signer.cert)
-            ca = Ca(signer.cert, above.wanted if above else None, above.state if above else None)
+        ca = self._ca_of(entry)
         dane = self.dane_of(cert, entry)
         return View(entry.wanted, entry.state, ca, entry.servers, entry.hold, dane, entry.proves)
+
+    def _ca_of(self, entry: Entry) -> Ca | None:
+        """Return the own CA that signs a certificate, and those above it."""
+        signer = entry.wanted.spec.signer
+        if not isinstance(signer, OwnCa):
+            return None
+        above = self.entries.get(signer.cert)
+        if above is None:
+            return Ca(signer.cert, None, None)
+        return Ca(signer.cert, above.wanted, above.state, self._ca_of(above))
 
     def managed(self) -> list[CertId]:
         """Return the certificates that people asked for, in the order of the configuration."""

@@ -155,6 +155,8 @@ def _last_error(entry: Entry, trouble: Trouble | None, failed: Server | None) ->
         return None
     if trouble is not None:
         return trouble.text
+    if entry.decision.alarm:
+        return entry.decision.alarm
     if failed is not None:
         return f"{failed.kind} on {failed.host}: {failed.error}"
     return None

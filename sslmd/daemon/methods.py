@@ -232,7 +232,9 @@ def in_trouble(entry: Entry) -> bool:
     """Whether something about a certificate failed and is not yet made good."""
     failed = any(server.attempts for server in entry.state.servers)
     mismatch = entry.report is not None and bool(entry.report.wrong)
-    return bool(entry.hold or entry.unsaved or entry.decision.stuck or failed or mismatch)
+    decision = entry.decision
+    held = entry.hold or entry.unsaved or decision.alarm
+    return bool(held or decision.stuck or failed or mismatch)
 
 
 def summary(planner: Planner) -> str:

@@ -33,7 +33,7 @@ from sslmd.core.jobs import (
     pool,
 )
 from sslmd.core.lifecycle import advance, with_sets
-from sslmd.core.names import CertId
+from sslmd.core.names import CertId, GroupName
 from sslmd.core.plan import decide
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered
@@ -42,7 +42,7 @@ from sslmd.daemon import stories
 from sslmd.daemon.book import Book, entry_of
 from sslmd.daemon.dh import DhLooks
 from sslmd.daemon.hosts import Hosts
-from sslmd.daemon.journal import ERROR, INFO, WARNING, Bus, Record
+from sslmd.daemon.journal import ERROR, INFO, NOTICE, WARNING, Bus, Record
 from sslmd.daemon.ledger import Ledger, Page
 from sslmd.daemon.runner import Runner
 from sslmd.daemon.scheduler import Scheduler
@@ -148,6 +148,8 @@ class Planner:
             if noted is not None and production.linked(prod, cert) != noted:
                 # The note is not the truth: production was lost, moved or changed by hand.
                 one.state = replace(one.state, delivered=Delivered())
+            if cert.group == GroupName.CA and one.state.curr is None and not one.state.remains:
+                one.state = replace(one.state, remains=production.remains(prod, cert))
         return loaded
 
     def _take_in(self, loaded: dict[CertId, certs.Loaded]) -> None:
@@ -332,9 +334,17 @@ class Planner:
         else:
             raise RuntimeError(f"{cert}: one event led to another without end: {decision}")
         if decision != entry.decision:
+            self._tell_alarm(cert, entry.decision.alarm, decision.alarm)
             entry.decision = decision
             entry.document = None
         return decision
+
+    def _tell_alarm(self, cert: CertId, before: str, after: str) -> None:
+        """Say once what only an admin can put right, and when it is."""
+        if after and after != before:
+            self._tell("held", after, ERROR, cert)
+        elif before and not after:
+            self._tell("released", f"no longer: {before}", NOTICE, cert)
 
     def apply(self, cert: CertId, event: Event) -> None:
         """Take in that something happened to a certificate, and plan on."""

@@ -17,6 +17,7 @@ from sslmd.core.gate import harm_of
 from sslmd.core.jobs import Certify, MakeKey, Order, Roll
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
+from sslmd.core.own_ca import Grip, hold_of, is_another, what_changes
 from sslmd.core.plan import decide
 from sslmd.core.renew_track import why_again, why_not_back
 from sslmd.core.renewal import Why
@@ -55,10 +56,15 @@ class Requests:
     async def renew(self, client: Client, params: Params) -> dict[str, Any]:
         """Renew what is due; with `force` whatever is named, in place of a `next` on deck."""
         names, force, reuse = params.certs(), params.flag("force"), params.flag("reuse")
+        new_key = params.flag("new_key")
         if kind := _trial_kind(params):
             return await self._try_out(client, params, kind)
         if force and names is None and not params.flag("all"):
             raise WireError(Code.INVALID_PARAMS, "a forced renewal of everything wants all = true")
+        if new_key and (names is None or not force or reuse):
+            text = "new_key wants force and certs, and reuse is the contrary of it"
+            raise WireError(Code.INVALID_PARAMS, text)
+        warnings: dict[CertId, list[str]] = {}
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
             if back := _back(entry.state):
@@ -66,13 +72,26 @@ class Requests:
                 if names is None:
                     return (Outcome.WAITING, problem)
                 raise WireError(Code.REFUSED, f"{problem}; or not: sslmctl cancel {cert.arg}")
+            self._check_new_key(cert, entry, new_key=new_key, named=names is not None)
+            if new_key:
+                warnings[cert] = [what_changes(self._planner.book.view(cert))]
             next_ = entry.state.next
             # A key that was made ahead is there to be used by just this renewal.
             ahead = entry.wanted.next_ahead and not reuse and next_ and next_.cert is None
             replaces = next_.name if force and next_ and not ahead else None
-            return Ask(What.RENEW, self._planner.tools.now(), force, reuse, replaces)
+            now = self._planner.tools.now()
+            return Ask(What.RENEW, now, force, reuse, replaces, new_key=new_key)
 
-        return await self._carry(client, params, ask)
+        return await self._carry(client, params, ask, warnings)
+
+    def _check_new_key(self, cert: CertId, entry: Entry, *, new_key: bool, named: bool) -> None:
+        """Refuse what cannot be: a CA without its key renewed, a leaf's key kept apart."""
+        if new_key and entry.wanted.spec.ca is None:
+            text = f"{cert} is not a CA: every renewal makes a new key for it; leave new_key out"
+            raise WireError(Code.REFUSED, text)
+        hold = hold_of(self._planner.book.view(cert), self._planner.tools.now())
+        if named and not new_key and hold is not None and hold.grip is Grip.LOST:
+            raise WireError(Code.REFUSED, f"{cert} cannot be renewed with its key: {hold.text}")
 
     async def _try_out(self, client: Client, params: Params, kind: TrialKind) -> dict[str, Any]:
         names = params.certs()
@@ -109,6 +128,8 @@ class Requests:
                 view = self._planner.book.view(cert)
                 if force and (harm := harm_of(view, self._planner.tools.now())):
                     warnings[cert] = [f"{_TOO_EARLY}{harm}"]
+                if force and entry.state.next and is_another(entry.state, entry.state.next):
+                    warnings[cert] = [what_changes(view)]
                 return Ask(What.ROLL, self._planner.tools.now(), force, back=_back(entry.state))
             if names is None:
                 return (Outcome.UNNEEDED, problem)
@@ -188,6 +209,8 @@ class Requests:
             told.append(text)
         if force and (harm := harm_of(_before_it_is_on_deck(view, facts), now)):
             told.append(f"{_TOO_EARLY}{harm}")
+        if entry.wanted.spec.ca is not None and is_another(replace(state, next_note=None), facts):
+            told.append(what_changes(view))
         return told
 
     def _why_not_roll(self, cert: CertId, entry: Entry, *, force: bool) -> str | None:

@@ -55,8 +55,8 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
     match event:
         case KeyMade():
             text = f"key made ({event.facts.key}): {event.reason}"
-            if _loses_root(before):
-                text += "; this makes a new root, which every client has to learn"
+            if event.note.new_key:
+                text += "; this makes another CA, which every client has to learn"
                 return Story("key-made", text, WARNING, event.facts.name, "MakeKey")
             return Story("key-made", text, set=event.facts.name, job="MakeKey")
         case CertIssued():
@@ -151,14 +151,6 @@ def _looked(before: Sighting | None, after: CertState) -> Story | None:
         text = f"waits for its TLSA records in DNS: {now.missing}"
         return Story("tlsa-waits", text, INFO, after.next.name, kept=False)
     return None
-
-
-def _loses_root(before: CertState) -> bool:
-    """Whether a root that cannot be used any more is being replaced."""
-    curr = before.curr
-    if curr is None or curr.cert is None or not curr.problem:
-        return False
-    return curr.cert.is_ca and curr.cert.issuer == curr.cert.subject
 
 
 def _taken_off(before: CertState, name: SetName) -> str:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.facts import SetFacts
 from sslmd.core.lifecycle import phase_of, with_sets
-from sslmd.core.names import CertId, SetName
+from sslmd.core.names import CertId, GroupName, SetName
 from sslmd.core.state import CertState, SetNote
 from sslmd.store import files, sets, state
-from sslmd.store.layout import Tree
+from sslmd.store.layout import CERT, Tree
 
 
 @dataclass(slots=True)
@@ -121,8 +122,35 @@ def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) ->
         adopted=curr is not None and not noted,
         off_deck=notes.off_deck,
     )
+    loaded = replace(loaded, **_of_ca(tree, cert, links))
     drawn = any(name is not None and name not in notes.sets for name in (links.curr, links.next))
     return Loaded(loaded, remarks=remarks, unsaved=drawn)
+
+
+def _of_ca(tree: Tree, cert: CertId, links: sets.Links) -> dict[str, Any]:
+    """Return what is known of the older generations of a CA: what they signed is still out."""
+    if cert.group != GroupName.CA:
+        return {}
+    former = {
+        facts.cert.identity
+        for name in sets.list_sets(tree, cert)
+        if (facts := sets.read_set(tree, cert, name, deep=False)).cert is not None
+    }
+    remains = "" if links.curr is not None else remains_of_ca(tree, cert, links.next)
+    return {"former": frozenset(former - {""}), "remains": remains}
+
+
+def remains_of_ca(tree: Tree, cert: CertId, next_: SetName | None = None) -> str:
+    """Return which sets there are of a CA, beside one that is just being made; "" for none.
+
+    Raises what reading raises.
+    """
+    names = [
+        name
+        for name in sets.list_sets(tree, cert)
+        if name != next_ and os.path.lexists(f"{tree.set_dir(cert, name)}/{CERT}")
+    ]
+    return f"set {names[-1]} in {tree.db_dir(cert)}" if names else ""
 
 
 def _forget_former_life(notes: state.Notes, links: sets.Links) -> None:
@@ -164,7 +192,7 @@ def reread(tree: Tree, cert: CertId, known: CertState, *, draw: Callable[[], flo
         next_note=_note(notes, links.next, draw),
         prev_note=notes.sets.get(prev) if prev else None,
     )
-    return with_sets(known, found)
+    return with_sets(known, replace(found, **_of_ca(tree, cert, links)))
 
 
 def _read(tree: Tree, cert: CertId, name: SetName | None, remarks: list[str]) -> SetFacts | None:

@@ -213,6 +213,10 @@ def _note_table(note: SetNote) -> dict[str, Any]:
         table["issued_at"] = note.issued_at
     if note.ca:
         table["ca"] = note.ca
+    if note.new_key:
+        table["new_key"] = True
+    if note.at_end:
+        table["at_end"] = True
     return table
 
 
@@ -222,6 +226,7 @@ def _ask_table(ask: Ask) -> dict[str, Any]:
         "at": ask.at,
         "force": ask.force,
         "reuse": ask.reuse,
+        **({"new_key": True} if ask.new_key else {}),
         **_names(replaces=ask.replaces, back=ask.back),
     }
 
@@ -425,7 +430,9 @@ def _note(table: _Table) -> SetNote:
     draw = table.number("draw")
     if not -1 <= draw <= 1:
         raise ValueError(f"draw: from -1 to 1, not {draw}")
-    return SetNote(float(draw), table.time_or_none("issued_at"), table.text("ca"))
+    issued_at = table.time_or_none("issued_at")
+    new_key, at_end = table.flag("new_key"), table.flag("at_end")
+    return SetNote(float(draw), issued_at, table.text("ca"), new_key, at_end)
 
 
 def _ask(table: _Table) -> Ask:
@@ -436,6 +443,7 @@ def _ask(table: _Table) -> Ask:
         table.flag("reuse"),
         table.set("replaces"),
         table.set("back"),
+        table.flag("new_key"),
     )
 
 

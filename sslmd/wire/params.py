@@ -12,7 +12,7 @@ PARAMS: Mapping[Method, tuple[str, ...]] = {
     Method.SHOW: ("cert",),
     Method.PLAN: ("certs",),
     Method.EVENTS: ("certs", "follow"),
-    Method.RENEW: ("certs", "all", "force", "reuse", "test", "dry_run", "wait"),
+    Method.RENEW: ("certs", "all", "force", "reuse", "new_key", "test", "dry_run", "wait"),
     Method.ROLL: ("certs", "force", "back", "wait"),
     Method.DELIVER: ("certs", "to", "wait"),
     Method.RESTART: ("class", "to", "wait"),

@@ -59,5 +59,18 @@ def _clean(cert: CertId, tools: Tools, keep: int | None) -> list[SetName]:
     service = tools.config.services.get(cert)
     # Their TLSA records stay as long as some server may use them, and are made of these files.
     used = tools.state_of(cert).retired if service is not None and service.dane else ()
+    if service is not None and service.spec.ca is not None:
+        # What an older generation of a CA signed is known to be from it as long as its set stays.
+        used = _valid(cert, tools)
     keep = tools.config.globals.clean_keep if keep is None else keep
     return sets.clean(tools.tree, cert, keep, used)
+
+
+def _valid(cert: CertId, tools: Tools) -> tuple[SetName, ...]:
+    """Return the sets whose certificate has not expired."""
+    now, found = tools.now(), []
+    for name in sets.list_sets(tools.tree, cert):
+        facts = sets.read_set(tools.tree, cert, name, deep=False)
+        if facts.cert is not None and facts.cert.not_after > now:
+            found.append(name)
+    return tuple(found)

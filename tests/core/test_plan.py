@@ -503,7 +503,9 @@ def test_a_leaf_is_patient_with_a_ca_that_is_being_renewed() -> None:
     # It is due at 30 d before its end, and is patient for half of them.
     assert decision.wake_at == DUE.name.time + days(75)
     assert decision.waits_for_ca
-    late = step(settled(DUE), above=ca(ENDING_CA), now=DUE.name.time + days(75))
+    then = DUE.name.time + days(75)
+    again = fail(CA_WANTED, ago=NOW - then + 5 * MINUTE)
+    late = step(settled(DUE), above=ca(ENDING_CA, trouble=again), now=then)
     assert isinstance(late.job, MakeKey)
 
 
@@ -511,14 +513,20 @@ def test_patience_is_only_for_what_is_merely_due() -> None:
     above = ca(ENDING_CA)
     assert isinstance(step(settled(GOOD, ask=FORCED), above=above).job, MakeKey)
     assert isinstance(step(settled(GOOD, NEXT, ask=replaced(NEXT)), above=above).job, MakeKey)
-    assert isinstance(step(settled(GOOD), OTHER_NAMES, above).job, MakeKey)
-    assert isinstance(step(settled(EXPIRED), above=above).job, MakeKey)
-    assert isinstance(step(settled(None), above=above).job, MakeKey)
+    late = ca(ENDING_CA, trouble=fail(CA_WANTED))
+    for one in (above, late):
+        for curr, want in ((GOOD, OTHER_NAMES), (EXPIRED, WANTED), (None, WANTED)):
+            found = step(settled(curr), want, one)
+            # A moment is waited for, as long as the CA does something about it.
+            assert isinstance(found.job, MakeKey) is (one is late), found.text
+            assert found.waits_for_ca is (one is above)
 
 
 def test_a_ca_that_outlives_what_it_signs_is_not_waited_for() -> None:
     long = facts(CA_WANTED, NOW - days(900), cert=(NOW - days(900), NOW + days(91)))
-    assert isinstance(step(settled(DUE), above=ca(long)).job, MakeKey)
+    # But for the moment that its renewal takes.
+    assert step(settled(DUE), above=ca(long)).wake_at is None
+    assert isinstance(step(settled(DUE), above=ca(long, trouble=fail(CA_WANTED))).job, MakeKey)
 
 
 def test_the_plan_of_all() -> None:
