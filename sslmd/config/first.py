@@ -132,7 +132,9 @@ def _main(answers: Answers) -> str:
     if answers.ca is Ca.OWN:
         parts.append(_CA_GROUP)
     names = _quoted([service.name for service in answers.services])
-    parts.append(f"[[groups]]\n    domain = '{answers.domain}'\n    services = {names}\n")
+    parts.append(
+        f"[[groups]]\n    active = true\n    domain = '{answers.domain}'\n    services = {names}\n"
+    )
     if answers.needs_dns:
         parts.append(_dns(answers))
     parts.append(_CLASSES_HEAD)
@@ -231,10 +233,12 @@ _GLOBALS = """\
 
 
 # Groups: one folder of service files each. A certificate is issued for every service listed.
+# Groups without active = true are left alone.
 """
 
 _CA_GROUP = f"""\
 [[groups]]
+    active = true
     domain = 'ca'                       # the site's own CA
     services = ['{ROOT}', '{INTERMEDIATE}']
 """

@@ -113,6 +113,7 @@ class _Loader:
             dns=dns,
             dns_primaries=primaries,
             dh=self._dh(data or {}, groups, wanted),
+            groups=frozenset(wanted),
             inactive=groups.inactive - wanted.keys(),
         )
         if not self.notes.mistakes:  # half a configuration would bring wrong warnings
@@ -230,7 +231,7 @@ class _Loader:
         listed = {*ca_group.listed, *ca_group.found}
         for name in ca_files:
             if name not in listed and name in build.own_names(cas.infos):
-                services.read_unmanaged(name, ca_group.folder)
+                services.read_unmanaged(name, ca_group, asleep=GroupName.CA in groups.inactive)
         services.read.update(with_heights(services.cas(), services.sources, self.notes))
         return dict(cas.infos), services.read, services.windowed
 
@@ -295,9 +296,9 @@ class _Services:
             elif content is not None:
                 self._build(CertId(group, name), path, content, managed=True)
 
-    def read_unmanaged(self, name: str, folder: str) -> None:
-        """Read a CA that no active group lists."""
-        path = os.path.join(folder, name)
+    def read_unmanaged(self, name: str, group: Wanted, *, asleep: bool) -> None:
+        """Read a CA that no active group lists; `asleep`: there is a group `ca`, not active."""
+        path = os.path.join(group.folder, name)
         content = self._content(path)
         if content is None:
             return
@@ -306,7 +307,9 @@ class _Services:
             Source(path),
             (),
             "no active group lists this CA: it signs with what it has and is not renewed",
-            f"add {name!r} to the services of group ca in {self._main.path}",
+            f"set active = true in [[groups]] for group ca in {self._main.path}"
+            if asleep and not group.listed and not group.found
+            else f"add {name!r} to the services of group ca in {self._main.path}",
         )
 
     def _content(self, path: str) -> bytes | None:

@@ -309,7 +309,8 @@ class Config:
     """A whole configuration.
 
     `services` is in the order of `[[groups]]`, CAs that no active group lists at the end;
-    `server_classes` in the order of the file. `inactive`: groups that are left alone as they are.
+    `server_classes` in the order of the file. `groups`: those that are looked after; `inactive`:
+    those that are left alone as they are.
     """
 
     top: Path
@@ -321,6 +322,7 @@ class Config:
     dns: DnsOptions = field(default_factory=DnsOptions)
     dns_primaries: tuple[DnsPrimary, ...] = ()
     dh: DhOptions = field(default_factory=DhOptions)
+    groups: frozenset[str] = frozenset()
     inactive: frozenset[str] = frozenset()
     warnings: tuple[Mistake, ...] = ()
 

@@ -149,7 +149,12 @@ class Group(Table):
         "The certificates of the group that are looked after; each has a file in the group's "
         "folder. `ALL` or `*` means every service file there.",
     )
-    active: bool = key("true or false", "`false` leaves the group alone.", default=True)
+    active: bool = key(
+        "true or false",
+        "Only a group with `true` is looked after; any other is left alone, as in ssl-mgr: nothing "
+        "of it is renewed, copied or removed.",
+        default=False,
+    )
 
 
 def _any_zone(value: Any) -> ZoneName | None:

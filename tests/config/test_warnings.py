@@ -18,7 +18,8 @@ def tree(tmp_path: Path) -> Tree:
 def test_warnings_do_not_refuse(tree: Tree) -> None:
     text = MAIN.replace("verb = true", "clen_keep = 4\n    renew_expire_days_spread = 40")
     text = text.replace("['web']]", "['web', 'wbe']], ['example.net', ['x']]")
-    text += "    clean_keep = 3\n[webb]\n[[groups]]\ndomain = 'EXAMPLE.com'\nservices = ['web']\n"
+    text += "    clean_keep = 3\n[webb]\n[[groups]]\ndomain = 'EXAMPLE.com'\n"
+    text += "services = ['web']\nactive = true\n"
     tree.write("ssl-mgr.conf", text)
     tree.change("ca-info.conf", "[le-dns]", "[le-dns]\nca_servr = 'https://x'")
     tree.change("example.com/web", "    CN =", "    renew_expire_days = 3\n    CN =")
