@@ -244,10 +244,15 @@ class DnsOptions:
     """
 
     restart: tuple[Argv, ...] = ()
-    acme_dir: Path | None = None
+    acme_dirs: tuple[Path, ...] = ()
     tlsa_dirs: tuple[Path, ...] = ()
     depends: frozenset[Trigger] = frozenset()
     pass_zones: bool = True
+
+    @property
+    def acme_dir(self) -> Path | None:
+        """The first of `acme_dirs`, None if there is none."""
+        return self.acme_dirs[0] if self.acme_dirs else None
 
 
 @dataclass(frozen=True, slots=True)
