@@ -298,10 +298,10 @@ def _service(answers: Answers, service: Service) -> str:
         "",
     ]
     if answers.dane:
-        port = 25 if ServerKind.SMTP in service.kinds else 443
+        port, hosts = (25, "MX") if ServerKind.SMTP in service.kinds else (443, "SANS")
         lines += [
             "# TLSA records for the ports that serve this certificate; the zone has to be signed.",
-            f"dane_tls = [[{port}, 'tcp', 3, 1, 1]]",
+            f"dane_tls = [[{port}, 'tcp', 3, 1, 1, '{hosts}']]",
             "",
         ]
     rsa = service.name.endswith("-rsa")

@@ -212,11 +212,11 @@ class ServiceFile(Table):
             "list of `[port, proto, usage, selector, match, hosts]`",
             "Ports that serve this certificate and have TLSA records (RFC 6698) for it; `[25, "
             "'tcp', 3, 1, 1]` is right for most. The sixth element, which may be left out, tells "
-            "whose records: `'MX'` (the zone's MX hosts), `'SANS'` (the DNS names of the "
-            "certificate inside the zone) or a list of hosts of the zone. Port 25 without it: the "
-            "zone itself and its MX hosts; other ports: `'SANS'`. The zone has to be signed "
-            "(DNSSEC). Certificates that share a port all get records of every combination that "
-            "one of them asks for.",
+            "whose records: `'MX'` (the zone itself and its MX hosts), `'SANS'` (the DNS names of "
+            "the certificate inside the zone) or a list of hosts of the zone. Without it port 25 "
+            "has `'MX'`, and other ports `'SANS'`, with a warning, because versions of ssl-mgr "
+            "differ there. The zone has to be signed (DNSSEC). Certificates that share a port all "
+            "get records of every combination that one of them asks for.",
             default=[],
         )
     )

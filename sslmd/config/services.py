@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from sslmd.config.build import check_spread, is_own, own_names, timing
-from sslmd.config.dane import check_entry
+from sslmd.config.dane import check_entry, check_hosts
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import (
     LETS_ENCRYPT,
@@ -133,7 +133,7 @@ class Builder:
             self._check_acme(spec, self._cas[signer.name], source)
         if spec.ca is not None:
             self._check_digest(spec.ca.digest, file, source)
-        dane = self._dane(cert, file, source, signer)
+        dane = self._dane(spec, raw, file, source, signer)
         service = ServiceConfig(
             spec=spec,
             timing=self._timing(file, source),
@@ -334,17 +334,28 @@ class Builder:
             )
 
     def _dane(
-        self, cert: CertId, file: ServiceFile, source: Source, signer: Signer | None
+        self,
+        spec: CertSpec,
+        raw: Mapping[str, object],
+        file: ServiceFile,
+        source: Source,
+        signer: Signer | None,
     ) -> tuple[DaneEntry, ...]:
         entries = [entry for entry in file.dane_tls if entry]
         if not entries:
             return ()
-        if _is_ca(cert):
+        if _is_ca(spec.id):
             self._notes.mistake(
                 source, ("dane_tls",), "a CA has no zone for TLSA records", "write dane_tls = []"
             )
             return ()
-        zone = ZoneName(cert.group)
+        zone = ZoneName(spec.id.group)
+        written = raw["dane_tls"]
+        assert isinstance(written, list)
+        for index, (words, one) in enumerate(zip(written, file.dane_tls, strict=True)):
+            if one is not None:
+                word = words[5] if len(words) == 6 else ""
+                check_hosts(one, word, spec, self._notes, source, ("dane_tls", index))
         for entry in entries:
             check_entry(entry, signer, self._notes, source)
             for host in entry.hosts if isinstance(entry.hosts, tuple) else ():

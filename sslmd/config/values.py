@@ -395,7 +395,7 @@ def _tlsa_hosts(value: object, port: int) -> TlsaHosts | tuple[DomainName, ...]:
             raise wrong("the hosts of a TLSA entry are plain host names", remedy)
         return hosts
     if value == "":
-        return TlsaHosts.MAIL if port == 25 else TlsaHosts.SANS
+        return TlsaHosts.MX if port == 25 else TlsaHosts.SANS
     if isinstance(value, str) and value.upper() in ("MX", "SANS"):
         return TlsaHosts(value.upper())
     raise wrong(f"{seen(value)} does not tell whose record it is", remedy)

@@ -90,7 +90,7 @@ def test_probes(value: Any, probe: Probe) -> None:
 @pytest.mark.parametrize(
     ("value", "entry"),
     [
-        ([25, "tcp", 3, 1, 1], DaneEntry(25, "tcp", 3, 1, 1, TlsaHosts.MAIL)),
+        ([25, "tcp", 3, 1, 1], DaneEntry(25, "tcp", 3, 1, 1, TlsaHosts.MX)),
         ([443, "tcp", 3, 1, 1], DaneEntry(443, "tcp", 3, 1, 1, TlsaHosts.SANS)),
         ([25, "tcp", 3, 1, 1, "MX"], DaneEntry(25, "tcp", 3, 1, 1, TlsaHosts.MX)),
         ([25, "tcp", 2, 0, 2, "SANS"], DaneEntry(25, "tcp", 2, 0, 2, TlsaHosts.SANS)),

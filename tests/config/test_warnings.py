@@ -32,7 +32,7 @@ def test_warnings_do_not_refuse(tree: Tree) -> None:
         "ssl-mgr.conf:19: web.svc_depends: there is no active service wbe in any group; "
         "did you mean 'web'?",
         "ssl-mgr.conf:19: web.svc_depends: there is no active group example.net; "
-        "did you mean 'example.com'?",
+        "there are: ca, example.com",
         "ssl-mgr.conf:20: web.clean_keep: this key is not known here and has no effect; "
         "it belongs in [globals]",
         "ssl-mgr.conf:21: webb: this key is not known here and has no effect; did you mean 'web'?",
@@ -70,8 +70,8 @@ def test_services_at_one_owner_are_told_of_each_other(tree: Tree) -> None:
     ("entry", "signer", "text"),
     [
         ("25, 'tcp', 1, 1, 1", "my-int", "usage 1 is not for mail servers"),
-        ("443, 'tcp', 3, 0, 0", "my-int", "puts the whole certificate into DNS"),
-        ("443, 'tcp', 2, 1, 1", "le-dns", "a public CA changes it without warning"),
+        ("443, 'tcp', 3, 0, 0, 'SANS'", "my-int", "puts the whole certificate into DNS"),
+        ("443, 'tcp', 2, 1, 1, 'SANS'", "le-dns", "a public CA changes it without warning"),
     ],
 )
 def test_entries_that_are_seldom_meant(tree: Tree, entry: str, signer: str, text: str) -> None:
@@ -81,7 +81,7 @@ def test_entries_that_are_seldom_meant(tree: Tree, entry: str, signer: str, text
 
 
 def test_no_way_to_publish_is_said(tree: Tree) -> None:
-    tree.change("example.com/web", "'my-int'", "'le-dns'\ndane_tls = [[443, 'tcp', 3, 1, 1]]")
+    tree.change("example.com/web", "'my-int'", "'le-dns'\ndane_tls = [[443, 'tcp', 3, 1, 1, 'MX']]")
     tree.change("ssl-mgr.conf", "[dns]\n    acme_dir = 'acme'\n    tlsa_dirs = ['tlsa']\n", "")
     assert tree.warnings() == [
         "ssl-mgr.conf: dns-01 challenges cannot be published: example.com/web; "
