@@ -290,6 +290,18 @@ def ca_info(
     )
 
 
+def check_profile(info: CaInfo, raw: object, notes: Notes, source: Source) -> None:
+    """Warn where ssl-mgr 7 asks an ACME CA for another profile; `raw` is the CA's table."""
+    written = isinstance(raw, dict) and "ca_preferred_acme_profile" in raw
+    if not is_own(info) and not written and not info.preferred_profile:
+        notes.warn(
+            source,
+            (info.name,),
+            "ssl-mgr 7 asks for the profile tlsserver where none is named; here the CA chooses",
+            "write ca_preferred_acme_profile = 'tlsserver' to keep that, or '' for the CA's choice",
+        )
+
+
 def is_own(info: CaInfo) -> bool:
     """Whether a CA is the site's own."""
     return info.kind is not CaKind.ACME

@@ -274,6 +274,10 @@ class _Loader:
         for name in ca_files:
             if name not in listed and name in build.own_names(cas.infos):
                 services.read_unmanaged(name, ca_group, asleep=GroupName.CA in groups.inactive)
+        if options.timing.by_life is not None:
+            used = {str(one.spec.signer) for one in services.read.values()}
+            for name in cas.infos.keys() & used:
+                build.check_profile(cas.infos[name], cas.raw[name], self.notes, cas.source)
         services.read.update(with_heights(services.cas(), services.sources, self.notes))
         return dict(cas.infos), services.read, services.windowed
 

@@ -140,14 +140,15 @@ def old_tree(top: Path) -> Tree:
 def test_files_of_ssl_mgr_load_unchanged(tmp_path: Path) -> None:
     tree = old_tree(tmp_path)
     config = tree.load()
+    always = "ssl-mgr runs it at every copy, whatever the host"
     hosts = "there are: backup.example.net, imap.example.net, mx1.example.net, mx2.example.net"
     assert [tree.short(str(warning)) for warning in config.warnings] == [
         f"ssl-mgr.conf:4: globals.sslm_auth_hook: {tmp_path}/libexec/sslm-auth-hook is taken for "
         "ssl-mgr's hook; the daemon's own is used; remove the key",
         "ssl-mgr.conf:13: globals.post_copy_cmd: nothing is copied to example.net, so this never "
-        f"runs; {hosts}",
+        f"runs; {always}; {hosts}",
         "ssl-mgr.conf:14: globals.post_copy_cmd: nothing is copied to pbx.example.net, so this "
-        f"never runs; {hosts}",
+        f"never runs; {always}; {hosts}",
         "ssl-mgr.conf:57: other: without svc_depends, its servers get every certificate with its "
         "key; write svc_depends = [['any', ['ALL']]] if that is meant",
         "example.net/mail-rsa:10: KeyOpts.bits: it has no effect, as in ssl-mgr: rsa_bits is the "

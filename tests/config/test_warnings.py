@@ -121,4 +121,5 @@ def test_probes_that_look_at_nothing_and_commands_that_never_run(tree: Tree) -> 
     (probe,) = warnings("www.exmaple.com", "H2")
     assert "no certificate of this class is for www.exmaple.com: nobody looks there" in probe
     (after,) = warnings("example.com", "h3")
-    assert "nothing is copied to h3, so this never runs; there are: h1, h2" in after
+    assert "nothing is copied to h3, so this never runs; " in after
+    assert after.endswith("; there are: h1, h2")

@@ -189,7 +189,9 @@ def test_the_lives_of_an_acme_ca(tree: Tree, profile: str, windows: str, right: 
 def test_two_weekly_waits_are_too_much_for_a_short_lead(tree: Tree) -> None:
     """Fifteen days of 45: a week for each is just about enough, less what comes with it."""
     of_class(tree, "roll_window = 'Sat 02:00-03:00'", "restart_window = 'Sun 02:00-02:01'")
-    of_service(tree, "dane_tls = [[443, 'tcp', 3, 1, 1, 'SANS']]", "dane_tls_ttl = 43200", signer="le-dns")
+    of_service(
+        tree, "dane_tls = [[443, 'tcp', 3, 1, 1, 'SANS']]", "dane_tls_ttl = 43200", signer="le-dns"
+    )
     (mistake,) = tree.mistakes()
     assert "24 h" not in mistake
     assert "1 d for its TLSA records" in mistake
