@@ -41,9 +41,22 @@ def _ca_kind(value: Any) -> CaKind:
     return words[value.lower()]
 
 
+def _key_type(value: Any) -> KeyType:
+    word = value.lower() if isinstance(value, str) else None
+    remedy = values.one_of(KeyType)
+    if word == KeyType.RSA and value != word:
+        problem = (
+            f"ssl-mgr takes {values.seen(value)} for ec: it knows 'rsa' in small letters alone"
+        )
+        raise values.wrong(problem, f"{remedy}, whichever the key in use is")
+    if word not in list(KeyType):
+        raise values.wrong(f"{values.seen(value)} is not known here", remedy)
+    return KeyType(word)
+
+
 def _bits(value: Any) -> int:
     bits = values.number(value)
-    if type(bits) is not int or not 2048 <= bits <= 4096 or bits % 8:
+    if type(bits) is not int or not 2048 <= bits <= 8192 or bits % 8:
         raise values.wrong(
             f"{values.seen(value)} is not a length for an RSA key", "write 2048, 3072 or 4096"
         )
@@ -117,14 +130,14 @@ class CaTable(Table):
 class KeyTable(Table):
     """`[KeyOpts]` of a service file."""
 
-    ktype: Annotated[KeyType, word_of(KeyType)] = key(
+    ktype: Annotated[KeyType, PlainValidator(_key_type)] = key(
         "`ec` or `rsa`", "The kind of key.", default=KeyType.EC
     )
     ec_algo: Annotated[str, choice("secp256r1", "secp384r1", "secp521r1")] = key(
         "`secp256r1`, `secp384r1`, `secp521r1`", "The curve of an EC key.", default="secp384r1"
     )
     rsa_bits: Annotated[int | None, PlainValidator(_bits)] = key(
-        "bits, 2048 to 4096", "The length of an RSA key.", default=None, shown="4096"
+        "bits, 2048 to 8192", "The length of an RSA key.", default=None, shown="4096"
     )
     without_effect: ClassVar[Mapping[str, tuple[str, str]]] = {
         "bits": (
