@@ -144,9 +144,10 @@ class ByLife:
     spreads: Points
 
     def asked(self, life: timedelta) -> tuple[timedelta, timedelta]:
-        """Return days before expiry and spread for certificates that live `life`."""
+        """Return days before expiry and spread for certificates that live `life`, at most that."""
         days = life / timedelta(days=1)
-        return timedelta(days=_at(self.targets, days)), timedelta(days=_at(self.spreads, days))
+        lead, spread = (min(_at(one, days), days) for one in (self.targets, self.spreads))
+        return timedelta(days=lead), timedelta(days=spread)
 
 
 def _at(points: Points, days: float) -> float:

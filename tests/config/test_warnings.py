@@ -80,6 +80,59 @@ def test_entries_that_are_seldom_meant(tree: Tree, entry: str, signer: str, text
     assert text in warning
 
 
+NEWER = "keeps the records of ssl-mgr 5.7 and later, 'MX' those of versions before"
+
+
+@pytest.mark.parametrize(
+    ("entry", "sans", "said"),
+    [
+        ("25, 'tcp', 3, 1, 1", "'example.com'", ""),
+        ("25, 'tcp', 3, 1, 1, 'MX'", "'example.com'", ""),
+        ("443, 'tcp', 3, 1, 1, 'mx'", "'example.com'", ""),
+        ("443, 'tcp', 3, 1, 1, 'SANS'", "'www.example.com'", ""),
+        ("443, 'tcp', 3, 1, 1, ['www.example.com']", "'www.example.com'", ""),
+        ("25, 'tcp', 3, 1, 1, ['www.example.com']", "'www.example.com'", ""),
+        (
+            "443, 'tcp', 3, 1, 1",
+            "'www.example.com', 'example.com', '*.example.com', 'www.example.net'",
+            "port 443 has records at the names of the certificate (example.com, www.example.com); "
+            "ssl-mgr before 5.7 has them at example.com and its MX hosts; write a sixth element: "
+            f"'SANS' {NEWER}",
+        ),
+        (
+            "465, 'tcp', 3, 1, 1, ''",
+            "'a.example.com', 'b.example.com'",
+            "port 465 has records at the names of the certificate (a.example.com, b.example.com); "
+            "ssl-mgr has them at example.com as well, and before 5.7 at example.com and its MX "
+            "hosts; write a sixth element: ['example.com', 'a.example.com', 'b.example.com'] "
+            f"{NEWER}, 'SANS' is what sslmd does now",
+        ),
+        (
+            "443, 'tcp', 3, 1, 1",
+            "'*.example.com'",
+            "port 443 has records at no name at all; ssl-mgr has them at example.com as well, and "
+            "before 5.7 at example.com and its MX hosts; write a sixth element: ['example.com'] "
+            f"{NEWER}, 'SANS' is what sslmd does now",
+        ),
+        (
+            "25, 'tcp', 3, 1, 1, 'SANS'",
+            "'www.example.com'",
+            "port 25 has records at the names of the certificate; ssl-mgr has them at example.com "
+            "and its MX hosts whatever stands here; write 'MX' to keep those; or the names as a "
+            "list, if they are meant",
+        ),
+    ],
+)
+def test_records_that_ssl_mgr_has_at_other_hosts(
+    tree: Tree, entry: str, sans: str, said: str
+) -> None:
+    tree.change("example.com/web", "'my-int'", f"'my-int'\ndane_tls = [[], [{entry}]]")
+    tree.change("example.com/web", "'example.com', 'www.example.com'", sans)
+    tree.change("example.com/web", "    CN = 'example.com'\n", "")
+    expected = [f"example.com/web:5: dane_tls: {said}"] if said else []
+    assert tree.warnings() == expected
+
+
 def test_no_way_to_publish_is_said(tree: Tree) -> None:
     tree.change("example.com/web", "'my-int'", "'le-dns'\ndane_tls = [[443, 'tcp', 3, 1, 1, 'MX']]")
     tree.change("ssl-mgr.conf", "[dns]\n    acme_dir = 'acme'\n    tlsa_dirs = ['tlsa']\n", "")
