@@ -64,7 +64,10 @@ class Groups:
                 self.inactive |= {group}
                 continue
             if group in self._seen:
-                problem = f"{group} has two tables; their services are taken together"
+                problem = (
+                    f"{group} has two tables; their services are taken together, where ssl-mgr "
+                    "takes those of the last"
+                )
                 self._notes.warn(self._main, (*key, "domain"), problem, "make one of them")
             self._seen.add(group)
             if group not in wanted:

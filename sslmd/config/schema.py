@@ -151,6 +151,7 @@ class Group(Table):
         "list of service names, or `'ALL'`",
         "The certificates of the group that are looked after; each has a file in the group's "
         "folder. `ALL` or `*` means every service file there.",
+        default=[],
     )
     active: bool = key(
         "true or false",

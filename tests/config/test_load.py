@@ -110,6 +110,13 @@ def test_a_group_that_does_not_say_active_is_left_alone(tree: Tree) -> None:
     ) in told
 
 
+def test_a_group_that_is_left_alone_needs_no_services(tree: Tree) -> None:
+    tree.write("ssl-mgr.conf", MAIN + "[[groups]]\ndomain = 'example.net'\nactive = false\n")
+    assert tree.warnings() == []
+    tree.change("ssl-mgr.conf", "'example.net'\nactive = false", "'example.com'\nactive = true")
+    assert "group example.com lists no services" in tree.warnings()[0]
+
+
 def test_why_a_service_is_left_out(tree: Tree) -> None:
     asleep = "[[groups]]\ndomain = 'example.net'\nservices = ['web']\nactive = false\n"
     tree.write("ssl-mgr.conf", MAIN + asleep)

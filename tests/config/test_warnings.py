@@ -37,7 +37,7 @@ def test_warnings_do_not_refuse(tree: Tree) -> None:
         "it belongs in [globals]",
         "ssl-mgr.conf:21: webb: this key is not known here and has no effect; did you mean 'web'?",
         "ssl-mgr.conf:23: groups.domain: example.com has two tables; their services are taken "
-        "together; make one of them",
+        "together, where ssl-mgr takes those of the last; make one of them",
         "ssl-mgr.conf:24: groups.services: web is listed twice; remove one of them",
         f"ca: group {os.stat(tree.path('ca')).st_gid} may write it (mode 0775), and so has power "
         "over the daemon; chmod g-w ca unless that is meant",

@@ -209,7 +209,7 @@ def test_named_services_that_are_left_out_are_told_why(site: Site) -> None:
         (("show", "example.com:nothing"), "there is no example.com:nothing; example.com has"),
     ):
         assert said in site.ctl(*words, status=2).stderr
-    old = [sys.executable, "-m", "sslmd.ctl.sslm_mgr", "--socket", site.socket]
+    old = [sys.executable, "-m", "sslmd.ctl.sslm_mgr", "--socket", str(site.socket)]
     done = subprocess.run(
         [*old, "-renew", "example.net:web-ec"],
         cwd=ROOT,
