@@ -239,7 +239,9 @@ def _config(service: ServiceConfig) -> dict[str, str]:
         }
     by_life = {}
     if timing.by_life is not None:
-        by_life = {"renew_info": "it counts, by life; renew_expire_days is what it has for 90 days"}
+        by_life = {
+            "renew_info": "the lead follows from the life; renew_expire_days is that for 90 days"
+        }
     windows = {"roll_window": service.roll_window, "restart_window": service.restart_window}
     return {
         **dane,

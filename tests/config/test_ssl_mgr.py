@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
+from sslmd.config.load import load
 from sslmd.config.model import (
     DnsPrimary,
     Endpoint,
@@ -13,10 +17,11 @@ from sslmd.config.model import (
     ServiceMatch,
     Trigger,
 )
-from sslmd.core.names import CertId, ZoneName
+from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, Timing
-from sslmd.core.tlsa import DaneEntry, TlsaHosts
+from sslmd.core.tlsa import DaneEntry, TlsaHosts, wants_of
 from tests.config.tree import Tree
+from tests.ssl_mgr_site import VERSIONS, unpack
 
 # The shape of a configuration of ssl-mgr 5 to 7: every key that its files use.
 OLD_MAIN = """
@@ -216,3 +221,26 @@ def test_later_keys_of_ssl_mgr(tmp_path: Path) -> None:
     assert mail.timing.asked(timedelta(45)) == (timedelta(10), timedelta(0))
     assert mail.dane_ttl == 3600
     assert config.cas["le"].preferred_profile == "shortlived"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_sites_that_ssl_mgr_made_load_and_keep_their_tlsa_owners(
+    tmp_path: Path, version: str
+) -> None:
+    top = unpack(version, tmp_path)
+    config = load(top / "conf.d", owners={0, os.getuid()})
+    assert [str(one) for one in config.warnings] == []
+    wanted: dict[str, set[str]] = {}
+    for cert, service in config.services.items():
+        zone = ZoneName(cert.group)
+        mx = [DomainName(f"{host}.{zone}") for host in ("mail", "mx2")]
+        found = wants_of(service.dane, zone, service.spec.all_names(), mx)
+        wanted.setdefault(cert.group, set()).update(owner.text for owner in found)
+    written = {
+        path.name.removeprefix("tlsa."): {
+            line.split()[0].rstrip(".") for line in path.read_text().splitlines() if line[:1] == "_"
+        }
+        for path in (top / "zones" / "tlsa").glob("tlsa.*")
+    }
+    assert written
+    assert {zone: owners for zone, owners in wanted.items() if owners} == written
