@@ -15,8 +15,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from sslmd.config import build, shell
+from sslmd.config import build
 from sslmd.config.cas import with_heights
+from sslmd.config.commands import check_commands
 from sslmd.config.dane import check_dane
 from sslmd.config.files import (
     CA_FILE,
@@ -57,7 +58,7 @@ from sslmd.config.spelling import Case, with_globals, with_names
 from sslmd.config.table import Table
 from sslmd.config.windows import Places, check_windows, life_of
 from sslmd.core.errors import ConfigError, Mistake
-from sslmd.core.names import CertId, GroupName, shown
+from sslmd.core.names import CertId, GroupName
 
 __all__ = ["load", "locate_conf_dir"]
 
@@ -103,7 +104,7 @@ class _Loader:
         options = self._globals(data or {})
         primaries = self._primaries(data or {})
         dns, classes = self._classes(data or {})
-        self._check_commands(data or {})
+        check_commands(data or {}, self.places, self.notes, self.main)
         groups = Groups(self.reader, self.main)
         wanted = groups.every() if data is None else groups.active(self._group_tables(data))
         cas, services, windowed = self._certificates(options, groups, wanted)
@@ -217,29 +218,6 @@ class _Loader:
                     one = build.server_class(kind, table, self.places, self.notes, self.main)
                     classes.append(one)
         return dns, tuple(classes)
-
-    def _check_commands(self, data: Tables) -> None:
-        """Warn about what a shell would expand in commands: none runs them."""
-        places: list[tuple[KeyPath, object]] = []
-        for name in ("dns", *_CLASS_NAMES):
-            table = data.get(name)
-            lines = table.get("restart_cmd", []) if isinstance(table, dict) else []
-            for index, line in enumerate(lines if isinstance(lines, list) else [lines]):
-                places.append(((name, "restart_cmd", index), line))
-        options = data.get("globals")
-        pairs = options.get("post_copy_cmd") if isinstance(options, dict) else None
-        for index, pair in enumerate(pairs if isinstance(pairs, list) else []):
-            line = pair[1] if isinstance(pair, list) and len(pair) == 2 else None
-            places.append((("globals", "post_copy_cmd", index), line))
-        for key, line in places:
-            if isinstance(line, str) and (found := shell.expansions(line)):
-                self.notes.warn(
-                    self.main,
-                    key,
-                    f"no shell runs this, so the program gets {' '.join(map(shown, found))} as "
-                    "written",
-                    "write sh -c '…' around the whole if a shell should see it, else quotes",
-                )
 
     def _dh(self, data: Tables, groups: Groups, wanted: dict[str, Wanted]) -> DhOptions:
         """Return `[dh]`; no table, no folders."""

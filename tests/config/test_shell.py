@@ -151,3 +151,19 @@ def test_what_is_not_expanded_is_warned_of(tmp_path: Path) -> None:
         "ssl-mgr.conf:17: web.restart_cmd: no shell runs this, so the program gets '~' '$Y' as "
         f"written; {said}",
     ]
+
+
+def test_a_path_with_a_space(tmp_path: Path) -> None:
+    """ssl-mgr takes the whole text for the program of `[dns]`, and after the copy."""
+    tree = Tree(tmp_path)
+    (tmp_path / "my tools").mkdir()
+    (tmp_path / "my tools" / "resign").touch()
+    tree.change("ssl-mgr.conf", "acme_dir = 'acme'", "restart_cmd = 'my tools/resign'")
+    assert tree.warnings() == [
+        "ssl-mgr.conf:13: dns.restart_cmd: 'my tools/resign' is a file with a space in its name, "
+        "and is split there; write \"'my tools/resign'\", with both kinds of quotes"
+    ]
+    tree.change("ssl-mgr.conf", "'my tools/resign'", "\"'my tools/resign'\"")
+    config = tree.load()
+    assert config.warnings == ()
+    assert config.dns.restart == ((str(tmp_path / "my tools/resign"),),)
