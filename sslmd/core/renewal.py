@@ -79,8 +79,9 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 def renew_at(cert: CertFacts, timing: Timing, draw: float) -> datetime:
     """Return when a certificate is due: notAfter - (E + u), see design section 6.
 
-    E is `renew_expire_days`, at most a share of the certificate's life; u is `draw` (-1 to 1)
-    times the spread, which is scaled as E was. Their mean is E.
+    E is `renew_expire_days`, or what `[renew_info]` has for such a life, at most a share of the
+    certificate's life; u is `draw` (-1 to 1) times the spread, which is scaled as E was. Their
+    mean is E.
     """
     lead, spread, least = _leads(cert.not_after - cert.not_before, timing)
     return cert.not_after - max(lead + spread * draw, least)
@@ -122,13 +123,20 @@ def least_lead(life: timedelta, timing: Timing) -> timedelta:
     return max(lead - spread, least)
 
 
+def usual_lead(life: timedelta, timing: Timing) -> timedelta:
+    """Return how long before its expiry a certificate is due on average."""
+    lead, _, least = _leads(life, timing)
+    return max(lead, least)
+
+
 @lru_cache(maxsize=64)  # the certificates of a CA live equally long
 def _leads(life: timedelta, timing: Timing) -> tuple[timedelta, timedelta, timedelta]:
     """Return E, its spread, and the least time before the expiry."""
     share = SHARE_OF_SHORT_LIFE if life < SHORT_LIVED else SHARE_OF_LIFE
-    lead, spread = min(timing.renew_before, life * share), timedelta()
-    if timing.renew_before:
-        spread = min(timing.spread * (lead / timing.renew_before), lead * SHARE_OF_LEAD)
+    asked, asked_spread = timing.asked(life)
+    lead, spread = min(asked, life * share), timedelta()
+    if asked:
+        spread = min(asked_spread * (lead / asked), lead * SHARE_OF_LEAD)
     # However late an admin wants it: time to roll before the old one is gone.
     return lead, spread, min(timing.min_roll + ROLL_MARGIN, life * SHARE_OF_SHORT_LIFE)
 

@@ -69,6 +69,8 @@ class Book:
         self.entries: dict[CertId, Entry] = {}
         self._below: dict[CertId, list[CertId]] = {}
         self.dane_of: Callable[[CertId, Entry], Dane | None] = lambda *_: None
+        # Why the configuration leaves out a group, or a service of it ("": all of them).
+        self.why_absent: Callable[[str, str], str] = lambda *_: ""
 
     def __contains__(self, cert: CertId) -> bool:
         return cert in self.entries
@@ -139,9 +141,13 @@ class Book:
             return there
         for cert in chosen:
             if cert not in there:
+                if why := self.why_absent(group, cert.service):
+                    raise UnknownCertError(f"{cert.arg}: {why}")
                 known = ", ".join(one.service for one in there) or "nothing"
                 raise UnknownCertError(f"there is no {cert.arg}; {group} has {known}")
         if not chosen:
+            if why := self.why_absent(group, ""):
+                raise UnknownCertError(f"{group}: {why}")
             groups = ", ".join(sorted({cert.group for cert in self.managed()}))
             raise UnknownCertError(f"there is no group {group}; there are {groups or 'none'}")
         return chosen

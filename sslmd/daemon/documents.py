@@ -239,6 +239,11 @@ def _config(service: ServiceConfig) -> dict[str, str]:
             "dane_tls_ttl": f"{service.dane_ttl} s",
             "dane_next_key": str(service.dane_next_key),
         }
+    by_life = {}
+    if timing.by_life is not None:
+        by_life = {
+            "renew_info": "the lead follows from the life; renew_expire_days is that for 90 days"
+        }
     windows = {"roll_window": service.roll_window, "restart_window": service.restart_window}
     return {
         **dane,
@@ -250,5 +255,6 @@ def _config(service: ServiceConfig) -> dict[str, str]:
         "names": " ".join(str(name) for name in spec.all_names()),
         "renew_expire_days": f"{timing.renew_before.total_seconds() / 86400:g}",
         "renew_expire_days_spread": f"{timing.spread.total_seconds() / 86400:g}",
+        **by_life,
         "min_roll_mins": f"{timing.min_roll.total_seconds() / 60:g}",
     }

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 
+from sslmd.config.absent import why_absent
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.events import (
@@ -89,6 +90,7 @@ class Planner:
         self.zones = Zones(tools, self.book, self.queue, self.apply, self._replan_known, self._tell)
         self.dh = DhLooks(tools, self.queue, self._tell)
         self.book.dane_of = self.zones.dane
+        self.book.why_absent = lambda group, service: why_absent(tools.config, group, service)
         tools.may_roll, tools.prove_ports = self.zones.may_roll, self.zones.prove_ports
         self._stopping = False
         self._arming: asyncio.Task[None] | None = None

@@ -49,10 +49,25 @@ _LEAST_LIFE = timedelta(hours=1)
 # RFC 5280 §4.1.2.5: a certificate without a real end says the end of the year 9999.
 _NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
-_DIGESTS: dict[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+_Hash = (
+    hashes.SHA224
+    | hashes.SHA256
+    | hashes.SHA384
+    | hashes.SHA512
+    | hashes.SHA3_224
+    | hashes.SHA3_256
+    | hashes.SHA3_384
+    | hashes.SHA3_512
+)
+_DIGESTS: dict[str, type[_Hash]] = {
+    "sha224": hashes.SHA224,
     "sha256": hashes.SHA256,
     "sha384": hashes.SHA384,
     "sha512": hashes.SHA512,
+    "sha3_224": hashes.SHA3_224,
+    "sha3_256": hashes.SHA3_256,
+    "sha3_384": hashes.SHA3_384,
+    "sha3_512": hashes.SHA3_512,
 }
 _USAGES = {
     "serverAuth": ExtendedKeyUsageOID.SERVER_AUTH,
@@ -353,7 +368,7 @@ def _end(now: datetime, life: timedelta) -> datetime:
     return whole + life if life < _NEVER - whole else _NEVER
 
 
-def _digest(options: CaOptions) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512:
+def _digest(options: CaOptions) -> _Hash:
     digest = _DIGESTS.get(options.digest.lower())
     if digest is None:
         raise Permanent(

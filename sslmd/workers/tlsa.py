@@ -79,11 +79,7 @@ class Wish:
     @property
     def wants_mx(self) -> bool:
         """Whether the zone's MX hosts have a say."""
-        return any(
-            entry.hosts in (TlsaHosts.MAIL, TlsaHosts.MX)
-            for one in self.certs
-            for entry in one.entries
-        )
+        return any(entry.hosts is TlsaHosts.MX for one in self.certs for entry in one.entries)
 
 
 @dataclass(frozen=True, slots=True)

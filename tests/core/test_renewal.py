@@ -16,13 +16,15 @@ from sslmd.core.renewal import (
     Question,
     Wanted,
     Why,
+    least_lead,
     renew_at,
+    usual_lead,
     why_renew,
     why_unusable,
     why_unwanted,
     why_useless,
 )
-from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, Signer, Timing
+from sslmd.core.spec import AcmeCa, ByLife, KeySpec, KeyType, OwnCa, Signer, Timing
 from sslmd.core.state import SetNote
 from tests.core.world import START, days, facts, wanted
 
@@ -261,6 +263,38 @@ def test_there_is_always_time_to_roll(draw: float) -> None:
     assert lead(90, 0, 5, draw, roll=90) == pytest.approx(2.5 / 24)
     assert lead(90, 0.01, 0, draw, roll=90) == pytest.approx(2.5 / 24)
     assert lead(0.1, 0, 0, draw, roll=90) == pytest.approx(0.05)
+
+
+POINTS = ((1.0, 0.5), (10.0, 5.0), (90.0, 30.0))
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [(0.5, 0.25), (1, 0.5), (5.5, 2.75), (50, 16.6667), (60, 20), (90, 30), (180, 60), (900, 300)],
+)
+def test_a_lead_that_follows_from_the_life(length: float, expected: float) -> None:
+    """Between two points a straight line, beyond the last its share; never beyond the limits."""
+    by_life = ByLife(POINTS, ((90.0, 9.0),))
+    timing = Timing(days(1), days(0), timedelta(0), by_life)
+    cert = life(days(length))
+    assert (cert.not_after - renew_at(cert, timing, 0)) / days(1) == pytest.approx(expected, 1e-4)
+    assert usual_lead(days(length), timing) == cert.not_after - renew_at(cert, timing, 0)
+    early = cert.not_after - renew_at(cert, timing, 1)
+    assert early / days(1) <= length * 1.75 / 2 + 1e-6
+    assert least_lead(days(length), timing) == cert.not_after - renew_at(cert, timing, -1)
+
+
+points = st.dictionaries(st.floats(0, 4000), st.floats(0, 4000), min_size=1, max_size=6)
+
+
+@given(points, points, lengths, st.floats(-1, 1))
+def test_any_points_renew_after_the_issue_and_before_the_expiry(
+    targets: dict[float, float], spreads: dict[float, float], length: float, draw: float
+) -> None:
+    by_life = ByLife(tuple(sorted(targets.items())), tuple(sorted(spreads.items())))
+    cert = life(days(length))
+    due = renew_at(cert, Timing(days(1), days(0), timedelta(0), by_life), draw)
+    assert cert.not_before < due < cert.not_after
 
 
 @given(st.integers(0, 200 * 86400))

@@ -87,10 +87,12 @@ signing_ca = 'my-int'
 }
 GROUPS = """
 [[groups]]
+    active = true
     domain = 'ca'
     services = ['my-root', 'my-int']
 
 [[groups]]
+    active = true
     domain = 'example.com'
     services = ['ALL']
 """
