@@ -25,7 +25,6 @@ from sslmd.config.table import (
     Windows,
     choice,
     key,
-    word_of,
 )
 from sslmd.core.names import SanName
 from sslmd.core.spec import KeyType
@@ -52,6 +51,16 @@ def _key_type(value: Any) -> KeyType:
     if word not in list(KeyType):
         raise values.wrong(f"{values.seen(value)} is not known here", remedy)
     return KeyType(word)
+
+
+def _validation(value: Any) -> Validation:
+    """Take the words without their version as well, and none, as ssl-mgr's own CAs may have it."""
+    words = {"": Validation.DNS_01, "dns": Validation.DNS_01, "http": Validation.HTTP_01}
+    words.update({str(word): word for word in Validation})
+    found = words.get(value.lower()) if isinstance(value, str) else None
+    if found is None:
+        raise values.wrong(f"{values.seen(value)} is not known here", values.one_of(Validation))
+    return found
 
 
 def _bits(value: Any) -> int:
@@ -83,7 +92,7 @@ class CaTable(Table):
         "`self` or `local`: the site's own CA, with a service file of the same name in group "
         "`ca`. `certbot` (or `letsencrypt`): an ACME CA.",
     )
-    ca_validation: Annotated[Validation, word_of(Validation)] = key(
+    ca_validation: Annotated[Validation, PlainValidator(_validation)] = key(
         "`dns-01` or `http-01`", "How an ACME CA checks the names.", default=Validation.DNS_01
     )
     ca_preferred_chain: Label = key(
@@ -237,9 +246,9 @@ class ServiceFile(Table):
         "seconds",
         "TTL of the TLSA records. A roll waits for twice this; after a change to less, for twice "
         "the older one as long as caches may go by it. Of certificates that share a port the "
-        "smallest counts.",
+        "smallest counts. 0 stands for 1800.",
         default=1800,
-        ge=1,
+        ge=0,
         le=604_800,
     )
     dane_next_key: NextKeyWord | None = key(

@@ -54,6 +54,8 @@ T = TypeVar("T")
 _BOUNDS = {"CN": 64, "O": 64, "OU": 64, "L": 128, "ST": 128, "email": 255}
 _CANONICAL = json.JSONEncoder(sort_keys=True, default=str, ensure_ascii=False)
 _CA_GROUP = GroupName.CA
+# Seconds; ssl-mgr 7 leaves the TTL to the zone where none is wanted, and a roll has to know it.
+DANE_TTL = 1800
 _SELDOM_VERIFIED = frozenset(DIGESTS) - {"sha256", "sha384", "sha512"}
 _WINDOWS = ("roll_window", "restart_window")
 
@@ -139,7 +141,7 @@ class Builder:
             timing=self._timing(file, source),
             fingerprint=fingerprint(raw, self._tables.raw.get(file.signing_ca or "")),
             dane=same(dane),
-            dane_ttl=same(file.dane_tls_ttl),
+            dane_ttl=same(file.dane_tls_ttl or DANE_TTL),
             dane_next_key=file.dane_next_key or self._options.dane_next_key,
             managed=managed,
             roll_window=same(tuple(file.roll_window)),

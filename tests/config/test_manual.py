@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.config.model import Trigger
+from sslmd.config.model import Trigger, Validation
 from sslmd.core.names import CertId
 from sslmd.core.spec import AcmeCa, OwnCa, SelfSigned
 from sslmd.core.tlsa import TlsaHosts
@@ -199,3 +199,17 @@ def test_what_the_manuals_show(
         )
     assert config.dns.depends == {Trigger.DNS}
     assert [one.kind.value for one in config.server_classes] == ["smtp", "imap", "web", "other"]
+
+
+@pytest.mark.parametrize(
+    ("word", "means"),
+    [("", Validation.DNS_01), ("dns", Validation.DNS_01), ("HTTP", Validation.HTTP_01)],
+)
+def test_ways_of_validation_that_ssl_mgr_takes(tree: Tree, word: str, means: Validation) -> None:
+    tree.change("ca-info.conf", "ca_validation = 'dns-01'", f"ca_validation = '{word}'")
+    assert tree.load().cas["le-dns"].validation is means
+
+
+def test_a_ttl_of_nothing_is_the_usual_one(tree: Tree) -> None:
+    tree.change("example.com/web", "name = 'Web'", "dane_tls_ttl = 0")
+    assert {one.dane_ttl for one in tree.load().services.values()} == {1800}
