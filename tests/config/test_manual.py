@@ -205,11 +205,15 @@ def test_what_the_manuals_show(
     ("word", "means"),
     [("", Validation.DNS_01), ("dns", Validation.DNS_01), ("HTTP", Validation.HTTP_01)],
 )
-def test_ways_of_validation_that_ssl_mgr_takes(tree: Tree, word: str, means: Validation) -> None:
+def test_ways_of_validation_that_ssl_mgr_takes(
+    tmp_path: Path, word: str, means: Validation
+) -> None:
+    tree = Tree(tmp_path)
     tree.change("ca-info.conf", "ca_validation = 'dns-01'", f"ca_validation = '{word}'")
     assert tree.load().cas["le-dns"].validation is means
 
 
-def test_a_ttl_of_nothing_is_the_usual_one(tree: Tree) -> None:
+def test_a_ttl_of_nothing_is_the_usual_one(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
     tree.change("example.com/web", "name = 'Web'", "dane_tls_ttl = 0")
     assert {one.dane_ttl for one in tree.load().services.values()} == {1800}
