@@ -42,7 +42,8 @@ class SetFacts:
     CSR while there is none (a leaf's common name too, where that is a host name). `key_id` is a
     digest of the public key, of CAs and of sets without a certificate only. `signer` is the
     identity of the CA that signed it, "" where unknown. `chain_end`: when the first of the CAs
-    between it and the root expires, None without any.
+    between it and the root expires, None without any. `issuer_parts`: of the name of the CA that
+    signed it.
     """
 
     name: SetName
@@ -53,6 +54,7 @@ class SetFacts:
     key_id: str = ""
     signer: str = ""
     chain_end: datetime | None = None
+    issuer_parts: Parts = ()
 
     @property
     def has_key(self) -> bool:

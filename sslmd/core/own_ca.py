@@ -27,6 +27,10 @@ class Grip(StrEnum):
     OTHER = "other"  # it is what clients trust, and is renewed as that when it ends
 
 
+# The parts of a name that a service file has keys for.
+KEYS = ("CN", "O", "OU", "L", "ST", "C", "email")
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
     """Why a CA is left as it is, and the way out."""
@@ -79,11 +83,11 @@ def _other(view: View) -> Hold | None:
     assert curr is not None
     if curr.cert is None:
         return None
-    asked, has = parts_asked(spec.subject), curr.cert.parts
-    if has and asked != has:
+    has = curr.cert.parts
+    if has and not asks_for(spec.subject, has):
         return Hold(
-            f"the service file asks for the name {_named(asked)}, its certificate has "
-            f"{_named(has)}. {_unchanged(view)}",
+            f"the service file asks for the name {_named(parts_asked(spec.subject))}, its "
+            f"certificate has {_named(has)}. {_unchanged(view)}",
             Grip.OTHER,
         )
     if curr.key and curr.key != str(spec.key):
@@ -143,6 +147,19 @@ def parts_asked(subject: Subject) -> Parts:
         ("email", subject.email),
     )
     return tuple(sorted((key, text) for key, text in parts if text))
+
+
+def asks_for(subject: Subject, has: Parts) -> bool:
+    """Whether a service file asks for the name that a certificate has.
+
+    Order and empty parts do not count, nor parts that a service file has no key for: other
+    attributes, and a second value of one.
+    """
+    values: dict[str, set[str]] = {}
+    for key, text in has:
+        values.setdefault(key, set()).add(text)
+    asked = dict(parts_asked(subject))
+    return all(asked.get(key) in values[key] if key in values else key not in asked for key in KEYS)
 
 
 def _named(parts: Parts) -> str:

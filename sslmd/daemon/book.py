@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sslmd.config.model import Config, ServiceConfig
 from sslmd.core.errors import Refused
 from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
+from sslmd.core.own_ca import asks_for
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
 from sslmd.core.state import CertState
@@ -110,6 +111,26 @@ class Book:
         if above is None:
             return Ca(signer.cert, None, None)
         return Ca(signer.cert, above.wanted, above.state, self._ca_of(above))
+
+    def look_for_lost_ca(self, cert: CertId) -> None:
+        """Find out whether a CA of which nothing is left has signed what is there.
+
+        A tree that was put back without its CA must not lead to another one (I12).
+        """
+        entry = self.entries[cert]
+        state, spec = entry.state, entry.wanted.spec
+        if spec.ca is None or state.curr is not None or state.next is not None or state.remains:
+            return
+        for child in self.below(cert):
+            self.look_for_lost_ca(child)
+            below = self.entries[child].state
+            curr = below.curr
+            if below.remains:
+                entry.state = replace(state, remains=f"{child}, which it signs: {below.remains}")
+                return
+            if curr is not None and curr.issuer_parts and asks_for(spec.subject, curr.issuer_parts):
+                entry.state = replace(state, remains=f"what it signed, {child}")
+                return
 
     def managed(self) -> list[CertId]:
         """Return the certificates that people asked for, in the order of the configuration."""

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from sslmd.core.errors import Permanent
-from sslmd.core.facts import CertFacts, SetFacts
+from sslmd.core.facts import CertFacts, Parts, SetFacts
 from sslmd.core.names import SetName
 from sslmd.pki.chain import (
     bundle,
@@ -144,6 +144,7 @@ def set_facts(name: SetName, files: Mapping[str, bytes], *, deep: bool = True) -
         key_id=_key_id(key.value, leaf),
         signer=above.signer,
         chain_end=above.end,
+        issuer_parts=above.parts,
     )
 
 
@@ -156,7 +157,7 @@ def _key_id(key: PublicKey | None, leaf: _Leaf | None) -> str:
 def _signer_of(leaf: _Leaf, chain_pem: bytes) -> _Above:
     """Return who signed it: the first issuer of its chain, or itself."""
     if leaf.facts.is_ca and is_self_issued(leaf.cert) and _is_alone(leaf, chain_pem):
-        return _Above(leaf.facts.identity)
+        return _Above(leaf.facts.identity, None, leaf.facts.parts)
     return _above(leaf.issuer, chain_pem)
 
 
@@ -175,6 +176,7 @@ class _Above:
 
     signer: str = ""
     end: datetime | None = None
+    parts: Parts = ()
 
 
 @lru_cache(maxsize=64)
@@ -186,7 +188,8 @@ def _above(issuer: Issuer, chain_pem: bytes) -> _Above:
             return _Above()
         first = key_der(issuers[0].public_bytes(Encoding.DER))
         ends = [one.not_valid_after_utc for one in issuers if not is_self_issued(one)]
-        return _Above(identity(issuer.name, first), min(ends, default=None))
+        signer = identity(issuer.name, first)
+        return _Above(signer, min(ends, default=None), parts_of(issuer.name))
     except (Permanent, *MALFORMED):
         return _Above()
 

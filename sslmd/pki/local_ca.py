@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sslmd.core.errors import Permanent
 from sslmd.core.names import shown
-from sslmd.core.own_ca import parts_asked
+from sslmd.core.own_ca import asks_for
 from sslmd.core.spec import CaOptions, CertSpec
 from sslmd.pki.chain import (
     check_chain,
@@ -125,7 +125,7 @@ def known_as(spec: CertSpec, cert_pem: bytes, key: PublicKey) -> Known | None:
     cert = load_cert(cert_pem)
     try:
         same_key = key_fits(key, cert)
-        if not same_key and parts_of(cert.subject) != parts_asked(spec.subject):
+        if not same_key and not asks_for(spec.subject, parts_of(cert.subject)):
             return None
         identifier = find(cert, x509.SubjectKeyIdentifier) if same_key else None
         return Known(cert.subject, identifier)

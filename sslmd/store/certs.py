@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -18,7 +19,7 @@ from sslmd.core.lifecycle import phase_of, with_sets
 from sslmd.core.names import CertId, GroupName, SetName
 from sslmd.core.state import CertState, SetNote
 from sslmd.store import files, sets, state
-from sslmd.store.layout import CERT, Tree
+from sslmd.store.layout import CERT, CURR, Tree
 
 
 @dataclass(slots=True)
@@ -131,11 +132,11 @@ def _of_ca(tree: Tree, cert: CertId, links: sets.Links) -> dict[str, Any]:
     """Return what is known of the older generations of a CA: what they signed is still out."""
     if cert.group != GroupName.CA:
         return {}
-    former = {
-        facts.cert.identity
-        for name in sets.list_sets(tree, cert)
-        if (facts := sets.read_set(tree, cert, name, deep=False)).cert is not None
-    }
+    former = set()
+    for name in sets.list_sets(tree, cert):
+        with suppress(SslmError, OSError):  # nobody uses it any more
+            facts = sets.read_set(tree, cert, name, deep=False)
+            former.add(facts.cert.identity if facts.cert is not None else "")
     remains = "" if links.curr is not None else remains_of_ca(tree, cert, links.next)
     return {"former": frozenset(former - {""}), "remains": remains}
 
@@ -150,7 +151,10 @@ def remains_of_ca(tree: Tree, cert: CertId, next_: SetName | None = None) -> str
         for name in sets.list_sets(tree, cert)
         if name != next_ and os.path.lexists(f"{tree.set_dir(cert, name)}/{CERT}")
     ]
-    return f"set {names[-1]} in {tree.db_dir(cert)}" if names else ""
+    if names:
+        return f"set {names[-1]} in {tree.db_dir(cert)}"
+    link = tree.link(cert, CURR)
+    return f"the link {link}, and nothing where it leads to" if os.path.lexists(link) else ""
 
 
 def _forget_former_life(notes: state.Notes, links: sets.Links) -> None:

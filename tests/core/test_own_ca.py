@@ -13,7 +13,15 @@ from sslmd.core.facts import Parts, SetFacts
 from sslmd.core.jobs import Certify, MakeKey, Roll
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId
-from sslmd.core.own_ca import Grip, hold_of, parts_asked, renews_how, signers_of, what_changes
+from sslmd.core.own_ca import (
+    Grip,
+    asks_for,
+    hold_of,
+    parts_asked,
+    renews_how,
+    signers_of,
+    what_changes,
+)
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import KeySpec, KeyType, OwnCa, SelfSigned, Subject
@@ -346,6 +354,14 @@ def test_how_it_is_renewed_is_said() -> None:
     learn = what_changes(root(GOOD))
     assert "every client that trusts CN='root' has to get the new root" in learn
     assert "at their next renewal" in what_changes(below(root(GOOD)))
+
+
+def test_parts_that_a_service_file_cannot_ask_for_do_not_count() -> None:
+    has: Parts = (("0.9.2342.19200300.100.1.25", "x"), ("CN", "root"), ("OU", "a"), ("OU", "b"))
+    for unit, same in (("a", True), ("b", True), ("c", False), ("", False)):
+        assert asks_for(Subject("root", unit=unit), has) is same
+    assert not asks_for(Subject("root", unit="a", country="DE"), has)
+    assert not asks_for(Subject("root 2", unit="a"), has)
 
 
 def test_the_kind_of_key_of_a_new_ca_is_that_of_the_file() -> None:

@@ -92,6 +92,17 @@ def no_tree(site: OldSite) -> None:
     shutil.rmtree(site.top / "certs" / site.root)
 
 
+def dangling(site: OldSite) -> None:
+    (db,) = (site.top / "certs" / site.root / "db").iterdir()
+    shutil.rmtree(db)
+    shutil.rmtree(site.top / "prod-certs" / "ca")
+
+
+def no_trace(site: OldSite) -> None:
+    for folder in ("certs", "prod-certs"):
+        shutil.rmtree(site.top / folder / "ca")
+
+
 def other_name(site: OldSite) -> None:
     site.change(site.root, "\n    O = '", "\n    O = 'New ")
 
@@ -113,6 +124,8 @@ def other_signer(site: OldSite) -> None:
         (key_of_another, "root", "privkey.pem does not match cert.pem"),
         (no_curr, "root", "it has no curr, but it was in use before: there is set"),
         (no_tree, "root", "it has no curr, but it was in use before: there is its certificate"),
+        (dangling, "root", "and nothing where it leads to"),
+        (no_trace, "sub", "there is what it signed, example.com/"),
         (other_name, "root", "the service file asks for the name"),
         (other_key, "root", "the service file asks for a key rsa"),
         (other_signer, "sub", "says that it signs itself, its certificate is from another CA"),
