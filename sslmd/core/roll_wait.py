@@ -6,10 +6,10 @@ Nothing is waited for that would leave servers without a valid certificate.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sslmd.core.renewal import ROLL_MARGIN, Wanted, why_unusable
-from sslmd.core.state import CertState
+from sslmd.core.state import CertState, Request
 from sslmd.core.view import clock
 from sslmd.core.windows import listed, next_common, opens
 
@@ -32,7 +32,7 @@ def roll_at(state: CertState, wanted: Wanted, now: datetime) -> datetime:
     """Return when `next` may be rolled as far as `min_roll_mins` goes.
 
     At once without a usable `curr`, and if an admin goes back to it: it was in use before. No later
-    than when `curr` expires.
+    than when `curr` expires. An admin who asks for a roll can name other minutes.
     """
     if state.next is None or why_unusable(state.curr, now) is not None:
         return now
@@ -41,7 +41,8 @@ def roll_at(state: CertState, wanted: Wanted, now: datetime) -> datetime:
     note = state.next_note
     issued = note.issued_at if note and note.issued_at else state.next.name.time
     # An issue time in the future is a clock that was set back.
-    at = min(issued, now) + wanted.timing.min_roll
+    asked = asked_wait(state)
+    at = min(issued, now) + (wanted.timing.min_roll if asked is None else asked)
     assert state.curr is not None
     assert state.curr.cert is not None
     return min(at, state.curr.cert.not_after)
@@ -77,6 +78,12 @@ def opening_of(state: CertState, wanted: Wanted, ready: datetime) -> Opening:
         return Opening(ready, passed=passed)
     when = f"when {names} {open_} ({some})"
     return Opening(at, when, f"{names} ({some}) {open_} at {clock(at)}")
+
+
+def asked_wait(state: CertState) -> timedelta | None:
+    """Return the wait that an admin asked for in place of `min_roll_mins`, None for none."""
+    ask = state.ask
+    return ask.min_roll if ask is not None and ask.what is Request.ROLL else None
 
 
 def _goes_back(state: CertState) -> bool:

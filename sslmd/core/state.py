@@ -16,6 +16,9 @@ from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
 from sslmd.core.sighting import Sighting
 
+# The longest that `min_roll_mins` can be, in the configuration and asked for: a year.
+MAX_MIN_ROLL = timedelta(days=365)
+
 # How long a CA counts a failed validation against a name (Let's Encrypt: an hour).
 COUNTED = timedelta(hours=1)
 
@@ -57,7 +60,8 @@ class Ask:
 
     `force` sets the reasons and waits aside. `replaces` is the `next` that was on deck when a
     forced renewal was asked for: only that one is replaced, also after a crash. `back`: the older
-    set that is to be rolled, in place of what is on deck.
+    set that is to be rolled, in place of what is on deck. `min_roll`: for this roll, in place of
+    `min_roll_mins` of the configuration.
     """
 
     what: Request
@@ -66,6 +70,7 @@ class Ask:
     reuse: bool = False
     replaces: SetName | None = None
     back: SetName | None = None
+    min_roll: timedelta | None = None
 
 
 class TrialKind(StrEnum):
