@@ -367,6 +367,32 @@ def test_a_next_is_rolled_no_sooner_than_min_roll_mins() -> None:
     assert later.job == Roll(WEB, NEXT.name, later.text)
 
 
+@pytest.mark.parametrize(("minutes", "rolls"), [(0, 0), (60, 0), (61, 1), (500, 440)])
+def test_an_admin_names_other_minutes_for_one_roll(minutes: int, rolls: int) -> None:
+    """Shorter or longer than the configuration's 90; `NEXT` is an hour old."""
+    ask = replace(ROLL, min_roll=minutes * MINUTE)
+    decision = step(advertised(GOOD, NEXT, ask=ask))
+    if rolls:
+        waits(decision, "rolls at")
+        assert decision.roll_at == NOW + rolls * MINUTE
+        later = step(advertised(GOOD, NEXT, ask=ask), now=NOW + rolls * MINUTE)
+        assert isinstance(later.job, Roll)
+        return
+    assert isinstance(decision.job, Roll)
+    assert decision.job.overrode == ""
+    assert f"an admin asked to roll it {minutes} min after it was issued" in decision.text
+
+
+def test_other_minutes_are_for_a_roll_alone_and_end_with_curr() -> None:
+    renewal = replace(RENEW, min_roll=0 * MINUTE)
+    assert isinstance(step(settled(GOOD, NEXT, ask=renewal)).event, AskDropped)
+    ask = replace(ROLL, min_roll=days(300))
+    last = waits(step(advertised(DUE, NEXT, ask=ask)), "rolls at")
+    assert DUE.cert is not None
+    assert last.roll_at == DUE.cert.not_after
+    assert isinstance(step(settled(EXPIRED, NEXT, ask=ask)).job, Roll)
+
+
 def test_min_roll_mins_counts_from_the_certificate_not_the_key() -> None:
     note = replace(NOTE, issued_at=NOW - 5 * MINUTE)
     decision = waits(step(advertised(DUE, READY, next_note=note)))
