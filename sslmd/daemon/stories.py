@@ -116,8 +116,9 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
         case Asked():
             forced = ", forced" if event.ask.force else ""
             what = f"go back to set {event.ask.back}" if event.ask.back else f"{event.ask.what} it"
-            wait = "" if event.ask.min_roll is None else f" after {in_minutes(event.ask.min_roll)}"
-            return Story("asked", f"an admin asks to {what}{wait}{forced}", NOTICE)
+            wait = event.ask.min_roll
+            when = "" if wait is None else f" {in_minutes(wait)} after it was issued"
+            return Story("asked", f"an admin asks to {what}{when}{forced}", NOTICE)
         case AskDropped():
             return Story("ask-dropped", f"{DROPPED}{event.text}", NOTICE)
         case AttemptFailed():
