@@ -24,6 +24,7 @@ from sslmd.daemon.zone_watch import DOUBT, ZoneWatch
 from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock, counted
 from sslmd.dns.tlsa_notes import noted_tlsa_zones
 from sslmd.workers.queue import JobQueue
+from sslmd.workers.tlsa import MX_AGAIN
 from sslmd.workers.tools import Tools
 
 # Seconds to the next try after what should not have happened.
@@ -298,14 +299,16 @@ class Zones:
         zone = self._zones.get(name)
         if zone is None:
             return ""
-        if zone.notes is not None:
-            zone.notes = replace(zone.notes, mx_at=None)
+        if zone.notes is not None and zone.notes.mx is not None:
+            # Too long ago to count; the hosts themselves do while nobody tells others.
+            zone.notes = replace(zone.notes, mx_at=self._tools.now() - 2 * MX_AGAIN)
         given = await self._work.publish(zone, again=True)
         self._soon(name)
         if given is None:
             return ""
         records = counted(given.content.records)
         if given.ours:
-            return f"{records} given to DNS anew"
+            unfit = (f"not published: {text}" for _, text in given.unfit.values())
+            return "; ".join((f"{records} given to DNS anew", *given.remarks, *unfit))
         way = f"to be put into the zone by you, see sslmctl dane {name.text}"
         return f"{records} {way}" if given.content.records else ""
