@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sslmd.core.events import AskDropped, BackOnDeck
+from sslmd.core.events import BackOnDeck
 from sslmd.core.facts import SetFacts
 from sslmd.core.gate import harm_of
 from sslmd.core.jobs import Certify, MakeKey, Order, Roll
@@ -28,17 +28,16 @@ from sslmd.core.state import (
     CertState,
     Phase,
     SetNote,
-    Track,
     TrialAsk,
     TrialKind,
 )
 from sslmd.core.state import Request as What
 from sslmd.core.view import View, clock, in_minutes
-from sslmd.daemon import stories
 from sslmd.daemon.asking import Asking
 from sslmd.daemon.book import Entry
 from sslmd.daemon.following import Following
-from sslmd.daemon.journal import DEBUG, Record
+from sslmd.daemon.journal import DEBUG
+from sslmd.daemon.outcomes import Result, ended
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.server import Client
 from sslmd.store.sets import read_set
@@ -51,8 +50,6 @@ LOOK = 1.0
 _TRIALS = {"test": TrialKind.TEST, "dry_run": TrialKind.DRY_RUN}
 
 _TOO_EARLY = "before the wait for its TLSA records is over: "
-
-Result = tuple[Outcome, str]
 
 
 class Requests:
@@ -231,14 +228,10 @@ class Requests:
     def _why_too_young(self, cert: CertId, wish: Ask) -> str | None:
         """Return why the set on deck is not rolled after so many minutes, None if it will be.
 
-        DNS and windows are no reason: they are waited for.
+        DNS and windows are no reason: they are waited for. The plan drops what is of no use.
         """
         view, now = self._planner.book.view(cert), wish.at
-        asked = replace(view, state=replace(view.state, ask=wish))
-        ahead = decide(asked, now)
-        if isinstance(ahead.event, AskDropped):
-            return f"{cert}: {ahead.event.text}"
-        ready = roll_at(asked.state, view.wanted, now)
+        ready = roll_at(replace(view.state, ask=wish), view.wanted, now)
         if ready <= now:
             return None
         assert wish.min_roll is not None
@@ -305,40 +298,9 @@ class Requests:
             if record.priority < DEBUG:
                 told = {"cert": str(cert), "event": record.event, "text": record.text}
                 await client.notify(Notice.PROGRESS, told)
-            if ended := self._ended(cert, asks[cert], record):
-                results[cert] = ended
+            if end := ended(self._planner.book.entries.get(cert), asks[cert], record):
+                results[cert] = end
         return results
-
-    def _ended(self, cert: CertId, ask: Ask | TrialAsk, record: Record) -> Result | None:
-        """Return how the request ended, if this record is its end."""
-        if isinstance(ask, TrialAsk):
-            ends = {"trial-ended": Outcome.DONE, "trial-failed": Outcome.FAILED}
-            return (ends[record.event], record.text) if record.event in ends else None
-        if ask.back is not None and self._is_of_the_newer_set(cert, ask.back, record):
-            return None
-        match ask.what, record.event:
-            case _, "attempt-failed":
-                return (Outcome.FAILED, record.text)
-            case _, "ask-dropped":
-                kind = Outcome.UNNEEDED if ask.back is None else Outcome.FAILED
-                return (kind, record.text.removeprefix(stories.DROPPED))
-            case What.RENEW, "cert-issued":
-                entry = self._planner.book.entries.get(cert)
-                on_deck = entry is not None and entry.state.next is not None
-                return (Outcome.DONE, f"{record.text}{'; it is on deck' if on_deck else ''}")
-            case What.ROLL, "settled":
-                return (Outcome.DONE, "rolled and deployed")
-            case What.ROLL, "restart-failed" | "copy-failed":
-                return (Outcome.FAILED, f"rolled, but {record.text}")
-        return None
-
-    def _is_of_the_newer_set(self, cert: CertId, back: SetName, record: Record) -> bool:
-        """Whether a record is about serving the set that is to go: no end of going back."""
-        entry = self._planner.book.entries.get(cert)
-        if entry is None or (entry.state.curr is not None and entry.state.curr.name == back):
-            return False
-        failed = record.event == "attempt-failed" and record.job != Track.RENEW
-        return failed or record.event in ("settled", "copy-failed", "restart-failed")
 
     def _at_rest(self, cert: CertId, ask: Ask | TrialAsk) -> Result | None:
         """Return how it stands when nothing is under way for it: what it waits for."""

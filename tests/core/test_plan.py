@@ -383,6 +383,15 @@ def test_an_admin_names_other_minutes_for_one_roll(minutes: int, rolls: int) -> 
     assert f"an admin asked to roll it {minutes} min after it was issued" in decision.text
 
 
+def test_who_asked_for_a_roll_hears_what_it_waits_for() -> None:
+    """Not how servers get on with the set that is to go."""
+    failed = Server("web", "localhost", ServerPhase.FAILED, GOOD.name, "no", 1, NOW + HOUR)
+    ask = replace(ROLL, min_roll=61 * MINUTE)
+    state = advertised(GOOD, NEXT, ask=ask, servers=(failed,), deployed=None, settled=None)
+    waits(step(state), "on deck; rolls at")
+    waits(step(replace(state, ask=None)), "waits for its servers")
+
+
 def test_other_minutes_are_for_a_roll_alone_and_end_with_curr() -> None:
     renewal = replace(RENEW, min_roll=0 * MINUTE)
     assert isinstance(step(settled(GOOD, NEXT, ask=renewal)).event, AskDropped)

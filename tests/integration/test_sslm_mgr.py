@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import tomli
@@ -84,6 +85,45 @@ def test_minutes_that_make_no_sense_are_refused(site: Site) -> None:
         assert f"{words[0]} does not wait for min_roll_mins" in told
     assert "at most (a year)" in site.ctl("roll", "--min-roll-mins", "525601", status=1).stderr
     assert "invalid count_arg value" in site.ctl("roll", "--min-roll-mins", "-1", status=2).stderr
+
+
+def test_windows_are_waited_for_and_what_is_served_meanwhile_is_no_end(site: Site) -> None:
+    """The request stands. A restart that fails before the roll says nothing about it."""
+    service = site.conf / WEB
+    far = f"{datetime.now(UTC) + timedelta(days=3):%a} 02:00-03:00 UTC"
+    service.write_text(f"roll_window = ['{far}']\n{service.read_text()}")
+    site.start()
+    old = site.wait_settled()[WEB]["curr"]["serial"]
+    sslm_mgr(site, "-f", "-renew", "example.com:web-ec")
+    tool = site.conf / "tools/note-restart"
+    good = tool.read_text()
+    script(tool, "echo it does not start >&2; exit 1\n")
+    assert "it does not start" in site.ctl("restart", "web", status=1).stdout
+
+    done = sslm_mgr(site, "-roll", "-roll-mins", "0", "example.com:web-ec")
+    assert re.match(rf"{WEB}: waiting: .*roll_window", done.stdout), done.stdout
+    assert site.status(WEB)[WEB]["curr"]["serial"] == old
+    assert ask_of(site, WEB)
+    tool.write_text(good)
+    assert "the request to roll it is dropped" in site.ctl("cancel", WEB).stdout
+    assert ask_of(site, WEB) is None
+    done = sslm_mgr(site, "-roll", "-f", "example.com:web-ec")
+    assert done.stdout == f"{WEB}: done: rolled and deployed\n"
+
+
+def test_what_is_of_no_use_is_not_rolled_and_stops_no_other(site: Site) -> None:
+    rsa = "example.com/web-rsa"
+    site.start()
+    site.wait_settled()
+    sslm_mgr(site, "-f", "-renew", "example.com:web-ec,web-rsa")
+    before = site.serials()
+    service = site.conf / rsa
+    service.write_text(service.read_text().replace("'my-int'", "'my-root'"))
+    site.ctl("reload")
+    done = sslm_mgr(site, "-roll", "-roll-mins", "0", "example.com:ALL")
+    assert f"{WEB}: done: rolled and deployed\n" in done.stdout
+    after = site.serials()
+    assert after[WEB] != before[WEB]
 
 
 def test_the_wait_for_dns_is_never_shorter_and_what_was_asked_survives_a_kill(
