@@ -8,10 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sslmd.core.facts import SetFacts
 from sslmd.core.renewal import ROLL_MARGIN, Wanted, why_unusable
-from sslmd.core.state import CertState, Request
+from sslmd.core.state import CertState, Request, SetNote
 from sslmd.core.view import clock
 from sslmd.core.windows import listed, next_common, opens
+
+# A certificate may begin so long before it was issued, for clocks that are slow (Let's Encrypt).
+BACKDATED = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +42,7 @@ def roll_at(state: CertState, wanted: Wanted, now: datetime) -> datetime:
         return now
     if _goes_back(state):
         return now
-    note = state.next_note
-    issued = note.issued_at if note and note.issued_at else state.next.name.time
+    issued = issued_at(state.next, state.next_note)
     # An issue time in the future is a clock that was set back.
     asked = asked_wait(state)
     at = min(issued, now) + (wanted.timing.min_roll if asked is None else asked)
@@ -78,6 +81,21 @@ def opening_of(state: CertState, wanted: Wanted, ready: datetime) -> Opening:
         return Opening(ready, passed=passed)
     when = f"when {names} {open_} ({some})"
     return Opening(at, when, f"{names} ({some}) {open_} at {clock(at)}")
+
+
+def issued_at(facts: SetFacts, note: SetNote | None) -> datetime:
+    """Return when a set got its certificate: as noted, else by what can be read of it.
+
+    The name is the time at which the key was made; ssl-mgr names sets by the local time of its
+    machine, so it counts only where the certificate does not speak against it.
+    """
+    if note is not None and note.issued_at is not None:
+        return note.issued_at
+    named = facts.name.time
+    if facts.cert is None:
+        return named
+    begin = facts.cert.not_before
+    return max(begin, min(named, begin + BACKDATED))
 
 
 def asked_wait(state: CertState) -> timedelta | None:

@@ -15,6 +15,7 @@ from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import CertId, SetName
+from sslmd.core.roll_wait import issued_at
 from sslmd.core.state import Server, SetNote, Trouble
 from sslmd.core.tlsa import Share
 from sslmd.daemon.book import Entry
@@ -173,7 +174,7 @@ def _set(facts: SetFacts | None, note: SetNote | None) -> dict[str, Any] | None:
         "serial": facts.cert.serial,
         "not_before": time(facts.cert.not_before),
         "not_after": time(facts.cert.not_after),
-        "issued_at": time(note.issued_at) if note is not None else None,
+        "issued_at": time(issued_at(facts, note)),
         "names": list(facts.cert.names),
         "key": facts.cert.key,
     }

@@ -457,6 +457,27 @@ def test_with_dane_a_roll_is_held_until_the_records_are_seen() -> None:
         assert decision.roll_at is None
 
 
+@pytest.mark.parametrize(
+    ("named", "begin", "rolls"),
+    [
+        (-10, -15, 80),  # as sslmd makes it: the key first, a begin that slow clocks take
+        (-10, -70, 80),  # Let's Encrypt begins an hour early
+        (-370, -10, 80),  # ssl-mgr in Chicago: six hours behind
+        (50, -10, 90),  # in Berlin: ahead; late rather than early
+        (110, -10, 90),  # in Berlin in summer
+        (-5000, -10, 80),  # a key that was made ahead
+    ],
+)
+def test_without_a_note_the_certificate_says_when_it_was_issued(
+    named: int, begin: int, rolls: int
+) -> None:
+    """As in a tree of ssl-mgr's, which names sets by local time. It was issued 10 min ago."""
+    cert = (NOW + begin * MINUTE, NOW + days(90))
+    next_ = facts(WANTED, NOW + named * MINUTE, cert=cert)
+    decision = waits(step(advertised(DUE, next_)), "on deck; rolls at")
+    assert decision.roll_at == NOW + rolls * MINUTE
+
+
 def test_an_issue_time_in_the_future_does_not_hold_up_a_roll() -> None:
     """The clock was set back by a little: the certificate is valid, the note is not."""
     note = replace(NOTE, issued_at=NOW + 40 * MINUTE)
