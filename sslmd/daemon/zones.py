@@ -24,7 +24,6 @@ from sslmd.daemon.zone_watch import DOUBT, ZoneWatch
 from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock, counted
 from sslmd.dns.tlsa_notes import noted_tlsa_zones
 from sslmd.workers.queue import JobQueue
-from sslmd.workers.tlsa import MX_AGAIN
 from sslmd.workers.tools import Tools
 
 # Seconds to the next try after what should not have happened.
@@ -299,9 +298,9 @@ class Zones:
         zone = self._zones.get(name)
         if zone is None:
             return ""
-        if zone.notes is not None and zone.notes.mx is not None:
-            # Too long ago to count; the hosts themselves do while nobody tells others.
-            zone.notes = replace(zone.notes, mx_at=self._tools.now() - 2 * MX_AGAIN)
+        if zone.notes is not None:
+            # While nobody tells, this fails: a name server that is down is not to be reloaded.
+            zone.notes = replace(zone.notes, mx_at=None)
         given = await self._work.publish(zone, again=True)
         self._soon(name)
         if given is None:
