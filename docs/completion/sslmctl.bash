@@ -25,7 +25,7 @@ _sslmctl() {
         check) options="-h --help --socket -w --warning -c --critical" certs=1 ;;
         renew) options="-h --help --socket --force --all --reuse --new-key --no-wait --test --dry-run" certs=1 ;;
         force-renew) options="-h --help --socket --all --reuse --new-key --no-wait" certs=1 ;;
-        roll) options="-h --help --socket --back --force --no-wait" certs=1 ;;
+        roll) options="-h --help --socket --back --force --min-roll-mins --no-wait" certs=1 ;;
         deliver) options="-h --help --socket --to --no-wait" certs=1 ;;
         restart) options="-h --help --socket --to --no-wait" ;;
         dane) options="-h --help --socket --json" certs=1 ;;

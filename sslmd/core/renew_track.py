@@ -27,10 +27,10 @@ from sslmd.core.renewal import (
     why_unusable,
     why_useless,
 )
-from sslmd.core.roll_wait import opening_of, roll_at
+from sslmd.core.roll_wait import asked_wait, opening_of, roll_at
 from sslmd.core.spec import AcmeCa, OwnCa
 from sslmd.core.state import Ask, CertState, Phase, Request
-from sslmd.core.view import Ca, Decision, View, blocking, clock, due, told
+from sslmd.core.view import Ca, Decision, View, blocking, clock, due, in_minutes, told
 
 # Why a key is made that nothing needs yet.
 AHEAD = "the next key is made ahead, so that its TLSA records are long seen when it is needed"
@@ -338,7 +338,12 @@ def _rolling(view: View, now: datetime) -> Decision:
 
 def _why_roll(state: CertState, now: datetime) -> str:
     unusable = why_unusable(state.curr, now)
-    return unusable.text if unusable else "next is issued, proven, and min_roll_mins is over"
+    if unusable is not None:
+        return unusable.text
+    asked = asked_wait(state)
+    if asked is not None:
+        return f"an admin asked to roll it {in_minutes(asked)} after it was issued"
+    return "next is issued, proven, and min_roll_mins is over"
 
 
 def _replaces(ask: Ask | None, state: CertState) -> bool:

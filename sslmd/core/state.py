@@ -16,6 +16,9 @@ from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
 from sslmd.core.sighting import Sighting
 
+# The longest that `min_roll_mins` can be, in the configuration and asked for: a year.
+MAX_MIN_ROLL = timedelta(days=365)
+
 # How long a CA counts a failed validation against a name (Let's Encrypt: an hour).
 COUNTED = timedelta(hours=1)
 
@@ -61,6 +64,7 @@ class Ask:
     `force` sets the reasons and waits aside. `replaces` is the `next` that was on deck when a
     forced renewal was asked for: only that one is replaced, also after a crash. `back`: the older
     set that is to be rolled, in place of what is on deck. `new_key`: a CA is to get another key.
+    `min_roll`: for this roll, in place of `min_roll_mins` of the configuration.
     """
 
     what: Request
@@ -70,6 +74,7 @@ class Ask:
     replaces: SetName | None = None
     back: SetName | None = None
     new_key: bool = False
+    min_roll: timedelta | None = None
 
 
 class TrialKind(StrEnum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sslmd.core.events import Event
 from sslmd.core.jobs import CertJob
@@ -120,6 +120,11 @@ def blocking(trouble: Trouble | None, wanted: Wanted, now: datetime) -> Trouble 
 def clock(when: datetime) -> str:
     """Return `when` as it stands in reasons."""
     return when.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def in_minutes(wait: timedelta) -> str:
+    """Return a wait as it stands in reasons."""
+    return f"{wait / timedelta(minutes=1):g} min"
 
 
 def told(trouble: Trouble) -> str:

@@ -32,7 +32,7 @@ from sslmd.core.events import (
 from sslmd.core.names import SetName
 from sslmd.core.sighting import Sighting
 from sslmd.core.state import CertState, ServerPhase
-from sslmd.core.view import clock, told
+from sslmd.core.view import clock, in_minutes, told
 from sslmd.daemon.journal import DEBUG, ERROR, INFO, NOTICE, WARNING
 
 DROPPED = "the request is dropped: "
@@ -116,7 +116,9 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
         case Asked():
             forced = ", forced" if event.ask.force else ""
             what = f"go back to set {event.ask.back}" if event.ask.back else f"{event.ask.what} it"
-            return Story("asked", f"an admin asks to {what}{forced}", NOTICE)
+            wait = event.ask.min_roll
+            when = "" if wait is None else f" {in_minutes(wait)} after it was issued"
+            return Story("asked", f"an admin asks to {what}{when}{forced}", NOTICE)
         case AskDropped():
             return Story("ask-dropped", f"{DROPPED}{event.text}", NOTICE)
         case AttemptFailed():

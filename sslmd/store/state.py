@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import tomli
@@ -20,6 +20,7 @@ from sslmd.core.errors import SslmError
 from sslmd.core.names import SetName
 from sslmd.core.sighting import Instant, Sighting, Silence
 from sslmd.core.state import (
+    MAX_MIN_ROLL,
     Ask,
     CertState,
     Delivered,
@@ -228,7 +229,12 @@ def _ask_table(ask: Ask) -> dict[str, Any]:
         "reuse": ask.reuse,
         **({"new_key": True} if ask.new_key else {}),
         **_names(replaces=ask.replaces, back=ask.back),
+        **_minutes(min_roll_mins=ask.min_roll),
     }
+
+
+def _minutes(**waits: timedelta | None) -> dict[str, float]:
+    return {key: wait / timedelta(minutes=1) for key, wait in waits.items() if wait is not None}
 
 
 def _trouble_table(trouble: Trouble) -> dict[str, Any]:
@@ -364,6 +370,14 @@ class _Table:
     def time_or_none(self, key: str) -> datetime | None:
         return self.time(key) if key in self._table else None
 
+    def minutes_or_none(self, key: str) -> timedelta | None:
+        if key not in self._table:
+            return None
+        number = self.number(key)
+        if not 0 <= number <= MAX_MIN_ROLL / timedelta(minutes=1):
+            raise ValueError(f"{key}: a number of minutes is expected, not {number}")
+        return timedelta(minutes=number)
+
     def set(self, key: str) -> SetName | None:
         return SetName.parse(self.text(key)) if key in self._table else None
 
@@ -444,6 +458,7 @@ def _ask(table: _Table) -> Ask:
         table.set("replaces"),
         table.set("back"),
         table.flag("new_key"),
+        min_roll=table.minutes_or_none("min_roll_mins"),
     )
 
 
