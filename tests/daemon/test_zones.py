@@ -184,7 +184,7 @@ async def test_records_are_not_given_again_while_nobody_tells_mx_hosts(world: Wo
     there = read(include, 60)
     assert there
     os.unlink(include)
-    assert await world.zones.refresh(ZONE) == "1 TLSA record given to DNS anew"
+    assert await world.zones.refresh(ZONE) == "2 TLSA records given to DNS anew"
     world.port = 9  # nobody answers there
     world.command("true")
     os.unlink(include)

@@ -157,7 +157,7 @@ def test_the_wait_for_dns_is_never_shorter_and_what_was_asked_survives_a_kill(
         done = sslm_mgr(site, "dev", "-ntoc", ARG)
         assert re.search(
             rf"before the wait for its TLSA records is over: clients that check DANE may refuse "
-            rf"{HOST}:{world.port} ",
+            rf"example.com:{world.port}, {HOST}:{world.port} ",
             done.stderr,
         ), done.stderr
         assert site.cert()["curr"]["serial"] != after
