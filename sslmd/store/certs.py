@@ -118,7 +118,8 @@ def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) ->
         failed=notes.failed,
         trial=notes.trial,
         trial_after=notes.trial_after,
-        adopted=curr is not None and not noted,
+        adopted=curr is not None and (notes.adopted or not noted),
+        whole=notes.whole,
         off_deck=notes.off_deck,
     )
     drawn = any(name is not None and name not in notes.sets for name in (links.curr, links.next))
