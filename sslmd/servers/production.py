@@ -134,9 +134,7 @@ def contents(tree: Tree, cert: CertId, name: SetName, *, is_ca: bool) -> dict[st
             have.update(sets.read_files(folder, (file,)))
     found = {file: have[file] for file in names if file in have}
     if CERT not in found or FULLCHAIN not in found:
-        raise Permanent(
-            f"{folder} has no certificate to deliver; renew {cert.arg}"
-        )
+        raise Permanent(f"{folder} has no certificate to deliver; renew {cert.arg}")
     return found
 
 

@@ -84,9 +84,7 @@ async def is_here(host: str, certs: Iterable[CertId], tools: Tools) -> bool:
     return any(one.here for one in servers if one.host == host)
 
 
-def _deliver(
-    job: Deliver, tools: Tools, here: Collection[str], remarks: list[str]
-) -> ProdUpdated:
+def _deliver(job: Deliver, tools: Tools, here: Collection[str], remarks: list[str]) -> ProdUpdated:
     if job.curr is None:
         raise Permanent(f"{job.cert} has nothing to deliver")
     config = tools.config
@@ -124,9 +122,7 @@ def _update(
         if found is not None:
             remarks += found
             return False
-    return production.update(
-        tools.tree, prod, job.cert, curr, job.next, is_ca=is_ca, access=access
-    )
+    return production.update(tools.tree, prod, job.cert, curr, job.next, is_ca=is_ca, access=access)
 
 
 def _still_lacks(old: Server, fresh: Server) -> bool:
