@@ -17,7 +17,7 @@ from tests.workers.far_for_tests import EVERYTHING, FAR, FarSite, far_site, serv
 from tests.workers.test_restart import MAIL
 from tests.workers.tools_for_tests import INT, ROOT, WEB
 
-PUBLIC = {"cert.pem", "chain.pem", "fullchain.pem", "info"}
+PUBLIC = {"csr.pem", "cert.pem", "chain.pem", "fullchain.pem", "info"}
 ALL = {*PUBLIC, "privkey.pem", "bundle.pem"}
 
 
