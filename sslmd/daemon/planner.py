@@ -145,8 +145,9 @@ class Planner:
         loaded = {cert: certs.load(tree, cert, draw=draw, now=now) for cert in which}
         prod = str(config.globals.prod_cert_dir)
         for cert, one in loaded.items():
-            is_ca = config.services[cert].spec.ca is not None
-            if is_ca and (keys := as_found.ca_keys(prod, cert)):
+            service = config.services[cert]
+            is_ca = service.spec.ca is not None
+            if is_ca and (keys := as_found.ca_keys(prod, cert, managed=service.managed)):
                 one.remarks.append(keys)
             noted = one.state.delivered.curr
             if noted is not None and not as_found.holds(tree, prod, cert, noted, is_ca=is_ca):

@@ -83,10 +83,11 @@ def leave(tree: Tree, prod: str, cert: CertId, name: SetName, *, is_ca: bool) ->
     ]
 
 
-def ca_keys(prod: str, cert: CertId) -> str:
+def ca_keys(prod: str, cert: CertId, *, managed: bool) -> str:
     """Say that the keys of a CA lie in production, where ssl-mgr puts them (I1); "" if not.
 
-    What cannot be looked at counts as not there.
+    `managed`: its group is active, so that it can be delivered. What cannot be looked at counts as
+    not there.
     """
     place = Tree(prod)
     base, db = place.cert_dir(cert), place.db_dir(cert)
@@ -97,11 +98,13 @@ def ca_keys(prod: str, cert: CertId) -> str:
     found = _keys_in([*(f"{base}/{name}" for name in (CURR, NEXT, PREV)), *older])
     if not found:
         return ""
+    way_out = "Its group is not active: remove these files yourself"
+    if managed:
+        way_out = f"To remove them: sslmctl deliver {cert.arg}"
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     return (
         f"keys of the CA are in production: {', '.join(found[:_SHOWN])}{more}. No server needs "
-        f"them. To remove them: sslmctl deliver {cert.arg}. Other servers may have copies, because "
-        "ssl-mgr copied the whole tree"
+        f"them. {way_out}. Other servers may have copies: ssl-mgr copied the whole tree"
     )
 
 

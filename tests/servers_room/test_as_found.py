@@ -215,21 +215,26 @@ async def test_an_interrupted_first_start_restarts_nothing(site: Site) -> None:
     assert not Site(site.top, now=site.now).state(WEB).adopted
 
 
+def keys(prod: str) -> str:
+    return as_found.ca_keys(prod, INT, managed=True)
+
+
 def test_keys_of_a_ca_are_reported(site: Site) -> None:
     prod = str(site.prod)
-    text = as_found.ca_keys(prod, INT)
+    assert "remove these files" in as_found.ca_keys(prod, INT, managed=False)
+    text = keys(prod)
     curr = site.in_prod(INT) / "curr"
     assert text.startswith(f"keys of the CA are in production: {curr}/privkey.pem, {curr}/bundle")
     assert "sslmctl deliver ca:my-int" in text
     shutil.copytree(curr, site.in_prod(INT) / "next")
-    assert "and 1 more" in as_found.ca_keys(prod, INT)
+    assert "and 1 more" in keys(prod)
     production.update(site.tree, prod, INT, site.live(INT), None, is_ca=True)
-    assert as_found.ca_keys(prod, INT) == ""
-    assert as_found.ca_keys(str(site.top / "nothing"), INT) == ""
+    assert keys(prod) == ""
+    assert keys(str(site.top / "nothing")) == ""
     # Also in a set that is not in use.
     (site.in_prod(INT) / "db/20200101-00:00:00").mkdir()
     (site.in_prod(INT) / "db/20200101-00:00:00/bundle.pem").touch()
-    assert "20200101-00:00:00/bundle.pem" in as_found.ca_keys(prod, INT)
+    assert "20200101-00:00:00/bundle.pem" in keys(prod)
 
 
 def test_a_set_of_an_earlier_version_is_no_other(site: Site) -> None:
