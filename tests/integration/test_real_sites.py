@@ -105,6 +105,11 @@ class RealSite(Site):
         except AssertionError as problem:
             raise AssertionError(f"{problem}\n" + "\n".join(self.lines)) from None
 
+    def wait_settled_of(self, cert: str) -> bool:
+        """Wait until one certificate is settled, whatever goes on with the others."""
+        wait_until(lambda: self.status()[cert]["phase"] == "settled", f"{cert} settled")
+        return True
+
     # --- looking ---
 
     def there(self) -> dict[str, File]:
