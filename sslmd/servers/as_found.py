@@ -64,18 +64,25 @@ def _has_files_of(tree: Tree, prod: str, cert: CertId, name: SetName, *, is_ca: 
     return needed <= ours.keys() and ours == theirs
 
 
-def leave(tree: Tree, prod: str, cert: CertId, name: SetName, *, is_ca: bool) -> list[str] | None:
-    """Leave a directory `curr` as it is; None if it is none, or does not hold the set `name`.
+def stays(tree: Tree, prod: str, cert: CertId, name: SetName, *, is_ca: bool) -> bool:
+    """Whether `curr` is a directory with the set `name`, so that there is nothing to do.
 
-    The keys there become 0600; return remarks on those that others could read. Raises `Transient`
-    or `Permanent` for a folder in which others could put files.
+    Raises `Transient` or `Permanent` for a folder in which others could put files.
     """
     if not is_directory(prod, cert) or not _has_files_of(tree, prod, cert, name, is_ca=is_ca):
-        return None
+        return False
     place = Tree(prod)
-    base = place.cert_dir(cert)
-    for folder in (prod, place.group_dir(cert), base, f"{base}/{CURR}"):
+    for folder in (prod, place.group_dir(cert), place.cert_dir(cert), _path(prod, cert)):
         files.check_dir(folder)
+    return True
+
+
+def close_keys(prod: str, cert: CertId) -> list[str]:
+    """Make the keys of a certificate in such directories 0600; return remarks on wider ones.
+
+    Raises `Transient` or `Permanent` if that cannot be done.
+    """
+    base = Tree(prod).cert_dir(cert)
     return [
         f"{path} could be read by others; it is 0600 now, consider a new key"
         for path in _keys_in((f"{base}/{CURR}", f"{base}/{NEXT}"))

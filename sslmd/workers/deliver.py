@@ -117,12 +117,19 @@ def _update(
     """Make production hold what it is to hold; return whether its `curr` is another one now."""
     prod = str(tools.config.globals.prod_cert_dir)
     is_ca = tools.service(job.cert).spec.ca is not None
-    if job.leave and access == production.OURS_ALONE:
-        found = as_found.leave(tools.tree, prod, job.cert, curr, is_ca=is_ca)
-        if found is not None:
-            remarks += found
-            return False
+    if stays(job, curr, tools, access):
+        remarks += as_found.close_keys(prod, job.cert)
+        return False
     return production.update(tools.tree, prod, job.cert, curr, job.next, is_ca=is_ca, access=access)
+
+
+def stays(job: Deliver, curr: SetName, tools: Tools, access: KeyAccess) -> bool:
+    """Whether production stays as ssl-mgr left it. Raises as `as_found.stays` does."""
+    if not job.leave or access != production.OURS_ALONE:
+        return False
+    prod = str(tools.config.globals.prod_cert_dir)
+    is_ca = tools.service(job.cert).spec.ca is not None
+    return as_found.stays(tools.tree, prod, job.cert, curr, is_ca=is_ca)
 
 
 def _still_lacks(old: Server, fresh: Server) -> bool:
