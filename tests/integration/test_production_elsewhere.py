@@ -13,7 +13,7 @@ import pytest
 
 from tests.dns_room.responder import Responder
 from tests.integration.test_clock import needs_faketime
-from tests.integration.test_real_sites import WEB, RealSite
+from tests.integration.test_real_sites import SILENT, WEB, RealSite
 from tests.ssl_mgr_site import name_server
 
 CAN_MOUNT = subprocess.run(["unshare", "-m", "true"], check=False).returncode == 0
@@ -26,8 +26,8 @@ pytestmark = [
 class MountedSite(RealSite):
     """The site with servers on this machine; its production may be mounted for the daemon alone."""
 
-    def __init__(self, folder: Path, **options: int) -> None:
-        super().__init__("7.8.1", folder, **options)
+    def __init__(self, folder: Path, *, port: int = SILENT) -> None:
+        super().__init__("7.8.1", folder, port=port)
         self.prod = self.top / "prod-certs"
 
     def start_with(self, mounting: str) -> None:
