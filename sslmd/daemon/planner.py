@@ -147,8 +147,8 @@ class Planner:
         for cert, one in loaded.items():
             service = config.services[cert]
             is_ca = service.spec.ca is not None
-            if is_ca and (keys := as_found.ca_keys(prod, cert, managed=service.managed)):
-                one.remarks.append(keys)
+            if is_ca:
+                one.remarks += as_found.ca_keys(prod, cert, managed=service.managed)
             noted = one.state.delivered.curr
             if noted is not None and not as_found.holds(tree, prod, cert, noted, is_ca=is_ca):
                 # The note is not the truth: production was lost, moved or changed by hand.

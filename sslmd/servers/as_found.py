@@ -83,18 +83,14 @@ def close_keys(prod: str, cert: CertId) -> list[str]:
     Raises `Transient` or `Permanent` if that cannot be done.
     """
     base = Tree(prod).cert_dir(cert)
-    return [
-        f"{path} could be read by others; it is 0600 now, consider a new key"
-        for path in _keys_in((f"{base}/{CURR}", f"{base}/{NEXT}"))
-        if files.tighten(path)
-    ]
+    return _closed(_keys_in((f"{base}/{CURR}", f"{base}/{NEXT}")))
 
 
-def ca_keys(prod: str, cert: CertId, *, managed: bool) -> str:
-    """Say that the keys of a CA lie in production, where ssl-mgr puts them (I1); "" if not.
+def ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
+    """Make the keys of a CA that lie in production 0600 (I2); return remarks on them (I1).
 
-    `managed`: its group is active, so that it can be delivered. What cannot be looked at counts as
-    not there.
+    ssl-mgr puts them there. `managed`: the CA's group is active, so that it can be delivered. What
+    cannot be looked at counts as not there. Never raises.
     """
     place = Tree(prod)
     base, db = place.cert_dir(cert), place.db_dir(cert)
@@ -104,15 +100,30 @@ def ca_keys(prod: str, cert: CertId, *, managed: bool) -> str:
         older = []
     found = _keys_in([*(f"{base}/{name}" for name in (CURR, NEXT, PREV)), *older])
     if not found:
-        return ""
+        return []
+    remarks = []
+    for path in found:
+        try:
+            remarks += _closed([path])
+        except SslmError as err:
+            remarks.append(str(err))
     way_out = "Its group is not active: remove these files yourself"
     if managed:
         way_out = f"To remove them: sslmctl deliver {cert.arg}"
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return (
+    return [
+        *remarks,
         f"keys of the CA are in production: {', '.join(found[:_SHOWN])}{more}. No server needs "
-        f"them. {way_out}. Other servers may have copies: ssl-mgr copied the whole tree"
-    )
+        f"them. {way_out}. Other servers may have copies: ssl-mgr copied the whole tree",
+    ]
+
+
+def _closed(paths: Iterable[str]) -> list[str]:
+    return [
+        f"{path} could be read by others; it is 0600 now, consider a new key"
+        for path in paths
+        if files.tighten(path)
+    ]
 
 
 def _keys_in(folders: Iterable[str]) -> list[str]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.facts import SetFacts
@@ -17,7 +17,7 @@ from sslmd.core.lifecycle import phase_of, with_sets
 from sslmd.core.names import CertId, SetName
 from sslmd.core.state import CertState, SetNote
 from sslmd.store import files, sets, state
-from sslmd.store.layout import Tree
+from sslmd.store.layout import CERT, Tree
 
 
 @dataclass(slots=True)
@@ -87,7 +87,7 @@ def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) ->
             except SslmError as err:  # nobody uses it any more
                 remarks.append(str(err))
     curr_note = _note(notes, links.curr, draw)
-    next_note = _note(notes, links.next, draw)
+    next_note = _dated(tree, cert, links.next, _note(notes, links.next, draw), now)
     prev = links.prev if links.prev != links.curr else None
     phase = phase_of(
         curr,
@@ -187,6 +187,22 @@ def _note(notes: state.Notes, name: SetName | None, draw: Callable[[], float]) -
     if name is None:
         return None
     return notes.sets.get(name) or SetNote(draw())
+
+
+def _dated(
+    tree: Tree, cert: CertId, name: SetName | None, note: SetNote | None, now: datetime
+) -> SetNote | None:
+    """Return the note with the time at which the set got its certificate, as its file tells it.
+
+    The set's name is no witness: those of ssl-mgr's are in local time.
+    """
+    if name is None or note is None or note.issued_at is not None:
+        return note
+    try:
+        written = os.stat(f"{tree.set_dir(cert, name)}/{CERT}").st_mtime
+        return replace(note, issued_at=min(datetime.fromtimestamp(written, UTC), now))
+    except (OSError, OverflowError, ValueError):  # no certificate yet, or a time out of the world
+        return note
 
 
 def _read_notes(

@@ -227,6 +227,37 @@ def test_it_is_taken_over_and_nothing_is_issued_anew(site_of_any: OldSite) -> No
     assert list(account.rglob("private_key.json"))
 
 
+def test_keys_of_a_ca_leave_production_when_an_admin_asks(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    try:
+        site.start()
+        certs = [cert for cert in site.wait_settled() if cert.startswith("ca/")]
+        site.stop()
+        for cert in certs:
+            shutil.rmtree(site.top / "prod-certs" / cert)
+            shutil.copytree(site.live(cert), site.top / "prod-certs" / cert / "curr")
+            (site.top / "certs" / cert / "state.toml").unlink()
+        for _ in range(2):
+            site.start()
+            for cert in certs:
+                site.wait_line(f"{cert}: keys of the CA are in production: ")
+            site.wait_settled()
+            assert all((site.top / "prod-certs" / cert / "curr").is_dir() for cert in certs)
+            assert len(list(site.top.glob("prod-certs/ca/*/curr/privkey.pem"))) == len(certs)
+            site.stop()
+        site.start()
+        site.ctl("deliver", "ca:ALL")
+        assert not list((site.top / "prod-certs/ca").rglob("privkey.pem"))
+        assert not list((site.top / "prod-certs/ca").rglob("bundle.pem"))
+        assert all((site.top / "prod-certs" / cert / "curr").is_symlink() for cert in certs)
+        site.stop()
+        site.start()
+        site.wait_settled()
+        assert not any("keys of the CA" in line for line in site.lines)
+    finally:
+        site.end()
+
+
 @CA_IS_REISSUED
 def test_the_next_roll_and_a_ca_put_right(site: OldSite) -> None:
     """`next` of ssl-mgr's is rolled as any is; then the CA is made anew with its own keys."""

@@ -216,16 +216,22 @@ async def test_an_interrupted_first_start_restarts_nothing(site: Site) -> None:
 
 
 def keys(prod: str) -> str:
-    return as_found.ca_keys(prod, INT, managed=True)
+    remarks = as_found.ca_keys(prod, INT, managed=True)
+    return remarks[-1] if remarks else ""
 
 
 def test_keys_of_a_ca_are_reported(site: Site) -> None:
     prod = str(site.prod)
-    assert "remove these files" in as_found.ca_keys(prod, INT, managed=False)
+    assert "remove these files" in as_found.ca_keys(prod, INT, managed=False)[-1]
     text = keys(prod)
     curr = site.in_prod(INT) / "curr"
     assert text.startswith(f"keys of the CA are in production: {curr}/privkey.pem, {curr}/bundle")
     assert "sslmctl deliver ca:my-int" in text
+    (curr / "privkey.pem").chmod(0o644)
+    wide, _ = as_found.ca_keys(prod, INT, managed=True)
+    assert wide.startswith(f"{curr}/privkey.pem could be read by others; it is 0600 now")
+    assert stat.S_IMODE((curr / "privkey.pem").stat().st_mode) == 0o600
+    assert len(as_found.ca_keys(prod, INT, managed=True)) == 1
     shutil.copytree(curr, site.in_prod(INT) / "next")
     assert "and 1 more" in keys(prod)
     production.update(site.tree, prod, INT, site.live(INT), None, is_ca=True)
