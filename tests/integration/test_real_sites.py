@@ -193,6 +193,16 @@ def test_ten_starts_are_as_one(web_site: RealSite) -> None:
     starts(web_site, 10)
 
 
+def test_a_reload_changes_nothing(web_site: RealSite) -> None:
+    web_site.start()
+    web_site.rest()
+    for _ in range(3):
+        web_site.ctl("reload")
+        web_site.rest()
+    web_site.stop()
+    web_site.untouched()
+
+
 def test_killed_in_the_first_moments(web_site: RealSite) -> None:
     """What was noted by then must not make it look as if servers needed a restart."""
     for _ in range(5):
