@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.dns.tlsa_include import parse
 from tests.dns_room.responder import Responder
 from tests.integration.running import Site
 from tests.integration.test_clock import faked, needs_faketime
@@ -304,4 +305,39 @@ def test_an_admin_has_it_made_so_at_once(site: RealSite) -> None:
     site.rest()
     site.stop()
     assert site.there() == after
+    assert site.ran() == site.commands
+
+
+async def test_a_renewal_has_records_as_ssl_mgr_wrote_them(tmp_path: Path) -> None:
+    """Those of ssl-mgr's sets stay byte for byte; a new set has its own, at the same owners."""
+    async with Responder(name_server) as responder:
+        site = RealSite("7.8.1", tmp_path, port=responder.server.port)
+        try:
+            await asyncio.to_thread(_renewed_with_records, site)
+        finally:
+            await asyncio.to_thread(site.end)
+
+
+def _renewed_with_records(site: RealSite) -> None:
+    home = site.top / "certs/example.com/mail-ec"
+    before = {path: path.read_bytes() for path in home.glob("db/*/tlsa.rr")}
+    assert len(before) == 2
+    site.start()
+    site.rest()
+    site.ctl("renew", "--force", "example.com:mail-ec", status=None)
+    new = home / "next/tlsa.rr"
+    wait_until(lambda: new.resolve() not in before and new.exists(), "records of the new set")
+    content = parse(new.read_bytes(), 0)
+    old = parse((home / "curr/tlsa.rr").read_bytes(), 0)
+    assert content.keys() == old.keys()
+    assert {some.ttl for some in content.values()} == {some.ttl for some in old.values()} == {3600}
+    assert not set().union(*(one.records for one in content.values())) & set().union(
+        *(one.records for one in old.values())
+    )
+    for path, text in before.items():
+        assert not path.exists() or path.read_bytes() == text
+    assert home.joinpath("curr/tlsa.rr").read_bytes() in before.values()
+    # Production shows what is on deck, from now on as ours.
+    shown = site.in_prod("example.com/mail-ec") / "next/tlsa.rr"
+    wait_until(shown.exists, "what is on deck in production")
     assert site.ran() == site.commands
