@@ -101,12 +101,14 @@ def ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
     found = _keys_in([*(f"{base}/{name}" for name in (CURR, NEXT, PREV)), *older])
     if not found:
         return []
-    remarks = []
-    for path in found:
-        try:
+    remarks: list[str] = []
+    try:
+        for folder in (prod, place.group_dir(cert), base, db):
+            files.check_dir(folder)
+        for path in found:
             remarks += _closed([path])
-        except SslmError as err:
-            remarks.append(str(err))
+    except SslmError as err:
+        remarks.append(str(err))
     way_out = "Its group is not active: remove these files yourself"
     if managed:
         way_out = f"To remove them: sslmctl deliver {cert.arg}"
@@ -119,11 +121,13 @@ def ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
 
 
 def _closed(paths: Iterable[str]) -> list[str]:
-    return [
-        f"{path} could be read by others; it is 0600 now, consider a new key"
-        for path in paths
-        if files.tighten(path)
-    ]
+    remarks = []
+    for path in paths:
+        # Where others can write, what has this name may be a file that is none of ours.
+        files.check_dir(os.path.dirname(path))
+        if files.tighten(path):
+            remarks.append(f"{path} could be read by others; it is 0600 now, consider a new key")
+    return remarks
 
 
 def _keys_in(folders: Iterable[str]) -> list[str]:

@@ -243,6 +243,23 @@ def test_keys_of_a_ca_are_reported(site: Site) -> None:
     assert "20200101-00:00:00/bundle.pem" in keys(prod)
 
 
+def test_nothing_is_closed_where_others_can_write(site: Site) -> None:
+    """They may have put a file of somebody else's there."""
+    curr = site.in_prod(INT) / "curr"
+    (curr / "privkey.pem").chmod(0o644)
+    for folder in (curr, site.in_prod(INT), site.prod / "ca"):
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        folder.chmod(0o777)
+        why, reported = as_found.ca_keys(str(site.prod), INT, managed=True)
+        assert why == f"{folder} can be written by everybody; run: chmod o-w {folder}"
+        assert reported.startswith("keys of the CA are in production")
+        folder.chmod(mode)
+    assert stat.S_IMODE((curr / "privkey.pem").stat().st_mode) == 0o644
+    (site.in_prod() / "next").chmod(0o777)
+    with pytest.raises(Permanent, match="chmod o-w"):
+        as_found.close_keys(str(site.prod), WEB)
+
+
 def test_a_set_of_an_earlier_version_is_no_other(site: Site) -> None:
     """One that was delivered before csr.pem and tlsa.rr were: nothing is restarted for them."""
     prod = str(site.prod)
