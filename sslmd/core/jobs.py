@@ -93,7 +93,8 @@ class TakeOff:
 class Deliver:
     """Bring the production tree up to date, from which `Copy` brings it to other machines.
 
-    `adopt`: what is already there needs no restart.
+    `adopt`: what is already there needs no restart. `leave`: a `curr` that ssl-mgr put there stays
+    as it is if it is the right one.
     """
 
     cert: CertId
@@ -101,6 +102,7 @@ class Deliver:
     next: SetName | None
     reason: str
     adopt: bool = False
+    leave: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,6 +255,7 @@ def _apply(state: CertState, event: Event) -> CertState:
                 servers=event.servers,
                 delivery_trouble=None,
                 adopted=False,
+                whole=False,
             )
         case ServerTold():
             return replace(state, servers=_replaced(state.servers, event.server))
@@ -268,6 +269,7 @@ def _apply(state: CertState, event: Event) -> CertState:
                 servers=tuple(wanting),
                 delivered=Delivered(),
                 delivery_trouble=None,
+                whole=True,
             )
         case RestartAsked():
             restarting = (_restarting(server, event) for server in state.servers)

@@ -243,7 +243,7 @@ def _odd_next(view: View) -> str:
         )
     if curr is None or curr.cert is None:
         return ""
-    ours = note is not None and note.issued_at is not None
+    ours = note is not None and bool(note.ca)
     if not ours and next_.cert.not_before < curr.cert.not_before and next_.name < curr.name:
         return (
             f"set {next_.name} on deck is older than set {curr.name}, which is in use; it is not "

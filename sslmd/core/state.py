@@ -181,7 +181,8 @@ class CertState:
 
     `advertised`, `deployed`, `settled` name the set that last got there. `retired`: the sets before
     `curr` that some server may still use. `sighting`: what was seen in DNS of `next`. `adopted`:
-    there were sets but no state.toml, as in a tree of ssl-mgr's. `failed`: see `core.limits`.
+    there were sets but no state.toml, as in a tree of ssl-mgr's, and production was not looked at
+    yet. `whole`: it is to be delivered whatever is there. `failed`: see `core.limits`.
     `trial_after`: the CA's test server wants no other trial before. `off_deck`: a set that may be
     on deck only because an admin wanted it back, and does no more. Of a CA only: `former`, the
     identities of all its sets, and `remains`, what is there of one that lost its `curr`.
@@ -209,6 +210,7 @@ class CertState:
     trial: TrialAsk | None = None
     trial_after: datetime | None = None
     adopted: bool = False
+    whole: bool = False
     off_deck: SetName | None = None
     former: frozenset[str] = frozenset()
     remains: str = ""

@@ -48,7 +48,7 @@ from sslmd.daemon.ledger import Ledger, Page
 from sslmd.daemon.runner import Runner
 from sslmd.daemon.scheduler import Scheduler
 from sslmd.daemon.zones import Zones
-from sslmd.servers import production
+from sslmd.servers import as_found
 from sslmd.store import certs
 from sslmd.store.reading import helpers_for, read_all
 from sslmd.store.state import Entry as HistoryEntry
@@ -143,11 +143,16 @@ class Planner:
         self, which: Iterable[CertId], config: Config | None = None
     ) -> dict[CertId, certs.Loaded]:
         now, draw = self.tools.now(), self.tools.draw
-        loaded = {cert: certs.load(self.tools.tree, cert, draw=draw, now=now) for cert in which}
-        prod = str((config or self.tools.config).globals.prod_cert_dir)
+        tree, config = self.tools.tree, config or self.tools.config
+        loaded = {cert: certs.load(tree, cert, draw=draw, now=now) for cert in which}
+        prod = str(config.globals.prod_cert_dir)
         for cert, one in loaded.items():
+            service = config.services[cert]
+            is_ca = service.spec.ca is not None
+            if is_ca:
+                one.remarks += as_found.ca_keys(prod, cert, managed=service.managed)
             noted = one.state.delivered.curr
-            if noted is not None and production.linked(prod, cert) != noted:
+            if noted is not None and not as_found.holds(tree, prod, cert, noted, is_ca=is_ca):
                 # The note is not the truth: production was lost, moved or changed by hand.
                 one.state = replace(one.state, delivered=Delivered())
             if cert.group == GroupName.CA and one.state.curr is None and not one.state.remains:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sslmd.core.errors import Permanent, SslmError
@@ -89,7 +89,7 @@ def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) ->
             except SslmError as err:  # nobody uses it any more
                 remarks.append(str(err))
     curr_note = _note(notes, links.curr, draw)
-    next_note = _note(notes, links.next, draw)
+    next_note = _dated(tree, cert, links.next, _note(notes, links.next, draw), now)
     prev = links.prev if links.prev != links.curr else None
     phase = phase_of(
         curr,
@@ -120,7 +120,8 @@ def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) ->
         failed=notes.failed,
         trial=notes.trial,
         trial_after=notes.trial_after,
-        adopted=curr is not None and not noted,
+        adopted=curr is not None and (notes.adopted or not noted),
+        whole=notes.whole,
         off_deck=notes.off_deck,
     )
     loaded = replace(loaded, **_of_ca(tree, cert, links))
@@ -218,6 +219,22 @@ def _note(notes: state.Notes, name: SetName | None, draw: Callable[[], float]) -
     if name is None:
         return None
     return notes.sets.get(name) or SetNote(draw())
+
+
+def _dated(
+    tree: Tree, cert: CertId, name: SetName | None, note: SetNote | None, now: datetime
+) -> SetNote | None:
+    """Return the note with the time at which the set got its certificate, as its file tells it.
+
+    The set's name is no witness: those of ssl-mgr's are in local time.
+    """
+    if name is None or note is None or note.issued_at is not None:
+        return note
+    try:
+        written = os.stat(f"{tree.set_dir(cert, name)}/{CERT}").st_mtime
+        return replace(note, issued_at=min(datetime.fromtimestamp(written, UTC), now))
+    except (OSError, OverflowError, ValueError):  # no certificate yet, or a time out of the world
+        return note
 
 
 def _read_notes(

@@ -83,6 +83,8 @@ class Notes:
     trial: TrialAsk | None = None
     trial_after: datetime | None = None
     off_deck: SetName | None = None
+    adopted: bool = False
+    whole: bool = False
 
 
 def notes_of(state: CertState) -> Notes:
@@ -110,6 +112,8 @@ def notes_of(state: CertState) -> Notes:
         state.trial,
         state.trial_after,
         state.off_deck,
+        state.adopted,
+        state.whole,
     )
 
 
@@ -133,6 +137,7 @@ def render(
     head.update(_names(settled=notes.settled, off_deck=notes.off_deck))
     if notes.rolled_at is not None:
         head["rolled_at"] = notes.rolled_at
+    head.update({key: True for key in ("adopted", "whole") if getattr(notes, key)})
     if notes.retired:
         head["retired"] = [str(name) for name in notes.retired]
     if notes.sighting is not None:
@@ -412,6 +417,8 @@ def _notes(table: _Table) -> Notes:
         trial=_trial(table.sub("trial")) if "trial" in table else None,
         trial_after=table.time_or_none("trial_after"),
         off_deck=table.set("off_deck"),
+        adopted=table.flag("adopted"),
+        whole=table.flag("whole"),
     )
 
 

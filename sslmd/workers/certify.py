@@ -22,6 +22,7 @@ from sslmd.pki.inspect import set_facts
 from sslmd.pki.local_ca import Issued
 from sslmd.store import sets
 from sslmd.store.layout import BUNDLE, CERT, CHAIN, CSR, FULLCHAIN, PRIVKEY
+from sslmd.workers import tlsa_rr
 from sslmd.workers.acme import Attempt, obtain
 from sslmd.workers.tools import Tools, wanted_of
 
@@ -137,6 +138,7 @@ def _take_in(
     note = replace(made, issued_at=now, ca=str(service.spec.signer))
     wanted = wanted_of(service, tools.config)
     facts = judged(wanted, name, asked.key, whole, note, now)
+    tlsa_rr.of_new_set(tools.tree, service, name, {PRIVKEY: asked.key, **whole})
     for file, data in whole.items():
         if asked.contents.get(file) != data:
             sets.write_set_file(tools.tree, cert, name, file, data)

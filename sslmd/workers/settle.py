@@ -11,8 +11,12 @@ from sslmd.workers.tools import Tools
 
 
 async def settle(job: Settle, tools: Tools) -> Settled:
-    """Do the job."""
-    await clean(job.cert, tools)
+    """Do the job.
+
+    Old sets of a tree that was taken over stay until the first roll: no set of ours is among them.
+    """
+    if tools.state_of(job.cert).rolled_at is not None:
+        await clean(job.cert, tools)
     return Settled(tools.now(), sets.read_links(tools.tree, job.cert).prev)
 
 

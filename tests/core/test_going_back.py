@@ -211,7 +211,7 @@ def test_an_older_set_that_somebody_linked_by_hand_is_rolled_only_if_an_admin_sa
     assert "sslmctl roll --force example.com:web" in found.alarm
     forced = replace(settled(GOOD, OLD), ask=Ask(Request.ROLL, NOW, force=True))
     assert isinstance(step(forced).job, Roll)
-    ours = replace(settled(GOOD, OLD), next_note=SetNote(0.0, OLD.name.time))
+    ours = replace(settled(GOOD, OLD), next_note=SetNote(0.0, OLD.name.time, "sub"))
     assert isinstance(step(ours).job, Roll)
 
 
