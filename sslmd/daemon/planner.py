@@ -156,7 +156,7 @@ class Planner:
                 # The note is not the truth: production was lost, moved or changed by hand.
                 one.state = replace(one.state, delivered=Delivered())
             if cert.group == GroupName.CA and one.state.curr is None and not one.state.remains:
-                one.state = replace(one.state, remains=production.remains(prod, cert))
+                one.state = replace(one.state, remains=as_found.remains(prod, cert))
         return loaded
 
     def _take_in(self, loaded: dict[CertId, certs.Loaded]) -> None:

@@ -139,3 +139,9 @@ def _keys_in(folders: Iterable[str]) -> list[str]:
         for path in (f"{folder}/{file}" for file in SECRET_FILES)
         if os.path.lexists(path)
     ]
+
+
+def remains(prod: str, cert: CertId) -> str:
+    """Return what production still has of a CA that the working tree lost; "" for nothing."""
+    path = f"{prod}/{cert.group}/{cert.service}/{CURR}/{CERT}"
+    return f"its certificate {path}" if os.path.lexists(path) else ""

@@ -354,9 +354,3 @@ def _newest_other(
 ) -> SetName | None:
     others = [name for name in sets.list_sets(place, cert) if name not in (curr, next_)]
     return others[-1] if others else None
-
-
-def remains(prod: str, cert: CertId) -> str:
-    """Return what production still has of a CA that the working tree lost; "" for nothing."""
-    path = f"{prod}/{cert.group}/{cert.service}/{CURR}/{CERT}"
-    return f"its certificate {path}" if os.path.lexists(path) else ""

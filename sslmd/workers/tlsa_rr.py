@@ -30,7 +30,7 @@ def records_of(service: ServiceConfig, made_of: Material, mx: Mx) -> Content | N
 
     A combination that cannot be made of the set is left out.
     """
-    if mx is None and any(one.hosts in (TlsaHosts.MAIL, TlsaHosts.MX) for one in service.dane):
+    if mx is None and any(one.hosts is TlsaHosts.MX for one in service.dane):
         return None
     found = {}
     zone = ZoneName(service.id.group)

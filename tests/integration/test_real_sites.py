@@ -25,10 +25,6 @@ WEB = "example.com/web-ec"
 SILENT = 1
 CAS = {"5.2.0": ("acorn-root", "acorn-int"), "7.8.1": ("birch-root", "birch-int")}
 
-CA_IS_REISSUED = pytest.mark.xfail(
-    strict=True, reason="a CA with its common name among its names is made again"
-)
-
 
 class RealSite(Site):
     """A site of ssl-mgr's, at the time when it was made."""
@@ -174,7 +170,7 @@ def starts(site: RealSite, number: int) -> None:
 # --- nothing changes ---
 
 
-@pytest.mark.parametrize("with_ca", [pytest.param(True, marks=CA_IS_REISSUED), False])
+@pytest.mark.parametrize("with_ca", [True, False])
 @pytest.mark.parametrize("answers", [True, False])
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_three_starts_change_nothing(

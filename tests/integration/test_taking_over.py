@@ -18,10 +18,6 @@ from tests.ssl_mgr_tree import SslMgrTree, make
 
 WEB = "example.com/web-ec"
 
-CA_IS_REISSUED = pytest.mark.xfail(
-    strict=True, reason="a CA with its common name among its names is made again"
-)
-
 
 class OldSite(Site):
     """A site that ssl-mgr has left."""
@@ -65,7 +61,6 @@ def snapshot(top: Path) -> dict[str, tuple[int, int, bytes]]:
     return found
 
 
-@CA_IS_REISSUED
 def test_the_check_tells_everything_and_changes_nothing(site_of_any: OldSite) -> None:
     site = site_of_any
     before = snapshot(site.top)
@@ -119,7 +114,6 @@ def then(text: str, cert: str) -> str:
     return line
 
 
-@CA_IS_REISSUED
 def test_what_is_due_is_told_as_the_daemon_does_it(tmp_path: Path) -> None:
     """66 days later, and with other names and another CA in service files."""
     site = OldSite(tmp_path, now=datetime.now(UTC) - timedelta(days=66))
@@ -178,7 +172,6 @@ def test_a_path_that_cannot_be_looked_at(site: OldSite) -> None:
     assert "/conf.d: File name too long" in done.stderr
 
 
-@CA_IS_REISSUED
 def test_it_is_taken_over_and_nothing_is_issued_anew(site_of_any: OldSite) -> None:
     site = site_of_any
     site.start()
@@ -260,7 +253,6 @@ def test_keys_of_a_ca_leave_production_when_an_admin_asks(tmp_path: Path) -> Non
         site.end()
 
 
-@CA_IS_REISSUED
 def test_the_next_roll_and_a_ca_put_right(site: OldSite) -> None:
     """`next` of ssl-mgr's is rolled as any is; then the CA is made anew with its own keys."""
     main = site.conf / "ssl-mgr.conf"
