@@ -204,7 +204,7 @@ def test_called_off_it_leaves_the_deck_and_is_not_rolled() -> None:
 
 
 def test_an_older_set_that_somebody_linked_by_hand_is_rolled_only_if_an_admin_says_so() -> None:
-    found = step(settled(GOOD, OLD))
+    found = step(replace(settled(GOOD, OLD), next_note=SetNote(0.0, OLD.name.time)))
     assert found.job is None
     assert found.event is None
     assert "is older than set" in found.alarm
