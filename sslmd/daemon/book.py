@@ -12,10 +12,11 @@ from sslmd.core.errors import Refused
 from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
+from sslmd.core.standing import view_of
 from sslmd.core.state import CertState
-from sslmd.core.view import Ca, Dane, Decision, View
+from sslmd.core.view import Dane, Decision, View
 from sslmd.workers.dane import Finding
-from sslmd.workers.deliver import places
+from sslmd.workers.deliver import places, proves
 from sslmd.workers.tools import wanted_of
 
 
@@ -95,13 +96,9 @@ class Book:
     def view(self, cert: CertId) -> View:
         """Return what the planner looks at."""
         entry = self.entries[cert]
-        ca = None
         signer = entry.wanted.spec.signer
-        if isinstance(signer, OwnCa):
-            above = self.entries.get(signer.cert)
-            ca = Ca(signer.cert, above.wanted if above else None, above.state if above else None)
-        dane = self.dane_of(cert, entry)
-        return View(entry.wanted, entry.state, ca, entry.servers, entry.hold, dane, entry.proves)
+        above = self.entries.get(signer.cert) if isinstance(signer, OwnCa) else None
+        return view_of(entry, above, self.dane_of(cert, entry))
 
     def managed(self) -> list[CertId]:
         """Return the certificates that people asked for, in the order of the configuration."""
@@ -149,11 +146,5 @@ def entry_of(config: Config, service: ServiceConfig, state: CertState, hold: str
         state,
         hold,
         Decision("not planned"),
-        _proves(config, service),
+        proves(config, service.id),
     )
-
-
-def _proves(config: Config, service: ServiceConfig) -> bool:
-    """Whether ports are to be looked at: not where every class says `probe = false`."""
-    classes = [one for one in config.classes_for(service.id) if one.servers]
-    return not classes or any(one.probes for one in classes)

@@ -19,12 +19,12 @@ from sslmd.core.sighting import FIRST_PAUSE, GROWTH, LONGEST_MISSING
 from sslmd.core.state import ServerPhase
 from sslmd.core.tlsa import Content, owned
 from sslmd.daemon.book import Book, Entry
-from sslmd.daemon.dane_zone import Zone, cert_wish, held_by, is_of, unsigned_text
 from sslmd.daemon.hosts import failure_of
 from sslmd.daemon.journal import ERROR, INFO, WARNING
 from sslmd.dns import tlsa_publish
 from sslmd.dns.tlsa_include import tlsa_file
 from sslmd.store import zone_notes
+from sslmd.workers.dane_zone import Zone, cert_wish, held_by, is_of, unsigned_text
 from sslmd.workers.tlsa import CertWish, Given, Wish, look, publish
 from sslmd.workers.tools import Tools
 

@@ -35,6 +35,12 @@ def places(config: Config, cert: CertId) -> frozenset[tuple[str, str]]:
     return frozenset(found)
 
 
+def proves(config: Config, cert: CertId) -> bool:
+    """Whether ports are to be looked at: not where every class says `probe = false`."""
+    classes = config.users_of(cert)
+    return not classes or any(one.probes for one in classes)
+
+
 def class_order(config: Config) -> tuple[str, ...]:
     """Return the classes in the order of the file, DNS last (design, section 6)."""
     return (*(str(server_class.kind) for server_class in config.server_classes), DNS)
