@@ -97,6 +97,30 @@ def _deliver(job: Deliver, tools: Tools, here: Collection[str]) -> ProdUpdated:
         is_ca=tools.service(job.cert).spec.ca is not None,
         access=config.access(job.cert, here),
     )
+    return _updated(job, tools, here, changed=changed)
+
+
+def rehearse(job: Deliver, tools: Tools, here: Collection[str]) -> tuple[list[str], ProdUpdated]:
+    """Return what the job would change in production, in words, and what it would report.
+
+    `here`: those hosts that are this machine. Changes nothing; blocks. Raises as the job does.
+    """
+    if job.curr is None:
+        raise Permanent(f"{job.cert} has nothing to deliver")
+    place = (tools.tree, str(tools.config.globals.prod_cert_dir), job.cert, job.curr)
+    is_ca = tools.service(job.cert).spec.ca is not None
+    access = tools.config.access(job.cert, here)
+    changes = production.differences(*place, job.next, is_ca=is_ca, access=access)
+    changed = not production.serves(*place, is_ca=is_ca, access=access)
+    return changes, _updated(job, tools, here, changed=changed)
+
+
+def _updated(job: Deliver, tools: Tools, here: Collection[str], *, changed: bool) -> ProdUpdated:
+    """Return how the servers stand once production holds what it is to hold.
+
+    `changed`: its `curr` is another set now.
+    """
+    config, now = tools.config, tools.now()
     before = tools.state_of(job.cert)
     known = {(one.kind, one.host): one for one in before.servers}
     is_same = before.delivered.curr == job.curr
@@ -105,9 +129,7 @@ def _deliver(job: Deliver, tools: Tools, here: Collection[str]) -> ProdUpdated:
     for kind, host in sorted(places(config, job.cert)):
         access = _access(config, job.cert, host)
         is_ours = host in here
-        fresh = Server(
-            kind, host, ServerPhase.PENDING, since=tools.now(), access=access, here=is_ours
-        )
+        fresh = Server(kind, host, ServerPhase.PENDING, since=now, access=access, here=is_ours)
         direct = access == _UNTOUCHED or (is_ours and machine_of(host) not in after_copy)
         old = known.get((kind, host))
         if is_same and old is not None and not direct and _still_lacks(old, fresh):
@@ -116,7 +138,7 @@ def _deliver(job: Deliver, tools: Tools, here: Collection[str]) -> ProdUpdated:
         # What others bring there is what production holds.
         other = changed and (is_ours or access == _UNTOUCHED)
         servers.append(_server(job, fresh, old, _end_of(before), changed=other, direct=direct))
-    return ProdUpdated(tools.now(), Delivered(job.curr, job.next), tuple(servers))
+    return ProdUpdated(now, Delivered(job.curr, job.next), tuple(servers))
 
 
 def _still_lacks(old: Server, fresh: Server) -> bool:

@@ -54,10 +54,18 @@ def _clean_inactive(tools: Tools, keep: int | None) -> list[tuple[CertId, SetNam
     return removed
 
 
+def rehearse(cert: CertId, tools: Tools) -> list[SetName]:
+    """Return the old sets that the job would remove, and remove nothing; blocks."""
+    return sets.superfluous(tools.tree, cert, tools.config.globals.clean_keep, _used(cert, tools))
+
+
 def _clean(cert: CertId, tools: Tools, keep: int | None) -> list[SetName]:
     sets.sweep(tools.tree, cert)
-    service = tools.config.services.get(cert)
-    # Their TLSA records stay as long as some server may use them, and are made of these files.
-    used = tools.state_of(cert).retired if service is not None and service.dane else ()
     keep = tools.config.globals.clean_keep if keep is None else keep
-    return sets.clean(tools.tree, cert, keep, used)
+    return sets.clean(tools.tree, cert, keep, _used(cert, tools))
+
+
+def _used(cert: CertId, tools: Tools) -> tuple[SetName, ...]:
+    """Return the sets whose TLSA records may be in use: the records are made of their files."""
+    service = tools.config.services.get(cert)
+    return tools.state_of(cert).retired if service is not None and service.dane else ()
