@@ -36,7 +36,7 @@ from sslmd.core.lifecycle import advance, with_sets
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
 from sslmd.core.spec import AcmeCa
-from sslmd.core.state import CertState, Delivered
+from sslmd.core.state import CertState
 from sslmd.core.view import Decision
 from sslmd.daemon import stories
 from sslmd.daemon.book import Book, entry_of
@@ -47,12 +47,11 @@ from sslmd.daemon.ledger import Ledger, Page
 from sslmd.daemon.runner import Runner
 from sslmd.daemon.scheduler import Scheduler
 from sslmd.daemon.zones import Zones
-from sslmd.servers import production
 from sslmd.store import certs
 from sslmd.store.reading import helpers_for, read_all
 from sslmd.store.state import Entry as HistoryEntry
 from sslmd.workers.copy import forget_outgoing
-from sslmd.workers.deliver import as_configured
+from sslmd.workers.deliver import as_configured, as_produced
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.tools import Tools
 
@@ -142,12 +141,8 @@ class Planner:
     ) -> dict[CertId, certs.Loaded]:
         now, draw = self.tools.now(), self.tools.draw
         loaded = {cert: certs.load(self.tools.tree, cert, draw=draw, now=now) for cert in which}
-        prod = str((config or self.tools.config).globals.prod_cert_dir)
         for cert, one in loaded.items():
-            noted = one.state.delivered.curr
-            if noted is not None and production.linked(prod, cert) != noted:
-                # The note is not the truth: production was lost, moved or changed by hand.
-                one.state = replace(one.state, delivered=Delivered())
+            one.state = as_produced(config or self.tools.config, cert, one.state)
         return loaded
 
     def _take_in(self, loaded: dict[CertId, certs.Loaded]) -> None:
