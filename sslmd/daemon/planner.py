@@ -36,7 +36,7 @@ from sslmd.core.lifecycle import advance, with_sets
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
 from sslmd.core.spec import AcmeCa
-from sslmd.core.state import CertState
+from sslmd.core.state import CertState, Delivered
 from sslmd.core.view import Decision
 from sslmd.daemon import stories
 from sslmd.daemon.book import Book, entry_of

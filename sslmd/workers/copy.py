@@ -125,7 +125,8 @@ def surplus_here(config: Config) -> tuple[list[CertId], list[CertId]]:
     What somebody else put there is left, unless every class here prunes. Blocks. Raises as
     `production.survey` does.
     """
-    gone, left = [], []
+    gone: list[CertId] = []
+    left: list[CertId] = []
     for cert, ours in production.survey(str(config.globals.prod_cert_dir)).items():
         if cert in config.services or cert.group in config.inactive:
             continue
