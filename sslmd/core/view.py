@@ -74,7 +74,7 @@ class Decision:
     `text` is the reason, for people. `wake_at`: look again then at the latest. `waits_for_ca`:
     look again when that CA changed. `looks_again`: when a need that cannot be met is looked at
     again. `rolls_when`: the windows that make `roll_at` what it is. `stuck`: the failure that is
-    being waited out.
+    being waited out. `alarm`: what only an admin can put right, "" if there is nothing.
     """
 
     text: str
@@ -87,6 +87,7 @@ class Decision:
     waits_for_ca: bool = False
     looks_again: datetime | None = None
     stuck: Trouble | None = None
+    alarm: str = ""
 
 
 def due(state: CertState, wanted: Wanted) -> datetime | None:

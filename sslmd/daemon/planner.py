@@ -51,8 +51,9 @@ from sslmd.store import certs
 from sslmd.store.reading import helpers_for, read_all
 from sslmd.store.state import Entry as HistoryEntry
 from sslmd.workers.copy import forget_outgoing
-from sslmd.workers.deliver import as_configured, as_produced
+from sslmd.workers.deliver import as_configured
 from sslmd.workers.queue import JobQueue
+from sslmd.workers.reading import read_cert
 from sslmd.workers.tools import Tools
 
 # An event can lead to another that needs no work; more in a row than this would be a bug.
@@ -139,11 +140,11 @@ class Planner:
     def _read(
         self, which: Iterable[CertId], config: Config | None = None
     ) -> dict[CertId, certs.Loaded]:
-        now, draw = self.tools.now(), self.tools.draw
-        loaded = {cert: certs.load(self.tools.tree, cert, draw=draw, now=now) for cert in which}
-        for cert, one in loaded.items():
-            one.state = as_produced(config or self.tools.config, cert, one.state)
-        return loaded
+        tree, now, draw = self.tools.tree, self.tools.now(), self.tools.draw
+        config = config or self.tools.config
+        return {
+            cert: read_cert(certs.load, config, tree, cert, draw=draw, now=now) for cert in which
+        }
 
     def _take_in(self, loaded: dict[CertId, certs.Loaded]) -> None:
         config = self.tools.config

@@ -51,17 +51,6 @@ def granted(config: Config, cert: CertId, host: str) -> bool:
     return any(one.receives(cert) for one in config.copied_to(host))
 
 
-def as_produced(config: Config, cert: CertId, state: CertState) -> CertState:
-    """Return the state with production to be updated where it does not hold what was noted.
-
-    The note is not the truth: production was lost, moved or changed by hand. Blocks.
-    """
-    noted = state.delivered.curr
-    if noted is None or production.linked(str(config.globals.prod_cert_dir), cert) == noted:
-        return state
-    return replace(state, delivered=Delivered())
-
-
 def as_configured(config: Config, cert: CertId, state: CertState) -> CertState:
     """Return the state with production to be updated where a key is to be had by others now."""
     for server in state.servers:

@@ -12,7 +12,7 @@ import random
 import shlex
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sslmd.config.model import Config
@@ -33,15 +33,16 @@ from sslmd.core.jobs import (
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, machine_of
 from sslmd.core.plan import decide
-from sslmd.core.renewal import Reason, Wanted, renew_at, why_unusable
+from sslmd.core.renewal import Reason, Wanted, why_unusable
 from sslmd.core.spec import OwnCa, SelfSigned
 from sslmd.core.standing import view_of
 from sslmd.core.state import CertState
-from sslmd.core.view import Dane, Decision
+from sslmd.core.view import Dane, Decision, due
 from sslmd.store import certs
 from sslmd.store.layout import Tree
 from sslmd.workers import copy, deliver, dh, settle
-from sslmd.workers.deliver import as_configured, as_produced, class_order, places, proves
+from sslmd.workers.deliver import as_configured, class_order, places, proves
+from sslmd.workers.reading import read_cert
 from sslmd.workers.restart import commands_of, dependents
 from sslmd.workers.tools import Tools, wanted_of
 from sslmd.workers.zone_rehearsal import ZoneRehearsal, rehearse_zones
@@ -100,11 +101,14 @@ class Rehearsed:
 
     def renews(self) -> tuple[datetime, datetime] | None:
         """Return the first and the last day on which `curr` may be due, None without one."""
-        curr, note = self.loaded.curr, self.loaded.curr_note
-        if curr is None or curr.cert is None:
+        state, note = self.loaded, self.loaded.curr_note
+        first = due(state, self.wanted)
+        if first is None or note is None:
             return None
-        draws = (EARLIEST, LATEST) if self.is_drawn or note is None else (note.draw, note.draw)
-        first, last = (renew_at(curr.cert, self.wanted.timing, draw) for draw in draws)
+        if self.is_drawn:
+            state = replace(state, curr_note=replace(note, draw=LATEST))
+        last = due(state, self.wanted)
+        assert last is not None
         return first, last
 
 
@@ -142,8 +146,8 @@ async def rehearse(config: Config, now: datetime) -> Rehearsal:
 def _load(tools: Tools, book: dict[CertId, Rehearsed]) -> None:
     config, now = tools.config, tools.now()
     for cert, service in config.services.items():
-        loaded = certs.look(tools.tree, cert, draw=lambda: EARLIEST, now=now)
-        state = as_configured(config, cert, as_produced(config, cert, loaded.state))
+        loaded = read_cert(certs.look, config, tools.tree, cert, draw=lambda: EARLIEST, now=now)
+        state = as_configured(config, cert, loaded.state)
         book[cert] = Rehearsed(
             cert,
             wanted_of(service, config),
