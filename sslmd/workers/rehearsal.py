@@ -178,7 +178,8 @@ async def _rehearse(tools: Tools, found: Rehearsal) -> Rehearsal:
             states = [(cert, one.state) for cert, one in book.items()]
             for cert, event in dependents(tools.config, zone.name, states, tools.now()):
                 book[cert].state = advance(book[cert].state, event)
-            found.runs += _dns_commands(tools.config, zone)
+    changed = [zone.name.text for zone in found.zones if zone.changes]
+    found.runs += _dns_commands(tools.config, changed)
     found.runs += _on_hosts(tools, book, here)
     await asyncio.to_thread(_beside, tools, found)
     return found
@@ -265,9 +266,10 @@ def _on_hosts(tools: Tools, book: dict[CertId, Rehearsed], here: set[str]) -> It
             yield f"[{kind}] on {restart.host} is restarted for {certs_there}: {commands}"
 
 
-def _dns_commands(config: Config, zone: ZoneRehearsal) -> Iterator[str]:
-    for argv in config.dns.restart:
-        yield f"[dns] restart_cmd is run for {zone.name}: {shlex.join(argv)}"
+def _dns_commands(config: Config, zones: list[str]) -> Iterator[str]:
+    """Say which commands have the name servers take changed files."""
+    for argv in config.dns.restart if zones else ():
+        yield f"[dns] restart_cmd is run for {', '.join(zones)}: {shlex.join(argv)}"
 
 
 def _beside(tools: Tools, found: Rehearsal) -> None:

@@ -48,6 +48,12 @@ class ZoneRehearsal:
     remarks: list[str] = field(default_factory=list)
     _wish: Wish | None = None
 
+    @property
+    def mx(self) -> tuple[DomainName, ...]:
+        """The zone's MX hosts, as far as is known."""
+        notes = self.zone.notes
+        return (notes.mx or ()) if notes is not None else ()
+
     def dane_of(self, one: Standing) -> Dane | None:
         """Return what the plan has to know of a certificate's records."""
         return self.zone.dane(one.wanted.spec.id, one, current=True)
