@@ -55,6 +55,7 @@ def outcome_of(config: Config, rehearsal: Rehearsal, now: datetime) -> Outcome:
     found.problems += _of_the_tree(config)
     there = _in_production(config, found)
     tree = Tree(str(config.globals.certs_dir))
+    lost: list[str] = []
     for cert, one in rehearsal.certs.items():
         line = _line(one, tree, now)
         found.certs.append(line)
@@ -76,10 +77,12 @@ def outcome_of(config: Config, rehearsal: Rehearsal, now: datetime) -> Outcome:
             line.colour = "yellow"
         found.changes += [f"{cert}: {text}" for text in one.changes]
         if one.loaded.curr is None and cert in there:
-            found.problems.append(
-                f"{cert} is in production, but not in the working tree: it would be made again, in "
-                "place of what is in use; look at certs_dir first"
-            )
+            lost.append(str(cert))
+    if lost:
+        found.problems.append(
+            f"production has {', '.join(lost)}, and the working tree does not: look at certs_dir "
+            "before the daemon makes others in place of what is in use"
+        )
     for zone in rehearsal.zones:
         found.changes += zone.changes
     found.changes += rehearsal.changes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sslmd.config.model import Config, Trigger
@@ -100,10 +100,22 @@ def _deliver(job: Deliver, tools: Tools, here: Collection[str]) -> ProdUpdated:
     return _updated(job, tools, here, changed=changed)
 
 
-def rehearse(job: Deliver, tools: Tools, here: Collection[str]) -> tuple[list[str], ProdUpdated]:
-    """Return what the job would change in production, in words, and what it would report.
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What the job would change in production, in words, and what it would report.
 
-    `here`: those hosts that are this machine. Changes nothing; blocks. Raises as the job does.
+    `wide`: the keys there that others can read, and that it would make private.
+    """
+
+    event: ProdUpdated
+    changes: list[str]
+    wide: list[str]
+
+
+def rehearse(job: Deliver, tools: Tools, here: Collection[str]) -> Rehearsed:
+    """Return what the job would do, and do nothing; blocks. Raises as the job does.
+
+    `here`: those hosts that are this machine.
     """
     if job.curr is None:
         raise Permanent(f"{job.cert} has nothing to deliver")
@@ -112,7 +124,7 @@ def rehearse(job: Deliver, tools: Tools, here: Collection[str]) -> tuple[list[st
     access = tools.config.access(job.cert, here)
     changes = production.differences(*place, job.next, is_ca=is_ca, access=access)
     changed = not production.serves(*place, is_ca=is_ca, access=access)
-    return changes, _updated(job, tools, here, changed=changed)
+    return Rehearsed(_updated(job, tools, here, changed=changed), changes, [])
 
 
 def _updated(job: Deliver, tools: Tools, here: Collection[str], *, changed: bool) -> ProdUpdated:

@@ -225,9 +225,10 @@ def _done(one: Rehearsed, job: CertJob | None, tools: Tools, here: set[str]) -> 
         case None:
             return None
         case Deliver():
-            changes, event = deliver.rehearse(job, tools, here)
-            one.changes += changes
-            return event
+            found = deliver.rehearse(job, tools, here)
+            one.changes += found.changes
+            one.wide += found.wide
+            return found.event
         case Settle():
             gone = settle.rehearse(one.cert, tools)
             if gone:
