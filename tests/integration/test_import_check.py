@@ -1,0 +1,361 @@
+"""`sslmctl import --check` on the sites that ssl-mgr made, and on such sites altered by hand.
+
+What it says is what a daemon would do: no file is changed by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sslmd.ctl.import_check import check
+from tests.dns_room.responder import Responder
+from tests.ssl_mgr_site import MADE, VERSIONS, name_server, unpack
+
+# Nothing listens there.
+CLOSED = 9
+
+# Where the daemon does not do yet what is promised. All lines with this name can go, when it does.
+NOT_YET = pytest.mark.xfail(strict=True, reason="the daemon does not leave all of it as it is yet")
+
+AS_IT_IS = "it can be taken over: the first start makes, changes and restarts nothing"
+
+Say = Callable[..., tuple[int, str]]
+
+
+def snapshot(top: Path) -> dict[str, tuple[int, int, bytes]]:
+    found = {}
+    for path in sorted(top.rglob("*")):
+        info = path.lstat()
+        data = os.readlink(path).encode() if path.is_symlink() else b""
+        data = path.read_bytes() if path.is_file() and not path.is_symlink() else data
+        found[str(path)] = (info.st_mode, info.st_mtime_ns, data)
+    return found
+
+
+@pytest.fixture
+def say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Say:
+    """Look at a tree; return exit status and text. Nothing may have been changed."""
+    root = tmp_path / "root"
+    root.mkdir()
+
+    def look(top: Path, now: datetime = MADE) -> tuple[int, str]:
+        before = snapshot(top)
+        status = check(str(top), now, str(root))
+        assert snapshot(top) == before
+        return status, capsys.readouterr().out
+
+    return look
+
+
+def row(text: str, cert: str) -> str:
+    (line,) = [line for line in text.splitlines() if line.startswith(f"{cert} ")]
+    return line
+
+
+# --- as they are ------------------------------------------------------------------------
+
+
+@NOT_YET
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_site_is_taken_over_as_it_is(tmp_path: Path, say: Say, version: str) -> None:
+    """Its name server does not answer."""
+    status, text = say(unpack(version, tmp_path, port=CLOSED))
+    assert status == 0, text
+    assert AS_IT_IS in text
+    assert "NEW ROOT" not in text
+    assert "AT ONCE" not in text
+    assert "What would be" not in text
+
+
+@NOT_YET
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_the_same_with_a_name_server_that_answers(
+    tmp_path: Path, say: Say, version: str
+) -> None:
+    async with Responder(name_server) as responder:
+        top = unpack(version, tmp_path, port=responder.server.port)
+        here = f"port = {responder.server.port}"
+        servers = f"nameservers = ['127.0.0.1:{responder.server.port}']"
+        edit(top / "conf.d/ssl-mgr.conf", here, f"{here}\n    {servers}")
+        status, text = await asyncio.to_thread(say, top)
+    assert status == 0, text
+    assert AS_IT_IS in text
+    assert "cannot be asked" not in text
+    assert responder.asked("MX")
+
+
+@NOT_YET
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_year_later_nothing_is_due(tmp_path: Path, say: Say, version: str) -> None:
+    """What lies on deck waits for its TLSA records, for as long as nobody shows them."""
+    status, text = say(unpack(version, tmp_path, port=CLOSED), MADE + timedelta(days=365))
+    assert status == 0, text
+    assert "on deck; waits for its TLSA records" in row(text, "example.com/mail-ec")
+
+
+# --- altered ----------------------------------------------------------------------------
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text, text
+    path.write_text(text.replace(old, new))
+
+
+def other_names(top: Path) -> None:
+    path = top / "conf.d/example.com/web-rsa"
+    edit(path, "sans = [", "sans = ['shop.example.com', ")
+
+
+def other_key(top: Path) -> None:
+    edit(top / "conf.d/example.com/wild-ec", "secp256r1", "secp384r1")
+
+
+def another_ca(top: Path) -> None:
+    edit(top / "conf.d/example.com/web-rsa", "acorn-int", "acorn-root")
+
+
+def renamed_root(top: Path) -> None:
+    (top / "conf.d/ca/acorn-root").rename(top / "conf.d/ca/acorn-top")
+    edit(top / "conf.d/ca/acorn-top", "'acorn-root'", "'acorn-top'")
+    edit(top / "conf.d/ca/acorn-int", "'acorn-root'", "'acorn-top'")
+    for name in ("ssl-mgr.conf", "ca-info.conf"):
+        path = top / "conf.d" / name
+        path.write_text(path.read_text().replace("acorn-root", "acorn-top"))
+
+
+def stale_production(top: Path) -> None:
+    prev = top / "certs/example.com/web-ec/prev"
+    for path in prev.iterdir():
+        shutil.copy(path, top / "prod-certs/example.com/web-ec/curr" / path.name)
+
+
+def next_in_waiting(top: Path) -> None:
+    """The older set is in use again, and the newer one on deck."""
+    folder = top / "certs/example.com/web-ec"
+    new, old = os.readlink(folder / "curr"), os.readlink(folder / "prev")
+    for name, target in (("curr", old), ("next", new)):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(target)
+    stale_production(top)
+
+
+def records_of_another_key(top: Path) -> None:
+    for path in top.rglob("tlsa.example.com"):
+        text = path.read_text()
+        data = next(line.split()[-1] for line in text.splitlines() if " TLSA 3 1 1 " in line)
+        path.write_text(text.replace(data, "ab" * 32))
+
+
+def a_service_less(top: Path) -> None:
+    edit(top / "conf.d/ssl-mgr.conf", "['post-ec', 'site-ec']", "['site-ec']")
+
+
+def next_is_curr(top: Path) -> None:
+    folder = top / "certs/example.com/web-ec"
+    (folder / "next").symlink_to(os.readlink(folder / "curr"))
+
+
+def command_after_copies(top: Path) -> None:
+    command = "[['localhost', '/usr/bin/true copied']]"
+    edit(top / "conf.d/ssl-mgr.conf", "[globals]", f"[globals]\n    post_copy_cmd = {command}")
+
+
+def server_elsewhere(top: Path) -> None:
+    edit(top / "conf.d/ssl-mgr.conf", "['localhost']", "['192.0.2.7']")
+
+
+def diffie_hellman(top: Path) -> None:
+    path = top / "conf.d/ssl-mgr.conf"
+    path.write_text(f"{path.read_text()}\n[dh]\ngroups = ['example.com']\nparams = ['ffdhe2048']\n")
+
+
+WEB = "prod-certs/example.com/web-ec/curr"
+
+
+@pytest.mark.parametrize(
+    ("version", "alter", "told"),
+    [
+        (
+            "5.2.0",
+            other_names,
+            ["is RENEWED AT ONCE: the service file asks for other names: +shop.example.com"],
+        ),
+        ("5.2.0", other_key, ["is RENEWED AT ONCE: the service file asks for a key ec secp384r1"]),
+        pytest.param(
+            "5.2.0",
+            another_ca,
+            ["is RENEWED AT ONCE: the service file asks for the CA acorn-root"],
+            marks=NOT_YET,
+        ),
+        (
+            "5.2.0",
+            renamed_root,
+            [
+                "NEW ROOT: there is no certificate yet",
+                "NEW ROOT: ca/acorn-top would get another key and certificate",
+            ],
+        ),
+        ("5.2.0", stale_production, [f"{WEB} is another set, or none: set 20261129-13:11:44"]),
+        (
+            "7.8.1",
+            stale_production,
+            [
+                f"{WEB} is another set, or none: set 20261129-20:11:58",
+                "[web] on localhost is restarted for example.com/web-ec: ",
+                "restarted.sh web; ",
+            ],
+        ),
+        pytest.param(
+            "5.2.0",
+            records_of_another_key,
+            [
+                "zone example.com: _25._tcp.mail.example.com TLSA 3 1 1 940a",
+                "is added",
+                f"TLSA 3 1 1 {'ab' * 15}… is removed",
+                "[dns] restart_cmd is run for example.com: ",
+            ],
+            marks=NOT_YET,
+        ),
+        pytest.param(
+            "5.2.0",
+            a_service_less,
+            [
+                "zone example.net: _25._tcp.mail.example.net TLSA 3 1 1 583d",
+                "is removed",
+                "example.net/post-ec is in production, but not in the configuration: left alone",
+            ],
+            marks=NOT_YET,
+        ),
+        ("5.2.0", next_is_curr, ["web-ec/next leads to the same set as curr: removed"]),
+        (
+            "7.8.1",
+            command_after_copies,
+            ["post_copy_cmd is run for localhost: /usr/bin/true copied localhost"],
+        ),
+        ("7.8.1", server_elsewhere, ["192.0.2.7 is visited by ssh: what it has is not known"]),
+        (
+            "5.2.0",
+            diffie_hellman,
+            ["prod-certs/example.com/dh/dh-ffdhe2048.pem is written ([dh])"],
+        ),
+    ],
+)
+def test_what_would_be_done_is_told(
+    tmp_path: Path,
+    say: Say,
+    version: str,
+    alter: Callable[[Path], None],
+    told: list[str],
+) -> None:
+    top = unpack(version, tmp_path, port=CLOSED)
+    _, before = say(top)
+    alter(top)
+    status, text = say(top)
+    assert status == 1
+    assert AS_IT_IS not in text
+    for one in told:
+        assert one in text, f"{one!r} is not in:\n{text}"
+        assert one not in before
+    assert text.endswith("nothing was changed\n")
+
+
+@NOT_YET
+def test_what_is_due(tmp_path: Path, say: Say) -> None:
+    top = unpack("5.2.0", tmp_path, port=CLOSED)
+    # Within the five days of the spread, either side of 30 days before the end.
+    status, text = say(top, datetime(2031, 10, 28, tzinfo=UTC))
+    assert status == 1
+    assert "is RENEWED AT ONCE: " in row(text, "example.com/web-rsa")
+    assert "or until 2031-11-03: the day is drawn" in row(text, "example.com/web-rsa")
+    # Past it: no doubt.
+    status, text = say(top, datetime(2031, 11, 10, tzinfo=UTC))
+    assert status == 1
+    assert "the day is drawn" not in row(text, "example.com/web-rsa")
+    # Past their end.
+    status, text = say(top, datetime(2031, 12, 1, tzinfo=UTC))
+    assert status == 1
+    assert "is RENEWED AT ONCE: it expired on 2031-11-28" in row(text, "example.com/web-rsa")
+    assert "is RENEWED" not in row(text, "ca/acorn-root")
+    assert "NEW ROOT" not in text
+
+
+@NOT_YET
+def test_a_next_that_waits(tmp_path: Path, say: Say) -> None:
+    top = unpack("5.2.0", tmp_path, port=CLOSED)
+    next_in_waiting(top)
+    # ssl-mgr made it at 19:11:44 UTC; min_roll_mins is 90.
+    status, text = say(top)
+    assert "rolls at 2026-11-29 14:41:44 UTC" in row(text, "example.com/web-ec") or (
+        "rolls at" in row(text, "example.com/web-ec")
+    )
+    status, text = say(top, MADE + timedelta(days=1))
+    assert status == 1
+    assert "is ROLLED AT ONCE: next is issued" in row(text, "example.com/web-ec")
+    assert "1 certificate rolled at once" in text
+
+
+# --- CAs that cannot be used ------------------------------------------------------------
+
+
+def key_lost(folder: Path) -> None:
+    (folder / "privkey.pem").unlink()
+    (folder / "bundle.pem").unlink()
+
+
+def key_empty(folder: Path) -> None:
+    (folder / "privkey.pem").write_bytes(b"")
+
+
+def key_of_another(folder: Path) -> None:
+    shutil.copy(folder.parents[2] / "acorn-int/curr/privkey.pem", folder / "privkey.pem")
+
+
+def key_encrypted(folder: Path) -> None:
+    path = str(folder / "privkey.pem")
+    data = (folder / "privkey.pem").read_bytes()
+    words = ["-aes256", "-passout", "pass:secret", "-out", path]
+    subprocess.run(["openssl", "pkey", *words], check=True, capture_output=True, input=data)
+
+
+@NOT_YET
+@pytest.mark.parametrize("alter", [key_lost, key_empty, key_of_another, key_encrypted])
+def test_a_root_without_its_key(tmp_path: Path, say: Say, alter: Callable[[Path], None]) -> None:
+    """It is not replaced: what only an admin can decide is said, and the exit status is 1."""
+    top = unpack("5.2.0", tmp_path, port=CLOSED)
+    curr = (top / "certs/ca/acorn-root/curr").resolve()
+    alter(curr)
+    status, text = say(top)
+    assert status == 1
+    assert "HELD, until an admin decides: " in row(text, "ca/acorn-root")
+    assert "NEW ROOT" not in text
+    assert "privkey.pem" in row(text, "ca/acorn-root")
+
+
+@NOT_YET
+def test_a_ca_without_curr(tmp_path: Path, say: Say) -> None:
+    top = unpack("5.2.0", tmp_path, port=CLOSED)
+    (top / "certs/ca/acorn-root/curr").unlink()
+    status, text = say(top)
+    assert status == 1
+    assert "HELD, until an admin decides: " in row(text, "ca/acorn-root")
+    assert "NEW ROOT" not in text
+    assert "20261129-13:11:34" in row(text, "ca/acorn-root")
+
+
+@NOT_YET
+def test_a_root_that_is_asked_for_with_another_key(tmp_path: Path, say: Say) -> None:
+    top = unpack("5.2.0", tmp_path, port=CLOSED)
+    edit(top / "conf.d/ca/acorn-root", "secp384r1", "secp256r1")
+    status, text = say(top)
+    assert status == 1
+    assert "HELD, until an admin decides: " in row(text, "ca/acorn-root")
+    assert "NEW ROOT" not in text
