@@ -20,7 +20,8 @@ from sslmd.dns import tlsa_publish
 from sslmd.dns.include import challenge_file
 from sslmd.dns.notes import noted_zones
 from sslmd.dns.publish import left_behind
-from sslmd.dns.tlsa_notes import noted_tlsa_zones
+from sslmd.dns.tlsa_include import read, tlsa_file
+from sslmd.dns.tlsa_notes import DEFAULT_TTL, noted_tlsa_zones, union
 from sslmd.store import zone_notes
 from sslmd.workers.dane_zone import Zone, cert_wish
 from sslmd.workers.tlsa import Given, Wish, look, prepare
@@ -66,21 +67,28 @@ class ZoneRehearsal:
         folder = tools.config.dns.acme_dir
         if left:
             number = f"{len(left)} challenge{'' if len(left) == 1 else 's'}"
-            self.changes.append(f"zone {self.name}: {number} of old orders are taken out of DNS")
+            self.changes.append(f"zone {self.name}: {number} of an old order: taken out of DNS")
         elif missing and folder is not None:
             path = challenge_file(folder, self.name)
             self.changes.append(f"{path} is not there: it is written, without records")
         try:
-            self.before = await tools.in_thread(tlsa_publish.published, means, self.name)
+            zone.noted = await tools.in_thread(tlsa_publish.published, means, self.name)
+            self.before = await tools.in_thread(self._there, tools)
             path = zone_notes.notes_file(tools.config.globals.certs_dir, self.name)
             zone.notes = await tools.in_thread(zone_notes.read_notes, path)
-            zone.noted = self.before
             given = await self._prepare(wish, tools)
         except SslmError as err:
             zone.trouble = str(err)
             self.remarks.append(f"{err}; nothing is given to DNS before that is fixed")
             return
         self._take(wish, given)
+
+    def _there(self, tools: Tools) -> Content:
+        """Return the records that are noted, or in an include file; blocks."""
+        found = self.zone.noted
+        for folder in tools.config.dns.tlsa_dirs:
+            found = union(found, read(tlsa_file(folder, self.name), DEFAULT_TTL) or {})
+        return found
 
     async def settle(self, tools: Tools, book: Mapping[CertId, Standing]) -> None:
         """The same once everything is proven that would be."""
@@ -132,7 +140,7 @@ class ZoneRehearsal:
             f"{problem}; so its MX hosts are taken from the include file, and nothing is given to "
             "DNS before they can be asked"
         )
-        known = zone.notes.known if zone.notes.known is not None else combinations_of(self.before)
+        known = zone.notes.known if zone.notes.known is not None else combinations_of(zone.noted)
         mx = _hosts_in(self.before, wish, self.name)
         zone.notes = replace(zone.notes, known=known, mx=mx, mx_at=tools.now())
         try:
