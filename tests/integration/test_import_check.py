@@ -9,15 +9,32 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP384R1,
+    EllipticCurvePrivateKey,
+    generate_private_key,
+)
+from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from sslmd.ctl.import_check import check
 from tests.dns_room.responder import Responder
-from tests.ssl_mgr_site import MADE, VERSIONS, name_server, unpack
+from tests.integration.running import ROOT, Site
+from tests.servers.server import wait_until
+from tests.ssl_mgr_site import MADE, VERSIONS, files, name_server, through_links, unpack
 
 # Nothing listens there.
 CLOSED = 9
@@ -359,3 +376,258 @@ def test_a_root_that_is_asked_for_with_another_key(tmp_path: Path, say: Say) -> 
     assert status == 1
     assert "HELD, until an admin decides: " in row(text, "ca/acorn-root")
     assert "NEW ROOT" not in text
+
+
+# --- bad input --------------------------------------------------------------------------
+
+
+def test_a_next_that_is_older_than_curr(tmp_path: Path, say: Say) -> None:
+    top = unpack("5.2.0", tmp_path, port=CLOSED)
+    folder = top / "certs/example.com/web-ec"
+    (folder / "next").symlink_to(os.readlink(folder / "prev"))
+    status, text = say(top)
+    assert status == 1
+    assert (
+        "next, set 20261129-13:11:41, is older than curr; to keep curr, remove the link next"
+        in row(text, "example.com/web-ec")
+    )
+
+
+def test_two_cas_of_one_name(tmp_path: Path, say: Say) -> None:
+    """The site has a second root, which was made with the first one's names."""
+    top = unpack("5.2.0", tmp_path, port=CLOSED)
+    _, before = say(top)
+    assert "have the same name" not in before
+    service = (top / "conf.d/ca/acorn-root").read_text().replace("acorn-root", "acorn-twin")
+    (top / "conf.d/ca/acorn-twin").write_text(service)
+    edit(top / "conf.d/ssl-mgr.conf", "'acorn-root', ", "'acorn-root', 'acorn-twin', ")
+    curr = top / "certs/ca/acorn-twin/db/20261129-13:11:34"
+    shutil.copytree((top / "certs/ca/acorn-root/curr").resolve(), curr)
+    (curr.parents[1] / "curr").symlink_to("db/20261129-13:11:34")
+    (curr / "privkey.pem").write_bytes(
+        generate_private_key(SECP384R1()).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+    )
+    resign_subject(curr / "cert.pem", curr / "privkey.pem", top / "certs/ca/acorn-root/curr")
+    _, text = say(top)
+    assert "have the same name and different keys" in text
+    assert "ca/acorn-twin and ca/acorn-root" in text or "ca/acorn-root and ca/acorn-twin" in text
+
+
+def resign_subject(cert: Path, key: Path, like: Path) -> None:
+    """Make a root with the key at `key` and just the name of the one in `like`."""
+    old = x509.load_pem_x509_certificate((like / "cert.pem").read_bytes())
+    private = load_pem_private_key(key.read_bytes(), None)
+    assert isinstance(private, EllipticCurvePrivateKey)
+    new = (
+        x509.CertificateBuilder()
+        .subject_name(old.subject)
+        .issuer_name(old.subject)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(old.not_valid_before_utc)
+        .not_valid_after(old.not_valid_after_utc)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(private, SHA384())
+    )
+    cert.write_bytes(new.public_bytes(Encoding.PEM))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to somebody else")
+def test_a_tree_of_another_user(tmp_path: Path, say: Say) -> None:
+    top = unpack("5.2.0", tmp_path, port=CLOSED)
+    for folder, _, names in os.walk(top / "certs"):
+        for path in (folder, *(f"{folder}/{name}" for name in names)):
+            os.chown(path, 4711, 4711, follow_symlinks=False)
+    status, text = say(top)
+    assert status == 1
+    assert f"certs_dir: {top}/certs belongs to uid 4711, not to the daemon's user or root" in text
+    assert "belongs to uid 4711" in row(text, "ca/acorn-root")
+    assert "AT ONCE" not in text
+    assert "NEW ROOT" not in text
+
+
+def test_production_on_a_file_system_that_is_read_only(tmp_path: Path) -> None:
+    top = unpack("5.2.0", tmp_path, port=CLOSED)
+    prod = top / "prod-certs"
+    mounted = f"mount --bind {prod} {prod} && mount -o remount,bind,ro {prod}"
+    command = f'{mounted} && exec "$@"'
+    unshare = ["unshare", "--mount", "--map-root-user", "sh", "-c"]
+    if subprocess.run([*unshare, mounted, "sh"], check=False, capture_output=True).returncode:
+        pytest.skip("unshare cannot mount anything here")
+    check_it = [sys.executable, "-m", "sslmd.ctl.main", "import", "--check", str(top)]
+    before = snapshot(top)
+    done = subprocess.run(
+        [*unshare, command, "sh", *check_it],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert snapshot(top) == before
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"prod_cert_dir: {prod} is on a file system that is read-only" in done.stdout
+
+
+@contextmanager
+def ssl_mgr(top: Path, folder: Path) -> Iterator[int]:
+    """A program of that name that works on the tree; it ends with its input."""
+    folder.mkdir()
+    program = folder / "sslm-mgr"
+    program.write_text("# of ssl_mgr\nimport sys\nprint('here', flush=True)\nsys.stdin.read()\n")
+    running = subprocess.Popen(
+        [sys.executable, program, "-renew"],
+        env={**os.environ, "SSL_MGR_TOPDIR": str(top)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline() == "here\n"
+    try:
+        yield running.pid
+    finally:
+        running.communicate()
+
+
+def test_a_tree_that_ssl_mgr_works_on(tmp_path: Path, say: Say) -> None:
+    top = unpack("5.2.0", tmp_path, port=CLOSED)
+    with ssl_mgr(top, tmp_path / "bin") as pid:
+        status, text = say(top)
+        assert status == 1
+        assert f"ssl-mgr works on this tree at this moment (process {pid}: its command" in text
+        # Nor does a daemon start there.
+        site = Site(top, example=None)
+        site.start(ready=False)
+        line = site.wait_line("ssl-mgr works on")
+        assert f"ssl-mgr works on {top} at this moment (process {pid}" in line
+        assert "Wait until it has ended" in line
+        assert site.wait() == 1
+        assert not (top / "certs/.sslmd.lock").exists()
+    _, text = say(top)
+    assert "at this moment" not in text
+
+
+def test_two_trees_do_not_hold_up_each_other(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    one, other = unpack("5.2.0", tmp_path / "a", port=CLOSED), tmp_path / "b" / "ssl-mgr"
+    (other / "conf.d").mkdir(parents=True)
+    site = Site(one, example=None)
+    with ssl_mgr(other, tmp_path / "bin"):
+        site.start()
+        assert site.stop() == 0
+
+
+# --- what is said beside that -----------------------------------------------------------
+
+
+def test_keys_that_others_can_read_are_said_and_are_no_change(tmp_path: Path, say: Say) -> None:
+    top = unpack("5.2.0", tmp_path, port=CLOSED)
+    was, before = say(top)
+    key = (top / "certs/example.com/web-ec/curr").resolve() / "privkey.pem"
+    key.chmod(0o644)
+    status, text = say(top)
+    assert f"{key} can be read by others: it becomes 0600" in text
+    assert status == was
+    assert text.splitlines()[-2:] == before.splitlines()[-2:]
+
+
+def test_groups_that_are_left_alone(tmp_path: Path, say: Say) -> None:
+    _, text = say(unpack("5.2.0", tmp_path, port=CLOSED))
+    assert "example.org is not active, so nothing of it is renewed, delivered or removed" in text
+
+
+def test_usages_that_a_renewal_drops(tmp_path: Path, say: Say) -> None:
+    top = unpack("5.2.0", tmp_path, port=CLOSED)
+    edit(
+        top / "conf.d/example.com/web-rsa",
+        "[X509]",
+        "[X509]\n    ext_key_usage = ['serverAuth', 'clientAuth', 'emailProtection', "
+        "'codeSigning', 'timeStamping']",
+    )
+    _, text = say(top)
+    (line,) = [line for line in text.splitlines() if "write ext_key_usage into [X509]" in line]
+    assert "codeSigning, emailProtection, timeStamping: in the certificate of" in line
+    assert "example.com/web-ec" in line
+    assert "example.com/web-rsa" not in line
+    assert "ca/" not in line
+
+
+@pytest.mark.parametrize(
+    ("element", "told"),
+    [
+        ("", "sslmd would have them at example.org, mail.example.org."),
+        (", ['mail.example.org']", "sslmd would have them at mail.example.org."),
+    ],
+)
+def test_ports_whose_records_are_at_other_hosts(
+    tmp_path: Path, say: Say, element: str, told: str
+) -> None:
+    top = unpack("7.8.1", tmp_path, port=CLOSED)
+    edit(
+        top / "conf.d/example.org/mail-ec",
+        "[465, 'tcp', 3, 1, 1, 'MX']",
+        f"[465, 'tcp', 3, 1, 1{element}]",
+    )
+    status, text = say(top)
+    assert status == 1
+    (line,) = [line for line in text.splitlines() if "write into dane_tls" in line]
+    assert "of port 465 at example.org, mail.example.org, mx2.example.org" in line
+    assert told in line
+    assert "[465, 'tcp', 3, 1, 1, " in line.partition("write into dane_tls: ")[2]
+    assert "zone example.org: _465._tcp.mx2.example.org TLSA 3 1 1 573f" in text
+
+
+def test_cron_and_the_unit(tmp_path: Path, say: Say) -> None:
+    top = unpack("5.2.0", tmp_path, port=CLOSED)
+    (tmp_path / "root/etc/cron.d").mkdir(parents=True)
+    (tmp_path / "root/etc/cron.d/certs").write_text("5 1 * * 2 root /usr/bin/sslm-mgr -renew\n")
+    _, text = say(top)
+    assert "etc/cron.d/certs starts sslm-mgr: not needed any more; take that out of" in text
+    assert "to allow that, run: systemctl edit sslmd, and paste:\n      [Service]\n" in text
+    assert f"Environment=SSL_MGR_TOPDIR={top}\n" in text
+
+
+def test_mistakes_are_all_said(tmp_path: Path, say: Say) -> None:
+    top = unpack("5.2.0", tmp_path, port=CLOSED)
+    edit(top / "conf.d/ssl-mgr.conf", "min_roll_mins = 90", "min_roll_mins = 'soon'")
+    edit(top / "conf.d/example.com/web-rsa", "rsa_bits = ", "rsa_bits = 1")
+    status, text = say(top)
+    assert status == 1
+    assert "ssl-mgr.conf:" in text
+    assert "min_roll_mins" in text
+    assert "web-rsa:" in text
+
+
+@NOT_YET
+def test_the_command(tmp_path: Path) -> None:
+    """As it is run, with the clock of today."""
+    top = unpack("7.8.1", tmp_path, port=CLOSED)
+    done = Site(top, example=None).ctl("import", "--check", str(top), status=0)
+    assert AS_IT_IS in done.stdout
+    assert done.stderr == ""
+
+
+@NOT_YET
+def test_a_start_does_what_was_said(tmp_path: Path, say: Say) -> None:
+    """A command after the copy is run; nothing else is done."""
+    top = unpack("7.8.1", tmp_path, port=CLOSED)
+    note = tmp_path / "noted"
+    command = f"[['localhost', '/usr/bin/touch {note}']]"
+    edit(top / "conf.d/ssl-mgr.conf", "[globals]", f"[globals]\n    post_copy_cmd = {command}")
+    status, text = say(top)
+    assert status == 1
+    assert "1 command run" in text
+    before = files(top, "certs", "prod-certs")
+    site = Site(top, example=None)
+    site.start()
+    try:
+        wait_until(note.exists, "the command after the copy")
+    finally:
+        assert site.stop() == 0
+    for name, was in before.items():
+        now = through_links(top, name) if not was.link else files(top, "certs").get(name)
+        assert now is not None, name
+        assert now.digest == was.digest, name
