@@ -63,6 +63,7 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m sslmd.config.reference > docs/config-reference.md
+	$(BIN)/python -m tests.ssl_mgr_manual.table docs/moving-from-ssl-mgr.md
 
 # --- installing -----------------------------------------------------------------------
 

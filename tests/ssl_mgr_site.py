@@ -25,7 +25,7 @@ MADE = datetime(2026, 11, 29, 19, 45, tzinfo=UTC)
 
 _HOME = "/etc/ssl-mgr"
 _PORT = "port = 10053"
-_ZONES = ("example.com", "example.net", "example.org")
+ZONES = ("example.com", "example.net", "example.org")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def through_links(top: Path, name: str) -> File | None:
 def name_server(query: dns.message.Message, tcp: bool) -> Answer:
     """Answer as the name server did while the sites were made: no TLSA, no TXT, nothing signed."""
     asked = query.question[0].name
-    for name in _ZONES:
+    for name in ZONES:
         if asked.is_subdomain(dns.name.from_text(name)):
             return _zone(name, asked)(query, tcp)
     answer = dns.message.make_response(query)

@@ -23,9 +23,9 @@ _sslmctl() {
         plan) options="-h --help --socket" certs=1 ;;
         events) options="-h --help --socket --follow -f --json" certs=1 ;;
         check) options="-h --help --socket -w --warning -c --critical" certs=1 ;;
-        renew) options="-h --help --socket --force --all --reuse --no-wait --test --dry-run" certs=1 ;;
-        force-renew) options="-h --help --socket --all --reuse --no-wait" certs=1 ;;
-        roll) options="-h --help --socket --back --force --no-wait" certs=1 ;;
+        renew) options="-h --help --socket --force --all --reuse --new-key --no-wait --test --dry-run" certs=1 ;;
+        force-renew) options="-h --help --socket --all --reuse --new-key --no-wait" certs=1 ;;
+        roll) options="-h --help --socket --back --force --min-roll-mins --no-wait" certs=1 ;;
         deliver) options="-h --help --socket --to --no-wait" certs=1 ;;
         restart) options="-h --help --socket --to --no-wait" ;;
         dane) options="-h --help --socket --json" certs=1 ;;

@@ -6,6 +6,7 @@ What needs more than one table is checked here; paths and programs become absolu
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -30,8 +31,9 @@ from sslmd.config.model import (
     ServiceMatch,
     TsigKey,
 )
+from sslmd.config.renew import Leads
 from sslmd.config.report import Notes, Source
-from sslmd.config.schema import Dh, Dns, Globals, Primary, RenewInfo, Servers, Web
+from sslmd.config.schema import Dh, Dns, Globals, Primary, Servers, Web
 from sslmd.config.schema_service import CaTable
 from sslmd.core.names import BadName, parse_service
 from sslmd.core.spec import Timing
@@ -45,8 +47,9 @@ DEFAULT_PROBES = {
 }
 EVERYTHING = ServiceMatch(None, None, cas=False)
 
-# ssl-mgr's own hook speaks to ssl-mgr, not to this daemon.
-_FOREIGN_HOOK = "/ssl-mgr/sslm-auth-hook"
+# ssl-mgr has a hook of the same name, wherever it is installed: it speaks to ssl-mgr, not to this
+# daemon.
+_HOOK = "sslm-auth-hook"
 
 
 class Places:
@@ -63,6 +66,10 @@ class Places:
         """Return the absolute path of `text`, None for an empty one."""
         return self.path(text) if text else None
 
+    def folders(self, texts: Iterable[str]) -> tuple[Path, ...]:
+        """Return the absolute paths of folders, each once; empty texts are left out."""
+        return tuple(dict.fromkeys(self.path(text) for text in texts if text))
+
     def argv(self, words: Argv) -> Argv:
         """Return a command whose program, if it is a relative path, starts at the top."""
         if words and "/" in words[0] and not words[0].startswith("/"):
@@ -74,9 +81,11 @@ class Places:
         return tuple(self.argv(words) for words in commands if words)
 
 
-def timing(days: float, spread: float, min_roll: timedelta) -> Timing:
-    """Return the timing for `days` before expiry; the spread is at most as long as they are."""
-    return Timing(timedelta(days=days), timedelta(days=min(spread, days)), min_roll)
+def timing(leads: Leads, min_roll: timedelta) -> Timing:
+    """Return the timing for these leads; the spread is at most as long as the lead."""
+    days = timedelta(days=leads.days)
+    spread = timedelta(days=min(leads.spread, leads.days))
+    return Timing(days, spread, min_roll, leads.by_life)
 
 
 def check_spread(notes: Notes, source: Source, key: KeyPath, days: float, spread: float) -> None:
@@ -90,26 +99,27 @@ def check_spread(notes: Notes, source: Source, key: KeyPath, days: float, spread
         )
 
 
-def global_options(
-    table: Globals, renew: RenewInfo, places: Places, notes: Notes, source: Source
-) -> GlobalOptions:
-    """Return `[globals]`, with what `[renew_info]` overrides."""
+def usual_leads(table: Globals, notes: Notes, source: Source) -> Leads:
+    """Return what `[globals]` says about renewals, where there is no `[renew_info]`."""
     days, spread = table.renew_expire_days, table.renew_expire_days_spread
-    key: KeyPath = ("globals", "renew_expire_days_spread")
-    if renew.target_90 is not None:
-        days = renew.target_90
-    if renew.rand_adj_90 is not None:
-        spread, key = renew.rand_adj_90, ("renew_info", "rand_adj_90")
-    check_spread(notes, source, key, days, spread)
-    hook = table.sslm_auth_hook
-    if hook.endswith(_FOREIGN_HOOK):
-        notes.warn(
-            source,
-            ("globals", "sslm_auth_hook"),
-            f"{hook} belongs to ssl-mgr; the daemon's own hook is used",
-            "remove the key",
-        )
-        hook = ""
+    check_spread(notes, source, ("globals", "renew_expire_days_spread"), days, spread)
+    return Leads(days, spread)
+
+
+def global_options(
+    table: Globals, leads: Leads, places: Places, notes: Notes, source: Source
+) -> GlobalOptions:
+    """Return `[globals]`; `leads` is what it says about renewals, or `[renew_info]` does."""
+    hook = places.maybe(table.sslm_auth_hook)
+    if hook is not None and hook.name == _HOOK:
+        if not _is_ours(hook):
+            notes.warn(
+                source,
+                ("globals", "sslm_auth_hook"),
+                f"{hook} is taken for ssl-mgr's hook; the daemon's own is used",
+                "remove the key",
+            )
+        hook = None
     certs, prod = places.path(table.certs_dir), places.path(table.prod_cert_dir)
     if certs == prod or certs in prod.parents or prod in certs.parents:
         # The production tree is copied to servers, the working tree holds the CA's keys (I1).
@@ -123,10 +133,10 @@ def global_options(
         certs_dir=certs,
         prod_cert_dir=prod,
         verbose=table.verb,
-        auth_hook=places.maybe(hook),
+        auth_hook=hook,
         logdir=places.maybe(table.logdir),
         clean_keep=table.clean_keep,
-        timing=timing(days, spread, timedelta(minutes=table.min_roll_mins)),
+        timing=timing(leads, timedelta(minutes=table.min_roll_mins)),
         dns_check_delay=timedelta(seconds=table.dns_check_delay),
         dns_check_timeout=timedelta(seconds=table.dns_check_timeout),
         dns_extra_servers=tuple(dict.fromkeys(table.dns_xtra_ns)),
@@ -134,6 +144,14 @@ def global_options(
         dane_next_key=table.dane_next_key,
         cmd_timeout=timedelta(seconds=table.cmd_timeout),
         post_copy=tuple(PostCopy(one.host, places.argv(one.argv)) for one in table.post_copy_cmd),
+    )
+
+
+def _is_ours(hook: Path) -> bool:
+    """Whether a hook is the installed one: it is beside our Python, or leads there."""
+    return os.path.realpath(hook) in (
+        os.path.realpath(os.path.join(os.path.dirname(program), _HOOK))
+        for program in (sys.executable, os.path.realpath(sys.executable))
     )
 
 
@@ -150,8 +168,8 @@ def dns_options(table: Dns, places: Places) -> DnsOptions:
     """Return `[dns]`."""
     return DnsOptions(
         restart=places.commands(table.restart_cmd),
-        acme_dir=places.maybe(table.acme_dir),
-        tlsa_dirs=tuple(dict.fromkeys(places.path(text) for text in table.tlsa_dirs if text)),
+        acme_dirs=places.folders(table.acme_dir),
+        tlsa_dirs=places.folders(table.tlsa_dirs),
         depends=frozenset(table.depends),
         pass_zones=table.pass_zones,
     )
@@ -270,6 +288,18 @@ def ca_info(
         eab_kid=table.ca_eab_kid,
         eab_hmac_key_file=places.maybe(table.ca_eab_hmac_key_file),
     )
+
+
+def check_profile(info: CaInfo, raw: object, notes: Notes, source: Source) -> None:
+    """Warn where ssl-mgr 7 asks an ACME CA for another profile; `raw` is the CA's table."""
+    written = isinstance(raw, dict) and "ca_preferred_acme_profile" in raw
+    if not is_own(info) and not written and not info.preferred_profile:
+        notes.warn(
+            source,
+            (info.name,),
+            "ssl-mgr 7 asks for the profile tlsserver where none is named; here the CA chooses",
+            "write ca_preferred_acme_profile = 'tlsserver' to keep that, or '' for the CA's choice",
+        )
 
 
 def is_own(info: CaInfo) -> bool:

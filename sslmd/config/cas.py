@@ -9,6 +9,7 @@ from datetime import timedelta
 from sslmd.config.model import ServiceConfig
 from sslmd.config.report import Notes, Source
 from sslmd.core.names import CertId
+from sslmd.core.own_ca import parts_asked
 from sslmd.core.spec import CaOptions, OwnCa, SelfSigned
 
 # Days that a CA's signatures last where the file does not say. An automatic renewal makes
@@ -30,6 +31,7 @@ def with_heights(
         for cert, one in cas.items()
         if isinstance(one.spec.signer, OwnCa)
     }
+    _note_twins(cas, sources, notes)
     if _note_loops(signers, sources, notes):
         return dict(cas)
     heights = dict.fromkeys(cas, 0)
@@ -53,6 +55,25 @@ def _with_height(service: ServiceConfig, height: int) -> ServiceConfig:
         path_len=None if root else height,
     )
     return dataclasses.replace(service, spec=dataclasses.replace(spec, ca=ca))
+
+
+def _note_twins(
+    cas: Mapping[CertId, ServiceConfig], sources: Mapping[CertId, Source], notes: Notes
+) -> None:
+    """Note CAs that have one name: clients could not tell which of them signed something."""
+    known: dict[object, CertId] = {}
+    for cert, one in cas.items():
+        if one.spec.ca is None or not (parts := parts_asked(one.spec.subject)):
+            continue
+        first = known.setdefault(parts, cert)
+        if first != cert:
+            notes.mistake(
+                sources[cert],
+                ("X509",),
+                f"{cert} has the same name as {first}, and clients could not tell them apart",
+                "give a CA that is not in use yet another CN; of two that are in use, leave one "
+                "out of the groups and of conf.d/ca",
+            )
 
 
 def _note_loops(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
+from sslmd.config.locate import KeyPath
 from sslmd.config.model import ServiceConfig
 from sslmd.config.report import Notes, Source
-from sslmd.core.names import CertId, ZoneName
-from sslmd.core.spec import AcmeCa, Signer
+from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.spec import AcmeCa, CertSpec, Signer
 from sslmd.core.tlsa import Combination, DaneEntry, TlsaHosts, hosts_of
+
+# Hosts that one message names.
+_NAMED = 5
 
 _Place = tuple[str, int, str, str]  # zone, port, protocol, host
 
@@ -57,9 +61,54 @@ def _places(service: ServiceConfig, entry: DaneEntry) -> list[_Place]:
     """Return where an entry has records; the MX hosts, which only DNS knows, are ""."""
     zone = ZoneName(service.id.group)
     found = [host.text for host in hosts_of(entry, zone, service.spec.all_names(), ())]
-    if entry.hosts in (TlsaHosts.MX, TlsaHosts.MAIL):
+    if entry.hosts is TlsaHosts.MX:
         found.append("")
     return [(zone.text, entry.port, entry.proto, host) for host in found]
+
+
+def check_hosts(
+    entry: DaneEntry, word: object, spec: CertSpec, notes: Notes, source: Source, key: KeyPath
+) -> None:
+    """Warn where ssl-mgr has records at other hosts than `entry`; `word` is its sixth element.
+
+    ssl-mgr before 5.7 had no sixth element, and every port at the apex and its MX hosts. Since then
+    other ports than 25 are at the apex and the certificate's names, and port 25 is always at the MX
+    hosts.
+    """
+    zone = ZoneName(spec.id.group)
+    apex = DomainName(zone.text)
+    if entry.hosts is not TlsaHosts.SANS:
+        return
+    if entry.port == 25:
+        notes.warn(
+            source,
+            key,
+            f"port 25 has records at the names of the certificate; ssl-mgr has them at {zone} and "
+            "its MX hosts whatever stands here",
+            "write 'MX' to keep those; or the names as a list, if they are meant",
+        )
+        return
+    if word:
+        return
+    names = hosts_of(entry, zone, spec.all_names(), ())
+    keep = "'SANS'"
+    other = f"ssl-mgr before 5.7 has them at {zone} and its MX hosts"
+    if apex not in names:
+        keep = str([host.text for host in (apex, *names)])
+        other = f"ssl-mgr has them at {zone} as well, and before 5.7 at {zone} and its MX hosts"
+    notes.warn(
+        source,
+        key,
+        f"port {entry.port} has records at {_listed(names)}; {other}",
+        f"write a sixth element: {keep} keeps the records of ssl-mgr 5.7 and later, 'MX' those of "
+        "versions before" + (", 'SANS' is what sslmd does now" if apex not in names else ""),
+    )
+
+
+def _listed(names: Collection[DomainName]) -> str:
+    some = ", ".join(name.text for name in list(names)[:_NAMED])
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"the names of the certificate ({some}{more})" if names else "no name at all"
 
 
 def check_entry(entry: DaneEntry, signer: Signer | None, notes: Notes, source: Source) -> None:

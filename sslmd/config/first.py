@@ -132,7 +132,9 @@ def _main(answers: Answers) -> str:
     if answers.ca is Ca.OWN:
         parts.append(_CA_GROUP)
     names = _quoted([service.name for service in answers.services])
-    parts.append(f"[[groups]]\n    domain = '{answers.domain}'\n    services = {names}\n")
+    parts.append(
+        f"[[groups]]\n    active = true\n    domain = '{answers.domain}'\n    services = {names}\n"
+    )
     if answers.needs_dns:
         parts.append(_dns(answers))
     parts.append(_CLASSES_HEAD)
@@ -231,10 +233,12 @@ _GLOBALS = """\
 
 
 # Groups: one folder of service files each. A certificate is issued for every service listed.
+# Groups without active = true are left alone.
 """
 
 _CA_GROUP = f"""\
 [[groups]]
+    active = true
     domain = 'ca'                       # the site's own CA
     services = ['{ROOT}', '{INTERMEDIATE}']
 """
@@ -294,10 +298,10 @@ def _service(answers: Answers, service: Service) -> str:
         "",
     ]
     if answers.dane:
-        port = 25 if ServerKind.SMTP in service.kinds else 443
+        port, hosts = (25, "MX") if ServerKind.SMTP in service.kinds else (443, "SANS")
         lines += [
             "# TLSA records for the ports that serve this certificate; the zone has to be signed.",
-            f"dane_tls = [[{port}, 'tcp', 3, 1, 1]]",
+            f"dane_tls = [[{port}, 'tcp', 3, 1, 1, '{hosts}']]",
             "",
         ]
     rsa = service.name.endswith("-rsa")

@@ -99,7 +99,10 @@ def check_after_copies(
     hosts = {machine_of(host): None for one in classes for host in one.servers}
     for index, one in enumerate(commands):
         if machine_of(one.host) not in hosts:
-            problem = f"nothing is copied to {one.host}, so this never runs"
+            problem = (
+                f"nothing is copied to {one.host}, so this never runs; ssl-mgr runs it at every "
+                "copy, whatever the host"
+            )
             remedy = nearest(one.host, hosts, "there are: ")
             notes.warn(main, ("globals", "post_copy_cmd", index), problem, remedy)
 

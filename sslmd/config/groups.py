@@ -12,7 +12,7 @@ from sslmd.config.reader import Reader
 from sslmd.config.report import Source, nearest
 from sslmd.config.schema import Group
 from sslmd.config.values import EVERY_GROUP, EVERY_SERVICE
-from sslmd.core.names import BadName, GroupName, parse_service
+from sslmd.core.names import BadName, GroupName, parse_service, shown
 
 
 @dataclass
@@ -43,6 +43,14 @@ class Groups:
         wanted: dict[str, Wanted] = {}
         for index, table in tables:
             key: KeyPath = ("groups", index)
+            if "active" not in table.model_fields_set:
+                self._notes.warn(
+                    self._main,
+                    key,
+                    f"group {shown(table.domain)} does not say active = true, so it is left alone, "
+                    "as ssl-mgr does",
+                    "add active = true; or active = false, if that is meant",
+                )
             try:
                 group = GroupName.parse(table.domain).text
             except BadName as err:
@@ -56,7 +64,10 @@ class Groups:
                 self.inactive |= {group}
                 continue
             if group in self._seen:
-                problem = f"{group} has two tables; their services are taken together"
+                problem = (
+                    f"{group} has two tables; their services are taken together, where ssl-mgr "
+                    "takes those of the last"
+                )
                 self._notes.warn(self._main, (*key, "domain"), problem, "make one of them")
             self._seen.add(group)
             if group not in wanted:

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from sslmd.config import build
 from sslmd.config.cas import with_heights
+from sslmd.config.commands import check_commands
 from sslmd.config.dane import check_dane
 from sslmd.config.files import (
     CA_FILE,
@@ -47,12 +48,15 @@ from sslmd.config.model import (
     ServiceConfig,
 )
 from sslmd.config.reader import Reader, Tables
+from sslmd.config.renew import TABLE as RENEW_INFO
+from sslmd.config.renew import Leads, check_leads, leads_by_life
 from sslmd.config.report import Source, nearest
 from sslmd.config.schema import CLASSES, IN_GLOBALS, Dh, Dns, Globals, Group, Primary, RenewInfo
-from sslmd.config.schema_service import CaTable, ServiceFile
+from sslmd.config.schema_service import SERVICE_TABLES, CaTable, ServiceFile
 from sslmd.config.services import Builder, CaTables
+from sslmd.config.spelling import Case, with_globals, with_names
 from sslmd.config.table import Table
-from sslmd.config.windows import Places, check_windows
+from sslmd.config.windows import Places, check_windows, life_of
 from sslmd.core.errors import ConfigError, Mistake
 from sslmd.core.names import CertId, GroupName
 
@@ -61,7 +65,7 @@ __all__ = ["load", "locate_conf_dir"]
 AnyTable = TypeVar("AnyTable", bound=Table)
 
 _CLASS_NAMES = tuple(kind.value for kind in CLASSES)
-_TABLES = ("globals", "renew_info", "groups", "dns_primary", "dns", "dh", *_CLASS_NAMES)
+_TABLES = ("globals", RENEW_INFO, "groups", "dns_primary", "dns", "dh", *_CLASS_NAMES)
 # With `ALL`, a folder's other files (a README, notes) are told from services by their content.
 _SERVICE_LIKE = re.compile(
     rb"^\s*(?:(?:group|service|signing_ca)\s*=|\[\s*(?:X509|KeyOpts)\s*\])", re.MULTILINE
@@ -100,6 +104,7 @@ class _Loader:
         options = self._globals(data or {})
         primaries = self._primaries(data or {})
         dns, classes = self._classes(data or {})
+        check_commands(data or {}, self.places, self.notes, self.main)
         groups = Groups(self.reader, self.main)
         wanted = groups.every() if data is None else groups.active(self._group_tables(data))
         cas, services, windowed = self._certificates(options, groups, wanted)
@@ -113,6 +118,7 @@ class _Loader:
             dns=dns,
             dns_primaries=primaries,
             dh=self._dh(data or {}, groups, wanted),
+            groups=frozenset(wanted),
             inactive=groups.inactive - wanted.keys(),
         )
         if not self.notes.mistakes:  # half a configuration would bring wrong warnings
@@ -122,6 +128,9 @@ class _Loader:
             check_after_copies(options.post_copy, classes, self.notes, self.main)
             check_means(dns, primaries, classes, cas, services.values(), self.notes, self.main)
             check_dane(services.values(), self.notes, self.main)
+            lives = ((one, life_of(config, one)) for one in services.values())
+            known = ((one, life) for one, life in lives if life is not None)
+            check_leads(known, self.notes, self.main)
             check_windows(config, Places(self.main, windowed), self.notes, datetime.now(UTC))
         if self.notes.mistakes:
             raise ConfigError(_in_order(self.notes.mistakes))
@@ -138,8 +147,12 @@ class _Loader:
         if read is None:
             return None
         self.main, data = read
+        data = with_names(self.notes, self.main, data, _TABLES, Case.OVERLOOKED)
+        data = with_globals(self.notes, self.main, data, "globals", IN_GLOBALS)
         for key in data:
-            if key not in _TABLES:
+            if key in Globals.without_effect:
+                self.notes.warn(self.main, (key,), *Globals.without_effect[key])
+            elif key not in _TABLES:
                 self.notes.unknown(self.main, (key,), _TABLES, IN_GLOBALS)
         return data
 
@@ -161,19 +174,27 @@ class _Loader:
 
     def _globals(self, data: Tables) -> GlobalOptions:
         table = self._table(data, "globals", Globals) or Globals()
-        renew = self._table(data, "renew_info", RenewInfo) or RenewInfo()
         self.profile = table.preferred_acme_profile
-        info = data.get("renew_info")
-        for key in info if isinstance(info, dict) else ():
-            if key in RenewInfo.also_known:
-                self.notes.warn(
-                    self.main,
-                    ("renew_info", key),
-                    "it has no effect: only target_90 and rand_adj_90 count",
-                    "remove it; shorter lives renew with a third of the life left (half, under "
-                    "10 days)",
-                )
-        return build.global_options(table, renew, self.places, self.notes, self.main)
+        return build.global_options(
+            table, self._leads(data, table), self.places, self.notes, self.main
+        )
+
+    def _leads(self, data: Tables, table: Globals) -> Leads:
+        """Return when certificates are renewed: by `[renew_info]` where it is there."""
+        info = data.get(RENEW_INFO)
+        if info is None:
+            return build.usual_leads(table, self.notes, self.main)
+        if not isinstance(info, dict):
+            self.notes.check(self.main, (RENEW_INFO,), info, RenewInfo)
+            return Leads(table.renew_expire_days, table.renew_expire_days_spread)
+        written = table.model_fields_set
+        return leads_by_life(
+            self.notes,
+            self.main,
+            info,
+            table.renew_expire_days if "renew_expire_days" in written else None,
+            table.renew_expire_days_spread if "renew_expire_days_spread" in written else None,
+        )
 
     def _primaries(self, data: Tables) -> tuple[DnsPrimary, ...]:
         primaries: dict[object, DnsPrimary] = {}
@@ -230,7 +251,11 @@ class _Loader:
         listed = {*ca_group.listed, *ca_group.found}
         for name in ca_files:
             if name not in listed and name in build.own_names(cas.infos):
-                services.read_unmanaged(name, ca_group.folder)
+                services.read_unmanaged(name, ca_group, asleep=GroupName.CA in groups.inactive)
+        if options.timing.by_life is not None:
+            used = {str(one.spec.signer) for one in services.read.values()}
+            for name in cas.infos.keys() & used:
+                build.check_profile(cas.infos[name], cas.raw[name], self.notes, cas.source)
         services.read.update(with_heights(services.cas(), services.sources, self.notes))
         return dict(cas.infos), services.read, services.windowed
 
@@ -295,9 +320,9 @@ class _Services:
             elif content is not None:
                 self._build(CertId(group, name), path, content, managed=True)
 
-    def read_unmanaged(self, name: str, folder: str) -> None:
-        """Read a CA that no active group lists."""
-        path = os.path.join(folder, name)
+    def read_unmanaged(self, name: str, group: Wanted, *, asleep: bool) -> None:
+        """Read a CA that no active group lists; `asleep`: there is a group `ca`, not active."""
+        path = os.path.join(group.folder, name)
         content = self._content(path)
         if content is None:
             return
@@ -306,7 +331,9 @@ class _Services:
             Source(path),
             (),
             "no active group lists this CA: it signs with what it has and is not renewed",
-            f"add {name!r} to the services of group ca in {self._main.path}",
+            f"set active = true in [[groups]] for group ca in {self._main.path}"
+            if asleep and not group.listed and not group.found
+            else f"add {name!r} to the services of group ca in {self._main.path}",
         )
 
     def _content(self, path: str) -> bytes | None:
@@ -321,6 +348,7 @@ class _Services:
         if parsed is None:
             return
         source, raw = parsed
+        raw = with_names(self._notes, source, raw, SERVICE_TABLES, Case.READ)
         file = self._notes.check(source, (), raw, ServiceFile)
         if file is None:
             return

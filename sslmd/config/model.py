@@ -244,10 +244,15 @@ class DnsOptions:
     """
 
     restart: tuple[Argv, ...] = ()
-    acme_dir: Path | None = None
+    acme_dirs: tuple[Path, ...] = ()
     tlsa_dirs: tuple[Path, ...] = ()
     depends: frozenset[Trigger] = frozenset()
     pass_zones: bool = True
+
+    @property
+    def acme_dir(self) -> Path | None:
+        """The first of `acme_dirs`, None if there is none."""
+        return self.acme_dirs[0] if self.acme_dirs else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +314,8 @@ class Config:
     """A whole configuration.
 
     `services` is in the order of `[[groups]]`, CAs that no active group lists at the end;
-    `server_classes` in the order of the file. `inactive`: groups that are left alone as they are.
+    `server_classes` in the order of the file. `groups`: those that are looked after; `inactive`:
+    those that are left alone as they are.
     """
 
     top: Path
@@ -321,6 +327,7 @@ class Config:
     dns: DnsOptions = field(default_factory=DnsOptions)
     dns_primaries: tuple[DnsPrimary, ...] = ()
     dh: DhOptions = field(default_factory=DhOptions)
+    groups: frozenset[str] = frozenset()
     inactive: frozenset[str] = frozenset()
     warnings: tuple[Mistake, ...] = ()
 

@@ -44,8 +44,14 @@ _SECTIONS: tuple[tuple[str, str, type[Table]], ...] = (
     ("ssl-mgr.conf: `[globals]`", "", Globals),
     (
         "ssl-mgr.conf: `[renew_info]`",
-        "Of ssl-mgr 7. Its values for lives other than 90 days have no effect here: there, at "
-        "most a third of the life counts (half of it, under 10 days).",
+        "Of ssl-mgr 7: when to renew, by how long a certificate lives. Where the table is there, "
+        "even empty, it counts for every certificate. Between two lives the days follow a straight "
+        "line; beyond the longest they stay the same share of the life. `renew_expire_days` and "
+        "its spread, in `[globals]` or a service file, are then other names of `target_90` and "
+        "`rand_adj_90`. At most a third of the life counts (half of it, under 10 days): with "
+        "ssl-mgr's own values that is less than it has for lives of 10 to 18 and of 91 to 139 "
+        "days, and the renewal is later. A life with a fraction needs a quoted key "
+        "(`'target_6.5'`).",
         RenewInfo,
     ),
     (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 import types
 import typing
 from collections.abc import Collection, Iterable, Mapping
@@ -36,19 +36,27 @@ _PROBLEMS = {
 
 
 class Source:
-    """One file: its path as messages name it, and its text to find lines in."""
+    """One file: its path as messages name it, and its text to find lines in.
 
-    __slots__ = ("_lines", "path", "text")
+    `written`: how the file has keys that are taken for others, such as `[DNS]` for `[dns]`.
+    """
+
+    __slots__ = ("_lines", "path", "text", "written")
 
     def __init__(self, path: str, text: str = "") -> None:
         self.path = path
         self.text = text
+        self.written: dict[KeyPath, KeyPath] = {}
         self._lines: dict[KeyPath, int] | None = None
 
     def line(self, key: KeyPath) -> int:
         """Return the line of a key, or of what is around it; 0 if none is known."""
         if self._lines is None:
             self._lines = key_lines(self.text)
+        for end in range(len(key), 0, -1):
+            if key[:end] in self.written:
+                key = self.written[key[:end]] + key[end:]
+                break
         return find_line(self._lines, key)
 
 
@@ -88,7 +96,9 @@ class Notes:
         """Warn about keys that mean nothing, with the nearest one that does."""
         known = known_keys(table)
         for key in data.keys() - known.keys():
-            if key not in table.also_known:
+            if key in table.without_effect:
+                self.warn(source, (*prefix, key), *table.without_effect[key])
+            elif key not in table.also_known:
                 self.unknown(source, (*prefix, key), known, table.homes)
         for key, inner in inner_tables(table):
             value = data.get(key)
@@ -122,12 +132,45 @@ def at_line(source: Source, line: int, problem: str, remedy: str) -> Mistake:
 def nearest(word: str, known: Iterable[str], lead: str) -> str:
     """Suggest the known words nearest to `word`, or list them all after `lead`."""
     words = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {shown(words[near[0]])}?"
+    near = sorted((_distance(word.lower(), name), name) for name in words)
+    if near and near[0][0] <= _slips(word):
+        return f"did you mean {shown(words[near[0][1]])}?"
     some = sorted(words.values())
     more = f" and {len(some) - 20} more" if len(some) > 20 else ""
     return f"{lead}{', '.join(some[:20]) or 'nothing'}{more}"
+
+
+# Slips of the pen that a word may have to be taken for another: one, or two in a long word. More
+# would make another word of it, and a hint that is wrong is worse than none.
+_LONG, _SHORT = 9, 3
+_FAR = 99
+
+
+def _slips(word: str) -> int:
+    return 0 if len(word) < _SHORT else 1 + (len(word) >= _LONG)
+
+
+def _distance(word: str, other: str) -> int:
+    """Return how many letters were added, left out, changed or swapped (restricted Damerau).
+
+    Words with other numbers in them are never near: `mail1` is not meant for `mail2`.
+    """
+    if abs(len(word) - len(other)) > _slips(word) or _numbers(word) != _numbers(other):
+        return _FAR
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for at, letter in enumerate(word):
+        older, before, row = before, row, [at + 1]
+        for to, there in enumerate(other):
+            least = min(before[to + 1] + 1, row[to] + 1, before[to] + (letter != there))
+            if at and to and letter == other[to - 1] and there == word[at - 1]:
+                least = min(least, older[to - 1] + 1)
+            row.append(least)
+    return row[-1]
+
+
+def _numbers(word: str) -> list[str]:
+    return re.findall("[0-9]+", word)
 
 
 @cache

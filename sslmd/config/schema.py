@@ -15,6 +15,7 @@ from sslmd.config.model import Endpoint, NextKey, PostCopy, Probe, ServerKind, S
 from sslmd.config.table import (
     NESTED,
     NEXT_KEY,
+    NUMBER,
     RENEW_DAYS,
     SINGLE,
     SPREAD_DAYS,
@@ -62,14 +63,14 @@ class Globals(Table):
     logdir: PathText = key(
         "path", "Also write the log to files here.", default="", shown="the journal"
     )
-    clean_keep: int = key(
+    clean_keep: Annotated[int, NUMBER] = key(
         "number of sets",
         "How many of the newest sets to keep beside those that `curr`, `next` and `prev` point at.",
         default=5,
         ge=1,
         le=100_000,
     )
-    min_roll_mins: float = key(
+    min_roll_mins: Annotated[float, NUMBER] = key(
         "minutes",
         "A `next` becomes `curr` no sooner than this after it was issued. With DANE it also waits "
         "for two TTLs from the moment when every name server showed its TLSA records; both waits "
@@ -78,8 +79,10 @@ class Globals(Table):
         ge=0,
         le=525_600,
     )
-    renew_expire_days: float = key("days", RENEW_DAYS, default=30, ge=0, le=3650)
-    renew_expire_days_spread: float = key("days", SPREAD_DAYS, default=0, ge=0, le=3650)
+    renew_expire_days: Annotated[float, NUMBER] = key("days", RENEW_DAYS, default=30, ge=0, le=3650)
+    renew_expire_days_spread: Annotated[float, NUMBER] = key(
+        "days", SPREAD_DAYS, default=0, ge=0, le=3650
+    )
     dns_check_delay: float = key(
         "seconds",
         "How long to wait between publishing a challenge and the first go-ahead to the CA, even "
@@ -148,8 +151,14 @@ class Group(Table):
         "list of service names, or `'ALL'`",
         "The certificates of the group that are looked after; each has a file in the group's "
         "folder. `ALL` or `*` means every service file there.",
+        default=[],
     )
-    active: bool = key("true or false", "`false` leaves the group alone.", default=True)
+    active: bool = key(
+        "true or false",
+        "Only a group with `true` is looked after; any other is left alone, as in ssl-mgr: nothing "
+        "of it is renewed, copied or removed.",
+        default=False,
+    )
 
 
 def _any_zone(value: Any) -> ZoneName | None:
@@ -205,28 +214,22 @@ class Primary(Table):
 
 
 class RenewInfo(Table):
-    """`[renew_info]` of ssl-mgr 7: the values for 90-day certificates are taken over."""
+    """`[renew_info]` of ssl-mgr 7, whose keys have a number in their names: see `renew`."""
 
-    target_90: float | None = key(
-        "days",
-        "The later name of `renew_expire_days`, which it overrides.",
+    target_N: float | None = key(  # noqa: N815
+        "days, 0 to 3650",
+        "Renew certificates that live N days (any number, such as `target_90`) this many days "
+        "before they expire. Lives without a key have ssl-mgr's: 0.25 (0), 0.5 (1), 1 (2), 2 (5), "
+        "5 (10), 10 (45), 20 (60), 30 (90), 45 (120), 60 (300).",
         default=None,
-        shown="none",
-        ge=0,
-        le=3650,
+        shown="as ssl-mgr 7.7",
     )
-    rand_adj_90: float | None = key(
-        "days",
-        "The later name of `renew_expire_days_spread`, which it overrides.",
+    rand_adj_N: float | None = key(  # noqa: N815
+        "days, 0 to 3650",
+        "Move the day of renewal of certificates that live N days by up to this many days, either "
+        "way, drawn once per certificate.",
         default=None,
-        shown="none",
-        ge=0,
-        le=3650,
-    )
-    also_known: ClassVar[frozenset[str]] = frozenset(
-        f"{word}_{days}"
-        for word in ("target", "rand_adj")
-        for days in (300, 120, 60, 45, 10, 6, 2, 1)
+        shown="5 for 120 days, else 0",
     )
 
 
@@ -241,10 +244,11 @@ class Dns(Table):
         default=[],
         shown="none",
     )
-    acme_dir: PathText = key(
-        "path",
-        "Folder for the include files `acme-challenge.<zone>`.",
-        default="",
+    acme_dir: PathTexts = key(
+        "path, or list of paths",
+        "Folder for the include files `acme-challenge.<zone>`; of several, every one gets the "
+        "same.",
+        default=[],
         shown="none",
     )
     tlsa_dirs: PathTexts = key(
@@ -316,8 +320,9 @@ class Servers(Table):
     restart_cmd: Commands = key(
         "command, or list of commands",
         "Run on every server, in this order, when its certificates changed. There is no shell: "
-        "words are split and quotes are taken as a shell would, nothing more. A program named "
-        "by a relative path starts at the top directory.",
+        "words are split and quotes are taken as a shell would, nothing more, and an operator of a "
+        "shell (`&&`, `;`, `|`, `>`, `$(`) outside of quotes is a mistake. A program named by a "
+        "relative path starts at the top directory.",
         default=[],
         shown="none",
     )
@@ -425,6 +430,60 @@ class Web(Servers):
         default=True,
     )
 
+
+_OPTION = (
+    "it is an option of ssl-mgr's command line; it has no effect in this file, there or here",
+    "remove it",
+)
+_OWN = ("ssl-mgr sets it by itself; it has no effect here", "remove it")
+_TOP = (
+    "it has no effect here: the top directory is the one that holds conf.d",
+    "remove it, and start sslmd with --conf-dir if the files are elsewhere",
+)
+Globals.without_effect = {
+    **dict.fromkeys(
+        (
+            "debug",
+            "test",
+            "force",
+            "force_server_restarts",
+            "reuse",
+            "reuse_keys",
+            "dry_run",
+            "status",
+            "renew",
+            "renew_cert",
+            "renew_cert_now",
+            "refresh_cert",
+            "roll",
+            "new_keys",
+            "new_csr",
+            "new_cert",
+            "cert",
+            "copy_csr",
+            "next_to_curr",
+            "certs_to_prod",
+            "clean_all",
+            "dns_refresh",
+        ),
+        _OPTION,
+    ),
+    **dict.fromkeys(
+        ("okay", "root_privs", "grps_svcs", "conf_grps_svcs", "ca_infos", "called_from_certbot"),
+        _OWN,
+    ),
+    **dict.fromkeys(("top_dir", "conf_dir"), _TOP),
+}
+Dns.without_effect = {
+    "svc_depends": (
+        "it has no effect: [dns] is run for changed records",
+        "remove it, or write depends = ['cert'] to run it at every roll as well",
+    )
+}
+Servers.without_effect = {
+    "server_dir": ("it has no effect: only [web] shows challenges", "remove it, or move it there")
+}
+Web.without_effect = {}
 
 CLASSES: dict[ServerKind, type[Servers]] = {
     ServerKind.SMTP: Servers,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import PlainValidator
 
@@ -12,6 +13,7 @@ from sslmd.config.model import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, CaKind, Valid
 from sslmd.config.table import (
     NESTED,
     NEXT_KEY,
+    NUMBER,
     RENEW_DAYS,
     SINGLE,
     SPREAD_DAYS,
@@ -23,7 +25,6 @@ from sslmd.config.table import (
     Windows,
     choice,
     key,
-    word_of,
 )
 from sslmd.core.names import SanName
 from sslmd.core.spec import KeyType
@@ -39,9 +40,32 @@ def _ca_kind(value: Any) -> CaKind:
     return words[value.lower()]
 
 
+def _key_type(value: Any) -> KeyType:
+    word = value.lower() if isinstance(value, str) else None
+    remedy = values.one_of(KeyType)
+    if word == KeyType.RSA and value != word:
+        problem = (
+            f"ssl-mgr takes {values.seen(value)} for ec: it knows 'rsa' in small letters alone"
+        )
+        raise values.wrong(problem, f"{remedy}, whichever the key in use is")
+    if word not in list(KeyType):
+        raise values.wrong(f"{values.seen(value)} is not known here", remedy)
+    return KeyType(word)
+
+
+def _validation(value: Any) -> Validation:
+    """Take the words without their version as well, and none, as ssl-mgr's own CAs may have it."""
+    words = {"": Validation.DNS_01, "dns": Validation.DNS_01, "http": Validation.HTTP_01}
+    words.update({str(word): word for word in Validation})
+    found = words.get(value.lower()) if isinstance(value, str) else None
+    if found is None:
+        raise values.wrong(f"{values.seen(value)} is not known here", values.one_of(Validation))
+    return found
+
+
 def _bits(value: Any) -> int:
     bits = values.number(value)
-    if type(bits) is not int or not 2048 <= bits <= 4096 or bits % 8:
+    if type(bits) is not int or not 2048 <= bits <= 8192 or bits % 8:
         raise values.wrong(
             f"{values.seen(value)} is not a length for an RSA key", "write 2048, 3072 or 4096"
         )
@@ -68,7 +92,7 @@ class CaTable(Table):
         "`self` or `local`: the site's own CA, with a service file of the same name in group "
         "`ca`. `certbot` (or `letsencrypt`): an ACME CA.",
     )
-    ca_validation: Annotated[Validation, word_of(Validation)] = key(
+    ca_validation: Annotated[Validation, PlainValidator(_validation)] = key(
         "`dns-01` or `http-01`", "How an ACME CA checks the names.", default=Validation.DNS_01
     )
     ca_preferred_chain: Label = key(
@@ -115,18 +139,22 @@ class CaTable(Table):
 class KeyTable(Table):
     """`[KeyOpts]` of a service file."""
 
-    ktype: Annotated[KeyType, word_of(KeyType)] = key(
+    ktype: Annotated[KeyType, PlainValidator(_key_type)] = key(
         "`ec` or `rsa`", "The kind of key.", default=KeyType.EC
     )
     ec_algo: Annotated[str, choice("secp256r1", "secp384r1", "secp521r1")] = key(
         "`secp256r1`, `secp384r1`, `secp521r1`", "The curve of an EC key.", default="secp384r1"
     )
     rsa_bits: Annotated[int | None, PlainValidator(_bits)] = key(
-        "bits, 2048 to 4096", "The length of an RSA key.", default=None, shown="4096"
+        "bits, 2048 to 8192", "The length of an RSA key.", default=None, shown="4096"
     )
-    bits: Annotated[int | None, PlainValidator(_bits)] = key(
-        "bits, 2048 to 4096", "Another name of `rsa_bits`, which wins.", default=None, shown="none"
-    )
+    without_effect: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "bits": (
+            "it has no effect, as in ssl-mgr: rsa_bits is the length of an RSA key, 4096 where it "
+            "is missing",
+            "remove it, or write rsa_bits if you want another length",
+        ),
+    }
 
 
 class NameTable(Table):
@@ -169,8 +197,11 @@ class CaOptionsTable(Table):
         ge=1,
         le=36_500,
     )
-    digest: Annotated[str, choice("sha256", "sha384", "sha512")] = key(
-        "`sha256`, `sha384`, `sha512`", "The hash that this CA signs with.", default="sha384"
+    digest: Annotated[str, PlainValidator(values.digest)] = key(
+        "`sha256`, `sha384`, `sha512`",
+        "The hash that this CA signs with. `sha224`, `sha3_224`, `sha3_256`, `sha3_384` and "
+        "`sha3_512` can be asked for as well, but many clients do not verify them.",
+        default=values.DEFAULT_DIGEST,
     )
 
 
@@ -187,7 +218,7 @@ class ServiceFile(Table):
         default=None,
         shown="**required**; in group `ca`: `self`",
     )
-    renew_expire_days: float | None = key(
+    renew_expire_days: Annotated[float | None, NUMBER] = key(
         "days",
         RENEW_DAYS,
         default=None,
@@ -195,7 +226,7 @@ class ServiceFile(Table):
         ge=0,
         le=3650,
     )
-    renew_expire_days_spread: float | None = key(
+    renew_expire_days_spread: Annotated[float | None, NUMBER] = key(
         "days", SPREAD_DAYS, default=None, shown="as in `[globals]`", ge=0, le=3650
     )
     dane_tls: Annotated[list[Annotated[DaneEntry | None, PlainValidator(values.dane)]], NESTED] = (
@@ -203,11 +234,11 @@ class ServiceFile(Table):
             "list of `[port, proto, usage, selector, match, hosts]`",
             "Ports that serve this certificate and have TLSA records (RFC 6698) for it; `[25, "
             "'tcp', 3, 1, 1]` is right for most. The sixth element, which may be left out, tells "
-            "whose records: `'MX'` (the zone's MX hosts), `'SANS'` (the DNS names of the "
-            "certificate inside the zone) or a list of hosts of the zone. Port 25 without it: the "
-            "zone itself and its MX hosts; other ports: `'SANS'`. The zone has to be signed "
-            "(DNSSEC). Certificates that share a port all get records of every combination that "
-            "one of them asks for.",
+            "whose records: `'MX'` (the zone itself and its MX hosts), `'SANS'` (the DNS names of "
+            "the certificate inside the zone) or a list of hosts of the zone. Without it port 25 "
+            "has `'MX'`, and other ports `'SANS'`, with a warning, because versions of ssl-mgr "
+            "differ there. The zone has to be signed (DNSSEC). Certificates that share a port all "
+            "get records of every combination that one of them asks for.",
             default=[],
         )
     )
@@ -215,9 +246,9 @@ class ServiceFile(Table):
         "seconds",
         "TTL of the TLSA records. A roll waits for twice this; after a change to less, for twice "
         "the older one as long as caches may go by it. Of certificates that share a port the "
-        "smallest counts.",
+        "smallest counts. 0 stands for 1800.",
         default=1800,
-        ge=1,
+        ge=0,
         le=604_800,
     )
     dane_next_key: NextKeyWord | None = key(
@@ -244,9 +275,20 @@ class ServiceFile(Table):
     )
 
 
+_OWN = ("ssl-mgr sets it by itself; it has no effect here", "remove it")
+CaTable.without_effect = {"ca_name": ("the CA's name is that of its table", "remove it")}
+ServiceFile.without_effect = dict.fromkeys(("file", "debug", "okay", "opts", "ftime_ns"), _OWN)
+NameTable.without_effect = {"file": _OWN}
+
 _TOP = dict.fromkeys(ServiceFile.model_fields, "at the top of the file, before the first [table]")
-_PARTS: dict[str, type[Table]] = {"KeyOpts": KeyTable, "X509": NameTable, "CA": CaOptionsTable}
-_INSIDE = {key: f"in [{name}]" for name, part in _PARTS.items() for key in part.model_fields}
+SERVICE_TABLES: dict[str, type[Table]] = {
+    "KeyOpts": KeyTable,
+    "X509": NameTable,
+    "CA": CaOptionsTable,
+}
+_INSIDE = {
+    key: f"in [{name}]" for name, part in SERVICE_TABLES.items() for key in part.model_fields
+}
 ServiceFile.homes = _INSIDE
-for _part in _PARTS.values():
+for _part in SERVICE_TABLES.values():
     _part.homes = _INSIDE | _TOP

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from sslmd.config.build import check_spread, is_own, own_names, timing
-from sslmd.config.dane import check_entry
+from sslmd.config.dane import check_entry, check_hosts
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import (
     LETS_ENCRYPT,
@@ -19,6 +19,8 @@ from sslmd.config.model import (
     ServiceConfig,
     Validation,
 )
+from sslmd.config.renew import Leads, changed, warn_own_days
+from sslmd.config.renew import of as leads_of
 from sslmd.config.report import Notes, Source, nearest
 from sslmd.config.schema_service import CaOptionsTable, KeyTable, NameTable, ServiceFile
 from sslmd.core.names import (
@@ -32,6 +34,7 @@ from sslmd.core.names import (
     shown,
 )
 from sslmd.core.spec import (
+    DIGESTS,
     AcmeCa,
     CaOptions,
     CertSpec,
@@ -51,6 +54,9 @@ T = TypeVar("T")
 _BOUNDS = {"CN": 64, "O": 64, "OU": 64, "L": 128, "ST": 128, "email": 255}
 _CANONICAL = json.JSONEncoder(sort_keys=True, default=str, ensure_ascii=False)
 _CA_GROUP = GroupName.CA
+# Seconds; ssl-mgr 7 leaves the TTL to the zone where none is wanted, and a roll has to know it.
+DANE_TTL = 1800
+_SELDOM_VERIFIED = frozenset(DIGESTS) - {"sha256", "sha384", "sha512"}
 _WINDOWS = ("roll_window", "restart_window")
 
 
@@ -127,13 +133,15 @@ class Builder:
             )
         if isinstance(signer, AcmeCa):
             self._check_acme(spec, self._cas[signer.name], source)
-        dane = self._dane(cert, file, source, signer)
+        if spec.ca is not None:
+            self._check_digest(spec.ca.digest, file, source)
+        dane = self._dane(spec, raw, file, source, signer)
         service = ServiceConfig(
             spec=spec,
             timing=self._timing(file, source),
             fingerprint=fingerprint(raw, self._tables.raw.get(file.signing_ca or "")),
             dane=same(dane),
-            dane_ttl=same(file.dane_tls_ttl),
+            dane_ttl=same(file.dane_tls_ttl or DANE_TTL),
             dane_next_key=file.dane_next_key or self._options.dane_next_key,
             managed=managed,
             roll_window=same(tuple(file.roll_window)),
@@ -272,6 +280,20 @@ class Builder:
             names[id(name)] = name
         return tuple(names.values())
 
+    def _check_digest(self, digest: str, file: ServiceFile, source: Source) -> None:
+        """Warn about a hash that clients do not verify: tried with OpenSSL 3.0, GnuTLS and Go."""
+        if digest not in _SELDOM_VERIFIED:
+            return
+        whom = "programs in Go do not verify"
+        if digest != "sha224" and file.KeyOpts.ktype is KeyType.EC:
+            whom = "OpenSSL 3.0 and programs in Go do not verify"
+        self._notes.warn(
+            source,
+            ("CA", "digest"),
+            f"{whom} what a CA with {file.KeyOpts.ktype} keys signs with {digest}",
+            "write 'sha256' or 'sha384'",
+        )
+
     def _check_acme(self, spec: CertSpec, info: CaInfo, source: Source) -> None:
         common = spec.subject.common_name
         host = None if any(common == str(name) for name in spec.names) else _host(common)
@@ -314,17 +336,28 @@ class Builder:
             )
 
     def _dane(
-        self, cert: CertId, file: ServiceFile, source: Source, signer: Signer | None
+        self,
+        spec: CertSpec,
+        raw: Mapping[str, object],
+        file: ServiceFile,
+        source: Source,
+        signer: Signer | None,
     ) -> tuple[DaneEntry, ...]:
         entries = [entry for entry in file.dane_tls if entry]
         if not entries:
             return ()
-        if _is_ca(cert):
+        if _is_ca(spec.id):
             self._notes.mistake(
                 source, ("dane_tls",), "a CA has no zone for TLSA records", "write dane_tls = []"
             )
             return ()
-        zone = ZoneName(cert.group)
+        zone = ZoneName(spec.id.group)
+        written = raw["dane_tls"]
+        assert isinstance(written, list)
+        for index, (words, one) in enumerate(zip(written, file.dane_tls, strict=True)):
+            if one is not None:
+                word = words[5] if len(words) == 6 else ""
+                check_hosts(one, word, spec, self._notes, source, ("dane_tls", index))
         for entry in entries:
             check_entry(entry, signer, self._notes, source)
             for host in entry.hosts if isinstance(entry.hosts, tuple) else ():
@@ -342,7 +375,10 @@ class Builder:
         days, spread = file.renew_expire_days, file.renew_expire_days_spread
         if days is None and spread is None:
             return default
+        if default.by_life is not None and days is not None:
+            warn_own_days(self._notes, source, days, default.by_life)
         key: KeyPath = ("renew_expire_days_spread",) if spread is not None else ()
+        own = days, spread
         if days is None:
             days = default.renew_before / timedelta(days=1)
         if spread is None:
@@ -351,7 +387,10 @@ class Builder:
             check_spread(self._notes, source, key, days, spread)
         known = self._timings.get((days, spread))
         if known is None:
-            known = timing(days, spread, default.min_roll)
+            leads = Leads(days, spread)
+            if default.by_life is not None:
+                leads = leads_of(changed(default.by_life, *own))
+            known = timing(leads, default.min_roll)
             self._timings[days, spread] = known
         return known
 
@@ -380,7 +419,7 @@ def _host(common_name: str) -> SanName | None:
 def _key_spec(table: KeyTable) -> KeySpec:
     if table.ktype is KeyType.EC:
         return KeySpec(KeyType.EC, curve=table.ec_algo)
-    return KeySpec(KeyType.RSA, bits=table.rsa_bits or table.bits or 4096)
+    return KeySpec(KeyType.RSA, bits=table.rsa_bits or 4096)
 
 
 def _ca_options(table: CaOptionsTable | None) -> CaOptions:

@@ -21,6 +21,8 @@ class Table(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
     # Keys that ssl-mgr has and that need nothing here: neither used nor complained about.
     also_known: ClassVar[frozenset[str]] = frozenset()
+    # Keys that ssl-mgr has and that do nothing here: why, and what to do about it.
+    without_effect: ClassVar[Mapping[str, tuple[str, str]]] = MappingProxyType({})
     # Where in the same file keys belong that are easily put here.
     homes: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
@@ -68,6 +70,9 @@ def choice(*words: str) -> PlainValidator:
 
 SINGLE = BeforeValidator(values.listed)
 """One text stands for a list of one."""
+
+NUMBER = BeforeValidator(values.quantity)
+"""A number, which may stand in quotes."""
 
 NESTED = BeforeValidator(values.nested)
 """A list of lists."""

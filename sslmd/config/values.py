@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic_core import PydanticCustomError
 
+from sslmd.config import shell
 from sslmd.config.model import (
     Argv,
     Endpoint,
@@ -34,6 +35,7 @@ from sslmd.core.names import (
     parse_service,
     shown,
 )
+from sslmd.core.spec import DIGESTS
 from sslmd.core.tlsa import DaneEntry, TlsaHosts
 from sslmd.core.windows import Window
 
@@ -43,6 +45,10 @@ EVERY_GROUP = ("any", "all", "*")
 EVERY_SERVICE = ("ALL", "*")
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 STARTTLS_PORTS = {25: ProbeWord.SMTP, 587: ProbeWord.SMTP, 110: ProbeWord.POP3, 143: ProbeWord.IMAP}
+
+DEFAULT_DIGEST = "sha384"
+# Hashes that ssl-mgr 5 knows, and that nobody signs certificates with.
+_UNSIGNABLE = ("sha1", "sha512_224", "sha512_256", "shake128", "shake256", "md5", "sm3")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SERVER = re.compile(r"(?:[A-Za-z_][A-Za-z0-9._-]*@)?([A-Za-z0-9_:.-]+)")
@@ -133,6 +139,27 @@ def number(value: Any) -> Any:
     return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else value
 
 
+def quantity(value: Any) -> Any:
+    """Take a number in quotes for the number; it may have a fraction."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", value.strip()):
+        return float(value) if "." in value else int(value)
+    return value
+
+
+def digest(value: Any) -> str:
+    """Parse the name of a hash: `SHA256`, `sha-256`, `sha3_256`, `SHA3-256`; "" is the default."""
+    name = label(value).lower().replace("-", "_")
+    known = {one: one for one in DIGESTS} | {one.replace("sha", "sha_"): one for one in DIGESTS}
+    if not name:
+        return DEFAULT_DIGEST
+    if name not in known:
+        remedy = "write 'sha384' or 'sha256'"
+        if name in _UNSIGNABLE:
+            remedy = "write 'sha256', which ssl-mgr 7 signs with in its place"
+        raise wrong(f"{seen(value)} is no hash that certificates are signed with", remedy)
+    return known[name]
+
+
 def port_of(value: Any) -> int:
     """Check a TCP or UDP port."""
     value = number(value)
@@ -191,21 +218,34 @@ def server(value: Any) -> str:
     return whole
 
 
-def command(value: Any) -> Argv:
-    """Split a command line into its words as a shell would; an empty one gives no words."""
+def command(value: Any, several: str = "a list of commands: ['…', '…']") -> Argv:
+    """Split a command line into its words as a shell would; an empty one gives no words.
+
+    `several`: how to write two commands.
+    """
     line = text(value)
     try:
-        return tuple(shlex.split(line))
+        words = tuple(shlex.split(line))
     except ValueError as err:
         problem = str(err)[:1].lower() + str(err)[1:]
         raise wrong(f"{shown(line)}: {problem}", "close the quotes") from None
+    if found := shell.operator(line):
+        remedy = "write sh -c '…' around the whole, or quotes around a word that holds it"
+        if shell.is_separator(found):
+            remedy = f"write {several}, or sh -c '…' around the whole"
+        raise wrong(
+            f"{shown(line)} has {shown(found)}, and no shell runs it: the program would get it as "
+            "a word",
+            remedy,
+        )
+    return words
 
 
 def post_copy(value: Any) -> PostCopy:
     """Parse one `[server-host, command]`."""
     if not isinstance(value, list) or len(value) != 2:
         raise wrong(f"{seen(value)} is not a pair", "write ['server-host', 'command']")
-    argv = command(value[1])
+    argv = command(value[1], "a pair for each command")
     if not argv:
         raise wrong("the command is empty", "write ['server-host', 'command']")
     return PostCopy(server(value[0]), argv)
@@ -326,6 +366,8 @@ def dane(value: Any) -> DaneEntry | None:
             "write [port, 'tcp', usage, selector, match], such as [25, 'tcp', 3, 1, 1]",
         )
     port, proto = port_of(value[0]), value[1]
+    if isinstance(proto, str):
+        proto = proto.lower()
     if proto not in ("tcp", "udp", "sctp"):
         raise wrong(f"{seen(proto)} is not a protocol", one_of(("tcp", "udp", "sctp")))
     # RFC 6698 §2.1: usage 0 to 3, selector 0 or 1, matching type 0 to 2.
@@ -353,7 +395,7 @@ def _tlsa_hosts(value: object, port: int) -> TlsaHosts | tuple[DomainName, ...]:
             raise wrong("the hosts of a TLSA entry are plain host names", remedy)
         return hosts
     if value == "":
-        return TlsaHosts.MAIL if port == 25 else TlsaHosts.SANS
+        return TlsaHosts.MX if port == 25 else TlsaHosts.SANS
     if isinstance(value, str) and value.upper() in ("MX", "SANS"):
         return TlsaHosts(value.upper())
     raise wrong(f"{seen(value)} does not tell whose record it is", remedy)

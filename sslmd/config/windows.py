@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import Config, ServerClass, ServiceConfig, Trigger
 from sslmd.config.report import Notes, Source
 from sslmd.core.names import CertId
-from sslmd.core.renewal import ROLL_MARGIN, least_lead
+from sslmd.core.renewal import ROLL_MARGIN, least_lead, usual_lead
 from sslmd.core.sighting import TTLS
-from sslmd.core.spec import AcmeCa, OwnCa
+from sslmd.core.spec import AcmeCa, OwnCa, Timing
 from sslmd.core.windows import Group, listed, longest_wait
 
 # How long certificates of an ACME CA live, by the profile asked for. It is not known before there
@@ -111,7 +111,7 @@ def _too_late(
     slowest: ServerClass | None,
 ) -> Iterator[_Problem]:
     """Tell whether a certificate may expire before it is rolled and its servers restarted."""
-    life = _life(config, service)
+    life = life_of(config, service)
     if life is None:
         return
     timing = service.timing
@@ -126,10 +126,12 @@ def _too_late(
     if needs < lead:
         return
     remedy = "write windows that open more often"
-    if needs < least_lead(life, replace(timing, spread=timedelta())):
-        remedy = f"{remedy}, or a smaller renew_expire_days_spread"
-    elif needs < least_lead(life, replace(timing, renew_before=life, spread=timedelta())):
-        remedy = f"{remedy}, or a larger renew_expire_days"
+    if needs < usual_lead(life, timing):
+        smaller = "rand_adj in [renew_info]" if timing.by_life else "renew_expire_days_spread"
+        remedy = f"{remedy}, or a smaller {smaller}"
+    elif needs < least_lead(life, Timing(life, timedelta(), timing.min_roll)):
+        larger = "target in [renew_info]" if timing.by_life else "renew_expire_days"
+        remedy = f"{remedy}, or a larger {larger}"
     users = config.users_of(service.id)
     if restarted > rolled:
         place = places.of(RESTART, service, slowest)
@@ -144,7 +146,7 @@ def _too_late(
     )
 
 
-def _life(config: Config, service: ServiceConfig) -> timedelta | None:
+def life_of(config: Config, service: ServiceConfig) -> timedelta | None:
     """Return how long the certificate lives, at the least; None if nothing tells."""
     signer = service.spec.signer
     if isinstance(signer, AcmeCa):

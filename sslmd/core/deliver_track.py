@@ -41,7 +41,10 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
             text = "production is to show what is on deck"
         else:
             text = "other servers depend on it now"
-        return Decision(text, job=Deliver(cert, there.curr, there.next, text, state.adopted))
+        # As ssl-mgr left it, and as it was found before. What is new is delivered as ours is.
+        leave = not state.whole and (state.adopted or state.delivered == there)
+        job = Deliver(cert, there.curr, there.next, text, state.adopted, leave)
+        return Decision(text, job=job)
     # One that was proven on an older set is not proven on this one (I4).
     waiting = [
         server

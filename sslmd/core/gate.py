@@ -108,9 +108,10 @@ def harm_of(view: View, now: datetime) -> str:
     clients = f"clients that check DANE may refuse {_named(dane)}"
     if sighting is None or sighting.set != next_.name or sighting.since is None:
         missing = f" ({sighting.missing})" if sighting is not None and sighting.missing else ""
+        after = f"for {_span(dane.ttl)} after that, as long" if dane.ttl else "after that as long"
         return (
-            f"{clients} until every name server shows the new records{missing}, and for "
-            f"{_span(dane.ttl)} after that, as long as caches may keep the old ones"
+            f"{clients} until every name server shows the new records{missing}, and {after} as "
+            "caches may keep the old ones"
         )
     end = sighting.since + timedelta(seconds=dane.ttl)
     if sighting.waited >= dane.ttl and not sighting.silent:

@@ -18,13 +18,16 @@ class MakeKey:
     """Make a new set with key and CSR and put it on deck.
 
     `reuse`: with the key of `curr`; `keep`: with that of the `next` on deck, whose TLSA records
-    are in DNS already.
+    are in DNS already; `new_key`: a CA that was in use gets another key, as an admin asked;
+    `at_end`: its end is near.
     """
 
     cert: CertId
     reason: str
     reuse: bool = False
     keep: bool = False
+    new_key: bool = False
+    at_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,8 @@ class TakeOff:
 class Deliver:
     """Bring the production tree up to date, from which `Copy` brings it to other machines.
 
-    `adopt`: what is already there needs no restart.
+    `adopt`: what is already there needs no restart. `leave`: a `curr` that ssl-mgr put there stays
+    as it is if it is the right one.
     """
 
     cert: CertId
@@ -98,6 +102,7 @@ class Deliver:
     next: SetName | None
     reason: str
     adopt: bool = False
+    leave: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,8 @@ def with_sets(noted: CertState, found: CertState) -> CertState:
         curr_note=found.curr_note,
         next_note=found.next_note,
         prev_note=found.prev_note,
+        former=noted.former | found.former,
+        remains=found.remains,
     )
 
 
@@ -216,6 +218,8 @@ def _apply(state: CertState, event: Event) -> CertState:
                 rolled_at=event.at,
                 advertised=None,
                 retired=_retired(state, fresh),
+                former=_former(state),
+                remains="",
                 sighting=None,
                 # An older set can be put on deck again by hand: it has its way before it.
                 deployed=state.deployed if state.deployed != fresh else None,
@@ -251,6 +255,7 @@ def _apply(state: CertState, event: Event) -> CertState:
                 servers=event.servers,
                 delivery_trouble=None,
                 adopted=False,
+                whole=False,
             )
         case ServerTold():
             return replace(state, servers=_replaced(state.servers, event.server))
@@ -264,6 +269,7 @@ def _apply(state: CertState, event: Event) -> CertState:
                 servers=tuple(wanting),
                 delivered=Delivered(),
                 delivery_trouble=None,
+                whole=True,
             )
         case RestartAsked():
             restarting = (_restarting(server, event) for server in state.servers)
@@ -366,6 +372,12 @@ def _retired(state: CertState, fresh: SetName | None) -> tuple[SetName, ...]:
     """The sets that servers may still use with `fresh` as `curr`: all since the last proof."""
     before = (*state.retired, state.curr.name) if state.curr else state.retired
     return tuple(name for name in dict.fromkeys(before) if name != fresh)
+
+
+def _former(state: CertState) -> frozenset[str]:
+    """The identities that a CA has had, the one that is coming in included."""
+    certs = [one.cert for one in (state.curr, state.next) if one is not None]
+    return state.former.union(cert.identity for cert in certs if cert and cert.identity)
 
 
 def _left(ask: Ask | None, issued: SetName) -> Ask | None:

@@ -15,6 +15,7 @@ from sslmd.core.events import AskDropped
 from sslmd.core.jobs import Rolling
 from sslmd.core.names import CertId
 from sslmd.core.renew_track import renewing
+from sslmd.core.state import Request
 from sslmd.core.view import Decision, View
 
 
@@ -39,9 +40,9 @@ def decide(view: View, now: datetime) -> Decision:
         return replace(making, job=step.job, event=step.event, text=step.text)
     if making.job is not None:
         return making
-    # Who wants an older set back knows that the newer one is not everywhere.
-    back = view.state.ask is not None and view.state.ask.back is not None
-    speaks = making if back or (making.stuck and not step.stuck) else step
+    # Who asked for a roll wants to hear what it waits for, not how the set that goes gets on.
+    asked = view.state.ask is not None and view.state.ask.what is Request.ROLL
+    speaks = making if asked or (making.stuck and not step.stuck) else step
     return replace(
         making,
         text=speaks.text,

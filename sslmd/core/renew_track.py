@@ -15,6 +15,7 @@ from sslmd.core.gate import gate_of, harm_of, lost_sight
 from sslmd.core.jobs import Certify, MakeKey, Order, PutBack, Roll, Rolling, TakeOff
 from sslmd.core.limits import MOST_FAILED, failed_too_often
 from sslmd.core.names import SetName
+from sslmd.core.own_ca import Grip, Hold, hold_of, is_another, is_known, signers_of
 from sslmd.core.renewal import (
     CLOCK_TOLERANCE,
     ROLL_MARGIN,
@@ -26,10 +27,10 @@ from sslmd.core.renewal import (
     why_unusable,
     why_useless,
 )
-from sslmd.core.roll_wait import opening_of, roll_at
+from sslmd.core.roll_wait import asked_wait, opening_of, roll_at
 from sslmd.core.spec import AcmeCa, OwnCa
 from sslmd.core.state import Ask, CertState, Phase, Request
-from sslmd.core.view import Ca, Decision, View, blocking, clock, due, told
+from sslmd.core.view import Ca, Decision, View, blocking, clock, due, in_minutes, told
 
 # Why a key is made that nothing needs yet.
 AHEAD = "the next key is made ahead, so that its TLSA records are long seen when it is needed"
@@ -44,6 +45,14 @@ PATIENCE = 1 / 2
 
 def renewing(view: View, now: datetime) -> Decision:
     """Return the next step towards a new `curr`."""
+    hold = hold_of(view, now)
+    step = _renewing(view, hold, now)
+    if hold is not None and not step.alarm:
+        step = replace(step, alarm=hold.text)
+    return step
+
+
+def _renewing(view: View, hold: Hold | None, now: datetime) -> Decision:
     state = view.state
     next_ = state.next
     renew_time = due(state, view.wanted)
@@ -56,9 +65,9 @@ def renewing(view: View, now: datetime) -> Decision:
         text = f"set {next_.name} is not to be gone back to any more"
         step = Decision(text, job=TakeOff(view.wanted.spec.id, next_.name, text))
     elif next_ is not None and next_.complete:
-        step = _on_deck(view, now)
+        step = _on_deck(view, hold, now)
     else:
-        step = _making(view, now)
+        step = _making(view, hold, now)
     step = replace(step, renew_at=renew_time)
     stuck = blocking(state.trouble, view.wanted, now)
     if stuck is not None and stuck.binding and isinstance(step.job, Rolling):
@@ -71,7 +80,7 @@ def renewing(view: View, now: datetime) -> Decision:
     return replace(step, text=told(stuck), job=None, wake_at=wake_at, stuck=stuck)
 
 
-def _making(view: View, now: datetime, useless: str = "") -> Decision:
+def _making(view: View, hold: Hold | None, now: datetime, useless: str = "") -> Decision:
     """Nothing usable is on deck: is it time to make it, and can its CA sign?
 
     `useless`: why what is on deck will never go live.
@@ -80,7 +89,11 @@ def _making(view: View, now: datetime, useless: str = "") -> Decision:
     if ask is not None and ask.what is Request.ROLL:
         return Decision("", event=AskDropped(now, useless or "there is nothing on deck to roll"))
     forced = ask is not None and ask.force
-    reason = why_renew(Question(state.curr, state.curr_note, wanted, ca_subject(view), forced, now))
+    if hold is not None and _stops(hold, ask):
+        if ask is not None:
+            return Decision("", event=AskDropped(now, hold.text))
+        return Decision(f"left as it is: {hold.text}", alarm=hold.text)
+    reason = why_renew(Question(state.curr, state.curr_note, wanted, signers_of(view), forced, now))
     if reason is None:
         if ask is not None:
             when = due(state, wanted)
@@ -94,7 +107,7 @@ def _making(view: View, now: datetime, useless: str = "") -> Decision:
         left = " (an unfinished next waits for that)" if state.next is not None else ""
         text = f"valid; {useless}" if useless else f"valid{left}"
         return Decision(text, wake_at=due(state, wanted))
-    if state.next is None or _replaces(ask, state) or not can_finish(state.next, wanted):
+    if state.next is None or _replaces(ask, state) or not _finishes(view, state.next):
         return _new_set(view, now, reason.why, f"{reason.text}; {useless}".removesuffix("; "))
     if wait := _ca_wait(view, now, reason.why):
         return wait
@@ -102,8 +115,24 @@ def _making(view: View, now: datetime, useless: str = "") -> Decision:
     return Decision(reason.text, job=get(wanted.spec.id, state.next.name, reason.text))
 
 
+def _stops(hold: Hold, ask: Ask | None) -> bool:
+    """Whether a CA is not renewed at all: that takes an admin who says so."""
+    if hold.grip is Grip.LOST:
+        return ask is None or not ask.new_key
+    return hold.grip is Grip.DOUBTFUL and (ask is None or not ask.force)
+
+
+def _finishes(view: View, next_: SetFacts) -> bool:
+    """Whether the unfinished set on deck is what is wanted, and of a CA, that CA."""
+    if view.wanted.spec.ca is not None and view.state.curr is None:
+        return can_finish(next_, view.wanted) and next_.key == str(view.wanted.spec.key)
+    return can_finish(next_, view.wanted) and not is_another(view.state, next_)
+
+
 def _new_set(view: View, now: datetime, why: Why, text: str) -> Decision:
     curr, ask = view.state.curr, view.state.ask
+    if is_known(view):
+        return _new_set_of_ca(view, now, why, text)
     reuse = ask is not None and ask.reuse
     keep = not reuse and _keeps(view)
     if reuse and (curr is None or curr.key != str(view.wanted.spec.key)):
@@ -114,6 +143,17 @@ def _new_set(view: View, now: datetime, why: Why, text: str) -> Decision:
         key = "the key of curr" if reuse else "the key that was made ahead"
         text = f"{text}; with {key}: TLSA records with selector 1 stay, nothing is waited for"
     return wait or Decision(text, job=MakeKey(view.wanted.spec.id, text, reuse, keep))
+
+
+def _new_set_of_ca(view: View, now: datetime, why: Why, text: str) -> Decision:
+    """A CA that was in use keeps its key, unless an admin asked for another."""
+    ask = view.state.ask
+    new_key = ask is not None and ask.new_key
+    kept = "it gets another key" if new_key else "its key and its name stay"
+    text = f"{text}; {kept}"
+    at_end = why is not Why.FORCED and not new_key
+    job = MakeKey(view.wanted.spec.id, text, not new_key, new_key=new_key, at_end=at_end)
+    return _ca_wait(view, now, why) or Decision(text, job=job)
 
 
 def _rests(state: CertState) -> bool:
@@ -151,12 +191,15 @@ def can_finish(facts: SetFacts, wanted: Wanted) -> bool:
     Whoever makes one looks here before he puts it on deck: the plan makes another in place of
     one that does not fit, at once.
     """
+    if wanted.spec.ca is not None:
+        # A CA has the key that it had, and is known by no other name than its subject.
+        return facts.cert is None and facts.has_key
     if facts.cert is not None or facts.key != str(wanted.spec.key):
         return False
     return facts.asked_names == wanted.names
 
 
-def _on_deck(view: View, now: datetime) -> Decision:
+def _on_deck(view: View, hold: Hold | None, now: datetime) -> Decision:
     """A complete `next` is on deck: roll it, wait, or replace it."""
     state, wanted, ask = view.state, view.wanted, view.state.ask
     next_ = state.next
@@ -164,11 +207,13 @@ def _on_deck(view: View, now: datetime) -> Decision:
     assert next_.cert is not None
     if _replaces(ask, state):
         return _new_set(view, now, Why.FORCED, "an admin asked for another one")
-    useless = why_useless(next_, state.next_note, wanted, ca_subject(view), now)
+    useless = why_useless(next_, state.next_note, wanted, signers_of(view), now)
     soon = now + max(wanted.timing.min_roll, ROLL_MARGIN)
     if useless and (useless.why is not Why.NOT_YET_VALID or next_.cert.not_before > soon):
         # It never goes live. Its successor is made when there is something to renew for.
-        return _making(view, now, f"the next on deck is of no use: {useless.text}")
+        return _making(view, hold, now, f"the next on deck is of no use: {useless.text}")
+    if odd := _odd_next(view):
+        return replace(_making(view, hold, now, odd), alarm=odd)
     if ask is not None and ask.what is Request.RENEW:
         return Decision("", event=AskDropped(now, f"set {next_.name} is already on deck"))
     if useless:
@@ -176,6 +221,35 @@ def _on_deck(view: View, now: datetime) -> Decision:
         wake_at = next_.cert.not_before - CLOCK_TOLERANCE
         return Decision(f"on deck; {useless.text}", wake_at=wake_at)
     return _rolling(view, now)
+
+
+def _odd_next(view: View) -> str:
+    """Return why a complete `next` that was found on deck is not rolled by rule, "" if it is.
+
+    An admin can roll it all the same.
+    """
+    state, ask = view.state, view.state.ask
+    curr, next_, note = state.curr, state.next, state.next_note
+    if ask is not None and ask.what is Request.ROLL and ask.force:
+        return ""
+    if next_ is None or next_.cert is None:
+        return ""
+    arg = view.wanted.spec.id.arg
+    ways = f"sslmctl roll --force {arg} rolls it, sslmctl force-renew {arg} puts another there"
+    if is_another(state, next_):
+        return (
+            f"set {next_.name} on deck has another key or name than the CA that was in use, and "
+            f"every client would have to learn it; it is not rolled by itself: {ways}"
+        )
+    if curr is None or curr.cert is None:
+        return ""
+    ours = note is not None and bool(note.ca)
+    if not ours and next_.cert.not_before < curr.cert.not_before and next_.name < curr.name:
+        return (
+            f"set {next_.name} on deck is older than set {curr.name}, which is in use; it is not "
+            f"rolled by itself: {ways}"
+        )
+    return ""
 
 
 def _going_back(view: View, back: SetName, now: datetime) -> Decision:
@@ -209,7 +283,7 @@ def why_not_back(back: SetFacts, now: datetime) -> str:
 def why_again(view: View, back: SetFacts, now: datetime) -> Reason | None:
     """Return why an older set is renewed as soon as it is in use again, None if it is not."""
     note = view.state.prev_note if back.name == view.state.prev else None
-    return why_renew(Question(back, note, view.wanted, ca_subject(view), forced=False, now=now))
+    return why_renew(Question(back, note, view.wanted, signers_of(view), forced=False, now=now))
 
 
 def _rolling(view: View, now: datetime) -> Decision:
@@ -264,7 +338,12 @@ def _rolling(view: View, now: datetime) -> Decision:
 
 def _why_roll(state: CertState, now: datetime) -> str:
     unusable = why_unusable(state.curr, now)
-    return unusable.text if unusable else "next is issued, proven, and min_roll_mins is over"
+    if unusable is not None:
+        return unusable.text
+    asked = asked_wait(state)
+    if asked is not None:
+        return f"an admin asked to roll it {in_minutes(asked)} after it was issued"
+    return "next is issued, proven, and min_roll_mins is over"
 
 
 def _replaces(ask: Ask | None, state: CertState) -> bool:
@@ -279,14 +358,6 @@ def _replaces(ask: Ask | None, state: CertState) -> bool:
 
 
 # --- its CA ------------------------------------------------------------------------------
-
-
-def ca_subject(view: View) -> str | None:
-    """Return the subject of the CA's own certificate, None where unknown."""
-    if view.ca is None or view.ca.state is None or view.ca.state.curr is None:
-        return None
-    cert = view.ca.state.curr.cert
-    return cert.subject if cert else None
 
 
 def _ca_wait(view: View, now: datetime, why: Why) -> Decision | None:
@@ -305,7 +376,10 @@ def _ca_wait(view: View, now: datetime, why: Why) -> Decision | None:
     unusable = why_unusable(curr, now)
     if unusable is None and curr is not None and curr.cert is not None:
         if curr.cert.not_after - now >= MIN_CA_LIFE:
-            return _patience(view, ca, now) if why is Why.DUE else None
+            if why is Why.FORCED:
+                return None
+            patience = _patience(view, ca, now) if why is Why.DUE else None
+            return patience or _a_moment(ca, now)
         text = f"it expires at {clock(curr.cert.not_after)}"
     else:
         text = unusable.text if unusable else ""
@@ -330,6 +404,26 @@ def _limit_wait(view: View, signer: AcmeCa, now: datetime) -> Decision | None:
     return Decision(text, wake_at=again, looks_again=again, stuck=view.state.trouble)
 
 
+def _a_moment(ca: Ca, now: datetime) -> Decision | None:
+    """Wait for a CA that is being renewed at this moment: that takes seconds.
+
+    After a long sleep all are due at once, and what it signs is to have its new certificate.
+    """
+    if not _progresses(ca, now):
+        return None
+    return Decision(f"waits for its CA {ca.id}, which is being renewed", waits_for_ca=True)
+
+
+def _progresses(ca: Ca, now: datetime) -> bool:
+    """Whether a CA, or the one that it waits for, has something to do that needs no waiting."""
+    if ca.wanted is None or ca.state is None or not ca.wanted.managed:
+        return False
+    step = renewing(View(ca.wanted, ca.state, ca.above), now)
+    if step.job is not None or step.event is not None:
+        return True
+    return step.waits_for_ca and ca.above is not None and _progresses(ca.above, now)
+
+
 def _patience(view: View, ca: Ca, now: datetime) -> Decision | None:
     """Wait for a CA that is about to be replaced, if being cut short can be avoided."""
     assert ca.wanted is not None
@@ -347,10 +441,12 @@ def _patience(view: View, ca: Ca, now: datetime) -> Decision | None:
     assert my_due is not None
     lead = max(curr.cert.not_after - my_due, timedelta())
     give_up = curr.cert.not_after - lead * PATIENCE
-    if not renewing or now >= give_up:
+    soon = ca.wanted.managed and ca_due <= give_up
+    if now >= give_up or not (renewing or soon):
         return None
+    what = "is being renewed" if renewing else f"is renewed first, at {clock(ca_due)}"
     return Decision(
-        f"waits for its CA {ca.id}, which is being renewed, until {clock(give_up)}",
+        f"waits for its CA {ca.id}, which {what}, until {clock(give_up)}",
         wake_at=give_up,
         waits_for_ca=True,
     )

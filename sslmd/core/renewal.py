@@ -6,13 +6,13 @@ Pure: handed the facts, what is wanted, and the time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 
 from sslmd.core.facts import CertFacts, SetFacts
-from sslmd.core.spec import AcmeCa, CertSpec, SelfSigned, Timing
+from sslmd.core.spec import AcmeCa, CertSpec, Timing
 from sslmd.core.state import SetNote
 from sslmd.core.windows import Group
 
@@ -79,11 +79,42 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 def renew_at(cert: CertFacts, timing: Timing, draw: float) -> datetime:
     """Return when a certificate is due: notAfter - (E + u), see design section 6.
 
-    E is `renew_expire_days`, at most a share of the certificate's life; u is `draw` (-1 to 1)
-    times the spread, which is scaled as E was. Their mean is E.
+    E is `renew_expire_days`, or what `[renew_info]` has for such a life, at most a share of the
+    certificate's life; u is `draw` (-1 to 1) times the spread, which is scaled as E was. Their
+    mean is E.
     """
     lead, spread, least = _leads(cert.not_after - cert.not_before, timing)
     return cert.not_after - max(lead + spread * draw, least)
+
+
+def when_due(curr: SetFacts, note: SetNote | None, wanted: Wanted) -> datetime | None:
+    """Return when the set in use is due, None if it has no certificate.
+
+    One that the site's own CA signed: before the first CA above it ends, too, since servers give
+    that CA's certificate to clients. A CA: early enough that what it signs need not be cut short,
+    but in the last third of its own life.
+    """
+    cert = curr.cert
+    if cert is None:
+        return None
+    if ends_first(curr, wanted):
+        assert curr.chain_end is not None
+        cert = replace(cert, not_after=max(curr.chain_end, cert.not_before))
+    due = renew_at(cert, wanted.timing, note.draw if note else 0.0)
+    if wanted.spec.ca is None:
+        return due
+    lead = min(wanted.spec.ca.life, (cert.not_after - cert.not_before) * SHARE_OF_LIFE)
+    return min(due, cert.not_after - lead)
+
+
+def ends_first(curr: SetFacts, wanted: Wanted) -> bool:
+    """Whether a CA in the chain ends before the certificate, which one of our own CAs signed.
+
+    ssl-mgr's CAs sign beyond their own end. Of public CAs another certificate has the same chain.
+    """
+    if isinstance(wanted.spec.signer, AcmeCa) or curr.cert is None or curr.chain_end is None:
+        return False
+    return curr.chain_end < curr.cert.not_after
 
 
 def least_lead(life: timedelta, timing: Timing) -> timedelta:
@@ -92,13 +123,20 @@ def least_lead(life: timedelta, timing: Timing) -> timedelta:
     return max(lead - spread, least)
 
 
+def usual_lead(life: timedelta, timing: Timing) -> timedelta:
+    """Return how long before its expiry a certificate is due on average."""
+    lead, _, least = _leads(life, timing)
+    return max(lead, least)
+
+
 @lru_cache(maxsize=64)  # the certificates of a CA live equally long
 def _leads(life: timedelta, timing: Timing) -> tuple[timedelta, timedelta, timedelta]:
     """Return E, its spread, and the least time before the expiry."""
     share = SHARE_OF_SHORT_LIFE if life < SHORT_LIVED else SHARE_OF_LIFE
-    lead, spread = min(timing.renew_before, life * share), timedelta()
-    if timing.renew_before:
-        spread = min(timing.spread * (lead / timing.renew_before), lead * SHARE_OF_LEAD)
+    asked, asked_spread = timing.asked(life)
+    lead, spread = min(asked, life * share), timedelta()
+    if asked:
+        spread = min(asked_spread * (lead / asked), lead * SHARE_OF_LEAD)
     # However late an admin wants it: time to roll before the old one is gone.
     return lead, spread, min(timing.min_roll + ROLL_MARGIN, life * SHARE_OF_SHORT_LIFE)
 
@@ -123,13 +161,15 @@ def why_unusable(facts: SetFacts | None, now: datetime) -> Reason | None:
 
 
 def why_unwanted(
-    facts: SetFacts, note: SetNote | None, wanted: Wanted, ca_subject: str | None
+    facts: SetFacts, note: SetNote | None, wanted: Wanted, signers: frozenset[str]
 ) -> Reason | None:
     """Return why a set is not what the service file asks for now: names, key or CA.
 
-    `ca_subject` is the subject of the CA's own certificate, for sets whose CA is not noted;
-    None where unknown.
+    `signers` are the identities that its CA has and had, none where they are not known. Of a CA
+    nothing is asked here: see `own_ca`.
     """
+    if wanted.spec.ca is not None:
+        return None
     names = facts.asked_names or frozenset(facts.cert.names if facts.cert else ())
     if names != wanted.names:
         changes = [f"+{name}" for name in sorted(wanted.names - names)]
@@ -139,8 +179,10 @@ def why_unwanted(
         return Reason(
             Why.KEY, f"the service file asks for a key {wanted.spec.key}, it has {facts.key}"
         )
-    if _other_ca(facts, note, wanted, ca_subject):
-        was = note.ca if note and note.ca else facts.cert.issuer if facts.cert else "?"
+    if _other_ca(facts, note, wanted, signers):
+        was = note.ca if note else ""
+        if was in ("", str(wanted.spec.signer)):
+            was = facts.cert.issuer if facts.cert else "?"
         return Reason(
             Why.CA, f"the service file asks for the CA {wanted.spec.signer}, it is from {was}"
         )
@@ -148,26 +190,24 @@ def why_unwanted(
 
 
 def why_useless(
-    facts: SetFacts, note: SetNote | None, wanted: Wanted, ca_subject: str | None, now: datetime
+    facts: SetFacts, note: SetNote | None, wanted: Wanted, signers: frozenset[str], now: datetime
 ) -> Reason | None:
     """Return why a complete set must not go live: not what is wanted, or not usable now.
 
     Whoever gets a certificate looks here before he calls it issued: the plan makes another in
     place of a useless one, at once.
     """
-    return why_unwanted(facts, note, wanted, ca_subject) or why_unusable(facts, now)
+    return why_unwanted(facts, note, wanted, signers) or why_unusable(facts, now)
 
 
 def _other_ca(
-    facts: SetFacts, note: SetNote | None, wanted: Wanted, ca_subject: str | None
+    facts: SetFacts, note: SetNote | None, wanted: Wanted, signers: frozenset[str]
 ) -> bool:
-    if note is not None and note.ca:
-        return note.ca != str(wanted.spec.signer)
-    if facts.cert is None or isinstance(wanted.spec.signer, AcmeCa):
-        return False  # a public CA's issuer name is nothing to go by
-    if isinstance(wanted.spec.signer, SelfSigned):
-        return facts.cert.issuer != facts.cert.subject
-    return ca_subject is not None and facts.cert.issuer != ca_subject
+    """Whether another CA signed it. Of the site's own CAs, the name and the key decide."""
+    if isinstance(wanted.spec.signer, AcmeCa) or not signers or not facts.signer:
+        # The names and keys of public CAs change; without any at hand, what is noted counts.
+        return note is not None and note.ca not in ("", str(wanted.spec.signer))
+    return facts.signer not in signers
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +217,7 @@ class Question:
     curr: SetFacts | None
     note: SetNote | None
     wanted: Wanted
-    ca_subject: str | None
+    signers: frozenset[str]
     forced: bool
     now: datetime
 
@@ -193,18 +233,21 @@ def _unusable(ask: Question) -> Reason | None:
 def _unwanted(ask: Question) -> Reason | None:
     if ask.curr is None:
         return None
-    return why_unwanted(ask.curr, ask.note, ask.wanted, ask.ca_subject)
+    return why_unwanted(ask.curr, ask.note, ask.wanted, ask.signers)
 
 
 def _due(ask: Question) -> Reason | None:
     if ask.curr is None or ask.curr.cert is None:
         return None
-    due = renew_at(ask.curr.cert, ask.wanted.timing, ask.note.draw if ask.note else 0.0)
-    if due > ask.now:
+    due = when_due(ask.curr, ask.note, ask.wanted)
+    if due is None or due > ask.now:
         return None
     left = (ask.curr.cert.not_after - ask.now).total_seconds() / 86400
     lead = (ask.curr.cert.not_after - due).total_seconds() / 86400
-    return Reason(Why.DUE, f"{left:.1f} d left, it renews at {lead:.1f} d")
+    text = f"{left:.1f} d left, it renews at {lead:.1f} d"
+    if ends_first(ask.curr, ask.wanted) and ask.curr.chain_end is not None:
+        text += f"; a CA in its chain ends on {_day(ask.curr.chain_end)}"
+    return Reason(Why.DUE, text)
 
 
 CHECKS: tuple[Callable[[Question], Reason | None], ...] = (_unusable, _unwanted, _due, _forced)

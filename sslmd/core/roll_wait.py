@@ -6,12 +6,16 @@ Nothing is waited for that would leave servers without a valid certificate.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from sslmd.core.facts import SetFacts
 from sslmd.core.renewal import ROLL_MARGIN, Wanted, why_unusable
-from sslmd.core.state import CertState
+from sslmd.core.state import CertState, Request, SetNote
 from sslmd.core.view import clock
 from sslmd.core.windows import listed, next_common, opens
+
+# A certificate may begin so long before it was issued, for clocks that are slow (Let's Encrypt).
+BACKDATED = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +35,31 @@ class Opening:
 def roll_at(state: CertState, wanted: Wanted, now: datetime) -> datetime:
     """Return when `next` may be rolled as far as `min_roll_mins` goes.
 
-    At once without a usable `curr`, and if an admin goes back to it: it was in use before. No later
-    than when `curr` expires.
+    At once without a usable `curr`, and if an admin goes back to it: it was in use before. A CA
+    that was renewed by rule, with its key and its name, too: nobody sees a difference. No later
+    than when `curr` expires. An admin who asks for a roll can name other minutes.
     """
     if state.next is None or why_unusable(state.curr, now) is not None:
         return now
-    if _goes_back(state):
+    if _goes_back(state) or _stays_the_same_ca(state):
         return now
-    note = state.next_note
-    issued = note.issued_at if note and note.issued_at else state.next.name.time
+    issued = issued_at(state.next, state.next_note)
     # An issue time in the future is a clock that was set back.
-    at = min(issued, now) + wanted.timing.min_roll
+    asked = asked_wait(state)
+    at = min(issued, now) + (wanted.timing.min_roll if asked is None else asked)
     assert state.curr is not None
     assert state.curr.cert is not None
     return min(at, state.curr.cert.not_after)
+
+
+def _stays_the_same_ca(state: CertState) -> bool:
+    if state.next_note is None or not state.next_note.at_end:
+        return False
+    curr = state.curr.cert if state.curr is not None else None
+    next_ = state.next.cert if state.next is not None else None
+    if curr is None or next_ is None or not curr.identity:
+        return False
+    return curr.identity == next_.identity
 
 
 def opening_of(state: CertState, wanted: Wanted, ready: datetime) -> Opening:
@@ -77,6 +92,27 @@ def opening_of(state: CertState, wanted: Wanted, ready: datetime) -> Opening:
         return Opening(ready, passed=passed)
     when = f"when {names} {open_} ({some})"
     return Opening(at, when, f"{names} ({some}) {open_} at {clock(at)}")
+
+
+def issued_at(facts: SetFacts, note: SetNote | None) -> datetime:
+    """Return when a set got its certificate: as noted, else by what can be read of it.
+
+    The name is the time at which the key was made; ssl-mgr names sets by the local time of its
+    machine, so it counts only where the certificate does not speak against it.
+    """
+    if note is not None and note.issued_at is not None:
+        return note.issued_at
+    named = facts.name.time
+    if facts.cert is None:
+        return named
+    begin = facts.cert.not_before
+    return max(begin, min(named, begin + BACKDATED))
+
+
+def asked_wait(state: CertState) -> timedelta | None:
+    """Return the wait that an admin asked for in place of `min_roll_mins`, None for none."""
+    ask = state.ask
+    return ask.min_roll if ask is not None and ask.what is Request.ROLL else None
 
 
 def _goes_back(state: CertState) -> bool:

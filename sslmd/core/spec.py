@@ -72,9 +72,24 @@ class AcmeCa:
 Signer = SelfSigned | OwnCa | AcmeCa
 
 
+# What certificates can be signed with, with EC and RSA keys.
+DIGESTS = (
+    "sha224",
+    "sha256",
+    "sha384",
+    "sha512",
+    "sha3_224",
+    "sha3_256",
+    "sha3_384",
+    "sha3_512",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class CaOptions:
     """`[CA]` of a CA service: how long what it signs lives, and the hash it signs with.
+
+    `digest` is one of `DIGESTS`.
 
     `path_len` is the number of CA levels below it (RFC 5280 §4.2.1.9), None for a root: a
     trust anchor that is already installed everywhere should not have to change when a level
@@ -114,10 +129,56 @@ class CertSpec:
         return self.names if common in self.names else (common, *self.names)
 
 
+Points = tuple[tuple[float, float], ...]
+"""Days for lives in days, rising by life; between two points there is a straight line."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByLife:
+    """When to renew by how long a certificate lives: `[renew_info]` of ssl-mgr 7.7.
+
+    `targets`: days before expiry; `spreads`: days either way. Neither is empty.
+    """
+
+    targets: Points
+    spreads: Points
+
+    def asked(self, life: timedelta) -> tuple[timedelta, timedelta]:
+        """Return days before expiry and spread for certificates that live `life`, at most that."""
+        days = life / timedelta(days=1)
+        lead, spread = (min(_at(one, days), days) for one in (self.targets, self.spreads))
+        return timedelta(days=lead), timedelta(days=spread)
+
+
+def _at(points: Points, days: float) -> float:
+    """Return the value for a life; beyond the last point it stays the same share of the life."""
+    life, value = points[0]
+    if days <= life:
+        return value
+    for next_life, next_value in points[1:]:
+        if days <= next_life:
+            return value + (next_value - value) * (days - life) / (next_life - life)
+        life, value = next_life, next_value
+    return value * days / life if life else value
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When to renew and to roll: `renew_expire_days`, its spread, and `min_roll_mins`."""
+    """When to renew and to roll: `renew_expire_days`, its spread, and `min_roll_mins`.
+
+    With `by_life` it takes the place of the first two, which then are those for 90 days.
+    """
 
     renew_before: timedelta
     spread: timedelta
     min_roll: timedelta
+    by_life: ByLife | None = None
+
+    def asked(self, life: timedelta) -> tuple[timedelta, timedelta]:
+        """Return how long before expiry to renew a certificate that lives `life`, and the spread.
+
+        That is what the configuration asks; `renewal` puts limits to it.
+        """
+        if self.by_life is None:
+            return self.renew_before, self.spread
+        return self.by_life.asked(life)

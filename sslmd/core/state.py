@@ -16,6 +16,9 @@ from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
 from sslmd.core.sighting import Sighting
 
+# The longest that `min_roll_mins` can be, in the configuration and asked for: a year.
+MAX_MIN_ROLL = timedelta(days=365)
+
 # How long a CA counts a failed validation against a name (Let's Encrypt: an hour).
 COUNTED = timedelta(hours=1)
 
@@ -36,12 +39,15 @@ class SetNote:
     """What the files of a set do not say.
 
     `draw` is the set's place in the spread of renewals, -1 to 1, drawn once; `ca` the name of
-    the CA that was asked, "" where unknown.
+    the CA that was asked, "" where unknown. Of a CA: `new_key`, an admin asked for another
+    key; `at_end`, it takes the place of one that ends.
     """
 
     draw: float
     issued_at: datetime | None = None
     ca: str = ""
+    new_key: bool = False
+    at_end: bool = False
 
 
 class Request(StrEnum):
@@ -57,7 +63,8 @@ class Ask:
 
     `force` sets the reasons and waits aside. `replaces` is the `next` that was on deck when a
     forced renewal was asked for: only that one is replaced, also after a crash. `back`: the older
-    set that is to be rolled, in place of what is on deck.
+    set that is to be rolled, in place of what is on deck. `new_key`: a CA is to get another key.
+    `min_roll`: for this roll, in place of `min_roll_mins` of the configuration.
     """
 
     what: Request
@@ -66,6 +73,8 @@ class Ask:
     reuse: bool = False
     replaces: SetName | None = None
     back: SetName | None = None
+    new_key: bool = False
+    min_roll: timedelta | None = None
 
 
 class TrialKind(StrEnum):
@@ -172,9 +181,11 @@ class CertState:
 
     `advertised`, `deployed`, `settled` name the set that last got there. `retired`: the sets before
     `curr` that some server may still use. `sighting`: what was seen in DNS of `next`. `adopted`:
-    there were sets but no state.toml, as in a tree of ssl-mgr's. `failed`: see `core.limits`.
+    there were sets but no state.toml, as in a tree of ssl-mgr's, and production was not looked at
+    yet. `whole`: it is to be delivered whatever is there. `failed`: see `core.limits`.
     `trial_after`: the CA's test server wants no other trial before. `off_deck`: a set that may be
-    on deck only because an admin wanted it back, and does no more.
+    on deck only because an admin wanted it back, and does no more. Of a CA only: `former`, the
+    identities of all its sets, and `remains`, what is there of one that lost its `curr`.
     """
 
     phase: Phase = Phase.SETTLED
@@ -199,4 +210,7 @@ class CertState:
     trial: TrialAsk | None = None
     trial_after: datetime | None = None
     adopted: bool = False
+    whole: bool = False
     off_deck: SetName | None = None
+    former: frozenset[str] = frozenset()
+    remains: str = ""

@@ -19,10 +19,10 @@ from sslmd.core.names import BadName, CertId, DomainName, SanName, ZoneName
 class TlsaHosts(StrEnum):
     """Which hosts of a zone own a TLSA record, where the entry names none itself.
 
-    `MAIL` is the default of port 25: the apex and the MX hosts inside the zone.
+    `MX`: the apex and the MX hosts inside the zone, as ssl-mgr 5.7 and later has it; the default
+    of port 25. `SANS`: the DNS names of the certificate inside the zone.
     """
 
-    MAIL = "apex and MX"
     MX = "MX"
     SANS = "SANS"
 
@@ -156,8 +156,6 @@ def hosts_of(
         hosts: Iterable[SanName] = entry.hosts
     elif entry.hosts is TlsaHosts.SANS:
         hosts = names
-    elif entry.hosts is TlsaHosts.MX:
-        hosts = mx
     else:
         hosts = (DomainName(zone.text), *mx)
     # No client looks for the records of a star: RFC 4592 §2.1.1, it would not be leftmost.

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sslmd.core.events import Event
 from sslmd.core.jobs import CertJob
 from sslmd.core.names import CertId, SetName
-from sslmd.core.renewal import CLOCK_TOLERANCE, Wanted, renew_at
+from sslmd.core.renewal import CLOCK_TOLERANCE, Wanted, when_due
 from sslmd.core.state import CertState, Trouble
 
 
 @dataclass(frozen=True, slots=True)
 class Ca:
-    """One of the site's own CAs as those it signs see it. None: nothing is known of it."""
+    """One of the site's own CAs as those it signs see it. None: nothing is known of it.
+
+    `above`: the CA that signs this one, None for a root.
+    """
 
     id: CertId
     wanted: Wanted | None
     state: CertState | None
+    above: Ca | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +96,7 @@ class Decision:
 
 def due(state: CertState, wanted: Wanted) -> datetime | None:
     """Return when `curr` is to be renewed, None without one."""
-    if state.curr is None or state.curr.cert is None:
-        return None
-    draw = state.curr_note.draw if state.curr_note else 0.0
-    return renew_at(state.curr.cert, wanted.timing, draw)
+    return when_due(state.curr, state.curr_note, wanted) if state.curr is not None else None
 
 
 def blocking(trouble: Trouble | None, wanted: Wanted, now: datetime) -> Trouble | None:
@@ -119,6 +120,11 @@ def blocking(trouble: Trouble | None, wanted: Wanted, now: datetime) -> Trouble 
 def clock(when: datetime) -> str:
     """Return `when` as it stands in reasons."""
     return when.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def in_minutes(wait: timedelta) -> str:
+    """Return a wait as it stands in reasons."""
+    return f"{wait / timedelta(minutes=1):g} min"
 
 
 def told(trouble: Trouble) -> str:

@@ -1,4 +1,4 @@
-"""`sslmctl dns-refresh`: write the zones' records anew and have them served."""
+"""`sslmctl dns-refresh`: write the zones' records again and have them served."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import argparse
 
 from sslmd.ctl.answers import Fields
 from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
-from sslmd.ctl.errors import DONE
+from sslmd.ctl.errors import DONE, FAILED
 from sslmd.ctl.text import say
-from sslmd.wire.messages import Method
+from sslmd.wire.messages import Method, Outcome
 
 # Seconds. Each zone runs restart_cmd, which has `cmd_timeout` of its own.
 TIMEOUT = 3600.0
@@ -20,9 +20,10 @@ def add(commands: Commands) -> None:
         commands,
         "dns-refresh",
         run,
-        "write the DNS records of zones anew",
+        "write the DNS records of zones again",
         "Writes the include files of the certificates' zones and runs restart_cmd of [dns], or "
-        "sends the records to zones with dynamic update.",
+        "sends the records to zones with dynamic update. One zone that fails stops no other; the "
+        "exit status is 1.",
     )
     add_certs(parser)
 
@@ -31,6 +32,13 @@ def run(args: argparse.Namespace) -> int:
     """Ask for it, and print a line for each zone."""
     with connect(args) as daemon:
         result = daemon.call(Method.DNS_REFRESH, {"certs": chosen(args)}, timeout=TIMEOUT)
-    for zone in Fields(result).subs("zones"):
-        say(f"{zone.text('zone')}: {zone.text('text')}")
-    return DONE
+    zones = Fields(result).subs("zones")
+    status = DONE
+    for zone in zones:
+        failed = zone.text("outcome") == Outcome.FAILED
+        word = "failed: " if failed else ""
+        say(f"{zone.text('zone')}: {word}{zone.text('text')}", "red" if failed else "")
+        status = FAILED if failed else status
+    if not zones:
+        say("nothing to do: certificates of group ca are in no zone")
+    return status

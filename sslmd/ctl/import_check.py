@@ -85,7 +85,7 @@ def check(top: str, now: datetime, root: str = "/") -> int:
     sections = (
         ("Keys and folders", import_tree.keys(rehearsal)),
         ("The site's own CA", import_tree.own_ca(config)),
-        ("Production", import_tree.production(config, rehearsal)),
+        ("Production", import_tree.production(rehearsal)),
         ("Servers", import_tree.servers(config)),
         ("DNS", import_site.dns(config, rehearsal)),
         ("Extended key usages", import_site.usages(config)),

@@ -22,7 +22,7 @@ from sslmd.ctl.text import count
 from sslmd.pki.chain import find, load_cert
 from sslmd.servers.local import is_local
 from sslmd.store import files
-from sslmd.store.layout import BUNDLE, CURR, PRIVKEY, Tree
+from sslmd.store.layout import CURR, Tree
 from sslmd.workers.rehearsal import Rehearsal
 
 _SHOWN = 5
@@ -109,20 +109,8 @@ def _names_another(own: x509.Certificate, issuer: x509.Certificate) -> bool:
 # --- production, servers --------------------------------------------------------------
 
 
-def production(config: Config, rehearsal: Rehearsal) -> Iterator[str]:
+def production(rehearsal: Rehearsal) -> Iterator[str]:
     """Report what lies in production that should not, or that stays."""
-    prod = str(config.globals.prod_cert_dir)
-    found = [
-        path
-        for name in (PRIVKEY, BUNDLE)
-        for path in sorted(glob.glob(f"{glob.escape(prod)}/{GroupName.CA}/*/*/{name}"))
-    ]
-    if found:
-        yield (
-            f"keys of CAs are there ({', '.join(found[:2])}), and no server needs them: they go "
-            "with the next delivery of that CA. Servers may have got them too, because ssl-mgr "
-            "copied the whole tree: a root key that was on many machines is best replaced"
-        )
     yield from rehearsal.remarks
 
 

@@ -43,7 +43,14 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="really every certificate (needed to force all)"
     )
-    parser.add_argument("--reuse", action="store_true", help="keep the key of curr")
+    parser.add_argument(
+        "--reuse", action="store_true", help="keep the key of curr; a CA always does"
+    )
+    parser.add_argument(
+        "--new-key",
+        action="store_true",
+        help="give a CA another key, which its clients have to learn; needs --force",
+    )
     add_no_wait(parser)
 
 
@@ -51,6 +58,14 @@ def run(args: argparse.Namespace) -> int:
     """Ask for the renewal and wait for its end."""
     if args.certs and args.all:
         raise CtlError("name certificates, or give --all, not both", USAGE)
+    if args.new_key and not args.certs:
+        raise CtlError(
+            "--new-key is for CAs that you name: sslmctl renew --force --new-key ca:NAME", USAGE
+        )
+    if args.new_key and not args.force:
+        raise CtlError("--new-key needs --force: clients have to learn the new CA", USAGE)
+    if args.new_key and args.reuse:
+        raise CtlError("--new-key and --reuse are contraries; give one of them", USAGE)
     if args.force and not args.certs and not args.all:
         raise CtlError(
             "this would renew every certificate, due or not; name certificates, or give --all "
@@ -62,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
         "all": args.all,
         "force": args.force,
         "reuse": args.reuse,
+        **({"new_key": True} if args.new_key else {}),
         "test": args.test,
         "dry_run": args.dry_run,
         "wait": not args.no_wait,

@@ -11,7 +11,7 @@ from sslmd.ctl.args import Commands, command, connect
 from sslmd.ctl.errors import DONE
 from sslmd.ctl.health import Limits, failed, problems, why
 from sslmd.ctl.table import Row, print_table, terminal_width, wrapped
-from sslmd.ctl.text import clock, local, say
+from sslmd.ctl.text import clock, local, say, span
 from sslmd.wire.messages import Method
 
 _INDENT = "  "
@@ -90,12 +90,28 @@ def _print_sets(sets: list[Fields], now: datetime) -> None:
         begin, end = one.time("not_before"), one.time("not_after")
         fields = [
             ("key", one.text("key"), ""),
-            ("valid", f"{local(begin, now)} to {local(end, now)}" if begin and end else "", ""),
+            ("valid", _validity(begin, end, now), ""),
+            ("issued", _issued(one, now), ""),
             ("serial", one.text("serial"), ""),
             ("names", one.text("names"), ""),
             ("problem", one.text("problem"), "red"),
         ]
         _fields(fields, indent=2 * _INDENT)
+
+
+def _validity(begin: datetime | None, end: datetime | None, now: datetime) -> str:
+    if begin is None or end is None:
+        return ""
+    left = f"{span(end - now)} left" if end > now else f"expired {span(now - end)} ago"
+    return f"{local(begin, now)} to {local(end, now)}, {span(end - begin)} in all, {left}"
+
+
+def _issued(one: Fields, now: datetime) -> str:
+    """Tell when a certificate was made: as noted, else when it says that it begins."""
+    at = one.time("issued_at") or one.time("not_before")
+    if at is None:
+        return ""
+    return f"{clock(at)}, {span(now - at)} ago" if at <= now else clock(at)
 
 
 def _event(event: Fields) -> Row:

@@ -109,7 +109,8 @@ def _document(
 
 
 def _keys(one: Described) -> dict[str, object]:
-    days = {} if one.days_left is None else {"days_left": one.days_left}
+    numbers = {"days_left": one.days_left, "life_days": one.life, "age_days": one.age}
+    days = {name: number for name, number in numbers.items() if number is not None}
     return {**{name.replace(" ", "_"): fact for name, fact in one.facts.items()}, **days}
 
 

@@ -27,6 +27,9 @@ from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH, Method
 
 Command = list[str]
 
+# What the daemon takes for -roll-mins, and ssl-mgr.conf for min_roll_mins.
+MOST_MINUTES = 525_600
+
 
 def parser(*, dev: bool) -> argparse.ArgumentParser:
     """Return the parser of the command line; with `dev`, that behind the word `dev`."""
@@ -46,17 +49,17 @@ def parser(*, dev: bool) -> argparse.ArgumentParser:
     flag("", "roll", "make next the new curr, where its time has come")
     top.add_argument(
         "-roll-mins", "--roll-mins", "-min-roll-mins", "--min-roll-mins", metavar="MINUTES",
-        type=count_arg, help="only roll what is on deck for so long",
+        type=count_arg, help="roll what was issued so long ago, whatever min_roll_mins says",
     )  # fmt: skip
-    flag("f", "force", "renew what is not due; roll without waiting")
+    flag("f", "force", "renew what is not due; roll without waiting, whatever -roll-mins says")
     flag("r", "reuse", "keep the key of curr")
-    flag("d", "debug", "show what is planned; do nothing")
+    flag("d", "debug", "show what would be done and what is planned; do nothing")
     flag("t", "test", "ask the CA's test server")
     flag("n", "dry-run", "only try whether the CA would")
-    flag("", "dns-refresh", "write the DNS records of zones anew, and reload", "dns")
+    flag("", "dns-refresh", "write the DNS records of zones again, and reload", "dns")
     top.add_argument(
         "-clean-keep", "--clean-keep", metavar="N", type=count_arg,
-        help="remove old sets, all but so many",
+        help="remove old sets, all but so many (at least 1)",
     )  # fmt: skip
     flag("", "clean-all", "remove old sets of every certificate, inactive groups' too")
     flag("v", "verb", "say more", "verbose")
@@ -65,9 +68,9 @@ def parser(*, dev: bool) -> argparse.ArgumentParser:
              "certs-to-prod")  # fmt: skip
         for short, name in (("keys", "new-keys"), ("csr", "new-csr"), ("cert", "new-cert")):
             flag("", name, "make a new next: key, request and certificate", short)
-        flag("", "copy-csr", "with these: keep the key of curr", "copy")
-        flag("", "next-to-curr", "as -roll", "ntoc")
-        flag("", "force-server-restarts", "restart every server class", "fsr")
+        flag("", "copy-csr", "with these, or -renew: keep the key of curr", "copy")
+        flag("", "next-to-curr", "make next the new curr without waiting, as -roll -f", "ntoc")
+        flag("", "force-server-restarts", "restart every server class, and DNS", "fsr")
     top.add_argument(
         "-socket", "--socket", metavar="PATH", default=os.environ.get(SOCKET_ENV) or SOCKET_PATH,
         help="socket of the daemon ($SSLMD_SOCKET)",
@@ -104,13 +107,10 @@ def _run(argv: Sequence[str]) -> int:
     found = False
     for command in _commands(args, dev=dev):
         found = True
-        if not command:
-            say("nothing to roll")
-            continue
-        if args.debug and command[0] not in ("status", "show", "plan"):
+        if args.debug and command and command[0] not in ("status", "show", "plan"):
             say(f"would do: sslmctl {printable(' '.join(command))}")
-            continue
-        worst = max(worst, sslmctl.main([*command, "--socket", args.socket]))
+        elif command:
+            worst = max(worst, sslmctl.main([*command, "--socket", args.socket]))
     if not found:
         parse.print_usage(sys.stderr)
         raise CtlError("say what to do: -s, -renew, -roll, …", USAGE)
@@ -128,35 +128,43 @@ def _take_dev(args: argparse.Namespace) -> None:
     """The daemon makes key, request and certificate in one go."""
     if args.new_keys or args.new_csr or args.new_cert:
         args.renew = args.force_renew = True
-        args.reuse = args.reuse or args.copy_csr
-    elif args.copy_csr:
-        raise CtlError("-copy goes with -keys, -csr or -cert: the daemon makes all of them", USAGE)
-    args.roll = args.roll or args.next_to_curr
+    elif args.copy_csr and not args.renew:
+        text = "-copy goes with -keys, -csr, -cert or -renew: the daemon makes all of them"
+        raise CtlError(text, USAGE)
+    args.reuse = args.reuse or args.copy_csr
 
 
 def _commands(args: argparse.Namespace, *, dev: bool) -> Iterator[Command]:
     """Yield what to ask of the daemon, in the order of ssl-mgr's own; an empty one for nothing."""
     certs = args.certs
     forced = args.force or getattr(args, "force_renew", False)
+    to_curr = dev and args.next_to_curr
+    if (args.test or args.dry_run) and (args.roll or to_curr):
+        text = "-t and -n make no certificate that could be rolled: leave them out, or the roll"
+        raise CtlError(text, USAGE)
     if args.renew or args.test or args.dry_run:
         yield _renewal(args, forced=forced)
-    if args.roll:
-        yield from _rolls(args)
-    if args.debug and (args.renew or args.roll):
-        yield ["plan", *certs]
+    if to_curr or (args.roll and args.force):
+        yield ["roll", "--force", *certs]
+    elif args.roll:
+        yield _roll(args)
     if dev and args.certs_prod:
         yield ["deliver", *certs]
-    if dev and args.force_server_restarts:
-        yield from (["restart", kind] for kind in _classes(args))
-    if args.dns_refresh:
+    restarts = dev and args.force_server_restarts
+    if restarts:
+        yield from _restarts(args)
+    if args.dns_refresh or restarts:
         yield ["dns-refresh", *certs]
     if args.clean_all or args.clean_keep is not None:
-        keep = [] if args.clean_keep is None else ["--keep", str(args.clean_keep)]
+        # ssl-mgr keeps one at least, too.
+        keep = [] if args.clean_keep is None else ["--keep", str(max(args.clean_keep, 1))]
         yield ["clean", *keep, *(["--inactive"] if args.clean_all else certs)]
     if args.status and args.verb:
         yield from (["show", cert.name] for cert in _status(args))
     elif args.status:
         yield ["status", *certs]
+    if args.debug and (args.renew or args.roll or to_curr or not args.status):
+        yield ["plan", *certs]
 
 
 def _renewal(args: argparse.Namespace, *, forced: bool) -> Command:
@@ -172,43 +180,58 @@ def _renewal(args: argparse.Namespace, *, forced: bool) -> Command:
     return [*words, *args.certs]
 
 
-def _rolls(args: argparse.Namespace) -> Iterator[Command]:
-    """Yield the roll of what can be rolled; cron's job has nothing to complain of otherwise."""
-    if args.roll_mins is None and (args.force or not args.certs):
-        yield ["roll", *(["--force"] if args.force else []), *args.certs]
-        return
+def _roll(args: argparse.Namespace) -> Command:
+    """Return the roll of what can be rolled; cron's job has nothing to complain of otherwise."""
+    minutes = [] if args.roll_mins is None else ["--min-roll-mins", str(_minutes(args))]
+    if not args.certs:
+        return ["roll", *minutes]
     ready = [cert.name for cert in _status(args) if _is_ready(cert, args)]
-    yield ["roll", *(["--force"] if args.force else []), *ready] if ready else []
+    if not ready:
+        say("nothing to roll")
+    return ["roll", *minutes, *ready] if ready else []
+
+
+def _minutes(args: argparse.Namespace) -> int:
+    minutes: int = args.roll_mins
+    if minutes > MOST_MINUTES:
+        raise CtlError(f"-roll-mins can be {MOST_MINUTES} at most (a year)", USAGE)
+    return minutes
 
 
 def _is_ready(cert: Cert, args: argparse.Namespace) -> bool:
     now = datetime.now(UTC)
-    name, roll_at = cert.sub("next").text("set"), cert.time("roll_at")
-    if not name:
+    next_, roll_at = cert.sub("next"), cert.time("roll_at")
+    if not next_:
         complain(f"{cert.name}: nothing on deck")
         return False
-    if args.roll_mins is not None:
-        try:
-            until = SetName.parse(name).time + timedelta(minutes=args.roll_mins)
-        except OverflowError:
-            raise CtlError("-roll-mins: that is more than thousands of years", USAGE) from None
-        if now < until:
-            complain(f"{cert.name}: not before {clock(until)} (-roll-mins)")
-            return False
-    if not args.force and (roll_at is None or roll_at > now):
+    if args.roll_mins is None:
+        if roll_at is not None and roll_at <= now:
+            return True
         complain(f"{cert.name}: {cert.text('reason')}; -f rolls it now")
         return False
+    issued = next_.time("issued_at") or SetName.parse(next_.text("set")).time
+    until = min(issued, now) + timedelta(minutes=args.roll_mins)
+    if cert.curr and now < until:
+        complain(f"{cert.name}: not before {clock(until)} (-roll-mins)")
+        return False
     return True
+
+
+def _restarts(args: argparse.Namespace) -> Iterator[Command]:
+    """Yield a restart of each class with a server that has one of the certificates.
+
+    Not of `dns`: refreshing the zones runs its command.
+    """
+    servers = (server for cert in _status(args) for server in cert.subs("servers"))
+    kinds = sorted({server.text("class") for server in servers} - {"dns"})
+    if not kinds:
+        say("no server has a certificate: none to restart")
+    yield from (["restart", kind] for kind in kinds)
 
 
 def _status(args: argparse.Namespace) -> list[Cert]:
     with connect(args) as daemon:
         return certs_of(daemon.call(Method.STATUS, {"certs": chosen(args)}))
-
-
-def _classes(args: argparse.Namespace) -> list[str]:
-    servers = (server for cert in _status(args) for server in cert.subs("servers"))
-    return sorted({server.text("class") for server in servers})
 
 
 if __name__ == "__main__":

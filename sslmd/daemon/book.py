@@ -12,7 +12,7 @@ from sslmd.core.errors import Refused
 from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
-from sslmd.core.standing import view_of
+from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
 from sslmd.core.view import Dane, Decision, View
 from sslmd.workers.dane import Finding
@@ -70,6 +70,8 @@ class Book:
         self.entries: dict[CertId, Entry] = {}
         self._below: dict[CertId, list[CertId]] = {}
         self.dane_of: Callable[[CertId, Entry], Dane | None] = lambda *_: None
+        # Why the configuration leaves out a group, or a service of it ("": all of them).
+        self.why_absent: Callable[[str, str], str] = lambda *_: ""
 
     def __contains__(self, cert: CertId) -> bool:
         return cert in self.entries
@@ -96,9 +98,11 @@ class Book:
     def view(self, cert: CertId) -> View:
         """Return what the planner looks at."""
         entry = self.entries[cert]
-        signer = entry.wanted.spec.signer
-        above = self.entries.get(signer.cert) if isinstance(signer, OwnCa) else None
-        return view_of(entry, above, self.dane_of(cert, entry))
+        return view_of(entry, self.entries, self.dane_of(cert, entry))
+
+    def look_for_lost_ca(self, cert: CertId) -> None:
+        """Find out whether a CA of which nothing is left has signed what is there."""
+        self.entries[cert].state = with_lost_ca(cert, self.entries, self.below)
 
     def managed(self) -> list[CertId]:
         """Return the certificates that people asked for, in the order of the configuration."""
@@ -130,9 +134,13 @@ class Book:
             return there
         for cert in chosen:
             if cert not in there:
+                if why := self.why_absent(group, cert.service):
+                    raise UnknownCertError(f"{cert.arg}: {why}")
                 known = ", ".join(one.service for one in there) or "nothing"
                 raise UnknownCertError(f"there is no {cert.arg}; {group} has {known}")
         if not chosen:
+            if why := self.why_absent(group, ""):
+                raise UnknownCertError(f"{group}: {why}")
             groups = ", ".join(sorted({cert.group for cert in self.managed()}))
             raise UnknownCertError(f"there is no group {group}; there are {groups or 'none'}")
         return chosen

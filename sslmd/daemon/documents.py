@@ -15,7 +15,8 @@ from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import CertId, SetName
-from sslmd.core.state import Server, Trouble
+from sslmd.core.roll_wait import issued_at
+from sslmd.core.state import Server, SetNote, Trouble
 from sslmd.core.tlsa import Share
 from sslmd.daemon.book import Entry
 from sslmd.daemon.planner import Planner
@@ -57,8 +58,8 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
         "phase": str(state.phase),
         "reason": f"{decision.text}; {entry.progress}" if entry.progress else decision.text,
         "signing_ca": str(entry.wanted.spec.signer),
-        "curr": _set(state.curr),
-        "next": _set(state.next),
+        "curr": _set(state.curr, state.curr_note),
+        "next": _set(state.next, state.next_note),
         "renew_at": time(decision.renew_at),
         "roll_at": time(decision.roll_at),
         "attempts": attempts or (failed.attempts if failed else 0),
@@ -155,6 +156,8 @@ def _last_error(entry: Entry, trouble: Trouble | None, failed: Server | None) ->
         return None
     if trouble is not None:
         return trouble.text
+    if entry.decision.alarm:
+        return entry.decision.alarm
     if failed is not None:
         return f"{failed.kind} on {failed.host}: {failed.error}"
     return None
@@ -165,7 +168,7 @@ def _failed_server(servers: tuple[Server, ...]) -> Server | None:
     return min(failed, key=lambda server: str(server.next_try), default=None)
 
 
-def _set(facts: SetFacts | None) -> dict[str, Any] | None:
+def _set(facts: SetFacts | None, note: SetNote | None) -> dict[str, Any] | None:
     if facts is None or facts.cert is None:
         return None
     return {
@@ -173,6 +176,7 @@ def _set(facts: SetFacts | None) -> dict[str, Any] | None:
         "serial": facts.cert.serial,
         "not_before": time(facts.cert.not_before),
         "not_after": time(facts.cert.not_after),
+        "issued_at": time(issued_at(facts, note)),
         "names": list(facts.cert.names),
         "key": facts.cert.key,
     }
@@ -208,19 +212,28 @@ def _sets(planner: Planner, cert: CertId) -> list[dict[str, Any]]:
     except SslmError:
         return []
     roles = {links.prev: "prev", links.next: "next", links.curr: "curr"}
-    return [_one_set(planner, cert, name, roles.get(name, "")) for name in reversed(names)]
+    state = planner.book[cert].state
+    notes = {"prev": state.prev_note, "next": state.next_note, "curr": state.curr_note}
+    return [
+        _one_set(planner, cert, name, role, notes.get(role))
+        for name in reversed(names)
+        for role in (roles.get(name, ""),)
+    ]
 
 
-def _one_set(planner: Planner, cert: CertId, name: SetName, role: str) -> dict[str, Any]:
+def _one_set(
+    planner: Planner, cert: CertId, name: SetName, role: str, note: SetNote | None
+) -> dict[str, Any]:
     try:
         facts = sets.read_set(planner.tools.tree, cert, name)
     except SslmError as err:
         facts = SetFacts(name, "", frozenset(), None, str(err))
-    details = _set(facts) or {
+    details = _set(facts, note) or {
         "set": str(name),
         "serial": None,
         "not_before": None,
         "not_after": None,
+        "issued_at": None,
         "names": sorted(facts.asked_names),
         "key": facts.key,
     }
@@ -237,6 +250,11 @@ def _config(service: ServiceConfig) -> dict[str, str]:
             "dane_tls_ttl": f"{service.dane_ttl} s",
             "dane_next_key": str(service.dane_next_key),
         }
+    by_life = {}
+    if timing.by_life is not None:
+        by_life = {
+            "renew_info": "the lead follows from the life; renew_expire_days is that for 90 days"
+        }
     windows = {"roll_window": service.roll_window, "restart_window": service.restart_window}
     return {
         **dane,
@@ -248,5 +266,6 @@ def _config(service: ServiceConfig) -> dict[str, str]:
         "names": " ".join(str(name) for name in spec.all_names()),
         "renew_expire_days": f"{timing.renew_before.total_seconds() / 86400:g}",
         "renew_expire_days_spread": f"{timing.spread.total_seconds() / 86400:g}",
+        **by_life,
         "min_roll_mins": f"{timing.min_roll.total_seconds() / 60:g}",
     }

@@ -48,6 +48,7 @@ EVENTS = (
     "clock-jumped",
     "tree-remark",
     "held",
+    "released",
     "job-started",
     "key-made",
     "cert-issued",

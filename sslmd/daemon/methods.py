@@ -21,7 +21,16 @@ from sslmd.daemon.planner import Planner
 from sslmd.daemon.requests import Requests
 from sslmd.daemon.server import Client
 from sslmd.issuers.orders import Challenge
-from sslmd.wire.messages import Code, Method, Notice, Request, Response, WireError, encode
+from sslmd.wire.messages import (
+    Code,
+    Method,
+    Notice,
+    Outcome,
+    Request,
+    Response,
+    WireError,
+    encode,
+)
 from sslmd.wire.params import Params
 from sslmd.workers.settle import clean, clean_inactive
 
@@ -213,26 +222,60 @@ class Methods:
         return {}
 
     async def _dns_refresh(self, params: Params) -> dict[str, Any]:
-        """Write the records of the named certificates' zones anew, and have them served."""
+        """Write the records of the named certificates' zones again, and have them served.
+
+        All zones at a time, so that one in trouble delays no other (I6).
+        """
         groups = dict.fromkeys(cert.group for cert in self._select(params.certs()))
         zones = [ZoneName(group) for group in groups if group != GroupName.CA]
-        rows = []
-        for zone in zones:
-            texts = []
-            if text := await self._planner.zones.refresh(zone):
-                texts.append(text)
-            tools = self._planner.tools
-            if tools.config.dns.acme_dir or tools.means.updated(zone) or not texts:
-                texts.append(await tools.challenges.refresh(zone))
-            rows.append({"zone": str(zone), "text": "; ".join(texts)})
-        return {"zones": rows}
+        results = await asyncio.gather(*map(self._refreshed, zones))
+        rows = zip(zones, results, strict=True)
+        return {"zones": [{"zone": str(z), "outcome": str(o), "text": t} for z, (o, t) in rows]}
+
+    async def _refreshed(self, zone: ZoneName) -> tuple[Outcome, str]:
+        """Give both kinds of records of a zone to DNS; return how that went."""
+        tools = self._planner.tools
+        dns = tools.config.dns
+        parts: list[Awaitable[str]] = [self._planner.zones.refresh(zone)]
+        if dns.acme_dir or tools.means.updated(zone):
+            parts.append(tools.challenges.refresh(zone))
+        elif dns.restart and not dns.tlsa_dirs:
+            parts.append(self._reloaded(zone))
+        done, failed = [], []
+        for result in await asyncio.gather(*parts, return_exceptions=True):
+            if isinstance(result, str):
+                done.append(result)
+                continue
+            if isinstance(result, SslmError):
+                text = str(result)
+            else:
+                text = f"an error of sslmd's own: {result!r}"
+                tools.bug(f"zone {zone}: {text}", result)
+            failed.append(text.removeprefix(f"zone {zone}: "))
+        # One command serves both kinds, and fails for both with the same words.
+        texts = list(dict.fromkeys(filter(None, (*failed, *done))))
+        if failed:
+            return (Outcome.FAILED, "; ".join(texts))
+        if texts:
+            return (Outcome.DONE, "; ".join(texts))
+        text = "nothing to do: [dns] has neither acme_dir nor tlsa_dirs nor restart_cmd"
+        return (Outcome.UNNEEDED, text)
+
+    async def _reloaded(self, zone: ZoneName) -> str:
+        """Run restart_cmd for a zone that has no file of ours."""
+        means = self._planner.tools.means
+        async with means.turn(zone):
+            await means.command(zone)
+        return "restart_cmd was run"
 
 
 def in_trouble(entry: Entry) -> bool:
     """Whether something about a certificate failed and is not yet made good."""
     failed = any(server.attempts for server in entry.state.servers)
     mismatch = entry.report is not None and bool(entry.report.wrong)
-    return bool(entry.hold or entry.unsaved or entry.decision.stuck or failed or mismatch)
+    decision = entry.decision
+    held = entry.hold or entry.unsaved or decision.alarm
+    return bool(held or decision.stuck or failed or mismatch)
 
 
 def summary(planner: Planner) -> str:

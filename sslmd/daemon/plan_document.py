@@ -10,6 +10,7 @@ from typing import Any
 from sslmd.config.model import Argv, Config
 from sslmd.core.jobs import Copy, Look, Publish, Restart, Trial, Watch, WriteDh, ZoneJob
 from sslmd.core.names import CertId, machine_of
+from sslmd.core.own_ca import renews_how
 from sslmd.core.state import Server, ServerPhase
 from sslmd.daemon.book import Entry
 from sslmd.daemon.documents import time
@@ -77,7 +78,9 @@ def _later(planner: Planner, cert: CertId, *, busy: bool) -> list[dict[str, Any]
     else:
         what, when, state = "wait", decision.wake_at, "waiting"
     row = {"cert": str(cert), "job": what, "at": time(when), "state": state}
-    rows = [] if busy else [{**row, "reason": decision.text}]
+    how = renews_how(planner.book.view(cert)) if what == "renew" else ""
+    reason = f"{decision.text}; {how}" if how else decision.text
+    rows = [] if busy else [{**row, "reason": reason}]
     if decision.roll_at is not None and not busy:
         rows += _after_roll(planner, cert, entry, decision.roll_at)
     return [*rows, *_servers(planner, cert, entry)]

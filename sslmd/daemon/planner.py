@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 
+from sslmd.config.absent import why_absent
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.events import (
@@ -42,7 +43,7 @@ from sslmd.daemon import stories
 from sslmd.daemon.book import Book, entry_of
 from sslmd.daemon.dh import DhLooks
 from sslmd.daemon.hosts import Hosts
-from sslmd.daemon.journal import ERROR, INFO, WARNING, Bus, Record
+from sslmd.daemon.journal import ERROR, INFO, NOTICE, WARNING, Bus, Record
 from sslmd.daemon.ledger import Ledger, Page
 from sslmd.daemon.runner import Runner
 from sslmd.daemon.scheduler import Scheduler
@@ -89,6 +90,7 @@ class Planner:
         self.zones = Zones(tools, self.book, self.queue, self.apply, self._replan_known, self._tell)
         self.dh = DhLooks(tools, self.queue, self._tell)
         self.book.dane_of = self.zones.dane
+        self.book.why_absent = lambda group, service: why_absent(tools.config, group, service)
         tools.may_roll, tools.prove_ports = self.zones.may_roll, self.zones.prove_ports
         self._stopping = False
         self._arming: asyncio.Task[None] | None = None
@@ -160,6 +162,8 @@ class Planner:
             self.hosts.note(cert)
             self.zones.note(cert)
         self.book.relate()
+        for cert in loaded:
+            self.book.look_for_lost_ca(cert)
 
     async def reconfigure(self, config: Config) -> tuple[list[CertId], list[CertId], list[CertId]]:
         """Work by another configuration from now on; return what was added, removed, changed.
@@ -328,9 +332,17 @@ class Planner:
         else:
             raise RuntimeError(f"{cert}: one event led to another without end: {decision}")
         if decision != entry.decision:
+            self._tell_alarm(cert, entry.decision.alarm, decision.alarm)
             entry.decision = decision
             entry.document = None
         return decision
+
+    def _tell_alarm(self, cert: CertId, before: str, after: str) -> None:
+        """Say once what only an admin can put right, and when it is."""
+        if after and after != before:
+            self._tell("held", after, ERROR, cert)
+        elif before and not after:
+            self._tell("released", f"no longer: {before}", NOTICE, cert)
 
     def apply(self, cert: CertId, event: Event) -> None:
         """Take in that something happened to a certificate, and plan on."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sslmd.core.events import BackOnDeck
@@ -17,18 +17,28 @@ from sslmd.core.gate import harm_of
 from sslmd.core.jobs import Certify, MakeKey, Order, Roll
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
+from sslmd.core.own_ca import Grip, hold_of, is_another, what_changes
 from sslmd.core.plan import decide
 from sslmd.core.renew_track import why_again, why_not_back
 from sslmd.core.renewal import Why
+from sslmd.core.roll_wait import roll_at
 from sslmd.core.spec import AcmeCa
-from sslmd.core.state import Ask, CertState, Phase, SetNote, Track, TrialAsk, TrialKind
+from sslmd.core.state import (
+    MAX_MIN_ROLL,
+    Ask,
+    CertState,
+    Phase,
+    SetNote,
+    TrialAsk,
+    TrialKind,
+)
 from sslmd.core.state import Request as What
-from sslmd.core.view import View, clock
-from sslmd.daemon import stories
+from sslmd.core.view import View, clock, in_minutes
 from sslmd.daemon.asking import Asking
 from sslmd.daemon.book import Entry
 from sslmd.daemon.following import Following
-from sslmd.daemon.journal import DEBUG, Record
+from sslmd.daemon.journal import DEBUG
+from sslmd.daemon.outcomes import Result, ended
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.server import Client
 from sslmd.store.sets import read_set
@@ -42,8 +52,6 @@ _TRIALS = {"test": TrialKind.TEST, "dry_run": TrialKind.DRY_RUN}
 
 _TOO_EARLY = "before the wait for its TLSA records is over: "
 
-Result = tuple[Outcome, str]
-
 
 class Requests:
     """Carries the methods `renew` and `roll`."""
@@ -55,10 +63,15 @@ class Requests:
     async def renew(self, client: Client, params: Params) -> dict[str, Any]:
         """Renew what is due; with `force` whatever is named, in place of a `next` on deck."""
         names, force, reuse = params.certs(), params.flag("force"), params.flag("reuse")
+        new_key = params.flag("new_key")
         if kind := _trial_kind(params):
             return await self._try_out(client, params, kind)
         if force and names is None and not params.flag("all"):
             raise WireError(Code.INVALID_PARAMS, "a forced renewal of everything wants all = true")
+        if new_key and (names is None or not force or reuse):
+            text = "new_key wants force and certs, and reuse is the contrary of it"
+            raise WireError(Code.INVALID_PARAMS, text)
+        warnings: dict[CertId, list[str]] = {}
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
             if back := _back(entry.state):
@@ -66,13 +79,26 @@ class Requests:
                 if names is None:
                     return (Outcome.WAITING, problem)
                 raise WireError(Code.REFUSED, f"{problem}; or not: sslmctl cancel {cert.arg}")
+            self._check_new_key(cert, entry, new_key=new_key, named=names is not None)
+            if new_key:
+                warnings[cert] = [what_changes(self._planner.book.view(cert))]
             next_ = entry.state.next
             # A key that was made ahead is there to be used by just this renewal.
             ahead = entry.wanted.next_ahead and not reuse and next_ and next_.cert is None
             replaces = next_.name if force and next_ and not ahead else None
-            return Ask(What.RENEW, self._planner.tools.now(), force, reuse, replaces)
+            now = self._planner.tools.now()
+            return Ask(What.RENEW, now, force, reuse, replaces, new_key=new_key)
 
-        return await self._carry(client, params, ask)
+        return await self._carry(client, params, ask, warnings)
+
+    def _check_new_key(self, cert: CertId, entry: Entry, *, new_key: bool, named: bool) -> None:
+        """Refuse what cannot be: a CA without its key renewed, a leaf's key kept apart."""
+        if new_key and entry.wanted.spec.ca is None:
+            text = f"{cert} is not a CA: every renewal makes a new key for it; leave new_key out"
+            raise WireError(Code.REFUSED, text)
+        hold = hold_of(self._planner.book.view(cert), self._planner.tools.now())
+        if named and not new_key and hold is not None and hold.grip is Grip.LOST:
+            raise WireError(Code.REFUSED, f"{cert} cannot be renewed with its key: {hold.text}")
 
     async def _try_out(self, client: Client, params: Params, kind: TrialKind) -> dict[str, Any]:
         names = params.certs()
@@ -96,20 +122,26 @@ class Requests:
     async def roll(self, client: Client, params: Params) -> dict[str, Any]:
         """Roll what is on deck; too early it is refused, unless with `force`.
 
-        With `back` what was in use before.
+        With `back` what was in use before. With `min_roll_mins` as soon as so many minutes, its
+        TLSA records and windows let it be rolled: that stands until it is done.
         """
+        min_roll = _min_roll(params)
         if params.flag("back"):
             return await self._roll_back(client, params)
         names, force = params.certs(), params.flag("force")
         warnings: dict[CertId, list[str]] = {}
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
-            problem = self._why_not_roll(cert, entry, force=force)
+            now, back = self._planner.tools.now(), _back(entry.state)
+            wish = Ask(What.ROLL, now, force, back=back, min_roll=min_roll)
+            problem = self._why_not_roll(cert, entry, wish)
             if problem is None:
                 view = self._planner.book.view(cert)
-                if force and (harm := harm_of(view, self._planner.tools.now())):
+                if force and (harm := harm_of(view, now)):
                     warnings[cert] = [f"{_TOO_EARLY}{harm}"]
-                return Ask(What.ROLL, self._planner.tools.now(), force, back=_back(entry.state))
+                if force and entry.state.next and is_another(entry.state, entry.state.next):
+                    warnings[cert] = [what_changes(view)]
+                return wish
             if names is None:
                 return (Outcome.UNNEEDED, problem)
             raise WireError(Code.REFUSED, problem)
@@ -188,17 +220,21 @@ class Requests:
             told.append(text)
         if force and (harm := harm_of(_before_it_is_on_deck(view, facts), now)):
             told.append(f"{_TOO_EARLY}{harm}")
+        if entry.wanted.spec.ca is not None and is_another(replace(state, next_note=None), facts):
+            told.append(what_changes(view))
         return told
 
-    def _why_not_roll(self, cert: CertId, entry: Entry, *, force: bool) -> str | None:
+    def _why_not_roll(self, cert: CertId, entry: Entry, wish: Ask) -> str | None:
         next_ = entry.state.next
         if next_ is None or not next_.complete:
             return f"{cert} has nothing on deck to roll; sslmctl force-renew {cert.arg} makes it"
         ask = entry.state.ask
         if ask is not None and ask.what is What.RENEW and ask.force:
             return f"{cert} is being renewed as an admin asked; roll it when that is done"
-        if force:
+        if wish.force:
             return None
+        if wish.min_roll is not None:
+            return self._why_too_young(cert, wish)
         now = self._planner.tools.now()
         ahead = decide(self._planner.book.view(cert), now)
         if ahead.roll_at is not None and ahead.roll_at > now:
@@ -211,6 +247,23 @@ class Requests:
         if ahead.job is None and ahead.event is None and ahead.stuck is None:
             return f"{cert}: {ahead.text}"
         return None
+
+    def _why_too_young(self, cert: CertId, wish: Ask) -> str | None:
+        """Return why the set on deck is not rolled after so many minutes, None if it will be.
+
+        DNS and windows are no reason: they are waited for. The plan drops what is of no use.
+        """
+        view, now = self._planner.book.view(cert), wish.at
+        ready = roll_at(replace(view.state, ask=wish), view.wanted, now)
+        if ready <= now:
+            return None
+        assert wish.min_roll is not None
+        by_rule = decide(view, now).roll_at
+        otherwise = f"; without being asked it rolls at {clock(by_rule)}" if by_rule else ""
+        return (
+            f"{cert} is to be rolled {in_minutes(wish.min_roll)} after it was issued, which is at "
+            f"{clock(ready)}: ask again then{otherwise}"
+        )
 
     async def _carry(
         self,
@@ -268,40 +321,9 @@ class Requests:
             if record.priority < DEBUG:
                 told = {"cert": str(cert), "event": record.event, "text": record.text}
                 await client.notify(Notice.PROGRESS, told)
-            if ended := self._ended(cert, asks[cert], record):
-                results[cert] = ended
+            if end := ended(self._planner.book.entries.get(cert), asks[cert], record):
+                results[cert] = end
         return results
-
-    def _ended(self, cert: CertId, ask: Ask | TrialAsk, record: Record) -> Result | None:
-        """Return how the request ended, if this record is its end."""
-        if isinstance(ask, TrialAsk):
-            ends = {"trial-ended": Outcome.DONE, "trial-failed": Outcome.FAILED}
-            return (ends[record.event], record.text) if record.event in ends else None
-        if ask.back is not None and self._is_of_the_newer_set(cert, ask.back, record):
-            return None
-        match ask.what, record.event:
-            case _, "attempt-failed":
-                return (Outcome.FAILED, record.text)
-            case _, "ask-dropped":
-                kind = Outcome.UNNEEDED if ask.back is None else Outcome.FAILED
-                return (kind, record.text.removeprefix(stories.DROPPED))
-            case What.RENEW, "cert-issued":
-                entry = self._planner.book.entries.get(cert)
-                on_deck = entry is not None and entry.state.next is not None
-                return (Outcome.DONE, f"{record.text}{'; it is on deck' if on_deck else ''}")
-            case What.ROLL, "settled":
-                return (Outcome.DONE, "rolled and deployed")
-            case What.ROLL, "restart-failed" | "copy-failed":
-                return (Outcome.FAILED, f"rolled, but {record.text}")
-        return None
-
-    def _is_of_the_newer_set(self, cert: CertId, back: SetName, record: Record) -> bool:
-        """Whether a record is about serving the set that is to go: no end of going back."""
-        entry = self._planner.book.entries.get(cert)
-        if entry is None or (entry.state.curr is not None and entry.state.curr.name == back):
-            return False
-        failed = record.event == "attempt-failed" and record.job != Track.RENEW
-        return failed or record.event in ("settled", "copy-failed", "restart-failed")
 
     def _at_rest(self, cert: CertId, ask: Ask | TrialAsk) -> Result | None:
         """Return how it stands when nothing is under way for it: what it waits for."""
@@ -331,6 +353,22 @@ class Requests:
         if state.phase is Phase.SETTLED:
             return (Outcome.DONE, "rolled and deployed")
         return (Outcome.DONE, f"rolled; it {text}")
+
+
+def _min_roll(params: Params) -> timedelta | None:
+    """Return the wait that is asked for in place of `min_roll_mins`, None for none."""
+    minutes = params.count_if_given("min_roll_mins")
+    if minutes is None:
+        return None
+    if params.flag("force") or params.flag("back"):
+        way = "force" if params.flag("force") else "back"
+        text = f"{way} does not wait for min_roll_mins; leave one of them out"
+        raise WireError(Code.INVALID_PARAMS, text)
+    most = MAX_MIN_ROLL // timedelta(minutes=1)
+    if minutes > most:
+        text = f"min_roll_mins can be {most} at most (a year), not {minutes}"
+        raise WireError(Code.INVALID_PARAMS, text)
+    return timedelta(minutes=minutes)
 
 
 def _back(state: CertState) -> SetName | None:

@@ -32,7 +32,7 @@ from sslmd.core.events import (
 from sslmd.core.names import SetName
 from sslmd.core.sighting import Sighting
 from sslmd.core.state import CertState, ServerPhase
-from sslmd.core.view import clock, told
+from sslmd.core.view import clock, in_minutes, told
 from sslmd.daemon.journal import DEBUG, ERROR, INFO, NOTICE, WARNING
 
 DROPPED = "the request is dropped: "
@@ -55,8 +55,8 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
     match event:
         case KeyMade():
             text = f"key made ({event.facts.key}): {event.reason}"
-            if _loses_root(before):
-                text += "; this makes a new root, which every client has to learn"
+            if event.note.new_key:
+                text += "; this makes another CA, which every client has to learn"
                 return Story("key-made", text, WARNING, event.facts.name, "MakeKey")
             return Story("key-made", text, set=event.facts.name, job="MakeKey")
         case CertIssued():
@@ -108,7 +108,7 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             return Story("asked", f"an admin asks to restart {place}", NOTICE)
         case ServersProven():
             name = after.curr.name if after.curr else None
-            text = "every server was restarted" if after.servers else "no server depends on it"
+            text = "every server uses it" if after.servers else "no server depends on it"
             return Story("deployed", f"live; {text}", INFO, name, kept=False)
         case Settled():
             name = after.curr.name if after.curr else None
@@ -116,7 +116,9 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
         case Asked():
             forced = ", forced" if event.ask.force else ""
             what = f"go back to set {event.ask.back}" if event.ask.back else f"{event.ask.what} it"
-            return Story("asked", f"an admin asks to {what}{forced}", NOTICE)
+            wait = event.ask.min_roll
+            when = "" if wait is None else f" {in_minutes(wait)} after it was issued"
+            return Story("asked", f"an admin asks to {what}{when}{forced}", NOTICE)
         case AskDropped():
             return Story("ask-dropped", f"{DROPPED}{event.text}", NOTICE)
         case AttemptFailed():
@@ -151,14 +153,6 @@ def _looked(before: Sighting | None, after: CertState) -> Story | None:
         text = f"waits for its TLSA records in DNS: {now.missing}"
         return Story("tlsa-waits", text, INFO, after.next.name, kept=False)
     return None
-
-
-def _loses_root(before: CertState) -> bool:
-    """Whether a root that cannot be used any more is being replaced."""
-    curr = before.curr
-    if curr is None or curr.cert is None or not curr.problem:
-        return False
-    return curr.cert.is_ca and curr.cert.issuer == curr.cert.subject
 
 
 def _taken_off(before: CertState, name: SetName) -> str:

@@ -293,15 +293,21 @@ class Zones:
     async def refresh(self, name: ZoneName) -> str:
         """Give a zone's records to DNS anew, and look up its MX hosts; return what was done.
 
-        Raises what publishing raises. "" for a zone that has none and never had.
+        Raises what publishing raises. "" where nothing here gives DNS any, and none are wanted.
         """
         zone = self._zones.get(name)
         if zone is None:
             return ""
         if zone.notes is not None:
+            # While nobody tells, this fails: a name server that is down is not to be reloaded.
             zone.notes = replace(zone.notes, mx_at=None)
         given = await self._work.publish(zone, again=True)
         self._soon(name)
-        if given is None or not (zone.certs or given.before):
+        if given is None:
             return ""
-        return f"{counted(given.content.records)} given to DNS anew"
+        records = counted(given.content.records)
+        if given.ours:
+            unfit = (f"not published: {text}" for _, text in given.unfit.values())
+            return "; ".join((f"{records} given to DNS anew", *given.remarks, *unfit))
+        way = f"to be put into the zone by you, see sslmctl dane {name.text}"
+        return f"{records} {way}" if given.content.records else ""

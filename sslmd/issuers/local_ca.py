@@ -12,7 +12,8 @@ from sslmd.core.errors import Permanent
 from sslmd.core.names import CertId
 from sslmd.core.spec import CertSpec, OwnCa
 from sslmd.pki.inspect import set_facts
-from sslmd.pki.local_ca import Issued, SelfSigning, SigningCa, sign
+from sslmd.pki.keys import load_key
+from sslmd.pki.local_ca import Issued, Known, SelfSigning, SigningCa, known_as, sign
 from sslmd.store import sets
 from sslmd.store.layout import CERT, CHAIN, PRIVKEY, Tree
 
@@ -24,14 +25,29 @@ def issue(
 
     Raises `Permanent` if that CA has nothing usable to sign with.
     """
+    known = known_of(tree, spec, key)
     if not isinstance(spec.signer, OwnCa):
-        return sign(csr, spec, SelfSigning(key), now=now)
+        return sign(csr, spec, SelfSigning(key), now=now, known=known)
     if ca is None or ca.ca is None:
         raise Permanent(
             f"{spec.id} is to be signed by {spec.signer.cert}, which is no CA of this "
             "configuration; mend signing_ca"
         )
-    return sign(csr, spec, _signing_ca(tree, spec.signer.cert, ca), now=now)
+    return sign(csr, spec, _signing_ca(tree, spec.signer.cert, ca), now=now, known=known)
+
+
+def known_of(tree: Tree, spec: CertSpec, key: bytes) -> Known | None:
+    """Return what a CA's next certificate, with `key`, keeps of the one in use; None of others'.
+
+    Raises `Permanent` if either cannot be read.
+    """
+    if spec.ca is None:
+        return None
+    name = sets.read_links(tree, spec.id).curr
+    if name is None:
+        return None
+    cert = sets.read_files(tree.set_dir(spec.id, name), (CERT,)).get(CERT)
+    return None if cert is None else known_as(spec, cert, load_key(key).public_key())
 
 
 def _signing_ca(tree: Tree, cert: CertId, ca: CertSpec) -> SigningCa:

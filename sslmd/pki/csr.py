@@ -87,13 +87,14 @@ def _general(name: SanName) -> x509.GeneralName:
     return x509.IPAddress(name)
 
 
-def make_csr(key_pem: bytes, spec: CertSpec) -> bytes:
+def make_csr(key_pem: bytes, spec: CertSpec, subject: x509.Name | None = None) -> bytes:
     """Return the PEM of the request for `spec`, signed by its key.
 
-    Raises `Permanent` for an unreadable key, or a subject that X.509 cannot hold.
+    `subject`: the name that a CA has already, in place of that of `spec`. Raises `Permanent` for an
+    unreadable key, or a subject that X.509 cannot hold.
     """
     key = load_key(key_pem)
-    builder = x509.CertificateSigningRequestBuilder(subject_name=subject_name(spec))
+    builder = x509.CertificateSigningRequestBuilder(subject_name=subject or subject_name(spec))
     if names := alternative_names(spec):
         builder = builder.add_extension(names, critical=False)
     if spec.ca:

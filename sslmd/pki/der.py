@@ -12,12 +12,18 @@ _VERSION_TAG = 0xA0
 # Where they stand in a TBSCertificate, counted from the serial number: before them is the version,
 # which may be left out.
 _ISSUER = 2
+_SUBJECT = 4
 _KEY = 5
 
 
 def issuer_der(der: bytes) -> bytes:
     """Return the issuer's name in a certificate."""
     return _field(der, _ISSUER)
+
+
+def subject_der(der: bytes) -> bytes:
+    """Return the subject's name in a certificate."""
+    return _field(der, _SUBJECT)
 
 
 def key_der(der: bytes) -> bytes:

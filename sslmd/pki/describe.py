@@ -50,14 +50,17 @@ Fact: TypeAlias = "str | list[str]"
 class Described:
     """One thing in a file. `spki`: DER of its public key, empty where there is none.
 
-    `days_left`: until a certificate ends, negative when it has. `error`: why nothing more is
-    known of it.
+    Of a certificate, in days: `days_left` until it ends, negative when it has; `life` from its
+    begin to its end; `age` since its begin, which is when it was issued (public CAs set it an hour
+    or so earlier), negative when that is to come. `error`: why nothing more is known of it.
     """
 
     facts: dict[str, Fact] = field(default_factory=dict)
     spki: bytes = b""
     error: str = ""
     days_left: float | None = None
+    life: float | None = None
+    age: float | None = None
 
     @property
     def kind(self) -> str:
@@ -138,8 +141,13 @@ def _cert(der: bytes, now: datetime) -> Described:
     try:
         cert = x509.load_der_x509_certificate(der)
         described = _described(_cert_facts(cert, now), cert.public_key)
-        left = (cert.not_valid_after_utc - now) / timedelta(days=1)
-        return replace(described, days_left=round(left, 2))
+        begin, end = cert.not_valid_before_utc, cert.not_valid_after_utc
+        return replace(
+            described,
+            days_left=_in_days(end - now),
+            life=_in_days(end - begin),
+            age=_in_days(now - begin),
+        )
     except MALFORMED as err:
         raise Permanent(f"damaged: {_short(err)}") from None
 
@@ -172,6 +180,8 @@ def _cert_facts(cert: x509.Certificate, now: datetime) -> dict[str, Fact]:
         "names": _alternative(cert.extensions),
         "not before": f"{begin:%Y-%m-%d %H:%M:%S} UTC",
         "not after": f"{end:%Y-%m-%d %H:%M:%S} UTC",
+        "life": _days(end - begin),
+        "issued": f"{_days(now - begin)} ago" if begin <= now else f"in {_days(begin - now)}",
         "validity": _validity(begin, end, now),
         "serial": _colons(_serial(cert.serial_number)),
         "signature": _named(cert.signature_algorithm_oid),
@@ -188,6 +198,10 @@ def _validity(begin: datetime, end: datetime, now: datetime) -> str:
     if now > end:
         return f"expired {_days(now - end)} ago"
     return f"{_days(end - now)} left"
+
+
+def _in_days(length: timedelta) -> float:
+    return round(length / timedelta(days=1), 2)
 
 
 def _days(length: timedelta) -> str:

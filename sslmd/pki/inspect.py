@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache, partial
 from typing import Generic, TypeVar
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from sslmd.core.errors import Permanent
-from sslmd.core.facts import CertFacts, SetFacts
+from sslmd.core.facts import CertFacts, Parts, SetFacts
 from sslmd.core.names import SetName
 from sslmd.pki.chain import (
     bundle,
@@ -30,9 +32,11 @@ from sslmd.pki.chain import (
     split_pem,
 )
 from sslmd.pki.csr import host_name, is_for, load_csr, names_asked, san_texts, says_ca
+from sslmd.pki.der import key_der
+from sslmd.pki.dn import identity, key_id, parts_of
 from sslmd.pki.issuer import Issuer, issuer_of
 from sslmd.pki.key_kind import describe_key
-from sslmd.pki.keys import PublicKey, key_blocks, load_public
+from sslmd.pki.keys import PublicKey, key_blocks, load_public, public_bytes_of
 from sslmd.pki.pem import MALFORMED, blocks
 
 KEY = "privkey.pem"
@@ -55,6 +59,7 @@ class _Leaf:
     """A certificate that could be read through."""
 
     cert: x509.Certificate
+    der: bytes
     facts: CertFacts
     issuer: Issuer
 
@@ -74,10 +79,13 @@ def _load_leaf(pem: bytes) -> _Leaf:
             issuer=issuer.text,
             key=describe_key(cert.public_key()),
             is_ca=is_ca,
+            identity=identity(cert.subject, key_der(der)) if is_ca else "",
+            parts=parts_of(cert.subject) if is_ca else (),
+            key_id=key_id(key_der(der)) if is_ca else "",
         )
     except MALFORMED as err:
         raise Permanent(f"the certificate is damaged: {err}") from None
-    return _Leaf(cert, facts, issuer)
+    return _Leaf(cert, der, facts, issuer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +134,64 @@ def set_facts(name: SetName, files: Mapping[str, bytes], *, deep: bool = True) -
         # What was asked for and got; the request has done its work.
         request = _Read(None)
         names = _names_of(leaf)
+    above = _signer_of(leaf, files.get(CHAIN, b"")) if leaf else _Above()
     return SetFacts(
         name=name,
         key=describe_key(key.value) if key.value else "",
         asked_names=names,
         cert=leaf.facts if leaf else None,
         problem=next(_problems(files, key, cert, request, deep=deep), ""),
+        key_id=_key_id(key.value, leaf),
+        signer=above.signer,
+        chain_end=above.end,
+        issuer_parts=above.parts,
     )
+
+
+def _key_id(key: PublicKey | None, leaf: _Leaf | None) -> str:
+    if key is None or (leaf is not None and not leaf.facts.is_ca):
+        return ""  # nobody asks, and it takes time with thousands of certificates
+    return key_id(public_bytes_of(key))
+
+
+def _signer_of(leaf: _Leaf, chain_pem: bytes) -> _Above:
+    """Return who signed it: the first issuer of its chain, or itself."""
+    if leaf.facts.is_ca and is_self_issued(leaf.cert) and _is_alone(leaf, chain_pem):
+        return _Above(leaf.facts.identity, None, leaf.facts.parts)
+    return _above(leaf.issuer, chain_pem)
+
+
+def _is_alone(leaf: _Leaf, chain_pem: bytes) -> bool:
+    """Whether a chain names no other issuer than the certificate itself."""
+    try:
+        issuers = _issuers(chain_pem)
+    except Permanent:
+        return True
+    return not issuers or issuers[0] == leaf.cert
+
+
+@dataclass(frozen=True, slots=True)
+class _Above:
+    """What a chain says of the CAs above a certificate; see `SetFacts`."""
+
+    signer: str = ""
+    end: datetime | None = None
+    parts: Parts = ()
+
+
+@lru_cache(maxsize=64)
+def _above(issuer: Issuer, chain_pem: bytes) -> _Above:
+    """Found out once for all the certificates of a CA."""
+    try:
+        issuers = _issuers(chain_pem)
+        if not issuers or issuers[0].subject != issuer.name:
+            return _Above()
+        first = key_der(issuers[0].public_bytes(Encoding.DER))
+        ends = [one.not_valid_after_utc for one in issuers if not is_self_issued(one)]
+        signer = identity(issuer.name, first)
+        return _Above(signer, min(ends, default=None), parts_of(issuer.name))
+    except (Permanent, *MALFORMED):
+        return _Above()
 
 
 def _load_request(pem: bytes) -> _Request:
@@ -173,7 +232,8 @@ def _problems(
     if key.value and not key_fits(key.value, cert.value.cert):
         yield f"{KEY} does not match {CERT}"
     yield from _chain_problems(files, cert.value, deep=deep)
-    yield from _copy_problems(files, key.value)
+    if not cert.value.facts.is_ca:  # nothing serves a CA's, and it signs without them
+        yield from _copy_problems(files, key.value)
 
 
 @lru_cache(maxsize=64)
@@ -220,8 +280,18 @@ def _fullchain_right(files: Mapping[str, bytes]) -> bool:
     cert, chain = files.get(CERT, b""), files.get(CHAIN, b"")
     # To compare the bytes is enough nearly always, and ten times faster.
     return files.get(FULLCHAIN) == fullchain(cert, chain) or (
-        _ders(files, FULLCHAIN) == _ders(files, CERT) + _ders(files, CHAIN)
+        _once(_ders(files, FULLCHAIN)) == _whole(files)
     )
+
+
+def _whole(files: Mapping[str, bytes]) -> list[bytes]:
+    """Return certificate and issuers. A root that stands in its own chain is there once."""
+    return _once(_ders(files, CERT) + _ders(files, CHAIN))
+
+
+def _once(ders: list[bytes]) -> list[bytes]:
+    """Drop the repeats of the first certificate: the issuer of a root is itself."""
+    return [der for number, der in enumerate(ders) if not number or der != ders[0]]
 
 
 def _bundle_right(
@@ -231,8 +301,7 @@ def _bundle_right(
 ) -> bool:
     cert, chain = files.get(CERT, b""), files.get(CHAIN, b"")
     return files.get(BUNDLE) == bundle(files.get(KEY, b""), cert, chain) or (
-        fits(_ders(files, BUNDLE), _ders(files, CERT) + _ders(files, CHAIN))
-        and _bundles_key(files, key)
+        fits(_once(_ders(files, BUNDLE)), _whole(files)) and _bundles_key(files, key)
     )
 
 
@@ -276,6 +345,8 @@ def repairs(files: Mapping[str, bytes]) -> dict[str, bytes]:
         check_chain(leaf, _issuers(chain))
     except Permanent:
         return {}
+    if is_self_issued(leaf) and _whole(files) == _ders(files, CERT):
+        chain = b""  # a root in its own chain
     right = {} if whole else {FULLCHAIN: fullchain(cert, chain)}
     try:
         key = load_public(files.get(KEY, b""))

@@ -20,7 +20,7 @@ _CURVES: dict[str, type[ec.EllipticCurve]] = {
     "secp384r1": ec.SECP384R1,
     "secp521r1": ec.SECP521R1,
 }
-_RSA_BITS = range(2048, 4097)  # below is refused by every CA, above only costs handshakes
+_RSA_BITS = range(2048, 8193)  # less is refused by every CA, more takes minutes to make
 _LABELS = ("PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY")
 # PKCS #8 (RFC 5958) says it in the label, the traditional forms in a header (RFC 1421).
 _ENCRYPTED = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED")
@@ -29,8 +29,8 @@ _ENCRYPTED = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED
 def generate_key(spec: KeySpec) -> bytes:
     """Return a new private key as PKCS #8 PEM (RFC 5958), not encrypted.
 
-    RSA with 4096 bits takes up to some seconds, in which other threads run. Raises
-    `Permanent` for a curve or size that is not offered.
+    RSA with 4096 bits takes up to some seconds, with 8192 a minute, in which other threads run.
+    Raises `Permanent` for a curve or size that is not offered.
     """
     return generate(spec).private_bytes(
         serialization.Encoding.PEM,

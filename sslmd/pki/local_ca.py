@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sslmd.core.errors import Permanent
 from sslmd.core.names import shown
+from sslmd.core.own_ca import asks_for
 from sslmd.core.spec import CaOptions, CertSpec
 from sslmd.pki.chain import (
     check_chain,
@@ -35,6 +36,8 @@ from sslmd.pki.csr import (
     names_asked,
     subject_name,
 )
+from sslmd.pki.der import issuer_der, subject_der
+from sslmd.pki.dn import parts_of
 from sslmd.pki.key_kind import describe_key
 from sslmd.pki.keys import PrivateKey, PublicKey, load_key
 from sslmd.pki.pem import MALFORMED
@@ -46,10 +49,25 @@ _LEAST_LIFE = timedelta(hours=1)
 # RFC 5280 §4.1.2.5: a certificate without a real end says the end of the year 9999.
 _NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
-_DIGESTS: dict[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+_Hash = (
+    hashes.SHA224
+    | hashes.SHA256
+    | hashes.SHA384
+    | hashes.SHA512
+    | hashes.SHA3_224
+    | hashes.SHA3_256
+    | hashes.SHA3_384
+    | hashes.SHA3_512
+)
+_DIGESTS: dict[str, type[_Hash]] = {
+    "sha224": hashes.SHA224,
     "sha256": hashes.SHA256,
     "sha384": hashes.SHA384,
     "sha512": hashes.SHA512,
+    "sha3_224": hashes.SHA3_224,
+    "sha3_256": hashes.SHA3_256,
+    "sha3_384": hashes.SHA3_384,
+    "sha3_512": hashes.SHA3_512,
 }
 _USAGES = {
     "serverAuth": ExtendedKeyUsageOID.SERVER_AUTH,
@@ -89,28 +107,61 @@ class Issued:
     chain_pem: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What clients know a CA by, taken from the certificate that it has: see `known_as`."""
+
+    subject: x509.Name
+    identifier: x509.SubjectKeyIdentifier | None
+
+
+def known_as(spec: CertSpec, cert_pem: bytes, key: PublicKey) -> Known | None:
+    """Return what a CA's next certificate keeps of the one that it has, None if nothing.
+
+    The name stays as it is encoded there: with the same key whatever `spec` asks for, with another
+    one if it asks for the same parts. The key identifier stays with the key, because what the CA
+    signed points at it (RFC 5280 §4.2.1.1). Raises `Permanent` for a damaged certificate.
+    """
+    cert = load_cert(cert_pem)
+    try:
+        same_key = key_fits(key, cert)
+        if not same_key and not asks_for(spec.subject, parts_of(cert.subject)):
+            return None
+        identifier = find(cert, x509.SubjectKeyIdentifier) if same_key else None
+        return Known(cert.subject, identifier)
+    except MALFORMED as err:
+        raise Permanent(f"{spec.id}: its certificate in use is damaged: {err}") from None
+
+
 def sign(
-    csr_pem: bytes, spec: CertSpec, signer: SigningCa | SelfSigning, *, now: datetime
+    csr_pem: bytes,
+    spec: CertSpec,
+    signer: SigningCa | SelfSigning,
+    *,
+    now: datetime,
+    known: Known | None = None,
 ) -> Issued:
     """Issue the certificate that `spec` asks for, with the public key of the request.
 
     It is valid from five minutes before `now` (aware, UTC) for as long as the signer's options
-    say (for a root, those of `spec.ca`), but never outside the signer's own validity. Raises
-    `Permanent` when the request is not for `spec`, or the signer cannot sign it.
+    say (for a root, those of `spec.ca`), but never outside the signer's own validity. `known`: of a
+    CA, what stays as it was. Raises `Permanent` when the request is not for `spec`, or the signer
+    cannot sign it.
     """
     request = _checked_request(csr_pem, spec)
     if isinstance(signer, SelfSigning):
-        return _self_signed(request, spec, signer, now)
+        return _self_signed(request, spec, signer, now, known)
     key, issuers = _checked_signer(signer, spec, now)
     nearest = issuers[0]
     builder = (
-        _described(request, spec)
+        _described(request, spec, known)
         .issuer_name(nearest.subject)
         .not_valid_before(max(_start(now), nearest.not_valid_before_utc))
         .not_valid_after(min(_end(now, signer.options.life), nearest.not_valid_after_utc))
         .add_extension(_authority(nearest, key), critical=False)
     )
     cert = builder.sign(key, _digest(signer.options))
+    _check_encoding(cert, known, nearest, spec)
     # What leaves this function verifies; a wrong file beside the signer shows here at the latest.
     try:
         check_chain(cert, issuers)
@@ -120,8 +171,24 @@ def sign(
     return Issued(cert.public_bytes(Encoding.PEM), chain_pem)
 
 
+def _check_encoding(
+    cert: x509.Certificate, known: Known | None, issuer: x509.Certificate | None, spec: CertSpec
+) -> None:
+    """Check that names came out byte for byte: some verifiers compare nothing else."""
+    der = cert.public_bytes(Encoding.DER)
+    subject, above = subject_der(der), issuer_der(der)
+    if known is not None and subject != known.subject.public_bytes():
+        raise Permanent(f"{spec.id}: the name of its certificate cannot be kept as it is encoded")
+    if above != (subject if issuer is None else subject_der(issuer.public_bytes(Encoding.DER))):
+        raise Permanent(f"{spec.id}: the name of the signing CA cannot be written as it is encoded")
+
+
 def _self_signed(
-    request: x509.CertificateSigningRequest, spec: CertSpec, signer: SelfSigning, now: datetime
+    request: x509.CertificateSigningRequest,
+    spec: CertSpec,
+    signer: SelfSigning,
+    now: datetime,
+    known: Known | None,
 ) -> Issued:
     if spec.ca is None:
         raise Permanent(f"{spec.id} is no CA and cannot sign itself; name its signing_ca")
@@ -129,14 +196,18 @@ def _self_signed(
     if not is_for(request, key.public_key()):
         raise Permanent(f"{spec.id}: the private key does not match the request")
     authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+    if known is not None and known.identifier is not None:
+        authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(known.identifier)
     builder = (
-        _described(request, spec)
-        .issuer_name(subject_name(spec))
+        _described(request, spec, known)
+        .issuer_name(known.subject if known else subject_name(spec))
         .not_valid_before(_start(now))
         .not_valid_after(_end(now, spec.ca.life))
         .add_extension(authority, critical=False)
     )
-    return Issued(builder.sign(key, _digest(spec.ca)).public_bytes(Encoding.PEM), b"")
+    cert = builder.sign(key, _digest(spec.ca))
+    _check_encoding(cert, known, None, spec)
+    return Issued(cert.public_bytes(Encoding.PEM), b"")
 
 
 def _checked_request(csr_pem: bytes, spec: CertSpec) -> x509.CertificateSigningRequest:
@@ -151,7 +222,7 @@ def _checked_request(csr_pem: bytes, spec: CertSpec) -> x509.CertificateSigningR
     if not proven:
         raise Permanent(f"{spec.id}: the request is not signed by its own key")
     wanted = {str(name) for name in effective_names(spec)}
-    if asked != wanted:
+    if spec.ca is None and asked != wanted:
         extra, missing = ", ".join(sorted(asked - wanted)), ", ".join(sorted(wanted - asked))
         detail = "; ".join(
             [f"lacks {shown(missing)}"] * bool(missing) + [f"has {shown(extra)}"] * bool(extra)
@@ -203,10 +274,13 @@ def _check_levels(issuers: list[x509.Certificate], label: str, spec: CertSpec) -
         raise Permanent(f"{label}: a certificate of its chain is damaged: {err}") from None
 
 
-def _described(request: x509.CertificateSigningRequest, spec: CertSpec) -> x509.CertificateBuilder:
+def _described(
+    request: x509.CertificateSigningRequest, spec: CertSpec, known: Known | None
+) -> x509.CertificateBuilder:
     """Return all of the certificate that the signer has no part in."""
     public = _public_key(request, spec)
-    subject, names = subject_name(spec), alternative_names(spec)
+    subject, names = known.subject if known else subject_name(spec), alternative_names(spec)
+    identifier = known.identifier if known else None
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -214,7 +288,9 @@ def _described(request: x509.CertificateSigningRequest, spec: CertSpec) -> x509.
         .serial_number(x509.random_serial_number())  # RFC 5280 §4.1.2.2: positive, 20 octets
         .add_extension(_constraints(spec), critical=True)
         .add_extension(_key_usage(spec, public), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(
+            identifier or x509.SubjectKeyIdentifier.from_public_key(public), critical=False
+        )
     )
     if spec.ca is None and spec.ext_key_usage:
         # RFC 3161 §2.3: critical, and the only one.
@@ -292,7 +368,7 @@ def _end(now: datetime, life: timedelta) -> datetime:
     return whole + life if life < _NEVER - whole else _NEVER
 
 
-def _digest(options: CaOptions) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512:
+def _digest(options: CaOptions) -> _Hash:
     digest = _DIGESTS.get(options.digest.lower())
     if digest is None:
         raise Permanent(

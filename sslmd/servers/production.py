@@ -2,6 +2,8 @@
 
 `<prod>/<group>/<service>/{curr,next}` are links into `db/`, so a reader that follows `curr`
 gets one complete set at any instant (I3). CA groups are there without their keys (I1).
+
+A tree that ssl-mgr made has directories in place of the links: `as_found`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from sslmd.core.access import KEY_MODE, KeyAccess
-from sslmd.core.errors import Permanent
+from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.names import BadName, CertId, GroupName, SetName, parse_service
 from sslmd.pki.inspect import repairs
 from sslmd.store import files, sets
@@ -22,6 +24,7 @@ from sslmd.store.layout import (
     BUNDLE,
     CERT,
     CHAIN,
+    CSR,
     CURR,
     FULLCHAIN,
     INFO,
@@ -29,12 +32,16 @@ from sslmd.store.layout import (
     PREV,
     PRIVKEY,
     SECRET_FILES,
+    TLSA,
     Tree,
     link_target,
 )
 
-PUBLIC_FILES = (CERT, CHAIN, FULLCHAIN, INFO)
+PUBLIC_FILES = (CERT, CHAIN, FULLCHAIN, CSR, INFO, TLSA)
 ALL_FILES = (PRIVKEY, BUNDLE, *PUBLIC_FILES)
+
+# For people. One that cannot be read keeps nothing from being delivered.
+_BESIDE = (CSR, INFO, TLSA)
 
 # Where others than the owner are to get at a key, they may pass through the folders on the way to
 # it, and see no name there.
@@ -149,13 +156,15 @@ def contents(tree: Tree, cert: CertId, name: SetName, *, is_ca: bool) -> dict[st
     Raises `Permanent` if there is no certificate in it.
     """
     names = PUBLIC_FILES if is_ca else ALL_FILES
-    have = sets.read_files(tree.set_dir(cert, name), (*ALL_FILES, INFO))
+    folder = tree.set_dir(cert, name)
+    have = sets.read_files(folder, tuple(file for file in ALL_FILES if file not in _BESIDE))
     have.update(repairs(have))
+    for file in _BESIDE:
+        with suppress(SslmError):
+            have.update(sets.read_files(folder, (file,)))
     found = {file: have[file] for file in names if file in have}
     if CERT not in found or FULLCHAIN not in found:
-        raise Permanent(
-            f"{tree.set_dir(cert, name)} has no certificate to deliver; renew {cert.arg}"
-        )
+        raise Permanent(f"{folder} has no certificate to deliver; renew {cert.arg}")
     return found
 
 
@@ -375,3 +384,9 @@ def _newest_other(
 ) -> SetName | None:
     others = [name for name in sets.list_sets(place, cert) if name not in (curr, next_)]
     return others[-1] if others else None
+
+
+def remains(prod: str, cert: CertId) -> str:
+    """Return what production still has of a CA that the working tree lost; "" for nothing."""
+    path = f"{prod}/{cert.group}/{cert.service}/{CURR}/{CERT}"
+    return f"its certificate {path}" if os.path.lexists(path) else ""

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.facts import SetFacts
 from sslmd.core.lifecycle import phase_of, with_sets
-from sslmd.core.names import CertId, SetName
+from sslmd.core.names import CertId, GroupName, SetName
 from sslmd.core.state import CertState, SetNote
 from sslmd.store import files, sets, state
-from sslmd.store.layout import NEXT, Tree
+from sslmd.store.layout import CERT, CURR, NEXT, Tree
 
 
 class Repair(StrEnum):
@@ -116,7 +118,7 @@ def _load(
             except SslmError as err:  # nobody uses it any more
                 found.remarks.append(str(err))
     curr_note = _note(notes, links.curr, draw)
-    next_note = _note(notes, links.next, draw)
+    next_note = _dated(tree, cert, links.next, _note(notes, links.next, draw), now)
     prev = links.prev if links.prev != links.curr else None
     phase = phase_of(
         curr,
@@ -147,12 +149,43 @@ def _load(
         failed=notes.failed,
         trial=notes.trial,
         trial_after=notes.trial_after,
-        adopted=curr is not None and not noted,
+        adopted=curr is not None and (notes.adopted or not noted),
+        whole=notes.whole,
         off_deck=notes.off_deck,
     )
+    found.state = replace(found.state, **_of_ca(tree, cert, links))
     linked_now = (links.curr, links.next)
     found.unsaved = any(name is not None and name not in notes.sets for name in linked_now)
     return found
+
+
+def _of_ca(tree: Tree, cert: CertId, links: sets.Links) -> dict[str, Any]:
+    """Return what is known of the older generations of a CA: what they signed is still out."""
+    if cert.group != GroupName.CA:
+        return {}
+    former = set()
+    for name in sets.list_sets(tree, cert):
+        with suppress(SslmError, OSError):  # nobody uses it any more
+            facts = sets.read_set(tree, cert, name, deep=False)
+            former.add(facts.cert.identity if facts.cert is not None else "")
+    remains = "" if links.curr is not None else remains_of_ca(tree, cert, links.next)
+    return {"former": frozenset(former - {""}), "remains": remains}
+
+
+def remains_of_ca(tree: Tree, cert: CertId, next_: SetName | None = None) -> str:
+    """Return which sets there are of a CA, beside one that is just being made; "" for none.
+
+    Raises what reading raises.
+    """
+    names = [
+        name
+        for name in sets.list_sets(tree, cert)
+        if name != next_ and os.path.lexists(f"{tree.set_dir(cert, name)}/{CERT}")
+    ]
+    if names:
+        return f"set {names[-1]} in {tree.db_dir(cert)}"
+    link = tree.link(cert, CURR)
+    return f"the link {link}, and nothing where it leads to" if os.path.lexists(link) else ""
 
 
 def _forget_former_life(notes: state.Notes, links: sets.Links) -> None:
@@ -195,7 +228,7 @@ def reread(tree: Tree, cert: CertId, known: CertState, *, draw: Callable[[], flo
         next_note=_note(notes, links.next, draw),
         prev_note=notes.sets.get(prev) if prev else None,
     )
-    return with_sets(known, found)
+    return with_sets(known, replace(found, **_of_ca(tree, cert, links)))
 
 
 def _read(
@@ -224,6 +257,22 @@ def _note(notes: state.Notes, name: SetName | None, draw: Callable[[], float]) -
     if name is None:
         return None
     return notes.sets.get(name) or SetNote(draw())
+
+
+def _dated(
+    tree: Tree, cert: CertId, name: SetName | None, note: SetNote | None, now: datetime
+) -> SetNote | None:
+    """Return the note with the time at which the set got its certificate, as its file tells it.
+
+    The set's name is no witness: those of ssl-mgr's are in local time.
+    """
+    if name is None or note is None or note.issued_at is not None:
+        return note
+    try:
+        written = os.stat(f"{tree.set_dir(cert, name)}/{CERT}").st_mtime
+        return replace(note, issued_at=min(datetime.fromtimestamp(written, UTC), now))
+    except (OSError, OverflowError, ValueError):  # no certificate yet, or a time out of the world
+        return note
 
 
 def _read_notes(

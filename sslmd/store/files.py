@@ -46,9 +46,12 @@ _REMEDY = {
     errno.ENOSPC: "free some space on that file system",
     errno.EDQUOT: "raise the quota or free some space",
     errno.EFBIG: "raise the limit on the size of files",
-    errno.EROFS: "mount it for writing",
+    errno.EROFS: "mount it for writing, or name it in ReadWritePaths= of sslmd.service",
     errno.EACCES: "let the daemon's user read and write there",
-    errno.EPERM: "let the daemon's user read and write there",
+    errno.EPERM: "let the daemon's user read and write there; lsattr tells of immutable files",
+    errno.EBUSY: "unmount what is mounted there",
+    errno.EXDEV: "unmount what is mounted there",
+    errno.EOPNOTSUPP: "move it away; it is written again with the next try",
     errno.ENOTDIR: "move away the file that stands where a directory should be",
     errno.EISDIR: "move away the directory that stands where a file should be",
     errno.ELOOP: "replace the link by what it should be",
@@ -230,11 +233,17 @@ def remove_file(path: str) -> None:
 
 
 def swap(one: str, other: str) -> None:
-    """Exchange two paths at one instant (Linux renameat2(2)); raises OSError."""
+    """Exchange two paths at one instant (Linux renameat2(2)); raises OSError.
+
+    EOPNOTSUPP: a file system that cannot (NFS, say), which renameat2 calls EINVAL.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     old, new = os.fsencode(one), os.fsencode(other)
     if libc.renameat2(_AT_FDCWD, old, _AT_FDCWD, new, _RENAME_EXCHANGE) != 0:
         number = ctypes.get_errno()
+        if number == errno.EINVAL:
+            text = "this file system cannot exchange two names"
+            raise OSError(errno.EOPNOTSUPP, text, one)
         raise OSError(number, os.strerror(number), one)
 
 

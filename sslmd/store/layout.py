@@ -17,6 +17,7 @@ CHAIN = "chain.pem"
 FULLCHAIN = "fullchain.pem"
 BUNDLE = "bundle.pem"
 INFO = "info"
+TLSA = "tlsa.rr"
 
 SECRET_FILES = (PRIVKEY, BUNDLE)
 SET_FILES = (PRIVKEY, CSR, CERT, CHAIN, FULLCHAIN, BUNDLE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import tomli
@@ -20,6 +20,7 @@ from sslmd.core.errors import SslmError
 from sslmd.core.names import SetName
 from sslmd.core.sighting import Instant, Sighting, Silence
 from sslmd.core.state import (
+    MAX_MIN_ROLL,
     Ask,
     CertState,
     Delivered,
@@ -82,6 +83,8 @@ class Notes:
     trial: TrialAsk | None = None
     trial_after: datetime | None = None
     off_deck: SetName | None = None
+    adopted: bool = False
+    whole: bool = False
 
 
 def notes_of(state: CertState) -> Notes:
@@ -109,6 +112,8 @@ def notes_of(state: CertState) -> Notes:
         state.trial,
         state.trial_after,
         state.off_deck,
+        state.adopted,
+        state.whole,
     )
 
 
@@ -132,6 +137,7 @@ def render(
     head.update(_names(settled=notes.settled, off_deck=notes.off_deck))
     if notes.rolled_at is not None:
         head["rolled_at"] = notes.rolled_at
+    head.update({key: True for key in ("adopted", "whole") if getattr(notes, key)})
     if notes.retired:
         head["retired"] = [str(name) for name in notes.retired]
     if notes.sighting is not None:
@@ -213,6 +219,10 @@ def _note_table(note: SetNote) -> dict[str, Any]:
         table["issued_at"] = note.issued_at
     if note.ca:
         table["ca"] = note.ca
+    if note.new_key:
+        table["new_key"] = True
+    if note.at_end:
+        table["at_end"] = True
     return table
 
 
@@ -222,8 +232,14 @@ def _ask_table(ask: Ask) -> dict[str, Any]:
         "at": ask.at,
         "force": ask.force,
         "reuse": ask.reuse,
+        **({"new_key": True} if ask.new_key else {}),
         **_names(replaces=ask.replaces, back=ask.back),
+        **_minutes(min_roll_mins=ask.min_roll),
     }
+
+
+def _minutes(**waits: timedelta | None) -> dict[str, float]:
+    return {key: wait / timedelta(minutes=1) for key, wait in waits.items() if wait is not None}
 
 
 def _trouble_table(trouble: Trouble) -> dict[str, Any]:
@@ -359,6 +375,14 @@ class _Table:
     def time_or_none(self, key: str) -> datetime | None:
         return self.time(key) if key in self._table else None
 
+    def minutes_or_none(self, key: str) -> timedelta | None:
+        if key not in self._table:
+            return None
+        number = self.number(key)
+        if not 0 <= number <= MAX_MIN_ROLL / timedelta(minutes=1):
+            raise ValueError(f"{key}: a number of minutes is expected, not {number}")
+        return timedelta(minutes=number)
+
     def set(self, key: str) -> SetName | None:
         return SetName.parse(self.text(key)) if key in self._table else None
 
@@ -393,6 +417,8 @@ def _notes(table: _Table) -> Notes:
         trial=_trial(table.sub("trial")) if "trial" in table else None,
         trial_after=table.time_or_none("trial_after"),
         off_deck=table.set("off_deck"),
+        adopted=table.flag("adopted"),
+        whole=table.flag("whole"),
     )
 
 
@@ -425,7 +451,9 @@ def _note(table: _Table) -> SetNote:
     draw = table.number("draw")
     if not -1 <= draw <= 1:
         raise ValueError(f"draw: from -1 to 1, not {draw}")
-    return SetNote(float(draw), table.time_or_none("issued_at"), table.text("ca"))
+    issued_at = table.time_or_none("issued_at")
+    new_key, at_end = table.flag("new_key"), table.flag("at_end")
+    return SetNote(float(draw), issued_at, table.text("ca"), new_key, at_end)
 
 
 def _ask(table: _Table) -> Ask:
@@ -436,6 +464,8 @@ def _ask(table: _Table) -> Ask:
         table.flag("reuse"),
         table.set("replaces"),
         table.set("back"),
+        table.flag("new_key"),
+        min_roll=table.minutes_or_none("min_roll_mins"),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sslmd.config.model import ServiceConfig
@@ -22,6 +22,7 @@ from sslmd.pki.inspect import set_facts
 from sslmd.pki.local_ca import Issued
 from sslmd.store import sets
 from sslmd.store.layout import BUNDLE, CERT, CHAIN, CSR, FULLCHAIN, PRIVKEY
+from sslmd.workers import tlsa_rr
 from sslmd.workers.acme import Attempt, obtain
 from sslmd.workers.tools import Tools, wanted_of
 
@@ -117,7 +118,7 @@ def judged(
     Checked before it counts: what the plan finds useless it would order again at once.
     """
     facts = set_facts(name, {PRIVKEY: key, **whole})
-    useless = why_useless(facts, note, wanted, None, now)
+    useless = why_useless(facts, note, wanted, frozenset(), now)
     if useless is not None:
         raise UselessError(
             f"{wanted.spec.id}: what {note.ca} signed cannot be used: {useless.text}"
@@ -131,16 +132,14 @@ def _take_in(
     """Write the set. `service` as it was when it was asked for: its CA is who signed (I7)."""
     cert, now = service.id, tools.now()
     whole = whole_set(asked.key, asked.csr, issued)
-    note = SetNote(_draw(tools, cert), now, str(service.spec.signer))
+    made = tools.state_of(cert).next_note
+    # Its place in the spread was drawn with its key, unless that note is lost.
+    made = made or SetNote(tools.draw())
+    note = replace(made, issued_at=now, ca=str(service.spec.signer))
     wanted = wanted_of(service, tools.config)
     facts = judged(wanted, name, asked.key, whole, note, now)
+    tlsa_rr.of_new_set(tools.tree, service, name, {PRIVKEY: asked.key, **whole})
     for file, data in whole.items():
         if asked.contents.get(file) != data:
             sets.write_set_file(tools.tree, cert, name, file, data)
     return CertIssued(now, facts, note)
-
-
-def _draw(tools: Tools, cert: CertId) -> float:
-    """Return the set's place in the spread: drawn with its key, unless that note is lost."""
-    note = tools.state_of(cert).next_note
-    return note.draw if note is not None else tools.draw()

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from sslmd.config.model import ServiceConfig
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName, covers
+from sslmd.core.roll_wait import issued_at
 from sslmd.core.sighting import FIRST_PAUSE, Answer, Sighting, digests, look_again
 from sslmd.core.standing import Standing
 from sslmd.core.state import CertState, Phase
@@ -362,10 +363,10 @@ class Zone:
 
 def _late(state: CertState, now: datetime, limit: timedelta) -> str:
     """Return for what a set on deck has been waiting too long, "" if it has not."""
-    next_, note, sighting = state.next, state.next_note, state.sighting
+    next_, sighting = state.next, state.sighting
     if next_ is None or next_.cert is None or state.phase is not Phase.ISSUED:
         return ""
-    since = note.issued_at if note is not None and note.issued_at else next_.name.time
+    since = issued_at(next_, state.next_note)
     if now - since < limit or (sighting is not None and sighting.since is not None):
         return ""
     why = sighting.missing if sighting is not None else "they are not published"

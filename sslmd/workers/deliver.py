@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sslmd.config.model import Config, Trigger
+from sslmd.core.access import KeyAccess
 from sslmd.core.errors import Permanent
 from sslmd.core.events import ProdUpdated
 from sslmd.core.jobs import Deliver
 from sslmd.core.names import CertId, SetName, machine_of
 from sslmd.core.state import CertState, Delivered, Server, ServerPhase
-from sslmd.servers import production
+from sslmd.servers import as_found, production
+from sslmd.store import sets
+from sslmd.store.layout import Tree
 from sslmd.workers.tools import Tools
 
 DNS = "dns"
@@ -72,7 +75,12 @@ async def deliver(job: Deliver, tools: Tools) -> ProdUpdated:
     # While a name cannot be looked up, it is what it was.
     unsure = {host for host, found in known.items() if found is None}
     here = {host for host, found in known.items() if found} | (unsure & noted)
-    return await tools.in_thread(_deliver, job, tools, here)
+    remarks: list[str] = []
+    try:
+        return await tools.in_thread(_deliver, job, tools, here, remarks)
+    finally:
+        for remark in remarks:
+            tools.tell("tree-remark", remark, job.cert)
 
 
 async def is_here(host: str, certs: Iterable[CertId], tools: Tools) -> bool:
@@ -84,19 +92,11 @@ async def is_here(host: str, certs: Iterable[CertId], tools: Tools) -> bool:
     return any(one.here for one in servers if one.host == host)
 
 
-def _deliver(job: Deliver, tools: Tools, here: Collection[str]) -> ProdUpdated:
+def _deliver(job: Deliver, tools: Tools, here: Collection[str], remarks: list[str]) -> ProdUpdated:
     if job.curr is None:
         raise Permanent(f"{job.cert} has nothing to deliver")
     config = tools.config
-    changed = production.update(
-        tools.tree,
-        str(config.globals.prod_cert_dir),
-        job.cert,
-        job.curr,
-        job.next,
-        is_ca=tools.service(job.cert).spec.ca is not None,
-        access=config.access(job.cert, here),
-    )
+    changed = _update(job, job.curr, tools, config.access(job.cert, here), remarks)
     return _updated(job, tools, here, changed=changed)
 
 
@@ -122,6 +122,9 @@ def rehearse(job: Deliver, tools: Tools, here: Collection[str]) -> Rehearsed:
     place = (tools.tree, str(tools.config.globals.prod_cert_dir), job.cert, job.curr)
     is_ca = tools.service(job.cert).spec.ca is not None
     access = tools.config.access(job.cert, here)
+    if stays(job, job.curr, tools, access):
+        wide = list(sets.wide_keys(Tree(place[1]).cert_dir(job.cert)))
+        return Rehearsed(_updated(job, tools, here, changed=False), [], wide)
     changes = production.differences(*place, job.next, is_ca=is_ca, access=access)
     changed = not production.serves(*place, is_ca=is_ca, access=access)
     return Rehearsed(_updated(job, tools, here, changed=changed), changes, [])
@@ -151,6 +154,27 @@ def _updated(job: Deliver, tools: Tools, here: Collection[str], *, changed: bool
         other = changed and (is_ours or access == _UNTOUCHED)
         servers.append(_server(job, fresh, old, _end_of(before), changed=other, direct=direct))
     return ProdUpdated(now, Delivered(job.curr, job.next), tuple(servers))
+
+
+def _update(
+    job: Deliver, curr: SetName, tools: Tools, access: KeyAccess, remarks: list[str]
+) -> bool:
+    """Make production hold what it is to hold; return whether its `curr` is another one now."""
+    prod = str(tools.config.globals.prod_cert_dir)
+    is_ca = tools.service(job.cert).spec.ca is not None
+    if stays(job, curr, tools, access):
+        remarks += as_found.close_keys(prod, job.cert)
+        return False
+    return production.update(tools.tree, prod, job.cert, curr, job.next, is_ca=is_ca, access=access)
+
+
+def stays(job: Deliver, curr: SetName, tools: Tools, access: KeyAccess) -> bool:
+    """Whether production stays as ssl-mgr left it. Raises as `as_found.stays` does."""
+    if not job.leave or access != production.OURS_ALONE:
+        return False
+    prod = str(tools.config.globals.prod_cert_dir)
+    is_ca = tools.service(job.cert).spec.ca is not None
+    return as_found.stays(tools.tree, prod, job.cert, curr, is_ca=is_ca)
 
 
 def _still_lacks(old: Server, fresh: Server) -> bool:

@@ -12,11 +12,12 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.renew_track import can_finish
 from sslmd.core.spec import CertSpec
 from sslmd.core.state import SetNote
+from sslmd.issuers.local_ca import known_of
 from sslmd.pki.csr import make_csr
 from sslmd.pki.inspect import set_facts
 from sslmd.pki.key_kind import describe_key
 from sslmd.pki.keys import generate_key, load_key
-from sslmd.store import files, sets
+from sslmd.store import certs, files, sets
 from sslmd.store.layout import CSR, PRIVKEY, Tree
 from sslmd.workers.tools import Tools, wanted_of
 
@@ -31,13 +32,15 @@ def _make(job: MakeKey, tools: Tools) -> KeyMade:
     spec = service.spec
     tree, cert, now = tools.tree, job.cert, tools.now()
     sets.sweep(tree, cert)
+    _check_ca(job, spec, tree)
     if job.reuse:
         key = _key_of(tree, cert, spec, sets.read_links(tree, cert).curr)
     elif job.keep:
         key = _key_of(tree, cert, spec, sets.read_links(tree, cert).next)
     else:
         key = generate_key(spec.key)
-    csr = make_csr(key, spec)
+    known = known_of(tree, spec, key)
+    csr = make_csr(key, spec, known.subject if known else None)
     facts = set_facts(SetName.at(now), {PRIVKEY: key, CSR: csr})
     if not can_finish(facts, wanted_of(service, tools.config)):
         # On deck it would only be made again, at once and for ever.
@@ -52,7 +55,19 @@ def _make(job: MakeKey, tools: Tools) -> KeyMade:
             files.remove_tree(tree.set_dir(cert, name))
         raise
     facts = replace(facts, name=name)
-    return KeyMade(now, facts, SetNote(tools.draw()), job.reason, job.keep)
+    note = SetNote(tools.draw(), new_key=job.new_key, at_end=job.at_end)
+    return KeyMade(now, facts, note, job.reason, job.keep)
+
+
+def _check_ca(job: MakeKey, spec: CertSpec, tree: Tree) -> None:
+    """A CA that was ever in use gets another key only if an admin asked for that (I12)."""
+    if spec.ca is None or job.reuse or job.new_key:
+        return
+    if remains := certs.remains_of_ca(tree, job.cert):
+        raise Permanent(
+            f"{job.cert} was in use before: there is {remains}. No new key is made for it; see: "
+            f"sslmctl show {job.cert.arg}"
+        )
 
 
 def _key_of(tree: Tree, cert: CertId, spec: CertSpec, name: SetName | None) -> bytes:
@@ -64,7 +79,7 @@ def _key_of(tree: Tree, cert: CertId, spec: CertSpec, name: SetName | None) -> b
         )
     key = contents[PRIVKEY]
     kind = describe_key(load_key(key).public_key())
-    if kind != str(spec.key):
+    if spec.ca is None and kind != str(spec.key):
         raise Permanent(
             f"{cert} has a key {kind}, its service file asks for {spec.key}; renew it without "
             "--reuse"

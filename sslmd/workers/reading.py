@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Protocol
 
 from sslmd.config.model import Config
-from sslmd.core.names import CertId
+from sslmd.core.names import CertId, GroupName
 from sslmd.core.state import Delivered
-from sslmd.servers import production
+from sslmd.servers import as_found, production
 from sslmd.store import certs
 from sslmd.store.layout import Tree
 
@@ -35,8 +35,14 @@ def read_cert(
 ) -> certs.Loaded:
     """Return a certificate as it is read by `reads`; blocks, never raises."""
     one = reads(tree, cert, draw=draw, now=now)
+    prod, service = str(config.globals.prod_cert_dir), config.services[cert]
+    is_ca = service.spec.ca is not None
+    if is_ca:
+        one.remarks += as_found.ca_keys(prod, cert, managed=service.managed)
     noted = one.state.delivered.curr
-    if noted is not None and production.linked(str(config.globals.prod_cert_dir), cert) != noted:
+    if noted is not None and not as_found.holds(tree, prod, cert, noted, is_ca=is_ca):
         # The note is not the truth: production was lost, moved or changed by hand.
         one.state = replace(one.state, delivered=Delivered())
+    if cert.group == GroupName.CA and one.state.curr is None and not one.state.remains:
+        one.state = replace(one.state, remains=production.remains(prod, cert))
     return one

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import shlex
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -35,7 +36,7 @@ from sslmd.core.names import CertId, machine_of
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Reason, Wanted, why_unusable
 from sslmd.core.spec import OwnCa, SelfSigned
-from sslmd.core.standing import view_of
+from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
 from sslmd.core.view import Dane, Decision, due
 from sslmd.store import certs
@@ -161,6 +162,18 @@ def _load(tools: Tools, book: dict[CertId, Rehearsed]) -> None:
             remarks=[one for one in loaded.remarks if not one.startswith(tuple(loaded.wide))],
             wide=loaded.wide,
         )
+    _look_for_lost_cas(book)
+
+
+def _look_for_lost_cas(book: dict[CertId, Rehearsed]) -> None:
+    """Find out, as the daemon does, what CAs have signed of which nothing is left."""
+    below: dict[CertId, list[CertId]] = defaultdict(list)
+    for cert, one in book.items():
+        signer = one.wanted.spec.signer
+        if isinstance(signer, OwnCa):
+            below[signer.cert].append(cert)
+    for cert, one in book.items():
+        one.state = one.loaded = with_lost_ca(cert, book, lambda ca: below.get(ca, []))
 
 
 async def _rehearse(tools: Tools, found: Rehearsal) -> Rehearsal:
@@ -200,10 +213,9 @@ def _follow(
     here: set[str],
 ) -> None:
     """Decide, take in what came of it, and decide again, until something would be made."""
-    signer, now = one.wanted.spec.signer, tools.now()
-    above = book.get(signer.cert) if isinstance(signer, OwnCa) else None
+    now = tools.now()
     for _ in range(_MOST_STEPS):
-        one.decision = decide(view_of(one, above, dane), now)
+        one.decision = decide(view_of(one, book, dane), now)
         event = one.decision.event
         if event is not None:
             if isinstance(event, AskDropped):

@@ -11,8 +11,12 @@ from sslmd.workers.tools import Tools
 
 
 async def settle(job: Settle, tools: Tools) -> Settled:
-    """Do the job."""
-    await clean(job.cert, tools)
+    """Do the job.
+
+    Old sets of a tree that was taken over stay until the first roll: no set of ours is among them.
+    """
+    if _cleans(job.cert, tools):
+        await clean(job.cert, tools)
     return Settled(tools.now(), sets.read_links(tools.tree, job.cert).prev)
 
 
@@ -54,8 +58,15 @@ def _clean_inactive(tools: Tools, keep: int | None) -> list[tuple[CertId, SetNam
     return removed
 
 
+def _cleans(cert: CertId, tools: Tools) -> bool:
+    """Whether old sets go: not those of a tree that was just taken over."""
+    return tools.state_of(cert).rolled_at is not None
+
+
 def rehearse(cert: CertId, tools: Tools) -> list[SetName]:
     """Return the old sets that the job would remove, and remove nothing; blocks."""
+    if not _cleans(cert, tools):
+        return []
     return sets.superfluous(tools.tree, cert, tools.config.globals.clean_keep, _used(cert, tools))
 
 
@@ -68,4 +79,17 @@ def _clean(cert: CertId, tools: Tools, keep: int | None) -> list[SetName]:
 def _used(cert: CertId, tools: Tools) -> tuple[SetName, ...]:
     """Return the sets whose TLSA records may be in use: the records are made of their files."""
     service = tools.config.services.get(cert)
+    if service is not None and service.spec.ca is not None:
+        # What an older generation of a CA signed is known to be from it as long as its set stays.
+        return _valid(cert, tools)
     return tools.state_of(cert).retired if service is not None and service.dane else ()
+
+
+def _valid(cert: CertId, tools: Tools) -> tuple[SetName, ...]:
+    """Return the sets whose certificate has not expired."""
+    now, found = tools.now(), []
+    for name in sets.list_sets(tools.tree, cert):
+        facts = sets.read_set(tools.tree, cert, name, deep=False)
+        if facts.cert is not None and facts.cert.not_after > now:
+            found.append(name)
+    return tuple(found)

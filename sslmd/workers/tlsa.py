@@ -40,6 +40,7 @@ from sslmd.pki.tlsa import material
 from sslmd.store import sets
 from sslmd.store.layout import CERT, CHAIN, CSR, PRIVKEY, Tree
 from sslmd.store.zone_notes import ZoneNotes, notes_file, write_notes
+from sslmd.workers import tlsa_rr
 from sslmd.workers.dane import look as look_at
 from sslmd.workers.dane import matches
 from sslmd.workers.tools import Tools
@@ -79,11 +80,7 @@ class Wish:
     @property
     def wants_mx(self) -> bool:
         """Whether the zone's MX hosts have a say."""
-        return any(
-            entry.hosts in (TlsaHosts.MAIL, TlsaHosts.MX)
-            for one in self.certs
-            for entry in one.entries
-        )
+        return any(entry.hosts is TlsaHosts.MX for one in self.certs for entry in one.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +166,8 @@ async def prepare(wish: Wish, notes: ZoneNotes, tools: Tools) -> Given:
         return _material(tools.tree, cert, name)
 
     content, materials, notes = await tools.in_thread(content_for, wish, notes, before, material_of)
+    services = tools.config.services
+    await tools.in_thread(tlsa_rr.of_known_sets, tools.tree, services, materials, notes.mx)
     unfit = await _unfit(wish, content, materials, before, tools)
     if unfit:
         content, materials, notes = await tools.in_thread(

@@ -175,7 +175,7 @@ def _hosts_in(before: Content, wish: Wish, zone: ZoneName) -> tuple[DomainName, 
         (entry.port, entry.proto)
         for one in wish.certs
         for entry in one.entries
-        if entry.hosts in (TlsaHosts.MAIL, TlsaHosts.MX)
+        if entry.hosts is TlsaHosts.MX
     }
     hosts = set()
     for owner in before:

@@ -34,10 +34,12 @@ def write_site(top: Path, services: int) -> Path:
     if services % 100:
         groups["rest.example"] = services % 100
     (conf / "ca").mkdir(parents=True)
-    listed = "".join(f"[[groups]]\ndomain = '{group}'\nservices = ['ALL']\n" for group in groups)
+    listed = "".join(
+        f"[[groups]]\nactive = true\ndomain = '{group}'\nservices = ['ALL']\n" for group in groups
+    )
     (conf / "ssl-mgr.conf").write_text(
         "[globals]\nmin_roll_mins = 90\n"
-        "[[groups]]\ndomain = 'ca'\nservices = ['my-root', 'my-int']\n" + listed
+        "[[groups]]\nactive = true\ndomain = 'ca'\nservices = ['my-root', 'my-int']\n" + listed
     )
     (conf / "ca-info.conf").write_text(
         "[my-root]\nca_desc = 'root'\nca_type = 'self'\n"

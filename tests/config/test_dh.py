@@ -102,7 +102,7 @@ def test_a_group_that_is_not_active_is_left_alone(tree: Tree) -> None:
 
 
 def test_a_group_without_a_folder_is_told_once(tree: Tree) -> None:
-    lost = "[[groups]]\ndomain = 'example.net'\nservices = ['ALL']\n"
+    lost = "[[groups]]\nactive = true\ndomain = 'example.net'\nservices = ['ALL']\n"
     with_dh(tree, "groups = ['example.net']", before=lost)
     (mistake,) = tree.mistakes()
     assert "groups.domain: there is no folder" in mistake

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.config.absent import why_absent
 from sslmd.config.files import is_left_over
 from sslmd.config.load import load, locate_conf_dir
 from sslmd.config.model import (
@@ -90,6 +91,55 @@ def test_inactive_groups_are_not_read(tree: Tree) -> None:
     tree.write("ssl-mgr.conf", text)
     tree.write("example.net/x", "not read")
     assert tree.warnings() == []
+
+
+def test_a_group_that_does_not_say_active_is_left_alone(tree: Tree) -> None:
+    tree.write("ssl-mgr.conf", MAIN.replace("    active = true\n", "\n"))
+    config = tree.load()
+    assert [cert.service for cert, one in config.services.items() if one.managed] == []
+    assert config.inactive == {"ca", "example.com"}
+    told = [tree.short(str(one)) for one in config.warnings]
+    for line, group in ((4, "ca"), (8, "example.com")):
+        assert (
+            f"ssl-mgr.conf:{line}: groups: group {group!r} does not say active = true, so it is "
+            "left alone, as ssl-mgr does; add active = true; or active = false, if that is meant"
+        ) in told
+    assert (
+        "ca/my-int: no active group lists this CA: it signs with what it has and is not renewed; "
+        "set active = true in [[groups]] for group ca in ssl-mgr.conf"
+    ) in told
+
+
+def test_a_group_that_is_left_alone_needs_no_services(tree: Tree) -> None:
+    tree.write("ssl-mgr.conf", MAIN + "[[groups]]\ndomain = 'example.net'\nactive = false\n")
+    assert tree.warnings() == []
+    tree.change("ssl-mgr.conf", "'example.net'\nactive = false", "'example.com'\nactive = true")
+    assert "group example.com lists no services" in tree.warnings()[0]
+
+
+def test_why_a_service_is_left_out(tree: Tree) -> None:
+    asleep = "[[groups]]\ndomain = 'example.net'\nservices = ['web']\nactive = false\n"
+    tree.write("ssl-mgr.conf", MAIN + asleep)
+    for name in ("example.com/mail", "example.net/web", "example.org/web"):
+        tree.write(name, WEB)
+    config = tree.load()
+    main = tree.path("ssl-mgr.conf")
+    active = f"its group is not active: set active = true in [[groups]] of {main}"
+    for group, service, why in (
+        ("example.net", "web", active),
+        ("example.net", "", active),
+        ("example.net", "mail", ""),
+        (
+            "example.com",
+            "mail",
+            f"its file is there, but `services` of its group in {main} does not list it",
+        ),
+        ("example.org", "web", f"its file is there, but no [[groups]] of {main} names its group"),
+        ("example.com", "ftp", ""),
+        ("example.com", "", ""),
+        ("example.edu", "web", ""),
+    ):
+        assert why_absent(config, group, service) == why
 
 
 @pytest.mark.parametrize("word", ["'ALL'", "['*']", "['web', 'ALL']"])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
+from sslmd.config.load import load
 from sslmd.config.model import (
     DnsPrimary,
     Endpoint,
@@ -13,10 +17,11 @@ from sslmd.config.model import (
     ServiceMatch,
     Trigger,
 )
-from sslmd.core.names import CertId, ZoneName
+from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, Timing
-from sslmd.core.tlsa import DaneEntry, TlsaHosts
+from sslmd.core.tlsa import DaneEntry, TlsaHosts, wants_of
 from tests.config.tree import Tree
+from tests.ssl_mgr_site import VERSIONS, unpack
 
 # The shape of a configuration of ssl-mgr 5 to 7: every key that its files use.
 OLD_MAIN = """
@@ -121,7 +126,7 @@ def old_tree(top: Path) -> Tree:
         tree.path(name).unlink()
     tree.write("ssl-mgr.conf", OLD_MAIN)
     tree.write("ca-info.conf", OLD_CAS)
-    ec, rsa = "ktype = 'ec'\n    ec_algo = 'secp384r1'", "ktype = 'rsa'\n    bits = 4096"
+    ec, rsa = "ktype = 'ec'\n    ec_algo = 'secp384r1'", "ktype = 'rsa'\n    bits = 2048"
     web, mail = "'example.net', '*.example.net'", "'example.net', 'smtp.example.net'"
     for path, signer, dane, key, cn, sans in (
         ("ca/root", "self", "[]", ec, "Our root", ""),
@@ -140,16 +145,23 @@ def old_tree(top: Path) -> Tree:
 def test_files_of_ssl_mgr_load_unchanged(tmp_path: Path) -> None:
     tree = old_tree(tmp_path)
     config = tree.load()
+    always = "ssl-mgr runs it at every copy, whatever the host"
+    hosts = "there are: backup.example.net, imap.example.net, mx1.example.net, mx2.example.net"
     assert [tree.short(str(warning)) for warning in config.warnings] == [
+        f"ssl-mgr.conf:4: globals.sslm_auth_hook: {tmp_path}/libexec/sslm-auth-hook is taken for "
+        "ssl-mgr's hook; the daemon's own is used; remove the key",
         "ssl-mgr.conf:13: globals.post_copy_cmd: nothing is copied to example.net, so this never "
-        "runs; did you mean 'mx2.example.net'?",
+        f"runs; {always}; {hosts}",
         "ssl-mgr.conf:14: globals.post_copy_cmd: nothing is copied to pbx.example.net, so this "
-        "never runs; did you mean 'mx2.example.net'?",
+        f"never runs; {always}; {hosts}",
         "ssl-mgr.conf:57: other: without svc_depends, its servers get every certificate with its "
         "key; write svc_depends = [['any', ['ALL']]] if that is meant",
+        "example.net/mail-rsa:10: KeyOpts.bits: it has no effect, as in ssl-mgr: rsa_bits is the "
+        "length of an RSA key, 4096 where it is missing; remove it, or write rsa_bits if you want "
+        "another length",
     ]
     options = config.globals
-    assert options.auth_hook == tmp_path / "libexec/sslm-auth-hook"
+    assert options.auth_hook is None
     assert (options.certs_dir, options.prod_cert_dir) == (
         tmp_path / "certs",
         Path("/srv/prod-certs"),
@@ -205,10 +217,30 @@ def test_later_keys_of_ssl_mgr(tmp_path: Path) -> None:
     tree.change("example.net/mail-rsa", "renew_expire_days = 20", "dane_tls_ttl = 3600")
     config = tree.load()
     mail = config.services[CertId("example.net", "mail-rsa")]
-    assert mail.timing == Timing(timedelta(31.5), timedelta(3), timedelta(0))
+    assert mail.timing.asked(timedelta(90)) == (timedelta(31.5), timedelta(3))
+    assert mail.timing.asked(timedelta(45)) == (timedelta(10), timedelta(0))
     assert mail.dane_ttl == 3600
     assert config.cas["le"].preferred_profile == "shortlived"
-    assert [tree.short(str(one)) for one in config.warnings][-1] == (
-        "ssl-mgr.conf:63: renew_info.target_45: it has no effect: only target_90 and rand_adj_90 "
-        "count; remove it; shorter lives renew with a third of the life left (half, under 10 days)"
-    )
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_sites_that_ssl_mgr_made_load_and_keep_their_tlsa_owners(
+    tmp_path: Path, version: str
+) -> None:
+    top = unpack(version, tmp_path)
+    config = load(top / "conf.d", owners={0, os.getuid()})
+    assert [str(one) for one in config.warnings] == []
+    wanted: dict[str, set[str]] = {}
+    for cert, service in config.services.items():
+        zone = ZoneName(cert.group)
+        mx = [DomainName(f"{host}.{zone}") for host in ("mail", "mx2")]
+        found = wants_of(service.dane, zone, service.spec.all_names(), mx)
+        wanted.setdefault(cert.group, set()).update(owner.text for owner in found)
+    written = {
+        path.name.removeprefix("tlsa."): {
+            line.split()[0].rstrip(".") for line in path.read_text().splitlines() if line[:1] == "_"
+        }
+        for path in (top / "zones" / "tlsa").glob("tlsa.*")
+    }
+    assert written
+    assert {zone: owners for zone, owners in wanted.items() if owners} == written

@@ -90,7 +90,7 @@ def test_probes(value: Any, probe: Probe) -> None:
 @pytest.mark.parametrize(
     ("value", "entry"),
     [
-        ([25, "tcp", 3, 1, 1], DaneEntry(25, "tcp", 3, 1, 1, TlsaHosts.MAIL)),
+        ([25, "tcp", 3, 1, 1], DaneEntry(25, "tcp", 3, 1, 1, TlsaHosts.MX)),
         ([443, "tcp", 3, 1, 1], DaneEntry(443, "tcp", 3, 1, 1, TlsaHosts.SANS)),
         ([25, "tcp", 3, 1, 1, "MX"], DaneEntry(25, "tcp", 3, 1, 1, TlsaHosts.MX)),
         ([25, "tcp", 2, 0, 2, "SANS"], DaneEntry(25, "tcp", 2, 0, 2, TlsaHosts.SANS)),
@@ -98,6 +98,9 @@ def test_probes(value: Any, probe: Probe) -> None:
             [993, "tcp", 3, 1, 1, ["imap.example.com"]],
             DaneEntry(993, "tcp", 3, 1, 1, (DomainName("imap.example.com"),)),
         ),
+        (["443", "TCP", "3", "1", "1", "mx"], DaneEntry(443, "tcp", 3, 1, 1, TlsaHosts.MX)),
+        ([443, "Udp", 3, 1, 1, "sans"], DaneEntry(443, "udp", 3, 1, 1, TlsaHosts.SANS)),
+        ([25, "tcp", 3, 1, 1, ""], DaneEntry(25, "tcp", 3, 1, 1, TlsaHosts.MX)),
         ([], None),
     ],
 )
@@ -139,3 +142,46 @@ def test_servers(host: str) -> None:
 def test_commands_are_split_as_a_shell_would() -> None:
     assert values.command("a 'b c' d\\ e") == ("a", "b c", "d e")
     assert values.command("") == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "made"),
+    [
+        ("sha256", "sha256"),
+        ("SHA384", "sha384"),
+        ("sha-512", "sha512"),
+        ("SHA_224", "sha224"),
+        ("sha3_256", "sha3_256"),
+        ("SHA3-512", "sha3_512"),
+        (" sha3_224 ", "sha3_224"),
+        ("", "sha384"),
+    ],
+)
+def test_digests(value: str, made: str) -> None:
+    assert values.digest(value) == made
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("sha1", "'sha1' is no hash that certificates are signed with; write 'sha256', which"),
+        (
+            "MD5",
+            "'MD5' is no hash that certificates are signed with; write 'sha256', which ssl-mgr",
+        ),
+        ("sha3256", "'sha3256' is no hash that certificates are signed with; write 'sha384' or"),
+        ("sha2", "'sha2' is no hash"),
+        (256, "256 is not a text"),
+    ],
+)
+def test_what_is_no_digest(value: Any, said: str) -> None:
+    with pytest.raises(PydanticCustomError) as caught:
+        values.digest(value)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"), [("5", 5), ("2.5", 2.5), (" 7 ", 7), (3, 3), ("-1", "-1"), ("1e3", "1e3")]
+)
+def test_numbers_in_quotes(value: Any, number: Any) -> None:
+    assert values.quantity(value) == number

@@ -139,7 +139,7 @@ def test_what_would_let_a_certificate_expire(tree: Tree) -> None:
     of_class(tree, f"roll_window = {WEEKLY}", f"restart_window = {WEEKLY}")
     of_service(
         tree, "renew_expire_days = 14", "renew_expire_days_spread = 3", "dane_tls_ttl = 3600",
-        "dane_tls = [[443, 'tcp', 3, 1, 1]]",
+        "dane_tls = [[443, 'tcp', 3, 1, 1, 'SANS']]",
     )  # fmt: skip
     assert tree.mistakes() == [
         "ssl-mgr.conf:19: web.roll_window: example.com/web: it could expire: from a renewal on, it "
@@ -189,7 +189,9 @@ def test_the_lives_of_an_acme_ca(tree: Tree, profile: str, windows: str, right: 
 def test_two_weekly_waits_are_too_much_for_a_short_lead(tree: Tree) -> None:
     """Fifteen days of 45: a week for each is just about enough, less what comes with it."""
     of_class(tree, "roll_window = 'Sat 02:00-03:00'", "restart_window = 'Sun 02:00-02:01'")
-    of_service(tree, "dane_tls = [[443, 'tcp', 3, 1, 1]]", "dane_tls_ttl = 43200", signer="le-dns")
+    of_service(
+        tree, "dane_tls = [[443, 'tcp', 3, 1, 1, 'SANS']]", "dane_tls_ttl = 43200", signer="le-dns"
+    )
     (mistake,) = tree.mistakes()
     assert "24 h" not in mistake
     assert "1 d for its TLSA records" in mistake

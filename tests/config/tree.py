@@ -60,11 +60,11 @@ MAIN = """\
 [[groups]]
     domain = 'ca'
     services = ['my-root', 'my-int']
-
+    active = true
 [[groups]]
     domain = 'example.com'
     services = ['web']
-
+    active = true
 [dns]
     acme_dir = 'acme'
     tlsa_dirs = ['tlsa']

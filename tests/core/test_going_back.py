@@ -22,7 +22,7 @@ from sslmd.core.plan import decide
 from sslmd.core.renew_track import why_again
 from sslmd.core.renewal import Wanted, Why
 from sslmd.core.sighting import Sighting
-from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase
+from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
 from sslmd.core.view import Dane
 from tests.core.test_decade import hierarchy, leaves
 from tests.core.test_plan import (
@@ -203,8 +203,16 @@ def test_called_off_it_leaves_the_deck_and_is_not_rolled() -> None:
     assert isinstance(step(again).job, Roll)
 
 
-def test_an_older_set_that_somebody_linked_by_hand_is_rolled_as_any() -> None:
-    assert isinstance(step(settled(GOOD, OLD)).job, Roll)
+def test_an_older_set_that_somebody_linked_by_hand_is_rolled_only_if_an_admin_says_so() -> None:
+    found = step(settled(GOOD, OLD))
+    assert found.job is None
+    assert found.event is None
+    assert "is older than set" in found.alarm
+    assert "sslmctl roll --force example.com:web" in found.alarm
+    forced = replace(settled(GOOD, OLD), ask=Ask(Request.ROLL, NOW, force=True))
+    assert isinstance(step(forced).job, Roll)
+    ours = replace(settled(GOOD, OLD), next_note=SetNote(0.0, OLD.name.time, "sub"))
+    assert isinstance(step(ours).job, Roll)
 
 
 def test_ten_years_of_going_back() -> None:

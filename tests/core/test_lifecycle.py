@@ -551,6 +551,8 @@ def test_asked_goes_past_our_own_backoff_only() -> None:
         (FORCED, replace(FORCED, replaces=NEW.name), "new"),
         (Ask(Request.RENEW, NOW), Ask(Request.RENEW, NOW, reuse=True), "new"),
         (FORCED, Ask(Request.RENEW, NOW), "standing"),
+        (Ask(Request.ROLL, NOW, min_roll=days(1)), Ask(Request.ROLL, NOW), "new"),
+        (ROLL, Ask(Request.ROLL, NOW, min_roll=days(1)), "standing"),
         (ROLL, Ask(Request.RENEW, NOW), "standing"),
         (FORCED, Ask(Request.ROLL, NOW), "standing"),
     ],

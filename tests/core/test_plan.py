@@ -367,6 +367,41 @@ def test_a_next_is_rolled_no_sooner_than_min_roll_mins() -> None:
     assert later.job == Roll(WEB, NEXT.name, later.text)
 
 
+@pytest.mark.parametrize(("minutes", "rolls"), [(0, 0), (60, 0), (61, 1), (500, 440)])
+def test_an_admin_names_other_minutes_for_one_roll(minutes: int, rolls: int) -> None:
+    """Shorter or longer than the configuration's 90; `NEXT` is an hour old."""
+    ask = replace(ROLL, min_roll=minutes * MINUTE)
+    decision = step(advertised(GOOD, NEXT, ask=ask))
+    if rolls:
+        waits(decision, "rolls at")
+        assert decision.roll_at == NOW + rolls * MINUTE
+        later = step(advertised(GOOD, NEXT, ask=ask), now=NOW + rolls * MINUTE)
+        assert isinstance(later.job, Roll)
+        return
+    assert isinstance(decision.job, Roll)
+    assert decision.job.overrode == ""
+    assert f"an admin asked to roll it {minutes} min after it was issued" in decision.text
+
+
+def test_who_asked_for_a_roll_hears_what_it_waits_for() -> None:
+    """Not how servers get on with the set that is to go."""
+    failed = Server("web", "localhost", ServerPhase.FAILED, GOOD.name, "no", 1, NOW + HOUR)
+    ask = replace(ROLL, min_roll=61 * MINUTE)
+    state = advertised(GOOD, NEXT, ask=ask, servers=(failed,), deployed=None, settled=None)
+    waits(step(state), "on deck; rolls at")
+    waits(step(replace(state, ask=None)), "waits for its servers")
+
+
+def test_other_minutes_are_for_a_roll_alone_and_end_with_curr() -> None:
+    renewal = replace(RENEW, min_roll=0 * MINUTE)
+    assert isinstance(step(settled(GOOD, NEXT, ask=renewal)).event, AskDropped)
+    ask = replace(ROLL, min_roll=days(300))
+    last = waits(step(advertised(DUE, NEXT, ask=ask)), "rolls at")
+    assert DUE.cert is not None
+    assert last.roll_at == DUE.cert.not_after
+    assert isinstance(step(settled(EXPIRED, NEXT, ask=ask)).job, Roll)
+
+
 def test_min_roll_mins_counts_from_the_certificate_not_the_key() -> None:
     note = replace(NOTE, issued_at=NOW - 5 * MINUTE)
     decision = waits(step(advertised(DUE, READY, next_note=note)))
@@ -420,6 +455,27 @@ def test_with_dane_a_roll_is_held_until_the_records_are_seen() -> None:
         decision = waits(step(settled(DUE, NEXT), DANE, now=now), "TLSA")
         assert decision.wake_at is None or decision.wake_at > now
         assert decision.roll_at is None
+
+
+@pytest.mark.parametrize(
+    ("named", "begin", "rolls"),
+    [
+        (-10, -15, 80),  # as sslmd makes it: the key first, a begin that slow clocks take
+        (-10, -70, 80),  # Let's Encrypt begins an hour early
+        (-370, -10, 80),  # ssl-mgr in Chicago: six hours behind
+        (50, -10, 90),  # in Berlin: ahead; late rather than early
+        (110, -10, 90),  # in Berlin in summer
+        (-5000, -10, 80),  # a key that was made ahead
+    ],
+)
+def test_without_a_note_the_certificate_says_when_it_was_issued(
+    named: int, begin: int, rolls: int
+) -> None:
+    """As in a tree of ssl-mgr's, which names sets by local time. It was issued 10 min ago."""
+    cert = (NOW + begin * MINUTE, NOW + days(90))
+    next_ = facts(WANTED, NOW + named * MINUTE, cert=cert)
+    decision = waits(step(advertised(DUE, next_)), "on deck; rolls at")
+    assert decision.roll_at == NOW + rolls * MINUTE
 
 
 def test_an_issue_time_in_the_future_does_not_hold_up_a_roll() -> None:
@@ -503,7 +559,9 @@ def test_a_leaf_is_patient_with_a_ca_that_is_being_renewed() -> None:
     # It is due at 30 d before its end, and is patient for half of them.
     assert decision.wake_at == DUE.name.time + days(75)
     assert decision.waits_for_ca
-    late = step(settled(DUE), above=ca(ENDING_CA), now=DUE.name.time + days(75))
+    then = DUE.name.time + days(75)
+    again = fail(CA_WANTED, ago=NOW - then + 5 * MINUTE)
+    late = step(settled(DUE), above=ca(ENDING_CA, trouble=again), now=then)
     assert isinstance(late.job, MakeKey)
 
 
@@ -511,14 +569,20 @@ def test_patience_is_only_for_what_is_merely_due() -> None:
     above = ca(ENDING_CA)
     assert isinstance(step(settled(GOOD, ask=FORCED), above=above).job, MakeKey)
     assert isinstance(step(settled(GOOD, NEXT, ask=replaced(NEXT)), above=above).job, MakeKey)
-    assert isinstance(step(settled(GOOD), OTHER_NAMES, above).job, MakeKey)
-    assert isinstance(step(settled(EXPIRED), above=above).job, MakeKey)
-    assert isinstance(step(settled(None), above=above).job, MakeKey)
+    late = ca(ENDING_CA, trouble=fail(CA_WANTED))
+    for one in (above, late):
+        for curr, want in ((GOOD, OTHER_NAMES), (EXPIRED, WANTED), (None, WANTED)):
+            found = step(settled(curr), want, one)
+            # A moment is waited for, as long as the CA does something about it.
+            assert isinstance(found.job, MakeKey) is (one is late), found.text
+            assert found.waits_for_ca is (one is above)
 
 
 def test_a_ca_that_outlives_what_it_signs_is_not_waited_for() -> None:
     long = facts(CA_WANTED, NOW - days(900), cert=(NOW - days(900), NOW + days(91)))
-    assert isinstance(step(settled(DUE), above=ca(long)).job, MakeKey)
+    # But for the moment that its renewal takes.
+    assert step(settled(DUE), above=ca(long)).wake_at is None
+    assert isinstance(step(settled(DUE), above=ca(long, trouble=fail(CA_WANTED))).job, MakeKey)
 
 
 def test_the_plan_of_all() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -28,6 +29,7 @@ from tests.core.test_plan import (
     OTHER_KEY,
     OTHER_NAMES,
     READY,
+    ROLL,
     advertised,
     look,
     settled,
@@ -59,6 +61,20 @@ def test_the_wall_clock_has_no_say_in_the_wait() -> None:
     waiting = replace(READY_SEEN, waited=1.0, opens_at=NOW + MINUTE)
     view = replace(look(settled(DUE, READY, sighting=waiting), DANE), dane=KNOWN)
     waits(decide(view, NOW + HOUR), "TLSA")
+
+
+def test_no_minutes_that_an_admin_names_are_shorter_than_the_wait_for_dns() -> None:
+    young = replace(READY_SEEN, set=NEXT.name, waited=59.9, opens_at=NOW + MINUTE)
+    known = replace(KNOWN, next=NEXT.name)
+    ask = replace(ROLL, min_roll=timedelta(0))
+    decision = waits(dane_step(settled(DUE, NEXT, sighting=young, ask=ask), known), "since")
+    assert decision.roll_at == NOW + MINUTE  # by the configuration it would be in 30 min
+    over = replace(young, waited=60.0, opens_at=NOW)
+    state = settled(DUE, NEXT, sighting=over, ask=ask)
+    assert isinstance(dane_step(state, known).event, Advertised)
+    job = dane_step(advertised(DUE, NEXT, sighting=over, ask=ask), known).job
+    assert isinstance(job, Roll)
+    assert not job.blind
 
 
 @pytest.mark.parametrize(

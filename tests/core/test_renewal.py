@@ -16,20 +16,24 @@ from sslmd.core.renewal import (
     Question,
     Wanted,
     Why,
+    least_lead,
     renew_at,
+    usual_lead,
     why_renew,
     why_unusable,
     why_unwanted,
     why_useless,
 )
-from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, Signer, Timing
+from sslmd.core.spec import AcmeCa, ByLife, KeySpec, KeyType, OwnCa, Signer, Timing
 from sslmd.core.state import SetNote
 from tests.core.world import START, days, facts, wanted
 
 NOW = START
 SUB = OwnCa(CertId("ca", "sub"))
 WANTED = wanted("example.com:web", signer=SUB, renew=30)
-GOOD = facts(WANTED, NOW - days(10), cert=(NOW - days(10), NOW + days(80)))
+_GOOD = facts(WANTED, NOW - days(10), cert=(NOW - days(10), NOW + days(80)))
+GOOD = replace(_GOOD, signer="sub")
+SUB_IS, SUB2_IS, NOBODY = frozenset({"sub"}), frozenset({"sub2"}), frozenset[str]()
 NOTE = SetNote(0.0, NOW - days(10), "sub")
 
 
@@ -47,7 +51,8 @@ def ask(
     forced: bool = False,
     now: datetime = NOW,
 ) -> Why | None:
-    reason = why_renew(Question(curr, note, want, "CN=sub", forced, now))
+    signers = SUB2_IS if want.spec.signer == OTHER_CA.spec.signer else SUB_IS
+    reason = why_renew(Question(curr, note, want, signers, forced, now))
     assert reason is None or reason.text
     return reason.why if reason else None
 
@@ -90,15 +95,15 @@ def test_the_first_reason_counts() -> None:
 
 
 def test_the_reasons_say_what_changed() -> None:
-    def text(want: Wanted, curr: SetFacts = GOOD) -> str:
-        reason = why_renew(Question(curr, NOTE, want, "CN=sub", False, NOW))
+    def text(want: Wanted, curr: SetFacts = GOOD, signers: frozenset[str] = SUB_IS) -> str:
+        reason = why_renew(Question(curr, NOTE, want, signers, False, NOW))
         assert reason
         return reason.text
 
     assert "+new.example -web.example" in text(OTHER_NAMES)
     assert "rsa 2048" in text(OTHER_KEY)
     assert "ec secp384r1" in text(OTHER_KEY)
-    assert "sub2, it is from sub" in text(OTHER_CA)
+    assert "sub2, it is from sub" in text(OTHER_CA, signers=SUB2_IS)
     assert BROKEN.problem in text(WANTED, BROKEN)
     late = until(GOOD, NOW + days(29), NOW - days(61))
     assert text(WANTED, late) == "29.0 d left, it renews at 30.0 d"
@@ -107,48 +112,56 @@ def test_the_reasons_say_what_changed() -> None:
 def test_names_are_those_of_the_request_or_else_of_the_certificate() -> None:
     assert GOOD.cert is not None
     dropped = replace(GOOD, cert=replace(GOOD.cert, names=()))
-    assert why_unwanted(dropped, NOTE, WANTED, None) is None
+    assert why_unwanted(dropped, NOTE, WANTED, NOBODY) is None
     without_csr = replace(GOOD, asked_names=frozenset())
-    assert why_unwanted(without_csr, NOTE, WANTED, None) is None
-    assert why_unwanted(without_csr, NOTE, OTHER_NAMES, None)
+    assert why_unwanted(without_csr, NOTE, WANTED, NOBODY) is None
+    assert why_unwanted(without_csr, NOTE, OTHER_NAMES, NOBODY)
 
 
 def test_a_key_that_cannot_be_read_is_not_called_another_kind() -> None:
-    assert why_unwanted(replace(GOOD, key=""), NOTE, OTHER_KEY, None) is None
+    assert why_unwanted(replace(GOOD, key=""), NOTE, OTHER_KEY, NOBODY) is None
 
 
 def signed_by(signer: Signer) -> Wanted:
     return replace(WANTED, spec=replace(WANTED.spec, signer=signer))
 
 
-@pytest.mark.parametrize("note", [None, SetNote(0.5)], ids=["no note", "CA not noted"])
-def test_without_a_noted_ca_the_issuer_tells(note: SetNote | None) -> None:
-    """A tree of an older tool: nothing was noted, and nothing is renewed without need."""
+@pytest.mark.parametrize("note", [None, SetNote(0.5), NOTE], ids=["none", "no CA", "noted"])
+def test_who_signed_it_tells_whether_it_is_from_another_ca(note: SetNote | None) -> None:
+    """The name and the key count, whatever is noted, and the older generations of the CA too."""
     assert GOOD.cert is not None
-    assert why_unwanted(GOOD, note, WANTED, "CN=sub") is None
-    assert why_unwanted(GOOD, note, WANTED, None) is None
-    other = why_unwanted(GOOD, note, WANTED, "CN=another")
+    assert why_unwanted(GOOD, note, WANTED, SUB_IS) is None
+    assert why_unwanted(GOOD, note, WANTED, SUB2_IS | SUB_IS) is None
+    assert why_unwanted(GOOD, note, WANTED, NOBODY) is None
+    other = why_unwanted(GOOD, note, WANTED, SUB2_IS)
     assert other
     assert other.why is Why.CA
     assert "CN=sub" in other.text
-    assert why_unwanted(GOOD, note, signed_by(AcmeCa("letsencrypt")), None) is None
-    assert why_unwanted(GOOD, note, signed_by(SelfSigned()), None)
-    root = replace(GOOD, cert=replace(GOOD.cert, issuer="CN=x", subject="CN=x"))
-    assert why_unwanted(root, note, signed_by(SelfSigned()), None) is None
+    renamed = replace(OTHER_CA, names=WANTED.names)
+    assert why_unwanted(GOOD, note, renamed, SUB_IS) is None
 
 
-def test_a_noted_ca_counts_more_than_the_issuer() -> None:
+def test_of_a_public_ca_what_is_noted_counts() -> None:
     acme = signed_by(AcmeCa("letsencrypt"))
-    assert why_unwanted(GOOD, replace(NOTE, ca="letsencrypt"), acme, None) is None
-    assert why_unwanted(GOOD, NOTE, acme, None)
-    assert why_unwanted(GOOD, NOTE, WANTED, "CN=its subject changed") is None
+    assert why_unwanted(GOOD, replace(NOTE, ca="letsencrypt"), acme, NOBODY) is None
+    assert why_unwanted(GOOD, SetNote(0.5), acme, NOBODY) is None
+    assert why_unwanted(GOOD, None, acme, NOBODY) is None
+    assert why_unwanted(GOOD, NOTE, acme, NOBODY)
+
+
+def test_while_nothing_is_known_of_the_ca_what_is_noted_counts() -> None:
+    assert why_unwanted(GOOD, NOTE, WANTED, NOBODY) is None
+    assert why_unwanted(GOOD, NOTE, OTHER_CA, NOBODY)
+    assert GOOD.cert is not None
+    unknown = replace(GOOD, signer="")
+    assert why_unwanted(unknown, NOTE, WANTED, SUB2_IS) is None
 
 
 def test_useless_is_unwanted_or_unusable() -> None:
-    assert why_useless(GOOD, NOTE, WANTED, None, NOW) is None
+    assert why_useless(GOOD, NOTE, WANTED, NOBODY, NOW) is None
     for useless, why in (
-        (why_useless(GOOD, NOTE, OTHER_NAMES, None, NOW + days(99)), Why.NAMES),
-        (why_useless(GOOD, NOTE, WANTED, None, NOW + days(99)), Why.UNUSABLE),
+        (why_useless(GOOD, NOTE, OTHER_NAMES, NOBODY, NOW + days(99)), Why.NAMES),
+        (why_useless(GOOD, NOTE, WANTED, NOBODY, NOW + days(99)), Why.UNUSABLE),
     ):
         assert useless
         assert useless.why is why
@@ -250,6 +263,38 @@ def test_there_is_always_time_to_roll(draw: float) -> None:
     assert lead(90, 0, 5, draw, roll=90) == pytest.approx(2.5 / 24)
     assert lead(90, 0.01, 0, draw, roll=90) == pytest.approx(2.5 / 24)
     assert lead(0.1, 0, 0, draw, roll=90) == pytest.approx(0.05)
+
+
+POINTS = ((1.0, 0.5), (10.0, 5.0), (90.0, 30.0))
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [(0.5, 0.25), (1, 0.5), (5.5, 2.75), (50, 16.6667), (60, 20), (90, 30), (180, 60), (900, 300)],
+)
+def test_a_lead_that_follows_from_the_life(length: float, expected: float) -> None:
+    """Between two points a straight line, beyond the last its share; never beyond the limits."""
+    by_life = ByLife(POINTS, ((90.0, 9.0),))
+    timing = Timing(days(1), days(0), timedelta(0), by_life)
+    cert = life(days(length))
+    assert (cert.not_after - renew_at(cert, timing, 0)) / days(1) == pytest.approx(expected, 1e-4)
+    assert usual_lead(days(length), timing) == cert.not_after - renew_at(cert, timing, 0)
+    early = cert.not_after - renew_at(cert, timing, 1)
+    assert early / days(1) <= length * 1.75 / 2 + 1e-6
+    assert least_lead(days(length), timing) == cert.not_after - renew_at(cert, timing, -1)
+
+
+points = st.dictionaries(st.floats(0, 4000), st.floats(0, 4000), min_size=1, max_size=6)
+
+
+@given(points, points, lengths, st.floats(-1, 1))
+def test_any_points_renew_after_the_issue_and_before_the_expiry(
+    targets: dict[float, float], spreads: dict[float, float], length: float, draw: float
+) -> None:
+    by_life = ByLife(tuple(sorted(targets.items())), tuple(sorted(spreads.items())))
+    cert = life(days(length))
+    due = renew_at(cert, Timing(days(1), days(0), timedelta(0), by_life), draw)
+    assert cert.not_before < due < cert.not_after
 
 
 @given(st.integers(0, 200 * 86400))

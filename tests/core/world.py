@@ -169,7 +169,8 @@ class World:
         """An admin wants what was in use before; return whether that is accepted."""
         state = self.states[cert]
         prev = self.sets.get((cert, state.prev)) if state.prev else None
-        if prev is None or state.ask is not None or why_unusable(prev, self.now):
+        # What fails with an error of our own is tried again after a day.
+        if prev is None or state.ask is not None or why_unusable(prev, self.now + days(2)):
             return False
         self._apply(cert, Asked(Ask(Request.ROLL, self.now, back=prev.name)))
         return True
@@ -255,7 +256,8 @@ class World:
                 assert state.next.complete
                 return Rolled(now)
             case PutBack():
-                return BackOnDeck(now, self.sets[cert, job.set], SetNote(0.0), job.reason)
+                note = SetNote(0.0, job.set.time)
+                return BackOnDeck(now, self.sets[cert, job.set], note, job.reason)
             case TakeOff():
                 assert state.next is not None
                 assert state.next.name == job.set

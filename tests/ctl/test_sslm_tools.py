@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -158,6 +159,11 @@ def test_info_as_json_is_for_programs(site: Path) -> None:
     (root,), (leaf,) = (one["found"] for one in json.loads(done.stdout)["files"])
     assert root["issuer"] == root["subject"]
     assert 0 < leaf["days_left"] < root["days_left"]
+    assert leaf["life_days"] >= leaf["days_left"] > 0
+    assert 0 <= leaf["age_days"] < 1 <= root["age_days"] < 2
+    text = run("sslm_info", site / "root.pem").stdout
+    assert re.search(r"life +\d+ days\n", text)
+    assert re.search(r"issued +1.0 days ago\n", text)
 
 
 def test_info_of_odd_certificates_in_use_says_nothing_on_stderr() -> None:

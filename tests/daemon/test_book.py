@@ -61,6 +61,20 @@ def test_words_that_name_nothing(book: Book, word: str, said: str) -> None:
     assert len(str(caught.value)) < 400
 
 
+def test_what_the_configuration_leaves_out_is_said(book: Book) -> None:
+    book.why_absent = lambda group, service: (
+        f"{group} {service}: asleep" if group[-1] == "g" else ""
+    )
+    for word, said in (
+        ("example.org:web", "example.org:web: example.org web: asleep"),
+        ("example.org:ALL", "example.org: example.org : asleep"),
+        ("example.edu:web", "there is no example.edu:web; example.edu has nothing"),
+    ):
+        with pytest.raises(UnknownCertError) as caught:
+            book.select([word])
+        assert str(caught.value) == said
+
+
 def test_who_is_signed_by_whom(book: Book) -> None:
     root, intermediate = book.select(["ca:my-root", "ca:my-int"])
     assert book.below(root) == [intermediate]

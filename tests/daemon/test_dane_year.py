@@ -324,7 +324,8 @@ class Year:
                 self.restart_daemon()
             case 5:
                 cert = self.rng.choice(self.certs)
-                self.apply(cert, Asked(Ask(Request.ROLL, self.wall())))
+                at_once = self.rng.choice([None, timedelta()])
+                self.apply(cert, Asked(Ask(Request.ROLL, self.wall(), min_roll=at_once)))
             case 6:
                 cert = self.rng.choice(self.certs)
                 ttl = self.rng.choice([60, 600, 3600, 14_400])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -164,6 +165,41 @@ async def test_what_could_not_be_given_is_tried_again_whatever_is_wanted_then(
     await world.publish()
     assert world.zone.trouble == ""
     assert not world.zone.again
+
+
+async def test_records_are_not_given_again_while_nobody_tells_mx_hosts(world: World) -> None:
+    """A name server that is down and has its zone changed may not load it (BIND's journal)."""
+    service = (world.site.top / "conf.d/example.com/web").read_text()
+    world.site.write(
+        "example.com/web",
+        service.replace(
+            "[[443, 'tcp', 3, 1, 1, ['www.example.com']]]", "[[25, 'tcp', 3, 1, 1, 'MX']]"
+        ),
+    )
+    world.site.reload()
+    world.served.add("example.com", "MX", "10 www.example.com.")
+    await world.live()
+    await world.publish()
+    include = tlsa_file(world.folder, ZONE)
+    there = read(include, 60)
+    assert there
+    os.unlink(include)
+    assert await world.zones.refresh(ZONE) == "2 TLSA records given to DNS anew"
+    world.port = 9  # nobody answers there
+    world.command("true")
+    os.unlink(include)
+    with pytest.raises(Transient, match="MX"):
+        await world.zones.refresh(ZONE)
+    assert read(include, 60) is None
+
+
+async def test_what_is_for_others_to_publish_is_not_said_to_be_given(world: World) -> None:
+    text = (world.site.top / "conf.d/ssl-mgr.conf").read_text()
+    world.site.write("ssl-mgr.conf", text.partition("[dns]")[0])
+    world.site.tools.config = load(world.site.top / "conf.d")
+    await world.live()
+    told = await world.zones.refresh(ZONE)
+    assert told == "1 TLSA record to be put into the zone by you, see sslmctl dane example.com"
 
 
 async def test_what_is_seen_counts_though_publishing_fails(world: World) -> None:

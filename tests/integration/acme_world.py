@@ -69,7 +69,7 @@ class AcmeSite(Site):
         groups = dict.fromkeys(name.split("/")[0] for name in services)
         text = "[globals]\n" + "".join(f"{key} = {value}\n" for key, value in self.globals.items())
         for group in groups:
-            text += f"[[groups]]\ndomain = '{group}'\nservices = ['ALL']\n"
+            text += f"[[groups]]\nactive = true\ndomain = '{group}'\nservices = ['ALL']\n"
         for zone, body in self.primaries.items():
             text += f"[[dns_primary]]\ndomain = '{zone}'\n{body}"
         text += f"[dns]\n{self.dns}\n{self.web}"

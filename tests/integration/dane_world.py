@@ -71,7 +71,7 @@ class DaneSite(Site):
         """Write the configuration."""
         text = "[globals]\n" + "".join(f"{key} = {value}\n" for key, value in self.globals.items())
         for group in ("ca", ZONE):
-            text += f"[[groups]]\ndomain = '{group}'\nservices = ['ALL']\n"
+            text += f"[[groups]]\nactive = true\ndomain = '{group}'\nservices = ['ALL']\n"
         text += f"{self.primary}\n[dns]\n{self.dns}\n{self.smtp}"
         self.put("ssl-mgr.conf", text)
         self.put("ca-info.conf", _CAS)

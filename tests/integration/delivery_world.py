@@ -87,7 +87,7 @@ class DeliverySite(Site):
         """Write the configuration."""
         text = "[globals]\n" + "".join(f"{key} = {value}\n" for key, value in self.globals.items())
         for group in ("ca", ZONE):
-            text += f"[[groups]]\ndomain = '{group}'\nservices = ['ALL']\n"
+            text += f"[[groups]]\nactive = true\ndomain = '{group}'\nservices = ['ALL']\n"
         for name, table in self.tables.items():
             text += (
                 f"[{name}]\nservers = {table.servers}\nrestart_cmd = {table.restart}\n"

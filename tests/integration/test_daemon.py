@@ -6,12 +6,14 @@ import json
 import shutil
 import signal
 import stat
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.integration.running import Site, verify
+from tests.integration.running import ROOT, Site, verify
 
 WEB = "example.com/web-ec"
 
@@ -188,6 +190,38 @@ def test_reload_is_all_or_nothing(site: Site) -> None:
     assert status["example.net/web-new"]["curr"]
     assert status[WEB]["curr"]["serial"] == before[WEB]
     site.wait_line("asks for other names: +alt.example.com")
+
+
+def test_named_services_that_are_left_out_are_told_why(site: Site) -> None:
+    conf = site.conf / "ssl-mgr.conf"
+    good = conf.read_text()
+    text = good.replace("'web-rsa', 'mail-ec'", "'mail-ec'")
+    conf.write_text(
+        text.replace("active = true\n    domain = 'example.net'", "domain = 'example.net'")
+    )
+    site.start()
+    asleep = f"its group is not active: set active = true in [[groups]] of {conf}"
+    unlisted = f"its file is there, but `services` of its group in {conf} does not list it"
+    for words, said in (
+        (("show", "example.net:web-ec"), f"example.net:web-ec: {asleep}"),
+        (("renew", "example.net"), f"example.net: {asleep}"),
+        (("renew", "example.com:mail-ec,web-rsa"), f"example.com:web-rsa: {unlisted}"),
+        (("show", "example.com:nothing"), "there is no example.com:nothing; example.com has"),
+    ):
+        assert said in site.ctl(*words, status=2).stderr
+    old = [sys.executable, "-m", "sslmd.ctl.sslm_mgr", "--socket", str(site.socket)]
+    done = subprocess.run(
+        [*old, "-renew", "example.net:web-ec"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, asleep in done.stderr) == (2, True)
+    conf.write_text(good)
+    site.ctl("reload")
+    site.ctl("show", "example.net:web-ec")
+    site.ctl("show", "example.com:web-rsa")
 
 
 def _listing(text: str, service: str) -> str:

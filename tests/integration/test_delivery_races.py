@@ -169,7 +169,9 @@ def test_going_back_restarts_what_may_have_been_restarted_since(world: DeliveryW
 def test_a_group_that_is_not_active_is_left_alone(world: DeliveryWorld) -> None:
     begin(world)
     main = world.site.conf / "ssl-mgr.conf"
-    text = main.read_text().replace(f"domain = '{ZONE}'\n", f"domain = '{ZONE}'\nactive = false\n")
+    text = main.read_text().replace(
+        f"active = true\ndomain = '{ZONE}'\n", f"active = false\ndomain = '{ZONE}'\n"
+    )
     main.write_text(text)
     world.site.ctl("reload")
     world.site.ctl("deliver")

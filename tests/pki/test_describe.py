@@ -168,6 +168,24 @@ def test_validity_is_told_in_days(days: int, said: str) -> None:
     assert said in one.facts["validity"]
 
 
+@pytest.mark.parametrize(("days", "said"), [(-40, "in "), (5, "5.0 days ago"), (4000, " days ago")])
+def test_a_certificate_tells_its_life_and_when_it_was_issued(days: int, said: str) -> None:
+    """The begin counts, also once it has expired or before it is valid."""
+    _, _, leaf = hierarchy()
+    (begin,) = (x509.load_pem_x509_certificate(leaf.cert_pem).not_valid_before_utc,)
+    (one,) = describe(leaf.cert_pem, begin + timedelta(days=days))
+    assert said in one.facts["issued"]
+    assert one.facts["life"] == f"{one.life:.0f} days"
+    assert one.life is not None
+    assert one.age == days
+    assert one.days_left == one.life - days
+
+
+def test_what_is_no_certificate_has_no_life() -> None:
+    for one in describe(key_pem(), NOW):
+        assert (one.life, one.age, one.days_left) == (None, None, None)
+
+
 def test_keys_of_every_form_are_told() -> None:
     elliptic, ed = KEYS[0], ed25519.Ed25519PrivateKey.generate()
     big = rsa.generate_private_key(public_exponent=65537, key_size=2048)

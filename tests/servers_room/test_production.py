@@ -22,7 +22,10 @@ from sslmd.store import files
 from tests.servers.watch import Watch
 from tests.workers.tools_for_tests import INT, NOW, ROOT, WEB, Site, leftovers
 
-ALL = {"privkey.pem", "cert.pem", "chain.pem", "fullchain.pem", "bundle.pem", "info"}
+ALL = {
+    *("privkey.pem", "csr.pem", "cert.pem", "chain.pem", "fullchain.pem", "bundle.pem"),
+    "info",
+}
 _LOOKED_AT = ("privkey.pem", "cert.pem")
 
 
@@ -110,7 +113,7 @@ def test_a_first_delivery(site: Site) -> None:
     assert os.readlink(prod / "next") == f"db/{site.on_deck()}"
     assert contents(prod / "curr").items() <= contents(site.place() / "curr").items()
     assert set(contents(prod / "curr")) == ALL
-    assert "csr.pem" not in contents(prod / "next")
+    assert set(contents(prod / "next")) == ALL - {"info"}
     for path in prod.rglob("*.pem"):
         private = path.name in ("privkey.pem", "bundle.pem")
         assert stat.S_IMODE(path.stat().st_mode) == (0o600 if private else 0o644)

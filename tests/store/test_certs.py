@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,36 @@ def as_ssl_mgr_left_it(site: Site) -> None:
 
 
 # --- trees of ssl-mgr -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hours", [-6, 1, 13])
+async def test_when_it_was_issued_is_told_by_its_file(site: Site, hours: int) -> None:
+    """The name of its set is in local time, and may be in the future."""
+    site.later(days=1)
+    await site.make_key()
+    await site.certify()
+    issued = site.now
+    as_ssl_mgr_left_it(site)
+    name = site.on_deck()
+    local = SetName.at(issued + timedelta(hours=hours))
+    site.folder(name).rename(site.folder(local))
+    (site.place() / "next").unlink()
+    (site.place() / "next").symlink_to(f"db/{local}")
+    os.utime(site.folder(local) / "cert.pem", (0, issued.timestamp()))
+    site.later(minutes=30)
+    for _ in range(2):
+        site.take(WEB, site.read(WEB))
+        note = site.state(WEB).next_note
+        assert note is not None
+        assert note.issued_at == issued
+        site.save(WEB)
+        os.utime(site.folder(local) / "cert.pem", (0, 0))  # noted once
+    # A time to come is none: the clock was wrong, or the tree was copied from elsewhere.
+    (site.place() / "state.toml").unlink()
+    os.utime(site.folder(local) / "cert.pem", (0, issued.timestamp() + 86400))
+    note = site.read(WEB).state.next_note
+    assert note is not None
+    assert note.issued_at == site.now
 
 
 def test_a_tree_of_ssl_mgrs_is_adopted(site: Site) -> None:

@@ -141,6 +141,15 @@ def test_swap_exchanges_at_one_instant(tmp_path: Path) -> None:
         files.swap(f"{tmp_path}/old", f"{tmp_path}/nothing")
 
 
+def test_a_file_system_that_cannot_exchange(tmp_path: Path) -> None:
+    """It says EINVAL, as for a folder and what is in it."""
+    (tmp_path / "curr/within").mkdir(parents=True)
+    with pytest.raises(OSError, match="cannot exchange two names") as caught:
+        files.swap(f"{tmp_path}/curr", f"{tmp_path}/curr/within")
+    told = str(files.trouble(caught.value, "replace the directory", f"{tmp_path}/curr"))
+    assert told.endswith("; move it away; it is written again with the next try")
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     with pytest.raises(Permanent, match="move away the directory"):
@@ -272,7 +281,7 @@ def test_what_the_daemons_user_may_not_do() -> None:
     assert len(said) == 8
     for what in said.values():
         assert what.startswith("Permanent: cannot "), said
-        assert what.endswith("; let the daemon's user read and write there"), said
+        assert "; let the daemon's user read and write there" in what, said
 
 
 # --- removing -------------------------------------------------------------------------------

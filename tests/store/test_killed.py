@@ -55,7 +55,8 @@ def check_curr(site: Site) -> SetName:
     if site.in_prod().exists():
         live = {file.name for file in (site.in_prod() / "curr").iterdir()}
         assert live == {
-            *("privkey.pem", "cert.pem", "chain.pem", "fullchain.pem", "bundle.pem", "info")
+            *("privkey.pem", "csr.pem", "cert.pem", "chain.pem"),
+            *("fullchain.pem", "bundle.pem", "info"),
         }
     for folder in (site.place(), site.in_prod()):
         for path in folder.rglob("*"):

@@ -50,7 +50,14 @@ times = st.datetimes(
 names = times.map(SetName.at)
 counts = st.integers(0, 10**6)
 asks = st.builds(
-    Ask, st.sampled_from(Request), times, st.booleans(), st.booleans(), names, st.none() | names
+    Ask,
+    st.sampled_from(Request),
+    times,
+    st.booleans(),
+    st.booleans(),
+    names,
+    st.none() | names,
+    min_roll=st.none() | st.integers(0, 525_600).map(lambda minutes: timedelta(minutes=minutes)),
 )
 troubles = st.builds(
     Trouble, counts, st.sampled_from(Failure), texts, times, times, texts, st.booleans()
@@ -201,6 +208,10 @@ NONSENSE = [
     "version = 1\n[ask]\nwhat = 'dance'\nat = " + TIME,
     "version = 1\n[ask]\nwhat = 'renew'",
     "version = 1\n[ask]\nwhat = 'renew'\nforce = 'yes'\nat = " + TIME,
+    "version = 1\n[ask]\nwhat = 'roll'\nmin_roll_mins = -1\nat = " + TIME,
+    "version = 1\n[ask]\nwhat = 'roll'\nmin_roll_mins = 1e300\nat = " + TIME,
+    "version = 1\n[ask]\nwhat = 'roll'\nmin_roll_mins = nan\nat = " + TIME,
+    "version = 1\n[ask]\nwhat = 'roll'\nmin_roll_mins = '5'\nat = " + TIME,
     "version = 1\n" + _TROUBLE + "inf",
     "version = 1\n" + _TROUBLE + "nan",
     "version = 1\n" + _TROUBLE + "'many'",

@@ -17,7 +17,7 @@ from tests.workers.far_for_tests import EVERYTHING, FAR, FarSite, far_site, serv
 from tests.workers.test_restart import MAIL
 from tests.workers.tools_for_tests import INT, ROOT, WEB
 
-PUBLIC = {"cert.pem", "chain.pem", "fullchain.pem", "info"}
+PUBLIC = {"csr.pem", "cert.pem", "chain.pem", "fullchain.pem", "info"}
 ALL = {*PUBLIC, "privkey.pem", "bundle.pem"}
 
 
@@ -98,6 +98,19 @@ async def test_the_key_of_a_ca_never_is_in_what_is_sent(one: FarSite) -> None:
     (one.curr(INT) / "privkey.pem").write_text("a key")
     await visit(one, INT)
     assert set(contents(one.curr(INT))) == PUBLIC
+
+
+async def test_files_for_people_make_no_other_set(one: FarSite) -> None:
+    """One that an earlier version copied has no csr.pem and no tlsa.rr: nothing is restarted."""
+    await one.made()
+    (one.site.place(WEB) / "curr/tlsa.rr").write_text("; TLSA records\n")
+    await visit(one, WEB)
+    for name in ("csr.pem", "tlsa.rr"):
+        (one.curr(WEB) / name).unlink()
+    assert (await visit(one, WEB)).new == {WEB: False}
+    assert (one.curr(WEB) / "tlsa.rr").read_text() == "; TLSA records\n"
+    assert set(contents(one.curr(WEB))) == {*ALL, "tlsa.rr"}
+    assert stat.S_IMODE((one.curr(WEB) / "tlsa.rr").stat().st_mode) == 0o644
 
 
 async def test_what_is_sent_is_for_us_alone(one: FarSite) -> None:

@@ -267,7 +267,7 @@ async def test_one_folder_in_trouble_keeps_out_no_other(tmp_path: Path, openssl:
     world = World(tmp_path, "params = ['ffdhe2048', 2048]")
     world.site.write("example.net/web", net)
     main = (tmp_path / "conf.d/ssl-mgr.conf").read_text()
-    main += "[[groups]]\ndomain = 'example.net'\nservices = ['web']\n"
+    main += "[[groups]]\nactive = true\ndomain = 'example.net'\nservices = ['web']\n"
     world.site.write("ssl-mgr.conf", main)
     world.site.reload()
     world.folder.parent.mkdir(parents=True)

@@ -27,6 +27,7 @@ MAIN = (
     + GROUPS
     + f"""
 [[groups]]
+    active = true
     domain = 'example.net'
     services = ['web']
 

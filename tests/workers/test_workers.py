@@ -429,7 +429,8 @@ async def test_old_sets_of_inactive_groups(site: Site) -> None:
     notes.write_text(f'version = 1\nretired = ["{retired}"]\n')
     before = sets.list_sets(site.tree, WEB)
     site.write(
-        "ssl-mgr.conf", MAIN.replace("'example.com'\n", "'example.com'\n    active = false\n")
+        "ssl-mgr.conf",
+        MAIN.replace("true\n    domain = 'example.com'", "false\n    domain = 'example.com'"),
     )
     site.reload()
     removed = await clean_inactive(site.tools, 1)

@@ -1,0 +1,55 @@
+"""Distinguished names: compared by their parts, kept byte for byte.
+
+A verifier finds the issuer of a certificate by its name. Some compare the bytes as they stand, so
+a CA keeps the encoding of its name for good. Whether a service file asks for the same name is a
+question about the parts alone: order, empty parts and string types (RFC 5280 §4.1.2.4) do not
+count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from sslmd.core.facts import Parts
+
+_SHORT = {
+    NameOID.COMMON_NAME: "CN",
+    NameOID.ORGANIZATION_NAME: "O",
+    NameOID.ORGANIZATIONAL_UNIT_NAME: "OU",
+    NameOID.LOCALITY_NAME: "L",
+    NameOID.STATE_OR_PROVINCE_NAME: "ST",
+    NameOID.COUNTRY_NAME: "C",
+    NameOID.EMAIL_ADDRESS: "email",
+}
+
+
+def parts_of(name: x509.Name) -> Parts:
+    """Return the parts of a name that say something, sorted; raises one of `MALFORMED`.
+
+    Each is a pair of the key that a service file has for it (or the OID in dots) and the value.
+    """
+    found = []
+    for attribute in name:
+        value = attribute.value
+        text = value if isinstance(value, str) else value.hex()
+        if text:
+            found.append((_SHORT.get(attribute.oid, attribute.oid.dotted_string), text))
+    return tuple(sorted(found))
+
+
+def identity(name: x509.Name, key: bytes) -> str:
+    """Return what a CA is known by: a digest of the parts of its name and of its public key.
+
+    `key` is the DER of the SubjectPublicKeyInfo. Raises one of `MALFORMED`.
+    """
+    digest = hashlib.sha256(key)
+    digest.update(repr(parts_of(name)).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:40]
+
+
+def key_id(key: bytes) -> str:
+    """Return what a key is known by: a digest of the DER of its SubjectPublicKeyInfo."""
+    return hashlib.sha256(key).hexdigest()[:40]

@@ -1,0 +1,141 @@
+"""Production as ssl-mgr left it: directories in place of links, taken over without a change.
+
+A directory `curr` that holds the set in use stays as it is, and so does all that lies beside it,
+until there is something to deliver: no file is written and no server restarted by a take-over.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from sslmd.core.errors import SslmError
+from sslmd.core.names import CertId, SetName
+from sslmd.servers.production import linked
+from sslmd.store import files, sets
+from sslmd.store.layout import (
+    BUNDLE,
+    CERT,
+    CHAIN,
+    CURR,
+    FULLCHAIN,
+    NEXT,
+    PREV,
+    PRIVKEY,
+    SECRET_FILES,
+    Tree,
+)
+
+# What servers read. The rest (csr.pem, tlsa.rr, info) is for people: it makes no set another one.
+_SERVED_OF_CA = (CERT, CHAIN, FULLCHAIN)
+_SERVED = (PRIVKEY, BUNDLE, *_SERVED_OF_CA)
+
+_SHOWN = 3
+
+
+def holds(tree: Tree, prod: str, cert: CertId, name: SetName, *, is_ca: bool) -> bool:
+    """Whether production's `curr` is the set `name`: by its link, or by its files.
+
+    Of a directory every file is compared that servers read, with the working tree. Never raises.
+    """
+    if linked(prod, cert) == name:  # nearly always; a start asks this thousands of times
+        return True
+    return is_directory(prod, cert) and _has_files_of(tree, prod, cert, name, is_ca=is_ca)
+
+
+def is_directory(prod: str, cert: CertId) -> bool:
+    """Whether production's `curr` is a directory of its own, as ssl-mgr makes it."""
+    path = _path(prod, cert)
+    return not os.path.islink(path) and os.path.isdir(path)
+
+
+def _path(prod: str, cert: CertId) -> str:
+    return f"{Tree(prod).cert_dir(cert)}/{CURR}"
+
+
+def _has_files_of(tree: Tree, prod: str, cert: CertId, name: SetName, *, is_ca: bool) -> bool:
+    wanted = _SERVED_OF_CA if is_ca else _SERVED
+    needed = {CERT, FULLCHAIN} if is_ca else {PRIVKEY, CERT, FULLCHAIN}
+    try:
+        ours = sets.read_files(tree.set_dir(cert, name), wanted)
+        theirs = sets.read_files(_path(prod, cert), wanted)
+    except SslmError:
+        return False
+    return needed <= ours.keys() and ours == theirs
+
+
+def stays(tree: Tree, prod: str, cert: CertId, name: SetName, *, is_ca: bool) -> bool:
+    """Whether `curr` is a directory with the set `name`, so that there is nothing to do.
+
+    Raises `Transient` or `Permanent` for a folder in which others could put files.
+    """
+    if not is_directory(prod, cert) or not _has_files_of(tree, prod, cert, name, is_ca=is_ca):
+        return False
+    place = Tree(prod)
+    for folder in (prod, place.group_dir(cert), place.cert_dir(cert), _path(prod, cert)):
+        files.check_dir(folder)
+    return True
+
+
+def close_keys(prod: str, cert: CertId) -> list[str]:
+    """Make the keys of a certificate in such directories 0600; return remarks on wider ones.
+
+    Raises `Transient` or `Permanent` if that cannot be done.
+    """
+    base = Tree(prod).cert_dir(cert)
+    return _closed(_keys_in((f"{base}/{CURR}", f"{base}/{NEXT}")))
+
+
+def ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
+    """Make the keys of a CA that lie in production 0600 (I2); return remarks on them (I1).
+
+    ssl-mgr puts them there. `managed`: the CA's group is active, so that it can be delivered. What
+    cannot be looked at counts as not there. Never raises.
+    """
+    place = Tree(prod)
+    base, db = place.cert_dir(cert), place.db_dir(cert)
+    try:
+        older = [f"{db}/{name}" for name in sorted(os.listdir(db))]
+    except OSError:
+        older = []
+    found = _keys_in([*(f"{base}/{name}" for name in (CURR, NEXT, PREV)), *older])
+    if not found:
+        return []
+    remarks: list[str] = []
+    try:
+        for folder in (prod, place.group_dir(cert), base, db):
+            files.check_dir(folder)
+        for path in found:
+            remarks += _closed([path])
+    except SslmError as err:
+        remarks.append(str(err))
+    way_out = "Its group is not active: remove these files yourself"
+    if managed:
+        way_out = f"To remove them: sslmctl deliver {cert.arg}"
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return [
+        *remarks,
+        f"keys of the CA are in production: {', '.join(found[:_SHOWN])}{more}. No server needs "
+        f"them. {way_out}. Other servers may have copies: ssl-mgr copied the whole tree",
+    ]
+
+
+def _closed(paths: Iterable[str]) -> list[str]:
+    remarks = []
+    for path in paths:
+        # Where others can write, what has this name may be a file that is none of ours.
+        files.check_dir(os.path.dirname(path))
+        if files.tighten(path):
+            remarks.append(f"{path} could be read by others; it is 0600 now, consider a new key")
+    return remarks
+
+
+def _keys_in(folders: Iterable[str]) -> list[str]:
+    """Return the key files in those of these directories that are there and no links."""
+    return [
+        path
+        for folder in folders
+        if os.path.isdir(folder) and not os.path.islink(folder)
+        for path in (f"{folder}/{file}" for file in SECRET_FILES)
+        if os.path.lexists(path)
+    ]

@@ -1,0 +1,91 @@
+"""`tlsa.rr` of a set: the TLSA records of its key and certificate, as ssl-mgr keeps them there.
+
+For people, and for going back to ssl-mgr: what DNS is given is computed for a whole zone, by
+`workers.tlsa`. Once it is there it stays as it is. While the MX hosts are not known that its owners
+depend on, there is none; it is written when they are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+
+from sslmd.config.model import ServiceConfig
+from sslmd.core.errors import SslmError
+from sslmd.core.names import CertId, DomainName, SetName, ZoneName
+from sslmd.core.tlsa import Content, Material, TlsaHosts, TlsaSet, association, wants_of
+from sslmd.dns.tlsa_include import render
+from sslmd.pki.tlsa import material
+from sslmd.store import sets
+from sslmd.store.layout import TLSA, Tree
+from sslmd.store.zone_notes import notes_file, read_notes
+
+# What is known of a zone's MX hosts; None: nothing.
+Mx = tuple[DomainName, ...] | None
+
+
+def records_of(service: ServiceConfig, made_of: Material, mx: Mx) -> Content | None:
+    """Return the records that a set of a service has by itself, None while owners are not known.
+
+    A combination that cannot be made of the set is left out.
+    """
+    if mx is None and any(one.hosts is TlsaHosts.MX for one in service.dane):
+        return None
+    found = {}
+    zone = ZoneName(service.id.group)
+    wants = wants_of(service.dane, zone, service.spec.all_names(), mx or ())
+    for owner, combinations in wants.items():
+        every = (association(one, made_of) for one in combinations)
+        records = frozenset(one for one in every if one is not None)
+        if records:
+            found[owner] = TlsaSet(service.dane_ttl, records)
+    return found
+
+
+def of_new_set(
+    tree: Tree, service: ServiceConfig, name: SetName, contents: Mapping[str, bytes]
+) -> None:
+    """Write the file of a set that just got its certificate; `contents` are its other files.
+
+    Blocks. Never raises: no certificate waits for it.
+    """
+    with suppress(SslmError):
+        made_of = material(contents) if service.dane else None
+        if made_of is not None:
+            mx = read_notes(notes_file(tree.root, ZoneName(service.id.group))).mx
+            _write(tree, service, name, made_of, mx)
+
+
+def of_known_sets(
+    tree: Tree,
+    services: Mapping[CertId, ServiceConfig],
+    materials: Mapping[CertId, Mapping[SetName, Material]],
+    mx: Mx,
+) -> None:
+    """Write the file of every set in use or on deck that has none, now that MX hosts are known.
+
+    Blocks. Never raises.
+    """
+    for cert, known in materials.items():
+        for name, made_of in known.items():
+            # One without a certificate gets it with that: records may be made of it.
+            if cert in services and made_of.leaf is not None:
+                with suppress(SslmError):
+                    _write(tree, services[cert], name, made_of, mx)
+
+
+def _write(tree: Tree, service: ServiceConfig, name: SetName, made_of: Material, mx: Mx) -> None:
+    folder = tree.set_dir(service.id, name)
+    if os.path.lexists(f"{folder}/{TLSA}"):
+        return
+    content = records_of(service, made_of, mx)
+    if content:
+        sets.write_set_file(tree, service.id, name, TLSA, _text(service.id, name, content))
+
+
+def _text(cert: CertId, name: SetName, content: Content) -> bytes:
+    """Return the file: lines as in an include file, with a comment of its own."""
+    head = f"; TLSA records of {cert}, set {name}\n".encode()
+    lines = render(ZoneName(cert.group), content).splitlines(keepends=True)
+    return head + b"".join(line for line in lines if not line.startswith(b";"))

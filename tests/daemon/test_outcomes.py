@@ -1,0 +1,78 @@
+"""Which record is the end of what an admin asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from sslmd.core.state import Ask, CertState, Request, Track, TrialAsk, TrialKind
+from sslmd.core.view import Decision
+from sslmd.daemon.book import Entry
+from sslmd.daemon.journal import Record
+from sslmd.daemon.outcomes import ended
+from sslmd.wire.messages import Outcome
+from tests.core.test_plan import GOOD, MINUTE, NEXT, NOW, WANTED, settled
+
+ROLL = Ask(Request.ROLL, NOW)
+FORCED = replace(ROLL, force=True)
+SOON = replace(ROLL, min_roll=0 * MINUTE)
+BACK = replace(ROLL, back=NEXT.name)
+RENEW = Ask(Request.RENEW, NOW)
+
+
+def entry(state: CertState) -> Entry:
+    return Entry(WANTED, frozenset(), state, "", Decision(""))
+
+
+def record(event: str, job: str = "") -> Record:
+    return Record(NOW, event, "that", job=job)
+
+
+SERVING = [
+    record("restart-failed"),
+    record("copy-failed"),
+    record("settled"),
+    record("attempt-failed", str(Track.DELIVER)),
+]
+
+
+@pytest.mark.parametrize("ask", [ROLL, FORCED, SOON, BACK])
+def test_how_servers_get_on_with_what_is_to_go_is_no_end_of_a_roll(ask: Ask) -> None:
+    waiting = entry(settled(GOOD, NEXT, ask=ask))
+    rolled = entry(settled(NEXT))
+    for one in SERVING:
+        assert ended(waiting, ask, one) is None
+        end = ended(rolled, ask, one)
+        assert end is not None
+        assert end[0] is (Outcome.DONE if one.event == "settled" else Outcome.FAILED)
+
+
+def test_what_keeps_it_from_being_rolled_is_an_end() -> None:
+    waiting = entry(settled(GOOD, NEXT, ask=SOON))
+    failed = record("attempt-failed", str(Track.RENEW))
+    assert ended(waiting, SOON, failed) == (Outcome.FAILED, "that")
+    dropped = record("ask-dropped")
+    assert ended(entry(settled(GOOD, NEXT)), SOON, dropped) == (Outcome.UNNEEDED, "that")
+    assert ended(entry(settled(GOOD, NEXT)), BACK, dropped) == (Outcome.FAILED, "that")
+
+
+def test_going_back_is_over_when_that_set_is_in_use() -> None:
+    """Also if something else was asked for meanwhile."""
+    newer = entry(settled(GOOD, ask=RENEW))
+    for one in SERVING:
+        assert ended(newer, BACK, one) is None
+        assert ended(None, BACK, one) is not None
+
+
+def test_renewals_and_trials() -> None:
+    assert ended(entry(settled(GOOD, NEXT)), RENEW, record("cert-issued")) == (
+        Outcome.DONE,
+        "that; it is on deck",
+    )
+    assert ended(None, RENEW, record("cert-issued")) == (Outcome.DONE, "that")
+    assert ended(None, RENEW, record("settled")) is None
+    trial = TrialAsk(TrialKind.TEST, NOW)
+    assert ended(None, trial, record("trial-ended")) == (Outcome.DONE, "that")
+    assert ended(None, trial, record("trial-failed")) == (Outcome.FAILED, "that")
+    assert ended(None, trial, record("attempt-failed")) is None
