@@ -18,6 +18,7 @@ from sslmd.ctl.doctor_finding import Look, acme_ca, odd, output_of, unseen, well
 from sslmd.ctl.errors import CtlError
 from sslmd.ctl.text import count
 from sslmd.issuers.certbot import find_certbot, find_hook
+from sslmd.servers import unit as units
 from sslmd.servers.local import is_local
 from sslmd.store.files import check_dir
 from sslmd.store.sets import wide_keys
@@ -110,9 +111,7 @@ def _dns_folders(config: Config) -> tuple[Path, ...]:
 
 def _written(config: Config) -> list[Path]:
     """Return the folders that the daemon writes to, each once."""
-    own = config.globals
-    logdir = (own.logdir,) if own.logdir is not None else ()
-    return list(dict.fromkeys([own.certs_dir, own.prod_cert_dir, *_dns_folders(config), *logdir]))
+    return list(units.written(config))
 
 
 async def look_at_unit(config: Config) -> Look:
@@ -135,21 +134,15 @@ async def look_at_unit(config: Config) -> Look:
     if shown.get("ProtectSystem") != "strict":
         return
     opened = [os.path.realpath(word.lstrip("-+")) for word in shown["ReadWritePaths"].split()]
-    wanted = [
-        *_written(config),
-        *(
-            one.server_dir
-            for one in config.server_classes
-            if one.server_dir is not None and any(map(is_local, one.servers))
-        ),
-    ]
+    hosts = {host for one in config.server_classes for host in one.servers}
+    here = frozenset(filter(is_local, hosts))
     closed = [
         folder
-        for folder in dict.fromkeys(wanted)
+        for folder in units.written(config, here)
         if not any(Path(os.path.realpath(folder)).is_relative_to(above) for above in opened)
     ]
     if closed:
-        paths = " ".join(map(str, closed))
+        paths = " ".join(map(units.quoted, closed))
         yield wrong(
             "unit",
             f"the unit lets the daemon write nothing to {paths}; run: systemctl edit sslmd, and "

@@ -1,14 +1,16 @@
-"""`sslmctl import --check`: what will differ when sslmd takes over a tree of ssl-mgr's.
+"""`sslmctl import --check`: what the first start of sslmd would do to a tree of ssl-mgr's.
 
-There is nothing to import: the daemon reads the tree as it is. This reads it the same way,
-without a daemon, changes nothing, and tells what the daemon would do. What is looked at is in
-`import_tree`.
+There is nothing to import: the daemon takes the tree over as it is. This rehearses its start by its
+own rules (`workers.rehearsal`), without a daemon, and changes nothing. The exit status is 0 only if
+that start would make, change and restart nothing. What is said beside that is in `import_tree` and
+`import_site`.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterable
 
 from sslmd.ctl.args import Commands, command
 from sslmd.ctl.errors import DONE, FAILED, USAGE, CtlError
@@ -17,8 +19,10 @@ from sslmd.ctl.text import complain, count, printable, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sslmd.config.model import Config
-    from sslmd.ctl.import_tree import Adopted
+    from sslmd.ctl.import_outcome import Outcome
 
 _TOP = "/etc/ssl-mgr"
 
@@ -29,12 +33,13 @@ def add(commands: Commands) -> None:
         commands,
         "import",
         run,
-        "tell what will differ when a tree of ssl-mgr's is taken over (exit status 0 or 1)",
-        "The daemon takes over such a tree as it is: there is nothing to convert. This looks at "
-        "it as the daemon would, and lists what it will do and what will differ. Changes "
-        "nothing, and needs no daemon.",
+        "report what would change when a tree of ssl-mgr's is taken over (exit status 0 or 1)",
+        "The daemon takes over such a tree as it is: there is nothing to convert. This rehearses "
+        "its first start, and reports what it would make, change and restart. The exit status is 0 "
+        "only if that is nothing. Changes nothing, and needs no daemon. Run it as the daemon's "
+        "user, or root.",
     )
-    parser.add_argument("--check", action="store_true", help="look, and tell (needed)")
+    parser.add_argument("--check", action="store_true", help="look, and report (needed)")
     parser.add_argument(
         "top",
         nargs="?",
@@ -44,67 +49,99 @@ def add(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look and tell; 1 if something has to be mended before the daemon can take it over."""
+    """Look and report; 1 if the first start would not leave everything as it is."""
+    from datetime import UTC, datetime
+
     if not args.check:
         raise CtlError(
             "there is nothing to convert: the daemon takes the tree over when it starts. "
-            "sslmctl import --check tells what will differ",
+            "sslmctl import --check reports what would change",
             USAGE,
         )
     top = os.path.abspath(args.top or os.environ.get("SSL_MGR_TOPDIR") or _TOP)
+    return check(top, datetime.now(UTC))
+
+
+def check(top: str, now: datetime, root: str = "/") -> int:
+    """Report what a start at `now` would do; return the exit status.
+
+    `root`: where cron's files, timers and the unit are looked for.
+    """
     config = _configuration(top)
     if config is None:
         return FAILED
 
-    from sslmd.core.errors import SslmError
-    from sslmd.ctl import import_tree
+    import asyncio
 
-    certs = import_tree.adopted(config)
-    _print_certs(certs)
-    unseen = False
-    for title, lines in (
-        ("Keys and folders", import_tree.rights(config)),
+    from sslmd.ctl import import_outcome, import_site, import_tree
+    from sslmd.workers.rehearsal import rehearse
+
+    found = import_outcome.outcome_of(config, asyncio.run(rehearse(config, now)), now)
+    rehearsal = found.rehearsal
+    _print_certs(found)
+    _print("What would be changed", found.changes, "yellow")
+    _print("What would be run", rehearsal.runs, "yellow")
+    _print("What has to be fixed first", found.problems, "red")
+    sections = (
+        ("Keys and folders", import_tree.keys(rehearsal)),
         ("The site's own CA", import_tree.own_ca(config)),
-        ("Production", import_tree.production(config, certs)),
+        ("Production", import_tree.production(rehearsal)),
         ("Servers", import_tree.servers(config)),
-        ("DNS", import_tree.dns(config)),
+        ("DNS", import_site.dns(config, rehearsal)),
+        ("Extended key usages", import_site.usages(config)),
+        ("Groups", import_site.groups(config)),
         ("ACME accounts", import_tree.accounts(config)),
-        ("What runs ssl-mgr", import_tree.timers()),
-    ):
-        try:
-            found = list(lines)
-        except (SslmError, OSError, ValueError) as err:
-            found, unseen = [f"this cannot be looked at: {err}"], True
-        if found:
-            say()
-            say(title, "bold")
-        for line in found:
-            say(f"  {printable(line)}")
-    say()
-    if unseen:
-        say("not all of it could be looked at: mend that first", "red")
-        return FAILED
-    return _verdict(certs, import_tree.lost(config, certs))
+        ("The unit", import_site.unit(config, root)),
+        ("What runs ssl-mgr", import_site.timers(root)),
+    )
+    seen = [_section(title, lines) for title, lines in sections]
+    return _verdict(found, all(seen))
 
 
-def _verdict(certs: list[Adopted], lost: list[str]) -> int:
+def _section(title: str, lines: Iterable[str]) -> bool:
+    """Print what there is to say; return whether it could be looked at."""
+    from sslmd.core.errors import SslmError
+
+    try:
+        _print(title, list(lines))
+    except (SslmError, OSError, ValueError) as err:
+        _print(title, [f"this cannot be looked at: {err}"], "red")
+        return False
+    return True
+
+
+def _print(title: str, lines: Iterable[str], colour: str = "") -> None:
+    found = list(lines)
+    if found:
+        say()
+        say(title, "bold")
+    for line in found:
+        say(f"  {printable(line)}", colour)
+
+
+def _verdict(found: Outcome, complete: bool) -> int:  # noqa: FBT001
     """Say what it comes to; return the exit status."""
-    held = [one for one in certs if one.hold]
-    anew = [one for one in certs if one.anew]
-    if held:
-        say(f"{count(len(held), 'certificate')} would be left alone: mend that first", "red")
+    say()
+    for text in found.new_roots:
+        say(printable(text), "red")
+    if found.problems or not complete:
+        number = len(found.problems) or 1
+        say(f"{count(number, 'thing')} to be fixed first; nothing was changed", "red")
         return FAILED
-    if lost:
-        say(
-            f"production has {', '.join(lost)}, but the working tree has not: they would be made "
-            "anew in place of what is in use. Look at certs_dir first",
-            "red",
-        )
+    told = []
+    if found.made:
+        told.append(f"{count(found.made, 'certificate')} renewed at once")
+    if found.rolled:
+        told.append(f"{count(found.rolled, 'certificate')} rolled at once")
+    if found.changes:
+        told.append(count(len(found.changes), "other change"))
+    if found.rehearsal.runs:
+        told.append(f"{count(len(found.rehearsal.runs), 'command')} run")
+    if told:
+        say(f"the first start would not leave it as it is: {', '.join(told)}", "red")
+        say("nothing was changed")
         return FAILED
-    if anew:
-        say(f"it can be taken over; {count(len(anew), 'certificate')} renewed at once", "yellow")
-    else:
-        say("it can be taken over as it is, and nothing is renewed at once", "green")
+    say("it can be taken over: the first start makes, changes and restarts nothing", "green")
     say("nothing was changed")
     return DONE
 
@@ -125,7 +162,7 @@ def _configuration(top: str) -> Config | None:
     except ConfigError as err:
         for mistake in err.mistakes:
             say(f"  {printable(str(mistake))}", "red")
-        complain(f"sslmctl: {count(len(err.mistakes), 'mistake')} to be mended first", "red")
+        complain(f"sslmctl: {count(len(err.mistakes), 'mistake')} to be fixed first", "red")
         return None
     except SslmError as err:
         raise CtlError(str(err)) from None
@@ -136,12 +173,11 @@ def _configuration(top: str) -> Config | None:
     return config
 
 
-def _print_certs(certs: list[Adopted]) -> None:
+def _print_certs(found: Outcome) -> None:
     say()
     rows = []
-    for one in certs:
-        colour = "red" if one.hold else "yellow" if one.anew else ""
+    for one in found.certs:
         cells = [(str(one.cert), ""), (one.curr, ""), (one.next, ""), (one.ends, "")]
-        rows.append(Row(cells, [(one.hold or one.then, colour), *((r, "") for r in one.remarks)]))
+        rows.append(Row(cells, [(one.then, one.colour), *((r, "") for r in one.remarks)]))
     if rows:
         print_table(["CERTIFICATE", "CURR", "NEXT", "UNTIL", "THEN"], rows)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from sslmd.config.model import Config, ServiceConfig
 from sslmd.core.errors import Refused
 from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
-from sslmd.core.own_ca import asks_for
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
+from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
-from sslmd.core.view import Ca, Dane, Decision, View
+from sslmd.core.view import Dane, Decision, View
 from sslmd.workers.dane import Finding
-from sslmd.workers.deliver import places
+from sslmd.workers.deliver import places, proves
 from sslmd.workers.tools import wanted_of
 
 
@@ -98,39 +98,11 @@ class Book:
     def view(self, cert: CertId) -> View:
         """Return what the planner looks at."""
         entry = self.entries[cert]
-        ca = self._ca_of(entry)
-        dane = self.dane_of(cert, entry)
-        return View(entry.wanted, entry.state, ca, entry.servers, entry.hold, dane, entry.proves)
-
-    def _ca_of(self, entry: Entry) -> Ca | None:
-        """Return the own CA that signs a certificate, and those above it."""
-        signer = entry.wanted.spec.signer
-        if not isinstance(signer, OwnCa):
-            return None
-        above = self.entries.get(signer.cert)
-        if above is None:
-            return Ca(signer.cert, None, None)
-        return Ca(signer.cert, above.wanted, above.state, self._ca_of(above))
+        return view_of(entry, self.entries, self.dane_of(cert, entry))
 
     def look_for_lost_ca(self, cert: CertId) -> None:
-        """Find out whether a CA of which nothing is left has signed what is there.
-
-        A tree that was put back without its CA must not lead to another one (I12).
-        """
-        entry = self.entries[cert]
-        state, spec = entry.state, entry.wanted.spec
-        if spec.ca is None or state.curr is not None or state.next is not None or state.remains:
-            return
-        for child in self.below(cert):
-            self.look_for_lost_ca(child)
-            below = self.entries[child].state
-            curr = below.curr
-            if below.remains:
-                entry.state = replace(state, remains=f"{child}, which it signs: {below.remains}")
-                return
-            if curr is not None and curr.issuer_parts and asks_for(spec.subject, curr.issuer_parts):
-                entry.state = replace(state, remains=f"what it signed, {child}")
-                return
+        """Find out whether a CA of which nothing is left has signed what is there."""
+        self.entries[cert].state = with_lost_ca(cert, self.entries, self.below)
 
     def managed(self) -> list[CertId]:
         """Return the certificates that people asked for, in the order of the configuration."""
@@ -182,11 +154,5 @@ def entry_of(config: Config, service: ServiceConfig, state: CertState, hold: str
         state,
         hold,
         Decision("not planned"),
-        _proves(config, service),
+        proves(config, service.id),
     )
-
-
-def _proves(config: Config, service: ServiceConfig) -> bool:
-    """Whether ports are to be looked at: not where every class says `probe = false`."""
-    classes = [one for one in config.classes_for(service.id) if one.servers]
-    return not classes or any(one.probes for one in classes)

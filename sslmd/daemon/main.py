@@ -29,7 +29,7 @@ from typing import Any
 from sslmd import __version__
 from sslmd.config.load import load, locate_conf_dir
 from sslmd.config.model import Config
-from sslmd.core.errors import ConfigError, Mistake, SslmError
+from sslmd.core.errors import ConfigError, Mistake, Permanent, SslmError
 from sslmd.core.jobs import Pool
 from sslmd.core.names import CertId
 from sslmd.daemon import journal
@@ -41,6 +41,7 @@ from sslmd.daemon.server import Server
 from sslmd.daemon.watchdog import Watchdog
 from sslmd.store.layout import Tree
 from sslmd.store.lock import TreeLock
+from sslmd.store.ssl_mgr import at_work
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH
 from sslmd.workers import http
 from sslmd.workers.tools import Tools
@@ -160,6 +161,11 @@ async def _run(arguments: argparse.Namespace, conf_dir: Path) -> int:
     config = load(conf_dir)
     if config.globals.verbose:
         journal.set_up(verbose=True)
+    if other := at_work(conf_dir):
+        raise Permanent(
+            f"ssl-mgr works on {config.top} at this moment (process {other.pid}: {other.what}). "
+            "Wait until it has ended, and stop what starts it: sslmctl import --check shows that"
+        )
     lock = TreeLock(Tree(str(config.globals.certs_dir)).lock_file)
     lock.take()
     try:

@@ -34,7 +34,7 @@ from sslmd.core.jobs import (
     pool,
 )
 from sslmd.core.lifecycle import advance, with_sets
-from sslmd.core.names import CertId, GroupName
+from sslmd.core.names import CertId
 from sslmd.core.plan import decide
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered
@@ -55,6 +55,7 @@ from sslmd.store.state import Entry as HistoryEntry
 from sslmd.workers.copy import forget_outgoing
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.queue import JobQueue
+from sslmd.workers.reading import read_cert
 from sslmd.workers.tools import Tools
 
 # An event can lead to another that needs no work; more in a row than this would be a bug.
@@ -142,22 +143,17 @@ class Planner:
     def _read(
         self, which: Iterable[CertId], config: Config | None = None
     ) -> dict[CertId, certs.Loaded]:
-        now, draw = self.tools.now(), self.tools.draw
-        tree, config = self.tools.tree, config or self.tools.config
-        loaded = {cert: certs.load(tree, cert, draw=draw, now=now) for cert in which}
+        tree, now, draw = self.tools.tree, self.tools.now(), self.tools.draw
+        config = config or self.tools.config
+        found = {
+            cert: read_cert(certs.load, config, tree, cert, draw=draw, now=now) for cert in which
+        }
         prod = str(config.globals.prod_cert_dir)
-        for cert, one in loaded.items():
+        for cert, one in found.items():
             service = config.services[cert]
-            is_ca = service.spec.ca is not None
-            if is_ca:
+            if service.spec.ca is not None:
                 one.remarks += as_found.ca_keys(prod, cert, managed=service.managed)
-            noted = one.state.delivered.curr
-            if noted is not None and not as_found.holds(tree, prod, cert, noted, is_ca=is_ca):
-                # The note is not the truth: production was lost, moved or changed by hand.
-                one.state = replace(one.state, delivered=Delivered())
-            if cert.group == GroupName.CA and one.state.curr is None and not one.state.remains:
-                one.state = replace(one.state, remains=as_found.remains(prod, cert))
-        return loaded
+        return found
 
     def _take_in(self, loaded: dict[CertId, certs.Loaded]) -> None:
         config = self.tools.config

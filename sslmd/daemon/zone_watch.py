@@ -8,11 +8,11 @@ from sslmd.core.errors import Transient
 from sslmd.core.gate import gate_of
 from sslmd.core.names import CertId, SetName
 from sslmd.daemon.book import Book, DaneReport
-from sslmd.daemon.dane_zone import Zone
 from sslmd.daemon.journal import ERROR, INFO
 from sslmd.daemon.zone_work import Tell, ZoneWork, clock
 from sslmd.workers.dane import Finding, ask_resolver, findings_of_ports, prove_ports
 from sslmd.workers.dane import look as look_ports
+from sslmd.workers.dane_zone import Zone
 from sslmd.workers.ports import PortSeen
 from sslmd.workers.tools import Tools
 

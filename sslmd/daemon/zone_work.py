@@ -10,21 +10,20 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from sslmd.config.model import Trigger
 from sslmd.core.backoff import LADDER_MINUTES, Failure, ladder_minutes
 from sslmd.core.errors import SslmError
-from sslmd.core.events import Event, RestartAsked, TlsaLooked
+from sslmd.core.events import Event, TlsaLooked
 from sslmd.core.names import CertId, ZoneName
 from sslmd.core.sighting import FIRST_PAUSE, GROWTH, LONGEST_MISSING
-from sslmd.core.state import ServerPhase
 from sslmd.core.tlsa import Content, owned
 from sslmd.daemon.book import Book, Entry
-from sslmd.daemon.dane_zone import Zone, cert_wish, held_by, is_of, unsigned_text
 from sslmd.daemon.hosts import failure_of
 from sslmd.daemon.journal import ERROR, INFO, WARNING
 from sslmd.dns import tlsa_publish
 from sslmd.dns.tlsa_include import tlsa_file
 from sslmd.store import zone_notes
+from sslmd.workers.dane_zone import Zone, cert_wish, held_by, is_of, unsigned_text
+from sslmd.workers.restart import dependents
 from sslmd.workers.tlsa import CertWish, Given, Wish, look, publish
 from sslmd.workers.tools import Tools
 
@@ -250,18 +249,9 @@ class ZoneWork:
 
     def _restart_dependents(self, zone: Zone) -> None:
         """Have the classes restarted that want it when records change: `depends`."""
-        now, because = self._tools.now(), f"TLSA records of {zone.name} changed"
-        for one in self._tools.config.server_classes:
-            if not one.depends & {Trigger.DNS, Trigger.TLSA}:
-                continue
-            for cert, entry in list(self._book.entries.items()):
-                proven = frozenset(
-                    server.host
-                    for server in entry.state.servers
-                    if server.kind == one.kind and server.phase is ServerPhase.PROVEN
-                )
-                if cert.group == zone.name.text and proven:
-                    self._apply(cert, RestartAsked(now, str(one.kind), proven, because))
+        states = [(cert, entry.state) for cert, entry in self._book.entries.items()]
+        for cert, event in dependents(self._tools.config, zone.name, states, self._tools.now()):
+            self._apply(cert, event)
 
     def stamps(self, zone: Zone) -> tuple[object, ...]:
         """Tell the include files from others, without reading them."""

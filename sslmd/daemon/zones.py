@@ -18,11 +18,11 @@ from sslmd.core.jobs import Look, Publish, Watch, ZoneJob
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
 from sslmd.core.view import Dane
 from sslmd.daemon.book import Book, Entry
-from sslmd.daemon.dane_zone import Zone
 from sslmd.daemon.journal import ERROR
 from sslmd.daemon.zone_watch import DOUBT, ZoneWatch
 from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock, counted
 from sslmd.dns.tlsa_notes import noted_tlsa_zones
+from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.tools import Tools
 

@@ -98,6 +98,36 @@ def update(
     return changed
 
 
+def differences(
+    tree: Tree,
+    prod: str,
+    cert: CertId,
+    curr: SetName,
+    next_: SetName | None,
+    *,
+    is_ca: bool,
+    access: KeyAccess = OURS_ALONE,
+) -> list[str]:
+    """Return what `update` would change, in words, and change nothing. Raises as it does."""
+    place, rights = Tree(prod), _Rights(access)
+    base = place.cert_dir(cert)
+    for folder in (prod, place.group_dir(cert), base, place.db_dir(cert)):
+        files.check_dir(folder)
+    found = []
+    if not serves(tree, prod, cert, curr, is_ca=is_ca, access=access):
+        found.append(f"{base}/{CURR} is another set, or none: set {curr} is put there")
+    elif _target(f"{base}/{CURR}") != link_target(curr):
+        found.append(f"{base}/{CURR} has the right files, and becomes a link to set {curr}")
+    elif not _holds(place.set_dir(cert, curr), contents(tree, cert, curr, is_ca=is_ca), rights):
+        found.append(f"{base}/{CURR} has other files, or other permissions: written again")
+    if next_ is None:
+        if os.path.lexists(f"{base}/{NEXT}"):
+            found.append(f"{base}/{NEXT} is removed: nothing is on deck")
+    elif _target(f"{base}/{NEXT}") != link_target(next_):
+        found.append(f"{base}/{NEXT} becomes a link to set {next_}, which is on deck")
+    return found
+
+
 def serves(
     tree: Tree,
     prod: str,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from sslmd.core.errors import Permanent, SslmError
@@ -19,20 +20,30 @@ from sslmd.core.lifecycle import phase_of, with_sets
 from sslmd.core.names import CertId, GroupName, SetName
 from sslmd.core.state import CertState, SetNote
 from sslmd.store import files, sets, state
-from sslmd.store.layout import CERT, CURR, Tree
+from sslmd.store.layout import CERT, CURR, NEXT, Tree
+
+
+class Repair(StrEnum):
+    """What is done about what is found not as it should be: it is put right, or only reported."""
+
+    DONE = "done"
+    REPORTED = "reported"
 
 
 @dataclass(slots=True)
 class Loaded:
     """A certificate as read. `hold`: why nothing may be done with it; `remarks`: for the log.
 
-    `unsaved`: something was found out or drawn that state.toml does not hold yet.
+    `unsaved`: something was found out or drawn that state.toml does not hold yet. What reading
+    puts right, or would: `wide` are the keys that others could read, `repairs` the rest, in words.
     """
 
     state: CertState
     hold: str = ""
     remarks: list[str] = field(default_factory=list)
     unsaved: bool = False
+    wide: list[str] = field(default_factory=list)
+    repairs: list[str] = field(default_factory=list)
 
 
 def load(tree: Tree, cert: CertId, *, draw: Callable[[], float], now: datetime) -> Loaded:
@@ -40,8 +51,19 @@ def load(tree: Tree, cert: CertId, *, draw: Callable[[], float], now: datetime) 
 
     `draw` gives a number from -1 to 1 for a set that has none noted.
     """
+    return _safely(tree, cert, draw, now, Repair.DONE)
+
+
+def look(tree: Tree, cert: CertId, *, draw: Callable[[], float], now: datetime) -> Loaded:
+    """Return what `load` would, and change nothing: what it would put right is only reported."""
+    return _safely(tree, cert, draw, now, Repair.REPORTED)
+
+
+def _safely(
+    tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime, repair: Repair
+) -> Loaded:
     try:
-        return _load(tree, cert, draw, now)
+        return _load(tree, cert, draw, now, repair)
     except state.LaterVersionError as err:
         path = tree.state_file(cert)
         text = f"{path} is left alone, and its certificate too: {err}"
@@ -70,24 +92,31 @@ def _look(tree: Tree, cert: CertId, name: SetName | None) -> SetFacts | None:
     return None if name is None else sets.read_set(tree, cert, name, deep=False)
 
 
-def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) -> Loaded:
+def _load(
+    tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime, repair: Repair
+) -> Loaded:
+    found = Loaded(CertState())
     for folder in (tree.group_dir(cert), tree.cert_dir(cert), tree.db_dir(cert)):
         files.check_dir(folder)
     links = sets.read_links(tree, cert)
-    remarks = list(links.remarks)
-    notes, noted = _read_notes(tree, cert, now, remarks)
-    sets.finish_roll(tree, cert, links)
+    found.remarks += links.remarks
+    notes, noted = _read_notes(tree, cert, now, found, repair)
+    if links.next is not None and links.next == links.curr:
+        found.repairs.append(f"{tree.link(cert, NEXT)} leads to the same set as curr: removed")
+        if repair is Repair.DONE:
+            sets.finish_roll(tree, cert, links)
+        links.next = None
     _forget_former_life(notes, links)
-    curr = _read(tree, cert, links.curr, remarks)
-    next_ = _read(tree, cert, links.next, remarks)
+    curr = _read(tree, cert, links.curr, found, repair)
+    next_ = _read(tree, cert, links.next, found, repair)
     if not noted:
         # ssl-mgr's; sets of ours have been right from birth.
         linked = (links.curr, links.next)
         for older in (one for one in sets.list_sets(tree, cert) if one not in linked):
             try:
-                remarks += _tightened(tree, cert, older)
+                _tighten(tree, cert, older, found, repair)
             except SslmError as err:  # nobody uses it any more
-                remarks.append(str(err))
+                found.remarks.append(str(err))
     curr_note = _note(notes, links.curr, draw)
     next_note = _dated(tree, cert, links.next, _note(notes, links.next, draw), now)
     prev = links.prev if links.prev != links.curr else None
@@ -98,7 +127,7 @@ def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) ->
         deployed=notes.deployed,
         settled=notes.settled,
     )
-    loaded = CertState(
+    found.state = CertState(
         phase=phase,
         curr=curr,
         next=next_,
@@ -124,9 +153,10 @@ def _load(tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime) ->
         whole=notes.whole,
         off_deck=notes.off_deck,
     )
-    loaded = replace(loaded, **_of_ca(tree, cert, links))
-    drawn = any(name is not None and name not in notes.sets for name in (links.curr, links.next))
-    return Loaded(loaded, remarks=remarks, unsaved=drawn)
+    found.state = replace(found.state, **_of_ca(tree, cert, links))
+    linked_now = (links.curr, links.next)
+    found.unsaved = any(name is not None and name not in notes.sets for name in linked_now)
+    return found
 
 
 def _of_ca(tree: Tree, cert: CertId, links: sets.Links) -> dict[str, Any]:
@@ -189,9 +219,10 @@ def reread(tree: Tree, cert: CertId, known: CertState, *, draw: Callable[[], flo
     sets.finish_roll(tree, cert, links)
     notes = state.notes_of(known)
     prev = links.prev if links.prev != links.curr else None
+    unheard = Loaded(known)
     found = CertState(
-        curr=_read(tree, cert, links.curr, []),
-        next=_read(tree, cert, links.next, []),
+        curr=_read(tree, cert, links.curr, unheard, Repair.DONE),
+        next=_read(tree, cert, links.next, unheard, Repair.DONE),
         prev=prev,
         curr_note=_note(notes, links.curr, draw),
         next_note=_note(notes, links.next, draw),
@@ -200,18 +231,25 @@ def reread(tree: Tree, cert: CertId, known: CertState, *, draw: Callable[[], flo
     return with_sets(known, replace(found, **_of_ca(tree, cert, links)))
 
 
-def _read(tree: Tree, cert: CertId, name: SetName | None, remarks: list[str]) -> SetFacts | None:
+def _read(
+    tree: Tree, cert: CertId, name: SetName | None, found: Loaded, repair: Repair
+) -> SetFacts | None:
     if name is None:
         return None
     files.check_dir(tree.set_dir(cert, name))
-    remarks += _tightened(tree, cert, name)
+    _tighten(tree, cert, name, found, repair)
     return sets.read_set(tree, cert, name, deep=False)
 
 
-def _tightened(tree: Tree, cert: CertId, name: SetName) -> list[str]:
-    return [
-        f"{path} could be read by others; it is 0600 now, consider a new key"
-        for path in sets.tighten_keys(tree, cert, name)
+def _tighten(tree: Tree, cert: CertId, name: SetName, found: Loaded, repair: Repair) -> None:
+    """Make keys of a set private that others can read. Raises what `files.tighten` raises."""
+    if repair is Repair.DONE:
+        wide = sets.tighten_keys(tree, cert, name)
+    else:
+        wide = sets.wide_in(tree, cert, name)
+    found.wide += wide
+    found.remarks += [
+        f"{path} could be read by others; it is 0600 now, consider a new key" for path in wide
     ]
 
 
@@ -238,7 +276,7 @@ def _dated(
 
 
 def _read_notes(
-    tree: Tree, cert: CertId, now: datetime, remarks: list[str]
+    tree: Tree, cert: CertId, now: datetime, found: Loaded, repair: Repair
 ) -> tuple[state.Notes, bool]:
     """Return the notes, and whether there were any; a bad file is set aside, never lost."""
     path = tree.state_file(cert)
@@ -249,6 +287,9 @@ def _read_notes(
     try:
         return state.parse(content), True
     except state.BadStateError as err:
+        if repair is Repair.REPORTED:
+            found.repairs.append(f"{path}: {err}: set aside, and made again")
+            return state.Notes(), False
         when = SetName.at(now)
         while os.path.lexists(f"{path}.bad-{when}"):
             when = when.later()
@@ -257,7 +298,7 @@ def _read_notes(
             os.rename(path, aside)
         except OSError as problem:
             raise files.trouble(problem, "set aside", path) from problem
-        remarks.append(f"{path}: {err}; it was set aside as {aside} and is made anew")
+        found.remarks.append(f"{path}: {err}; it was set aside as {aside} and is made anew")
         return state.Notes(), False
 
 

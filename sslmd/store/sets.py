@@ -113,14 +113,26 @@ def read_set(tree: Tree, cert: CertId, name: SetName, *, deep: bool = True) -> S
 
 def tighten_keys(tree: Tree, cert: CertId, name: SetName) -> list[str]:
     """Make keys that others can read private; return the files that were."""
+    return [path for path in wide_in(tree, cert, name) if files.tighten(path)]
+
+
+def wide_in(tree: Tree, cert: CertId, name: SetName) -> list[str]:
+    """Return the keys of a set that others can read.
+
+    Raises `Permanent` for one that belongs to somebody else: it cannot be made private.
+    """
     folder = tree.set_dir(cert, name)
     wide = []
     for file in SECRET_FILES:
         path = f"{folder}/{file}"
-        with suppress(OSError):  # not there, or told by who wants to read it
-            if files.is_wide(os.lstat(path)):
-                wide.append(path)
-    return [path for path in wide if files.tighten(path)]
+        try:
+            info = os.lstat(path)
+        except OSError:  # not there, or reported by who wants to read it
+            continue
+        if files.is_wide(info):
+            files.check_owner(info, path)
+            wide.append(path)
+    return wide
 
 
 def wide_keys(root: str) -> Iterator[str]:
@@ -240,15 +252,22 @@ def clean(tree: Tree, cert: CertId, keep: int, used: Collection[SetName] = ()) -
 
     `used`: sets that servers may still use stay as well.
     """
+    removed = superfluous(tree, cert, keep, used)
+    for name in removed:
+        files.remove_tree(tree.set_dir(cert, name))
+    return removed
+
+
+def superfluous(
+    tree: Tree, cert: CertId, keep: int, used: Collection[SetName] = ()
+) -> list[SetName]:
+    """Return the old sets that `clean` removes. Raises `Permanent` while a link is wrong."""
     links = read_links(tree, cert)
     if links.curr is None and links.remarks:
         raise Permanent(f"{cert}: nothing is removed while a link is wrong: {links.remarks[0]}")
     linked = {links.curr, links.next, links.prev, *used}
     others = [name for name in list_sets(tree, cert) if name not in linked]
-    removed = others[: -max(keep, 1)]
-    for name in removed:
-        files.remove_tree(tree.set_dir(cert, name))
-    return removed
+    return others[: -max(keep, 1)]
 
 
 def sweep(tree: Tree, cert: CertId) -> None:

@@ -112,18 +112,26 @@ async def copy(
 
 def _tidy_here(tools: Tools, visit: Visit) -> None:
     """Take out of production what is not in the configuration any more."""
-    config = tools.config
-    prod = str(config.globals.prod_cert_dir)
-    surplus = []
-    for cert, ours in production.survey(prod).items():
-        if cert in tools.config.services or cert.group in config.inactive:
+    gone, left = surplus_here(tools.config)
+    for cert in gone:
+        production.drop(str(tools.config.globals.prod_cert_dir), cert)
+        visit.removed.append(str(cert))
+    visit.surplus = [str(cert) for cert in left]
+
+
+def surplus_here(config: Config) -> tuple[list[CertId], list[CertId]]:
+    """Return what is in production and not in the configuration: what is removed, what is left.
+
+    What somebody else put there is left, unless every class here prunes. Blocks. Raises as
+    `production.survey` does.
+    """
+    gone: list[CertId] = []
+    left: list[CertId] = []
+    for cert, ours in production.survey(str(config.globals.prod_cert_dir)).items():
+        if cert in config.services or cert.group in config.inactive:
             continue
-        if ours or prunes(config, THIS_HOST):
-            production.drop(prod, cert)
-            visit.removed.append(str(cert))
-        else:
-            surplus.append(str(cert))
-    visit.surplus = surplus
+        (gone if ours or prunes(config, THIS_HOST) else left).append(cert)
+    return gone, left
 
 
 # --- on another machine ---------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sslmd.config.model import Config, Trigger
@@ -14,6 +14,8 @@ from sslmd.core.jobs import Deliver
 from sslmd.core.names import CertId, SetName, machine_of
 from sslmd.core.state import CertState, Delivered, Server, ServerPhase
 from sslmd.servers import as_found, production
+from sslmd.store import sets
+from sslmd.store.layout import Tree
 from sslmd.workers.tools import Tools
 
 DNS = "dns"
@@ -34,6 +36,12 @@ def places(config: Config, cert: CertId) -> frozenset[tuple[str, str]]:
     if Trigger.CERT in config.dns.depends and config.dns.restart:
         found.add((DNS, THIS_HOST))
     return frozenset(found)
+
+
+def proves(config: Config, cert: CertId) -> bool:
+    """Whether ports are to be looked at: not where every class says `probe = false`."""
+    classes = config.users_of(cert)
+    return not classes or any(one.probes for one in classes)
 
 
 def class_order(config: Config) -> tuple[str, ...]:
@@ -89,6 +97,45 @@ def _deliver(job: Deliver, tools: Tools, here: Collection[str], remarks: list[st
         raise Permanent(f"{job.cert} has nothing to deliver")
     config = tools.config
     changed = _update(job, job.curr, tools, config.access(job.cert, here), remarks)
+    return _updated(job, tools, here, changed=changed)
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What the job would change in production, in words, and what it would report.
+
+    `wide`: the keys there that others can read, and that it would make private.
+    """
+
+    event: ProdUpdated
+    changes: list[str]
+    wide: list[str]
+
+
+def rehearse(job: Deliver, tools: Tools, here: Collection[str]) -> Rehearsed:
+    """Return what the job would do, and do nothing; blocks. Raises as the job does.
+
+    `here`: those hosts that are this machine.
+    """
+    if job.curr is None:
+        raise Permanent(f"{job.cert} has nothing to deliver")
+    place = (tools.tree, str(tools.config.globals.prod_cert_dir), job.cert, job.curr)
+    is_ca = tools.service(job.cert).spec.ca is not None
+    access = tools.config.access(job.cert, here)
+    if stays(job, job.curr, tools, access):
+        wide = list(sets.wide_keys(Tree(place[1]).cert_dir(job.cert)))
+        return Rehearsed(_updated(job, tools, here, changed=False), [], wide)
+    changes = production.differences(*place, job.next, is_ca=is_ca, access=access)
+    changed = not production.serves(*place, is_ca=is_ca, access=access)
+    return Rehearsed(_updated(job, tools, here, changed=changed), changes, [])
+
+
+def _updated(job: Deliver, tools: Tools, here: Collection[str], *, changed: bool) -> ProdUpdated:
+    """Return how the servers stand once production holds what it is to hold.
+
+    `changed`: its `curr` is another set now.
+    """
+    config, now = tools.config, tools.now()
     before = tools.state_of(job.cert)
     known = {(one.kind, one.host): one for one in before.servers}
     is_same = before.delivered.curr == job.curr
@@ -97,9 +144,7 @@ def _deliver(job: Deliver, tools: Tools, here: Collection[str], remarks: list[st
     for kind, host in sorted(places(config, job.cert)):
         access = _access(config, job.cert, host)
         is_ours = host in here
-        fresh = Server(
-            kind, host, ServerPhase.PENDING, since=tools.now(), access=access, here=is_ours
-        )
+        fresh = Server(kind, host, ServerPhase.PENDING, since=now, access=access, here=is_ours)
         direct = access == _UNTOUCHED or (is_ours and machine_of(host) not in after_copy)
         old = known.get((kind, host))
         if is_same and old is not None and not direct and _still_lacks(old, fresh):
@@ -108,7 +153,7 @@ def _deliver(job: Deliver, tools: Tools, here: Collection[str], remarks: list[st
         # What others bring there is what production holds.
         other = changed and (is_ours or access == _UNTOUCHED)
         servers.append(_server(job, fresh, old, _end_of(before), changed=other, direct=direct))
-    return ProdUpdated(tools.now(), Delivered(job.curr, job.next), tuple(servers))
+    return ProdUpdated(now, Delivered(job.curr, job.next), tuple(servers))
 
 
 def _update(

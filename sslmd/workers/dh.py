@@ -29,6 +29,17 @@ LIMIT = timedelta(days=1)
 _PROGRESS = re.compile(r"[.+*?]{3,}\s*")
 
 
+def rehearse(tools: Tools) -> list[str]:
+    """Return the files that the job would write, and write nothing; blocks."""
+    options, prod = tools.config.dh, str(tools.config.globals.prod_cert_dir)
+    return [
+        f"{Tree(prod).dh_dir(name)}/{group.file}"
+        for name in options.groups
+        for group in options.params
+        if not dh.is_there(Tree(prod).dh_dir(name), group, options.max_age, tools.now())
+    ]
+
+
 async def write_dh(tools: Tools) -> list[Exception]:
     """Have every folder of `[dh]` hold what it should; tell what was written.
 

@@ -10,14 +10,17 @@ import asyncio
 import math
 import shlex
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 
-from sslmd.config.model import Argv, Config
+from sslmd.config.model import Argv, Config, Trigger
 from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.events import RestartAsked
 from sslmd.core.jobs import Restart, Told
-from sslmd.core.names import CertId
+from sslmd.core.names import CertId, ZoneName
+from sslmd.core.state import CertState, ServerPhase
 from sslmd.dns.command import with_zones
 from sslmd.processes import run_command
 from sslmd.servers.rights import missing_right
@@ -58,6 +61,33 @@ class ClassRestarted:
         """Everything that failed, once each."""
         found = [self.error, *self.unproven.values()]
         return list(dict.fromkeys(one for one in found if one is not None))
+
+
+def dependents(
+    config: Config, zone: ZoneName, states: Iterable[tuple[CertId, CertState]], now: datetime
+) -> Iterator[tuple[CertId, RestartAsked]]:
+    """Yield what is to be restarted because the TLSA records of a zone changed: `depends`."""
+    because = f"TLSA records of {zone} changed"
+    kinds = [
+        str(one.kind) for one in config.server_classes if one.depends & {Trigger.DNS, Trigger.TLSA}
+    ]
+    mine = [(cert, state) for cert, state in states if cert.group == zone.text]
+    for kind in kinds:
+        for cert, state in mine:
+            proven = frozenset(
+                server.host
+                for server in state.servers
+                if server.kind == kind and server.phase is ServerPhase.PROVEN
+            )
+            if proven:
+                yield cert, RestartAsked(now, kind, proven, because)
+
+
+def commands_of(config: Config, kind: str) -> tuple[Argv, ...]:
+    """Return what restarts a class."""
+    if kind == DNS:
+        return config.dns.restart
+    return tuple(argv for one in config.server_classes if one.kind == kind for argv in one.restart)
 
 
 async def restart(job: Restart, tools: Tools) -> list[ClassRestarted]:

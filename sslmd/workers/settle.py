@@ -15,7 +15,7 @@ async def settle(job: Settle, tools: Tools) -> Settled:
 
     Old sets of a tree that was taken over stay until the first roll: no set of ours is among them.
     """
-    if tools.state_of(job.cert).rolled_at is not None:
+    if _cleans(job.cert, tools):
         await clean(job.cert, tools)
     return Settled(tools.now(), sets.read_links(tools.tree, job.cert).prev)
 
@@ -58,16 +58,31 @@ def _clean_inactive(tools: Tools, keep: int | None) -> list[tuple[CertId, SetNam
     return removed
 
 
+def _cleans(cert: CertId, tools: Tools) -> bool:
+    """Whether old sets go: not those of a tree that was just taken over."""
+    return tools.state_of(cert).rolled_at is not None
+
+
+def rehearse(cert: CertId, tools: Tools) -> list[SetName]:
+    """Return the old sets that the job would remove, and remove nothing; blocks."""
+    if not _cleans(cert, tools):
+        return []
+    return sets.superfluous(tools.tree, cert, tools.config.globals.clean_keep, _used(cert, tools))
+
+
 def _clean(cert: CertId, tools: Tools, keep: int | None) -> list[SetName]:
     sets.sweep(tools.tree, cert)
+    keep = tools.config.globals.clean_keep if keep is None else keep
+    return sets.clean(tools.tree, cert, keep, _used(cert, tools))
+
+
+def _used(cert: CertId, tools: Tools) -> tuple[SetName, ...]:
+    """Return the sets whose TLSA records may be in use: the records are made of their files."""
     service = tools.config.services.get(cert)
-    # Their TLSA records stay as long as some server may use them, and are made of these files.
-    used = tools.state_of(cert).retired if service is not None and service.dane else ()
     if service is not None and service.spec.ca is not None:
         # What an older generation of a CA signed is known to be from it as long as its set stays.
-        used = _valid(cert, tools)
-    keep = tools.config.globals.clean_keep if keep is None else keep
-    return sets.clean(tools.tree, cert, keep, used)
+        return _valid(cert, tools)
+    return tools.state_of(cert).retired if service is not None and service.dane else ()
 
 
 def _valid(cert: CertId, tools: Tools) -> tuple[SetName, ...]:

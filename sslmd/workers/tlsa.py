@@ -131,8 +131,30 @@ async def publish(wish: Wish, notes: ZoneNotes, tools: Tools, *, again: bool = F
     What can be done is done, although an owner is refused, say: `Given.failure`. Raises `Transient`
     or `Permanent` before anything is changed.
     """
-    zone = wish.zone
-    means, noted = tools.means, notes
+    zone, means = wish.zone, tools.means
+    found = await prepare(wish, notes, tools)
+    remarks = list(found.remarks)
+    if found.notes != notes and (wish.certs or notes != ZoneNotes()):
+        # Before anything is changed: how long caches hold what was served must not be forgotten.
+        path = notes_file(tools.config.globals.certs_dir, zone)
+        await tools.in_thread(write_notes, path, found.notes)
+    failure = None
+    if found.ours and (found.changed or again):
+        try:
+            done = await tlsa_publish.publish(means, zone, found.content.records)
+        except SslmError as err:
+            failure = err
+        else:
+            remarks += [done.left] if done.left else []
+    return replace(found, remarks=tuple(remarks), failure=failure)
+
+
+async def prepare(wish: Wish, notes: ZoneNotes, tools: Tools) -> Given:
+    """Return what `wish` comes to, and whether it is something else than DNS was given before.
+
+    Asks name servers, and changes nothing. Raises `Transient` or `Permanent`.
+    """
+    zone, means = wish.zone, tools.means
     remarks: list[str] = []
     if wish.wants_mx:
         notes = await _with_mx(zone, notes, tools, remarks)
@@ -160,18 +182,6 @@ async def publish(wish: Wish, notes: ZoneNotes, tools: Tools, *, again: bool = F
             "there is no way to publish its TLSA records: write tlsa_dirs in [dns], or update = "
             "true in its [[dns_primary]]; or put them into the zone yourself (sslmctl dane)"
         )
-    if notes != noted and (wish.certs or noted != ZoneNotes()):
-        # Before anything is changed: how long caches hold what was served must not be forgotten.
-        path = notes_file(tools.config.globals.certs_dir, zone)
-        await tools.in_thread(write_notes, path, notes)
-    failure = None
-    if ours and (changed or again):
-        try:
-            done = await tlsa_publish.publish(means, zone, content.records)
-        except SslmError as err:
-            failure = err
-        else:
-            remarks += [done.left] if done.left else []
     mx = notes.mx or ()
     outside = tuple(host for host in mx if not host.is_within(zone)) if wish.wants_mx else ()
     return Given(
@@ -184,7 +194,6 @@ async def publish(wish: Wish, notes: ZoneNotes, tools: Tools, *, again: bool = F
         ours,
         tuple(remarks),
         unfit,
-        failure,
     )
 
 

@@ -44,12 +44,12 @@ from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerP
 from sslmd.core.tlsa import Content, DaneEntry, Material, association
 from sslmd.core.view import Decision, View
 from sslmd.daemon.book import Entry
-from sslmd.daemon.dane_zone import Zone, cert_wish
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
 from sslmd.dns.tlsa_notes import union
 from sslmd.store.state import notes_of
 from sslmd.store.zone_notes import ZoneNotes
+from sslmd.workers.dane_zone import Zone, cert_wish
 from sslmd.workers.tlsa import Given, Seen, Wish, content_for
 from tests.core.world import START, days, facts, wanted
 

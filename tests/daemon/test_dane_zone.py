@@ -12,10 +12,10 @@ from sslmd.core.state import CertState, Phase
 from sslmd.core.tlsa import Content, DaneEntry, Material, TlsaSet, association
 from sslmd.core.view import Decision
 from sslmd.daemon.book import Entry
-from sslmd.daemon.dane_zone import Zone, cert_wish
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
 from sslmd.store.zone_notes import ZoneNotes
+from sslmd.workers.dane_zone import Zone, cert_wish
 from sslmd.workers.tlsa import CertWish, Given, Seen, Wish, content_for
 from tests.core.world import START, days, facts, wanted
 

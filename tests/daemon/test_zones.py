@@ -19,9 +19,9 @@ from sslmd.core.jobs import Look, Pool, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.state import CertState, Phase
 from sslmd.core.tlsa import TlsaHosts
-from sslmd.daemon.dane_zone import Zone
 from sslmd.daemon.zones import Zones
 from sslmd.dns.tlsa_include import read, tlsa_file
+from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
 from tests.dns_room.responder import Responder
 from tests.dns_room.responder import Zone as Served

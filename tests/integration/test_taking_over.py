@@ -64,27 +64,25 @@ def snapshot(top: Path) -> dict[str, tuple[int, int, bytes]]:
 def test_the_check_tells_everything_and_changes_nothing(site_of_any: OldSite) -> None:
     site = site_of_any
     before = snapshot(site.top)
-    done = site.ctl("import", "--check", str(site.top))
+    done = site.ctl("import", "--check", str(site.top), status=1)
     assert snapshot(site.top) == before
     text = done.stdout
     for expected in (
         "6 services, no mistakes",
-        "next is the same as curr",
+        "next leads to the same set as curr: removed",
         "next is not finished",
         "can be read by others: it becomes 0600",
         "think of new keys",
         "the authority key identifier of ca/my-int, example.com/web-ec",
         "my-root, my-int carries extended key usages",
         "my-int is valid for longer than its root",
-        "it holds every curr already: no server is restarted",
-        "of 6 certificates is a directory there",
-        "keys of CAs are there",
-        "example.com/old-ec is there, but not in the configuration: left alone",
+        "keys of the CA are in production",
+        "example.com/old-ec is in production, but not in the configuration: left alone",
         "[smtp] restarts for example.com/web-ec as well: every entry counts",
-        "still holds 1 challenge",
-        "has 1 TLSA record",
+        "1 challenge of an old order: taken out of DNS",
+        "zone example.com: 1 TLSA record in ",
         "example.com/pub-ec: 1 account at acme-v02.api.letsencrypt.org; it is used on",
-        "it can be taken over as it is, and nothing is renewed at once",
+        "the first start would not leave it as it is: ",
     ):
         assert expected in text, f"{expected!r} is not in:\n{text}"
     (line,) = [line for line in text.splitlines() if line.startswith(WEB)]
@@ -98,11 +96,11 @@ def test_what_keeps_it_from_being_taken_over(site: OldSite) -> None:
     db.chmod(0o777)
     done = site.ctl("import", "--check", str(site.top), status=1)
     assert f"chmod o-w {db}" in done.stdout
-    assert "1 certificate would be left alone" in done.stdout
+    assert "1 thing to be fixed first; nothing was changed" in done.stdout
     (site.conf / WEB).write_text("signing_ca = 'my-int'\nktype = 1\n")
     done = site.ctl("import", "--check", str(site.top), status=1)
     assert "group: it is missing" in done.stdout
-    assert "to be mended first" in done.stderr
+    assert "to be fixed first" in done.stderr
     done = site.ctl("import", "--check", str(site.top / "certs"), status=1)
     assert "there is no" in done.stderr
     done = site.ctl("import", str(site.top), status=2)
@@ -121,7 +119,7 @@ def test_what_is_due_is_told_as_the_daemon_does_it(tmp_path: Path) -> None:
     mail.write_text(mail.read_text().replace("'mail.example.com'", "'mx.example.com'"))
     pub = site.conf / "example.com/pub-ec"
     pub.write_text(pub.read_text().replace("signing_ca = 'le'", "signing_ca = 'my-int'"))
-    text = site.ctl("import", "--check", str(site.top)).stdout
+    text = site.ctl("import", "--check", str(site.top), status=1).stdout
     assert "RENEWED AT ONCE" in then(text, "example.com/mail-ec")
     assert "RENEWED AT ONCE" in then(text, "example.com/pub-ec")
     assert "RENEWED AT ONCE: it expired" in then(text, "example.com/imap-ec")
@@ -139,12 +137,13 @@ def test_a_tree_that_is_not_there(site: OldSite) -> None:
     shutil.rmtree(site.top / "certs")
     text = site.ctl("import", "--check", str(site.top), status=1).stdout
     assert "production has ca/my-root, ca/my-int" in text
-    assert "Look at certs_dir first" in text
+    assert "look at certs_dir before the daemon makes others" in text
     assert "no server is restarted" not in text
     shutil.rmtree(site.top / "prod-certs")
     (site.top / "prod-certs").write_text("")
     text = site.ctl("import", "--check", str(site.top), status=1).stdout
-    assert "this cannot be looked at" in text
+    assert "cannot look through" in text
+    assert "things to be fixed first" in text
 
 
 def test_damage(site: OldSite) -> None:
@@ -163,7 +162,8 @@ def test_damage(site: OldSite) -> None:
     assert "it is of version 2" in then(done.stdout, "example.com/mail-ec")
     state.write_bytes(b"\0\1\2")
     done = site.ctl("import", "--check", str(site.top), status=None)
-    assert "its state.toml is set aside" in done.stdout
+    assert "state.toml: it is not TOML" in done.stdout
+    assert ": set aside, and made again" in done.stdout
 
 
 def test_a_path_that_cannot_be_looked_at(site: OldSite) -> None:

@@ -345,3 +345,55 @@ async def test_two_sets_of_one_second(site: Site) -> None:
     first = await site.make_key()
     await site.do(MakeKey(WEB, "another one"))
     assert site.on_deck() == first.later()
+
+
+# --- looking without a change ---------------------------------------------------------------
+
+
+def everything(top: Path) -> dict[str, tuple[int, int, int, bytes]]:
+    found = {}
+    for path in sorted(top.rglob("*")):
+        info = path.lstat()
+        data = os.readlink(path).encode() if path.is_symlink() else b""
+        data = path.read_bytes() if path.is_file() and not path.is_symlink() else data
+        found[str(path)] = (info.st_mode, info.st_ino, info.st_mtime_ns, data)
+    return found
+
+
+def test_a_look_finds_what_a_load_would_and_changes_nothing(site: Site) -> None:
+    as_ssl_mgr_left_it(site)
+    (site.place() / "next").symlink_to(os.readlink(site.place() / "curr"))
+    before = everything(site.place().parents[1])
+    looked = certs.look(site.tree, WEB, draw=lambda: 0.5, now=site.now)
+    assert everything(site.place().parents[1]) == before
+    loaded = certs.load(site.tree, WEB, draw=lambda: 0.5, now=site.now)
+    assert looked == loaded
+    assert looked.state.next is None
+    assert looked.repairs == [f"{site.place()}/next leads to the same set as curr: removed"]
+    assert len(looked.wide) == 2
+    assert all(path.endswith("privkey.pem") for path in looked.wide)
+    # Now it was put right.
+    again = certs.look(site.tree, WEB, draw=lambda: 0.5, now=site.now)
+    assert (again.wide, again.repairs) == ([], [])
+
+
+def test_a_look_sets_no_bad_notes_aside(site: Site) -> None:
+    notes = site.place() / "state.toml"
+    notes.write_bytes(b"\0\1\2")
+    before = everything(site.place().parents[1])
+    looked = certs.look(site.tree, WEB, draw=lambda: 0.5, now=site.now)
+    assert everything(site.place().parents[1]) == before
+    (said,) = looked.repairs
+    assert said.startswith(f"{notes}: ")
+    assert said.endswith(": set aside, and made again")
+    assert looked.state == certs.load(site.tree, WEB, draw=lambda: 0.5, now=site.now).state
+
+
+@needs_root
+def test_a_look_holds_what_a_load_holds(site: Site) -> None:
+    as_ssl_mgr_left_it(site)
+    curr = (site.place() / "curr").resolve()
+    os.chown(curr / "privkey.pem", 65534, -1)
+    looked = certs.look(site.tree, WEB, draw=lambda: 0.5, now=site.now)
+    assert "belongs to uid 65534" in looked.hold
+    assert looked == certs.load(site.tree, WEB, draw=lambda: 0.5, now=site.now)

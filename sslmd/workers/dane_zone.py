@@ -11,6 +11,7 @@ from sslmd.config.model import ServiceConfig
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName, covers
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.sighting import FIRST_PAUSE, Answer, Sighting, digests, look_again
+from sslmd.core.standing import Standing
 from sslmd.core.state import CertState, Phase
 from sslmd.core.tlsa import (
     Combination,
@@ -25,7 +26,6 @@ from sslmd.core.tlsa import (
     owned,
 )
 from sslmd.core.view import Dane, clock
-from sslmd.daemon.book import Entry
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import ServerSeen, missing_at, surplus
 from sslmd.store.zone_notes import Holders, ZoneNotes
@@ -102,7 +102,7 @@ class Zone:
 
     # --- what a certificate has to know ---
 
-    def dane(self, cert: CertId, entry: Entry, *, current: bool) -> Dane | None:
+    def dane(self, cert: CertId, entry: Standing, *, current: bool) -> Dane | None:
         """Return what the plan has to know; `current`: DNS was given what is wanted now."""
         fading = self._fading(cert, entry)
         until = self.sighting.opens_at if fading and self.sighting is not None else None
@@ -151,7 +151,7 @@ class Zone:
             association(record.combination, material) == record for _, record in share.coming
         )
 
-    def _fading(self, cert: CertId, entry: Entry) -> str:
+    def _fading(self, cert: CertId, entry: Standing) -> str:
         """Return an owner of withdrawn records that caches may still hold, "" if there is none."""
         pairs = self.notes.fading if self.notes is not None else frozenset()
         return min((owner.text for owner, _ in held_by(pairs, cert, entry)), default="")
@@ -373,7 +373,7 @@ def _late(state: CertState, now: datetime, limit: timedelta) -> str:
     return f"set {next_.name} waits for its TLSA records since {clock(since)}: {why}"
 
 
-def held_by(pairs: Holders, cert: CertId, entry: Entry) -> Holders:
+def held_by(pairs: Holders, cert: CertId, entry: Standing) -> Holders:
     """Return which of the records are a certificate's, or of nobody known and may be its own."""
     return frozenset(
         (owner, whose)
@@ -484,7 +484,7 @@ def _port_of(owner: DomainName) -> str:
     return f"{host}:{port}"
 
 
-def cert_wish(entry: Entry, service: ServiceConfig) -> CertWish:
+def cert_wish(entry: Standing, service: ServiceConfig) -> CertWish:
     """Return a certificate as its zone has to know it."""
     state = entry.state
     curr, next_ = state.curr, state.next

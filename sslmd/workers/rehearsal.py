@@ -1,0 +1,298 @@
+"""What the first start on a tree would do, by the daemon's own rules; nothing is changed.
+
+Certificates are read as the daemon reads them, `core.plan.decide` decides, and what a job would
+report is taken in as if it had gone well, until nothing is left that is due. So it is no second
+opinion: where the rules change, this changes with them. Records of zones are in `zone_rehearsal`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shlex
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from sslmd.config.model import Config
+from sslmd.core.errors import SslmError
+from sslmd.core.events import AskDropped, Event, ServersProven, Settled
+from sslmd.core.host_track import plan_copies, plan_restarts
+from sslmd.core.jobs import (
+    Certify,
+    CertJob,
+    Deliver,
+    MakeKey,
+    Order,
+    PutBack,
+    Roll,
+    Settle,
+    TakeOff,
+)
+from sslmd.core.lifecycle import advance
+from sslmd.core.names import CertId, machine_of
+from sslmd.core.plan import decide
+from sslmd.core.renewal import Reason, Wanted, why_unusable
+from sslmd.core.spec import OwnCa, SelfSigned
+from sslmd.core.standing import view_of, with_lost_ca
+from sslmd.core.state import CertState
+from sslmd.core.view import Dane, Decision, due
+from sslmd.store import certs
+from sslmd.store.layout import Tree
+from sslmd.workers import copy, deliver, dh, settle
+from sslmd.workers.deliver import as_configured, class_order, places, proves
+from sslmd.workers.reading import read_cert
+from sslmd.workers.restart import commands_of, dependents
+from sslmd.workers.tools import Tools, wanted_of
+from sslmd.workers.zone_rehearsal import ZoneRehearsal, rehearse_zones
+
+# The places in the spread of renewals that a set can draw: the first day, and the last.
+EARLIEST, LATEST = 1.0, -1.0
+
+# Steps of one certificate. A start has six; more would be a bug.
+_MOST_STEPS = 30
+
+_READERS = 8
+
+
+@dataclass(slots=True)
+class Rehearsed:
+    """One certificate: how it stands after everything that would be done at once.
+
+    `loaded` is how it was read. `job`: what would be made, or rolled, at once. `changes`: what of
+    the files would be changed, in words; `remarks`: what is odd. `failed`: what keeps the daemon
+    from delivering it. `wide`: its keys that others can read.
+    """
+
+    cert: CertId
+    wanted: Wanted
+    servers: frozenset[tuple[str, str]]
+    state: CertState
+    hold: str
+    proves: bool
+    loaded: CertState
+    is_drawn: bool
+    decision: Decision = field(default_factory=lambda: Decision("not planned"))
+    job: CertJob | None = None
+    changes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    wide: list[str] = field(default_factory=list)
+
+    @property
+    def is_root(self) -> bool:
+        """Whether it signs itself, and others trust it for that."""
+        return self.wanted.spec.ca is not None and isinstance(self.wanted.spec.signer, SelfSigned)
+
+    @property
+    def is_made(self) -> bool:
+        """Whether a key or a certificate would be made at once, or as soon as its CA can sign."""
+        return isinstance(self.job, MakeKey | Certify | Order) or self.decision.waits_for_ca
+
+    @property
+    def is_rolled(self) -> bool:
+        """Whether another set would be `curr` at once."""
+        return isinstance(self.job, Roll | PutBack | TakeOff)
+
+    def unusable(self, now: datetime) -> Reason | None:
+        """Return why `curr` cannot be served, None if it can."""
+        return why_unusable(self.loaded.curr, now)
+
+    def renews(self) -> tuple[datetime, datetime] | None:
+        """Return the first and the last day on which `curr` may be due, None without one."""
+        state, note = self.loaded, self.loaded.curr_note
+        first = due(state, self.wanted)
+        if first is None or note is None:
+            return None
+        if self.is_drawn:
+            state = replace(state, curr_note=replace(note, draw=LATEST))
+        last = due(state, self.wanted)
+        assert last is not None
+        return first, last
+
+
+@dataclass(slots=True)
+class Rehearsal:
+    """Everything that would be done. `runs`: visits and commands, in words; `changes`: the rest.
+
+    `unseen`: what could not be looked at, and why.
+    """
+
+    certs: dict[CertId, Rehearsed]
+    zones: list[ZoneRehearsal] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+
+
+async def rehearse(config: Config, now: datetime) -> Rehearsal:
+    """Return what a daemon that is started now would do at once. Only name servers are asked."""
+    with ThreadPoolExecutor(_READERS, "sslm-rehearsal") as threads:
+        book: dict[CertId, Rehearsed] = {}
+        tools = Tools(
+            config=config,
+            tree=Tree(str(config.globals.certs_dir)),
+            now=lambda: now,
+            rng=random.Random(),  # noqa: S311 - nothing is drawn that anybody uses
+            threads=threads,
+            state_of=lambda cert: book[cert].state,
+        )
+        await asyncio.to_thread(_load, tools, book)
+        return await _rehearse(tools, Rehearsal(book))
+
+
+def _load(tools: Tools, book: dict[CertId, Rehearsed]) -> None:
+    config, now = tools.config, tools.now()
+    for cert, service in config.services.items():
+        loaded = read_cert(certs.look, config, tools.tree, cert, draw=lambda: EARLIEST, now=now)
+        state = as_configured(config, cert, loaded.state)
+        book[cert] = Rehearsed(
+            cert,
+            wanted_of(service, config),
+            places(config, cert),
+            state,
+            loaded.hold,
+            proves(config, cert),
+            state,
+            loaded.unsaved,
+            changes=list(loaded.repairs),
+            remarks=[one for one in loaded.remarks if not one.startswith(tuple(loaded.wide))],
+            wide=loaded.wide,
+        )
+    _look_for_lost_cas(book)
+
+
+def _look_for_lost_cas(book: dict[CertId, Rehearsed]) -> None:
+    """Find out, as the daemon does, what CAs have signed of which nothing is left."""
+    below: dict[CertId, list[CertId]] = defaultdict(list)
+    for cert, one in book.items():
+        signer = one.wanted.spec.signer
+        if isinstance(signer, OwnCa):
+            below[signer.cert].append(cert)
+    for cert, one in book.items():
+        one.state = one.loaded = with_lost_ca(cert, book, lambda ca: below.get(ca, []))
+
+
+async def _rehearse(tools: Tools, found: Rehearsal) -> Rehearsal:
+    book = found.certs
+    found.zones = await rehearse_zones(tools, book)
+    zones = {one.name.text: one for one in found.zones}
+    here = await _here(tools)
+    for cert, one in book.items():
+        zone = zones.get(cert.group)
+        dane = zone.dane_of(one) if zone is not None else None
+        await asyncio.to_thread(_follow, one, book, dane, tools, here)
+    for zone in found.zones:
+        await zone.settle(tools, book)
+        if zone.changes:
+            states = [(cert, one.state) for cert, one in book.items()]
+            for cert, event in dependents(tools.config, zone.name, states, tools.now()):
+                book[cert].state = advance(book[cert].state, event)
+    changed = [zone.name.text for zone in found.zones if zone.changes]
+    found.runs += _dns_commands(tools.config, changed)
+    found.runs += _on_hosts(tools, book, here)
+    await asyncio.to_thread(_beside, tools, found)
+    return found
+
+
+async def _here(tools: Tools) -> set[str]:
+    """Return the hosts that are this machine."""
+    hosts = {host for one in tools.config.server_classes for host in one.servers}
+    known = await tools.locality.local([deliver.THIS_HOST, *sorted(hosts)])
+    return {host for host, found in known.items() if found}
+
+
+def _follow(
+    one: Rehearsed,
+    book: dict[CertId, Rehearsed],
+    dane: Dane | None,
+    tools: Tools,
+    here: set[str],
+) -> None:
+    """Decide, take in what came of it, and decide again, until something would be made."""
+    now = tools.now()
+    for _ in range(_MOST_STEPS):
+        one.decision = decide(view_of(one, book, dane), now)
+        event = one.decision.event
+        if event is not None:
+            if isinstance(event, AskDropped):
+                one.remarks.append(f"what an admin asked for is dropped: {event.text}")
+        else:
+            try:
+                event = _done(one, one.decision.job, tools, here)
+            except SslmError as err:
+                one.failed.append(str(err))
+                return
+        if event is None:
+            return
+        one.state = advance(one.state, event)
+
+
+def _done(one: Rehearsed, job: CertJob | None, tools: Tools, here: set[str]) -> Event | None:
+    """Return what a job would report that makes nothing; note what it would change."""
+    match job:
+        case None:
+            return None
+        case Deliver():
+            found = deliver.rehearse(job, tools, here)
+            one.changes += found.changes
+            one.wide += found.wide
+            return found.event
+        case Settle():
+            gone = settle.rehearse(one.cert, tools)
+            if gone:
+                keep = tools.config.globals.clean_keep
+                sets = ", ".join(map(str, gone))
+                one.changes.append(f"old sets are removed (clean_keep = {keep}): {sets}")
+            return Settled(tools.now(), one.state.prev)
+        case MakeKey() | Certify() | Order() | Roll() | PutBack() | TakeOff():
+            one.job = job
+            return None
+        case _:  # Prove: it looks at ports
+            return ServersProven(tools.now())
+
+
+# --- hosts ------------------------------------------------------------------------------
+
+
+def _on_hosts(tools: Tools, book: dict[CertId, Rehearsed], here: set[str]) -> Iterator[str]:
+    """Say what would be copied and restarted."""
+    config, now = tools.config, tools.now()
+    states = [(cert, one.state) for cert, one in book.items()]
+    for job in plan_copies(states, {}, now):
+        certs_there = ", ".join(str(told.cert) for told in job.told)
+        if job.host not in here:
+            yield (
+                f"{job.host} is visited by ssh: what it has is not known here, and it gets "
+                f"{certs_there} where that differs"
+            )
+        for one in config.globals.post_copy:
+            if machine_of(one.host) == machine_of(job.host):
+                yield f"post_copy_cmd is run for {job.host}: {shlex.join((*one.argv, job.host))}"
+    for restart in plan_restarts(states, class_order(config), now):
+        for kind, told in restart.told:
+            commands = "; ".join(map(shlex.join, commands_of(config, kind))) or "no restart_cmd"
+            certs_there = ", ".join(sorted({str(one.cert) for one in told}))
+            yield f"[{kind}] on {restart.host} is restarted for {certs_there}: {commands}"
+
+
+def _dns_commands(config: Config, zones: list[str]) -> Iterator[str]:
+    """Say which commands have the name servers take changed files."""
+    for argv in config.dns.restart if zones else ():
+        yield f"[dns] restart_cmd is run for {', '.join(zones)}: {shlex.join(argv)}"
+
+
+def _beside(tools: Tools, found: Rehearsal) -> None:
+    """Look at what is no certificate's own: what lies in production beside them."""
+    try:
+        gone, left = copy.surplus_here(tools.config)
+        found.changes += [f"{cert} is taken out of production" for cert in gone]
+        found.remarks += [
+            f"{cert} is in production, but not in the configuration: left alone" for cert in left
+        ]
+        found.changes += [f"{path} is written ([dh])" for path in dh.rehearse(tools)]
+    except SslmError as err:
+        found.unseen.append(str(err))

@@ -1,0 +1,205 @@
+"""What the first start would give to DNS: records of TLSA, and include files that are missing.
+
+Compared as the daemon compares them, and nothing is changed. Where a zone's name servers do not
+answer, its MX hosts are those of the include file: until they do, nothing is given to DNS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from sslmd.core.errors import SslmError, Transient
+from sslmd.core.names import BadName, CertId, DomainName, ZoneName
+from sslmd.core.standing import Standing
+from sslmd.core.tlsa import Content, TlsaHosts, combinations_of, endpoint_of
+from sslmd.core.view import Dane
+from sslmd.dns import tlsa_publish
+from sslmd.dns.include import challenge_file
+from sslmd.dns.notes import noted_zones
+from sslmd.dns.publish import left_behind
+from sslmd.dns.tlsa_include import read, tlsa_file
+from sslmd.dns.tlsa_notes import DEFAULT_TTL, noted_tlsa_zones, union
+from sslmd.store import zone_notes
+from sslmd.workers.dane_zone import Zone, cert_wish
+from sslmd.workers.tlsa import Given, Wish, look, prepare
+from sslmd.workers.tools import Tools
+
+# Seconds for the questions to one zone's name servers. All zones are asked at the same time.
+PATIENCE = 20.0
+
+# Records of a zone that are named.
+_MOST_LINES = 12
+
+
+@dataclass(slots=True)
+class ZoneRehearsal:
+    """One zone. `changes`: what would be written, in words; `remarks`: what could not be asked.
+
+    `before`: the records that are there; `content`: those that would be.
+    """
+
+    name: ZoneName
+    zone: Zone
+    before: Content = field(default_factory=dict)
+    content: Content = field(default_factory=dict)
+    changes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    _wish: Wish | None = None
+
+    @property
+    def mx(self) -> tuple[DomainName, ...]:
+        """The zone's MX hosts, as far as is known."""
+        notes = self.zone.notes
+        return (notes.mx or ()) if notes is not None else ()
+
+    def dane_of(self, one: Standing) -> Dane | None:
+        """Return what the plan has to know of a certificate's records."""
+        return self.zone.dane(one.wanted.spec.id, one, current=True)
+
+    async def begin(self, tools: Tools, book: Mapping[CertId, Standing]) -> None:
+        """Find out what the records of the certificates as they were read come to."""
+        zone, means = self.zone, tools.means
+        zone.tried = wish = self._wish_of(tools, book)
+        left, missing = await tools.in_thread(left_behind, means, self.name)
+        folder = tools.config.dns.acme_dir
+        if left:
+            number = f"{len(left)} challenge{'' if len(left) == 1 else 's'}"
+            self.changes.append(f"zone {self.name}: {number} of an old order: taken out of DNS")
+        elif missing and folder is not None:
+            path = challenge_file(folder, self.name)
+            self.changes.append(f"{path} is not there: it is written, without records")
+        try:
+            zone.noted = await tools.in_thread(tlsa_publish.published, means, self.name)
+            self.before = await tools.in_thread(self._there, tools)
+            path = zone_notes.notes_file(tools.config.globals.certs_dir, self.name)
+            zone.notes = await tools.in_thread(zone_notes.read_notes, path)
+            given = await self._prepare(wish, tools)
+        except SslmError as err:
+            zone.trouble = str(err)
+            self.remarks.append(f"{err}; nothing is given to DNS before that is fixed")
+            return
+        self._take(wish, given)
+
+    def _there(self, tools: Tools) -> Content:
+        """Return the records that are noted, or in an include file; blocks."""
+        found = self.zone.noted
+        for folder in tools.config.dns.tlsa_dirs:
+            found = union(found, read(tlsa_file(folder, self.name), DEFAULT_TTL) or {})
+        return found
+
+    async def settle(self, tools: Tools, book: Mapping[CertId, Standing]) -> None:
+        """The same once everything is proven that would be."""
+        wish = self._wish_of(tools, book)
+        if self.zone.given is None or wish == self._wish:
+            return
+        try:
+            self._take(wish, await self._prepare(wish, tools))
+        except SslmError as err:
+            self.remarks.append(str(err))
+
+    def _wish_of(self, tools: Tools, book: Mapping[CertId, Standing]) -> Wish:
+        services = tools.config.services
+        certs = sorted(self.zone.certs)
+        return Wish(self.name, tuple(cert_wish(book[cert], services[cert]) for cert in certs))
+
+    def _take(self, wish: Wish, given: Given) -> None:
+        zone = self.zone
+        zone.wish, zone.given, zone.notes, self._wish = wish, given, given.notes, wish
+        self.content = given.content.records
+        self.remarks += [f"zone {self.name}: {one}" for one in given.remarks]
+        self.remarks += [f"not published: {text}" for _, text in given.unfit.values()]
+        if given.changed:
+            found = [f"zone {self.name}: {one}" for one in _differences(self.before, self.content)]
+            found = _first(found) or [given.changed]
+            self.changes += [one for one in found if one not in self.changes]
+
+    async def _prepare(self, wish: Wish, tools: Tools) -> Given:
+        """Return what a wish comes to; raises `SslmError` where that cannot be told."""
+        zone, problem = self.zone, ""
+        assert zone.notes is not None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                given = await prepare(wish, zone.notes, tools)
+                if wish.certs and not given.ours:
+                    # What others publish decides whether anybody checks these ports.
+                    zone.wish, zone.given, zone.notes = wish, given, given.notes
+                    with suppress(SslmError):
+                        zone.take(await look(self.name, zone.owners(), tools, ()))
+                        return replace(given, notes=zone.notes)
+                return given
+        except TimeoutError:
+            problem = f"zone {self.name}: its name servers took longer than {PATIENCE:g} s"
+        except SslmError as err:
+            if not wish.wants_mx:
+                raise
+            problem = str(err)
+        self.remarks.append(
+            f"{problem}; so its MX hosts are taken from the include file, and nothing is given to "
+            "DNS before they can be asked"
+        )
+        known = zone.notes.known if zone.notes.known is not None else combinations_of(zone.noted)
+        mx = _hosts_in(self.before, wish, self.name)
+        zone.notes = replace(zone.notes, known=known, mx=mx, mx_at=tools.now())
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await prepare(wish, zone.notes, tools)
+        except TimeoutError:
+            raise Transient(
+                f"zone {self.name}: its name servers took longer than {PATIENCE:g} s; see whether "
+                "they can be reached from here"
+            ) from None
+
+
+async def rehearse_zones(tools: Tools, book: Mapping[CertId, Standing]) -> list[ZoneRehearsal]:
+    """Return what would be given to DNS for every zone, and for those that were once ours."""
+    config = tools.config
+    known = config.zones()
+    left = {
+        *noted_tlsa_zones(config.globals.certs_dir, known),
+        *noted_zones(config.globals.certs_dir),
+    }
+    found = []
+    for name in sorted({*known, *left}):
+        mine = {cert for cert, one in book.items() if one.wanted.dane and cert.group == name.text}
+        found.append(ZoneRehearsal(name, Zone(name, mine)))
+    await asyncio.gather(*(one.begin(tools, book) for one in found))
+    return found
+
+
+def _hosts_in(before: Content, wish: Wish, zone: ZoneName) -> tuple[DomainName, ...]:
+    """Return the hosts, but the apex, that have records for a port of the zone's mail."""
+    ports = {
+        (entry.port, entry.proto)
+        for one in wish.certs
+        for entry in one.entries
+        if entry.hosts is TlsaHosts.MX
+    }
+    hosts = set()
+    for owner in before:
+        with suppress(BadName):
+            port, proto, host = endpoint_of(owner)
+            if (port, proto) in ports and host.text != zone.text:
+                hosts.add(host)
+    return tuple(sorted(hosts))
+
+
+def _differences(before: Content, content: Content) -> list[str]:
+    """Return which records come and go; how they are written is no difference."""
+    return [*_lines("added", content, before), *_lines("removed", before, content)]
+
+
+def _first(lines: list[str]) -> list[str]:
+    more = len(lines) - _MOST_LINES
+    return [*lines[:_MOST_LINES], f"and {more} records more"] if more > 0 else lines
+
+
+def _lines(what: str, one: Content, other: Content) -> Iterable[str]:
+    for owner, some in one.items():
+        fresh = some.records - (other[owner].records if owner in other else frozenset())
+        for record in sorted(fresh):
+            text = str(record)
+            short = text if len(text) <= 40 else f"{text[:36]}…"
+            yield f"{owner} TLSA {short} is {what}"
