@@ -150,7 +150,7 @@ def dns_options(table: Dns, places: Places) -> DnsOptions:
     """Return `[dns]`."""
     return DnsOptions(
         restart=places.commands(table.restart_cmd),
-        acme_dir=places.maybe(table.acme_dir),
+        acme_dirs=tuple(dict.fromkeys(places.path(text) for text in table.acme_dir if text)),
         tlsa_dirs=tuple(dict.fromkeys(places.path(text) for text in table.tlsa_dirs if text)),
         depends=frozenset(table.depends),
         pass_zones=table.pass_zones,

@@ -244,7 +244,7 @@ class DnsOptions:
     """
 
     restart: tuple[Argv, ...] = ()
-    acme_dir: Path | None = None
+    acme_dirs: tuple[Path, ...] = ()
     tlsa_dirs: tuple[Path, ...] = ()
     depends: frozenset[Trigger] = frozenset()
     pass_zones: bool = True

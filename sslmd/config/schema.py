@@ -241,10 +241,10 @@ class Dns(Table):
         default=[],
         shown="none",
     )
-    acme_dir: PathText = key(
-        "path",
-        "Folder for the include files `acme-challenge.<zone>`.",
-        default="",
+    acme_dir: PathTexts = key(
+        "path, or list of paths",
+        "Folders for the include files `acme-challenge.<zone>`; every one gets the same.",
+        default=[],
         shown="none",
     )
     tlsa_dirs: PathTexts = key(

@@ -156,9 +156,7 @@ def hosts_of(
         hosts: Iterable[SanName] = entry.hosts
     elif entry.hosts is TlsaHosts.SANS:
         hosts = names
-    elif entry.hosts is TlsaHosts.MX:
-        hosts = mx
-    else:
+    else:  # ssl-mgr 5.7 and later mean the apex and its MX hosts by 'MX', too
         hosts = (DomainName(zone.text), *mx)
     # No client looks for the records of a star: RFC 4592 §2.1.1, it would not be leftmost.
     return tuple(

@@ -339,18 +339,19 @@ def servers(config: Config) -> Iterator[str]:
 def dns(config: Config) -> Iterator[str]:
     """Tell of what include files hold."""
     for zone in sorted(config.zones(), key=str):
-        if config.dns.acme_dir is not None:
-            path = challenge_file(config.dns.acme_dir, zone)
+        for folder in config.dns.acme_dirs:
+            path = challenge_file(folder, zone)
             if left := read_challenges(path):
-                yield f"{path} still holds {count(len(left), 'challenge')}: taken out"
+                told = count(len(left), "challenge")
+                yield f"{path} still holds {told}: they stay until the next order of the zone"
         for folder in config.dns.tlsa_dirs:
             path = tlsa_file(folder, zone)
             content = read_tlsa(path, 0)
             if content:
                 number = sum(len(one.records) for one in content.values())
                 yield (
-                    f"{path} has {count(number, 'TLSA record')}: those of keys in use or on deck "
-                    "stay, with a TTL; others go"
+                    f"{path} has {count(number, 'TLSA record')}: the file stays as it is if these "
+                    "are those of keys in use or on deck"
                 )
 
 

@@ -222,7 +222,7 @@ class Methods:
             if text := await self._planner.zones.refresh(zone):
                 texts.append(text)
             tools = self._planner.tools
-            if tools.config.dns.acme_dir or tools.means.updated(zone) or not texts:
+            if tools.config.dns.acme_dirs or tools.means.updated(zone) or not texts:
                 texts.append(await tools.challenges.refresh(zone))
             rows.append({"zone": str(zone), "text": "; ".join(texts)})
         return {"zones": rows}

@@ -92,6 +92,7 @@ class Given:
 
     `ours`: there is a way to give it; otherwise somebody else has to. `unfit`: why owners were
     left out whose ports serve other keys. `failure`: why some of it, or all, may not be there.
+    `of_others`: what is served was written by ssl-mgr, say, with lifetimes of its own.
     """
 
     content: ZoneContent
@@ -104,6 +105,7 @@ class Given:
     remarks: tuple[str, ...]
     unfit: Mapping[DomainName, tuple[CertId, str]] = field(default_factory=dict)
     failure: SslmError | None = None
+    of_others: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ async def publish(wish: Wish, notes: ZoneNotes, tools: Tools, *, again: bool = F
     failure = None
     if ours and (changed or again):
         try:
-            done = await tlsa_publish.publish(means, zone, content.records)
+            done = await tlsa_publish.publish(means, zone, content.records, again=again)
         except SslmError as err:
             failure = err
         else:
@@ -186,6 +188,7 @@ async def publish(wish: Wish, notes: ZoneNotes, tools: Tools, *, again: bool = F
         tuple(remarks),
         unfit,
         failure,
+        ours and await tools.in_thread(tlsa_publish.is_of_others, means, zone),
     )
 
 

@@ -75,6 +75,8 @@ class Tools:
     means: Means = field(init=False)
     challenges: Challenges = field(init=False)
     locality: Locality = field(init=False)
+    # Groups that had certificates in use when the daemon, or a reload, found them.
+    established: set[str] = field(default_factory=set)
     # Default ports that answered before a restart that is not proven yet: class and host, and what.
     answered: dict[tuple[str, str], set[Any]] = field(default_factory=dict)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
@@ -87,6 +89,8 @@ class Tools:
             self.in_thread,
             self.resolver,
             lambda: self.crowded(),
+            established=lambda zone: zone.text in self.established,
+            tell=lambda event, text: self.tell(event, text, None),
         )
         # Name servers that are silent hold up nobody but those who ask for names.
         lookups = ThreadPoolExecutor(LOOKUPS, "sslmd-lookups")

@@ -413,7 +413,7 @@ async def test_another_folder_after_a_reload(tmp_path: Path) -> None:
         old = Path(challenge_file(world.acme, ZONE))
         world.acme = tmp_path / "new"
         world.acme.mkdir()
-        dns = replace(world.config.dns, acme_dir=world.acme)
+        dns = replace(world.config.dns, acme_dirs=(world.acme,))
         world.config = replace(world.config, dns=dns)
         challenges.leave("one")
         challenges.enter("two", [ZONE])
