@@ -29,8 +29,9 @@ AT_ONCE = 16
 class Pace:
     """How long a run waits for more zones, in seconds.
 
-    `quiet`: until nobody has asked for so long, and nobody is writing files; `longest`: at most so
-    long after the first. `along`: what is not urgent waits so long for a run that it can go with.
+    `quiet`: until nobody has asked for so long, the last run ended so long ago, and nobody is
+    writing files; `longest`: at most so long after the first. `along`: what is not urgent waits so
+    long for a run that it can go with.
     """
 
     quiet: float = 1.0
@@ -156,6 +157,11 @@ class Runs:
         lane.take_in(zone, _Asked(tuple(changes), answer, _clock(), until))
         return answer
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits, and nothing runs."""
+        return all(lane.task is None or lane.task.done() for lane in self._lanes.values())
+
     async def flush(self) -> None:
         """Run now what waits to go along; return when every run is over."""
         for lane in self._lanes.values():
@@ -233,6 +239,8 @@ class _Lane:
     _alone: dict[ZoneName, _Group] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _hurry: bool = False
+    # When the last run for several ended: who waited for it may have something new to say.
+    _ended_at: float = 0.0
 
     def take_in(self, zone: ZoneName, asked: _Asked) -> None:
         """Have a zone wait for the next run."""
@@ -263,6 +271,7 @@ class _Lane:
                 if rest is not None and rest <= 0:
                     groups, self._waiting = self._waiting, {}
                     await self._guarded(groups, self._together(groups))
+                    self._ended_at = _clock()
                 elif self._alone:
                     zone = next(iter(self._alone))
                     group = [one for one in self._alone.pop(zone) if not one.answer.done()]
@@ -291,9 +300,9 @@ class _Lane:
         pace, now = self.runs.pace, _clock()
         ends = [one.until for one in every if one.until is not None]
         if urgent := [one.at for one in every if one.until is None]:
-            ends.append(min(urgent) + pace.longest)
+            ends.append(max(min(urgent), self._ended_at) + pace.longest)
             if not self.runs.is_written:
-                ends.append(max(urgent) + pace.quiet)
+                ends.append(max(*urgent, self._ended_at) + pace.quiet)
         return min(ends) - now
 
     async def _guarded(self, groups: Mapping[ZoneName, _Group], work: Awaitable[None]) -> None:

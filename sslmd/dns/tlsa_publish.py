@@ -82,6 +82,7 @@ def differs(means: Means, zone: ZoneName, content: Content) -> str:
         or _other_means(note.means, now if content else note.means)
         or _files_differ(zone, now, content)
         or _copy_differs(means, zone, content)
+        or _unsure(note)
     )
     return f"zone {zone}: {problem}" if problem else ""
 
@@ -116,7 +117,7 @@ async def publish(
             )
         if not (now or note.means or note.content):
             return TlsaPublished({})
-        new = bool(_change(note, content)) or set(note.means) != set(now)
+        new = bool(_change(note, content) or _unsure(note)) or set(note.means) != set(now)
         silent = not (content or note.content or note.under_way or again)
         if silent and await _made(means, zone, _folders(now)):
             # Nothing to say, now as before: files that are not there were all that was missing.
@@ -211,8 +212,11 @@ async def _made(means: Means, zone: ZoneName, folders: Collection[str]) -> bool:
     with means.runs.writing():
         changes, refused = await _in_thread(means, lambda: _write_files(zone, folders, {}, says))
         means.along(zone, changes, "tlsa-trouble")
-    if refused:
-        raise together(list(refused.values()))
+    failed = list(refused.values())
+    if await _in_thread(means, lambda: bool(_copy_differs(means, zone, {}))):
+        failed += await _in_thread(means, lambda: _write_copy(means, zone, {}, says))
+    if failed:
+        raise together(failed)
     return True
 
 
@@ -286,8 +290,6 @@ def _noted(means: Means, zone: ZoneName) -> TlsaNote:
 
 def _change(note: TlsaNote, new: Content) -> str:
     """Return what is to change of what is noted; "" if nothing is."""
-    if note.under_way:
-        return "what was last given to its name servers may not have reached them"
     was, will = records_in(note.content), records_in(new)
     if changed := [owner for owner in sorted({*was, *will}) if was.get(owner) != will.get(owner)]:
         return f"the TLSA records of {_some(changed)} are to change"
@@ -298,6 +300,10 @@ def _change(note: TlsaNote, new: Content) -> str:
         if (others and note.ours)
         else ""
     )
+
+
+def _unsure(note: TlsaNote) -> str:
+    return "its name servers may not have got what they were last given" if note.under_way else ""
 
 
 def _other_means(was: Collection[str], now: Collection[str]) -> str:
