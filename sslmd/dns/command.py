@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sslmd.config.model import Argv
+from sslmd.config.model import Argv, Config
 
 # A word of the command that the zones, or the one zone, take the place of.
 ZONES = "{zones}"
@@ -42,3 +42,13 @@ def runs_for(
     if is_per_zone(argv, pass_zones=pass_zones):
         return [(with_zones(argv, [zone], pass_zones=pass_zones), (zone,)) for zone in zones]
     return [(with_zones(argv, zones, pass_zones=pass_zones), tuple(zones))]
+
+
+def commands_for(config: Config, zones: Sequence[str]) -> tuple[Argv, ...]:
+    """Return what is run for these zones, in order."""
+    dns = config.dns
+    return tuple(
+        words
+        for argv in dns.restart
+        for words, _ in runs_for(argv, zones, pass_zones=dns.pass_zones)
+    )

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
-from sslmd.core.errors import Permanent
+from sslmd.core.errors import Permanent, Transient
 from sslmd.core.names import CertId, SetName
 from sslmd.core.renewal import Wanted
 from sslmd.core.state import CertState
@@ -22,6 +22,7 @@ from sslmd.dns.resolver import Resolver
 from sslmd.issuers.orders import Orders
 from sslmd.processes import run_command
 from sslmd.servers.local import Locality
+from sslmd.servers.rights import missing_right
 from sslmd.store.layout import Tree
 
 P = ParamSpec("P")
@@ -101,7 +102,12 @@ class Tools:
 
     async def _command(self, argv: Argv) -> None:
         timeout = self.config.globals.cmd_timeout
-        await run_command(argv, timeout=timeout, cwd=str(self.config.top))
+        try:
+            await run_command(argv, timeout=timeout, cwd=str(self.config.top))
+        except (Transient, Permanent) as err:
+            if remedy := missing_right(str(err), "this machine"):
+                raise type(err)(f"{err}{remedy}") from err
+            raise
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Have something done that nobody waits for and that ends by itself."""
