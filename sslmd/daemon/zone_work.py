@@ -152,8 +152,7 @@ class ZoneWork:
             why = given.changed.removeprefix(f"zone {zone.name}: ")
             text = f"{counted(given.content.records)} {how}: {why}"
             self._tell("tlsa-published", f"zone {zone.name}: {text}", INFO, None)
-            if given.content.records or given.before:  # not for a first file without records
-                self._restart_dependents(zone)
+            self._restart_dependents(zone)
         outside = [
             f"its MX host {host} is outside the zone: its TLSA records are for that zone to have"
             for host in given.outside

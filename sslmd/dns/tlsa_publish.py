@@ -56,11 +56,12 @@ class TlsaPublished:
     """How it went. `before`: what may have been in DNS.
 
     `left`: why records that are not wanted any more may still be there, and the way out; "" if
-    none are.
+    none are. `given`: name servers were made to take something; all was there already if not.
     """
 
     before: Content
     left: str = ""
+    given: bool = True
 
 
 def published(means: Means, zone: ZoneName) -> Content:
@@ -116,30 +117,31 @@ async def publish(
                 "or update = true in its [[dns_primary]]"
             )
         if not (now or note.means or note.content):
-            return TlsaPublished({})
+            return TlsaPublished({}, given=False)
         new = bool(_change(note, content) or _unsure(note)) or set(note.means) != set(now)
-        silent = not (content or note.content or note.under_way or again)
-        if silent and await _made(means, zone, _folders(now)):
-            # Nothing to say, now as before: files that are not there were all that was missing.
-            if note.ours and new:
+        silent = not (content or note.content or note.under_way)
+        if not again and (silent or not new) and await _put_right(means, zone, now, content):
+            if silent and note.ours and new:
                 await _note(means, zone, content, now)
-            return TlsaPublished({})
+            return TlsaPublished(note.content, given=False)
         # Whatever happens from here on, all of it may be there.
         every = dict.fromkeys((*now, *note.means))
         await _note(means, zone, union(note.content, content), every, Stage.BEFORE)
+        given = True
         if means.updated(zone) is not None:
             await _by_update(means, zone, note, content, every)
         else:
             # Without any means, this is the last change: nothing stays.
             run = again or (note.ours and new)
             fits = _is_rendered if run else says
-            await _by_files(means, zone, _folders(now or note.means), content, fits, run=run)
+            folders = _folders(now or note.means)
+            given = await _by_files(means, zone, folders, content, fits, run=run)
         left, later = await _take_back(means, zone, note, content, now)
         if later:
             await _note(means, zone, union(note.content, content), (*now, UPDATE))
         else:
             await _note(means, zone, content, now)
-        return TlsaPublished(note.content, left)
+        return TlsaPublished(note.content, left, given)
 
 
 # --- by update, by files ---
@@ -180,8 +182,11 @@ async def _by_files(
     fits: Fits,
     *,
     run: bool,
-) -> None:
-    """Write the files that do not fit, and have the command run: if one was written, or `run`."""
+) -> bool:
+    """Write the files that do not fit, and have the command run: if one was written, or `run`.
+
+    Return whether it ran.
+    """
     with means.runs.writing():
         changes, refused = await _in_thread(
             means, lambda: _write_files(zone, folders, content, fits)
@@ -198,23 +203,35 @@ async def _by_files(
             failed.append(err)
     if failed:
         raise together(failed)
+    return asked is not None
 
 
-async def _made(means: Means, zone: ZoneName, folders: Collection[str]) -> bool:
-    """Put files without records where none are; False if there is more to do than that."""
+async def _put_right(means: Means, zone: ZoneName, now: Collection[str], content: Content) -> bool:
+    """Write what no name server has to be told of; False if there is more to do than that.
+
+    Those are files that are not there, where there is nothing to say, and the copy in production.
+    """
+    folders = _folders(now)
 
     def is_all() -> bool:
-        found = (data_of(tlsa_file(one, zone)) for one in folders if os.path.isdir(one))
-        return all(data is None or says(data, zone, {}) for data in found)
+        for folder in folders:
+            data = data_of(tlsa_file(folder, zone)) if os.path.isdir(folder) else None
+            if data is None and content:
+                return False
+            if data is not None and not says(data, zone, content):
+                return False
+        return True
 
     if not await _in_thread(means, is_all):
         return False
     with means.runs.writing():
-        changes, refused = await _in_thread(means, lambda: _write_files(zone, folders, {}, says))
+        changes, refused = await _in_thread(
+            means, lambda: _write_files(zone, folders, content, says)
+        )
         means.along(zone, changes, "tlsa-trouble")
     failed = list(refused.values())
-    if await _in_thread(means, lambda: bool(_copy_differs(means, zone, {}))):
-        failed += await _in_thread(means, lambda: _write_copy(means, zone, {}, says))
+    if await _in_thread(means, lambda: bool(_copy_differs(means, zone, content))):
+        failed += await _in_thread(means, lambda: _write_copy(means, zone, content, says))
     if failed:
         raise together(failed)
     return True

@@ -175,6 +175,7 @@ async def publish(wish: Wish, notes: ZoneNotes, tools: Tools, *, again: bool = F
             failure = err
         else:
             remarks += [done.left] if done.left else []
+            changed = changed if done.given else ""
     mx = notes.mx or ()
     outside = tuple(host for host in mx if not host.is_within(zone)) if wish.wants_mx else ()
     return Given(
