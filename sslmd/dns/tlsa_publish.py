@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from sslmd.core.errors import Permanent, SslmError, Transient, together
@@ -292,17 +292,23 @@ def _look(means: Means, zone: ZoneName) -> tuple[TlsaNote, tuple[str, ...]]:
 
 
 def _noted(means: Means, zone: ZoneName) -> TlsaNote:
+    """Return our note; without one, what the include files hold that ssl-mgr has left.
+
+    Name servers read these. It has left a note as well, which counts where no file is.
+    """
     config = means.config()
-    folders = tuple(str(folder) for folder in config.dns.tlsa_dirs)
     note = read_tlsa_note(tlsa_note_file(config.globals.certs_dir, zone))
-    if note is not None:
-        # ssl-mgr named no means; it had this one.
-        return note if note.means or not note.content else replace(note, means=folders)
-    for folder in folders:
-        content = read(tlsa_file(folder, zone), DEFAULT_TTL)
-        if content is not None:
-            return TlsaNote(content, folders if content else ())
-    return TlsaNote()
+    if note is not None and note.ours:
+        return note
+    folders = tuple(str(folder) for folder in config.dns.tlsa_dirs)
+    found = [read(tlsa_file(folder, zone), DEFAULT_TTL) for folder in folders]
+    content: Content = {}
+    if there := [one for one in found if one is not None]:
+        for one in there:
+            content = union(content, one)
+    elif note is not None:
+        content = note.content
+    return TlsaNote(content, folders if content else ())
 
 
 def _change(note: TlsaNote, new: Content) -> str:
