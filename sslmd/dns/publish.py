@@ -84,6 +84,10 @@ class Means:
         """Return what to hold while the TLSA records of `zone` are published, from note to note."""
         return self._tlsa_turns.setdefault(zone, asyncio.Lock())
 
+    async def command(self, zone: ZoneName) -> None:
+        """Have the name servers take the files of `zone`; raises what the command failed with."""
+        await self.answer(zone, self.runs.ask(zone))
+
     async def answer(self, zone: ZoneName, asked: asyncio.Future[None]) -> None:
         """Wait for the run that was asked for; raises what it failed with."""
         with self.resting(zone):
