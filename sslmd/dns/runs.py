@@ -36,7 +36,7 @@ class Pace:
 
     quiet: float = 1.0
     longest: float = 8.0
-    along: float = 5.0
+    along: float = 10.0
 
 
 _PACE = Pace()
@@ -150,10 +150,12 @@ class Runs:
         self, zone: ZoneName, changes: Sequence[Change], until: float | None
     ) -> asyncio.Future[None]:
         dns = self._config().dns
-        alone = all(is_per_zone(argv, pass_zones=dns.pass_zones) for argv in dns.restart)
-        name = zone if alone and dns.restart else None
-        lane = self._lanes.setdefault(name, _Lane(self))
         answer = asyncio.get_running_loop().create_future()
+        if not dns.restart:
+            answer.set_result(None)
+            return answer
+        alone = all(is_per_zone(argv, pass_zones=dns.pass_zones) for argv in dns.restart)
+        lane = self._lanes.setdefault(zone if alone else None, _Lane(self))
         lane.take_in(zone, _Asked(tuple(changes), answer, _clock(), until))
         return answer
 

@@ -128,7 +128,7 @@ def test_owners() -> None:
     ("hosts", "found"),
     [
         (TlsaHosts.MAIL, ["example.com", "mx1.example.com", "mx2.example.com"]),
-        (TlsaHosts.MX, ["mx1.example.com", "mx2.example.com"]),
+        (TlsaHosts.MX, ["example.com", "mx1.example.com", "mx2.example.com"]),
         (TlsaHosts.SANS, ["example.com", "www.example.com", "xn--mller-kva.example.com"]),
         (
             (DomainName("b.example.com"), DomainName("a.example.com")),

@@ -456,3 +456,9 @@ async def test_and_not_where_nothing_helps(tmp_path: Path) -> None:
         assert await world.answer(answer) == "/sign exited with 1: z3.example"
     assert world.file(ONE).read_text() == world.file(TWO).read_text() == "good"
     assert world.calls == [("/sign",)] * 2
+
+
+async def test_without_a_command_nobody_waits(tmp_path: Path) -> None:
+    world = World(tmp_path, "", pace=Pace(quiet=LONG, longest=LONG, along=LONG))
+    assert set((await asyncio.wait_for(world.ask(*ZONES), 1)).values()) == {""}
+    assert world.runs.idle

@@ -38,11 +38,11 @@ def test_files_changed_by_hand_other_mx_hosts_and_the_end(world: DaneWorld) -> N
     probes.wait_probes(10)
     file = primary.tlsa_dir / f"tlsa.{ZONE}"
     ours = file.read_text()
-    assert len(records_of(ours)) == 1
+    assert len(records_of(ours)) == 2  # of the zone itself, and of its MX host
 
     # An include file that somebody changed, and one that is gone.
     file.write_text(f"_25._tcp.{ZONE}. 60 IN TLSA 3 1 1 {'00' * 32}\n")
-    assert "1 TLSA record given to DNS anew" in site.ctl("dns-refresh", ARG).stdout
+    assert "2 TLSA records given to DNS anew" in site.ctl("dns-refresh", ARG).stdout
     assert file.read_text() == ours
     file.unlink()
     serial = primary.serial(ZONE)
@@ -59,7 +59,7 @@ def test_files_changed_by_hand_other_mx_hosts_and_the_end(world: DaneWorld) -> N
     primary.reload(ZONE)
     for one in world.names:
         one.wait_answer(ZONE, "MX", "mail2")
-    assert "2 TLSA records given to DNS anew" in site.ctl("dns-refresh", ARG).stdout
+    assert "3 TLSA records given to DNS anew" in site.ctl("dns-refresh", ARG).stdout
     second = world.owner.replace(HOST, f"mail2.{ZONE}")
     assert world.wait_shown(1, second) == world.wait_shown(1) == {world.served()}
     site.wait_line("its MX host mx.example.net is outside the zone")
@@ -75,7 +75,7 @@ def test_files_changed_by_hand_other_mx_hosts_and_the_end(world: DaneWorld) -> N
     assert file.read_text() == ours
     for one in world.names:
         one.start()
-    assert "2 TLSA records given to DNS anew" in site.ctl("dns-refresh", ARG).stdout
+    assert "3 TLSA records given to DNS anew" in site.ctl("dns-refresh", ARG).stdout
     assert world.wait_shown(1, second) == world.wait_shown(1)
     site.wait_settled()
     assert clean(probes).first_seen_keys == 2
