@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
-from sslmd.core.errors import Permanent, Transient
+from sslmd.core.errors import Overdue, Permanent, Transient
 
 # Bytes of output kept: the last ones, where the reason usually stands.
 TAIL = 2000
@@ -52,9 +52,9 @@ async def run_command(
 ) -> str:
     """Run `argv` with `stdin` as its input, and return the end of its output.
 
-    Raises `Permanent` if it cannot be started, `Transient` if it fails or takes longer than
-    `timeout`, each naming the command and what it said. `remedy` and `limit` are what an admin
-    can do: if it cannot be started, and if it takes too long.
+    Raises `Permanent` if it cannot be started, `Transient` if it fails, `Overdue` if it takes
+    longer than `timeout`, each naming the command and what it said. `remedy` and `limit` are what
+    an admin can do: if it cannot be started, and if it takes too long.
     """
     shown = shlex.join(argv)
     program = await start(argv, cwd=cwd, stdin=stdin, remedy=remedy)
@@ -64,7 +64,7 @@ async def run_command(
         await program.rest_of_output()
     except TimeoutError:
         seconds = round(timeout.total_seconds())
-        raise Transient(
+        raise Overdue(
             f"{shown} was ended after {seconds} s; see why it hangs, or raise {limit}; "
             f"{program.said}"
         ) from None

@@ -132,7 +132,7 @@ def check_means(
 
     everything = list(services)
     served = any(one.server_dir for one in classes if one.kind is ServerKind.WEB)
-    no_acme = [] if dns.acme_dir else [one for one in everything if not updated(one)]
+    no_acme = [] if dns.acme_dirs else [one for one in everything if not updated(one)]
     no_tlsa = [] if dns.tlsa_dirs else [one for one in everything if not updated(one)]
     by_dns, by_http = validated_by(Validation.DNS_01), validated_by(Validation.HTTP_01)
     _warn_lack(

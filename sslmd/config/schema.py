@@ -239,8 +239,9 @@ class Dns(Table):
     restart_cmd: Commands = key(
         "command, or list of commands",
         "Makes the name server on this machine take the changed include files; it also has to "
-        "raise the zone's serial, and to sign. `--serial_bump` and the changed zones are "
-        "appended; if the command has `{zones}`, the zones take its place instead.",
+        "raise the zone's serial, and to sign. It runs once for all zones that wait: "
+        "`--serial_bump` and these zones are appended; if the command has `{zones}`, the zones "
+        "take its place instead. With `{zone}` it runs for each zone (docs/dns-tools.md).",
         default=[],
         shown="none",
     )
@@ -266,7 +267,7 @@ class Dns(Table):
     )
     pass_zones: bool = key(
         "true or false",
-        "`false` runs `restart_cmd` just as it is written.",
+        "`false` runs `restart_cmd` just as it is written, once for all zones that wait.",
         default=True,
     )
     also_known: ClassVar[frozenset[str]] = frozenset({"skip_prod_copy"})

@@ -27,6 +27,10 @@ class Transient(SslmError):
         self.retry_at = retry_at
 
 
+class Overdue(Transient):
+    """A command took longer than it may, and was ended."""
+
+
 class ValidationFailed(Transient):
     """A CA looked for the challenges of `names` and did not find them: it counts that."""
 

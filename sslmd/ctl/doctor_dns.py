@@ -111,15 +111,17 @@ async def _serial(zone: ZoneName, server: NameServer) -> int | Finding:
 async def _includes(config: Config, zone: ZoneName) -> Look:
     """Whether the zone that is served has the include files in it."""
     challenges, tlsa = [], []
-    if config.dns.acme_dir is not None and zone in challenge_zones(config):
-        challenges = [challenge_file(config.dns.acme_dir, zone)]
+    if zone in challenge_zones(config):
+        challenges = [challenge_file(folder, zone) for folder in config.dns.acme_dirs]
     if zone in dane_zones(config):
         tlsa = [tlsa_file(folder, zone) for folder in config.dns.tlsa_dirs]
     wanted = [*challenges, *tlsa]
     missing = [path for path in wanted if not os.path.exists(path)]
     for path in missing:
         yield wrong(
-            "include", f"{path} is not there, and the zone cannot be loaded; run: sslmctl reload"
+            "include",
+            f"{path} is not there, and a zone that includes it cannot be loaded; run: sslmctl "
+            "dns-refresh",
         )
     if not wanted:
         return
@@ -137,8 +139,9 @@ async def _includes(config: Config, zone: ZoneName) -> Look:
         return
     # A folder for each name server: one of them is enough here.
     lacking = [path for path in wanted if not _is_one_of(path, included)]
-    if any(path not in lacking for path in tlsa):
-        lacking = [path for path in lacking if path not in tlsa]
+    for some in (challenges, tlsa):
+        if any(path not in lacking for path in some):
+            lacking = [path for path in lacking if path not in some]
     for path in lacking:
         yield wrong(
             "include", f'zone {zone} does not have {path}; write into its file: $INCLUDE "{path}"'

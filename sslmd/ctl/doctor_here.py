@@ -20,7 +20,7 @@ from sslmd.ctl.text import count
 from sslmd.issuers.certbot import find_certbot, find_hook
 from sslmd.servers import unit as units
 from sslmd.servers.local import is_local
-from sslmd.store.files import check_dir
+from sslmd.store.files import check_dir, check_shared_dir
 from sslmd.store.sets import wide_keys
 from sslmd.wire.messages import SOCKET_GROUP
 
@@ -71,16 +71,18 @@ async def look_at_daemon(socket: str) -> Look:
 async def look_at_rights(config: Config) -> Look:
     """Whether the trees belong to who runs the daemon, and keys are open to nobody."""
     good = 0
+    shared = _dns_folders(config)
     for folder in _written(config):
         if not folder.exists():
-            if folder in _dns_folders(config):
+            if folder in shared:
                 yield wrong(
                     "rights",
                     f"{folder} is not there; run: install -d -m 0755 {folder}",
                 )
             continue
         try:
-            check_dir(str(folder))
+            # A signer may have folders and files for its zones that belong to its own user.
+            (check_shared_dir if folder in shared else check_dir)(str(folder))
         except SslmError as err:
             yield wrong("rights", str(err))
             continue
@@ -105,8 +107,7 @@ async def look_at_rights(config: Config) -> Look:
 
 
 def _dns_folders(config: Config) -> tuple[Path, ...]:
-    acme = (config.dns.acme_dir,) if config.dns.acme_dir else ()
-    return (*acme, *config.dns.tlsa_dirs)
+    return (*config.dns.acme_dirs, *config.dns.tlsa_dirs)
 
 
 def _written(config: Config) -> list[Path]:

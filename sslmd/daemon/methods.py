@@ -237,7 +237,7 @@ class Methods:
         tools = self._planner.tools
         dns = tools.config.dns
         parts: list[Awaitable[str]] = [self._planner.zones.refresh(zone)]
-        if dns.acme_dir or tools.means.updated(zone):
+        if dns.acme_dirs or tools.means.updated(zone):
             parts.append(tools.challenges.refresh(zone))
         elif dns.restart and not dns.tlsa_dirs:
             parts.append(self._reloaded(zone))
@@ -263,9 +263,7 @@ class Methods:
 
     async def _reloaded(self, zone: ZoneName) -> str:
         """Run restart_cmd for a zone that has no file of ours."""
-        means = self._planner.tools.means
-        async with means.turn(zone):
-            await means.command(zone)
+        await self._planner.tools.means.command(zone)
         return "restart_cmd was run"
 
 

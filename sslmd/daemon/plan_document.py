@@ -15,7 +15,7 @@ from sslmd.core.state import Server, ServerPhase
 from sslmd.daemon.book import Entry
 from sslmd.daemon.documents import time
 from sslmd.daemon.planner import Planner
-from sslmd.dns.command import with_zones
+from sslmd.dns.command import commands_for
 from sslmd.workers.deliver import DNS, class_order, granted
 
 _ZONE_JOBS = {
@@ -126,10 +126,7 @@ def _copies(
 
 def _commands(config: Config, kind: str, cert: CertId) -> tuple[Argv, ...]:
     if kind == DNS:
-        zones = [cert.group]
-        return tuple(
-            with_zones(argv, zones, pass_zones=config.dns.pass_zones) for argv in config.dns.restart
-        )
+        return commands_for(config, [cert.group])
     return next((one.restart for one in config.server_classes if str(one.kind) == kind), ())
 
 

@@ -92,6 +92,7 @@ class Planner:
         self.dh = DhLooks(tools, self.queue, self._tell)
         self.book.dane_of = self.zones.dane
         self.book.why_absent = lambda group, service: why_absent(tools.config, group, service)
+        tools.means.resting = lambda zone: self.queue.resting(f"zone {zone}")
         tools.may_roll, tools.prove_ports = self.zones.may_roll, self.zones.prove_ports
         self._stopping = False
         self._arming: asyncio.Task[None] | None = None
@@ -160,6 +161,8 @@ class Planner:
         for cert, one in loaded.items():
             state = as_configured(config, cert, one.state)
             self.book.entries[cert] = entry_of(config, config.services[cert], state, one.hold)
+            if state.curr is not None:
+                self.tools.established.add(cert.group)
             for remark in one.remarks:
                 self._tell("tree-remark", remark, WARNING, cert)
             if one.hold:

@@ -2,8 +2,8 @@
 
 Orders say that they come (`enter`), hand in their records (`show`, which returns when the whole
 world can see them), and go (`leave`). A zone writes when every order that came has handed in, or
-after a while; what orders leave behind goes with the next write, or a little later. One zone's
-work never waits for another's.
+after a while; what orders leave behind goes with the next write, or a little later. Zones share the
+runs of the command (`runs`), and nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sslmd.core.errors import SslmError
 from sslmd.core.names import ZoneName
 from sslmd.dns.notes import noted_zones
 from sslmd.dns.proving import Part, Waiting
-from sslmd.dns.publish import Means, Published, Records, left_behind, publish
+from sslmd.dns.publish import Means, Published, Records, left_behind, make_files, publish
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +60,24 @@ class Challenges:
         """
         noted = await self._means.in_thread(self._noted)
         assert isinstance(noted, list)
-        for zone in sorted({*zones, *noted}):
-            await self._zone(zone).look_at_what_is_left()
+        names = sorted({*zones, *noted})
+        # All at once, so that the command of `[dns]` runs once for them.
+        with self._means.runs.writing():
+            await asyncio.gather(*(self._zone(name).look_at_what_is_left() for name in names))
 
     def _noted(self) -> list[ZoneName]:
         return list(noted_zones(self._means.config().globals.certs_dir))
 
     async def stop(self) -> None:
-        """Stop at once; what is still in DNS is taken back by the next start."""
+        """Stop at once, the command as well; the next start takes back what is still in DNS."""
         for zone in self._zones.values():
             await zone.stop()
+        await self._means.runs.stop()
 
     async def flush(self) -> None:
         """Take back now what nobody needs any more; for a daemon that does not stay."""
         await asyncio.gather(*(zone.flush() for zone in self._zones.values()))
+        await self._means.runs.flush()
 
     async def refresh(self, zone: ZoneName) -> str:
         """Write a zone's records anew and run its command; return what was done."""
@@ -269,10 +273,27 @@ class _Zone:
         found = await self._means.in_thread(lambda: left_behind(self._means, self._name))
         assert isinstance(found, tuple)
         left, missing = found
-        if left or missing:
+        if left:
             self._served = None
             self._dirty_since = _clock()
             self._wake()
+        elif missing:
+            await self._make_files(missing)
+
+    async def _make_files(self, folders: tuple[str, ...]) -> None:
+        """Put a file into folders that have none, unless an order is about to do it."""
+        async with self._publishing:
+            if self._parts or self._served is None:
+                return
+            try:
+                await make_files(self._means, self._name, folders)
+            except SslmError as err:
+                self._served = None
+                self._later(str(err))
+                self._wake()
+            else:
+                text = "no challenges, as it should be"
+                self._tell("dns-published", f"zone {self._name}: {text}")
 
     async def refresh(self) -> str:
         self._served = None

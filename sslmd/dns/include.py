@@ -12,7 +12,7 @@ from pathlib import Path
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.core.records import TxtRecord
-from sslmd.store.files import read_file
+from sslmd.store.files import read_shared
 
 # Seconds.
 TTL = 60
@@ -27,9 +27,18 @@ _LINE = re.compile(
 )
 
 
-def challenge_file(acme_dir: Path, zone: ZoneName) -> str:
-    """Return the path of a zone's include file."""
-    return f"{acme_dir}/acme-challenge.{zone}"
+# The first line of what is written here.
+_OURS = b"; ACME challenges of "
+
+
+def challenge_file(folder: Path | str, zone: ZoneName) -> str:
+    """Return the path of a zone's include file in a folder."""
+    return f"{folder}/acme-challenge.{zone}"
+
+
+def is_ours(data: bytes) -> bool:
+    """Whether an include file was written here, and not by ssl-mgr or by hand."""
+    return data.startswith(_OURS)
 
 
 def render(zone: ZoneName, records: Iterable[TxtRecord], ttl: int = TTL) -> bytes:
@@ -52,13 +61,24 @@ def render(zone: ZoneName, records: Iterable[TxtRecord], ttl: int = TTL) -> byte
 def read(path: str) -> frozenset[TxtRecord] | None:
     """Return the records in an include file, of ours or of ssl-mgr; None if it cannot be read.
 
-    Blocks. Lines that are no record of a challenge are passed over.
+    Blocks. Whoever owns it: a signer may have given it to its own user.
     """
+    data = data_of(path)
+    return None if data is None else parse(data)
+
+
+def data_of(path: str) -> bytes | None:
+    """Return what an include file holds, whoever owns it; None if it cannot be read. Blocks."""
     try:
-        text = read_file(path).decode(errors="replace")
+        return read_shared(path)
     except (FileNotFoundError, SslmError):
         return None
-    return frozenset(record for line in text.splitlines() if (record := _record(line.strip())))
+
+
+def parse(data: bytes) -> frozenset[TxtRecord]:
+    """Return the records in an include file; lines that are no challenge are skipped."""
+    lines = data.decode(errors="replace").splitlines()
+    return frozenset(record for line in lines if (record := _record(line.strip())))
 
 
 def _record(line: str) -> TxtRecord | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, ZoneName
 from sslmd.core.records import TxtRecord
-from sslmd.dns.include import TTL, read, render
+from sslmd.dns.include import TTL, parse, render
 from sslmd.store import files
 
 # The means: dynamic update; anything else is the folder of the include file.
@@ -27,10 +27,10 @@ _NAME = "acme-challenge."
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """`records` may be in DNS; `means` is how they got there, "" where there are none."""
+    """`records` may be in DNS; `means`, `UPDATE` or folders, are how they got there."""
 
     records: frozenset[TxtRecord] = frozenset()
-    means: str = ""
+    means: tuple[str, ...] = ()
 
 
 def note_file(certs_dir: object, zone: ZoneName) -> str:
@@ -51,21 +51,19 @@ def means_lines(means: Iterable[str]) -> bytes:
 
 def read_note(path: str) -> Note:
     """Return what is noted; blocks, never raises."""
-    records = read(path)
-    if not records:
-        return Note()
     try:
-        found = means_in(files.read_file(path))
+        data = files.read_file(path)
     except (FileNotFoundError, SslmError):
         return Note()
-    return Note(records, next(iter(found), ""))
+    records = parse(data)
+    return Note(records, means_in(data)) if records else Note()
 
 
 def write_note(path: str, zone: ZoneName, note: Note) -> None:
     """Note what may be in DNS from now on; blocks. Raises as `files.write_file` does."""
     if note.records:
         files.make_dirs(os.path.dirname(path))
-        files.write_file(path, means_lines([note.means]) + render(zone, note.records, TTL))
+        files.write_file(path, means_lines(note.means) + render(zone, note.records, TTL))
     elif os.path.lexists(path):
         files.remove_file(path)
 

@@ -1,4 +1,4 @@
-"""Getting one zone's challenge records served: by include file and command, or RFC 2136.
+"""Getting one zone's challenge records served: by include files and command, or RFC 2136.
 
 What may be in DNS stands in a note on disk before it goes there, and until it is gone again: so a
 daemon that was killed takes back what it published (I5). Nothing here is proof that anybody
@@ -9,29 +9,38 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from sslmd.config.model import Argv, Config, DnsPrimary
-from sslmd.core.errors import Permanent, SslmError
+from sslmd.core.errors import Permanent, SslmError, together
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
-from sslmd.dns.command import with_zones
-from sslmd.dns.include import TTL, challenge_file, read, render
+from sslmd.dns.include import TTL, challenge_file, data_of, is_ours, parse, render
 from sslmd.dns.notes import UPDATE, Note, note_file, read_note, write_note
 from sslmd.dns.resolver import Resolver
+from sslmd.dns.runs import Change, Pace, Runs
 from sslmd.dns.update import add, remove
 from sslmd.store import files
 
 Records = frozenset[TxtRecord]
 
 
-# Commands at a time: after a start, hundreds of zones may have their file missing.
-COMMANDS = 16
-
 # Updates of one zone at a time.
 AT_ONCE = 8
+
+
+def _unheard(event: str, text: str) -> None:
+    """Nobody listens."""
+
+
+def _not_established(_: ZoneName) -> bool:
+    return False
+
+
+def _keep_place(_: ZoneName) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @dataclass(slots=True)
@@ -39,7 +48,11 @@ class Means:
     """What publishing needs. `config` gives the one in force; `run` does a command of the admin's.
 
     `resolver` finds addresses; `in_thread` runs what blocks; `crowded` tells whether more orders
-    are still to begin.
+    are still to begin. `pace`: how long a run of the command waits for more zones.
+
+    `established`: whether a zone had certificates in use when the daemon started; what is not there
+    then is not included by it either. `resting`: to be held while a zone only waits for a run.
+    `tell`: takes the event and text of what fails when nobody waits for it.
     """
 
     config: Callable[[], Config]
@@ -47,10 +60,16 @@ class Means:
     in_thread: Callable[[Callable[[], object]], Awaitable[object]]
     resolver: Resolver
     crowded: Callable[[], bool] = bool  # False
-    _bare: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COMMANDS))
-    _turns: dict[ZoneName, asyncio.Lock] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
+    established: Callable[[ZoneName], bool] = _not_established
+    resting: Callable[[ZoneName], AbstractContextManager[None]] = _keep_place
+    tell: Callable[[str, str], None] = _unheard
+    runs: Runs = field(init=False)
     _tlsa_turns: dict[ZoneName, asyncio.Lock] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Give the zones the command that they share."""
+        self.runs = Runs(self.config, self.run, self.in_thread, self.pace)
 
     def note_file(self, zone: ZoneName) -> str:
         """Return where it stands what of ours may be in DNS."""
@@ -61,46 +80,58 @@ class Means:
         primary = self.config().primary_for(zone)
         return primary if primary is not None and primary.update else None
 
-    def turn(self, zone: ZoneName) -> asyncio.Lock:
-        """Return what to hold from writing a file of `zone` until its command has ended.
-
-        Challenges and TLSA records have a file each, but the zone is one: two commands at a time
-        would get into each other's way. Nothing else is waited for meanwhile.
-        """
-        return self._turns.setdefault(zone, asyncio.Lock())
-
     def tlsa_turn(self, zone: ZoneName) -> asyncio.Lock:
-        """Return what to hold while the TLSA records of `zone` are published, from note to note.
-
-        Taken before `turn`, never while holding that.
-        """
+        """Return what to hold while the TLSA records of `zone` are published, from note to note."""
         return self._tlsa_turns.setdefault(zone, asyncio.Lock())
 
     async def command(self, zone: ZoneName) -> None:
-        """Have the name servers take the changed file of `zone`; raises what `run` raises."""
-        dns = self.config().dns
-        for argv in dns.restart:
-            whole = with_zones(argv, [zone.text], pass_zones=dns.pass_zones)
-            if whole == argv:
-                # It is for all zones at once: two of them would get into each other's way.
-                async with self._bare:
-                    await self.run(whole)
-            else:
-                async with self._places:
-                    await self.run(whole)
+        """Have the name servers take the files of `zone`; raises what the command failed with."""
+        await self.answer(zone, self.runs.ask(zone))
+
+    async def answer(self, zone: ZoneName, asked: asyncio.Future[None]) -> None:
+        """Wait for the run that was asked for; raises what it failed with."""
+        with self.resting(zone):
+            await asked
+
+    def along(self, zone: ZoneName, changes: Collection[Change], event: str) -> None:
+        """Have files that nobody waits for taken by a run, where the zone may include them.
+
+        In a zone that is in use, what was not there is included by nothing: it would not be loaded.
+        """
+        if changes and not self.established(zone):
+            self.runs.along(
+                zone, tuple(changes), lambda err: self.tell(event, f"zone {zone}: {err}")
+            )
 
 
-def left_behind(means: Means, zone: ZoneName) -> tuple[Records, bool]:
-    """Return what an earlier run left in DNS, and whether the include file has to be written.
+def left_behind(means: Means, zone: ZoneName) -> tuple[Records, tuple[str, ...]]:
+    """Return what an earlier run left in DNS, and the folders where the include file is missing.
 
-    Blocks; never raises. A zone without a place for its file is looked at when it is needed.
+    Blocks; never raises. A zone without a place for its file is looked at when it is needed. What
+    others wrote into it, ssl-mgr for one, is left until the next challenge of the zone.
     """
-    noted = read_note(means.note_file(zone)).records
-    folder = means.config().dns.acme_dir
-    if means.updated(zone) or folder is None or not os.path.isdir(folder):
-        return noted, False
-    there = read(challenge_file(folder, zone))
-    return noted | (there or frozenset()), there is None
+    left = set(read_note(means.note_file(zone)).records)
+    missing = []
+    if not means.updated(zone):
+        for folder in map(str, means.config().dns.acme_dirs):
+            data = data_of(challenge_file(folder, zone)) if os.path.isdir(folder) else b""
+            if data is None:
+                missing.append(folder)
+            elif is_ours(data):
+                left |= parse(data)
+    return frozenset(left), tuple(missing)
+
+
+async def make_files(means: Means, zone: ZoneName, folders: Iterable[str]) -> None:
+    """Put a file without records into folders that have none: the zone may include it.
+
+    Raises as `write_file` does.
+    """
+    with means.runs.writing():
+        changes, refused = await _write(means, zone, tuple(folders), frozenset())
+        means.along(zone, changes, "order-trouble")
+    if refused:
+        raise together(refused)
 
 
 @dataclass(slots=True)
@@ -108,7 +139,8 @@ class Published:
     """How it went: what each record that could not be published failed with.
 
     `left`: why something of old is still in DNS that should not be, "" if nothing is; `stranded`:
-    what nobody here can take back any more. `before`: what may have been there.
+    what nobody here can take back any more, or put into one of several folders. `before`: what may
+    have been there.
     """
 
     failed: dict[TxtRecord, SslmError]
@@ -128,27 +160,34 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> Published:
     noted = await means.in_thread(lambda: read_note(path))
     assert isinstance(noted, Note)
     primary = means.updated(zone)
-    folder = means.config().dns.acme_dir
-    if primary is None and folder is None:
+    folders = tuple(map(str, means.config().dns.acme_dirs))
+    if primary is None and not folders:
         raise Permanent(
             f"zone {zone}: there is no way to publish challenges; write acme_dir in [dns], or "
             "update = true in its [[dns_primary]]"
         )
     before = noted.records
-    now = UPDATE if primary is not None else str(folder)
+    now = (UPDATE,) if primary is not None else folders
     stranded = ""
-    if noted.records and noted.means not in ("", now):
-        stranded = await _take_back(means, zone, noted)
-        noted = Note()
+    if noted.records and any(one not in now for one in noted.means):
+        stranded = await _take_back(means, zone, noted, now)
+        noted = noted if any(one in now for one in noted.means) else Note()
     await means.in_thread(lambda: write_note(path, zone, Note(noted.records | wanted, now)))
     if primary is None:
-        assert folder is not None
-        async with means.turn(zone):
-            await means.in_thread(lambda: _write_include(folder, zone, wanted))
-            await means.command(zone)
-        done = Published({}, "", stranded, before)
-        await means.in_thread(lambda: write_note(path, zone, Note(wanted, now)))
-        return done
+        with means.runs.writing():
+            changes, problems = await _write(means, zone, folders, wanted)
+            if problems and len(problems) == len(folders):
+                raise together(problems)
+            asked = means.runs.ask(zone, changes)
+        await means.answer(zone, asked)
+        left = ""
+        if problems and wanted:
+            stranded = "; ".join(filter(None, (stranded, *map(str, problems))))
+        elif problems:
+            left = str(together(problems))
+        if not left:
+            await means.in_thread(lambda: write_note(path, zone, Note(wanted, now)))
+        return Published({}, left, stranded, before)
     failed = await _each_name(wanted, lambda some: add(zone, primary, some, TTL, means.resolver))
     gone = noted.records - wanted
     stay = await _each_name(gone, lambda some: remove(zone, primary, some, means.resolver))
@@ -182,33 +221,49 @@ async def _each_name(
     return failed
 
 
-async def _take_back(means: Means, zone: ZoneName, noted: Note) -> str:
+async def _take_back(means: Means, zone: ZoneName, noted: Note, now: Collection[str]) -> str:
     """Take back what was published by other means than now; return why it could not be."""
-    if noted.means != UPDATE:
-        await means.in_thread(lambda: _leave(Path(noted.means), zone))
-        return ""
-    primary = means.config().primary_for(zone)
+    unused = [one for one in noted.means if one not in (UPDATE, *now)]
+    _, refused = await _write(means, zone, unused, frozenset())
     names = ", ".join(sorted({record.owner.text for record in noted.records}))
-    if primary is None:
-        return f"zone {zone}: old challenges stay in DNS, remove them there: {names}"
-    try:
-        await remove(zone, primary, noted.records, means.resolver)
-    except SslmError as err:
-        return f"{err}; old challenges stay in DNS, remove them there: {names}"
-    return ""
+    stay = f"old challenges stay in DNS, remove them there: {names}"
+    problems = [f"{err}; {stay}" for err in refused]
+    if UPDATE in noted.means and UPDATE not in now:
+        primary = means.config().primary_for(zone)
+        if primary is None:
+            problems.append(f"zone {zone}: {stay}")
+        else:
+            try:
+                await remove(zone, primary, noted.records, means.resolver)
+            except SslmError as err:
+                problems.append(f"{err}; {stay}")
+    return "; ".join(problems)
 
 
-def _leave(folder: Path, zone: ZoneName) -> None:
-    """Nothing of ours stays in a folder that is not acme_dir any more."""
-    if os.path.isdir(folder):
-        _write_include(folder, zone, frozenset())
+async def _write(
+    means: Means, zone: ZoneName, folders: Collection[str], records: Records
+) -> tuple[list[Change], list[SslmError]]:
+    """Write the include file into each folder; return what changed, and what failed."""
+    data, nothing = render(zone, records, TTL), render(zone, ())
+    changes: list[Change] = []
+    refused: list[SslmError] = []
 
+    def work() -> None:
+        for folder in folders:
+            try:
+                if os.path.isdir(folder):
+                    path = challenge_file(folder, zone)
+                    before = data_of(path)
+                    if before != data:
+                        files.write_file(path, data, files.FILE_MODE)
+                        changes.append(Change(path, before, data, nothing))
+                elif records:
+                    raise Permanent(
+                        f"zone {zone}: acme_dir {folder} is not there; make that directory, which "
+                        "the name server reads, or correct acme_dir in [dns]"
+                    )
+            except SslmError as err:
+                refused.append(err)
 
-def _write_include(folder: Path, zone: ZoneName, records: Records) -> None:
-    path = challenge_file(folder, zone)
-    if not os.path.isdir(folder):
-        raise Permanent(
-            f"zone {zone}: acme_dir {folder} is not there; make that directory, which the name "
-            "server reads, or mend acme_dir in [dns]"
-        )
-    files.write_file(path, render(zone, records, TTL), files.FILE_MODE)
+    await means.in_thread(work)
+    return changes, refused

@@ -14,7 +14,7 @@ from pathlib import Path
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.core.tlsa import Content, Tlsa, TlsaSet
-from sslmd.store.files import read_file
+from sslmd.store.files import read_shared
 
 # Bytes. Whole certificates (matching type 0) of every host of a large zone.
 MOST = 8 << 20
@@ -35,6 +35,10 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _WORDS = re.compile(r'\n|;[^\n]*|[()]|"(?:\\.|[^"\\\n])*"?|(?:\\.|[^\s;()"])+')
 
 
+# The first line of what is written here.
+_OURS = "; TLSA records of "
+
+
 def tlsa_file(folder: Path | str, zone: ZoneName) -> str:
     """Return the path of a zone's include file in a folder."""
     return f"{folder}/tlsa.{zone}"
@@ -46,7 +50,7 @@ def render(zone: ZoneName, content: Content) -> bytes:
     Raises ValueError for what could break the zone: an owner outside of it, data that is not hex,
     numbers that are out of range.
     """
-    lines = [f"; TLSA records of {zone}. sslmd writes this file; what you change here is lost."]
+    lines = [f"{_OURS}{zone}. sslmd writes this file; what you change here is lost."]
     for owner in sorted(content):
         name = DomainName.parse(owner.text)
         if not name.is_within(zone):
@@ -75,17 +79,40 @@ def read(path: str, default_ttl: int) -> Content | None:
 
     `default_ttl`, in seconds, is that of records without one, as ssl-mgr wrote them. Where those
     of an owner differ, the longest counts: nobody keeps the records for longer. Blocks, never
-    raises. What is no TLSA record with an absolute name is passed over.
+    raises. What is no TLSA record with an absolute name is passed over. Whoever owns it: a signer
+    may have given it to its own user.
     """
-    data = _data(path)
+    data = data_of(path)
     return None if data is None else parse(data, default_ttl)
 
 
-def _data(path: str) -> bytes | None:
+def data_of(path: str) -> bytes | None:
+    """Return what an include file holds, whoever owns it; None if it cannot be read. Blocks."""
     try:
-        return read_file(path, MOST)
+        return read_shared(path, MOST)
     except (FileNotFoundError, SslmError):
         return None
+
+
+def is_ours(data: bytes) -> bool:
+    """Whether an include file was written here, and not by ssl-mgr or by hand."""
+    return data.startswith(_OURS.encode())
+
+
+def says(data: bytes, zone: ZoneName, content: Content) -> bool:
+    """Whether an include file says just that.
+
+    One of ours has to be as `render` writes it. One of ssl-mgr's, or of others, may have other
+    comments and other lifetimes: what was served before sslmd came stays until records change.
+    """
+    if is_ours(data):
+        return data == render(zone, content)
+    return records_in(parse(data, 0)) == records_in(content)
+
+
+def records_in(content: Content) -> dict[DomainName, frozenset[Tlsa]]:
+    """Return the records at each owner, whatever their lifetime."""
+    return {owner: some.records for owner, some in content.items() if some.records}
 
 
 def parse(data: bytes, default_ttl: int) -> Content:

@@ -11,24 +11,41 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from sslmd.core.errors import SslmError
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.tlsa import Content, TlsaSet
 from sslmd.dns.notes import means_in, means_lines, noted_zones
-from sslmd.dns.tlsa_include import MOST, parse, render, tlsa_file
+from sslmd.dns.tlsa_include import MOST, is_ours, parse, render, tlsa_file
 from sslmd.store import files
 
 # Seconds. ssl-mgr wrote no TTL, so that the records have the zone's, which is not known here.
 DEFAULT_TTL = 1800
 
 
+_UNDER_WAY = b"; under way\n"
+
+
+class Stage(Enum):
+    """Whether a note is written before something is given to DNS, or after it."""
+
+    BEFORE = auto()
+    AFTER = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class TlsaNote:
-    """`content` may be in DNS; `means`, `notes.UPDATE` and folders, are how it got there."""
+    """`content` may be in DNS; `means`, `notes.UPDATE` and folders, are how it got there.
+
+    `ours`: it is no file of ssl-mgr's. `under_way`: it was written before something was given to
+    DNS, and nobody knows how that went.
+    """
 
     content: Content = field(default_factory=dict)
     means: tuple[str, ...] = ()
+    ours: bool = False
+    under_way: bool = False
 
 
 def tlsa_note_file(certs_dir: object, zone: ZoneName) -> str:
@@ -60,13 +77,18 @@ def read_tlsa_note(path: str) -> TlsaNote | None:
         data = files.read_file(path, MOST)
     except (FileNotFoundError, SslmError):
         return None
-    return TlsaNote(parse(data, DEFAULT_TTL), means_in(data))
+    means = means_in(data)
+    ours = bool(means) or is_ours(data)
+    return TlsaNote(parse(data, DEFAULT_TTL), means, ours, data.startswith(_UNDER_WAY))
 
 
-def write_tlsa_note(path: str, zone: ZoneName, content: Content, means: Iterable[str]) -> None:
+def write_tlsa_note(
+    path: str, zone: ZoneName, content: Content, means: Iterable[str], stage: Stage = Stage.AFTER
+) -> None:
     """Note what may be in DNS from now on; blocks. Raises as `files.write_file` does."""
     files.make_dirs(os.path.dirname(path))
-    files.write_file(path, means_lines(means) + render(zone, content))
+    begin = _UNDER_WAY if stage is Stage.BEFORE else b""
+    files.write_file(path, begin + means_lines(means) + render(zone, content))
 
 
 def union(one: Content, other: Content) -> Content:

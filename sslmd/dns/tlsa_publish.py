@@ -18,9 +18,20 @@ from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.tlsa import Content, TlsaSet
 from sslmd.dns.notes import UPDATE
 from sslmd.dns.publish import Means
-from sslmd.dns.tlsa_include import MOST, read, render, tlsa_file
+from sslmd.dns.runs import Change
+from sslmd.dns.tlsa_include import (
+    MOST,
+    data_of,
+    is_ours,
+    read,
+    records_in,
+    render,
+    says,
+    tlsa_file,
+)
 from sslmd.dns.tlsa_notes import (
     DEFAULT_TTL,
+    Stage,
     TlsaNote,
     read_tlsa_note,
     tlsa_note_file,
@@ -33,6 +44,9 @@ from sslmd.store import files
 
 T = TypeVar("T")
 
+# Whether what a file holds may stay as it is.
+Fits = Callable[[bytes, ZoneName, Content], bool]
+
 # Owners that a text names.
 MOST_OWNERS = 3
 
@@ -42,11 +56,12 @@ class TlsaPublished:
     """How it went. `before`: what may have been in DNS.
 
     `left`: why records that are not wanted any more may still be there, and the way out; "" if
-    none are.
+    none are. `given`: name servers were made to take something; all was there already if not.
     """
 
     before: Content
     left: str = ""
+    given: bool = True
 
 
 def published(means: Means, zone: ZoneName) -> Content:
@@ -57,26 +72,40 @@ def published(means: Means, zone: ZoneName) -> Content:
 def differs(means: Means, zone: ZoneName, content: Content) -> str:
     """Return why what was given to DNS is not `content`; "" if it is.
 
-    Blocks. Raises ValueError for what cannot be in the zone.
+    Blocks. Raises ValueError for what cannot be in the zone. Where what is there was written by
+    ssl-mgr or others, comments and lifetimes do not count.
     """
-    content, data = _plain(content), render(zone, content)
+    render(zone, content)
+    content = _plain(content)
     note, now = _look(means, zone)
     problem = (
-        _change(note.content, content)
+        _change(note, content)
         or _other_means(note.means, now if content else note.means)
-        or _files_differ(zone, now, content, data)
-        or _copy_differs(tlsa_file(_copy_folder(means, zone), zone), content, data)
+        or _files_differ(zone, now, content)
+        or _copy_differs(means, zone, content)
+        or _unsure(note)
     )
     return f"zone {zone}: {problem}" if problem else ""
 
 
-async def publish(means: Means, zone: ZoneName, content: Content) -> TlsaPublished:
+def is_of_others(means: Means, zone: ZoneName) -> bool:
+    """Whether what is served was written by others, with lifetimes of their own. Blocks."""
+    if means.updated(zone) is not None:
+        return False
+    found = [data_of(tlsa_file(one, zone)) for one in means.config().dns.tlsa_dirs]
+    return any(data is not None and not is_ours(data) for data in found)
+
+
+async def publish(
+    means: Means, zone: ZoneName, content: Content, *, again: bool = False
+) -> TlsaPublished:
     """Have exactly `content` served as the TLSA records of `zone`.
 
-    Raises `Permanent` where there is no way to publish or what the admin has to mend, `Transient`
-    for what may pass, and what the command raises; ValueError for what cannot be in the zone. What
-    can be done is done all the same: neither a folder that is not there nor an owner that is
-    refused keeps out the others (I6).
+    Files that say so already stay as they are, and without any change the command is not run;
+    `again`: all the same. Raises `Permanent` where there is no way to publish or what the admin has
+    to mend, `Transient` for what may pass, and what the command raises; ValueError for what cannot
+    be in the zone. What can be done is done all the same: neither a folder that is not there nor an
+    owner that is refused keeps out the others (I6).
     """
     render(zone, content)
     content = _plain(content)
@@ -88,21 +117,31 @@ async def publish(means: Means, zone: ZoneName, content: Content) -> TlsaPublish
                 "or update = true in its [[dns_primary]]"
             )
         if not (now or note.means or note.content):
-            return TlsaPublished({})
+            return TlsaPublished({}, given=False)
+        new = bool(_change(note, content) or _unsure(note)) or set(note.means) != set(now)
+        silent = not (content or note.content or note.under_way)
+        if not again and (silent or not new) and await _put_right(means, zone, now, content):
+            if silent and note.ours and new:
+                await _note(means, zone, content, now)
+            return TlsaPublished(note.content, given=False)
         # Whatever happens from here on, all of it may be there.
         every = dict.fromkeys((*now, *note.means))
-        await _note(means, zone, union(note.content, content), every)
+        await _note(means, zone, union(note.content, content), every, Stage.BEFORE)
+        given = True
         if means.updated(zone) is not None:
             await _by_update(means, zone, note, content, every)
         else:
             # Without any means, this is the last change: nothing stays.
-            await _by_files(means, zone, _folders(now or note.means), content)
-        left, again = await _take_back(means, zone, note, content, now)
-        if again:
+            run = again or (note.ours and new)
+            fits = _is_rendered if run else says
+            folders = _folders(now or note.means)
+            given = await _by_files(means, zone, folders, content, fits, run=run)
+        left, later = await _take_back(means, zone, note, content, now)
+        if later:
             await _note(means, zone, union(note.content, content), (*now, UPDATE))
         else:
             await _note(means, zone, content, now)
-        return TlsaPublished(note.content, left)
+        return TlsaPublished(note.content, left, given)
 
 
 # --- by update, by files ---
@@ -115,7 +154,8 @@ async def _by_update(
     assert primary is not None
     failed = await replace_tlsa(zone, primary, note.content, content, means.resolver)
     if failed:
-        await _note(means, zone, _after_failures(note.content, content, failed), every)
+        may_be = _after_failures(note.content, content, failed)
+        await _note(means, zone, may_be, every, Stage.BEFORE)
         raise together(list(failed.values()))
 
 
@@ -135,21 +175,66 @@ def _after_failures(
 
 
 async def _by_files(
-    means: Means, zone: ZoneName, folders: Collection[str], content: Content
-) -> None:
-    """Write the file into every folder, and run the command if it went into one of them."""
-    failed: list[SslmError] = []
-    async with means.turn(zone):
-        refused = await _in_thread(means, lambda: _write_files(zone, folders, content))
-        failed += refused.values()
-        failed += await _in_thread(means, lambda: _write_copy(means, zone, content))
-        if len(refused) < len(folders):
-            try:
-                await means.command(zone)
-            except SslmError as err:
-                failed.append(err)
+    means: Means,
+    zone: ZoneName,
+    folders: Collection[str],
+    content: Content,
+    fits: Fits,
+    *,
+    run: bool,
+) -> bool:
+    """Write the files that do not fit, and have the command run: if one was written, or `run`.
+
+    Return whether it ran.
+    """
+    with means.runs.writing():
+        changes, refused = await _in_thread(
+            means, lambda: _write_files(zone, folders, content, fits)
+        )
+        failed = list(refused.values())
+        failed += await _in_thread(means, lambda: _write_copy(means, zone, content, fits))
+        asked = None
+        if changes or (run and len(refused) < len(folders)):
+            asked = means.runs.ask(zone, changes)
+    if asked is not None:
+        try:
+            await means.answer(zone, asked)
+        except SslmError as err:
+            failed.append(err)
     if failed:
         raise together(failed)
+    return asked is not None
+
+
+async def _put_right(means: Means, zone: ZoneName, now: Collection[str], content: Content) -> bool:
+    """Write what no name server has to be told of; False if there is more to do than that.
+
+    Those are files that are not there, where there is nothing to say, and the copy in production.
+    """
+    folders = _folders(now)
+
+    def is_all() -> bool:
+        for folder in folders:
+            data = data_of(tlsa_file(folder, zone)) if os.path.isdir(folder) else None
+            if data is None and content:
+                return False
+            if data is not None and not says(data, zone, content):
+                return False
+        return True
+
+    if not await _in_thread(means, is_all):
+        return False
+    with means.runs.writing():
+        changes, refused = await _in_thread(
+            means, lambda: _write_files(zone, folders, content, says)
+        )
+        means.along(zone, changes, "tlsa-trouble")
+    failed = list(refused.values())
+    if await _in_thread(means, lambda: bool(_copy_differs(means, zone, content))):
+        failed += await _in_thread(means, lambda: _write_copy(means, zone, content, says))
+    if failed:
+        raise together(failed)
+    return True
 
 
 async def _take_back(
@@ -160,14 +245,16 @@ async def _take_back(
     Returns why something may be left, and whether that may work later.
     """
     used = [*_folders(now), _copy_folder(means, zone)]
-    refused = await _in_thread(means, lambda: _write_files(zone, _unused(note.means, used), {}))
+    _, refused = await _in_thread(
+        means, lambda: _write_files(zone, _unused(note.means, used), {}, says)
+    )
     failed = list(refused.values())
     if UPDATE in now:
         # Where the zone file still includes them, they count when the server starts again.
         kept = _folders(now)
-        refused = await _in_thread(means, lambda: _write_files(zone, kept, content))
+        _, refused = await _in_thread(means, lambda: _write_files(zone, kept, content, says))
         failed += refused.values()
-        failed += await _in_thread(means, lambda: _write_copy(means, zone, content))
+        failed += await _in_thread(means, lambda: _write_copy(means, zone, content, says))
     if failed:
         raise together(failed)
     # Only what is not wanted at all: the zone is the same, whoever put a record into it.
@@ -205,31 +292,41 @@ def _look(means: Means, zone: ZoneName) -> tuple[TlsaNote, tuple[str, ...]]:
 
 
 def _noted(means: Means, zone: ZoneName) -> TlsaNote:
+    """Return our note; without one, what the include files hold that ssl-mgr has left.
+
+    Name servers read these. It has left a note as well, which counts where no file is.
+    """
     config = means.config()
-    folders = tuple(str(folder) for folder in config.dns.tlsa_dirs)
     note = read_tlsa_note(tlsa_note_file(config.globals.certs_dir, zone))
-    if note is not None:
-        # ssl-mgr named no means; it had this one.
-        return note if note.means or not note.content else TlsaNote(note.content, folders)
-    for folder in folders:
-        content = read(tlsa_file(folder, zone), DEFAULT_TTL)
-        if content is not None:
-            return TlsaNote(content, folders if content else ())
-    return TlsaNote()
+    if note is not None and note.ours:
+        return note
+    folders = tuple(str(folder) for folder in config.dns.tlsa_dirs)
+    found = [read(tlsa_file(folder, zone), DEFAULT_TTL) for folder in folders]
+    content: Content = {}
+    if there := [one for one in found if one is not None]:
+        for one in there:
+            content = union(content, one)
+    elif note is not None:
+        content = note.content
+    return TlsaNote(content, folders if content else ())
 
 
-def _change(old: Content, new: Content) -> str:
-    changed = [owner for owner in sorted({*old, *new}) if old.get(owner) != new.get(owner)]
-    if not changed:
-        return ""
-    nothing: frozenset[object] = frozenset()
-    same = all(
-        (old[owner].records if owner in old else nothing)
-        == (new[owner].records if owner in new else nothing)
-        for owner in changed
+def _change(note: TlsaNote, new: Content) -> str:
+    """Return what is to change of what is noted; "" if nothing is."""
+    was, will = records_in(note.content), records_in(new)
+    if changed := [owner for owner in sorted({*was, *will}) if was.get(owner) != will.get(owner)]:
+        return f"the TLSA records of {_some(changed)} are to change"
+    others = [owner for owner in sorted(will) if note.content[owner].ttl != new[owner].ttl]
+    # ssl-mgr's files do not always tell a lifetime; what is served stays as it is.
+    return (
+        f"the TLSA records of {_some(others)} are to have another TTL"
+        if (others and note.ours)
+        else ""
     )
-    what = "have another TTL" if same else "change"
-    return f"the TLSA records of {_some(changed)} are to {what}"
+
+
+def _unsure(note: TlsaNote) -> str:
+    return "its name servers may not have got what they were last given" if note.under_way else ""
 
 
 def _other_means(was: Collection[str], now: Collection[str]) -> str:
@@ -241,29 +338,30 @@ def _other_means(was: Collection[str], now: Collection[str]) -> str:
     )
 
 
-def _files_differ(zone: ZoneName, now: Iterable[str], content: Content, data: bytes) -> str:
+def _files_differ(zone: ZoneName, now: Iterable[str], content: Content) -> str:
     for folder in _folders(now):
         if os.path.isdir(folder):
-            if problem := _file_differs(tlsa_file(folder, zone), data):
+            if problem := _file_differs(tlsa_file(folder, zone), zone, content):
                 return problem
         elif content:  # without anything to say, nobody lacks the folder
             return f"the directory {folder} is not there"
     return ""
 
 
-def _copy_differs(path: str, content: Content, data: bytes) -> str:
+def _copy_differs(means: Means, zone: ZoneName, content: Content) -> str:
     """Return what is wrong with the copy in the production tree: without records, it may lack."""
-    return _file_differs(path, data) if content or os.path.lexists(path) else ""
+    path = tlsa_file(_copy_folder(means, zone), zone)
+    return _file_differs(path, zone, content) if content or os.path.lexists(path) else ""
 
 
-def _file_differs(path: str, data: bytes) -> str:
+def _file_differs(path: str, zone: ZoneName, content: Content) -> str:
     try:
-        found = files.read_file(path, MOST)
+        found = files.read_shared(path, MOST)
     except FileNotFoundError:
         return f"{path} is not there"
     except SslmError as err:
         return str(err)
-    return "" if found == data else f"{path} was changed by others"
+    return "" if says(found, zone, content) else f"{path} was changed by others"
 
 
 def _plain(content: Content) -> dict[DomainName, TlsaSet]:
@@ -293,38 +391,69 @@ def _some(owners: Iterable[DomainName]) -> str:
 # --- writing ---
 
 
-def _write_files(zone: ZoneName, folders: Iterable[str], content: Content) -> dict[str, SslmError]:
-    """Write the include file into each folder; return those where that failed. Blocks."""
-    data = render(zone, content)
+def _is_rendered(data: bytes, zone: ZoneName, content: Content) -> bool:
+    return data == render(zone, content)
+
+
+def _write_files(
+    zone: ZoneName,
+    folders: Iterable[str],
+    content: Content,
+    fits: Fits,
+) -> tuple[list[Change], dict[str, SslmError]]:
+    """Write the include file into each folder whose file does not fit.
+
+    Return what was changed, and the folders where that failed. Blocks.
+    """
+    data, nothing = render(zone, content), render(zone, {})
+    changes: list[Change] = []
     failed: dict[str, SslmError] = {}
     for folder in folders:
         try:
             if os.path.isdir(folder):
-                files.write_file(tlsa_file(folder, zone), data, files.FILE_MODE)
+                path = tlsa_file(folder, zone)
+                before = data_of(path)
+                if before is None or not fits(before, zone, content):
+                    files.write_file(path, data, files.FILE_MODE)
+                    changes.append(Change(path, before, data, nothing))
             elif content:
                 raise Permanent(
                     f"zone {zone}: the directory {folder} is not there; make it, for the name "
-                    "server to read, or mend tlsa_dirs in [dns]"
+                    "server to read, or correct tlsa_dirs in [dns]"
                 )
         except SslmError as err:
             failed[folder] = err
-    return failed
+    return changes, failed
 
 
-def _write_copy(means: Means, zone: ZoneName, content: Content) -> list[SslmError]:
-    """Write the copy of the production tree; return what failed. Blocks."""
+def _write_copy(
+    means: Means,
+    zone: ZoneName,
+    content: Content,
+    fits: Fits,
+) -> list[SslmError]:
+    """Write the copy of the production tree if it does not fit; return what failed. Blocks."""
     folder = _copy_folder(means, zone)
+    path = tlsa_file(folder, zone)
     try:
-        files.make_dirs(folder)
-        files.write_file(tlsa_file(folder, zone), render(zone, content), files.FILE_MODE)
+        found = data_of(path)
+        if found is None or not fits(found, zone, content):
+            files.make_dirs(folder)
+            files.write_file(path, render(zone, content), files.FILE_MODE)
     except SslmError as err:
         return [err]
     return []
 
 
-async def _note(means: Means, zone: ZoneName, content: Content, by: Iterable[str]) -> None:
+async def _note(
+    means: Means,
+    zone: ZoneName,
+    content: Content,
+    by: Iterable[str],
+    stage: Stage = Stage.AFTER,
+) -> None:
     path = tlsa_note_file(means.config().globals.certs_dir, zone)
-    await _in_thread(means, lambda: write_tlsa_note(path, zone, content, by))
+    await _in_thread(means, lambda: write_tlsa_note(path, zone, content, by, stage))
 
 
 async def _in_thread(means: Means, call: Callable[[], T]) -> T:

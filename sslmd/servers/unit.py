@@ -191,8 +191,8 @@ def written(config: Config, here: frozenset[str] = frozenset()) -> dict[Path, st
     found = {own.certs_dir: "certs_dir", own.prod_cert_dir: "prod_cert_dir"}
     if own.logdir is not None:
         found.setdefault(own.logdir, "logdir")
-    if config.dns.acme_dir is not None:
-        found.setdefault(config.dns.acme_dir, "acme_dir")
+    for folder in config.dns.acme_dirs:
+        found.setdefault(folder, "acme_dir")
     for folder in config.dns.tlsa_dirs:
         found.setdefault(folder, "tlsa_dirs")
     for one in config.server_classes:

@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from sslmd.core.errors import Permanent, Transient
@@ -86,6 +86,23 @@ def read_file(path: str, limit: int = MAX_FILE) -> bytes:
     long, or belongs to somebody else than the daemon's user or root: whoever owns a file can
     change it at any time.
     """
+    return _read(path, limit, check_owner)
+
+
+def read_shared(path: str, limit: int = MAX_FILE) -> bytes:
+    """Return what is in a regular file, whoever owns it.
+
+    For files that others are meant to have as well, an include file that a signer has given to its
+    own user: compare what they hold, and trust it with nothing. Raises as `read_file` does.
+    """
+    return _read(path, limit, _anybody)
+
+
+def _anybody(info: os.stat_result, path: str) -> None:
+    """Every owner will do."""
+
+
+def _read(path: str, limit: int, check: Callable[[os.stat_result, str], None]) -> bytes:
     # Plainly written, without `_named`: a start does this 50,000 times.
     try:
         handle = os.open(path, _READING)
@@ -97,7 +114,7 @@ def read_file(path: str, limit: int = MAX_FILE) -> bytes:
         info = os.fstat(handle)
         if not stat.S_ISREG(info.st_mode):
             raise Permanent(f"{path} is not a regular file; replace it by what it should be")
-        check_owner(info, path)
+        check(info, path)
         if info.st_size > limit:
             raise Permanent(f"{path} has {info.st_size} bytes, more than {limit}; remove it")
         return _read_all(handle, info.st_size)
@@ -136,13 +153,22 @@ def check_dir(path: str) -> None:
 
     One that is not there is fine.
     """
+    _check_dir(path, check_owner)
+
+
+def check_shared_dir(path: str) -> None:
+    """Raise `Permanent` for a directory that everybody may write to, whoever owns it."""
+    _check_dir(path, _anybody)
+
+
+def _check_dir(path: str, check: Callable[[os.stat_result, str], None]) -> None:
     try:
         info = os.stat(path)
     except FileNotFoundError:
         return
     except OSError as err:
         raise trouble(err, "look at", path) from err
-    check_owner(info, path)
+    check(info, path)
     if info.st_mode & stat.S_IWOTH:
         raise Permanent(f"{path} can be written by everybody; run: chmod o-w {path}")
 

@@ -203,6 +203,8 @@ class Zone:
         if self.sighting.complete and self.wish is not None:
             # What caches held before is gone.
             longest = max((some.ttl for some in content.values()), default=0)
+            if self.given is not None and self.given.of_others:
+                longest = max(longest, _longest(seen))
             notes = replace(notes, ttl=longest, fading=frozenset())
         changed = notes != self.notes
         self.notes = notes
@@ -291,7 +293,8 @@ class Zone:
         if one.signed_until is not None and one.signed_until <= self.seen.at:
             until = clock(one.signed_until)
             return f"serves signatures of {owner} TLSA that expired on {until}; see to its DNSSEC"
-        if ttls and owner in self.content and one.ttl != self.content[owner].ttl:
+        of_others = self.given is not None and self.given.of_others
+        if ttls and not of_others and self.content[owner].ttl != one.ttl:
             return f"serves {owner} TLSA with a TTL of {one.ttl} s"
         return ""
 
@@ -359,6 +362,11 @@ class Zone:
             if owner in self.content and one.records
         ]
         return bool(found) and all(one.signed_until is None for one in found)
+
+
+def _longest(seen: Seen) -> int:
+    """Return the longest lifetime of the records that were shown, in seconds."""
+    return max((one.ttl for server in seen.servers for one in server.owners.values()), default=0)
 
 
 def _late(state: CertState, now: datetime, limit: timedelta) -> str:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from sslmd.core import jobs
@@ -35,6 +35,7 @@ class JobQueue:
         self._waiting: dict[Pool, deque[str]] = {pool: deque() for pool in places}
         self._lanes: dict[str, deque[Job]] = {}
         self._running: dict[str, tuple[Job, asyncio.Task[None]]] = {}
+        self._resting: set[str] = set()
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -84,8 +85,28 @@ class JobQueue:
         return bool(self._waiting[pool]) and self._free(pool) <= 0
 
     def _free(self, pool: Pool) -> int:
-        taken = sum(jobs.pool(job) is pool for job, _ in self._running.values())
+        taken = sum(
+            jobs.pool(job) is pool
+            for lane, (job, _) in self._running.items()
+            if lane not in self._resting
+        )
         return self._places[pool] - taken
+
+    @contextmanager
+    def resting(self, lane: str) -> Iterator[None]:
+        """To be held while the job that runs in a lane only waits for others of its kind.
+
+        Its place is another's meanwhile: a hundred zones that wait for one command need no place.
+        """
+        if lane in self._resting:
+            yield
+            return
+        self._resting.add(lane)
+        self._start()
+        try:
+            yield
+        finally:
+            self._resting.discard(lane)
 
     def _wait(self, lane: str) -> None:
         self._waiting[jobs.pool(self._lanes[lane][0])].append(lane)

@@ -149,6 +149,8 @@ def _load(tools: Tools, book: dict[CertId, Rehearsed]) -> None:
     for cert, service in config.services.items():
         loaded = read_cert(certs.look, config, tools.tree, cert, draw=lambda: EARLIEST, now=now)
         state = as_configured(config, cert, loaded.state)
+        if state.curr is not None:
+            tools.established.add(cert.group)
         book[cert] = Rehearsed(
             cert,
             wanted_of(service, config),

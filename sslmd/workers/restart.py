@@ -16,12 +16,12 @@ from datetime import datetime
 from functools import partial
 
 from sslmd.config.model import Argv, Config, Trigger
-from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.events import RestartAsked
 from sslmd.core.jobs import Restart, Told
-from sslmd.core.names import CertId, ZoneName
+from sslmd.core.names import CertId, GroupName, ZoneName
 from sslmd.core.state import CertState, ServerPhase
-from sslmd.dns.command import with_zones
+from sslmd.dns.command import commands_for
 from sslmd.processes import run_command
 from sslmd.servers.rights import missing_right
 from sslmd.servers.ssh import RemoteShell, shell_on
@@ -127,7 +127,10 @@ async def _restart_all(job: Restart, tools: Tools) -> list[Exception | None]:
         return [None] * len(commands)
     certs = [one.cert for _, told in job.told for one in told]
     if await is_here(job.host, certs, tools):
-        return [await _restart(argvs, partial(_run_here, tools)) for argvs in commands]
+        return [
+            await _restart_here(kind, told, argvs, tools)
+            for (kind, told), argvs in zip(job.told, commands, strict=True)
+        ]
     failed: list[Exception | None] = []
     try:
         async with shell_on(job.host, str(tools.config.globals.prod_cert_dir)) as shell:
@@ -139,6 +142,24 @@ async def _restart_all(job: Restart, tools: Tools) -> list[Exception | None]:
         left = commands[len(failed) :]
         failed += [err if argvs else None for argvs in left]
     return failed
+
+
+async def _restart_here(
+    kind: str, told: tuple[Told, ...], argvs: tuple[Argv, ...], tools: Tools
+) -> Exception | None:
+    zones = _zones(told) if kind == DNS else []
+    if not zones:
+        return await _restart(argvs, partial(_run_here, tools))
+    # Never beside a run for changed records: both may want the same lock.
+    ends = await asyncio.gather(
+        *(tools.means.runs.ask(ZoneName(zone)) for zone in zones), return_exceptions=True
+    )
+    if failed := [end for end in ends if end is not None]:
+        error = together(failed)
+        if not isinstance(error, Exception):
+            raise error  # the daemon stops
+        return error
+    return None
 
 
 async def _restart(
@@ -194,11 +215,12 @@ class _BrokenError(Transient):
 
 def _commands(config: Config, kind: str, told: tuple[Told, ...]) -> tuple[Argv, ...]:
     if kind == DNS:
-        zones = sorted({one.cert.group for one in told if one.cert.group != "ca"})
-        return tuple(
-            with_zones(argv, zones, pass_zones=config.dns.pass_zones) for argv in config.dns.restart
-        )
+        return commands_for(config, _zones(told))
     for server_class in config.server_classes:
         if str(server_class.kind) == kind:
             return server_class.restart
     return ()
+
+
+def _zones(told: tuple[Told, ...]) -> list[str]:
+    return sorted({one.cert.group for one in told if one.cert.group != GroupName.CA})

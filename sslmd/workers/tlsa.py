@@ -89,6 +89,7 @@ class Given:
 
     `ours`: there is a way to give it; otherwise somebody else has to. `unfit`: why owners were
     left out whose ports serve other keys. `failure`: why some of it, or all, may not be there.
+    `of_others`: what is served was written by ssl-mgr, say, with lifetimes of its own.
     """
 
     content: ZoneContent
@@ -101,6 +102,7 @@ class Given:
     remarks: tuple[str, ...]
     unfit: Mapping[DomainName, tuple[CertId, str]] = field(default_factory=dict)
     failure: SslmError | None = None
+    of_others: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +140,16 @@ async def publish(wish: Wish, notes: ZoneNotes, tools: Tools, *, again: bool = F
         # Before anything is changed: how long caches hold what was served must not be forgotten.
         path = notes_file(tools.config.globals.certs_dir, zone)
         await tools.in_thread(write_notes, path, found.notes)
-    failure = None
+    failure, changed = None, found.changed
     if found.ours and (found.changed or again):
         try:
-            done = await tlsa_publish.publish(means, zone, found.content.records)
+            done = await tlsa_publish.publish(means, zone, found.content.records, again=again)
         except SslmError as err:
             failure = err
         else:
             remarks += [done.left] if done.left else []
-    return replace(found, remarks=tuple(remarks), failure=failure)
+            changed = changed if done.given else ""
+    return replace(found, remarks=tuple(remarks), failure=failure, changed=changed)
 
 
 async def prepare(wish: Wish, notes: ZoneNotes, tools: Tools) -> Given:
@@ -194,6 +197,7 @@ async def prepare(wish: Wish, notes: ZoneNotes, tools: Tools) -> Given:
         ours,
         tuple(remarks),
         unfit,
+        of_others=ours and await tools.in_thread(tlsa_publish.is_of_others, means, zone),
     )
 
 

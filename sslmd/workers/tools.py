@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
-from sslmd.core.errors import Permanent
+from sslmd.core.errors import Permanent, Transient
 from sslmd.core.names import CertId, SetName
 from sslmd.core.renewal import Wanted
 from sslmd.core.state import CertState
@@ -22,6 +22,7 @@ from sslmd.dns.resolver import Resolver
 from sslmd.issuers.orders import Orders
 from sslmd.processes import run_command
 from sslmd.servers.local import Locality
+from sslmd.servers.rights import missing_right
 from sslmd.store.layout import Tree
 
 P = ParamSpec("P")
@@ -75,6 +76,8 @@ class Tools:
     means: Means = field(init=False)
     challenges: Challenges = field(init=False)
     locality: Locality = field(init=False)
+    # Groups that had certificates in use when the daemon, or a reload, found them.
+    established: set[str] = field(default_factory=set)
     # Default ports that answered before a restart that is not proven yet: class and host, and what.
     answered: dict[tuple[str, str], set[Any]] = field(default_factory=dict)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
@@ -87,6 +90,8 @@ class Tools:
             self.in_thread,
             self.resolver,
             lambda: self.crowded(),
+            established=lambda zone: zone.text in self.established,
+            tell=lambda event, text: self.tell(event, text, None),
         )
         # Name servers that are silent hold up nobody but those who ask for names.
         lookups = ThreadPoolExecutor(LOOKUPS, "sslmd-lookups")
@@ -97,7 +102,12 @@ class Tools:
 
     async def _command(self, argv: Argv) -> None:
         timeout = self.config.globals.cmd_timeout
-        await run_command(argv, timeout=timeout, cwd=str(self.config.top))
+        try:
+            await run_command(argv, timeout=timeout, cwd=str(self.config.top))
+        except (Transient, Permanent) as err:
+            if remedy := missing_right(str(err), "this machine"):
+                raise type(err)(f"{err}{remedy}") from err
+            raise
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Have something done that nobody waits for and that ends by itself."""

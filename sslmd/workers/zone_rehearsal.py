@@ -64,13 +64,12 @@ class ZoneRehearsal:
         zone, means = self.zone, tools.means
         zone.tried = wish = self._wish_of(tools, book)
         left, missing = await tools.in_thread(left_behind, means, self.name)
-        folder = tools.config.dns.acme_dir
         if left:
             number = f"{len(left)} challenge{'' if len(left) == 1 else 's'}"
             self.changes.append(f"zone {self.name}: {number} of an old order: taken out of DNS")
-        elif missing and folder is not None:
+        for folder in missing:
             path = challenge_file(folder, self.name)
-            self.changes.append(f"{path} is not there: it is written, without records")
+            self._written(f"{path} is not there: it is written, without records", tools)
         try:
             zone.noted = await tools.in_thread(tlsa_publish.published, means, self.name)
             self.before = await tools.in_thread(self._there, tools)
@@ -81,7 +80,17 @@ class ZoneRehearsal:
             zone.trouble = str(err)
             self.remarks.append(f"{err}; nothing is given to DNS before that is fixed")
             return
-        self._take(wish, given)
+        self._take(wish, given, tools)
+
+    def _written(self, text: str, tools: Tools) -> None:
+        """Take in a file that is written without records.
+
+        In a zone that is in use nothing includes what was not there: no command is run for it.
+        """
+        if tools.means.established(self.name):
+            self.remarks.append(text)
+        else:
+            self.changes.append(text)
 
     def _there(self, tools: Tools) -> Content:
         """Return the records that are noted, or in an include file; blocks."""
@@ -96,7 +105,7 @@ class ZoneRehearsal:
         if self.zone.given is None or wish == self._wish:
             return
         try:
-            self._take(wish, await self._prepare(wish, tools))
+            self._take(wish, await self._prepare(wish, tools), tools)
         except SslmError as err:
             self.remarks.append(str(err))
 
@@ -105,13 +114,15 @@ class ZoneRehearsal:
         certs = sorted(self.zone.certs)
         return Wish(self.name, tuple(cert_wish(book[cert], services[cert]) for cert in certs))
 
-    def _take(self, wish: Wish, given: Given) -> None:
+    def _take(self, wish: Wish, given: Given, tools: Tools) -> None:
         zone = self.zone
         zone.wish, zone.given, zone.notes, self._wish = wish, given, given.notes, wish
         self.content = given.content.records
         self.remarks += [f"zone {self.name}: {one}" for one in given.remarks]
         self.remarks += [f"not published: {text}" for _, text in given.unfit.values()]
-        if given.changed:
+        if given.changed and not (self.content or self.before):
+            self._written(given.changed, tools)
+        elif given.changed:
             found = [f"zone {self.name}: {one}" for one in _differences(self.before, self.content)]
             found = _first(found) or [given.changed]
             self.changes += [one for one in found if one not in self.changes]

@@ -190,7 +190,7 @@ def test_programs_and_paths_start_at_the_top(tree: Tree) -> None:
         ("systemctl", "reload", "nginx"),
         ("/bin/true",),
     )
-    assert config.dns.acme_dir == tree.top / "acme"
+    assert config.dns.acme_dirs == (tree.top / "acme",)
     assert config.dns.tlsa_dirs == (tree.top / "tlsa",)
 
 

@@ -92,7 +92,7 @@ def test_every_combination_can_be_loaded(
     if answers.ca is Ca.OWN:
         expected |= {"ca/my-root", "ca/my-int"}
     assert {str(cert) for cert in config.services} == expected
-    assert bool(config.dns.acme_dir) == answers.needs_dns
+    assert bool(config.dns.acme_dirs) == answers.needs_dns
     classes = {one.kind: one for one in config.server_classes}
     if answers.needs_web:
         assert classes[ServerKind.WEB].servers == ("localhost",)

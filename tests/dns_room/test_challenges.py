@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -19,10 +20,12 @@ from sslmd.dns.challenges import Challenges, Patience
 from sslmd.dns.include import challenge_file, read
 from sslmd.dns.publish import Means
 from sslmd.dns.resolver import Resolver
+from sslmd.dns.runs import Pace
 from tests.dns_room.responder import Responder, Zone
 
 ZONE = ZoneName("example.com")
 NET = ZoneName("example.net")
+QUICK = Pace(quiet=0.05, longest=1.0, along=0.1)
 SOON = Patience(gather=0.2, linger=0.1, longest=0.4)
 
 # Seconds. A bound for what would otherwise hang.
@@ -49,7 +52,7 @@ class World:
 
     @asynccontextmanager
     async def open(
-        self, *, delay: float = 0, timeout: float = 5, dns: str = ""
+        self, *, delay: float = 0, timeout: float = 5, dns: str = "", restart: str = "/reload"
     ) -> AsyncIterator[Challenges]:
         """Serve the zones and make challenges for them."""
         async with Responder(self._answer) as responder:
@@ -70,12 +73,14 @@ class World:
                 nameservers = ['127.0.0.1:{port}']
                 [dns]
                 acme_dir = 'acme'
-                restart_cmd = '/reload'
+                restart_cmd = '{restart}'
                 {dns}
                 """
             )
             self.config = load(conf)
-            self.means = Means(lambda: self.config, self._run, self._thread, Resolver([]))
+            self.means = Means(
+                lambda: self.config, self._run, self._thread, Resolver([]), pace=QUICK
+            )
             challenges = Challenges(
                 self.means,
                 lambda event, text: self.told.append(f"{event}: {text}"),
@@ -100,7 +105,8 @@ class World:
         if NET.text not in argv:
             await self.hold.wait()
         self.command(argv)
-        for zone in [ZoneName(word) for word in argv[2:]] or list(self.served):
+        named = [zone for zone in self.served if zone.text in argv]
+        for zone in named or list(self.served):
             self.load(zone)
 
     def load(self, zone: ZoneName) -> None:
@@ -202,9 +208,9 @@ async def test_old_records_go_with_the_next_orders_write(tmp_path: Path) -> None
         assert len(world.calls) == 2
 
 
-async def test_zones_do_not_wait_for_each_other(tmp_path: Path) -> None:
+async def test_zones_with_a_run_each_do_not_wait_for_each_other(tmp_path: Path) -> None:
     world = World(tmp_path)
-    async with world.open() as challenges:
+    async with world.open(restart="/reload {zone}") as challenges:
         world.hold.clear()  # the command for example.com hangs
         challenges.enter("slow", [ZONE])
         slow = asyncio.ensure_future(shown(challenges, "slow", record("a")))
@@ -212,6 +218,7 @@ async def test_zones_do_not_wait_for_each_other(tmp_path: Path) -> None:
         challenges.enter("other", [NET])
         await shown(challenges, "other", record("b", zone=NET))
         assert not slow.done()
+        assert world.calls == [("/reload", ZONE.text), ("/reload", NET.text)]
         world.hold.set()
         await slow
 
@@ -223,27 +230,61 @@ async def test_one_order_in_two_zones(tmp_path: Path) -> None:
         await shown(challenges, "one", record("a"), record("b", zone=NET))
         assert world.file(NET) == {record("b", zone=NET)}
         challenges.leave("one")
-        await world.until(lambda: len(world.calls) == 4)
+        await world.until(lambda: len(world.calls) == 2)
+        assert world.calls == [("/reload", "--serial_bump", ZONE.text, NET.text)] * 2
         assert not world.file()
         assert not world.file(NET)
 
 
-async def test_a_command_for_all_zones_runs_alone(tmp_path: Path) -> None:
+async def test_a_command_that_names_no_zones_is_run_once_too(tmp_path: Path) -> None:
     world = World(tmp_path)
     async with world.open(dns="pass_zones = false") as challenges:
         challenges.enter("one", [ZONE])
         challenges.enter("two", [NET])
+        challenges.enter("three", [NET])
         world.hold.clear()
         waits = [
             asyncio.ensure_future(shown(challenges, "one", record("a"))),
             asyncio.ensure_future(shown(challenges, "two", record("b", zone=NET))),
+            asyncio.ensure_future(shown(challenges, "three", record("c", zone=NET))),
         ]
         await world.until(lambda: world.calls)
-        await asyncio.sleep(0.05)
-        assert world.calls == [("/reload",)]  # the second waits until the first has ended
+        await asyncio.sleep(0.2)
+        assert world.calls == [("/reload",)]
         world.hold.set()
         await asyncio.gather(*waits)
-        assert world.calls == [("/reload",)] * 2
+        assert world.calls == [("/reload",)]
+
+
+async def test_every_folder_gets_the_challenges(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    async with world.open() as challenges:
+        dns = replace(world.config.dns, acme_dirs=(world.acme, other))
+        world.config = replace(world.config, dns=dns)
+        await challenges.start([ZONE])
+        challenges.enter("one", [ZONE])
+        await shown(challenges, "one", record("a"))
+        for folder in (world.acme, other):
+            assert read(challenge_file(folder, ZONE)) == frozenset({record("a")})
+        # One that is gone keeps out no other, and is told.
+        challenges.enter("two", [ZONE])
+        for path in other.iterdir():
+            path.unlink()
+        other.rmdir()
+        await shown(challenges, "two", record("b"))
+        assert any(f"acme_dir {other} is not there" in line for line in world.told)
+        # One that is taken out of the list gets an empty one.
+        other.mkdir()
+        challenges.enter("three", [ZONE])
+        await shown(challenges, "three", record("c"))
+        assert record("c") in (read(challenge_file(other, ZONE)) or ())
+        dns = replace(world.config.dns, acme_dirs=(world.acme,))
+        world.config = replace(world.config, dns=dns)
+        challenges.enter("four", [ZONE])
+        await shown(challenges, "four", record("d"))
+        assert read(challenge_file(other, ZONE)) == frozenset()
 
 
 # --- what goes wrong ---------------------------------------------------------------------
@@ -252,8 +293,10 @@ async def test_a_command_for_all_zones_runs_alone(tmp_path: Path) -> None:
 async def test_a_command_that_fails_fails_the_orders_of_its_zone_alone(tmp_path: Path) -> None:
     world = World(tmp_path)
 
+    broken = True
+
     def run(argv: Argv) -> None:
-        if argv[2] == "example.com" and len(world.calls) < 3:
+        if "example.com" in argv and broken:
             raise Transient("/reload exited with 1")
 
     world.command = run
@@ -268,6 +311,8 @@ async def test_a_command_that_fails_fails_the_orders_of_its_zone_alone(tmp_path:
         assert str(both[0]) == "/reload exited with 1"
         assert both[1] is None
         # The file has the record; what nobody wants any more is taken back with the next write.
+        assert world.file() == {record("a")}
+        broken = False
         challenges.leave("one")
         challenges.enter("three", [ZONE])
         await shown(challenges, "three", record("c"))
@@ -367,15 +412,62 @@ async def test_what_was_left_behind_is_taken_back(tmp_path: Path) -> None:
 
 
 async def test_every_zone_has_its_file_from_the_start(tmp_path: Path) -> None:
+    """New zones may include them already: one run loads them all."""
     world = World(tmp_path)
     async with world.open() as challenges:
         await challenges.start([ZONE, NET])
-        await world.until(lambda: len(world.calls) == 2)
+        await world.until(lambda: world.calls)
         for zone in (ZONE, NET):
             assert Path(challenge_file(world.acme, zone)).read_text().startswith(";")
         await challenges.start([ZONE, NET])
         await asyncio.sleep(0.3)
-        assert len(world.calls) == 2  # nothing to do
+        assert world.calls == [("/reload", "--serial_bump", ZONE.text, NET.text)]
+
+
+async def test_zones_in_use_get_a_file_without_a_run(tmp_path: Path) -> None:
+    """What was not there is not included by a zone that is served."""
+    world = World(tmp_path)
+    async with world.open() as challenges:
+        world.means.established = lambda zone: zone == ZONE
+        await challenges.start([ZONE, NET])
+        await world.until(lambda: world.calls)
+        assert Path(challenge_file(world.acme, ZONE)).read_text().startswith(";")
+        assert world.calls == [("/reload", "--serial_bump", NET.text)]
+
+
+async def test_files_of_others_stay_until_the_next_order(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with world.open() as challenges:
+        path = Path(challenge_file(world.acme, ZONE))
+        theirs = (
+            ';; acme-challenge for : example.com\n_acme-challenge.b.example.com. 60 IN TXT "x"\n'
+        )
+        path.write_text(theirs)
+        await challenges.start([ZONE])
+        await asyncio.sleep(0.3)
+        assert world.calls == []
+        assert path.read_text() == theirs
+        challenges.enter("one", [ZONE])
+        await shown(challenges, "one", record("a"))
+        assert world.file() == {record("a")}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+async def test_a_file_that_a_signer_owns_is_read_all_the_same(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with world.open() as challenges:
+        await challenges.start([ZONE])
+        await world.until(lambda: world.calls)
+        path = Path(challenge_file(world.acme, ZONE))
+        os.chown(path, 12345, 12345)
+        before = path.stat()
+        await challenges.start([ZONE])
+        await asyncio.sleep(0.3)
+        assert len(world.calls) == 1
+        assert path.stat() == before
+        challenges.enter("one", [ZONE])
+        await shown(challenges, "one", record("a"))
+        assert path.stat().st_mode & 0o777 == 0o644
 
 
 async def test_flush_does_not_wait(tmp_path: Path) -> None:

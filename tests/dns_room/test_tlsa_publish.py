@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -23,9 +24,10 @@ from sslmd.core.tlsa import Content, Tlsa, TlsaSet
 from sslmd.dns import publish as challenges
 from sslmd.dns.publish import Means
 from sslmd.dns.resolver import Resolver
+from sslmd.dns.runs import Pace
 from sslmd.dns.tlsa_include import read, render, tlsa_file
 from sslmd.dns.tlsa_notes import read_tlsa_note, tlsa_note_file
-from sslmd.dns.tlsa_publish import TlsaPublished, differs, publish, published
+from sslmd.dns.tlsa_publish import TlsaPublished, differs, is_of_others, publish, published
 from tests.dns_room.responder import Answer, Responder
 
 ZONE = ZoneName("example.com")
@@ -36,6 +38,8 @@ TWO = Tlsa(3, 1, 1, "cd" * 32)
 
 # Seconds. A bound for what would otherwise hang.
 LONG = 20
+
+QUICK = Pace(quiet=0.05, longest=1.0, along=0.1)
 
 
 def of(*some: Tlsa, ttl: int = 60) -> TlsaSet:
@@ -69,7 +73,9 @@ class World:
     async def open(self) -> AsyncIterator[Means]:
         async with Responder(self._answer) as self.responder:
             self.configure()
-            self.means = Means(lambda: self.config, self._run, self._thread, Resolver([]))
+            self.means = Means(
+                lambda: self.config, self._run, self._thread, Resolver([]), pace=QUICK
+            )
             yield self.means
 
     def configure(self, *dirs: Path, update: bool = False) -> None:
@@ -192,7 +198,9 @@ async def test_what_is_not_as_it_was_written(world: World, content: Content) -> 
         assert str(path) in differs(means, ZONE, content)
         path.rmdir()
         await publish(means, ZONE, content)
-        Path(world.copy).write_text("")
+        copy = Path(world.copy)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(render(ZONE, content) + b"x")
         assert world.copy in differs(means, ZONE, content)
         await publish(means, ZONE, content)
         assert differs(means, ZONE, content) == ""
@@ -242,7 +250,7 @@ async def test_no_way_to_publish(world: World) -> None:
     async with world.open() as means:
         with pytest.raises(Permanent, match=r"no way to publish TLSA records; write tlsa_dirs"):
             await publish(means, ZONE, FIRST)
-        assert await publish(means, ZONE, {}) == TlsaPublished({})
+        assert await publish(means, ZONE, {}) == TlsaPublished({}, given=False)
         assert differs(means, ZONE, {}) == ""
         with pytest.raises(ValueError):
             await publish(means, ZoneName("example.net"), FIRST)
@@ -303,7 +311,7 @@ async def test_what_ssl_mgr_left(world: World) -> None:
         assert published(means, ZONE) == left
         Path(world.note_file).parent.mkdir(parents=True)
         Path(world.note_file).write_text(line.replace(ONE.data, TWO.data))
-        assert published(means, ZONE) == {MAIL: of(TWO, ttl=1800)}
+        assert published(means, ZONE) == left  # name servers read the include files
         assert differs(means, ZONE, {MAIL: of(TWO, ttl=1800)})
         await publish(means, ZONE, left)
         assert differs(means, ZONE, left) == ""
@@ -424,24 +432,218 @@ async def test_from_files_to_update(world: World) -> None:
 # --- with challenges ---
 
 
-async def test_one_command_of_a_zone_at_a_time(world: World) -> None:
+# --- what ssl-mgr, and others, have written ---
+
+THEIRS = f""";;
+;; TLSA example.com : phase = normal
+;;
+_25._tcp.mail.example.com. IN TLSA 3 1 1 {"ab" * 32}
+_443._tcp.example.com. 7200  IN TLSA 3 1 1 {"AB" * 32}
+
+"""
+
+
+def left_by_ssl_mgr(world: World, *but: Path) -> list[Path]:
+    """Return the files that it has left, in every place that it has."""
+    world.configure(*world.dirs)
+    note, copy = Path(world.note_file), Path(world.copy)
+    paths = [Path(tlsa_file(folder, ZONE)) for folder in world.dirs] + [note, copy]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path not in but:
+            path.write_text(THEIRS)
+    return paths
+
+
+async def test_what_says_the_same_stays_as_it_is(world: World) -> None:
+    """Comments, letters, blanks and lifetimes are ssl-mgr's."""
+    async with world.open() as means:
+        paths = left_by_ssl_mgr(world)
+        assert differs(means, ZONE, FIRST) == ""
+        assert is_of_others(means, ZONE)
+        assert await publish(means, ZONE, FIRST) == TlsaPublished(
+            published(means, ZONE), given=False
+        )
+        assert [path.read_text() for path in paths] == [THEIRS] * 4
+        assert world.calls == []
+        # When records change, all of it becomes ours.
+        assert await publish(means, ZONE, BOTH)
+        assert [read(str(path), 1) for path in paths] == [BOTH] * 4
+        assert len(world.calls) == 1
+        assert not is_of_others(means, ZONE)
+        assert "another TTL" in differs(means, ZONE, {**BOTH, MAIL: of(ONE, TWO, ttl=61)})
+
+
+async def test_who_asks_for_it_gets_our_files(world: World) -> None:
+    async with world.open() as means:
+        paths = left_by_ssl_mgr(world)
+        assert (await publish(means, ZONE, FIRST, again=True)).given
+        assert [read(str(path), 1) for path in paths] == [FIRST] * 4
+        assert len(world.calls) == 1
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+async def test_only_the_file_that_is_not_right_is_written(world: World, missing: int) -> None:
+    async with world.open() as means:
+        world.configure(*world.dirs)
+        gone = Path(tlsa_file(world.dirs[missing], ZONE))
+        paths = left_by_ssl_mgr(world, gone)
+        assert differs(means, ZONE, FIRST) == f"zone example.com: {gone} is not there"
+        assert (await publish(means, ZONE, FIRST)).given
+        assert read(str(gone), 1) == FIRST
+        assert {path.read_text() for path in paths[:2] if path != gone} == {THEIRS}
+        assert len(world.calls) == 1
+        assert differs(means, ZONE, FIRST) == ""
+
+
+async def test_a_copy_in_production_alone_is_no_reason_for_a_run(world: World) -> None:
+    async with world.open() as means:
+        world.configure(*world.dirs)
+        copy = Path(world.copy)
+        paths = left_by_ssl_mgr(world, copy)
+        assert "is not there" in differs(means, ZONE, FIRST)
+        assert not (await publish(means, ZONE, FIRST)).given
+        assert read(str(copy), 1) == FIRST
+        assert [path.read_text() for path in paths[:3]] == [THEIRS] * 3
+        assert world.calls == []
+        assert differs(means, ZONE, FIRST) == ""
+
+
+async def test_an_old_note_of_theirs_is_no_reason_for_a_run(world: World) -> None:
+    """Name servers read the include files."""
+    async with world.open() as means:
+        paths = left_by_ssl_mgr(world)
+        Path(world.note_file).write_text(THEIRS.replace("ab" * 32, "ef" * 32))
+        assert differs(means, ZONE, FIRST) == ""
+        assert not (await publish(means, ZONE, FIRST)).given
+        assert [path.read_text() for path in (*paths[:2], paths[3])] == [THEIRS] * 3
+        assert world.calls == []
+        # Without any file it is all that tells what may be in DNS.
+        for path in paths[:2]:
+            path.unlink()
+        assert published(means, ZONE)[MAIL].records == {Tlsa(3, 1, 1, "ef" * 32)}
+
+
+async def test_nothing_to_say_and_nothing_there(world: World) -> None:
+    """A zone that is in use includes no file that is not there; a new one may."""
+    async with world.open() as means:
+        world.configure(*world.dirs)
+        means.established = lambda zone: zone == ZONE
+        net = ZoneName("example.net")
+        for zone in (ZONE, net):
+            assert not (await publish(means, zone, {})).given
+            for folder in world.dirs:
+                assert read(tlsa_file(folder, zone), 1) == {}
+            assert differs(means, zone, {}) == ""
+        async with asyncio.timeout(LONG):
+            while not world.calls:
+                await asyncio.sleep(0.01)
+        assert world.calls == [("/reload", "--serial_bump", "example.net")]
+        # Without a file at all, nothing is wrong with one of others that says nothing.
+        Path(tlsa_file(world.dirs[0], ZONE)).write_text("; nothing\n")
+        assert differs(means, ZONE, {}) == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+async def test_files_that_a_signer_owns_are_compared_by_what_they_hold(world: World) -> None:
+    async with world.open() as means:
+        world.configure(*world.dirs)
+        await publish(means, ZONE, FIRST)
+        paths = [Path(tlsa_file(folder, ZONE)) for folder in world.dirs]
+        for path in (*paths, world.dirs[0]):
+            os.chown(path, 12345, 12345)
+        assert differs(means, ZONE, FIRST) == ""
+        before = [path.stat() for path in paths]
+        await publish(means, ZONE, FIRST)
+        assert [path.stat() for path in paths] == before
+        assert len(world.calls) == 1
+        # One that is to change can be read by the name server's user afterwards as well.
+        await publish(means, ZONE, BOTH)
+        assert [path.stat().st_mode & 0o777 for path in paths] == [0o644] * 2
+        assert world.file(world.dirs[0]) == BOTH
+
+
+# --- what was cut short, or failed ---
+
+
+async def test_what_was_cut_short_before_the_command_is_taken_up(world: World) -> None:
+    """The files are right already, and the note says what was wanted (I5)."""
+    async with world.open() as means:
+        world.configure(*world.dirs)
+        await publish(means, ZONE, FIRST)
+        world.hold.clear()
+        cut = asyncio.ensure_future(publish(means, ZONE, BOTH))
+        async with asyncio.timeout(LONG):
+            while len(world.calls) < 2:
+                await asyncio.sleep(0.01)
+        await means.runs.stop()
+        with pytest.raises(asyncio.CancelledError):
+            await cut
+        assert world.note == BOTH == world.file(world.dirs[0])
+        world.hold.set()
+        assert "may not have got" in differs(means, ZONE, BOTH)
+        assert (await publish(means, ZONE, BOTH)).given
+        assert len(world.calls) == 3
+        assert differs(means, ZONE, BOTH) == ""
+
+
+async def test_a_command_that_failed_is_run_again(world: World) -> None:
+    async with world.open() as means:
+        world.configure(*world.dirs)
+        await publish(means, ZONE, FIRST)
+        world.command = _fail
+        with pytest.raises(Transient, match="exited with 1"):
+            await publish(means, ZONE, BOTH)
+        assert world.file(world.dirs[0]) == BOTH  # without them it fails as well
+        assert "may not have got" in differs(means, ZONE, BOTH)
+        world.command = lambda: None
+        world.calls.clear()
+        await publish(means, ZONE, BOTH)
+        assert len(world.calls) == 1
+        assert differs(means, ZONE, BOTH) == ""
+
+
+async def test_files_that_made_it_fail_are_put_back(world: World) -> None:
+    async with world.open() as means:
+        world.configure(*world.dirs)
+        await publish(means, ZONE, FIRST)
+
+        def command() -> None:
+            if TWO in (world.file(world.dirs[1]) or {})[MAIL].records:
+                _fail()
+
+        world.command = command
+        with pytest.raises(Transient, match="without its new records the command succeeds"):
+            await publish(means, ZONE, BOTH)
+        assert [world.file(folder) for folder in world.dirs] == [FIRST, FIRST]
+        assert world.note == BOTH  # clients may have seen them
+        assert differs(means, ZONE, BOTH)
+
+
+def _fail() -> None:
+    raise Transient("/reload exited with 1")
+
+
+async def test_records_and_challenges_of_zones_share_a_run(world: World) -> None:
+    """What comes while it runs goes into the next one, together."""
     async with world.open() as means:
         world.configure(*world.dirs)
         world.hold.clear()
         record = TxtRecord(DomainName("_acme-challenge.example.com"), "v" * 43)
+        net = ZoneName("example.net")
+        mail = DomainName("_25._tcp.mail.example.net")
         async with asyncio.timeout(LONG), asyncio.TaskGroup() as group:
             group.create_task(publish(means, ZONE, FIRST))
             group.create_task(challenges.publish(means, ZONE, frozenset({record})))
+            group.create_task(publish(means, net, {mail: of(ONE)}))
+            while not world.calls:
+                await asyncio.sleep(0.01)
             group.create_task(publish(means, ZONE, LAST))
-            # Another zone's does not wait for it.
-            group.create_task(publish(means, ZoneName("example.net"), {}))
-            while len(world.calls) < 2:
-                await asyncio.sleep(0)
-            for _ in range(20):
-                await asyncio.sleep(0)
-            assert len(world.calls) == 2
+            group.create_task(challenges.publish(means, net, frozenset()))
+            await asyncio.sleep(2 * QUICK.quiet)
+            assert world.calls == [("/reload", "--serial_bump", "example.com", "example.net")]
             world.hold.set()
-        assert len(world.calls) == 4
-        assert world.most == 2
+        assert world.calls == [("/reload", "--serial_bump", "example.com", "example.net")] * 2
+        assert world.most == 1
         assert world.note == LAST
         assert differs(means, ZONE, LAST) == ""

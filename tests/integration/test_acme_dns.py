@@ -98,7 +98,8 @@ def test_many_orders_share_reloads(here: World) -> None:
     counted = {zone: primary.reloads(zone) for zone in zones}
     print(f"reloads: {counted} for 20 orders with 40 challenges")
     assert max(counted.values()) <= 12
-    assert all(len(call) == 2 for call in primary.calls())  # one zone a call
+    # Zones share runs as well.
+    assert len(primary.calls()) < sum(counted.values())
 
 
 def test_an_internationalized_name(here: World) -> None:

@@ -54,7 +54,7 @@ def test_a_zone_that_is_no_longer_believed(tmp_path: Path) -> None:
             before = world.renew()
             found = site.wait_cert(lambda one: one["attempts"], "a roll that fails")
             assert right.address in found["last_error"]
-            assert world.owner in found["last_error"]
+            assert f"_{world.port}._tcp." in found["last_error"]
             assert right.address in site.ctl("check", status=1).stdout
             assert right.address in site.ctl("status").stdout
             probes.wait_probes(20)
@@ -75,7 +75,9 @@ def test_a_zone_that_is_no_longer_believed(tmp_path: Path) -> None:
         plain.port, plain.address = world.second.port, world.second.address
         shutil.copy(world.primary.tlsa_dir / f"tlsa.{ZONE}", plain.tlsa_dir)
         with plain:
-            site.wait_line(f"{plain.address} serves {world.owner} TLSA without signatures")
+            site.wait_line(
+                f"{plain.address} serves _{world.port}._tcp.{ZONE} TLSA without signatures"
+            )
             probes.wait_probes(15)
             assert site.cert()["curr"]["serial"] == before
         world.second.start()

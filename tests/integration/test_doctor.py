@@ -66,6 +66,13 @@ def test_dane_with_a_signed_zone(tmp_path: Path) -> None:
         assert "is signed, and validates" in told(found, "DNSSEC", "ok")
         assert f"port {world.port} serves example.com/mail" in told(found, "ports", "ok")
 
+        # A signer that has its own user for zones is no fault.
+        if os.geteuid() == 0:
+            for path in (primary.tlsa_dir, *primary.tlsa_dir.iterdir()):
+                os.chown(path, 12345, 12345)
+            found = doctor(site, 0)
+            assert levels(found, *LOOKED_AT) == {"ok"}, found
+
         # Broken: the include line, a name server, the mail server, a key's mode, a program.
         assert world.mail is not None
         include = f'$INCLUDE "{primary.tlsa_dir}/tlsa.{ZONE}"\n'

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sslmd.core import jobs
-from sslmd.core.jobs import Certify, Job, MakeKey, Order, Pool, Restart, Roll, Trial
-from sslmd.core.names import CertId, SetName
+from sslmd.core.jobs import Certify, Job, MakeKey, Order, Pool, Publish, Restart, Roll, Trial
+from sslmd.core.names import CertId, SetName, ZoneName
 from sslmd.core.state import TrialAsk, TrialKind
 from sslmd.workers.queue import JobQueue
 from tests.workers.tools_for_tests import NOW
@@ -443,3 +443,36 @@ async def test_what_comes_after_an_order_waits_in_the_right_pool() -> None:
     bench.gates[order(1)].set_result(None)
     await bench.settle()
     assert bench.began == [key(0), order(1), order(0)]
+
+
+async def test_who_only_waits_for_others_of_its_kind_takes_no_place() -> None:
+    """A hundred zones that share a run of a command, with places for sixteen."""
+    calls: list[list[ZoneName]] = []
+    waiting: dict[ZoneName, asyncio.Future[None]] = {}
+    most = 0
+
+    async def run(job: Job) -> None:
+        nonlocal most
+        assert isinstance(job, Publish)
+        most = max(most, len(queue.running()) - len(waiting))
+        await asyncio.sleep(0.001)  # what is to be written
+        waiting[job.zone] = asyncio.get_running_loop().create_future()
+        with queue.resting(jobs.lane(job)):
+            await waiting[job.zone]
+
+    queue = JobQueue(run, lambda _: None, dict.fromkeys(Pool, 16))
+    zones = [ZoneName(f"z{number}.example") for number in range(100)]
+    for zone in zones:
+        queue.submit(Publish(zone, ""))
+    async with asyncio.timeout(20):
+        while len(waiting) < len(zones):
+            await asyncio.sleep(0.001)
+        assert most <= 16
+        calls.append(list(waiting))
+        for answer in waiting.values():
+            answer.set_result(None)
+        await queue.idle()
+    assert [len(call) for call in calls] == [100]
+    # Each has its place again afterwards, and a second time is no other.
+    with queue.resting("zone z1.example"), queue.resting("zone z1.example"):
+        assert not queue.crowded(Pool.DNS)

@@ -1,0 +1,451 @@
+"""Runs of the command of `[dns]`: one for all zones that wait, one after the other (I6).
+
+Whoever has written include files of a zone asks here for a run, and is told how it went. All that
+wait at one moment share a run; what comes while it runs goes into the next one. When a run for
+several zones fails, each of them is tried by itself. A file without which the command succeeds is
+put back to what it held before.
+
+Commands with `{zone}` have a run for each zone, and zones do not wait for each other then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from sslmd.config.model import Argv, Config
+from sslmd.core.errors import Overdue, SslmError, Transient
+from sslmd.core.names import ZoneName
+from sslmd.dns.command import ZONE, ZONES, is_per_zone, runs_for
+from sslmd.store import files
+
+# Runs at a time of a command that has one for each zone.
+AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long a run waits for more zones, in seconds.
+
+    `quiet`: until nobody has asked for so long, the last run ended so long ago, and nobody is
+    writing files; `longest`: at most so long after the first. `along`: what is not urgent waits so
+    long for a run that it can go with.
+    """
+
+    quiet: float = 1.0
+    longest: float = 8.0
+    along: float = 10.0
+
+
+_PACE = Pace()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An include file that was written: what it held before, None if it was not there, and now.
+
+    `nothing` is what it holds without any record.
+    """
+
+    path: str
+    before: bytes | None
+    after: bytes
+    nothing: bytes
+
+    @property
+    def older(self) -> bytes:
+        """What it is put back to: a file that was not there stays, for the zone to be loaded."""
+        return self.nothing if self.before is None else self.before
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One who waits. `until`: when at the latest, for what is not urgent; None if it is."""
+
+    changes: tuple[Change, ...]
+    answer: asyncio.Future[None]
+    at: float
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a run failed, and whether it was for other zones as well, which it named."""
+
+    error: Exception
+    shared: bool = False
+    named: bool = True
+
+
+_Group = list[_Asked]
+
+
+class Runs:
+    """Runs the command of `[dns]`. One per daemon; all of it in the event loop.
+
+    `config` gives the configuration in force, `run` does a command of the admin's, `in_thread` runs
+    what blocks.
+    """
+
+    def __init__(
+        self,
+        config: Callable[[], Config],
+        run: Callable[[Argv], Awaitable[object]],
+        in_thread: Callable[[Callable[[], object]], Awaitable[object]],
+        pace: Pace = _PACE,
+    ) -> None:
+        self.pace = pace
+        self._config = config
+        self._run = run
+        self._in_thread = in_thread
+        self._lanes: dict[ZoneName | None, _Lane] = {}
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._writers = 0
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Tell that files of a zone are being written: the next run waits for them, for a while.
+
+        Ask for the run before this ends.
+        """
+        self._writers += 1
+        try:
+            yield
+        finally:
+            self._writers -= 1
+            for lane in self._lanes.values():
+                lane.wake()
+
+    @property
+    def is_written(self) -> bool:
+        """Whether files of some zone are being written at this moment."""
+        return self._writers > 0
+
+    def ask(self, zone: ZoneName, changes: Sequence[Change] = ()) -> asyncio.Future[None]:
+        """Ask for a run for `zone`, whose files were changed; await the answer.
+
+        It raises what the run failed with, which was for this zone or could not be told apart:
+        `Transient`, `Permanent`. Who cancels the answer does not want the run any more.
+        """
+        return self._ask(zone, changes, None)
+
+    def along(
+        self, zone: ZoneName, changes: Sequence[Change], failed: Callable[[Exception], None]
+    ) -> None:
+        """Have `zone` go along with the next run, or have one of its own before long.
+
+        For what nobody waits for. `failed` is called if it fails.
+        """
+        answer = self._ask(zone, changes, _clock() + self.pace.along)
+
+        def tell(done: asyncio.Future[None]) -> None:
+            if not done.cancelled() and isinstance(err := done.exception(), Exception):
+                failed(err)
+
+        answer.add_done_callback(tell)
+
+    def _ask(
+        self, zone: ZoneName, changes: Sequence[Change], until: float | None
+    ) -> asyncio.Future[None]:
+        dns = self._config().dns
+        answer = asyncio.get_running_loop().create_future()
+        if not dns.restart:
+            answer.set_result(None)
+            return answer
+        alone = all(is_per_zone(argv, pass_zones=dns.pass_zones) for argv in dns.restart)
+        lane = self._lanes.setdefault(zone if alone else None, _Lane(self))
+        lane.take_in(zone, _Asked(tuple(changes), answer, _clock(), until))
+        return answer
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits, and nothing runs."""
+        return all(lane.task is None or lane.task.done() for lane in self._lanes.values())
+
+    async def flush(self) -> None:
+        """Run now what waits to go along; return when every run is over."""
+        for lane in self._lanes.values():
+            lane.hurry()
+        await self._ended()
+
+    async def stop(self) -> None:
+        """Stop at once, also the command that runs."""
+        for lane in self._lanes.values():
+            lane.stop()
+        await self._ended()
+
+    async def _ended(self) -> None:
+        if tasks := [lane.task for lane in self._lanes.values() if lane.task is not None]:
+            await asyncio.wait(tasks)
+
+    # --- one run ---
+
+    async def once(self, zones: Sequence[ZoneName]) -> dict[ZoneName, _Failure]:
+        """Run every command for these zones, in order; return those for which one failed.
+
+        A zone that failed does not get the commands that follow.
+        """
+        dns = self._config().dns  # read for each run: a reload may have corrected it
+        failed: dict[ZoneName, _Failure] = {}
+        for argv in dns.restart:
+            left = [zone.text for zone in zones if zone not in failed]
+            if not left:
+                break
+            named = dns.pass_zones or ZONES in argv or ZONE in argv
+            runs = runs_for(argv, left, pass_zones=dns.pass_zones)
+            errors = await asyncio.gather(*(self._one(words) for words, _ in runs))
+            for (_, some), error in zip(runs, errors, strict=True):
+                if error is not None:
+                    failure = _Failure(error, len(some) > 1, named)
+                    failed |= {ZoneName(zone): failure for zone in some}
+        return failed
+
+    async def _one(self, argv: Argv) -> Exception | None:
+        async with self._places:  # `cmd_timeout` begins after this
+            try:
+                await self._run(argv)
+            except Exception as err:
+                return err
+        return None
+
+    async def put(self, changes: Sequence[Change], *, older: bool) -> list[Change]:
+        """Give files what they held before, or what was written; return those that were changed.
+
+        One that somebody else has written meanwhile is left alone. Raises as `write_file` does.
+        """
+
+        def work() -> list[Change]:
+            done = []
+            for one in changes:
+                old, new = (one.after, one.older) if older else (one.older, one.after)
+                if old != new and _holds(one.path, old):
+                    files.write_file(one.path, new, files.FILE_MODE)
+                    done.append(one)
+            return done
+
+        found = await self._in_thread(work)
+        assert isinstance(found, list)
+        return found
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Zones that share runs, and the task that does them while there is work."""
+
+    runs: Runs
+    task: asyncio.Task[None] | None = None
+    _waiting: dict[ZoneName, _Group] = field(default_factory=dict)
+    # Those of a run that failed: each is tried by itself.
+    _alone: dict[ZoneName, _Group] = field(default_factory=dict)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _hurry: bool = False
+    # When the last run for several ended: who waited for it may have something new to say.
+    _ended_at: float = 0.0
+
+    def take_in(self, zone: ZoneName, asked: _Asked) -> None:
+        """Have a zone wait for the next run."""
+        groups = self._alone if zone in self._alone else self._waiting
+        groups.setdefault(zone, []).append(asked)
+        self.wake()
+
+    def wake(self) -> None:
+        """See whether it is time for a run."""
+        self._changed.set()
+        if (self.task is None or self.task.done()) and (self._waiting or self._alone):
+            self.task = asyncio.get_running_loop().create_task(self._work())
+
+    def hurry(self) -> None:
+        """Wait for nobody from now on."""
+        self._hurry = True
+        self.wake()
+
+    def stop(self) -> None:
+        """Stop at once."""
+        if self.task is not None:
+            self.task.cancel()
+
+    async def _work(self) -> None:
+        try:
+            while (rest := self._rest()) is not None or self._alone:
+                self._changed.clear()
+                if rest is not None and rest <= 0:
+                    groups, self._waiting = self._waiting, {}
+                    await self._guarded(groups, self._together(groups))
+                    self._ended_at = _clock()
+                elif self._alone:
+                    zone = next(iter(self._alone))
+                    group = [one for one in self._alone.pop(zone) if not one.answer.done()]
+                    if not group:
+                        continue
+                    await self._guarded({zone: group}, self._by_itself(zone, group))
+                else:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(rest):
+                            await self._changed.wait()
+        except asyncio.CancelledError:
+            for group in (*self._waiting.values(), *self._alone.values()):
+                _cancel(group)
+            self._waiting, self._alone = {}, {}
+            raise
+
+    def _rest(self) -> float | None:
+        """Return the seconds until it is time for a run; None if nobody waits."""
+        for zone in list(self._waiting):
+            self._waiting[zone] = [one for one in self._waiting[zone] if not one.answer.done()]
+            if not self._waiting[zone]:
+                del self._waiting[zone]
+        every = [one for group in self._waiting.values() for one in group]
+        if not every or self._hurry:
+            return 0.0 if every else None
+        pace, now = self.runs.pace, _clock()
+        ends = [one.until for one in every if one.until is not None]
+        if urgent := [one.at for one in every if one.until is None]:
+            ends.append(max(min(urgent), self._ended_at) + pace.longest)
+            if not self.runs.is_written:
+                ends.append(max(*urgent, self._ended_at) + pace.quiet)
+        return min(ends) - now
+
+    async def _guarded(self, groups: Mapping[ZoneName, _Group], work: Awaitable[None]) -> None:
+        """Whatever happens, nobody waits for ever."""
+        try:
+            await work
+        except asyncio.CancelledError:
+            for group in groups.values():
+                _cancel(group)
+            raise
+        except Exception as err:
+            for group in groups.values():
+                _answer(group, err)
+
+    async def _together(self, groups: dict[ZoneName, _Group]) -> None:
+        """One run for all of them; those for which it failed are tried one by one."""
+        zones = sorted(groups)
+        failed = await self.runs.once(zones)
+        bare: dict[ZoneName, _Group] = {}
+        for zone in zones:
+            failure = failed.get(zone)
+            if failure is None:
+                _answer(groups[zone], None)
+            elif not isinstance(failure.error, Transient):
+                # A command that cannot be started, say: it is no zone's fault.
+                _answer(groups[zone], failure.error)
+            elif not failure.shared:
+                await self._without_its_files(zone, groups[zone], failure)
+            elif failure.named:
+                self._alone.setdefault(zone, []).extend(groups[zone])
+            else:
+                bare[zone] = groups[zone]
+        if bare:
+            await self._file_by_file(bare, next(iter(failed.values())))
+
+    async def _by_itself(self, zone: ZoneName, group: _Group) -> None:
+        failed = await self.runs.once([zone])
+        if failure := failed.get(zone):
+            await self._without_its_files(zone, group, failure)
+        else:
+            _answer(group, None)
+
+    async def _without_its_files(self, zone: ZoneName, group: _Group, failure: _Failure) -> None:
+        """A run for this zone alone failed: find out whether its new files are the reason.
+
+        If the command succeeds with what they held before, they stay so. If it does not, they get
+        back what was written: some commands fail although they did their work.
+        """
+        changes = [change for one in group for change in one.changes]
+        if not isinstance(failure.error, Transient) or isinstance(failure.error, Overdue):
+            changes = []  # a hang, or a program that is not there, is no file's fault
+        put = await self.runs.put(changes, older=True)
+        if not put:
+            _answer(group, failure.error)
+            return
+        try:
+            failed = await self.runs.once([zone])
+        except BaseException:
+            await self.runs.put(put, older=False)
+            raise
+        if failed:
+            await self.runs.put(put, older=False)
+            _answer(group, failure.error)
+        else:
+            _answer(group, _put_back(zone, failure.error))
+
+    async def _file_by_file(self, groups: dict[ZoneName, _Group], failure: _Failure) -> None:
+        """A run failed that names no zones: find out whose new files are the reason.
+
+        All are put back; if the command succeeds then, they come one zone after the other.
+        """
+        changes = {
+            zone: [change for one in group for change in one.changes]
+            for zone, group in groups.items()
+        }
+        every = [change for some in changes.values() for change in some]
+        put = await self.runs.put(every, older=True) if not _is_hang(failure) else []
+        if not put:
+            for group in groups.values():
+                _answer(group, failure.error)
+            return
+        broken = False
+        try:
+            if await self.runs.once(sorted(groups)):
+                await self.runs.put(put, older=False)
+                for group in groups.values():
+                    _answer(group, failure.error)
+                return
+            for zone in sorted(groups):
+                mine = await self.runs.put(
+                    [one for one in put if one in changes[zone]], older=False
+                )
+                failed = await self.runs.once([zone]) if mine else {}
+                put = [one for one in put if one not in mine]
+                if zone in failed:
+                    broken = True
+                    await self.runs.put(mine, older=True)
+                    _answer(groups[zone], _put_back(zone, failed[zone].error))
+                else:
+                    _answer(groups[zone], None)
+        except BaseException:
+            await self.runs.put(put, older=False)
+            raise
+        if broken:
+            await self.runs.once(sorted(groups))  # the last that was loaded may have been broken
+
+
+def _is_hang(failure: _Failure) -> bool:
+    return isinstance(failure.error, Overdue)
+
+
+def _put_back(zone: ZoneName, error: Exception) -> Exception:
+    if not isinstance(error, SslmError):
+        return error
+    return Transient(
+        f"{error} (zone {zone}: without its new records the command succeeds, so its include "
+        "files have what they held before; see whether one of these names has a CNAME there)"
+    )
+
+
+def _answer(group: _Group, error: Exception | None) -> None:
+    for one in group:
+        if not one.answer.done():
+            if error is None:
+                one.answer.set_result(None)
+            else:
+                one.answer.set_exception(error)
+
+
+def _cancel(group: _Group) -> None:
+    for one in group:
+        one.answer.cancel()
+
+
+def _holds(path: str, data: bytes) -> bool:
+    """Whether a file holds this, whoever owns it; blocks, never raises."""
+    try:
+        return files.read_shared(path, len(data) + 1) == data
+    except (OSError, SslmError):
+        return False
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()
