@@ -249,11 +249,6 @@ class DnsOptions:
     depends: frozenset[Trigger] = frozenset()
     pass_zones: bool = True
 
-    @property
-    def acme_dir(self) -> Path | None:
-        """The first of `acme_dirs`, None if there is none."""
-        return self.acme_dirs[0] if self.acme_dirs else None
-
 
 @dataclass(frozen=True, slots=True)
 class DhOptions:

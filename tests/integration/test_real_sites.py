@@ -16,7 +16,7 @@ from tests.dns_room.responder import Responder
 from tests.integration.running import Site
 from tests.integration.test_clock import faked, needs_faketime
 from tests.servers.server import wait_until
-from tests.ssl_mgr_site import MADE, VERSIONS, ZONES, File, files, name_server, unpack
+from tests.ssl_mgr_site import MADE, VERSIONS, File, files, name_server, unpack
 
 pytestmark = needs_faketime
 
@@ -29,8 +29,8 @@ CAS = {"5.2.0": ("acorn-root", "acorn-int"), "7.8.1": ("birch-root", "birch-int"
 class RealSite(Site):
     """A site of ssl-mgr's, at the time when it was made."""
 
-    # Notes of ours; TLSA records of a zone, which have tests of their own.
-    others = ("state.toml", ".sslmd.lock", ".dane.toml", *(f"tlsa.{zone}" for zone in ZONES))
+    # Notes of ours.
+    others = ("state.toml", ".sslmd.lock", ".dane.toml")
 
     def __init__(
         self, version: str, folder: Path, *, port: int = SILENT, with_ca: bool = False
