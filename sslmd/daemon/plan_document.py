@@ -78,7 +78,8 @@ def _later(planner: Planner, cert: CertId, *, busy: bool) -> list[dict[str, Any]
     else:
         what, when, state = "wait", decision.wake_at, "waiting"
     row = {"cert": str(cert), "job": what, "at": time(when), "state": state}
-    how = renews_how(planner.book.view(cert)) if what == "renew" else ""
+    plain = what == "renew" and not decision.alarm
+    how = renews_how(planner.book.view(cert)) if plain else ""
     reason = f"{decision.text}; {how}" if how else decision.text
     rows = [] if busy else [{**row, "reason": reason}]
     if decision.roll_at is not None and not busy:
