@@ -339,7 +339,8 @@ class SslMgrTree:
     def _around(self) -> None:
         self._write("certs/example.com/tlsa.example.com", "")
         self._write(
-            "dns/tlsa/tlsa.example.com", f"_25._tcp.mail.example.com. IN TLSA 3 1 1 {'ab' * 32}\n"
+            "dns/tlsa/tlsa.example.com",
+            f"_25._tcp.old.mail.example.com. IN TLSA 3 1 1 {'ab' * 32}\n",
         )
         self._write(
             "dns/acme/acme-challenge.example.com",

@@ -75,7 +75,9 @@ def test_a_zone_that_is_no_longer_believed(tmp_path: Path) -> None:
         plain.port, plain.address = world.second.port, world.second.address
         shutil.copy(world.primary.tlsa_dir / f"tlsa.{ZONE}", plain.tlsa_dir)
         with plain:
-            site.wait_line(f"{plain.address} serves _{world.port}._tcp.{ZONE} TLSA without signatures")
+            site.wait_line(
+                f"{plain.address} serves _{world.port}._tcp.{ZONE} TLSA without signatures"
+            )
             probes.wait_probes(15)
             assert site.cert()["curr"]["serial"] == before
         world.second.start()
