@@ -362,7 +362,7 @@ class SslMgrTree:
         self._write("prod-certs/example.com/old-ec/curr/cert.pem", "of a service that is gone\n")
 
     def _around(self) -> None:
-        text = f"_25._tcp.mail.example.com. IN TLSA 3 1 1 {'ab' * 32}\n"
+        text = f"_25._tcp.old.mail.example.com. IN TLSA 3 1 1 {'ab' * 32}\n"
         if self._dane:
             text = f";;\n;; TLSA {GROUP} : phase = normal\n;;\n"
             for link in ("curr", "next"):
