@@ -108,7 +108,10 @@ class Site:
     def wait(self) -> int:
         """Return the exit status of a daemon that ends by itself."""
         assert self.process is not None
-        status = self.process.wait(PATIENCE)
+        try:
+            status = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError("it did not end:\n" + "\n".join(self.lines)) from None
         assert self._reader is not None
         self._reader.join(PATIENCE)
         assert self.process.stderr is not None
