@@ -231,7 +231,7 @@ def test_an_unfinished_next_with_another_key_is_not_finished_by_rule() -> None:
 
 
 def test_a_leaf_is_finished_with_whatever_key_it_has() -> None:
-    """Its `curr` may have lost its certificate, and then another key is no reason to begin again."""
+    """Its `curr` may have lost its certificate: another key is no reason to begin again."""
     web = wanted("example.com:web", signer=OwnCa(INT_ID))
     curr = replace(facts(web, NOW - days(10)), key_id="key 1", problem="no cert.pem")
     next_ = replace(facts(web, NOW), key_id="key 2")
