@@ -61,7 +61,7 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
             if view.wanted.dane and view.proves and view.dane is not None and view.dane.checked:
                 why = "the ports with TLSA records are to serve it before older ones go"
                 return Decision(why, job=Prove(cert, curr.name, why))
-            return Decision("every server uses it", event=ServersProven(now))
+            return Decision("no server is left to restart", event=ServersProven(now))
         return Decision(f"waits for its servers: {_listed(waiting)}")
     if view.wanted.dane and (view.dane is None or not view.dane.current):
         trouble = view.dane.trouble if view.dane is not None else ""

@@ -108,7 +108,7 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             return Story("asked", f"an admin asks to restart {place}", NOTICE)
         case ServersProven():
             name = after.curr.name if after.curr else None
-            text = "every server uses it" if after.servers else "no server depends on it"
+            text = "no server is left to restart" if after.servers else "no server depends on it"
             return Story("deployed", f"live; {text}", INFO, name, kept=False)
         case Settled():
             name = after.curr.name if after.curr else None
