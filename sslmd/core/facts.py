@@ -43,7 +43,7 @@ class SetFacts:
     digest of the public key, of CAs and of sets without a certificate only. `signer` is the
     identity of the CA that signed it, "" where unknown. `chain_end`: when the first of the CAs
     between it and the root expires, None without any. `issuer_parts`: of the name of the CA that
-    signed it.
+    signed it; `above`: the identity of the CA that signed that one, "" where there is none.
     """
 
     name: SetName
@@ -55,6 +55,7 @@ class SetFacts:
     signer: str = ""
     chain_end: datetime | None = None
     issuer_parts: Parts = ()
+    above: str = ""
 
     @property
     def has_key(self) -> bool:

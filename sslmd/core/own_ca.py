@@ -113,7 +113,7 @@ def _other_signer(view: View) -> str:
         if curr.signer == curr.cert.identity:
             return ""
         return "the service file says that it signs itself, its certificate is from another CA"
-    signers = signers_of(view)
+    signers = signers_of(view, curr)
     if not isinstance(signer, OwnCa) or not signers or curr.signer in signers:
         return ""
     return f"the service file asks for the CA {signer}, its certificate is from another one"
@@ -182,12 +182,23 @@ def is_another(state: CertState, next_: SetFacts) -> bool:
     return bool(next_.key_id) and bool(curr.key_id) and next_.key_id != curr.key_id
 
 
-def signers_of(view: View) -> frozenset[str]:
+def signers_of(view: View, facts: SetFacts | None) -> frozenset[str]:
     """Return the identities that its CA has and had, none where they are not known.
 
-    What an older generation of a CA signed is from that CA all the same.
+    What an older generation of a CA signed is from that CA all the same. One of which there is no
+    set left is known by its name and by who signed it, as the chain of `facts` has it.
     """
-    ca = view.ca.state if view.ca is not None else None
+    known = _identities(view.ca.state if view.ca is not None else None)
+    if not known or facts is None or view.ca is None or view.ca.above is None:
+        return known
+    wanted, above = view.ca.wanted, _identities(view.ca.above.state)
+    if wanted is None or facts.above not in above:
+        return known
+    same = asks_for(wanted.spec.subject, facts.issuer_parts)
+    return known | {facts.signer} if same and facts.signer else known
+
+
+def _identities(ca: CertState | None) -> frozenset[str]:
     if ca is None:
         return frozenset()
     curr = ca.curr.cert.identity if ca.curr is not None and ca.curr.cert is not None else ""

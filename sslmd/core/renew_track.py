@@ -93,7 +93,9 @@ def _making(view: View, hold: Hold | None, now: datetime, useless: str = "") -> 
         if ask is not None:
             return Decision("", event=AskDropped(now, hold.text))
         return Decision(f"left as it is: {hold.text}", alarm=hold.text)
-    reason = why_renew(Question(state.curr, state.curr_note, wanted, signers_of(view), forced, now))
+    reason = why_renew(
+        Question(state.curr, state.curr_note, wanted, signers_of(view, state.curr), forced, now)
+    )
     if reason is None:
         if ask is not None:
             when = due(state, wanted)
@@ -211,7 +213,7 @@ def _on_deck(view: View, hold: Hold | None, now: datetime) -> Decision:
     assert next_.cert is not None
     if _replaces(ask, state):
         return _new_set(view, now, Why.FORCED, "an admin asked for another one")
-    useless = why_useless(next_, state.next_note, wanted, signers_of(view), now)
+    useless = why_useless(next_, state.next_note, wanted, signers_of(view, next_), now)
     soon = now + max(wanted.timing.min_roll, ROLL_MARGIN)
     if useless and (useless.why is not Why.NOT_YET_VALID or next_.cert.not_before > soon):
         # It never goes live. Its successor is made when there is something to renew for.
@@ -287,7 +289,9 @@ def why_not_back(back: SetFacts, now: datetime) -> str:
 def why_again(view: View, back: SetFacts, now: datetime) -> Reason | None:
     """Return why an older set is renewed as soon as it is in use again, None if it is not."""
     note = view.state.prev_note if back.name == view.state.prev else None
-    return why_renew(Question(back, note, view.wanted, signers_of(view), forced=False, now=now))
+    return why_renew(
+        Question(back, note, view.wanted, signers_of(view, back), forced=False, now=now)
+    )
 
 
 def _rolling(view: View, now: datetime) -> Decision:

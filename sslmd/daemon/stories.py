@@ -29,6 +29,7 @@ from sslmd.core.events import (
     TrialAsked,
     TrialEnded,
 )
+from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
 from sslmd.core.sighting import Sighting
 from sslmd.core.state import CertState, ServerPhase
@@ -55,8 +56,10 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
     match event:
         case KeyMade():
             text = f"key made ({event.facts.key}): {event.reason}"
+            if _keeps_key(before, event.facts):
+                text = f"renewal begun with its key ({event.facts.key}): {event.reason}"
             if event.note.new_key:
-                text += "; this makes another CA, which every client has to learn"
+                text += f"; {_learns(before)}"
                 return Story("key-made", text, WARNING, event.facts.name, "MakeKey")
             return Story("key-made", text, set=event.facts.name, job="MakeKey")
         case CertIssued():
@@ -153,6 +156,19 @@ def _looked(before: Sighting | None, after: CertState) -> Story | None:
         text = f"waits for its TLSA records in DNS: {now.missing}"
         return Story("tlsa-waits", text, INFO, after.next.name, kept=False)
     return None
+
+
+def _keeps_key(before: CertState, facts: SetFacts) -> bool:
+    """Whether a CA goes on with its key; of others it is not known here."""
+    return before.curr is not None and bool(facts.key_id) and facts.key_id == before.curr.key_id
+
+
+def _learns(before: CertState) -> str:
+    """Return who has to learn another key of a CA."""
+    curr = before.curr
+    if curr is not None and curr.cert is not None and curr.signer != curr.cert.identity:
+        return "what it signs from now on has another certificate in its chain"
+    return "this makes another root, which every client has to learn"
 
 
 def _taken_off(before: CertState, name: SetName) -> str:

@@ -145,6 +145,7 @@ def set_facts(name: SetName, files: Mapping[str, bytes], *, deep: bool = True) -
         signer=above.signer,
         chain_end=above.end,
         issuer_parts=above.parts,
+        above=above.above,
     )
 
 
@@ -159,6 +160,10 @@ def _signer_of(leaf: _Leaf, chain_pem: bytes) -> _Above:
     if leaf.facts.is_ca and is_self_issued(leaf.cert) and _is_alone(leaf, chain_pem):
         return _Above(leaf.facts.identity, None, leaf.facts.parts)
     return _above(leaf.issuer, chain_pem)
+
+
+def _identity_of(cert: x509.Certificate) -> str:
+    return identity(cert.subject, key_der(cert.public_bytes(Encoding.DER)))
 
 
 def _is_alone(leaf: _Leaf, chain_pem: bytes) -> bool:
@@ -177,6 +182,7 @@ class _Above:
     signer: str = ""
     end: datetime | None = None
     parts: Parts = ()
+    above: str = ""
 
 
 @lru_cache(maxsize=64)
@@ -186,10 +192,10 @@ def _above(issuer: Issuer, chain_pem: bytes) -> _Above:
         issuers = _issuers(chain_pem)
         if not issuers or issuers[0].subject != issuer.name:
             return _Above()
-        first = key_der(issuers[0].public_bytes(Encoding.DER))
+        signer = _identity_of(issuers[0])
+        above = _identity_of(issuers[1]) if len(issuers) > 1 else ""
         ends = [one.not_valid_after_utc for one in issuers if not is_self_issued(one)]
-        signer = identity(issuer.name, first)
-        return _Above(signer, min(ends, default=None), parts_of(issuer.name))
+        return _Above(signer, min(ends, default=None), parts_of(issuer.name), above)
     except (Permanent, *MALFORMED):
         return _Above()
 

@@ -117,7 +117,7 @@ def _load(
                 _tighten(tree, cert, older, found, repair)
             except SslmError as err:  # nobody uses it any more
                 found.remarks.append(str(err))
-    curr_note = _note(notes, links.curr, draw)
+    curr_note = _dated(tree, cert, links.curr, _note(notes, links.curr, draw), now)
     next_note = _dated(tree, cert, links.next, _note(notes, links.next, draw), now)
     prev = links.prev if links.prev != links.curr else None
     phase = phase_of(
@@ -149,7 +149,7 @@ def _load(
         failed=notes.failed,
         trial=notes.trial,
         trial_after=notes.trial_after,
-        adopted=curr is not None and (notes.adopted or not noted),
+        adopted=curr is not None and (notes.adopted or links.curr not in notes.sets),
         whole=notes.whole,
         off_deck=notes.off_deck,
     )

@@ -254,7 +254,7 @@ def test_who_signed_an_intermediate_is_decided_by_name_and_key() -> None:
     # An older generation of the same root.
     kept = step(below(root(GOOD, former=frozenset({"root: key 0"})), other))
     assert (kept.text, kept.alarm) == ("valid", "")
-    assert signers_of(below(root(GOOD))) == {"root: key 1"}
+    assert signers_of(below(root(GOOD)), None) == {"root: key 1"}
     as_root = replace(INT, spec=replace(INT.spec, signer=SelfSigned()))
     assert "signs itself" in step(View(as_root, settled(GOOD_INT))).alarm
 
@@ -274,6 +274,22 @@ def test_a_leaf_stays_when_its_ca_gets_another_key() -> None:
     found = decide(View(web, settled(leaf), Ca(INT_ID, INT, other), servers), NOW)
     assert isinstance(found.job, MakeKey)
     assert "asks for the CA int" in found.text
+
+
+def test_a_generation_of_which_no_set_is_left_is_known_by_its_name_and_its_signer() -> None:
+    web = wanted("example.com:web", signer=OwnCa(INT_ID))
+    made = facts(web, NOW - days(10), cert=(NOW - days(10), NOW + days(80)))
+    name = parts_asked(INT.spec.subject)
+    servers = frozenset[tuple[str, str]]()
+    ca = Ca(INT_ID, INT, settled(GOOD_INT), Ca(ROOT_ID, ROOT, settled(GOOD)))
+    for above, parts, stays in (
+        ("root: key 1", name, True),
+        ("root: key 0", name, False),
+        ("root: key 1", (("CN", "other"),), False),
+    ):
+        leaf = replace(made, signer="int: key 0", above=above, issuer_parts=parts)
+        found = decide(View(web, settled(leaf), ca, servers), NOW)
+        assert (found.job is None) is stays, found.text
 
 
 def test_a_ca_is_due_before_what_it_signs_is_cut_short() -> None:
