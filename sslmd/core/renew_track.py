@@ -124,9 +124,13 @@ def _stops(hold: Hold, ask: Ask | None) -> bool:
 
 def _finishes(view: View, next_: SetFacts) -> bool:
     """Whether the unfinished set on deck is what is wanted, and of a CA, that CA."""
-    if view.wanted.spec.ca is not None and view.state.curr is None:
-        return can_finish(next_, view.wanted) and next_.key == str(view.wanted.spec.key)
-    return can_finish(next_, view.wanted) and not is_another(view.state, next_)
+    if not can_finish(next_, view.wanted):
+        return False
+    if view.wanted.spec.ca is None:
+        return True  # whatever key `curr` has: one that lost its certificate, too
+    if view.state.curr is None:
+        return next_.key == str(view.wanted.spec.key)
+    return not is_another(view.state, next_)
 
 
 def _new_set(view: View, now: datetime, why: Why, text: str) -> Decision:
