@@ -235,7 +235,6 @@ def test_a_next_is_finished_whatever_key_a_curr_without_certificate_has() -> Non
     assert isinstance(at_once(settled(curr, next_)), Certify)
 
 
-
 @pytest.mark.parametrize("curr", [GOOD, DUE, EXPIRED, BROKEN, None])
 @pytest.mark.parametrize("ask", [None, RENEW, ROLL, FORCED, FORCED_ROLL])
 def test_a_valid_next_on_deck_is_never_issued_again(curr: SetFacts | None, ask: Ask | None) -> None:
