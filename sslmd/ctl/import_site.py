@@ -199,7 +199,22 @@ def timers(root: str = "/") -> Iterator[str]:
                 continue
             seen.add(name)
             timer = f"{name.removesuffix('.service')}.timer"
-            yield from _told(found, f"run: systemctl disable --now {timer} {name}")
+            way_out = f"run: systemctl disable --now {timer} {name}"
+            if not _is_on(path, (timer, name), root):
+                way_out = (
+                    f"neither {timer} nor {name} is enabled. If systemctl list-timers shows "
+                    f"{timer}, run: systemctl stop {timer}"
+                )
+            yield from _told(found, way_out)
+
+
+def _is_on(path: str, names: tuple[str, str], root: str) -> bool:
+    """Whether systemd starts the unit at `path`, or its timer, by itself: a target wants one."""
+    if "/transient/" in path:
+        return True
+    folders = (f"{glob.escape(root)}/{os.path.dirname(pattern)}" for pattern in _UNITS)
+    wanted = (f"{folder}/*.{kind}/*" for folder in folders for kind in ("wants", "requires"))
+    return any(os.path.basename(one) in names for pattern in wanted for one in glob.iglob(pattern))
 
 
 def _told(one: _Start, way_out: str) -> Iterator[str]:

@@ -140,6 +140,10 @@ async def publish(wish: Wish, notes: ZoneNotes, tools: Tools, *, again: bool = F
         # Before anything is changed: how long caches hold what was served must not be forgotten.
         path = notes_file(tools.config.globals.certs_dir, zone)
         await tools.in_thread(write_notes, path, found.notes)
+    services = tools.config.services
+    await tools.in_thread(
+        tlsa_rr.of_known_sets, tools.tree, services, found.materials, found.notes.mx
+    )
     failure, changed = None, found.changed
     if found.ours and (found.changed or again):
         try:
@@ -169,8 +173,6 @@ async def prepare(wish: Wish, notes: ZoneNotes, tools: Tools) -> Given:
         return _material(tools.tree, cert, name)
 
     content, materials, notes = await tools.in_thread(content_for, wish, notes, before, material_of)
-    services = tools.config.services
-    await tools.in_thread(tlsa_rr.of_known_sets, tools.tree, services, materials, notes.mx)
     unfit = await _unfit(wish, content, materials, before, tools)
     if unfit:
         content, materials, notes = await tools.in_thread(

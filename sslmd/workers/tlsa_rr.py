@@ -8,7 +8,7 @@ depend on, there is none; it is written when they are.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from sslmd.config.model import ServiceConfig
@@ -52,9 +52,12 @@ def of_new_set(
     """
     with suppress(SslmError):
         made_of = material(contents) if service.dane else None
-        if made_of is not None:
-            mx = read_notes(notes_file(tree.root, ZoneName(service.id.group))).mx
-            _write(tree, service, name, made_of, mx)
+        if made_of is None or os.path.lexists(_path(tree, service, name)):
+            return
+        mx = read_notes(notes_file(tree.root, ZoneName(service.id.group))).mx
+        content = records_of(service, made_of, mx)
+        if content:
+            _write(tree, service, name, content)
 
 
 def of_known_sets(
@@ -67,21 +70,45 @@ def of_known_sets(
 
     Blocks. Never raises.
     """
+    for service, name, content in _missing(tree, services, materials, mx):
+        with suppress(SslmError):
+            _write(tree, service, name, content)
+
+
+def missing(
+    tree: Tree,
+    services: Mapping[CertId, ServiceConfig],
+    materials: Mapping[CertId, Mapping[SetName, Material]],
+    mx: Mx,
+) -> list[str]:
+    """Return the files that `of_known_sets` would write. Blocks, never raises."""
+    found = _missing(tree, services, materials, mx)
+    return [_path(tree, service, name) for service, name, _ in found]
+
+
+def _missing(
+    tree: Tree,
+    services: Mapping[CertId, ServiceConfig],
+    materials: Mapping[CertId, Mapping[SetName, Material]],
+    mx: Mx,
+) -> Iterator[tuple[ServiceConfig, SetName, Content]]:
     for cert, known in materials.items():
         for name, made_of in known.items():
             # One without a certificate gets it with that: records may be made of it.
-            if cert in services and made_of.leaf is not None:
-                with suppress(SslmError):
-                    _write(tree, services[cert], name, made_of, mx)
+            if cert not in services or made_of.leaf is None:
+                continue
+            if not os.path.lexists(_path(tree, services[cert], name)):
+                content = records_of(services[cert], made_of, mx)
+                if content:
+                    yield services[cert], name, content
 
 
-def _write(tree: Tree, service: ServiceConfig, name: SetName, made_of: Material, mx: Mx) -> None:
-    folder = tree.set_dir(service.id, name)
-    if os.path.lexists(f"{folder}/{TLSA}"):
-        return
-    content = records_of(service, made_of, mx)
-    if content:
-        sets.write_set_file(tree, service.id, name, TLSA, _text(service.id, name, content))
+def _path(tree: Tree, service: ServiceConfig, name: SetName) -> str:
+    return f"{tree.set_dir(service.id, name)}/{TLSA}"
+
+
+def _write(tree: Tree, service: ServiceConfig, name: SetName, content: Content) -> None:
+    sets.write_set_file(tree, service.id, name, TLSA, _text(service.id, name, content))
 
 
 def _text(cert: CertId, name: SetName, content: Content) -> bytes:

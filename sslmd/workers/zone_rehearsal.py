@@ -23,6 +23,7 @@ from sslmd.dns.publish import left_behind
 from sslmd.dns.tlsa_include import read, tlsa_file
 from sslmd.dns.tlsa_notes import DEFAULT_TTL, noted_tlsa_zones, union
 from sslmd.store import zone_notes
+from sslmd.workers import tlsa_rr
 from sslmd.workers.dane_zone import Zone, cert_wish
 from sslmd.workers.tlsa import Given, Wish, look, prepare
 from sslmd.workers.tools import Tools
@@ -76,10 +77,18 @@ class ZoneRehearsal:
             path = zone_notes.notes_file(tools.config.globals.certs_dir, self.name)
             zone.notes = await tools.in_thread(zone_notes.read_notes, path)
             given = await self._prepare(wish, tools)
+            files = await tools.in_thread(
+                tlsa_rr.missing,
+                tools.tree,
+                tools.config.services,
+                given.materials,
+                given.notes.mx,
+            )
         except SslmError as err:
             zone.trouble = str(err)
             self.remarks.append(f"{err}; nothing is given to DNS before that is fixed")
             return
+        self.remarks += [f"{path} is not there: it is written" for path in files]
         self._take(wish, given, tools)
 
     def _written(self, text: str, tools: Tools) -> None:

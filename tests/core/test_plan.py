@@ -227,6 +227,14 @@ def test_an_incomplete_next_that_no_longer_fits_is_replaced(next_: SetFacts, wan
     assert isinstance(step(settled(DUE, next_), want).job, MakeKey)
 
 
+def test_a_next_is_finished_whatever_key_a_curr_without_certificate_has() -> None:
+    """Its key is known while there is no certificate: another one would be made for ever."""
+    curr = replace(facts(WANTED, NOW - days(10)), problem="no cert.pem", key_id="aa")
+    next_ = replace(KEYED, key_id="bb")
+    assert isinstance(at_once(settled(curr)), MakeKey)
+    assert isinstance(at_once(settled(curr, next_)), Certify)
+
+
 @pytest.mark.parametrize("curr", [GOOD, DUE, EXPIRED, BROKEN, None])
 @pytest.mark.parametrize("ask", [None, RENEW, ROLL, FORCED, FORCED_ROLL])
 def test_a_valid_next_on_deck_is_never_issued_again(curr: SetFacts | None, ask: Ask | None) -> None:

@@ -57,9 +57,17 @@ def test_a_timer_of_systemd(tmp_path: Path) -> None:
     put(tmp_path, "etc/systemd/system/certs.timer", "[Timer]\nOnCalendar=daily\n")
     put(tmp_path, "usr/lib/systemd/system/certs.service", unit)
     put(tmp_path, "etc/systemd/system/other.service", "[Service]\nExecStart=/bin/true\n")
+    wants = tmp_path / "etc/systemd/system/timers.target.wants"
+    wants.mkdir()
+    (wants / "certs.timer").symlink_to("/etc/systemd/system/certs.timer")
     (said,) = timers(str(tmp_path))
     assert f"{tmp_path}/etc/systemd/system/certs.service starts sslm-mgr" in said
     assert "run: systemctl disable --now certs.timer certs.service" in said
+    # As that leaves it.
+    (wants / "certs.timer").unlink()
+    (said,) = timers(str(tmp_path))
+    assert "neither certs.timer nor certs.service is enabled" in said
+    assert "disable" not in said
 
 
 def test_words_of_others_are_not_believed_to_be_text(tmp_path: Path) -> None:

@@ -107,6 +107,21 @@ async def test_the_same_with_a_name_server_that_answers(
     assert responder.asked("MX")
 
 
+async def test_a_tlsa_rr_that_is_missing_is_reported_and_not_written(
+    tmp_path: Path, say: Say
+) -> None:
+    """MX hosts are known: the daemon would write it, and nobody else."""
+    async with Responder(name_server) as responder:
+        top = unpack("7.8.1", tmp_path, port=responder.server.port)
+        here = f"port = {responder.server.port}"
+        servers = f"nameservers = ['127.0.0.1:{responder.server.port}']"
+        edit(top / "conf.d/ssl-mgr.conf", here, f"{here}\n    {servers}")
+        path = (top / "certs/example.com/mail-ec/curr").resolve() / "tlsa.rr"
+        path.unlink()
+        _, text = await asyncio.to_thread(say, top)
+    assert f"{path} is not there: it is written" in text
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_year_later_nothing_is_due(tmp_path: Path, say: Say, version: str) -> None:
     """What lies on deck waits for its TLSA records, for as long as nobody shows them."""
