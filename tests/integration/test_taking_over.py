@@ -73,6 +73,7 @@ def test_the_check_tells_everything_and_changes_nothing(site_of_any: OldSite) ->
         "next is not finished",
         "can be read by others: it becomes 0600",
         "think of new keys",
+        "write key_group and key_mode = '0640' into its server class before the start",
         "the authority key identifier of ca/my-int, example.com/web-ec",
         "my-root, my-int carries extended key usages",
         "my-int is valid for longer than its root",
