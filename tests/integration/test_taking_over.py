@@ -80,7 +80,6 @@ def test_the_check_tells_everything_and_changes_nothing(site_of_any: OldSite) ->
         "keys of the CA are in production",
         "example.com/old-ec is in production, but not in the configuration: left alone",
         "[smtp] restarts for example.com/web-ec as well: every entry counts",
-        "1 challenge of an old order: taken out of DNS",
         "zone example.com: 1 TLSA record in ",
         "example.com/pub-ec: 1 account at acme-v02.api.letsencrypt.org; it is used on",
         "the first start would not leave it as it is: ",
