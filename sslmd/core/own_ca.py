@@ -152,12 +152,13 @@ def parts_asked(subject: Subject) -> Parts:
 def asks_for(subject: Subject, has: Parts) -> bool:
     """Whether a service file asks for the name that a certificate has.
 
-    Order and empty parts do not count, nor parts that a service file has no key for: other
-    attributes, and a second value of one.
+    Order and empty parts do not count, nor spaces around a part, which the file is read without;
+    nor parts that a service file has no key for: other attributes, and a second value of one.
     """
     values: dict[str, set[str]] = {}
     for key, text in has:
-        values.setdefault(key, set()).add(text)
+        if part := text.strip():
+            values.setdefault(key, set()).add(part)
     asked = dict(parts_asked(subject))
     return all(asked.get(key) in values[key] if key in values else key not in asked for key in KEYS)
 

@@ -172,6 +172,9 @@ def why_unwanted(
         return None
     names = facts.asked_names or frozenset(facts.cert.names if facts.cert else ())
     if names != wanted.names:
+        # ssl-mgr signs names as they are written, with a final dot as well.
+        names = frozenset(name.removesuffix(".") for name in names)
+    if names != wanted.names:
         changes = [f"+{name}" for name in sorted(wanted.names - names)]
         changes += [f"-{name}" for name in sorted(names - wanted.names)]
         return Reason(Why.NAMES, f"the service file asks for other names: {' '.join(changes)}")

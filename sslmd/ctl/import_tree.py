@@ -29,7 +29,7 @@ _SHOWN = 5
 
 
 def keys(rehearsal: Rehearsal) -> Iterator[str]:
-    """Report keys that others can read. To make them private is no change that anybody misses."""
+    """Report keys that others can read, and what to do for servers that read them so."""
     wide = [path for one in rehearsal.certs.values() for path in one.wide]
     for path in wide[:_SHOWN]:
         yield f"{path} can be read by others: it becomes 0600"
@@ -37,6 +37,10 @@ def keys(rehearsal: Rehearsal) -> Iterator[str]:
         yield f"and so do {len(wide) - _SHOWN} more"
     if wide:
         yield "whoever has read one has it: think of new keys (sslmctl force-renew)"
+        yield (
+            "a server that is not root's and reads one by its group cannot read it then: write "
+            "key_group and key_mode = '0640' into its server class before the start"
+        )
 
 
 # --- the own CA -----------------------------------------------------------------------

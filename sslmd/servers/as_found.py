@@ -93,31 +93,43 @@ def ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
     cannot be looked at counts as not there. Never raises.
     """
     place = Tree(prod)
-    base, db = place.cert_dir(cert), place.db_dir(cert)
-    try:
-        older = [f"{db}/{name}" for name in sorted(os.listdir(db))]
-    except OSError:
-        older = []
-    found = _keys_in([*(f"{base}/{name}" for name in (CURR, NEXT, PREV)), *older])
-    if not found:
-        return []
+    found = _ca_keys(prod, cert)
     remarks: list[str] = []
+    if not found:
+        return remarks
     try:
-        for folder in (prod, place.group_dir(cert), base, db):
+        for folder in (prod, place.group_dir(cert), place.cert_dir(cert), place.db_dir(cert)):
             files.check_dir(folder)
         for path in found:
             remarks += _closed([path])
     except SslmError as err:
         remarks.append(str(err))
+    return [*remarks, *told_of_ca_keys(prod, cert, managed=managed)]
+
+
+def told_of_ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
+    """Return the remark on the keys of a CA that lie in production, and change nothing."""
+    found = _ca_keys(prod, cert)
+    if not found:
+        return []
     way_out = "Its group is not active: remove these files yourself"
     if managed:
         way_out = f"To remove them: sslmctl deliver {cert.arg}"
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     return [
-        *remarks,
         f"keys of the CA are in production: {', '.join(found[:_SHOWN])}{more}. No server needs "
-        f"them. {way_out}. Other servers may have copies: ssl-mgr copied the whole tree",
+        f"them. {way_out}. Other servers may have copies: ssl-mgr copied the whole tree"
     ]
+
+
+def _ca_keys(prod: str, cert: CertId) -> list[str]:
+    place = Tree(prod)
+    base, db = place.cert_dir(cert), place.db_dir(cert)
+    try:
+        older = [f"{db}/{name}" for name in sorted(os.listdir(db))]
+    except OSError:
+        older = []
+    return _keys_in([*(f"{base}/{name}" for name in (CURR, NEXT, PREV)), *older])
 
 
 def _closed(paths: Iterable[str]) -> list[str]:

@@ -39,6 +39,7 @@ from sslmd.core.spec import OwnCa, SelfSigned
 from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
 from sslmd.core.view import Dane, Decision, due
+from sslmd.servers import as_found
 from sslmd.store import certs
 from sslmd.store.layout import Tree
 from sslmd.workers import copy, deliver, dh, settle
@@ -140,15 +141,20 @@ async def rehearse(config: Config, now: datetime) -> Rehearsal:
             threads=threads,
             state_of=lambda cert: book[cert].state,
         )
-        await asyncio.to_thread(_load, tools, book)
-        return await _rehearse(tools, Rehearsal(book))
+        found = Rehearsal(book)
+        await asyncio.to_thread(_load, tools, found)
+        return await _rehearse(tools, found)
 
 
-def _load(tools: Tools, book: dict[CertId, Rehearsed]) -> None:
-    config, now = tools.config, tools.now()
+def _load(tools: Tools, found: Rehearsal) -> None:
+    config, book, now = tools.config, found.certs, tools.now()
     for cert, service in config.services.items():
         loaded = read_cert(certs.look, config, tools.tree, cert, draw=lambda: EARLIEST, now=now)
         state = as_configured(config, cert, loaded.state)
+        if service.spec.ca is not None:
+            prod = str(config.globals.prod_cert_dir)
+            told = as_found.told_of_ca_keys(prod, cert, managed=service.managed)
+            found.remarks += [f"{cert}: {remark}" for remark in told]
         if state.curr is not None:
             tools.established.add(cert.group)
         book[cert] = Rehearsed(

@@ -389,6 +389,14 @@ def test_parts_that_a_service_file_cannot_ask_for_do_not_count() -> None:
     assert not asks_for(Subject("root 2", unit="a"), has)
 
 
+def test_spaces_around_parts_do_not_count() -> None:
+    """ssl-mgr signs them as they are written; a service file is read without them."""
+    has: Parts = (("CN", " root"), ("L", "  "), ("O", "Acorn  Example "))
+    assert asks_for(Subject("root", organization="Acorn  Example"), has)
+    assert not asks_for(Subject("root", organization="Acorn Example"), has)
+    assert not asks_for(Subject("root", organization="Acorn  Example", locality="Salem"), has)
+
+
 def test_the_kind_of_key_of_a_new_ca_is_that_of_the_file() -> None:
     keyed = replace(facts(ROOT, NOW), key=str(EC), key_id="key 1")
     assert isinstance(step(root(None, keyed)).job, Certify)

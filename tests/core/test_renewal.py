@@ -118,6 +118,16 @@ def test_names_are_those_of_the_request_or_else_of_the_certificate() -> None:
     assert why_unwanted(without_csr, NOTE, OTHER_NAMES, NOBODY)
 
 
+def test_a_final_dot_does_not_make_it_another_name() -> None:
+    """ssl-mgr signs names as they are written."""
+    dotted = replace(GOOD, asked_names=frozenset(f"{name}." for name in WANTED.names))
+    assert WANTED.names
+    assert why_unwanted(dotted, NOTE, WANTED, NOBODY) is None
+    reason = why_unwanted(dotted, NOTE, OTHER_NAMES, NOBODY)
+    assert reason is not None
+    assert reason.why is Why.NAMES
+
+
 def test_a_key_that_cannot_be_read_is_not_called_another_kind() -> None:
     assert why_unwanted(replace(GOOD, key=""), NOTE, OTHER_KEY, NOBODY) is None
 
