@@ -248,6 +248,8 @@ def _done(one: Rehearsed, job: CertJob | None, tools: Tools, here: set[str]) -> 
             found = deliver.rehearse(job, tools, here)
             one.changes += found.changes
             one.wide += found.wide
+            # A server may read them as they are.
+            one.changes += [f"{path} can be read by others: it becomes 0600" for path in found.wide]
             return found.event
         case Settle():
             gone = settle.rehearse(one.cert, tools)

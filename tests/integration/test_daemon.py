@@ -316,7 +316,8 @@ def test_a_state_file_of_nonsense_or_of_a_later_version(
 def test_an_unusable_ca_stops_only_what_it_signs(site: Site) -> None:
     """A CA that no group lists has nothing to sign with and never will by itself."""
     lost = site.conf / "ca" / "lost"
-    lost.write_text((site.conf / "ca" / "my-int").read_text().replace("my-int", "lost"))
+    text = (site.conf / "ca" / "my-int").read_text().replace("my-int", "lost")
+    lost.write_text(text.replace("CN = '", "CN = 'Lost "))
     info = site.conf / "ca-info.conf"
     info.write_text(info.read_text() + "\n[lost]\nca_desc = 'lost'\nca_type = 'local'\n")
     service = site.conf / "example.com" / "web-ec"

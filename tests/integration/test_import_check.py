@@ -553,6 +553,18 @@ def test_keys_that_others_can_read_are_said_and_are_no_change(tmp_path: Path, sa
     assert text.splitlines()[-2:] == before.splitlines()[-2:]
 
 
+def test_a_key_in_production_that_a_server_may_read_by_its_group_is_a_change(
+    tmp_path: Path, say: Say
+) -> None:
+    top = unpack("7.8.1", tmp_path, port=CLOSED)
+    key = top / "prod-certs/example.com/web-ec/curr/privkey.pem"
+    key.chmod(0o640)
+    status, text = say(top)
+    assert status == 1
+    assert f"{key} can be read by others: it becomes 0600" in text
+    assert "key_group" in text
+
+
 def test_groups_that_are_left_alone(tmp_path: Path, say: Say) -> None:
     _, text = say(unpack("5.2.0", tmp_path, port=CLOSED))
     assert "example.org is not active, so nothing of it is renewed, delivered or removed" in text
