@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from sslmd.config.model import ServiceConfig
 from sslmd.config.report import Notes, Source
-from sslmd.core.names import CertId
+from sslmd.core.names import BadName, CertId, parse_san, shown
 from sslmd.core.own_ca import parts_asked
 from sslmd.core.spec import CaOptions, OwnCa, SelfSigned
 
@@ -97,3 +97,34 @@ def _note_loops(
                 "one of them has to be a root: signing_ca = 'self'",
             )
     return bool(found)
+
+
+def without_titles(raw: dict[str, object], notes: Notes, source: Source) -> dict[str, object]:
+    """Return a CA's service file without those `sans` that are no names.
+
+    ssl-mgr takes any text there, and nobody looks at the names of a CA.
+    """
+    table = raw.get("X509")
+    sans = table.get("sans") if isinstance(table, dict) else None
+    if not isinstance(table, dict) or not isinstance(sans, list):
+        return raw
+    kept = []
+    for index, text in enumerate(sans):
+        if isinstance(text, str) and not _is_name(text):
+            notes.warn(
+                source,
+                ("X509", "sans", index),
+                f"{shown(text)} is no host name or address: the next certificate does not have it",
+                "remove it: nobody looks at the names of a CA",
+            )
+        else:
+            kept.append(text)
+    return {**raw, "X509": {**table, "sans": kept}}
+
+
+def _is_name(text: str) -> bool:
+    try:
+        parse_san(text)
+    except BadName:
+        return False
+    return True

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from sslmd.config import build
-from sslmd.config.cas import with_heights
+from sslmd.config.cas import with_heights, without_titles
 from sslmd.config.commands import check_commands
 from sslmd.config.dane import check_dane
 from sslmd.config.files import (
@@ -349,6 +349,8 @@ class _Services:
             return
         source, raw = parsed
         raw = with_names(self._notes, source, raw, SERVICE_TABLES, Case.READ)
+        if cert.group == GroupName.CA:
+            raw = without_titles(raw, self._notes, source)
         file = self._notes.check(source, (), raw, ServiceFile)
         if file is None:
             return

@@ -28,7 +28,7 @@ from sslmd.core.renewal import (
     why_useless,
 )
 from sslmd.core.roll_wait import asked_wait, opening_of, roll_at
-from sslmd.core.spec import AcmeCa, OwnCa
+from sslmd.core.spec import AcmeCa, OwnCa, SelfSigned
 from sslmd.core.state import Ask, CertState, Phase, Request
 from sslmd.core.view import Ca, Decision, View, blocking, clock, due, in_minutes, told
 
@@ -243,9 +243,11 @@ def _odd_next(view: View) -> str:
     arg = view.wanted.spec.id.arg
     ways = f"sslmctl roll --force {arg} rolls it, sslmctl force-renew {arg} puts another there"
     if is_another(state, next_):
+        root = isinstance(view.wanted.spec.signer, SelfSigned)
+        learn = ", and every client would have to learn it" if root else ""
         return (
-            f"set {next_.name} on deck has another key or name than the CA that was in use, and "
-            f"every client would have to learn it; it is not rolled by itself: {ways}"
+            f"set {next_.name} on deck has another key or name than the CA that was in use{learn}; "
+            f"it is not rolled by itself: {ways}"
         )
     if curr is None or curr.cert is None:
         return ""

@@ -145,7 +145,10 @@ def _updated(job: Deliver, tools: Tools, here: Collection[str], *, changed: bool
         access = _access(config, job.cert, host)
         is_ours = host in here
         fresh = Server(kind, host, ServerPhase.PENDING, since=now, access=access, here=is_ours)
-        direct = access == _UNTOUCHED or (is_ours and machine_of(host) not in after_copy)
+        # What was taken over as it is was not copied, so no command comes after that.
+        as_found = job.adopt and not changed
+        waits = machine_of(host) in after_copy and not as_found
+        direct = access == _UNTOUCHED or (is_ours and not waits)
         old = known.get((kind, host))
         if is_same and old is not None and not direct and _still_lacks(old, fresh):
             servers.append(old)  # with what failed, and its next try

@@ -217,3 +217,21 @@ def test_a_ttl_of_nothing_is_the_usual_one(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.change("example.com/web", "name = 'Web'", "dane_tls_ttl = 0")
     assert {one.dane_ttl for one in tree.load().services.values()} == {1800}
+
+
+def test_titles_among_the_names_of_a_ca_are_left_out(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    tree.change(
+        "ca/my-root", "CN = 'Root'", "CN = 'Root'\n    sans = ['Root CA', 'ca.example.com']"
+    )
+    spec = tree.load().services[CertId("ca", "my-root")].spec
+    assert [str(name) for name in spec.names] == ["ca.example.com"]
+    (warning,) = [one for one in tree.warnings() if "sans" in one]
+    assert "'Root CA' is no host name or address" in warning
+
+
+def test_two_cas_of_one_name(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    tree.change("ca/my-int", "CN = 'Intermediate'", "CN = 'Root'")
+    (mistake,) = tree.mistakes()
+    assert "ca/my-int has the same name as ca/my-root" in mistake

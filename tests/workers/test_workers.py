@@ -380,7 +380,11 @@ async def test_a_command_after_the_copy_to_this_machine_is_waited_for(site: Site
     job = Deliver(WEB, live, None, "test", adopt=True)
     event = await work(job, site.tools)
     assert isinstance(event, ProdUpdated)
-    assert {one.phase for one in event.servers} == {ServerPhase.PENDING}
+    # What is taken over as it is was not copied here; what is elsewhere has to be asked for.
+    assert [(one.host, one.phase) for one in event.servers] == [
+        ("far.example.com", ServerPhase.PENDING),
+        ("localhost", ServerPhase.DELIVERED),
+    ]
 
 
 async def test_adopting_copies_all_the_same(site: Site) -> None:
