@@ -320,8 +320,9 @@ def test_a_key_that_is_written_in_another_way_is_the_same(
     key, conf = tmp_path / "key", tmp_path / "conf"
     subprocess.run(["openssl", *how, "-out", key], check=True, capture_output=True)
     conf.write_text(f"[req]\nprompt=no\ndistinguished_name=dn\n[dn]\nCN=Old\n[v3]\n{extension}\n")
-    command = ["openssl", "req", "-x509", "-key", key, "-config", conf, "-extensions", "v3"]
-    subprocess.run([*command, "-out", tmp_path / "cert"], check=True, capture_output=True)
+    command = ["openssl", "req", "-x509", "-key", str(key), "-config", str(conf)]
+    command += ["-extensions", "v3", "-out", str(tmp_path / "cert")]
+    subprocess.run(command, check=True, capture_output=True)
     spec, files = ca_spec(), {"privkey.pem": key.read_bytes()}
     files["cert.pem"] = (tmp_path / "cert").read_bytes()
     known = known_as(spec, files["cert.pem"], load_key(files["privkey.pem"]).public_key())
