@@ -23,6 +23,7 @@ from sslmd.core.renewal import (
     Reason,
     Wanted,
     Why,
+    signs_until,
     why_renew,
     why_unusable,
     why_useless,
@@ -219,6 +220,9 @@ def _on_deck(view: View, hold: Hold | None, now: datetime) -> Decision:
         # It never goes live. Its successor is made when there is something to renew for.
         return _making(view, hold, now, f"the next on deck is of no use: {useless.text}")
     if odd := _odd_next(view):
+        if is_another(state, next_) and _is_ours(state) and ask is None:
+            # With its key and its name, and yet another one: so would be the next.
+            return Decision(odd, alarm=odd)
         return replace(_making(view, hold, now, odd), alarm=odd)
     if ask is not None and ask.what is Request.RENEW:
         return Decision("", event=AskDropped(now, f"set {next_.name} is already on deck"))
@@ -235,7 +239,7 @@ def _odd_next(view: View) -> str:
     An admin can roll it all the same.
     """
     state, ask = view.state, view.state.ask
-    curr, next_, note = state.curr, state.next, state.next_note
+    curr, next_ = state.curr, state.next
     if ask is not None and ask.what is Request.ROLL and ask.force:
         return ""
     if next_ is None or next_.cert is None:
@@ -251,13 +255,21 @@ def _odd_next(view: View) -> str:
         )
     if curr is None or curr.cert is None:
         return ""
-    ours = note is not None and bool(note.ca)
-    if not ours and next_.cert.not_before < curr.cert.not_before and next_.name < curr.name:
+    if (
+        not _is_ours(state)
+        and next_.cert.not_before < curr.cert.not_before
+        and next_.name < curr.name
+    ):
         return (
             f"set {next_.name} on deck is older than set {curr.name}, which is in use; it is not "
             f"rolled by itself: {ways}"
         )
     return ""
+
+
+def _is_ours(state: CertState) -> bool:
+    """Whether the set on deck got its certificate from us."""
+    return state.next_note is not None and bool(state.next_note.ca)
 
 
 def _going_back(view: View, back: SetName, now: datetime) -> Decision:
@@ -384,13 +396,15 @@ def _ca_wait(view: View, now: datetime, why: Why) -> Decision | None:
         return None  # a root signs itself; what is unknown is for the issuer to complain of
     curr = ca.state.curr
     unusable = why_unusable(curr, now)
-    if unusable is None and curr is not None and curr.cert is not None:
-        if curr.cert.not_after - now >= MIN_CA_LIFE:
+    end = signs_until(curr) if curr is not None else None
+    if unusable is None and curr is not None and curr.cert is not None and end is not None:
+        if end - now >= MIN_CA_LIFE:
             if why is Why.FORCED:
                 return None
             patience = _patience(view, ca, now) if why is Why.DUE else None
             return patience or _a_moment(ca, now)
-        text = f"it expires at {clock(curr.cert.not_after)}"
+        what = "it" if end == curr.cert.not_after else "a CA above it"
+        text = f"{what} expire{'d' if end <= now else 's'} at {clock(end)}"
     else:
         text = unusable.text if unusable else ""
     if not ca.wanted.managed:
@@ -426,7 +440,7 @@ def _a_moment(ca: Ca, now: datetime) -> Decision | None:
 
 def _progresses(ca: Ca, now: datetime) -> bool:
     """Whether a CA, or the one that it waits for, has something to do that needs no waiting."""
-    if ca.wanted is None or ca.state is None or not ca.wanted.managed:
+    if ca.wanted is None or ca.state is None or not ca.renewed:
         return False
     step = renewing(View(ca.wanted, ca.state, ca.above), now)
     if step.job is not None or step.event is not None:
@@ -440,18 +454,19 @@ def _patience(view: View, ca: Ca, now: datetime) -> Decision | None:
     assert ca.state is not None
     curr, ca_curr = view.state.curr, ca.state.curr
     ca_due = due(ca.state, ca.wanted)
-    if curr is None or curr.cert is None or ca_curr is None or ca_curr.cert is None:
+    end = signs_until(ca_curr) if ca_curr is not None else None
+    if curr is None or curr.cert is None or end is None:
         return None
     if ca.wanted.spec.ca is None or ca_due is None or why_unusable(curr, now):
         return None
-    if ca_curr.cert.not_after >= now + ca.wanted.spec.ca.life:
-        return None  # nothing would be cut short
+    if not ca.renewed or end >= now + ca.wanted.spec.ca.life:
+        return None  # nobody will give it a longer life, or nothing would be cut short
     renewing = ca_due <= now or ca.state.phase in (Phase.KEYED, Phase.ISSUED, Phase.ADVERTISED)
     my_due = due(view.state, view.wanted)
     assert my_due is not None
     lead = max(curr.cert.not_after - my_due, timedelta())
     give_up = curr.cert.not_after - lead * PATIENCE
-    soon = ca.wanted.managed and ca_due <= give_up
+    soon = ca_due <= give_up
     if now >= give_up or not (renewing or soon):
         return None
     what = "is being renewed" if renewing else f"is renewed first, at {clock(ca_due)}"

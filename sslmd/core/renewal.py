@@ -117,6 +117,16 @@ def ends_first(curr: SetFacts, wanted: Wanted) -> bool:
     return curr.chain_end < curr.cert.not_after
 
 
+def signs_until(ca: SetFacts) -> datetime | None:
+    """Return when what a CA signs ends at the latest, None without a certificate.
+
+    It ends with the CA, or before: with the first CA above it.
+    """
+    if ca.cert is None or ca.chain_end is None:
+        return ca.cert.not_after if ca.cert is not None else None
+    return min(ca.cert.not_after, ca.chain_end)
+
+
 def least_lead(life: timedelta, timing: Timing) -> timedelta:
     """Return how long before its expiry a certificate is due with the unluckiest draw."""
     lead, spread, least = _leads(life, timing)

@@ -56,7 +56,7 @@ def _ca_of(known: Standing, every: Mapping[CertId, Standing]) -> Ca | None:
     above = every.get(signer.cert)
     if above is None:
         return Ca(signer.cert, None, None)
-    return Ca(signer.cert, above.wanted, above.state, _ca_of(above, every))
+    return Ca(signer.cert, above.wanted, above.state, _ca_of(above, every), above.hold)
 
 
 def with_lost_ca(

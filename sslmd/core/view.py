@@ -16,13 +16,20 @@ from sslmd.core.state import CertState, Trouble
 class Ca:
     """One of the site's own CAs as those it signs see it. None: nothing is known of it.
 
-    `above`: the CA that signs this one, None for a root.
+    `above`: the CA that signs this one, None for a root. `hold`: why nothing may be done with it,
+    see `View`.
     """
 
     id: CertId
     wanted: Wanted | None
     state: CertState | None
     above: Ca | None = None
+    hold: str = ""
+
+    @property
+    def renewed(self) -> bool:
+        """Whether we look after it, and may."""
+        return self.wanted is not None and self.wanted.managed and not self.hold
 
 
 @dataclass(frozen=True, slots=True)

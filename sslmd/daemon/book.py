@@ -98,11 +98,9 @@ class Book:
     def view(self, cert: CertId) -> View:
         """Return what the planner looks at."""
         entry = self.entries[cert]
+        # Each time: a reload reads the tree again, and may have other certificates below a CA.
+        entry.state = with_lost_ca(cert, self.entries, self.below)
         return view_of(entry, self.entries, self.dane_of(cert, entry))
-
-    def look_for_lost_ca(self, cert: CertId) -> None:
-        """Find out whether a CA of which nothing is left has signed what is there."""
-        self.entries[cert].state = with_lost_ca(cert, self.entries, self.below)
 
     def managed(self) -> list[CertId]:
         """Return the certificates that people asked for, in the order of the configuration."""

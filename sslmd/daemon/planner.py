@@ -172,8 +172,6 @@ class Planner:
             self.hosts.note(cert)
             self.zones.note(cert)
         self.book.relate()
-        for cert in loaded:
-            self.book.look_for_lost_ca(cert)
 
     async def reconfigure(self, config: Config) -> tuple[list[CertId], list[CertId], list[CertId]]:
         """Work by another configuration from now on; return what was added, removed, changed.

@@ -7,13 +7,13 @@ understands. Whether something is due (expiry) is judged elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache, partial
+from itertools import takewhile
 from typing import Generic, TypeVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from sslmd.core.errors import Permanent
 from sslmd.core.facts import CertFacts, Parts, SetFacts
@@ -32,7 +32,6 @@ from sslmd.pki.chain import (
     split_pem,
 )
 from sslmd.pki.csr import host_name, is_for, load_csr, names_asked, san_texts, says_ca
-from sslmd.pki.der import key_der
 from sslmd.pki.dn import identity, key_id, parts_of
 from sslmd.pki.issuer import Issuer, issuer_of
 from sslmd.pki.key_kind import describe_key
@@ -70,18 +69,22 @@ def _load_leaf(pem: bytes) -> _Leaf:
         issuer = issuer_of(cert, der)
         constraints = find(cert, x509.BasicConstraints)
         is_ca = constraints is not None and constraints.ca
+        # A root of X.509v1 does not say that it is one.
+        known = is_ca or cert.subject == issuer.name
+        # Not as encoded there: one key can be written in several ways.
+        key = public_bytes_of(cert.public_key()) if known else b""
         facts = CertFacts(
             serial=f"{cert.serial_number:x}",
             not_before=cert.not_valid_before_utc,
             not_after=cert.not_valid_after_utc,
             names=san_texts(cert.extensions),
-            subject=cert.subject.rfc4514_string() if is_ca or cert.subject == issuer.name else "",
+            subject=cert.subject.rfc4514_string() if known else "",
             issuer=issuer.text,
             key=describe_key(cert.public_key()),
             is_ca=is_ca,
-            identity=identity(cert.subject, key_der(der)) if is_ca else "",
-            parts=parts_of(cert.subject) if is_ca else (),
-            key_id=key_id(key_der(der)) if is_ca else "",
+            identity=identity(cert.subject, key) if known else "",
+            parts=parts_of(cert.subject) if known else (),
+            key_id=key_id(key) if known else "",
         )
     except MALFORMED as err:
         raise Permanent(f"the certificate is damaged: {err}") from None
@@ -150,20 +153,22 @@ def set_facts(name: SetName, files: Mapping[str, bytes], *, deep: bool = True) -
 
 
 def _key_id(key: PublicKey | None, leaf: _Leaf | None) -> str:
-    if key is None or (leaf is not None and not leaf.facts.is_ca):
+    if key is None or (leaf is not None and not leaf.facts.key_id):
         return ""  # nobody asks, and it takes time with thousands of certificates
     return key_id(public_bytes_of(key))
 
 
 def _signer_of(leaf: _Leaf, chain_pem: bytes) -> _Above:
     """Return who signed it: the first issuer of its chain, or itself."""
-    if leaf.facts.is_ca and is_self_issued(leaf.cert) and _is_alone(leaf, chain_pem):
+    if not is_self_issued(leaf.cert):
+        return _above(leaf.issuer, chain_pem)
+    if _is_alone(leaf, chain_pem):
         return _Above(leaf.facts.identity, None, leaf.facts.parts)
-    return _above(leaf.issuer, chain_pem)
+    return replace(_above(leaf.issuer, chain_pem), end=None)
 
 
 def _identity_of(cert: x509.Certificate) -> str:
-    return identity(cert.subject, key_der(cert.public_bytes(Encoding.DER)))
+    return identity(cert.subject, public_bytes_of(cert.public_key()))
 
 
 def _is_alone(leaf: _Leaf, chain_pem: bytes) -> bool:
@@ -194,7 +199,9 @@ def _above(issuer: Issuer, chain_pem: bytes) -> _Above:
             return _Above()
         signer = _identity_of(issuers[0])
         above = _identity_of(issuers[1]) if len(issuers) > 1 else ""
-        ends = [one.not_valid_after_utc for one in issuers if not is_self_issued(one)]
+        # What follows the root is for clients that trust another one.
+        below = takewhile(lambda one: not is_self_issued(one), issuers)
+        ends = [one.not_valid_after_utc for one in below]
         return _Above(signer, min(ends, default=None), parts_of(issuer.name), above)
     except (Permanent, *MALFORMED):
         return _Above()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -157,7 +158,7 @@ def sign(
         _described(request, spec, known)
         .issuer_name(nearest.subject)
         .not_valid_before(max(_start(now), nearest.not_valid_before_utc))
-        .not_valid_after(min(_end(now, signer.options.life), nearest.not_valid_after_utc))
+        .not_valid_after(min(_end(now, signer.options.life), _end_of(issuers)))
         .add_extension(_authority(nearest, key), critical=False)
     )
     cert = builder.sign(key, _digest(signer.options))
@@ -242,11 +243,29 @@ def _checked_signer(
     except Permanent as err:
         raise Permanent(f"{spec.id}: the signing CA cannot be used: {err}") from None
     label = f"{spec.id}: the signing CA"
-    _check_in_time(cert, label, now)
+    for number, issuer in enumerate(_needed(issuers)):
+        _check_in_time(issuer, _which(label, number), now)
     if not key_fits(key.public_key(), cert):
         raise Permanent(f"{label}: its private key does not match its certificate")
     _check_levels(issuers, label, spec)
     return key, issuers
+
+
+def _needed(issuers: list[x509.Certificate]) -> list[x509.Certificate]:
+    """Return the signer and the CAs above it that servers give to clients with what it signs.
+
+    Clients have the root; what follows it is for those that trust another one. A root that signs
+    comes alone.
+    """
+    return list(takewhile(lambda one: not is_self_issued(one), issuers)) or issuers[:1]
+
+
+def _end_of(issuers: list[x509.Certificate]) -> datetime:
+    return min(issuer.not_valid_after_utc for issuer in _needed(issuers))
+
+
+def _which(label: str, number: int) -> str:
+    return label if number == 0 else f"{label}: certificate {number} above it"
 
 
 def _check_in_time(cert: x509.Certificate, label: str, now: datetime) -> None:
@@ -267,8 +286,7 @@ def _check_levels(issuers: list[x509.Certificate], label: str, spec: CertSpec) -
     between = 0 if spec.ca is None else 1
     try:
         for number, issuer in enumerate(issuers):
-            where = label if number == 0 else f"{label}: certificate {number} above it"
-            check_may_issue(issuer, where, between=between)
+            check_may_issue(issuer, _which(label, number), between=between)
             between += not is_self_issued(issuer)
     except MALFORMED as err:
         raise Permanent(f"{label}: a certificate of its chain is damaged: {err}") from None

@@ -402,3 +402,45 @@ def test_the_kind_of_key_of_a_new_ca_is_that_of_the_file() -> None:
     assert isinstance(step(root(None, keyed)).job, Certify)
     other = decide(replace(root(None, keyed), wanted=OTHER_KEY), NOW)
     assert isinstance(other.job, MakeKey)
+
+
+def test_nobody_waits_for_a_ca_that_is_left_alone() -> None:
+    """Its notes are of a later version: it is due, and will not be renewed."""
+    web = wanted("example.com:web", signer=OwnCa(ROOT_ID))
+    gone = facts(web, NOW - days(90), cert=(NOW - days(90), NOW - days(1)))
+    near = facts(web, NOW - days(70), cert=(NOW - days(70), NOW + days(20)))
+    old = settled(ca_set(ROOT, 2500, 3650))
+    for leaf in (gone, near):
+        view = View(web, settled(leaf), Ca(ROOT_ID, ROOT, old, hold="of version 99"))
+        assert isinstance(step(view).job, MakeKey)
+        waits = step(replace(view, ca=Ca(ROOT_ID, ROOT, old)))
+        assert waits.waits_for_ca
+
+
+def test_a_renewal_that_came_out_as_another_ca_is_not_made_again_and_again() -> None:
+    near = ca_set(ROOT, 3000, 3650)
+    odd = ca_set(ROOT, 0, 3650, key="key 1, written in another way")
+    ours = replace(settled(near, odd), next_note=SetNote(0.0, NOW, "self", at_end=True))
+    found = step(View(ROOT, ours))
+    assert (found.job, found.event) == (None, None)
+    assert "has another key or name" in found.alarm
+    # What others put there gives way to one with its own key.
+    assert isinstance(step(root(near, odd)).job, MakeKey)
+    asked = step(View(ROOT, replace(ours, ask=replace(FORCED, replaces=odd.name))))
+    assert isinstance(asked.job, MakeKey)
+    rolled = step(View(ROOT, replace(ours, ask=Ask(Request.ROLL, NOW, force=True))))
+    assert isinstance(rolled.job, Roll)
+
+
+@pytest.mark.parametrize("left", [timedelta(minutes=30), -days(50)])
+def test_nothing_is_signed_below_a_ca_that_ends(left: timedelta) -> None:
+    """A CA between it and the root: what is signed below would be due again at once."""
+    web = wanted("example.com:web", signer=OwnCa(INT_ID))
+    leaf = facts(web, NOW - days(70), cert=(NOW - days(70), NOW + days(20)))
+    ca = settled(replace(GOOD_INT, chain_end=NOW + left))
+    found = step(View(web, settled(leaf), Ca(INT_ID, INT, ca)))
+    assert found.job is None
+    assert found.waits_for_ca
+    assert "a CA above it expire" in found.text
+    good = settled(replace(GOOD_INT, chain_end=NOW + days(3000)))
+    assert isinstance(step(View(web, settled(leaf), Ca(INT_ID, INT, good))).job, MakeKey)

@@ -45,8 +45,9 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
+from sslmd.core.own_ca import parts_asked
 from sslmd.core.plan import decide
-from sslmd.core.renewal import Wanted, why_unusable
+from sslmd.core.renewal import Wanted, signs_until, why_unusable
 from sslmd.core.spec import (
     CaOptions,
     CertSpec,
@@ -122,11 +123,13 @@ def facts(
 
 @dataclass
 class Given:
-    """One certificate that a CA gave out."""
+    """One certificate that a CA gave out. `ca_due`: when that CA is due, itself."""
 
     at: datetime
     due: datetime | None
     replaced: CertFacts | None
+    until: datetime
+    ca_due: datetime | None
 
 
 @dataclass
@@ -177,12 +180,15 @@ class World:
 
     def view(self, cert: CertId) -> View:
         want = self.wants[cert]
-        ca = None
-        if isinstance(want.spec.signer, OwnCa):
-            above = want.spec.signer.cert
-            ca = Ca(above, self.wants.get(above), self.states.get(above))
         servers = frozenset() if want.spec.ca else frozenset({("web", "localhost")})
-        return View(want, self.states[cert], ca, servers)
+        return View(want, self.states[cert], self._ca_of(want), servers)
+
+    def _ca_of(self, want: Wanted) -> Ca | None:
+        if not isinstance(want.spec.signer, OwnCa):
+            return None
+        above = want.spec.signer.cert
+        its = self.wants.get(above)
+        return Ca(above, its, self.states.get(above), self._ca_of(its) if its else None)
 
     def run_until(self, end: datetime) -> None:
         """Let everything happen that happens before `end`."""
@@ -248,7 +254,8 @@ class World:
         want, state, now = self.wants[cert], self.states[cert], self.now
         match job:
             case MakeKey():
-                return KeyMade(now, facts(want, now), SetNote(0.0), job.reason)
+                note = SetNote(0.0, new_key=job.new_key, at_end=job.at_end)
+                return KeyMade(now, self._keyed(cert, job), note, job.reason)
             case Certify() | Order():
                 return self._issue(cert, want, state)
             case Roll():
@@ -274,6 +281,36 @@ class World:
             case Settle():
                 return Settled(now, state.prev)
 
+    def _keyed(self, cert: CertId, job: MakeKey) -> SetFacts:
+        """A set with a key; of a CA it is known which."""
+        want, state = self.wants[cert], self.states[cert]
+        made = facts(want, self.now)
+        if want.spec.ca is None:
+            return made
+        old = state.curr.key_id if state.curr is not None else ""
+        assert not job.reuse or old
+        return replace(made, key_id=old if job.reuse else f"key {self.jobs}")
+
+    def _known(self, fresh: SetFacts, state: CertState, want: Wanted) -> SetFacts:
+        """A set with its certificate, and what is known of its CA and, of a CA, of itself."""
+        assert fresh.cert is not None
+        assert state.next is not None
+        if want.spec.ca is not None:
+            key = state.next.key_id
+            identity = f"{want.spec.id}: {key}"
+            cert = replace(
+                fresh.cert, identity=identity, key_id=key, parts=parts_asked(want.spec.subject)
+            )
+            fresh = replace(fresh, cert=cert, key_id=key, signer=identity)
+        if not isinstance(want.spec.signer, OwnCa):
+            return fresh
+        ca = self.states[want.spec.signer.cert].curr
+        assert ca is not None
+        assert ca.cert is not None
+        above = self.wants[want.spec.signer.cert]
+        end = None if isinstance(above.spec.signer, SelfSigned) else signs_until(ca)
+        return replace(fresh, signer=ca.cert.identity, chain_end=end)
+
     def _issue(self, cert: CertId, want: Wanted, state: CertState) -> Event:
         assert state.next is not None
         assert state.next.cert is None, f"{cert}: ordered twice"
@@ -286,15 +323,29 @@ class World:
             assert above is not None
             assert ca_curr is not None
             assert ca_curr.cert is not None
-            life, end = above.life, ca_curr.cert.not_after
+            life, end = above.life, signs_until(ca_curr)
+            assert end is not None
             assert end > self.now, f"{cert}: signed by an expired CA"
         not_after = min(self.now + life, end) if end else self.now + life
         old = state.curr.cert if state.curr else None
-        self.orders[cert].append(Given(self.now, due(state, want), old))
+        self.orders[cert].append(
+            Given(self.now, due(state, want), old, not_after, self._due_of(want))
+        )
         fresh = facts(want, state.next.name.time, cert=(self.now - timedelta(minutes=5), not_after))
-        note = SetNote(self.rng.uniform(-1, 1), self.now, str(want.spec.signer))
+        fresh = self._known(fresh, state, want)
+        made = state.next_note or SetNote(0.0)
+        note = replace(
+            made, draw=self.rng.uniform(-1, 1), issued_at=self.now, ca=str(want.spec.signer)
+        )
         self.sets[cert, fresh.name] = fresh
         return CertIssued(self.now, fresh, note)
+
+    def _due_of(self, want: Wanted) -> datetime | None:
+        """When the CA that signs is due."""
+        signer = want.spec.signer
+        if not isinstance(signer, OwnCa):
+            return None
+        return due(self.states[signer.cert], self.wants[signer.cert])
 
     def _restart(self, cert: CertId, job: Restart) -> None:
         self.restarts += 1

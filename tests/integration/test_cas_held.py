@@ -153,6 +153,38 @@ def test_what_would_make_another_ca_is_told_and_nothing_is_changed(
     assert not any("key made" in line for line in site.lines)
 
 
+def renamed(site: OldSite) -> None:
+    """Give the root's service another name; its folder of sets keeps the old one."""
+    old, new = site.root[3:], f"{site.root[3:]}-2"
+    site.service_file(site.root).rename(site.service_file(f"{site.root}-2"))
+    for path in site.conf.rglob("*"):
+        if path.is_file():
+            text = path.read_text()
+            path.write_text(text.replace(f"'{old}'", f"'{new}'").replace(f"[{old}]", f"[{new}]"))
+
+
+@needs_faketime
+@pytest.mark.parametrize("lost", ["before", "by a reload"])
+def test_a_reload_makes_no_other_root(site: OldSite, lost: str) -> None:
+    """That what it signed is there is still known after the tree was read again."""
+    if lost == "before":
+        no_trace(site)
+    site.begin()
+    if lost != "before":
+        renamed(site)
+    before = files(site.top, "certs/ca")
+    for _ in range(2):
+        site.ctl("reload")
+        cert = site.root if lost == "before" else f"{site.root}-2"
+        assert "what it signed" in site.status()[cert]["last_error"]
+    site.stop()
+    now = files(site.top, "certs/ca")
+    assert {name: one for name, one in now.items() if not name.endswith("state.toml")} == {
+        name: one for name, one in before.items() if not name.endswith("state.toml")
+    }
+    assert not any("key made" in line for line in site.lines)
+
+
 @needs_faketime
 def test_a_lost_key_is_replaced_only_in_so_many_words(site: OldSite) -> None:
     empty_key(site)

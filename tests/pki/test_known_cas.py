@@ -23,7 +23,7 @@ from sslmd.config.load import load
 from sslmd.core.errors import Permanent
 from sslmd.core.names import CertId, SetName
 from sslmd.core.spec import CertSpec, OwnCa, SelfSigned
-from sslmd.pki.chain import find
+from sslmd.pki.chain import find, load_cert
 from sslmd.pki.csr import make_csr
 from sslmd.pki.der import issuer_der, subject_der
 from sslmd.pki.dn import identity, parts_of
@@ -32,7 +32,16 @@ from sslmd.pki.keys import generate_key, load_key
 from sslmd.pki.local_ca import Issued, SelfSigning, SigningCa, known_as, sign
 from sslmd.store.layout import Tree
 from sslmd.store.sets import list_sets, read_files, read_links
-from tests.pki.samples import EC256, ca_spec, key_pem, needs_openssl
+from tests.pki.samples import (
+    EC256,
+    ca_spec,
+    key_pem,
+    make_leaf,
+    make_root,
+    make_sub,
+    needs_openssl,
+    with_life,
+)
 from tests.ssl_mgr_site import VERSIONS, unpack
 
 NOW = datetime(2031, 11, 1, tzinfo=UTC)  # five years after they were made; all are still valid
@@ -291,3 +300,58 @@ def test_a_certificate_in_use_that_is_damaged_is_told() -> None:
     key = load_key(key_pem(EC256)).public_key()
     with pytest.raises(Permanent):
         known_as(ca_spec(), b"", key)
+
+
+@needs_openssl
+@pytest.mark.parametrize(
+    "how",
+    [
+        ("ecparam", "-name", "prime256v1", "-param_enc", "explicit", "-genkey", "-noout"),
+        ("ecparam", "-name", "secp384r1", "-conv_form", "compressed", "-genkey", "-noout"),
+        ("genpkey", "-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"),
+    ],
+    ids=["explicit curve", "compressed point", "RSA-PSS"],
+)
+@pytest.mark.parametrize("extension", ["basicConstraints=CA:TRUE", "subjectKeyIdentifier=hash"])
+def test_a_key_that_is_written_in_another_way_is_the_same(
+    tmp_path: Path, how: tuple[str, ...], extension: str
+) -> None:
+    """Else its renewal would seem to be another CA. Also of a root that does not say it is one."""
+    key, conf = tmp_path / "key", tmp_path / "conf"
+    subprocess.run(["openssl", *how, "-out", key], check=True, capture_output=True)
+    conf.write_text(f"[req]\nprompt=no\ndistinguished_name=dn\n[dn]\nCN=Old\n[v3]\n{extension}\n")
+    command = ["openssl", "req", "-x509", "-key", str(key), "-config", str(conf)]
+    command += ["-extensions", "v3", "-out", str(tmp_path / "cert")]
+    subprocess.run(command, check=True, capture_output=True)
+    spec, files = ca_spec(), {"privkey.pem": key.read_bytes()}
+    files["cert.pem"] = (tmp_path / "cert").read_bytes()
+    known = known_as(spec, files["cert.pem"], load_key(files["privkey.pem"]).public_key())
+    csr = make_csr(files["privkey.pem"], spec, known.subject if known else None)
+    now = datetime.now(UTC)
+    issued = sign(csr, spec, SelfSigning(files["privkey.pem"]), now=now, known=known)
+    for deep in (True, False):
+        old = set_facts(SetName.at(now), files, deep=deep)
+        new = set_facts(SetName.at(now), {**files, "cert.pem": issued.cert_pem}, deep=deep)
+        assert old.cert
+        assert new.cert
+        assert old.cert.identity == new.cert.identity == old.signer == new.signer
+        assert old.key_id == old.cert.key_id == new.key_id == new.cert.key_id
+
+
+def test_a_root_does_not_end_with_what_another_one_signed_for_it() -> None:
+    """In its own chain, and below it; between them and the root, all count."""
+    root, other = make_root(), make_root(ca_spec("other"))
+    cross = make_sub(with_life(other, timedelta(days=100)), ca_spec(), key=root.key_pem)
+    known = cross.cert_pem + other.cert_pem
+    whole = {"privkey.pem": root.key_pem, "cert.pem": root.cert_pem, "chain.pem": known}
+    facts = set_facts(SetName.at(NOW), whole)
+    assert (facts.problem, facts.chain_end) == ("", None)
+    assert facts.cert
+    assert facts.signer == facts.cert.identity
+    sub = make_sub(root)
+    leaf = make_leaf(sub)
+    ends = [load_cert(one.cert_pem).not_valid_after_utc for one in (sub, cross)]
+    below = {"cert.pem": leaf.cert_pem, "chain.pem": leaf.chain_pem + known}
+    assert set_facts(SetName.at(NOW), below).chain_end == ends[0]
+    instead = {"cert.pem": leaf.cert_pem, "chain.pem": sub.cert_pem + known}
+    assert set_facts(SetName.at(NOW), instead).chain_end == min(ends)

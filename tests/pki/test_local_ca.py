@@ -352,3 +352,28 @@ def test_a_root_may_sign_leaves_at_once() -> None:
     )
     leaf = make_leaf(again)
     check_chain(load_cert(leaf.cert_pem), split_pem(leaf.chain_pem), load_key(key_pem()))
+
+
+def test_what_is_signed_ends_with_the_first_ca_between_it_and_the_root() -> None:
+    root = make_root()
+    spec = ca_spec("upper", days=1000, path_len=1)
+    short, long = make_sub(with_life(root, 100 * DAY), spec), make_sub(root, spec)
+    lower = make_sub(long, ca_spec("lower", days=500, path_len=0))
+    # As of ssl-mgr's CAs: one lives longer than the one that signed it.
+    lower = replace(lower, chain_pem=short.cert_pem + root.cert_pem)
+    end = load_cert(short.cert_pem).not_valid_after_utc
+    assert load_cert(make_leaf(lower).cert_pem).not_valid_after_utc == end
+    with pytest.raises(Permanent, match="certificate 1 above it expired at"):
+        make_leaf(lower, now=end + DAY)
+
+
+def test_what_follows_the_root_in_a_chain_does_not_count() -> None:
+    """A root that another one signed too, for clients that do not know it yet."""
+    root, other = make_root(), make_root(ca_spec("other"))
+    cross = make_sub(with_life(other, 100 * DAY), ca_spec(), key=root.key_pem)
+    root = replace(root, chain_pem=cross.cert_pem + other.cert_pem)
+    later = load_cert(cross.cert_pem).not_valid_after_utc + DAY
+    sub = make_sub(root, now=later)
+    issued = make_leaf(sub, now=later)
+    assert load_cert(issued.cert_pem).not_valid_after_utc == later + 365 * DAY
+    assert issued.chain_pem == sub.cert_pem + root.cert_pem + root.chain_pem
