@@ -243,6 +243,7 @@ class Planner:
     def _refresh(self, cert: CertId, fresh: certs.Loaded | None) -> None:
         entry = self.book[cert]
         renewed = entry_of(self.tools.config, self.tools.config.services[cert], entry.state, "")
+        renewed.decision = entry.decision  # an alarm that stands is not told again
         for remark in fresh.remarks if fresh is not None else ():
             self._tell("tree-remark", remark, WARNING, cert)
         if fresh is None or self.queue.busy(f"cert {cert}"):

@@ -352,6 +352,8 @@ class Requests:
             return None
         if state.phase is Phase.SETTLED:
             return (Outcome.DONE, "rolled and deployed")
+        if state.phase is Phase.DEPLOYED and self._planner.queue.busy(f"zone {cert.group}"):
+            return None  # the records of older keys are being withdrawn
         return (Outcome.DONE, f"rolled; it {text}")
 
 

@@ -114,6 +114,8 @@ class Known:
 
     subject: x509.Name
     identifier: x509.SubjectKeyIdentifier | None
+    constraints: x509.NameConstraints | None = None
+    path_len: int | None = None
 
 
 def known_as(spec: CertSpec, cert_pem: bytes, key: PublicKey) -> Known | None:
@@ -121,15 +123,24 @@ def known_as(spec: CertSpec, cert_pem: bytes, key: PublicKey) -> Known | None:
 
     The name stays as it is encoded there: with the same key whatever `spec` asks for, with another
     one if it asks for the same parts. The key identifier stays with the key, because what the CA
-    signed points at it (RFC 5280 §4.2.1.1). Raises `Permanent` for a damaged certificate.
+    signed points at it (RFC 5280 §4.2.1.1). So do limits on names and on levels of CAs below it,
+    which no service file has keys for: a renewal must not widen what it may sign. Raises
+    `Permanent` for a damaged certificate.
     """
     cert = load_cert(cert_pem)
     try:
         same_key = key_fits(key, cert)
         if not same_key and not asks_for(spec.subject, parts_of(cert.subject)):
             return None
-        identifier = find(cert, x509.SubjectKeyIdentifier) if same_key else None
-        return Known(cert.subject, identifier)
+        if not same_key:
+            return Known(cert.subject, None)
+        levels = find(cert, x509.BasicConstraints)
+        return Known(
+            cert.subject,
+            find(cert, x509.SubjectKeyIdentifier),
+            find(cert, x509.NameConstraints),
+            levels.path_length if levels is not None else None,
+        )
     except MALFORMED as err:
         raise Permanent(f"{spec.id}: its certificate in use is damaged: {err}") from None
 
@@ -304,12 +315,14 @@ def _described(
         .subject_name(subject)
         .public_key(public)
         .serial_number(x509.random_serial_number())  # RFC 5280 §4.1.2.2: positive, 20 octets
-        .add_extension(_constraints(spec), critical=True)
+        .add_extension(_constraints(spec, known), critical=True)
         .add_extension(_key_usage(spec, public), critical=True)
         .add_extension(
             identifier or x509.SubjectKeyIdentifier.from_public_key(public), critical=False
         )
     )
+    if known is not None and known.constraints is not None:
+        builder = builder.add_extension(known.constraints, critical=True)
     if spec.ca is None and spec.ext_key_usage:
         # RFC 3161 §2.3: critical, and the only one.
         usages = _ext_key_usage(spec)
@@ -330,10 +343,13 @@ def _public_key(request: x509.CertificateSigningRequest, spec: CertSpec) -> Publ
     return public
 
 
-def _constraints(spec: CertSpec) -> x509.BasicConstraints:
+def _constraints(spec: CertSpec, known: Known | None) -> x509.BasicConstraints:
     if spec.ca is None:
         return x509.BasicConstraints(ca=False, path_length=None)
-    return x509.BasicConstraints(ca=True, path_length=spec.ca.path_len)
+    levels = spec.ca.path_len
+    if known is not None and known.path_len is not None:
+        levels = known.path_len if levels is None else max(levels, known.path_len)
+    return x509.BasicConstraints(ca=True, path_length=levels)
 
 
 def _key_usage(spec: CertSpec, public: PublicKey) -> x509.KeyUsage:

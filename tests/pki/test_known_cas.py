@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
@@ -268,12 +269,7 @@ def test_names_of_every_encoding_are_kept(name: str) -> None:
         .not_valid_after(start + timedelta(days=3650))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier(b"not the hash of the key"), critical=False)
-        .sign(
-            private,
-            None
-            if False
-            else __import__("cryptography.hazmat.primitives.hashes", fromlist=["SHA256"]).SHA256(),
-        )
+        .sign(private, SHA256())
     )
     pem = old.public_bytes(Encoding.PEM)
     spec = ca_spec()
@@ -294,6 +290,36 @@ def test_names_of_every_encoding_are_kept(name: str) -> None:
     assert authority is not None
     assert authority.key_identifier == b"not the hash of the key"
     assert identity(fresh.subject, b"k") == identity(old.subject, b"k")
+
+
+def test_limits_of_what_a_ca_may_sign_stay() -> None:
+    key = key_pem(EC256)
+    private = load_key(key)
+    names = x509.NameConstraints([x509.DNSName("example.com")], None)
+    start = NOW - timedelta(days=3000)
+    subject = x509.Name([x509.NameAttribute(CN, "Root")])
+    old = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(private.public_key())
+        .serial_number(7)
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=3650))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=3), critical=True)
+        .add_extension(names, critical=True)
+        .sign(private, SHA256())
+    )
+    spec = ca_spec()
+    known = known_as(spec, old.public_bytes(Encoding.PEM), private.public_key())
+    assert known is not None
+    issued = sign(make_csr(key, spec), spec, SelfSigning(key), now=NOW, known=known)
+    fresh = x509.load_pem_x509_certificate(issued.cert_pem)
+    found = fresh.extensions.get_extension_for_class(x509.NameConstraints)
+    assert (found.value, found.critical) == (names, True)
+    levels = find(fresh, x509.BasicConstraints)
+    assert levels is not None
+    assert levels.path_length == 3
 
 
 def test_a_certificate_in_use_that_is_damaged_is_told() -> None:
