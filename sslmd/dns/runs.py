@@ -30,11 +30,13 @@ class Pace:
     """How long a run waits for more zones, in seconds.
 
     `quiet`: until nobody has asked for so long, the last run ended so long ago, and nobody is
-    writing files; `longest`: at most so long after the first. `along`: what is not urgent waits so
+    writing files; `alone`: the same where there is one zone, whose challenges and TLSA records can
+    go together; `longest`: at most so long after the first. `along`: what is not urgent waits so
     long for a run that it can go with.
     """
 
     quiet: float = 1.0
+    alone: float = 0.2
     longest: float = 8.0
     along: float = 10.0
 
@@ -122,6 +124,12 @@ class Runs:
     def is_written(self) -> bool:
         """Whether files of some zone are being written at this moment."""
         return self._writers > 0
+
+    @property
+    def quiet(self) -> float:
+        """How long nobody may have asked before a run begins, in seconds."""
+        several = len(self._config().zones()) > 1
+        return self.pace.quiet if several else min(self.pace.alone, self.pace.quiet)
 
     def ask(self, zone: ZoneName, changes: Sequence[Change] = ()) -> asyncio.Future[None]:
         """Ask for a run for `zone`, whose files were changed; await the answer.
@@ -304,7 +312,7 @@ class _Lane:
         if urgent := [one.at for one in every if one.until is None]:
             ends.append(max(min(urgent), self._ended_at) + pace.longest)
             if not self.runs.is_written:
-                ends.append(max(*urgent, self._ended_at) + pace.quiet)
+                ends.append(max(*urgent, self._ended_at) + self.runs.quiet)
         return min(ends) - now
 
     async def _guarded(self, groups: Mapping[ZoneName, _Group], work: Awaitable[None]) -> None:

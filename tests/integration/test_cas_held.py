@@ -116,6 +116,7 @@ def other_signer(site: OldSite) -> None:
 
 
 @needs_faketime
+@pytest.mark.parametrize("site", ["5.2.0"], indirect=True)
 @pytest.mark.parametrize(
     ("spoil", "held", "said"),
     [
