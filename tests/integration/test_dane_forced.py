@@ -42,8 +42,8 @@ def test_a_forced_roll_breaks_what_it_says_for_as_long_as_it_says(world: DaneWor
     done = site.ctl("roll", "--force", ARG)
     told = done.stdout + done.stderr
     said = re.search(
-        rf"clients that check DANE may refuse {HOST}:{world.port} for up to (\d+) s, "
-        r"until (\S+ \S+) UTC",
+        rf"clients that check DANE may refuse example.com:{world.port}, {HOST}:{world.port} "
+        r"for up to (\d+) s, until (\S+ \S+) UTC",
         told,
     )
     assert said, told

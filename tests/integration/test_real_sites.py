@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from sslmd.dns.tlsa_include import parse
 from tests.dns_room.responder import Responder
 from tests.integration.running import Site
-from tests.integration.test_clock import faked, needs_faketime
+from tests.integration.test_clock import FAKETIME, needs_faketime
 from tests.servers.server import wait_until
 from tests.ssl_mgr_site import MADE, VERSIONS, File, files, name_server, unpack
 
@@ -83,10 +82,15 @@ class RealSite(Site):
         ready: bool = True,
     ) -> RealSite:
         """Start the daemon as if the site had just been made."""
-        offset = self.top / "offset"
-        offset.write_text(f"{(MADE - datetime.now(UTC)).total_seconds():+.0f}s")
         # Times of files are those of the archive, and stay.
-        env = {**faked(offset), "NO_FAKE_STAT": "1", **(env or {})}
+        clock = {
+            "LD_PRELOAD": FAKETIME,
+            "FAKETIME": MADE.strftime("@%Y-%m-%d %H:%M:%S"),
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",
+            "TZ": "UTC",
+        }
+        env = {**clock, **(env or {})}
         super().start(*options, env=env, wrapper=wrapper, ready=ready)
         return self
 
