@@ -29,7 +29,7 @@ from sslmd.pki.csr import make_csr
 from sslmd.pki.der import issuer_der, subject_der
 from sslmd.pki.dn import identity, parts_of
 from sslmd.pki.inspect import repairs, set_facts
-from sslmd.pki.keys import generate_key, load_key
+from sslmd.pki.keys import PrivateKey, generate_key, load_key
 from sslmd.pki.local_ca import Issued, SelfSigning, SigningCa, known_as, sign
 from sslmd.store.layout import Tree
 from sslmd.store.sets import list_sets, read_files, read_links
@@ -251,6 +251,23 @@ OTHERS = {
 }
 
 
+def foreign_root(
+    subject: x509.Name, key: PrivateKey, levels: int | None = None
+) -> x509.CertificateBuilder:
+    """Return a root that another tool has made, without what is special about it."""
+    start = NOW - timedelta(days=3000)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=3650))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=levels), critical=True)
+    )
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_names_of_every_encoding_are_kept(name: str) -> None:
     subject = x509.Name(
@@ -258,19 +275,9 @@ def test_names_of_every_encoding_are_kept(name: str) -> None:
     )
     key = key_pem(EC256)
     private = load_key(key)
-    start = NOW - timedelta(days=3000)
-    old = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(private.public_key())
-        .serial_number(7)
-        .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=3650))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier(b"not the hash of the key"), critical=False)
-        .sign(private, SHA256())
-    )
+    identifier = x509.SubjectKeyIdentifier(b"not the hash of the key")
+    begun = foreign_root(subject, private).add_extension(identifier, critical=False)
+    old = begun.sign(private, SHA256())
     pem = old.public_bytes(Encoding.PEM)
     spec = ca_spec()
     known = known_as(spec, pem, private.public_key())
@@ -296,20 +303,9 @@ def test_limits_of_what_a_ca_may_sign_stay() -> None:
     key = key_pem(EC256)
     private = load_key(key)
     names = x509.NameConstraints([x509.DNSName("example.com")], None)
-    start = NOW - timedelta(days=3000)
     subject = x509.Name([x509.NameAttribute(CN, "Root")])
-    old = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(private.public_key())
-        .serial_number(7)
-        .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=3650))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=3), critical=True)
-        .add_extension(names, critical=True)
-        .sign(private, SHA256())
-    )
+    begun = foreign_root(subject, private, levels=3).add_extension(names, critical=True)
+    old = begun.sign(private, SHA256())
     spec = ca_spec()
     known = known_as(spec, old.public_bytes(Encoding.PEM), private.public_key())
     assert known is not None
