@@ -52,7 +52,18 @@ class Asking:
         self._planner.replan(cert)
 
     async def cancel(self, cert: CertId) -> str:
-        """Drop an admin's request and stop the job that runs; return what was dropped."""
+        """Drop an admin's request and stop the job that runs; return what was dropped.
+
+        It is on disk when this returns: what was taken back does not come again after a crash.
+        Raises `Transient` or `Permanent` if that could not be written down; then the request
+        does come again when the daemon starts.
+        """
+        text = await self._cancel(cert)
+        if text:
+            await self._planner.ledger.written(cert)
+        return text
+
+    async def _cancel(self, cert: CertId) -> str:
         texts = []
         attempt = self._planner.book[cert].state.trial
         if attempt is not None:

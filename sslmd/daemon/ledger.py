@@ -1,8 +1,8 @@
 """state.toml of every certificate, written behind the events: many changes, one write.
 
 A state file is a note and not the truth, so a write may come a moment after what it tells of;
-only an admin's request is awaited before it is confirmed. A full disk loses nothing: what
-could not be written is kept and tried again.
+only what an admin asks for, or takes back, is awaited before it is confirmed. A full disk loses
+nothing: what could not be written is kept and tried again.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class Ledger:
         # Of its own: what is left to write at the end must not wait behind keys being made.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sslmd-notes")
         self._pending: dict[CertId, _Pending] = {}
+        self._being_written: dict[CertId, _Pending] = {}
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failing: set[CertId] = set()
@@ -74,7 +75,7 @@ class Ledger:
 
     async def written(self, cert: CertId) -> None:
         """Return when everything noted of `cert` is on disk; raises what kept it from that."""
-        pending = self._pending.get(cert)
+        pending = self._pending.get(cert) or self._being_written.get(cert)
         if pending is None:
             return
         future = asyncio.get_running_loop().create_future()
@@ -95,9 +96,11 @@ class Ledger:
             await self._wanted.wait()
             self._wanted.clear()
             batch, self._pending = self._pending, {}
+            self._being_written = batch
             pages = {cert: self._page_of(cert) for cert in batch}
             loop = asyncio.get_running_loop()
             errors = await loop.run_in_executor(self._thread, self._write, batch, pages)
+            self._being_written = {}
             for cert, pending in batch.items():
                 self._settle(cert, pending, errors.get(cert))
             if errors and self._closing:

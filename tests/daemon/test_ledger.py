@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +37,31 @@ async def test_many_changes_are_few_writes_and_none_is_lost(tools: Tools) -> Non
     ledger.note(WEB, [entry("last")])
     await ledger.close()
     assert certs.history(tools.tree, WEB)[-1].text == "last"
+
+
+async def test_what_is_being_written_is_not_yet_written(
+    tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    save = certs.save
+
+    def slow(*args: Any, **more: Any) -> None:
+        begun.set()
+        assert go_on.wait(20)
+        save(*args, **more)
+
+    monkeypatch.setattr(certs, "save", slow)
+    ledger = Ledger(tools, lambda _: Page(CertState(), {}), lambda *_: None)
+    ledger.start()
+    ledger.note(WEB, [entry("slow")])
+    await asyncio.to_thread(begun.wait, 20)
+    waiting = asyncio.ensure_future(ledger.written(WEB))
+    done, _ = await asyncio.wait({waiting}, timeout=0.05)
+    assert not done
+    go_on.set()
+    await waiting
+    assert [one.text for one in certs.history(tools.tree, WEB)] == ["slow"]
+    await ledger.close()
 
 
 async def test_a_write_that_fails_is_told_once_kept_and_made_up_for(tools: Tools) -> None:
