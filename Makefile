@@ -50,7 +50,9 @@ check: $(READY)
 # are processors: the servers that tests start are often waited for.
 TESTS_AT_ONCE = $(shell echo $$(( $$(nproc 2>/dev/null || echo 1) + 1 )))
 
+# Compiled first: the tests start the program more than a thousand times.
 test: $(READY) test-servers
+	@$(BIN)/python -m compileall -q sslmd
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --maxprocesses 5 --dist loadfile \
 	  --no-loadscope-reorder
 
