@@ -1,9 +1,10 @@
 """Asking one name server one question.
 
-By UDP, again by TCP when the answer does not fit (RFC 7766). Each question has a socket of its
-own, connected to the server: the kernel drops what others send, the port is not to be guessed,
-and a port where nobody listens is noticed at once. What comes back and is no answer to the
-question (another id, another name, noise) is passed over, for it may be forged (RFC 5452 §9).
+By UDP, again by TCP when the answer does not fit (RFC 7766) or does not come. How many questions a
+server gets, and how fast, is in `manners`. Each question has a socket of its own, connected to the
+server: the kernel drops what others send, the port is not to be guessed, and a port where nobody
+listens is noticed at once. What comes back and is no answer to the question (another id, another
+name, noise) is passed over, for it may be forged (RFC 5452 §9).
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import dns.asyncquery
 import dns.exception
@@ -24,6 +27,7 @@ import dns.rdatatype
 
 from sslmd.core.errors import Transient
 from sslmd.core.names import DomainName, ZoneName
+from sslmd.dns.manners import ATTEMPTS, Manners, Shared, manners_at
 
 PORT = 53
 
@@ -33,6 +37,7 @@ PAYLOAD = 1232
 # Seconds for an answer, and after how many the question is sent once more: datagrams get lost.
 TIMEOUT = 3.0
 RESEND = 1.0
+
 
 _NO_WAY = frozenset(
     {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
@@ -65,6 +70,10 @@ class Unanswered(Transient):
 
 class Silent(Unanswered):
     """No answer in time, none that makes sense, or the connection was refused."""
+
+
+class Mute(Silent):
+    """No answer in time, or one that was cut short: a server that limits its answers does so."""
 
 
 class OutOfReach(Unanswered):
@@ -120,7 +129,8 @@ async def ask(
 
     `recursive`: have it ask others (RD). `dnssec`: with signatures (DO, RFC 4035 §3.2.1).
     `checking_disabled`: a resolver shall not validate (CD, §3.2.2). `timeout`: seconds, by UDP,
-    and once more by TCP if it has to be. Raises `Silent` or `OutOfReach`.
+    and once more by TCP if it has to be; waiting for a place (`manners`) is not in it. Who asks the
+    same before it was sent gets the same answer. Raises `Silent` or `OutOfReach`.
     """
     if not dns.inet.is_address(server.address):
         raise Silent(server, "has no address to ask")
@@ -133,13 +143,84 @@ async def ask(
     query = dns.message.make_query(
         name, rdtype, use_edns=0, payload=PAYLOAD, want_dnssec=dnssec, flags=flags
     )
-    answer = await _by_udp(server, query, timeout)
+    manners = manners_at(server.address, server.port)
+    key = (name, rdtype, flags, dnssec, timeout)
+    same = manners.unsent.get(key)
+    if same is None:
+        asking = _ask(server, query, timeout, manners, lambda: manners.unsent.pop(key, None))
+        same = manners.unsent[key] = Shared(asyncio.ensure_future(asking))
+    return await same.wait()
+
+
+async def _ask(
+    server: NameServer,
+    query: dns.message.Message,
+    timeout: float,  # noqa: ASYNC109
+    manners: Manners,
+    sent: Callable[[], object],
+) -> dns.message.Message:
+    """Ask when it is the question's turn; again if it got lost at a server that lives."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            async with manners.place():
+                sent()
+                began = asyncio.get_running_loop().time()
+                try:
+                    answer = await _once(server, query, timeout, manners)
+                except Mute as err:
+                    alive = manners.silent_since(began)
+                    if not alive:
+                        manners.give_up(err)
+                    if not alive or attempt == ATTEMPTS:
+                        raise
+                else:
+                    manners.answered()
+                    return answer
+        finally:
+            sent()
+    raise AssertionError
+
+
+async def _once(
+    server: NameServer,
+    query: dns.message.Message,
+    timeout: float,  # noqa: ASYNC109
+    manners: Manners,
+) -> dns.message.Message:
+    """Ask by UDP; by TCP first where the server limits what it sends by UDP."""
+    if manners.prefers_tcp:
+        try:
+            return await _by_tcp(server, query, timeout)
+        except Silent:
+            manners.not_by_tcp()
+    answer = await _by_udp(server, query, timeout, manners)
     if answer is not None:
         return answer
+    manners.by_udp = True
+    try:
+        answer = await _by_tcp(server, query, timeout)
+    except Silent as err:
+        # Cut short because there were too many? By UDP it comes when there are fewer.
+        raise Mute(server, err.problem) from None
+    if len(answer.to_wire(max_size=65535)) <= PAYLOAD:
+        manners.limited()  # there was no need to cut it short
+    return answer
+
+
+async def _by_tcp(
+    server: NameServer,
+    query: dns.message.Message,
+    timeout: float,  # noqa: ASYNC109
+) -> dns.message.Message:
     try:
         return await by_tcp(server, query, timeout)
     except dns.exception.DNSException:
         raise Silent(server, "answers nonsense by TCP") from None
+
+
+def heard_by_udp(server: NameServer) -> bool:
+    """Whether a server ever answered by UDP, which is how CAs and most others ask."""
+    return manners_at(server.address, server.port).by_udp
 
 
 async def by_tcp(
@@ -167,11 +248,13 @@ async def _by_udp(
     server: NameServer,
     query: dns.message.Message,
     timeout: float,  # noqa: ASYNC109
+    manners: Manners,
 ) -> dns.message.Message | None:
-    """Return the answer, None if it was cut short (TC)."""
+    """Return the answer, None if it was cut short (TC). A silent server is asked by TCP as well."""
     wire = query.to_wire()
     conversation = _Conversation(query)
     transport: asyncio.DatagramTransport | None = None
+    besides: asyncio.Future[dns.message.Message] | None = None
     try:
         async with asyncio.timeout(timeout):
             try:
@@ -183,19 +266,43 @@ async def _by_udp(
             transport.sendto(wire)
             done, _ = await asyncio.wait({conversation.answer}, timeout=RESEND)
             if not done:
-                transport.sendto(wire)
-            return await conversation.answer
+                besides = asyncio.ensure_future(_by_tcp(server, query, timeout))
+                if manners.limit_likely:
+                    # By UDP it would only count as one more.
+                    await asyncio.wait({besides}, timeout=RESEND)
+                if not besides.done():
+                    transport.sendto(wire)
+                if (answer := await _first(conversation.answer, besides)) is not None:
+                    manners.limited()
+                    return answer
+            answer = await conversation.answer
+            manners.by_udp = True
+            return answer
     except TimeoutError:
         problem = f"did not answer within {timeout:g} s"
         if conversation.noise:
             problem = f"sent nothing within {timeout:g} s that answers the question"
-        raise Silent(server, problem) from None
+        raise Mute(server, problem) from None
     except OSError as err:
         raise Silent(server, f"cannot be asked: {_reason(err)}") from None
     finally:
         conversation.answer.cancel()
         if transport is not None:
             transport.abort()
+        if besides is not None:
+            besides.cancel()
+            await asyncio.gather(besides, return_exceptions=True)
+
+
+async def _first(
+    by_udp: asyncio.Future[dns.message.Message | None], by_tcp: asyncio.Future[dns.message.Message]
+) -> dns.message.Message | None:
+    """Return the answer by TCP if it is there first, None if UDP is to be waited for."""
+    both: set[asyncio.Future[Any]] = {by_udp, by_tcp}
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    if by_udp.done() or by_tcp.exception() is not None:
+        return None
+    return by_tcp.result()
 
 
 def _not_sent(server: NameServer, err: OSError) -> Unanswered:

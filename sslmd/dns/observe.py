@@ -25,6 +25,7 @@ from sslmd.core.records import TxtRecord
 from sslmd.dns.answers import end_of_chain, rcode_of, soa_serial, strings
 from sslmd.dns.ask import NameServer, OutOfReach, Silent, Unanswered, ask
 from sslmd.dns.diagnosis import Behind, Primary, Published, failed, waiting
+from sslmd.dns.manners import PLACES
 
 # Seconds between two rounds of questions: at first, by how much more each time, at most. A
 # secondary that heard NOTIFY has a zone within seconds; one that did not asks by itself only
@@ -33,8 +34,8 @@ FIRST_PAUSE = 1.0
 GROWTH = 1.5
 LONGEST_PAUSE = 30.0
 
-# Questions under way at one server: more would look like an attack.
-AT_ONCE = 8
+# Questions under way at one server, as many as it gets at one time.
+AT_ONCE = PLACES
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class Responder:
         self.most = 0
         self.queries: list[dns.message.Message] = []
         self._name = name
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._connections: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -59,9 +59,9 @@ class Responder:
     ) -> None:
         self._udp.abort()
         self._tcp.close()
-        for writer in self._writers:
-            writer.transport.abort()
-        await asyncio.sleep(0)
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
     def asked(self, rdtype: str) -> list[str]:
         """Return the names that were asked for with this type, in order."""
@@ -81,14 +81,19 @@ class Responder:
         return answer.to_wire(max_size=65535)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            (length,) = struct.unpack("!H", await reader.readexactly(2))
-            reply = self.reply(await reader.readexactly(length), tcp=True)
-            if reply is not None:
-                writer.write(struct.pack("!H", len(reply)) + reply)
-                await writer.drain()
-        writer.close()
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                (length,) = struct.unpack("!H", await reader.readexactly(2))
+                reply = self.reply(await reader.readexactly(length), tcp=True)
+                if reply is not None:
+                    writer.write(struct.pack("!H", len(reply)) + reply)
+                    await writer.drain()
+        finally:
+            self._connections.discard(task)
+            writer.close()
 
 
 class _Datagrams(asyncio.DatagramProtocol):

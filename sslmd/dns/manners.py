@@ -1,0 +1,191 @@
+"""How a server is treated: few questions at a time, further apart when it falls silent.
+
+Name servers limit the answers to one address in a second (BIND: `rate-limit`): who asks forty
+names at once hears nothing for a while. So every question takes one of a server's few places. A
+server that leaves questions without an answer and answers others is asked more slowly. One that
+answers a question by TCP that it dropped by UDP, or cut short without need, is asked by TCP for a
+while: such limits do not count there, because a sender of TCP cannot be forged.
+
+All times are those of the event loop, in seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+from weakref import WeakKeyDictionary
+
+import dns.message
+
+# Questions under way at one server.
+PLACES = 4
+
+# Between two questions, once a server has left one without an answer; then twice as much each time,
+# at most; and how much less after each answer.
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 2.0
+EASING = 0.95
+
+# A limit is likely where as many answers came within a second as the narrowest limits in use allow.
+# It counts in windows of 15 seconds (BIND's default), so after a flood it lasts as long.
+BURST = 5
+WITHIN = 1.0
+WINDOW = 15.0
+
+# For how long a server is asked by TCP that limits its answers by UDP.
+BY_TCP = 60.0
+
+# Times that a question is asked which a server leaves without an answer while it answers others.
+ATTEMPTS = 12
+
+# Servers that are remembered.
+_MOST = 1000
+
+
+class Shared:
+    """One question, and all who wait for its answer; it ends when nobody does."""
+
+    def __init__(self, asking: asyncio.Future[dns.message.Message]) -> None:
+        self._asking = asking
+        self._waiting = 0
+
+    async def wait(self) -> dns.message.Message:
+        """Return the answer; raises what asking raises."""
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self._asking)
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._asking.cancel()
+
+
+class Manners:
+    """What is known of one server from asking it; all of it in the event loop."""
+
+    def __init__(self) -> None:
+        self.pause = 0.0
+        self.by_udp = False  # it was heard by UDP
+        self.unsent: dict[Hashable, Shared] = {}  # questions that wait for their turn
+        self._busy = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._next = 0.0
+        self._slowed = 0.0
+        self._answers: deque[float] = deque(maxlen=BURST)
+        self._limit_until = 0.0
+        self._tcp_until = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody asks it or waits for it."""
+        return not self._busy and not self._queue
+
+    @property
+    def prefers_tcp(self) -> bool:
+        """Whether it is asked by TCP first."""
+        return _now() < self._tcp_until
+
+    @property
+    def limit_likely(self) -> bool:
+        """Whether it answered so many questions lately that it may be at its limit."""
+        return _now() < self._limit_until
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Wait for a place, and until the next question may be sent; hold the place.
+
+        Raises what `give_up` was given meanwhile.
+        """
+        await self._enter()
+        try:
+            now = _now()
+            start = max(now, self._next)
+            self._next = start + self.pause
+            if start > now:
+                await asyncio.sleep(start - now)
+            yield
+        finally:
+            self._leave()
+
+    async def _enter(self) -> None:
+        if self._busy < PLACES and not self._queue:
+            self._busy += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._leave()  # it had just been given the place
+            elif turn in self._queue:
+                self._queue.remove(turn)
+            raise
+
+    def _leave(self) -> None:
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)  # the place goes on to it
+                return
+        self._busy -= 1
+
+    # --- what was heard ---
+
+    def answered(self) -> None:
+        """It gave an answer."""
+        now = _now()
+        self._answers.append(now)
+        if len(self._answers) == BURST and now - self._answers[0] <= WITHIN:
+            self._limit_until = now + WINDOW
+        self.pause = self.pause * EASING if self.pause > FIRST_PAUSE / 2 else 0.0
+
+    def limited(self) -> None:
+        """It answered by TCP alone: it limits what it sends by UDP."""
+        self._tcp_until = _now() + BY_TCP
+        self.pause = 0.0
+
+    def not_by_tcp(self) -> None:
+        """It did not answer by TCP either."""
+        self._tcp_until = 0.0
+
+    def silent_since(self, sent: float) -> bool:
+        """It left a question of then without an answer; return whether it is likely to live.
+
+        It does if it answered others meanwhile, or so many just before that it may be at its limit.
+        Then it is asked more slowly from now on.
+        """
+        alive = bool(self._answers and self._answers[-1] >= sent) or self.limit_likely
+        if alive and sent >= self._slowed:
+            self.pause = min(max(self.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
+            self._slowed = _now()
+        return alive
+
+    def give_up(self, err: Exception) -> None:
+        """Let those who wait for a place fail too: each would wait as long, one after the other."""
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_exception(err)
+
+
+_Servers = OrderedDict[tuple[str, int], Manners]
+_KNOWN: WeakKeyDictionary[asyncio.AbstractEventLoop, _Servers] = WeakKeyDictionary()
+
+
+def manners_at(address: str, port: int) -> Manners:
+    """Return what is known of a server in the running event loop, whoever asks it."""
+    known = _KNOWN.setdefault(asyncio.get_running_loop(), OrderedDict())
+    key = (address, port)
+    if key not in known:
+        for other in [one for one, kept in known.items() if kept.idle][: len(known) - _MOST + 1]:
+            del known[other]
+        known[key] = Manners()
+    known.move_to_end(key)
+    return known[key]
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
