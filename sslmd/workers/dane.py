@@ -81,7 +81,7 @@ async def look(
 
     async def addresses(host: DomainName) -> tuple[str, ...]:
         if servers:
-            return await addresses_at(host, zone, servers)
+            return await addresses_at(host, zone, servers, tools.resolver)
         return await tools.resolver.addresses(host.text)
 
     return await look_at_ports(cert, tools, materials, tcp_ports(owners), addresses)
