@@ -145,19 +145,20 @@ def endpoint_of(owner: DomainName) -> tuple[int, str, DomainName]:
 
 
 def hosts_of(
-    entry: DaneEntry, zone: ZoneName, names: Iterable[SanName], mx: Collection[DomainName]
+    entry: DaneEntry, zone: ZoneName, names: Iterable[SanName], mx: Collection[DomainName] | None
 ) -> tuple[DomainName, ...]:
     """Return the hosts whose records an entry asks for, sorted (design, section 8).
 
-    `names` are those of the certificate, `mx` the zone's MX hosts. Those outside the zone are
-    left out: their records are in somebody else's.
+    `names` are those of the certificate, `mx` the zone's MX hosts; None: it takes no mail (the null
+    MX, RFC 7505), so nobody connects to any. Those outside the zone are left out: their records are
+    in somebody else's.
     """
     if isinstance(entry.hosts, tuple):
         hosts: Iterable[SanName] = entry.hosts
     elif entry.hosts is TlsaHosts.SANS:
         hosts = names
     else:
-        hosts = (DomainName(zone.text), *mx)
+        hosts = () if mx is None else (DomainName(zone.text), *mx)
     # No client looks for the records of a star: RFC 4592 §2.1.1, it would not be leftmost.
     return tuple(
         sorted(
@@ -193,7 +194,7 @@ def wants_of(
     entries: Iterable[DaneEntry],
     zone: ZoneName,
     names: Sequence[SanName],
-    mx: Collection[DomainName],
+    mx: Collection[DomainName] | None,
 ) -> dict[DomainName, frozenset[Combination]]:
     """Return owners and combinations of a service's `dane_tls`; names too long are left out."""
     found: dict[DomainName, set[Combination]] = defaultdict(set)

@@ -43,6 +43,8 @@ class Dane:
     records of the set on deck are not published yet; `fading`: which records were withdrawn that
     caches may hold still, and `fading_until` when not any more. `ports`: what is checked
     (`mail.example.com:25`); `ttl`: the longest that caches may hold what was served, in seconds.
+    `silent`: which name servers do not answer, where all that do were seen showing everything for
+    long enough. `usages`: those of its records (RFC 6698 §2.1.1).
     """
 
     next: SetName | None
@@ -56,6 +58,8 @@ class Dane:
     ttl: int = 0
     fading: str = ""
     fading_until: datetime | None = None
+    silent: str = ""
+    usages: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

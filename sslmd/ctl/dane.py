@@ -31,7 +31,7 @@ def add(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask for it and print it; 1 if something does not fit."""
+    """Ask for it and print it; 1 if something does not fit, was not looked at or is not there."""
     with connect(args) as daemon:
         result = daemon.call(Method.DANE, {"certs": chosen(args)}, timeout=TIMEOUT)
     certs = Fields(result).subs("certs")
@@ -45,9 +45,20 @@ def run(args: argparse.Namespace) -> int:
     return DONE if all(one.flag("ok") for one in certs) else FAILED
 
 
+def _verdict(one: Fields) -> tuple[str, str]:
+    """Return what there is to say in a word or two, and its colour."""
+    if one.flag("ok"):
+        return "all fits", "green"
+    if any(finding.flag("wrong") for finding in one.subs("findings")):
+        return "NOT WELL", "red"
+    if any(finding.flag("unseen") for finding in one.subs("findings")):
+        return "NOT ALL COULD BE LOOKED AT", "yellow"
+    return "NOT PUBLISHED", "yellow"
+
+
 def _print(one: Fields) -> None:
-    ok = one.flag("ok")
-    say(f"{one.text('cert')}: {'all fits' if ok else 'NOT WELL'}", "green" if ok else "red")
+    verdict, colour = _verdict(one)
+    say(f"{one.text('cert')}: {verdict}", colour)
     for record in one.subs("records"):
         ttl = record.number("ttl")
         coming = "  ; of the next key" if record.text("of") == "next" else ""
@@ -55,7 +66,7 @@ def _print(one: Fields) -> None:
     for finding in one.subs("findings"):
         wrong = finding.flag("wrong")
         mark, colour = ("!!", "red") if wrong else ("ok", "")
-        if finding.flag("warning"):
+        if finding.flag("warning") or (finding.flag("unseen") and not wrong):
             mark, colour = "??", "yellow"
         say(f"  {mark} {finding.text('where')}: {finding.text('text')}", colour)
     say(f"  {one.text('reason')}")

@@ -15,7 +15,7 @@ from sslmd.core.spec import OwnCa
 from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
 from sslmd.core.view import Dane, Decision, View
-from sslmd.workers.dane import Finding
+from sslmd.workers.dane import NOT_PUBLISHED, Finding
 from sslmd.workers.deliver import places, proves
 from sslmd.workers.tools import wanted_of
 
@@ -36,6 +36,21 @@ class DaneReport:
     def warnings(self) -> list[str]:
         """What makes DANE useless, and turns nobody away."""
         return [f"{one.where}: {one.text}" for one in self.findings if one.warning]
+
+    @property
+    def unseen(self) -> list[str]:
+        """What could not be looked at, so that nobody knows (I11)."""
+        return [f"{one.where}: {one.text}" for one in self.findings if one.unseen]
+
+    @property
+    def missing(self) -> bool:
+        """Whether something that is wanted is not published."""
+        return any(one.where == NOT_PUBLISHED for one in self.findings)
+
+    @property
+    def fits(self) -> bool:
+        """Whether everything was looked at, and is as it should be."""
+        return not (self.wrong or self.unseen or self.missing)
 
 
 @dataclass(slots=True)

@@ -106,8 +106,10 @@ def _dane(entry: Entry) -> dict[str, Any] | None:
     return {
         "at": time(report.at),
         "ok": not report.wrong,
+        "fits": report.fits,
         "problems": report.wrong,
         "warnings": report.warnings,
+        "unseen": report.unseen,
     }
 
 
@@ -131,11 +133,17 @@ def dane(planner: Planner, cert: CertId) -> dict[str, Any]:
     return {
         "cert": str(cert),
         "at": time(report.at) if report else None,
-        "ok": report is not None and not report.wrong,
+        "ok": report is not None and report.fits,
         "reason": entry.decision.text,
         "records": rows,
         "findings": [
-            {"where": one.where, "text": one.text, "wrong": one.wrong, "warning": one.warning}
+            {
+                "where": one.where,
+                "text": one.text,
+                "wrong": one.wrong,
+                "warning": one.warning,
+                "unseen": one.unseen,
+            }
             for one in (report.findings if report else ())
         ],
     }

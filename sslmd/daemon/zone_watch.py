@@ -12,6 +12,7 @@ from sslmd.daemon.journal import ERROR, INFO
 from sslmd.daemon.zone_work import Tell, ZoneWork, clock
 from sslmd.workers.dane import Finding, ask_resolver, findings_of_ports, prove_ports
 from sslmd.workers.dane import look as look_ports
+from sslmd.workers.dane_report import findings_of
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.ports import PortSeen
 from sslmd.workers.tools import Tools
@@ -75,9 +76,9 @@ class ZoneWatch:
             return []
         state = self._book[cert].state
         limit = self._tools.config.globals.dns_check_timeout
-        findings = zone.findings(cert, state, self._tools.now(), limit)
+        findings = findings_of(zone, cert, state, self._tools.now(), limit)
         name = state.curr.name if state.curr else None
-        return findings + findings_of_ports(seen, name, zone.shown_everywhere())
+        return findings + findings_of_ports(seen, name, zone.shown_to_clients())
 
     def _report(self, cert: CertId, findings: list[Finding]) -> None:
         entry = self._book[cert]
@@ -94,7 +95,8 @@ class ZoneWatch:
 
     async def _look_at_ports(self, zone: Zone, cert: CertId) -> list[PortSeen]:
         assert zone.given is not None
-        owners = {owner for owner, _ in zone.share(cert).serving}
+        written = {owner for owner, _ in zone.share(cert).serving}
+        owners = zone.given.asked_at(cert, written) | zone.kept_by_others(cert).keys()
         materials = zone.given.materials.get(cert, {})
         return await look_ports(cert, zone.name, owners, materials, zone.servers, self._tools)
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 
 from sslmd.core.backoff import LADDER_MINUTES, Failure, ladder_minutes
-from sslmd.core.errors import SslmError
+from sslmd.core.errors import SslmError, Transient
 from sslmd.core.events import Event, TlsaLooked
 from sslmd.core.names import CertId, ZoneName
 from sslmd.core.sighting import FIRST_PAUSE, GROWTH, LONGEST_MISSING
@@ -23,6 +23,7 @@ from sslmd.dns import tlsa_publish
 from sslmd.dns.tlsa_include import tlsa_file
 from sslmd.store import zone_notes
 from sslmd.workers.dane_zone import Zone, cert_wish, held_by, is_of, unsigned_text
+from sslmd.workers.places import look_elsewhere
 from sslmd.workers.restart import dependents
 from sslmd.workers.tlsa import CertWish, Given, Wish, look, publish
 from sslmd.workers.tools import Tools
@@ -32,6 +33,10 @@ FILES = 60.0
 
 # Seconds between two looks at a zone where nothing is waited for, and between two watches.
 DAY = 86_400.0
+
+# Seconds between two looks at owners that are CNAMEs, in zones of their own, or get no records: the
+# admin may have changed that, and nothing else would show it.
+PLACES = 3600.0
 
 # Seconds from the start to the first watch: up to so many, so that a site's zones take turns.
 FIRST_WATCH = 600.0
@@ -94,7 +99,14 @@ class ZoneWork:
                 zone.noted = await self._tools.in_thread(tlsa_publish.published, means, name)
             if zone.notes is None:
                 zone.notes = await self._tools.in_thread(self._read_notes, zone.name)
-            given = await publish(wish, zone.notes, self._tools, again=again)
+            given = await publish(
+                wish,
+                zone.notes,
+                self._tools,
+                again=again,
+                known=zone.places,
+                doubted={owner for owner, *_ in zone.doubts},
+            )
         except Exception as err:
             self._failed(zone, wish, err)
             if again:
@@ -133,8 +145,9 @@ class ZoneWork:
         before, first = zone.given, zone.given is None
         zone.wish = zone.tried = wish
         zone.given, zone.notes = given, given.notes
-        zone.trouble, zone.again = "", bool(given.unfit)
-        if given.unfit:
+        zone.trouble, zone.again = "", bool(given.unfit or given.unknown)
+        zone.places_at = now + PLACES if given.places else 0.0
+        if given.unfit or given.unknown:
             self._unfit(zone, given, before)
         elif given.failure is None:
             zone.attempts, zone.retry_at = 0, 0.0
@@ -143,6 +156,7 @@ class ZoneWork:
             zone.mx_at = now + DAY
         if given.changed or first:
             zone.changed_at = now
+            zone.replaced = given.before if zone.replaced is None else zone.replaced
         zone.look_at = now
         if first and not given.unfit:
             zone.watch_at = now + self._tools.rng.uniform(0.1, 1.0) * FIRST_WATCH
@@ -200,6 +214,8 @@ class ZoneWork:
             zone.look_pause = min(zone.look_pause * GROWTH, LONGEST_MISSING)
             zone.look_at = clock() + zone.look_pause
             return
+        elsewhere = await look_elsewhere(zone.places, self._tools)
+        zone.elsewhere = elsewhere
         zone.look_pause = FIRST_PAUSE
         zone.servers = tuple(one.server for one in seen.servers)
         known = before.known
@@ -227,7 +243,33 @@ class ZoneWork:
         zone.look_at = clock() + max(min(pauses), 0.05)
         if zone.notes.known != known:
             zone.again = True  # what waited for that can be published now
+        doubts = zone.surprises()
+        if doubts and doubts != zone.doubts:
+            zone.again = True  # an owner became a CNAME, or is none any more, say
+        zone.doubts = doubts
         self._warn_unsigned(zone)
+        await self._see_whether_it_is_taken(zone)
+
+    async def _see_whether_it_is_taken(self, zone: Zone) -> None:
+        """Put include files back that no name server takes, though the command succeeded.
+
+        Such a file may be one that the zone cannot be loaded with: at the next start of the name
+        server there would be no zone at all. `rndc reload` succeeds all the same.
+        """
+        given = zone.given
+        if given is None or not given.ours or self._tools.means.updated(zone.name) is not None:
+            return
+        means, limit = self._tools.means, self._tools.config.globals.dns_check_timeout
+        try:
+            if zone.is_taken():
+                zone.replaced = None
+                await tlsa_publish.confirm(means, zone.name)
+            elif zone.is_ignored() and clock() - zone.changed_at > limit.total_seconds():
+                zone.changed_at = clock()
+                if paths := await tlsa_publish.put_back(means, zone.name):
+                    self._failed(zone, self.wish(zone), Transient(_not_taken(zone, paths)))
+        except SslmError as err:
+            self._tell("tlsa-trouble", f"zone {zone.name}: {err}", WARNING, None)
 
     async def _save_notes(self, zone: Zone) -> None:
         """Write down what was learned; if that fails it costs a wait after the next start."""
@@ -271,6 +313,14 @@ class ZoneWork:
         means = self._tools.means
         there = await self._tools.in_thread(tlsa_publish.published, means, zone.name)
         return any(is_of(owner, entry.wanted.names) for owner in there)
+
+
+def _not_taken(zone: Zone, paths: list[str]) -> str:
+    return (
+        f"zone {zone.name}: no name server shows its new TLSA records, although restart_cmd "
+        f"succeeded; {', '.join(paths)} is as it was before; see in the name server's log whether "
+        "it can load the zone with them (named-checkzone), and whether its serial was raised"
+    )
 
 
 def counted(content: Content) -> str:

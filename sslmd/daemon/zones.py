@@ -153,6 +153,8 @@ class Zones:
             self._queue.submit(job)
             return
         times = [zone.files_at]
+        if zone.places_at:
+            times.append(zone.places_at)
         if zone.trouble or zone.again:
             times.append(zone.retry_at)
         if zone.wish is not None and zone.wish.wants_mx and zone.mx_at > now:
@@ -171,6 +173,9 @@ class Zones:
         if wish.wants_mx and now >= zone.mx_at:
             zone.mx_at = now + DAY
             return Publish(zone.name, "its MX hosts are looked up every day")
+        if now >= zone.places_at > 0.0:
+            zone.places_at = 0.0
+            return Publish(zone.name, "its owners are looked up again")
         if now >= zone.files_at:
             zone.files_at = now + FILES
             if self._work.stamps(zone) != zone.stamps:
@@ -307,7 +312,7 @@ class Zones:
             return ""
         records = counted(given.content.records)
         if given.ours:
-            unfit = (f"not published: {text}" for _, text in given.unfit.values())
+            unfit = [f"not published: {text}" for _, text in given.unfit.values()]
             return "; ".join((f"{records} given to DNS anew", *given.remarks, *unfit))
         way = f"to be put into the zone by you, see sslmctl dane {name.text}"
         return f"{records} {way}" if given.content.records else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import dns.name
 import dns.rdatatype
@@ -13,7 +14,15 @@ from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import any_of
 
 
-async def mx_hosts(zone: ZoneName, servers: Sequence[NameServer]) -> tuple[DomainName, ...]:
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """Who takes the mail of a zone. `is_refused`: nobody, by the null MX (RFC 7505)."""
+
+    hosts: tuple[DomainName, ...]
+    is_refused: bool = False
+
+
+async def mail_of(zone: ZoneName, servers: Sequence[NameServer]) -> Mail:
     """Return the MX hosts of the apex, whatever their preference, sorted.
 
     By the first of the zone's name servers that answers with authority. None if there is no MX, or
@@ -22,13 +31,20 @@ async def mx_hosts(zone: ZoneName, servers: Sequence[NameServer]) -> tuple[Domai
     """
     apex = DomainName(zone.text)
     answer = await any_of(servers, apex, zone, "MX")
-    found = find(answer.answer, dns.name.from_text(zone.text), dns.rdatatype.MX)
+    found = find(answer.answer, dns.name.from_text(zone.text), dns.rdatatype.MX) or ()
     hosts = set()
-    for rdata in found or ():
+    for rdata in found:
         try:
             host = DomainName.parse(rdata.exchange.to_text())
         except BadName:
             continue
         if not host.is_wildcard:
             hosts.add(host)
-    return tuple(sorted(hosts))
+    # RFC 7505 §3: it has to be the only one.
+    names = [rdata.exchange for rdata in found]
+    return Mail(tuple(sorted(hosts)), names == [dns.name.root])
+
+
+async def mx_hosts(zone: ZoneName, servers: Sequence[NameServer]) -> tuple[DomainName, ...]:
+    """Return the hosts of `mail_of` alone."""
+    return (await mail_of(zone, servers)).hosts

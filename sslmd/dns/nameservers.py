@@ -157,18 +157,29 @@ async def out_of_reach(server: NameServer, zone: ZoneName) -> bool:
 
 
 async def addresses_at(
-    host: DomainName, zone: ZoneName, servers: Sequence[NameServer]
+    host: DomainName,
+    zone: ZoneName,
+    servers: Sequence[NameServer],
+    resolver: Resolver | None = None,
 ) -> tuple[str, ...]:
     """Return the IPv4 and IPv6 addresses that the servers of its zone give for `host`.
 
-    Raises `Transient` if none of them answers.
+    With a `resolver`, a host that is a CNAME, or in a zone below, is followed to wherever it leads,
+    as clients do. Raises `Transient` if nobody tells.
     """
     here = dns.name.from_text(host.text)
     found: list[str] = []
+    further = None
     for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
         answer = await any_of(servers, host, zone, dns.rdatatype.to_text(rdtype))
-        found += [rdata.address for rdata in find(answer.answer, here, rdtype) or ()]
-    return tuple(found)
+        end = end_of_chain(answer, here) if resolver is not None else here
+        there = find(answer.answer, end, rdtype) or ()
+        found += [rdata.address for rdata in there]
+        if not there and (end != here or _delegation(answer, host, zone)):
+            further = end.to_text(omit_final_dot=True)
+    if found or further is None or resolver is None:
+        return tuple(dict.fromkeys(found))
+    return await resolver.addresses(further)
 
 
 async def any_of(

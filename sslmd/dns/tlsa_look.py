@@ -18,25 +18,30 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 
-from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.core.tlsa import Owned, Tlsa
-from sslmd.dns.answers import end_of_chain, rcode_of, tlsa_in
+from sslmd.dns.answers import end_of_chain, find, rcode_of, tlsa_in
 from sslmd.dns.ask import NameServer, OutOfReach, Unanswered, ask
 from sslmd.dns.observe import AT_ONCE, zone_serial
+from sslmd.dns.owners import delegation
 
 
 @dataclass(frozen=True, slots=True)
 class OwnerSeen:
-    """What a server shows at one owner. `ttl`: seconds, 0 without records.
+    """What a server shows at one owner. `ttl`: seconds, 0 without records or CNAMEs.
 
     `signed_until`: when the last of the signatures over the records ends, None if there is none.
-    `fault`: why its answer is none, without the server's name, "" if it is one.
+    `fault`: why its answer is none, without the server's name, "" if it is one. `cname`: where the
+    CNAME at the owner leads, None if there is none: then the records are those at its end, and the
+    TTL is the longest on the way. `is_cut`: the owner is in a zone below.
     """
 
     records: frozenset[Tlsa] = frozenset()
     ttl: int = 0
     signed_until: datetime | None = None
     fault: str = ""
+    cname: DomainName | None = None
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +77,19 @@ def missing_at(seen: ServerSeen, wanted: frozenset[Owned]) -> frozenset[Owned]:
 
 
 def surplus(seen: ServerSeen, wanted: frozenset[Owned]) -> frozenset[Owned]:
-    """Return what a server serves, at the owners that it was asked for, and should not."""
-    return _records(seen) - wanted
+    """Return what a server serves, at the owners that it was asked for, and should not.
+
+    What it shows at the end of a CNAME stands elsewhere.
+    """
+    return _records(seen, through_cnames=False) - wanted
 
 
-def _records(seen: ServerSeen) -> frozenset[Owned]:
+def _records(seen: ServerSeen, *, through_cnames: bool = True) -> frozenset[Owned]:
     return frozenset(
-        (owner, record) for owner, one in seen.owners.items() for record in one.records
+        (owner, record)
+        for owner, one in seen.owners.items()
+        if through_cnames or one.cname is None
+        for record in one.records
     )
 
 
@@ -106,7 +117,7 @@ class _Look:
                     if owner is None:
                         self.serial = await zone_serial(self.server, self.zone)
                     else:
-                        self.owners[owner] = await _look(self.server, owner)
+                        self.owners[owner] = await _look(self.server, owner, self.zone)
                 except Unanswered as err:
                     # The rest would have to wait as long, one after the other.
                     waiting.clear()
@@ -122,20 +133,58 @@ class _Look:
         return ServerSeen(self.server, owners, self.silent, self.out_of_reach, self.serial)
 
 
-async def _look(server: NameServer, owner: DomainName) -> OwnerSeen:
+async def _look(server: NameServer, owner: DomainName, zone: ZoneName) -> OwnerSeen:
     answer = await ask(server, owner, "TLSA", dnssec=True)
-    if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-        return OwnerSeen(fault=f"answers {rcode_of(answer)} for {owner} TLSA")
-    if not answer.flags & dns.flags.AA:
-        return OwnerSeen(fault=f"is not authoritative for {owner}")
-    # RFC 7671 §7: an alias may stand at the owner.
     here = dns.name.from_text(owner.text)
+    cname, cname_ttl = _cname(answer, here)
+    if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        # BIND answers SERVFAIL where CNAMEs go in a circle, and shows them.
+        fault = f"answers {rcode_of(answer)} for {owner} TLSA"
+        return OwnerSeen(fault=fault, ttl=cname_ttl, cname=cname)
+    if not answer.flags & dns.flags.AA:
+        is_cut = delegation(answer, owner, zone) is not None
+        return OwnerSeen(fault=f"is not authoritative for {owner}", is_cut=is_cut)
+    # RFC 7671 §7: an alias may stand at the owner.
     end = end_of_chain(answer, here)
     records, ttl = tlsa_in(answer, end)
+    is_cut = end == here and _is_below(answer, owner, zone)
     if not records and end != here:
         where = end.to_text(omit_final_dot=True)
-        return OwnerSeen(fault=f"has a CNAME at {owner} that leads to {where}")
-    return OwnerSeen(records, ttl, _signed_until(answer, end) if records else None)
+        fault = f"has a CNAME at {owner} that leads to {where}"
+        return OwnerSeen(fault=fault, ttl=cname_ttl, cname=cname)
+    signed = _signed_until(answer, end) if records else None
+    return OwnerSeen(records, max(ttl, cname_ttl), signed, "", cname, is_cut)
+
+
+def _cname(answer: dns.message.Message, here: dns.name.Name) -> tuple[DomainName | None, int]:
+    """Return where the CNAME at a name leads, and the longest TTL of those on the way."""
+    first = find(answer.answer, here, dns.rdatatype.CNAME)
+    if first is None:
+        return None, 0
+    ttls = [rrset.ttl for rrset in answer.answer if rrset.rdtype == dns.rdatatype.CNAME]
+    try:
+        return DomainName.parse(first[0].target.to_text()), max(ttls)
+    except BadName:
+        return DomainName(first[0].target.to_text(omit_final_dot=True).lower()), max(ttls)
+
+
+def _is_below(answer: dns.message.Message, owner: DomainName, zone: ZoneName) -> bool:
+    """Whether an answer with authority comes from a zone below: it is on the same server."""
+    names = [
+        rrset.name.to_text(omit_final_dot=True).lower()
+        for rrset in answer.authority
+        if rrset.rdtype in (dns.rdatatype.SOA, dns.rdatatype.NS)
+    ]
+    names += [
+        rdata.signer.to_text(omit_final_dot=True).lower()
+        for rrset in answer.answer
+        if rrset.rdtype == dns.rdatatype.RRSIG and rrset.covers == dns.rdatatype.TLSA
+        for rdata in rrset
+    ]
+    return any(
+        name.endswith(f".{zone}") and (owner.text == name or owner.text.endswith(f".{name}"))
+        for name in names
+    )
 
 
 def _signed_until(answer: dns.message.Message, name: dns.name.Name) -> datetime | None:

@@ -16,9 +16,10 @@ from typing import TypeVar, cast
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.tlsa import Content, TlsaSet
+from sslmd.dns import before
 from sslmd.dns.notes import UPDATE
 from sslmd.dns.publish import Means
-from sslmd.dns.runs import Change
+from sslmd.dns.tlsa_files import Fits, copy_folder, is_rendered, write_copy, write_files
 from sslmd.dns.tlsa_include import (
     MOST,
     data_of,
@@ -43,9 +44,6 @@ from sslmd.dns.tlsa_update import replace_tlsa
 from sslmd.store import files
 
 T = TypeVar("T")
-
-# Whether what a file holds may stay as it is.
-Fits = Callable[[bytes, ZoneName, Content], bool]
 
 # Owners that a text names.
 MOST_OWNERS = 3
@@ -133,7 +131,7 @@ async def publish(
         else:
             # Without any means, this is the last change: nothing stays.
             run = again or (note.ours and new)
-            fits = _is_rendered if run else says
+            fits = is_rendered if run else says
             folders = _folders(now or note.means)
             given = await _by_files(means, zone, folders, content, fits, run=run)
         left, later = await _take_back(means, zone, note, content, now)
@@ -189,21 +187,57 @@ async def _by_files(
     """
     with means.runs.writing():
         changes, refused = await _in_thread(
-            means, lambda: _write_files(zone, folders, content, fits)
+            means, lambda: write_files(means, zone, folders, content, fits, keep=True)
         )
         failed = list(refused.values())
-        failed += await _in_thread(means, lambda: _write_copy(means, zone, content, fits))
+        copied, problems = await _in_thread(
+            means, lambda: write_copy(means, zone, content, fits, keep=True)
+        )
+        failed += problems
         asked = None
         if changes or (run and len(refused) < len(folders)):
-            asked = means.runs.ask(zone, changes)
+            # The copy goes back with the rest: some zone files include that one.
+            asked = means.runs.ask(zone, [*changes, *copied])
     if asked is not None:
         try:
             await means.answer(zone, asked)
+            kept = before.before_file(means.config().globals.certs_dir, zone)
+            written = [*changes, *copied]
+            await _in_thread(means, lambda: before.loaded(kept, written) if written else None)
         except SslmError as err:
             failed.append(err)
     if failed:
         raise together(failed)
     return asked is not None
+
+
+async def confirm(means: Means, zone: ZoneName) -> None:
+    """Take in that a name server was seen to serve what was written: it needs no way back.
+
+    Raises as `files.remove_file` does.
+    """
+    path = before.before_file(means.config().globals.certs_dir, zone)
+    if await _in_thread(means, lambda: os.path.lexists(path)):
+        await _in_thread(means, lambda: before.forget(path))
+
+
+async def put_back(means: Means, zone: ZoneName) -> list[str]:
+    """Put files back that no name server was ever seen to serve; return their paths.
+
+    For commands that succeed whether or not the zone could be loaded. Then they run once more,
+    while the files are as they were. Raises what the command raises, and as `write_file` does.
+    """
+    path = before.before_file(means.config().globals.certs_dir, zone)
+    nothing = render(zone, {})
+    async with means.tlsa_turn(zone):
+        with means.runs.writing():
+            found = await _in_thread(means, lambda: before.left(path, nothing))
+            put = await means.runs.put(found, older=True)
+            if not put:
+                return []
+            asked = means.runs.ask(zone)
+        await means.answer(zone, asked)
+    return [one.path for one in put]
 
 
 async def _put_right(means: Means, zone: ZoneName, now: Collection[str], content: Content) -> bool:
@@ -226,12 +260,12 @@ async def _put_right(means: Means, zone: ZoneName, now: Collection[str], content
         return False
     with means.runs.writing():
         changes, refused = await _in_thread(
-            means, lambda: _write_files(zone, folders, content, says)
+            means, lambda: write_files(means, zone, folders, content, says)
         )
         means.along(zone, changes, "tlsa-trouble")
     failed = list(refused.values())
     if await _in_thread(means, lambda: bool(_copy_differs(means, zone, content))):
-        failed += await _in_thread(means, lambda: _write_copy(means, zone, content, says))
+        failed += (await _in_thread(means, lambda: write_copy(means, zone, content, says)))[1]
     if failed:
         raise together(failed)
     return True
@@ -244,17 +278,17 @@ async def _take_back(
 
     Returns why something may be left, and whether that may work later.
     """
-    used = [*_folders(now), _copy_folder(means, zone)]
+    used = [*_folders(now), copy_folder(means, zone)]
     _, refused = await _in_thread(
-        means, lambda: _write_files(zone, _unused(note.means, used), {}, says)
+        means, lambda: write_files(means, zone, _unused(note.means, used), {}, says)
     )
     failed = list(refused.values())
     if UPDATE in now:
         # Where the zone file still includes them, they count when the server starts again.
         kept = _folders(now)
-        _, refused = await _in_thread(means, lambda: _write_files(zone, kept, content, says))
+        _, refused = await _in_thread(means, lambda: write_files(means, zone, kept, content, says))
         failed += refused.values()
-        failed += await _in_thread(means, lambda: _write_copy(means, zone, content, says))
+        failed += (await _in_thread(means, lambda: write_copy(means, zone, content, says)))[1]
     if failed:
         raise together(failed)
     # Only what is not wanted at all: the zone is the same, whoever put a record into it.
@@ -350,7 +384,7 @@ def _files_differ(zone: ZoneName, now: Iterable[str], content: Content) -> str:
 
 def _copy_differs(means: Means, zone: ZoneName, content: Content) -> str:
     """Return what is wrong with the copy in the production tree: without records, it may lack."""
-    path = tlsa_file(_copy_folder(means, zone), zone)
+    path = tlsa_file(copy_folder(means, zone), zone)
     return _file_differs(path, zone, content) if content or os.path.lexists(path) else ""
 
 
@@ -378,71 +412,13 @@ def _unused(means: Iterable[str], used: Iterable[str]) -> list[str]:
     return [folder for folder in _folders(means) if os.path.realpath(folder) not in real]
 
 
-def _copy_folder(means: Means, zone: ZoneName) -> str:
-    return f"{means.config().globals.prod_cert_dir}/{zone}"
-
-
 def _some(owners: Iterable[DomainName]) -> str:
     names = sorted(owner.text for owner in owners)
     more = f" and {len(names) - MOST_OWNERS} more" if len(names) > MOST_OWNERS else ""
     return ", ".join(names[:MOST_OWNERS]) + more
 
 
-# --- writing ---
-
-
-def _is_rendered(data: bytes, zone: ZoneName, content: Content) -> bool:
-    return data == render(zone, content)
-
-
-def _write_files(
-    zone: ZoneName,
-    folders: Iterable[str],
-    content: Content,
-    fits: Fits,
-) -> tuple[list[Change], dict[str, SslmError]]:
-    """Write the include file into each folder whose file does not fit.
-
-    Return what was changed, and the folders where that failed. Blocks.
-    """
-    data, nothing = render(zone, content), render(zone, {})
-    changes: list[Change] = []
-    failed: dict[str, SslmError] = {}
-    for folder in folders:
-        try:
-            if os.path.isdir(folder):
-                path = tlsa_file(folder, zone)
-                before = data_of(path)
-                if before is None or not fits(before, zone, content):
-                    files.write_file(path, data, files.FILE_MODE)
-                    changes.append(Change(path, before, data, nothing))
-            elif content:
-                raise Permanent(
-                    f"zone {zone}: the directory {folder} is not there; make it, for the name "
-                    "server to read, or correct tlsa_dirs in [dns]"
-                )
-        except SslmError as err:
-            failed[folder] = err
-    return changes, failed
-
-
-def _write_copy(
-    means: Means,
-    zone: ZoneName,
-    content: Content,
-    fits: Fits,
-) -> list[SslmError]:
-    """Write the copy of the production tree if it does not fit; return what failed. Blocks."""
-    folder = _copy_folder(means, zone)
-    path = tlsa_file(folder, zone)
-    try:
-        found = data_of(path)
-        if found is None or not fits(found, zone, content):
-            files.make_dirs(folder)
-            files.write_file(path, render(zone, content), files.FILE_MODE)
-    except SslmError as err:
-        return [err]
-    return []
+# --- notes ---
 
 
 async def _note(

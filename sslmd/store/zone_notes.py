@@ -8,8 +8,8 @@ A note, not the truth: lost, it costs a wait. docs/on-disk.md.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,12 +32,16 @@ Holders = frozenset[tuple[DomainName, str]]
 
 @dataclass(frozen=True, slots=True)
 class ZoneNotes:
-    """`mx`: the zone's MX hosts when they were last looked up, at `mx_at`; None: never.
+    """`mx`: the zone's MX hosts when they were last looked up, at `mx_at`; None: never. `null_mx`:
+    it takes no mail (RFC 7505).
 
     `known`: the combinations that every name server was seen serving. `ttl`: the longest that
     caches may hold a record of ours, in seconds. `signed`: DNSSEC was seen in use. `holders`: which
     certificates have records at which owners; `fading`: which had some that were withdrawn, and may
     be in caches still ("" for a certificate: it is not known which).
+
+    `longest`: owners where a longer TTL than `ttl` was seen, in seconds, of records that others
+    wrote, or of CNAMEs. `moved`: owners that are CNAMEs, and where their records are written.
     """
 
     mx: tuple[DomainName, ...] | None = None
@@ -47,6 +51,23 @@ class ZoneNotes:
     signed: bool = False
     holders: Holders = frozenset()
     fading: Holders = frozenset()
+    null_mx: bool = False
+    longest: Mapping[DomainName, int] = field(default_factory=dict)
+    moved: Mapping[DomainName, DomainName] = field(default_factory=dict)
+
+    @property
+    def mail(self) -> tuple[DomainName, ...] | None:
+        """The MX hosts; None: the zone takes no mail."""
+        return None if self.null_mx else self.mx or ()
+
+    @property
+    def longest_ttl(self) -> int:
+        """The longest that a cache may hold anything at our owners, in seconds."""
+        return max(self.ttl, *self.longest.values(), 0)
+
+    def ttl_at(self, owners: Iterable[DomainName]) -> int:
+        """Return the longest that a cache may hold anything at these owners, in seconds."""
+        return max(self.ttl, *(self.longest.get(owner, 0) for owner in owners), 0)
 
 
 def notes_file(certs_dir: object, zone: ZoneName) -> str:
@@ -87,7 +108,15 @@ def _notes(table: dict[str, Any]) -> ZoneNotes:
         table.get("signed") is True,
         _holders(table.get("holders", ())),
         _holders(table.get("fading", ())),
+        table.get("null_mx") is True,
+        {owner: min(max(int(ttl), 0), 1 << 31) for owner, ttl in _pairs(table, "longest")},
+        {owner: DomainName.parse(target) for owner, target in _pairs(table, "moved")},
     )
+
+
+def _pairs(table: dict[str, Any], name: str) -> list[tuple[DomainName, str]]:
+    words = (str(one).split() for one in table.get(name, ()))
+    return [(DomainName.parse(owner), value) for owner, value in words]
 
 
 def _holders(value: Iterable[object]) -> Holders:
@@ -112,5 +141,10 @@ def write_notes(path: str, notes: ZoneNotes) -> None:
     for name, pairs in (("holders", notes.holders), ("fading", notes.fading)):
         if pairs:
             table[name] = [f"{owner} {cert}".rstrip() for owner, cert in sorted(pairs)]
+    if notes.null_mx:
+        table["null_mx"] = True
+    for name, values in (("longest", notes.longest), ("moved", notes.moved)):
+        if values:
+            table[name] = [f"{owner} {value}" for owner, value in sorted(values.items())]
     files.make_dirs(os.path.dirname(path))
     files.write_file(path, tomli_w.dumps(table).encode())

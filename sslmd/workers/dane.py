@@ -81,7 +81,7 @@ async def look(
 
     async def addresses(host: DomainName) -> tuple[str, ...]:
         if servers:
-            return await addresses_at(host, zone, servers)
+            return await addresses_at(host, zone, servers, tools.resolver)
         return await tools.resolver.addresses(host.text)
 
     return await look_at_ports(cert, tools, materials, tcp_ports(owners), addresses)
@@ -116,17 +116,23 @@ def _place(one: PortSeen) -> str:
     return f"{one.host}:{one.port} at {one.served.address}"
 
 
+# Where a finding is of a record that is wanted and nowhere.
+NOT_PUBLISHED = "not published"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One line of a report. `wrong`: clients that check DANE are turned away, or may be.
 
-    `warning`: DANE does not do what it is there for.
+    `warning`: DANE does not do what it is there for. `unseen`: it could not be looked at, so that
+    nobody knows (I11).
     """
 
     where: str
     text: str
     wrong: bool = False
     warning: bool = False
+    unseen: bool = False
 
 
 def findings_of_ports(
@@ -135,7 +141,7 @@ def findings_of_ports(
     """Judge what ports serve by what DNS shows, as a client does (RFC 7671 §5, §9).
 
     `records`: those that every name server shows at each owner. A port that cannot be reached from
-    here tells nothing.
+    here tells nothing, and counts as not seen.
     """
     found = []
     for one in seen:
@@ -145,7 +151,7 @@ def findings_of_ports(
         if one.served.address:
             where = f"{where} ({one.served.address})"
         if not one.served.chain:
-            found.append(Finding(where, f"not seen: {one.served.problem}"))
+            found.append(Finding(where, f"not seen: {one.served.problem}", unseen=True))
             continue
         what = f"set {one.match}" if one.match is not None else described(one.served.chain[0])
         if one.match is not None and one.match != name:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 
 from sslmd.config.model import ServiceConfig
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName, covers
-from sslmd.core.roll_wait import issued_at
+from sslmd.core.places import Elsewhere, Fate, Places, fits, records_for
 from sslmd.core.sighting import FIRST_PAUSE, Answer, Sighting, digests, look_again
 from sslmd.core.standing import Standing
-from sslmd.core.state import CertState, Phase
+from sslmd.core.state import CertState
 from sslmd.core.tlsa import (
     Combination,
     Content,
@@ -29,11 +29,14 @@ from sslmd.core.view import Dane, clock
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import ServerSeen, missing_at, surplus
 from sslmd.store.zone_notes import Holders, ZoneNotes
-from sslmd.workers.dane import Finding
+from sslmd.workers.places import port_of
 from sslmd.workers.tlsa import CertWish, Given, Seen, Wish
 
 # Records that one message names.
 _NAMED = 3
+
+# An owner, a name server, where it says that a CNAME leads, and whether to a zone below.
+Doubt = tuple[DomainName, str, str, bool]
 
 
 @dataclass(slots=True)
@@ -42,7 +45,10 @@ class Zone:
     publishing was tried for last. `queued`: certificates whose roll waits for the turn. `servers`:
     those of the last look.
 
-    `noted`: what may be in DNS, while nothing could be given.
+    `noted`: what may be in DNS, while nothing could be given. `elsewhere`: what the last look found
+    of records that others keep. `doubts`: what name servers showed that does not go with the places
+    that were found. `apart`: the sightings by those servers alone that answer. `replaced`: what was
+    in DNS before the changes that no name server was seen to take yet, None if there are none.
 
     `trouble`, `look_trouble`, `unsaved`: why publishing, looking, writing notes failed last, "" if
     it did not. Times ending in `_at` are of the event loop's clock, in seconds. `turn` is held by
@@ -58,6 +64,10 @@ class Zone:
     noted: Content = field(default_factory=dict)
     seen: Seen | None = None
     sighting: Sighting | None = None
+    elsewhere: Mapping[DomainName, Elsewhere] = field(default_factory=dict)
+    doubts: frozenset[Doubt] = frozenset()
+    apart: dict[CertId, Sighting] = field(default_factory=dict)
+    replaced: Content | None = None
     trouble: str = ""
     attempts: int = 0
     retry_at: float = 0.0
@@ -68,6 +78,7 @@ class Zone:
     look_at: float = 0.0
     watch_at: float = 0.0
     mx_at: float = 0.0
+    places_at: float = 0.0
     changed_at: float = 0.0
     doubted: bool = False
     files_at: float = 0.0
@@ -92,7 +103,26 @@ class Zone:
         """Return the names to be asked for: what is served, and what was before."""
         before = self.given.before if self.given is not None else {}
         fading = self.notes.fading if self.notes is not None else frozenset()
-        return {*self.content, *before, *(owner for owner, _ in fading), *self._wanted_owners()}
+        faded = (owner for owner, _ in fading)
+        return {*self.content, *before, *faded, *self._wanted_owners(), *self.places}
+
+    @property
+    def places(self) -> Places:
+        """Where owners have their records, if not there."""
+        return self.given.places if self.given is not None else {}
+
+    def surprises(self) -> frozenset[Doubt]:
+        """Return what the last look shows that does not go with the places that were found."""
+        found = set()
+        for server in self.seen.servers if self.seen is not None else ():
+            for owner, one in server.owners.items():
+                place = self.places.get(owner)
+                if owner in self.content or place is not None:
+                    known = (None, False) if place is None else (place.cname, place.is_cut)
+                    is_told = not one.fault or one.cname is not None or one.is_cut
+                    if is_told and (one.cname, one.is_cut) != known:
+                        found.add((owner, str(server.server), str(one.cname), one.is_cut))
+        return frozenset(found)
 
     def _wanted_owners(self) -> set[DomainName]:
         return {owner for share in self._shares() for owner, _ in (*share.held, *share.lacking)}
@@ -119,20 +149,49 @@ class Zone:
             return Dane(next_, checked=not fresh, trouble=self.trouble)
         share = self.share(cert)
         owners = {owner for owner, _ in (*share.needed, *share.held)}
-        fits = mine.coming is None or _is_coming(entry.state, mine)
+        is_it = mine.coming is None or _is_coming(entry.state, mine)
+        others = self.kept_by_others(cert)
+        unknown = self._unknown(cert) if mine.serving else ""
+        asked = self.given.asked_at(cert, owners) | others.keys()
         return Dane(
-            next=mine.coming if fits else None,
-            checked=self._checked(owners, mine),
-            unchanged=not share.held and self._is_served(cert, entry.state, share),
+            next=mine.coming if is_it else None,
+            checked=bool(others or unknown) or self._checked(owners, mine),
+            unchanged=not (share.held or others or unknown)
+            and self._is_served(cert, entry.state, share),
             current=current,
             trouble=self.trouble or self.look_trouble,
             unseen=self.look_trouble,
-            held=_held(share, self.notes),
-            ports=tuple(sorted(filter(None, map(_port_of, owners)))),
-            ttl=self.ttl,
+            held=_held(share, self.notes) or unknown,
+            ports=tuple(sorted(filter(None, map(port_of, asked)))),
+            ttl=self.ttl_of(cert),
             fading=fading,
             fading_until=until,
+            silent=self._silent(cert, mine),
+            usages=frozenset(one.usage for one in mine.entries),
         )
+
+    def kept_by_others(self, cert: CertId) -> dict[DomainName, Elsewhere]:
+        """Return what clients check of a certificate's that others write, as far as is known."""
+        places = self.given.places_of(cert) if self.given is not None else {}
+        found = {
+            owner: self.elsewhere.get(owner, Elsewhere(place.at, problem="is not looked at yet"))
+            for owner, place in places.items()
+            if place.is_checked_elsewhere
+        }
+        return {owner: one for owner, one in found.items() if one.counts}
+
+    def _unknown(self, cert: CertId) -> str:
+        """Return why it is not known where a certificate has its records, "" if it is."""
+        places = self.given.places_of(cert) if self.given is not None else {}
+        return min((one.why for one in places.values() if one.fate is Fate.UNKNOWN), default="")
+
+    def _silent(self, cert: CertId, mine: CertWish) -> str:
+        """Return which servers are silent if all others showed everything for long enough."""
+        apart = self.apart.get(cert)
+        if apart is None or apart.set != mine.coming or not apart.complete or self.seen is None:
+            return ""
+        silent = [one for one in self.seen.servers if one.silent or one.out_of_reach]
+        return "; ".join(f"{one.server} {one.silent or one.out_of_reach}" for one in silent)
 
     def _is_served(self, cert: CertId, state: CertState, share: Share) -> bool:
         """Whether the set on deck needs only records that caches have.
@@ -158,8 +217,20 @@ class Zone:
 
     @property
     def ttl(self) -> int:
-        """The longest that caches may hold a record of ours, in seconds."""
-        return self.notes.ttl if self.notes is not None else 0
+        """The longest that caches may hold a record at our owners, in seconds."""
+        return self.notes.longest_ttl if self.notes is not None else 0
+
+    def ttl_of(self, cert: CertId) -> int:
+        """Return the longest that caches may hold a record of a certificate's ports, in seconds.
+
+        One that others wrote at the owner of another certificate is none of its business (I6).
+        """
+        if self.notes is None:
+            return 0
+        share = self.share(cert)
+        owners = {owner for owner, _ in (*share.needed, *share.held)}
+        asked = self.given.asked_at(cert, owners) if self.given is not None else set()
+        return self.notes.ttl_at({*owners, *asked, *self.kept_by_others(cert)})
 
     def _checked(self, owners: set[DomainName], mine: CertWish) -> bool:
         """Whether clients may find records of any key at these owners."""
@@ -186,14 +257,21 @@ class Zone:
             notes = replace(notes, signed=True)
         content = self.content
         wanted = owned(content)
-        answers = [self._answer(one, wanted, ttls=True) for one in seen.servers]
+        shown = self._shown_ttls()
+        longest = {o: ttl for o, ttl in shown.items() if ttl > notes.ttl}
+        for owner, ttl in notes.longest.items():
+            longest[owner] = max(ttl, longest.get(owner, 0))
+        notes = replace(notes, longest=longest)
+        answers = [self.answer(one, wanted, stale=True) for one in seen.servers]
+        # Whatever is to have another lifetime, or is seen with one: the wait begins anew.
         ttls = frozenset(f"{owner} {some.ttl}" for owner, some in content.items())
+        ttls |= {f"{owner} shown {ttl}" for owner, ttl in shown.items()}
         gone = frozenset(f"{owner} {whose} gone" for owner, whose in notes.fading)
         self.sighting = look_again(
             self.sighting,
             name=None,
             records=digests(wanted) | ttls | gone,
-            ttl=notes.ttl,
+            ttl=notes.longest_ttl,
             answers=_reached(answers, seen),
             now=seen.at,
             began=seen.began,
@@ -202,13 +280,24 @@ class Zone:
         notes = replace(notes, known=(notes.known or frozenset()) | self._shown())
         if self.sighting.complete and self.wish is not None:
             # What caches held before is gone.
-            longest = max((some.ttl for some in content.values()), default=0)
-            if self.given is not None and self.given.of_others:
-                longest = max(longest, _longest(seen))
-            notes = replace(notes, ttl=longest, fading=frozenset())
+            ttl = max((some.ttl for some in content.values()), default=0)
+            longest = {o: value for o, value in shown.items() if value > ttl}
+            notes = replace(notes, ttl=ttl, longest=longest, fading=frozenset())
         changed = notes != self.notes
         self.notes = notes
         return changed
+
+    def _shown_ttls(self) -> dict[DomainName, int]:
+        """Return the longest lifetime that was just seen at each owner, in seconds."""
+        found: dict[DomainName, int] = defaultdict(int)
+        for server in self.seen.servers if self.seen is not None else ():
+            for owner, one in server.owners.items():
+                if one.ttl:
+                    found[owner] = max(found[owner], one.ttl)
+        for owner, other in self.elsewhere.items():
+            if other.ttl:
+                found[owner] = max(found[owner], other.ttl)
+        return dict(found)
 
     def _shown(self) -> Known:
         """Return the combinations at owners all of whose records every server shows.
@@ -219,7 +308,7 @@ class Zone:
         found: set[tuple[DomainName, Combination]] = set()
         for owner, some in self.content.items():
             wanted = frozenset((owner, one) for one in some.records)
-            answers = _reached([self._answer(one, wanted) for one in self.seen.servers], self.seen)
+            answers = _reached([self.answer(one, wanted) for one in self.seen.servers], self.seen)
             if answers and not any(one.missing or one.silent for one in answers):
                 found |= {(owner, record.combination) for record in some.records}
         return frozenset(found)
@@ -230,43 +319,70 @@ class Zone:
         if self.seen is None or mine is None or mine.coming is None:
             return None
         share = self.share(cert)
-        if not _is_coming(state, mine) or share.held or not share.coming:
+        others = self.kept_by_others(cert)
+        if not _is_coming(state, mine) or share.held or not (share.coming or others):
             return None
         answers = []
-        for one in self.seen.servers:
-            answer = self._answer(one, share.needed)
+        for one in self.seen.servers if share.coming else ():
+            answer = self.answer(one, share.needed)
             if not answer.silent and not answer.missing:
                 answer = replace(answer, missing=_stronger(one, share.coming))
             answers.append(answer)
-        return look_again(
-            state.sighting,
-            name=mine.coming,
-            records=digests(share.needed),
-            ttl=self.ttl,
-            answers=_reached(answers, self.seen),
-            now=self.seen.at,
-            began=self.seen.began,
-            ended=self.seen.ended,
-        )
+        answers = _reached(answers, self.seen)
+        answers += [self._answer_of(owner, one, cert, mine) for owner, one in others.items()]
+        known = digests(share.needed) | {f"{owner} at {one.at}" for owner, one in others.items()}
+
+        def again(old: Sighting | None, heard: list[Answer]) -> Sighting:
+            assert self.seen is not None
+            return look_again(
+                old,
+                name=mine.coming,
+                records=known,
+                ttl=self.ttl_of(cert),
+                answers=heard,
+                now=self.seen.at,
+                began=self.seen.began,
+                ended=self.seen.ended,
+            )
+
+        self.apart[cert] = again(self.apart.get(cert), [one for one in answers if not one.silent])
+        return again(state.sighting, answers)
+
+    def _answer_of(
+        self, owner: DomainName, seen: Elsewhere, cert: CertId, mine: CertWish
+    ) -> Answer:
+        """Return what lacks, for the set on deck, of records that others keep."""
+        where = owner.text if owner == seen.at else f"{owner} (a CNAME to {seen.at})"
+        if seen.problem:
+            return Answer(where, silent=f"cannot be looked at: {seen.problem}")
+        assert self.given is not None
+        assert mine.coming is not None
+        material = self.given.materials.get(cert, {}).get(mine.coming)
+        if material is not None and fits(material, seen.records) is not None:
+            return Answer(where)
+        wants = self.given.wants.get(cert, {})
+        made = records_for(material, owner, wants) if material is not None else []
+        record = f" {made[0][1]}" if made else ""
+        return Answer(where, f"has no record of the set on deck; add TLSA{record} there")
 
     def _mine(self, cert: CertId) -> CertWish | None:
         certs = self.wish.certs if self.wish is not None else ()
         return next((one for one in certs if one.cert == cert), None)
 
-    def _answer(
-        self, server: ServerSeen, wanted: frozenset[Owned], *, ttls: bool = False
+    def answer(
+        self, server: ServerSeen, wanted: frozenset[Owned], *, stale: bool = False
     ) -> Answer:
-        """Return what one server lacks of `wanted`; `ttls`: right lifetimes count as well."""
+        """Return what one server lacks of `wanted`; `stale`: nor may it show what is withdrawn."""
         name = str(server.server)
         if server.silent or server.out_of_reach:
             return Answer(name, silent=server.silent or server.out_of_reach)
         if missing := sorted(missing_at(server, wanted)):
             return Answer(name, _lacks(server, missing))
         for owner in sorted({owner for owner, _ in wanted}):
-            if fault := self._fault(server, owner, ttls=ttls):
+            if fault := self._fault(server, owner):
                 return Answer(name, fault)
-        if ttls and (stale := self._stale(server)):
-            return Answer(name, stale)
+        if stale and (old := self._stale(server)):
+            return Answer(name, old)
         return Answer(name)
 
     def _stale(self, server: ServerSeen) -> str:
@@ -274,11 +390,13 @@ class Zone:
         assert self.notes is not None
         for owner in sorted({owner for owner, _ in self.notes.fading}):
             ours = self.content[owner].records if owner in self.content else frozenset()
-            if owner in server.owners and server.owners[owner].records - ours:
+            one = server.owners.get(owner)
+            # What stands at the end of a CNAME is another owner's.
+            if one is not None and one.cname is None and one.records - ours:
                 return f"still shows {owner} TLSA records that were withdrawn"
         return ""
 
-    def _fault(self, server: ServerSeen, owner: DomainName, *, ttls: bool) -> str:
+    def _fault(self, server: ServerSeen, owner: DomainName) -> str:
         """Return what is wrong with how a server shows what it has at `owner`."""
         assert self.notes is not None
         assert self.seen is not None
@@ -293,61 +411,44 @@ class Zone:
         if one.signed_until is not None and one.signed_until <= self.seen.at:
             until = clock(one.signed_until)
             return f"serves signatures of {owner} TLSA that expired on {until}; see to its DNSSEC"
-        of_others = self.given is not None and self.given.of_others
-        if ttls and not of_others and self.content[owner].ttl != one.ttl:
-            return f"serves {owner} TLSA with a TTL of {one.ttl} s"
         return ""
 
-    def findings(
-        self, cert: CertId, state: CertState, now: datetime, limit: timedelta
-    ) -> list[Finding]:
-        """Return what the last look tells of a certificate's records, server by server.
+    def is_taken(self) -> bool:
+        """Whether a name server serves just what was written last."""
+        wanted, before = owned(self.content), self._before()
+        return any(
+            not missing_at(one, wanted) and not (surplus(one, wanted) & before)
+            for one in self._heard()
+        )
 
-        `limit`: for how long a set on deck may wait for its records before that is told.
+    def is_ignored(self) -> bool:
+        """Whether no name server has taken anything of what was written last."""
+        wanted, before = owned(self.content), self._before()
+        fresh, gone = wanted - before, before - wanted
+        heard = self._heard()
+        return bool((fresh or gone) and heard) and all(
+            fresh <= missing_at(one, wanted) and gone <= surplus(one, wanted) for one in heard
+        )
+
+    def _before(self) -> frozenset[Owned]:
+        return owned(self.replaced or {})
+
+    def _heard(self) -> list[ServerSeen]:
+        servers = self.seen.servers if self.seen is not None else ()
+        return [one for one in servers if not one.silent and not one.out_of_reach]
+
+    def shown_to_clients(self) -> dict[DomainName, frozenset[Tlsa]]:
+        """Return the records at each owner that every server that answered shows.
+
+        And those that others keep, for the owners that lead there.
         """
-        if self.look_trouble or self.seen is None:
-            return [Finding("DNS", self.look_trouble or "not looked at yet", wrong=True)]
-        needed = self.share(cert).serving
-        owners = {owner for owner, _ in needed}
-        found = [Finding("DNS", self.trouble, wrong=True)] if self.trouble else []
-        if late := _late(state, now, limit):
-            found.append(Finding("on deck", late, wrong=True))
-        for whose, text in self.given.unfit.values() if self.given is not None else ():
-            if whose == cert:
-                found.append(Finding("not published", text, wrong=True))
-        before = self.given.before if self.given is not None else {}
-        ours = owned(self.content) | owned(before)
-        for server in self.seen.servers:
-            answer = self._answer(server, needed)
-            where = f"name server {answer.server}"
-            if server.out_of_reach:
-                found.append(Finding(where, f"not asked: it {server.out_of_reach}"))
-                continue
-            if problem := answer.silent or answer.missing:
-                found.append(Finding(where, problem, wrong=True))
-                continue
-            others = {(at, record) for at, record in surplus(server, ours) if at in owners}
-            if others:
-                owner, record = min(others)
-                text = f"serves {owner} TLSA {_short(record)}, which is not ours; remove it there"
-                found.append(Finding(where, text, wrong=True))
-                continue
-            count = len(needed)
-            what = "record" if count == 1 else f"{count} records"
-            text = f"shows the {what} of the keys in use" if count else "nothing to show"
-            found.append(Finding(where, text))
-        if self.unsigned:
-            found.append(Finding("DNSSEC", unsigned_text(self.name), warning=True))
-        return found
-
-    def shown_everywhere(self) -> dict[DomainName, frozenset[Tlsa]]:
-        """Return the records at each owner that every server that answered shows."""
         common: dict[DomainName, frozenset[Tlsa]] = {}
         for server in self.seen.servers if self.seen is not None else ():
             if server.silent or server.out_of_reach:
                 continue
             for owner, one in server.owners.items():
                 common[owner] = common.get(owner, one.records) & one.records
+        common |= {o: one.records for o, one in self.elsewhere.items() if not one.problem}
         return common
 
     @property
@@ -362,23 +463,6 @@ class Zone:
             if owner in self.content and one.records
         ]
         return bool(found) and all(one.signed_until is None for one in found)
-
-
-def _longest(seen: Seen) -> int:
-    """Return the longest lifetime of the records that were shown, in seconds."""
-    return max((one.ttl for server in seen.servers for one in server.owners.values()), default=0)
-
-
-def _late(state: CertState, now: datetime, limit: timedelta) -> str:
-    """Return for what a set on deck has been waiting too long, "" if it has not."""
-    next_, sighting = state.next, state.sighting
-    if next_ is None or next_.cert is None or state.phase is not Phase.ISSUED:
-        return ""
-    since = issued_at(next_, state.next_note)
-    if now - since < limit or (sighting is not None and sighting.since is not None):
-        return ""
-    why = sighting.missing if sighting is not None else "they are not published"
-    return f"set {next_.name} waits for its TLSA records since {clock(since)}: {why}"
 
 
 def held_by(pairs: Holders, cert: CertId, entry: Standing) -> Holders:
@@ -443,7 +527,7 @@ def _stronger(server: ServerSeen, coming: frozenset[Owned]) -> str:
         stronger = [one for one in going_by if (one.usage, one.selector) in asked]
         if stronger:
             return (
-                f"serves {owner} TLSA {_short(min(stronger))}, a stronger digest than the set on "
+                f"serves {owner} TLSA {short(min(stronger))}, a stronger digest than the set on "
                 "deck has there"
             )
     return ""
@@ -454,12 +538,13 @@ def _lacks(server: ServerSeen, missing: list[Owned]) -> str:
     faults = [server.owners[owner].fault for owner in owners if owner in server.owners]
     if fault := next(filter(None, faults), ""):
         return fault
-    some = ", ".join(f"{owner} TLSA {_short(record)}" for owner, record in missing[:_NAMED])
+    some = ", ".join(f"{owner} TLSA {short(record)}" for owner, record in missing[:_NAMED])
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
     return f"lacks {some}{more}"
 
 
-def _short(record: object) -> str:
+def short(record: object) -> str:
+    """Return the beginning of a record."""
     text = str(record)
     return text if len(text) <= 24 else f"{text[:20]}…"
 
@@ -482,14 +567,6 @@ def _held(share: Share, notes: ZoneNotes | None) -> str:
         owner, numbers = min(share.held)
         return f"{owner} {numbers} is new there, and published for the key in use first"
     return ""
-
-
-def _port_of(owner: DomainName) -> str:
-    try:
-        port, _, host = endpoint_of(owner)
-    except BadName:
-        return ""
-    return f"{host}:{port}"
 
 
 def cert_wish(entry: Standing, service: ServiceConfig) -> CertWish:

@@ -8,7 +8,7 @@ asks every name server. What follows from it is decided elsewhere.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -16,6 +16,7 @@ from functools import lru_cache
 
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.names import CertId, DomainName, SanName, SetName, ZoneName
+from sslmd.core.places import Fate, Place, Places, Wants, asked_at, moved
 from sslmd.core.sighting import Instant
 from sslmd.core.tlsa import (
     Content,
@@ -32,7 +33,7 @@ from sslmd.core.tlsa import (
 )
 from sslmd.dns import tlsa_publish
 from sslmd.dns.ask import NameServer
-from sslmd.dns.mx import mx_hosts
+from sslmd.dns.mx import mail_of
 from sslmd.dns.nameservers import authoritative
 from sslmd.dns.tlsa_look import ServerSeen
 from sslmd.dns.tlsa_look import look_at as look_at_servers
@@ -43,7 +44,10 @@ from sslmd.store.zone_notes import ZoneNotes, notes_file, write_notes
 from sslmd.workers import tlsa_rr
 from sslmd.workers.dane import look as look_at
 from sslmd.workers.dane import matches
+from sslmd.workers.places import find_places
 from sslmd.workers.tools import Tools
+
+_NO_PLACES: Places = {}
 
 # MX hosts are looked up this often; a look-up that fails is tried again with the next one.
 MX_AGAIN = timedelta(hours=23)
@@ -89,7 +93,9 @@ class Given:
 
     `ours`: there is a way to give it; otherwise somebody else has to. `unfit`: why owners were
     left out whose ports serve other keys. `failure`: why some of it, or all, may not be there.
-    `of_others`: what is served was written by ssl-mgr, say, with lifetimes of its own.
+    `of_others`: what is served was written by ssl-mgr, say, with lifetimes of its own. `wants`:
+    what each certificate asks for, by the owners that clients ask for; `places`: where those have
+    their records, if not there.
     """
 
     content: ZoneContent
@@ -103,6 +109,22 @@ class Given:
     unfit: Mapping[DomainName, tuple[CertId, str]] = field(default_factory=dict)
     failure: SslmError | None = None
     of_others: bool = False
+    wants: Mapping[CertId, Wants] = field(default_factory=dict)
+    places: Places = field(default_factory=dict)
+
+    @property
+    def unknown(self) -> frozenset[DomainName]:
+        """The owners of which it is not known where their records belong."""
+        return frozenset(o for o, place in self.places.items() if place.fate is Fate.UNKNOWN)
+
+    def places_of(self, cert: CertId) -> dict[DomainName, Place]:
+        """Return the places that are a certificate's."""
+        wants = self.wants.get(cert, {})
+        return {owner: place for owner, place in self.places.items() if owner in wants}
+
+    def asked_at(self, cert: CertId, owners: Collection[DomainName]) -> set[DomainName]:
+        """Return the names that clients ask for, of owners where records are written."""
+        return asked_at(self.wants.get(cert, {}), self.places, owners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +149,22 @@ def instant() -> Instant:
     return Instant(_boot(), time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
-async def publish(wish: Wish, notes: ZoneNotes, tools: Tools, *, again: bool = False) -> Given:
+async def publish(
+    wish: Wish,
+    notes: ZoneNotes,
+    tools: Tools,
+    *,
+    again: bool = False,
+    known: Places = _NO_PLACES,
+    doubted: Collection[DomainName] = (),
+) -> Given:
     """Have DNS given what `wish` comes to; `again`: even if it was given before.
 
-    What can be done is done, although an owner is refused, say: `Given.failure`. Raises `Transient`
-    or `Permanent` before anything is changed.
+    `known`, `doubted`: as in `prepare`. What can be done is done, although an owner is refused,
+    say: `Given.failure`. Raises `Transient` or `Permanent` before anything is changed.
     """
     zone, means = wish.zone, tools.means
-    found = await prepare(wish, notes, tools)
+    found = await prepare(wish, notes, tools, known=known, doubted=doubted)
     remarks = list(found.remarks)
     if found.notes != notes and (wish.certs or notes != ZoneNotes()):
         # Before anything is changed: how long caches hold what was served must not be forgotten.
@@ -156,10 +186,18 @@ async def publish(wish: Wish, notes: ZoneNotes, tools: Tools, *, again: bool = F
     return replace(found, remarks=tuple(remarks), failure=failure, changed=changed)
 
 
-async def prepare(wish: Wish, notes: ZoneNotes, tools: Tools) -> Given:
+async def prepare(
+    wish: Wish,
+    notes: ZoneNotes,
+    tools: Tools,
+    *,
+    known: Places = _NO_PLACES,
+    doubted: Collection[DomainName] = (),
+) -> Given:
     """Return what `wish` comes to, and whether it is something else than DNS was given before.
 
-    Asks name servers, and changes nothing. Raises `Transient` or `Permanent`.
+    Asks name servers, and changes nothing. `known`: the places that were found last; `doubted`:
+    owners that were seen to be something else since. Raises `Transient` or `Permanent`.
     """
     zone, means = wish.zone, tools.means
     remarks: list[str] = []
@@ -168,15 +206,22 @@ async def prepare(wish: Wish, notes: ZoneNotes, tools: Tools) -> Given:
     before = await tools.in_thread(tlsa_publish.published, means, zone)
     if notes.known is None and before:
         notes = replace(notes, ttl=await _ttl_shown(zone, before, tools))
+    wants = {one.cert: wants_of(one.entries, zone, one.names, notes.mail) for one in wish.certs}
+    asked = {owner for some in wants.values() for owner in some}
+    asked = {o for o in asked if o not in before or o in doubted or o in notes.moved}
+    places, notes = await find_places(zone, asked, notes, before, known, tools)
+    remarks += sorted(place.why for place in places.values() if not place.is_written)
 
     def material_of(cert: CertId, name: SetName) -> Material | None:
         return _material(tools.tree, cert, name)
 
-    content, materials, notes = await tools.in_thread(content_for, wish, notes, before, material_of)
-    unfit = await _unfit(wish, content, materials, before, tools)
+    content, materials, notes = await tools.in_thread(
+        content_for, wish, notes, before, material_of, frozenset(), places
+    )
+    unfit = await _unfit(wish, content, materials, before, wants, places, tools)
     if unfit:
         content, materials, notes = await tools.in_thread(
-            content_for, wish, notes, before, material_of, frozenset(unfit)
+            content_for, wish, notes, before, material_of, frozenset(unfit), places
         )
     ours = means.updated(zone) is not None or bool(tools.config.dns.tlsa_dirs)
     changed = ""
@@ -186,6 +231,11 @@ async def prepare(wish: Wish, notes: ZoneNotes, tools: Tools) -> Given:
         remarks.append(
             "there is no way to publish its TLSA records: write tlsa_dirs in [dns], or update = "
             "true in its [[dns_primary]]; or put them into the zone yourself (sslmctl dane)"
+        )
+    if wish.wants_mx and notes.null_mx:
+        remarks.append(
+            "it takes no mail (null MX, RFC 7505), so it gets no TLSA records for MX hosts; "
+            "remove the entries with 'MX' from dane_tls"
         )
     mx = notes.mx or ()
     outside = tuple(host for host in mx if not host.is_within(zone)) if wish.wants_mx else ()
@@ -200,6 +250,8 @@ async def prepare(wish: Wish, notes: ZoneNotes, tools: Tools) -> Given:
         tuple(remarks),
         unfit,
         of_others=ours and await tools.in_thread(tlsa_publish.is_of_others, means, zone),
+        wants=wants,
+        places=places,
     )
 
 
@@ -208,6 +260,8 @@ async def _unfit(
     content: ZoneContent,
     materials: Mapping[CertId, Mapping[SetName, Material]],
     before: Content,
+    wants: Mapping[CertId, Wants],
+    places: Places,
     tools: Tools,
 ) -> dict[DomainName, tuple[CertId, str]]:
     """Return owners that get their first records while their port serves another key, and why not.
@@ -228,9 +282,11 @@ async def _unfit(
         owners = {owner for owner, _ in serving} & fresh
         if not one.proves or not owners:
             continue
-        ports = await look_at(one.cert, wish.zone, owners, materials[one.cert], servers, tools)
+        asked = asked_at(wants[one.cert], places, owners)
+        ports = await look_at(one.cert, wish.zone, asked, materials[one.cert], servers, tools)
         for port in ports:
             owner = owner_of(port.port, "tcp", port.host)
+            owner = places[owner].at if owner in places else owner
             if port.served.chain and not matches(port.served.chain, content.records[owner].records):
                 text = (
                     f"{port.host}:{port.port} ({port.served.address}) serves {port.other}: with "
@@ -259,13 +315,13 @@ async def _with_mx(zone: ZoneName, notes: ZoneNotes, tools: Tools, remarks: list
     try:
         primary = tools.config.primary_for(zone)
         servers = await authoritative(zone, primary, tools.resolver)
-        found = await mx_hosts(zone, servers)
+        found = await mail_of(zone, servers)
     except SslmError as err:
         if not known:
             raise
         remarks.append(f"its MX hosts stay as they were known before: {err}")
         return notes
-    return replace(notes, mx=found, mx_at=now)
+    return replace(notes, mx=found.hosts, null_mx=found.is_refused, mx_at=now)
 
 
 def content_for(
@@ -274,14 +330,16 @@ def content_for(
     before: Content,
     material_of: Callable[[CertId, SetName], Material | None],
     without: frozenset[DomainName] = frozenset(),
+    places: Places = _NO_PLACES,
 ) -> tuple[ZoneContent, Mapping[CertId, Mapping[SetName, Material]], ZoneNotes]:
     """Return what DNS has to be given, of which sets it is made, and what is to be noted.
 
     `before`: what may be in DNS now. What was there when nothing was noted yet (a tree of
-    ssl-mgr's, or notes that were lost) counts as seen. `without`: owners that are left out.
+    ssl-mgr's, or notes that were lost) counts as seen. `without`: owners that are left out;
+    `places`: where the records of owners belong, if not there.
     """
     known = notes.known if notes.known is not None else combinations_of(before)
-    parts, materials = _parts(wish, notes, before, material_of)
+    parts, materials = _parts(wish, notes, before, material_of, places)
     if without:
         parts = [
             replace(part, wants={o: what for o, what in part.wants.items() if o not in without})
@@ -309,11 +367,12 @@ def _parts(
     notes: ZoneNotes,
     before: Content,
     material_of: Callable[[CertId, SetName], Material | None],
+    places: Places,
 ) -> tuple[list[Part], dict[CertId, dict[SetName, Material]]]:
     parts = []
     materials: dict[CertId, dict[SetName, Material]] = {}
     for one in wish.certs:
-        wants = wants_of(one.entries, wish.zone, one.names, notes.mx or ())
+        wants = moved(wants_of(one.entries, wish.zone, one.names, notes.mail), places)
         found = {name: material_of(one.cert, name) for name in one.serving}
         serving = {name: what for name, what in found.items() if what is not None}
         coming = None if one.coming is None else material_of(one.cert, one.coming)

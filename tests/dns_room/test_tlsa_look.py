@@ -128,7 +128,8 @@ async def test_aliases() -> None:
     round_ = DomainName("_1._tcp.example.com")
     served.add(round_.text, "CNAME", f"{round_}.")
     found = await seen(served, MAIL, WEB, round_)
-    assert found.owners[MAIL] == OwnerSeen(frozenset({ONE}), 60)
+    there = DomainName("tlsa.example.com")
+    assert found.owners[MAIL] == OwnerSeen(frozenset({ONE}), 60, cname=there)
     assert found.owners[WEB].fault == f"has a CNAME at {WEB} that leads to tlsa.example.net"
     assert found.owners[round_].records == frozenset()
 

@@ -1,0 +1,156 @@
+"""What include files held before they were written, kept until name servers show what is new (I5).
+
+    certs/<zone>/.tlsa-before.toml
+
+A file that a zone cannot be loaded with is put back to what it held. The daemon may be killed, or
+the command may fail for another reason, between the write and that moment: so it is on disk what to
+put back. It is gone as soon as a name server was seen to serve what was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import tomli
+import tomli_w
+
+from sslmd.core.errors import SslmError
+from sslmd.core.names import ZoneName
+from sslmd.dns.runs import Change
+from sslmd.dns.tlsa_include import MOST
+from sslmd.store import files
+
+VERSION = 1
+_NAME = ".tlsa-before.toml"
+
+# Digests that one file is remembered with: so many changes in a row that nobody was seen to serve.
+MOST_WRITTEN = 16
+
+_NO_SENSE = (tomli.TOMLDecodeError, RecursionError, ValueError, TypeError, KeyError, AttributeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a file held, None if it was not there; digests of what was written into it since.
+
+    `loaded`: the last of them with which the command succeeded, "" if none. That is no proof that
+    anybody serves it, but a reason to come back to it and to nothing older when the next one fails.
+    """
+
+    data: bytes | None
+    written: tuple[str, ...]
+    loaded: str = ""
+
+
+def before_file(certs_dir: object, zone: ZoneName) -> str:
+    """Return where it is kept."""
+    return f"{certs_dir}/{zone}/{_NAME}"
+
+
+def changes_of(path: str, changes: Sequence[Change]) -> list[Change]:
+    """Return changes with what each file held when it could last be loaded.
+
+    A file may hold what was written here and never loaded: then it is what it held before. One that
+    is not remembered, or was written by somebody else since, is as it was found. Blocks.
+    """
+    known = _read(path)
+    return [_older(one, known.get(one.path)) for one in changes]
+
+
+def remember(path: str, changes: Iterable[Change]) -> None:
+    """Keep what files held before; to be done before they are written. Blocks.
+
+    Raises as `files.write_file` does.
+    """
+    known = dict(_read(path))
+    for one in changes:
+        was = known.get(one.path)
+        here = None if one.before is None else _digest(one.before)
+        if was is None or (was.data != one.before and here != was.loaded):
+            was = Before(one.before, ())
+        if (digest := _digest(one.after)) not in was.written:
+            was = replace(was, written=(*was.written, digest)[-MOST_WRITTEN:])
+        known[one.path] = was
+    _write(path, known)
+
+
+def loaded(path: str, changes: Iterable[Change]) -> None:
+    """Note that the command succeeded with files as they are now. Blocks; raises as `remember`."""
+    known = dict(_read(path))
+    for one in changes:
+        if (was := known.get(one.path)) is not None:
+            known[one.path] = replace(was, loaded=_digest(one.after))
+    _write(path, known)
+
+
+def _write(path: str, known: Mapping[str, Before]) -> None:
+    rows = []
+    for name, some in sorted(known.items()):
+        row: dict[str, object] = {
+            "path": name,
+            "written": list(some.written),
+            "loaded": some.loaded,
+        }
+        if some.data is not None:
+            row["before"] = some.data.decode("latin-1")  # any bytes, there and back
+        rows.append(row)
+    files.make_dirs(os.path.dirname(path))
+    text = tomli_w.dumps({"version": VERSION, "files": rows})
+    files.write_file(path, text.encode())
+
+
+def forget(path: str) -> None:
+    """What was written is served: it needs no way back. Blocks; raises as `files` does."""
+    files.remove_file(path)
+
+
+def left(path: str, nothing: bytes) -> list[Change]:
+    """Return the files that hold what nobody was seen to serve, as changes to be put back. Blocks.
+
+    `nothing`: what a file holds that was not there before. Files that somebody else has written
+    since are left out.
+    """
+    found = []
+    for name, some in _read(path).items():
+        try:
+            data = files.read_shared(name, MOST)
+        except (OSError, SslmError):
+            continue
+        if data != some.data and _digest(data) in some.written:
+            found.append(Change(name, some.data, data, nothing))
+    return found
+
+
+def _older(change: Change, known: Before | None) -> Change:
+    if known is None or change.before is None:
+        return change
+    digest = _digest(change.before)
+    if digest == known.loaded or digest not in known.written:
+        return change
+    return replace(change, before=known.data)
+
+
+def _read(path: str) -> Mapping[str, Before]:
+    """Return what is kept; what cannot be read or makes no sense counts as nothing."""
+    try:
+        # As much again for escapes.
+        table = tomli.loads(files.read_file(path, 8 * MOST).decode())
+        if table["version"] != VERSION:
+            return {}
+        return {
+            str(one["path"]): Before(
+                one["before"].encode("latin-1") if "before" in one else None,
+                tuple(map(str, one["written"])),
+                str(one.get("loaded", "")),
+            )
+            for one in table["files"]
+        }
+    except (FileNotFoundError, SslmError, *_NO_SENSE):
+        return {}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -1,0 +1,121 @@
+"""Writing include files with TLSA records, so that there is a way back (I4).
+
+One that a zone cannot be loaded with is put back to what it held: see `before` and `runs`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+from sslmd.core.errors import Permanent, SslmError
+from sslmd.core.names import ZoneName
+from sslmd.core.tlsa import Content
+from sslmd.dns import before
+from sslmd.dns.publish import Means
+from sslmd.dns.runs import Change
+from sslmd.dns.tlsa_include import data_of, render, tlsa_file
+from sslmd.store import files
+
+# Whether what a file holds may stay as it is.
+Fits = Callable[[bytes, ZoneName, Content], bool]
+
+
+def is_rendered(data: bytes, zone: ZoneName, content: Content) -> bool:
+    """Whether a file is just as it is written here."""
+    return data == render(zone, content)
+
+
+def copy_folder(means: Means, zone: ZoneName) -> str:
+    """Return where the copy in the production tree lies."""
+    return f"{means.config().globals.prod_cert_dir}/{zone}"
+
+
+def write_files(
+    means: Means,
+    zone: ZoneName,
+    folders: Iterable[str],
+    content: Content,
+    fits: Fits,
+    *,
+    keep: bool = False,
+) -> tuple[list[Change], dict[str, SslmError]]:
+    """Write the include file into each folder whose file does not fit.
+
+    Return what was changed, and the folders where that failed. `keep`: what they held is kept on
+    disk, see `before`. Blocks.
+    """
+    data, nothing = render(zone, content), render(zone, {})
+    found: list[Change] = []
+    failed: dict[str, SslmError] = {}
+    for folder in folders:
+        if os.path.isdir(folder):
+            path = tlsa_file(folder, zone)
+            found.append(Change(path, data_of(path), data, nothing))
+        elif content:
+            failed[folder] = Permanent(
+                f"zone {zone}: the directory {folder} is not there; make it, for the name "
+                "server to read, or correct tlsa_dirs in [dns]"
+            )
+    done, refused = _write(means, zone, found, content, fits, keep=keep)
+    return done, failed | {os.path.dirname(path): err for path, err in refused.items()}
+
+
+def write_copy(
+    means: Means,
+    zone: ZoneName,
+    content: Content,
+    fits: Fits,
+    *,
+    keep: bool = False,
+) -> tuple[list[Change], list[SslmError]]:
+    """Write the copy of the production tree if it does not fit. Blocks.
+
+    Return what was changed, and what failed.
+    """
+    folder = copy_folder(means, zone)
+    path = tlsa_file(folder, zone)
+    change = Change(path, data_of(path), render(zone, content), render(zone, {}))
+    try:
+        files.make_dirs(folder)
+    except SslmError as err:
+        return [], [err]
+    changes, refused = _write(means, zone, [change], content, fits, keep=keep)
+    return changes, list(refused.values())
+
+
+def _write(
+    means: Means,
+    zone: ZoneName,
+    found: Sequence[Change],
+    content: Content,
+    fits: Fits,
+    *,
+    keep: bool,
+) -> tuple[list[Change], dict[str, SslmError]]:
+    """Write the files that do not fit; return them as changes, and which could not be written.
+
+    A file that fits is a change as well if a daemon that was killed wrote it, and nobody was seen
+    to serve it: it may have to be put back.
+    """
+    stale = {one.path for one in found if one.before is None or not fits(one.before, zone, content)}
+    kept = before.before_file(means.config().globals.certs_dir, zone)
+    older = before.changes_of(kept, found) if keep else found
+    changes = [
+        old
+        for one, old in zip(found, older, strict=True)
+        if one.path in stale or (old != one and one.before == one.after)
+    ]
+    failed: dict[str, SslmError] = {}
+    if keep and changes:
+        try:
+            before.remember(kept, changes)
+        except SslmError as err:
+            return [], dict.fromkeys(stale, err)
+    for one in changes:
+        try:
+            if one.path in stale:
+                files.write_file(one.path, one.after, files.FILE_MODE)
+        except SslmError as err:
+            failed[one.path] = err
+    return [one for one in changes if one.path not in failed], failed

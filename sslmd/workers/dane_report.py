@@ -1,0 +1,143 @@
+"""What the last look tells of a certificate's TLSA records, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from sslmd.core.names import CertId, DomainName, SetName
+from sslmd.core.places import Fate, fits, records_for
+from sslmd.core.roll_wait import issued_at
+from sslmd.core.state import CertState, Phase
+from sslmd.core.tlsa import Share, TlsaHosts, owned
+from sslmd.core.view import clock
+from sslmd.dns.tlsa_look import surplus
+from sslmd.workers.dane import NOT_PUBLISHED, Finding
+from sslmd.workers.dane_zone import Zone, short, unsigned_text
+from sslmd.workers.tlsa import Given
+
+
+def findings_of(
+    zone: Zone, cert: CertId, state: CertState, now: datetime, limit: timedelta
+) -> list[Finding]:
+    """Return what the last look tells of a certificate's records, server by server.
+
+    `limit`: for how long a set on deck may wait for its records before that is told.
+    """
+    if zone.look_trouble or zone.seen is None:
+        return [Finding("DNS", zone.look_trouble or "not looked at yet", wrong=True)]
+    needed = zone.share(cert).serving
+    owners = {owner for owner, _ in needed}
+    found = [Finding("DNS", zone.trouble, wrong=True)] if zone.trouble else []
+    if problem := late(state, now, limit):
+        found.append(Finding("on deck", problem, wrong=True))
+    for whose, text in zone.given.unfit.values() if zone.given is not None else ():
+        if whose == cert:
+            found.append(Finding(NOT_PUBLISHED, text, wrong=True))
+    before = zone.given.before if zone.given is not None else {}
+    ours = owned(zone.content) | owned(before)
+    for server in zone.seen.servers:
+        answer = zone.answer(server, needed)
+        where = f"name server {answer.server}"
+        if server.out_of_reach:
+            found.append(Finding(where, f"not asked: it {server.out_of_reach}", unseen=True))
+            continue
+        if problem := answer.silent or answer.missing:
+            found.append(Finding(where, problem, wrong=True))
+            continue
+        others = {(at, record) for at, record in surplus(server, ours) if at in owners}
+        if others:
+            owner, record = min(others)
+            text = f"serves {owner} TLSA {short(record)}, which is not ours; remove it there"
+            found.append(Finding(where, text, wrong=True))
+            continue
+        count = len(needed)
+        what = "record" if count == 1 else f"{count} records"
+        text = f"shows the {what} of the keys in use" if count else "nothing to show"
+        found.append(Finding(where, text))
+    if zone.unsigned:
+        found.append(Finding("DNSSEC", unsigned_text(zone.name), warning=True))
+    if zone.given is not None:
+        found += _of_places(zone, zone.given, cert, state)
+        found += _outside(zone, zone.given, cert)
+    return found
+
+
+def _of_places(zone: Zone, given: Given, cert: CertId, state: CertState) -> Iterator[Finding]:
+    """Tell where records are that are not at their owner, and of those that others keep."""
+    others = zone.kept_by_others(cert)
+    for owner, place in sorted(given.places_of(cert).items()):
+        match place.fate:
+            case Fate.ELSEWHERE:
+                yield _kept_elsewhere(zone, given, cert, state, owner)
+            case Fate.NOWHERE | Fate.UNKNOWN:
+                yield Finding(NOT_PUBLISHED, place.why, warning=True)
+            case _:
+                yield Finding("published", place.why)
+    wants = given.wants.get(cert, {})
+    unfit = any(whose == cert for whose, _ in given.unfit.values())
+    if wants and not (given.content.shares.get(cert, Share()).needed or others or unfit):
+        text = "none of its TLSA records is in DNS, so nobody checks its ports"
+        yield Finding(NOT_PUBLISHED, text, warning=True)
+
+
+def _kept_elsewhere(
+    zone: Zone, given: Given, cert: CertId, state: CertState, owner: DomainName
+) -> Finding:
+    place = given.places[owner]
+    seen = zone.elsewhere.get(owner)
+    if seen is None or seen.problem:
+        why = "not looked at yet" if seen is None else f"not seen: {seen.problem}"
+        return Finding(owner.text, f"{place.why}; {why}", unseen=True)
+    materials = given.materials.get(cert, {})
+    wants = given.wants.get(cert, {})
+
+    def record_of(name: SetName | None) -> str:
+        material = materials.get(name) if name is not None else None
+        made = records_for(material, owner, wants) if material is not None else []
+        return f"{place.at} TLSA {made[0][1]}" if made else f"a TLSA record of set {name}"
+
+    curr = state.curr.name if state.curr is not None else None
+    next_ = state.next.name if state.next is not None and state.next.name in materials else None
+    if not seen.records:
+        text = f"there are no TLSA records there; add {record_of(curr)}"
+        return Finding(owner.text, f"{place.why}; {text}", warning=True)
+    serving = materials.get(curr) if curr is not None else None
+    if serving is not None and fits(serving, seen.records) is None:
+        text = f"no TLSA record there is of the key in use; add {record_of(curr)}"
+        return Finding(owner.text, f"{place.why}; {text}", wrong=True)
+    text = "the TLSA records there are of the key in use"
+    coming = materials.get(next_) if next_ is not None else None
+    if coming is not None and fits(coming, seen.records) is None:
+        text += f"; the roll waits until that of the next key is there: {record_of(next_)}"
+    return Finding(owner.text, f"{place.why}; {text}")
+
+
+def _outside(zone: Zone, given: Given, cert: CertId) -> Iterator[Finding]:
+    """Tell which hosts get no records because they are in other zones."""
+    mine = next((one for one in zone.wish.certs if one.cert == cert), None) if zone.wish else None
+    hosts: set[DomainName] = set()
+    for entry in mine.entries if mine is not None else ():
+        if entry.hosts is TlsaHosts.MX:
+            hosts.update(given.outside)
+        elif entry.hosts is TlsaHosts.SANS and mine is not None:
+            names = (name for name in mine.names if isinstance(name, DomainName))
+            hosts.update(name for name in names if not name.is_within(zone.name))
+    for host in sorted(hosts):
+        text = f"is not in zone {zone.name}: its TLSA records belong into its own zone"
+        yield Finding(host.text, text)
+    if mine is not None and mine.entries and given.notes.null_mx and not given.wants.get(cert):
+        text = f"zone {zone.name} takes no mail (null MX, RFC 7505), so no TLSA record is wanted"
+        yield Finding("MX", text)
+
+
+def late(state: CertState, now: datetime, limit: timedelta) -> str:
+    """Return for what a set on deck has been waiting too long, "" if it has not."""
+    next_, sighting = state.next, state.sighting
+    if next_ is None or next_.cert is None or state.phase is not Phase.ISSUED:
+        return ""
+    since = issued_at(next_, state.next_note)
+    if now - since < limit or (sighting is not None and sighting.since is not None):
+        return ""
+    why = sighting.missing if sighting is not None else "they are not published"
+    return f"set {next_.name} waits for its TLSA records since {clock(since)}: {why}"

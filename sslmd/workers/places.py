@@ -1,0 +1,236 @@
+"""Finding out where the TLSA records of each owner belong, before any is written (I4).
+
+look first, at every name server of the zone: `dns.owners`
+_25._tcp.mail   CNAME _dane.mail       written at _dane.mail, in the same zone
+_25._tcp.mail   CNAME x.example.net    not written; what is there is looked at (`look_elsewhere`)
+_25._tcp.a.lab  lab is a zone          not written; what is there is looked at
+_465._tcp.a.apps, *.apps A             not written: a.apps would lose its address
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from sslmd.core.errors import SslmError
+from sslmd.core.names import BadName, DomainName, ZoneName
+from sslmd.core.places import Elsewhere, Fate, Place, Places
+from sslmd.core.tlsa import Content, Tlsa, endpoint_of
+from sslmd.dns.answers import LONGEST_CHAIN
+from sslmd.dns.ask import NameServer
+from sslmd.dns.nameservers import authoritative
+from sslmd.dns.owners import Finding
+from sslmd.dns.owners import Look as Owners
+from sslmd.dns.resolver import Resolver
+from sslmd.dns.tlsa_look import look_at
+from sslmd.store.zone_notes import ZoneNotes
+from sslmd.workers.tools import Tools
+
+# Seconds for which a record of others counts that has no TTL: none is there.
+_NONE = 0
+
+
+async def places_of(
+    zone: ZoneName, owners: Collection[DomainName], servers: Sequence[NameServer]
+) -> dict[DomainName, Place]:
+    """Return where the records of each owner belong; raises nothing for what it finds.
+
+    An owner of which nobody tells is `UNKNOWN`, and keeps out no other (I6).
+    """
+    look = Owners(zone, servers)
+
+    async def one(owner: DomainName) -> Place:
+        try:
+            return await _place(zone, owner, look)
+        except SslmError as err:
+            return Place(Fate.UNKNOWN, owner, f"{owner}: no record is written: {err}")
+
+    names = sorted(set(owners))
+    found = await asyncio.gather(*map(one, names))
+    return dict(zip(names, found, strict=True))
+
+
+async def _place(zone: ZoneName, owner: DomainName, look: Owners) -> Place:
+    name, seen, first = owner, [owner], None
+    while True:
+        finding = await look.at(name)
+        if finding.in_child:
+            return _below_cut(zone, owner, finding, first)
+        alias = finding.alias
+        if alias is None or not alias.is_real:
+            break
+        first = first or alias.target
+        name = alias.target
+        if name in seen or len(seen) > LONGEST_CHAIN:
+            path = " to ".join(one.text for one in (*seen, name))
+            why = (
+                f"{owner}: no record is written: its CNAMEs lead in a circle ({path}); correct "
+                f"them in zone {zone}"
+            )
+            return Place(Fate.NOWHERE, owner, why, first)
+        seen.append(name)
+        if not name.is_within(zone):
+            why = (
+                f"{owner} is a CNAME to {name}, which is not in zone {zone}: no record is written, "
+                "and clients look there"
+            )
+            return Place(Fate.ELSEWHERE, name, why, first)
+    if lost := _robbed(finding):
+        why = (
+            f"{owner}: no record is written: {lost} has its records from {finding.wildcard} alone, "
+            f"and would lose them (RFC 4592); give {lost} address records of its own in zone {zone}"
+        )
+        return Place(Fate.NOWHERE, name, why, first)
+    if first is not None:
+        why = f"{owner} is a CNAME: its records are written at {name}"
+        return Place(Fate.MOVED, name, why, first)
+    return Place(Fate.HERE, owner)
+
+
+def _below_cut(
+    zone: ZoneName, owner: DomainName, finding: Finding, cname: DomainName | None
+) -> Place:
+    child = finding.zone
+    where = owner.text if cname is None else f"{owner}, a CNAME to {finding.owner},"
+    why = (
+        f"{where} is in zone {child}, which is a zone of its own below {zone}: no record is "
+        f"written; list {child} in [[groups]], with a service that has dane_tls for it, or write "
+        "its TLSA records there"
+    )
+    return Place(Fate.ELSEWHERE, finding.owner, why, cname, is_cut=cname is None)
+
+
+def _robbed(finding: Finding) -> DomainName | None:
+    """Return a host that a record would take from the wildcard that it has its address from.
+
+    Names with an underscore are no hosts: what `*.example.com` gives to `_tcp.example.com` is
+    missed by nobody.
+    """
+    hosts = [name for name in finding.overshadowed if not name.text.startswith("_")]
+    return hosts[0] if hosts else None
+
+
+async def find_places(
+    zone: ZoneName,
+    owners: Collection[DomainName],
+    notes: ZoneNotes,
+    before: Content,
+    known: Places,
+    tools: Tools,
+) -> tuple[dict[DomainName, Place], ZoneNotes]:
+    """Return where records of owners belong that are not at the owner, and notes of it.
+
+    Only owners that have no records of ours yet are asked about, and those that may be something
+    else now. While nobody tells, what is there stays.
+    """
+    found: dict[DomainName, Place] = {}
+    if not owners:
+        return found, replace(notes, moved={})
+    try:
+        servers = await authoritative(zone, tools.config.primary_for(zone), tools.resolver)
+    except SslmError as err:
+        asked = {
+            owner: Place(Fate.UNKNOWN, owner, f"{owner}: no record is written: {err}")
+            for owner in owners
+        }
+    else:
+        asked = await places_of(zone, owners, servers)
+        notes = await _with_ttls(zone, asked, notes, before, servers)
+    for owner, place in asked.items():
+        if place.fate is Fate.UNKNOWN:
+            if owner in notes.moved:
+                text = f"{owner} is a CNAME: its records are written at {notes.moved[owner]}"
+                place = Place(Fate.MOVED, notes.moved[owner], text, notes.moved[owner])
+            elif owner in before:
+                continue
+            elif owner in known and known[owner].fate is not Fate.UNKNOWN:
+                place = known[owner]
+        if place.fate is not Fate.HERE:
+            found[owner] = place
+    moved = {owner: place.at for owner, place in found.items() if place.fate is Fate.MOVED}
+    return found, replace(notes, moved=moved)
+
+
+async def _with_ttls(
+    zone: ZoneName,
+    places: Places,
+    notes: ZoneNotes,
+    before: Content,
+    servers: Sequence[NameServer],
+) -> ZoneNotes:
+    """Return notes with the lifetime of what stands where we have written nothing yet.
+
+    Records of others, written by hand say, are in caches for that long after they are gone.
+    """
+    ends = {place.at for place in places.values() if place.at.is_within(zone)}
+    fresh = {*places, *ends} - before.keys()
+    longest = dict(notes.longest)
+    for server in await look_at(zone, servers, fresh):
+        for owner, one in server.owners.items():
+            if one.ttl > notes.ttl:
+                longest[owner] = max(longest.get(owner, 0), one.ttl)
+    return replace(notes, longest=longest)
+
+
+async def look_elsewhere(places: Places, tools: Tools) -> dict[DomainName, Elsewhere]:
+    """Return what is shown of the records that others keep, by owner; raises nothing.
+
+    By all name servers of the zone if it is one of ours, else by a resolver.
+    """
+    wanted = {owner: place for owner, place in places.items() if place.is_checked_elsewhere}
+    found = await asyncio.gather(*(look_there(one.at, tools) for one in wanted.values()))
+    return dict(zip(wanted, found, strict=True))
+
+
+async def look_there(at: DomainName, tools: Tools) -> Elsewhere:
+    """Return what is shown of the TLSA records at a name in any zone; raises nothing."""
+    ours = [zone for zone in tools.config.zones() if at.is_within(zone)]
+    try:
+        if ours:
+            zone = max(ours, key=lambda one: len(one.text))
+            return await _by_servers(at, zone, tools)
+        return await _by_resolver(at, tools)
+    except SslmError as err:
+        return Elsewhere(at, problem=str(err))
+
+
+async def _by_servers(at: DomainName, zone: ZoneName, tools: Tools) -> Elsewhere:
+    servers = await authoritative(zone, tools.config.primary_for(zone), tools.resolver)
+    shown: list[frozenset[Tlsa]] = []
+    ttl, problem = 0, ""
+    for server in await look_at(zone, servers, [at]):
+        one = server.owners.get(at)
+        if one is None:
+            problem = problem or f"{server.server} {server.silent or server.out_of_reach}"
+        elif one.is_cut or (one.cname is not None and not one.records):
+            return await _by_resolver(at, tools)  # it leads further
+        elif one.fault:
+            problem = problem or f"{server.server} {one.fault}"
+        else:
+            shown.append(one.records)
+            ttl = max(ttl, one.ttl)
+    # A client may ask any of them: what one of them lacks is not there.
+    common = frozenset.intersection(*shown) if shown else frozenset()
+    return Elsewhere(at, common, ttl, "" if shown else problem)
+
+
+async def _by_resolver(at: DomainName, tools: Tools) -> Elsewhere:
+    named = tools.config.globals.dns_validating_resolver
+    resolver = tools.resolver
+    if named is not None:
+        resolver = Resolver([NameServer(named.host, named.port)])
+    rrset = await resolver.lookup(at.text, "TLSA")
+    records = frozenset(
+        Tlsa(one.usage, one.selector, one.mtype, one.cert.hex()) for one in rrset or () if one.cert
+    )
+    return Elsewhere(at, records, rrset.ttl if rrset is not None and records else _NONE)
+
+
+def port_of(owner: DomainName) -> str:
+    """Return `mail.example.com:25` for the owner of TLSA records, "" for another name."""
+    with suppress(BadName):
+        port, _, host = endpoint_of(owner)
+        return f"{host}:{port}"
+    return ""
