@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from sslmd.config.acme_names import check_acme_names
 from sslmd.config.build import check_spread, is_own, own_names, timing
 from sslmd.config.dane import check_entry, check_hosts
 from sslmd.config.locate import KeyPath
@@ -242,6 +243,14 @@ class Builder:
                     f"{shown(text)} has {len(text)} characters",
                     f"a certificate holds at most {bound}",
                 )
+            elif len(text) > bound:
+                self._notes.warn(
+                    source,
+                    ("X509", "CN"),
+                    f"{shown(text)} has {len(text)} characters, and a common name holds at most "
+                    f"{bound}: the certificate has it among its sans, and no common name",
+                    "write a shorter name of the sans, or CN = '' and the name in sans",
+                )
         if table.C and not (len(table.C) == 2 and table.C.isascii() and table.C.isalpha()):
             self._notes.mistake(
                 source,
@@ -322,6 +331,7 @@ class Builder:
                     f"{name} is an IP address, which {info.name} cannot validate by dns-01",
                     "take a CA with ca_validation = 'http-01', or leave the address out",
                 )
+        check_acme_names(spec, info, self._notes, source)
         if info.server == LETS_ENCRYPT:
             self._check_lets_encrypt(spec.key, source)
 

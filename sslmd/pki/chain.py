@@ -8,11 +8,14 @@ stay usable until they are replaced. Whether a certificate is still valid is jud
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime
 from functools import lru_cache
 from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from sslmd.core.errors import Permanent
 from sslmd.core.names import shown
@@ -200,3 +203,60 @@ def bundle(key: bytes, cert: bytes, chain: bytes) -> bytes:
 
 def _joined(*parts: bytes) -> bytes:
     return b"".join(part.strip() + b"\n" for part in parts if part.strip())
+
+
+# --- what a CA sends -----------------------------------------------------------------------
+
+
+def arranged(key: PublicKey, pem: bytes, now: datetime) -> tuple[bytes, bytes] | None:
+    """Return the certificate for `key` that is in `pem`, and the chain above it, nearest first.
+
+    A CA should send them in this order and need not (RFC 8555 §9.1). So the chain is built from
+    what came, in any order: what does not belong to it, or comes twice, is left out. Where
+    several issuers fit, one that is valid comes before one that is not, and then the one that was
+    sent first. A root stays if it was sent. None: no certificate in `pem` is for this key. Raises
+    `Permanent` for what is no PEM file.
+    """
+    came = _readable(dict.fromkeys(cert_ders(blocks(pem))))
+    leaf = next((cert for cert in came if key_fits(key, cert)), None)
+    if leaf is None:
+        return None
+    left = sorted((one for one in came if one != leaf), key=lambda one: _has_ended(one, now))
+    chain: list[x509.Certificate] = []
+    below = leaf
+    while not is_self_issued(below):
+        above = next((one for one in left if _signed(one, below)), None)
+        if above is None:
+            break
+        left.remove(above)
+        chain.append(above)
+        below = above
+    return _pem(leaf), b"".join(map(_pem, chain))
+
+
+def _readable(ders: Iterable[bytes]) -> list[x509.Certificate]:
+    """Parse certificates; those that are damaged are left out, and missed if they are needed."""
+    certs = []
+    for der in ders:
+        with suppress(*MALFORMED):
+            certs.append(x509.load_der_x509_certificate(der))
+    return certs
+
+
+def _has_ended(cert: x509.Certificate, now: datetime) -> bool:
+    try:
+        return not cert.not_valid_before_utc <= now < cert.not_valid_after_utc
+    except MALFORMED:
+        return True
+
+
+def _signed(issuer: x509.Certificate, cert: x509.Certificate) -> bool:
+    try:
+        cert.verify_directly_issued_by(issuer)
+    except (InvalidSignature, *MALFORMED):
+        return False
+    return True
+
+
+def _pem(cert: x509.Certificate) -> bytes:
+    return cert.public_bytes(Encoding.PEM)

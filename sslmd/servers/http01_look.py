@@ -1,7 +1,10 @@
 """Whether a challenge of http-01 shows, asked for as a CA will (RFC 8555 §8.3).
 
-From every address of a name, by plain HTTP, redirects followed, certificates not looked at. What
-servers send is bounded in size and time.
+From every address of a name, by plain HTTP, certificates not looked at. Redirects are followed
+where public CAs follow them, and nowhere else: to 301, 302, 307 and 308, to http and https, to the
+ports 80 and 443, to names (CA/Browser Forum, Baseline Requirements 3.2.2.4.19; Let's Encrypt's
+rules at https://letsencrypt.org/docs/challenge-types/). What servers send is bounded in size and
+time.
 """
 
 from __future__ import annotations
@@ -9,11 +12,13 @@ from __future__ import annotations
 import asyncio
 import http.client
 import io
+import ipaddress
 import os
 import re
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
@@ -29,7 +34,8 @@ MOST_HEAD = 32 << 10
 MOST_BODY = 4 << 10
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-9]\d\d)(?: [^\r\n]*)?\r?\n")
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REDIRECTS = frozenset({301, 302, 307, 308})
+_PORTS = (http.client.HTTP_PORT, http.client.HTTPS_PORT)
 _SAFE = "!$%&'()*+,/:;=?@~"  # in what a redirect names, as it stands there
 
 
@@ -65,15 +71,17 @@ async def fetch_back(
     content: str,
     *,
     seconds: float = TIMEOUT,
+    ports: Collection[int] = _PORTS,
 ) -> list[NotShown]:
     """Fetch a challenge of `host` from all of its addresses; return those that do not show it.
 
-    `port` is 80 for a CA; no address has longer than `seconds`. White space after the content
-    does not count (RFC 8555 §8.3).
+    `port` is 80 for a CA, and `ports` are those to which it follows redirects beside; no address
+    has longer than `seconds`. White space after the content does not count (RFC 8555 §8.3).
     """
     at = "" if port == http.client.HTTP_PORT else f":{port}"
     url = f"http://{_bracketed(host)}{at}/.well-known/acme-challenge/{token}"
-    looks = [_look(_Seen(host.lower(), one, url), content, seconds) for one in addresses]
+    followed = frozenset((port, *ports))
+    looks = [_look(_Seen(host.lower(), one, url, followed), content, seconds) for one in addresses]
     return [found for found in await asyncio.gather(*looks) if found is not None]
 
 
@@ -97,11 +105,15 @@ async def _look(seen: _Seen, content: str, seconds: float) -> NotShown | None:
 
 @dataclass(slots=True)
 class _Seen:
-    """How far a look has come: the URL it is at, and whether anything is connected there."""
+    """How far a look has come: the URL it is at, and whether anything is connected there.
+
+    `ports`: those that are followed to.
+    """
 
     host: str
     address: str
     url: str
+    ports: frozenset[int]
     connected: bool = False
     redirects: int = 0
 
@@ -121,6 +133,18 @@ class _Seen:
             raise _WrongError(f"redirects to {shown(location)}, which is no URL") from None
         self.redirects += 1
         self.connected = False
+        place = _parts(self.url)
+        port = place.port or _default_port(place)
+        if port not in self.ports:
+            raise _WrongError(
+                f"leads to port {port}, and CAs follow redirects to 80 and 443 only; redirect "
+                "there, or not at all below /.well-known/acme-challenge/"
+            )
+        if place.hostname != self.host and _is_address(place.hostname or ""):
+            raise _WrongError(
+                "leads to an IP address, and CAs follow redirects to names only; redirect to the "
+                "name, or not at all below /.well-known/acme-challenge/"
+            )
 
 
 async def _follow(seen: _Seen) -> bytes:
@@ -142,6 +166,8 @@ async def _follow(seen: _Seen) -> bytes:
             raise _WrongError(f"breaks off: {_reason(err)}") from None
         finally:
             writer.transport.abort()
+        if status == http.client.SEE_OTHER:
+            raise _WrongError("answers 303, which CAs do not follow; redirect with 301 or 302")
         if status not in _REDIRECTS or not headers.get("location"):
             raise _WrongError(f"answers {status}")
         seen.go_on(headers["location"])
@@ -159,6 +185,22 @@ def _parts(url: str) -> SplitResult:
     return place
 
 
+def _default_port(place: SplitResult) -> int:
+    return http.client.HTTPS_PORT if place.scheme == "https" else http.client.HTTP_PORT
+
+
+def _is_address(host: str) -> bool:
+    """Whether a host is an IP address, in any form that a resolver takes for one."""
+    with suppress(ValueError):
+        ipaddress.ip_address(host.partition("%")[0])
+        return True
+    try:
+        socket.inet_aton(host)  # 127.1, 0x7f000001
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 async def _connect(
     seen: _Seen, place: SplitResult
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -170,7 +212,7 @@ async def _connect(
     try:
         return await asyncio.open_connection(
             where,
-            place.port or (http.client.HTTPS_PORT if is_tls else http.client.HTTP_PORT),
+            place.port or _default_port(place),
             limit=MOST_HEAD,
             ssl=_trusting() if is_tls else None,
             server_hostname=name if is_tls else None,

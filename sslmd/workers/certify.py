@@ -16,9 +16,10 @@ from sslmd.core.spec import AcmeCa, OwnCa
 from sslmd.core.state import SetNote
 from sslmd.issuers import certbot, local_ca
 from sslmd.issuers.certbot import Place, server_of
-from sslmd.pki.chain import bundle, fullchain
+from sslmd.pki.chain import arranged, bundle, fullchain
 from sslmd.pki.csr import make_csr
 from sslmd.pki.inspect import set_facts
+from sslmd.pki.keys import load_key
 from sslmd.pki.local_ca import Issued
 from sslmd.store import sets
 from sslmd.store.layout import BUNDLE, CERT, CHAIN, CSR, FULLCHAIN, PRIVKEY
@@ -61,6 +62,7 @@ async def order(job: Order, tools: Tools) -> CertIssued:
         csr=asked.csr,
     )
     issued = await obtain(attempt, tools)
+    issued = await tools.in_thread(in_order, asked.key, issued, tools.now())
     try:
         event = await tools.in_thread(_take_in, service, job.set, asked, issued, tools)
     except UselessError:
@@ -99,6 +101,18 @@ def whole_set(key: bytes, csr: bytes, issued: Issued) -> dict[str, bytes]:
         BUNDLE: bundle(key, issued.cert_pem, issued.chain_pem),
         CERT: issued.cert_pem,
     }
+
+
+def in_order(key: bytes, issued: Issued, now: datetime) -> Issued:
+    """Return what an ACME CA sent as certificate and chain, whatever order it came in.
+
+    What cannot be put in order stays as it is: `judged` says what is wrong with it.
+    """
+    try:
+        found = arranged(load_key(key).public_key(), issued.cert_pem + issued.chain_pem, now)
+    except Permanent:
+        return issued
+    return issued if found is None else Issued(*found)
 
 
 class UselessError(Permanent):

@@ -26,7 +26,7 @@ from sslmd.pki.keys import generate_key
 from sslmd.store import files
 from sslmd.store.layout import PRIVKEY, SECRET_FILES
 from sslmd.workers.acme import Attempt, obtain
-from sslmd.workers.certify import judged, whole_set
+from sslmd.workers.certify import in_order, judged, whole_set
 from sslmd.workers.tools import Tools, wanted_of
 
 _DRY = "dry-run."
@@ -71,6 +71,7 @@ async def _try(job: Trial, ca: CaInfo, folder: str, tools: Tools) -> str:
     place = Place(f"{folder}/cb", f"{folder}/cb/order/{name}")
     label = f"{job.ask.kind}: "
     issued = await obtain(Attempt(service, server, place, csr, label), tools)
+    issued = await tools.in_thread(in_order, key, issued, tools.now())
     whole = whole_set(key, csr, issued)
     note = SetNote(0.0, tools.now(), ca.name)
     wanted = wanted_of(service, tools.config)

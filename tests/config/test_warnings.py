@@ -176,3 +176,103 @@ def test_probes_that_look_at_nothing_and_commands_that_never_run(tree: Tree) -> 
     (after,) = warnings("example.com", "h3")
     assert "nothing is copied to h3, so this never runs; " in after
     assert after.endswith("; there are: h1, h2")
+
+
+# --- names that a public CA refuses ---------------------------------------------------------
+
+
+def at_a_public_ca(tree: Tree, sans: list[str], *, ca: str = "le-dns", more: str = "") -> list[str]:
+    """Return the warnings of a service with these names at that CA."""
+    tree.change("example.com/web", "'my-int'", f"'{ca}'")
+    tree.change("example.com/web", "['example.com', 'www.example.com']", str(sans))
+    if more:
+        tree.change("ca-info.conf", f"[{ca}]", f"[{ca}]\n{more}")
+    return tree.warnings()
+
+
+@pytest.mark.parametrize("more", ["", "ca_server = 'https://acme.example.net/dir'"])
+def test_names_that_a_wildcard_beside_them_covers(tree: Tree, more: str) -> None:
+    names = [
+        "*.example.com",
+        "example.com",
+        "www.example.com",
+        "a.b.example.com",
+        "*.b.example.com",
+    ]
+    assert at_a_public_ca(tree, names, more=more) == [
+        f"example.com/web:8: X509.sans: {name} is covered by {star}, which stands beside it, and "
+        f"public CAs refuse such an order as a whole; leave out {name}, or {star}"
+        for name, star in (
+            ("www.example.com", "*.example.com"),
+            ("a.b.example.com", "*.b.example.com"),
+        )
+    ]
+
+
+def test_a_common_name_that_a_wildcard_covers(tree: Tree) -> None:
+    tree.change("example.com/web", "CN = 'example.com'", "CN = 'www.example.com'")
+    (warning,) = at_a_public_ca(tree, ["example.com", "*.example.com"])
+    assert warning.startswith(
+        "example.com/web:7: X509.CN: www.example.com is covered by *.example."
+    )
+
+
+def test_the_own_ca_takes_every_name(tree: Tree) -> None:
+    names = ["example.com", "*.example.com", "www.example.com", "10.0.0.1", "nas.local"]
+    many = [f"n{number}.example.com" for number in range(200)]
+    assert at_a_public_ca(tree, names + many, ca="my-int") == []
+
+
+@pytest.mark.parametrize(
+    ("number", "more", "said"),
+    [
+        (99, "", ""),
+        (100, "", "there are 101 names, and Let's Encrypt takes at most 100 in one certificate;"),
+        (24, "ca_preferred_acme_profile = 'tlsserver'", ""),
+        (25, "ca_preferred_acme_profile = 'tlsserver'", "26 names, and Let's Encrypt takes at mo"),
+        (25, "ca_preferred_acme_profile = 'shortlived'", "25 in one certificate with the profile"),
+        (99, "ca_preferred_acme_profile = 'classic'", ""),
+        (100, "ca_server = 'https://acme.example.net/dir'", "101 names, and public CAs take at mo"),
+    ],
+)
+def test_more_names_than_a_certificate_may_have(
+    tree: Tree, number: int, more: str, said: str
+) -> None:
+    found = at_a_public_ca(tree, [f"n{one}.example.com" for one in range(number)], more=more)
+    assert [warning.startswith("example.com/web:8: X509.sans: ") for warning in found] == [
+        True
+    ] * bool(said)
+    assert said in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "said"),
+    [
+        ("9.9.9.9", "", "signs with the profile shortlived alone; write ca_preferred_acme_prof"),
+        ("2620:fe::9", "ca_preferred_acme_profile = 'tlsserver'", "the profile shortlived alone"),
+        ("9.9.9.9", "ca_preferred_acme_profile = 'shortlived'", ""),
+        ("10.1.2.3", "ca_preferred_acme_profile = 'shortlived'", "is no public address"),
+        ("9.9.9.9", "ca_server = 'https://acme.example.net/dir'", ""),
+        ("nas", "", "nas is no public name, and Let's Encrypt signs no other"),
+        ("nas.local", "", "no public name"),
+        ("nas.home.arpa", "", "no public name"),
+        ("nas.corp.internal", "", "no public name"),
+        ("nas.internal.example.com", "", ""),
+        ("nas.local", "ca_server = 'https://acme.example.net/dir'", ""),
+    ],
+)
+def test_names_that_lets_encrypt_does_not_sign(tree: Tree, name: str, more: str, said: str) -> None:
+    found = at_a_public_ca(tree, ["example.com", name], ca="le-http", more=more)
+    assert len(found) == bool(said) + ("server_dir" in "".join(found))
+    assert said in "".join(found)
+
+
+def test_a_common_name_that_is_too_long(tree: Tree) -> None:
+    """It is a good name all the same: the certificate has it, and no common name."""
+    name = f"{'x' * 60}.example.com"
+    tree.change("example.com/web", "CN = 'example.com'", f"CN = '{name}'")
+    (warning,) = tree.warnings()
+    assert warning.startswith(
+        f"example.com/web:7: X509.CN: '{name[:60]}…' has 72 characters, and a"
+    )
+    assert "no common name; write a shorter name" in warning

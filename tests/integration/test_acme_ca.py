@@ -319,6 +319,34 @@ WRONG = (
 )
 
 
+def test_a_chain_is_built_from_what_the_ca_sends(here: World) -> None:
+    """Upside down, with one too many and one twice: the certificate is there, and is taken."""
+    _, ca = ready(here, settings={"PEBBLE_CHAIN_LENGTH": "2"})
+    mark, stranger = b"-----END CERTIFICATE-----\n", make_root().cert_pem
+    right = b""
+
+    def change(answer: Answer) -> Answer:
+        nonlocal right
+        if not answer.path.startswith("/certZ/"):
+            return answer
+        leaf, *issuers = [
+            one.strip() + b"\n" + mark for one in answer.body.split(mark) if one.strip()
+        ]
+        assert len(issuers) == 2
+        right = leaf + b"".join(issuers)
+        came = b"".join([*reversed(issuers), stranger, leaf, issuers[0]])
+        return Answer(answer.path, 200, answer.headers, came)
+
+    with Proxy(ca, change) as proxy:
+        here.site.use(replace_directory(ca, proxy))
+        here.site.write({CERT: [ZONE]})
+        here.site.start()
+        assert here.site.wait_settled()[CERT]["attempts"] == 0
+        assert (here.site.live(CERT) / "fullchain.pem").read_bytes() == right
+        verify(here.site, ca)
+        here.site.stop()
+
+
 def test_what_a_ca_should_not_have_given_is_refused(here: World) -> None:
     _, ca = ready(here)
     here.site.start()

@@ -273,10 +273,56 @@ def test_caa() -> None:
 @pytest.mark.parametrize(
     "code",
     ["badPublicKey", "badSignatureAlgorithm", "unsupportedIdentifier", "unsupportedContact",
-     "externalAccountRequired", "alreadyRevoked", "userActionRequired"],
+     "externalAccountRequired", "alreadyRevoked", "userActionRequired", "badCSR", "invalidContact",
+     "rejectedIdentifier", "invalidProfile", "malformed", "badRevocationReason",
+     "autoRenewalCanceled", "autoRenewalExpired", "autoRenewalCancellationInvalid",
+     "autoRenewalRevocationNotSupported", "unknownDelegation", "onionCAARequired"],
 )  # fmt: skip
 def test_errors_that_would_come_again(code: str) -> None:
-    assert isinstance(to_error(read(answered(403, acme_error(code, "Why"))), NOW), Permanent)
+    """Of the error types of RFC 8555 and later ones those that need a person."""
+    found = read(answered(403, acme_error(code, "Why")))
+    assert isinstance(to_error(found, NOW), Permanent)
+    assert found.text.partition(f"({code}); ")[2]  # the way out
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["badNonce", "compound", "connection", "dns", "incorrectResponse", "orderNotReady",
+     "rateLimited", "serverInternal", "tls", "unauthorized", "alreadyReplaced", "of-tomorrow"],
+)  # fmt: skip
+def test_errors_that_may_pass(code: str) -> None:
+    assert type(to_error(read(answered(403, acme_error(code, "Why"))), NOW)) is Transient
+
+
+@pytest.mark.parametrize(("status", "permanent"), [(400, True), (404, False), (500, False)])
+def test_a_malformed_order_is_not_sent_again_and_one_that_is_gone_is(
+    status: int, *, permanent: bool
+) -> None:
+    """One name covered by the wildcard beside it; an order that expired; a CA in trouble."""
+    detail = 'Domain name \\"www.example.test\\" is redundant with a wildcard domain in the request'
+    found = read(answered(status, acme_error("malformed", detail)))
+    assert isinstance(to_error(found, NOW), Permanent if permanent else Transient)
+    assert ("no name that a wildcard among them covers" in found.text) is permanent
+
+
+def registering(status: int, code: str, *, bound: bool = False) -> Problem:
+    """Read the log of an account that the CA refuses to make."""
+    stamp = "2026-11-24 12:30:00,000:DEBUG:acme.client:"
+    meta = ', "meta": {"externalAccountRequired": true}' if bound else ""
+    listed = f'{{"newAccount": "https://acme.example.test/order"{meta}}}'
+    directory = f"{stamp}Received response:\nHTTP 200\nServer: nginx\n\n{listed}\n"
+    return read(directory + answered(status, acme_error(code, "No more accounts")))
+
+
+def test_accounts_that_a_ca_does_not_make_name_the_way_out() -> None:
+    """One account per EAB key; so many accounts per address."""
+    for code in ("unauthorized", "malformed", "externalAccountRequired"):
+        found = registering(403, code, bound=True)
+        assert isinstance(to_error(found, NOW), Permanent)
+        assert "ask the CA for one key per certificate" in found.text
+    limited = registering(429, "rateLimited")
+    assert limited.retry_at is not None
+    assert "each certificate makes an account of its own" in limited.text
 
 
 def test_a_compound_error_is_what_its_parts_are() -> None:
@@ -470,7 +516,7 @@ def test_logs_that_are_cut_anywhere(name: str) -> None:
 def test_control_characters_are_not_passed_on() -> None:
     detail = r"evil\u001b[2J\u001b]0;title\u0007\r\nsecond\u202eline\u0000"
     found = read(answered(400, acme_error("malformed", detail)))
-    assert found.text.endswith("evil?[2J?]0;title? second?line? (malformed)")
+    assert "evil?[2J?]0;title? second?line? (malformed); " in found.text
     name = r"a\u001b[31m.example.test"
     body = f'{{"status": "invalid", "identifier": {{"value": "{name}"}}, "challenges": []}}'
     assert read(answered(200, body)).failed[0][0] == "a?[31m.example.test"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import permutations
 
 import pytest
 from cryptography import x509
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslmd.core.errors import Permanent
-from sslmd.pki.chain import bundle, check_chain, fullchain, load_cert, split_pem
+from sslmd.pki.chain import arranged, bundle, check_chain, fullchain, load_cert, split_pem
 from sslmd.pki.keys import load_key
 from sslmd.pki.local_ca import SigningCa
 from tests.pki.oldca import old_intermediate
@@ -27,6 +28,7 @@ from tests.pki.samples import (
     make_sub,
     odd_serials,
     unhurried,
+    with_life,
 )
 
 
@@ -210,3 +212,47 @@ def test_the_full_chain_of_a_root_is_itself() -> None:
     root, _, _ = hierarchy()
     assert fullchain(root.cert_pem, b"") == root.cert_pem
     assert bundle(root.key_pem, root.cert_pem, b"") == root.key_pem + root.cert_pem
+
+
+# --- what a CA sends -----------------------------------------------------------------------
+
+
+def sent(*parts: bytes) -> tuple[bytes, bytes] | None:
+    return arranged(load_key(key_pem()).public_key(), b"".join(parts), NOW)
+
+
+def test_a_chain_is_built_whatever_order_it_came_in() -> None:
+    root = make_root()
+    sub = make_sub(root)
+    leaf = make_leaf(sub, key=key_pem()).cert_pem
+    stranger = make_root(key=key_pem(EC384, "stranger")).cert_pem
+    parts = {"leaf": leaf, "sub": sub.cert_pem, "root": root.cert_pem, "stranger": stranger}
+    for order in permutations(parts.values()):
+        assert sent(*order) == (leaf, sub.cert_pem + root.cert_pem)
+        assert sent(*order, *order) == (leaf, sub.cert_pem + root.cert_pem)
+    # Without the root it ends below it; without an issuer it is as short as it came.
+    assert sent(sub.cert_pem, leaf) == (leaf, sub.cert_pem)
+    assert sent(root.cert_pem, leaf) == (leaf, b"")
+    assert sent(b"Subject: text\n", leaf, b"more text\n", sub.cert_pem) == (leaf, sub.cert_pem)
+    assert sent(sub.cert_pem, root.cert_pem) is None
+
+
+def test_of_two_issuers_the_valid_one_and_then_the_first_one_is_taken() -> None:
+    """A cross-signed CA comes with a certificate from each of those that signed it."""
+    key = key_pem(EC384, "crossed")
+    first, second = (make_root(key=key_pem(EC384, one)) for one in ("first", "second"))
+    one, other = (make_sub(root, key=key) for root in (first, second))
+    leaf = make_leaf(one, key=key_pem()).cert_pem
+    assert sent(leaf, other.cert_pem, one.cert_pem) == (leaf, other.cert_pem)
+    assert sent(leaf, one.cert_pem, other.cert_pem) == (leaf, one.cert_pem)
+    then = NOW - timedelta(days=900)
+    old = with_life(make_root(key=key_pem(EC384, "first"), now=then), timedelta(days=30))
+    ended = make_sub(old, key=key, now=then)
+    assert sent(leaf, ended.cert_pem, one.cert_pem) == (leaf, one.cert_pem)
+
+
+def test_damaged_certificates_among_those_that_came_do_no_harm() -> None:
+    sub = make_sub(make_root())
+    leaf = make_leaf(sub, key=key_pem()).cert_pem
+    broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    assert sent(broken, leaf, broken, sub.cert_pem) == (leaf, sub.cert_pem)

@@ -91,14 +91,21 @@ async def web(
         await server.wait_closed()
 
 
-async def look(port: int, *, seconds: float = 10, host: str = HOST) -> list[NotShown]:
-    return await fetch_back(host, [LOOPBACK], port, TOKEN, CONTENT, seconds=seconds)
+async def look(
+    port: int, *, seconds: float = 10, host: str = HOST, also: int = 443
+) -> list[NotShown]:
+    return await fetch_back(
+        host, [LOOPBACK], port, TOKEN, CONTENT, seconds=seconds, ports=(80, also)
+    )
 
 
-async def told(answers: Answers, **more: object) -> str:
-    """Return what is told of such a server, "" if it shows the challenge."""
+async def told(answers: Answers, *, also: int = 443, **more: object) -> str:
+    """Return what is told of such a server, "" if it shows the challenge.
+
+    `also`: a port that is taken for 443.
+    """
     async with web(answers, **more) as server:  # type: ignore[arg-type]
-        found = await look(server.port)
+        found = await look(server.port, also=also)
     assert all(not one.out_of_reach and one.address == LOOPBACK for one in found)
     return "; ".join(map(str, found))
 
@@ -259,7 +266,7 @@ async def test_an_address_as_the_name() -> None:
 # --- redirects ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_redirects_on_the_same_server(status: int) -> None:
     def answer(head: str) -> bytes:
         return ok() if head.startswith("GET /other?a=b%20c ") else redirect("/other?a=b c", status)
@@ -279,7 +286,10 @@ async def test_the_name_stays_at_its_address() -> None:
 
 async def test_redirects_to_another_host() -> None:
     async with web(lambda _: ok()) as other:
-        assert await told(lambda _: redirect(f"http://localhost:{other.port}/x")) == ""
+        assert (
+            await told(lambda _: redirect(f"http://localhost:{other.port}/x"), also=other.port)
+            == ""
+        )
         assert f"Host: localhost:{other.port}" in other.heads[0]
     async with web(lambda _: redirect("http://no-such-host.invalid/x")) as server:
         [found] = await look(server.port)
@@ -293,7 +303,7 @@ async def test_redirects_to_another_host() -> None:
 async def test_redirects_to_https_whatever_its_certificate(tmp_path: Path) -> None:
     async with web(lambda _: ok(), tls=tls_context(tmp_path)) as secure:
         where = f"https://{HOST}:{secure.port}/x"
-        assert await told(lambda _: redirect(where)) == ""
+        assert await told(lambda _: redirect(where), also=secure.port) == ""
 
 
 async def test_redirects_to_https_where_there_is_none() -> None:
@@ -303,8 +313,9 @@ async def test_redirects_to_https_where_there_is_none() -> None:
 
     server = await asyncio.start_server(plain, LOOPBACK, 0)
     async with server:
-        where = f"https://{HOST}:{server.sockets[0].getsockname()[1]}/x"
-        said = await told(lambda _: redirect(where))
+        port = server.sockets[0].getsockname()[1]
+        where = f"https://{HOST}:{port}/x"
+        said = await told(lambda _: redirect(where), also=port)
     assert said.startswith(f"127.0.0.1 (redirected to '{where}') does not speak TLS: ")
 
 
@@ -334,6 +345,41 @@ async def test_redirects_to_nowhere(location: str, phrase: str) -> None:
     said = await told(lambda _: redirect(location))
     assert phrase in said
     assert said.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("location", "phrase"),
+    [
+        ("http://www.example.com:8080/x", "leads to port 8080, and CAs follow redirects to 80"),
+        ("https://www.example.com:8443/x", "leads to port 8443"),
+        ("//www.example.com:22/x", "leads to port 22"),
+        ("http://192.0.2.1/x", "leads to an IP address, and CAs follow redirects to names"),
+        ("https://[2001:db8::1]/x", "leads to an IP address"),
+        ("http://[fe80::1%25eth0]/x", "leads to an IP address"),
+        ("http://127.0.0.1/x", "leads to an IP address"),
+        ("http://0x7f000001/x", "leads to an IP address"),
+        ("http://127.1/x", "leads to an IP address"),
+    ],
+)
+async def test_redirects_that_no_public_ca_follows(location: str, phrase: str) -> None:
+    said = await told(lambda _: redirect(location))
+    assert phrase in said
+    assert "/.well-known/acme-challenge/" in said
+
+
+async def test_a_status_that_no_public_ca_follows() -> None:
+    assert "answers 303, which CAs do not follow" in await told(lambda _: redirect("/x", 303))
+
+
+async def test_an_address_may_redirect_to_itself() -> None:
+    """A certificate for an address: its server has no other name (RFC 8738)."""
+
+    def answer(head: str) -> bytes:
+        port = head.partition("Host: ")[2].partition("\r\n")[0].rpartition(":")[2]
+        return ok() if head.startswith("GET /x ") else redirect(f"http://127.0.0.1:{port}/x")
+
+    async with web(answer) as server:
+        assert await look(server.port, host=LOOPBACK) == []
 
 
 async def test_a_redirect_without_a_place() -> None:
