@@ -30,6 +30,7 @@ from sslmd.config.model import (
     ServerKind,
     ServiceMatch,
     TsigKey,
+    Unprobed,
 )
 from sslmd.config.renew import Leads
 from sslmd.config.report import Notes, Source
@@ -144,6 +145,7 @@ def global_options(
         dane_next_key=table.dane_next_key,
         cmd_timeout=timedelta(seconds=table.cmd_timeout),
         post_copy=tuple(PostCopy(one.host, places.argv(one.argv)) for one in table.post_copy_cmd),
+        keep=tuple(dict.fromkeys(table.keep)),
     )
 
 
@@ -207,7 +209,11 @@ def server_class(
     granted = tuple(table.svc_depends)
     if table.servers and "svc_depends" not in table.model_fields_set:
         granted = _granted_by_default(kind, notes, source)
-    probes = DEFAULT_PROBES[kind] if table.probe is None else tuple(table.probe)
+    named: object = table.probe
+    unprobed = named if isinstance(named, Unprobed) else None
+    probes = DEFAULT_PROBES[kind] if table.probe is None else ()
+    if unprobed is None and table.probe is not None:
+        probes = tuple(table.probe)
     web = table if isinstance(table, Web) else Web()
     return ServerClass(
         kind=kind,
@@ -220,6 +226,7 @@ def server_class(
         skip_prod_copy=table.skip_prod_copy,
         probes=probes,
         probe_timeout=timedelta(seconds=table.probe_timeout),
+        unprobed=unprobed,
         prune=table.prune,
         key_owner=table.key_owner,
         key_group=table.key_group,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from sslmd.config.model import (
     CaInfo,
+    Config,
     DnsOptions,
     DnsPrimary,
     PostCopy,
@@ -50,6 +51,37 @@ def check_grants(
                     f"there is no active service {service} in {where}",
                     nearest(service, there, "there are: "),
                 )
+
+
+# What is said of a certificate that no server uses; `status` and `doctor` say it as well.
+UNUSED = "no server uses it: nobody is restarted when it is renewed"
+NAME_A_CLASS = (
+    "name it in svc_depends of a class that has servers, or write used_by = 'none' in its file"
+)
+
+# Warnings about certificates without a server, before they are counted only.
+_SHOWN = 20
+
+
+def unused(config: Config) -> list[CertId]:
+    """Return the certificates that no server uses, though nobody said that this is meant."""
+    return [cert for cert in config.services if config.is_unused(cert)]
+
+
+def check_used(config: Config, notes: Notes, files: Mapping[CertId, Source]) -> None:
+    """Warn about certificates that no server uses, and about `used_by` that is not true."""
+    found = unused(config)
+    for cert in found[:_SHOWN]:
+        notes.warn(files[cert], ("service",), UNUSED, NAME_A_CLASS)
+    if len(found) > _SHOWN:
+        text = f"no server uses {len(found) - _SHOWN} more certificates: {found[_SHOWN]}, …"
+        notes.warn(files[found[_SHOWN]], ("service",), text, NAME_A_CLASS)
+    for cert, service in config.services.items():
+        kinds = config.kinds_using(cert) if service.used_by is not None else ()
+        if kinds:
+            tables = ", ".join(f"[{kind}]" for kind in kinds)
+            problem = f"servers of {tables} use it all the same"
+            notes.warn(files[cert], ("used_by",), problem, "remove this key")
 
 
 def check_access(

@@ -33,6 +33,7 @@ from sslmd.config.grants import (
     check_grants,
     check_means,
     check_probes,
+    check_used,
 )
 from sslmd.config.groups import Groups, Wanted
 from sslmd.config.locate import KeyPath
@@ -107,7 +108,7 @@ class _Loader:
         check_commands(data or {}, self.places, self.notes, self.main)
         groups = Groups(self.reader, self.main)
         wanted = groups.every() if data is None else groups.active(self._group_tables(data))
-        cas, services, windowed = self._certificates(options, groups, wanted)
+        cas, services, files = self._certificates(options, groups, wanted)
         config = Config(
             top=self.reader.conf_dir.parent,
             conf_dir=self.reader.conf_dir,
@@ -123,6 +124,7 @@ class _Loader:
         )
         if not self.notes.mistakes:  # half a configuration would bring wrong warnings
             check_grants(classes, services, self.notes, self.main)
+            check_used(config, self.notes, files)
             check_access(classes, services, self.notes, self.main)
             check_probes(classes, services, self.notes, self.main)
             check_after_copies(options.post_copy, classes, self.notes, self.main)
@@ -131,6 +133,11 @@ class _Loader:
             lives = ((one, life_of(config, one)) for one in services.values())
             known = ((one, life) for one, life in lives if life is not None)
             check_leads(known, self.notes, self.main)
+            windowed = {
+                cert: files[cert]
+                for cert, one in services.items()
+                if one.roll_window or one.restart_window
+            }
             check_windows(config, Places(self.main, windowed), self.notes, datetime.now(UTC))
         if self.notes.mistakes:
             raise ConfigError(_in_order(self.notes.mistakes))
@@ -240,7 +247,7 @@ class _Loader:
     def _certificates(
         self, options: GlobalOptions, groups: Groups, wanted: dict[str, Wanted]
     ) -> tuple[dict[str, CaInfo], dict[CertId, ServiceConfig], dict[CertId, Source]]:
-        """Return the CAs, the services, and the files of those with windows."""
+        """Return the CAs, the services, and their files."""
         ca_group = wanted.get(GroupName.CA) or Wanted(self.reader.path(GroupName.CA))
         ca_files = groups.files(ca_group.folder) if os.path.isdir(ca_group.folder) else []
         cas = self._ca_file()
@@ -257,7 +264,7 @@ class _Loader:
             for name in cas.infos.keys() & used:
                 build.check_profile(cas.infos[name], cas.raw[name], self.notes, cas.source)
         services.read.update(with_heights(services.cas(), services.sources, self.notes))
-        return dict(cas.infos), services.read, services.windowed
+        return dict(cas.infos), services.read, services.files
 
     def _ca_file(self) -> CaTables:
         path = self.reader.path(CA_FILE)
@@ -281,7 +288,7 @@ class _Loader:
 class _Services:
     """Reads service files one after another into `read`.
 
-    `sources` keeps the files of the CAs, `windowed` those of services with windows.
+    `sources` keeps the files of the CAs, `files` those of all services.
     """
 
     def __init__(self, reader: Reader, builder: Builder, main: Source) -> None:
@@ -291,7 +298,7 @@ class _Services:
         self._main = main
         self.read: dict[CertId, ServiceConfig] = {}
         self.sources: dict[CertId, Source] = {}
-        self.windowed: dict[CertId, Source] = {}
+        self.files: dict[CertId, Source] = {}
 
     def cas(self) -> dict[CertId, ServiceConfig]:
         """Return the services of group `ca` that were read."""
@@ -359,8 +366,7 @@ class _Services:
             self.read[service.id] = service
             if cert.group == GroupName.CA:
                 self.sources[service.id] = source
-            if service.roll_window or service.restart_window:
-                self.windowed[service.id] = source
+            self.files[service.id] = source
 
     def _no_file(self, path: str, folder: str, place: KeyPath) -> None:
         try:

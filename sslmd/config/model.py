@@ -53,7 +53,10 @@ class NextKey(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GlobalOptions:
-    """`[globals]`. `auth_hook` and `logdir` are None where the file names none."""
+    """`[globals]`. `auth_hook` and `logdir` are None where the file names none.
+
+    `keep`: paths below the production tree, normalized.
+    """
 
     certs_dir: Path
     prod_cert_dir: Path
@@ -69,6 +72,7 @@ class GlobalOptions:
     dane_next_key: NextKey
     cmd_timeout: timedelta
     post_copy: tuple[PostCopy, ...]
+    keep: tuple[str, ...] = ()
 
 
 class CaKind(StrEnum):
@@ -112,14 +116,20 @@ class CaInfo:
     eab_hmac_key_file: Path | None = None
 
 
+class UsedBy(StrEnum):
+    """What a service file can say of who uses the certificate: no server class, on purpose."""
+
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
     """One certificate: what it is (`spec`), when it is renewed, what DNS says of it.
 
     `managed` is False for a CA that no active group lists: it signs with what it has and is
     never renewed. `fingerprint` changes exactly when something that the service file or its
-    table of `ca-info.conf` asks changes; comments, order of keys and windows do not count.
-    `dane_ttl` is in seconds.
+    table of `ca-info.conf` asks changes; comments, order of keys, windows and `used_by` do not
+    count. `dane_ttl` is in seconds. `used_by` None: the server classes say who uses it.
     """
 
     spec: CertSpec
@@ -131,6 +141,7 @@ class ServiceConfig:
     managed: bool = True
     roll_window: Group = ()
     restart_window: Group = ()
+    used_by: UsedBy | None = None
 
     @property
     def id(self) -> CertId:
@@ -184,12 +195,19 @@ class ProbeWord(StrEnum):
     POP3 = "pop3"
 
 
+class Unprobed(StrEnum):
+    """Why a class has no probes: `probe = false`, or `'none'`, no port of it speaks TLS."""
+
+    FALSE = "false"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """A port to look at after a restart.
 
     `name` is sent as SNI, "" stands for a name of the certificate. `optional`: a default
-    port, which counts only if it answered before the restart.
+    port, which counts from the moment it first served a certificate of ours.
     """
 
     port: int
@@ -204,7 +222,8 @@ class ServerClass:
 
     A class is granted the certificates that `svc_depends` matches (I1), see `receives`.
     `restart` holds argv lists, run in order on every server. `probes`: what to look at after a
-    restart. `server_dir` and `http_check` serve http-01. `key_mode` None: as it is in the tree.
+    restart; `unprobed`: what the file says where there are none. `server_dir` and `http_check`
+    serve http-01. `key_mode` None: as it is in the tree.
     """
 
     kind: ServerKind
@@ -217,6 +236,7 @@ class ServerClass:
     skip_prod_copy: bool = False
     probes: tuple[Probe, ...] = ()
     probe_timeout: timedelta = timedelta(seconds=60)
+    unprobed: Unprobed | None = None
     prune: bool = False
     key_owner: str = ""
     key_group: str = ""
@@ -367,6 +387,24 @@ class Config:
     def users_of(self, cert: CertId) -> tuple[ServerClass, ...]:
         """Return the classes that are granted `cert` and have servers to use it."""
         return tuple(one for one in self.classes_for(cert) if one.servers)
+
+    def kinds_using(self, cert: CertId) -> tuple[ServerKind, ...]:
+        """Return the classes with servers that are restarted when `cert` changes."""
+        return tuple(
+            one.kind
+            for one in self.server_classes
+            if one.servers and (one.receives(cert) or Trigger.CERT in one.depends)
+        )
+
+    def is_unused(self, cert: CertId) -> bool:
+        """Whether no server would be restarted for `cert`, though nobody said that this is meant.
+
+        CAs need no server: they are in the chains of what they sign.
+        """
+        service = self.services.get(cert)
+        if service is None or not service.managed or service.spec.ca is not None:
+            return False
+        return service.used_by is None and not self.kinds_using(cert)
 
     def roll_windows(self, cert: CertId) -> tuple[Group, ...]:
         """Return the windows that have to be open together for a roll of `cert`.

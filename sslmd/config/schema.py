@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, PlainValidator
+from pydantic import (
+    BeforeValidator,
+    PlainValidator,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from sslmd.config import values
 from sslmd.config.model import Endpoint, NextKey, PostCopy, Probe, ServerKind, ServiceMatch
@@ -131,6 +136,14 @@ class Globals(Table):
         "logs in there left out or not; `localhost` and other names of this machine count as "
         "well. One that fails keeps the host's servers from being restarted, and is tried again "
         "with the copy.",
+        default=[],
+    )
+    keep: Annotated[list[Annotated[str, PlainValidator(values.kept)]], SINGLE] = key(
+        "list of paths below `prod_cert_dir`",
+        "Files and folders of the production tree, here and on other servers, that hold private "
+        "keys or certificates and that sslmd did not put there: they are meant to be there. Others "
+        "are reported until they are gone. A folder stands for all that is in it. Nothing that is "
+        "named here is ever removed, not by `prune` either.",
         default=[],
     )
     preferred_acme_profile: Text = key(
@@ -300,11 +313,11 @@ class Dh(Table):
     )
 
 
-def _or_false(value: Any) -> Any:
-    """`false` stands for no probe at all, `true` for the default ones."""
-    if isinstance(value, bool):
-        return None if value else []
-    return value
+def _probes(value: Any, ports: ValidatorFunctionWrapHandler) -> Any:
+    """`true` stands for the default probes; `false` and `'none'` become an `Unprobed`."""
+    if value is True:
+        return None
+    return values.unprobed(value) or ports(value)
 
 
 class Servers(Table):
@@ -350,14 +363,17 @@ class Servers(Table):
         default=False,
     )
     probe: Annotated[
-        list[Annotated[Probe, PlainValidator(values.probe)]] | None, BeforeValidator(_or_false)
+        list[Annotated[Probe, PlainValidator(values.probe)]] | None, WrapValidator(_probes)
     ] = key(
-        "`false`, or list of `[port, word, name]`",
+        "list of `[port, word, name]`, `false` or `'none'`",
         "Ports to connect to after a restart, to prove that the new certificate is served. The "
         "word is `tls`, or with STARTTLS `smtp`, `imap`, `pop3`; the name is sent as SNI; both "
-        "may be left out. The default ports count only if they answered with TLS before the "
-        "restart. A probe with a name is for the certificates that have it; one without asks for "
-        "the first name of each. `localhost` stands for 127.0.0.1 and ::1.",
+        "may be left out. A default port counts from the moment it first served one of our "
+        "certificates. A probe with a name is for the certificates that have it; one without asks "
+        "for the first name of each. `localhost` stands for 127.0.0.1 and ::1. With `false` "
+        "nothing is looked at: the servers stay `restarted`, and `sslmctl check` warns after a "
+        "day. `'none'` says that no port shows these certificates by TLS: `check` counts them, "
+        "and does not warn.",
         default=None,
         shown="smtp: 25 `smtp`; imap: 993 `tls`; web: 443 `tls`; other: none",
     )

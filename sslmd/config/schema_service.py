@@ -9,7 +9,13 @@ from typing import Annotated, Any, ClassVar
 from pydantic import PlainValidator
 
 from sslmd.config import values
-from sslmd.config.model import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, CaKind, Validation
+from sslmd.config.model import (
+    LETS_ENCRYPT,
+    LETS_ENCRYPT_STAGING,
+    CaKind,
+    UsedBy,
+    Validation,
+)
 from sslmd.config.table import (
     NESTED,
     NEXT_KEY,
@@ -61,6 +67,13 @@ def _validation(value: Any) -> Validation:
     if found is None:
         raise values.wrong(f"{values.seen(value)} is not known here", values.one_of(Validation))
     return found
+
+
+def _used_by(value: Any) -> UsedBy:
+    if value not in list(UsedBy):
+        remedy = f"{values.one_of(UsedBy)}; servers are named in svc_depends of their class"
+        raise values.wrong(f"{values.seen(value)} is not known here", remedy)
+    return UsedBy(value)
 
 
 def _bits(value: Any) -> int:
@@ -267,6 +280,14 @@ class ServiceFile(Table):
         "That of their class has to be open as well.",
         default=[],
         shown="at any time",
+    )
+    used_by: Annotated[UsedBy | None, PlainValidator(_used_by)] = key(
+        "`'none'`",
+        "`'none'`: no server class is to use this certificate; it is read from the production tree "
+        "by other means. Without it, a certificate that no class with servers uses is reported: "
+        "nobody would be restarted when it is renewed. CAs need no server.",
+        default=None,
+        shown="the classes whose `svc_depends` names it",
     )
     KeyOpts: KeyTable = key("table", "The key.", default=KeyTable())
     X509: NameTable = key("table", "What the certificate says.", default=NameTable())

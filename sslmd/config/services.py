@@ -58,7 +58,8 @@ _CA_GROUP = GroupName.CA
 # Seconds; ssl-mgr 7 leaves the TTL to the zone where none is wanted, and a roll has to know it.
 DANE_TTL = 1800
 _SELDOM_VERIFIED = frozenset(DIGESTS) - {"sha256", "sha384", "sha512"}
-_WINDOWS = ("roll_window", "restart_window")
+# Of a service file, what says nothing about the certificate itself.
+_BESIDE = ("roll_window", "restart_window", "used_by")
 
 
 class Pool:
@@ -147,6 +148,7 @@ class Builder:
             managed=managed,
             roll_window=same(tuple(file.roll_window)),
             restart_window=same(tuple(file.restart_window)),
+            used_by=file.used_by,
         )
         return service if signer and len(self._notes.mistakes) == before else None
 
@@ -408,10 +410,10 @@ class Builder:
 def fingerprint(raw: Mapping[str, object], ca_table: object) -> str:
     """Return a short hash of what a service file and its CA's table ask.
 
-    Windows are left out: a changed one is no reason to stop an order and begin another, nor to try
-    again what failed.
+    Windows and `used_by` are left out: a changed one is no reason to stop an order and begin
+    another, nor to try again what failed.
     """
-    asked = _CANONICAL.encode([{k: v for k, v in raw.items() if k not in _WINDOWS}, ca_table])
+    asked = _CANONICAL.encode([{k: v for k, v in raw.items() if k not in _BESIDE}, ca_table])
     return hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 

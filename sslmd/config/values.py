@@ -24,6 +24,7 @@ from sslmd.config.model import (
     Probe,
     ProbeWord,
     ServiceMatch,
+    Unprobed,
 )
 from sslmd.core.dh import CHOICE, DhGroup
 from sslmd.core.names import (
@@ -52,6 +53,9 @@ _UNSIGNABLE = ("sha1", "sha512_224", "sha512_256", "shake128", "shake256", "md5"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SERVER = re.compile(r"(?:[A-Za-z_][A-Za-z0-9._-]*@)?([A-Za-z0-9_:.-]+)")
+_PORTED = re.compile(
+    r"(?:[A-Za-z_][A-Za-z0-9._-]*@)?(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.-]+))(?::[0-9]*)?"
+)
 _OWNER = re.compile(r"[a-z_][a-z0-9_.-]{0,31}\$?|[0-9]{1,9}", re.IGNORECASE)
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9])-([01]?[0-9]|2[0-4]):([0-5][0-9])")
 
@@ -208,12 +212,24 @@ def _is_host(host: str) -> bool:
         return False
 
 
+def _with_port(server: str) -> bool:
+    """Whether it would be a server without the port that it ends with, or as a URL."""
+    found = _PORTED.fullmatch(server.removeprefix("ssh://").rstrip("/"))
+    return found is not None and _is_host(found[1] or found[2])
+
+
 def server(value: Any) -> str:
     """Check a server's host name or address; `user@` may stand before it."""
     whole = text(value).strip()
     found = _SERVER.fullmatch(whole)
     # It ends up on the command line of ssh and rsync: nothing may look like an option.
     if not found or not _is_host(found[1]):
+        if _with_port(whole):
+            raise wrong(
+                f"{shown(whole)} has a port: servers are reached by ssh",
+                "write the host alone; its port goes into the ssh configuration of the daemon's "
+                "user, as 'Port' below 'Host'; a port that serves certificates goes into probe",
+            )
         raise wrong(f"{shown(whole)} is not a host", "write a host name or an IP address")
     return whole
 
@@ -284,6 +300,28 @@ def probe(value: Any) -> Probe:
     if len(parts) > 2 and parts[2] != "":
         name = named(DomainName.parse, "write the host name to ask for")(parts[2]).text
     return Probe(port, word, name)
+
+
+def unprobed(value: Any) -> Unprobed | None:
+    """Return what `false` and `'none'` say of probes; None for anything that names ports."""
+    if isinstance(value, bool):
+        return None if value else Unprobed.FALSE
+    if isinstance(value, str):
+        if value.lower() != Unprobed.NONE:
+            remedy = "write false, 'none', or a list such as [[443, 'tls', 'www.example.com']]"
+            raise wrong(f"{seen(value)} is not known here", remedy)
+        return Unprobed.NONE
+    return Unprobed.FALSE if value == [] else None
+
+
+def kept(value: Any) -> str:
+    """Check a path below the production tree, of a file or a folder."""
+    path = text(value).strip()
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if path.startswith("/") or not parts or ".." in parts:
+        remedy = "write it as it is below prod_cert_dir, such as 'example.com/old'"
+        raise wrong(f"{shown(path)} is not a path inside the production tree", remedy)
+    return "/".join(parts)
 
 
 def dh_group(value: Any) -> DhGroup:

@@ -58,6 +58,26 @@ CLASS = [
         "servers = ['-oProxyCommand=x']",
         "servers: '-oProxyCommand=x' is not a host; write a host name or an IP address",
     ),
+    *(
+        (
+            f"servers = ['{server}']",
+            f"servers: '{server}' has a port: servers are reached by ssh; write the host alone; "
+            "its port goes into the ssh configuration of the daemon's user, as 'Port' below 'Host'; a "
+            "port that serves certificates goes into probe",
+        )
+        for server in (
+            "web1.example.com:2222",
+            "root@192.0.2.7:22",
+            "[2001:db8::7]:22",
+            "ssh://root@web1.example.com:22/",
+        )
+    ),
+    ("servers = ['web1:x']", "servers: 'web1:x' is not a host; write a host name or an IP address"),
+    (
+        "probe = 'never'",
+        "probe: 'never' is not known here; write false, 'none', or a list such as "
+        "[[443, 'tls', 'www.example.com']]",
+    ),
     ("restart_cmd = [1]", "restart_cmd: 1 is not a text; write it in quotes"),
     (
         "probe = [[443, 'tlss']]",

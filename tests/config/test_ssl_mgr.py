@@ -20,7 +20,7 @@ from sslmd.config.model import (
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, Timing
 from sslmd.core.tlsa import DaneEntry, TlsaHosts, wants_of
-from tests.config.tree import Tree
+from tests.config.tree import Tree, is_unused
 from tests.ssl_mgr_site import VERSIONS, unpack
 
 # The shape of a configuration of ssl-mgr 5 to 7: every key that its files use.
@@ -229,7 +229,8 @@ def test_sites_that_ssl_mgr_made_load_and_keep_their_tlsa_owners(
 ) -> None:
     top = unpack(version, tmp_path)
     config = load(top / "conf.d", owners={0, os.getuid()})
-    assert [str(one) for one in config.warnings] == []
+    # ssl-mgr restarts nothing for some of them.
+    assert [str(one) for one in config.warnings if not is_unused(one)] == []
     wanted: dict[str, set[str]] = {}
     for cert, service in config.services.items():
         zone = ZoneName(cert.group)
