@@ -85,7 +85,7 @@ def _ends(certs: Sequence[Cert]) -> list[tuple[datetime, str]]:
 
 def _next(certs: Sequence[Cert], now: datetime) -> str:
     coming = sum(map(is_coming, certs))
-    parts = [f"{coming} of them new and on the way"] if coming else []
+    parts = [f"{coming} of them on the way for the first time"] if coming else []
     if ends := _ends(certs):
         end, name = min(ends)
         parts.append(f"next expiry in {span(end - now)} ({name})")

@@ -135,7 +135,7 @@ def test_show() -> None:
         "problem      imap on mx1: down",
         "  CLASS  HOST  STATE   SET                SINCE                 REMARK\n",
         f"  web    www1  proven  20261001-00:00:00  {since}\n",
-        "  imap   mx1   failed  -                  -                     attempt 2 failed, the next is",
+        "  imap   mx1   failed  -                  -                     attempt 2 failed,",
         "  20261001-00:00:00  curr\n    key",
         "    problem      no key",
         "  rolled  20261001-00:00:00  in use",

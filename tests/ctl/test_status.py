@@ -250,4 +250,6 @@ def test_a_first_order_under_way_is_no_trouble_and_one_that_failed_is() -> None:
     with FakeDaemon(answering(status(entries[0]))) as fake:
         checked = sslmctl("check", "--socket", fake.path)
     assert checked.returncode == 0
-    assert checked.stdout.startswith("SSLMD OK - 1 certificate, 1 of them new and on the way")
+    assert checked.stdout.startswith(
+        "SSLMD OK - 1 certificate, 1 of them on the way for the first time"
+    )
