@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import pytest
+
+# Texts for people have local times: what is expected of them is written for one zone.
+os.environ["TZ"] = "UTC"
+time.tzset()
 
 # With what takes long in the beginning stands what has to wait for no package.
 _FIRST = (

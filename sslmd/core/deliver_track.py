@@ -12,7 +12,8 @@ from datetime import datetime
 from sslmd.core.events import ServersProven
 from sslmd.core.jobs import Deliver, Prove, Settle
 from sslmd.core.state import Delivered, Server, ServerPhase
-from sslmd.core.view import Decision, View, blocking, clock, told
+from sslmd.core.times import clock
+from sslmd.core.view import Decision, View, blocking, told
 
 
 def delivering(view: View, now: datetime) -> Decision | None:

@@ -191,7 +191,7 @@ class TrialAsked:
 class TrialEnded:
     """A trial is over: `text` tells how it went, `error` why it failed, "" if it did not.
 
-    `after`: the CA's test server wants no other before.
+    `after`: the CA's test server wants no other before. `cancelled`: an admin stopped it.
     """
 
     at: datetime
@@ -199,6 +199,7 @@ class TrialEnded:
     text: str
     error: str = ""
     after: datetime | None = None
+    cancelled: bool = False
 
 
 Event = (

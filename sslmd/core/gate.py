@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sslmd.core.state import Phase
-from sslmd.core.view import Dane, View, clock
+from sslmd.core.times import clock
+from sslmd.core.view import Dane, View
 
 # Ports that one message names.
 _NAMED = 4

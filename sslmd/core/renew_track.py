@@ -31,7 +31,8 @@ from sslmd.core.renewal import (
 from sslmd.core.roll_wait import asked_wait, opening_of, roll_at
 from sslmd.core.spec import AcmeCa, OwnCa, SelfSigned
 from sslmd.core.state import Ask, CertState, Phase, Request
-from sslmd.core.view import Ca, Decision, View, blocking, clock, due, in_minutes, told
+from sslmd.core.times import clock, day
+from sslmd.core.view import Ca, Decision, View, blocking, due, in_minutes, told
 
 # Why a key is made that nothing needs yet.
 AHEAD = "the next key is made ahead, so that its TLSA records are long seen when it is needed"
@@ -100,8 +101,8 @@ def _making(view: View, hold: Hold | None, now: datetime, useless: str = "") -> 
     if reason is None:
         if ask is not None:
             when = due(state, wanted)
-            day = f" until {when:%Y-%m-%d}" if when else ""
-            text = f"not due{day}; sslmctl force-renew renews it now"
+            until = f" until {day(when)}" if when else ""
+            text = f"not due{until}; sslmctl force-renew renews it now"
             return Decision("", event=AskDropped(now, text))
         if wanted.next_ahead and state.next is None and _rests(state):
             return Decision(AHEAD, job=MakeKey(wanted.spec.id, AHEAD))
@@ -412,7 +413,10 @@ def _ca_wait(view: View, now: datetime, why: Why) -> Decision | None:
     stuck = blocking(ca.state.trouble, ca.wanted, now)
     if stuck is not None:
         text = f"{stuck.text}; its next try is at {clock(stuck.next_try)}"
-    return Decision(f"waits for its CA {ca.id}: {text}", waits_for_ca=True, stuck=stuck)
+    made = stuck is None and _progresses(ca, now)
+    return Decision(
+        f"waits for its CA {ca.id}: {text}", waits_for_ca=True, stuck=stuck, ca_is_made=made
+    )
 
 
 def _limit_wait(view: View, signer: AcmeCa, now: datetime) -> Decision | None:
@@ -435,7 +439,8 @@ def _a_moment(ca: Ca, now: datetime) -> Decision | None:
     """
     if not _progresses(ca, now):
         return None
-    return Decision(f"waits for its CA {ca.id}, which is being renewed", waits_for_ca=True)
+    text = f"waits for its CA {ca.id}, which is being renewed"
+    return Decision(text, waits_for_ca=True, ca_is_made=True)
 
 
 def _progresses(ca: Ca, now: datetime) -> bool:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from sslmd.core.facts import CertFacts, SetFacts
 from sslmd.core.spec import AcmeCa, CertSpec, Timing
 from sslmd.core.state import SetNote
+from sslmd.core.times import minute
 from sslmd.core.windows import Group
 
 
@@ -160,11 +161,11 @@ def why_unusable(facts: SetFacts | None, now: datetime) -> Reason | None:
     if facts.cert is None:
         return Reason(Why.UNUSABLE, f"set {facts.name} has no certificate")
     if facts.cert.not_after <= now:
-        return Reason(Why.UNUSABLE, f"it expired on {_day(facts.cert.not_after)}")
+        return Reason(Why.UNUSABLE, f"it expired on {minute(facts.cert.not_after)}")
     if facts.cert.not_before > now + CLOCK_TOLERANCE:
         return Reason(
             Why.NOT_YET_VALID,
-            f"it is valid only from {_day(facts.cert.not_before)} on: it was made while the "
+            f"it is valid only from {minute(facts.cert.not_before)} on: it was made while the "
             "clock was ahead",
         )
     return None
@@ -259,7 +260,7 @@ def _due(ask: Question) -> Reason | None:
     lead = (ask.curr.cert.not_after - due).total_seconds() / 86400
     text = f"{left:.1f} d left, it renews at {lead:.1f} d"
     if ends_first(ask.curr, ask.wanted) and ask.curr.chain_end is not None:
-        text += f"; a CA in its chain ends on {_day(ask.curr.chain_end)}"
+        text += f"; a CA in its chain ends on {minute(ask.curr.chain_end)}"
     return Reason(Why.DUE, text)
 
 
@@ -272,7 +273,3 @@ def why_renew(question: Question) -> Reason | None:
         if reason := check(question):
             return reason
     return None
-
-
-def _day(when: datetime) -> str:
-    return when.strftime("%Y-%m-%d %H:%M UTC")

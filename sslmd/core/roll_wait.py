@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from sslmd.core.facts import SetFacts
 from sslmd.core.renewal import ROLL_MARGIN, Wanted, why_unusable
 from sslmd.core.state import CertState, Request, SetNote
-from sslmd.core.view import clock
+from sslmd.core.times import clock
 from sslmd.core.windows import listed, next_common, opens
 
 # A certificate may begin so long before it was issued, for clocks that are slow (Let's Encrypt).

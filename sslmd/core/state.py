@@ -101,7 +101,7 @@ class Track(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Failures in a row, beside the phase.
+    """Failures in a row, beside the phase; none (`attempts` 0) where an admin stopped the work.
 
     `fingerprint` is of the configuration that failed: a changed one starts afresh. `binding`:
     the CA `ca` named `next_try`, so not even an admin goes past it; another CA is free to be asked.
@@ -115,6 +115,11 @@ class Trouble:
     fingerprint: str
     binding: bool = False
     ca: str = ""
+
+    @property
+    def rests(self) -> bool:
+        """Whether it is no failure: the work was stopped by an admin, and rests."""
+        return self.attempts == 0
 
 
 class ServerPhase(StrEnum):

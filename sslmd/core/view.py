@@ -10,6 +10,7 @@ from sslmd.core.jobs import CertJob
 from sslmd.core.names import CertId, SetName
 from sslmd.core.renewal import CLOCK_TOLERANCE, Wanted, when_due
 from sslmd.core.state import CertState, Trouble
+from sslmd.core.times import clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Decision:
     look again when that CA changed. `looks_again`: when a need that cannot be met is looked at
     again. `rolls_when`: the windows that make `roll_at` what it is. `stuck`: the failure that is
     being waited out. `alarm`: what only an admin can put right, "" if there is nothing.
+    `ca_is_made`: what it waits for at its CA is being done at this moment.
     """
 
     text: str
@@ -103,6 +105,7 @@ class Decision:
     looks_again: datetime | None = None
     stuck: Trouble | None = None
     alarm: str = ""
+    ca_is_made: bool = False
 
 
 def due(state: CertState, wanted: Wanted) -> datetime | None:
@@ -128,11 +131,6 @@ def blocking(trouble: Trouble | None, wanted: Wanted, now: datetime) -> Trouble 
     return trouble
 
 
-def clock(when: datetime) -> str:
-    """Return `when` as it stands in reasons."""
-    return when.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
 def in_minutes(wait: timedelta) -> str:
     """Return a wait as it stands in reasons."""
     return f"{wait / timedelta(minutes=1):g} min"
@@ -140,6 +138,8 @@ def in_minutes(wait: timedelta) -> str:
 
 def told(trouble: Trouble) -> str:
     """Return what failed, how often, and when it is tried again."""
+    if trouble.rests:
+        return f"{trouble.text}; it rests until {clock(trouble.next_try)}"
     return (
         f"{trouble.text}; attempt {trouble.attempts} failed, "
         f"the next is at {clock(trouble.next_try)}"

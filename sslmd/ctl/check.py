@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from sslmd.ctl.answers import Cert, certs_of
 from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
 from sslmd.ctl.errors import USAGE, CtlError
-from sslmd.ctl.health import Level, Limits, problems
+from sslmd.ctl.health import Level, Limits, is_coming, problems
 from sslmd.ctl.text import count, printable, say, span
 from sslmd.wire.messages import Method
 
@@ -84,8 +84,12 @@ def _ends(certs: Sequence[Cert]) -> list[tuple[datetime, str]]:
 
 
 def _next(certs: Sequence[Cert], now: datetime) -> str:
-    end, name = min(_ends(certs))
-    return f"next expiry in {span(end - now)} ({name})"
+    coming = sum(map(is_coming, certs))
+    parts = [f"{coming} of them on the way for the first time"] if coming else []
+    if ends := _ends(certs):
+        end, name = min(ends)
+        parts.append(f"next expiry in {span(end - now)} ({name})")
+    return ", ".join(parts)
 
 
 def _performance(certs: Sequence[Cert], trouble: int, now: datetime) -> str:

@@ -11,6 +11,7 @@ FAILED = 1
 USAGE = 2
 NO_DAEMON = 3
 NOT_PERMITTED = 4
+WAITING = 5  # accepted, and it waits for something that may take long
 BROKEN_PIPE = 128 + 13  # as the shell calls an end by SIGPIPE
 
 _EXITS: Mapping[int, int] = {

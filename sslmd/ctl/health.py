@@ -41,6 +41,8 @@ class Limits:
     def level(self, cert: Cert, now: datetime) -> Level:
         """Judge by the time that is left."""
         begin, end = cert.curr.time("not_before"), cert.not_after
+        if end is None and is_coming(cert):
+            return Level.OK
         if end is None or end <= now:
             return Level.CRITICAL
         life = end - begin if begin else timedelta(0)
@@ -60,8 +62,10 @@ def problems(cert: Cert, now: datetime, limits: Limits) -> list[Problem]:
 def _problems(cert: Cert, now: datetime, limits: Limits) -> Iterator[Problem]:
     end = cert.not_after
     level = limits.level(cert, now)
-    if end is None:
+    if end is None and level:
         yield level, "there is no certificate yet"
+    elif end is None:
+        pass
     elif level:
         tense = "expires" if end > now else "expired"
         yield level, f"{tense} {_distance(end, now)} ({local(end, now)})"
@@ -87,11 +91,20 @@ def _problems(cert: Cert, now: datetime, limits: Limits) -> Iterator[Problem]:
                 yield Level.WARNING, text.removesuffix(": ")
 
 
+def is_coming(cert: Cert) -> bool:
+    """Whether the first certificate is being made, or on deck, and nothing has failed."""
+    if cert.curr or cert.number("attempts") or cert.text("last_error"):
+        return False
+    return bool(cert.text("doing") or cert.sub("next"))
+
+
 def why(cert: Cert) -> str:
     """Return the daemon's reason without what `problems` or the time of the roll say already."""
     reason, last = cert.text("reason"), cert.text("last_error")
     if cert.time("roll_at") and reason.startswith("on deck; rolls at "):
         return "on deck"
+    if (doing := cert.text("doing")) and doing not in reason:
+        reason = f"{reason}; {doing}"
     errors = [last]
     for server in cert.subs("servers"):
         error = server.text("error")

@@ -11,7 +11,7 @@ from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId
 from sslmd.core.state import CertState
-from sslmd.core.view import clock
+from sslmd.core.times import clock, day
 from sslmd.servers.production import survey
 from sslmd.store import files, sets
 from sslmd.store.layout import Tree
@@ -133,7 +133,7 @@ def _line(one: Rehearsed, tree: Tree, now: datetime) -> Line:
         one.cert,
         str(state.curr.name) if state.curr else "-",
         str(state.next.name) if state.next else "-",
-        f"{ends:%Y-%m-%d}" if ends else "-",
+        day(ends) if ends else "-",
         _then(one, now),
         remarks=[*one.remarks, *_odd(state, tree.state_file(one.cert))],
     )
@@ -148,7 +148,7 @@ def _then(one: Rehearsed, now: datetime) -> str:
             return f"{what}, but {decision.text}"
         assert one.job is not None
         renews = one.renews()
-        by_chance = f", or until {renews[1]:%Y-%m-%d}: the day is drawn" if renews else ""
+        by_chance = f", or until {day(renews[1])}: the day is drawn" if renews else ""
         drawn = renews is not None and renews[0] <= now < renews[1]
         return f"{what}: {one.job.reason}{by_chance if drawn else ''}"
     if one.is_rolled:
@@ -164,7 +164,7 @@ def _then(one: Rehearsed, now: datetime) -> str:
     renews = one.renews()
     if renews is None:
         return decision.text
-    first, last = (f"{when:%Y-%m-%d}" for when in renews)
+    first, last = (day(when) for when in renews)
     return f"stays; renews {first}" if first == last else f"stays; renews {first} to {last}"
 
 

@@ -1,7 +1,7 @@
 """`sslmctl`: asks the daemon and tells it things, over its socket.
 
-Exit status: 0 done, 1 it failed, 2 usage, 3 no daemon (`check`: 2), 4 not permitted;
-141 where nobody reads the output any more.
+Exit status: 0 done, 1 it failed, 2 usage, 3 no daemon (`check`: 2), 4 not permitted, 5 accepted
+and waiting; 141 where nobody reads the output any more.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from sslmd.core.errors import Permanent
 from sslmd.ctl.errors import DONE, FAILED
 from sslmd.ctl.help import Formatter
 from sslmd.ctl.reading import STDIN, read
-from sslmd.ctl.text import complain, printable, printable_json, say
+from sslmd.ctl.text import clock, complain, printable, printable_json, say
 from sslmd.ctl.tool import run_tool
 from sslmd.pki.describe import KIND, Described, describe, same_key
 
@@ -133,6 +133,8 @@ def _print(shown: list[tuple[str, list[Described], str]], groups: list[list[str]
 
 def _facts(one: Described) -> None:
     for name, fact in one.facts.items():
+        if name in one.times:
+            fact = clock(one.times[name])
         if name != KIND and fact:
             say(f"    {name:<{_WIDTH}}{printable(fact)}")
     if one.error:

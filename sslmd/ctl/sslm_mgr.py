@@ -19,7 +19,7 @@ from sslmd.core.names import SetName
 from sslmd.ctl import main as sslmctl
 from sslmd.ctl.answers import Cert, certs_of
 from sslmd.ctl.args import chosen, connect, count_arg
-from sslmd.ctl.errors import DONE, USAGE, CtlError
+from sslmd.ctl.errors import DONE, USAGE, WAITING, CtlError
 from sslmd.ctl.help import Formatter
 from sslmd.ctl.text import clock, complain, printable, say
 from sslmd.ctl.tool import run_tool
@@ -110,11 +110,17 @@ def _run(argv: Sequence[str]) -> int:
         if args.debug and command and command[0] not in ("status", "show", "plan"):
             say(f"would do: sslmctl {printable(' '.join(command))}")
         elif command:
-            worst = max(worst, sslmctl.main([*command, "--socket", args.socket]))
+            status = sslmctl.main([*command, "--socket", args.socket])
+            worst = max(worst, status, key=_badness)
     if not found:
         parse.print_usage(sys.stderr)
         raise CtlError("say what to do: -s, -renew, -roll, …", USAGE)
     return worst
+
+
+def _badness(status: int) -> int:
+    """Return a number that is higher for what is worse: a wait is less than any failure."""
+    return 1 if status == WAITING else 2 * status
 
 
 def _certs(words: Sequence[str]) -> Iterator[str]:

@@ -135,7 +135,7 @@ def _row(cert: Cert, wrong: Sequence[tuple[Level, str]], now: datetime) -> Row:
         (cert.name, ""),
         (cert.text("signing_ca") or "self", ""),
         (shown.text("key") or "-", ""),
-        (left, _COLOURS[level] or "green"),
+        (left, _COLOURS[level] or ("" if end is None else "green")),
         (local(cert.time("renew_at"), now), ""),
         (local(cert.time("roll_at"), now), ""),
     )

@@ -11,6 +11,8 @@ import os
 import sys
 from datetime import datetime, timedelta
 
+from sslmd.core import times
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
@@ -66,23 +68,16 @@ def complain(text: str, colour: str = "") -> None:
 
 
 def local(moment: datetime | None, now: datetime) -> str:
-    """Return a time in the local zone, of far ones the date alone; "-" for None."""
+    """Return a local time with its zone, of far ones the date alone; "-" for None."""
     if moment is None:
         return "-"
     far = abs(moment - now) > _NEAR
-    return f"{_here(moment):%Y-%m-%d}" if far else f"{_here(moment):%Y-%m-%d %H:%M}"
+    return times.day(moment) if far else times.minute(moment)
 
 
 def clock(moment: datetime | None) -> str:
-    """Return a time in the local zone to the second; "-" for None."""
-    return f"{_here(moment):%Y-%m-%d %H:%M:%S}" if moment else "-"
-
-
-def _here(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone()
-    except (OverflowError, ValueError):
-        return moment  # RFC 5280 §4.1.2.5: 9999-12-31 stands for "no end"
+    """Return a local time with its zone, to the second; "-" for None."""
+    return times.clock(moment) if moment else "-"
 
 
 def span(length: timedelta) -> str:

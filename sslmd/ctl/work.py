@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sslmd.ctl.answers import Fields
 from sslmd.ctl.client import ANSWER_TIMEOUT, Daemon
-from sslmd.ctl.errors import DONE, FAILED, NoDaemon
+from sslmd.ctl.errors import DONE, FAILED, WAITING, NoDaemon
 from sslmd.ctl.text import complain, say
 from sslmd.wire.messages import Method, Notice, Notification, Outcome
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sslmd.wire.messages import Json
 
 _COLOURS = {Outcome.DONE: "green", Outcome.FAILED: "red", Outcome.WAITING: "yellow"}
-_FINE = frozenset(Outcome) - {Outcome.FAILED}
 
 # Who asked knows that he did; and the outcome tells what became of it.
 _KNOWN = frozenset({"asked", "ask-dropped"})
@@ -52,9 +51,11 @@ def _ask(daemon: Daemon, method: Method, params: Mapping[str, Json]) -> Fields |
         )
     except KeyboardInterrupt:
         progress.flush()
+        named = params.get("certs") or []
+        certs = " ".join(named)
         complain(
-            "\nno longer waiting; the daemon goes on with what it accepted. See how far it is "
-            "with: sslmctl plan; stop it with: sslmctl cancel CERT"
+            "\nno longer waiting; the daemon goes on with what it accepted. To see how far it is: "
+            f"{' '.join(('sslmctl status', *named))}. To stop it: sslmctl cancel {certs or 'CERT'}"
         )
         return None
     except NoDaemon as err:
@@ -65,13 +66,24 @@ def _ask(daemon: Daemon, method: Method, params: Mapping[str, Json]) -> Fields |
 
 def _print_all(answer: Fields | None, rows: str) -> int:
     if answer is None:
-        return FAILED
+        return WAITING
     outcomes = answer.subs(rows)
     for one in outcomes:
         _print_outcome(one)
     if not outcomes:
         say("nothing to do")
-    return DONE if all(one.text("outcome") in _FINE for one in outcomes) else FAILED
+    return exit_status(one.text("outcome") for one in outcomes)
+
+
+def exit_status(outcomes: Iterable[str]) -> int:
+    """Return the exit status of a command with these outcomes: a failure comes before a wait.
+
+    What was only to be accepted (`--no-wait`) is done when it is.
+    """
+    found = set(outcomes)
+    if not found <= {str(one) for one in Outcome} - {Outcome.FAILED}:
+        return FAILED
+    return WAITING if Outcome.WAITING in found else DONE
 
 
 class _Progress:

@@ -12,6 +12,7 @@ from sslmd.core.events import (
 from sslmd.core.jobs import Certify, MakeKey, Order
 from sslmd.core.names import CertId
 from sslmd.core.state import Ask, TrialAsk
+from sslmd.daemon.outcomes import CANCELLED
 from sslmd.daemon.planner import Planner
 
 
@@ -67,8 +68,8 @@ class Asking:
         texts = []
         attempt = self._planner.book[cert].state.trial
         if attempt is not None:
-            text = "cancelled by an admin"
-            self._planner.take(cert, TrialEnded(self._planner.tools.now(), attempt, text, text))
+            now = self._planner.tools.now()
+            self._planner.take(cert, TrialEnded(now, attempt, "", CANCELLED, cancelled=True))
             await self._planner.queue.cancel(f"trial {cert}")
             if cert not in self._planner.book or self._planner.book[cert].state.ask is None:
                 # What goes on beside it by itself, nobody asked to stop.
@@ -79,7 +80,7 @@ class Asking:
             # First, or the end of the job below would only bring the next one for it.
             what = f"go back to set {ask.back}" if ask.back else f"{ask.what} it"
             texts.append(f"the request to {what} is dropped")
-            self._planner.take(cert, AskDropped(self._planner.tools.now(), "cancelled by an admin"))
+            self._planner.take(cert, AskDropped(self._planner.tools.now(), CANCELLED))
         making = any(
             isinstance(job, MakeKey | Certify | Order)
             for job in self._planner.queue.in_lane(f"cert {cert}")

@@ -6,11 +6,14 @@ Like all that was accepted they are done over crashes too; who asked may go away
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
 from typing import Any
 
 from sslmd.core.events import RestartAsked, ServersWanting
 from sslmd.core.names import CertId
-from sslmd.core.state import Server, ServerPhase
+from sslmd.core.state import Server, ServerPhase, Trouble
+from sslmd.core.view import blocking, told
+from sslmd.daemon.book import Entry
 from sslmd.daemon.following import Following
 from sslmd.daemon.journal import DEBUG
 from sslmd.daemon.planner import Planner
@@ -68,11 +71,15 @@ class Deliveries:
         kind = self._kind(params.text("class"))
         hosts = self._hosts(params.text("to"))
         book, now = self._planner.book, self._planner.tools.now()
-        asked = [
+        using = [
             cert
             for cert, entry in book.entries.items()
             if any(_restartable(one, kind, hosts) for one in entry.state.servers)
         ]
+        # Nothing is done for what is held; its class is restarted for the others all the same.
+        asked = [cert for cert in using if not book[cert].hold]
+        if using and not asked:
+            raise WireError(Code.REFUSED, book[using[0]].hold)
         for cert in asked:
             self._planner.take(cert, RestartAsked(now, kind, frozenset(hosts)))
 
@@ -150,7 +157,7 @@ class Deliveries:
         now = self._planner.tools.now()
         for cert in asked:
             entry = self._planner.book.entries.get(cert)
-            if entry is None or entry.hold or entry.decision.stuck is not None:
+            if entry is None or entry.hold or _stuck(entry, now) is not None:
                 continue
             curr = entry.state.curr
             if curr is not None and entry.state.delivered.curr != curr.name:
@@ -162,9 +169,17 @@ class Deliveries:
         entry = self._planner.book.entries.get(cert)
         if entry is None:
             return (Outcome.FAILED, "it is not in the configuration any more")
-        if entry.decision.stuck is not None:
-            return (Outcome.FAILED, entry.decision.text)
+        if entry.hold:
+            return (Outcome.FAILED, entry.hold)
+        stuck = _stuck(entry, self._planner.tools.now())
+        if stuck is not None:
+            return (Outcome.FAILED, told(stuck))
         return _together(servers, params, "delivered")
+
+
+def _stuck(entry: Entry, now: datetime) -> Trouble | None:
+    """Return the failure of the delivery that is waited out; a renewal is no part of it."""
+    return blocking(entry.state.delivery_trouble, entry.wanted, now)
 
 
 def _restartable(server: Server, kind: str, hosts: Collection[str]) -> bool:

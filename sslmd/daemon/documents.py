@@ -14,6 +14,18 @@ from typing import Any
 from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import SetFacts
+from sslmd.core.jobs import (
+    Certify,
+    CertJob,
+    Deliver,
+    MakeKey,
+    Order,
+    Prove,
+    PutBack,
+    Roll,
+    Settle,
+    TakeOff,
+)
 from sslmd.core.names import CertId, SetName
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.state import Server, SetNote, Trouble
@@ -56,7 +68,8 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
         "group": cert.group,
         "service": cert.service,
         "phase": str(state.phase),
-        "reason": f"{decision.text}; {entry.progress}" if entry.progress else decision.text,
+        "reason": _reason(entry),
+        "doing": _doing(entry) or None,
         "signing_ca": str(entry.wanted.spec.signer),
         "curr": _set(state.curr, state.curr_note),
         "next": _set(state.next, state.next_note),
@@ -80,6 +93,36 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
         ],
         "dane": _dane(entry),
     }
+
+
+# What a job does, for people, while it is at work or waits for its place.
+_DOES: dict[type[CertJob], str] = {
+    MakeKey: "its key is being made",
+    Certify: "its certificate is being made",
+    Order: "its certificate is being ordered",
+    Roll: "it is being rolled",
+    PutBack: "it is being put on deck",
+    TakeOff: "it is being taken off the deck",
+    Deliver: "it goes to production",
+    Prove: "its ports are looked at",
+    Settle: "old sets are cleaned up",
+}
+
+
+def _doing(entry: Entry) -> str:
+    """Return what is being done for a certificate at this moment, "" if it waits or rests."""
+    decision = entry.decision
+    if decision.job is not None and not entry.hold:
+        return entry.progress or _DOES[type(decision.job)]
+    return "its CA is being made" if decision.ca_is_made else ""
+
+
+def _reason(entry: Entry) -> str:
+    parts = [entry.decision.text, entry.progress]
+    trial = entry.state.trial
+    if trial is not None and not entry.progress and not entry.hold:
+        parts.append(f"a {trial.kind} is under way")
+    return "; ".join(filter(None, parts))
 
 
 def hosts(planner: Planner) -> list[dict[str, Any]]:
@@ -162,7 +205,7 @@ def _last_error(entry: Entry, trouble: Trouble | None, failed: Server | None) ->
         return entry.hold or entry.unsaved
     if entry.decision.waits_for_ca:
         return None
-    if trouble is not None:
+    if trouble is not None and not trouble.rests:
         return trouble.text
     if entry.decision.alarm:
         return entry.decision.alarm

@@ -20,6 +20,7 @@ from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
 from sslmd.core.names import CertId, SetName
+from sslmd.core.times import hour
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 
@@ -136,7 +137,11 @@ class Bus:
         """Tell everybody."""
         if record.priority < DEBUG:
             self._recent.append(record)
-        text = f"{record.cert}: {record.text}" if record.cert else record.text
+        text = record.text
+        if record.cert:
+            # Some errors name it themselves: they are also read without a name in front.
+            name = f"{record.cert}: "
+            text = f"{name}{text.removeprefix(name)}"
         self._log.log(_LEVELS[record.priority], "%s", text, extra={"record": record})
         for follow in list(self._followers):
             follow(record)
@@ -209,8 +214,7 @@ class StderrHandler(logging.Handler):
         try:
             lines = self.format(record).splitlines() or [""]
             if sys.stderr.isatty():
-                created = datetime.fromtimestamp(record.created, UTC).astimezone()
-                stamp = created.strftime("%H:%M:%S")
+                stamp = hour(datetime.fromtimestamp(record.created, UTC))
                 text = "".join(f"{stamp} {line}\n" for line in lines)
             else:
                 text = "".join(f"<{_priority(record)}>{line}\n" for line in lines)

@@ -273,7 +273,8 @@ def in_trouble(entry: Entry) -> bool:
     mismatch = entry.report is not None and bool(entry.report.wrong)
     decision = entry.decision
     held = entry.hold or entry.unsaved or decision.alarm
-    return bool(held or decision.stuck or failed or mismatch)
+    stuck = decision.stuck is not None and not decision.stuck.rests
+    return bool(held or stuck or failed or mismatch)
 
 
 def summary(planner: Planner) -> str:

@@ -12,9 +12,14 @@ from sslmd.wire.messages import Outcome
 
 Result = tuple[Outcome, str]
 
+# Why a request is dropped that an admin took back.
+CANCELLED = "cancelled by an admin"
+
 
 def ended(entry: Entry | None, ask: Ask | TrialAsk, record: Record) -> Result | None:
     """Return how a request ended, if `record` is its end; `entry` is its certificate's now."""
+    if record.event == "attempt-failed" and not _is_its_doing(entry, ask, record):
+        return None
     if isinstance(ask, TrialAsk):
         ends = {"trial-ended": Outcome.DONE, "trial-failed": Outcome.FAILED}
         return (ends[record.event], record.text) if record.event in ends else None
@@ -26,8 +31,9 @@ def ended(entry: Entry | None, ask: Ask | TrialAsk, record: Record) -> Result | 
         case _, "attempt-failed":
             return (Outcome.FAILED, record.text)
         case _, "ask-dropped":
-            kind = Outcome.UNNEEDED if ask.back is None else Outcome.FAILED
-            return (kind, record.text.removeprefix(stories.DROPPED))
+            text = record.text.removeprefix(stories.DROPPED)
+            failed = ask.back is not None and text != CANCELLED
+            return (Outcome.FAILED if failed else Outcome.UNNEEDED, text)
         case What.RENEW, "cert-issued":
             on_deck = entry is not None and entry.state.next is not None
             return (Outcome.DONE, f"{record.text}{'; it is on deck' if on_deck else ''}")
@@ -36,6 +42,18 @@ def ended(entry: Entry | None, ask: Ask | TrialAsk, record: Record) -> Result | 
         case What.ROLL, "restart-failed" | "copy-failed":
             return (Outcome.FAILED, f"rolled, but {record.text}")
     return None
+
+
+def _is_its_doing(entry: Entry | None, ask: Ask | TrialAsk, record: Record) -> bool:
+    """Whether a failed attempt is one of what was asked for.
+
+    A renewal goes on beside a delivery that fails; a roll has ended when the next renewal begins.
+    """
+    if isinstance(ask, TrialAsk):
+        return False
+    if record.job != Track.RENEW:
+        return ask.what is What.ROLL
+    return ask.what is What.RENEW or _is_to_come(entry, ask)
 
 
 def _is_to_come(entry: Entry | None, ask: Ask) -> bool:

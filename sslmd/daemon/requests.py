@@ -33,7 +33,8 @@ from sslmd.core.state import (
     TrialKind,
 )
 from sslmd.core.state import Request as What
-from sslmd.core.view import View, clock, in_minutes
+from sslmd.core.times import clock
+from sslmd.core.view import View, in_minutes
 from sslmd.daemon.asking import Asking
 from sslmd.daemon.book import Entry
 from sslmd.daemon.following import Following
@@ -354,7 +355,7 @@ class Requests:
             return (Outcome.DONE, "rolled and deployed")
         if state.phase is Phase.DEPLOYED and self._planner.queue.busy(f"zone {cert.group}"):
             return None  # the records of older keys are being withdrawn
-        return (Outcome.DONE, f"rolled; it {text}")
+        return (Outcome.WAITING, f"rolled; it {text}")
 
 
 def _min_roll(params: Params) -> timedelta | None:

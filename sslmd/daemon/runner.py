@@ -16,7 +16,7 @@ from sslmd.core.jobs import CertJob, HostJob, Trial, track
 from sslmd.core.names import CertId
 from sslmd.core.renewal import Wanted
 from sslmd.core.state import Track, Trouble
-from sslmd.core.view import clock
+from sslmd.core.times import clock
 from sslmd.daemon.book import Book
 from sslmd.daemon.hosts import Hosts, failure_of
 from sslmd.daemon.journal import DEBUG, Bus, Record
@@ -109,6 +109,7 @@ class Runner:
         retry_at = err.retry_at if isinstance(err, Transient) else None
         failure = failure_of(err)
         text = str(err) if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
+        text = text.removeprefix(f"{wanted.spec.id}: ")
         again = next_try(failure, attempts, now, jitter=self._tools.rng.random(), retry_at=retry_at)
         binding = retry_at is not None
         ca = str(wanted.spec.signer)
@@ -122,9 +123,12 @@ class Runner:
         again = now + RESTS
         text = "stopped by an admin"
         ca, fingerprint = str(entry.wanted.spec.signer), entry.wanted.fingerprint
-        trouble = Trouble(1, Failure.TRANSIENT, text, now, again, fingerprint, ca=ca)
+        trouble = Trouble(0, Failure.TRANSIENT, text, now, again, fingerprint, ca=ca)
         self._apply(cert, AttemptFailed(Track.RENEW, trouble))
-        return f"what was under way is stopped until {clock(again)}, or: sslmctl renew {cert.arg}"
+        return (
+            f"what was under way is stopped, and rests until {clock(again)}. To go on now: "
+            f"sslmctl renew {cert.arg}"
+        )
 
     async def look_again(self, cert: CertId) -> None:
         """Read a certificate's sets from disk after a job that did not end as it should."""

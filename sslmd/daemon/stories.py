@@ -33,7 +33,8 @@ from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
 from sslmd.core.sighting import Sighting
 from sslmd.core.state import CertState, ServerPhase
-from sslmd.core.view import clock, in_minutes, told
+from sslmd.core.times import clock
+from sslmd.core.view import in_minutes, told
 from sslmd.daemon.journal import DEBUG, ERROR, INFO, NOTICE, WARNING
 
 DROPPED = "the request is dropped: "
@@ -124,6 +125,8 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             return Story("asked", f"an admin asks to {what}{when}{forced}", NOTICE)
         case AskDropped():
             return Story("ask-dropped", f"{DROPPED}{event.text}", NOTICE)
+        case AttemptFailed() if event.trouble.rests:
+            return Story("ask-dropped", told(event.trouble), NOTICE, job=str(event.track))
         case AttemptFailed():
             return Story("attempt-failed", told(event.trouble), ERROR, job=str(event.track))
         case Counted():
@@ -134,6 +137,8 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             return Story("asked", f"an admin asks for a {event.ask.kind}", NOTICE)
         case TrialEnded(error=""):
             return Story("trial-ended", f"{event.ask.kind}: {event.text}", NOTICE, job="Trial")
+        case TrialEnded(cancelled=True):
+            return Story("trial-ended", f"the {event.ask.kind} was cancelled", NOTICE, job="Trial")
         case TrialEnded():
             text = f"the {event.ask.kind} failed: {event.error}"
             return Story("trial-failed", text, WARNING, job="Trial")

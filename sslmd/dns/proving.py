@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from sslmd.config.model import Endpoint
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
+from sslmd.core.times import hour
 from sslmd.dns.ask import NameServer
 from sslmd.dns.diagnosis import Behind, Primary, Published, waiting
 from sslmd.dns.nameservers import authoritative, primary_server
@@ -200,7 +202,8 @@ class Waiting:
         left = go_ahead - loop.time()
         try:
             if left > 0:
-                part.tell(f"every name server shows it; the CA may look in {left:.0f} s")
+                at = datetime.now(UTC) + timedelta(seconds=left)
+                part.tell(f"every name server shows it; the CA may look at {hour(at)}")
                 await asyncio.sleep(left)
             await self.look_at_once(part, extra)
         except Exception as err:

@@ -50,6 +50,8 @@ Fact: TypeAlias = "str | list[str]"
 class Described:
     """One thing in a file. `spki`: DER of its public key, empty where there is none.
 
+    `times` are the facts that are times, as `facts` has them in UTC.
+
     Of a certificate, in days: `days_left` until it ends, negative when it has; `life` from its
     begin to its end; `age` since its begin, which is when it was issued (public CAs set it an hour
     or so earlier), negative when that is to come. `error`: why nothing more is known of it.
@@ -61,6 +63,7 @@ class Described:
     days_left: float | None = None
     life: float | None = None
     age: float | None = None
+    times: dict[str, datetime] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -147,6 +150,7 @@ def _cert(der: bytes, now: datetime) -> Described:
             days_left=_in_days(end - now),
             life=_in_days(end - begin),
             age=_in_days(now - begin),
+            times={"not before": begin, "not after": end},
         )
     except MALFORMED as err:
         raise Permanent(f"damaged: {_short(err)}") from None

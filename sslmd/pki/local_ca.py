@@ -20,6 +20,7 @@ from sslmd.core.errors import Permanent
 from sslmd.core.names import shown
 from sslmd.core.own_ca import asks_for
 from sslmd.core.spec import CaOptions, CertSpec
+from sslmd.core.times import clock
 from sslmd.pki.chain import (
     check_chain,
     check_may_issue,
@@ -282,12 +283,12 @@ def _which(label: str, number: int) -> str:
 def _check_in_time(cert: x509.Certificate, label: str, now: datetime) -> None:
     start, end = cert.not_valid_before_utc, cert.not_valid_after_utc
     if now < start:
-        raise Permanent(f"{label} is not valid before {start:%Y-%m-%d %H:%M:%S} UTC")
+        raise Permanent(f"{label} is not valid before {clock(start)}")
     if now > end:
-        raise Permanent(f"{label} expired at {end:%Y-%m-%d %H:%M:%S} UTC; renew it first")
+        raise Permanent(f"{label} expired at {clock(end)}; renew it first")
     if end - now < _LEAST_LIFE:
         raise Permanent(
-            f"{label} expires at {end:%Y-%m-%d %H:%M:%S} UTC, in less than "
+            f"{label} expires at {clock(end)}, in less than "
             f"{_LEAST_LIFE.total_seconds() / 60:.0f} minutes; renew it first"
         )
 

@@ -23,7 +23,7 @@ from sslmd.config.model import Probe, ProbeWord
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.facts import CertFacts
 from sslmd.core.names import shown
-from sslmd.core.view import clock
+from sslmd.core.times import clock
 from sslmd.pki.inspect import cert_facts
 from sslmd.servers.starttls import MOST_LINE, NoTlsError, Talk, farewell
 

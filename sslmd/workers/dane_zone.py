@@ -12,7 +12,8 @@ from sslmd.core.names import BadName, CertId, DomainName, ZoneName, covers
 from sslmd.core.places import Elsewhere, Fate, Places, fits, records_for
 from sslmd.core.sighting import FIRST_PAUSE, Answer, Sighting, digests, look_again
 from sslmd.core.standing import Standing
-from sslmd.core.state import CertState
+from sslmd.core.state import CertState, Phase
+from sslmd.core.times import clock
 from sslmd.core.tlsa import (
     Combination,
     Content,
@@ -25,7 +26,7 @@ from sslmd.core.tlsa import (
     heeded,
     owned,
 )
-from sslmd.core.view import Dane, clock
+from sslmd.core.view import Dane
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import ServerSeen, missing_at, surplus
 from sslmd.store.zone_notes import Holders, ZoneNotes

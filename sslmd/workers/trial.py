@@ -18,7 +18,7 @@ from sslmd.core.jobs import Trial
 from sslmd.core.names import SetName
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import SetNote, TrialKind
-from sslmd.core.view import clock
+from sslmd.core.times import clock
 from sslmd.issuers import certbot, directory
 from sslmd.issuers.certbot import Place, test_server_of
 from sslmd.pki.csr import make_csr

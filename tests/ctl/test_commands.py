@@ -133,9 +133,9 @@ def test_show() -> None:
         "decision     the old key's records stay",
         "problem      failed twice: zone example.com: ns2",
         "problem      imap on mx1: down",
-        "  CLASS  HOST  STATE   SET                SINCE             REMARK\n",
+        "  CLASS  HOST  STATE   SET                SINCE                 REMARK\n",
         f"  web    www1  proven  20261001-00:00:00  {since}\n",
-        "  imap   mx1   failed  -                  -                 attempt 2 failed, the next is",
+        "  imap   mx1   failed  -                  -                     attempt 2 failed,",
         "  20261001-00:00:00  curr\n    key",
         "    problem      no key",
         "  rolled  20261001-00:00:00  in use",
@@ -290,7 +290,7 @@ def test_outcomes_say_nothing_twice(outcome: str, text: str, line: str) -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "exit_status"),
-    [("done", 0), ("unneeded", 0), ("accepted", 0), ("waiting", 0), ("failed", 1), ("odd", 1)],
+    [("done", 0), ("unneeded", 0), ("accepted", 0), ("waiting", 5), ("failed", 1), ("odd", 1)],
 )
 def test_one_failure_fails_the_command(outcome: str, exit_status: int) -> None:
     end = outcomes((WEB, "done", ""), ("x.de/a", outcome, "why"))
@@ -319,6 +319,12 @@ def test_a_roll_before_its_time() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"sslmctl: {text}\n")
 
 
+def test_a_failure_comes_before_a_wait() -> None:
+    end = outcomes((WEB, "waiting", "for its CA"), ("x.de/a", "failed", "why"))
+    done, _ = ask(Method.ROLL, result(end), "roll")
+    assert done.returncode == 1
+
+
 def test_nothing_to_renew() -> None:
     done, _ = ask(Method.RENEW, result(outcomes()), "renew")
     assert (done.returncode, done.stdout) == (0, "nothing to do\n")
@@ -327,7 +333,7 @@ def test_nothing_to_renew() -> None:
 def test_ctrl_c_while_waiting_says_that_the_work_goes_on() -> None:
     with FakeDaemon({Method.RENEW: steps(progress(WEB, "key-made", "key made"))}) as fake:
         process = subprocess.Popen(
-            command_line("renew", "--socket", fake.path),
+            command_line("renew", WEB, "--socket", fake.path),
             env=environment(),
             stderr=subprocess.PIPE,
             text=True,
@@ -336,9 +342,9 @@ def test_ctrl_c_while_waiting_says_that_the_work_goes_on() -> None:
         assert process.stderr.readline() == f"{WEB}: key made\n"
         process.send_signal(signal.SIGINT)
         _, rest = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 5
     assert "the daemon goes on" in rest
-    assert "sslmctl cancel" in rest
+    assert f"see how far it is: sslmctl status {WEB}. To stop it: sslmctl cancel {WEB}\n" in rest
 
 
 def test_a_daemon_that_stops_amid_the_work() -> None:
@@ -429,7 +435,7 @@ def test_events() -> None:
     done, sent = ask(Method.EVENTS, with_events, "events", WEB)
     assert (done.returncode, sent) == (0, {"certs": [WEB], "follow": False})
     assert done.stdout.splitlines() == [
-        rf"{NOW:%Y-%m-%d %H:%M:%S}  {WEB}  rolled  next is in use \x1b[5m",
+        rf"{NOW:%Y-%m-%d %H:%M:%S} UTC  {WEB}  rolled  next is in use \x1b[5m",
         "-  no time",
     ]
 

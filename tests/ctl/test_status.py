@@ -142,8 +142,8 @@ def test_short_rows_are_one_line_on_narrow_terminals() -> None:
     with FakeDaemon(answering(status(*entries))) as fake:
         shown = on_terminal("status", "--socket", fake.path, columns=80, NO_COLOR="1")
     header, first, second, blank, *_ = shown.splitlines()
-    assert header.split() == ["CERTIFICATE", "CA", "LEFT", "RENEWS", "ROLLS", "STATE"]
-    assert first.endswith("  -                 settled: valid")
+    assert header.split() == ["CERTIFICATE", "LEFT", "RENEWS", "ROLLS", "STATE"]
+    assert first.endswith("  -                     settled: valid")
     assert second.endswith("  settled: on deck")
     assert blank == ""
 
@@ -233,5 +233,23 @@ def test_next_and_trouble_in_the_summary() -> None:
     ]
     with FakeDaemon(answering(status(*entries))) as fake:
         done = sslmctl("status", "--socket", fake.path)
-    assert "2 certificates, 2 due, 1 in trouble; next: rolls example.com/a on " in done.stdout
+    assert "2 certificates, 2 due, 0 in trouble; next: rolls example.com/a on " in done.stdout
     assert "keyed: waits for the CA" in done.stdout
+
+
+def test_a_first_order_under_way_is_no_trouble_and_one_that_failed_is() -> None:
+    first = {"curr": None, "renew_at": None, "phase": "keyed", "reason": "no certificate yet"}
+    doing = {**first, "doing": "its certificate is being ordered"}
+    entries = [cert("a", **doing), failing("b", **first), cert("c", **first)]
+    with FakeDaemon(answering(status(*entries))) as fake:
+        done = sslmctl("status", "--socket", fake.path)
+        checked = sslmctl("check", "example.com:a", "--socket", fake.path)
+    assert "keyed: no certificate yet; its certificate is being ordered\n" in done.stdout
+    assert "3 certificates, 3 due, 2 in trouble" in done.stdout
+    assert checked.returncode == 2, "what waits with nothing under way is trouble"
+    with FakeDaemon(answering(status(entries[0]))) as fake:
+        checked = sslmctl("check", "--socket", fake.path)
+    assert checked.returncode == 0
+    assert checked.stdout.startswith(
+        "SSLMD OK - 1 certificate, 1 of them on the way for the first time"
+    )

@@ -10,7 +10,8 @@ from sslmd.core.state import Ask, CertState, Request, Track, TrialAsk, TrialKind
 from sslmd.core.view import Decision
 from sslmd.daemon.book import Entry
 from sslmd.daemon.journal import Record
-from sslmd.daemon.outcomes import ended
+from sslmd.daemon.outcomes import CANCELLED, ended
+from sslmd.daemon.stories import DROPPED
 from sslmd.wire.messages import Outcome
 from tests.core.test_plan import GOOD, MINUTE, NEXT, NOW, WANTED, settled
 
@@ -76,3 +77,21 @@ def test_renewals_and_trials() -> None:
     assert ended(None, trial, record("trial-ended")) == (Outcome.DONE, "that")
     assert ended(None, trial, record("trial-failed")) == (Outcome.FAILED, "that")
     assert ended(None, trial, record("attempt-failed")) is None
+
+
+def test_a_delivery_that_fails_is_no_end_of_a_renewal() -> None:
+    waiting = entry(settled(GOOD, ask=RENEW))
+    assert ended(waiting, RENEW, record("attempt-failed", str(Track.DELIVER))) is None
+    failed = ended(waiting, RENEW, record("attempt-failed", str(Track.RENEW)))
+    assert failed == (Outcome.FAILED, "that")
+
+
+def test_a_renewal_that_fails_is_no_end_of_a_roll_that_is_done() -> None:
+    rolled = entry(settled(NEXT))
+    assert ended(rolled, ROLL, record("attempt-failed", str(Track.RENEW))) is None
+
+
+@pytest.mark.parametrize("ask", [RENEW, ROLL, BACK])
+def test_what_an_admin_took_back_has_not_failed(ask: Ask) -> None:
+    dropped = Record(NOW, "ask-dropped", f"{DROPPED}{CANCELLED}")
+    assert ended(entry(settled(GOOD, NEXT)), ask, dropped) == (Outcome.UNNEEDED, CANCELLED)

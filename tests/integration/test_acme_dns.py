@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -226,7 +227,12 @@ def test_an_order_that_is_cancelled(here: World) -> None:
     _, late, ca = here.lagging()
     done = here.site.ctl("cancel", ARG)
     assert "sslmctl renew" in done.stdout
-    assert "stopped by an admin" in here.site.status()[CERT]["last_error"]
+    status = here.site.status()[CERT]
+    assert "stopped by an admin; it rests until" in status["reason"]
+    assert (status["attempts"], status["last_error"]) == (0, None), "it is no failure"
+    assert (
+        "in trouble" not in json.loads(here.site.ctl("status", "--json").stdout)["daemon"]["text"]
+    )
     assert processes(here.site) == []
     here.site.ctl("renew", "--no-wait", ARG)
     here.site.wait_line("order at", 2)
