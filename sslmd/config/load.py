@@ -120,6 +120,7 @@ class _Loader:
             dh=self._dh(data or {}, groups, wanted),
             groups=frozenset(wanted),
             inactive=groups.inactive - wanted.keys(),
+            files=MappingProxyType(self.reader.digests),
         )
         if not self.notes.mistakes:  # half a configuration would bring wrong warnings
             check_grants(classes, services, self.notes, self.main)
