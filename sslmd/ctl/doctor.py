@@ -114,13 +114,14 @@ async def _look(args: argparse.Namespace, running: Running) -> list[Finding]:
 
     watch = Watch(args.limit)
     found: list[Finding] = []
+    printer = _Printer()
     telling = None if args.json else asyncio.ensure_future(_tell(watch))
     try:
         async with asyncio.TaskGroup() as group:
             for task in [group.create_task(look) for look in _looks(args, running, watch)]:
                 for one in await task:
                     if not args.json:
-                        _print(one, found[-1].where if found else "")
+                        printer.print(one)
                     found.append(one)
     finally:
         if telling is not None:
@@ -136,11 +137,25 @@ async def _tell(watch: Watch) -> None:
             complain(f"still looking: {progress}", "dim")
 
 
-def _print(one: Finding, before: str) -> None:
-    where = "" if one.where == before else one.where
-    say(f"{where:14} {one.level:6}  {printable(one.text)}", _COLOURS[one.level])
-    for line in one.paste:
-        say(f"{'':24}{printable(line) if line.strip() == line else '    ' + printable(line)}")
+class _Printer:
+    """Prints findings as they come; what is the same as before is left out."""
+
+    def __init__(self) -> None:
+        self._where = ""
+        self._pasted: set[tuple[str, ...]] = set()
+
+    def print(self, one: Finding) -> None:
+        """Print one, and the lines to paste unless they were printed already."""
+        where = "" if one.where == self._where else one.where
+        self._where = one.where
+        say(f"{where:14} {one.level:6}  {printable(one.text)}", _COLOURS[one.level])
+        if one.paste in self._pasted:
+            say(f"{'':24}(lines to paste: see above)")
+            return
+        for line in one.paste:
+            say(f"{'':24}{printable(line)}")
+        if one.paste:
+            self._pasted.add(one.paste)
 
 
 def _looks(

@@ -227,9 +227,9 @@ class _Judge:
         if other := self._well.get((name.group, missing.address)):
             self._say(
                 name,
-                f"{missing.text}, and shows the file for {other}: another virtual host answers, or "
-                "the default one; add the name to server_name (nginx), ServerAlias (Apache), or "
-                "have that host show the folder as well",
+                f"{missing.text}, while it shows the file for {other}: another virtual host "
+                "answers, or the default one; add the name to server_name (nginx), ServerAlias "
+                "(Apache), or have that host show the folder as well",
                 _paste(folder),
             )
             return

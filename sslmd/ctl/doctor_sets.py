@@ -90,7 +90,8 @@ def _of_cert(
             continue
         yield from _of_set(cert, facts, links, now)
     if links.curr is None:
-        if case.config.services[cert].managed and not links.remarks:
+        # Of those that it knows, the daemon says so itself.
+        if known is None and case.config.services[cert].managed and not links.remarks:
             yield odd("sets", f"{cert}: there is no certificate yet; see sslmctl show {cert.arg}")
         return
     if known is not None and known != str(links.curr):
