@@ -61,7 +61,7 @@ from sslmd.config.windows import Places, check_windows, life_of
 from sslmd.core.errors import ConfigError, Mistake
 from sslmd.core.names import CertId, GroupName
 
-__all__ = ["load", "locate_conf_dir"]
+__all__ = ["load", "load_partly", "locate_conf_dir"]
 
 AnyTable = TypeVar("AnyTable", bound=Table)
 
@@ -79,18 +79,31 @@ def load(conf_dir: Path, *, owners: Collection[int] | None = None) -> Config:
     `owners` are the users who may own its files: by default root and the user of this
     process. Raises `ConfigError` with every mistake in every file.
     """
+    config, mistakes = load_partly(conf_dir, owners=owners)
+    if config is None or mistakes:
+        raise ConfigError(mistakes)
+    return config
+
+
+def load_partly(
+    conf_dir: Path, *, owners: Collection[int] | None = None
+) -> tuple[Config | None, tuple[Mistake, ...]]:
+    """Return what can be used of a configuration, without the parts in which mistakes are.
+
+    For looking at a site only: what is missing in it was perhaps only written wrongly. None where
+    nothing can be used: there is no main file, or it cannot be read. `owners` as in `load`.
+    """
     conf_dir = Path(os.path.abspath(conf_dir))
     reader = Reader(conf_dir, {0, os.geteuid()} if owners is None else owners)
     try:
         reader.check_risk(str(conf_dir), folder_status(str(conf_dir)))
         return _Loader(reader).run()
     except Unusable as err:
-        mistake = Mistake(str(conf_dir), 0, "", err.problem, err.remedy)
-        raise ConfigError([mistake]) from None
+        return None, (Mistake(str(conf_dir), 0, "", err.problem, err.remedy),)
 
 
 class _Loader:
-    """One run of `load`."""
+    """One run of `load_partly`."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
@@ -99,8 +112,8 @@ class _Loader:
         self.main = Source(reader.path(MAIN_FILE))
         self.profile = ""
 
-    def run(self) -> Config:
-        """Read everything; raise `ConfigError` if there is any mistake."""
+    def run(self) -> tuple[Config | None, tuple[Mistake, ...]]:
+        """Read everything; return it, and the mistakes."""
         data = self._main_file()
         options = self._globals(data or {})
         primaries = self._primaries(data or {})
@@ -121,6 +134,7 @@ class _Loader:
             dh=self._dh(data or {}, groups, wanted),
             groups=frozenset(wanted),
             inactive=groups.inactive - wanted.keys(),
+            files=MappingProxyType(self.reader.digests),
         )
         if not self.notes.mistakes:  # half a configuration would bring wrong warnings
             check_grants(classes, services, self.notes, self.main)
@@ -139,9 +153,8 @@ class _Loader:
                 if one.roll_window or one.restart_window
             }
             check_windows(config, Places(self.main, windowed), self.notes, datetime.now(UTC))
-        if self.notes.mistakes:
-            raise ConfigError(_in_order(self.notes.mistakes))
-        return replace(config, warnings=_in_order(self.notes.warnings))
+        whole = replace(config, warnings=_in_order(self.notes.warnings))
+        return (whole if data is not None else None), _in_order(self.notes.mistakes)
 
     def _main_file(self) -> Tables | None:
         """Return the file's tables; None after a mistake, or where there is no file."""

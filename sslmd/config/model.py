@@ -330,7 +330,8 @@ class Config:
 
     `services` is in the order of `[[groups]]`, CAs that no active group lists at the end;
     `server_classes` in the order of the file. `groups`: those that are looked after; `inactive`:
-    those that are left alone as they are.
+    those that are left alone as they are. `files`: SHA-256 of every file that was read, in hex, by
+    its path.
     """
 
     top: Path
@@ -345,6 +346,7 @@ class Config:
     groups: frozenset[str] = frozenset()
     inactive: frozenset[str] = frozenset()
     warnings: tuple[Mistake, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def primary_for(self, zone: ZoneName) -> DnsPrimary | None:
         """Return the primary of `zone`: its own, else the default one, else None."""

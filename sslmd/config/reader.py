@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import hashlib
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -18,12 +19,14 @@ Tables = dict[str, object]
 class Reader:
     """Reads the files of one configuration directory and collects `notes` about them.
 
-    `owners` are the users who may own files and folders.
+    `owners` are the users who may own files and folders. `digests`: SHA-256 of every file that was
+    read, by its path, so that it can be told whether a file is another one by now.
     """
 
     def __init__(self, conf_dir: Path, owners: Collection[int]) -> None:
         self.conf_dir = conf_dir
         self.notes = Notes()
+        self.digests: dict[str, str] = {}
         self._owners = frozenset(owners)
 
     def path(self, *names: str) -> str:
@@ -46,6 +49,7 @@ class Reader:
             self.notes.mistake(Source(path), (), err.problem, err.remedy)
             return None
         self.check_risk(path, status)
+        self.digests[path] = hashlib.sha256(content).hexdigest()
         return content
 
     def parse(self, path: str, content: bytes) -> tuple[Source, Tables] | None:

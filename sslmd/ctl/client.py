@@ -10,6 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from sslmd.ctl.errors import NOT_PERMITTED, CtlError, NoDaemon, RefusedByDaemon
 from sslmd.wire.framing import MAX_ANSWER, FrameReader
@@ -102,6 +103,22 @@ class Daemon:
             message = self._parse(line)
             if not isinstance(message, Notification):
                 return encode(Response(ident, self._result(message, ident)))[:-1]
+
+    @property
+    def uid(self) -> int:
+        """The user of the daemon (SO_PEERCRED: struct ucred of unix(7))."""
+        peer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        return int.from_bytes(peer[4:8], sys.byteorder)
+
+    def say_no_more(self) -> None:
+        """Close our half of the connection; answers still come."""
+        with suppress(OSError):  # the daemon is gone
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def hang_up(self) -> None:
+        """Give the connection up; a call under way in another thread ends with an error."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def _send(self, method: Method, params: Mapping[str, Json] | None) -> int:
         self._last_id += 1
@@ -210,9 +227,7 @@ class Daemon:
             raise NoDaemon(f"{self.path} is no socket; name the daemon's with --socket")
 
     def _peer(self) -> str:
-        """Return the user of the daemon (SO_PEERCRED: struct ucred of unix(7))."""
-        peer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        return _user(int.from_bytes(peer[4:8], sys.byteorder))
+        return _user(self.uid)
 
     def _who_may_read(self) -> str:
         """Tell who may use the socket, as it lies on disk."""

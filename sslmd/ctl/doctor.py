@@ -1,7 +1,7 @@
-"""`sslmctl doctor`: looks at what usually goes wrong, and says how to mend it.
+"""`sslmctl doctor`: looks at what usually goes wrong, and says how to correct it.
 
-It changes nothing and needs no daemon. What it looks at is in `doctor_here`, `doctor_dns` and
-`doctor_servers`.
+It changes nothing, but for files that it has the daemon put on web servers for a moment. What it
+looks at is in the modules `doctor_…` beside this one.
 """
 
 from __future__ import annotations
@@ -10,15 +10,24 @@ import argparse
 import asyncio
 import json
 import os
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 
 from sslmd.ctl.args import Commands, command
 from sslmd.ctl.errors import DONE, FAILED
-from sslmd.ctl.text import count, printable, say
+from sslmd.ctl.text import complain, count, printable, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sslmd.ctl.doctor_finding import Finding
+    from pathlib import Path
+
+    from sslmd.config.model import Config
+    from sslmd.core.errors import Mistake
+    from sslmd.ctl.doctor_daemon import Running
+    from sslmd.ctl.doctor_finding import Finding, Watch
+
+# Seconds for all looks together, and between two lines about how far they are.
+LIMIT = 300.0
+_TELLS = 5.0
 
 _COLOURS = {"ok": "", "odd": "yellow", "wrong": "red", "unseen": "dim"}
 
@@ -30,83 +39,205 @@ def add(commands: Commands) -> None:
         "doctor",
         run,
         "look at what usually goes wrong (exit status 0 or 1)",
-        "Looks at the configuration, rights, the unit, the clock, certbot, CAs, name servers and "
-        "include files, DNSSEC, ssh to every server, and ports; says how to mend what is wrong. "
-        "Changes nothing. Run it as the daemon's user, or root.",
+        "Repeats what the daemon has in trouble. Looks at the configuration that the daemon uses, "
+        "at every set and key, permissions, the unit, the clock, certbot, CAs, orders, names, "
+        "name servers, include files, DNSSEC, http-01, ssh to every server, and ports; says how to "
+        "correct what is wrong. For http-01 a file is put on the web servers for a moment; nothing "
+        "else is changed. Run it as root or the daemon's user.",
     )
     parser.add_argument(
-        "--conf-dir", metavar="DIR", default="", help="configuration (/etc/ssl-mgr/conf.d)"
+        "--conf-dir",
+        metavar="DIR",
+        default="",
+        help="configuration (that of the daemon; without one /etc/ssl-mgr/conf.d)",
+    )
+    parser.add_argument(
+        "--limit",
+        metavar="SECONDS",
+        type=_seconds,
+        default=LIMIT,
+        help=f"stop looking after so many seconds ({LIMIT:g})",
     )
     parser.add_argument("--json", action="store_true", help="print a list for programs")
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to 86400")
+    return seconds
+
+
 def run(args: argparse.Namespace) -> int:
     """Look at everything, and print it; 1 if something is wrong."""
-    found = asyncio.run(_look(args))
+    from sslmd.ctl.doctor_daemon import ask_daemon, work_as
+
+    running = ask_daemon(args.socket)
+    work_as(running.uid)
+    found = asyncio.run(_look(args, running))
     if args.json:
-        dicts = [{"where": one.where, "level": one.level, "text": one.text} for one in found]
+        dicts = [_as_json(one) for one in found]
         say(json.dumps(dicts, indent=2, ensure_ascii=False))
     levels = [str(one.level) for one in found]
-    bad, odd = levels.count("wrong"), levels.count("odd")
     if not args.json:
-        more = f"; {count(odd, 'thing')} to look at" if odd else ""
         say()
-        if bad:
-            say(f"{count(bad, 'thing')} to be mended{more}", "red")
-        else:
-            say(f"nothing is wrong{more}", "green")
-    return FAILED if bad else DONE
+        say(*_summary(levels))
+    return FAILED if "wrong" in levels else DONE
 
 
-async def _look(args: argparse.Namespace) -> list[Finding]:
+def _as_json(one: Finding) -> dict[str, object]:
+    found: dict[str, object] = {"where": one.where, "level": one.level, "text": one.text}
+    return {**found, "paste": list(one.paste)} if one.paste else found
+
+
+def _summary(levels: Sequence[str]) -> tuple[str, str]:
+    """Return the last line, and its colour. Only what was seen is called well."""
+    bad, odd, hidden = (levels.count(word) for word in ("wrong", "odd", "unseen"))
+    parts = [f"{count(bad, 'thing')} to be corrected"] if bad else []
+    if odd:
+        parts.append(f"{count(odd, 'thing')} that may go wrong")
+    if hidden:
+        parts.append(f"{count(hidden, 'thing')} not looked at")
+    if not parts:
+        return "all is well", "green"
+    if not bad:
+        parts.insert(0, "nothing is wrong in what was looked at" if hidden else "nothing is wrong")
+    return "; ".join(parts), "red" if bad else "yellow"
+
+
+async def _look(args: argparse.Namespace, running: Running) -> list[Finding]:
     """Take all looks at the same time; print each when those before it are over."""
+    from sslmd.ctl.doctor_finding import Watch
+
+    watch = Watch(args.limit)
     found: list[Finding] = []
-    async with asyncio.TaskGroup() as group:
-        for task in [group.create_task(look) for look in _looks(args)]:
-            for one in await task:
-                if not args.json:
-                    _print(one, found[-1].where if found else "")
-                found.append(one)
+    printer = _Printer()
+    telling = None if args.json else asyncio.ensure_future(_tell(watch))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for task in [group.create_task(look) for look in _looks(args, running, watch)]:
+                for one in await task:
+                    if not args.json:
+                        printer.print(one)
+                    found.append(one)
+    finally:
+        if telling is not None:
+            telling.cancel()
     return found
 
 
-def _print(one: Finding, before: str) -> None:
-    where = "" if one.where == before else one.where
-    say(f"{where:14} {one.level:6}  {printable(one.text)}", _COLOURS[one.level])
+async def _tell(watch: Watch) -> None:
+    """Say now and then how far it is: with many names it takes its time."""
+    while True:
+        await asyncio.sleep(_TELLS)
+        if progress := watch.progress:
+            complain(f"still looking: {progress}", "dim")
 
 
-def _looks(args: argparse.Namespace) -> Iterator[Coroutine[None, None, list[Finding]]]:
+class _Printer:
+    """Prints findings as they come; what is the same as before is left out."""
+
+    def __init__(self) -> None:
+        self._where = ""
+        self._pasted: set[tuple[str, ...]] = set()
+
+    def print(self, one: Finding) -> None:
+        """Print one, and the lines to paste unless they were printed already."""
+        where = "" if one.where == self._where else one.where
+        self._where = one.where
+        say(f"{where:14} {one.level:6}  {printable(one.text)}", _COLOURS[one.level])
+        if one.paste in self._pasted:
+            say(f"{'':24}(lines to paste: see above)")
+            return
+        for line in one.paste:
+            say(f"{'':24}{printable(line)}")
+        if one.paste:
+            self._pasted.add(one.paste)
+
+
+def _looks(
+    args: argparse.Namespace, running: Running, watch: Watch
+) -> Iterator[Coroutine[None, None, list[Finding]]]:
+    from sslmd.ctl import doctor_daemon, doctor_here
+    from sslmd.ctl.doctor_finding import all_of, odd, unseen
+
+    folder, config, mistakes = _configuration(args, running)
+    look = doctor_here.look_at_configuration(running, config, mistakes)
+    yield all_of("configuration", look, watch)
+    if not args.conf_dir and not running.conf_dir:
+        text = f"which configuration the daemon uses; {folder} is looked at, the default"
+        yield _found(unseen("configuration", text))
+    elif running.conf_dir and os.path.realpath(running.conf_dir) != os.path.realpath(folder):
+        text = f"the daemon uses {running.conf_dir}; {folder} is looked at, as you have said"
+        yield _found(odd("configuration", text))
+    yield all_of("daemon", doctor_daemon.look_at_daemon(running), watch)
+    if config is None:
+        return
+    yield from _of_site(config, mistakes, running, watch)
+
+
+def _configuration(
+    args: argparse.Namespace, running: Running
+) -> tuple[Path, Config | None, tuple[Mistake, ...]]:
+    """Load the configuration of the daemon that answers, or the one that was named."""
+    from pathlib import Path
+
     from sslmd.config.files import locate_conf_dir
-    from sslmd.config.load import load
-    from sslmd.core.errors import ConfigError, SslmError
-    from sslmd.ctl import doctor_dns, doctor_here, doctor_servers
-    from sslmd.ctl.doctor_finding import all_of
+    from sslmd.config.load import load_partly
+    from sslmd.core.errors import Mistake, SslmError
 
-    daemon = all_of("daemon", doctor_here.look_at_daemon(args.socket))
-    folder = locate_conf_dir(args.conf_dir, os.environ)
+    if not args.conf_dir and running.conf_dir:
+        folder = Path(running.conf_dir)
+    else:
+        folder = locate_conf_dir(args.conf_dir, os.environ)
     try:
-        config = load(folder)
-    except ConfigError as err:
-        mistakes = [str(mistake) for mistake in err.mistakes]
-        yield all_of("configuration", doctor_here.look_at_mistakes(mistakes))
-        yield daemon
-        return
+        return folder, *load_partly(folder, owners={0, os.geteuid(), running.uid})
     except SslmError as err:
-        yield all_of("configuration", doctor_here.look_at_mistakes([str(err)]))
-        yield daemon
-        return
-    yield all_of("configuration", doctor_here.look_at_configuration(config))
-    yield daemon
-    yield all_of("rights", doctor_here.look_at_rights(config))
-    yield all_of("unit", doctor_here.look_at_unit(config))
-    yield all_of("clock", doctor_here.look_at_clock(config))
-    yield all_of("commands", doctor_here.look_at_commands(config))
-    yield all_of("certbot", doctor_here.look_at_certbot(config))
-    yield all_of("CAs", doctor_servers.look_at_cas(config))
-    for zone in doctor_dns.zones(config):
-        yield all_of("DNS", doctor_dns.look_at_zone(config, zone))
-    yield all_of("DNS", doctor_dns.look_at_extra_servers(config))
-    yield all_of("DNSSEC", doctor_dns.look_at_dnssec(config))
-    yield all_of("port 80", doctor_servers.look_at_http(config))
-    yield all_of("ssh", doctor_servers.look_at_hosts(config))
-    yield all_of("ports", doctor_servers.look_at_ports(config))
+        return folder, None, (Mistake(str(folder), 0, "", str(err), "correct it"),)
+
+
+def _of_site(
+    config: Config, mistakes: Sequence[Mistake], running: Running, watch: Watch
+) -> Iterator[Coroutine[None, None, list[Finding]]]:
+    """Yield the looks at what a configuration speaks of, in the order of printing."""
+    from sslmd.config.files import MAIN_FILE
+    from sslmd.ctl import (
+        doctor_dns,
+        doctor_here,
+        doctor_http,
+        doctor_include,
+        doctor_orders,
+        doctor_ports,
+        doctor_resolvers,
+        doctor_servers,
+        doctor_sets,
+    )
+    from sslmd.ctl.doctor_finding import Case, all_of
+
+    case = Case(config, watch, running.uid)
+    yield all_of("rights", doctor_here.look_at_rights(case), watch)
+    yield all_of("sets", doctor_sets.look_at_sets(case, running), watch)
+    # A class in which there is a mistake is missing here.
+    if not any(os.path.basename(mistake.file) == MAIN_FILE for mistake in mistakes):
+        for finding in doctor_ports.look_at_use(config):
+            yield _found(finding)
+    yield all_of("unit", doctor_here.look_at_unit(case), watch)
+    yield all_of("clock", doctor_here.look_at_clock(case), watch)
+    yield all_of("commands", doctor_here.look_at_commands(case), watch)
+    yield all_of("certbot", doctor_here.look_at_certbot(case), watch)
+    yield all_of("orders", doctor_orders.look_at_orders(case), watch)
+    yield all_of("names", doctor_dns.look_at_names(case), watch)
+    yield all_of("DNS", doctor_dns.look_at_zones(case), watch)
+    yield all_of("DNS", doctor_resolvers.look_at_extra_servers(case), watch)
+    yield all_of("include", doctor_include.look_at_includes(case), watch)
+    yield all_of("DNSSEC", doctor_resolvers.look_at_dnssec(case), watch)
+    yield all_of("http-01", doctor_http.look_at_http(case, running), watch)
+    yield all_of("ssh", doctor_servers.look_at_hosts(case), watch)
+    yield all_of("ports", doctor_ports.look_at_ports(case), watch)
+
+
+async def _found(finding: Finding) -> list[Finding]:
+    return [finding]

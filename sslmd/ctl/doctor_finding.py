@@ -5,17 +5,31 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeVar
 
 from sslmd.config.model import CaInfo, Config, ServiceConfig
 from sslmd.core.errors import SslmError
+from sslmd.core.names import ZoneName
 from sslmd.core.spec import AcmeCa
+from sslmd.dns.nameservers import NameServers, name_servers
+from sslmd.dns.resolver import Resolver
 from sslmd.processes import start
 
-# Seconds for a program that tells how things are.
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Seconds for a program that only says how things are.
 PROGRAM = 15.0
+
+# Names, servers or hosts of one kind that are looked at at the same time.
+AT_ONCE = 32
+
+# Seconds for what a look does beside its items, when the time for all is over.
+_SLACK = 5.0
+
 # Programs that only root has on PATH.
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -31,11 +45,15 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `text` has the way out, where there is one to go."""
+    """One thing that was looked at. `text` has the way out, where there is one to go.
+
+    `paste`: lines for a configuration of somebody else's, shown below the text.
+    """
 
     where: str
     level: Level
     text: str
+    paste: tuple[str, ...] = ()
 
 
 def well(where: str, text: str) -> Finding:
@@ -48,9 +66,9 @@ def odd(where: str, text: str) -> Finding:
     return Finding(where, Level.ODD, text)
 
 
-def wrong(where: str, text: str) -> Finding:
-    """Return one that has to be mended."""
-    return Finding(where, Level.WRONG, text)
+def wrong(where: str, text: str, paste: Sequence[str] = ()) -> Finding:
+    """Return one that has to be corrected."""
+    return Finding(where, Level.WRONG, text, tuple(paste))
 
 
 def unseen(where: str, text: str) -> Finding:
@@ -64,15 +82,92 @@ def acme_ca(config: Config, service: ServiceConfig) -> CaInfo | None:
     return config.cas[signer.name] if isinstance(signer, AcmeCa) else None
 
 
+class Watch:
+    """Bounds all looks in time, and knows how far they are.
+
+    `seconds` for all of them together.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.until = asyncio.get_running_loop().time() + seconds
+        self._counts: dict[str, tuple[int, int]] = {}
+
+    @property
+    def progress(self) -> str:
+        """What is not finished yet: "DNS 12 of 300, ssh 3 of 5"; "" for nothing."""
+        left = ((where, done, all_) for where, (done, all_) in self._counts.items() if done < all_)
+        return ", ".join(f"{where} {done} of {all_}" for where, done, all_ in left)
+
+    async def each(
+        self,
+        where: str,
+        items: Iterable[Item],
+        look: Callable[[Item], Awaitable[Result]],
+        at_once: int = AT_ONCE,
+    ) -> list[tuple[Item, Result | None]]:
+        """Look at each item, `at_once` at a time; None for those that were not done in time."""
+        items = list(items)
+        turn = asyncio.Semaphore(at_once)
+        done, all_ = self._counts.get(where, (0, 0))
+        self._counts[where] = done, all_ + len(items)
+
+        async def one(item: Item) -> Result | None:
+            try:
+                async with asyncio.timeout_at(self.until):
+                    async with turn:
+                        return await look(item)
+            except TimeoutError:
+                if asyncio.get_running_loop().time() < self.until:
+                    raise
+                return None
+            finally:
+                done, all_ = self._counts[where]
+                self._counts[where] = done + 1, all_
+
+        return list(zip(items, await asyncio.gather(*map(one, items)), strict=True))
+
+    def late(self, where: str, number: int, noun: str) -> Finding:
+        """Return the finding for items that were not looked at in time."""
+        nouns = noun if number == 1 else f"{noun}s"
+        return unseen(
+            where,
+            f"{number} {nouns} not looked at, after {self.seconds:g} s; run it again with a longer "
+            "--limit",
+        )
+
+
+@dataclass(frozen=True)
+class Case:
+    """What all looks share. `uid`: the user of the daemon. `partly`: mistakes left parts out."""
+
+    config: Config
+    watch: Watch
+    uid: int
+    partly: bool = False
+    resolver: Resolver = field(default_factory=Resolver)
+    _servers: dict[ZoneName, asyncio.Task[NameServers]] = field(default_factory=dict)
+
+    async def servers(self, zone: ZoneName) -> NameServers:
+        """Return the name servers of a zone of ours, looked up once; raises as that does."""
+        if zone not in self._servers:
+            looking = name_servers(zone, self.config.primary_for(zone), self.resolver)
+            self._servers[zone] = asyncio.ensure_future(looking)
+        return await asyncio.shield(self._servers[zone])
+
+
 Look = AsyncIterator[Finding]
 
 
-async def all_of(where: str, look: Look) -> list[Finding]:
+async def all_of(where: str, look: Look, watch: Watch) -> list[Finding]:
     """Return what a look finds; one that fails itself is a finding, and ends no other."""
     found = []
     try:
-        async for finding in look:
-            found.append(finding)  # noqa: PERF401 - what was found before a failure stays
+        async with asyncio.timeout_at(watch.until + _SLACK):
+            async for finding in look:
+                found.append(finding)  # noqa: PERF401 - what was found before a failure stays
+    except TimeoutError:
+        found.append(unseen(where, f"not looked at to the end, after {watch.seconds:g} s"))
     except OSError as err:
         what = f"{err.filename}: {err.strerror}" if err.filename else str(err)
         found.append(unseen(where, f"this cannot be looked at: {what}; run it as root"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import grp
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -12,64 +11,78 @@ from pathlib import Path
 
 from sslmd.config.files import locate_conf_dir
 from sslmd.config.model import Config
-from sslmd.core.errors import SslmError
-from sslmd.ctl.client import Daemon
-from sslmd.ctl.doctor_finding import Look, acme_ca, odd, output_of, unseen, well, which, wrong
-from sslmd.ctl.errors import CtlError
+from sslmd.core.errors import Mistake, SslmError
+from sslmd.ctl.doctor_daemon import Running, changed
+from sslmd.ctl.doctor_finding import (
+    Case,
+    Look,
+    acme_ca,
+    odd,
+    output_of,
+    unseen,
+    well,
+    which,
+    wrong,
+)
 from sslmd.ctl.text import count
 from sslmd.issuers.certbot import find_certbot, find_hook
 from sslmd.servers import unit as units
 from sslmd.servers.local import is_local
 from sslmd.store.files import check_dir, check_shared_dir
 from sslmd.store.sets import wide_keys
-from sslmd.wire.messages import SOCKET_GROUP
 
 _SHOWN = 3
+
+# What certbot reads beside its arguments. Debian's has only harmless lines in it.
+CLI_INI = "/etc/letsencrypt/cli.ini"
+_LEADING_AWAY = frozenset(
+    {
+        *("authenticator", "installer", "manual", "standalone", "webroot", "webroot-path"),
+        *("nginx", "apache", "server", "domains", "csr", "preferred-challenges", "key-type"),
+        *("pre-hook", "post-hook", "deploy-hook", "renew-hook", "no-verify-ssl"),
+        *("staging", "test-cert", "dry-run", "config-dir", "work-dir", "logs-dir"),
+    }
+)
+
 
 # Seconds that a file may be newer than now: file systems of other machines have their own clock.
 _AHEAD = 120
 
 
-async def look_at_mistakes(mistakes: Sequence[str]) -> Look:
-    """What keeps the configuration from being loaded."""
+async def look_at_configuration(
+    running: Running, config: Config | None, mistakes: Sequence[Mistake]
+) -> Look:
+    """What the configuration is warned about, and what would keep it from being loaded."""
     for mistake in mistakes:
-        yield wrong("configuration", mistake)
-
-
-async def look_at_configuration(config: Config) -> Look:
-    """What the configuration is warned about."""
+        yield wrong("configuration", str(mistake))
+    if mistakes:
+        now = "sslmctl reload is refused, and the daemon cannot be started"
+        if running.answers:
+            now = (
+                "the daemon works on with what it has loaded; a reload is refused, the next start "
+            )
+            now += "fails"
+        yield wrong("configuration", f"{now} until {count(len(mistakes), 'mistake')} is corrected")
+    if config is None:
+        yield unseen("configuration", "all the rest is not looked at: nothing says what there is")
+        return
+    if mistakes:
+        yield unseen("configuration", "parts with mistakes are not looked at")
     for warning in config.warnings:
         yield odd("configuration", str(warning))
-    if not config.warnings:
+    if running.answers and not mistakes and (finding := changed(running.files, config.files)):
+        yield finding
+    if running.answers and not running.files:
+        yield unseen("configuration", "the daemon does not say what it has loaded: it is too old")
+    if not config.warnings and not mistakes:
         services = sum(service.managed for service in config.services.values())
         text = f"{config.conf_dir}: {count(services, 'service')}, no mistakes"
         yield well("configuration", text)
 
 
-async def look_at_daemon(socket: str) -> Look:
-    """Whether the daemon runs, and will again after the next boot."""
-    try:
-        with Daemon(socket):
-            yield well("daemon", f"it answers at {socket}")
-    except CtlError as err:
-        yield wrong("daemon", err.text)
-    try:
-        grp.getgrnam(SOCKET_GROUP)
-    except KeyError:
-        yield odd(
-            "daemon",
-            f"there is no group {SOCKET_GROUP}, so only root may ask the daemon; "
-            "run: systemd-sysusers sslmd.conf",
-        )
-    if not os.path.isdir("/run/systemd/system"):
-        return
-    status, said = await output_of(["systemctl", "is-enabled", "sslmd.service"])
-    if status and said.split("\n")[-1] == "disabled":
-        yield wrong("daemon", "it will not start at the next boot; run: systemctl enable sslmd")
-
-
-async def look_at_rights(config: Config) -> Look:
+async def look_at_rights(case: Case) -> Look:
     """Whether the trees belong to who runs the daemon, and keys are open to nobody."""
+    config = case.config
     good = 0
     shared = _dns_folders(config)
     for folder in _written(config):
@@ -115,8 +128,9 @@ def _written(config: Config) -> list[Path]:
     return list(units.written(config))
 
 
-async def look_at_unit(config: Config) -> Look:
+async def look_at_unit(case: Case) -> Look:
     """Whether the unit lets the daemon write where the configuration says."""
+    config = case.config
     if not os.path.isdir("/run/systemd/system"):
         return
     names = "LoadState,ProtectSystem,ReadWritePaths,Environment,ExecStart"
@@ -164,8 +178,9 @@ def _read_by_unit(shown: Mapping[str, str]) -> str | None:
     return str(locate_conf_dir(None, {}))
 
 
-async def look_at_clock(config: Config) -> Look:
+async def look_at_clock(case: Case) -> Look:
     """Whether the clock is kept right: certificates carry times."""
+    config = case.config
     newest = await asyncio.to_thread(_newest, config)
     if newest - time.time() > _AHEAD:
         yield wrong(
@@ -193,8 +208,9 @@ def _newest(config: Config) -> float:
     return newest
 
 
-async def look_at_commands(config: Config) -> Look:
+async def look_at_commands(case: Case) -> Look:
     """Whether the programs that are run on this machine are there."""
+    config = case.config
     commands = [("[dns] restart_cmd", argv) for argv in config.dns.restart]
     for one in config.server_classes:
         if any(map(is_local, one.servers)):
@@ -210,8 +226,9 @@ async def look_at_commands(config: Config) -> Look:
         yield well("commands", f"{count(len(set(commands)), 'program')} to be run here, all there")
 
 
-async def look_at_certbot(config: Config) -> Look:
+async def look_at_certbot(case: Case) -> Look:
     """Whether certbot can be run, if anything needs it."""
+    config = case.config
     if not any(acme_ca(config, service) for service in config.services.values()):
         return
     try:
@@ -226,9 +243,19 @@ async def look_at_certbot(config: Config) -> Look:
         yield wrong("certbot", f"{certbot} does not run: {last}; install it again")
     else:
         yield well("certbot", f"{last}: {certbot}")
-    if os.path.exists("/etc/letsencrypt/cli.ini"):
+    if named := _named_in_cli_ini():
         yield odd(
             "certbot",
-            "it reads /etc/letsencrypt/cli.ini, whatever it is told; look that no authenticator "
-            "is named there",
+            f"it reads {CLI_INI}, whatever sslmd says to it, and {', '.join(named)} "
+            f"{'is' if len(named) == 1 else 'are'} named there; remove that, or see if it fits",
         )
+
+
+def _named_in_cli_ini() -> list[str]:
+    """Return what that file says that could lead certbot away from what sslmd asks of it."""
+    try:
+        lines = Path(CLI_INI).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    words = (line.partition("=")[0].strip().lstrip("-") for line in lines)
+    return [word for word in dict.fromkeys(words) if word in _LEADING_AWAY]

@@ -42,6 +42,7 @@ class RefusedByDaemon(CtlError):
 
     def __init__(self, error: WireError) -> None:
         super().__init__(error.text, _EXITS.get(error.code, FAILED))
+        self.code = error.code
         data = error.data if isinstance(error.data, dict) else {}
         mistakes = data.get("mistakes")
         self.details = mistakes if isinstance(mistakes, list) else []

@@ -25,7 +25,7 @@ EVERY = timedelta(days=1)
 class DhLooks:
     """Queues the one job when it is time. One per daemon.
 
-    `failures` counts what failed since the start.
+    `failures` counts what failed since the start; `troubles` are those of the last look.
     """
 
     def __init__(self, tools: Tools, queue: JobQueue, tell: Tell) -> None:
@@ -36,6 +36,7 @@ class DhLooks:
         self._next: datetime | None = None
         self._running = False
         self.failures = 0
+        self.troubles: tuple[str, ...] = ()
 
     def start(self) -> None:
         """Take the first look."""
@@ -68,6 +69,8 @@ class DhLooks:
     def _look(self, reason: str) -> None:
         wanted = self._running and bool(self._tools.config.dh.groups)
         self._next = self._tools.now() + EVERY if wanted else None
+        if not wanted:
+            self.troubles = ()
         self._set_timer()
         if wanted:
             self._queue.submit(WriteDh(reason))
@@ -83,12 +86,17 @@ class DhLooks:
 
     async def run(self, job: WriteDh) -> None:
         """Do the job; what fails is told, and tried again at the next look."""
-        told = set()
-        for err in await write_dh(self._tools):
+        told: set[str] = set()
+        errors = await write_dh(self._tools)
+        self.troubles = tuple(dict.fromkeys(map(_text, errors)))
+        for err in errors:
             self.failures += 1
             if not isinstance(err, SslmError):
-                text = f"{lane(job)}: an error of sslmd's own: {err!r}"
-                self._tools.bug(text, err)
+                self._tools.bug(f"{lane(job)}: {_text(err)}", err)
             elif str(err) not in told:
                 told.add(str(err))
                 self._tell("dh-trouble", f"{err}; it is tried again every day", WARNING, None)
+
+
+def _text(err: BaseException) -> str:
+    return str(err) if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"

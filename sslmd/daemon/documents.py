@@ -141,6 +141,26 @@ def hosts(planner: Planner) -> list[dict[str, Any]]:
     ]
 
 
+def zones(planner: Planner) -> list[dict[str, Any]]:
+    """Return the zones whose TLSA records cannot be published or looked at, and why."""
+    return [{"zone": str(zone), "error": text} for zone, text in planner.zones.troubled()]
+
+
+def dh(planner: Planner) -> list[dict[str, Any]]:
+    """Return what failed when Diffie-Hellman groups were looked at last."""
+    return [{"error": text} for text in planner.dh.troubles]
+
+
+def config(planner: Planner) -> dict[str, Any]:
+    """Return which configuration is in force: its folder, what was read, what it is warned of."""
+    loaded = planner.tools.config
+    return {
+        "conf_dir": str(loaded.conf_dir),
+        "files": dict(loaded.files),
+        "warnings": [str(warning) for warning in loaded.warnings],
+    }
+
+
 def _dane(entry: Entry) -> dict[str, Any] | None:
     """Return how the last comparison of DNS, ports and keys went, None without one."""
     report = entry.report

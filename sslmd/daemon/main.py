@@ -221,6 +221,7 @@ class Daemon:
         left = await tools.in_thread(http.left_behind, tools)
         self._planner.start()
         tools.in_background(http.remove_left_behind(left, tools))
+        tools.in_background(self._methods.http_tests.remove_left())
         begun = tools.challenges.start(tools.config.zones())
         if self._once:
             await begun  # what it finds is taken back at the end

@@ -15,6 +15,7 @@ from sslmd.daemon.asking import Asking
 from sslmd.daemon.book import Entry, UnknownCertError
 from sslmd.daemon.deliveries import Deliveries
 from sslmd.daemon.following import Following
+from sslmd.daemon.http_tests import HttpTests
 from sslmd.daemon.journal import Record
 from sslmd.daemon.plan_document import plan
 from sslmd.daemon.planner import Planner
@@ -45,6 +46,7 @@ _CHANGING = frozenset(
         Method.CANCEL,
         Method.CHALLENGE,
         Method.DNS_REFRESH,
+        Method.HTTP_TEST,
     }
 )
 Reload = Callable[[], Awaitable[dict[str, Any]]]
@@ -58,6 +60,7 @@ class Methods:
         self._asking = Asking(planner)
         self._requests = Requests(planner, self._asking)
         self._deliveries = Deliveries(planner)
+        self.http_tests = HttpTests(planner.tools)
         self._reload = reload
         self._started = started
         self._pid = pid
@@ -90,6 +93,8 @@ class Methods:
                 return self._status(request, params)
             case Method.SHOW:
                 result: Any = await self._show(params)
+            case Method.CONFIG:
+                result = documents.config(self._planner)
             case Method.PLAN:
                 result = {"jobs": plan(self._planner, self._select(params.certs()))}
             case Method.EVENTS:
@@ -110,6 +115,8 @@ class Methods:
                 result = await self._reload()
             case Method.CHALLENGE:
                 result = await self._challenge(client, params)
+            case Method.HTTP_TEST:
+                result = await self.http_tests.run(client)
             case Method.DANE:
                 result = await self._dane(params)
             case Method.DNS_REFRESH:
@@ -131,10 +138,16 @@ class Methods:
             "started": documents.time(self._started),
             "state": "running",
             "text": summary(self._planner),
+            "conf_dir": str(self._planner.tools.config.conf_dir),
         }
         # Put together from ready-made parts: see `documents.status`.
-        hosts = documents.hosts(self._planner)
-        parts = {"version": documents.FORMAT, "daemon": about, "hosts": hosts}
+        parts = {
+            "version": documents.FORMAT,
+            "daemon": about,
+            "hosts": documents.hosts(self._planner),
+            "zones": documents.zones(self._planner),
+            "dh": documents.dh(self._planner),
+        }
         head = encode(Response(request.id, parts))
         return (
             head.removesuffix(b"}}\n")

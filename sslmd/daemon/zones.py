@@ -237,6 +237,11 @@ class Zones:
         every = (one.trouble or one.look_trouble for one in self._zones.values())
         return [text for text in every if text]
 
+    def troubled(self) -> list[tuple[ZoneName, str]]:
+        """Return the zones with such troubles, by name."""
+        every = ((name, one.trouble or one.look_trouble) for name, one in self._zones.items())
+        return sorted((name, text) for name, text in every if text)
+
     def zone_of(self, cert: CertId) -> Zone | None:
         """Return the zone of a certificate with TLSA records."""
         return self._zones.get(ZoneName(cert.group))

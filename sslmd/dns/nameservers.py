@@ -28,8 +28,34 @@ async def authoritative(
     Those that `[[dns_primary]]` names; else those of the NS records, asked of the primary, or
     of the resolver without one. Raises `Transient` if none can be found.
     """
+    found = await name_servers(zone, primary, resolver)
+    if found.lacking or not found.servers:
+        # One that the world may ask and we cannot is no reason to look away.
+        raise Transient(
+            f"zone {zone}: its name servers {', '.join(found.lacking) or '(none)'} have no "
+            "address; mend the zone, or name the servers to watch with nameservers in "
+            "[[dns_primary]]"
+        )
+    return found.servers
+
+
+@dataclass(frozen=True, slots=True)
+class NameServers:
+    """Every address of a zone's name servers, and the hosts among them that have none."""
+
+    servers: tuple[NameServer, ...]
+    lacking: tuple[str, ...] = ()
+
+
+async def name_servers(
+    zone: ZoneName, primary: DnsPrimary | None, resolver: Resolver
+) -> NameServers:
+    """Return what `authoritative` does, and the name servers without an address beside it.
+
+    Raises `Transient` where NS records or addresses cannot be asked for.
+    """
     if primary is not None and primary.nameservers:
-        return await _of_endpoints(zone, primary.nameservers, resolver)
+        return NameServers(await _of_endpoints(zone, primary.nameservers, resolver))
     source = await primary_server(primary, resolver) if primary is not None else None
     hosts = await _ns_hosts(zone, source, resolver)
     servers: dict[NameServer, None] = {}
@@ -40,14 +66,7 @@ async def authoritative(
         servers.update(dict.fromkeys(NameServer(address, 53, host) for address in found))
         if not found:
             lacking.append(host)
-    if lacking or not servers:
-        # One that the world may ask and we cannot is no reason to look away.
-        raise Transient(
-            f"zone {zone}: its name servers {', '.join(lacking or hosts) or '(none)'} have no "
-            "address; mend the zone, or name the servers to watch with nameservers in "
-            "[[dns_primary]]"
-        )
-    return tuple(servers)
+    return NameServers(tuple(servers), tuple(lacking))
 
 
 async def primary_server(primary: DnsPrimary, resolver: Resolver) -> NameServer | None:

@@ -44,12 +44,15 @@ class NotShown:
     """An address that does not show a challenge, in a phrase.
 
     `out_of_reach`: nothing answered at all. That may be so only from here: an address that is
-    translated, for one.
+    translated, for one. `status`: of the answer, 0 without one. `led`: where it was redirected to,
+    "" if it was not.
     """
 
     address: str
     text: str
     out_of_reach: bool = False
+    status: int = 0
+    led: str = ""
 
     def __str__(self) -> str:
         return self.text
@@ -57,6 +60,10 @@ class NotShown:
 
 class _WrongError(Exception):
     """What is wrong with an answer, in a phrase that goes on after "it"."""
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class _OutOfReachError(Exception):
@@ -91,15 +98,16 @@ async def _look(seen: _Seen, content: str, seconds: float) -> NotShown | None:
         async with asyncio.timeout(seconds):
             body = await _follow(seen)
         if body.rstrip() != content.encode():
-            raise _WrongError(f"shows something else: {shown(body.decode('utf-8', 'replace'))}")
+            text = f"shows something else: {shown(body.decode('utf-8', 'replace'))}"
+            raise _WrongError(text, http.client.OK)
     except TimeoutError:
         what = "answer" if seen.connected else "connection"
         text = f"{seen.via}: no {what} within {seconds:g} s"
-        return NotShown(address, text, out_of_reach=not seen.connected)
+        return NotShown(address, text, out_of_reach=not seen.connected, led=seen.led)
     except _OutOfReachError as err:
-        return NotShown(address, f"{seen.via}: {err}", out_of_reach=True)
+        return NotShown(address, f"{seen.via}: {err}", out_of_reach=True, led=seen.led)
     except _WrongError as err:
-        return NotShown(address, f"{seen.via} {err}")
+        return NotShown(address, f"{seen.via} {err}", status=err.status, led=seen.led)
     return None
 
 
@@ -122,6 +130,11 @@ class _Seen:
         """The address, and where it has led to."""
         led = f" (redirected to {shown(self.url, 200)})" if self.redirects else ""
         return f"{self.address}{led}"
+
+    @property
+    def led(self) -> str:
+        """Where it has led to, "" for nowhere else."""
+        return self.url if self.redirects else ""
 
     def go_on(self, location: str) -> None:
         """Follow a redirect."""
@@ -169,8 +182,44 @@ async def _follow(seen: _Seen) -> bytes:
         if status == http.client.SEE_OTHER:
             raise _WrongError("answers 303, which CAs do not follow; redirect with 301 or 302")
         if status not in _REDIRECTS or not headers.get("location"):
-            raise _WrongError(f"answers {status}")
+            raise _WrongError(f"answers {status}", status)
         seen.go_on(headers["location"])
+
+
+async def same_for_any(
+    host: str, address: str, port: int, stranger: str, *, seconds: float = TIMEOUT
+) -> bool:
+    """Whether a server answers `host` as it answers a name that it cannot know, `stranger`.
+
+    Then it is probably its default site that answers. False where that cannot be found out.
+    """
+
+    async def front(name: str) -> tuple[int, str, bytes]:
+        at = "" if port == http.client.HTTP_PORT else f":{port}"
+        seen = _Seen(name.lower(), address, f"http://{_bracketed(name)}{at}/")
+        reader, writer = await _connect(seen, _parts(seen.url))
+        try:
+            writer.write(_request(_parts(seen.url)))
+            status, headers = await _head(reader)
+            location = headers.get("location", "").replace(name, "")
+            return status, location, (await _body(reader, headers)).replace(name.encode(), b"")
+        finally:
+            writer.transport.abort()
+
+    try:
+        async with asyncio.timeout(seconds):
+            one, other = await asyncio.gather(front(host), front(stranger))
+    except (
+        _WrongError,
+        _OutOfReachError,
+        OSError,
+        ValueError,
+        EOFError,
+        asyncio.LimitOverrunError,
+        http.client.HTTPException,
+    ):
+        return False
+    return one == other
 
 
 def _parts(url: str) -> SplitResult:

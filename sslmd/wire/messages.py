@@ -30,6 +30,7 @@ class Method(StrEnum):
     """What a client can ask."""
 
     STATUS = "status"
+    CONFIG = "config"
     SHOW = "show"
     PLAN = "plan"
     EVENTS = "events"
@@ -43,6 +44,7 @@ class Method(StrEnum):
     RELOAD = "reload"
     CANCEL = "cancel"
     CHALLENGE = "challenge"
+    HTTP_TEST = "http_test"
 
 
 class Notice(StrEnum):
@@ -51,6 +53,7 @@ class Notice(StrEnum):
     HELLO = "hello"
     PROGRESS = "progress"
     EVENT = "event"
+    PLACED = "placed"
 
 
 class Code(IntEnum):

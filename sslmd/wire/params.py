@@ -9,6 +9,7 @@ from sslmd.wire.messages import Code, Method, Request, WireError, quoted
 # Unknown parameters are refused: a mistyped "dry_run" must not order a certificate.
 PARAMS: Mapping[Method, tuple[str, ...]] = {
     Method.STATUS: ("certs",),
+    Method.CONFIG: (),
     Method.SHOW: ("cert",),
     Method.PLAN: ("certs",),
     Method.EVENTS: ("certs", "follow"),
@@ -22,6 +23,7 @@ PARAMS: Mapping[Method, tuple[str, ...]] = {
     Method.RELOAD: (),
     Method.CANCEL: ("certs",),
     Method.CHALLENGE: ("order", "action", "name", "value", "token", "remaining"),
+    Method.HTTP_TEST: (),
 }
 
 # Characters. The longest is an http-01 value: a token and a hash.

@@ -1,0 +1,171 @@
+"""What `sslmctl doctor` hears from the daemon: its configuration, and what it has in trouble."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from sslmd import __version__
+from sslmd.ctl.answers import Cert, Fields, certs_of
+from sslmd.ctl.client import Daemon
+from sslmd.ctl.doctor_finding import Finding, Look, odd, output_of, unseen, well, wrong
+from sslmd.ctl.errors import NOT_PERMITTED, CtlError, RefusedByDaemon
+from sslmd.ctl.health import Limits, problems
+from sslmd.ctl.text import count, printable
+from sslmd.wire.messages import SOCKET_GROUP, Code, Method
+
+_SHOWN = 5  # changed files that one message names
+
+
+@dataclass(frozen=True)
+class Running:
+    """What the daemon says of itself. `problem`: why it says nothing; None if it does.
+
+    `uid` is its user, ours where it does not answer. `conf_dir` is "" where it does not say it,
+    `files` then empty; `status` is its answer to that method.
+    """
+
+    socket: str
+    uid: int
+    problem: CtlError | None = None
+    conf_dir: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    status: Fields = field(default_factory=lambda: Fields(None))
+    certs: tuple[Cert, ...] = ()
+
+    @property
+    def answers(self) -> bool:
+        """Whether it was asked, and said how it is."""
+        return self.problem is None
+
+
+def ask_daemon(socket: str) -> Running:
+    """Ask for its status and its configuration; blocks, never raises for what goes wrong."""
+    uid = os.geteuid()
+    try:
+        with Daemon(socket) as daemon:
+            uid = daemon.uid
+            status = daemon.call(Method.STATUS)
+            try:
+                answer = daemon.call(Method.CONFIG)
+            except RefusedByDaemon as err:
+                if err.code != Code.METHOD_NOT_FOUND:
+                    raise
+                answer = {}  # it was made before this method was
+    except CtlError as err:
+        return Running(socket, uid, err)
+    said = answer if isinstance(answer, dict) else {}
+    files = said.get("files")
+    known = files if isinstance(files, dict) else {}
+    return Running(
+        socket,
+        uid,
+        None,
+        str(said.get("conf_dir") or ""),
+        {str(path): str(digest) for path, digest in known.items()},
+        Fields(status),
+        tuple(certs_of(status)),
+    )
+
+
+def work_as(uid: int) -> str:
+    """Go on as the daemon's user where that is not root; return what that user is called.
+
+    What it may read, whom ssh lets in and whose files are trusted is then as for the daemon. ""
+    where nothing was to be done. Raises OSError where it cannot be.
+    """
+    if os.geteuid() != 0 or uid == 0:
+        return ""
+    try:
+        user = pwd.getpwuid(uid)
+    except KeyError:
+        os.setgroups([])
+        os.setresuid(uid, uid, uid)
+        return f"uid {uid}"
+    os.initgroups(user.pw_name, user.pw_gid)
+    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
+    os.setresuid(uid, uid, uid)
+    os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
+    return user.pw_name
+
+
+async def look_at_daemon(running: Running, now: datetime | None = None) -> Look:
+    """Whether the daemon runs, will again after the next boot, and what it has in trouble."""
+    if running.problem is not None:
+        finding = unseen if running.problem.exit_status == NOT_PERMITTED else wrong
+        yield finding("daemon", running.problem.text)
+    else:
+        for trouble in (found := list(_troubles(running, now or datetime.now(UTC)))):
+            yield trouble
+        said = "; nothing is in trouble there" if not found else ""
+        number = count(len(running.certs), "certificate")
+        yield well("daemon", f"it answers at {running.socket}: {number}{said}")
+        version = running.status.sub("daemon").text("version")
+        if version != __version__:
+            yield odd(
+                "daemon",
+                f"it is version {version}, and this sslmctl {__version__}; restart it: systemctl "
+                "restart sslmd",
+            )
+    try:
+        grp.getgrnam(SOCKET_GROUP)
+    except KeyError:
+        yield odd(
+            "daemon",
+            f"there is no group {SOCKET_GROUP}, so only root may ask the daemon; "
+            "run: systemd-sysusers sslmd.conf",
+        )
+    if not os.path.isdir("/run/systemd/system"):
+        return
+    status, said = await output_of(["systemctl", "is-enabled", "sslmd.service"])
+    if status and said.split("\n")[-1] == "disabled":
+        yield wrong("daemon", "it will not start at the next boot; run: systemctl enable sslmd")
+
+
+def _troubles(running: Running, now: datetime) -> list[Finding]:
+    """Return what the daemon has in trouble: certificates, hosts, zones, DH groups."""
+    found = []
+    for cert in running.certs:
+        harmless = {f"DANE: {text}" for text in cert.sub("dane").texts("warnings")}
+        for _, text in problems(cert, now, Limits()):
+            finding = odd if text in harmless else wrong
+            more = f"; see sslmctl show {cert.text('group')}:{cert.text('service')}"
+            found.append(finding("daemon", f"{cert.name}: {text}{more}"))
+    for host in running.status.subs("hosts"):
+        for text in filter(None, (host.text("text"), host.text("error"))):
+            name = host.text("host")
+            found.append(wrong("daemon", text if name in text else f"{name}: {text}"))
+    for zone in running.status.subs("zones"):
+        text = zone.text("error").removeprefix(f"zone {zone.text('zone')}: ")
+        found.append(wrong("daemon", f"zone {zone.text('zone')}: {text}"))
+    groups = (one.text("error") for one in running.status.subs("dh"))
+    return found + [wrong("daemon", f"Diffie-Hellman groups: {text}") for text in groups]
+
+
+def changed(loaded: Mapping[str, str], there: Mapping[str, str]) -> Finding | None:
+    """Compare the files that the daemon has loaded with those that are there now."""
+    if not loaded:
+        return None
+    paths = sorted(
+        path for path in loaded.keys() | there.keys() if loaded.get(path) != there.get(path)
+    )
+    if not paths:
+        return None
+    told = [f"{printable(path)} {_how(path, loaded, there)}" for path in paths[:_SHOWN]]
+    if len(paths) > _SHOWN:
+        told.append(f"and {len(paths) - _SHOWN} more")
+    return odd(
+        "configuration",
+        f"the daemon has loaded other files than are there now: {', '.join(told)}; they can be "
+        "loaded: run sslmctl reload",
+    )
+
+
+def _how(path: str, loaded: Mapping[str, str], there: Mapping[str, str]) -> str:
+    if path not in there:
+        return "was removed"
+    return "was changed" if path in loaded else "is new"

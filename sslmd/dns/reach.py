@@ -1,0 +1,132 @@
+"""Whether name servers can be reached from here: by UDP and TCP, on every address.
+
+For those who look at a site before anything depends on it. Nothing is waited for: what does not
+answer within a few seconds is reported as silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.rcode
+
+from sslmd.config.model import Endpoint
+from sslmd.core.errors import SslmError
+from sslmd.core.names import ZoneName
+from sslmd.dns.answers import rcode_of, soa_serial
+from sslmd.dns.ask import PAYLOAD, NameServer, OutOfReach, Unanswered, ask, by_tcp
+from sslmd.dns.resolver import Resolver
+
+# Seconds for an answer of a resolver, which may have to ask others first.
+PATIENCE = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How one address of a name server answers for a zone.
+
+    `serial` is that of its zone, None where it has none; `fault` then says what its answer is
+    instead. `udp` and `tcp`: why there was no answer by that way, "" if there was one. `no_route`:
+    nothing can be said from this machine.
+    """
+
+    server: NameServer
+    serial: int | None = None
+    fault: str = ""
+    udp: str = ""
+    tcp: str = ""
+    no_route: bool = False
+
+
+async def reach(server: NameServer, zone: ZoneName) -> Reached:
+    """Ask one address for the zone's SOA record by UDP and by TCP; never raises."""
+    udp, tcp = await asyncio.gather(_by_udp(server, zone), _by_tcp(server, zone))
+    if isinstance(udp, OutOfReach):
+        return Reached(server, udp=udp.problem, no_route=True)
+    answer = next((one for one in (udp, tcp) if not isinstance(one, Unanswered)), None)
+    serial, fault = _judge(answer) if answer is not None else (None, "")
+    return Reached(server, serial, fault, udp=_problem(udp), tcp=_problem(tcp))
+
+
+def _problem(answer: dns.message.Message | Unanswered) -> str:
+    return answer.problem if isinstance(answer, Unanswered) else ""
+
+
+def _judge(answer: dns.message.Message) -> tuple[int | None, str]:
+    serial = soa_serial(answer)
+    if answer.rcode() != dns.rcode.NOERROR:
+        return None, f"answers {rcode_of(answer)}"
+    if not answer.flags & dns.flags.AA:
+        return None, "is not authoritative"
+    return serial, "" if serial is not None else "has no SOA record"
+
+
+async def _by_udp(server: NameServer, zone: ZoneName) -> dns.message.Message | Unanswered:
+    try:
+        return await ask(server, zone, "SOA")
+    except Unanswered as err:
+        return err
+
+
+async def _by_tcp(server: NameServer, zone: ZoneName) -> dns.message.Message | Unanswered:
+    query = dns.message.make_query(
+        str(zone), "SOA", use_edns=0, payload=PAYLOAD, flags=dns.flags.Flag(0)
+    )
+    try:
+        return await by_tcp(server, query)
+    except Unanswered as err:
+        return err
+    except dns.exception.DNSException:
+        return Unanswered(server, "answers nonsense by TCP")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a resolver answers at one of its addresses; `problem` "" if it does."""
+
+    endpoint: Endpoint
+    server: NameServer
+    problem: str = ""
+    no_route: bool = False
+
+
+async def ask_resolvers(
+    endpoints: Iterable[Endpoint], resolver: Resolver, *, name: str = "."
+) -> list[Asked]:
+    """Ask each resolver, on each of its addresses, who is responsible for `name`; never raises.
+
+    All at the same time; it takes as long as the slowest of them, and no longer than `PATIENCE`.
+    `resolver` finds the addresses of those that are named.
+    """
+    found = await asyncio.gather(*(_resolver(one, resolver, name) for one in endpoints))
+    return [one for some in found for one in some]
+
+
+async def _resolver(endpoint: Endpoint, resolver: Resolver, name: str) -> list[Asked]:
+    nobody = NameServer(endpoint.host, endpoint.port)
+    try:
+        addresses = await resolver.addresses(endpoint.host)
+    except SslmError as err:
+        return [Asked(endpoint, nobody, str(err))]
+    if not addresses:
+        return [Asked(endpoint, nobody, "has no address")]
+    host = "" if endpoint.host in addresses else endpoint.host
+    servers = [NameServer(address, endpoint.port, host) for address in addresses]
+    return await asyncio.gather(*(_asked(endpoint, one, name) for one in servers))
+
+
+async def _asked(endpoint: Endpoint, server: NameServer, name: str) -> Asked:
+    try:
+        answer = await ask(server, name, "SOA", recursive=True, timeout=PATIENCE / 2)
+    except OutOfReach as err:
+        return Asked(endpoint, server, err.problem, no_route=True)
+    except Unanswered as err:
+        return Asked(endpoint, server, err.problem)
+    if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        return Asked(endpoint, server, f"answers {rcode_of(answer)}")
+    return Asked(endpoint, server)

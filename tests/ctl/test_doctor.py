@@ -1,0 +1,174 @@
+"""What the doctor makes of what was seen: findings, and the last line."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sslmd.core.names import ZoneName
+from sslmd.ctl.answers import Fields, certs_of
+from sslmd.ctl.doctor import _summary
+from sslmd.ctl.doctor_daemon import Running, changed, look_at_daemon
+from sslmd.ctl.doctor_dns import _of_server
+from sslmd.ctl.doctor_finding import Finding, Level, Watch, all_of, well
+from sslmd.ctl.errors import NOT_PERMITTED, CtlError, NoDaemon
+from sslmd.dns.ask import NameServer
+from sslmd.dns.reach import Reached
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def _cert(service: str, days: float, **more: object) -> dict[str, object]:
+    times = {"not_before": NOW - timedelta(days=60), "not_after": NOW + timedelta(days=days)}
+    curr = {"set": "x", **{name: one.isoformat() for name, one in times.items()}}
+    return {"group": "example.com", "service": service, "curr": curr, **more}
+
+
+def _told(status: dict[str, object]) -> list[Finding]:
+    running = Running("/sock", 0, None, "/conf.d", {}, Fields(status), tuple(certs_of(status)))
+    return asyncio.run(_all(running))
+
+
+async def _all(running: Running) -> list[Finding]:
+    return [one async for one in look_at_daemon(running, NOW)]
+
+
+def test_everything_that_the_daemon_has_in_trouble() -> None:
+    server = {"class": "web", "host": "www1", "state": "failed", "attempts": 1, "error": "it hung"}
+    dane = {"problems": ["mail:25 serves another key"], "warnings": ["not signed"]}
+    found = _told(
+        {
+            "certs": [
+                _cert("well", 30),
+                _cert("old", -1),
+                _cert("held", 30, last_error="left alone: a key does not fit"),
+                _cert("failed", 30, attempts=3, last_error="the CA says no"),
+                _cert("server", 30, servers=[server]),
+                _cert("dane", 30, dane=dane),
+            ],
+            "hosts": [{"host": "www2", "error": "www2 lets nobody in", "surplus": [], "text": ""}],
+            "zones": [{"zone": "example.com", "error": "zone example.com: the command failed"}],
+            "dh": [{"error": "openssl is not there"}],
+            "daemon": {"version": "0"},
+        }
+    )
+    wrong = "\n".join(one.text for one in found if one.level is Level.WRONG)
+    for words in (
+        "example.com/old: expired",
+        "example.com/held: left alone: a key does not fit; see sslmctl show example.com:held",
+        "example.com/failed: failed 3 times: the CA says no",
+        "example.com/server: web on www1: it hung",
+        "DANE: mail:25 serves another key",
+        "www2 lets nobody in",
+        "zone example.com: the command failed",
+        "Diffie-Hellman groups: openssl is not there",
+    ):
+        assert words in wrong
+    assert "example.com/well" not in wrong
+    odd = "\n".join(one.text for one in found if one.level is Level.ODD)
+    assert "not signed" in odd
+    assert "restart it" in odd
+    (ok,) = (one.text for one in found if one.level is Level.WELL)
+    assert ok == "it answers at /sock: 6 certificates"
+
+
+@pytest.mark.parametrize(
+    ("problem", "level"),
+    [
+        (NoDaemon("nobody answers"), Level.WRONG),
+        (CtlError("that needs root", NOT_PERMITTED), Level.UNSEEN),
+    ],
+)
+def test_a_daemon_that_says_nothing(problem: CtlError, level: Level) -> None:
+    found = asyncio.run(_all(Running("/sock", 0, problem)))
+    assert [one.level for one in found if one.text == problem.text] == [level]
+    assert not any(one.level is Level.WELL for one in found)
+
+
+def test_files_that_the_daemon_has_not_loaded() -> None:
+    loaded = {"/c/a": "1", "/c/b": "2", "/c/c": "3"}
+    assert changed(loaded, dict(loaded)) is None
+    assert changed({}, loaded) is None  # it does not say what it has
+    finding = changed(loaded, {"/c/a": "1", "/c/b": "9", "/c/d": "4"})
+    assert finding is not None
+    assert "/c/b was changed, /c/c was removed, /c/d is new; they can" in finding.text
+    many = changed(loaded, {f"/d/{number}": "" for number in range(20)})
+    assert many is not None
+    assert "and 18 more" in many.text
+
+
+FOUR, SIX = NameServer("192.0.2.53", 53, "ns1"), NameServer("2001:db8::53", 53, "ns1")
+
+
+@pytest.mark.parametrize(
+    ("seen", "level", "words"),
+    [
+        (Reached(FOUR, 7), None, ""),
+        (Reached(FOUR, 7, tcp="did not answer"), Level.WRONG, "by UDP alone"),
+        (Reached(FOUR, 7, udp="did not answer"), Level.WRONG, "by TCP alone"),
+        (Reached(FOUR, udp="is silent", tcp="is silent"), Level.WRONG, "out of the NS records"),
+        (Reached(SIX, udp="is silent", tcp="is silent"), Level.WRONG, "a CA may choose"),
+        (Reached(SIX, udp="is silent", tcp="is silent"), Level.WRONG, "AAAA record"),
+        (Reached(SIX, udp="is out of reach", no_route=True), Level.UNSEEN, "from elsewhere"),
+        (Reached(FOUR, fault="answers REFUSED"), Level.WRONG, "answers REFUSED"),
+    ],
+)
+def test_how_a_name_server_answers(seen: Reached, level: Level | None, words: str) -> None:
+    finding = _of_server(ZoneName("example.com"), seen)
+    assert (finding.level if finding else None) == level
+    if finding is not None:
+        assert words in finding.text
+        assert seen.server.address in finding.text
+
+
+@pytest.mark.parametrize(
+    ("levels", "text"),
+    [
+        (["ok", "ok"], "all is well"),
+        (["ok", "odd"], "nothing is wrong; 1 thing that may go wrong"),
+        (["ok", "unseen"], "nothing is wrong in what was looked at; 1 thing not looked at"),
+        (["wrong", "unseen", "odd"],
+         "1 thing to be corrected; 1 thing that may go wrong; 1 thing not looked at"),
+        (["wrong", "wrong"], "2 things to be corrected"),
+    ],
+)  # fmt: skip
+def test_only_what_was_seen_is_called_well(levels: list[str], text: str) -> None:
+    assert _summary(levels)[0] == text
+
+
+def test_what_takes_too_long_is_named_and_not_called_well() -> None:
+    """Many names, of which some never answer: the rest is there, and so is the number of those."""
+
+    async def look() -> tuple[list[Finding], int, str]:
+        watch = Watch(0.2)
+        most = running = 0
+
+        async def one(number: int) -> int:
+            nonlocal most, running
+            running += 1
+            most = max(most, running)
+            try:
+                if number % 5 == 0:
+                    await asyncio.Event().wait()
+                await asyncio.sleep(0)
+                return number
+            finally:
+                running -= 1
+
+        async def every() -> object:
+            seen = await watch.each("names", range(20), one, 5)
+            late = sum(found is None for _, found in seen)
+            yield well("names", f"{len(seen) - late} names")
+            yield watch.late("names", late, "name")
+
+        found = await all_of("names", every(), watch)  # type: ignore[arg-type]
+        return found, most, watch.progress
+
+    found, most, progress = asyncio.run(look())
+    assert found[0].text == "16 names"
+    assert "4 names not looked at" in found[1].text
+    assert found[1].level is Level.UNSEEN
+    assert most <= 5
+    assert progress == ""
