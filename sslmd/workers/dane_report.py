@@ -9,8 +9,8 @@ from sslmd.core.names import CertId, DomainName, SetName
 from sslmd.core.places import Fate, fits, records_for
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.state import CertState, Phase
+from sslmd.core.times import clock
 from sslmd.core.tlsa import Share, TlsaHosts, owned
-from sslmd.core.view import clock
 from sslmd.dns.tlsa_look import surplus
 from sslmd.workers.dane import NOT_PUBLISHED, Finding
 from sslmd.workers.dane_zone import Zone, short, unsigned_text

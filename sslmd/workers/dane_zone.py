@@ -12,7 +12,7 @@ from sslmd.core.names import BadName, CertId, DomainName, ZoneName, covers
 from sslmd.core.places import Elsewhere, Fate, Places, fits, records_for
 from sslmd.core.sighting import FIRST_PAUSE, Answer, Sighting, digests, look_again
 from sslmd.core.standing import Standing
-from sslmd.core.state import CertState, Phase
+from sslmd.core.state import CertState
 from sslmd.core.times import clock
 from sslmd.core.tlsa import (
     Combination,
