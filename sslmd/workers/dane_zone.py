@@ -50,6 +50,8 @@ class Zone:
     that were found. `apart`: the sightings by those servers alone that answer. `replaced`: what was
     in DNS before the changes that no name server was seen to take yet, None if there are none.
 
+    `late`: whose set on deck waits for its records for too long.
+
     `trouble`, `look_trouble`, `unsaved`: why publishing, looking, writing notes failed last, "" if
     it did not. Times ending in `_at` are of the event loop's clock, in seconds. `turn` is held by
     who gives records to DNS, and by who makes a server use another key.
@@ -81,6 +83,7 @@ class Zone:
     places_at: float = 0.0
     changed_at: float = 0.0
     doubted: bool = False
+    late: set[CertId] = field(default_factory=set)
     files_at: float = 0.0
     stamps: tuple[object, ...] = ()
     again: bool = False
@@ -212,7 +215,11 @@ class Zone:
 
     def _fading(self, cert: CertId, entry: Standing) -> str:
         """Return an owner of withdrawn records that caches may still hold, "" if there is none."""
-        pairs = self.notes.fading if self.notes is not None else frozenset()
+        notes = self.notes or ZoneNotes()
+        pairs = notes.fading
+        if not entry.wanted.dane:
+            # Switched off, and not withdrawn yet.
+            pairs |= frozenset((o, whose) for o, whose in notes.holders if whose == str(cert))
         return min((owner.text for owner, _ in held_by(pairs, cert, entry)), default="")
 
     @property
