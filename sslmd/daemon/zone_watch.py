@@ -78,7 +78,8 @@ class ZoneWatch:
         limit = self._tools.config.globals.dns_check_timeout
         findings = findings_of(zone, cert, state, self._tools.now(), limit)
         name = state.curr.name if state.curr else None
-        return findings + findings_of_ports(seen, name, zone.shown_to_clients())
+        spare = zone.spare(cert)
+        return findings + findings_of_ports(seen, name, zone.shown_to_clients(), spare)
 
     def _report(self, cert: CertId, findings: list[Finding]) -> None:
         entry = self._book[cert]
