@@ -135,7 +135,7 @@ class ZoneWatch:
         dane = view.dane
         if dane is not None and dane.fading:
             return gate_of(view).text
-        if dane is not None and not dane.checked:
+        if dane is not None and not dane.checked and not zone.may_be_elsewhere(cert):
             return ""
         await self._work.look(zone)
         view = self._book.view(cert)

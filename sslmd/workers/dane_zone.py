@@ -185,6 +185,11 @@ class Zone:
         }
         return {owner: one for owner, one in found.items() if one.counts}
 
+    def may_be_elsewhere(self, cert: CertId) -> bool:
+        """Whether others may write records for a certificate at any time."""
+        places = self.given.places_of(cert) if self.given is not None else {}
+        return any(place.is_checked_elsewhere for place in places.values())
+
     def _unknown(self, cert: CertId) -> str:
         """Return why it is not known where a certificate has its records, "" if it is."""
         places = self.given.places_of(cert) if self.given is not None else {}

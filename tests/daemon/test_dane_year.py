@@ -393,7 +393,8 @@ class Year:
     def _roll(self, cert: Cert, name: SetName) -> None:
         """As `Zones.may_roll` does: one more look, then the key may be served."""
         dane = self.view(cert).dane
-        if (cert.service.dane and dane is None) or (dane is not None and dane.checked):
+        others = self.zone.may_be_elsewhere(cert.id)
+        if (cert.service.dane and dane is None) or (dane and (dane.checked or others)):
             self.look()
             gate = gate_of(self.view(cert))
             if not gate.open:
@@ -597,14 +598,14 @@ def violations(year: Year) -> list[str]:
                 continue
             # Who holds the CNAME goes on to its end, whatever stands at the owner by then.
             until = after.since + CNAME_TTL
-            ends = [(at, end, records, PROVIDER_TTL) for at, end, records in kept]
+            there = [(at, end, records, PROVIDER_TTL) for at, end, records in kept]
             if one.shape.cname == TARGET:
-                ends = [
+                there = [
                     (v.since, w.since, v.content[TARGET].records, v.content[TARGET].ttl)
                     for v, w in spans
                     if TARGET in v.content
                 ]
-            for start, end, records, ttl in ends:
+            for start, end, records, ttl in there:
                 if records and start < until and end > one.since:
                     begin = max(start, one.since)
                     held.append((begin, min(end, until) + ttl, records, model.name))
