@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sslmd.core.names import DomainName
-from sslmd.core.tlsa import Combination, Material, Owned, Tlsa, association, heeded
+from sslmd.core.tlsa import Combination, Content, Material, Owned, Tlsa, association, heeded
 
 
 class Fate(StrEnum):
@@ -59,6 +59,30 @@ class Place:
 
 Places = Mapping[DomainName, Place]
 Wants = Mapping[DomainName, frozenset[Combination]]
+
+
+def sure_places(
+    asked: Places, moved: Mapping[DomainName, DomainName], before: Content, known: Places
+) -> dict[DomainName, Place]:
+    """Return the places that are not at the owner itself, of owners that were asked about.
+
+    While nobody tells what one is, what is there stays: `moved` has those whose records are at the
+    end of a CNAME, `before` what may be in DNS, `known` the places that were found last.
+    """
+    found: dict[DomainName, Place] = {}
+    for owner, told in asked.items():
+        place = told
+        if told.fate is Fate.UNKNOWN:
+            if owner in moved:
+                text = f"{owner} is a CNAME: its records are written at {moved[owner]}"
+                place = Place(Fate.MOVED, moved[owner], text, moved[owner])
+            elif owner in before:
+                continue
+            elif owner in known and known[owner].fate is not Fate.UNKNOWN:
+                place = known[owner]
+        if place.fate is not Fate.HERE:
+            found[owner] = place
+    return found
 
 
 def moved(wants: Wants, places: Places) -> dict[DomainName, frozenset[Combination]]:

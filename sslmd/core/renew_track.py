@@ -13,6 +13,7 @@ from sslmd.core.events import Advertised, AskDropped, Lost
 from sslmd.core.facts import SetFacts
 from sslmd.core.gate import gate_of, harm_of, lost_sight
 from sslmd.core.jobs import Certify, MakeKey, Order, PutBack, Roll, Rolling, TakeOff
+from sslmd.core.last_call import alarm_of, calls_of, curr_ends, rescue
 from sslmd.core.limits import MOST_FAILED, failed_too_often
 from sslmd.core.names import SetName
 from sslmd.core.own_ca import Grip, Hold, hold_of, is_another, is_known, signers_of
@@ -335,9 +336,14 @@ def _rolling(view: View, now: datetime) -> Decision:
     shut = opening_of(state, wanted, now)
     if shut.when:
         waits.append(shut.wait)
-    if forced or not waits:
+    end = curr_ends(state)
+    in_need = "" if end is None or not blind or len(waits) > 1 else rescue(view, end, now)
+    if forced or in_need or not waits:
         why = "an admin forced it" if forced else here if going_back else _why_roll(state, now)
-        set_aside = [f"forced, {' and '.join(waits)}"] if waits else []
+        if in_need and not forced:
+            why = in_need
+        how = "forced" if forced else why
+        set_aside = [f"{how}, {' and '.join(waits)}"] if waits else []
         if waits and (harm := harm_of(view, now)):
             set_aside.append(harm)
         if shut.passed:
@@ -347,12 +353,15 @@ def _rolling(view: View, now: datetime) -> Decision:
         return Decision(why, job=job, roll_at=rest)
     rolls = ", ".join(filter(None, (f"rolls at {clock(at)}", opening.when or opening.passed)))
     if blind:
+        alarm = alarm_of(view, gate.text, rest, end, now) if end is not None else ""
+        calls = calls_of(state, end) if end is not None else ()
         if gate.at is None:
-            return Decision(f"{here}; {gate.text}", wake_at=ready if ready > now else None)
+            wake_at = min((when for when in (ready, *calls) if when > now), default=None)
+            return Decision(f"{here}; {gate.text}", wake_at=wake_at, alarm=alarm)
         # The wait is counted from look to look: the wall clock has no say in its end.
-        wake_at = next((when for when in (rest, at) if when > now), None)
+        wake_at = min((when for when in (rest, at, *calls) if when > now), default=None)
         text = f"{here}; {gate.text}; {rolls}"
-        return Decision(text, wake_at=wake_at, roll_at=at, rolls_when=opening.when)
+        return Decision(text, wake_at=wake_at, roll_at=at, rolls_when=opening.when, alarm=alarm)
     same = wanted.dane and view.dane is not None and view.dane.unchanged
     why = "; its TLSA records are those of the key in use, no wait for DNS" if same else ""
     text = f"{here}; {rolls}{why}"

@@ -7,7 +7,7 @@ import asyncio
 from sslmd.core.errors import Transient
 from sslmd.core.gate import gate_of
 from sslmd.core.names import CertId, SetName
-from sslmd.daemon.book import Book, DaneReport
+from sslmd.daemon.book import Book, DaneReport, Entry
 from sslmd.daemon.journal import ERROR, INFO
 from sslmd.daemon.zone_work import Tell, ZoneWork, clock
 from sslmd.workers.dane import Finding, ask_resolver, findings_of_ports, prove_ports
@@ -78,7 +78,8 @@ class ZoneWatch:
         limit = self._tools.config.globals.dns_check_timeout
         findings = findings_of(zone, cert, state, self._tools.now(), limit)
         name = state.curr.name if state.curr else None
-        return findings + findings_of_ports(seen, name, zone.shown_to_clients())
+        spare = zone.spare(cert)
+        return findings + findings_of_ports(seen, name, zone.shown_to_clients(), spare)
 
     def _report(self, cert: CertId, findings: list[Finding]) -> None:
         entry = self._book[cert]
@@ -125,18 +126,16 @@ class ZoneWatch:
         entry = self._book.entries.get(cert)
         if entry is None:
             return ""
-        if not entry.wanted.dane and not await self._work.is_concerned(zone, entry):
-            return ""  # a zone without records has nothing to say, and its command may hang (I6)
+        if not entry.wanted.dane:
+            return await self._withdrawn(zone, cert, entry)
         if self._work.wish(zone) != zone.wish:
-            # Just switched on or off, or the start: what caches may hold has to be known.
+            # Just switched on, or the start: what caches may hold has to be known.
             await self._work.give(zone)
-            if zone.trouble and not entry.wanted.dane:
-                raise Transient(f"zone {zone.name}: {zone.trouble}")
         view = self._book.view(cert)
         dane = view.dane
         if dane is not None and dane.fading:
             return gate_of(view).text
-        if not entry.wanted.dane or (dane is not None and not dane.checked):
+        if dane is not None and not dane.checked and not zone.may_be_elsewhere(cert):
             return ""
         await self._work.look(zone)
         view = self._book.view(cert)
@@ -149,3 +148,18 @@ class ZoneWatch:
         needed = zone.share(cert).needed
         await ask_resolver(zone.name, needed, self._tools, signed=zone.notes.signed)
         return ""
+
+    async def _withdrawn(self, zone: Zone, cert: CertId, entry: Entry) -> str:
+        """Return why a certificate without DANE may not be rolled yet, "" if it may.
+
+        Only for records of its own that caches may hold still: what else happens to DANE in its
+        zone, or fails there, is none of its business (I6). Raises nothing.
+        """
+        if not await self._work.is_concerned(zone, entry):
+            return ""
+        if self._work.wish(zone) != zone.wish:
+            # Just switched off, or the start: what caches may hold has to be known.
+            async with zone.turn:
+                await self._work.give(zone)
+        view = self._book.view(cert)
+        return gate_of(view).text if view.dane is not None and view.dane.fading else ""

@@ -13,15 +13,16 @@ from collections.abc import Callable
 from sslmd.core.backoff import LADDER_MINUTES, Failure, ladder_minutes
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.events import Event, TlsaLooked
-from sslmd.core.names import CertId, ZoneName
+from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.sighting import FIRST_PAUSE, GROWTH, LONGEST_MISSING
-from sslmd.core.tlsa import Content, owned
+from sslmd.core.tlsa import Content, TlsaHosts, owned, wants_of
 from sslmd.daemon.book import Book, Entry
 from sslmd.daemon.hosts import failure_of
 from sslmd.daemon.journal import ERROR, INFO, WARNING
 from sslmd.dns import tlsa_publish
 from sslmd.dns.tlsa_include import tlsa_file
 from sslmd.store import zone_notes
+from sslmd.workers.dane_report import late
 from sslmd.workers.dane_zone import Zone, cert_wish, held_by, is_of, unsigned_text
 from sslmd.workers.places import look_elsewhere
 from sslmd.workers.restart import dependents
@@ -240,6 +241,7 @@ class ZoneWork:
                 self._apply(cert, TlsaLooked(seen.at, sighting))
             else:
                 self._replan(cert)
+        self._see_who_is_late(zone)
         zone.look_at = clock() + max(min(pauses), 0.05)
         if zone.notes.known != known:
             zone.again = True  # what waited for that can be published now
@@ -249,6 +251,18 @@ class ZoneWork:
         zone.doubts = doubts
         self._warn_unsigned(zone)
         await self._see_whether_it_is_taken(zone)
+
+    def _see_who_is_late(self, zone: Zone) -> None:
+        """Have what waits for its records for too long reported now, and not with the next day."""
+        now, limit = self._tools.now(), self._tools.config.globals.dns_check_timeout
+        found = {
+            cert
+            for cert in zone.certs
+            if cert in self._book and late(self._book[cert].state, now, limit)
+        }
+        if found - zone.late:
+            zone.watch_at = clock()
+        zone.late = found
 
     async def _see_whether_it_is_taken(self, zone: Zone) -> None:
         """Put include files back that no name server takes, though the command succeeded.
@@ -304,15 +318,36 @@ class ZoneWork:
     async def is_concerned(self, zone: Zone, entry: Entry) -> bool:
         """Whether records for ports of this certificate may be in DNS, or in caches.
 
-        Raises what reading the notes raises.
+        Those that are another certificate's do not count. What cannot be read counts as nothing.
         """
         if zone.notes is None:
-            zone.notes = await self._tools.in_thread(self._read_notes, zone.name)
+            try:
+                zone.notes = await self._tools.in_thread(self._read_notes, zone.name)
+            except SslmError:
+                return False
         if held_by(zone.notes.holders | zone.notes.fading, entry.wanted.spec.id, entry):
             return True
         means = self._tools.means
         there = await self._tools.in_thread(tlsa_publish.published, means, zone.name)
-        return any(is_of(owner, entry.wanted.names) for owner in there)
+        others = {owner for owner, _ in zone.notes.holders | zone.notes.fading}
+        return any(
+            is_of(owner, entry.wanted.names)
+            for owner in there
+            if owner not in others and not self._is_wanted(zone, owner)
+        )
+
+    def _is_wanted(self, zone: Zone, owner: DomainName) -> bool:
+        """Whether a certificate with DANE has its records at an owner, so that no other has."""
+        assert zone.notes is not None
+        mail = zone.notes.mail
+        for one in self.wish(zone).certs:
+            if owner in wants_of(one.entries, zone.name, one.names, mail):
+                return True
+            # Which hosts take the mail may not be known yet.
+            ports = {f"_{e.port}._{e.proto}." for e in one.entries if e.hosts is TlsaHosts.MX}
+            if any(owner.text.startswith(port) for port in ports):
+                return True
+        return False
 
 
 def _not_taken(zone: Zone, paths: list[str]) -> str:

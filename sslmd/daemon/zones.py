@@ -249,16 +249,21 @@ class Zones:
     def is_taken(self, cert: CertId) -> bool:
         """Whether the zone's turn is somebody's; if so, `cert` is planned again after that."""
         zone = self._zones.get(ZoneName(cert.group))
-        if zone is None or not zone.turn.locked():
+        if zone is None or not self._needs_turn(cert) or not zone.turn.locked():
             return False
         zone.queued.add(cert)
         return True
+
+    def _needs_turn(self, cert: CertId) -> bool:
+        return cert in self._book and self._book[cert].wanted.dane
 
     @asynccontextmanager
     async def turn(self, cert: CertId) -> AsyncIterator[None]:
         """Hold the zone's turn while a server of it is made to use another key."""
         zone = self._zones.get(ZoneName(cert.group))
-        if zone is None:  # CAs have none: their group must not become one
+        if zone is None or not self._needs_turn(cert):
+            # CAs have none: their group must not become one. And who has no records waits for no
+            # name server (I6).
             yield
             return
         try:

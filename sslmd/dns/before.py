@@ -36,13 +36,14 @@ _NO_SENSE = (tomli.TOMLDecodeError, RecursionError, ValueError, TypeError, KeyEr
 class Before:
     """What a file held, None if it was not there; digests of what was written into it since.
 
-    `loaded`: the last of them with which the command succeeded, "" if none. That is no proof that
-    anybody serves it, but a reason to come back to it and to nothing older when the next one fails.
+    `loaded`: the last of that with which the command succeeded, None if there is none. That is no
+    proof that anybody serves it, but a reason to come back to it and to nothing older when the next
+    one fails.
     """
 
     data: bytes | None
     written: tuple[str, ...]
-    loaded: str = ""
+    loaded: bytes | None = None
 
 
 def before_file(certs_dir: object, zone: ZoneName) -> str:
@@ -68,8 +69,7 @@ def remember(path: str, changes: Iterable[Change]) -> None:
     known = dict(_read(path))
     for one in changes:
         was = known.get(one.path)
-        here = None if one.before is None else _digest(one.before)
-        if was is None or (was.data != one.before and here != was.loaded):
+        if was is None or one.before not in (was.data, was.loaded):
             was = Before(one.before, ())
         if (digest := _digest(one.after)) not in was.written:
             was = replace(was, written=(*was.written, digest)[-MOST_WRITTEN:])
@@ -82,20 +82,17 @@ def loaded(path: str, changes: Iterable[Change]) -> None:
     known = dict(_read(path))
     for one in changes:
         if (was := known.get(one.path)) is not None:
-            known[one.path] = replace(was, loaded=_digest(one.after))
+            known[one.path] = replace(was, loaded=one.after)
     _write(path, known)
 
 
 def _write(path: str, known: Mapping[str, Before]) -> None:
     rows = []
     for name, some in sorted(known.items()):
-        row: dict[str, object] = {
-            "path": name,
-            "written": list(some.written),
-            "loaded": some.loaded,
-        }
-        if some.data is not None:
-            row["before"] = some.data.decode("latin-1")  # any bytes, there and back
+        row: dict[str, object] = {"path": name, "written": list(some.written)}
+        for key, data in (("before", some.data), ("loaded", some.loaded)):
+            if data is not None:
+                row[key] = data.decode("latin-1")  # any bytes, there and back
         rows.append(row)
     files.make_dirs(os.path.dirname(path))
     text = tomli_w.dumps({"version": VERSION, "files": rows})
@@ -127,10 +124,9 @@ def left(path: str, nothing: bytes) -> list[Change]:
 def _older(change: Change, known: Before | None) -> Change:
     if known is None or change.before is None:
         return change
-    digest = _digest(change.before)
-    if digest == known.loaded or digest not in known.written:
+    if change.before == known.loaded or _digest(change.before) not in known.written:
         return change
-    return replace(change, before=known.data)
+    return replace(change, before=known.data if known.loaded is None else known.loaded)
 
 
 def _read(path: str) -> Mapping[str, Before]:
@@ -142,14 +138,18 @@ def _read(path: str) -> Mapping[str, Before]:
             return {}
         return {
             str(one["path"]): Before(
-                one["before"].encode("latin-1") if "before" in one else None,
+                _bytes(one.get("before")),
                 tuple(map(str, one["written"])),
-                str(one.get("loaded", "")),
+                _bytes(one.get("loaded")),
             )
             for one in table["files"]
         }
     except (FileNotFoundError, SslmError, *_NO_SENSE):
         return {}
+
+
+def _bytes(text: object) -> bytes | None:
+    return None if text is None else str(text).encode("latin-1")
 
 
 def _digest(data: bytes) -> str:

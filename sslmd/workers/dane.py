@@ -17,7 +17,7 @@ from sslmd.dns.dnssec import validated
 from sslmd.dns.nameservers import addresses_at
 from sslmd.pki.tlsa import material_of
 from sslmd.servers.probe import described
-from sslmd.workers.ports import PortSeen, look_at_ports
+from sslmd.workers.ports import NO_ADDRESS, PortSeen, look_at_ports
 from sslmd.workers.tools import Tools
 
 
@@ -136,12 +136,16 @@ class Finding:
 
 
 def findings_of_ports(
-    seen: Sequence[PortSeen], name: SetName | None, records: Mapping[DomainName, frozenset[Tlsa]]
+    seen: Sequence[PortSeen],
+    name: SetName | None,
+    records: Mapping[DomainName, frozenset[Tlsa]],
+    spare: Collection[DomainName] = (),
 ) -> list[Finding]:
     """Judge what ports serve by what DNS shows, as a client does (RFC 7671 §5, §9).
 
     `records`: those that every name server shows at each owner. A port that cannot be reached from
-    here tells nothing, and counts as not seen.
+    here tells nothing, and counts as not seen; but not one that no client connects to: a host
+    without address, and `spare` owners.
     """
     found = []
     for one in seen:
@@ -151,7 +155,13 @@ def findings_of_ports(
         if one.served.address:
             where = f"{where} ({one.served.address})"
         if not one.served.chain:
-            found.append(Finding(where, f"not seen: {one.served.problem}", unseen=True))
+            if one.served.problem == NO_ADDRESS:
+                found.append(Finding(where, "has no address, so nobody connects to it"))
+            elif owner in spare:
+                text = f"is no MX host, so no mail is sent to it ({one.served.problem})"
+                found.append(Finding(where, text))
+            else:
+                found.append(Finding(where, f"not seen: {one.served.problem}", unseen=True))
             continue
         what = f"set {one.match}" if one.match is not None else described(one.served.chain[0])
         if one.match is not None and one.match != name:

@@ -21,10 +21,12 @@ from sslmd.core.tlsa import (
     Owned,
     Share,
     Tlsa,
+    TlsaHosts,
     association,
     endpoint_of,
     heeded,
     owned,
+    wants_of,
 )
 from sslmd.core.view import Dane
 from sslmd.dns.ask import NameServer
@@ -50,6 +52,8 @@ class Zone:
     of records that others keep. `doubts`: what name servers showed that does not go with the places
     that were found. `apart`: the sightings by those servers alone that answer. `replaced`: what was
     in DNS before the changes that no name server was seen to take yet, None if there are none.
+
+    `late`: whose set on deck waits for its records for too long.
 
     `trouble`, `look_trouble`, `unsaved`: why publishing, looking, writing notes failed last, "" if
     it did not. Times ending in `_at` are of the event loop's clock, in seconds. `turn` is held by
@@ -82,6 +86,7 @@ class Zone:
     places_at: float = 0.0
     changed_at: float = 0.0
     doubted: bool = False
+    late: set[CertId] = field(default_factory=set)
     files_at: float = 0.0
     stamps: tuple[object, ...] = ()
     again: bool = False
@@ -181,6 +186,11 @@ class Zone:
         }
         return {owner: one for owner, one in found.items() if one.counts}
 
+    def may_be_elsewhere(self, cert: CertId) -> bool:
+        """Whether others may write records for a certificate at any time."""
+        places = self.given.places_of(cert) if self.given is not None else {}
+        return any(place.is_checked_elsewhere for place in places.values())
+
     def _unknown(self, cert: CertId) -> str:
         """Return why it is not known where a certificate has its records, "" if it is."""
         places = self.given.places_of(cert) if self.given is not None else {}
@@ -213,7 +223,11 @@ class Zone:
 
     def _fading(self, cert: CertId, entry: Standing) -> str:
         """Return an owner of withdrawn records that caches may still hold, "" if there is none."""
-        pairs = self.notes.fading if self.notes is not None else frozenset()
+        notes = self.notes or ZoneNotes()
+        pairs = notes.fading
+        if not entry.wanted.dane:
+            # Switched off, and not withdrawn yet.
+            pairs |= frozenset((o, whose) for o, whose in notes.holders if whose == str(cert))
         return min((owner.text for owner, _ in held_by(pairs, cert, entry)), default="")
 
     @property
@@ -253,7 +267,7 @@ class Zone:
         """Take in what the servers show; return whether the notes are others now."""
         assert self.notes is not None
         self.seen, self.look_trouble = seen, ""
-        notes = self.notes
+        notes = self._with_others(self.notes)
         if _all_signed(seen):
             notes = replace(notes, signed=True)
         content = self.content
@@ -287,6 +301,25 @@ class Zone:
         changed = notes != self.notes
         self.notes = notes
         return changed
+
+    def _with_others(self, notes: ZoneNotes) -> ZoneNotes:
+        """Return notes with what others keep for certificates, and what they have taken away.
+
+        Caches hold that as long as what we withdraw.
+        """
+        there = frozenset(
+            (owner, str(cert))
+            for cert in self.certs
+            for owner, one in self.kept_by_others(cert).items()
+            if one.records
+        )
+        gone = frozenset(
+            pair
+            for pair in notes.holders - there
+            if pair[0] in self.elsewhere and not self.elsewhere[pair[0]].problem
+        )
+        holders = (notes.holders | there) - gone
+        return replace(notes, holders=holders, fading=(notes.fading | gone) - there)
 
     def _shown_ttls(self) -> dict[DomainName, int]:
         """Return the longest lifetime that was just seen at each owner, in seconds."""
@@ -393,7 +426,7 @@ class Zone:
             ours = self.content[owner].records if owner in self.content else frozenset()
             one = server.owners.get(owner)
             # What stands at the end of a CNAME is another owner's.
-            if one is not None and one.cname is None and one.records - ours:
+            if one is not None and not (one.cname or one.is_cut) and one.records - ours:
                 return f"still shows {owner} TLSA records that were withdrawn"
         return ""
 
@@ -413,6 +446,21 @@ class Zone:
             until = clock(one.signed_until)
             return f"serves signatures of {owner} TLSA that expired on {until}; see to its DNSSEC"
         return ""
+
+    def spare(self, cert: CertId) -> frozenset[DomainName]:
+        """Return the owners of a certificate that no client asks for while the zone has MX hosts.
+
+        `'MX'` stands for the apex as well, which takes the mail of a zone without any (RFC 5321
+        §5.1).
+        """
+        mine, notes = self._mine(cert), self.notes
+        apex = DomainName(self.name.text)
+        if mine is None or notes is None or not notes.mx or apex in notes.mx:
+            return frozenset()
+        others = tuple(one for one in mine.entries if one.hosts is not TlsaHosts.MX)
+        asked = wants_of(others, self.name, mine.names, ())
+        mail = wants_of(mine.entries, self.name, mine.names, ())
+        return frozenset(mail.keys() - asked.keys())
 
     def is_taken(self) -> bool:
         """Whether a name server serves just what was written last."""

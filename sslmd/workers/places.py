@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, DomainName, ZoneName
-from sslmd.core.places import Elsewhere, Fate, Place, Places
+from sslmd.core.places import Elsewhere, Fate, Place, Places, sure_places
 from sslmd.core.tlsa import Content, Tlsa, endpoint_of
 from sslmd.dns.answers import LONGEST_CHAIN
 from sslmd.dns.ask import NameServer
@@ -125,9 +125,8 @@ async def find_places(
     Only owners that have no records of ours yet are asked about, and those that may be something
     else now. While nobody tells, what is there stays.
     """
-    found: dict[DomainName, Place] = {}
     if not owners:
-        return found, replace(notes, moved={})
+        return {}, replace(notes, moved={})
     try:
         servers = await authoritative(zone, tools.config.primary_for(zone), tools.resolver)
     except SslmError as err:
@@ -138,17 +137,7 @@ async def find_places(
     else:
         asked = await places_of(zone, owners, servers)
         notes = await _with_ttls(zone, asked, notes, before, servers)
-    for owner, place in asked.items():
-        if place.fate is Fate.UNKNOWN:
-            if owner in notes.moved:
-                text = f"{owner} is a CNAME: its records are written at {notes.moved[owner]}"
-                place = Place(Fate.MOVED, notes.moved[owner], text, notes.moved[owner])
-            elif owner in before:
-                continue
-            elif owner in known and known[owner].fate is not Fate.UNKNOWN:
-                place = known[owner]
-        if place.fate is not Fate.HERE:
-            found[owner] = place
+    found = sure_places(asked, notes.moved, before, known)
     moved = {owner: place.at for owner, place in found.items() if place.fate is Fate.MOVED}
     return found, replace(notes, moved=moved)
 

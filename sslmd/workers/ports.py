@@ -18,6 +18,9 @@ from sslmd.servers.probe import TIMEOUT, Reach, Served, described, served_at
 from sslmd.workers.proof import current, whose_is
 from sslmd.workers.tools import Tools
 
+# Why nothing is served where there is no host to connect to.
+NO_ADDRESS = "has no address"
+
 # Looks at a time, for one certificate.
 AT_A_TIME = 8
 
@@ -68,7 +71,7 @@ async def look_at_ports(
         except SslmError as err:
             return [_nothing(host, port, str(err))]
         if not found:
-            return [_nothing(host, port, "has no address")]
+            return [_nothing(host, port, NO_ADDRESS)]
         return await asyncio.gather(*(at(host, port, address) for address in found))
 
     ends = dict.fromkeys(endpoints)

@@ -349,6 +349,8 @@ def content_for(
     holders = frozenset(
         (owner, str(cert)) for cert, share in content.shares.items() for owner, _ in share.needed
     )
+    # What others keep for it is its own as long as it is there.
+    holders |= {pair for pair in notes.holders if _is_elsewhere(pair[0], places)}
     told = {owner for owner, _ in (*notes.holders, *holders)}
     unknown = {(owner, "") for owner in before if owner not in told}
     ttls = (one.ttl for one in (*before.values(), *content.records.values()))
@@ -360,6 +362,10 @@ def content_for(
         fading=(notes.fading | notes.holders | unknown) - holders,
     )
     return content, materials, notes
+
+
+def _is_elsewhere(owner: DomainName, places: Places) -> bool:
+    return owner in places and places[owner].is_checked_elsewhere
 
 
 def _parts(

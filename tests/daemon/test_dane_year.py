@@ -3,12 +3,16 @@
 Everything that decides is the daemon's own: the plan, what a zone has to serve, the wait. Name
 servers, servers and caches are simulated, with secondaries that lag, fall silent and lose what they
 had, TTLs that change, wall clocks that jump, restarts of the daemon, reloads that fail, and admins
-who roll whenever they like, but without `--force`.
+who roll whenever they like, but without `--force`. The owner becomes a CNAME to another name in the
+zone, or to one of a provider, and is none again; it is delegated for a while; and somebody has a
+record of a day's TTL there.
 """
 
 from __future__ import annotations
 
 import random
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -36,12 +40,21 @@ from sslmd.core.gate import gate_of
 from sslmd.core.jobs import Certify, Deliver, MakeKey, Prove, PutBack, Roll, Settle, TakeOff
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, DomainName, SetName, ZoneName
+from sslmd.core.places import Elsewhere, Fate, Place, sure_places
 from sslmd.core.plan import decide
 from sslmd.core.renew_track import why_not_back
 from sslmd.core.sighting import Instant
 from sslmd.core.spec import OwnCa
 from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
-from sslmd.core.tlsa import Content, DaneEntry, Material, association
+from sslmd.core.tlsa import (
+    Content,
+    DaneEntry,
+    Material,
+    Tlsa,
+    TlsaSet,
+    association,
+    wants_of,
+)
 from sslmd.core.view import Decision, View
 from sslmd.daemon.book import Entry
 from sslmd.dns.ask import NameServer
@@ -56,9 +69,28 @@ from tests.core.world import START, days, facts, wanted
 ZONE = ZoneName("example.com")
 OWNER = DomainName("_25._tcp.mail.example.com")
 HOSTS = ("mx1", "mx2")
+TARGET = DomainName("_dane.example.com")
+OUTSIDE = DomainName("_dane.example.net")
+
+# Seconds: of CNAMEs, of the provider's records, of a record made by hand.
+CNAME_TTL = 3600
+PROVIDER_TTL = 7200
+HAND_TTL = 86_400
 PLAIN = DaneEntry(25, "tcp", 3, 1, 1, (DomainName("mail.example.com"),))
 STRONG = replace(PLAIN, match=2)
 WHOLE = replace(PLAIN, selector=0)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What of the zone is not ours: a CNAME at the owner, a cut above it, a record made by hand."""
+
+    cname: DomainName | None = None
+    cut: bool = False
+    by_hand: frozenset[Tlsa] = frozenset()
+
+
+PLAIN_ZONE = Shape()
 
 
 @dataclass(frozen=True)
@@ -67,6 +99,17 @@ class Version:
 
     since: float
     content: Content
+    shape: Shape = PLAIN_ZONE
+
+    def at_owner(self) -> TlsaSet | None:
+        """Return what it has at the owner itself."""
+        if self.shape.cut or self.shape.cname is not None:
+            return None
+        ours = self.content.get(OWNER)
+        if not self.shape.by_hand:
+            return ours
+        records = ours.records if ours is not None else frozenset()
+        return TlsaSet(HAND_TTL, records | self.shape.by_hand)
 
 
 @dataclass
@@ -75,17 +118,18 @@ class NameServerModel:
 
     name: str
     versions: list[Version] = field(default_factory=list)
-    pending: list[tuple[float, Content]] = field(default_factory=list)
+    pending: list[tuple[float, Content, Shape]] = field(default_factory=list)
     silent_until: float = 0.0
 
-    def serve(self, at: float, content: Content) -> None:
-        self.versions.append(Version(at, content))
+    def serve(self, at: float, content: Content, shape: Shape) -> None:
+        self.versions.append(Version(at, content, shape))
 
     def catch_up(self, now: float) -> None:
         """Take the zone transfers that are due, in order."""
         while self.pending and self.pending[0][0] <= now:
-            at, content = self.pending.pop(0)
-            self.serve(max(at, self.versions[-1].since if self.versions else 0.0), content)
+            at, content, shape = self.pending.pop(0)
+            since = max(at, self.versions[-1].since if self.versions else 0.0)
+            self.serve(since, content, shape)
 
 
 def material(cert: CertId, name: SetName) -> Material:
@@ -119,13 +163,17 @@ class Year:
         self.servers = [NameServerModel(f"ns{number}") for number in range(3)]
         self.zone = Zone(ZONE, notes=ZoneNotes())
         self.noted: Content = {}
+        self.loaded: Content = {}  # what the primary has
+        self.shape = PLAIN_ZONE
+        self.provider: list[tuple[float, frozenset[Tlsa]]] = [(0.0, frozenset())]
+        self.fates: Counter[Fate] = Counter()
         self.rolls = self.back = 0
         self.made: dict[tuple[CertId, SetName], SetFacts] = {}
         self.kept = ZoneNotes()  # what is on disk
         self.certs = [self._cert(number, ahead=ahead) for number in range(certs)]
         self.zone.certs = {cert.id for cert in self.certs}
         for server in self.servers:
-            server.serve(0.0, {})
+            server.serve(0.0, {}, self.shape)
 
     def _cert(self, number: int, *, ahead: bool) -> Cert:
         name = CertId("example.com", f"mail{number}")
@@ -163,26 +211,86 @@ class Year:
         self.zone.tried = wish
         assert self.zone.notes is not None
         before = self.noted
-        content, materials, notes = content_for(wish, self.zone.notes, before, material)
+        places, notes = self._places(before, self.zone.notes)
+        content, materials, notes = content_for(wish, notes, before, material, frozenset(), places)
+        self.fates.update(place.fate for place in places.values())
         self.kept = notes
         # When the command fails, nobody knows what came of it.
         failed = self.rng.random() < 0.05
         if content.records != before and not (failed and self.rng.random() < 0.5):
             self._give(content.records)
         self.noted = union(before, content.records) if failed else content.records
-        self.zone.wish, self.zone.again = wish, failed
+        self.zone.wish = wish
+        self.zone.again = failed or any(one.fate is Fate.UNKNOWN for one in places.values())
         self.zone.trouble = "rndc failed" if failed else ""
         self.zone.notes = notes
-        self.zone.given = Given(content, materials, notes, before, "", (), True, ())
+        wants = {one.cert: wants_of(one.entries, ZONE, one.names, ()) for one in wish.certs}
+        self.zone.given = Given(
+            content, materials, notes, before, "", (), True, (), wants=wants, places=places
+        )
+
+    def _places(
+        self, before: Content, notes: ZoneNotes
+    ) -> tuple[dict[DomainName, Place], ZoneNotes]:
+        """As `find_places` does: only of owners without records of ours, and of those in doubt."""
+        doubted = {owner for owner, *_ in self.zone.doubts}
+        wanted = any(one.service.dane for one in self.certs)
+        if not wanted or (OWNER in before and OWNER not in doubted and OWNER not in notes.moved):
+            return {}, replace(notes, moved={} if not wanted else notes.moved)
+        heard = [one for one in self.servers if one.silent_until <= self.now]
+        shapes = {(one.versions[-1].shape.cname, one.versions[-1].shape.cut) for one in heard}
+        place = Place(Fate.UNKNOWN, OWNER, "nobody tells")
+        if len(shapes) == 1:
+            cname, cut = shapes.pop()
+            if cut:
+                place = Place(Fate.ELSEWHERE, OWNER, "below a cut", is_cut=True)
+            elif cname is None:
+                place = Place(Fate.HERE, OWNER)
+            else:
+                fate = Fate.MOVED if cname == TARGET else Fate.ELSEWHERE
+                place = Place(fate, cname, "a CNAME", cname)
+        longest = dict(notes.longest)
+        for server in heard:
+            for owner, one in self._shown(server, {OWNER, TARGET} - before.keys()).items():
+                if one.ttl > notes.ttl:
+                    longest[owner] = max(longest.get(owner, 0), one.ttl)
+        places = sure_places({OWNER: place}, notes.moved, before, self.zone.places)
+        moved = {owner: one.at for owner, one in places.items() if one.fate is Fate.MOVED}
+        return places, replace(notes, moved=moved, longest=longest)
 
     def _give(self, content: Content) -> None:
+        self.loaded = content
         first, *others = self.servers
         first.catch_up(self.now)
-        first.serve(self.now, content)
+        first.serve(self.now, content, self.shape)
         for server in others:
             lag = self.rng.choice([1, 5, 60, 600, 7200])
             last = server.pending[-1][0] if server.pending else 0.0
-            server.pending.append((max(self.now + lag, last), content))
+            server.pending.append((max(self.now + lag, last), content, self.shape))
+
+    def _shown(
+        self, server: NameServerModel, owners: Collection[DomainName]
+    ) -> dict[DomainName, OwnerSeen]:
+        """Return what a server shows at owners."""
+        version = server.versions[-1]
+        content, shape = version.content, version.shape
+        signed = self.wall() + days(400)
+        found = {}
+        for owner in owners:
+            some, cname = content.get(owner), None
+            if owner == OWNER and shape.cut:
+                found[owner] = OwnerSeen(fault="is not authoritative", is_cut=True)
+                continue
+            if owner == OWNER and shape.cname is not None:
+                cname = shape.cname
+                some = content.get(cname)
+            elif owner == OWNER:
+                some = version.at_owner()
+            ttl = max(some.ttl if some else 0, CNAME_TTL if cname else 0)
+            fault = f"has a CNAME to {cname}" if cname is not None and some is None else ""
+            records = some.records if some is not None else frozenset()
+            found[owner] = OwnerSeen(records, ttl, signed if records else None, fault, cname)
+        return found
 
     def look(self) -> None:
         if self.zone.given is None:
@@ -195,16 +303,16 @@ class Year:
             if server.silent_until > self.now:
                 found.append(ServerSeen(address, {}, silent="does not answer"))
                 continue
-            content = server.versions[-1].content
-            owners = {
-                owner: OwnerSeen(
-                    content[owner].records if owner in content else frozenset(),
-                    content[owner].ttl if owner in content else 0,
-                    self.wall() + days(400),
-                )
-                for owner in self.zone.owners()
-            }
-            found.append(ServerSeen(address, owners))
+            found.append(ServerSeen(address, self._shown(server, self.zone.owners())))
+        self.zone.elsewhere = {
+            owner: Elsewhere(
+                place.at,
+                self.provider[-1][1] if place.at == OUTSIDE else frozenset(),
+                PROVIDER_TTL if place.at == OUTSIDE and self.provider[-1][1] else 0,
+            )
+            for owner, place in self.zone.places.items()
+            if place.is_checked_elsewhere
+        }
         seen = Seen(tuple(found), began, self.instant(), self.wall())
         known = self.zone.notes.known if self.zone.notes else None
         if self.zone.take(seen):
@@ -215,7 +323,10 @@ class Year:
             if sighting != cert.entry.state.sighting:
                 self.apply(cert, TlsaLooked(self.wall(), sighting))
         assert self.zone.notes is not None
-        self.zone.again = self.zone.again or self.zone.notes.known != known
+        doubts = self.zone.surprises()
+        fresh = bool(doubts) and doubts != self.zone.doubts
+        self.zone.doubts = doubts
+        self.zone.again = self.zone.again or fresh or self.zone.notes.known != known
 
     def apply(self, cert: Cert, event: object) -> None:
         cert.entry.state = advance(cert.entry.state, event)  # type: ignore[arg-type]
@@ -282,7 +393,8 @@ class Year:
     def _roll(self, cert: Cert, name: SetName) -> None:
         """As `Zones.may_roll` does: one more look, then the key may be served."""
         dane = self.view(cert).dane
-        if (cert.service.dane and dane is None) or (dane is not None and dane.checked):
+        others = self.zone.may_be_elsewhere(cert.id)
+        if (cert.service.dane and dane is None) or (dane and (dane.checked or others)):
             self.look()
             gate = gate_of(self.view(cert))
             if not gate.open:
@@ -308,13 +420,21 @@ class Year:
 
     def disturb(self) -> None:
         one = self.rng.choice(self.servers)
-        match self.rng.randrange(12):
+        match self.rng.randrange(15):
+            case 12:
+                self._reshape(Shape(self.rng.choice([TARGET, OUTSIDE, None])))
+            case 13:
+                self._reshape(Shape(cut=not self.shape.cut))
+            case 14:
+                self._write_by_hand()
             case 0:
                 one.silent_until = self.now + self.rng.choice([2, 30, 900, 90_000])
             case 1 if one is not self.servers[0] and self._harmless(one):
                 # Started with older data, as old as nobody can help; it catches up later.
-                one.serve(self.now, one.versions[-2].content)
-                one.pending.append((self.now + self.rng.choice([5, 600]), self.noted))
+                old = one.versions[-2]
+                one.serve(self.now, old.content, old.shape)
+                at = self.now + self.rng.choice([5, 600])
+                one.pending.append((at, self.loaded, self.shape))
             case 2:
                 self.offset += self.rng.choice([-7200, -3600, 3600, 7200])
             case 3:
@@ -337,6 +457,7 @@ class Year:
             case 8:
                 # For all of them: they are served at one port.
                 switched_on = any(cert.service.dane for cert in self.certs)
+                self._reshape(PLAIN_ZONE)
                 for cert in self.certs:
                     self._switch(cert, () if switched_on else (PLAIN,))
             case 9 | 10:
@@ -344,6 +465,51 @@ class Year:
             case _:
                 cert = self.rng.choice(self.certs)
                 self.apply(cert, Asked(Ask(Request.RENEW, self.wall(), force=True)))
+
+    def _reshape(self, shape: Shape) -> None:
+        """The admin changes the zone, not what we gave it. A provider gets every key first."""
+        if shape == self.shape or not all(cert.service.dane for cert in self.certs):
+            return
+        if shape.cname == OUTSIDE:
+            self.provider.append((self.now, self._every_record()))
+        self.shape = shape
+        self._give(self.loaded)
+
+    def _write_by_hand(self) -> None:
+        """Somebody writes a record of the keys in use, or removes it, beside ours."""
+        if self.shape.by_hand:
+            self._reshape(PLAIN_ZONE)
+            return
+        seen = self.zone.sighting
+        well = seen is not None and seen.complete and self._is_everywhere()
+        if self.shape == PLAIN_ZONE and well and OWNER in self.loaded:
+            self._reshape(Shape(by_hand=self._every_record()))
+
+    def _is_everywhere(self) -> bool:
+        return all(one.versions[-1].content == self.loaded for one in self.servers)
+
+    def _served(self) -> list[Material]:
+        """Return every set that a server uses, or was told to use."""
+        names = {
+            (cert.id, history[-1][1]) for cert in self.certs for history in cert.served.values()
+        }
+        for cert in self.certs:
+            state = cert.entry.state
+            names |= {(cert.id, one.name) for one in (state.curr, state.next) if one is not None}
+            names |= {(cert.id, one) for one in state.retired}
+        return [material(cert, name) for cert, name in sorted(names)]
+
+    def _every_record(self) -> frozenset[Tlsa]:
+        """Return what a provider has to serve: its own combination, of every key."""
+        made = [association(PLAIN.combination, one) for one in self._served()]
+        return frozenset(one for one in made if one is not None)
+
+    def maintain(self) -> None:
+        """Somebody reads `sslmctl dane`, and writes what is missing at the provider."""
+        if self.shape.cname == OUTSIDE:
+            records = self.provider[-1][1] | self._every_record()
+            if records != self.provider[-1][1]:
+                self.provider.append((self.now, records))
 
     def _go_back(self, cert: Cert) -> None:
         """An admin wants what was in use before; or takes that back."""
@@ -367,6 +533,8 @@ class Year:
         With DANE switched off, nobody looks.
         """
         if len(server.versions) < 2 or not all(cert.service.dane for cert in self.certs):
+            return False
+        if server.versions[-2].shape != PLAIN_ZONE or self.shape != PLAIN_ZONE:
             return False
         content = server.versions[-2].content
         records = content[OWNER].records if OWNER in content else frozenset()
@@ -396,6 +564,7 @@ class Year:
         while self.now < end:
             if self.now >= disturb_at:
                 self.disturb()
+                self.maintain()
                 disturb_at = self.now + self.rng.expovariate(1 / 40_000)
             busy = True
             rounds = 0
@@ -416,13 +585,30 @@ class Year:
 
 def violations(year: Year) -> list[str]:
     """Every key that was served while a cache may have held records without its own."""
-    held = []  # from, to, records at the owner
+    held = []  # from, to, records that a client goes by
+    provider = [*year.provider, (year.now, frozenset[Tlsa]())]
+    kept = [(at, end, records) for (at, records), (end, _) in pairwise(provider)]
     for model in year.servers:
         versions = [*model.versions, Version(year.now, {})]
-        for one, after in pairwise(versions):
-            if OWNER in one.content:
-                until = after.since + one.content[OWNER].ttl
-                held.append((one.since, until, one.content[OWNER].records, model.name))
+        spans = list(pairwise(versions))
+        for one, after in spans:
+            if some := one.at_owner():
+                held.append((one.since, after.since + some.ttl, some.records, model.name))
+            if one.shape.cname is None:
+                continue
+            # Who holds the CNAME goes on to its end, whatever stands at the owner by then.
+            until = after.since + CNAME_TTL
+            there = [(at, end, records, PROVIDER_TTL) for at, end, records in kept]
+            if one.shape.cname == TARGET:
+                there = [
+                    (v.since, w.since, v.content[TARGET].records, v.content[TARGET].ttl)
+                    for v, w in spans
+                    if TARGET in v.content
+                ]
+            for start, end, records, ttl in there:
+                if records and start < until and end > one.since:
+                    begin = max(start, one.since)
+                    held.append((begin, min(end, until) + ttl, records, model.name))
     found = []
     for cert in year.certs:
         for host, history in cert.served.items():
@@ -458,6 +644,7 @@ def test_a_year(seed: int) -> None:
     assert violations(year) == []
     assert year.rolls > 8 * len(year.certs)
     assert year.back
+    assert {Fate.MOVED, Fate.ELSEWHERE} <= set(year.fates)
 
 
 def test_the_checker_finds_what_is_wrong() -> None:

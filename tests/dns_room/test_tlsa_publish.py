@@ -17,7 +17,7 @@ import pytest
 
 from sslmd.config.load import load
 from sslmd.config.model import Argv
-from sslmd.core.errors import Permanent, Transient
+from sslmd.core.errors import Overdue, Permanent, Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.core.tlsa import Content, Tlsa, TlsaSet
@@ -25,9 +25,18 @@ from sslmd.dns import publish as challenges
 from sslmd.dns.publish import Means
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.runs import Pace
+from sslmd.dns.tlsa_files import is_rendered, write_files
 from sslmd.dns.tlsa_include import read, render, tlsa_file
-from sslmd.dns.tlsa_notes import read_tlsa_note, tlsa_note_file
-from sslmd.dns.tlsa_publish import TlsaPublished, differs, is_of_others, publish, published
+from sslmd.dns.tlsa_notes import Stage, read_tlsa_note, tlsa_note_file, write_tlsa_note
+from sslmd.dns.tlsa_publish import (
+    TlsaPublished,
+    confirm,
+    differs,
+    is_of_others,
+    publish,
+    published,
+    put_back,
+)
 from tests.dns_room.responder import Answer, Responder
 
 ZONE = ZoneName("example.com")
@@ -647,3 +656,87 @@ async def test_records_and_challenges_of_zones_share_a_run(world: World) -> None
         assert world.most == 1
         assert world.note == LAST
         assert differs(means, ZONE, LAST) == ""
+
+
+BY_HAND = b"_25._tcp.mail.example.com. IN TLSA 3 1 1 " + b"ab" * 32 + b"\n"
+
+
+def _breaks(world: World) -> Callable[[], None]:
+    """A command that can do with no file that has the second record."""
+    needle = TWO.data.encode()
+
+    def command() -> None:
+        paths = [Path(tlsa_file(folder, ZONE)) for folder in world.dirs] + [Path(world.copy)]
+        if any(path.exists() and needle in path.read_bytes() for path in paths):
+            _fail()
+
+    return command
+
+
+@pytest.mark.parametrize("how", ["all of them", "none was there", "of ssl-mgr", "per zone", "hung"])
+async def test_every_file_is_put_back(world: World, how: str) -> None:
+    """Also the first one, one that ssl-mgr wrote, and the copy, which some zones include."""
+    async with world.open() as means:
+        world.configure(*world.dirs)
+        paths = [tlsa_file(folder, ZONE) for folder in world.dirs] + [world.copy]
+        if how == "of ssl-mgr":
+            for folder in world.dirs:
+                Path(tlsa_file(folder, ZONE)).write_bytes(BY_HAND)
+        elif how != "none was there":
+            await publish(means, ZONE, FIRST)
+        if how == "per zone":
+            conf = world.top / "conf.d/ssl-mgr.conf"
+            conf.write_text(conf.read_text().replace("'/reload'", "'/reload {zone}'"))
+            world.config = load(world.top / "conf.d")
+        before = [Path(path).read_bytes() if os.path.exists(path) else None for path in paths]
+        if how == "hung":  # that says nothing; what comes after it does
+            world.command = _hang
+            with pytest.raises(Overdue):
+                await publish(means, ZONE, BOTH)
+        world.command = _breaks(world)
+        with pytest.raises(Transient, match="without its new records"):
+            await publish(means, ZONE, BOTH)
+        nothing = render(ZONE, {})
+        assert [Path(path).read_bytes() for path in paths] == [one or nothing for one in before]
+        world.command = lambda: None
+        await publish(means, ZONE, BOTH)
+        assert [world.file(folder) for folder in world.dirs] == [BOTH, BOTH]
+
+
+def _hang() -> None:
+    raise Overdue("/reload took longer than 120 s")
+
+
+async def test_what_a_killed_daemon_wrote_is_put_back_too(world: World) -> None:
+    """Killed between the writing and the command: the next one knows what files held (I5)."""
+    async with world.open() as means:
+        world.configure(*world.dirs)
+        await publish(means, ZONE, FIRST)
+        folders = list(map(str, world.dirs))
+        good = [Path(tlsa_file(folder, ZONE)).read_bytes() for folder in folders]
+        write_tlsa_note(world.note_file, ZONE, BOTH, folders, Stage.BEFORE)
+        write_files(means, ZONE, folders, BOTH, is_rendered, keep=True)
+        world.command = _breaks(world)
+        with pytest.raises(Transient, match="without its new records"):
+            await publish(means, ZONE, BOTH)
+        assert [Path(tlsa_file(folder, ZONE)).read_bytes() for folder in folders] == good
+
+
+async def test_what_nobody_serves_is_put_back_though_the_command_succeeded(world: World) -> None:
+    """`rndc reload` says that all is well when a zone cannot be loaded."""
+    async with world.open() as means:
+        world.configure(*world.dirs)
+        await publish(means, ZONE, FIRST)
+        await confirm(means, ZONE)
+        await publish(means, ZONE, BOTH)
+        changed = tlsa_file(world.dirs[1], ZONE)
+        Path(changed).write_bytes(BY_HAND)  # by hand, meanwhile: that is left alone
+        world.calls.clear()
+        assert await put_back(means, ZONE) == sorted([tlsa_file(world.dirs[0], ZONE), world.copy])
+        assert world.file(world.dirs[0]) == FIRST
+        assert Path(changed).read_bytes() == BY_HAND
+        assert len(world.calls) == 1
+        assert differs(means, ZONE, BOTH)
+        await publish(means, ZONE, BOTH)
+        await confirm(means, ZONE)
+        assert await put_back(means, ZONE) == []

@@ -1,0 +1,281 @@
+"""TLSA records where a zone is not as the configuration thinks: CNAMEs, cuts, wildcards (I4).
+
+With BIND, and all that the daemon does for a zone; only time is the test's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sslmd.core.jobs import Look, Pool, Publish
+from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.state import Phase
+from sslmd.core.tlsa import Material, association
+from sslmd.daemon.documents import dane as document_of
+from sslmd.daemon.zones import Zones
+from sslmd.dns.tlsa_include import read, tlsa_file
+from sslmd.workers.dane_report import findings_of
+from sslmd.workers.dane_zone import Zone
+from sslmd.workers.queue import JobQueue
+from tests.servers import bind
+from tests.servers.bind import Primary
+from tests.servers.bind import Zone as BindZone
+from tests.workers.tools_for_tests import MAIN, WEB, Site
+
+pytestmark = pytest.mark.skipif(bool(bind.missing()), reason=bind.missing())
+
+ZONE = ZoneName("example.com")
+CHILD = "lab.example.com"
+
+# A site as there are many: one record for all ports of the mail server, a host at a provider, a
+# part of the zone that is a zone of its own, machines by a wildcard, and a host that is a CNAME.
+RECORDS = """\
+@               MX      10 mail
+mail            A       127.0.0.1
+*.mail          A       127.0.0.9
+_25._tcp.mail   CNAME   _dane.mail
+_465._tcp.mail  CNAME   _25._tcp.mail
+_993._tcp.mail  CNAME   _dane.provider.test.
+_1._tcp.mail    CNAME   _2._tcp.mail
+_2._tcp.mail    CNAME   _1._tcp.mail
+*._tcp.shop     CNAME   _dane.mail
+shop            A       127.0.0.1
+www             CNAME   mail
+lab             NS      ns1
+*.apps          A       127.0.0.1
+*               A       127.0.0.8
+"""
+PROVIDER = "@ A 127.0.0.1\n"
+
+# Owners, and where the records are that clients find for them; "" where none is written.
+OWNERS = {
+    "_25._tcp.mail.example.com": "_dane.mail.example.com",
+    "_465._tcp.mail.example.com": "_dane.mail.example.com",
+    "_443._tcp.shop.example.com": "_443._tcp.shop.example.com",
+    "_443._tcp.www.example.com": "_443._tcp.www.example.com",
+    "_25._tcp.example.com": "_25._tcp.example.com",
+    "_993._tcp.mail.example.com": "",
+    "_1._tcp.mail.example.com": "",
+    "_443._tcp.a.lab.example.com": "",
+    "_465._tcp.a.apps.example.com": "",
+}
+
+
+def _dane_tls() -> str:
+    rows = []
+    for owner in OWNERS:
+        port, _, host = owner.split(".", 2)
+        rows.append([int(port[1:]), "tcp", 3, 1, 1, [host]])
+    return f"dane_tls = {rows}\ndane_tls_ttl = 60\n"
+
+
+@pytest.fixture(scope="module")
+def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Primary]:
+    zones = [BindZone(ZONE.text, RECORDS), BindZone(CHILD, "a A 127.0.0.1\n")]
+    zones.append(BindZone("provider.test", PROVIDER))
+    with ExitStack() as stack:
+        yield stack.enter_context(Primary(tmp_path_factory.mktemp("bind") / "ns1", zones))
+
+
+def load(primary: Primary, text: str) -> None:
+    """Have BIND serve another zone file; return when it does."""
+    serial = primary.serial(ZONE.text)
+    text = re.sub(r"\d+(?=\s+; serial)", str(serial), text)
+    primary.zone_file(ZONE.text).write_text(text)
+    primary.reload(ZONE.text)
+    primary.wait_serial(ZONE.text, serial + 1)
+
+
+class World:
+    """A site whose zone is BIND's, with a certificate in use."""
+
+    def __init__(self, top: Path, primary: Primary) -> None:
+        self.primary = primary
+        address, _, port = primary.address.partition(":")
+        main = (
+            f"{MAIN}[[dns_primary]]\ndomain = 'default'\nserver = '{address}'\nport = {port}\n"
+            f"nameservers = ['{primary.address}']\n"
+            f"[dns]\nrestart_cmd = \"{primary.restart_cmd}\"\ntlsa_dirs = ['{primary.tlsa_dir}']\n"
+        )
+        self.site = Site(top, main)
+        web = (top / "conf.d/example.com/web").read_text()
+        self.site.write("example.com/web", _dane_tls() + web)
+        self.site.reload()
+        self.told: list[str] = []
+
+        async def run(_: object) -> None:
+            """Jobs are done when the test says."""
+
+        queue = JobQueue(run, lambda _: None, dict.fromkeys(Pool, 1))
+        self.zones = Zones(
+            self.site.tools, self.site.book, queue, self._apply, lambda _: None, self._tell
+        )
+        self.site.book.dane_of = self.zones.dane
+        self.zones.note(WEB)
+
+    def _apply(self, cert: CertId, event: Any) -> None:
+        self.site.apply(cert, event)
+        self.zones.note(cert)
+
+    def _tell(self, event: str, text: str, priority: int, cert: CertId | None) -> None:
+        self.told.append(text)
+
+    @property
+    def zone(self) -> Zone:
+        zone = self.zones.zone_of(WEB)
+        assert zone is not None
+        return zone
+
+    async def live(self) -> None:
+        await self.site.with_cas()
+        await self.site.renew(WEB)
+        self.prove()
+
+    def prove(self) -> None:
+        """Have every server use what is in use."""
+        state = self.site.state(WEB)
+        assert state.curr is not None
+        name = state.curr.name
+        state = replace(state, deployed=name, settled=name, phase=Phase.SETTLED)
+        self.site.book[WEB].state = state
+        self.zones.note(WEB)
+
+    async def publish(self) -> None:
+        await self.zones.run(Publish(ZONE, "test"))
+        await self.zones.run(Look(ZONE, "test"))
+
+    def written(self) -> set[str]:
+        content = read(tlsa_file(self.primary.tlsa_dir, ZONE), 60) or {}
+        return {owner.text for owner in content}
+
+    def shown(self, owner: str) -> list[str]:
+        return bind.answer(self.primary, owner, "TLSA")
+
+    def record(self) -> str:
+        """Return the record of the key in use, as BIND writes it."""
+        state = self.site.state(WEB)
+        assert state.curr is not None
+        assert self.zone.given is not None
+        made: Material = self.zone.given.materials[WEB][state.curr.name]
+        record = association(self.site.tools.config.services[WEB].dane[0].combination, made)
+        assert record is not None
+        return f"3 1 1 {record.data}"
+
+    def texts(self) -> str:
+        now, limit = self.site.now, self.site.tools.config.globals.dns_check_timeout
+        found = findings_of(self.zone, WEB, self.site.state(WEB), now, limit)
+        return "\n".join(f"{one.where}: {one.text}" for one in found)
+
+
+@pytest.fixture
+async def world(tmp_path: Path, primary: Primary) -> World:
+    world = World(tmp_path / "site", primary)
+    await world.live()
+    return world
+
+
+async def test_records_go_where_clients_find_them_and_nowhere_else(world: World) -> None:
+    primary = world.primary
+    await world.publish()
+    assert world.zone.trouble == ""
+    assert world.written() == {where for where in OWNERS.values() if where}
+    for owner, where in OWNERS.items():
+        shown = [one.replace(" ", "") for one in world.shown(owner)]
+        assert (world.record().replace(" ", "") in shown) == bool(where), owner
+    # The machine that a wildcard gives its address keeps it.
+    assert bind.answer(primary, "a.apps.example.com", "A") == ["127.0.0.1"]
+    told = "\n".join(world.told)
+    assert "_993._tcp.mail.example.com is a CNAME to _dane.provider.test" in told
+    assert "_443._tcp.a.lab.example.com is in zone lab.example.com" in told
+    assert "list lab.example.com in [[groups]]" in told
+    assert "_1._tcp.mail.example.com: no record is written: its CNAMEs lead in a circle" in told
+    assert "a.apps.example.com has its records from *.apps.example.com alone" in told
+    texts = world.texts()
+    assert "its records are written at _dane.mail.example.com" in texts
+    assert "add _dane.provider.test TLSA 3 1 1" in texts or "not seen" in texts
+    # What is there can be loaded: the next start of the name server serves the zone.
+    primary.stop()
+    primary.start()
+    assert len(world.shown("_443._tcp.shop.example.com")) == 1
+    assert document_of_ok(world) is False
+
+
+def document_of_ok(world: World) -> object:
+    class Planner:
+        book = world.site.book
+        zones = world.zones
+
+    return document_of(Planner, WEB)["ok"]  # type: ignore[arg-type]
+
+
+async def test_a_file_that_breaks_the_zone_is_put_back(world: World) -> None:
+    """The admin makes a CNAME where we are about to write, and nothing shows it yet."""
+    primary = world.primary
+    await world.publish()
+    good = (primary.tlsa_dir / f"tlsa.{ZONE}").read_bytes()
+    file = primary.zone_file(ZONE.text)
+    before = file.read_text()
+    service = world.site.top / "conf.d/example.com/web"
+    entry = "[5, 'tcp', 3, 1, 1, ['mail.example.com']]"
+    service.write_text(service.read_text().replace("dane_tls = [", f"dane_tls = [{entry}, ", 1))
+    world.site.reload()
+    world.prove()
+    # In the file alone: BIND has not loaded it.
+    file.write_text(f"{before}_5._tcp.mail CNAME mail\n")
+    try:
+        await world.publish()
+        assert "without its new records the command succeeds" in world.zone.trouble
+        assert (primary.tlsa_dir / f"tlsa.{ZONE}").read_bytes() == good
+        primary.stop()
+        primary.start()
+        assert len(world.shown("_443._tcp.shop.example.com")) == 1
+        # Now it shows: the record goes to the end of the CNAME, if that can be.
+        await world.publish()
+        assert world.zone.trouble == ""
+        assert "mail.example.com" in world.written()
+    finally:
+        load(primary, before)
+
+
+async def test_an_owner_becomes_a_cname_a_zone_and_itself_again(world: World) -> None:
+    primary = world.primary
+    before = primary.zone_file(ZONE.text).read_text()
+    include = primary.tlsa_dir / f"tlsa.{ZONE}"
+    await world.publish()
+    shop = DomainName("_443._tcp.shop.example.com")
+    assert shop.text in world.written()
+    try:
+        # By hand: out of the include file, and a CNAME in its place.
+        lines = include.read_text().splitlines(keepends=True)
+        include.write_text("".join(one for one in lines if shop.text not in one))
+        load(primary, f"{before}_443._tcp.shop CNAME _dane.mail\n")
+        await world.zones.run(Look(ZONE, "test"))
+        assert world.zone.again
+        await world.publish()
+        assert shop.text not in world.written()
+        assert world.zone.trouble == ""
+        load(primary, before)
+        await world.zones.run(Look(ZONE, "test"))
+        assert world.zone.again
+        await world.publish()
+        assert shop.text in world.written()
+    finally:
+        load(primary, before)
+
+
+async def test_everything_at_once_stays_bounded(world: World) -> None:
+    """A start with nothing to find out asks no more than it did."""
+    await world.publish()
+    asked = len(world.primary.queries(kind="CNAME"))
+    async with asyncio.timeout(20):
+        await world.publish()
+    again = len(world.primary.queries(kind="CNAME")) - asked
+    assert again <= 4 * len(OWNERS)
