@@ -173,22 +173,40 @@ def command(server: Server, place: Place, hook: str, certbot: str) -> list[str]:
     words += ["--csr", f"{place.order}/{CSR}", "--cert-path", f"{place.order}/{CERT}"]
     words += ["--chain-path", f"{place.order}/{CHAIN}"]
     words += ["--fullchain-path", f"{place.order}/{FULLCHAIN}"]
-    words += ["--config-dir", place.home, "--work-dir", f"{place.home}/work"]
-    words += ["--logs-dir", f"{place.home}/logs", "--max-log-backups", str(OLD_LOGS)]
-    words += ["--server", server.url, "--issuance-timeout", str(ISSUANCE)]
-    if server.email:
-        words += ["--email", server.email]
-    else:
-        words += ["--register-unsafely-without-email"]
+    words += _folders(server, place)
+    words += ["--issuance-timeout", str(ISSUANCE), *_contact(server)]
     if account := newest_account(place.home, server.url):
         words += ["--account", account]
     if server.preferred_chain:
         words += ["--preferred-chain", server.preferred_chain]
     if server.profile:
         words += ["--preferred-profile", server.profile]
-    if server.eab_kid:
-        words += ["--config", f"{place.order}/{_EAB_FILE}"]
-    return words
+    return [*words, *_binding(server, place)]
+
+
+def register_command(server: Server, place: Place, certbot: str) -> list[str]:
+    """Return the command that makes an account, and orders nothing (RFC 8555 §7.3)."""
+    return [
+        *(*tied(), certbot, "register", "--non-interactive", "--agree-tos", "--no-eff-email"),
+        *_folders(server, place),
+        *_contact(server),
+        *_binding(server, place),
+    ]
+
+
+def _folders(server: Server, place: Place) -> list[str]:
+    """Return where certbot works, and for which CA."""
+    words = ["--config-dir", place.home, "--work-dir", f"{place.home}/work"]
+    words += ["--logs-dir", f"{place.home}/logs", "--max-log-backups", str(OLD_LOGS)]
+    return [*words, "--server", server.url]
+
+
+def _contact(server: Server) -> list[str]:
+    return ["--email", server.email] if server.email else ["--register-unsafely-without-email"]
+
+
+def _binding(server: Server, place: Place) -> list[str]:
+    return ["--config", f"{place.order}/{_EAB_FILE}"] if server.eab_kid else []
 
 
 def resume_command(server: Server, place: Place, order_url: str) -> list[str]:
