@@ -40,8 +40,10 @@ HOOK = "sslm-auth-hook"
 # Seconds that certbot waits for the CA to make the certificate, once everything is validated.
 ISSUANCE = 300
 
-# For how long an order that was cut short is taken up.
+# For how long an order that was cut short is taken up, and one that its CA was at work on. Let's
+# Encrypt's orders live for a week; a CA that does not know one any more says so.
 TAKEN_UP = timedelta(hours=2)
+TAKEN_UP_OPEN = timedelta(days=7)
 
 # Logs of earlier orders that are kept; each has some 50 kB.
 OLD_LOGS = 10
@@ -50,6 +52,8 @@ OLD_LOGS = 10
 # validated yet, or has failed.
 NOTHING_TO_RESUME = 3
 RESUME_INVALID = 4
+# The CA is still at work on it.
+RESUME_PROCESSING = 5
 
 # Bytes of the log that are looked at: the end of it, where the trouble stands.
 LOG_TAIL = 1 << 20
@@ -58,6 +62,8 @@ _END_GROUP = 'kill -s KILL -- "-$SSLM_GROUP"'
 _EAB_FILE = "eab.ini"
 _SERVER_FILE = "server"
 _OFFERED_FILE = "offered"
+_OPEN_FILE = "open"
+_URL = re.compile(r"https?://[\x21-\x7e]{1,500}")
 _PREFERRED = {Validation.DNS_01: "dns", Validation.HTTP_01: "http"}
 # What certbot, or the Python and OpenSSL below it, may go by.
 _PASSED_ON = (
@@ -291,7 +297,9 @@ def interrupted(place: Place, csr: bytes, server: Server, new_order: str, now: d
     The folder of an order stays only where nobody could remove it. certbot does not note the
     URL; it stands in its log, as the Location of the answer to a request to `new_order` (RFC
     8555 §7.4). Old ones are not taken up: who knows why it never went well. Where the log is
-    another day's, or another version's, a new order is made. Blocks.
+    another day's, or another version's, a new order is made. One that the CA is at work on is
+    noted (`note_open`), and is taken up until the CA has made the certificate, or given it up.
+    Blocks.
     """
     try:
         begun = os.stat(f"{place.order}/{CSR}").st_mtime
@@ -299,6 +307,8 @@ def interrupted(place: Place, csr: bytes, server: Server, new_order: str, now: d
             return ""
     except FileNotFoundError:
         return ""
+    if order := _open(place, now):
+        return order
     if now.timestamp() - begun > TAKEN_UP.total_seconds():
         return ""
     log = read_log(place, None)
@@ -307,6 +317,24 @@ def interrupted(place: Place, csr: bytes, server: Server, new_order: str, now: d
     _, asked, answer = log.rpartition(f"Sending POST request to {new_order}:")
     found = _LOCATION.search(answer) if asked else None
     return found[1] if found else ""
+
+
+def note_open(place: Place, order: str) -> None:
+    """Note that the CA is at work on the order of this folder; blocks."""
+    if not os.path.lexists(f"{place.order}/{_OPEN_FILE}"):  # its age counts
+        files.write_file(f"{place.order}/{_OPEN_FILE}", f"{order}\n".encode())
+
+
+def _open(place: Place, now: datetime) -> str:
+    """Return the URL of the order that the CA was at work on, "" if none is noted."""
+    path = f"{place.order}/{_OPEN_FILE}"
+    try:
+        since = os.stat(path).st_mtime
+        order = files.read_file(path).decode("ascii", "replace").strip()
+    except FileNotFoundError:
+        return ""
+    is_old = now.timestamp() - since > TAKEN_UP_OPEN.total_seconds()
+    return order if _URL.fullmatch(order) and not is_old else ""
 
 
 def clear(place: Place) -> None:

@@ -23,7 +23,8 @@ from sslmd.issuers import certbot, directory
 from sslmd.issuers.certbot import LogMark, Place, Server
 from sslmd.issuers.directory import Directory
 from sslmd.issuers.orders import Order
-from sslmd.issuers.problems import ProblemKind, read_problem, to_error
+from sslmd.issuers.problems import ProblemKind, StillProcessing, read_problem, to_error
+from sslmd.issuers.retry_after import retry_at
 from sslmd.pki.local_ca import Issued
 from sslmd.processes import Program, start
 from sslmd.workers.http import FileChallenges
@@ -220,6 +221,13 @@ async def _resume(attempt: Attempt, served: Directory, tools: Tools) -> Issued |
         return await tools.in_thread(certbot.collect, attempt.place, attempt.csr, attempt.server)
     if status in (certbot.NOTHING_TO_RESUME, certbot.RESUME_INVALID):
         return None
+    if status == certbot.RESUME_PROCESSING:
+        await tools.in_thread(certbot.note_open, attempt.place, url)
+        again = retry_at(program.text.partition("Retry-After:")[2].strip(), tools.now())
+        raise Transient(
+            f"the CA is still at work on the order {url}; it is kept and asked for again",
+            retry_at=again,
+        )
     # It may be there all the same: another order would be one too many.
     raise Transient(f"the order {url} cannot be taken up now: {program.said}")
 
@@ -276,6 +284,9 @@ class _Run:
             issued = await tools.in_thread(
                 certbot.collect, attempt.place, attempt.csr, attempt.server
             )
+        except StillProcessing as err:
+            await tools.in_thread(certbot.note_open, attempt.place, err.order)
+            raise
         except (SslmError, _AccountLostError):
             # It came to its end: there is nothing to take up.
             await tools.in_thread(certbot.clear, attempt.place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from sslmd.core.spec import KeySpec, KeyType
 from sslmd.pki.keys import generate_key
 from tests.integration.acme_world import ARG, CERT, ZONE, World, needs, verify, world
 from tests.pki.samples import key_pem, leaf_spec, make_leaf, make_root, make_sub, with_life
-from tests.servers.bind import Primary
+from tests.servers.bind import Primary, Zone
 from tests.servers.pebble import Pebble
 from tests.servers.proxy import Answer, Proxy
 
@@ -195,6 +196,50 @@ def refusing(answer: Answer, status: int, code: str, detail: str, **headers: str
     body = {"type": f"urn:ietf:params:acme:error:{code}", "detail": detail}
     said = {**answer.headers, **headers, "Content-Type": "application/problem+json"}
     return Answer(answer.path, status, said, json.dumps(body).encode())
+
+
+def test_what_the_ca_does_not_have_is_told_and_the_account_comes_first(here: World) -> None:
+    """Records that allow one account alone; a profile and a chain that the CA does not have."""
+    records = '@ CAA 0 issue "pebble.letsencrypt.org; accounturi=https://x.example/1"'
+    primary = here.bind(Zone(ZONE, records))
+    ca = here.pebble(primary, profiles={"classic": 90, "shortlived": 6})
+    needs(ca, "caaIdentities")
+    needs(ca, "profiles")
+    wishes = "ca_preferred_acme_profile = 'shortlvied'\nca_preferred_chain = 'ISRG Root X1 '"
+    here.site.use(ca, more=wishes)
+    here.site.publish(primary)
+    here.site.write({CERT: [ZONE]})
+    here.site.start()
+    line = here.site.wait_line("attempt 1 failed")
+    shown = here.site.ctl("show", ARG).stdout
+    account = re.search(r"account +(https://localhost\S+)", shown)
+    assert account is not None
+    assert f"only for the account https://x.example/1, ours is {account[1]}" in line
+    ours = f'issue "pebble.letsencrypt.org; accounturi={account[1]}"'
+    assert f"write `{ZONE}. CAA 0 {ours}`" in line
+    assert ca.orders() == 0
+
+    # The admin writes what the refusal says.
+    path = primary.zone_file(ZONE)
+    path.write_text(path.read_text().replace(records, f"@ CAA 0 {ours}"))
+    primary.reload(ZONE)
+    here.site.ctl("renew", ARG)
+    curr = here.site.wait_settled()[CERT]["curr"]
+    home = here.site.top / "certs" / CERT / "cb"
+    assert len(list((home / "accounts").rglob("private_key.json"))) == 1
+    # What was not met is told, and repeated as long as that certificate is in use.
+    profile, chain = curr["unmet"]
+    assert "does not have the profile 'shortlvied' (ca_preferred_acme_profile)" in profile
+    assert "'classic', 'shortlived'" in profile
+    assert "has no chain to 'ISRG Root X1 ' (ca_preferred_chain), and gave the one to" in chain
+    for text in (profile, chain):
+        assert here.site.wait_line(text)
+    here.site.stop()
+    here.site.start()
+    shown = " ".join(here.site.ctl("show", ARG).stdout.split())
+    assert profile in shown
+    assert "issued 1 of 5 certificates for these names in 7 days" in shown
+    assert here.site.status()[CERT]["curr"]["unmet"] == [profile, chain]
 
 
 def test_a_name_that_the_ca_will_not_have(here: World) -> None:
