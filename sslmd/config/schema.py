@@ -114,7 +114,9 @@ class Globals(Table):
         "`ip` or `ip:port`",
         "A resolver that validates DNSSEC, best on this machine. It is asked before an order of "
         "an ACME CA, whether the zone's DNSSEC holds, and before a roll with DANE, whether it "
-        "shows the TLSA records of the new key, and as valid. Without it neither is asked.",
+        "shows the TLSA records of the new key, and as valid. It is also asked for CAA records "
+        "where the name servers of the zone are silent. Without it, orders go by the resolvers of "
+        "`/etc/resolv.conf`, and by what they say of DNSSEC if they validate; rolls ask none.",
         default=None,
         shown="none",
     )

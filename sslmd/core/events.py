@@ -8,7 +8,7 @@ from datetime import datetime
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
 from sslmd.core.sighting import Sighting
-from sslmd.core.state import Ask, Delivered, Server, SetNote, Track, TrialAsk, Trouble
+from sslmd.core.state import Ask, Delivered, Issuance, Server, SetNote, Track, TrialAsk, Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +181,13 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
+class WasIssued:
+    """A CA issued a certificate, and counts that; whether it can be used is seen later."""
+
+    issuance: Issuance
+
+
+@dataclass(frozen=True, slots=True)
 class TrialAsked:
     """An admin's request for a trial was accepted."""
 
@@ -222,6 +229,7 @@ Event = (
     | AskDropped
     | AttemptFailed
     | Counted
+    | WasIssued
     | TrialAsked
     | TrialEnded
 )

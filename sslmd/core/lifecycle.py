@@ -36,16 +36,19 @@ from sslmd.core.events import (
     TlsaLooked,
     TrialAsked,
     TrialEnded,
+    WasIssued,
 )
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
 from sslmd.core.sighting import Sighting
 from sslmd.core.state import (
     COUNTED,
+    ISSUED_COUNTED,
     Ask,
     CertState,
     Delivered,
     FailedValidation,
+    Issuance,
     Phase,
     Request,
     Server,
@@ -96,6 +99,7 @@ _BESIDE = (
     AskDropped,
     AttemptFailed,
     Counted,
+    WasIssued,
     TrialAsked,
     TrialEnded,
 )
@@ -302,11 +306,20 @@ def _apply(state: CertState, event: Event) -> CertState:
             return replace(state, delivery_trouble=event.trouble)
         case Counted():
             return replace(state, failed=counted(state.failed, event.failed, event.at))
+        case WasIssued():
+            return replace(state, issued=_with_issuance(state.issued, event.issuance))
         case TrialAsked():
             return replace(state, trial=event.ask)
         case TrialEnded():
             left = None if state.trial == event.ask else state.trial
             return replace(state, trial=left, trial_after=event.after)
+
+
+def _with_issuance(before: tuple[Issuance, ...], new: Issuance) -> tuple[Issuance, ...]:
+    """Return what still counts. What a killed daemon fetches again is one issuance, not two."""
+    if any((one.serial, one.server) == (new.serial, new.server) for one in before):
+        return before
+    return (*(one for one in before if abs(new.at - one.at) < ISSUED_COUNTED), new)
 
 
 def counted(

@@ -22,6 +22,9 @@ MAX_MIN_ROLL = timedelta(days=365)
 # How long a CA counts a failed validation against a name (Let's Encrypt: an hour).
 COUNTED = timedelta(hours=1)
 
+# How long a CA counts a certificate against its exact set of names (Let's Encrypt: a week).
+ISSUED_COUNTED = timedelta(days=7)
+
 
 class Phase(StrEnum):
     """Where a certificate stands. The first, fifth and sixth rest on `curr` alone."""
@@ -39,8 +42,9 @@ class SetNote:
     """What the files of a set do not say.
 
     `draw` is the set's place in the spread of renewals, -1 to 1, drawn once; `ca` the name of
-    the CA that was asked, "" where unknown. Of a CA: `new_key`, an admin asked for another
-    key; `at_end`, it takes the place of one that ends.
+    the CA that was asked, "" where unknown. `unmet`: the wishes that this CA did not meet, each
+    in a sentence. Of a CA: `new_key`, an admin asked for another key; `at_end`, it takes the place
+    of one that ends.
     """
 
     draw: float
@@ -48,6 +52,7 @@ class SetNote:
     ca: str = ""
     new_key: bool = False
     at_end: bool = False
+    unmet: tuple[str, ...] = ()
 
 
 class Request(StrEnum):
@@ -181,13 +186,26 @@ class FailedValidation:
 
 
 @dataclass(frozen=True, slots=True)
+class Issuance:
+    """A certificate that an ACME CA issued; it counts whatever became of it.
+
+    `server` is the CA's directory, `names` stands for the exact set of names (`names_mark`).
+    """
+
+    serial: str
+    server: str
+    names: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class CertState:
     """Everything that is known of one certificate.
 
     `advertised`, `deployed`, `settled` name the set that last got there. `retired`: the sets before
     `curr` that some server may still use. `sighting`: what was seen in DNS of `next`. `adopted`:
     there were sets but no state.toml, as in a tree of ssl-mgr's, and production was not looked at
-    yet. `whole`: it is to be delivered whatever is there. `failed`: see `core.limits`.
+    yet. `whole`: it is to be delivered whatever is there. `failed`, `issued`: see `core.limits`.
     `trial_after`: the CA's test server wants no other trial before. `off_deck`: a set that may be
     on deck only because an admin wanted it back, and does no more. Of a CA only: `former`, the
     identities of all its sets, and `remains`, what is there of one that lost its `curr`.
@@ -212,6 +230,7 @@ class CertState:
     trouble: Trouble | None = None
     delivery_trouble: Trouble | None = None
     failed: tuple[FailedValidation, ...] = ()
+    issued: tuple[Issuance, ...] = ()
     trial: TrialAsk | None = None
     trial_after: datetime | None = None
     adopted: bool = False

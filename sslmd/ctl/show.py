@@ -57,6 +57,8 @@ def _print_state(answer: Fields, now: datetime) -> None:
             ("because", why(cert), ""),
             ("decision", decision, ""),
             ("signed by", cert.text("signing_ca") or "itself", ""),
+            ("account", answer.text("account"), ""),
+            ("issued", _used(answer.sub("issuances"), now), ""),
             *((label, local(at, now), "") for label, name in times if (at := cert.time(name))),
             *(("problem", text, "red") for _, text in problems(cert, now, Limits())),
         ]
@@ -94,9 +96,20 @@ def _print_sets(sets: list[Fields], now: datetime) -> None:
             ("issued", _issued(one, now), ""),
             ("serial", one.text("serial"), ""),
             ("names", one.text("names"), ""),
+            *(("not as asked", text, "yellow") for text in one.texts("unmet")),
             ("problem", one.text("problem"), "red"),
         ]
         _fields(fields, indent=2 * _INDENT)
+
+
+def _used(issuances: Fields, now: datetime) -> str:
+    """Tell how much of a CA's limit for exactly these names is used."""
+    used = issuances.number("used")
+    if not used:
+        return ""
+    again = issuances.time("next_at")
+    then = f"; one more at {local(again, now)}" if again else ""
+    return f"{used} of {issuances.number('most')} certificates for these names in 7 days{then}"
 
 
 def _validity(begin: datetime | None, end: datetime | None, now: datetime) -> str:

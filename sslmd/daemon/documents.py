@@ -26,12 +26,16 @@ from sslmd.core.jobs import (
     Settle,
     TakeOff,
 )
+from sslmd.core.limits import MOST_ISSUED
 from sslmd.core.names import CertId, SetName
 from sslmd.core.roll_wait import issued_at
+from sslmd.core.spec import AcmeCa
 from sslmd.core.state import Server, SetNote, Trouble
 from sslmd.core.tlsa import Share
 from sslmd.daemon.book import Entry
+from sslmd.daemon.issuances import Issuances
 from sslmd.daemon.planner import Planner
+from sslmd.issuers.certbot import account_uri
 from sslmd.store import certs, sets
 
 FORMAT = 1
@@ -250,6 +254,7 @@ def _set(facts: SetFacts | None, note: SetNote | None) -> dict[str, Any] | None:
         "issued_at": time(issued_at(facts, note)),
         "names": list(facts.cert.names),
         "key": facts.cert.key,
+        "unmet": list(note.unmet) if note is not None else [],
     }
 
 
@@ -257,22 +262,40 @@ async def show(planner: Planner, cert: CertId) -> dict[str, Any]:
     """Return everything about one certificate: reasons, sets, history, configuration."""
     entry = planner.book[cert]
     tools = planner.tools
-    details, entries = await tools.aside(
-        lambda: (_sets(planner, cert), certs.history(tools.tree, cert))
+    service = tools.config.services.get(cert)
+    details, entries, account = await tools.aside(
+        lambda: (
+            _sets(planner, cert),
+            certs.history(tools.tree, cert),
+            _account(planner, service) if service else "",
+        )
     )
+    used = Issuances(planner.book, tools.config.cas, tools.now()).spent(entry)
     document = status_entry(cert, entry)
     history = [
         {"at": time(one.at), "event": one.event, "set": one.set, "text": one.text}
         for one in entries
     ]
-    service = tools.config.services.get(cert)
     return {
         "cert": document,
         "decision": {"text": entry.decision.text, "wake_at": time(entry.decision.wake_at)},
         "sets": details,
         "history": history,
         "config": _config(service) if service else {},
+        "account": account or None,
+        "issuances": {"used": used.used, "most": MOST_ISSUED, "next_at": time(used.again)}
+        if used is not None
+        else None,
     }
+
+
+def _account(planner: Planner, service: ServiceConfig) -> str:
+    """Return the URL of a certificate's account at its ACME CA, "" without one; blocks."""
+    signer = service.spec.signer
+    if not isinstance(signer, AcmeCa):
+        return ""
+    server = planner.tools.config.cas[signer.name].server
+    return account_uri(planner.tools.tree.certbot_dir(service.id), server)
 
 
 def _sets(planner: Planner, cert: CertId) -> list[dict[str, Any]]:
@@ -307,6 +330,7 @@ def _one_set(
         "issued_at": None,
         "names": sorted(facts.asked_names),
         "key": facts.key,
+        "unmet": [],
     }
     return {**details, "role": role, "problem": facts.problem}
 

@@ -85,6 +85,8 @@ EVENTS = (
     "dane-mismatch",
     "dane-well",
     "order-trouble",
+    "account-made",
+    "ca-remark",
     "dh-written",
     "dh-trouble",
     "state-unsaved",

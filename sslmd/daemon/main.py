@@ -198,6 +198,7 @@ class Daemon:
             bug=self._bug,
             progress=lambda cert, text: self._planner.progress(cert, text),
             count=lambda cert, names: self._planner.count(cert, names),
+            count_issued=lambda cert, issuance: self._planner.count_issued(cert, issuance),
             crowded=lambda: self._planner.queue.crowded(Pool.ACME),
         )
         self._planner = Planner(tools, self._bus, arguments.jobs)

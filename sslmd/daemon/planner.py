@@ -19,6 +19,7 @@ from sslmd.core.events import (
     Counted,
     Event,
     Rolled,
+    WasIssued,
 )
 from sslmd.core.jobs import (
     CertJob,
@@ -37,7 +38,7 @@ from sslmd.core.lifecycle import advance, with_sets
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
 from sslmd.core.spec import AcmeCa
-from sslmd.core.state import CertState, Delivered
+from sslmd.core.state import CertState, Delivered, Issuance
 from sslmd.core.view import Decision
 from sslmd.daemon import stories
 from sslmd.daemon.book import Book, entry_of
@@ -411,6 +412,11 @@ class Planner:
         """Take in that a CA may have failed to validate `names`."""
         if cert in self.book:
             self.take(cert, Counted(self.tools.now(), names))
+
+    def count_issued(self, cert: CertId, issuance: Issuance) -> None:
+        """Take in that a CA issued a certificate."""
+        if cert in self.book:
+            self.take(cert, WasIssued(issuance))
 
     # --- jobs ---
 

@@ -38,6 +38,7 @@ from sslmd.core.view import View, in_minutes
 from sslmd.daemon.asking import Asking
 from sslmd.daemon.book import Entry
 from sslmd.daemon.following import Following
+from sslmd.daemon.issuances import Issuances
 from sslmd.daemon.journal import DEBUG
 from sslmd.daemon.outcomes import Result, ended
 from sslmd.daemon.planner import Planner
@@ -73,8 +74,16 @@ class Requests:
             text = "new_key wants force and certs, and reuse is the contrary of it"
             raise WireError(Code.INVALID_PARAMS, text)
         warnings: dict[CertId, list[str]] = {}
+        issuances = self._issuances() if force else None
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
+            if issuances is not None:
+                if problem := issuances.exhausted(cert, entry):
+                    if names is None:
+                        return (Outcome.WAITING, problem)
+                    raise WireError(Code.REFUSED, problem)
+                if remark := issuances.remark(entry):
+                    warnings[cert] = [remark]
             if back := _back(entry.state):
                 problem = f"{cert} is going back to set {back}, as an admin asked"
                 if names is None:
@@ -82,7 +91,8 @@ class Requests:
                 raise WireError(Code.REFUSED, f"{problem}; or not: sslmctl cancel {cert.arg}")
             self._check_new_key(cert, entry, new_key=new_key, named=names is not None)
             if new_key:
-                warnings[cert] = [what_changes(self._planner.book.view(cert))]
+                told = what_changes(self._planner.book.view(cert))
+                warnings[cert] = [*warnings.get(cert, ()), told]
             next_ = entry.state.next
             # A key that was made ahead is there to be used by just this renewal.
             ahead = entry.wanted.next_ahead and not reuse and next_ and next_.cert is None
@@ -91,6 +101,10 @@ class Requests:
             return Ask(What.RENEW, now, force, reuse, replaces, new_key=new_key)
 
         return await self._carry(client, params, ask, warnings)
+
+    def _issuances(self) -> Issuances:
+        tools = self._planner.tools
+        return Issuances(self._planner.book, tools.config.cas, tools.now())
 
     def _check_new_key(self, cert: CertId, entry: Entry, *, new_key: bool, named: bool) -> None:
         """Refuse what cannot be: a CA without its key renewed, a leaf's key kept apart."""

@@ -28,6 +28,7 @@ from sslmd.core.events import (
     TlsaLooked,
     TrialAsked,
     TrialEnded,
+    WasIssued,
 )
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
@@ -133,6 +134,8 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             names = ", ".join(event.failed)
             text = f"an order was cut short while the CA validated {names}: counted as failed"
             return Story("order-trouble", text, WARNING)
+        case WasIssued():
+            return None  # told with what is done with it
         case TrialAsked():
             return Story("asked", f"an admin asks for a {event.ask.kind}", NOTICE)
         case TrialEnded(error=""):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,115 +48,194 @@ async def forbidden(
 ) -> str:
     """Return why CAA keeps a CA from issuing for `name`, "" if it does not.
 
-    `identities` are the CA's names (RFC 8555 §7.1.1, caaIdentities), `method` is how it
-    validates (`dns-01`), `account` our account's URL, "" if we have none yet. The records are
-    those of the name, else of the nearest name above it that has some (RFC 8659 §3).
+    `identities` are the CA's names (RFC 8555 §7.1.1, caaIdentities), none if it does not tell
+    them: then only what forbids every CA is found. `method` is how it validates (`dns-01`),
+    `account` our account's URL, "" if we have none yet.
     """
-    domain = name.text.removeprefix("*.")
-    while domain:
-        properties = await lookup(domain)
-        if properties:
-            return _judge(name, domain, properties, identities, method, account)
-        domain = domain.partition(".")[2]
-    return ""
-
-
-def _judge(
-    name: DomainName,
-    domain: str,
-    properties: Sequence[Property],
-    identities: Collection[str],
-    method: str,
-    account: str,
-) -> str:
+    domain, properties = await _relevant(name, lookup)
     where = f"{name} must not be issued: the CAA records of {domain}"
     for one in properties:
         if one.flags & CRITICAL and one.tag.lower() not in _KNOWN:
             return f"{where} demand {shown(one.tag)}, which is not known here; see to them"
-    relevant = [one.value for one in properties if one.tag.lower() == "issuewild"]
-    if not name.is_wildcard or not relevant:
-        relevant = [one.value for one in properties if one.tag.lower() == "issue"]
-    if not relevant:
+    values = _issue_values(name, properties)
+    if not values:
         return ""  # only others' properties: nobody is kept out (RFC 8659 §4.2)
-    ours = {identity.lower() for identity in identities}
-    reasons = []
-    for value in relevant:
-        issuer, parameters = _parse(value)
-        if issuer.lower().rstrip(".") not in ours:
-            continue
-        reason = _why_not(parameters, method, account)
-        if not reason:
+    if not identities:
+        if any(value.issuer for value in values):
             return ""
-        reasons.append(reason)
+        return f'{where} allow nobody; add `{domain}. CAA 0 issue "…"` with the domain of your CA'
+    named = [value for value in values if value.issuer in _lowered(identities)]
+    reasons = [_why_not(value.parameters, method, account) for value in named]
+    if named and not all(reasons):
+        return ""
+    ours = min(_lowered(identities))
     if reasons:
-        return f"{where} allow this CA {' or '.join(reasons)}; change them"
-    allowed = ", ".join(sorted({_parse(value)[0] or "nobody" for value in relevant}))
+        way_out = "change them"
+        if account and any(_of(value.parameters, _ACCOUNT) for value in named):
+            way_out = f'write `{domain}. CAA 0 issue "{ours}; {_ACCOUNT}={account}"`'
+        told = " or ".join(dict.fromkeys(reasons))
+        return f"{where} allow this CA {told}; {way_out}"
+    allowed = ", ".join(sorted({value.issuer or value.malformed or "nobody" for value in values}))
     return (
-        f"{where} allow {allowed}, not {' or '.join(sorted(ours))}; add "
-        f'`{domain}. CAA 0 issue "{min(ours)}"`, or take another CA'
+        f"{where} allow {allowed}, not {' or '.join(sorted(_lowered(identities)))}; add "
+        f'`{domain}. CAA 0 issue "{ours}"`, or take another CA'
     )
 
 
-def _parse(value: str) -> tuple[str, dict[str, str]]:
-    """Return issuer and parameters of an issue value (RFC 8659 §4.2)."""
-    issuer, *rest = value.split(";")
-    parameters = {}
-    for part in rest:
-        tag, _, text = part.partition("=")
-        if tag.strip():
-            parameters[tag.strip().lower()] = text.strip()
-    return issuer.strip(), parameters
+async def names_account(name: DomainName, identities: Collection[str], lookup: Lookup) -> bool:
+    """Whether a CAA record allows this CA for one account alone (RFC 8657 §3)."""
+    _, properties = await _relevant(name, lookup)
+    return any(
+        value.issuer in _lowered(identities) and bool(_of(value.parameters, _ACCOUNT))
+        for value in _issue_values(name, properties)
+    )
 
 
-def _why_not(parameters: Mapping[str, str], method: str, account: str) -> str:
-    """Return under which condition alone a CA may issue, "" if we meet it (RFC 8657 §3, §4)."""
-    methods = parameters.get("validationmethods")
-    if methods is not None and method not in [one.strip() for one in methods.split(",")]:
-        return f"only by {methods}, not by {method}"
-    uri = parameters.get("accounturi")
-    if uri is not None and uri != account:
+async def _relevant(name: DomainName, lookup: Lookup) -> tuple[str, Sequence[Property]]:
+    """Return the records of the name, else of the nearest name above that has some (§3)."""
+    domain = name.text.removeprefix("*.")
+    while domain:
+        if properties := await lookup(domain):
+            return domain, properties
+        domain = domain.partition(".")[2]
+    return "", ()
+
+
+# --- values (RFC 8659 §4.2) ------------------------------------------------------------------
+
+_ACCOUNT = "accounturi"
+_METHODS = "validationmethods"
+
+_ISSUER = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.?")
+_TAG = re.compile(r"[A-Za-z0-9-]+")
+_VALUE = re.compile(r"[\x21-\x3a\x3c-\x7e]*")
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """One issue value. `issuer` "": nobody; `malformed`: as it stands, if that is why."""
+
+    issuer: str
+    parameters: tuple[tuple[str, str], ...] = ()
+    malformed: str = ""
+
+
+def _lowered(identities: Collection[str]) -> set[str]:
+    return {identity.lower().rstrip(".") for identity in identities}
+
+
+def _issue_values(name: DomainName, properties: Sequence[Property]) -> list[_Value]:
+    """Return what counts for a name: for a wildcard `issuewild`, where there is any (§4.3)."""
+    found = [one.value for one in properties if one.tag.lower() == "issuewild"]
+    if not name.is_wildcard or not found:
+        found = [one.value for one in properties if one.tag.lower() == "issue"]
+    return [_parse(value) for value in found]
+
+
+def _parse(text: str) -> _Value:
+    """Read an issue value; what does not follow the grammar allows nobody (§4.2)."""
+    issuer, *rest = (part.strip(" \t") for part in text.split(";"))
+    if issuer and not _ISSUER.fullmatch(issuer):
+        return _Value("", malformed=shown(text)[1:-1])
+    parameters = []
+    for part in rest if rest != [""] else ():
+        tag, equals, value = (one.strip(" \t") for one in part.partition("="))
+        if not equals or not _TAG.fullmatch(tag) or not _VALUE.fullmatch(value):
+            return _Value("", malformed=shown(text)[1:-1])
+        parameters.append((tag.lower(), value))
+    return _Value(issuer.lower().rstrip("."), tuple(parameters))
+
+
+def _of(parameters: Sequence[tuple[str, str]], tag: str) -> list[str]:
+    return [value for one, value in parameters if one == tag]
+
+
+def _why_not(parameters: Sequence[tuple[str, str]], method: str, account: str) -> str:
+    """Return under which condition alone a CA may issue, "" if we meet it (RFC 8657 §3, §4).
+
+    A parameter that is there twice cannot be met.
+    """
+    methods, uris = _of(parameters, _METHODS), _of(parameters, _ACCOUNT)
+    for tag, values in ((_METHODS, methods), (_ACCOUNT, uris)):
+        if len(values) > 1:
+            return f"never, because {tag} is there {len(values)} times"
+    if methods and method not in [one.strip() for one in methods[0].split(",")]:
+        return f"only by {shown(methods[0])[1:-1]}, not by {method}"
+    if uris and uris[0] != account:
         have = f"ours is {account}" if account else "and we have no account there yet"
-        return f"only for the account {uri}, {have}"
+        return f"only for the account {shown(uris[0], 300)[1:-1]}, {have}"
     return ""
 
 
-def caa_lookup(servers: Mapping[ZoneName, Sequence[NameServer]], resolver: Resolver) -> Lookup:
+# --- looking them up -------------------------------------------------------------------------
+
+
+def caa_lookup(
+    servers: Mapping[ZoneName, Sequence[NameServer]],
+    resolver: Resolver,
+    unknown: Callable[[str, str], None] = lambda *_: None,
+) -> Lookup:
     """Return a lookup that asks the zones' own servers, and the resolver for other names.
 
-    What the resolver cannot tell is left to the CA; what our own servers cannot tell raises
-    `Transient`, because the CA would not get an answer either.
+    Where our own servers are silent (a firewall may keep us from them, and not the CA), or none
+    are known, the resolver is asked too. What nobody tells is left to the CA, and reported by
+    `unknown`: the domain, and why. What our own servers *answer* with an error raises `Transient`
+    if the resolver does not know better, because the CA would get no answer either.
     """
-    known: dict[str, Sequence[Property]] = {}
+    known: dict[str, asyncio.Task[Sequence[Property]]] = {}
+    silent: set[ZoneName] = set()
+
+    async def look(domain: str) -> Sequence[Property]:
+        zone = zone_of(DomainName(domain), servers)
+        why = ""
+        if zone is not None and zone not in silent and servers[zone]:
+            try:
+                found = await _ask_own(domain, zone, servers[zone])
+                if found is not None:
+                    return found
+            except _SilentError as err:
+                silent.add(zone)
+                why = f"{err}; "
+            except Transient as err:
+                with suppress(SslmError):
+                    return await _resolve(domain, resolver)
+                raise err from None
+        try:
+            return await _resolve(domain, resolver)
+        except SslmError as err:
+            unknown(domain, f"{why}{err}")
+            return []
 
     async def lookup(domain: str) -> Sequence[Property]:
         if domain not in known:
-            zone = zone_of(DomainName(domain), servers)
-            if zone is None:
-                known[domain] = await _resolve(domain, resolver)
-            else:
-                known[domain] = await _ask_own(domain, zone, servers[zone], resolver)
-        return known[domain]
+            known[domain] = asyncio.ensure_future(look(domain))
+        return await asyncio.shield(known[domain])
 
     return lookup
 
 
+class _SilentError(Transient):
+    """No name server of a zone answers at all."""
+
+
 async def _resolve(domain: str, resolver: Resolver) -> Sequence[Property]:
-    with suppress(SslmError):
-        found = await resolver.lookup(domain, "CAA")
-        return [_property(rdata) for rdata in found or ()]
-    return []
+    found = await resolver.lookup(domain, "CAA")
+    return [_property(rdata) for rdata in found or ()]
 
 
 async def _ask_own(
-    domain: str, zone: ZoneName, servers: Sequence[NameServer], resolver: Resolver
-) -> Sequence[Property]:
+    domain: str, zone: ZoneName, servers: Sequence[NameServer]
+) -> Sequence[Property] | None:
+    """Return what the zone's own servers say, None if others have to be asked."""
     problems = []
+    is_silent = True
     for server in servers:
         try:
             answer = await ask(server, domain, "CAA")
         except SslmError as err:
             problems.append(str(err))
             continue
+        is_silent = False
         if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
             problems.append(f"{server} answers {rcode_of(answer)}")
             continue
@@ -163,12 +244,13 @@ async def _ask_own(
         if found := find(answer.answer, end, dns.rdatatype.CAA):
             return [_property(rdata) for rdata in found]
         if end != name or _refers_below(answer, zone):
-            return await _resolve(domain, resolver)
+            return None
         if answer.flags & dns.flags.AA:
             return []
         problems.append(f"{server} is not authoritative for it")
     told = "; ".join(problems[:5])
-    raise Transient(f"zone {zone}: no name server tells the CAA records of {domain}: {told}")
+    kind = _SilentError if is_silent else Transient
+    raise kind(f"zone {zone}: no name server tells the CAA records of {domain}: {told}")
 
 
 def _refers_below(answer: dns.message.Message, zone: ZoneName) -> bool:

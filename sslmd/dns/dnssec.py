@@ -7,6 +7,8 @@ none (RFC 7672 §2.1.1): they connect to nobody.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import dns.edns
@@ -24,22 +26,52 @@ from sslmd.dns.ask import PORT, NameServer, Unanswered, ask
 # Seconds: a resolver that starts with nothing fetches keys from the root downward.
 TIMEOUT = 8.0
 
+# Seconds for a resolver that nobody named for this: an order does not wait longer for it.
+TIMEOUT_HERE = 4.0
+
 _ANSWERS = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 
 
-async def bogus(zone: ZoneName, resolver: NameServer) -> str:
+async def bogus(zone: ZoneName, resolver: NameServer, *, seconds: float = TIMEOUT) -> str:
     """Return what is wrong with a zone's signatures, "" if nothing is, or it has none.
 
     A zone is bogus if the resolver refuses it, but not with the check switched off (CD). Raises
     `Transient` if the resolver cannot tell.
     """
-    answer, fails = await _validate(f"zone {zone}", zone, "SOA", resolver)
+    answer, fails = await _validate(f"zone {zone}", zone, "SOA", resolver, seconds=seconds)
     if not fails:
         return ""
     return (
         f"zone {zone}: its DNSSEC does not validate at {resolver}{_told(answer)}, and no CA "
         f"accepts that; {_where_to_look(resolver, zone, 'SOA')}"
     )
+
+
+async def bogus_here(zone: ZoneName, resolvers: Sequence[NameServer]) -> str:
+    """Return the same as `bogus`, as those of the system's resolvers see it that validate.
+
+    Whoever asks a resolver has no reason to believe that it validates: one that sets AD for the
+    root, or for a zone above this one, does. What no such resolver tells is "". Never raises.
+    """
+    for resolver in resolvers:
+        with suppress(Transient):
+            problem = await bogus(zone, resolver, seconds=TIMEOUT_HERE)
+            if problem and await _validates(resolver, zone):
+                return f"{problem}; if others see it right, name one as dns_validating_resolver"
+    return ""
+
+
+async def _validates(resolver: NameServer, zone: ZoneName) -> bool:
+    """Whether a resolver says of any zone above this one that it validated it (RFC 4035 §3.2.3)."""
+    labels = zone.text.split(".")
+    for above in (".", *(".".join(labels[number:]) for number in range(len(labels) - 1, 0, -1))):
+        with suppress(Unanswered):
+            answer = await ask(
+                resolver, above, "SOA", recursive=True, dnssec=True, timeout=TIMEOUT_HERE
+            )
+            if answer.rcode() == dns.rcode.NOERROR and answer.flags & dns.flags.AD:
+                return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +116,23 @@ def _harm(owner: DomainName) -> str:
 
 
 async def _validate(
-    what: str, name: ZoneName | DomainName, rdtype: str, resolver: NameServer
+    what: str,
+    name: ZoneName | DomainName,
+    rdtype: str,
+    resolver: NameServer,
+    *,
+    seconds: float = TIMEOUT,
 ) -> tuple[dns.message.Message, bool]:
     """Return a validating resolver's answer, and whether it refuses what does not validate.
 
     Raises `Transient` if it cannot tell; `what` is the thing in its text.
     """
-    answer = await _ask(what, name, rdtype, resolver, checking_disabled=False)
+    answer = await _ask(what, name, rdtype, resolver, seconds, checking_disabled=False)
     if answer.rcode() in _ANSWERS:
         return answer, False
     unchecked = None
     if answer.rcode() == dns.rcode.SERVFAIL:
-        unchecked = await _ask(what, name, rdtype, resolver, checking_disabled=True)
+        unchecked = await _ask(what, name, rdtype, resolver, seconds, checking_disabled=True)
     if unchecked is None or unchecked.rcode() not in _ANSWERS:
         raise Transient(
             f"{what}: the resolver {resolver} answers {rcode_of(answer)}; see whether the "
@@ -109,6 +146,7 @@ async def _ask(
     name: ZoneName | DomainName,
     rdtype: str,
     resolver: NameServer,
+    seconds: float,
     *,
     checking_disabled: bool,
 ) -> dns.message.Message:
@@ -120,7 +158,7 @@ async def _ask(
             recursive=True,
             dnssec=True,
             checking_disabled=checking_disabled,
-            timeout=TIMEOUT,
+            timeout=seconds,
         )
     except Unanswered as err:
         raise Transient(

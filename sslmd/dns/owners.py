@@ -309,7 +309,11 @@ class _View:
         return Node.WILDCARD, DomainName(f"*.{here}"), tuple(absent)
 
     async def _shape_below(self, name: str) -> frozenset[str]:
-        """Return what a wildcard gives to a name below `name`; empty if there is no such name."""
+        """Return what a wildcard gives to a name below `name`; empty if it gives nothing.
+
+        That there is such a name means nothing yet: servers that sign as they answer say so of
+        every name, with no data (RFC 9824).
+        """
         probe = f"{PROBE}.{name}"
         if len(probe) > 253:
             return frozenset()
@@ -319,7 +323,7 @@ class _View:
             return frozenset()
         if cname := find(answer.answer, here, dns.rdatatype.CNAME):
             return frozenset({f"CNAME {cname[0].target.to_text().lower()}"})
-        shape = {"there"}
+        shape = set()
         for rdtype in _SHAPES:
             answer = await self._good(probe, rdtype)
             kind = dns.rdatatype.from_text(rdtype)

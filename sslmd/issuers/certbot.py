@@ -40,8 +40,10 @@ HOOK = "sslm-auth-hook"
 # Seconds that certbot waits for the CA to make the certificate, once everything is validated.
 ISSUANCE = 300
 
-# For how long an order that was cut short is taken up.
+# For how long an order that was cut short is taken up, and one that its CA was at work on. Let's
+# Encrypt's orders live for a week; a CA that does not know one any more says so.
 TAKEN_UP = timedelta(hours=2)
+TAKEN_UP_OPEN = timedelta(days=7)
 
 # Logs of earlier orders that are kept; each has some 50 kB.
 OLD_LOGS = 10
@@ -50,6 +52,8 @@ OLD_LOGS = 10
 # validated yet, or has failed.
 NOTHING_TO_RESUME = 3
 RESUME_INVALID = 4
+# The CA is still at work on it.
+RESUME_PROCESSING = 5
 
 # Bytes of the log that are looked at: the end of it, where the trouble stands.
 LOG_TAIL = 1 << 20
@@ -58,6 +62,8 @@ _END_GROUP = 'kill -s KILL -- "-$SSLM_GROUP"'
 _EAB_FILE = "eab.ini"
 _SERVER_FILE = "server"
 _OFFERED_FILE = "offered"
+_OPEN_FILE = "open"
+_URL = re.compile(r"https?://[\x21-\x7e]{1,500}")
 _PREFERRED = {Validation.DNS_01: "dns", Validation.HTTP_01: "http"}
 # What certbot, or the Python and OpenSSL below it, may go by.
 _PASSED_ON = (
@@ -173,22 +179,40 @@ def command(server: Server, place: Place, hook: str, certbot: str) -> list[str]:
     words += ["--csr", f"{place.order}/{CSR}", "--cert-path", f"{place.order}/{CERT}"]
     words += ["--chain-path", f"{place.order}/{CHAIN}"]
     words += ["--fullchain-path", f"{place.order}/{FULLCHAIN}"]
-    words += ["--config-dir", place.home, "--work-dir", f"{place.home}/work"]
-    words += ["--logs-dir", f"{place.home}/logs", "--max-log-backups", str(OLD_LOGS)]
-    words += ["--server", server.url, "--issuance-timeout", str(ISSUANCE)]
-    if server.email:
-        words += ["--email", server.email]
-    else:
-        words += ["--register-unsafely-without-email"]
+    words += _folders(server, place)
+    words += ["--issuance-timeout", str(ISSUANCE), *_contact(server)]
     if account := newest_account(place.home, server.url):
         words += ["--account", account]
     if server.preferred_chain:
         words += ["--preferred-chain", server.preferred_chain]
     if server.profile:
         words += ["--preferred-profile", server.profile]
-    if server.eab_kid:
-        words += ["--config", f"{place.order}/{_EAB_FILE}"]
-    return words
+    return [*words, *_binding(server, place)]
+
+
+def register_command(server: Server, place: Place, certbot: str) -> list[str]:
+    """Return the command that makes an account, and orders nothing (RFC 8555 §7.3)."""
+    return [
+        *(*tied(), certbot, "register", "--non-interactive", "--agree-tos", "--no-eff-email"),
+        *_folders(server, place),
+        *_contact(server),
+        *_binding(server, place),
+    ]
+
+
+def _folders(server: Server, place: Place) -> list[str]:
+    """Return where certbot works, and for which CA."""
+    words = ["--config-dir", place.home, "--work-dir", f"{place.home}/work"]
+    words += ["--logs-dir", f"{place.home}/logs", "--max-log-backups", str(OLD_LOGS)]
+    return [*words, "--server", server.url]
+
+
+def _contact(server: Server) -> list[str]:
+    return ["--email", server.email] if server.email else ["--register-unsafely-without-email"]
+
+
+def _binding(server: Server, place: Place) -> list[str]:
+    return ["--config", f"{place.order}/{_EAB_FILE}"] if server.eab_kid else []
 
 
 def resume_command(server: Server, place: Place, order_url: str) -> list[str]:
@@ -273,7 +297,9 @@ def interrupted(place: Place, csr: bytes, server: Server, new_order: str, now: d
     The folder of an order stays only where nobody could remove it. certbot does not note the
     URL; it stands in its log, as the Location of the answer to a request to `new_order` (RFC
     8555 §7.4). Old ones are not taken up: who knows why it never went well. Where the log is
-    another day's, or another version's, a new order is made. Blocks.
+    another day's, or another version's, a new order is made. One that the CA is at work on is
+    noted (`note_open`), and is taken up until the CA has made the certificate, or given it up.
+    Blocks.
     """
     try:
         begun = os.stat(f"{place.order}/{CSR}").st_mtime
@@ -281,6 +307,8 @@ def interrupted(place: Place, csr: bytes, server: Server, new_order: str, now: d
             return ""
     except FileNotFoundError:
         return ""
+    if order := _open(place, now):
+        return order
     if now.timestamp() - begun > TAKEN_UP.total_seconds():
         return ""
     log = read_log(place, None)
@@ -289,6 +317,24 @@ def interrupted(place: Place, csr: bytes, server: Server, new_order: str, now: d
     _, asked, answer = log.rpartition(f"Sending POST request to {new_order}:")
     found = _LOCATION.search(answer) if asked else None
     return found[1] if found else ""
+
+
+def note_open(place: Place, order: str) -> None:
+    """Note that the CA is at work on the order of this folder; blocks."""
+    if not os.path.lexists(f"{place.order}/{_OPEN_FILE}"):  # its age counts
+        files.write_file(f"{place.order}/{_OPEN_FILE}", f"{order}\n".encode())
+
+
+def _open(place: Place, now: datetime) -> str:
+    """Return the URL of the order that the CA was at work on, "" if none is noted."""
+    path = f"{place.order}/{_OPEN_FILE}"
+    try:
+        since = os.stat(path).st_mtime
+        order = files.read_file(path).decode("ascii", "replace").strip()
+    except FileNotFoundError:
+        return ""
+    is_old = now.timestamp() - since > TAKEN_UP_OPEN.total_seconds()
+    return order if _URL.fullmatch(order) and not is_old else ""
 
 
 def clear(place: Place) -> None:

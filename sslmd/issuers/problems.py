@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from http import HTTPStatus
@@ -99,6 +99,14 @@ _DEAD_ACCOUNT = re.compile(r"account.*\b(?:deactivated|revoked|suspended)\b", re
 _PAUSED = re.compile(r"\bunpause\b")
 
 
+class StillProcessing(Transient):
+    """The CA has accepted an order and makes its certificate; `order` is its URL."""
+
+    def __init__(self, text: str, order: str, *, retry_at: datetime | None = None) -> None:
+        super().__init__(text, retry_at=retry_at)
+        self.order = order
+
+
 class ProblemKind(StrEnum):
     """What kind of problem it was."""
 
@@ -107,6 +115,7 @@ class ProblemKind(StrEnum):
     LIMITED = "limited"  # too much was asked of it
     REFUSED = "refused"  # it will not do it until something is changed
     CA_TROUBLE = "ca-trouble"  # it could not do it
+    PROCESSING = "processing"  # it was still at work on the order
     UNREACHABLE = "unreachable"
     ANOTHER_RUN = "another-run"  # a certbot is at work in this folder already
     USAGE = "usage"  # certbot does not take its command line
@@ -121,13 +130,15 @@ class Problem:
     """What went wrong. `text` is one line without control characters, and holds no secrets.
 
     `retry_at`: when the CA wants to be asked again, within limits; `failed`: the names that it
-    could not validate, those of wildcards with their star, each with the reason.
+    could not validate, those of wildcards with their star, each with the reason; `order`: the
+    URL of the order that it is at work on.
     """
 
     kind: ProblemKind
     text: str
     retry_at: datetime | None = None
     failed: tuple[tuple[str, str], ...] = ()
+    order: str = ""
 
 
 def to_error(problem: Problem, now: datetime) -> SslmError:
@@ -144,6 +155,8 @@ def to_error(problem: Problem, now: datetime) -> SslmError:
         return ValidationFailed(problem.text, names, retry_at=when)
     if problem.kind in _PERMANENT:
         return Permanent(problem.text)
+    if problem.kind is ProblemKind.PROCESSING:
+        return StillProcessing(problem.text, problem.order, retry_at=when)
     return Transient(problem.text, retry_at=when)
 
 
@@ -156,7 +169,8 @@ def read_problem(status: int, output: str, log: str, now: datetime, url: str) ->
     output = output[-MOST:]
     run = read_log(log)
     case = _Case(status, output, run, now, url, run.unvalidated or unvalidated_in_output(output))
-    for check in (_usage, _another_run, _unreachable, _refused, _invalid, _known_words):
+    checks = (_usage, _another_run, _unreachable, _refused, _invalid, _processing, _known_words)
+    for check in checks:
         if problem := check(case):
             return problem
     return _anything(case)
@@ -266,6 +280,22 @@ def _invalid(case: _Case) -> Problem | None:
         groups[f"{one.detail} ({one.code})" if one.code else one.detail].append(one.name)
     told = _some([f"{_some(names, ', ')}: {why}" for why, names in groups.items()])
     return case.problem(ProblemKind.NOT_VALIDATED, f"{case.ca} could not validate {told}")
+
+
+def _processing(case: _Case) -> Problem | None:
+    """Take an order that the CA was at work on when certbot's patience ended (RFC 8555 §7.1.6)."""
+    answer = case.run.answers[-1] if case.run.answers else None
+    if "acme.errors.TimeoutError" not in case.words or answer is None:
+        return None
+    found = answer.document
+    if found.get("status") != "processing" or "finalize" not in found or not answer.url:
+        return None
+    text = (
+        f"{case.ca} did not issue the certificate in time and is still at work on it; its order "
+        "is kept and taken up again"
+    )
+    when = retry_at(_retry_after(answer), case.now)
+    return replace(case.problem(ProblemKind.PROCESSING, text, when), order=answer.url)
 
 
 _KNOWN = (

@@ -8,7 +8,8 @@ the CSR that certbot used, and leaves the same files as certbot would. A program
 `acme` library would cost the daemon more memory than all its certificates.
 
 Exit status: 0 it is there, 3 there is nothing to take up (it was not validated yet, or the CA does
-not know it), 4 it is invalid, 1 anything else, with the reason on stderr: it may be there later.
+not know it), 4 it is invalid, 5 the CA is still at work on it (with its Retry-After on stdout), 1
+anything else, with the reason on stderr: it may be there later.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from josepy.jwk import JWK, JWKEC
 
 NOTHING = 3
 INVALID = 4
+PROCESSING = 5
 
 # RFC 8555 §6.7: what a CA says of an order or an account that it does not know.
 _UNKNOWN = frozenset({"malformed", "unauthorized", "accountDoesNotExist", "notFound"})
@@ -33,8 +35,10 @@ _UNKNOWN = frozenset({"malformed", "unauthorized", "accountDoesNotExist", "notFo
 VALIDATING = 30
 PAUSE = 1.0
 
-# Seconds for the CA to make the certificate.
-DEADLINE = 300
+# Seconds for the CA to make the certificate. Who takes longer is asked again later: an order that
+# waits here keeps its place from others.
+WORKING = 10.0
+DEADLINE = 60  # for the certificate to be fetched
 
 # RFC 7518 §3.1: what signs with which kind of account key.
 _ALGORITHMS = {256: ES256, 384: ES384, 521: ES512}
@@ -46,23 +50,33 @@ def main(argv: list[str]) -> int:
     acme = _client(server, account)
     csr = _read(f"{folder}/csr.pem")
     try:
-        body = _order(acme, order)
+        body, _ = _order(acme, order)
         end = time.monotonic() + (VALIDATING if offered else 0)
         while body.status == messages.STATUS_PENDING and time.monotonic() < end:
             time.sleep(PAUSE)
-            body = _order(acme, order)
+            body, _ = _order(acme, order)
     except messages.Error as err:
         sys.stderr.write(f"the order is not to be had: {err.detail}\n")
         return NOTHING if err.code in _UNKNOWN else 1
     resource = messages.OrderResource(body=body, uri=order, csr_pem=csr, authorizations=[])
     deadline = datetime.datetime.now() + datetime.timedelta(seconds=DEADLINE)  # noqa: DTZ005  (acme's way)
     if body.status == messages.STATUS_READY:
-        done = acme.finalize_order(resource, deadline, bool(preferred))
-    elif body.status in (messages.STATUS_PROCESSING, messages.STATUS_VALID):
-        done = acme.poll_finalization(resource, deadline, bool(preferred))
-    else:
+        acme.begin_finalization(resource)
+    elif body.status not in (messages.STATUS_PROCESSING, messages.STATUS_VALID):
         sys.stderr.write(f"the order is {body.status}\n")
         return INVALID if body.status == messages.STATUS_INVALID else NOTHING
+    body, later = _order(acme, order)
+    end = time.monotonic() + WORKING
+    while body.status == messages.STATUS_PROCESSING and not later and time.monotonic() < end:
+        time.sleep(PAUSE)
+        body, later = _order(acme, order)
+    if body.status == messages.STATUS_PROCESSING:
+        sys.stdout.write(f"Retry-After: {later}\n")
+        return PROCESSING
+    if body.status == messages.STATUS_INVALID:
+        sys.stderr.write("the order is invalid\n")
+        return INVALID
+    done = acme.poll_finalization(resource, deadline, bool(preferred))
     chains = [done.fullchain_pem, *(done.alternative_fullchains_pem or ())]
     whole = crypto_util.find_chain_with_issuer(chains, preferred) if preferred else chains[0]
     cert, chain = crypto_util.cert_and_chain_from_fullchain(whole)
@@ -72,10 +86,13 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _order(acme: client.ClientV2, url: str) -> messages.Order:
+def _order(acme: client.ClientV2, url: str) -> tuple[messages.Order, str]:
+    """Return an order, and when to ask again, as the CA says it, if that is not at once."""
     found = acme.net.post(url, None, new_nonce_url=acme.directory["newNonce"])
-    order: messages.Order = messages.Order.from_json(found.json())
-    return order
+    later = found.headers.get("Retry-After", "").strip()[:40]
+    if later.isdecimal() and int(later) <= PAUSE:
+        later = ""
+    return messages.Order.from_json(found.json()), later
 
 
 def _client(server: str, account: str) -> client.ClientV2:

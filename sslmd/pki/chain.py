@@ -260,3 +260,11 @@ def _signed(issuer: x509.Certificate, cert: x509.Certificate) -> bool:
 
 def _pem(cert: x509.Certificate) -> bytes:
     return cert.public_bytes(Encoding.PEM)
+
+
+def serial_of(pem: bytes) -> str:
+    """Return the serial number of the first certificate in lower-case hex, "" if none is whole."""
+    with suppress(Permanent):
+        for cert in _readable(cert_ders(blocks(pem))):
+            return f"{cert.serial_number:x}"
+    return ""

@@ -147,6 +147,7 @@ def _load(
         trouble=notes.trouble,
         delivery_trouble=notes.delivery_trouble,
         failed=notes.failed,
+        issued=notes.issued,
         trial=notes.trial,
         trial_after=notes.trial_after,
         adopted=curr is not None and (notes.adopted or links.curr not in notes.sets),

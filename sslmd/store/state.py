@@ -25,6 +25,7 @@ from sslmd.core.state import (
     CertState,
     Delivered,
     FailedValidation,
+    Issuance,
     Request,
     Server,
     ServerPhase,
@@ -80,6 +81,7 @@ class Notes:
     trouble: Trouble | None = None
     delivery_trouble: Trouble | None = None
     failed: tuple[FailedValidation, ...] = ()
+    issued: tuple[Issuance, ...] = ()
     trial: TrialAsk | None = None
     trial_after: datetime | None = None
     off_deck: SetName | None = None
@@ -109,6 +111,7 @@ def notes_of(state: CertState) -> Notes:
         state.trouble,
         state.delivery_trouble,
         state.failed,
+        state.issued,
         state.trial,
         state.trial_after,
         state.off_deck,
@@ -160,6 +163,11 @@ def render(
         head["servers"] = [_server_table(server) for server in notes.servers]
     if notes.failed:
         head["failed"] = [{"name": one.name, "at": one.at} for one in notes.failed]
+    if notes.issued:
+        head["issued"] = [
+            {"serial": one.serial, "server": one.server, "names": one.names, "at": one.at}
+            for one in notes.issued
+        ]
     tail = split(old)[1] if old else ""
     blocks = [block for block in tail.split(_HISTORY) if block.strip()]
     blocks += [_entry_text(entry) for entry in entries]
@@ -223,6 +231,8 @@ def _note_table(note: SetNote) -> dict[str, Any]:
         table["new_key"] = True
     if note.at_end:
         table["at_end"] = True
+    if note.unmet:
+        table["unmet"] = list(note.unmet)
     return table
 
 
@@ -414,6 +424,11 @@ def _notes(table: _Table) -> Notes:
         failed=tuple(
             FailedValidation(one.text("name"), one.time("at")) for one in table.tables("failed")
         ),
+        issued=tuple(
+            Issuance(one.text("serial"), one.text("server"), one.text("names"), at)
+            for one in table.tables("issued")
+            for at in (one.time("at"),)
+        ),
         trial=_trial(table.sub("trial")) if "trial" in table else None,
         trial_after=table.time_or_none("trial_after"),
         off_deck=table.set("off_deck"),
@@ -453,7 +468,8 @@ def _note(table: _Table) -> SetNote:
         raise ValueError(f"draw: from -1 to 1, not {draw}")
     issued_at = table.time_or_none("issued_at")
     new_key, at_end = table.flag("new_key"), table.flag("at_end")
-    return SetNote(float(draw), issued_at, table.text("ca"), new_key, at_end)
+    unmet = tuple(table.texts("unmet"))
+    return SetNote(float(draw), issued_at, table.text("ca"), new_key, at_end, unmet)
 
 
 def _ask(table: _Table) -> Ask:

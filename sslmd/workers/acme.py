@@ -23,7 +23,8 @@ from sslmd.issuers import certbot, directory
 from sslmd.issuers.certbot import LogMark, Place, Server
 from sslmd.issuers.directory import Directory
 from sslmd.issuers.orders import Order
-from sslmd.issuers.problems import ProblemKind, read_problem, to_error
+from sslmd.issuers.problems import ProblemKind, StillProcessing, read_problem, to_error
+from sslmd.issuers.retry_after import retry_at
 from sslmd.pki.local_ca import Issued
 from sslmd.processes import Program, start
 from sslmd.workers.http import FileChallenges
@@ -66,11 +67,19 @@ class Attempt:
         return self.server.validation is Validation.HTTP_01
 
 
+@dataclass(frozen=True, slots=True)
+class Obtained:
+    """What an order brought, and what the CA says of itself (empty if it could not be asked)."""
+
+    issued: Issued
+    directory: Directory
+
+
 class _AccountLostError(Exception):
     """The CA does not know our account any more."""
 
 
-async def obtain(attempt: Attempt, tools: Tools) -> Issued:
+async def obtain(attempt: Attempt, tools: Tools) -> Obtained:
     """Get the certificate; what an earlier, interrupted run got is taken first (I5).
 
     Raises `Transient`, `ValidationFailed` or `Permanent` in the CA's own words, or naming what
@@ -83,31 +92,98 @@ async def obtain(attempt: Attempt, tools: Tools) -> Issued:
         raise
     if found is not None:
         await tools.in_thread(certbot.forget_offered, attempt.place)
-        return found
+        served = Directory()
+        with suppress(SslmError):  # it is there: what its CA says of itself is for remarks alone
+            served = await directory.fetch(attempt.server.url, attempt.server.root, tools.aside)
+        return Obtained(found, served)
     config = tools.config
     programs = certbot.find_certbot(), certbot.find_hook(config.globals.auth_hook)
     served = await directory.fetch(attempt.server.url, attempt.server.root, tools.aside)
     if (resumed := await _resume(attempt, served, tools)) is not None:
         await tools.in_thread(certbot.forget_offered, attempt.place)
-        return resumed
+        return Obtained(resumed, served)
     await _count_offered(attempt, tools)
-    account = await tools.in_thread(certbot.account_uri, attempt.place.home, attempt.server.url)
-    checks = Preflight(
-        attempt.cert, config, tools.resolver, served, attempt.server.validation, account
-    )
-    aims = await checks.run(attempt.service.spec.all_names())
+    checks, aims = await _cleared(attempt, served, programs, tools)
     try:
-        return await _Run(attempt, aims, checks, programs, tools).run()
+        return Obtained(await _Run(attempt, aims, checks, programs, tools).run(), served)
     except _AccountLostError:
         aside = await tools.in_thread(
             certbot.set_account_aside, attempt.place.home, attempt.server.url
         )
         text = f"{attempt.label}the CA does not know our account any more: set aside as {aside}"
         tools.tell("order-trouble", f"{text}; another is made", attempt.cert)
+    # CAA records may allow just the account that is gone.
+    checks, aims = await _cleared(attempt, served, programs, tools)
     try:
-        return await _Run(attempt, aims, checks, programs, tools).run()
+        return Obtained(await _Run(attempt, aims, checks, programs, tools).run(), served)
     except _AccountLostError as err:
         raise Transient(f"the CA does not know the account that it has just made: {err}") from None
+
+
+async def _cleared(
+    attempt: Attempt, served: Directory, programs: tuple[str, str], tools: Tools
+) -> tuple[Preflight, Mapping[str, Aim]]:
+    """Check what can be known before an order; return the checks, and where challenges go."""
+    checks = Preflight(
+        attempt.cert,
+        tools.config,
+        tools.resolver,
+        served,
+        attempt.server.validation,
+        await tools.in_thread(certbot.account_uri, attempt.place.home, attempt.server.url),
+        lambda: _make_account(attempt, programs[0], tools),
+        lambda text: tools.tell("order-trouble", f"{attempt.label}{text}", attempt.cert),
+    )
+    return checks, await checks.run(attempt.service.spec.all_names())
+
+
+async def _make_account(attempt: Attempt, program: str, tools: Tools) -> str:
+    """Make an account at the CA before anything is ordered; return its URL.
+
+    Raises `Transient` or `Permanent` in the CA's own words.
+    """
+    place, server = attempt.place, attempt.server
+    tools.progress(attempt.cert, f"{attempt.label}makes an account at {server.url}")
+    await tools.in_thread(certbot.prepare, place, attempt.csr, server)
+    try:
+        before = await tools.in_thread(certbot.log_mark, place)
+        run = await start(
+            certbot.register_command(server, place, program),
+            cwd=place.home,
+            env=certbot.environment(server, place),
+            umask=0o077,
+        )
+        try:
+            async with asyncio.timeout(HANDING_IN.total_seconds()):
+                status = await run.wait()
+            await run.rest_of_output()
+        except TimeoutError:
+            raise Transient(f"the CA at {server.url} does not make an account in time") from None
+        finally:
+            await run.end()
+        if status != 0:
+            raise await _problem(attempt, status, run.text, before, tools)
+    finally:
+        tools.progress(attempt.cert, "")
+        await tools.in_thread(certbot.clear, place)
+    account = await tools.in_thread(certbot.account_uri, place.home, server.url)
+    if not account:
+        raise Transient(f"certbot made an account at {server.url}, and left none: {run.said}")
+    text = f"{attempt.label}made an account at the CA before the order: {account}"
+    tools.tell("account-made", text, attempt.cert)
+    return account
+
+
+async def _problem(
+    attempt: Attempt, status: int, output: str, before: LogMark, tools: Tools
+) -> Exception:
+    """Return what to raise for a certbot that failed; its log must not be as `before`."""
+    log = await tools.in_thread(certbot.read_log, attempt.place, before)
+    now = tools.now()
+    problem = read_problem(status, output, log, now, attempt.server.url)
+    if problem.kind is ProblemKind.ACCOUNT_LOST:
+        return _AccountLostError(problem.text)
+    return to_error(problem, now)
 
 
 async def _resume(attempt: Attempt, served: Directory, tools: Tools) -> Issued | None:
@@ -145,6 +221,13 @@ async def _resume(attempt: Attempt, served: Directory, tools: Tools) -> Issued |
         return await tools.in_thread(certbot.collect, attempt.place, attempt.csr, attempt.server)
     if status in (certbot.NOTHING_TO_RESUME, certbot.RESUME_INVALID):
         return None
+    if status == certbot.RESUME_PROCESSING:
+        await tools.in_thread(certbot.note_open, attempt.place, url)
+        again = retry_at(program.text.partition("Retry-After:")[2].strip(), tools.now())
+        raise Transient(
+            f"the CA is still at work on the order {url}; it is kept and asked for again",
+            retry_at=again,
+        )
     # It may be there all the same: another order would be one too many.
     raise Transient(f"the order {url} cannot be taken up now: {program.said}")
 
@@ -201,6 +284,9 @@ class _Run:
             issued = await tools.in_thread(
                 certbot.collect, attempt.place, attempt.csr, attempt.server
             )
+        except StillProcessing as err:
+            await tools.in_thread(certbot.note_open, attempt.place, err.order)
+            raise
         except (SslmError, _AccountLostError):
             # It came to its end: there is nothing to take up.
             await tools.in_thread(certbot.clear, attempt.place)
@@ -240,7 +326,7 @@ class _Run:
         if order.problem:
             raise Transient(order.problem)
         if status != 0:
-            raise await self._problem(status, program.text, before)
+            raise await _problem(attempt, status, program.text, before, tools)
         return program.said
 
     async def _accompany(self, program: Program) -> int:
@@ -318,15 +404,6 @@ class _Run:
         await asyncio.sleep(delay.total_seconds())
         while not self._tools.crowded():  # noqa: ASYNC110  (there is no event for it)
             await asyncio.sleep(LOOK_AROUND)
-
-    async def _problem(self, status: int, output: str, before: LogMark) -> Exception:
-        """Return what to raise for a certbot that failed; its log must not be as `before`."""
-        log = await self._tools.in_thread(certbot.read_log, self._attempt.place, before)
-        now = self._tools.now()
-        problem = read_problem(status, output, log, now, self._attempt.server.url)
-        if problem.kind is ProblemKind.ACCOUNT_LOST:
-            return _AccountLostError(problem.text)
-        return to_error(problem, now)
 
     def _progress(self, text: str) -> None:
         self._last = text or self._last

@@ -10,13 +10,15 @@ from sslmd.core.errors import Permanent
 from sslmd.core.events import CertIssued
 from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, Order
+from sslmd.core.limits import names_mark
 from sslmd.core.names import CertId, SetName
 from sslmd.core.renewal import Wanted, why_useless
 from sslmd.core.spec import AcmeCa, OwnCa
-from sslmd.core.state import SetNote
+from sslmd.core.state import Issuance, SetNote
 from sslmd.issuers import certbot, local_ca
 from sslmd.issuers.certbot import Place, server_of
-from sslmd.pki.chain import arranged, bundle, fullchain
+from sslmd.issuers.wishes import unmet_wishes
+from sslmd.pki.chain import arranged, bundle, fullchain, serial_of
 from sslmd.pki.csr import make_csr
 from sslmd.pki.inspect import set_facts
 from sslmd.pki.keys import load_key
@@ -61,15 +63,21 @@ async def order(job: Order, tools: Tools) -> CertIssued:
         place=Place(home, f"{home}/order/{job.set}"),
         csr=asked.csr,
     )
-    issued = await obtain(attempt, tools)
-    issued = await tools.in_thread(in_order, asked.key, issued, tools.now())
+    obtained = await obtain(attempt, tools)
+    issued = await tools.in_thread(in_order, asked.key, obtained.issued, tools.now())
+    names = names_mark(str(name) for name in service.spec.all_names())
+    issuance = Issuance(serial_of(issued.cert_pem), attempt.server.url, names, tools.now())
+    tools.count_issued(job.cert, issuance)
+    unmet = unmet_wishes(attempt.server, obtained.directory, issued)
     try:
-        event = await tools.in_thread(_take_in, service, job.set, asked, issued, tools)
+        event = await tools.in_thread(_take_in, service, job.set, asked, issued, tools, unmet)
     except UselessError:
         await tools.in_thread(certbot.clear, attempt.place)
         raise
     # Only now: what could not be written, on a full disk, is taken by the next try.
     await tools.in_thread(certbot.clear, attempt.place)
+    for wish in unmet:
+        tools.tell("ca-remark", wish, job.cert)
     return event
 
 
@@ -141,15 +149,23 @@ def judged(
 
 
 def _take_in(
-    service: ServiceConfig, name: SetName, asked: Asked, issued: Issued, tools: Tools
+    service: ServiceConfig,
+    name: SetName,
+    asked: Asked,
+    issued: Issued,
+    tools: Tools,
+    unmet: tuple[str, ...] = (),
 ) -> CertIssued:
-    """Write the set. `service` as it was when it was asked for: its CA is who signed (I7)."""
+    """Write the set. `service` as it was when it was asked for: its CA is who signed (I7).
+
+    `unmet`: the wishes that the CA did not meet.
+    """
     cert, now = service.id, tools.now()
     whole = whole_set(asked.key, asked.csr, issued)
     made = tools.state_of(cert).next_note
     # Its place in the spread was drawn with its key, unless that note is lost.
     made = made or SetNote(tools.draw())
-    note = replace(made, issued_at=now, ca=str(service.spec.signer))
+    note = replace(made, issued_at=now, ca=str(service.spec.signer), unmet=unmet)
     wanted = wanted_of(service, tools.config)
     facts = judged(wanted, name, asked.key, whole, note, now)
     tlsa_rr.of_new_set(tools.tree, service, name, {PRIVKEY: asked.key, **whole})

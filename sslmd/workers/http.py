@@ -96,7 +96,11 @@ class FileChallenges:
     async def _look(self, web: ServerClass, challenge: Challenge) -> list[str]:
         """Return what is wrong with one challenge, as the CA will see it."""
         name = challenge.name
-        addresses = await self._checks.addresses(name)
+        try:
+            addresses = await self._checks.addresses(name)
+        except Transient as err:
+            # Nobody here can look it up: that may be so only from here, as with NAT.
+            return await self._look_at_servers(web, challenge, [NotShown(name, str(err))])
         if not addresses:
             return [f"{name} has no address: the CA finds no server to ask"]
         missing = await fetch_back(name, addresses, PORT, challenge.token, challenge.value)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -17,8 +18,8 @@ from sslmd.core.errors import Permanent, Transient, together
 from sslmd.core.names import CertId, DomainName, SanName, ZoneName
 from sslmd.core.records import challenge_owner, zone_of
 from sslmd.dns.ask import NameServer
-from sslmd.dns.caa import caa_lookup, forbidden
-from sslmd.dns.dnssec import bogus
+from sslmd.dns.caa import Lookup, Property, caa_lookup, forbidden, names_account
+from sslmd.dns.dnssec import bogus, bogus_here
 from sslmd.dns.nameservers import Followed, addresses_at, authoritative, follow, out_of_reach
 from sslmd.dns.resolver import Resolver
 from sslmd.issuers.directory import Directory
@@ -27,6 +28,9 @@ _T = TypeVar("_T")
 
 # CNAMEs in a row from one zone of ours to the next.
 MOST_ZONES = 8
+
+# Names that one warning lists.
+_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,11 @@ class Aim:
 
 @dataclass(slots=True)
 class Preflight:
-    """The checks of one order. `account`: the account's URL at the CA, "" without one yet."""
+    """The checks of one order. `account`: the account's URL at the CA, "" without one yet.
+
+    `make_account` makes one and returns its URL. `warn` takes in what could not be checked and
+    keeps nobody from an order.
+    """
 
     cert: CertId
     config: Config
@@ -47,6 +55,8 @@ class Preflight:
     directory: Directory
     validation: Validation
     account: str
+    make_account: Callable[[], Awaitable[str]]
+    warn: Callable[[str], None]
     _servers: dict[ZoneName, asyncio.Task[tuple[NameServer, ...]]] = field(default_factory=dict)
 
     async def run(self, names: tuple[SanName, ...]) -> Mapping[str, Aim]:
@@ -82,10 +92,18 @@ class Preflight:
         zone = zone_of(host, self.config.zones())
         if zone is None:
             return await self.resolver.addresses(name)
-        followed = await follow(host, zone, await self.servers(zone))
-        if followed.delegated is not None or not followed.target.is_within(zone):
-            return await self.resolver.addresses(followed.target.text)
-        return await addresses_at(followed.target, zone, await self.servers(zone))
+        try:
+            followed = await follow(host, zone, await self.servers(zone))
+            if followed.delegated is None and followed.target.is_within(zone):
+                return await addresses_at(followed.target, zone, await self.servers(zone))
+        except Transient as err:
+            # A firewall may keep us from our own name servers, and not the CA.
+            for resolver in dict.fromkeys((self._public(), self.resolver)):
+                with suppress(Transient):
+                    if found := await resolver.addresses(name):
+                        return found
+            raise err from None
+        return await self.resolver.addresses(followed.target.text)
 
     def _zones_of(self, hosts: list[DomainName]) -> set[ZoneName]:
         ours = self.config.zones()
@@ -154,34 +172,72 @@ class Preflight:
         )
 
     async def _check_dnssec(self, zones: set[ZoneName]) -> None:
-        resolver = self.config.globals.dns_validating_resolver
-        if resolver is None:
-            return
-        asked = NameServer(resolver.host, resolver.port)
-        for problem in await _all([bogus(zone, asked) for zone in sorted(zones)]):
+        looks = [self._bogus(zone) for zone in sorted(zones)]
+        for problem in await _all(looks):
             if problem:
                 # Nothing is lost by looking again soon: it is no attempt at the CA.
                 raise Transient(problem)
 
+    async def _bogus(self, zone: ZoneName) -> str:
+        """Return what is wrong with a zone's DNSSEC, "" if nothing is or nobody can tell."""
+        resolver = self.config.globals.dns_validating_resolver
+        if resolver is not None:
+            return await bogus(zone, NameServer(resolver.host, resolver.port))
+        with suppress(Transient):  # the system has none
+            return await bogus_here(zone, self.resolver.servers())
+        return ""
+
     async def _check_caa(self, hosts: list[DomainName]) -> None:
-        if not self.directory.caa_identities:
-            return  # nothing to compare with: the CA does not say who it is
-        zones = {zone: await self.servers(zone) for zone in self._zones_of(hosts)}
-        lookup = caa_lookup(zones, self.resolver)
-        reasons = await _all(
-            [
-                forbidden(
-                    name,
-                    self.directory.caa_identities,
-                    self.validation.value,
-                    self.account,
-                    lookup,
-                )
-                for name in hosts
-            ]
-        )
+        """Raise `Permanent` if CAA forbids it; what nobody tells is reported, and goes on."""
+        unknown: dict[str, str] = {}
+        lookup = caa_lookup(await self._asked_of(hosts), self._public(), unknown.__setitem__)
+        identities = self.directory.caa_identities
+        if not identities:
+            lookup = _or_nothing(lookup)  # who knows whether that CA looks at CAA at all
+        if not self.account and any(
+            await _all([names_account(name, identities, lookup) for name in hosts])
+        ):
+            # Nobody can write the account's URL into a record before there is one (RFC 8657 §3).
+            self.account = await self.make_account()
+        method = self.validation.value
+        judging = [forbidden(name, identities, method, self.account, lookup) for name in hosts]
+        reasons = await _all(judging)
         if told := [reason for reason in dict.fromkeys(reasons) if reason]:
             raise Permanent("; ".join(told))
+        if unknown and identities:
+            names, why = ", ".join(list(unknown)[:_TOLD]), next(iter(unknown.values()))
+            self.warn(
+                f"the CAA records of {names} cannot be looked up: {why}; the order goes on, and "
+                "the CA refuses it if they forbid it or if it gets no answer either"
+            )
+
+    def _public(self) -> Resolver:
+        """Return the resolver that sees DNS most as a CA does: the configured one, if any."""
+        configured = self.config.globals.dns_validating_resolver
+        if configured is None:
+            return self.resolver
+        return Resolver([NameServer(configured.host, configured.port)])
+
+    async def _asked_of(self, hosts: list[DomainName]) -> Mapping[ZoneName, tuple[NameServer, ...]]:
+        """Return the name servers of our zones, none where nobody tells which they are."""
+        found: dict[ZoneName, tuple[NameServer, ...]] = {}
+        for zone in self._zones_of(hosts):
+            try:
+                found[zone] = await self.servers(zone)
+            except Transient:
+                found[zone] = ()
+        return found
+
+
+def _or_nothing(lookup: Lookup) -> Lookup:
+    """Return a lookup that finds nothing where `lookup` fails."""
+
+    async def look(domain: str) -> Sequence[Property]:
+        with suppress(Transient):
+            return await lookup(domain)
+        return ()
+
+    return look
 
 
 def _without_stars(hosts: list[DomainName]) -> list[DomainName]:

@@ -15,7 +15,7 @@ from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.names import CertId, SetName
 from sslmd.core.renewal import Wanted
-from sslmd.core.state import CertState
+from sslmd.core.state import CertState, Issuance
 from sslmd.dns.challenges import Challenges
 from sslmd.dns.publish import Means
 from sslmd.dns.resolver import Resolver
@@ -52,8 +52,9 @@ class Tools:
     `now` gives aware UTC. `rng` draws spreads and jitter, nothing secret. `state_of` tells how
     a certificate stands. `socket` is where certbot's hooks find the daemon. A job that takes long
     tells how far it is by `progress`; `count` takes in names that a CA may have failed to
-    validate; `crowded` tells an order that others wait for its place; `may_roll` tells what
-    speaks against serving a set; `prove_ports` raises what ports serve instead of it.
+    validate, `count_issued` a certificate that it issued; `crowded` tells an order that others
+    wait for its place; `may_roll` tells what speaks against serving a set; `prove_ports` raises
+    what ports serve instead of it.
     """
 
     config: Config
@@ -68,6 +69,7 @@ class Tools:
     bug: Callable[[str, BaseException], None] = _unheard
     progress: Callable[[CertId, str], None] = _unheard
     count: Callable[[CertId, tuple[str, ...]], None] = _unheard
+    count_issued: Callable[[CertId, Issuance], None] = _unheard
     crowded: Callable[[], bool] = bool  # False
     orders: Orders = field(default_factory=Orders)
     resolver: Resolver = field(default_factory=Resolver)

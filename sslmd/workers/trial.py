@@ -21,6 +21,7 @@ from sslmd.core.state import SetNote, TrialKind
 from sslmd.core.times import clock
 from sslmd.issuers import certbot, directory
 from sslmd.issuers.certbot import Place, test_server_of
+from sslmd.issuers.wishes import unmet_wishes
 from sslmd.pki.csr import make_csr
 from sslmd.pki.keys import generate_key
 from sslmd.store import files
@@ -70,8 +71,8 @@ async def _try(job: Trial, ca: CaInfo, folder: str, tools: Tools) -> str:
     csr = make_csr(key, service.spec)
     place = Place(f"{folder}/cb", f"{folder}/cb/order/{name}")
     label = f"{job.ask.kind}: "
-    issued = await obtain(Attempt(service, server, place, csr, label), tools)
-    issued = await tools.in_thread(in_order, key, issued, tools.now())
+    obtained = await obtain(Attempt(service, server, place, csr, label), tools)
+    issued = await tools.in_thread(in_order, key, obtained.issued, tools.now())
     whole = whole_set(key, csr, issued)
     note = SetNote(0.0, tools.now(), ca.name)
     wanted = wanted_of(service, tools.config)
@@ -79,6 +80,7 @@ async def _try(job: Trial, ca: CaInfo, folder: str, tools: Tools) -> str:
     assert facts.cert is not None
     what = f"{ca.test_server} issues it: serial {facts.cert.serial}"
     what = f"{what}, valid until {clock(facts.cert.not_after)}"
+    what = "; ".join([what, *unmet_wishes(server, obtained.directory, issued)])
     if job.ask.kind is TrialKind.DRY_RUN:
         return f"{what}; nothing was kept"
     await tools.in_thread(certbot.clear, place)

@@ -35,6 +35,7 @@ from sslmd.core.events import (
     TlsaLooked,
     TrialAsked,
     TrialEnded,
+    WasIssued,
 )
 from sslmd.core.facts import SetFacts
 from sslmd.core.lifecycle import (
@@ -51,6 +52,7 @@ from sslmd.core.state import (
     Ask,
     CertState,
     Delivered,
+    Issuance,
     Phase,
     Request,
     Server,
@@ -79,6 +81,7 @@ FORCED = Ask(Request.RENEW, NOW, force=True)
 ROLL = Ask(Request.ROLL, NOW, force=True)
 BACK = Ask(Request.ROLL, NOW, back=OLD.name)
 TRIAL = TrialAsk(TrialKind.DRY_RUN, NOW)
+ISSUANCE = Issuance("0a", "https://ca.example/directory", "names", NOW)
 
 STATES = {
     Phase.SETTLED: CertState(Phase.SETTLED, OLD, settled=OLD.name, deployed=OLD.name),
@@ -108,6 +111,7 @@ EVENTS: dict[type[Event], Event] = {
     AskDropped: AskDropped(NOW, "not due"),
     AttemptFailed: AttemptFailed(Track.RENEW, TROUBLE),
     Counted: Counted(NOW, ("example.com",)),
+    WasIssued: WasIssued(ISSUANCE),
     TrialAsked: TrialAsked(TRIAL),
     TrialEnded: TrialEnded(NOW, TRIAL, "it would"),
 }
@@ -136,6 +140,7 @@ DRAWN: dict[type[Event], dict[Phase, Phase]] = {
             AskDropped,
             AttemptFailed,
             Counted,
+            WasIssued,
             TrialAsked,
             TrialEnded,
         )
@@ -223,6 +228,7 @@ def events(draw: st.DrawFn, state: CertState, step: int) -> Event:
                 "Lost": Lost(now, ""),
                 "TlsaLooked": TlsaLooked(now, None),
                 "Counted": Counted(now, ("example.com",)),
+                "WasIssued": WasIssued(replace(ISSUANCE, at=now)),
                 "ServerCopied": ServerCopied(now, WEB, None),
                 "ServersWanting": ServersWanting(now, frozenset({"localhost"})),
                 "RestartAsked": RestartAsked(now, "web", frozenset({"localhost"})),

@@ -12,9 +12,11 @@ import pytest
 
 from sslmd.core.errors import Transient
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.dns.caa import Property, caa_lookup, forbidden
+from sslmd.dns.ask import NameServer
+from sslmd.dns.caa import Property, caa_lookup, forbidden, names_account
 from sslmd.dns.resolver import Resolver
 from tests.dns_room.responder import Answer, Responder, Zone
+from tests.servers.server import free_port
 
 ZONE = ZoneName("example.com")
 ACCOUNT = "https://ca.example/acct/1"
@@ -103,6 +105,90 @@ async def test_http_01_and_no_account_yet() -> None:
     assert "no account there yet" in await judged("example.com", bound, account="")
 
 
+async def for_any_ca(name: str, *records: str) -> str:
+    """Return what is said of a CA that does not name itself."""
+
+    async def lookup(domain: str) -> Sequence[Property]:
+        found = (text.split(" ", 2) for text in records if domain == "example.com")
+        return [Property(int(flags), tag, value) for flags, tag, value in found]
+
+    return await forbidden(DomainName.parse(name), [], "dns-01", "", lookup)
+
+
+@pytest.mark.parametrize(
+    ("name", "records", "forbids"),
+    [
+        ("www.example.com", ["0 issue ;"], True),
+        ("www.example.com", ["0 issue "], True),
+        ("www.example.com", ["0 issue %%%"], True),
+        ("*.example.com", ["0 issue ca.example", "0 issuewild ;"], True),
+        ("*.example.com", ["0 issue ;"], True),
+        ("www.example.com", ["128 unheard-of x"], True),
+        ("www.example.com", ["0 issue ca.example", "0 issuewild ;"], False),
+        ("www.example.com", ["0 issue ;", "0 issue whoever.example"], False),
+        ("*.example.com", ["0 issue ;", "0 issuewild whoever.example"], False),
+        ("www.example.com", ["0 issue whoever.example; accounturi=https://x.example/1"], False),
+        ("www.example.com", [], False),
+    ],
+)
+async def test_what_forbids_every_ca(name: str, records: list[str], *, forbids: bool) -> None:
+    """Whoever the CA is: `;` allows nobody."""
+    said = await for_any_ca(name, *records)
+    assert bool(said) is forbids
+    assert not said or said.startswith(f"{name} must not be issued: the CAA records of example.com")
+
+
+@pytest.mark.parametrize(
+    ("value", "allowed"),
+    [
+        ("ca.example;", True),
+        ("ca.example ; ", True),
+        ("ca.example; x=y; validationmethods=dns-01", True),
+        ("ca.example;validationmethods = dns-01", True),
+        ("ca.example; x=", True),
+        # What does not follow the grammar allows nobody (RFC 8659 §4.2).
+        ("ca.example; x", False),
+        ("ca.example; x=y;", False),
+        ("ca.example; x=y z", False),
+        ("ca.example; x_y=z", False),
+        ("ca example", False),
+        # Twice the same condition is one that nobody meets (RFC 8657 §3).
+        (f"ca.example; accounturi={ACCOUNT}; accounturi={ACCOUNT}", False),
+        ("ca.example; validationmethods=dns-01; validationmethods=dns-01", False),
+        (f"ca.example; accounturi={ACCOUNT}; validationmethods=http-01", False),
+        ("ca.example; validationmethods=", False),
+        ("ca.example; accounturi=", False),
+    ],
+)
+async def test_values_and_their_parameters(value: str, *, allowed: bool) -> None:
+    said = await judged("www.example.com", {"example.com": [f"0 issue {value}"]})
+    assert (said == "") is allowed
+
+
+async def test_the_way_out_names_our_account() -> None:
+    bound = {"example.com": ["0 issue ca.example; accounturi=https://ca.example/acct/2"]}
+    said = await judged("www.example.com", bound)
+    assert said.endswith(f'write `example.com. CAA 0 issue "ca.example; accounturi={ACCOUNT}"`')
+
+
+@pytest.mark.parametrize(
+    ("record", "named"),
+    [
+        ("0 issue ca.example; accounturi=https://ca.example/acct/2", True),
+        ("0 issue other.example; accounturi=https://other.example/acct/2", False),
+        ("0 issuewild ca.example; accounturi=https://ca.example/acct/2", False),
+        ("0 issue ca.example", False),
+    ],
+)
+async def test_records_that_name_an_account(record: str, *, named: bool) -> None:
+    flags, tag, value = record.split(" ", 2)
+
+    async def lookup(_: str) -> Sequence[Property]:
+        return [Property(int(flags), tag, value)]
+
+    assert await names_account(DomainName("www.example.com"), [MINE], lookup) is named
+
+
 # --- looking them up ---
 
 
@@ -170,3 +256,33 @@ async def test_what_our_own_servers_cannot_tell_is_trouble() -> None:
     assert text.startswith("zone example.com: no name server tells the CAA records of example.com")
     assert "answers SERVFAIL" in text
     assert "is not authoritative" in text
+
+
+async def test_silent_servers_of_ours_leave_it_to_the_resolver_and_then_to_the_ca() -> None:
+    """As behind a firewall that lets no DNS out, but to a resolver."""
+    nowhere = [NameServer("127.0.0.1", free_port()) for _ in range(2)]
+    unknown: dict[str, str] = {}
+    async with Responder(served(), "") as resolver:
+        lookup = caa_lookup({ZONE: nowhere}, Resolver([resolver.server]), unknown.__setitem__)
+        assert await lookup("example.com") == [Property(0, "issue", "ca.example")]
+        # Nobody tells which they are: the same.
+        lookup = caa_lookup({ZONE: []}, Resolver([resolver.server]), unknown.__setitem__)
+        assert await lookup("example.com") == [Property(0, "issue", "ca.example")]
+    assert unknown == {}
+    lookup = caa_lookup({ZONE: nowhere}, Resolver([]), unknown.__setitem__)
+    assert await lookup("www.example.com") == await lookup("example.com") == []
+    assert list(unknown) == ["www.example.com", "example.com"]
+    assert str(nowhere[0]) in unknown["www.example.com"]
+
+
+async def test_a_resolver_knows_better_than_our_own_broken_server() -> None:
+    broken = Zone()
+    broken.rcode = dns.rcode.SERVFAIL
+    async with Responder(broken) as ns, Responder(served(), "") as resolver:
+        lookup = caa_lookup({ZONE: [ns.server]}, Resolver([resolver.server]))
+        assert await lookup("example.com") == [Property(0, "issue", "ca.example")]
+    unknown: dict[str, str] = {}
+    async with Responder(broken, "") as resolver:
+        lookup = caa_lookup({}, Resolver([resolver.server]), unknown.__setitem__)
+        assert await lookup("www.example.org") == []
+    assert "answers SERVFAIL" in unknown["www.example.org"]

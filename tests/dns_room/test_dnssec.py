@@ -11,8 +11,10 @@ import pytest
 from sslmd.core.errors import Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.tlsa import Tlsa
-from sslmd.dns.dnssec import Validated, bogus, validated
+from sslmd.dns.ask import NameServer
+from sslmd.dns.dnssec import Validated, bogus, bogus_here, validated
 from tests.dns_room.responder import Answer, Responder, Zone
+from tests.servers.server import free_port
 
 ZONE = ZoneName("example.com")
 
@@ -138,3 +140,47 @@ async def test_whether_records_validate_is_not_known(rcode: dns.rcode.Rcode) -> 
             await validated(MAIL, resolver.server)
     with pytest.raises(Transient, match="whether its DNSSEC holds is not known"):
         await validated(MAIL, resolver.server)
+
+
+# --- the system's resolvers, which nobody named for this ----------------------------------------
+
+
+class Validator(Validating):
+    """Refuses example.com; sets AD for the zones `signed`."""
+
+    def __init__(self, *signed: str) -> None:
+        super().__init__(dns.rcode.SERVFAIL, dns.rcode.NOERROR)
+        self.signed = signed
+
+    def __call__(self, query: dns.message.Message, tcp: bool) -> Answer:
+        name = query.question[0].name.to_text(omit_final_dot=True)
+        if name == "example.com":
+            return super().__call__(query, tcp)
+        answer = dns.message.make_response(query)
+        if name in self.signed:
+            answer.flags |= dns.flags.AD
+        return answer
+
+
+@pytest.mark.parametrize("signed", [".", "com"])
+async def test_a_system_resolver_that_validates_is_believed(signed: str) -> None:
+    async with Responder(Validator(signed), "") as resolver:
+        said = await bogus_here(ZONE, [resolver.server])
+    assert said.startswith("zone example.com: its DNSSEC does not validate at ")
+    assert said.endswith("name one as dns_validating_resolver")
+
+
+async def test_other_system_resolvers_are_not_believed() -> None:
+    """One that never validates; one that is broken; one that is silent; none."""
+    broken = Validating(dns.rcode.SERVFAIL, dns.rcode.SERVFAIL)
+    fine = Validating(dns.rcode.NOERROR, dns.rcode.NOERROR)
+    async with (
+        Responder(Validator(), "") as never,
+        Responder(broken, "") as down,
+        Responder(fine, "") as well,
+        Responder(Validator("."), "") as good,
+    ):
+        others = [never.server, down.server, NameServer("127.0.0.1", free_port()), well.server]
+        assert await bogus_here(ZONE, others) == ""
+        assert await bogus_here(ZONE, []) == ""
+        assert "does not validate" in await bogus_here(ZONE, [*others, good.server])

@@ -137,6 +137,24 @@ async def test_a_record_at_the_owner_harms_nothing(lines: list[str], node: Node)
     assert found.is_plain
 
 
+async def test_a_server_for_which_every_name_exists_has_no_wildcards() -> None:
+    """Signing as it answers, it says "no such data" of names that do not exist (RFC 9824)."""
+    by_the_book = Server({"example.com": ["www.example.com A 192.0.2.1"]})
+
+    def compact(query: dns.message.Message, tcp: bool) -> Answer:
+        answer = by_the_book(query, tcp)
+        assert isinstance(answer, dns.message.Message)
+        answer.set_rcode(dns.rcode.NOERROR)
+        return answer
+
+    async with Responder(compact, "ns1") as responder:
+        looking = Look(ZONE, [responder.server])
+        for owner in (OWNER, DomainName("_25._tcp.a.b.example.com")):
+            found = await looking.at(owner)
+            assert (found.node, found.wildcard, found.absent) == (Node.OWN, None, ())
+            assert found.is_plain
+
+
 @pytest.mark.parametrize(
     ("lines", "wildcard", "absent"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from sslmd.core.spec import KeySpec, KeyType
 from sslmd.pki.keys import generate_key
 from tests.integration.acme_world import ARG, CERT, ZONE, World, needs, verify, world
 from tests.pki.samples import key_pem, leaf_spec, make_leaf, make_root, make_sub, with_life
-from tests.servers.bind import Primary
+from tests.servers.bind import Primary, Zone
 from tests.servers.pebble import Pebble
 from tests.servers.proxy import Answer, Proxy
 
@@ -197,6 +198,80 @@ def refusing(answer: Answer, status: int, code: str, detail: str, **headers: str
     return Answer(answer.path, status, said, json.dumps(body).encode())
 
 
+def upside_down(answer: Answer) -> Answer:
+    """Return a chain with its issuers first, one certificate twice, and a stranger among them."""
+    if not answer.path.startswith("/certZ/"):
+        return answer
+    mark = b"-----END CERTIFICATE-----\n"
+    leaf, *issuers = [one.strip() + b"\n" + mark for one in answer.body.split(mark) if one.strip()]
+    assert len(issuers) == 2
+    came = b"".join([*reversed(issuers), make_root().cert_pem, leaf, issuers[0]])
+    return Answer(answer.path, 200, answer.headers, came)
+
+
+def test_a_ca_with_ways_of_its_own(here: World) -> None:
+    """CAA allows one account alone; profile and chain are not there; what it sends is mixed up."""
+    records = '@ CAA 0 issue "pebble.letsencrypt.org; accounturi=https://x.example/1"'
+    primary = here.bind(Zone(ZONE, records))
+    ca = here.pebble(
+        primary,
+        profiles={"classic": 90, "shortlived": 6},
+        settings={"PEBBLE_CHAIN_LENGTH": "2"},
+    )
+    needs(ca, "caaIdentities")
+    needs(ca, "profiles")
+    wishes = "ca_preferred_acme_profile = 'shortlvied'\nca_preferred_chain = 'ISRG Root X1'"
+    with Proxy(ca, upside_down) as proxy:
+        here.site.use(replace_directory(ca, proxy), more=wishes)
+        here.site.publish(primary)
+        here.site.write({CERT: [ZONE]})
+        here.site.start()
+        line = here.site.wait_line("attempt 1 failed")
+        account = re.search(r"account +(https://localhost\S+)", here.site.ctl("show", ARG).stdout)
+        assert account is not None
+        assert f"only for the account https://x.example/1, ours is {account[1]}" in line
+        ours = f'issue "pebble.letsencrypt.org; accounturi={account[1]}"'
+        assert f"write `{ZONE}. CAA 0 {ours}`" in line
+        assert ca.orders() == 0
+
+        # The admin writes what the refusal says.
+        path = primary.zone_file(ZONE)
+        path.write_text(path.read_text().replace(records, f"@ CAA 0 {ours}"))
+        primary.reload(ZONE)
+        here.site.ctl("renew", ARG)
+        curr = here.site.wait_settled()[CERT]["curr"]
+        home = here.site.top / "certs" / CERT / "cb"
+        assert len(list((home / "accounts").rglob("private_key.json"))) == 1
+        # The chain is as it should be, and as short.
+        assert (here.site.live(CERT) / "fullchain.pem").read_text().count("BEGIN") == 3
+        verify(here.site, ca)
+
+        # What was not met is told, and repeated as long as that certificate is in use.
+        profile, chain = curr["unmet"]
+        assert "does not have the profile 'shortlvied' (ca_preferred_acme_profile)" in profile
+        assert "'classic', 'shortlived'" in profile
+        assert "has no chain to 'ISRG Root X1' (ca_preferred_chain), and gave the one to" in chain
+        for text in (profile, chain):
+            assert here.site.wait_line(text)
+        here.site.stop()
+
+        # As if three more had been issued, and cleaned away.
+        state = here.site.top / "certs" / CERT / "state.toml"
+        head, history, tail = state.read_text().partition("[[history]]")
+        issued = re.search(r'\[\[issued\]\]\nserial = "\w+"\n(?:.+\n)+', head)
+        assert issued is not None
+        more = (re.sub("serial = .*", f'serial = "{one}"', issued[0]) for one in ("1a", "1b", "1c"))
+        state.write_text("\n".join([head.rstrip(), *more, "", history]) + tail)
+        here.site.start()
+        shown = " ".join(here.site.ctl("show", ARG).stdout.split())
+        assert profile in shown
+        assert "issued 4 of 5 certificates for these names in 7 days" in shown
+        assert here.site.status()[CERT]["curr"]["unmet"] == [profile, chain]
+        done = here.site.ctl("force-renew", "--no-wait", ARG)
+        assert "4 of 5 used" in done.stdout + done.stderr
+        here.site.stop()
+
+
 def test_a_name_that_the_ca_will_not_have(here: World) -> None:
     _, ca = ready(here)
     detail = f"the policy forbids issuing for www.{ZONE}"
@@ -317,34 +392,6 @@ WRONG = (
     "garbage",
     "50 MB",
 )
-
-
-def test_a_chain_is_built_from_what_the_ca_sends(here: World) -> None:
-    """Upside down, with one too many and one twice: the certificate is there, and is taken."""
-    _, ca = ready(here, settings={"PEBBLE_CHAIN_LENGTH": "2"})
-    mark, stranger = b"-----END CERTIFICATE-----\n", make_root().cert_pem
-    right = b""
-
-    def change(answer: Answer) -> Answer:
-        nonlocal right
-        if not answer.path.startswith("/certZ/"):
-            return answer
-        leaf, *issuers = [
-            one.strip() + b"\n" + mark for one in answer.body.split(mark) if one.strip()
-        ]
-        assert len(issuers) == 2
-        right = leaf + b"".join(issuers)
-        came = b"".join([*reversed(issuers), stranger, leaf, issuers[0]])
-        return Answer(answer.path, 200, answer.headers, came)
-
-    with Proxy(ca, change) as proxy:
-        here.site.use(replace_directory(ca, proxy))
-        here.site.write({CERT: [ZONE]})
-        here.site.start()
-        assert here.site.wait_settled()[CERT]["attempts"] == 0
-        assert (here.site.live(CERT) / "fullchain.pem").read_bytes() == right
-        verify(here.site, ca)
-        here.site.stop()
 
 
 def test_what_a_ca_should_not_have_given_is_refused(here: World) -> None:

@@ -14,6 +14,7 @@ from tests.integration.acme_world import CERT, ZONE, World, names_of, verify, wo
 from tests.servers import nginx, sshd
 from tests.servers.bind import Zone
 from tests.servers.nginx import Nginx
+from tests.servers.server import free_port
 from tests.servers.sshd import Sshd
 
 # The CA asks port 80 of the names' own addresses; each test has an address to itself.
@@ -46,7 +47,8 @@ class WebWorld:
         self.web = stack.enter_context(
             Nginx(here.top / "nginx", {ZONE: [f".{ZONE}", address]}, address=address, port=80)
         )
-        self.ca = here.pebble(here.resolver(self.primary), http_port=80)
+        self.resolver = here.resolver(self.primary)
+        self.ca = here.pebble(self.resolver, http_port=80)
         self.stack = stack
 
     def write(
@@ -95,6 +97,21 @@ def test_an_address_is_a_name_too(web: WebWorld) -> None:
     web.site.wait_settled()
     verify(web.site, web.ca)
     assert names_of(web.site) == {web.address}
+
+
+def test_behind_a_firewall_that_closes_port_53(web: WebWorld) -> None:
+    """The zone's name servers are silent from here; a resolver tells CAA and addresses."""
+    web.write(names=[ZONE])
+    silent = free_port()
+    web.site.primaries["default"] = (
+        f"server = '127.0.0.1'\nport = {silent}\nnameservers = ['127.0.0.1:{silent}']\n"
+    )
+    web.site.globals["dns_validating_resolver"] = f"'{web.resolver.address}'"
+    web.site.write({CERT: [ZONE]})
+    web.site.start()
+    web.site.wait_settled()
+    verify(web.site, web.ca)
+    assert {status for _, _, status in web.web.requests()} == {200}
 
 
 def test_a_name_that_another_server_answers(web: WebWorld) -> None:

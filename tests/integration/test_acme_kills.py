@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.acme_world import CERT, ZONE, World, hooks_of, processes, verify, world
+from tests.integration.acme_world import ARG, CERT, ZONE, World, hooks_of, processes, verify, world
 from tests.servers.bind import answer
+from tests.servers.proxy import Answer, Proxy
 from tests.servers.server import wait_until
 
 NAMES = [ZONE, f"www.{ZONE}"]
@@ -84,6 +86,40 @@ def test_killed_while_the_ca_validates_the_order_is_taken_up(here: World) -> Non
     assert ca.orders() == 1
     assert ca.issued() == 1
     assert accounts(here) == 1
+
+
+def test_an_order_that_the_ca_is_long_at_work_on_is_kept_and_taken_up(here: World) -> None:
+    primary = here.bind()
+    ca = here.pebble(primary)
+    works = True
+
+    def change(answer: Answer) -> Answer:
+        found = json.loads(answer.body) if answer.path.startswith("/my-order/") else {}
+        if not works or found.get("status") != "valid":
+            return answer
+        del found["certificate"]
+        body = json.dumps({**found, "status": "processing"}).encode()
+        return Answer(answer.path, answer.status, answer.headers, body)
+
+    with Proxy(ca, change) as proxy:
+        here.site.use(ca)
+        here.site.ca = here.site.ca.replace(ca.directory, proxy.directory)
+        here.site.publish(primary)
+        here.site.write({CERT: NAMES})
+        here.site.start()
+        polled = lambda: sum(path.startswith("/my-order/") for path in proxy.paths)  # noqa: E731
+        wait_until(lambda: ca.issued() == 1 and polled() > 2, "an order that is processed")
+        kill_daemon(here)
+        no_orphans(here)
+
+        here.site.start()
+        here.site.wait_line("the CA is still at work on the order")
+        works = False
+        here.site.ctl("renew", "--no-wait", ARG)
+        here.site.wait_settled()
+        assert (ca.orders(), ca.issued(), accounts(here)) == (1, 1, 1)
+        verify(here.site, ca)
+        here.site.stop()
 
 
 def test_stopped_in_the_middle(here: World) -> None:

@@ -68,7 +68,7 @@ def refused(here: World, ca: Pebble, *texts: str) -> None:
         (
             '@ CAA 0 issue "pebble.letsencrypt.org; accounturi=https://x.example/1"',
             [ZONE],
-            "no account",
+            "only for the account https://x.example/1, ours is https://localhost:",
         ),
         ('@ CAA 128 tbs "unknown"', [ZONE], "'tbs'"),
     ],

@@ -284,3 +284,40 @@ def test_what_was_offered_is_noted_until_it_is_known_how_it_went(place: Place) -
     certbot.forget_offered(place)
     certbot.forget_offered(place)
     assert certbot.offered(place) == ()
+
+
+# --- an order that the CA is at work on -------------------------------------------------------
+
+
+def test_an_order_that_the_ca_is_at_work_on_is_kept_for_long(place: Place, tmp_path: Path) -> None:
+    account(place, "a" * 32)
+    certbot.prepare(place, CSR, SERVER)
+    url = "https://acme.example/order/7"
+    now = datetime.now(UTC)
+
+    def found(days: float, server: Server = SERVER, csr: bytes = CSR) -> str:
+        when = now + timedelta(days=days)
+        return certbot.interrupted(place, csr, server, "https://acme.example/new", when)
+
+    assert found(0) == ""
+    certbot.note_open(place, url)
+    certbot.note_open(place, "https://acme.example/order/8")  # it is that one still
+    assert found(0) == found(6.9) == url
+    assert found(7.1) == ""
+    assert found(0, csr=CSR + b"other") == ""
+    assert found(0, replace(SERVER, url="https://other.example/")) == ""
+    Path(f"{place.order}/open").write_text("file:///etc/passwd\n")
+    assert found(0) == ""
+    certbot.clear(place)
+    assert found(0) == ""
+
+
+def test_the_command_that_makes_an_account_alone(place: Place) -> None:
+    words = certbot.register_command(replace(SERVER, eab_kid="kid-1"), place, "/bin/certbot")
+    assert words[words.index("/bin/certbot") + 1] == "register"
+    said = " ".join(words)
+    assert f"--server {URL} --email admin@example.com --config {place.order}/eab.ini" in said
+    assert "kid-1" not in said
+    assert "--register-unsafely-without-email" in certbot.register_command(
+        replace(SERVER, email=""), place, "/bin/certbot"
+    )

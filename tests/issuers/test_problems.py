@@ -17,7 +17,14 @@ from hypothesis import strategies as st
 
 from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
 from sslmd.issuers.certbot_log import MOST, MOST_DETAIL, read_log
-from sslmd.issuers.problems import MOST_TEXT, Problem, ProblemKind, read_problem, to_error
+from sslmd.issuers.problems import (
+    MOST_TEXT,
+    Problem,
+    ProblemKind,
+    StillProcessing,
+    read_problem,
+    to_error,
+)
 
 LOGS = Path(__file__).with_name("certbot_logs")
 NAMES = sorted(path.stem for path in LOGS.glob("*.log"))
@@ -332,6 +339,22 @@ def test_a_compound_error_is_what_its_parts_are() -> None:
     assert "Several: a.example.test: No (compound)" in found.text
 
 
+def test_an_order_that_the_ca_is_still_at_work_on() -> None:
+    """It is no trouble to order again for: another order would be one too many."""
+    error = error_of("never-issued")
+    assert isinstance(error, StillProcessing)
+    assert error.order == "http://acme.example.test/never/order/1"
+    assert error.retry_at is None
+    document = '{"status": "processing", "finalize": "https://acme.example.test/f"}'
+    ending = "acme.errors.TimeoutError\n"
+    log = answered(200, document, headers="Retry-After: 7200\n") + ending
+    error = to_error(read(log), NOW)
+    assert isinstance(error, StillProcessing)
+    assert error.retry_at == NOW + timedelta(hours=2)
+    for other in (document.replace("processing", "ready"), document.replace("finalize", "x")):
+        assert type(to_error(read(answered(200, other) + ending), NOW)) is Transient
+
+
 def test_known_words_of_certbot() -> None:
     said = "Client with the currently selected authenticator does not support any combination of "
     found = read("", f"{said}challenges that will satisfy the CA.\n")
@@ -437,7 +460,6 @@ def test_reasons_in_plain_words(said: str, reason: str) -> None:
     [
         ("bad-nonce", "JWS has an invalid anti-replay nonce"),
         ("order-invalid", "The CA could not issue: an internal error (serverInternal)"),
-        ("never-issued", "did not issue the certificate in time"),
         ("forged-lines", "/text500/order answers 500 Internal Server Error"),
     ],
 )

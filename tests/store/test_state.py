@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from sslmd.core.backoff import Failure
 from sslmd.core.names import SetName
 from sslmd.core.sighting import Instant, Sighting, Silence
-from sslmd.core.state import Ask, Delivered, Request, Server, ServerPhase, SetNote, Trouble
+from sslmd.core.state import (
+    Ask,
+    Delivered,
+    Issuance,
+    Request,
+    Server,
+    ServerPhase,
+    SetNote,
+    Trouble,
+)
 from sslmd.store.state import (
     HISTORY_KEPT,
     BadStateError,
@@ -72,7 +81,13 @@ servers = st.builds(
     counts,
     st.none() | times,
 )
-set_notes = st.builds(SetNote, st.floats(-1, 1), st.none() | times, texts)
+set_notes = st.builds(
+    SetNote,
+    st.floats(-1, 1),
+    st.none() | times,
+    texts,
+    unmet=st.lists(texts, max_size=2).map(tuple),
+)
 seconds = st.floats(0, 1e9).map(lambda number: round(number, 3))
 instants = st.builds(Instant, texts, seconds)
 sightings = st.builds(
@@ -101,6 +116,7 @@ notes = st.builds(
     ask=st.none() | asks,
     trouble=st.none() | troubles,
     delivery_trouble=st.none() | troubles,
+    issued=st.lists(st.builds(Issuance, texts, texts, texts, times), max_size=2).map(tuple),
     off_deck=st.none() | names,
 )
 entries = st.builds(

@@ -1,0 +1,64 @@
+"""What a CA counts: certificates for exactly the same names."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sslmd.core.events import WasIssued
+from sslmd.core.lifecycle import advance
+from sslmd.core.limits import Spent, names_mark, spent
+from sslmd.core.state import CertState, Issuance
+
+NOW = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
+REFILL = timedelta(hours=33, minutes=36)
+
+
+@pytest.mark.parametrize(
+    ("hours", "used", "again"),
+    [
+        ([], 0, None),
+        ([0], 1, None),
+        ([0, 0, 0, 0], 4, None),
+        ([0, 0, 0, 0, 0], 5, REFILL),
+        ([10, 10, 10, 10, 10], 5, REFILL - timedelta(hours=10)),
+        # It is refilled, one in 33.6 hours.
+        ([34, 34, 34, 34, 34], 4, None),
+        ([34, 34, 34, 34, 34, 0], 5, REFILL - timedelta(hours=0.4)),
+        ([100, 100, 100, 100, 100], 3, None),
+        ([167, 167, 167, 167, 167], 1, None),
+        ([169, 169, 169, 169, 169], 0, None),
+        # Daily is too often by little, and every 34 hours is not.
+        ([0, 24, 48, 72, 96, 120, 144], 3, None),
+        ([0, 34, 68, 102, 136], 1, None),
+        # The clock was set back.
+        ([-50, -50, -50, -50, -50], 5, REFILL),
+    ],
+)
+def test_five_a_week_and_one_more_in_34_hours(
+    hours: list[float], used: int, again: timedelta | None
+) -> None:
+    found = spent([NOW - timedelta(hours=one) for one in hours], NOW)
+    assert found == Spent(used, None if again is None else NOW + again)
+    assert str(found) == f"{used} of 5 used"
+
+
+def test_the_exact_set_of_names_counts() -> None:
+    mark = names_mark(["example.com", "*.example.com"])
+    assert mark == names_mark(["*.Example.com.", "example.com", "example.com"])
+    assert mark != names_mark(["example.com"])
+    assert mark != names_mark(["example.com", "*.example.com", "www.example.com"])
+    assert names_mark(["a.example", "b.example"]) != names_mark(["a.exampleb.example"])
+
+
+def test_a_state_remembers_what_still_counts_and_each_certificate_once() -> None:
+    def issued(serial: str, days: float, server: str = "https://ca.example/") -> Issuance:
+        return Issuance(serial, server, "names", NOW - timedelta(days=days))
+
+    state = CertState()
+    for one in (issued("1", 8), issued("2", 6), issued("3", 0), issued("3", 0)):
+        state = advance(state, WasIssued(one))
+    assert state.issued == (issued("2", 6), issued("3", 0))
+    other = issued("3", 0, "https://other.example/")
+    assert advance(state, WasIssued(other)).issued == (*state.issued, other)
