@@ -10,7 +10,7 @@ from sslmd.config.model import ServiceConfig
 from sslmd.config.report import Notes, Source
 from sslmd.core.names import BadName, CertId, parse_san, shown
 from sslmd.core.own_ca import parts_asked
-from sslmd.core.spec import CaOptions, OwnCa, SelfSigned
+from sslmd.core.spec import LONGEST_SERVER_LIFE, CaOptions, OwnCa, SelfSigned
 
 # Days that a CA's signatures last where the file does not say. An automatic renewal makes
 # short lives of leaves free; what has to be installed by hand elsewhere should rarely change.
@@ -55,6 +55,50 @@ def _with_height(service: ServiceConfig, height: int) -> ServiceConfig:
         path_len=None if root else height,
     )
     return dataclasses.replace(service, spec=dataclasses.replace(spec, ca=ca))
+
+
+def warn_of_long_lives(
+    services: Mapping[CertId, ServiceConfig], sources: Mapping[CertId, Source], notes: Notes
+) -> None:
+    """Warn of CAs that give servers certificates which Apple's devices refuse.
+
+    `sources`: the files of the CAs. A CA that is not there was reported already.
+    """
+    lives = {ca: _life_below(ca, services) for ca in sources}
+    long: dict[CertId, CertId] = {}
+    for cert, one in services.items():
+        signer = one.spec.signer
+        if not (one.managed and one.spec.is_for_servers() and isinstance(signer, OwnCa)):
+            continue
+        if lives.get(signer.cert, LONGEST_SERVER_LIFE) > LONGEST_SERVER_LIFE:
+            long.setdefault(signer.cert, cert)
+    for ca, leaf in long.items():
+        life, limit = lives[ca].days, LONGEST_SERVER_LIFE.days
+        root = isinstance(services[ca].spec.signer, SelfSigned)
+        notes.warn(
+            sources[ca],
+            ("CA", "sign_end_days"),
+            f"what {ca.service} signs lives {life} days, {leaf} for one: Apple's devices "
+            f"refuse a server's certificate of more than {limit} "
+            "(https://support.apple.com/HT210176)",
+            f"sign servers' certificates by a CA below it, which has a sign_end_days of {limit} or "
+            "less"
+            if root
+            else f"write {limit} or less; they are renewed in time",
+        )
+
+
+def _life_below(ca: CertId, services: Mapping[CertId, ServiceConfig]) -> timedelta:
+    """Return how long at the most that lives which a CA signs: nothing outlives its signer."""
+    life, seen = timedelta.max, set[CertId]()
+    while ca in services and ca not in seen:
+        seen.add(ca)
+        spec = services[ca].spec
+        life = min(life, spec.ca.life if spec.ca is not None else life)
+        if not isinstance(spec.signer, OwnCa):
+            return life
+        ca = spec.signer.cert
+    return timedelta(0)  # a loop, or a CA that is missing: reported already
 
 
 def _note_twins(

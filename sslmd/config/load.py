@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from sslmd.config import build
-from sslmd.config.cas import with_heights, without_titles
+from sslmd.config.cas import warn_of_long_lives, with_heights, without_titles
 from sslmd.config.commands import check_commands
 from sslmd.config.dane import check_dane
 from sslmd.config.files import (
@@ -277,6 +277,7 @@ class _Loader:
             for name in cas.infos.keys() & used:
                 build.check_profile(cas.infos[name], cas.raw[name], self.notes, cas.source)
         services.read.update(with_heights(services.cas(), services.sources, self.notes))
+        warn_of_long_lives(services.read, services.sources, self.notes)
         return dict(cas.infos), services.read, services.files
 
     def _ca_file(self) -> CaTables:

@@ -182,7 +182,10 @@ class NameTable(Table):
     ST: Label = key("text", "State or province.", default="")
     C: Label = key("text", "Country, two letters.", default="")
     email: Label = key(
-        "text", "Mail address, put into the subject and given to an ACME CA as contact.", default=""
+        "text",
+        "Mail address: given to an ACME CA as contact; for the site's own CA put into the subject, "
+        "and with `emailProtection` in `ext_key_usage` into the names.",
+        default="",
     )
     sans: Annotated[list[Annotated[SanName, PlainValidator(values.san)]], SINGLE] = key(
         "list of names",
@@ -204,7 +207,7 @@ class CaOptionsTable(Table):
     sign_end_days: int | None = key(
         "days",
         "Life of what this CA signs, a root's own certificate included; nothing outlives its "
-        "signer.",
+        "signer. Apple's devices refuse servers' certificates of more than 825 days.",
         default=None,
         shown="root: 3650; a CA that signs CAs: 1825; other: 90",
         ge=1,

@@ -101,6 +101,13 @@ class CaOptions:
     path_len: int | None
 
 
+# Apple's devices refuse a server's certificate that lives longer, be its CA trusted by an admin or
+# not: https://support.apple.com/HT210176.
+LONGEST_SERVER_LIFE = timedelta(days=825)
+
+_SERVER, _MAIL = "serverAuth", "emailProtection"
+
+
 @dataclass(frozen=True, slots=True)
 class CertSpec:
     """What a certificate should be. `names` are unique and in the order of the file."""
@@ -127,6 +134,19 @@ class CertSpec:
         except BadName:
             return self.names
         return self.names if common in self.names else (common, *self.names)
+
+    def is_for_servers(self) -> bool:
+        """Whether it is a leaf that a server may use (RFC 5280 §4.2.1.12: without usages, all)."""
+        return self.ca is None and (not self.ext_key_usage or _SERVER in self.ext_key_usage)
+
+    def mailbox(self) -> str:
+        """Return the mail address that is one of its names, "" if none is.
+
+        RFC 5280 §4.1.2.6: an address in the subject is for old programs; the others look among the
+        alternative names. Only what the site's own CA signs for mail has one there.
+        """
+        for_mail = self.ca is None and _MAIL in self.ext_key_usage
+        return self.subject.email if for_mail and isinstance(self.signer, OwnCa) else ""
 
 
 Points = tuple[tuple[float, float], ...]

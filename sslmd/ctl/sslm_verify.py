@@ -8,28 +8,42 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sslmd import __version__
 from sslmd.core.errors import Permanent
-from sslmd.core.names import BadName, parse_san
+from sslmd.core.names import BadName, DomainName, SanName, parse_san
 from sslmd.ctl.errors import DONE, FAILED
 from sslmd.ctl.help import Formatter
 from sslmd.ctl.reading import STDIN, read
 from sslmd.ctl.text import clock, complain, printable, say
 from sslmd.ctl.tool import run_tool
-from sslmd.pki.chain import check_chain, is_self_issued, parse_certs, split_pem
-from sslmd.pki.csr import san_texts
+from sslmd.pki.chain import cert_ders
 from sslmd.pki.describe import PRIVATE, describe, trusted_der
-from sslmd.pki.inspect import CERT, CHAIN, KEY
-from sslmd.pki.name_constraints import check_name_constraints
-from sslmd.pki.pem import MALFORMED, blocks
+from sslmd.pki.inspect import CERT, KEY
+from sslmd.pki.inspect import CHAIN as CHAIN_FILE
+from sslmd.pki.judge import (
+    CHAIN,
+    CONSTRAINTS,
+    DATES,
+    RULES,
+    Finding,
+    Terms,
+    constrains_names,
+    find_path,
+    judge,
+)
+from sslmd.pki.parsed import Parsed, parse_all
+from sslmd.pki.paths import TooMuchWork
+from sslmd.pki.pem import blocks
+from sslmd.pki.profile import Use
 
-_SPKI = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+_NONE_IN_IT = "no certificate is in it (-----BEGIN CERTIFICATE-----)"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,30 +86,36 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     verified = _Verified(args.quiet)
     try:
-        certs, key_file = _collect(args)
+        given = _collect(args)
+        anchors = _anchors(args.root) if args.root else None
+        terms = Terms(args.at or datetime.now(UTC), _use(args), clock)
+        found = _path(given, anchors, terms)
     except Permanent as err:
         complain(f"sslm-verify: {printable(str(err))}", "red")
         return FAILED
-    leaf, issuers = certs[0], certs[1:]
-    now = args.at or datetime.now(UTC)
-    try:
-        path = _path(certs, _anchors(args.root)) if args.root else None
-    except Permanent as err:
-        complain(f"sslm-verify: {printable(str(err))}", "red")
-        return FAILED
-    # The root may be all that the chain lacks.
-    verified.check("chain", lambda: _chain(leaf, issuers or (path or [leaf])[1:]))
-    verified.check("dates", lambda: _dates(certs, now))
-    verified.check("constraints", lambda: _allowed(path or certs))
-    if args.root:
-        verified.check("root", lambda: _rooted(certs, path, now))
+    path, findings = found.path, found.findings
+    for check, right in (
+        (CHAIN, lambda: _signers(path, given)),
+        (DATES, lambda: _until(path, terms)),
+        (RULES, str),
+        (CONSTRAINTS, lambda: _allowed(path)),
+    ):
+        wrong = [one.text for one in findings if one.check == check]
+        verified.tell(check, wrong, right)
+    if anchors is not None:
+        verified.check("root", lambda: _rooted(found, anchors))
     for name in args.name:
-        verified.check("name", lambda name=name: _named(leaf, name))  # type: ignore[misc]
-    if key_file:
-        verified.check("key", lambda: _fits(leaf, key_file))
+        verified.check("name", partial(_named, given.leaf, name))
+    if given.key_file:
+        verified.check("key", lambda: _fits(given.leaf, given.key_file))
     if not args.quiet:
         say(printable(f"{args.file}: {'not ' if verified.failed else ''}verified"))
     return FAILED if verified.failed else DONE
+
+
+def _use(args: argparse.Namespace) -> Use:
+    """A name is what a client asks a server for."""
+    return Use.SERVER if args.name else Use.ANY
 
 
 class _Verified:
@@ -109,33 +129,64 @@ class _Verified:
         """Run a check, which returns what it found ("": nothing to tell) or raises `Permanent`."""
         try:
             found = check()
-        except (Permanent, *MALFORMED) as err:
-            self.failed = True
-            said = str(err) if isinstance(err, Permanent) else f"the certificate is damaged: {err}"
-            sys.stdout.flush()
-            complain(f"{what}: {printable(said)}", "red")
+        except Permanent as err:
+            self.tell(what, [str(err)], str)
         else:
-            if found and not self._quiet:
-                say(f"{what}: {printable(found)}")
+            self.tell(what, [], lambda: found)
+
+    def tell(self, what: str, wrong: Sequence[str], right: Callable[[], str]) -> None:
+        """Say what is wrong, or where nothing is, what is right ("": nothing to tell)."""
+        for text in wrong:
+            self.failed = True
+            sys.stdout.flush()
+            complain(f"{what}: {printable(text)}", "red")
+        found = "" if wrong or self._quiet else right()
+        if found:
+            say(f"{what}: {printable(found)}")
 
 
-def _collect(args: argparse.Namespace) -> tuple[list[x509.Certificate], str]:
-    """Return the certificates, leaf first, and the file of the key, if one is to be looked at."""
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What is to be verified: a certificate, what came with it, and the file of its key ("")."""
+
+    leaf: Parsed
+    issuers: Sequence[Parsed]
+    key_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchors:
+    """Certificates to trust, and a phrase for each in that file that cannot be read."""
+
+    certs: Sequence[Parsed]
+    problems: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The path that is judged, and what is wrong with it. `problem`: why none leads to a root."""
+
+    path: Sequence[Parsed]
+    findings: Sequence[Finding]
+    problem: str = ""
+
+
+def _collect(args: argparse.Namespace) -> _Given:
     file, chain, key_file = args.file, args.chain, args.key or ""
     if file != STDIN and os.path.isdir(file):
         folder, file = file, f"{file}/{CERT}"
-        chain = chain or _beside(folder, CHAIN)
+        chain = chain or _beside(folder, CHAIN_FILE)
         # Who may not read the key can still have the rest checked.
         if not key_file and os.access(f"{folder}/{KEY}", os.R_OK):
             key_file = f"{folder}/{KEY}"
     certs = _certs(file)
-    if not chain and len(certs) == 1 and file != STDIN and not is_self_issued(certs[0]):
-        chain = _beside(os.path.dirname(file) or ".", CHAIN)
+    if not chain and len(certs) == 1 and file != STDIN and not certs[0].is_self_issued:
+        chain = _beside(os.path.dirname(file) or ".", CHAIN_FILE)
         if chain and os.path.samefile(chain, file):
             chain = None
     if chain:
         certs = [certs[0], *(_certs(chain, empty=True))]
-    return certs, key_file
+    return _Given(certs[0], certs[1:], key_file)
 
 
 def _beside(folder: str, name: str) -> str | None:
@@ -143,116 +194,123 @@ def _beside(folder: str, name: str) -> str | None:
     return path if os.path.exists(path) else None
 
 
-def _certs(file: str, *, empty: bool = False) -> list[x509.Certificate]:
+def _certs(file: str, *, empty: bool = False) -> list[Parsed]:
+    """Return the certificates of a file, all of which have to be whole: a server gives them all."""
     try:
-        certs = split_pem(read(file))
+        certs, problems = parse_all(cert_ders(blocks(read(file))))
+        if problems:
+            raise Permanent(problems[0])
         if not certs and not empty:
-            raise Permanent("no certificate is in it (-----BEGIN CERTIFICATE-----)")
+            raise Permanent(_NONE_IN_IT)
     except Permanent as err:
         raise Permanent(f"{file}: {err}") from None
     return certs
 
 
-def _anchors(file: str) -> list[x509.Certificate]:
-    """Return what is to be trusted, `openssl x509 -trustout` included."""
+def _anchors(file: str) -> _Anchors:
+    """Return what is to be trusted, `openssl x509 -trustout` included.
+
+    One that cannot be read is nothing to trust; the others of a system's hundred still are.
+    """
     try:
         found = [trusted_der(block) for block in blocks(read(file))]
-        anchors = parse_certs([der for der in found if der])
-        if not anchors:
-            raise Permanent("no certificate is in it (-----BEGIN CERTIFICATE-----)")
+        certs, problems = parse_all([der for der in found if der])
+        if not certs:
+            raise Permanent(problems[0] if problems else _NONE_IN_IT)
     except Permanent as err:
         raise Permanent(f"{file}: {err}") from None
-    return anchors
+    return _Anchors(certs, problems)
 
 
-# --- the checks: each returns what it found, or raises Permanent ----------------------------
+def _path(given: _Given, anchors: _Anchors | None, terms: Terms) -> _Found:
+    """Return what is looked at: the whole chain as it is, or the best path to a root."""
+    whole = [given.leaf, *given.issuers]
+    if anchors is None:
+        return _Found(whole, judge(whole, terms))
+    try:
+        found = find_path(given.leaf, given.issuers, anchors.certs, terms)
+    except TooMuchWork as err:
+        return _Found(whole, judge(whole, terms), f"no way to a certificate of that file: {err}")
+    if found is not None:
+        return _Found(*found)
+    last = whole[-1]
+    return _Found(
+        whole,
+        judge(whole, terms),
+        f"it does not lead to a certificate of that file: the last of the chain, {last.name}, "
+        f"was signed by {last.issuer_name}",
+    )
 
 
-def _chain(leaf: x509.Certificate, issuers: Sequence[x509.Certificate]) -> str:
-    check_chain(leaf, issuers)
-    if not issuers:
-        return "signed by itself"
-    return "signed by " + ", by ".join(one.subject.rfc4514_string() for one in issuers)
+# --- what is right: a sentence for each check; what is wrong is raised as Permanent ----------
 
 
-def _dates(certs: Sequence[x509.Certificate], now: datetime) -> str:
-    for number, cert in enumerate(certs):
-        label = f"certificate {number} of the chain" if number else "the certificate"
-        if now < cert.not_valid_before_utc:
-            raise Permanent(f"{label} is not valid before {clock(cert.not_valid_before_utc)}")
-        if now > cert.not_valid_after_utc:
-            raise Permanent(f"{label} expired on {clock(cert.not_valid_after_utc)}")
-    end = min(cert.not_valid_after_utc for cert in certs)
-    return f"valid until {clock(end)}, {(end - now).days} days"
+def _signers(path: Sequence[Parsed], given: _Given) -> str:
+    if len(path) == 1:
+        return "signed by itself" if path[0].is_self_issued else "trusted as it is"
+    text = "signed by " + ", by ".join(one.cert.subject.rfc4514_string() for one in path[1:])
+    used = {one.der for one in path}
+    unused = [one for one in given.issuers if one.der not in used]
+    if unused:
+        text += f"; not needed: {', '.join(one.cert.subject.rfc4514_string() for one in unused)}"
+    return text
 
 
-def _allowed(path: Sequence[x509.Certificate]) -> str:
-    if not check_name_constraints(path):
+def _until(path: Sequence[Parsed], terms: Terms) -> str:
+    end = min(one.end for one in path)
+    return f"valid until {clock(end)}, {(end - terms.now).days} days"
+
+
+def _allowed(path: Sequence[Parsed]) -> str:
+    if not constrains_names(path):
         return ""
     return "its names are within what the CAs above it may issue for"
 
 
-def _path(
-    certs: Sequence[x509.Certificate], anchors: Sequence[x509.Certificate]
-) -> list[x509.Certificate] | None:
-    """Return the shortest path from the leaf to one of `anchors`, which it ends with.
-
-    A chain may bring its root along, or lead on to another CA that has signed that root; only
-    ours is trusted.
-    """
-    for number in range(1, len(certs) + 1):
-        begin, last = certs[:number], certs[number - 1]
-        for anchor in anchors:
-            if anchor == last and _signed(begin):
-                return list(begin)
-            if anchor.subject == last.issuer and _signed([*begin, anchor]):
-                return [*begin, anchor]
-    return None
+def _rooted(found: _Found, anchors: _Anchors) -> str:
+    if found.problem:
+        more = "".join(f"; {problem}" for problem in anchors.problems[:1])
+        raise Permanent(found.problem + more)
+    return f"leads to {found.path[-1].cert.subject.rfc4514_string()}"
 
 
-def _rooted(
-    certs: Sequence[x509.Certificate], path: Sequence[x509.Certificate] | None, now: datetime
-) -> str:
-    if path is None:
-        last = certs[-1]
-        raise Permanent(
-            f"it does not lead to a certificate of that file: the last of the chain, "
-            f"{last.subject.rfc4514_string()}, was signed by {last.issuer.rfc4514_string()}"
-        )
-    root = path[-1]
-    _dates([root], now)
-    return f"leads to {root.subject.rfc4514_string()}"
-
-
-def _signed(certs: Sequence[x509.Certificate]) -> bool:
-    """Whether each was signed by the next. One alone is what somebody trusts as it is."""
+def _named(leaf: Parsed, name: str) -> str:
     try:
-        if len(certs) > 1:
-            check_chain(certs[0], certs[1:])
-    except Permanent:
-        return False
-    return True
-
-
-def _named(leaf: x509.Certificate, name: str) -> str:
-    try:
-        wanted = str(parse_san(name))
+        wanted = parse_san(name)
     except BadName as err:
         raise Permanent(str(err)) from None
-    names = san_texts(leaf.extensions)
-    if not any(_matches(one, wanted) for one in names):
-        raise Permanent(f"it is not for {wanted}; it is for {', '.join(names) or 'no name'}")
+    presented = leaf.find(x509.SubjectAlternativeName) or ()
+    if not any(_matches(one, wanted) for one in presented):
+        kinds = x509.DNSName | x509.IPAddress
+        names = ", ".join(str(one.value) for one in presented if isinstance(one, kinds))
+        raise Permanent(
+            f"it is not for {wanted}; it is for {names or 'no name'}{_as_name(presented, wanted)}"
+        )
     return f"it is for {wanted}"
 
 
-def _matches(presented: str, name: str) -> bool:
-    """RFC 9525 §6.3: a wildcard stands for one label, the leftmost."""
-    if presented.startswith("*.") and not name.startswith("*."):
-        return name.partition(".")[2] == presented[2:]
-    return name == presented
+def _matches(presented: x509.GeneralName, wanted: SanName) -> bool:
+    """RFC 9525 §6.3, §6.5: a host is a dNSName, an address an iPAddress, and nothing else."""
+    if not isinstance(wanted, DomainName):
+        return isinstance(presented, x509.IPAddress) and presented.value == wanted
+    if not isinstance(presented, x509.DNSName):
+        return False
+    host, name = presented.value.lower(), wanted.text
+    if host.startswith("*.") and not wanted.is_wildcard:
+        # One label, the leftmost; never all of a top-level domain.
+        return name.partition(".")[2] == host[2:] and "." in host[2:]
+    return name == host
 
 
-def _fits(leaf: x509.Certificate, key_file: str) -> str:
+def _as_name(presented: Iterable[x509.GeneralName], wanted: SanName) -> str:
+    if isinstance(wanted, DomainName):
+        return ""
+    if any(isinstance(one, x509.DNSName) and one.value == str(wanted) for one in presented):
+        return f" ({wanted} is there as a host name; an address has to be an iPAddress, RFC 9525)"
+    return ""
+
+
+def _fits(leaf: Parsed, key_file: str) -> str:
     try:
         found = describe(read(key_file), datetime.now(UTC))
     except Permanent as err:
@@ -262,7 +320,7 @@ def _fits(leaf: x509.Certificate, key_file: str) -> str:
         raise Permanent(f"{key_file}: it holds {len(keys) or 'no'} private keys instead of one")
     if keys[0].error:
         raise Permanent(f"{key_file}: the private key is {keys[0].error}")
-    if keys[0].spki != leaf.public_key().public_bytes(*_SPKI):
+    if keys[0].spki != leaf.spki:
         raise Permanent(f"{key_file} does not match the certificate")
     return f"{key_file} matches"
 

@@ -323,7 +323,7 @@ class _View:
             return frozenset()
         if cname := find(answer.answer, here, dns.rdatatype.CNAME):
             return frozenset({f"CNAME {cname[0].target.to_text().lower()}"})
-        shape = set()
+        shape: set[str] = set()
         for rdtype in _SHAPES:
             answer = await self._good(probe, rdtype)
             kind = dns.rdatatype.from_text(rdtype)

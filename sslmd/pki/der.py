@@ -8,9 +8,11 @@ from __future__ import annotations
 from sslmd.core.errors import Permanent
 
 _VERSION_TAG = 0xA0
+_SEQUENCE_TAG = 0x30
 
 # Where they stand in a TBSCertificate, counted from the serial number: before them is the version,
 # which may be left out.
+_SIGNATURE = 1
 _ISSUER = 2
 _SUBJECT = 4
 _KEY = 5
@@ -29,6 +31,23 @@ def subject_der(der: bytes) -> bytes:
 def key_der(der: bytes) -> bytes:
     """Return the SubjectPublicKeyInfo in a certificate."""
     return _field(der, _KEY)
+
+
+def spells_out_curve(der: bytes) -> bool:
+    """Whether the key in a certificate, an EC key, has a curve that is not named but described."""
+    key = key_der(der)
+    begin, _ = _element(key, 0)  # SubjectPublicKeyInfo
+    begin, _ = _element(key, begin)  # AlgorithmIdentifier
+    _, begin = _element(key, begin)  # its OID; parameters follow
+    return key[begin] == _SEQUENCE_TAG
+
+
+def signature_algorithms(der: bytes) -> tuple[bytes, bytes]:
+    """Return how a certificate says, inside and outside, that it was signed (RFC 5280 §4.1.1.2)."""
+    begin, _ = _element(der, 0)
+    _, begin = _element(der, begin)
+    _, end = _element(der, begin)
+    return _field(der, _SIGNATURE), der[begin:end]
 
 
 def whole_element(der: bytes) -> bytes:

@@ -21,7 +21,16 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from sslmd.core.errors import Permanent
 from sslmd.pki.der import content, whole_element
 from sslmd.pki.key_kind import describe_key
-from sslmd.pki.pem import CERTIFICATE, MALFORMED, MAX_BYTES, REQUESTS, Block, whole_blocks
+from sslmd.pki.pem import (
+    CERTIFICATE,
+    MALFORMED,
+    MAX_BYTES,
+    REQUESTS,
+    Block,
+    damage,
+    whole_blocks,
+)
+from sslmd.pki.profile import unknown_critical
 
 KIND = "kind"
 PRIVATE = "private key"
@@ -153,7 +162,7 @@ def _cert(der: bytes, now: datetime) -> Described:
             times={"not before": begin, "not after": end},
         )
     except MALFORMED as err:
-        raise Permanent(f"damaged: {_short(err)}") from None
+        raise Permanent(f"damaged: {damage(err)}") from None
 
 
 def _trusted(der: bytes, now: datetime) -> Described:
@@ -235,6 +244,10 @@ def _extensions(extensions: x509.Extensions) -> dict[str, Fact]:
             facts["issuer key id"] = _colons(value.key_identifier or b"") or "not given"
         elif isinstance(value, x509.TLSFeature):
             facts["must staple"] = "yes"
+        elif isinstance(value, x509.NameConstraints):
+            facts["permitted names"] = [_general(one) for one in value.permitted_subtrees or ()]
+            facts["excluded names"] = [_general(one) for one in value.excluded_subtrees or ()]
+    facts["unknown"] = [f"critical {extension}" for extension in unknown_critical(extensions)]
     return facts
 
 
@@ -318,7 +331,7 @@ def _request(der: bytes, _now: datetime) -> Described:
         }
         return _described(facts, request.public_key)
     except MALFORMED as err:
-        raise Permanent(f"damaged: {_short(err)}") from None
+        raise Permanent(f"damaged: {damage(err)}") from None
 
 
 def _signed(request: x509.CertificateSigningRequest) -> str:
@@ -358,7 +371,7 @@ def _revoked(der: bytes, _now: datetime) -> Described:
         crl = x509.load_der_x509_crl(der)
         return Described({KIND: "list of revoked certificates", "issuer": _name(crl.issuer)})
     except MALFORMED as err:
-        raise Permanent(f"damaged: {_short(err)}") from None
+        raise Permanent(f"damaged: {damage(err)}") from None
 
 
 def _dh(der: bytes, _now: datetime) -> Described:
@@ -405,10 +418,6 @@ def _name(name: x509.Name) -> str:
 
 def _colons(data: bytes) -> str:
     return data.hex(":").upper()
-
-
-def _short(err: Exception) -> str:
-    return str(err)[:200] or type(err).__name__
 
 
 # --- what belongs together ------------------------------------------------------------------

@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from sslmd.core.errors import Permanent
 from sslmd.core.names import shown
 from sslmd.core.own_ca import asks_for
-from sslmd.core.spec import CaOptions, CertSpec
+from sslmd.core.spec import LONGEST_SERVER_LIFE, CaOptions, CertSpec
 from sslmd.core.times import clock
 from sslmd.pki.chain import (
     check_chain,
@@ -170,7 +170,7 @@ def sign(
         _described(request, spec, known)
         .issuer_name(nearest.subject)
         .not_valid_before(max(_start(now), nearest.not_valid_before_utc))
-        .not_valid_after(min(_end(now, signer.options.life), _end_of(issuers)))
+        .not_valid_after(min(_end_by_life(now, spec, signer.options.life), _end_of(issuers)))
         .add_extension(_authority(nearest, key), critical=False)
     )
     cert = builder.sign(key, _digest(signer.options))
@@ -309,7 +309,7 @@ def _described(
 ) -> x509.CertificateBuilder:
     """Return all of the certificate that the signer has no part in."""
     public = _public_key(request, spec)
-    subject, names = known.subject if known else subject_name(spec), alternative_names(spec)
+    subject, names = known.subject if known else subject_name(spec), _all_names(spec)
     identifier = known.identifier if known else None
     builder = (
         x509.CertificateBuilder()
@@ -334,6 +334,17 @@ def _described(
     elif not list(subject):
         raise Permanent(f"{spec.id} has neither a subject nor a name; set CN or sans")
     return builder
+
+
+def _all_names(spec: CertSpec) -> x509.SubjectAlternativeName | None:
+    """Return the names of a certificate, mail address included, which no request asks for."""
+    names: list[x509.GeneralName] = [*(alternative_names(spec) or ())]
+    if spec.mailbox():
+        try:
+            names.append(x509.RFC822Name(spec.mailbox()))
+        except ValueError as err:
+            raise Permanent(f"{spec.id}: email: {shown(spec.mailbox())}: {err}") from None
+    return x509.SubjectAlternativeName(names) if names else None
 
 
 def _public_key(request: x509.CertificateSigningRequest, spec: CertSpec) -> PublicKey:
@@ -401,6 +412,15 @@ def _start(now: datetime) -> datetime:
 def _end(now: datetime, life: timedelta) -> datetime:
     whole = now.replace(microsecond=0)
     return whole + life if life < _NEVER - whole else _NEVER
+
+
+def _end_by_life(now: datetime, spec: CertSpec, life: timedelta) -> datetime:
+    """Return the end that the CA's options give; the earlier begin may not make it too long."""
+    end = _end(now, life)
+    if spec.is_for_servers() and life <= LONGEST_SERVER_LIFE:
+        # RFC 5280 §4.1.2.5: the last second is part of the life.
+        end = min(end, _start(now) + LONGEST_SERVER_LIFE - timedelta(seconds=1))
+    return end
 
 
 def _digest(options: CaOptions) -> _Hash:

@@ -35,6 +35,20 @@ MALFORMED = (
     x509.UnsupportedGeneralNameType,
 )
 
+# The parser's words for programmers: kind of the mistake, and the fields that lead to it.
+_PARSE_ERROR = re.compile(r"ParseError \{ kind: (\w+).*?(?:location: \[(.*)\] )?\}")
+_MESSAGE_LIMIT = 200
+
+
+def damage(err: Exception) -> str:
+    """Return what one of `MALFORMED` says, in one short line."""
+    found = _PARSE_ERROR.search(str(err))
+    if found:
+        where = [part.split("::")[-1] for part in re.findall(r'"([^"]*)"', found[2] or "")]
+        return f"{found[1]} in {' / '.join(where)}" if where else found[1]
+    return " ".join(str(err).split())[:_MESSAGE_LIMIT] or type(err).__name__
+
+
 # Base64 has no hyphen, so that no attempt to match looks further than to the next one.
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,64})-----([^-]*)-----END \1-----")
 _BEGIN = b"-----BEGIN "

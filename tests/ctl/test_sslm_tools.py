@@ -146,9 +146,13 @@ def test_a_pipe_is_read_to_its_end(site: Path, tmp_path: Path) -> None:
     os.mkfifo(fifo)
     leaf, rest = (site / "set" / name for name in ("cert.pem", "chain.pem"))
     for tool, args in (("sslm_info", [fifo]), ("sslm_verify", [fifo, "--root", site / "root.pem"])):
-        script = f"exec 3<>{fifo}; (cat {leaf}; sleep 0.3; cat {rest}) >{fifo} & exec 3>&-"
-        writing = subprocess.Popen(["sh", "-c", f"{script}; wait"])
+        held = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)  # somebody reads from the beginning
+        end = os.open(fifo, os.O_WRONLY)  # and writes
+        script = f"cat {leaf}; sleep 0.3; cat {rest}"
+        writing = subprocess.Popen(["sh", "-c", script], stdout=end)
+        os.close(end)
         done = run(tool, *args)
+        os.close(held)
         assert writing.wait(30) == 0
         assert done.returncode == 0, done.stderr
         assert "Test sub" in done.stdout

@@ -33,6 +33,19 @@ class Ca:
         return sign(self.subject, self.key, other, ca=True)
 
 
+CA_USAGE = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 def named(name: str) -> x509.Name:
     organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Example")
     return x509.Name([organization, x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -52,7 +65,9 @@ def sign(
         .not_valid_after(now + timedelta(days=30))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
     )
-    for extension in more:
+    key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(above.key.public_key())
+    for extension in (key_id, issuer_id, *([CA_USAGE] if ca else []), *more):
         builder = builder.add_extension(
             extension, critical=isinstance(extension, x509.NameConstraints)
         )
@@ -72,7 +87,16 @@ def agree(
     leaf, rest = pem(top / "leaf.pem", chain[0]), pem(top / "rest.pem", *chain[1:])
     between = ["-untrusted", str(rest)] if chain[1:] else []
     theirs = subprocess.run(
-        ["openssl", "verify", "-partial_chain", "-CAfile", str(root), *between, str(leaf)],
+        [
+            "openssl",
+            "verify",
+            "-x509_strict",
+            "-partial_chain",
+            "-CAfile",
+            str(root),
+            *between,
+            leaf,
+        ],
         capture_output=True,
         text=True,
     )

@@ -16,6 +16,7 @@ from sslmd.core.errors import Permanent
 from sslmd.core.spec import DIGESTS, KeySpec
 from sslmd.pki.chain import check_chain, load_cert, split_pem
 from sslmd.pki.csr import make_csr
+from sslmd.pki.inspect import cert_facts
 from sslmd.pki.keys import load_key
 from sslmd.pki.local_ca import SelfSigning, SigningCa, sign
 from tests.pki.oldca import old_intermediate
@@ -377,3 +378,31 @@ def test_what_follows_the_root_in_a_chain_does_not_count() -> None:
     issued = make_leaf(sub, now=later)
     assert load_cert(issued.cert_pem).not_valid_after_utc == later + 365 * DAY
     assert issued.chain_pem == sub.cert_pem + root.cert_pem + root.chain_pem
+
+
+@needs_openssl
+def test_an_address_for_mail_is_one_of_the_names(tmp_path: Path) -> None:
+    """RFC 5280 §4.1.2.6; it is not among the names that are compared, so nothing is renewed."""
+    root, sub, _ = hierarchy()
+    for usages, mail in ((("serverAuth", "emailProtection"), True), (("serverAuth",), False)):
+        spec = leaf_spec(usages=usages)
+        spec = replace(spec, subject=replace(spec.subject, email="me@example.com"))
+        leaf = make_leaf(sub, spec)
+        cert = load_cert(leaf.cert_pem)
+        names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert names.get_values_for_type(x509.RFC822Name) == ["me@example.com"] * mail
+        assert "me@example.com" in cert.subject.rfc4514_string()
+        assert cert_facts(leaf.cert_pem).names == ("www.example.com",)
+        if mail:
+            more = ("-verify_email", "me@example.com", "-purpose", "smimesign")
+            verify(tmp_path, root.cert_pem, leaf.chain_pem, leaf.cert_pem, *more)
+
+
+def test_what_may_live_825_days_lives_no_longer_by_its_earlier_begin() -> None:
+    root = make_root()
+    for days, least in ((825, 824), (826, 825), (90, 89)):
+        sub = make_sub(root, ca_spec("sub", days=days, path_len=0))
+        cert = load_cert(make_leaf(sub).cert_pem)
+        life = cert.not_valid_after_utc - cert.not_valid_before_utc
+        assert life > timedelta(days=least)
+        assert (life < timedelta(days=825)) == (days <= 825)
