@@ -37,7 +37,6 @@ from sslmd.config.grants import (
 from sslmd.config.groups import Groups, Wanted
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import (
-    CaInfo,
     Config,
     DhOptions,
     DnsOptions,
@@ -57,6 +56,7 @@ from sslmd.config.services import Builder, CaTables
 from sslmd.config.spelling import Case, with_globals, with_names
 from sslmd.config.table import Table
 from sslmd.config.windows import Places, check_windows, life_of
+from sslmd.config.written import written
 from sslmd.core.errors import ConfigError, Mistake
 from sslmd.core.names import CertId, GroupName
 
@@ -113,27 +113,30 @@ class _Loader:
             conf_dir=self.reader.conf_dir,
             globals=options,
             services=MappingProxyType(services),
-            cas=MappingProxyType(cas),
+            cas=MappingProxyType(dict(cas.infos)),
             server_classes=classes,
             dns=dns,
             dns_primaries=primaries,
             dh=self._dh(data or {}, groups, wanted),
             groups=frozenset(wanted),
             inactive=groups.inactive - wanted.keys(),
+            written=written(data or {}, cas.raw),
         )
         if not self.notes.mistakes:  # half a configuration would bring wrong warnings
             check_grants(classes, services, self.notes, self.main)
             check_access(classes, services, self.notes, self.main)
             check_probes(classes, services, self.notes, self.main)
             check_after_copies(options.post_copy, classes, self.notes, self.main)
-            check_means(dns, primaries, classes, cas, services.values(), self.notes, self.main)
+            check_means(
+                dns, primaries, classes, cas.infos, services.values(), self.notes, self.main
+            )
             check_dane(services.values(), self.notes, self.main)
             lives = ((one, life_of(config, one)) for one in services.values())
             known = ((one, life) for one, life in lives if life is not None)
             check_leads(known, self.notes, self.main)
             check_windows(config, Places(self.main, windowed), self.notes, datetime.now(UTC))
         if self.notes.mistakes:
-            raise ConfigError(_in_order(self.notes.mistakes))
+            raise ConfigError(_in_order(self.notes.mistakes), _in_order(self.notes.warnings))
         return replace(config, warnings=_in_order(self.notes.warnings))
 
     def _main_file(self) -> Tables | None:
@@ -239,7 +242,7 @@ class _Loader:
 
     def _certificates(
         self, options: GlobalOptions, groups: Groups, wanted: dict[str, Wanted]
-    ) -> tuple[dict[str, CaInfo], dict[CertId, ServiceConfig], dict[CertId, Source]]:
+    ) -> tuple[CaTables, dict[CertId, ServiceConfig], dict[CertId, Source]]:
         """Return the CAs, the services, and the files of those with windows."""
         ca_group = wanted.get(GroupName.CA) or Wanted(self.reader.path(GroupName.CA))
         ca_files = groups.files(ca_group.folder) if os.path.isdir(ca_group.folder) else []
@@ -257,7 +260,7 @@ class _Loader:
             for name in cas.infos.keys() & used:
                 build.check_profile(cas.infos[name], cas.raw[name], self.notes, cas.source)
         services.read.update(with_heights(services.cas(), services.sources, self.notes))
-        return dict(cas.infos), services.read, services.windowed
+        return cas, services.read, services.windowed
 
     def _ca_file(self) -> CaTables:
         path = self.reader.path(CA_FILE)

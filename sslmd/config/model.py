@@ -310,7 +310,7 @@ class Config:
 
     `services` is in the order of `[[groups]]`, CAs that no active group lists at the end;
     `server_classes` in the order of the file. `groups`: those that are looked after; `inactive`:
-    those that are left alone as they are.
+    those that are left alone as they are. `written`: what its two main files say.
     """
 
     top: Path
@@ -325,6 +325,7 @@ class Config:
     groups: frozenset[str] = frozenset()
     inactive: frozenset[str] = frozenset()
     warnings: tuple[Mistake, ...] = ()
+    written: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def primary_for(self, zone: ZoneName) -> DnsPrimary | None:
         """Return the primary of `zone`: its own, else the default one, else None."""

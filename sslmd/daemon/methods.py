@@ -79,7 +79,12 @@ class Methods:
             text = (
                 f"{count} mistake{'s' if count > 1 else ''}; the old configuration stays in force"
             )
-            data = {"mistakes": [str(mistake) for mistake in err.mistakes]}
+            if self._planner.refused is not None:
+                text = f"{text}; {self._planner.refused.consequence}"
+            data = {
+                "mistakes": [str(mistake) for mistake in err.mistakes],
+                "warnings": [str(warning) for warning in err.warnings],
+            }
             raise WireError(Code.CONFIG_REFUSED, text, data=data) from None
         except SslmError as err:
             raise WireError(Code.REFUSED, str(err)) from None
@@ -131,6 +136,7 @@ class Methods:
             "started": documents.time(self._started),
             "state": "running",
             "text": summary(self._planner),
+            "refused": refused.as_json() if (refused := self._planner.refused) else None,
         }
         # Put together from ready-made parts: see `documents.status`.
         hosts = documents.hosts(self._planner)
@@ -288,4 +294,5 @@ def summary(planner: Planner) -> str:
     trouble = f", {troubled} in trouble" if troubled else ""
     number = len(planner.queue)
     jobs = f", {number} job{'s' if number > 1 else ''} at work" if number else ""
-    return f"{len(which)} certificates, {live} live{trouble}{jobs}"
+    refused = f"; {planner.refused.text}" if planner.refused is not None else ""
+    return f"{len(which)} certificates, {live} live{trouble}{jobs}{refused}"

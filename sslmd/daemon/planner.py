@@ -45,6 +45,7 @@ from sslmd.daemon.dh import DhLooks
 from sslmd.daemon.hosts import Hosts
 from sslmd.daemon.journal import ERROR, INFO, NOTICE, WARNING, Bus, Record
 from sslmd.daemon.ledger import Ledger, Page
+from sslmd.daemon.refusal import Refusal
 from sslmd.daemon.runner import Runner
 from sslmd.daemon.scheduler import Scheduler
 from sslmd.daemon.zones import Zones
@@ -94,6 +95,8 @@ class Planner:
         self.book.why_absent = lambda group, service: why_absent(tools.config, group, service)
         tools.means.resting = lambda zone: self.queue.resting(f"zone {zone}")
         tools.may_roll, tools.prove_ports = self.zones.may_roll, self.zones.prove_ports
+        # The configuration that was refused since the one in force was loaded.
+        self.refused: Refusal | None = None
         self._stopping = False
         self._arming: asyncio.Task[None] | None = None
 
