@@ -15,6 +15,7 @@ from sslmd.daemon.asking import Asking
 from sslmd.daemon.book import Entry, UnknownCertError
 from sslmd.daemon.deliveries import Deliveries
 from sslmd.daemon.following import Following
+from sslmd.daemon.held import is_held
 from sslmd.daemon.journal import Record
 from sslmd.daemon.plan_document import plan
 from sslmd.daemon.planner import Planner
@@ -47,6 +48,11 @@ _CHANGING = frozenset(
         Method.DNS_REFRESH,
     }
 )
+# What they are about is read again where it is held: its files may be right by now.
+_FOR_CERTS = frozenset({Method.RENEW, Method.ROLL, Method.DELIVER, Method.CLEAN, Method.CANCEL})
+# Certificates. For more, that are not named, nobody is made to wait.
+_MOST_HELD = 200
+
 Reload = Callable[[], Awaitable[dict[str, Any]]]
 
 
@@ -71,6 +77,8 @@ class Methods:
                 f"{params.method} is for root and the daemon's own user; uid {client.uid} may read",
             )
         try:
+            if params.method in _FOR_CERTS:
+                await self._look_at_held(params)
             return await self._dispatch(client, request, params)
         except UnknownCertError as err:
             raise WireError(Code.UNKNOWN_CERT, str(err)) from None
@@ -122,6 +130,12 @@ class Methods:
             case _:
                 assert_never(params.method)
         return encode(Response(request.id, result))
+
+    async def _look_at_held(self, params: Params) -> None:
+        which = self._select(params.certs())
+        held = [cert for cert in which if is_held(self._planner.book[cert])]
+        if params.certs() is not None or len(held) <= _MOST_HELD:
+            await self._planner.look_at_held(held)
 
     def _select(self, names: Iterable[str] | None) -> list[CertId]:
         return self._planner.book.select(names)

@@ -59,7 +59,8 @@ def read_links(tree: Tree, cert: CertId) -> Links:
         except OSError as err:
             if err.errno == errno.EINVAL:
                 raise Permanent(
-                    f"{path} is not a link to a set; move it away, then run: sslmctl reload"
+                    f"{path} is not a link to a set; move it away, and it is looked at again "
+                    "within a minute"
                 ) from err
             raise files.trouble(err, "read the link", path) from err
         name = _set_of(tree, cert, target)
