@@ -42,6 +42,7 @@ from sslmd.daemon.server import Server
 from sslmd.daemon.watchdog import Watchdog
 from sslmd.store.layout import Tree
 from sslmd.store.lock import TreeLock
+from sslmd.store.scratch import Scratch
 from sslmd.store.ssl_mgr import at_work
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH
 from sslmd.workers import http
@@ -200,6 +201,7 @@ class Daemon:
             others=self._others,
             state_of=lambda cert: self._planner.state_of(cert),
             socket=arguments.socket,
+            scratch=Scratch(os.path.dirname(arguments.socket)),
             tell=self._tell_of,
             bug=self._bug,
             progress=lambda cert, text: self._planner.progress(cert, text),
@@ -225,6 +227,7 @@ class Daemon:
         self._planner.load()
         await self._server.start()
         tools = self._planner.tools
+        tools.scratch.sweep()
         left = await tools.in_thread(http.left_behind, tools)
         self._planner.start()
         tools.in_background(http.remove_left_behind(left, tools))
@@ -251,6 +254,7 @@ class Daemon:
         await self._server.stop()
         await self._planner.tools.background_done(GRACE)
         await self._planner.tools.challenges.stop()
+        self._planner.tools.scratch.close()
         waiting = ("asyncio_", "sslmd-others", "sslmd-lookups")
         looking_up = any(thread.name.startswith(waiting) for thread in threading.enumerate())
         if not ended or looking_up:
