@@ -38,7 +38,6 @@ from sslmd.config.grants import (
 from sslmd.config.groups import Groups, Wanted
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import (
-    CaInfo,
     Config,
     DhOptions,
     DnsOptions,
@@ -58,6 +57,7 @@ from sslmd.config.services import Builder, CaTables
 from sslmd.config.spelling import Case, with_globals, with_names
 from sslmd.config.table import Table
 from sslmd.config.windows import Places, check_windows, life_of
+from sslmd.config.written import written
 from sslmd.core.errors import ConfigError, Mistake
 from sslmd.core.names import CertId, GroupName
 
@@ -81,7 +81,7 @@ def load(conf_dir: Path, *, owners: Collection[int] | None = None) -> Config:
     """
     config, mistakes = load_partly(conf_dir, owners=owners)
     if config is None or mistakes:
-        raise ConfigError(mistakes)
+        raise ConfigError(mistakes, config.warnings if config is not None else ())
     return config
 
 
@@ -127,7 +127,7 @@ class _Loader:
             conf_dir=self.reader.conf_dir,
             globals=options,
             services=MappingProxyType(services),
-            cas=MappingProxyType(cas),
+            cas=MappingProxyType(dict(cas.infos)),
             server_classes=classes,
             dns=dns,
             dns_primaries=primaries,
@@ -135,6 +135,7 @@ class _Loader:
             groups=frozenset(wanted),
             inactive=groups.inactive - wanted.keys(),
             files=MappingProxyType(self.reader.digests),
+            written=written(data or {}, cas.raw),
         )
         if not self.notes.mistakes:  # half a configuration would bring wrong warnings
             check_grants(classes, services, self.notes, self.main)
@@ -142,7 +143,9 @@ class _Loader:
             check_access(classes, services, self.notes, self.main)
             check_probes(classes, services, self.notes, self.main)
             check_after_copies(options.post_copy, classes, self.notes, self.main)
-            check_means(dns, primaries, classes, cas, services.values(), self.notes, self.main)
+            check_means(
+                dns, primaries, classes, cas.infos, services.values(), self.notes, self.main
+            )
             check_dane(services.values(), self.notes, self.main)
             lives = ((one, life_of(config, one)) for one in services.values())
             known = ((one, life) for one, life in lives if life is not None)
@@ -259,7 +262,7 @@ class _Loader:
 
     def _certificates(
         self, options: GlobalOptions, groups: Groups, wanted: dict[str, Wanted]
-    ) -> tuple[dict[str, CaInfo], dict[CertId, ServiceConfig], dict[CertId, Source]]:
+    ) -> tuple[CaTables, dict[CertId, ServiceConfig], dict[CertId, Source]]:
         """Return the CAs, the services, and their files."""
         ca_group = wanted.get(GroupName.CA) or Wanted(self.reader.path(GroupName.CA))
         ca_files = groups.files(ca_group.folder) if os.path.isdir(ca_group.folder) else []
@@ -278,7 +281,7 @@ class _Loader:
                 build.check_profile(cas.infos[name], cas.raw[name], self.notes, cas.source)
         services.read.update(with_heights(services.cas(), services.sources, self.notes))
         warn_of_long_lives(services.read, services.sources, self.notes)
-        return dict(cas.infos), services.read, services.files
+        return cas, services.read, services.files
 
     def _ca_file(self) -> CaTables:
         path = self.reader.path(CA_FILE)

@@ -331,7 +331,7 @@ class Config:
     `services` is in the order of `[[groups]]`, CAs that no active group lists at the end;
     `server_classes` in the order of the file. `groups`: those that are looked after; `inactive`:
     those that are left alone as they are. `files`: SHA-256 of every file that was read, in hex, by
-    its path.
+    its path. `written`: what its two main files say.
     """
 
     top: Path
@@ -347,6 +347,7 @@ class Config:
     inactive: frozenset[str] = frozenset()
     warnings: tuple[Mistake, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    written: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def primary_for(self, zone: ZoneName) -> DnsPrimary | None:
         """Return the primary of `zone`: its own, else the default one, else None."""

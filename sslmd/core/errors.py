@@ -88,8 +88,16 @@ class Mistake:
 
 
 class ConfigError(SslmError):
-    """A configuration that is refused as a whole, with every mistake in it."""
+    """A configuration that is refused as a whole, with every mistake in it.
 
-    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+    `warnings`: what else is odd in it, as far as it could be read.
+    """
+
+    def __init__(self, mistakes: Sequence[Mistake], warnings: Sequence[Mistake] = ()) -> None:
         super().__init__("\n".join(map(str, mistakes)))
         self.mistakes = tuple(mistakes)
+        self.warnings = tuple(warnings)
+
+    def lines(self) -> list[str]:
+        """Return a line for each mistake, and for each warning."""
+        return [*map(str, self.mistakes), *(f"warning: {one}" for one in self.warnings)]

@@ -17,7 +17,8 @@ from datetime import datetime, timedelta
 
 from sslmd.core.gate import harm_of
 from sslmd.core.state import CertState
-from sslmd.core.view import View, clock
+from sslmd.core.times import clock
+from sslmd.core.view import View
 
 # Before the end: an admin is to have a week for it, and name servers that are silent until two days
 # before. Shares of the life for those that live for days: the same as in `sslmctl check`, and less.

@@ -27,6 +27,9 @@ class Grip(StrEnum):
     OTHER = "other"  # it is what clients trust, and is renewed as that when it ends
 
 
+# What an admin need not do: `daemon.held`.
+_LOOKED_AT = "it is looked at again within a minute"
+
 # The parts of a name that a service file has keys for.
 KEYS = ("CN", "O", "OU", "L", "ST", "C", "email")
 
@@ -58,7 +61,7 @@ def _lost(view: View, now: datetime) -> Hold | None:
     if curr is None:
         text = (
             f"it has no curr, but it was in use before: there is {view.state.remains}. Put the "
-            f"link curr back (it leads to db/<set>), then run: sslmctl reload. {_new_key(view)}"
+            f"link curr back (it leads to db/<set>); {_LOOKED_AT}. {_new_key(view)}"
         )
         return Hold(text, Grip.LOST)
     unusable = why_unusable(curr, now)
@@ -69,7 +72,7 @@ def _lost(view: View, now: datetime) -> Hold | None:
         return Hold(text, Grip.DOUBTFUL)
     text = (
         f"{unusable.text}. It signs nothing until its files are right: put them back from a copy "
-        f"(certs/{cert}/db/{curr.name}), then run: sslmctl reload."
+        f"(certs/{cert}/db/{curr.name}); {_LOOKED_AT}."
     )
     if curr.cert is not None and curr.key_id and curr.key_id == curr.cert.key_id:
         text += f" To have its certificate made again: {_again(view)}"

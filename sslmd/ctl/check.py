@@ -10,11 +10,11 @@ import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from sslmd.ctl.answers import Cert, certs_of
+from sslmd.ctl.answers import Cert, Fields, certs_of
 from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
 from sslmd.ctl.errors import USAGE, CtlError
 from sslmd.ctl.health import Level, Limits, is_coming, problems
-from sslmd.ctl.text import count, printable, say, span
+from sslmd.ctl.text import count, local, printable, say, span
 from sslmd.wire.messages import Method
 
 # Seconds; a monitoring system gives a plugin ten by default.
@@ -56,20 +56,32 @@ def run(args: argparse.Namespace) -> int:
         return _verdict(Level.CRITICAL, err.text, "")
     certs = certs_of(result)
     now = datetime.now(UTC)
+    refused = Fields(result).sub("daemon").sub("refused")
     limits = Limits(args.warning, args.critical)
     wrong = [
         (level, cert.name, text) for cert in certs for level, text in problems(cert, now, limits)
     ]
-    data = _performance(certs, len({name for _, name, _ in wrong}), now)
-    if not certs:
+    if refused:
+        wrong.insert(0, (Level.WARNING, "", _refusal(refused, now)))
+    data = _performance(certs, len({name for _, name, _ in wrong if name}), now)
+    if not certs and not wrong:
         return _verdict(Level.WARNING, "the daemon has no certificates", data)
     if not wrong:
         return _verdict(Level.OK, f"{count(len(certs), 'certificate')}, {_next(certs, now)}", data)
     wrong.sort(key=lambda problem: -problem[0])
-    shown = [f"{name} {text}" for _, name, text in wrong[:_SHOWN]]
+    shown = [f"{name} {text}".lstrip() for _, name, text in wrong[:_SHOWN]]
     if len(wrong) > _SHOWN:
         shown.append(f"and {len(wrong) - _SHOWN} more")
     return _verdict(wrong[0][0], "; ".join(shown), data)
+
+
+def _refusal(refused: Fields, now: datetime) -> str:
+    mistakes = refused.texts("mistakes")
+    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    return (
+        f"the configuration was refused at {local(refused.time('at'), now)}, "
+        f"{refused.text('consequence')}: {mistakes[0] if mistakes else 'see its log'}{more}"
+    )
 
 
 def _verdict(level: Level, text: str, data: str) -> int:

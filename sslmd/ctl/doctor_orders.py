@@ -50,8 +50,10 @@ async def look_at_orders(case: Case) -> Look:
         )
 
     async def one(cert: CertId) -> str:
-        return await _would_fail(case, cert, asking[cert], directories.get(asking[cert].name))
+        known = directories.get(asking[cert].name)
+        return await _would_fail(case, cert, asking[cert], known, warned.append)
 
+    warned: list[str] = []
     problems: dict[str, list[CertId]] = {}
     late = good = 0
     for cert, trouble in await case.watch.each("orders", asking, one, _AT_ONCE):
@@ -65,6 +67,8 @@ async def look_at_orders(case: Case) -> Look:
         more = f" and {len(certs) - _SHOWN} more" if len(certs) > _SHOWN else ""
         some = ", ".join(map(str, certs[:_SHOWN]))
         yield wrong("orders", f"{some}{more}: an order would not be made: {trouble}")
+    for text in dict.fromkeys(warned):
+        yield unseen("orders", text)
     if late:
         yield case.watch.late("orders", late, "certificate")
     unknown = sorted(used.keys() - directories.keys())
@@ -97,15 +101,33 @@ def _lacking(ca: CaInfo, directory: Directory) -> str:
     return ""
 
 
-async def _would_fail(case: Case, cert: CertId, ca: CaInfo, known: Directory | None) -> str:
+async def _would_fail(
+    case: Case,
+    cert: CertId,
+    ca: CaInfo,
+    known: Directory | None,
+    warn: Callable[[str], None],
+) -> str:
     """Return what would end an order before it is made, "" for nothing."""
     home = Tree(str(case.config.globals.certs_dir)).certbot_dir(cert)
     account = await asyncio.to_thread(account_uri, home, ca.server)
     checks = Preflight(
-        cert, case.config, case.resolver, known or Directory(), ca.validation, account
+        cert,
+        case.config,
+        case.resolver,
+        known or Directory(),
+        ca.validation,
+        account,
+        _no_account,
+        warn,
     )
     try:
         await checks.run(case.config.services[cert].spec.all_names())
     except SslmError as err:
         return str(err)
+    return ""
+
+
+async def _no_account() -> str:
+    """An order would make an account here; a look makes none."""
     return ""

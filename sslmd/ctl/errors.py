@@ -38,11 +38,15 @@ class NoDaemon(CtlError):
 
 
 class RefusedByDaemon(CtlError):
-    """The daemon refused the request. `details`: more lines, as the mistakes of a file."""
+    """The daemon refused the request. `details`: more lines, as the mistakes of a file.
+
+    `warnings`: what else is odd.
+    """
 
     def __init__(self, error: WireError) -> None:
         super().__init__(error.text, _EXITS.get(error.code, FAILED))
         self.code = error.code
         data = error.data if isinstance(error.data, dict) else {}
-        mistakes = data.get("mistakes")
+        mistakes, warnings = data.get("mistakes"), data.get("warnings")
         self.details = mistakes if isinstance(mistakes, list) else []
+        self.warnings = warnings if isinstance(warnings, list) else []

@@ -79,7 +79,10 @@ def _problems(cert: Cert, now: datetime, limits: Limits) -> Iterator[Problem]:
         more = f"; tries again {local(again, now)}" if again else ""
         yield Level.WARNING, f"failed {times}: {cert.text('last_error') or 'no reason given'}{more}"
     elif held := cert.text("last_error"):
-        yield Level.WARNING, held  # it is left alone, so nobody renews it
+        # It is left alone, so nobody renews it; or the failure is a server's.
+        again = cert.time("next_try")
+        more = f"; looks again {local(again, now)}" if again else ""
+        yield Level.WARNING, f"{held}{more}"
     for mismatch in cert.sub("dane").texts("problems"):
         yield Level.CRITICAL, f"DANE: {mismatch}"
     for warning in cert.sub("dane").texts("warnings"):

@@ -31,5 +31,8 @@ def run(args: argparse.Namespace) -> int:
     for label in ("added", "changed", "removed"):
         for name in result.texts(label):
             say(f"{label:<8} {name}")
-    say(result.text("text") or "the configuration was read again")
+    for table in result.texts("tables"):
+        say(table)
+    # As counts: what they count stands above.
+    say(result.text("text").partition("; ")[0] or "the configuration was read again")
     return DONE

@@ -122,6 +122,9 @@ def _screen(result: Json, *, some: bool, width: int, colour: bool) -> Iterator[s
         for text in filter(None, (host.text("text"), _host_trouble(host, now))):
             for line in wrapped(text, width):
                 yield paint(line, "yellow", on=colour)
+    for line in _refused(Fields(result).sub("daemon").sub("refused"), now):
+        for part in wrapped(line, width):
+            yield paint(part, "red", on=colour)
     if daemon := Fields(result).sub("daemon"):
         yield from wrapped(_daemon(daemon, now, some=some), width)
 
@@ -165,6 +168,8 @@ def _is_past(moment: datetime | None, now: datetime) -> bool:
 
 def _daemon(daemon: Fields, now: datetime, *, some: bool) -> str:
     text = daemon.text("text")
+    if daemon.sub("refused"):
+        text = text.partition("; the configuration was refused")[0]  # it stands above
     if some and text:
         text = f"in all {text}"
     state = ": ".join(filter(None, (daemon.text("state"), text)))
@@ -172,6 +177,18 @@ def _daemon(daemon: Fields, now: datetime, *, some: bool) -> str:
         f"sslmd {daemon.text('version')}, pid {daemon.number('pid')}, since "
         f"{local(daemon.time('started'), now)}; {state}"
     )
+
+
+def _refused(refused: Fields, now: datetime) -> Iterator[str]:
+    """Yield what is wrong with a configuration that was refused, a line for each mistake."""
+    if not refused:
+        return
+    at = local(refused.time("at"), now)
+    yield (
+        f"the configuration was refused at {at}, the one before stays in force; "
+        f"{refused.text('consequence')}:"
+    )
+    yield from (f"  {mistake}" for mistake in refused.texts("mistakes"))
 
 
 def _host_trouble(host: Fields, now: datetime) -> str:

@@ -50,6 +50,8 @@ def _run(name: str, work: Callable[[], int]) -> int:
         if isinstance(err, RefusedByDaemon):
             for line in err.details:
                 complain(printable(line))
+            for line in err.warnings:
+                complain(f"warning: {printable(line)}", "yellow")
         complain(f"{name}: {printable(err.text)}", "red")
         return err.exit_status
     except KeyboardInterrupt:

@@ -59,7 +59,8 @@ class Entry:
 
     `proves`: ports with TLSA records are looked at after a roll; `report`: what was last found
     there and in DNS. `unsaved`: why its state.toml cannot be written, "" if it can. `progress`: how
-    far the job is that runs, "" where it does not tell.
+    far the job is that runs, "" where it does not tell. `looks_at`: when what is held is looked at
+    again. `bug`: it is held because of an error of our own.
     """
 
     wanted: Wanted
@@ -72,6 +73,8 @@ class Entry:
     unsaved: str = ""
     progress: str = ""
     report: DaneReport | None = None
+    looks_at: datetime | None = None
+    bug: bool = False
 
 
 class UnknownCertError(Refused):

@@ -217,10 +217,14 @@ def dane(planner: Planner, cert: CertId) -> dict[str, Any]:
 
 
 def _next_try(entry: Entry, trouble: Trouble | None, failed: Server | None) -> datetime | None:
+    if entry.hold:
+        return entry.looks_at
     if entry.decision.looks_again is not None:
         return entry.decision.looks_again
     if trouble is not None:
         return trouble.next_try
+    if entry.decision.alarm:
+        return entry.looks_at
     return failed.next_try if failed is not None else None
 
 

@@ -17,7 +17,7 @@ from sslmd.core.names import CertId
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Issuance
-from sslmd.core.view import clock
+from sslmd.core.times import clock
 from sslmd.daemon.book import Book, Entry
 
 # At other CAs the limit is not known. From here on it is worth a word all the same.

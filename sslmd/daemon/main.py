@@ -29,18 +29,20 @@ from typing import Any
 from sslmd import __version__
 from sslmd.config.load import load, locate_conf_dir
 from sslmd.config.model import Config
-from sslmd.core.errors import ConfigError, Mistake, Permanent, SslmError
+from sslmd.core.errors import ConfigError, Permanent, SslmError
 from sslmd.core.jobs import Pool
 from sslmd.core.names import CertId
 from sslmd.daemon import journal
-from sslmd.daemon.journal import ERROR, INFO, NOTICE, WARNING, Bus, Record
+from sslmd.daemon.journal import INFO, NOTICE, WARNING, Bus, Record
 from sslmd.daemon.methods import Methods, in_trouble, summary
 from sslmd.daemon.notify import Notifier, watchdog_seconds
 from sslmd.daemon.planner import ORDERS, Planner
+from sslmd.daemon.reload import Reload
 from sslmd.daemon.server import Server
 from sslmd.daemon.watchdog import Watchdog
 from sslmd.store.layout import Tree
 from sslmd.store.lock import TreeLock
+from sslmd.store.scratch import Scratch
 from sslmd.store.ssl_mgr import at_work
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH
 from sslmd.workers import http
@@ -85,12 +87,19 @@ def main() -> None:
     try:
         status = asyncio.run(_run(arguments, conf_dir))
     except ConfigError as err:
-        sys.exit("\n".join(str(mistake) for mistake in err.mistakes))
+        _last_status(f"the configuration is refused: {err.mistakes[0]}")
+        sys.exit("\n".join(err.lines()))
     except SslmError as err:
+        _last_status(str(err))
         sys.exit(f"sslmd: {err}")
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)
+
+
+def _last_status(text: str) -> None:
+    """Leave for `systemctl status` why it could not start."""
+    Notifier().status(f"cannot start: {text}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -140,8 +149,7 @@ def _check_config(conf_dir: Path) -> int:
     try:
         config = load(conf_dir)
     except ConfigError as err:
-        for mistake in err.mistakes:
-            sys.stderr.write(f"{mistake}\n")
+        sys.stderr.write("".join(f"{line}\n" for line in err.lines()))
         return 1
     for warning in config.warnings:
         sys.stderr.write(f"warning: {warning}\n")
@@ -180,7 +188,6 @@ class Daemon:
     def __init__(self, arguments: argparse.Namespace, conf_dir: Path, config: Config) -> None:
         self._once: bool = arguments.once
         self._verbose: bool = arguments.verb
-        self._conf_dir = conf_dir
         self._bus = Bus()
         self._notifier = Notifier()
         self._threads = ThreadPoolExecutor(arguments.jobs, thread_name_prefix="sslmd")
@@ -194,6 +201,7 @@ class Daemon:
             others=self._others,
             state_of=lambda cert: self._planner.state_of(cert),
             socket=arguments.socket,
+            scratch=Scratch(os.path.dirname(arguments.socket)),
             tell=self._tell_of,
             bug=self._bug,
             progress=lambda cert, text: self._planner.progress(cert, text),
@@ -202,6 +210,7 @@ class Daemon:
             crowded=lambda: self._planner.queue.crowded(Pool.ACME),
         )
         self._planner = Planner(tools, self._bus, arguments.jobs)
+        self._loading = Reload(self._planner, conf_dir, self._tell, self._taken)
         self._methods = Methods(self._planner, self.reload, _now(), os.getpid())
         self._server = Server(arguments.socket, self._methods.handle, self._bug)
         self._socket: str = arguments.socket
@@ -215,10 +224,11 @@ class Daemon:
         self._catch_signals()
         _raise_file_limit()
         self._log_to_files()
-        self._tell_warnings(self._planner.tools.config)
+        self._loading.warn(self._planner.tools.config.warnings)
         self._planner.load()
         await self._server.start()
         tools = self._planner.tools
+        tools.scratch.sweep()
         left = await tools.in_thread(http.left_behind, tools)
         self._planner.start()
         tools.in_background(http.remove_left_behind(left, tools))
@@ -246,6 +256,7 @@ class Daemon:
         await self._server.stop()
         await self._planner.tools.background_done(GRACE)
         await self._planner.tools.challenges.stop()
+        self._planner.tools.scratch.close()
         waiting = ("asyncio_", "sslmd-others", "sslmd-lookups")
         looking_up = any(thread.name.startswith(waiting) for thread in threading.enumerate())
         if not ended or looking_up:
@@ -305,56 +316,14 @@ class Daemon:
         async with self._reloading:
             self._notifier.reloading()
             try:
-                return await self._load_again()
+                return await self._loading.run()
             finally:
                 self._notifier.ready(summary(self._planner))
 
-    async def _load_again(self) -> dict[str, Any]:
-        planner = self._planner
-        try:
-            config = await planner.tools.in_thread(load, self._conf_dir)
-        except ConfigError as err:
-            for mistake in err.mistakes:
-                self._tell("config-refused", str(mistake), ERROR)
-            self._tell("config-refused", "the old configuration stays in force", ERROR)
-            raise
-        self._refuse_emptied(config)
-        old = planner.tools.config.globals
-        if config.globals.certs_dir != old.certs_dir:
-            text = f"certs_dir changed from {old.certs_dir}: that takes a restart of sslmd"
-            self._tell("config-refused", text, ERROR)
-            raise SslmError(text)
-        added, removed, changed = await planner.reconfigure(config)
-        planner.tools.in_background(planner.tools.challenges.start(config.zones()))
+    def _taken(self, config: Config) -> None:
+        """Log as a configuration says that has just come into force."""
         journal.set_up(verbose=self._verbose or config.globals.verbose)
         self._log_to_files()
-        self._tell_warnings(config)
-        text = (
-            f"configuration loaded: {len(added)} added, {len(removed)} removed, "
-            f"{len(changed)} changed"
-        )
-        self._tell("config-loaded", text, NOTICE)
-        return {
-            "text": text,
-            "added": [str(cert) for cert in added],
-            "removed": [str(cert) for cert in removed],
-            "changed": [str(cert) for cert in changed],
-            "warnings": [str(warning) for warning in config.warnings],
-        }
-
-    def _refuse_emptied(self, config: Config) -> None:
-        """A file that was a service and no longer looks like one is a mistake, not a farewell."""
-        left_out = {warning.file: warning for warning in config.warnings}
-        mistakes = []
-        for cert in self._planner.book.managed():
-            path = str(config.conf_dir / cert.group / cert.service)
-            if cert not in config.services and path in left_out:
-                remedy = "mend it; to give the certificate up, delete the file"
-                mistakes.append(Mistake(path, 0, "", "it is no service file any more", remedy))
-        if mistakes:
-            for mistake in mistakes:
-                self._tell("config-refused", str(mistake), ERROR)
-            raise ConfigError(mistakes)
 
     # --- telling ---
 
@@ -367,10 +336,6 @@ class Daemon:
         except OSError as err:
             text = f"cannot log to {logdir}: {err.strerror or err}; mend logdir in ssl-mgr.conf"
             self._tell("config-warning", text, WARNING)
-
-    def _tell_warnings(self, config: Config) -> None:
-        for warning in config.warnings:
-            self._tell("config-warning", str(warning), WARNING)
 
     def _tell(self, event: str, text: str, priority: int) -> None:
         self._bus.record(Record(_now(), event, text, priority))

@@ -15,6 +15,7 @@ from sslmd.daemon.asking import Asking
 from sslmd.daemon.book import Entry, UnknownCertError
 from sslmd.daemon.deliveries import Deliveries
 from sslmd.daemon.following import Following
+from sslmd.daemon.held import is_held
 from sslmd.daemon.http_tests import HttpTests
 from sslmd.daemon.journal import Record
 from sslmd.daemon.plan_document import plan
@@ -49,6 +50,11 @@ _CHANGING = frozenset(
         Method.HTTP_TEST,
     }
 )
+# What they are about is read again where it is held: its files may be right by now.
+_FOR_CERTS = frozenset({Method.RENEW, Method.ROLL, Method.DELIVER, Method.CLEAN, Method.CANCEL})
+# Certificates. For more, that are not named, nobody is made to wait.
+_MOST_HELD = 200
+
 Reload = Callable[[], Awaitable[dict[str, Any]]]
 
 
@@ -74,6 +80,8 @@ class Methods:
                 f"{params.method} is for root and the daemon's own user; uid {client.uid} may read",
             )
         try:
+            if params.method in _FOR_CERTS:
+                await self._look_at_held(params)
             return await self._dispatch(client, request, params)
         except UnknownCertError as err:
             raise WireError(Code.UNKNOWN_CERT, str(err)) from None
@@ -82,7 +90,12 @@ class Methods:
             text = (
                 f"{count} mistake{'s' if count > 1 else ''}; the old configuration stays in force"
             )
-            data = {"mistakes": [str(mistake) for mistake in err.mistakes]}
+            if self._planner.refused is not None:
+                text = f"{text}; {self._planner.refused.consequence}"
+            data = {
+                "mistakes": [str(mistake) for mistake in err.mistakes],
+                "warnings": [str(warning) for warning in err.warnings],
+            }
             raise WireError(Code.CONFIG_REFUSED, text, data=data) from None
         except SslmError as err:
             raise WireError(Code.REFUSED, str(err)) from None
@@ -125,6 +138,12 @@ class Methods:
                 assert_never(params.method)
         return encode(Response(request.id, result))
 
+    async def _look_at_held(self, params: Params) -> None:
+        which = self._select(params.certs())
+        held = [cert for cert in which if is_held(self._planner.book[cert])]
+        if params.certs() is not None or len(held) <= _MOST_HELD:
+            await self._planner.look_at_held(held)
+
     def _select(self, names: Iterable[str] | None) -> list[CertId]:
         return self._planner.book.select(names)
 
@@ -139,6 +158,7 @@ class Methods:
             "state": "running",
             "text": summary(self._planner),
             "conf_dir": str(self._planner.tools.config.conf_dir),
+            "refused": refused.as_json() if (refused := self._planner.refused) else None,
         }
         # Put together from ready-made parts: see `documents.status`.
         parts = {
@@ -301,4 +321,5 @@ def summary(planner: Planner) -> str:
     trouble = f", {troubled} in trouble" if troubled else ""
     number = len(planner.queue)
     jobs = f", {number} job{'s' if number > 1 else ''} at work" if number else ""
-    return f"{len(which)} certificates, {live} live{trouble}{jobs}"
+    refused = f"; {planner.refused.text}" if planner.refused is not None else ""
+    return f"{len(which)} certificates, {live} live{trouble}{jobs}{refused}"

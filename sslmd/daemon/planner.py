@@ -43,9 +43,11 @@ from sslmd.core.view import Decision
 from sslmd.daemon import stories
 from sslmd.daemon.book import Book, entry_of
 from sslmd.daemon.dh import DhLooks
+from sslmd.daemon.held import HeldLooks, is_held
 from sslmd.daemon.hosts import Hosts
 from sslmd.daemon.journal import ERROR, INFO, NOTICE, WARNING, Bus, Record
 from sslmd.daemon.ledger import Ledger, Page
+from sslmd.daemon.refusal import Refusal
 from sslmd.daemon.runner import Runner
 from sslmd.daemon.scheduler import Scheduler
 from sslmd.daemon.zones import Zones
@@ -91,10 +93,15 @@ class Planner:
         self.hosts = Hosts(tools, self.book, self.queue, self.apply)
         self.zones = Zones(tools, self.book, self.queue, self.apply, self._replan_known, self._tell)
         self.dh = DhLooks(tools, self.queue, self._tell)
+        self.held = HeldLooks(self.look_at_held, tools.now, tools.bug)
+        # What was found odd in a certificate's files when they were read last.
+        self._remarks: dict[CertId, list[str]] = {}
         self.book.dane_of = self.zones.dane
         self.book.why_absent = lambda group, service: why_absent(tools.config, group, service)
         tools.means.resting = lambda zone: self.queue.resting(f"zone {zone}")
         tools.may_roll, tools.prove_ports = self.zones.may_roll, self.zones.prove_ports
+        # The configuration that was refused since the one in force was loaded.
+        self.refused: Refusal | None = None
         self._stopping = False
         self._arming: asyncio.Task[None] | None = None
 
@@ -115,6 +122,7 @@ class Planner:
         self.hosts.consider()
         self.zones.start()
         self.dh.start()
+        self.held.start()
         self._arming = asyncio.get_running_loop().create_task(self._arm(decisions))
 
     async def stop(self, grace: float) -> bool:
@@ -129,6 +137,7 @@ class Planner:
         self.hosts.stop()
         self.zones.stop()
         self.dh.stop()
+        self.held.stop()
         ended = await self.queue.close(grace)
         await self.ledger.close()
         return ended
@@ -164,8 +173,7 @@ class Planner:
             self.book.entries[cert] = entry_of(config, config.services[cert], state, one.hold)
             if state.curr is not None:
                 self.tools.established.add(cert.group)
-            for remark in one.remarks:
-                self._tell("tree-remark", remark, WARNING, cert)
+            self._tell_remarks(cert, one.remarks)
             if one.hold:
                 self._tell("held", one.hold, ERROR, cert)
             if one.unsaved and not one.hold:
@@ -203,6 +211,7 @@ class Planner:
                 if cert not in added:
                     # What was read is old where a job came to its end in the meantime.
                     still = self.book[cert].state is before.get(cert)
+                    self._tell_remarks(cert, loaded[cert].remarks if still else [])
                     self._refresh(cert, loaded[cert] if still else None)
             self.book.relate()
             for cert in changed:
@@ -245,8 +254,6 @@ class Planner:
         entry = self.book[cert]
         renewed = entry_of(self.tools.config, self.tools.config.services[cert], entry.state, "")
         renewed.decision = entry.decision  # an alarm that stands is not told again
-        for remark in fresh.remarks if fresh is not None else ():
-            self._tell("tree-remark", remark, WARNING, cert)
         if fresh is None or self.queue.busy(f"cert {cert}"):
             renewed.hold = entry.hold
         elif fresh.hold:
@@ -255,6 +262,8 @@ class Planner:
                 self._tell("held", fresh.hold, ERROR, cert)
         elif entry.hold:
             renewed.state = fresh.state  # what held it was put right
+            self._tell("released", f"no longer: {entry.hold}", NOTICE, cert)
+            self.ledger.note(cert, [])
         else:
             # What is noted in memory may be newer than the file; the sets on disk are not.
             renewed.state = with_sets(entry.state, fresh.state)
@@ -266,6 +275,38 @@ class Planner:
         self.book.entries[cert] = renewed
         self.hosts.note(cert)
         self.zones.note(cert)
+
+    async def look_at_held(self, which: Iterable[CertId] | None = None) -> None:
+        """Read again what is held, of `which` or of all, and go on with what was put right."""
+        held = {
+            cert: self.book[cert].state
+            for cert in (self.book if which is None else which)
+            if is_held(self.book[cert]) and not self.queue.busy(f"cert {cert}")
+        }
+        if not held or self._stopping:
+            return
+        config = self.tools.config
+        loaded = await self.tools.aside(self._read, list(held))
+        if self.tools.config is not config or self._stopping:
+            return  # a reload has read all of them meanwhile
+        for cert, before in held.items():
+            if self.book[cert].state is not before or self.queue.busy(f"cert {cert}"):
+                continue
+            fresh = loaded[cert]
+            known = self._remarks.get(cert, [])
+            self._tell_remarks(cert, [one for one in fresh.remarks if one not in known])
+            self._remarks[cert] = fresh.remarks
+            self._refresh(cert, fresh)
+        for cert in held:
+            self.replan(cert)
+            for child in self.book.below(cert):
+                self.replan(child)
+        self.hosts.consider()
+
+    def _tell_remarks(self, cert: CertId, remarks: list[str]) -> None:
+        self._remarks[cert] = remarks
+        for remark in remarks:
+            self._tell("tree-remark", remark, WARNING, cert)
 
     def _replan_known(self, cert: CertId) -> None:
         if cert in self.book and not self._stopping:
@@ -295,7 +336,7 @@ class Planner:
         except Exception as err:
             entry = self.book[cert]
             entry.hold = f"left alone after an error of sslmd's own: {err!r}; see the journal"
-            entry.decision, entry.document = Decision(entry.hold), None
+            entry.decision, entry.document, entry.bug = Decision(entry.hold), None, True
             self.bus.bug(self.tools.now(), entry.hold, err, cert)
             return entry.decision
         if self._stopping:
@@ -345,6 +386,9 @@ class Planner:
             self._tell_alarm(cert, entry.decision.alarm, decision.alarm)
             entry.decision = decision
             entry.document = None
+        looks_at = self.held.next_at if is_held(entry) else None
+        if looks_at != entry.looks_at:
+            entry.looks_at, entry.document = looks_at, None
         return decision
 
     def _tell_alarm(self, cert: CertId, before: str, after: str) -> None:

@@ -12,10 +12,12 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from sslmd.core.backoff import ladder_minutes
 from sslmd.core.errors import SslmError
 from sslmd.core.names import ZoneName
+from sslmd.core.times import hour
 from sslmd.dns.notes import noted_zones
 from sslmd.dns.proving import Part, Waiting
 from sslmd.dns.publish import Means, Published, Records, left_behind, make_files, publish
@@ -246,8 +248,8 @@ class _Zone:
         self._failures += 1
         minutes = ladder_minutes(self._failures)
         self._not_before = _clock() + minutes * 60
-        told = f"{text}; old challenge records are taken back in {minutes} min"
-        self._tell("order-trouble", told)
+        at = hour(datetime.now(UTC) + timedelta(minutes=minutes))
+        self._tell("order-trouble", f"{text}; old challenge records are taken back at {at}")
 
     def _failed(self, err: Exception, batch: list[Part]) -> None:
         """Tell those who wait; what was to be taken back is tried again by the table."""

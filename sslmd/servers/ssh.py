@@ -12,16 +12,15 @@ import os
 import re
 import secrets
 import shlex
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from sslmd.core.errors import Permanent, Transient
 from sslmd.processes import Output, end_group, environment, start
+from sslmd.store.scratch import Scratch
 
 # Seconds. To connect and log in, jump hosts and all; for a step there that only touches files;
 # for a copy to begin to move, and for all of it.
@@ -38,8 +37,8 @@ GOING = 2.0
 LONGEST_LINE = 1 << 16
 LONGEST_ANSWER = 1 << 22
 
-# unix(7): the path of a socket, less what ssh appends while it makes one.
-_LONGEST_SOCKET = 88
+# The socket by which rsync uses the same connection.
+_SOCKET = "./ssh"
 
 _SCRIPT = Path(__file__).with_name("remote.sh")
 
@@ -107,12 +106,12 @@ class RemoteShell:
     """A shell on another machine that knows the functions of `remote.sh`; see `shell_on`."""
 
     def __init__(
-        self, host: str, process: asyncio.subprocess.Process, errors: Output, socket: str
+        self, host: str, process: asyncio.subprocess.Process, errors: Output, folder: str
     ) -> None:
         self.host = host
         self._process = process
         self._errors = errors
-        self._socket = socket
+        self._folder = folder
         self._mark = f"sslmd-{secrets.token_hex(12)}"
         self._buffer = b""
         self._broken: Transient | Permanent | None = None
@@ -224,12 +223,13 @@ class RemoteShell:
         """Copy what is in the folder `source` into the folder `target` there, for us alone."""
         far = f"[{_address(self.host)}]" if ":" in self.host else _address(self.host)
         user = f"{self.host.rpartition('@')[0]}@" if "@" in self.host else ""
-        rsh = shlex.join(["ssh", *_flags("no", self._socket)])
+        rsh = shlex.join(["ssh", *_flags("no")])
         argv = [
             *("rsync", "--recursive", "--protect-args", "--chmod=D700,F600"),
             *(f"--timeout={STALLED}", f"--rsh={rsh}", "--", f"{source}/", f"{user}{far}:{target}/"),
         ]
-        program = await start(argv, cwd="/", remedy="install rsync on this machine")
+        remedy = "install rsync on this machine"
+        program = await start(argv, cwd=self._folder, remedy=remedy)
         try:
             async with asyncio.timeout(COPYING):
                 status = await program.wait()
@@ -258,30 +258,38 @@ def _script() -> str:
 
 
 @asynccontextmanager
-async def shell_on(host: str, prod: str) -> AsyncIterator[RemoteShell]:
+async def shell_on(
+    host: str, prod: str, scratch: Scratch | None = None
+) -> AsyncIterator[RemoteShell]:
     """Open a shell on `host` for the production tree `prod`.
+
+    `scratch`: where the socket of the connection is, for us alone: who has it has the login. None:
+    in a folder of its own, for tools that run without a daemon.
 
     Raises `Transient`, or `Permanent` where a person has to do something first.
     """
-    folder = tempfile.mkdtemp(prefix="sslmd-")  # for us alone: whoever has the socket has the login
-    try:
-        socket = f"{folder}/ssh"
-        if len(socket) > _LONGEST_SOCKET:
-            socket = ""  # rsync has a connection of its own then
-        process, errors = await _log_in(host, socket)
-        shell = RemoteShell(host, process, errors, socket)
+    with ExitStack() as stack:
+        try:
+            if scratch is None:
+                scratch = stack.enter_context(closing(Scratch()))
+                scratch.sweep()
+            folder = stack.enter_context(scratch.folder())
+        except OSError as err:
+            raise Transient(
+                f"cannot make a folder for a connection: {err.strerror or err}"
+            ) from err
+        process, errors = await _log_in(host, folder)
+        shell = RemoteShell(host, process, errors, folder)
         try:
             await shell.greet(prod)
             yield shell
             await shell.close()
         finally:
             await asyncio.shield(_end(process))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _log_in(host: str, socket: str) -> tuple[asyncio.subprocess.Process, Output]:
-    argv = ["ssh", *_flags("yes" if socket else "no", socket), "-T", "--", host]
+async def _log_in(host: str, folder: str) -> tuple[asyncio.subprocess.Process, Output]:
+    argv = ["ssh", *_flags("yes"), "-T", "--", host]
     errors = Output()
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
@@ -290,7 +298,7 @@ async def _log_in(host: str, socket: str) -> tuple[asyncio.subprocess.Process, O
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors.writer,
-            cwd="/",
+            cwd=folder,
             env=environment(),
             start_new_session=True,
         )
@@ -325,8 +333,9 @@ def _line(command: str) -> str:
     return f"{{ {command}; say end; }}\n"
 
 
-def _flags(master: str, socket: str) -> list[str]:
-    options = [*_OPTIONS, f"ControlMaster={master}", f"ControlPath={socket or 'none'}"]
+def _flags(master: str) -> list[str]:
+    # Seen from the folder that both run in: its whole path may be too long for a socket (unix(7)).
+    options = [*_OPTIONS, f"ControlMaster={master}", f"ControlPath={_SOCKET}"]
     options.append("ControlPersist=no")
     return [word for option in options for word in ("-o", option)]
 

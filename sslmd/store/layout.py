@@ -22,6 +22,9 @@ TLSA = "tlsa.rr"
 SECRET_FILES = (PRIVKEY, BUNDLE)
 SET_FILES = (PRIVKEY, CSR, CERT, CHAIN, FULLCHAIN, BUNDLE)
 
+# How the names of those files end that say that a set was begun by us.
+UNFINISHED = ".unfinished"
+
 CURR = "curr"
 NEXT = "next"
 PREV = "prev"
@@ -48,6 +51,14 @@ class Tree:
     def set_dir(self, cert: CertId, name: SetName) -> str:
         """Return the folder of one set."""
         return f"{self.cert_dir(cert)}/db/{name}"
+
+    def unfinished(self, cert: CertId, name: SetName) -> str:
+        """Return the file that says that a set is ours and has no certificate yet."""
+        return f"{self.db_dir(cert)}/.{name}{UNFINISHED}"
+
+    def order_dir(self, cert: CertId, name: SetName) -> str:
+        """Return the folder of the order for a set."""
+        return f"{self.certbot_dir(cert)}/order/{name}"
 
     def link(self, cert: CertId, name: str) -> str:
         """Return the path of `curr`, `next` or `prev`."""

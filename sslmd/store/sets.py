@@ -29,6 +29,7 @@ from sslmd.store.layout import (
     PRIVKEY,
     SECRET_FILES,
     SET_FILES,
+    UNFINISHED,
     Tree,
     link_target,
 )
@@ -59,7 +60,8 @@ def read_links(tree: Tree, cert: CertId) -> Links:
         except OSError as err:
             if err.errno == errno.EINVAL:
                 raise Permanent(
-                    f"{path} is not a link to a set; move it away, then run: sslmctl reload"
+                    f"{path} is not a link to a set; move it away, and it is looked at again "
+                    "within a minute"
                 ) from err
             raise files.trouble(err, "read the link", path) from err
         name = _set_of(tree, cert, target)
@@ -148,20 +150,66 @@ def wide_keys(root: str) -> Iterator[str]:
 
 
 def new_set(tree: Tree, cert: CertId, now: datetime) -> SetName:
-    """Make an empty directory for a new set; one that is already there gives a later name."""
+    """Make an empty directory for a new set; one that is already there gives a later name.
+
+    First it is noted beside it that we begin it, see `remove_unfinished`.
+    """
     files.make_dirs(tree.db_dir(cert))
     name = SetName.at(now)
-    while True:
-        path = tree.set_dir(cert, name)
-        try:
-            files.make_dir(path, 0o700)
-            files.sync_dir(tree.db_dir(cert))
-        except FileExistsError:
-            name = name.later()
-            continue
-        except OSError as err:
-            raise files.trouble(err, "make the directory", path) from err
-        return name
+    while os.path.lexists(tree.set_dir(cert, name)):
+        name = name.later()
+    path = tree.set_dir(cert, name)
+    files.write_file(tree.unfinished(cert, name), b"")
+    try:
+        files.make_dir(path, 0o700)
+        files.sync_dir(tree.db_dir(cert))
+    except OSError as err:
+        raise files.trouble(err, "make the directory", path) from err
+    return name
+
+
+def finish(tree: Tree, cert: CertId, name: SetName) -> None:
+    """Note that a set of ours has its certificate."""
+    files.remove_file(tree.unfinished(cert, name))
+
+
+def remove_unfinished(tree: Tree, cert: CertId) -> list[SetName]:
+    """Remove the sets that we began and nobody will finish; return them.
+
+    A killed daemon leaves them, each with a key: between its directory and the link `next`, or
+    when `next` was replaced. Only what is noted as begun by us, has no certificate and is in no
+    link; so no set of ssl-mgr's or of an admin's. Nothing is removed while a link is wrong.
+    """
+    links = read_links(tree, cert)
+    if links.remarks:
+        return []
+    removed = []
+    for name in _begun(tree, cert):
+        folder = tree.set_dir(cert, name)
+        if os.path.isdir(folder) and not os.path.lexists(f"{folder}/{CERT}"):
+            if name in (links.curr, links.next, links.prev):
+                continue
+            files.remove_tree(folder)
+            files.remove_tree(tree.order_dir(cert, name))  # orders are for what is on deck
+            removed.append(name)
+        finish(tree, cert, name)
+    return removed
+
+
+def _begun(tree: Tree, cert: CertId) -> list[SetName]:
+    """Return the sets that are noted as begun by us, and not as finished."""
+    try:
+        entries = os.listdir(tree.db_dir(cert))
+    except FileNotFoundError:
+        return []
+    except OSError as err:
+        raise files.trouble(err, "list", tree.db_dir(cert)) from err
+    found = []
+    for entry in entries:
+        if entry.startswith(".") and entry.endswith(UNFINISHED):
+            with suppress(BadName):
+                found.append(SetName.parse(entry[1:].removesuffix(UNFINISHED)))
+    return sorted(found)
 
 
 def write_set_file(tree: Tree, cert: CertId, name: SetName, file: str, data: bytes) -> None:
@@ -271,8 +319,9 @@ def superfluous(
 
 
 def sweep(tree: Tree, cert: CertId) -> None:
-    """Remove what a killed daemon was about to write. Only its own temporary names count."""
-    folders = [tree.cert_dir(cert)]
+    """Remove what a killed daemon has left half-made. Only what is its own by its name counts."""
+    remove_unfinished(tree, cert)
+    folders = [tree.cert_dir(cert), tree.db_dir(cert)]
     links = read_links(tree, cert)
     folders += [tree.set_dir(cert, name) for name in (links.curr, links.next) if name]
     for folder in folders:

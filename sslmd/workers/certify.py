@@ -60,7 +60,7 @@ async def order(job: Order, tools: Tools) -> CertIssued:
     attempt = Attempt(
         service=service,
         server=server_of(tools.config.cas[signer.name], service.spec.subject.email),
-        place=Place(home, f"{home}/order/{job.set}"),
+        place=Place(home, tools.tree.order_dir(job.cert, job.set)),
         csr=asked.csr,
     )
     obtained = await obtain(attempt, tools)
@@ -172,4 +172,5 @@ def _take_in(
     for file, data in whole.items():
         if asked.contents.get(file) != data:
             sets.write_set_file(tools.tree, cert, name, file, data)
+    sets.finish(tools.tree, cert, name)
     return CertIssued(now, facts, note)

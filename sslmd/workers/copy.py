@@ -141,7 +141,7 @@ async def _visit(
     job: Copy, tools: Tools, holds: Collection[CertId], visit: Visit, machines: Machines
 ) -> None:
     prod = str(tools.config.globals.prod_cert_dir)
-    async with shell_on(job.host, prod) as shell:
+    async with shell_on(job.host, prod, tools.scratch) as shell:
         await _not_ourselves(shell, tools)
         if job.told:
             answer = await shell.ask("begin")

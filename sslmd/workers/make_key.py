@@ -53,6 +53,7 @@ def _make(job: MakeKey, tools: Tools) -> KeyMade:
     except SslmError:
         with suppress(SslmError):  # half a set is of no use; one more try makes another
             files.remove_tree(tree.set_dir(cert, name))
+            sets.finish(tree, cert, name)
         raise
     facts = replace(facts, name=name)
     note = SetNote(tools.draw(), new_key=job.new_key, at_end=job.at_end)

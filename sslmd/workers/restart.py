@@ -133,7 +133,8 @@ async def _restart_all(job: Restart, tools: Tools) -> list[Exception | None]:
         ]
     failed: list[Exception | None] = []
     try:
-        async with shell_on(job.host, str(tools.config.globals.prod_cert_dir)) as shell:
+        prod = str(tools.config.globals.prod_cert_dir)
+        async with shell_on(job.host, prod, tools.scratch) as shell:
             for argvs in commands:
                 error = await _restart(argvs, partial(_run_there, tools, shell))
                 failed.append(error)

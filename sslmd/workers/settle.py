@@ -14,9 +14,12 @@ async def settle(job: Settle, tools: Tools) -> Settled:
     """Do the job.
 
     Old sets of a tree that was taken over stay until the first roll: no set of ours is among them.
+    What we began and never finished goes in any case.
     """
     if _cleans(job.cert, tools):
         await clean(job.cert, tools)
+    else:
+        await tools.in_thread(sets.sweep, tools.tree, job.cert)
     return Settled(tools.now(), sets.read_links(tools.tree, job.cert).prev)
 
 

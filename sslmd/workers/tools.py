@@ -24,6 +24,7 @@ from sslmd.processes import run_command
 from sslmd.servers.local import Locality
 from sslmd.servers.rights import missing_right
 from sslmd.store.layout import Tree
+from sslmd.store.scratch import Scratch
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,7 +51,8 @@ class Tools:
     """Shared by all workers. `config` is exchanged whole by a reload.
 
     `now` gives aware UTC. `rng` draws spreads and jitter, nothing secret. `state_of` tells how
-    a certificate stands. `socket` is where certbot's hooks find the daemon. A job that takes long
+    a certificate stands. `socket` is where certbot's hooks find the daemon, `scratch` has
+    folders for what is temporary. A job that takes long
     tells how far it is by `progress`; `count` takes in names that a CA may have failed to
     validate, `count_issued` a certificate that it issued; `crowded` tells an order that others
     wait for its place; `may_roll` tells what speaks against serving a set; `prove_ports` raises
@@ -65,6 +67,7 @@ class Tools:
     state_of: Callable[[CertId], CertState]
     others: ThreadPoolExecutor | None = None
     socket: str = ""
+    scratch: Scratch = field(default_factory=Scratch)
     tell: Callable[[str, str, CertId | None], None] = _unheard
     bug: Callable[[str, BaseException], None] = _unheard
     progress: Callable[[CertId, str], None] = _unheard

@@ -107,8 +107,11 @@ def test_an_order_that_the_ca_is_long_at_work_on_is_kept_and_taken_up(here: Worl
         here.site.publish(primary)
         here.site.write({CERT: NAMES})
         here.site.start()
-        polled = lambda: sum(path.startswith("/my-order/") for path in proxy.paths)  # noqa: E731
-        wait_until(lambda: ca.issued() == 1 and polled() > 2, "an order that is processed")
+
+        def is_polled() -> bool:
+            return sum(path.startswith("/my-order/") for path in proxy.paths) > 2
+
+        wait_until(lambda: ca.issued() == 1 and is_polled(), "an order that is processed")
         kill_daemon(here)
         no_orphans(here)
 

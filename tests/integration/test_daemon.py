@@ -394,3 +394,36 @@ def test_a_service_of_a_ca_that_cannot_be_reached_says_so_and_comes_back(site: S
     assert site.wait_settled("example.net/web-ec")
     one = site.status()["example.net/web-ec"]
     assert one["attempts"] == 0
+
+
+def test_a_refused_configuration_stays_visible_until_a_good_one_is_loaded(site: Site) -> None:
+    site.start()
+    site.wait_settled()
+    conf = site.conf / "ssl-mgr.conf"
+    good = conf.read_text()
+    conf.write_text(good.replace("[globals]", "[globals]\ncmd_timout = 1\ncmd_timeout = 'long'", 1))
+    line = 1 + good[: good.index("[globals]")].count("\n")
+    refused = site.ctl("reload", status=1)
+    assert f"ssl-mgr.conf:{line + 2}: globals.cmd_timeout" in refused.stderr
+    assert f"warning: {conf}:{line + 1}: globals.cmd_timout" in refused.stderr
+    assert "stays in force; the next start would fail" in refused.stderr
+
+    mistake = f"{conf}:{line + 2}: globals.cmd_timeout"
+    shown = site.ctl("status").stdout
+    assert "the configuration was refused at " in shown
+    assert mistake in shown
+    document = json.loads(site.ctl("status", "--json").stdout)
+    assert document["daemon"]["refused"]["consequence"] == "the next start would fail"
+    assert mistake in document["daemon"]["refused"]["mistakes"][0]
+    checked = site.ctl("check", status=1)
+    assert checked.stdout.startswith("SSLMD WARNING - the configuration was refused at ")
+    assert mistake in checked.stdout
+
+    changed = good.replace("[globals]", "[globals]\ncmd_timeout = 30", 1)
+    conf.write_text(f"{changed}\n[smtp]\nservers = []\n")
+    loaded = site.ctl("reload")
+    assert "[globals] of ssl-mgr.conf: cmd_timeout\n" in loaded.stdout
+    assert "[smtp] of ssl-mgr.conf is new\n" in loaded.stdout
+    site.wait_line("0 changed; [globals] of ssl-mgr.conf: cmd_timeout; [smtp] of ssl-mgr.conf is")
+    assert json.loads(site.ctl("status", "--json").stdout)["daemon"]["refused"] is None
+    assert "SSLMD OK" in site.ctl("check").stdout

@@ -88,6 +88,7 @@ def test_everything_is_there(installed: Path) -> None:
     } <= found
     unit = (top / "lib/systemd/system/sslmd.service").read_text()
     assert f"\nExecStart={PREFIX}/bin/sslmd\n" in unit
+    assert f"\nExecReload={PREFIX}/bin/sslmctl reload\n" in unit
     example = top / "share/doc/sslmd/examples/conf.d"
     assert files(example) == files(ROOT / "conf.d-example")
     for tool in ("bind-reload", "note-restart"):

@@ -109,6 +109,9 @@ async def test_killed_while_a_key_is_made(tmp: Path) -> None:
         again = await carried_on(killed)
         assert again.live() > old, at(killed)
         assert again.state(WEB).prev == old
+        # What was begun and is in no link is gone, with its key.
+        db = again.folder(old).parent
+        assert all((path / "cert.pem").exists() for path in db.iterdir()), at(killed)
 
 
 async def test_killed_while_a_certificate_is_made(tmp: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -248,6 +249,38 @@ def test_sweep_takes_only_leftovers_of_other_runs(place: Place) -> None:
     sets.sweep(place.tree, WEB)
     assert all(path.exists() for path in spared)
     assert not any(path.exists() for path in gone)
+
+
+def test_what_we_began_and_nobody_finishes_goes_and_nothing_else(place: Place) -> None:
+    place.link("curr", SETS[0])
+    db = place.dir / "db"
+
+    def begun(days: int, *, marked: bool = True) -> SetName:
+        name = sets.new_set(place.tree, WEB, NOW + timedelta(days=days))
+        sets.write_set_file(place.tree, WEB, name, "privkey.pem", b"key")
+        if not marked:
+            sets.finish(place.tree, WEB, name)
+        return name
+
+    left, on_deck, issued, foreign, gone = (begun(day, marked=day != 8) for day in range(5, 10))
+    place.link("next", on_deck)
+    sets.write_set_file(place.tree, WEB, issued, "cert.pem", b"killed before it was noted")
+    shutil.rmtree(db / str(gone))
+    order = Path(place.tree.order_dir(WEB, left))
+    order.mkdir(parents=True)
+
+    (place.dir / "prev").symlink_to("db/20200101-00:00:00")
+    assert sets.remove_unfinished(place.tree, WEB) == [], "a link is wrong"
+    (place.dir / "prev").unlink()
+    assert sets.remove_unfinished(place.tree, WEB) == [left]
+    assert not order.exists()
+    assert {on_deck, issued, foreign, SETS[0]} <= set(sets.list_sets(place.tree, WEB))
+    marks = [path.name for path in db.iterdir() if path.name.startswith(".")]
+    assert marks == [f".{on_deck}.unfinished"]
+
+    (place.dir / "next").unlink()
+    sets.sweep(place.tree, WEB)
+    assert on_deck not in sets.list_sets(place.tree, WEB)
 
 
 # --- reading sets ---------------------------------------------------------------------------

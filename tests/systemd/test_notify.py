@@ -52,10 +52,28 @@ def test_a_refused_reload_ends_as_well_and_changes_nothing() -> None:
         (daemon.conf / "ssl-mgr.conf").write_text("[globals]\nclean_keep = 'many'\n")
         daemon.send(signal.SIGHUP)
         daemon.hear_of("RELOADING")
-        assert "6 certificates" in daemon.hear_of("READY")["STATUS"]
+        told = daemon.hear_of("READY")["STATUS"]
+        assert "6 certificates" in told
+        assert re.search(r"the configuration was refused at .*/ssl-mgr\.conf:2: .*clean_keep", told)
+        assert told.endswith("; the next start would fail")
         daemon.wait_for_line(r"<3>.*ssl-mgr\.conf:2: .*clean_keep")
-        daemon.wait_for_line("<3>the old configuration stays in force")
+        daemon.wait_for_line("<3>the old configuration stays in force; the next start would fail")
         assert daemon.process.poll() is None
+
+
+def test_a_daemon_that_cannot_start_says_why() -> None:
+    with Running() as daemon:
+        daemon.hear_of("READY")
+        daemon.send(signal.SIGTERM)
+        daemon.process.wait(20)
+        (daemon.conf / "ssl-mgr.conf").write_text("[globals]\nclean_kep = 1\nclean_keep = 'a'\n")
+        daemon.start()
+        while "cannot start" not in (status := daemon.hear_of("STATUS")["STATUS"]):
+            pass
+        assert "clean_keep" in status
+        assert daemon.process.wait(20) == 1
+        daemon.wait_for_line("ssl-mgr.conf:3: .*clean_keep")
+        daemon.wait_for_line("warning: .*ssl-mgr.conf:2: .*clean_kep")
 
 
 def test_the_end_is_announced_and_comes_soon() -> None:

@@ -37,7 +37,8 @@ def unit(tmp_path: Path) -> Path:
     copy = tmp_path / "sslmd.service"
     text = UNIT.read_text()
     assert text.count("\nExecStart=/usr/bin/sslmd\n") == 1
-    copy.write_text(text.replace("ExecStart=/usr/bin/sslmd", "ExecStart=/bin/true"))
+    text = text.replace("ExecStart=/usr/bin/sslmd", "ExecStart=/bin/true")
+    copy.write_text(text.replace("ExecReload=/usr/bin/sslmctl", "ExecReload=/bin/true"))
     return copy
 
 
@@ -76,13 +77,26 @@ def test_the_unit_speaks_of_what_the_daemon_does() -> None:
     have = settings()
     assert have["Type"] == ["notify"]
     assert have["NotifyAccess"] == ["main"]
-    assert have["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    # Waits for the end, and fails when the configuration is refused.
+    assert have["ExecReload"] == ["/usr/bin/sslmctl reload"]
     assert have["Restart"] == ["on-failure"]
     assert "WatchdogSec" in have
     assert have["UMask"] == ["0077"]
     # A core dump would hold keys (I2).
     assert have["LimitCORE"] == ["0"]
     assert str(Path(SOCKET_PATH).parent) in have["ReadWritePaths"][0].split()
+
+
+def test_a_daemon_that_cannot_start_is_given_up_and_one_that_dies_is_not() -> None:
+    """Only then is the unit `failed` at last, and OnFailure= fires (systemd.unit(5))."""
+    have = settings()
+    pause, tries = int(have["RestartSec"][0]), int(have["StartLimitBurst"][0])
+    within = int(have["StartLimitIntervalSec"][0].removesuffix("min")) * 60
+    at_start, minute = 2, 60  # seconds until it fails at once, and after which it has worked
+    assert (tries - 1) * (pause + at_start) < within
+    assert (tries - 1) * (pause + minute) > within
+    # A usage error (argparse): the options do not change by themselves.
+    assert have["RestartPreventExitStatus"] == ["2"]
 
 
 def test_every_relaxation_says_what_it_is_for() -> None:

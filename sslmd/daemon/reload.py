@@ -1,0 +1,102 @@
+"""A reload: the configuration is loaded again and taken as a whole, or refused as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sslmd.config.load import load
+from sslmd.config.model import Config
+from sslmd.config.written import differences
+from sslmd.core.errors import ConfigError, Mistake, SslmError
+from sslmd.core.names import CertId
+from sslmd.daemon.journal import ERROR, NOTICE, WARNING
+from sslmd.daemon.planner import Planner
+from sslmd.daemon.refusal import GIVES_UP, NEEDS_START, START_FAILS, refusal_of
+
+Tell = Callable[[str, str, int], None]
+
+# Certificates that a line of the journal names.
+_NAMED = 10
+
+
+class Reload:
+    """Loads the configuration again. `taken` hears of each one that is in force from then on."""
+
+    def __init__(
+        self, planner: Planner, conf_dir: Path, tell: Tell, taken: Callable[[Config], None]
+    ) -> None:
+        self._planner = planner
+        self._conf_dir = conf_dir
+        self._tell = tell
+        self._taken = taken
+
+    async def run(self) -> dict[str, Any]:
+        """Return what changed; raise `ConfigError` or `SslmError` where it is refused."""
+        planner = self._planner
+        try:
+            config = await planner.tools.in_thread(load, self._conf_dir)
+        except ConfigError as err:
+            self.warn(err.warnings)
+            self._refuse(err.mistakes, START_FAILS)
+            raise
+        if emptied := self._emptied(config):
+            self.warn(config.warnings)
+            self._refuse(emptied, GIVES_UP)
+            raise ConfigError(emptied, config.warnings)
+        old = planner.tools.config
+        if config.globals.certs_dir != old.globals.certs_dir:
+            text = f"certs_dir changed from {old.globals.certs_dir}: that takes a restart of sslmd"
+            self._refuse([text], NEEDS_START)
+            raise SslmError(text)
+        added, removed, changed = await planner.reconfigure(config)
+        planner.refused = None
+        planner.tools.in_background(planner.tools.challenges.start(config.zones()))
+        self._taken(config)
+        self.warn(config.warnings)
+        tables = differences(old.written, config.written)
+        counts = (
+            f"configuration loaded: {len(added)} added, {len(removed)} removed, "
+            f"{len(changed)} changed"
+        )
+        text = "; ".join((counts, *tables))
+        named = (("added", added), ("removed", removed), ("changed", changed))
+        details = [f"{word}: {_listed(certs)}" for word, certs in named if certs]
+        self._tell("config-loaded", "; ".join((counts, *details, *tables)), NOTICE)
+        return {
+            "text": text,
+            "added": [str(cert) for cert in added],
+            "removed": [str(cert) for cert in removed],
+            "changed": [str(cert) for cert in changed],
+            "tables": list(tables),
+            "warnings": [str(warning) for warning in config.warnings],
+        }
+
+    def warn(self, warnings: Sequence[Mistake]) -> None:
+        """Tell of what is odd in a configuration."""
+        for warning in warnings:
+            self._tell("config-warning", str(warning), WARNING)
+
+    def _refuse(self, mistakes: Sequence[object], consequence: str) -> None:
+        for mistake in mistakes:
+            self._tell("config-refused", str(mistake), ERROR)
+        text = f"the old configuration stays in force; {consequence}"
+        self._tell("config-refused", text, ERROR)
+        self._planner.refused = refusal_of(self._planner.tools.now(), mistakes, consequence)
+
+    def _emptied(self, config: Config) -> list[Mistake]:
+        """A file that was a service and no longer looks like one is a mistake, not a farewell."""
+        left_out = {warning.file: warning for warning in config.warnings}
+        mistakes = []
+        for cert in self._planner.book.managed():
+            path = str(config.conf_dir / cert.group / cert.service)
+            if cert not in config.services and path in left_out:
+                remedy = "correct it; to give the certificate up, delete the file"
+                mistakes.append(Mistake(path, 0, "", "it is no service file any more", remedy))
+        return mistakes
+
+
+def _listed(certs: Sequence[CertId]) -> str:
+    more = f" and {len(certs) - _NAMED} more" if len(certs) > _NAMED else ""
+    return f"{', '.join(map(str, certs[:_NAMED]))}{more}"

@@ -1,0 +1,153 @@
+"""What is held goes on by itself as soon as its files are right, and costs nothing until then."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sslmd.config.model import Config
+from sslmd.core.names import CertId
+from sslmd.daemon.documents import status_entry
+from sslmd.daemon.held import HeldLooks
+from sslmd.daemon.journal import Bus, Record
+from sslmd.daemon.methods import in_trouble
+from sslmd.daemon.planner import Planner
+from sslmd.store.certs import Loaded
+from sslmd.workers.tools import Tools
+from tests.daemon.conftest import EXAMPLE
+
+ROOT = CertId("ca", "my-root")
+WEB = CertId("example.com", "web-ec")
+
+
+class Counting(Planner):
+    """A planner that tells what it read."""
+
+    def __init__(self, tools: Tools, bus: Bus) -> None:
+        super().__init__(tools, bus, 2)
+        self.read: list[CertId] = []
+
+    def _read(self, which: Iterable[CertId], config: Config | None = None) -> dict[CertId, Loaded]:
+        which = list(which)
+        self.read += which
+        return super()._read(which, config)
+
+
+def status(planner: Planner, cert: CertId) -> dict[str, Any]:
+    return status_entry(cert, planner.book[cert])
+
+
+@pytest.fixture(scope="module")
+def issued(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trees of the example when everything is issued."""
+    top = tmp_path_factory.mktemp("issued")
+    shutil.copytree(EXAMPLE, top / "conf.d")
+    command = [sys.executable, "-m", "sslmd.daemon.main", "--once", "--conf-dir"]
+    command += [str(top / "conf.d"), "--socket", str(top / "s")]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return top
+
+
+@pytest.fixture
+async def planner(tools: Tools, issued: Path, tmp_path: Path) -> Counting:
+    """A site that is issued, and a daemon that has just been started on it."""
+    for tree in ("certs", "prod-certs"):
+        shutil.copytree(issued / tree, tmp_path / tree, symlinks=True)
+    one = Counting(tools, Bus())
+    one.load()
+    one.replan_all()
+    one.read.clear()
+    return one
+
+
+async def test_only_what_is_held_is_read(planner: Counting) -> None:
+    await planner.look_at_held()
+    assert planner.read == []
+
+
+async def test_a_ca_goes_on_when_its_key_is_back(planner: Counting) -> None:
+    told: list[Record] = []
+    planner.bus.follow(told.append)
+    curr = planner.tools.tree.link(ROOT, "curr")
+    with open(f"{curr}/privkey.pem", "r+b") as file:
+        good = file.read()
+        file.truncate(0)
+    await planner.reconfigure(planner.tools.config)
+    one = status(planner, ROOT)
+    assert "privkey.pem is not a usable private key" in one["last_error"]
+    assert "it is looked at again within a minute" in one["last_error"]
+    assert one["next_try"] is not None
+    assert in_trouble(planner.book[ROOT])
+
+    planner.read.clear()
+    for _ in range(3):
+        await planner.look_at_held()
+    assert planner.read == [ROOT] * 3
+    assert [one.event for one in told].count("held") == 1, "an alarm that stands is said once"
+
+    with open(f"{curr}/privkey.pem", "wb") as file:
+        file.write(good)
+    await planner.look_at_held()
+    assert (one := status(planner, ROOT))["last_error"] is None, one
+    assert one["next_try"] is None
+    assert not in_trouble(planner.book[ROOT])
+    assert told[-1].event == "released"
+    await planner.stop(1.0)
+
+
+async def test_a_certificate_goes_on_when_its_state_can_be_read(planner: Counting) -> None:
+    told: list[Record] = []
+    planner.bus.follow(told.append)
+    path = planner.tools.tree.state_file(WEB)
+    with open(path, "r+") as file:
+        text = file.read()
+        file.seek(0)
+        file.write(text.replace("version = 1", "version = 9", 1))
+    await planner.reconfigure(planner.tools.config)
+    one = status(planner, WEB)
+    assert "is left alone, and its certificate too" in one["last_error"]
+    assert one["next_try"] is not None
+
+    with open(path, "w") as file:
+        file.write(text)
+    await planner.look_at_held()
+    assert (one := status(planner, WEB))["last_error"] is None, one
+    assert one["phase"] == "settled"
+    assert any(one.event == "released" and one.cert == WEB for one in told)
+    await planner.stop(1.0)
+
+
+async def test_it_is_looked_at_again_and_again() -> None:
+    looks = asyncio.Event()
+    count = 0
+
+    async def look() -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            looks.set()
+            raise RuntimeError("a bug")
+        if count > 3:
+            raise asyncio.CancelledError
+
+    bugs: list[str] = []
+
+    def bug(text: str, _: BaseException) -> None:
+        bugs.append(text)
+
+    held = HeldLooks(look, lambda: datetime.now(UTC), bug, timedelta(milliseconds=1))
+    held.start()
+    await looks.wait()
+    while count <= 3:  # an error of ours does not end it
+        await asyncio.sleep(0)
+    held.stop()
+    assert len(bugs) == 1
+    assert held.next_at <= datetime.now(UTC) + timedelta(minutes=1)
