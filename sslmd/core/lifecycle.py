@@ -29,6 +29,7 @@ from sslmd.core.events import (
     RestartAsked,
     Rolled,
     ServerCopied,
+    ServerSeen,
     ServersProven,
     ServersWanting,
     ServerTold,
@@ -89,6 +90,7 @@ _BESIDE = (
     TlsaLooked,
     ProdUpdated,
     ServerTold,
+    ServerSeen,
     ServerCopied,
     ServersWanting,
     RestartAsked,
@@ -257,7 +259,7 @@ def _apply(state: CertState, event: Event) -> CertState:
                 adopted=False,
                 whole=False,
             )
-        case ServerTold():
+        case ServerTold() | ServerSeen():
             return replace(state, servers=_replaced(state.servers, event.server))
         case ServerCopied():
             return replace(state, servers=_copied(state, event))

@@ -44,7 +44,8 @@ class Entry:
 
     `proves`: ports with TLSA records are looked at after a roll; `report`: what was last found
     there and in DNS. `unsaved`: why its state.toml cannot be written, "" if it can. `progress`: how
-    far the job is that runs, "" where it does not tell.
+    far the job is that runs, "" where it does not tell. `used_by`: the classes with servers that
+    use it; `unused`: there is none, and nobody said that this is meant.
     """
 
     wanted: Wanted
@@ -57,6 +58,8 @@ class Entry:
     unsaved: str = ""
     progress: str = ""
     report: DaneReport | None = None
+    used_by: tuple[str, ...] = ()
+    unused: bool = False
 
 
 class UnknownCertError(Refused):
@@ -153,4 +156,6 @@ def entry_of(config: Config, service: ServiceConfig, state: CertState, hold: str
         hold,
         Decision("not planned"),
         proves(config, service.id),
+        used_by=tuple(map(str, config.kinds_using(service.id))),
+        unused=config.is_unused(service.id),
     )

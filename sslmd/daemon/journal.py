@@ -65,6 +65,7 @@ EVENTS = (
     "restart-due",
     "restarted",
     "restart-failed",
+    "seen",
     "probe-left-out",
     "deployed",
     "settled",

@@ -12,7 +12,7 @@ from sslmd.core.errors import Permanent
 from sslmd.core.events import ProdUpdated
 from sslmd.core.jobs import Deliver
 from sslmd.core.names import CertId, SetName, machine_of
-from sslmd.core.state import CertState, Delivered, Server, ServerPhase
+from sslmd.core.state import NOT_YET, CertState, Delivered, Server, ServerPhase
 from sslmd.servers import as_found, production
 from sslmd.store import sets
 from sslmd.store.layout import Tree
@@ -210,22 +210,22 @@ def _server(
         other |= moved or old.access != fresh.access
         if old.set == name and old.phase is not ServerPhase.PENDING and not other:
             return old
-        # What was proven with other files than those that are there now is not proven.
-        proven = old.proven or (old.set if old.phase is ServerPhase.PROVEN else None)
-        proven = None if other else proven
-        fresh = replace(fresh, set=old.set, proven=proven, expires=old.expires)
+        was = old.used()
+        fresh = replace(
+            fresh,
+            set=old.set,
+            # What was seen with other files than those that are there now was not seen with these.
+            proven=None if other else was.proven,
+            restarted=None if other else was.restarted,
+            unseen=old.unseen,
+            ports=old.ports,
+            seen=old.seen,
+            expires=old.expires,
+        )
     elif job.adopt:
-        # As ssl-mgr left it: its servers were restarted when it was put there.
-        fresh = replace(fresh, proven=None if changed else name, expires=ends)
+        # As ssl-mgr left it: its servers were restarted when it was put there. So it is said.
+        taken = None if changed else name
+        fresh = replace(fresh, restarted=taken, unseen=NOT_YET, expires=ends)
     if not direct:
         return fresh
-    phase = ServerPhase.PROVEN if uses_already(fresh, name) else ServerPhase.DELIVERED
-    return replace(fresh, phase=phase, set=name)
-
-
-def uses_already(server: Server, name: SetName | None) -> bool:
-    """Whether a server was seen using a set, and was given no other since (adopted: none at all).
-
-    One that has got another meanwhile may have been restarted with that.
-    """
-    return server.proven == name and server.set in (name, None)
+    return replace(fresh, phase=fresh.phase_with(name), set=name)

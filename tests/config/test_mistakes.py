@@ -62,8 +62,8 @@ CLASS = [
         (
             f"servers = ['{server}']",
             f"servers: '{server}' has a port: servers are reached by ssh; write the host alone; "
-            "its port goes into the ssh configuration of the daemon's user, as 'Port' below 'Host'; a "
-            "port that serves certificates goes into probe",
+            "its port goes into the ssh configuration of the daemon's user, as 'Port' below "
+            "'Host'; a port that serves certificates goes into probe",
         )
         for server in (
             "web1.example.com:2222",

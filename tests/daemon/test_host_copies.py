@@ -12,7 +12,7 @@ import pytest
 
 from sslmd.core.jobs import Copy, HostJob, Told
 from sslmd.core.names import CertId
-from sslmd.core.state import Server, ServerPhase
+from sslmd.core.state import Server, ServerPhase, Unseen
 from sslmd.daemon.hosts import Hosts
 from sslmd.store.host_notes import HostNote, host_file, read_host
 from tests.daemon.test_hosts import hosts_of
@@ -72,14 +72,16 @@ async def test_what_was_copied_is_to_be_restarted(one: FarSite) -> None:
     (restart,) = due(hosts, one.site.now)
     assert not isinstance(restart, Copy)
     assert await hosts.run(restart) == []
-    assert server(one, WEB).phase is ServerPhase.PROVEN
-    # What it has already, and was seen using, is not restarted again.
+    found = server(one, WEB)
+    assert (found.phase, found.restarted) == (ServerPhase.RESTARTED, found.set)
+    assert found.unseen == Unseen("not looked at: probe = false")
+    # What it has already, and was restarted with, is not restarted again.
     for cert in (WEB, MAIL):
         pending = replace(server(one, cert), phase=ServerPhase.PENDING)
         one.site.book[cert].state = replace(one.site.state(cert), servers=(pending,))
     (one.curr(MAIL)).unlink()
     await hosts.run(job)
-    assert server(one, WEB).phase is ServerPhase.PROVEN
+    assert server(one, WEB).phase is ServerPhase.RESTARTED
     assert server(one, MAIL).phase is ServerPhase.DELIVERED
 
 
