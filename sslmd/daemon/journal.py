@@ -61,6 +61,7 @@ EVENTS = (
     "copy-failed",
     "withdrawn",
     "surplus",
+    "forgotten",
     "host-trouble",
     "restart-due",
     "restarted",

@@ -42,6 +42,7 @@ class Method(StrEnum):
     CLEAN = "clean"
     RELOAD = "reload"
     CANCEL = "cancel"
+    FORGET = "forget"
     CHALLENGE = "challenge"
 
 

@@ -13,7 +13,7 @@ from sslmd.core.events import ProdUpdated
 from sslmd.core.jobs import Deliver
 from sslmd.core.names import CertId, SetName, machine_of
 from sslmd.core.state import NOT_YET, CertState, Delivered, Server, ServerPhase
-from sslmd.servers import as_found, production
+from sslmd.servers import around, as_found, production
 from sslmd.store import sets
 from sslmd.store.layout import Tree
 from sslmd.workers.tools import Tools
@@ -168,7 +168,12 @@ def _update(
     if stays(job, curr, tools, access):
         remarks += as_found.close_keys(prod, job.cert)
         return False
-    return production.update(tools.tree, prod, job.cert, curr, job.next, is_ca=is_ca, access=access)
+    changed = production.update(
+        tools.tree, prod, job.cert, curr, job.next, is_ca=is_ca, access=access
+    )
+    if closed := around.closed_above(prod, access):
+        remarks.append(around.closed_text(closed, access))
+    return changed
 
 
 def stays(job: Deliver, curr: SetName, tools: Tools, access: KeyAccess) -> bool:
