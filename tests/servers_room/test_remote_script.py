@@ -428,7 +428,6 @@ def test_folders_above_that_let_nobody_through_are_named(shell: Open, prod: Path
 
 def test_folders_that_are_made_above_are_open(shell: Open, prod: Path) -> None:
     with shell() as one:
-        one.prod = prod
         assert one.ask("eval", "prod=$prod/new/er/prod") == []
         assert one.ask("begin")[-1].startswith("in ")
     assert (prod / "new/er").stat().st_mode & 0o777 == 0o755
