@@ -17,7 +17,7 @@ _sslmctl() {
     local typed=${COMP_LINE:0:COMP_POINT}
     cur=${typed##*[[:space:]]}
     case $command in
-        "") options="--help --socket --version" words="status show plan events check renew force-renew roll deliver restart dane dns-refresh cancel clean reload import trust doctor completion" ;;
+        "") options="--help --socket --version" words="status show plan events check renew force-renew roll deliver restart dane dns-refresh cancel forget clean reload import trust doctor completion" ;;
         status) options="-h --help --socket --json --watch" certs=1 ;;
         show) options="-h --help --socket" certs=1 ;;
         plan) options="-h --help --socket" certs=1 ;;
@@ -31,6 +31,7 @@ _sslmctl() {
         dane) options="-h --help --socket --json" certs=1 ;;
         dns-refresh) options="-h --help --socket" certs=1 ;;
         cancel) options="-h --help --socket" certs=1 ;;
+        forget) options="-h --help --socket --yes" ;;
         clean) options="-h --help --socket --inactive --keep" certs=1 ;;
         reload) options="-h --help --socket" ;;
         import) options="-h --help --socket --check" ;;

@@ -186,10 +186,9 @@ def _classes(answers: Answers) -> Iterator[str]:
             if kind in _PROVED:
                 live = answers.live(services[0])
                 lines += [
-                    f"    # First have the server read {live}/fullchain.pem",
-                    f"    # and {live}/privkey.pem; then remove",
-                    "    # this line, so that the daemon proves after restarts what is served.",
-                    "    probe = false",
+                    f"    # Have the server read {live}/fullchain.pem",
+                    f"    # and {live}/privkey.pem: as soon as",
+                    "    # it serves them, the daemon proves after each restart what is served.",
                 ]
         else:
             lines.append(

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sslmd.core.events import ServersProven
 from sslmd.core.jobs import Deliver, Prove, Settle
-from sslmd.core.state import Delivered, Server, ServerPhase
+from sslmd.core.state import DONE, Delivered, Server, ServerPhase
 from sslmd.core.times import clock
 from sslmd.core.view import Decision, View, blocking, told
 
@@ -46,11 +46,10 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
         leave = not state.whole and (state.adopted or state.delivered == there)
         job = Deliver(cert, there.curr, there.next, text, state.adopted, leave)
         return Decision(text, job=job)
-    # One that was proven on an older set is not proven on this one (I4).
+    # One that is done with an older set is not with this one (I4). Where nobody can look, the
+    # restart has to do.
     waiting = [
-        server
-        for server in state.servers
-        if server.phase is not ServerPhase.PROVEN or server.set != curr.name
+        server for server in state.servers if server.phase not in DONE or server.set != curr.name
     ]
     if state.settled == curr.name:
         text = f"live, but not everywhere: {_listed(waiting)}"
@@ -83,6 +82,8 @@ def _standing(server: Server) -> str:
             return f"({server.error or 'failed'})"
         case ServerPhase.PENDING:
             return f"({server.error or 'to be copied to'})"
+        case ServerPhase.RESTARTED:
+            return f"(restarted with set {server.set})"
         case ServerPhase.PROVEN:
             return f"(proven on set {server.set})"
         case _:

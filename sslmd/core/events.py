@@ -101,6 +101,14 @@ class ServerTold:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerSeen:
+    """One server was looked at without a restart: it uses its set, or why that was not seen."""
+
+    at: datetime
+    server: Server
+
+
+@dataclass(frozen=True, slots=True)
 class ServerCopied:
     """One server has a set now, `server.set`, or copying it there failed.
 
@@ -220,6 +228,7 @@ Event = (
     | OffDeck
     | ProdUpdated
     | ServerTold
+    | ServerSeen
     | ServerCopied
     | ServersWanting
     | RestartAsked

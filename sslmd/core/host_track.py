@@ -9,15 +9,27 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sslmd.core.backoff import LONGEST_WAIT
-from sslmd.core.jobs import Copy, Restart, Told
+from sslmd.core.jobs import Copy, Restart, See, Told
 from sslmd.core.names import CertId
-from sslmd.core.state import CertState, Server, ServerPhase
+from sslmd.core.state import DONE, CertState, Server, ServerPhase
 
 # Copies and restarts wait this long for rolls that are still under way, so that one serves all.
 BATCH_WAIT = timedelta(seconds=30)
 
 # When a server may be restarted for a certificate, from a time on: its `restart_window`.
 Opens = Callable[[CertId, Server, datetime], datetime]
+
+
+# When a server is looked at without a restart: None for one that need not be, or was seen.
+Sights = Callable[[CertId, Server, datetime], datetime | None]
+
+# Between looks at a server that nobody has seen using its set: at first, and at most.
+FIRST_SIGHT, LAST_SIGHT = timedelta(seconds=5), timedelta(hours=1)
+
+
+def never(_cert: CertId, _server: Server, _now: datetime) -> datetime | None:
+    """Tell that nothing is looked at."""
+    return None
 
 
 def at_any_time(_cert: CertId, _server: Server, now: datetime) -> datetime:
@@ -72,7 +84,7 @@ def plan_restarts(
     ready: set[tuple[str, str]] = set()
     for cert, state in states:
         for server in state.servers:
-            if server.set is None or server.phase in (ServerPhase.PROVEN, ServerPhase.PENDING):
+            if server.set is None or server.phase in (*DONE, ServerPhase.PENDING):
                 continue
             place = (server.host, server.kind)
             waiting.setdefault(place, []).append(Told(cert, server.set))
@@ -87,24 +99,63 @@ def plan_restarts(
     return jobs
 
 
+def looks_again(since: datetime, last: datetime) -> datetime:
+    """Return when a server is looked at again that was not seen using its set since `since`.
+
+    Often at first, for who is just setting it up; then as seldom as costs nothing.
+    """
+    return last + min(max(last - since, FIRST_SIGHT), LAST_SIGHT)
+
+
+def plan_sights(
+    states: Iterable[tuple[CertId, CertState]],
+    order: Sequence[str],
+    now: datetime,
+    *,
+    sights: Sights,
+    busy: Collection[str] = (),
+) -> list[See]:
+    """Return the looks that are due, one job a host, with everything there that nobody has seen."""
+    waiting: dict[tuple[str, str], list[Told]] = {}
+    ready = set()
+    for cert, state in states:
+        for server in state.servers:
+            when = sights(cert, server, now)
+            if when is None or server.set is None or server.host in busy:
+                continue
+            waiting.setdefault((server.host, server.kind), []).append(Told(cert, server.set))
+            if is_over(when, now):
+                ready.add(server.host)
+    jobs = []
+    for host in sorted(ready):
+        told = tuple(
+            (kind, tuple(waiting[host, kind])) for kind in order if (host, kind) in waiting
+        )
+        if told:
+            jobs.append(See(host, told, "nobody has seen what it serves"))
+    return jobs
+
+
 def next_look(
     states: Iterable[tuple[CertId, CertState]],
     untidy: Mapping[str, datetime | None],
     now: datetime,
     *,
     opens: Opens = at_any_time,
+    sights: Sights = never,
 ) -> datetime | None:
-    """Return when the first host is to be copied to or restarted that has to wait until then."""
+    """Return when the first host is to be copied to, restarted or looked at that has to wait."""
     times = list(untidy.values())
     for cert, state in states:
         times += [_next_look(cert, server, now, opens) for server in state.servers]
+        times += [sights(cert, server, now) for server in state.servers]
     return min((when for when in times if when is not None and when > now), default=None)
 
 
 def _next_look(cert: CertId, server: Server, now: datetime, opens: Opens) -> datetime | None:
     if server.phase is ServerPhase.PENDING:
         return server.next_try
-    if server.set is None or server.phase is ServerPhase.PROVEN:
+    if server.set is None or server.phase in DONE:
         return None
     return restarts_at(cert, server, now, opens)
 

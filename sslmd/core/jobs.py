@@ -186,7 +186,16 @@ class Copy:
     reason: str
 
 
-HostJob = Copy | Restart
+@dataclass(frozen=True, slots=True)
+class See:
+    """Look at what server classes of one host serve, which nobody has seen yet."""
+
+    host: str
+    told: tuple[tuple[str, tuple[Told, ...]], ...]
+    reason: str
+
+
+HostJob = Copy | Restart | See
 
 
 @dataclass(frozen=True, slots=True)

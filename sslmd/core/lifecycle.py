@@ -29,6 +29,7 @@ from sslmd.core.events import (
     RestartAsked,
     Rolled,
     ServerCopied,
+    ServerSeen,
     ServersProven,
     ServersWanting,
     ServerTold,
@@ -92,6 +93,7 @@ _BESIDE = (
     TlsaLooked,
     ProdUpdated,
     ServerTold,
+    ServerSeen,
     ServerCopied,
     ServersWanting,
     RestartAsked,
@@ -261,7 +263,7 @@ def _apply(state: CertState, event: Event) -> CertState:
                 adopted=False,
                 whole=False,
             )
-        case ServerTold():
+        case ServerTold() | ServerSeen():
             return replace(state, servers=_replaced(state.servers, event.server))
         case ServerCopied():
             return replace(state, servers=_copied(state, event))

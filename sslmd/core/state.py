@@ -7,7 +7,7 @@ beside it as `Trouble`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -132,22 +132,45 @@ class ServerPhase(StrEnum):
 
     Pending: it does not have `curr` yet, and is given it at its `next_try` (None: now);
     delivered: the files are there, it is to be restarted (with a `next_try`: an admin asked for it,
-    so no window is waited for); proven: it was seen using them; failed: its restart failed.
+    so no window is waited for); restarted: that is done, and nobody saw it using them
+    (`Server.unseen`); proven: it was seen using them (I11); failed: its restart failed, or it was
+    seen using something else.
     """
 
     PENDING = "pending"
     DELIVERED = "delivered"
+    RESTARTED = "restarted"
     PROVEN = "proven"
     FAILED = "failed"
+
+
+# Nothing is left to do for a server in these, but to look.
+DONE = (ServerPhase.RESTARTED, ServerPhase.PROVEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Why nobody saw a server using a set: a phrase after "restarted; ".
+
+    `meant`: there is nothing to see, or an admin said so, and nobody is warned.
+    """
+
+    why: str
+    meant: bool = False
+
+
+NOT_YET = Unseen("not looked at yet")
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
     """One host of one server class, as one certificate sees it. `set` was delivered last.
 
-    `since`: it is in its phase since then. `proven`: the set that it was last seen using, and
-    `expires` the end of its certificate. `access`: who may read the key there, as text
-    (`core.access`). `here`: it is this machine.
+    `since`: it is in its phase since then. `proven`: the set that it was last seen using, `seen`;
+    `restarted`: the set that it was last made to use while nobody looked, because of `unseen`;
+    `expires`: the end of the certificate of whichever came last. `ports`: the default ports that
+    have served a certificate of this service there, and so count. `access`: who may read the key
+    there, as text (`core.access`). `here`: it is this machine.
     """
 
     kind: str
@@ -162,11 +185,33 @@ class Server:
     access: str = ""
     expires: datetime | None = None
     here: bool = False
+    restarted: SetName | None = None
+    unseen: Unseen | None = None
+    ports: tuple[int, ...] = ()
+    seen: datetime | None = None
 
     @property
     def uses_ours(self) -> bool:
         """Whether it is known to use, or have used, a set of this certificate."""
-        return self.proven is not None or self.expires is not None
+        return (self.proven or self.restarted or self.expires) is not None
+
+    def phase_with(self, name: SetName | None) -> ServerPhase:
+        """Return the phase that it is in once it has a set: it may be known to use it already.
+
+        Not if it was given another meanwhile: it may have been restarted with that.
+        """
+        if self.set in (name, None):
+            if self.proven == name:
+                return ServerPhase.PROVEN
+            if self.restarted == name:
+                return ServerPhase.RESTARTED
+        return ServerPhase.DELIVERED
+
+    def used(self) -> Server:
+        """Return it with its set noted as the one that it uses, or was restarted with."""
+        if self.phase is ServerPhase.PROVEN:
+            return replace(self, proven=self.set or self.proven)
+        return replace(self, restarted=self.set) if self.phase is ServerPhase.RESTARTED else self
 
 
 @dataclass(frozen=True, slots=True)

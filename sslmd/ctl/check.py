@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from sslmd.ctl.answers import Cert, Fields, certs_of
 from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
 from sslmd.ctl.errors import USAGE, CtlError
-from sslmd.ctl.health import Level, Limits, is_coming, problems
+from sslmd.ctl.health import Level, Limits, host_problems, is_coming, problems, unproven
 from sslmd.ctl.text import count, local, printable, say, span
 from sslmd.wire.messages import Method
 
@@ -32,7 +32,9 @@ def add(commands: Commands) -> None:
         run,
         "check for a monitoring system (exit status 0, 1 or 2)",
         "Without -w and -c it warns when a sixth of a certificate's life is left, and a tenth is "
-        "critical. Failures and overdue renewals are warnings.",
+        "critical. Failures and overdue renewals are warnings, and so are certificates that no "
+        "server uses, servers that nobody has seen using theirs for a day, and foreign keys in "
+        "production.",
     )
     add_certs(parser)
     for letter, name, text in (("w", "warning", "warn"), ("c", "critical", "critical")):
@@ -61,9 +63,11 @@ def run(args: argparse.Namespace) -> int:
     wrong = [
         (level, cert.name, text) for cert in certs for level, text in problems(cert, now, limits)
     ]
+    data = _performance(certs, len({name for _, name, _ in wrong}), now)
     if refused:
         wrong.insert(0, (Level.WARNING, "", _refusal(refused, now)))
-    data = _performance(certs, len({name for _, name, _ in wrong if name}), now)
+    if not args.certs:
+        wrong += [(Level.WARNING, "", text) for text in host_problems(result)]
     if not certs and not wrong:
         return _verdict(Level.WARNING, "the daemon has no certificates", data)
     if not wrong:
@@ -107,7 +111,9 @@ def _next(certs: Sequence[Cert], now: datetime) -> str:
 def _performance(certs: Sequence[Cert], trouble: int, now: datetime) -> str:
     data = f"certificates={len(certs)};;;0 trouble={trouble};;;0"
     ends = _ends(certs)
-    return f"{data} next_expiry={int((min(ends)[0] - now).total_seconds())}s" if ends else data
+    if ends:
+        data += f" next_expiry={int((min(ends)[0] - now).total_seconds())}s"
+    return f"{data} unproven={sum(unproven(cert, now) for cert in certs)};;;0" if certs else data
 
 
 def _days(text: str) -> timedelta:

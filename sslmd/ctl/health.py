@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from enum import IntEnum
 
 from sslmd.ctl.answers import Cert, Fields
 from sslmd.ctl.text import local, span
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sslmd.wire.messages import Json
 
 
 class Level(IntEnum):
@@ -27,6 +31,14 @@ CRIT_SHARE = 1 / 10
 
 # What is due is done within minutes, or fails and counts as an attempt.
 OVERDUE = timedelta(days=1)
+
+# A server that nobody has seen using its certificate for so long is warned of: until then who sets
+# it up has time to point it there.
+UNSEEN = timedelta(days=1)
+
+NO_SERVER = "no server uses it"
+
+_LOOK = "sslmctl doctor looks at its ports; name the right ones in probe, or write probe = 'none'"
 
 
 class Limits:
@@ -83,6 +95,11 @@ def _problems(cert: Cert, now: datetime, limits: Limits) -> Iterator[Problem]:
         again = cert.time("next_try")
         more = f"; looks again {local(again, now)}" if again else ""
         yield Level.WARNING, f"{held}{more}"
+    if cert.flag("unused"):
+        way_out = "name it in svc_depends of a class, or write used_by = 'none' in its file"
+        yield Level.WARNING, f"{NO_SERVER}, so none is restarted when it is renewed; {way_out}"
+    for text in _unseen(cert, lambda since: since is not None and now - since > UNSEEN):
+        yield Level.WARNING, f"{text}; {_LOOK}"
     for mismatch in cert.sub("dane").texts("problems"):
         yield Level.CRITICAL, f"DANE: {mismatch}"
     for warning in cert.sub("dane").texts("warnings"):
@@ -99,6 +116,37 @@ def is_coming(cert: Cert) -> bool:
     if cert.curr or cert.number("attempts") or cert.text("last_error"):
         return False
     return bool(cert.text("doing") or cert.sub("next"))
+
+
+def remarks(cert: Cert, now: datetime) -> list[str]:
+    """Return what is to be known of a certificate and is not wrong, or not yet."""
+    return _unseen(cert, lambda since: since is None or now - since <= UNSEEN)
+
+
+def unproven(cert: Cert, now: datetime) -> int:
+    """Return how many servers were not seen using it for longer than `UNSEEN`."""
+    stood = (server.time("since") for server in cert.subs("servers") if _is_unseen(server))
+    return sum(since is not None and now - since > UNSEEN for since in stood)
+
+
+def _is_unseen(server: Fields) -> bool:
+    return server.text("state") == "restarted" and not server.flag("meant")
+
+
+def _unseen(cert: Cert, chosen: Callable[[datetime | None], bool]) -> list[str]:
+    """Return why nobody saw servers using it, those with the same reason together."""
+    places: dict[str, list[str]] = {}
+    for server in cert.subs("servers"):
+        if _is_unseen(server) and chosen(server.time("since")):
+            place = f"{server.text('class')} on {server.text('host')}"
+            places.setdefault(server.text("unseen") or "not seen", []).append(place)
+    return [f"{', '.join(some)} restarted, but {reason}" for reason, some in places.items()]
+
+
+def host_problems(result: Json) -> list[str]:
+    """Return what is wrong on hosts beside their certificates: keys that do not belong there."""
+    hosts = Fields(result).subs("hosts")
+    return [text for host in hosts if (text := host.text("text"))]
 
 
 def why(cert: Cert) -> str:

@@ -34,6 +34,7 @@ _COMMANDS = {
     "dane": "dane",
     "dns-refresh": "dns_refresh",
     "cancel": "cancel",
+    "forget": "forget",
     "clean": "clean",
     "reload": "reload",
     "import": "import_check",

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from sslmd.ctl.answers import Cert, Fields
 from sslmd.ctl.args import Commands, command, connect
 from sslmd.ctl.errors import DONE
-from sslmd.ctl.health import Limits, failed, problems, why
+from sslmd.ctl.health import NO_SERVER, Limits, failed, problems, why
 from sslmd.ctl.table import Row, print_table, terminal_width, wrapped
 from sslmd.ctl.text import clock, local, say, span
 from sslmd.wire.messages import Method
@@ -60,9 +60,15 @@ def _print_state(answer: Fields, now: datetime) -> None:
             ("account", answer.text("account"), ""),
             ("issued", _used(answer.sub("issuances"), now), ""),
             *((label, local(at, now), "") for label, name in times if (at := cert.time(name))),
+            ("used by", _users(cert), ""),
             *(("problem", text, "red") for _, text in problems(cert, now, Limits())),
         ]
     )
+
+
+def _users(cert: Cert) -> str:
+    """Return the server classes that use it; "" from a daemon that does not tell."""
+    return ", ".join(cert.texts("used_by")) or (NO_SERVER if cert.flag("unused") else "")
 
 
 def _print_servers(cert: Fields, now: datetime) -> None:
@@ -77,6 +83,7 @@ def _print_servers(cert: Fields, now: datetime) -> None:
         cells.append((local(server.time("since"), now), colour))
         # The error of a failed one stands above, as a problem.
         text, again = "" if colour else server.text("error"), server.time("next_try")
+        text = text or server.text("unseen")
         if again:
             text = f"attempt {server.number('attempts')} failed, the next is at {local(again, now)}"
         rows.append(Row(cells, [(text, colour)]))

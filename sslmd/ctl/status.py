@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from sslmd.ctl.answers import Cert, Fields, certs_of
 from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
 from sslmd.ctl.errors import DONE, NO_DAEMON, USAGE, CtlError
-from sslmd.ctl.health import Level, Limits, problems, why
+from sslmd.ctl.health import Level, Limits, problems, remarks, why
 from sslmd.ctl.table import Row, table, terminal_height, terminal_width, wrapped
 from sslmd.ctl.text import colours, count, local, paint, printable, printable_json, span
 from sslmd.wire.messages import Method
@@ -143,7 +143,8 @@ def _row(cert: Cert, wrong: Sequence[tuple[Level, str]], now: datetime) -> Row:
         (local(cert.time("roll_at"), now), ""),
     )
     state = ": ".join(filter(None, (cert.text("phase"), why(cert))))
-    return Row(cells, [(state, ""), *((text, "red") for _, text in wrong)])
+    more = [*((text, "red") for _, text in wrong), *((text, "") for text in remarks(cert, now))]
+    return Row(cells, [(state, ""), *more])
 
 
 def _summary(certs: Sequence[Cert], trouble: int, now: datetime) -> str:

@@ -60,7 +60,8 @@ class Entry:
     `proves`: ports with TLSA records are looked at after a roll; `report`: what was last found
     there and in DNS. `unsaved`: why its state.toml cannot be written, "" if it can. `progress`: how
     far the job is that runs, "" where it does not tell. `looks_at`: when what is held is looked at
-    again. `bug`: it is held because of an error of our own.
+    again. `bug`: it is held because of an error of our own. `used_by`: the classes with servers
+    that use it; `unused`: there is none, and nobody said that this is meant.
     """
 
     wanted: Wanted
@@ -75,6 +76,8 @@ class Entry:
     report: DaneReport | None = None
     looks_at: datetime | None = None
     bug: bool = False
+    used_by: tuple[str, ...] = ()
+    unused: bool = False
 
 
 class UnknownCertError(Refused):
@@ -171,4 +174,6 @@ def entry_of(config: Config, service: ServiceConfig, state: CertState, hold: str
         hold,
         Decision("not planned"),
         proves(config, service.id),
+        used_by=tuple(map(str, config.kinds_using(service.id))),
+        unused=config.is_unused(service.id),
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from sslmd.core.events import RestartAsked, ServersWanting
 from sslmd.core.names import CertId
-from sslmd.core.state import Server, ServerPhase, Trouble
+from sslmd.core.state import DONE, Server, ServerPhase, Trouble
 from sslmd.core.view import blocking, told
 from sslmd.daemon.book import Entry
 from sslmd.daemon.following import Following
@@ -199,9 +199,16 @@ def _together(servers: list[Server], params: Params, done: str) -> tuple[Outcome
     if failed:
         texts = dict.fromkeys(f"{one.kind} on {one.host}: {one.error}" for one in failed)
         return (Outcome.FAILED, "; ".join(texts))
-    waiting = [one for one in servers if one.phase is not ServerPhase.PROVEN]
+    waiting = [one for one in servers if one.phase not in DONE]
     if waiting:
         places = ", ".join(f"{one.kind} on {one.host}" for one in waiting)
         return (Outcome.WAITING, f"waits for the restart_window of {places}")
-    places = ", ".join(dict.fromkeys(f"{one.kind} on {one.host}" for one in servers))
+    places = ", ".join(dict.fromkeys(f"{one.kind} on {one.host}{_unseen(one)}" for one in servers))
     return (Outcome.DONE, f"{done}: {places}" if places else "in production; no server has it")
+
+
+def _unseen(server: Server) -> str:
+    """Return why it was not seen what a server uses, for what stands behind its name."""
+    if server.phase is not ServerPhase.RESTARTED or server.unseen is None:
+        return ""
+    return "" if server.unseen.meant else f" ({server.unseen.why})"

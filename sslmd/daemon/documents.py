@@ -30,7 +30,7 @@ from sslmd.core.limits import MOST_ISSUED
 from sslmd.core.names import CertId, SetName
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
-from sslmd.core.state import Server, SetNote, Trouble
+from sslmd.core.state import Server, ServerPhase, SetNote, Trouble, Unseen
 from sslmd.core.tlsa import Share
 from sslmd.daemon.book import Entry
 from sslmd.daemon.issuances import Issuances
@@ -92,10 +92,14 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
                 "since": time(server.since),
                 "attempts": server.attempts,
                 "next_try": time(server.next_try) if server.attempts else None,
+                "unseen": unseen.why if (unseen := _unseen(server)) else None,
+                "meant": unseen.meant if unseen else False,
             }
             for server in state.servers
         ],
         "dane": _dane(entry),
+        "used_by": list(entry.used_by),
+        "unused": entry.unused,
     }
 
 
@@ -127,6 +131,11 @@ def _reason(entry: Entry) -> str:
     if trial is not None and not entry.progress and not entry.hold:
         parts.append(f"a {trial.kind} is under way")
     return "; ".join(filter(None, parts))
+
+
+def _unseen(server: Server) -> Unseen | None:
+    """Return why nobody saw what a server uses, None where that was seen, or nothing is used."""
+    return server.unseen if server.phase is ServerPhase.RESTARTED else None
 
 
 def hosts(planner: Planner) -> list[dict[str, Any]]:

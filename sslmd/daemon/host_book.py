@@ -10,8 +10,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from sslmd.core.backoff import Failure, next_try
-from sslmd.core.errors import Permanent, SslmError
+from sslmd.core.errors import Permanent, Refused, SslmError
 from sslmd.core.jobs import Copy
+from sslmd.core.names import shown
+from sslmd.store import files
 from sslmd.store.host_notes import HostNote, host_file, noted_hosts, read_host, write_host
 from sslmd.workers.copy import Visit, has_to_go, prunes
 from sslmd.workers.deliver import THIS_HOST
@@ -86,9 +88,38 @@ class HostBook:
         some = ", ".join(sorted(map(str, note.holds))[:5])
         return (
             f"{host} is in no server class any more, but has what was copied there, with keys: "
-            f"{some}; remove it from {note.prod or 'prod_cert_dir'} there, and then "
-            f"{self._file(host)} here"
+            f"{some}; remove it from {note.prod or 'prod_cert_dir'} there, then run: "
+            f"sslmctl forget {host} --yes"
         )
+
+    def forget(self, host: str, *, leaving: bool) -> HostNote:
+        """Forget a host that is in no class any more; blocks. Return what was known of it.
+
+        Nothing is forgotten while it holds certificates, unless `leaving` says that they may stay.
+        Raises `SslmError` for a host that is in a class, or that is not known.
+        """
+        known = sorted(self._notes.keys() - self._hosts().keys() - {THIS_HOST})
+        if host not in known:
+            if host in self._hosts() or host == THIS_HOST:
+                classes = [f"[{one.kind}]" for one in self._tools.config.server_classes]
+                named = [
+                    table
+                    for table, one in zip(classes, self._tools.config.server_classes, strict=True)
+                    if host in one.servers
+                ]
+                why = f"is in {' and '.join(named)}" if named else "is this machine"
+                raise Refused(f"{host} {why}: take it out of ssl-mgr.conf first, then reload")
+            there = ", ".join(known) or "none"
+            raise Refused(f"nothing is known of {shown(host)}; known and in no class: {there}")
+        note = self.of(host)
+        if note.holds and not leaving:
+            return note
+        files.remove_file(self._file(host))
+        self._notes.pop(host, None)
+        self._untidy.pop(host, None)
+        self._left.discard(host)
+        self._tools.tell("forgotten", f"{host} is forgotten, as an admin asked", None)
+        return note
 
     def moved(self) -> frozenset[str]:
         """Return the hosts that have everything below another folder than it should be now."""
@@ -101,15 +132,16 @@ class HostBook:
 
     def reconfigured(self) -> None:
         """Find out what has to go from where: other certificates, grants or hosts."""
-        # A certificate that is not in production, or is there in ssl-mgr's form, costs a look.
-        self._untidy = {THIS_HOST: None}
+        self._untidy = {}
         hosts = self._hosts()
         for host in hosts:
             if host not in self._notes:
                 self._notes[host] = self._read(host)
             self._notes[host] = replace(self.of(host), attempts=0, next_try=None)
             self._sort(host)
-        for host in self._notes.keys() - hosts.keys() - self._left:
+        # Whether classes name this machine or not: what is in production here costs a look.
+        self._untidy[THIS_HOST] = None
+        for host in self._notes.keys() - hosts.keys() - self._left - {THIS_HOST}:
             if self.of(host).holds:
                 self._tools.tell("surplus", self._left_text(host), None)
                 self._left.add(host)
@@ -148,7 +180,8 @@ class HostBook:
         if visit.left is not None:
             note = replace(old, holds=old.holds & visit.left, surplus=tuple(visit.surplus))
         elif visit.here:
-            note = replace(old, surplus=tuple(visit.surplus))
+            # What is in production here is judged there, under the name of this machine alone.
+            note = replace(old, holds=frozenset(), surplus=tuple(visit.surplus))
         if whole is None:
             note = replace(note, visited=tools.now(), prod=prod)
         if error is None:
@@ -165,7 +198,9 @@ class HostBook:
             self._sort(host)
         if host == THIS_HOST and error is not None:
             self._untidy[host] = note.next_try
-        if not visit.here or is_known:
+        # A host that was never reached holds nothing: there is nothing to note.
+        was_reached = note.visited is not None or bool(note.machine)
+        if was_reached and (not visit.here or is_known):
             try:
                 await tools.in_thread(write_host, self._file(host), note)
             except SslmError as err:
@@ -191,5 +226,9 @@ def surplus_text(host: str, note: HostNote, tools: Tools) -> str:
     some, more = note.surplus[:5], len(note.surplus) - 5
     listed = ", ".join(some) + (f" and {more} more" if more > 0 else "")
     prod = config.globals.prod_cert_dir
-    way_out = f"prune = true in {tables} removes it" if tables else "remove it by hand"
-    return f"{host}: in {prod} lies what it is not meant to have: {listed}; {way_out}"
+    way_out = f"prune = true in {tables} removes certificates" if tables else ""
+    ways = ["remove it by hand", way_out, "name it in keep of [globals] if it is meant"]
+    if any(one.startswith("ca/") for one in note.surplus) and host == THIS_HOST:
+        ways.insert(1, "sslmctl deliver ca:NAME removes keys of a CA")
+    found = "found certificates or keys that do not belong there"
+    return f"{host}: in {prod}, {found}: {listed}; {'; '.join(filter(None, ways))}"

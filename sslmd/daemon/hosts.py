@@ -15,20 +15,29 @@ from datetime import datetime
 from sslmd.config.model import Config
 from sslmd.core.backoff import Failure, next_try
 from sslmd.core.errors import SslmError, Transient
-from sslmd.core.events import ServerCopied, ServersWanting, ServerTold
-from sslmd.core.host_track import BATCH_WAIT, next_look, plan_copies, plan_restarts, restarts_at
-from sslmd.core.jobs import Copy, HostJob, Pool, Restart, Told, pool
+from sslmd.core.events import ServerCopied, ServerSeen, ServersWanting, ServerTold
+from sslmd.core.host_track import (
+    BATCH_WAIT,
+    looks_again,
+    next_look,
+    plan_copies,
+    plan_restarts,
+    plan_sights,
+    restarts_at,
+)
+from sslmd.core.jobs import Copy, HostJob, Pool, Restart, See, Told, pool
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId
 from sslmd.core.renewal import ROLL_MARGIN
-from sslmd.core.state import CertState, Server, ServerPhase
+from sslmd.core.state import CertState, Server, ServerPhase, Unseen
 from sslmd.core.windows import opens
 from sslmd.daemon.book import Book
 from sslmd.daemon.host_book import HostBook
 from sslmd.workers.copy import Visit, copy
-from sslmd.workers.deliver import DNS, class_order, uses_already
+from sslmd.workers.deliver import DNS, class_order
+from sslmd.workers.proof import Sight, rule_of
 from sslmd.workers.queue import JobQueue
-from sslmd.workers.restart import ClassRestarted, restart
+from sslmd.workers.restart import ClassRestarted, restart, see
 from sslmd.workers.tools import Tools
 
 # Seconds for a look at all that waits that are nothing to speak of; after a longer one, the next
@@ -37,7 +46,7 @@ QUICK = 0.01
 RESTS = 10
 
 # The server changed: an event for its certificate.
-Apply = Callable[[CertId, ServerTold | ServerCopied | ServersWanting], None]
+Apply = Callable[[CertId, ServerTold | ServerSeen | ServerCopied | ServersWanting], None]
 
 
 def failure_of(err: Exception) -> Failure:
@@ -67,6 +76,8 @@ class Hosts:
         self._apply = apply
         self.notes = HostBook(tools)
         self._waiting: set[CertId] = set()
+        # When servers were last looked at that nobody has seen using their set.
+        self._looked: dict[tuple[CertId, str, str], datetime] = {}
         self._batch_since: float | None = None
         self._rests_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -78,14 +89,30 @@ class Hosts:
         fresh = phases & {ServerPhase.DELIVERED, ServerPhase.PENDING}
         if fresh and self._batch_since is None:
             self._batch_since = time.monotonic()
-        if fresh or ServerPhase.FAILED in phases:
+        if fresh or ServerPhase.FAILED in phases or self._is_to_be_seen(cert):
             self._waiting.add(cert)
         else:
             self._waiting.discard(cert)
 
+    def _is_to_be_seen(self, cert: CertId) -> bool:
+        now = self._tools.now()
+        servers = self._book[cert].state.servers
+        return any(self._sight(cert, server, now) is not None for server in servers)
+
+    def _sight(self, cert: CertId, server: Server, now: datetime) -> datetime | None:
+        """Return when a server is looked at that nobody has seen using its set; None: never."""
+        if server.phase is not ServerPhase.RESTARTED or cert not in self._tools.config.services:
+            return None
+        rule = rule_of(self._tools.config, server.kind, cert)
+        if rule is not None:
+            return None if rule == server.unseen else now  # to say so
+        last = self._looked.get((cert, server.kind, server.host))
+        return now if last is None else looks_again(server.since or last, last)
+
     def forget(self, cert: CertId) -> None:
         """A certificate left the configuration."""
         self._waiting.discard(cert)
+        self._looked = {key: at for key, at in self._looked.items() if key[0] != cert}
 
     def reconfigured(self, old: Config) -> None:
         """Forget the failures of what `old` had otherwise: it is tried anew."""
@@ -103,6 +130,8 @@ class Hosts:
                 ),
             )
             entry.document = None
+        for cert in self._book:
+            self.note(cert)  # probes may be others
         self.notes.reconfigured()
         self._move()
 
@@ -147,7 +176,9 @@ class Hosts:
 
     def _consider(self, now: datetime) -> None:
         jobs = self._plan(now)
-        again = next_look(self._states(), self.notes.untidy(), now, opens=self._opens)
+        again = next_look(
+            self._states(), self.notes.untidy(), now, opens=self._opens, sights=self._sight
+        )
         if again is not None:
             self._set_timer(max((again - now).total_seconds(), 1.0))
         if not jobs:
@@ -187,7 +218,9 @@ class Hosts:
         busy = {job.host for job in copies}
         order = class_order(self._tools.config)
         restarts = plan_restarts(states, order, now, opens=self._opens, busy=busy)
-        return [*copies, *restarts]
+        busy |= {job.host for job in restarts}
+        sights = plan_sights(states, order, now, sights=self._sight, busy=busy)
+        return [*copies, *restarts, *sights]
 
     def restarts_at(self, cert: CertId, server: Server, now: datetime) -> datetime:
         """Return when a server that is to be restarted may be."""
@@ -236,6 +269,8 @@ class Hosts:
         self._batch_since = None
         if isinstance(job, Copy):
             return await self._copy(job)
+        if isinstance(job, See):
+            return await self._see(job)
         return await self._restart(job)
 
     # --- copies ---
@@ -265,8 +300,8 @@ class Hosts:
                 self._apply(cert, ServersWanting(now, frozenset({job.host})))
                 continue
             else:
-                uses = not visit.new.get(cert, True) and uses_already(old, name)
-                phase = ServerPhase.PROVEN if uses else ServerPhase.DELIVERED
+                new = visit.new.get(cert, True)
+                phase = ServerPhase.DELIVERED if new else old.phase_with(name)
                 after = replace(_well(old, phase, now), set=name, here=visit.here)
             self._apply(cert, ServerCopied(now, after, old.set))
         await self.notes.visited(job.host, visit, whole)
@@ -323,17 +358,54 @@ class Hosts:
             if old is None or old.set != told.set:
                 continue
             error = outcome.error_of(told.cert)
+            sight = outcome.sight_of(told.cert)
+            old = replace(old, ports=sight.ports or old.ports)
+            self._looked[told.cert, outcome.kind, outcome.host] = now
             if error is None:
-                server = _well(old, ServerPhase.PROVEN, now)
-                server = replace(server, proven=told.set, expires=self._end_of(told.cert))
+                server = _seen(_well(old, ServerPhase.RESTARTED, now), sight, now)
+                server = replace(server, expires=self._end_of(told.cert))
             else:
                 server = replace(again.failed(old, error), phase=ServerPhase.FAILED)
             self._apply(told.cert, ServerTold(now, server))
+
+    # --- looks ---
+
+    async def _see(self, job: See) -> list[Exception]:
+        """Look at servers, and restart none: what is served there is no failure of ours."""
+        certs = {one.cert for _, told in job.told for one in told}
+        before = self._as_it_is(certs, job.host)
+        now = self._tools.now()
+        self._looked.update({(cert, server.kind, server.host): now for cert, server in before})
+        outcomes = await see(job, self._tools)
+        unchanged = {(cert, server.kind): server for cert, server in self._unchanged(before)}
+        now = self._tools.now()
+        for outcome in outcomes:
+            for told in outcome.told:
+                old = unchanged.get((told.cert, outcome.kind))
+                if old is None or old.set != told.set or old.phase is not ServerPhase.RESTARTED:
+                    continue
+                sight = outcome.sight_of(told.cert)
+                server = _seen(replace(old, ports=sight.ports or old.ports), sight, now)
+                if server != old:
+                    self._apply(told.cert, ServerSeen(now, server))
+                self.note(told.cert)
+        return []
 
 
 def _well(server: Server, phase: ServerPhase, now: datetime) -> Server:
     """Return a server of which all is well, in a phase since now."""
     return replace(server, phase=phase, error="", attempts=0, next_try=None, since=now)
+
+
+def _seen(server: Server, sight: Sight, now: datetime) -> Server:
+    """Return a server that was restarted with its set, by what was seen of it then."""
+    unseen = sight.unseen
+    if sight.error is not None:
+        unseen = Unseen(f"not seen: {sight.error}")
+    if unseen is not None:
+        return replace(server.used(), phase=ServerPhase.RESTARTED, unseen=unseen)
+    server = _well(server, ServerPhase.PROVEN, now)
+    return replace(server, proven=server.set, seen=now, unseen=None)
 
 
 class _Again:

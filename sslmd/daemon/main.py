@@ -341,7 +341,8 @@ class Daemon:
         self._bus.record(Record(_now(), event, text, priority))
 
     def _tell_of(self, event: str, text: str, cert: CertId | None) -> None:
-        priority = WARNING if event.endswith(("-trouble", "-remark")) else INFO
+        warns = event == "surplus" or event.endswith(("-trouble", "-remark"))
+        priority = WARNING if warns else INFO
         self._bus.record(Record(_now(), event, text, priority, cert))
 
     def _bug(self, text: str, err: BaseException) -> None:

@@ -45,6 +45,7 @@ _CHANGING = frozenset(
         Method.CLEAN,
         Method.RELOAD,
         Method.CANCEL,
+        Method.FORGET,
         Method.CHALLENGE,
         Method.DNS_REFRESH,
         Method.HTTP_TEST,
@@ -124,6 +125,8 @@ class Methods:
                 result = await self._clean(params)
             case Method.CANCEL:
                 result = await self._cancel(params)
+            case Method.FORGET:
+                result = await self._forget(params)
             case Method.RELOAD:
                 result = await self._reload()
             case Method.CHALLENGE:
@@ -229,6 +232,18 @@ class Methods:
             if text:
                 cancelled.append({"cert": str(cert), "text": text})
         return {"cancelled": cancelled}
+
+    async def _forget(self, params: Params) -> dict[str, Any]:
+        """Forget a host that is in no class any more; says what it still has."""
+        notes, leaving = self._planner.hosts.notes, params.flag("leaving", default=False)
+        host = params.text("host")
+        note = await self._planner.tools.in_thread(lambda: notes.forget(host, leaving=leaving))
+        return {
+            "host": host,
+            "forgotten": leaving or not note.holds,
+            "holds": sorted(map(str, note.holds)),
+            "prod": note.prod or None,
+        }
 
     async def _challenge(self, client: Client, params: Params) -> dict[str, Any]:
         """Take in what certbot's hook hands over; the last of an order waits for its proof."""

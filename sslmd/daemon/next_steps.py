@@ -79,4 +79,4 @@ def _readers(answers: Answers) -> Iterator[str]:
             live = answers.live(services[0])
             yield f"# have {answers.found[kind].program} read {live}/fullchain.pem and privkey.pem"
     if classes:
-        yield f"#   then remove probe = false from {' '.join(classes)}, and: sslmctl reload"
+        yield f"#   then: sslmctl status shows that {' '.join(classes)} serve it"

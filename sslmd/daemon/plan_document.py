@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sslmd.config.model import Argv, Config
-from sslmd.core.jobs import Copy, Look, Publish, Restart, Trial, Watch, WriteDh, ZoneJob
+from sslmd.core.jobs import Copy, Look, Publish, Restart, See, Trial, Watch, WriteDh, ZoneJob
 from sslmd.core.names import CertId, machine_of
 from sslmd.core.own_ca import renews_how
 from sslmd.core.state import Server, ServerPhase
@@ -37,6 +37,9 @@ def plan(planner: Planner, which: list[CertId]) -> list[dict[str, Any]]:
             elif isinstance(job, Restart):
                 name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
                 row = {"cert": "", "job": f"restart {name}", "reason": job.reason}
+            elif isinstance(job, See):
+                name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
+                row = {"cert": "", "job": f"look at {name}", "reason": job.reason}
             elif isinstance(job, ZoneJob):
                 word = _ZONE_JOBS[type(job)]
                 row = {"cert": "", "job": f"{word} {job.zone}", "reason": job.reason}

@@ -21,6 +21,7 @@ from sslmd.core.events import (
     RestartAsked,
     Rolled,
     ServerCopied,
+    ServerSeen,
     ServersProven,
     ServersWanting,
     ServerTold,
@@ -33,7 +34,7 @@ from sslmd.core.events import (
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
 from sslmd.core.sighting import Sighting
-from sslmd.core.state import CertState, ServerPhase
+from sslmd.core.state import DONE, CertState, Server, ServerPhase
 from sslmd.core.times import clock
 from sslmd.core.view import in_minutes, told
 from sslmd.daemon.journal import DEBUG, ERROR, INFO, NOTICE, WARNING
@@ -100,6 +101,8 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             return Story("delivered", text, INFO, name, "Deliver")
         case ServerTold():
             return _server_told(event)
+        case ServerSeen():
+            return _server_seen(event)
         case ServerCopied():
             return _server_copied(event)
         case ServersWanting():
@@ -195,11 +198,26 @@ def _rolled(event: Rolled, before: CertState, after: CertState) -> Story:
 def _server_told(event: ServerTold) -> Story:
     server = event.server
     place = f"{server.kind} on {server.host}"
-    if server.phase is ServerPhase.PROVEN:
-        return Story("restarted", f"{place} was restarted", INFO, server.set, "Restart")
+    if server.phase in DONE:
+        text = f"{place} was restarted{_unseen(server)}"
+        return Story("restarted", text, INFO, server.set, "Restart")
     again = f"; next try at {_when(server.next_try)}"
     text = f"{place} is not proven: {server.error}{again}"
     return Story("restart-failed", text, WARNING, server.set, "Restart")
+
+
+def _server_seen(event: ServerSeen) -> Story | None:
+    server = event.server
+    if server.phase is not ServerPhase.PROVEN:
+        return None  # it stands in `status`, and changes whenever somebody looks
+    text = f"{server.kind} on {server.host} is seen serving it"
+    return Story("seen", text, INFO, server.set, "See")
+
+
+def _unseen(server: Server) -> str:
+    if server.phase is not ServerPhase.RESTARTED or server.unseen is None:
+        return ""
+    return f"; {server.unseen.why}"
 
 
 def _server_copied(event: ServerCopied) -> Story:
@@ -209,8 +227,8 @@ def _server_copied(event: ServerCopied) -> Story:
         text = f"not copied to {place}: {server.error}; next try at {_when(server.next_try)}"
         return Story("copy-failed", text, WARNING, server.set, "Copy")
     text = f"copied to {place}"
-    if server.phase is ServerPhase.PROVEN:
-        text = f"{place} has it, and uses it already"
+    if server.phase in DONE:
+        text = f"{place} has it, and uses it already{_unseen(server)}"
     return Story("copied", text, INFO, server.set, "Copy")
 
 

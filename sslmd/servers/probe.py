@@ -333,6 +333,32 @@ async def prove(
         pause = min(pause * SLOWER, LONGEST_PAUSE)
 
 
+async def missing_at(
+    place: Place, probe: Probe, proof: Proof, seconds: float, *, turn: asyncio.Semaphore
+) -> list[Served]:
+    """Look at every address of a port; return what is there instead of the certificate.
+
+    () where each address serves it, counted as `prove` does. Where TLS is spoken it is waited for
+    up to `seconds`: a server that reloads serves the old one for a moment.
+    """
+    loop = asyncio.get_running_loop()
+    begin, pause = loop.time(), FIRST_PAUSE
+    while True:
+        seen = await _round(place, probe, proof, loop.time() + TIMEOUT, turn)
+        wrong = _wrong(seen, place, proof)
+        speaks = any(one.chain for one in wrong)
+        if not wrong or not speaks or loop.time() - begin + pause >= seconds:
+            return wrong
+        await asyncio.sleep(pause)
+        pause = min(pause * SLOWER, LONGEST_PAUSE)
+
+
+def told_of(seen: Sequence[Served]) -> str:
+    """Return what was seen at some addresses, the first few of them."""
+    told = "; ".join(map(str, seen[:_TOLD]))
+    return told if len(seen) <= _TOLD else f"{told}; and {len(seen) - _TOLD} more"
+
+
 async def _round(
     place: Place, probe: Probe, proof: Proof, end: float, turn: asyncio.Semaphore
 ) -> list[Served]:
@@ -362,9 +388,7 @@ def _excused(one: Served, place: Place) -> bool:
 
 
 def _unproven(place: Place, proof: Proof, seconds: float, wrong: Sequence[Served]) -> str:
-    told = "; ".join(map(str, wrong[:_TOLD]))
-    if len(wrong) > _TOLD:
-        told += f"; and {len(wrong) - _TOLD} more"
+    told = told_of(wrong)
     asked = f" for {proof.name}" if proof.name else ""
     return (
         f"{place.host} does not serve the new certificate{asked} within {seconds:g} s: {told}; see "

@@ -66,11 +66,13 @@ def update(
     """
     place = Tree(prod)
     base = place.cert_dir(cert)
-    rights = _Rights(access)
+    rights = Rights(access)
     way = (prod, place.group_dir(cert), base, place.db_dir(cert))
     for folder in way:
         files.check_dir(folder)
     changed = not serves(tree, prod, cert, curr, is_ca=is_ca, access=access)
+    if access.opens:
+        files.make_dirs(os.path.dirname(prod), 0o755)  # those that are there stay as they are
     files.make_dirs(place.db_dir(cert))
     # What a killed daemon left half done here holds keys.
     for folder in (base, place.db_dir(cert)):
@@ -109,7 +111,7 @@ def differences(
     access: KeyAccess = OURS_ALONE,
 ) -> list[str]:
     """Return what `update` would change, in words, and change nothing. Raises as it does."""
-    place, rights = Tree(prod), _Rights(access)
+    place, rights = Tree(prod), Rights(access)
     base = place.cert_dir(cert)
     for folder in (prod, place.group_dir(cert), base, place.db_dir(cert)):
         files.check_dir(folder)
@@ -138,7 +140,7 @@ def serves(
     access: KeyAccess = OURS_ALONE,
 ) -> bool:
     """Whether production's `curr` already holds this set, whoever put it there."""
-    rights = _Rights(access)
+    rights = Rights(access)
     wanted = contents(tree, cert, name, is_ca=is_ca)
     folder = f"{Tree(prod).cert_dir(cert)}/{CURR}"
     read = [file for file in (PRIVKEY, FULLCHAIN) if file in wanted]
@@ -210,7 +212,7 @@ def drop(prod: str, cert: CertId) -> None:
             os.rmdir(folder)
 
 
-class _Rights:
+class Rights:
     """Whose the key files are here, and their mode; raises `Permanent` for names that are none."""
 
     def __init__(self, access: KeyAccess) -> None:
@@ -277,7 +279,7 @@ def _number(name: str, key: str, what: str, find: Callable[[str], int]) -> int:
         ) from None
 
 
-def _is(path: str, data: bytes, rights: _Rights) -> bool:
+def _is(path: str, data: bytes, rights: Rights) -> bool:
     """Whether a file of ours holds just that; one that somebody else owns is none of ours."""
     try:
         if rights.foreign and rights.fit(path):
@@ -289,7 +291,7 @@ def _is(path: str, data: bytes, rights: _Rights) -> bool:
 
 
 def _put_set(
-    place: Tree, cert: CertId, name: SetName, wanted: Mapping[str, bytes], rights: _Rights
+    place: Tree, cert: CertId, name: SetName, wanted: Mapping[str, bytes], rights: Rights
 ) -> None:
     """Put a whole set beside the others, under its own name only when it is complete."""
     path = place.set_dir(cert, name)
@@ -316,7 +318,7 @@ def _put_set(
         files.remove_tree(temp)
 
 
-def _holds(path: str, wanted: Mapping[str, bytes], rights: _Rights) -> bool:
+def _holds(path: str, wanted: Mapping[str, bytes], rights: Rights) -> bool:
     if set(os.listdir(path)) != set(wanted):
         return False
     if stat.S_IMODE(os.stat(path).st_mode) & ~rights.dir_mode & _PASSING:

@@ -65,8 +65,16 @@ EOF
 begin() {
   command -v rsync >/dev/null 2>&1 || { oops "there is no rsync; install it there"; return; }
   command -v mktemp >/dev/null 2>&1 || { oops "there is no mktemp (coreutils)"; return; }
+  stat -c %u -- / >/dev/null 2>&1 || {
+    oops "its stat is neither that of coreutils nor that of busybox (a BSD?);" \
+      "install coreutils there, and put it first in PATH of who logs in"
+    return
+  }
   look || return
-  [ -d "$prod" ] || quietly mkdir -m 0755 -p -- "$(dirname -- "$prod")" || return
+  if [ ! -d "$prod" ]; then
+    # Others than who logs in may have to get at keys: the folders above are not ours to close.
+    (umask 022 && quietly mkdir -p -- "$(dirname -- "$prod")") || return
+  fi
   folder "$prod" && safe "$prod" || return
   # What runs that were cut short have left behind. Their shell may be alive still, for a moment.
   for old in "$prod"/.sslmd-in.*; do
@@ -238,6 +246,23 @@ newest() {
   printf %s "$found"
 }
 
+# above OWNER GROUP: tell the folders above the tree that do not let these through.
+above() {
+  dir=$prod
+  while [ "$dir" != / ] && [ "$dir" != . ]; do
+    dir=$(dirname -- "$dir")
+    facts=$(stat -c '%a:%u:%g:%U:%G' -- "$dir" 2>/dev/null) || return 0
+    while IFS=: read -r bits uid gid user team; do
+      [ $((0$bits & 1)) -eq 0 ] || continue
+      case $1 in "$user" | "$uid") [ $((0$bits & 64)) -eq 0 ] || continue ;; esac
+      case $2 in "$team" | "$gid") [ $((0$bits & 8)) -eq 0 ] || continue ;; esac
+      say closed "$dir"
+    done <<EOF
+$facts
+EOF
+  done
+}
+
 # --- looking round ---
 
 # Tell every certificate that is there, and whether a private key is with it.
@@ -255,6 +280,21 @@ survey() {
     service=${home##*/} group=${home%/*}
     say have "$key" "${group##*/}/$service"
   done
+  for file in "$prod"/* "$prod"/*/* "$prod"/*/*/*; do
+    [ -f "$file" ] && [ ! -L "$file" ] && [ ! -L "${file%/*}" ] || continue
+    if secret "$file"; then say stray "${file#"$prod"/}"; fi
+  done
+}
+
+# Whether a file holds a private key: by its name, or in its first lines.
+secret() {
+  case ${1##*/} in *.key | *.p12 | *.pfx | *.jks) return 0 ;; esac
+  head -n 500 -- "$1" 2>/dev/null | {
+    while IFS= read -r line; do
+      case $line in *-----BEGIN*PRIVATE\ KEY-----*) exit 0 ;; esac
+    done
+    exit 1
+  }
 }
 
 # drop GROUP SERVICE: take a certificate away; what else lies in its folder stays.

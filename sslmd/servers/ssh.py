@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from sslmd.core.errors import Permanent, Transient
+from sslmd.core.names import shown
 from sslmd.processes import Output, end_group, environment, start
 from sslmd.store.scratch import Scratch
 
@@ -54,8 +55,18 @@ _OPTIONS = (
     "PermitLocalCommand=no",
     "RemoteCommand=none",
     "RequestTTY=no",
+    # What would leave us without a shell to speak to, or hear more than it says (OpenSSH 8.7).
+    "SessionType=default",
+    "StdinNull=no",
+    "ForkAfterAuthentication=no",
+    "EscapeChar=none",
+    "Tunnel=no",
+    "VisualHostKey=no",
     "LogLevel=ERROR",
 )
+
+# What a host has to have, for messages about one that has something else.
+NEEDS = "sslmd needs a POSIX shell with coreutils or busybox, and rsync, for the user that logs in"
 
 # What ssh says, and the way out; only host keys are certain to want a person.
 _WAYS_OUT = (
@@ -75,12 +86,18 @@ _WAYS_OUT = (
         "it lets nobody in without a password: as the daemon's user, run: ssh-copy-id {host}",
     ),
     (
+        re.compile(r"rrsync|does not run rsync"),
+        Transient,
+        f"its login is limited to rsync; {NEEDS}: remove command= from authorized_keys there",
+    ),
+    (
         re.compile(r"Could not resolve hostname"),
         Transient,
         "look at the name, or at the name servers",
     ),
 )
 _NOT_FOUND = 127
+_SSH_FAILED = 255  # ssh(1); any other status is of what ran there
 _IO_ERRORS = (11, 12)  # rsync(1); what the disk said can get lost
 _NO_RSYNC = re.compile(r"rsync: (command )?not found|[Uu]nknown command.*rsync")
 _UNREACHED = "see whether it is up and lets this machine in"
@@ -165,7 +182,8 @@ class RemoteShell:
                 while True:
                     text = await self._line()
                     if text is None:
-                        self._broken = await self._gone()
+                        last = self._buffer.decode("utf-8", "replace")
+                        self._broken = await self._gone([*said, last], connecting=connecting)
                         raise self._broken
                     mark, _, rest = text.partition(" ")
                     if mark != self._mark:
@@ -206,8 +224,11 @@ class RemoteShell:
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.decode("utf-8", "replace").rstrip("\r")
 
-    async def _gone(self) -> Transient | Permanent:
-        """Return why the connection is no more."""
+    async def _gone(self, printed: list[str], *, connecting: bool) -> Transient | Permanent:
+        """Return why the connection is no more; `printed` is what came last on stdout.
+
+        There accounts without a shell say so: nologin, a forced command, `internal-sftp`.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(GOING):
                 await self._process.wait()
@@ -216,7 +237,18 @@ class RemoteShell:
         for pattern, kind, remedy in _WAYS_OUT:
             if pattern.search(text):
                 return kind(f"{self.host}: {_last(text)}; {remedy.format(host=self.host)}")
+        words = _shown(" ".join(printed))
+        if words and connecting:
+            heard = ", ".join(filter(None, (f"it says {shown(words)}", _last(text))))
+            text = f"{heard}, and ends. {NEEDS}: see its login shell, ForceCommand and command="
+            return Transient(f"{self.host}: {text}")
+        status = self._process.returncode
+        if connecting and not text and status not in (None, _SSH_FAILED):
+            text = f"its shell ended at once with exit status {status}, and said nothing. {NEEDS}"
+            return Transient(f"{self.host}: {text}")
         said = _last(text) or "the connection ended"
+        if words:
+            said = f"{said}; the last that it said was {shown(words)}"
         return Transient(f"{self.host}: {said}; {_UNREACHED}")
 
     async def send(self, source: str, target: str) -> None:

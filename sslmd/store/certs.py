@@ -318,6 +318,18 @@ def in_use(tree: Tree, cert: CertId) -> list[SetName]:
     return [name for name in (*notes.retired, notes.deployed, notes.settled) if name is not None]
 
 
+def was_delivered(tree: Tree, cert: CertId) -> bool:
+    """Whether it is noted that sslmd brought a certificate into production; never raises.
+
+    The notes stay when a certificate leaves the configuration.
+    """
+    try:
+        notes = state.parse(files.read_file(tree.state_file(cert)))
+    except (OSError, SslmError, state.BadStateError, state.LaterVersionError):
+        return False
+    return notes.delivered.curr is not None
+
+
 def save(
     tree: Tree,
     cert: CertId,

@@ -74,15 +74,18 @@ def read_host(path: str) -> HostNote:
 
 
 def _note(table: dict[str, Any]) -> HostNote:
+    visited, machine = _time(table.get("visited")), str(table.get("machine", ""))
+    holds = frozenset(parse_cert(str(one)) for one in table.get("holds", ()))
     return HostNote(
-        frozenset(parse_cert(str(one)) for one in table.get("holds", ())),
+        # Older versions noted it before the host was reached, which then told its machine.
+        holds if visited is not None or machine else frozenset(),
         tuple(str(one) for one in table.get("surplus", ())),
-        _time(table.get("visited")),
+        visited,
         str(table.get("prod", "")),
         max(int(table.get("attempts", 0)), 0),
         str(table.get("error", "")),
         _time(table.get("next_try")),
-        str(table.get("machine", "")),
+        machine,
     )
 
 

@@ -8,7 +8,7 @@ history stands at the end, and a daemon that starts does not read that far: pars
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,6 +21,7 @@ from sslmd.core.names import SetName
 from sslmd.core.sighting import Instant, Sighting, Silence
 from sslmd.core.state import (
     MAX_MIN_ROLL,
+    NOT_YET,
     Ask,
     CertState,
     Delivered,
@@ -33,6 +34,7 @@ from sslmd.core.state import (
     TrialAsk,
     TrialKind,
     Trouble,
+    Unseen,
 )
 
 VERSION = 1
@@ -287,6 +289,15 @@ def _server_table(server: Server) -> dict[str, Any]:
         table["expires"] = server.expires
     if server.here:
         table["here"] = True
+    table.update(_names(restarted=server.restarted))
+    if server.unseen is not None:
+        table["unseen"] = server.unseen.why
+        if server.unseen.meant:
+            table["meant"] = True
+    if server.ports:
+        table["ports"] = list(server.ports)
+    if server.seen is not None:
+        table["seen"] = server.seen
     return table
 
 
@@ -369,6 +380,12 @@ class _Table:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{key}: a number is expected")
         return value
+
+    def numbers(self, key: str) -> tuple[int, ...]:
+        value = self._table.get(key, [])
+        if not isinstance(value, list) or not all(type(one) is int for one in value):
+            raise ValueError(f"{key}: a list of whole numbers is expected")
+        return tuple(value)
 
     def flag(self, key: str) -> bool:
         value = self._table.get(key, False)
@@ -503,6 +520,16 @@ def _trouble(table: _Table) -> Trouble:
 
 
 def _server(table: _Table) -> Server:
+    server = _noted_server(table)
+    if server.seen is not None or server.proven is None:
+        return server
+    # Versions that did not note when wrote "proven" where nobody had looked, too (I11).
+    used = server.used().proven
+    phase = ServerPhase.RESTARTED if server.phase is ServerPhase.PROVEN else server.phase
+    return replace(server, phase=phase, proven=None, restarted=used, unseen=NOT_YET)
+
+
+def _noted_server(table: _Table) -> Server:
     return Server(
         table.text("class"),
         table.text("host"),
@@ -516,4 +543,8 @@ def _server(table: _Table) -> Server:
         table.text("access"),
         table.time_or_none("expires"),
         table.flag("here"),
+        table.set("restarted"),
+        Unseen(table.text("unseen"), table.flag("meant")) if "unseen" in table else None,
+        table.numbers("ports"),
+        table.time_or_none("seen"),
     )

@@ -43,6 +43,7 @@ class Method(StrEnum):
     CLEAN = "clean"
     RELOAD = "reload"
     CANCEL = "cancel"
+    FORGET = "forget"
     CHALLENGE = "challenge"
     HTTP_TEST = "http_test"
 

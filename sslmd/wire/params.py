@@ -22,6 +22,7 @@ PARAMS: Mapping[Method, tuple[str, ...]] = {
     Method.CLEAN: ("certs", "keep", "inactive"),
     Method.RELOAD: (),
     Method.CANCEL: ("certs",),
+    Method.FORGET: ("host", "leaving"),
     Method.CHALLENGE: ("order", "action", "name", "value", "token", "remaining"),
     Method.HTTP_TEST: (),
 }

@@ -14,14 +14,17 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sslmd.config.model import Config
+from sslmd.core.access import KeyAccess
+from sslmd.core.belongings import Sorted, Thing, sort_out
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import BadName, CertId, machine_of
 from sslmd.processes import run_command
-from sslmd.servers import production
+from sslmd.servers import around, production
 from sslmd.servers.ssh import RemoteShell, shell_on
-from sslmd.store import files
+from sslmd.store import certs, files
 from sslmd.store.host_notes import parse_cert
+from sslmd.store.layout import Tree
 from sslmd.workers.deliver import THIS_HOST, granted, is_here
 from sslmd.workers.tools import Tools
 
@@ -87,7 +90,8 @@ async def copy(
     will_hold: Callable[[], None],
     machines: Machines,
 ) -> Visit:
-    """Do the job. `holds` is what we once put there; `will_hold` notes what is about to be put.
+    """Do the job. `holds` is what we once put there; `will_hold` notes what is about to be put,
+    when the host was reached and before a byte of it is sent.
 
     Raises what keeps the whole visit from happening.
     """
@@ -99,9 +103,8 @@ async def copy(
         if job.host == THIS_HOST:
             await tools.in_thread(_tidy_here, tools, visit)
     else:
-        await tools.in_thread(will_hold)
         ours = {*holds, *(one.cert for one in job.told)}
-        await _visit(job, tools, ours, visit, machines)
+        await _visit(job, tools, ours, visit, machines, will_hold)
     if visit.new:
         await _run_after(job.host, tools)
     return visit
@@ -112,33 +115,51 @@ async def copy(
 
 def _tidy_here(tools: Tools, visit: Visit) -> None:
     """Take out of production what is not in the configuration any more."""
-    gone, left = surplus_here(tools.config)
-    for cert in gone:
-        production.drop(str(tools.config.globals.prod_cert_dir), cert)
-        visit.removed.append(str(cert))
-    visit.surplus = [str(cert) for cert in left]
+    found = surplus_here(tools.config)
+    for thing in found.gone:
+        if thing.cert is not None:
+            production.drop(str(tools.config.globals.prod_cert_dir), thing.cert)
+            visit.removed.append(str(thing))
+    visit.surplus = [str(thing) for thing in found.left]
 
 
-def surplus_here(config: Config) -> tuple[list[CertId], list[CertId]]:
-    """Return what is in production and not in the configuration: what is removed, what is left.
+def surplus_here(config: Config) -> Sorted:
+    """Return what is in production and not meant to be: what is removed, what is left.
 
-    What somebody else put there is left, unless every class here prunes. Blocks. Raises as
-    `production.survey` does.
+    Production here has every certificate of the configuration: it is what copies are made for, and
+    what others read by other means. Blocks. Raises as `production.survey` does.
     """
-    gone: list[CertId] = []
-    left: list[CertId] = []
-    for cert, ours in production.survey(str(config.globals.prod_cert_dir)).items():
-        if cert in config.services or cert.group in config.inactive:
-            continue
-        (gone if ours or prunes(config, THIS_HOST) else left).append(cert)
-    return gone, left
+    options = config.globals
+    prod, tree = str(options.prod_cert_dir), Tree(str(options.certs_dir))
+    things = [
+        Thing(
+            str(cert),
+            cert,
+            has_key=around.has_key(prod, cert),
+            is_ours=linked and certs.was_delivered(tree, cert),
+        )
+        for cert, linked in production.survey(prod).items()
+    ]
+    cas = {cert: one.spec.ca is not None for cert, one in config.services.items()}
+    things += map(Thing, around.stray_keys(prod, cas, config.inactive))
+    return sort_out(
+        things,
+        has_to_go=lambda cert: cert not in config.services and cert.group not in config.inactive,
+        prunes=prunes(config, THIS_HOST),
+        keep=options.keep,
+    )
 
 
 # --- on another machine ---------------------------------------------------------------------
 
 
 async def _visit(
-    job: Copy, tools: Tools, holds: Collection[CertId], visit: Visit, machines: Machines
+    job: Copy,
+    tools: Tools,
+    holds: Collection[CertId],
+    visit: Visit,
+    machines: Machines,
+    will_hold: Callable[[], None],
 ) -> None:
     prod = str(tools.config.globals.prod_cert_dir)
     async with shell_on(job.host, prod, tools.scratch) as shell:
@@ -153,6 +174,8 @@ async def _visit(
             async with _outgoing(tools) as folder:
                 ready = await tools.in_thread(_pack, job, tools, folder, visit)
                 if ready:
+                    # A host that was never reached holds nothing; from here on it may (I5).
+                    await tools.in_thread(will_hold)
                     await shell.send(folder, incoming)
             await _put(shell, ready, tools, visit)
         try:
@@ -221,7 +244,7 @@ async def _not_ourselves(shell: RemoteShell, tools: Tools) -> None:
 
 
 async def _put(shell: RemoteShell, ready: Mapping[Told, int], tools: Tools, visit: Visit) -> None:
-    calls = {}
+    calls, asking = {}, dict[tuple[str, str], CertId]()
     for told, count in ready.items():
         cert = told.cert
         # Asked once more: much may have happened while it was sent (I1).
@@ -232,6 +255,8 @@ async def _put(shell: RemoteShell, ready: Mapping[Told, int], tools: Tools, visi
         words = ("put", cert.group, cert.service, str(told.set), str(count))
         rights = (access.owner, access.group, f"{access.mode:04o}", str(int(access.opens)))
         calls[cert] = (*words, *rights)
+        if access.opens:
+            asking.setdefault((access.owner, access.group), cert)
     for cert, found in zip(calls, await shell.ask_each(list(calls.values())), strict=True):
         put = None if isinstance(found, Exception) else found.first("put")
         if isinstance(found, Exception):
@@ -243,6 +268,11 @@ async def _put(shell: RemoteShell, ready: Mapping[Told, int], tools: Tools, visi
             visit.errors[cert] = Transient(f"{shell.host}: {text} ({said})")
         else:
             visit.new[cert] = put != "same"
+    for (owner, group), cert in asking.items():
+        answer = await shell.ask("above", owner, group)
+        if closed := answer.every("closed"):
+            text = around.closed_text(closed, KeyAccess(owner, group))
+            tools.tell("host-trouble", f"{shell.host}: {text}", cert)
 
 
 async def _tidy(
@@ -253,28 +283,36 @@ async def _tidy(
     machines: Machines,
 ) -> None:
     """Take away what is not meant for a host any more, and see what else is there."""
-    host, there = shell.host, {}
+    host, there = shell.host, []
     answer = await shell.ask("survey")
     await tools.in_thread(machines.met, host, answer.first("machine") or "")
     for text in answer.every("have"):
         key, _, name = text.partition(" ")
         try:
-            there[parse_cert(name)] = f"{name} with its key" if key == "with" else name
+            cert = parse_cert(name)
         except (BadName, ValueError):
             continue
-    visit.left = set(there)
+        there.append(Thing(name, cert, has_key=key == "with", is_ours=cert in holds))
+    visit.left = {thing.cert for thing in there if thing.cert is not None}
+    there += map(Thing, answer.every("stray"))
+    config, others = tools.config, machines.others(host)
+    found = sort_out(
+        there,
+        has_to_go=lambda cert: has_to_go(config, cert, host, others),
+        prunes=prunes(config, host, *others),
+        keep=config.globals.keep,
+    )
+    visit.surplus = [str(thing) for thing in found.left]
     failures: list[SslmError] = []
-    for cert, shown in sorted(there.items(), key=lambda one: (one[0].group != "ca", str(one[0]))):
-        config, others = tools.config, machines.others(host)
-        if not has_to_go(config, cert, host, others):
-            continue
-        if cert not in holds and not prunes(config, host, *others):
-            visit.surplus.append(shown)
+    for thing in found.gone:
+        gone = thing.cert
+        # Asked again: much may have happened while others were taken away.
+        if gone is None or not has_to_go(tools.config, gone, host, machines.others(host)):
             continue
         try:
-            await shell.ask("drop", cert.group, cert.service)
-            visit.left.discard(cert)
-            visit.removed.append(shown)
+            await shell.ask("drop", gone.group, gone.service)
+            visit.left.discard(gone)
+            visit.removed.append(str(thing))
         except SslmError as err:
             failures.append(err)
     if failures:

@@ -12,8 +12,8 @@ from sslmd.core.errors import Permanent
 from sslmd.core.events import ProdUpdated
 from sslmd.core.jobs import Deliver
 from sslmd.core.names import CertId, SetName, machine_of
-from sslmd.core.state import CertState, Delivered, Server, ServerPhase
-from sslmd.servers import as_found, production
+from sslmd.core.state import NOT_YET, CertState, Delivered, Server, ServerPhase
+from sslmd.servers import around, as_found, production
 from sslmd.store import sets
 from sslmd.store.layout import Tree
 from sslmd.workers.tools import Tools
@@ -168,7 +168,12 @@ def _update(
     if stays(job, curr, tools, access):
         remarks += as_found.close_keys(prod, job.cert)
         return False
-    return production.update(tools.tree, prod, job.cert, curr, job.next, is_ca=is_ca, access=access)
+    changed = production.update(
+        tools.tree, prod, job.cert, curr, job.next, is_ca=is_ca, access=access
+    )
+    if closed := around.closed_above(prod, access):
+        remarks.append(around.closed_text(closed, access))
+    return changed
 
 
 def stays(job: Deliver, curr: SetName, tools: Tools, access: KeyAccess) -> bool:
@@ -210,22 +215,22 @@ def _server(
         other |= moved or old.access != fresh.access
         if old.set == name and old.phase is not ServerPhase.PENDING and not other:
             return old
-        # What was proven with other files than those that are there now is not proven.
-        proven = old.proven or (old.set if old.phase is ServerPhase.PROVEN else None)
-        proven = None if other else proven
-        fresh = replace(fresh, set=old.set, proven=proven, expires=old.expires)
+        was = old.used()
+        fresh = replace(
+            fresh,
+            set=old.set,
+            # What was seen with other files than those that are there now was not seen with these.
+            proven=None if other else was.proven,
+            restarted=None if other else was.restarted,
+            unseen=old.unseen,
+            ports=old.ports,
+            seen=old.seen,
+            expires=old.expires,
+        )
     elif job.adopt:
-        # As ssl-mgr left it: its servers were restarted when it was put there.
-        fresh = replace(fresh, proven=None if changed else name, expires=ends)
+        # As ssl-mgr left it: its servers were restarted when it was put there. So it is said.
+        taken = None if changed else name
+        fresh = replace(fresh, restarted=taken, unseen=NOT_YET, expires=ends)
     if not direct:
         return fresh
-    phase = ServerPhase.PROVEN if uses_already(fresh, name) else ServerPhase.DELIVERED
-    return replace(fresh, phase=phase, set=name)
-
-
-def uses_already(server: Server, name: SetName | None) -> bool:
-    """Whether a server was seen using a set, and was given no other since (adopted: none at all).
-
-    One that has got another meanwhile may have been restarted with that.
-    """
-    return server.proven == name and server.set in (name, None)
+    return replace(fresh, phase=fresh.phase_with(name), set=name)

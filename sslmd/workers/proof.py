@@ -7,22 +7,35 @@ set, the records of the old key stay).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from sslmd.config.model import Probe, ServerClass
+from sslmd.config.model import Config, Probe, ServerClass, Unprobed
 from sslmd.core.errors import SslmError, together
 from sslmd.core.facts import CertFacts
 from sslmd.core.jobs import Told
 from sslmd.core.names import BadName, CertId, DomainName, covers, machine_of, parse_san
+from sslmd.core.state import Unseen
 from sslmd.pki.chain import only_cert
 from sslmd.pki.inspect import cert_facts
 from sslmd.servers.local import LOOPBACK, is_loopback
-from sslmd.servers.probe import Place, Proof, Served, facts_of, no_other, prove, served_at
+from sslmd.servers.probe import (
+    BELIEVED,
+    Place,
+    Proof,
+    Served,
+    facts_of,
+    missing_at,
+    no_other,
+    prove,
+    served_at,
+    told_of,
+)
 from sslmd.servers.ssh import address_of
-from sslmd.store import files
+from sslmd.store import files, sets
 from sslmd.store.layout import CERT, CURR
 from sslmd.workers.tools import Tools
 
@@ -35,8 +48,6 @@ BEFORE = 30.0
 
 # What stands for the star of a certificate that has no other name (RFC 6125 §6.4.3: any label).
 _UNDER_A_STAR = "sslmd"
-
-Errors = Mapping[CertId, Exception]
 
 # Certificates by their serial number, which no CA gives twice (RFC 5280 §4.1.2.2).
 Known = Mapping[str, tuple[CertId, CertFacts]]
@@ -116,118 +127,214 @@ async def place_of(host: str, tools: Tools) -> Place:
     return Place(host, await tools.resolver.addresses(real), own=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was seen of one certificate at the ports of a class.
+
+    `error`: a port that counts serves something else. `unseen`: no port that counts, and why
+    nobody saw it at another. Neither: it is served. `ports`: the default ports that count from now
+    on.
+    """
+
+    error: Exception | None = None
+    unseen: Unseen | None = None
+    ports: tuple[int, ...] = ()
+
+
+def rule_of(config: Config, kind: str, cert: CertId) -> Unseen | None:
+    """Return why nobody looks at a certificate on servers of a class; None: its ports are."""
+    found = next((one for one in config.server_classes if one.kind == kind), None)
+    if found is None:
+        return Unseen("not looked at: name servers show no certificate", meant=True)
+    if not found.receives(cert):
+        return Unseen("not looked at: the class only depends on it", meant=True)
+    service = config.services.get(cert)
+    if service is not None and service.spec.ca is not None:
+        return Unseen("not looked at: the certificate of a CA is no server's own", meant=True)
+    if found.unprobed is Unprobed.NONE:
+        return Unseen("not looked at: probe = 'none'", meant=True)
+    if found.unprobed is Unprobed.FALSE:
+        return Unseen("not looked at: probe = false")
+    if not found.probes:
+        return Unseen("not looked at: name its ports in probe, or write probe = 'none'")
+    names = [str(name) for name in service.spec.all_names()] if service is not None else []
+    if not any(not one.name or covers(names, one.name) for one in found.probes):
+        return Unseen("not looked at: no probe is for a name of it")
+    return None
+
+
 class Proving:
-    """The proof of one class on one host: `look_before` the restart, `errors` after it."""
+    """The proof of one class on one host: `look_before` the restart, `sights` after it."""
 
     def __init__(
-        self, server_class: ServerClass, host: str, told: Sequence[Told], tools: Tools
+        self,
+        server_class: ServerClass,
+        host: str,
+        told: Sequence[Told],
+        tools: Tools,
+        *,
+        patience: float = math.inf,
     ) -> None:
+        """`patience`: seconds that a port may take to serve it, if `probe_timeout` is longer."""
+        self._seconds = min(server_class.probe_timeout.total_seconds(), patience)
         self._class = server_class
         self._host = host
-        # A class may depend on certificates that it is not granted: those it does not serve.
-        self._told = [one for one in told if server_class.receives(one.cert)]
+        self._told = told
         self._tools = tools
         self._turn = asyncio.Semaphore(AT_A_TIME)
-        # Those of a try before that was not proven count on: it may have been that which ended
-        # what listened there.
-        self._place = (str(server_class.kind), host)
-        self._answered: set[tuple[CertId, Probe]] = set(tools.answered.get(self._place, ()))
+        # Default ports that count.
+        self._ports = {one.cert: self._noted_ports(one.cert) for one in told}
         self._ours: Known | None = None
+        # Default ports where nobody was found to listen.
+        self._silent: set[int] = set()
+
+    def _noted_ports(self, cert: CertId) -> set[int]:
+        place = (str(self._class.kind), self._host)
+        servers = self._tools.state_of(cert).servers
+        return {port for one in servers if (one.kind, one.host) == place for port in one.ports}
+
+    def _rule(self, cert: CertId) -> Unseen | None:
+        return rule_of(self._tools.config, str(self._class.kind), cert)
 
     async def look_before(self) -> None:
-        """See which of the default ports answer with TLS; the others will not count."""
-        optional = [probe for probe in self._class.probes if probe.optional]
-        if not optional or not self._told:
+        """See which of the default ports serve a certificate of the same service: they count."""
+        asked = [
+            one
+            for one in self._told
+            if self._rule(one.cert) is None and any(self._optional(one.cert))
+        ]
+        if not asked:
             return
-        wanted = [one for one in await self._read(self._told) if isinstance(one, _Wanted)]
+        wanted = [one for one in await self._read(asked) if isinstance(one, _Wanted)]
         with suppress(SslmError, TimeoutError):
             async with asyncio.timeout(BEFORE):
                 place = await place_of(self._host, self._tools)
-                for probe in optional:
-                    await self._look_before(place, probe, wanted)
-        if self._answered:
-            self._tools.answered[self._place] = set(self._answered)
+                older = await self._older([one.cert for one in wanted])
+                for probe in self._class.probes:
+                    if probe.optional:
+                        await self._look_before(place, probe, wanted, older)
 
-    async def _look_before(self, place: Place, probe: Probe, wanted: Sequence[_Wanted]) -> None:
+    async def _look_before(
+        self,
+        place: Place,
+        probe: Probe,
+        wanted: Sequence[_Wanted],
+        older: Mapping[CertId, Collection[bytes]],
+    ) -> None:
+        wanted = [one for one in wanted if probe.port not in self._ports[one.cert]]
         # Where nobody listens, one look is enough for all.
         for some in (wanted[:1], wanted[1:]):
             found = await asyncio.gather(*(self._look(place, probe, one) for one in some))
             for one, seen in zip(some, found, strict=True):
-                if any(served.chain for served in seen):
-                    self._answered.add((one.cert, probe))
+                if any(served.leaf in older[one.cert] for served in seen if served.leaf):
+                    self._ports[one.cert].add(probe.port)
             if not any(served.reached for seen in found for served in seen):
                 return
 
     async def _look(self, place: Place, probe: Probe, one: _Wanted) -> list[Served]:
         async def at(address: str) -> Served:
             async with self._turn:
-                return await served_at(address, probe.port, probe.word, one.asked_with(probe))
+                return await served_at(
+                    address, probe.port, probe.word, one.asked_with(probe), one.facts.key
+                )
 
         return await asyncio.gather(*map(at, place.addresses))
 
-    async def errors(self) -> Errors:
-        """Look at each certificate side by side, as long as `probe_timeout`; return what failed."""
-        found = await self._errors()
-        proven = {one.cert for one in self._told} - found.keys()
-        left = {(cert, probe) for cert, probe in self._answered if cert not in proven}
-        if left:
-            self._tools.answered[self._place] = left
-        else:
-            self._tools.answered.pop(self._place, None)
-        return found
-
-    async def _errors(self) -> Errors:
-        counting = [one for one in self._told if self._counting(one.cert)]
-        if not counting:
-            return {}
-        found: dict[CertId, Exception] = {}
+    async def sights(self) -> dict[CertId, Sight]:
+        """Look at each certificate side by side, as long as `probe_timeout`."""
+        rules = {one.cert: self._rule(one.cert) for one in self._told}
+        found = {cert: Sight(unseen=rule) for cert, rule in rules.items() if rule is not None}
+        asked = [one for one in self._told if rules[one.cert] is None]
         works: dict[CertId, _Wanted] = {}
-        for told, one in zip(counting, await self._read(counting), strict=True):
+        for told, one in zip(asked, await self._read(asked), strict=True):
             if isinstance(one, Exception):
-                found[told.cert] = one
-            elif not one.facts.is_ca:  # that is shown with those that it signed
+                found[told.cert] = self._failed(told.cert, one)
+            else:
                 works[told.cert] = one
         if not works:
             return found
         try:
             place = await place_of(self._host, self._tools)
         except SslmError as err:
-            return {**found, **dict.fromkeys(works, err)}
-        results = await asyncio.gather(
-            *(self._prove(place, one) for one in works.values()), return_exceptions=True
+            return {**found, **{cert: self._failed(cert, err) for cert in works}}
+        results = await asyncio.gather(*(self._sight(place, one) for one in works.values()))
+        return found | dict(zip(works, results, strict=True))
+
+    def _failed(self, cert: CertId, err: Exception) -> Sight:
+        if any(self._counting(cert)):
+            return Sight(err, ports=self.counted(cert))
+        return Sight(unseen=Unseen(f"not seen: {err}"), ports=self.counted(cert))
+
+    def counted(self, cert: CertId) -> tuple[int, ...]:
+        """Return the default ports that count for a certificate from now on."""
+        return tuple(sorted(self._ports[cert]))
+
+    def _counting(self, cert: CertId) -> Iterator[Probe]:
+        """Yield the probes that count for a certificate."""
+        for probe in self._class.probes:
+            if not probe.optional or probe.port in self._ports[cert]:
+                yield probe
+
+    def _optional(self, cert: CertId) -> Iterator[Probe]:
+        """Yield the default probes that do not count for it yet."""
+        for probe in self._class.probes:
+            if probe.optional and probe.port not in self._ports[cert]:
+                yield probe
+
+    async def _sight(self, place: Place, one: _Wanted) -> Sight:
+        cert = one.cert
+        named = [probe for probe in self._counting(cert) if one.is_for(probe)]
+        others = list(self._optional(cert))
+        proofs = asyncio.gather(
+            *(self._prove(place, probe, one) for probe in named), return_exceptions=True
         )
-        failed = zip(works, results, strict=True)
-        return found | {cert: err for cert, err in failed if isinstance(err, Exception)}
-
-    def _counting(self, cert: CertId) -> list[Probe]:
-        """Return the probes that count for a certificate."""
-        return [
-            probe
-            for probe in self._class.probes
-            if not probe.optional or (cert, probe) in self._answered
-        ]
-
-    async def _prove(self, place: Place, one: _Wanted) -> None:
-        seconds = self._class.probe_timeout.total_seconds()
-        prod = self._tools.config.globals.prod_cert_dir
-        works = []
-        for probe in filter(one.is_for, self._counting(one.cert)):
-            proof = Proof(
-                one.leaf,
-                one.asked_with(probe),
-                one.facts.key,
-                f"{prod}/{one.cert.group}/{one.cert.service}/{CURR}",
-            )
-            # A port that was named is meant for every certificate of the class.
-            other = partial(self._other, one.cert) if probe.optional else no_other
-            works.append(prove(place, probe, proof, seconds, turn=self._turn, other=other))
-        results = await asyncio.gather(*works, return_exceptions=True)
+        looks = asyncio.gather(*(self._missing(place, probe, one) for probe in others))
+        results, missing = await asyncio.gather(proofs, looks)
         failures = [result for result in results if isinstance(result, BaseException)]
+        seen = False
+        for probe, wrong in zip(others, missing, strict=True):
+            if not wrong:
+                self._ports[cert].add(probe.port)
+                seen = True
         if failures:
-            raise together(failures)
+            error = together(failures)
+            if not isinstance(error, Exception):
+                raise error  # the daemon stops
+            return Sight(error, ports=self.counted(cert))
+        told = [wrong for wrong in missing if wrong]
         for remark in results:
             if isinstance(remark, str) and remark:
-                self._tools.tell("probe-left-out", f"{self._class.kind}: {remark}", one.cert)
+                self._tools.tell("probe-left-out", f"{self._class.kind}: {remark}", cert)
+                told.append(remark)
+            else:
+                seen = True
+        if seen:
+            return Sight(ports=self.counted(cert))
+        return Sight(unseen=Unseen(f"not seen: {'; '.join(told)}"), ports=self.counted(cert))
+
+    async def _prove(self, place: Place, probe: Probe, one: _Wanted) -> str:
+        # A port that was named is meant for every certificate of the class.
+        other = partial(self._other, one.cert) if probe.optional else no_other
+        proof = self._proof(probe, one)
+        return await prove(place, probe, proof, self._seconds, turn=self._turn, other=other)
+
+    async def _missing(self, place: Place, probe: Probe, one: _Wanted) -> str:
+        """Return what a default port shows in place of a certificate, "" if it shows it."""
+        if not place.addresses:
+            return f"{place.host} has no address"
+        if probe.port in self._silent:
+            return f"{place.host} does not answer at port {probe.port}"
+        seconds = min(self._seconds, BELIEVED)
+        proof = self._proof(probe, one)
+        wrong = await missing_at(place, probe, proof, seconds, turn=self._turn)
+        if wrong and not any(served.reached for served in wrong):
+            self._silent.add(probe.port)  # nobody listens: one look is enough for all
+        return told_of(wrong)
+
+    def _proof(self, probe: Probe, one: _Wanted) -> Proof:
+        prod = self._tools.config.globals.prod_cert_dir
+        path = f"{prod}/{one.cert.group}/{one.cert.service}/{CURR}"
+        return Proof(one.leaf, one.asked_with(probe), one.facts.key, path)
 
     def _other(self, cert: CertId, served: Served) -> str:
         if served.leaf is None:
@@ -236,6 +343,20 @@ class Proving:
             self._ours = current(self._tools)
         whose = whose_is(served.leaf, self._ours)
         return str(whose) if whose is not None and whose != cert else ""
+
+    async def _older(self, certs: Sequence[CertId]) -> dict[CertId, frozenset[bytes]]:
+        """Return the certificates of all sets that are there, as DER."""
+        tree = self._tools.tree
+
+        def of(cert: CertId) -> frozenset[bytes]:
+            found = set()
+            for name in sets.list_sets(tree, cert):
+                with suppress(SslmError, OSError):
+                    pem = files.read_file(f"{tree.set_dir(cert, name)}/{CERT}")
+                    found.add(only_cert(pem)[1])
+            return frozenset(found)
+
+        return await self._tools.in_thread(lambda: {cert: of(cert) for cert in certs})
 
     async def _read(self, some: Sequence[Told]) -> list[_Wanted | Exception]:
         """Read the certificates that have to show."""

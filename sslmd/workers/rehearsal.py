@@ -298,10 +298,12 @@ def _dns_commands(config: Config, zones: list[str]) -> Iterator[str]:
 def _beside(tools: Tools, found: Rehearsal) -> None:
     """Look at what is no certificate's own: what lies in production beside them."""
     try:
-        gone, left = copy.surplus_here(tools.config)
-        found.changes += [f"{cert} is taken out of production" for cert in gone]
+        surplus = copy.surplus_here(tools.config)
+        found.changes += [f"{one} is taken out of production" for one in surplus.gone]
         found.remarks += [
-            f"{cert} is in production, but not in the configuration: left alone" for cert in left
+            f"{one.path} is in production, but not in the configuration: left alone"
+            for one in surplus.left
+            if one.cert is not None
         ]
         found.changes += [f"{path} is written ([dh])" for path in dh.rehearse(tools)]
     except SslmError as err:

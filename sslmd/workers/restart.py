@@ -10,7 +10,7 @@ import asyncio
 import math
 import shlex
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -18,15 +18,16 @@ from functools import partial
 from sslmd.config.model import Argv, Config, Trigger
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.events import RestartAsked
-from sslmd.core.jobs import Restart, Told
+from sslmd.core.jobs import Restart, See, Told
 from sslmd.core.names import CertId, GroupName, ZoneName
-from sslmd.core.state import CertState, ServerPhase
+from sslmd.core.state import DONE, NOT_YET, CertState
 from sslmd.dns.command import commands_for
 from sslmd.processes import run_command
+from sslmd.servers.probe import BELIEVED
 from sslmd.servers.rights import missing_right
 from sslmd.servers.ssh import RemoteShell, shell_on
 from sslmd.workers.deliver import DNS, is_here
-from sslmd.workers.proof import Errors, Proving
+from sslmd.workers.proof import Proving, Sight, rule_of
 from sslmd.workers.tools import Tools
 
 # Seconds that a command gets to end once it was told to, and for the answer to come here.
@@ -43,18 +44,27 @@ _ENDED = ("124", "143", "137")
 class ClassRestarted:
     """How the restart of one class on one host went; `error` None: it was restarted.
 
-    `unproven`: the certificates that it does not serve all the same, and what was seen instead.
+    `sights`: what was seen of each certificate then.
     """
 
     kind: str
     host: str
     told: tuple[Told, ...]
     error: Exception | None
-    unproven: Errors = field(default_factory=dict)
+    sights: Mapping[CertId, Sight] = field(default_factory=dict)
+
+    def sight_of(self, cert: CertId) -> Sight:
+        """Return what was seen of one certificate, or why nobody looked."""
+        return self.sights.get(cert, Sight(unseen=NOT_YET))
 
     def error_of(self, cert: CertId) -> Exception | None:
-        """Return why one certificate is not proven to be served."""
-        return self.error or self.unproven.get(cert)
+        """Return why one certificate is not served, as far as is known."""
+        return self.error or self.sight_of(cert).error
+
+    @property
+    def unproven(self) -> dict[CertId, Exception]:
+        """The certificates that it does not serve all the same, and what was seen instead."""
+        return {cert: one.error for cert, one in self.sights.items() if one.error is not None}
 
     @property
     def errors(self) -> list[Exception]:
@@ -74,13 +84,13 @@ def dependents(
     mine = [(cert, state) for cert, state in states if cert.group == zone.text]
     for kind in kinds:
         for cert, state in mine:
-            proven = frozenset(
+            idle = frozenset(
                 server.host
                 for server in state.servers
-                if server.kind == kind and server.phase is ServerPhase.PROVEN
+                if server.kind == kind and server.phase in DONE
             )
-            if proven:
-                yield cert, RestartAsked(now, kind, proven, because)
+            if idle:
+                yield cert, RestartAsked(now, kind, idle, because)
 
 
 def commands_of(config: Config, kind: str) -> tuple[Argv, ...]:
@@ -100,24 +110,57 @@ async def restart(job: Restart, tools: Tools) -> list[ClassRestarted]:
         if proof is not None:
             await proof.look_before()
     errors = await _restart_all(job, tools)
-    unproven = await asyncio.gather(
-        *(_prove(proof, error) for proof, error in zip(proofs, errors, strict=True))
+    seen = await asyncio.gather(
+        *(
+            _sights(proof, kind, told, tools) if error is None else _nothing(told, proof)
+            for (kind, told), proof, error in zip(job.told, proofs, errors, strict=True)
+        )
     )
     return [
-        ClassRestarted(kind, job.host, told, error, missing)
-        for (kind, told), error, missing in zip(job.told, errors, unproven, strict=True)
+        ClassRestarted(kind, job.host, told, error, sights)
+        for (kind, told), error, sights in zip(job.told, errors, seen, strict=True)
     ]
 
 
-def _proving(kind: str, told: tuple[Told, ...], job: Restart, tools: Tools) -> Proving | None:
+async def see(job: See, tools: Tools) -> list[ClassRestarted]:
+    """Look at what classes of a host serve, and restart nothing; as `restart` otherwise."""
+    seen = await asyncio.gather(
+        *(
+            _sights(_proving(kind, told, job, tools, BELIEVED), kind, told, tools)
+            for kind, told in job.told
+        )
+    )
+    return [
+        ClassRestarted(kind, job.host, told, None, sights)
+        for (kind, told), sights in zip(job.told, seen, strict=True)
+    ]
+
+
+def _proving(
+    kind: str,
+    told: tuple[Told, ...],
+    job: Restart | See,
+    tools: Tools,
+    patience: float = math.inf,
+) -> Proving | None:
     for server_class in tools.config.server_classes:
         if str(server_class.kind) == kind and server_class.probes:
-            return Proving(server_class, job.host, told, tools)
+            return Proving(server_class, job.host, told, tools, patience=patience)
     return None
 
 
-async def _prove(proof: Proving | None, error: Exception | None) -> Errors:
-    return {} if proof is None or error is not None else await proof.errors()
+async def _sights(
+    proof: Proving | None, kind: str, told: tuple[Told, ...], tools: Tools
+) -> dict[CertId, Sight]:
+    if proof is not None:
+        return await proof.sights()
+    rules = {one.cert: rule_of(tools.config, kind, one.cert) for one in told}
+    return {cert: Sight(unseen=rule or NOT_YET) for cert, rule in rules.items()}
+
+
+async def _nothing(told: tuple[Told, ...], proof: Proving | None) -> dict[CertId, Sight]:
+    """Return what is known where a restart failed: the ports that were seen before it."""
+    return {one.cert: Sight(ports=proof.counted(one.cert)) for one in told} if proof else {}
 
 
 async def _restart_all(job: Restart, tools: Tools) -> list[Exception | None]:

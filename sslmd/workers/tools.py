@@ -83,8 +83,6 @@ class Tools:
     locality: Locality = field(init=False)
     # Groups that had certificates in use when the daemon, or a reload, found them.
     established: set[str] = field(default_factory=set)
-    # Default ports that answered before a restart that is not proven yet: class and host, and what.
-    answered: dict[tuple[str, str], set[Any]] = field(default_factory=dict)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ from sslmd.core.events import (
     RestartAsked,
     Rolled,
     ServerCopied,
+    ServerSeen,
     ServersProven,
     ServersWanting,
     ServerTold,
@@ -102,6 +103,7 @@ EVENTS: dict[type[Event], Event] = {
     OffDeck: OffDeck(NOW),
     ProdUpdated: ProdUpdated(NOW, Delivered(OLD.name), (WEB,)),
     ServerTold: ServerTold(NOW, WEB),
+    ServerSeen: ServerSeen(NOW, WEB),
     ServerCopied: ServerCopied(NOW, WEB, None),
     ServersWanting: ServersWanting(NOW, frozenset({"localhost"})),
     RestartAsked: RestartAsked(NOW, "web", frozenset({"localhost"})),
@@ -133,6 +135,7 @@ DRAWN: dict[type[Event], dict[Phase, Phase]] = {
             TlsaLooked,
             ProdUpdated,
             ServerTold,
+            ServerSeen,
             ServerCopied,
             ServersWanting,
             RestartAsked,
@@ -210,6 +213,8 @@ def events(draw: st.DrawFn, state: CertState, step: int) -> Event:
             return Settled(now, draw(st.sampled_from([None, curr])))
         case "ProdUpdated":
             return ProdUpdated(now, Delivered(curr), (replace(WEB, set=curr),))
+        case "ServerSeen":
+            return ServerSeen(now, replace(WEB, set=curr, phase=ServerPhase.RESTARTED))
         case "ServerTold":
             return ServerTold(now, replace(WEB, set=curr, phase=ServerPhase.PROVEN))
         case "Asked":

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.core.errors import Refused
 from sslmd.core.jobs import Copy, HostJob, Told
 from sslmd.core.names import CertId
-from sslmd.core.state import Server, ServerPhase
+from sslmd.core.state import Server, ServerPhase, Unseen
 from sslmd.daemon.hosts import Hosts
 from sslmd.store.host_notes import HostNote, host_file, read_host
 from tests.daemon.test_hosts import hosts_of
@@ -72,14 +73,16 @@ async def test_what_was_copied_is_to_be_restarted(one: FarSite) -> None:
     (restart,) = due(hosts, one.site.now)
     assert not isinstance(restart, Copy)
     assert await hosts.run(restart) == []
-    assert server(one, WEB).phase is ServerPhase.PROVEN
-    # What it has already, and was seen using, is not restarted again.
+    found = server(one, WEB)
+    assert (found.phase, found.restarted) == (ServerPhase.RESTARTED, found.set)
+    assert found.unseen == Unseen("not looked at: probe = false")
+    # What it has already, and was restarted with, is not restarted again.
     for cert in (WEB, MAIL):
         pending = replace(server(one, cert), phase=ServerPhase.PENDING)
         one.site.book[cert].state = replace(one.site.state(cert), servers=(pending,))
     (one.curr(MAIL)).unlink()
     await hosts.run(job)
-    assert server(one, WEB).phase is ServerPhase.PROVEN
+    assert server(one, WEB).phase is ServerPhase.RESTARTED
     assert server(one, MAIL).phase is ServerPhase.DELIVERED
 
 
@@ -100,10 +103,10 @@ async def test_all_that_failed_together_is_tried_again_together(one: FarSite) ->
     assert timedelta(minutes=1) <= web.next_try - one.site.now <= timedelta(minutes=1.1)
     assert web.since == one.site.now
     assert mail.since == often.since
-    # That it may hold them was noted before; the visit itself failed.
-    kept = note(one)
-    assert kept.holds == {WEB, MAIL}
-    assert (kept.attempts, kept.error, kept.visited) == (1, str(error), None)
+    # A host that was never reached holds nothing, and nothing is noted of it.
+    assert not os.path.exists(host_file(one.site.tree.root, FAR))
+    kept = hosts.notes.of(FAR)
+    assert (kept.holds, kept.attempts, kept.error) == (frozenset(), 1, str(error))
     assert due(hosts, one.site.now) == []
     one.far.start()
     one.site.now = web.next_try
@@ -181,7 +184,7 @@ async def test_what_lies_there_besides_is_told_once(one: FarSite) -> None:
         await hosts.run(one.job(WEB))
     (line,) = told
     assert line.startswith("surplus: ")
-    assert "ca/old with its key; prune = true in [web] removes it" in line
+    assert ": ca/old with its key; remove it by hand; prune = true in [web] removes" in line
     assert note(one).surplus == ("ca/old with its key",)
     assert FAR not in hosts.notes.untidy()
     one.configure(server_class("web", OF_ZONE, "prune = true"))
@@ -244,3 +247,42 @@ async def test_a_host_is_restarted_while_its_windows_are_open(one: FarSite) -> N
     (job,) = due(hosts, one.site.now)
     assert not isinstance(job, Copy)
     assert {told.cert for _, group in job.told for told in group} == {WEB, MAIL}
+
+
+async def test_a_host_is_forgotten_when_it_is_in_no_class(one: FarSite) -> None:
+    await one.made()
+    hosts = loaded(one)
+    await hosts.run(one.job(WEB))
+    path = host_file(one.site.tree.root, FAR)
+    with pytest.raises(Refused, match=rf"{FAR} is in \[web\]: take it out of ssl-mgr.conf first"):
+        hosts.notes.forget(FAR, leaving=True)
+    one.configure(server_class("web", OF_ZONE, hosts="other.example.net"))
+    hosts.notes.reconfigured()
+    ((host, _, text),) = hosts.notes.told()
+    assert host == FAR
+    assert f"example.com/web; remove it from {prod_of(one)} there, then run: " in text
+    assert text.endswith(f"sslmctl forget {FAR} --yes")
+    with pytest.raises(Refused, match=f"nothing is known of 'x'; known and in no class: {FAR}"):
+        hosts.notes.forget("x", leaving=True)
+    # What is still there is said first.
+    assert hosts.notes.forget(FAR, leaving=False).holds == {WEB}
+    assert os.path.exists(path)
+    assert hosts.notes.forget(FAR, leaving=True).holds == {WEB}
+    assert not os.path.exists(path)
+    assert hosts.notes.told() == []
+
+
+async def test_what_is_meant_to_be_there_is_not_reported(one: FarSite) -> None:
+    await one.made()
+    for path in ("old/shop/curr/privkey.pem", "mine.key", "lib/x.pem"):
+        (one.far.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (one.far.root / path).write_text("-----BEGIN PRIVATE KEY-----\n")
+    hosts = loaded(one)
+    await hosts.run(one.job(WEB))
+    assert note(one).surplus == ("lib/x.pem", "mine.key", "old/shop with its key")
+    prunes = server_class("web", OF_ZONE, "prune = true")
+    one.configure(prunes, globals_="keep = ['old', 'mine.key']\n")
+    hosts.notes.reconfigured()
+    await hosts.run(Copy(FAR, (), "test"))
+    assert note(one).surplus == ("lib/x.pem",)
+    assert (one.far.root / "old/shop/curr/privkey.pem").exists()

@@ -105,18 +105,17 @@ def test_servers_are_not_looked_at_before_they_read_our_files(tmp_path: Path) ->
     answers = answered(conf_dir, "web-ec", "web-rsa", "mail-ec", found=tuple(ServerKind))
     config = written(answers)
     assert [one.kind for one in config.server_classes] == ["smtp", "imap", "web"]
-    assert not any(one.probes for one in config.server_classes)
+    # They are looked at, and count as soon as they serve ours.
+    assert all(one.probes for one in config.server_classes)
+    assert all(probe.optional for one in config.server_classes for probe in one.probes)
     main = conf_dir / "ssl-mgr.conf"
     live = config.globals.prod_cert_dir / "example.com" / "web-ec" / "curr"
     web = main.read_text().partition("[web]")[2]
-    assert f"have the server read {live}/fullchain.pem" in web
-    assert f"{live}/privkey.pem; then remove" in web
+    assert f"Have the server read {live}/fullchain.pem" in web
+    assert f"{live}/privkey.pem: as soon as" in web
     told = "\n".join(next_steps(answers, None))
     assert f"# have it read {live}/fullchain.pem and privkey.pem" in told
-    assert "then remove probe = false from [smtp] [imap] [web], and: sslmctl reload" in told
-    # That done, the daemon proves it.
-    main.write_text(main.read_text().replace("    probe = false\n", ""))
-    assert all(one.probes for one in load(conf_dir).server_classes)
+    assert "then: sslmctl status shows that [smtp] [imap] [web] serve it" in told
 
 
 def test_next_steps_for_the_usual_place() -> None:

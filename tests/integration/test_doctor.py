@@ -192,7 +192,7 @@ def test_what_hangs_holds_nothing_up_for_long(tmp_path: Path) -> None:
         probes = str([[port, "tls", "example.com"] for port in ports])
         text = main.read_text()
         main.write_text(
-            text.replace("    probe = false                       #", f"    probe = {probes}  #")
+            text.replace("    probe = 'none'                      #", f"    probe = {probes}  #")
         )
         assert main.read_text() != text
         found = doctor(site, 1)

@@ -100,7 +100,9 @@ class RealSite(Site):
         def done() -> bool:
             text = self.ctl("status").stdout.strip().splitlines()[-1]
             servers = [one for cert in self.status().values() for one in cert["servers"]]
-            return "at work" not in text and all(one["state"] == "proven" for one in servers)
+            return "at work" not in text and all(
+                one["state"] in ("proven", "restarted") for one in servers
+            )
 
         try:
             wait_until(done, "rest")

@@ -398,6 +398,9 @@ def test_what_is_there_is_told(shell: Open, prod: Path) -> None:
     (prod / "example.com/broken/curr").symlink_to("db/nowhere")
     (prod / "example.com/link").symlink_to("web")
     (prod / "README").touch()
+    for path in ("mine.key", "example.com/old.pem", "example.com/web/spare.pem"):
+        (prod / path).write_text("of 2019\n-----BEGIN EC PRIVATE KEY-----\n")
+    (prod / "example.com/link.key").symlink_to("old.pem")
     with shell() as one:
         assert sorted(one.ask("survey")) == [
             "have with example.com/gone",
@@ -405,7 +408,29 @@ def test_what_is_there_is_told(shell: Open, prod: Path) -> None:
             "have with example.net/web",
             "have without ca/root",
             "have without example.com/broken",
+            "stray example.com/old.pem",
+            "stray example.com/web/spare.pem",
+            "stray mine.key",
         ]
+
+
+def test_folders_above_that_let_nobody_through_are_named(shell: Open, prod: Path) -> None:
+    prod.mkdir(parents=True, exist_ok=True)
+    prod.parent.chmod(0o750)
+    mine = str(prod.parent.stat().st_gid)
+    with shell() as one:
+        assert f"closed {prod.parent}" in one.ask("above", "", "4242")
+        assert f"closed {prod.parent}" not in one.ask("above", "", mine)
+        assert f"closed {prod.parent}" not in one.ask("above", str(os.getuid()), "4242")
+        prod.parent.chmod(0o751)
+        assert f"closed {prod.parent}" not in one.ask("above", "", "4242")
+
+
+def test_folders_that_are_made_above_are_open(shell: Open, prod: Path) -> None:
+    with shell() as one:
+        assert one.ask("eval", "prod=$prod/new/er/prod") == []
+        assert one.ask("begin")[-1].startswith("in ")
+    assert (prod / "new/er").stat().st_mode & 0o777 == 0o755
 
 
 def test_what_is_taken_away(shell: Open, prod: Path) -> None:

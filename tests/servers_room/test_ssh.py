@@ -246,6 +246,32 @@ async def test_what_ssh_says_when_it_ends(
         assert last in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("echo 'This account is currently not available.'; exit 1", "currently not available"),
+        ("printf 'This service allows sftp connections only.'; exit 1", "sftp connections only"),
+        ("echo; echo '  go away'; exit 0", "'go away'"),
+        ("echo '/usr/bin/rrsync error: does not run rsync' >&2; exit 1", "is limited to rsync; "),
+        ("exit 7", "ended at once with exit status 7"),
+    ],
+)
+async def test_the_last_words_of_a_host_are_reported(stub: Stub, words: str, said: str) -> None:
+    stub.does(first=words)
+    with pytest.raises(Transient, match=re.escape(said)) as caught:
+        await greeted()
+    assert "sslmd needs a POSIX shell with coreutils or busybox, and rsync" in str(caught.value)
+
+
+async def test_the_options_of_an_admin_that_leave_no_shell_are_overridden(far: Sshd) -> None:
+    config = far.bin_dir / "ssh_config"
+    lines = "SessionType none", "StdinNull yes", "ForkAfterAuthentication yes", "RequestTTY force"
+    more = "".join(f"    {line}\n" for line in (*lines, "RemoteCommand true", "LogLevel DEBUG3"))
+    config.write_text(f"{config.read_text()}{more}")
+    async with shell_on(HOST, "/nonexistent/prod") as shell:
+        assert (await shell.ask("survey")).lines == ()
+
+
 async def test_ssh_that_does_not_read_what_it_is_sent(stub: Stub) -> None:
     stub.does(first=f"exec <&-; sleep 0.2; {fails('Connection closed')}")
     with pytest.raises(Transient, match="Connection closed; see whether it is up"):

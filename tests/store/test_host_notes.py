@@ -117,3 +117,13 @@ def test_names_of_certificates() -> None:
     for text in ("web", "", "/", "example.com/", "a b/web", "../web", "example.com/a/b"):
         with pytest.raises(ValueError):
             parse_cert(text)
+
+
+def test_a_host_that_was_never_reached_holds_nothing(tmp_path: Path) -> None:
+    """Older versions noted what was to be sent before anybody had answered."""
+    path = host_file(tmp_path, HOST)
+    held = frozenset({CertId("example.com", "web")})
+    write_host(path, HostNote(held, error="Connection refused", attempts=1))
+    assert read_host(path).holds == frozenset()
+    write_host(path, HostNote(held, machine="0123:7"))
+    assert read_host(path).holds == held

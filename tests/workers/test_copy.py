@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -249,6 +250,20 @@ async def test_on_this_machine_production_is_what_servers_read(one: FarSite) -> 
     gone = one.site.prod / "example.net" / "gone"
     (gone / "db/20260101-00:00:00").mkdir(parents=True)
     (gone / "curr").symlink_to("db/20260101-00:00:00")
+    # That it was brought here is noted, also when it left the configuration.
+    notes = one.site.tree.state_file(CertId("example.net", "gone"))
+    os.makedirs(os.path.dirname(notes))
+    Path(notes).write_text("version = 1\n[delivered]\ncurr = '20260101-00:00:00'\n")
+    linked = one.site.prod / "example.net" / "linked" / "curr"
+    linked.parent.mkdir()
+    linked.symlink_to("db/20260101-00:00:00")
+    keys = (
+        "mine.key",
+        "example.com/web/spare.pem",
+        f"ca/{INT.service}/db/{one.site.live(INT)}/privkey.pem",
+    )
+    for key in keys:
+        (one.site.prod / key).write_text("-----BEGIN RSA PRIVATE KEY-----\n")
     as_ssl_mgr_left_it = one.site.prod / "example.net" / "old" / "curr"
     as_ssl_mgr_left_it.mkdir(parents=True)
     job = Copy("localhost", (Told(WEB, one.site.live(WEB)),), "test")
@@ -259,7 +274,13 @@ async def test_on_this_machine_production_is_what_servers_read(one: FarSite) -> 
     found = await copy(job, one.site.tools, (), never, ALONE)
     assert found.new == {WEB: False}
     assert found.removed == ["example.net/gone"]
-    assert found.surplus == ["example.net/old"]
+    foreign = ["example.net/linked", "example.net/old"]
+    assert found.surplus == [keys[2], keys[1], *foreign, keys[0]]
+    assert linked.is_symlink()
+    one.configure(
+        server_class("web", EVERYTHING), globals_=f"keep = ['mine.key', '{keys[1]}', 'ca']\n"
+    )
+    assert (await copy(job, one.site.tools, (), never, ALONE)).surplus == foreign
     assert not gone.exists()
     assert as_ssl_mgr_left_it.exists()
     assert one.far.commands() == []

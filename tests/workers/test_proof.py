@@ -12,11 +12,12 @@ import pytest
 
 from sslmd.config.model import Probe, ProbeWord
 from sslmd.core.errors import Permanent, Transient
-from sslmd.core.jobs import Restart, Told
+from sslmd.core.jobs import Restart, See, Told
 from sslmd.core.names import CertId
+from sslmd.core.state import Unseen
 from sslmd.dns.resolver import Resolver
-from sslmd.workers.proof import name_of
-from sslmd.workers.restart import ClassRestarted, restart
+from sslmd.workers.proof import Sight, name_of
+from sslmd.workers.restart import ClassRestarted, restart, see
 from tests.servers.server import free_port
 from tests.servers_room.tls import Reader, TlsPort, Writer, server
 from tests.workers.test_restart import MAIL, MAIN, NET, NOTE, make
@@ -99,6 +100,20 @@ async def restarted(site: Site, *certs: CertId) -> ClassRestarted:
     return outcome
 
 
+def unseen(outcome: ClassRestarted, cert: CertId) -> str:
+    """Return why nobody saw that a certificate is served."""
+    found = outcome.sight_of(cert).unseen
+    assert found is not None
+    assert not found.meant
+    return found.why
+
+
+def noted(site: Site, cert: CertId, *ports: int) -> None:
+    """Note that these default ports have served a certificate."""
+    servers = tuple(replace(one, ports=ports) for one in site.state(cert).servers)
+    site.book[cert].state = replace(site.state(cert), servers=servers)
+
+
 def load(site: Site) -> None:
     """Have the server load what is in production now, as if it had been restarted before."""
     (site.top / "loaded").mkdir(exist_ok=True)
@@ -162,9 +177,13 @@ async def test_where_nothing_listens(tmp_path: Path) -> None:
     assert f"127.0.0.1 port {port} cannot be connected to: connection refused" in str(
         outcome.error_of(WEB)
     )
-    # A default port that did not answer before does not count.
+    # A default port that never served it does not count, and proves nothing.
     probing(site, tls(port, optional=True), seconds=0.1)
-    assert (await restarted(site, WEB)).errors == []
+    outcome = await restarted(site, WEB)
+    assert outcome.errors == []
+    assert unseen(outcome, WEB).startswith(
+        f"not seen: 127.0.0.1 port {port} cannot be connected to"
+    )
 
 
 async def test_a_command_that_failed_needs_no_look(tmp_path: Path) -> None:
@@ -182,10 +201,15 @@ async def test_without_probes_success_counts(tmp_path: Path) -> None:
     main = one_class() + "    probe = false\n"
     site = await site_of(tmp_path, main)
     assert site.tools.config.server_classes[0].probes == ()
-    assert (await restarted(site, WEB)).errors == []
+    outcome = await restarted(site, WEB, INT)
+    assert outcome.errors == []
+    assert outcome.sight_of(WEB) == Sight(unseen=Unseen("not looked at: probe = false"))
+    of_ca = outcome.sight_of(INT).unseen
+    assert of_ca is not None
+    assert of_ca.meant
 
 
-async def test_a_default_port_that_answered_counts(tmp_path: Path) -> None:
+async def test_a_default_port_that_has_served_it_counts(tmp_path: Path) -> None:
     site = await site_of(tmp_path, tool="true")
     load(site)
     await site.renew(WEB)
@@ -194,27 +218,51 @@ async def test_a_default_port_that_answered_counts(tmp_path: Path) -> None:
         probing(site, tls(port, optional=True), seconds=0.3)
         outcome = await restarted(site, WEB, MAIL)
     assert set(outcome.unproven) == {WEB}
+    assert outcome.sight_of(WEB).ports == outcome.sight_of(MAIL).ports == (port,)
+    assert outcome.sight_of(MAIL) == Sight(ports=(port,))
+
+
+async def test_a_default_port_with_a_foreign_certificate_proves_nothing(tmp_path: Path) -> None:
+    """As before the server was pointed at ours; once it serves ours, it counts."""
+    site = await site_of(tmp_path, tool="true")
+    (tmp_path / "other").mkdir()
+    other = await make(tmp_path / "other", one_class(), "true").with_cas()
+    await other.renew(WEB)
+    foreign = (other.folder(other.live(WEB), WEB) / "bundle.pem").read_bytes()
+    load(site)
+    shown = tmp_path / "loaded/example.com/web/curr/bundle.pem"
+    ours = shown.read_bytes()
+    shown.write_bytes(foreign)
+    async with server(Reloading(tmp_path)) as port:
+        probing(site, tls(port, optional=True), seconds=0.3)
+        outcome = await restarted(site, WEB)
+        assert outcome.errors == []
+        assert f"127.0.0.1 port {port} serves serial " in unseen(outcome, WEB)
+        assert outcome.sight_of(WEB).ports == ()
+        job = See("localhost", (("web", (Told(WEB, site.live(WEB)),)),), "")
+        (seen,) = await see(job, site.tools)
+        assert seen.sight_of(WEB).unseen is not None
+        shown.write_bytes(ours)
+        (seen,) = await see(job, site.tools)
+        assert seen.sight_of(WEB) == Sight(ports=(port,))
 
 
 async def test_a_default_port_of_another_certificate_does_not_count(tmp_path: Path) -> None:
     site = await site_of(tmp_path, tool="true")
     load(site)
-    told: list[tuple[str, str, CertId | None]] = []
-    site.tools.tell = lambda *args: told.append(args)
-    shown = Reloading(tmp_path)
     site.top.joinpath("loaded/example.net/web/curr/bundle.pem").unlink()
-    async with server(shown) as port:
+    async with server(Reloading(tmp_path)) as port:
         probing(site, tls(port, optional=True), seconds=0.3)
         outcome = await restarted(site, WEB, NET)
         assert outcome.errors == []
-        assert told == [
-            (
-                "probe-left-out",
-                f"web: port {port} of localhost serves example.com/web: not counted",
-                NET,
-            )
-        ]
-        # A port that was named does.
+        assert outcome.sight_of(WEB) == Sight(ports=(port,))
+        assert "for 'example.com, " in unseen(outcome, NET)
+        # One that has served it counts, unless it goes on with another of ours.
+        noted(site, NET, port)
+        outcome = await restarted(site, WEB, NET)
+        assert outcome.errors == []
+        assert unseen(outcome, NET).endswith("serves example.com/web: not counted")
+        # A port that was named does count.
         probing(site, tls(port), seconds=0.3)
         assert set((await restarted(site, WEB, NET)).unproven) == {NET}
 
@@ -228,16 +276,14 @@ async def test_a_default_port_that_a_restart_has_silenced_counts_at_the_next_try
     await site.deliver(WEB)
     async with server(Reloading(tmp_path)) as port:
         probing(site, tls(port, optional=True), seconds=0.1)
-        assert set((await restarted(site, WEB)).unproven) == {WEB}
-        # That another is well says nothing of this one.
-        assert (await restarted(site, MAIL)).errors == []
+        outcome = await restarted(site, WEB)
+        assert set(outcome.unproven) == {WEB}
+    noted(site, WEB, *outcome.sight_of(WEB).ports)
     # Now nobody listens there any more.
     assert set((await restarted(site, WEB)).unproven) == {WEB}
     load(site)
-    async with server(Reloading(tmp_path)) as again:
-        probing(site, tls(again, optional=True))
-        assert (await restarted(site, WEB)).errors == []
-    assert site.tools.answered == {}
+    async with server(Reloading(tmp_path), port=port):
+        assert (await restarted(site, WEB)).sight_of(WEB) == Sight(ports=(port,))
 
 
 async def test_a_default_port_that_refuses_a_name_does_not_count_for_it(tmp_path: Path) -> None:

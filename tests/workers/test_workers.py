@@ -29,7 +29,7 @@ from sslmd.core.events import (
 from sslmd.core.jobs import Certify, Deliver, MakeKey, PutBack, Roll, Settle, TakeOff
 from sslmd.core.names import CertId, SetName
 from sslmd.core.spec import KeySpec, KeyType
-from sslmd.core.state import Delivered, Phase, ServerPhase
+from sslmd.core.state import NOT_YET, Delivered, Phase, ServerPhase
 from sslmd.pki.keys import generate_key
 from sslmd.store import sets
 from sslmd.workers.deliver import as_configured
@@ -287,7 +287,8 @@ async def test_deliver_restarts_nothing_that_is_up_to_date(site: Site) -> None:
 
 async def test_adopting_restarts_only_what_is_not_there_yet(site: Site) -> None:
     live = await site.renew()
-    for expected in (ServerPhase.DELIVERED, ServerPhase.PROVEN):
+    # What it uses was not seen (I11).
+    for expected in (ServerPhase.DELIVERED, ServerPhase.RESTARTED):
         job = Deliver(WEB, live, None, "test", adopt=True)
         event = await work(job, site.tools)
         assert isinstance(event, ProdUpdated)
@@ -397,8 +398,9 @@ async def test_adopting_copies_all_the_same(site: Site) -> None:
     event = await work(Deliver(WEB, live, None, "test", adopt=True), site.tools)
     assert isinstance(event, ProdUpdated)
     far, here = event.servers
-    assert (far.phase, far.set, far.proven) == (ServerPhase.PENDING, None, live)
-    assert (here.phase, here.set, here.proven) == (ServerPhase.PROVEN, live, live)
+    assert (far.phase, far.set, far.restarted) == (ServerPhase.PENDING, None, live)
+    assert (here.phase, here.set, here.restarted) == (ServerPhase.RESTARTED, live, live)
+    assert (far.proven, here.proven, here.unseen) == (None, None, NOT_YET)
 
 
 async def test_nothing_to_deliver(site: Site) -> None:

@@ -1,0 +1,134 @@
+"""What is in the production tree beside its certificates, and the folders above it.
+
+Private keys that nobody knows (I1) are found and reported, never removed; folders above the tree
+that keep readers of keys out are named, never opened (I2).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import stat
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from sslmd.core.access import KeyAccess
+from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
+from sslmd.servers.production import ALL_FILES, Rights
+from sslmd.store.layout import CURR, NEXT, PREV, SECRET_FILES, Tree
+
+# Of a look for private keys that are nobody's: folders deep, bytes of a file, and how many are
+# listed.
+_DEEPEST = 8
+_HEAD = 1 << 16
+MOST_STRAYS = 100
+_DH_FOLDER = "dh"
+_SECRET_NAMES = (".key", ".p12", ".pfx", ".jks")
+_IN_MAKING = re.compile(r"\..+\.[0-9a-f]{24}\.new")
+
+
+def has_key(prod: str, cert: CertId) -> bool:
+    """Whether private keys are with a certificate in production; never raises."""
+    base = Tree(prod).cert_dir(cert)
+    with suppress(OSError):
+        return any(
+            os.path.lexists(f"{base}/{folder}/{file}")
+            for folder in (CURR, NEXT, PREV, *(f"db/{one}" for one in _names(f"{base}/db")))
+            for file in SECRET_FILES
+        )
+    return False
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def stray_keys(prod: str, known: Mapping[CertId, bool], inactive: Collection[str]) -> list[str]:
+    """Return the private keys that no certificate of production has, by their paths below it.
+
+    `known`: the certificates of the configuration, and whether each is a CA's, which has no key
+    here (I1). Those of other certificates go with these, and `inactive` groups are left alone.
+    Links are not followed. Raises as `survey` does.
+    """
+    found = []
+    for folder, path in _walk(prod):
+        parts = path.split("/")
+        if parts[0] in inactive or (len(parts) > 1 and parts[1] == _DH_FOLDER):
+            continue
+        cert = _cert_at(parts)
+        if cert is not None and (is_ca := known.get(cert)) is not None:
+            is_own = len(parts) > 3 and parts[2] in (CURR, NEXT, PREV, "db")
+            if is_own and parts[-1] in ALL_FILES and not (is_ca and parts[-1] in SECRET_FILES):
+                continue
+        elif cert is not None and len(parts) > 3 and parts[2] in (CURR, NEXT, PREV, "db"):
+            continue  # with a certificate that is not in the configuration
+        if _is_secret(f"{folder}/{parts[-1]}"):
+            found.append(path)
+        if len(found) >= MOST_STRAYS:
+            break
+    return sorted(found)
+
+
+def _walk(prod: str) -> Iterator[tuple[str, str]]:
+    """Yield each file of the tree: its folder, and its path below `prod`."""
+    for folder, folders, names in os.walk(prod):
+        depth = folder[len(prod) :].count("/")
+        # What is being written, and what is sent here by another daemon, is nobody's yet.
+        folders[:] = [] if depth >= _DEEPEST else sorted(f for f in folders if f[0] != ".")
+        for name in names:
+            if not _IN_MAKING.fullmatch(name):
+                yield folder, f"{folder}/{name}"[len(prod) + 1 :]
+
+
+def _cert_at(parts: list[str]) -> CertId | None:
+    if len(parts) < 3:
+        return None
+    try:
+        return CertId(GroupName.parse(parts[0]).text, parse_service(parts[1]))
+    except BadName:
+        return None
+
+
+def _is_secret(path: str) -> bool:
+    """Whether a file holds a private key: by its content, or by its name where it is not text."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return path.endswith(_SECRET_NAMES) and not os.path.islink(path)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return False
+        head = file.read(_HEAD)
+    return b"PRIVATE KEY-----" in head or (path.endswith(_SECRET_NAMES) and bool(head))
+
+
+def closed_above(prod: str, access: KeyAccess) -> list[str]:
+    """Return the folders above production through which readers of its keys cannot pass.
+
+    They are not ours to open. Raises `Permanent` for names that are none.
+    """
+    rights, found = Rights(access), []
+    folder = os.path.realpath(prod)
+    while folder != "/" and access.opens:
+        folder = os.path.dirname(folder)
+        with suppress(OSError):
+            info = os.stat(folder)
+            by_group = rights.gid == info.st_gid and info.st_mode & stat.S_IXGRP
+            by_owner = rights.uid == info.st_uid and info.st_mode & stat.S_IXUSR
+            if not (info.st_mode & stat.S_IXOTH or by_group or by_owner):
+                found.append(folder)
+    return found
+
+
+def closed_text(folders: Sequence[str], access: KeyAccess) -> str:
+    """Say whom folders above production keep from its keys, and how to open them."""
+    who = [f"group {access.group}"] if access.group else []
+    who = [*who, f"user {access.owner}"] if access.owner else who
+    run = f"chmod o+x {shlex.join(sorted(folders))}"
+    verb = "does not let" if len(folders) == 1 else "do not let"
+    named = ", ".join(map(shown, sorted(folders)))
+    return f"{named} {verb} {' or '.join(who) or 'others'} through to the keys; run: {run}"
