@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import PurePosixPath
 
 from sslmd.config.model import ServerKind
+from sslmd.config.schema import PUBLIC_RESOLVERS
 
 ROOT, INTERMEDIATE, PUBLIC = "my-root", "my-int", "letsencrypt"
 BIND_RELOAD = "tools/bind-reload"
@@ -62,7 +63,8 @@ class Found:
 class Answers:
     """What an admin said, and what was found on the machine.
 
-    `found`: by class, the server that is there. `conf_dir`: where the files will be.
+    `found`: by class, the server that is there. `conf_dir`: where the files will be. `resolvers`:
+    those of the usual `dns_xtra_ns` that answer from here; None: all do, or nobody knows.
     """
 
     domain: str
@@ -73,11 +75,17 @@ class Answers:
     dane: bool = False
     conf_dir: str = "/etc/ssl-mgr/conf.d"
     found: Mapping[ServerKind, Found] = field(default_factory=dict)
+    resolvers: tuple[str, ...] | None = None
 
     @property
     def needs_dns(self) -> bool:
         """Whether something has to be written into zones."""
-        return self.dane or (self.ca is Ca.LETSENCRYPT and self.validation is Validation.DNS)
+        return self.dane or self.needs_challenges
+
+    @property
+    def needs_challenges(self) -> bool:
+        """Whether challenges have to be written into zones."""
+        return self.ca is Ca.LETSENCRYPT and self.validation is Validation.DNS
 
     @property
     def needs_web(self) -> bool:
@@ -128,7 +136,7 @@ def _quoted(words: Sequence[str]) -> str:
 
 
 def _main(answers: Answers) -> str:
-    parts = [_GLOBALS]
+    parts = [_GLOBALS.format(resolvers=_resolvers(answers))]
     if answers.ca is Ca.OWN:
         parts.append(_CA_GROUP)
     names = _quoted([service.name for service in answers.services])
@@ -140,6 +148,18 @@ def _main(answers: Answers) -> str:
     parts.append(_CLASSES_HEAD)
     parts.extend(_classes(answers))
     return "\n".join(parts)
+
+
+def _resolvers(answers: Answers) -> str:
+    """Return `dns_xtra_ns` where the default would keep orders waiting; "" where it would not."""
+    if answers.resolvers is None or not answers.needs_challenges:
+        return ""
+    silent = ", ".join(one for one in PUBLIC_RESOLVERS if one not in answers.resolvers)
+    return (
+        "\n    # Resolvers that have to show a challenge before the CA is asked to look. Here was\n"
+        f"    # no answer of {silent}.\n"
+        f"    dns_xtra_ns = {_quoted(answers.resolvers)}\n"
+    )
 
 
 def _dns(answers: Answers) -> str:
@@ -229,7 +249,7 @@ _GLOBALS = """\
     min_roll_mins = 90                  # a renewed certificate waits this long before its use
     renew_expire_days = 30              # at most a third of a certificate's life counts
     renew_expire_days_spread = 3        # +- days, so that not everything renews on one day
-
+{resolvers}
 
 # Groups: one folder of service files each. A certificate is issued for every service listed.
 # Groups without active = true are left alone.

@@ -39,7 +39,7 @@ from sslmd.config.table import (
 from sslmd.core.dh import NAMED_BITS, NAMES, OWN_AGE, OWN_BITS, DhGroup
 from sslmd.core.names import DomainName, ZoneName
 
-_PUBLIC_RESOLVERS = ("1.1.1.1", "8.8.8.8", "9.9.9.9", "208.67.222.222")
+PUBLIC_RESOLVERS = ("1.1.1.1", "8.8.8.8", "9.9.9.9", "208.67.222.222")
 
 
 class Globals(Table):
@@ -107,8 +107,8 @@ class Globals(Table):
         "list of `host`, `ip`, `ip:port`, `[ip6]:port`",
         "More name servers that must show a challenge before the CA is told to look, beside the "
         "authoritative ones. `[]` asks none.",
-        default=[Endpoint(ip) for ip in _PUBLIC_RESOLVERS],
-        shown=", ".join(_PUBLIC_RESOLVERS),
+        default=[Endpoint(ip) for ip in PUBLIC_RESOLVERS],
+        shown=", ".join(PUBLIC_RESOLVERS),
     )
     dns_validating_resolver: Annotated[Endpoint | None, PlainValidator(values.resolver)] = key(
         "`ip` or `ip:port`",

@@ -7,6 +7,7 @@ mistake or a full disk leaves nothing behind, and what is there already is never
 from __future__ import annotations
 
 import argparse
+import asyncio
 import errno
 import os
 import re
@@ -16,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,7 +35,9 @@ from sslmd.config.load import load, locate_conf_dir
 from sslmd.config.model import ServerKind
 from sslmd.core.errors import ConfigError, SslmError
 from sslmd.core.names import BadName, CertId, GroupName, ZoneName, parse_san
+from sslmd.daemon.init_look import look
 from sslmd.daemon.next_steps import next_steps
+from sslmd.dns.resolver import Resolver
 from sslmd.store.files import make_dirs, sync_dir, write_new
 
 Answer = TypeVar("Answer")
@@ -76,9 +80,11 @@ def run(argv: Sequence[str] | None = None) -> int:
         conf_dir = locate_conf_dir(args.conf_dir, os.environ)
         _refuse_existing(conf_dir)
         answers = _Interview(asks).answers(args, conf_dir)
+        looked = asyncio.run(look(answers, Resolver()))
+        answers = replace(answers, resolvers=looked.resolvers)
         if asks:
             _confirm(answers)
-        warnings = _write(answers, conf_dir)
+        warnings = [*_write(answers, conf_dir), *looked.remarks]
     except _Wrong as err:
         parser.error(str(err))
     except (SslmError, OSError) as err:
