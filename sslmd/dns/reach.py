@@ -19,7 +19,7 @@ from sslmd.config.model import Endpoint
 from sslmd.core.errors import SslmError
 from sslmd.core.names import ZoneName
 from sslmd.dns.answers import rcode_of, soa_serial
-from sslmd.dns.ask import PAYLOAD, NameServer, OutOfReach, Unanswered, ask, by_tcp
+from sslmd.dns.ask import PAYLOAD, NameServer, OutOfReach, Unanswered, ask, by_tcp, heard_by_udp
 from sslmd.dns.resolver import Resolver
 
 # Seconds for an answer of a resolver, which may have to ask others first.
@@ -68,9 +68,12 @@ def _judge(answer: dns.message.Message) -> tuple[int | None, str]:
 
 async def _by_udp(server: NameServer, zone: ZoneName) -> dns.message.Message | Unanswered:
     try:
-        return await ask(server, zone, "SOA")
+        answer = await ask(server, zone, "SOA")
     except Unanswered as err:
         return err
+    if not heard_by_udp(server):  # the answer came by TCP, in its place
+        return Unanswered(server, "did not answer by UDP")
+    return answer
 
 
 async def _by_tcp(server: NameServer, zone: ZoneName) -> dns.message.Message | Unanswered:

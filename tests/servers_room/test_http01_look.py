@@ -297,6 +297,7 @@ async def test_redirects_to_another_host() -> None:
         LOOPBACK,
         "127.0.0.1 (redirected to 'http://no-such-host.invalid/x'): its name cannot be resolved",
         out_of_reach=True,
+        led="http://no-such-host.invalid/x",
     )
 
 
