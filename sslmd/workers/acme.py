@@ -19,6 +19,7 @@ from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.limits import failed_too_often
 from sslmd.core.names import CertId, ZoneName
 from sslmd.core.records import TxtRecord
+from sslmd.dns.aims import Aim, Learnt
 from sslmd.issuers import certbot, directory
 from sslmd.issuers.certbot import LogMark, Place, Server
 from sslmd.issuers.directory import Directory
@@ -27,7 +28,7 @@ from sslmd.issuers.problems import ProblemKind, read_problem, to_error
 from sslmd.pki.local_ca import Issued
 from sslmd.processes import Program, start
 from sslmd.workers.http import FileChallenges
-from sslmd.workers.preflight import Aim, Preflight
+from sslmd.workers.preflight import Preflight
 from sslmd.workers.tools import Tools
 
 # For certbot to register, order, and hand in every challenge.
@@ -43,6 +44,9 @@ RESUMING = timedelta(minutes=6)
 # where others wait for its place: a zone that is broken must not keep out the rest (I6).
 PATIENCE = timedelta(minutes=5)
 LOOK_AROUND = 5.0  # seconds
+
+# Names that a text names.
+_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +96,40 @@ async def obtain(attempt: Attempt, tools: Tools) -> Issued:
         return resumed
     await _count_offered(attempt, tools)
     account = await tools.in_thread(certbot.account_uri, attempt.place.home, attempt.server.url)
+    learnt = tools.learnt.setdefault(attempt.cert, Learnt())
     checks = Preflight(
-        attempt.cert, config, tools.resolver, served, attempt.server.validation, account
+        attempt.cert, config, tools.resolver, served, attempt.server.validation, account, learnt
     )
     aims = await checks.run(attempt.service.spec.all_names())
+    _tell_overshadowed(attempt, aims, tools)
+    issued = await _order(attempt, aims, checks, programs, tools)
+    tools.learnt.pop(attempt.cert, None)
+    return issued
+
+
+def _tell_overshadowed(attempt: Attempt, aims: Mapping[str, Aim], tools: Tools) -> None:
+    """Report names that lose their records to their challenge (RFC 4592 §2.2.2)."""
+    names = {name: aim.wildcard for aim in aims.values() for name in aim.overshadowed}
+    if not names:
+        return
+    some = ", ".join(map(str, sorted(names)[:_TOLD]))
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    wildcards = ", ".join(sorted({str(wildcard) for wildcard in names.values()}))
+    tools.tell(
+        "order-trouble",
+        f"{attempt.label}{some}{more} has only the records of {wildcards}, and loses them while a "
+        "challenge is in DNS below it; give it records of its own, or order the wildcard name",
+        attempt.cert,
+    )
+
+
+async def _order(
+    attempt: Attempt,
+    aims: Mapping[str, Aim],
+    checks: Preflight,
+    programs: tuple[str, str],
+    tools: Tools,
+) -> Issued:
     try:
         return await _Run(attempt, aims, checks, programs, tools).run()
     except _AccountLostError:
@@ -314,7 +348,9 @@ class _Run:
 
     async def _make_room(self) -> None:
         """Return when it has waited for long and others wait for its place."""
-        delay = self._config.globals.dns_check_delay + PATIENCE
+        # Name servers that limit their answers take about a second for each name.
+        names = timedelta(seconds=len(self._order.challenges))
+        delay = self._config.globals.dns_check_delay + PATIENCE + names
         await asyncio.sleep(delay.total_seconds())
         while not self._tools.crowded():  # noqa: ASYNC110  (there is no event for it)
             await asyncio.sleep(LOOK_AROUND)
