@@ -18,8 +18,7 @@ import dns.rrset
 from sslmd.core.errors import Transient
 from sslmd.core.names import ZoneName
 from sslmd.dns.answers import end_of_chain, find, rcode_of
-from sslmd.dns.ask import NameServer, Unanswered, ask
-from sslmd.dns.manners import PLACES
+from sslmd.dns.ask import Mute, NameServer, Unanswered, ask
 
 # Seconds for an answer, all resolvers and tries together, and for one of them to answer.
 LIFETIME = 8.0
@@ -42,7 +41,6 @@ class Resolver:
         self._read: tuple[NameServer, ...] = ()
         self._read_at = 0.0
         self._stamp: tuple[int, ...] = ()
-        self._turns = asyncio.Semaphore(PLACES)
 
     async def lookup(self, name: str, rdtype: str) -> dns.rrset.RRset | None:
         """Return the records that `name` has, CNAMEs followed; None if it has none.
@@ -78,16 +76,20 @@ class Resolver:
         """Return the first answer that is one; raises what `lookup` raises."""
         servers = self.servers()
         problems: dict[str, None] = {}
-        # What waits for its turn takes nothing of the time in which an answer has to come.
-        async with self._turns:
+        lost = 0.0
+        for server in servers * ROUNDS:
             try:
-                async with asyncio.timeout(LIFETIME):
-                    for server in servers * ROUNDS:
-                        answer = await _answer(server, name, rdtype, problems)
-                        if answer is not None:
-                            return answer
-            except TimeoutError:
-                problems[f"that took {LIFETIME:g} s"] = None
+                answer = await ask(server, name, rdtype, recursive=True, timeout=EACH)
+            except Unanswered as err:
+                problems[str(err)] = None
+                # What waited for its turn lost no time: others may ask for many names.
+                lost += EACH if isinstance(err, Mute) else 0.0
+                if lost >= LIFETIME:
+                    break
+                continue
+            if answer.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+                return answer
+            problems[f"{server} answers {rcode_of(answer)}"] = None
         told = "; ".join(problems) or "there is no resolver to ask"
         raise Transient(f"{name} {rdtype} cannot be looked up: {told}")
 
@@ -148,18 +150,3 @@ def _read(file: str) -> tuple[NameServer, ...]:
         except dns.resolver.NoResolverConfiguration:
             return ()
     return tuple(NameServer(str(one)) for one in reader.nameservers)
-
-
-async def _answer(
-    server: NameServer, name: str, rdtype: str, problems: dict[str, None]
-) -> dns.message.Message | None:
-    """Return a resolver's answer if it is one, else None; `problems` then tells why."""
-    try:
-        answer = await ask(server, name, rdtype, recursive=True, timeout=EACH)
-    except Unanswered as err:
-        problems[str(err)] = None
-        return None
-    if answer.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-        return answer
-    problems[f"{server} answers {rcode_of(answer)}"] = None
-    return None
