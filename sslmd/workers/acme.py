@@ -117,8 +117,8 @@ def _tell_overshadowed(attempt: Attempt, aims: Mapping[str, Aim], tools: Tools) 
     wildcards = ", ".join(sorted({str(wildcard) for wildcard in names.values()}))
     tools.tell(
         "order-trouble",
-        f"{attempt.label}{some}{more} has only the records of {wildcards}, and loses them while a "
-        "challenge is in DNS below it; give it records of its own, or order the wildcard name",
+        f"{attempt.label}{some}{more}: all records come from {wildcards}, and are gone while a "
+        "challenge is in DNS below the name; give it records of its own, or order the wildcard name",
         attempt.cert,
     )
 

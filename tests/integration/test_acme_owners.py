@@ -54,6 +54,6 @@ def test_owners_are_looked_at_before_anything_is_written(here: World) -> None:
     verify(here.site, ca)
     assert names_of(here.site) == set(names)
     assert ca.failures() == 0
-    line = here.site.wait_line(f"has only the records of *.{ZONE}")
+    line = here.site.wait_line(f"all records come from *.{ZONE}")
     assert f"acme.{ZONE}" in line
     assert primary.reloads("other.test") == primary.reloads("updated.test") == 0
