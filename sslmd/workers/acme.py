@@ -118,7 +118,7 @@ def _tell_overshadowed(attempt: Attempt, aims: Mapping[str, Aim], tools: Tools) 
     tools.tell(
         "order-trouble",
         f"{attempt.label}{some}{more}: all records come from {wildcards}, and are gone while a "
-        "challenge is in DNS below the name; give it records of its own, or order the wildcard name",
+        "challenge is in DNS below the name; give it records of its own, or order the wildcard",
         attempt.cert,
     )
 
