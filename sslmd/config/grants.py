@@ -17,7 +17,8 @@ from sslmd.config.model import (
 )
 from sslmd.config.report import Notes, Source, nearest
 from sslmd.core.access import KeyAccess
-from sslmd.core.names import CertId, ZoneName, covers, machine_of
+from sslmd.core.names import CertId, DomainName, ZoneName, covers, machine_of
+from sslmd.core.records import zone_of
 from sslmd.core.spec import AcmeCa
 
 
@@ -151,9 +152,23 @@ def check_means(
     """Warn where challenges or TLSA records are wanted that there is no way to publish."""
     updates = {primary.domain: primary.update for primary in primaries}
 
-    def updated(one: ServiceConfig) -> bool:
-        zone = ZoneName(one.id.group)
+    def takes_updates(zone: ZoneName) -> bool:
         return updates.get(zone, updates.get(None, False))
+
+    everything = list(services)
+    groups = {ZoneName(one.id.group) for one in everything}
+    zones = groups | {zone for zone in updates if zone is not None}
+    # Zones without certificates, to which CNAMEs of others' challenges may lead.
+    holders = {zone for zone in zones - groups if takes_updates(zone)}
+
+    def no_challenges(one: ServiceConfig) -> bool:
+        owners = [
+            DomainName(f"_acme-challenge.{name.text.removeprefix('*.')}")
+            for name in one.spec.all_names()
+            if isinstance(name, DomainName)
+        ]
+        around = {zone_of(owner, zones) for owner in owners} - {None}
+        return not holders - around and not all(takes_updates(zone) for zone in around if zone)
 
     def validated_by(method: Validation) -> Callable[[ServiceConfig], bool]:
         def wanted(one: ServiceConfig) -> bool:
@@ -162,10 +177,13 @@ def check_means(
 
         return wanted
 
-    everything = list(services)
     served = any(one.server_dir for one in classes if one.kind is ServerKind.WEB)
-    no_acme = [] if dns.acme_dirs else [one for one in everything if not updated(one)]
-    no_tlsa = [] if dns.tlsa_dirs else [one for one in everything if not updated(one)]
+    no_acme = [] if dns.acme_dirs else [one for one in everything if no_challenges(one)]
+    no_tlsa = (
+        []
+        if dns.tlsa_dirs
+        else [one for one in everything if not takes_updates(ZoneName(one.id.group))]
+    )
     by_dns, by_http = validated_by(Validation.DNS_01), validated_by(Validation.HTTP_01)
     _warn_lack(
         [one for one in no_acme if by_dns(one)],

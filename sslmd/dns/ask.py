@@ -27,7 +27,7 @@ import dns.rdatatype
 
 from sslmd.core.errors import Transient
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.dns.manners import ATTEMPTS, Manners, Shared, manners_at
+from sslmd.dns.manners import Manners, Shared, manners_at
 
 PORT = 53
 
@@ -143,7 +143,7 @@ async def ask(
     query = dns.message.make_query(
         name, rdtype, use_edns=0, payload=PAYLOAD, want_dnssec=dnssec, flags=flags
     )
-    manners = manners_at(server.address, server.port)
+    manners = manners_at(server.address, server.port, recursive=recursive)
     key = (name, rdtype, flags, dnssec, timeout)
     same = manners.unsent.get(key)
     if same is None:
@@ -160,7 +160,7 @@ async def _ask(
     sent: Callable[[], object],
 ) -> dns.message.Message:
     """Ask when it is the question's turn; again if it got lost at a server that lives."""
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in range(1, manners.attempts + 1):
         try:
             async with manners.place():
                 sent()
@@ -171,7 +171,7 @@ async def _ask(
                     alive = manners.silent_since(began)
                     if not alive:
                         manners.give_up(err)
-                    if not alive or attempt == ATTEMPTS:
+                    if not alive or attempt == manners.attempts:
                         raise
                 else:
                     manners.answered()

@@ -19,8 +19,9 @@ from weakref import WeakKeyDictionary
 
 import dns.message
 
-# Questions under way at one server.
+# Questions under way at one server; at a resolver, which waits for others itself.
 PLACES = 4
+RESOLVER_PLACES = 16
 
 # Between two questions, once a server has left one without an answer; then twice as much each time,
 # at most; and how much less after each answer.
@@ -37,7 +38,8 @@ WINDOW = 15.0
 # For how long a server is asked by TCP that limits its answers by UDP.
 BY_TCP = 60.0
 
-# Times that a question is asked which a server leaves without an answer while it answers others.
+# Times that a question is asked which a server leaves without an answer while it answers others. A
+# resolver may do so because others leave it without one.
 ATTEMPTS = 12
 
 # Servers that are remembered.
@@ -63,9 +65,14 @@ class Shared:
 
 
 class Manners:
-    """What is known of one server from asking it; all of it in the event loop."""
+    """What is known of one server from asking it; all of it in the event loop.
 
-    def __init__(self) -> None:
+    `recursive`: it is asked as a resolver. `attempts`: how often it gets a question at most.
+    """
+
+    def __init__(self, *, recursive: bool = False) -> None:
+        self.attempts = 1 if recursive else ATTEMPTS
+        self._places = RESOLVER_PLACES if recursive else PLACES
         self.pause = 0.0
         self.by_udp = False  # it was heard by UDP
         self.unsent: dict[Hashable, Shared] = {}  # questions that wait for their turn
@@ -110,7 +117,7 @@ class Manners:
             self._leave()
 
     async def _enter(self) -> None:
-        if self._busy < PLACES and not self._queue:
+        if self._busy < self._places and not self._queue:
             self._busy += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -158,7 +165,7 @@ class Manners:
         Then it is asked more slowly from now on.
         """
         alive = bool(self._answers and self._answers[-1] >= sent) or self.limit_likely
-        if alive and sent >= self._slowed:
+        if alive and self.attempts > 1 and sent >= self._slowed:
             self.pause = min(max(self.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
             self._slowed = _now()
         return alive
@@ -171,18 +178,18 @@ class Manners:
                 turn.set_exception(err)
 
 
-_Servers = OrderedDict[tuple[str, int], Manners]
+_Servers = OrderedDict[tuple[str, int, bool], Manners]
 _KNOWN: WeakKeyDictionary[asyncio.AbstractEventLoop, _Servers] = WeakKeyDictionary()
 
 
-def manners_at(address: str, port: int) -> Manners:
+def manners_at(address: str, port: int, *, recursive: bool = False) -> Manners:
     """Return what is known of a server in the running event loop, whoever asks it."""
     known = _KNOWN.setdefault(asyncio.get_running_loop(), OrderedDict())
-    key = (address, port)
+    key = (address, port, recursive)
     if key not in known:
         for other in [one for one, kept in known.items() if kept.idle][: len(known) - _MOST + 1]:
             del known[other]
-        known[key] = Manners()
+        known[key] = Manners(recursive=recursive)
     known.move_to_end(key)
     return known[key]
 

@@ -16,7 +16,8 @@ from sslmd.config.model import DnsPrimary, Endpoint
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.dns.answers import LONGEST_CHAIN, end_of_chain, find, rcode_of
-from sslmd.dns.ask import NameServer, OutOfReach, ask
+from sslmd.dns.ask import NameServer, ask
+from sslmd.dns.owners import delegation
 from sslmd.dns.resolver import Resolver
 
 
@@ -155,24 +156,13 @@ async def follow(owner: DomainName, zone: ZoneName, servers: Sequence[NameServer
         if not target.is_within(zone):
             return Followed(target)
         answer = await any_of(servers, target, zone)
-        if child := _delegation(answer, target, zone):
+        if child := delegation(answer, target, zone):
             return Followed(target, child)
         further = _cname(answer, target)
         if further is None:
             return Followed(target)
         target = further
     raise Permanent(f"the CNAMEs of {owner} lead on and on; mend them in zone {zone}")
-
-
-async def out_of_reach(server: NameServer, zone: ZoneName) -> bool:
-    """Whether this machine has no way to a server: no IPv6, say."""
-    try:
-        await ask(server, zone, "SOA")
-    except OutOfReach:
-        return True
-    except Transient:
-        return False
-    return False
 
 
 async def addresses_at(
@@ -194,7 +184,7 @@ async def addresses_at(
         end = end_of_chain(answer, here) if resolver is not None else here
         there = find(answer.answer, end, rdtype) or ()
         found += [rdata.address for rdata in there]
-        if not there and (end != here or _delegation(answer, host, zone)):
+        if not there and (end != here or delegation(answer, host, zone)):
             further = end.to_text(omit_final_dot=True)
     if found or further is None or resolver is None:
         return tuple(dict.fromkeys(found))
@@ -218,7 +208,7 @@ async def any_of(
             continue
         if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
             problems.append(f"{server} answers {rcode_of(answer)}")
-        elif answer.flags & dns.flags.AA or _delegation(answer, name, zone):
+        elif answer.flags & dns.flags.AA or delegation(answer, name, zone):
             return answer
         else:
             problems.append(f"{server} is not authoritative for it")
@@ -235,16 +225,3 @@ def _cname(answer: dns.message.Message, name: DomainName) -> DomainName | None:
         return DomainName.parse(end_of_chain(answer, here).to_text())
     except BadName as err:
         raise Permanent(f"the CNAME of {name} leads to no host: {err}; mend it") from None
-
-
-def _delegation(answer: dns.message.Message, name: DomainName, zone: ZoneName) -> ZoneName | None:
-    """Return the zone below ours to which an answer refers (RFC 1034 §4.3.2), None if none."""
-    if answer.flags & dns.flags.AA or answer.answer:
-        return None
-    for rrset in answer.authority:
-        if rrset.rdtype != dns.rdatatype.NS:
-            continue
-        child = rrset.name.to_text().rstrip(".").lower()
-        if child.endswith(f".{zone}") and name.is_within(ZoneName(child)):
-            return ZoneName(child)
-    return None

@@ -23,7 +23,7 @@ from sslmd.core.errors import Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.dns.answers import end_of_chain, rcode_of, soa_serial, strings
-from sslmd.dns.ask import NameServer, OutOfReach, Silent, Unanswered, ask
+from sslmd.dns.ask import NameServer, OutOfReach, Silent, Unanswered, ask, heard_by_udp
 from sslmd.dns.diagnosis import Behind, Primary, Published, failed, waiting
 from sslmd.dns.manners import PLACES
 
@@ -33,6 +33,10 @@ from sslmd.dns.manners import PLACES
 FIRST_PAUSE = 1.0
 GROWTH = 1.5
 LONGEST_PAUSE = 30.0
+
+# Seconds of a round that count: one that takes longer has servers that limit their answers, and
+# gets on all the same.
+LONGEST_ROUND = 10.0
 
 # Questions under way at one server, as many as it gets at one time.
 AT_ONCE = PLACES
@@ -80,6 +84,10 @@ async def _look(
         return Sight(owner, values, f"answers {rcode_of(answer)} for {owner} TXT")
     if not recursive and not answer.flags & dns.flags.AA:
         return Sight(owner, values, f"is not authoritative for {owner}")
+    if not recursive and not heard_by_udp(server):
+        return Sight(
+            owner, values, "answers by TCP alone, and CAs ask by UDP; open port 53 for UDP"
+        )
     end = end_of_chain(answer, dns.name.from_text(str(owner)))
     missing = values - strings(answer, end)
     fault = ""
@@ -102,7 +110,8 @@ class Proof:
 
     `authoritative` have to show a record before `extra`, which are resolvers, are asked for it.
     `primary` is only looked at to say what is wrong; `serial_before` is its serial before the
-    change, None if it is not known. `limit`: seconds after which to give up.
+    change, None if it is not known. `limit`: seconds after which to give up; of a round of
+    questions at servers that limit their answers, `LONGEST_ROUND` count.
 
     `progress` gets the text of what is missing whenever that changes, `seen` the same after each
     round before it is text, `proven` each record when all show it; they have to be quick.
@@ -167,7 +176,9 @@ class Proof:
         """
         began, pause = self._clock(), FIRST_PAUSE
         while True:
+            asked = self._clock()
             await self._ask_all()
+            began += max(0.0, self._clock() - asked - LONGEST_ROUND)
             if not self._wanted:
                 return self.left_out
             behind = self._behind()

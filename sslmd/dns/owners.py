@@ -47,7 +47,7 @@ import dns.rrset
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.dns.answers import find, rcode_of
-from sslmd.dns.ask import NameServer, Unanswered, ask
+from sslmd.dns.ask import NameServer, OutOfReach, Unanswered, ask
 
 # A label that nobody has. It stands in the query logs of name servers: it says who asks.
 PROBE = "_sslmd-no-such-name"
@@ -100,8 +100,8 @@ class Finding:
     `asked`: the zone whose name servers were asked. `zone`: the one that the owner is in, by the
     SOA or the referral in their answers. `wildcard` is the one that answers for the owner, where
     `node` says so, and `absent` the names from the owner upward that do not exist, up to the
-    wildcard's place. `silent`: servers that did not answer, and why. `ttl`: seconds for which this
-    counts.
+    wildcard's place. `silent`: servers that did not answer, and why, without those that this
+    machine has no way to. `ttl`: seconds for which this counts.
     """
 
     owner: DomainName
@@ -140,6 +140,10 @@ class Finding:
         return self.zone == self.asked and not real and not self.overshadowed
 
 
+class Contradictory(Transient):
+    """A zone's name servers do not say the same; that may pass."""
+
+
 class Look:
     """Asks the name servers of one zone about owners. For one attempt: it keeps all answers."""
 
@@ -150,14 +154,14 @@ class Look:
     async def at(self, owner: DomainName) -> Finding:
         """Return what `owner`, a name in the zone, is.
 
-        Raises `Transient` if no server tells, or they contradict each other, naming the servers and
-        what they said, and `Permanent` for a CNAME that leads to what is no host name.
+        Raises `Transient` if no server tells, `Contradictory` if they contradict each other, naming
+        the servers and what they said, and `Permanent` for a CNAME that leads to no host name.
         """
         said = await asyncio.gather(*(view.of(owner) for view in self._views))
         heard = [one for one in said if isinstance(one, _Said)]
-        problems = [one for one in said if isinstance(one, str)]
+        silent = [one for one in said if isinstance(one, _Unheard)]
         if not heard:
-            told = "; ".join(problems[:_MOST_TOLD]) or "it has none"
+            told = "; ".join(str(one) for one in silent[:_MOST_TOLD]) or "it has none"
             raise Transient(f"zone {self.zone}: no name server tells of {owner}: {told}")
         self._same(owner, heard)
         # One that serves the child knows more than one that only refers to it.
@@ -171,7 +175,7 @@ class Look:
             best.alias,
             best.wildcard,
             best.absent,
-            tuple(problems),
+            tuple(str(one) for one in silent if not one.out_of_reach),
             min(one.ttl for one in heard),
         )
 
@@ -189,7 +193,7 @@ class Look:
         }
 
     def _same(self, owner: DomainName, heard: Sequence[_Said]) -> None:
-        """Raise `Transient` if the servers do not say the same."""
+        """Raise `Contradictory` if the servers do not say the same."""
         tellers: dict[str, list[NameServer]] = {}
         for one in heard:
             tellers.setdefault(one.text(), []).append(one.server)
@@ -202,7 +206,7 @@ class Look:
             f"that {text}"
             for text, servers in tellers.items()
         )
-        raise Transient(
+        raise Contradictory(
             f"zone {self.zone}: its name servers contradict each other about {owner}: {told}; wait "
             "for the transfer to those that are behind, or make the zone the same on all servers"
         )
@@ -229,6 +233,17 @@ class _Said:
         return f"{where} and a CNAME to {self.alias.target}{through}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Unheard:
+    """Why a server says nothing, with its name. `out_of_reach`: this machine has no way to it."""
+
+    problem: str
+    out_of_reach: bool = False
+
+    def __str__(self) -> str:
+        return self.problem
+
+
 class _UselessError(Exception):
     """An answer that says nothing; its text says why, with the server."""
 
@@ -241,14 +256,16 @@ class _View:
         self._zone = zone
         self._answers: dict[tuple[str, str], dns.message.Message] = {}
         self._turns: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._silent = ""
+        self._silent: Unanswered | None = None
 
-    async def of(self, owner: DomainName) -> _Said | str:
-        """Return what the server says of an owner; a text if it says nothing."""
+    async def of(self, owner: DomainName) -> _Said | _Unheard:
+        """Return what the server says of an owner."""
         try:
             return await self._of(owner)
-        except (_UselessError, Unanswered) as err:
-            return str(err)
+        except _UselessError as err:
+            return _Unheard(str(err))
+        except Unanswered as err:
+            return _Unheard(str(err), isinstance(err, OutOfReach))
 
     async def _of(self, owner: DomainName) -> _Said:
         answer = await self._good(owner.text)
@@ -349,13 +366,13 @@ class _View:
         async with self._turns[key]:
             if key in self._answers:
                 return self._answers[key]
-            if self._silent:
+            if self._silent is not None:
                 # The rest would have to wait as long, one after the other.
-                raise _UselessError(self._silent)
+                raise type(self._silent)(self.server, self._silent.problem)
             try:
                 answer = self._answers[key] = await ask(self.server, name, rdtype)
             except Unanswered as err:
-                self._silent = str(err)
+                self._silent = err
                 raise
         return answer
 

@@ -16,8 +16,9 @@ import dns.resolver
 import dns.rrset
 
 from sslmd.core.errors import Transient
+from sslmd.core.names import ZoneName
 from sslmd.dns.answers import end_of_chain, find, rcode_of
-from sslmd.dns.ask import NameServer, Unanswered, ask
+from sslmd.dns.ask import Mute, NameServer, Unanswered, ask
 
 # Seconds for an answer, all resolvers and tries together, and for one of them to answer.
 LIFETIME = 8.0
@@ -44,20 +45,51 @@ class Resolver:
     async def lookup(self, name: str, rdtype: str) -> dns.rrset.RRset | None:
         """Return the records that `name` has, CNAMEs followed; None if it has none.
 
-        Raises `Transient` when no resolver tells, naming them and what they said.
+        Asked for CNAME, that of the name itself. Raises `Transient` when no resolver tells, naming
+        them and what they said.
         """
-        qname = dns.name.from_text(name)
+        here = dns.name.from_text(name)
+        answer = await self._answer(name, rdtype)
+        kind = dns.rdatatype.from_text(rdtype)
+        if kind != dns.rdatatype.CNAME:
+            here = end_of_chain(answer, here)
+        return find(answer.answer, here, kind)
+
+    async def zone_of(self, name: str) -> ZoneName | None:
+        """Return the zone that a name is in, by the SOA in answers; None if they name none.
+
+        Raises what `lookup` raises.
+        """
+        while "." in name:
+            here = dns.name.from_text(name)
+            answer = await self._answer(name, "SOA")
+            # With a CNAME, the SOA is of where that leads; but no apex is one.
+            if find(answer.answer, here, dns.rdatatype.CNAME) is None:
+                for rrset in (*answer.answer, *answer.authority):
+                    if rrset.rdtype == dns.rdatatype.SOA and here.is_subdomain(rrset.name):
+                        zone = rrset.name.to_text().rstrip(".").lower()
+                        return ZoneName(zone) if zone else None
+            name = name.partition(".")[2]
+        return None
+
+    async def _answer(self, name: str, rdtype: str) -> dns.message.Message:
+        """Return the first answer that is one; raises what `lookup` raises."""
         servers = self.servers()
         problems: dict[str, None] = {}
-        try:
-            async with asyncio.timeout(LIFETIME):
-                for server in servers * ROUNDS:
-                    answer = await _answer(server, name, rdtype, problems)
-                    if answer is not None:
-                        end = end_of_chain(answer, qname)
-                        return find(answer.answer, end, dns.rdatatype.from_text(rdtype))
-        except TimeoutError:
-            problems[f"that took {LIFETIME:g} s"] = None
+        lost = 0.0
+        for server in servers * ROUNDS:
+            try:
+                answer = await ask(server, name, rdtype, recursive=True, timeout=EACH)
+            except Unanswered as err:
+                problems[str(err)] = None
+                # What waited for its turn lost no time: others may ask for many names.
+                lost += EACH if isinstance(err, Mute) else 0.0
+                if lost >= LIFETIME:
+                    break
+                continue
+            if answer.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+                return answer
+            problems[f"{server} answers {rcode_of(answer)}"] = None
         told = "; ".join(problems) or "there is no resolver to ask"
         raise Transient(f"{name} {rdtype} cannot be looked up: {told}")
 
@@ -118,18 +150,3 @@ def _read(file: str) -> tuple[NameServer, ...]:
         except dns.resolver.NoResolverConfiguration:
             return ()
     return tuple(NameServer(str(one)) for one in reader.nameservers)
-
-
-async def _answer(
-    server: NameServer, name: str, rdtype: str, problems: dict[str, None]
-) -> dns.message.Message | None:
-    """Return a resolver's answer if it is one, else None; `problems` then tells why."""
-    try:
-        answer = await ask(server, name, rdtype, recursive=True, timeout=EACH)
-    except Unanswered as err:
-        problems[str(err)] = None
-        return None
-    if answer.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-        return answer
-    problems[f"{server} answers {rcode_of(answer)}"] = None
-    return None

@@ -19,6 +19,7 @@ from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.limits import failed_too_often
 from sslmd.core.names import CertId, ZoneName
 from sslmd.core.records import TxtRecord
+from sslmd.dns.aims import Aim, Learnt
 from sslmd.issuers import certbot, directory
 from sslmd.issuers.certbot import LogMark, Place, Server
 from sslmd.issuers.directory import Directory
@@ -28,7 +29,7 @@ from sslmd.issuers.retry_after import retry_at
 from sslmd.pki.local_ca import Issued
 from sslmd.processes import Program, start
 from sslmd.workers.http import FileChallenges
-from sslmd.workers.preflight import Aim, Preflight
+from sslmd.workers.preflight import Preflight
 from sslmd.workers.tools import Tools
 
 # For certbot to register, order, and hand in every challenge.
@@ -44,6 +45,9 @@ RESUMING = timedelta(minutes=6)
 # where others wait for its place: a zone that is broken must not keep out the rest (I6).
 PATIENCE = timedelta(minutes=5)
 LOOK_AROUND = 5.0  # seconds
+
+# Names that a text names.
+_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,36 @@ async def obtain(attempt: Attempt, tools: Tools) -> Obtained:
         return Obtained(resumed, served)
     await _count_offered(attempt, tools)
     checks, aims = await _cleared(attempt, served, programs, tools)
+    _tell_overshadowed(attempt, aims, tools)
+    obtained = await _order(attempt, aims, checks, programs, served, tools)
+    tools.learnt.pop(attempt.cert, None)
+    return obtained
+
+
+def _tell_overshadowed(attempt: Attempt, aims: Mapping[str, Aim], tools: Tools) -> None:
+    """Report names that lose their records to their challenge (RFC 4592 §2.2.2)."""
+    names = {name: aim.wildcard for aim in aims.values() for name in aim.overshadowed}
+    if not names:
+        return
+    some = ", ".join(map(str, sorted(names)[:_TOLD]))
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    wildcards = ", ".join(sorted({str(wildcard) for wildcard in names.values()}))
+    tools.tell(
+        "order-trouble",
+        f"{attempt.label}{some}{more}: all records come from {wildcards}, and are gone while a "
+        "challenge is in DNS below the name; give it records of its own, or order the wildcard",
+        attempt.cert,
+    )
+
+
+async def _order(
+    attempt: Attempt,
+    aims: Mapping[str, Aim],
+    checks: Preflight,
+    programs: tuple[str, str],
+    served: Directory,
+    tools: Tools,
+) -> Obtained:
     try:
         return Obtained(await _Run(attempt, aims, checks, programs, tools).run(), served)
     except _AccountLostError:
@@ -133,6 +167,7 @@ async def _cleared(
         await tools.in_thread(certbot.account_uri, attempt.place.home, attempt.server.url),
         lambda: _make_account(attempt, programs[0], tools),
         lambda text: tools.tell("order-trouble", f"{attempt.label}{text}", attempt.cert),
+        tools.learnt.setdefault(attempt.cert, Learnt()),
     )
     return checks, await checks.run(attempt.service.spec.all_names())
 
@@ -400,7 +435,9 @@ class _Run:
 
     async def _make_room(self) -> None:
         """Return when it has waited for long and others wait for its place."""
-        delay = self._config.globals.dns_check_delay + PATIENCE
+        # Name servers that limit their answers take about a second for each name.
+        names = timedelta(seconds=len(self._order.challenges))
+        delay = self._config.globals.dns_check_delay + PATIENCE + names
         await asyncio.sleep(delay.total_seconds())
         while not self._tools.crowded():  # noqa: ASYNC110  (there is no event for it)
             await asyncio.sleep(LOOK_AROUND)

@@ -17,28 +17,18 @@ from sslmd.config.model import Config, Validation
 from sslmd.core.errors import Permanent, Transient, together
 from sslmd.core.names import CertId, DomainName, SanName, ZoneName
 from sslmd.core.records import challenge_owner, zone_of
+from sslmd.dns.aims import Aim, Aims, Learnt
 from sslmd.dns.ask import NameServer
 from sslmd.dns.caa import Lookup, Property, caa_lookup, forbidden, names_account
 from sslmd.dns.dnssec import bogus, bogus_here
-from sslmd.dns.nameservers import Followed, addresses_at, authoritative, follow, out_of_reach
+from sslmd.dns.nameservers import addresses_at, authoritative, follow
 from sslmd.dns.resolver import Resolver
 from sslmd.issuers.directory import Directory
 
 _T = TypeVar("_T")
 
-# CNAMEs in a row from one zone of ours to the next.
-MOST_ZONES = 8
-
 # Names that one warning lists.
 _TOLD = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Aim:
-    """Where the challenge of a name is published: `owner`, after CNAMEs, in `zone`."""
-
-    zone: ZoneName
-    owner: DomainName
 
 
 @dataclass(slots=True)
@@ -46,7 +36,8 @@ class Preflight:
     """The checks of one order. `account`: the account's URL at the CA, "" without one yet.
 
     `make_account` makes one and returns its URL. `warn` takes in what could not be checked and
-    keeps nobody from an order.
+    keeps nobody from an order. `learnt`:
+    what earlier tries found out, and this one does.
     """
 
     cert: CertId
@@ -57,18 +48,21 @@ class Preflight:
     account: str
     make_account: Callable[[], Awaitable[str]]
     warn: Callable[[str], None]
+    learnt: Learnt = field(default_factory=Learnt)
     _servers: dict[ZoneName, asyncio.Task[tuple[NameServer, ...]]] = field(default_factory=dict)
 
-    async def run(self, names: tuple[SanName, ...]) -> Mapping[str, Aim]:
+    async def run(self, sans: tuple[SanName, ...]) -> Mapping[str, Aim]:
         """Return the aim of every name, by the name that the CA will give; none for http-01.
 
         Raises `Permanent` or `Transient` with everything that is in the way.
         """
-        hosts = [name for name in names if isinstance(name, DomainName)]
+        hosts = [name for name in sans if isinstance(name, DomainName)]
         aims: dict[str, Aim] = {}
         if self.validation is Validation.DNS_01:
-            found = await _all([self._aim(name) for name in _without_stars(hosts)])
-            aims = {str(name): aim for name, aim in zip(_without_stars(hosts), found, strict=True)}
+            finding = Aims(self.config, self.resolver, self.servers, self.learnt)
+            names = _without_stars(hosts)
+            found = await _all([finding.find(challenge_owner(name)) for name in names])
+            aims = {str(name): aim for name, aim in zip(names, found, strict=True)}
         await self._check_dnssec({aim.zone for aim in aims.values()} or self._zones_of(hosts))
         await self._check_caa(hosts)
         return aims
@@ -108,68 +102,6 @@ class Preflight:
     def _zones_of(self, hosts: list[DomainName]) -> set[ZoneName]:
         ours = self.config.zones()
         return {zone for host in hosts if (zone := zone_of(host, ours)) is not None}
-
-    async def _aim(self, name: DomainName) -> Aim:
-        """Follow the CNAMEs of a challenge's owner into a zone of ours."""
-        owner = challenge_owner(name)
-        ours = self.config.zones()
-        for _ in range(MOST_ZONES):
-            zone = zone_of(owner, ours)
-            if zone is None:
-                target = await self._cname(owner)
-                if target is None:
-                    raise Permanent(self._no_zone(name, owner))
-            else:
-                followed = await self._followed_by_all(owner, zone)
-                if followed.delegated is not None:
-                    raise Permanent(
-                        f"{owner} is in {followed.delegated}, which zone {zone} delegates to other "
-                        "name servers; list that zone as a group or in [[dns_primary]], or let a "
-                        "CNAME lead to a zone of ours"
-                    )
-                target = followed.target
-                if zone_of(target, ours) == zone:
-                    return Aim(zone, target)
-            owner = target
-        raise Permanent(f"the CNAMEs of {challenge_owner(name)} lead in a circle; mend them")
-
-    async def _followed_by_all(self, owner: DomainName, zone: ZoneName) -> Followed:
-        """Follow a name, and make sure that an alias is seen alike at every server of its zone.
-
-        Later only its target is looked at. Raises `Transient` naming the server that differs.
-        """
-        servers = await self.servers(zone)
-        first = await follow(owner, zone, servers)
-        if first.target == owner:
-            return first
-        for server in servers:
-            try:
-                other = await follow(owner, zone, [server])
-            except Transient as err:
-                if await out_of_reach(server, zone):
-                    continue
-                raise Transient(f"{owner} leads to {first.target}, and {err}") from None
-            if other != first:
-                raise Transient(
-                    f"{owner} leads to {first.target}, but at {server} to {other.target}; wait for "
-                    f"its transfer, or make the zone {zone} the same on all servers"
-                )
-        return first
-
-    async def _cname(self, owner: DomainName) -> DomainName | None:
-        found = await self.resolver.lookup(str(owner), "CNAME")
-        for rdata in found or ():
-            return DomainName.parse(rdata.target.to_text())
-        return None
-
-    def _no_zone(self, name: DomainName, owner: DomainName) -> str:
-        where = "" if owner == challenge_owner(name) else f", where its CNAME leads ({owner}),"
-        zones = ", ".join(sorted(map(str, self.config.zones())))
-        return (
-            f"{name}{where} is in no zone of ours ({zones}): its challenge cannot be published; "
-            "add its zone as a group or [[dns_primary]], or a CNAME from "
-            f"{challenge_owner(name)} to a zone of ours"
-        )
 
     async def _check_dnssec(self, zones: set[ZoneName]) -> None:
         looks = [self._bogus(zone) for zone in sorted(zones)]

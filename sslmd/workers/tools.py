@@ -16,6 +16,7 @@ from sslmd.core.errors import Permanent, Transient
 from sslmd.core.names import CertId, SetName
 from sslmd.core.renewal import Wanted
 from sslmd.core.state import CertState, Issuance
+from sslmd.dns.aims import Learnt
 from sslmd.dns.challenges import Challenges
 from sslmd.dns.publish import Means
 from sslmd.dns.resolver import Resolver
@@ -81,6 +82,8 @@ class Tools:
     means: Means = field(init=False)
     challenges: Challenges = field(init=False)
     locality: Locality = field(init=False)
+    # What orders that failed found out about owners, until they succeed.
+    learnt: dict[CertId, Learnt] = field(default_factory=dict)
     # Groups that had certificates in use when the daemon, or a reload, found them.
     established: set[str] = field(default_factory=set)
     _background: set[asyncio.Task[None]] = field(default_factory=set)

@@ -144,6 +144,29 @@ def test_no_way_to_publish_is_said(tree: Tree) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("domain", "warned"),
+    [
+        ("default", False),
+        ("example.com", False),
+        ("example.net", True),
+        # The challenges are zones of their own, or their CNAMEs may lead there.
+        ("_acme-challenge.example.com", False),
+        ("acme.example.org", False),
+    ],
+)
+def test_zones_of_challenges_alone_are_a_way_to_publish(
+    tree: Tree, domain: str, warned: bool
+) -> None:
+    tree.change("example.com/web", "'my-int'", "'le-dns'")
+    tree.change("example.com/web", "'www.example.com'", "'*.example.com'")
+    primary = f"[[dns_primary]]\ndomain = '{domain}'\nserver = '192.0.2.1'\nupdate = true\n"
+    if domain == "example.net":
+        primary = primary.replace("update = true\n", "")
+    tree.change("ssl-mgr.conf", "[dns]\n    acme_dir = 'acme'\n    tlsa_dirs = ['tlsa']\n", primary)
+    assert any("cannot be published" in one for one in tree.warnings()) == warned
+
+
 def test_two_classes_with_other_rights_for_one_key_on_one_host(tree: Tree) -> None:
     def two(second: str, host: str = "h1") -> list[str]:
         text = (

@@ -473,3 +473,26 @@ async def test_the_same_text_is_told_once(site: Site) -> None:
     assert len(site.told) == 2
     assert "serial 5" in site.told[0]
     assert "serial 6" in site.told[1]
+
+
+async def test_answers_that_come_slowly_do_not_use_up_the_time(site: Site) -> None:
+    """A server that limits its answers takes longer for all owners than one order may wait."""
+    records = [TxtRecord(DomainName(f"_acme-challenge.h{n}.example.com"), "v") for n in range(20)]
+    zone, empty = Zone(), Zone()
+    show(zone, *records)
+
+    def slowly(query: dns.message.Message, tcp: bool) -> Answer:
+        site.time.now += 15
+        return (zone if site.time.now > 900 else empty)(query, tcp)
+
+    ns = await site.serve(slowly)
+    await site.proof([ns], *records, limit=60.0).run()
+    assert site.time.now > 600
+
+
+async def test_a_server_that_answers_by_tcp_alone_shows_it_to_no_ca(site: Site) -> None:
+    zone = Zone()
+    show(zone, ONE)
+    ns = await site.serve(lambda query, tcp: zone(query, tcp) if tcp else None)
+    sight = await look(ns.server, OWNER, frozenset({ONE.value}))
+    assert "by TCP alone" in sight.problem

@@ -11,6 +11,7 @@ import dns.rcode
 import pytest
 
 from sslmd.core.errors import Transient
+from sslmd.core.names import ZoneName
 from sslmd.dns.ask import NameServer
 from sslmd.dns.resolver import Resolver
 from tests.dns_room.responder import Responder, Zone
@@ -38,6 +39,19 @@ async def test_addresses_of_both_families_through_cnames(host: str) -> None:
         found = await Resolver([responder.server]).addresses(host)
         assert responder.queries[0].flags & dns.flags.RD
     assert set(found) == {"192.0.2.1", "192.0.2.2", "2001:db8::1"}
+
+
+async def test_a_cname_itself() -> None:
+    async with Responder(zone(), "") as responder:
+        found = await Resolver([responder.server]).lookup("alias.example.com", "CNAME")
+    assert found is not None
+    assert found[0].target.to_text() == "www.example.com."
+
+
+@pytest.mark.parametrize("name", ["example.com", "www.example.com", "none.example.com"])
+async def test_the_zone_of_a_name(name: str) -> None:
+    async with Responder(zone(), "") as responder:
+        assert await Resolver([responder.server]).zone_of(name) == ZoneName("example.com")
 
 
 @pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::7"])

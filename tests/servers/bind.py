@@ -58,7 +58,12 @@ class Zone:
 
 
 class Named(Server):
-    """One `named`. `address` is where it answers; `rndc` and `queries` are for tests."""
+    """One `named`. `address` is where it answers; `rndc` and `queries` are for tests.
+
+    `options`: more lines for the options of named.conf, taken by `write_config`.
+    """
+
+    options = ""
 
     def __init__(self, folder: Path, zones: Sequence[str]) -> None:
         super().__init__(folder, "named")
@@ -114,6 +119,7 @@ options {{
     min-refresh-time 1;
     min-retry-time 1;
     querylog yes;
+    {self.options}
 }};
 logging {{
     channel queries {{ file "{self.query_log}"; print-time iso8601-utc; }};

@@ -1,0 +1,207 @@
+"""Where a record has to be written so that it is found at its owner: after CNAMEs, in which zone.
+
+In a zone of ours its own name servers are asked (`owners`), and they alone. Elsewhere a resolver
+finds the zone and its name servers, and these are asked; the resolver's own word counts only where
+they cannot be. So nothing is written where it would not be served (design, section 8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from sslmd.config.model import Config
+from sslmd.core.errors import Permanent, Transient
+from sslmd.core.names import BadName, DomainName, ZoneName
+from sslmd.core.records import zone_of
+from sslmd.dns.answers import LONGEST_CHAIN
+from sslmd.dns.ask import NameServer
+from sslmd.dns.nameservers import authoritative
+from sslmd.dns.owners import Alias, Contradictory, Finding, Look, Made, Node
+from sslmd.dns.resolver import Resolver
+
+# Seconds for which a finding counts at most, whatever its TTL.
+KEPT = 600.0
+
+Servers = Callable[[ZoneName], Awaitable[Sequence[NameServer]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """A record is written at `owner` in `zone`.
+
+    `overshadowed`: names that lose what `wildcard` gives them while it is there.
+    """
+
+    zone: ZoneName
+    owner: DomainName
+    wildcard: DomainName | None = None
+    overshadowed: tuple[DomainName, ...] = ()
+
+
+@dataclass(slots=True)
+class Learnt:
+    """Findings that the next try of an order need not ask for again, while their TTLs last.
+
+    Only what is in order is kept: what is wrong is looked at again.
+    """
+
+    _findings: dict[tuple[ZoneName, DomainName], tuple[Finding, float]] = field(
+        default_factory=dict
+    )
+
+    def recall(self, zone: ZoneName, owner: DomainName) -> Finding | None:
+        """Return what is still known of an owner in a zone."""
+        finding, until = self._findings.get((zone, owner), (None, 0.0))
+        return finding if _now() < until else None
+
+    def note(self, finding: Finding) -> None:
+        """Keep a finding if there is nothing to be done about it."""
+        if finding.is_plain and not finding.silent:
+            until = _now() + min(finding.ttl, KEPT)
+            self._findings[finding.asked, finding.owner] = finding, until
+
+
+class Aims:
+    """Finds the aims of an order's records.
+
+    `servers` gives the name servers of a zone of ours, `others` those of any other, both as
+    `authoritative` does.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        resolver: Resolver,
+        servers: Servers,
+        learnt: Learnt,
+        others: Servers | None = None,
+    ) -> None:
+        self._config = config
+        self._ours = config.zones()
+        self._resolver = resolver
+        self._servers = servers
+        self._others = others or (lambda zone: authoritative(zone, None, resolver))
+        self._learnt = learnt
+        self._looks: dict[ZoneName, asyncio.Task[Look]] = {}
+
+    async def find(self, owner: DomainName) -> Aim:
+        """Return where a record is written that clients look for at `owner`.
+
+        Raises `Permanent` where it can be written nowhere, with what to do about that, `Transient`
+        where that is not known, or the servers of a zone contradict each other.
+        """
+        chain = [owner]
+        while len(chain) <= LONGEST_CHAIN:
+            at = chain[-1]
+            zone = zone_of(at, self._ours)
+            found = await self._elsewhere(at) if zone is None else await self._inside(at, zone)
+            if isinstance(found, Aim):
+                return found
+            if found is None:
+                raise Permanent(self._nowhere(owner, at))
+            if found.target in chain:
+                circle = " -> ".join(map(str, (*chain, found.target)))
+                raise Permanent(f"the CNAMEs of {owner} lead in a circle: {circle}; correct them")
+            chain.append(found.target)
+        leads = " -> ".join(map(str, chain))
+        raise Permanent(f"the CNAMEs of {owner} lead on and on: {leads}; shorten them")
+
+    async def _inside(self, at: DomainName, zone: ZoneName) -> Aim | Alias:
+        """Return the aim of a name in a zone of ours, or the CNAME that is there."""
+        finding = await self._finding(at, zone)
+        if finding.in_parent and finding.zone in self._ours:
+            zone = finding.zone
+            finding = await self._finding(at, zone)
+        alias = finding.alias
+        if alias is None and finding.in_child and finding.node is Node.UNKNOWN:
+            alias = await self._in_child(at, finding)
+        if alias is not None and alias.is_real:
+            if finding.silent:
+                # Later only the target is looked at; but the CA may ask any of these.
+                raise Transient(f"{at} leads to {alias.target}, but {finding.silent[0]}")
+            return alias
+        if finding.in_child:
+            raise Permanent(
+                f"{at} is in zone {finding.zone}, which zone {zone} delegates: what is written in "
+                f"{zone} is not served; list {finding.zone} as a group or in [[dns_primary]], or "
+                "let a CNAME lead to a zone of ours"
+            )
+        if finding.in_parent and self._updated(zone):
+            raise Permanent(
+                f"{at} is in zone {finding.zone}: {zone} is no zone of its own and takes no "
+                f"updates; list {finding.zone} in [[dns_primary]]"
+            )
+        return Aim(zone, at, finding.wildcard, finding.overshadowed)
+
+    async def _finding(self, at: DomainName, zone: ZoneName) -> Finding:
+        if (known := self._learnt.recall(zone, at)) is not None:
+            return known
+        finding = await (await self._look(zone)).at(at)
+        self._learnt.note(finding)
+        return finding
+
+    async def _look(self, zone: ZoneName) -> Look:
+        if zone not in self._looks:
+            self._looks[zone] = asyncio.ensure_future(self._make_look(zone))
+        return await asyncio.shield(self._looks[zone])
+
+    async def _make_look(self, zone: ZoneName) -> Look:
+        servers = self._servers if zone in self._ours else self._others
+        return Look(zone, await servers(zone))
+
+    async def _in_child(self, at: DomainName, finding: Finding) -> Alias | None:
+        """Return the CNAME of a name in a zone that ours refers to, as far as it can be known."""
+        try:
+            return (await (await self._look(finding.zone)).at(at)).alias
+        except Contradictory:
+            raise
+        except Transient:
+            return None
+
+    async def _elsewhere(self, at: DomainName) -> Alias | None:
+        """Return the CNAME of a name in no zone of ours, None without one.
+
+        One that a wildcard made is one as well: nothing of ours ever stands beside it.
+        """
+        said = await self._said_by_resolver(at)
+        zone = await self._resolver.zone_of(at.text)
+        if zone is None:
+            return said
+        try:
+            alias = (await (await self._look(zone)).at(at)).alias
+        except Contradictory:
+            raise
+        except Transient:
+            return said  # the CA asks resolvers of its own, too
+        if alias is None and said is not None:
+            raise Transient(
+                f"{at} leads to {said.target} by the resolver, but the name servers of {zone} know "
+                "of no CNAME there; wait until it has reached them, or correct the resolver"
+            )
+        return alias
+
+    async def _said_by_resolver(self, at: DomainName) -> Alias | None:
+        for rdata in await self._resolver.lookup(at.text, "CNAME") or ():
+            try:
+                return Alias(DomainName.parse(rdata.target.to_text()), Made.HERE, at)
+            except BadName as err:
+                raise Permanent(f"the CNAME of {at} leads to no host: {err}") from None
+        return None
+
+    def _updated(self, zone: ZoneName) -> bool:
+        primary = self._config.primary_for(zone)
+        return primary is not None and primary.update
+
+    def _nowhere(self, owner: DomainName, at: DomainName) -> str:
+        where = "" if owner == at else f", where its CNAME leads ({at}),"
+        zones = ", ".join(sorted(map(str, self._ours)))
+        return (
+            f"{owner}{where} is in no zone of ours ({zones}): its challenge cannot be published; "
+            f"add its zone as a group or [[dns_primary]], or a CNAME from {owner} to a zone of ours"
+        )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
