@@ -14,25 +14,28 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sslmd.config.model import LETS_ENCRYPT, ServiceConfig, Validation
+from sslmd.config.model import LETS_ENCRYPT
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.limits import failed_too_often, names_mark, spent
-from sslmd.core.names import CertId, ZoneName
+from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.issuers import certbot, directory
-from sslmd.issuers.certbot import LogMark, Place, Server
 from sslmd.issuers.directory import Directory
 from sslmd.issuers.orders import Order
-from sslmd.issuers.problems import ProblemKind, StillProcessing, read_problem, to_error
+from sslmd.issuers.problems import StillProcessing
 from sslmd.issuers.retry_after import retry_at
 from sslmd.pki.local_ca import Issued
 from sslmd.processes import Program, start
+from sslmd.workers.acme_before import (
+    HANDING_IN,
+    AccountLostError,
+    Attempt,
+    cleared,
+    problem_of,
+)
 from sslmd.workers.http import FileChallenges
 from sslmd.workers.preflight import Aim, Preflight
 from sslmd.workers.tools import Tools
-
-# For certbot to register, order, and hand in every challenge.
-HANDING_IN = timedelta(minutes=10)
 
 # For the CA to validate and to issue. certbot has limits of its own; this is for one that hangs.
 ISSUING = timedelta(minutes=40)
@@ -47,36 +50,11 @@ LOOK_AROUND = 5.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """What to order, where, and in which folders. `label` stands before what is told of it."""
-
-    service: ServiceConfig
-    server: Server
-    place: Place
-    csr: bytes
-    label: str = ""
-
-    @property
-    def cert(self) -> CertId:
-        """The certificate's name."""
-        return self.service.id
-
-    @property
-    def is_http(self) -> bool:
-        """Whether names are validated by files on web servers."""
-        return self.server.validation is Validation.HTTP_01
-
-
-@dataclass(frozen=True, slots=True)
 class Obtained:
     """What an order brought, and what the CA says of itself (empty if it could not be asked)."""
 
     issued: Issued
     directory: Directory
-
-
-class _AccountLostError(Exception):
-    """The CA does not know our account any more."""
 
 
 async def obtain(attempt: Attempt, tools: Tools) -> Obtained:
@@ -104,87 +82,21 @@ async def obtain(attempt: Attempt, tools: Tools) -> Obtained:
         return Obtained(resumed, served)
     await _count_offered(attempt, tools)
     _check_issued(attempt, tools)
-    checks, aims = await _cleared(attempt, served, programs, tools)
+    checks, aims = await cleared(attempt, served, programs, tools)
     try:
         return Obtained(await _Run(attempt, aims, checks, programs, tools).run(), served)
-    except _AccountLostError:
+    except AccountLostError:
         aside = await tools.in_thread(
             certbot.set_account_aside, attempt.place.home, attempt.server.url
         )
         text = f"{attempt.label}the CA does not know our account any more: set aside as {aside}"
         tools.tell("order-trouble", f"{text}; another is made", attempt.cert)
     # CAA records may allow just the account that is gone.
-    checks, aims = await _cleared(attempt, served, programs, tools)
+    checks, aims = await cleared(attempt, served, programs, tools)
     try:
         return Obtained(await _Run(attempt, aims, checks, programs, tools).run(), served)
-    except _AccountLostError as err:
+    except AccountLostError as err:
         raise Transient(f"the CA does not know the account that it has just made: {err}") from None
-
-
-async def _cleared(
-    attempt: Attempt, served: Directory, programs: tuple[str, str], tools: Tools
-) -> tuple[Preflight, Mapping[str, Aim]]:
-    """Check what can be known before an order; return the checks, and where challenges go."""
-    checks = Preflight(
-        attempt.cert,
-        tools.config,
-        tools.resolver,
-        served,
-        attempt.server.validation,
-        await tools.in_thread(certbot.account_uri, attempt.place.home, attempt.server.url),
-        lambda: _make_account(attempt, programs[0], tools),
-        lambda text: tools.tell("order-trouble", f"{attempt.label}{text}", attempt.cert),
-    )
-    return checks, await checks.run(attempt.service.spec.all_names())
-
-
-async def _make_account(attempt: Attempt, program: str, tools: Tools) -> str:
-    """Make an account at the CA before anything is ordered; return its URL.
-
-    Raises `Transient` or `Permanent` in the CA's own words.
-    """
-    place, server = attempt.place, attempt.server
-    tools.progress(attempt.cert, f"{attempt.label}makes an account at {server.url}")
-    await tools.in_thread(certbot.prepare, place, attempt.csr, server)
-    try:
-        before = await tools.in_thread(certbot.log_mark, place)
-        run = await start(
-            certbot.register_command(server, place, program),
-            cwd=place.home,
-            env=certbot.environment(server, place),
-            umask=0o077,
-        )
-        try:
-            async with asyncio.timeout(HANDING_IN.total_seconds()):
-                status = await run.wait()
-            await run.rest_of_output()
-        except TimeoutError:
-            raise Transient(f"the CA at {server.url} does not make an account in time") from None
-        finally:
-            await run.end()
-        if status != 0:
-            raise await _problem(attempt, status, run.text, before, tools)
-    finally:
-        tools.progress(attempt.cert, "")
-        await tools.in_thread(certbot.clear, place)
-    account = await tools.in_thread(certbot.account_uri, place.home, server.url)
-    if not account:
-        raise Transient(f"certbot made an account at {server.url}, and left none: {run.said}")
-    text = f"{attempt.label}made an account at the CA before the order: {account}"
-    tools.tell("account-made", text, attempt.cert)
-    return account
-
-
-async def _problem(
-    attempt: Attempt, status: int, output: str, before: LogMark, tools: Tools
-) -> Exception:
-    """Return what to raise for a certbot that failed; its log must not be as `before`."""
-    log = await tools.in_thread(certbot.read_log, attempt.place, before)
-    now = tools.now()
-    problem = read_problem(status, output, log, now, attempt.server.url)
-    if problem.kind is ProblemKind.ACCOUNT_LOST:
-        return _AccountLostError(problem.text)
-    return to_error(problem, now)
 
 
 async def _resume(attempt: Attempt, served: Directory, tools: Tools) -> Issued | None:
@@ -307,7 +219,7 @@ class _Run:
         except StillProcessing as err:
             await tools.in_thread(certbot.note_open, attempt.place, err.order)
             raise
-        except (SslmError, _AccountLostError):
+        except (SslmError, AccountLostError):
             # It came to its end: there is nothing to take up.
             await tools.in_thread(certbot.clear, attempt.place)
             raise
@@ -346,7 +258,7 @@ class _Run:
         if order.problem:
             raise Transient(order.problem)
         if status != 0:
-            raise await _problem(attempt, status, program.text, before, tools)
+            raise await problem_of(attempt, status, program.text, before, tools)
         return program.said
 
     async def _accompany(self, program: Program) -> int:
