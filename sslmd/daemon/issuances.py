@@ -16,7 +16,7 @@ from sslmd.core.limits import MOST_ISSUED, Spent, names_mark, spent
 from sslmd.core.names import CertId
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
-from sslmd.core.state import CertState, Issuance
+from sslmd.core.state import ISSUED_COUNTED, CertState, Issuance
 from sslmd.core.times import clock
 from sslmd.daemon.book import Book, Entry
 
@@ -82,7 +82,9 @@ class Issuances:
             if facts is None or facts.cert is None:
                 continue
             at = issued_at(facts, note)
+            if self._now - at >= ISSUED_COUNTED:
+                continue  # nearly all of them
             ca = self._cas.get(note.ca) if note is not None and note.ca else None
             where = ca.server if ca is not None else "" if note is not None and note.ca else server
-            if at is not None and where:
+            if where:
                 yield Issuance(facts.cert.serial, where, names_mark(facts.cert.names), at)

@@ -14,26 +14,29 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sslmd.config.model import ServiceConfig, Validation
+from sslmd.config.model import LETS_ENCRYPT
 from sslmd.core.errors import Permanent, SslmError, Transient
-from sslmd.core.limits import failed_too_often
-from sslmd.core.names import CertId, ZoneName
+from sslmd.core.limits import failed_too_often, names_mark, spent
+from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
-from sslmd.dns.aims import Aim, Learnt
+from sslmd.dns.aims import Aim
 from sslmd.issuers import certbot, directory
-from sslmd.issuers.certbot import LogMark, Place, Server
 from sslmd.issuers.directory import Directory
 from sslmd.issuers.orders import Order
-from sslmd.issuers.problems import ProblemKind, StillProcessing, read_problem, to_error
+from sslmd.issuers.problems import StillProcessing
 from sslmd.issuers.retry_after import retry_at
 from sslmd.pki.local_ca import Issued
 from sslmd.processes import Program, start
+from sslmd.workers.acme_before import (
+    HANDING_IN,
+    AccountLostError,
+    Attempt,
+    cleared,
+    problem_of,
+)
 from sslmd.workers.http import FileChallenges
 from sslmd.workers.preflight import Preflight
 from sslmd.workers.tools import Tools
-
-# For certbot to register, order, and hand in every challenge.
-HANDING_IN = timedelta(minutes=10)
 
 # For the CA to validate and to issue. certbot has limits of its own; this is for one that hangs.
 ISSUING = timedelta(minutes=40)
@@ -51,36 +54,11 @@ _TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """What to order, where, and in which folders. `label` stands before what is told of it."""
-
-    service: ServiceConfig
-    server: Server
-    place: Place
-    csr: bytes
-    label: str = ""
-
-    @property
-    def cert(self) -> CertId:
-        """The certificate's name."""
-        return self.service.id
-
-    @property
-    def is_http(self) -> bool:
-        """Whether names are validated by files on web servers."""
-        return self.server.validation is Validation.HTTP_01
-
-
-@dataclass(frozen=True, slots=True)
 class Obtained:
     """What an order brought, and what the CA says of itself (empty if it could not be asked)."""
 
     issued: Issued
     directory: Directory
-
-
-class _AccountLostError(Exception):
-    """The CA does not know our account any more."""
 
 
 async def obtain(attempt: Attempt, tools: Tools) -> Obtained:
@@ -107,7 +85,8 @@ async def obtain(attempt: Attempt, tools: Tools) -> Obtained:
         await tools.in_thread(certbot.forget_offered, attempt.place)
         return Obtained(resumed, served)
     await _count_offered(attempt, tools)
-    checks, aims = await _cleared(attempt, served, programs, tools)
+    _check_issued(attempt, tools)
+    checks, aims = await cleared(attempt, served, programs, tools)
     _tell_overshadowed(attempt, aims, tools)
     obtained = await _order(attempt, aims, checks, programs, served, tools)
     tools.learnt.pop(attempt.cert, None)
@@ -140,85 +119,18 @@ async def _order(
 ) -> Obtained:
     try:
         return Obtained(await _Run(attempt, aims, checks, programs, tools).run(), served)
-    except _AccountLostError:
+    except AccountLostError:
         aside = await tools.in_thread(
             certbot.set_account_aside, attempt.place.home, attempt.server.url
         )
         text = f"{attempt.label}the CA does not know our account any more: set aside as {aside}"
         tools.tell("order-trouble", f"{text}; another is made", attempt.cert)
     # CAA records may allow just the account that is gone.
-    checks, aims = await _cleared(attempt, served, programs, tools)
+    checks, aims = await cleared(attempt, served, programs, tools)
     try:
         return Obtained(await _Run(attempt, aims, checks, programs, tools).run(), served)
-    except _AccountLostError as err:
+    except AccountLostError as err:
         raise Transient(f"the CA does not know the account that it has just made: {err}") from None
-
-
-async def _cleared(
-    attempt: Attempt, served: Directory, programs: tuple[str, str], tools: Tools
-) -> tuple[Preflight, Mapping[str, Aim]]:
-    """Check what can be known before an order; return the checks, and where challenges go."""
-    checks = Preflight(
-        attempt.cert,
-        tools.config,
-        tools.resolver,
-        served,
-        attempt.server.validation,
-        await tools.in_thread(certbot.account_uri, attempt.place.home, attempt.server.url),
-        lambda: _make_account(attempt, programs[0], tools),
-        lambda text: tools.tell("order-trouble", f"{attempt.label}{text}", attempt.cert),
-        tools.learnt.setdefault(attempt.cert, Learnt()),
-    )
-    return checks, await checks.run(attempt.service.spec.all_names())
-
-
-async def _make_account(attempt: Attempt, program: str, tools: Tools) -> str:
-    """Make an account at the CA before anything is ordered; return its URL.
-
-    Raises `Transient` or `Permanent` in the CA's own words.
-    """
-    place, server = attempt.place, attempt.server
-    tools.progress(attempt.cert, f"{attempt.label}makes an account at {server.url}")
-    await tools.in_thread(certbot.prepare, place, attempt.csr, server)
-    try:
-        before = await tools.in_thread(certbot.log_mark, place)
-        run = await start(
-            certbot.register_command(server, place, program),
-            cwd=place.home,
-            env=certbot.environment(server, place),
-            umask=0o077,
-        )
-        try:
-            async with asyncio.timeout(HANDING_IN.total_seconds()):
-                status = await run.wait()
-            await run.rest_of_output()
-        except TimeoutError:
-            raise Transient(f"the CA at {server.url} does not make an account in time") from None
-        finally:
-            await run.end()
-        if status != 0:
-            raise await _problem(attempt, status, run.text, before, tools)
-    finally:
-        tools.progress(attempt.cert, "")
-        await tools.in_thread(certbot.clear, place)
-    account = await tools.in_thread(certbot.account_uri, place.home, server.url)
-    if not account:
-        raise Transient(f"certbot made an account at {server.url}, and left none: {run.said}")
-    text = f"{attempt.label}made an account at the CA before the order: {account}"
-    tools.tell("account-made", text, attempt.cert)
-    return account
-
-
-async def _problem(
-    attempt: Attempt, status: int, output: str, before: LogMark, tools: Tools
-) -> Exception:
-    """Return what to raise for a certbot that failed; its log must not be as `before`."""
-    log = await tools.in_thread(certbot.read_log, attempt.place, before)
-    now = tools.now()
-    problem = read_problem(status, output, log, now, attempt.server.url)
-    if problem.kind is ProblemKind.ACCOUNT_LOST:
-        return _AccountLostError(problem.text)
-    return to_error(problem, now)
 
 
 async def _resume(attempt: Attempt, served: Directory, tools: Tools) -> Issued | None:
@@ -288,6 +200,25 @@ async def _count_offered(attempt: Attempt, tools: Tools) -> None:
         )
 
 
+def _check_issued(attempt: Attempt, tools: Tools) -> None:
+    """Raise `Transient` if Let's Encrypt has issued too many for exactly these names (I14).
+
+    That can only be so where what it issued was of no use here, again and again.
+    """
+    if attempt.label or attempt.server.url != LETS_ENCRYPT:
+        return
+    mark = names_mark(str(name) for name in attempt.service.spec.all_names())
+    issued = tools.state_of(attempt.cert).issued
+    ours = [one.at for one in issued if (one.server, one.names) == (LETS_ENCRYPT, mark)]
+    used = spent(ours, tools.now())
+    if used.again is not None:
+        raise Transient(
+            f"{used}: Let's Encrypt has issued that many certificates for exactly these names "
+            "within a week, and would refuse another one now",
+            retry_at=used.again,
+        )
+
+
 class _Run:
     """One run of certbot."""
 
@@ -322,7 +253,7 @@ class _Run:
         except StillProcessing as err:
             await tools.in_thread(certbot.note_open, attempt.place, err.order)
             raise
-        except (SslmError, _AccountLostError):
+        except (SslmError, AccountLostError):
             # It came to its end: there is nothing to take up.
             await tools.in_thread(certbot.clear, attempt.place)
             raise
@@ -361,7 +292,7 @@ class _Run:
         if order.problem:
             raise Transient(order.problem)
         if status != 0:
-            raise await _problem(attempt, status, program.text, before, tools)
+            raise await problem_of(attempt, status, program.text, before, tools)
         return program.said
 
     async def _accompany(self, program: Program) -> int:

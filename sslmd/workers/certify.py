@@ -26,7 +26,8 @@ from sslmd.pki.local_ca import Issued
 from sslmd.store import sets
 from sslmd.store.layout import BUNDLE, CERT, CHAIN, CSR, FULLCHAIN, PRIVKEY
 from sslmd.workers import tlsa_rr
-from sslmd.workers.acme import Attempt, obtain
+from sslmd.workers.acme import obtain
+from sslmd.workers.acme_before import Attempt
 from sslmd.workers.tools import Tools, wanted_of
 
 

@@ -26,7 +26,8 @@ from sslmd.pki.csr import make_csr
 from sslmd.pki.keys import generate_key
 from sslmd.store import files
 from sslmd.store.layout import PRIVKEY, SECRET_FILES
-from sslmd.workers.acme import Attempt, obtain
+from sslmd.workers.acme import obtain
+from sslmd.workers.acme_before import Attempt
 from sslmd.workers.certify import in_order, judged, whole_set
 from sslmd.workers.tools import Tools, wanted_of
 

@@ -101,17 +101,16 @@ def test_an_order_that_the_ca_is_long_at_work_on_is_kept_and_taken_up(here: Worl
         body = json.dumps({**found, "status": "processing"}).encode()
         return Answer(answer.path, answer.status, answer.headers, body)
 
+    def polled() -> int:
+        return sum(path.startswith("/my-order/") for path in proxy.paths)
+
     with Proxy(ca, change) as proxy:
         here.site.use(ca)
         here.site.ca = here.site.ca.replace(ca.directory, proxy.directory)
         here.site.publish(primary)
         here.site.write({CERT: NAMES})
         here.site.start()
-
-        def is_polled() -> bool:
-            return sum(path.startswith("/my-order/") for path in proxy.paths) > 2
-
-        wait_until(lambda: ca.issued() == 1 and is_polled(), "an order that is processed")
+        wait_until(lambda: ca.issued() == 1 and polled() > 2, "an order that is processed")
         kill_daemon(here)
         no_orphans(here)
 
