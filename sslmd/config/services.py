@@ -106,6 +106,7 @@ class Builder:
         self._ca_files = ca_files
         self._notes = notes
         self._pool = Pool()
+        self._unseen_mail: list[tuple[Source, str]] = []
         self._timings: dict[tuple[float, float], Timing] = {}
 
     def build(
@@ -306,19 +307,28 @@ class Builder:
         """A mail address is found among the alternative names alone (RFC 5280 §4.1.2.6)."""
         email, key = spec.subject.email, ("X509", "email")
         if email and not spec.mailbox():
-            self._notes.warn(
-                source,
-                key,
-                f"{shown(email)} is only put into the subject, where mail programs do not look",
-                "add 'emailProtection' to ext_key_usage if the certificate is for mail, so that "
-                "it is in the subjectAltName too; otherwise remove it",
-            )
+            self._unseen_mail.append((source, email))
         elif email and email.isascii() and not _MAILBOX.match(email):
             self._notes.mistake(
                 source,
                 key,
                 f"{shown(email)} is not a mail address",
                 "write one address, such as 'somebody@example.com'",
+            )
+
+    def warn_of_mail(self) -> None:
+        """Warn once of addresses that nobody finds: ssl-mgr's users have one in every file."""
+        for source, email in self._unseen_mail[:1]:
+            others = len(self._unseen_mail) - 1
+            have = "service has" if others == 1 else "services have"
+            more = f" ({others} other {have} one too)" if others else ""
+            self._notes.warn(
+                source,
+                ("X509", "email"),
+                f"{shown(email)} is only put into the subject, where mail programs do not look"
+                + more,
+                "add 'emailProtection' to ext_key_usage if the certificate is for mail, so that "
+                "it is in the subjectAltName too; otherwise remove it",
             )
 
     def _check_acme(self, spec: CertSpec, info: CaInfo, source: Source) -> None:
