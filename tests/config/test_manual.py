@@ -181,8 +181,8 @@ def test_what_the_manuals_show(
         ("ssl-mgr.conf", "globals.post_copy_cmd"),
         ("ssl-mgr.conf", "globals.post_copy_cmd"),
         ("ssl-mgr.conf", "other"),
-        ("example.net/web-ec", "X509.email"),
         ("example.com/mail-rsa", "KeyOpts.bits"),
+        ("example.net/web-ec", "X509.email"),
         ("ca/our-sub", "CA.sign_end_days"),
     ]
     assert all("did you mean" not in one.remedy for one in config.warnings)
