@@ -51,8 +51,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     top = argparse.ArgumentParser(
         prog="sslm-verify",
-        description="Checks that a certificate was signed by its chain, is in its dates, and, "
-        "where asked, leads to a root, is for names, and fits a key.",
+        description="Checks that a certificate was signed by its chain, is in its dates and as "
+        "clients want it, and, where asked, leads to a root, is for names, and fits a key.",
         epilog="FILE is a directory with cert.pem, chain.pem and, maybe, privkey.pem; or a "
         "certificate with its chain in the same file, in --chain, or in chain.pem beside it.",
         allow_abbrev=False,
