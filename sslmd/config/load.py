@@ -280,6 +280,7 @@ class _Loader:
             for name in cas.infos.keys() & used:
                 build.check_profile(cas.infos[name], cas.raw[name], self.notes, cas.source)
         services.read.update(with_heights(services.cas(), services.sources, self.notes))
+        builder.finish()
         warn_of_long_lives(services.read, services.sources, self.notes)
         return cas, services.read, services.files
 

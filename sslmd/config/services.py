@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from sslmd.config.acme_names import check_acme_names
 from sslmd.config.build import check_spread, is_own, own_names, timing
 from sslmd.config.dane import check_entry, check_hosts
 from sslmd.config.locate import KeyPath
+from sslmd.config.mailboxes import Mailboxes, in_ascii
 from sslmd.config.model import (
     LETS_ENCRYPT,
     CaInfo,
@@ -61,11 +61,6 @@ DANE_TTL = 1800
 _SELDOM_VERIFIED = frozenset(DIGESTS) - {"sha256", "sha384", "sha512"}
 # Of a service file, what says nothing about the certificate itself.
 _BESIDE = ("roll_window", "restart_window", "used_by")
-# RFC 5280 §4.2.1.6: a Mailbox of RFC 5321 §4.1.2, local part and host; no name, no brackets.
-_MAILBOX = re.compile(
-    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
-    r"@(?=.{1,253}\Z)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.|\Z))+(?<!\.)\Z"
-)
 
 
 class Pool:
@@ -108,7 +103,12 @@ class Builder:
         self._ca_files = ca_files
         self._notes = notes
         self._pool = Pool()
+        self._mailboxes = Mailboxes(notes)
         self._timings: dict[tuple[float, float], Timing] = {}
+
+    def finish(self) -> None:
+        """Warn of what is said once for all services."""
+        self._mailboxes.warn()
 
     def build(
         self,
@@ -140,7 +140,7 @@ class Builder:
                 source, ("X509", "sans"), "there is no name to certify", "add sans = ['host.name']"
             )
         if isinstance(signer, OwnCa) and spec.ca is None:
-            self._check_mailbox(spec, source)
+            self._mailboxes.check(spec, source)
         if isinstance(signer, AcmeCa):
             self._check_acme(spec, self._cas[signer.name], source)
         if spec.ca is not None:
@@ -273,7 +273,7 @@ class Builder:
                 source,
                 ("X509", "email"),
                 f"{shown(table.email)} has characters that a certificate cannot hold",
-                _in_ascii(table.email),
+                in_ascii(table.email),
             )
         if _is_ca(cert) and not table.CN:
             self._notes.mistake(
@@ -312,25 +312,6 @@ class Builder:
             f"{whom} what a CA with {file.KeyOpts.ktype} keys signs with {digest}",
             "write 'sha256' or 'sha384'",
         )
-
-    def _check_mailbox(self, spec: CertSpec, source: Source) -> None:
-        """A mail address is found among the alternative names alone (RFC 5280 §4.1.2.6)."""
-        email, key = spec.subject.email, ("X509", "email")
-        if email and not spec.mailbox():
-            self._notes.warn(
-                source,
-                key,
-                f"{shown(email)} is only put into the subject, where mail programs do not look",
-                "add 'emailProtection' to ext_key_usage if the certificate is for mail, so that "
-                "it is in the subjectAltName too; otherwise remove it",
-            )
-        elif email and email.isascii() and not _MAILBOX.match(email):
-            self._notes.mistake(
-                source,
-                key,
-                f"{shown(email)} is not a mail address",
-                "write one address, such as 'somebody@example.com'",
-            )
 
     def _check_acme(self, spec: CertSpec, info: CaInfo, source: Source) -> None:
         common = spec.subject.common_name
@@ -442,18 +423,6 @@ def fingerprint(raw: Mapping[str, object], ca_table: object) -> str:
     """
     asked = _CANONICAL.encode([{k: v for k, v in raw.items() if k not in _BESIDE}, ca_table])
     return hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-def _in_ascii(email: str) -> str:
-    """Return what to write in place of an address with other characters than those of ASCII."""
-    local, at, host = email.rpartition("@")
-    try:
-        host = str(ZoneName.parse(host))
-    except BadName:
-        host = ""
-    if at and host and local.isascii():
-        return f"write {local + at + host!r}, which is the same address"
-    return "write an ASCII address"
 
 
 def _is_ca(cert: CertId) -> bool:

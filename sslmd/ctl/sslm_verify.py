@@ -17,7 +17,7 @@ from cryptography import x509
 
 from sslmd import __version__
 from sslmd.core.errors import Permanent
-from sslmd.core.names import BadName, DomainName, SanName, parse_san
+from sslmd.core.names import BadName, DomainName, SanName, parse_san, shown
 from sslmd.ctl.errors import DONE, FAILED
 from sslmd.ctl.help import Formatter
 from sslmd.ctl.reading import STDIN, read
@@ -40,9 +40,10 @@ from sslmd.pki.judge import (
 )
 from sslmd.pki.parsed import Parsed, parse_all
 from sslmd.pki.paths import TooMuchWork
-from sslmd.pki.pem import blocks
+from sslmd.pki.pem import CERTIFICATE, Block, blocks
 from sslmd.pki.profile import Use
 
+_DER_SEQUENCE = b"\x30"  # with which every certificate in DER begins
 _NONE_IN_IT = "no certificate is in it (-----BEGIN CERTIFICATE-----)"
 
 
@@ -50,8 +51,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     top = argparse.ArgumentParser(
         prog="sslm-verify",
-        description="Checks that a certificate was signed by its chain, is in its dates, and, "
-        "where asked, leads to a root, is for names, and fits a key.",
+        description="Checks that a certificate was signed by its chain, is in its dates and as "
+        "clients want it, and, where asked, leads to a root, is for names, and fits a key.",
         epilog="FILE is a directory with cert.pem, chain.pem and, maybe, privkey.pem; or a "
         "certificate with its chain in the same file, in --chain, or in chain.pem beside it.",
         allow_abbrev=False,
@@ -74,8 +75,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.astimezone()
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        problem = f"{shown(text)} is no time; write it as 2026-12-24 or 2026-12-24T18:00"
+        raise argparse.ArgumentTypeError(problem) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -197,7 +201,7 @@ def _beside(folder: str, name: str) -> str | None:
 def _certs(file: str, *, empty: bool = False) -> list[Parsed]:
     """Return the certificates of a file, all of which have to be whole: a server gives them all."""
     try:
-        certs, problems = parse_all(cert_ders(blocks(read(file))))
+        certs, problems = parse_all(cert_ders(_blocks(file)))
         if problems:
             raise Permanent(problems[0])
         if not certs and not empty:
@@ -207,13 +211,21 @@ def _certs(file: str, *, empty: bool = False) -> list[Parsed]:
     return certs
 
 
+def _blocks(file: str) -> list[Block]:
+    """Return the blocks of a PEM file; one in DER counts as a certificate."""
+    data = read(file)
+    if data[:1] == _DER_SEQUENCE and b"-----BEGIN " not in data:
+        return [Block(CERTIFICATE, data)]
+    return blocks(data)
+
+
 def _anchors(file: str) -> _Anchors:
     """Return what is to be trusted, `openssl x509 -trustout` included.
 
     One that cannot be read is nothing to trust; the others of a system's hundred still are.
     """
     try:
-        found = [trusted_der(block) for block in blocks(read(file))]
+        found = [trusted_der(block) for block in _blocks(file)]
         certs, problems = parse_all([der for der in found if der])
         if not certs:
             raise Permanent(problems[0] if problems else _NONE_IN_IT)

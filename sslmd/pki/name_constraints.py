@@ -186,7 +186,8 @@ def _address_within(address: IPv4Address | IPv6Address, allowed: Any) -> bool:
 def _mail_within(mail: str, allowed: str) -> bool:
     """§4.2.1.10: a mailbox, all of one host, or with a leading dot of all hosts below a domain."""
     local, at, host = mail.rpartition("@")
-    if not (local and at and _HOST.match(_a_labels(host))):
+    quoted = local.startswith('"') and local.endswith('"')
+    if not (local and at and _HOST.match(_a_labels(host))) or ("@" in local and not quoted):
         raise ValueError(f"{shown(mail)} is no mail address")
     host = _a_labels(host)
     if "@" in allowed:

@@ -174,13 +174,16 @@ def test_what_the_manuals_show(
     written(tree, GLOBALS + renewal + REST, root, kind, mail)
     config = tree.load()
     # What is really different: the daemon has a hook of its own, runs a command only after a copy
-    # to its host, and gives keys to who is granted them; `bits` never had an effect.
+    # to its host, and gives keys to who is granted them; `bits` never had an effect. ssl-mgr
+    # did not say that nobody finds a mail address in the subject, or what Apple's devices refuse.
     assert [(tree.short(one.file), one.key) for one in config.warnings] == [
         ("ssl-mgr.conf", "globals.sslm_auth_hook"),
         ("ssl-mgr.conf", "globals.post_copy_cmd"),
         ("ssl-mgr.conf", "globals.post_copy_cmd"),
         ("ssl-mgr.conf", "other"),
         ("example.com/mail-rsa", "KeyOpts.bits"),
+        ("example.net/web-ec", "X509.email"),
+        ("ca/our-sub", "CA.sign_end_days"),
     ]
     assert all("did you mean" not in one.remedy for one in config.warnings)
     signers = {str(cert): one.spec.signer for cert, one in config.services.items()}

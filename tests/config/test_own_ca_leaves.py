@@ -43,7 +43,7 @@ def test_nothing_outlives_its_signer(tree: Tree, ours: int, above: int) -> None:
 def test_a_root_that_signs_servers_lives_long_itself(tree: Tree) -> None:
     tree.change("example.com/web", "my-int", "my-root")
     assert tree.warnings() == [
-        f"ca/my-root:6: CA.sign_end_days: what my-root signs lives 3650 {APPLE}; "
+        f"ca/my-root: CA.sign_end_days: what my-root signs lives 3650 {APPLE}; "
         "sign servers' certificates by a CA below it, which has a sign_end_days of 825 or less"
     ]
 

@@ -156,7 +156,7 @@ _SKIPPED_FEATURES = {
 # Refused by limbo, accepted by OpenSSL's strict mode and here.
 _LENIENT = re.compile(
     r"webpki::cn::|webpki::aki::root-with-aki|rfc5280::nc::invalid-dnsname-leading-period|"
-    r"rfc5280::nc::nc-permits-invalid-email-san|rfc5280::san::underscore-dns|"
+    r"rfc5280::san::underscore-dns|"
     r"webpki::san::san-critical-with-nonempty-subject|webpki::forbidden-rsa-not-divisible"
 )
 
