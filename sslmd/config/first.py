@@ -303,8 +303,8 @@ def _service(answers: Answers, service: Service) -> str:
     ]
     if not answers.is_served(service):
         lines += [
-            "# No server that uses it was found here. When a class of ssl-mgr.conf names it, remove",
-            "# this line.",
+            "# No server was found here that uses it. When a class of ssl-mgr.conf names it,",
+            "# remove this line.",
             "used_by = 'none'",
             "",
         ]

@@ -219,7 +219,8 @@ class HostBook:
             self._again[host] = tools.now() + SURPLUS_THERE
         # A host that was never reached holds nothing: there is nothing to note.
         was_reached = note.visited is not None or bool(note.machine)
-        if was_reached and (not visit.here or is_known):
+        # Nor is there of this machine, whose tree can be looked at whenever that is wanted.
+        if was_reached and (not visit.here or old.holds):
             try:
                 await tools.in_thread(write_host, self._file(host), note)
             except SslmError as err:

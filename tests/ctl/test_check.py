@@ -168,7 +168,7 @@ def test_what_nobody_has_seen_for_a_day_is_warned_of() -> None:
 def test_a_certificate_without_a_server_and_foreign_keys() -> None:
     exit_status, line = check(result(status(cert(used_by=[], unused=True))))
     assert exit_status == 1
-    assert "example.com/web-ec no server uses it, so none is restarted when it is renewed" in line
+    assert "example.com/web-ec no server uses it, so its renewal reaches nobody; name it in" in line
     answer = status(cert(used_by=["web"], unused=False))
     answer["hosts"] = [{"host": "localhost", "text": "localhost: in /p, found certificates"}]
     exit_status, line = check(result(answer))

@@ -281,7 +281,7 @@ async def test_on_this_machine_production_is_what_servers_read(one: FarSite) -> 
     assert found.new == {WEB: False}
     assert found.removed == ["example.net/gone"]
     foreign = ["example.net/linked", "example.net/old"]
-    assert found.surplus == [keys[2], keys[1], *foreign, keys[0]]
+    assert found.surplus == [f"{INT} with its key", keys[1], *foreign, keys[0]]
     assert linked.is_symlink()
     one.configure(
         server_class("web", EVERYTHING), globals_=f"keep = ['mine.key', '{keys[1]}', 'ca']\n"
