@@ -51,8 +51,8 @@ def stray_keys(prod: str, known: Mapping[CertId, bool], inactive: Collection[str
     """Return the private keys that no certificate of production has, by their paths below it.
 
     `known`: the certificates of the configuration, and whether each is a CA's, which has no key
-    here (I1): it is named by its certificate alone. Those of other certificates go with these, and `inactive` groups are left alone.
-    Links are not followed. Raises as `survey` does.
+    here (I1): it is named by its certificate alone. Those of other certificates go with these, and
+    `inactive` groups are left alone. Links are not followed. Raises as `survey` does.
     """
     found = set[str]()
     for folder, path in _walk(prod):
