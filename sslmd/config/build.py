@@ -24,14 +24,13 @@ from sslmd.config.model import (
     Endpoint,
     GlobalOptions,
     PostCopy,
-    Probe,
-    ProbeWord,
     ServerClass,
     ServerKind,
     ServiceMatch,
     TsigKey,
     Unprobed,
 )
+from sslmd.config.probes import DEFAULT_PROBES
 from sslmd.config.renew import Leads
 from sslmd.config.report import Notes, Source
 from sslmd.config.schema import Dh, Dns, Globals, Primary, Servers, Web
@@ -39,13 +38,6 @@ from sslmd.config.schema_service import CaTable
 from sslmd.core.names import BadName, parse_service
 from sslmd.core.spec import Timing
 
-# A default port counts only if it answered before the restart.
-DEFAULT_PROBES = {
-    ServerKind.SMTP: (Probe(25, ProbeWord.SMTP, optional=True),),
-    ServerKind.IMAP: (Probe(993, ProbeWord.TLS, optional=True),),
-    ServerKind.WEB: (Probe(443, ProbeWord.TLS, optional=True),),
-    ServerKind.OTHER: (),
-}
 EVERYTHING = ServiceMatch(None, None, cas=False)
 
 # ssl-mgr has a hook of the same name, wherever it is installed: it speaks to ssl-mgr, not to this

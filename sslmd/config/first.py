@@ -96,6 +96,11 @@ class Answers:
         """Return the services that servers of that class use."""
         return [service for service in self.services if kind in service.kinds]
 
+    def is_served(self, service: Service) -> bool:
+        """Return whether a class is written that uses it."""
+        shows = self.needs_web and ServerKind.WEB in service.kinds
+        return shows or any(kind in self.found for kind in service.kinds)
+
     def live(self, service: Service) -> str:
         """Return the folder where servers find the certificate in use, and its key."""
         top = PurePosixPath(self.conf_dir).parent
@@ -316,6 +321,13 @@ def _service(answers: Answers, service: Service) -> str:
         f"signing_ca = '{signer}'",
         "",
     ]
+    if not answers.is_served(service):
+        lines += [
+            "# No server was found here that uses it. When a class of ssl-mgr.conf names it,",
+            "# remove this line.",
+            "used_by = 'none'",
+            "",
+        ]
     if answers.dane:
         port, hosts = (25, "MX") if ServerKind.SMTP in service.kinds else (443, "SANS")
         lines += [

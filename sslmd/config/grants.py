@@ -55,7 +55,7 @@ def check_grants(
 
 
 # What is said of a certificate that no server uses; `status` and `doctor` say it as well.
-UNUSED = "no server uses it: nobody is restarted when it is renewed"
+UNUSED = "no server uses it: when it is renewed, that reaches nobody"
 NAME_A_CLASS = (
     "name it in svc_depends of a class that has servers, or write used_by = 'none' in its file"
 )

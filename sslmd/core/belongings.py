@@ -15,9 +15,10 @@ from sslmd.core.names import CertId
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """A certificate in a production tree, or a private key beside them (`cert` None).
+    """A certificate in a production tree, or a private key that is no certificate's (`cert` None).
 
-    `path` is below the tree. `has_key`: private keys are with it. `is_ours`: sslmd put it there.
+    `path` is below the tree. `has_key`: it is a folder with private keys. `is_ours`: sslmd put it
+    there.
     """
 
     path: str
@@ -28,7 +29,7 @@ class Thing:
     def __str__(self) -> str:
         """As people read it."""
         shown = self.path if self.path.isprintable() else repr(self.path)
-        return f"{shown} with its key" if self.cert and self.has_key else shown
+        return f"{shown} with its key" if self.has_key else shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ def _problems(cert: Cert, now: datetime, limits: Limits) -> Iterator[Problem]:
         yield Level.WARNING, f"{held}{more}"
     if cert.flag("unused"):
         way_out = "name it in svc_depends of a class, or write used_by = 'none' in its file"
-        yield Level.WARNING, f"{NO_SERVER}, so none is restarted when it is renewed; {way_out}"
+        yield Level.WARNING, f"{NO_SERVER}, so its renewal reaches nobody; {way_out}"
     for text in _unseen(cert, lambda since: since is not None and now - since > UNSEEN):
         yield Level.WARNING, f"{text}; {_LOOK}"
     for mismatch in cert.sub("dane").texts("problems"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sslmd.core.backoff import Failure, next_try
 from sslmd.core.errors import Permanent, Refused, SslmError
@@ -19,6 +19,11 @@ from sslmd.workers.copy import Visit, has_to_go, prunes
 from sslmd.workers.deliver import THIS_HOST
 from sslmd.workers.tools import Tools
 
+# Between two looks at a production tree for what does not belong there: here, where that costs
+# little, and where something was found.
+HERE = timedelta(hours=6)
+SURPLUS_HERE, SURPLUS_THERE = timedelta(minutes=5), timedelta(hours=1)
+
 
 class HostBook:
     """The notes of all hosts of the configuration."""
@@ -27,6 +32,7 @@ class HostBook:
         self._tools = tools
         self._notes: dict[str, HostNote] = {}
         self._untidy: dict[str, datetime | None] = {}
+        self._again: dict[str, datetime | None] = {}
         self._left: set[str] = set()
 
     def load(self) -> None:
@@ -92,8 +98,16 @@ class HostBook:
             f"sslmctl forget {host} --yes"
         )
 
-    def forget(self, host: str, *, leaving: bool) -> HostNote:
-        """Forget a host that is in no class any more; blocks. Return what was known of it.
+    def visits(self) -> dict[str, datetime | None]:
+        """Return the hosts to visit beside their certificates, and when.
+
+        Those with something that has to go, and those where it is to be seen whether what does not
+        belong there is gone: an admin who removed it says nothing.
+        """
+        return {**self._again, **self._untidy}
+
+    async def forget(self, host: str, *, leaving: bool) -> HostNote:
+        """Forget a host that is in no class any more. Return what was known of it.
 
         Nothing is forgotten while it holds certificates, unless `leaving` says that they may stay.
         Raises `SslmError` for a host that is in a class, or that is not known.
@@ -114,7 +128,7 @@ class HostBook:
         note = self.of(host)
         if note.holds and not leaving:
             return note
-        files.remove_file(self._file(host))
+        await self._tools.in_thread(files.remove_file, self._file(host))
         self._notes.pop(host, None)
         self._untidy.pop(host, None)
         self._left.discard(host)
@@ -132,7 +146,7 @@ class HostBook:
 
     def reconfigured(self) -> None:
         """Find out what has to go from where: other certificates, grants or hosts."""
-        self._untidy = {}
+        self._untidy, self._again = {}, {}
         hosts = self._hosts()
         for host in hosts:
             if host not in self._notes:
@@ -198,9 +212,15 @@ class HostBook:
             self._sort(host)
         if host == THIS_HOST and error is not None:
             self._untidy[host] = note.next_try
+        self._again.pop(host, None)
+        if host == THIS_HOST:
+            self._again[host] = tools.now() + (SURPLUS_HERE if note.surplus else HERE)
+        elif note.surplus and is_known:
+            self._again[host] = tools.now() + SURPLUS_THERE
         # A host that was never reached holds nothing: there is nothing to note.
         was_reached = note.visited is not None or bool(note.machine)
-        if was_reached and (not visit.here or is_known):
+        # Nor is there of this machine, whose tree can be looked at whenever that is wanted.
+        if was_reached and (not visit.here or old.holds):
             try:
                 await tools.in_thread(write_host, self._file(host), note)
             except SslmError as err:
@@ -226,9 +246,11 @@ def surplus_text(host: str, note: HostNote, tools: Tools) -> str:
     some, more = note.surplus[:5], len(note.surplus) - 5
     listed = ", ".join(some) + (f" and {more} more" if more > 0 else "")
     prod = config.globals.prod_cert_dir
-    way_out = f"prune = true in {tables} removes certificates" if tables else ""
-    ways = ["remove it by hand", way_out, "name it in keep of [globals] if it is meant"]
+    ways = ["remove it by hand"]
     if any(one.startswith("ca/") for one in note.surplus) and host == THIS_HOST:
-        ways.insert(1, "sslmctl deliver ca:NAME removes keys of a CA")
+        ways.insert(0, "sslmctl deliver ca:NAME removes keys of a CA")
+    if tables and not any("." in one.rpartition("/")[2] for one in note.surplus):
+        ways = [f"prune = true in {tables} removes it"]
+    ways.append("if it is meant, name it in keep of [globals]")
     found = "found certificates or keys that do not belong there"
-    return f"{host}: in {prod}, {found}: {listed}; {'; '.join(filter(None, ways))}"
+    return f"{host}: in {prod}, {found}: {listed}; {'; '.join(ways)}"

@@ -162,7 +162,7 @@ class Hosts:
 
     def consider(self) -> None:
         """Queue what is due, unless jobs are still under way that may add to it."""
-        if self._stopped or not (self._waiting or self.notes.untidy()):
+        if self._stopped or not (self._waiting or self.notes.visits()):
             return
         began = time.monotonic()
         if began < self._rests_until:
@@ -177,7 +177,7 @@ class Hosts:
     def _consider(self, now: datetime) -> None:
         jobs = self._plan(now)
         again = next_look(
-            self._states(), self.notes.untidy(), now, opens=self._opens, sights=self._sight
+            self._states(), self.notes.visits(), now, opens=self._opens, sights=self._sight
         )
         if again is not None:
             self._set_timer(max((again - now).total_seconds(), 1.0))
@@ -213,7 +213,7 @@ class Hosts:
 
     def _plan(self, now: datetime) -> list[HostJob]:
         states = self._states()
-        copies = plan_copies(states, self.notes.untidy(), now)
+        copies = plan_copies(states, self.notes.visits(), now)
         # A class is restarted once for all that it gets: after the copy, not before it too.
         busy = {job.host for job in copies}
         order = class_order(self._tools.config)

@@ -237,7 +237,7 @@ class Methods:
         """Forget a host that is in no class any more; says what it still has."""
         notes, leaving = self._planner.hosts.notes, params.flag("leaving", default=False)
         host = params.text("host")
-        note = await self._planner.tools.in_thread(lambda: notes.forget(host, leaving=leaving))
+        note = await notes.forget(host, leaving=leaving)
         return {
             "host": host,
             "forgotten": leaving or not note.holds,

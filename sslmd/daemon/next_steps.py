@@ -80,3 +80,8 @@ def _readers(answers: Answers) -> Iterator[str]:
             yield f"# have {answers.found[kind].program} read {live}/fullchain.pem and privkey.pem"
     if classes:
         yield f"#   then: sslmctl status shows that {' '.join(classes)} serve it"
+    for service in answers.services:
+        if not answers.is_served(service):
+            path = f"{answers.conf_dir}/{answers.domain}/{service.name}"
+            yield f"# no server that uses {service.name} was found: name it in ssl-mgr.conf, and"
+            yield f"#   remove used_by from {path}"

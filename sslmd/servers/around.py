@@ -51,10 +51,10 @@ def stray_keys(prod: str, known: Mapping[CertId, bool], inactive: Collection[str
     """Return the private keys that no certificate of production has, by their paths below it.
 
     `known`: the certificates of the configuration, and whether each is a CA's, which has no key
-    here (I1). Those of other certificates go with these, and `inactive` groups are left alone.
-    Links are not followed. Raises as `survey` does.
+    here (I1): it is named by its certificate alone. Those of other certificates go with these, and
+    `inactive` groups are left alone. Links are not followed. Raises as `survey` does.
     """
-    found = []
+    found = set[str]()
     for folder, path in _walk(prod):
         parts = path.split("/")
         if parts[0] in inactive or (len(parts) > 1 and parts[1] == _DH_FOLDER):
@@ -62,12 +62,15 @@ def stray_keys(prod: str, known: Mapping[CertId, bool], inactive: Collection[str
         cert = _cert_at(parts)
         if cert is not None and (is_ca := known.get(cert)) is not None:
             is_own = len(parts) > 3 and parts[2] in (CURR, NEXT, PREV, "db")
-            if is_own and parts[-1] in ALL_FILES and not (is_ca and parts[-1] in SECRET_FILES):
+            if is_own and is_ca and parts[-1] in SECRET_FILES:
+                found.add(str(cert))
+                continue
+            if is_own and parts[-1] in ALL_FILES:
                 continue
         elif cert is not None and len(parts) > 3 and parts[2] in (CURR, NEXT, PREV, "db"):
             continue  # with a certificate that is not in the configuration
         if _is_secret(f"{folder}/{parts[-1]}"):
-            found.append(path)
+            found.add(path)
         if len(found) >= MOST_STRAYS:
             break
     return sorted(found)

@@ -237,7 +237,7 @@ class RemoteShell:
         for pattern, kind, remedy in _WAYS_OUT:
             if pattern.search(text):
                 return kind(f"{self.host}: {_last(text)}; {remedy.format(host=self.host)}")
-        words = _shown(" ".join(printed))
+        words = _shown(" ".join(line for line in printed if not line.startswith(self._mark)))
         if words and connecting:
             heard = ", ".join(filter(None, (f"it says {shown(words)}", _last(text))))
             text = f"{heard}, and ends. {NEEDS}: see its login shell, ForceCommand and command="

@@ -141,7 +141,9 @@ def surplus_here(config: Config) -> Sorted:
         for cert, linked in production.survey(prod).items()
     ]
     cas = {cert: one.spec.ca is not None for cert, one in config.services.items()}
-    things += map(Thing, around.stray_keys(prod, cas, config.inactive))
+    strays = around.stray_keys(prod, cas, config.inactive)
+    with_keys = {str(cert) for cert, is_ca in cas.items() if is_ca}
+    things += [Thing(path, has_key=path in with_keys) for path in strays]
     return sort_out(
         things,
         has_to_go=lambda cert: cert not in config.services and cert.group not in config.inactive,

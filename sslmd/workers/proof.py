@@ -185,8 +185,8 @@ class Proving:
         # Default ports that count.
         self._ports = {one.cert: self._noted_ports(one.cert) for one in told}
         self._ours: Known | None = None
-        # Default ports where nobody was found to listen.
-        self._silent: set[int] = set()
+        # Default ports where nobody listens, and what is said of them.
+        self._silent: dict[int, str] = {}
 
     def _noted_ports(self, cert: CertId) -> set[int]:
         place = (str(self._class.kind), self._host)
@@ -257,8 +257,17 @@ class Proving:
             place = await place_of(self._host, self._tools)
         except SslmError as err:
             return {**found, **{cert: self._failed(cert, err) for cert in works}}
+        await self._find_silent(place, list(works.values()))
         results = await asyncio.gather(*(self._sight(place, one) for one in works.values()))
         return found | dict(zip(works, results, strict=True))
+
+    async def _find_silent(self, place: Place, wanted: Sequence[_Wanted]) -> None:
+        """Find the default ports where nobody listens: one look is enough for all."""
+        for probe in self._class.probes:
+            one = next((one for one in wanted if probe in self._optional(one.cert)), None)
+            seen = await self._look(place, probe, one) if one is not None else []
+            if seen and not any(served.reached for served in seen):
+                self._silent[probe.port] = told_of(seen)
 
     def _failed(self, cert: CertId, err: Exception) -> Sight:
         if any(self._counting(cert)):
@@ -323,13 +332,10 @@ class Proving:
         if not place.addresses:
             return f"{place.host} has no address"
         if probe.port in self._silent:
-            return f"{place.host} does not answer at port {probe.port}"
+            return self._silent[probe.port]
         seconds = min(self._seconds, BELIEVED)
         proof = self._proof(probe, one)
-        wrong = await missing_at(place, probe, proof, seconds, turn=self._turn)
-        if wrong and not any(served.reached for served in wrong):
-            self._silent.add(probe.port)  # nobody listens: one look is enough for all
-        return told_of(wrong)
+        return told_of(await missing_at(place, probe, proof, seconds, turn=self._turn))
 
     def _proof(self, probe: Probe, one: _Wanted) -> Proof:
         prod = self._tools.config.globals.prod_cert_dir

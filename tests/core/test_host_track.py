@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from sslmd.core.backoff import LONGEST_WAIT
 from sslmd.core.facts import CertFacts, SetFacts
-from sslmd.core.host_track import next_look, plan_copies, plan_restarts
+from sslmd.core.host_track import (
+    looks_again,
+    next_look,
+    plan_copies,
+    plan_restarts,
+    plan_sights,
+)
 from sslmd.core.jobs import Restart, Told
 from sslmd.core.names import CertId, SetName
 from sslmd.core.state import CertState, Delivered, Server, ServerPhase
@@ -225,3 +231,33 @@ def test_a_class_is_restarted_when_its_window_opens() -> None:
     assert next_look(late, {}, NOW, opens=opens) == NOW + HOUR
     (job,) = plan_restarts(states, ORDER, NOW + HOUR, opens=opens)
     assert [kind for kind, _ in job.told] == ["smtp", "web"]
+
+
+# --- looks at what nobody has seen ---
+
+
+def test_looks_come_often_at_first_and_then_once_an_hour() -> None:
+    since, last, waits = NOW, NOW, list[timedelta]()
+    while len(waits) < 14:
+        again = looks_again(since, last)
+        waits.append(again - last)
+        last = again
+    assert waits[:4] == [timedelta(seconds=one) for one in (5, 5, 10, 20)]
+    assert waits == sorted(waits)
+    assert waits[-1] == HOUR
+
+
+def test_one_look_for_all_that_nobody_has_seen_on_a_host() -> None:
+    when = {"h1": NOW, "h2": NOW + MINUTE, "h3": NOW, "h4": None}
+
+    def sights(_cert: CertId, server: Server, _now: datetime) -> datetime | None:
+        return when[server.host]
+
+    restarted = ServerPhase.RESTARTED
+    web = state(*(server("web", host, restarted) for host in when))
+    states = [(MAIL, state(server("imap", "h1", restarted))), (WEB, web)]
+    jobs = plan_sights(states, ORDER, NOW, sights=sights, busy={"h3"})
+    told = (("imap", (Told(MAIL, SET),)), ("web", (Told(WEB, SET),)))
+    assert [(job.host, job.told) for job in jobs] == [("h1", told)]
+    assert plan_restarts(states, ORDER, NOW) == []
+    assert next_look(states, {}, NOW, sights=sights) == NOW + MINUTE

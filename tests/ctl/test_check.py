@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sslmd.ctl.answers import Cert
-from sslmd.ctl.health import Level, Limits, problems
+from sslmd.ctl.health import Level, Limits, problems, remarks
 from sslmd.wire.messages import Code, Method
 from tests.ctl.fake_daemon import FakeDaemon, Script, refusal, result, sslmctl, steps
 from tests.ctl.samples import cert, failing, one_set, rfc3339, status
@@ -132,3 +132,47 @@ def test_an_expired_certificate_is_critical_whatever_the_limits() -> None:
 )
 def test_what_is_trouble(fields: dict[str, Any], level: Level) -> None:
     assert worst(cert(**fields)) == level
+
+
+def web(**fields: Any) -> Any:
+    """A server that was restarted two days ago and not seen since."""
+    server = {
+        "class": "web",
+        "host": "web1",
+        "set": "20261001-00:00:00",
+        "state": "restarted",
+        "unseen": "not looked at: probe = false",
+        "meant": False,
+        "since": rfc3339(-2),
+    }
+    return {**server, **fields}
+
+
+def test_what_nobody_has_seen_for_a_day_is_warned_of() -> None:
+    told = "web on web1 restarted, but not looked at: probe = false"
+    exit_status, line = check(result(status(cert(servers=[web(), web(host="web2")]))))
+    assert exit_status == 1
+    assert line.startswith(
+        "SSLMD WARNING - example.com/web-ec web on web1, web on web2 restarted, "
+    )
+    assert "but not looked at: probe = false; sslmctl doctor looks at its ports" in line
+    assert line.endswith(" unproven=2;;;0")
+    well = (web(since=rfc3339(-0.9)), web(meant=True), web(state="proven", unseen=None))
+    for server in well:
+        exit_status, line = check(result(status(cert(servers=[server]))))
+        assert (exit_status, line.endswith(" unproven=0;;;0")) == (0, True)
+    one = Cert(cert(servers=[web(since=rfc3339(-0.9))]))
+    assert remarks(one, datetime.now(UTC)) == [told]
+
+
+def test_a_certificate_without_a_server_and_foreign_keys() -> None:
+    exit_status, line = check(result(status(cert(used_by=[], unused=True))))
+    assert exit_status == 1
+    assert "example.com/web-ec no server uses it, so its renewal reaches nobody; name it in" in line
+    answer = status(cert(used_by=["web"], unused=False))
+    answer["hosts"] = [{"host": "localhost", "text": "localhost: in /p, found certificates"}]
+    exit_status, line = check(result(answer))
+    assert exit_status == 1
+    assert line.startswith("SSLMD WARNING - localhost: in /p, found certificates | ")
+    # Of one certificate it is asked, not of hosts.
+    assert check(result(answer), "example.com:web-ec")[0] == 0

@@ -184,9 +184,11 @@ async def test_what_lies_there_besides_is_told_once(one: FarSite) -> None:
         await hosts.run(one.job(WEB))
     (line,) = told
     assert line.startswith("surplus: ")
-    assert ": ca/old with its key; remove it by hand; prune = true in [web] removes" in line
+    assert "ca/old with its key; prune = true in [web] removes it" in line
     assert note(one).surplus == ("ca/old with its key",)
     assert FAR not in hosts.notes.untidy()
+    # It is looked at again, and whoever removed it need not say so.
+    assert hosts.notes.visits()[FAR] == one.site.now + timedelta(hours=1)
     one.configure(server_class("web", OF_ZONE, "prune = true"))
     hosts.notes.reconfigured()
     assert FAR in hosts.notes.untidy()
@@ -255,7 +257,7 @@ async def test_a_host_is_forgotten_when_it_is_in_no_class(one: FarSite) -> None:
     await hosts.run(one.job(WEB))
     path = host_file(one.site.tree.root, FAR)
     with pytest.raises(Refused, match=rf"{FAR} is in \[web\]: take it out of ssl-mgr.conf first"):
-        hosts.notes.forget(FAR, leaving=True)
+        await hosts.notes.forget(FAR, leaving=True)
     one.configure(server_class("web", OF_ZONE, hosts="other.example.net"))
     hosts.notes.reconfigured()
     ((host, _, text),) = hosts.notes.told()
@@ -263,11 +265,11 @@ async def test_a_host_is_forgotten_when_it_is_in_no_class(one: FarSite) -> None:
     assert f"example.com/web; remove it from {prod_of(one)} there, then run: " in text
     assert text.endswith(f"sslmctl forget {FAR} --yes")
     with pytest.raises(Refused, match=f"nothing is known of 'x'; known and in no class: {FAR}"):
-        hosts.notes.forget("x", leaving=True)
+        await hosts.notes.forget("x", leaving=True)
     # What is still there is said first.
-    assert hosts.notes.forget(FAR, leaving=False).holds == {WEB}
+    assert (await hosts.notes.forget(FAR, leaving=False)).holds == {WEB}
     assert os.path.exists(path)
-    assert hosts.notes.forget(FAR, leaving=True).holds == {WEB}
+    assert (await hosts.notes.forget(FAR, leaving=True)).holds == {WEB}
     assert not os.path.exists(path)
     assert hosts.notes.told() == []
 

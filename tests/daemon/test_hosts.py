@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
-from sslmd.core.jobs import Pool, Restart, Told
-from sslmd.core.state import ServerPhase
+from sslmd.config.model import Unprobed
+from sslmd.core.jobs import Pool, Restart, See, Told
+from sslmd.core.state import NOT_YET, ServerPhase, Unseen
 from sslmd.daemon.hosts import Hosts
+from sslmd.store.state import parse
 from sslmd.workers.queue import JobQueue
+from tests.servers.server import free_port
 from tests.servers_room.tls import server
-from tests.workers.test_proof import Reloading, load, probing, site_of, tls
+from tests.workers.test_proof import Reloading, load, one_class, probing, site_of, tls
 from tests.workers.test_restart import MAIL
 from tests.workers.tools_for_tests import WEB, Site
 
@@ -52,3 +57,74 @@ async def test_other_probes_are_a_reason_to_try_at_once(tmp_path: Path) -> None:
         hosts.reconfigured(old)
     (server_,) = site.state(WEB).servers
     assert (server_.attempts, server_.next_try) == (0, None)
+
+
+def sights(hosts: Hosts, site: Site) -> list[See]:
+    return [job for job in hosts._plan(site.now) if isinstance(job, See)]
+
+
+async def test_what_nobody_has_seen_is_looked_at_until_it_is(tmp_path: Path) -> None:
+    """At first the default port is silent, then it serves ours; from then on it counts."""
+    site = await site_of(tmp_path, tool="true")
+    hosts = hosts_of(site)
+    port = free_port()
+    probing(site, tls(port, optional=True), seconds=0.3)
+    restart = Restart("localhost", (("web", (Told(WEB, site.live()),)),), "")
+    assert await hosts.run(restart) == []
+    (unseen,) = site.state(WEB).servers
+    assert (unseen.phase, unseen.restarted, unseen.ports) == (
+        *(ServerPhase.RESTARTED, site.live()),
+        (),
+    )
+    assert unseen.unseen is not None
+    assert f"port {port} cannot be connected to" in unseen.unseen.why
+    hosts.note(WEB)
+    assert sights(hosts, site) == []  # it was looked at just now
+    site.now += timedelta(seconds=5)
+    (job,) = sights(hosts, site)
+    await hosts.run(job)
+    assert site.state(WEB).servers == (unseen,)  # nothing new
+    site.now += timedelta(hours=1)
+    load(site)
+    async with server(Reloading(tmp_path), port=port):
+        (job,) = sights(hosts, site)
+        assert await hosts.run(job) == []
+    (seen,) = site.state(WEB).servers
+    assert (seen.phase, seen.proven, seen.seen) == (ServerPhase.PROVEN, site.live(), site.now)
+    assert (seen.unseen, seen.ports, seen.since) == (None, (port,), site.now)
+    hosts.note(WEB)
+    assert sights(hosts, site) == []
+    # It counts now, and nobody is there.
+    (error,) = await hosts.run(restart)
+    (failed,) = site.state(WEB).servers
+    assert (failed.phase, failed.ports, failed.error) == (ServerPhase.FAILED, (port,), str(error))
+
+
+async def test_what_a_class_says_of_probes_is_taken_over_without_a_look(tmp_path: Path) -> None:
+    site = await site_of(tmp_path, one_class() + "    probe = false\n")
+    hosts = hosts_of(site)
+    await hosts.run(Restart("localhost", (("web", (Told(WEB, site.live()),)),), ""))
+    hosts.note(WEB)
+    assert sights(hosts, site) == []
+    config = site.tools.config
+    (web,) = config.server_classes
+    none = replace(web, unprobed=Unprobed.NONE)
+    site.tools.config = replace(config, server_classes=(none,))
+    hosts.reconfigured(config)
+    (job,) = sights(hosts, site)
+    await hosts.run(job)
+    (found,) = site.state(WEB).servers
+    assert found.unseen == Unseen("not looked at: probe = 'none'", meant=True)
+    assert sights(hosts, site) == []
+
+
+def test_what_an_older_version_called_proven_was_perhaps_not_seen() -> None:
+    text = (
+        "version = 1\n[[servers]]\nclass = 'web'\nhost = 'h'\nstate = 'proven'\n"
+        "set = '20260601-12:00:00'\nproven = '20260601-12:00:00'\n"
+    )
+    (found,) = parse(text.encode()).servers
+    assert (found.phase, found.proven) == (ServerPhase.RESTARTED, None)
+    assert (found.restarted, found.unseen) == (found.set, NOT_YET)
+    (found,) = parse(f"{text}seen = 2026-06-01T12:00:00Z\n".encode()).servers
+    assert (found.phase, found.proven) == (ServerPhase.PROVEN, found.set)

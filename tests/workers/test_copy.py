@@ -207,14 +207,20 @@ async def test_what_a_host_will_hold_is_noted_before_anything_is_sent(one: FarSi
     with pytest.raises(Transient, match="the disk is full"):
         await copy(one.job(WEB), one.site.tools, (), full, ALONE)
     assert one.was_sent() == set()
-    assert one.far.commands() == []
+    # It was reached, and nothing was put there.
+    assert one.far.commands() == ["exec /bin/sh -s"]
+    assert one.there() == set()
 
 
 async def test_a_host_that_is_down(one: FarSite) -> None:
     await one.made()
     one.far.stop()
+
+    def never() -> None:
+        raise AssertionError
+
     with pytest.raises(Transient, match=rf"{FAR}: .*Connection refused; see whether it is up"):
-        await visit(one, WEB)
+        await copy(one.job(WEB), one.site.tools, (), never, ALONE)
     assert one.was_sent() == set()
     assert one.waiting() == []
 
@@ -275,7 +281,7 @@ async def test_on_this_machine_production_is_what_servers_read(one: FarSite) -> 
     assert found.new == {WEB: False}
     assert found.removed == ["example.net/gone"]
     foreign = ["example.net/linked", "example.net/old"]
-    assert found.surplus == [keys[2], keys[1], *foreign, keys[0]]
+    assert found.surplus == [f"{INT} with its key", keys[1], *foreign, keys[0]]
     assert linked.is_symlink()
     one.configure(
         server_class("web", EVERYTHING), globals_=f"keep = ['mine.key', '{keys[1]}', 'ca']\n"
