@@ -3,7 +3,8 @@
 The daemon does by itself what this was run for. What it asks of the daemon is what `sslmctl` asks,
 which says it better: every action here is one or more of its commands.
 
-Exit status: as `sslmctl`, the worst of what was done.
+Exit status: as `sslmctl`, the worst of what was done; but what waits is no failure of a job that
+comes again by the clock, and ssl-mgr's never was.
 """
 
 from __future__ import annotations
@@ -111,16 +112,11 @@ def _run(argv: Sequence[str]) -> int:
             say(f"would do: sslmctl {printable(' '.join(command))}")
         elif command:
             status = sslmctl.main([*command, "--socket", args.socket])
-            worst = max(worst, status, key=_badness)
+            worst = max(worst, DONE if status == WAITING else status)
     if not found:
         parse.print_usage(sys.stderr)
         raise CtlError("say what to do: -s, -renew, -roll, …", USAGE)
     return worst
-
-
-def _badness(status: int) -> int:
-    """Return a number that is higher for what is worse: a wait is less than any failure."""
-    return 1 if status == WAITING else 2 * status
 
 
 def _certs(words: Sequence[str]) -> Iterator[str]:

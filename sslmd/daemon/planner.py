@@ -254,6 +254,7 @@ class Planner:
         entry = self.book[cert]
         renewed = entry_of(self.tools.config, self.tools.config.services[cert], entry.state, "")
         renewed.decision = entry.decision  # an alarm that stands is not told again
+        renewed.progress, renewed.unsaved = entry.progress, entry.unsaved
         if fresh is None or self.queue.busy(f"cert {cert}"):
             renewed.hold = entry.hold
         elif fresh.hold:

@@ -8,6 +8,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -66,6 +67,14 @@ def listener(tmp_path: Path) -> Iterator[socket.socket]:
         server.bind(str(tmp_path / "journal"))
         server.settimeout(10)
         yield server
+
+
+def test_a_certificate_is_named_once(listener: socket.socket) -> None:
+    """Some errors begin with the name, for where nobody else says it."""
+    with logging_to(JournalHandler(listener.getsockname())) as bus:
+        bus.record(replace(ROLLED, text="example.com/web: an older key is still served"))
+    line = parse(listener.recv(65536))["MESSAGE"]
+    assert line == "example.com/web: an older key is still served"
 
 
 def test_a_line_goes_to_the_journal_with_its_fields(listener: socket.socket) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -389,8 +390,13 @@ async def test_a_delay_counts_from_the_write(tmp_path: Path) -> None:
     async with world.open(delay=0.5) as challenges:
         challenges.enter("one", [ZONE])
         start = asyncio.get_running_loop().time()
-        await shown(challenges, "one", record("a"))
+        said: list[str] = []
+        async with asyncio.timeout(LONG):
+            wanted = {ZONE: frozenset({record("a")})}
+            await challenges.show("one", wanted, said.append)
         assert asyncio.get_running_loop().time() - start >= 0.5
+        # A time, not a number of seconds: it is read later than it was said.
+        assert any(re.search(r"the CA may look at \d\d:\d\d:\d\d UTC$", one) for one in said), said
 
 
 # --- what an earlier run left ------------------------------------------------------------

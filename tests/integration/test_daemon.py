@@ -427,3 +427,22 @@ def test_a_refused_configuration_stays_visible_until_a_good_one_is_loaded(site: 
     site.wait_line("0 changed; [globals] of ssl-mgr.conf: cmd_timeout; [smtp] of ssl-mgr.conf is")
     assert json.loads(site.ctl("status", "--json").stdout)["daemon"]["refused"] is None
     assert "SSLMD OK" in site.ctl("check").stdout
+
+
+def test_a_delivery_does_not_fail_because_of_a_renewal(site: Site) -> None:
+    """Its CA cannot be reached: that is said by `status`, and is not what was asked for."""
+    site.start()
+    site.wait_settled()
+    with (site.conf / "ca-info.conf").open("a") as file:
+        file.write("\n[down]\n    ca_desc = 'nobody answers'\n    ca_type = 'certbot'\n")
+        file.write("    ca_validation = 'http-01'\n    ca_server = 'https://127.0.0.1:9/dir'\n")
+    main, service = site.conf / "ssl-mgr.conf", site.conf / WEB
+    main.write_text(main.read_text().replace("[web]\n", "[web]\n    server_dir = 'acme'\n"))
+    (site.top / "acme").mkdir()
+    service.write_text(service.read_text().replace("signing_ca = 'my-int'", "signing_ca = 'down'"))
+    site.ctl("reload")
+    site.wait_line("attempt 1 failed")
+    delivered = site.ctl("deliver", "example.com:web-ec")
+    assert "done: delivered: web on localhost" in delivered.stdout
+    assert site.status(WEB)[WEB]["attempts"] == 1
+    assert site.ctl("renew", "example.com:web-ec", status=1).stdout.startswith(f"{WEB}: failed: ")

@@ -55,7 +55,7 @@ def test_minutes_on_the_command_line_count_as_written(site: Site) -> None:
 
     early = sslm_mgr(site, "-roll", "-roll-mins", "30", "example.com:web-ec")
     assert early.stdout == "nothing to roll\n"
-    assert re.fullmatch(rf"{WEB}: not before [-0-9: ]+ \(-roll-mins\)\n", early.stderr)
+    assert re.fullmatch(rf"{WEB}: not before [-0-9: ]+ UTC \(-roll-mins\)\n", early.stderr)
     every = sslm_mgr(site, "-roll", "-roll-mins", "30").stdout
     assert re.search(
         rf"{WEB} is to be rolled 30 min after it was issued, which is at .* UTC: ask again then; "
@@ -312,8 +312,10 @@ def test_it_shows_how_long_a_certificate_lives_and_when_it_was_issued(site: Site
     site.start()
     site.wait_settled()
     shown = sslm_mgr(site, "-s", "-v", "example.com:web-ec").stdout
-    assert re.search(r"valid +\d{4}-\S+( \S+)? to \d{4}-\d\d-\d\d, \d+ d in all, \d+ d left", shown)
-    assert re.search(r"issued +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d, \d min ago", shown), shown
+    assert re.search(
+        r"valid +\d{4}-\S+( \S+ UTC)? to \d{4}-\d\d-\d\d, \d+ d in all, \d+ d left", shown
+    )
+    assert re.search(r"issued +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, \d min ago", shown), shown
     assert site.status(WEB)[WEB]["curr"]["issued_at"].endswith("Z")
     short = sslm_mgr(site, "-s").stdout
     assert "CERTIFICATE" in short

@@ -248,6 +248,18 @@ def comes_back(site: Site) -> None:
     pid = site.main_pid()
     site.run("systemctl", "reload", "sslmd")
     assert site.main_pid() == pid
+    main = "/etc/ssl-mgr/conf.d/ssl-mgr.conf"
+    good = site.machine.read(main)
+    site.machine.write(main, good.replace("[globals]", "[globals]\ncmd_timeout = 'long'", 1))
+    site.run("systemctl", "reload", "sslmd", status=1)
+    told = site.run("systemctl", "show", "--value", "-p", "StatusText", "sslmd").stdout
+    assert "the configuration was refused at" in told
+    assert "globals.cmd_timeout" in told
+    site.machine.write(main, good)
+    site.run("systemctl", "reload", "sslmd")
+    told = site.run("systemctl", "show", "--value", "-p", "StatusText", "sslmd").stdout
+    assert "refused" not in told
+    assert site.main_pid() == pid
     site.run("systemctl", "restart", "sslmd")
     assert site.main_pid() != pid
     for number in ("STOP", "KILL"):

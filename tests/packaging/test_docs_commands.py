@@ -87,7 +87,7 @@ ASKS = {"sslmd init": r'printf "\n\n\n\n\n\n\n" | script -qec "sslmd init" /dev/
 # What differs from run to run.
 _VARYING = (
     (re.compile(r"\d{8}-\d\d:\d\d:\d\d"), "SET"),
-    (re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d(:\d\d)?)?"), "DATE"),
+    (re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d(:\d\d)?( [A-Z]{3,4})?)?"), "DATE"),
     (re.compile(r"\b[0-9a-f]{20,}\b"), "HEX"),
     (re.compile(r"renews \S+ on"), "renews CERT on"),  # by the draw
     (re.compile(r"\d+"), "N"),
