@@ -36,7 +36,7 @@ _sslmctl() {
         reload) options="-h --help --socket" ;;
         import) options="-h --help --socket --check" ;;
         trust) options="-h --help --socket --remove --print --store --conf-dir" ;;
-        doctor) options="-h --help --socket --conf-dir --json" ;;
+        doctor) options="-h --help --socket --conf-dir --limit --json" ;;
         completion) options="-h --help --socket" words="bash zsh" ;;
     esac
     if [[ $cur == -* ]]; then

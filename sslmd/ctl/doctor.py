@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 from collections.abc import Coroutine, Iterator, Sequence
+from importlib import import_module
 
 from sslmd.ctl.args import Commands, command
 from sslmd.ctl.errors import DONE, FAILED
@@ -28,6 +29,18 @@ if TYPE_CHECKING:
 # Seconds for all looks together, and between two lines about how far they are.
 LIMIT = 300.0
 _TELLS = 5.0
+
+_MODULES = (
+    "doctor_dns",
+    "doctor_here",
+    "doctor_http",
+    "doctor_include",
+    "doctor_orders",
+    "doctor_ports",
+    "doctor_resolvers",
+    "doctor_servers",
+    "doctor_sets",
+)
 
 _COLOURS = {"ok": "", "odd": "yellow", "wrong": "red", "unseen": "dim"}
 
@@ -76,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
     from sslmd.ctl.doctor_daemon import ask_daemon, work_as
 
     running = ask_daemon(args.socket)
+    for module in _MODULES:  # while we may still read where they are
+        import_module(f"sslmd.ctl.{module}")
     work_as(running.uid)
     found = asyncio.run(_look(args, running))
     if args.json:
@@ -116,14 +131,18 @@ async def _look(args: argparse.Namespace, running: Running) -> list[Finding]:
     found: list[Finding] = []
     printer = _Printer()
     telling = None if args.json else asyncio.ensure_future(_tell(watch))
+    tasks = [asyncio.ensure_future(look) for look in _looks(args, running, watch)]
     try:
-        async with asyncio.TaskGroup() as group:
-            for task in [group.create_task(look) for look in _looks(args, running, watch)]:
-                for one in await task:
-                    if not args.json:
-                        printer.print(one)
-                    found.append(one)
+        for task in tasks:
+            for one in await task:
+                if not args.json:
+                    printer.print(one)
+                found.append(one)
     finally:
+        # Looks that are under way have things to put in order: files on web servers, for one.
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if telling is not None:
             telling.cancel()
     return found

@@ -5,17 +5,19 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sslmd import __version__
+from sslmd.config.model import Config
 from sslmd.ctl.answers import Cert, Fields, certs_of
 from sslmd.ctl.client import Daemon
 from sslmd.ctl.doctor_finding import Finding, Look, odd, output_of, unseen, well, wrong
 from sslmd.ctl.errors import NOT_PERMITTED, CtlError, RefusedByDaemon
 from sslmd.ctl.health import Limits, problems
-from sslmd.ctl.text import count, printable
+from sslmd.ctl.text import clock, count, printable
 from sslmd.wire.messages import SOCKET_GROUP, Code, Method
 
 _SHOWN = 5  # changed files that one message names
@@ -25,14 +27,15 @@ _SHOWN = 5  # changed files that one message names
 class Running:
     """What the daemon says of itself. `problem`: why it says nothing; None if it does.
 
-    `uid` is its user, ours where it does not answer. `conf_dir` is "" where it does not say it,
-    `files` then empty; `status` is its answer to that method.
+    `uid` is its user, ours where it does not answer. `conf_dir` and `certs_dir` are "" where it
+    does not say them, `files` then empty; `status` is its answer to that method.
     """
 
     socket: str
     uid: int
     problem: CtlError | None = None
     conf_dir: str = ""
+    certs_dir: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     status: Fields = field(default_factory=lambda: Fields(None))
     certs: tuple[Cert, ...] = ()
@@ -57,6 +60,9 @@ def ask_daemon(socket: str) -> Running:
                     raise
                 answer = {}  # it was made before this method was
     except CtlError as err:
+        if err.exit_status == NOT_PERMITTED:
+            with suppress(OSError):
+                uid = os.stat(socket).st_uid
         return Running(socket, uid, err)
     said = answer if isinstance(answer, dict) else {}
     files = said.get("files")
@@ -66,6 +72,7 @@ def ask_daemon(socket: str) -> Running:
         uid,
         None,
         str(said.get("conf_dir") or ""),
+        str(said.get("certs_dir") or ""),
         {str(path): str(digest) for path, digest in known.items()},
         Fields(status),
         tuple(certs_of(status)),
@@ -127,8 +134,19 @@ async def look_at_daemon(running: Running, now: datetime | None = None) -> Look:
 
 
 def _troubles(running: Running, now: datetime) -> list[Finding]:
-    """Return what the daemon has in trouble: certificates, hosts, zones, DH groups."""
+    """Return what the daemon has in trouble: a refusal, certificates, hosts, zones, DH groups."""
     found = []
+    if refused := running.status.sub("daemon").sub("refused"):
+        mistakes = refused.texts("mistakes")
+        more = f" and {len(mistakes) - 1} more" if len(mistakes) > 1 else ""
+        found.append(
+            wrong(
+                "daemon",
+                f"it refused a configuration at {clock(refused.time('at'))}: "
+                f"{mistakes[0] if mistakes else 'see its log'}{more}; "
+                f"{refused.text('consequence') or 'it works on with the one before'}",
+            )
+        )
     for cert in running.certs:
         harmless = {f"DANE: {text}" for text in cert.sub("dane").texts("warnings")}
         for _, text in problems(cert, now, Limits()):
@@ -146,6 +164,26 @@ def _troubles(running: Running, now: datetime) -> list[Finding]:
     return found + [wrong("daemon", f"Diffie-Hellman groups: {text}") for text in groups]
 
 
+def refusals(running: Running, config: Config) -> Iterator[Finding]:
+    """Find what makes the daemon refuse a configuration without mistakes."""
+    if running.certs_dir and running.certs_dir != str(config.globals.certs_dir):
+        yield wrong(
+            "configuration",
+            f"certs_dir is {config.globals.certs_dir}, and the daemon works in "
+            f"{running.certs_dir}: a reload is refused; restart it: systemctl restart sslmd",
+        )
+    left_out = {warning.file for warning in config.warnings}
+    known = {str(one) for one in config.services}
+    for cert in running.certs:
+        path = str(config.conf_dir / cert.text("group") / cert.text("service"))
+        if cert.name not in known and path in left_out:
+            yield wrong(
+                "configuration",
+                f"{path}: it is no service file any more: a reload is refused; correct it, or "
+                "delete the file to give the certificate up",
+            )
+
+
 def changed(loaded: Mapping[str, str], there: Mapping[str, str]) -> Finding | None:
     """Compare the files that the daemon has loaded with those that are there now."""
     if not loaded:
@@ -160,8 +198,8 @@ def changed(loaded: Mapping[str, str], there: Mapping[str, str]) -> Finding | No
         told.append(f"and {len(paths) - _SHOWN} more")
     return odd(
         "configuration",
-        f"the daemon has loaded other files than are there now: {', '.join(told)}; they can be "
-        "loaded: run sslmctl reload",
+        f"the daemon has loaded other files than are there now: {', '.join(told)}; run: sslmctl "
+        "reload",
     )
 
 

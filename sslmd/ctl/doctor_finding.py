@@ -148,6 +148,16 @@ class Case:
     resolver: Resolver = field(default_factory=Resolver)
     _servers: dict[ZoneName, asyncio.Task[NameServers]] = field(default_factory=dict)
 
+    def stranger(self, where: str) -> Finding | None:
+        """Return why we cannot look as the daemon would; None if we can."""
+        if os.geteuid() == self.uid:
+            return None
+        return unseen(
+            where,
+            f"you are uid {os.geteuid()}, and the daemon is uid {self.uid}: what it may do, and "
+            "whose files it takes, shows only when this is run as root",
+        )
+
     async def servers(self, zone: ZoneName) -> NameServers:
         """Return the name servers of a zone of ours, looked up once; raises as that does."""
         if zone not in self._servers:

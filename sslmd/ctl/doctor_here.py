@@ -12,7 +12,7 @@ from pathlib import Path
 from sslmd.config.files import locate_conf_dir
 from sslmd.config.model import Config
 from sslmd.core.errors import Mistake, SslmError
-from sslmd.ctl.doctor_daemon import Running, changed
+from sslmd.ctl.doctor_daemon import Running, changed, refusals
 from sslmd.ctl.doctor_finding import (
     Case,
     Look,
@@ -62,7 +62,7 @@ async def look_at_configuration(
                 "the daemon works on with what it has loaded; a reload is refused, the next start "
             )
             now += "fails"
-        yield wrong("configuration", f"{now} until {count(len(mistakes), 'mistake')} is corrected")
+        yield wrong("configuration", f"{now} until that is corrected")
     if config is None:
         yield unseen("configuration", "all the rest is not looked at: nothing says what there is")
         return
@@ -70,8 +70,11 @@ async def look_at_configuration(
         yield unseen("configuration", "parts with mistakes are not looked at")
     for warning in config.warnings:
         yield odd("configuration", str(warning))
-    if running.answers and not mistakes and (finding := changed(running.files, config.files)):
-        yield finding
+    if running.answers and not mistakes:
+        for refused in refusals(running, config):
+            yield refused
+        if finding := changed(running.files, config.files):
+            yield finding
     if running.answers and not running.files:
         yield unseen("configuration", "the daemon does not say what it has loaded: it is too old")
     if not config.warnings and not mistakes:
@@ -83,6 +86,9 @@ async def look_at_configuration(
 async def look_at_rights(case: Case) -> Look:
     """Whether the trees belong to who runs the daemon, and keys are open to nobody."""
     config = case.config
+    if stranger := case.stranger("rights"):
+        yield stranger
+        return
     good = 0
     shared = _dns_folders(config)
     for folder in _written(config):

@@ -36,6 +36,9 @@ async def look_at_hosts(case: Case) -> Look:
             return f"{host}: a visit takes longer than {VISIT:g} s; see why it hangs"
 
     hosts = await asyncio.to_thread(remote_hosts, case.config)
+    if hosts and (stranger := case.stranger("ssh")):
+        yield stranger
+        return
     late = 0
     for host, problem in await case.watch.each("ssh", hosts, one, AT_ONCE):
         if problem is None:

@@ -28,6 +28,9 @@ _SHOWN = 3
 
 async def look_at_sets(case: Case, running: Running) -> Look:
     """Whether the files of every certificate fit, have not expired, and belong to the daemon."""
+    if stranger := case.stranger("sets"):
+        yield stranger
+        return
     certs = list(case.config.services)
     known = _known(running)
     hosts = {host for one in case.config.server_classes for host in one.servers}
@@ -66,7 +69,7 @@ def _of_cert(
         links = sets.read_links(tree, cert)
         names = sets.list_sets(tree, cert)
     except SslmError as err:
-        yield wrong("sets", f"{cert}: {err}")
+        yield _unfit(cert, err)
         return
     except OSError as err:
         yield _closed(cert, err)
@@ -83,7 +86,7 @@ def _of_cert(
         try:
             facts = sets.read_set(tree, cert, name, deep=name in (links.curr, links.next))
         except SslmError as err:
-            yield wrong("sets", f"{cert}: {err}")
+            yield _unfit(cert, err)
             continue
         except OSError as err:
             yield _closed(cert, err)
@@ -101,6 +104,12 @@ def _of_cert(
             f"{known or 'none'} for the one in use; run: sslmctl reload",
         )
     yield from _production(case, tree, cert, links.curr, here)
+
+
+def _unfit(cert: CertId, err: SslmError) -> Finding:
+    """Judge what cannot be read; what is only closed to us was not looked at."""
+    closed = isinstance(err.__cause__, PermissionError)
+    return (unseen if closed else wrong)("sets", f"{cert}: {err}")
 
 
 def _closed(cert: CertId, err: OSError) -> Finding:
@@ -213,7 +222,7 @@ def _production(
         else:
             what = f"is not set {curr}, which is in use"
     except SslmError as err:
-        yield wrong("sets", f"{cert}: {err}")
+        yield _unfit(cert, err)
         return
     except OSError as err:
         yield _closed(cert, err)

@@ -169,6 +169,7 @@ def config(planner: Planner) -> dict[str, Any]:
     loaded = planner.tools.config
     return {
         "conf_dir": str(loaded.conf_dir),
+        "certs_dir": str(loaded.globals.certs_dir),
         "files": dict(loaded.files),
         "warnings": [str(warning) for warning in loaded.warnings],
     }

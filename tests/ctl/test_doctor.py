@@ -27,7 +27,9 @@ def _cert(service: str, days: float, **more: object) -> dict[str, object]:
 
 
 def _told(status: dict[str, object]) -> list[Finding]:
-    running = Running("/sock", 0, None, "/conf.d", {}, Fields(status), tuple(certs_of(status)))
+    running = Running(
+        "/sock", 0, None, "/conf.d", "/certs", {}, Fields(status), tuple(certs_of(status))
+    )
     return asyncio.run(_all(running))
 
 
@@ -51,11 +53,20 @@ def test_everything_that_the_daemon_has_in_trouble() -> None:
             "hosts": [{"host": "www2", "error": "www2 lets nobody in", "surplus": [], "text": ""}],
             "zones": [{"zone": "example.com", "error": "zone example.com: the command failed"}],
             "dh": [{"error": "openssl is not there"}],
-            "daemon": {"version": "0"},
+            "daemon": {
+                "version": "0",
+                "refused": {
+                    "at": NOW.isoformat(),
+                    "mistakes": ["/c/ssl-mgr.conf:3: x: it is wrong; do it right", "another"],
+                    "consequence": "the next start would fail",
+                },
+            },
         }
     )
     wrong = "\n".join(one.text for one in found if one.level is Level.WRONG)
     for words in (
+        "it refused a configuration at ",
+        "/c/ssl-mgr.conf:3: x: it is wrong; do it right and 1 more; the next start would fail",
         "example.com/old: expired",
         "example.com/held: left alone: a key does not fit; see sslmctl show example.com:held",
         "example.com/failed: failed 3 times: the CA says no",
@@ -93,7 +104,7 @@ def test_files_that_the_daemon_has_not_loaded() -> None:
     assert changed({}, loaded) is None  # it does not say what it has
     finding = changed(loaded, {"/c/a": "1", "/c/b": "9", "/c/d": "4"})
     assert finding is not None
-    assert "/c/b was changed, /c/c was removed, /c/d is new; they can" in finding.text
+    assert "/c/b was changed, /c/c was removed, /c/d is new; run: sslmctl reload" in finding.text
     many = changed(loaded, {f"/d/{number}": "" for number in range(20)})
     assert many is not None
     assert "and 18 more" in many.text

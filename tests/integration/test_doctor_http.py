@@ -106,9 +106,7 @@ def test_what_shows_and_what_does_not(web: Web) -> None:
     web.write("www", "strange", "six", "dead", *SITES)
     found = doctor(web.site, 1)
     # They are looked at although the daemon knows nothing of them yet.
-    assert f"{ZONE}/web was changed; they can be loaded: run sslmctl reload" in told(
-        found, "configuration", "odd"
-    )
+    assert f"{ZONE}/web was changed; run: sslmctl reload" in told(found, "configuration", "odd")
     bad = told(found, "http-01", "wrong").splitlines()
 
     def about(name: str) -> str:
