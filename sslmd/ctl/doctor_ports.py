@@ -7,8 +7,8 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sslmd.config.build import DEFAULT_PROBES
 from sslmd.config.model import Config, Probe, ServerClass
+from sslmd.config.probes import DEFAULT_PROBES
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import CertFacts
 from sslmd.core.names import CertId, GroupName, covers, machine_of

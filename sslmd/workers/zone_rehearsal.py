@@ -25,6 +25,7 @@ from sslmd.dns.tlsa_notes import DEFAULT_TTL, noted_tlsa_zones, union
 from sslmd.store import zone_notes
 from sslmd.workers import tlsa_rr
 from sslmd.workers.dane_zone import Zone, cert_wish
+from sslmd.workers.places import look_elsewhere
 from sslmd.workers.tlsa import Given, Wish, look, prepare
 from sslmd.workers.tools import Tools
 
@@ -77,6 +78,7 @@ class ZoneRehearsal:
             path = zone_notes.notes_file(tools.config.globals.certs_dir, self.name)
             zone.notes = await tools.in_thread(zone_notes.read_notes, path)
             given = await self._prepare(wish, tools)
+            zone.elsewhere = await look_elsewhere(given.places, tools)
             files = await tools.in_thread(
                 tlsa_rr.missing,
                 tools.tree,

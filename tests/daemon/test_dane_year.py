@@ -38,6 +38,7 @@ from sslmd.core.events import (
 from sslmd.core.facts import SetFacts
 from sslmd.core.gate import gate_of
 from sslmd.core.jobs import Certify, Deliver, MakeKey, Prove, PutBack, Roll, Settle, TakeOff
+from sslmd.core.last_call import calls_of, curr_ends
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, DomainName, SetName, ZoneName
 from sslmd.core.places import Elsewhere, Fate, Place, sure_places
@@ -367,7 +368,13 @@ class Year:
                 self.made[cert.id, name] = made
                 self.apply(cert, CertIssued(at, made, SetNote(0.0, at, "sub")))
             case Roll(set=name, blind=blind):
-                assert not blind
+                if blind:
+                    # What does not answer is not waited for at the end: `core.last_call`.
+                    assert curr_ends(state) is not None
+                    assert at >= calls_of(state, curr_ends(state) or at)[1]
+                    self.rolls += 1
+                    self.apply(cert, Rolled(at))
+                    return True
                 self._roll(cert, name)
             case PutBack(set=name):
                 old = self.made[cert.id, name]

@@ -36,7 +36,7 @@ class World:
     """A site at rest, whose zone has one name server; what is queued is noted, and not done."""
 
     def __init__(self, top: Path, server: Responder, served: Served) -> None:
-        self.folder, self.served = top / "dns", served
+        self.folder, self.served, self.server = top / "dns", served, server
         self.folder.mkdir()
         self.port = server.server.port
         self.site = Site(top, self._main("true"))
@@ -362,6 +362,74 @@ async def test_records_of_a_host_that_no_name_tells_hold_back_a_roll_too(world: 
     world.command("false")
     held = await _why_held(world)
     assert "withdrawn" in held or "exit" in held, held
+
+
+async def test_without_dane_nothing_of_the_zone_holds_up_a_roll(world: World) -> None:
+    """I6: another certificate's records at a host that this one has too, and DNS out of reach."""
+    await world.checked()
+    await world.site.make_key()
+    zone = world.zone
+    assert zone.notes is not None
+    other = frozenset({(OWNER, "example.com/mail")})
+    zone.notes = replace(zone.notes, holders=other, fading=frozenset())
+    without_dane(world)
+    zone.wish = None  # as after a start
+    world.port = 9  # nobody answers there
+    world.command("false")
+    asked = len(world.server.queries)
+    async with zone.turn:  # somebody waits for name servers meanwhile
+        assert not world.zones.is_taken(WEB)
+        async with world.zones.turn(WEB), asyncio.timeout(5):
+            assert await world.zones.may_roll(WEB, world.site.on_deck()) == ""
+    assert len(world.server.queries) == asked
+
+
+async def test_records_that_nobody_takes_are_put_back(world: World) -> None:
+    """The command succeeds, and no name server ever shows the new records."""
+    await world.checked()
+    include = tlsa_file(world.folder, ZONE)
+    before = read(include, 60)
+    await world.site.make_key()
+    await world.site.certify()
+    world.become(world.site.state(WEB))
+    await world.publish()
+    assert read(include, 60) != before
+    await world.look()
+    assert read(include, 60) != before  # there is time
+    world.zone.changed_at -= 3601
+    await world.look()
+    assert read(include, 60) == before
+    assert "is as it was before" in world.zone.trouble
+
+
+async def test_where_mail_is_refused_no_record_is_wanted(world: World) -> None:
+    """The null MX (RFC 7505)."""
+    service = (world.site.top / "conf.d/example.com/web").read_text()
+    entry = "[[443, 'tcp', 3, 1, 1, ['www.example.com']]]"
+    world.site.write("example.com/web", service.replace(entry, "[[25, 'tcp', 3, 1, 1, 'MX']]"))
+    world.site.reload()
+    world.served.add("example.com", "MX", "0 .")
+    await world.live()
+    await world.publish()
+    assert read(tlsa_file(world.folder, ZONE), 60) == {}
+    assert any("null MX" in one for one in world.told)
+    world.served.records.pop((dns.name.from_text("example.com"), dns.rdatatype.MX))
+    assert await world.zones.refresh(ZONE) == "1 TLSA record given to DNS anew"
+
+
+async def test_an_owner_that_nobody_tells_of_gets_no_record_yet(world: World) -> None:
+    """Looked at before it is written; and again before long."""
+    await world.live()
+    port, world.port = world.port, 9
+    world.command("true")
+    await world.publish()
+    assert read(tlsa_file(world.folder, ZONE), 60) == {}
+    assert world.zone.again
+    assert any("no record is written" in one for one in world.told)
+    world.port = port
+    world.command("true")
+    await world.publish()
+    assert OWNER in (read(tlsa_file(world.folder, ZONE), 60) or {})
 
 
 async def _why_held(world: World) -> str:

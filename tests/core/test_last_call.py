@@ -1,0 +1,74 @@
+"""A roll that DNS holds back, while the certificate in use comes to its end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from sslmd.core.jobs import Roll
+from sslmd.core.plan import decide
+from sslmd.core.state import CertState
+from sslmd.core.view import Dane, Decision
+from tests.core.test_plan import DANE, DUE, GOOD, NOW, READY, WANTED, look, settled
+from tests.core.test_plan_dane import KNOWN, READY_SEEN
+
+LACKS = replace(READY_SEEN, since=None, waited=0.0, missing="ns2 lacks the record", opens_at=None)
+SILENT = replace(KNOWN, silent="ns2 does not answer", usages=frozenset({3}))
+
+
+def left(days: float) -> CertState:
+    """A set on deck that name servers do not show, and a certificate with so many days left."""
+    assert DUE.cert is not None
+    end = NOW + timedelta(days=days)
+    curr = replace(DUE, cert=replace(DUE.cert, not_before=end - timedelta(days=90), not_after=end))
+    return settled(curr, READY, sighting=LACKS)
+
+
+def step(days: float, dane: Dane = SILENT, *, wanted: bool = True) -> Decision:
+    view = look(left(days), DANE if wanted else WANTED)
+    return decide(replace(view, dane=dane), NOW)
+
+
+def test_there_is_time() -> None:
+    decision = step(20)
+    assert decision.job is None
+    assert decision.alarm == ""
+    assert decision.wake_at == NOW + timedelta(days=13)
+
+
+def test_an_admin_has_a_week() -> None:
+    decision = step(6, replace(SILENT, silent=""))
+    assert decision.job is None
+    assert "ns2 lacks the record" in decision.alarm
+    assert "sslmctl roll --force" in decision.alarm
+    assert "accept even when it has expired" in decision.alarm
+    mixed = step(6, replace(SILENT, silent="", usages=frozenset({2, 3})))
+    assert "accept even" not in mixed.alarm
+    assert mixed.alarm
+
+
+@pytest.mark.parametrize("days", [1.0, -3.0])
+def test_servers_that_do_not_answer_are_not_waited_for_at_the_end(days: float) -> None:
+    job = step(days).job
+    assert isinstance(job, Roll)
+    assert "ns2 does not answer" in job.overrode
+
+
+@pytest.mark.parametrize("days", [1.0, -3.0])
+def test_a_server_that_answers_without_the_record_is(days: float) -> None:
+    """I4: that would turn clients away, whatever else happens."""
+    decision = step(days, replace(SILENT, silent=""))
+    assert decision.job is None
+    assert "ns2 lacks the record" in decision.alarm
+
+
+def test_without_dane_nothing_is_waited_for_at_the_end() -> None:
+    fading = replace(SILENT, silent="", fading="_25._tcp.example.com")
+    assert isinstance(step(1, fading, wanted=False).job, Roll)
+    assert step(20, fading, wanted=False).job is None
+
+
+def test_a_certificate_that_is_well_has_no_alarm() -> None:
+    assert decide(replace(look(settled(GOOD), DANE), dane=KNOWN), NOW).alarm == ""

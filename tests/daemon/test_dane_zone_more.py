@@ -1,0 +1,239 @@
+"""What a zone makes of lifetimes of others, records kept elsewhere, and servers that are silent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sslmd.core.names import DomainName
+from sslmd.core.places import Elsewhere, Fate, Place
+from sslmd.core.sighting import Instant
+from sslmd.core.state import CertState
+from sslmd.core.tlsa import TlsaSet, association
+from sslmd.core.view import Dane, Decision
+from sslmd.daemon.book import DaneReport, Entry
+from sslmd.dns.ask import NameServer
+from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
+from sslmd.store.zone_notes import ZoneNotes
+from sslmd.workers.dane_report import findings_of
+from sslmd.workers.dane_zone import Zone, cert_wish
+from sslmd.workers.tlsa import Given, Seen, Wish, content_for
+from tests.core.world import START, days
+from tests.daemon.test_dane_zone import (
+    BOTH,
+    CERT,
+    CURR,
+    NEXT,
+    OWNER,
+    PLAIN,
+    SERVICE,
+    WANTED,
+    ZONE,
+    material,
+    seen,
+    zone_with,
+)
+
+DAY = 86_400
+ENTRY = Entry(WANTED, frozenset(), BOTH, "", Decision(""))
+PROVIDER = DomainName("_dane.provider.test")
+CURR_RECORD = association(PLAIN.combination, material(CURR.name))
+NEXT_RECORD = association(PLAIN.combination, material(NEXT.name))
+
+
+def known_zone() -> Zone:
+    return zone_with(SERVICE, ZoneNotes(known=frozenset({(OWNER, PLAIN.combination)}), ttl=600))
+
+
+def dane_of(zone: Zone, state: CertState = BOTH) -> Dane:
+    dane = zone.dane(CERT, replace_state(state), current=True)
+    assert dane is not None
+    return dane
+
+
+def replace_state(state: CertState) -> Entry:
+    return Entry(WANTED, frozenset(), state, "", Decision(""))
+
+
+def at(seconds: float, one: Seen) -> Seen:
+    when = Instant("boot", seconds)
+    return replace(one, began=when, ended=when)
+
+
+# --- lifetimes ---
+
+
+def test_the_longest_ttl_that_was_ever_seen_is_waited_for() -> None:
+    """A record made by hand, of a day: caches hold the set with it when it is long gone."""
+    zone = known_zone()
+    some = zone.content[OWNER]
+    zone.take(seen(zone, {OWNER: TlsaSet(DAY, some.records)}))
+    assert zone.notes is not None
+    assert zone.notes.longest == {OWNER: DAY}
+    zone.take(at(200.0, seen(zone, zone.content)))
+    sighting = zone.sight(CERT, BOTH)
+    assert sighting is not None
+    assert sighting.need == 2 * DAY
+    # Kept over a restart, and gone when no cache can have it any more.
+    later = at(250.0 + 2 * DAY, seen(zone, zone.content))
+    zone.take(later)
+    assert zone.notes.longest == {}
+    assert zone.notes.ttl == 600
+
+
+def test_one_that_stays_keeps_nothing_from_its_end() -> None:
+    """Somebody's record of a day stands beside ours for good."""
+    zone = known_zone()
+    some = zone.content[OWNER]
+    beside = seen(zone, {OWNER: TlsaSet(DAY, some.records)})
+    zone.take(beside)
+    zone.take(at(200.0 + 2 * DAY, beside))
+    assert zone.sighting is not None
+    assert zone.sighting.complete
+    assert zone.ttl_of(CERT) == DAY
+
+
+def test_the_ttl_at_another_owner_is_not_waited_for() -> None:
+    """I6."""
+    zone = known_zone()
+    other = DomainName("_25._tcp.other.example.com")
+    assert zone.notes is not None
+    zone.notes = replace(zone.notes, longest={other: DAY})
+    assert zone.ttl_of(CERT) == 600
+    assert zone.ttl == DAY
+
+
+# --- kept elsewhere ---
+
+
+def zone_elsewhere(*records: object, problem: str = "") -> Zone:
+    """A zone whose only owner is a CNAME to a provider's."""
+    wish = Wish(ZONE, (cert_wish(ENTRY, SERVICE),))
+    place = Place(Fate.ELSEWHERE, PROVIDER, "is a CNAME", PROVIDER)
+    places = {OWNER: place}
+    content, materials, notes = content_for(
+        wish, ZoneNotes(), {}, lambda _, name: material(name), frozenset(), places
+    )
+    assert content.records == {}
+    zone = Zone(ZONE, {CERT}, notes, wish, wish)
+    wants = {CERT: {OWNER: frozenset({PLAIN.combination})}}
+    zone.given = Given(content, materials, notes, {}, "", (), True, (), wants=wants, places=places)
+    there = frozenset(one for one in records if one is not None)
+    zone.elsewhere = {OWNER: Elsewhere(PROVIDER, there, 60 if there else 0, problem)}  # type: ignore[arg-type]
+    shown = OwnerSeen(ttl=60, fault="has a CNAME", cname=PROVIDER)
+    when = Instant("boot", 100.0)
+    zone.take(Seen((ServerSeen(NameServer("192.0.2.1"), {OWNER: shown}),), when, when, START))
+    return zone
+
+
+def test_a_key_waits_for_its_record_at_the_provider() -> None:
+    zone = zone_elsewhere(CURR_RECORD)
+    assert dane_of(zone).checked
+    sighting = zone.sight(CERT, BOTH)
+    assert sighting is not None
+    assert sighting.since is None
+    assert f"add TLSA {NEXT_RECORD} there" in sighting.missing
+    zone.elsewhere = {OWNER: Elsewhere(PROVIDER, frozenset({CURR_RECORD, NEXT_RECORD}), 60)}  # type: ignore[arg-type]
+    sighting = zone.sight(CERT, replace(BOTH, sighting=sighting))
+    assert sighting is not None
+    assert sighting.since is not None
+    assert sighting.need == 120
+
+
+def test_what_cannot_be_looked_at_there_is_not_taken_for_nothing() -> None:
+    zone = zone_elsewhere(problem="nobody answers")
+    assert dane_of(zone).checked
+    sighting = zone.sight(CERT, BOTH)
+    assert sighting is not None
+    assert "nobody answers" in sighting.missing
+
+
+def test_nothing_there_is_waited_for_by_nobody() -> None:
+    zone = zone_elsewhere()
+    assert not dane_of(zone).checked
+    assert zone.sight(CERT, BOTH) is None
+    assert zone.may_be_elsewhere(CERT)
+
+
+def test_what_others_take_away_fades_as_ours_does() -> None:
+    zone = zone_elsewhere(CURR_RECORD)
+    assert zone.notes is not None
+    assert zone.notes.holders == {(OWNER, str(CERT))}
+    zone.elsewhere = {OWNER: Elsewhere(PROVIDER)}
+    assert zone.seen is not None
+    zone.take(at(200.0, zone.seen))
+    assert zone.notes.fading == {(OWNER, str(CERT))}
+    assert dane_of(zone).fading
+
+
+def test_what_is_reported_of_it() -> None:
+    limit = days(1)
+
+    def report(zone: Zone) -> DaneReport:
+        return DaneReport(START, tuple(findings_of(zone, CERT, BOTH, START, limit)))
+
+    well = report(zone_elsewhere(CURR_RECORD))
+    assert well.fits
+    assert any("of the key in use" in one.text for one in well.findings)
+    other = association(PLAIN.combination, material("other"))
+    wrong = report(zone_elsewhere(other))
+    assert any(f"add {PROVIDER} TLSA {CURR_RECORD}" in text for text in wrong.wrong)
+    unseen = report(zone_elsewhere(problem="nobody answers"))
+    assert unseen.unseen
+    assert not unseen.fits
+    nothing = report(zone_elsewhere())
+    assert nothing.missing
+    assert not nothing.fits
+    assert not nothing.wrong
+
+
+# --- silent servers ---
+
+
+def test_the_others_are_counted_apart() -> None:
+    zone = known_zone()
+    full = seen(zone, zone.content)
+    dead = ServerSeen(NameServer("192.0.2.2"), {}, silent="does not answer")
+    both = replace(full, servers=(*full.servers, dead))
+    state = BOTH
+    for number in range(4):
+        zone.take(at(100.0 + 700.0 * number, both))
+        state = replace(state, sighting=zone.sight(CERT, state))
+    assert state.sighting is not None
+    assert state.sighting.since is None
+    assert dane_of(zone, state).silent == "192.0.2.2 does not answer"
+    lacking = ServerSeen(NameServer("192.0.2.3"), {OWNER: OwnerSeen()})
+    zone.take(at(4000.0, replace(both, servers=(*both.servers, lacking))))
+    zone.sight(CERT, state)
+    assert dane_of(zone, state).silent == ""
+
+
+# --- files that no name server takes ---
+
+
+def test_taken_and_ignored() -> None:
+    zone = known_zone()
+    zone.replaced = {}
+    zone.take(seen(zone, {}))
+    assert zone.is_ignored()
+    assert not zone.is_taken()
+    zone.take(seen(zone, zone.content))
+    assert zone.is_taken()
+    assert not zone.is_ignored()
+    dead = ServerSeen(NameServer("192.0.2.2"), {}, silent="does not answer")
+    assert zone.seen is not None
+    zone.take(replace(zone.seen, servers=(dead,)))
+    assert not zone.is_ignored()
+
+
+def test_an_owner_that_is_something_else_now() -> None:
+    zone = known_zone()
+    zone.take(seen(zone, zone.content))
+    assert not zone.surprises()
+    assert zone.seen is not None
+    cname = OwnerSeen(fault="has a CNAME", cname=PROVIDER)
+    server = replace(zone.seen.servers[0], owners={OWNER: cname})
+    zone.take(replace(zone.seen, servers=(server,)))
+    assert {owner for owner, *_ in zone.surprises()} == {OWNER}
+    cut = OwnerSeen(fault="is not authoritative", is_cut=True)
+    zone.take(replace(zone.seen, servers=(replace(server, owners={OWNER: cut}),)))
+    assert zone.surprises()
