@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sslmd.config.model import Config, Probe, ServerClass
-from sslmd.config.probes import DEFAULT_PROBES
+from sslmd.config.probes import worth_a_look
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import CertFacts
 from sslmd.core.names import CertId, GroupName, covers, machine_of
@@ -96,7 +96,7 @@ async def look_at_ports(case: Case) -> Look:
 
 
 def _places(one: ServerClass, certs: tuple[_Ours, ...]) -> Iterator[_Place]:
-    probes = one.probes or DEFAULT_PROBES[one.kind]
+    probes = worth_a_look(one)
     for host in one.servers:
         for probe in probes:
             wanted = tuple(
