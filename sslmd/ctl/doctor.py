@@ -195,7 +195,7 @@ def _looks(
     yield all_of("daemon", doctor_daemon.look_at_daemon(running), watch)
     if config is None:
         return
-    yield from _of_site(config, mistakes, running, watch)
+    yield from _of_site(config, running, watch)
 
 
 def _configuration(
@@ -219,10 +219,9 @@ def _configuration(
 
 
 def _of_site(
-    config: Config, mistakes: Sequence[Mistake], running: Running, watch: Watch
+    config: Config, running: Running, watch: Watch
 ) -> Iterator[Coroutine[None, None, list[Finding]]]:
     """Yield the looks at what a configuration speaks of, in the order of printing."""
-    from sslmd.config.files import MAIN_FILE
     from sslmd.ctl import (
         doctor_dns,
         doctor_here,
@@ -239,10 +238,6 @@ def _of_site(
     case = Case(config, watch, running.uid)
     yield all_of("rights", doctor_here.look_at_rights(case), watch)
     yield all_of("sets", doctor_sets.look_at_sets(case, running), watch)
-    # A class in which there is a mistake is missing here.
-    if not any(os.path.basename(mistake.file) == MAIN_FILE for mistake in mistakes):
-        for finding in doctor_ports.look_at_use(config):
-            yield _found(finding)
     yield all_of("unit", doctor_here.look_at_unit(case), watch)
     yield all_of("clock", doctor_here.look_at_clock(case), watch)
     yield all_of("commands", doctor_here.look_at_commands(case), watch)

@@ -1,4 +1,4 @@
-"""What `sslmctl doctor` looks at on ports: what they serve to clients, and who uses what."""
+"""What `sslmctl doctor` looks at on ports: what they serve to clients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sslmd.config.model import Config, Probe, ServerClass
 from sslmd.config.probes import worth_a_look
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import CertFacts
-from sslmd.core.names import CertId, GroupName, covers, machine_of
+from sslmd.core.names import CertId, covers, machine_of
 from sslmd.ctl.doctor_finding import Case, Finding, Look, odd, unseen, well, wrong
 from sslmd.servers.local import LOOPBACK, is_local, is_loopback
 from sslmd.servers.probe import Reach, Served, facts_of, served_at
@@ -21,25 +21,6 @@ from sslmd.store.layout import CERT, CURR
 from sslmd.workers.proof import name_of
 
 _SHOWN = 5  # certificates that one message names
-
-
-def look_at_use(config: Config) -> Iterator[Finding]:
-    """Whether each certificate is used by somebody who is restarted when it is renewed."""
-    for cert in unused(config):
-        yield odd(
-            "use",
-            f"{cert}: no server class uses it, so nothing is restarted when it is renewed; name it "
-            "in svc_depends of a class that has servers",
-        )
-
-
-def unused(config: Config) -> list[CertId]:
-    """Return the certificates that no class with servers is granted; CAs need none."""
-    return [
-        cert
-        for cert, service in config.services.items()
-        if service.managed and cert.group != GroupName.CA and not config.users_of(cert)
-    ]
 
 
 @dataclass(frozen=True)

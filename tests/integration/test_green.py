@@ -187,7 +187,7 @@ def test_everything_is_named_and_green_when_corrected(tmp_path: Path) -> None:
         # Without the mistake in the file, what it leaves out is looked at, too.
         main.write_text(good)
         found = doctor(site, 1)
-        assert f"{ZONE}/lone: no server class uses it" in told(found, "use", "odd")
+        assert "no server uses it" in told(found, "configuration", "odd")
 
         # Corrected, one after the other.
         state.write_text(good_state)
