@@ -348,7 +348,6 @@ def mailbox(text: str) -> x509.OtherName:
         (NC([NET], None), [IP(ip_address("192.0.2.200"))], "do not permit '192.0.2.200'"),
         (NC([MAIL("example.com")], None), [MAIL("me@example.com")], ""),
         (NC([MAIL("example.com")], None), [MAIL("example.com")], "is no mail address"),
-        (NC([MAIL("example.com")], None), [MAIL("a@b@example.com")], "is no mail address"),
         (NC([MAIL("*@example.com")], None), [MAIL("me@example.com")], "do not permit"),
         (NC(None, [MAIL("example.com")]), [mailbox("jö@example.com")], "exclude 'jö@example.com'"),
         (NC([MAIL("xn--bcher-kva.example")], None), [mailbox("jö@bücher.example")], ""),
