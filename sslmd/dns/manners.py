@@ -150,7 +150,9 @@ class Manners:
         self.pause = self.pause * EASING if self.pause > FIRST_PAUSE / 2 else 0.0
 
     def limited(self) -> None:
-        """It answered by TCP alone: it limits what it sends by UDP."""
+        """It answered by TCP alone: it limits what it sends by UDP, if it ever sends anything."""
+        if not self.by_udp:
+            return
         self._tcp_until = _now() + BY_TCP
         self.pause = 0.0
 
