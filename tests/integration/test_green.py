@@ -181,6 +181,9 @@ def test_everything_is_named_and_green_when_corrected(tmp_path: Path) -> None:
         assert "a reload is refused, the next start fails" in mistakes
         assert "foreign.example.org" in told(found, "ports", "wrong")
         assert "[imap] localhost port 993" in told(found, "ports", "unseen")
+        status = site.status()
+        assert "version" in status[f"{ZONE}/held"]["last_error"]
+        assert "foreign.example.org" in status[f"{ZONE}/web"]["last_error"]
         check = site.ctl("check", status=2).stdout
         assert f"{ZONE}/old expired" in check
 
