@@ -75,6 +75,20 @@ def test_dane(ok: bool, status: int) -> None:
     assert (mark in lines) is not ok
 
 
+def test_dane_that_was_not_seen_or_is_not_there() -> None:
+    """I11: that is never "all fits"."""
+    for where, flag, verdict in (
+        ("mail.example.com:25", "unseen", "NOT ALL COULD BE LOOKED AT"),
+        ("not published", "warning", "NOT PUBLISHED"),
+    ):
+        finding = {"where": where, "text": "x", "wrong": False, flag: True}
+        answer = {**dane(ok=True), "ok": False, "findings": [finding]}
+        done, _ = ask(Method.DANE, result({"certs": [answer]}), "dane")
+        assert done.returncode == 1
+        assert done.stdout.startswith(f"{WEB}: {verdict}\n")
+        assert f"  ?? {where}: x" in done.stdout
+
+
 def test_dane_of_nothing_and_as_json() -> None:
     done, _ = ask(Method.DANE, result({"certs": []}), "dane")
     assert (done.returncode, done.stdout) == (0, "none of the certificates has dane_tls\n")

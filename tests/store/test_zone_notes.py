@@ -27,6 +27,9 @@ NOTES = ZoneNotes(
             (DomainName("_465._tcp.mx2.example.com"), ""),
         }
     ),
+    null_mx=True,
+    longest={DomainName("_25._tcp.mx1.example.com"): 86_400},
+    moved={DomainName("_465._tcp.mx1.example.com"): DomainName("_dane.example.com")},
 )
 
 
@@ -53,6 +56,9 @@ def test_round_trip(tmp_path: Path, notes: ZoneNotes) -> None:
         "version = 1\nknown = ['_25._tcp.a.example 3 1 x']",
         "version = 1\nknown = ['']",
         "version = 1\nfading = ['../x']",
+        "version = 1\nlongest = ['_25._tcp.a.example']",
+        "version = 1\nlongest = ['_25._tcp.a.example x']",
+        "version = 1\nmoved = ['_25._tcp.a.example ../x']",
         "x = " + "[" * 100_000,
         "\x00\xff",
     ],
