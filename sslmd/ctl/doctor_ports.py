@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sslmd.config.model import Config, Probe, ServerClass
+from sslmd.config.model import Config, Probe, ServerClass, Unprobed
 from sslmd.config.probes import worth_a_look
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import CertFacts
@@ -77,6 +77,8 @@ async def look_at_ports(case: Case) -> Look:
 
 
 def _places(one: ServerClass, certs: tuple[_Ours, ...]) -> Iterator[_Place]:
+    if one.unprobed is Unprobed.NONE:
+        return  # nothing is to be seen there
     probes = worth_a_look(one)
     for host in one.servers:
         for probe in probes:

@@ -196,7 +196,7 @@ async def same_for_any(
 
     async def front(name: str) -> tuple[int, str, bytes]:
         at = "" if port == http.client.HTTP_PORT else f":{port}"
-        seen = _Seen(name.lower(), address, f"http://{_bracketed(name)}{at}/", frozenset())
+        seen = _Seen(name.lower(), address, f"http://{_bracketed(name)}{at}/", frozenset({port}))
         reader, writer = await _connect(seen, _parts(seen.url))
         try:
             writer.write(_request(_parts(seen.url)))
