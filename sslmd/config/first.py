@@ -314,9 +314,8 @@ def _service(answers: Answers, service: Service) -> str:
     lines += ["", "[X509]", f"    CN = '{service.names[0]}'"]
     if answers.ca is Ca.OWN:
         lines.append(f"    O = '{answers.domain}'")
-    if answers.email:
-        whose = "" if answers.ca is Ca.OWN else "           # contact of the account at the CA"
-        lines.append(f"    email = '{answers.email}'{whose}")
+    if answers.email and answers.ca is not Ca.OWN:
+        lines.append(f"    email = '{answers.email}'           # contact of the account at the CA")
     lines.append(f"    sans = {_quoted(service.names)}")
     return "\n".join([*lines, ""])
 
