@@ -111,11 +111,13 @@ async def test_what_a_class_says_of_probes_is_taken_over_without_a_look(tmp_path
     none = replace(web, unprobed=Unprobed.NONE)
     site.tools.config = replace(config, server_classes=(none,))
     hosts.reconfigured(config)
-    (job,) = sights(hosts, site)
-    await hosts.run(job)
+    # The restarts of others come first.
+    (before,) = site.state(WEB).servers
+    assert hosts._sight(WEB, before, site.now) == site.now
+    await hosts.run(See("localhost", (("web", (Told(WEB, site.live()),)),), ""))
     (found,) = site.state(WEB).servers
     assert found.unseen == Unseen("not looked at: probe = 'none'", meant=True)
-    assert sights(hosts, site) == []
+    assert hosts._sight(WEB, found, site.now) is None
 
 
 def test_what_an_older_version_called_proven_was_perhaps_not_seen() -> None:
