@@ -139,8 +139,8 @@ class Delivery:
         assert mine["cert.pem"] == (self.site.live(WEB) / "cert.pem").read_bytes(), what
         assert self.restarts.read_bytes() == mine["cert.pem"], what
         server = self.state()
-        looked_at = self.site.tables["web"].probe != "false"
-        end = "proven" if looked_at else "restarted"
+        is_probed = self.site.tables["web"].probe != "false"
+        end = "proven" if is_probed else "restarted"
         assert (server["state"], server["set"]) == (end, self.site.live(WEB).resolve().name), what
         assert not server.get("error"), what
         outgoing = self.site.top / "certs" / ".outgoing"
