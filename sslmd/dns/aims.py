@@ -86,6 +86,11 @@ class Aims:
         self._learnt = learnt
         self._looks: dict[ZoneName, asyncio.Task[Look]] = {}
 
+    @property
+    def seen(self) -> set[ZoneName]:
+        """The zones whose name servers were asked, others' among them."""
+        return set(self._looks)
+
     async def find(self, owner: DomainName) -> Aim:
         """Return where a record is written that clients look for at `owner`.
 

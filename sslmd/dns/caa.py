@@ -56,14 +56,17 @@ async def forbidden(
     where = f"{name} must not be issued: the CAA records of {domain}"
     for one in properties:
         if one.flags & CRITICAL and one.tag.lower() not in _KNOWN:
-            return f"{where} demand {shown(one.tag)}, which is not known here; see to them"
-    values = _issue_values(name, properties)
+            return (
+                f"{where} demand {shown(one.tag)} (it is critical), which is not known here, and a "
+                "CA that does not know it refuses; remove that record, or write it with flags 0"
+            )
+    tag, values = _issue_values(name, properties)
     if not values:
         return ""  # only others' properties: nobody is kept out (RFC 8659 §4.2)
     if not identities:
         if any(value.issuer for value in values):
             return ""
-        return f'{where} allow nobody; add `{domain}. CAA 0 issue "…"` with the domain of your CA'
+        return f'{where} allow nobody; add `{domain}. CAA 0 {tag} "…"` with the domain of your CA'
     named = [value for value in values if value.issuer in _lowered(identities)]
     reasons = [_why_not(value.parameters, method, account) for value in named]
     if named and not all(reasons):
@@ -72,13 +75,13 @@ async def forbidden(
     if reasons:
         way_out = "change them"
         if account and any(_of(value.parameters, _ACCOUNT) for value in named):
-            way_out = f'write `{domain}. CAA 0 issue "{ours}; {_ACCOUNT}={account}"`'
+            way_out = f'write `{domain}. CAA 0 {tag} "{ours}; {_ACCOUNT}={account}"`'
         told = " or ".join(dict.fromkeys(reasons))
         return f"{where} allow this CA {told}; {way_out}"
     allowed = ", ".join(sorted({value.issuer or value.malformed or "nobody" for value in values}))
     return (
         f"{where} allow {allowed}, not {' or '.join(sorted(_lowered(identities)))}; add "
-        f'`{domain}. CAA 0 issue "{ours}"`, or take another CA'
+        f'`{domain}. CAA 0 {tag} "{ours}"`, or take another CA'
     )
 
 
@@ -87,7 +90,7 @@ async def names_account(name: DomainName, identities: Collection[str], lookup: L
     _, properties = await _relevant(name, lookup)
     return any(
         value.issuer in _lowered(identities) and bool(_of(value.parameters, _ACCOUNT))
-        for value in _issue_values(name, properties)
+        for value in _issue_values(name, properties)[1]
     )
 
 
@@ -124,12 +127,16 @@ def _lowered(identities: Collection[str]) -> set[str]:
     return {identity.lower().rstrip(".") for identity in identities}
 
 
-def _issue_values(name: DomainName, properties: Sequence[Property]) -> list[_Value]:
-    """Return what counts for a name: for a wildcard `issuewild`, where there is any (§4.3)."""
-    found = [one.value for one in properties if one.tag.lower() == "issuewild"]
-    if not name.is_wildcard or not found:
-        found = [one.value for one in properties if one.tag.lower() == "issue"]
-    return [_parse(value) for value in found]
+def _issue_values(name: DomainName, properties: Sequence[Property]) -> tuple[str, Sequence[_Value]]:
+    """Return the tag and the values that count for a name.
+
+    For a wildcard that is `issuewild`, where there is any (§4.3).
+    """
+    for tag in ("issuewild", "issue") if name.is_wildcard else ("issue",):
+        found = [one.value for one in properties if one.tag.lower() == tag]
+        if found:
+            break
+    return tag, [_parse(value) for value in found]
 
 
 def _parse(text: str) -> _Value:

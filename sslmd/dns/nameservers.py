@@ -11,13 +11,14 @@ import dns.message
 import dns.name
 import dns.rcode
 import dns.rdatatype
+import dns.rrset
 
 from sslmd.config.model import DnsPrimary, Endpoint
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.dns.answers import LONGEST_CHAIN, end_of_chain, find, rcode_of
 from sslmd.dns.ask import NameServer, ask
-from sslmd.dns.owners import delegation
+from sslmd.dns.owners import delegation, zone_in
 from sslmd.dns.resolver import Resolver
 
 
@@ -27,7 +28,8 @@ async def authoritative(
     """Return every address of every authoritative name server of a zone.
 
     Those that `[[dns_primary]]` names; else those of the NS records, asked of the primary, or
-    of the resolver without one. Raises `Transient` if none can be found.
+    of the resolver without one. A zone that is none has those of the zone around it. Raises
+    `Transient` if none can be found.
     """
     found = await name_servers(zone, primary, resolver)
     if found.lacking or not found.servers:
@@ -94,22 +96,39 @@ async def _of_endpoints(
 
 
 async def _ns_hosts(zone: ZoneName, source: NameServer | None, resolver: Resolver) -> list[str]:
+    """Return the hosts of the NS records: its own, or those of the zone that it is a part of."""
     if source is not None:
-        wayout = (
-            "mend server in [[dns_primary]], or name the servers to watch with nameservers there"
-        )
+        return await _ns_hosts_at(zone, source)
+    found = await resolver.lookup(zone.text, "NS")
+    if found is None:
+        around = await resolver.zone_of(zone.text)
+        if around is not None and around != zone:
+            found = await resolver.lookup(around.text, "NS")
+    return _hosts(found)
+
+
+async def _ns_hosts_at(zone: ZoneName, source: NameServer) -> list[str]:
+    wayout = "mend server in [[dns_primary]], or name the servers to watch with nameservers there"
+    asked = zone
+    while True:
         try:
-            answer = await ask(source, zone, "NS")
+            answer = await ask(source, asked, "NS")
         except SslmError as err:
             raise Transient(f"zone {zone}: its primary {err}; {wayout}") from None
-        found = find(answer.answer, dns.name.from_text(zone.text), dns.rdatatype.NS)
-        if found is not None and answer.flags & dns.flags.AA:
-            return sorted(rdata.target.to_text().rstrip(".").lower() for rdata in found)
-        raise Transient(
-            f"zone {zone}: its primary {source} answers {rcode_of(answer)} and does not say with "
-            f"authority which its name servers are; {wayout}"
-        )
-    found = await resolver.lookup(zone.text, "NS")
+        is_sure = answer.flags & dns.flags.AA
+        found = find(answer.answer, dns.name.from_text(asked.text), dns.rdatatype.NS)
+        if found is not None and is_sure:
+            return _hosts(found)
+        around = zone_in(answer, DomainName(asked.text))
+        if not is_sure or around is None or around == asked:
+            raise Transient(
+                f"zone {zone}: its primary {source} answers {rcode_of(answer)} and does not say "
+                f"with authority which its name servers are; {wayout}"
+            )
+        asked = around  # what was asked for is no zone of its own
+
+
+def _hosts(found: dns.rrset.RRset | None) -> list[str]:
     return sorted(rdata.target.to_text().rstrip(".").lower() for rdata in found or ())
 
 

@@ -23,10 +23,12 @@ otherwise:
 
 Only name servers of the zone are believed: a resolver that lies about it changes nothing.
 
-How a wildcard is found without signatures: a name *below* the owner is asked for. Where the owner
-exists, the wildcard does not reach below it (the closest encloser is the owner, RFC 4592 §3.3.1),
-and there is no such name. Where it answers, the owner does not exist, or has a wildcard of its own
-below it, which then gives other data than the one above.
+How a wildcard is found: a name *below* the owner is asked for. Where the owner exists, the wildcard
+does not reach below it (the closest encloser is the owner, RFC 4592 §3.3.1), and there is no such
+name. Where it answers, the signature says where the wildcard stands (RFC 4035 §5.3.4). Without
+signatures, or with those of a server that signs as it answers and hides that (RFC 9824), the data
+have to tell: the owner does not exist, or has a wildcard of its own below it, which then gives
+other data than the one above.
 """
 
 from __future__ import annotations
@@ -248,14 +250,32 @@ class _UselessError(Exception):
     """An answer that says nothing; its text says why, with the server."""
 
 
+_Question = tuple[str, str, bool]  # name, type, with signatures
+
+
+@dataclass(frozen=True, slots=True)
+class _Gift:
+    """What a name has, all of it from one wildcard if from any.
+
+    `depth`: labels of the name that the wildcard stands below, as the signatures say; None if they
+    do not tell.
+    """
+
+    shape: frozenset[str] = frozenset()
+    depth: int | None = None
+
+
+_NOTHING = _Gift()
+
+
 class _View:
     """The zone as one server shows it; each question is asked once."""
 
     def __init__(self, server: NameServer, zone: ZoneName) -> None:
         self.server = server
         self._zone = zone
-        self._answers: dict[tuple[str, str], dns.message.Message] = {}
-        self._turns: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._answers: dict[_Question, dns.message.Message] = {}
+        self._turns: defaultdict[_Question, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._silent: Unanswered | None = None
 
     async def of(self, owner: DomainName) -> _Said | _Unheard:
@@ -275,7 +295,7 @@ class _View:
         here = dns.name.from_text(owner.text)
         cname = find(answer.answer, here, dns.rdatatype.CNAME)
         if cname is None:
-            zone = _zone_in(answer, owner) or self._zone
+            zone = zone_in(answer, owner) or self._zone
             if answer.rcode() == dns.rcode.NXDOMAIN:
                 return _Said(self.server, zone, Node.NONE, ttl=ttl)
             node, wildcard, absent = await self._existence(owner, zone)
@@ -303,7 +323,7 @@ class _View:
             above = DomainName(name)
             if child := delegation(answer, above, self._zone):
                 return child
-            if zone := _zone_in(answer, above):
+            if zone := zone_in(answer, above):
                 return zone
         return self._zone
 
@@ -311,49 +331,69 @@ class _View:
         self, owner: DomainName, zone: ZoneName
     ) -> tuple[Node, DomainName | None, tuple[DomainName, ...]]:
         """Return whether a name that answers exists; the wildcard if not, and what is absent."""
-        shape = await self._shape_below(owner.text) if owner.text != zone.text else frozenset()
-        if not shape:
+        gift = await self._below(owner.text) if owner.text != zone.text else _NOTHING
+        if not gift.shape:
             return Node.OWN, None, ()
         here, absent = owner.text, []
         while here != zone.text and "." in here:
             above = here.partition(".")[2]
-            if await self._shape_below(above) != shape:
+            if gift.depth is not None:
+                if _labels(here) <= gift.depth:
+                    break
+            elif (await self._below(above)).shape != gift.shape:
                 break  # the wildcard stands below `here`, which therefore exists
             absent.append(DomainName(here))
             here = above
+            if gift.depth is None and here != zone.text and await self._differs(here, gift.shape):
+                break  # what it has is its own, and the wildcard the one below it
         if not absent:
             return Node.OWN, None, ()
         return Node.WILDCARD, DomainName(f"*.{here}"), tuple(absent)
 
-    async def _shape_below(self, name: str) -> frozenset[str]:
-        """Return what a wildcard gives to a name below `name`; empty if it gives nothing.
+    async def _below(self, name: str) -> _Gift:
+        """Return what a wildcard gives to a name below `name`.
 
         That there is such a name means nothing yet: servers that sign as they answer say so of
         every name, with no data (RFC 9824).
         """
         probe = f"{PROBE}.{name}"
         if len(probe) > 253:
-            return frozenset()
-        here = dns.name.from_text(probe)
-        answer = await self._good(probe)
+            return _NOTHING
+        answer = await self._good(probe, dnssec=True)
         if answer.rcode() == dns.rcode.NXDOMAIN or not answer.flags & dns.flags.AA:
-            return frozenset()
+            return _NOTHING
+        return await self._gift(probe, answer)
+
+    async def _gift(self, name: str, answer: dns.message.Message) -> _Gift:
+        """Return what there is at a name that exists, whose answer to CNAME this is."""
+        here = dns.name.from_text(name)
         if cname := find(answer.answer, here, dns.rdatatype.CNAME):
-            return frozenset({f"CNAME {cname[0].target.to_text().lower()}"})
-        shape: set[str] = set()
+            shape = {f"CNAME {cname[0].target.to_text().lower()}"}
+            return _Gift(frozenset(shape), _depth_in(answer, here))
+        shape, depth = set(), None
         for rdtype in _SHAPES:
-            answer = await self._good(probe, rdtype)
+            answer = await self._good(name, rdtype, dnssec=True)
             kind = dns.rdatatype.from_text(rdtype)
             found = find(answer.answer, here, kind) or ()
             shape |= {f"{rdtype} {rdata.to_text().lower()}" for rdata in found}
-        return frozenset(shape)
+            depth = _depth_in(answer, here) if depth is None else depth
+        return _Gift(frozenset(shape), depth)
 
-    async def _good(self, name: str, rdtype: str = "CNAME") -> dns.message.Message:
+    async def _differs(self, name: str, shape: frozenset[str]) -> bool:
+        """Whether a name has other data than a wildcard, and is therefore none of its."""
+        answer = await self._good(name, dnssec=True)
+        if not answer.flags & dns.flags.AA:
+            return True
+        return (await self._gift(name, answer)).shape != shape
+
+    async def _good(
+        self, name: str, rdtype: str = "CNAME", *, dnssec: bool = False
+    ) -> dns.message.Message:
         """Return an answer with authority, or a referral to a zone below.
 
         CNAMEs link by link: asked for TXT, BIND answers SERVFAIL where they go in a circle.
         """
-        answer = await self._answer(name, rdtype)
+        answer = await self._answer(name, rdtype, dnssec=dnssec)
         if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
             # A DNAME may make a name that is too long (YXDOMAIN, RFC 6672 §2.2): no use either.
             raise _UselessError(f"{self.server} answers {rcode_of(answer)}")
@@ -361,8 +401,8 @@ class _View:
             return answer
         raise _UselessError(f"{self.server} is not authoritative for it")
 
-    async def _answer(self, name: str, rdtype: str) -> dns.message.Message:
-        key = (name, rdtype)
+    async def _answer(self, name: str, rdtype: str, *, dnssec: bool) -> dns.message.Message:
+        key = (name, rdtype, dnssec)
         async with self._turns[key]:
             if key in self._answers:
                 return self._answers[key]
@@ -370,7 +410,7 @@ class _View:
                 # The rest would have to wait as long, one after the other.
                 raise type(self._silent)(self.server, self._silent.problem)
             try:
-                answer = self._answers[key] = await ask(self.server, name, rdtype)
+                answer = self._answers[key] = await ask(self.server, name, rdtype, dnssec=dnssec)
             except Unanswered as err:
                 self._silent = err
                 raise
@@ -390,7 +430,7 @@ def delegation(answer: dns.message.Message, name: DomainName, zone: ZoneName) ->
     return None
 
 
-def _zone_in(answer: dns.message.Message, name: DomainName) -> ZoneName | None:
+def zone_in(answer: dns.message.Message, name: DomainName) -> ZoneName | None:
     """Return the zone that the SOA of a negative answer names (RFC 2308 §3), None without one."""
     for rrset in answer.authority:
         if rrset.rdtype == dns.rdatatype.SOA:
@@ -405,6 +445,22 @@ def _dname_in(answer: dns.message.Message, here: dns.name.Name) -> dns.name.Name
     for rrset in answer.answer:
         if rrset.rdtype == dns.rdatatype.DNAME and here.is_subdomain(rrset.name):
             return rrset.name
+    return None
+
+
+def _labels(name: str) -> int:
+    return name.count(".") + 1
+
+
+def _depth_in(answer: dns.message.Message, here: dns.name.Name) -> int | None:
+    """Return how many labels a signature covers of a name that a wildcard made (RFC 4034 §3.1.3).
+
+    None where there is no signature, or one as of a name that exists.
+    """
+    for rrset in answer.answer:
+        if rrset.rdtype == dns.rdatatype.RRSIG and rrset.name == here and rrset:
+            labels = int(rrset[0].labels)
+            return labels if labels < len(here) - 1 else None
     return None
 
 

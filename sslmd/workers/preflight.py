@@ -58,12 +58,15 @@ class Preflight:
         """
         hosts = [name for name in sans if isinstance(name, DomainName)]
         aims: dict[str, Aim] = {}
+        # A CA validates the zones of the names as well: their CAA records, addresses, CNAMEs.
+        zones = self._zones_of(hosts)
         if self.validation is Validation.DNS_01:
             finding = Aims(self.config, self.resolver, self.servers, self.learnt)
             names = _without_stars(hosts)
             found = await _all([finding.find(challenge_owner(name)) for name in names])
             aims = {str(name): aim for name, aim in zip(names, found, strict=True)}
-        await self._check_dnssec({aim.zone for aim in aims.values()} or self._zones_of(hosts))
+            zones |= finding.seen | {aim.zone for aim in found}
+        await self._check_dnssec(zones)
         await self._check_caa(hosts)
         return aims
 

@@ -78,7 +78,11 @@ async def test_allowed(name: str, records: dict[str, Sequence[str]]) -> None:
         ("www.example.com", {"example.com": ["0 ISSUE other.example"]}, "allow other.example"),
         ("www.example.com", {"example.com": ["0 issue %%%"]}, "allow %%%"),
         ("*.example.com", {"example.com": ["0 issue ;"]}, "allow nobody"),
-        ("*.example.com", {"example.com": ["0 issue ca.example", "0 issuewild ;"]}, "nobody"),
+        (
+            "*.example.com",
+            {"example.com": ["0 issue ca.example", "0 issuewild ;"]},
+            '; add `example.com. CAA 0 issuewild "ca.example"`',
+        ),
         ("www.example.com", {"example.com": ["128 unheard-of x"]}, "demand 'unheard-of'"),
         (
             "www.example.com",

@@ -104,6 +104,18 @@ async def test_a_server_without_an_address_is_not_passed_over() -> None:
             await authoritative(ZONE, None, Resolver([resolver.server]))
 
 
+async def test_a_zone_that_is_none_has_those_of_the_zone_around_it() -> None:
+    part = ZoneName("b.lab.example.com")
+    expected = (NameServer("192.0.2.2", 53, "ns2.example.net"),)
+    own, wide = zone(), world()
+    own.records[dns.name.from_text("example.com"), dns.rdatatype.NS] = ["ns2.example.net."]
+    wide.records[dns.name.from_text("example.com"), dns.rdatatype.NS] = ["ns2.example.net."]
+    async with Responder(own) as primary, Responder(wide, "") as resolver:
+        asked = Resolver([resolver.server])
+        assert await authoritative(part, primary_at(primary.server), asked) == expected
+        assert await authoritative(part, None, asked) == expected
+
+
 async def test_no_name_servers_at_all() -> None:
     async with Responder(Zone(), "") as resolver:
         with pytest.raises(Transient, match=r"zone example\.com: .*nameservers in"):

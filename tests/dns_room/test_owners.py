@@ -174,6 +174,15 @@ async def test_a_server_for_which_every_name_exists_has_no_wildcards() -> None:
             ("_acme-challenge.www",),
         ),
         (
+            [
+                "*.example.com A 192.0.2.1",
+                "*.www.example.com A 192.0.2.1",
+                "www.example.com MX 10 mail.example.com.",
+            ],
+            "*.www",
+            ("_acme-challenge.www",),
+        ),
+        (
             ["*.example.com A 192.0.2.1", "*.www.example.com CNAME x.example.net."],
             "*.www",
             ("_acme-challenge.www",),

@@ -18,6 +18,7 @@ from sslmd.dns.dnssec import bogus
 from sslmd.dns.include import challenge_file, render
 from sslmd.dns.nameservers import Followed, authoritative, follow
 from sslmd.dns.observe import Proof, look, zone_serial
+from sslmd.dns.owners import Look
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.update import add, remove
 from tests.servers import bind
@@ -282,11 +283,16 @@ def anchor_of(server: bind.Primary) -> str:
 
 
 async def test_dnssec(tmp_path: Path) -> None:
-    signed = bind.Zone(ZONE.text, signed=True)
+    same = "".join(f"{name} A 192.0.2.1\n" for name in ("*", "mail", "*.mail"))
+    signed = bind.Zone(ZONE.text, same, signed=True)
     with (
         bind.Primary(tmp_path / "ns1", [signed]) as server,
         bind.Primary(tmp_path / "other", [signed]) as other,
     ):
+        # The same data everywhere: only signatures tell which wildcard is meant.
+        found = await Look(ZONE, [at(server)]).at(DomainName("_25._tcp.mail.example.com"))
+        assert found.wildcard == DomainName("*.mail.example.com")
+        assert found.overshadowed == (DomainName("_tcp.mail.example.com"),)
         with Validator(tmp_path / "good", server, anchor_of(server)) as good:
             assert await bogus(ZONE, at(good)) == ""
             server.stop()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import dns.flags
 import dns.message
@@ -27,15 +28,25 @@ ACCOUNT = "https://ca.example/acct/1"
 
 
 class Checks:
-    """The checks of an order of http-01 on a site whose zone has these name servers."""
+    """The checks of an order on a site whose zone has these name servers; `more`: other zones."""
 
-    def __init__(self, top: Path, servers: Sequence[NameServer]) -> None:
+    def __init__(
+        self,
+        top: Path,
+        servers: Sequence[NameServer],
+        validation: Validation = Validation.HTTP_01,
+        more: Mapping[str, Sequence[NameServer]] = MappingProxyType({}),
+    ) -> None:
+        self.validation = validation
         self.warnings: list[str] = []
         self.made = 0
         tree = Tree(top)
-        listed = [f"{one.address}:{one.port}" for one in servers]
-        primary = f"[[dns_primary]]\ndomain = '*'\nserver = '127.0.0.1'\nnameservers = {listed}\n"
-        tree.write("ssl-mgr.conf", f"{MAIN}{primary}")
+        primaries = ""
+        for zone, at in {"*": servers, **more}.items():
+            listed = [f"{one.address}:{one.port}" for one in at]
+            primaries += f"[[dns_primary]]\ndomain = '{zone}'\nserver = '127.0.0.1'\n"
+            primaries += f"nameservers = {listed}\n"
+        tree.write("ssl-mgr.conf", f"{MAIN}{primaries}")
         tree.change("example.com/web", "'my-int'", "'le-http'")
         self.config = tree.load()
 
@@ -51,7 +62,7 @@ class Checks:
             self.config,
             resolver,
             directory,
-            Validation.HTTP_01,
+            self.validation,
             account,
             make,
             self.warnings.append,
@@ -91,6 +102,21 @@ async def test_the_systems_resolver_finds_dnssec_that_is_broken(tmp_path: Path) 
             await checks.run(Resolver([resolver.server]))
         # One that is told nothing, and none at all.
         await checks.run(Resolver([]), Directory())
+
+
+async def test_dnssec_of_the_name_counts_where_its_challenge_is_elsewhere(tmp_path: Path) -> None:
+    """The CA validates the CNAME and the CAA records, whatever zone the challenge is in."""
+    zone = caa()
+    zone.add("_acme-challenge.www.example.com", "CNAME", "www.acme.example.net.")
+    async with (
+        Responder(zone) as ns,
+        Responder(Zone("example.net")) as other,
+        Responder(validating, "") as resolver,
+    ):
+        more = {"example.net": [other.server]}
+        checks = Checks(tmp_path, [ns.server], Validation.DNS_01, more)
+        with pytest.raises(Transient, match=r"zone example\.com: its DNSSEC does not validate"):
+            await checks.run(Resolver([resolver.server]))
 
 
 async def test_an_account_is_made_where_a_record_names_one(tmp_path: Path) -> None:
