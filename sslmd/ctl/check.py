@@ -43,8 +43,8 @@ def add(commands: Commands) -> None:
         "Without -w and -c it warns when a sixth of a certificate's life is left, and a tenth is "
         "critical. Failures and overdue renewals are warnings, and so are certificates that no "
         "server uses, servers that nobody has seen using theirs for a day, TLSA records that "
-        "cannot be published, and foreign keys in production. What could not be looked at is named, "
-        "whatever the status.",
+        "cannot be published, and foreign keys in production. What could not be looked at is "
+        "named, whatever the status.",
     )
     add_certs(parser)
     for letter, name, text in (("w", "warning", "warn"), ("c", "critical", "critical")):

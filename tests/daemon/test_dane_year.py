@@ -63,7 +63,9 @@ from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
 from sslmd.dns.tlsa_notes import union
 from sslmd.store.state import notes_of
 from sslmd.store.zone_notes import ZoneNotes
-from sslmd.workers.dane_zone import Zone, cert_wish
+from sslmd.workers.dane_sight import sight, take
+from sslmd.workers.dane_wish import cert_wish
+from sslmd.workers.dane_zone import Zone
 from sslmd.workers.tlsa import Given, Seen, Wish, content_for
 from tests.core.world import START, days, facts, wanted
 
@@ -316,11 +318,11 @@ class Year:
         }
         seen = Seen(tuple(found), began, self.instant(), self.wall())
         known = self.zone.notes.known if self.zone.notes else None
-        if self.zone.take(seen):
+        if take(self.zone, seen):
             assert self.zone.notes is not None
             self.kept = self.zone.notes
         for cert in self.certs:
-            sighting = self.zone.sight(cert.id, cert.entry.state)
+            sighting = sight(self.zone, cert.id, cert.entry.state)
             if sighting != cert.entry.state.sighting:
                 self.apply(cert, TlsaLooked(self.wall(), sighting))
         assert self.zone.notes is not None
