@@ -13,7 +13,16 @@ from datetime import UTC, datetime, timedelta
 from sslmd.ctl.answers import Cert, Fields, certs_of
 from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
 from sslmd.ctl.errors import USAGE, CtlError
-from sslmd.ctl.health import Level, Limits, host_problems, is_coming, problems, unproven
+from sslmd.ctl.health import (
+    Level,
+    Limits,
+    host_problems,
+    is_coming,
+    problems,
+    remarks,
+    unproven,
+    zone_problems,
+)
 from sslmd.ctl.text import count, local, printable, say, span
 from sslmd.wire.messages import Method
 
@@ -33,8 +42,9 @@ def add(commands: Commands) -> None:
         "check for a monitoring system (exit status 0, 1 or 2)",
         "Without -w and -c it warns when a sixth of a certificate's life is left, and a tenth is "
         "critical. Failures and overdue renewals are warnings, and so are certificates that no "
-        "server uses, servers that nobody has seen using theirs for a day, and foreign keys in "
-        "production.",
+        "server uses, servers that nobody has seen using theirs for a day, TLSA records that "
+        "cannot be published, and foreign keys in production. What could not be looked at is "
+        "named, whatever the status.",
     )
     add_certs(parser)
     for letter, name, text in (("w", "warning", "warn"), ("c", "critical", "critical")):
@@ -66,17 +76,29 @@ def run(args: argparse.Namespace) -> int:
     data = _performance(certs, len({name for _, name, _ in wrong}), now)
     if refused:
         wrong.insert(0, (Level.WARNING, "", _refusal(refused, now)))
+    wrong += [(Level.WARNING, "", text) for text in zone_problems(result, certs)]
     if not args.certs:
         wrong += [(Level.WARNING, "", text) for text in host_problems(result)]
+    unseen = [f"{cert.name} {text}" for cert in certs for text in remarks(cert, now)]
+    data += f" unseen={len(unseen)};;;0" if certs else ""
     if not certs and not wrong:
         return _verdict(Level.WARNING, "the daemon has no certificates", data)
     if not wrong:
-        return _verdict(Level.OK, f"{count(len(certs), 'certificate')}, {_next(certs, now)}", data)
+        well = f"{count(len(certs), 'certificate')}, {_next(certs, now)}"
+        return _verdict(Level.OK, f"{well}{_not_seen(unseen)}", data)
     wrong.sort(key=lambda problem: -problem[0])
-    shown = [f"{name} {text}".lstrip() for _, name, text in wrong[:_SHOWN]]
-    if len(wrong) > _SHOWN:
-        shown.append(f"and {len(wrong) - _SHOWN} more")
-    return _verdict(wrong[0][0], "; ".join(shown), data)
+    shown = [f"{name} {text}".lstrip() for _, name, text in wrong]
+    return _verdict(wrong[0][0], f"{_few(shown)}{_not_seen(unseen)}", data)
+
+
+def _few(texts: Sequence[str]) -> str:
+    more = [f"and {len(texts) - _SHOWN} more"] if len(texts) > _SHOWN else []
+    return "; ".join([*texts[:_SHOWN], *more])
+
+
+def _not_seen(texts: Sequence[str]) -> str:
+    """Return what nobody looked at, so that the verdict says nothing about it."""
+    return f"; not looked at: {_few(texts)}" if texts else ""
 
 
 def _refusal(refused: Fields, now: datetime) -> str:

@@ -16,7 +16,7 @@ from sslmd.ctl.answers import Cert, Fields, certs_of
 from sslmd.ctl.client import Daemon
 from sslmd.ctl.doctor_finding import Finding, Look, odd, output_of, unseen, well, wrong
 from sslmd.ctl.errors import NOT_PERMITTED, CtlError, RefusedByDaemon
-from sslmd.ctl.health import Limits, problems
+from sslmd.ctl.health import Limits, dane_unseen, problems
 from sslmd.ctl.text import clock, count, printable
 from sslmd.wire.messages import SOCKET_GROUP, Code, Method
 
@@ -153,6 +153,7 @@ def _troubles(running: Running, now: datetime) -> list[Finding]:
             finding = odd if text in harmless else wrong
             more = f"; see sslmctl show {cert.text('group')}:{cert.text('service')}"
             found.append(finding("daemon", f"{cert.name}: {text}{more}"))
+        found += [odd("daemon", f"{cert.name}: not seen: {t}") for t in dane_unseen(cert, now)]
     for host in running.status.subs("hosts"):
         for text in filter(None, (host.text("text"), host.text("error"))):
             name = host.text("host")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta
 from enum import IntEnum
 
@@ -31,6 +31,9 @@ CRIT_SHARE = 1 / 10
 
 # What is due is done within minutes, or fails and counts as an attempt.
 OVERDUE = timedelta(days=1)
+
+# Ports with TLSA records, and name servers, are compared every day: what is older says little.
+STALE = timedelta(days=2)
 
 # A server that nobody has seen using its certificate for so long is warned of: until then who sets
 # it up has time to point it there.
@@ -119,8 +122,24 @@ def is_coming(cert: Cert) -> bool:
 
 
 def remarks(cert: Cert, now: datetime) -> list[str]:
-    """Return what is to be known of a certificate and is not wrong, or not yet."""
-    return _unseen(cert, lambda since: since is None or now - since <= UNSEEN)
+    """Return what is to be known of a certificate and is not wrong, or not yet.
+
+    All of it could not be looked at, or was not yet: of that nobody knows whether it is well.
+    """
+    servers = _unseen(cert, lambda since: since is None or now - since <= UNSEEN)
+    return servers + dane_unseen(cert, now)
+
+
+def dane_unseen(cert: Cert, now: datetime) -> list[str]:
+    """Return what of TLSA records, name servers and ports was not looked at."""
+    dane = cert.sub("dane")
+    found = []
+    if not dane and cert.flag("dane_wanted") and cert.curr:
+        found.append("name servers and ports were not compared yet")
+    at = dane.time("at")
+    if at is not None and now - at > STALE:
+        found.append(f"name servers and ports were not compared since {local(at, now)}")
+    return [f"DANE: {text}" for text in (*found, *dane.texts("unseen"))]
 
 
 def unproven(cert: Cert, now: datetime) -> int:
@@ -141,6 +160,21 @@ def _unseen(cert: Cert, chosen: Callable[[datetime | None], bool]) -> list[str]:
             place = f"{server.text('class')} on {server.text('host')}"
             places.setdefault(server.text("unseen") or "not seen", []).append(place)
     return [f"{', '.join(some)} restarted, but {reason}" for reason, some in places.items()]
+
+
+def zone_problems(result: Json, certs: Collection[Cert]) -> list[str]:
+    """Return why TLSA records cannot be published or looked at, in zones of certificates with DANE.
+
+    Without what a comparison has told of a certificate already.
+    """
+    zones = {cert.text("group") for cert in certs if cert.flag("dane_wanted")}
+    told = " ".join(text for cert in certs for text in cert.sub("dane").texts("problems"))
+    found = []
+    for zone in Fields(result).subs("zones"):
+        name, error = zone.text("zone"), zone.text("error")
+        if name in zones and error and error not in told:
+            found.append(f"zone {name}: TLSA records: {error.removeprefix(f'zone {name}: ')}")
+    return found
 
 
 def host_problems(result: Json) -> list[str]:

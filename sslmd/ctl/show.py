@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from sslmd.ctl.answers import Cert, Fields
 from sslmd.ctl.args import Commands, command, connect
 from sslmd.ctl.errors import DONE
-from sslmd.ctl.health import NO_SERVER, Limits, failed, problems, why
+from sslmd.ctl.health import NO_SERVER, Limits, dane_unseen, failed, problems, why
 from sslmd.ctl.table import Row, print_table, terminal_width, wrapped
 from sslmd.ctl.text import clock, local, say, span
 from sslmd.wire.messages import Method
@@ -62,6 +62,7 @@ def _print_state(answer: Fields, now: datetime) -> None:
             *((label, local(at, now), "") for label, name in times if (at := cert.time(name))),
             ("used by", _users(cert), ""),
             *(("problem", text, "red") for _, text in problems(cert, now, Limits())),
+            *(("not seen", text, "yellow") for text in dane_unseen(cert, now)),
         ]
     )
 

@@ -98,6 +98,7 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
             for server in state.servers
         ],
         "dane": _dane(entry),
+        "dane_wanted": entry.wanted.dane,
         "used_by": list(entry.used_by),
         "unused": entry.unused,
     }

@@ -23,7 +23,9 @@ from sslmd.dns import tlsa_publish
 from sslmd.dns.tlsa_include import tlsa_file
 from sslmd.store import zone_notes
 from sslmd.workers.dane_report import late
-from sslmd.workers.dane_zone import Zone, cert_wish, held_by, is_of, unsigned_text
+from sslmd.workers.dane_sight import sight, take
+from sslmd.workers.dane_wish import cert_wish, held_by, is_of, unsigned_text
+from sslmd.workers.dane_zone import Zone
 from sslmd.workers.places import look_elsewhere
 from sslmd.workers.restart import dependents
 from sslmd.workers.tlsa import CertWish, Given, Wish, look, publish
@@ -220,7 +222,7 @@ class ZoneWork:
         zone.look_pause = FIRST_PAUSE
         zone.servers = tuple(one.server for one in seen.servers)
         known = before.known
-        if zone.take(seen) or zone.unsaved:
+        if take(zone, seen) or zone.unsaved:
             await self._save_notes(zone)
         if before.fading and not zone.notes.fading:
             text = "no cache holds the withdrawn TLSA records any more"
@@ -234,7 +236,7 @@ class ZoneWork:
             if cert not in self._book:
                 continue
             state = self._book[cert].state
-            sighting = zone.sight(cert, state)
+            sighting = sight(zone, cert, state)
             if sighting is not None:
                 pauses.append(sighting.next_look)
             if sighting != state.sighting:

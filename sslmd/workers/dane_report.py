@@ -13,7 +13,9 @@ from sslmd.core.times import clock
 from sslmd.core.tlsa import Share, TlsaHosts, owned
 from sslmd.dns.tlsa_look import surplus
 from sslmd.workers.dane import NOT_PUBLISHED, Finding
-from sslmd.workers.dane_zone import Zone, short, unsigned_text
+from sslmd.workers.dane_sight import answer_of, short
+from sslmd.workers.dane_wish import unsigned_text
+from sslmd.workers.dane_zone import Zone
 from sslmd.workers.tlsa import Given
 
 
@@ -37,7 +39,7 @@ def findings_of(
     before = zone.given.before if zone.given is not None else {}
     ours = owned(zone.content) | owned(before)
     for server in zone.seen.servers:
-        answer = zone.answer(server, needed)
+        answer = answer_of(zone, server, needed)
         where = f"name server {answer.server}"
         if server.out_of_reach:
             found.append(Finding(where, f"not asked: it {server.out_of_reach}", unseen=True))

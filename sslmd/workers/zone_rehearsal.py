@@ -24,7 +24,9 @@ from sslmd.dns.tlsa_include import read, tlsa_file
 from sslmd.dns.tlsa_notes import DEFAULT_TTL, noted_tlsa_zones, union
 from sslmd.store import zone_notes
 from sslmd.workers import tlsa_rr
-from sslmd.workers.dane_zone import Zone, cert_wish
+from sslmd.workers.dane_sight import take
+from sslmd.workers.dane_wish import cert_wish
+from sslmd.workers.dane_zone import Zone
 from sslmd.workers.places import look_elsewhere
 from sslmd.workers.tlsa import Given, Wish, look, prepare
 from sslmd.workers.tools import Tools
@@ -149,7 +151,7 @@ class ZoneRehearsal:
                     # What others publish decides whether anybody checks these ports.
                     zone.wish, zone.given, zone.notes = wish, given, given.notes
                     with suppress(SslmError):
-                        zone.take(await look(self.name, zone.owners(), tools, ()))
+                        take(zone, await look(self.name, zone.owners(), tools, ()))
                         return replace(given, notes=zone.notes)
                 return given
         except TimeoutError:

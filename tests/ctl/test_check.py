@@ -156,13 +156,40 @@ def test_what_nobody_has_seen_for_a_day_is_warned_of() -> None:
         "SSLMD WARNING - example.com/web-ec web on web1, web on web2 restarted, "
     )
     assert "but not looked at: probe = false; sslmctl doctor looks at its ports" in line
-    assert line.endswith(" unproven=2;;;0")
+    assert line.endswith(" unproven=2;;;0 unseen=0;;;0")
     well = (web(since=rfc3339(-0.9)), web(meant=True), web(state="proven", unseen=None))
     for server in well:
         exit_status, line = check(result(status(cert(servers=[server]))))
-        assert (exit_status, line.endswith(" unproven=0;;;0")) == (0, True)
+        assert (exit_status, " unproven=0;;;0" in line) == (0, True)
+        # What is young and was not seen is no trouble, and not said to be well.
+        assert ("; not looked at: example.com/web-ec web on" in line) is (server is well[0])
     one = Cert(cert(servers=[web(since=rfc3339(-0.9))]))
     assert remarks(one, datetime.now(UTC)) == [told]
+
+
+def test_dane_is_not_called_well_where_nobody_looked() -> None:
+    """I11: a port that cannot be reached, before the first comparison, a zone in trouble."""
+    port = "mail.example.com:25: not seen: 192.0.2.1 does not answer"
+    looked = {"at": rfc3339(-0.1), "ok": True, "fits": False, "unseen": [port]}
+    told = "; not looked at: example.com/web-ec DANE: "
+    for dane, text in (
+        (looked, port),
+        (None, "name servers and ports were not compared yet"),
+        ({**looked, "at": rfc3339(-5), "unseen": []}, "were not compared since"),
+    ):
+        answer = status(cert(dane=dane, dane_wanted=True))
+        exit_status, line = check(result(answer))
+        assert (exit_status, line.startswith("SSLMD OK - 1 certificate, next")) == (0, True)
+        assert told in line
+        assert text in line
+        assert line.endswith(" unseen=1;;;0")
+    answer["zones"] = [{"zone": "example.com", "error": "zone example.com: ns1 does not answer"}]
+    exit_status, line = check(result(answer), "example.com:web-ec")
+    assert exit_status == 1
+    assert "zone example.com: TLSA records: ns1 does not answer" in line
+    # Nobody else is held up by it.
+    answer["certs"] = [cert()]
+    assert check(result(answer), "example.com:web-ec")[0] == 0
 
 
 def test_a_certificate_without_a_server_and_foreign_keys() -> None:

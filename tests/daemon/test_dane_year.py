@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -44,7 +44,7 @@ from sslmd.core.names import CertId, DomainName, SetName, ZoneName
 from sslmd.core.places import Elsewhere, Fate, Place, sure_places
 from sslmd.core.plan import decide
 from sslmd.core.renew_track import why_not_back
-from sslmd.core.sighting import Instant
+from sslmd.core.sighting import LONGEST_MISSING, LONGEST_SILENT, TTLS, Instant, Sighting
 from sslmd.core.spec import OwnCa
 from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
 from sslmd.core.tlsa import (
@@ -63,7 +63,9 @@ from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
 from sslmd.dns.tlsa_notes import union
 from sslmd.store.state import notes_of
 from sslmd.store.zone_notes import ZoneNotes
-from sslmd.workers.dane_zone import Zone, cert_wish
+from sslmd.workers.dane_sight import sight, take
+from sslmd.workers.dane_wish import cert_wish
+from sslmd.workers.dane_zone import Zone
 from sslmd.workers.tlsa import Given, Seen, Wish, content_for
 from tests.core.world import START, days, facts, wanted
 
@@ -316,11 +318,11 @@ class Year:
         }
         seen = Seen(tuple(found), began, self.instant(), self.wall())
         known = self.zone.notes.known if self.zone.notes else None
-        if self.zone.take(seen):
+        if take(self.zone, seen):
             assert self.zone.notes is not None
             self.kept = self.zone.notes
         for cert in self.certs:
-            sighting = self.zone.sight(cert.id, cert.entry.state)
+            sighting = sight(self.zone, cert.id, cert.entry.state)
             if sighting != cert.entry.state.sighting:
                 self.apply(cert, TlsaLooked(self.wall(), sighting))
         assert self.zone.notes is not None
@@ -584,10 +586,38 @@ class Year:
                 rounds += 1
                 assert rounds < 60, [decide(self.view(c), self.wall()) for c in self.certs]
             self.look()
-            seen = [cert.entry.state.sighting for cert in self.certs]
-            waiting = [one for one in (self.zone.sighting, *seen) if one and not one.complete]
-            # What is complete is looked after less often than by the daemon: it is a long year.
-            self.pass_time(min([21_600.0, *(max(one.next_look, 1.0) for one in waiting)]))
+            self.pass_time(min(self._pause(), max(disturb_at - self.now, 1.0)))
+
+    def _pause(self) -> float:
+        """Return the seconds to the next look that can show anything else than the last one did.
+
+        The daemon looks in between, and sees the same: that is left out. After whatever happens,
+        the next look comes as late as the daemon's may.
+        """
+        seen = [cert.entry.state.sighting for cert in self.certs]
+        waiting = [one for one in (self.zone.sighting, *seen) if one and not one.complete]
+        # What is complete is looked after less often than by the daemon: it is a long year.
+        pause = min([21_600.0, *(max(one.next_look, 1.0) for one in waiting)])
+        same = min([21_600.0, *(at - self.now for at in self._events(waiting) if at > self.now)])
+        if not waiting or self.zone.again or same <= pause:
+            return pause
+        longest = LONGEST_SILENT if any(one.since and one.silent for one in waiting) else pause
+        missing = all(one.since is None for one in waiting)
+        longest = LONGEST_MISSING if missing and same > 3 * LONGEST_MISSING else longest
+        return same + self.rng.uniform(0.0, min(same, max(longest, pause)))
+
+    def _events(self, waiting: Sequence[Sighting]) -> Iterator[float]:
+        """Yield when something happens by itself: transfers, silences, outages and waits end."""
+        for server in self.servers:
+            yield server.silent_until
+            yield from (at for at, _, _ in server.pending[:1])
+        for cert in self.certs:
+            yield from cert.down.values()
+        for one in waiting:
+            if one.since is not None and not one.silent:
+                yield self.now + max(one.left, 1.0)
+            # Silent for longer than a TTL: the wait begins anew.
+            yield from (some.since.seconds + one.need / TTLS + 1.0 for some in one.silent)
 
 
 def violations(year: Year) -> list[str]:

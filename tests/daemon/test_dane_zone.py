@@ -15,7 +15,9 @@ from sslmd.daemon.book import Entry
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
 from sslmd.store.zone_notes import ZoneNotes
-from sslmd.workers.dane_zone import Zone, cert_wish
+from sslmd.workers.dane_sight import sight, take
+from sslmd.workers.dane_wish import cert_wish
+from sslmd.workers.dane_zone import Zone
 from sslmd.workers.tlsa import CertWish, Given, Seen, Wish, content_for
 from tests.core.world import START, days, facts, wanted
 
@@ -110,13 +112,13 @@ def test_a_key_that_was_rolled_by_force_is_not_known_for_being_retired() -> None
 
     assert not unchanged()
     first = seen(zone, zone.content)
-    zone.take(first)
+    take(zone, first)
     assert not unchanged()
     later = Instant("boot", 100.0 + 1300.0)
-    zone.take(replace(first, began=later, ended=later))
+    take(zone, replace(first, began=later, ended=later))
     assert unchanged()  # for twice the TTL everybody has seen it
     one = zone.content[OWNER]
-    zone.take(seen(zone, {OWNER: replace(one, records=frozenset(list(one.records)[:1]))}))
+    take(zone, seen(zone, {OWNER: replace(one, records=frozenset(list(one.records)[:1]))}))
     assert not unchanged()
 
 
@@ -125,7 +127,7 @@ def test_an_owner_that_is_refused_holds_up_no_other() -> None:
     service = replace(SERVICE, dane=(PLAIN, OTHER))
     zone = zone_with(service, ZoneNotes(known=frozenset()))
     there = {owner: some for owner, some in zone.content.items() if owner == OWNER}
-    assert zone.take(seen(zone, there))
+    assert take(zone, seen(zone, there))
     assert zone.notes is not None
     assert zone.notes.known == frozenset({(OWNER, PLAIN.combination)})
 
@@ -134,15 +136,15 @@ def test_a_stronger_digest_that_is_still_shown_keeps_a_set_back() -> None:
     """RFC 7671 §9: clients would go by that one, which the set on deck does not have."""
     notes = ZoneNotes(known=frozenset({(OWNER, PLAIN.combination)}))
     zone = zone_with(SERVICE, notes)
-    zone.take(seen(zone, zone.content))
-    well = zone.sight(CERT, BOTH)
+    take(zone, seen(zone, zone.content))
+    well = sight(zone, CERT, BOTH)
     assert well is not None
     assert well.since is not None
     stale = association(STRONG.combination, material(CURR.name))
     assert stale is not None
     some = zone.content[OWNER]
-    zone.take(seen(zone, {OWNER: replace(some, records=some.records | {stale})}))
-    badly = zone.sight(CERT, BOTH)
+    take(zone, seen(zone, {OWNER: replace(some, records=some.records | {stale})}))
+    badly = sight(zone, CERT, BOTH)
     assert badly is not None
     assert badly.since is None
     assert "stronger digest" in badly.missing

@@ -15,7 +15,9 @@ from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
 from sslmd.store.zone_notes import ZoneNotes
 from sslmd.workers.dane_report import findings_of
-from sslmd.workers.dane_zone import Zone, cert_wish
+from sslmd.workers.dane_sight import sight, take
+from sslmd.workers.dane_wish import cert_wish
+from sslmd.workers.dane_zone import Zone
 from sslmd.workers.tlsa import Given, Seen, Wish, content_for
 from tests.core.world import START, days
 from tests.daemon.test_dane_zone import (
@@ -66,16 +68,16 @@ def test_the_longest_ttl_that_was_ever_seen_is_waited_for() -> None:
     """A record made by hand, of a day: caches hold the set with it when it is long gone."""
     zone = known_zone()
     some = zone.content[OWNER]
-    zone.take(seen(zone, {OWNER: TlsaSet(DAY, some.records)}))
+    take(zone, seen(zone, {OWNER: TlsaSet(DAY, some.records)}))
     assert zone.notes is not None
     assert zone.notes.longest == {OWNER: DAY}
-    zone.take(at(200.0, seen(zone, zone.content)))
-    sighting = zone.sight(CERT, BOTH)
+    take(zone, at(200.0, seen(zone, zone.content)))
+    sighting = sight(zone, CERT, BOTH)
     assert sighting is not None
     assert sighting.need == 2 * DAY
     # Kept over a restart, and gone when no cache can have it any more.
     later = at(250.0 + 2 * DAY, seen(zone, zone.content))
-    zone.take(later)
+    take(zone, later)
     assert zone.notes.longest == {}
     assert zone.notes.ttl == 600
 
@@ -85,8 +87,8 @@ def test_one_that_stays_keeps_nothing_from_its_end() -> None:
     zone = known_zone()
     some = zone.content[OWNER]
     beside = seen(zone, {OWNER: TlsaSet(DAY, some.records)})
-    zone.take(beside)
-    zone.take(at(200.0 + 2 * DAY, beside))
+    take(zone, beside)
+    take(zone, at(200.0 + 2 * DAY, beside))
     assert zone.sighting is not None
     assert zone.sighting.complete
     assert zone.ttl_of(CERT) == DAY
@@ -121,19 +123,19 @@ def zone_elsewhere(*records: object, problem: str = "") -> Zone:
     zone.elsewhere = {OWNER: Elsewhere(PROVIDER, there, 60 if there else 0, problem)}  # type: ignore[arg-type]
     shown = OwnerSeen(ttl=60, fault="has a CNAME", cname=PROVIDER)
     when = Instant("boot", 100.0)
-    zone.take(Seen((ServerSeen(NameServer("192.0.2.1"), {OWNER: shown}),), when, when, START))
+    take(zone, Seen((ServerSeen(NameServer("192.0.2.1"), {OWNER: shown}),), when, when, START))
     return zone
 
 
 def test_a_key_waits_for_its_record_at_the_provider() -> None:
     zone = zone_elsewhere(CURR_RECORD)
     assert dane_of(zone).checked
-    sighting = zone.sight(CERT, BOTH)
+    sighting = sight(zone, CERT, BOTH)
     assert sighting is not None
     assert sighting.since is None
     assert f"add TLSA {NEXT_RECORD} there" in sighting.missing
     zone.elsewhere = {OWNER: Elsewhere(PROVIDER, frozenset({CURR_RECORD, NEXT_RECORD}), 60)}  # type: ignore[arg-type]
-    sighting = zone.sight(CERT, replace(BOTH, sighting=sighting))
+    sighting = sight(zone, CERT, replace(BOTH, sighting=sighting))
     assert sighting is not None
     assert sighting.since is not None
     assert sighting.need == 120
@@ -142,7 +144,7 @@ def test_a_key_waits_for_its_record_at_the_provider() -> None:
 def test_what_cannot_be_looked_at_there_is_not_taken_for_nothing() -> None:
     zone = zone_elsewhere(problem="nobody answers")
     assert dane_of(zone).checked
-    sighting = zone.sight(CERT, BOTH)
+    sighting = sight(zone, CERT, BOTH)
     assert sighting is not None
     assert "nobody answers" in sighting.missing
 
@@ -150,7 +152,7 @@ def test_what_cannot_be_looked_at_there_is_not_taken_for_nothing() -> None:
 def test_nothing_there_is_waited_for_by_nobody() -> None:
     zone = zone_elsewhere()
     assert not dane_of(zone).checked
-    assert zone.sight(CERT, BOTH) is None
+    assert sight(zone, CERT, BOTH) is None
     assert zone.may_be_elsewhere(CERT)
 
 
@@ -160,7 +162,7 @@ def test_what_others_take_away_fades_as_ours_does() -> None:
     assert zone.notes.holders == {(OWNER, str(CERT))}
     zone.elsewhere = {OWNER: Elsewhere(PROVIDER)}
     assert zone.seen is not None
-    zone.take(at(200.0, zone.seen))
+    take(zone, at(200.0, zone.seen))
     assert zone.notes.fading == {(OWNER, str(CERT))}
     assert dane_of(zone).fading
 
@@ -196,14 +198,14 @@ def test_the_others_are_counted_apart() -> None:
     both = replace(full, servers=(*full.servers, dead))
     state = BOTH
     for number in range(4):
-        zone.take(at(100.0 + 700.0 * number, both))
-        state = replace(state, sighting=zone.sight(CERT, state))
+        take(zone, at(100.0 + 700.0 * number, both))
+        state = replace(state, sighting=sight(zone, CERT, state))
     assert state.sighting is not None
     assert state.sighting.since is None
     assert dane_of(zone, state).silent == "192.0.2.2 does not answer"
     lacking = ServerSeen(NameServer("192.0.2.3"), {OWNER: OwnerSeen()})
-    zone.take(at(4000.0, replace(both, servers=(*both.servers, lacking))))
-    zone.sight(CERT, state)
+    take(zone, at(4000.0, replace(both, servers=(*both.servers, lacking))))
+    sight(zone, CERT, state)
     assert dane_of(zone, state).silent == ""
 
 
@@ -213,27 +215,27 @@ def test_the_others_are_counted_apart() -> None:
 def test_taken_and_ignored() -> None:
     zone = known_zone()
     zone.replaced = {}
-    zone.take(seen(zone, {}))
+    take(zone, seen(zone, {}))
     assert zone.is_ignored()
     assert not zone.is_taken()
-    zone.take(seen(zone, zone.content))
+    take(zone, seen(zone, zone.content))
     assert zone.is_taken()
     assert not zone.is_ignored()
     dead = ServerSeen(NameServer("192.0.2.2"), {}, silent="does not answer")
     assert zone.seen is not None
-    zone.take(replace(zone.seen, servers=(dead,)))
+    take(zone, replace(zone.seen, servers=(dead,)))
     assert not zone.is_ignored()
 
 
 def test_an_owner_that_is_something_else_now() -> None:
     zone = known_zone()
-    zone.take(seen(zone, zone.content))
+    take(zone, seen(zone, zone.content))
     assert not zone.surprises()
     assert zone.seen is not None
     cname = OwnerSeen(fault="has a CNAME", cname=PROVIDER)
     server = replace(zone.seen.servers[0], owners={OWNER: cname})
-    zone.take(replace(zone.seen, servers=(server,)))
+    take(zone, replace(zone.seen, servers=(server,)))
     assert {owner for owner, *_ in zone.surprises()} == {OWNER}
     cut = OwnerSeen(fault="is not authoritative", is_cut=True)
-    zone.take(replace(zone.seen, servers=(replace(server, owners={OWNER: cut}),)))
+    take(zone, replace(zone.seen, servers=(replace(server, owners={OWNER: cut}),)))
     assert zone.surprises()

@@ -1,0 +1,261 @@
+"""What a look at the name servers of a zone tells of its TLSA records, and of a set on deck (I4).
+
+`answer_of` judges one server; `take` and `sight` go by all of them, and count the wait.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+
+from sslmd.core.names import CertId, DomainName
+from sslmd.core.places import Elsewhere, fits, records_for
+from sslmd.core.sighting import Answer, Sighting, digests, look_again
+from sslmd.core.state import CertState
+from sslmd.core.times import clock
+from sslmd.core.tlsa import Combination, Known, Owned, heeded, owned
+from sslmd.dns.tlsa_look import ServerSeen, missing_at
+from sslmd.store.zone_notes import ZoneNotes
+from sslmd.workers.dane_wish import is_coming
+from sslmd.workers.dane_zone import Zone
+from sslmd.workers.tlsa import CertWish, Seen
+
+# Records that one message names.
+_NAMED = 3
+
+
+def take(zone: Zone, seen: Seen) -> bool:
+    """Take in what the servers show; return whether the notes are others now."""
+    assert zone.notes is not None
+    zone.seen, zone.look_trouble = seen, ""
+    notes = _with_others(zone, zone.notes)
+    if _all_signed(seen):
+        notes = replace(notes, signed=True)
+    content = zone.content
+    wanted = owned(content)
+    shown = _shown_ttls(zone)
+    longest = {o: ttl for o, ttl in shown.items() if ttl > notes.ttl}
+    for owner, ttl in notes.longest.items():
+        longest[owner] = max(ttl, longest.get(owner, 0))
+    notes = replace(notes, longest=longest)
+    answers = [answer_of(zone, one, wanted, stale=True) for one in seen.servers]
+    # Whatever is to have another lifetime, or is seen with one: the wait begins anew.
+    ttls = frozenset(f"{owner} {some.ttl}" for owner, some in content.items())
+    ttls |= {f"{owner} shown {ttl}" for owner, ttl in shown.items()}
+    gone = frozenset(f"{owner} {whose} gone" for owner, whose in notes.fading)
+    zone.sighting = look_again(
+        zone.sighting,
+        name=None,
+        records=digests(wanted) | ttls | gone,
+        ttl=notes.longest_ttl,
+        answers=_reached(answers, seen),
+        now=seen.at,
+        began=seen.began,
+        ended=seen.ended,
+    )
+    notes = replace(notes, known=(notes.known or frozenset()) | _shown(zone))
+    if zone.sighting.complete and zone.wish is not None:
+        # What caches held before is gone.
+        ttl = max((some.ttl for some in content.values()), default=0)
+        longest = {o: value for o, value in shown.items() if value > ttl}
+        notes = replace(notes, ttl=ttl, longest=longest, fading=frozenset())
+    changed = notes != zone.notes
+    zone.notes = notes
+    return changed
+
+
+def _with_others(zone: Zone, notes: ZoneNotes) -> ZoneNotes:
+    """Return notes with what others keep for certificates, and what they have taken away.
+
+    Caches hold that as long as what we withdraw.
+    """
+    there = frozenset(
+        (owner, str(cert))
+        for cert in zone.certs
+        for owner, one in zone.kept_by_others(cert).items()
+        if one.records
+    )
+    gone = frozenset(
+        pair
+        for pair in notes.holders - there
+        if pair[0] in zone.elsewhere and not zone.elsewhere[pair[0]].problem
+    )
+    holders = (notes.holders | there) - gone
+    return replace(notes, holders=holders, fading=(notes.fading | gone) - there)
+
+
+def _shown_ttls(zone: Zone) -> dict[DomainName, int]:
+    """Return the longest lifetime that was just seen at each owner, in seconds."""
+    found: dict[DomainName, int] = defaultdict(int)
+    for server in zone.seen.servers if zone.seen is not None else ():
+        for owner, one in server.owners.items():
+            if one.ttl:
+                found[owner] = max(found[owner], one.ttl)
+    for owner, other in zone.elsewhere.items():
+        if other.ttl:
+            found[owner] = max(found[owner], other.ttl)
+    return dict(found)
+
+
+def _shown(zone: Zone) -> Known:
+    """Return the combinations at owners all of whose records every server shows.
+
+    Owner by owner: one that is refused, or somebody's delegation, holds up no other (I6).
+    """
+    assert zone.seen is not None
+    found: set[tuple[DomainName, Combination]] = set()
+    for owner, some in zone.content.items():
+        wanted = frozenset((owner, one) for one in some.records)
+        answers = _reached([answer_of(zone, one, wanted) for one in zone.seen.servers], zone.seen)
+        if answers and not any(one.missing or one.silent for one in answers):
+            found |= {(owner, record.combination) for record in some.records}
+    return frozenset(found)
+
+
+def sight(zone: Zone, cert: CertId, state: CertState) -> Sighting | None:
+    """Return what the last look tells of the records of a set on deck; None: not yet."""
+    mine = zone.mine(cert)
+    if zone.seen is None or mine is None or mine.coming is None:
+        return None
+    share = zone.share(cert)
+    others = zone.kept_by_others(cert)
+    if not is_coming(state, mine) or share.held or not (share.coming or others):
+        return None
+    answers = []
+    for one in zone.seen.servers if share.coming else ():
+        shown = answer_of(zone, one, share.needed)
+        if not shown.silent and not shown.missing:
+            shown = replace(shown, missing=_stronger(one, share.coming))
+        answers.append(shown)
+    answers = _reached(answers, zone.seen)
+    answers += [_answer_there(zone, owner, one, cert, mine) for owner, one in others.items()]
+    known = digests(share.needed) | {f"{owner} at {one.at}" for owner, one in others.items()}
+
+    def again(old: Sighting | None, heard: list[Answer]) -> Sighting:
+        assert zone.seen is not None
+        return look_again(
+            old,
+            name=mine.coming,
+            records=known,
+            ttl=zone.ttl_of(cert),
+            answers=heard,
+            now=zone.seen.at,
+            began=zone.seen.began,
+            ended=zone.seen.ended,
+        )
+
+    zone.apart[cert] = again(zone.apart.get(cert), [one for one in answers if not one.silent])
+    return again(state.sighting, answers)
+
+
+def _answer_there(
+    zone: Zone, owner: DomainName, seen: Elsewhere, cert: CertId, mine: CertWish
+) -> Answer:
+    """Return what lacks, for the set on deck, of records that others keep."""
+    where = owner.text if owner == seen.at else f"{owner} (a CNAME to {seen.at})"
+    if seen.problem:
+        return Answer(where, silent=f"cannot be looked at: {seen.problem}")
+    assert zone.given is not None
+    assert mine.coming is not None
+    material = zone.given.materials.get(cert, {}).get(mine.coming)
+    if material is not None and fits(material, seen.records) is not None:
+        return Answer(where)
+    wants = zone.given.wants.get(cert, {})
+    made = records_for(material, owner, wants) if material is not None else []
+    record = f" {made[0][1]}" if made else ""
+    return Answer(where, f"has no record of the set on deck; add TLSA{record} there")
+
+
+def answer_of(
+    zone: Zone, server: ServerSeen, wanted: frozenset[Owned], *, stale: bool = False
+) -> Answer:
+    """Return what one server lacks of `wanted`; `stale`: nor may it show what is withdrawn."""
+    name = str(server.server)
+    if server.silent or server.out_of_reach:
+        return Answer(name, silent=server.silent or server.out_of_reach)
+    if missing := sorted(missing_at(server, wanted)):
+        return Answer(name, _lacks(server, missing))
+    for owner in sorted({owner for owner, _ in wanted}):
+        if fault := _fault(zone, server, owner):
+            return Answer(name, fault)
+    if stale and (old := _stale(zone, server)):
+        return Answer(name, old)
+    return Answer(name)
+
+
+def _stale(zone: Zone, server: ServerSeen) -> str:
+    """Return what a server still shows that was withdrawn."""
+    assert zone.notes is not None
+    for owner in sorted({owner for owner, _ in zone.notes.fading}):
+        ours = zone.content[owner].records if owner in zone.content else frozenset()
+        one = server.owners.get(owner)
+        # What stands at the end of a CNAME is another owner's.
+        if one is not None and not (one.cname or one.is_cut) and one.records - ours:
+            return f"still shows {owner} TLSA records that were withdrawn"
+    return ""
+
+
+def _fault(zone: Zone, server: ServerSeen, owner: DomainName) -> str:
+    """Return what is wrong with how a server shows what it has at `owner`."""
+    assert zone.notes is not None
+    assert zone.seen is not None
+    one = server.owners.get(owner)
+    if one is None:
+        return ""
+    if one.signed_until is None and zone.notes.signed:
+        return (
+            f"serves {owner} TLSA without signatures, in a zone that was signed; see to its DNSSEC"
+        )
+    if one.signed_until is not None and one.signed_until <= zone.seen.at:
+        until = clock(one.signed_until)
+        return f"serves signatures of {owner} TLSA that expired on {until}; see to its DNSSEC"
+    return ""
+
+
+def _all_signed(seen: Seen) -> bool:
+    shown = [one for server in seen.servers for one in server.owners.values() if one.records]
+    return bool(shown) and all(one.signed_until is not None for one in shown)
+
+
+def _reached(answers: list[Answer], seen: Seen) -> list[Answer]:
+    """Leave out servers that this machine has no way to, as long as there are others."""
+    lost = {str(one.server) for one in seen.servers if one.out_of_reach}
+    near = [one for one in answers if one.server not in lost]
+    return near or answers
+
+
+def _stronger(server: ServerSeen, coming: frozenset[Owned]) -> str:
+    """Return what would keep clients from records of a set on deck that are there, "" if nothing.
+
+    They go by the strongest digest that they find (RFC 7671 §9), and a server that is behind may
+    show one that the set on deck has no record of.
+    """
+    for owner in sorted({owner for owner, _ in coming}):
+        seen = server.owners.get(owner)
+        going_by = heeded(seen.records) if seen is not None else frozenset()
+        ours = {record for at, record in coming if at == owner}
+        useful = {(record.usage, record.selector) for record in ours & going_by}
+        asked = {(record.usage, record.selector) for record in ours} - useful
+        stronger = [one for one in going_by if (one.usage, one.selector) in asked]
+        if stronger:
+            return (
+                f"serves {owner} TLSA {short(min(stronger))}, a stronger digest than the set on "
+                "deck has there"
+            )
+    return ""
+
+
+def _lacks(server: ServerSeen, missing: list[Owned]) -> str:
+    owners = list(dict.fromkeys(owner for owner, _ in missing))
+    faults = [server.owners[owner].fault for owner in owners if owner in server.owners]
+    if fault := next(filter(None, faults), ""):
+        return fault
+    some = ", ".join(f"{owner} TLSA {short(record)}" for owner, record in missing[:_NAMED])
+    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    return f"lacks {some}{more}"
+
+
+def short(record: object) -> str:
+    """Return the beginning of a record."""
+    text = str(record)
+    return text if len(text) <= 24 else f"{text[:20]}…"
