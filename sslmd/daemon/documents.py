@@ -100,6 +100,7 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
         "dane": _dane(entry),
         "used_by": list(entry.used_by),
         "unused": entry.unused,
+        "unusable": entry.unusable or None,
     }
 
 
