@@ -95,7 +95,7 @@ def plan_restarts(
     for host in sorted({host for host, kind in ready if kind in order}):
         told = tuple((kind, tuple(waiting[host, kind])) for kind in order if (host, kind) in ready)
         certs = sorted({str(one.cert) for _, group in told for one in group})
-        jobs.append(Restart(host, told, f"{', '.join(certs)} changed there"))
+        jobs.append(Restart(host, told, f"for {', '.join(certs)}"))
     return jobs
 
 

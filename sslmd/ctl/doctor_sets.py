@@ -82,6 +82,7 @@ def _of_cert(
         )
     yield from _foreign(case, tree, cert, names)
     now = datetime.now(UTC)
+    fits = True
     for name in reversed(names):
         try:
             facts = sets.read_set(tree, cert, name, deep=name in (links.curr, links.next))
@@ -91,12 +92,15 @@ def _of_cert(
         except OSError as err:
             yield _closed(cert, err)
             continue
+        fits = fits and not (facts.problem and name == links.curr)
         yield from _of_set(cert, facts, links, now)
     if links.curr is None:
         # Of those that it knows, the daemon says so itself.
         if known is None and case.config.services[cert].managed and not links.remarks:
             yield odd("sets", f"{cert}: there is no certificate yet; see sslmctl show {cert.arg}")
         return
+    if not fits:
+        return  # nothing is made of it: production stays as it is, and so does what is known
     if known is not None and known != str(links.curr):
         yield wrong(
             "sets",
@@ -127,10 +131,12 @@ def _of_set(cert: CertId, facts: SetFacts, links: sets.Links, now: datetime) -> 
     if facts.cert is None and facts.name == links.next and facts.key:
         return  # it waits for its certificate
     if facts.problem and facts.name in (links.curr, links.next):
+        # A CA without its key can only become another CA: the daemon says how.
+        other = "show" if cert.group == GroupName.CA else "force-renew"
         yield wrong(
             "sets",
             f"{cert}: set {facts.name} {place}: {facts.problem}; put the right file back and run "
-            f"sslmctl reload, or have a new set made: sslmctl force-renew {cert.arg}",
+            f"sslmctl reload; for another way: sslmctl {other} {cert.arg}",
         )
     elif facts.problem and facts.name == links.prev:
         yield odd(

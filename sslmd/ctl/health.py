@@ -41,6 +41,8 @@ UNSEEN = timedelta(days=1)
 
 NO_SERVER = "no server uses it"
 
+_PUT_BACK = "put its files back from a copy (seen within a minute), or have it renewed"
+
 _LOOK = "sslmctl doctor looks at its ports; name the right ones in probe, or write probe = 'none'"
 
 
@@ -77,7 +79,12 @@ def problems(cert: Cert, now: datetime, limits: Limits) -> list[Problem]:
 def _problems(cert: Cert, now: datetime, limits: Limits) -> Iterator[Problem]:
     end = cert.not_after
     level = limits.level(cert, now)
-    if end is None and level:
+    unusable = cert.text("unusable")
+    if unusable and unusable not in cert.text("last_error"):
+        yield max(level, Level.WARNING), f"{unusable}; {_PUT_BACK}"
+    if end is None and unusable:
+        pass
+    elif end is None and level:
         yield level, "there is no certificate yet"
     elif end is None:
         pass
@@ -116,7 +123,9 @@ def _problems(cert: Cert, now: datetime, limits: Limits) -> Iterator[Problem]:
 
 def is_coming(cert: Cert) -> bool:
     """Whether the first certificate is being made, or on deck, and nothing has failed."""
-    if cert.curr or cert.number("attempts") or cert.text("last_error"):
+    if cert.curr or cert.text("unusable"):
+        return False
+    if cert.number("attempts") or cert.text("last_error"):
         return False
     return bool(cert.text("doing") or cert.sub("next"))
 

@@ -53,9 +53,12 @@ def _ask(daemon: Daemon, method: Method, params: Mapping[str, Json]) -> Fields |
         progress.flush()
         named = params.get("certs") or []
         certs = " ".join(named)
+        # What is under way on servers comes to its end: `cancel` is for renewals and rolls.
+        ends = method in (Method.DELIVER, Method.RESTART)
+        stop = "" if ends else f". To stop it: sslmctl cancel {certs or 'CERT'}"
         complain(
             "\nno longer waiting; the daemon goes on with what it accepted. To see how far it is: "
-            f"{' '.join(('sslmctl status', *named))}. To stop it: sslmctl cancel {certs or 'CERT'}"
+            f"{' '.join(('sslmctl status', *named))}{stop}"
         )
         return None
     except NoDaemon as err:

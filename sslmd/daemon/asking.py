@@ -11,6 +11,7 @@ from sslmd.core.events import (
 )
 from sslmd.core.jobs import Certify, MakeKey, Order
 from sslmd.core.names import CertId
+from sslmd.core.plan import decide
 from sslmd.core.state import Ask, TrialAsk
 from sslmd.daemon.outcomes import CANCELLED
 from sslmd.daemon.planner import Planner
@@ -76,16 +77,19 @@ class Asking:
                 return f"the {attempt.kind} was stopped"
             texts.append(f"the {attempt.kind} was stopped")
         ask = self._planner.book[cert].state.ask if cert in self._planner.book else None
+        failed = False
         if ask is not None:
             # First, or the end of the job below would only bring the next one for it.
             what = f"go back to set {ask.back}" if ask.back else f"{ask.what} it"
             texts.append(f"the request to {what} is dropped")
+            failed = self._planner.book[cert].state.trouble is not None
             self._planner.take(cert, AskDropped(self._planner.tools.now(), CANCELLED))
         making = any(
             isinstance(job, MakeKey | Certify | Order)
             for job in self._planner.queue.in_lane(f"cert {cert}")
         )
-        if making:
+        # What is due and failed waits for its next try, which the request would have brought on.
+        if making or (failed and self._is_due(cert)):
             # First, too: what is due would begin again as soon as it is stopped.
             texts.append(self._planner.runner.rest(cert))
         dropped = await self._planner.queue.cancel(f"cert {cert}")
@@ -97,3 +101,8 @@ class Asking:
         if cert in self._planner.book:  # a reload may have taken it away meanwhile
             self._planner.replan(cert)
         return ", ".join(texts)
+
+    def _is_due(self, cert: CertId) -> bool:
+        """Whether it would be renewed at once, without being asked."""
+        job = decide(self._planner.book.view(cert), self._planner.tools.now()).job
+        return isinstance(job, MakeKey | Certify | Order)

@@ -79,6 +79,14 @@ class Entry:
     used_by: tuple[str, ...] = ()
     unused: bool = False
 
+    @property
+    def unusable(self) -> str:
+        """Why the files of the set in use do not fit, "" if they do, or where there is none."""
+        curr = self.state.curr
+        if curr is None or curr.complete:
+            return ""
+        return f"set {curr.name} cannot be used: {curr.problem or 'it has no certificate'}"
+
 
 class UnknownCertError(Refused):
     """A request names a certificate that is not configured."""

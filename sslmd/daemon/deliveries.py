@@ -46,7 +46,8 @@ class Deliveries:
             if entry.hold:
                 rows.append((cert, Outcome.FAILED, entry.hold))
             elif entry.state.curr is None or not entry.state.curr.complete:
-                rows.append((cert, Outcome.UNNEEDED, f"{cert} has nothing to deliver yet"))
+                why = entry.unusable or "there is no certificate yet"
+                rows.append((cert, Outcome.UNNEEDED, f"{cert} has nothing to deliver: {why}"))
             elif params.text("to") and not any(host in hosts for _, host in entry.servers):
                 rows.append((cert, Outcome.UNNEEDED, f"{cert} is not for {params.text('to')}"))
             else:

@@ -101,6 +101,7 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
         "dane_wanted": entry.wanted.dane,
         "used_by": list(entry.used_by),
         "unused": entry.unused,
+        "unusable": entry.unusable or None,
     }
 
 

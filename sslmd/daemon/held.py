@@ -21,7 +21,7 @@ REST = 20
 
 def is_held(entry: Entry) -> bool:
     """Whether files, or an admin, may let a certificate go on; a bug of ours is for a reload."""
-    return bool(entry.hold or entry.decision.alarm) and not entry.bug
+    return bool(entry.hold or entry.decision.alarm or entry.unusable) and not entry.bug
 
 
 class HeldLooks:

@@ -322,7 +322,7 @@ def in_trouble(entry: Entry) -> bool:
     decision = entry.decision
     held = entry.hold or entry.unsaved or decision.alarm
     stuck = decision.stuck is not None and not decision.stuck.rests
-    return bool(held or stuck or failed or mismatch)
+    return bool(held or stuck or failed or mismatch or entry.unusable)
 
 
 def summary(planner: Planner) -> str:
@@ -331,7 +331,7 @@ def summary(planner: Planner) -> str:
     live = troubled = 0
     for cert in which:
         entry = planner.book[cert]
-        live += entry.state.curr is not None
+        live += entry.state.curr is not None and not entry.unusable
         troubled += in_trouble(entry)
     trouble = f", {troubled} in trouble" if troubled else ""
     number = len(planner.queue)

@@ -151,7 +151,9 @@ def _servers(planner: Planner, cert: CertId, entry: Entry) -> Iterator[dict[str,
                     yield {**row, "job": job, "reason": "after the copy"}
             case ServerPhase.FAILED | ServerPhase.DELIVERED:
                 at = planner.hosts.restarts_at(cert, server, now)
-                reason = server.error or "it has another certificate now"
+                asked = server.phase is ServerPhase.DELIVERED and server.next_try is not None
+                due = "an admin asked for it" if asked else f"it is to use set {server.set}"
+                reason = server.error or due
                 for argv in _commands(config, server.kind, cert) or ((),):
                     job = f"restart {server.kind} on {server.host}"
                     job = f"{job}: {shlex.join(argv)}" if argv else job

@@ -126,7 +126,7 @@ class Runner:
         trouble = Trouble(0, Failure.TRANSIENT, text, now, again, fingerprint, ca=ca)
         self._apply(cert, AttemptFailed(Track.RENEW, trouble))
         return (
-            f"what was under way is stopped, and rests until {clock(again)}. To go on now: "
+            f"its renewal is stopped: it rests until {clock(again)}. To go on now: "
             f"sslmctl renew {cert.arg}"
         )
 

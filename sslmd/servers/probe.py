@@ -14,7 +14,7 @@ import ssl
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -63,7 +63,8 @@ class Served:
     """What was seen at one port of one address.
 
     `chain` is what the server sent, as DER, its own certificate first; () if there was none, and
-    then `problem` says why, in a phrase that goes on after "it".
+    then `problem` says why, in a phrase that goes on after "it". `cut_short`: there was less time
+    than a look may take, so that this says little.
     """
 
     address: str
@@ -71,6 +72,7 @@ class Served:
     chain: tuple[bytes, ...] = ()
     problem: str = ""
     reach: Reach = Reach.CONNECTED
+    cut_short: bool = False
 
     @property
     def reached(self) -> bool:
@@ -138,9 +140,10 @@ async def served_at(
                     return await _look(seen, word, name, kind)
             return await _look(seen, word, name, _ANY)
     except TimeoutError:
-        if seen.reach is Reach.CONNECTED:
-            return seen.nothing(f"does not come to a handshake within {seconds:g} s")
-        return seen.nothing(f"does not take a connection within {seconds:g} s")
+        what = "come to a handshake" if seen.reach is Reach.CONNECTED else "take a connection"
+        return replace(
+            seen.nothing(f"does not {what} within {seconds:.2g} s"), cut_short=seconds < TIMEOUT
+        )
     except (_HandshakeError, NoTlsError) as err:
         return seen.nothing(str(err))
     except OSError as err:
@@ -317,8 +320,11 @@ async def prove(
     turn = turn or asyncio.Semaphore(len(place.addresses))
     begin = loop.time()
     pause = FIRST_PAUSE
+    before: dict[str, Served] = {}
     while True:
         seen = await _round(place, probe, proof, begin + seconds, turn)
+        seen = [_better(one, before.get(one.address)) for one in seen]
+        before = {one.address: one for one in seen}
         wrong = _wrong(seen, place, proof)
         if not wrong:
             return ""
@@ -367,7 +373,7 @@ async def _round(
             left = end - asyncio.get_running_loop().time()
             if left <= 0:
                 text = "was not looked at, others took all the time"
-                return Served(address, probe.port, (), text, Reach.UNANSWERED)
+                return Served(address, probe.port, (), text, Reach.UNANSWERED, cut_short=True)
             seconds = min(TIMEOUT, left)
             return await served_at(
                 address, probe.port, probe.word, proof.name, proof.key_kind, seconds=seconds
@@ -381,6 +387,11 @@ def _wrong(seen: Sequence[Served], place: Place, proof: Proof) -> list[Served]:
     if any(one.chain for one in seen):
         seen = [one for one in seen if not _excused(one, place)]
     return [one for one in seen if one.leaf != proof.leaf]
+
+
+def _better(now: Served, before: Served | None) -> Served:
+    """Return what tells more of an address: a last look may have had hardly any time."""
+    return before if now.cut_short and before is not None and before.chain else now
 
 
 def _excused(one: Served, place: Place) -> bool:

@@ -67,9 +67,9 @@ def test_one_restart_a_host_with_each_class_once_in_the_order_of_the_file() -> N
                 ("imap", (Told(MAIL, SET), Told(WEB, SET))),
                 ("web", (Told(WEB, SET),)),
             ),
-            "example.com/mail, example.com/web changed there",
+            "for example.com/mail, example.com/web",
         ),
-        Restart("h2", (("smtp", (Told(MAIL, SET),)),), "example.com/mail changed there"),
+        Restart("h2", (("smtp", (Told(MAIL, SET),)),), "for example.com/mail"),
     ]
 
 

@@ -50,6 +50,15 @@ def test_critical_comes_first_and_the_line_stays_short() -> None:
     assert "; and 3 more | certificates=6;;;0 trouble=6;;;0" in line
 
 
+def test_files_of_the_set_in_use_that_do_not_fit() -> None:
+    text = "set 1 cannot be used: privkey.pem does not match cert.pem"
+    exit_status, line = check(result(status(cert(unusable=text))))
+    assert (exit_status, text in line) == (1, True)
+    coming = cert("gone", curr=None, unusable=text, doing="its key is being made")
+    exit_status, line = check(result(status(coming)))
+    assert (exit_status, text in line, "no certificate" in line) == (2, True, False)
+
+
 def test_nothing_to_check_is_no_good_news() -> None:
     assert check(result(status())) == (
         1,

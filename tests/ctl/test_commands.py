@@ -344,10 +344,15 @@ def test_nothing_to_renew() -> None:
     assert (done.returncode, done.stdout) == (0, "nothing to do\n")
 
 
-def test_ctrl_c_while_waiting_says_that_the_work_goes_on() -> None:
-    with FakeDaemon({Method.RENEW: steps(progress(WEB, "key-made", "key made"))}) as fake:
+@pytest.mark.parametrize(
+    ("method", "stop"),
+    # A delivery comes to its end: `cancel` would find nothing to stop.
+    [(Method.RENEW, f". To stop it: sslmctl cancel {WEB}"), (Method.DELIVER, "")],
+)
+def test_ctrl_c_while_waiting_says_that_the_work_goes_on(method: Method, stop: str) -> None:
+    with FakeDaemon({method: steps(progress(WEB, "key-made", "key made"))}) as fake:
         process = subprocess.Popen(
-            command_line("renew", WEB, "--socket", fake.path),
+            command_line(str(method), WEB, "--socket", fake.path),
             env=environment(),
             stderr=subprocess.PIPE,
             text=True,
@@ -358,7 +363,7 @@ def test_ctrl_c_while_waiting_says_that_the_work_goes_on() -> None:
         _, rest = process.communicate(timeout=60)
     assert process.returncode == 5
     assert "the daemon goes on" in rest
-    assert f"see how far it is: sslmctl status {WEB}. To stop it: sslmctl cancel {WEB}\n" in rest
+    assert f"see how far it is: sslmctl status {WEB}{stop}\n" in rest
 
 
 def test_a_daemon_that_stops_amid_the_work() -> None:

@@ -25,6 +25,7 @@ from sslmd.workers.tools import Tools
 from tests.daemon.conftest import EXAMPLE
 
 ROOT = CertId("ca", "my-root")
+SIGNER = CertId("ca", "my-int")
 WEB = CertId("example.com", "web-ec")
 
 
@@ -122,6 +123,32 @@ async def test_a_certificate_goes_on_when_its_state_can_be_read(planner: Countin
     assert (one := status(planner, WEB))["last_error"] is None, one
     assert one["phase"] == "settled"
     assert any(one.event == "released" and one.cert == WEB for one in told)
+    await planner.stop(1.0)
+
+
+async def test_a_set_in_use_that_does_not_fit_is_told_while_its_ca_cannot_sign(
+    planner: Counting,
+) -> None:
+    tree = planner.tools.tree
+    paths = [f"{tree.link(SIGNER, 'curr')}/privkey.pem", f"{tree.link(WEB, 'curr')}/cert.pem"]
+    good = []
+    for path in paths:
+        with open(path, "r+b") as file:
+            good.append(file.read())
+            file.truncate(0)
+    await planner.reconfigure(planner.tools.config)
+    one = status(planner, WEB)
+    assert (one["curr"], one["last_error"]) == (None, None)
+    assert "cert.pem is not a certificate" in one["unusable"]
+    assert in_trouble(planner.book[WEB])
+
+    for path, content in zip(paths, good, strict=True):
+        with open(path, "wb") as file:
+            file.write(content)
+    await planner.look_at_held()
+    assert (one := status(planner, WEB))["unusable"] is None, one
+    assert one["curr"] is not None
+    assert not in_trouble(planner.book[WEB])
     await planner.stop(1.0)
 
 

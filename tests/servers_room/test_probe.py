@@ -365,6 +365,19 @@ async def test_not_proven(port: TlsPort) -> None:
     )
 
 
+async def test_what_was_served_is_told_though_the_last_look_saw_nothing(port: TlsPort) -> None:
+    async def once(reader: Reader, writer: Writer) -> None:
+        if port.looks == 0:
+            await port(reader, writer)
+        else:
+            await reader.read()
+
+    async with server(once) as number:
+        with pytest.raises(Transient) as caught:
+            await prove(PLACE, at(number), proof("ec", "new"), 0.5)
+    assert f"port {number} serves {described(leaf())}" in str(caught.value)
+
+
 async def test_every_address_has_to_show_it(port: TlsPort) -> None:
     place = Place("mx", (LOOPBACK, "127.0.0.2"))
     own = replace(place, own=True)
