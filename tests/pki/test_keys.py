@@ -109,7 +109,8 @@ def _pkcs8(key: ed25519.Ed25519PrivateKey | x25519.X25519PrivateKey) -> bytes:
         (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "damaged"),
         # An Ed25519 key of five bytes, which the parser lets pass and OpenSSL does not.
         (
-            b"-----BEGIN PRIVATE KEY-----\nMBMCAQAwBQYDK2VwBAcEBRtbMzFt\n-----END PRIVATE KEY-----\n",
+            b"-----BEGIN PRIVATE KEY-----\n"
+            b"MBMCAQAwBQYDK2VwBAcEBRtbMzFt\n-----END PRIVATE KEY-----\n",
             "damaged",
         ),
         (b"-----BEGIN PRIVATE KEY-----\nA\n-----END PRIVATE KEY-----\n", "not base64"),
