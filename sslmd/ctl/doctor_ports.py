@@ -58,7 +58,10 @@ async def look_at_ports(case: Case) -> Look:
         certs = tuple(ours[cert] for cert in config.services if one.receives(cert) and cert in ours)
         found = list(_places(one, certs))
         places += found
-        if one.servers and not found and one.svc_depends:
+        if one.unprobed is Unprobed.NONE:
+            if certs:
+                yield unseen("ports", f"[{one.kind}]: not looked at, because probe = 'none'")
+        elif one.servers and not found and one.svc_depends:
             yield unseen("ports", f"[{one.kind}]: no port is known; name it: probe = [[port]]")
     by_leaf = {one.leaf: one.cert for one in ours.values()}
 

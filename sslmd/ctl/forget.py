@@ -37,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     for cert in held:
         say(f"{cert}, with its key: was copied to {place} there")
     if not result.flag("forgotten"):
+        if not held:
+            say(f"keys of certificates that were copied to {place} are still there")
         say(f"Remove them on {args.host}, then run: sslmctl forget {args.host} --yes")
         return FAILED
     say(f"{args.host} is forgotten")

@@ -5,7 +5,7 @@ A host that holds what it is not meant to have any more is visited for that alon
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -81,21 +81,23 @@ class HostBook:
         told = []
         for host, note in sorted(self._notes.items()):
             if host not in known:
-                if note.holds:
+                if note.holds or note.older:
                     told.append((host, note, self._left_text(host)))
-            elif note.surplus:
-                told.append((host, note, surplus_text(host, note, self._tools)))
+            elif note.surplus or note.older:
+                texts = [surplus_text(host, note, self._tools)] if note.surplus else []
+                texts += [older_text(host, note.older)] if note.older else []
+                told.append((host, note, "; ".join(texts)))
             elif note.error and host in self._untidy:
                 told.append((host, note, ""))
         return told
 
     def _left_text(self, host: str) -> str:
         note = self.of(host)
-        some = ", ".join(sorted(map(str, note.holds))[:5])
+        some = ", ".join(sorted(map(str, note.holds))[:5]) or "older ones"
         return (
             f"{host} is in no server class any more, but has what was copied there, with keys: "
-            f"{some}; remove it from {note.prod or 'prod_cert_dir'} there, then run: "
-            f"sslmctl forget {host} --yes"
+            f"{some}; remove it from {' and '.join(note.places) or 'prod_cert_dir'} there, then "
+            f"run: sslmctl forget {host} --yes"
         )
 
     def visits(self) -> dict[str, datetime | None]:
@@ -126,7 +128,7 @@ class HostBook:
             there = ", ".join(known) or "none"
             raise Refused(f"nothing is known of {shown(host)}; known and in no class: {there}")
         note = self.of(host)
-        if note.holds and not leaving:
+        if (note.holds or note.older) and not leaving:
             return note
         await self._tools.in_thread(files.remove_file, self._file(host))
         self._notes.pop(host, None)
@@ -134,6 +136,11 @@ class HostBook:
         self._left.discard(host)
         self._tools.tell("forgotten", f"{host} is forgotten, as an admin asked", None)
         return note
+
+    def older(self, host: str) -> tuple[str, ...]:
+        """Return where production was before on a host, as far as is known."""
+        prod = str(self._tools.config.globals.prod_cert_dir)
+        return tuple(one for one in self.of(host).places if one != prod)
 
     def moved(self) -> frozenset[str]:
         """Return the hosts that have everything below another folder than it should be now."""
@@ -151,12 +158,14 @@ class HostBook:
         for host in hosts:
             if host not in self._notes:
                 self._notes[host] = self._read(host)
-            self._notes[host] = replace(self.of(host), attempts=0, next_try=None)
+            note = self._notes[host] = replace(self.of(host), attempts=0, next_try=None)
             self._sort(host)
+            if note.surplus or note.older:
+                self._again[host] = None  # it may be gone, or in keep now
         # Whether classes name this machine or not: what is in production here costs a look.
         self._untidy[THIS_HOST] = None
         for host in self._notes.keys() - hosts.keys() - self._left - {THIS_HOST}:
-            if self.of(host).holds:
+            if self.of(host).holds or self.of(host).older:
                 self._tools.tell("surplus", self._left_text(host), None)
                 self._left.add(host)
         self._left &= self._notes.keys() - hosts.keys()
@@ -197,7 +206,10 @@ class HostBook:
             # What is in production here is judged there, under the name of this machine alone.
             note = replace(old, holds=frozenset(), surplus=tuple(visit.surplus))
         if whole is None:
-            note = replace(note, visited=tools.now(), prod=prod)
+            older = visit.older
+            if older is None:  # nobody has looked; of this machine that is done by one name
+                older = () if visit.here else self.older(host)
+            note = replace(note, visited=tools.now(), prod=prod, older=older)
         if error is None:
             note = replace(note, attempts=0, error="", next_try=None)
         else:
@@ -214,15 +226,18 @@ class HostBook:
             self._untidy[host] = note.next_try
         self._again.pop(host, None)
         if host == THIS_HOST:
-            self._again[host] = tools.now() + (SURPLUS_HERE if note.surplus else HERE)
-        elif note.surplus and is_known:
+            is_clean = not note.surplus and not note.older
+            self._again[host] = tools.now() + (HERE if is_clean else SURPLUS_HERE)
+        elif (note.surplus or note.older) and is_known:
             self._again[host] = tools.now() + SURPLUS_THERE
         # A host that was never reached holds nothing: there is nothing to note.
         was_reached = note.visited is not None or bool(note.machine)
-        # Nor is there of this machine, whose tree can be looked at whenever that is wanted.
-        if was_reached and (not visit.here or old.holds):
+        # Of this machine there is only where its tree is, which can be looked at at any time.
+        kept = replace(note, surplus=(), visited=None) if visit.here else note
+        is_new = not visit.here or bool(old.holds) or note.places != old.places
+        if was_reached and is_new and (not visit.here or host == THIS_HOST or old.holds):
             try:
-                await tools.in_thread(write_host, self._file(host), note)
+                await tools.in_thread(write_host, self._file(host), kept)
             except SslmError as err:
                 tools.tell("host-trouble", f"what {host} holds cannot be noted: {err}", None)
 
@@ -234,9 +249,16 @@ class HostBook:
             tell("host-trouble", f"not removed: {visit.trouble}", None)
         if note.surplus and note.surplus != old.surplus:
             tell("surplus", surplus_text(host, note, self._tools), None)
-        if old.prod and note.prod != old.prod:
-            text = f"{host}: {old.prod} is not used any more; remove what lies there, keys too"
-            tell("surplus", text, None)
+        if new := [one for one in note.older if one not in old.older]:
+            tell("surplus", older_text(host, new), None)
+
+
+def older_text(host: str, older: Sequence[str]) -> str:
+    """Return which folders of a host are not production any more but have keys, and the way out."""
+    return (
+        f"{host}: {' and '.join(older)} is not used any more (prod_cert_dir), but still has keys; "
+        "remove what lies there when no server reads it"
+    )
 
 
 def surplus_text(host: str, note: HostNote, tools: Tools) -> str:

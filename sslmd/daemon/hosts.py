@@ -284,7 +284,8 @@ class Hosts:
         visit = Visit()
         try:
             holds, will_hold = self.notes.of(job.host).holds, self.notes.will_hold(job)
-            visit = await copy(job, self._tools, holds, will_hold, self.notes)
+            older = self.notes.older(job.host)
+            visit = await copy(job, self._tools, holds, will_hold, self.notes, older)
         except Exception as err:
             whole = err
         errors = visit.errors if whole is None else dict.fromkeys(told, whole)

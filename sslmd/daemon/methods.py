@@ -240,9 +240,9 @@ class Methods:
         note = await notes.forget(host, leaving=leaving)
         return {
             "host": host,
-            "forgotten": leaving or not note.holds,
+            "forgotten": leaving or not (note.holds or note.older),
             "holds": sorted(map(str, note.holds)),
-            "prod": note.prod or None,
+            "prod": " and ".join(note.places) or None,
         }
 
     async def _challenge(self, client: Client, params: Params) -> dict[str, Any]:

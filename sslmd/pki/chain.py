@@ -14,13 +14,13 @@ from functools import lru_cache
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from sslmd.core.errors import Permanent
 from sslmd.core.names import shown
 from sslmd.pki.keys import PrivateKey, PublicKey
-from sslmd.pki.pem import CERTIFICATE, MALFORMED, Block, blocks
+from sslmd.pki.pem import CERTIFICATE, MALFORMED, Block, blocks, damage
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
@@ -148,8 +148,9 @@ def _check_signature(
     except InvalidSignature:
         text = _not_signed(number) if issuers else "the certificate did not sign itself"
         raise Permanent(f"{text}: the names fit, the signature does not") from None
-    except (ValueError, TypeError, UnsupportedAlgorithm) as err:
-        raise Permanent(f"the signature of {_label(number)} cannot be checked: {err}") from None
+    except MALFORMED as err:
+        problem = f"the signature of {_label(number)} cannot be checked: {damage(err)}"
+        raise Permanent(problem) from None
 
 
 def _not_signed(number: int) -> str:

@@ -337,7 +337,7 @@ def _request(der: bytes, _now: datetime) -> Described:
 def _signed(request: x509.CertificateSigningRequest) -> str:
     try:
         return "right" if request.is_signature_valid else "WRONG"
-    except (InvalidSignature, UnsupportedAlgorithm):
+    except (InvalidSignature, *MALFORMED):
         return "cannot be checked"
 
 
@@ -346,7 +346,7 @@ def _private(der: bytes, _now: datetime) -> Described:
         key = serialization.load_der_private_key(
             der, password=None, unsafe_skip_rsa_key_validation=True
         )
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except MALFORMED:
         # Without the cause: nobody promises that a parser's message holds no content (I2).
         raise Permanent("damaged, or of an unknown kind") from None
     return _described({KIND: PRIVATE}, key.public_key)
@@ -358,7 +358,7 @@ def _public(der: bytes, _now: datetime) -> Described:
 
     try:
         return _described({KIND: "public key"}, load)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except MALFORMED:
         raise Permanent("damaged, or of an unknown kind") from None
 
 

@@ -36,7 +36,7 @@ from sslmd.pki.dn import identity, key_id, parts_of
 from sslmd.pki.issuer import Issuer, issuer_of
 from sslmd.pki.key_kind import describe_key
 from sslmd.pki.keys import PublicKey, key_blocks, load_public, public_bytes_of
-from sslmd.pki.pem import MALFORMED, blocks
+from sslmd.pki.pem import MALFORMED, blocks, damage
 
 KEY = "privkey.pem"
 CSR = "csr.pem"
@@ -87,7 +87,7 @@ def _load_leaf(pem: bytes) -> _Leaf:
             key_id=key_id(key) if known else "",
         )
     except MALFORMED as err:
-        raise Permanent(f"the certificate is damaged: {err}") from None
+        raise Permanent(f"the certificate is damaged: {damage(err)}") from None
     return _Leaf(cert, der, facts, issuer)
 
 

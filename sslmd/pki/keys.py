@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -10,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from sslmd.core.errors import Permanent
 from sslmd.core.spec import KeySpec, KeyType
 from sslmd.pki.key_kind import describe_key
-from sslmd.pki.pem import Block, blocks
+from sslmd.pki.pem import MALFORMED, Block, blocks
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
@@ -110,7 +109,7 @@ def _parse(block: Block) -> PrivateKey:
         key = serialization.load_der_private_key(
             block.der, password=None, unsafe_skip_rsa_key_validation=True
         )
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except MALFORMED:
         # Without the cause: nobody promises that a parser's message holds no content.
         raise Permanent("the private key is damaged or of an unknown kind") from None
     if not isinstance(key, PrivateKey):

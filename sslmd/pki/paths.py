@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 from sslmd.core.errors import Permanent
 from sslmd.pki.der import signature_algorithms
 from sslmd.pki.parsed import CanonicalName, Parsed
+from sslmd.pki.pem import MALFORMED, damage
 
 # Certificates in a path; public ones have up to four.
 MAX_LENGTH = 32
@@ -39,8 +40,8 @@ def why_not_signed(one: Parsed, issuer: Parsed) -> str:
             _check_signature(one, issuer)
     except InvalidSignature:
         return "the names fit, the signature does not"
-    except (ValueError, TypeError, UnsupportedAlgorithm) as err:
-        return f"the signature cannot be checked: {err}"
+    except MALFORMED as err:
+        return f"the signature cannot be checked: {damage(err)}"
     return ""
 
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 
 from sslmd.core.errors import Permanent
 
@@ -30,6 +30,8 @@ MALFORMED = (
     TypeError,
     OverflowError,
     UnsupportedAlgorithm,
+    InternalError,  # OpenSSL refuses what the parser let pass: an Ed25519 key that is too short
+    KeyError,  # a number that its tables do not have: a TLS feature that is not known yet
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
@@ -46,6 +48,10 @@ def damage(err: Exception) -> str:
     if found:
         where = [part.split("::")[-1] for part in re.findall(r'"([^"]*)"', found[2] or "")]
         return f"{found[1]} in {' / '.join(where)}" if where else found[1]
+    if isinstance(err, InternalError):
+        return "OpenSSL cannot use it"  # what it says is for programmers of that library
+    if isinstance(err, KeyError):
+        return f"the number {err} is not known here"
     return " ".join(str(err).split())[:_MESSAGE_LIMIT] or type(err).__name__
 
 

@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from sslmd.core.access import KeyAccess
-from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
-from sslmd.servers.production import ALL_FILES, Rights
+from sslmd.core.names import BadName, CertId, SetName, shown
+from sslmd.servers.production import ALL_FILES, Rights, cert_at
 from sslmd.store.layout import CURR, NEXT, PREV, SECRET_FILES, Tree
 
 # Of a look for private keys that are nobody's: folders deep, bytes of a file, and how many are
@@ -25,6 +25,8 @@ _HEAD = 1 << 16
 MOST_STRAYS = 100
 _DH_FOLDER = "dh"
 _SECRET_NAMES = (".key", ".p12", ".pfx", ".jks")
+# What another daemon is sending here (`remote.sh`).
+_INCOMING = ".sslmd-in."
 _IN_MAKING = re.compile(r"\..+\.[0-9a-f]{24}\.new")
 
 
@@ -33,11 +35,31 @@ def has_key(prod: str, cert: CertId) -> bool:
     base = Tree(prod).cert_dir(cert)
     with suppress(OSError):
         return any(
-            os.path.lexists(f"{base}/{folder}/{file}")
-            for folder in (CURR, NEXT, PREV, *(f"db/{one}" for one in _names(f"{base}/db")))
-            for file in SECRET_FILES
+            os.path.lexists(f"{folder}/{file}") for folder in _sets(base) for file in SECRET_FILES
         )
     return False
+
+
+def has_keys(folder: str, *, but: str) -> bool:
+    """Whether a folder that was production has keys of certificates still; never raises.
+
+    `but`: where production is now. The other may be a link to it.
+    """
+    if os.path.realpath(folder) == os.path.realpath(but):
+        return False
+    certs = ((group, one) for group in _names(folder) for one in _names(f"{folder}/{group}"))
+    return any(
+        os.path.exists(f"{base}/{file}")
+        for group, service in certs
+        for base in _sets(f"{folder}/{group}/{service}")
+        for file in SECRET_FILES
+    )
+
+
+def _sets(base: str) -> Iterator[str]:
+    """Yield the folders in which a certificate of production may have keys."""
+    yield from (f"{base}/{name}" for name in (CURR, NEXT, PREV))
+    yield from (f"{base}/db/{name}" for name in _names(f"{base}/db"))
 
 
 def _names(path: str) -> list[str]:
@@ -61,13 +83,13 @@ def stray_keys(prod: str, known: Mapping[CertId, bool], inactive: Collection[str
             continue
         cert = _cert_at(parts)
         if cert is not None and (is_ca := known.get(cert)) is not None:
-            is_own = len(parts) > 3 and parts[2] in (CURR, NEXT, PREV, "db")
+            is_own = _in_set(parts)
             if is_own and is_ca and parts[-1] in SECRET_FILES:
                 found.add(str(cert))
                 continue
             if is_own and parts[-1] in ALL_FILES:
                 continue
-        elif cert is not None and len(parts) > 3 and parts[2] in (CURR, NEXT, PREV, "db"):
+        elif cert is not None and _in_set(parts):
             continue  # with a certificate that is not in the configuration
         if _is_secret(f"{folder}/{parts[-1]}"):
             found.add(path)
@@ -81,17 +103,31 @@ def _walk(prod: str) -> Iterator[tuple[str, str]]:
     for folder, folders, names in os.walk(prod):
         depth = folder[len(prod) :].count("/")
         # What is being written, and what is sent here by another daemon, is nobody's yet.
-        folders[:] = [] if depth >= _DEEPEST else sorted(f for f in folders if f[0] != ".")
+        folders[:] = [] if depth >= _DEEPEST else sorted(f for f in folders if not _is_coming(f))
         for name in names:
-            if not _IN_MAKING.fullmatch(name):
+            if not _is_coming(name):
                 yield folder, f"{folder}/{name}"[len(prod) + 1 :]
+
+
+def _is_coming(name: str) -> bool:
+    return name.startswith(_INCOMING) or _IN_MAKING.fullmatch(name) is not None
+
+
+def _in_set(parts: list[str]) -> bool:
+    """Whether a path of a certificate is that of a file of one of its sets."""
+    if parts[2] != "db":
+        return len(parts) == 4 and parts[2] in (CURR, NEXT, PREV)
+    try:
+        return len(parts) == 5 and bool(SetName.parse(parts[3]))
+    except BadName:
+        return False
 
 
 def _cert_at(parts: list[str]) -> CertId | None:
     if len(parts) < 3:
         return None
     try:
-        return CertId(GroupName.parse(parts[0]).text, parse_service(parts[1]))
+        return cert_at(parts[0], parts[1])
     except BadName:
         return None
 

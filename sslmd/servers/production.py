@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from sslmd.core.access import KEY_MODE, KeyAccess
 from sslmd.core.errors import Permanent, SslmError
-from sslmd.core.names import BadName, CertId, GroupName, SetName, parse_service
+from sslmd.core.names import BadName, CertId, GroupName, SetName, parse_service, shown
 from sslmd.pki.inspect import repairs
 from sslmd.store import files, sets
 from sslmd.store.layout import (
@@ -173,19 +173,33 @@ def contents(tree: Tree, cert: CertId, name: SetName, *, is_ca: bool) -> dict[st
 def survey(prod: str) -> dict[CertId, bool]:
     """Return the certificates that are in production, each with whether it is there as we put it.
 
-    What else is there (`dh/`, files of the admin's) is none of ours.
+    What else is there (`dh/`, files of the admin's) is none of ours. Sets without `curr` are as we
+    put them: a daemon that was killed had begun to take them away.
     """
     found = {}
     for group in _folders(prod):
         for service in _folders(f"{prod}/{group}"):
             try:
-                cert = CertId(GroupName.parse(group).text, parse_service(service))
+                cert = cert_at(group, service)
             except BadName:
                 continue
             base = f"{prod}/{group}/{service}"
             if any(os.path.lexists(f"{base}/{name}") for name in (CURR, NEXT)):
                 found[cert] = linked(prod, cert) is not None
+            elif sets.list_sets(Tree(prod), cert):
+                found[cert] = True
     return found
+
+
+def cert_at(group: str, service: str) -> CertId:
+    """Return the certificate that two folders of a production tree are for.
+
+    Raises `BadName`, also for folders that are written in another way than ours are.
+    """
+    cert = CertId(GroupName.parse(group).text, parse_service(service))
+    if str(cert) != f"{group}/{service}":
+        raise BadName(f"{shown(group)}/{shown(service)} is not how {cert} is written here")
+    return cert
 
 
 def _folders(path: str) -> list[str]:

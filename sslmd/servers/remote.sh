@@ -286,6 +286,18 @@ survey() {
   done
 }
 
+# older DIR…: tell which of these, where production was before, still have keys of certificates.
+older() {
+  now=$(cd -P -- "$prod" 2>/dev/null && pwd)
+  for dir in "$@"; do
+    [ "$(cd -P -- "$dir" 2>/dev/null && pwd)" != "$now" ] || continue
+    for file in "$dir"/*/*/curr/privkey.pem "$dir"/*/*/curr/bundle.pem \
+      "$dir"/*/*/db/*/privkey.pem "$dir"/*/*/db/*/bundle.pem; do
+      [ ! -e "$file" ] || { say older "$dir"; break; }
+    done
+  done
+}
+
 # Whether a file holds a private key: by its name, or in its first lines.
 secret() {
   case ${1##*/} in *.key | *.p12 | *.pfx | *.jks) return 0 ;; esac

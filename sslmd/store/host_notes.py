@@ -29,7 +29,8 @@ _NO_SENSE = (tomli.TOMLDecodeError, RecursionError, ValueError, TypeError, KeyEr
 @dataclass(frozen=True, slots=True)
 class HostNote:
     """`holds`: what we put there, below `prod`. `surplus`: what lay there besides at the last
-    visit, in words. `machine`: which one it said that it is.
+    visit, in words. `machine`: which one it said that it is. `older`: where `prod` was before, as
+    long as keys are there.
 
     The rest is of visits that only have to tidy up: how many failed in a row, why, and when the
     next is.
@@ -43,6 +44,12 @@ class HostNote:
     error: str = ""
     next_try: datetime | None = None
     machine: str = ""
+    older: tuple[str, ...] = ()
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Return the folders there in which keys may be that we put there."""
+        return tuple(dict.fromkeys(filter(None, (self.prod, *self.older))))
 
 
 def host_file(certs_dir: object, host: str) -> str:
@@ -86,6 +93,7 @@ def _note(table: dict[str, Any]) -> HostNote:
         str(table.get("error", "")),
         _time(table.get("next_try")),
         machine,
+        tuple(str(one) for one in table.get("older", ())),
     )
 
 
@@ -116,6 +124,8 @@ def write_host(path: str, note: HostNote) -> None:
         table["prod"] = note.prod
     if note.machine:
         table["machine"] = note.machine
+    if note.older:
+        table["older"] = list(note.older)
     if note.attempts:
         table["attempts"] = note.attempts
     if note.error:

@@ -38,6 +38,7 @@ class Visit:
 
     `here`: the host is this machine. `surplus`: what lies there that is neither meant for it nor
     ours to take away, in words. `left`: what is there in the end; None: nobody has looked.
+    `older`: the folders, of those where production was before, that still hold keys; None as above.
     `trouble`: why something could not be taken away.
     """
 
@@ -47,6 +48,7 @@ class Visit:
     removed: list[str] = field(default_factory=list)
     surplus: list[str] = field(default_factory=list)
     left: set[CertId] | None = None
+    older: tuple[str, ...] | None = None
     trouble: Exception | None = None
 
 
@@ -89,9 +91,10 @@ async def copy(
     holds: Collection[CertId],
     will_hold: Callable[[], None],
     machines: Machines,
+    older: Collection[str] = (),
 ) -> Visit:
     """Do the job. `holds` is what we once put there; `will_hold` notes what is about to be put,
-    when the host was reached and before a byte of it is sent.
+    when the host was reached and before a byte of it is sent. `older`: where production was before.
 
     Raises what keeps the whole visit from happening.
     """
@@ -101,10 +104,10 @@ async def copy(
         # Production is what servers on this machine read.
         visit.new = {one.cert: False for one in job.told}
         if job.host == THIS_HOST:
-            await tools.in_thread(_tidy_here, tools, visit)
+            await tools.in_thread(_tidy_here, tools, visit, older)
     else:
         ours = {*holds, *(one.cert for one in job.told)}
-        await _visit(job, tools, ours, visit, machines, will_hold)
+        await _visit(job, tools, ours, visit, machines, will_hold, older)
     if visit.new:
         await _run_after(job.host, tools)
     return visit
@@ -113,12 +116,14 @@ async def copy(
 # --- on this machine ------------------------------------------------------------------------
 
 
-def _tidy_here(tools: Tools, visit: Visit) -> None:
+def _tidy_here(tools: Tools, visit: Visit, older: Collection[str]) -> None:
     """Take out of production what is not in the configuration any more."""
+    prod = str(tools.config.globals.prod_cert_dir)
+    visit.older = tuple(one for one in older if around.has_keys(one, but=prod))
     found = surplus_here(tools.config)
     for thing in found.gone:
         if thing.cert is not None:
-            production.drop(str(tools.config.globals.prod_cert_dir), thing.cert)
+            production.drop(prod, thing.cert)
             visit.removed.append(str(thing))
     visit.surplus = [str(thing) for thing in found.left]
 
@@ -162,6 +167,7 @@ async def _visit(
     visit: Visit,
     machines: Machines,
     will_hold: Callable[[], None],
+    older: Collection[str],
 ) -> None:
     prod = str(tools.config.globals.prod_cert_dir)
     async with shell_on(job.host, prod, tools.scratch) as shell:
@@ -182,6 +188,8 @@ async def _visit(
             await _put(shell, ready, tools, visit)
         try:
             await _tidy(shell, tools, holds, visit, machines)
+            if older:
+                visit.older = tuple((await shell.ask("older", *older)).every("older"))
         except SslmError as err:
             visit.trouble = err  # which is no reason to restart nothing (I6)
 
@@ -290,11 +298,15 @@ async def _tidy(
     await tools.in_thread(machines.met, host, answer.first("machine") or "")
     for text in answer.every("have"):
         key, _, name = text.partition(" ")
+        has_key = key == "with"
         try:
             cert = parse_cert(name)
         except (BadName, ValueError):
-            continue
-        there.append(Thing(name, cert, has_key=key == "with", is_ours=cert in holds))
+            cert = None
+        if cert is not None and str(cert) == name:
+            there.append(Thing(name, cert, has_key=has_key, is_ours=cert in holds))
+        elif has_key:
+            there.append(Thing(name, has_key=True))
     visit.left = {thing.cert for thing in there if thing.cert is not None}
     there += map(Thing, answer.every("stray"))
     config, others = tools.config, machines.others(host)

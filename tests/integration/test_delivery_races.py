@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -190,7 +191,23 @@ def test_another_place_for_production(world: DeliveryWorld) -> None:
     world.site.configure()
     there = world.hosts["one"].root / "new" / WEB / "curr" / "privkey.pem"
     wait_until(there.exists, "the copy in the new place")
-    world.site.wait_line("is not used any more; remove what lies there")
+    # What is left in the old place is reported, over a restart too, until it is gone.
+    hosts = ("localhost", "one.example.net")
+    site, told = world.site, f"{world.site.prod} is not used any more (prod_cert_dir), but still"
+
+    def text() -> str:
+        return site.ctl("status").stdout
+
+    wait_until(lambda: all(f"{host}: {told}" in text() for host in hosts), "the older places")
+    site.stop()
+    site.begin()
+    assert all(f"{host}: {told}" in text() for host in hosts)
+    assert site.ctl("check", status=1).stdout.count(told) == len(hosts)
+    for root in (site.prod, world.hosts["one"].root):
+        for group in ("ca", ZONE):
+            shutil.rmtree(root / group, ignore_errors=True)
+    site.ctl("reload")
+    wait_until(lambda: told not in text(), "nothing to be told of")
 
 
 def test_a_host_that_left_is_told_of_while_it_has_keys(world: DeliveryWorld) -> None:

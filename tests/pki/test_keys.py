@@ -107,6 +107,12 @@ def _pkcs8(key: ed25519.Ed25519PrivateKey | x25519.X25519PrivateKey) -> bytes:
         (b"rubbish", "no private keys"),
         (key_pem() + key_pem(EC384), "2 private keys"),
         (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "damaged"),
+        # An Ed25519 key of five bytes, which the parser lets pass and OpenSSL does not.
+        (
+            b"-----BEGIN PRIVATE KEY-----\n"
+            b"MBMCAQAwBQYDK2VwBAcEBRtbMzFt\n-----END PRIVATE KEY-----\n",
+            "damaged",
+        ),
         (b"-----BEGIN PRIVATE KEY-----\nA\n-----END PRIVATE KEY-----\n", "not base64"),
         (b"-----BEGIN PRIVATE KEY-----\n" + b"A" * 99, "cut off"),
         (b"x" * 10_000_000, "too many"),

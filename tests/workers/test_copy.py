@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -162,6 +163,17 @@ async def test_what_is_taken_away_and_what_is_told(one: FarSite) -> None:
     (one.far.root / "example.net/old/curr").mkdir(parents=True)
     (one.far.root / "Not A Name/x/curr").mkdir(parents=True)
     one.configure(server_class("web", "[['example.com', ['web']]]"))
+    # A key counts, whatever the folders are called that it is in.
+    odd = ["Example.NET/x", "Not A Name/x"]
+    for name in odd:
+        (one.far.root / name / "curr").mkdir(parents=True, exist_ok=True)
+        (one.far.root / name / "curr/privkey.pem").touch()
+    found = await visit(one)
+    assert [name for name in found.surplus if name.startswith(tuple(odd))] == [
+        f"{name} with its key" for name in odd
+    ]
+    shutil.rmtree(one.far.root / "Example.NET")
+    (one.far.root / "Not A Name/x/curr/privkey.pem").unlink()
     found = await visit(one, holds=[MAIL])
     assert found.removed == [f"{MAIL} with its key"]
     assert found.surplus == [str(INT), "example.net/old"]
@@ -256,19 +268,28 @@ async def test_on_this_machine_production_is_what_servers_read(one: FarSite) -> 
     gone = one.site.prod / "example.net" / "gone"
     (gone / "db/20260101-00:00:00").mkdir(parents=True)
     (gone / "curr").symlink_to("db/20260101-00:00:00")
-    # That it was brought here is noted, also when it left the configuration.
-    notes = one.site.tree.state_file(CertId("example.net", "gone"))
-    os.makedirs(os.path.dirname(notes))
-    Path(notes).write_text("version = 1\n[delivered]\ncurr = '20260101-00:00:00'\n")
+    # A daemon that was killed had begun to take this one away.
+    torn = one.site.prod / "example.net" / "torn"
+    (torn / "db/20260101-00:00:00").mkdir(parents=True)
+    (torn / "db/20260101-00:00:00/privkey.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
+    # That they were brought here is noted, also when they left the configuration.
+    for service in ("gone", "torn"):
+        notes = one.site.tree.state_file(CertId("example.net", service))
+        os.makedirs(os.path.dirname(notes))
+        Path(notes).write_text("version = 1\n[delivered]\ncurr = '20260101-00:00:00'\n")
     linked = one.site.prod / "example.net" / "linked" / "curr"
     linked.parent.mkdir()
     linked.symlink_to("db/20260101-00:00:00")
     keys = (
         "mine.key",
         "example.com/web/spare.pem",
+        "example.com/web/db/mine/privkey.pem",
+        "Example.NET/x/curr/privkey.pem",
+        ".mine/privkey.pem",
         f"ca/{INT.service}/db/{one.site.live(INT)}/privkey.pem",
     )
     for key in keys:
+        (one.site.prod / key).parent.mkdir(parents=True, exist_ok=True)
         (one.site.prod / key).write_text("-----BEGIN RSA PRIVATE KEY-----\n")
     as_ssl_mgr_left_it = one.site.prod / "example.net" / "old" / "curr"
     as_ssl_mgr_left_it.mkdir(parents=True)
@@ -279,15 +300,15 @@ async def test_on_this_machine_production_is_what_servers_read(one: FarSite) -> 
 
     found = await copy(job, one.site.tools, (), never, ALONE)
     assert found.new == {WEB: False}
-    assert found.removed == ["example.net/gone"]
+    assert sorted(found.removed) == ["example.net/gone", "example.net/torn with its key"]
     foreign = ["example.net/linked", "example.net/old"]
-    assert found.surplus == [f"{INT} with its key", keys[1], *foreign, keys[0]]
+    strays = sorted([*keys[:-1], *foreign])
+    assert found.surplus == [f"{INT} with its key", *strays]
     assert linked.is_symlink()
-    one.configure(
-        server_class("web", EVERYTHING), globals_=f"keep = ['mine.key', '{keys[1]}', 'ca']\n"
-    )
+    one.configure(server_class("web", EVERYTHING), globals_=f"keep = {[*keys[:-1], 'ca']}\n")
     assert (await copy(job, one.site.tools, (), never, ALONE)).surplus == foreign
     assert not gone.exists()
+    assert not torn.exists()
     assert as_ssl_mgr_left_it.exists()
     assert one.far.commands() == []
 
