@@ -20,12 +20,17 @@ _SHOWN = 5  # names that one message tells
 
 
 def challenge_zones(config: Config) -> list[ZoneName]:
-    """Return the zones of names that are proven by dns-01."""
+    """Return the zones of names that are proven by dns-01, those beside the group among them."""
+    ours = config.zones()
     found: dict[ZoneName, None] = {}
     for cert, service in config.services.items():
         ca = acme_ca(config, service)
-        if ca is not None and ca.validation is Validation.DNS_01:
-            found[ZoneName(cert.group)] = None
+        if ca is None or ca.validation is not Validation.DNS_01:
+            continue
+        found[ZoneName(cert.group)] = None
+        for name in service.spec.all_names():
+            if isinstance(name, DomainName) and (zone := zone_of(name, ours)) is not None:
+                found[zone] = None
     return list(found)
 
 
@@ -47,8 +52,13 @@ async def look_at_zones(case: Case) -> Look:
     async def one(zone: ZoneName) -> list[Finding]:
         return await _of_zone(case, zone)
 
+    wanted = dict.fromkeys(zones(case.config))
+    if challenge_zones(case.config):
+        # CNAMEs may lead there.
+        named = sorted(one.domain for one in case.config.dns_primaries if one.domain)
+        wanted |= dict.fromkeys(named)
     late = 0
-    for _, found in await case.watch.each("DNS", zones(case.config), one, _ZONES):
+    for _, found in await case.watch.each("DNS", wanted, one, _ZONES):
         if found is None:
             late += 1
             continue
@@ -78,6 +88,7 @@ async def _of_zone(case: Case, zone: ZoneName) -> list[Finding]:
     if len(seen) < len(reached):
         found.append(case.watch.late("DNS", len(reached) - len(seen), f"name server of {zone}"))
     found += [finding for one in seen if (finding := _of_server(zone, one)) is not None]
+    found += _is_part(case.config, zone, next((one.part_of for one in seen if one.part_of), ""))
     serials = {one.server: one.serial for one in seen if one.serial is not None}
     if len(set(serials.values())) > 1:
         told = ", ".join(f"{server}: {serial}" for server, serial in serials.items())
@@ -89,6 +100,20 @@ async def _of_zone(case: Case, zone: ZoneName) -> list[Finding]:
         number = count(len(serials), "name server")
         found.append(well("DNS", f"zone {zone}: {number}, all with serial {serial}"))
     return found
+
+
+def _is_part(config: Config, zone: ZoneName, around: str) -> list[Finding]:
+    """Tell of a zone that is none, but a part of the one around it."""
+    if not around or (ZoneName(around) in config.zones() and zone not in dane_zones(config)):
+        return []  # its challenges are written there
+    return [
+        odd(
+            "DNS",
+            f"zone {zone} is none: its name servers say that it is a part of {around}; make "
+            f"{around} the group, or let its zone file include what is written for {zone}, and "
+            "restart_cmd load it",
+        )
+    ]
 
 
 def _of_server(zone: ZoneName, one: Reached) -> Finding | None:

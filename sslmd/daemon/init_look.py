@@ -112,6 +112,8 @@ async def _of_zone(answers: Answers, resolver: Resolver, primary: NameServer) ->
             f"{primary} is written as the primary of {zone}, and {problem}; write the right one as "
             "server in [[dns_primary]]"
         )
+    if first.part_of:
+        remarks.append(_is_part(zone, first.part_of))
     try:
         found = await name_servers(zone, None, resolver)
     except SslmError as err:
@@ -119,7 +121,11 @@ async def _of_zone(answers: Answers, resolver: Resolver, primary: NameServer) ->
     if not found.servers and not found.lacking:
         return [*remarks, f"no name server of {zone} is known to the resolvers here: see its NS"]
     remarks += [f"the name server {host} of {zone} has no address" for host in found.lacking]
-    for one in await asyncio.gather(*(reach(server, zone) for server in found.servers)):
+    reached = await asyncio.gather(*(reach(server, zone) for server in found.servers))
+    around = next((one.part_of for one in reached if one.part_of), "")
+    if around and not first.part_of:
+        remarks.append(_is_part(zone, around))
+    for one in reached:
         if one.no_route:
             remarks.append(f"the name server {one.server} of {zone} cannot be looked at: {one.udp}")
         elif one.udp and one.tcp:
@@ -130,6 +136,10 @@ async def _of_zone(answers: Answers, resolver: Resolver, primary: NameServer) ->
         elif problem := one.fault or one.udp or one.tcp:
             remarks.append(f"the name server {one.server} of {zone} {problem}")
     return remarks
+
+
+def _is_part(zone: ZoneName, around: str) -> str:
+    return f"{zone} is no zone, but a part of {around}: make {around} the group in its place"
 
 
 async def _names(answers: Answers, resolver: Resolver) -> Looked:

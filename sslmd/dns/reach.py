@@ -17,9 +17,10 @@ import dns.rcode
 
 from sslmd.config.model import Endpoint
 from sslmd.core.errors import SslmError
-from sslmd.core.names import ZoneName
+from sslmd.core.names import DomainName, ZoneName
 from sslmd.dns.answers import rcode_of, soa_serial
 from sslmd.dns.ask import PAYLOAD, NameServer, OutOfReach, Unanswered, ask, by_tcp, heard_by_udp
+from sslmd.dns.owners import zone_in
 from sslmd.dns.resolver import Resolver
 
 # Seconds for an answer of a resolver, which may have to ask others first.
@@ -32,7 +33,7 @@ class Reached:
 
     `serial` is that of its zone, None where it has none; `fault` then says what its answer is
     instead. `udp` and `tcp`: why there was no answer by that way, "" if there was one. `no_route`:
-    nothing can be said from this machine.
+    nothing can be said from this machine. `part_of`: the zone around it, where it is none.
     """
 
     server: NameServer
@@ -41,6 +42,7 @@ class Reached:
     udp: str = ""
     tcp: str = ""
     no_route: bool = False
+    part_of: str = ""
 
 
 async def reach(server: NameServer, zone: ZoneName) -> Reached:
@@ -49,8 +51,12 @@ async def reach(server: NameServer, zone: ZoneName) -> Reached:
     if isinstance(udp, OutOfReach):
         return Reached(server, udp=udp.problem, no_route=True)
     answer = next((one for one in (udp, tcp) if not isinstance(one, Unanswered)), None)
-    serial, fault = _judge(answer) if answer is not None else (None, "")
-    return Reached(server, serial, fault, udp=_problem(udp), tcp=_problem(tcp))
+    if answer is None:
+        return Reached(server, udp=_problem(udp), tcp=_problem(tcp))
+    serial, fault = _judge(answer)
+    around = zone_in(answer, DomainName(zone.text)) if not fault else None
+    part_of = around.text if around is not None and around != zone else ""
+    return Reached(server, serial, fault, _problem(udp), _problem(tcp), part_of=part_of)
 
 
 def _problem(answer: dns.message.Message | Unanswered) -> str:

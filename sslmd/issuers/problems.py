@@ -45,6 +45,8 @@ MOST_SHOWN = 5
 
 _USAGE = 2  # certbot's exit status for a command line or a configuration that it does not take
 
+_SIGKILL = 9
+
 # Let's Encrypt pauses accounts that fail for months, until somebody follows its link.
 _PAUSED = re.compile(r"\bunpause\b")
 
@@ -292,6 +294,8 @@ _NOISE = re.compile(
 
 def _anything(case: _Case) -> Problem:
     how = f"exited with {case.status}" if case.status >= 0 else f"died of signal {-case.status}"
+    if case.status == -_SIGKILL:
+        how += " (SIGKILL; the kernel sends it where memory is short, see journalctl -k)"
     return case.problem(ProblemKind.OTHER, f"certbot {how}: {_last_lines(case)}")
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sslmd.config.model import LETS_ENCRYPT
-from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
 from sslmd.core.limits import failed_too_often, names_mark, spent
 from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
@@ -240,6 +240,7 @@ class _Run:
         self._order = Order(attempt.cert, names, http=attempt.is_http)
         self._files = FileChallenges(attempt.cert, config, tools, attempt.place.home, checks)
         self._last = ""
+        self._is_offered = False
 
     async def run(self) -> Issued:
         attempt, tools = self._attempt, self._tools
@@ -253,9 +254,12 @@ class _Run:
         except StillProcessing as err:
             await tools.in_thread(certbot.note_open, attempt.place, err.order)
             raise
-        except (SslmError, AccountLostError):
-            # It came to its end: there is nothing to take up.
-            await tools.in_thread(certbot.clear, attempt.place)
+        except (SslmError, AccountLostError) as err:
+            # Where nobody knows how it went, the CA may have issued: the next try asks it, in place
+            # of ordering once more (I14). Else it came to its end: there is nothing to take up.
+            is_open = isinstance(err, Transient) and not isinstance(err, ValidationFailed)
+            if not (self._is_offered and is_open):
+                await tools.in_thread(certbot.clear, attempt.place)
             raise
         if issued is None:
             raise Transient(f"certbot ended well, but left no certificate: {said}")
@@ -323,9 +327,10 @@ class _Run:
             place = self._attempt.place
             names = sorted({one.name for one in order.challenges})
             await self._tools.in_thread(certbot.note_offered, place, names)
+            self._is_offered = True
             order.go_ahead()
             await _first(ISSUING, exited)
-            if exited.done():
+            if exited.done() and exited.result() >= 0:
                 await self._tools.in_thread(certbot.forget_offered, place)
             if not exited.done():
                 minutes = ISSUING.total_seconds() / 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -11,11 +12,12 @@ from sslmd.core.names import ZoneName
 from sslmd.ctl.answers import Fields, certs_of
 from sslmd.ctl.doctor import _summary
 from sslmd.ctl.doctor_daemon import Running, changed, look_at_daemon
-from sslmd.ctl.doctor_dns import _of_server
+from sslmd.ctl.doctor_dns import _is_part, _of_server, challenge_zones
 from sslmd.ctl.doctor_finding import Finding, Level, Watch, all_of, well
 from sslmd.ctl.errors import NOT_PERMITTED, CtlError, NoDaemon
 from sslmd.dns.ask import NameServer
 from sslmd.dns.reach import Reached
+from tests.config.tree import MAIN, Tree
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -108,6 +110,20 @@ def test_files_that_the_daemon_has_not_loaded() -> None:
     many = changed(loaded, {f"/d/{number}": "" for number in range(20)})
     assert many is not None
     assert "and 18 more" in many.text
+
+
+def test_zones_that_are_looked_at(tmp_path: Path) -> None:
+    """Those of every name that is proven by dns-01, not of the group alone."""
+    tree = Tree(tmp_path)
+    tree.write("ssl-mgr.conf", f"{MAIN}[[dns_primary]]\ndomain = 'lab.example.com'\nserver = 'x'\n")
+    tree.change("example.com/web", "'my-int'", "'le-dns'")
+    tree.change("example.com/web", "'www.example.com'", "'*.a.lab.example.com'")
+    config = tree.load()
+    assert challenge_zones(config) == [ZoneName("example.com"), ZoneName("lab.example.com")]
+    group, part = ZoneName("lab.example.com"), ZoneName("x.example.org")
+    assert _is_part(config, group, "example.com") == []
+    (finding,) = _is_part(config, part, "example.org")
+    assert "make example.org the group" in finding.text
 
 
 FOUR, SIX = NameServer("192.0.2.53", 53, "ns1"), NameServer("2001:db8::53", 53, "ns1")

@@ -18,7 +18,7 @@ from sslmd.config.model import Endpoint
 from sslmd.daemon.init_look import Looked, look
 from sslmd.dns.ask import NameServer
 from sslmd.dns.resolver import Resolver
-from tests.dns_room.responder import Answer, Responder
+from tests.dns_room.responder import Answer, Responder, Zone
 
 DNS = Answers("example.com", (Service("web-ec", ("example.com",)),), Ca.LETSENCRYPT, Validation.DNS)
 HTTP = replace(DNS, validation=Validation.HTTP)
@@ -87,6 +87,19 @@ def test_what_answers_is_written_and_what_does_not_is_said() -> None:
 
     assert http == Looked(None, ("example.com has no address, so the CA would find no web server",))
     assert "sslmctl doctor" in hurried.remarks[0]
+
+
+def test_a_domain_that_is_no_zone() -> None:
+    async def of_part() -> Looked:
+        zone = Zone("example.com")
+        zone.add("www.lab.example.com", "A", "192.0.2.1")
+        async with Responder(zone) as one:
+            part = replace(DNS, domain="lab.example.com")
+            resolver = Resolver([one.server])
+            return await look(part, resolver, usual=[_end(one.server)], primary=one.server)
+
+    told = "\n".join(asyncio.run(of_part()).remarks)
+    assert "lab.example.com is no zone, but a part of example.com: make example.com the" in told
 
 
 def test_what_is_written(tmp_path: Path) -> None:

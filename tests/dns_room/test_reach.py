@@ -13,7 +13,7 @@ from sslmd.config.model import Endpoint
 from sslmd.core.names import ZoneName
 from sslmd.dns.reach import Reached, ask_resolvers, reach
 from sslmd.dns.resolver import Resolver
-from tests.dns_room.responder import Answer, Answering, Responder
+from tests.dns_room.responder import Answer, Answering, Responder, Zone
 
 ZONE = ZoneName("example.com")
 
@@ -77,6 +77,17 @@ def test_every_way_to_answer() -> None:
     assert nonsense.serial is None
     assert nonsense.udp
     assert nonsense.tcp
+
+
+def test_what_is_no_zone_is_a_part_of_one() -> None:
+    async def look() -> Reached:
+        zone = Zone()
+        zone.add("www.lab.example.com", "A", "192.0.2.1")
+        async with Responder(zone, "ns1") as responder:
+            return await reach(responder.server, ZoneName("lab.example.com"))
+
+    seen = asyncio.run(look())
+    assert (seen.fault, seen.part_of) == ("", "example.com")
 
 
 def test_resolvers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -142,6 +143,37 @@ def test_an_order_cut_short_while_the_ca_validates_is_counted(here: World) -> No
     assert len(ca.validations()) <= 4
     here.site.ctl("force-renew", ARG, status=None)
     assert len(ca.validations()) <= 4
+
+
+def test_a_certbot_that_is_killed_after_the_ca_issued_is_not_ordered_twice(here: World) -> None:
+    """As the kernel does where memory is short; the daemon lives on."""
+    primary = here.bind()
+    ca = here.pebble(primary)
+    working = True
+
+    def change(answer: Answer) -> Answer:
+        found = json.loads(answer.body) if answer.path.startswith("/my-order/") else {}
+        if not working or found.get("status") != "valid":
+            return answer
+        body = json.dumps({**found, "status": "processing"}).encode()
+        return Answer(answer.path, answer.status, answer.headers, body)
+
+    with Proxy(ca, change) as proxy:
+        here.site.use(ca)
+        here.site.ca = here.site.ca.replace(ca.directory, proxy.directory)
+        here.site.publish(primary)
+        here.site.write()
+        here.site.start()
+        wait_until(lambda: ca.issued() == 1, "a certificate")
+        for line in processes(here.site):
+            if "certonly" in line:
+                os.kill(int(line.split()[0]), signal.SIGKILL)
+        assert "died of signal 9" in here.site.wait_line("attempt 1 failed")
+        working = False
+        here.site.ctl("renew", "--no-wait", ARG)
+        here.site.wait_settled()
+    verify(here.site, ca)
+    assert (ca.orders(), ca.issued()) == (1, 1)
 
 
 def test_a_certificate_that_cannot_be_written_is_not_ordered_twice(here: World) -> None:

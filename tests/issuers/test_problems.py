@@ -502,7 +502,8 @@ def test_anything_else_is_told_in_its_last_lines() -> None:
     assert found.kind is ProblemKind.OTHER
     assert found.text == "certbot exited with 1: OSError: [Errno 28] No space left on device"
     assert type(to_error(found, NOW)) is Transient
-    assert read("", "", status=-9).text == "certbot died of signal 9: it said nothing"
+    assert read("", "", status=-15).text == "certbot died of signal 15: it said nothing"
+    assert "signal 9 (SIGKILL; the kernel" in read("", "", status=-9).text
     assert read("2026-11-24 12:30:00,000:ERROR:certbot._internal.log:No luck\n").text.endswith(
         "certbot exited with 1: No luck"
     )
