@@ -96,8 +96,7 @@ class ZoneWatch:
 
     async def _look_at_ports(self, zone: Zone, cert: CertId) -> list[PortSeen]:
         assert zone.given is not None
-        written = {owner for owner, _ in zone.share(cert).serving}
-        owners = zone.given.asked_at(cert, written) | zone.kept_by_others(cert).keys()
+        owners = zone.looked_at(cert)
         materials = zone.given.materials.get(cert, {})
         return await look_ports(cert, zone.name, owners, materials, zone.servers, self._tools)
 

@@ -191,6 +191,26 @@ async def addresses_at(
     return await resolver.addresses(further)
 
 
+async def end_of_host(
+    host: DomainName, zone: ZoneName, servers: Sequence[NameServer], resolver: Resolver
+) -> DomainName:
+    """Return the name that has a host's addresses, after all CNAMEs: itself, if it is none.
+
+    Those that leave the zone are followed by the resolver. Raises `Transient` if nobody tells.
+    """
+    answer = await any_of(servers, host, zone, "A")
+    end = end_of_chain(answer, dns.name.from_text(host.text))
+    name = end.to_text(omit_final_dot=True).lower()
+    if name == host.text and not delegation(answer, host, zone):
+        return host
+    if find(answer.answer, end, dns.rdatatype.A) is None:
+        name = await resolver.end_of(name)
+    try:
+        return DomainName.parse(name)
+    except BadName:
+        return host  # nobody has addresses there
+
+
 async def any_of(
     servers: Sequence[NameServer], name: DomainName, zone: ZoneName, rdtype: str = "CNAME"
 ) -> dns.message.Message:

@@ -271,6 +271,34 @@ async def test_an_owner_becomes_a_cname_and_itself_again(world: World) -> None:
         load(primary, before)
 
 
+async def test_a_host_that_is_a_cname_is_checked_at_its_end_first(world: World) -> None:
+    """RFC 7671 §7: `www` leads to `mail`, where somebody has a record of another key."""
+    primary = world.primary
+    before = primary.zone_file(ZONE.text).read_text()
+    www, end = DomainName("_443._tcp.www.example.com"), DomainName("_443._tcp.mail.example.com")
+    await world.publish()
+    assert world.zone.ends[www] == end
+    assert f"{www}: its host is a CNAME, so clients look at {end} first" in world.texts()
+    assert "there are no TLSA records there, so those here count" in world.texts()
+    assert end not in world.zone.kept_by_others(WEB)
+    try:
+        load(primary, f"{before}_443._tcp.mail 7200 TLSA 3 1 1 {'0f' * 32}\n")
+        await world.zones.run(Look(ZONE, "test"))
+        wanted = world.record().replace("3 1 1 ", "TLSA 3 1 1 ")
+        assert f"no TLSA record there is of the key in use; add {end} {wanted}" in world.texts()
+        assert document_of_ok(world) is False
+        shown = world.zone.shown_to_clients()[www]
+        assert [one.data for one in shown] == ["0f" * 32]
+        dane = world.zones.dane(WEB, world.site.book[WEB])
+        assert dane is not None
+        assert (dane.checked, dane.unchanged, dane.ttl) == (True, False, 7200)
+        # Its port is looked at once, by the name that clients know.
+        assert end not in world.zone.looked_at(WEB)
+        assert www in world.zone.looked_at(WEB)
+    finally:
+        load(primary, before)
+
+
 async def test_everything_at_once_stays_bounded(world: World) -> None:
     """A start with nothing to find out asks no more than it did."""
     await world.publish()
