@@ -42,6 +42,11 @@ class ZoneWatch:
         every few minutes until it is right.
         """
         if zone.given is None:
+            # Nothing could be put together yet, so that nobody knows what to look for (I11).
+            why = zone.trouble or "its TLSA records are being seen to"
+            for cert in sorted(zone.certs):
+                if cert in self._book:
+                    self._report(cert, [Finding("DNS", f"not seen: {why}", unseen=True)])
             return
         await self._work.look(zone)
         turn = asyncio.Semaphore(WATCHED_AT_ONCE)

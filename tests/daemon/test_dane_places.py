@@ -216,6 +216,16 @@ def document_of_ok(world: World) -> object:
     return document_of(Planner, WEB)["ok"]  # type: ignore[arg-type]
 
 
+async def test_what_could_not_be_put_together_is_said_not_to_be_seen(world: World) -> None:
+    """I11: with DNS out of reach from the start, `dane` and `check` say why they know nothing."""
+    world.zone.trouble = "ns1 does not answer"
+    await world.zones.watch(ZONE)
+    report = world.site.book[WEB].report
+    assert report is not None
+    assert report.unseen == ["DNS: not seen: ns1 does not answer"]
+    assert not report.fits
+
+
 async def test_a_file_that_breaks_the_zone_is_put_back(world: World) -> None:
     """The admin makes a CNAME where we are about to write, and nothing shows it yet."""
     primary = world.primary
