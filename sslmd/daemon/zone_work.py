@@ -149,7 +149,7 @@ class ZoneWork:
         before, first = zone.given, zone.given is None
         zone.wish = zone.tried = wish
         zone.given, zone.notes = given, given.notes
-        zone.trouble, zone.again = "", bool(given.unfit or given.unknown or not given.ends_known)
+        zone.trouble, zone.again = "", bool(given.unfit or given.unknown or given.ends_problem)
         zone.places_at = now + PLACES if given.places or given.ends else 0.0
         if zone.again:
             self._unfit(zone, given, before)

@@ -196,9 +196,17 @@ async def end_of_host(
 ) -> DomainName:
     """Return the name that has a host's addresses, after all CNAMEs: itself, if it is none.
 
-    Those that leave the zone are followed by the resolver. Raises `Transient` if nobody tells.
+    Those that leave the zone are followed by the resolver. Where they lead in a circle, nobody has
+    addresses, and it is the host itself. Raises `Transient` if nobody tells.
     """
-    answer = await any_of(servers, host, zone, "A")
+    try:
+        answer = await any_of(servers, host, zone, "A")
+    except Transient:
+        try:
+            await follow(host, zone, servers)
+        except Permanent:
+            return host
+        raise
     end = end_of_chain(answer, dns.name.from_text(host.text))
     name = end.to_text(omit_final_dot=True).lower()
     if name == host.text and not delegation(answer, host, zone):

@@ -77,10 +77,11 @@ def _of_places(zone: Zone, given: Given, cert: CertId, state: CertState) -> Iter
             case _:
                 yield Finding("published", place.why)
     for owner, first in sorted(given.ends_of(cert).items()):
-        yield _at_end(zone, given, cert, state, owner, first)
-    if not given.ends_known:
-        text = "whether a host is a CNAME, so that records at its end come first, is not known"
-        yield Finding("hosts", f"not seen: {text}", unseen=True)
+        if owner not in given.places or given.places[owner].is_written:
+            yield _at_end(zone, given, cert, state, owner, first)
+    if given.ends_problem:
+        text = "whether hosts are CNAMEs, so that records at their ends come first"
+        yield Finding("hosts", f"not seen: {text}: {given.ends_problem}", unseen=True)
     wants = given.wants.get(cert, {})
     unfit = any(whose == cert for whose, _ in given.unfit.values())
     if wants and not (given.content.shares.get(cert, Share()).needed or others or unfit):
@@ -98,7 +99,9 @@ def _kept_elsewhere(
         record = _record_of(given, cert, owner, place.at, curr)
         text = f"{place.why}; there are no TLSA records there; add {record}"
         return Finding(NOT_PUBLISHED, text, warning=True)
-    return _judged(given, cert, state, owner, place.at, place.why, seen)
+    # The owner stands before it already.
+    why = place.why.removeprefix(owner.text).lstrip(" ,")
+    return _judged(given, cert, state, owner, place.at, why, seen)
 
 
 def _at_end(
@@ -168,8 +171,10 @@ def _outside(zone: Zone, given: Given, cert: CertId) -> Iterator[Finding]:
     for host in sorted(hosts):
         text = f"is not in zone {zone.name}: its TLSA records belong into its own zone"
         yield Finding(host.text, text)
-    if mine is not None and mine.entries and given.notes.null_mx and not given.wants.get(cert):
-        text = f"zone {zone.name} takes no mail (null MX, RFC 7505), so no TLSA record is wanted"
+    if given.notes.null_mx and any(
+        one.hosts is TlsaHosts.MX for one in (mine.entries if mine is not None else ())
+    ):
+        text = f"zone {zone.name} takes no mail (null MX, RFC 7505): no TLSA record for MX hosts"
         yield Finding("MX", text)
 
 

@@ -166,8 +166,8 @@ async def _with_ttls(
 
 async def find_ends(
     zone: ZoneName, owners: Collection[DomainName], known: Ends, tools: Tools
-) -> tuple[dict[DomainName, DomainName], bool]:
-    """Return where clients look before they look at an owner, and whether that is known of all.
+) -> tuple[dict[DomainName, DomainName], str]:
+    """Return where clients look before they look at an owner, and why that is not known of all.
 
     The host of a port may be a CNAME: then records at the name where it leads come first (RFC 7671
     §7, RFC 7672 §2.2.3). `known`: what was found last, which stays while nobody tells.
@@ -177,26 +177,26 @@ async def find_ends(
         with suppress(BadName):
             hosts.setdefault(endpoint_of(owner)[2], []).append(owner)
     if not hosts:
-        return {}, True
+        return {}, ""
     try:
         servers = await authoritative(zone, tools.config.primary_for(zone), tools.resolver)
-    except SslmError:
-        return {owner: known[owner] for owner in owners if owner in known}, False
+    except SslmError as err:
+        return {owner: known[owner] for owner in owners if owner in known}, str(err)
     ends = await asyncio.gather(
         *(end_of_host(host, zone, servers, tools.resolver) for host in hosts),
         return_exceptions=True,
     )
     found: dict[DomainName, DomainName] = {}
-    sure = True
+    problem = ""
     for (host, mine), end in zip(hosts.items(), ends, strict=True):
         if isinstance(end, SslmError):
-            sure = False
+            problem = problem or f"{host}: {end}"
             found |= {owner: known[owner] for owner in mine if owner in known}
         elif isinstance(end, BaseException):
             raise end
         elif end != host:
             found |= {owner: first for owner in mine if (first := _owner_at(owner, end))}
-    return found, sure
+    return found, problem
 
 
 def _owner_at(owner: DomainName, host: DomainName) -> DomainName | None:

@@ -97,7 +97,7 @@ class Given:
     `of_others`: what is served was written by ssl-mgr, say, with lifetimes of its own. `wants`:
     what each certificate asks for, by the owners that clients ask for; `places`: where those have
     their records, if not there. `ends`: where clients look first, because a host is a CNAME;
-    `ends_known`: that could be found out of all of them.
+    `ends_problem`: why that could not be found out of all of them.
     """
 
     content: ZoneContent
@@ -114,7 +114,7 @@ class Given:
     wants: Mapping[CertId, Wants] = field(default_factory=dict)
     places: Places = field(default_factory=dict)
     ends: Ends = field(default_factory=dict)
-    ends_known: bool = True
+    ends_problem: str = ""
 
     @property
     def unknown(self) -> frozenset[DomainName]:
@@ -226,7 +226,7 @@ async def prepare(
         notes = replace(notes, ttl=await _ttl_shown(zone, before, tools))
     wants = {one.cert: wants_of(one.entries, zone, one.names, notes.mail) for one in wish.certs}
     asked = {owner for some in wants.values() for owner in some}
-    firsts, ends_known = await find_ends(zone, asked, ends, tools)
+    firsts, ends_problem = await find_ends(zone, asked, ends, tools)
     asked = {o for o in asked if o not in before or o in doubted or o in notes.moved}
     places, notes = await find_places(zone, asked, notes, before, known, tools)
     remarks += sorted(place.why for place in places.values() if not place.is_written)
@@ -272,7 +272,7 @@ async def prepare(
         wants=wants,
         places=places,
         ends=firsts,
-        ends_known=ends_known,
+        ends_problem=ends_problem,
     )
 
 
