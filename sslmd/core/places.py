@@ -58,6 +58,8 @@ class Place:
 
 
 Places = Mapping[DomainName, Place]
+# Owners whose host is a CNAME, and the owner of that port at its end, where clients look first.
+Ends = Mapping[DomainName, DomainName]
 Wants = Mapping[DomainName, frozenset[Combination]]
 
 

@@ -42,6 +42,11 @@ class ZoneWatch:
         every few minutes until it is right.
         """
         if zone.given is None:
+            # Nothing could be put together yet, so that nobody knows what to look for (I11).
+            why = zone.trouble or "its TLSA records are being seen to"
+            for cert in sorted(zone.certs):
+                if cert in self._book:
+                    self._report(cert, [Finding("DNS", f"not seen: {why}", unseen=True)])
             return
         await self._work.look(zone)
         turn = asyncio.Semaphore(WATCHED_AT_ONCE)
@@ -96,8 +101,7 @@ class ZoneWatch:
 
     async def _look_at_ports(self, zone: Zone, cert: CertId) -> list[PortSeen]:
         assert zone.given is not None
-        written = {owner for owner, _ in zone.share(cert).serving}
-        owners = zone.given.asked_at(cert, written) | zone.kept_by_others(cert).keys()
+        owners = zone.looked_at(cert)
         materials = zone.given.materials.get(cert, {})
         return await look_ports(cert, zone.name, owners, materials, zone.servers, self._tools)
 

@@ -109,6 +109,7 @@ class ZoneWork:
                 again=again,
                 known=zone.places,
                 doubted={owner for owner, *_ in zone.doubts},
+                ends=zone.ends,
             )
         except Exception as err:
             self._failed(zone, wish, err)
@@ -148,9 +149,9 @@ class ZoneWork:
         before, first = zone.given, zone.given is None
         zone.wish = zone.tried = wish
         zone.given, zone.notes = given, given.notes
-        zone.trouble, zone.again = "", bool(given.unfit or given.unknown)
-        zone.places_at = now + PLACES if given.places else 0.0
-        if given.unfit or given.unknown:
+        zone.trouble, zone.again = "", bool(given.unfit or given.unknown or given.ends_problem)
+        zone.places_at = now + PLACES if given.places or given.ends else 0.0
+        if zone.again:
             self._unfit(zone, given, before)
         elif given.failure is None:
             zone.attempts, zone.retry_at = 0, 0.0
@@ -217,7 +218,7 @@ class ZoneWork:
             zone.look_pause = min(zone.look_pause * GROWTH, LONGEST_MISSING)
             zone.look_at = clock() + zone.look_pause
             return
-        elsewhere = await look_elsewhere(zone.places, self._tools)
+        elsewhere = await look_elsewhere(zone.places, zone.ends, self._tools)
         zone.elsewhere = elsewhere
         zone.look_pause = FIRST_PAUSE
         zone.servers = tuple(one.server for one in seen.servers)

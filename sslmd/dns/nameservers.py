@@ -210,6 +210,34 @@ async def addresses_at(
     return await resolver.addresses(further)
 
 
+async def end_of_host(
+    host: DomainName, zone: ZoneName, servers: Sequence[NameServer], resolver: Resolver
+) -> DomainName:
+    """Return the name that has a host's addresses, after all CNAMEs: itself, if it is none.
+
+    Those that leave the zone are followed by the resolver. Where they lead in a circle, nobody has
+    addresses, and it is the host itself. Raises `Transient` if nobody tells.
+    """
+    try:
+        answer = await any_of(servers, host, zone, "A")
+    except Transient:
+        try:
+            await follow(host, zone, servers)
+        except Permanent:
+            return host
+        raise
+    end = end_of_chain(answer, dns.name.from_text(host.text))
+    name = end.to_text(omit_final_dot=True).lower()
+    if name == host.text and not delegation(answer, host, zone):
+        return host
+    if find(answer.answer, end, dns.rdatatype.A) is None:
+        name = await resolver.end_of(name)
+    try:
+        return DomainName.parse(name)
+    except BadName:
+        return host  # nobody has addresses there
+
+
 async def any_of(
     servers: Sequence[NameServer], name: DomainName, zone: ZoneName, rdtype: str = "CNAME"
 ) -> dns.message.Message:

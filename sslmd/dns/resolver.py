@@ -72,6 +72,12 @@ class Resolver:
             name = name.partition(".")[2]
         return None
 
+    async def end_of(self, name: str) -> str:
+        """Return where the CNAMEs of a name lead, itself if there are none; raises as `lookup`."""
+        answer = await self._answer(name, "A")
+        end = end_of_chain(answer, dns.name.from_text(name))
+        return end.to_text(omit_final_dot=True).lower()
+
     async def _answer(self, name: str, rdtype: str) -> dns.message.Message:
         """Return the first answer that is one; raises what `lookup` raises."""
         servers = self.servers()

@@ -377,7 +377,42 @@ class _Lane:
             await self.runs.put(put, older=False)
             _answer(group, failure.error)
         else:
-            _answer(group, _put_back(zone, failure.error))
+            await self._one_by_one({zone: group}, put, failure.error)
+
+    async def _one_by_one(
+        self, groups: dict[ZoneName, _Group], put: list[Change], error: Exception
+    ) -> None:
+        """Without the new files the command succeeds: they come one after the other.
+
+        `put`: those that were put back. What fails with its own files alone keeps out no other, of
+        its zone or of others: challenges and TLSA records of a zone have nothing to do with each
+        other (I6).
+        """
+        units = [(zone, some) for zone in sorted(groups) for some in _units(groups[zone], put)]
+        blamed = [asked for _, some in units for asked in some]
+        for group in groups.values():
+            _answer([asked for asked in group if asked not in blamed], None)
+        if len(units) == 1:
+            _answer(units[0][1], _put_back(units[0][0], error))
+            return
+        broken = False
+        try:
+            for zone, some in units:
+                theirs = [change for asked in some for change in asked.changes]
+                mine = await self.runs.put([one for one in put if one in theirs], older=False)
+                failed = await self.runs.once([zone]) if mine else {}
+                put = [one for one in put if one not in mine]
+                if zone in failed:
+                    broken = True
+                    await self.runs.put(mine, older=True)
+                    _answer(some, _put_back(zone, failed[zone].error))
+                else:
+                    _answer(some, None)
+        except BaseException:
+            await self.runs.put(put, older=False)
+            raise
+        if broken:
+            await self.runs.once(sorted(groups))  # the last that was loaded may have been broken
 
     async def _file_by_file(self, groups: dict[ZoneName, _Group], failure: _Failure) -> None:
         """A run failed that names no zones: find out whose new files are the reason.
@@ -394,30 +429,30 @@ class _Lane:
             for group in groups.values():
                 _answer(group, failure.error)
             return
-        broken = False
         try:
-            if await self.runs.once(sorted(groups)):
-                await self.runs.put(put, older=False)
-                for group in groups.values():
-                    _answer(group, failure.error)
-                return
-            for zone in sorted(groups):
-                mine = await self.runs.put(
-                    [one for one in put if one in changes[zone]], older=False
-                )
-                failed = await self.runs.once([zone]) if mine else {}
-                put = [one for one in put if one not in mine]
-                if zone in failed:
-                    broken = True
-                    await self.runs.put(mine, older=True)
-                    _answer(groups[zone], _put_back(zone, failed[zone].error))
-                else:
-                    _answer(groups[zone], None)
+            failed = await self.runs.once(sorted(groups))
         except BaseException:
             await self.runs.put(put, older=False)
             raise
-        if broken:
-            await self.runs.once(sorted(groups))  # the last that was loaded may have been broken
+        if failed:
+            await self.runs.put(put, older=False)
+            for group in groups.values():
+                _answer(group, failure.error)
+        else:
+            await self._one_by_one(groups, put, failure.error)
+
+
+def _units(group: _Group, put: Sequence[Change]) -> list[_Group]:
+    """Return those of a group whose files were put back, together if they wrote the same one."""
+    units: list[_Group] = []
+    for asked in group:
+        if not any(one in put for one in asked.changes):
+            continue
+        paths = {one.path for one in asked.changes}
+        same = [some for some in units if any(c.path in paths for one in some for c in one.changes)]
+        units = [some for some in units if some not in same]
+        units.append([*(one for some in same for one in some), asked])
+    return units
 
 
 def _is_hang(failure: _Failure) -> bool:

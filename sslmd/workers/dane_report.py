@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from sslmd.core.names import CertId, DomainName, SetName
-from sslmd.core.places import Fate, fits, records_for
+from sslmd.core.places import Elsewhere, Fate, fits, records_for
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.state import CertState, Phase
 from sslmd.core.times import clock
@@ -76,6 +76,12 @@ def _of_places(zone: Zone, given: Given, cert: CertId, state: CertState) -> Iter
                 yield Finding(NOT_PUBLISHED, place.why, warning=True)
             case _:
                 yield Finding("published", place.why)
+    for owner, first in sorted(given.ends_of(cert).items()):
+        if owner not in given.places or given.places[owner].is_written:
+            yield _at_end(zone, given, cert, state, owner, first)
+    if given.ends_problem:
+        text = "whether hosts are CNAMEs, so that records at their ends come first"
+        yield Finding("hosts", f"not seen: {text}: {given.ends_problem}", unseen=True)
     wants = given.wants.get(cert, {})
     unfit = any(whose == cert for whose, _ in given.unfit.values())
     if wants and not (given.content.shares.get(cert, Share()).needed or others or unfit):
@@ -88,31 +94,68 @@ def _kept_elsewhere(
 ) -> Finding:
     place = given.places[owner]
     seen = zone.elsewhere.get(owner)
-    if seen is None or seen.problem:
-        why = "not looked at yet" if seen is None else f"not seen: {seen.problem}"
-        return Finding(owner.text, f"{place.why}; {why}", unseen=True)
-    materials = given.materials.get(cert, {})
+    if seen is not None and not (seen.records or seen.problem):
+        curr = state.curr.name if state.curr is not None else None
+        record = _record_of(given, cert, owner, place.at, curr)
+        text = f"{place.why}; there are no TLSA records there; add {record}"
+        return Finding(NOT_PUBLISHED, text, warning=True)
+    # The owner stands before it already.
+    why = place.why.removeprefix(owner.text).lstrip(" ,")
+    return _judged(given, cert, state, owner, place.at, why, seen)
+
+
+def _at_end(
+    zone: Zone,
+    given: Given,
+    cert: CertId,
+    state: CertState,
+    owner: DomainName,
+    first: DomainName,
+) -> Finding:
+    """Tell of the records at the end of a host that is a CNAME, which come first."""
+    seen = zone.elsewhere.get(first)
+    why = f"its host is a CNAME, so clients look at {first} first (RFC 7671 §7)"
+    if seen is not None and not (seen.records or seen.problem):
+        return Finding(owner.text, f"{why}; there are no TLSA records there, so those here count")
+    return _judged(given, cert, state, owner, first, why, seen)
+
+
+def _record_of(
+    given: Given, cert: CertId, owner: DomainName, at: DomainName, name: SetName | None
+) -> str:
+    material = given.materials.get(cert, {}).get(name) if name is not None else None
     wants = given.wants.get(cert, {})
+    made = records_for(material, owner, wants) if material is not None else []
+    return f"{at} TLSA {made[0][1]}" if made else f"a TLSA record of set {name}"
 
-    def record_of(name: SetName | None) -> str:
-        material = materials.get(name) if name is not None else None
-        made = records_for(material, owner, wants) if material is not None else []
-        return f"{place.at} TLSA {made[0][1]}" if made else f"a TLSA record of set {name}"
 
+def _judged(
+    given: Given,
+    cert: CertId,
+    state: CertState,
+    owner: DomainName,
+    at: DomainName,
+    why: str,
+    seen: Elsewhere | None,
+) -> Finding:
+    """Judge the records that are somewhere else, for the keys in use and on deck."""
+    if seen is None or seen.problem:
+        unseen = "not looked at yet" if seen is None else f"not seen: {seen.problem}"
+        return Finding(owner.text, f"{why}; {unseen}", unseen=True)
+    materials = given.materials.get(cert, {})
     curr = state.curr.name if state.curr is not None else None
     next_ = state.next.name if state.next is not None and state.next.name in materials else None
-    if not seen.records:
-        text = f"there are no TLSA records there; add {record_of(curr)}"
-        return Finding(owner.text, f"{place.why}; {text}", warning=True)
     serving = materials.get(curr) if curr is not None else None
     if serving is not None and fits(serving, seen.records) is None:
-        text = f"no TLSA record there is of the key in use; add {record_of(curr)}"
-        return Finding(owner.text, f"{place.why}; {text}", wrong=True)
+        record = _record_of(given, cert, owner, at, curr)
+        text = f"no TLSA record there is of the key in use; add {record}"
+        return Finding(owner.text, f"{why}; {text}", wrong=True)
     text = "the TLSA records there are of the key in use"
     coming = materials.get(next_) if next_ is not None else None
     if coming is not None and fits(coming, seen.records) is None:
-        text += f"; the roll waits until that of the next key is there: {record_of(next_)}"
-    return Finding(owner.text, f"{place.why}; {text}")
+        record = _record_of(given, cert, owner, at, next_)
+        text += f"; the roll waits until that of the next key is there: {record}"
+    return Finding(owner.text, f"{why}; {text}")
 
 
 def _outside(zone: Zone, given: Given, cert: CertId) -> Iterator[Finding]:
@@ -128,8 +171,10 @@ def _outside(zone: Zone, given: Given, cert: CertId) -> Iterator[Finding]:
     for host in sorted(hosts):
         text = f"is not in zone {zone.name}: its TLSA records belong into its own zone"
         yield Finding(host.text, text)
-    if mine is not None and mine.entries and given.notes.null_mx and not given.wants.get(cert):
-        text = f"zone {zone.name} takes no mail (null MX, RFC 7505), so no TLSA record is wanted"
+    if given.notes.null_mx and any(
+        one.hosts is TlsaHosts.MX for one in (mine.entries if mine is not None else ())
+    ):
+        text = f"zone {zone.name} takes no mail (null MX, RFC 7505): no TLSA record for MX hosts"
         yield Finding("MX", text)
 
 

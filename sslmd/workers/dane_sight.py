@@ -160,7 +160,7 @@ def _answer_there(
     material = zone.given.materials.get(cert, {}).get(mine.coming)
     if material is not None and fits(material, seen.records) is not None:
         return Answer(where)
-    wants = zone.given.wants.get(cert, {})
+    wants = zone.given.wants_at(cert, owner)
     made = records_for(material, owner, wants) if material is not None else []
     record = f" {made[0][1]}" if made else ""
     return Answer(where, f"has no record of the set on deck; add TLSA{record} there")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.core.places import Elsewhere, Fate, Places
+from sslmd.core.places import Elsewhere, Ends, Fate, Places
 from sslmd.core.sighting import FIRST_PAUSE, Sighting, digests
 from sslmd.core.standing import Standing
 from sslmd.core.state import CertState
@@ -104,12 +104,19 @@ class Zone:
         before = self.given.before if self.given is not None else {}
         fading = self.notes.fading if self.notes is not None else frozenset()
         faded = (owner for owner, _ in fading)
-        return {*self.content, *before, *faded, *self._wanted_owners(), *self.places}
+        every = {*self.content, *before, *faded, *self._wanted_owners(), *self.places}
+        # The end of a host that is a CNAME may be in another zone.
+        return {owner for owner in every if owner.is_within(self.name)}
 
     @property
     def places(self) -> Places:
         """Where owners have their records, if not there."""
         return self.given.places if self.given is not None else {}
+
+    @property
+    def ends(self) -> Ends:
+        """Where clients look before they look at an owner."""
+        return self.given.ends if self.given is not None else {}
 
     def surprises(self) -> frozenset[Doubt]:
         """Return what the last look shows that does not go with the places that were found."""
@@ -178,12 +185,30 @@ class Zone:
             for owner, place in places.items()
             if place.is_checked_elsewhere
         }
+        for first in self.ends_of(cert).values():
+            unseen = Elsewhere(first, problem="is not looked at yet")
+            found.setdefault(first, self.elsewhere.get(first, unseen))
         return {owner: one for owner, one in found.items() if one.counts}
+
+    def ends_of(self, cert: CertId) -> dict[DomainName, DomainName]:
+        """Return where clients look before a certificate's owners, whose hosts are CNAMEs."""
+        return self.given.ends_of(cert) if self.given is not None else {}
+
+    def looked_at(self, cert: CertId) -> set[DomainName]:
+        """Return the owners whose ports are to be looked at: each once, however it is called."""
+        if self.given is None:
+            return set()
+        written = {owner for owner, _ in self.share(cert).serving}
+        firsts = set(self.ends_of(cert).values())
+        others = self.kept_by_others(cert).keys() - firsts
+        # Where nothing is written, clients may still look: at the end of a host that is a CNAME.
+        return self.given.asked_at(cert, written) | others
 
     def may_be_elsewhere(self, cert: CertId) -> bool:
         """Whether others may write records for a certificate at any time."""
         places = self.given.places_of(cert) if self.given is not None else {}
-        return any(place.is_checked_elsewhere for place in places.values())
+        there = any(place.is_checked_elsewhere for place in places.values())
+        return there or bool(self.ends_of(cert))
 
     def _unknown(self, cert: CertId) -> str:
         """Return why it is not known where a certificate has its records, "" if it is."""
@@ -311,6 +336,8 @@ class Zone:
             for owner, one in server.owners.items():
                 common[owner] = common.get(owner, one.records) & one.records
         common |= {o: one.records for o, one in self.elsewhere.items() if not one.problem}
+        # RFC 7671 §7: with a host that is a CNAME, what is at its end comes first.
+        common |= {owner: common[end] for owner, end in self.ends.items() if common.get(end)}
         return common
 
     @property

@@ -5,6 +5,7 @@ _25._tcp.mail   CNAME _dane.mail       written at _dane.mail, in the same zone
 _25._tcp.mail   CNAME x.example.net    not written; what is there is looked at (`look_elsewhere`)
 _25._tcp.a.lab  lab is a zone          not written; what is there is looked at
 _465._tcp.a.apps, *.apps A             not written: a.apps would lose its address
+mail            CNAME mx.example.net   written; what is at _25._tcp.mx.example.net counts first
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from dataclasses import replace
 
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, DomainName, ZoneName
-from sslmd.core.places import Elsewhere, Fate, Place, Places, sure_places
-from sslmd.core.tlsa import Content, Tlsa, endpoint_of
+from sslmd.core.places import Elsewhere, Ends, Fate, Place, Places, sure_places
+from sslmd.core.tlsa import Content, Tlsa, endpoint_of, owner_of
 from sslmd.dns.answers import LONGEST_CHAIN
 from sslmd.dns.ask import NameServer
-from sslmd.dns.nameservers import authoritative
+from sslmd.dns.nameservers import authoritative, end_of_host
 from sslmd.dns.owners import Finding
 from sslmd.dns.owners import Look as Owners
 from sslmd.dns.resolver import Resolver
@@ -163,13 +164,58 @@ async def _with_ttls(
     return replace(notes, longest=longest)
 
 
-async def look_elsewhere(places: Places, tools: Tools) -> dict[DomainName, Elsewhere]:
+async def find_ends(
+    zone: ZoneName, owners: Collection[DomainName], known: Ends, tools: Tools
+) -> tuple[dict[DomainName, DomainName], str]:
+    """Return where clients look before they look at an owner, and why that is not known of all.
+
+    The host of a port may be a CNAME: then records at the name where it leads come first (RFC 7671
+    §7, RFC 7672 §2.2.3). `known`: what was found last, which stays while nobody tells.
+    """
+    hosts: dict[DomainName, list[DomainName]] = {}
+    for owner in owners:
+        with suppress(BadName):
+            hosts.setdefault(endpoint_of(owner)[2], []).append(owner)
+    if not hosts:
+        return {}, ""
+    try:
+        servers = await authoritative(zone, tools.config.primary_for(zone), tools.resolver)
+    except SslmError as err:
+        return {owner: known[owner] for owner in owners if owner in known}, str(err)
+    ends = await asyncio.gather(
+        *(end_of_host(host, zone, servers, tools.resolver) for host in hosts),
+        return_exceptions=True,
+    )
+    found: dict[DomainName, DomainName] = {}
+    problem = ""
+    for (host, mine), end in zip(hosts.items(), ends, strict=True):
+        if isinstance(end, SslmError):
+            problem = problem or f"{host}: {end}"
+            found |= {owner: known[owner] for owner in mine if owner in known}
+        elif isinstance(end, BaseException):
+            raise end
+        elif end != host:
+            found |= {owner: first for owner in mine if (first := _owner_at(owner, end))}
+    return found, problem
+
+
+def _owner_at(owner: DomainName, host: DomainName) -> DomainName | None:
+    """Return the owner of the same port at another host, None if no name can be so long."""
+    port, proto, _ = endpoint_of(owner)
+    with suppress(BadName):
+        return owner_of(port, proto, host)
+    return None
+
+
+async def look_elsewhere(places: Places, ends: Ends, tools: Tools) -> dict[DomainName, Elsewhere]:
     """Return what is shown of the records that others keep, by owner; raises nothing.
 
-    By all name servers of the zone if it is one of ours, else by a resolver.
+    And of those at the ends of hosts that are CNAMEs, whoever keeps them. By all name servers of
+    the zone if it is one of ours, else by a resolver.
     """
-    wanted = {owner: place for owner, place in places.items() if place.is_checked_elsewhere}
-    found = await asyncio.gather(*(look_there(one.at, tools) for one in wanted.values()))
+    wanted = {owner: owner for owner in ends.values()}
+    wanted |= {owner: one.at for owner, one in places.items() if one.is_checked_elsewhere}
+    found = await asyncio.gather(*(look_there(at, tools) for at in wanted.values()))
     return dict(zip(wanted, found, strict=True))
 
 

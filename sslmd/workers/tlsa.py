@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.names import CertId, DomainName, SanName, SetName, ZoneName
-from sslmd.core.places import Fate, Place, Places, Wants, asked_at, moved
+from sslmd.core.places import Ends, Fate, Place, Places, Wants, asked_at, moved
 from sslmd.core.sighting import Instant
 from sslmd.core.tlsa import (
     Content,
@@ -44,10 +44,11 @@ from sslmd.store.zone_notes import ZoneNotes, notes_file, write_notes
 from sslmd.workers import tlsa_rr
 from sslmd.workers.dane import look as look_at
 from sslmd.workers.dane import matches
-from sslmd.workers.places import find_places
+from sslmd.workers.places import find_ends, find_places
 from sslmd.workers.tools import Tools
 
 _NO_PLACES: Places = {}
+_NO_ENDS: Ends = {}
 
 # MX hosts are looked up this often; a look-up that fails is tried again with the next one.
 MX_AGAIN = timedelta(hours=23)
@@ -95,7 +96,8 @@ class Given:
     left out whose ports serve other keys. `failure`: why some of it, or all, may not be there.
     `of_others`: what is served was written by ssl-mgr, say, with lifetimes of its own. `wants`:
     what each certificate asks for, by the owners that clients ask for; `places`: where those have
-    their records, if not there.
+    their records, if not there. `ends`: where clients look first, because a host is a CNAME;
+    `ends_problem`: why that could not be found out of all of them.
     """
 
     content: ZoneContent
@@ -111,6 +113,8 @@ class Given:
     of_others: bool = False
     wants: Mapping[CertId, Wants] = field(default_factory=dict)
     places: Places = field(default_factory=dict)
+    ends: Ends = field(default_factory=dict)
+    ends_problem: str = ""
 
     @property
     def unknown(self) -> frozenset[DomainName]:
@@ -121,6 +125,17 @@ class Given:
         """Return the places that are a certificate's."""
         wants = self.wants.get(cert, {})
         return {owner: place for owner, place in self.places.items() if owner in wants}
+
+    def ends_of(self, cert: CertId) -> dict[DomainName, DomainName]:
+        """Return the ends that are a certificate's."""
+        wants = self.wants.get(cert, {})
+        return {owner: first for owner, first in self.ends.items() if owner in wants}
+
+    def wants_at(self, cert: CertId, owner: DomainName) -> Wants:
+        """Return what a certificate asks for, at the end of a host that is a CNAME as well."""
+        wants = self.wants.get(cert, {})
+        at_end = {first: wants[one] for one, first in self.ends.items() if one in wants}
+        return wants if owner in wants else {**wants, **at_end}
 
     def asked_at(self, cert: CertId, owners: Collection[DomainName]) -> set[DomainName]:
         """Return the names that clients ask for, of owners where records are written."""
@@ -157,14 +172,15 @@ async def publish(
     again: bool = False,
     known: Places = _NO_PLACES,
     doubted: Collection[DomainName] = (),
+    ends: Ends = _NO_ENDS,
 ) -> Given:
     """Have DNS given what `wish` comes to; `again`: even if it was given before.
 
-    `known`, `doubted`: as in `prepare`. What can be done is done, although an owner is refused,
-    say: `Given.failure`. Raises `Transient` or `Permanent` before anything is changed.
+    `known`, `doubted`, `ends`: as in `prepare`. What can be done is done, although an owner is
+    refused, say: `Given.failure`. Raises `Transient` or `Permanent` before anything is changed.
     """
     zone, means = wish.zone, tools.means
-    found = await prepare(wish, notes, tools, known=known, doubted=doubted)
+    found = await prepare(wish, notes, tools, known=known, doubted=doubted, ends=ends)
     remarks = list(found.remarks)
     if found.notes != notes and (wish.certs or notes != ZoneNotes()):
         # Before anything is changed: how long caches hold what was served must not be forgotten.
@@ -193,11 +209,13 @@ async def prepare(
     *,
     known: Places = _NO_PLACES,
     doubted: Collection[DomainName] = (),
+    ends: Ends = _NO_ENDS,
 ) -> Given:
     """Return what `wish` comes to, and whether it is something else than DNS was given before.
 
     Asks name servers, and changes nothing. `known`: the places that were found last; `doubted`:
-    owners that were seen to be something else since. Raises `Transient` or `Permanent`.
+    owners that were seen to be something else since; `ends`: those of hosts that were found last.
+    Raises `Transient` or `Permanent`.
     """
     zone, means = wish.zone, tools.means
     remarks: list[str] = []
@@ -208,6 +226,7 @@ async def prepare(
         notes = replace(notes, ttl=await _ttl_shown(zone, before, tools))
     wants = {one.cert: wants_of(one.entries, zone, one.names, notes.mail) for one in wish.certs}
     asked = {owner for some in wants.values() for owner in some}
+    firsts, ends_problem = await find_ends(zone, asked, ends, tools)
     asked = {o for o in asked if o not in before or o in doubted or o in notes.moved}
     places, notes = await find_places(zone, asked, notes, before, known, tools)
     remarks += sorted(place.why for place in places.values() if not place.is_written)
@@ -216,12 +235,12 @@ async def prepare(
         return _material(tools.tree, cert, name)
 
     content, materials, notes = await tools.in_thread(
-        content_for, wish, notes, before, material_of, frozenset(), places
+        content_for, wish, notes, before, material_of, frozenset(), places, firsts
     )
     unfit = await _unfit(wish, content, materials, before, wants, places, tools)
     if unfit:
         content, materials, notes = await tools.in_thread(
-            content_for, wish, notes, before, material_of, frozenset(unfit), places
+            content_for, wish, notes, before, material_of, frozenset(unfit), places, firsts
         )
     ours = means.updated(zone) is not None or bool(tools.config.dns.tlsa_dirs)
     changed = ""
@@ -252,6 +271,8 @@ async def prepare(
         of_others=ours and await tools.in_thread(tlsa_publish.is_of_others, means, zone),
         wants=wants,
         places=places,
+        ends=firsts,
+        ends_problem=ends_problem,
     )
 
 
@@ -331,12 +352,13 @@ def content_for(
     material_of: Callable[[CertId, SetName], Material | None],
     without: frozenset[DomainName] = frozenset(),
     places: Places = _NO_PLACES,
+    ends: Ends = _NO_ENDS,
 ) -> tuple[ZoneContent, Mapping[CertId, Mapping[SetName, Material]], ZoneNotes]:
     """Return what DNS has to be given, of which sets it is made, and what is to be noted.
 
     `before`: what may be in DNS now. What was there when nothing was noted yet (a tree of
     ssl-mgr's, or notes that were lost) counts as seen. `without`: owners that are left out;
-    `places`: where the records of owners belong, if not there.
+    `places`: where the records of owners belong, if not there; `ends`: where clients look first.
     """
     known = notes.known if notes.known is not None else combinations_of(before)
     parts, materials = _parts(wish, notes, before, material_of, places)
@@ -350,7 +372,9 @@ def content_for(
         (owner, str(cert)) for cert, share in content.shares.items() for owner, _ in share.needed
     )
     # What others keep for it is its own as long as it is there.
-    holders |= {pair for pair in notes.holders if _is_elsewhere(pair[0], places)}
+    firsts = set(ends.values())
+    kept = (one for one in notes.holders if one[0] in firsts or _is_elsewhere(one[0], places))
+    holders |= set(kept)
     told = {owner for owner, _ in (*notes.holders, *holders)}
     unknown = {(owner, "") for owner in before if owner not in told}
     ttls = (one.ttl for one in (*before.values(), *content.records.values()))

@@ -80,7 +80,7 @@ class ZoneRehearsal:
             path = zone_notes.notes_file(tools.config.globals.certs_dir, self.name)
             zone.notes = await tools.in_thread(zone_notes.read_notes, path)
             given = await self._prepare(wish, tools)
-            zone.elsewhere = await look_elsewhere(given.places, tools)
+            zone.elsewhere = await look_elsewhere(given.places, given.ends, tools)
             files = await tools.in_thread(
                 tlsa_rr.missing,
                 tools.tree,

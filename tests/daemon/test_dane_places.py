@@ -216,6 +216,16 @@ def document_of_ok(world: World) -> object:
     return document_of(Planner, WEB)["ok"]  # type: ignore[arg-type]
 
 
+async def test_what_could_not_be_put_together_is_said_not_to_be_seen(world: World) -> None:
+    """I11: with DNS out of reach from the start, `dane` and `check` say why they know nothing."""
+    world.zone.trouble = "ns1 does not answer"
+    await world.zones.watch(ZONE)
+    report = world.site.book[WEB].report
+    assert report is not None
+    assert report.unseen == ["DNS: not seen: ns1 does not answer"]
+    assert not report.fits
+
+
 async def test_a_file_that_breaks_the_zone_is_put_back(world: World) -> None:
     """The admin makes a CNAME where we are about to write, and nothing shows it yet."""
     primary = world.primary
@@ -267,6 +277,34 @@ async def test_an_owner_becomes_a_cname_and_itself_again(world: World) -> None:
         assert world.zone.again
         await world.publish()
         assert www.text in world.written()
+    finally:
+        load(primary, before)
+
+
+async def test_a_host_that_is_a_cname_is_checked_at_its_end_first(world: World) -> None:
+    """RFC 7671 §7: `www` leads to `mail`, where somebody has a record of another key."""
+    primary = world.primary
+    before = primary.zone_file(ZONE.text).read_text()
+    www, end = DomainName("_443._tcp.www.example.com"), DomainName("_443._tcp.mail.example.com")
+    await world.publish()
+    assert world.zone.ends[www] == end
+    assert f"{www}: its host is a CNAME, so clients look at {end} first" in world.texts()
+    assert "there are no TLSA records there, so those here count" in world.texts()
+    assert end not in world.zone.kept_by_others(WEB)
+    try:
+        load(primary, f"{before}_443._tcp.mail 7200 TLSA 3 1 1 {'0f' * 32}\n")
+        await world.zones.run(Look(ZONE, "test"))
+        wanted = world.record().replace("3 1 1 ", "TLSA 3 1 1 ")
+        assert f"no TLSA record there is of the key in use; add {end} {wanted}" in world.texts()
+        assert document_of_ok(world) is False
+        shown = world.zone.shown_to_clients()[www]
+        assert [one.data for one in shown] == ["0f" * 32]
+        dane = world.zones.dane(WEB, world.site.book[WEB])
+        assert dane is not None
+        assert (dane.checked, dane.unchanged, dane.ttl) == (True, False, 7200)
+        # Its port is looked at once, by the name that clients know.
+        assert end not in world.zone.looked_at(WEB)
+        assert www in world.zone.looked_at(WEB)
     finally:
         load(primary, before)
 

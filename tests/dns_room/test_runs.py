@@ -380,6 +380,29 @@ async def test_without_which_the_command_succeeds(tmp_path: Path, before: str) -
     assert world.calls == [names(ONE, TWO), names(ONE), names(TWO), names(TWO)]
 
 
+@pytest.mark.parametrize("dns", ["restart_cmd = '/sign'", "restart_cmd = '/s'\npass_zones = false"])
+async def test_what_else_the_zone_has_to_say_is_said(tmp_path: Path, dns: str) -> None:
+    """I6: a TLSA record that breaks a zone takes no challenge with it, in the same run."""
+    world = World(tmp_path, dns)
+    other = tmp_path / "challenges"
+
+    def command(argv: Argv) -> None:
+        if "BAD" in world.file(ONE).read_text():
+            raise Transient("/sign exited with 1: z1.example")
+
+    world.command = command
+    bad = world.runs.ask(ONE, [world.write(ONE, "BAD")])
+    other.write_text("good")
+    good = world.runs.ask(ONE, [Change(str(other), None, b"good", NOTHING)])
+    assert await world.answer(good) == ""
+    assert "without its new records the command succeeds" in await world.answer(bad)
+    await world.runs.flush()
+    assert world.file(ONE).read_text() == NOTHING.decode()
+    assert other.read_text() == "good"
+    # What was loaded last is what there is.
+    assert len(world.calls) == 5
+
+
 async def test_but_not_where_it_fails_all_the_same(tmp_path: Path) -> None:
     """The zone itself is broken, or the command fails although it did its work."""
     world = World(tmp_path)

@@ -10,7 +10,7 @@ from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.places import Fate, Place, asked_at, moved, sure_places
 from sslmd.core.tlsa import Combination
 from sslmd.dns.ask import NameServer
-from sslmd.dns.nameservers import addresses_at
+from sslmd.dns.nameservers import addresses_at, end_of_host
 from sslmd.dns.resolver import Resolver
 from sslmd.workers.places import places_of
 from tests.dns_room.responder import Answer, Responder, Zone
@@ -115,6 +115,8 @@ async def test_a_host_that_is_a_cname_is_found_where_it_leads() -> None:
     served = zone()
     served.add("www.example.com", "CNAME", "mail.example.com.")
     served.add("far.example.com", "CNAME", "host.example.net.")
+    served.add("loop.example.com", "CNAME", "pool.example.com.")
+    served.add("pool.example.com", "CNAME", "loop.example.com.")
     away = Zone("example.net")
     away.add("host.example.net", "A", "192.0.2.9")
     async with Responder(served) as ns, Responder(away) as resolver:
@@ -122,3 +124,12 @@ async def test_a_host_that_is_a_cname_is_found_where_it_leads() -> None:
         for name, address in (("www", "192.0.2.1"), ("far", "192.0.2.9")):
             host = DomainName(f"{name}.example.com")
             assert await addresses_at(host, ZONE, [ns.server], known) == (address,)
+        # Where clients look for records first (RFC 7671 §7).
+        for name, end in (
+            ("www", "mail.example.com"),
+            ("far", "host.example.net"),
+            ("mail", "mail.example.com"),
+            ("loop", "loop.example.com"),
+        ):
+            host = DomainName(f"{name}.example.com")
+            assert (await end_of_host(host, ZONE, [ns.server], known)).text == end
