@@ -111,6 +111,9 @@ async def test_what_a_class_says_of_probes_is_taken_over_without_a_look(tmp_path
     none = replace(web, unprobed=Unprobed.NONE)
     site.tools.config = replace(config, server_classes=(none,))
     hosts.reconfigured(config)
+    for _ in range(2):  # first production is looked through, and the others are restarted
+        for other in hosts._plan(site.now):
+            await hosts.run(other)
     (job,) = sights(hosts, site)
     await hosts.run(job)
     (found,) = site.state(WEB).servers
