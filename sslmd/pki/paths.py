@@ -102,6 +102,7 @@ class Search:
         self._issuers: dict[bytes, list[Parsed]] = {}
         self._signed: dict[tuple[bytes, bytes], bool] = {}
         self._steps = 0
+        self._has_longer = False
 
     def paths(
         self, leaf: Parsed, usable: Callable[[Parsed, Parsed], bool]
@@ -109,18 +110,25 @@ class Search:
         """Yield paths from `leaf` to an anchor, which is the last in each.
 
         Only through issuers that are `usable` for what they signed (asked with both: certificate,
-        issuer). Raises `TooMuchWork`.
+        issuer). Short paths come first: among CAs that all sign each other, one that began with the
+        wrong issuer could go on for ever. Raises `TooMuchWork`.
         """
         self._steps = 0
-        yield from self._extended([leaf], usable)
+        for length in range(1, MAX_LENGTH + 1):
+            self._has_longer = False
+            yield from self._extended([leaf], usable, length)
+            if not self._has_longer:
+                return
 
     def _extended(
-        self, path: list[Parsed], usable: Callable[[Parsed, Parsed], bool]
+        self, path: list[Parsed], usable: Callable[[Parsed, Parsed], bool], length: int
     ) -> Iterator[list[Parsed]]:
+        """Yield the paths of that length that begin so."""
         last = path[-1]
-        if last.der in self._anchors:
-            yield path
-        if len(path) >= MAX_LENGTH:
+        if len(path) == length:
+            self._has_longer = True
+            if last.der in self._anchors:
+                yield path
             return
         for issuer in self._candidates(last):
             self._steps += 1
@@ -130,7 +138,7 @@ class Search:
             if any(issuer.subject == one.subject and issuer.spki == one.spki for one in path):
                 continue
             if usable(last, issuer) and self._has_signed(last, issuer):
-                yield from self._extended([*path, issuer], usable)
+                yield from self._extended([*path, issuer], usable, length)
 
     def _candidates(self, one: Parsed) -> list[Parsed]:
         """Return those that are called as its issuer, the likely ones first (RFC 4158 §3.5)."""
@@ -146,7 +154,8 @@ class Search:
         return known
 
     def _has_signed(self, one: Parsed, issuer: Parsed) -> bool:
-        pair = one.der, issuer.der
+        # It is the key that signs, whatever certificate it is in.
+        pair = one.der, issuer.spki or issuer.der
         known = self._signed.get(pair)
         if known is None:
             if len(self._signed) >= MAX_SIGNATURES:

@@ -172,6 +172,7 @@ async def _visit(
     prod = str(tools.config.globals.prod_cert_dir)
     async with shell_on(job.host, prod, tools.scratch) as shell:
         await _not_ourselves(shell, tools)
+        unsent: SslmError | None = None
         if job.told:
             answer = await shell.ask("begin")
             incoming = answer.first("in")
@@ -184,14 +185,31 @@ async def _visit(
                 if ready:
                     # A host that was never reached holds nothing; from here on it may (I5).
                     await tools.in_thread(will_hold)
-                    await shell.send(folder, incoming)
-            await _put(shell, ready, tools, visit)
+                    unsent = await _unsent(shell, folder, incoming)
+            if unsent is None:
+                await _put(shell, ready, tools, visit)
+            else:
+                visit.errors |= {told.cert: unsent for told in ready}
         try:
             await _tidy(shell, tools, holds, visit, machines)
             if older:
                 visit.older = tuple((await shell.ask("older", *older)).every("older"))
         except SslmError as err:
+            if unsent is not None:
+                raise unsent from None
             visit.trouble = err  # which is no reason to restart nothing (I6)
+
+
+async def _unsent(shell: RemoteShell, folder: str, incoming: str) -> SslmError | None:
+    """Send what is in a folder; return why it did not get there.
+
+    It is looked at all the same what the host has: it may hold nothing of what was to be sent.
+    """
+    try:
+        await shell.send(folder, incoming)
+    except SslmError as err:
+        return err
+    return None
 
 
 @asynccontextmanager

@@ -132,6 +132,19 @@ def test_where_it_leads(tmp_path: Path, key: Key) -> None:
     assert "lacks the certificate of the issuer" in said
 
 
+def test_the_short_way_among_cas_that_all_sign_each_other(tmp_path: Path, key: Key) -> None:
+    root, cas = Ca("Root"), [Ca(f"CA {number}") for number in range(14)]
+    mesh = [one.signed_by(other) for one in cas for other in cas if one is not other]
+    leaf = sign(named("www.example.com"), key, cas[0])
+    file = pem(tmp_path / "chain.pem", leaf, *mesh, cas[-1].signed_by(root))
+    done = run("sslm_verify", file, "--root", pem(tmp_path / "root.pem", root.cert))
+    assert done.returncode == 0, done.stderr
+    assert "chain: signed by CN=CA 0,O=Example, by CN=CA 13,O=Example, by CN=Root" in done.stdout
+    # Where no way leads there, that is said before long.
+    done = run("sslm_verify", file, "--root", pem(tmp_path / "root.pem", Ca("Root").cert))
+    assert "root: no way to a certificate of that file: more than" in done.stderr
+
+
 def constraints(
     permitted: Sequence[x509.GeneralName] = (), excluded: Sequence[x509.GeneralName] = ()
 ) -> x509.NameConstraints:

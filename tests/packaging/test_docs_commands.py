@@ -211,6 +211,10 @@ def is_configuration(block: Block, folder: Path) -> None:
     for name in ("smtp", "web"):  # as they would be if a server had been found
         users = {"servers": ["localhost"], "svc_depends": [["example.com", ["ALL"]]]}
         tables[main][name] = {**users, "restart_cmd": "systemctl reload it"}
+    for service in services:
+        path = conf / "example.com" / service.name
+        tables[path] = tomllib.loads(path.read_text())
+        del tables[path]["used_by"]  # it says that no server was found
     for one in BLOCKS:  # what stands below a heading is one configuration
         if _kind(one) == "toml" and (one.path, one.heading) == (block.path, block.heading):
             path = conf / one.kind.split()[1]

@@ -224,6 +224,15 @@ async def test_what_a_host_will_hold_is_noted_before_anything_is_sent(one: FarSi
     assert one.there() == set()
 
 
+async def test_a_host_that_nothing_gets_to_holds_nothing(one: FarSite) -> None:
+    await one.made()
+    one.far.hide("rsync")
+    found = await visit(one, WEB)
+    assert list(found.errors) == [WEB]
+    assert "install it there" in str(found.errors[WEB])
+    assert (found.left, found.trouble) == (set(), None)
+
+
 async def test_a_host_that_is_down(one: FarSite) -> None:
     await one.made()
     one.far.stop()
