@@ -154,7 +154,7 @@ class Aims:
 
     async def _make_look(self, zone: ZoneName) -> Look:
         servers = self._servers if zone in self._ours else self._others
-        return Look(zone, await servers(zone))
+        return Look(zone, await servers(zone), foreign=zone not in self._ours)
 
     async def _in_child(self, at: DomainName, finding: Finding) -> Alias | None:
         """Return the CNAME of a name in a zone that ours refers to, as far as it can be known."""

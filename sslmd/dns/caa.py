@@ -14,11 +14,12 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 
-from sslmd.core.errors import SslmError, Transient
+from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import DomainName, ZoneName, shown
 from sslmd.core.records import zone_of
 from sslmd.dns.answers import end_of_chain, find, rcode_of
 from sslmd.dns.ask import NameServer, ask
+from sslmd.dns.nameservers import follow
 from sslmd.dns.resolver import Resolver
 
 # RFC 8659 §4.1: the flag of a property that must be understood.
@@ -187,7 +188,8 @@ def caa_lookup(
     Where our own servers are silent (a firewall may keep us from them, and not the CA), or none
     are known, the resolver is asked too. What nobody tells is left to the CA, and reported by
     `unknown`: the domain, and why. What our own servers *answer* with an error raises `Transient`
-    if the resolver does not know better, because the CA would get no answer either.
+    if the resolver does not know better, because the CA would get no answer either; CNAMEs in a
+    circle raise `Permanent`.
     """
     known: dict[str, asyncio.Task[Sequence[Property]]] = {}
     silent: set[ZoneName] = set()
@@ -204,6 +206,9 @@ def caa_lookup(
                 silent.add(zone)
                 why = f"{err}; "
             except Transient as err:
+                with suppress(Transient):
+                    # BIND answers SERVFAIL where CNAMEs go in a circle.
+                    await follow(DomainName(domain), zone, servers[zone])
                 with suppress(SslmError):
                     return await _resolve(domain, resolver)
                 raise err from None
@@ -250,6 +255,13 @@ async def _ask_own(
         end = end_of_chain(answer, name)
         if found := find(answer.answer, end, dns.rdatatype.CAA):
             return [_property(rdata) for rdata in found]
+        if find(answer.answer, end, dns.rdatatype.CNAME):
+            raise Permanent(
+                f"the CNAMEs of {domain} lead on and on, and no CA can look up its CAA records; "
+                f"correct them in zone {zone}"
+            )
+        if end != name and _tells_of(answer, end, zone):
+            return []
         if end != name or _refers_below(answer, zone):
             return None
         if answer.flags & dns.flags.AA:
@@ -258,6 +270,16 @@ async def _ask_own(
     told = "; ".join(problems[:5])
     kind = _SilentError if is_silent else Transient
     raise kind(f"zone {zone}: no name server tells the CAA records of {domain}: {told}")
+
+
+def _tells_of(answer: dns.message.Message, end: dns.name.Name, zone: ZoneName) -> bool:
+    """Whether an answer says that what a CNAME leads to, in the same zone, has no such record."""
+    return bool(answer.flags & dns.flags.AA) and any(
+        rrset.rdtype == dns.rdatatype.SOA
+        and rrset.name == dns.name.from_text(zone.text)
+        and end.is_subdomain(rrset.name)
+        for rrset in answer.authority
+    )
 
 
 def _refers_below(answer: dns.message.Message, zone: ZoneName) -> bool:

@@ -147,10 +147,17 @@ class Contradictory(Transient):
 
 
 class Look:
-    """Asks the name servers of one zone about owners. For one attempt: it keeps all answers."""
+    """Asks the name servers of one zone about owners. For one attempt: it keeps all answers.
 
-    def __init__(self, zone: ZoneName, servers: Sequence[NameServer]) -> None:
+    `foreign`: nothing is written in that zone, and CNAMEs that wildcards make there stay. Elsewhere
+    servers need not agree on these: what is written takes their place on all of them.
+    """
+
+    def __init__(
+        self, zone: ZoneName, servers: Sequence[NameServer], *, foreign: bool = False
+    ) -> None:
         self.zone = zone
+        self._foreign = foreign
         self._views = [_View(server, zone) for server in dict.fromkeys(servers)]
 
     async def at(self, owner: DomainName) -> Finding:
@@ -200,8 +207,14 @@ class Look:
         for one in heard:
             tellers.setdefault(one.text(), []).append(one.server)
         if len({one.zone for one in heard}) == 1:
-            texts = {one.text() for one in heard if one.node is not Node.UNKNOWN}
-            if len(texts) <= 1:
+            aliases = {
+                (one.alias.target, one.alias.made, one.alias.by)
+                if one.alias is not None and (one.alias.is_real or self._foreign)
+                else None
+                for one in heard
+                if one.node is not Node.UNKNOWN
+            }
+            if len(aliases) <= 1:
                 return
         told = "; ".join(
             f"{', '.join(map(str, servers[:_MOST_TOLD]))} {'says' if len(servers) == 1 else 'say'} "

@@ -45,7 +45,10 @@ _MD5 = "hmac-md5"  # BIND's short name of HMAC-MD5.SIG-ALG.REG.INT (RFC 8945 §6
 # What to do about a refusal.
 _REMEDIES = {
     dns.rcode.REFUSED: "let the key change {types} records of {names} (BIND: update-policy)",
-    dns.rcode.NOTAUTH: "server in [[dns_primary]] has to be the zone's primary, and know the key",
+    dns.rcode.NOTAUTH: (
+        "server in [[dns_primary]] has to be the zone's primary, and know the key; what is a part "
+        "of a zone takes no updates, the zone around it does: name that in [[dns_primary]]"
+    ),
     dns.rcode.NOTZONE: "the name is in another zone there: mend [[dns_primary]]",
     dns.rcode.NOTIMP: "it takes no updates; publish by include files instead",
 }

@@ -168,7 +168,7 @@ def _or_nothing(lookup: Lookup) -> Lookup:
     """Return a lookup that finds nothing where `lookup` fails."""
 
     async def look(domain: str) -> Sequence[Property]:
-        with suppress(Transient):
+        with suppress(Transient, Permanent):
             return await lookup(domain)
         return ()
 

@@ -283,6 +283,17 @@ async def test_servers_that_contradict_each_other(
         await look(first, second)
 
 
+async def test_what_a_wildcard_makes_may_differ_where_something_is_written() -> None:
+    """Views for inside and outside, say: the record itself is served by both."""
+    inside, outside = ["*.example.com A 192.0.2.1"], ["*.example.com CNAME x.example.net."]
+    lines: list[list[str]] = [inside, outside, []]
+    found = await look(*lines)
+    assert found.alias is None or not found.alias.is_real
+    async with Many(*lines) as asked:
+        with pytest.raises(Transient, match=r"through \*\.example\.com"):
+            await Look(ZONE, asked, foreign=True).at(OWNER)
+
+
 async def test_a_server_that_is_no_use_says_nothing() -> None:
     alias = [f"{OWNER} CNAME x.example.net."]
     found = await look({"example.net": []}, alias)

@@ -75,9 +75,14 @@ async def test_what_a_zone_says(primary: bind.Primary) -> None:
     )
     assert await zone_serial(ns, ZONE) == 1
     assert await zone_serial(ns, ZoneName("example.org")) is None
-    lookup = caa_lookup({ZONE: [ns]}, NOBODY)
+    unknown: dict[str, str] = {}
+    lookup = caa_lookup({ZONE: [ns]}, NOBODY, unknown.__setitem__)
     assert await lookup("example.com") == [Property(0, "issue", "ca.example")]
     assert await lookup("www.example.com") == []
+    assert await lookup("_acme-challenge.in.example.com") == []  # a CNAME, and nothing there
+    assert unknown == {}
+    with pytest.raises(Permanent, match="lead on and on"):
+        await lookup("_acme-challenge.round.example.com")
     refused = await look(ns, DomainName("_acme-challenge.example.org"), frozenset({"one"}))
     assert "answers REFUSED" in refused.problem
 
