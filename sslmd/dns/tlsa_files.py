@@ -6,7 +6,7 @@ One that a zone cannot be loaded with is put back to what it held: see `before` 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.names import ZoneName
@@ -19,6 +19,8 @@ from sslmd.store import files
 
 # Whether what a file holds may stay as it is.
 Fits = Callable[[bytes, ZoneName, Content], bool]
+
+_NOTHING: Content = {}
 
 
 def is_rendered(data: bytes, zone: ZoneName, content: Content) -> bool:
@@ -39,25 +41,32 @@ def write_files(
     fits: Fits,
     *,
     keep: bool = False,
+    served: Content = _NOTHING,
 ) -> tuple[list[Change], dict[str, SslmError]]:
     """Write the include file into each folder whose file does not fit.
 
     Return what was changed, and the folders where that failed. `keep`: what they held is kept on
-    disk, see `before`. Blocks.
+    disk, see `before`. `served`: what a file is put back to that was removed by hand, or cannot be
+    read (a link), so that the zone keeps its records. Blocks.
     """
     data, nothing = render(zone, content), render(zone, {})
     found: list[Change] = []
+    lost: set[str] = set()
     failed: dict[str, SslmError] = {}
     for folder in folders:
         if os.path.isdir(folder):
             path = tlsa_file(folder, zone)
-            found.append(Change(path, data_of(path), data, nothing))
+            there = data_of(path)
+            if there is None:
+                lost.add(path)
+                there = render(zone, served) if served else None
+            found.append(Change(path, there, data, nothing))
         elif content:
             failed[folder] = Permanent(
                 f"zone {zone}: the directory {folder} is not there; make it, for the name "
                 "server to read, or correct tlsa_dirs in [dns]"
             )
-    done, refused = _write(means, zone, found, content, fits, keep=keep)
+    done, refused = _write(means, zone, found, content, fits, lost, keep=keep)
     return done, failed | {os.path.dirname(path): err for path, err in refused.items()}
 
 
@@ -80,7 +89,8 @@ def write_copy(
         files.make_dirs(folder)
     except SslmError as err:
         return [], [err]
-    changes, refused = _write(means, zone, [change], content, fits, keep=keep)
+    lost = {path} if change.before is None else set()
+    changes, refused = _write(means, zone, [change], content, fits, lost, keep=keep)
     return changes, list(refused.values())
 
 
@@ -90,15 +100,22 @@ def _write(
     found: Sequence[Change],
     content: Content,
     fits: Fits,
+    lost: Collection[str],
     *,
     keep: bool,
 ) -> tuple[list[Change], dict[str, SslmError]]:
     """Write the files that do not fit; return them as changes, and which could not be written.
 
+    `lost`: the paths where none is, or one that cannot be read.
+
     A file that fits is a change as well if a daemon that was killed wrote it, and nobody was seen
     to serve it: it may have to be put back.
     """
-    stale = {one.path for one in found if one.before is None or not fits(one.before, zone, content)}
+    stale = {
+        one.path
+        for one in found
+        if one.path in lost or one.before is None or not fits(one.before, zone, content)
+    }
     kept = before.before_file(means.config().globals.certs_dir, zone)
     older = before.changes_of(kept, found) if keep else found
     changes = [

@@ -133,7 +133,9 @@ async def publish(
             run = again or (note.ours and new)
             fits = is_rendered if run else says
             folders = _folders(now or note.means)
-            given = await _by_files(means, zone, folders, content, fits, run=run)
+            # While nobody knows what came of the last try, that is nothing to go back to.
+            served = note.content if not note.under_way else {}
+            given = await _by_files(means, zone, folders, content, fits, served, run=run)
         left, later = await _take_back(means, zone, note, content, now)
         if later:
             await _note(means, zone, union(note.content, content), (*now, UPDATE))
@@ -178,16 +180,18 @@ async def _by_files(
     folders: Collection[str],
     content: Content,
     fits: Fits,
+    served: Content,
     *,
     run: bool,
 ) -> bool:
     """Write the files that do not fit, and have the command run: if one was written, or `run`.
 
-    Return whether it ran.
+    `served`: what was given to DNS last. Return whether it ran.
     """
     with means.runs.writing():
         changes, refused = await _in_thread(
-            means, lambda: write_files(means, zone, folders, content, fits, keep=True)
+            means,
+            lambda: write_files(means, zone, folders, content, fits, keep=True, served=served),
         )
         failed = list(refused.values())
         copied, problems = await _in_thread(

@@ -118,7 +118,7 @@ def sight(zone: Zone, cert: CertId, state: CertState) -> Sighting | None:
     if zone.seen is None or mine is None or mine.coming is None:
         return None
     share = zone.share(cert)
-    others = zone.kept_by_others(cert)
+    others = zone.waited_for(cert)
     if not is_coming(state, mine) or share.held or not (share.coming or others):
         return None
     answers = []

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.core.places import Elsewhere, Ends, Fate, Places
+from sslmd.core.places import Elsewhere, Ends, Fate, Places, fits
 from sslmd.core.sighting import FIRST_PAUSE, Sighting, digests
 from sslmd.core.standing import Standing
 from sslmd.core.state import CertState
@@ -157,7 +157,7 @@ class Zone:
         share = self.share(cert)
         owners = {owner for owner, _ in (*share.needed, *share.held)}
         is_it = mine.coming is None or is_coming(entry.state, mine)
-        others = self.kept_by_others(cert)
+        others = self.waited_for(cert)
         unknown = self._unknown(cert) if mine.serving else ""
         asked = self.given.asked_at(cert, owners) | others.keys()
         return Dane(
@@ -189,6 +189,19 @@ class Zone:
             unseen = Elsewhere(first, problem="is not looked at yet")
             found.setdefault(first, self.elsewhere.get(first, unseen))
         return {owner: one for owner, one in found.items() if one.counts}
+
+    def waited_for(self, cert: CertId) -> dict[DomainName, Elsewhere]:
+        """Return what of that a roll waits for.
+
+        Where the records go with none of the certificate's keys, clients refuse it as it is: no
+        roll makes that worse, and somebody else's host must not keep it from being renewed.
+        """
+        materials = self.given.materials.get(cert, {}) if self.given is not None else {}
+        return {
+            owner: one
+            for owner, one in self.kept_by_others(cert).items()
+            if one.problem or any(fits(some, one.records) for some in materials.values())
+        }
 
     def ends_of(self, cert: CertId) -> dict[DomainName, DomainName]:
         """Return where clients look before a certificate's owners, whose hosts are CNAMEs."""

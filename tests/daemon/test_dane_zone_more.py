@@ -156,6 +156,17 @@ def test_nothing_there_is_waited_for_by_nobody() -> None:
     assert zone.may_be_elsewhere(CERT)
 
 
+def test_where_no_key_fits_nothing_is_lost_by_a_roll() -> None:
+    """A host of somebody else's, say: it is told, and keeps nothing from being renewed."""
+    zone = zone_elsewhere(association(PLAIN.combination, material("other")))
+    assert not dane_of(zone).checked
+    assert sight(zone, CERT, BOTH) is None
+    # With the record of the key in use beside it, that may be lost.
+    assert dane_of(zone_elsewhere(CURR_RECORD)).checked
+    # So with that of the next key alone: caches may hold what was there before.
+    assert dane_of(zone_elsewhere(NEXT_RECORD)).checked
+
+
 def test_what_others_take_away_fades_as_ours_does() -> None:
     zone = zone_elsewhere(CURR_RECORD)
     assert zone.notes is not None
