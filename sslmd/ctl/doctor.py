@@ -184,12 +184,12 @@ def _looks(
     from sslmd.ctl.doctor_finding import all_of, odd, unseen
 
     folder, config, mistakes = _configuration(args, running)
-    look = doctor_here.look_at_configuration(running, config, mistakes)
+    look = doctor_here.look_at_configuration(running, folder, config, mistakes)
     yield all_of("configuration", look, watch)
     if not args.conf_dir and not running.conf_dir:
         text = f"which configuration the daemon uses; {folder} is looked at, the default"
         yield _found(unseen("configuration", text))
-    elif running.conf_dir and os.path.realpath(running.conf_dir) != os.path.realpath(folder):
+    elif not running.reads(folder):
         text = f"the daemon uses {running.conf_dir}; {folder} is looked at, as you have said"
         yield _found(odd("configuration", text))
     yield all_of("daemon", doctor_daemon.look_at_daemon(running), watch)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sslmd import __version__
 from sslmd.config.model import Config
@@ -44,6 +45,10 @@ class Running:
     def answers(self) -> bool:
         """Whether it was asked, and said how it is."""
         return self.problem is None
+
+    def reads(self, folder: Path) -> bool:
+        """Whether `folder` is its configuration, or it does not say which it has."""
+        return not self.conf_dir or os.path.realpath(self.conf_dir) == os.path.realpath(folder)
 
 
 def ask_daemon(socket: str) -> Running:

@@ -50,14 +50,21 @@ _AHEAD = 120
 
 
 async def look_at_configuration(
-    running: Running, config: Config | None, mistakes: Sequence[Mistake]
+    running: Running, folder: Path, config: Config | None, mistakes: Sequence[Mistake]
 ) -> Look:
     """What the configuration is warned about, and what would keep it from being loaded."""
+    is_its = running.answers and running.reads(folder)
+    faulty = False
     for mistake in mistakes:
-        yield wrong("configuration", str(mistake))
-    if mistakes:
-        now = "sslmctl reload is refused, and the daemon cannot be started"
-        if running.answers:
+        if _is_closed(running, mistake.file):
+            text = f"{mistake.file} is not open to you; run this as the daemon's user, or root"
+            yield unseen("configuration", text)
+        else:
+            faulty = True
+            yield wrong("configuration", str(mistake))
+    if faulty:
+        now = "a daemon with this configuration cannot be started"
+        if is_its:
             now = (
                 "the daemon works on with what it has loaded; a reload is refused, the next start "
             )
@@ -70,7 +77,7 @@ async def look_at_configuration(
         yield unseen("configuration", "parts with mistakes are not looked at")
     for warning in config.warnings:
         yield odd("configuration", str(warning))
-    if running.answers and not mistakes:
+    if is_its and not mistakes:
         for refused in refusals(running, config):
             yield refused
         if finding := changed(running.files, config.files):
@@ -81,6 +88,19 @@ async def look_at_configuration(
         services = sum(service.managed for service in config.services.values())
         text = f"{config.conf_dir}: {count(services, 'service')}, no mistakes"
         yield well("configuration", text)
+
+
+def _is_closed(running: Running, path: str) -> bool:
+    """Whether a file is only closed to us: what the daemon may read, another user cannot say."""
+    if os.geteuid() == 0 or (running.answers and os.geteuid() == running.uid):
+        return False
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 async def look_at_rights(case: Case) -> Look:

@@ -62,6 +62,7 @@ class Entry:
     far the job is that runs, "" where it does not tell. `looks_at`: when what is held is looked at
     again. `bug`: it is held because of an error of our own. `used_by`: the classes with servers
     that use it; `unused`: there is none, and nobody said that this is meant.
+    `astray`: its link leads to no set.
     """
 
     wanted: Wanted
@@ -78,12 +79,15 @@ class Entry:
     bug: bool = False
     used_by: tuple[str, ...] = ()
     unused: bool = False
+    astray: str = ""
 
     @property
     def unusable(self) -> str:
-        """Why the files of the set in use do not fit, "" if they do, or where there is none."""
+        """Why the set in use cannot be used, "" if it can, or where none was made yet."""
         curr = self.state.curr
-        if curr is None or curr.complete:
+        if curr is None:
+            return self.astray
+        if curr.complete:
             return ""
         return f"set {curr.name} cannot be used: {curr.problem or 'it has no certificate'}"
 

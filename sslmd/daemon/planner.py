@@ -170,7 +170,9 @@ class Planner:
         config = self.tools.config
         for cert, one in loaded.items():
             state = as_configured(config, cert, one.state)
-            self.book.entries[cert] = entry_of(config, config.services[cert], state, one.hold)
+            entry = entry_of(config, config.services[cert], state, one.hold)
+            self.book.entries[cert] = entry
+            entry.astray = one.astray
             if state.curr is not None:
                 self.tools.established.add(cert.group)
             self._tell_remarks(cert, one.remarks)
@@ -255,6 +257,7 @@ class Planner:
         renewed = entry_of(self.tools.config, self.tools.config.services[cert], entry.state, "")
         renewed.decision = entry.decision  # an alarm that stands is not told again
         renewed.progress, renewed.unsaved = entry.progress, entry.unsaved
+        renewed.astray = fresh.astray if fresh is not None else entry.astray
         if fresh is None or self.queue.busy(f"cert {cert}"):
             renewed.hold = entry.hold
         elif fresh.hold:

@@ -36,6 +36,7 @@ class Loaded:
 
     `unsaved`: something was found out or drawn that state.toml does not hold yet. What reading
     puts right, or would: `wide` are the keys that others could read, `repairs` the rest, in words.
+    `astray`: there is no set in use because a link leads to none, "" otherwise.
     """
 
     state: CertState
@@ -44,6 +45,7 @@ class Loaded:
     unsaved: bool = False
     wide: list[str] = field(default_factory=list)
     repairs: list[str] = field(default_factory=list)
+    astray: str = ""
 
 
 def load(tree: Tree, cert: CertId, *, draw: Callable[[], float], now: datetime) -> Loaded:
@@ -100,6 +102,8 @@ def _load(
         files.check_dir(folder)
     links = sets.read_links(tree, cert)
     found.remarks += links.remarks
+    if links.curr is None:
+        found.astray = next(iter(links.remarks), "")
     notes, noted = _read_notes(tree, cert, now, found, repair)
     if links.next is not None and links.next == links.curr:
         found.repairs.append(f"{tree.link(cert, NEXT)} leads to the same set as curr: removed")

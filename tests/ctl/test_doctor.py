@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from sslmd.core.errors import Mistake
 from sslmd.core.names import ZoneName
 from sslmd.ctl.answers import Fields, certs_of
 from sslmd.ctl.doctor import _summary
 from sslmd.ctl.doctor_daemon import Running, changed, look_at_daemon
 from sslmd.ctl.doctor_dns import _is_part, _of_server, challenge_zones
 from sslmd.ctl.doctor_finding import Finding, Level, Watch, all_of, well
+from sslmd.ctl.doctor_here import look_at_configuration
 from sslmd.ctl.errors import NOT_PERMITTED, CtlError, NoDaemon
 from sslmd.dns.ask import NameServer
 from sslmd.dns.reach import Reached
@@ -98,6 +101,39 @@ def test_a_daemon_that_says_nothing(problem: CtlError, level: Level) -> None:
     found = asyncio.run(_all(Running("/sock", 0, problem)))
     assert [one.level for one in found if one.text == problem.text] == [level]
     assert not any(one.level is Level.WELL for one in found)
+
+
+def test_mistakes_say_nothing_of_a_daemon_that_uses_another_configuration() -> None:
+    running = Running("/sock", 0, None, "/conf.d", "/certs")
+    mistake = Mistake("/other/ssl-mgr.conf", 3, "x", "it is wrong", "do it right")
+
+    async def look(folder: str) -> list[str]:
+        looks = look_at_configuration(running, Path(folder), None, [mistake])
+        return [one.text async for one in looks if one.level == "wrong"]
+
+    first, then = asyncio.run(look("/other"))
+    assert first == str(mistake)
+    assert then == "a daemon with this configuration cannot be started until that is corrected"
+    assert "the next start fails" in asyncio.run(look("/conf.d"))[1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_what_is_only_closed_to_another_user_is_not_wrong(tmp_path: Path) -> None:
+    conf = tmp_path / "ssl-mgr.conf"
+    conf.touch(0o600)
+    running = Running("/sock", 0, None, str(tmp_path), "/certs")
+    mistake = Mistake(str(conf), 0, "", "it cannot be read", "open it")
+
+    async def look() -> list[Finding]:
+        return [one async for one in look_at_configuration(running, tmp_path, None, [mistake])]
+
+    os.seteuid(65534)
+    try:
+        found = asyncio.run(look())
+    finally:
+        os.seteuid(0)
+    assert {one.level for one in found} == {"unseen"}
+    assert "is not open to you" in found[0].text
 
 
 def test_files_that_the_daemon_has_not_loaded() -> None:

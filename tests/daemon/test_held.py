@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import subprocess
 import sys
@@ -149,6 +150,31 @@ async def test_a_set_in_use_that_does_not_fit_is_told_while_its_ca_cannot_sign(
     assert (one := status(planner, WEB))["unusable"] is None, one
     assert one["curr"] is not None
     assert not in_trouble(planner.book[WEB])
+    await planner.stop(1.0)
+
+
+async def test_a_link_that_leads_nowhere_is_not_taken_for_no_certificate_yet(
+    planner: Counting,
+) -> None:
+    tree = planner.tools.tree
+    key = f"{tree.link(SIGNER, 'curr')}/privkey.pem"
+    os.rename(key, f"{key}.away")
+    link = tree.link(WEB, "curr")
+    leads = os.readlink(link)
+    os.unlink(link)
+    os.symlink("db/20200101-00:00:00", link)
+    await planner.reconfigure(planner.tools.config)
+    assert "points to set 20200101-00:00:00, which is not there" in status(planner, WEB)["unusable"]
+    assert in_trouble(planner.book[WEB])
+
+    os.rename(f"{key}.away", key)
+    os.unlink(link)
+    os.symlink(leads, link)
+    before = os.listdir(tree.db_dir(WEB))
+    await planner.look_at_held()
+    one = status(planner, WEB)
+    assert (one["unusable"], one["curr"]["set"]) == (None, os.path.basename(leads))
+    assert os.listdir(tree.db_dir(WEB)) == before, "nothing was made in its place"
     await planner.stop(1.0)
 
 

@@ -21,10 +21,12 @@ from tests.integration.delivery_world import ZONE, DeliverySite, Table
 from tests.integration.test_doctor import doctor, told
 from tests.servers import nginx
 from tests.servers.nginx import Nginx
-from tests.servers.server import free_port
+from tests.servers.server import free_port, wait_until
 
 pytestmark = pytest.mark.skipif(bool(nginx.missing()), reason=nginx.missing())
 
+WEB, HELD, OLD, LONE = (f"{ZONE}/{one}" for one in ("web", "held", "old", "lone"))
+KEY = "-----BEGIN PRIVATE KEY-----\n"
 SERVICES = {one: [f"{one}.{ZONE}"] for one in ("web", "mail", "lone", "held", "old")}
 
 
@@ -85,6 +87,7 @@ class Green:
         self.mail_port = free_port()
         self._stack = stack
         self.site.services = dict(SERVICES)
+        self.site.globals["dns_xtra_ns"] = "[]"
         self.foreign()
         self.web = stack.enter_context(self._nginx("web", self.port, self.top / "served"))
         reload = self.web.restart_cmd
@@ -97,7 +100,7 @@ class Green:
                 probe=f"[[{self.port}, 'tls', 'web.{ZONE}']]",
             ),
         }
-        self.site.tables["web"].more = "probe_timeout = 1"
+        self.site.tables["web"].more = "probe_timeout = 3"
         self.site.write()
         text = (self.site.conf / "ssl-mgr.conf").read_text()
         self.site.put("ssl-mgr.conf", text.replace("probe_timeout = 5\nprobe_", "probe_"))
@@ -168,33 +171,13 @@ def test_everything_is_named_and_green_when_corrected(tmp_path: Path) -> None:
         good = main.read_text()
         main.write_text(good.replace("min_roll_mins = 0", "min_roll_mins = -1"))
         site.ctl("reload", status=1)
+        _all_is_named(site)
 
-        found = doctor(site, 1)
-        bad = told(found, "daemon", "wrong")
-        assert f"{ZONE}/held: " in bad
-        assert "version" in bad
-        assert f"{ZONE}/old: expired" in bad
-        assert "far" in told(found, "CAs", "wrong")
-        assert f"{ZONE}/old: set " in told(found, "sets", "wrong")
-        mistakes = told(found, "configuration", "wrong")
-        assert "ssl-mgr.conf:2: globals.min_roll_mins" in mistakes
-        assert "a reload is refused, the next start fails" in mistakes
-        assert "foreign.example.org" in told(found, "ports", "wrong")
-        assert "[imap] localhost port 993" in told(found, "ports", "unseen")
-        status = site.status()
-        assert "version" in status[f"{ZONE}/held"]["last_error"]
-        assert "foreign.example.org" in status[f"{ZONE}/web"]["last_error"]
-        check = site.ctl("check", status=2).stdout
-        assert f"{ZONE}/old expired" in check
-
-        # Without the mistake in the file, what it leaves out is looked at, too.
-        main.write_text(good)
-        found = doctor(site, 1)
-        assert "no server uses it" in told(found, "configuration", "odd")
-
-        # Corrected, one after the other.
+        # Corrected, one after the other. What is held goes on with the next command for it.
         state.write_text(good_state)
-        old = site.conf / ZONE / "old"
+        site.status(HELD)
+        wait_until(lambda: site.status()[HELD]["last_error"] is None, "it to go on")
+        old = site.conf / OLD
         old.write_text(old.read_text().replace("'far'", "'my-int'"))
         cas = site.conf / "ca-info.conf"
         cas.write_text(cas.read_text().replace(_FAR, ""))
@@ -203,13 +186,106 @@ def test_everything_is_named_and_green_when_corrected(tmp_path: Path) -> None:
             "probe = false", f"probe = [[{green.mail_port}, 'tls', 'mail.{ZONE}']]"
         )
         main.write_text(text)
+        assert site.status()[OLD]["curr"] is not None
         site.ctl("reload")
         site.ctl("restart", "web")
         site.ctl("restart", "imap")
         site.wait_settled()
-        found = doctor(site, 0)
-        assert {
-            level for where, level, _ in found if where not in ("names", "clock", "daemon")
-        } == {"ok"}, found
-        assert told(found, "daemon", "wrong") == ""
         assert site.ctl("check").stdout.startswith("SSLMD OK")
+        found = doctor(site, 0)
+        elsewhere = ("names", "clock", "daemon")  # what this machine lacks
+        assert {level for where, level, _ in found if where not in elsewhere} == {"ok"}, found
+        assert told(found, "daemon", "wrong") == ""
+        status = site.ctl("status").stdout
+        assert "0 due, 0 in trouble" in status
+        assert "probe = false" not in status
+        assert "problem" not in site.ctl("show", OLD).stdout
+
+        _what_does_not_belong_there(site)
+
+
+def _all_is_named(site: DeliverySite) -> None:
+    """Each command names all that is wrong, with the exit status that the manual says."""
+    found = doctor(site, 1)
+    bad = told(found, "daemon", "wrong")
+    assert f"{HELD}: " in bad
+    assert "version" in bad
+    assert f"{OLD}: expired" in bad
+    assert f"{LONE}: no server uses it" in bad
+    assert "ssl-mgr.conf:2: globals.min_roll_mins" in bad
+    assert "far" in told(found, "CAs", "wrong")
+    assert f"{OLD}: set " in told(found, "sets", "wrong")
+    mistakes = told(found, "configuration", "wrong")
+    assert "ssl-mgr.conf:2: globals.min_roll_mins" in mistakes
+    assert "a reload is refused, the next start fails" in mistakes
+    assert "foreign.example.org" in told(found, "ports", "wrong")
+    assert "[imap] localhost port 993" in told(found, "ports", "unseen")
+
+    one = site.status()
+    assert "version" in one[HELD]["last_error"]
+    assert one[HELD]["next_try"] is not None
+    assert "foreign.example.org" in one[WEB]["last_error"]
+    assert (one[LONE]["unused"], one[WEB]["used_by"]) == (True, ["web"])
+    (mail,) = one[f"{ZONE}/mail"]["servers"]
+    assert (mail["state"], mail["unseen"]) == ("restarted", "not looked at: probe = false")
+    shown = " ".join(site.ctl("status").stdout.split())
+    for words in (
+        "globals.min_roll_mins: -1 is too small",
+        "the next start would fail",
+        "it is of version 99",
+        "foreign.example.org",
+        "expired 24 h ago",
+        "no server uses it",
+        "imap on localhost restarted, but not looked at: probe = false",
+        "4 in trouble",
+    ):
+        assert words in shown
+    for cert, words in (
+        (HELD, "it is of version 99"),
+        (WEB, "foreign.example.org"),
+        (OLD, "expired 24 h ago"),
+        (LONE, "no server uses it"),
+        (f"{ZONE}/mail", "not looked at: probe = false"),
+    ):
+        assert words in site.ctl("show", cert).stdout
+
+    line = site.ctl("check", status=2).stdout
+    assert f"{OLD} expired" in line
+    assert "trouble=4;" in line
+    for cert, words in (
+        (HELD, "it is of version 99"),
+        (WEB, "foreign.example.org"),
+        (LONE, "no server uses it"),
+    ):
+        line = site.ctl("check", cert, status=1).stdout
+        assert f"{cert} " in line
+        assert words in line
+        assert "the configuration was refused" in line
+    assert site.ctl("dane").stdout == "none of the certificates has dane_tls\n"
+    # What was refused before it was accepted is no wait: 1, not 5.
+    site.ctl("renew", HELD, status=1)
+    site.ctl("deliver", HELD, status=1)
+
+
+def _what_does_not_belong_there(site: DeliverySite) -> None:
+    """A key that nobody knows is named until it is said to be meant; what was withdrawn goes."""
+    main = site.conf / "ssl-mgr.conf"
+    (site.prod / ZONE / "mine.key").write_text(KEY)
+    (site.prod / "old.example/www/curr").mkdir(parents=True)
+    (site.prod / "old.example/www/curr/privkey.pem").write_text(KEY)
+    (site.conf / LONE).unlink()
+    main.write_text(main.read_text().replace(", 'lone'", ""))
+    site.ctl("reload")
+    wait_until(lambda: not (site.prod / LONE).exists(), "it to go")
+    site.wait_line("found certificates or keys that do not belong there: ")
+    assert (site.prod / "old.example/www/curr/privkey.pem").exists()
+    done = site.ctl("check", status=1)
+    assert f"{ZONE}/mine.key, old.example/www with its key" in done.stdout
+
+    keep = f"keep = ['old.example', '{ZONE}/mine.key']"
+    text = main.read_text().replace("[globals]", f"[globals]\n{keep}", 1)
+    main.write_text(text.replace("probe = [[", "probe = 'none' # [["))
+    site.ctl("reload")
+    wait_until(lambda: "SSLMD OK" in site.ctl("check", status=None).stdout, "green")
+    site.ctl("forget", "localhost", status=1)
+    assert "nothing is known of 'nowhere'" in site.ctl("forget", "nowhere", status=1).stderr
