@@ -204,12 +204,24 @@ def _together(servers: list[Server], params: Params, done: str) -> tuple[Outcome
     if waiting:
         places = ", ".join(f"{one.kind} on {one.host}" for one in waiting)
         return (Outcome.WAITING, f"waits for the restart_window of {places}")
-    places = ", ".join(dict.fromkeys(f"{one.kind} on {one.host}{_unseen(one)}" for one in servers))
+    at: dict[str, list[Server]] = {}
+    for one in servers:
+        at.setdefault(f"{one.kind} on {one.host}", []).append(one)
+    places = ", ".join(f"{place}{_unseen(there)}" for place, there in at.items())
     return (Outcome.DONE, f"{done}: {places}" if places else "in production; no server has it")
 
 
-def _unseen(server: Server) -> str:
-    """Return why it was not seen what a server uses, for what stands behind its name."""
-    if server.phase is not ServerPhase.RESTARTED or server.unseen is None:
+def _unseen(servers: list[Server]) -> str:
+    """Return why it was not seen what a server uses, for what stands behind its name.
+
+    `servers`: how it stands with each certificate there.
+    """
+    whys = [
+        one.unseen.why
+        for one in servers
+        if one.phase is ServerPhase.RESTARTED and one.unseen is not None and not one.unseen.meant
+    ]
+    if not whys:
         return ""
-    return "" if server.unseen.meant else f" ({server.unseen.why})"
+    some = f"{len(whys)} of {len(servers)} certificates " if len(whys) < len(servers) else ""
+    return f" ({some}{'; '.join(dict.fromkeys(whys))})"

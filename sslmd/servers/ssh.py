@@ -238,12 +238,16 @@ class RemoteShell:
             if pattern.search(text):
                 return kind(f"{self.host}: {_last(text)}; {remedy.format(host=self.host)}")
         words = _shown(" ".join(line for line in printed if not line.startswith(self._mark)))
+        status = self._process.returncode
+        # What refuses it there may say so on stderr as well, as git-shell does; ssh has let us in.
+        is_in = status is not None and 0 <= status != _SSH_FAILED
+        if connecting and is_in and not words:
+            words, text = _last(text), ""
         if words and connecting:
             heard = ", ".join(filter(None, (f"it says {shown(words)}", _last(text))))
             text = f"{heard}, and ends. {NEEDS}: see its login shell, ForceCommand and command="
             return Transient(f"{self.host}: {text}")
-        status = self._process.returncode
-        if connecting and not text and status not in (None, _SSH_FAILED):
+        if connecting and not text and is_in:
             text = f"its shell ended at once with exit status {status}, and said nothing. {NEEDS}"
             return Transient(f"{self.host}: {text}")
         said = _last(text) or "the connection ended"

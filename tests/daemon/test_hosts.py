@@ -8,9 +8,12 @@ from pathlib import Path
 
 from sslmd.config.model import Unprobed
 from sslmd.core.jobs import Pool, Restart, See, Told
-from sslmd.core.state import NOT_YET, ServerPhase, Unseen
+from sslmd.core.state import NOT_YET, Server, ServerPhase, Unseen
+from sslmd.daemon.deliveries import _together
 from sslmd.daemon.hosts import Hosts
 from sslmd.store.state import parse
+from sslmd.wire.messages import Method, Outcome, Request
+from sslmd.wire.params import Params
 from sslmd.workers.queue import JobQueue
 from tests.servers.server import free_port
 from tests.servers_room.tls import server
@@ -130,3 +133,18 @@ def test_what_an_older_version_called_proven_was_perhaps_not_seen() -> None:
     assert (found.restarted, found.unseen) == (found.set, NOT_YET)
     (found,) = parse(f"{text}seen = 2026-06-01T12:00:00Z\n".encode()).servers
     assert (found.phase, found.proven) == (ServerPhase.PROVEN, found.set)
+
+
+def test_a_host_with_several_certificates_is_told_of_once() -> None:
+    seen = Server("web", "h", ServerPhase.PROVEN)
+    restarted = replace(seen, phase=ServerPhase.RESTARTED)
+    other = replace(restarted, unseen=Unseen("not seen: port 443 is mute"))
+    meant = replace(restarted, unseen=Unseen("not looked at: probe = 'none'", meant=True))
+    wait = Params(Request(1, Method.RESTART.value, {"class": "web"}))
+    for servers, said in (
+        ([seen, seen], "restarted: web on h"),
+        ([other, other], "restarted: web on h (not seen: port 443 is mute)"),
+        ([seen, other], "restarted: web on h (1 of 2 certificates not seen: port 443 is mute)"),
+        ([meant, seen], "restarted: web on h"),
+    ):
+        assert _together(servers, wait, "restarted") == (Outcome.DONE, said)

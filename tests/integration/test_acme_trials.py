@@ -14,7 +14,7 @@ from tests.integration.acme_world import ARG, CERT, ZONE, World, world
 from tests.servers.pebble import Pebble
 
 # What a daemon that runs writes anyway.
-RUNNING = (".sslmd.lock", "state.toml", "acme-challenge.")
+RUNNING = (".sslmd.lock", "localhost.toml", "state.toml", "acme-challenge.")
 
 
 @pytest.fixture

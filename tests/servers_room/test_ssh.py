@@ -254,6 +254,8 @@ async def test_what_ssh_says_when_it_ends(
         ("echo; echo '  go away'; exit 0", "'go away'"),
         ("echo '/usr/bin/rrsync error: does not run rsync' >&2; exit 1", "is limited to rsync; "),
         ("exit 7", "ended at once with exit status 7"),
+        # As git-shell has it.
+        ("echo 'fatal: What do you think I am? A shell?' >&2; exit 128", "it says 'fatal: What do"),
     ],
 )
 async def test_the_last_words_of_a_host_are_reported(stub: Stub, words: str, said: str) -> None:
