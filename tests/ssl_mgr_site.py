@@ -59,6 +59,8 @@ def files(top: Path, *folders: str) -> Mapping[str, File]:
     found = {}
     for folder in folders:
         for path in sorted((top / folder).rglob("*")):
+            if path.name.startswith(".") and path.name.endswith(".new"):
+                continue  # it is being written beside its target
             name = str(path.relative_to(top))
             if path.is_symlink():
                 found[name] = File(os.readlink(path), "", 0)

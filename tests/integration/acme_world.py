@@ -84,8 +84,9 @@ class AcmeSite(Site):
         group, _, service = name.partition("/")
         path = self.conf / group / service
         path.parent.mkdir(exist_ok=True)
+        used_by = "" if "svc_depends" in self.web else "used_by = 'none'\n"
         path.write_text(
-            f"group = '{group}'\nservice = '{service}'\nsigning_ca = 'pebble'\n{more}\n"
+            f"group = '{group}'\nservice = '{service}'\nsigning_ca = 'pebble'\n{used_by}{more}\n"
             "[KeyOpts]\nktype = 'ec'\nec_algo = 'secp256r1'\n"
             f"[X509]\nCN = '{names[0]}'\nemail = 'admin@{group}'\nsans = {list(names)}\n"
         )
