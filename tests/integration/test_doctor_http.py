@@ -178,4 +178,5 @@ def test_files_go_whoever_is_killed(web: Web) -> None:
     assert len(web.files()) == 1
     web.site.start()
     wait_until(lambda: web.files() == [], "what a killed daemon has left")
-    assert not (web.site.top / "certs/.http-test.left").exists()
+    note = web.site.top / "certs/.http-test.left"
+    wait_until(lambda: not note.exists(), "the note of it to go, too")
