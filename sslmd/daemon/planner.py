@@ -191,6 +191,15 @@ class Planner:
         """
         before = {cert: entry.state for cert, entry in self.book.entries.items()}
         loaded = await self.tools.in_thread(self._read, config.services, config)
+        # What was read is perhaps old where something came to its end in the meantime.
+        moved = [
+            cert
+            for cert, entry in self.book.entries.items()
+            if cert in config.services and entry.state is not before.get(cert)
+        ]
+        if moved:
+            before |= {cert: self.book[cert].state for cert in moved}
+            loaded |= await self.tools.in_thread(self._read, moved, config)
         old = self.tools.config
         self.tools.config = config
         removed = [cert for cert in self.book if cert not in config.services]

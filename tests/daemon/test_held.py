@@ -66,6 +66,7 @@ async def planner(tools: Tools, issued: Path, tmp_path: Path) -> Counting:
     one = Counting(tools, Bus())
     one.load()
     one.replan_all()
+    await one.queue.idle()  # production is at another place now
     one.read.clear()
     return one
 
