@@ -143,7 +143,7 @@ async def test_a_server_that_keeps_the_old_one_is_not_proven(tmp_path: Path) -> 
     await site.renew(WEB)
     await site.deliver(WEB)
     async with server(Reloading(tmp_path)) as port:
-        probing(site, tls(port), seconds=0.3)
+        probing(site, tls(port), seconds=1.0)
         outcome = await restarted(site, WEB, MAIL)
     assert outcome.error is None
     # It keeps no other from being proven.
@@ -215,7 +215,7 @@ async def test_a_default_port_that_has_served_it_counts(tmp_path: Path) -> None:
     await site.renew(WEB)
     await site.deliver(WEB)
     async with server(Reloading(tmp_path)) as port:
-        probing(site, tls(port, optional=True), seconds=0.3)
+        probing(site, tls(port, optional=True), seconds=1.0)
         outcome = await restarted(site, WEB, MAIL)
     assert set(outcome.unproven) == {WEB}
     assert outcome.sight_of(WEB).ports == outcome.sight_of(MAIL).ports == (port,)
@@ -234,7 +234,7 @@ async def test_a_default_port_with_a_foreign_certificate_proves_nothing(tmp_path
     ours = shown.read_bytes()
     shown.write_bytes(foreign)
     async with server(Reloading(tmp_path)) as port:
-        probing(site, tls(port, optional=True), seconds=0.3)
+        probing(site, tls(port, optional=True), seconds=1.0)
         outcome = await restarted(site, WEB)
         assert outcome.errors == []
         assert f"127.0.0.1 port {port} serves serial " in unseen(outcome, WEB)
@@ -252,7 +252,7 @@ async def test_a_default_port_of_another_certificate_does_not_count(tmp_path: Pa
     load(site)
     site.top.joinpath("loaded/example.net/web/curr/bundle.pem").unlink()
     async with server(Reloading(tmp_path)) as port:
-        probing(site, tls(port, optional=True), seconds=0.3)
+        probing(site, tls(port, optional=True), seconds=1.0)
         outcome = await restarted(site, WEB, NET)
         assert outcome.errors == []
         assert outcome.sight_of(WEB) == Sight(ports=(port,))
@@ -263,7 +263,7 @@ async def test_a_default_port_of_another_certificate_does_not_count(tmp_path: Pa
         assert outcome.errors == []
         assert unseen(outcome, NET).endswith("serves example.com/web: not counted")
         # A port that was named does count.
-        probing(site, tls(port), seconds=0.3)
+        probing(site, tls(port), seconds=1.0)
         assert set((await restarted(site, WEB, NET)).unproven) == {NET}
 
 
@@ -291,7 +291,7 @@ async def test_a_default_port_that_refuses_a_name_does_not_count_for_it(tmp_path
     load(site)
     site.top.joinpath("loaded/example.net/web/curr/bundle.pem").unlink()
     async with server(Reloading(tmp_path, default=None)) as port:
-        probing(site, tls(port, optional=True), seconds=0.3)
+        probing(site, tls(port, optional=True), seconds=1.0)
         assert (await restarted(site, WEB, NET, MAIL)).errors == []
         assert (await restarted(site, NET)).errors == []
 
