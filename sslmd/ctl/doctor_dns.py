@@ -57,15 +57,8 @@ async def look_at_zones(case: Case) -> Look:
         # CNAMEs may lead there.
         named = sorted(one.domain for one in case.config.dns_primaries if one.domain)
         wanted |= dict.fromkeys(named)
-    late = 0
-    for _, found in await case.watch.each("DNS", wanted, one, _ZONES):
-        if found is None:
-            late += 1
-            continue
-        for finding in found:
-            yield finding
-    if late:
-        yield case.watch.late("DNS", late, "zone")
+    async for finding in case.watch.findings("DNS", wanted, one, "zone", _ZONES):
+        yield finding
 
 
 async def _of_zone(case: Case, zone: ZoneName) -> list[Finding]:

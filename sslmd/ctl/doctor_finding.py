@@ -127,6 +127,25 @@ class Watch:
 
         return list(zip(items, await asyncio.gather(*map(one, items)), strict=True))
 
+    async def findings(
+        self,
+        where: str,
+        items: Iterable[Item],
+        look: Callable[[Item], Awaitable[Iterable[Finding]]],
+        noun: str,
+        at_once: int = AT_ONCE,
+    ) -> AsyncIterator[Finding]:
+        """Yield what a look at each item finds, and how many (`noun`) were not done in time."""
+        late = 0
+        for _, found in await self.each(where, items, look, at_once):
+            if found is None:
+                late += 1
+                continue
+            for finding in found:
+                yield finding
+        if late:
+            yield self.late(where, late, noun)
+
     def late(self, where: str, number: int, noun: str) -> Finding:
         """Return the finding for items that were not looked at in time."""
         nouns = noun if number == 1 else f"{noun}s"

@@ -37,15 +37,8 @@ async def look_at_includes(case: Case) -> Look:
     async def one(zone: ZoneName) -> list[Finding]:
         return [finding async for finding in _of_zone(case.config, zone)]
 
-    late = 0
-    for _, found in await case.watch.each("include", zones(case.config), one, _AT_ONCE):
-        if found is None:
-            late += 1
-            continue
-        for finding in found:
-            yield finding
-    if late:
-        yield case.watch.late("include", late, "zone")
+    async for finding in case.watch.findings("include", zones(case.config), one, "zone", _AT_ONCE):
+        yield finding
 
 
 async def _of_zone(config: Config, zone: ZoneName) -> Look:

@@ -68,15 +68,8 @@ async def look_at_ports(case: Case) -> Look:
     async def look(place: _Place) -> list[Finding]:
         return [finding async for finding in _look(case, place, by_leaf)]
 
-    late = 0
-    for _, findings in await case.watch.each("ports", places, look):
-        if findings is None:
-            late += 1
-            continue
-        for finding in findings:
-            yield finding
-    if late:
-        yield case.watch.late("ports", late, "port")
+    async for finding in case.watch.findings("ports", places, look, "port"):
+        yield finding
 
 
 def _places(one: ServerClass, certs: tuple[_Ours, ...]) -> Iterator[_Place]:
