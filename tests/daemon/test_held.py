@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,20 @@ async def test_a_certificate_goes_on_when_its_state_can_be_read(planner: Countin
     assert (one := status(planner, WEB))["last_error"] is None, one
     assert one["phase"] == "settled"
     assert any(one.event == "released" and one.cert == WEB for one in told)
+    await planner.stop(1.0)
+
+
+async def test_what_came_to_its_end_during_a_reload_is_read_again(planner: Counting) -> None:
+    path = planner.tools.tree.state_file(WEB)
+    with open(path, "r+") as file:
+        text = file.read()
+        file.seek(0)
+        file.write(text.replace("version = 1", "version = 9", 1))
+    reading = asyncio.ensure_future(planner.reconfigure(planner.tools.config))
+    await asyncio.sleep(0)  # it has begun
+    planner.book[WEB].state = replace(planner.book[WEB].state)
+    await reading
+    assert "is left alone, and its certificate too" in status(planner, WEB)["last_error"]
     await planner.stop(1.0)
 
 
