@@ -10,7 +10,7 @@ PATHS  := sslmd tests packaging
 PREFIX  ?= /usr
 DESTDIR ?=
 
-.PHONY: run test check bench docs format clean setup test-servers install uninstall wheel deb
+.PHONY: run test check bench fuzz docs format clean setup test-servers install uninstall wheel deb
 
 # --- set-up ---------------------------------------------------------------------------
 
@@ -59,6 +59,11 @@ test: $(READY) test-servers
 # Programs that the tests use as real parts; a test that lacks one skips, saying which.
 test-servers:
 	@tests/servers/install
+
+# Every reader of bytes that others can write, for five minutes each; less: FUZZ="--seconds 60 dns".
+fuzz: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
+	$(BIN)/python -m tests.fuzz.run $(FUZZ)
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench.run docs/benchmarks.md

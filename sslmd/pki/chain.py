@@ -43,11 +43,18 @@ def parse_certs(ders: Sequence[bytes]) -> list[x509.Certificate]:
     certs = []
     for number, der in enumerate(ders, start=1):
         try:
-            certs.append(x509.load_der_x509_certificate(der))
+            certs.append(_parse(der))
         except MALFORMED as err:
             which = f"certificate {number}" if len(ders) > 1 else "the certificate"
             raise Permanent(f"{which} is damaged: {err}") from None
     return certs
+
+
+def _parse(der: bytes) -> x509.Certificate:
+    """Parse a certificate, its names too, which are read only when asked for; else `MALFORMED`."""
+    cert = x509.load_der_x509_certificate(der)
+    _ = cert.subject, cert.issuer
+    return cert
 
 
 def load_cert(pem: bytes) -> x509.Certificate:
@@ -240,7 +247,7 @@ def _readable(ders: Iterable[bytes]) -> list[x509.Certificate]:
     certs = []
     for der in ders:
         with suppress(*MALFORMED):
-            certs.append(x509.load_der_x509_certificate(der))
+            certs.append(_parse(der))
     return certs
 
 

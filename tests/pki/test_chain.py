@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ssl
 from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
@@ -256,3 +257,17 @@ def test_damaged_certificates_among_those_that_came_do_no_harm() -> None:
     leaf = make_leaf(sub, key=key_pem()).cert_pem
     broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
     assert sent(broken, leaf, broken, sub.cert_pem) == (leaf, sub.cert_pem)
+
+
+def test_a_certificate_whose_subject_cannot_be_read_is_left_out() -> None:
+    sub = make_sub(make_root())
+    leaf = make_leaf(sub, key=key_pem()).cert_pem
+    der = load_cert(sub.cert_pem).public_bytes(Encoding.DER)
+    name = load_cert(sub.cert_pem).subject.public_bytes()
+    assert der.count(name) == 1
+    begin = name.index(b"\x0c")  # the tag of a UTF8String; no byte 0xff is in UTF-8
+    odd = der.replace(name, name[: begin + 2] + b"\xff" + name[begin + 3 :])
+    block = ssl.DER_cert_to_PEM_cert(odd).encode()
+    assert sent(leaf, block, sub.cert_pem) == (leaf, sub.cert_pem)
+    with pytest.raises(Permanent, match="certificate 2 is damaged"):
+        split_pem(leaf + block)

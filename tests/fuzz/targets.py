@@ -1,0 +1,415 @@
+"""Every reader of bytes that others can write, as a target of `make fuzz`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import dns.exception
+import dns.message
+import dns.name
+from cryptography import x509
+
+from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.names import DomainName, SetName, ZoneName
+from sslmd.dns import answers, before, include, notes, owners, tlsa_include, tlsa_notes
+from sslmd.dns.caa import Property, forbidden, names_account
+from sslmd.issuers import directory
+from sslmd.issuers.problems import read_problem, to_error
+from sslmd.issuers.retry_after import retry_at
+from sslmd.pki.chain import arranged
+from sslmd.pki.csr import asked_names
+from sslmd.pki.der import key_der
+from sslmd.pki.describe import describe
+from sslmd.pki.inspect import repairs, set_facts
+from sslmd.pki.judge import Terms, find_path, judge
+from sslmd.pki.keys import load_public
+from sslmd.pki.parsed import parse_all
+from sslmd.pki.pem import MALFORMED, whole_blocks
+from sslmd.pki.profile import Use
+from sslmd.pki.tlsa import material_of
+from sslmd.processes import Output
+from sslmd.servers.probe import described
+from sslmd.servers.ssh import RemoteShell
+from sslmd.store import host_notes, state, zone_notes
+from sslmd.store.files import read_file
+from sslmd.wire.framing import FrameReader
+from sslmd.wire.messages import Request, WireError, encode, parse_message
+from sslmd.wire.params import Params
+from tests.fuzz.target import Target
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+ZONE = ZoneName.parse("example.com")
+OWNER = DomainName.parse("_acme-challenge.www.example.com")
+URL = "https://acme.example.test/dir"
+TESTS = Path(__file__).parent.parent
+
+_loop: list[asyncio.AbstractEventLoop] = []
+
+
+def _run(coroutine: Any) -> Any:
+    """Run it in one loop for all inputs: to make one costs more than most readers."""
+    if not _loop:
+        _loop.append(asyncio.new_event_loop())
+    return _loop[0].run_until_complete(coroutine)
+
+
+_folder = tempfile.TemporaryDirectory(prefix="sslmd-fuzz-")
+
+
+@contextmanager
+def _as_file(data: bytes) -> Iterator[str]:
+    path = f"{_folder.name}/{os.getpid()}"
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+    yield path
+
+
+# --- the socket ---
+
+
+def _messages(data: bytes) -> Iterable[str]:
+    reader = FrameReader()
+    for line in [*reader.feed(data)[:200], b""]:  # each has its own turn in the loop
+        try:
+            message = parse_message(line)
+            encode(message)
+            if isinstance(message, Request):
+                params = Params(message)
+                params.certs()
+                params.text("why")
+        except WireError as err:
+            encode(err.response())
+            yield str(err)
+
+
+_MESSAGES = [
+    b'{"jsonrpc":"2.0","id":1,"method":"status","params":{"certs":["example.com:web"]}}\n',
+    b'{"jsonrpc":"2.0","id":"a","method":"renew","params":{"certs":null,"force":true}}\n',
+    b'{"jsonrpc":"2.0","method":"hello","params":{"daemon":"sslmd","version":"1","api":1}}\n',
+    b'{"jsonrpc":"2.0","id":2,"error":{"code":-32600,"message":"no","data":{"a":[1,2.5e3]}}}\n',
+]
+
+
+# --- name servers ---
+
+
+def _answer(data: bytes) -> Iterable[str]:
+    try:
+        message = dns.message.from_wire(data)
+    except dns.exception.DNSException:
+        return []  # its words are told nobody
+    name = dns.name.from_text(OWNER.text)
+    texts = [answers.rcode_of(message), *map(ascii, answers.strings(message, name))]
+    answers.tlsa_in(message, answers.end_of_chain(message, name))
+    answers.soa_serial(message)
+    found = (owners.zone_in(message, OWNER), owners.delegation(message, OWNER, ZONE))
+    return [*texts, *map(str, found)]
+
+
+def _answers() -> list[bytes]:
+    query = dns.message.make_query(OWNER.text, "TXT", use_edns=0)
+    tlsa = f"{OWNER} 60 IN TLSA 3 1 1 {'ab' * 32}"
+    sections = (
+        [f'{OWNER} 60 IN TXT "one" "two"', f'{OWNER} 60 IN TXT "\\000\\255"'],
+        [f"{OWNER} 60 IN CNAME a.example.net.", "a.example.net. 5 IN CNAME b.example.net."],
+        [tlsa, "example.com. 60 IN SOA ns.example.com. x.example.com. 7 1 1 1 1"],
+        ["www.example.com. 60 IN DNAME example.org."],
+    )
+    found = []
+    for lines in sections:
+        message = dns.message.make_response(query)
+        for line in lines:
+            owner, ttl, rdclass, rdtype, data = line.split(maxsplit=4)
+            rrset = dns.rrset.from_text(f"{owner.rstrip('.')}.", int(ttl), rdclass, rdtype, data)
+            message.answer.append(rrset)
+        found.append(message.to_wire())
+    return found
+
+
+def _caa(data: bytes) -> Iterable[str]:
+    records = []
+    for line in data.split(b"\n")[:50]:
+        flags, _, rest = line.partition(b" ")
+        tag, _, value = rest.partition(b" ")
+        number = int(flags) if flags.isdigit() and len(flags) < 4 else 0
+        records.append(Property(number, tag.decode("latin-1"), value.decode("latin-1")))
+
+    async def lookup(_: str) -> Sequence[Property]:
+        return records
+
+    name = DomainName.parse("*.www.example.com")
+    yield _run(forbidden(name, ["ca.test"], "dns-01", f"{URL}/acct/1", lookup))
+    yield _run(forbidden(name, [], "http-01", "", lookup))
+    _run(names_account(name, ["ca.test"], lookup))
+
+
+_CAA = [
+    b"0 issue ca.test; accounturi=https://acme.example.test/dir/acct/1\n128 tbs x",
+    b'0 issuewild ;\n0 issue "ca.test; validationmethods=dns-01,http-01"\n0 iodef mailto:a@b',
+]
+
+
+# --- CAs ---
+
+
+def _halves(data: bytes) -> tuple[str, str]:
+    output, _, log = data.decode(errors="replace").partition("\0")
+    return output, log
+
+
+def _certbot(data: bytes) -> Iterable[str]:
+    problem = read_problem(1, *_halves(data), NOW, URL)
+    error = to_error(problem, NOW)
+    return [problem.text, str(error), *(reason for _, reason in problem.failed)]
+
+
+def _certbot_logs() -> list[bytes]:
+    folder = TESTS / "issuers" / "certbot_logs"
+    logs = sorted(folder.glob("*.log"))
+    return [one.with_suffix(".out").read_bytes() + b"\0" + one.read_bytes() for one in logs]
+
+
+def _directory(data: bytes) -> Iterable[str]:
+    directory.parse(data, URL)
+    retry_at(data[:80].decode("latin-1"), NOW, data.decode(errors="replace"))
+    return ()
+
+
+_DIRECTORY = (
+    b'{"newNonce":"https://a.test/n","newAccount":"https://a.test/a","newOrder":"https://a.test/o",'
+    b'"revokeCert":"https://a.test/r","meta":{"caaIdentities":["a.test"],"profiles":{"x":"y"},'
+    b'"termsOfService":"https://a.test/t","externalAccountRequired":true}}'
+)
+
+
+# --- other machines ---
+
+
+class _Unread:
+    """The near end of a shell's input."""
+
+    def write(self, data: bytes) -> None: ...
+
+
+def _told(data: bytes) -> Iterable[str]:
+    return _run(_hear(data))  # type: ignore[no-any-return]
+
+
+async def _hear(data: bytes) -> list[str]:
+    stream = asyncio.StreamReader()
+    errors = Output()
+    os.close(errors.writer)
+    process = SimpleNamespace(stdin=_Unread(), stdout=stream, returncode=0, wait=_at_once)
+    shell = RemoteShell("far.example.net", process, errors, "/nowhere")  # type: ignore[arg-type]
+    mark = shell._mark.encode()
+    stream.feed_data(data.replace(b"@", mark))
+    stream.feed_eof()
+    told: list[str] = []
+    for answer in await shell.ask_each([["survey"], ["begin"]]):
+        if isinstance(answer, Exception):
+            told.append(str(answer))
+        else:
+            told.append(answer.said)
+    return told
+
+
+async def _at_once() -> int:
+    return 0
+
+
+_TOLD = [
+    b"@ in /etc/x\n@ have a b 0600\n@ end\n@ error cannot: no space\n@ end\n",
+    b"Welcome!\n\x1b[31mred\r\n@ surplus a/b\n@ end\nThis account is not available.\n",
+]
+
+
+# --- files ---
+
+
+def _records(data: bytes) -> Iterable[str]:
+    include.is_ours(data)
+    tlsa_include.is_ours(data)
+    notes.means_in(data)
+    texts = [str(one.owner) for one in include.parse(data)]
+    content = tlsa_include.parse(data, 300)
+    tlsa_include.says(data, ZONE, content)
+    return [*texts, *map(str, content)]
+
+
+_RECORDS = [
+    b'_acme-challenge.www.example.com. 60 IN TXT "abc"\n; sslmd\n',
+    b"_25._tcp.mail.example.com. 1w2d IN TLSA 3 1 1 ( "
+    + b"ab" * 16
+    + b"\n "
+    + b"cd" * 16
+    + b" )\n",
+]
+
+
+def _bind_reload() -> Callable[[bytes], Iterable[str]]:
+    source = (TESTS.parent / "sslmd/config/tools/bind-reload").read_text()
+    tool: dict[str, Any] = {"__name__": "bind_reload"}
+    exec(compile(source, "bind-reload", "exec"), tool)
+    problem: type[Exception] = tool["Problem"]
+
+    def read(data: bytes) -> Iterable[str]:
+        try:
+            tool["with_next_serial"](data.decode(errors="surrogateescape"), "zone")
+        except problem as err:
+            return [str(err)]
+        return ()
+
+    return read
+
+
+_ZONES = [
+    b"$TTL 1h\n@ 1d IN SOA ns.example.com. admin.example.com. ( 2026010101 ; serial\n"
+    b' 1h 15m 2w 1h )\n@ NS ns\n$INCLUDE "/etc/bind/tlsa.example.com"\n',
+    b"example.com. 3600 IN SOA a b 1 2 3 4 5\n",
+]
+
+
+def _state(data: bytes) -> Iterable[str]:
+    state.split(data)
+    for read in (state.parse, state.parse_history):
+        try:
+            read(data)
+        except (state.BadStateError, state.LaterVersionError) as err:
+            yield str(err)
+
+
+def _notes(data: bytes) -> Iterable[str]:
+    with _as_file(data) as path:
+        host_notes.read_host(path)
+        zone_notes.read_notes(path)
+        tlsa_notes.read_tlsa_note(path)
+        notes.read_note(path)
+        before.left(path, b"")
+        read_file(path)
+    return ()
+
+
+_STATE = [
+    b"""version = 1
+curr = "20260601-12:00:00"
+[sets."20260601-12:00:00"]
+issued = 2026-06-01T12:00:00Z
+[trouble]
+kind = "transient"
+text = "x"
+[[history]]
+at = 2026-06-01T12:00:00Z
+text = "y"
+"""
+]
+_NOTES = [
+    b"""version = 1
+holds = ["example.com:web"]
+surplus = ["a"]
+visited = 2026-06-01T12:00:00Z
+""",
+    b"""version = 1
+mx = ["mail.example.com"]
+longest = ["_25._tcp.mail.example.com 60"]
+ttl = 5
+""",
+    b"""version = 1
+[[files]]
+path = "/x"
+before = "y"
+loaded = "z"
+written = ["00"]
+""",
+]
+
+
+# --- certificates and keys ---
+
+
+def _pem(data: bytes) -> Iterable[str]:
+    found, problem = whole_blocks(data)
+    yield ascii(problem)
+    for one in describe(data, NOW):
+        yield one.error
+    parsed, troubles = parse_all([block.der for block in found if block.label == "CERTIFICATE"])
+    yield from troubles
+    terms = Terms(NOW, Use.SERVER)
+    if parsed:
+        yield from (one.text for one in judge(parsed, terms))
+        if found_path := find_path(parsed[0], parsed[1:], parsed[-1:], terms):
+            yield from (one.text for one in found_path[1])
+
+
+def _served(data: bytes) -> Iterable[str]:
+    material_of([data])
+    with suppress(*MALFORMED):
+        x509.load_der_x509_certificate(data)
+        key_der(data)
+    return [described(data)]
+
+
+_NAMES = ("privkey.pem", "csr.pem", "cert.pem", "chain.pem", "fullchain.pem", "bundle.pem")
+
+
+def _set(data: bytes) -> Iterable[str]:
+    files = dict(zip(_NAMES, data.split(b"\0"), strict=False))
+    yield set_facts(SetName.at(NOW), files).problem
+    set_facts(SetName.at(NOW), files, deep=False)
+    repairs(files)
+    for read in (load_public, asked_names):
+        try:
+            read(data)
+        except Permanent as err:
+            yield str(err)
+    arranged(load_public(_key()), data, NOW)
+
+
+# The same in every run, so that what was found is found again.
+_SET = Path(__file__).with_name("set")
+
+
+def _pems() -> list[bytes]:
+    return [*(file.read_bytes() for file in sorted(_SET.iterdir())), *_ders()]
+
+
+def _ders() -> list[bytes]:
+    return [block.der for block in whole_blocks((_SET / "bundle.pem").read_bytes())[0]]
+
+
+def _key() -> bytes:
+    return (_SET / "privkey.pem").read_bytes()
+
+
+def _sets() -> list[bytes]:
+    return [b"\0".join((_SET / name).read_bytes() for name in _NAMES)]
+
+
+_TOML = (b"[[", b"]]", b"= ", b'"""', b"1e400", b"inf", b"nan", b"0001-01-01", b"-1", b"{}", b"[")
+_DER = (b"\x30\x80", b"\x30\x84\xff\xff\xff\xff", b"\x06\x03\x55\x1d\x11", b"\x0c\x04")
+
+TARGETS = {
+    one.name: one
+    for one in (
+        Target("socket", _messages, lambda: _MESSAGES, (WireError,), (b"[", b'{"a":', b"1e999")),
+        Target("dns", _answer, _answers, (), (b"\xc0\x0c", b"\x3f")),
+        Target("caa", _caa, lambda: _CAA, (), (b";", b"=", b"issue ")),
+        Target("certbot", _certbot, _certbot_logs, (), (b"HTTP 400\n", b'{"type":"', b"urn:ietf:")),
+        Target("directory", _directory, lambda: [_DIRECTORY], (Permanent,), (b"{", b'"', b"[")),
+        Target("told", _told, lambda: _TOLD, (), (b"@ ", b"@ end\n", b"@ error ")),
+        Target("include", _records, lambda: _RECORDS, (), (b"(", b")", b"1w", b'"', b"\\")),
+        Target("zone", _bind_reload(), lambda: _ZONES, (), (b"(", b"1w", b'"', b"\\", b" SOA ")),
+        Target("state", _state, lambda: _STATE, (), _TOML),
+        Target("notes", _notes, lambda: _NOTES, (SslmError,), _TOML),
+        Target("pem", _pem, _pems, (Permanent, Transient), _DER),
+        Target("served", _served, _ders, (), _DER),
+        Target("set", _set, _sets, (Permanent, Transient), _DER),
+    )
+}
