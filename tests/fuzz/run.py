@@ -20,6 +20,9 @@ from random import Random
 
 FOUND = Path(__file__).with_name("found")
 
+# Inputs that reached something new, to go on from the next time; not kept with the program.
+CORPUS = Path(__file__).parents[2] / ".fuzz"
+
 # Seconds for one target: what a release is tried with.
 SECONDS = 300
 
@@ -71,8 +74,8 @@ def _fuzz(name: str, seconds: int) -> int:
     target = TARGETS[name]
     folder = FOUND / name
     folder.mkdir(parents=True, exist_ok=True)
-    corpus = Path(os.environ.get("SSLMD_FUZZ_CORPUS", f"/tmp/sslmd-fuzz-{os.getuid()}")) / name
-    corpus.mkdir(parents=True, exist_ok=True, mode=0o700)
+    corpus = CORPUS / name
+    corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(target.seeds()):
         (corpus / f"seed-{number}").write_bytes(seed)
     words = corpus.with_suffix(".words")
