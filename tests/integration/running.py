@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
+
+from sslmd.ctl.client import Daemon
+from sslmd.ctl.errors import CtlError
+from sslmd.wire.messages import Method
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "conf.d-example"
 
 # Seconds. A bound for what would otherwise hang; nothing is measured by it.
 PATIENCE = 60.0
+
+# Seconds between two looks at the status, where the log says nothing meanwhile.
+LOOK = 0.2
 
 
 class Site:
@@ -154,8 +161,16 @@ class Site:
         return done
 
     def status(self, *certs: str) -> dict[str, dict[str, Any]]:
-        """Return `status --json` by certificate."""
-        document = json.loads(self.ctl("status", "--json", *certs).stdout)
+        """Return `status --json` by certificate.
+
+        Asked as sslmctl asks, in this process: tests ask it thousands of times.
+        """
+        try:
+            with Daemon(str(self.socket)) as daemon:
+                document = daemon.call(Method.STATUS, {"certs": list(certs) or None})
+        except CtlError as err:
+            raise AssertionError(err.text) from None
+        assert document is not None
         assert document["version"] == 1
         return {f"{one['group']}/{one['service']}": one for one in document["certs"]}
 
@@ -178,28 +193,21 @@ class Site:
     def _wait_for(
         self, missing: Callable[[dict[str, dict[str, Any]]], object]
     ) -> dict[str, dict[str, Any]]:
-        """Look at the status after every event, until nothing is missing."""
-        command = [sys.executable, "-m", "sslmd.ctl.main", "--socket", str(self.socket)]
-        client = subprocess.Popen(
-            [*command, "events", "--follow", "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-        timer = threading.Timer(PATIENCE, client.kill)
-        timer.start()
-        try:
-            assert client.stdout is not None
-            while True:
-                status = self.status()
-                lacking = missing(status)
-                if not lacking:
-                    return status
-                line = client.stdout.readline()
-                assert line, f"it never came: {lacking}\n" + "\n".join(self.lines[-20:])
-        finally:
-            timer.cancel()
-            client.kill()
-            client.wait()
-            assert client.stdout is not None
-            client.stdout.close()
+        """Look at the status whenever the log has grown, until nothing is missing."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            seen = len(self.lines)
+            status = self.status()
+            lacking = missing(status)
+            if not lacking:
+                return status
+            tail = "\n".join(self.lines[-20:])
+            assert time.monotonic() < end, f"it never came: {lacking}\n{tail}"
+            self._wait_grown(seen)
+
+    def _wait_grown(self, seen: int) -> None:
+        with self._grew:
+            self._grew.wait_for(lambda: len(self.lines) > seen, LOOK)
 
     # --- the tree ---
 
