@@ -22,7 +22,7 @@ from tests.servers.bind import Primary, Secondary, Zone, answer
 from tests.servers.host import Host
 from tests.servers.postfix import KeyFiles, Postfix
 from tests.servers.probing import Outcome, Prober
-from tests.servers.server import wait_until
+from tests.servers.server import free_port, wait_until
 from tests.servers.unbound import Cache, Unbound
 
 ZONE = "example.com"
@@ -51,7 +51,7 @@ class DaneSite(Site):
     """A site without a configuration; `write` makes one.
 
     `services`: those of the zone, with their kind of key; `danes`: what one has for `dane_tls` in
-    place of `dane`.
+    place of `dane`; `names`: what is in one's certificate in place of `HOST`.
     """
 
     def __init__(self, top: Path) -> None:
@@ -66,6 +66,7 @@ class DaneSite(Site):
         self.more = ""
         self.services = {"mail": EC}
         self.danes: dict[str, str] = {}
+        self.names: dict[str, list[str]] = {}
 
     def write(self) -> None:
         """Write the configuration."""
@@ -80,7 +81,8 @@ class DaneSite(Site):
         for service, key in self.services.items():
             dane = self.danes.get(service, self.dane)
             more = f"dane_tls = {dane}\ndane_tls_ttl = {self.ttl}\n{self.more}"
-            self._service(ZONE, service, "my-int", [HOST], more, key)
+            names = self.names.get(service, [HOST])
+            self._service(ZONE, service, "my-int", names, more, key)
 
     def _service(
         self, group: str, name: str, signer: str, names: list[str], more: str, key: str
@@ -134,7 +136,8 @@ class DaneWorld:
     """The servers of one test, and the site; ended in the opposite order.
 
     `signed`, `dynamic`: as in `bind.Zone`; `lagging`: the third name server keeps what it has until
-    its `refresh`; `far`: Postfix is on a host that certificates are copied to.
+    its `refresh`; `far`: Postfix is on a host that certificates are copied to; `records`: more of
+    them, `{port}` in them is where Postfix will listen. `grants`: the services that it uses.
     """
 
     def __init__(
@@ -146,12 +149,15 @@ class DaneWorld:
         dynamic: bool = False,
         lagging: bool = False,
         far: bool = False,
+        records: str = "",
     ) -> None:
         self.top = top
+        self.grants = "['ALL']"
         self._stack = stack
         self._dynamic = dynamic
         self.address = FAR_ADDRESS if far else "127.0.0.1"
-        records = f"@ MX 10 {HOST}.\nmail A {self.address}\n"
+        self._port = free_port(self.address)
+        records = f"@ MX 10 {HOST}.\nmail A {self.address}\n" + records.format(port=self._port)
         self.zone = Zone(ZONE, records, signed=signed, dynamic=dynamic)
         self.primary = stack.enter_context(Primary(top / "ns1", [self.zone]))
         self.second = stack.enter_context(Secondary(top / "ns2", self.primary))
@@ -176,8 +182,7 @@ class DaneWorld:
     @property
     def port(self) -> int:
         """Where Postfix listens."""
-        assert self.mail is not None
-        return self.mail.port
+        return self._port
 
     @property
     def owner(self) -> str:
@@ -210,14 +215,21 @@ class DaneWorld:
             site.globals["dns_validating_resolver"] = f"'{self.resolver.host}:{self.resolver.port}'"
         site.dane = "[]"
         server = f"[smtp]\nservers = ['{FAR if self.host else 'localhost'}']\n"
-        server += f"svc_depends = [['{ZONE}', ['ALL']]]\n"
+        server += f"svc_depends = [['{ZONE}', {self.grants}]]\n"
         site.smtp = f"{server}probe = false\n" if self.host else ""
         site.write()
         bin_dir = f"{self.host.bin_dir}:" if self.host else ""
         site.start(env={"PATH": f"{bin_dir}{os.environ['PATH']}"})
         site.wait_settled()
         folder = (self.host.folder if self.host else self.top) / "postfix"
-        mail = Postfix(folder, files or site.key_files, host=HOST, keys=keys, within=self.host)
+        mail = Postfix(
+            folder,
+            files or site.key_files,
+            host=HOST,
+            port=self._port,
+            keys=keys,
+            within=self.host,
+        )
         self.mail = self._stack.enter_context(mail)
         site.smtp = (
             f"{server}"
@@ -243,9 +255,19 @@ class DaneWorld:
             one.wait_answer(self.owner, "TLSA", "3 1 1 ")
         self.site.wait_settled()
 
-    def prober(self) -> Prober:
-        """Check DANE ten times a second, as senders with old caches would."""
-        one = Prober(self.top / "prober", HOST, self.port, self.names, address=self.address)
+    def prober(self, host: str = HOST, *, tls_port: int = 0) -> Prober:
+        """Check DANE ten times a second, as senders with old caches would.
+
+        `tls_port`: of a server that speaks TLS from the start, in place of Postfix.
+        """
+        one = Prober(
+            self.top / f"prober-{host}",
+            host,
+            tls_port or self.port,
+            self.names,
+            address=self.address,
+            starttls=not tls_port,
+        )
         return self._stack.enter_context(one)
 
     def records(self, server: int = 0) -> list[str]:
@@ -306,7 +328,7 @@ def missing() -> str:
 
 
 @contextmanager
-def dane_world(top: Path, **options: bool) -> Iterator[DaneWorld]:
+def dane_world(top: Path, **options: Any) -> Iterator[DaneWorld]:
     """Open a world in a scratch directory; skip where programs are missing."""
     if lacking := missing():
         pytest.skip(lacking)

@@ -127,12 +127,15 @@ def _denies(reply: dns.message.Message) -> bool:
 # --- the mail server ---
 
 
-def fetch(address: str, port: int, host: str) -> Served:
-    """Connect, do STARTTLS, and return what was shown."""
+def fetch(address: str, port: int, host: str, *, starttls: bool = True) -> Served:
+    """Connect, do STARTTLS if so told, and return what was shown."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         with socket.create_connection((address, port), SMTP_PATIENCE) as plain:
+            if not starttls:
+                with context.wrap_socket(plain, server_hostname=host) as tls:
+                    return Served(_chain(tls))
             with plain.makefile("rb") as lines:
                 _expect(lines, b"220")
                 plain.sendall(b"EHLO prober.invalid\r\n")
@@ -208,6 +211,7 @@ class Prober:
     name_servers: Sequence[str]
     output: IO[str]
     caches: Sequence[Cache]
+    starttls: bool = True
     counts: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
             ("probes", "checks", "failures", "no_tlsa", "unreachable", "unresolved"), 0
@@ -253,7 +257,7 @@ class Prober:
             cache.asked = None
 
     def _fetch(self, with_chain: bool) -> Served:
-        served = fetch(self.address, self.port, self.host)
+        served = fetch(self.address, self.port, self.host, starttls=self.starttls)
         if served.key not in self.keys:
             self.keys.append(served.key)
         if with_chain and len(served.chain) == 1:
@@ -331,6 +335,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="file, is written anew")
     parser.add_argument("--caches", type=int, default=5, help="5, if not given")
     parser.add_argument("--pause", type=float, default=0.1, help="seconds; 0.1, if not given")
+    parser.add_argument("--tls", action="store_true", help="TLS from the start, no STARTTLS")
     given = parser.parse_args()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -338,7 +343,8 @@ def main() -> None:
         Cache(number, (number + random.random()) / given.caches) for number in range(given.caches)
     ]
     with given.output.open("w") as output:
-        prober = Prober(given.host, given.address, given.port, given.name_server, output, caches)
+        where = (given.host, given.address, given.port)
+        prober = Prober(*where, given.name_server, output, caches, starttls=not given.tls)
         run(prober, given.pause, stop)
 
 

@@ -49,6 +49,7 @@ class Prober(Server):
 
     - `host` and `port` say where the TLSA records are, `address` where to connect to.
     - `name_servers`: those that the world would ask, or their `ip:port`.
+    - `starttls`: it is a mail server; TLS begins with the connection elsewhere.
     - `failures()`: those so far; `outcome()`: all, when it has stopped.
     """
 
@@ -62,6 +63,7 @@ class Prober(Server):
         address: str = LOOPBACK,
         caches: int = 5,
         pause: float = 0.1,
+        starttls: bool = True,
     ) -> None:
         super().__init__(folder, "prober")
         self._output = folder / "probes"
@@ -70,6 +72,7 @@ class Prober(Server):
             *("--host", host, "--address", address, "--port", str(port)),
             *(word for server in servers for word in ("--name-server", server)),
             *("--caches", str(caches), "--pause", str(pause), "--output", str(self._output)),
+            *([] if starttls else ["--tls"]),
         ]
 
     def command(self) -> list[str]:

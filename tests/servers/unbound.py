@@ -56,6 +56,8 @@ class Unbound(Server):
     - `anchors`: zone -> the DNSKEY that is trusted for it, as text (`257 3 13 …`); where it says
       nothing, the zone's own, as the first of `servers` that has the zone gives it. A zone
       without a key is not signed.
+    - `local`: what it answers by itself, whatever name servers say: `cname` lies, and `data` is
+      given with authority, so that it can stand for a zone's name server.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Unbound(Server):
         port: int = 0,
         cache: Cache = Cache.FULL,
         anchors: Mapping[str, str] | None = None,
+        local: str = "",
     ) -> None:
         super().__init__(folder, "unbound")
         self.host = address
@@ -76,6 +79,7 @@ class Unbound(Server):
         self._servers = list(servers)
         self._cache = cache
         self._anchors = dict(anchors or {})
+        self._local = local
         # AppArmor's profile of Debian and others keeps unbound out of scratch folders. It goes by
         # the program's path: a copy is free.
         self._program = folder / "unbound"
@@ -112,6 +116,7 @@ server:
 {_NO_CACHE if self._cache is Cache.NONE else ""}\
 {"".join(f'    local-zone: "{zone}." transparent{chr(10)}' for zone in self.zones)}\
 {"".join(f'    trust-anchor: "{anchor}"{chr(10)}' for anchor in self.trust_anchors())}\
+{self._local}\
 remote-control:
     control-enable: no
 {"".join(self._stub(zone) for zone in self.zones)}"""
@@ -158,6 +163,18 @@ remote-control:
         """Forget all that it knows: it starts again, and reads the zones' keys again."""
         self.stop()
         self.start()
+
+
+def cname(name: str, target: str) -> str:
+    """Return what has a resolver say that `name` is a CNAME, for every type."""
+    return f'    local-zone: "{name}." redirect\n    local-data: "{name}. 60 IN CNAME {target}."\n'
+
+
+def data(zone: str, *records: str) -> str:
+    """Return what has it serve a zone, with an SOA; names in `records` end with a dot."""
+    soa = f"{zone}. 60 IN SOA ns.{zone}. admin.{zone}. 1 60 60 60 60"
+    lines = "".join(f"    local-data: '{record}'\n" for record in (soa, *records))
+    return f'    local-zone: "{zone}." static\n{lines}'
 
 
 # Not even what denies a name may be used again, nor for another name (RFC 8198).

@@ -1,0 +1,32 @@
+"""A program whose /etc/resolv.conf names a resolver of the test's, and nobody else's does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.servers.server import PLACES
+
+_UNSHARE = ("unshare", "--mount", "--propagation", "private")
+_SCRIPT = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'
+
+
+def missing() -> str:
+    """Return which program or right is missing, or nothing."""
+    for name in ("unshare", "mount"):
+        if not shutil.which(name, path=PLACES):
+            return f"{name} is missing"
+    if os.geteuid() != 0:
+        return "mount namespaces need root"
+    try_out = [*_UNSHARE, "mount", "-t", "tmpfs", "try-out", "/tmp"]
+    done = subprocess.run(try_out, capture_output=True, text=True, check=False)
+    return f"no mount namespaces: {done.stderr.strip()}" if done.returncode else ""
+
+
+def asking(folder: Path, address: str) -> list[str]:
+    """Return the words before a command that has it ask the resolver at port 53 of `address`."""
+    file = folder / "resolv.conf"
+    file.write_text(f"nameserver {address}\n")
+    return [*_UNSHARE, "sh", "-c", _SCRIPT, "sh", str(file)]
