@@ -17,6 +17,7 @@ from pathlib import Path
 from sslmd.core.access import KEY_MODE, KeyAccess
 from sslmd.core.dh import OWN_AGE, DhGroup
 from sslmd.core.errors import Mistake
+from sslmd.core.limits import LETS_ENCRYPT as LETS_ENCRYPT
 from sslmd.core.names import CertId, GroupName, ZoneName, machine_of
 from sslmd.core.spec import CertSpec, Timing
 from sslmd.core.tlsa import DaneEntry
@@ -90,7 +91,6 @@ class Validation(StrEnum):
     HTTP_01 = "http-01"
 
 
-LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
 
@@ -358,6 +358,11 @@ class Config:
             if primary.domain is None:
                 default = primary
         return default
+
+    def acme_server(self, name: str) -> str:
+        """Return the directory of the ACME CA of that name, "" if there is none."""
+        ca = self.cas.get(name)
+        return ca.server if ca is not None and ca.kind is CaKind.ACME else ""
 
     def zones(self) -> frozenset[ZoneName]:
         """Return the zones of ours: the groups, and those with a `[[dns_primary]]`."""

@@ -94,10 +94,14 @@ class ProdUpdated:
 
 @dataclass(frozen=True, slots=True)
 class ServerTold:
-    """One server was restarted (proven), or that failed."""
+    """One server was restarted (proven), or that failed.
+
+    `unproven`: it was restarted, and does not serve the set.
+    """
 
     at: datetime
     server: Server
+    unproven: bool = False
 
 
 @dataclass(frozen=True, slots=True)

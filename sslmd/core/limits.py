@@ -18,6 +18,9 @@ from datetime import datetime
 
 from sslmd.core.state import COUNTED, ISSUED_COUNTED, FailedValidation
 
+# The directory whose limits these are.
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+
 # One less than the limit: the last one is the admin's own, for another client.
 MOST_FAILED = 4
 

@@ -98,7 +98,8 @@ def issued_at(facts: SetFacts, note: SetNote | None) -> datetime:
     """Return when a set got its certificate: as noted, else by what can be read of it.
 
     The name is the time at which the key was made; ssl-mgr names sets by the local time of its
-    machine, so it counts only where the certificate does not speak against it.
+    machine, so it counts only where the certificate does not speak against it. The times of files
+    are no witnesses: whoever copied a tree, or put it back, made them.
     """
     if note is not None and note.issued_at is not None:
         return note.issued_at

@@ -192,7 +192,8 @@ def _looks(
     elif not running.reads(folder):
         text = f"the daemon uses {running.conf_dir}; {folder} is looked at, as you have said"
         yield _found(odd("configuration", text))
-    yield all_of("daemon", doctor_daemon.look_at_daemon(running), watch)
+    unused = doctor_here.named_unused(config) if running.reads(folder) else ()
+    yield all_of("daemon", doctor_daemon.look_at_daemon(running, unused=unused), watch)
     if config is None:
         return
     yield from _of_site(config, running, watch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from sslmd.ctl.answers import Cert, Fields, certs_of
 from sslmd.ctl.client import Daemon
 from sslmd.ctl.doctor_finding import Finding, Look, odd, output_of, unseen, well, wrong
 from sslmd.ctl.errors import NOT_PERMITTED, CtlError, RefusedByDaemon
-from sslmd.ctl.health import Limits, dane_unseen, problems
+from sslmd.ctl.health import NO_SERVER, Limits, dane_unseen, problems
 from sslmd.ctl.text import clock, count, printable
 from sslmd.wire.messages import SOCKET_GROUP, Code, Method
 
@@ -105,15 +105,20 @@ def work_as(uid: int) -> str:
     return user.pw_name
 
 
-async def look_at_daemon(running: Running, now: datetime | None = None) -> Look:
-    """Whether the daemon runs, will again after the next boot, and what it has in trouble."""
+async def look_at_daemon(
+    running: Running, now: datetime | None = None, unused: Collection[str] = ()
+) -> Look:
+    """Whether the daemon runs, will again after the next boot, and what it has in trouble.
+
+    `unused`: certificates that are named already as ones that no server uses.
+    """
     if running.problem is not None:
         finding = unseen if running.problem.exit_status == NOT_PERMITTED else wrong
         yield finding("daemon", running.problem.text)
     else:
-        for trouble in (found := list(_troubles(running, now or datetime.now(UTC)))):
+        for trouble in (found := _troubles(running, now or datetime.now(UTC), unused)):
             yield trouble
-        said = "; nothing is in trouble there" if not found else ""
+        said = "; nothing is in trouble there" if not (found or unused) else ""
         number = count(len(running.certs), "certificate")
         yield well("daemon", f"it answers at {running.socket}: {number}{said}")
         version = running.status.sub("daemon").text("version")
@@ -138,7 +143,7 @@ async def look_at_daemon(running: Running, now: datetime | None = None) -> Look:
         yield wrong("daemon", "it will not start at the next boot; run: systemctl enable sslmd")
 
 
-def _troubles(running: Running, now: datetime) -> list[Finding]:
+def _troubles(running: Running, now: datetime, unused: Collection[str]) -> list[Finding]:
     """Return what the daemon has in trouble: a refusal, certificates, hosts, zones, DH groups."""
     found = []
     if refused := running.status.sub("daemon").sub("refused"):
@@ -155,6 +160,8 @@ def _troubles(running: Running, now: datetime) -> list[Finding]:
     for cert in running.certs:
         harmless = {f"DANE: {text}" for text in cert.sub("dane").texts("warnings")}
         for _, text in problems(cert, now, Limits()):
+            if cert.name in unused and text.startswith(NO_SERVER):
+                continue
             finding = odd if text in harmless else wrong
             more = f"; see sslmctl show {cert.text('group')}:{cert.text('service')}"
             found.append(finding("daemon", f"{cert.name}: {text}{more}"))

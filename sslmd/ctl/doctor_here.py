@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sslmd.config.files import locate_conf_dir
+from sslmd.config.grants import NAME_A_CLASS
 from sslmd.config.model import Config
 from sslmd.core.errors import Mistake, SslmError
 from sslmd.ctl.doctor_daemon import Running, changed, refusals
@@ -76,7 +77,8 @@ async def look_at_configuration(
     if mistakes:
         yield unseen("configuration", "parts with mistakes are not looked at")
     for warning in config.warnings:
-        yield odd("configuration", str(warning))
+        # What is meant can be said of it: until then it is wrong, as `check` has it.
+        yield (wrong if _is_unused(warning) else odd)("configuration", str(warning))
     if is_its and not mistakes:
         for refused in refusals(running, config):
             yield refused
@@ -88,6 +90,16 @@ async def look_at_configuration(
         services = sum(service.managed for service in config.services.values())
         text = f"{config.conf_dir}: {count(services, 'service')}, no mistakes"
         yield well("configuration", text)
+
+
+def _is_unused(warning: Mistake) -> bool:
+    return warning.remedy == NAME_A_CLASS
+
+
+def named_unused(config: Config | None) -> set[str]:
+    """Return the certificates that no server uses, as the findings on the configuration say."""
+    warnings = config.warnings if config is not None else ()
+    return {"/".join(Path(one.file).parts[-2:]) for one in warnings if _is_unused(one)}
 
 
 def _is_closed(running: Running, path: str) -> bool:

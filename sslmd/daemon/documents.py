@@ -33,7 +33,6 @@ from sslmd.core.spec import AcmeCa
 from sslmd.core.state import Server, ServerPhase, SetNote, Trouble, Unseen
 from sslmd.core.tlsa import Share
 from sslmd.daemon.book import Entry
-from sslmd.daemon.issuances import Issuances
 from sslmd.daemon.planner import Planner
 from sslmd.issuers.certbot import account_uri
 from sslmd.store import certs, sets
@@ -286,7 +285,7 @@ async def show(planner: Planner, cert: CertId) -> dict[str, Any]:
             _account(planner, service) if service else "",
         )
     )
-    used = Issuances(planner.book, tools.config.cas, tools.now()).spent(entry)
+    used = tools.issuances().spent(entry.wanted)
     document = status_entry(cert, entry)
     history = [
         {"at": time(one.at), "event": one.event, "set": one.set, "text": one.text}

@@ -367,7 +367,10 @@ class Hosts:
                 server = replace(server, expires=self._end_of(told.cert))
             else:
                 server = replace(again.failed(old, error), phase=ServerPhase.FAILED)
-            self._apply(told.cert, ServerTold(now, server))
+            if outcome.error is not None:
+                server = replace(server, error=f"the restart failed: {server.error}")
+            unproven = error is not None and outcome.error is None
+            self._apply(told.cert, ServerTold(now, server, unproven))
 
     # --- looks ---
 

@@ -200,6 +200,7 @@ class Daemon:
             threads=self._threads,
             others=self._others,
             state_of=lambda cert: self._planner.state_of(cert),
+            every=lambda: self._planner.book.entries.values(),
             socket=arguments.socket,
             scratch=Scratch(os.path.dirname(arguments.socket)),
             tell=self._tell_of,

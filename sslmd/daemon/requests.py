@@ -38,7 +38,6 @@ from sslmd.core.view import View, in_minutes
 from sslmd.daemon.asking import Asking
 from sslmd.daemon.book import Entry
 from sslmd.daemon.following import Following
-from sslmd.daemon.issuances import Issuances
 from sslmd.daemon.journal import DEBUG
 from sslmd.daemon.outcomes import Result, ended
 from sslmd.daemon.planner import Planner
@@ -74,15 +73,16 @@ class Requests:
             text = "new_key wants force and certs, and reuse is the contrary of it"
             raise WireError(Code.INVALID_PARAMS, text)
         warnings: dict[CertId, list[str]] = {}
-        issuances = self._issuances() if force else None
+        issuances = self._planner.tools.issuances() if force else None
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
             if issuances is not None:
-                if problem := issuances.exhausted(cert, entry):
+                if spent := issuances.exhausted(entry.wanted):
+                    problem = f"{cert}: {spent[0]}"
                     if names is None:
                         return (Outcome.WAITING, problem)
                     raise WireError(Code.REFUSED, problem)
-                if remark := issuances.remark(entry):
+                if remark := issuances.remark(entry.wanted):
                     warnings[cert] = [remark]
             if back := _back(entry.state):
                 problem = f"{cert} is going back to set {back}, as an admin asked"
@@ -101,10 +101,6 @@ class Requests:
             return Ask(What.RENEW, now, force, reuse, replaces, new_key=new_key)
 
         return await self._carry(client, params, ask, warnings)
-
-    def _issuances(self) -> Issuances:
-        tools = self._planner.tools
-        return Issuances(self._planner.book, tools.config.cas, tools.now())
 
     def _check_new_key(self, cert: CertId, entry: Entry, *, new_key: bool, named: bool) -> None:
         """Refuse what cannot be: a CA without its key renewed, a leaf's key kept apart."""

@@ -202,7 +202,7 @@ def _server_told(event: ServerTold) -> Story:
         text = f"{place} was restarted{_unseen(server)}"
         return Story("restarted", text, INFO, server.set, "Restart")
     again = f"; next try at {_when(server.next_try)}"
-    text = f"{place} is not proven: {server.error}{again}"
+    text = f"{place}{' is not proven' if event.unproven else ''}: {server.error}{again}"
     return Story("restart-failed", text, WARNING, server.set, "Restart")
 
 

@@ -44,6 +44,10 @@ _NO_WAY = frozenset(
 )
 
 
+# What servers without EDNS answer to a question with it: old ones, and some load balancers.
+_WITHOUT_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS})
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class NameServer:
     """One address of a name server. `name`: the host it belongs to, "" if that is not known."""
@@ -147,9 +151,26 @@ async def ask(
     key = (name, rdtype, flags, dnssec, timeout)
     same = manners.unsent.get(key)
     if same is None:
-        asking = _ask(server, query, timeout, manners, lambda: manners.unsent.pop(key, None))
+        asking = _understood(server, query, timeout, manners, lambda: manners.unsent.pop(key, None))
         same = manners.unsent[key] = Shared(asyncio.ensure_future(asking))
     return await same.wait()
+
+
+async def _understood(
+    server: NameServer,
+    query: dns.message.Message,
+    timeout: float,  # noqa: ASYNC109
+    manners: Manners,
+    sent: Callable[[], object],
+) -> dns.message.Message:
+    """Ask, and once more without EDNS where the server does not know it (RFC 6891 §6.2.2, §7)."""
+    answer = await _ask(server, query, timeout, manners, sent)
+    if answer.rcode() not in _WITHOUT_EDNS:
+        return answer
+    # A message of its own: who forged an answer to the first does not know the id of this one.
+    asked = query.question[0]
+    plain = dns.message.make_query(asked.name, asked.rdtype, use_edns=False, flags=query.flags)
+    return await _ask(server, plain, timeout, manners, lambda: None)
 
 
 async def _ask(

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -121,8 +121,8 @@ def _load(
                 _tighten(tree, cert, older, found, repair)
             except SslmError as err:  # nobody uses it any more
                 found.remarks.append(str(err))
-    curr_note = _dated(tree, cert, links.curr, _note(notes, links.curr, draw), now)
-    next_note = _dated(tree, cert, links.next, _note(notes, links.next, draw), now)
+    curr_note = _note(notes, links.curr, draw)
+    next_note = _note(notes, links.next, draw)
     prev = links.prev if links.prev != links.curr else None
     phase = phase_of(
         curr,
@@ -262,22 +262,6 @@ def _note(notes: state.Notes, name: SetName | None, draw: Callable[[], float]) -
     if name is None:
         return None
     return notes.sets.get(name) or SetNote(draw())
-
-
-def _dated(
-    tree: Tree, cert: CertId, name: SetName | None, note: SetNote | None, now: datetime
-) -> SetNote | None:
-    """Return the note with the time at which the set got its certificate, as its file tells it.
-
-    The set's name is no witness: those of ssl-mgr's are in local time.
-    """
-    if name is None or note is None or note.issued_at is not None:
-        return note
-    try:
-        written = os.stat(f"{tree.set_dir(cert, name)}/{CERT}").st_mtime
-        return replace(note, issued_at=min(datetime.fromtimestamp(written, UTC), now))
-    except (OSError, OverflowError, ValueError):  # no certificate yet, or a time out of the world
-        return note
 
 
 def _read_notes(

@@ -14,9 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sslmd.config.model import LETS_ENCRYPT
 from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
-from sslmd.core.limits import failed_too_often, names_mark, spent
+from sslmd.core.limits import failed_too_often
 from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.dns.aims import Aim
@@ -31,6 +30,7 @@ from sslmd.workers.acme_before import (
     HANDING_IN,
     AccountLostError,
     Attempt,
+    check_issued,
     cleared,
     problem_of,
 )
@@ -85,7 +85,7 @@ async def obtain(attempt: Attempt, tools: Tools) -> Obtained:
         await tools.in_thread(certbot.forget_offered, attempt.place)
         return Obtained(resumed, served)
     await _count_offered(attempt, tools)
-    _check_issued(attempt, tools)
+    check_issued(attempt, tools)
     checks, aims = await cleared(attempt, served, programs, tools)
     _tell_overshadowed(attempt, aims, tools)
     obtained = await _order(attempt, aims, checks, programs, served, tools)
@@ -197,25 +197,6 @@ async def _count_offered(attempt: Attempt, tools: Tools) -> None:
         raise Transient(
             f"orders with {name} were cut short too often while the CA validated it",
             retry_at=again,
-        )
-
-
-def _check_issued(attempt: Attempt, tools: Tools) -> None:
-    """Raise `Transient` if Let's Encrypt has issued too many for exactly these names (I14).
-
-    That can only be so where what it issued was of no use here, again and again.
-    """
-    if attempt.label or attempt.server.url != LETS_ENCRYPT:
-        return
-    mark = names_mark(str(name) for name in attempt.service.spec.all_names())
-    issued = tools.state_of(attempt.cert).issued
-    ours = [one.at for one in issued if (one.server, one.names) == (LETS_ENCRYPT, mark)]
-    used = spent(ours, tools.now())
-    if used.again is not None:
-        raise Transient(
-            f"{used}: Let's Encrypt has issued that many certificates for exactly these names "
-            "within a week, and would refuse another one now",
-            retry_at=used.again,
         )
 
 

@@ -17,7 +17,7 @@ from sslmd.issuers.directory import Directory
 from sslmd.issuers.problems import ProblemKind, read_problem, to_error
 from sslmd.processes import start
 from sslmd.workers.preflight import Preflight
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Tools, wanted_of
 
 # For certbot to register, order, and hand in every challenge.
 HANDING_IN = timedelta(minutes=10)
@@ -46,6 +46,19 @@ class Attempt:
 
 class AccountLostError(Exception):
     """The CA does not know our account any more."""
+
+
+def check_issued(attempt: Attempt, tools: Tools) -> None:
+    """Raise `Transient` if Let's Encrypt has issued too many for exactly these names (I14).
+
+    It happens where several certificates have the same names, and where what was issued was of no
+    use here, again and again.
+    """
+    if attempt.label:
+        return  # a test server's limits are not ours to keep
+    if spent := tools.issuances().exhausted(wanted_of(attempt.service, tools.config)):
+        text, again = spent
+        raise Transient(text, retry_at=again)
 
 
 async def cleared(

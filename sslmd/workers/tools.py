@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,8 +13,10 @@ from typing import Any, ParamSpec, TypeVar
 
 from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
 from sslmd.core.errors import Permanent, Transient
+from sslmd.core.issuances import Issuances
 from sslmd.core.names import CertId, SetName
 from sslmd.core.renewal import Wanted
+from sslmd.core.standing import Standing
 from sslmd.core.state import CertState, Issuance
 from sslmd.dns.aims import Learnt
 from sslmd.dns.challenges import Challenges
@@ -52,9 +54,9 @@ class Tools:
     """Shared by all workers. `config` is exchanged whole by a reload.
 
     `now` gives aware UTC. `rng` draws spreads and jitter, nothing secret. `state_of` tells how
-    a certificate stands. `socket` is where certbot's hooks find the daemon, `scratch` has
-    folders for what is temporary. A job that takes long
-    tells how far it is by `progress`; `count` takes in names that a CA may have failed to
+    a certificate stands, `every` knows them all. `socket` is where certbot's hooks find the
+    daemon, `scratch` has folders for what is temporary. A job that takes long tells how far it is
+    by `progress`; `count` takes in names that a CA may have failed to
     validate, `count_issued` a certificate that it issued; `crowded` tells an order that others
     wait for its place; `may_roll` tells what speaks against serving a set; `prove_ports` raises
     what ports serve instead of it.
@@ -66,6 +68,7 @@ class Tools:
     rng: random.Random
     threads: ThreadPoolExecutor
     state_of: Callable[[CertId], CertState]
+    every: Callable[[], Iterable[Standing]] = tuple
     others: ThreadPoolExecutor | None = None
     socket: str = ""
     scratch: Scratch = field(default_factory=Scratch)
@@ -130,6 +133,10 @@ class Tools:
         """Wait until nothing is done in the background, at most `limit` seconds."""
         if self._background:
             await asyncio.wait(set(self._background), timeout=limit)
+
+    def issuances(self) -> Issuances:
+        """Return what CAs issued until now for each set of names."""
+        return Issuances(self.every(), self.config.acme_server, self.now())
 
     def draw(self) -> float:
         """Return a set's place in the spread of renewals, uniform from -1 to 1."""

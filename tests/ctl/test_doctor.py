@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.config.grants import NAME_A_CLASS
+from sslmd.config.load import load
 from sslmd.core.errors import Mistake
 from sslmd.core.names import ZoneName
 from sslmd.ctl.answers import Fields, certs_of
@@ -16,7 +18,7 @@ from sslmd.ctl.doctor import _summary
 from sslmd.ctl.doctor_daemon import Running, changed, look_at_daemon
 from sslmd.ctl.doctor_dns import _is_part, _of_server, challenge_zones
 from sslmd.ctl.doctor_finding import Finding, Level, Watch, all_of, well
-from sslmd.ctl.doctor_here import look_at_configuration
+from sslmd.ctl.doctor_here import look_at_configuration, named_unused
 from sslmd.ctl.errors import NOT_PERMITTED, CtlError, NoDaemon
 from sslmd.dns.ask import NameServer
 from sslmd.dns.reach import Reached
@@ -134,6 +136,25 @@ def test_what_is_only_closed_to_another_user_is_not_wrong(tmp_path: Path) -> Non
         os.seteuid(0)
     assert {one.level for one in found} == {"unseen"}
     assert "is not open to you" in found[0].text
+
+
+def test_a_certificate_that_no_server_uses_is_one_finding(tmp_path: Path) -> None:
+    config = load(Tree(tmp_path).conf)
+    (warning,) = (one for one in config.warnings if one.remedy == NAME_A_CLASS)
+    status = {"certs": [_cert(one, 30, unused=True) for one in ("web", "later")]}
+    folder = str(config.conf_dir)
+    running = Running("/sock", 0, None, folder, "", {}, Fields(status), tuple(certs_of(status)))
+
+    async def look() -> list[Finding]:
+        its = [one async for one in look_at_configuration(running, config.conf_dir, config, [])]
+        unused = named_unused(config)
+        return its + [one async for one in look_at_daemon(running, NOW, unused)]
+
+    said = {one.text: one.level for one in asyncio.run(look()) if "no server uses it" in one.text}
+    first, second = said
+    assert first == str(warning)
+    assert second.startswith("example.com/later: no server uses it")  # not loaded yet
+    assert set(said.values()) == {Level.WRONG}
 
 
 def test_files_that_the_daemon_has_not_loaded() -> None:

@@ -57,6 +57,46 @@ async def test_what_is_asked_for() -> None:
     assert plain.id != full.id
 
 
+@pytest.mark.parametrize("rcode", [dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS])
+@pytest.mark.parametrize("bare", [False, True])
+async def test_a_server_without_edns_is_asked_without_it(
+    rcode: dns.rcode.Rcode, bare: bool
+) -> None:
+    zone = Zone()
+    zone.add("www.example.com", "A", "192.0.2.1")
+
+    def answering(query: dns.message.Message, tcp: bool) -> Answer:
+        if query.edns < 0:
+            return zone(query, tcp)
+        refusal = dns.message.make_response(query)
+        refusal.set_rcode(rcode)
+        if rcode != dns.rcode.BADVERS:
+            refusal.use_edns(False)
+            if bare:  # nothing but its header: it could not read the question
+                refusal.question = []
+        return refusal
+
+    async with Responder(answering) as responder:
+        answer = await ask(responder.server, WWW, "A", recursive=True)
+        assert answer.rcode() == dns.rcode.NOERROR
+        assert answer.answer[0][0].address == "192.0.2.1"
+        first, second = responder.queries
+        assert (first.edns, second.edns) == (0, -1)
+        assert second.flags & dns.flags.RD
+        assert first.id != second.id
+
+
+async def test_one_that_understands_nothing_is_asked_twice_and_no_more() -> None:
+    def answering(query: dns.message.Message, _: bool) -> Answer:
+        refusal = dns.message.make_response(query)
+        refusal.set_rcode(dns.rcode.FORMERR)
+        return refusal
+
+    async with Responder(answering) as responder:
+        assert (await ask(responder.server, WWW, "A")).rcode() == dns.rcode.FORMERR
+        assert len(responder.queries) == 2
+
+
 async def test_a_long_answer_comes_by_tcp() -> None:
     zone = Zone()
     zone.add("www.example.com", "TXT", *(f'"{n:0200}"' for n in range(50)))

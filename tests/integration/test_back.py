@@ -170,7 +170,10 @@ def test_a_server_that_does_not_take_the_newer_set(site: Site) -> None:
     main.write_text(good.replace("restart_cmd = ", "restart_cmd = 'false' # "))
     site.ctl("reload")
     site.ctl("force-renew", WEB)
-    assert "not proven" in site.ctl("roll", "--force", WEB, status=1).stdout
+    assert (
+        "the restart failed: false exited with 1"
+        in site.ctl("roll", "--force", WEB, status=1).stdout
+    )
     assert site.status(WEB)[WEB]["phase"] == "rolled"
     main.write_text(good)
     site.ctl("reload")
@@ -244,7 +247,7 @@ def test_a_key_whose_records_are_still_there_is_not_waited_for(tmp_path: Path) -
         world.mail.fail_reloads(1)
         site.ctl("force-renew", ARG)
         site.wait_cert(lambda one: one["phase"] == "rolled", "a roll")
-        site.wait_line("is not proven")
+        site.wait_line("the restart failed: ")
         assert world.served() == first
 
         done = site.ctl("roll", "--back", ARG)

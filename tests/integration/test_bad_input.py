@@ -173,10 +173,18 @@ def test_a_mended_restart_cmd_is_tried_at_the_reload(site: Site, bad: str) -> No
     good = main.read_text()
     change(main, "'conf.d/tools/note-restart imap'", f'"{bad}"')
     site.start()
-    line = site.wait_line("imap on localhost is not proven")
+    line = site.wait_line("imap on localhost: the restart failed: ")
     assert "next try at" in line  # in one line, whatever the command said
     site.wait_settled(MAIL)
-    assert "next try at" in site.status(MAIL)[MAIL]["reason"]
+    one = site.status(MAIL)[MAIL]
+    assert "next try at" in one["reason"]
+    failed = "the restart failed: cannot start /no/such" if "/no" in bad else "exited with 3: a b"
+    assert failed in one["servers"][0]["error"]
+    said = (
+        site.ctl(*words, status=None).stdout for words in (["status"], ["show", MAIL], ["doctor"])
+    )
+    for text in (*said, site.ctl("check", MAIL, status=1).stdout):
+        assert "imap on localhost: the restart failed: " in " ".join(text.split())
 
     main.write_text(good)
     site.ctl("reload")
@@ -242,7 +250,7 @@ def test_a_renewal_that_is_asked_for_tries_failed_restarts_again(site: Site) -> 
     content = tool.read_text()
     tool.write_text("#!/bin/sh\nexit 3\n")
     site.start()
-    site.wait_line("web on localhost is not proven", count=3)
+    site.wait_line("web on localhost: the restart failed: ", count=3)
     tool.write_text(content)
     site.ctl("renew", WEB)
     site.wait_settled("example.com/mail-ec")

@@ -92,7 +92,7 @@ def test_postfix_cannot_be_reloaded(world: DaneWorld) -> None:
     old = world.served()
     world.mail.fail_reloads(2)
     before = world.renew()
-    site.wait_line("is not proven")
+    site.wait_line("the restart failed: ")
     both = world.wait_shown(2)
     assert old in both
     assert world.served() == old
@@ -101,7 +101,7 @@ def test_postfix_cannot_be_reloaded(world: DaneWorld) -> None:
 
     # An admin's request does not wait for the minute to be over; the second try fails as well.
     site.ctl("renew", ARG, status=None)
-    site.wait_line("is not proven", 2)
+    site.wait_line("the restart failed: ", 2)
     probes.wait_probes(15)
     assert world.wait_shown(2) == both
     assert world.served() == old
@@ -121,7 +121,7 @@ def test_notes_are_lost_while_an_older_key_is_served(world: DaneWorld) -> None:
     old = world.served()
     world.mail.fail_reloads(1)
     before = world.renew()
-    site.wait_line("is not proven")
+    site.wait_line("the restart failed: ")
     site.kill()
     (site.top / "certs" / CERT / "state.toml").unlink()
     site.start()
