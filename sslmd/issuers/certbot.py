@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 from sslmd.config.model import CaInfo, Validation
 from sslmd.core.errors import Permanent
-from sslmd.issuers.launch import tied
+from sslmd.issuers.launch import closed, tied
 from sslmd.issuers.orders import Order
 from sslmd.pki.local_ca import Issued
 from sslmd.store import files
@@ -221,7 +221,7 @@ def _binding(server: Server, place: Place) -> list[str]:
 def resume_command(server: Server, place: Place, order_url: str) -> list[str]:
     """Return the command that fetches the certificate of an order that was cut short."""
     account = newest_account(place.home, server.url)
-    words = [*tied(), sys.executable, "-I", RESUMER, server.url]
+    words = [*tied(), *closed(RESUMER), server.url]
     words += [f"{_accounts_dir(place.home, server.url)}/{account}", order_url, place.order]
     return [*words, server.preferred_chain, *(["offered"] if offered(place) else [])]
 
