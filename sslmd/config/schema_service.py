@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -32,6 +31,7 @@ from sslmd.config.table import (
     choice,
     key,
 )
+from sslmd.config.urls import directory_url
 from sslmd.core.names import SanName
 from sslmd.core.spec import KeyType
 from sslmd.core.tlsa import DaneEntry
@@ -85,15 +85,8 @@ def _bits(value: Any) -> int:
     return bits
 
 
-def _url(value: Any) -> str:
-    url = values.label(value)
-    if url and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
-        raise values.wrong(f"{values.seen(url)} is not a URL", "write https://host/path")
-    return url
-
-
 CaKindWord = Annotated[CaKind, PlainValidator(_ca_kind)]
-Url = Annotated[str, PlainValidator(_url)]
+Url = Annotated[str, PlainValidator(directory_url)]
 
 
 class CaTable(Table):
@@ -121,7 +114,13 @@ class CaTable(Table):
         default="",
         shown="the CA's own choice",
     )
-    ca_server: Url = key("URL", "The ACME directory.", default="", shown=f"<{LETS_ENCRYPT}>")
+    ca_server: Url = key(
+        "URL",
+        "The ACME directory: `https`, host, port and path, nothing else. `http` is only for a "
+        "server on this machine.",
+        default="",
+        shown=f"<{LETS_ENCRYPT}>",
+    )
     ca_server_root: PathText = key(
         "path",
         "PEM file with the roots to trust for `ca_server`: for private and test CAs.",

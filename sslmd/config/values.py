@@ -179,7 +179,7 @@ def endpoint(value: Any) -> Endpoint:
     if not found and whole.count(":") <= 1:
         found = re.fullmatch(r"([^:]*)(?::([0-9]{1,5}))?", whole)
     host, port = (found[1], found[2]) if found else (whole, None)
-    if not _is_host(host) or (port is not None and not 1 <= int(port) <= 65535):
+    if not is_host(host) or (port is not None and not 1 <= int(port) <= 65535):
         raise wrong(
             f"{shown(whole)} is not the address of a name server",
             "write it as 'host', 'ip', 'ip:port' or '[ip6]:port'",
@@ -203,7 +203,8 @@ def _is_ip(host: str) -> bool:
     return True
 
 
-def _is_host(host: str) -> bool:
+def is_host(host: str) -> bool:
+    """Whether a text is a host name, without stars, or an IP address."""
     if _is_ip(host):
         return True
     try:
@@ -215,7 +216,7 @@ def _is_host(host: str) -> bool:
 def _with_port(server: str) -> bool:
     """Whether it would be a server without the port that it ends with, or as a URL."""
     found = _PORTED.fullmatch(server.removeprefix("ssh://").rstrip("/"))
-    return found is not None and _is_host(found[1] or found[2])
+    return found is not None and is_host(found[1] or found[2])
 
 
 def server(value: Any) -> str:
@@ -223,7 +224,7 @@ def server(value: Any) -> str:
     whole = text(value).strip()
     found = _SERVER.fullmatch(whole)
     # It ends up on the command line of ssh and rsync: nothing may look like an option.
-    if not found or not _is_host(found[1]):
+    if not found or not is_host(found[1]):
         if _with_port(whole):
             raise wrong(
                 f"{shown(whole)} has a port: servers are reached by ssh",

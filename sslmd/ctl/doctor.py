@@ -87,7 +87,9 @@ def _seconds(text: str) -> float:
 def run(args: argparse.Namespace) -> int:
     """Look at everything, and print it; 1 if something is wrong."""
     from sslmd.ctl.doctor_daemon import ask_daemon, work_as
+    from sslmd.memory import keep_private
 
+    keep_private()
     running = ask_daemon(args.socket)
     for module in _MODULES:  # while we may still read where they are
         import_module(f"sslmd.ctl.{module}")

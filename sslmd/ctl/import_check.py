@@ -52,6 +52,9 @@ def run(args: argparse.Namespace) -> int:
     """Look and report; 1 if the first start would not leave everything as it is."""
     from datetime import UTC, datetime
 
+    from sslmd.memory import keep_private
+
+    keep_private()
     if not args.check:
         raise CtlError(
             "there is nothing to convert: the daemon takes the tree over when it starts. "

@@ -23,6 +23,7 @@ from sslmd.ctl.errors import DONE, FAILED, CtlError
 from sslmd.ctl.help import Formatter
 from sslmd.ctl.text import complain, printable, say
 from sslmd.ctl.tool import run_tool
+from sslmd.memory import keep_private
 from sslmd.pki.dhparam import dhparam, group_in
 from sslmd.store import dh, files
 
@@ -79,6 +80,7 @@ def _age(text: str) -> timedelta:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
+    keep_private()
     return run_tool("sslm-dhparm", lambda: _run(parser().parse_args(argv)))
 
 

@@ -19,6 +19,7 @@ from sslmd.ctl.help import Formatter
 from sslmd.ctl.reading import STDIN, read
 from sslmd.ctl.text import clock, complain, printable, printable_json, say
 from sslmd.ctl.tool import run_tool
+from sslmd.memory import keep_private
 from sslmd.pki.describe import KIND, Described, describe, same_key
 
 _WIDTH = 16  # of the longest fact's name, and two blanks
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
+    keep_private()
     return run_tool("sslm-info", lambda: _run(parser().parse_args(argv)))
 
 

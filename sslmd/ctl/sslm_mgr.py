@@ -24,6 +24,7 @@ from sslmd.ctl.errors import DONE, USAGE, WAITING, CtlError
 from sslmd.ctl.help import Formatter
 from sslmd.ctl.text import clock, complain, printable, say
 from sslmd.ctl.tool import run_tool
+from sslmd.memory import keep_private
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH, Method
 
 Command = list[str]
@@ -94,6 +95,7 @@ def _flags(top: argparse.ArgumentParser) -> Callable[..., None]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
+    keep_private()
     return run_tool("sslm-mgr", lambda: _run(sys.argv[1:] if argv is None else argv))
 
 

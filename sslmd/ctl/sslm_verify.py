@@ -23,6 +23,7 @@ from sslmd.ctl.help import Formatter
 from sslmd.ctl.reading import STDIN, read
 from sslmd.ctl.text import clock, complain, printable, say
 from sslmd.ctl.tool import run_tool
+from sslmd.memory import keep_private
 from sslmd.pki.chain import cert_ders
 from sslmd.pki.describe import PRIVATE, describe, trusted_der
 from sslmd.pki.inspect import CERT, KEY
@@ -84,6 +85,7 @@ def _moment(text: str) -> datetime:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
+    keep_private()
     return run_tool("sslm-verify", lambda: _run(parser().parse_args(argv)))
 
 

@@ -40,6 +40,7 @@ from sslmd.daemon.planner import ORDERS, Planner
 from sslmd.daemon.reload import Reload
 from sslmd.daemon.server import Server
 from sslmd.daemon.watchdog import Watchdog
+from sslmd.memory import keep_private
 from sslmd.store.layout import Tree
 from sslmd.store.lock import TreeLock
 from sslmd.store.scratch import Scratch
@@ -74,6 +75,7 @@ def main() -> None:
         from sslmd.daemon import init  # for the first minute of a site, not for every start
 
         sys.exit(init.run(sys.argv[2:]))
+    keep_private()
     arguments = _arguments()
     os.umask(0o077)
     try:

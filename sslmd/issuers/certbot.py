@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 from sslmd.config.model import CaInfo, Validation
 from sslmd.core.errors import Permanent
-from sslmd.issuers.launch import tied
+from sslmd.issuers.launch import closed, tied
 from sslmd.issuers.orders import Order
 from sslmd.pki.local_ca import Issued
 from sslmd.store import files
@@ -170,23 +170,23 @@ def command(server: Server, place: Place, hook: str, certbot: str) -> list[str]:
     """
     words = [*tied(), certbot, "certonly"]
     words += ["--non-interactive", "--agree-tos", "--no-eff-email", "--no-directory-hooks"]
-    words += ["--manual", "--preferred-challenges", _PREFERRED[server.validation]]
+    words += ["--manual", f"--preferred-challenges={_PREFERRED[server.validation]}"]
     # certbot gives the hooks to a shell.
     # certbot would go on without a hook that failed, whatever became of it (I8): it does not.
-    words += ["--manual-auth-hook", f"{shlex.quote(hook)} auth || {_END_GROUP}"]
-    words += ["--manual-cleanup-hook", f"{shlex.quote(hook)} cleanup"]
+    words += [f"--manual-auth-hook={shlex.quote(hook)} auth || {_END_GROUP}"]
+    words += [f"--manual-cleanup-hook={shlex.quote(hook)} cleanup"]
     words += ["--disable-hook-validation"]
-    words += ["--csr", f"{place.order}/{CSR}", "--cert-path", f"{place.order}/{CERT}"]
-    words += ["--chain-path", f"{place.order}/{CHAIN}"]
-    words += ["--fullchain-path", f"{place.order}/{FULLCHAIN}"]
+    words += [f"--csr={place.order}/{CSR}", f"--cert-path={place.order}/{CERT}"]
+    words += [f"--chain-path={place.order}/{CHAIN}"]
+    words += [f"--fullchain-path={place.order}/{FULLCHAIN}"]
     words += _folders(server, place)
-    words += ["--issuance-timeout", str(ISSUANCE), *_contact(server)]
+    words += [f"--issuance-timeout={ISSUANCE}", *_contact(server)]
     if account := newest_account(place.home, server.url):
-        words += ["--account", account]
+        words += [f"--account={account}"]
     if server.preferred_chain:
-        words += ["--preferred-chain", server.preferred_chain]
+        words += [f"--preferred-chain={server.preferred_chain}"]
     if server.profile:
-        words += ["--preferred-profile", server.profile]
+        words += [f"--preferred-profile={server.profile}"]
     return [*words, *_binding(server, place)]
 
 
@@ -200,25 +200,28 @@ def register_command(server: Server, place: Place, certbot: str) -> list[str]:
     ]
 
 
+# Every value stands in one word with its option: whatever it begins with, it is no option itself.
+
+
 def _folders(server: Server, place: Place) -> list[str]:
     """Return where certbot works, and for which CA."""
-    words = ["--config-dir", place.home, "--work-dir", f"{place.home}/work"]
-    words += ["--logs-dir", f"{place.home}/logs", "--max-log-backups", str(OLD_LOGS)]
-    return [*words, "--server", server.url]
+    words = [f"--config-dir={place.home}", f"--work-dir={place.home}/work"]
+    words += [f"--logs-dir={place.home}/logs", f"--max-log-backups={OLD_LOGS}"]
+    return [*words, f"--server={server.url}"]
 
 
 def _contact(server: Server) -> list[str]:
-    return ["--email", server.email] if server.email else ["--register-unsafely-without-email"]
+    return [f"--email={server.email}"] if server.email else ["--register-unsafely-without-email"]
 
 
 def _binding(server: Server, place: Place) -> list[str]:
-    return ["--config", f"{place.order}/{_EAB_FILE}"] if server.eab_kid else []
+    return [f"--config={place.order}/{_EAB_FILE}"] if server.eab_kid else []
 
 
 def resume_command(server: Server, place: Place, order_url: str) -> list[str]:
     """Return the command that fetches the certificate of an order that was cut short."""
     account = newest_account(place.home, server.url)
-    words = [*tied(), sys.executable, "-I", RESUMER, server.url]
+    words = [*tied(), *closed(RESUMER), server.url]
     words += [f"{_accounts_dir(place.home, server.url)}/{account}", order_url, place.order]
     return [*words, server.preferred_chain, *(["offered"] if offered(place) else [])]
 

@@ -40,14 +40,14 @@ def account(place: Place, name: str, age: float = 0, url: str = "acme.example/di
 
 
 def told(place: Place, server: Server = SERVER) -> dict[str, str]:
-    """Return the options of the command line with what follows each."""
+    """Return the options of the command line with their values."""
     words = certbot.command(server, place, "/opt/sslm hook", "/usr/bin/certbot")
     assert words[5:7] == ["/usr/bin/certbot", "certonly"]
     assert words[3].endswith("launch.py")
     assert words[4] == str(os.getpid())
-    return {
-        word: after for word, after in zip(words, [*words[1:], ""], strict=True) if "--" in word
-    }
+    # A value that stood alone could be taken for an option.
+    assert all(word.startswith("--") for word in words[7:])
+    return dict(word.partition("=")[::2] for word in words[7:])
 
 
 def test_the_command_line(place: Place) -> None:
@@ -84,6 +84,15 @@ def test_what_a_ca_wants_to_know(place: Place) -> None:
     assert options["--preferred-chain"] == "Old Root"
     assert options["--preferred-profile"] == "tlsserver"
     assert options["--config"] == f"{place.order}/eab.ini"
+
+
+@pytest.mark.parametrize("value", ["--manual-auth-hook", "-n", "--pre-hook=touch x"])
+def test_a_value_that_looks_like_an_option_is_a_value(place: Place, value: str) -> None:
+    server = replace(SERVER, preferred_chain=value, profile=value, email=value)
+    account(place, value)
+    options = told(place, server)
+    for name in ("--preferred-chain", "--preferred-profile", "--email", "--account"):
+        assert options[name] == value
 
 
 def test_with_several_accounts_the_newest_is_used(place: Place) -> None:
@@ -316,7 +325,7 @@ def test_the_command_that_makes_an_account_alone(place: Place) -> None:
     words = certbot.register_command(replace(SERVER, eab_kid="kid-1"), place, "/bin/certbot")
     assert words[words.index("/bin/certbot") + 1] == "register"
     said = " ".join(words)
-    assert f"--server {URL} --email admin@example.com --config {place.order}/eab.ini" in said
+    assert f"--server={URL} --email=admin@example.com --config={place.order}/eab.ini" in said
     assert "kid-1" not in said
     assert "--register-unsafely-without-email" in certbot.register_command(
         replace(SERVER, email=""), place, "/bin/certbot"
