@@ -1,4 +1,4 @@
-"""A roll that can never happen: it is an alarm in time, and the end is not waited for in silence."""
+"""A roll that can never happen is an alarm in time, and not waited for in silence for ever."""
 
 from __future__ import annotations
 
