@@ -10,6 +10,9 @@ import pytest
 
 from tests.integration.delivery_world import DONE, ZONE, DeliveryWorld, Table, delivery_world
 
+# What a host has to have.
+_NEEDS = "a POSIX shell with coreutils or busybox, and rsync"
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[DeliveryWorld]:
@@ -98,7 +101,10 @@ def test_four_in_trouble_do_not_hold_up_the_others_and_heal_by_themselves(
 
 def test_what_admins_have_done_wrong_is_named(world: DeliveryWorld) -> None:
     """Each is told within seconds, with the way out; the one that is well gets its certificate."""
-    for name in ("well", "stranger", "locked", "chatty", "bare", "linked", "open"):
+    for name in (
+        *("well", "stranger", "locked", "chatty", "bare", "linked", "open"),
+        *("nologin", "limited"),
+    ):
         world.add(name)
     names = list(world.hosts)
     fleet(world, *names)
@@ -110,6 +116,8 @@ def test_what_admins_have_done_wrong_is_named(world: DeliveryWorld) -> None:
     hosts["locked"].want_password()
     hosts["chatty"].say_first("Welcome to chatty!\nHave a nice day.\n")
     hosts["bare"].hide("rsync")
+    hosts["nologin"].force("/usr/sbin/nologin")
+    hosts["limited"].force(f"rrsync {world.site.prod}")
     elsewhere = hosts["linked"].root / "elsewhere"
     elsewhere.mkdir()
     (hosts["linked"].root / ZONE).symlink_to(elsewhere)
@@ -129,6 +137,8 @@ def test_what_admins_have_done_wrong_is_named(world: DeliveryWorld) -> None:
         "bare.example.net": ("rsync", "install it there"),
         "linked.example.net": (f"{ZONE} is a link to", "put a directory in its place"),
         "open.example.net": ("can be written by everybody", "chmod o-w"),
+        "nologin.example.net": ("This account is currently not available", _NEEDS),
+        "limited.example.net": ("is limited to rsync", _NEEDS),
     }
     for host, texts in told.items():
         assert servers[host]["state"] == "pending"
@@ -143,6 +153,8 @@ def test_what_admins_have_done_wrong_is_named(world: DeliveryWorld) -> None:
     hosts["locked"].take_key()
     hosts["chatty"].say_first("")
     hosts["bare"].show_all()
+    hosts["nologin"].force("")
+    hosts["limited"].force("")
     (hosts["linked"].root / ZONE).unlink()
     (hosts["open"].root / ZONE).chmod(0o755)
     done = site.ctl("deliver", "--to", "locked.example.net", f"{ZONE}:web")
@@ -195,3 +207,43 @@ def test_restart_commands_that_misbehave(world: DeliveryWorld, where: str) -> No
     site.configure()
     done = site.ctl("restart", "web", status=1)
     assert "allow it with a polkit rule" in done.stdout
+
+
+def test_a_host_that_was_never_reached_holds_nothing(world: DeliveryWorld) -> None:
+    """Nor does one that a note of an older version names, or what a certificate remembers."""
+    for name in ("well", "never", "ghost"):
+        world.add(name)
+    fleet(world, "well", "never")
+    hosts, site = world.hosts, world.site
+    hosts["never"].stop()
+    site.begin()
+    site.wait_rest(f"{ZONE}:web")
+    fleet(world, "well")
+    site.ctl("reload")
+
+    def is_well() -> None:
+        assert "never.example.net" not in site.ctl("status").stdout
+        assert "ghost.example.net" not in site.ctl("status").stdout
+        assert "in no server class any more" not in site.ctl("check", status=None).stdout
+        assert set(site.servers("web")) == {"well.example.net"}
+
+    is_well()
+    site.stop()
+    # As 0.1.0 left it of a host that never answered.
+    note = site.top / "certs/.hosts/ghost.example.net.toml"
+    note.write_text(f'version = 1\nholds = ["{ZONE}/web"]\nprod = "{site.prod}"\nattempts = 3\n')
+    note.chmod(0o600)
+    state = site.top / "certs" / ZONE / "web/state.toml"
+    head, mark, servers = state.read_text().partition("[[servers]]")
+    block = f"{mark}{servers}".replace("well.example.net", "ghost.example.net")
+    block = "\n[[".join(block.split("\n[[")[:1])
+    state.write_text(f"{head}{block}\n{mark}{servers}")
+    hosts["never"].start()
+    site.begin()
+    is_well()
+    told = site.ctl("forget", "ghost.example.net", status=None)
+    assert "was copied" not in told.stdout + told.stderr
+    world.renew("web")
+    site.wait_rest(f"{ZONE}:web")
+    is_well()
+    assert hosts["never"].commands() == hosts["ghost"].commands() == []

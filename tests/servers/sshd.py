@@ -68,6 +68,7 @@ class Sshd(Server):
         self.ssh_config = folder / "ssh_config"
         self._commands = folder / "commands"
         self._first = folder / "said-first"
+        self._forced = folder / "forced"
         self._programs = folder / "programs"
         self._authorized = folder / "authorized_keys"
         self._client_key = _make_key(folder / "client_key")
@@ -92,6 +93,7 @@ Host {" ".join(self.names)}
         noting.write_text(f"""\
 #!/bin/sh
 printf "%s\\0" "$SSH_ORIGINAL_COMMAND" >> {_quoted(self._commands)}
+[ ! -e {_quoted(self._forced)} ] || exec /bin/sh {_quoted(self._forced)}
 [ ! -e {_quoted(self._first)} ] || cat {_quoted(self._first)}
 [ ! -e {_quoted(self._programs)} ] || PATH={_quoted(self._programs)}
 exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"
@@ -147,6 +149,14 @@ Subsystem sftp /usr/lib/openssh/sftp-server
             self._first.chmod(0o644)
         else:
             self._first.unlink(missing_ok=True)
+
+    def force(self, command: str) -> None:
+        """Run this in place of what clients ask for, as ForceCommand does; "" ends that."""
+        if command:
+            self._forced.write_text(f"exec {command}\n")
+            self._forced.chmod(0o644)
+        else:
+            self._forced.unlink(missing_ok=True)
 
     def hide(self, program: str) -> None:
         """Let sessions find every program but this one."""
