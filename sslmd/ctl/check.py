@@ -16,6 +16,7 @@ from sslmd.ctl.errors import USAGE, CtlError
 from sslmd.ctl.health import (
     Level,
     Limits,
+    dh_problems,
     host_problems,
     is_coming,
     problems,
@@ -43,7 +44,8 @@ def add(commands: Commands) -> None:
         "Without -w and -c it warns when a sixth of a certificate's life is left, and a tenth is "
         "critical. Failures and overdue renewals are warnings, and so are certificates that no "
         "server uses, servers that nobody has seen using theirs for a day, TLSA records that "
-        "cannot be published, and foreign keys in production. What could not be looked at is "
+        "cannot be published, foreign keys in production, and Diffie-Hellman groups that cannot be "
+        "made. What could not be looked at is "
         "named, whatever the status.",
     )
     add_certs(parser)
@@ -78,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
         wrong.insert(0, (Level.WARNING, "", _refusal(refused, now)))
     wrong += [(Level.WARNING, "", text) for text in zone_problems(result, certs)]
     if not args.certs:
-        wrong += [(Level.WARNING, "", text) for text in host_problems(result)]
+        others = host_problems(result) + dh_problems(result)
+        wrong += [(Level.WARNING, "", text) for text in others]
     unseen = [f"{cert.name} {text}" for cert in certs for text in remarks(cert, now)]
     data += f" unseen={len(unseen)};;;0" if certs else ""
     if not certs and not wrong:

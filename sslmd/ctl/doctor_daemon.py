@@ -17,7 +17,7 @@ from sslmd.ctl.answers import Cert, Fields, certs_of
 from sslmd.ctl.client import Daemon
 from sslmd.ctl.doctor_finding import Finding, Look, odd, output_of, unseen, well, wrong
 from sslmd.ctl.errors import NOT_PERMITTED, CtlError, RefusedByDaemon
-from sslmd.ctl.health import NO_SERVER, Limits, dane_unseen, problems
+from sslmd.ctl.health import NO_SERVER, Limits, dane_unseen, dh_problems, problems
 from sslmd.ctl.text import clock, count, printable
 from sslmd.wire.messages import SOCKET_GROUP, Code, Method
 
@@ -173,8 +173,7 @@ def _troubles(running: Running, now: datetime, unused: Collection[str]) -> list[
     for zone in running.status.subs("zones"):
         text = zone.text("error").removeprefix(f"zone {zone.text('zone')}: ")
         found.append(wrong("daemon", f"zone {zone.text('zone')}: {text}"))
-    groups = (one.text("error") for one in running.status.subs("dh"))
-    return found + [wrong("daemon", f"Diffie-Hellman groups: {text}") for text in groups]
+    return found + [wrong("daemon", text) for text in dh_problems(running.status)]
 
 
 def refusals(running: Running, config: Config) -> Iterator[Finding]:

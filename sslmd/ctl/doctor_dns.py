@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from sslmd.config.model import Config, Validation
 from sslmd.core.errors import SslmError, Transient
@@ -10,8 +11,10 @@ from sslmd.core.names import DomainName, GroupName, ZoneName
 from sslmd.core.records import zone_of
 from sslmd.ctl.doctor_finding import Case, Finding, Look, acme_ca, odd, unseen, well, wrong
 from sslmd.ctl.text import count
-from sslmd.dns.nameservers import addresses_at, follow
+from sslmd.dns.ask import NameServer
+from sslmd.dns.nameservers import NameServers, addresses_at, follow, name_servers
 from sslmd.dns.reach import Reached, reach
+from sslmd.dns.resolver import Resolver
 
 # Zones at a time: each has several name servers, and each of those two questions.
 _ZONES = 16
@@ -61,38 +64,107 @@ async def look_at_zones(case: Case) -> Look:
         yield finding
 
 
+@dataclass
+class _Set:
+    """Name servers of a zone from one source, and what is said of each: ` (NS record)`."""
+
+    there: NameServers
+    mark: str = ""
+
+
 async def _of_zone(case: Case, zone: ZoneName) -> list[Finding]:
+    found: list[Finding] = []
+    sets: list[_Set] = []
     try:
-        there = await case.servers(zone)
+        sets.append(_Set(await case.servers(zone)))
+        primary = case.config.primary_for(zone)
+        if primary is not None and primary.nameservers:
+            sets[0].mark = " (nameservers)"
+            found += await _add_public(case, zone, sets)
     except SslmError as err:
         return [wrong("DNS", str(err))]
-    found = [
+    found += [
         wrong(
             "DNS",
             f"zone {zone}: its name server {host} has no address; correct the NS record, or give "
             "the name an address",
         )
-        for host in there.lacking
+        for one in sets
+        for host in one.there.lacking
     ]
-    if not there.servers and not there.lacking:
-        return [wrong("DNS", f"zone {zone}: there are no name servers; see its NS records")]
-    reached = await case.watch.each("name servers", there.servers, lambda one: reach(one, zone))
+    marks = _marks(sets)
+    if not marks and not any(one.there.lacking for one in sets):
+        return [*found, wrong("DNS", f"zone {zone}: there are no name servers; see its NS records")]
+    reached = await case.watch.each("name servers", marks, lambda one: reach(one, zone))
     seen = [one for _, one in reached if one is not None]
     if len(seen) < len(reached):
         found.append(case.watch.late("DNS", len(reached) - len(seen), f"name server of {zone}"))
-    found += [finding for one in seen if (finding := _of_server(zone, one)) is not None]
+    found += [
+        finding for one in seen if (finding := _of_server(zone, one, marks[one.server])) is not None
+    ]
     found += _is_part(case.config, zone, next((one.part_of for one in seen if one.part_of), ""))
+    return found + _of_serials(zone, seen, marks)
+
+
+async def _add_public(case: Case, zone: ZoneName, sets: list[_Set]) -> list[Finding]:
+    """Add what the NS records say to what `nameservers` says in their place; tell what differs.
+
+    CAs and clients go by the NS records, as resolvers outside know them.
+    """
+    try:
+        public = await name_servers(zone, None, await _outside(case))
+    except SslmError as err:
+        text = f"zone {zone}: {err}, so only nameservers of [[dns_primary]] is looked at"
+        return [unseen("DNS", text)]
+    if not public.servers and not public.lacking:
+        return []
+    sets.append(_Set(public, " (NS record)"))
+    known = {(one.address, one.port) for one in sets[0].there.servers}
+    unknown = [one for one in public.servers if (one.address, one.port) not in known]
+    if not unknown:
+        return []
+    return [
+        odd(
+            "DNS",
+            f"zone {zone}: {_told(unknown)} of its NS records is not in nameservers of "
+            "[[dns_primary]]: a CA and clients may ask it, and nothing waits until it shows new "
+            "records; add it there, or leave nameservers out",
+        )
+    ]
+
+
+async def _outside(case: Case) -> Resolver:
+    """Return who knows zones as the world does: `dns_xtra_ns`, or the system's resolvers."""
+    servers = [
+        NameServer(address, one.port, "" if address == one.host else one.host)
+        for one in case.config.globals.dns_extra_servers
+        for address in await case.resolver.addresses(one.host)
+    ]
+    return Resolver(servers) if servers else case.resolver
+
+
+def _marks(sets: Sequence[_Set]) -> dict[NameServer, str]:
+    """Return every address once, and which set it is from: nothing where it is in all of them."""
+    places: dict[tuple[str, int], tuple[NameServer, list[str]]] = {}
+    for one in sets:
+        for server in one.there.servers:
+            places.setdefault((server.address, server.port), (server, []))[1].append(one.mark)
+    return {server: marks[0] if len(marks) < len(sets) else "" for server, marks in places.values()}
+
+
+def _of_serials(
+    zone: ZoneName, seen: Sequence[Reached], marks: Mapping[NameServer, str]
+) -> list[Finding]:
     serials = {one.server: one.serial for one in seen if one.serial is not None}
     if len(set(serials.values())) > 1:
-        told = ", ".join(f"{server}: {serial}" for server, serial in serials.items())
-        found.append(
-            odd("DNS", f"zone {zone}: serials differ ({told}); see that all get the transfers")
-        )
-    elif serials and len(serials) == len(there.servers):
+        told = ", ".join(f"{one}{marks[one]}: {serial}" for one, serial in serials.items())
+        text = f"zone {zone}: serials differ ({told}); see that all get the transfers"
+        return [odd("DNS", text)]
+    if serials and len(serials) == len(marks):
         serial = next(iter(serials.values()))
         number = count(len(serials), "name server")
-        found.append(well("DNS", f"zone {zone}: {number}, all with serial {serial}"))
-    return found
+        return [well("DNS", f"zone {zone}: {number}, all with serial {serial}")]
+    return []
 
 
 def _is_part(config: Config, zone: ZoneName, around: str) -> list[Finding]:
@@ -109,9 +181,9 @@ def _is_part(config: Config, zone: ZoneName, around: str) -> list[Finding]:
     ]
 
 
-def _of_server(zone: ZoneName, one: Reached) -> Finding | None:
+def _of_server(zone: ZoneName, one: Reached, mark: str = "") -> Finding | None:
     """Judge how one address of a name server answers; None: as it should."""
-    where = f"zone {zone}: {one.server}"
+    where = f"zone {zone}: {one.server}{mark}"
     is_six = ":" in one.server.address
     if one.no_route:
         return unseen(
@@ -192,7 +264,7 @@ def _names(config: Config) -> dict[DomainName, str]:
     return {name: ", ".join(certs) for name, certs in found.items()}
 
 
-def _told(names: Sequence[DomainName]) -> str:
+def _told(names: Sequence[object]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(map(str, names[:_SHOWN])) + more
 

@@ -189,7 +189,19 @@ def zone_problems(result: Json, certs: Collection[Cert]) -> list[str]:
 def host_problems(result: Json) -> list[str]:
     """Return what is wrong on hosts beside their certificates: keys that do not belong there."""
     hosts = Fields(result).subs("hosts")
-    return [text for host in hosts if (text := host.text("text"))]
+    return [text for one in hosts for text in filter(None, (one.text("text"), still_there(one)))]
+
+
+def still_there(host: Fields) -> str:
+    """Return why a host has what it should not have any more, "" if it does not."""
+    error = host.text("error")
+    return f"{host.text('host')}: what it should not have is still there: {error}" if error else ""
+
+
+def dh_problems(result: Json | Fields) -> list[str]:
+    """Return what failed when Diffie-Hellman groups were last looked at."""
+    groups = Fields(result).subs("dh")
+    return [f"Diffie-Hellman groups: {text}" for one in groups if (text := one.text("error"))]
 
 
 def why(cert: Cert) -> str:

@@ -12,7 +12,16 @@ from datetime import UTC, datetime
 from sslmd.ctl.answers import Cert, Fields, certs_of
 from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
 from sslmd.ctl.errors import DONE, NO_DAEMON, USAGE, CtlError
-from sslmd.ctl.health import Level, Limits, problems, remarks, why
+from sslmd.ctl.health import (
+    Level,
+    Limits,
+    dh_problems,
+    problems,
+    remarks,
+    still_there,
+    why,
+    zone_problems,
+)
 from sslmd.ctl.table import Row, table, terminal_height, terminal_width, wrapped
 from sslmd.ctl.text import colours, count, local, paint, printable, printable_json, span
 from sslmd.wire.messages import Method
@@ -122,6 +131,9 @@ def _screen(result: Json, *, some: bool, width: int, colour: bool) -> Iterator[s
         for text in filter(None, (host.text("text"), _host_trouble(host, now))):
             for line in wrapped(text, width):
                 yield paint(line, "yellow", on=colour)
+    for text in (*zone_problems(result, certs), *dh_problems(result)):
+        for line in wrapped(text, width):
+            yield paint(line, "yellow", on=colour)
     for line in _refused(Fields(result).sub("daemon").sub("refused"), now):
         for part in wrapped(line, width):
             yield paint(part, "red", on=colour)
@@ -193,11 +205,8 @@ def _refused(refused: Fields, now: datetime) -> Iterator[str]:
 
 
 def _host_trouble(host: Fields, now: datetime) -> str:
-    error, again = host.text("error"), host.time("next_try")
-    if not error:
-        return ""
-    when = f"; next try at {local(again, now)}" if again else ""
-    return f"{host.text('host')}: what it should not have is still there: {error}{when}"
+    text, again = still_there(host), host.time("next_try")
+    return f"{text}; next try at {local(again, now)}" if text and again else text
 
 
 def _print_raw(raw: bytes) -> None:

@@ -201,6 +201,18 @@ def test_dane_is_not_called_well_where_nobody_looked() -> None:
     assert check(result(answer), "example.com:web-ec")[0] == 0
 
 
+def test_what_is_wrong_beside_certificates() -> None:
+    answer = status(cert())
+    answer["dh"] = [{"error": "openssl is not there"}]
+    answer["hosts"] = [{"host": "www2", "error": "www2 lets nobody in", "text": ""}]
+    exit_status, line = check(result(answer))
+    assert exit_status == 1
+    assert "Diffie-Hellman groups: openssl is not there" in line
+    assert "www2: what it should not have is still there: www2 lets nobody in" in line
+    # Who asks for one certificate hears of that alone.
+    assert check(result(answer), "example.com:web-ec")[0] == 0
+
+
 def test_a_certificate_without_a_server_and_foreign_keys() -> None:
     exit_status, line = check(result(status(cert(used_by=[], unused=True))))
     assert exit_status == 1

@@ -16,13 +16,18 @@ from sslmd.core.names import ZoneName
 from sslmd.ctl.answers import Fields, certs_of
 from sslmd.ctl.doctor import _summary
 from sslmd.ctl.doctor_daemon import Running, changed, look_at_daemon
-from sslmd.ctl.doctor_dns import _is_part, _of_server, challenge_zones
-from sslmd.ctl.doctor_finding import Finding, Level, Watch, all_of, well
+from sslmd.ctl.doctor_dns import _is_part, _of_server, challenge_zones, look_at_zones
+from sslmd.ctl.doctor_finding import Case, Finding, Level, Watch, all_of, well
 from sslmd.ctl.doctor_here import look_at_configuration, named_unused
 from sslmd.ctl.errors import NOT_PERMITTED, CtlError, NoDaemon
 from sslmd.dns.ask import NameServer
 from sslmd.dns.reach import Reached
+from sslmd.dns.resolver import Resolver
 from tests.config.tree import MAIN, Tree
+from tests.dns_room.responder import Responder, Zone
+
+# Where nobody listens at port 53.
+CLOSED = "127.99.0.53"
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -181,6 +186,32 @@ def test_zones_that_are_looked_at(tmp_path: Path) -> None:
     assert _is_part(config, group, "example.com") == []
     (finding,) = _is_part(config, part, "example.org")
     assert "make example.org the group" in finding.text
+
+
+async def test_servers_that_stand_in_place_of_the_ns_records(tmp_path: Path) -> None:
+    """Both are looked at: the daemon watches those, and the world asks these."""
+    hidden, shown = Zone(serial=8), Zone(serial=7)
+    shown.add("example.com", "NS", "ns1.example.net.", "ns2.example.com.")
+    shown.add("ns1.example.net", "A", "127.0.0.1")
+    shown.add("ns2.example.com", "A", CLOSED)
+    async with Responder(hidden, "") as primary, Responder(shown, "") as world:
+        tree = Tree(tmp_path)
+        tree.write(
+            "ssl-mgr.conf",
+            MAIN.replace("[globals]", f"[globals]\ndns_xtra_ns = ['{world.server}']")
+            + "[[dns_primary]]\ndomain = 'example.com'\nserver = '127.0.0.1'\n"
+            f"nameservers = ['{primary.server}', '{world.server}']\n",
+        )
+        tree.change("example.com/web", "'my-int'", "'le-dns'")
+        case = Case(tree.load(), Watch(60), os.geteuid(), resolver=Resolver([world.server]))
+        found = [one async for one in look_at_zones(case)]
+    odd = "\n".join(one.text for one in found if one.level is Level.ODD)
+    assert f"ns1.example.net (127.0.0.1), ns2.example.com ({CLOSED}) of its NS records" in odd
+    assert "is not in nameservers of [[dns_primary]]" in odd
+    assert f"{primary.server} (nameservers): 8, {world.server} (nameservers): 7" in odd
+    bad = "\n".join(one.text for one in found if one.level is Level.WRONG)
+    assert f"zone example.com: ns2.example.com ({CLOSED}) (NS record) cannot be asked" in bad
+    assert "(nameservers)" not in bad
 
 
 FOUR, SIX = NameServer("192.0.2.53", 53, "ns1"), NameServer("2001:db8::53", 53, "ns1")

@@ -253,3 +253,13 @@ def test_a_first_order_under_way_is_no_trouble_and_one_that_failed_is() -> None:
     assert checked.stdout.startswith(
         "SSLMD OK - 1 certificate, 1 of them on the way for the first time"
     )
+
+
+def test_what_is_wrong_beside_certificates() -> None:
+    answer = status(cert(dane_wanted=True))
+    answer["dh"] = [{"error": "openssl is not there"}]
+    answer["zones"] = [{"zone": "example.com", "error": "zone example.com: ns1 does not answer"}]
+    with FakeDaemon(answering(answer)) as fake:
+        shown = " ".join(sslmctl("status", "--socket", fake.path).stdout.split())
+    assert "Diffie-Hellman groups: openssl is not there" in shown
+    assert "zone example.com: TLSA records: ns1 does not answer" in shown
