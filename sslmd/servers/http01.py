@@ -10,31 +10,29 @@ followed: those who may write to a web site could lead us out of it.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import secrets
-import shlex
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from sslmd.core.errors import Permanent, Transient, together
 from sslmd.core.names import ZoneName, machine_of, shown
-from sslmd.processes import run_command
 from sslmd.servers.local import is_local
+from sslmd.servers.ssh import shell_on
 from sslmd.store import files
+from sslmd.store.scratch import Scratch
+from sslmd.store.walk import Walk, apart
 
 WELL_KNOWN = ".well-known"
 ACME_CHALLENGE = "acme-challenge"
 
-_DIR_MODE = 0o755  # web servers are other users
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# Seconds for one host: to write some small files, and for the end of that to be told.
+LIMIT = 45.0
+ENDING = 15.0
 
-# For one host: to connect, and to write some small files.
-SSH_CONNECT = 10  # seconds
-SSH_LIMIT = timedelta(seconds=60)
+_SCRIPT = Path(__file__).with_name("challenge.sh")
 
 # RFC 8555 §8.1: base64url, and the token of http-01 names a file. The thumbprint of the account's
 # key (RFC 7638) is a SHA-256.
@@ -57,25 +55,26 @@ async def put(
     apex: str,
     contents: Mapping[str, str],
     in_thread: InThread,
+    scratch: Scratch | None = None,
 ) -> None:
     """Put challenges on every host; `contents` are key authorizations by token.
 
-    Every host is tried, all at once; some may have them when this raises. Raises `Transient` or
-    `Permanent` naming those that failed; ValueError, before anything is written, for what is no
-    challenge.
+    `scratch`: as for `shell_on`. Every host is tried, all at once; some may have them when this
+    raises. Raises `Transient` or `Permanent` naming those that failed; ValueError, before anything
+    is written, for what is no challenge.
     """
     for token, content in contents.items():
         check(apex, token, content)
 
-    def script() -> str:
-        return _put_script(server_dir, apex, len(contents))
-
-    lines = "".join(f"{token} {content}\n" for token, content in contents.items()).encode()
+    words = ("put", *(word for pair in contents.items() for word in pair))
 
     def put_here() -> None:
         _put_here(server_dir, apex, contents)
 
-    await _on_each(hosts, put_here, script, lines, in_thread, "write challenges to")
+    def put_there(host: str) -> Awaitable[None]:
+        return _there(host, words, server_dir, apex, "write challenges to", scratch)
+
+    await _on_each(hosts, put_here, put_there, in_thread)
 
 
 async def remove(
@@ -84,6 +83,7 @@ async def remove(
     apex: str,
     tokens: Iterable[str],
     in_thread: InThread,
+    scratch: Scratch | None = None,
 ) -> None:
     """Take challenges away again; those that are not there are fine. Directories stay.
 
@@ -96,10 +96,12 @@ async def remove(
     def remove_here() -> None:
         _remove_here(server_dir, apex, tokens)
 
-    def script() -> str:
-        return _remove_script(server_dir, apex, tokens)
+    words = ("remove", *tokens)
 
-    await _on_each(hosts, remove_here, script, b"", in_thread, "remove challenges from")
+    def remove_there(host: str) -> Awaitable[None]:
+        return _there(host, words, server_dir, apex, "remove challenges from", scratch)
+
+    await _on_each(hosts, remove_here, remove_there, in_thread)
 
 
 def check(apex: str, token: str, content: str | None = None) -> None:
@@ -117,26 +119,17 @@ def check(apex: str, token: str, content: str | None = None) -> None:
 async def _on_each(
     hosts: Iterable[str],
     here: Callable[[], None],
-    script: Callable[[], str],
-    stdin: bytes,
+    there: Callable[[str], Awaitable[None]],
     in_thread: InThread,
-    doing: str,
 ) -> None:
-    """Run `here` if one of the hosts is this machine, and a script of their own on the others.
-
-    Hosts may share a file system: no two scripts are to use the same name for a file of theirs.
-    """
+    """Run `here` if one of the hosts is this machine, and `there` for each of the others."""
     hosts = list(dict.fromkeys(hosts))
 
     def sort() -> list[bool]:
         return [is_local(machine_of(host)) for host in hosts]
 
     local = await in_thread(sort)
-    works = [
-        _ssh(host, script(), stdin, doing)
-        for host, is_here in zip(hosts, local, strict=True)
-        if not is_here
-    ]
+    works = [there(host) for host, is_here in zip(hosts, local, strict=True) if not is_here]
     if any(local):
         works.append(_here(here, in_thread))
     results = await asyncio.gather(*works, return_exceptions=True)
@@ -145,152 +138,80 @@ async def _on_each(
 
 
 async def _here(work: Callable[[], None], in_thread: InThread) -> None:
-    await in_thread(work)
+    await in_thread(lambda: apart(work))
 
 
 # --- on this machine ------------------------------------------------------------------------
 
 
 def _put_here(server_dir: Path, apex: str, contents: Mapping[str, str]) -> None:
-    files.make_dirs(str(server_dir), _DIR_MODE)
-    folder = f"{server_dir}/{apex}/{WELL_KNOWN}/{ACME_CHALLENGE}"
-    handle = _open_dir(server_dir, apex, make=True)
-    assert handle is not None
-    try:
+    with _challenges(server_dir, apex, make=True) as walk:
         for token, content in contents.items():
-            # By the handle: what stands at the path may be a link by now.
-            path = f"/proc/self/fd/{handle}"
-            try:
-                files.write_file(f"{path}/{token}", content.encode("ascii"), files.FILE_MODE)
-            except (Transient, Permanent) as err:
-                raise type(err)(str(err).replace(path, folder)) from err
-    finally:
-        os.close(handle)
+            with _named("write", f"{walk.path}/{token}"):
+                walk.put(token, content.encode("ascii"))
 
 
 def _remove_here(server_dir: Path, apex: str, tokens: Sequence[str]) -> None:
-    handle = _open_dir(server_dir, apex, make=False)
-    if handle is None:
+    try:
+        with (
+            _challenges(server_dir, apex, make=False) as walk,
+            _named("remove challenges from", walk.path),
+        ):
+            for token in tokens:
+                walk.remove(token)
+    except FileNotFoundError:
         return
-    try:
-        for token in tokens:
-            with suppress(FileNotFoundError):
-                os.unlink(token, dir_fd=handle)
-    except OSError as err:
-        folder = f"{server_dir}/{apex}/{WELL_KNOWN}/{ACME_CHALLENGE}"
-        raise files.trouble(err, "remove challenges from", folder) from err
-    finally:
-        os.close(handle)
 
 
-def _open_dir(server_dir: Path, apex: str, *, make: bool) -> int | None:
-    """Return a handle of the challenges' folder; None if it is not there and not to be made."""
-    where = str(server_dir)
-    try:
-        # This one the admin has named: it may be a link.
-        handle = os.open(where, _DIRECTORY)
-        for part in (apex, WELL_KNOWN, ACME_CHALLENGE):
-            where = f"{where}/{part}"
-            above = handle
-            try:
-                handle = _open_below(above, part, make=make)
-            finally:
-                os.close(above)
-    except OSError as err:
-        if isinstance(err, FileNotFoundError) and not make:
-            return None
-        if os.path.islink(where):
-            raise Permanent(f"{where} is a link; put a directory in its place") from err
-        raise files.trouble(err, "open", where) from err
-    return handle
-
-
-def _open_below(above: int, name: str, *, make: bool) -> int:
-    is_new = False
-    if make:
-        with suppress(FileExistsError):
-            os.mkdir(name, _DIR_MODE, dir_fd=above)
-            is_new = True
-    handle = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
-    if is_new:
+@contextmanager
+def _challenges(server_dir: Path, apex: str, *, make: bool) -> Iterator[Walk]:
+    """Go to the challenges' folder. Raises FileNotFoundError if it is not there, and not made."""
+    with Walk() as walk:
         try:
-            os.fchmod(handle, _DIR_MODE)  # whatever the umask
-        except OSError:
-            os.close(handle)
-            raise
-    return handle
+            # This one the admin has named: links may lead to it.
+            walk.follow(str(server_dir), make=make)
+            for part in (apex, WELL_KNOWN, ACME_CHALLENGE):
+                walk.enter(part, make=make)
+        except OSError as err:
+            if isinstance(err, FileNotFoundError) and not make:
+                raise
+            raise files.trouble(err, "open", walk.path) from err
+        yield walk
+
+
+@contextmanager
+def _named(doing: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        raise files.trouble(err, doing, path) from err
 
 
 # --- on other machines ----------------------------------------------------------------------
 
 
-async def _ssh(host: str, script: str, stdin: bytes, doing: str) -> None:
-    """Run a script of the Bourne shell on another host, whatever shell is at home there."""
-    argv = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={SSH_CONNECT}", "--", host]
-    argv.append(f"exec sh -c {shlex.quote(script)}")
+async def _there(
+    host: str,
+    words: Sequence[str],
+    server_dir: Path,
+    apex: str,
+    doing: str,
+    scratch: Scratch | None,
+) -> None:
+    """Do it on another host: `challenge.sh` with an action and what it is for."""
+    below = f"{apex}/{WELL_KNOWN}/{ACME_CHALLENGE}/"
+    action, *rest = words
+    script = ("sh", "-c", 'eval "$1"', "sh", _script(), action, f"{server_dir}/", below, *rest)
     try:
-        await run_command(
-            argv, timeout=SSH_LIMIT, cwd="/", stdin=stdin, remedy="install an ssh client",
-            limit="the speed of the line",
-        )  # fmt: skip
+        async with shell_on(host, "", scratch) as shell:
+            answer = await shell.ask("run", f"{LIMIT:.0f}", *script, limit=LIMIT + ENDING)
     except (Transient, Permanent) as err:
-        # Not the whole script.
-        said = str(err).replace(shlex.join(argv), f"ssh {host}")
-        raise type(err)(f"cannot {doing} {host}: {said}") from None
+        raise type(err)(f"cannot {doing} {host}: {err}") from err
+    if answer.first("status") != "0":
+        said = answer.said or f"it is not done within {LIMIT:.0f} s; see what hangs there"
+        raise Transient(f"cannot {doing} {host}: {said}")
 
 
-def _put_script(server_dir: Path, apex: str, count: int) -> str:
-    """Return a script that reads a token and its content from each line.
-
-    A line that was cut off is not taken, and missed in the end.
-    """
-    new = f".{secrets.token_hex(12)}.new"
-    return "; ".join(
-        [
-            "set -euC",
-            "umask 022",
-            f"mkdir -p -- {_quoted(server_dir)}",
-            *_walk(server_dir, apex, '[ -d "$d" ] || mkdir -- "$d" || [ -d "$d" ]'),
-            f"trap 'rm -f {new}' EXIT HUP TERM INT",
-            "n=0",
-            "while read -r token content",
-            f'do printf %s "$content" > {new}',
-            f"chmod 644 {new}",
-            # mv would go into a directory, and where a link leads to one.
-            '[ ! -h "./$token" ] || rm -f -- "./$token"',
-            '[ ! -d "./$token" ] || { echo "$PWD/$token is a directory" >&2; exit 1; }',
-            f'mv -f -- {new} "./$token"',
-            "n=$((n + 1))",
-            "done",
-            f'[ "$n" -eq {count} ] || {{ echo "$n of {count} challenges came" >&2; exit 1; }}',
-        ]
-    )
-
-
-def _remove_script(server_dir: Path, apex: str, tokens: Sequence[str]) -> str:
-    names = " ".join(f"./{shlex.quote(token)}" for token in tokens)
-    return "; ".join(
-        [
-            "set -eu",
-            f"[ -d {_quoted(server_dir)} ] || exit 0",
-            *_walk(server_dir, apex, '[ -d "$d" ] || exit 0'),
-            f"rm -f -- {names}",
-        ]
-    )
-
-
-def _walk(server_dir: Path, apex: str, otherwise: str) -> list[str]:
-    """Return commands that go down into the challenges' folder, without following links."""
-    is_link = 'echo "$PWD/$d is a link; put a directory in its place" >&2; exit 1'
-    return [
-        f"cd -- {_quoted(server_dir)}",
-        f"for d in {shlex.quote(apex)} {WELL_KNOWN} {ACME_CHALLENGE}",
-        f'do if [ -h "$d" ]; then {is_link}; fi',
-        otherwise,
-        'cd -- "./$d"',
-        "done",
-    ]
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))
+@cache
+def _script() -> str:
+    return _SCRIPT.read_text()

@@ -1,7 +1,6 @@
 """Other machines, by the admin's own `ssh`: a shell on one, and `rsync` over the same connection.
 
-The admin's configuration, keys and jump hosts work. What is not up to it: nobody is there to
-answer a prompt, a host key that is not known is refused, and everything ends in time. What runs
+What of it is up to the admin's configuration, `ssh_line` says; everything ends in time. What runs
 there is `remote.sh`; it is called line by line, so that one login is enough for a whole visit.
 """
 
@@ -21,14 +20,13 @@ from pathlib import Path
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.names import shown
 from sslmd.processes import Output, end_group, environment, start
+from sslmd.servers.ssh_line import look_up_line, rsync_line, shell_line
 from sslmd.store.scratch import Scratch
 
 # Seconds. To connect and log in, jump hosts and all; for a step there that only touches files;
-# for a copy to begin to move, and for all of it.
-CONNECT = 20
+# for all of a copy.
 LOGIN = 45.0
 STEP = 60.0
-STALLED = 60
 COPYING = 1800.0
 
 # Seconds for a shell that was told to go.
@@ -38,32 +36,7 @@ GOING = 2.0
 LONGEST_LINE = 1 << 16
 LONGEST_ANSWER = 1 << 22
 
-# The socket by which rsync uses the same connection.
-_SOCKET = "./ssh"
-
 _SCRIPT = Path(__file__).with_name("remote.sh")
-
-_OPTIONS = (
-    "BatchMode=yes",
-    f"ConnectTimeout={CONNECT}",
-    "ServerAliveInterval=10",
-    "ServerAliveCountMax=3",
-    "StrictHostKeyChecking=yes",
-    "ForwardAgent=no",
-    "ForwardX11=no",
-    "ClearAllForwardings=yes",
-    "PermitLocalCommand=no",
-    "RemoteCommand=none",
-    "RequestTTY=no",
-    # What would leave us without a shell to speak to, or hear more than it says (OpenSSH 8.7).
-    "SessionType=default",
-    "StdinNull=no",
-    "ForkAfterAuthentication=no",
-    "EscapeChar=none",
-    "Tunnel=no",
-    "VisualHostKey=no",
-    "LogLevel=ERROR",
-)
 
 # What a host has to have, for messages about one that has something else.
 NEEDS = "sslmd needs a POSIX shell with coreutils or busybox, and rsync, for the user that logs in"
@@ -233,7 +206,9 @@ class RemoteShell:
             async with asyncio.timeout(GOING):
                 await self._process.wait()
                 await self._errors.ended.wait()
-        text = self._errors.text
+        # Of an ssh that was built without Kerberos, which says so at each call.
+        lines = self._errors.text.splitlines()
+        text = "\n".join(line for line in lines if "Unsupported option" not in line)
         for pattern, kind, remedy in _WAYS_OUT:
             if pattern.search(text):
                 return kind(f"{self.host}: {_last(text)}; {remedy.format(host=self.host)}")
@@ -257,13 +232,7 @@ class RemoteShell:
 
     async def send(self, source: str, target: str) -> None:
         """Copy what is in the folder `source` into the folder `target` there, for us alone."""
-        far = f"[{_address(self.host)}]" if ":" in self.host else _address(self.host)
-        user = f"{self.host.rpartition('@')[0]}@" if "@" in self.host else ""
-        rsh = shlex.join(["ssh", *_flags("no")])
-        argv = [
-            *("rsync", "--recursive", "--protect-args", "--chmod=D700,F600"),
-            *(f"--timeout={STALLED}", f"--rsh={rsh}", "--", f"{source}/", f"{user}{far}:{target}/"),
-        ]
+        argv = rsync_line(self.host, source, target)
         remedy = "install rsync on this machine"
         program = await start(argv, cwd=self._folder, remedy=remedy)
         try:
@@ -325,12 +294,10 @@ async def shell_on(
 
 
 async def _log_in(host: str, folder: str) -> tuple[asyncio.subprocess.Process, Output]:
-    argv = ["ssh", *_flags("yes"), "-T", "--", host]
     errors = Output()
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
-            *argv,
-            "exec /bin/sh -s",  # whatever shell is at home there
+            *shell_line(host),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors.writer,
@@ -369,17 +336,6 @@ def _line(command: str) -> str:
     return f"{{ {command}; say end; }}\n"
 
 
-def _flags(master: str) -> list[str]:
-    # Seen from the folder that both run in: its whole path may be too long for a socket (unix(7)).
-    options = [*_OPTIONS, f"ControlMaster={master}", f"ControlPath={_SOCKET}"]
-    options.append("ControlPersist=no")
-    return [word for option in options for word in ("-o", option)]
-
-
-def _address(host: str) -> str:
-    return host.rpartition("@")[2]
-
-
 def _last(text: str) -> str:
     """Return the last line of what ssh said: there stands what it comes to."""
     lines = [line for line in text.splitlines() if line.strip()]
@@ -416,7 +372,7 @@ async def address_of(host: str) -> str:
     """
     try:
         process = await asyncio.create_subprocess_exec(
-            *("ssh", "-G", "--", host),
+            *look_up_line(host),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -437,4 +393,4 @@ async def address_of(host: str) -> str:
         word, _, value = line.partition(" ")
         if word == "hostname":
             return value.strip()
-    return _address(host)
+    return host.rpartition("@")[2]

@@ -34,6 +34,9 @@ _FOLDERS = (
 # Those of which the unit has its own (PrivateTmp).
 _PRIVATE = ("/tmp", "/var/tmp")  # noqa: S108 - nothing is written there
 
+# The key of the folder of a web server.
+_WEB = "server_dir"
+
 # Bytes.
 _MOST = 1 << 16
 
@@ -197,7 +200,7 @@ def written(config: Config, here: frozenset[str] = frozenset()) -> dict[Path, st
         found.setdefault(folder, "tlsa_dirs")
     for one in config.server_classes:
         if one.server_dir is not None and here.intersection(one.servers):
-            found.setdefault(one.server_dir, f"server_dir of [{one.kind}]")
+            found.setdefault(one.server_dir, f"{_WEB} of [{one.kind}]")
     return found
 
 
@@ -240,7 +243,7 @@ def limits(config: Config, unit: Unit, here: frozenset[str]) -> Iterator[Limit]:
 
 
 def _of_folders(config: Config, unit: Unit, here: frozenset[str]) -> Iterator[Limit]:
-    own_tmp, closed, foreign = [], [], []
+    own_tmp, closed, foreign, others = [], [], [], []
     lines: dict[str, None] = {}
     for path, key in written(config, here).items():
         if unit.private_tmp and any(path.is_relative_to(one) for one in _PRIVATE):
@@ -253,7 +256,10 @@ def _of_folders(config: Config, unit: Unit, here: frozenset[str]) -> Iterator[Li
             lines[f"ReadWritePaths={quoted(config.top if in_top else path)}"] = None
             if in_top:
                 lines[f"ReadOnlyPaths={quoted(config.conf_dir)}"] = None
-        if not unit.may("CAP_DAC_OVERRIDE") and (owner := _closed_to_root(path)):
+        if key.startswith(_WEB) and (owner := _not_roots(path)):
+            if not unit.may("CAP_SETUID"):  # it is written to as its owner (store/walk)
+                others.append(f"{key} {path} ({owner})")
+        elif not unit.may("CAP_DAC_OVERRIDE") and (owner := _closed_to_root(path)):
             foreign.append(f"{key} {path} ({owner})")
     if own_tmp:
         yield Limit(
@@ -268,6 +274,21 @@ def _of_folders(config: Config, unit: Unit, here: frozenset[str]) -> Iterator[Li
             f"themselves: {', '.join(foreign)}",
             ("CapabilityBoundingSet=CAP_DAC_OVERRIDE",),
         )
+    if others:
+        yield Limit(
+            "the unit leaves root without the right to act as the owner of a folder, as it does "
+            f"where challenges are put into somebody else's: {', '.join(others)}",
+            ("CapabilityBoundingSet=CAP_SETUID CAP_SETGID", "SystemCallFilter=@setuid"),
+        )
+
+
+def _not_roots(path: Path) -> str:
+    """Return which folder on the way to this one, itself included, is not root's, "" for none."""
+    for one in (*reversed(path.parents), path):
+        with suppress(OSError):
+            if uid := one.stat().st_uid:
+                return f"{'' if one == path else f'{one} '}belongs to uid {uid}"
+    return ""
 
 
 def _closed_to_root(path: Path) -> str:

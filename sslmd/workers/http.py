@@ -58,7 +58,14 @@ class FileChallenges:
         await self._tools.in_thread(_write_note, self._note, tuple(contents))
         self._tokens = tuple(contents)
         progress(f"puts challenges on {', '.join(web.servers)}")
-        await http01.put(web.servers, web.server_dir, self._cert.group, contents, self._tools.aside)
+        await http01.put(
+            web.servers,
+            web.server_dir,
+            self._cert.group,
+            contents,
+            self._tools.aside,
+            self._tools.scratch,
+        )
         if web.http_check:
             await self._fetch_back(web, challenges, progress)
 
@@ -163,7 +170,9 @@ async def _remove(
     if web is None or web.server_dir is None:
         return
     try:
-        await http01.remove(web.servers, web.server_dir, cert.group, tokens, tools.aside)
+        await http01.remove(
+            web.servers, web.server_dir, cert.group, tokens, tools.aside, tools.scratch
+        )
         await tools.in_thread(_drop_note, note, tokens)
     except SslmError as err:
         tools.tell("order-trouble", f"{err}; it is tried again with the next order", cert)

@@ -85,7 +85,12 @@ class TestFiles:
             async with self._turn:
                 try:
                     await http01.put(
-                        test.servers, test.server_dir, file.group, contents, self._tools.aside
+                        test.servers,
+                        test.server_dir,
+                        file.group,
+                        contents,
+                        self._tools.aside,
+                        self._tools.scratch,
                     )
                 except SslmError as err:
                     return str(err)
@@ -120,7 +125,12 @@ class TestFiles:
             async with self._turn:
                 try:
                     await http01.remove(
-                        test.servers, test.server_dir, file.group, [file.token], self._tools.aside
+                        test.servers,
+                        test.server_dir,
+                        file.group,
+                        [file.token],
+                        self._tools.aside,
+                        self._tools.scratch,
                     )
                 except SslmError as err:
                     return str(err)

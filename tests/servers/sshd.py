@@ -24,10 +24,13 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from sslmd.servers.ssh_line import Connection, ssh_line
 from tests.servers.server import LOOPBACK, PLACES, Server, free_port, wait_until
 
 # Set in every session: by it those are found that left sshd's process group.
 MARK = "SSLMD_TEST_SSHD"
+# Says that a test itself calls `ssh`.
+OWN_CALL = "SSLMD_TEST_SSH"
 
 
 def missing() -> str:
@@ -211,13 +214,25 @@ Subsystem sftp /usr/lib/openssh/sftp-server
 
 
 def ssh_on_path(folder: Path, *servers: Sshd) -> Path:
-    """Make a folder with an `ssh` that knows these servers; return it, to be first in PATH."""
+    """Make a folder with an `ssh` that knows these servers; return it, to be first in PATH.
+
+    It refuses command lines that the program does not make in its one place; a test that calls it
+    itself sets `OWN_CALL` in the environment, which the program passes to nobody.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "ssh_config"
     config.write_text("".join(f"{server.ssh_config.read_text()}\n" for server in servers))
     script = folder / "ssh"
     program = shutil.which("ssh", path=PLACES) or "ssh"
-    script.write_text(f'#!/bin/sh\nexec {shlex.quote(program)} -F {_quoted(config)} "$@"\n')
+    begins = " ".join(ssh_line(Connection.NONE)[1:]).partition(" -o ControlMaster=")[0]
+    script.write_text(f"""\
+#!/bin/sh
+case ${{{OWN_CALL}:+own}}$* in own*|{shlex.quote(begins)}*) ;; *)
+    echo "ssh was not called as servers/ssh_line.py does it: $*" >&2
+    exit 99
+esac
+exec {shlex.quote(program)} -F {_quoted(config)} "$@"
+""")
     script.chmod(0o755)
     return folder
 

@@ -20,7 +20,7 @@ from tests.servers.nginx import Nginx
 from tests.servers.pair import Pair
 from tests.servers.postfix import KeyFiles, Postfix
 from tests.servers.server import ROOT, wait_until
-from tests.servers.sshd import ssh_on_path
+from tests.servers.sshd import OWN_CALL, ssh_on_path
 
 WEB, MAIL = "web1.example.net", "mail1.example.net"
 FILE = Path("example.com/web/curr/privkey.pem")
@@ -54,7 +54,7 @@ class World:
 
     def do(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """Run a command that finds the ssh which knows the hosts."""
-        env = {**os.environ, "PATH": f"{self.bin_dir}:{os.environ['PATH']}"}
+        env = {**os.environ, OWN_CALL: "yes", "PATH": f"{self.bin_dir}:{os.environ['PATH']}"}
         return subprocess.run(
             argv, env=env, capture_output=True, text=True, check=False, timeout=60
         )

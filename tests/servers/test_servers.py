@@ -310,7 +310,8 @@ def test_nginx_chooses_the_folder_by_host(tmp_path: Path) -> None:
 
 
 def ssh(bin_dir: Path, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PATH": f"{bin_dir}:{os.environ['PATH']}"}
+    path = f"{bin_dir}:{os.environ['PATH']}"
+    env = {**os.environ, sshd.OWN_CALL: "yes", "PATH": path}
     return subprocess.run(
         ["ssh", *words],
         env=env,

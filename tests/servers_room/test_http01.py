@@ -7,7 +7,6 @@ import getpass
 import os
 import shutil
 import stat
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +14,6 @@ from typing import TypeVar
 import pytest
 
 from sslmd.core.errors import Permanent, Transient
-from sslmd.servers import http01
 from sslmd.servers.http01 import put, remove
 from tests.servers import sshd
 from tests.servers.sshd import Sshd
@@ -283,7 +281,7 @@ async def test_what_stands_in_place_of_a_file_there(www: Path, tmp_path: Path) -
     assert (folder / "token").read_text() == content_of("token")
     assert list(elsewhere.iterdir()) == []
     (folder / "dir").mkdir()
-    with pytest.raises(Transient, match="/dir is a directory"):
+    with pytest.raises(Transient, match=r"cannot write .*/dir: .*overwrite directory"):
         await put(FAR, www, APEX, contents_of("dir"), in_thread)
     assert sorted(path.name for path in folder.iterdir()) == ["dir", "token"]
 
@@ -297,20 +295,19 @@ async def test_every_host_is_tried_and_the_failing_ones_are_named(
     with pytest.raises(Transient) as caught:
         await put(hosts, www, APEX, contents_of("token"), in_thread)
     assert (
-        "cannot write challenges to down.example.net: ssh down.example.net exited with 255: "
+        "cannot write challenges to down.example.net: down.example.net: ssh: connect to host "
         in (str(caught.value))
     )
     assert "Connection refused" in str(caught.value)
     assert "down-too.example.net" in str(caught.value)
     assert " far.example.net" not in str(caught.value)
-    assert "sh -c" not in str(caught.value)  # not the whole script
     assert (folder_of(www) / "token").exists()
     assert len(far.commands()) == 1
 
 
 async def test_without_ssh(www: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Permanent, match=r"cannot start ssh far\.example\.net: .*install an ssh"):
+    with pytest.raises(Permanent, match=r"challenges to far\.example\.net: .*install an ssh"):
         await put(FAR, www, APEX, contents_of("token"), in_thread)
 
 
@@ -324,32 +321,3 @@ async def test_many_at_once(www: Path) -> None:
     assert found == contents_of(*(token for order in tokens for token in order))
     await asyncio.gather(*(remove(hosts, www, APEX, t, in_thread) for t in tokens))
     assert list(folder_of(www).iterdir()) == []
-
-
-@pytest.mark.usefixtures("far")
-async def test_hosts_that_share_a_file_system_use_files_of_their_own(
-    www: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = iter(("one", "two", "three"))
-    monkeypatch.setattr("secrets.token_hex", lambda _size: next(names))
-    await put(["far.example.net", "farther.example.net"], www, APEX, contents_of("t"), in_thread)
-    assert next(names) == "three"
-    assert [path.name for path in folder_of(www).iterdir()] == ["t"]
-
-
-@pytest.mark.parametrize("shell", ["sh", "bash", "dash", "busybox"])
-def test_the_script_in_other_shells(www: Path, shell: str) -> None:
-    program = shutil.which(shell)
-    if program is None:
-        pytest.skip(f"{shell} is not installed")
-    script = http01._put_script(www, APEX, 2)
-    argv = [program, *(["sh"] if shell == "busybox" else []), "-c", script]
-    lines = "".join(f"{token} {content}\n" for token, content in contents_of("a", "b").items())
-    subprocess.run(argv, input=lines, text=True, check=True)
-    found = {path.name: path.read_text() for path in folder_of(www).iterdir()}
-    assert found == contents_of("a", "b")
-    # A connection that broke off: what was cut is not there, nor anything half written.
-    cut = lines.replace("a", "c").replace("b", "d")[:-1]
-    done = subprocess.run(argv, input=cut, text=True, capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "1 of 2 challenges came\n")
-    assert sorted(path.name for path in folder_of(www).iterdir()) == ["a", "b", "c"]
