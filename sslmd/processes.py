@@ -17,6 +17,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from sslmd.core.errors import Overdue, Permanent, Transient
+from sslmd.core.plain import plain
 
 # Bytes of output kept: the last ones, where the reason usually stands.
 TAIL = 2000
@@ -164,9 +165,8 @@ class Output:
 
     @property
     def said(self) -> str:
-        """The text in one line, for a message: without what a terminal would act upon."""
-        line = "".join(char if char.isprintable() else "?" for char in " ".join(self.text.split()))
-        return line or "it said nothing"
+        """The text in one line, for a message."""
+        return plain(" ".join(self.text.split())) or "it said nothing"
 
     def _read(self) -> None:
         data = os.read(self._reader, 1 << 16)

@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import ClassVar, Self
 
+from sslmd.core.plain import plain
+
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z")
 # What nearly every name is: an ASCII name in lower case, that needs no closer look.
 _PLAIN = re.compile(
@@ -30,8 +32,11 @@ class BadName(ValueError):
 
 
 def shown(text: str, limit: int = 60) -> str:
-    """Return `text` fit for a message: quoted, control characters escaped, not endless."""
-    return repr(text if len(text) <= limit else text[:limit] + "…")
+    """Return `text` fit for a message: quoted, control characters escaped, not endless.
+
+    A backslash stays one, so that what is `plain` already is not escaped again.
+    """
+    return plain(repr(text if len(text) <= limit else text[:limit] + "…").replace("\\\\", "\\"))
 
 
 def _ascii_name(text: str) -> str:

@@ -12,6 +12,7 @@ import sys
 from datetime import datetime, timedelta
 
 from sslmd.core import times
+from sslmd.core.plain import is_plain, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,23 +25,21 @@ _NEAR = timedelta(days=3)
 
 
 def printable(value: object) -> str:
-    """Return `value` as one line without control characters; lists joined, None empty."""
+    """Return `value` as one plain line; lists joined, None empty."""
     if value is None:
         return ""
     if isinstance(value, list | tuple):
         return ", ".join(map(printable, value))
     text = value if isinstance(value, str) else str(value)
-    if text.isprintable():
-        return text
-    text = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    # As long as it is: what is read on a terminal was asked for.
+    return plain(text, max(len(text) * 10, 1))
 
 
 def printable_json(text: str) -> str:
     """Return JSON of one line with every control character in a string escaped."""
-    if text.isprintable():
+    if is_plain(text):
         return text
-    return "".join(c if c.isprintable() else _json_escape(c) for c in text)
+    return "".join(c if is_plain(c) else _json_escape(c) for c in text)
 
 
 def _json_escape(char: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,6 +18,9 @@ from sslmd.core.view import Dane, Decision, View
 from sslmd.workers.dane import NOT_PUBLISHED, Finding
 from sslmd.workers.deliver import places, proves
 from sslmd.workers.tools import wanted_of
+
+# Names in a message that says what there is.
+_NAMED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +149,34 @@ class Book:
         """
         if names is None:
             return self.managed()
+        words = list(names)
+        number = sum(1 + word.count(",") for word in words)
+        # Each costs time, and who means all of them need not name one.
+        if number > max(len(self.entries), 1):
+            raise Refused(
+                f"{number} names are more than the {len(self.entries)} certificates there are; "
+                "name each once, or none for all"
+            )
+        groups: dict[str, dict[CertId, None]] = defaultdict(dict)
+        for cert in self.managed():
+            groups[cert.group][cert] = None
         found: dict[CertId, None] = {}
-        for word in names:
-            found.update(dict.fromkeys(self._expand(word)))
+        whole: set[str] = set()
+        for word in words:
+            group, chosen = self._expand(word, groups)
+            if chosen is None and group not in whole:
+                whole.add(group)
+                found.update(groups[group])
+            found.update(dict.fromkeys(chosen or ()))
         return list(found)
 
-    def _expand(self, word: str) -> list[CertId]:
+    def _expand(
+        self, word: str, groups: Mapping[str, Mapping[CertId, None]]
+    ) -> tuple[str, list[CertId] | None]:
+        """Return the group that a word names, and the certificates of it; None for all.
+
+        `groups`: what there is in each group.
+        """
         group_text, _, services = word.replace("/", ":", 1).partition(":")
         try:
             group = GroupName.parse(group_text).text
@@ -160,21 +185,27 @@ class Book:
             chosen = [] if every else [CertId(group, parse_service(one)) for one in wanted]
         except BadName as err:
             raise UnknownCertError(f"{shown(word)} is not group:service: {err}") from None
-        there = [cert for cert in self.managed() if cert.group == group]
+        there = groups.get(group, {})
         if every and there:
-            return there
+            return group, None
         for cert in chosen:
             if cert not in there:
                 if why := self.why_absent(group, cert.service):
                     raise UnknownCertError(f"{cert.arg}: {why}")
-                known = ", ".join(one.service for one in there) or "nothing"
+                known = _some([one.service for one in there]) or "nothing"
                 raise UnknownCertError(f"there is no {cert.arg}; {group} has {known}")
         if not chosen:
             if why := self.why_absent(group, ""):
                 raise UnknownCertError(f"{group}: {why}")
-            groups = ", ".join(sorted({cert.group for cert in self.managed()}))
-            raise UnknownCertError(f"there is no group {group}; there are {groups or 'none'}")
-        return chosen
+            known = _some(sorted(groups)) or "none"
+            raise UnknownCertError(f"there is no group {group}; there are {known}")
+        return group, chosen
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return names for a message: not thousands of them."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def entry_of(config: Config, service: ServiceConfig, state: CertState, hold: str) -> Entry:

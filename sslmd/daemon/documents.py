@@ -1,13 +1,11 @@
-"""What `status`, `show` and `dane` answer (docs/socket-api.md); `plan_document` has `plan`.
+"""What `show` and `dane` answer, and what parts `status` has (docs/socket-api.md).
 
-`status --json` is stable: fields are added, never renamed. A certificate's part of it is made
-once and kept until something changes, so that asking costs nothing with 10,000 of them (I9).
+`status_document` has `status`, `plan_document` has `plan`. `status --json` is stable: fields are
+added, never renamed.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,19 +43,6 @@ def time(when: datetime | None) -> str | None:
     if when is None:
         return None
     return when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def status(planner: Planner, which: Iterable[CertId]) -> bytes:
-    """Return the list of `status` entries as JSON."""
-    return b"[" + b",".join(_document(planner, cert) for cert in which) + b"]"
-
-
-def _document(planner: Planner, cert: CertId) -> bytes:
-    entry = planner.book[cert]
-    if entry.document is None:
-        text = json.dumps(status_entry(cert, entry), ensure_ascii=False, separators=(",", ":"))
-        entry.document = text.encode("utf-8", "replace")
-    return entry.document
 
 
 def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
@@ -211,6 +196,7 @@ def dane(planner: Planner, cert: CertId) -> dict[str, Any]:
     return {
         "cert": str(cert),
         "at": time(report.at) if report else None,
+        "age": max(0, round((planner.tools.now() - report.at).total_seconds())) if report else None,
         "ok": report is not None and report.fits,
         "reason": entry.decision.text,
         "records": rows,

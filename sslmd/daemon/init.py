@@ -35,6 +35,7 @@ from sslmd.config.load import load, locate_conf_dir
 from sslmd.config.model import ServerKind
 from sslmd.core.errors import ConfigError, SslmError
 from sslmd.core.names import BadName, CertId, GroupName, ZoneName, parse_san
+from sslmd.core.plain import plain
 from sslmd.daemon.init_look import look
 from sslmd.daemon.next_steps import next_steps
 from sslmd.dns.resolver import Resolver
@@ -88,13 +89,13 @@ def run(argv: Sequence[str] | None = None) -> int:
     except _Wrong as err:
         parser.error(str(err))
     except (SslmError, OSError) as err:
-        print(f"sslmd init: {err}; nothing was written", file=sys.stderr)
+        print(plain(f"sslmd init: {err}; nothing was written"), file=sys.stderr)
         return 1
     except (_Stopped, EOFError, KeyboardInterrupt):
         print("\nsslmd init: nothing was written", file=sys.stderr)
         return 1
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(plain(f"warning: {warning}"), file=sys.stderr)
     print("\n".join(next_steps(answers, shutil.which("sslmd"))))
     return 0
 

@@ -1,7 +1,8 @@
 """Telling people: journal, stderr, log files, and the events that clients follow (I10).
 
 Every event is one line that a person understands, with fields that a machine can match. Keys
-and other secrets never come here: records carry names and reasons only (I2).
+and other secrets never come here: records carry names and reasons only (I2). Words of others in a
+record are made plain when it is made (`core.plain`), for whoever reads it then.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import socket
 import struct
 import sys
+import threading
 import uuid
 from collections import deque
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
 from sslmd.core.names import CertId, SetName
+from sslmd.core.plain import plain, plain_lines
 from sslmd.core.times import hour
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
@@ -106,7 +109,7 @@ def message_id(event: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Something that happened. `priority` as in syslog(3): 3 error to 7 debug."""
+    """Something that happened, in a plain line. `priority` as in syslog(3): 3 error to 7 debug."""
 
     at: datetime
     event: str
@@ -115,6 +118,9 @@ class Record:
     cert: CertId | None = None
     job: str = ""
     set: SetName | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", plain(self.text))
 
     def as_json(self) -> dict[str, object]:
         """Return the parameters of an `event` notification (docs/socket-api.md)."""
@@ -154,7 +160,7 @@ class Bus:
         """Tell of an error of our own, with its traceback."""
         record = Record(at, "bug", text, ERROR, cert)
         self._recent.append(record)
-        shown = f"{cert}: {text}" if cert else text
+        shown = f"{cert}: {record.text}" if cert else record.text
         self._log.error("%s", shown, exc_info=err, extra={"record": record})
 
     def recent(self) -> list[Record]:
@@ -168,15 +174,31 @@ class Bus:
 
 
 def set_up(*, verbose: bool) -> None:
-    """Send log lines to the journal if we run under it, else to stderr."""
+    """Send log lines to the journal if we run under it, else to stderr; those of libraries too."""
     logger = logging.getLogger("sslmd")
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     logger.propagate = False
     logging.addLevelName(logging.INFO + 5, "NOTICE")
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
+        logging.getLogger().removeHandler(handler)
         handler.close()
-    logger.addHandler(JournalHandler() if _under_journal() else StderrHandler())
+    handler = JournalHandler() if _under_journal() else StderrHandler()
+    logger.addHandler(handler)
+    logging.getLogger().addHandler(handler)
+
+
+def catch_crashes() -> None:
+    """Log tracebacks that Python would write to stderr, with words of others as they are."""
+    log = logging.getLogger("sslmd")
+
+    def crashed(kind: type[BaseException], err: BaseException | None, _: object) -> None:
+        if not issubclass(kind, KeyboardInterrupt | SystemExit):
+            log.error("an error of sslmd's own", exc_info=err)
+
+    sys.excepthook = crashed
+    threading.excepthook = lambda hook: crashed(hook.exc_type, hook.exc_value, None)
+    sys.unraisablehook = lambda hook: crashed(hook.exc_type, hook.exc_value, None)
 
 
 def add_file(logdir: Path) -> None:
@@ -188,9 +210,28 @@ def add_file(logdir: Path) -> None:
             handler.close()
     logdir.mkdir(mode=0o750, parents=True, exist_ok=True)
     handler = WatchedFileHandler(logdir / "sslmd.log", encoding="utf-8")
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z")
-    handler.setFormatter(formatter)
+    handler.setFormatter(
+        PlainLines("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z", more="    ")
+    )
     logger.addHandler(handler)
+
+
+class PlainLines(logging.Formatter):
+    """Lines without anything raw. `more` begins the second line and those after it.
+
+    Where lines have nothing else to tell them apart, a traceback of an error with others' words
+    must not have one that looks like a record.
+    """
+
+    def __init__(
+        self, fmt: str = "%(message)s", datefmt: str | None = None, *, more: str = ""
+    ) -> None:
+        super().__init__(fmt, datefmt)
+        self._more = more
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines, joined by newlines."""
+        return f"\n{self._more}".join(plain_lines(super().format(record)))
 
 
 def _under_journal() -> bool:
@@ -213,10 +254,14 @@ def _priority(record: logging.LogRecord) -> int:
 class StderrHandler(logging.Handler):
     """Lines with `<N>` priorities (sd-daemon(3)); on a terminal with the time instead."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(PlainLines(more="  "))
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record; a closed stderr is no reason to stop."""
         try:
-            lines = self.format(record).splitlines() or [""]
+            lines = self.format(record).split("\n")
             if sys.stderr.isatty():
                 stamp = hour(datetime.fromtimestamp(record.created, UTC))
                 text = "".join(f"{stamp} {line}\n" for line in lines)
@@ -236,6 +281,7 @@ class JournalHandler(logging.Handler):
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._fallback = StderrHandler()
+        self.setFormatter(PlainLines())
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record; if the journal is gone, to stderr."""

@@ -32,13 +32,15 @@ from sslmd.config.model import Config
 from sslmd.core.errors import ConfigError, Permanent, SslmError
 from sslmd.core.jobs import Pool
 from sslmd.core.names import CertId
+from sslmd.core.plain import plain
 from sslmd.daemon import journal
 from sslmd.daemon.journal import INFO, NOTICE, WARNING, Bus, Record
-from sslmd.daemon.methods import Methods, in_trouble, summary
+from sslmd.daemon.methods import Methods
 from sslmd.daemon.notify import Notifier, watchdog_seconds
 from sslmd.daemon.planner import ORDERS, Planner
 from sslmd.daemon.reload import Reload
 from sslmd.daemon.server import Server
+from sslmd.daemon.status_document import in_trouble, summary
 from sslmd.daemon.watchdog import Watchdog
 from sslmd.memory import keep_private
 from sslmd.store.layout import Tree
@@ -86,14 +88,15 @@ def main() -> None:
     if arguments.check_config:
         sys.exit(_check_config(conf_dir))
     journal.set_up(verbose=arguments.verb)
+    journal.catch_crashes()
     try:
         status = asyncio.run(_run(arguments, conf_dir))
     except ConfigError as err:
         _last_status(f"the configuration is refused: {err.mistakes[0]}")
-        sys.exit("\n".join(err.lines()))
+        sys.exit("\n".join(map(plain, err.lines())))
     except SslmError as err:
         _last_status(str(err))
-        sys.exit(f"sslmd: {err}")
+        sys.exit(plain(f"sslmd: {err}"))
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)
@@ -151,12 +154,12 @@ def _check_config(conf_dir: Path) -> int:
     try:
         config = load(conf_dir)
     except ConfigError as err:
-        sys.stderr.write("".join(f"{line}\n" for line in err.lines()))
+        sys.stderr.write("".join(f"{plain(line)}\n" for line in err.lines()))
         return 1
     for warning in config.warnings:
-        sys.stderr.write(f"warning: {warning}\n")
+        sys.stderr.write(f"{plain(f'warning: {warning}')}\n")
     services = sum(service.managed for service in config.services.values())
-    sys.stdout.write(f"{conf_dir}: {services} services, no mistakes\n")
+    sys.stdout.write(f"{plain(str(conf_dir))}: {services} services, no mistakes\n")
     return 0
 
 
@@ -216,7 +219,6 @@ class Daemon:
         self._loading = Reload(self._planner, conf_dir, self._tell, self._taken)
         self._methods = Methods(self._planner, self.reload, _now(), os.getpid())
         self._server = Server(arguments.socket, self._methods.handle, self._bug)
-        self._socket: str = arguments.socket
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._reload_waits = False
@@ -247,7 +249,7 @@ class Daemon:
         gc.collect()
         gc.freeze()
         gc.enable()
-        watchdog = Watchdog(self._planner, self._socket, self._notifier, watchdog_seconds())
+        watchdog = Watchdog(self._planner, self._server, self._notifier, watchdog_seconds())
         self._spawn(watchdog.run())
         status = await self._work()
         self._notifier.stopping()

@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, assert_never
 
-from sslmd import __version__
 from sslmd.core.errors import ConfigError, SslmError
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
-from sslmd.daemon import documents
+from sslmd.daemon import documents, limits
 from sslmd.daemon.asking import Asking
-from sslmd.daemon.book import Entry, UnknownCertError
+from sslmd.daemon.book import UnknownCertError
 from sslmd.daemon.deliveries import Deliveries
 from sslmd.daemon.following import Following
 from sslmd.daemon.held import is_held
 from sslmd.daemon.http_tests import HttpTests
 from sslmd.daemon.journal import Record
+from sslmd.daemon.metering import gently
 from sslmd.daemon.plan_document import plan
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.requests import Requests
 from sslmd.daemon.server import Client
+from sslmd.daemon.status_document import StatusDocument
 from sslmd.issuers.orders import Challenge
 from sslmd.wire.messages import (
     Code,
     Method,
     Notice,
+    Notification,
     Outcome,
     Request,
     Response,
     WireError,
-    encode,
+    encode_plain,
 )
 from sslmd.wire.params import Params
 from sslmd.workers.settle import clean, clean_inactive
@@ -69,11 +72,10 @@ class Methods:
         self._deliveries = Deliveries(planner)
         self.http_tests = HttpTests(planner.tools)
         self._reload = reload
-        self._started = started
-        self._pid = pid
+        self._status = StatusDocument(planner, started, pid)
 
-    async def handle(self, client: Client, request: Request) -> bytes:
-        """Answer one request with a line; raises `WireError` for what is refused."""
+    async def handle(self, client: Client, request: Request) -> Sequence[bytes]:
+        """Answer one request with a line, in pieces; raises `WireError` for what is refused."""
         params = Params(request)
         if params.method in _CHANGING and not client.may_change:
             raise WireError(
@@ -101,16 +103,18 @@ class Methods:
         except SslmError as err:
             raise WireError(Code.REFUSED, str(err)) from None
 
-    async def _dispatch(self, client: Client, request: Request, params: Params) -> bytes:
+    async def _dispatch(self, client: Client, request: Request, params: Params) -> Sequence[bytes]:
         match params.method:
             case Method.STATUS:
-                return self._status(request, params)
+                named = params.certs()
+                which = None if named is None else self._select(named)
+                return await self._status.answer(request.id, which)
             case Method.SHOW:
-                result: Any = await self._show(params)
+                result: Any = await self._show(client, params)
             case Method.CONFIG:
                 result = documents.config(self._planner)
             case Method.PLAN:
-                result = {"jobs": plan(self._planner, self._select(params.certs()))}
+                result = {"jobs": await plan(self._planner, self._select(params.certs()))}
             case Method.EVENTS:
                 result = await self._events(client, params)
             case Method.RENEW:
@@ -134,12 +138,14 @@ class Methods:
             case Method.HTTP_TEST:
                 result = await self.http_tests.run(client)
             case Method.DANE:
-                result = await self._dane(params)
+                result = await self._dane(client, params)
             case Method.DNS_REFRESH:
                 result = await self._dns_refresh(params)
+            case Method.PING:
+                result = {}
             case _:
                 assert_never(params.method)
-        return encode(Response(request.id, result))
+        return (encode_plain(Response(request.id, result)),)
 
     async def _look_at_held(self, params: Params) -> None:
         which = self._select(params.certs())
@@ -152,38 +158,12 @@ class Methods:
 
     # --- reading ---
 
-    def _status(self, request: Request, params: Params) -> bytes:
-        which = self._select(params.certs())
-        about = {
-            "version": __version__,
-            "pid": self._pid,
-            "started": documents.time(self._started),
-            "state": "running",
-            "text": summary(self._planner),
-            "conf_dir": str(self._planner.tools.config.conf_dir),
-            "refused": refused.as_json() if (refused := self._planner.refused) else None,
-        }
-        # Put together from ready-made parts: see `documents.status`.
-        parts = {
-            "version": documents.FORMAT,
-            "daemon": about,
-            "hosts": documents.hosts(self._planner),
-            "zones": documents.zones(self._planner),
-            "dh": documents.dh(self._planner),
-        }
-        head = encode(Response(request.id, parts))
-        return (
-            head.removesuffix(b"}}\n")
-            + b',"certs":'
-            + documents.status(self._planner, which)
-            + b"}}\n"
-        )
-
-    async def _show(self, params: Params) -> dict[str, Any]:
+    async def _show(self, client: Client, params: Params) -> dict[str, Any]:
         which = self._select([params.cert()])
         if len(which) != 1:
             raise WireError(Code.INVALID_PARAMS, "show takes one certificate: group:service")
-        return await documents.show(self._planner, which[0])
+        async with client.user.reading_files():
+            return await documents.show(self._planner, which[0])
 
     async def _events(self, client: Client, params: Params) -> dict[str, Any]:
         names = params.certs()
@@ -193,20 +173,39 @@ class Methods:
             return chosen is None or record.cert in chosen
 
         backlog = [record for record in self._planner.bus.recent() if fits(record)]
-        with Following(self._planner.bus, fits) as following:
-            for record in backlog:
-                await client.notify(Notice.EVENT, record.as_json())
-            while params.flag("follow"):
-                record = await following.next()
-                await client.notify(Notice.EVENT, record.as_json())
+        if not params.flag("follow"):
+            await client.send(b"".join(map(_event, backlog)))
+            return {"count": len(backlog)}
+        with client.user.following(), Following(self._planner.bus, fits) as following:
+            await client.send(b"".join(map(_event, backlog)))
+            while not client.gone:
+                record = await following.next_within(limits.STILL_THERE)
+                if record is not None:
+                    await client.send(_event(record))
         return {"count": len(backlog)}
 
-    async def _dane(self, params: Params) -> dict[str, Any]:
-        """Compare DNS, ports and keys now, and tell what came of it."""
+    async def _dane(self, client: Client, params: Params) -> dict[str, Any]:
+        """Tell what a comparison of DNS, ports and keys finds: one of now, or a minute old.
+
+        An admin may say `now`: after something was put right, that minute is long.
+        """
+        again = params.flag("now")
+        if again and not client.may_change:
+            raise WireError(
+                Code.NOT_PERMITTED,
+                f"now is for root and the daemon's own user; uid {client.uid} gets what was found "
+                f"in the last {limits.ASKED_EVERY:g} s",
+            )
         which = [cert for cert in self._select(params.certs()) if self._has_dane(cert)]
         zones = dict.fromkeys(ZoneName(cert.group) for cert in which)
-        await asyncio.gather(*(self._planner.zones.watch(zone) for zone in zones))
-        rows = [documents.dane(self._planner, cert) for cert in which if self._has_dane(cert)]
+        watch = self._planner.zones.watch
+        fresh = await asyncio.gather(*(watch(zone, again=again) for zone in zones))
+        asked = dict(zip(zones, fresh, strict=True))
+        rows = []
+        async for cert in gently(which):
+            if self._has_dane(cert):
+                row = documents.dane(self._planner, cert)
+                rows.append({**row, "fresh": asked[ZoneName(cert.group)]})
         return {"certs": rows}
 
     def _has_dane(self, cert: CertId) -> bool:
@@ -315,26 +314,6 @@ class Methods:
         return "restart_cmd was run"
 
 
-def in_trouble(entry: Entry) -> bool:
-    """Whether something about a certificate failed and is not yet made good."""
-    failed = any(server.attempts for server in entry.state.servers)
-    mismatch = entry.report is not None and bool(entry.report.wrong)
-    decision = entry.decision
-    held = entry.hold or entry.unsaved or decision.alarm
-    stuck = decision.stuck is not None and not decision.stuck.rests
-    return bool(held or stuck or failed or mismatch or entry.unusable)
-
-
-def summary(planner: Planner) -> str:
-    """Return one line on how everything stands, for `systemctl status` and clients."""
-    which = planner.book.managed()
-    live = troubled = 0
-    for cert in which:
-        entry = planner.book[cert]
-        live += entry.state.curr is not None and not entry.unusable
-        troubled += in_trouble(entry)
-    trouble = f", {troubled} in trouble" if troubled else ""
-    number = len(planner.queue)
-    jobs = f", {number} job{'s' if number > 1 else ''} at work" if number else ""
-    refused = f"; {planner.refused.text}" if planner.refused is not None else ""
-    return f"{len(which)} certificates, {live} live{trouble}{jobs}{refused}"
+@lru_cache(maxsize=2000)  # of one record there is one line, however many clients follow
+def _event(record: Record) -> bytes:
+    return encode_plain(Notification(Notice.EVENT, record.as_json()))

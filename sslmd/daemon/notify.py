@@ -7,6 +7,11 @@ import time
 
 import sdnotify
 
+from sslmd.core.plain import plain
+
+# Characters of `systemctl status`; systemd drops a datagram of more than 4096 bytes.
+MOST_STATUS = 900
+
 
 class Notifier:
     """Tells systemd how we are; without one it does nothing."""
@@ -51,4 +56,5 @@ def watchdog_seconds() -> float | None:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    # A line more would be another assignment: WATCHDOG=1, or MAINPID=.
+    return plain(" ".join(text.split()), MOST_STATUS)

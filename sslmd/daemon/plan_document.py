@@ -14,6 +14,7 @@ from sslmd.core.own_ca import renews_how
 from sslmd.core.state import Server, ServerPhase
 from sslmd.daemon.book import Entry
 from sslmd.daemon.documents import time
+from sslmd.daemon.metering import gently
 from sslmd.daemon.planner import Planner
 from sslmd.dns.command import commands_for
 from sslmd.workers.deliver import DNS, class_order, granted
@@ -25,7 +26,7 @@ _ZONE_JOBS = {
 }
 
 
-def plan(planner: Planner, which: list[CertId]) -> list[dict[str, Any]]:
+async def plan(planner: Planner, which: list[CertId]) -> list[dict[str, Any]]:
     """Return what runs, what is queued, and what comes when, soonest first."""
     chosen = set(which)
     now_rows = []
@@ -52,7 +53,10 @@ def plan(planner: Planner, which: list[CertId]) -> list[dict[str, Any]]:
             else:
                 continue
             now_rows.append({**row, "at": None, "state": state})
-    later = [row for cert in which for row in _later(planner, cert, busy=cert in busy)]
+    later = []
+    async for cert in gently(which):
+        if cert in planner.book:
+            later += _later(planner, cert, busy=cert in busy)
     later += [
         {
             "cert": "",

@@ -19,6 +19,7 @@ from sslmd.core.names import CertId, GroupName, SetName, ZoneName
 from sslmd.core.view import Dane
 from sslmd.daemon.book import Book, Entry
 from sslmd.daemon.journal import ERROR
+from sslmd.daemon.limits import ASKED_EVERY
 from sslmd.daemon.zone_watch import DOUBT, ZoneWatch
 from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock, counted
 from sslmd.dns.tlsa_notes import noted_tlsa_zones
@@ -28,6 +29,9 @@ from sslmd.workers.tools import Tools
 
 # Seconds to the next try after what should not have happened.
 AFTER_BUG = 60.0
+
+# Zones at a time that are compared because somebody asks.
+ASKED_AT_ONCE = 16
 
 
 class Zones:
@@ -52,6 +56,7 @@ class Zones:
         self._timers: dict[ZoneName, asyncio.TimerHandle] = {}
         self._dirty: set[ZoneName] = set()
         self._running = False
+        self._asked = asyncio.Semaphore(ASKED_AT_ONCE)
 
     # --- its life ---
 
@@ -71,6 +76,9 @@ class Zones:
     def stop(self) -> None:
         """Start nothing more."""
         self._running = False
+        for zone in self._zones.values():
+            if zone.asked is not None:
+                zone.asked.cancel()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -299,10 +307,29 @@ class Zones:
         if zone is not None:
             await self._watch.prove_ports(zone, cert, name)
 
-    async def watch(self, name: ZoneName) -> None:
-        """Compare what DNS shows, what ports serve, and what should be, for who asks."""
+    async def watch(self, name: ZoneName, *, again: bool = False) -> bool:
+        """Compare what DNS shows, what ports serve, and what should be, for who asks.
+
+        At most once in `ASKED_EVERY` for all who ask, unless it is to be `again`. Return whether
+        that was done now; else what is known is that of then.
+        """
         zone = self._zones.get(name)
-        if zone is not None:
+        if zone is None:
+            return False
+        if again and zone.asked is not None:
+            await asyncio.wait({zone.asked})  # it began before what is to be seen now
+        begun = zone.asked
+        if begun is None or (begun.done() and (again or clock() - zone.asked_at >= ASKED_EVERY)):
+            zone.asked_at = clock()
+            zone.asked = begun = asyncio.get_running_loop().create_task(self._ask(zone))
+        elif begun.done():
+            return False
+        # Not ended with who asked first: others wait for it, and what it found is to be kept.
+        await asyncio.shield(begun)
+        return True
+
+    async def _ask(self, zone: Zone) -> None:
+        async with self._asked:
             await self._watch.compare(zone, asked=True)
 
     async def refresh(self, name: ZoneName) -> str:

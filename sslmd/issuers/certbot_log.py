@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sslmd.core.plain import plain
+
 # Characters of the log and of the output that are looked at: the end of it, where it failed.
 MOST = 1 << 20
 
@@ -179,8 +181,5 @@ def text_of(document: Mapping[str, Any], key: str) -> str:
 
 
 def one_line(text: str, limit: int) -> str:
-    """Return `text` in one line, without what a terminal would act upon, and not endless."""
-    # More than what is kept, as white space shrinks; but not a whole megabyte.
-    words = " ".join(text[: 4 * limit].split())
-    line = "".join(char if char.isprintable() else "?" for char in words)
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    """Return `text` in one plain line that is not endless."""
+    return plain(" ".join(text[: 4 * limit].split()), limit)

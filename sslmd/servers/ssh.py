@@ -19,6 +19,7 @@ from pathlib import Path
 
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.names import shown
+from sslmd.core.plain import plain
 from sslmd.processes import Output, end_group, environment, start
 from sslmd.servers.ssh_line import look_up_line, rsync_line, shell_line
 from sslmd.store.scratch import Scratch
@@ -343,8 +344,8 @@ def _last(text: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return text in one line, without what a terminal would act upon."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))[-500:]
+    """Return the end of a text in one line."""
+    return plain(" ".join(text[-4096:].split()))[-500:]
 
 
 def _rsync_failed(host: str, status: int, said: str) -> Transient:

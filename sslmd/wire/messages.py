@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 
+from sslmd.core.plain import is_plain, plain_values
+
 TYPE_CHECKING = False  # type checkers know the name; `typing` itself is slow to import
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
@@ -46,6 +48,7 @@ class Method(StrEnum):
     FORGET = "forget"
     CHALLENGE = "challenge"
     HTTP_TEST = "http_test"
+    PING = "ping"
 
 
 class Notice(StrEnum):
@@ -174,6 +177,19 @@ def encode(message: Message) -> bytes:
     return text.encode("utf-8", "replace") + b"\n"
 
 
+def encode_plain(message: Notification | Response) -> bytes:
+    """Return what the daemon says as one line: every text in it is plain, whoever's words it has.
+
+    The `id` is the client's own, and given back as it came.
+    """
+    value = message.as_json()
+    for member in ("params", "result", "error"):
+        if member in value:
+            value[member] = plain_values(value[member])
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace") + b"\n"
+
+
 def raw_result(line: bytes, id: int) -> bytes | None:  # noqa: A002
     """Cut the result out of a response as `encode` writes it, without parsing it.
 
@@ -198,6 +214,36 @@ def parse_message(line: bytes) -> Message:
     except WireError as err:
         err.id = ident
         raise
+
+
+def parse_request(line: bytes, *, longest_id: int, brackets: int) -> Request:
+    """Parse one line of somebody who may send anything; raise `WireError` for all but a request.
+
+    `longest_id`: characters or digits of an `id`, which is sent back; `brackets`: arrays and
+    objects, which a request has few of, and which are what parsing costs most for.
+    """
+    if line.count(b"{") + line.count(b"[") > brackets:
+        text = f"a request may have {brackets} arrays and objects at most, nested deeply or not"
+        raise WireError(Code.PARSE_ERROR, text)
+    try:
+        message = parse_message(line)
+    except WireError as err:
+        if not _is_short(err.id, longest_id):
+            err.id = None
+        raise
+    if not isinstance(message, Request):
+        text = "only requests are served: a method and an id"
+        raise WireError(Code.INVALID_REQUEST, text)
+    if not _is_short(message.id, longest_id):
+        text = f"id may have {longest_id} printable characters or digits at most"
+        raise WireError(Code.INVALID_REQUEST, text)
+    return message
+
+
+def _is_short(ident: Id, most: int) -> bool:
+    if isinstance(ident, int):
+        return bool(abs(ident) < 10**most)
+    return ident is None or (len(ident) <= most and is_plain(ident))
 
 
 def _call(value: dict[str, Json], ident: Id) -> Request | Notification:

@@ -18,13 +18,14 @@ PARAMS: Mapping[Method, tuple[str, ...]] = {
     Method.DELIVER: ("certs", "to", "wait"),
     Method.RESTART: ("class", "to", "wait"),
     Method.DNS_REFRESH: ("certs",),
-    Method.DANE: ("certs",),
+    Method.DANE: ("certs", "now"),
     Method.CLEAN: ("certs", "keep", "inactive"),
     Method.RELOAD: (),
     Method.CANCEL: ("certs",),
     Method.FORGET: ("host", "leaving"),
     Method.CHALLENGE: ("order", "action", "name", "value", "token", "remaining"),
     Method.HTTP_TEST: (),
+    Method.PING: (),
 }
 
 # Characters. The longest is an http-01 value: a token and a hash.

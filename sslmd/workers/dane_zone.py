@@ -47,7 +47,8 @@ class Zone:
     that were found. `apart`: the sightings by those servers alone that answer. `replaced`: what was
     in DNS before the changes that no name server was seen to take yet, None if there are none.
 
-    `late`: whose set on deck waits for its records for too long.
+    `late`: whose set on deck waits for its records for too long. `asked`: the comparison that
+    somebody asked for last.
 
     `trouble`, `look_trouble`, `unsaved`: why publishing, looking, writing notes failed last, "" if
     it did not. Times ending in `_at` are of the event loop's clock, in seconds. `turn` is held by
@@ -88,6 +89,8 @@ class Zone:
     queued: set[CertId] = field(default_factory=set)
     warned_unsigned: bool = False
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    asked: asyncio.Task[None] | None = None
+    asked_at: float = 0.0
 
     @property
     def content(self) -> Content:

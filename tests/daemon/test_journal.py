@@ -114,9 +114,12 @@ def test_without_a_journal_lines_go_to_stderr(
 
 def test_every_line_on_stderr_has_its_priority(capsys: pytest.CaptureFixture[str]) -> None:
     with logging_to(StderrHandler()) as bus:
-        bus.record(Record(NOW, "bug", "two\nlines", ERROR))
+        bus.bug(NOW, "two\nlines", ValueError("of an error\n<3>example.com/web: set 1 is live"))
         bus.record(Record(NOW, "settled", "one", INFO))
-    assert capsys.readouterr().err == "<3>two\n<3>lines\n<6>one\n"
+    assert capsys.readouterr().err == (
+        "<3>two lines\n<3>  ValueError: of an error\n"
+        "<3>  <3>example.com/web: set 1 is live\n<6>one\n"
+    )
 
 
 def test_a_closed_stderr_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,77 @@
+"""Words of others in a line: the one rule for whatever is logged, answered or shown.
+
+Name servers, CAs, web servers, far hosts, programs, file names and certificates say what they
+like. A line of ours has none of it raw: no control character (C0, DEL, C1), no end of a line in
+any script's sense, nothing that turns, hides or joins text (bidirectional controls, zero-width
+and other invisible characters), no half character, and no end that never comes.
+
+`plain` is applied where a record, an answer or a status line is made. What it returned it returns
+again unchanged, so that nothing is ever escaped twice.
+"""
+
+from __future__ import annotations
+
+# For type checkers alone: `typing` is slow to import, and this is part of every `sslmctl`.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Characters of a line: a record, a reason, an error.
+MOST = 8192
+
+# Lines of a text that has several: a traceback.
+MOST_LINES = 200
+
+# Characters of one text in an answer. The longest that is ours lists the names of a certificate.
+MOST_OF_TEXT = 1 << 16
+
+# Invisible, though Unicode counts them among letters, marks and signs (Default_Ignorable_Code_Point
+# beyond the categories that `str.isprintable` refuses, and the Braille pattern without dots).
+_INVISIBLE = frozenset(
+    chr(code)
+    for some in (
+        (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0),
+        range(0x180B, 0x1810),
+        range(0xFE00, 0xFE10),
+        range(0xE0100, 0xE01F0),
+    )
+    for code in some
+)
+
+
+def is_plain(text: str) -> bool:
+    """Whether `text` can stand in a line as it is."""
+    return text.isprintable() and (text.isascii() or _INVISIBLE.isdisjoint(text))
+
+
+def plain(text: str, most: int = MOST) -> str:
+    """Return `text` as a part of one line of at most `most` characters.
+
+    White space and ends of lines become a space, what is not plain becomes `\\x1b`, `\\u202e`.
+    """
+    if len(text) <= most and is_plain(text):
+        return text
+    # White space shrinks, so more is looked at than is kept; but not a whole megabyte.
+    words = " ".join(text[: 4 * most].split())
+    line = "".join(one if is_plain(one) else _escaped(one) for one in words)
+    return line if len(line) <= most and len(text) <= 4 * most else line[: most - 1] + "…"
+
+
+def plain_lines(text: str) -> list[str]:
+    """Return the lines of `text` (a traceback), each plain; at most `MOST_LINES` of them."""
+    return [plain(line) for line in text.split("\n", MOST_LINES)[:MOST_LINES]]
+
+
+def plain_values(value: Any) -> Any:
+    """Return what JSON is made of with every text in it plain, names of members too."""
+    if isinstance(value, str):
+        return plain(value, MOST_OF_TEXT)
+    if isinstance(value, dict):
+        return {plain(key): plain_values(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_values(one) for one in value]
+    return value
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
