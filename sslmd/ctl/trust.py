@@ -21,11 +21,13 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName
 from sslmd.ctl.args import Commands, command
 from sslmd.ctl.errors import DONE, FAILED, NOT_PERMITTED, USAGE, CtlError
+from sslmd.ctl.other_user import Person, call_as, run_as, shown_as
 from sslmd.ctl.text import complain, printable, say
 
 SYSTEM, NSS = "system", "nss"
@@ -47,6 +49,8 @@ _DATABASES = (
     "snap/firefox/common/.mozilla/firefox/*",
     ".var/app/org.mozilla.firefox/.mozilla/firefox/*",
 )
+# Of one user; nobody has as many.
+_MOST_DATABASES = 100
 
 
 @dataclass(frozen=True)
@@ -62,20 +66,23 @@ class Root:
 class Step:
     """Something to do: to run a command, which reads `data`; or to write that to `path`.
 
-    `source`: where the data is from. `alone`: its failure does not keep the next from being done.
+    `source`: where the data is from. `person`: who does it, None for ourselves. `alone`: its
+    failure does not keep the next from being done.
     """
 
     words: tuple[str, ...] = ()
     path: str = ""
     data: bytes = b""
     source: str = ""
+    person: Person | None = None
     alone: bool = False
 
     def shown(self) -> str:
         """Return it as a line for a shell."""
         if self.path:
             return shlex.join(("install", "-m", "0644", self.source, self.path))
-        return shlex.join(self.words) + (f" < {shlex.quote(self.source)}" if self.data else "")
+        words = (*(shown_as(self.person) if self.person else ()), *self.words)
+        return shlex.join(words) + (f" < {shlex.quote(self.source)}" if self.data else "")
 
 
 def add(commands: Commands) -> None:
@@ -227,13 +234,10 @@ def _system(roots: Sequence[Root], *, remove: bool) -> list[Step]:
 
 
 def _browsers(roots: Sequence[Root], *, remove: bool, needed: bool) -> list[Step]:
-    user, home = _person()
-    databases = [
-        folder
-        for pattern in _DATABASES
-        for folder in sorted(glob.glob(f"{glob.escape(home)}/{pattern}"))
-        if os.path.isfile(f"{folder}/cert9.db")
-    ]
+    person = _person()
+    home = person.home if person else os.path.expanduser("~")
+    # What is in a home is looked for and changed as who lives there: links may lead anywhere.
+    databases = call_as(person, lambda: _databases(home)) if person else _databases(home)
     shared = [_MACHINES] if os.path.isfile(f"{_MACHINES}/cert9.db") and not os.geteuid() else []
     if not databases and not shared:
         if needed:
@@ -246,29 +250,38 @@ def _browsers(roots: Sequence[Root], *, remove: bool, needed: bool) -> list[Step
             raise CtlError(text)
         complain(f"{text}: those in {home} are left alone")
         return []
-    # What is in a home is changed as who lives there: links may lead anywhere. That user need not
-    # be able to read where the root is.
-    prefix = ("runuser", "-u", user, "--") if user else ()
     steps = []
     for folder in (*shared, *databases):
         for root in roots:
-            as_who = () if folder in shared else prefix
-            words = (*as_who, certutil, *(("-D",) if remove else ("-A", "-t", "C,,")))
+            words = (certutil, *(("-D",) if remove else ("-A", "-t", "C,,")))
             words += ("-d", f"sql:{folder}", "-n", root.name)
+            # That user need not be able to read where the root is.
             given = (b"", "") if remove else (root.pem, root.path)
-            steps.append(Step(words, "", *given, alone=True))
+            who = person if folder in databases else None
+            steps.append(Step(words, "", *given, who, alone=True))
     return steps
 
 
-def _person() -> tuple[str, str]:
-    """Return whose browsers are meant, with the home; no name for ourselves."""
+def _databases(home: str) -> list[str]:
+    found = (
+        folder
+        for pattern in _DATABASES
+        for folder in sorted(glob.glob(f"{glob.escape(home)}/{pattern}"))
+        if os.path.isfile(f"{folder}/cert9.db")
+    )
+    return list(islice(found, _MOST_DATABASES))
+
+
+def _person() -> Person | None:
+    """Return whose browsers are meant, None for ourselves."""
     sudo = os.environ.get("SUDO_USER", "")
-    if os.geteuid() == 0 and sudo and sudo != "root":
-        try:
-            return sudo, pwd.getpwnam(sudo).pw_dir
-        except KeyError:
-            pass
-    return "", os.path.expanduser("~")
+    if os.geteuid() or not sudo:
+        return None
+    try:
+        entry = pwd.getpwnam(sudo)
+    except KeyError:
+        return None
+    return Person(sudo, entry.pw_uid, entry.pw_gid, entry.pw_dir) if entry.pw_uid else None
 
 
 # --- doing it -------------------------------------------------------------------------------
@@ -299,7 +312,13 @@ def _one(step: Step) -> None:
         except SslmError as err:
             raise CtlError(str(err)) from None
         return
-    done = subprocess.run(step.words, input=step.data, capture_output=True, check=False)
-    if done.returncode:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip()[-500:]
-        raise CtlError(f"{step.words[0]} failed with {done.returncode}: {said}")
+    if step.person is not None:
+        status, said = run_as(step.person, step.words, step.data)
+    else:
+        done = subprocess.run(step.words, input=step.data, capture_output=True, check=False)
+        status, said = (
+            done.returncode,
+            (done.stderr or done.stdout).decode(errors="replace").strip(),
+        )
+    if status:
+        raise CtlError(f"{step.words[0]} failed with {status}: {said[-500:]}")
