@@ -161,18 +161,23 @@ class Site:
         return done
 
     def status(self, *certs: str) -> dict[str, dict[str, Any]]:
-        """Return `status --json` by certificate.
+        """Return `status --json` by certificate."""
+        document = self._status(*certs)
+        return {f"{one['group']}/{one['service']}": one for one in document["certs"]}
 
-        Asked as sslmctl asks, in this process: tests ask it thousands of times.
-        """
+    def summary(self) -> str:
+        """Return what the daemon says of itself, as in the last line of `status`."""
+        return str(self._status()["daemon"]["text"])
+
+    def _status(self, *certs: str) -> dict[str, Any]:
+        """Ask as sslmctl asks, in this process: tests ask it thousands of times."""
         try:
             with Daemon(str(self.socket)) as daemon:
-                document = daemon.call(Method.STATUS, {"certs": list(certs) or None})
+                document: Any = daemon.call(Method.STATUS, {"certs": list(certs) or None})
         except CtlError as err:
             raise AssertionError(err.text) from None
-        assert document is not None
         assert document["version"] == 1
-        return {f"{one['group']}/{one['service']}": one for one in document["certs"]}
+        return dict(document)
 
     def wait_settled(self, *but: str) -> dict[str, dict[str, Any]]:
         """Return the status when every certificate is settled, `but` those named."""

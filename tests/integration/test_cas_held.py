@@ -8,12 +8,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from tests.integration.running import Site
-from tests.integration.test_clock import FAKETIME, needs_faketime
+from tests.integration.test_clock import faked_from, needs_faketime
 from tests.ssl_mgr_site import MADE, VERSIONS, files, unpack
 
 ROOTS = {"5.2.0": "acorn-root", "7.8.1": "birch-root"}
@@ -30,7 +31,7 @@ class OldSite(Site):
         self.root, self.sub = f"ca/{ROOTS[version]}", f"ca/{INTS[version]}"
 
     def at(self, when: str) -> dict[str, str]:
-        return {"LD_PRELOAD": FAKETIME, "FAKETIME": f"@{when}", "TZ": "UTC"}
+        return faked_from(datetime.fromisoformat(when))
 
     def begin(self, when: str = "") -> None:
         self.start(env=self.at(when or MADE.strftime("%Y-%m-%d %H:%M:%S")))

@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.answering import name_server_at
 from tests.integration.running import Site
-from tests.integration.test_clock import FAKETIME, needs_faketime
+from tests.integration.test_clock import faked_from, needs_faketime
 from tests.servers.server import free_port, wait_until
 from tests.ssl_mgr_site import MADE, VERSIONS, File, files, name_server, unpack
 
@@ -56,9 +56,7 @@ class OldSite(Site):
 
     def begin(self) -> None:
         """Start it half an hour after ssl-mgr ended; wait until it has seen to its zones."""
-        clock = {"FAKETIME": MADE.strftime("@%Y-%m-%d %H:%M:%S"), "TZ": "UTC"}
-        more = {"LD_PRELOAD": FAKETIME, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-        self.start(env={**clock, **more})
+        self.start(env=faked_from(MADE))
         for zone in DANE[self.version]:
             if self.answers:
                 wait_until(lambda zone=zone: "name server" in self.dane(zone), f"a look at {zone}")  # type: ignore[misc]

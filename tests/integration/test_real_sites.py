@@ -13,7 +13,7 @@ import pytest
 from sslmd.dns.tlsa_include import parse
 from tests.dns_room.responder import Responder
 from tests.integration.running import Site
-from tests.integration.test_clock import FAKETIME, needs_faketime
+from tests.integration.test_clock import faked_from, needs_faketime
 from tests.servers.server import wait_until
 from tests.ssl_mgr_site import MADE, VERSIONS, File, files, name_server, unpack
 
@@ -83,13 +83,7 @@ class RealSite(Site):
     ) -> RealSite:
         """Start the daemon as if the site had just been made."""
         # Times of files are those of the archive, and stay.
-        clock = {
-            "LD_PRELOAD": FAKETIME,
-            "FAKETIME": MADE.strftime("@%Y-%m-%d %H:%M:%S"),
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "NO_FAKE_STAT": "1",
-            "TZ": "UTC",
-        }
+        clock = {**faked_from(MADE), "NO_FAKE_STAT": "1"}
         env = {**clock, **(env or {})}
         super().start(*options, env=env, wrapper=wrapper, ready=ready)
         return self
@@ -99,10 +93,9 @@ class RealSite(Site):
 
         def done() -> bool:
             try:
-                text = self.ctl("status").stdout.strip().splitlines()[-1]
-                certs = self.status()
+                text, certs = self.summary(), self.status()
             except AssertionError:
-                return False  # with a false clock its start may take longer than a client waits
+                return False  # on a busy machine its start may take longer than a client waits
             servers = [one for cert in certs.values() for one in cert["servers"]]
             return "at work" not in text and all(
                 one["state"] in ("proven", "restarted") for one in servers
