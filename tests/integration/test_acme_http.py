@@ -129,6 +129,29 @@ def test_a_name_that_another_server_answers(web: WebWorld) -> None:
     assert web.ca.failures() == 0
 
 
+@pytest.mark.parametrize("to", ["port", "address"])
+def test_a_redirect_that_no_public_ca_follows(web: WebWorld, to: str) -> None:
+    """It leads to the file, and Pebble follows it. Public CAs do not, and would fail the order."""
+    port = free_port("127.0.0.98")
+    places = {"port": f"odd.{ZONE}:{port}", "address": web.address}
+    other = Nginx(web.here.top / "other", {ZONE: []}, address="127.0.0.98", port=80)
+    config = web.here.top / "other/nginx.conf"
+    moved = (
+        f"server {{ listen 127.0.0.98:{port}; root {web.web.server_dir}/{ZONE}; }}\n"
+        f"server {{ listen 127.0.0.98:80; server_name odd.{ZONE}; "
+        f"return 301 http://{places[to]}$request_uri; }}\n"
+    )
+    config.write_text(config.read_text().replace("http {\n", f"http {{\n{moved}", 1))
+    web.stack.enter_context(other)
+    web.write(names=[f"odd.{ZONE}"])
+    web.site.start()
+    # It is looked at again and again, and said what is wrong meanwhile.
+    line = web.site.wait_line("CAs follow redirects to")
+    assert f"leads to port {port}" in line or "leads to an IP address" in line
+    assert "or not at all below /.well-known/acme-challenge/" in line
+    assert web.ca.validations() == []
+
+
 def test_an_address_that_cannot_be_reached_from_here(web: WebWorld) -> None:
     """Nobody listens at 127.0.0.98, as with NAT: the [web] server itself is asked."""
     web.write(servers=f"'{web.address}'", names=[f"odd.{ZONE}"])

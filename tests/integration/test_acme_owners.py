@@ -11,7 +11,7 @@ from tests.integration.acme_world import CERT, ZONE, World, names_of, verify, wo
 from tests.servers.bind import Zone
 
 ELSEWHERE = "* CNAME lb.cdn.invalid."
-MANY = [f"n{n}.{ZONE}" for n in range(6)]
+MANY = [f"n{n}.{ZONE}" for n in range(40)]
 LAB = f"lab.{ZONE}"
 
 

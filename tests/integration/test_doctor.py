@@ -8,6 +8,7 @@ import shlex
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,11 +22,14 @@ from tests.servers.bind import Primary
 Found = list[tuple[str, str, str]]
 
 
-def doctor(site: Site, status: int, **env: str) -> Found:
-    """Return what the doctor finds: where, how it is, what it says."""
+def doctor(site: Site, status: int, wrapper: Sequence[str] = (), **env: str) -> Found:
+    """Return what the doctor finds: where, how it is, what it says.
+
+    `wrapper`: the words before its command line.
+    """
     command = [sys.executable, "-m", "sslmd.ctl.main", "--socket", str(site.socket), "doctor"]
     done = subprocess.run(
-        [*command, "--conf-dir", str(site.conf), "--json"],
+        [*wrapper, *command, "--conf-dir", str(site.conf), "--json"],
         cwd=ROOT,
         env={**os.environ, **env},
         capture_output=True,
