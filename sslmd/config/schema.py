@@ -145,7 +145,8 @@ class Globals(Table):
         "Files and folders of the production tree, here and on other servers, that hold private "
         "keys or certificates and that sslmd did not put there: they are meant to be there. Others "
         "are reported until they are gone. A folder stands for all that is in it. Nothing that is "
-        "named here is ever removed, not by `prune` either.",
+        "named here is ever removed, not by `prune` either. Where `prod_cert_dir` was another "
+        "folder before, the same paths count below that.",
         default=[],
     )
     preferred_acme_profile: Text = key(

@@ -160,8 +160,8 @@ class HostBook:
                 self._notes[host] = self._read(host)
             note = self._notes[host] = replace(self.of(host), attempts=0, next_try=None)
             self._sort(host)
-            if note.surplus or note.older:
-                self._again[host] = None  # it may be gone, or in keep now
+            if note.surplus or note.older or note.kept:
+                self._again[host] = None  # it may be gone, or in keep now, or no more
         # Whether classes name this machine or not: what is in production here costs a look.
         self._untidy[THIS_HOST] = None
         for host in self._notes.keys() - hosts.keys() - self._left - {THIS_HOST}:
@@ -206,10 +206,12 @@ class HostBook:
             # What is in production here is judged there, under the name of this machine alone.
             note = replace(old, holds=frozenset(), surplus=tuple(visit.surplus))
         if whole is None:
-            older = visit.older
+            older, meant = visit.older, visit.kept
             if older is None:  # nobody has looked; of this machine that is done by one name
-                older = () if visit.here else self.older(host)
-            note = replace(note, visited=tools.now(), prod=prod, older=older)
+                meant = () if visit.here else old.kept
+                before = () if visit.here else self.older(host)
+                older = tuple(one for one in before if one not in meant)
+            note = replace(note, visited=tools.now(), prod=prod, older=older, kept=meant)
         if error is None:
             note = replace(note, attempts=0, error="", next_try=None)
         else:
@@ -257,7 +259,8 @@ def older_text(host: str, older: Sequence[str]) -> str:
     """Return which folders of a host are not production any more but have keys, and the way out."""
     return (
         f"{host}: {' and '.join(older)} is not used any more (prod_cert_dir), but still has keys; "
-        "remove what lies there when no server reads it"
+        "remove what lies there when no server reads it, or name what is meant to stay in keep of "
+        "[globals]"
     )
 
 

@@ -40,20 +40,21 @@ def has_key(prod: str, cert: CertId) -> bool:
     return False
 
 
-def has_keys(folder: str, *, but: str) -> bool:
-    """Whether a folder that was production has keys of certificates still; never raises.
+def keys_in(folder: str, *, but: str) -> list[str]:
+    """Return the keys of certificates in a folder that was production, by their paths below it.
 
-    `but`: where production is now. The other may be a link to it.
+    `but`: where production is now. The other may be a link to it. Never raises.
     """
     if os.path.realpath(folder) == os.path.realpath(but):
-        return False
+        return []
     certs = ((group, one) for group in _names(folder) for one in _names(f"{folder}/{group}"))
-    return any(
-        os.path.exists(f"{base}/{file}")
+    paths = (
+        f"{base}/{file}"
         for group, service in certs
         for base in _sets(f"{folder}/{group}/{service}")
         for file in SECRET_FILES
     )
+    return [path[len(folder) + 1 :] for path in paths if os.path.exists(path)]
 
 
 def _sets(base: str) -> Iterator[str]:

@@ -286,14 +286,16 @@ survey() {
   done
 }
 
-# older DIR…: tell which of these, where production was before, still have keys of certificates.
+# older DIR…: tell the keys of certificates in these, where production was before: which DIR (1, 2,
+# …), and the path below it.
 older() {
-  now=$(cd -P -- "$prod" 2>/dev/null && pwd)
+  now=$(cd -P -- "$prod" 2>/dev/null && pwd) number=0
   for dir in "$@"; do
+    number=$((number + 1))
     [ "$(cd -P -- "$dir" 2>/dev/null && pwd)" != "$now" ] || continue
     for file in "$dir"/*/*/curr/privkey.pem "$dir"/*/*/curr/bundle.pem \
       "$dir"/*/*/db/*/privkey.pem "$dir"/*/*/db/*/bundle.pem; do
-      [ ! -e "$file" ] || { say older "$dir"; break; }
+      [ ! -e "$file" ] || say older "$number ${file#"$dir"/}"
     done
   done
 }

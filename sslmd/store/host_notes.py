@@ -30,7 +30,7 @@ _NO_SENSE = (tomli.TOMLDecodeError, RecursionError, ValueError, TypeError, KeyEr
 class HostNote:
     """`holds`: what we put there, below `prod`. `surplus`: what lay there besides at the last
     visit, in words. `machine`: which one it said that it is. `older`: where `prod` was before, as
-    long as keys are there.
+    long as keys are there; `kept`: the same, where all of them are meant to stay.
 
     The rest is of visits that only have to tidy up: how many failed in a row, why, and when the
     next is.
@@ -45,11 +45,12 @@ class HostNote:
     next_try: datetime | None = None
     machine: str = ""
     older: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     @property
     def places(self) -> tuple[str, ...]:
         """Return the folders there in which keys may be that we put there."""
-        return tuple(dict.fromkeys(filter(None, (self.prod, *self.older))))
+        return tuple(dict.fromkeys(filter(None, (self.prod, *self.older, *self.kept))))
 
 
 def host_file(certs_dir: object, host: str) -> str:
@@ -94,6 +95,7 @@ def _note(table: dict[str, Any]) -> HostNote:
         _time(table.get("next_try")),
         machine,
         tuple(str(one) for one in table.get("older", ())),
+        tuple(str(one) for one in table.get("kept", ())),
     )
 
 
@@ -126,6 +128,8 @@ def write_host(path: str, note: HostNote) -> None:
         table["machine"] = note.machine
     if note.older:
         table["older"] = list(note.older)
+    if note.kept:
+        table["kept"] = list(note.kept)
     if note.attempts:
         table["attempts"] = note.attempts
     if note.error:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from sslmd.config.model import Config
 from sslmd.core.access import KeyAccess
-from sslmd.core.belongings import Sorted, Thing, sort_out
+from sslmd.core.belongings import Sorted, Thing, is_kept, sort_out
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import BadName, CertId, machine_of
@@ -39,7 +39,8 @@ class Visit:
     `here`: the host is this machine. `surplus`: what lies there that is neither meant for it nor
     ours to take away, in words. `left`: what is there in the end; None: nobody has looked.
     `older`: the folders, of those where production was before, that still hold keys; None as above.
-    `trouble`: why something could not be taken away.
+    `kept`: those that only hold what is meant to stay there (`keep`). `trouble`: why something
+    could not be taken away.
     """
 
     here: bool = False
@@ -49,7 +50,15 @@ class Visit:
     surplus: list[str] = field(default_factory=list)
     left: set[CertId] | None = None
     older: tuple[str, ...] | None = None
+    kept: tuple[str, ...] = ()
     trouble: Exception | None = None
+
+    def take_older(self, keys: Mapping[str, Collection[str]], keep: Collection[str]) -> None:
+        """Take in which keys are in the folders where production was before."""
+        holding = tuple(folder for folder, paths in keys.items() if paths)
+        foreign = {one for one in holding if not all(is_kept(path, keep) for path in keys[one])}
+        self.older = tuple(one for one in holding if one in foreign)
+        self.kept = tuple(one for one in holding if one not in foreign)
 
 
 def is_meant(config: Config, cert: CertId, host: str) -> bool:
@@ -119,7 +128,8 @@ async def copy(
 def _tidy_here(tools: Tools, visit: Visit, older: Collection[str]) -> None:
     """Take out of production what is not in the configuration any more."""
     prod = str(tools.config.globals.prod_cert_dir)
-    visit.older = tuple(one for one in older if around.has_keys(one, but=prod))
+    keys = {one: around.keys_in(one, but=prod) for one in older}
+    visit.take_older(keys, tools.config.globals.keep)
     found = surplus_here(tools.config)
     for thing in found.gone:
         if thing.cert is not None:
@@ -193,11 +203,21 @@ async def _visit(
         try:
             await _tidy(shell, tools, holds, visit, machines)
             if older:
-                visit.older = tuple((await shell.ask("older", *older)).every("older"))
+                visit.take_older(await _older(shell, older), tools.config.globals.keep)
         except SslmError as err:
             if unsent is not None:
                 raise unsent from None
             visit.trouble = err  # which is no reason to restart nothing (I6)
+
+
+async def _older(shell: RemoteShell, folders: Collection[str]) -> dict[str, list[str]]:
+    """Return the keys in folders where production was before, by their paths below these."""
+    keys = dict[str, list[str]]((one, []) for one in folders)
+    numbered = {str(at): keys[one] for at, one in enumerate(folders, 1)}
+    for text in (await shell.ask("older", *folders)).every("older"):
+        number, _, path = text.partition(" ")
+        numbered.get(number, []).append(path)
+    return keys
 
 
 async def _unsent(shell: RemoteShell, folder: str, incoming: str) -> SslmError | None:

@@ -203,6 +203,16 @@ def test_another_place_for_production(world: DeliveryWorld) -> None:
     site.begin()
     assert all(f"{host}: {told}" in text() for host in hosts)
     assert site.ctl("check", status=1).stdout.count(told) == len(hosts)
+    # What is meant to stay is said as it is for production itself: all of it, or it is told.
+    site.globals["keep"] = f"['{WEB}']"
+    site.configure()
+    assert all(f"{host}: {told}" in text() for host in hosts)
+    site.globals["keep"] = f"['{ZONE}']"
+    site.configure()
+    wait_until(lambda: told not in text(), "what is kept to be told no more")
+    del site.globals["keep"]
+    site.configure()
+    wait_until(lambda: all(f"{host}: {told}" in text() for host in hosts), "them again")
     for root in (site.prod, world.hosts["one"].root):
         for group in ("ca", ZONE):
             shutil.rmtree(root / group, ignore_errors=True)
