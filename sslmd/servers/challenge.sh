@@ -132,10 +132,13 @@ new=$(mktemp -d ./.sslmd.XXXXXXXXXX) || exit 1
 trap 'rm -f ./new; rmdir -- "../${new#./}" 2>/dev/null' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 cd -P -- "$new" || exit 1
-if [ "$(stat -c %d:%i ..)" != "$home" ] || [ "$(stat -c %u:%a .)" != "$me:700" ]; then
-  trap - EXIT
-  die "$at/$new was exchanged for something else"
-fi
+case $(stat -c %d:%i ..):$(stat -c %u:%a .) in
+  "$home:$me:700" | "$home:$me:2700") ;; # as setgid is handed down
+  *)
+    trap - EXIT
+    die "$at/$new was exchanged for something else"
+    ;;
+esac
 while [ $# -gt 1 ]; do
   printf %s "$2" >./new || exit 1
   said=$(mv -f -T -- ./new "../$1" 2>&1) || die "cannot write $at/$1: $said"
