@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+import struct
 import sys
 import time
 from collections import deque
@@ -143,25 +144,25 @@ class Daemon:
         return message.result
 
     def _connect(self, wait: _Wait) -> None:
-        while True:
-            try:
-                self._socket.settimeout(wait.left())
-                self._socket.connect(self.path)
-                return
-            except BlockingIOError:
-                time.sleep(0.02)  # Linux does not wait for a place in a full queue (connect(2))
-            except TimeoutError:
-                raise self._silent(wait) from None
-            except OSError as err:
-                self._check_socket()
-                if isinstance(err, PermissionError):
-                    raise CtlError(self._who_may_read(), NOT_PERMITTED) from None
-                plain = err.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR)
-                why = "" if plain else f" ({err.strerror or err})"
-                raise NoDaemon(
-                    f"no daemon answers at {self.path}{why}; start it (systemctl start sslmd) or "
-                    "name its socket with --socket"
-                ) from None
+        # In a full queue Linux gives places in turn to those who block (SO_SNDTIMEO, socket(7)), and
+        # none to those who only look from time to time, while others take them all.
+        seconds = wait.left() or 0.0
+        limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+            self._socket.connect(self.path)
+        except BlockingIOError:
+            raise self._silent(wait) from None
+        except OSError as err:
+            self._check_socket()
+            if isinstance(err, PermissionError):
+                raise CtlError(self._who_may_read(), NOT_PERMITTED) from None
+            plain = err.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR)
+            why = "" if plain else f" ({err.strerror or err})"
+            raise NoDaemon(
+                f"no daemon answers at {self.path}{why}; start it (systemctl start sslmd) or "
+                "name its socket with --socket"
+            ) from None
 
     def _greet(self, wait: _Wait) -> None:
         try:
