@@ -74,6 +74,14 @@ async def _of_zone(case: Case, zone: ZoneName) -> list[Finding]:
         )
         for host in there.lacking
     ]
+    if there.cut:
+        found.append(
+            odd(
+                "DNS",
+                f"zone {zone}: {there.cut}; name those to watch with nameservers in "
+                "[[dns_primary]]",
+            )
+        )
     if not there.servers and not there.lacking:
         return [wrong("DNS", f"zone {zone}: there are no name servers; see its NS records")]
     reached = await case.watch.each("name servers", there.servers, lambda one: reach(one, zone))

@@ -122,6 +122,9 @@ def _screen(result: Json, *, some: bool, width: int, colour: bool) -> Iterator[s
         for text in filter(None, (host.text("text"), _host_trouble(host, now))):
             for line in wrapped(text, width):
                 yield paint(line, "yellow", on=colour)
+    for one in Fields(result).subs("dns"):
+        for line in wrapped(one.text("text"), width):
+            yield paint(line, "yellow", on=colour)
     for line in _refused(Fields(result).sub("daemon").sub("refused"), now):
         for part in wrapped(line, width):
             yield paint(part, "red", on=colour)

@@ -169,6 +169,7 @@ class Methods:
             "daemon": about,
             "hosts": documents.hosts(self._planner),
             "zones": documents.zones(self._planner),
+            "dns": documents.dns(),
             "dh": documents.dh(self._planner),
         }
         head = encode(Response(request.id, parts))
