@@ -92,6 +92,15 @@ async def _of_zone(case: Case, zone: ZoneName) -> list[Finding]:
         for one in sets
         for host in one.there.lacking
     ]
+    found += [
+        odd(
+            "DNS",
+            f"zone {zone}: {one.there.cut}; name those to watch with nameservers in "
+            "[[dns_primary]]",
+        )
+        for one in sets
+        if one.there.cut
+    ]
     marks = _marks(sets)
     if not marks and not any(one.there.lacking for one in sets):
         return [*found, wrong("DNS", f"zone {zone}: there are no name servers; see its NS records")]

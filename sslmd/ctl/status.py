@@ -131,7 +131,8 @@ def _screen(result: Json, *, some: bool, width: int, colour: bool) -> Iterator[s
         for text in filter(None, (host.text("text"), _host_trouble(host, now))):
             for line in wrapped(text, width):
                 yield paint(line, "yellow", on=colour)
-    for text in (*zone_problems(result, certs), *dh_problems(result)):
+    asked = [one.text("text") for one in Fields(result).subs("dns")]
+    for text in (*zone_problems(result, certs), *dh_problems(result), *asked):
         for line in wrapped(text, width):
             yield paint(line, "yellow", on=colour)
     for line in _refused(Fields(result).sub("daemon").sub("refused"), now):

@@ -32,6 +32,7 @@ from sslmd.core.state import Server, ServerPhase, SetNote, Trouble, Unseen
 from sslmd.core.tlsa import Share
 from sslmd.daemon.book import Entry
 from sslmd.daemon.planner import Planner
+from sslmd.dns.bounds import bounds
 from sslmd.issuers.certbot import account_uri
 from sslmd.store import certs, sets
 
@@ -143,6 +144,11 @@ def hosts(planner: Planner) -> list[dict[str, Any]]:
 def zones(planner: Planner) -> list[dict[str, Any]]:
     """Return the zones whose TLSA records cannot be published or looked at, and why."""
     return [{"zone": str(zone), "error": text} for zone, text in planner.zones.troubled()]
+
+
+def dns() -> list[dict[str, Any]]:
+    """Return what of name servers is not asked, or has to wait, because of the bounds."""
+    return [{"text": text} for text in bounds().remarks()]
 
 
 def dh(planner: Planner) -> list[dict[str, Any]]:

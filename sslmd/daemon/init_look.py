@@ -121,6 +121,7 @@ async def _of_zone(answers: Answers, resolver: Resolver, primary: NameServer) ->
     if not found.servers and not found.lacking:
         return [*remarks, f"no name server of {zone} is known to the resolvers here: see its NS"]
     remarks += [f"the name server {host} of {zone} has no address" for host in found.lacking]
+    remarks += [f"the name servers of {zone}: {found.cut}"] if found.cut else []
     reached = await asyncio.gather(*(reach(server, zone) for server in found.servers))
     around = next((one.part_of for one in reached if one.part_of), "")
     if around and not first.part_of:

@@ -72,6 +72,7 @@ class StatusDocument:
             "daemon": about,
             "hosts": documents.hosts(planner),
             "zones": documents.zones(planner),
+            "dns": documents.dns(),
             "dh": documents.dh(planner),
         }
 

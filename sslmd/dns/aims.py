@@ -82,9 +82,14 @@ class Aims:
         self._ours = config.zones()
         self._resolver = resolver
         self._servers = servers
-        self._others = others or (lambda zone: authoritative(zone, None, resolver))
+        self._others = others or self._authoritative
         self._learnt = learnt
         self._looks: dict[ZoneName, asyncio.Task[Look]] = {}
+
+    async def _authoritative(self, zone: ZoneName) -> Sequence[NameServer]:
+        """Return the name servers of a zone that is not ours, and may be below one that is."""
+        below = any(zone.text.endswith(f".{one}") for one in self._ours)
+        return await authoritative(zone, None, self._resolver, foreign=not below)
 
     @property
     def seen(self) -> set[ZoneName]:

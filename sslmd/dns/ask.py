@@ -4,7 +4,8 @@ By UDP, again by TCP when the answer does not fit (RFC 7766) or does not come. H
 server gets, and how fast, is in `manners`. Each question has a socket of its own, connected to the
 server: the kernel drops what others send, the port is not to be guessed, and a port where nobody
 listens is noticed at once. What comes back and is no answer to the question (another id, another
-name, noise) is passed over, for it may be forged (RFC 5452 §9).
+name, noise, or longer than we said that we take) is passed over before it is parsed, for it may be
+forged (RFC 5452 §9). `received` reads the rest.
 """
 
 from __future__ import annotations
@@ -12,22 +13,23 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import dns.asyncquery
 import dns.exception
 import dns.flags
 import dns.inet
 import dns.message
 import dns.name
+import dns.query
 import dns.rcode
-import dns.rdatatype
 
 from sslmd.core.errors import Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.dns.manners import Manners, Shared, manners_at
+from sslmd.dns.received import Query, TooMuchError, is_cut_short
 
 PORT = 53
 
@@ -38,6 +40,8 @@ PAYLOAD = 1232
 TIMEOUT = 3.0
 RESEND = 1.0
 
+# Datagrams that answer the question and cannot be read, after which no good one is waited for.
+MOST_DAMAGED = 8
 
 _NO_WAY = frozenset(
     {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
@@ -80,35 +84,49 @@ class Mute(Silent):
     """No answer in time, or one that was cut short: a server that limits its answers does so."""
 
 
+class Excessive(Silent):
+    """It answers with more than is read: that is its zone's fault, and asking again no help."""
+
+
 class OutOfReach(Unanswered):
     """This machine has no route to that address: it has no IPv6, say."""
 
 
 class _Conversation(asyncio.DatagramProtocol):
-    """Waits for the answer to one query; None is an answer that was cut short."""
+    """Waits for the answer to one query; None is an answer that was cut short.
 
-    def __init__(self, query: dns.message.Message) -> None:
+    One that takes long to read is left as it came.
+    """
+
+    def __init__(self, query: Query) -> None:
         self._query = query
-        self.answer: asyncio.Future[dns.message.Message | None] = (
+        self.answer: asyncio.Future[dns.message.Message | bytes | None] = (
             asyncio.get_running_loop().create_future()
         )
         # An error that comes when nobody waits any more is nobody's concern.
         self.answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         self.noise = False
+        self._damaged = 0
 
     def datagram_received(self, data: bytes, _: object) -> None:
-        found: dns.message.Message | None
-        try:
-            found = answer = dns.message.from_wire(data, raise_on_truncation=True)
-        except dns.message.Truncated as cut:
-            found, answer = None, cut.message()  # type: ignore[no-untyped-call]
-        except Exception:  # whatever a parser says of whatever was sent
-            self.noise = True
+        if self.answer.done():
             return
-        if not self._query.is_response(answer):
+        if len(data) > PAYLOAD or not self._query.is_answered_by(data):
             self.noise = True
-        elif not self.answer.done():
-            self.answer.set_result(found)
+        elif is_cut_short(data):
+            self.answer.set_result(None)
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        try:
+            answer = self._query.read_at_once(data)
+            self.answer.set_result(data if answer is None else answer)
+        except dns.exception.DNSException as err:
+            self.noise = True
+            self._damaged += 1
+            if self._damaged == MOST_DAMAGED:
+                self.answer.set_exception(err)
 
     def error_received(self, exc: Exception) -> None:
         if not self.answer.done():
@@ -164,18 +182,18 @@ async def _understood(
     sent: Callable[[], object],
 ) -> dns.message.Message:
     """Ask, and once more without EDNS where the server does not know it (RFC 6891 §6.2.2, §7)."""
-    answer = await _ask(server, query, timeout, manners, sent)
+    answer = await _ask(server, Query(query), timeout, manners, sent)
     if answer.rcode() not in _WITHOUT_EDNS:
         return answer
     # A message of its own: who forged an answer to the first does not know the id of this one.
     asked = query.question[0]
     plain = dns.message.make_query(asked.name, asked.rdtype, use_edns=False, flags=query.flags)
-    return await _ask(server, plain, timeout, manners, lambda: None)
+    return await _ask(server, Query(plain), timeout, manners, lambda: None)
 
 
 async def _ask(
     server: NameServer,
-    query: dns.message.Message,
+    query: Query,
     timeout: float,  # noqa: ASYNC109
     manners: Manners,
     sent: Callable[[], object],
@@ -191,11 +209,17 @@ async def _ask(
                 except Mute as err:
                     alive = manners.silent_since(began)
                     if not alive:
+                        manners.useless(err)
                         manners.give_up(err)
                     if not alive or attempt == manners.attempts:
                         raise
+                except Unanswered as err:
+                    manners.useless(err)
+                    raise
                 else:
-                    manners.answered()
+                    manners.answered(began)
+                    why = manners.of_no_use(answer)
+                    manners.useless(Silent(server, f"{why}, again and again") if why else None)
                     return answer
         finally:
             sent()
@@ -204,7 +228,7 @@ async def _ask(
 
 async def _once(
     server: NameServer,
-    query: dns.message.Message,
+    query: Query,
     timeout: float,  # noqa: ASYNC109
     manners: Manners,
 ) -> dns.message.Message:
@@ -212,6 +236,8 @@ async def _once(
     if manners.prefers_tcp:
         try:
             return await _by_tcp(server, query, timeout)
+        except Excessive:
+            raise
         except Silent:
             manners.not_by_tcp()
     answer = await _by_udp(server, query, timeout, manners)
@@ -220,21 +246,23 @@ async def _once(
     manners.by_udp = True
     try:
         answer = await _by_tcp(server, query, timeout)
+    except Excessive:
+        raise
     except Silent as err:
         # Cut short because there were too many? By UDP it comes when there are fewer.
         raise Mute(server, err.problem) from None
-    if len(answer.to_wire(max_size=65535)) <= PAYLOAD:
+    if len(answer.wire or b"") <= PAYLOAD:
         manners.limited()  # there was no need to cut it short
     return answer
 
 
 async def _by_tcp(
     server: NameServer,
-    query: dns.message.Message,
+    query: Query,
     timeout: float,  # noqa: ASYNC109
 ) -> dns.message.Message:
     try:
-        return await by_tcp(server, query, timeout)
+        return await _read(server, query, await _over_tcp(server, query, timeout))
     except dns.exception.DNSException:
         raise Silent(server, "answers nonsense by TCP") from None
 
@@ -246,33 +274,59 @@ def heard_by_udp(server: NameServer) -> bool:
 
 async def by_tcp(
     server: NameServer,
-    query: dns.message.Message,
+    message: dns.message.Message,
     timeout: float = TIMEOUT,  # noqa: ASYNC109
 ) -> dns.message.Message:
     """Return the answer to any message, sent by TCP within `timeout` seconds.
 
     Raises `Silent`, and what dnspython raises for an answer that makes no sense (`DNSException`).
     """
+    query = Query(message)
+    return await _read(server, query, await _over_tcp(server, query, timeout))
+
+
+async def _read(server: NameServer, query: Query, data: bytes) -> dns.message.Message:
+    """Return an answer that came as `data`; raises `Excessive`, and `DNSException` for nonsense."""
     try:
-        # dnspython goes by the wall clock, which jumps: the loop's own has the last word.
+        return await query.read(data)
+    except TooMuchError as err:
+        raise Excessive(server, str(err)) from None
+
+
+async def _over_tcp(
+    server: NameServer,
+    query: Query,
+    timeout: float,  # noqa: ASYNC109
+) -> bytes:
+    """Return the first message that a server sends by TCP; that has to be the answer."""
+    writer: asyncio.StreamWriter | None = None
+    try:
         async with asyncio.timeout(timeout):
-            return await dns.asyncquery.tcp(query, server.address, timeout, server.port)
-    except (TimeoutError, dns.exception.Timeout):
+            reader, writer = await asyncio.open_connection(server.address, server.port)
+            writer.write(struct.pack("!H", len(query.wire)) + query.wire)
+            (length,) = struct.unpack("!H", await reader.readexactly(2))
+            data = await reader.readexactly(length)
+    except TimeoutError:
         raise Silent(server, f"did not answer by TCP within {timeout:g} s") from None
     except EOFError:
         raise Silent(server, "closed the TCP connection without an answer") from None
     except OSError as err:
         raise Silent(server, f"cannot be asked by TCP: {_reason(err)}") from None
+    finally:
+        if writer is not None:
+            writer.transport.abort()  # whatever else it sends
+    if not query.is_answered_by(data):
+        raise dns.query.BadResponse
+    return data
 
 
 async def _by_udp(
     server: NameServer,
-    query: dns.message.Message,
+    query: Query,
     timeout: float,  # noqa: ASYNC109
     manners: Manners,
 ) -> dns.message.Message | None:
     """Return the answer, None if it was cut short (TC). A silent server is asked by TCP as well."""
-    wire = query.to_wire()
     conversation = _Conversation(query)
     transport: asyncio.DatagramTransport | None = None
     besides: asyncio.Future[dns.message.Message] | None = None
@@ -284,7 +338,7 @@ async def _by_udp(
                 )
             except OSError as err:
                 raise _not_sent(server, err) from None
-            transport.sendto(wire)
+            transport.sendto(query.wire)
             done, _ = await asyncio.wait({conversation.answer}, timeout=RESEND)
             if not done:
                 besides = asyncio.ensure_future(_by_tcp(server, query, timeout))
@@ -292,18 +346,20 @@ async def _by_udp(
                     # By UDP it would only count as one more.
                     await asyncio.wait({besides}, timeout=RESEND)
                 if not besides.done():
-                    transport.sendto(wire)
+                    transport.sendto(query.wire)
                 if (answer := await _first(conversation.answer, besides)) is not None:
                     manners.limited()
                     return answer
-            answer = await conversation.answer
-            manners.by_udp = True
-            return answer
+            heard = await conversation.answer
+        manners.by_udp = True
+        return await _read(server, query, heard) if isinstance(heard, bytes) else heard
     except TimeoutError:
         problem = f"did not answer within {timeout:g} s"
         if conversation.noise:
             problem = f"sent nothing within {timeout:g} s that answers the question"
         raise Mute(server, problem) from None
+    except dns.exception.DNSException:
+        raise Silent(server, "answers nonsense") from None
     except OSError as err:
         raise Silent(server, f"cannot be asked: {_reason(err)}") from None
     finally:
@@ -316,12 +372,17 @@ async def _by_udp(
 
 
 async def _first(
-    by_udp: asyncio.Future[dns.message.Message | None], by_tcp: asyncio.Future[dns.message.Message]
+    by_udp: asyncio.Future[dns.message.Message | bytes | None],
+    by_tcp: asyncio.Future[dns.message.Message],
 ) -> dns.message.Message | None:
-    """Return the answer by TCP if it is there first, None if UDP is to be waited for."""
+    """Return the answer by TCP if it is there first, None if UDP is to be waited for.
+
+    Raises `Excessive` if that came by TCP.
+    """
     both: set[asyncio.Future[Any]] = {by_udp, by_tcp}
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-    if by_udp.done() or by_tcp.exception() is not None:
+    failed = None if by_udp.done() else by_tcp.exception()
+    if by_udp.done() or (failed is not None and not isinstance(failed, Excessive)):
         return None
     return by_tcp.result()
 

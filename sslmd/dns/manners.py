@@ -6,6 +6,10 @@ server that leaves questions without an answer and answers others is asked more 
 answers a question by TCP that it dropped by UDP, or cut short without need, is asked by TCP for a
 while: such limits do not count there, because a sender of TCP cannot be forged.
 
+Who writes a zone names its servers, and may name somebody's who has no part in it. So no address is
+asked more often than `LEAST_PAUSE` allows, by however many zones, and one that gives no useful
+answer hardly at all.
+
 All times are those of the event loop, in seconds.
 """
 
@@ -17,7 +21,12 @@ from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
+import dns.flags
 import dns.message
+import dns.rcode
+import dns.rdatatype
+
+from sslmd.dns.bounds import QUICK, bounds
 
 # Questions under way at one server; at a resolver, which waits for others itself.
 PLACES = 4
@@ -28,6 +37,15 @@ RESOLVER_PLACES = 16
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 EASING = 0.95
+
+# Seconds between two questions to one address, and for how many seconds' worth of them it may be
+# asked at once: 200 in a second, after a rest 100 more.
+LEAST_PAUSE = 0.005
+REST = 0.5
+
+# Answers in a row that are of no use, or refusals, after which a server gets a question only every
+# LONGEST_PAUSE: it may have no part in the zones that name it.
+USELESS = 20
 
 # A limit is likely where as many answers came within a second as the narrowest limits in use allow.
 # It counts in windows of 15 seconds (BIND's default), so after a flood it lasts as long.
@@ -72,17 +90,20 @@ class Manners:
 
     def __init__(self, *, recursive: bool = False) -> None:
         self.attempts = 1 if recursive else ATTEMPTS
+        self._recursive = recursive
         self._places = RESOLVER_PLACES if recursive else PLACES
         self.pause = 0.0
         self.by_udp = False  # it was heard by UDP
         self.unsent: dict[Hashable, Shared] = {}  # questions that wait for their turn
         self._busy = 0
         self._queue: deque[asyncio.Future[None]] = deque()
-        self._next = 0.0
+        self._next = float("-inf")
         self._slowed = 0.0
         self._answers: deque[float] = deque(maxlen=BURST)
         self._limit_until = 0.0
         self._tcp_until = 0.0
+        self._useless = 0
+        self._quick = False  # it answered the last question within QUICK
 
     @property
     def idle(self) -> bool:
@@ -103,18 +124,29 @@ class Manners:
     async def place(self) -> AsyncIterator[None]:
         """Wait for a place, and until the next question may be sent; hold the place.
 
-        Raises what `give_up` was given meanwhile.
+        And one of the turns of all servers together (`bounds`). Raises what `give_up` was given
+        meanwhile.
         """
         await self._enter()
         try:
-            now = _now()
-            start = max(now, self._next)
-            self._next = start + self.pause
-            if start > now:
-                await asyncio.sleep(start - now)
-            yield
+            if (wait := self._wait()) > 0:
+                await asyncio.sleep(wait)
+            async with bounds().turn(quick=self._quick):
+                yield
         finally:
             self._leave()
+
+    def _wait(self) -> float:
+        """Return in how many seconds the next question may be sent, and count it."""
+        now = _now()
+        wait = self._next - now
+        if self._useless >= USELESS:
+            pause = LONGEST_PAUSE
+        else:
+            pause = max(self.pause, LEAST_PAUSE)
+        rest = REST if pause == LEAST_PAUSE else 0.0
+        self._next = max(self._next, now - rest) + pause
+        return wait
 
     async def _enter(self) -> None:
         if self._busy < self._places and not self._queue:
@@ -141,13 +173,30 @@ class Manners:
 
     # --- what was heard ---
 
-    def answered(self) -> None:
-        """It gave an answer."""
+    def answered(self, sent: float) -> None:
+        """It gave an answer to what was sent then."""
         now = _now()
+        self._quick = now - sent <= QUICK
         self._answers.append(now)
         if len(self._answers) == BURST and now - self._answers[0] <= WITHIN:
             self._limit_until = now + WINDOW
         self.pause = self.pause * EASING if self.pause > FIRST_PAUSE / 2 else 0.0
+
+    def of_no_use(self, answer: dns.message.Message) -> str:
+        """Return why an answer shows no part in the zone that was asked for, "" if it does."""
+        if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+            return f"answers {dns.rcode.to_text(answer.rcode())}"
+        refers = any(rrset.rdtype == dns.rdatatype.NS for rrset in answer.authority)
+        return "" if answer.flags & dns.flags.AA or refers else "is not authoritative for anything"
+
+    def useless(self, err: Exception | None) -> None:
+        """It gave no useful answer; None: it did. Those who wait get `err` when it never does."""
+        if err is None or self._recursive:
+            self._useless = 0
+            return
+        self._useless += 1
+        if self._useless >= USELESS:
+            self.give_up(err)
 
     def limited(self) -> None:
         """It answered by TCP alone: it limits what it sends by UDP, if it ever sends anything."""
@@ -166,6 +215,7 @@ class Manners:
         It does if it answered others meanwhile, or so many just before that it may be at its limit.
         Then it is asked more slowly from now on.
         """
+        self._quick = False
         alive = bool(self._answers and self._answers[-1] >= sent) or self.limit_likely
         if alive and self.attempts > 1 and sent >= self._slowed:
             self.pause = min(max(self.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import dns.flags
 import dns.message
@@ -18,25 +19,32 @@ from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.dns.answers import LONGEST_CHAIN, end_of_chain, find, rcode_of
 from sslmd.dns.ask import NameServer, ask
+from sslmd.dns.bounds import MOST_ADDRESSES, MOST_SERVERS, bounds, why_not_asked
 from sslmd.dns.owners import delegation, zone_in
 from sslmd.dns.resolver import Resolver
 
 
 async def authoritative(
-    zone: ZoneName, primary: DnsPrimary | None, resolver: Resolver
+    zone: ZoneName,
+    primary: DnsPrimary | None,
+    resolver: Resolver,
+    *,
+    foreign: bool = False,
 ) -> tuple[NameServer, ...]:
-    """Return every address of every authoritative name server of a zone.
+    """Return every address of every authoritative name server of a zone, within `bounds`.
 
     Those that `[[dns_primary]]` names; else those of the NS records, asked of the primary, or
-    of the resolver without one. A zone that is none has those of the zone around it. Raises
-    `Transient` if none can be found.
+    of the resolver without one. A zone that is none has those of the zone around it. `foreign`: of
+    others, who have no say in what is asked in this network. Raises `Transient` if none can be
+    found.
     """
-    found = await name_servers(zone, primary, resolver)
+    found = await name_servers(zone, primary, resolver, foreign=foreign)
     if found.lacking or not found.servers:
         # One that the world may ask and we cannot is no reason to look away.
+        why = f": {found.cut}" if found.cut else ""
         raise Transient(
-            f"zone {zone}: its name servers {', '.join(found.lacking) or '(none)'} have no "
-            "address; mend the zone, or name the servers to watch with nameservers in "
+            f"zone {zone}: its name servers {', '.join(found.lacking) or '(none)'} have no address"
+            f"{why}; correct the zone, or name the servers to watch with nameservers in "
             "[[dns_primary]]"
         )
     return found.servers
@@ -44,32 +52,77 @@ async def authoritative(
 
 @dataclass(frozen=True, slots=True)
 class NameServers:
-    """Every address of a zone's name servers, and the hosts among them that have none."""
+    """Every address of a zone's name servers, and the hosts among them that have none.
+
+    `cut`: what of them is not asked, and why, in phrases; "" if nothing.
+    """
 
     servers: tuple[NameServer, ...]
     lacking: tuple[str, ...] = ()
+    cut: str = ""
 
 
 async def name_servers(
-    zone: ZoneName, primary: DnsPrimary | None, resolver: Resolver
+    zone: ZoneName,
+    primary: DnsPrimary | None,
+    resolver: Resolver,
+    *,
+    foreign: bool = False,
 ) -> NameServers:
     """Return what `authoritative` does, and the name servers without an address beside it.
 
-    Raises `Transient` where NS records or addresses cannot be asked for.
+    What the bounds cut off is remembered for `status`. Raises `Transient` where NS records or
+    addresses cannot be asked for.
     """
     if primary is not None and primary.nameservers:
-        return NameServers(await _of_endpoints(zone, primary.nameservers, resolver))
+        return _bounded(zone, await _of_endpoints(zone, primary.nameservers, resolver))
     source = await primary_server(primary, resolver) if primary is not None else None
-    hosts = await _ns_hosts(zone, source, resolver)
+    names = await _ns_hosts(zone, source, resolver)
+    asked = names[:MOST_SERVERS]
+    found = await asyncio.gather(*(_addresses(host, source, resolver) for host in asked))
+    # A primary on this machine, as the admin says, may say that its zone is served here.
+    here = source is not None and bool(why_not_asked(source.address, foreign=False))
+    barred: dict[str, str] = {}
+    if not here:
+        every = [address for some in found for address in some]
+        barred = {one: why for one in every if (why := why_not_asked(one, foreign=foreign))}
+    hosts = {
+        Endpoint(host): [one for one in some if one not in barred]
+        for host, some in zip(asked, found, strict=True)
+    }
+    return _bounded(zone, hosts, len(names), barred)
+
+
+def _bounded(
+    zone: ZoneName,
+    hosts: Mapping[Endpoint, Sequence[str]],
+    number: int = 0,
+    barred: Mapping[str, str] = MappingProxyType({}),
+) -> NameServers:
+    """Return the addresses that are asked, and remember of the zone which are not.
+
+    `number`: the name servers that it has in all.
+    """
     servers: dict[NameServer, None] = {}
-    lacking = []
-    for host, found in zip(
-        hosts, await asyncio.gather(*(_addresses(h, source, resolver) for h in hosts)), strict=True
-    ):
-        servers.update(dict.fromkeys(NameServer(address, 53, host) for address in found))
-        if not found:
-            lacking.append(host)
-    return NameServers(tuple(servers), tuple(lacking))
+    cuts = []
+    if (number := max(number, len(hosts))) > MOST_SERVERS:
+        cuts.append(f"of its {number} name servers the first {MOST_SERVERS} by name are asked")
+    for host, addresses in list(hosts.items())[:MOST_SERVERS]:
+        name = "" if host.host in addresses else host.host
+        some = list(dict.fromkeys(addresses))
+        if len(some) > MOST_ADDRESSES:
+            cuts.append(
+                f"of the {len(some)} addresses of {host.host} the first {MOST_ADDRESSES} are asked"
+            )
+        asked = (NameServer(address, host.port, name) for address in some[:MOST_ADDRESSES])
+        servers.update(dict.fromkeys(asked))
+    few = sorted(barred.items())[:MOST_ADDRESSES]
+    cuts += [f"{address} is not asked, it {why}" for address, why in few]
+    cut = "; ".join(cuts[:MOST_ADDRESSES])
+    wayout = "name those to watch with nameservers in [[dns_primary]]"
+    bounds().cut(zone.text, f"{cut}; {wayout}" if cut else "")
+    lacking = tuple(host.host for host, addresses in hosts.items() if not addresses)
+    return NameServers(tuple(servers), lacking, cut)
 
 
 async def primary_server(primary: DnsPrimary, resolver: Resolver) -> NameServer | None:
@@ -81,18 +134,18 @@ async def primary_server(primary: DnsPrimary, resolver: Resolver) -> NameServer 
 
 async def _of_endpoints(
     zone: ZoneName, endpoints: Iterable[Endpoint], resolver: Resolver
-) -> tuple[NameServer, ...]:
-    servers: dict[NameServer, None] = {}
+) -> dict[Endpoint, tuple[str, ...]]:
+    """Return the addresses of servers that the configuration names: any may be asked."""
+    every = {}
     for one in endpoints:
         found = await resolver.addresses(one.host)
-        name = "" if one.host in found else one.host
-        servers.update(dict.fromkeys(NameServer(address, one.port, name) for address in found))
         if not found:
             raise Transient(
-                f"zone {zone}: the name server {one.host} has no address; mend nameservers in its "
-                "[[dns_primary]]"
+                f"zone {zone}: the name server {one.host} has no address; correct nameservers in "
+                "its [[dns_primary]]"
             )
-    return tuple(servers)
+        every[one] = found
+    return every
 
 
 async def _ns_hosts(zone: ZoneName, source: NameServer | None, resolver: Resolver) -> list[str]:

@@ -69,13 +69,13 @@ async def _looks() -> tuple[Looked, ...]:
 def test_what_answers_is_written_and_what_does_not_is_said() -> None:
     own, well, firewall, offline, http, hurried = asyncio.run(_looks())
     assert own == Looked()
-    # The zone's own servers: one has no address; nobody answers at 127.0.0.1 port 53.
+    # The zone's own servers: one has no address, the other one that no zone may have us ask.
     assert well.resolvers is None
     told = "\n".join(well.remarks)
     assert "127.0.0.1" in told
     assert "is not authoritative" in told or "has no SOA" in told
     assert "name server ns2.example.com of example.com has no address" in told
-    assert "name server ns1.example.com (127.0.0.1) of example.com" in told
+    assert "name servers of example.com: 127.0.0.1 is not asked, it is this machine's own" in told
 
     assert firewall.resolvers == ("127.0.0.1",)
     assert "firewall" in firewall.remarks[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
 from typing import Self, cast
@@ -21,6 +21,25 @@ from sslmd.dns.ask import NameServer
 
 Answer = dns.message.Message | bytes | None
 Answering = Callable[[dns.message.Message, bool], Answer]  # the query; whether it came by TCP
+
+
+Connected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
+
+
+async def on_one_port(
+    connected: Connected, datagrams: Callable[[], asyncio.DatagramProtocol]
+) -> tuple[asyncio.Server, asyncio.DatagramTransport, int]:
+    """Listen by TCP and UDP on a port that is free for both."""
+    loop = asyncio.get_running_loop()
+    while True:
+        tcp = await asyncio.start_server(connected, "127.0.0.1", 0)
+        port = tcp.sockets[0].getsockname()[1]
+        try:
+            udp, _ = await loop.create_datagram_endpoint(datagrams, local_addr=("127.0.0.1", port))
+        except OSError:
+            tcp.close()
+        else:
+            return tcp, udp, port
 
 
 class Responder:
@@ -42,12 +61,7 @@ class Responder:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._tcp = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        port = self._tcp.sockets[0].getsockname()[1]
-        self._udp, _ = await loop.create_datagram_endpoint(
-            lambda: _Datagrams(self), local_addr=("127.0.0.1", port)
-        )
+        self._tcp, self._udp, port = await on_one_port(self._connected, lambda: _Datagrams(self))
         self.server = NameServer("127.0.0.1", port, self._name)
         return self
 
