@@ -39,6 +39,8 @@ from sslmd.core.plain import plain
 from sslmd.daemon.init_look import look
 from sslmd.daemon.next_steps import next_steps
 from sslmd.dns.resolver import Resolver
+from sslmd.servers.own_user import ROOT as ROOT_USER
+from sslmd.servers.own_user import USER
 from sslmd.store.files import make_dirs, sync_dir, write_new
 
 Answer = TypeVar("Answer")
@@ -73,6 +75,8 @@ def run(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     somebody = sys.stdin is not None and sys.stdin.isatty()
     asks = somebody and not args.yes
+    if args.user or args.trees:
+        return _own_user(args, parser, somebody=somebody)
     if not (somebody or args.yes) and (unsaid := _unsaid(args)):
         parser.error(
             f"nobody is there to ask for {', '.join(unsaid)}; say --yes to take the defaults"
@@ -98,6 +102,19 @@ def run(argv: Sequence[str] | None = None) -> int:
         print(plain(f"warning: {warning}"), file=sys.stderr)
     print("\n".join(next_steps(answers, shutil.which("sslmd"))))
     return 0
+
+
+def _own_user(args: argparse.Namespace, parser: argparse.ArgumentParser, *, somebody: bool) -> int:
+    """Change the user of a daemon that has a configuration."""
+    from sslmd.daemon import init_user  # not for a first configuration
+
+    if not args.user:
+        parser.error("--trees is for --user")
+    if args.domain or args.service or args.email or args.ca or args.validation or args.dane:
+        parser.error("--user is for a configuration that is there: write one first, without it")
+    if not (somebody or args.yes or args.trees):
+        parser.error("nobody is there to agree; say --yes")
+    return init_user.run(args, parser, asks=somebody and not args.yes)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,6 +150,18 @@ def _parser() -> argparse.ArgumentParser:
         "--dane",
         action=argparse.BooleanOptionalAction,
         help="publish TLSA records; the zone has to be signed (DNSSEC)",
+    )
+    parser.add_argument(
+        "--user",
+        nargs="?",
+        const=USER,
+        choices=(USER, ROOT_USER),
+        help=f"have a daemon that is configured run as a user of its own, {USER}; or as root again",
+    )
+    parser.add_argument(
+        "--trees",
+        action="store_true",
+        help="with --user: only give it what it works on; the unit says so before its start",
     )
     parser.add_argument(
         "--yes", action="store_true", help="ask nothing; take the default of what is not said"

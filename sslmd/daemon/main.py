@@ -196,7 +196,7 @@ class Daemon:
         self._bus = Bus()
         self._notifier = Notifier()
         self._threads = ThreadPoolExecutor(arguments.jobs, thread_name_prefix="sslmd")
-        self._others = ThreadPoolExecutor(ORDERS + READERS, thread_name_prefix="sslmd-others")
+        self._others = ThreadPoolExecutor(2 * ORDERS + READERS, thread_name_prefix="sslmd-others")
         tools = Tools(
             config=config,
             tree=Tree(str(config.globals.certs_dir)),

@@ -57,6 +57,7 @@ from sslmd.store.reading import helpers_for, read_all
 from sslmd.store.state import Entry as HistoryEntry
 from sslmd.workers.copy import forget_outgoing
 from sslmd.workers.deliver import as_configured
+from sslmd.workers.dispatch import ca_asked
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.reading import read_cert
 from sslmd.workers.tools import Tools
@@ -64,7 +65,8 @@ from sslmd.workers.tools import Tools
 # An event can lead to another that needs no work; more in a row than this would be a bug.
 MAX_EVENTS = 10
 
-# Orders at a time. Each is a certbot of some 50 MB, and CAs look at how many come at once.
+# Orders at a time. Each is a certbot of some 50 MB, and CAs look at how many come at once. More run
+# only where one CA had all places and another's certificates came (core.turns): then up to twice.
 ORDERS = 4
 
 # Zones at a time whose TLSA records are published or looked at: that is mostly waiting.
@@ -86,7 +88,9 @@ class Planner:
         self.book = Book()
         places = {Pool.WORK: parallel, Pool.ACME: ORDERS, Pool.DNS: ZONES, Pool.HOSTS: HOSTS}
         places[Pool.DH] = GENERATING
-        self.queue = JobQueue(self._run, self._job_done, places)
+        self.queue = JobQueue(
+            self._run, self._job_done, places, lambda job: ca_asked(job, tools.config)
+        )
         self.scheduler = Scheduler(self.wake, self._clock_jumped, tools.now)
         self.ledger = Ledger(tools, self._page_of, self._save_failed, self._saved_again)
         self.runner = Runner(tools, self.book, bus, self.apply)
@@ -359,7 +363,7 @@ class Planner:
             self.queue.submit(job)
             if isinstance(job, Order) and self.queue.crowded(Pool.ACME):
                 entry = self.book[cert]
-                entry.progress, entry.document = f"waits until fewer than {ORDERS} run", None
+                entry.progress, entry.document = "waits for a place: others are ordered", None
         self._consider_trial(cert)
         if arm:
             self.scheduler.arm(cert, decision)

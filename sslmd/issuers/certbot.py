@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 from sslmd.config.model import CaInfo, Validation
 from sslmd.core.errors import Permanent
-from sslmd.issuers.launch import closed, tied
+from sslmd.issuers.launch import closed, limited, tied
 from sslmd.issuers.orders import Order
 from sslmd.pki.local_ca import Issued
 from sslmd.store import files
@@ -231,7 +231,7 @@ def environment(
 ) -> dict[str, str]:
     """Return certbot's environment; by it the hooks find the daemon and their order."""
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    env["PATH"] = _search_path()
+    env |= {"PATH": _search_path(), **limited()}
     # What certbot cannot log it leaves in TMPDIR, and a cli.ini in HOME would change its orders.
     env |= {"TMPDIR": f"{place.home}/work", "HOME": f"{place.home}/work"}
     if order is not None:
@@ -282,6 +282,12 @@ def collect(place: Place, csr: bytes, server: Server) -> Issued | None:
             return None
         # certbot writes this one last: when it is there, the others are whole.
         os.stat(f"{place.order}/{FULLCHAIN}")
+        for name in (CERT, CHAIN):
+            if os.stat(f"{place.order}/{name}").st_size > files.MAX_FILE:
+                raise Permanent(
+                    f"the CA at {server.url} sent a {name} of more than {files.MAX_FILE} bytes, "
+                    "which nobody needs; ask the CA"
+                )
         cert, chain = (files.read_file(f"{place.order}/{name}") for name in (CERT, CHAIN))
     except FileNotFoundError:
         return None

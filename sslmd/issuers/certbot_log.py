@@ -22,6 +22,7 @@ MOST = 1 << 20
 MOST_DETAIL = 1000
 MOST_NAME = 253
 
+_VALIDATED = ("ready", "processing", "valid")
 _NAMESPACE = "urn:ietf:params:acme:error:"
 
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}:([A-Z]+):([\w.]+):", re.MULTILINE)
@@ -81,6 +82,14 @@ class RunLog:
         """The CA's directory (RFC 8555 §7.1.1), empty if it was not had."""
         found = (one.document for one in self.answers if "newAccount" in one.document)
         return next(found, {})
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether the CA has told that an order wants nothing more of us (RFC 8555 §7.1.6)."""
+        return any(
+            "finalize" in one.document and one.document.get("status") in _VALIDATED
+            for one in self.answers
+        )
 
     @property
     def unvalidated(self) -> tuple[Unvalidated, ...]:

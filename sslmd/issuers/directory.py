@@ -11,13 +11,16 @@ import json
 import os
 import socket
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,10 +29,15 @@ from sslmd import __version__
 from sslmd.core.errors import Permanent, Transient
 from sslmd.issuers.retry_after import retry_at
 
-# Seconds for every step, and for all of the content; bytes: a directory has 1 kB.
+# Seconds for all of it, redirects too; bytes: a directory has 1 kB.
 TIMEOUT = 20.0
 MAX_BYTES = 256 << 10
 MOST_REDIRECTS = 5
+MOST_ADDRESSES = 6
+
+# What a directory tells in lists: so many entries of so many characters.
+MOST_TEXTS = 100
+MOST_TEXT = 253
 
 _NEEDED = ("newNonce", "newAccount", "newOrder")
 # What OpenSSL says of a chain that leads to no root it knows: X509_V_ERR_…, x509_vfy.h.
@@ -60,7 +68,7 @@ async def fetch(
 
     Raises `Transient` if it cannot be had now, `Permanent` if it is none.
     """
-    return await in_thread(lambda: parse(_get(url, root, seconds), url))
+    return await in_thread(lambda: parse(_in_time(url, root, seconds), url))
 
 
 def parse(content: bytes, url: str) -> Directory:
@@ -96,7 +104,8 @@ def _is_url(value: Any) -> bool:
 def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list):
         return ()
-    return tuple(one for one in value if isinstance(one, str) and one and one.isprintable())
+    found = (one for one in value if isinstance(one, str) and one and one.isprintable())
+    return tuple(islice((one for one in found if len(one) <= MOST_TEXT), MOST_TEXTS))
 
 
 def _no_directory(url: str, why: str = "") -> Permanent:
@@ -127,7 +136,103 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _get(url: str, root: Path | None, seconds: float) -> bytes:
+class _TimeLeft:
+    """The time that all connections of one fetch have together."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+        self._lines: list[socket.socket] = []
+        self._lock = threading.Lock()
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._end
+
+    def connect(self, address: tuple[str, int], *_: object) -> socket.socket:
+        """Connect as `socket.create_connection` does, each address with its part of the time."""
+        found = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)[:MOST_ADDRESSES]
+        problem: OSError = TimeoutError()
+        for number, (family, kind, protocol, _name, where) in enumerate(found):
+            left = self._end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            line = socket.socket(family, kind, protocol)
+            try:
+                line.settimeout(left / (len(found) - number))
+                line.connect(where)
+                line.settimeout(left)
+                self._keep(line)
+            except OSError as err:
+                line.close()
+                problem = err
+            else:
+                return line
+        raise problem
+
+    def _keep(self, line: socket.socket) -> None:
+        """Keep a handle of our own: TLS takes that of `line` away."""
+        with self._lock:
+            if self.is_over:
+                raise TimeoutError
+            self._lines.append(line.dup())
+
+    def cut(self) -> None:
+        """End what is under way: whoever reads there has the end of it."""
+        with self._lock:
+            for line in self._lines:
+                with suppress(OSError):
+                    line.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with self._lock:
+            for line in self._lines:
+                line.close()
+
+
+def _in_time(url: str, root: Path | None, seconds: float) -> bytes:
+    time_left = _TimeLeft(seconds)
+    # A socket's own limit begins again with every byte, and a trickle would never end.
+    timer = threading.Timer(seconds, time_left.cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        return _get(url, root, time_left)
+    finally:
+        timer.cancel()
+        time_left.close()
+
+
+class _Http(urllib.request.HTTPHandler):
+    def __init__(self, time_left: _TimeLeft) -> None:
+        super().__init__()
+        self._time_left = time_left
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(self._connection, req)
+
+    def _connection(self, host: str, **options: Any) -> http.client.HTTPConnection:
+        made = http.client.HTTPConnection(host, **options)
+        made._create_connection = self._time_left.connect  # type: ignore[attr-defined]
+        return made
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def __init__(self, time_left: _TimeLeft, context: ssl.SSLContext) -> None:
+        super().__init__(context=context)
+        self._time_left = time_left
+        self._trust = context
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(self._connection, req)
+
+    def _connection(self, host: str, **options: Any) -> http.client.HTTPSConnection:
+        made = http.client.HTTPSConnection(host, context=self._trust, **options)
+        made._create_connection = self._time_left.connect  # type: ignore[attr-defined]
+        return made
+
+
+def _get(url: str, root: Path | None, time_left: _TimeLeft) -> bytes:
     try:
         context = ssl.create_default_context(cafile=str(root) if root else None)
     except OSError as err:  # an SSLError is one
@@ -139,27 +244,21 @@ def _get(url: str, root: Path | None, seconds: float) -> bytes:
     request = urllib.request.Request(  # noqa: S310  (the schema lets only http and https pass)
         url, headers={"User-Agent": f"sslmd/{__version__}", "Accept": "application/json"}
     )
-    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _Redirects())
+    opener = urllib.request.build_opener(_Http(time_left), _Https(time_left, context), _Redirects())
+    seconds = time_left.seconds
     try:
         with opener.open(request, timeout=seconds) as answer:
-            content = _read(answer, time.monotonic() + seconds)
+            content: bytes = answer.read(MAX_BYTES + 1)
+        if time_left.is_over:  # what was cut may look whole
+            raise TimeoutError
     except urllib.error.HTTPError as err:
         with err:
             raise _refused(url, err) from None
     except (OSError, ValueError, http.client.HTTPException) as err:
-        raise Transient(f"the CA at {url} cannot be reached: {_reason(err, seconds)}") from None
+        late = TimeoutError() if time_left.is_over else err
+        raise Transient(f"the CA at {url} cannot be reached: {_reason(late, seconds)}") from None
     if len(content) > MAX_BYTES:
         raise _no_directory(url, f": it has more than {MAX_BYTES} bytes")
-    return content
-
-
-def _read(answer: http.client.HTTPResponse, end: float) -> bytes:
-    """Read what is sent, with one byte more than it may have; a trickle ends in time."""
-    content = b""
-    while len(content) <= MAX_BYTES and (piece := answer.read1(MAX_BYTES + 1 - len(content))):
-        content += piece
-        if time.monotonic() > end:
-            raise TimeoutError
     return content
 
 

@@ -43,8 +43,8 @@ class Challenge:
 class Order:
     """One run of certbot, from its start to its end.
 
-    `group` is its process group, which `end` ends; `complete`: every challenge is there, or
-    `problem` tells why there is nothing to go on with.
+    `group` is its process group, which `end` ends; `begun`: the first challenge is there;
+    `complete`: every challenge is, or `problem` tells why there is nothing to go on with.
     """
 
     def __init__(self, cert: CertId, names: Iterable[str], *, http: bool) -> None:
@@ -54,6 +54,7 @@ class Order:
         self.group: int | None = None
         self.problem = ""
         self.end: Callable[[], None] = lambda: None
+        self.begun = asyncio.Event()
         self.complete = asyncio.Event()
         self._names = frozenset(name.removeprefix("*.") for name in names)
         self._http = http
@@ -110,6 +111,7 @@ class Order:
     async def offer(self, challenge: Challenge, remaining: int) -> None:
         """Take a challenge in; return when the hook may, which for the last one takes long."""
         self.challenges.append(challenge)
+        self.begun.set()
         self._remaining = remaining
         if remaining == 0:
             self.complete.set()

@@ -33,6 +33,7 @@ from sslmd.issuers.certbot_log import (
     text_of,
     unvalidated_in_output,
 )
+from sslmd.issuers.limits import limit_met
 from sslmd.issuers.remedies import MANY_ACCOUNTS, is_new_account, remedy
 from sslmd.issuers.retry_after import retry_at
 
@@ -46,6 +47,8 @@ MOST_SHOWN = 5
 _USAGE = 2  # certbot's exit status for a command line or a configuration that it does not take
 
 _SIGKILL = 9
+
+_LOG = "cb/logs/letsencrypt.log in its folder of certs_dir"
 
 # Let's Encrypt pauses accounts that fail for months, until somebody follows its link.
 _PAUSED = re.compile(r"\bunpause\b")
@@ -69,6 +72,7 @@ class ProblemKind(StrEnum):
     CA_TROUBLE = "ca-trouble"  # it could not do it
     PROCESSING = "processing"  # it was still at work on the order
     UNREACHABLE = "unreachable"
+    TOO_MUCH = "too-much"  # it, or certbot, went beyond the limits that certbot has
     ANOTHER_RUN = "another-run"  # a certbot is at work in this folder already
     USAGE = "usage"  # certbot does not take its command line
     OTHER = "other"
@@ -121,7 +125,10 @@ def read_problem(status: int, output: str, log: str, now: datetime, url: str) ->
     output = output[-MOST:]
     run = read_log(log)
     case = _Case(status, output, run, now, url, run.unvalidated or unvalidated_in_output(output))
-    checks = (_usage, _another_run, _unreachable, _refused, _invalid, _processing, _known_words)
+    checks = (
+        *(_usage, _another_run, _too_much, _unreachable),
+        *(_refused, _invalid, _processing, _known_words),
+    )
     for check in checks:
         if problem := check(case):
             return problem
@@ -169,6 +176,14 @@ def _another_run(case: _Case) -> Problem | None:
         return None
     text = "another certbot is at work in this certificate's folder; this one ended at once"
     return case.problem(ProblemKind.ANOTHER_RUN, text)
+
+
+def _too_much(case: _Case) -> Problem | None:
+    what = limit_met(case.status, case.words)
+    if not what:
+        return None
+    text = f"certbot {what}, and was ended: {case.ca} may send more than a CA should"
+    return case.problem(ProblemKind.TOO_MUCH, f"{text}; see {_LOG}")
 
 
 _NETWORK = re.compile(r"^(?:\S+:)?requests\.exceptions\.(\w+):? ?(.*)$", re.MULTILINE)

@@ -18,11 +18,14 @@ import datetime
 import os
 import sys
 import time
+from typing import Any
 
+import requests
 from acme import client, errors, messages
 from certbot import crypto_util
 from josepy.jwa import ES256, ES384, ES512, RS256
 from josepy.jwk import JWK, JWKEC
+from requests.adapters import HTTPAdapter
 
 NOTHING = 3
 INVALID = 4
@@ -39,6 +42,9 @@ PAUSE = 1.0
 # waits here keeps its place from others.
 WORKING = 10.0
 DEADLINE = 60  # for the certificate to be fetched
+
+# Bytes of one answer; chains have 10 kB.
+MOST = 1 << 20
 
 # RFC 7518 §3.1: what signs with which kind of account key.
 _ALGORITHMS = {256: ES256, 384: ES384, 521: ES512}
@@ -102,7 +108,27 @@ def _client(server: str, account: str) -> client.ClientV2:
     if isinstance(key, JWKEC):
         algorithm = _ALGORITHMS[key.key.key_size]
     network = client.ClientNetwork(key, account=known, alg=algorithm, user_agent="sslmd")
+    for scheme in ("https://", "http://"):
+        network.session.mount(scheme, _Bounded())
     return client.ClientV2(client.ClientV2.get_directory(server, network), network)
+
+
+class _Bounded(HTTPAdapter):
+    """Takes no answer that is longer than `MOST`."""
+
+    def send(
+        self, request: requests.PreparedRequest, *words: Any, **options: Any
+    ) -> requests.Response:
+        answer = super().send(request, *words, **{**options, "stream": True})
+        body = b""
+        for piece in answer.iter_content(1 << 16):
+            body += piece
+            if len(body) > MOST:
+                answer.close()
+                raise ValueError(f"the answer at {request.url} has more than {MOST} bytes")
+        # `content` gives what `iter_content` has left there.
+        answer._content = body
+        return answer
 
 
 def _read(path: str) -> bytes:

@@ -15,23 +15,27 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
-from sslmd.core.limits import failed_too_often
 from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.dns.aims import Aim
 from sslmd.issuers import certbot, directory
+from sslmd.issuers.certbot import LogMark
+from sslmd.issuers.certbot_log import read_log
 from sslmd.issuers.directory import Directory
+from sslmd.issuers.limits import limit_met
 from sslmd.issuers.orders import Order
 from sslmd.issuers.problems import StillProcessing
 from sslmd.issuers.retry_after import retry_at
 from sslmd.pki.local_ca import Issued
 from sslmd.processes import Program, start
 from sslmd.workers.acme_before import (
+    BEGINNING,
     HANDING_IN,
     AccountLostError,
     Attempt,
     check_issued,
     cleared,
+    count_offered,
     problem_of,
 )
 from sslmd.workers.http import FileChallenges
@@ -41,8 +45,8 @@ from sslmd.workers.tools import Tools
 # For the CA to validate and to issue. certbot has limits of its own; this is for one that hangs.
 ISSUING = timedelta(minutes=40)
 
-# For an interrupted order to be fetched.
-RESUMING = timedelta(minutes=6)
+# For an interrupted order to be fetched: longer than `resume` waits for a CA that answers.
+RESUMING = timedelta(minutes=3)
 
 # An order that waits longer than this for name servers, beyond `dns_check_delay`, makes room
 # where others wait for its place: a zone that is broken must not keep out the rest (I6).
@@ -84,7 +88,7 @@ async def obtain(attempt: Attempt, tools: Tools) -> Obtained:
     if (resumed := await _resume(attempt, served, tools)) is not None:
         await tools.in_thread(certbot.forget_offered, attempt.place)
         return Obtained(resumed, served)
-    await _count_offered(attempt, tools)
+    await count_offered(attempt, tools)
     check_issued(attempt, tools)
     checks, aims = await cleared(attempt, served, programs, tools)
     _tell_overshadowed(attempt, aims, tools)
@@ -176,28 +180,8 @@ async def _resume(attempt: Attempt, served: Directory, tools: Tools) -> Issued |
             retry_at=again,
         )
     # It may be there all the same: another order would be one too many.
-    raise Transient(f"the order {url} cannot be taken up now: {program.said}")
-
-
-async def _count_offered(attempt: Attempt, tools: Tools) -> None:
-    """Count the names of an order that was cut short after it was offered as failed.
-
-    Nobody knows how it went; a daemon that is killed again and again may not run into the CA's
-    limits. Raises `Transient` where a name has failed too often now.
-    """
-    names = await tools.in_thread(certbot.offered, attempt.place)
-    if not names:
-        return
-    await tools.in_thread(certbot.forget_offered, attempt.place)
-    if attempt.label:
-        return  # a test server's limits are not ours to keep
-    tools.count(attempt.cert, names)
-    if worst := failed_too_often(tools.state_of(attempt.cert).failed, names, tools.now()):
-        name, again = worst
-        raise Transient(
-            f"orders with {name} were cut short too often while the CA validated it",
-            retry_at=again,
-        )
+    why = limit_met(status, program.text) or program.said
+    raise Transient(f"the order {url} cannot be taken up now: {why}")
 
 
 class _Run:
@@ -221,6 +205,7 @@ class _Run:
         self._order = Order(attempt.cert, names, http=attempt.is_http)
         self._files = FileChallenges(attempt.cert, config, tools, attempt.place.home, checks)
         self._last = ""
+        self._before: LogMark = None
         self._is_offered = False
 
     async def run(self) -> Issued:
@@ -252,7 +237,7 @@ class _Run:
         argv = await tools.in_thread(
             certbot.command, attempt.server, attempt.place, self._hook, self._certbot
         )
-        before = await tools.in_thread(certbot.log_mark, attempt.place)
+        self._before = await tools.in_thread(certbot.log_mark, attempt.place)
         tools.orders.begin(order)
         tools.challenges.enter(order.ident, {aim.zone for aim in self._aims.values()})
         program = None
@@ -277,7 +262,7 @@ class _Run:
         if order.problem:
             raise Transient(order.problem)
         if status != 0:
-            raise await problem_of(attempt, status, program.text, before, tools)
+            raise await problem_of(attempt, status, program.text, self._before, tools)
         return program.said
 
     async def _accompany(self, program: Program) -> int:
@@ -286,8 +271,12 @@ class _Run:
         exited = asyncio.ensure_future(program.wait())
         complete = asyncio.ensure_future(order.complete.wait())
         showing: asyncio.Future[None] | None = None
+        begun = asyncio.ensure_future(order.begun.wait())
         try:
-            await _first(HANDING_IN, exited, complete)
+            await _first(BEGINNING, exited, complete, begun)
+            if not (exited.done() or complete.done() or begun.done()):
+                await self._past_challenges()
+            await _first(HANDING_IN - BEGINNING, exited, complete)
             if exited.done():
                 return exited.result()  # it failed; or the CA had nothing left to validate
             if not complete.done():
@@ -318,11 +307,21 @@ class _Run:
                 raise Transient(f"certbot did not end within {minutes:g} min: {program.said}")
             return exited.result()
         finally:
-            for task in (exited, complete, showing):
+            for task in (exited, begun, complete, showing):
                 if task is not None and not task.done():
                     task.cancel()
                     with suppress(asyncio.CancelledError, SslmError):
                         await task
+
+    async def _past_challenges(self) -> None:
+        """Raise `Transient` unless the CA wants no challenges, and is at work on the order."""
+        log = await self._tools.in_thread(certbot.read_log, self._attempt.place, self._before)
+        if not (await self._tools.in_thread(read_log, log)).is_validated:
+            raise Transient(
+                f"the CA at {self._attempt.server.url} asked for no challenge within "
+                f"{BEGINNING.seconds} s, and certbot was ended; it is asked again"
+            )
+        self._is_offered = True  # it may issue, whatever becomes of certbot
 
     async def _show(self) -> None:
         """Return when every challenge is in place and was seen there."""

@@ -1,4 +1,4 @@
-"""What comes before an order at an ACME CA: the checks, and the account where CAA names one."""
+"""What comes before an order at an ACME CA: checks, counts, the account where CAA names one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sslmd.config.model import ServiceConfig, Validation
+from sslmd.config.model import LETS_ENCRYPT, ServiceConfig, Validation
 from sslmd.core.errors import Transient
+from sslmd.core.limits import failed_too_often, names_mark, spent
 from sslmd.core.names import CertId
 from sslmd.dns.aims import Aim, Learnt
 from sslmd.issuers import certbot
@@ -19,7 +20,11 @@ from sslmd.processes import start
 from sslmd.workers.preflight import Preflight
 from sslmd.workers.tools import Tools, wanted_of
 
-# For certbot to register, order, and hand in every challenge.
+# For certbot to register, to order, and to hand in its first challenge: a few questions to the CA,
+# of which a silent one, or one that sends a byte now and then, would have the answers for ever.
+BEGINNING = timedelta(seconds=60)
+
+# For it to hand in every challenge: each has a hook of its own.
 HANDING_IN = timedelta(minutes=10)
 
 
@@ -79,6 +84,46 @@ async def cleared(
     return checks, await checks.run(attempt.service.spec.all_names())
 
 
+async def count_offered(attempt: Attempt, tools: Tools) -> None:
+    """Count the names of an order that was cut short after it was offered as failed.
+
+    Nobody knows how it went; a daemon that is killed again and again may not run into the CA's
+    limits. Raises `Transient` where a name has failed too often now.
+    """
+    names = await tools.in_thread(certbot.offered, attempt.place)
+    if not names:
+        return
+    await tools.in_thread(certbot.forget_offered, attempt.place)
+    if attempt.label:
+        return  # a test server's limits are not ours to keep
+    tools.count(attempt.cert, names)
+    if worst := failed_too_often(tools.state_of(attempt.cert).failed, names, tools.now()):
+        name, again = worst
+        raise Transient(
+            f"orders with {name} were cut short too often while the CA validated it",
+            retry_at=again,
+        )
+
+
+def check_issued(attempt: Attempt, tools: Tools) -> None:
+    """Raise `Transient` if Let's Encrypt has issued too many for exactly these names (I14).
+
+    That can only be so where what it issued was of no use here, again and again.
+    """
+    if attempt.label or attempt.server.url != LETS_ENCRYPT:
+        return
+    mark = names_mark(str(name) for name in attempt.service.spec.all_names())
+    issued = tools.state_of(attempt.cert).issued
+    ours = [one.at for one in issued if (one.server, one.names) == (LETS_ENCRYPT, mark)]
+    used = spent(ours, tools.now())
+    if used.again is not None:
+        raise Transient(
+            f"{used}: Let's Encrypt has issued that many certificates for exactly these names "
+            "within a week, and would refuse another one now",
+            retry_at=used.again,
+        )
+
+
 async def _make_account(attempt: Attempt, program: str, tools: Tools) -> str:
     """Make an account at the CA before anything is ordered; return its URL.
 
@@ -96,11 +141,14 @@ async def _make_account(attempt: Attempt, program: str, tools: Tools) -> str:
             umask=0o077,
         )
         try:
-            async with asyncio.timeout(HANDING_IN.total_seconds()):
+            async with asyncio.timeout(BEGINNING.total_seconds()):
                 status = await run.wait()
             await run.rest_of_output()
         except TimeoutError:
-            raise Transient(f"the CA at {server.url} does not make an account in time") from None
+            raise Transient(
+                f"the CA at {server.url} made no account within {BEGINNING.seconds} s, and certbot "
+                "was ended; it is asked again"
+            ) from None
         finally:
             await run.end()
         if status != 0:
@@ -122,7 +170,8 @@ async def problem_of(
     """Return what to raise for a certbot that failed; its log must not be as `before`."""
     log = await tools.in_thread(certbot.read_log, attempt.place, before)
     now = tools.now()
-    problem = read_problem(status, output, log, now, attempt.server.url)
+    # The words of a CA are long, if it wants.
+    problem = await tools.in_thread(read_problem, status, output, log, now, attempt.server.url)
     if problem.kind is ProblemKind.ACCOUNT_LOST:
         return AccountLostError(problem.text)
     return to_error(problem, now)

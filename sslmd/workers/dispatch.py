@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from typing import assert_never
+from urllib.parse import urlsplit
 
+from sslmd.config.model import Config
 from sslmd.core.events import Event
 from sslmd.core.jobs import (
     Certify,
     CertJob,
     Deliver,
+    Job,
     MakeKey,
     Order,
     Prove,
@@ -16,7 +19,9 @@ from sslmd.core.jobs import (
     Roll,
     Settle,
     TakeOff,
+    Trial,
 )
+from sslmd.core.spec import AcmeCa
 from sslmd.workers.certify import certify, order
 from sslmd.workers.deliver import deliver
 from sslmd.workers.going_back import put_back, take_off
@@ -50,3 +55,16 @@ async def work(job: CertJob, tools: Tools) -> Event:
             return await settle(job, tools)
         case _:
             assert_never(job)
+
+
+def ca_asked(job: Job, config: Config) -> str:
+    """Return the host of the ACME CA that a job waits for, "" for a job that waits for none.
+
+    The host, because tables of `ca-info.conf` may name one CA for several profiles.
+    """
+    if not isinstance(job, Order | Trial) or (service := config.services.get(job.cert)) is None:
+        return ""
+    signer = service.spec.signer
+    if not isinstance(signer, AcmeCa) or (ca := config.cas.get(signer.name)) is None:
+        return ""
+    return urlsplit(ca.test_server if isinstance(job, Trial) else ca.server).netloc.lower()

@@ -6,20 +6,27 @@ Nothing in it needs to survive a restart: the planner fills it again from what i
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
+from itertools import count
 
 from sslmd.core import jobs
 from sslmd.core.jobs import Job, Pool
+from sslmd.core.turns import next_turn
+
+
+def _of_nobody(_: Job) -> str:
+    return ""
 
 
 class JobQueue:
     """Runs jobs, first come first served, one at a time in each lane.
 
     `run` does a job and deals with its failures; `done` is called when the job has left the
-    queue and its lane is free; `places` is how many jobs of each pool run at a time.
+    queue and its lane is free; `places` is how many jobs of each pool run at a time; `owner` tells
+    for whom a job waits, so that nobody's jobs keep out those of others (`core.turns`).
     """
 
     def __init__(
@@ -27,12 +34,16 @@ class JobQueue:
         run: Callable[[Job], Awaitable[None]],
         done: Callable[[Job], None],
         places: Mapping[Pool, int],
+        owner: Callable[[Job], str] = _of_nobody,
     ) -> None:
         self._run = run
         self._done = done
         self._places = places
-        # Lanes that have something to run, in turn, by the pool of what comes next in them.
-        self._waiting: dict[Pool, deque[str]] = {pool: deque() for pool in places}
+        self._owner = owner
+        # Lanes that have something to run, in turn, by the pool and the owner of what comes next in
+        # them; each with its number, by which who came first is known among owners.
+        self._waiting: dict[Pool, dict[str, deque[tuple[int, str]]]] = {pool: {} for pool in places}
+        self._arrivals = count()
         self._lanes: dict[str, deque[Job]] = {}
         self._running: dict[str, tuple[Job, asyncio.Task[None]]] = {}
         self._resting: set[str] = set()
@@ -81,16 +92,21 @@ class JobQueue:
         return lane in self._running or bool(self._lanes.get(lane))
 
     def crowded(self, pool: Pool) -> bool:
-        """Whether jobs of a pool wait because all its places are taken."""
-        return bool(self._waiting[pool]) and self._free(pool) <= 0
+        """Whether jobs of a pool wait because its places are taken."""
+        return bool(self._waiting[pool]) and self._next(pool) is None
 
-    def _free(self, pool: Pool) -> int:
-        taken = sum(
-            jobs.pool(job) is pool
+    def _next(self, pool: Pool) -> str | None:
+        """Return the owner of what is the next to run, None if nothing may."""
+        waiting = self._waiting[pool]
+        if not waiting:
+            return None
+        running = Counter(
+            self._owner(job)
             for lane, (job, _) in self._running.items()
-            if lane not in self._resting
+            if jobs.pool(job) is pool and lane not in self._resting
         )
-        return self._places[pool] - taken
+        longest_first = sorted(waiting, key=lambda owner: waiting[owner][0])
+        return next_turn(longest_first, running, self._places[pool])
 
     @contextmanager
     def resting(self, lane: str) -> Iterator[None]:
@@ -109,7 +125,17 @@ class JobQueue:
             self._resting.discard(lane)
 
     def _wait(self, lane: str) -> None:
-        self._waiting[jobs.pool(self._lanes[lane][0])].append(lane)
+        job = self._lanes[lane][0]
+        lanes = self._waiting[jobs.pool(job)].setdefault(self._owner(job), deque())
+        lanes.append((next(self._arrivals), lane))
+
+    def _wait_no_more(self, lane: str) -> None:
+        for owners in self._waiting.values():
+            for owner, lanes in list(owners.items()):
+                kept = deque(one for one in lanes if one[1] != lane)
+                owners[owner] = kept
+                if not kept:
+                    del owners[owner]
 
     def __len__(self) -> int:
         return len(self._running) + sum(map(len, self._lanes.values()))
@@ -117,9 +143,7 @@ class JobQueue:
     async def cancel(self, lane: str) -> list[Job]:
         """Take a lane's jobs out and stop the one that runs; return when it has ended."""
         dropped = list(self._lanes.pop(lane, ()))
-        for lanes in self._waiting.values():
-            with suppress(ValueError):
-                lanes.remove(lane)
+        self._wait_no_more(lane)
         running = self._running.get(lane)
         if running is not None:
             dropped.insert(0, running[0])
@@ -139,8 +163,8 @@ class JobQueue:
         """
         self._closed = True
         self._lanes.clear()
-        for lanes in self._waiting.values():
-            lanes.clear()
+        for owners in self._waiting.values():
+            owners.clear()
         tasks = {task for _, task in self._running.values()}
         for task in tasks:
             task.cancel()
@@ -151,9 +175,12 @@ class JobQueue:
         return not left
 
     def _start(self) -> None:
-        for pool, lanes in self._waiting.items():
-            while lanes and self._free(pool) > 0 and not self._closed:
-                self._launch(lanes.popleft())
+        for pool, owners in self._waiting.items():
+            while not self._closed and (owner := self._next(pool)) is not None:
+                _, lane = owners[owner].popleft()
+                if not owners[owner]:
+                    del owners[owner]
+                self._launch(lane)
 
     def _launch(self, lane: str) -> None:
         queued = self._lanes[lane]

@@ -215,6 +215,10 @@ class World:
         """Start another CA."""
         return self._stack.enter_context(Pebble(self.top / "pebble-other", dns=dns.address))
 
+    def pebble_behind(self) -> Pebble:
+        """Start a CA that is asked through another server, and validates nothing."""
+        return self._stack.enter_context(Pebble(self.top / "pebble-behind"))
+
     def pebble(self, dns: Named | None = None, **options: object) -> Pebble:
         """Start a CA that asks this name server."""
         address = dns.address if dns else ""

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from sslmd.core.errors import Permanent, SslmError, Transient
-from sslmd.issuers.directory import MAX_BYTES, MOST_REDIRECTS, Directory, fetch, parse
+from sslmd.issuers.directory import MAX_BYTES, MOST_REDIRECTS, MOST_TEXTS, Directory, fetch, parse
 
 URL = "https://acme.example.test/dir"
 GOOD = {
@@ -273,14 +273,16 @@ async def test_out_of_reach() -> None:
 
 
 @contextmanager
-def saying(*pieces: bytes, pause: float = 0, hold: bool = False) -> Iterator[str]:
+def saying(
+    *pieces: bytes, pause: float = 0, hold: bool = False, tls: ssl.SSLContext | None = None
+) -> Iterator[str]:
     """Run a server that says this to whoever connects; `hold`: and then waits."""
     listener = socket.create_server(("127.0.0.1", 0))
     ended = threading.Event()
 
     def serve() -> None:
         connection, _ = listener.accept()
-        with connection:
+        with tls.wrap_socket(connection, server_side=True) if tls else connection as connection:
             try:
                 connection.recv(4096)
                 for piece in pieces:
@@ -295,7 +297,7 @@ def saying(*pieces: bytes, pause: float = 0, hold: bool = False) -> Iterator[str
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/dir"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{listener.getsockname()[1]}/dir"
     finally:
         ended.set()
         thread.join()
@@ -317,6 +319,40 @@ async def test_a_trickle_ends_in_time() -> None:
         error = await failure(url, seconds=0.3)
     assert str(error).endswith("no answer within 0.3 s")
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+     b"HTTP/1.1 302 Found\r\nLocation: /"],
+)  # fmt: skip
+async def test_a_trickle_ends_in_time_wherever_it_begins(begun: bytes) -> None:
+    """Every byte is within the time of a socket, and none of them is the last."""
+    began = time.monotonic()
+    with saying(begun, *[b"1"] * 400, pause=0.05) as url:
+        error = await failure(url, seconds=0.3)
+    assert type(error) is Transient
+    assert str(error).endswith("no answer within 0.3 s")
+    assert time.monotonic() - began < 5
+
+
+async def test_a_trickle_within_tls_ends_in_time(ca: Ca) -> None:
+    began = time.monotonic()
+    with saying(b"HTTP/1.1 200 OK\r\nX: ", *[b"1"] * 400, pause=0.05, tls=ca.tls()) as url:
+        error = await failure(url, ca.root, seconds=0.5)
+    assert str(error).endswith("no answer within 0.5 s")
+    assert time.monotonic() - began < 5
+
+
+async def test_lists_without_an_end_are_cut() -> None:
+    many = [f"{number}.example" for number in range(5000)]
+    meta = {
+        "caaIdentities": [*many, "x" * 9999],
+        "profiles": {"y" * 254: "", **dict.fromkeys(many, "")},
+    }
+    found = parse(json.dumps({**GOOD, "meta": meta}).encode(), URL)
+    assert list(found.caa_identities) == many[:MOST_TEXTS]
+    assert list(found.profiles) == many[:MOST_TEXTS]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,9 @@ CERT, ARG = "example.com/web-ec", "example.com:web-ec"
 CERTS = ["ca/my-root", "ca/my-int", CERT]
 LIVE = f"/etc/ssl-mgr/prod-certs/{CERT}/curr/cert.pem"
 
+# What a daemon needs that is a user of its own, and publishes records.
+NAME_SERVER = ("bind9", "bind9-dnsutils")
+
 # The waits of the unit, shorter; and no roll before its time, but by force.
 DROP_IN = "[Service]\nWatchdogSec=4\nRestartSec=1\n"
 
@@ -115,7 +118,7 @@ def site_on(suite: str) -> Iterator[Site]:
         # Later there is no network; and what is not needed is not fetched.
         machine.apt(
             "/root/sslmd.deb", "openssh-client", "openssh-server", "rsync", "nginx-light",
-            only_download=True,
+            *NAME_SERVER, "polkitd", only_download=True,
         )  # fmt: skip
         machine.boot()
         yield Site(machine)
@@ -123,6 +126,8 @@ def site_on(suite: str) -> Iterator[Site]:
 
 def from_its_installation_to_its_end(site: Site) -> None:
     """One story: each part stands on the one before, and a machine takes long to make."""
+    from tests.packaging import own_user  # it is of a site
+
     nothing_is_there(site)
     installed(site)
     initialised(site)
@@ -131,7 +136,9 @@ def from_its_installation_to_its_end(site: Site) -> None:
     servers_follow(site)
     exposed_little(site)
     comes_back(site)
+    own_user.as_its_own_user(site)
     upgraded(site)
+    own_user.as_root_again(site)
     state_of_a_later_version(site)
     removed(site)
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.daemon.main import MAX_JOBS
+from sslmd.daemon.planner import ORDERS
+from sslmd.issuers import launch
 from sslmd.wire.messages import SOCKET_GROUP, SOCKET_PATH
 from tests.systemd.running import ROOT
 
@@ -85,6 +88,24 @@ def test_the_unit_speaks_of_what_the_daemon_does() -> None:
     # A core dump would hold keys (I2).
     assert have["LimitCORE"] == ["0"]
     assert str(Path(SOCKET_PATH).parent) in have["ReadWritePaths"][0].split()
+
+
+def test_bounds_that_the_largest_site_fits_into() -> None:
+    """10,000 services, and forty hosts at once; what one bad order takes ends nothing else."""
+    have = settings()
+    assert have["OOMPolicy"] == ["continue"]
+    memory, tasks = have["MemoryMax"][0], int(have["TasksMax"][0])
+    assert memory.endswith("G")
+    most = int(memory[:-1]) << 30
+    # docs/benchmarks.md; an ssh and an rsync of 20 MB in all, an order of 60 MB.
+    benchmarks = (ROOT / "docs/benchmarks.md").read_text()
+    found = re.findall(r"^\| resident memory.*\| (\d+) MB \|$", benchmarks, re.MULTILINE)
+    daemon = max(map(int, found)) << 20
+    orders, hosts = 2 * ORDERS, 40
+    assert daemon + hosts * (20 << 20) + orders * (60 << 20) < most
+    # Half of the orders at their limit as well: those of one bad CA.
+    assert daemon + hosts * (20 << 20) + ORDERS * launch.MEMORY <= most
+    assert 64 * 5 + MAX_JOBS * 4 + orders * 4 + 120 < tasks
 
 
 def test_a_daemon_that_cannot_start_is_given_up_and_one_that_dies_is_not() -> None:
