@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sslmd.config.model import LETS_ENCRYPT, ServiceConfig, Validation
+from sslmd.config.model import ServiceConfig, Validation
 from sslmd.core.errors import Transient
-from sslmd.core.limits import failed_too_often, names_mark, spent
+from sslmd.core.limits import failed_too_often
 from sslmd.core.names import CertId
 from sslmd.dns.aims import Aim, Learnt
 from sslmd.issuers import certbot
@@ -102,25 +102,6 @@ async def count_offered(attempt: Attempt, tools: Tools) -> None:
         raise Transient(
             f"orders with {name} were cut short too often while the CA validated it",
             retry_at=again,
-        )
-
-
-def check_issued(attempt: Attempt, tools: Tools) -> None:
-    """Raise `Transient` if Let's Encrypt has issued too many for exactly these names (I14).
-
-    That can only be so where what it issued was of no use here, again and again.
-    """
-    if attempt.label or attempt.server.url != LETS_ENCRYPT:
-        return
-    mark = names_mark(str(name) for name in attempt.service.spec.all_names())
-    issued = tools.state_of(attempt.cert).issued
-    ours = [one.at for one in issued if (one.server, one.names) == (LETS_ENCRYPT, mark)]
-    used = spent(ours, tools.now())
-    if used.again is not None:
-        raise Transient(
-            f"{used}: Let's Encrypt has issued that many certificates for exactly these names "
-            "within a week, and would refuse another one now",
-            retry_at=used.again,
         )
 
 
