@@ -48,7 +48,6 @@ def prepared(machine: Machine, deb: Path) -> None:
     (checkout / "build").mkdir(parents=True)
     subprocess.run(["cp", str(deb), str(checkout / "build")], check=True)
     machine.write("/etc/apt/apt.conf.d/99-answers", APT)
-    machine.write("/etc/dpkg/dpkg.cfg.d/quick", "force-unsafe-io\n")  # nothing here is kept
     machine.write("/etc/hostname", "www.example.com\n")
     machine.apt(*PACKAGES)
 
