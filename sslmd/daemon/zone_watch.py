@@ -10,7 +10,7 @@ from sslmd.core.names import CertId, SetName
 from sslmd.daemon.book import Book, DaneReport, Entry
 from sslmd.daemon.journal import ERROR, INFO
 from sslmd.daemon.zone_work import Tell, ZoneWork, clock
-from sslmd.servers.probe import BELIEVED, FIRST_PAUSE
+from sslmd.servers.probe import BELIEVED, FIRST_PAUSE, SLOWER
 from sslmd.workers.dane import Finding, ask_resolver, findings_of_ports, prove_ports
 from sslmd.workers.dane import look as look_ports
 from sslmd.workers.dane_report import findings_of
@@ -120,16 +120,17 @@ class ZoneWatch:
             )
         classes = self._tools.config.classes_for(cert)
         alone = not any(one.servers for one in classes)
-        end = clock() + BELIEVED
+        end, pause = clock() + BELIEVED, FIRST_PAUSE
         while True:
             seen = await self._look_at_ports(zone, cert)
             try:
                 return prove_ports(cert, name, seen, alone=alone)
             except Transient:
                 # nginx, say, leaves its old workers at the port for a moment after a reload.
-                if clock() + FIRST_PAUSE > end:
+                if clock() + pause > end:
                     raise
-            await asyncio.sleep(FIRST_PAUSE)
+            await asyncio.sleep(pause)
+            pause *= SLOWER
 
     async def may_roll(self, zone: Zone, cert: CertId, name: SetName) -> str:
         """Look once more before a set is served; return why not, "" if nothing is against it.

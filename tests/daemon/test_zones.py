@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
 from tests.dns_room.responder import Responder
 from tests.dns_room.responder import Zone as Served
+from tests.servers_room.tls import Reader, TlsPort, Writer, server
 from tests.workers.tools_for_tests import MAIN, ROOT, WEB, Site
 
 ZONE = ZoneName("example.com")
@@ -142,6 +144,37 @@ async def test_nothing_is_proven_before_the_zone_is_known(world: World) -> None:
     assert state.curr is not None
     with pytest.raises(Transient, match="of older keys stay"):
         await world.zones.prove_ports(WEB, state.curr.name)
+
+
+async def test_a_port_may_serve_the_old_key_for_a_moment_after_a_reload(world: World) -> None:
+    """nginx starts new workers before the old ones leave: one look may meet either."""
+    await world.checked()
+    bundle = world.site.place(WEB) / "curr" / "bundle.pem"
+    contexts = [_context(bundle)]
+    await world.site.renew(WEB)
+    await world.publish()
+    contexts.append(_context(bundle))
+    looks = 0
+
+    async def serve(reader: Reader, writer: Writer) -> None:
+        nonlocal looks
+        looks += 1
+        await TlsPort(contexts[looks > 2])(reader, writer)
+
+    state = world.site.state(WEB)
+    assert state.curr is not None
+    try:
+        async with server(serve, address="127.0.0.99", port=443):
+            await world.zones.prove_ports(WEB, state.curr.name)
+    except PermissionError as err:
+        pytest.skip(f"127.0.0.99:443: {err.strerror}")
+    assert looks > 2
+
+
+def _context(bundle: Path) -> ssl.SSLContext:
+    found = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    found.load_cert_chain(bundle)
+    return found
 
 
 async def test_what_could_not_be_given_is_tried_again_whatever_is_wanted_then(
