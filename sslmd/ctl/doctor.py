@@ -242,6 +242,7 @@ def _of_site(
     yield all_of("rights", doctor_here.look_at_rights(case), watch)
     yield all_of("sets", doctor_sets.look_at_sets(case, running), watch)
     yield all_of("unit", doctor_here.look_at_unit(case), watch)
+    yield all_of("user", doctor_here.look_at_user(case, running), watch)
     yield all_of("clock", doctor_here.look_at_clock(case), watch)
     yield all_of("commands", doctor_here.look_at_commands(case), watch)
     yield all_of("certbot", doctor_here.look_at_certbot(case), watch)

@@ -16,6 +16,7 @@ from sslmd.core.errors import Mistake, SslmError
 from sslmd.ctl.doctor_daemon import Running, changed, refusals
 from sslmd.ctl.doctor_finding import (
     Case,
+    Finding,
     Look,
     acme_ca,
     odd,
@@ -203,6 +204,25 @@ async def look_at_unit(case: Case) -> Look:
         )
     else:
         yield well("unit", "it opens every folder that the configuration names")
+
+
+async def look_at_user(case: Case, running: Running) -> Look:
+    """What is open to who breaks into the daemon: as root, nearly all."""
+    if running.answers and os.path.isdir("/run/systemd/system"):
+        yield user_found(case.uid, units.read_unit())
+
+
+def user_found(uid: int, unit: units.Unit) -> Finding:
+    """Return what there is to say of a daemon of that user, in that unit."""
+    if uid != 0:
+        return well("user", f"the daemon is no root, but uid {uid}")
+    writes = "any folder" if unit.writable is None else " ".join(sorted(unit.writable))
+    return odd(
+        "user",
+        "the daemon runs as root: who breaks into it reads every file of root's, writes to "
+        f"{writes} and has systemd do anything; sslmd init --user gives it a user of its own, who "
+        "may do to units just what restart_cmd says",
+    )
 
 
 def _read_by_unit(shown: Mapping[str, str]) -> str | None:

@@ -25,7 +25,8 @@ USER, ROOT = "_sslmd", "root"
 HOME = "/var/lib/sslmd"
 RUN = "/run/sslmd"
 
-DROP_IN = "/etc/systemd/system/sslmd.service.d/50-user.conf"
+# The last of them: as root a folder of another user may have wanted CAP_DAC_OVERRIDE.
+DROP_IN = "/etc/systemd/system/sslmd.service.d/zz-user.conf"
 SYSUSERS = "/etc/sysusers.d/sslmd-user.conf"
 TMPFILES = "/etc/tmpfiles.d/sslmd.conf"  # in place of the packaged file of this name
 POLKIT = "/etc/polkit-1/rules.d/50-sslmd-user.rules"

@@ -74,19 +74,10 @@ def a_web_server(site: Site) -> None:
 
 def another_user_was_it(site: Site) -> None:
     """What the document told holds: the daemon is not root, and nginx takes a certificate."""
-    unit = "/etc/systemd/system/sslmd.service.d/override.conf"
-    site.machine.write(unit, _shown("As another user", "ini"))
-    site.machine.write("/etc/polkit-1/rules.d/50-sslmd.rules", _shown("As another user", "javasc"))
-    site.run("systemctl", "daemon-reload")
-    site.run("systemctl", "start", "sslmd")
     assert site.run("ps", "-o", "user=", "-p", str(site.main_pid())).stdout.strip() == "_sslmd"
     _roll(site)
-    site.run("systemctl", "stop", "sslmd")
-    site.run("rm", unit, "/etc/polkit-1/rules.d/50-sslmd.rules", "/etc/tmpfiles.d/sslmd.conf")
-    site.run("chown", "-R", "root:root", "/etc/ssl-mgr/certs", "/etc/ssl-mgr/prod-certs")
-    site.run("systemd-tmpfiles", "--create", "sslmd.conf")
-    site.run("systemctl", "daemon-reload")
-    site.run("systemctl", "start", "sslmd")
+    site.run("sslmd", "init", "--user", "root", "--yes")
+    assert site.run("ps", "-o", "user=", "-p", str(site.main_pid())).stdout.strip() == "root"
 
 
 def other_machines(site: Site) -> None:
