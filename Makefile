@@ -46,9 +46,9 @@ check: $(READY)
 	$(BIN)/mypy --no-explicit-package-bases --no-namespace-packages packaging/files.py
 	$(BIN)/lint-imports --no-cache
 
-# The tests of one file run one after the other; files run beside each other, one more than there
-# are processors: the servers that tests start are often waited for.
-TESTS_AT_ONCE = $(shell echo $$(( $$(nproc 2>/dev/null || echo 1) + 1 )))
+# The tests of one file run one after the other; files run beside each other, two more than there
+# are processors: the servers that tests start are waited for half of the time.
+TESTS_AT_ONCE = $(shell echo $$(( $$(nproc 2>/dev/null || echo 1) + 2 )))
 
 # Compiled first: the tests start the program more than a thousand times.
 test: $(READY) test-servers
