@@ -45,9 +45,9 @@ class HostileCa(Proxy):
         self._over.wait()
 
     def _drip(self, handler: BaseHTTPRequestHandler) -> None:
-        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{")
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Wait: ")
         while not self._over.wait(PAUSE):
-            handler.wfile.write(b" ")
+            handler.wfile.write(b"a")
 
     def _huge(self, handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE)
