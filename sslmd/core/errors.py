@@ -11,12 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sslmd.core.plain import plain
+
 # Failures that one message tells.
 _TOLD = 5
 
 
 class SslmError(Exception):
-    """Any failure that we can name; its text says what, where, and the way out."""
+    """Any failure that we can name; its text says what, where, and the way out.
+
+    It repeats what others said, goes into notes and answers, and is one plain line from here on.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(plain(text))
 
 
 class Transient(SslmError):
@@ -84,7 +92,7 @@ class Mistake:
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
         key = f"{self.key}: " if self.key else ""
-        return f"{place}: {key}{self.problem}; {self.remedy}"
+        return plain(f"{place}: {key}{self.problem}; {self.remedy}")
 
 
 class ConfigError(SslmError):
@@ -94,7 +102,7 @@ class ConfigError(SslmError):
     """
 
     def __init__(self, mistakes: Sequence[Mistake], warnings: Sequence[Mistake] = ()) -> None:
-        super().__init__("\n".join(map(str, mistakes)))
+        Exception.__init__(self, "\n".join(map(str, mistakes)))  # a line for each
         self.mistakes = tuple(mistakes)
         self.warnings = tuple(warnings)
 

@@ -144,8 +144,8 @@ class Daemon:
         return message.result
 
     def _connect(self, wait: _Wait) -> None:
-        # In a full queue Linux gives places in turn to those who block (SO_SNDTIMEO, socket(7)),
-        # and none to those who only look from time to time, while others take them all.
+        # In a full queue Linux gives places in turn to those who block (SO_SNDTIMEO, socket(7));
+        # those who only look from time to time find none while others take them all.
         seconds = wait.left() or 0.0
         limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))
         try:

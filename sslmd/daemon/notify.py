@@ -22,24 +22,29 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """We serve: the socket answers and the first plan is made."""
-        self._notifier.notify(f"READY=1\nSTATUS={_line(status)}")
+        self._send(f"READY=1\nSTATUS={_line(status)}")
 
     def reloading(self) -> None:
         """A reload begins; `ready` ends it."""
         microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._notifier.notify(f"RELOADING=1\nMONOTONIC_USEC={microseconds}")
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={microseconds}")
 
     def stopping(self) -> None:
         """We are ending."""
-        self._notifier.notify("STOPPING=1\nSTATUS=stopping")
+        self._send("STOPPING=1\nSTATUS=stopping")
 
     def status(self, text: str) -> None:
         """One line for `systemctl status`."""
-        self._notifier.notify(f"STATUS={_line(text)}")
+        self._send(f"STATUS={_line(text)}")
 
     def watchdog(self) -> None:
         """We are alive and getting on."""
-        self._notifier.notify("WATCHDOG=1")
+        self._send("WATCHDOG=1")
+
+    def _send(self, assignments: str) -> None:
+        # The library encodes in Latin-1, and is silent about what that has no bytes for: a READY=1
+        # would be lost because of a letter in the status beside it. systemd reads UTF-8.
+        self._notifier.notify(assignments.encode("utf-8").decode("latin-1"))
 
 
 def watchdog_seconds() -> float | None:

@@ -35,6 +35,9 @@ UIDS = itertools.count(64_000)
 # Seconds that an admin may wait for a greeting, or an answer, beside 200 hostile readers.
 SOON = 2.0
 
+# Seconds for which that is measured.
+MEASURED = 3.0
+
 # Certificates of the site: an answer to `status` is a megabyte.
 SERVICES = 1500
 
@@ -140,8 +143,10 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.mark.parametrize("what", ["repeats", "plans", "shows", "names", "knocks"])
 def test_root_is_not_held_up_by_two_hundred_readers(large: Site, what: str) -> None:
     with readers(large, 200, what):
-        slowest = max(greeting(large) for _ in range(20))
-        assert slowest < SOON
+        until = time.monotonic() + MEASURED
+        while time.monotonic() < until:
+            assert greeting(large) < SOON
+            time.sleep(0.05)
         began = time.monotonic()
         with connect(large) as line:
             line.recv(1000)
