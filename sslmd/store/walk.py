@@ -2,7 +2,7 @@
 
 No name is used twice: a folder is opened, and what is done in it is done by its handle; no link is
 followed but root's and our own on the way to it, and no mode is changed. From the first folder on
-that is somebody else's, root goes on as that user, who can lend us no rights that they do not have.
+that is somebody else's, root goes on as that user, and so can do nothing that they could not.
 What is done on other machines (`servers/challenge.sh`) goes by the same rules.
 """
 

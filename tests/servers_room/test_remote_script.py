@@ -340,7 +340,7 @@ def test_links_on_the_way_to_the_tree(shell: Open, prod: Path) -> None:
 
 
 def test_what_was_left_is_seen_and_goes(shell: Open, prod: Path) -> None:
-    prod.mkdir()
+    prod.mkdir(parents=True)
     with shell() as one, shell() as other:
         assert other.ask("left") == []
         assert one.ask("leave", "0123456789") == []
