@@ -132,11 +132,19 @@ class Walk:
 
     def enter(self, name: str, *, make: bool) -> None:
         """Go one folder down; it is made if it is not there and `make` says so."""
-        if make:
-            with suppress(FileExistsError):
-                os.mkdir(name, FOLDER_MODE, dir_fd=self._handle)
         try:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(name, FOLDER_MODE, dir_fd=self._handle)
             handle = os.open(name, _FOLDER, dir_fd=self._handle)
+        except PermissionError as err:
+            if self._user == os.geteuid():
+                self.path = self._at(name)
+                raise
+            raise Permanent(
+                f"cannot open {self._at(name)} as uid {self._user}, whose folder it is in: "
+                f"{err.strerror}; give it to that user, or remove it"
+            ) from err
         except OSError:
             if os.path.islink(self._at(name)):
                 raise self._is_link(name) from None

@@ -193,10 +193,10 @@ def run(argv: list[str], action: str, www: Path, env: dict[str, str]) -> str:
     return done.stderr if done.returncode else ""
 
 
-def without(tmp_path: Path, *names: str) -> dict[str, str]:
+def without(www: Path, *names: str) -> dict[str, str]:
     """Return an environment where these programs are missing."""
-    folder = tmp_path / "programs"
-    folder.mkdir()
+    folder = www.parent / "programs"
+    folder.mkdir(0o755)
     for place in ("/usr/sbin", "/usr/bin"):
         for path in Path(place).iterdir():
             link = folder / path.name
@@ -206,10 +206,10 @@ def without(tmp_path: Path, *names: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("missing", [(), ("setpriv",), ("setpriv", "chroot")])
-def test_programs_that_act_as_others(tmp_path: Path, www: Path, missing: tuple[str, ...]) -> None:
+def test_programs_that_act_as_others(www: Path, missing: tuple[str, ...]) -> None:
     """util-linux's, that of coreutils, and what busybox and all others have: it wants a name."""
     os.chown(www, 65534, 65534)
-    env = without(tmp_path, *missing)
+    env = without(www, *missing)
     assert run(["sh"], "put", www, env) == ""
     made = www / APEX / ".well-known/acme-challenge" / TOKEN
     assert made.read_text() == CONTENTS[TOKEN]
@@ -218,8 +218,8 @@ def test_programs_that_act_as_others(tmp_path: Path, www: Path, missing: tuple[s
     assert not made.exists()
 
 
-def test_where_nothing_can_act_as_others_nothing_is_done(tmp_path: Path, www: Path) -> None:
-    said = run(["sh"], "put", www, without(tmp_path, "setpriv", "chroot", "su"))
+def test_where_nothing_can_act_as_others_nothing_is_done(www: Path) -> None:
+    said = run(["sh"], "put", www, without(www, "setpriv", "chroot", "su"))
     assert f"{www} belongs to uid {OWNER}, and nothing here can act as that user; install" in said
     assert list(www.iterdir()) == []
 

@@ -140,9 +140,9 @@ def test_a_folder_of_the_name_server(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
 def test_a_folder_of_the_web_server(tmp_path: Path) -> None:
     """It is written to as its owner, which is another right."""
-    config = site(tmp_path)
-    (folder,) = {one.server_dir for one in config.server_classes if one.server_dir is not None}
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = tmp_path / "www"
+    folder.mkdir()
+    config = site(tmp_path, ("[web]", f"[web]\n    server_dir = '{folder}'"))
     roomy = units.Unit(writable=(str(tmp_path),), private_tmp=False, top=str(config.top))
     assert not any("act as the owner" in one for one in texts(config, roomy))
     os.chown(folder, 33, 33)
