@@ -55,6 +55,6 @@ async def _visit(host: str, prod: str) -> str:
     async with shell_on(host, prod) as shell:
         await shell.ask("survey")
         answer = await shell.ask("run", "20", "rsync", "--version")
-        if answer.first("status") != "0":
+        if answer.status != "0":
             return f"{host} has no rsync; install it there"
     return ""

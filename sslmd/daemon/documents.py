@@ -133,6 +133,7 @@ def hosts(planner: Planner) -> list[dict[str, Any]]:
             "host": host,
             "visited": time(note.visited),
             "surplus": list(note.surplus),
+            "surplus_more": note.more,
             "text": text,
             "error": note.error or None,
             "next_try": time(note.next_try),

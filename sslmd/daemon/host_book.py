@@ -5,17 +5,24 @@ A host that holds what it is not meant to have any more is visited for that alon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sslmd.core.backoff import Failure, next_try
 from sslmd.core.errors import Permanent, Refused, SslmError
 from sslmd.core.jobs import Copy
-from sslmd.core.names import shown
+from sslmd.core.names import CertId, shown
 from sslmd.store import files
-from sslmd.store.host_notes import HostNote, host_file, noted_hosts, read_host, write_host
-from sslmd.workers.copy import Visit, has_to_go, prunes
+from sslmd.store.host_notes import (
+    HostNote,
+    host_file,
+    noted_hosts,
+    read_host,
+    shortened,
+    write_host,
+)
+from sslmd.workers.copy import Visit, has_to_go, is_meant, prunes
 from sslmd.workers.deliver import THIS_HOST
 from sslmd.workers.tools import Tools
 
@@ -23,6 +30,9 @@ from sslmd.workers.tools import Tools
 # little, and where something was found.
 HERE = timedelta(hours=6)
 SURPLUS_HERE, SURPLUS_THERE = timedelta(minutes=5), timedelta(hours=1)
+
+# Between two looks whether names still lead to one machine.
+SAME = timedelta(hours=6)
 
 
 class HostBook:
@@ -61,19 +71,30 @@ class HostBook:
         return self._notes.get(host, HostNote())
 
     def met(self, host: str, machine: str) -> None:
-        """Note which machine a host is; blocks. Raises `SslmError`."""
-        note = self.of(host)
+        """Note which machine a host says that it is; blocks. Raises `SslmError`."""
+        note, machine = self.of(host), shortened(machine)
         if machine and machine != note.machine:
             note = replace(note, machine=machine)
             write_host(self._file(host), note)
             self._notes[host] = note
 
-    def others(self, host: str) -> list[str]:
-        """Return the other hosts that are the same machine, as far as is known."""
+    def alike(self, host: str) -> list[str]:
+        """Return the other hosts that say that they are the same machine."""
         machine = self.of(host).machine
         if not machine:
             return []
         return [one for one in self._hosts() if one != host and self.of(one).machine == machine]
+
+    def parted(self, host: str, certs: Iterable[CertId]) -> dict[CertId, frozenset[str]]:
+        """Return who is to be given these certificates again, now that they were taken from a host.
+
+        If it is one machine with them all the same, and only was not seen so, they lack them now.
+        """
+        config, alike = self._tools.config, self.alike(host)
+        found = {
+            cert: frozenset(one for one in alike if is_meant(config, cert, one)) for cert in certs
+        }
+        return {cert: hosts for cert, hosts in found.items() if hosts}
 
     def told(self) -> list[tuple[str, HostNote, str]]:
         """Return the hosts of which there is something to tell, with their notes and a sentence."""
@@ -160,8 +181,8 @@ class HostBook:
                 self._notes[host] = self._read(host)
             note = self._notes[host] = replace(self.of(host), attempts=0, next_try=None)
             self._sort(host)
-            if note.surplus or note.older or note.kept:
-                self._again[host] = None  # it may be gone, or in keep now, or no more
+            if note.surplus or note.older or note.kept or note.same:
+                self._again[host] = None  # it may be gone, in keep now or no more, another machine
         # Whether classes name this machine or not: what is in production here costs a look.
         self._untidy[THIS_HOST] = None
         for host in self._notes.keys() - hosts.keys() - self._left - {THIS_HOST}:
@@ -172,9 +193,9 @@ class HostBook:
 
     def _sort(self, host: str) -> None:
         config, note = self._tools.config, self.of(host)
-        others = self.others(host)
-        has_surplus = bool(note.surplus) and prunes(config, host, *others)
-        if has_surplus or any(has_to_go(config, cert, host, others) for cert in note.holds):
+        same = [one for one in note.same if one in self._hosts()]
+        has_surplus = bool(note.surplus) and prunes(config, host, *same)
+        if has_surplus or any(has_to_go(config, cert, host, same) for cert in note.holds):
             self._untidy[host] = note.next_try
         else:
             self._untidy.pop(host, None)
@@ -201,10 +222,11 @@ class HostBook:
         error = whole or visit.trouble
         note = old
         if visit.left is not None:
-            note = replace(old, holds=old.holds & visit.left, surplus=tuple(visit.surplus))
+            note = replace(old, holds=old.holds & visit.left, same=visit.same)
+            note = note.with_surplus(visit.surplus)
         elif visit.here:
             # What is in production here is judged there, under the name of this machine alone.
-            note = replace(old, holds=frozenset(), surplus=tuple(visit.surplus))
+            note = replace(old, holds=frozenset()).with_surplus(visit.surplus)
         if whole is None:
             older, meant = visit.older, visit.kept
             if older is None:  # nobody has looked; of this machine that is done by one name
@@ -232,10 +254,12 @@ class HostBook:
             self._again[host] = tools.now() + (HERE if is_clean else SURPLUS_HERE)
         elif (note.surplus or note.older) and is_known:
             self._again[host] = tools.now() + SURPLUS_THERE
+        elif note.same and is_known:
+            self._again[host] = tools.now() + SAME
         # A host that was never reached holds nothing: there is nothing to note.
         was_reached = note.visited is not None or bool(note.machine)
         # Of this machine there is only where its tree is, which can be looked at at any time.
-        kept = replace(note, surplus=(), visited=None) if visit.here else note
+        kept = replace(note, surplus=(), more=0, visited=None) if visit.here else note
         is_new = not visit.here or bool(old.holds) or note.places != old.places
         if was_reached and is_new and (not visit.here or host == THIS_HOST or old.holds):
             try:
@@ -249,7 +273,7 @@ class HostBook:
             tell("withdrawn", f"{host}: removed {', '.join(visit.removed)}", None)
         if visit.trouble is not None:
             tell("host-trouble", f"not removed: {visit.trouble}", None)
-        if note.surplus and note.surplus != old.surplus:
+        if note.surplus and (note.surplus, note.more) != (old.surplus, old.more):
             tell("surplus", surplus_text(host, note, self._tools), None)
         if new := [one for one in note.older if one not in old.older]:
             tell("surplus", older_text(host, new), None)
@@ -268,7 +292,8 @@ def surplus_text(host: str, note: HostNote, tools: Tools) -> str:
     """Return what lies on a host that is not meant for it, and the way out."""
     config = tools.config
     tables = " and ".join(f"[{one.kind}]" for one in config.copied_to(host))
-    some, more = note.surplus[:5], len(note.surplus) - 5
+    some = note.surplus[:5]
+    more = len(note.surplus) + note.more - len(some)
     listed = ", ".join(some) + (f" and {more} more" if more > 0 else "")
     prod = config.globals.prod_cert_dir
     ways = ["remove it by hand"]

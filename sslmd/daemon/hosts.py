@@ -305,6 +305,9 @@ class Hosts:
                 phase = ServerPhase.DELIVERED if new else old.phase_with(name)
                 after = replace(_well(old, phase, now), set=name, here=visit.here)
             self._apply(cert, ServerCopied(now, after, old.set))
+        for cert, hosts in self.notes.parted(job.host, visit.taken).items():
+            if cert in self._book:
+                self._apply(cert, ServersWanting(now, hosts))
         await self.notes.visited(job.host, visit, whole)
         return list(dict.fromkeys([*errors.values(), *filter(None, (whole, visit.trouble))]))
 

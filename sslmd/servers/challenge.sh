@@ -2,12 +2,12 @@
 #
 #     sh -c 'eval "$1"' sh TEXT put|remove WAY BELOW TOKEN CONTENT TOKEN CONTENT...
 #
-# TEXT is this file. WAY leads to server_dir, from / if it begins so, BELOW from there to the challenges; each name
-# in them ends with a slash. The folders may belong to somebody else, who may exchange names while
-# we look. So no name is used twice: a folder is entered, and then seen to lie in the one that we
-# came from; files are written where nobody else gets in, and moved; no mode is ever changed. From
-# the first folder on that is not root's, root goes on as its owner, who can lend us no rights that
-# they do not have. POSIX sh, with the programs of coreutils or busybox.
+# TEXT is this file. WAY leads to server_dir, from / if it begins so, BELOW from there to the
+# challenges; each name in them ends with a slash. The folders may belong to somebody else, who may
+# exchange names while we look. So no name is used twice: a folder is entered, and then seen to lie
+# in the one that we came from; files are written where nobody else gets in, and moved; no mode is
+# ever changed. From the first folder on that is not root's, root goes on as its owner, and so can do
+# nothing that its owner could not. POSIX sh, with the programs of coreutils or busybox.
 
 umask 022
 LC_ALL=C PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -29,13 +29,13 @@ END
   place=$device:$inode
   # Whether others than root can rename what is in it.
   shared=
-  case $bits in 1???) ;; *)
-    if [ $((0$bits & 2)) -ne 0 ]; then
-      shared="everybody; run: chmod o-w $PWD"
-    elif [ $((0$bits & 16)) -ne 0 ] && [ "$gid" != 0 ] && [ "$gid" != "$my_group" ]; then
-      shared="gid $gid; run: chmod g-w $PWD"
-    fi
-  esac
+  if [ $((0$bits & 512)) -ne 0 ]; then
+    : # sticky, as /tmp: what is root's stays where it is
+  elif [ $((0$bits & 2)) -ne 0 ]; then
+    shared="everybody; run: chmod o-w $PWD"
+  elif [ $((0$bits & 16)) -ne 0 ] && [ "$gid" != 0 ] && [ "$gid" != "$my_group" ]; then
+    shared="gid $gid; run: chmod g-w $PWD"
+  fi
   [ "$me" != 0 ] || [ "$uid" = 0 ] || become "$@"
 }
 
@@ -49,13 +49,14 @@ begin() {
 # Go on as the owner of the folder that we are in, with none of our own rights.
 become() {
   while [ "$way" != "${way#/}" ]; do way=${way#/}; done
-  group=$(id -g "$user" 2>/dev/null) && [ "$(id -u "$user" 2>/dev/null)" = "$uid" ] || group=65534
+  group=65534
+  if [ "$(id -u "$user" 2>/dev/null)" = "$uid" ]; then group=$(id -g "$user"); else user=; fi
   set -- sh -c 'eval "$1"' sh "$text" "$action" "$way" "$below" "$@"
   if setpriv --reuid "$uid" --regid "$group" --clear-groups true 2>/dev/null; then
     exec setpriv --reuid "$uid" --regid "$group" --clear-groups "$@"
   elif chroot --userspec="+$uid:+$group" --groups= --skip-chdir / true 2>/dev/null; then
     exec chroot --userspec="+$uid:+$group" --groups= --skip-chdir / "$@"
-  elif su -s /bin/sh "$user" -c true 2>/dev/null; then
+  elif [ -n "$user" ] && su -s /bin/sh "$user" -c true 2>/dev/null; then
     shift
     exec su -s /bin/sh "$user" "$@"
   fi
@@ -129,16 +130,13 @@ fi
 # Files are made in a folder of ours alone, from which they are moved.
 home=$place at=$PWD
 new=$(mktemp -d ./.sslmd.XXXXXXXXXX) || exit 1
-trap 'rm -f ./new; rmdir -- "../${new#./}" 2>/dev/null' EXIT
-trap 'exit 1' HUP INT TERM PIPE
 cd -P -- "$new" || exit 1
 case $(stat -c %d:%i ..):$(stat -c %u:%a .) in
   "$home:$me:700" | "$home:$me:2700") ;; # as setgid is handed down
-  *)
-    trap - EXIT
-    die "$at/$new was exchanged for something else"
-    ;;
+  *) die "$at/$new was exchanged for something else" ;;
 esac
+trap 'rm -f ./new; rmdir -- "../${new#./}" 2>/dev/null' EXIT
+trap 'exit 1' HUP INT TERM PIPE
 while [ $# -gt 1 ]; do
   printf %s "$2" >./new || exit 1
   said=$(mv -f -T -- ./new "../$1" 2>&1) || die "cannot write $at/$1: $said"

@@ -207,7 +207,7 @@ async def _there(
             answer = await shell.ask("run", f"{LIMIT:.0f}", *script, limit=LIMIT + ENDING)
     except (Transient, Permanent) as err:
         raise type(err)(f"cannot {doing} {host}: {err}") from err
-    if answer.first("status") != "0":
+    if answer.status != "0":
         said = answer.said or f"it is not done within {LIMIT:.0f} s; see what hangs there"
         raise Transient(f"cannot {doing} {host}: {said}")
 

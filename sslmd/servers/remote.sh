@@ -10,8 +10,11 @@ umask 077
 LC_ALL=C PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export LC_ALL PATH
 me=$(id -u) my_group=$(id -g)
+sticky=
 incoming=
+token=
 known_safe=
+known_way=
 
 say() { printf '\n%s %s\n' "$mark" "$*"; }
 oops() { say error "$*"; return 1; }
@@ -21,7 +24,8 @@ quietly() { said=$("$@" 2>&1 </dev/null) || oops "${said:-$1 failed}"; }
 
 clear_away() {
   [ -z "$incoming" ] || rm -rf -- "$incoming"
-  incoming=
+  [ -z "$token" ] || rmdir -- "$token"
+  incoming= token=
 }
 trap clear_away EXIT
 # A signal that comes right before the end is dealt with when the trap above is gone already.
@@ -47,6 +51,8 @@ safe() {
     if [ "$uid" != 0 ] && [ "$uid" != "$me" ]; then
       oops "$dir belongs to uid $uid, neither to root nor to who logs in; chown it"
       return
+    elif [ $((0$bits & 512)) -ne 0 ] && [ "$uid" = 0 ] && [ "$sticky" = fine ]; then
+      continue
     elif [ $((0$bits & 2)) -ne 0 ]; then
       oops "$dir can be written by everybody; run: chmod o-w $dir"
       return
@@ -57,6 +63,38 @@ safe() {
   done <<EOF
 $facts
 EOF
+}
+
+# The same for every folder on the way to the tree: nobody else can put another one to its place.
+# Where root keeps names from being exchanged (/tmp), that is fine too.
+way_is_safe() {
+  [ -z "$known_way" ] || return 0
+  left=$prod/ at= links=0
+  while [ -n "$left" ]; do
+    name=${left%%/*} left=${left#*/}
+    sticky=fine
+    safe "${at:-/}" || { sticky=; return 1; }
+    sticky=
+    case $name in
+      '' | .) continue ;;
+      ..) at=${at%/*} && continue ;;
+    esac
+    if [ -L "$at/$name" ]; then
+      links=$((links + 1))
+      if [ "$links" -gt 40 ]; then oops "$at/$name: too many links lead on from there"; return; fi
+      case $(stat -c %u -- "$at/$name") in
+        0 | "$me") ;;
+        *) oops "$at/$name is a link of somebody else's; put a directory in its place"; return ;;
+      esac
+      target=$(readlink -- "$at/$name")
+      case $target in /*) at= ;; esac
+      left=$target/$left
+    else
+      at=$at/$name
+      [ -d "$at" ] || break
+    fi
+  done
+  known_way=yes
 }
 
 # --- the beginning ---
@@ -92,10 +130,28 @@ begin() {
   say in "$incoming"
 }
 
-# Tell which machine, and which production tree of it, this is: it may be called by several names.
+# Tell which machine, and which production tree of it, this says that it is: it may be called by
+# several names, and `leave` shows whether it is.
 machine() {
   id=$(cat /etc/machine-id 2>/dev/null) || id=$(uname -n)
   say machine "$id:$(stat -c %i -- "$prod" 2>/dev/null)"
+}
+
+# leave TOKEN: put what nobody else knows of into the tree, until `take`; left: tell what is there.
+leave() {
+  look && safe "$prod" || return
+  token=$prod/.sslmd-in.$$.$1
+  quietly mkdir -m 0700 -- "$token"
+}
+
+take() {
+  clear_away
+}
+
+left() {
+  for dir in "$prod"/.sslmd-in.*; do
+    [ ! -d "$dir" ] || say left "${dir##*.}"
+  done
 }
 
 # elsewhere PATH: this is not the machine from which we were called, which has just made PATH.
@@ -107,6 +163,8 @@ elsewhere() {
 look() {
   if [ -L "$prod" ]; then
     oops "$prod is a link to $(readlink -- "$prod"); put a directory in its place"
+  else
+    way_is_safe
   fi
 }
 

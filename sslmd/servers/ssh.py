@@ -33,9 +33,10 @@ COPYING = 1800.0
 # Seconds for a shell that was told to go.
 GOING = 2.0
 
-# Characters of a line without end that are kept, and of all that a call tells.
+# Characters of a line without end that are kept, and of all that a call tells; and lines of it.
 LONGEST_LINE = 1 << 16
 LONGEST_ANSWER = 1 << 22
+MOST_LINES = 1 << 15
 
 _SCRIPT = Path(__file__).with_name("remote.sh")
 
@@ -70,6 +71,7 @@ _WAYS_OUT = (
         "look at the name, or at the name servers",
     ),
 )
+_STATUS = re.compile(r"[0-9]{1,3}")
 _NOT_FOUND = 127
 _SSH_FAILED = 255  # ssh(1); any other status is of what ran there
 _IO_ERRORS = (11, 12)  # rsync(1); what the disk said can get lost
@@ -91,6 +93,12 @@ class Answer:
     def every(self, word: str) -> list[str]:
         """Return everything that was told with a word."""
         return [text for one, text in self.lines if one == word]
+
+    @property
+    def status(self) -> str:
+        """The exit status of what was run there; "unknown" where it tells none."""
+        text = self.first("status") or ""
+        return text if _STATUS.fullmatch(text) else "unknown"
 
 
 class RemoteShell:
@@ -168,10 +176,10 @@ class RemoteShell:
                     if word == "end":
                         return Answer(tuple(lines), _shown(" ".join(said)))
                     size += len(rest)
-                    if size > LONGEST_ANSWER:
+                    if size > LONGEST_ANSWER or len(lines) >= MOST_LINES:
                         self._broken = Transient(
-                            f"{self.host}: it told more than {LONGEST_ANSWER} characters; see "
-                            "whether it is still itself"
+                            f"{self.host}: it told more than {LONGEST_ANSWER} characters, or "
+                            f"{MOST_LINES} lines; see whether it is still itself"
                         )
                         raise self._broken
                     lines.append((word, told))

@@ -9,7 +9,8 @@ and not taken away. docs/on-disk.md.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, unquote
@@ -23,14 +24,21 @@ from sslmd.store import files
 VERSION = 1
 _FOLDER, _SUFFIX = ".hosts", ".toml"
 
+# What is noted of what a host says, so that its note can be read again, whatever it says: surplus
+# entries, bytes of a name (NAME_MAX), characters of an error.
+MOST_SURPLUS = 100
+LONGEST_NAME = 255
+LONGEST_ERROR = 2000
+
 _NO_SENSE = (tomli.TOMLDecodeError, RecursionError, ValueError, TypeError, KeyError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
 class HostNote:
     """`holds`: what we put there, below `prod`. `surplus`: what lay there besides at the last
-    visit, in words. `machine`: which one it said that it is. `older`: where `prod` was before, as
-    long as keys are there; `kept`: the same, where all of them are meant to stay.
+    visit, in words; `more`: how many of these are not listed. `machine`: which one it said that it
+    is; `same`: the other names under which that was seen. `older`: where `prod` was before, as long
+    as keys are there; `kept`: the same, where all of them are meant to stay.
 
     The rest is of visits that only have to tidy up: how many failed in a row, why, and when the
     next is.
@@ -46,11 +54,26 @@ class HostNote:
     machine: str = ""
     older: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    same: tuple[str, ...] = ()
+    more: int = 0
+
+    def with_surplus(self, names: Sequence[str]) -> HostNote:
+        """Return the note with what lies there besides, as much as is noted of it."""
+        some = tuple(shortened(one) for one in names[:MOST_SURPLUS])
+        return replace(self, surplus=some, more=len(names) - len(some))
 
     @property
     def places(self) -> tuple[str, ...]:
         """Return the folders there in which keys may be that we put there."""
         return tuple(dict.fromkeys(filter(None, (self.prod, *self.older, *self.kept))))
+
+
+def shortened(name: str) -> str:
+    """Return a name that a host told, `LONGEST_NAME` bytes of it at most."""
+    data = name.encode("utf-8", "replace")
+    if len(data) <= LONGEST_NAME:
+        return name
+    return data[: LONGEST_NAME - len("…".encode())].decode("utf-8", "ignore") + "…"
 
 
 def host_file(certs_dir: object, host: str) -> str:
@@ -96,6 +119,8 @@ def _note(table: dict[str, Any]) -> HostNote:
         machine,
         tuple(str(one) for one in table.get("older", ())),
         tuple(str(one) for one in table.get("kept", ())),
+        tuple(str(one) for one in table.get("same", ())),
+        max(int(table.get("surplus_more", 0)), 0),
     )
 
 
@@ -122,10 +147,14 @@ def write_host(path: str, note: HostNote) -> None:
     table.update({key: when for key, when in times if when is not None})
     if note.surplus:
         table["surplus"] = list(note.surplus)
+    if note.more:
+        table["surplus_more"] = note.more
     if note.prod:
         table["prod"] = note.prod
     if note.machine:
-        table["machine"] = note.machine
+        table["machine"] = shortened(note.machine)
+    if note.same:
+        table["same"] = list(note.same)
     if note.older:
         table["older"] = list(note.older)
     if note.kept:
@@ -133,6 +162,6 @@ def write_host(path: str, note: HostNote) -> None:
     if note.attempts:
         table["attempts"] = note.attempts
     if note.error:
-        table["error"] = note.error
+        table["error"] = note.error[:LONGEST_ERROR]
     files.make_dirs(os.path.dirname(path))
     files.write_file(path, tomli_w.dumps(table).encode("utf-8", "replace"))

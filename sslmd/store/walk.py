@@ -2,7 +2,7 @@
 
 No name is used twice: a folder is opened, and what is done in it is done by its handle; no link is
 followed but root's and our own on the way to it, and no mode is changed. From the first folder on
-that is somebody else's, root goes on as that user, who can lend us no rights that they do not have.
+that is somebody else's, root goes on as that user, and so can do nothing that they could not.
 What is done on other machines (`servers/challenge.sh`) goes by the same rules.
 """
 
@@ -132,11 +132,19 @@ class Walk:
 
     def enter(self, name: str, *, make: bool) -> None:
         """Go one folder down; it is made if it is not there and `make` says so."""
-        if make:
-            with suppress(FileExistsError):
-                os.mkdir(name, FOLDER_MODE, dir_fd=self._handle)
         try:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(name, FOLDER_MODE, dir_fd=self._handle)
             handle = os.open(name, _FOLDER, dir_fd=self._handle)
+        except PermissionError as err:
+            if self._user == os.geteuid():
+                self.path = self._at(name)
+                raise
+            raise Permanent(
+                f"cannot open {self._at(name)} as uid {self._user}, whose folder it is in: "
+                f"{err.strerror}; give it to that user, or remove it"
+            ) from err
         except OSError:
             if os.path.islink(self._at(name)):
                 raise self._is_link(name) from None

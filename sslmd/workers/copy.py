@@ -7,6 +7,7 @@ certificate's trouble stops no other (I6). docs/decisions/2026-11-24-copies.md.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -21,12 +22,16 @@ from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import BadName, CertId, machine_of
 from sslmd.processes import run_command
 from sslmd.servers import around, production
-from sslmd.servers.ssh import RemoteShell, shell_on
+from sslmd.servers.ssh import Answer, RemoteShell, shell_on
 from sslmd.store import certs, files
 from sslmd.store.host_notes import parse_cert
 from sslmd.store.layout import Tree
 from sslmd.workers.deliver import THIS_HOST, granted, is_here
+from sslmd.workers.same_machine import seen_as_one
 from sslmd.workers.tools import Tools
+
+# Where a host takes what is sent to it (`begin` of remote.sh): its word is not gone by elsewhere.
+_IN = re.compile(r"\.sslmd-in\.[0-9]{1,20}\.[A-Za-z0-9]{6,20}")
 
 # What waits below certs_dir to be sent, each visit in a folder of its own.
 _OUTGOING = ".outgoing"
@@ -37,16 +42,19 @@ class Visit:
     """How a visit went. `new`: whether a certificate is another than the host had in use.
 
     `here`: the host is this machine. `surplus`: what lies there that is neither meant for it nor
-    ours to take away, in words. `left`: what is there in the end; None: nobody has looked.
-    `older`: the folders, of those where production was before, that still hold keys; None as above.
-    `kept`: those that only hold what is meant to stay there (`keep`). `trouble`: why something
-    could not be taken away.
+    ours to take away, in words. `left`: what is there in the end; None: nobody has looked. `taken`:
+    the certificates that were taken away. `same`: other names of the machine. `older`: the folders,
+    of those where production was before, that still hold keys; None as above. `kept`: those that
+    only hold what is meant to stay there (`keep`). `trouble`: why something could not be taken
+    away.
     """
 
     here: bool = False
     new: dict[CertId, bool] = field(default_factory=dict)
     errors: dict[CertId, Exception] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
+    taken: set[CertId] = field(default_factory=set)
+    same: tuple[str, ...] = ()
     surplus: list[str] = field(default_factory=list)
     left: set[CertId] | None = None
     older: tuple[str, ...] | None = None
@@ -72,13 +80,13 @@ def is_withdrawn(config: Config, cert: CertId, host: str) -> bool:
 
 
 class Machines(Protocol):
-    """Which hosts of the configuration are one machine: it may be known by several names."""
+    """Which machine the hosts of the configuration say that they are."""
 
     def met(self, host: str, machine: str) -> None:
-        """Note which machine a host is; blocks. Raises `SslmError`."""
+        """Note which machine a host says that it is; blocks. Raises `SslmError`."""
 
-    def others(self, host: str) -> Collection[str]:
-        """Return the other hosts that are the same machine, as far as is known."""
+    def alike(self, host: str) -> Collection[str]:
+        """Return the other hosts that say the same. They may be clones, or lie."""
 
 
 def has_to_go(config: Config, cert: CertId, host: str, others: Iterable[str]) -> bool:
@@ -185,11 +193,13 @@ async def _visit(
         unsent: SslmError | None = None
         if job.told:
             answer = await shell.ask("begin")
-            incoming = answer.first("in")
-            # Before anything is put there: a visit by another name leaves it alone then.
+            incoming = answer.first("in") or ""
+            # Before anything is put there: a visit by another name looks whether it is one machine.
             await tools.in_thread(machines.met, job.host, answer.first("machine") or "")
-            if incoming is None:
-                raise Transient(f"{job.host}: it does not say where copies are to go")
+            if not incoming.startswith(f"{prod}/") or not _IN.fullmatch(incoming[len(prod) + 1 :]):
+                raise Transient(
+                    f"{job.host}: it does not say where copies are to go; see whether it is well"
+                )
             async with _outgoing(tools) as folder:
                 ready = await tools.in_thread(_pack, job, tools, folder, visit)
                 if ready:
@@ -316,9 +326,11 @@ async def _put(shell: RemoteShell, ready: Mapping[Told, int], tools: Tools, visi
             visit.errors[cert] = Transient(f"{shell.host}: {text} ({said})")
         else:
             visit.new[cert] = put != "same"
+    prod = tools.config.globals.prod_cert_dir
     for (owner, group), cert in asking.items():
         answer = await shell.ask("above", owner, group)
-        if closed := answer.every("closed"):
+        ways = answer.every("closed")
+        if closed := [one for one in map(str, prod.parents) if one in ways]:
             text = around.closed_text(closed, KeyAccess(owner, group))
             tools.tell("host-trouble", f"{shell.host}: {text}", cert)
 
@@ -331,9 +343,38 @@ async def _tidy(
     machines: Machines,
 ) -> None:
     """Take away what is not meant for a host any more, and see what else is there."""
-    host, there = shell.host, []
+    host = shell.host
     answer = await shell.ask("survey")
     await tools.in_thread(machines.met, host, answer.first("machine") or "")
+    there = await tools.in_thread(_things, answer, holds)
+    visit.left = {thing.cert for thing in there if thing.cert is not None}
+    found = await tools.in_thread(_sorted, tools.config, host, (), there)
+    names = _to_look_at(tools.config, machines.alike(host), found)
+    if names:
+        same = await seen_as_one(shell, names, tools)
+        visit.same = tuple(name for name in names if name in same)
+        found = await tools.in_thread(_sorted, tools.config, host, visit.same, there)
+    visit.surplus = [str(thing) for thing in found.left]
+    failures: list[SslmError] = []
+    for thing in found.gone:
+        gone = thing.cert
+        # Asked again: much may have happened while others were taken away.
+        if gone is None or not has_to_go(tools.config, gone, host, visit.same):
+            continue
+        try:
+            await shell.ask("drop", gone.group, gone.service)
+            visit.left.discard(gone)
+            visit.removed.append(str(thing))
+            visit.taken.add(gone)
+        except SslmError as err:
+            failures.append(err)
+    if failures:
+        raise together(failures)
+
+
+def _things(answer: Answer, holds: Collection[CertId]) -> list[Thing]:
+    """Return what a host says that it has."""
+    there = []
     for text in answer.every("have"):
         key, _, name = text.partition(" ")
         has_key = key == "with"
@@ -345,30 +386,29 @@ async def _tidy(
             there.append(Thing(name, cert, has_key=has_key, is_ours=cert in holds))
         elif has_key:
             there.append(Thing(name, has_key=True))
-    visit.left = {thing.cert for thing in there if thing.cert is not None}
-    there += map(Thing, answer.every("stray"))
-    config, others = tools.config, machines.others(host)
-    found = sort_out(
+    return [*there, *map(Thing, answer.every("stray"))]
+
+
+def _sorted(config: Config, host: str, same: Collection[str], there: list[Thing]) -> Sorted:
+    """Sort what is on a machine; `same`: its other names."""
+    return sort_out(
         there,
-        has_to_go=lambda cert: has_to_go(config, cert, host, others),
-        prunes=prunes(config, host, *others),
+        has_to_go=lambda cert: has_to_go(config, cert, host, same),
+        prunes=prunes(config, host, *same),
         keep=config.globals.keep,
     )
-    visit.surplus = [str(thing) for thing in found.left]
-    failures: list[SslmError] = []
-    for thing in found.gone:
-        gone = thing.cert
-        # Asked again: much may have happened while others were taken away.
-        if gone is None or not has_to_go(tools.config, gone, host, machines.others(host)):
-            continue
-        try:
-            await shell.ask("drop", gone.group, gone.service)
-            visit.left.discard(gone)
-            visit.removed.append(str(thing))
-        except SslmError as err:
-            failures.append(err)
-    if failures:
-        raise together(failures)
+
+
+def _to_look_at(config: Config, alike: Collection[str], found: Sorted) -> list[str]:
+    """Return those names that something would be kept for, if they were of the same machine."""
+    certs = [one.cert for one in (*found.gone, *found.left) if one.cert is not None]
+    is_pruned = any(not one.is_ours for one in found.gone)
+    return [
+        name
+        for name in alike
+        if (is_pruned and not prunes(config, name))
+        or any(is_meant(config, cert, name) for cert in certs)
+    ]
 
 
 async def _run_after(host: str, tools: Tools) -> None:

@@ -236,7 +236,7 @@ async def _run_there(tools: Tools, shell: RemoteShell, argv: Argv) -> None:
         answer = await shell.ask(*words, limit=seconds + KILLING + LINE)
     except SslmError as err:
         raise _BrokenError(str(err)) from err
-    status = answer.first("status")
+    status = answer.status
     if status == "0":
         return
     shown, said = shlex.join(argv), answer.said or "it said nothing"

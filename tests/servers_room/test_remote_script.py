@@ -52,8 +52,8 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path, prod: Path) -> Open:
     """Open a shell, with other programs than the usual ones if it is told where these are."""
     if request.param == "busybox":
         usual = applets(tmp_path / "busybox")
-        return lambda tools=usual: Shell(prod, ["busybox", "sh"], tools)
-    return lambda tools=None: Shell(prod, ["/bin/sh"], tools)
+        return lambda tools=usual, at=prod: Shell(at, ["busybox", "sh"], tools)
+    return lambda tools=None, at=prod: Shell(at, ["/bin/sh"], tools)
 
 
 def mode(path: Path) -> int:
@@ -278,6 +278,83 @@ def test_where_everybody_can_write_nothing_is_put(shell: Open, prod: Path, which
     assert list(path.iterdir()) == []
     path.chmod(0o1755)
     assert put(shell, ONE, "a") == ["put new"]
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("uid", "mode", "told"),
+    [
+        (12345, 0o755, "belongs to uid 12345, neither to root nor to who logs in; chown it"),
+        (0, 0o775, "can be written by gid 12345; run: chmod g-w {}"),
+        (0, 0o777, "can be written by everybody; run: chmod o-w {}"),
+        (0, 0o1777, ""),
+        (0, 0o755, ""),
+        (12345, 0o1755, "belongs to uid 12345, neither to root nor to who logs in; chown it"),
+    ],
+)
+@pytest.mark.parametrize("is_there", [True, False])
+def test_whose_folders_lead_to_the_tree(
+    shell: Open, prod: Path, uid: int, mode: int, told: str, is_there: bool
+) -> None:
+    """Who owns one above, or can write to it, could have keys put elsewhere: at any moment."""
+    above = prod.parent / "above"
+    deep = above / "more" / "prod"
+    (deep if is_there else above).mkdir(parents=True)
+    os.chown(above, uid, 12345)
+    above.chmod(mode)
+    with shell(at=deep) as one:
+        answer = one.ask("begin")
+        if told:
+            assert answer == [f"error {above} {told.format(above)}"]
+            assert one.ask("survey") == answer
+            assert [path.name for path in above.rglob("*")] == (
+                ["more", "prod"] if is_there else []
+            )
+        else:
+            assert answer[0].startswith(f"in {deep}/.sslmd-in.")
+
+
+@as_root
+def test_links_on_the_way_to_the_tree(shell: Open, prod: Path) -> None:
+    top = prod.parent
+    top.mkdir()
+    (top / "real" / "below").mkdir(parents=True)
+    (top / "srv").mkdir()
+    (top / "srv" / "link").symlink_to("../real/./below")
+    (top / "start").symlink_to(top / "srv" / "link")
+    with shell(at=top / "start" / "prod") as one:
+        assert one.ask("begin")[0].startswith(f"in {top}/start/prod/.sslmd-in.")
+    # What they lead through counts as well.
+    os.chown(top / "srv", 12345, -1)
+    with shell(at=top / "start" / "prod") as one:
+        assert one.ask("begin")[0].startswith(f"error {top}/srv belongs to uid 12345")
+    os.chown(top / "srv", 0, -1)
+    (top / "srv").chmod(0o1777)
+    os.chown(top / "srv" / "link", 12345, -1, follow_symlinks=False)
+    with shell(at=top / "start" / "prod") as one:
+        (told,) = one.ask("begin")
+    assert told.startswith(f"error {top}/srv/link is a link of somebody else's")
+    (top / "round").symlink_to("round")
+    with shell(at=top / "round" / "prod") as one:
+        assert one.ask("begin") == [f"error {top}/round: too many links lead on from there"]
+
+
+def test_what_was_left_is_seen_and_goes(shell: Open, prod: Path) -> None:
+    prod.mkdir(parents=True)
+    with shell() as one, shell() as other:
+        assert other.ask("left") == []
+        assert one.ask("leave", "0123456789") == []
+        assert other.ask("left") == ["left 0123456789"]
+        assert one.ask("take") == []
+        assert other.ask("left") == []
+        assert one.ask("leave", "9876543210") == []
+    assert leftovers(prod) == []
+    prod.chmod(0o777)
+    with shell() as one:
+        assert one.ask("leave", "x") == [
+            f"error {prod} can be written by everybody; run: chmod o-w {prod}"
+        ]
+    assert leftovers(prod) == []
 
 
 @pytest.mark.parametrize("which", FOLDERS)

@@ -137,6 +137,22 @@ def test_a_folder_of_the_name_server(tmp_path: Path) -> None:
     assert not any("belongs to uid" in one for one in texts(config, roomy))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+def test_a_folder_of_the_web_server(tmp_path: Path) -> None:
+    """It is written to as its owner, which is another right."""
+    folder = tmp_path / "www"
+    folder.mkdir()
+    config = site(tmp_path, ("[web]", f"[web]\n    server_dir = '{folder}'"))
+    roomy = units.Unit(writable=(str(tmp_path),), private_tmp=False, top=str(config.top))
+    assert not any("act as the owner" in one for one in texts(config, roomy))
+    os.chown(folder, 33, 33)
+    (said,) = [one for one in texts(config, roomy) if "act as the owner" in one]
+    assert f"server_dir of [web] {folder} (belongs to uid 33)" in said
+    wanted = {"CapabilityBoundingSet=CAP_SETUID CAP_SETGID", "SystemCallFilter=@setuid"}
+    assert wanted <= set(lines(config, roomy))
+    assert "CapabilityBoundingSet=CAP_DAC_OVERRIDE" not in lines(config, roomy)
+
+
 @pytest.mark.parametrize(
     ("command", "told", "line"),
     [
@@ -187,6 +203,8 @@ def test_the_documentation_has_what_may_be_pasted() -> None:
         "Environment=SSL_MGR_TOPDIR=/srv/ssl-mgr",
         "CapabilityBoundingSet=CAP_KILL",
         "CapabilityBoundingSet=CAP_DAC_OVERRIDE",
+        "CapabilityBoundingSet=CAP_SETUID CAP_SETGID",
+        "SystemCallFilter=@setuid",
     ):
         assert line in text
     assert re.search(r"systemd-run --quiet --wait --collect .*postfix reload", text)

@@ -22,6 +22,8 @@ from tests.workers.test_restart import service as service_text
 from tests.workers.tools_for_tests import GLOBALS, GROUPS, INT, ROOT, WEB, Site
 
 FAR = "far.example.net"
+# Another name of the same machine.
+ALSO = "also.example.net"
 EVERYTHING = "[['any', ['ALL']]]"
 
 
@@ -83,11 +85,13 @@ class FarSite:
 
 
 @contextmanager
-def far_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, classes: str) -> Iterator[FarSite]:
+def far_site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, classes: str, *, disk: str = ""
+) -> Iterator[FarSite]:
     """Start the host and find it by `ssh`; skip where programs are missing."""
     if lacking := host.missing():
         pytest.skip(lacking)
-    with Host(tmp_path / "far", [FAR], tmp_path / "site" / "prod-certs") as far:
+    with Host(tmp_path / "far", [FAR, ALSO], tmp_path / "site" / "prod-certs", disk=disk) as far:
         path = ssh_on_path(tmp_path / "bin", far)
         made = FarSite(tmp_path, far, classes)
         rsync = shlex.quote(str(shutil.which("rsync", path=PLACES)))

@@ -15,7 +15,7 @@ from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import CertId
 from sslmd.servers import ssh
 from sslmd.workers.copy import Visit, copy, forget_outgoing, is_meant
-from tests.workers.far_for_tests import EVERYTHING, FAR, FarSite, far_site, server_class
+from tests.workers.far_for_tests import ALSO, EVERYTHING, FAR, FarSite, far_site, server_class
 from tests.workers.test_restart import MAIL
 from tests.workers.tools_for_tests import INT, ROOT, WEB
 
@@ -31,7 +31,7 @@ def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FarSite]:
 
 
 class Machines:
-    """Hosts that are one machine with the one visited; `said`: what they said that they are."""
+    """Hosts that say that they are the one visited; `said`: what it said that it is."""
 
     def __init__(self, *names: str) -> None:
         self.names = names
@@ -41,7 +41,7 @@ class Machines:
         assert host == FAR
         self.said.append(machine)
 
-    def others(self, host: str) -> Collection[str]:
+    def alike(self, host: str) -> Collection[str]:
         assert host == FAR
         return self.names
 
@@ -334,13 +334,14 @@ def test_what_a_killed_daemon_was_sending_is_removed(tmp_path: Path) -> None:
 async def test_a_machine_with_two_names_keeps_what_is_meant_for_the_other(one: FarSite) -> None:
     await one.made()
     await visit(one, WEB, MAIL)
-    other = "www.example.net"
     web = server_class("web", "[['example.com', ['web']]]", "prune = true")
-    mail = server_class("smtp", "[['example.com', ['mail']]]", hosts=other)
+    mail = server_class("smtp", "[['example.com', ['mail']]]", hosts=ALSO)
     one.configure(web + mail)
-    both, job = Machines(other), Copy(FAR, (), "test")
+    both, job = Machines(ALSO), Copy(FAR, (), "test")
     found = await copy(job, one.site.tools, {WEB, MAIL}, nothing_to_note, both)
     assert (found.removed, found.surplus, found.left) == ([], [], {WEB, MAIL})
+    assert found.same == (ALSO,)
+    assert list(one.far.root.glob(".sslmd*")) == []
     (machine,) = set(both.said)
     assert machine.endswith(f":{one.far.root.stat().st_ino}")
     # What is meant for neither is not pruned unless both say so.
