@@ -5,6 +5,10 @@ where public CAs follow them, and nowhere else: to 301, 302, 307 and 308, to htt
 ports 80 and 443, to names (CA/Browser Forum, Baseline Requirements 3.2.2.4.19; Let's Encrypt's
 rules at https://letsencrypt.org/docs/challenge-types/). What servers send is bounded in size and
 time.
+
+We stand inside a network that a CA does not see. So a redirect leads to public addresses alone, and
+to those that the name itself has. What is found there is not told, and neither is the path of a
+redirect: only the length, the status, and what has the form of a key authorization.
 """
 
 from __future__ import annotations
@@ -24,10 +28,14 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from sslmd import __version__
 from sslmd.core.names import shown
+from sslmd.servers.handshake import ANY
 
 # For one address, with all its redirects.
 TIMEOUT = 10.0  # seconds
 MOST_REDIRECTS = 10
+
+# Addresses that are tried of a host that a redirect leads to.
+MOST_ADDRESSES = 4
 
 # Bytes. A key authorization has 87; what is longer than this is something else.
 MOST_HEAD = 32 << 10
@@ -35,7 +43,11 @@ MOST_BODY = 4 << 10
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-9]\d\d)(?: [^\r\n]*)?\r?\n")
 _REDIRECTS = frozenset({301, 302, 307, 308})
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _PORTS = (http.client.HTTP_PORT, http.client.HTTPS_PORT)
+# RFC 8555 §8.1, and no longer than a token that is used.
+_KEY_AUTHORIZATION = re.compile(rb"[A-Za-z0-9_-]{1,256}\.[A-Za-z0-9_-]{43}")
+
 _SAFE = "!$%&'()*+,/:;=?@~"  # in what a redirect names, as it stands there
 
 
@@ -44,8 +56,8 @@ class NotShown:
     """An address that does not show a challenge, in a phrase.
 
     `out_of_reach`: nothing answered at all. That may be so only from here: an address that is
-    translated, for one. `status`: of the answer, 0 without one. `led`: where it was redirected to,
-    "" if it was not.
+    translated, for one. `status`: of the answer, 0 without one. `led`: the server that it was
+    redirected to, "" if it was not.
     """
 
     address: str
@@ -88,7 +100,10 @@ async def fetch_back(
     at = "" if port == http.client.HTTP_PORT else f":{port}"
     url = f"http://{_bracketed(host)}{at}/.well-known/acme-challenge/{token}"
     followed = frozenset((port, *ports))
-    looks = [_look(_Seen(host.lower(), one, url, followed), content, seconds) for one in addresses]
+    own = frozenset(addresses)
+    looks = [
+        _look(_Seen(host.lower(), one, url, followed, own), content, seconds) for one in addresses
+    ]
     return [found for found in await asyncio.gather(*looks) if found is not None]
 
 
@@ -98,8 +113,7 @@ async def _look(seen: _Seen, content: str, seconds: float) -> NotShown | None:
         async with asyncio.timeout(seconds):
             body = await _follow(seen)
         if body.rstrip() != content.encode():
-            text = f"shows something else: {shown(body.decode('utf-8', 'replace'))}"
-            raise _WrongError(text, http.client.OK)
+            raise _WrongError(f"shows something else: {_told(body)}", http.client.OK)
     except TimeoutError:
         what = "answer" if seen.connected else "connection"
         text = f"{seen.via}: no {what} within {seconds:g} s"
@@ -115,26 +129,30 @@ async def _look(seen: _Seen, content: str, seconds: float) -> NotShown | None:
 class _Seen:
     """How far a look has come: the URL it is at, and whether anything is connected there.
 
-    `ports`: those that are followed to.
+    `ports`: those that are followed to. `own`: all addresses of the name.
     """
 
     host: str
     address: str
     url: str
     ports: frozenset[int]
+    own: frozenset[str] = frozenset()
     connected: bool = False
     redirects: int = 0
 
     @property
     def via(self) -> str:
         """The address, and where it has led to."""
-        led = f" (redirected to {shown(self.url, 200)})" if self.redirects else ""
+        led = f" (redirected to {shown(self.led, 200)})" if self.redirects else ""
         return f"{self.address}{led}"
 
     @property
     def led(self) -> str:
-        """Where it has led to, "" for nowhere else."""
-        return self.url if self.redirects else ""
+        """The server that it has led to, "" for nowhere else."""
+        with suppress(ValueError):
+            place = urlsplit(self.url)
+            return f"{place.scheme}://{place.netloc.rpartition('@')[2]}/" if self.redirects else ""
+        return "no URL"
 
     def go_on(self, location: str) -> None:
         """Follow a redirect."""
@@ -143,7 +161,7 @@ class _Seen:
         try:
             self.url = urljoin(self.url, location)
         except ValueError:
-            raise _WrongError(f"redirects to {shown(location)}, which is no URL") from None
+            raise _WrongError("redirects to what is no URL") from None
         self.redirects += 1
         self.connected = False
         place = _parts(self.url)
@@ -256,20 +274,59 @@ async def _connect(
     name = place.hostname
     assert name is not None
     # A CA takes any address of its name; we are looking at this one.
-    where = seen.address if name == seen.host else name
+    addresses = [seen.address] if name == seen.host else await _resolved(seen, name)
     is_tls = place.scheme == "https"
+    failed: OSError | ValueError = OSError("it has no address")
+    for address in addresses:
+        try:
+            return await asyncio.open_connection(
+                address,
+                place.port or _default_port(place),
+                limit=MOST_HEAD,
+                ssl=_trusting() if is_tls else None,
+                server_hostname=name if is_tls else None,
+            )
+        except ssl.SSLError as err:
+            raise _WrongError(f"does not speak TLS: {err.reason}") from None
+        except (OSError, ValueError) as err:
+            failed = err
+    raise _OutOfReachError(_reason(failed)) from None
+
+
+async def _resolved(seen: _Seen, name: str) -> list[str]:
+    """Return the addresses of a host that a redirect leads to, if they may be connected to.
+
+    These are connected to, and not the name once more: it may have other addresses the next moment.
+    """
     try:
-        return await asyncio.open_connection(
-            where,
-            place.port or _default_port(place),
-            limit=MOST_HEAD,
-            ssl=_trusting() if is_tls else None,
-            server_hostname=name if is_tls else None,
-        )
-    except ssl.SSLError as err:
-        raise _WrongError(f"does not speak TLS: {err.reason}") from None
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, ValueError) as err:  # a ValueError is a name that cannot be one
         raise _OutOfReachError(_reason(err)) from None
+    addresses = dict.fromkeys(str(where[0]) for *_, where in found)
+    allowed = [one for one in addresses if one in seen.own or _is_public(one)]
+    if not allowed:
+        raise _WrongError(
+            "leads into a private network, where no CA can follow; redirect to a name that has "
+            "public addresses, or not at all below /.well-known/acme-challenge/"
+        )
+    return allowed[:MOST_ADDRESSES]
+
+
+def _is_public(address: str) -> bool:
+    """Whether anybody on the internet may be there (IANA's special-purpose registries)."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address):
+        # IPv4 in disguise: mapped, 6to4 (RFC 3056), NAT64 (RFC 6052).
+        inside = ip.ipv4_mapped or ip.sixtofour
+        if inside is None and ip in _NAT64:
+            inside = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inside is not None:
+            ip = inside
+    return ip.is_global and not ip.is_multicast
 
 
 def _trusting() -> ssl.SSLContext:
@@ -277,6 +334,7 @@ def _trusting() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    context.set_ciphers(f"{ANY}:!eNULL:@SECLEVEL=0")
     return context
 
 
@@ -317,6 +375,16 @@ async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> byt
     while len(body) < MOST_BODY and (piece := await reader.read(MOST_BODY)):
         body += piece
     return body
+
+
+def _told(body: bytes) -> str:
+    """Return what people may know of a body: what is in it may be nobody's business."""
+    more = " or more" if len(body) >= MOST_BODY else ""
+    length = f"{len(body)} bytes{more}"
+    first = body.partition(b"\n")[0].strip()
+    if _KEY_AUTHORIZATION.fullmatch(first):
+        return f"{length} with the key authorization '{first.decode('ascii')}'"
+    return f"{length} that are no key authorization"
 
 
 def _bracketed(host: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import os
 import ssl
 import warnings
@@ -16,8 +15,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import lru_cache
-from typing import Any
 
 from sslmd.config.model import Probe, ProbeWord
 from sslmd.core.errors import Permanent, Transient
@@ -25,9 +22,10 @@ from sslmd.core.facts import CertFacts
 from sslmd.core.names import shown
 from sslmd.core.times import clock
 from sslmd.pki.inspect import cert_facts
-from sslmd.servers.starttls import MOST_LINE, NoTlsError, Talk, farewell
+from sslmd.servers.handshake import ANY, KINDS, OLD, HandshakeError, handshake
+from sslmd.servers.starttls import MOST_LINE, NoTlsError, Talk
 
-# For one look, with both its handshakes.
+# For one look, with all its handshakes.
 TIMEOUT = 10.0  # seconds
 
 # Seconds between two looks at a port that does not serve yet what it should: at first, the factor
@@ -39,14 +37,7 @@ FIRST_PAUSE, SLOWER, LONGEST_PAUSE = 0.2, 1.5, 2.0
 BELIEVED = 3.0
 
 _TOLD = 4  # addresses that one message tells of
-_PIECE = 16 << 10  # bytes: a record of TLS (RFC 8446 §5.1)
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
-
-# One server may have a certificate of each kind (RFC 8446 §4.4.2.2: the client's algorithms decide
-# which). For TLS 1.2 and below the cipher suites name the kind; those of 1.3 do not.
-_KINDS = {"ec": "aECDSA", "rsa": "aRSA"}
-# Without a certificate there would be nothing to see: RFC 4346 §A.5 has suites like that.
-_ANY = "ALL:!aNULL"
 
 
 class Reach(StrEnum):
@@ -112,10 +103,6 @@ def described(der: bytes) -> str:
 # --- one look -------------------------------------------------------------------------------
 
 
-class _HandshakeError(Exception):
-    """There was no handshake, and why, in a phrase that goes on after "it"."""
-
-
 async def served_at(
     address: str,
     port: int,
@@ -125,26 +112,31 @@ async def served_at(
     *,
     seconds: float = TIMEOUT,
 ) -> Served:
-    """Connect once, or twice, and return what is served; never raises for what is there.
+    """Connect up to three times, and return what is served; never raises for what is there.
 
     `word` None: how TLS is begun is found out. `name` is sent as SNI (RFC 6066 §3), unless it is
     an address or "". `key_kind` as `describe_key` tells it: a certificate with a key of that kind
     is asked for first (by TLS 1.2 alone), and any if there is none.
     """
     seen = _Seen(address, port, seconds)
-    kind = _KINDS.get(key_kind.partition(" ")[0])
+    kind = KINDS.get(key_kind.partition(" ")[0])
     try:
         async with asyncio.timeout(seconds):
             if kind is not None:
-                with suppress(_HandshakeError):
+                with suppress(HandshakeError):
                     return await _look(seen, word, name, kind)
-            return await _look(seen, word, name, _ANY)
+            try:
+                return await _look(seen, word, name, ANY)
+            except HandshakeError as err:
+                if not err.unsuited:
+                    raise
+                return await _old(seen, word, name, err)
     except TimeoutError:
         what = "come to a handshake" if seen.reach is Reach.CONNECTED else "take a connection"
         return replace(
             seen.nothing(f"does not {what} within {seconds:.2g} s"), cut_short=seconds < TIMEOUT
         )
-    except (_HandshakeError, NoTlsError) as err:
+    except (HandshakeError, NoTlsError) as err:
         return seen.nothing(str(err))
     except OSError as err:
         return seen.nothing(f"breaks off: {_reason(err)}")
@@ -161,6 +153,14 @@ class _Seen:
 
     def nothing(self, problem: str) -> Served:
         return Served(self.address, self.port, (), problem, self.reach)
+
+
+async def _old(seen: _Seen, word: ProbeWord | None, name: str, before: HandshakeError) -> Served:
+    """Look at a server that knows nothing newer than finite fields; say `before` if it does not."""
+    try:
+        return await _look(seen, word, name, OLD)
+    except HandshakeError as err:
+        raise (before if err.unsuited else err) from None
 
 
 async def _look(seen: _Seen, word: ProbeWord | None, name: str, ciphers: str) -> Served:
@@ -180,85 +180,11 @@ async def _look(seen: _Seen, word: ProbeWord | None, name: str, ciphers: str) ->
         talk = Talk(reader, writer)
         word = word or await talk.word(seen.port, seen.seconds)
         await talk.start(word)
-        chain = await _handshake(reader, writer, word, name, ciphers)
+        chain = await handshake(reader, writer, word, name, ciphers)
         return Served(seen.address, seen.port, chain)
     finally:
         # Nothing is waited for any more; the few bytes of a farewell are with the kernel.
         writer.transport.abort()
-
-
-async def _handshake(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    word: ProbeWord,
-    name: str,
-    ciphers: str,
-) -> tuple[bytes, ...]:
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    try:
-        tls = _context(ciphers).wrap_bio(incoming, outgoing, server_hostname=_sni(name))
-    except (ValueError, TypeError):
-        raise _HandshakeError(f"cannot be asked for {shown(name)}, which is no name") from None
-    while True:
-        try:
-            tls.do_handshake()
-            break
-        except ssl.SSLWantReadError:
-            writer.write(outgoing.read())
-        except ssl.SSLError as err:
-            writer.write(outgoing.read())
-            why = str(err.reason or err).replace("_", " ").lower()
-            raise _HandshakeError(f"has no TLS for us: {why}") from None
-        try:
-            piece = await reader.read(_PIECE)
-        except OSError as err:
-            raise _HandshakeError(f"breaks the handshake off: {_reason(err)}") from None
-        if not piece:
-            raise _HandshakeError("closes the connection in the handshake")
-        incoming.write(piece)
-    chain = _chain_of(tls)
-    if not chain:
-        raise _HandshakeError("shows no certificate")
-    with suppress(ssl.SSLError):
-        if said := farewell(word):
-            tls.write(said)
-        tls.unwrap()
-    writer.write(outgoing.read())
-    return chain
-
-
-@lru_cache(maxsize=len(_KINDS) + 1)
-def _context(ciphers: str) -> ssl.SSLContext:
-    """Return what takes whatever is offered, within the kind that `ciphers` names."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-    if ciphers != _ANY:
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(f"{ciphers}:!eNULL:@SECLEVEL=0")
-    return context
-
-
-def _sni(name: str) -> str | None:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return name.removesuffix(".") or None
-    return None
-
-
-def _chain_of(tls: ssl.SSLObject) -> tuple[bytes, ...]:
-    """Return the chain as it was sent: Python has it since 3.13, and before behind the scenes."""
-    of: Any = tls
-    if hasattr(of, "get_unverified_chain"):
-        return tuple(of.get_unverified_chain())
-    private: Any = getattr(of, "_sslobj", None)
-    if hasattr(private, "get_unverified_chain"):
-        encoding = getattr(ssl, "_ssl").ENCODING_DER  # noqa: B009
-        return tuple(one.public_bytes(encoding) for one in private.get_unverified_chain() or ())
-    leaf = tls.getpeercert(binary_form=True)
-    return (leaf,) if leaf else ()
 
 
 def _reason(err: OSError | ValueError) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from sslmd.servers.http01_look import MOST_BODY, MOST_REDIRECTS, NotShown, fetch
 from tests.servers import nginx
 from tests.servers.nginx import Nginx
 from tests.servers.server import free_port
+from tests.servers_room.openssl import group
 
 T = TypeVar("T")
 LOOPBACK = "127.0.0.1"
@@ -146,12 +148,18 @@ async def test_other_answers(status: int) -> None:
 
 
 async def test_something_else() -> None:
-    assert await told(lambda _: ok("<html>")) == "127.0.0.1 shows something else: '<html>'"
-    assert await told(lambda _: ok("")) == "127.0.0.1 shows something else: ''"
+    other = "127.0.0.1 shows something else: {} bytes that are no key authorization".format
+    assert await told(lambda _: ok("<html>")) == other(6)
+    assert await told(lambda _: ok("")) == other(0)
     assert await told(lambda _: ok(f" {CONTENT}")) != ""
-    assert await told(lambda _: ok(CONTENT[:-1])) != ""
-    assert await told(lambda _: ok("\x1b[2J\x07")) == (
-        r"127.0.0.1 shows something else: '\x1b[2J\x07'"
+    assert await told(lambda _: ok(CONTENT[:-1])) == other(len(CONTENT) - 1)
+    assert await told(lambda _: ok("\x1b[2J\x07")) == other(5)
+    assert await told(lambda _: ok(f"password\n{CONTENT}\n")) == other(len(CONTENT) + 10)
+    # That of another order, or of another account: no secret, and tells what is wrong.
+    older = f"{TOKEN}.{'y' * 43}"
+    assert await told(lambda _: ok(f"{older}\r\n<html>")) == (
+        f"127.0.0.1 shows something else: {len(older) + 8} bytes with the key authorization "
+        f"'{older}'"
     )
     # Bounded, even if the right one stands at its beginning.
     long = await told(lambda _: ok(CONTENT + " " * MOST_BODY + "x"))
@@ -160,8 +168,12 @@ async def test_something_else() -> None:
 
 
 ENDLESS = [
-    (b"HTTP/1.1 200 OK\r\n\r\n", b"spam" * 1000, "shows something else: 'spam"),
-    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", "something else: 'x"),
+    (b"HTTP/1.1 200 OK\r\n\r\n", b"spam" * 1000, "4096 bytes or more that are"),
+    (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"1\r\nx\r\n",
+        "something else: 4096 bytes",
+    ),
     (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 100, "does not answer in HTTP"),
     (b"HTTP/1.1 200 OK\r\nX: ", b"y" * 1000, "does not answer in HTTP"),
     (b"", b"\0" * 1000, "does not answer in HTTP"),
@@ -253,7 +265,7 @@ async def test_every_address_is_asked() -> None:
         ("127.0.0.3", True),
         ("127.0.0.2", False),
     ]
-    assert str(found[1]) == "127.0.0.2 shows something else: 'old'"
+    assert str(found[1]) == "127.0.0.2 shows something else: 3 bytes that are no key authorization"
     assert await fetch_back(HOST, [], 80, TOKEN, CONTENT) == []
 
 
@@ -295,9 +307,9 @@ async def test_redirects_to_another_host() -> None:
         [found] = await look(server.port)
     assert found == NotShown(
         LOOPBACK,
-        "127.0.0.1 (redirected to 'http://no-such-host.invalid/x'): its name cannot be resolved",
+        "127.0.0.1 (redirected to 'http://no-such-host.invalid/'): its name cannot be resolved",
         out_of_reach=True,
-        led="http://no-such-host.invalid/x",
+        led="http://no-such-host.invalid/",
     )
 
 
@@ -317,7 +329,7 @@ async def test_redirects_to_https_where_there_is_none() -> None:
         port = server.sockets[0].getsockname()[1]
         where = f"https://{HOST}:{port}/x"
         said = await told(lambda _: redirect(where), also=port)
-    assert said.startswith(f"127.0.0.1 (redirected to '{where}') does not speak TLS: ")
+    assert said.startswith(f"127.0.0.1 (redirected to '{where[:-1]}') does not speak TLS: ")
 
 
 async def test_circles_end() -> None:
@@ -334,7 +346,7 @@ async def test_circles_end() -> None:
         ("file:///etc/passwd", "leads where no CA follows"),
         ("mailto:x@example.com", "leads where no CA follows"),
         ("http://a b/x", "leads where no CA follows"),
-        ("http://\x1b[31m.example/x", "which is no URL"),
+        ("http://\x1b[31m.example/x", "what is no URL"),
         ("http://\x1b.example/x", "leads where no CA follows"),
         ("http://example.com/\xe9", "leads where no CA follows"),
         ("http://[/x", "is no URL"),
@@ -385,6 +397,140 @@ async def test_an_address_may_redirect_to_itself() -> None:
 
 async def test_a_redirect_without_a_place() -> None:
     assert await told(lambda _: b"HTTP/1.1 302 X\r\n\r\n") == "127.0.0.1 answers 302"
+
+
+# --- services of this machine and network, which no CA sees ----------------------------------
+
+SECRET = "password=hunter2"
+
+
+@asynccontextmanager
+async def resolving(answers: Mapping[str, Sequence[Sequence[str]]]) -> AsyncIterator[list[str]]:
+    """Have the loop's names resolve to these, each time to the next; yield what was asked."""
+    asked: list[str] = []
+    loop = asyncio.get_running_loop()
+    real = loop.getaddrinfo
+
+    async def getaddrinfo(host: str, port: int | None, **more: int) -> object:
+        if host not in answers:
+            return await real(host, port, **more)
+        asked.append(host)
+        at = answers[host][min(asked.count(host), len(answers[host])) - 1]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port or 0)) for one in at]
+
+    loop.getaddrinfo = getaddrinfo  # type: ignore[method-assign, assignment]
+    try:
+        yield asked
+    finally:
+        del loop.getaddrinfo
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1", "127.9.9.9", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254"),
+        *("100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "fe80::1", "fd00::1"),
+        *("::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "ff02::1", "::"),
+    ],
+)
+async def test_redirects_do_not_lead_into_this_network(address: str) -> None:
+    """Whatever a name resolves to: nothing is connected to there."""
+    async with web(lambda _: redirect("http://inside.example/")) as server:
+        async with resolving({"inside.example": [[address]]}):
+            [found] = await fetch_back(HOST, ["127.0.0.7"], server.port, TOKEN, CONTENT)
+            assert found.out_of_reach  # nobody is there
+            [found] = await fetch_back(HOST, [LOOPBACK], server.port, TOKEN, CONTENT)
+    if address == LOOPBACK:
+        return  # the name's own, as the next test has it
+    assert str(found) == (
+        "127.0.0.1 (redirected to 'http://inside.example/') leads into a private network, where "
+        "no CA can follow; redirect to a name that has public addresses, or not at all below "
+        "/.well-known/acme-challenge/"
+    )
+
+
+async def test_a_local_service_is_not_asked_and_not_told() -> None:
+    """The service listens where the redirect leads; the name has another address."""
+
+    async with web(lambda _: ok(SECRET), address="127.0.0.2") as service:
+        where = f"http://localhost.example:{service.port}/admin?key=1"
+        async with (
+            web(lambda _: redirect(where)) as server,
+            resolving({"localhost.example": [["127.0.0.2"]]}),
+        ):
+            [found] = await look(server.port, also=service.port)
+    assert service.heads == []
+    assert "private network" in str(found)
+    assert "admin" not in str(found)
+
+
+async def test_a_private_address_that_the_name_itself_has_is_followed_to() -> None:
+    async with (
+        web(lambda _: ok()) as other,
+        resolving({"other.example": [[LOOPBACK]]}),
+    ):
+        where = f"http://other.example:{other.port}/"
+        assert await told(lambda _: redirect(where), also=other.port) == ""
+
+
+async def test_what_was_checked_is_what_is_connected_to() -> None:
+    """A name that has a public address when it is looked up first, and another then."""
+    async with web(lambda _: ok(SECRET), address="127.0.0.2") as service:
+        where = f"http://rebinding.example:{service.port}/"
+        names = {"rebinding.example": [["192.88.99.1"], ["127.0.0.2"]]}
+        async with web(lambda _: redirect(where)) as server, resolving(names) as asked:
+            [found] = await look(server.port, also=service.port, seconds=1)
+            assert asked == ["rebinding.example"]
+    assert service.heads == []
+    assert found.out_of_reach
+
+
+async def test_of_several_addresses_none_that_is_private_is_tried() -> None:
+    async with web(lambda _: ok(SECRET), address="127.0.0.2") as service:
+        where = f"http://both.example:{service.port}/"
+        names = {"both.example": [["127.0.0.2", "192.88.99.1", "10.0.0.1"]]}
+        async with web(lambda _: redirect(where)) as server, resolving(names):
+            await look(server.port, also=service.port, seconds=1)
+    assert service.heads == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ok(SECRET),
+        ok(f"{SECRET}\n{CONTENT}"),
+        f"HTTP/1.1 403 {SECRET}\r\nContent-Length: 16\r\n\r\n{SECRET}".encode(),
+        f"HTTP/1.1 200 OK\r\nX-Key: {SECRET}\r\n\r\nx".encode(),
+        f"{SECRET}\r\n\r\n".encode(),
+        redirect(f"http://[{SECRET}"),
+        redirect(f"http://www.example.com:22/{SECRET}"),
+        redirect(f"http://no-such-host.invalid/{SECRET}?{SECRET}#{SECRET}"),
+        redirect(f"http://{SECRET}@no-such-host.invalid/"),
+        redirect(f"ftp://www.example.com/{SECRET}"),
+        redirect(f"/{SECRET}", 303),
+        redirect(f"/{SECRET}"),
+    ],
+)
+async def test_nothing_of_an_answer_is_told(answer: bytes) -> None:
+    """A name may have the address of a service that was never meant for anybody."""
+    async with web(lambda _: answer) as server:
+        [found] = await look(server.port, seconds=5)
+    for text in (str(found), found.text, found.led):
+        assert "hunter2" not in text
+        assert text.isprintable()
+
+
+async def test_a_group_of_finite_fields_is_not_calculated(tmp_path: Path) -> None:
+    """A server of https whose only key exchange may cost seconds."""
+    tls = tls_context(tmp_path)
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    tls.set_ciphers("kDHE:@SECLEVEL=0")
+    tls.load_dh_params(str(group(tmp_path, 10_000)))
+    async with web(lambda _: ok(), tls=tls) as secure:
+        where = f"https://{HOST}:{secure.port}/x"
+        async with web(lambda _: redirect(where)) as server:
+            [found] = await look(server.port, also=secure.port)
+    assert f"redirected to 'https://{HOST}" in str(found)
 
 
 async def test_odd_names_of_hosts() -> None:
