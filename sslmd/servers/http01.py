@@ -159,11 +159,10 @@ def _put_here(server_dir: Path, apex: str, contents: Mapping[str, str]) -> None:
     try:
         for token, content in contents.items():
             # By the handle: what stands at the path may be a link by now.
-            path = f"/proc/self/fd/{handle}"
             try:
-                files.write_file(f"{path}/{token}", content.encode("ascii"), files.FILE_MODE)
-            except (Transient, Permanent) as err:
-                raise type(err)(str(err).replace(path, folder)) from err
+                files.write_in(handle, token, content.encode("ascii"), files.FILE_MODE)
+            except OSError as err:
+                raise files.trouble(err, "write", f"{folder}/{token}") from err
     finally:
         os.close(handle)
 
