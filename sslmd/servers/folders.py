@@ -170,8 +170,11 @@ def _close_secrets(config: Config) -> list[Mistake]:
         path, by_group = str(where), kind is Kind.SHARED
         try:
             info = os.stat(path, follow_symlinks=False)
-            is_wide = readable(entry_of(path, info), trust, by_group=by_group)
-            if info.st_uid != os.geteuid() or not is_wide:
+            entry = entry_of(path, info)
+            # What others can write may be theirs by now: that is refused.
+            if entry.uid != trust.user or danger(entry, trust):
+                continue
+            if not readable(entry, trust, by_group=by_group):
                 continue
             mode = files.narrow(path, keep_group=by_group and info.st_gid not in trust.groups)
         except (OSError, SslmError):

@@ -6,10 +6,8 @@ import errno
 import os
 import stat
 import struct
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,9 +16,8 @@ from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.safe_path import trust_of
 from sslmd.store import files
 from sslmd.store.way import dangers, holding, open_folder, own_trust
+from tests.attacker import GROUP, exchanged
 from tests.packaging.others import NOBODY, let_in
-
-GROUP = 4545
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
@@ -175,7 +172,7 @@ def test_a_link_in_a_folder_of_others_leads_nowhere(tmp_path: Path, how: str) ->
     os.chown(theirs, NOBODY if how == "owner" else 0, GROUP)
     theirs.chmod({"group": 0o775, "everybody": 0o777, "owner": 0o755}[how])
     path = str(theirs / "link")
-    for act in (
+    acts: list[Callable[[], object]] = [
         lambda: files.write_file(f"{path}/file", b"x"),
         lambda: files.replace_link(f"{path}/file", "target"),
         lambda: files.remove_file(f"{path}/file"),
@@ -184,7 +181,8 @@ def test_a_link_in_a_folder_of_others_leads_nowhere(tmp_path: Path, how: str) ->
         lambda: files.widen_dir(path, 0o005),
         lambda: files.make_dirs(f"{path}/a/b"),
         lambda: files.move(f"{path}/file", f"{tmp_path}/file"),
-    ):
+    ]
+    for act in acts:
         with pytest.raises(Permanent, match=f"{path} is a link, and others may write"):
             act()
     assert os.listdir(ours) == []
@@ -206,37 +204,6 @@ def test_a_key_with_another_name_is_not_changed(tmp_path: Path) -> None:
 
 
 # --- a race ---------------------------------------------------------------------------------
-
-# Somebody who may write to the folder exchanges a directory in it with a link, as fast as they can.
-_EXCHANGES = f"""
-import ctypes, os, sys
-os.setgroups([{GROUP}]); os.setgid({NOBODY}); os.setuid({NOBODY})
-os.chdir(sys.argv[1])
-libc = ctypes.CDLL(None)
-print("ready", flush=True)
-while os.getppid() == int(sys.argv[3]):
-    for _ in range(1000):
-        libc.renameat2(-100, sys.argv[2].encode(), -100, b"link", 2)
-"""
-
-
-@contextmanager
-def exchanged(folder: Path, name: str) -> Iterator[None]:
-    """Have a member of GROUP exchange `name` and `link` in a folder, for as long as this lasts."""
-    attacker = subprocess.Popen(
-        [sys.executable, "-c", _EXCHANGES, str(folder), name, str(os.getpid())],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert attacker.stdout is not None
-    try:
-        assert attacker.stdout.readline() == "ready\n"
-        yield
-    finally:
-        attacker.kill()
-        attacker.wait()
-        attacker.stdout.close()
-
 
 ROUNDS = 500
 
