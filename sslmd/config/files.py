@@ -40,11 +40,10 @@ class Missing(Unusable):
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """A file or folder that others may write. Only `serious` ones refuse the configuration."""
+    """A file or folder that others may write: who, and the way out."""
 
     problem: str
     remedy: str
-    serious: bool
 
 
 def locate_conf_dir(arg: str | None, environ: Mapping[str, str]) -> Path:
@@ -126,26 +125,26 @@ def folder_status(folder: str) -> os.stat_result:
 
 
 def risk_of(path: str, status: os.stat_result, owners: frozenset[int]) -> Risk | None:
-    """Say what is unsafe about the owner and mode of a file or folder, None if nothing is."""
+    """Say what is unsafe about the owner and mode of a file or folder, None if nothing is.
+
+    Its ACL and the folders above are looked at when all is read, see `servers.folders`.
+    """
+    mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
     if status.st_uid not in owners:
         return Risk(
             f"it belongs to user {status.st_uid}, who so has power over the daemon",
             f"chown root {path}",
-            serious=True,
         )
     if status.st_mode & stat.S_IWOTH:
         return Risk(
-            f"everybody may write it (mode {stat.S_IMODE(status.st_mode):04o}), and so has power "
-            "over the daemon",
+            f"everybody may write it ({mode}), and so has power over the daemon",
             f"chmod o-w {path}",
-            serious=True,
         )
-    if status.st_mode & stat.S_IWGRP:
+    # The daemon's own group is nobody else, as a rule.
+    if status.st_mode & stat.S_IWGRP and status.st_gid not in (0, os.getegid()):
         return Risk(
-            f"group {status.st_gid} may write it (mode {stat.S_IMODE(status.st_mode):04o}), and "
-            "so has power over the daemon",
-            f"chmod g-w {path} unless that is meant",
-            serious=False,
+            f"group {status.st_gid} may write it ({mode}), and so has power over the daemon",
+            f"chmod g-w {path}",
         )
     return None
 

@@ -34,10 +34,9 @@ class Reader:
         return os.path.join(self.conf_dir, *names)
 
     def check_risk(self, path: str, status: os.stat_result) -> None:
-        """Note it if others may write a file or folder."""
+        """Note it if others may write a file or folder: that is a mistake."""
         if risk := risk_of(path, status, self._owners):
-            note = self.notes.mistake if risk.serious else self.notes.warn
-            note(Source(path), (), risk.problem, risk.remedy)
+            self.notes.mistake(Source(path), (), risk.problem, risk.remedy)
 
     def content(self, path: str) -> bytes | None:
         """Return a file's bytes; None after a mistake (noted). Raises `Missing`."""

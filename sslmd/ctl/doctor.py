@@ -239,7 +239,7 @@ def _of_site(
     from sslmd.ctl.doctor_finding import Case, all_of
 
     case = Case(config, watch, running.uid)
-    yield all_of("rights", doctor_here.look_at_rights(case), watch)
+    yield all_of("rights", doctor_here.look_at_rights(case, running.socket), watch)
     yield all_of("sets", doctor_sets.look_at_sets(case, running), watch)
     yield all_of("unit", doctor_here.look_at_unit(case), watch)
     yield all_of("user", doctor_here.look_at_user(case, running), watch)

@@ -28,9 +28,9 @@ from sslmd.ctl.doctor_finding import (
 )
 from sslmd.ctl.text import count
 from sslmd.issuers.certbot import find_certbot, find_hook
+from sslmd.servers import folders
 from sslmd.servers import unit as units
 from sslmd.servers.local import is_local
-from sslmd.store.files import check_dir, check_shared_dir
 from sslmd.store.sets import wide_keys
 
 _SHOWN = 3
@@ -116,12 +116,15 @@ def _is_closed(running: Running, path: str) -> bool:
     return False
 
 
-async def look_at_rights(case: Case) -> Look:
-    """Whether the trees belong to who runs the daemon, and keys are open to nobody."""
+async def look_at_rights(case: Case, socket: str) -> Look:
+    """Whether nobody else has power over what the daemon uses, and keys are open to nobody."""
     config = case.config
     if stranger := case.stranger("rights"):
         yield stranger
         return
+    found = await asyncio.to_thread(folders.look, config, socket)
+    for one in found:
+        yield (wrong if one.refused else odd)("rights", str(one))
     good = 0
     shared = _dns_folders(config)
     for folder in _written(config):
@@ -131,12 +134,6 @@ async def look_at_rights(case: Case) -> Look:
                     "rights",
                     f"{folder} is not there; run: install -d -m 0755 {folder}",
                 )
-            continue
-        try:
-            # A signer may have folders and files for its zones that belong to its own user.
-            (check_shared_dir if folder in shared else check_dir)(str(folder))
-        except SslmError as err:
-            yield wrong("rights", str(err))
             continue
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             yield unseen(
@@ -154,7 +151,7 @@ async def look_at_rights(case: Case) -> Look:
         )
     if len(wide) > _SHOWN:
         yield wrong("rights", f"and {count(len(wide) - _SHOWN, 'other key')} like it")
-    if good and not wide:
+    if good and not wide and not any(one.refused for one in found):
         yield well("rights", f"{count(good, 'folder')}, every key for its owner alone")
 
 

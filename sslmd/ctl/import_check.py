@@ -86,7 +86,7 @@ def check(top: str, now: datetime, root: str = "/") -> int:
     _print("What would be run", rehearsal.runs, "yellow")
     _print("What has to be fixed first", found.problems, "red")
     sections = (
-        ("Keys and folders", import_tree.keys(rehearsal)),
+        ("Keys and folders", import_tree.keys(config, rehearsal)),
         ("The site's own CA", import_tree.own_ca(config)),
         ("Production", import_tree.production(rehearsal)),
         ("Servers", import_tree.servers(config)),

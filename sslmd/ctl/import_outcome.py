@@ -12,10 +12,12 @@ from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId
 from sslmd.core.state import CertState
 from sslmd.core.times import clock, day
+from sslmd.servers import folders
 from sslmd.servers.production import survey
-from sslmd.store import files, sets
+from sslmd.store import sets
 from sslmd.store.layout import Tree
 from sslmd.store.ssl_mgr import at_work
+from sslmd.wire.messages import SOCKET_PATH
 from sslmd.workers.rehearsal import Rehearsal, Rehearsed
 
 
@@ -197,15 +199,11 @@ def _of_the_tree(config: Config) -> Iterator[str]:
             "is said here may be wrong in a minute, and the daemon does not start; wait until it "
             "has ended"
         )
+    yield from (str(one) for one in folders.look(config, SOCKET_PATH) if one.refused)
     for key, folder in (
         ("certs_dir", config.globals.certs_dir),
         ("prod_cert_dir", config.globals.prod_cert_dir),
     ):
-        try:
-            files.check_dir(str(folder))
-        except SslmError as err:
-            yield f"{key}: {err}"
-            continue
         try:
             read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
         except OSError:

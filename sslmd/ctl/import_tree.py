@@ -20,6 +20,7 @@ from sslmd.core.names import CertId, GroupName, machine_of
 from sslmd.core.spec import OwnCa
 from sslmd.ctl.text import count
 from sslmd.pki.chain import find, load_cert
+from sslmd.servers import folders
 from sslmd.servers.local import is_local
 from sslmd.store import files
 from sslmd.store.layout import CURR, Tree
@@ -28,8 +29,12 @@ from sslmd.workers.rehearsal import Rehearsal
 _SHOWN = 5
 
 
-def keys(rehearsal: Rehearsal) -> Iterator[str]:
-    """Report keys that others can read, and what to do for servers that read them so."""
+def keys(config: Config, rehearsal: Rehearsal) -> Iterator[str]:
+    """Report keys that others can read, and folders that they share.
+
+    What to do for servers that read keys so.
+    """
+    yield from (str(one) for one in folders.look(config) if not one.refused)
     wide = [path for one in rehearsal.certs.values() for path in one.wide]
     for path in wide[:_SHOWN]:
         yield f"{path} can be read by others: it becomes 0600"

@@ -18,12 +18,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plain import plain, plain_lines
 from sslmd.core.times import hour
+from sslmd.daemon.log_file import LogFile
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 
@@ -202,14 +202,13 @@ def catch_crashes() -> None:
 
 
 def add_file(logdir: Path) -> None:
-    """Also log to `sslmd.log` in a folder; raises OSError. Rotation by renaming is noticed."""
+    """Also log to `sslmd.log` in a folder; raises as `LogFile` does."""
     logger = logging.getLogger("sslmd")
     for handler in list(logger.handlers):
-        if isinstance(handler, WatchedFileHandler):
+        if isinstance(handler, LogFile):
             logger.removeHandler(handler)
             handler.close()
-    logdir.mkdir(mode=0o750, parents=True, exist_ok=True)
-    handler = WatchedFileHandler(logdir / "sslmd.log", encoding="utf-8")
+    handler = LogFile(str(logdir))
     handler.setFormatter(
         PlainLines("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z", more="    ")
     )

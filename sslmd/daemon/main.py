@@ -22,6 +22,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from sslmd.daemon.server import Server
 from sslmd.daemon.status_document import in_trouble, summary
 from sslmd.daemon.watchdog import Watchdog
 from sslmd.memory import keep_private
+from sslmd.servers import folders
 from sslmd.store.layout import Tree
 from sslmd.store.lock import TreeLock
 from sslmd.store.scratch import Scratch
@@ -86,7 +88,7 @@ def main() -> None:
     except FileNotFoundError:
         sys.exit("sslmd: the working directory is gone; start it elsewhere, or name whole paths")
     if arguments.check_config:
-        sys.exit(_check_config(conf_dir))
+        sys.exit(_check_config(conf_dir, arguments.socket))
     journal.set_up(verbose=arguments.verb)
     journal.catch_crashes()
     try:
@@ -150,13 +152,16 @@ def _jobs(text: str) -> int:
     raise argparse.ArgumentTypeError(f"a number from 1 to {MAX_JOBS}, not {text!r}")
 
 
-def _check_config(conf_dir: Path) -> int:
+def _check_config(conf_dir: Path, socket: str) -> int:
     try:
         config = load(conf_dir)
+        found = folders.look(config, socket)
+        if refused := [one.as_mistake for one in found if one.refused]:
+            raise ConfigError(refused, config.warnings)
     except ConfigError as err:
         sys.stderr.write("".join(f"{plain(line)}\n" for line in err.lines()))
         return 1
-    for warning in config.warnings:
+    for warning in (*config.warnings, *(one.as_mistake for one in found)):
         sys.stderr.write(f"{plain(f'warning: {warning}')}\n")
     services = sum(service.managed for service in config.services.values())
     sys.stdout.write(f"{plain(str(conf_dir))}: {services} services, no mistakes\n")
@@ -179,6 +184,7 @@ async def _run(arguments: argparse.Namespace, conf_dir: Path) -> int:
             f"ssl-mgr works on {config.top} at this moment (process {other.pid}: {other.what}). "
             "Wait until it has ended, and stop what starts it: sslmctl import --check shows that"
         )
+    config = replace(config, warnings=config.warnings + folders.check(config, arguments.socket))
     lock = TreeLock(Tree(str(config.globals.certs_dir)).lock_file)
     lock.take()
     try:
@@ -216,7 +222,7 @@ class Daemon:
             crowded=lambda: self._planner.queue.crowded(Pool.ACME),
         )
         self._planner = Planner(tools, self._bus, arguments.jobs)
-        self._loading = Reload(self._planner, conf_dir, self._tell, self._taken)
+        self._loading = Reload(self._planner, conf_dir, arguments.socket, self._tell, self._taken)
         self._methods = Methods(self._planner, self.reload, _now(), os.getpid())
         self._server = Server(arguments.socket, self._methods.handle, self._bug)
         self._stop = asyncio.Event()
@@ -338,8 +344,9 @@ class Daemon:
             return
         try:
             journal.add_file(logdir)
-        except OSError as err:
-            text = f"cannot log to {logdir}: {err.strerror or err}; mend logdir in ssl-mgr.conf"
+        except (OSError, SslmError) as err:
+            why = err.strerror if isinstance(err, OSError) else None
+            text = f"cannot log to {logdir}: {why or err}; correct logdir in ssl-mgr.conf"
             self._tell("config-warning", text, WARNING)
 
     def _tell(self, event: str, text: str, priority: int) -> None:

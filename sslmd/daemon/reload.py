@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sslmd.core.names import CertId
 from sslmd.daemon.journal import ERROR, NOTICE, WARNING
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.refusal import GIVES_UP, NEEDS_START, START_FAILS, refusal_of
+from sslmd.servers import folders
 
 Tell = Callable[[str, str, int], None]
 
@@ -25,10 +27,16 @@ class Reload:
     """Loads the configuration again. `taken` hears of each one that is in force from then on."""
 
     def __init__(
-        self, planner: Planner, conf_dir: Path, tell: Tell, taken: Callable[[Config], None]
+        self,
+        planner: Planner,
+        conf_dir: Path,
+        socket: str,
+        tell: Tell,
+        taken: Callable[[Config], None],
     ) -> None:
         self._planner = planner
         self._conf_dir = conf_dir
+        self._socket = socket
         self._tell = tell
         self._taken = taken
 
@@ -36,7 +44,7 @@ class Reload:
         """Return what changed; raise `ConfigError` or `SslmError` where it is refused."""
         planner = self._planner
         try:
-            config = await planner.tools.in_thread(load, self._conf_dir)
+            config = await planner.tools.in_thread(self._load)
         except ConfigError as err:
             self.warn(err.warnings)
             self._refuse(err.mistakes, START_FAILS)
@@ -72,6 +80,11 @@ class Reload:
             "tables": list(tables),
             "warnings": [str(warning) for warning in config.warnings],
         }
+
+    def _load(self) -> Config:
+        config = load(self._conf_dir)
+        found = folders.check(config, self._socket)
+        return replace(config, warnings=config.warnings + found)
 
     def warn(self, warnings: Sequence[Mistake]) -> None:
         """Tell of what is odd in a configuration."""

@@ -188,7 +188,7 @@ def load_key(tsig: TsigKey) -> dns.tsig.Key:
     """
     path = str(tsig.file)
     try:
-        text = files.read_file(path, limit=64 << 10).decode("utf-8", "replace")
+        text = files.read_secret(path, limit=64 << 10, by_group=True).decode("utf-8", "replace")
     except FileNotFoundError:
         raise Permanent(f"{path} is not there; mend tsig_key_file in [[dns_primary]]") from None
     name, algorithm, secret = _parse(text, tsig, path)

@@ -245,6 +245,8 @@ def environment(
 
 def prepare(place: Place, csr: bytes, server: Server) -> None:
     """Make the folders of an order and put into them what certbot reads; blocks."""
+    for folder in (place.home, _accounts_dir(place.home, server.url)):
+        files.check_dir(folder)
     files.remove_tree(place.order)
     for folder in (f"{place.home}/work", f"{place.home}/logs", place.order):
         files.make_dirs(folder, 0o700)
@@ -259,7 +261,7 @@ def _eab(server: Server) -> bytes:
     assert server.eab_hmac_key_file is not None
     path = str(server.eab_hmac_key_file)
     try:
-        key = files.read_file(path, limit=4096).decode("ascii").strip()
+        key = files.read_secret(path, limit=4096).decode("ascii").strip()
     except FileNotFoundError:
         raise Permanent(f"{path} is not there; mend ca_eab_hmac_key_file") from None
     except UnicodeDecodeError:
@@ -444,8 +446,7 @@ def set_account_aside(home: str, url: str) -> str:
         number += 1
         aside = f"{folder}/{name}.{number}"
     try:
-        os.rename(f"{_accounts_dir(home, url)}/{name}", aside)
-        files.sync_dir(folder)
+        files.move(f"{_accounts_dir(home, url)}/{name}", aside)
     except OSError as err:
         raise files.trouble(err, "set aside", aside) from err
     return aside

@@ -15,7 +15,8 @@ from contextlib import suppress
 
 from sslmd.core.access import KeyAccess
 from sslmd.core.names import BadName, CertId, SetName, shown
-from sslmd.servers.production import ALL_FILES, Rights, cert_at
+from sslmd.servers.key_rights import Rights
+from sslmd.servers.production import ALL_FILES, cert_at
 from sslmd.store.layout import CURR, NEXT, PREV, SECRET_FILES, Tree
 
 # Of a look for private keys that are nobody's: folders deep, bytes of a file, and how many are

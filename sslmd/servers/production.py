@@ -8,17 +8,16 @@ A tree that ssl-mgr made has directories in place of the links: `as_found`.
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
-from sslmd.core.access import KEY_MODE, KeyAccess
+from sslmd.core.access import KeyAccess
 from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.names import BadName, CertId, GroupName, SetName, parse_service, shown
 from sslmd.pki.inspect import repairs
+from sslmd.servers.key_rights import PASSING, Rights
 from sslmd.store import files, sets
 from sslmd.store.layout import (
     BUNDLE,
@@ -36,16 +35,13 @@ from sslmd.store.layout import (
     Tree,
     link_target,
 )
+from sslmd.store.way import holding
 
 PUBLIC_FILES = (CERT, CHAIN, FULLCHAIN, CSR, INFO, TLSA)
 ALL_FILES = (PRIVKEY, BUNDLE, *PUBLIC_FILES)
 
 # For people. One that cannot be read keeps nothing from being delivered.
 _BESIDE = (CSR, INFO, TLSA)
-
-# Where others than the owner are to get at a key, they may pass through the folders on the way to
-# it, and see no name there.
-_PASSING = 0o001
 
 OURS_ALONE = KeyAccess()
 
@@ -69,7 +65,7 @@ def update(
     rights = Rights(access)
     way = (prod, place.group_dir(cert), base, place.db_dir(cert))
     for folder in way:
-        files.check_dir(folder)
+        files.check_dir(folder, rights.groups)
     changed = not serves(tree, prod, cert, curr, is_ca=is_ca, access=access)
     if access.opens:
         files.make_dirs(os.path.dirname(prod), 0o755)  # those that are there stay as they are
@@ -79,7 +75,7 @@ def update(
         files.remove_leftovers(folder)
     if access.opens:
         for folder in way:
-            files.widen_dir(folder, _PASSING)
+            files.widen_dir(folder, PASSING)
     for name in (curr, next_):
         if name is not None:
             _put_set(place, cert, name, contents(tree, cert, name, is_ca=is_ca), rights)
@@ -114,7 +110,7 @@ def differences(
     place, rights = Tree(prod), Rights(access)
     base = place.cert_dir(cert)
     for folder in (prod, place.group_dir(cert), base, place.db_dir(cert)):
-        files.check_dir(folder)
+        files.check_dir(folder, rights.groups)
     found = []
     if not serves(tree, prod, cert, curr, is_ca=is_ca, access=access):
         found.append(f"{base}/{CURR} is another set, or none: set {curr} is put there")
@@ -212,85 +208,21 @@ def _folders(path: str) -> list[str]:
         raise files.trouble(err, "look through", path) from err
 
 
-def drop(prod: str, cert: CertId) -> None:
-    """Take a certificate out of production; what else lies in its folder stays."""
+def drop(prod: str, cert: CertId, groups: Collection[int] = ()) -> None:
+    """Take a certificate out of production; what else lies in its folder stays.
+
+    `groups`: those whose members may write there.
+    """
     place = Tree(prod)
     base = place.cert_dir(cert)
     for folder in (prod, place.group_dir(cert), base):
-        files.check_dir(folder)
+        files.check_dir(folder, groups)
     for name in (CURR, NEXT, PREV):
         _drop(f"{base}/{name}")
     files.remove_tree(place.db_dir(cert))
     for folder in (base, place.group_dir(cert)):
-        with suppress(OSError):  # there is something of the admin's in it
-            os.rmdir(folder)
-
-
-class Rights:
-    """Whose the key files are here, and their mode; raises `Permanent` for names that are none."""
-
-    def __init__(self, access: KeyAccess) -> None:
-        self.uid = _number(access.owner, "key_owner", "user", lambda name: pwd.getpwnam(name)[2])
-        self.gid = _number(access.group, "key_group", "group", lambda name: grp.getgrnam(name)[2])
-        self.mode = access.mode
-        self.dir_mode = files.DIR_MODE | (_PASSING if access.opens else 0)
-
-    @property
-    def foreign(self) -> bool:
-        """Whether keys belong to another user than the daemon's."""
-        return self.uid not in (-1, os.geteuid())
-
-    def give(self, path: str) -> None:
-        """Give a file that is ours alone, in a folder that is ours alone, to whom it is for."""
-        if self.uid == self.gid == -1 and self.mode == KEY_MODE:
-            return
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            os.fchmod(handle, self.mode)  # first: a file of somebody else's we may not change
-            os.fchown(handle, self.uid, self.gid)
-        finally:
-            os.close(handle)
-
-    def give_all(self, folder: str) -> None:
-        """Have the keys of a set that stays be had by no more people than the others are."""
-        for file in SECRET_FILES:
-            path = f"{folder}/{file}"
-            try:
-                if self.fit(path):
-                    continue
-                if os.stat(path, follow_symlinks=False).st_uid != os.geteuid():
-                    os.unlink(path)  # given away: not ours to take back without more rights
-                    continue
-                os.chmod(path, KEY_MODE, follow_symlinks=False)
-                self.give(path)
-            except FileNotFoundError:
-                continue
-            except OSError as err:
-                raise files.trouble(err, "change the rights of", path) from err
-
-    def fit(self, path: str) -> bool:
-        """Whether a file has these rights."""
-        info = os.stat(path, follow_symlinks=False)
-        uid = os.geteuid() if self.uid == -1 else self.uid
-        return (
-            stat.S_ISREG(info.st_mode)
-            and stat.S_IMODE(info.st_mode) == self.mode
-            and info.st_uid == uid
-            and self.gid in (-1, info.st_gid)
-        )
-
-
-def _number(name: str, key: str, what: str, find: Callable[[str], int]) -> int:
-    if not name:
-        return -1
-    if name.isdecimal():
-        return int(name)
-    try:
-        return find(name)
-    except KeyError:
-        raise Permanent(
-            f"there is no {what} {name} on this machine; mend {key}, or add the {what}"
-        ) from None
+        with suppress(OSError), holding(folder) as (above, name):
+            os.rmdir(name, dir_fd=above)  # unless there is something of the admin's in it
 
 
 def _is(path: str, data: bytes, rights: Rights) -> bool:
@@ -311,31 +243,53 @@ def _put_set(
     path = place.set_dir(cert, name)
     if os.path.isdir(path) and _holds(path, wanted, rights):
         return
-    temp = files.temp_name(path)
     try:
-        files.make_dir(temp, 0o700)
-        for file, data in wanted.items():
-            mode = files.KEY_MODE if file in SECRET_FILES else files.FILE_MODE
-            files.write_new(f"{temp}/{file}", data, mode)
-            if file in SECRET_FILES:
-                rights.give(f"{temp}/{file}")
-        os.chmod(temp, rights.dir_mode)
-        files.sync_dir(temp)
-        if os.path.isdir(path):
-            files.swap(temp, path)
-        else:
-            os.rename(temp, path)
-        files.sync_dir(os.path.dirname(path))
+        with holding(path) as (db, base):
+            _put_files(db, base, wanted, rights)
     except OSError as err:
         raise files.trouble(err, "write", path) from err
+
+
+def _put_files(db: int, base: str, wanted: Mapping[str, bytes], rights: Rights) -> None:
+    """Make a set of these files in the folder `db`, which is held."""
+    temp = files.temp_name(base)
+    try:
+        folder = files.make_dir(db, temp, 0o700)
+        try:
+            for name, data in wanted.items():
+                mode = files.KEY_MODE if name in SECRET_FILES else files.FILE_MODE
+                files.write_new(name, data, mode, folder)
+                if name in SECRET_FILES:
+                    file = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+                    try:
+                        rights.give(file)
+                    finally:
+                        os.close(file)
+            os.fchmod(folder, rights.dir_mode)
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        _take_name(db, temp, base)
+        os.fsync(db)
     finally:
-        files.remove_tree(temp)
+        with suppress(FileNotFoundError):
+            files.remove_below(db, temp)
+
+
+def _take_name(folder: int, temp: str, name: str) -> None:
+    """Have `temp` be called `name` from now on; what was called so is `temp` then."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
+    else:
+        files.swap(folder, temp, name)
 
 
 def _holds(path: str, wanted: Mapping[str, bytes], rights: Rights) -> bool:
     if set(os.listdir(path)) != set(wanted):
         return False
-    if stat.S_IMODE(os.stat(path).st_mode) & ~rights.dir_mode & _PASSING:
+    if stat.S_IMODE(os.stat(path).st_mode) & ~rights.dir_mode & PASSING:
         return False
     for file, data in wanted.items():
         if file in SECRET_FILES and not rights.fit(f"{path}/{file}"):
@@ -355,30 +309,32 @@ def _put_link(path: str, name: SetName) -> None:
 
 def _exchange(path: str, target: str) -> None:
     """Put a link in the place of a directory (as ssl-mgr left it) at one instant."""
-    temp = files.temp_name(path)
     try:
-        os.symlink(target, temp)
-        files.swap(temp, path)
-        files.sync_dir(os.path.dirname(path))
+        with holding(path) as (folder, name):
+            temp = files.temp_name(name)
+            try:
+                os.symlink(target, temp, dir_fd=folder)
+                files.swap(folder, temp, name)
+                os.fsync(folder)
+            finally:
+                with suppress(FileNotFoundError):
+                    files.remove_below(folder, temp)
     except OSError as err:
-        with suppress(OSError):
-            os.unlink(temp)
         raise files.trouble(err, "replace the directory", path) from err
-    files.remove_tree(temp)
 
 
 def _drop(path: str) -> None:
-    if not os.path.lexists(path):
-        return
-    if stat.S_ISLNK(os.lstat(path).st_mode):
-        files.remove_file(path)
-        return
-    temp = files.temp_name(path)
+    """Remove a link, or a directory in its place; that one goes at one instant."""
     try:
-        os.rename(path, temp)
+        with holding(path) as (folder, name):
+            temp = files.temp_name(name)
+            os.rename(name, temp, src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
+            files.remove_below(folder, temp)
+    except FileNotFoundError:
+        return
     except OSError as err:
         raise files.trouble(err, "remove", path) from err
-    files.remove_tree(temp)
 
 
 def _target(path: str) -> str:

@@ -284,7 +284,7 @@ def _read_notes(
             when = when.later()
         aside = f"{path}.bad-{when}"
         try:
-            os.rename(path, aside)
+            files.move(path, aside)
         except OSError as problem:
             raise files.trouble(problem, "set aside", path) from problem
         found.remarks.append(f"{path}: {err}; it was set aside as {aside} and is made anew")

@@ -14,10 +14,14 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import suppress
 
-from sslmd.core.errors import Permanent, Transient
+from sslmd.core.errors import Permanent
+from sslmd.core.safe_path import Entry, danger, readable
+from sslmd.store.trouble import naming
+from sslmd.store.trouble import trouble as trouble  # for all who use what is here
+from sslmd.store.way import entry_of, holding, open_below, open_folder, own_trust
 
 KEY_MODE = 0o600
 FILE_MODE = 0o644
@@ -26,57 +30,11 @@ DIR_MODE = 0o750
 # Bytes. Nothing that we read is longer; a chain of four RSA certificates has 10 KB.
 MAX_FILE = 1 << 20
 
-# What may be over in a minute without anybody's doing.
-_PASSING = frozenset(
-    {
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EFBIG,
-        errno.EIO,
-        errno.EROFS,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOMEM,
-        errno.EAGAIN,
-        errno.EBUSY,
-        errno.ESTALE,
-    }
-)
-_REMEDY = {
-    errno.ENOSPC: "free some space on that file system",
-    errno.EDQUOT: "raise the quota or free some space",
-    errno.EFBIG: "raise the limit on the size of files",
-    errno.EROFS: "mount it for writing, or name it in ReadWritePaths= of sslmd.service",
-    errno.EACCES: "let the daemon's user read and write there",
-    errno.EPERM: "let the daemon's user read and write there; lsattr tells of immutable files",
-    errno.EBUSY: "unmount what is mounted there",
-    errno.EXDEV: "unmount what is mounted there",
-    errno.EOPNOTSUPP: "move it away; it is written again with the next try",
-    errno.ENOTDIR: "move away the file that stands where a directory should be",
-    errno.EISDIR: "move away the directory that stands where a file should be",
-    errno.ELOOP: "replace the link by what it should be",
-}
 _LEFTOVER = re.compile(r"\.[A-Za-z0-9:._-]+\.([0-9a-f]{8})[0-9a-f]{16}\.new\Z")
 # Tells the temporary files of this process from those of one that was killed.
 _RUN = secrets.token_hex(4)
 _READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _RENAME_EXCHANGE = 2  # renameat2(2)
-_AT_FDCWD = -100
-
-
-def trouble(err: OSError, doing: str, path: str) -> Transient | Permanent:
-    """Return the error to raise for `err`: what was being done, to which file, the way out."""
-    remedy = _REMEDY.get(err.errno or 0, "see to it; it is tried again by itself")
-    text = f"cannot {doing} {path}: {err.strerror or err}; {remedy}"
-    return Transient(text) if err.errno in _PASSING else Permanent(text)
-
-
-@contextmanager
-def _named(doing: str, path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as err:
-        raise trouble(err, doing, path) from err
 
 
 def read_file(path: str, limit: int = MAX_FILE) -> bytes:
@@ -96,6 +54,21 @@ def read_shared(path: str, limit: int = MAX_FILE) -> bytes:
     own user: compare what they hold, and trust it with nothing. Raises as `read_file` does.
     """
     return _read(path, limit, _anybody)
+
+
+def read_secret(path: str, limit: int = MAX_FILE, *, by_group: bool = False) -> bytes:
+    """Return what is in a file of ours that holds a secret, and that nobody else may read.
+
+    `by_group`: its group may. Raises as `read_file` does, and `Permanent` for one that others can
+    read, as ssh(1) does.
+    """
+
+    def check(info: os.stat_result, path: str) -> None:
+        check_owner(info, path)
+        if found := readable(entry_of(path, info), own_trust(), by_group=by_group):
+            raise Permanent(str(found))
+
+    return _read(path, limit, check)
 
 
 def _anybody(info: os.stat_result, path: str) -> None:
@@ -137,10 +110,7 @@ def _read_all(handle: int, size: int) -> bytes:
 def check_owner(info: os.stat_result, path: str) -> None:
     """Raise `Permanent` if somebody else owns it than the daemon's user or root."""
     if info.st_uid not in (0, os.geteuid()):
-        raise Permanent(
-            f"{path} belongs to uid {info.st_uid}, not to the daemon's user or root; "
-            "look at how it got there, then chown it"
-        )
+        raise Permanent(str(danger(entry_of(path, info), own_trust())))
 
 
 def is_wide(info: os.stat_result) -> bool:
@@ -148,52 +118,85 @@ def is_wide(info: os.stat_result) -> bool:
     return stat.S_ISREG(info.st_mode) and bool(info.st_mode & 0o177)
 
 
-def check_dir(path: str) -> None:
+def check_dir(path: str, groups: Collection[int] = ()) -> None:
     """Raise `Permanent` for a directory in which somebody else could put files or links.
 
-    One that is not there is fine.
+    `groups`: those whose members may. One that is not there is fine.
     """
-    _check_dir(path, check_owner)
+    if (entry := _entry_at(path)) and (found := danger(entry, own_trust().with_groups(groups))):
+        raise Permanent(str(found))
 
 
-def check_shared_dir(path: str) -> None:
-    """Raise `Permanent` for a directory that everybody may write to, whoever owns it."""
-    _check_dir(path, _anybody)
-
-
-def _check_dir(path: str, check: Callable[[os.stat_result, str], None]) -> None:
+def _entry_at(path: str) -> Entry | None:
     try:
-        info = os.stat(path)
+        return entry_of(path, os.stat(path))
     except FileNotFoundError:
-        return
+        return None
     except OSError as err:
         raise trouble(err, "look at", path) from err
-    check(info, path)
-    if info.st_mode & stat.S_IWOTH:
-        raise Permanent(f"{path} can be written by everybody; run: chmod o-w {path}")
 
 
 def widen_dir(path: str, bits: int) -> None:
     """Give a directory of ours these rights beside those it has."""
-    with _named("open to others", path):
-        mode = stat.S_IMODE(os.stat(path).st_mode)
-        if mode & bits != bits:
-            os.chmod(path, mode | bits)
+    with naming("open to others", path):
+        handle = open_folder(path)
+        try:
+            mode = stat.S_IMODE(os.fstat(handle).st_mode)
+            if mode & bits != bits:
+                os.fchmod(handle, mode | bits)
+        finally:
+            os.close(handle)
 
 
 def tighten(path: str) -> bool:
     """Make a key file readable by its owner alone; return whether it was wider."""
-    with _named("read", path):
+    with naming("read", path):
         if not is_wide(os.stat(path, follow_symlinks=False)):
             return False
+    narrow(path)
+    return True
+
+
+def narrow(path: str, *, keep_group: bool = False) -> int:
+    """Take a file of ours from all who may read it but its owner; return its mode.
+
+    `keep_group`: its group reads on.
+    """
+    mode = KEY_MODE | (stat.S_IRGRP if keep_group else 0)
+    with naming("read", path), holding(path) as (folder, name):
         # By its handle: what stands at the path may be another file by now.
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = open_own(folder, name, path)
         try:
-            check_owner(os.fstat(handle), path)
-            os.fchmod(handle, KEY_MODE)
+            mode &= os.fstat(handle).st_mode | KEY_MODE
+            os.fchmod(handle, mode)
         finally:
             os.close(handle)
-        return True
+    return mode
+
+
+def open_own(folder: int, name: str, path: str) -> int:
+    """Return a handle of a file whose rights are ours to change; raises as `check_own` does."""
+    handle = os.open(name, _READING, dir_fd=folder)
+    try:
+        check_own(handle, path)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def check_own(handle: int, path: str) -> None:
+    """Raise `Permanent` for what is no file of ours, or has another name beside this (link(2)).
+
+    Whoever may write to its folder could have it be any file.
+    """
+    info = os.fstat(handle)
+    check_owner(info, path)
+    if not stat.S_ISREG(info.st_mode) or info.st_nlink > 1:
+        raise Permanent(
+            f"{path} has {info.st_nlink} names (hard links), or is no regular file; see how it got "
+            "there, then replace it by a copy"
+        )
 
 
 def write_file(path: str, data: bytes, mode: int = KEY_MODE) -> None:
@@ -201,25 +204,31 @@ def write_file(path: str, data: bytes, mode: int = KEY_MODE) -> None:
 
     Raises `Transient` or `Permanent`; then the old file stands as it was.
     """
-    temp = _temp(path)
-    with _named("write", path):
-        try:
-            write_new(temp, data, mode)
-            os.rename(temp, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temp)
-            raise
-        sync_dir(os.path.dirname(path))
+    with naming("write", path), holding(path) as (folder, name):
+        write_in(folder, name, data, mode)
 
 
-def write_new(path: str, data: bytes, mode: int = KEY_MODE) -> None:
+def write_in(folder: int, name: str, data: bytes, mode: int = KEY_MODE) -> None:
+    """Put `data` into a folder that is held, as `write_file` does; raises OSError."""
+    temp = temp_name(name)
+    try:
+        write_new(temp, data, mode, folder)
+        os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temp, dir_fd=folder)
+        raise
+    os.fsync(folder)
+
+
+def write_new(name: str, data: bytes, mode: int, folder: int | None = None) -> None:
     """Write a file that does not exist yet, fsynced; raises OSError.
 
-    For the files of a directory that nobody looks at before it is renamed into place.
+    For the files of a directory that nobody looks at before it is renamed into place. `folder`: the
+    handle of that directory; without one, `name` is a path.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    handle = os.open(path, flags, KEY_MODE)
+    handle = os.open(name, flags, KEY_MODE, dir_fd=folder)
     try:
         rest = memoryview(data)
         while rest:
@@ -236,36 +245,41 @@ def replace_link(path: str, target: str) -> None:
     A directory in its place (a tree copied by other tools) is exchanged and returned aside by
     `swap`, not here: this raises `Permanent` for one.
     """
-    temp = _temp(path)
-    with _named("replace the link", path):
+    with naming("replace the link", path), holding(path) as (folder, name):
+        temp = temp_name(name)
         try:
-            os.symlink(target, temp)
-            os.rename(temp, path)
+            os.symlink(target, temp, dir_fd=folder)
+            os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             with suppress(OSError):
-                os.unlink(temp)
+                os.unlink(temp, dir_fd=folder)
             raise
-        sync_dir(os.path.dirname(path))
+        os.fsync(folder)
 
 
 def remove_file(path: str) -> None:
     """Remove a file or a link if it is there, durable when this returns."""
-    with _named("remove", path):
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            return
-        sync_dir(os.path.dirname(path))
+    with naming("remove", path), suppress(FileNotFoundError):
+        with holding(path) as (folder, name):
+            os.unlink(name, dir_fd=folder)
+            os.fsync(folder)
 
 
-def swap(one: str, other: str) -> None:
-    """Exchange two paths at one instant (Linux renameat2(2)); raises OSError.
+def move(path: str, target: str) -> None:
+    """Give a file or a folder another place, durable when this returns; raises OSError."""
+    with holding(path) as (source, old), holding(target) as (goal, new):
+        os.rename(old, new, src_dir_fd=source, dst_dir_fd=goal)
+        os.fsync(goal)
+
+
+def swap(folder: int, one: str, other: str) -> None:
+    """Exchange two names of a folder at one instant (Linux renameat2(2)); raises OSError.
 
     EOPNOTSUPP: a file system that cannot (NFS, say), which renameat2 calls EINVAL.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     old, new = os.fsencode(one), os.fsencode(other)
-    if libc.renameat2(_AT_FDCWD, old, _AT_FDCWD, new, _RENAME_EXCHANGE) != 0:
+    if libc.renameat2(folder, old, folder, new, _RENAME_EXCHANGE) != 0:
         number = ctypes.get_errno()
         if number == errno.EINVAL:
             text = "this file system cannot exchange two names"
@@ -277,25 +291,36 @@ def make_dirs(path: str, mode: int = DIR_MODE) -> None:
     """Make a directory and what is missing above it, private whatever the umask, durable."""
     if os.path.isdir(path):
         return
-    parent = os.path.dirname(path)
-    make_dirs(parent, mode)
-    with _named("make the directory", path):
+    make_dirs(os.path.dirname(path), mode)
+    with naming("make the directory", path), holding(path) as (folder, name):
         with suppress(FileExistsError):
-            make_dir(path, mode)
-        sync_dir(parent)
+            os.close(make_dir(folder, name, mode))
+        os.fsync(folder)
         if not os.path.isdir(path):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
 
 
-def make_dir(path: str, mode: int) -> None:
-    """Make one directory that is not there yet, whatever the umask; raises OSError."""
-    os.mkdir(path, mode)
-    os.chmod(path, mode)
+def make_dir(folder: int, name: str, mode: int) -> int:
+    """Make one directory that is not there yet, whatever the umask; return its handle.
+
+    Raises OSError.
+    """
+    os.mkdir(name, mode, dir_fd=folder)
+    handle = open_below(folder, name)
+    try:
+        # It is empty and ours, or has been exchanged: then its rights are not for us to give.
+        if os.fstat(handle).st_uid != os.geteuid() or os.listdir(handle):
+            raise FileExistsError(errno.EEXIST, "somebody else has put another in its place", name)
+        os.fchmod(handle, mode)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
 
 
 def sync_dir(path: str) -> None:
     """Make the names in a directory durable; raises OSError."""
-    handle = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    handle = open_folder(path or ".")
     try:
         os.fsync(handle)
     finally:
@@ -307,48 +332,46 @@ def remove_tree(path: str) -> None:
 
     Links are removed, never followed: what they point to belongs to somebody else.
     """
-    with _named("remove", path):
-        try:
-            if os.path.islink(path):
-                os.unlink(path)
-                return
-            with os.scandir(path) as entries:
-                for entry in list(entries):
-                    if entry.is_dir(follow_symlinks=False):
-                        remove_tree(entry.path)
-                    else:
-                        os.unlink(entry.path)
-            os.rmdir(path)
-        except FileNotFoundError:
-            return
+    with naming("remove", path), suppress(FileNotFoundError):
+        with holding(path) as (folder, name):
+            remove_below(folder, name)
+
+
+def remove_below(folder: int, name: str) -> None:
+    """Remove what has a name in a folder that is held, and what is in it; raises OSError."""
+    try:
+        handle = open_below(folder, name)
+    except OSError as err:
+        if err.errno not in (errno.ENOTDIR, errno.ELOOP):  # what is no directory, or a link
+            raise
+        os.unlink(name, dir_fd=folder)
+        return
+    try:
+        for one in os.listdir(handle):
+            with suppress(FileNotFoundError):
+                remove_below(handle, one)
+    finally:
+        os.close(handle)
+    os.rmdir(name, dir_fd=folder)
 
 
 def remove_leftovers(folder: str) -> None:
     """Remove what daemons that were killed had begun to write there; not there is fine."""
-    with _named("remove leftovers in", folder):
+    with naming("remove leftovers in", folder), suppress(FileNotFoundError):
+        handle = open_folder(folder)
         try:
-            names = os.listdir(folder)
-        except FileNotFoundError:
-            return
-        for name in filter(is_leftover, names):
-            path = f"{folder}/{name}"
-            if stat.S_ISDIR(os.lstat(path).st_mode):
-                remove_tree(path)
-            else:
-                os.unlink(path)
+            for name in filter(is_leftover, os.listdir(handle)):
+                remove_below(handle, name)
+        finally:
+            os.close(handle)
 
 
-def temp_name(path: str) -> str:
-    """Return an unforeseeable name beside `path`, which `is_leftover` recognizes."""
-    return _temp(path)
+def temp_name(name: str) -> str:
+    """Return an unforeseeable name to stand beside `name`, which `is_leftover` recognizes."""
+    return f".{name}.{_RUN}{secrets.token_hex(8)}.new"
 
 
 def is_leftover(name: str) -> bool:
     """Whether a file of this name was being written by a daemon that was killed."""
     match = _LEFTOVER.match(name)
     return match is not None and match[1] != _RUN
-
-
-def _temp(path: str) -> str:
-    folder, name = os.path.split(path)
-    return os.path.join(folder, f".{name}.{_RUN}{secrets.token_hex(8)}.new")

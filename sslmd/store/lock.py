@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from contextlib import suppress
 
 from sslmd.core.errors import Permanent
 from sslmd.store import files
+from sslmd.store.way import dangers, own_trust
 
 
 class TreeLock:
@@ -22,10 +22,8 @@ class TreeLock:
         """Lock the tree; raise `Permanent` naming the daemon that has it."""
         root = os.path.dirname(self._path)
         files.make_dirs(root)
-        info = os.stat(root)
-        files.check_owner(info, root)
-        if stat.S_IMODE(info.st_mode) & stat.S_IWOTH:
-            raise Permanent(f"{root} can be written by everybody; run: chmod o-w {root}")
+        for danger in dangers(root, own_trust()):
+            raise Permanent(str(danger))
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             handle = os.open(self._path, flags, 0o600)

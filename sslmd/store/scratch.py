@@ -2,7 +2,8 @@
 
 Each process has one folder of its own, under a name that nobody can foresee, and holds it locked
 (flock) for as long as it lives. What a killed process leaves is not locked any more: the next one
-removes it. A folder of somebody else, or one that a link leads to, is never touched.
+removes it. A folder of somebody else, or one that a link leads to, is never touched. Where others
+could put their own in its place (`store.way`), none is made: a socket in it lends a connection.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+
+from sslmd.store.way import dangers, own_trust
 
 _PREFIX = ".sslmd-run-"
 # As tempfile makes them.
@@ -64,6 +67,8 @@ class Scratch:
         # Before it is locked it can be taken for one that was left, and removed: then once more.
         for parent in (*self._parents(), *self._parents()):
             try:
+                for danger in dangers(parent, own_trust(), sticky=True):
+                    raise PermissionError(errno.EPERM, str(danger), parent)
                 home = tempfile.mkdtemp(prefix=_PREFIX, dir=os.path.realpath(parent))
                 handle = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 fcntl.flock(handle, fcntl.LOCK_EX)

@@ -33,6 +33,7 @@ from sslmd.store.layout import (
     Tree,
     link_target,
 )
+from sslmd.store.way import holding
 
 # Enough to know a set by.
 _TELLING = (PRIVKEY, CERT, CHAIN, FULLCHAIN)
@@ -161,8 +162,9 @@ def new_set(tree: Tree, cert: CertId, now: datetime) -> SetName:
     path = tree.set_dir(cert, name)
     files.write_file(tree.unfinished(cert, name), b"")
     try:
-        files.make_dir(path, 0o700)
-        files.sync_dir(tree.db_dir(cert))
+        with holding(path) as (folder, base):
+            os.close(files.make_dir(folder, base, 0o700))
+            os.fsync(folder)
     except OSError as err:
         raise files.trouble(err, "make the directory", path) from err
     return name

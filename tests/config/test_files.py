@@ -98,6 +98,20 @@ def test_files_that_others_may_write(tree: Tree) -> None:
     ]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another group")
+def test_files_that_a_group_may_write(tree: Tree) -> None:
+    for path, mode in (("example.com/web", 0o664), ("example.com", 0o2775), ("", 0o770)):
+        os.chown(tree.conf / path, -1, 4545)
+        (tree.conf / path).chmod(mode)
+    assert tree.mistakes() == [
+        "…: group 4545 may write it (mode 0770), and so has power over the daemon; chmod g-w …",
+        "example.com: group 4545 may write it (mode 2775), and so has power over the daemon; "
+        "chmod g-w example.com",
+        "example.com/web: group 4545 may write it (mode 0664), and so has power over the daemon; "
+        "chmod g-w example.com/web",
+    ]
+
+
 def test_files_of_other_users(tree: Tree) -> None:
     me = os.geteuid()
     with pytest.raises(ConfigError) as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from pathlib import Path
 
 import dns.flags
@@ -27,6 +28,12 @@ ZONE = ZoneName("example.com")
 RECORD = TxtRecord(DomainName("_acme-challenge.example.com"), "v" * 43)
 SECRET = "ab//cdEF//ghIJKLmnOPQR=="
 NOBODY = Resolver([])
+
+
+def write(file: Path, text: str) -> None:
+    """Write a key as an admin does: for nobody else."""
+    file.write_text(text)
+    file.chmod(0o600)
 
 
 def primary_at(responder: Responder, tsig: TsigKey | None = None) -> DnsPrimary:
@@ -58,16 +65,38 @@ def answering(rcode: dns.rcode.Rcode) -> object:
 )
 def test_key_statements(tmp_path: Path, text: str) -> None:
     file = tmp_path / "key"
-    file.write_text(text)
+    write(file, text)
     key = load_key(TsigKey(file))
     assert key.name == dns.name.from_text("k.example")
     assert key.algorithm == dns.tsig.HMAC_SHA512
     assert key.secret == base64.b64decode(SECRET)
 
 
+@pytest.mark.parametrize(("mode", "right"), [(0o644, "0600"), (0o604, "0600")])
+def test_a_key_that_others_can_read_is_refused(tmp_path: Path, mode: int, right: str) -> None:
+    file = tmp_path / "k.key"
+    write(file, f'key "k" {{ algorithm hmac-sha256; secret "{SECRET}"; }};')
+    file.chmod(mode)
+    with pytest.raises(Permanent, match=f"can be read by others .*; run: chmod {right} ") as told:
+        load_key(TsigKey(file))
+    assert SECRET not in str(told.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_key_that_the_name_server_has_as_well(tmp_path: Path) -> None:
+    file = tmp_path / "k.key"
+    write(file, f'key "k" {{ algorithm hmac-sha256; secret "{SECRET}"; }};')
+    os.chown(file, -1, 4545)
+    file.chmod(0o640)
+    assert load_key(TsigKey(file)).secret
+    file.chmod(0o644)
+    with pytest.raises(Permanent, match="run: chmod 0640 "):
+        load_key(TsigKey(file))
+
+
 def test_one_of_several_keys_by_name(tmp_path: Path) -> None:
     file = tmp_path / "key"
-    file.write_text('key a { secret "QQ=="; };\nkey "B" { algorithm hmac-md5; secret "Qg=="; };')
+    write(file, 'key a { secret "QQ=="; };\nkey "B" { algorithm hmac-md5; secret "Qg=="; };')
     assert load_key(TsigKey(file, "b")).secret == b"B"
     assert load_key(TsigKey(file, "b")).algorithm == dns.tsig.HMAC_MD5
     assert load_key(TsigKey(file)).secret == b"A"
@@ -78,7 +107,7 @@ def test_one_of_several_keys_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", [SECRET, f"  {SECRET}\n", f"# the key\n{SECRET}\n", "//8="])
 def test_a_bare_secret(tmp_path: Path, text: str) -> None:
     file = tmp_path / "key"
-    file.write_text(text)
+    write(file, text)
     key = load_key(TsigKey(file, "k.example", "hmac-sha384"))
     assert key.algorithm == dns.tsig.HMAC_SHA384
     assert key.secret in (base64.b64decode(SECRET), b"\xff\xff")
@@ -101,7 +130,7 @@ def test_a_bare_secret(tmp_path: Path, text: str) -> None:
 )
 def test_what_is_no_key(tmp_path: Path, text: str, name: str, algorithm: str, problem: str) -> None:
     file = tmp_path / "key"
-    file.write_text(text)
+    write(file, text)
     with pytest.raises(Permanent, match=problem) as caught:
         load_key(TsigKey(file, name, algorithm))
     assert str(file) in str(caught.value)
@@ -192,7 +221,7 @@ async def test_a_primary_without_an_address() -> None:
 @pytest.fixture
 def tsig(tmp_path: Path) -> TsigKey:
     file = tmp_path / "key"
-    file.write_text(f'key "k" {{ algorithm hmac-sha256; secret "{SECRET}"; }};')
+    write(file, f'key "k" {{ algorithm hmac-sha256; secret "{SECRET}"; }};')
     return TsigKey(file)
 
 

@@ -147,6 +147,7 @@ async def test_updates_that_are_refused(tmp_path: Path) -> None:
             await add(ZONE, primary_at(server, key), [WWW], 60, NOBODY)
         with pytest.raises(Permanent, match="REFUSED"):
             await add(ZONE, primary_at(server), [ONE], 60, NOBODY)
+        other.touch(0o600)
         other.write_text(bind.key_statement("sslmd"))
         with pytest.raises(Permanent, match="does not accept the TSIG key"):
             await add(ZONE, primary_at(server, TsigKey(other)), [ONE], 60, NOBODY)

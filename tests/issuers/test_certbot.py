@@ -142,6 +142,7 @@ def test_the_environment_has_the_order_and_no_more_than_it_needs(
 
 def test_folders_and_files_are_private(place: Place, tmp_path: Path) -> None:
     key = tmp_path / "eab.key"
+    key.touch(0o600)
     key.write_text("c2VjcmV0LWhtYWMta2V5\n")
     server = replace(SERVER, eab_kid="kid-1", eab_hmac_key_file=key)
     before = os.umask(0)
@@ -164,6 +165,7 @@ def test_what_is_no_eab_key_is_refused_without_telling_it(
     place: Place, tmp_path: Path, content: str
 ) -> None:
     key = tmp_path / "eab.key"
+    key.touch(0o600)
     key.write_text(content)
     with pytest.raises(Permanent, match=r"bare base64url") as refused:
         certbot.prepare(place, CSR, replace(SERVER, eab_kid="k", eab_hmac_key_file=key))
@@ -171,6 +173,28 @@ def test_what_is_no_eab_key_is_refused_without_telling_it(
     nowhere = replace(SERVER, eab_kid="k", eab_hmac_key_file=tmp_path / "none")
     with pytest.raises(Permanent, match="is not there"):
         certbot.prepare(place, CSR, nowhere)
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o644])
+def test_an_eab_key_that_others_can_read_is_refused(
+    place: Place, tmp_path: Path, mode: int
+) -> None:
+    key = tmp_path / "eab.key"
+    key.write_text("c2VjcmV0LWhtYWMta2V5\n")
+    key.chmod(mode)
+    with pytest.raises(Permanent, match=r"can be read by others .*; run: chmod 0600 "):
+        certbot.prepare(place, CSR, replace(SERVER, eab_kid="k", eab_hmac_key_file=key))
+
+
+@pytest.mark.parametrize("folder", ["", "accounts/acme.example/directory"])
+def test_a_folder_with_accounts_that_others_can_write_to_is_refused(
+    place: Place, folder: str
+) -> None:
+    path = Path(place.home, folder)
+    path.mkdir(parents=True)
+    path.chmod(0o777)
+    with pytest.raises(Permanent, match="can be written by everybody"):
+        certbot.prepare(place, CSR, SERVER)
 
 
 # --- what it leaves behind ---------------------------------------------------------------

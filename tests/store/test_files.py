@@ -122,6 +122,15 @@ def test_a_reader_never_sees_a_missing_link(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "link"]
 
 
+@contextmanager
+def held(path: Path) -> Iterator[int]:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
 def test_swap_exchanges_at_one_instant(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "old/file").write_text("old")
@@ -132,20 +141,21 @@ def test_swap_exchanges_at_one_instant(tmp_path: Path) -> None:
         with open(tmp_path / "old/file") as file:
             assert file.read() in ("old", "new")
 
-    with watching(look):
-        for _ in range(301):
-            files.swap(f"{tmp_path}/old", f"{tmp_path}/new")
-    assert (tmp_path / "old/file").read_text() == "new"
-    assert (tmp_path / "new/file").read_text() == "old"
-    with pytest.raises(FileNotFoundError):
-        files.swap(f"{tmp_path}/old", f"{tmp_path}/nothing")
+    with held(tmp_path) as folder:
+        with watching(look):
+            for _ in range(301):
+                files.swap(folder, "old", "new")
+        assert (tmp_path / "old/file").read_text() == "new"
+        assert (tmp_path / "new/file").read_text() == "old"
+        with pytest.raises(FileNotFoundError):
+            files.swap(folder, "old", "nothing")
 
 
 def test_a_file_system_that_cannot_exchange(tmp_path: Path) -> None:
     """It says EINVAL, as for a folder and what is in it."""
     (tmp_path / "curr/within").mkdir(parents=True)
-    with pytest.raises(OSError, match="cannot exchange two names") as caught:
-        files.swap(f"{tmp_path}/curr", f"{tmp_path}/curr/within")
+    with held(tmp_path) as folder, pytest.raises(OSError, match="cannot exchange") as caught:
+        files.swap(folder, "curr", "curr/within")
     told = str(files.trouble(caught.value, "replace the directory", f"{tmp_path}/curr"))
     assert told.endswith("; move it away; it is written again with the next try")
 
@@ -162,8 +172,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
 
 
 def test_leftovers_are_those_of_other_runs(tmp_path: Path) -> None:
-    ours = files.temp_name(f"{tmp_path}/state.toml")
-    assert not files.is_leftover(os.path.basename(ours))
+    ours = files.temp_name("state.toml")
+    assert not files.is_leftover(ours)
     code = "from sslmd.store import files; print(files.temp_name('20260101-00:00:00'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     other = done.stdout.strip()
@@ -172,11 +182,11 @@ def test_leftovers_are_those_of_other_runs(tmp_path: Path) -> None:
         assert not files.is_leftover(name)
     (tmp_path / other).mkdir()
     (tmp_path / other / "privkey.pem").touch()
-    Path(ours).touch()
+    (tmp_path / ours).touch()
     (tmp_path / other.replace("2026", "2027")).symlink_to("nowhere")
     files.remove_leftovers(str(tmp_path))
     files.remove_leftovers(f"{tmp_path}/not-there")
-    assert os.listdir(tmp_path) == [os.path.basename(ours)]
+    assert os.listdir(tmp_path) == [ours]
 
 
 # --- what stands in the way -----------------------------------------------------------------

@@ -1,0 +1,142 @@
+"""Who else has power over what lies at a path: the rule of sshd's StrictModes, `safe_path()`.
+
+Whoever owns a folder, or may write to it, can put other files and links there. So every folder from
+the top down has to belong to root or the daemon's user, and nobody else may write to it. One that
+everybody may write to with the sticky bit, such as /tmp, is safe to pass through if it belongs to
+one of these: others cannot rename or remove there what is not theirs.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+_ROOT = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Writers:
+    """Whom a POSIX ACL lets write: users and groups that it names, and the file's own group."""
+
+    users: frozenset[int] = frozenset()
+    groups: frozenset[int] = frozenset()
+    own_group: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What stands at a path: owner, group, mode (of inode(7)), and its ACL if it has one."""
+
+    path: str
+    uid: int
+    gid: int
+    mode: int
+    acl: Writers | None = None
+
+    @property
+    def facts(self) -> str:
+        """Whose it is, for a message."""
+        return f"uid {self.uid}, gid {self.gid}, mode {stat.S_IMODE(self.mode):04o}"
+
+
+@dataclass(frozen=True, slots=True)
+class Danger:
+    """Who else has power over something, and the command that ends it."""
+
+    path: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.problem}; {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whom nothing has to be kept from. `user`: whose the daemon is, for the way out."""
+
+    user: int
+    owners: frozenset[int]
+    groups: frozenset[int]
+
+    def with_groups(self, groups: Collection[int]) -> Trust:
+        """Return it with more groups whose members may write."""
+        return Trust(self.user, self.owners, self.groups.union(groups))
+
+
+def trust_of(user: int, group: int) -> Trust:
+    """Return whom a daemon of that user and group trusts: itself and root."""
+    return Trust(user, frozenset({_ROOT, user}), frozenset({_ROOT, group}))
+
+
+def danger(entry: Entry, trust: Trust, *, sticky: bool = False) -> Danger | None:
+    """Return who else may change or replace it, None if nobody.
+
+    `sticky`: that others may put something beside what counts does no harm.
+    """
+    if entry.uid not in trust.owners:
+        owner = "root" if trust.user == _ROOT else str(trust.user)
+        return Danger(
+            entry.path,
+            f"belongs to uid {entry.uid}, not to the daemon's user or root ({entry.facts})",
+            f"look at how it got there, then run: chown {owner} {entry.path}",
+        )
+    if stat.S_ISLNK(entry.mode) or (sticky and _is_sticky(entry)):
+        return None
+    if entry.mode & stat.S_IWOTH:
+        who, remedy = "everybody", f"chmod o-w {entry.path}"
+    elif named := _of_group(entry, trust):
+        who, remedy = named
+    else:
+        return None
+    return Danger(entry.path, f"can be written by {who} ({entry.facts})", f"run: {remedy}")
+
+
+def _of_group(entry: Entry, trust: Trust) -> tuple[str, str] | None:
+    """Return who may write to it by its group's rights or its ACL, and how to end that."""
+    # Where there is an ACL these bits are its mask: nobody whom it names gets past that.
+    if not entry.mode & stat.S_IWGRP:
+        return None
+    acl = entry.acl or Writers()
+    if acl.own_group and entry.gid not in trust.groups:
+        return f"gid {entry.gid}", f"chmod g-w {entry.path}"
+    named = [f"u:{uid}" for uid in sorted(acl.users - trust.owners)]
+    named += [f"g:{gid}" for gid in sorted(acl.groups - trust.groups)]
+    if not named:
+        return None
+    return f"{', '.join(named)} of its ACL", f"setfacl -x {','.join(named)} {entry.path}"
+
+
+def foreign_link(link: Entry) -> Danger:
+    """Return the danger of a link that somebody else may have put where it is."""
+    return Danger(
+        link.path,
+        f"is a link of somebody else's ({link.facts})",
+        f"see where it leads, then run: chown -h root {link.path}",
+    )
+
+
+def readable(entry: Entry, trust: Trust, *, by_group: bool) -> Danger | None:
+    """Return who else may read a file with a secret in it; `by_group`: its group may, too."""
+    bits = stat.S_IRWXO | (0 if by_group or entry.gid in trust.groups else stat.S_IRWXG)
+    if not entry.mode & bits:
+        return None
+    mode = "0640" if by_group and entry.gid not in trust.groups else "0600"
+    return Danger(
+        entry.path,
+        f"can be read by others ({entry.facts})",
+        f"run: chmod {mode} {entry.path}, and think of a new secret",
+    )
+
+
+def _is_sticky(entry: Entry) -> bool:
+    return stat.S_ISDIR(entry.mode) and bool(entry.mode & stat.S_ISVTX)
+
+
+def leads_away(link: Entry, above: Sequence[Entry], trust: Trust) -> bool:
+    """Whether a link may have been put there by somebody else; `above`: the folders it lies in."""
+    if any(danger(folder, trust, sticky=True) for folder in above):
+        return True
+    # In a sticky folder it can be had by anybody, and is whose it says.
+    return _is_sticky(above[-1]) and link.uid not in trust.owners
