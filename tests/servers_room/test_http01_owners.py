@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -240,6 +241,36 @@ def test_other_shells(tmp_path: Path, www: Path, shell: str) -> None:
     assert [path.name for path in made.parent.iterdir()] == [TOKEN]
     assert run(argv, "remove", www, env) == ""
     assert list(made.parent.iterdir()) == []
+
+
+LIMITED = """\
+import asyncio, sys
+from pathlib import Path
+from sslmd.servers import http01
+token = "t" * 43
+contents = {token: f"{token}.{token}"}
+www = Path(sys.argv[1])
+asyncio.run(http01.put(["localhost"], www, "example.com", contents, asyncio.to_thread))
+"""
+
+
+def test_where_the_unit_lets_root_be_nobody_else_nothing_is_done(www: Path) -> None:
+    """Not even with CAP_DAC_OVERRIDE, by which root could write there as root."""
+    limits = ["setpriv", "--bounding-set=-all,+chown,+dac_override", "--inh-caps=-all"]
+    done = subprocess.run(
+        [*limits, sys.executable, "-c", LIMITED, str(www)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stderr.splitlines()[-1]
+    assert f"{www} belongs to uid {OWNER}, and the daemon cannot act as that user" in said
+    assert "CapabilityBoundingSet=CAP_SETUID CAP_SETGID and SystemCallFilter=@setuid" in said
+    assert list(www.iterdir()) == []
+    # With these, it needs no other.
+    limits[1] = "--bounding-set=-all,+chown,+setuid,+setgid"
+    subprocess.run([*limits, sys.executable, "-c", LIMITED, str(www)], check=True)
+    assert owner(www / APEX / ".well-known/acme-challenge" / TOKEN) == (OWNER, 0o644)
 
 
 def test_a_thread_of_its_own_has_no_more_than_the_owner(www: Path) -> None:
