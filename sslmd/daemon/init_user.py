@@ -143,6 +143,8 @@ class _Change:
         try:
             whose = _whose(self.user)
         except KeyError:
+            if self.user == ROOT:
+                return  # it was never anybody else's
             paths = ", ".join(gift.path for gift in gifts)
             print(f"\nMakes the user {USER}, and gives it what is root's in: {paths}")
             return
@@ -152,7 +154,7 @@ class _Change:
 
     def _tell(self, needs: own_user.Needs) -> None:
         if self.user == ROOT:
-            print(f"sslmd runs as root. The user {USER} is still there: userdel {USER}")
+            print(f"sslmd runs as root. If the user {USER} is there, it stays: userdel {USER}")
             return
         print(f"sslmd runs as {USER}. To go back: sslmd init --user root")
         if needs.remarks:
