@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.logging import LogCaptureHandler
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -162,6 +163,7 @@ class World:
 
     def log(self, text: str) -> Iterator[bytes]:
         """Yield what journal, stderr and log file get."""
+        _unheard_by_pytest()
         try:
             raise RuntimeError(text)
         except RuntimeError as err:
@@ -182,6 +184,7 @@ class World:
 
     def become(self, text: str) -> None:
         """Let everything that a person is told be this text."""
+        _unheard_by_pytest()
         error = Transient(text)
         entry = self.planner.book[WEB]
         trouble = Trouble(1, Failure.TRANSIENT, str(error), NOW, NOW, "")
@@ -215,6 +218,13 @@ class World:
         """Return what the service manager gets."""
         self.notifier.status(text)
         return self.manager.recv(1 << 20)
+
+
+def _unheard_by_pytest() -> None:
+    """Take away the handlers by which pytest captures: what they hear raw cannot be reported."""
+    for name in ("sslmd", "asyncio"):
+        log = logging.getLogger(name)
+        log.handlers[:] = [one for one in log.handlers if not isinstance(one, LogCaptureHandler)]
 
 
 @pytest.fixture
