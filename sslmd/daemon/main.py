@@ -335,7 +335,7 @@ class Daemon:
         try:
             journal.add_file(logdir)
         except OSError as err:
-            text = f"cannot log to {logdir}: {err.strerror or err}; mend logdir in ssl-mgr.conf"
+            text = f"cannot log to {logdir}: {err.strerror or err}; correct logdir in ssl-mgr.conf"
             self._tell("config-warning", text, WARNING)
 
     def _tell(self, event: str, text: str, priority: int) -> None:

@@ -36,7 +36,7 @@ async def authoritative(
         # One that the world may ask and we cannot is no reason to look away.
         raise Transient(
             f"zone {zone}: its name servers {', '.join(found.lacking) or '(none)'} have no "
-            "address; mend the zone, or name the servers to watch with nameservers in "
+            "address; correct the zone, or name the servers to watch with nameservers in "
             "[[dns_primary]]"
         )
     return found.servers
@@ -89,8 +89,8 @@ async def _of_endpoints(
         servers.update(dict.fromkeys(NameServer(address, one.port, name) for address in found))
         if not found:
             raise Transient(
-                f"zone {zone}: the name server {one.host} has no address; mend nameservers in its "
-                "[[dns_primary]]"
+                f"zone {zone}: the name server {one.host} has no address; correct nameservers in "
+                "its [[dns_primary]]"
             )
     return tuple(servers)
 
@@ -108,7 +108,9 @@ async def _ns_hosts(zone: ZoneName, source: NameServer | None, resolver: Resolve
 
 
 async def _ns_hosts_at(zone: ZoneName, source: NameServer) -> list[str]:
-    wayout = "mend server in [[dns_primary]], or name the servers to watch with nameservers there"
+    wayout = (
+        "correct server in [[dns_primary]], or name the servers to watch with nameservers there"
+    )
     asked = zone
     while True:
         try:
@@ -181,7 +183,7 @@ async def follow(owner: DomainName, zone: ZoneName, servers: Sequence[NameServer
         if further is None:
             return Followed(target)
         target = further
-    raise Permanent(f"the CNAMEs of {owner} lead on and on; mend them in zone {zone}")
+    raise Permanent(f"the CNAMEs of {owner} lead on and on; correct them in zone {zone}")
 
 
 async def addresses_at(
@@ -271,4 +273,4 @@ def _cname(answer: dns.message.Message, name: DomainName) -> DomainName | None:
     try:
         return DomainName.parse(end_of_chain(answer, here).to_text())
     except BadName as err:
-        raise Permanent(f"the CNAME of {name} leads to no host: {err}; mend it") from None
+        raise Permanent(f"the CNAME of {name} leads to no host: {err}; correct it") from None

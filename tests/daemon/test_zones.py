@@ -184,7 +184,7 @@ async def test_records_are_not_given_again_while_nobody_tells_mx_hosts(world: Wo
     there = read(include, 60)
     assert there
     os.unlink(include)
-    assert await world.zones.refresh(ZONE) == "2 TLSA records given to DNS anew"
+    assert await world.zones.refresh(ZONE) == "2 TLSA records given to DNS again"
     world.port = 9  # nobody answers there
     world.command("true")
     os.unlink(include)
@@ -414,7 +414,7 @@ async def test_where_mail_is_refused_no_record_is_wanted(world: World) -> None:
     assert read(tlsa_file(world.folder, ZONE), 60) == {}
     assert any("null MX" in one for one in world.told)
     world.served.records.pop((dns.name.from_text("example.com"), dns.rdatatype.MX))
-    assert await world.zones.refresh(ZONE) == "1 TLSA record given to DNS anew"
+    assert await world.zones.refresh(ZONE) == "1 TLSA record given to DNS again"
 
 
 async def test_an_owner_that_nobody_tells_of_gets_no_record_yet(world: World) -> None:
