@@ -369,7 +369,7 @@ def counted(content: Content) -> str:
 
 def _stamp(path: str) -> object:
     try:
-        info = os.stat(path, follow_symlinks=False)
+        info = os.stat(path)
     except OSError:
         return None
     return (info.st_mtime_ns, info.st_ino, info.st_size)
