@@ -271,7 +271,7 @@ def main() -> None:
     except Refused as err:
         sys.exit(f"{command}: {err}")
     except (OSError, subprocess.CalledProcessError) as err:
-        sys.exit(f"{command}: {err}\nIt is not complete: mend that, and say `{command}` again.")
+        sys.exit(f"{command}: {err}\nIt is not complete: correct that, and run `{command}` again.")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ async def run_command(
     timeout: timedelta,  # noqa: ASYNC109
     cwd: str,
     stdin: bytes = b"",
-    remedy: str = "mend restart_cmd or install the program",
+    remedy: str = "correct restart_cmd or install the program",
     limit: str = "cmd_timeout",
 ) -> str:
     """Run `argv` with `stdin` as its input, and return the end of its output.

@@ -187,7 +187,9 @@ async def test_no_such_program(tmp_path: Path) -> None:
         ["echo", "\0"],
         ["echo", "x" * 10_000_000],
     ):
-        with pytest.raises(Permanent, match=r"(?s)^cannot start .*; mend restart_cmd or install"):
+        with pytest.raises(
+            Permanent, match=r"(?s)^cannot start .*; correct restart_cmd or install"
+        ):
             await run_command(argv, timeout=LONG, cwd=str(tmp_path))
     with pytest.raises(Permanent, match="cannot start"):
         await run_command(["true"], timeout=LONG, cwd=f"{tmp_path}/gone")

@@ -57,7 +57,7 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
     if state.deployed != curr.name:
         if not waiting:
             if view.wanted.dane and view.dane is None:
-                return Decision("live; its TLSA records are being seen to")
+                return Decision("live; its TLSA records are being published")
             if view.wanted.dane and view.proves and view.dane is not None and view.dane.checked:
                 why = "the ports with TLSA records are to serve it before older ones go"
                 return Decision(why, job=Prove(cert, curr.name, why))

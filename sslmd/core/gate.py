@@ -52,7 +52,7 @@ def gate_of(view: View) -> Gate:
         return _open("no TLSA records are wanted")
     if dane is None or dane.next != next_.name:
         why = f": {dane.trouble}" if dane is not None and dane.trouble else ""
-        return _shut(f"its TLSA records are being seen to{why}")
+        return _shut(f"its TLSA records are being published{why}")
     if not dane.checked:
         return _open("there are no TLSA records at its ports yet: nobody checks them")
     if dane.unchanged:
@@ -90,7 +90,7 @@ def lost_sight(view: View) -> str:
     else:
         why = "others are wanted now" if sighting.waited < sighting.need else ""
     return (
-        f"its TLSA records are not everywhere any more, the wait begins anew: {why}" if why else ""
+        f"its TLSA records are not everywhere any more, the wait begins again: {why}" if why else ""
     )
 
 

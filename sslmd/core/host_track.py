@@ -61,7 +61,7 @@ def plan_copies(
     for host in sorted(ready):
         told = tuple(lacking.get(host, {}).values())
         certs = ", ".join(str(one.cert) for one in told)
-        reason = f"it lacks {certs}" if told else "it has what it should not have any more"
+        reason = f"it does not have {certs}" if told else "it has what it should not have any more"
         jobs.append(Copy(host, told, reason))
     return jobs
 

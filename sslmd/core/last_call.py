@@ -8,7 +8,8 @@ usage 3 do not mind (RFC 7671 §5.1). So:
 - Shortly before the end, servers that do not answer are not waited for: they give nobody older
   records, as far as can be seen from here. Neither does a certificate without DANE wait for
   records that were withdrawn.
-- Otherwise it is an alarm, in time for an admin to decide.
+- Otherwise it is an alarm, in time for an admin to decide; at once where no certificate is in use
+  yet, and the wait does not end by itself.
 """
 
 from __future__ import annotations
@@ -56,6 +57,20 @@ def rescue(view: View, end: datetime, now: datetime) -> str:
             f"have shown the TLSA records for long enough (not: {dane.silent})"
         )
     return ""
+
+
+def first_alarm(view: View, why: str, now: datetime) -> str:
+    """Return why the first set of a certificate is not rolled, "" if that ends without an admin.
+
+    Its ports serve keys of others, whose TLSA records clients go by. `why`: what is waited for.
+    """
+    if view.dane is None or not view.dane.held:
+        return ""
+    harm = harm_of(view, now)
+    return (
+        f"no certificate is in use yet, and the set on deck cannot be rolled: {why}; or: sslmctl "
+        f"roll --force {view.wanted.spec.id.arg}" + (f" ({harm})" if harm else "")
+    )
 
 
 def alarm_of(view: View, why: str, opens: datetime, end: datetime, now: datetime) -> str:

@@ -13,7 +13,7 @@ from sslmd.core.events import Advertised, AskDropped, Lost
 from sslmd.core.facts import SetFacts
 from sslmd.core.gate import gate_of, harm_of, lost_sight
 from sslmd.core.jobs import Certify, MakeKey, Order, PutBack, Roll, Rolling, TakeOff
-from sslmd.core.last_call import alarm_of, calls_of, curr_ends, rescue
+from sslmd.core.last_call import alarm_of, calls_of, curr_ends, first_alarm, rescue
 from sslmd.core.limits import MOST_FAILED, failed_too_often
 from sslmd.core.names import SetName
 from sslmd.core.own_ca import Grip, Hold, hold_of, is_another, is_known, signers_of
@@ -353,7 +353,9 @@ def _rolling(view: View, now: datetime) -> Decision:
         return Decision(why, job=job, roll_at=rest)
     rolls = ", ".join(filter(None, (f"rolls at {clock(at)}", opening.when or opening.passed)))
     if blind:
-        alarm = alarm_of(view, gate.text, rest, end, now) if end is not None else ""
+        alarm = first_alarm(view, gate.text, now)
+        if end is not None:
+            alarm = alarm_of(view, gate.text, rest, end, now)
         calls = calls_of(state, end) if end is not None else ()
         if gate.at is None:
             wake_at = min((when for when in (ready, *calls) if when > now), default=None)

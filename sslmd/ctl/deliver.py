@@ -16,7 +16,7 @@ def add(commands: Commands) -> None:
         "deliver",
         deliver_run,
         "bring servers the certificates that they should have",
-        "Does not wait for the next try of a host that failed, and looks at everything anew. What "
+        "Does not wait for the next try of a host that failed, and looks at everything again. What "
         "a server has and uses already is not restarted.",
     )
     add_certs(parser)

@@ -276,7 +276,8 @@ async def look_at_commands(case: Case) -> Look:
         program = argv[0] if "/" not in argv[0] else str(config.top / argv[0])
         if which(program) is None:
             missing = True
-            yield wrong("commands", f"{what}: there is no program {argv[0]}; mend it or install it")
+            text = f"{what}: there is no program {argv[0]}; correct it or install it"
+            yield wrong("commands", text)
     if commands and not missing:
         yield well("commands", f"{count(len(set(commands)), 'program')} to be run here, all there")
 

@@ -47,9 +47,9 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     top.add_argument(
         "-a", "--age-days", metavar="DAYS", type=_age, default=OWN_AGE,
-        help=f"generated groups older than that are made anew (default: {OWN_AGE.days})",
+        help=f"generated groups older than that are made again (default: {OWN_AGE.days})",
     )  # fmt: skip
-    top.add_argument("-f", "--force", action="store_true", help="make all anew")
+    top.add_argument("-f", "--force", action="store_true", help="make all again")
     top.add_argument(
         "-s", "--subdirs", action="store_true", help="in every subdirectory of DIR but ca"
     )

@@ -55,7 +55,7 @@ def add(commands: Commands) -> None:
     add_certs(parser)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
-    how.add_argument("--watch", action="store_true", help="show it anew every two seconds")
+    how.add_argument("--watch", action="store_true", help="show it again every two seconds")
 
 
 def run(args: argparse.Namespace) -> int:

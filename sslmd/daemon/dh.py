@@ -41,7 +41,7 @@ class DhLooks:
     def start(self) -> None:
         """Take the first look."""
         self._running = True
-        self._look("what lacks at the start")
+        self._look("what is missing at the start")
 
     def stop(self) -> None:
         """Start nothing more."""

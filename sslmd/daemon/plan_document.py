@@ -145,7 +145,7 @@ def _servers(planner: Planner, cert: CertId, entry: Entry) -> Iterator[dict[str,
         row: dict[str, Any] = {"cert": str(cert), "state": "waiting"}
         match server.phase:
             case ServerPhase.PENDING:
-                reason = server.error or "it lacks the certificate"
+                reason = server.error or "it does not have the certificate"
                 row = {**row, "at": time(server.next_try)}
                 here = server.here or planner.tools.locality.seems_local(server.host)
                 for copy in _copies(config, server.host, row, here=here):

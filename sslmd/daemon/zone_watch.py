@@ -44,7 +44,7 @@ class ZoneWatch:
         """
         if zone.given is None:
             # Nothing could be put together yet, so that nobody knows what to look for (I11).
-            why = zone.trouble or "its TLSA records are being seen to"
+            why = zone.trouble or "its TLSA records are being published"
             for cert in sorted(zone.certs):
                 if cert in self._book:
                     self._report(cert, [Finding("DNS", f"not seen: {why}", unseen=True)])
@@ -114,7 +114,7 @@ class ZoneWatch:
         if zone.given is not None and not zone.servers:
             await self._work.look(zone)
         if zone.given is None or not zone.servers:
-            why = zone.trouble or zone.look_trouble or "they are not seen to yet"
+            why = zone.trouble or zone.look_trouble or "they are not looked at yet"
             raise Transient(
                 f"{cert}: its ports are not looked at, so TLSA records of older keys stay: {why}"
             )

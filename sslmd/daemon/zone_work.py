@@ -199,7 +199,7 @@ class ZoneWork:
         zone.retry_at = clock() + minutes * 60
         # Even if what is wanted is what was given last, once more: it may be there in part.
         zone.trouble, zone.again = text, True
-        told = f"{text}; its TLSA records are seen to again in {minutes} min"
+        told = f"{text}; its TLSA records are tried again in {minutes} min"
         told = told if told.startswith("zone ") else f"zone {zone.name}: {told}"
         self._tell("tlsa-trouble", told, ERROR, None)
 
@@ -369,7 +369,7 @@ def counted(content: Content) -> str:
 
 def _stamp(path: str) -> object:
     try:
-        info = os.stat(path, follow_symlinks=False)
+        info = os.stat(path)
     except OSError:
         return None
     return (info.st_mtime_ns, info.st_ino, info.st_size)

@@ -350,6 +350,6 @@ class Zones:
         records = counted(given.content.records)
         if given.ours:
             unfit = [f"not published: {text}" for _, text in given.unfit.values()]
-            return "; ".join((f"{records} given to DNS anew", *given.remarks, *unfit))
+            return "; ".join((f"{records} given to DNS again", *given.remarks, *unfit))
         way = f"to be put into the zone by you, see sslmctl dane {name.text}"
         return f"{records} {way}" if given.content.records else ""

@@ -303,7 +303,7 @@ class _Zone:
             await self._publish_now()
         finally:
             self._wake()
-        return f"{_count(len(self._wanted()))} served anew"
+        return f"{_count(len(self._wanted()))} served again"
 
     async def flush(self) -> None:
         if self._served != self._wanted():

@@ -104,7 +104,7 @@ def _servers(behind: Sequence[Behind], primary: Primary | None, waited: str = ""
     for one in behind:
         told.setdefault(_what(one, primary, waited), []).append(one.server)
     texts = [
-        f"{_some(servers)} {what if len(servers) == 1 else what.replace('lacks ', 'lack ', 1)}"
+        f"{_some(servers)} {what if len(servers) == 1 else what.replace('does not', 'do not', 1)}"
         for what, servers in told.items()
     ]
     return "; ".join(texts[:MOST_SERVERS]) + _and_more(len(texts) - MOST_SERVERS)
@@ -120,7 +120,7 @@ def _what(one: Behind, primary: Primary | None, waited: str) -> str:
     if one.fault:
         return f"{one.fault}, tried for {waited}" if waited else one.fault
     owners = ", ".join(str(owner) for owner in one.owners[:MOST_OWNERS])
-    text = f"lacks {owners}{_and_more(len(one.owners) - MOST_OWNERS)} TXT"
+    text = f"does not show {owners}{_and_more(len(one.owners) - MOST_OWNERS)} TXT"
     if waited:
         text += f" after {waited}"
     if one.resolver or one.serial is None or primary is None or primary.serial is None:
@@ -134,7 +134,7 @@ def _what(one: Behind, primary: Primary | None, waited: str) -> str:
 
 def _remedy(one: Behind, primary: Primary | None) -> str:
     if one.resolver:
-        return "if a resolver cannot be asked from here or keeps old answers, mend dns_xtra_ns"
+        return "if a resolver cannot be asked from here or keeps old answers, correct dns_xtra_ns"
     if one.fault:
         return (
             "let it serve the zone and answer us, or take it out of the zone's NS records (or of "

@@ -136,7 +136,7 @@ async def _validate(
     if unchecked is None or unchecked.rcode() not in _ANSWERS:
         raise Transient(
             f"{what}: the resolver {resolver} answers {rcode_of(answer)}; see whether the "
-            "zone's name servers answer it, or mend dns_validating_resolver"
+            "zone's name servers answer it, or correct dns_validating_resolver"
         )
     return answer, True
 
@@ -162,7 +162,7 @@ async def _ask(
         )
     except Unanswered as err:
         raise Transient(
-            f"{what}: whether its DNSSEC holds is not known, the resolver {err}; mend "
+            f"{what}: whether its DNSSEC holds is not known, the resolver {err}; correct "
             "dns_validating_resolver"
         ) from None
 

@@ -161,7 +161,9 @@ async def _ns_hosts(zone: ZoneName, source: NameServer | None, resolver: Resolve
 
 
 async def _ns_hosts_at(zone: ZoneName, source: NameServer) -> list[str]:
-    wayout = "mend server in [[dns_primary]], or name the servers to watch with nameservers there"
+    wayout = (
+        "correct server in [[dns_primary]], or name the servers to watch with nameservers there"
+    )
     asked = zone
     while True:
         try:
@@ -234,7 +236,7 @@ async def follow(owner: DomainName, zone: ZoneName, servers: Sequence[NameServer
         if further is None:
             return Followed(target)
         target = further
-    raise Permanent(f"the CNAMEs of {owner} lead on and on; mend them in zone {zone}")
+    raise Permanent(f"the CNAMEs of {owner} lead on and on; correct them in zone {zone}")
 
 
 async def addresses_at(
@@ -324,4 +326,4 @@ def _cname(answer: dns.message.Message, name: DomainName) -> DomainName | None:
     try:
         return DomainName.parse(end_of_chain(answer, here).to_text())
     except BadName as err:
-        raise Permanent(f"the CNAME of {name} leads to no host: {err}; mend it") from None
+        raise Permanent(f"the CNAME of {name} leads to no host: {err}; correct it") from None

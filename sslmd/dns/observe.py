@@ -59,7 +59,7 @@ class Sight:
         """What is wrong, without the server's name; "" if all is there."""
         if not self.missing:
             return ""
-        return self.fault or f"lacks {self.owner} TXT"
+        return self.fault or f"does not show {self.owner} TXT"
 
 
 async def look(

@@ -255,7 +255,7 @@ async def _write(
                     path = challenge_file(folder, zone)
                     before = data_of(path)
                     if before != data:
-                        files.write_file(path, data, files.FILE_MODE)
+                        files.write_shared(path, data)
                         changes.append(Change(path, before, data, nothing))
                 elif records:
                     raise Permanent(

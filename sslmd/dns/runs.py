@@ -229,7 +229,7 @@ class Runs:
             for one in changes:
                 old, new = (one.after, one.older) if older else (one.older, one.after)
                 if old != new and _holds(one.path, old):
-                    files.write_file(one.path, new, files.FILE_MODE)
+                    files.write_shared(one.path, new)
                     done.append(one)
             return done
 

@@ -132,7 +132,7 @@ def _write(
     for one in changes:
         try:
             if one.path in stale:
-                files.write_file(one.path, one.after, files.FILE_MODE)
+                files.write_shared(one.path, one.after)
         except SslmError as err:
             failed[one.path] = err
     return [one for one in changes if one.path not in failed], failed

@@ -49,7 +49,7 @@ _REMEDIES = {
         "server in [[dns_primary]] has to be the zone's primary, and know the key; what is a part "
         "of a zone takes no updates, the zone around it does: name that in [[dns_primary]]"
     ),
-    dns.rcode.NOTZONE: "the name is in another zone there: mend [[dns_primary]]",
+    dns.rcode.NOTZONE: "the name is in another zone there: correct [[dns_primary]]",
     dns.rcode.NOTIMP: "it takes no updates; publish by include files instead",
 }
 
@@ -141,7 +141,7 @@ async def send(
     server = await primary_server(primary, resolver)
     if server is None:
         raise Transient(
-            f"zone {zone}: the primary {primary.server.host} has no address; mend server in "
+            f"zone {zone}: the primary {primary.server.host} has no address; correct server in "
             "[[dns_primary]]"
         )
     try:
@@ -190,7 +190,7 @@ def load_key(tsig: TsigKey) -> dns.tsig.Key:
     try:
         text = files.read_secret(path, limit=64 << 10, by_group=True).decode("utf-8", "replace")
     except FileNotFoundError:
-        raise Permanent(f"{path} is not there; mend tsig_key_file in [[dns_primary]]") from None
+        raise Permanent(f"{path} is not there; correct tsig_key_file in [[dns_primary]]") from None
     name, algorithm, secret = _parse(text, tsig, path)
     try:
         owner = dns.name.from_text(name)

@@ -146,7 +146,7 @@ def find_hook(configured: Path | None) -> str:
     if configured is not None:
         if os.access(configured, os.X_OK) and not configured.is_dir():
             return str(configured)
-        _missing(str(configured), "mend sslm_auth_hook in [globals], or remove it")
+        _missing(str(configured), "correct sslm_auth_hook in [globals], or remove it")
     return _beside_python(HOOK) or _missing(HOOK, "it comes with sslmd: install sslmd again")
 
 
@@ -263,7 +263,7 @@ def _eab(server: Server) -> bytes:
     try:
         key = files.read_secret(path, limit=4096).decode("ascii").strip()
     except FileNotFoundError:
-        raise Permanent(f"{path} is not there; mend ca_eab_hmac_key_file") from None
+        raise Permanent(f"{path} is not there; correct ca_eab_hmac_key_file") from None
     except UnicodeDecodeError:
         key = ""
     if not key or any(not (char.isalnum() or char in "-_=") for char in key):

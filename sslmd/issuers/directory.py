@@ -109,7 +109,7 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def _no_directory(url: str, why: str = "") -> Permanent:
-    return Permanent(f"{url} is no ACME directory{why}; mend ca_server (or ca_test_server)")
+    return Permanent(f"{url} is no ACME directory{why}; correct ca_server (or ca_test_server)")
 
 
 # --- over the net ---------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def _get(url: str, root: Path | None, time_left: _TimeLeft) -> bytes:
     except OSError as err:  # an SSLError is one
         reason = err.reason if isinstance(err, ssl.SSLError) else err.strerror
         raise Permanent(
-            f"{root} cannot be used to trust the CA at {url}: {reason}; mend ca_server_root (or "
+            f"{root} cannot be used to trust the CA at {url}: {reason}; correct ca_server_root (or "
             "ca_test_server_root)"
         ) from None
     request = urllib.request.Request(  # noqa: S310  (the schema lets only http and https pass)
@@ -271,7 +271,7 @@ def _refused(url: str, err: urllib.error.HTTPError) -> Transient | Permanent:
     if HTTPStatus.MULTIPLE_CHOICES <= err.code < HTTPStatus.BAD_REQUEST:
         return Transient(f"{text} again and again, or leads nowhere")
     if err.code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-        return Permanent(f"{text}: that is not where its directory is; mend ca_server")
+        return Permanent(f"{text}: that is not where its directory is; correct ca_server")
     return Transient(text, retry_at=retry_at(err.headers.get("Retry-After"), datetime.now(UTC)))
 
 

@@ -31,7 +31,7 @@ def issue(
     if ca is None or ca.ca is None:
         raise Permanent(
             f"{spec.id} is to be signed by {spec.signer.cert}, which is no CA of this "
-            "configuration; mend signing_ca"
+            "configuration; correct signing_ca"
         )
     return sign(csr, spec, _signing_ca(tree, spec.signer.cert, ca), now=now, known=known)
 

@@ -281,7 +281,7 @@ _KNOWN = (
     (
         "Could not find a suitable TLS CA certificate bundle",
         ProblemKind.REFUSED,
-        "cannot be asked: the file of ca_server_root is not there; mend that in ca-info.conf",
+        "cannot be asked: the file of ca_server_root is not there; correct that in ca-info.conf",
     ),
     ("acme.errors.TimeoutError", ProblemKind.CA_TROUBLE, "did not issue the certificate in time"),
     (

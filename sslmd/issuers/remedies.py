@@ -17,8 +17,8 @@ from sslmd.issuers.certbot_log import (
     text_of,
 )
 
-_EAB = "mend ca_eab_kid and ca_eab_hmac_key_file in ca-info.conf"
-_EMAIL = "mend or remove email in [X509] of the service"
+_EAB = "correct ca_eab_kid and ca_eab_hmac_key_file in ca-info.conf"
+_EMAIL = "correct or remove email in [X509] of the service"
 _KEY = "choose another key in [KeyOpts] of the service"
 _NAMES = "take it out of the service's names, or choose another signing_ca"
 _ASKED = (
@@ -46,7 +46,7 @@ _REMEDY = {
     "externalAccountRequired": _EAB,
     "invalidContact": _EMAIL,
     "invalidEmail": _EMAIL,
-    "invalidProfile": "mend ca_preferred_acme_profile in ca-info.conf",
+    "invalidProfile": "correct ca_preferred_acme_profile in ca-info.conf",
     "onionCAARequired": f"{_NAMES}: it wants the CAA of an onion service in the order",
     "rejectedIdentifier": _NAMES,
     "unknownDelegation": _DELEGATED,

@@ -104,7 +104,7 @@ def check_chain(
         if issuers:
             _check_link(0, leaf.issuer, issuers)
         elif not is_self_issued(leaf):
-            raise Permanent(f"it lacks the certificate of the issuer, {_name(leaf.issuer)}")
+            raise Permanent(f"the certificate of its issuer is missing: {_name(leaf.issuer)}")
         _check_issuers(tuple(issuers), deep=deep)
         if deep:
             _check_signature(0, leaf, issuers)

@@ -104,7 +104,7 @@ def _chain(path: Sequence[Parsed], *, trusted: bool) -> Iterator[str]:
     leaf = path[0]
     if len(path) == 1 and not trusted:
         if not leaf.is_self_issued:
-            yield f"it lacks the certificate of the issuer, {leaf.issuer_name}"
+            yield f"the certificate of its issuer is missing: {leaf.issuer_name}"
         elif problem := why_not_signed(leaf, leaf):
             yield f"the certificate did not sign itself: {problem}"
     for number, (one, issuer) in enumerate(pairwise(path)):

@@ -238,7 +238,8 @@ def _checked_request(csr_pem: bytes, spec: CertSpec) -> x509.CertificateSigningR
     if spec.ca is None and asked != wanted:
         extra, missing = ", ".join(sorted(asked - wanted)), ", ".join(sorted(wanted - asked))
         detail = "; ".join(
-            [f"lacks {shown(missing)}"] * bool(missing) + [f"has {shown(extra)}"] * bool(extra)
+            [f"does not have {shown(missing)}"] * bool(missing)
+            + [f"has {shown(extra)}"] * bool(extra)
         )
         raise Permanent(f"{spec.id}: the request asks for other names than configured: {detail}")
     return request

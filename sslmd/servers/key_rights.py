@@ -93,7 +93,7 @@ def _number(name: str, key: str, what: str, find: Callable[[str], int]) -> int:
         return find(name)
     except KeyError:
         raise Permanent(
-            f"there is no {what} {name} on this machine; mend {key}, or add the {what}"
+            f"there is no {what} {name} on this machine; correct {key}, or add the {what}"
         ) from None
 
 

@@ -24,7 +24,7 @@ _SAID = (
     ),
     (
         re.compile(r"Operation not permitted|Permission denied|must be (run as )?root"),
-        "its user lacks the right; let it run as one who has it (polkit, sudo, or user@host)",
+        "its user is not permitted to; let it run as one who is (polkit, sudo, or user@host)",
     ),
 )
 

@@ -287,7 +287,7 @@ def _read_notes(
             files.move(path, aside)
         except OSError as problem:
             raise files.trouble(problem, "set aside", path) from problem
-        found.remarks.append(f"{path}: {err}; it was set aside as {aside} and is made anew")
+        found.remarks.append(f"{path}: {err}; it was set aside as {aside} and is made again")
         return state.Notes(), False
 
 

@@ -30,6 +30,9 @@ DIR_MODE = 0o750
 # Bytes. Nothing that we read is longer; a chain of four RSA certificates has 10 KB.
 MAX_FILE = 1 << 20
 
+# Links in a row that are followed.
+_MOST_LINKS = 4
+
 _LEFTOVER = re.compile(r"\.[A-Za-z0-9:._-]+\.([0-9a-f]{8})[0-9a-f]{16}\.new\Z")
 # Tells the temporary files of this process from those of one that was killed.
 _RUN = secrets.token_hex(4)
@@ -51,9 +54,48 @@ def read_shared(path: str, limit: int = MAX_FILE) -> bytes:
     """Return what is in a regular file, whoever owns it.
 
     For files that others are meant to have as well, an include file that a signer has given to its
-    own user: compare what they hold, and trust it with nothing. Raises as `read_file` does.
+    own user: compare what they hold, and trust it with nothing. Raises as `read_file` does, and as
+    `link_end`.
     """
-    return _read(path, limit, _anybody)
+    return _read(link_end(path), limit, _anybody)
+
+
+def write_shared(path: str, data: bytes) -> None:
+    """Put `data` where others read it; a link stays, and what it leads to is written.
+
+    Raises as `write_file` and `link_end` do.
+    """
+    write_file(link_end(path), data, FILE_MODE)
+
+
+def link_end(path: str) -> str:
+    """Return where links lead from `path`: itself, if it is none. What is not there will do.
+
+    Only links are followed that nobody but root and the daemon's user can have made, into folders
+    that are theirs: others could have any file written. Raises `Permanent` for others.
+    """
+    end = path
+    for _ in range(_MOST_LINKS):
+        try:
+            info = os.lstat(end)
+        except FileNotFoundError:
+            return end
+        except OSError as err:
+            raise trouble(err, "look at", end) from err
+        if not stat.S_ISLNK(info.st_mode):
+            return end
+        if info.st_uid not in (0, os.geteuid()):
+            raise Permanent(
+                f"{end} is a link that belongs to uid {info.st_uid}, not to the daemon's user or "
+                f"root; put the file itself in its place, or run: chown -h root {end}"
+            )
+        with naming("read the link", end):
+            end = os.path.normpath(os.path.join(os.path.dirname(end), os.readlink(end)))
+        try:
+            check_dir(os.path.dirname(end))
+        except Permanent as err:
+            raise Permanent(f"{path} is a link into a folder that is not safe: {err}") from None
+    raise Permanent(f"{path} is a link that leads on and on; put the file itself in its place")
 
 
 def read_secret(path: str, limit: int = MAX_FILE, *, by_group: bool = False) -> bytes:

@@ -420,5 +420,5 @@ async def _run_after(host: str, tools: Tools) -> None:
                 (*one.argv, host),
                 timeout=options.cmd_timeout,
                 cwd=str(tools.config.top),
-                remedy="mend post_copy_cmd or install the program",
+                remedy="correct post_copy_cmd or install the program",
             )

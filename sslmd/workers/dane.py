@@ -173,7 +173,7 @@ def findings_of_ports(
         else:
             text = (
                 f"serves {what}, which none of its TLSA records matches: clients that check DANE "
-                "refuse it; have it read the production tree and restart it, or mend dane_tls"
+                "refuse it; have it read the production tree and restart it, or correct dane_tls"
             )
             found.append(Finding(where, text, wrong=True))
     return found

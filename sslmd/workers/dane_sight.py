@@ -252,7 +252,7 @@ def _lacks(server: ServerSeen, missing: list[Owned]) -> str:
         return fault
     some = ", ".join(f"{owner} TLSA {short(record)}" for owner, record in missing[:_NAMED])
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-    return f"lacks {some}{more}"
+    return f"does not show {some}{more}"
 
 
 def short(record: object) -> str:

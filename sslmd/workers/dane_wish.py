@@ -77,22 +77,31 @@ def is_coming(state: CertState, mine: CertWish) -> bool:
     return next_.name == mine.coming and (next_.cert is not None) == mine.certified
 
 
-def held(share: Share, notes: ZoneNotes | None) -> str:
-    """Return why some records of a set on deck are not published, "" if all are."""
+def held(share: Share, notes: ZoneNotes | None, *, serving: bool = True) -> str:
+    """Return why some records of a set on deck are not published, "" if all are.
+
+    `serving`: a set of the certificate is in use.
+    """
     if share.lacking:
         owner, numbers = min(share.lacking)
         return (
             f"{owner} {numbers} cannot be made of a certificate in use (its chain has no issuer); "
-            "mend dane_tls"
+            "correct dane_tls"
         )
     known = (notes.known if notes is not None else None) or frozenset()
     if unmade := share.held & known:
         owner, numbers = min(unmade)
         return (
             f"{owner} {numbers} cannot be made of the set on deck (it has no certificate yet, or "
-            "its chain no issuer); mend dane_tls, or: sslmctl force-renew"
+            "its chain no issuer); correct dane_tls, or: sslmctl force-renew"
         )
     if share.held:
         owner, numbers = min(share.held)
+        if not serving:
+            return (
+                f"{owner} has TLSA records, none of them is {numbers}, and they are not of a key "
+                "of ours: clients might refuse what the port serves now; write the numbers that "
+                "they have into dane_tls, or remove them"
+            )
         return f"{owner} {numbers} is new there, and published for the key in use first"
     return ""

@@ -171,7 +171,7 @@ class Zone:
             current=current,
             trouble=self.trouble or self.look_trouble,
             unseen=self.look_trouble,
-            held=held(share, self.notes) or unknown,
+            held=held(share, self.notes, serving=bool(mine.serving)) or unknown,
             ports=tuple(sorted(filter(None, map(port_of, asked)))),
             ttl=self.ttl_of(cert),
             fading=fading,

@@ -242,7 +242,7 @@ async def _run_there(tools: Tools, shell: RemoteShell, argv: Argv) -> None:
     shown, said = shlex.join(argv), answer.said or "it said nothing"
     if status in _NOT_STARTED:
         raise Permanent(
-            f"{shell.host}: cannot start {shown}: {said}; mend restart_cmd or install it there"
+            f"{shell.host}: cannot start {shown}: {said}; correct restart_cmd or install it there"
         )
     if status in _ENDED and time.monotonic() - began >= seconds:
         raise Transient(

@@ -87,7 +87,7 @@ def test_no_minutes_that_an_admin_names_are_shorter_than_the_wait_for_dns() -> N
         (READY_SEEN, replace(KNOWN, unseen="no name server"), "no name server"),
         (None, replace(KNOWN, trouble="rndc failed"), "rndc failed"),
         (READY_SEEN, replace(KNOWN, held="3 1 2 is new"), "3 1 2 is new"),
-        (READY_SEEN, replace(KNOWN, next=None), "being seen to"),
+        (READY_SEEN, replace(KNOWN, next=None), "being published"),
     ],
 )
 def test_with_dane_a_roll_waits_and_says_for_what(
@@ -119,7 +119,7 @@ def test_what_was_advertised_and_is_lost_waits_again(seen: Sighting, text: str) 
 
 def test_what_was_advertised_waits_for_its_zone_after_a_start() -> None:
     view = look(advertised(DUE, READY, sighting=READY_SEEN), DANE)
-    waits(decide(view, NOW), "being seen to")
+    waits(decide(view, NOW), "being published")
 
 
 def test_nobody_checks_a_port_without_records() -> None:
@@ -129,6 +129,19 @@ def test_nobody_checks_a_port_without_records() -> None:
         assert isinstance(event, Advertised)
         assert isinstance(dane_step(advance(state, event), free).job, Roll)
     waits(dane_step(settled(None, READY)), "TLSA")
+
+
+def test_a_first_certificate_that_cannot_be_rolled_is_an_alarm_at_once() -> None:
+    """Its port has records of somebody else's key, and none that ours could be added to."""
+    held = replace(KNOWN, held="_25._tcp.mail.example.com has TLSA records")
+    decision = waits(dane_step(settled(None, READY), held), "has TLSA records")
+    assert decision.alarm.startswith("no certificate is in use yet, and the set on deck cannot be")
+    assert "_25._tcp.mail.example.com has TLSA records; or: sslmctl roll --force" in decision.alarm
+    assert "clients that check DANE may refuse mail.example.com:25" in decision.alarm
+    # What is published beside them, and waited for, ends by itself.
+    assert waits(dane_step(settled(None, READY)), "looked for").alarm == ""
+    # With one in use there is time until that expires.
+    assert waits(dane_step(settled(GOOD, READY), held), "has TLSA records").alarm == ""
 
 
 def test_the_key_in_use_needs_no_wait() -> None:
@@ -218,7 +231,7 @@ def test_ports_are_looked_at_before_records_of_older_keys_go() -> None:
     assert isinstance(job, Prove)
     assert job.set == GOOD.name
     # Which ports those are is not known right after a start: then nothing is proven.
-    waits(decide(replace(look(rolled, DANE), dane=None), NOW), "are being seen to")
+    waits(decide(replace(look(rolled, DANE), dane=None), NOW), "are being published")
     unproving = replace(look(rolled, DANE), dane=KNOWN, proves=False)
     assert isinstance(decide(unproving, NOW).event, ServersProven)
     nobody = replace(look(rolled, DANE), dane=replace(KNOWN, checked=False))

@@ -45,7 +45,7 @@ def cert(service: str = "web-ec", **fields: Any) -> Any:
 def failing(service: str = "mail-ec", **fields: Any) -> Any:
     trouble = {
         "attempts": 2,
-        "last_error": "zone example.com: ns2 (192.0.2.7) lacks _acme-challenge TXT",
+        "last_error": "zone example.com: ns2 (192.0.2.7) does not show _acme-challenge TXT",
         "next_try": rfc3339(0.1),
     }
     return cert(service, **{**trouble, **fields})

@@ -47,7 +47,11 @@ def ask(method: Method, script: Script, *args: str) -> tuple[Any, dict[str, Any]
 def dane(*, ok: bool) -> dict[str, Any]:
     owner = "_25._tcp.mail.example.com"
     finding = {"where": "mail.example.com:25 (192.0.2.1)", "text": "serves set 1", "wrong": False}
-    wrong = {"where": "name server ns2 (192.0.2.2)", "text": f"lacks {owner}", "wrong": True}
+    wrong = {
+        "where": "name server ns2 (192.0.2.2)",
+        "text": f"does not show {owner}",
+        "wrong": True,
+    }
     return {
         "cert": WEB,
         "at": "2026-11-23T12:00:00Z",
@@ -71,7 +75,7 @@ def test_dane(ok: bool, status: int) -> None:
     assert "  _25._tcp.mail.example.com. 1800 IN TLSA 3 1 1 0f" in lines
     assert "  _25._tcp.mail.example.com. 1800 IN TLSA 3 1 1 1e  ; of the next key" in lines
     assert "  ok mail.example.com:25 (192.0.2.1): serves set 1" in lines
-    mark = "  !! name server ns2 (192.0.2.2): lacks _25._tcp.mail.example.com"
+    mark = "  !! name server ns2 (192.0.2.2): does not show _25._tcp.mail.example.com"
     assert (mark in lines) is not ok
 
 

@@ -200,7 +200,7 @@ def test_without_servers_there_is_none_to_restart() -> None:
 
 def test_a_zone_that_fails_is_told_beside_the_others() -> None:
     zones = [
-        {"zone": "example.com", "outcome": "done", "text": "2 TLSA records given to DNS anew"},
+        {"zone": "example.com", "outcome": "done", "text": "2 TLSA records given to DNS again"},
         {"zone": "example.net", "outcome": "failed", "text": "the command failed\x1b[2J"},
         {"zone": "example.org", "outcome": "unneeded", "text": "nothing to do"},
     ]
@@ -208,7 +208,7 @@ def test_a_zone_that_fails_is_told_beside_the_others() -> None:
     done, _ = run("-dns", answers=answers)
     assert done.returncode == 1
     assert done.stdout == (
-        "example.com: 2 TLSA records given to DNS anew\n"
+        "example.com: 2 TLSA records given to DNS again\n"
         "example.net: failed: the command failed\\x1b[2J\n"
         "example.org: nothing to do\n"
     )

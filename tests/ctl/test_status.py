@@ -34,7 +34,9 @@ def test_a_pipe_gets_a_line_for_each_certificate() -> None:
     assert header.split() == ["CERTIFICATE", "CA", "KEY", "LEFT", "RENEWS", "ROLLS", "STATE"]
     assert web.startswith("example.com/web-ec   le  ec secp384r1  60 d  ")
     assert web.endswith("settled: nothing to do")
-    assert "failed twice: zone example.com: ns2 (192.0.2.7) lacks _acme-challenge TXT" in mail
+    assert (
+        "failed twice: zone example.com: ns2 (192.0.2.7) does not show _acme-challenge TXT" in mail
+    )
     assert "; tries again " in mail
     assert blank == ""
     assert summary.startswith("2 certificates, 0 due, 1 in trouble; next: tries example.com/mail")

@@ -15,7 +15,7 @@ import dns.rdatatype
 import pytest
 
 from sslmd.config.load import load
-from sslmd.core.errors import Transient
+from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Look, Pool, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.state import CertState, Phase
@@ -217,13 +217,30 @@ async def test_records_are_not_given_again_while_nobody_tells_mx_hosts(world: Wo
     there = read(include, 60)
     assert there
     os.unlink(include)
-    assert await world.zones.refresh(ZONE) == "2 TLSA records given to DNS anew"
+    assert await world.zones.refresh(ZONE) == "2 TLSA records given to DNS again"
     world.port = 9  # nobody answers there
     world.command("true")
     os.unlink(include)
     with pytest.raises(Transient, match="MX"):
         await world.zones.refresh(ZONE)
     assert read(include, 60) is None
+
+
+async def test_an_include_file_that_is_a_link_stays_one(world: World) -> None:
+    include = Path(tlsa_file(world.folder, ZONE))
+    include.unlink(missing_ok=True)
+    elsewhere = world.site.top / "elsewhere"
+    elsewhere.mkdir()
+    include.symlink_to(elsewhere / "records")
+    await world.live()
+    await world.publish()
+    assert include.is_symlink()
+    assert read(str(elsewhere / "records"), 60)
+    # One that others could turn elsewhere is refused, with the way out.
+    elsewhere.chmod(0o777)
+    with pytest.raises(Permanent, match=r"is a link into a folder that is not safe: .*chmod o-w"):
+        await world.zones.refresh(ZONE)
+    assert include.is_symlink()
 
 
 async def test_what_is_for_others_to_publish_is_not_said_to_be_given(world: World) -> None:
@@ -447,7 +464,7 @@ async def test_where_mail_is_refused_no_record_is_wanted(world: World) -> None:
     assert read(tlsa_file(world.folder, ZONE), 60) == {}
     assert any("null MX" in one for one in world.told)
     world.served.records.pop((dns.name.from_text("example.com"), dns.rdatatype.MX))
-    assert await world.zones.refresh(ZONE) == "1 TLSA record given to DNS anew"
+    assert await world.zones.refresh(ZONE) == "1 TLSA record given to DNS again"
 
 
 async def test_an_owner_that_nobody_tells_of_gets_no_record_yet(world: World) -> None:

@@ -492,7 +492,7 @@ async def test_refresh_writes_anew(tmp_path: Path) -> None:
     async with world.open() as challenges:
         await challenges.start([ZONE])
         Path(challenge_file(world.acme, ZONE)).write_text("by hand")
-        assert await challenges.refresh(ZONE) == "no challenge records served anew"
+        assert await challenges.refresh(ZONE) == "no challenge records served again"
         assert Path(challenge_file(world.acme, ZONE)).read_text().startswith(";")
         world.command = _fail
         with pytest.raises(SslmError, match="exited"):

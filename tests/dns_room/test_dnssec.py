@@ -79,7 +79,7 @@ async def test_a_resolver_that_cannot_tell(rcode: dns.rcode.Rcode) -> None:
 async def test_a_silent_resolver() -> None:
     async with Responder(Validating(dns.rcode.NOERROR, dns.rcode.NOERROR), "") as resolver:
         pass
-    with pytest.raises(Transient, match="mend dns_validating_resolver"):
+    with pytest.raises(Transient, match="correct dns_validating_resolver"):
         await bogus(ZONE, resolver.server)
 
 

@@ -125,7 +125,9 @@ async def test_no_name_servers_at_all() -> None:
 async def test_a_silent_primary_is_told_with_the_way_out() -> None:
     async with Responder(zone()) as primary:
         server = primary.server
-    with pytest.raises(Transient, match=r"zone example\.com: its primary .*refused; mend server"):
+    with pytest.raises(
+        Transient, match=r"zone example\.com: its primary .*refused; correct server"
+    ):
         await authoritative(ZONE, primary_at(server), Resolver([]))
 
 

@@ -138,7 +138,7 @@ def test_what_is_no_key(tmp_path: Path, text: str, name: str, algorithm: str, pr
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(Permanent, match="is not there; mend tsig_key_file"):
+    with pytest.raises(Permanent, match="is not there; correct tsig_key_file"):
         load_key(TsigKey(tmp_path / "none"))
 
 

@@ -189,7 +189,7 @@ class World:
         self.site.publish(primary, [late])
         self.site.write({CERT: names})
         self.site.start()
-        self.site.wait_line(f"{late.address} lacks _acme-challenge.{ZONE}")
+        self.site.wait_line(f"{late.address} does not show _acme-challenge.{ZONE}")
         return primary, late, ca
 
     def resolver(self, primary: Primary) -> Resolver:

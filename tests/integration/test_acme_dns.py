@@ -186,7 +186,7 @@ def test_a_secondary_that_never_shows_it_burns_no_attempt(here: World, what: str
             told = f"{bad.address} answers SERVFAIL"
         case _:
             bad = here.secondary("bad", primary, notify=False)
-            told = f"{bad.address} lacks _acme-challenge.{ZONE} TXT"
+            told = f"{bad.address} does not show _acme-challenge.{ZONE} TXT"
     ca = here.pebble(primary)
     here.site.use(ca)
     here.site.publish(primary, [bad])

@@ -41,7 +41,7 @@ def test_a_secondary_that_lags_and_one_that_falls_silent(tmp_path: Path) -> None
 
         # One that lags is named, and waited for.
         before = world.renew()
-        lacks = f"{world.third.address} lacks _{world.port}._tcp."
+        lacks = f"{world.third.address} does not show _{world.port}._tcp."
         site.wait_cert(lambda one: lacks in one["reason"], "the server that lacks them, named")
         probes.wait_probes(25)
         assert site.cert()["curr"]["serial"] == before

@@ -87,7 +87,7 @@ def test_dane_and_check_tell_what_does_not_fit(world: DaneWorld) -> None:
     site.ctl("reload")
     wait_until(lambda: len(world.records()) == 2, "the second record")
     found = site.ctl("dane", status=1).stdout
-    lacks = f"name server {world.third.address}: lacks _{world.port}._tcp.{ZONE} TLSA 3 1 2"
+    lacks = f"name server {world.third.address}: does not show _{world.port}._tcp.{ZONE} TLSA 3 1 2"
     assert lacks in found
     assert f", {world.owner} TLSA 3 1 2" in found
     assert world.third.address in site.ctl("check", status=2).stdout

@@ -199,7 +199,7 @@ def test_restart_commands_that_misbehave(world: DeliveryWorld, where: str) -> No
     assert found["web"]["state"] in DONE
     assert "exited with 4: nothing to read" in found["smtp"]["error"]
     assert "cannot start" in found["imap"]["error"]
-    assert "mend restart_cmd" in found["imap"]["error"]
+    assert "correct restart_cmd" in found["imap"]["error"]
     assert "was ended after 2 s" in found["other"]["error"]
     assert far.run(["sh", "-c", f"pgrep -x -f 'sleep {pause}' || true"]) == ""
 

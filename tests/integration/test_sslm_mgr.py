@@ -232,7 +232,7 @@ def test_a_zone_that_fails_stops_no_other(bare_site: Site) -> None:
     log.unlink(missing_ok=True)
     fine = sslm_mgr(site, "-dns")
     assert fine.stdout == "".join(
-        f"example.{tld}: no TLSA records given to DNS anew\n" for tld in ("com", "net", "org")
+        f"example.{tld}: no TLSA records given to DNS again\n" for tld in ("com", "net", "org")
     )
     assert {"example.com", "example.net", "example.org"} <= runs(log)
 
@@ -241,10 +241,10 @@ def test_a_zone_that_fails_stops_no_other(bare_site: Site) -> None:
     for one in (top / "tlsa").iterdir():
         one.unlink()
     told = sslm_mgr(site, "-dns", status=1).stdout.splitlines()
-    assert told[0] == "example.com: no TLSA records given to DNS anew"
+    assert told[0] == "example.com: no TLSA records given to DNS again"
     assert told[1].startswith("example.net: failed: ")
     assert "zone example.net is broken" in told[1]
-    assert told[2] == "example.org: no TLSA records given to DNS anew"
+    assert told[2] == "example.org: no TLSA records given to DNS again"
     assert {"example.com", "example.net", "example.org"} <= runs(log)
     assert {one.name for one in (top / "tlsa").iterdir()} >= {
         "tlsa.example.com",

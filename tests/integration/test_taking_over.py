@@ -254,7 +254,7 @@ def test_keys_of_a_ca_leave_production_when_an_admin_asks(tmp_path: Path) -> Non
 
 
 def test_the_next_roll_and_a_ca_put_right(site: OldSite) -> None:
-    """`next` of ssl-mgr's is rolled as any is; then the CA is made anew with its own keys."""
+    """`next` of ssl-mgr's is rolled as any is; then the CA is made again with its own keys."""
     main = site.conf / "ssl-mgr.conf"
     main.write_text(main.read_text().replace("min_roll_mins = 90", "min_roll_mins = 5"))
     site.start()

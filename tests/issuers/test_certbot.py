@@ -298,9 +298,9 @@ def test_the_installed_programs_are_found() -> None:
 def test_a_program_that_is_not_there_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(Permanent, match=r"mend sslm_auth_hook"):
+    with pytest.raises(Permanent, match=r"correct sslm_auth_hook"):
         certbot.find_hook(tmp_path / "none")
-    with pytest.raises(Permanent, match=r"mend sslm_auth_hook"):
+    with pytest.raises(Permanent, match=r"correct sslm_auth_hook"):
         certbot.find_hook(tmp_path)
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -96,7 +96,7 @@ def test_what_else_it_says_is_taken_only_if_it_makes_sense(more: object) -> None
     ],
 )  # fmt: skip
 def test_no_directory(content: bytes) -> None:
-    with pytest.raises(Permanent, match=rf"^{URL} is no ACME directory; mend ca_server"):
+    with pytest.raises(Permanent, match=rf"^{URL} is no ACME directory; correct ca_server"):
         parse(content, URL)
 
 
@@ -254,7 +254,7 @@ async def test_a_root_that_cannot_be_used(tmp_path: Path) -> None:
         error = await failure(URL, tmp_path / name)
         assert isinstance(error, Permanent)
         assert str(error).startswith(f"{tmp_path / name} cannot be used to trust the CA at")
-        assert "mend ca_server_root" in str(error)
+        assert "correct ca_server_root" in str(error)
 
 
 def refusing() -> int:

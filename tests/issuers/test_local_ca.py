@@ -105,7 +105,7 @@ async def test_a_root_rolled_between_two_issues(site: Site) -> None:
         ("cert.pem", None, "no cert.pem"),
         ("cert.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "damaged"),
         ("chain.pem", None, "no chain.pem"),
-        ("chain.pem", b"", "chain.pem: it lacks the certificate of the issuer"),
+        ("chain.pem", b"", "chain.pem: the certificate of its issuer is missing"),
     ],
 )
 def test_a_ca_that_cannot_sign(

@@ -55,7 +55,7 @@ def test_the_broken_link_is_named(deep: bool) -> None:
         ([root, sub], "certificate 1 did not sign the leaf: it is 'CN=Test root,O=Example,C=DE'"),
         ([sub, sub], "certificate 2 did not sign certificate 1"),
         ([sub, root, sub], "certificate 3 did not sign certificate 2"),
-        ([], "lacks the certificate of the issuer, 'CN=Test sub,O=Example,C=DE'"),
+        ([], "the certificate of its issuer is missing: 'CN=Test sub,O=Example,C=DE'"),
     ):
         with pytest.raises(Permanent, match=said):
             check_chain(leaf, issuers, deep=deep)

@@ -216,8 +216,8 @@ def _other_leaf() -> Issued:
         (_changed(cert=set_files()["cert.pem"][:200]), "cert.pem is not a certificate: a PEM"),
         (_changed(cert=b"j" * 10_000_000), "cert.pem is not a certificate: it has 10000000 bytes"),
         (_changed(chain=None), "no chain.pem"),
-        (_changed(chain=b""), "chain.pem: it lacks the certificate of the issuer"),
-        (_changed(chain=b"junk"), "chain.pem: it lacks the certificate of the issuer"),
+        (_changed(chain=b""), "chain.pem: the certificate of its issuer is missing"),
+        (_changed(chain=b"junk"), "chain.pem: the certificate of its issuer is missing"),
         (_changed(chain=set_files()["chain.pem"][:-9]), "chain.pem: a PEM block in it is cut off"),
         (
             _changed(chain=hierarchy()[0].cert_pem + hierarchy()[1].cert_pem),

@@ -400,8 +400,14 @@ def test_a_key_is_never_wider_than_it_may_be(site: Site, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("access", "told"),
     [
-        (KeyAccess(owner="nobody-there"), "no user nobody-there on this machine; mend key_owner"),
-        (KeyAccess(group="nobody-there"), "no group nobody-there on this machine; mend key_group"),
+        (
+            KeyAccess(owner="nobody-there"),
+            "no user nobody-there on this machine; correct key_owner",
+        ),
+        (
+            KeyAccess(group="nobody-there"),
+            "no group nobody-there on this machine; correct key_group",
+        ),
     ],
 )
 def test_nobody_of_that_name(site: Site, access: KeyAccess, told: str) -> None:

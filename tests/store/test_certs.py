@@ -168,7 +168,7 @@ def test_bad_notes_are_set_aside_and_never_lost(site: Site, nonsense: str) -> No
     assert aside.read_bytes() == nonsense.encode()
     (remark,) = loaded.remarks
     assert str(aside) in remark
-    assert "is made anew" in remark
+    assert "is made again" in remark
     assert not path.exists()
 
 

@@ -343,3 +343,44 @@ def test_tighten_touches_no_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("file")
     assert not files.tighten(f"{tmp_path}/link")
     assert mode(tmp_path / "file") == 0o644
+
+
+# --- files that others read, and links in their place ---------------------------------------
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "include").mkdir()
+    (tmp_path / "zones").mkdir()
+    path, end = tmp_path / "include/tlsa", tmp_path / "zones/tlsa"
+    path.symlink_to("../zones/tlsa")
+    files.write_shared(str(path), b"one")  # it leads to nothing yet
+    assert files.read_shared(str(path)) == b"one"
+    files.write_shared(str(path), b"two")
+    assert path.is_symlink()
+    assert not end.is_symlink()
+    assert (end.read_bytes(), mode(end)) == (b"two", 0o644)
+    assert sorted(one.name for one in end.parent.iterdir()) == ["tlsa"]
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (lambda path, end: os.lchown(path, 12345, 0), "is a link that belongs to uid 12345"),
+        (lambda path, end: os.chown(end.parent, 12345, 0), "not safe: .*belongs to uid 12345"),
+        (lambda path, end: end.parent.chmod(0o777), "not safe: .*written by everybody"),
+        (lambda path, end: end.symlink_to(path), "leads on and on"),
+    ],
+)
+def test_a_link_that_others_could_turn_is_refused(
+    tmp_path: Path, spoil: Callable[[Path, Path], None], text: str
+) -> None:
+    (tmp_path / "zones").mkdir()
+    path, end = tmp_path / "tlsa", tmp_path / "zones/tlsa"
+    path.symlink_to(end)
+    spoil(path, end)
+    for act in (lambda: files.write_shared(str(path), b"x"), lambda: files.read_shared(str(path))):
+        with pytest.raises(Permanent, match=text):
+            act()
+    assert path.is_symlink()
+    assert end.is_symlink() or not end.exists()
