@@ -22,7 +22,7 @@ _HASH = re.compile(r" {4}--hash=sha256:[0-9a-f]{64}")
 
 
 def locked(name: str) -> dict[str, tuple[Requirement, int]]:
-    """Return the packages of a lock, each with the number of its files; no other line may be in it."""
+    """Return the packages of a lock, each with the number of its files; it has nothing else."""
     found: dict[str, tuple[Requirement, int]] = {}
     last = ""
     for line in (LOCKS / name).read_text().splitlines():
