@@ -10,7 +10,8 @@ PATHS  := sslmd tests packaging
 PREFIX  ?= /usr
 DESTDIR ?=
 
-.PHONY: run test check bench fuzz docs format clean setup test-servers install uninstall wheel deb
+.PHONY: run test check bench fuzz docs format clean setup test-servers install uninstall wheel \
+        deb lock
 
 # --- set-up ---------------------------------------------------------------------------
 
@@ -96,6 +97,10 @@ wheel: $(READY)
 # A package for the Debian that this runs on. For Arch: makepkg in packaging/arch.
 deb:
 	@packaging/deb/build
+
+# Name the packages that install and deb take, newest versions, by the hashes of their files.
+lock:
+	@PYTHON=$(PYTHON) packaging/lock/renew
 
 # --- tidying --------------------------------------------------------------------------
 
