@@ -223,6 +223,8 @@ class _Change:
         """Have the trees given: by the restart of a unit that runs, else here."""
         active = _run("systemctl", "is-active", NAME, status=None)
         if active in ("active", "activating", "reloading", "deactivating"):
+            # It counts no starts that an admin asked for: StartLimitBurst=.
+            _run("systemctl", "reset-failed", NAME, status=None)
             _run("systemctl", "restart", NAME)
         else:
             _tell_left(_give(config, self.user))
