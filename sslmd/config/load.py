@@ -69,7 +69,8 @@ _CLASS_NAMES = tuple(kind.value for kind in CLASSES)
 _TABLES = ("globals", RENEW_INFO, "groups", "dns_primary", "dns", "dh", *_CLASS_NAMES)
 # With `ALL`, a folder's other files (a README, notes) are told from services by their content.
 _SERVICE_LIKE = re.compile(
-    rb"^\s*(?:(?:group|service|signing_ca)\s*=|\[\s*(?:X509|KeyOpts)\s*\])", re.MULTILINE
+    rb"^[ \t]*(?:(?:group|service|signing_ca)[ \t]*=|\[[ \t]*(?:X509|KeyOpts)[ \t]*\])",
+    re.MULTILINE,
 )
 
 

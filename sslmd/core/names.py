@@ -136,7 +136,7 @@ def parse_san(text: str) -> SanName:
         if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
             raise BadName(f"{shown(text)} has a scope (%…), which no certificate can hold")
         return address
-    if re.fullmatch(r"[0-9.]+|.*:.*", text):
+    if ":" in text or re.fullmatch(r"[0-9.]+", text):
         raise BadName(f"{shown(text)} is neither an IP address nor a domain name")
     return DomainName.parse(text)
 

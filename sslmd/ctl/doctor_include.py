@@ -24,7 +24,7 @@ from sslmd.dns.resolver import Resolver
 from sslmd.dns.tlsa_include import read, tlsa_file
 from sslmd.store.files import read_file
 
-_INCLUDE = re.compile(r'^\s*\$INCLUDE\s+"?([^\s";]+)', re.IGNORECASE | re.MULTILINE)
+_INCLUDE = re.compile(r'^[ \t]*\$INCLUDE[ \t]+"?([^\s";]+)', re.IGNORECASE | re.MULTILINE)
 _FILES = re.compile(r"^files: (.*)$", re.MULTILINE)
 
 # Zones at a time: rndc is run for each.

@@ -168,7 +168,7 @@ _UNITS = (
     "usr/lib/systemd/system/*.service",
     "lib/systemd/system/*.service",
 )
-_STARTS_IT = re.compile(r"^(?!\s*[#;]).*\b(sslm-(?:mgr|dhparm))\b", re.MULTILINE)
+_STARTS_IT = re.compile(r"^(?![ \t]*[#;]).*\b(sslm-(?:mgr|dhparm))\b", re.MULTILINE)
 # A program that is named by its whole path.
 _PATHS = re.compile(r"(?<![\w/.-])(/[\w./+-]+)")
 

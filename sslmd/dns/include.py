@@ -21,10 +21,7 @@ TTL = 60
 # escaping in a zone file. One string of TXT has 255 octets at most (RFC 1035 §3.3).
 _VALUE = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
 # Class and TTL come in either order, or not at all (RFC 1035 §5.1).
-_LINE = re.compile(
-    r"(?P<owner>[^\s;()]+)\.\s+(?:(?:[0-9]+[smhdw]?|IN)\s+)*TXT\s+(?P<value>[^;]+?)\s*(?:;.*)?\Z",
-    re.IGNORECASE,
-)
+_TTL_OR_CLASS = re.compile(r"[0-9]+[smhdw]?|IN", re.IGNORECASE)
 
 
 # The first line of what is written here.
@@ -82,12 +79,15 @@ def parse(data: bytes) -> frozenset[TxtRecord]:
 
 
 def _record(line: str) -> TxtRecord | None:
-    match = _LINE.match(line)
-    if match is None:
+    owner, *words = line.partition(";")[0].split() or [""]
+    at = 0
+    while at < len(words) and _TTL_OR_CLASS.fullmatch(words[at]):
+        at += 1
+    if not owner.endswith(".") or [word.upper() for word in words[at : at + 1]] != ["TXT"]:
         return None
     # The strings of one record are one value.
-    value = "".join(part.strip('"') for part in match["value"].split())
+    value = "".join(word.strip('"') for word in words[at + 1 :])
     try:
-        return TxtRecord(DomainName.parse(match["owner"]), value) if _VALUE.match(value) else None
+        return TxtRecord(DomainName.parse(owner[:-1]), value) if _VALUE.match(value) else None
     except BadName:
         return None

@@ -27,7 +27,7 @@ LONGEST_TTL = 2**31 - 1
 IN_A_ROW = 128
 
 _HEX = re.compile(r"(?:[0-9a-f]{2})+\Z")
-_TTL = re.compile(r"(?:[0-9]{1,10}[smhdw]?)+\Z", re.IGNORECASE)
+_TTL = re.compile(r"[0-9]{1,10}(?:[smhdw][0-9]{1,10})*[smhdw]?\Z", re.IGNORECASE)
 _PART = re.compile(r"([0-9]+)([smhdw]?)", re.IGNORECASE)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 # RFC 1035 §5.1: words, strings, parentheses, comments, ends of lines. A string that is not closed

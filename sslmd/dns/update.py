@@ -36,8 +36,8 @@ IN_ONE = 100
 TIMEOUT = 10.0
 
 # A comment begins where a word can; `//` inside of a secret, quoted or not, is part of it.
-_COMMENT = re.compile(r"""("[^"]*")|/\*.*?\*/|(?<![^\s;{}])(?://|\#)[^\n]*""", re.DOTALL)
-_STATEMENT = re.compile(r"\bkey\s+\"?([^\s\"{;]+)\"?\s*\{([^}]*)\}\s*;?", re.IGNORECASE)
+_COMMENT = re.compile(r"""("[^"]*")|/\*.*?(?:\*/|\Z)|(?<![^\s;{}])(?://|\#)[^\n]*""", re.DOTALL)
+_STATEMENT = re.compile(r"\bkey\s+\"?([^\s\"{;]+)\"?\s*\{([^{}]*)\}\s*;?", re.IGNORECASE)
 _ALGORITHM = re.compile(r"\balgorithm\s+\"?([A-Za-z0-9.-]+)\"?\s*;", re.IGNORECASE)
 _SECRET = re.compile(r"\bsecret\s+\"?([A-Za-z0-9+/=]+)\"?\s*;", re.IGNORECASE)
 _MD5 = "hmac-md5"  # BIND's short name of HMAC-MD5.SIG-ALG.REG.INT (RFC 8945 §6)

@@ -67,7 +67,7 @@ MANY_ACCOUNTS = (
 )
 # A CAA record that could not be looked up forbids nothing: next time it may be seen.
 _NOT_SEEN = re.compile(r"DNS problem|SERVFAIL|tim(?:ed |e)out", re.IGNORECASE)
-_DEAD_ACCOUNT = re.compile(r"account.*\b(?:deactivated|revoked|suspended)\b", re.IGNORECASE)
+_DEAD_ACCOUNT = re.compile(r"\b(?:deactivated|revoked|suspended)\b", re.IGNORECASE)
 
 
 def remedy(
@@ -87,7 +87,7 @@ def remedy(
             return _REMEDY[code_of(one)]
     if code in _REMEDY and code != "caa":
         return _REMEDY[code]
-    if code == "unauthorized" and _DEAD_ACCOUNT.search(_detail(document)):
+    if code == "unauthorized" and _says_account_is_dead(_detail(document)):
         return "another is made if its folder is moved out of cb/accounts, should the CA agree"
     if any(code_of(one) == "malformed" for one in parts or [document]) and _would_refuse(answer):
         return _ASKED
@@ -107,6 +107,11 @@ def _would_refuse(answer: Answer) -> bool:
     """
     gone = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE)
     return answer.status < HTTPStatus.INTERNAL_SERVER_ERROR and answer.status not in gone
+
+
+def _says_account_is_dead(detail: str) -> bool:
+    _, about, rest = detail.lower().partition("account")
+    return bool(about) and _DEAD_ACCOUNT.search(rest) is not None
 
 
 def _was_not_seen(error: Mapping[str, Any]) -> bool:

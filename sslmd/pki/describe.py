@@ -41,7 +41,7 @@ _ENCRYPTED = "ENCRYPTED PRIVATE KEY"
 # The traditional form says it in a header (RFC 1421 §4.6); with one, it is no PEM of RFC 7468.
 _LOCKED = re.compile(
     rb"-----BEGIN ([A-Z]{1,9}) PRIVATE KEY-----\r?\nProc-Type: 4,ENCRYPTED\r?\n"
-    rb"(?:[A-Za-z0-9-]+:[^\r\n]*\r?\n)*([^-]*)-----END \1 PRIVATE KEY-----"
+    rb"(?:[A-Za-z0-9-]+:[^\r\n]*\r?\n)*+([^-]*)-----END \1 PRIVATE KEY-----"
 )
 _AS_LOCKED = rb"-----BEGIN ENCRYPTED PRIVATE KEY-----\n\2-----END ENCRYPTED PRIVATE KEY-----"
 _PUBLIC = "PUBLIC KEY"

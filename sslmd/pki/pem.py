@@ -39,12 +39,13 @@ MALFORMED = (
 
 # The parser's words for programmers: kind of the mistake, and the fields that lead to it.
 _PARSE_ERROR = re.compile(r"ParseError \{ kind: (\w+).*?(?:location: \[(.*)\] )?\}")
+_MOST_LOOKED_AT = 2000
 _MESSAGE_LIMIT = 200
 
 
 def damage(err: Exception) -> str:
     """Return what one of `MALFORMED` says, in one short line."""
-    found = _PARSE_ERROR.search(str(err))
+    found = _PARSE_ERROR.search(str(err)[:_MOST_LOOKED_AT])
     if found:
         where = [part.split("::")[-1] for part in re.findall(r'"([^"]*)"', found[2] or "")]
         return f"{found[1]} in {' / '.join(where)}" if where else found[1]

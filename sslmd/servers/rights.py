@@ -15,7 +15,7 @@ _SAID = (
         "its user may not do that to the unit; allow it with a polkit rule",
     ),
     (
-        re.compile(r"sudo: .*(password is required|terminal is required|no tty present)"),
+        re.compile(r"a (?:password|terminal) is required|no tty present"),
         "sudo wants a password; allow the command with NOPASSWD in sudoers",
     ),
     (

@@ -46,12 +46,12 @@ NEEDS = "sslmd needs a POSIX shell with coreutils or busybox, and rsync, for the
 # What ssh says, and the way out; only host keys are certain to want a person.
 _WAYS_OUT = (
     (
-        re.compile(r"REMOTE HOST IDENTIFICATION HAS CHANGED|[Hh]ost key .*has changed"),
+        re.compile(r"REMOTE HOST IDENTIFICATION HAS CHANGED|[Hh]ost key for \S{1,255} has changed"),
         Permanent,
         "its host key is another than the known one: find out why, then: ssh-keygen -R {host}",
     ),
     (
-        re.compile(r"Host key verification failed|No .* host key is known"),
+        re.compile(r"Host key verification failed|No \S{1,60} host key is known"),
         Permanent,
         "its host key is not known: log in once as the daemon's user, or add it to known_hosts",
     ),
@@ -75,7 +75,7 @@ _STATUS = re.compile(r"[0-9]{1,3}")
 _NOT_FOUND = 127
 _SSH_FAILED = 255  # ssh(1); any other status is of what ran there
 _IO_ERRORS = (11, 12)  # rsync(1); what the disk said can get lost
-_NO_RSYNC = re.compile(r"rsync: (command )?not found|[Uu]nknown command.*rsync")
+_NO_RSYNC = re.compile(r"rsync: (command )?not found|[Uu]nknown command[^\n]{0,200}rsync")
 _UNREACHED = "see whether it is up and lets this machine in"
 
 
