@@ -318,6 +318,7 @@ def test_the_status_line_is_one_assignment(world: World, text: str) -> None:
     check_line(told.decode())
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @given(text=texts)
 def test_nothing_is_escaped_twice(text: str) -> None:
     once = plain(text)
