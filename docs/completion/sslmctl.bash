@@ -28,7 +28,7 @@ _sslmctl() {
         roll) options="-h --help --socket --back --force --min-roll-mins --no-wait" certs=1 ;;
         deliver) options="-h --help --socket --to --no-wait" certs=1 ;;
         restart) options="-h --help --socket --to --no-wait" ;;
-        dane) options="-h --help --socket --json" certs=1 ;;
+        dane) options="-h --help --socket --now --json" certs=1 ;;
         dns-refresh) options="-h --help --socket" certs=1 ;;
         cancel) options="-h --help --socket" certs=1 ;;
         forget) options="-h --help --socket --yes" ;;

@@ -96,6 +96,7 @@ class Client:
 
     async def receive(self, seconds: float | None) -> bytes:
         """Return what arrives, b"" at the end; raises TimeoutError, OSError."""
+        self.check_there()
         await self.user.turn()
         async with asyncio.timeout(seconds):
             return await asyncio.get_running_loop().sock_recv(self.line, limits.SLICE)
@@ -120,6 +121,14 @@ class Client:
         poll = select.poll()
         poll.register(self.line, 0)
         return bool(poll.poll(0))
+
+    def check_there(self) -> None:
+        """Raise OSError for a reader that is gone: what it asked for before interests nobody.
+
+        What an admin asked for is done.
+        """
+        if not self.may_change and self.gone:
+            raise ConnectionResetError(errno.ECONNRESET, "the client is gone")
 
 
 Handler = Callable[[Client, Request], Awaitable[Sequence[bytes]]]
@@ -312,6 +321,7 @@ class Server:
             if lines or not begun:
                 since = loop.time()
             for line in lines:
+                client.check_there()
                 while len(under_way) >= limits.PARALLEL:
                     await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                 task = loop.create_task(_run(client.user, self._answer(client, line)))
@@ -323,6 +333,7 @@ class Server:
     async def _answer(self, client: Client, line: bytes) -> None:
         async with client.user.place():
             with suppress(OSError, TimeoutError):
+                client.check_there()
                 await client.user.turn()
                 await client.send(*await self._reply(client, line))
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from sslmd.core.errors import Refused
+from sslmd.core.names import CertId
 from sslmd.core.state import CertState
 from sslmd.daemon.book import Book, UnknownCertError, entry_of
 from sslmd.workers.tools import Tools
@@ -39,6 +43,24 @@ def test_words_that_name_certificates(book: Book, words: list[str], found: list[
 def test_no_words_name_all_that_is_managed(book: Book) -> None:
     assert book.select(None) == book.managed()
     assert len(book.managed()) >= 6
+
+
+def test_more_names_than_there_are_certificates(book: Book) -> None:
+    for words in (["ca:my-int"] * 100_000, ["example.com:" + "web-ec," * 100_000]):
+        with pytest.raises(Refused, match="more than the"):
+            book.select(words)
+
+
+def test_a_group_is_looked_through_once_however_often_it_is_named(book: Book) -> None:
+    """Every spelling of it: with thousands of certificates that would be millions of steps."""
+    entry = next(iter(book.entries.values()))
+    for number in range(5000):
+        book.entries[CertId("example.edu", f"s{number}")] = entry
+    book.relate()
+    words = ["example.edu", "example.edu:ALL", "EXAMPLE.edu:*", "example.edu/ALL"] * 1000
+    began = time.thread_time()
+    assert len(book.select(words)) == 5000
+    assert time.thread_time() - began < 1.0
 
 
 @pytest.mark.parametrize(

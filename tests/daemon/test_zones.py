@@ -335,6 +335,19 @@ async def test_who_asks_is_told_at_once(world: World) -> None:
     assert report.wrong
 
 
+async def test_who_asks_again_within_a_minute_gets_the_last_answer(world: World) -> None:
+    """Whoever may read cannot have name servers and ports asked without end."""
+    await world.checked()
+    before = len(world.server.queries)
+    first = await asyncio.gather(*(world.zones.watch(ZONE) for _ in range(50)))
+    once = len(world.server.queries) - before
+    assert all(first)
+    assert not any(await asyncio.gather(*(world.zones.watch(ZONE) for _ in range(50))))
+    assert len(world.server.queries) - before == once
+    assert await world.zones.watch(ZONE, again=True)
+    assert len(world.server.queries) - before == 2 * once
+
+
 async def test_records_that_nothing_is_noted_of_have_the_ttl_that_is_served(world: World) -> None:
     """ssl-mgr wrote none, so that theirs is the zone's: caches keep them for as long (I4)."""
     await world.live()

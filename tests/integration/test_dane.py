@@ -40,7 +40,7 @@ def test_no_first_record_for_a_port_that_serves_another_key(world: DaneWorld) ->
     line = site.wait_line("not published")
     assert f"{HOST}:{world.port} (127.0.0.1)" in line
     assert world.records() == []
-    told = site.ctl("dane", status=1).stdout
+    told = site.ctl("dane", "--now", status=1).stdout
     assert "would refuse it" in told
 
     for file in files:
@@ -50,7 +50,7 @@ def test_no_first_record_for_a_port_that_serves_another_key(world: DaneWorld) ->
     site.ctl("dns-refresh")
     for one in world.names:
         one.wait_answer(world.owner, "TLSA", "3 1 1 ")
-    assert "all fits" in site.ctl("dane").stdout
+    assert "all fits" in site.ctl("dane", "--now").stdout
 
 
 def test_a_tree_of_ssl_mgr_is_taken_over_with_its_records(world: DaneWorld) -> None:

@@ -53,7 +53,7 @@ def test_others_agree_before_during_and_after_a_roll(world: DaneWorld) -> None:
 def test_dane_and_check_tell_what_does_not_fit(world: DaneWorld) -> None:
     site = world.site
     assert world.mail is not None
-    well = site.ctl("dane")
+    well = site.ctl("dane", "--now")
     assert "all fits" in well.stdout
     for one in world.names:
         assert one.address in well.stdout
@@ -66,7 +66,7 @@ def test_dane_and_check_tell_what_does_not_fit(world: DaneWorld) -> None:
     world.mail.stop()
     stranger = Postfix(world.top / "postfix2", other.put(folder), host=HOST, port=world.port)
     with stranger:
-        found = site.ctl("dane", ARG, status=1).stdout
+        found = site.ctl("dane", "--now", ARG, status=1).stdout
         place = f"{HOST}:{world.port} (127.0.0.1)"
         assert f"{place}: serves" in found
         assert "which none of its TLSA records matches" in found
@@ -77,7 +77,7 @@ def test_dane_and_check_tell_what_does_not_fit(world: DaneWorld) -> None:
         assert f"{HOST}:{world.port}" in site.ctl("status").stdout
         site.wait_line(f"{place} serves")
     world.mail.start()
-    assert "all fits" in site.ctl("dane").stdout
+    assert "all fits" in site.ctl("dane", "--now").stdout
     site.ctl("check", status=0)
     site.wait_line("DNS, ports and keys agree again")
 
@@ -86,15 +86,16 @@ def test_dane_and_check_tell_what_does_not_fit(world: DaneWorld) -> None:
     site.write()
     site.ctl("reload")
     wait_until(lambda: len(world.records()) == 2, "the second record")
-    found = site.ctl("dane", status=1).stdout
+    found = site.ctl("dane", "--now", status=1).stdout
     lacks = f"name server {world.third.address}: does not show _{world.port}._tcp.{ZONE} TLSA 3 1 2"
     assert lacks in found
     assert f", {world.owner} TLSA 3 1 2" in found
     assert world.third.address in site.ctl("check", status=2).stdout
     world.third.refresh(ZONE)
-    assert "all fits" in site.ctl("dane").stdout
+    assert "all fits" in site.ctl("dane", "--now").stdout
     # One that is not there at all.
     world.third.kill()
     assert (
-        f"name server {world.third.address}: cannot be asked" in site.ctl("dane", status=1).stdout
+        f"name server {world.third.address}: cannot be asked"
+        in site.ctl("dane", "--now", status=1).stdout
     )

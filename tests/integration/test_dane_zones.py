@@ -20,7 +20,7 @@ def test_dynamic_updates(tmp_path: Path) -> None:
         for _ in range(2):
             world.cycle()
         assert world.wait_shown(1) == {world.served()}
-        assert "all fits" in world.site.ctl("dane").stdout
+        assert "all fits" in world.site.ctl("dane", "--now").stdout
         assert clean(probes).first_seen_keys == 3
         assert world.primary.calls() == []
 
@@ -34,7 +34,7 @@ def test_a_zone_that_is_not_signed(tmp_path: Path) -> None:
         assert "DANE needs DNSSEC; sign the zone" in line
         world.cycle()
         assert world.wait_shown(1) == {world.served()}
-        assert told in world.site.ctl("dane").stdout
+        assert told in world.site.ctl("dane", "--now").stdout
         assert told in world.site.ctl("check", status=1).stdout
         assert sum(told in one and "<4>" in one for one in world.site.lines) == 1
 

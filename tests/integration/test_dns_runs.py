@@ -158,7 +158,9 @@ def test_a_first_start_is_one_run(world: World) -> None:
     # A start without anything new is no run.
     world.site.stop()
     world.site.start()
-    wait_until(lambda: "name server" in world.site.ctl("dane", status=None).stdout, "a look")
+    wait_until(
+        lambda: "name server" in world.site.ctl("dane", "--now", status=None).stdout, "a look"
+    )
     assert world.calls() == [ZONES, ZONES]
     # New keys, on deck beside the old ones: what comes while it runs goes into the next run.
     world.site.ctl("force-renew", "--all", "--no-wait")
@@ -197,12 +199,13 @@ def test_a_signer_that_says_that_all_is_well(world: World) -> None:
     well = [zone for zone in ZONES if zone != BROKEN]
     world.wait_shown(*well)
     wait_until(
-        lambda: "lacks" in world.site.ctl("dane", f"{BROKEN}:ALL", status=None).stdout, "a look"
+        lambda: "lacks" in world.site.ctl("dane", "--now", f"{BROKEN}:ALL", status=None).stdout,
+        "a look",
     )
     assert world.shown(BROKEN) == set()
     assert world.calls() == [ZONES]
     for zone in well:
-        assert "lacks" not in world.site.ctl("dane", f"{zone}:ALL", status=None).stdout
+        assert "lacks" not in world.site.ctl("dane", "--now", f"{zone}:ALL", status=None).stdout
 
 
 @needs_bind

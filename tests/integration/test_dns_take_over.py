@@ -64,7 +64,7 @@ class OldSite(Site):
                 self.wait_line(f"zone {zone}: ", 2)
 
     def dane(self, zone: str) -> str:
-        return self.ctl("dane", f"{zone}:ALL", status=None).stdout
+        return self.ctl("dane", "--now", f"{zone}:ALL", status=None).stdout
 
 
 @pytest.fixture(params=VERSIONS)

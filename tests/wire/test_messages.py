@@ -19,8 +19,10 @@ from sslmd.wire.messages import (
     Response,
     WireError,
     encode,
+    encode_plain,
     hello,
     parse_message,
+    parse_request,
     raw_result,
 )
 
@@ -163,3 +165,34 @@ def test_hello() -> None:
         b'{"jsonrpc":"2.0","method":"hello",'
         b'"params":{"daemon":"sslmd","version":"1.2.3","api":1}}\n'
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (b"[" * 200_000, "arrays and objects"),
+        (
+            b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":[' + b"{}," * 999 + b"1]}}",
+            "arrays",
+        ),
+        (b'{"jsonrpc":"2.0","id":"' + b"x" * 201 + b'","method":"x"}', "id may have 200"),
+        (b'{"jsonrpc":"2.0","id":1' + b"0" * 200 + b',"method":"x"}', "id may have 200"),
+        (rb'{"jsonrpc":"2.0","id":"\u001b[31m","method":"x"}', "printable"),
+        (b'{"jsonrpc":"2.0","id":"\xe2\x80\xae","method":"x"}', "printable"),
+        (b'{"jsonrpc":"2.0","method":"x"}', "a method and an id"),
+        (b'{"jsonrpc":"2.0","id":"' + b"x" * 500_000 + b'","method":7}', "method must"),
+        (b'{"jsonrpc":"2.0","id":1,"id":2,"method":"x"}', "twice"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":' + b"9" * 5000 + b"}}", "limit"),
+    ],
+)
+def test_a_request_that_would_cost_more_than_its_answer(line: bytes, text: str) -> None:
+    with pytest.raises(WireError, match=text) as caught:
+        parse_request(line, longest_id=200, brackets=100)
+    assert len(encode_plain(caught.value.response())) < 500
+
+
+def test_an_id_comes_back_as_it_was() -> None:
+    for ident in (0, -1, 10**199, "a b", "ä", "x" * 200, None):
+        line = encode(Request(ident, "status"))
+        request = parse_request(line[:-1], longest_id=200, brackets=100)
+        assert json.loads(encode_plain(Response(request.id, {})))["id"] == ident
