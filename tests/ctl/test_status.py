@@ -183,6 +183,16 @@ def test_what_is_on_deck_has_its_time_in_the_column_alone() -> None:
     assert done.stdout.splitlines()[1].endswith("  settled: on deck")
 
 
+def test_what_the_bounds_cut_off_is_told() -> None:
+    answer = status(cert())
+    cut = "zone example.com: of its 40 name servers the first 16 by name are asked"
+    answer["dns"] = [{"text": f"{cut} \x1b[2J"}]
+    with FakeDaemon(answering(answer)) as fake:
+        done = sslmctl("status", "--socket", fake.path)
+    assert cut in " ".join(done.stdout.split())
+    assert "\x1b" not in done.stdout
+
+
 def test_watch_draws_on_a_terminal_and_ends_with_ctrl_c() -> None:
     with FakeDaemon(answering(TWO)) as fake:
         shown = on_terminal(

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dns.flags
+import dns.message
 import dns.name
 import dns.rdatatype
 import pytest
@@ -20,13 +22,18 @@ from sslmd.core.jobs import Look, Pool, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.state import CertState, Phase
 from sslmd.core.tlsa import TlsaHosts
+from sslmd.daemon import documents
+from sslmd.daemon.documents import status_entry
 from sslmd.daemon.zones import Zones
+from sslmd.dns.bounds import bounds
 from sslmd.dns.tlsa_include import read, tlsa_file
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
-from tests.dns_room.responder import Responder
+from tests.dns_room.hostile import many_records
+from tests.dns_room.responder import Answer, Responder
 from tests.dns_room.responder import Zone as Served
 from tests.servers_room.tls import Reader, TlsPort, Writer, server
+from tests.stalls import LONGEST, watched
 from tests.workers.tools_for_tests import MAIN, ROOT, WEB, Site
 
 ZONE = ZoneName("example.com")
@@ -518,3 +525,36 @@ async def test_mx_hosts_that_are_not_wanted_any_more_wake_nobody(world: World) -
     world.zones._consider(ZONE)
     assert world.zones._timers[ZONE].when() > now + 50.0
     world.zones.stop()
+
+
+async def test_a_name_server_that_answers_everything_with_64_kb(world: World) -> None:
+    """Nothing stands still, and what is wrong is told of the certificate of that zone (I6)."""
+    await world.checked()
+    service = (world.site.top / "conf.d/example.com/web").read_text()
+    ports = ", ".join(f"[{n}, 'tcp', 3, 1, 1, ['www.example.com']]" for n in range(443, 463))
+    row = service.partition("\n")[0]
+    world.site.write("example.com/web", service.replace(row, f"dane_tls = [{ports}]"))
+    world.site.reload()
+    world.zones.note(WEB)
+    await world.publish()
+
+    def answering(query: dns.message.Message, tcp: bool) -> Answer:
+        if tcp:
+            return many_records(query)
+        cut = dns.message.make_response(query)
+        cut.flags |= dns.flags.TC
+        return cut
+
+    world.server.answering = answering
+    async with watched() as stalls:
+        await world.zones.run(Watch(ZONE, "test"))
+        await world.zones.run(Watch(ZONE, "test"))
+    assert stalls.longest < LONGEST
+    assert any("sends an answer of 3800 records" in text for text in world.told), world.told
+    assert "3800 records" in str(status_entry(WEB, world.site.book.entries[WEB])["dane"])
+
+
+async def test_status_has_what_is_cut_off() -> None:
+    bounds().cut("example.com", "of its 40 name servers the first 16 by name are asked")
+    told = "zone example.com: of its 40 name servers the first 16 by name are asked"
+    assert documents.dns() == [{"text": told}]
