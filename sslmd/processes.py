@@ -22,6 +22,9 @@ from sslmd.core.plain import plain
 # Bytes of output kept: the last ones, where the reason usually stands.
 TAIL = 2000
 
+# Characters of a command in a message.
+MOST_SHOWN = 300
+
 # Seconds for the rest of the output to arrive: the pipe of a command that ended may stay open
 # in a server that it started.
 REST = 0.2
@@ -133,7 +136,7 @@ async def start(
 
     `umask`: ours is for keys, and an admin's command writes files for the servers it serves.
     """
-    shown = shlex.join(argv)
+    shown = plain(shlex.join(argv), MOST_SHOWN)
     try:
         process, output = await _start(argv, cwd, stdin, env, umask)
     except (OSError, ValueError) as err:  # a ValueError is a NUL byte in an argument

@@ -15,7 +15,7 @@ from sslmd.config import locate
 from sslmd.config.model import TsigKey
 from sslmd.core.errors import SslmError
 from sslmd.dns import include, tlsa_include, update
-from sslmd.issuers import certbot_log, problems
+from sslmd.issuers import certbot_log, limits, problems
 from sslmd.pki import describe, pem
 from tests.patterns import TOP, Pattern, every_pattern, hard_texts, module_of
 
@@ -23,7 +23,10 @@ SCRIPT: Any = module_of(TOP / "sslmd/config/tools/bind-reload")
 BIND_PROBLEM: type[Exception] = SCRIPT.Problem
 
 # Variables that stand for patterns, and where these are.
-TABLES = {"pattern": [pattern for pattern, _ in problems._REASONS]}
+TABLES = {
+    "pattern": [pattern for pattern, _ in problems._REASONS],
+    "f'^(?:{said})'": [pattern.pattern for pattern, _ in limits._PATTERNS],
+}
 
 # Patterns that are never given more than so many characters, by what is in them.
 BOUNDED = {

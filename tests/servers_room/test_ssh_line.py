@@ -33,6 +33,7 @@ PROGRAMS = {"ssh", "scp", "sftp", "rsync", "slogin", "ssh-keyscan", "sshfs", "au
 SAID = {
     "ctl/doctor.py": {"ssh": 1},
     "ctl/doctor_servers.py": {"ssh": 5, "rsync": 1},
+    "servers/own_user.py": {"ssh": 1},
     "servers/ssh.py": {"ssh": 1},
     "servers/ssh_line.py": {"ssh": 2, "rsync": 1},
     "servers/unit.py": {"ssh": 1},
@@ -40,7 +41,9 @@ SAID = {
 # Where programs are started at all.
 STARTS = {
     "ctl/sslm_dhparm.py",
+    "ctl/other_user.py",
     "ctl/trust.py",
+    "daemon/init_user.py",
     "issuers/launch.py",
     "processes.py",
     "servers/ssh.py",
