@@ -355,6 +355,8 @@ async def _tidy(
         keep=config.globals.keep,
     )
     visit.surplus = [str(thing) for thing in found.left]
+    if more := answer.first("more"):
+        visit.surplus.append(f"{more} more keys, which are not listed")
     failures: list[SslmError] = []
     for thing in found.gone:
         gone = thing.cert
