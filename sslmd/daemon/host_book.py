@@ -223,7 +223,7 @@ class HostBook:
         note = old
         if visit.left is not None:
             note = replace(old, holds=old.holds & visit.left, same=visit.same)
-            note = note.with_surplus(visit.surplus)
+            note = note.with_surplus(visit.surplus, visit.unlisted)
         elif visit.here:
             # What is in production here is judged there, under the name of this machine alone.
             note = replace(old, holds=frozenset()).with_surplus(visit.surplus)

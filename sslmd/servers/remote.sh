@@ -338,10 +338,27 @@ survey() {
     service=${home##*/} group=${home%/*}
     say have "$key" "${group##*/}/$service"
   done
-  for file in "$prod"/* "$prod"/*/* "$prod"/*/*/*; do
-    [ -f "$file" ] && [ ! -L "$file" ] && [ ! -L "${file%/*}" ] || continue
-    if secret "$file"; then say stray "${file#"$prod"/}"; fi
+  # What is being written, and what is sent here by another daemon, is nobody's yet.
+  find "$prod" -xdev \( -name '.sslmd-in.*' -o -name '.*.new' \) -prune -o -type f -print \
+    2>/dev/null | strays
+}
+
+# Tell the private keys among files, but those of sets, which are told with their certificate: 100
+# of them, and how many more there are.
+strays() {
+  number=0
+  while IFS= read -r file; do
+    name=${file#"$prod"/}
+    in_cert=${name#*/} in_cert=${in_cert#*/}
+    case $in_cert in
+      curr/*/* | next/*/* | prev/*/* | db/*/*/*) ;;
+      curr/* | next/* | prev/* | db/*/*) continue ;;
+    esac
+    secret "$file" || continue
+    number=$((number + 1))
+    [ "$number" -gt 100 ] || say stray "$name"
   done
+  [ "$number" -le 100 ] || say more $((number - 100))
 }
 
 # older DIR…: tell the keys of certificates in these, where production was before: which DIR (1, 2,

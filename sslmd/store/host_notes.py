@@ -57,10 +57,10 @@ class HostNote:
     same: tuple[str, ...] = ()
     more: int = 0
 
-    def with_surplus(self, names: Sequence[str]) -> HostNote:
+    def with_surplus(self, names: Sequence[str], unlisted: int = 0) -> HostNote:
         """Return the note with what lies there besides, as much as is noted of it."""
         some = tuple(shortened(one) for one in names[:MOST_SURPLUS])
-        return replace(self, surplus=some, more=len(names) - len(some))
+        return replace(self, surplus=some, more=len(names) - len(some) + unlisted)
 
     @property
     def places(self) -> tuple[str, ...]:

@@ -42,11 +42,11 @@ class Visit:
     """How a visit went. `new`: whether a certificate is another than the host had in use.
 
     `here`: the host is this machine. `surplus`: what lies there that is neither meant for it nor
-    ours to take away, in words. `left`: what is there in the end; None: nobody has looked. `taken`:
-    the certificates that were taken away. `same`: other names of the machine. `older`: the folders,
-    of those where production was before, that still hold keys; None as above. `kept`: those that
-    only hold what is meant to stay there (`keep`). `trouble`: why something could not be taken
-    away.
+    ours to take away, in words; `unlisted`: how much more it did not list. `left`: what is there in
+    the end; None: nobody has looked. `taken`: the certificates that were taken away. `same`: other
+    names of the machine. `older`: the folders, of those where production was before, that still
+    hold keys; None as above. `kept`: those that only hold what is meant to stay there (`keep`).
+    `trouble`: why something could not be taken away.
     """
 
     here: bool = False
@@ -60,6 +60,7 @@ class Visit:
     older: tuple[str, ...] | None = None
     kept: tuple[str, ...] = ()
     trouble: Exception | None = None
+    unlisted: int = 0
 
     def take_older(self, keys: Mapping[str, Collection[str]], keep: Collection[str]) -> None:
         """Take in which keys are in the folders where production was before."""
@@ -355,6 +356,7 @@ async def _tidy(
         visit.same = tuple(name for name in names if name in same)
         found = await tools.in_thread(_sorted, tools.config, host, visit.same, there)
     visit.surplus = [str(thing) for thing in found.left]
+    visit.unlisted = _number(answer.first("more"))
     failures: list[SslmError] = []
     for thing in found.gone:
         gone = thing.cert
@@ -387,6 +389,11 @@ def _things(answer: Answer, holds: Collection[CertId]) -> list[Thing]:
         elif has_key:
             there.append(Thing(name, has_key=True))
     return [*there, *map(Thing, answer.every("stray"))]
+
+
+def _number(told: str | None) -> int:
+    """Return the number that a host told; 0 if it is none, or longer than any count."""
+    return int(told) if told and told.isascii() and told.isdecimal() and len(told) < 10 else 0
 
 
 def _sorted(config: Config, host: str, same: Collection[str], there: list[Thing]) -> Sorted:

@@ -165,8 +165,14 @@ def test_everything_is_named_and_green_when_corrected(tmp_path: Path) -> None:
         site.wait_line("does not serve the new certificate")
         state = site.top / "certs" / ZONE / "held/state.toml"
         good_state = state.read_text()
-        state.write_text("version = 99\n")
-        site.ctl("reload")
+
+        def is_held() -> bool:
+            # What the daemon notes at this moment takes the place of the file.
+            state.write_text("version = 99\n")
+            site.ctl("reload")
+            return "version" in (site.status(HELD)[HELD]["last_error"] or "")
+
+        wait_until(is_held, "it to be held")
         main = site.conf / "ssl-mgr.conf"
         good = main.read_text()
         main.write_text(good.replace("min_roll_mins = 0", "min_roll_mins = -1"))

@@ -478,6 +478,11 @@ def test_what_is_there_is_told(shell: Open, prod: Path) -> None:
     for path in ("mine.key", "example.com/old.pem", "example.com/web/spare.pem"):
         (prod / path).write_text("of 2019\n-----BEGIN EC PRIVATE KEY-----\n")
     (prod / "example.com/link.key").symlink_to("old.pem")
+    # As deep as it goes; what is being written and what is sent is nobody's yet.
+    for path in ("a/b/c/d/e/deep.key", f"{GROUP}/{SERVICE}/curr/sub/x.key", ".sslmd-in.9/x.key"):
+        (prod / path).parent.mkdir(parents=True)
+        (prod / path).touch()
+    (prod / "example.com/.y.key.0123.new").touch()
     with shell() as one:
         assert sorted(one.ask("survey")) == [
             "have with example.com/gone",
@@ -485,7 +490,9 @@ def test_what_is_there_is_told(shell: Open, prod: Path) -> None:
             "have with example.net/web",
             "have without ca/root",
             "have without example.com/broken",
+            "stray a/b/c/d/e/deep.key",
             "stray example.com/old.pem",
+            f"stray {GROUP}/{SERVICE}/db/{ONE}/sub/x.key",
             "stray example.com/web/spare.pem",
             "stray mine.key",
         ]
@@ -524,6 +531,16 @@ def test_what_is_taken_away(shell: Open, prod: Path) -> None:
     assert [str(path.relative_to(prod)) for path in sorted(prod.rglob("*"))] == [
         *(GROUP, f"{GROUP}/mail", f"{GROUP}/mail/mine")
     ]
+
+
+def test_more_keys_than_are_listed(shell: Open, prod: Path) -> None:
+    prod.mkdir(parents=True)
+    for number in range(103):
+        (prod / f"{number}.key").touch()
+    with shell() as one:
+        told = one.ask("survey")
+    assert len([line for line in told if line.startswith("stray ")]) == 100
+    assert told[-1] == "more 3"
 
 
 # --- commands ---
