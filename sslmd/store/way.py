@@ -66,6 +66,11 @@ def _acl(path: str) -> Writers | None:
     return Writers(frozenset(may[_USER]), frozenset(may[_GROUP]), bool(may[_OWN_GROUP]))
 
 
+def _whole(path: str) -> str:
+    """Return a path from the top; the working directory, which may be gone, only if it counts."""
+    return path if path.startswith("/") else os.path.join(os.getcwd(), path)
+
+
 class Way:
     """Goes from the top of the file system to a path, one name after another, links too.
 
@@ -73,8 +78,7 @@ class Way:
     """
 
     def __init__(self, path: str) -> None:
-        path = os.path.join(os.getcwd(), path)
-        self._todo = deque(path.split("/"))
+        self._todo = deque(_whole(path).split("/"))
         self._links = 0
         self._handles: list[int] = []
         self.entries: list[Entry] = []  # the folders that are passed, and what is there now
@@ -148,7 +152,7 @@ def open_folder(path: str) -> int:
 
     Raises OSError, and `Permanent` for such a link.
     """
-    path = os.path.join(os.getcwd(), path)
+    path = _whole(path)
     handle = os.open(path, _FOLDER)
     # The kernel tells where the folder is. If that is what was asked for, no link led there.
     with suppress(OSError):

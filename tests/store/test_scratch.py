@@ -47,6 +47,24 @@ def test_a_folder_is_private_and_goes(run: Path) -> None:
     assert not any(run.iterdir())
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o755])
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_none_is_made_where_others_could_put_theirs(run: Path, mode: int) -> None:
+    """A sticky folder of root's will do, as /tmp; one of somebody else's will not."""
+    if mode == 0o755:
+        os.chown(run, 12345, -1)
+    run.chmod(mode)
+    scratch = Scratch(str(run))
+    with scratch.folder() as folder:
+        where = run if mode == 0o1777 else run.parent / "tmp"
+        assert Path(folder).is_relative_to(where)
+    scratch.close()
+    (run.parent / "tmp").chmod(0o777)
+    if mode != 0o1777:
+        with pytest.raises(PermissionError, match="chmod o-w"), Scratch(str(run)).folder():
+            pass
+
+
 def test_what_a_killed_process_left_is_removed_and_nothing_else(run: Path) -> None:
     command = [sys.executable, "-c", HOLDS, str(run)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -6,6 +6,8 @@ import errno
 import os
 import stat
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +19,7 @@ from sslmd.core.safe_path import trust_of
 from sslmd.store import files
 from sslmd.store.way import dangers, holding, open_folder, own_trust
 from tests.attacker import GROUP, exchanged
+from tests.integration.running import ROOT
 from tests.packaging.others import NOBODY, let_in
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -160,6 +163,29 @@ def test_a_link_of_ours_leads_to_the_folder(tmp_path: Path) -> None:
     for path in (tmp_path / "real/in", tmp_path / "link/in", tmp_path / "link/up"):
         assert where(open_folder(str(path))) == str(tmp_path / "real/in")
     assert where(open_folder(f"{tmp_path}/link//../link/in/")) == str(tmp_path / "real/in")
+
+
+def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom sslmd.store import files\nfrom sslmd.store.way import *\n"
+        "os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
+        "files.make_dirs(f'{sys.argv[1]}/a/b'); files.write_file(f'{sys.argv[1]}/a/b/c', b'x')\n"
+        "assert list(dangers(sys.argv[1], own_trust())) == []\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code, tmp_path], cwd=tmp_path, env=env, check=True)
+    assert (tmp_path / "a/b/c").read_bytes() == b"x"
+
+
+def test_a_relative_path(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        assert where(open_folder("in")) == str(tmp_path / "in")
+        assert found("in") == []
+    finally:
+        os.chdir(before)
 
 
 @needs_root
