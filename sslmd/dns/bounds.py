@@ -10,10 +10,11 @@ All times are those of the event loop, in seconds.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
+
+from sslmd.core.addresses import is_public, no_host
 
 # Questions under way in all, and of those, at servers that did not answer their last question
 # quickly: a zone with a hundred silent addresses takes no turn from the others.
@@ -43,13 +44,11 @@ class Bounds:
         self._longest = 0.0
         self._told_until = 0.0
         self.under_way = 0
-        self.waiting = 0
 
     @asynccontextmanager
     async def turn(self, *, quick: bool) -> AsyncIterator[None]:
         """Hold one of the turns; `quick`: the server answered its last question quickly."""
         began = _now()
-        self.waiting += 1
         try:
             if not quick:
                 await self._doubtful.acquire()
@@ -59,7 +58,6 @@ class Bounds:
                 self._release_doubtful(quick=quick)
                 raise
         finally:
-            self.waiting -= 1
             self._waited(_now() - began)
         self.under_way += 1
         try:
@@ -114,19 +112,9 @@ def why_not_asked(address: str, *, foreign: bool) -> str:
     Its NS records could otherwise have us knock at what listens on this machine, or, of a zone that
     is `foreign`, in this network. CAs do not ask there either.
     """
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return "is no address"
-    mapped = getattr(ip, "ipv4_mapped", None)
-    ip = mapped or ip
-    if ip.is_loopback or ip.is_unspecified:
-        return "is this machine's own"
-    if ip.is_link_local or ip.is_multicast or (ip.version == 4 and ip.is_reserved):
-        return "is the address of no single host in the world"
-    if foreign and not ip.is_global:
-        return "is private"
-    return ""
+    if why := no_host(address):
+        return why
+    return "is private" if foreign and not is_public(address) else ""
 
 
 def _now() -> float:

@@ -93,7 +93,8 @@ class Query:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(_READER, self._read, data, STEPS)
         except _StepsError:
-            raise TooMuchError("sends an answer whose names take too long to read") from None
+            text = "sends an answer whose names take too long to read; look at what it serves"
+            raise TooMuchError(text) from None
 
     def read_at_once(self, data: bytes) -> dns.message.Message | None:
         """Return an answer if it takes little time, else None; raises what `read` raises."""
@@ -102,7 +103,8 @@ class Query:
             raise dns.exception.FormError  # more are announced than fit in
         if records > MOST_RECORDS:
             raise TooMuchError(
-                f"sends an answer of {records} records, and no more than {MOST_RECORDS} are read"
+                f"sends an answer of {records} records, and no more than {MOST_RECORDS} are read; "
+                "look at what it serves"
             )
         try:
             return self._read(data, STEPS_AT_ONCE)

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from sslmd import __version__
+from sslmd.core.addresses import is_public
 from sslmd.core.names import shown
 from sslmd.servers.handshake import ANY
 
@@ -43,7 +44,6 @@ MOST_BODY = 4 << 10
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-9]\d\d)(?: [^\r\n]*)?\r?\n")
 _REDIRECTS = frozenset({301, 302, 307, 308})
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _PORTS = (http.client.HTTP_PORT, http.client.HTTPS_PORT)
 # RFC 8555 §8.1, and no longer than a token that is used.
 _KEY_AUTHORIZATION = re.compile(rb"[A-Za-z0-9_-]{1,256}\.[A-Za-z0-9_-]{43}")
@@ -304,29 +304,13 @@ async def _resolved(seen: _Seen, name: str) -> list[str]:
     except (OSError, ValueError) as err:  # a ValueError is a name that cannot be one
         raise _OutOfReachError(_reason(err)) from None
     addresses = dict.fromkeys(str(where[0]) for *_, where in found)
-    allowed = [one for one in addresses if one in seen.own or _is_public(one)]
+    allowed = [one for one in addresses if one in seen.own or is_public(one)]
     if not allowed:
         raise _WrongError(
             "leads into a private network, where no CA can follow; redirect to a name that has "
             "public addresses, or not at all below /.well-known/acme-challenge/"
         )
     return allowed[:MOST_ADDRESSES]
-
-
-def _is_public(address: str) -> bool:
-    """Whether anybody on the internet may be there (IANA's special-purpose registries)."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(ip, ipaddress.IPv6Address):
-        # IPv4 in disguise: mapped, 6to4 (RFC 3056), NAT64 (RFC 6052).
-        inside = ip.ipv4_mapped or ip.sixtofour
-        if inside is None and ip in _NAT64:
-            inside = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inside is not None:
-            ip = inside
-    return ip.is_global and not ip.is_multicast
 
 
 def _trusting() -> ssl.SSLContext:

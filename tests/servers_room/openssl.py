@@ -15,6 +15,9 @@ from tests.servers_room.tls import LOOPBACK
 
 NAME = "www.example.com"
 
+# Seconds until a program that was started has to be there.
+STARTED = 60.0
+
 
 def der(tag: int, body: bytes) -> bytes:
     size = len(body)
@@ -41,7 +44,7 @@ async def s_server(folder: Path, *options: str) -> AsyncIterator[int]:
         *("-out", cert, "-subj", f"/CN={NAME}", "-days", "9"),
         stderr=asyncio.subprocess.DEVNULL,
     )
-    assert await made.wait() == 0
+    assert await asyncio.wait_for(made.wait(), STARTED) == 0
     port = free_port()
     running = await asyncio.create_subprocess_exec(
         *("openssl", "s_server", "-accept", f"{LOOPBACK}:{port}", "-cert", cert, "-key", key),
@@ -51,15 +54,16 @@ async def s_server(folder: Path, *options: str) -> AsyncIterator[int]:
         stdout=asyncio.subprocess.DEVNULL,
     )
     try:
-        while True:
-            assert running.returncode is None
-            try:
-                _, writer = await asyncio.open_connection(LOOPBACK, port)
-            except OSError:
-                await asyncio.sleep(0.02)
-            else:
-                writer.close()
-                break
+        async with asyncio.timeout(STARTED):
+            while True:
+                assert running.returncode is None
+                try:
+                    _, writer = await asyncio.open_connection(LOOPBACK, port)
+                except OSError:
+                    await asyncio.sleep(0.02)
+                else:
+                    writer.close()
+                    break
         yield port
     finally:
         running.kill()
