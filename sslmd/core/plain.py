@@ -65,7 +65,8 @@ def plain_lines(text: str) -> list[str]:
 def plain_values(value: Any) -> Any:
     """Return what JSON is made of with every text in it plain, names of members too."""
     if isinstance(value, str):
-        return plain(value, MOST_OF_TEXT)
+        quick = value.isascii() and value.isprintable() and len(value) <= MOST_OF_TEXT
+        return value if quick else plain(value, MOST_OF_TEXT)
     if isinstance(value, dict):
         return {plain(key): plain_values(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -34,8 +34,9 @@ PARALLEL_OF_ONE = 32
 # Of these, `events` that follow (more are refused). Less, so that other requests have a place.
 FOLLOWERS_OF_ONE = 16
 
-# Requests of others at a time that read files in threads (`show`): orders need threads as well.
-READING_FILES = 2
+# Long answers of others that are being made at a time: `show` reads files in threads, which orders
+# need as well; `plan` and `dane` are lists of everything until they are sent.
+MAKING = 2
 
 # Characters of an `id`, or digits; arrays and objects in a request, nested or not.
 ID = 200
@@ -98,7 +99,7 @@ def rows() -> list[tuple[str, str, str, str]]:
             waits,
         ),
         ("`events` with `follow`", f"{FOLLOWERS_OF_ONE}", "", refused),
-        ("`show` at a time", "", f"{READING_FILES}", waits),
+        ("`show`, `plan`, `dane` being made at a time", "", f"{MAKING}", waits),
         (
             "CPU time of the daemon",
             f"{CPU_OF_ONE:.0%} of a core, {CPU_AT_ONCE:g} s at once",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
 from typing import Any, Generic, TypeVar
 
 from sslmd.daemon import limits
@@ -42,11 +42,12 @@ class Metered(Generic[Result]):
                 error = err
 
 
-async def gently(items: Iterable[Item]) -> AsyncIterator[Item]:
-    """Yield the items, with a pause for others every now and then."""
+async def gently(items: Iterable[Item], turn: Callable[[], Awaitable[None]]) -> AsyncIterator[Item]:
+    """Yield the items; every now and then wait for the `turn` of whom they are for."""
     for number, item in enumerate(items):
         if number % _AT_ONCE == _AT_ONCE - 1:
             await asyncio.sleep(0)
+            await turn()
         yield item
 
 

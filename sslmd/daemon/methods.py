@@ -108,13 +108,15 @@ class Methods:
             case Method.STATUS:
                 named = params.certs()
                 which = None if named is None else self._select(named)
-                return await self._status.answer(request.id, which)
+                return await self._status.answer(request.id, which, client.user.turn)
             case Method.SHOW:
                 result: Any = await self._show(client, params)
             case Method.CONFIG:
                 result = documents.config(self._planner)
             case Method.PLAN:
-                result = {"jobs": await plan(self._planner, self._select(params.certs()))}
+                some = self._select(params.certs())
+                async with client.user.making():
+                    result = {"jobs": await plan(self._planner, some, client.user.turn)}
             case Method.EVENTS:
                 result = await self._events(client, params)
             case Method.RENEW:
@@ -162,7 +164,7 @@ class Methods:
         which = self._select([params.cert()])
         if len(which) != 1:
             raise WireError(Code.INVALID_PARAMS, "show takes one certificate: group:service")
-        async with client.user.reading_files():
+        async with client.user.making():
             return await documents.show(self._planner, which[0])
 
     async def _events(self, client: Client, params: Params) -> dict[str, Any]:
@@ -202,10 +204,11 @@ class Methods:
         fresh = await asyncio.gather(*(watch(zone, again=again) for zone in zones))
         asked = dict(zip(zones, fresh, strict=True))
         rows = []
-        async for cert in gently(which):
-            if self._has_dane(cert):
-                row = documents.dane(self._planner, cert)
-                rows.append({**row, "fresh": asked[ZoneName(cert.group)]})
+        async with client.user.making():
+            async for cert in gently(which, client.user.turn):
+                if self._has_dane(cert):
+                    row = documents.dane(self._planner, cert)
+                    rows.append({**row, "fresh": asked[ZoneName(cert.group)]})
         return {"certs": rows}
 
     def _has_dane(self, cert: CertId) -> bool:

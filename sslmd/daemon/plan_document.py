@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -26,8 +26,13 @@ _ZONE_JOBS = {
 }
 
 
-async def plan(planner: Planner, which: list[CertId]) -> list[dict[str, Any]]:
-    """Return what runs, what is queued, and what comes when, soonest first."""
+async def plan(
+    planner: Planner, which: list[CertId], turn: Callable[[], Awaitable[None]]
+) -> list[dict[str, Any]]:
+    """Return what runs, what is queued, and what comes when, soonest first.
+
+    `turn` returns when something may be done again for who asks.
+    """
     chosen = set(which)
     now_rows = []
     busy: set[CertId] = set()
@@ -54,7 +59,7 @@ async def plan(planner: Planner, which: list[CertId]) -> list[dict[str, Any]]:
                 continue
             now_rows.append({**row, "at": None, "state": state})
     later = []
-    async for cert in gently(which):
+    async for cert in gently(which, turn):
         if cert in planner.book:
             later += _later(planner, cert, busy=cert in busy)
     later += [

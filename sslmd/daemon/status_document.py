@@ -8,7 +8,7 @@ memory than one, and no more time than it takes to send it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 
 from sslmd import __version__
@@ -33,11 +33,16 @@ class StatusDocument:
         self._list = b"[]"
         self._summary = ""
 
-    async def answer(self, ident: Id, which: Sequence[CertId] | None) -> tuple[bytes, ...]:
-        """Return a whole line, in pieces; about all certificates for None."""
+    async def answer(
+        self, ident: Id, which: Sequence[CertId] | None, turn: Callable[[], Awaitable[None]]
+    ) -> tuple[bytes, ...]:
+        """Return a whole line, in pieces; about all certificates for None.
+
+        `turn` returns when something may be done again for whom it is made.
+        """
         book = self._planner.book
         chosen = book.managed() if which is None else which
-        async for cert in gently(chosen):
+        async for cert in gently(chosen, turn):
             if cert in book:
                 _document(cert, book[cert])
         # From here on without a pause: this is how things stand at one moment.

@@ -90,7 +90,8 @@ class User:
     async def turn(self) -> None:
         """Return when something may be done for this user: one thing for each user in turn.
 
-        What is then done before the next await comes before anything for others.
+        What is then done, until the next await, is all that is done for others before the event
+        loop has looked at everything else: at an admin who waits to be greeted.
         """
         if self._others is None:
             return
@@ -98,6 +99,7 @@ class User:
             await self.costs.share.ready()
             async with self._others.costs.lane:
                 await self._others.costs.share.ready()
+                await asyncio.sleep(0)
 
     def spend(self, seconds: float) -> None:
         """Charge CPU time."""
@@ -119,12 +121,12 @@ class User:
             yield
 
     @asynccontextmanager
-    async def reading_files(self) -> AsyncIterator[None]:
-        """Hold one of the places of others for what reads files in threads."""
+    async def making(self) -> AsyncIterator[None]:
+        """Hold one of the places of others for making a long answer."""
         if self._others is None:
             yield
             return
-        async with self._others.files:
+        async with self._others.making:
             yield
 
     @contextmanager
@@ -193,7 +195,7 @@ class Others:
 
     def __init__(self) -> None:
         self.costs = Costs(limits.CPU_OF_OTHERS)
-        self.files = asyncio.Semaphore(limits.READING_FILES)
+        self.making = asyncio.Semaphore(limits.MAKING)
 
 
 class Users:

@@ -19,6 +19,7 @@ from sslmd import __version__
 from tests.bench.delivery import deliveries
 from tests.bench.orders import orders
 from tests.bench.prepare import prepare
+from tests.bench.readers import readers
 from tests.bench.running import RUNS, Run
 from tests.bench.site import write_site
 from tests.bench.starts import starts
@@ -81,9 +82,10 @@ def main() -> None:
         ordered = orders(scratch / "orders")
         started = starts(scratch / "starts")
         delivered = deliveries(scratch / "delivery")
+        hostile = readers(scratch / "readers")
     finally:
         shutil.rmtree(scratch)
-    page.write_text(_page(columns, empty, [*ordered, "", *started, "", *delivered]))
+    page.write_text(_page(columns, empty, [*ordered, "", *started, "", *delivered, "", *hostile]))
     print(page.read_text())
 
 

@@ -93,6 +93,17 @@ def test_dane_that_was_not_seen_or_is_not_there() -> None:
         assert f"  ?? {where}: x" in done.stdout
 
 
+def test_dane_of_less_than_a_minute_ago() -> None:
+    answer = {**dane(ok=True), "at": "2026-11-23T12:00:00Z", "age": 42, "fresh": False}
+    done, params = ask(Method.DANE, result({"certs": [answer]}), "dane")
+    assert "now" not in params
+    assert done.stdout.startswith(f"{WEB}: all fits (42 s ago)\n")
+    assert done.stdout.endswith("an admin has it done again: sslmctl dane --now\n")
+    done, params = ask(Method.DANE, result({"certs": [{**answer, "fresh": True}]}), "dane", "--now")
+    assert params["now"] is True
+    assert done.stdout.startswith(f"{WEB}: all fits\n")
+
+
 def test_dane_of_nothing_and_as_json() -> None:
     done, _ = ask(Method.DANE, result({"certs": []}), "dane")
     assert (done.returncode, done.stdout) == (0, "none of the certificates has dane_tls\n")

@@ -251,9 +251,29 @@ async def test_a_few_hundred_certificates_are_not_done_in_one_go() -> None:
             await asyncio.sleep(0)
 
     task = asyncio.ensure_future(other())
-    assert [one async for one in gently(range(500))] == list(range(500))
+    nobody = Users().of(64_001)
+    assert [one async for one in gently(range(500), nobody.turn)] == list(range(500))
     task.cancel()
     assert len(turns) >= 9
+
+
+async def test_for_others_one_thing_is_done_at_a_time() -> None:
+    """However many of them wait, the event loop looks at everything else in between."""
+    users = Users()
+    done = []
+
+    async def ask(uid: int) -> None:
+        await users.of(uid).turn()
+        done.append(uid)
+
+    waiting = [asyncio.ensure_future(ask(64_000 + uid)) for uid in range(50)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+        before = len(done)
+        await asyncio.sleep(0)
+        assert len(done) - before <= 1
+    await asyncio.gather(*waiting)
+    assert sorted(done) == list(range(64_000, 64_050))
 
 
 def test_the_table_is_in_the_docs() -> None:

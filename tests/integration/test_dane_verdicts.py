@@ -57,6 +57,9 @@ def test_dane_and_check_tell_what_does_not_fit(world: DaneWorld) -> None:
     assert "all fits" in well.stdout
     for one in world.names:
         assert one.address in well.stdout
+    again = site.ctl("dane").stdout
+    assert "all fits (" in again
+    assert "s ago)" in again
     site.ctl("check", status=0)
 
     # Somebody else's certificate.

@@ -169,6 +169,7 @@ def test_others_may_read_but_not_change(site: Site) -> None:
             ("clean", {}),
             ("reload", {}),
             ("cancel", {}),
+            ("dane", {"now": True}),
         )
     ]
     done = subprocess.run(
