@@ -72,6 +72,7 @@ bench: $(READY)
 docs: $(READY)
 	$(BIN)/python -m sslmd.config.reference > docs/config-reference.md
 	$(BIN)/python -m tests.ssl_mgr_manual.table docs/moving-from-ssl-mgr.md
+	$(BIN)/python -m tests.limits docs/security.md
 
 # --- installing -----------------------------------------------------------------------
 

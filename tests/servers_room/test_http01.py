@@ -14,6 +14,7 @@ from typing import TypeVar
 import pytest
 
 from sslmd.core.errors import Permanent, Transient
+from sslmd.servers import http01
 from sslmd.servers.http01 import put, remove
 from tests.servers import sshd
 from tests.servers.sshd import Sshd
@@ -243,6 +244,14 @@ async def test_a_place_with_odd_signs(tmp_path: Path, far: Sshd) -> None:
 async def test_a_user_may_be_named(www: Path) -> None:
     await put([f"{getpass.getuser()}@far.example.net"], www, APEX, contents_of("t"), in_thread)
     assert (folder_of(www) / "t").exists()
+
+
+@pytest.mark.usefixtures("far")
+async def test_a_host_that_hangs(www: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http01, "LIMIT", 1.0)
+    monkeypatch.setattr(http01, "_script", lambda: "exec sleep 300")
+    with pytest.raises(Transient, match="it is not done within 1 s; see what hangs there"):
+        await put(FAR, www, APEX, contents_of("token"), in_thread)
 
 
 @pytest.mark.usefixtures("far")

@@ -1,0 +1,206 @@
+"""The limits on what others can send or cost, with their tests: the table in docs/security.md.
+
+`python -m tests.limits docs/security.md` writes it there again, with the values of the program.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from sslmd.core import plain
+from sslmd.daemon import planner
+from sslmd.dns import ask, bounds, manners, received
+from sslmd.issuers import certbot_log, directory, launch
+from sslmd.servers import handshake, http01, http01_look, probe, ssh, ssh_line, starttls
+from sslmd.store import host_notes
+from sslmd.workers import acme_before
+
+_PLACE = re.compile(r"(<!-- limits: begin -->\n).*(<!-- limits: end -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A row. `test`: `FILE::FUNCTION` below `tests/`, where it is met."""
+
+    whose: str
+    what: str
+    value: str
+    beyond: str
+    test: str
+
+
+def _size(number: int) -> str:
+    unit, shift = ("MiB", 20) if number >= 1 << 20 else ("KiB", 10)
+    return f"{number >> shift} {unit}" if number >= 1 << 10 else f"{number} bytes"
+
+
+_DNS = "dns_room/test_hostile.py"
+_TOLD = "workers/test_what_hosts_tell.py"
+_PROBE = "servers_room/test_probe_hostile.py"
+_LOOK = "servers_room/test_http01_look.py"
+_DIRECTORY = "issuers/test_directory.py"
+_LAUNCH = "issuers/test_launch.py::test_each_limit_is_told_as_what_it_is"
+_QUEUED = "integration/test_acme_hostile.py::test_the_others_go_on"
+
+LIMITS = (
+    Limit(
+        "name servers",
+        "an answer by UDP",
+        f"{ask.PAYLOAD} bytes; {ask.MOST_DAMAGED} that cannot be read",
+        "passed over unread; the server counts as silent",
+        f"{_DNS}::test_what_is_no_answer_is_dropped_before_it_is_parsed",
+    ),
+    Limit(
+        "name servers",
+        "an answer",
+        f"{received.MOST_RECORDS} records, {received.STEPS} steps of the parser; "
+        f"{received.STEPS_AT_ONCE} steps in the event loop, more in a thread",
+        "not used; the zone is told",
+        f"{_DNS}::test_a_long_answer_to_everything_stalls_nothing_and_is_told",
+    ),
+    Limit(
+        "name servers",
+        "time for an answer",
+        f"{ask.TIMEOUT:g} s by UDP, and by TCP",
+        "silent; asked again later",
+        f"{_DNS}::test_slow_and_wrong_tcp_ends_in_time",
+    ),
+    Limit(
+        "name servers",
+        "servers of a zone, addresses of each",
+        f"{bounds.MOST_SERVERS}, {bounds.MOST_ADDRESSES}",
+        "the rest is not asked; `status` says so",
+        f"{_DNS}::test_a_zone_gets_so_many_servers_and_addresses",
+    ),
+    Limit(
+        "name servers",
+        "questions under way in all; at servers that are slow or silent",
+        f"{bounds.MOST_QUESTIONS}; {bounds.MOST_DOUBTFUL}",
+        "wait; `status` says so",
+        f"{_DNS}::test_so_many_questions_are_under_way_in_all",
+    ),
+    Limit(
+        "name servers",
+        "questions at one address at a time",
+        f"{manners.PLACES}, at a resolver of yours {manners.RESOLVER_PLACES}",
+        "wait",
+        f"{_DNS}::test_no_address_is_asked_faster_than_the_schedule_says",
+    ),
+    Limit(
+        "CAs",
+        "the directory",
+        f"{_size(directory.MAX_BYTES)} in {directory.TIMEOUT:g} s, "
+        f"{directory.MOST_REDIRECTS} redirects",
+        "the attempt fails, and says so",
+        f"{_DIRECTORY}::test_too_long",
+    ),
+    Limit(
+        "CAs",
+        "what is read of certbot's log and output",
+        _size(certbot_log.MOST),
+        "the end of it is read",
+        "issuers/test_problems.py::test_huge_texts_cost_little",
+    ),
+    Limit(
+        "CAs",
+        "certbot: memory, a file, open files, processor time",
+        f"{_size(launch.MEMORY)}, {_size(launch.FILE_SIZE)}, {launch.OPEN_FILES}, "
+        f"{launch.CPU_TIME} s",
+        "it is ended; the message says which",
+        _LAUNCH,
+    ),
+    Limit(
+        "CAs",
+        "certbot: time until the first challenge, until all",
+        f"{acme_before.BEGINNING.seconds} s, {acme_before.HANDING_IN.seconds // 60} min",
+        "it is ended; tried again later",
+        _QUEUED,
+    ),
+    Limit(
+        "CAs",
+        "places for orders of one CA while another's wait",
+        f"{planner.ORDERS // 2} of {planner.ORDERS}",
+        "wait",
+        _QUEUED,
+    ),
+    Limit(
+        "web servers",
+        "the look at a challenge",
+        f"{http01_look.TIMEOUT:g} s, {http01_look.MOST_REDIRECTS} redirects, head "
+        f"{_size(http01_look.MOST_HEAD)}, body {_size(http01_look.MOST_BODY)}; ports 80 and 443",
+        "not shown, and why",
+        f"{_LOOK}::test_endless",
+    ),
+    Limit(
+        "TLS ports",
+        "a look",
+        f"{probe.TIMEOUT:g} s, {_size(handshake.MOST_BYTES)} until the handshake is done, "
+        f"{starttls.MOST_LINES} lines of {_size(starttls.MOST_LINE)} before it",
+        "not seen, and why",
+        f"{_PROBE}::test_endless_handshakes_end",
+    ),
+    Limit(
+        "TLS ports",
+        "a group for Diffie-Hellman",
+        f"{handshake.MOST_DH_BITS} bits",
+        "not calculated",
+        f"{_PROBE}::test_a_group_of_10000_bits_costs_nothing",
+    ),
+    Limit(
+        "far hosts",
+        "time to connect, to log in, for a step, for a copy",
+        f"{ssh_line.CONNECT} s, {ssh.LOGIN:g} s, {ssh.STEP:g} s, {ssh.COPYING / 60:g} min",
+        "the visit ends; tried again later",
+        "servers_room/test_ssh.py::test_it_hangs",
+    ),
+    Limit(
+        "far hosts",
+        "an answer",
+        f"{_size(ssh.LONGEST_ANSWER)}, {ssh.MOST_LINES} lines",
+        "the visit ends",
+        f"{_TOLD}::test_an_answer_has_so_many_lines_and_no_more",
+    ),
+    Limit(
+        "far hosts",
+        "what is noted of things that do not belong there",
+        f"{host_notes.MOST_SURPLUS} entries of {host_notes.LONGEST_NAME} bytes",
+        "counted",
+        f"{_TOLD}::test_surplus_without_end_is_a_hundred_entries_and_a_count",
+    ),
+    Limit(
+        "far hosts",
+        "challenges on a web server",
+        f"{http01.LIMIT:g} s",
+        "the attempt fails",
+        "servers_room/test_http01.py::test_a_host_that_hangs",
+    ),
+    Limit(
+        "anybody",
+        "words in a line; in a text of an answer",
+        f"{plain.MOST}; {plain.MOST_OF_TEXT} characters",
+        "cut, with an ellipsis",
+        "daemon/test_words_of_others.py::test_nothing_is_escaped_twice",
+    ),
+)
+
+
+def table() -> str:
+    """Return the table as docs/security.md has it."""
+    lines = ["| whose | what | limit | beyond it | test |", "| --- | --- | --- | --- | --- |"]
+    lines += [
+        f"| {one.whose} | {one.what} | {one.value} | {one.beyond} | `{one.test}` |"
+        for one in LIMITS
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def main() -> None:
+    path = Path(sys.argv[1])
+    path.write_text(_PLACE.sub(lambda place: place[1] + table() + place[2], path.read_text()))
+
+
+if __name__ == "__main__":
+    main()
