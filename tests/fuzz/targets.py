@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,10 +18,12 @@ import dns.message
 import dns.name
 from cryptography import x509
 
+from sslmd.config.model import ProbeWord
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import DomainName, SetName, ZoneName
 from sslmd.dns import answers, before, include, notes, owners, tlsa_include, tlsa_notes
 from sslmd.dns.caa import Property, forbidden, names_account
+from sslmd.dns.received import Query, TooMuchError
 from sslmd.issuers import directory
 from sslmd.issuers.problems import read_problem, to_error
 from sslmd.issuers.retry_after import retry_at
@@ -36,8 +39,10 @@ from sslmd.pki.pem import MALFORMED, whole_blocks
 from sslmd.pki.profile import Use
 from sslmd.pki.tlsa import material_of
 from sslmd.processes import Output
+from sslmd.servers import http01_look
 from sslmd.servers.probe import described
 from sslmd.servers.ssh import RemoteShell
+from sslmd.servers.starttls import MOST_LINE, NoTlsError, Talk
 from sslmd.store import host_notes, state, zone_notes
 from sslmd.store.files import read_file
 from sslmd.wire.framing import FrameReader
@@ -101,11 +106,23 @@ _MESSAGES = [
 # --- name servers ---
 
 
+def _query() -> dns.message.QueryMessage:
+    return dns.message.make_query(OWNER.text, "TXT", use_edns=0, id=1)
+
+
 def _answer(data: bytes) -> Iterable[str]:
+    query = Query(_query())
+    # What has another id or question is dropped, which says nothing of the parser.
+    if not query.is_answered_by(data := query.wire[:2] + data[2:]):
+        return []
     try:
-        message = dns.message.from_wire(data)
+        message = query.read_at_once(data)
+    except TooMuchError as err:
+        return [str(err)]
     except dns.exception.DNSException:
         return []  # its words are told nobody
+    if message is None:
+        return []  # it is read in a thread
     name = dns.name.from_text(OWNER.text)
     texts = [answers.rcode_of(message), *map(ascii, answers.strings(message, name))]
     answers.tlsa_in(message, answers.end_of_chain(message, name))
@@ -115,7 +132,7 @@ def _answer(data: bytes) -> Iterable[str]:
 
 
 def _answers() -> list[bytes]:
-    query = dns.message.make_query(OWNER.text, "TXT", use_edns=0)
+    query = _query()
     tlsa = f"{OWNER} 60 IN TLSA 3 1 1 {'ab' * 32}"
     sections = (
         [f'{OWNER} 60 IN TXT "one" "two"', f'{OWNER} 60 IN TXT "\\000\\255"'],
@@ -198,6 +215,9 @@ class _Unread:
 
     def write(self, data: bytes) -> None: ...
 
+    def get_extra_info(self, _: str) -> tuple[str, int]:
+        return ("192.0.2.1", 25)
+
 
 def _told(data: bytes) -> Iterable[str]:
     return _run(_hear(data))  # type: ignore[no-any-return]
@@ -228,6 +248,55 @@ async def _at_once() -> int:
 _TOLD = [
     b"@ in /etc/x\n@ have a b 0600\n@ end\n@ error cannot: no space\n@ end\n",
     b"Welcome!\n\x1b[31mred\r\n@ surplus a/b\n@ end\nThis account is not available.\n",
+]
+
+
+def _shown(data: bytes) -> Iterable[str]:
+    return _run(_fetch(data))  # type: ignore[no-any-return]
+
+
+async def _fetch(data: bytes) -> list[str]:
+    reader = asyncio.StreamReader()
+    reader.feed_data(data)
+    reader.feed_eof()
+    try:
+        _, headers = await http01_look._head(reader)
+        return [http01_look._told(await http01_look._body(reader, headers))]
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, http.client.HTTPException):
+        return []
+    except ValueError:
+        return []
+
+
+_SHOWN = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    b"HTTP/1.0 301 x\r\nLocation: /\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+    b"HTTP/1.1 200 OK\r\n\r\n" + b"a" * 43 + b"." + b"b" * 43,
+]
+
+
+def _greeting(data: bytes) -> Iterable[str]:
+    return _run(_greet(data))  # type: ignore[no-any-return]
+
+
+async def _greet(data: bytes) -> list[str]:
+    told = []
+    for word in (ProbeWord.SMTP, ProbeWord.IMAP, ProbeWord.POP3):
+        reader = asyncio.StreamReader(limit=MOST_LINE)
+        reader.feed_data(data)
+        reader.feed_eof()
+        talk = Talk(reader, _Unread())  # type: ignore[arg-type]
+        try:
+            await talk.start(word)
+        except (NoTlsError, OSError) as err:
+            told.append(str(err))
+    return told
+
+
+_GREETINGS = [
+    b"220-a\r\n220 mail.example.com ESMTP\r\n250-mail\r\n250 STARTTLS\r\n220 go\r\n",
+    b"* OK ready\r\n* CAPABILITY IMAP4rev1 STARTTLS\r\nA1 OK\r\nA2 OK {5}\r\nhello\r\n",
+    b"+OK ready\r\n+OK\r\n-ERR no\r\n",
 ]
 
 
@@ -403,6 +472,8 @@ TARGETS = {
         Target("caa", _caa, lambda: _CAA, (), (b";", b"=", b"issue ")),
         Target("certbot", _certbot, _certbot_logs, (), (b"HTTP 400\n", b'{"type":"', b"urn:ietf:")),
         Target("directory", _directory, lambda: [_DIRECTORY], (Permanent,), (b"{", b'"', b"[")),
+        Target("shown", _shown, lambda: _SHOWN, (), (b"HTTP/1.1 ", b"\r\n\r\n", b"chunked")),
+        Target("greeting", _greeting, lambda: _GREETINGS, (), (b"220 ", b"250-", b"* OK", b"{9}")),
         Target("told", _told, lambda: _TOLD, (), (b"@ ", b"@ end\n", b"@ error ")),
         Target("include", _records, lambda: _RECORDS, (), (b"(", b")", b"1w", b'"', b"\\")),
         Target("zone", _bind_reload(), lambda: _ZONES, (), (b"(", b"1w", b'"', b"\\", b" SOA ")),
