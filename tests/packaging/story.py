@@ -248,6 +248,8 @@ def exposed_little(site: Site) -> None:
     found = re.search(r"Overall exposure level for sslmd\.service: (\d+)\.(\d)", shown)
     assert found is not None, shown
     assert int(found[1] + found[2]) <= EXPOSURE
+    bounds = site.run("systemctl", "show", "sslmd", "-p", "MemoryMax,TasksMax,OOMPolicy").stdout
+    assert set(bounds.split()) == {"MemoryMax=2147483648", "TasksMax=1024", "OOMPolicy=continue"}
 
 
 def comes_back(site: Site) -> None:
