@@ -293,8 +293,9 @@ class Server:
             await self._serve(client, under_way, idle)
             # It has said all; it may still listen for what it asked.
             client.hung_up.set()
-            if under_way:
-                await asyncio.wait(under_way)
+            while under_way:
+                client.check_there()
+                await asyncio.wait(under_way, timeout=limits.STILL_THERE)
         except WireError as err:
             with suppress(OSError, TimeoutError):
                 await client.send(encode_plain(err.response()))
@@ -303,6 +304,8 @@ class Server:
         finally:
             for task in under_way:
                 task.cancel()
+            while under_way:  # to the end: the socket is closed after that, and not under them
+                await asyncio.wait(under_way)
 
     async def _serve(
         self, client: Client, under_way: set[asyncio.Task[None]], idle: float | None
@@ -321,9 +324,13 @@ class Server:
             if lines or not begun:
                 since = loop.time()
             for line in lines:
-                client.check_there()
                 while len(under_way) >= limits.PARALLEL:
-                    await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait(
+                        under_way,
+                        timeout=limits.STILL_THERE,
+                        return_when=asyncio.FIRST_COMPLETED,
+                    )
+                    client.check_there()
                 task = loop.create_task(_run(client.user, self._answer(client, line)))
                 under_way.add(task)
                 task.add_done_callback(under_way.discard)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import resource
@@ -82,6 +83,22 @@ def test_a_client_that_says_nothing_is_let_go(tmp_path: Path) -> None:
                 return asyncio.get_running_loop().time()
 
     assert limits.IDLE <= virtual_time.run(run()) <= limits.IDLE + 10
+
+
+async def test_an_answer_that_nobody_reads_ends_with_the_connection(tmp_path: Path) -> None:
+    """What waits to send it is ended before the file handle is another one's."""
+    loop, problems = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _, context: problems.append(context))
+    half_a_megabyte = json.dumps({"a": "x" * (1 << 19)})
+    request = f'{{"jsonrpc":"2.0","id":1,"method":"x","params":{half_a_megabyte}}}\n'.encode()
+    async with serving(tmp_path) as server:
+        with connect(tmp_path) as line:
+            await loop.sock_sendall(line, request * 3)
+            await asyncio.sleep(0.2)
+            await server.stop()
+    await asyncio.sleep(0)
+    gc.collect()  # tasks tell of errors that nobody asked for when they go
+    assert not problems
 
 
 # --- file handles ---------------------------------------------------------------------------

@@ -60,10 +60,11 @@ async def halves(line: Line) -> None:
 
 
 async def follows(line: Line) -> None:
-    """Follow events and close the connection at once, again and again."""
-    _, writer = line
+    """Follow events, and hang up when those of before were told."""
+    reader, writer = line
     writer.write(request("events", follow=True))
-    await writer.drain()
+    await reader.readline()
+    await asyncio.sleep(1)
     writer.close()
 
 

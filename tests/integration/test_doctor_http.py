@@ -118,7 +118,7 @@ def test_what_shows_and_what_does_not(web: Web) -> None:
     assert "https://none.invalid/" in about("elsewhere")
     assert "out of the redirect" in about("elsewhere")
     assert "namei -l" in about("closed")
-    assert "a page" in about("other")
+    assert "6 bytes that are no key authorization" in about("other")
     assert "::1" in about("six")
     assert f"while {ADDRESS} shows the file" in about("six")
     assert "no address" in about("dead")
