@@ -539,10 +539,10 @@ def test_logs_that_are_cut_anywhere(name: str) -> None:
 def test_control_characters_are_not_passed_on() -> None:
     detail = r"evil\u001b[2J\u001b]0;title\u0007\r\nsecond\u202eline\u0000"
     found = read(answered(400, acme_error("malformed", detail)))
-    assert "evil?[2J?]0;title? second?line? (malformed); " in found.text
+    assert "evil\\x1b[2J\\x1b]0;title\\x07 second\\u202eline\\x00 (malformed); " in found.text
     name = r"a\u001b[31m.example.test"
     body = f'{{"status": "invalid", "identifier": {{"value": "{name}"}}, "challenges": []}}'
-    assert read(answered(200, body)).failed[0][0] == "a?[31m.example.test"
+    assert read(answered(200, body)).failed[0][0] == "a\\x1b[31m.example.test"
     assert is_fit(read("", "oh\x1b[2J\x00\u2028no\n"))
 
 

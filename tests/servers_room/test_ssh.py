@@ -230,7 +230,7 @@ def fails(text: str, status: int = 255) -> str:
         ("Connection timed out during banner exchange", Transient, "whether it is up"),
         ("kex_exchange_identification: Connection closed by remote host", Transient, "is up"),
         ("", Transient, "the connection ended; see whether it is up"),
-        ("\x1b[31mred\x07", Transient, "?[31mred?; see whether it is up"),
+        ("\x1b[31mred\x07", Transient, "\\x1b[31mred\\x07; see whether it is up"),
     ],
 )
 async def test_what_ssh_says_when_it_ends(
