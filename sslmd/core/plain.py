@@ -47,14 +47,18 @@ def is_plain(text: str) -> bool:
 def plain(text: str, most: int = MOST) -> str:
     """Return `text` as a part of one line of at most `most` characters.
 
-    White space and ends of lines become a space, what is not plain becomes `\\x1b`, `\\u202e`.
+    White space and ends of lines become a space, what is not plain becomes `\\x1b`, `\\u202e`. What
+    is too long has its middle left out: at the end stands the way out.
     """
     if len(text) <= most and is_plain(text):
         return text
-    # White space shrinks, so more is looked at than is kept; but not a whole megabyte.
-    words = " ".join(text[: 4 * most].split())
-    line = "".join(one if is_plain(one) else _escaped(one) for one in words)
-    return line if len(line) <= most and len(text) <= 4 * most else line[: most - 1] + "…"
+    if len(text) > 4 * most:  # white space shrinks; but a whole megabyte is not looked at
+        text = f"{text[: 3 * most]}…{text[-most:]}"
+    line = "".join(one if is_plain(one) else _escaped(one) for one in " ".join(text.split()))
+    if len(line) <= most:
+        return line
+    end = most // 4
+    return f"{line[: most - end - 1]}…{line[-end:] if end else ''}"
 
 
 def plain_lines(text: str) -> list[str]:

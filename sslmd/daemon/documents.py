@@ -6,7 +6,9 @@ added, never renamed.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from time import thread_time
 from typing import Any
 
 from sslmd.config.model import ServiceConfig
@@ -35,6 +37,7 @@ from sslmd.daemon.planner import Planner
 from sslmd.dns.bounds import bounds
 from sslmd.issuers.certbot import account_uri
 from sslmd.store import certs, sets
+from sslmd.store.state import Entry as Line
 
 FORMAT = 1
 
@@ -266,18 +269,23 @@ def _set(facts: SetFacts | None, note: SetNote | None) -> dict[str, Any] | None:
     }
 
 
-async def show(planner: Planner, cert: CertId) -> dict[str, Any]:
-    """Return everything about one certificate: reasons, sets, history, configuration."""
+async def show(planner: Planner, cert: CertId, spend: Callable[[float], None]) -> dict[str, Any]:
+    """Return everything about one certificate: reasons, sets, history, configuration.
+
+    `spend` is told what reading the files takes of the CPU, in a thread of its own.
+    """
     entry = planner.book[cert]
     tools = planner.tools
     service = tools.config.services.get(cert)
-    details, entries, account = await tools.aside(
-        lambda: (
-            _sets(planner, cert),
-            certs.history(tools.tree, cert),
-            _account(planner, service) if service else "",
-        )
-    )
+
+    def read() -> tuple[list[dict[str, Any]], Sequence[Line], str, float]:
+        began = thread_time()
+        account = _account(planner, service) if service else ""
+        sets_, lines = _sets(planner, cert), certs.history(tools.tree, cert)
+        return sets_, lines, account, thread_time() - began
+
+    details, entries, account, seconds = await tools.aside(read)
+    spend(seconds)
     used = tools.issuances().spent(entry.wanted)
     document = status_entry(cert, entry)
     history = [

@@ -165,7 +165,7 @@ class Methods:
         if len(which) != 1:
             raise WireError(Code.INVALID_PARAMS, "show takes one certificate: group:service")
         async with client.user.making():
-            return await documents.show(self._planner, which[0])
+            return await documents.show(self._planner, which[0], client.user.spend)
 
     async def _events(self, client: Client, params: Params) -> dict[str, Any]:
         names = params.certs()

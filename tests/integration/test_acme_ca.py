@@ -180,7 +180,7 @@ def test_a_ca_that_dies_in_the_middle_of_an_order(here: World) -> None:
     ca.start()
     here.site.ctl("renew", "--no-wait", ARG)
     here.site.wait_line("the CA does not know our account any more")
-    here.site.wait_line("lacks", 2)
+    here.site.wait_line("does not show", 2)
     late.refresh(ZONE)
     here.site.wait_settled()
     verify(here.site, ca)

@@ -160,7 +160,7 @@ def test_a_secondary_with_a_newer_serial_is_fine(here: World) -> None:
     here.site.write()
 
     here.site.start()
-    here.site.wait_line(f"{newer.address} lacks")
+    here.site.wait_line(f"{newer.address} does not show")
     assert ca.validations() == []
     for _ in range(5):
         newer.reload(ZONE)
@@ -238,7 +238,7 @@ def test_an_order_that_is_cancelled(here: World) -> None:
     here.site.wait_line("order at", 2)
     assert ca.validations() == []
     late.refresh(ZONE)
-    here.site.wait_line("lacks", 2)
+    here.site.wait_line("does not show", 2)
     late.refresh(ZONE)
     here.site.wait_settled()
     assert ca.failures() == 0

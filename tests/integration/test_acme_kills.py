@@ -54,7 +54,7 @@ def test_killed_while_certbot_waits_in_its_hook(here: World) -> None:
     assert left
 
     here.site.start()
-    here.site.wait_line(f"{late.address} lacks")
+    here.site.wait_line(f"{late.address} does not show")
     late.refresh(ZONE)
     here.site.wait_settled()
     verify(here.site, ca)
@@ -132,7 +132,7 @@ def test_stopped_in_the_middle(here: World) -> None:
 
     # With the next start it is taken back, though the name server still lags.
     here.site.start()
-    here.site.wait_line("lacks")
+    here.site.wait_line("does not show")
     late.refresh(ZONE)
     here.site.wait_settled()
     assert accounts(here) == 1

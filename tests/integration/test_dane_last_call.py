@@ -81,7 +81,9 @@ def test_an_alarm_in_time_and_silent_servers_do_not_count_in_the_end(tmp_path: P
         world.write(10 * LIFE)
         site.ctl("reload")
         site.ctl("force-renew", ARG)
-        site.wait_line(f"waits for its TLSA records in DNS: {behind.address} lacks _{world.port}")
+        site.wait_line(
+            f"waits for its TLSA records in DNS: {behind.address} does not show _{world.port}"
+        )
         assert behind.address in site.cert()["reason"]
         assert "expires at" not in site.ctl("check", status=None).stdout
 
