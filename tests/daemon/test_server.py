@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import resource
@@ -149,6 +150,17 @@ async def test_the_daemon_itself_waits_for_nobody(tmp_path: Path) -> None:
 
 
 # --- accounts -------------------------------------------------------------------------------
+
+
+async def test_what_ends_before_it_began_is_nobody_s_mistake(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Python warns of coroutines that never began, into the journal."""
+    async with serving(tmp_path) as server:
+        with server.inside():
+            await server.stop()
+    gc.collect()
+    assert [str(one.message) for one in recwarn] == []
 
 
 def test_an_answer_of_several_counts_once() -> None:
