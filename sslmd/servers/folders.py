@@ -16,10 +16,10 @@ from pathlib import Path
 
 from sslmd.config.model import CaKind, Config
 from sslmd.core.errors import ConfigError, Mistake, SslmError
-from sslmd.core.safe_path import Danger, Trust, danger, readable
+from sslmd.core.safe_path import Danger, Trust, danger, named_readers, readable
 from sslmd.servers.key_rights import let_in
 from sslmd.store import files
-from sslmd.store.way import dangers, entry_of, own_trust
+from sslmd.store.way import dangers, entry_of, own_trust, secret_entry_of
 
 
 class Kind(Enum):
@@ -118,7 +118,7 @@ def _look(config: Config, socket: str) -> Iterator[Finding]:
 
 def _of_secret(key: str, path: str, kind: Kind, trust: Trust) -> Iterator[Finding]:
     try:
-        entry = entry_of(path, os.stat(path))
+        entry = secret_entry_of(os.path.realpath(path), os.stat(path))
     except FileNotFoundError:
         return  # told by who wants to read it
     if one := readable(entry, trust, by_group=kind is Kind.SHARED):
@@ -170,13 +170,14 @@ def _close_secrets(config: Config) -> list[Mistake]:
         path, by_group = str(where), kind is Kind.SHARED
         try:
             info = os.stat(path, follow_symlinks=False)
-            entry = entry_of(path, info)
+            entry = secret_entry_of(path, info)
             # What others can write may be theirs by now: that is refused.
             if entry.uid != trust.user or danger(entry, trust):
                 continue
             if not readable(entry, trust, by_group=by_group):
                 continue
-            mode = files.narrow(path, keep_group=by_group and info.st_gid not in trust.groups)
+            shared = info.st_gid not in trust.groups or named_readers(entry, trust)
+            mode = files.narrow(path, keep_group=by_group and bool(shared))
         except (OSError, SslmError):
             continue  # `look` finds it as it is
         problem = f"could be read by others; it is {mode:04o} now"

@@ -14,14 +14,21 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 
 from sslmd.core.errors import Permanent
 from sslmd.core.safe_path import Entry, danger, readable
 from sslmd.store.trouble import naming
 from sslmd.store.trouble import trouble as trouble  # for all who use what is here
-from sslmd.store.way import entry_of, holding, open_below, open_folder, own_trust
+from sslmd.store.way import (
+    entry_of,
+    holding,
+    open_below,
+    open_folder,
+    own_trust,
+    secret_entry_of,
+)
 
 KEY_MODE = 0o600
 FILE_MODE = 0o644
@@ -107,7 +114,7 @@ def read_secret(path: str, limit: int = MAX_FILE, *, by_group: bool = False) -> 
 
     def check(info: os.stat_result, path: str) -> None:
         check_owner(info, path)
-        if found := readable(entry_of(path, info), own_trust(), by_group=by_group):
+        if found := readable(secret_entry_of(path, info), own_trust(), by_group=by_group):
             raise Permanent(str(found))
 
     return _read(path, limit, check)
@@ -163,17 +170,24 @@ def is_wide(info: os.stat_result) -> bool:
 def check_dir(path: str, groups: Collection[int] = ()) -> None:
     """Raise `Permanent` for a directory in which somebody else could put files or links.
 
-    `groups`: those whose members may. One that is not there is fine.
+    `groups`: those whose members may. One that is not there is fine. A link in its place has to be
+    of root or the daemon's user: one that others put there stays when they may not write any more.
     """
-    if (entry := _entry_at(path)) and (found := danger(entry, own_trust().with_groups(groups))):
-        raise Permanent(str(found))
+    trust = own_trust().with_groups(groups)
+    for entry in _entries_at(path):
+        if found := danger(entry, trust):
+            raise Permanent(str(found))
 
 
-def _entry_at(path: str) -> Entry | None:
+def _entries_at(path: str) -> Iterator[Entry]:
+    """Yield what is at a path: a link first, then what it leads to."""
     try:
-        return entry_of(path, os.stat(path))
+        info = os.lstat(path)
+        yield entry_of(path, info)
+        if stat.S_ISLNK(info.st_mode):
+            yield entry_of(path, os.stat(path))
     except FileNotFoundError:
-        return None
+        return
     except OSError as err:
         raise trouble(err, "look at", path) from err
 

@@ -11,8 +11,10 @@ import pytest
 
 from sslmd.config.load import load
 from sslmd.config.model import Config
-from sslmd.core.errors import ConfigError
+from sslmd.core.errors import ConfigError, Permanent
 from sslmd.servers import folders
+from sslmd.store import files
+from tests.attacker import let_by_acl
 from tests.packaging.others import NOBODY
 
 GROUP = 4545
@@ -261,6 +263,26 @@ def test_the_name_server_reads_its_key_on(site: Site) -> None:
     path.chmod(0o640)
     folders.check(site.config(), site.socket)
     assert mode_of(path) == 0o600  # nobody else has that one
+
+
+def test_whom_an_acl_lets_read_a_key(site: Site) -> None:
+    path = site.top / "keys/tsig"
+    let_by_acl(path, 4)
+    (told,) = folders.check(site.config(), site.socket)
+    assert f"can be read by u:{NOBODY} of its ACL" in str(told)
+    assert "unless that is meant" in str(told)  # the name server, perhaps
+    path.chmod(0o664)
+    folders.check(site.config(), site.socket)
+    assert mode_of(path) == 0o640
+    path = site.top / "keys/eab"
+    let_by_acl(path, 4)
+    closed, _ = folders.check(site.config(), site.socket)
+    assert f"{path}" in str(closed)
+    assert "it is 0600 now" in str(closed)
+    assert mode_of(path) == 0o600  # which is what the ACL lets pass, too
+    path.chmod(0o640)
+    with pytest.raises(Permanent, match="of its ACL"):
+        files.read_secret(str(path))
 
 
 def test_a_key_by_two_names_or_by_a_link_is_left_as_it_is(site: Site) -> None:
