@@ -37,6 +37,9 @@ DIR_MODE = 0o750
 # Bytes. Nothing that we read is longer; a chain of four RSA certificates has 10 KB.
 MAX_FILE = 1 << 20
 
+# Folders below each other. Ours are seven; who makes thousands wants us to fail.
+DEEPEST = 64
+
 # Links in a row that are followed.
 _MOST_LINKS = 4
 
@@ -393,8 +396,11 @@ def remove_tree(path: str) -> None:
             remove_below(folder, name)
 
 
-def remove_below(folder: int, name: str) -> None:
-    """Remove what has a name in a folder that is held, and what is in it; raises OSError."""
+def remove_below(folder: int, name: str, deeper: int = DEEPEST) -> None:
+    """Remove what has a name in a folder that is held, and what is in it.
+
+    Raises OSError, and `Permanent` where folders are more than `deeper` below each other.
+    """
     try:
         handle = open_below(folder, name)
     except OSError as err:
@@ -405,10 +411,22 @@ def remove_below(folder: int, name: str) -> None:
     try:
         for one in os.listdir(handle):
             with suppress(FileNotFoundError):
-                remove_below(handle, one)
+                if deeper == 0:
+                    raise Permanent(
+                        f"{_place(handle).rsplit('/', DEEPEST)[0]} has more than {DEEPEST} folders "
+                        "below each other; see who made them, and remove them"
+                    )
+                remove_below(handle, one, deeper - 1)
     finally:
         os.close(handle)
     os.rmdir(name, dir_fd=folder)
+
+
+def _place(handle: int) -> str:
+    """Return where a folder is, for a message."""
+    with suppress(OSError):
+        return os.readlink(f"/proc/self/fd/{handle}")
+    return "a place that is not known"
 
 
 def remove_leftovers(folder: str) -> None:
