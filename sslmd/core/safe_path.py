@@ -16,8 +16,8 @@ _ROOT = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Writers:
-    """Whom a POSIX ACL lets write: users and groups that it names, and the file's own group."""
+class Named:
+    """Whom a POSIX ACL lets write, or read: users and groups that it names, and the own group."""
 
     users: frozenset[int] = frozenset()
     groups: frozenset[int] = frozenset()
@@ -26,13 +26,17 @@ class Writers:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What stands at a path: owner, group, mode (of inode(7)), and its ACL if it has one."""
+    """What stands at a path: owner, group, mode (of inode(7)), and its ACL if it has one.
+
+    `acl`: whom that lets write; `readers`: whom it lets read, of a file with a secret.
+    """
 
     path: str
     uid: int
     gid: int
     mode: int
-    acl: Writers | None = None
+    acl: Named | None = None
+    readers: Named | None = None
 
     @property
     def facts(self) -> str:
@@ -77,10 +81,12 @@ def danger(entry: Entry, trust: Trust, *, sticky: bool = False) -> Danger | None
     """
     if entry.uid not in trust.owners:
         owner = "root" if trust.user == _ROOT else str(trust.user)
+        # Without -h, chown(1) changes what the link leads to.
+        link = "-h " if stat.S_ISLNK(entry.mode) else ""
         return Danger(
             entry.path,
             f"belongs to uid {entry.uid}, not to the daemon's user or root ({entry.facts})",
-            f"look at how it got there, then run: chown {owner} {entry.path}",
+            f"look at how it got there, then run: chown {link}{owner} {entry.path}",
         )
     if stat.S_ISLNK(entry.mode) or (sticky and _is_sticky(entry)):
         return None
@@ -98,14 +104,18 @@ def _of_group(entry: Entry, trust: Trust) -> tuple[str, str] | None:
     # Where there is an ACL these bits are its mask: nobody whom it names gets past that.
     if not entry.mode & stat.S_IWGRP:
         return None
-    acl = entry.acl or Writers()
+    acl = entry.acl or Named()
     if acl.own_group and entry.gid not in trust.groups:
         return f"gid {entry.gid}", f"chmod g-w {entry.path}"
-    named = [f"u:{uid}" for uid in sorted(acl.users - trust.owners)]
-    named += [f"g:{gid}" for gid in sorted(acl.groups - trust.groups)]
-    if not named:
+    if not (named := _others_of(acl, trust)):
         return None
     return f"{', '.join(named)} of its ACL", f"setfacl -x {','.join(named)} {entry.path}"
+
+
+def _others_of(acl: Named, trust: Trust) -> list[str]:
+    """Return whom an ACL names beside those that are trusted, as setfacl(1) writes it."""
+    named = [f"u:{uid}" for uid in sorted(acl.users - trust.owners)]
+    return named + [f"g:{gid}" for gid in sorted(acl.groups - trust.groups)]
 
 
 def foreign_link(link: Entry) -> Danger:
@@ -118,16 +128,34 @@ def foreign_link(link: Entry) -> Danger:
 
 
 def readable(entry: Entry, trust: Trust, *, by_group: bool) -> Danger | None:
-    """Return who else may read a file with a secret in it; `by_group`: its group may, too."""
+    """Return who else may read a file with a secret in it.
+
+    `by_group`: its group may, too, and whom its ACL names.
+    """
+    named = named_readers(entry, trust)
     bits = stat.S_IRWXO | (0 if by_group or entry.gid in trust.groups else stat.S_IRWXG)
     if not entry.mode & bits:
-        return None
-    mode = "0640" if by_group and entry.gid not in trust.groups else "0600"
+        if by_group or not named:
+            return None
+        return Danger(
+            entry.path,
+            f"can be read by {', '.join(named)} of its ACL ({entry.facts})",
+            f"run: setfacl -x {','.join(named)} {entry.path}, and think of a new secret",
+        )
+    mode = "0640" if by_group and (named or entry.gid not in trust.groups) else "0600"
     return Danger(
         entry.path,
         f"can be read by others ({entry.facts})",
         f"run: chmod {mode} {entry.path}, and think of a new secret",
     )
+
+
+def named_readers(entry: Entry, trust: Trust) -> list[str]:
+    """Return whom the ACL of a file lets read it beside those that are trusted."""
+    # The bits of the group are the mask: who is named gets nothing without.
+    if entry.readers is None or not entry.mode & stat.S_IRGRP:
+        return []
+    return _others_of(entry.readers, trust)
 
 
 def _is_sticky(entry: Entry) -> bool:

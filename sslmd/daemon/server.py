@@ -274,8 +274,7 @@ class Server:
 
     def _begin(self, client: Client, idle: float | None = limits.IDLE) -> None:
         self._users.count(client.user, 1)
-        work = self._converse(client, idle)
-        task = asyncio.get_running_loop().create_task(_run(client.user, work))
+        task = _begun(client.user, self._converse(client, idle))
         self._clients[task] = client
         task.add_done_callback(self._ended)
 
@@ -331,7 +330,7 @@ class Server:
                         return_when=asyncio.FIRST_COMPLETED,
                     )
                     client.check_there()
-                task = loop.create_task(_run(client.user, self._answer(client, line)))
+                task = _begun(client.user, self._answer(client, line))
                 under_way.add(task)
                 task.add_done_callback(under_way.discard)
 
@@ -363,6 +362,13 @@ class Server:
             text = "an error of sslmd's own; its journal has the traceback"
             error = WireError(Code.INTERNAL_ERROR, text, id=ident)
             return (encode_plain(error.response()),)
+
+
+def _begun(user: User, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    task = asyncio.get_running_loop().create_task(_run(user, work))
+    # One that is cancelled before its first step has not begun with the work: Python warns of that.
+    task.add_done_callback(lambda _: work.close())
+    return task
 
 
 async def _run(user: User, work: Coroutine[Any, Any, None]) -> None:

@@ -57,6 +57,7 @@ def _signing_ca(tree: Tree, cert: CertId, ca: CertSpec) -> SigningCa:
             f"the CA {cert} has no certificate to sign with; list it in an active group of "
             "ssl-mgr.conf, or put its set in place"
         )
+    sets.check_folders(tree, cert, name)
     files = sets.read_files(tree.set_dir(cert, name))
     facts = set_facts(name, files)
     if facts.problem:

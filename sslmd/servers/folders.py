@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
-from sslmd.config.model import CaKind, Config
+from sslmd.config.model import Argv, CaKind, Config
 from sslmd.core.errors import ConfigError, Mistake, SslmError
-from sslmd.core.safe_path import Danger, Trust, danger, readable
+from sslmd.core.names import machine_of
+from sslmd.core.safe_path import Danger, Trust, danger, named_readers, readable
 from sslmd.servers.key_rights import let_in
+from sslmd.servers.local import is_own_name
 from sslmd.store import files
-from sslmd.store.way import dangers, entry_of, own_trust
+from sslmd.store.way import dangers, entry_of, own_trust, secret_entry_of
 
 
 class Kind(Enum):
@@ -31,6 +33,11 @@ class Kind(Enum):
     SECRET = auto()  # a file with a key
     SHARED = auto()  # one that the name server has as well
     PUBLIC = auto()
+    PROGRAM = auto()  # of a command of the admin's; a group such as Debian's staff may be meant
+
+
+# What is warned of, and not refused.
+_TOLD = (Kind.PUBLIC, Kind.PROGRAM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,22 @@ def places(config: Config, socket: str = "") -> Iterator[tuple[str, Path, Kind]]
         yield "acme_dir", folder, Kind.PUBLIC
     for folder in config.dns.tlsa_dirs:
         yield "tlsa_dirs", folder, Kind.PUBLIC
+    for key, argv in _commands(config):
+        # Without a slash, PATH says where it is: the system's own folders.
+        if "/" in argv[0]:
+            yield key, config.top / argv[0], Kind.PROGRAM
+
+
+def _commands(config: Config) -> Iterator[tuple[str, Argv]]:
+    """Yield what is run on this machine, as the configuration tells without asking DNS."""
+    for argv in config.dns.restart:
+        yield "[dns] restart_cmd", argv
+    for one in config.globals.post_copy:
+        yield "post_copy_cmd", one.argv
+    for server_class in config.server_classes:
+        if any(is_own_name(machine_of(host)) for host in server_class.servers):
+            for argv in server_class.restart:
+                yield f"[{server_class.kind}] restart_cmd", argv
 
 
 def look(config: Config, socket: str = "") -> list[Finding]:
@@ -108,17 +131,17 @@ def _look(config: Config, socket: str) -> Iterator[Finding]:
         whom = trust.with_groups(groups) if kind is Kind.PRODUCTION else trust
         try:
             for one in dangers(str(path), whom, sticky=kind is Kind.RUN):
-                yield Finding(key, one, refused=kind is not Kind.PUBLIC)
+                yield Finding(key, one, refused=kind not in _TOLD)
             if kind in (Kind.SECRET, Kind.SHARED):
                 yield from _of_secret(key, str(path), kind, trust)
         except OSError as err:
-            yield _unseen(key, str(path), err, refused=kind is not Kind.PUBLIC)
+            yield _unseen(key, str(path), err, refused=kind not in _TOLD)
     yield from _of_files(config.files, trust)
 
 
 def _of_secret(key: str, path: str, kind: Kind, trust: Trust) -> Iterator[Finding]:
     try:
-        entry = entry_of(path, os.stat(path))
+        entry = secret_entry_of(os.path.realpath(path), os.stat(path))
     except FileNotFoundError:
         return  # told by who wants to read it
     if one := readable(entry, trust, by_group=kind is Kind.SHARED):
@@ -170,13 +193,14 @@ def _close_secrets(config: Config) -> list[Mistake]:
         path, by_group = str(where), kind is Kind.SHARED
         try:
             info = os.stat(path, follow_symlinks=False)
-            entry = entry_of(path, info)
+            entry = secret_entry_of(path, info)
             # What others can write may be theirs by now: that is refused.
             if entry.uid != trust.user or danger(entry, trust):
                 continue
             if not readable(entry, trust, by_group=by_group):
                 continue
-            mode = files.narrow(path, keep_group=by_group and info.st_gid not in trust.groups)
+            shared = info.st_gid not in trust.groups or named_readers(entry, trust)
+            mode = files.narrow(path, keep_group=by_group and bool(shared))
         except (OSError, SslmError):
             continue  # `look` finds it as it is
         problem = f"could be read by others; it is {mode:04o} now"

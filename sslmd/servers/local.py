@@ -23,6 +23,11 @@ def is_loopback(host: str) -> bool:
     return host.lower().rstrip(".") in _LOOPBACK_NAMES
 
 
+def is_own_name(host: str) -> bool:
+    """Whether `host` is this machine by its name alone; asks no resolver."""
+    return host.lower().rstrip(".") in _own_names()
+
+
 def is_local(host: str) -> bool:
     """Whether `host` is this machine: its names, loopback, or only addresses of its own.
 
@@ -34,11 +39,10 @@ def is_local(host: str) -> bool:
 
 def looked_up(host: str) -> bool | None:
     """Whether `host` is this machine, as `is_local`; None if its name cannot be looked up."""
-    name = host.lower().rstrip(".")
-    if name in _own_names():
+    if is_own_name(host):
         return True
     try:
-        found = socket.getaddrinfo(name, _DISCARD, type=socket.SOCK_DGRAM)
+        found = socket.getaddrinfo(host.lower().rstrip("."), _DISCARD, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError):
         return None
     return bool(found) and all(_is_own_address(family, where) for family, *_, where in found)

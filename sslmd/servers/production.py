@@ -151,8 +151,9 @@ def linked(prod: str, cert: CertId) -> SetName | None:
 def contents(tree: Tree, cert: CertId, name: SetName, *, is_ca: bool) -> dict[str, bytes]:
     """Return the files of a set as servers get them: of a CA, those without its key (I1).
 
-    Raises `Permanent` if there is no certificate in it.
+    Raises `Permanent` if there is no certificate in it, or others could put theirs there.
     """
+    sets.check_folders(tree, cert, name)
     names = PUBLIC_FILES if is_ca else ALL_FILES
     folder = tree.set_dir(cert, name)
     have = sets.read_files(folder, tuple(file for file in ALL_FILES if file not in _BESIDE))

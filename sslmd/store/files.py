@@ -14,14 +14,21 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 
 from sslmd.core.errors import Permanent
 from sslmd.core.safe_path import Entry, danger, readable
 from sslmd.store.trouble import naming
 from sslmd.store.trouble import trouble as trouble  # for all who use what is here
-from sslmd.store.way import entry_of, holding, open_below, open_folder, own_trust
+from sslmd.store.way import (
+    entry_of,
+    holding,
+    open_below,
+    open_folder,
+    own_trust,
+    secret_entry_of,
+)
 
 KEY_MODE = 0o600
 FILE_MODE = 0o644
@@ -29,6 +36,9 @@ DIR_MODE = 0o750
 
 # Bytes. Nothing that we read is longer; a chain of four RSA certificates has 10 KB.
 MAX_FILE = 1 << 20
+
+# Folders below each other. Ours are seven; who makes thousands wants us to fail.
+DEEPEST = 64
 
 # Links in a row that are followed.
 _MOST_LINKS = 4
@@ -107,7 +117,7 @@ def read_secret(path: str, limit: int = MAX_FILE, *, by_group: bool = False) -> 
 
     def check(info: os.stat_result, path: str) -> None:
         check_owner(info, path)
-        if found := readable(entry_of(path, info), own_trust(), by_group=by_group):
+        if found := readable(secret_entry_of(path, info), own_trust(), by_group=by_group):
             raise Permanent(str(found))
 
     return _read(path, limit, check)
@@ -163,17 +173,24 @@ def is_wide(info: os.stat_result) -> bool:
 def check_dir(path: str, groups: Collection[int] = ()) -> None:
     """Raise `Permanent` for a directory in which somebody else could put files or links.
 
-    `groups`: those whose members may. One that is not there is fine.
+    `groups`: those whose members may. One that is not there is fine. A link in its place has to be
+    of root or the daemon's user: one that others put there stays when they may not write any more.
     """
-    if (entry := _entry_at(path)) and (found := danger(entry, own_trust().with_groups(groups))):
-        raise Permanent(str(found))
+    trust = own_trust().with_groups(groups)
+    for entry in _entries_at(path):
+        if found := danger(entry, trust):
+            raise Permanent(str(found))
 
 
-def _entry_at(path: str) -> Entry | None:
+def _entries_at(path: str) -> Iterator[Entry]:
+    """Yield what is at a path: a link first, then what it leads to."""
     try:
-        return entry_of(path, os.stat(path))
+        info = os.lstat(path)
+        yield entry_of(path, info)
+        if stat.S_ISLNK(info.st_mode):
+            yield entry_of(path, os.stat(path))
     except FileNotFoundError:
-        return None
+        return
     except OSError as err:
         raise trouble(err, "look at", path) from err
 
@@ -379,8 +396,11 @@ def remove_tree(path: str) -> None:
             remove_below(folder, name)
 
 
-def remove_below(folder: int, name: str) -> None:
-    """Remove what has a name in a folder that is held, and what is in it; raises OSError."""
+def remove_below(folder: int, name: str, deeper: int = DEEPEST) -> None:
+    """Remove what has a name in a folder that is held, and what is in it.
+
+    Raises OSError, and `Permanent` where folders are more than `deeper` below each other.
+    """
     try:
         handle = open_below(folder, name)
     except OSError as err:
@@ -391,10 +411,22 @@ def remove_below(folder: int, name: str) -> None:
     try:
         for one in os.listdir(handle):
             with suppress(FileNotFoundError):
-                remove_below(handle, one)
+                if deeper == 0:
+                    raise Permanent(
+                        f"{_place(handle).rsplit('/', DEEPEST)[0]} has more than {DEEPEST} folders "
+                        "below each other; see who made them, and remove them"
+                    )
+                remove_below(handle, one, deeper - 1)
     finally:
         os.close(handle)
     os.rmdir(name, dir_fd=folder)
+
+
+def _place(handle: int) -> str:
+    """Return where a folder is, for a message."""
+    with suppress(OSError):
+        return os.readlink(f"/proc/self/fd/{handle}")
+    return "a place that is not known"
 
 
 def remove_leftovers(folder: str) -> None:

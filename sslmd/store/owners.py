@@ -19,9 +19,6 @@ from dataclasses import dataclass, field
 from sslmd.core.errors import Permanent
 from sslmd.store import files
 
-# Folders below each other. Ours are seven; who makes thousands wants us to fail.
-DEEPEST = 64
-
 _LOOKING = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _LISTING = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _AT_EMPTY_PATH = 0x1000  # fcntl.h: the handle itself, in place of a name below it
@@ -66,7 +63,7 @@ def give(gift: Gift, whose: Whose, *, dry: bool = False) -> Given:
     try:
         with _opened(path, whose) as handle:
             if gift.only is None or not stat.S_ISDIR(os.fstat(handle).st_mode):
-                giver.whole(handle, path, os.fstat(handle).st_dev, DEEPEST)
+                giver.whole(handle, path, os.fstat(handle).st_dev, files.DEEPEST)
             else:
                 giver.some(handle, path, gift.only)
     except FileNotFoundError:
@@ -125,7 +122,7 @@ class _Giver:
             self._one(handle, path, info)
             return
         if info.st_dev != device or deeper == 0:
-            why = "is of another file system" if deeper else f"is {DEEPEST} folders down"
+            why = "is of another file system" if deeper else f"is {files.DEEPEST} folders down"
             self.given.left.append(f"{path} {why}")
             return
         if self._folder_first:

@@ -90,6 +90,17 @@ def _set_of(tree: Tree, cert: CertId, target: str) -> SetName | None:
     return name
 
 
+def check_folders(tree: Tree, cert: CertId, *names: SetName) -> None:
+    """Raise `Permanent` where somebody else could put files or links among a certificate's.
+
+    For every job, not only for a start: what was safe then may be open to others now, and the key
+    of another certificate, a CA's above all, would be used in the place of this one's (I1).
+    """
+    way = (tree.root, tree.group_dir(cert), tree.cert_dir(cert), tree.db_dir(cert))
+    for folder in (*way, *(tree.set_dir(cert, name) for name in names)):
+        files.check_dir(folder)
+
+
 def read_files(folder: str, names: tuple[str, ...] = SET_FILES) -> dict[str, bytes]:
     """Return the contents of those files of a set that are there."""
     contents = {}

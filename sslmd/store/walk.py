@@ -20,7 +20,9 @@ from contextlib import suppress
 from typing import Self, TypeVar
 
 from sslmd.core.errors import Permanent
+from sslmd.core.safe_path import Danger
 from sslmd.store import files
+from sslmd.store.way import shared_with
 
 T = TypeVar("T")
 
@@ -84,7 +86,7 @@ class Walk:
         self.path = "/"
         self._handle = os.open("/", _FOLDER)
         self._user = os.geteuid()
-        self._shared = ""
+        self._shared: Danger | None = None
         self._links = 0
 
     def __enter__(self) -> Self:
@@ -124,7 +126,7 @@ class Walk:
         if info.st_uid not in (0, self._user):
             raise self._is_link(name)
         if self._shared and self._user == 0:
-            raise Permanent(f"{self.path} can be written by {self._shared}")
+            raise Permanent(str(self._shared))
         self._links += 1
         if self._links > _MOST_LINKS:
             raise Permanent(f"{self._at(name)}: too many links lead on from there; remove one")
@@ -150,13 +152,11 @@ class Walk:
                 raise self._is_link(name) from None
             self.path = self._at(name)
             raise
-        shared, above, path = self._shared, self.path, self._at(name)
+        shared, path = self._shared, self._at(name)
         self._step(handle, path)
         # There they may have put a folder of root's to this place.
         if shared and self._user == 0:
-            raise Permanent(
-                f"{above} can be written by {shared}, or give {path} to the user of the web site"
-            )
+            raise Permanent(f"{shared}, or give {path} to the user of the web site")
 
     def _is_link(self, name: str) -> Permanent:
         return Permanent(f"{self._at(name)} is a link; put a directory in its place")
@@ -169,7 +169,8 @@ class Walk:
         os.close(self._handle)
         self._handle, self.path = handle, path
         info = os.fstat(handle)
-        self._shared = _shared(info, path)
+        # Who else than its owner can rename what is in it.
+        self._shared = shared_with(handle, info, path)
         if self._user == 0 and info.st_uid != 0:
             if not _become(info.st_uid):
                 raise Permanent(
@@ -196,17 +197,6 @@ class Walk:
         """Remove a file or link here, if it is there."""
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._handle)
-
-
-def _shared(info: os.stat_result, path: str) -> str:
-    """Return who else than the owner can rename what is in a folder, and the way out."""
-    if info.st_mode & stat.S_ISVTX:
-        return ""
-    if info.st_mode & stat.S_IWOTH:
-        return f"everybody; run: chmod o-w {path}"
-    if info.st_mode & stat.S_IWGRP and info.st_gid not in (0, os.getegid()):
-        return f"gid {info.st_gid}; run: chmod g-w {path}"
-    return ""
 
 
 def _become(uid: int) -> bool:

@@ -15,6 +15,7 @@ import struct
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -22,8 +23,8 @@ from sslmd.core.errors import Permanent
 from sslmd.core.safe_path import (
     Danger,
     Entry,
+    Named,
     Trust,
-    Writers,
     danger,
     foreign_link,
     leads_away,
@@ -40,7 +41,7 @@ _MOST_LINKS = 40
 _ACL = "system.posix_acl_access"
 _ACL_HEAD, _ACL_ENTRY = struct.Struct("<I"), struct.Struct("<HHI")
 _USER, _OWN_GROUP, _GROUP = 0x02, 0x04, 0x08
-_MAY_WRITE = 0o2
+_MAY_WRITE, _MAY_READ = 0o2, 0o4
 
 
 def own_trust() -> Trust:
@@ -51,19 +52,39 @@ def own_trust() -> Trust:
 def entry_of(path: str, info: os.stat_result) -> Entry:
     """Return what is known of whose something is; its ACL is read where that could matter."""
     may = info.st_mode & stat.S_IWGRP and not stat.S_ISLNK(info.st_mode)
-    return Entry(path, info.st_uid, info.st_gid, info.st_mode, _acl(path) if may else None)
+    acl = _acl(path, _MAY_WRITE) if may else None
+    return Entry(path, info.st_uid, info.st_gid, info.st_mode, acl)
 
 
-def _acl(path: str) -> Writers | None:
+def secret_entry_of(path: str, info: os.stat_result) -> Entry:
+    """Return the same of a file with a secret in it, with whom its ACL lets read."""
+    return replace(entry_of(path, info), readers=_acl(path, _MAY_READ))
+
+
+def shared_with(folder: int, info: os.stat_result, path: str) -> Danger | None:
+    """Return who else than its owner may rename what is in a folder that is open, None: nobody.
+
+    `path` is for the words. In a sticky folder others may not.
+    """
+    may = info.st_mode & stat.S_IWGRP
+    acl = _acl(folder, _MAY_WRITE) if may else None
+    trust = own_trust()
+    trust = replace(trust, owners=trust.owners | {info.st_uid})
+    entry = Entry(path, info.st_uid, info.st_gid, info.st_mode, acl)
+    return danger(entry, trust, sticky=True)
+
+
+def _acl(at: str | int, right: int) -> Named | None:
+    """Return whom the ACL gives a right, of a path, which may be a link, or of an open file."""
     try:
-        data = os.getxattr(path, _ACL, follow_symlinks=False)
+        data = os.getxattr(at, _ACL, follow_symlinks=isinstance(at, int))
     except OSError:  # none, or a file system without
         return None
     may: dict[int, set[int]] = {_USER: set(), _OWN_GROUP: set(), _GROUP: set()}
     for tag, rights, whose in _ACL_ENTRY.iter_unpack(data[_ACL_HEAD.size :]):
-        if tag in may and rights & _MAY_WRITE:
+        if tag in may and rights & right:
             may[tag].add(whose)
-    return Writers(frozenset(may[_USER]), frozenset(may[_GROUP]), bool(may[_OWN_GROUP]))
+    return Named(frozenset(may[_USER]), frozenset(may[_GROUP]), bool(may[_OWN_GROUP]))
 
 
 def _whole(path: str) -> str:

@@ -92,6 +92,7 @@ class Asked:
 
 
 def _asked(cert: CertId, name: SetName, tools: Tools) -> Asked:
+    sets.check_folders(tools.tree, cert, name)
     contents = sets.read_files(tools.tree.set_dir(cert, name), (PRIVKEY, CSR))
     if PRIVKEY not in contents:
         raise Permanent(

@@ -11,7 +11,7 @@ from sslmd.core.jobs import PutBack, TakeOff
 from sslmd.core.names import CertId, SetName
 from sslmd.core.renew_track import why_not_back
 from sslmd.core.state import CertState, SetNote
-from sslmd.store import files, sets
+from sslmd.store import sets
 from sslmd.workers.tools import Tools
 
 
@@ -22,7 +22,7 @@ async def put_back(job: PutBack, tools: Tools) -> BackOnDeck | AskDropped:
 
 def _put_back(job: PutBack, tools: Tools) -> BackOnDeck | AskDropped:
     now = tools.now()
-    files.check_dir(tools.tree.set_dir(job.cert, job.set))
+    sets.check_folders(tools.tree, job.cert, job.set)
     sets.tighten_keys(tools.tree, job.cert, job.set)
     facts = sets.read_set(tools.tree, job.cert, job.set)
     if problem := why_not_back(facts, now):

@@ -31,6 +31,7 @@ def _make(job: MakeKey, tools: Tools) -> KeyMade:
     service = tools.service(job.cert)
     spec = service.spec
     tree, cert, now = tools.tree, job.cert, tools.now()
+    sets.check_folders(tree, cert)
     sets.sweep(tree, cert)
     _check_ca(job, spec, tree)
     if job.reuse:
@@ -73,7 +74,10 @@ def _check_ca(job: MakeKey, spec: CertSpec, tree: Tree) -> None:
 
 def _key_of(tree: Tree, cert: CertId, spec: CertSpec, name: SetName | None) -> bytes:
     """Return the key of a set, for another one."""
-    contents = sets.read_files(tree.set_dir(cert, name), (PRIVKEY,)) if name else {}
+    contents = {}
+    if name is not None:
+        sets.check_folders(tree, cert, name)
+        contents = sets.read_files(tree.set_dir(cert, name), (PRIVKEY,))
     if PRIVKEY not in contents:
         raise Permanent(
             f"{cert} has no key to use again; renew it without --reuse, or: sslmctl force-renew"

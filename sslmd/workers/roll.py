@@ -29,6 +29,7 @@ def _roll(job: Roll, tools: Tools) -> Rolled:
             f"{cert}: set {job.set} is no longer on deck; somebody changed the links, "
             "run: sslmctl reload"
         )
+    sets.check_folders(tree, cert, job.set)
     contents = sets.read_files(tree.set_dir(cert, job.set))
     mended = repairs(contents)
     for file, data in mended.items():

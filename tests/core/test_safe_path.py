@@ -6,13 +6,13 @@ import stat
 
 import pytest
 
-from sslmd.core.safe_path import Entry, Writers, danger, leads_away, readable, trust_of
+from sslmd.core.safe_path import Entry, Named, danger, leads_away, readable, trust_of
 
 ROOT = trust_of(0, 0)
 OWN = trust_of(500, 600)
 
 
-def folder(mode: int, uid: int = 0, gid: int = 0, acl: Writers | None = None) -> Entry:
+def folder(mode: int, uid: int = 0, gid: int = 0, acl: Named | None = None) -> Entry:
     return Entry("/x", uid, gid, stat.S_IFDIR | mode, acl)
 
 
@@ -26,7 +26,7 @@ def link(uid: int) -> Entry:
         folder(0o755),
         folder(0o777 & ~0o022),
         folder(0o775),  # of root's group
-        folder(0o775, gid=0, acl=Writers(frozenset({0}))),
+        folder(0o775, gid=0, acl=Named(frozenset({0}))),
         folder(0o755, uid=0, gid=50),
         link(0),
     ],
@@ -62,18 +62,18 @@ def test_the_daemons_own_user_and_group_are_nobody_else() -> None:
             "/x can be written by gid 50 (uid 0, gid 50, mode 2775); run: chmod g-w /x",
         ),
         (
-            folder(0o775, gid=50, acl=Writers(own_group=True)),
+            folder(0o775, gid=50, acl=Named(own_group=True)),
             "/x can be written by gid 50 (uid 0, gid 50, mode 0775); run: chmod g-w /x",
         ),
         (
-            folder(0o775, gid=50, acl=Writers(frozenset({7, 0}), frozenset({8}), own_group=False)),
+            folder(0o775, gid=50, acl=Named(frozenset({7, 0}), frozenset({8}), own_group=False)),
             "/x can be written by u:7, g:8 of its ACL (uid 0, gid 50, mode 0775); run: "
             "setfacl -x u:7,g:8 /x",
         ),
         (
             link(1000),
             "/x/l belongs to uid 1000, not to the daemon's user or root (uid 1000, gid 0, mode "
-            "0777); look at how it got there, then run: chown root /x/l",
+            "0777); look at how it got there, then run: chown -h root /x/l",
         ),
     ],
 )
@@ -87,7 +87,7 @@ def test_a_user_of_its_own_is_named_in_the_way_out() -> None:
 
 def test_the_mask_of_an_acl_counts() -> None:
     """Without the bits of the group nobody whom the ACL names may write."""
-    assert danger(folder(0o755, acl=Writers(frozenset({7}))), ROOT) is None
+    assert danger(folder(0o755, acl=Named(frozenset({7}))), ROOT) is None
 
 
 def test_a_group_that_is_meant() -> None:
@@ -134,3 +134,19 @@ def test_who_reads_a_secret(mode: int, gid: int, by_group: bool, chmod: str) -> 
     else:
         assert found is not None
         assert found.remedy == f"run: chmod {chmod} /k, and think of a new secret"
+
+
+@pytest.mark.parametrize("by_group", [False, True])
+def test_whom_an_acl_lets_read_a_secret_is_named(*, by_group: bool) -> None:
+    acl = Named(frozenset({0, 7}), frozenset({8}), own_group=False)
+    shared = Entry("/k", 0, 0, stat.S_IFREG | 0o640, readers=acl)
+    assert readable(shared, ROOT, by_group=True) is None
+    assert str(readable(shared, ROOT, by_group=False)) == (
+        "/k can be read by u:7, g:8 of its ACL (uid 0, gid 0, mode 0640); run: "
+        "setfacl -x u:7,g:8 /k, and think of a new secret"
+    )
+    masked = Entry("/k", 0, 0, stat.S_IFREG | 0o600, readers=acl)
+    assert readable(masked, ROOT, by_group=by_group) is None
+    open_to_all = Entry("/k", 0, 0, stat.S_IFREG | 0o644, readers=acl)
+    kept = "0640" if by_group else "0600"
+    assert f"run: chmod {kept} /k" in str(readable(open_to_all, ROOT, by_group=by_group))

@@ -168,6 +168,17 @@ async def test_the_daemon_itself_waits_for_nobody(tmp_path: Path) -> None:
 # --- accounts -------------------------------------------------------------------------------
 
 
+async def test_what_ends_before_it_began_is_nobody_s_mistake(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Python warns of coroutines that never began, into the journal."""
+    async with serving(tmp_path) as server:
+        with server.inside():
+            await server.stop()
+    gc.collect()
+    assert [str(one.message) for one in recwarn] == []
+
+
 def test_an_answer_of_several_counts_once() -> None:
     waiting = Waiting()
     one, other = b"x" * 1000, b"y" * 10

@@ -11,8 +11,10 @@ import pytest
 
 from sslmd.config.load import load
 from sslmd.config.model import Config
-from sslmd.core.errors import ConfigError
+from sslmd.core.errors import ConfigError, Permanent
 from sslmd.servers import folders
+from sslmd.store import files
+from tests.attacker import let_by_acl
 from tests.packaging.others import NOBODY
 
 GROUP = 4545
@@ -37,6 +39,7 @@ MAIN = """\
 [dns]
     acme_dir = '{top}/acme'
     tlsa_dirs = ['{top}/tlsa']
+    restart_cmd = '{top}/signer/run'
 [[dns_primary]]
     domain = 'example.com'
     server = '192.0.2.1'
@@ -47,6 +50,11 @@ MAIN = """\
     svc_depends = [['example.com', ['web']]]
     key_group = '{group}'
     key_mode = '0640'
+    restart_cmd = ['tools/reload --all', 'true']
+[xmpp]
+    servers = ['far.example.com']
+    svc_depends = [['example.com', ['web']]]
+    restart_cmd = '{top}/far'
 """
 CAS = """\
 [my-root]
@@ -78,10 +86,12 @@ class Site:
         self.conf = top / "conf.d"
         for name in ("conf.d/ca", "conf.d/example.com", "certs", "prod-certs/example.com/dh"):
             (top / name).mkdir(parents=True)
-        for name in ("hook", "log", "acme", "tlsa", "keys", "roots", "run"):
+        for name in ("hook", "log", "acme", "tlsa", "keys", "roots", "run", "signer", "tools"):
             (top / name).mkdir()
         for name in ("hook/run", "keys/tsig", "keys/eab", "roots/one.pem", "roots/two.pem"):
             (top / name).touch(0o600)
+        for name in ("signer/run", "tools/reload", "far"):
+            (top / name).touch(0o700)
         self.write("ssl-mgr.conf", MAIN.format(top=top, group=GROUP))
         self.write("ca-info.conf", CAS.format(top=top))
         root = {"name": "my-root", "group": "ca", "signer": "", "common": "Root", "names": []}
@@ -170,10 +180,22 @@ def test_keys_and_what_is_run_are_refused(site: Site, key: str, path: str, attac
     assert str(told.value).startswith(f"{where}: {key}: ")
 
 
-@pytest.mark.parametrize("path", ["logdir log", "acme_dir acme", "tlsa_dirs tlsa"])
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("logdir", "log"),
+        ("acme_dir", "acme"),
+        ("tlsa_dirs", "tlsa"),
+        ("[dns] restart_cmd", "signer"),
+        ("[dns] restart_cmd", "signer/run"),
+        ("[web] restart_cmd", "tools"),
+        ("[web] restart_cmd", "tools/reload"),
+    ],
+)
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_what_is_public_is_warned_of(site: Site, path: str, attack: Attack) -> None:
-    key, name = path.split()
+def test_what_is_public_or_an_admins_program_is_warned_of(
+    site: Site, key: str, name: str, attack: Attack
+) -> None:
     said = attack(site.top / name)
     ((text, is_refused),) = site.look()
     assert text.startswith(f"{key}: {said}")
@@ -181,6 +203,11 @@ def test_what_is_public_is_warned_of(site: Site, path: str, attack: Attack) -> N
     assert not is_refused
     (warning,) = folders.check(site.config(), site.socket)
     assert str(warning).startswith(f"{site.top / name}: {key}: ")
+
+
+def test_a_program_of_another_machine_is_not_looked_for_here(site: Site) -> None:
+    open_to_all(site.top / "far")
+    assert site.look() == []
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -261,6 +288,26 @@ def test_the_name_server_reads_its_key_on(site: Site) -> None:
     path.chmod(0o640)
     folders.check(site.config(), site.socket)
     assert mode_of(path) == 0o600  # nobody else has that one
+
+
+def test_whom_an_acl_lets_read_a_key(site: Site) -> None:
+    path = site.top / "keys/tsig"
+    let_by_acl(path, 4)
+    (told,) = folders.check(site.config(), site.socket)
+    assert f"can be read by u:{NOBODY} of its ACL" in str(told)
+    assert "unless that is meant" in str(told)  # the name server, perhaps
+    path.chmod(0o664)
+    folders.check(site.config(), site.socket)
+    assert mode_of(path) == 0o640
+    path = site.top / "keys/eab"
+    let_by_acl(path, 4)
+    closed, _ = folders.check(site.config(), site.socket)
+    assert f"{path}" in str(closed)
+    assert "it is 0600 now" in str(closed)
+    assert mode_of(path) == 0o600  # which is what the ACL lets pass, too
+    path.chmod(0o640)
+    with pytest.raises(Permanent, match="of its ACL"):
+        files.read_secret(str(path))
 
 
 def test_a_key_by_two_names_or_by_a_link_is_left_as_it_is(site: Site) -> None:

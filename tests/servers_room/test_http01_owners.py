@@ -19,6 +19,8 @@ import pytest
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.servers import http01
 from sslmd.store.walk import Walk, apart
+from tests.attacker import let_by_acl
+from tests.packaging.others import NOBODY
 from tests.servers import sshd
 from tests.servers.sshd import Sshd
 from tests.servers_room.far_shell import applets
@@ -125,7 +127,8 @@ async def test_a_folder_of_roots_that_others_write_to(
     os.chown(www, 0, OWNER)
     www.chmod(mode)
     text = await refused(host, www)
-    assert f"{www} can be written by {who}; run: chmod " in text
+    assert f"{www} can be written by {who}" in text
+    assert "; run: chmod " in text
     assert f"or give {www / APEX} to the user of the web site" in text
     # As it says.
     os.chown(www / APEX, OWNER, OWNER)
@@ -133,6 +136,15 @@ async def test_a_folder_of_roots_that_others_write_to(
     shutil.rmtree(www / APEX)
     www.chmod(0o2755)
     assert owner(await put(host, www)) == (0, 0o644)
+
+
+async def test_an_acl_lets_others_write_to_a_folder_of_roots(www: Path) -> None:
+    os.chown(www, 0, 0)
+    www.chmod(0o755)
+    let_by_acl(www, 7)
+    text = await refused("localhost", www)
+    assert f"{www} can be written by u:{NOBODY} of its ACL" in text
+    assert f"run: setfacl -x u:{NOBODY} {www}, or give {www / APEX}" in text
 
 
 async def test_in_a_sticky_folder_names_stay_what_they_are(host: str, www: Path) -> None:

@@ -316,6 +316,26 @@ def test_remove_tree_follows_no_link(tmp_path: Path) -> None:
     assert (precious / "file").read_text() == "keep me"
 
 
+def test_who_makes_folders_without_end_is_told_of(tmp_path: Path) -> None:
+    """Others may have them made, where `key_group` may write: neither stack nor handles run out."""
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    above = os.open(deep, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("a", dir_fd=above)
+        below = os.open("a", os.O_RDONLY, dir_fd=above)
+        os.close(above)
+        above = below
+    os.close(above)
+    with pytest.raises(Permanent, match=f"^{deep} has more than 64 folders below"):
+        files.remove_tree(str(deep))
+    subprocess.run(["rm", "-r", str(deep)], check=True)
+    fine = tmp_path / "fine"
+    fine.joinpath(*"a" * files.DEEPEST).mkdir(parents=True)
+    files.remove_tree(str(fine))
+    assert not fine.exists()
+
+
 def test_remove_file(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nowhere")
     files.remove_file(f"{tmp_path}/link")

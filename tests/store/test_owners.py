@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.errors import Permanent
-from sslmd.store.owners import DEEPEST, Gift, Whose, give
+from sslmd.store.files import DEEPEST
+from sslmd.store.owners import Gift, Whose, give
 
 ROOT, THEM, OTHER = 0, 64001, 64002
 TO_THEM = Whose(THEM, THEM, ROOT, ROOT)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +16,7 @@ from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.safe_path import trust_of
 from sslmd.store import files
 from sslmd.store.way import dangers, holding, open_folder, own_trust
-from tests.attacker import GROUP, exchanged
+from tests.attacker import GROUP, exchanged, let_by_acl
 from tests.integration.running import ROOT
 from tests.packaging.others import NOBODY, let_in
 
@@ -114,22 +112,10 @@ def test_a_group_and_the_groups_that_are_let_in(tmp_path: Path) -> None:
 def test_an_acl_is_read(tmp_path: Path) -> None:
     """POSIX ACLs: their mask is what stat(2) shows as the rights of the group."""
 
-    def give(named: int) -> None:
-        entries = [(1, 7, -1), (2, named, NOBODY), (4, 5, -1), (0x10, 7, -1), (0x20, 5, -1)]
-        data = struct.pack("<I", 2) + b"".join(
-            struct.pack("<HHI", tag, rights, whose & 0xFFFFFFFF) for tag, rights, whose in entries
-        )
-        os.setxattr(tmp_path, "system.posix_acl_access", data)
-
-    try:
-        give(5)
-    except OSError as err:
-        if err.errno != errno.EOPNOTSUPP:
-            raise
-        pytest.skip("this file system has no ACLs")
+    let_by_acl(tmp_path, 5)
     assert tmp_path.stat().st_mode & stat.S_IWGRP
     assert found(tmp_path) == []  # nobody whom it names may write
-    give(7)
+    let_by_acl(tmp_path, 7)
     (said,) = found(tmp_path)
     assert f"can be written by u:{NOBODY} of its ACL" in said
     assert said.endswith(f"run: setfacl -x u:{NOBODY} {tmp_path}")
@@ -276,3 +262,21 @@ def test_holding_gives_folder_and_name(tmp_path: Path) -> None:
     with holding(f"{tmp_path}/name") as (folder, name):
         assert os.readlink(f"/proc/self/fd/{folder}") == str(tmp_path)
         assert name == "name"
+
+
+@needs_root
+def test_a_link_that_somebody_else_left_is_no_folder_of_ours(tmp_path: Path) -> None:
+    """They may have written there once: what they put stays when the folder is closed to them."""
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("real")
+    files.check_dir(str(link))
+    os.chown(link, NOBODY, -1, follow_symlinks=False)
+    with pytest.raises(Permanent, match=f"run: chown -h root {link}"):
+        files.check_dir(str(link))
+    os.chown(link, 0, -1, follow_symlinks=False)
+    (tmp_path / "real").chmod(0o757)
+    with pytest.raises(Permanent, match="can be written by everybody"):
+        files.check_dir(str(link))
+    (tmp_path / "nowhere").symlink_to("none")
+    files.check_dir(str(tmp_path / "nowhere"))

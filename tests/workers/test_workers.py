@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +35,8 @@ from sslmd.store import sets
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.dispatch import work
 from sslmd.workers.settle import clean, clean_inactive
+from tests.attacker import GROUP
+from tests.packaging.others import NOBODY
 from tests.workers.tools_for_tests import INT, MAIN, NOW, ROOT, WEB, Site, leftovers
 
 SERVED = (
@@ -53,6 +55,54 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     """A site with its CAs, worked on in threads as by the daemon."""
     with ThreadPoolExecutor(2) as threads:
         yield await Site(tmp_path, SERVED, threads=threads).with_cas()
+
+
+# --- somebody else in the working tree ------------------------------------------------------
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_no_key_of_a_ca_in_the_place_of_another(site: Site) -> None:
+    """Who may write among the sets of a certificate leads to nobody else's (I1)."""
+    await site.renew()
+    await site.deliver()
+    live, db = site.live(WEB), site.folder(site.live(WEB)).parent
+    os.chown(db, -1, GROUP)
+    db.chmod(0o770)
+    (db / str(live)).rename(db / "aside")
+    (db / str(live)).symlink_to(site.folder(site.live(ROOT), ROOT))
+    os.chown(db / str(live), NOBODY, -1, follow_symlinks=False)
+    jobs: list[Callable[[], Awaitable[object]]] = [
+        lambda: work(Deliver(WEB, live, None, "a test"), site.tools),
+        lambda: site.make_key(reuse=True),
+        site.make_key,
+    ]
+    for job in jobs:
+        with pytest.raises(Permanent, match=f"can be written by gid {GROUP}"):
+            await job()
+    # Closed to them: what they put there still leads nowhere.
+    db.chmod(0o700)
+    for job in jobs[:2]:
+        with pytest.raises(Permanent, match=f"belongs to uid {NOBODY}"):
+            await job()
+    key = (site.in_prod() / "curr/privkey.pem").read_bytes()
+    assert key == (db / "aside/privkey.pem").read_bytes()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_nothing_is_signed_or_rolled_where_others_write(site: Site) -> None:
+    await site.make_key()
+    for cert in (INT, WEB):
+        group = site.folder(site.on_deck() if cert is WEB else site.live(INT), cert).parents[2]
+        os.chown(group, -1, GROUP)
+        group.chmod(0o770)
+        with pytest.raises(Permanent, match=f"{group} can be written by gid {GROUP}"):
+            await site.certify()
+        group.chmod(0o750)
+    await site.certify()
+    db = site.folder(site.on_deck()).parent
+    db.chmod(0o757)
+    with pytest.raises(Permanent, match=f"{db} can be written by everybody"):
+        await site.roll()
 
 
 # --- make_key -------------------------------------------------------------------------------
