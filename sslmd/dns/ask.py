@@ -169,31 +169,14 @@ async def ask(
     key = (name, rdtype, flags, dnssec, timeout)
     same = manners.unsent.get(key)
     if same is None:
-        asking = _understood(server, query, timeout, manners, lambda: manners.unsent.pop(key, None))
+        asking = _ask(server, query, timeout, manners, lambda: manners.unsent.pop(key, None))
         same = manners.unsent[key] = Shared(asyncio.ensure_future(asking))
     return await same.wait()
 
 
-async def _understood(
-    server: NameServer,
-    query: dns.message.Message,
-    timeout: float,  # noqa: ASYNC109
-    manners: Manners,
-    sent: Callable[[], object],
-) -> dns.message.Message:
-    """Ask, and once more without EDNS where the server does not know it (RFC 6891 §6.2.2, §7)."""
-    answer = await _ask(server, Query(query), timeout, manners, sent)
-    if answer.rcode() not in _WITHOUT_EDNS:
-        return answer
-    # A message of its own: who forged an answer to the first does not know the id of this one.
-    asked = query.question[0]
-    plain = dns.message.make_query(asked.name, asked.rdtype, use_edns=False, flags=query.flags)
-    return await _ask(server, Query(plain), timeout, manners, lambda: None)
-
-
 async def _ask(
     server: NameServer,
-    query: Query,
+    query: dns.message.Message,
     timeout: float,  # noqa: ASYNC109
     manners: Manners,
     sent: Callable[[], object],
@@ -205,7 +188,7 @@ async def _ask(
                 sent()
                 began = asyncio.get_running_loop().time()
                 try:
-                    answer = await _once(server, query, timeout, manners)
+                    answer = await _understood(server, query, timeout, manners)
                 except Mute as err:
                     alive = manners.silent_since(began)
                     if not alive:
@@ -224,6 +207,27 @@ async def _ask(
         finally:
             sent()
     raise AssertionError
+
+
+async def _understood(
+    server: NameServer,
+    query: dns.message.Message,
+    timeout: float,  # noqa: ASYNC109
+    manners: Manners,
+) -> dns.message.Message:
+    """Ask, and once more without EDNS where the server does not know it (RFC 6891 §6.2.2, §7).
+
+    Both in the same place: that the server does not know EDNS says nothing against it, and the
+    second question does not wait behind all others.
+    """
+    answer = await _once(server, Query(query), timeout, manners)
+    if answer.rcode() not in _WITHOUT_EDNS:
+        return answer
+    await manners.turn()
+    # A message of its own: who forged an answer to the first does not know the id of this one.
+    asked = query.question[0]
+    plain = dns.message.make_query(asked.name, asked.rdtype, use_edns=False, flags=query.flags)
+    return await _once(server, Query(plain), timeout, manners)
 
 
 async def _once(

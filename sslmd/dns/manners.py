@@ -129,12 +129,16 @@ class Manners:
         """
         await self._enter()
         try:
-            if (wait := self._wait()) > 0:
-                await asyncio.sleep(wait)
+            await self.turn()
             async with bounds().turn(quick=self._quick):
                 yield
         finally:
             self._leave()
+
+    async def turn(self) -> None:
+        """Wait until the next question may be sent, in a place."""
+        if (wait := self._wait()) > 0:
+            await asyncio.sleep(wait)
 
     def _wait(self) -> float:
         """Return in how many seconds the next question may be sent, and count it."""
