@@ -28,7 +28,7 @@ import dns.rcode
 
 from sslmd.core.errors import Transient
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.dns.manners import Manners, Shared, manners_at
+from sslmd.dns.manners import Manners, Shared, domain_of, manners_at
 from sslmd.dns.received import Query, TooMuchError, is_cut_short
 
 PORT = 53
@@ -182,9 +182,10 @@ async def _ask(
     sent: Callable[[], object],
 ) -> dns.message.Message:
     """Ask when it is the question's turn; again if it got lost at a server that lives."""
+    about = domain_of(query.question[0].name)
     for attempt in range(1, manners.attempts + 1):
         try:
-            async with manners.place():
+            async with manners.place(about):
                 sent()
                 began = asyncio.get_running_loop().time()
                 try:
@@ -192,17 +193,18 @@ async def _ask(
                 except Mute as err:
                     alive = manners.silent_since(began)
                     if not alive:
-                        manners.useless(err)
+                        manners.useless(err, about)
                         manners.give_up(err)
                     if not alive or attempt == manners.attempts:
                         raise
                 except Unanswered as err:
-                    manners.useless(err)
+                    manners.useless(err, about)
                     raise
                 else:
                     manners.answered(began)
                     why = manners.of_no_use(answer)
-                    manners.useless(Silent(server, f"{why}, again and again") if why else None)
+                    again = Silent(server, f"{why}, again and again")
+                    manners.useless(again if why else None, about)
                     return answer
         finally:
             sent()
