@@ -23,7 +23,7 @@ from sslmd.ctl.doctor_finding import Case, Look, acme_ca, unseen, well, wrong
 from sslmd.ctl.doctor_held import files_in_place
 from sslmd.ctl.errors import CtlError
 from sslmd.ctl.text import count
-from sslmd.servers.http01_look import NotShown, fetch_back, same_for_any
+from sslmd.servers.http01_look import MOST_OF_NAME, NotShown, fetch_back, same_for_any
 
 PORT = 80  # RFC 8555 §8.3: the CA asks there
 
@@ -129,7 +129,7 @@ async def _see(case: Case, name: _Name, file: _File | None) -> _Seen:
     if file is None:
         return _Seen(problem="the daemon has put no file for it; run: sslmctl reload")
     try:
-        addresses = await _addresses(case, name.text)
+        addresses = (await _addresses(case, name.text))[:MOST_OF_NAME]
     except SslmError as err:
         return _Seen(problem=str(err))
     if not addresses:

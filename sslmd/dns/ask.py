@@ -28,7 +28,7 @@ import dns.rcode
 
 from sslmd.core.errors import Transient
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.dns.manners import Manners, Shared, manners_at
+from sslmd.dns.manners import Manners, Shared, domain_of, manners_at
 from sslmd.dns.received import Query, TooMuchError, is_cut_short
 
 PORT = 53
@@ -169,9 +169,46 @@ async def ask(
     key = (name, rdtype, flags, dnssec, timeout)
     same = manners.unsent.get(key)
     if same is None:
-        asking = _understood(server, query, timeout, manners, lambda: manners.unsent.pop(key, None))
+        asking = _ask(server, query, timeout, manners, lambda: manners.unsent.pop(key, None))
         same = manners.unsent[key] = Shared(asyncio.ensure_future(asking))
     return await same.wait()
+
+
+async def _ask(
+    server: NameServer,
+    query: dns.message.Message,
+    timeout: float,  # noqa: ASYNC109
+    manners: Manners,
+    sent: Callable[[], object],
+) -> dns.message.Message:
+    """Ask when it is the question's turn; again if it got lost at a server that lives."""
+    about = domain_of(query.question[0].name)
+    for attempt in range(1, manners.attempts + 1):
+        try:
+            async with manners.place(about):
+                sent()
+                began = asyncio.get_running_loop().time()
+                try:
+                    answer = await _understood(server, query, timeout, manners)
+                except Mute as err:
+                    alive = manners.silent_since(began)
+                    if not alive:
+                        manners.useless(err, about)
+                        manners.give_up(err)
+                    if not alive or attempt == manners.attempts:
+                        raise
+                except Unanswered as err:
+                    manners.useless(err, about)
+                    raise
+                else:
+                    manners.answered(began)
+                    why = manners.of_no_use(answer)
+                    again = Silent(server, f"{why}, again and again")
+                    manners.useless(again if why else None, about)
+                    return answer
+        finally:
+            sent()
+    raise AssertionError
 
 
 async def _understood(
@@ -179,51 +216,20 @@ async def _understood(
     query: dns.message.Message,
     timeout: float,  # noqa: ASYNC109
     manners: Manners,
-    sent: Callable[[], object],
 ) -> dns.message.Message:
-    """Ask, and once more without EDNS where the server does not know it (RFC 6891 §6.2.2, §7)."""
-    answer = await _ask(server, Query(query), timeout, manners, sent)
+    """Ask, and once more without EDNS where the server does not know it (RFC 6891 §6.2.2, §7).
+
+    Both in the same place: that the server does not know EDNS says nothing against it, and the
+    second question does not wait behind all others.
+    """
+    answer = await _once(server, Query(query), timeout, manners)
     if answer.rcode() not in _WITHOUT_EDNS:
         return answer
+    await manners.turn()
     # A message of its own: who forged an answer to the first does not know the id of this one.
     asked = query.question[0]
     plain = dns.message.make_query(asked.name, asked.rdtype, use_edns=False, flags=query.flags)
-    return await _ask(server, Query(plain), timeout, manners, lambda: None)
-
-
-async def _ask(
-    server: NameServer,
-    query: Query,
-    timeout: float,  # noqa: ASYNC109
-    manners: Manners,
-    sent: Callable[[], object],
-) -> dns.message.Message:
-    """Ask when it is the question's turn; again if it got lost at a server that lives."""
-    for attempt in range(1, manners.attempts + 1):
-        try:
-            async with manners.place():
-                sent()
-                began = asyncio.get_running_loop().time()
-                try:
-                    answer = await _once(server, query, timeout, manners)
-                except Mute as err:
-                    alive = manners.silent_since(began)
-                    if not alive:
-                        manners.useless(err)
-                        manners.give_up(err)
-                    if not alive or attempt == manners.attempts:
-                        raise
-                except Unanswered as err:
-                    manners.useless(err)
-                    raise
-                else:
-                    manners.answered(began)
-                    why = manners.of_no_use(answer)
-                    manners.useless(Silent(server, f"{why}, again and again") if why else None)
-                    return answer
-        finally:
-            sent()
-    raise AssertionError
+    return await _once(server, Query(plain), timeout, manners)
 
 
 async def _once(

@@ -23,6 +23,7 @@ from weakref import WeakKeyDictionary
 
 import dns.flags
 import dns.message
+import dns.name
 import dns.rcode
 import dns.rdatatype
 
@@ -96,7 +97,7 @@ class Manners:
         self.by_udp = False  # it was heard by UDP
         self.unsent: dict[Hashable, Shared] = {}  # questions that wait for their turn
         self._busy = 0
-        self._queue: deque[asyncio.Future[None]] = deque()
+        self._queue: deque[tuple[asyncio.Future[None], str]] = deque()
         self._next = float("-inf")
         self._slowed = 0.0
         self._answers: deque[float] = deque(maxlen=BURST)
@@ -121,20 +122,24 @@ class Manners:
         return _now() < self._limit_until
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
+    async def place(self, about: str) -> AsyncIterator[None]:
         """Wait for a place, and until the next question may be sent; hold the place.
 
-        And one of the turns of all servers together (`bounds`). Raises what `give_up` was given
-        meanwhile.
+        And one of the turns of all servers together (`bounds`). `about`: the `domain_of` the
+        question. Raises what `give_up` was given meanwhile.
         """
-        await self._enter()
+        await self._enter(about)
         try:
-            if (wait := self._wait()) > 0:
-                await asyncio.sleep(wait)
+            await self.turn()
             async with bounds().turn(quick=self._quick):
                 yield
         finally:
             self._leave()
+
+    async def turn(self) -> None:
+        """Wait until the next question may be sent, in a place."""
+        if (wait := self._wait()) > 0:
+            await asyncio.sleep(wait)
 
     def _wait(self) -> float:
         """Return in how many seconds the next question may be sent, and count it."""
@@ -148,24 +153,24 @@ class Manners:
         self._next = max(self._next, now - rest) + pause
         return wait
 
-    async def _enter(self) -> None:
+    async def _enter(self, about: str) -> None:
         if self._busy < self._places and not self._queue:
             self._busy += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
+        self._queue.append((turn, about))
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._leave()  # it had just been given the place
-            elif turn in self._queue:
-                self._queue.remove(turn)
+            elif (turn, about) in self._queue:
+                self._queue.remove((turn, about))
             raise
 
     def _leave(self) -> None:
         while self._queue:
-            turn = self._queue.popleft()
+            turn, _ = self._queue.popleft()
             if not turn.done():
                 turn.set_result(None)  # the place goes on to it
                 return
@@ -189,14 +194,18 @@ class Manners:
         refers = any(rrset.rdtype == dns.rdatatype.NS for rrset in answer.authority)
         return "" if answer.flags & dns.flags.AA or refers else "is not authoritative for anything"
 
-    def useless(self, err: Exception | None) -> None:
-        """It gave no useful answer; None: it did. Those who wait get `err` when it never does."""
+    def useless(self, err: Exception | None, about: str) -> None:
+        """It gave no useful answer; None: it did.
+
+        When it never does, those who wait with a question `about` the same get `err`. It may
+        well have a part in the zones of all others.
+        """
         if err is None or self._recursive:
             self._useless = 0
             return
         self._useless += 1
         if self._useless >= USELESS:
-            self.give_up(err)
+            self.give_up(err, about)
 
     def limited(self) -> None:
         """It answered by TCP alone: it limits what it sends by UDP, if it ever sends anything."""
@@ -222,12 +231,22 @@ class Manners:
             self._slowed = _now()
         return alive
 
-    def give_up(self, err: Exception) -> None:
-        """Let those who wait for a place fail too: each would wait as long, one after the other."""
-        while self._queue:
-            turn = self._queue.popleft()
-            if not turn.done():
+    def give_up(self, err: Exception, about: str = "") -> None:
+        """Let those who wait for a place fail too: each would wait as long, one after the other.
+
+        `about`: those alone whose question is about that domain.
+        """
+        waiting, self._queue = self._queue, deque()
+        for turn, theirs in waiting:
+            if about and theirs != about:
+                self._queue.append((turn, theirs))
+            elif not turn.done():
                 turn.set_exception(err)
+
+
+def domain_of(name: dns.name.Name) -> str:
+    """Return the domain that a name is probably a part of: its last two labels, and the root."""
+    return dns.name.Name(name.labels[-3:]).to_text().lower()
 
 
 _Servers = OrderedDict[tuple[str, int, bool], Manners]

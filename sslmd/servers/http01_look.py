@@ -21,13 +21,14 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from sslmd import __version__
 from sslmd.core.addresses import is_public
+from sslmd.core.errors import Transient
 from sslmd.core.names import shown
 from sslmd.servers.handshake import ANY
 
@@ -37,6 +38,10 @@ MOST_REDIRECTS = 10
 
 # Addresses that are tried of a host that a redirect leads to.
 MOST_ADDRESSES = 4
+
+# Addresses of a name that are looked at, and looks of one order at a time: each has a socket open.
+MOST_OF_NAME = 16
+LOOKS = 256
 
 # Bytes. A key authorization has 87; what is longer than this is something else.
 MOST_HEAD = 32 << 10
@@ -82,6 +87,15 @@ class _OutOfReachError(Exception):
     """Nobody answers, and why."""
 
 
+Resolve = Callable[[str], Awaitable[Sequence[str]]]
+
+
+async def by_system(name: str) -> Sequence[str]:
+    """Return the addresses of a name, by a thread that may be held for long: for tools."""
+    found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return [str(where[0]) for *_, where in found]
+
+
 async def fetch_back(
     host: str,
     addresses: Sequence[str],
@@ -91,26 +105,33 @@ async def fetch_back(
     *,
     seconds: float = TIMEOUT,
     ports: Collection[int] = _PORTS,
+    resolve: Resolve = by_system,
+    turn: asyncio.Semaphore | None = None,
 ) -> list[NotShown]:
     """Fetch a challenge of `host` from all of its addresses; return those that do not show it.
 
     `port` is 80 for a CA, and `ports` are those to which it follows redirects beside; no address
     has longer than `seconds`. White space after the content does not count (RFC 8555 §8.3).
+    `resolve` gives the addresses of hosts that redirects lead to; `turn` bounds looks at a time.
     """
     at = "" if port == http.client.HTTP_PORT else f":{port}"
     url = f"http://{_bracketed(host)}{at}/.well-known/acme-challenge/{token}"
     followed = frozenset((port, *ports))
     own = frozenset(addresses)
+    turn = turn or asyncio.Semaphore(LOOKS)
     looks = [
-        _look(_Seen(host.lower(), one, url, followed, own), content, seconds) for one in addresses
+        _look(_Seen(host.lower(), one, url, followed, own, resolve), content, seconds, turn)
+        for one in addresses
     ]
     return [found for found in await asyncio.gather(*looks) if found is not None]
 
 
-async def _look(seen: _Seen, content: str, seconds: float) -> NotShown | None:
+async def _look(
+    seen: _Seen, content: str, seconds: float, turn: asyncio.Semaphore
+) -> NotShown | None:
     address = seen.address
     try:
-        async with asyncio.timeout(seconds):
+        async with turn, asyncio.timeout(seconds):
             body = await _follow(seen)
         if body.rstrip() != content.encode():
             raise _WrongError(f"shows something else: {_told(body)}", http.client.OK)
@@ -137,6 +158,7 @@ class _Seen:
     url: str
     ports: frozenset[int]
     own: frozenset[str] = frozenset()
+    resolve: Resolve = by_system
     connected: bool = False
     redirects: int = 0
 
@@ -299,16 +321,18 @@ async def _resolved(seen: _Seen, name: str) -> list[str]:
     These are connected to, and not the name once more: it may have other addresses the next moment.
     """
     try:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        addresses = dict.fromkeys(await seen.resolve(name))
     except (OSError, ValueError) as err:  # a ValueError is a name that cannot be one
         raise _OutOfReachError(_reason(err)) from None
-    addresses = dict.fromkeys(str(where[0]) for *_, where in found)
+    except Transient:
+        addresses = {}
+    if not addresses:
+        raise _OutOfReachError("its name cannot be resolved")
     allowed = [one for one in addresses if one in seen.own or is_public(one)]
     if not allowed:
         raise _WrongError(
-            "leads into a private network, where no CA can follow; redirect to a name that has "
-            "public addresses, or not at all below /.well-known/acme-challenge/"
+            "leads into a private network, where no public CA can follow; redirect to a name that "
+            "has public addresses, or not at all below /.well-known/acme-challenge/"
         )
     return allowed[:MOST_ADDRESSES]
 

@@ -3,6 +3,8 @@
 The admin's configuration says how a host is reached: names, ports, keys, jump hosts. What it
 cannot change is here: nothing of ours is lent to a host (agent, forwards, X11, Kerberos), nobody
 is there to answer a prompt, only host keys that are known are accepted, and nothing is written.
+A jump host is reached by an ssh of ssh's own, which takes none of these options: it sees what is
+encrypted for the host behind it, and no more.
 """
 
 from __future__ import annotations

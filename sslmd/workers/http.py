@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 
 from sslmd.config.model import Config, ServerClass, ServerKind, Validation
 from sslmd.core.errors import Permanent, SslmError, Transient
-from sslmd.core.names import CertId, machine_of
+from sslmd.core.names import BadName, CertId, DomainName, machine_of
 from sslmd.core.spec import AcmeCa
 from sslmd.issuers.orders import Challenge
 from sslmd.servers import http01
-from sslmd.servers.http01_look import NotShown, fetch_back
+from sslmd.servers.http01_look import LOOKS, MOST_OF_NAME, NotShown, fetch_back
 from sslmd.store import files
 from sslmd.workers.preflight import Preflight
 from sslmd.workers.tools import Tools
@@ -26,6 +26,10 @@ PORT = 80
 
 # Seconds between looks: web servers may share their folders by slow means, such as NFS.
 PAUSES = (0.5, 1, 2, 4, 8, 15, 30)
+
+# Names that redirects of one order lead to, and that are looked up at a time. Who has a web server
+# chooses them, and how long their name servers take: others have to find the resolver free.
+LOOKUPS = 2
 
 _NOTE = "http-01.left"
 
@@ -42,6 +46,8 @@ class FileChallenges:
         self._checks = checks
         self._web = _web_of(config)
         self._tokens: tuple[str, ...] = ()
+        self._turn = asyncio.Semaphore(LOOKS)
+        self._lookups = asyncio.Semaphore(LOOKUPS)
 
     async def show(self, challenges: Sequence[Challenge], progress: Callable[[str], None]) -> None:
         """Put them on every web server; return when the CA will see them.
@@ -110,7 +116,7 @@ class FileChallenges:
             return await self._look_at_servers(web, challenge, [NotShown(name, str(err))])
         if not addresses:
             return [f"{name} has no address: the CA finds no server to ask"]
-        missing = await fetch_back(name, addresses, PORT, challenge.token, challenge.value)
+        missing = await self._not_shown(name, addresses[:MOST_OF_NAME], challenge)
         wrong = [f"{name}: {one}" for one in missing if not one.out_of_reach]
         unseen = [one for one in missing if one.out_of_reach]
         if wrong or not unseen:
@@ -124,15 +130,41 @@ class FileChallenges:
         problems = []
         for server in web.servers:
             host = machine_of(server)
-            addresses = await self._tools.resolver.addresses(host)
-            missing = await fetch_back(
-                challenge.name, addresses, PORT, challenge.token, challenge.value
-            )
+            addresses = (await self._tools.resolver.addresses(host))[:MOST_OF_NAME]
+            missing = await self._not_shown(challenge.name, addresses, challenge)
             # A host of several addresses may listen on one alone.
             if not addresses or len(missing) == len(addresses):
                 why = str(missing[0]) if missing else "it has no address"
                 problems.append(f"{challenge.name}: {unseen[0]}; nor does {host} show it: {why}")
         return problems
+
+    async def _not_shown(
+        self, name: str, addresses: Sequence[str], challenge: Challenge
+    ) -> list[NotShown]:
+        return await fetch_back(
+            name,
+            addresses,
+            PORT,
+            challenge.token,
+            challenge.value,
+            resolve=self._resolve,
+            turn=self._turn,
+        )
+
+    async def _resolve(self, name: str) -> list[str]:
+        """Return the addresses that DNS gives, as it does to a CA; none for what is no name.
+
+        Without threads: those of the system are held for as long as a name server likes.
+        """
+        try:
+            host = DomainName.parse(name).text
+        except BadName:
+            return []
+        async with self._lookups:
+            found = await asyncio.gather(
+                self._tools.resolver.lookup(host, "A"), self._tools.resolver.lookup(host, "AAAA")
+            )
+        return [rdata.address for rrset in found if rrset for rdata in rrset]
 
 
 def left_behind(tools: Tools) -> list[FilesLeft]:

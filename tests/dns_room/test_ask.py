@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import sys
@@ -84,6 +85,26 @@ async def test_a_server_without_edns_is_asked_without_it(
         assert (first.edns, second.edns) == (0, -1)
         assert second.flags & dns.flags.RD
         assert first.id != second.id
+
+
+async def test_a_server_without_edns_is_no_useless_one_however_much_is_asked() -> None:
+    zone = Zone()
+    names = [f"n{number}.example.com" for number in range(100)]
+    for name in names:
+        zone.add(name, "A", "192.0.2.1")
+
+    def answering(query: dns.message.Message, tcp: bool) -> Answer:
+        if query.edns < 0:
+            return zone(query, tcp)
+        refusal = dns.message.make_response(query)
+        refusal.use_edns(False)
+        refusal.set_rcode(dns.rcode.FORMERR)
+        return refusal
+
+    async with Responder(answering) as responder:
+        answers = await asyncio.gather(*(ask(responder.server, name, "A") for name in names))
+    assert all(answer.answer for answer in answers)
+    assert len(responder.queries) == 2 * len(names)
 
 
 async def test_one_that_understands_nothing_is_asked_twice_and_no_more() -> None:

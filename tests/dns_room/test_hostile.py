@@ -502,3 +502,27 @@ async def test_referrals_without_end() -> None:
         finding = await Look(ZONE, [responder.server]).at(WWW)
         assert finding.in_child
         assert len(responder.queries) <= 10
+
+
+async def test_a_zone_that_a_server_does_not_have_takes_no_turn_from_its_others() -> None:
+    """One that is named in a zone by mistake serves others well."""
+    zone = Zone()
+    good = [f"n{number}.example.com" for number in range(10)]
+    for name in good:
+        zone.add(name, "A", "192.0.2.1")
+
+    def answering(query: dns.message.Message, tcp: bool) -> Answer:
+        if not query.question[0].name.to_text().endswith(".example.org."):
+            return zone(query, tcp)
+        refusal = dns.message.make_response(query)
+        refusal.set_rcode(dns.rcode.REFUSED)
+        return refusal
+
+    async with Responder(answering) as responder:
+        lame = [ask(responder.server, f"n{number}.example.org", "A") for number in range(60)]
+        found = await asyncio.gather(
+            *lame, *(ask(responder.server, name, "A") for name in good), return_exceptions=True
+        )
+    refused, answers = found[: len(lame)], found[len(lame) :]
+    assert any(isinstance(one, Silent) for one in refused)
+    assert all(isinstance(one, dns.message.Message) and one.answer for one in answers)

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from sslmd.core.errors import Transient
 from sslmd.servers.http01 import put
 from sslmd.servers.http01_look import MOST_BODY, MOST_REDIRECTS, NotShown, fetch_back
 from tests.servers import nginx
@@ -51,6 +52,7 @@ class Web:
     def __init__(self, port: int) -> None:
         self.port = port
         self.heads: list[str] = []
+        self.open = self.most = 0  # connections now, and at most until now
 
 
 @asynccontextmanager
@@ -66,6 +68,8 @@ async def web(
     """Serve; `keep`: leave the connection open after an answer; `endless`: go on with that."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        made.open += 1
+        made.most = max(made.most, made.open)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             made.heads.append(head)
@@ -82,6 +86,7 @@ async def web(
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
+            made.open -= 1
             writer.close()
 
     server = await asyncio.start_server(serve, address, port, ssl=tls)
@@ -399,6 +404,43 @@ async def test_a_redirect_without_a_place() -> None:
     assert await told(lambda _: b"HTTP/1.1 302 X\r\n\r\n") == "127.0.0.1 answers 302"
 
 
+# --- what redirects and addresses may cost ---------------------------------------------------
+
+
+async def test_hosts_of_redirects_are_looked_up_as_they_are_told_to() -> None:
+    """And not by the system's few threads, which a silent name server holds for all."""
+    asked: list[str] = []
+
+    async def resolve(name: str) -> list[str]:
+        asked.append(name)
+        if name == "slow.example":
+            await asyncio.Event().wait()
+        raise Transient(f"{name} A cannot be looked up")
+
+    for name, text in [
+        ("slow.example", "no connection within 0.5 s"),
+        ("other.example", "its name cannot be resolved"),
+    ]:
+        async with web(lambda _, name=name: redirect(f"http://{name}/")) as server:  # type: ignore[misc]
+            [found] = await fetch_back(
+                HOST, [LOOPBACK], server.port, TOKEN, CONTENT, seconds=0.5, resolve=resolve
+            )
+        assert str(found) == f"127.0.0.1 (redirected to 'http://{name}/'): {text}"
+        assert found.out_of_reach
+    assert asked == ["slow.example", "other.example"]
+
+
+async def test_looks_take_turns() -> None:
+    """Each has a socket open; and who waits for a turn loses no time by it."""
+    async with web(lambda _: None) as server:  # it holds each connection
+        addresses, turn = [LOOPBACK] * 8, asyncio.Semaphore(2)
+        found = await fetch_back(
+            HOST, addresses, server.port, TOKEN, CONTENT, seconds=0.2, turn=turn
+        )
+    assert [str(one) for one in found] == ["127.0.0.1: no answer within 0.2 s"] * 8
+    assert (len(server.heads), server.most) == (8, 2)
+
+
 # --- services of this machine and network, which no CA sees ----------------------------------
 
 SECRET = "password=hunter2"
@@ -444,8 +486,8 @@ async def test_redirects_do_not_lead_into_this_network(address: str) -> None:
         return  # the name's own, as the next test has it
     assert str(found) == (
         "127.0.0.1 (redirected to 'http://inside.example/') leads into a private network, where "
-        "no CA can follow; redirect to a name that has public addresses, or not at all below "
-        "/.well-known/acme-challenge/"
+        "no public CA can follow; redirect to a name that has public addresses, or not at all "
+        "below /.well-known/acme-challenge/"
     )
 
 
