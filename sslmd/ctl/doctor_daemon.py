@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,7 +30,8 @@ class Running:
     """What the daemon says of itself. `problem`: why it says nothing; None if it does.
 
     `uid` is its user, ours where it does not answer. `conf_dir` and `certs_dir` are "" where it
-    does not say them, `files` then empty; `status` is its answer to that method.
+    does not say them, `files` then empty; `status` is its answer to that method. `asked`: when, in
+    seconds of `time.time`: what is younger it could not tell.
     """
 
     socket: str
@@ -40,6 +42,7 @@ class Running:
     files: Mapping[str, str] = field(default_factory=dict)
     status: Fields = field(default_factory=lambda: Fields(None))
     certs: tuple[Cert, ...] = ()
+    asked: float = 0.0
 
     @property
     def answers(self) -> bool:
@@ -53,7 +56,7 @@ class Running:
 
 def ask_daemon(socket: str) -> Running:
     """Ask for its status and its configuration; blocks, never raises for what goes wrong."""
-    uid = os.geteuid()
+    uid, asked = os.geteuid(), time.time()
     try:
         with Daemon(socket) as daemon:
             uid = daemon.uid
@@ -81,6 +84,7 @@ def ask_daemon(socket: str) -> Running:
         {str(path): str(digest) for path, digest in known.items()},
         Fields(status),
         tuple(certs_of(status)),
+        asked,
     )
 
 

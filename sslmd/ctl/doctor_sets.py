@@ -17,13 +17,16 @@ from sslmd.ctl.text import count, local, printable
 from sslmd.servers import as_found, production
 from sslmd.servers.local import is_local
 from sslmd.store import sets
-from sslmd.store.layout import SET_FILES, Tree
+from sslmd.store.layout import CURR, SET_FILES, Tree
 
 # Certificates that are read at a time; each in a thread.
 _THREADS = 4
 
 # Files that one message names.
 _SHOWN = 3
+
+# Seconds by which the times of files are behind the clock at most: a tick of the kernel.
+_COARSE = 0.01
 
 
 async def look_at_sets(case: Case, running: Running) -> Look:
@@ -38,7 +41,7 @@ async def look_at_sets(case: Case, running: Running) -> Look:
 
     async def one(cert: CertId) -> list[Finding]:
         return await asyncio.to_thread(
-            lambda: list(_of_cert(case, cert, known.get(str(cert)), here))
+            lambda: list(_of_cert(case, cert, known.get(str(cert)), running.asked, here))
         )
 
     late = faulty = 0
@@ -61,9 +64,12 @@ def _known(running: Running) -> Mapping[str, str]:
 
 
 def _of_cert(
-    case: Case, cert: CertId, known: str | None, here: Collection[str]
+    case: Case, cert: CertId, known: str | None, asked: float, here: Collection[str]
 ) -> Iterator[Finding]:
-    """Look at all that one certificate has on disk; blocks."""
+    """Look at all that one certificate has on disk; blocks.
+
+    `known`: which set was in use when the daemon was `asked`; it may have rolled since.
+    """
     tree = Tree(str(case.config.globals.certs_dir))
     try:
         links = sets.read_links(tree, cert)
@@ -101,7 +107,7 @@ def _of_cert(
         return
     if not fits:
         return  # nothing is made of it: production stays as it is, and so does what is known
-    if known is not None and known != str(links.curr):
+    if known is not None and known != str(links.curr) and not _is_younger(tree, cert, asked):
         yield wrong(
             "sets",
             f"{cert}: its link curr leads to set {links.curr}, and the daemon takes "
@@ -177,6 +183,14 @@ def _place(name: SetName, links: sets.Links) -> str:
     if name == links.curr:
         return "in use"
     return "on deck" if name == links.next else "that was in use before"
+
+
+def _is_younger(tree: Tree, cert: CertId, asked: float) -> bool:
+    """Whether the link to the set in use was made after a time."""
+    try:
+        return os.lstat(tree.link(cert, CURR)).st_mtime > asked - _COARSE
+    except OSError:
+        return True  # it changes at this moment
 
 
 def _foreign(case: Case, tree: Tree, cert: CertId, names: list[SetName]) -> Iterator[Finding]:

@@ -195,6 +195,12 @@ class Site:
         """Return the status when a certificate has a `next` on deck."""
         return self._wait_for(lambda status: None if status[cert]["next"] else "no next")
 
+    def wait_reason(self, cert: str, text: str) -> dict[str, Any]:
+        """Return the status of a certificate when its reason has `text` in it."""
+        return self._wait_for(
+            lambda status: None if text in status[cert]["reason"] else status[cert]["reason"]
+        )[cert]
+
     def _wait_for(
         self, missing: Callable[[dict[str, dict[str, Any]]], object]
     ) -> dict[str, dict[str, Any]]:

@@ -21,7 +21,7 @@ from tests.servers.server import wait_until
 from tests.servers.unbound import Unbound
 
 # Where programs ask that read /etc/resolv.conf, and where name servers of the world are asked.
-RESOLVER, PORT_53 = "127.53.0.2", "127.53.0.3"
+RESOLVER, PORT_53 = "127.53.0.2", "44.53.0.3"
 
 pytestmark = pytest.mark.skipif(
     bool(lacking := system_resolver.missing() or unbound.missing(RESOLVER, 53)), reason=lacking
@@ -97,6 +97,7 @@ class Odd:
                 here.top / "second", [Zone(SPLIT, "lab NS ns1")], acme_dir=self.primary.acme_dir
             )
         )
+        stack.enter_context(system_resolver.public_address(PORT_53))
         for name, address, local in (("liar", RESOLVER, LIES), ("far", PORT_53, TRUTH)):
             one = Unbound(here.top / name, [self.primary], address=address, port=53, local=local)
             stack.enter_context(one)

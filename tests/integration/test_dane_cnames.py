@@ -61,7 +61,7 @@ def test_no_client_notices_a_roll(tmp_path: Path) -> None:
         other.mkdir()
         key, chain = Pair(tmp_path, "other", host=WWW).put(other)
         with Nginx(tmp_path / "stranger", {}, tls=[(chain, key)], tls_port=port):
-            told = site.ctl("dane", WEB.replace("/", ":"), status=1).stdout
+            told = site.ctl("dane", "--now", WEB.replace("/", ":"), status=1).stdout
             assert f"{WWW}:{port} (127.0.0.1): serves" in told
             assert "which none of its TLSA records matches" in told
             assert "DANE" in site.ctl("check", status=2).stdout

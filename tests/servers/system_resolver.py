@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.servers.server import PLACES
@@ -15,7 +17,7 @@ _SCRIPT = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'
 
 def missing() -> str:
     """Return which program or right is missing, or nothing."""
-    for name in ("unshare", "mount"):
+    for name in ("unshare", "mount", "ip"):
         if not shutil.which(name, path=PLACES):
             return f"{name} is missing"
     if os.geteuid() != 0:
@@ -23,6 +25,21 @@ def missing() -> str:
     try_out = [*_UNSHARE, "mount", "-t", "tmpfs", "try-out", "/tmp"]
     done = subprocess.run(try_out, capture_output=True, text=True, check=False)
     return f"no mount namespaces: {done.stderr.strip()}" if done.returncode else ""
+
+
+@contextmanager
+def public_address(address: str) -> Iterator[None]:
+    """Have an address of the internet on this machine, where nobody else has it meanwhile.
+
+    Name servers of others' zones are asked nowhere else.
+    """
+    bits = 128 if ":" in address else 32
+    command = ["ip", "address", "add", f"{address}/{bits}", "dev", "lo"]
+    subprocess.run(command, capture_output=True, check=False)  # left by a run that was killed
+    try:
+        yield
+    finally:
+        subprocess.run([*command[:2], "del", *command[3:]], check=True)
 
 
 def asking(folder: Path, address: str) -> list[str]:

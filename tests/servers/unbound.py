@@ -96,6 +96,7 @@ class Unbound(Server):
         return f"""\
 server:
     interface: {self.host}@{self.port}
+    access-control: {self.host}/32 allow
     do-ip6: no
     num-threads: 1
     username: "{_user()}"
