@@ -61,12 +61,12 @@ ZONES = (
     ),
     Zone(NOBODY, '@ CAA 0 issue ";"'),
     # Not ours: its name server is found by the resolver, and asked where the world asks it.
-    Zone(OTHER, f"@ NS ns2\nns2 A {PORT_53}\n_acme-challenge.fair CNAME fair.acme.{OURS}."),
+    Zone(OTHER, f"_acme-challenge.fair CNAME fair.acme.{OURS}.", ns1=PORT_53),
 )
 TRUTH = unbound.data(
     OTHER,
-    f"{OTHER}. 60 IN NS ns2.{OTHER}.",
-    f"ns2.{OTHER}. 60 IN A {PORT_53}",
+    f"{OTHER}. 60 IN NS ns1.{OTHER}.",
+    f"ns1.{OTHER}. 60 IN A {PORT_53}",
     f"_acme-challenge.fair.{OTHER}. 60 IN CNAME fair.acme.{OURS}.",
 )
 LIES = unbound.cname(f"_acme-challenge.{OURS}", "elsewhere.invalid") + unbound.cname(

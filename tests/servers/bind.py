@@ -48,6 +48,7 @@ class Zone:
     - `signed`: BIND makes keys for it and signs it.
     - `dynamic`: it is changed by updates (RFC 2136) in place of include files and reloads.
     - `update_policy`: what the key may change; `{zone}` stands for the zone.
+    - `ns1`: the address of its name server, for those who go by NS records.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Zone:
     signed: bool = False
     dynamic: bool = False
     update_policy: str = "grant sslmd zonesub TXT TLSA;"
+    ns1: str = LOOPBACK
 
 
 class Named(Server):
@@ -243,7 +245,7 @@ $TTL {TTL}
         {TTL}           ; how long "no" is true
         )
     NS  ns1
-ns1 A   {LOOPBACK}
+ns1 A   {zone.ns1}
 {zone.records}
 {includes}""")
 
