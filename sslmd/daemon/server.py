@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import grp
 import os
 import resource
 import select
 import socket
-import stat
 import struct
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -22,13 +20,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sslmd import __version__
-from sslmd.core.errors import Permanent
 from sslmd.daemon import limits
+from sslmd.daemon.listening import listen
 from sslmd.daemon.users import User, Users
-from sslmd.store import files
 from sslmd.wire.framing import FrameReader
 from sslmd.wire.messages import (
-    SOCKET_GROUP,
     Code,
     Json,
     Notification,
@@ -39,11 +35,6 @@ from sslmd.wire.messages import (
     hello,
     parse_request,
 )
-
-SOCKET_MODE = 0o660
-
-# Bytes of the path: unix(7), sun_path without the NUL at its end.
-MAX_PATH = 107
 
 _UCRED = struct.Struct("3i")
 
@@ -158,7 +149,8 @@ class Server:
         handles, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = min(limits.CONNECTIONS, int(handles * limits.HANDLES))
         self._most_of_others = min(limits.CONNECTIONS_OF_OTHERS, self._most // 2)
-        self._listener = self._listen()
+        self._listener = listen(self._path, limits.CONNECTIONS)
+        self._inode = os.stat(self._path).st_ino
         self._accept_again()
 
     async def stop(self) -> None:
@@ -188,34 +180,6 @@ class Server:
         theirs.settimeout(0)
         self._begin(client, idle=None)
         return ours
-
-    def _listen(self) -> socket.socket:
-        length = len(os.fsencode(self._path))
-        if length > MAX_PATH:
-            raise Permanent(
-                f"cannot listen on {self._path}: it has {length} bytes, and the path of a socket "
-                f"at most {MAX_PATH}; name a shorter one with --socket"
-            )
-        files.make_dirs(os.path.dirname(self._path))
-        _remove_stale(self._path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        before = os.umask(0o177)  # narrow from birth; widened when its group is set
-        try:
-            listener.bind(self._path)
-        except OSError as err:
-            listener.close()
-            raise Permanent(
-                f"cannot listen on {self._path}: {err.strerror or err}; name another with --socket"
-            ) from err
-        finally:
-            os.umask(before)
-        with suppress(KeyError, PermissionError):
-            os.chown(self._path, -1, grp.getgrnam(SOCKET_GROUP).gr_gid)
-        os.chmod(self._path, SOCKET_MODE)
-        self._inode = os.stat(self._path).st_ino
-        listener.settimeout(0)
-        listener.listen(limits.CONNECTIONS)
-        return listener
 
     # --- connections ---
 
@@ -397,35 +361,3 @@ async def _read(
                 raise WireError(Code.LIMIT, text) from None
             if not under_way:
                 return b""
-
-
-def _remove_stale(path: str) -> None:
-    """Remove the socket of a daemon that was killed; refuse one that still answers."""
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    except OSError as err:
-        raise files.trouble(err, "listen on", path) from err
-    if not stat.S_ISSOCK(mode):
-        # Connecting to a file is refused as to a dead socket: it would be removed as one.
-        raise Permanent(
-            f"{path} is in the way and no socket; move it away, or name another with --socket"
-        )
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        probe.connect(path)
-    except FileNotFoundError:
-        return
-    except ConnectionRefusedError:
-        os.unlink(path)
-        return
-    except OSError as err:
-        raise Permanent(
-            f"{path} is in the way: {err.strerror or err}; remove it, or name another with --socket"
-        ) from err
-    finally:
-        probe.close()
-    raise Permanent(
-        f"another sslmd answers on {path}; stop that one, or name another socket with --socket"
-    )
