@@ -137,8 +137,11 @@ class DeliverySite(Site):
         def rests() -> bool:
             found.clear()
             found.update(self.status(cert)[name])
-            servers = found["servers"]
-            return servers and all(one["attempts"] or one["state"] in DONE for one in servers)
+            servers, now = found["servers"], found["curr"]["set"]
+            done = [one["state"] in DONE and one["set"] == now for one in servers]
+            return servers and all(
+                done or one["attempts"] for done, one in zip(done, servers, strict=True)
+            )
 
         wait_until(rests, f"an end with every server of {cert}")
         return found

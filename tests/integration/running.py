@@ -28,6 +28,11 @@ PATIENCE = 60.0
 LOOK = 0.2
 
 
+def without_notes(status: dict[str, Any], which: str = "curr") -> dict[str, Any]:
+    """Return what is told of a set, but for the second in which it came, which only notes have."""
+    return {key: value for key, value in status[which].items() if key != "issued_at"}
+
+
 class Site:
     """A top directory with a configuration, and the daemon that runs on it."""
 

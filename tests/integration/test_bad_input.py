@@ -10,11 +10,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.integration.running import PATIENCE, ROOT, Site
+from tests.integration.running import PATIENCE, ROOT, Site, without_notes
 
 WEB = "example.com/web-ec"
 MAIL = "example.com/mail-ec"
@@ -101,7 +100,7 @@ def test_what_is_left_alone_is_shown_as_it_lies_and_check_warns(site: Site) -> N
     site.start()
     after = site.status()
     for cert in (WEB, MAIL):
-        assert _without_notes(after[cert]) == _without_notes(before[cert])
+        assert without_notes(after[cert]) == without_notes(before[cert])
         assert "state.toml" in after[cert]["last_error"]
         warned = site.ctl("check", cert, status=1)
         assert warned.stdout.startswith("SSLMD WARNING")
@@ -113,14 +112,9 @@ def test_what_is_left_alone_is_shown_as_it_lies_and_check_warns(site: Site) -> N
     (site.top / "certs" / WEB / "state.toml").unlink()
     site.ctl("reload")
     healed = site.wait_settled()
-    assert {cert: _without_notes(one) for cert, one in healed.items()} == {
-        cert: _without_notes(one) for cert, one in before.items()
+    assert {cert: without_notes(one) for cert, one in healed.items()} == {
+        cert: without_notes(one) for cert, one in before.items()
     }
-
-
-def _without_notes(status: dict[str, Any]) -> dict[str, Any]:
-    """Return what is told of `curr`, but for the second in which it came, which notes alone have."""
-    return {key: value for key, value in status["curr"].items() if key != "issued_at"}
 
 
 def test_a_key_that_others_could_read_is_told_at_a_reload(site: Site) -> None:
