@@ -278,6 +278,16 @@ class SslMgrTree:
             self._put("example.com/smtp-ec", "curr", leaf(mail, 40), 40)
             self._put("example.com/smtp-ec", "next", leaf(mail, 10 / 1440), 10 / 1440)
 
+    @property
+    def rolls(self) -> datetime:
+        """Return when its set on deck is rolled, within a minute, if it is looked at now.
+
+        It was issued ten minutes ago. A name from a zone to the east says that this is to come:
+        then the roll is late rather than early.
+        """
+        ahead = self.now.astimezone(self._zone).utcoffset() or timedelta(0)
+        return self.now + timedelta(minutes=90 if ahead > timedelta(0) else 80)
+
     def _name(self, days_ago: float) -> str:
         at = (self.now - timedelta(days=days_ago)).astimezone(self._zone)
         return at.strftime("%Y%m%d-%H:%M:%S")

@@ -149,11 +149,15 @@ def test_reading_files_of_others_takes_linear_time(name: str) -> None:
         for begin in ("", "a. 60 IN TLSA 3 1 1 ", "a 1 SOA ", "key a {"):
             for size in (1 << 13, 1 << 16):
                 text = begin + part * (size // len(part))
-                before = time.thread_time()
-                with suppress(SslmError, BIND_PROBLEM):
-                    READERS[name](text)
-                taken = time.thread_time() - before
-                assert taken < 0.05 + size * 1e-5, (part, begin, size, taken)
+                bound, taken = 0.05 + size * 1e-5, [0.0]
+                for _ in range(3):  # what is slow by chance, on a busy machine, is so only once
+                    before = time.thread_time()
+                    with suppress(SslmError, BIND_PROBLEM):
+                        READERS[name](text)
+                    taken.append(time.thread_time() - before)
+                    if taken[-1] < bound:
+                        break
+                assert taken[-1] < bound, (part, begin, size, taken)
 
 
 def test_numbers_of_any_length_are_no_error() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from sslmd.core.errors import SslmError
+from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import CertId, SetName
 from sslmd.servers.production import linked
 from sslmd.store import files, sets
@@ -40,7 +40,10 @@ def holds(tree: Tree, prod: str, cert: CertId, name: SetName, *, is_ca: bool) ->
     """
     if linked(prod, cert) == name:  # nearly always; a start asks this thousands of times
         return True
-    return is_directory(prod, cert) and _has_files_of(tree, prod, cert, name, is_ca=is_ca)
+    try:
+        return is_directory(prod, cert) and _has_files_of(tree, prod, cert, name, is_ca=is_ca)
+    except Transient:
+        return False
 
 
 def is_directory(prod: str, cert: CertId) -> bool:
@@ -59,7 +62,7 @@ def _has_files_of(tree: Tree, prod: str, cert: CertId, name: SetName, *, is_ca: 
     try:
         ours = sets.read_files(tree.set_dir(cert, name), wanted)
         theirs = sets.read_files(_path(prod, cert), wanted)
-    except SslmError:
+    except Permanent:
         return False
     return needed <= ours.keys() and ours == theirs
 
@@ -67,7 +70,8 @@ def _has_files_of(tree: Tree, prod: str, cert: CertId, name: SetName, *, is_ca: 
 def stays(tree: Tree, prod: str, cert: CertId, name: SetName, *, is_ca: bool) -> bool:
     """Whether `curr` is a directory with the set `name`, so that there is nothing to do.
 
-    Raises `Transient` or `Permanent` for a folder in which others could put files.
+    Raises `Transient` where that cannot be told now: nothing may be replaced because of that. And
+    `Permanent` for a folder in which others could put files.
     """
     if not is_directory(prod, cert) or not _has_files_of(tree, prod, cert, name, is_ca=is_ca):
         return False

@@ -209,20 +209,20 @@ async def test_nobody_waits_while_it_is_sorted(liar: Liar) -> None:
     names = [f"with g{number}.example.com/s{number}" for number in range(30_000)]
     liar.tells(survey=lines("have", names))
     hosts = await liar.hosts()
-    longest, before = 0.0, time.monotonic()
+    longest, before = 0.0, time.thread_time()
 
     async def others() -> None:
         nonlocal longest, before
         while True:
             await asyncio.sleep(0.001)
-            longest, before = max(longest, time.monotonic() - before), time.monotonic()
+            longest, before = max(longest, time.thread_time() - before), time.thread_time()
 
     turns = asyncio.ensure_future(others())
     assert await liar.visit(hosts) == []
     turns.cancel()
     assert hosts.notes.of(FAR).more == 30_000 - MOST_SURPLUS
-    # The bound is 0.2 s; a busy machine has its own stalls.
-    assert longest < 1.0
+    # In the thread of the event loop, by its processor time: a busy machine has its own stalls.
+    assert longest < 0.2
 
 
 def test_a_note_of_anything_is_read_as_it_was_written(tmp_path: Path) -> None:
