@@ -107,12 +107,16 @@ def _of_cert(
         return
     if not fits:
         return  # nothing is made of it: production stays as it is, and so does what is known
-    if known is not None and known != str(links.curr) and not _is_younger(tree, cert, asked):
-        yield wrong(
-            "sets",
-            f"{cert}: its link curr leads to set {links.curr}, and the daemon takes "
-            f"{known or 'none'} for the one in use; run: sslmctl reload",
-        )
+    if known is not None and known != str(links.curr):
+        if _is_younger(tree, cert, asked):
+            text = "it was rolled after the daemon was asked; run sslmctl doctor again"
+            yield unseen("sets", f"{cert}: {text}")
+        else:
+            yield wrong(
+                "sets",
+                f"{cert}: its link curr leads to set {links.curr}, and the daemon takes "
+                f"{known or 'none'} for the one in use; run: sslmctl reload",
+            )
     yield from _production(case, tree, cert, links.curr, here)
 
 

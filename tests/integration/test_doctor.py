@@ -8,10 +8,15 @@ import shlex
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from sslmd.config.load import load
+from sslmd.core.names import CertId
+from sslmd.ctl import doctor_sets
+from sslmd.ctl.doctor_finding import Case, Level, Watch
 from tests.integration.acme_world import ZONE as ACME_ZONE
 from tests.integration.acme_world import world as acme_world
 from tests.integration.dane_world import ZONE, dane_world
@@ -223,3 +228,20 @@ def test_for_people(tmp_path: Path) -> None:
     assert "1 thing to be corrected" in lines[-1]
     assert "not looked at" in lines[-1]
     assert any(line.startswith("daemon         wrong   no daemon answers") for line in lines)
+
+
+async def test_a_link_that_is_younger_than_the_daemons_word_says_nothing_of_it(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path)
+    site.start()
+    site.wait_settled()
+    site.stop()
+    cert = CertId("example.com", "web-ec")
+    case = Case(load(site.conf), Watch(60), os.geteuid())
+    other = "20200101-00:00:00"
+    (told,) = doctor_sets._of_cert(case, cert, other, 0.0, ())
+    assert (told.level, "run sslmctl doctor again" in told.text) == (Level.UNSEEN, True)
+    (told,) = doctor_sets._of_cert(case, cert, other, time.time() + 60, ())
+    assert told.level is Level.WRONG
+    assert f"the daemon takes {other} for the one in use" in told.text
