@@ -137,10 +137,14 @@ class DeliverySite(Site):
         def rests() -> bool:
             found.clear()
             found.update(self.status(cert)[name])
-            servers, now = found["servers"], found["curr"]["set"]
-            done = [one["state"] in DONE and one["set"] == now for one in servers]
-            return servers and all(
-                done or one["attempts"] for done, one in zip(done, servers, strict=True)
+            servers, curr = found["servers"], found["curr"]
+            return (
+                curr is not None
+                and servers
+                and all(
+                    one["attempts"] or (one["state"] in DONE and one["set"] == curr["set"])
+                    for one in servers
+                )
             )
 
         wait_until(rests, f"an end with every server of {cert}")
