@@ -8,8 +8,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from sslmd.core.backoff import Failure
+from sslmd.core.dane.sighting import Instant, Sighting, Silence
+from sslmd.core.dane.tlsa import Combination
 from sslmd.core.names import CertId, DomainName, SetName
-from sslmd.core.sighting import Instant, Sighting, Silence
 from sslmd.core.state import (
     Ask,
     Delivered,
@@ -24,7 +25,6 @@ from sslmd.core.state import (
     Trouble,
     Unseen,
 )
-from sslmd.core.tlsa import Combination
 from sslmd.dns.before import Before
 from sslmd.store.host_notes import HostNote
 from sslmd.store.state import Entry, Notes
