@@ -18,7 +18,7 @@ from sslmd.core.sighting import FIRST_PAUSE, GROWTH, LONGEST_MISSING
 from sslmd.core.tlsa import Content, TlsaHosts, owned, wants_of
 from sslmd.daemon.book import Book, Entry
 from sslmd.daemon.hosts import failure_of
-from sslmd.daemon.journal import ERROR, INFO, WARNING
+from sslmd.daemon.tell.journal import ERROR, INFO, WARNING
 from sslmd.dns import tlsa_publish
 from sslmd.dns.tlsa_include import tlsa_file
 from sslmd.store import zone_notes

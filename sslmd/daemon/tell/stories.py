@@ -37,7 +37,7 @@ from sslmd.core.sighting import Sighting
 from sslmd.core.state import DONE, CertState, Server, ServerPhase
 from sslmd.core.times import clock
 from sslmd.core.view import in_minutes, told
-from sslmd.daemon.journal import DEBUG, ERROR, INFO, NOTICE, WARNING
+from sslmd.daemon.tell.journal import DEBUG, ERROR, INFO, NOTICE, WARNING
 
 DROPPED = "the request is dropped: "
 
