@@ -32,12 +32,11 @@ from sslmd.config.kinds import (
 )
 from sslmd.config.server_tables import ServerClass
 from sslmd.config.tables import DhOptions, DnsOptions, DnsPrimary, GlobalOptions
-from sslmd.core.access import KeyAccess
 from sslmd.core.errors import Mistake
+from sslmd.core.host.access import KeyAccess
 from sslmd.core.limits import LETS_ENCRYPT
 from sslmd.core.names import CertId, GroupName, ZoneName, machine_of
 from sslmd.core.spec import CertSpec, Timing
-from sslmd.core.tlsa import DaneEntry
 from sslmd.core.windows import Group
 
 __all__ = [

@@ -48,7 +48,6 @@ from sslmd.core.spec import (
     Subject,
     Timing,
 )
-from sslmd.core.tlsa import DaneEntry
 
 T = TypeVar("T")
 
