@@ -11,7 +11,7 @@ from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.spec import SelfSigned
 from sslmd.core.state import CertState, Phase
 from sslmd.core.view import Decision
-from sslmd.daemon.book import Entry
+from sslmd.daemon.registry import Entry
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
 from sslmd.store.zone_notes import ZoneNotes

@@ -10,7 +10,7 @@ from sslmd.core.dane.tlsa import TlsaSet, association
 from sslmd.core.names import DomainName
 from sslmd.core.state import CertState
 from sslmd.core.view import Dane, Decision
-from sslmd.daemon.book import DaneReport, Entry
+from sslmd.daemon.registry import DaneReport, Entry
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
 from sslmd.store.zone_notes import ZoneNotes

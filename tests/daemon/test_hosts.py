@@ -27,7 +27,7 @@ def hosts_of(site: Site) -> Hosts:
         """Nothing is queued here."""
 
     queue = JobQueue(run, lambda _: None, places=dict.fromkeys(Pool, 1))
-    return Hosts(site.tools, site.book, queue, site.apply)
+    return Hosts(site.tools, site.registry, queue, site.apply)
 
 
 async def test_one_certificate_that_is_not_proven_is_tried_again_alone(tmp_path: Path) -> None:

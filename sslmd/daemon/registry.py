@@ -99,7 +99,7 @@ class UnknownCertError(Refused):
     """A request names a certificate that is not configured."""
 
 
-class Book:
+class Registry:
     """The certificates, and who is signed by whom."""
 
     def __init__(self) -> None:

@@ -9,17 +9,17 @@ import pytest
 from sslmd.core.errors import Refused
 from sslmd.core.names import CertId
 from sslmd.core.state import CertState
-from sslmd.daemon.book import Book, UnknownCertError, entry_of
+from sslmd.daemon.registry import Registry, UnknownCertError, entry_of
 from sslmd.workers.tools import Tools
 
 
 @pytest.fixture
-def book(tools: Tools) -> Book:
-    book = Book()
+def registry(tools: Tools) -> Registry:
+    registry = Registry()
     for cert, service in tools.config.services.items():
-        book.entries[cert] = entry_of(tools.config, service, CertState(), "")
-    book.relate()
-    return book
+        registry.entries[cert] = entry_of(tools.config, service, CertState(), "")
+    registry.relate()
+    return registry
 
 
 @pytest.mark.parametrize(
@@ -36,30 +36,32 @@ def book(tools: Tools) -> Book:
         (["ca:my-int", "ca:my-int"], ["ca/my-int"]),
     ],
 )
-def test_words_that_name_certificates(book: Book, words: list[str], found: list[str]) -> None:
-    assert [str(cert) for cert in book.select(words)] == found
+def test_words_that_name_certificates(
+    registry: Registry, words: list[str], found: list[str]
+) -> None:
+    assert [str(cert) for cert in registry.select(words)] == found
 
 
-def test_no_words_name_all_that_is_managed(book: Book) -> None:
-    assert book.select(None) == book.managed()
-    assert len(book.managed()) >= 6
+def test_no_words_name_all_that_is_managed(registry: Registry) -> None:
+    assert registry.select(None) == registry.managed()
+    assert len(registry.managed()) >= 6
 
 
-def test_more_names_than_there_are_certificates(book: Book) -> None:
+def test_more_names_than_there_are_certificates(registry: Registry) -> None:
     for words in (["ca:my-int"] * 100_000, ["example.com:" + "web-ec," * 100_000]):
         with pytest.raises(Refused, match="more than the"):
-            book.select(words)
+            registry.select(words)
 
 
-def test_a_group_is_looked_through_once_however_often_it_is_named(book: Book) -> None:
+def test_a_group_is_looked_through_once_however_often_it_is_named(registry: Registry) -> None:
     """Every spelling of it: with thousands of certificates that would be millions of steps."""
-    entry = next(iter(book.entries.values()))
+    entry = next(iter(registry.entries.values()))
     for number in range(5000):
-        book.entries[CertId("example.edu", f"s{number}")] = entry
-    book.relate()
+        registry.entries[CertId("example.edu", f"s{number}")] = entry
+    registry.relate()
     words = ["example.edu", "example.edu:ALL", "EXAMPLE.edu:*", "example.edu/ALL"] * 1000
     began = time.thread_time()
-    assert len(book.select(words)) == 5000
+    assert len(registry.select(words)) == 5000
     assert time.thread_time() - began < 1.0
 
 
@@ -76,15 +78,15 @@ def test_a_group_is_looked_through_once_however_often_it_is_named(book: Book) ->
         (":", "is not group:service"),
     ],
 )
-def test_words_that_name_nothing(book: Book, word: str, said: str) -> None:
+def test_words_that_name_nothing(registry: Registry, word: str, said: str) -> None:
     with pytest.raises(UnknownCertError) as caught:
-        book.select([word])
+        registry.select([word])
     assert said in str(caught.value)
     assert len(str(caught.value)) < 400
 
 
-def test_what_the_configuration_leaves_out_is_said(book: Book) -> None:
-    book.why_absent = lambda group, service: (
+def test_what_the_configuration_leaves_out_is_said(registry: Registry) -> None:
+    registry.why_absent = lambda group, service: (
         f"{group} {service}: asleep" if group[-1] == "g" else ""
     )
     for word, said in (
@@ -93,11 +95,11 @@ def test_what_the_configuration_leaves_out_is_said(book: Book) -> None:
         ("example.edu:web", "there is no example.edu:web; example.edu has nothing"),
     ):
         with pytest.raises(UnknownCertError) as caught:
-            book.select([word])
+            registry.select([word])
         assert str(caught.value) == said
 
 
-def test_who_is_signed_by_whom(book: Book) -> None:
-    root, intermediate = book.select(["ca:my-root", "ca:my-int"])
-    assert book.below(root) == [intermediate]
-    assert len(book.below(intermediate)) >= 4
+def test_who_is_signed_by_whom(registry: Registry) -> None:
+    root, intermediate = registry.select(["ca:my-root", "ca:my-int"])
+    assert registry.below(root) == [intermediate]
+    assert len(registry.below(intermediate)) >= 4
