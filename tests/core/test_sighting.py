@@ -10,7 +10,7 @@ import pytest
 from sslmd.core.names import DomainName, SetName
 from sslmd.core.sighting import Answer, Instant, Sighting, Silence, digests, look_again
 from sslmd.core.tlsa import Tlsa
-from tests.core.world import START
+from tests.stand.world import START
 
 NEXT = SetName("20260101-00:00:00")
 BOTH = frozenset({"curr", "next"})
