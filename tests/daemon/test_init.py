@@ -18,7 +18,7 @@ import pytest
 from sslmd.config.first import Answers, Ca, Found, Service, Validation, first_files, usual_names
 from sslmd.config.load import load
 from sslmd.config.model import Config, ServerKind
-from sslmd.daemon.next_steps import next_steps
+from sslmd.daemon.api.next_steps import next_steps
 from tests.stand.server import wait_until
 from tests.stand.supervised import PATIENCE, ROOT
 
