@@ -25,10 +25,10 @@ from sslmd.dns.tlsa_include import read, tlsa_file
 from sslmd.workers.dane_report import findings_of
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
-from tests.servers import bind
-from tests.servers.bind import Primary
-from tests.servers.bind import Zone as BindZone
-from tests.workers.tools_for_tests import MAIN, WEB, Site
+from tests.stand import bind
+from tests.stand.bind import Primary
+from tests.stand.bind import Zone as BindZone
+from tests.stand.tools import MAIN, WEB, Site
 
 pytestmark = pytest.mark.skipif(bool(bind.missing()), reason=bind.missing())
 

@@ -19,7 +19,7 @@ from sslmd.workers.dane_sight import sight, take
 from sslmd.workers.dane_wish import cert_wish
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.tlsa import CertWish, Given, Seen, Wish, content_for
-from tests.core.world import START, days, facts, wanted
+from tests.stand.world import START, days, facts, wanted
 
 ZONE = ZoneName("example.com")
 CERT = CertId("example.com", "mail")

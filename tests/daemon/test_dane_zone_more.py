@@ -19,7 +19,6 @@ from sslmd.workers.dane_sight import sight, take
 from sslmd.workers.dane_wish import cert_wish
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.tlsa import Given, Seen, Wish, content_for
-from tests.core.world import START, days
 from tests.daemon.test_dane_zone import (
     BOTH,
     CERT,
@@ -34,6 +33,7 @@ from tests.daemon.test_dane_zone import (
     seen,
     zone_with,
 )
+from tests.stand.world import START, days
 
 DAY = 86_400
 ENTRY = Entry(WANTED, frozenset(), BOTH, "", Decision(""))

@@ -17,9 +17,9 @@ from sslmd.core.state import Server, ServerPhase, Unseen
 from sslmd.daemon.hosts import Hosts
 from sslmd.store.host_notes import HostNote, host_file, read_host
 from tests.daemon.test_hosts import hosts_of
-from tests.workers.far_for_tests import EVERYTHING, FAR, FarSite, far_site, server_class
+from tests.stand.far import EVERYTHING, FAR, FarSite, far_site, server_class
+from tests.stand.tools import INT, ROOT, WEB
 from tests.workers.test_restart import MAIL
-from tests.workers.tools_for_tests import INT, ROOT, WEB
 
 OF_ZONE = "[['example.com', ['ALL']]]"
 WEB_ALONE = "[['example.com', ['web']]]"

@@ -29,12 +29,12 @@ from sslmd.dns.bounds import bounds
 from sslmd.dns.tlsa_include import read, tlsa_file
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
-from tests.dns_room.hostile import many_records
-from tests.dns_room.responder import Answer, Responder
-from tests.dns_room.responder import Zone as Served
-from tests.servers_room.tls import Reader, TlsPort, Writer, server
-from tests.stalls import LONGEST, watched
-from tests.workers.tools_for_tests import MAIN, ROOT, WEB, Site
+from tests.stand.hostile_answers import many_records
+from tests.stand.responder import Answer, Responder
+from tests.stand.responder import Zone as Served
+from tests.stand.stalls import LONGEST, watched
+from tests.stand.tls import Reader, TlsPort, Writer, server
+from tests.stand.tools import MAIN, ROOT, WEB, Site
 
 ZONE = ZoneName("example.com")
 OWNER = DomainName("_443._tcp.www.example.com")

@@ -15,8 +15,8 @@ from sslmd.core.names import SetName
 from sslmd.core.roll_wait import BACKDATED, issued_at
 from sslmd.core.state import CertState, Phase
 from sslmd.store import certs, sets, state
+from tests.stand.tools import INT, NOW, ROOT, WEB, Site
 from tests.store.test_state import NONSENSE
-from tests.workers.tools_for_tests import INT, NOW, ROOT, WEB, Site
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 

@@ -21,8 +21,8 @@ from sslmd.core.names import SetName
 from sslmd.core.state import Ask, Phase, Request
 from sslmd.store import sets
 from sslmd.store.layout import SECRET_FILES
+from tests.stand.tools import INT, MAIN, NOW, WEB, Site, leftovers
 from tests.store.dying import Killed, killed_everywhere
-from tests.workers.tools_for_tests import INT, MAIN, NOW, WEB, Site, leftovers
 
 _SERVED = f"""{MAIN}
 [web]

@@ -18,10 +18,10 @@ from sslmd.core.state import Unseen
 from sslmd.dns.resolver import Resolver
 from sslmd.workers.proof import Sight, name_of
 from sslmd.workers.restart import ClassRestarted, restart, see
-from tests.servers.server import free_port
-from tests.servers_room.tls import Reader, TlsPort, Writer, server
+from tests.stand.server import free_port
+from tests.stand.tls import Reader, TlsPort, Writer, server
+from tests.stand.tools import INT, WEB, Site
 from tests.workers.test_restart import MAIL, MAIN, NET, NOTE, make
-from tests.workers.tools_for_tests import INT, WEB, Site
 
 # What restart_cmd does: the server goes by its own copy of production.
 TOOL = "rm -rf loaded; cp -rL prod-certs loaded"

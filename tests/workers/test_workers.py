@@ -35,9 +35,9 @@ from sslmd.store import sets
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.dispatch import work
 from sslmd.workers.settle import clean, clean_inactive
-from tests.attacker import GROUP
-from tests.packaging.others import NOBODY
-from tests.workers.tools_for_tests import INT, MAIN, NOW, ROOT, WEB, Site, leftovers
+from tests.stand.attacker import GROUP
+from tests.stand.others import NOBODY
+from tests.stand.tools import INT, MAIN, NOW, ROOT, WEB, Site, leftovers
 
 SERVED = (
     MAIN
