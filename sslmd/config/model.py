@@ -32,6 +32,7 @@ from sslmd.config.kinds import (
 )
 from sslmd.config.server_tables import ServerClass
 from sslmd.config.tables import DhOptions, DnsOptions, DnsPrimary, GlobalOptions
+from sslmd.core.dane.tlsa import DaneEntry
 from sslmd.core.errors import Mistake
 from sslmd.core.host.access import KeyAccess
 from sslmd.core.limits import LETS_ENCRYPT

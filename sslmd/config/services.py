@@ -25,6 +25,7 @@ from sslmd.config.model import (
 from sslmd.config.renew import Leads, changed, warn_own_days
 from sslmd.config.renew import of as leads_of
 from sslmd.config.report import Notes, Source, nearest
+from sslmd.core.dane.tlsa import DaneEntry
 from sslmd.core.names import (
     BadName,
     CertId,
