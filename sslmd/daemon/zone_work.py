@@ -20,8 +20,9 @@ from sslmd.daemon.hosts import failure_of
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR, INFO, WARNING
 from sslmd.dns import tlsa_publish
-from sslmd.dns.tlsa_include import tlsa_file
 from sslmd.store import zone_notes
+from sslmd.store.layout import tlsa_file
+from sslmd.store.zone_notes import ZONE_NOTE
 from sslmd.workers.dane_report import late
 from sslmd.workers.dane_sight import sight, take
 from sslmd.workers.dane_wish import cert_wish, held_by, is_of, unsigned_text
@@ -141,8 +142,8 @@ class ZoneWork:
         return {cert for cert in self._registry if cert.group == zone.name.text}
 
     def _read_notes(self, name: ZoneName) -> zone_notes.ZoneNotes:
-        path = zone_notes.notes_file(self._tools.config.globals.certs_dir, name)
-        return zone_notes.read_notes(path)
+        path = self._tools.tree.zone_note(name)
+        return ZONE_NOTE.read(path)
 
     def _given(self, zone: Zone, wish: Wish, given: Given) -> None:
         now = clock()
@@ -291,9 +292,9 @@ class ZoneWork:
     async def _save_notes(self, zone: Zone) -> None:
         """Write down what was learned; if that fails it costs a wait after the next start."""
         assert zone.notes is not None
-        path = zone_notes.notes_file(self._tools.config.globals.certs_dir, zone.name)
+        path = self._tools.tree.zone_note(zone.name)
         try:
-            await self._tools.in_thread(zone_notes.write_notes, path, zone.notes)
+            await self._tools.in_thread(ZONE_NOTE.write, path, zone.notes)
         except SslmError as err:
             if str(err) != zone.unsaved:
                 self._tell("state-unsaved", f"{err}; it is tried again", WARNING, None)

@@ -22,7 +22,7 @@ from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR
 from sslmd.daemon.zone_watch import DOUBT, ZoneWatch
 from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock, counted
-from sslmd.dns.tlsa_notes import noted_tlsa_zones
+from sslmd.dns.notes import noted_tlsa_zones
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.tools import Tools
@@ -67,7 +67,7 @@ class Zones:
         """
         self._running = True
         known = self._tools.config.zones()
-        left = noted_tlsa_zones(self._tools.config.globals.certs_dir, known)
+        left = noted_tlsa_zones(self._tools.tree, known)
         for name in sorted({*known, *left}):
             self._zone(name)
         for name in sorted(self._zones):

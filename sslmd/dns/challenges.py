@@ -68,7 +68,7 @@ class Challenges:
             await asyncio.gather(*(self._zone(name).look_at_what_is_left() for name in names))
 
     def _noted(self) -> list[ZoneName]:
-        return list(noted_zones(self._means.config().globals.certs_dir))
+        return list(noted_zones(self._means.tree, self._means.tree.challenge_note))
 
     async def stop(self) -> None:
         """Stop at once, the command as well; the next start takes back what is still in DNS."""

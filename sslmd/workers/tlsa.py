@@ -40,7 +40,7 @@ from sslmd.dns.tlsa_look import look_at as look_at_servers
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
 from sslmd.store.layout import CERT, CHAIN, CSR, PRIVKEY, Tree
-from sslmd.store.zone_notes import ZoneNotes, notes_file, write_notes
+from sslmd.store.zone_notes import ZONE_NOTE, ZoneNotes
 from sslmd.workers import tlsa_rr
 from sslmd.workers.dane import look as look_at
 from sslmd.workers.dane import matches
@@ -184,8 +184,8 @@ async def publish(
     remarks = list(found.remarks)
     if found.notes != notes and (wish.certs or notes != ZoneNotes()):
         # Before anything is changed: how long caches hold what was served must not be forgotten.
-        path = notes_file(tools.config.globals.certs_dir, zone)
-        await tools.in_thread(write_notes, path, found.notes)
+        path = tools.tree.zone_note(zone)
+        await tools.in_thread(ZONE_NOTE.write, path, found.notes)
     services = tools.config.services
     await tools.in_thread(
         tlsa_rr.of_known_sets, tools.tree, services, found.materials, found.notes.mx

@@ -17,12 +17,11 @@ from sslmd.core.names import BadName, CertId, DomainName, ZoneName
 from sslmd.core.standing import Standing
 from sslmd.core.view import Dane
 from sslmd.dns import tlsa_publish
-from sslmd.dns.include import challenge_file
-from sslmd.dns.notes import noted_zones
+from sslmd.dns.notes import DEFAULT_TTL, noted_tlsa_zones, noted_zones, union
 from sslmd.dns.publish import left_behind
-from sslmd.dns.tlsa_include import read, tlsa_file
-from sslmd.dns.tlsa_notes import DEFAULT_TTL, noted_tlsa_zones, union
-from sslmd.store import zone_notes
+from sslmd.dns.tlsa_include import read
+from sslmd.store.layout import challenge_file, tlsa_file
+from sslmd.store.zone_notes import ZONE_NOTE
 from sslmd.workers import tlsa_rr
 from sslmd.workers.dane_sight import take
 from sslmd.workers.dane_wish import cert_wish
@@ -77,8 +76,8 @@ class ZoneRehearsal:
         try:
             zone.noted = await tools.in_thread(tlsa_publish.published, means, self.name)
             self.before = await tools.in_thread(self._there, tools)
-            path = zone_notes.notes_file(tools.config.globals.certs_dir, self.name)
-            zone.notes = await tools.in_thread(zone_notes.read_notes, path)
+            path = tools.tree.zone_note(self.name)
+            zone.notes = await tools.in_thread(ZONE_NOTE.read, path)
             given = await self._prepare(wish, tools)
             zone.elsewhere = await look_elsewhere(given.places, given.ends, tools)
             files = await tools.in_thread(
@@ -179,11 +178,10 @@ class ZoneRehearsal:
 
 async def rehearse_zones(tools: Tools, book: Mapping[CertId, Standing]) -> list[ZoneRehearsal]:
     """Return what would be given to DNS for every zone, and for those that were once ours."""
-    config = tools.config
-    known = config.zones()
+    tree, known = tools.tree, tools.config.zones()
     left = {
-        *noted_tlsa_zones(config.globals.certs_dir, known),
-        *noted_zones(config.globals.certs_dir),
+        *noted_tlsa_zones(tree, known),
+        *noted_zones(tree, tree.challenge_note),
     }
     found = []
     for name in sorted({*known, *left}):

@@ -21,7 +21,8 @@ from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.state import Phase
 from sslmd.daemon.api.documents import dane as document_of
 from sslmd.daemon.zones import Zones
-from sslmd.dns.tlsa_include import read, tlsa_file
+from sslmd.dns.tlsa_include import read
+from sslmd.store.layout import tlsa_file
 from sslmd.workers.dane_report import findings_of
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue

@@ -59,8 +59,8 @@ from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerP
 from sslmd.core.view import Decision, View
 from sslmd.daemon.registry import Entry
 from sslmd.dns.ask import NameServer
+from sslmd.dns.notes import union
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
-from sslmd.dns.tlsa_notes import union
 from sslmd.store.state import notes_of, parse, render
 from sslmd.store.zone_notes import ZoneNotes
 from sslmd.workers.dane_sight import sight, take

@@ -26,7 +26,8 @@ from sslmd.daemon.api import documents
 from sslmd.daemon.api.documents import status_entry
 from sslmd.daemon.zones import Zones
 from sslmd.dns.bounds import bounds
-from sslmd.dns.tlsa_include import read, tlsa_file
+from sslmd.dns.tlsa_include import read
+from sslmd.store.layout import tlsa_file
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
 from tests.stand.hostile_answers import many_records

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Self
 
 from sslmd.core.names import BadName, CertId, DomainName, SanName, ZoneName
 
@@ -34,6 +35,12 @@ class Combination:
     usage: int
     selector: int
     match: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse the three numbers as `str` gives them; raise ValueError."""
+        usage, selector, match = map(int, text.split())
+        return cls(usage, selector, match)
 
     @property
     def wants_issuer(self) -> bool:
