@@ -20,7 +20,7 @@ from sslmd.core.host.needs import (
 from sslmd.core.jobs import Told
 from sslmd.core.names import CertId, SetName
 from sslmd.core.state import Server, ServerPhase
-from tests.core.world import START, days
+from tests.stand.world import START, days
 
 NOW = START
 SET, OLD = SetName.at(NOW), SetName.at(NOW - days(60))

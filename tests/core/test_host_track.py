@@ -14,8 +14,8 @@ from sslmd.core.host.plan import looks_again
 from sslmd.core.jobs import Copy, Restart, See, Told
 from sslmd.core.names import CertId, SetName
 from sslmd.core.state import CertState, Delivered, Server, ServerPhase
-from tests.core.hosts_decided import decided, next_look, restarts
-from tests.core.world import START, days
+from tests.stand.hosts_decided import decided, next_look, restarts
+from tests.stand.world import START, days
 
 NOW = START
 SET = SetName.at(NOW)

@@ -13,8 +13,8 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.state import ServerPhase
 from sslmd.dns.command import with_zones
 from sslmd.workers.restart import restart
-from tests.core.hosts_decided import restarts
-from tests.workers.tools_for_tests import GLOBALS, GROUPS, NOW, WEB, Site
+from tests.stand.hosts_decided import restarts
+from tests.stand.tools import GLOBALS, GROUPS, NOW, WEB, Site
 
 NET = CertId("example.net", "web")
 MAIL = CertId("example.com", "mail")
