@@ -128,10 +128,10 @@ def test_what_an_older_version_called_proven_was_perhaps_not_seen() -> None:
         "version = 1\n[[servers]]\nclass = 'web'\nhost = 'h'\nstate = 'proven'\n"
         "set = '20260601-12:00:00'\nproven = '20260601-12:00:00'\n"
     )
-    (found,) = parse(text.encode()).servers
+    (found,) = parse(text.encode()).state.servers
     assert (found.phase, found.proven) == (ServerPhase.RESTARTED, None)
     assert (found.restarted, found.unseen) == (found.set, NOT_YET)
-    (found,) = parse(f"{text}seen = 2026-06-01T12:00:00Z\n".encode()).servers
+    (found,) = parse(f"{text}seen = 2026-06-01T12:00:00Z\n".encode()).state.servers
     assert (found.phase, found.proven) == (ServerPhase.PROVEN, found.set)
 
 
