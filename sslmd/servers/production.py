@@ -13,8 +13,8 @@ import stat
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 
-from sslmd.core.access import KeyAccess
 from sslmd.core.errors import Permanent, SslmError
+from sslmd.core.host.access import KeyAccess
 from sslmd.core.names import BadName, CertId, GroupName, SetName, parse_service, shown
 from sslmd.pki.inspect import repairs
 from sslmd.servers.key_rights import PASSING, Rights
@@ -181,7 +181,7 @@ def survey(prod: str) -> dict[CertId, bool]:
             except BadName:
                 continue
             base = f"{prod}/{group}/{service}"
-            if any(os.path.lexists(f"{base}/{name}") for name in (CURR, NEXT)):
+            if any(os.path.lexists(f"{base}/{name}") for name in (CURR, NEXT, PREV)):
                 found[cert] = linked(prod, cert) is not None
             elif sets.list_sets(Tree(prod), cert):
                 found[cert] = True

@@ -11,7 +11,7 @@ from sslmd.core.dane.verdict import Counting, Dane, NoRecords, Withdrawn
 from sslmd.core.names import DomainName
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision
-from sslmd.daemon.book import DaneReport, Entry
+from sslmd.daemon.registry import DaneReport, Entry
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
 from sslmd.store.zone_notes import ZoneNotes
@@ -20,7 +20,6 @@ from sslmd.workers.dane_sight import sight, take
 from sslmd.workers.dane_wish import cert_wish
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.tlsa import Given, ServersSeen, Wish, content_for
-from tests.core.world import START, days
 from tests.daemon.test_dane_zone import (
     BOTH,
     CERT,
@@ -35,6 +34,7 @@ from tests.daemon.test_dane_zone import (
     seen,
     zone_with,
 )
+from tests.stand.world import START, days
 
 DAY = 86_400
 ENTRY = Entry(WANTED, frozenset(), BOTH, "", Decision(""))
