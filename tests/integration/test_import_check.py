@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from sslmd.ctl.import_check import check
+from sslmd.setup.import_check import check
 from tests.dns_room.responder import Responder
 from tests.integration.running import ROOT, Site
 from tests.servers.server import wait_until
