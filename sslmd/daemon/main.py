@@ -35,14 +35,14 @@ from sslmd.core.errors import ConfigError, Permanent, SslmError
 from sslmd.core.jobs import Pool
 from sslmd.core.names import CertId
 from sslmd.core.plain import plain
-from sslmd.daemon import journal
-from sslmd.daemon.journal import INFO, NOTICE, WARNING, Bus, Record
-from sslmd.daemon.methods import Methods
-from sslmd.daemon.notify import Notifier, watchdog_seconds
+from sslmd.daemon.api.methods import Methods
+from sslmd.daemon.api.server import Server
+from sslmd.daemon.api.status_document import in_trouble, summary
 from sslmd.daemon.planner import ORDERS, Planner
 from sslmd.daemon.reload import Reload
-from sslmd.daemon.server import Server
-from sslmd.daemon.status_document import in_trouble, summary
+from sslmd.daemon.systemd import Notifier, watchdog_seconds
+from sslmd.daemon.tell import journal
+from sslmd.daemon.tell.journal import INFO, NOTICE, WARNING, Bus, Record
 from sslmd.daemon.watchdog import Watchdog
 from sslmd.memory import keep_private
 from sslmd.servers import folders

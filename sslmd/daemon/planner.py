@@ -40,16 +40,16 @@ from sslmd.core.plan import decide
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered, Issuance
 from sslmd.core.view import Decision
-from sslmd.daemon import stories
 from sslmd.daemon.book import Book, entry_of
 from sslmd.daemon.dh import DhLooks
 from sslmd.daemon.held import HeldLooks, is_held
 from sslmd.daemon.hosts import Hosts
-from sslmd.daemon.journal import ERROR, INFO, NOTICE, WARNING, Bus, Record
 from sslmd.daemon.ledger import Ledger, Page
 from sslmd.daemon.refusal import Refusal
 from sslmd.daemon.runner import Runner
 from sslmd.daemon.scheduler import Scheduler
+from sslmd.daemon.tell import stories
+from sslmd.daemon.tell.journal import ERROR, INFO, NOTICE, WARNING, Bus, Record
 from sslmd.daemon.zones import Zones
 from sslmd.servers import as_found
 from sslmd.store import certs

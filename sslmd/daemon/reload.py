@@ -12,9 +12,9 @@ from sslmd.config.model import Config
 from sslmd.config.written import differences
 from sslmd.core.errors import ConfigError, Mistake, SslmError
 from sslmd.core.names import CertId
-from sslmd.daemon.journal import ERROR, NOTICE, WARNING
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.refusal import GIVES_UP, NEEDS_START, START_FAILS, refusal_of
+from sslmd.daemon.tell.journal import ERROR, NOTICE, WARNING
 from sslmd.servers import folders
 
 Tell = Callable[[str, str, int], None]

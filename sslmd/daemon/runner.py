@@ -19,7 +19,7 @@ from sslmd.core.state import Track, Trouble
 from sslmd.core.times import clock
 from sslmd.daemon.book import Book
 from sslmd.daemon.hosts import Hosts, failure_of
-from sslmd.daemon.journal import DEBUG, Bus, Record
+from sslmd.daemon.tell.journal import DEBUG, Bus, Record
 from sslmd.store import certs, files
 from sslmd.workers.dispatch import work
 from sslmd.workers.tools import Tools

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from sslmd.core.dane.gate import gate_of
 from sslmd.core.errors import Transient
-from sslmd.core.gate import gate_of
 from sslmd.core.names import CertId, SetName
 from sslmd.daemon.book import Book, DaneReport, Entry
-from sslmd.daemon.journal import ERROR, INFO
+from sslmd.daemon.tell.journal import ERROR, INFO
 from sslmd.daemon.zone_work import Tell, ZoneWork, clock
 from sslmd.servers.probe import BELIEVED, FIRST_PAUSE, SLOWER
 from sslmd.workers.dane import Finding, ask_resolver, findings_of_ports, prove_ports

@@ -17,9 +17,9 @@ from sslmd.core.events import Event
 from sslmd.core.jobs import Look, Publish, Watch, ZoneJob
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
 from sslmd.core.view import Dane
+from sslmd.daemon.api.limits import ASKED_EVERY
 from sslmd.daemon.book import Book, Entry
-from sslmd.daemon.journal import ERROR
-from sslmd.daemon.limits import ASKED_EVERY
+from sslmd.daemon.tell.journal import ERROR
 from sslmd.daemon.zone_watch import DOUBT, ZoneWatch
 from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock, counted
 from sslmd.dns.tlsa_notes import noted_tlsa_zones

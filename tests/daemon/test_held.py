@@ -17,11 +17,11 @@ import pytest
 
 from sslmd.config.model import Config
 from sslmd.core.names import CertId
-from sslmd.daemon.documents import status_entry
+from sslmd.daemon.api.documents import status_entry
+from sslmd.daemon.api.status_document import in_trouble
 from sslmd.daemon.held import HeldLooks
-from sslmd.daemon.journal import Bus, Record
 from sslmd.daemon.planner import Planner
-from sslmd.daemon.status_document import in_trouble
+from sslmd.daemon.tell.journal import Bus, Record
 from sslmd.store.certs import Loaded
 from sslmd.workers.tools import Tools
 from tests.daemon.conftest import EXAMPLE

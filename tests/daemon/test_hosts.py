@@ -9,7 +9,7 @@ from pathlib import Path
 from sslmd.config.model import Unprobed
 from sslmd.core.jobs import Pool, Restart, See, Told
 from sslmd.core.state import NOT_YET, Server, ServerPhase, Unseen
-from sslmd.daemon.deliveries import _together
+from sslmd.daemon.api.deliveries import _together
 from sslmd.daemon.hosts import Hosts
 from sslmd.store.state import parse
 from sslmd.wire.messages import Method, Outcome, Request

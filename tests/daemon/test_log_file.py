@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.errors import Permanent
-from sslmd.daemon.log_file import LogFile
+from sslmd.daemon.tell.log_file import LogFile
 from tests.attacker import GROUP, exchanged
 from tests.packaging.others import NOBODY, let_in
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sslmd.config.load import load
 from sslmd.daemon.book import DaneReport
-from sslmd.daemon.journal import Bus
 from sslmd.daemon.planner import Planner
+from sslmd.daemon.tell.journal import Bus
 from sslmd.workers.dane import Finding
 from sslmd.workers.tools import Tools
 

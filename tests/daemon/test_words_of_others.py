@@ -35,14 +35,14 @@ from sslmd.core.errors import ConfigError, Mistake, SslmError, Transient
 from sslmd.core.names import BadName, CertId, DomainName, SetName
 from sslmd.core.plain import MOST, MOST_LINES, plain
 from sslmd.core.state import Server, ServerPhase, Trouble
-from sslmd.daemon import journal
+from sslmd.daemon.api.methods import Methods
+from sslmd.daemon.api.server import Server as SocketServer
 from sslmd.daemon.book import DaneReport
-from sslmd.daemon.journal import ERROR, Bus, JournalHandler, Record, StderrHandler
-from sslmd.daemon.methods import Methods
-from sslmd.daemon.notify import Notifier
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.refusal import refusal_of
-from sslmd.daemon.server import Server as SocketServer
+from sslmd.daemon.systemd import Notifier
+from sslmd.daemon.tell import journal
+from sslmd.daemon.tell.journal import ERROR, Bus, JournalHandler, Record, StderrHandler
 from sslmd.dns.caa import Property, forbidden
 from sslmd.issuers.problems import read_problem
 from sslmd.processes import run_command

@@ -24,7 +24,7 @@ from typing import Any, Self
 
 import pytest
 
-from sslmd.daemon.limits import CONNECTIONS_OF_ONE
+from sslmd.daemon.api.limits import CONNECTIONS_OF_ONE
 from tests.bench.prepare import prepare
 from tests.bench.site import write_site
 from tests.integration.running import PATIENCE, Site

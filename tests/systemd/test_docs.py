@@ -15,7 +15,7 @@ import pytest
 from sslmd.core.events import Event
 from sslmd.core.lifecycle import LEAVING, TABLE
 from sslmd.core.state import Phase
-from sslmd.daemon.journal import EVENTS, message_id
+from sslmd.daemon.tell.journal import EVENTS, message_id
 from tests.systemd.running import ROOT
 from tests.systemd.test_units import EXPOSURE
 

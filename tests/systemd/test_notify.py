@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.names import CertId, SetName
-from sslmd.daemon.journal import NOTICE, JournalHandler, Record, message_id
+from sslmd.daemon.tell.journal import NOTICE, JournalHandler, Record, message_id
 from tests.systemd.running import Running
 
 # A beat of the watchdog every 0.2 s.

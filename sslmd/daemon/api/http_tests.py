@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from sslmd.core.errors import Transient
-from sslmd.daemon.server import Client
+from sslmd.daemon.api.server import Client
 from sslmd.wire.messages import Notice
 from sslmd.workers.http_test import Test, TestFiles
 from sslmd.workers.tools import Tools

@@ -10,20 +10,20 @@ from typing import Any, assert_never
 
 from sslmd.core.errors import ConfigError, SslmError
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
-from sslmd.daemon import documents, limits
-from sslmd.daemon.asking import Asking
+from sslmd.daemon.api import documents, limits
+from sslmd.daemon.api.asking import Asking
+from sslmd.daemon.api.deliveries import Deliveries
+from sslmd.daemon.api.following import Following
+from sslmd.daemon.api.http_tests import HttpTests
+from sslmd.daemon.api.metering import gently
+from sslmd.daemon.api.plan_document import plan
+from sslmd.daemon.api.requests import Requests
+from sslmd.daemon.api.server import Client
+from sslmd.daemon.api.status_document import StatusDocument
 from sslmd.daemon.book import UnknownCertError
-from sslmd.daemon.deliveries import Deliveries
-from sslmd.daemon.following import Following
 from sslmd.daemon.held import is_held
-from sslmd.daemon.http_tests import HttpTests
-from sslmd.daemon.journal import Record
-from sslmd.daemon.metering import gently
-from sslmd.daemon.plan_document import plan
 from sslmd.daemon.planner import Planner
-from sslmd.daemon.requests import Requests
-from sslmd.daemon.server import Client
-from sslmd.daemon.status_document import StatusDocument
+from sslmd.daemon.tell.journal import Record
 from sslmd.issuers.orders import Challenge
 from sslmd.wire.messages import (
     Code,

@@ -20,8 +20,8 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
-from sslmd.daemon import limits
-from sslmd.daemon.metering import Metered, Share
+from sslmd.daemon.api import limits
+from sslmd.daemon.api.metering import Metered, Share
 from sslmd.wire.messages import Code, WireError
 
 Result = TypeVar("Result")

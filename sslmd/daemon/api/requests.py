@@ -11,9 +11,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from sslmd.core.dane.gate import harm_of
 from sslmd.core.events import BackOnDeck
 from sslmd.core.facts import SetFacts
-from sslmd.core.gate import harm_of
 from sslmd.core.jobs import Certify, MakeKey, Order, Roll
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
@@ -35,13 +35,13 @@ from sslmd.core.state import (
 from sslmd.core.state import Request as What
 from sslmd.core.times import clock
 from sslmd.core.view import View, in_minutes
-from sslmd.daemon.asking import Asking
+from sslmd.daemon.api.asking import Asking
+from sslmd.daemon.api.following import Following
+from sslmd.daemon.api.outcomes import Result, ended
+from sslmd.daemon.api.server import Client
 from sslmd.daemon.book import Entry
-from sslmd.daemon.following import Following
-from sslmd.daemon.journal import DEBUG
-from sslmd.daemon.outcomes import Result, ended
 from sslmd.daemon.planner import Planner
-from sslmd.daemon.server import Client
+from sslmd.daemon.tell.journal import DEBUG
 from sslmd.store.sets import read_set
 from sslmd.wire.messages import Code, Notice, Outcome, WireError
 from sslmd.wire.params import Params

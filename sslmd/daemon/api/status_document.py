@@ -14,9 +14,9 @@ from datetime import datetime
 from sslmd import __version__
 from sslmd.core.names import CertId
 from sslmd.core.plain import plain_values
-from sslmd.daemon import documents
+from sslmd.daemon.api import documents
+from sslmd.daemon.api.metering import gently
 from sslmd.daemon.book import Entry
-from sslmd.daemon.metering import gently
 from sslmd.daemon.planner import Planner
 from sslmd.wire.messages import Id, Response, encode_plain
 

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sslmd import __version__
-from sslmd.daemon import limits
-from sslmd.daemon.listening import listen
-from sslmd.daemon.users import User, Users
+from sslmd.daemon.api import limits
+from sslmd.daemon.api.listening import listen
+from sslmd.daemon.api.users import User, Users
 from sslmd.wire.framing import FrameReader
 from sslmd.wire.messages import (
     Code,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from sslmd.core.names import SetName
 from sslmd.core.state import Ask, Track, TrialAsk
 from sslmd.core.state import Request as What
-from sslmd.daemon import stories
 from sslmd.daemon.book import Entry
-from sslmd.daemon.journal import Record
+from sslmd.daemon.tell import stories
+from sslmd.daemon.tell.journal import Record
 from sslmd.wire.messages import Outcome
 
 Result = tuple[Outcome, str]

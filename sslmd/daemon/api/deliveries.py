@@ -13,11 +13,11 @@ from sslmd.core.events import RestartAsked, ServersWanting
 from sslmd.core.names import CertId
 from sslmd.core.state import DONE, Server, ServerPhase, Trouble
 from sslmd.core.view import blocking, told
+from sslmd.daemon.api.following import Following
+from sslmd.daemon.api.server import Client
 from sslmd.daemon.book import Entry
-from sslmd.daemon.following import Following
-from sslmd.daemon.journal import DEBUG
 from sslmd.daemon.planner import Planner
-from sslmd.daemon.server import Client
+from sslmd.daemon.tell.journal import DEBUG
 from sslmd.wire.messages import Code, Notice, Outcome, WireError, quoted
 from sslmd.wire.params import Params
 from sslmd.workers.deliver import DNS, THIS_HOST, class_order

@@ -12,9 +12,9 @@ from sslmd.core.jobs import Copy, Look, Publish, Restart, See, Trial, Watch, Wri
 from sslmd.core.names import CertId, machine_of
 from sslmd.core.own_ca import renews_how
 from sslmd.core.state import Server, ServerPhase
+from sslmd.daemon.api.documents import time
+from sslmd.daemon.api.metering import gently
 from sslmd.daemon.book import Entry
-from sslmd.daemon.documents import time
-from sslmd.daemon.metering import gently
 from sslmd.daemon.planner import Planner
 from sslmd.dns.command import commands_for
 from sslmd.workers.deliver import DNS, class_order, granted

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Self
 
-from sslmd.daemon.journal import Bus, Record
+from sslmd.daemon.tell.journal import Bus, Record
 from sslmd.wire.messages import Code, WireError
 
 # Records kept for a client that reads slowly; one that falls further behind is let go.

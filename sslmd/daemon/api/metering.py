@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
 from typing import Any, Generic, TypeVar
 
-from sslmd.daemon import limits
+from sslmd.daemon.api import limits
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

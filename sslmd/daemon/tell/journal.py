@@ -23,7 +23,7 @@ from pathlib import Path
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plain import plain, plain_lines
 from sslmd.core.times import hour
-from sslmd.daemon.log_file import LogFile
+from sslmd.daemon.tell.log_file import LogFile
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 

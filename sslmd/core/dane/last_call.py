@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sslmd.core.gate import harm_of
+from sslmd.core.dane.gate import harm_of
 from sslmd.core.state import CertState
 from sslmd.core.times import clock
 from sslmd.core.view import View

@@ -13,7 +13,7 @@ from sslmd.core.jobs import Certify, MakeKey, Order
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
 from sslmd.core.state import Ask, TrialAsk
-from sslmd.daemon.outcomes import CANCELLED
+from sslmd.daemon.api.outcomes import CANCELLED
 from sslmd.daemon.planner import Planner
 
 
