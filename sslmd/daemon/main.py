@@ -211,7 +211,7 @@ class Daemon:
             threads=self._threads,
             others=self._others,
             state_of=lambda cert: self._planner.state_of(cert),
-            every=lambda: self._planner.book.entries.values(),
+            every=lambda: self._planner.registry.entries.values(),
             socket=arguments.socket,
             scratch=Scratch(os.path.dirname(arguments.socket)),
             tell=self._tell_of,
@@ -298,7 +298,7 @@ class Daemon:
         await self._planner.tools.background_done(FLUSH)
         planner = self._planner
         failed = planner.failures or planner.zones.troubles
-        troubled = failed or any(map(in_trouble, planner.book.entries.values()))
+        troubled = failed or any(map(in_trouble, planner.registry.entries.values()))
         return 1 if troubled else 0
 
     # --- signals and reload ---

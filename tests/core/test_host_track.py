@@ -20,7 +20,7 @@ from sslmd.core.host.plan import (
 from sslmd.core.jobs import Restart, Told
 from sslmd.core.names import CertId, SetName
 from sslmd.core.state import CertState, Delivered, Server, ServerPhase
-from tests.core.world import START, days
+from tests.stand.world import START, days
 
 NOW = START
 SET = SetName.at(NOW)

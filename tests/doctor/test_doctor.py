@@ -24,8 +24,8 @@ from sslmd.doctor.daemon import Running, changed, look_at_daemon
 from sslmd.doctor.dns import _is_part, _of_server, challenge_zones, look_at_zones
 from sslmd.doctor.finding import Case, Finding, Level, Watch, all_of, well
 from sslmd.doctor.here import look_at_configuration, named_unused
-from tests.config.tree import MAIN, Tree
-from tests.dns_room.responder import Responder, Zone
+from tests.stand.conf import MAIN, Tree
+from tests.stand.responder import Responder, Zone
 
 # Where nobody listens at port 53.
 CLOSED = "127.99.0.53"

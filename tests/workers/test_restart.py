@@ -14,7 +14,7 @@ from sslmd.core.state import ServerPhase
 from sslmd.dns.command import with_zones
 from sslmd.workers.deliver import class_order, places
 from sslmd.workers.restart import restart
-from tests.workers.tools_for_tests import GLOBALS, GROUPS, NOW, WEB, Site
+from tests.stand.tools import GLOBALS, GROUPS, NOW, WEB, Site
 
 NET = CertId("example.net", "web")
 MAIL = CertId("example.com", "mail")

@@ -14,8 +14,8 @@ from sslmd.core.own_ca import renews_how
 from sslmd.core.state import Server, ServerPhase
 from sslmd.daemon.api.documents import time
 from sslmd.daemon.api.metering import gently
-from sslmd.daemon.book import Entry
 from sslmd.daemon.planner import Planner
+from sslmd.daemon.registry import Entry
 from sslmd.dns.command import commands_for
 from sslmd.workers.deliver import DNS, class_order, granted
 
@@ -60,7 +60,7 @@ async def plan(
             now_rows.append({**row, "at": None, "state": state})
     later = []
     async for cert in gently(which, turn):
-        if cert in planner.book:
+        if cert in planner.registry:
             later += _later(planner, cert, busy=cert in busy)
     later += [
         {
@@ -78,7 +78,7 @@ async def plan(
 
 def _later(planner: Planner, cert: CertId, *, busy: bool) -> list[dict[str, Any]]:
     """Return what comes for a certificate; `busy`: its job stands among those of now already."""
-    entry = planner.book[cert]
+    entry = planner.registry[cert]
     decision = entry.decision
     when: datetime | None
     if decision.roll_at is not None:
@@ -91,7 +91,7 @@ def _later(planner: Planner, cert: CertId, *, busy: bool) -> list[dict[str, Any]
         what, when, state = "wait", decision.wake_at, "waiting"
     row = {"cert": str(cert), "job": what, "at": time(when), "state": state}
     plain = what == "renew" and not decision.alarm
-    how = renews_how(planner.book.view(cert)) if plain else ""
+    how = renews_how(planner.registry.view(cert)) if plain else ""
     reason = f"{decision.text}; {how}" if how else decision.text
     rows = [] if busy else [{**row, "reason": reason}]
     if decision.roll_at is not None and not busy:
