@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.issuers import launch
+from sslmd.acme import launch
 from tests.integration.running import ROOT, Site
 from tests.packaging.others import NOBODY, let_in
 

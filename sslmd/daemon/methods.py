@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, assert_never
 
+from sslmd.acme.orders import Challenge
 from sslmd.core.errors import ConfigError, SslmError
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
 from sslmd.daemon import documents, limits
@@ -24,7 +25,6 @@ from sslmd.daemon.planner import Planner
 from sslmd.daemon.requests import Requests
 from sslmd.daemon.server import Client
 from sslmd.daemon.status_document import StatusDocument
-from sslmd.issuers.orders import Challenge
 from sslmd.wire.messages import (
     Code,
     Method,

@@ -44,7 +44,7 @@ STARTS = {
     "ctl/other_user.py",
     "ctl/trust.py",
     "daemon/init_user.py",
-    "issuers/launch.py",
+    "acme/launch.py",
     "processes.py",
     "servers/ssh.py",
     "store/reading.py",
