@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sslmd.acme import launch
-from tests.integration.running import ROOT, Site
-from tests.packaging.others import NOBODY, let_in
+from tests.stand.others import NOBODY, let_in
+from tests.stand.site import ROOT, Site
 
 PATIENCE = 60.0
 

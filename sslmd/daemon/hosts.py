@@ -16,7 +16,7 @@ from sslmd.config.model import Config
 from sslmd.core.backoff import Failure, next_try
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.events import ServerCopied, ServerSeen, ServersWanting, ServerTold
-from sslmd.core.host_track import (
+from sslmd.core.host.plan import (
     BATCH_WAIT,
     looks_again,
     next_look,
@@ -31,8 +31,8 @@ from sslmd.core.names import CertId
 from sslmd.core.renewal import ROLL_MARGIN
 from sslmd.core.state import CertState, Server, ServerPhase, Unseen
 from sslmd.core.windows import opens
-from sslmd.daemon.book import Book
 from sslmd.daemon.host_book import HostBook
+from sslmd.daemon.registry import Registry
 from sslmd.workers.copy import Visit, copy
 from sslmd.workers.deliver import DNS, class_order
 from sslmd.workers.proof import Sight, rule_of
@@ -69,9 +69,9 @@ def _commands(config: Config) -> dict[str, object]:
 class Hosts:
     """Knows which certificates have a host to be seen to, and queues that when it is time."""
 
-    def __init__(self, tools: Tools, book: Book, queue: JobQueue, apply: Apply) -> None:
+    def __init__(self, tools: Tools, registry: Registry, queue: JobQueue, apply: Apply) -> None:
         self._tools = tools
-        self._book = book
+        self._registry = registry
         self._queue = queue
         self._apply = apply
         self.notes = HostBook(tools)
@@ -85,7 +85,7 @@ class Hosts:
 
     def note(self, cert: CertId) -> None:
         """Look at the servers of a certificate that changed."""
-        phases = {server.phase for server in self._book[cert].state.servers}
+        phases = {server.phase for server in self._registry[cert].state.servers}
         fresh = phases & {ServerPhase.DELIVERED, ServerPhase.PENDING}
         if fresh and self._batch_since is None:
             self._batch_since = time.monotonic()
@@ -96,7 +96,7 @@ class Hosts:
 
     def _is_to_be_seen(self, cert: CertId) -> bool:
         now = self._tools.now()
-        servers = self._book[cert].state.servers
+        servers = self._registry[cert].state.servers
         return any(self._sight(cert, server, now) is not None for server in servers)
 
     def _sight(self, cert: CertId, server: Server, now: datetime) -> datetime | None:
@@ -119,7 +119,7 @@ class Hosts:
         before, after = _commands(old), _commands(self._tools.config)
         changed = {kind for kind in after if after[kind] != before.get(kind)}
         for cert in self._waiting:
-            entry = self._book[cert]
+            entry = self._registry[cert]
             entry.state = replace(
                 entry.state,
                 servers=tuple(
@@ -130,7 +130,7 @@ class Hosts:
                 ),
             )
             entry.document = None
-        for cert in self._book:
+        for cert in self._registry:
             self.note(cert)  # probes may be others
         self.notes.reconfigured()
         self._move()
@@ -146,7 +146,7 @@ class Hosts:
         if not moved:
             return
         event = ServersWanting(self._tools.now(), moved)
-        for cert, entry in self._book.entries.items():
+        for cert, entry in self._registry.entries.items():
             if any(server.host in moved for server in entry.state.servers):
                 entry.state, entry.document = advance(entry.state, event), None
                 self.note(cert)
@@ -206,9 +206,9 @@ class Hosts:
 
     def _states(self) -> list[tuple[CertId, CertState]]:
         return [
-            (cert, self._book[cert].state)
+            (cert, self._registry[cert].state)
             for cert in self._waiting
-            if cert in self._book and not self._book[cert].hold
+            if cert in self._registry and not self._registry[cert].hold
         ]
 
     def _plan(self, now: datetime) -> list[HostJob]:
@@ -252,7 +252,7 @@ class Hosts:
         place = (server.kind, server.host)
         return server.uses_ours or any(
             one.uses_ours and (one.kind, one.host) == place
-            for entry in self._book.entries.values()
+            for entry in self._registry.entries.values()
             for one in entry.state.servers
         )
 
@@ -306,15 +306,15 @@ class Hosts:
                 after = replace(_well(old, phase, now), set=name, here=visit.here)
             self._apply(cert, ServerCopied(now, after, old.set))
         for cert, hosts in self.notes.parted(job.host, visit.taken).items():
-            if cert in self._book:
+            if cert in self._registry:
                 self._apply(cert, ServersWanting(now, hosts))
         await self.notes.visited(job.host, visit, whole)
         return list(dict.fromkeys([*errors.values(), *filter(None, (whole, visit.trouble))]))
 
     def _is_current(self, told: Told) -> bool:
-        if told.cert not in self._book:
+        if told.cert not in self._registry:
             return False
-        curr = self._book[told.cert].state.curr
+        curr = self._registry[told.cert].state.curr
         return curr is not None and curr.name == told.set
 
     def _as_it_is(self, certs: Iterable[CertId], host: str) -> list[tuple[CertId, Server]]:
@@ -330,13 +330,13 @@ class Hosts:
         return [(cert, old) for cert, old in before if old in self._servers(cert, old.host)]
 
     def _end_of(self, cert: CertId) -> datetime | None:
-        curr = self._book[cert].state.curr
+        curr = self._registry[cert].state.curr
         return curr.cert.not_after if curr is not None and curr.cert is not None else None
 
     def _servers(self, cert: CertId, host: str) -> list[Server]:
-        if cert not in self._book:
+        if cert not in self._registry:
             return []
-        return [one for one in self._book[cert].state.servers if one.host == host]
+        return [one for one in self._registry[cert].state.servers if one.host == host]
 
     # --- restarts ---
 

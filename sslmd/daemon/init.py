@@ -36,8 +36,8 @@ from sslmd.config.model import ServerKind
 from sslmd.core.errors import ConfigError, SslmError
 from sslmd.core.names import BadName, CertId, GroupName, ZoneName, parse_san
 from sslmd.core.plain import plain
+from sslmd.daemon.api.next_steps import next_steps
 from sslmd.daemon.init_look import look
-from sslmd.daemon.next_steps import next_steps
 from sslmd.dns.resolver import Resolver
 from sslmd.servers.own_user import ROOT as ROOT_USER
 from sslmd.servers.own_user import USER

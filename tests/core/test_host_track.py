@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sslmd.core.backoff import LONGEST_WAIT
 from sslmd.core.facts import CertFacts, SetFacts
-from sslmd.core.host_track import (
+from sslmd.core.host.plan import (
     looks_again,
     next_look,
     plan_copies,
@@ -20,7 +20,7 @@ from sslmd.core.host_track import (
 from sslmd.core.jobs import Restart, Told
 from sslmd.core.names import CertId, SetName
 from sslmd.core.state import CertState, Delivered, Server, ServerPhase
-from tests.core.world import START, days
+from tests.stand.world import START, days
 
 NOW = START
 SET = SetName.at(NOW)

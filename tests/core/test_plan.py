@@ -45,7 +45,7 @@ from sslmd.core.state import (
     Trouble,
 )
 from sslmd.core.view import Ca, Decision, View
-from tests.core.world import START, days, facts, wanted
+from tests.stand.world import START, days, facts, wanted
 
 NOT_DUE = "not due until 2026-02-20; sslmctl force-renew renews it now"
 

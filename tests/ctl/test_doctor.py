@@ -24,8 +24,8 @@ from sslmd.dns import nameservers
 from sslmd.dns.ask import NameServer
 from sslmd.dns.reach import Reached
 from sslmd.dns.resolver import Resolver
-from tests.config.tree import MAIN, Tree
-from tests.dns_room.responder import Responder, Zone
+from tests.stand.conf import MAIN, Tree
+from tests.stand.responder import Responder, Zone
 
 # Where nobody listens at port 53.
 CLOSED = "127.99.0.53"

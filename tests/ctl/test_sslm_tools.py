@@ -18,7 +18,7 @@ from sslmd.ctl import sslm_dhparm, sslm_info, sslm_mgr, sslm_verify
 from sslmd.pki.chain import bundle, fullchain
 from sslmd.pki.csr import make_csr
 from sslmd.pki.dhparam import dhparam
-from tests.pki.samples import (
+from tests.stand.samples import (
     EC256,
     RSA2048,
     ca_spec,

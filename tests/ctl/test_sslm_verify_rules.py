@@ -11,8 +11,8 @@ import pytest
 from cryptography import x509
 
 from sslmd.ctl import sslm_info, sslm_verify
-from tests.pki.odd_certs import EKU, NC, SAN, Extensions, Made, make
-from tests.pki.samples import NOW
+from tests.stand.odd_certs import EKU, NC, SAN, Extensions, Made, make
+from tests.stand.samples import NOW
 
 DAMAGED = sorted((Path(__file__).parent / "damaged").glob("*.pem"))
 AT = f"{NOW:%Y-%m-%dT%H:%M:%SZ}"

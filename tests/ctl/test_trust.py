@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.ctl.fake_daemon import ROOT as PROJECT
-from tests.pki.samples import ca_spec, key_pem, make_leaf, make_root, make_sub
+from tests.stand.samples import ca_spec, key_pem, make_leaf, make_root, make_sub
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 

@@ -20,6 +20,19 @@ from itertools import pairwise
 import pytest
 
 from sslmd.config.model import NextKey, ServiceConfig
+from sslmd.core.dane.gate import gate_of
+from sslmd.core.dane.last_call import calls_of, curr_ends
+from sslmd.core.dane.places import Elsewhere, Fate, Place, sure_places
+from sslmd.core.dane.sighting import LONGEST_MISSING, LONGEST_SILENT, TTLS, Instant, Sighting
+from sslmd.core.dane.tlsa import (
+    Content,
+    DaneEntry,
+    Material,
+    Tlsa,
+    TlsaSet,
+    association,
+    wants_of,
+)
 from sslmd.core.events import (
     AskDropped,
     Asked,
@@ -36,28 +49,15 @@ from sslmd.core.events import (
     TlsaLooked,
 )
 from sslmd.core.facts import SetFacts
-from sslmd.core.gate import gate_of
 from sslmd.core.jobs import Certify, Deliver, MakeKey, Prove, PutBack, Roll, Settle, TakeOff
-from sslmd.core.last_call import calls_of, curr_ends
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, DomainName, SetName, ZoneName
-from sslmd.core.places import Elsewhere, Fate, Place, sure_places
 from sslmd.core.plan import decide
 from sslmd.core.renew_track import why_not_back
-from sslmd.core.sighting import LONGEST_MISSING, LONGEST_SILENT, TTLS, Instant, Sighting
 from sslmd.core.spec import OwnCa
 from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
-from sslmd.core.tlsa import (
-    Content,
-    DaneEntry,
-    Material,
-    Tlsa,
-    TlsaSet,
-    association,
-    wants_of,
-)
 from sslmd.core.view import Decision, View
-from sslmd.daemon.book import Entry
+from sslmd.daemon.registry import Entry
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
 from sslmd.dns.tlsa_notes import union
@@ -67,7 +67,7 @@ from sslmd.workers.dane_sight import sight, take
 from sslmd.workers.dane_wish import cert_wish
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.tlsa import Given, Seen, Wish, content_for
-from tests.core.world import START, days, facts, wanted
+from tests.stand.world import START, days, facts, wanted
 
 ZONE = ZoneName("example.com")
 OWNER = DomainName("_25._tcp.mail.example.com")
@@ -142,7 +142,7 @@ def material(cert: CertId, name: SetName) -> Material:
 
 @dataclass
 class Cert:
-    """One certificate: its entry in the book, and what each host serves since when."""
+    """One certificate: its entry in the registry, and what each host serves since when."""
 
     service: ServiceConfig
     entry: Entry

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sslmd.config.model import NextKey, ServiceConfig
+from sslmd.core.dane.sighting import Instant
+from sslmd.core.dane.tlsa import Content, DaneEntry, Material, TlsaSet, association
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.core.sighting import Instant
 from sslmd.core.spec import SelfSigned
 from sslmd.core.state import CertState, Phase
-from sslmd.core.tlsa import Content, DaneEntry, Material, TlsaSet, association
 from sslmd.core.view import Decision
-from sslmd.daemon.book import Entry
+from sslmd.daemon.registry import Entry
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
 from sslmd.store.zone_notes import ZoneNotes
@@ -19,7 +19,7 @@ from sslmd.workers.dane_sight import sight, take
 from sslmd.workers.dane_wish import cert_wish
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.tlsa import CertWish, Given, Seen, Wish, content_for
-from tests.core.world import START, days, facts, wanted
+from tests.stand.world import START, days, facts, wanted
 
 ZONE = ZoneName("example.com")
 CERT = CertId("example.com", "mail")

@@ -9,17 +9,17 @@ from pathlib import Path
 from sslmd.config.model import Unprobed
 from sslmd.core.jobs import Pool, Restart, See, Told
 from sslmd.core.state import NOT_YET, Server, ServerPhase, Unseen
-from sslmd.daemon.deliveries import _together
+from sslmd.daemon.api.deliveries import _together
 from sslmd.daemon.hosts import Hosts
 from sslmd.store.state import parse
 from sslmd.wire.messages import Method, Outcome, Request
 from sslmd.wire.params import Params
 from sslmd.workers.queue import JobQueue
-from tests.servers.server import free_port
-from tests.servers_room.tls import server
+from tests.stand.server import free_port
+from tests.stand.tls import server
+from tests.stand.tools import WEB, Site
 from tests.workers.test_proof import Reloading, load, one_class, probing, site_of, tls
 from tests.workers.test_restart import MAIL
-from tests.workers.tools_for_tests import WEB, Site
 
 
 def hosts_of(site: Site) -> Hosts:
@@ -27,7 +27,7 @@ def hosts_of(site: Site) -> Hosts:
         """Nothing is queued here."""
 
     queue = JobQueue(run, lambda _: None, places=dict.fromkeys(Pool, 1))
-    return Hosts(site.tools, site.book, queue, site.apply)
+    return Hosts(site.tools, site.registry, queue, site.apply)
 
 
 async def test_one_certificate_that_is_not_proven_is_tried_again_alone(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ import pytest
 from sslmd.config.first import Answers, Ca, Found, Service, Validation, first_files, usual_names
 from sslmd.config.load import load
 from sslmd.config.model import Config, ServerKind
-from sslmd.daemon.next_steps import next_steps
-from tests.servers.server import wait_until
-from tests.systemd.running import PATIENCE, ROOT
+from sslmd.daemon.api.next_steps import next_steps
+from tests.stand.server import wait_until
+from tests.stand.supervised import PATIENCE, ROOT
 
 SSLMD = [sys.executable, "-m", "sslmd.daemon.main"]
 # Without the daemon's own modules, which take a second to load.

@@ -18,7 +18,7 @@ from sslmd.config.model import Endpoint
 from sslmd.daemon.init_look import Looked, look
 from sslmd.dns.ask import NameServer
 from sslmd.dns.resolver import Resolver
-from tests.dns_room.responder import Answer, Responder, Zone
+from tests.stand.responder import Answer, Responder, Zone
 
 DNS = Answers("example.com", (Service("web-ec", ("example.com",)),), Ca.LETSENCRYPT, Validation.DNS)
 HTTP = replace(DNS, validation=Validation.HTTP)

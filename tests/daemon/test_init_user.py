@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.running import ROOT
+from tests.stand.site import ROOT
 
 
 def init(*words: str, user: int | None = None) -> subprocess.CompletedProcess[str]:

@@ -161,7 +161,7 @@ def _certbot(data: bytes) -> Iterable[str]:
 
 
 def _certbot_logs() -> list[bytes]:
-    folder = TESTS / "acme_room" / "certbot_logs"
+    folder = TESTS / "acme" / "certbot_logs"
     logs = sorted(folder.glob("*.log"))
     return [one.with_suffix(".out").read_bytes() + b"\0" + one.read_bytes() for one in logs]
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from sslmd.ctl.client import Daemon
 from sslmd.wire.messages import Method
-from tests.integration.running import Site
+from tests.stand.site import Site
 
 WEB = "example.com/web-ec"
 ROLLS = 200

@@ -103,7 +103,7 @@ def test_files_of_a_folder(good: Path) -> None:
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.pki.samples import make_root
+    from tests.stand.samples import make_root
 
     path = tmp_path_factory.mktemp("good") / "root.pem"
     path.write_bytes(make_root(now=datetime.now(UTC)).cert_pem)

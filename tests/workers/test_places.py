@@ -6,14 +6,14 @@ import dns.message
 import dns.rrset
 import pytest
 
+from sslmd.core.dane.places import Fate, Place, asked_at, moved, sure_places
+from sslmd.core.dane.tlsa import Combination
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.core.places import Fate, Place, asked_at, moved, sure_places
-from sslmd.core.tlsa import Combination
 from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import addresses_at, end_of_host
 from sslmd.dns.resolver import Resolver
 from sslmd.workers.places import places_of
-from tests.dns_room.responder import Answer, Responder, Zone
+from tests.stand.responder import Answer, Responder, Zone
 
 ZONE = ZoneName("example.com")
 MAIL = DomainName("_25._tcp.mail.example.com")

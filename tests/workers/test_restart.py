@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.errors import Permanent, Transient
-from sslmd.core.host_track import plan_restarts
+from sslmd.core.host.plan import plan_restarts
 from sslmd.core.jobs import Restart, Told
 from sslmd.core.names import CertId, SetName
 from sslmd.core.state import ServerPhase
 from sslmd.dns.command import with_zones
 from sslmd.workers.deliver import class_order, places
 from sslmd.workers.restart import restart
-from tests.workers.tools_for_tests import GLOBALS, GROUPS, NOW, WEB, Site
+from tests.stand.tools import GLOBALS, GROUPS, NOW, WEB, Site
 
 NET = CertId("example.net", "web")
 MAIL = CertId("example.com", "mail")

@@ -14,8 +14,8 @@ from sslmd.pki.inspect import cert_facts
 from sslmd.pki.keys import generate_key
 from sslmd.pki.local_ca import Issued
 from sslmd.workers import sign
-from tests.pki.samples import needs_openssl, verify
-from tests.workers.tools_for_tests import INT, ROOT, WEB, Site
+from tests.stand.samples import needs_openssl, verify
+from tests.stand.tools import INT, ROOT, WEB, Site
 
 
 @pytest.fixture

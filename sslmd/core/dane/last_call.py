@@ -1,0 +1,97 @@
+"""A roll that waits for DNS, and the certificate in use that ends meanwhile (I4).
+
+What does the least harm depends on who looks. A key without its records in DNS turns away clients
+that check DANE. A certificate that has expired turns away all others; those that check DANE by
+usage 3 do not mind (RFC 7671 §5.1). So:
+
+- A set on deck is never rolled by itself while a name server that answers lacks its records.
+- Shortly before the end, servers that do not answer are not waited for: they give nobody older
+  records, as far as can be seen from here. Neither does a certificate without DANE wait for
+  records that were withdrawn.
+- Otherwise it is an alarm, in time for an admin to decide; at once where no certificate is in use
+  yet, and the wait does not end by itself.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sslmd.core.dane.gate import harm_of
+from sslmd.core.state import CertState
+from sslmd.core.times import clock
+from sslmd.core.view import View
+
+# Before the end: an admin is to have a week for it, and name servers that are silent until two days
+# before. Shares of the life for those that live for days: the same as in `sslmctl check`, and less.
+ALARM = timedelta(days=7)
+ALARM_SHARE = 1 / 6
+RESCUE = timedelta(days=2)
+RESCUE_SHARE = 1 / 20
+
+
+def curr_ends(state: CertState) -> datetime | None:
+    """Return when the certificate in use expires, None without one."""
+    cert = state.curr.cert if state.curr is not None else None
+    return cert.not_after if cert is not None else None
+
+
+def calls_of(state: CertState, end: datetime) -> tuple[datetime, datetime]:
+    """Return when a roll that waits becomes an alarm, and when silent servers do not count."""
+    assert state.curr is not None
+    assert state.curr.cert is not None
+    life = end - state.curr.cert.not_before
+    return end - min(ALARM, life * ALARM_SHARE), end - min(RESCUE, life * RESCUE_SHARE)
+
+
+def rescue(view: View, end: datetime, now: datetime) -> str:
+    """Return why the set on deck is rolled although its gate is shut, "" if it is not."""
+    dane = view.dane
+    if now < calls_of(view.state, end)[1] or dane is None:
+        return ""
+    tense = "expires" if end > now else "expired"
+    if not view.wanted.dane:
+        return f"the certificate in use {tense} at {clock(end)}"
+    if dane.silent and not dane.held and not dane.fading:
+        return (
+            f"the certificate in use {tense} at {clock(end)}, and all name servers that answer "
+            f"have shown the TLSA records for long enough (not: {dane.silent})"
+        )
+    return ""
+
+
+def first_alarm(view: View, why: str, now: datetime) -> str:
+    """Return why the first set of a certificate is not rolled, "" if that ends without an admin.
+
+    Its ports serve keys of others, whose TLSA records clients go by. `why`: what is waited for.
+    """
+    if view.dane is None or not view.dane.held:
+        return ""
+    harm = harm_of(view, now)
+    return (
+        f"no certificate is in use yet, and the set on deck cannot be rolled: {why}; or: sslmctl "
+        f"roll --force {view.wanted.spec.id.arg}" + (f" ({harm})" if harm else "")
+    )
+
+
+def alarm_of(view: View, why: str, opens: datetime, end: datetime, now: datetime) -> str:
+    """Return what only an admin can put right, "" while there is time.
+
+    `why`: what is waited for; `opens`: when that is over if nothing goes wrong.
+    """
+    if now < calls_of(view.state, end)[0] or now < opens < end:
+        return ""
+    tense = "expires" if end > now else "expired"
+    harm = harm_of(view, now)
+    usages = view.dane.usages if view.dane is not None else frozenset()
+    minds = ""
+    if usages == frozenset({3}):
+        minds = (
+            "; until then the certificate in use stays, which clients that check DANE by usage 3 "
+            "accept even when it has expired, and no others"
+        )
+    arg = view.wanted.spec.id.arg
+    return (
+        f"the certificate in use {tense} at {clock(end)}, and the set on deck cannot be rolled: "
+        f"{why}{minds}. Correct that, or: sslmctl roll --force {arg}"
+        + (f" ({harm})" if harm else "")
+    )
