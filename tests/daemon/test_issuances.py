@@ -24,7 +24,7 @@ NOW = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
 PRIVATE = "https://acme.example.net/directory"
 WEB, MAIL = CertId("example.com", "web-ec"), CertId("example.com", "mail-ec")
 CAS = {
-    name: CaInfo(name, "", CaKind.ACME, Validation.DNS_01, server=server, preferred_profile=profile)
+    name: CaInfo(name, CaKind.ACME, server=server, preferred_profile=profile)
     for name, server, profile in (
         ("le", LETS_ENCRYPT, ""),
         ("le-short", LETS_ENCRYPT, "shortlived"),
