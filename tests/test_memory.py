@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.issuers import launch
+from sslmd.acme import launch
 from tests.stand.others import NOBODY, let_in
 from tests.stand.site import ROOT, Site
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sslmd.config.hosts import places, proves
 from sslmd.config.model import Config, ServiceConfig
 from sslmd.core.errors import Refused
 from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
@@ -16,7 +17,6 @@ from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
 from sslmd.core.view import Dane, Decision, View
 from sslmd.workers.dane import NOT_PUBLISHED, Finding
-from sslmd.workers.deliver import places, proves
 from sslmd.workers.tools import wanted_of
 
 # Names in a message that says what there is.

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from sslmd.acme.certbot import find_certbot, find_hook
 from sslmd.config.files import locate_conf_dir
 from sslmd.config.grants import NAME_A_CLASS
 from sslmd.config.model import Config
@@ -27,7 +28,6 @@ from sslmd.doctor.finding import (
     which,
     wrong,
 )
-from sslmd.issuers.certbot import find_certbot, find_hook
 from sslmd.servers import folders
 from sslmd.servers import unit as units
 from sslmd.servers.local import is_local

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from sslmd.acme.certbot import account_uri
+from sslmd.acme.directory import Directory, fetch
 from sslmd.config.model import CaInfo
 from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId
 from sslmd.doctor.finding import Case, Look, acme_ca, unseen, well, wrong
-from sslmd.issuers.certbot import account_uri
-from sslmd.issuers.directory import Directory, fetch
 from sslmd.store.layout import Tree
 from sslmd.workers.preflight import Preflight
 

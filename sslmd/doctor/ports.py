@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sslmd.config.model import Config, Probe, ServerClass, Unprobed
-from sslmd.config.probes import worth_a_look
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import CertFacts
 from sslmd.core.names import CertId, covers, machine_of
@@ -75,7 +74,7 @@ async def look_at_ports(case: Case) -> Look:
 def _places(one: ServerClass, certs: tuple[_Ours, ...]) -> Iterator[_Place]:
     if one.unprobed is Unprobed.NONE:
         return  # nothing is to be seen there
-    probes = worth_a_look(one)
+    probes = one.ports
     for host in one.servers:
         for probe in probes:
             wanted = tuple(

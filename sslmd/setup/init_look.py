@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sslmd.config.first import Answers
 from sslmd.config.model import Endpoint
-from sslmd.config.schema import PUBLIC_RESOLVERS
+from sslmd.config.tables import PUBLIC_RESOLVERS
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, DomainName, ZoneName, parse_san
 from sslmd.dns.ask import NameServer

@@ -61,7 +61,7 @@ from sslmd.daemon.registry import Entry
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
 from sslmd.dns.tlsa_notes import union
-from sslmd.store.state import notes_of
+from sslmd.store.state import notes_of, parse, render
 from sslmd.store.zone_notes import ZoneNotes
 from sslmd.workers.dane_sight import sight, take
 from sslmd.workers.dane_wish import cert_wish
@@ -562,9 +562,12 @@ class Year:
         certs = {cert.id for cert in self.certs if cert.service.dane}
         self.zone = Zone(ZONE, certs=certs, notes=self.kept)
         for cert in self.certs:
-            noted = notes_of(cert.entry.state)
-            assert noted.retired == cert.entry.state.retired
-            assert noted.sighting == cert.entry.state.sighting
+            noted, known = notes_of(cert.entry.state), cert.entry.state
+            again = parse(render(noted, {}, None, [])).state
+            assert again.retired == known.retired
+            assert (again.sighting and again.sighting.since) == (
+                known.sighting and known.sighting.since
+            )
 
     # --- the run ---
 

@@ -44,7 +44,7 @@ STARTS = {
     "offline/other_user.py",
     "offline/trust.py",
     "setup/init_user.py",
-    "issuers/launch.py",
+    "acme/launch.py",
     "processes.py",
     "servers/ssh.py",
     "store/reading.py",

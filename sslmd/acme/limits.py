@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import signal
 
-from sslmd.issuers.launch import CPU_TIME, FILE_SIZE, MEMORY, OPEN_FILES, PROCESSES
+from sslmd.acme.launch import CPU_TIME, FILE_SIZE, MEMORY, OPEN_FILES, PROCESSES
 
 _BY_SIGNAL: dict[int, str] = {
     signal.SIGXCPU: f"used more than {CPU_TIME} s of processor time",

@@ -25,10 +25,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sslmd.acme.launch import closed, limited, tied
+from sslmd.acme.orders import Order
 from sslmd.config.model import CaInfo, Validation
 from sslmd.core.errors import Permanent
-from sslmd.issuers.launch import closed, limited, tied
-from sslmd.issuers.orders import Order
 from sslmd.pki.local_ca import Issued
 from sslmd.store import files
 from sslmd.store.layout import CERT, CHAIN, CSR, FULLCHAIN

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from sslmd.acme.directory import MAX_BYTES, MOST_REDIRECTS, MOST_TEXTS, Directory, fetch, parse
 from sslmd.core.errors import Permanent, SslmError, Transient
-from sslmd.issuers.directory import MAX_BYTES, MOST_REDIRECTS, MOST_TEXTS, Directory, fetch, parse
 
 URL = "https://acme.example.test/dir"
 GOOD = {

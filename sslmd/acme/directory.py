@@ -26,8 +26,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sslmd import __version__
+from sslmd.acme.retry_after import retry_at
 from sslmd.core.errors import Permanent, Transient
-from sslmd.issuers.retry_after import retry_at
 
 # Seconds for all of it, redirects too; bytes: a directory has 1 kB.
 TIMEOUT = 20.0

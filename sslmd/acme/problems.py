@@ -19,8 +19,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
-from sslmd.issuers.certbot_log import (
+from sslmd.acme.certbot_log import (
     MOST,
     MOST_DETAIL,
     MOST_NAME,
@@ -33,9 +32,10 @@ from sslmd.issuers.certbot_log import (
     text_of,
     unvalidated_in_output,
 )
-from sslmd.issuers.limits import limit_met
-from sslmd.issuers.remedies import MANY_ACCOUNTS, is_new_account, remedy
-from sslmd.issuers.retry_after import retry_at
+from sslmd.acme.limits import limit_met
+from sslmd.acme.remedies import MANY_ACCOUNTS, is_new_account, remedy
+from sslmd.acme.retry_after import retry_at
+from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
 
 # A CA that limits us without saying until when is left alone for so long.
 UNTOLD = timedelta(hours=1)

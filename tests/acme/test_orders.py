@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from sslmd.acme.orders import Challenge, Order, Orders
 from sslmd.core.errors import Refused
 from sslmd.core.names import CertId
-from sslmd.issuers.orders import Challenge, Order, Orders
 
 CERT = CertId("example.com", "web")
 HASH = "gfj9Xq-Rg85nM_gfj9Xq-Rg85nM_gfj9Xq-Rg85nM_1"

@@ -15,9 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
-from sslmd.issuers.certbot_log import MOST, MOST_DETAIL, read_log
-from sslmd.issuers.problems import (
+from sslmd.acme.certbot_log import MOST, MOST_DETAIL, read_log
+from sslmd.acme.problems import (
     MOST_TEXT,
     Problem,
     ProblemKind,
@@ -25,6 +24,7 @@ from sslmd.issuers.problems import (
     read_problem,
     to_error,
 )
+from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
 
 LOGS = Path(__file__).with_name("certbot_logs")
 NAMES = sorted(path.stem for path in LOGS.glob("*.log"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from sslmd.issuers.certbot_log import (
+from sslmd.acme.certbot_log import (
     MOST_DETAIL,
     MOST_NAME,
     Answer,

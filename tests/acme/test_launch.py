@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from sslmd.acme import launch
+from sslmd.acme.certbot import Place, Server, environment
+from sslmd.acme.limits import limit_met
+from sslmd.acme.problems import ProblemKind, read_problem, to_error
 from sslmd.core.errors import Transient
-from sslmd.issuers import launch
-from sslmd.issuers.certbot import Place, Server, environment
-from sslmd.issuers.limits import limit_met
-from sslmd.issuers.problems import ProblemKind, read_problem, to_error
-from tests.issuers.test_certbot import SERVER
+from tests.acme.test_certbot import SERVER
 
 URL = "https://acme.example/directory"
 

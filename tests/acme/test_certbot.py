@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.acme import certbot
+from sslmd.acme.certbot import Place, Server
+from sslmd.acme.orders import Order
 from sslmd.config.model import Validation
 from sslmd.core.errors import Permanent
 from sslmd.core.names import CertId
-from sslmd.issuers import certbot
-from sslmd.issuers.certbot import Place, Server
-from sslmd.issuers.orders import Order
 
 URL = "https://acme.example/directory"
 SERVER = Server(URL, None, Validation.DNS_01, email="admin@example.com")

@@ -9,10 +9,10 @@ from __future__ import annotations
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from sslmd.acme.certbot import Server
+from sslmd.acme.directory import Directory
 from sslmd.core.errors import Permanent
 from sslmd.core.names import shown
-from sslmd.issuers.certbot import Server
-from sslmd.issuers.directory import Directory
 from sslmd.pki.chain import split_pem
 from sslmd.pki.local_ca import Issued
 from sslmd.pki.pem import MALFORMED
