@@ -53,7 +53,7 @@ def prod_of(one: FarSite) -> str:
 
 
 def due(hosts: Hosts, now: datetime) -> list[HostJob]:
-    return [job for job in hosts._plan(now) if job.host == FAR]
+    return [job for job in hosts.due(now) if job.host == FAR]
 
 
 async def test_what_was_copied_is_to_be_restarted(one: FarSite) -> None:

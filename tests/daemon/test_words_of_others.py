@@ -29,6 +29,7 @@ from _pytest.logging import LogCaptureHandler
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from sslmd.acme.problems import read_problem
 from sslmd.config.load import load
 from sslmd.core.backoff import Failure
 from sslmd.core.errors import ConfigError, Mistake, SslmError, Transient
@@ -44,7 +45,6 @@ from sslmd.daemon.systemd import Notifier
 from sslmd.daemon.tell import journal
 from sslmd.daemon.tell.journal import ERROR, Bus, JournalHandler, Record, StderrHandler
 from sslmd.dns.caa import Property, forbidden
-from sslmd.issuers.problems import read_problem
 from sslmd.processes import run_command
 from sslmd.servers.ssh import _last, _shown
 from sslmd.servers.starttls import _said
