@@ -102,7 +102,7 @@ class Reload:
         """A file that was a service and no longer looks like one is a mistake, not a farewell."""
         left_out = {warning.file: warning for warning in config.warnings}
         mistakes = []
-        for cert in self._planner.book.managed():
+        for cert in self._planner.registry.managed():
             path = str(config.conf_dir / cert.group / cert.service)
             if cert not in config.services and path in left_out:
                 remedy = "correct it; to give the certificate up, delete the file"

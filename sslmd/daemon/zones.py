@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
+from sslmd.core.dane.verdict import Dane, Unknown
 from sslmd.core.errors import SslmError
 from sslmd.core.events import Event
 from sslmd.core.jobs import Look, Publish, Watch, ZoneJob
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
-from sslmd.core.view import Dane
 from sslmd.daemon.api.limits import ASKED_EVERY
-from sslmd.daemon.book import Book, Entry
+from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR
 from sslmd.daemon.zone_watch import DOUBT, ZoneWatch
 from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock, counted
@@ -40,18 +40,18 @@ class Zones:
     def __init__(
         self,
         tools: Tools,
-        book: Book,
+        registry: Registry,
         queue: JobQueue,
         apply: Callable[[CertId, Event], None],
         replan: Callable[[CertId], object],
         tell: Tell,
     ) -> None:
         self._tools = tools
-        self._book = book
+        self._registry = registry
         self._queue = queue
         self._tell = tell
-        self._work = ZoneWork(tools, book, apply, replan, tell)
-        self._watch = ZoneWatch(tools, book, self._work, tell)
+        self._work = ZoneWork(tools, registry, apply, replan, tell)
+        self._watch = ZoneWatch(tools, registry, self._work, tell)
         self._zones: dict[ZoneName, Zone] = {}
         self._timers: dict[ZoneName, asyncio.TimerHandle] = {}
         self._dirty: set[ZoneName] = set()
@@ -85,7 +85,7 @@ class Zones:
 
     @contextmanager
     def in_flux(self) -> Iterator[None]:
-        """Give nothing to DNS meanwhile: the book is being exchanged, with waits in between.
+        """Give nothing to DNS meanwhile: the registry is being exchanged, with waits in between.
 
         A service that gets another name would leave first, with its records, and then come.
         """
@@ -115,7 +115,7 @@ class Zones:
 
     def note(self, cert: CertId) -> None:
         """A certificate changed, or is new."""
-        entry = self._book.entries.get(cert)
+        entry = self._registry.entries.get(cert)
         name = ZoneName(cert.group)
         if entry is not None and entry.wanted.dane:
             self._zone(name).certs.add(cert)
@@ -263,7 +263,7 @@ class Zones:
         return True
 
     def _needs_turn(self, cert: CertId) -> bool:
-        return cert in self._book and self._book[cert].wanted.dane
+        return cert in self._registry and self._registry[cert].wanted.dane
 
     @asynccontextmanager
     async def turn(self, cert: CertId) -> AsyncIterator[None]:
@@ -280,18 +280,16 @@ class Zones:
         finally:
             self._work.replan_all(zone)
 
-    def dane(self, cert: CertId, entry: Entry) -> Dane | None:
-        """Return what the plan has to know of a certificate's records."""
+    def dane(self, cert: CertId, entry: Entry) -> tuple[Dane, str]:
+        """Return what is known of a certificate's records, and why DNS does not have them all."""
         zone = self._zones.get(ZoneName(cert.group)) if cert.group != GroupName.CA else None
-        if zone is None:
-            return None
-        if not entry.wanted.dane:
-            return zone.dane(cert, entry, current=True)
-        current = zone.wish is not None and not zone.trouble
-        if current and cert in self._tools.config.services:
-            assert zone.wish is not None
-            current = self._work.cert_wish_of(cert) in zone.wish.certs
-        return zone.dane(cert, entry, current=current)
+        if zone is None or not entry.wanted.dane:
+            return zone.dane(cert, entry) if zone is not None else Unknown(), ""
+        behind, wish = zone.trouble, zone.wish
+        known = cert in self._tools.config.services
+        if wish is None or (known and self._work.cert_wish_of(cert) not in wish.certs):
+            behind = behind or zone.look_trouble or "its name servers are being told"
+        return zone.dane(cert, entry), behind
 
     async def may_roll(self, cert: CertId, name: SetName) -> str:
         """Look once more before a set is served; return why not, "" if nothing is against it.

@@ -18,6 +18,7 @@ import pytest
 
 from sslmd.config.load import load
 from sslmd.core.dane.tlsa import TlsaHosts
+from sslmd.core.dane.verdict import Counting, HeldBack, NoRecords, Unknown
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Look, Pool, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
@@ -64,13 +65,13 @@ class World:
         self.queue = JobQueue(run, lambda _: None, dict.fromkeys(Pool, 1))
         self.zones = Zones(
             self.site.tools,
-            self.site.book,
+            self.site.registry,
             self.queue,
             self._apply,
             self.replanned.append,
             self._tell,
         )
-        self.site.book.dane_of = self.zones.dane
+        self.site.registry.dane_of = self.zones.dane
         self.zones.note(WEB)
 
     def _main(self, command: str) -> str:
@@ -119,7 +120,7 @@ class World:
         return state
 
     def become(self, state: CertState) -> None:
-        self.site.book[WEB].state = state
+        self.site.registry[WEB].state = state
         self.zones.note(WEB)
 
     def serve(self) -> None:
@@ -273,11 +274,11 @@ async def test_what_is_seen_counts_though_publishing_fails(world: World) -> None
     sighting = world.site.state(WEB).sighting
     assert sighting is not None
     assert sighting.since is not None
-    dane = world.zones.dane(WEB, world.site.book[WEB])
-    assert dane is not None
-    assert dane.next == world.site.on_deck()
-    assert not dane.current
-    assert not dane.unseen
+    dane, behind = world.zones.dane(WEB, world.site.registry[WEB])
+    assert behind == world.zone.trouble
+    assert isinstance(dane, Counting)
+    assert dane.sighting == sighting
+    assert sighting.set == world.site.on_deck()
 
 
 async def test_a_service_that_gets_another_name_takes_its_records_along(world: World) -> None:
@@ -286,15 +287,15 @@ async def test_a_service_that_gets_another_name_takes_its_records_along(world: W
     include = tlsa_file(world.folder, ZONE)
     before = read(include, 60)
     assert before
-    entry = world.site.book[WEB]
+    entry = world.site.registry[WEB]
     with world.zones.in_flux():
         world.zones.forget(WEB)
-        del world.site.book.entries[WEB]
+        del world.site.registry.entries[WEB]
         published = asyncio.ensure_future(world.publish())
         await asyncio.sleep(0.05)
         assert not published.done()
         # It comes back as another one would: nothing of its own is known.
-        world.site.book.entries[WEB] = replace(entry, state=CertState())
+        world.site.registry.entries[WEB] = replace(entry, state=CertState())
         world.zones.note(WEB)
     await published
     assert read(include, 60) == before
@@ -324,10 +325,10 @@ async def test_an_alarm_is_looked_after(world: World) -> None:
     world.served.records.pop((dns.name.from_text(OWNER.text), dns.rdatatype.TLSA))
     clock = asyncio.get_running_loop().time
     await world.zones.run(Watch(ZONE, "test"))
-    assert world.site.book[WEB].report is None
+    assert world.site.registry[WEB].report is None
     assert world.zone.watch_at - clock() <= 60.0
     await world.zones.run(Watch(ZONE, "test"))
-    report = world.site.book[WEB].report
+    report = world.site.registry[WEB].report
     assert report is not None
     assert report.wrong
     assert 60.0 < world.zone.watch_at - clock() <= 900.0
@@ -337,7 +338,7 @@ async def test_who_asks_is_told_at_once(world: World) -> None:
     await world.checked()
     world.served.records.pop((dns.name.from_text(OWNER.text), dns.rdatatype.TLSA))
     await world.zones.watch(ZONE)
-    report = world.site.book[WEB].report
+    report = world.site.registry[WEB].report
     assert report is not None
     assert report.wrong
 
@@ -377,9 +378,9 @@ async def test_without_curr_a_port_is_not_taken_for_unchecked(world: World) -> N
     notes.symlink_to(notes)  # cannot be read
     await world.publish()
     assert again.given is None
-    dane = world.zones.dane(WEB, world.site.book[WEB])
-    assert dane is not None
-    assert dane.checked
+    dane, _ = world.zones.dane(WEB, world.site.registry[WEB])
+    assert isinstance(dane, Unknown)
+    assert dane.ports is not None
 
 
 async def test_who_waits_for_the_turn_of_a_zone_is_told_when_it_is_free(world: World) -> None:
@@ -407,7 +408,7 @@ def without_dane(world: World) -> None:
     path = world.site.top / "conf.d/example.com/web"
     path.write_text(path.read_text().removeprefix(DANE))
     world.site.tools.config = load(world.site.top / "conf.d")
-    entry = world.site.book[WEB]
+    entry = world.site.registry[WEB]
     entry.wanted = replace(entry.wanted, dane=False)
     world.zones.note(WEB)
 
@@ -427,7 +428,7 @@ async def test_records_of_a_host_that_no_name_tells_hold_back_a_roll_too(world: 
     await world.checked()
     without_dane(world)
     await world.site.make_key()
-    entry = world.site.book[WEB]
+    entry = world.site.registry[WEB]
     entry.wanted = replace(entry.wanted, names=frozenset({"elsewhere.example.com"}))
     world.command("false")
     held = await _why_held(world)
@@ -551,10 +552,71 @@ async def test_a_name_server_that_answers_everything_with_64_kb(world: World) ->
         await world.zones.run(Watch(ZONE, "test"))
     assert stalls.longest < LONGEST
     assert any("sends an answer of 3800 records" in text for text in world.told), world.told
-    assert "3800 records" in str(status_entry(WEB, world.site.book.entries[WEB])["dane"])
+    assert "3800 records" in str(status_entry(WEB, world.site.registry.entries[WEB])["dane"])
 
 
 async def test_status_has_what_is_cut_off() -> None:
     bounds().cut("example.com", "of its 40 name servers the first 16 by name are asked")
     told = "zone example.com: of its 40 name servers the first 16 by name are asked"
     assert documents.dns() == [{"text": told}]
+
+
+async def on_deck(world: World) -> CertState:
+    """Have a first certificate on deck, and nothing in use."""
+    await world.site.with_cas()
+    await world.site.make_key()
+    await world.site.certify()
+    world.zones.note(WEB)
+    await world.publish()
+    return world.site.state(WEB)
+
+
+@pytest.mark.parametrize("by_hand", ["", f"3 1 1 {'0f' * 32}", f"3 1 2 {'0f' * 64}"])
+async def test_a_first_certificate_waits_for_records_that_somebody_wrote_by_hand(
+    world: World, by_hand: str
+) -> None:
+    """Whose key its port serves is not known: at once only where nobody checks that (I4)."""
+    if by_hand:
+        world.served.add(OWNER.text, "TLSA", by_hand)
+    state = await on_deck(world)
+    assert state.next is not None
+    assert isinstance(world.zones.dane(WEB, world.site.registry[WEB])[0], Unknown)
+    await world.look()
+    dane, _ = world.zones.dane(WEB, world.site.registry[WEB])
+    refused = await world.zones.may_roll(WEB, state.next.name)
+    if not by_hand:
+        assert isinstance(dane, NoRecords)
+        assert refused == ""
+    elif by_hand.startswith("3 1 2"):
+        # Ours would be no stronger: the admin has to say which numbers are to be used.
+        await world.publish()
+        dane, _ = world.zones.dane(WEB, world.site.registry[WEB])
+        assert isinstance(dane, HeldBack)
+        assert "they are not of a key of ours" in dane.why
+        assert await world.zones.may_roll(WEB, state.next.name)
+    else:
+        assert refused
+        assert world.zone.again
+        await world.publish()
+        assert read(tlsa_file(world.folder, ZONE), 60)
+        content = read(tlsa_file(world.folder, ZONE), 60) or {}
+        world.served.add(OWNER.text, "TLSA", by_hand, *map(str, content[OWNER].records))
+        await world.look()
+        dane, _ = world.zones.dane(WEB, world.site.registry[WEB])
+        assert isinstance(dane, Counting)
+        assert dane.sighting is not None
+        assert dane.sighting.since is not None
+        assert await world.zones.may_roll(WEB, state.next.name)
+
+
+async def test_a_first_certificate_waits_for_a_name_server_that_does_not_answer(
+    world: World,
+) -> None:
+    state = await on_deck(world)
+    assert state.next is not None
+    world.port = 9  # nobody answers there
+    world.command("true")
+    await world.look()
+    dane, _ = world.zones.dane(WEB, world.site.registry[WEB])
+    assert isinstance(dane, Unknown)
+    assert await world.zones.may_roll(WEB, state.next.name)

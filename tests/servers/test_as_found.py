@@ -55,10 +55,10 @@ def holds(site: Site, name: SetName | None = None, cert: CertId = WEB) -> bool:
 
 async def delivered(site: Site, cert: CertId = WEB) -> ProdUpdated:
     """Do the delivery that the plan wants."""
-    decision = decide(site.book.view(cert), site.now)
+    decision = decide(site.registry.view(cert), site.now)
     while decision.event is not None:
         site.apply(cert, decision.event)
-        decision = decide(site.book.view(cert), site.now)
+        decision = decide(site.registry.view(cert), site.now)
     job = decision.job
     assert job is not None, decision
     event = await site.do(job)
@@ -74,7 +74,7 @@ async def test_what_is_right_stays_as_it_is(site: Site, cert: CertId) -> None:
     assert event.delivered.curr == site.live(cert)
     assert snapshot(site.prod) == before
     # Whatever has to be delivered later without being new.
-    job = decide(site.book.view(cert), site.now).job
+    job = decide(site.registry.view(cert), site.now).job
     assert type(job).__name__ != "Deliver"
 
 
@@ -206,7 +206,7 @@ async def test_an_interrupted_first_start_restarts_nothing(site: Site) -> None:
     site.save(WEB)
     again = Site(site.top, now=site.now)
     assert again.state(WEB).adopted
-    job = decide(again.book.view(WEB), again.now).job
+    job = decide(again.registry.view(WEB), again.now).job
     assert job is not None
     assert getattr(job, "adopt", None)
     assert getattr(job, "leave", None)

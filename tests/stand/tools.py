@@ -9,22 +9,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sslmd.config.hosts import class_order
 from sslmd.config.load import load
 from sslmd.core.errors import Permanent
 from sslmd.core.events import Event, ServerTold
-from sslmd.core.host.plan import plan_restarts
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
 from sslmd.core.state import CertState, ServerPhase
-from sslmd.daemon.book import Book, entry_of
+from sslmd.daemon.registry import Registry, entry_of
 from sslmd.store import certs
 from sslmd.store.layout import Tree
-from sslmd.workers.deliver import class_order
 from sslmd.workers.dispatch import work
 from sslmd.workers.restart import restart
 from sslmd.workers.tools import Tools
+from tests.stand.hosts_decided import restarts
 
 R = TypeVar("R")
 
@@ -141,7 +141,7 @@ class Site:
             threads=threads or Inline(),
             state_of=self.state,
         )
-        self.book = Book()
+        self.registry = Registry()
         self.load()
 
     def write(self, name: str, text: str) -> None:
@@ -159,7 +159,7 @@ class Site:
         """Read every certificate from disk."""
         for cert in self.tools.config.services:
             self.take(cert, self.read(cert))
-        self.book.relate()
+        self.registry.relate()
 
     def read(self, cert: CertId) -> certs.Loaded:
         """Read one certificate as a daemon that starts does."""
@@ -168,16 +168,16 @@ class Site:
     def take(self, cert: CertId, one: certs.Loaded) -> None:
         """Believe what was read."""
         config = self.tools.config
-        self.book.entries[cert] = entry_of(config, config.services[cert], one.state, one.hold)
+        self.registry.entries[cert] = entry_of(config, config.services[cert], one.state, one.hold)
         self.remarks += one.remarks
 
     def state(self, cert: CertId) -> CertState:
         """Return how a certificate stands."""
-        return self.book[cert].state
+        return self.registry[cert].state
 
     def apply(self, cert: CertId, event: Event) -> None:
         """Take in an event."""
-        self.book[cert].state = advance(self.state(cert), event)
+        self.registry[cert].state = advance(self.state(cert), event)
 
     def save(self, cert: CertId) -> None:
         """Write its state.toml."""
@@ -242,11 +242,11 @@ class Site:
         """Do what the plan says until there is nothing more to do; on-deck sets are waited for."""
         for _ in range(100):
             busy = False
-            for cert in which or tuple(self.book):
+            for cert in which or tuple(self.registry):
                 busy |= await self._step(cert)
             order = class_order(self.tools.config)
-            states = [(cert, self.state(cert)) for cert in self.book]
-            for job in plan_restarts(states, order, self.now):
+            states = [(cert, self.state(cert)) for cert in self.registry]
+            for job in restarts(states, order, self.now):
                 busy = True
                 await self._restart(cert_job=job)
             if not busy:
@@ -254,7 +254,7 @@ class Site:
         raise AssertionError("it never comes to rest")
 
     async def _step(self, cert: CertId) -> bool:
-        decision = decide(self.book.view(cert), self.now)
+        decision = decide(self.registry.view(cert), self.now)
         if decision.event is not None:
             self.apply(cert, decision.event)
         elif decision.job is not None:

@@ -28,7 +28,6 @@ from sslmd.core.events import (
     Settled,
 )
 from sslmd.core.facts import CertFacts, SetFacts
-from sslmd.core.host.plan import next_look, plan_restarts
 from sslmd.core.jobs import (
     Certify,
     CertJob,
@@ -71,6 +70,7 @@ from sslmd.core.state import (
     Trouble,
 )
 from sslmd.core.view import Ca, Decision, View, due
+from tests.stand.hosts_decided import decided, next_look, restarts
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 EC = KeySpec(KeyType.EC, curve="secp384r1")
@@ -220,9 +220,9 @@ class World:
         if decision.wake_at is not None:
             assert decision.wake_at > self.now, f"{cert} would spin: {decision}"
             self.wake(cert, decision.wake_at)
-        for job in plan_restarts([(cert, self.states[cert])], ["web"], self.now):
+        for job in restarts([(cert, self.states[cert])], ["web"], self.now):
             self._restart(cert, job)
-        again = next_look([(cert, self.states[cert])], {}, self.now)
+        again = next_look(decided([(cert, self.states[cert])], ["web"], self.now))
         if again is not None:
             self.wake(cert, max(again, self.now + timedelta(seconds=1)))
 

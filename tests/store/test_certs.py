@@ -316,11 +316,11 @@ async def test_unreadable_things_hold_that_certificate_alone(site: Site) -> None
         place = top / "certs/example.com/web"
         harm(place)
         again = Site(top, now=site.now)
-        hold = again.book[WEB].hold
+        hold = again.registry[WEB].hold
         assert hold.startswith("left alone: "), harm
         assert str(place) in hold
         assert "; " in hold, hold
-        assert again.book[INT].hold == again.book[ROOT].hold == ""
+        assert again.registry[INT].hold == again.registry[ROOT].hold == ""
         await again.rest()  # nothing is done with it
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.names import CertId
-from sslmd.core.state import NOT_YET, Ask, Request, Server, ServerPhase, Trouble
+from sslmd.core.state import NOT_YET, Ask, CertState, Request, Server, ServerPhase, Trouble
 from sslmd.dns import before
 from sslmd.store.host_notes import HostNote, read_host
-from sslmd.store.state import Notes, parse, parse_history
+from sslmd.store.state import parse, parse_history
 from sslmd.store.zone_notes import read_notes
 from tests.store import noted_before as noted
 from tests.store.noted_before import AT, CURR, LATER, OLD
@@ -51,8 +51,8 @@ def test_what_include_files_held(name: str) -> None:
 _HEAD = "version = 1\nrenew_at = 2026-06-01T12:30:15Z\na_key_of_later = [{}]\n"
 
 
-def _parse(text: str) -> Notes:
-    return parse((_HEAD + text).encode())
+def _parse(text: str) -> CertState:
+    return parse((_HEAD + text).encode()).state
 
 
 def test_proven_without_having_been_seen() -> None:

@@ -111,7 +111,7 @@ def unseen(outcome: ClassRestarted, cert: CertId) -> str:
 def noted(site: Site, cert: CertId, *ports: int) -> None:
     """Note that these default ports have served a certificate."""
     servers = tuple(replace(one, ports=ports) for one in site.state(cert).servers)
-    site.book[cert].state = replace(site.state(cert), servers=servers)
+    site.registry[cert].state = replace(site.state(cert), servers=servers)
 
 
 def load(site: Site) -> None:

@@ -444,7 +444,7 @@ async def test_adopting_copies_all_the_same(site: Site) -> None:
     await site.deliver()
     event = await work(Deliver(WEB, live, None, "test", adopt=True), site.tools)
     assert isinstance(event, ProdUpdated)
-    site.book[WEB].state = replace(site.state(WEB), servers=())
+    site.registry[WEB].state = replace(site.state(WEB), servers=())
     event = await work(Deliver(WEB, live, None, "test", adopt=True), site.tools)
     assert isinstance(event, ProdUpdated)
     far, here = event.servers
@@ -514,8 +514,8 @@ async def test_the_whole_life(tmp_path: Path) -> None:
     assert os.readlink(site.in_prod() / "curr") == f"db/{site.live()}"
     again = Site(site.top, now=site.now)
     assert again.remarks == []
-    assert {cert: again.state(cert) for cert in again.book} == {
-        cert: site.state(cert) for cert in site.book
+    assert {cert: again.state(cert) for cert in again.registry} == {
+        cert: site.state(cert) for cert in site.registry
     }
 
 

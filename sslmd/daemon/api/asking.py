@@ -32,7 +32,7 @@ class Asking:
         try:
             await self._planner.ledger.written(cert)
         except SslmError as err:
-            if cert in self._planner.book and self._planner.book[cert].state.ask == ask:
+            if cert in self._planner.registry and self._planner.registry[cert].state.ask == ask:
                 self._planner.take(
                     cert, AskDropped(self._planner.tools.now(), f"it could not be noted: {err}")
                 )
@@ -67,22 +67,22 @@ class Asking:
 
     async def _cancel(self, cert: CertId) -> str:
         texts = []
-        attempt = self._planner.book[cert].state.trial
+        attempt = self._planner.registry[cert].state.trial
         if attempt is not None:
             now = self._planner.tools.now()
             self._planner.take(cert, TrialEnded(now, attempt, "", CANCELLED, cancelled=True))
             await self._planner.queue.cancel(f"trial {cert}")
-            if cert not in self._planner.book or self._planner.book[cert].state.ask is None:
+            if cert not in self._planner.registry or self._planner.registry[cert].state.ask is None:
                 # What goes on beside it by itself, nobody asked to stop.
                 return f"the {attempt.kind} was stopped"
             texts.append(f"the {attempt.kind} was stopped")
-        ask = self._planner.book[cert].state.ask if cert in self._planner.book else None
+        ask = self._planner.registry[cert].state.ask if cert in self._planner.registry else None
         failed = False
         if ask is not None:
             # First, or the end of the job below would only bring the next one for it.
             what = f"go back to set {ask.back}" if ask.back else f"{ask.what} it"
             texts.append(f"the request to {what} is dropped")
-            failed = self._planner.book[cert].state.trouble is not None
+            failed = self._planner.registry[cert].state.trouble is not None
             self._planner.take(cert, AskDropped(self._planner.tools.now(), CANCELLED))
         making = any(
             isinstance(job, MakeKey | Certify | Order)
@@ -98,11 +98,11 @@ class Asking:
             await self._planner.runner.look_again(cert)
             if not making:
                 texts.append("what was under way is stopped")
-        if cert in self._planner.book:  # a reload may have taken it away meanwhile
+        if cert in self._planner.registry:  # a reload may have taken it away meanwhile
             self._planner.replan(cert)
         return ", ".join(texts)
 
     def _is_due(self, cert: CertId) -> bool:
         """Whether it would be renewed at once, without being asked."""
-        job = decide(self._planner.book.view(cert), self._planner.tools.now()).job
+        job = decide(self._planner.registry.view(cert), self._planner.tools.now()).job
         return isinstance(job, MakeKey | Certify | Order)

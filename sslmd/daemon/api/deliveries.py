@@ -9,18 +9,18 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any
 
+from sslmd.config.hosts import DNS, THIS_HOST, class_order, hosts_of
 from sslmd.core.events import RestartAsked, ServersWanting
 from sslmd.core.names import CertId
 from sslmd.core.state import DONE, Server, ServerPhase, Trouble
 from sslmd.core.view import blocking, told
 from sslmd.daemon.api.following import Following
 from sslmd.daemon.api.server import Client
-from sslmd.daemon.book import Entry
 from sslmd.daemon.planner import Planner
+from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import DEBUG
 from sslmd.wire.messages import Code, Notice, Outcome, WireError, quoted
 from sslmd.wire.params import Params
-from sslmd.workers.deliver import DNS, THIS_HOST, class_order
 
 # Seconds after which it is looked how far things are, without an event.
 LOOK = 0.5
@@ -38,11 +38,11 @@ class Deliveries:
     async def deliver(self, client: Client, params: Params) -> dict[str, Any]:
         """Give servers what they should have, past any wait and whatever is known of them."""
         hosts = self._hosts(params.text("to"))
-        which = self._planner.book.select(params.certs())
+        which = self._planner.registry.select(params.certs())
         rows: list[tuple[CertId, Outcome, str]] = []
         asked: list[CertId] = []
         for cert in which:
-            entry = self._planner.book[cert]
+            entry = self._planner.registry[cert]
             if entry.hold:
                 rows.append((cert, Outcome.FAILED, entry.hold))
             elif entry.state.curr is None or not entry.state.curr.complete:
@@ -71,16 +71,16 @@ class Deliveries:
         """Restart a server class on its hosts, and prove what it serves."""
         kind = self._kind(params.text("class"))
         hosts = self._hosts(params.text("to"))
-        book, now = self._planner.book, self._planner.tools.now()
+        registry, now = self._planner.registry, self._planner.tools.now()
         using = [
             cert
-            for cert, entry in book.entries.items()
+            for cert, entry in registry.entries.items()
             if any(_restartable(one, kind, hosts) for one in entry.state.servers)
         ]
         # Nothing is done for what is held; its class is restarted for the others all the same.
-        asked = [cert for cert in using if not book[cert].hold]
+        asked = [cert for cert in using if not registry[cert].hold]
         if using and not asked:
-            raise WireError(Code.REFUSED, book[using[0]].hold)
+            raise WireError(Code.REFUSED, registry[using[0]].hold)
         for cert in asked:
             self._planner.take(cert, RestartAsked(now, kind, frozenset(hosts)))
 
@@ -99,8 +99,7 @@ class Deliveries:
 
     def _hosts(self, named: str) -> set[str]:
         """Return the hosts that are meant, all for ""; a name may stand without its user."""
-        classes = self._planner.tools.config.server_classes
-        known = {host for one in classes for host in one.servers}
+        known = set(hosts_of(self._planner.tools.config))
         if not named:
             return known | {THIS_HOST}
         word = named.lower()
@@ -144,12 +143,12 @@ class Deliveries:
         return self._parts(asked, ours)
 
     def _parts(self, asked: Iterable[CertId], ours: Callable[[CertId, Server], bool]) -> list[Part]:
-        book = self._planner.book
+        registry = self._planner.registry
         return [
             (cert, server)
             for cert in asked
-            if cert in book
-            for server in book[cert].state.servers
+            if cert in registry
+            for server in registry[cert].state.servers
             if ours(cert, server)
         ]
 
@@ -157,7 +156,7 @@ class Deliveries:
         """Whether something is still to come that does not wait for a time."""
         now = self._planner.tools.now()
         for cert in asked:
-            entry = self._planner.book.entries.get(cert)
+            entry = self._planner.registry.entries.get(cert)
             if entry is None or entry.hold or _stuck(entry, now) is not None:
                 continue
             curr = entry.state.curr
@@ -167,7 +166,7 @@ class Deliveries:
         return any(hosts.is_coming(cert, one, now) for cert, one in self._parts(asked, ours))
 
     def _outcome(self, cert: CertId, servers: list[Server], params: Params) -> tuple[Outcome, str]:
-        entry = self._planner.book.entries.get(cert)
+        entry = self._planner.registry.entries.get(cert)
         if entry is None:
             return (Outcome.FAILED, "it is not in the configuration any more")
         if entry.hold:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from time import thread_time
 from typing import Any
 
+from sslmd.acme.certbot import account_uri
 from sslmd.config.model import ServiceConfig
 from sslmd.core.dane.tlsa import Share
 from sslmd.core.errors import SslmError
@@ -32,10 +33,9 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import Server, ServerPhase, SetNote, Trouble, Unseen
-from sslmd.daemon.book import Entry
 from sslmd.daemon.planner import Planner
+from sslmd.daemon.registry import Entry
 from sslmd.dns.bounds import bounds
-from sslmd.issuers.certbot import account_uri
 from sslmd.store import certs, sets
 from sslmd.store.state import Entry as Line
 
@@ -188,7 +188,7 @@ def _dane(entry: Entry) -> dict[str, Any] | None:
 
 def dane(planner: Planner, cert: CertId) -> dict[str, Any]:
     """Return everything about a certificate's TLSA records."""
-    entry = planner.book[cert]
+    entry = planner.registry[cert]
     report = entry.report
     zone = planner.zones.zone_of(cert)
     share = zone.share(cert) if zone is not None else Share()
@@ -274,7 +274,7 @@ async def show(planner: Planner, cert: CertId, spend: Callable[[float], None]) -
 
     `spend` is told what reading the files takes of the CPU, in a thread of its own.
     """
-    entry = planner.book[cert]
+    entry = planner.registry[cert]
     tools = planner.tools
     service = tools.config.services.get(cert)
 
@@ -322,7 +322,7 @@ def _sets(planner: Planner, cert: CertId) -> list[dict[str, Any]]:
     except SslmError:
         return []
     roles = {links.prev: "prev", links.next: "next", links.curr: "curr"}
-    state = planner.book[cert].state
+    state = planner.registry[cert].state
     notes = {"prev": state.prev_note, "next": state.next_note, "curr": state.curr_note}
     return [
         _one_set(planner, cert, name, role, notes.get(role))

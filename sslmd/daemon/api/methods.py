@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, assert_never
 
+from sslmd.acme.orders import Challenge
 from sslmd.core.errors import ConfigError, SslmError
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
 from sslmd.daemon.api import documents, limits
@@ -20,11 +21,10 @@ from sslmd.daemon.api.plan_document import plan
 from sslmd.daemon.api.requests import Requests
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.api.status_document import StatusDocument
-from sslmd.daemon.book import UnknownCertError
 from sslmd.daemon.held import is_held
 from sslmd.daemon.planner import Planner
+from sslmd.daemon.registry import UnknownCertError
 from sslmd.daemon.tell.journal import Record
-from sslmd.issuers.orders import Challenge
 from sslmd.wire.messages import (
     Code,
     Method,
@@ -151,12 +151,12 @@ class Methods:
 
     async def _look_at_held(self, params: Params) -> None:
         which = self._select(params.certs())
-        held = [cert for cert in which if is_held(self._planner.book[cert])]
+        held = [cert for cert in which if is_held(self._planner.registry[cert])]
         if params.certs() is not None or len(held) <= _MOST_HELD:
             await self._planner.look_at_held(held)
 
     def _select(self, names: Iterable[str] | None) -> list[CertId]:
-        return self._planner.book.select(names)
+        return self._planner.registry.select(names)
 
     # --- reading ---
 
@@ -212,7 +212,7 @@ class Methods:
         return {"certs": rows}
 
     def _has_dane(self, cert: CertId) -> bool:
-        return cert in self._planner.book and self._planner.book[cert].wanted.dane
+        return cert in self._planner.registry and self._planner.registry[cert].wanted.dane
 
     # --- changing ---
 

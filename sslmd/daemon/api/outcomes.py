@@ -5,7 +5,7 @@ from __future__ import annotations
 from sslmd.core.names import SetName
 from sslmd.core.state import Ask, Track, TrialAsk
 from sslmd.core.state import Request as What
-from sslmd.daemon.book import Entry
+from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell import stories
 from sslmd.daemon.tell.journal import Record
 from sslmd.wire.messages import Outcome

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+from sslmd.config.hosts import DNS, class_order, is_meant
 from sslmd.config.model import Argv, Config
 from sslmd.core.jobs import Copy, Look, Publish, Restart, See, Trial, Watch, WriteDh, ZoneJob
 from sslmd.core.names import CertId, machine_of
@@ -14,10 +15,9 @@ from sslmd.core.own_ca import renews_how
 from sslmd.core.state import Server, ServerPhase
 from sslmd.daemon.api.documents import time
 from sslmd.daemon.api.metering import gently
-from sslmd.daemon.book import Entry
 from sslmd.daemon.planner import Planner
+from sslmd.daemon.registry import Entry
 from sslmd.dns.command import commands_for
-from sslmd.workers.deliver import DNS, class_order, granted
 
 _ZONE_JOBS = {
     Publish: "publish TLSA records of",
@@ -60,7 +60,7 @@ async def plan(
             now_rows.append({**row, "at": None, "state": state})
     later = []
     async for cert in gently(which, turn):
-        if cert in planner.book:
+        if cert in planner.registry:
             later += _later(planner, cert, busy=cert in busy)
     later += [
         {
@@ -78,7 +78,7 @@ async def plan(
 
 def _later(planner: Planner, cert: CertId, *, busy: bool) -> list[dict[str, Any]]:
     """Return what comes for a certificate; `busy`: its job stands among those of now already."""
-    entry = planner.book[cert]
+    entry = planner.registry[cert]
     decision = entry.decision
     when: datetime | None
     if decision.roll_at is not None:
@@ -91,7 +91,7 @@ def _later(planner: Planner, cert: CertId, *, busy: bool) -> list[dict[str, Any]
         what, when, state = "wait", decision.wake_at, "waiting"
     row = {"cert": str(cert), "job": what, "at": time(when), "state": state}
     plain = what == "renew" and not decision.alarm
-    how = renews_how(planner.book.view(cert)) if plain else ""
+    how = renews_how(planner.registry.view(cert)) if plain else ""
     reason = f"{decision.text}; {how}" if how else decision.text
     rows = [] if busy else [{**row, "reason": reason}]
     if decision.roll_at is not None and not busy:
@@ -108,7 +108,7 @@ def _after_roll(
     row = {"cert": str(cert), "at": time(at), "state": "planned"}
     for host in dict.fromkeys(host for _, host in sorted(entry.servers)):
         kinds = [kind for kind in class_order(config) if (kind, host) in entry.servers]
-        if granted(config, cert, host):
+        if is_meant(config, cert, host):
             yield from _copies(config, host, row, here=tools.locality.seems_local(host))
         for kind in kinds:
             server = Server(kind, host, ServerPhase.DELIVERED, expires=now)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sslmd.core.dane.gate import harm_of
+from sslmd.core.dane.verdict import of_another_set
 from sslmd.core.events import BackOnDeck
 from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, MakeKey, Order, Roll
@@ -39,8 +40,8 @@ from sslmd.daemon.api.asking import Asking
 from sslmd.daemon.api.following import Following
 from sslmd.daemon.api.outcomes import Result, ended
 from sslmd.daemon.api.server import Client
-from sslmd.daemon.book import Entry
 from sslmd.daemon.planner import Planner
+from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import DEBUG
 from sslmd.store.sets import read_set
 from sslmd.wire.messages import Code, Notice, Outcome, WireError
@@ -91,7 +92,7 @@ class Requests:
                 raise WireError(Code.REFUSED, f"{problem}; or not: sslmctl cancel {cert.arg}")
             self._check_new_key(cert, entry, new_key=new_key, named=names is not None)
             if new_key:
-                told = what_changes(self._planner.book.view(cert))
+                told = what_changes(self._planner.registry.view(cert))
                 warnings[cert] = [*warnings.get(cert, ()), told]
             next_ = entry.state.next
             # A key that was made ahead is there to be used by just this renewal.
@@ -107,7 +108,7 @@ class Requests:
         if new_key and entry.wanted.spec.ca is None:
             text = f"{cert} is not a CA: every renewal makes a new key for it; leave new_key out"
             raise WireError(Code.REFUSED, text)
-        hold = hold_of(self._planner.book.view(cert), self._planner.tools.now())
+        hold = hold_of(self._planner.registry.view(cert), self._planner.tools.now())
         if named and not new_key and hold is not None and hold.grip is Grip.LOST:
             raise WireError(Code.REFUSED, f"{cert} cannot be renewed with its key: {hold.text}")
 
@@ -147,7 +148,7 @@ class Requests:
             wish = Ask(What.ROLL, now, force, back=back, min_roll=min_roll)
             problem = self._why_not_roll(cert, entry, wish)
             if problem is None:
-                view = self._planner.book.view(cert)
+                view = self._planner.registry.view(cert)
                 if force and (harm := harm_of(view, now)):
                     warnings[cert] = [f"{_TOO_EARLY}{harm}"]
                 if force and entry.state.next and is_another(entry.state, entry.state.next):
@@ -163,11 +164,11 @@ class Requests:
         names, force = params.certs(), params.flag("force")
         if names is None:
             raise WireError(Code.INVALID_PARAMS, "going back wants certs: name them")
-        tools, book = self._planner.tools, self._planner.book
+        tools, registry = self._planner.tools, self._planner.registry
         # What is on disk, every signature of it, before anything is accepted.
         found: dict[CertId, SetFacts] = {}
-        for cert in book.select(names):
-            prev = book[cert].state.prev
+        for cert in registry.select(names):
+            prev = registry[cert].state.prev
             if prev is not None:
                 found[cert] = await tools.aside(read_set, tools.tree, cert, prev)
         remarks: dict[CertId, list[str]] = {}
@@ -213,7 +214,7 @@ class Requests:
     ) -> list[str]:
         """Return what the admin should know: what it costs, and how long it lasts."""
         now, state = self._planner.tools.now(), entry.state
-        view = self._planner.book.view(cert)
+        view = self._planner.registry.view(cert)
         told = []
         if state.next is not None and state.next.name != facts.name:
             told.append(
@@ -247,7 +248,7 @@ class Requests:
         if wish.min_roll is not None:
             return self._why_too_young(cert, wish)
         now = self._planner.tools.now()
-        ahead = decide(self._planner.book.view(cert), now)
+        ahead = decide(self._planner.registry.view(cert), now)
         if ahead.roll_at is not None and ahead.roll_at > now:
             why = f"({ahead.text.partition('; rolls at')[0]})"
             if ahead.text.startswith("on deck; rolls at"):
@@ -264,7 +265,7 @@ class Requests:
 
         DNS and windows are no reason: they are waited for. The plan drops what is of no use.
         """
-        view, now = self._planner.book.view(cert), wish.at
+        view, now = self._planner.registry.view(cert), wish.at
         ready = roll_at(replace(view.state, ask=wish), view.wanted, now)
         if ready <= now:
             return None
@@ -284,15 +285,15 @@ class Requests:
         warnings: Mapping[CertId, Sequence[str]] | None = None,
     ) -> dict[str, Any]:
         """Accept for all or refuse for all; then wait for the ends, telling of progress."""
-        book = self._planner.book
-        which = book.select(params.certs())
-        held = next((book[cert].hold for cert in which if book[cert].hold), "")
+        registry = self._planner.registry
+        which = registry.select(params.certs())
+        held = next((registry[cert].hold for cert in which if registry[cert].hold), "")
         if held and params.certs() is not None:
             raise WireError(Code.REFUSED, held)
         asks: dict[CertId, Ask | TrialAsk] = {}
         results: dict[CertId, Result] = {}
         for cert in which:
-            entry = book[cert]
+            entry = registry[cert]
             made = (Outcome.FAILED, entry.hold) if entry.hold else make(cert, entry)
             if isinstance(made, Ask | TrialAsk):
                 asks[cert] = made
@@ -332,13 +333,13 @@ class Requests:
             if record.priority < DEBUG:
                 told = {"cert": str(cert), "event": record.event, "text": record.text}
                 await client.notify(Notice.PROGRESS, told)
-            if end := ended(self._planner.book.entries.get(cert), asks[cert], record):
+            if end := ended(self._planner.registry.entries.get(cert), asks[cert], record):
                 results[cert] = end
         return results
 
     def _at_rest(self, cert: CertId, ask: Ask | TrialAsk) -> Result | None:
         """Return how it stands when nothing is under way for it: what it waits for."""
-        entry = self._planner.book.entries.get(cert)
+        entry = self._planner.registry.entries.get(cert)
         if entry is None:
             return (Outcome.FAILED, "it is not in the configuration any more")
         if isinstance(ask, TrialAsk):
@@ -392,8 +393,7 @@ def _back(state: CertState) -> SetName | None:
 def _before_it_is_on_deck(view: View, facts: SetFacts) -> View:
     """Return how it will be when a set has just been put on deck."""
     state = advance(view.state, BackOnDeck(facts.name.time, facts, SetNote(0.0), ""))
-    dane = replace(view.dane, unchanged=False) if view.dane is not None else None
-    return replace(view, state=state, dane=dane)
+    return replace(view, state=state, dane=of_another_set(view.dane))
 
 
 def _why_no_trial(cert: CertId, entry: Entry, now: datetime) -> str:

@@ -16,8 +16,8 @@ from sslmd.core.names import CertId
 from sslmd.core.plain import plain_values
 from sslmd.daemon.api import documents
 from sslmd.daemon.api.metering import gently
-from sslmd.daemon.book import Entry
 from sslmd.daemon.planner import Planner
+from sslmd.daemon.registry import Entry
 from sslmd.wire.messages import Id, Response, encode_plain
 
 
@@ -40,14 +40,14 @@ class StatusDocument:
 
         `turn` returns when something may be done again for whom it is made.
         """
-        book = self._planner.book
-        chosen = book.managed() if which is None else which
+        registry = self._planner.registry
+        chosen = registry.managed() if which is None else which
         async for cert in gently(chosen, turn):
-            if cert in book:
-                _document(cert, book[cert])
+            if cert in registry:
+                _document(cert, registry[cert])
         # From here on without a pause: this is how things stand at one moment.
-        chosen = book.managed() if which is None else [one for one in chosen if one in book]
-        parts = [_document(cert, book[cert]) for cert in chosen]
+        chosen = registry.managed() if which is None else [one for one in chosen if one in registry]
+        parts = [_document(cert, registry[cert]) for cert in chosen]
         if which is not None:
             body, text = _list_of(parts), summary(self._planner)
         elif parts == self._parts and self._summary:  # quick: mostly they are the same objects
@@ -113,10 +113,10 @@ def summary(planner: Planner) -> str:
 
 
 def _certificates(planner: Planner) -> str:
-    which = planner.book.managed()
+    which = planner.registry.managed()
     live = troubled = 0
     for cert in which:
-        entry = planner.book[cert]
+        entry = planner.registry[cert]
         live += entry.state.curr is not None and not entry.unusable
         troubled += in_trouble(entry)
     trouble = f", {troubled} in trouble" if troubled else ""
