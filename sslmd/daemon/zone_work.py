@@ -28,7 +28,7 @@ from sslmd.workers.dane_wish import cert_wish, held_by, is_of, unsigned_text
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.places import look_elsewhere
 from sslmd.workers.restart import dependents
-from sslmd.workers.tlsa import CertWish, Given, Wish, look, publish
+from sslmd.workers.tlsa import CertWish, Given, LookedUp, Wish, look, publish
 from sslmd.workers.tools import Tools
 
 # Seconds between two looks at the include files: somebody may have changed one by hand.
@@ -107,9 +107,9 @@ class ZoneWork:
                 zone.notes,
                 self._tools,
                 again=again,
-                known=zone.places,
-                doubted={owner for owner, *_ in zone.doubts},
-                ends=zone.ends,
+                last=LookedUp(
+                    zone.places, {owner for owner, *_ in zone.doubts}, zone.ends, zone.others
+                ),
             )
         except Exception as err:
             self._failed(zone, wish, err)
@@ -224,7 +224,7 @@ class ZoneWork:
         zone.elsewhere = elsewhere
         zone.look_pause = FIRST_PAUSE
         zone.servers = tuple(one.server for one in seen.servers)
-        known = before.known
+        known, others = before.known, zone.others
         if take(zone, seen) or zone.unsaved:
             await self._save_notes(zone)
         if before.fading and not zone.notes.fading:
@@ -248,7 +248,7 @@ class ZoneWork:
                 self._replan(cert)
         self._see_who_is_late(zone)
         zone.look_at = clock() + max(min(pauses), 0.05)
-        if zone.notes.known != known:
+        if (zone.notes.known, zone.others) != (known, others):
             zone.again = True  # what waited for that can be published now
         doubts = zone.surprises()
         if doubts and doubts != zone.doubts:

@@ -12,11 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from sslmd.core.dane.tlsa import Content, TlsaHosts, combinations_of, endpoint_of
+from sslmd.core.dane.verdict import Dane
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName
 from sslmd.core.retry import Trouble
 from sslmd.core.standing import Standing
-from sslmd.core.view import Dane
 from sslmd.dns import tlsa_publish
 from sslmd.dns.include import challenge_file
 from sslmd.dns.notes import noted_zones
@@ -29,7 +29,7 @@ from sslmd.workers.dane_sight import take
 from sslmd.workers.dane_wish import cert_wish
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.places import look_elsewhere
-from sslmd.workers.tlsa import Given, Wish, look, prepare
+from sslmd.workers.tlsa import Given, LookedUp, Wish, look, prepare
 from sslmd.workers.tools import Tools
 
 # Seconds for the questions to one zone's name servers. All zones are asked at the same time.
@@ -60,9 +60,9 @@ class ZoneRehearsal:
         notes = self.zone.notes
         return (notes.mx or ()) if notes is not None else ()
 
-    def dane_of(self, one: Standing) -> Dane | None:
-        """Return what the plan has to know of a certificate's records."""
-        return self.zone.dane(one.wanted.spec.id, one, current=True)
+    def dane_of(self, one: Standing) -> Dane:
+        """Return what is known of a certificate's records."""
+        return self.zone.dane(one.wanted.spec.id, one)
 
     async def begin(self, tools: Tools, book: Mapping[CertId, Standing]) -> None:
         """Find out what the records of the certificates as they were read come to."""
@@ -148,11 +148,15 @@ class ZoneRehearsal:
         try:
             async with asyncio.timeout(PATIENCE):
                 given = await prepare(wish, zone.notes, tools)
-                if wish.certs and not given.ours:
+                if wish.certs and not (given.ours and all(one.serving for one in wish.certs)):
                     # What others publish decides whether anybody checks these ports.
                     zone.wish, zone.given, zone.notes = wish, given, given.notes
                     with suppress(SslmError):
                         take(zone, await look(self.name, zone.owners(), tools, ()))
+                        if zone.others:
+                            return await prepare(
+                                wish, zone.notes, tools, LookedUp(others=zone.others)
+                            )
                         return replace(given, notes=zone.notes)
                 return given
         except TimeoutError:
