@@ -30,6 +30,7 @@ from sslmd.core.dane.verdict import (
     counted,
 )
 from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.retry import Trouble
 from sslmd.core.standing import Standing
 from sslmd.core.state import CertState
 from sslmd.dns.ask import NameServer
@@ -61,9 +62,10 @@ class Zone:
     `late`: whose set on deck waits for its records for too long. `asked`: the comparison that
     somebody asked for last.
 
-    `trouble`, `look_trouble`, `unsaved`: why publishing, looking, writing notes failed last, "" if
-    it did not. Times ending in `_at` are of the event loop's clock, in seconds. `turn` is held by
-    who gives records to DNS, and by who makes a server use another key.
+    `failed`: how publishing failed last, without a text where ports are not ready for records.
+    `look_trouble`, `unsaved`: why looking, writing notes failed last, "" if it did not. Times
+    ending in `_at` are of the event loop's clock, in seconds. `turn` is held by who gives records
+    to DNS, and by who makes a server use another key.
     """
 
     name: ZoneName
@@ -80,8 +82,7 @@ class Zone:
     doubts: frozenset[Doubt] = frozenset()
     apart: dict[CertId, Sighting] = field(default_factory=dict)
     replaced: Content | None = None
-    trouble: str = ""
-    attempts: int = 0
+    failed: Trouble | None = None
     retry_at: float = 0.0
     look_trouble: str = ""
     look_pause: float = FIRST_PAUSE
@@ -103,6 +104,11 @@ class Zone:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     asked: asyncio.Task[None] | None = None
     asked_at: float = 0.0
+
+    @property
+    def trouble(self) -> str:
+        """Why publishing failed last, "" if it did not."""
+        return self.failed.text if self.failed is not None else ""
 
     @property
     def content(self) -> Content:
