@@ -117,7 +117,7 @@ class Planner:
         """Read every certificate of the configuration from disk; blocks, for the start."""
         which = list(self.tools.config.services)
         self._take_in(read_all(self._read, which, helpers_for(len(which))))
-        forget_outgoing(self.tools.tree.root)
+        forget_outgoing(self.tools.tree)
         self.hosts.load()
 
     def start(self) -> None:
