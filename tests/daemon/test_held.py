@@ -89,7 +89,7 @@ async def test_a_ca_goes_on_when_its_key_is_back(planner: Counting) -> None:
     assert "privkey.pem is not a usable private key" in one["last_error"]
     assert "it is looked at again within a minute" in one["last_error"]
     assert one["next_try"] is not None
-    assert in_trouble(planner.registry[ROOT])
+    assert in_trouble(planner.registry[ROOT], planner.tools.now())
 
     planner.read.clear()
     for _ in range(3):
@@ -102,7 +102,7 @@ async def test_a_ca_goes_on_when_its_key_is_back(planner: Counting) -> None:
     await planner.look_at_held()
     assert (one := status(planner, ROOT))["last_error"] is None, one
     assert one["next_try"] is None
-    assert not in_trouble(planner.registry[ROOT])
+    assert not in_trouble(planner.registry[ROOT], planner.tools.now())
     assert told[-1].event == "released"
     await planner.stop(1.0)
 
@@ -157,7 +157,7 @@ async def test_a_set_in_use_that_does_not_fit_is_told_while_its_ca_cannot_sign(
     one = status(planner, WEB)
     assert (one["curr"], one["last_error"]) == (None, None)
     assert "cert.pem is not a certificate" in one["unusable"]
-    assert in_trouble(planner.registry[WEB])
+    assert in_trouble(planner.registry[WEB], planner.tools.now())
 
     for path, content in zip(paths, good, strict=True):
         with open(path, "wb") as file:
@@ -165,7 +165,7 @@ async def test_a_set_in_use_that_does_not_fit_is_told_while_its_ca_cannot_sign(
     await planner.look_at_held()
     assert (one := status(planner, WEB))["unusable"] is None, one
     assert one["curr"] is not None
-    assert not in_trouble(planner.registry[WEB])
+    assert not in_trouble(planner.registry[WEB], planner.tools.now())
     await planner.stop(1.0)
 
 
@@ -181,7 +181,7 @@ async def test_a_link_that_leads_nowhere_is_not_taken_for_no_certificate_yet(
     os.symlink("db/20200101-00:00:00", link)
     await planner.reconfigure(planner.tools.config)
     assert "points to set 20200101-00:00:00, which is not there" in status(planner, WEB)["unusable"]
-    assert in_trouble(planner.registry[WEB])
+    assert in_trouble(planner.registry[WEB], planner.tools.now())
 
     os.rename(f"{key}.away", key)
     os.unlink(link)
