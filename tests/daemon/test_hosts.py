@@ -63,7 +63,7 @@ async def test_other_probes_are_a_reason_to_try_at_once(tmp_path: Path) -> None:
 
 
 def sights(hosts: Hosts, site: Site) -> list[See]:
-    return [job for job in hosts._plan(site.now) if isinstance(job, See)]
+    return [job for job in hosts.due(site.now) if isinstance(job, See)]
 
 
 async def test_what_nobody_has_seen_is_looked_at_until_it_is(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sslmd.acme.certbot import Place, Server
 from sslmd.config.model import LETS_ENCRYPT, CaInfo, CaKind, Validation
 from sslmd.core.errors import Transient
 from sslmd.core.facts import CertFacts, SetFacts
@@ -16,7 +17,6 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Issuance, SetNote
 from sslmd.daemon.registry import Entry, Registry, entry_of
-from sslmd.issuers.certbot import Place, Server
 from sslmd.workers.acme_before import Attempt, check_issued
 from sslmd.workers.tools import Tools, wanted_of
 
