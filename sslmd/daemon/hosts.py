@@ -12,28 +12,27 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from sslmd.config.hosts import DNS, class_order, wanted_on
 from sslmd.config.model import Config
-from sslmd.core.backoff import Failure, next_try
-from sslmd.core.errors import SslmError, Transient
 from sslmd.core.events import ServerCopied, ServerSeen, ServersWanting, ServerTold
+from sslmd.core.host.needs import restarts_at
 from sslmd.core.host.plan import (
     BATCH_WAIT,
+    HostDecision,
+    HostView,
+    by_host,
+    decide_host,
     looks_again,
-    next_look,
-    plan_copies,
-    plan_restarts,
-    plan_sights,
-    restarts_at,
 )
 from sslmd.core.jobs import Copy, HostJob, Pool, Restart, See, Told, pool
 from sslmd.core.names import CertId
 from sslmd.core.renewal import ROLL_MARGIN
+from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Server, ServerPhase, Unseen
 from sslmd.core.windows import opens
 from sslmd.daemon.host_book import HostBook
 from sslmd.daemon.registry import ClassesChanged, Registry
 from sslmd.workers.copy import Visit, copy
-from sslmd.workers.deliver import DNS, class_order
 from sslmd.workers.proof import Sight, rule_of
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.restart import ClassRestarted, restart, see
@@ -46,13 +45,6 @@ RESTS = 10
 
 # The server changed: an event for its certificate.
 Apply = Callable[[CertId, ServerTold | ServerSeen | ServerCopied | ServersWanting], None]
-
-
-def failure_of(err: Exception) -> Failure:
-    """Return what kind of failure an exception is."""
-    if isinstance(err, Transient):
-        return Failure.TRANSIENT
-    return Failure.PERMANENT if isinstance(err, SslmError) else Failure.BUG
 
 
 def _commands(config: Config) -> dict[str, object]:
@@ -144,9 +136,9 @@ class Hosts:
         self._stopped = True
         self._set_timer(None)
 
-    def due(self) -> bool:
-        """Whether something could be done now."""
-        return bool(self._plan(self._tools.now()))
+    def due(self, now: datetime) -> list[HostJob]:
+        """Return what could be done at a time."""
+        return [one.job for one in self._decide(now) if one.job is not None]
 
     def consider(self) -> None:
         """Queue what is due, unless jobs are still under way that may add to it."""
@@ -163,11 +155,9 @@ class Hosts:
         self._rests_until = began + spent * (1 + RESTS) if spent > QUICK else 0.0
 
     def _consider(self, now: datetime) -> None:
-        jobs = self._plan(now)
-        again = next_look(
-            self._states(), self.notes.visits(), now, opens=self._opens, sights=self._sight
-        )
-        if again is not None:
+        decisions = self._decide(now)
+        jobs = [one.job for one in decisions if one.job is not None]
+        if again := min((one.wake_at for one in decisions if one.wake_at), default=None):
             self._set_timer(max((again - now).total_seconds(), 1.0))
         if not jobs:
             self._batch_since = None
@@ -199,16 +189,25 @@ class Hosts:
             if cert in self._registry and not self._registry[cert].hold
         ]
 
-    def _plan(self, now: datetime) -> list[HostJob]:
-        states = self._states()
-        copies = plan_copies(states, self.notes.visits(), now)
-        # A class is restarted once for all that it gets: after the copy, not before it too.
-        busy = {job.host for job in copies}
-        order = class_order(self._tools.config)
-        restarts = plan_restarts(states, order, now, opens=self._opens, busy=busy)
-        busy |= {job.host for job in restarts}
-        sights = plan_sights(states, order, now, sights=self._sight, busy=busy)
-        return [*copies, *restarts, *sights]
+    def _decide(self, now: datetime) -> list[HostDecision]:
+        config, visits = self._tools.config, self.notes.visits()
+        placed = by_host(self._states())
+        return [
+            decide_host(
+                HostView(
+                    host,
+                    placed.get(host, ()),
+                    wanted_on(config, host),
+                    class_order(config),
+                    host in visits,
+                    visits.get(host),
+                    self._opens,
+                    self._sight,
+                ),
+                now,
+            )
+            for host in sorted({*placed, *visits})
+        ]
 
     def restarts_at(self, cert: CertId, server: Server, now: datetime) -> datetime:
         """Return when a server that is to be restarted may be."""
@@ -389,7 +388,7 @@ class Hosts:
 
 def _well(server: Server, phase: ServerPhase, now: datetime) -> Server:
     """Return a server of which all is well, in a phase since now."""
-    return replace(server, phase=phase, error="", attempts=0, next_try=None, since=now)
+    return replace(server.without_trouble(), phase=phase, since=now)
 
 
 def _seen(server: Server, sight: Sight, now: datetime) -> Server:
@@ -415,10 +414,7 @@ class _Again:
 
     def failed(self, server: Server, error: Exception) -> Server:
         """Return a server that failed once more."""
-        now, attempts = self._tools.now(), server.attempts + 1
-        if self._at is None:
-            jitter = self._tools.rng.random()
-            self._at = next_try(failure_of(error), attempts, now, jitter=jitter)
-        since = server.since if server.attempts else now
-        text = str(error) or repr(error)
-        return replace(server, error=text, attempts=attempts, next_try=self._at, since=since)
+        tools = self._tools
+        trouble = Trouble.of(error, server.attempts, tools.now(), jitter=tools.rng.random())
+        self._at = self._at or trouble.next_try
+        return server.failed(replace(trouble, next_try=self._at))

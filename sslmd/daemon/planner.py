@@ -170,7 +170,7 @@ class Planner:
 
     async def at_rest(self) -> None:
         """Return when nothing is queued or running, and no restart is due."""
-        while len(self.queue) or self.hosts.due():
+        while len(self.queue) or self.hosts.due(self.tools.now()):
             await self.queue.idle()
             self.hosts.consider()
             await asyncio.sleep(0)

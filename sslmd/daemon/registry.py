@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 
+from sslmd.config.hosts import places, proves
 from sslmd.config.model import Config, ServiceConfig
+from sslmd.core.dane.verdict import Dane, Unknown
 from sslmd.core.errors import Refused
 from sslmd.core.events import Event
 from sslmd.core.lifecycle import advance, with_sets
@@ -24,9 +26,8 @@ from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
 from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
-from sslmd.core.view import Dane, Decision, View
+from sslmd.core.view import Decision, View
 from sslmd.workers.dane import NOT_PUBLISHED, Finding
-from sslmd.workers.deliver import places, proves
 from sslmd.workers.tools import wanted_of
 
 # Names in a message that says what there is.
@@ -248,7 +249,7 @@ class Registry:
         self.entries: Mapping[CertId, Entry] = MappingProxyType(self._entries)
         self._below: dict[CertId, list[CertId]] = {}
         self._listeners: list[Listener] = []
-        self.dane_of: Callable[[CertId, Entry], Dane | None] = lambda *_: None
+        self.dane_of: Callable[[CertId, Entry], tuple[Dane, str]] = lambda *_: (Unknown(), "")
         # Why the configuration leaves out a group, or a service of it ("": all of them).
         self.why_absent: Callable[[str, str], str] = lambda *_: ""
 
@@ -297,7 +298,7 @@ class Registry:
         if state is not self.entries[cert].state:
             self.put(cert, CaLost(state.remains))
         entry = self.entries[cert]
-        return view_of(entry, self.entries, self.dane_of(cert, entry))
+        return view_of(entry, self.entries, *self.dane_of(cert, entry))
 
     def managed(self) -> list[CertId]:
         """Return the certificates that people asked for, in the order of the configuration."""

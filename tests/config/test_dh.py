@@ -26,7 +26,7 @@ def with_dh(tree: Tree, *lines: str, before: str = "") -> Tree:
 
 
 def test_without_the_table_nothing_is_asked_for(tree: Tree) -> None:
-    assert tree.load().dh == DhOptions()
+    assert tree.load().dh == DhOptions(())
     assert not tree.load().dh.groups
 
 

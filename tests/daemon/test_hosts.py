@@ -63,7 +63,7 @@ async def test_other_probes_are_a_reason_to_try_at_once(tmp_path: Path) -> None:
 
 
 def sights(hosts: Hosts, site: Site) -> list[See]:
-    return [job for job in hosts._plan(site.now) if isinstance(job, See)]
+    return [job for job in hosts.due(site.now) if isinstance(job, See)]
 
 
 async def test_what_nobody_has_seen_is_looked_at_until_it_is(tmp_path: Path) -> None:
@@ -128,10 +128,10 @@ def test_what_an_older_version_called_proven_was_perhaps_not_seen() -> None:
         "version = 1\n[[servers]]\nclass = 'web'\nhost = 'h'\nstate = 'proven'\n"
         "set = '20260601-12:00:00'\nproven = '20260601-12:00:00'\n"
     )
-    (found,) = parse(text.encode()).servers
+    (found,) = parse(text.encode()).state.servers
     assert (found.phase, found.proven) == (ServerPhase.RESTARTED, None)
     assert (found.restarted, found.unseen) == (found.set, NOT_YET)
-    (found,) = parse(f"{text}seen = 2026-06-01T12:00:00Z\n".encode()).servers
+    (found,) = parse(f"{text}seen = 2026-06-01T12:00:00Z\n".encode()).state.servers
     assert (found.phase, found.proven) == (ServerPhase.PROVEN, found.set)
 
 

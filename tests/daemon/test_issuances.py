@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sslmd.acme.certbot import Place, Server
 from sslmd.config.model import LETS_ENCRYPT, CaInfo, CaKind, Validation
 from sslmd.core.errors import Transient
 from sslmd.core.facts import CertFacts, SetFacts
@@ -16,7 +17,6 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Issuance, SetNote
 from sslmd.daemon.registry import Entry, Registry, Taken, entry_of
-from sslmd.issuers.certbot import Place, Server
 from sslmd.workers.acme_before import Attempt, check_issued
 from sslmd.workers.tools import Tools, wanted_of
 from tests.stand.tools import believe
@@ -25,7 +25,7 @@ NOW = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
 PRIVATE = "https://acme.example.net/directory"
 WEB, MAIL = CertId("example.com", "web-ec"), CertId("example.com", "mail-ec")
 CAS = {
-    name: CaInfo(name, "", CaKind.ACME, Validation.DNS_01, server=server, preferred_profile=profile)
+    name: CaInfo(name, CaKind.ACME, server=server, preferred_profile=profile)
     for name, server, profile in (
         ("le", LETS_ENCRYPT, ""),
         ("le-short", LETS_ENCRYPT, "shortlived"),

@@ -29,12 +29,13 @@ from _pytest.logging import LogCaptureHandler
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from sslmd.acme.problems import read_problem
 from sslmd.config.load import load
-from sslmd.core.backoff import Failure
 from sslmd.core.errors import ConfigError, Mistake, SslmError, Transient
 from sslmd.core.names import BadName, CertId, DomainName, SetName
 from sslmd.core.plain import MOST, MOST_LINES, plain
-from sslmd.core.state import Server, ServerPhase, Trouble
+from sslmd.core.retry import Failure, Trouble
+from sslmd.core.state import Server, ServerPhase
 from sslmd.daemon.api.methods import Methods
 from sslmd.daemon.api.server import Server as SocketServer
 from sslmd.daemon.planner import Planner
@@ -44,7 +45,6 @@ from sslmd.daemon.systemd import Notifier
 from sslmd.daemon.tell import journal
 from sslmd.daemon.tell.journal import ERROR, Bus, JournalHandler, Record, StderrHandler
 from sslmd.dns.caa import Property, forbidden
-from sslmd.issuers.problems import read_problem
 from sslmd.processes import run_command
 from sslmd.servers.ssh import _last, _shown
 from sslmd.servers.starttls import _said

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sslmd.config.hosts import class_order
 from sslmd.config.load import load
 from sslmd.core.errors import Permanent
 from sslmd.core.events import Event, ServerTold
-from sslmd.core.host.plan import plan_restarts
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
@@ -21,10 +21,10 @@ from sslmd.core.state import CertState, ServerPhase
 from sslmd.daemon.registry import Registry, Taken, entry_of
 from sslmd.store import certs
 from sslmd.store.layout import Tree
-from sslmd.workers.deliver import class_order
 from sslmd.workers.dispatch import work
 from sslmd.workers.restart import restart
 from sslmd.workers.tools import Tools
+from tests.stand.hosts_decided import restarts
 
 R = TypeVar("R")
 
@@ -252,7 +252,7 @@ class Site:
                 busy |= await self._step(cert)
             order = class_order(self.tools.config)
             states = [(cert, self.state(cert)) for cert in self.registry]
-            for job in plan_restarts(states, order, self.now):
+            for job in restarts(states, order, self.now):
                 busy = True
                 await self._restart(cert_job=job)
             if not busy:

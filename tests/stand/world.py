@@ -12,7 +12,6 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from sslmd.core.backoff import Failure, next_try
 from sslmd.core.events import (
     Asked,
     AttemptFailed,
@@ -28,7 +27,6 @@ from sslmd.core.events import (
     Settled,
 )
 from sslmd.core.facts import CertFacts, SetFacts
-from sslmd.core.host.plan import next_look, plan_restarts
 from sslmd.core.jobs import (
     Certify,
     CertJob,
@@ -48,6 +46,7 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.own_ca import parts_asked
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted, signs_until, why_unusable
+from sslmd.core.retry import JITTER, Failure, Trouble, wait_after
 from sslmd.core.spec import (
     CaOptions,
     CertSpec,
@@ -68,9 +67,9 @@ from sslmd.core.state import (
     ServerPhase,
     SetNote,
     Track,
-    Trouble,
 )
 from sslmd.core.view import Ca, Decision, View, due
+from tests.stand.hosts_decided import decided, next_look, restarts
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 EC = KeySpec(KeyType.EC, curve="secp384r1")
@@ -220,9 +219,9 @@ class World:
         if decision.wake_at is not None:
             assert decision.wake_at > self.now, f"{cert} would spin: {decision}"
             self.wake(cert, decision.wake_at)
-        for job in plan_restarts([(cert, self.states[cert])], ["web"], self.now):
+        for job in restarts([(cert, self.states[cert])], ["web"], self.now):
             self._restart(cert, job)
-        again = next_look([(cert, self.states[cert])], {}, self.now)
+        again = next_look(decided([(cert, self.states[cert])], ["web"], self.now))
         if again is not None:
             self.wake(cert, max(again, self.now + timedelta(seconds=1)))
 
@@ -245,7 +244,7 @@ class World:
         old = state.trouble if what is Track.RENEW else state.delivery_trouble
         attempts = old.attempts + 1 if old else 1
         kind = Failure.TRANSIENT if self.rng.random() < 0.95 else Failure.BUG
-        again = next_try(kind, attempts, self.now, jitter=self.rng.random())
+        again = self.now + wait_after(kind, attempts) * (1 + JITTER * self.rng.random())
         fingerprint = self.wants[cert].fingerprint
         trouble = Trouble(attempts, kind, "simulated", self.now, again, fingerprint)
         return AttemptFailed(what, trouble)
@@ -353,7 +352,7 @@ class World:
             failed = self.rng.random() < self.trouble
             told = replace(server, phase=ServerPhase.PROVEN, error="", next_try=None)
             if failed:
-                again = next_try(Failure.TRANSIENT, server.attempts + 1, self.now, jitter=0.5)
+                again = self.now + wait_after(Failure.TRANSIENT, server.attempts + 1)
                 told = replace(
                     server,
                     phase=ServerPhase.FAILED,

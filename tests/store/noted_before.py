@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sslmd.core.backoff import Failure
 from sslmd.core.dane.sighting import Instant, Sighting, Silence
 from sslmd.core.dane.tlsa import Combination
 from sslmd.core.names import CertId, DomainName, SetName
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.state import (
     Ask,
+    CertState,
     Delivered,
     FailedValidation,
     Issuance,
@@ -22,7 +23,6 @@ from sslmd.core.state import (
     SetNote,
     TrialAsk,
     TrialKind,
-    Trouble,
     Unseen,
 )
 from sslmd.dns.before import Before
@@ -43,36 +43,38 @@ STATES = {
             CURR: SetNote(0.25, AT, "le-prod"),
             OLD: SetNote(-1.0),
         },
-        rolled_at=LATER,
-        advertised=CURR,
-        deployed=CURR,
-        settled=CURR,
-        delivered=Delivered(CURR),
-        servers=(
-            Server(
-                "web",
-                "web1.example.net",
-                ServerPhase.PROVEN,
-                CURR,
-                since=AT,
-                proven=CURR,
-                access="0600 root root",
-                expires=LATER,
-                ports=(443, 8443),
-                seen=LATER,
+        state=CertState(
+            rolled_at=LATER,
+            advertised=CURR,
+            deployed=CURR,
+            settled=CURR,
+            delivered=Delivered(CURR),
+            servers=(
+                Server(
+                    "web",
+                    "web1.example.net",
+                    ServerPhase.PROVEN,
+                    CURR,
+                    since=AT,
+                    proven=CURR,
+                    access="0600 root root",
+                    expires=LATER,
+                    ports=(443, 8443),
+                    seen=LATER,
+                ),
+                Server(
+                    "smtp",
+                    "localhost",
+                    ServerPhase.RESTARTED,
+                    CURR,
+                    since=AT,
+                    expires=LATER,
+                    here=True,
+                    restarted=CURR,
+                    unseen=Unseen("no port of it is known", meant=True),
+                ),
+                Server("other", "certs@far", ServerPhase.RESTARTED, CURR, unseen=Unseen("")),
             ),
-            Server(
-                "smtp",
-                "localhost",
-                ServerPhase.RESTARTED,
-                CURR,
-                since=AT,
-                expires=LATER,
-                here=True,
-                restarted=CURR,
-                unseen=Unseen("no port of it is known", meant=True),
-            ),
-            Server("other", "certs@far", ServerPhase.RESTARTED, CURR, unseen=Unseen("")),
         ),
     ),
     "state-busy": Notes(
@@ -82,49 +84,68 @@ STATES = {
                 -0.123456789, LATER, ODD, new_key=True, at_end=True, unmet=("one wish", ODD, "")
             ),
         },
-        advertised=OLD,
-        deployed=CURR,
-        settled=OLD,
-        retired=(OLD, CURR),
-        sighting=Sighting(
-            NEXT,
-            DIGESTS,
-            7200.0,
-            since=AT,
-            waited=12.346,
-            at=Instant("1b671a64-40d5-491e-99b0-da01ff1f3341", 1234567.891),
-            silent=(Silence("192.0.2.7 (ns1)", Instant("boot", 0.5)), Silence(ODD, Instant("", 0))),
-            missing="ns2 lacks it",
-            opens_at=LATER,
-        ),
-        delivered=Delivered(CURR, NEXT),
-        servers=(
-            Server("web", "a", ServerPhase.PENDING, error=ODD, attempts=7, next_try=LATER),
-            Server("imap", "b", ServerPhase.DELIVERED, CURR, restarted=OLD),
-            Server(
-                "web", "c", ServerPhase.FAILED, NEXT, "it serves another", 1, AT, AT, CURR, seen=AT
+        state=CertState(
+            advertised=OLD,
+            deployed=CURR,
+            settled=OLD,
+            retired=(OLD, CURR),
+            sighting=Sighting(
+                NEXT,
+                DIGESTS,
+                7200.0,
+                since=AT,
+                waited=12.346,
+                at=Instant("1b671a64-40d5-491e-99b0-da01ff1f3341", 1234567.891),
+                silent=(
+                    Silence("192.0.2.7 (ns1)", Instant("boot", 0.5)),
+                    Silence(ODD, Instant("", 0)),
+                ),
+                missing="ns2 lacks it",
+                opens_at=LATER,
             ),
+            delivered=Delivered(CURR, NEXT),
+            servers=(
+                Server("web", "a", ServerPhase.PENDING, error=ODD, attempts=7, next_try=LATER),
+                Server("imap", "b", ServerPhase.DELIVERED, CURR, restarted=OLD),
+                Server(
+                    "web",
+                    "c",
+                    ServerPhase.FAILED,
+                    NEXT,
+                    "it serves another",
+                    1,
+                    AT,
+                    AT,
+                    CURR,
+                    seen=AT,
+                ),
+            ),
+            ask=Ask(Request.RENEW, LATER, force=True, reuse=True, replaces=NEXT, new_key=True),
+            trouble=Trouble(3, Failure.TRANSIENT, ODD, AT, LATER, "0f" * 8, binding=True, ca="le"),
+            delivery_trouble=Trouble(0, Failure.PERMANENT, "stopped", AT, AT, ""),
+            failed=(
+                FailedValidation("www.example.com", AT),
+                FailedValidation("*.a.example", LATER),
+            ),
+            issued=(
+                Issuance("0abc", "https://ca.example/dir", "17" * 8, AT),
+                Issuance("", "", "", LATER),
+            ),
+            trial=TrialAsk(TrialKind.DRY_RUN, AT),
+            trial_after=LATER,
+            off_deck=OLD,
+            adopted=True,
+            whole=True,
         ),
-        ask=Ask(Request.RENEW, LATER, force=True, reuse=True, replaces=NEXT, new_key=True),
-        trouble=Trouble(3, Failure.TRANSIENT, ODD, AT, LATER, "0f" * 8, binding=True, ca="le"),
-        delivery_trouble=Trouble(0, Failure.PERMANENT, "stopped", AT, AT, ""),
-        failed=(FailedValidation("www.example.com", AT), FailedValidation("*.a.example", LATER)),
-        issued=(
-            Issuance("0abc", "https://ca.example/dir", "17" * 8, AT),
-            Issuance("", "", "", LATER),
-        ),
-        trial=TrialAsk(TrialKind.DRY_RUN, AT),
-        trial_after=LATER,
-        off_deck=OLD,
-        adopted=True,
-        whole=True,
     ),
     "state-asked": Notes(
-        sighting=Sighting(None, frozenset(), 0.0),
-        delivered=Delivered(None, NEXT),
-        ask=Ask(Request.ROLL, AT, back=OLD, min_roll=timedelta(minutes=7, seconds=30)),
-        trouble=Trouble(1, Failure.BUG, "KeyError: 'x'", AT, LATER, "f"),
-        trial=TrialAsk(TrialKind.TEST, LATER),
+        state=CertState(
+            sighting=Sighting(None, frozenset(), 0.0),
+            delivered=Delivered(None, NEXT),
+            ask=Ask(Request.ROLL, AT, back=OLD, min_roll=timedelta(minutes=7, seconds=30)),
+            trouble=Trouble(1, Failure.BUG, "KeyError: 'x'", AT, LATER, "f"),
+            trial=TrialAsk(TrialKind.TEST, LATER),
+        )
     ),
 }
 HISTORY = [

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.config.hosts import is_meant
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import CertId
 from sslmd.servers import ssh
-from sslmd.workers.copy import Visit, copy, forget_outgoing, is_meant
+from sslmd.workers.copy import Visit, copy, forget_outgoing
 from tests.stand.far import ALSO, EVERYTHING, FAR, FarSite, far_site, server_class
 from tests.stand.tools import INT, ROOT, WEB
 from tests.workers.test_restart import MAIL

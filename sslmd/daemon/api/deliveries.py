@@ -9,9 +9,11 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any
 
+from sslmd.config.hosts import DNS, THIS_HOST, class_order, hosts_of
 from sslmd.core.events import RestartAsked, ServersWanting
 from sslmd.core.names import CertId
-from sslmd.core.state import DONE, Server, ServerPhase, Trouble
+from sslmd.core.retry import Trouble
+from sslmd.core.state import DONE, Server, ServerPhase
 from sslmd.core.view import blocking, told
 from sslmd.daemon.api.following import Following
 from sslmd.daemon.api.server import Client
@@ -20,7 +22,6 @@ from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import DEBUG
 from sslmd.wire.messages import Code, Notice, Outcome, WireError, quoted
 from sslmd.wire.params import Params
-from sslmd.workers.deliver import DNS, THIS_HOST, class_order
 
 # Seconds after which it is looked how far things are, without an event.
 LOOK = 0.5
@@ -99,8 +100,7 @@ class Deliveries:
 
     def _hosts(self, named: str) -> set[str]:
         """Return the hosts that are meant, all for ""; a name may stand without its user."""
-        classes = self._planner.tools.config.server_classes
-        known = {host for one in classes for host in one.servers}
+        known = set(hosts_of(self._planner.tools.config))
         if not named:
             return known | {THIS_HOST}
         word = named.lower()

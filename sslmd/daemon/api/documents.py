@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from time import thread_time
 from typing import Any
 
+from sslmd.acme.certbot import account_uri
 from sslmd.config.model import ServiceConfig
 from sslmd.core.dane.tlsa import Share
 from sslmd.core.errors import SslmError
@@ -29,13 +30,13 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.limits import MOST_ISSUED
 from sslmd.core.names import CertId, SetName
+from sslmd.core.retry import Trouble
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
-from sslmd.core.state import Server, ServerPhase, SetNote, Trouble, Unseen
+from sslmd.core.state import Server, ServerPhase, SetNote, Unseen
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 from sslmd.dns.bounds import bounds
-from sslmd.issuers.certbot import account_uri
 from sslmd.store import certs, sets
 from sslmd.store.state import Entry as Line
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+from sslmd.config.hosts import DNS, class_order, is_meant
 from sslmd.config.model import Argv, Config
 from sslmd.core.jobs import Copy, Look, Publish, Restart, See, Trial, Watch, WriteDh, ZoneJob
 from sslmd.core.names import CertId, machine_of
@@ -17,7 +18,6 @@ from sslmd.daemon.api.metering import gently
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 from sslmd.dns.command import commands_for
-from sslmd.workers.deliver import DNS, class_order, granted
 
 _ZONE_JOBS = {
     Publish: "publish TLSA records of",
@@ -108,7 +108,7 @@ def _after_roll(
     row = {"cert": str(cert), "at": time(at), "state": "planned"}
     for host in dict.fromkeys(host for _, host in sorted(entry.servers)):
         kinds = [kind for kind in class_order(config) if (kind, host) in entry.servers]
-        if granted(config, cert, host):
+        if is_meant(config, cert, host):
             yield from _copies(config, host, row, here=tools.locality.seems_local(host))
         for kind in kinds:
             server = Server(kind, host, ServerPhase.DELIVERED, expires=now)
