@@ -25,6 +25,7 @@ from sslmd.daemon.tell.journal import Bus, Record
 from sslmd.store.certs import Loaded
 from sslmd.workers.tools import Tools
 from tests.daemon.conftest import EXAMPLE
+from tests.stand.tools import believe
 
 ROOT = CertId("ca", "my-root")
 SIGNER = CertId("ca", "my-int")
@@ -137,7 +138,7 @@ async def test_what_came_to_its_end_during_a_reload_is_read_again(planner: Count
         file.write(text.replace("version = 1", "version = 9", 1))
     reading = asyncio.ensure_future(planner.reconfigure(planner.tools.config))
     await asyncio.sleep(0)  # it has begun
-    planner.registry[WEB].state = replace(planner.registry[WEB].state)
+    believe(planner.registry, WEB, state=replace(planner.registry[WEB].state))
     await reading
     assert "is left alone, and its certificate too" in status(planner, WEB)["last_error"]
     await planner.stop(1.0)

@@ -31,6 +31,8 @@ class StatusDocument:
         self._pid = pid
         # The answer about all certificates, and the parts that it was made of.
         self._parts: list[bytes] = []
+        # Each certificate's part, and what it was made of: good for as long as that is its entry.
+        self._made: dict[CertId, tuple[Entry, bytes]] = {}
         self._list = b"[]"
         self._summary = ""
 
@@ -45,10 +47,10 @@ class StatusDocument:
         chosen = registry.managed() if which is None else which
         async for cert in gently(chosen, turn):
             if cert in registry:
-                _document(cert, registry[cert])
+                self._document(cert, registry[cert])
         # From here on without a pause: this is how things stand at one moment.
         chosen = registry.managed() if which is None else [one for one in chosen if one in registry]
-        parts = [_document(cert, registry[cert]) for cert in chosen]
+        parts = [self._document(cert, registry[cert]) for cert in chosen]
         if which is not None:
             body, text = _list_of(parts), _certificates(self._planner)
         elif parts == self._parts and self._summary:  # quick: mostly they are the same objects
@@ -58,6 +60,14 @@ class StatusDocument:
             self._parts, self._list, self._summary = parts, body, text
         head = encode_plain(Response(ident, self._about(text))).removesuffix(b"}}\n")
         return (head + b',"certs":', body, b"}}\n")
+
+    def _document(self, cert: CertId, entry: Entry) -> bytes:
+        made = self._made.get(cert)
+        if made is None or made[0] is not entry:
+            value = plain_values(documents.status_entry(cert, entry))
+            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+            made = self._made[cert] = (entry, text.encode("utf-8", "replace"))
+        return made[1]
 
     def _about(self, text: str) -> dict[str, object]:
         planner = self._planner
@@ -81,14 +91,6 @@ class StatusDocument:
             "dns": documents.dns(),
             "dh": documents.dh(planner),
         }
-
-
-def _document(cert: CertId, entry: Entry) -> bytes:
-    if entry.document is None:
-        value = plain_values(documents.status_entry(cert, entry))
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        entry.document = text.encode("utf-8", "replace")
-    return entry.document
 
 
 def _list_of(parts: Iterable[bytes]) -> bytes:
