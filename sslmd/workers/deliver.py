@@ -39,8 +39,8 @@ def _access(config: Config, cert: CertId, host: str) -> str:
 
 async def deliver(job: Deliver, tools: Tools) -> ProdUpdated:
     """Do the job."""
-    known = await tools.locality.local(host for _, host in places(tools.config, job.cert))
-    noted = {one.host for one in tools.state_of(job.cert).servers if one.here}
+    known = await tools.lookups.locality.local(host for _, host in places(tools.config, job.cert))
+    noted = {one.host for one in tools.standings.state_of(job.cert).servers if one.here}
     # While a name cannot be looked up, it is what it was.
     unsure = {host for host, found in known.items() if found is None}
     here = {host for host, found in known.items() if found} | (unsure & noted)
@@ -54,10 +54,10 @@ async def deliver(job: Deliver, tools: Tools) -> ProdUpdated:
 
 async def is_here(host: str, certs: Iterable[CertId], tools: Tools) -> bool:
     """Whether a host is this machine; while its name cannot be looked up, it is what it was."""
-    found = await tools.locality.is_local(host)
+    found = await tools.lookups.locality.is_local(host)
     if found is not None:
         return found
-    servers = (one for cert in certs for one in tools.state_of(cert).servers)
+    servers = (one for cert in certs for one in tools.standings.state_of(cert).servers)
     return any(one.here for one in servers if one.host == host)
 
 
@@ -105,7 +105,7 @@ def _updated(job: Deliver, tools: Tools, here: Collection[str], *, changed: bool
     `changed`: its `curr` is another set now.
     """
     config, now = tools.config, tools.now()
-    before = tools.state_of(job.cert)
+    before = tools.standings.state_of(job.cert)
     known = {(one.kind, one.host): one for one in before.servers}
     is_same = before.delivered.curr == job.curr
     after_copy = {machine_of(one.host) for one in config.globals.post_copy}

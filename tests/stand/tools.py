@@ -21,9 +21,9 @@ from sslmd.core.state import CertState, ServerPhase
 from sslmd.daemon.registry import Registry, entry_of
 from sslmd.store import certs
 from sslmd.store.layout import Tree
+from sslmd.workers import tools
 from sslmd.workers.dispatch import work
 from sslmd.workers.restart import restart
-from sslmd.workers.tools import Tools
 from tests.stand.hosts_decided import restarts
 
 R = TypeVar("R")
@@ -112,6 +112,17 @@ class Inline(ThreadPoolExecutor):
         return future
 
 
+class Open:
+    """No port has TLSA records: nothing speaks against a roll."""
+
+    async def may_roll(self, _cert: CertId, _name: SetName) -> str:
+        """Say nothing against it."""
+        return ""
+
+    async def prove_ports(self, _cert: CertId, _name: SetName) -> None:
+        """Find nothing wrong."""
+
+
 class Site:
     """A top directory with a configuration; the tree is read again by every new `Site`."""
 
@@ -130,16 +141,15 @@ class Site:
                 self.write(name, text)
         self.now = now
         self.remarks: list[str] = []
+        self.gate: tools.RollGate = Open()
         config = load(top / "conf.d")
         self.tree = Tree(str(config.globals.certs_dir))
         self.prod = config.globals.prod_cert_dir
-        self.tools = Tools(
-            config=config,
-            tree=self.tree,
-            now=lambda: self.now,
-            rng=random.Random(7),
-            threads=threads or Inline(),
-            state_of=self.state,
+        self.tools = tools.Tools(
+            tools.Site(config, self.tree, lambda: self.now, random.Random(7)),
+            tools.Threads(threads or Inline()),
+            tools.Standings(self.state),
+            tools.Telling(),
         )
         self.registry = Registry()
         self.load()
@@ -152,7 +162,7 @@ class Site:
 
     def reload(self) -> None:
         """Take over a changed configuration."""
-        self.tools.config = load(self.top / "conf.d")
+        self.tools.site.config = load(self.top / "conf.d")
         self.load()
 
     def load(self) -> None:
@@ -187,7 +197,7 @@ class Site:
 
     async def do(self, job: CertJob) -> Event:
         """Do a job, and take in what happened."""
-        event = await work(job, self.tools)
+        event = await work(job, self.tools, self.gate)
         self.apply(job.cert, event)
         return event
 
