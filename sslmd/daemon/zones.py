@@ -20,10 +20,10 @@ from sslmd.core.names import CertId, GroupName, SetName, ZoneName
 from sslmd.daemon.api.limits import ASKED_EVERY
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR
+from sslmd.daemon.zone import Zone
 from sslmd.daemon.zone_watch import DOUBT, ZoneWatch
 from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock, counted
 from sslmd.dns.notes import noted_tlsa_zones
-from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.tools import Tools
 

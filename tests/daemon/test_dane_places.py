@@ -15,17 +15,17 @@ from typing import Any
 
 import pytest
 
+from sslmd.core.dane.report import findings_of
 from sslmd.core.dane.tlsa import Material, association
 from sslmd.core.dane.verdict import Counting
 from sslmd.core.jobs import Look, Pool, Publish
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.state import Phase
 from sslmd.daemon.api.documents import dane as document_of
+from sslmd.daemon.zone import Zone
 from sslmd.daemon.zones import Zones
 from sslmd.dns.tlsa_include import read
 from sslmd.store.layout import tlsa_file
-from sslmd.workers.dane_report import findings_of
-from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
 from tests.stand import bind
 from tests.stand.bind import Primary

@@ -25,11 +25,11 @@ from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.state import CertState, Phase
 from sslmd.daemon.api import documents
 from sslmd.daemon.api.documents import status_entry
+from sslmd.daemon.zone import Zone
 from sslmd.daemon.zones import Zones
 from sslmd.dns.bounds import bounds
 from sslmd.dns.tlsa_include import read
 from sslmd.store.layout import tlsa_file
-from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
 from tests.stand.hostile_answers import many_records
 from tests.stand.responder import Answer, Responder
