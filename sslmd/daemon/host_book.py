@@ -10,11 +10,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sslmd.config.hosts import THIS_HOST, hosts_of, is_meant, wanted_on
-from sslmd.core.backoff import Failure, next_try
-from sslmd.core.errors import Permanent, Refused, SslmError
+from sslmd.core.errors import Refused, SslmError
 from sslmd.core.host.needs import Belonging, belonging_of, needs
 from sslmd.core.jobs import Copy
 from sslmd.core.names import CertId, shown
+from sslmd.core.retry import Trouble
 from sslmd.store import files
 from sslmd.store.host_notes import HOST_NOTE, HostNote, noted_hosts, shortened
 from sslmd.workers.copy import Visit
@@ -234,10 +234,10 @@ class HostBook:
         if error is None:
             note = replace(note, attempts=0, error="", next_try=None)
         else:
-            attempts = old.attempts + 1
-            kind = Failure.PERMANENT if isinstance(error, Permanent) else Failure.TRANSIENT
-            again = next_try(kind, attempts, tools.now(), jitter=tools.rng.random())
-            note = replace(note, attempts=attempts, error=str(error), next_try=again)
+            failed = Trouble.of(error, old.attempts, tools.now(), jitter=tools.rng.random())
+            note = replace(
+                note, attempts=failed.attempts, error=failed.text, next_try=failed.next_try
+            )
         self._tell(host, visit, old, note)
         self._notes[host] = note
         is_known = host in self._hosts()

@@ -21,7 +21,6 @@ class Zone(KnownZone):
     to DNS, and by who makes a server use another key.
     """
 
-    attempts: int = 0
     retry_at: float = 0.0
     look_pause: float = FIRST_PAUSE
     unsaved: str = ""

@@ -10,7 +10,6 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from sslmd.core.backoff import LADDER_MINUTES, Failure, ladder_minutes
 from sslmd.core.dane.content import (
     CertWish,
     Given,
@@ -29,7 +28,8 @@ from sslmd.core.dane.tlsa import Content, TlsaHosts, owned, wants_of
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.events import Event, TlsaLooked
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.daemon.hosts import failure_of
+from sslmd.core.retry import Failure, Trouble, wait_after
+from sslmd.core.view import in_minutes
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR, INFO, WARNING
 from sslmd.daemon.zone import Zone
@@ -159,12 +159,12 @@ class ZoneWork:
         before, first = zone.given, zone.given is None
         zone.wish = zone.tried = wish
         zone.given, zone.notes = given, given.notes
-        zone.trouble, zone.again = "", bool(given.unfit or given.unknown or given.ends_problem)
+        zone.again = bool(given.unfit or given.unknown or given.ends_problem)
         zone.places_at = now + PLACES if given.places or given.ends else 0.0
         if zone.again:
             self._unfit(zone, given, before)
         elif given.failure is None:
-            zone.attempts, zone.retry_at = 0, 0.0
+            zone.failed, zone.retry_at = None, 0.0
         zone.stamps, zone.files_at = self.stamps(zone), now + FILES
         if first:
             zone.mx_at = now + DAY
@@ -195,21 +195,23 @@ class ZoneWork:
             if before is None or before.unfit.get(owner) != (cert, text):
                 self._tell("tlsa-trouble", f"not published: {text}", ERROR, cert)
                 zone.watch_at = clock()
-        zone.attempts += 1
-        zone.retry_at = clock() + ladder_minutes(zone.attempts) * 60
+        self._retry(zone, Transient(""))  # no trouble of the zone: the ports are told
+
+    def _retry(self, zone: Zone, err: Exception) -> Trouble:
+        """Note that publishing failed once more; return that."""
+        now, attempts = self._tools.now(), zone.failed.attempts if zone.failed else 0
+        zone.failed = Trouble.of(err, attempts, now, jitter=self._tools.rng.random())
+        zone.retry_at = clock() + (zone.failed.next_try - now).total_seconds()
+        return zone.failed
 
     def _failed(self, zone: Zone, wish: Wish, err: Exception) -> None:
-        zone.tried, zone.attempts = wish, zone.attempts + 1
-        minutes = ladder_minutes(zone.attempts)
-        if failure_of(err) is not Failure.TRANSIENT:
-            minutes = LADDER_MINUTES[-1]
-        text = str(err) if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
-        if not isinstance(err, SslmError):
-            self._tools.bug(f"zone {zone.name}: {text}", err)
-        zone.retry_at = clock() + minutes * 60
+        failed = self._retry(zone, err)
+        if failed.failure is Failure.BUG:
+            self._tools.bug(f"zone {zone.name}: {failed.text}", err)
         # Even if what is wanted is what was given last, once more: it may be there in part.
-        zone.trouble, zone.again = text, True
-        told = f"{text}; its TLSA records are tried again in {minutes} min"
+        zone.tried, zone.again = wish, True
+        wait = in_minutes(wait_after(failed.failure, failed.attempts))
+        told = f"{failed.text}; its TLSA records are tried again in {wait}"
         told = told if told.startswith("zone ") else f"zone {zone.name}: {told}"
         self._tell("tlsa-trouble", told, ERROR, None)
 

@@ -17,6 +17,7 @@ from sslmd.core.errors import SslmError
 from sslmd.core.events import Event
 from sslmd.core.jobs import Look, Publish, Watch, ZoneJob
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
+from sslmd.core.retry import text_of
 from sslmd.daemon.api.limits import ASKED_EVERY
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR
@@ -226,7 +227,7 @@ class Zones:
         except Exception as err:
             # It must neither end the zone's turn for good nor be tried again at once.
             zone.look_at = zone.retry_at = clock() + AFTER_BUG
-            text = err if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
+            text = text_of(err)
             zone.look_trouble = f"{type(job).__name__}: {text}"
             if isinstance(err, SslmError):
                 self._tell("tlsa-trouble", f"zone {zone.name}: {text}", ERROR, None)

@@ -18,6 +18,7 @@ from sslmd.core.dane.verdict import Dane
 from sslmd.core.dane.zone import KnownZone
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName
+from sslmd.core.retry import Trouble
 from sslmd.core.standing import Standing
 from sslmd.dns import tlsa_publish
 from sslmd.dns.notes import DEFAULT_TTL, noted_tlsa_zones, noted_zones, union
@@ -88,7 +89,7 @@ class ZoneRehearsal:
                 given.notes.mx,
             )
         except SslmError as err:
-            zone.trouble = str(err)
+            zone.failed = Trouble.of(err, 0, tools.now(), jitter=0)
             self.remarks.append(f"{err}; nothing is given to DNS before that is fixed")
             return
         self.remarks += [f"{path} is not there: it is written" for path in files]

@@ -18,8 +18,10 @@ import pytest
 from sslmd.core.dane.report import findings_of
 from sslmd.core.dane.tlsa import Material, association
 from sslmd.core.dane.verdict import Counting
+from sslmd.core.errors import Transient
 from sslmd.core.jobs import Look, Pool, Publish
 from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.retry import Trouble
 from sslmd.core.state import Phase
 from sslmd.daemon.api.documents import dane as document_of
 from sslmd.daemon.zone import Zone
@@ -31,6 +33,7 @@ from tests.stand import bind
 from tests.stand.bind import Primary
 from tests.stand.bind import Zone as BindZone
 from tests.stand.tools import MAIN, WEB, Site
+from tests.stand.world import START
 
 pytestmark = pytest.mark.skipif(bool(bind.missing()), reason=bind.missing())
 
@@ -220,7 +223,8 @@ def document_of_ok(world: World) -> object:
 
 async def test_what_could_not_be_put_together_is_said_not_to_be_seen(world: World) -> None:
     """I11: with DNS out of reach from the start, `dane` and `check` say why they know nothing."""
-    world.zone.trouble = "ns1 does not answer"
+    silent = Transient("ns1 does not answer")
+    world.zone.failed = Trouble.of(silent, 0, START, jitter=0)
     await world.zones.watch(ZONE)
     report = world.site.registry[WEB].report
     assert report is not None

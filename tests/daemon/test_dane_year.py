@@ -45,6 +45,7 @@ from sslmd.core.dane.tlsa import (
     wants_of,
 )
 from sslmd.core.dane.verdict import Withdrawn
+from sslmd.core.errors import Transient
 from sslmd.core.events import (
     AskDropped,
     Asked,
@@ -66,6 +67,7 @@ from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, DomainName, SetName, ZoneName
 from sslmd.core.plan import decide
 from sslmd.core.renew_track import why_not_back
+from sslmd.core.retry import Trouble
 from sslmd.core.spec import OwnCa
 from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
 from sslmd.core.view import Decision, View
@@ -239,7 +241,8 @@ class Year:
         self.noted = union(before, content.records) if failed else content.records
         self.zone.wish = wish
         self.zone.again = failed or any(one.fate is Fate.UNKNOWN for one in places.values())
-        self.zone.trouble = "rndc failed" if failed else ""
+        trouble = Trouble.of(Transient("rndc failed"), 0, START, jitter=0)
+        self.zone.failed = trouble if failed else None
         self.zone.notes = notes
         wants = {one.cert: wants_of(one.entries, ZONE, one.names, ()) for one in wish.certs}
         self.zone.given = Given(

@@ -22,6 +22,7 @@ from sslmd.core.dane.verdict import Counting, HeldBack, NoRecords, Unknown
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Look, Pool, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Phase
 from sslmd.daemon.api import documents
 from sslmd.daemon.api.documents import status_entry
@@ -37,6 +38,7 @@ from tests.stand.responder import Zone as Served
 from tests.stand.stalls import LONGEST, watched
 from tests.stand.tls import Reader, TlsPort, Writer, server
 from tests.stand.tools import MAIN, ROOT, WEB, Site
+from tests.stand.world import START
 
 ZONE = ZoneName("example.com")
 OWNER = DomainName("_443._tcp.www.example.com")
@@ -521,7 +523,8 @@ async def test_mx_hosts_that_are_not_wanted_any_more_wake_nobody(world: World) -
     zone.wish = replace(zone.wish, certs=certs)
     zone.tried = world.zones._work.wish(zone)
     now = asyncio.get_running_loop().time()
-    zone.mx_at, zone.trouble, zone.again = now - 1.0, "the disk is full", True
+    zone.failed = Trouble.of(Transient("the disk is full"), 0, START, jitter=0)
+    zone.mx_at, zone.again = now - 1.0, True
     zone.retry_at = zone.files_at = zone.look_at = zone.watch_at = now + 100.0
     world.zones._running = True
     world.zones._consider(ZONE)

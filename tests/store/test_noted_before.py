@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.names import CertId
-from sslmd.core.state import NOT_YET, Ask, CertState, Request, Server, ServerPhase, Trouble
+from sslmd.core.retry import Trouble
+from sslmd.core.state import NOT_YET, Ask, CertState, Request, Server, ServerPhase
 from sslmd.dns import before
 from sslmd.store.host_notes import HOST_NOTE, HostNote
 from sslmd.store.state import parse, parse_history

@@ -38,6 +38,7 @@ from sslmd.core.dane.verdict import (
     counted,
 )
 from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.retry import Trouble
 from sslmd.core.standing import Standing
 from sslmd.core.state import CertState
 
@@ -61,7 +62,8 @@ class KnownZone:
     those servers alone that answer. `replaced`: what was in DNS before the changes that no name
     server was seen to take yet, None if there are none.
 
-    `trouble`, `look_trouble`: why publishing, looking failed last, "" if it did not.
+    `failed`: how publishing failed last, without a text where ports are not ready for records.
+    `look_trouble`: why looking failed last, "" if it did not.
     """
 
     name: ZoneName
@@ -78,8 +80,13 @@ class KnownZone:
     doubts: frozenset[Doubt] = frozenset()
     apart: dict[CertId, Sighting] = field(default_factory=dict)
     replaced: Content | None = None
-    trouble: str = ""
+    failed: Trouble | None = None
     look_trouble: str = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why publishing failed last, "" if it did not."""
+        return self.failed.text if self.failed is not None else ""
 
     @property
     def content(self) -> Content:
