@@ -349,7 +349,8 @@ class Year:
         self.zone.again = self.zone.again or fresh
 
     def apply(self, cert: Cert, event: object) -> None:
-        cert.entry.state = advance(cert.entry.state, event)  # type: ignore[arg-type]
+        state = advance(cert.entry.state, event)  # type: ignore[arg-type]
+        cert.entry = replace(cert.entry, state=state)
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -548,7 +549,8 @@ class Year:
         """Switch DANE on, off, or to other combinations."""
         cert.service = replace(cert.service, dane=dane)
         want = cert.entry.wanted
-        cert.entry.wanted = replace(want, dane=bool(dane), next_ahead=self.ahead and bool(dane))
+        want = replace(want, dane=bool(dane), next_ahead=self.ahead and bool(dane))
+        cert.entry = replace(cert.entry, wanted=want)
         self.zone.certs = {one.id for one in self.certs if one.service.dane}
 
     def _harmless(self, server: NameServerModel) -> bool:
