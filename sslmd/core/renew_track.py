@@ -19,7 +19,6 @@ from sslmd.core.limits import MOST_FAILED, failed_too_often
 from sslmd.core.names import SetName
 from sslmd.core.own_ca import Grip, Hold, hold_of, is_another, is_known, signers_of
 from sslmd.core.renewal import (
-    CLOCK_TOLERANCE,
     ROLL_MARGIN,
     Question,
     Reason,
@@ -30,6 +29,7 @@ from sslmd.core.renewal import (
     why_unusable,
     why_useless,
 )
+from sslmd.core.retry import CLOCK_TOLERANCE
 from sslmd.core.roll_wait import asked_wait, opening_of, roll_at
 from sslmd.core.spec import AcmeCa, OwnCa, SelfSigned
 from sslmd.core.state import Ask, CertState, Phase, Request

@@ -9,8 +9,9 @@ from sslmd.core.dane.verdict import UNKNOWN, Dane
 from sslmd.core.events import Event
 from sslmd.core.jobs import CertJob
 from sslmd.core.names import CertId
-from sslmd.core.renewal import CLOCK_TOLERANCE, Wanted, when_due
-from sslmd.core.state import CertState, Trouble
+from sslmd.core.renewal import Wanted, when_due
+from sslmd.core.retry import Trouble
+from sslmd.core.state import CertState
 from sslmd.core.times import clock
 
 
@@ -87,21 +88,10 @@ def due(state: CertState, wanted: Wanted) -> datetime | None:
 
 
 def blocking(trouble: Trouble | None, wanted: Wanted, now: datetime) -> Trouble | None:
-    """Return the trouble that still has to be waited out at `now`, if there is one.
-
-    It is forgotten when the configuration changed, and when it lies in the future: then the
-    clock was set back. What a CA asked for is kept to all the same, unless it would then be
-    waited for more than twice.
-    """
-    if trouble is None or now >= trouble.next_try:
-        return None
-    ahead = trouble.at - now
-    if trouble.binding and trouble.ca in ("", str(wanted.spec.signer)):
-        wait = trouble.next_try - trouble.at
-        return None if ahead > max(wait, CLOCK_TOLERANCE) else trouble
-    if trouble.fingerprint != wanted.fingerprint or ahead > CLOCK_TOLERANCE:
-        return None
-    return trouble
+    """Return the trouble that still has to be waited out at `now`, if there is one."""
+    ca = str(wanted.spec.signer)
+    blocks = trouble is not None and trouble.blocks(now, wanted.fingerprint, ca)
+    return trouble if blocks else None
 
 
 def in_minutes(wait: timedelta) -> str:

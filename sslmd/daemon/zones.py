@@ -17,13 +17,14 @@ from sslmd.core.errors import SslmError
 from sslmd.core.events import Event
 from sslmd.core.jobs import Look, Publish, Watch, ZoneJob
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
+from sslmd.core.retry import text_of
 from sslmd.daemon.api.limits import ASKED_EVERY
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR
+from sslmd.daemon.zone import Zone
 from sslmd.daemon.zone_watch import DOUBT, ZoneWatch
 from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock, counted
-from sslmd.dns.tlsa_notes import noted_tlsa_zones
-from sslmd.workers.dane_zone import Zone
+from sslmd.dns.notes import noted_tlsa_zones
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.tools import Tools
 
@@ -67,7 +68,7 @@ class Zones:
         """
         self._running = True
         known = self._tools.config.zones()
-        left = noted_tlsa_zones(self._tools.config.globals.certs_dir, known)
+        left = noted_tlsa_zones(self._tools.tree, known)
         for name in sorted({*known, *left}):
             self._zone(name)
         for name in sorted(self._zones):
@@ -226,7 +227,7 @@ class Zones:
         except Exception as err:
             # It must neither end the zone's turn for good nor be tried again at once.
             zone.look_at = zone.retry_at = clock() + AFTER_BUG
-            text = err if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
+            text = text_of(err)
             zone.look_trouble = f"{type(job).__name__}: {text}"
             if isinstance(err, SslmError):
                 self._tell("tlsa-trouble", f"zone {zone.name}: {text}", ERROR, None)

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sslmd.core.backoff import Failure
 from sslmd.core.dane.sighting import Instant, Sighting, Silence
 from sslmd.core.dane.verdict import (
     CheckedPorts,
@@ -51,6 +50,7 @@ from sslmd.core.lifecycle import advance, phase_of
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, Signer
 from sslmd.core.state import (
     Ask,
@@ -61,7 +61,6 @@ from sslmd.core.state import (
     Server,
     ServerPhase,
     SetNote,
-    Trouble,
 )
 from sslmd.core.view import Ca, View
 from sslmd.core.windows import Group, Window

@@ -9,14 +9,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sslmd.core.backoff import Failure
 from sslmd.core.events import Advertised, Event
 from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import CertJob, Roll
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.spec import SelfSigned
-from sslmd.core.state import CertState, Trouble
+from sslmd.core.state import CertState
 from sslmd.core.view import Decision
 from sslmd.core.windows import Window, next_common
 from tests.core.test_plan import (

@@ -15,21 +15,25 @@ from typing import Any
 
 import pytest
 
+from sslmd.core.dane.report import findings_of
 from sslmd.core.dane.tlsa import Material, association
 from sslmd.core.dane.verdict import Counting
+from sslmd.core.errors import Transient
 from sslmd.core.jobs import Look, Pool, Publish
 from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.retry import Trouble
 from sslmd.core.state import Phase
 from sslmd.daemon.api.documents import dane as document_of
+from sslmd.daemon.zone import Zone
 from sslmd.daemon.zones import Zones
-from sslmd.dns.tlsa_include import read, tlsa_file
-from sslmd.workers.dane_report import findings_of
-from sslmd.workers.dane_zone import Zone
+from sslmd.dns.tlsa_include import read
+from sslmd.store.layout import tlsa_file
 from sslmd.workers.queue import JobQueue
 from tests.stand import bind
 from tests.stand.bind import Primary
 from tests.stand.bind import Zone as BindZone
-from tests.stand.tools import MAIN, WEB, Site
+from tests.stand.tools import MAIN, WEB, Site, believe
+from tests.stand.world import START
 
 pytestmark = pytest.mark.skipif(bool(bind.missing()), reason=bind.missing())
 
@@ -146,7 +150,7 @@ class World:
         assert state.curr is not None
         name = state.curr.name
         state = replace(state, deployed=name, settled=name, phase=Phase.SETTLED)
-        self.site.registry[WEB].state = state
+        believe(self.site.registry, WEB, state=state)
         self.zones.note(WEB)
 
     async def publish(self) -> None:
@@ -219,7 +223,8 @@ def document_of_ok(world: World) -> object:
 
 async def test_what_could_not_be_put_together_is_said_not_to_be_seen(world: World) -> None:
     """I11: with DNS out of reach from the start, `dane` and `check` say why they know nothing."""
-    world.zone.trouble = "ns1 does not answer"
+    silent = Transient("ns1 does not answer")
+    world.zone.failed = Trouble.of(silent, 0, START, jitter=0)
     await world.zones.watch(ZONE)
     report = world.site.registry[WEB].report
     assert report is not None

@@ -22,20 +22,24 @@ from sslmd.core.dane.verdict import Counting, HeldBack, NoRecords, Unknown
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Look, Pool, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Phase
 from sslmd.daemon.api import documents
 from sslmd.daemon.api.documents import status_entry
+from sslmd.daemon.registry import Gone, Taken
+from sslmd.daemon.zone import Zone
 from sslmd.daemon.zones import Zones
 from sslmd.dns.bounds import bounds
-from sslmd.dns.tlsa_include import read, tlsa_file
-from sslmd.workers.dane_zone import Zone
+from sslmd.dns.tlsa_include import read
+from sslmd.store.layout import tlsa_file
 from sslmd.workers.queue import JobQueue
 from tests.stand.hostile_answers import many_records
 from tests.stand.responder import Answer, Responder
 from tests.stand.responder import Zone as Served
 from tests.stand.stalls import LONGEST, watched
 from tests.stand.tls import Reader, TlsPort, Writer, server
-from tests.stand.tools import MAIN, ROOT, WEB, Site
+from tests.stand.tools import MAIN, ROOT, WEB, Site, believe
+from tests.stand.world import START
 
 ZONE = ZoneName("example.com")
 OWNER = DomainName("_443._tcp.www.example.com")
@@ -120,7 +124,7 @@ class World:
         return state
 
     def become(self, state: CertState) -> None:
-        self.site.registry[WEB].state = state
+        believe(self.site.registry, WEB, state=state)
         self.zones.note(WEB)
 
     def serve(self) -> None:
@@ -290,12 +294,12 @@ async def test_a_service_that_gets_another_name_takes_its_records_along(world: W
     entry = world.site.registry[WEB]
     with world.zones.in_flux():
         world.zones.forget(WEB)
-        del world.site.registry.entries[WEB]
+        world.site.registry.put(WEB, Gone())
         published = asyncio.ensure_future(world.publish())
         await asyncio.sleep(0.05)
         assert not published.done()
         # It comes back as another one would: nothing of its own is known.
-        world.site.registry.entries[WEB] = replace(entry, state=CertState())
+        world.site.registry.put(WEB, Taken(replace(entry, state=CertState())))
         world.zones.note(WEB)
     await published
     assert read(include, 60) == before
@@ -408,8 +412,8 @@ def without_dane(world: World) -> None:
     path = world.site.top / "conf.d/example.com/web"
     path.write_text(path.read_text().removeprefix(DANE))
     world.site.tools.config = load(world.site.top / "conf.d")
-    entry = world.site.registry[WEB]
-    entry.wanted = replace(entry.wanted, dane=False)
+    registry = world.site.registry
+    believe(registry, WEB, wanted=replace(registry[WEB].wanted, dane=False))
     world.zones.note(WEB)
 
 
@@ -428,8 +432,9 @@ async def test_records_of_a_host_that_no_name_tells_hold_back_a_roll_too(world: 
     await world.checked()
     without_dane(world)
     await world.site.make_key()
-    entry = world.site.registry[WEB]
-    entry.wanted = replace(entry.wanted, names=frozenset({"elsewhere.example.com"}))
+    registry = world.site.registry
+    names = frozenset({"elsewhere.example.com"})
+    believe(registry, WEB, wanted=replace(registry[WEB].wanted, names=names))
     world.command("false")
     held = await _why_held(world)
     assert "withdrawn" in held or "exit" in held, held
@@ -520,7 +525,8 @@ async def test_mx_hosts_that_are_not_wanted_any_more_wake_nobody(world: World) -
     zone.wish = replace(zone.wish, certs=certs)
     zone.tried = world.zones._work.wish(zone)
     now = asyncio.get_running_loop().time()
-    zone.mx_at, zone.trouble, zone.again = now - 1.0, "the disk is full", True
+    zone.failed = Trouble.of(Transient("the disk is full"), 0, START, jitter=0)
+    zone.mx_at, zone.again = now - 1.0, True
     zone.retry_at = zone.files_at = zone.look_at = zone.watch_at = now + 100.0
     world.zones._running = True
     world.zones._consider(ZONE)
