@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sslmd.core.reason import Reason, Said, Why, said
 from sslmd.core.state import Phase
-from sslmd.core.times import clock
 from sslmd.core.view import Dane, View
 
 # Ports that one message names.
@@ -22,24 +22,25 @@ class Gate:
     """Whether the set on deck may be rolled, why, and when it may be if nothing goes wrong."""
 
     open: bool
-    text: str
+    reason: Reason
     at: datetime | None = None
 
 
-def _open(text: str) -> Gate:
-    return Gate(open=True, text=text)
+def _open(reason: Reason) -> Gate:
+    return Gate(open=True, reason=reason)
 
 
-def _shut(text: str, at: datetime | None = None) -> Gate:
-    return Gate(open=False, text=text, at=at)
+def _shut(reason: Reason, at: datetime | None = None) -> Gate:
+    return Gate(open=False, reason=reason, at=at)
 
 
-def _waits(why: str) -> Gate:
-    return _shut(f"waits for its TLSA records in DNS: {why}")
+def _waits(*why: Reason | None) -> Gate:
+    reasons = tuple(one for one in why if one is not None)
+    return _shut(Reason(Why.RECORDS_MISSING, why=reasons))
 
 
-def _withdrawn(dane: Dane) -> str:
-    return f"caches may hold TLSA records that were withdrawn ({dane.fading})"
+def _withdrawn(dane: Dane) -> Reason:
+    return Reason(Why.WITHDRAWN, which=Said(dane.fading))
 
 
 def gate_of(view: View) -> Gate:
@@ -49,89 +50,69 @@ def gate_of(view: View) -> Gate:
     if dane is not None and dane.fading:
         return _shut(_withdrawn(dane), dane.fading_until)
     if not view.wanted.dane:
-        return _open("no TLSA records are wanted")
+        return _open(Reason(Why.NO_RECORDS_WANTED))
     if dane is None or dane.next != next_.name:
-        why = f": {dane.trouble}" if dane is not None and dane.trouble else ""
-        return _shut(f"its TLSA records are being published{why}")
+        return _shut(Reason(Why.PUBLISHING, why=said(dane.trouble) if dane is not None else None))
     if not dane.checked:
-        return _open("there are no TLSA records at its ports yet: nobody checks them")
+        return _open(Reason(Why.NOBODY_CHECKS))
     if dane.unchanged:
-        return _open("its TLSA records are those of the key in use, which are in DNS")
+        return _open(Reason(Why.SAME_RECORDS_IN_DNS))
     if dane.unseen or dane.held:
-        return _waits(dane.unseen or dane.held)
+        return _waits(said(dane.unseen or dane.held))
     # Publishing that fails for other records of the zone is none of its business (I6): what counts
     # is what was seen.
     sighting = view.state.sighting
     if sighting is None or sighting.set != next_.name:
-        return _waits(dane.trouble or "they are being looked for")
-    if sighting.since is None:
-        return _waits("; ".join(filter(None, (dane.trouble, sighting.missing))))
-    seen = f"its TLSA records are on every name server since {clock(sighting.since)}"
+        return _waits(said(dane.trouble) or Reason(Why.LOOKING))
+    since, missing = sighting.since, said(sighting.missing)
+    if since is None:
+        return _waits(said(dane.trouble), missing)
     if sighting.complete:
-        return _open(f"{seen}, for longer than caches keep older ones")
+        return _open(Reason(Why.SEEN_LONG_ENOUGH, since=since))
     if sighting.silent:
-        return _shut(f"{seen}, but {sighting.missing}", sighting.opens_at)
-    return _shut(f"{seen}, which caches may lack for {dane.ttl} s twice", sighting.opens_at)
+        return _shut(Reason(Why.SEEN_BUT_SILENT, since=since, missing=missing), sighting.opens_at)
+    return _shut(Reason(Why.SEEN, since=since, ttl=dane.ttl), sighting.opens_at)
 
 
-def lost_sight(view: View) -> str:
-    """Return why a set that was advertised is not any more, "" if it is."""
+def lost_sight(view: View) -> Reason | None:
+    """Return why a set that was advertised is not any more, None if it is."""
     dane, next_, sighting = view.dane, view.state.next, view.state.sighting
     if dane is not None and dane.fading:
         return _withdrawn(dane)
     if not view.wanted.dane or dane is None or next_ is None or dane.next != next_.name:
-        return ""
+        return None
     if not dane.checked or dane.unchanged:
-        return ""
+        return None
     if sighting is None or sighting.set != next_.name:
-        why = dane.held or dane.trouble
+        why = said(dane.held or dane.trouble)
     elif sighting.since is None:
-        why = sighting.missing
+        why = said(sighting.missing)
     else:
-        why = "others are wanted now" if sighting.waited < sighting.need else ""
-    return (
-        f"its TLSA records are not everywhere any more, the wait begins again: {why}" if why else ""
-    )
+        why = Reason(Why.OTHERS_WANTED) if sighting.waited < sighting.need else None
+    return Reason(Why.LOST, why=why) if why is not None else None
 
 
-def harm_of(view: View, now: datetime) -> str:
-    """Return what a roll at `now` would break, and for how long; "" if it is known to be safe."""
+def harm_of(view: View, now: datetime) -> Reason | None:
+    """Return what a roll at `now` would break, and for how long; None if it is known to be safe."""
     dane, next_ = view.dane, view.state.next
     if dane is not None and dane.fading:
-        return f"clients that check DANE may refuse it as long as caches hold {dane.fading}"
+        return Reason(Why.HARM_WITHDRAWN, which=Said(dane.fading))
     if next_ is None or not view.wanted.dane or view.state.phase is Phase.ADVERTISED:
-        return ""
+        return None
     if dane is None:
-        return "which records its ports have is not known, so clients that check DANE may refuse it"
+        return Reason(Why.HARM_UNKNOWN)
     if not dane.checked or dane.unchanged:
-        return ""
+        return None
     sighting = view.state.sighting
-    clients = f"clients that check DANE may refuse {_named(dane)}"
+    ports, more = dane.ports[:_NAMED], len(dane.ports[_NAMED:]) or None
+    ttl = timedelta(seconds=dane.ttl)
     if sighting is None or sighting.set != next_.name or sighting.since is None:
-        missing = f" ({sighting.missing})" if sighting is not None and sighting.missing else ""
-        after = f"for {_span(dane.ttl)} after that, as long" if dane.ttl else "after that as long"
-        return (
-            f"{clients} until every name server shows the new records{missing}, and {after} as "
-            "caches may keep the old ones"
+        missing = said(sighting.missing) if sighting is not None else None
+        return Reason(
+            Why.HARM_UNSEEN, ports=ports, more=more, missing=missing, ttl=ttl if ttl else None
         )
-    end = sighting.since + timedelta(seconds=dane.ttl)
     if sighting.waited >= dane.ttl and not sighting.silent:
-        return f"{clients} only where a cache keeps records for longer than their TTL, {dane.ttl} s"
-    left = max(timedelta(seconds=dane.ttl - sighting.waited), timedelta(seconds=1))
-    return (
-        f"{clients} for up to {_span(left.total_seconds())}, until {clock(max(end, now))}, where "
-        "they hold older TLSA records"
-    )
-
-
-def _named(dane: Dane) -> str:
-    some = ", ".join(dane.ports[:_NAMED])
-    more = len(dane.ports) - _NAMED
-    return f"{some} and {more} more" if more > 0 else some or "it"
-
-
-def _span(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    return f"{whole // 60} min" if whole < 7200 else f"{whole // 3600} h {whole % 3600 // 60} min"
+        return Reason(Why.HARM_LONG_CACHES, ports=ports, more=more, ttl=ttl)
+    left = max(ttl - timedelta(seconds=sighting.waited), timedelta(seconds=1))
+    until = max(sighting.since + ttl, now)
+    return Reason(Why.HARM_UNTIL, ports=ports, more=more, left=left, until=until)
