@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import ServiceConfig
 from sslmd.config.report import Notes, Source
+from sslmd.core.dane.tlsa import Combination, DaneEntry, TlsaHosts, hosts_of
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.spec import AcmeCa, CertSpec, Signer
-from sslmd.core.tlsa import Combination, DaneEntry, TlsaHosts, hosts_of
 
 # Hosts that one message names.
 _NAMED = 5

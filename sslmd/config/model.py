@@ -14,13 +14,13 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from sslmd.core.access import KEY_MODE, KeyAccess
+from sslmd.core.dane.tlsa import DaneEntry
 from sslmd.core.dh import OWN_AGE, DhGroup
 from sslmd.core.errors import Mistake
+from sslmd.core.host.access import KEY_MODE, KeyAccess
 from sslmd.core.limits import LETS_ENCRYPT as LETS_ENCRYPT
 from sslmd.core.names import CertId, GroupName, ZoneName, machine_of
 from sslmd.core.spec import CertSpec, Timing
-from sslmd.core.tlsa import DaneEntry
 from sslmd.core.windows import Group
 
 Argv = tuple[str, ...]

@@ -32,9 +32,9 @@ from sslmd.config.table import (
     key,
 )
 from sslmd.config.urls import directory_url
+from sslmd.core.dane.tlsa import DaneEntry
 from sslmd.core.names import SanName
 from sslmd.core.spec import KeyType
-from sslmd.core.tlsa import DaneEntry
 
 EXT_KEY_USAGES = ("serverAuth", "clientAuth", "emailProtection", "codeSigning", "timeStamping")
 

@@ -25,6 +25,7 @@ from sslmd.config.renew import Leads, changed, warn_own_days
 from sslmd.config.renew import of as leads_of
 from sslmd.config.report import Notes, Source, nearest
 from sslmd.config.schema_service import CaOptionsTable, KeyTable, NameTable, ServiceFile
+from sslmd.core.dane.tlsa import DaneEntry
 from sslmd.core.names import (
     BadName,
     CertId,
@@ -48,7 +49,6 @@ from sslmd.core.spec import (
     Subject,
     Timing,
 )
-from sslmd.core.tlsa import DaneEntry
 
 T = TypeVar("T")
 

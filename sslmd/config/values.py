@@ -26,6 +26,7 @@ from sslmd.config.model import (
     ServiceMatch,
     Unprobed,
 )
+from sslmd.core.dane.tlsa import DaneEntry, TlsaHosts
 from sslmd.core.dh import CHOICE, DhGroup
 from sslmd.core.names import (
     BadName,
@@ -37,7 +38,6 @@ from sslmd.core.names import (
     shown,
 )
 from sslmd.core.spec import DIGESTS
-from sslmd.core.tlsa import DaneEntry, TlsaHosts
 from sslmd.core.windows import Window
 
 T = TypeVar("T")

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import Config, ServerClass, ServiceConfig, Trigger
 from sslmd.config.report import Notes, Source
+from sslmd.core.dane.sighting import TTLS
 from sslmd.core.names import CertId
 from sslmd.core.renewal import ROLL_MARGIN, least_lead, usual_lead
-from sslmd.core.sighting import TTLS
 from sslmd.core.spec import AcmeCa, OwnCa, Timing
 from sslmd.core.windows import Group, listed, longest_wait
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from sslmd.core.dane.sighting import Sighting
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
 from sslmd.core.reason import Reason, Why
-from sslmd.core.sighting import Sighting
 from sslmd.core.state import Ask, Delivered, Issuance, Server, SetNote, Track, TrialAsk, Trouble
 
 NO_RECORDS = Reason(Why.NO_RECORDS_WANTED)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from sslmd.core.dane.sighting import Sighting
 from sslmd.core.events import (
     Advertised,
     AskDropped,
@@ -41,7 +42,6 @@ from sslmd.core.events import (
 )
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
-from sslmd.core.sighting import Sighting
 from sslmd.core.state import (
     COUNTED,
     ISSUED_COUNTED,

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from sslmd.core.deliver_track import delivering
 from sslmd.core.events import AskDropped
+from sslmd.core.host.delivering import delivering
 from sslmd.core.jobs import Rolling
 from sslmd.core.names import CertId
 from sslmd.core.reason import Reason, Why, said

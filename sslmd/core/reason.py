@@ -191,6 +191,23 @@ class Why(Code):
     OLD_SETS_GO = "old-sets-go"
     DEPLOYED = "is-deployed"
     SERVER = "server"
+    # jobs of hosts, zones, groups and trials
+    HOST_WITHOUT = "host-without"
+    HOST_SURPLUS = "host-surplus"
+    RESTARTS_FOR = "restarts-for"
+    NOBODY_SAW = "nobody-saw"
+    RECORDS_CHANGED = "records-changed"
+    ZONE_MAY_DIFFER = "zone-may-differ"
+    ZONE_COMPARED = "zone-compared"
+    ZONE_MX = "zone-mx"
+    ZONE_OWNERS = "zone-owners"
+    ZONE_BY_HAND = "zone-by-hand"
+    ZONE_LOOK = "zone-look"
+    ZONE_WATCH = "zone-watch"
+    DH_RELOADED = "dh-reloaded"
+    DH_DAILY = "dh-daily"
+    DH_START = "dh-start"
+    TRIAL = "trial"
 
 
 class Held(Code):
@@ -208,6 +225,7 @@ class Held(Code):
     # a roll that does not come in time
     ROLL_BLOCKED_FIRST = "roll-blocked-first"
     ROLL_BLOCKED = "roll-blocked"
+    OWN_ERROR = "own-error"
 
 
 class Ended(Code):
@@ -221,6 +239,7 @@ class Ended(Code):
     ALREADY_ON_DECK = "already-on-deck"
     IN_USE = "in-use"
     NOT_BACK = "not-back"
+    TRIAL_WELL = "trial-well"
 
 
 # Why a set cannot serve: all but its dates, and those.

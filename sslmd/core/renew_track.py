@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from sslmd.core.dane.gate import gate_of, harm_of, lost_sight
+from sslmd.core.dane.last_call import alarm_of, calls_of, curr_ends, first_alarm, rescue
 from sslmd.core.events import Advertised, AskDropped, Lost
 from sslmd.core.facts import SetFacts
-from sslmd.core.gate import gate_of, harm_of, lost_sight
 from sslmd.core.jobs import Certify, MakeKey, Order, PutBack, Roll, Rolling, TakeOff
-from sslmd.core.last_call import alarm_of, calls_of, curr_ends, first_alarm, rescue
 from sslmd.core.limits import MOST_FAILED, failed_too_often
 from sslmd.core.names import SetName
 from sslmd.core.own_ca import Grip, Hold, hold_of, is_another, is_known, signers_of

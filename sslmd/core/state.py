@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sslmd.core.backoff import Failure
+from sslmd.core.dane.sighting import Sighting
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
-from sslmd.core.sighting import Sighting
 
 # The longest that `min_roll_mins` can be, in the configuration and asked for: a year.
 MAX_MIN_ROLL = timedelta(days=365)
@@ -170,7 +170,7 @@ class Server:
     `restarted`: the set that it was last made to use while nobody looked, because of `unseen`;
     `expires`: the end of the certificate of whichever came last. `ports`: the default ports that
     have served a certificate of this service there, and so count. `access`: who may read the key
-    there, as text (`core.access`). `here`: it is this machine.
+    there, as text (`core.host.access`). `here`: it is this machine.
     """
 
     kind: str

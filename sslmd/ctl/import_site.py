@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from sslmd.config.model import Config, ServiceConfig
+from sslmd.core.dane.tlsa import DaneEntry, TlsaHosts, endpoint_of, hosts_of
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, CertId, DomainName, machine_of
 from sslmd.core.spec import AcmeCa
-from sslmd.core.tlsa import DaneEntry, TlsaHosts, endpoint_of, hosts_of
 from sslmd.ctl.text import count
 from sslmd.dns.tlsa_include import tlsa_file
 from sslmd.pki.chain import find, load_cert

@@ -12,6 +12,7 @@ from time import thread_time
 from typing import Any
 
 from sslmd.config.model import ServiceConfig
+from sslmd.core.dane.tlsa import Share
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import (
@@ -31,7 +32,6 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import Server, ServerPhase, SetNote, Trouble, Unseen
-from sslmd.core.tlsa import Share
 from sslmd.daemon.book import Entry
 from sslmd.daemon.planner import Planner
 from sslmd.dns.bounds import bounds

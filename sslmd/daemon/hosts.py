@@ -16,7 +16,7 @@ from sslmd.config.model import Config
 from sslmd.core.backoff import Failure, next_try
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.events import ServerCopied, ServerSeen, ServersWanting, ServerTold
-from sslmd.core.host_track import (
+from sslmd.core.host.plan import (
     BATCH_WAIT,
     looks_again,
     next_look,

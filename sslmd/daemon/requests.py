@@ -11,9 +11,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from sslmd.core.dane.gate import harm_of
 from sslmd.core.events import BackOnDeck
 from sslmd.core.facts import SetFacts
-from sslmd.core.gate import harm_of
 from sslmd.core.jobs import Certify, MakeKey, Order, Roll
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from sslmd.core.dane.sighting import Sighting
 from sslmd.core.events import (
     Advertised,
     AskDropped,
@@ -33,7 +34,6 @@ from sslmd.core.events import (
 )
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
-from sslmd.core.sighting import Sighting
 from sslmd.core.state import DONE, CertState, Server, ServerPhase
 from sslmd.core.times import clock
 from sslmd.core.view import in_minutes, told

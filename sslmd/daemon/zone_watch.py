@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from sslmd.core.dane.gate import gate_of
 from sslmd.core.errors import Transient
-from sslmd.core.gate import gate_of
 from sslmd.core.names import CertId, SetName
 from sslmd.daemon.book import Book, DaneReport, Entry
 from sslmd.daemon.journal import ERROR, INFO

@@ -11,11 +11,11 @@ import os
 from collections.abc import Callable
 
 from sslmd.core.backoff import LADDER_MINUTES, Failure, ladder_minutes
+from sslmd.core.dane.sighting import FIRST_PAUSE, GROWTH, LONGEST_MISSING
+from sslmd.core.dane.tlsa import Content, TlsaHosts, owned, wants_of
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.events import Event, TlsaLooked
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.core.sighting import FIRST_PAUSE, GROWTH, LONGEST_MISSING
-from sslmd.core.tlsa import Content, TlsaHosts, owned, wants_of
 from sslmd.daemon.book import Book, Entry
 from sslmd.daemon.hosts import failure_of
 from sslmd.daemon.journal import ERROR, INFO, WARNING

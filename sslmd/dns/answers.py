@@ -15,7 +15,7 @@ import dns.rdtypes.ANY.TXT
 import dns.rrset
 import dns.serial
 
-from sslmd.core.tlsa import Tlsa
+from sslmd.core.dane.tlsa import Tlsa
 
 # CNAMEs in a row. Resolvers give up at about this many; nobody needs more than two or three.
 LONGEST_CHAIN = 8

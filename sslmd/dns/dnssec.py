@@ -17,9 +17,9 @@ import dns.message
 import dns.name
 import dns.rcode
 
+from sslmd.core.dane.tlsa import Tlsa, endpoint_of
 from sslmd.core.errors import Transient
 from sslmd.core.names import BadName, DomainName, ZoneName, shown
-from sslmd.core.tlsa import Tlsa, endpoint_of
 from sslmd.dns.answers import end_of_chain, rcode_of, tlsa_in
 from sslmd.dns.ask import PORT, NameServer, Unanswered, ask
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from sslmd.core.dane.tlsa import Content
 from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.names import ZoneName
-from sslmd.core.tlsa import Content
 from sslmd.dns import before
 from sslmd.dns.publish import Means
 from sslmd.dns.runs import Change

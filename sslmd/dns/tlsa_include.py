@@ -11,9 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from sslmd.core.dane.tlsa import Content, Tlsa, TlsaSet
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, DomainName, ZoneName
-from sslmd.core.tlsa import Content, Tlsa, TlsaSet
 from sslmd.store.files import read_shared
 
 # Bytes. Whole certificates (matching type 0) of every host of a large zone.

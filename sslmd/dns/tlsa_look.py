@@ -18,8 +18,8 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 
+from sslmd.core.dane.tlsa import Owned, Tlsa
 from sslmd.core.names import BadName, DomainName, ZoneName
-from sslmd.core.tlsa import Owned, Tlsa
 from sslmd.dns.answers import end_of_chain, find, rcode_of, tlsa_in
 from sslmd.dns.ask import NameServer, OutOfReach, Unanswered, ask
 from sslmd.dns.observe import AT_ONCE, zone_serial

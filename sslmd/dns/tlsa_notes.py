@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from sslmd.core.dane.tlsa import Content, TlsaSet
 from sslmd.core.errors import SslmError
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.core.tlsa import Content, TlsaSet
 from sslmd.dns.notes import means_in, means_lines, noted_zones
 from sslmd.dns.tlsa_include import MOST, is_ours, parse, render, tlsa_file
 from sslmd.store import files

@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+from sslmd.core.dane.tlsa import Content, TlsaSet
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.core.tlsa import Content, TlsaSet
 from sslmd.dns import before
 from sslmd.dns.notes import UPDATE
 from sslmd.dns.publish import Means

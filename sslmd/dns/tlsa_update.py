@@ -16,9 +16,9 @@ import dns.rdatatype
 import dns.rdtypes.ANY.TLSA
 
 from sslmd.config.model import DnsPrimary
+from sslmd.core.dane.tlsa import Content, Tlsa, TlsaSet
 from sslmd.core.errors import SslmError
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.core.tlsa import Content, Tlsa, TlsaSet
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.update import RefusedUpdate, message_for, send
 

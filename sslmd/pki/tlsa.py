@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from cryptography import x509
 
+from sslmd.core.dane.tlsa import Material
 from sslmd.core.errors import Permanent
-from sslmd.core.tlsa import Material
 from sslmd.pki.chain import cert_ders, key_fits, only_cert, parse_certs
 from sslmd.pki.der import key_der
 from sslmd.pki.inspect import CERT, CHAIN, KEY

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from sslmd.config.model import Config
-from sslmd.core.access import KEY_MODE, KeyAccess
 from sslmd.core.errors import Permanent
+from sslmd.core.host.access import KEY_MODE, KeyAccess
 from sslmd.store import files
 from sslmd.store.layout import SECRET_FILES
 from sslmd.store.way import holding

@@ -16,9 +16,9 @@ import tomli
 import tomli_w
 
 from sslmd.core.backoff import Failure
+from sslmd.core.dane.sighting import Instant, Sighting, Silence
 from sslmd.core.errors import SslmError
 from sslmd.core.names import SetName
-from sslmd.core.sighting import Instant, Sighting, Silence
 from sslmd.core.state import (
     MAX_MIN_ROLL,
     NOT_YET,

@@ -16,8 +16,8 @@ from typing import Any
 import tomli
 import tomli_w
 
+from sslmd.core.dane.tlsa import Combination, Known
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.core.tlsa import Combination, Known
 from sslmd.store import files
 
 VERSION = 1

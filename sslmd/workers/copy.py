@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sslmd.config.model import Config
-from sslmd.core.access import KeyAccess
-from sslmd.core.belongings import Sorted, Thing, is_kept, sort_out
 from sslmd.core.errors import Permanent, SslmError, Transient, together
+from sslmd.core.host.access import KeyAccess
+from sslmd.core.host.belongings import Sorted, Thing, is_kept, sort_out
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import BadName, CertId, machine_of
 from sslmd.processes import run_command

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sslmd.core.dane.tlsa import Material, Owned, Tlsa, association, endpoint_of, heeded
 from sslmd.core.errors import Transient
 from sslmd.core.names import BadName, CertId, DomainName, SetName, ZoneName
-from sslmd.core.tlsa import Material, Owned, Tlsa, association, endpoint_of, heeded
 from sslmd.dns.ask import NameServer
 from sslmd.dns.dnssec import validated
 from sslmd.dns.nameservers import addresses_at

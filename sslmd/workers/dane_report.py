@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from sslmd.core.dane.places import Elsewhere, Fate, fits, records_for
+from sslmd.core.dane.tlsa import Share, TlsaHosts, owned
 from sslmd.core.names import CertId, DomainName, SetName
-from sslmd.core.places import Elsewhere, Fate, fits, records_for
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.state import CertState, Phase
 from sslmd.core.times import clock
-from sslmd.core.tlsa import Share, TlsaHosts, owned
 from sslmd.dns.tlsa_look import surplus
 from sslmd.workers.dane import NOT_PUBLISHED, Finding
 from sslmd.workers.dane_sight import answer_of, short

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
+from sslmd.core.dane.places import Elsewhere, fits, records_for
+from sslmd.core.dane.sighting import Answer, Sighting, digests, look_again
+from sslmd.core.dane.tlsa import Combination, Known, Owned, heeded, owned
 from sslmd.core.names import CertId, DomainName
-from sslmd.core.places import Elsewhere, fits, records_for
-from sslmd.core.sighting import Answer, Sighting, digests, look_again
 from sslmd.core.state import CertState
 from sslmd.core.times import clock
-from sslmd.core.tlsa import Combination, Known, Owned, heeded, owned
 from sslmd.dns.tlsa_look import ServerSeen, missing_at
 from sslmd.store.zone_notes import ZoneNotes
 from sslmd.workers.dane_wish import is_coming

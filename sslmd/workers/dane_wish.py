@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from sslmd.config.model import ServiceConfig
+from sslmd.core.dane.tlsa import Share, endpoint_of
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName, covers
 from sslmd.core.standing import Standing
 from sslmd.core.state import CertState
-from sslmd.core.tlsa import Share, endpoint_of
 from sslmd.store.zone_notes import Holders, ZoneNotes
 from sslmd.workers.tlsa import CertWish
 

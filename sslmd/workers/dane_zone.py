@@ -6,12 +6,9 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.core.places import Elsewhere, Ends, Fate, Places, fits
-from sslmd.core.sighting import FIRST_PAUSE, Sighting, digests
-from sslmd.core.standing import Standing
-from sslmd.core.state import CertState
-from sslmd.core.tlsa import (
+from sslmd.core.dane.places import Elsewhere, Ends, Fate, Places, fits
+from sslmd.core.dane.sighting import FIRST_PAUSE, Sighting, digests
+from sslmd.core.dane.tlsa import (
     Content,
     Owned,
     Share,
@@ -21,6 +18,9 @@ from sslmd.core.tlsa import (
     owned,
     wants_of,
 )
+from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.standing import Standing
+from sslmd.core.state import CertState
 from sslmd.core.view import Dane
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import ServerSeen, missing_at, surplus

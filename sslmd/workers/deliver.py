@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sslmd.config.model import Config, Trigger
-from sslmd.core.access import KeyAccess
 from sslmd.core.errors import Permanent
 from sslmd.core.events import ProdUpdated
+from sslmd.core.host.access import KeyAccess
 from sslmd.core.jobs import Deliver
 from sslmd.core.names import CertId, SetName, machine_of
 from sslmd.core.state import NOT_YET, CertState, Delivered, Server, ServerPhase

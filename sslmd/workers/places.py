@@ -15,10 +15,10 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from sslmd.core.dane.places import Elsewhere, Ends, Fate, Place, Places, sure_places
+from sslmd.core.dane.tlsa import Content, Tlsa, endpoint_of, owner_of
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, DomainName, ZoneName
-from sslmd.core.places import Elsewhere, Ends, Fate, Place, Places, sure_places
-from sslmd.core.tlsa import Content, Tlsa, endpoint_of, owner_of
 from sslmd.dns.answers import LONGEST_CHAIN
 from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import authoritative, end_of_host

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
+from sslmd.core.dane.tlsa import Material
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId, DomainName, SetName
-from sslmd.core.tlsa import Material
 from sslmd.pki.der import key_der
 from sslmd.pki.key_kind import describe_key
 from sslmd.pki.pem import MALFORMED

@@ -19,7 +19,7 @@ from datetime import datetime
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.events import AskDropped, Event, ServersProven, Settled
-from sslmd.core.host_track import plan_copies, plan_restarts
+from sslmd.core.host.plan import plan_copies, plan_restarts
 from sslmd.core.jobs import (
     Certify,
     CertJob,

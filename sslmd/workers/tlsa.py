@@ -14,11 +14,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from sslmd.core.errors import SslmError, Transient
-from sslmd.core.names import CertId, DomainName, SanName, SetName, ZoneName
-from sslmd.core.places import Ends, Fate, Place, Places, Wants, asked_at, moved
-from sslmd.core.sighting import Instant
-from sslmd.core.tlsa import (
+from sslmd.core.dane.places import Ends, Fate, Place, Places, Wants, asked_at, moved
+from sslmd.core.dane.sighting import Instant
+from sslmd.core.dane.tlsa import (
     Content,
     DaneEntry,
     Material,
@@ -31,6 +29,8 @@ from sslmd.core.tlsa import (
     owner_of,
     wants_of,
 )
+from sslmd.core.errors import SslmError, Transient
+from sslmd.core.names import CertId, DomainName, SanName, SetName, ZoneName
 from sslmd.dns import tlsa_publish
 from sslmd.dns.ask import NameServer
 from sslmd.dns.mx import mail_of

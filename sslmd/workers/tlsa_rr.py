@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from sslmd.config.model import ServiceConfig
+from sslmd.core.dane.tlsa import Content, Material, TlsaHosts, TlsaSet, association, wants_of
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId, DomainName, SetName, ZoneName
-from sslmd.core.tlsa import Content, Material, TlsaHosts, TlsaSet, association, wants_of
 from sslmd.dns.tlsa_include import render
 from sslmd.pki.tlsa import material
 from sslmd.store import sets

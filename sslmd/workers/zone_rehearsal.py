@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from sslmd.core.dane.tlsa import Content, TlsaHosts, combinations_of, endpoint_of
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName
 from sslmd.core.standing import Standing
-from sslmd.core.tlsa import Content, TlsaHosts, combinations_of, endpoint_of
 from sslmd.core.view import Dane
 from sslmd.dns import tlsa_publish
 from sslmd.dns.include import challenge_file

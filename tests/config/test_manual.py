@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from sslmd.config.model import Trigger, Validation
+from sslmd.core.dane.tlsa import TlsaHosts
 from sslmd.core.names import CertId
 from sslmd.core.spec import AcmeCa, OwnCa, SelfSigned
-from sslmd.core.tlsa import TlsaHosts
 from tests.config.tree import Tree
 
 HOSTS = "['mx1.lan.example.com', 'mx2.lan.example.com']"

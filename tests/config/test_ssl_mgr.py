@@ -17,9 +17,9 @@ from sslmd.config.model import (
     ServiceMatch,
     Trigger,
 )
+from sslmd.core.dane.tlsa import DaneEntry, TlsaHosts, wants_of
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, Timing
-from sslmd.core.tlsa import DaneEntry, TlsaHosts, wants_of
 from tests.config.tree import Tree, is_unused
 from tests.ssl_mgr_site import VERSIONS, unpack
 

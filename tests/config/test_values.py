@@ -15,8 +15,8 @@ from sslmd.config.model import (
     ProbeWord,
     ServiceMatch,
 )
+from sslmd.core.dane.tlsa import DaneEntry, TlsaHosts
 from sslmd.core.names import CertId, DomainName
-from sslmd.core.tlsa import DaneEntry, TlsaHosts
 
 SAT = datetime(2026, 6, 6, tzinfo=UTC)
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from sslmd.core.dane.sighting import Sighting
 from sslmd.core.events import (
     AskDropped,
     Asked,
@@ -21,7 +22,6 @@ from sslmd.core.lifecycle import advance
 from sslmd.core.plan import decide
 from sslmd.core.renew_track import why_again
 from sslmd.core.renewal import Wanted, Why
-from sslmd.core.sighting import Sighting
 from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
 from sslmd.core.view import Dane
 from tests.core.test_decade import hierarchy, leaves

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sslmd.core.backoff import LONGEST_WAIT
 from sslmd.core.facts import CertFacts, SetFacts
-from sslmd.core.host_track import (
+from sslmd.core.host.plan import (
     looks_again,
     next_look,
     plan_copies,

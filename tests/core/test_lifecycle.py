@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslmd.core.backoff import Failure
+from sslmd.core.dane.sighting import Sighting
 from sslmd.core.events import (
     Advertised,
     AskDropped,
@@ -47,7 +48,6 @@ from sslmd.core.lifecycle import (
     with_sets,
 )
 from sslmd.core.names import SetName
-from sslmd.core.sighting import Sighting
 from sslmd.core.spec import SelfSigned
 from sslmd.core.state import (
     Ask,

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
+from sslmd.core.dane.sighting import Instant, Sighting, Silence
 from sslmd.core.events import Advertised, Lost, ServersProven
 from sslmd.core.jobs import Certify, MakeKey, Prove, Roll, Settle
 from sslmd.core.lifecycle import advance
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
-from sslmd.core.sighting import Instant, Sighting, Silence
 from sslmd.core.state import CertState, Server, ServerPhase
 from sslmd.core.view import Dane, Decision
 from tests.core.test_plan import (

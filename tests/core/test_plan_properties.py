@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sslmd.core.backoff import Failure
+from sslmd.core.dane.sighting import Instant, Sighting, Silence
 from sslmd.core.events import (
     Advertised,
     BackOnDeck,
@@ -40,7 +41,6 @@ from sslmd.core.lifecycle import advance, phase_of
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
-from sslmd.core.sighting import Instant, Sighting, Silence
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, Signer
 from sslmd.core.state import (
     Ask,

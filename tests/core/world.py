@@ -28,7 +28,7 @@ from sslmd.core.events import (
     Settled,
 )
 from sslmd.core.facts import CertFacts, SetFacts
-from sslmd.core.host_track import next_look, plan_restarts
+from sslmd.core.host.plan import next_look, plan_restarts
 from sslmd.core.jobs import (
     Certify,
     CertJob,

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from sslmd.core.dane.tlsa import Material, association
 from sslmd.core.jobs import Look, Pool, Publish
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.state import Phase
-from sslmd.core.tlsa import Material, association
 from sslmd.daemon.documents import dane as document_of
 from sslmd.daemon.zones import Zones
 from sslmd.dns.tlsa_include import read, tlsa_file

@@ -20,6 +20,19 @@ from itertools import pairwise
 import pytest
 
 from sslmd.config.model import NextKey, ServiceConfig
+from sslmd.core.dane.gate import gate_of
+from sslmd.core.dane.last_call import calls_of, curr_ends
+from sslmd.core.dane.places import Elsewhere, Fate, Place, sure_places
+from sslmd.core.dane.sighting import LONGEST_MISSING, LONGEST_SILENT, TTLS, Instant, Sighting
+from sslmd.core.dane.tlsa import (
+    Content,
+    DaneEntry,
+    Material,
+    Tlsa,
+    TlsaSet,
+    association,
+    wants_of,
+)
 from sslmd.core.events import (
     AskDropped,
     Asked,
@@ -36,26 +49,13 @@ from sslmd.core.events import (
     TlsaLooked,
 )
 from sslmd.core.facts import SetFacts
-from sslmd.core.gate import gate_of
 from sslmd.core.jobs import Certify, Deliver, MakeKey, Prove, PutBack, Roll, Settle, TakeOff
-from sslmd.core.last_call import calls_of, curr_ends
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, DomainName, SetName, ZoneName
-from sslmd.core.places import Elsewhere, Fate, Place, sure_places
 from sslmd.core.plan import decide
 from sslmd.core.renew_track import why_not_back
-from sslmd.core.sighting import LONGEST_MISSING, LONGEST_SILENT, TTLS, Instant, Sighting
 from sslmd.core.spec import OwnCa
 from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
-from sslmd.core.tlsa import (
-    Content,
-    DaneEntry,
-    Material,
-    Tlsa,
-    TlsaSet,
-    association,
-    wants_of,
-)
 from sslmd.core.view import Decision, View
 from sslmd.daemon.book import Entry
 from sslmd.dns.ask import NameServer

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sslmd.config.model import NextKey, ServiceConfig
+from sslmd.core.dane.sighting import Instant
+from sslmd.core.dane.tlsa import Content, DaneEntry, Material, TlsaSet, association
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.core.sighting import Instant
 from sslmd.core.spec import SelfSigned
 from sslmd.core.state import CertState, Phase
-from sslmd.core.tlsa import Content, DaneEntry, Material, TlsaSet, association
 from sslmd.core.view import Decision
 from sslmd.daemon.book import Entry
 from sslmd.dns.ask import NameServer

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sslmd.core.dane.places import Elsewhere, Fate, Place
+from sslmd.core.dane.sighting import Instant
+from sslmd.core.dane.tlsa import TlsaSet, association
 from sslmd.core.names import DomainName
-from sslmd.core.places import Elsewhere, Fate, Place
-from sslmd.core.sighting import Instant
 from sslmd.core.state import CertState
-from sslmd.core.tlsa import TlsaSet, association
 from sslmd.core.view import Dane, Decision
 from sslmd.daemon.book import DaneReport, Entry
 from sslmd.dns.ask import NameServer

@@ -17,11 +17,11 @@ import dns.rdatatype
 import pytest
 
 from sslmd.config.load import load
+from sslmd.core.dane.tlsa import TlsaHosts
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Look, Pool, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.state import CertState, Phase
-from sslmd.core.tlsa import TlsaHosts
 from sslmd.daemon import documents
 from sslmd.daemon.documents import status_entry
 from sslmd.daemon.zones import Zones

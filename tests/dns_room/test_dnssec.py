@@ -8,9 +8,9 @@ import dns.message
 import dns.rcode
 import pytest
 
+from sslmd.core.dane.tlsa import Tlsa
 from sslmd.core.errors import Transient
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.core.tlsa import Tlsa
 from sslmd.dns.ask import NameServer
 from sslmd.dns.dnssec import Validated, bogus, bogus_here, validated
 from tests.dns_room.responder import Answer, Responder, Zone

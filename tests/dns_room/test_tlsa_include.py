@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sslmd.core.dane.tlsa import Content, Tlsa, TlsaSet
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.core.tlsa import Content, Tlsa, TlsaSet
 from sslmd.dns.tlsa_include import LONGEST_TTL, parse, read, render, tlsa_file
 
 ZONE = ZoneName("example.com")

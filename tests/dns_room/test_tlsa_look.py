@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sslmd.core.dane.tlsa import Owned, Tlsa
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.core.tlsa import Owned, Tlsa
 from sslmd.dns.ask import NameServer
 from sslmd.dns.observe import AT_ONCE
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen, look_at, missing_at, surplus

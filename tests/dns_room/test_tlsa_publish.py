@@ -17,10 +17,10 @@ import pytest
 
 from sslmd.config.load import load
 from sslmd.config.model import Argv
+from sslmd.core.dane.tlsa import Content, Tlsa, TlsaSet
 from sslmd.core.errors import Overdue, Permanent, Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
-from sslmd.core.tlsa import Content, Tlsa, TlsaSet
 from sslmd.dns import publish as challenges
 from sslmd.dns.publish import Means
 from sslmd.dns.resolver import Resolver

@@ -9,9 +9,9 @@ import dns.rdataclass
 import dns.update
 
 from sslmd.config.model import DnsPrimary, Endpoint
+from sslmd.core.dane.tlsa import Content, Tlsa, TlsaSet
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.core.tlsa import Content, Tlsa, TlsaSet
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.tlsa_update import LARGE, replace_tlsa
 from tests.dns_room.responder import Answer, Responder

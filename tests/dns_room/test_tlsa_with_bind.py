@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from sslmd.config.load import load
 from sslmd.config.model import Argv, Config
+from sslmd.core.dane.tlsa import Content, Owned, Tlsa, TlsaSet
 from sslmd.core.errors import Permanent
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.core.tlsa import Content, Owned, Tlsa, TlsaSet
 from sslmd.dns.ask import NameServer
 from sslmd.dns.dnssec import Validated, validated
 from sslmd.dns.mx import mx_hosts

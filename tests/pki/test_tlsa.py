@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sslmd.core.dane.tlsa import Combination, Material, association
 from sslmd.core.spec import KeySpec
-from sslmd.core.tlsa import Combination, Material, association
 from sslmd.pki.chain import split_pem
 from sslmd.pki.csr import make_csr
 from sslmd.pki.keys import load_public, public_bytes_of

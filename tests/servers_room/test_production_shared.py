@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.core.access import KeyAccess
 from sslmd.core.errors import Permanent, SslmError
+from sslmd.core.host.access import KeyAccess
 from sslmd.servers import production
 from sslmd.servers.key_rights import Rights
 from tests.attacker import GROUP, exchanged

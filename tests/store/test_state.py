@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sslmd.core.backoff import Failure
+from sslmd.core.dane.sighting import Instant, Sighting, Silence
 from sslmd.core.names import SetName
-from sslmd.core.sighting import Instant, Sighting, Silence
 from sslmd.core.state import (
     Ask,
     Delivered,

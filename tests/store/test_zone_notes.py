@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.core.dane.tlsa import Combination
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.core.tlsa import Combination
 from sslmd.store.zone_notes import ZoneNotes, notes_file, read_notes, write_notes
 
 ZONE = ZoneName("example.com")

@@ -6,9 +6,9 @@ import dns.message
 import dns.rrset
 import pytest
 
+from sslmd.core.dane.places import Fate, Place, asked_at, moved, sure_places
+from sslmd.core.dane.tlsa import Combination
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.core.places import Fate, Place, asked_at, moved, sure_places
-from sslmd.core.tlsa import Combination
 from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import addresses_at, end_of_host
 from sslmd.dns.resolver import Resolver

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sslmd.core.dane.tlsa import Material
 from sslmd.core.errors import Transient
 from sslmd.core.names import CertId, DomainName, SetName
-from sslmd.core.tlsa import Material
 from sslmd.pki.tlsa import material
 from sslmd.servers.probe import described
 from sslmd.workers.ports import PortSeen, look_at_ports

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.errors import Permanent, Transient
-from sslmd.core.host_track import plan_restarts
+from sslmd.core.host.plan import plan_restarts
 from sslmd.core.jobs import Restart, Told
 from sslmd.core.names import CertId, SetName
 from sslmd.core.state import ServerPhase

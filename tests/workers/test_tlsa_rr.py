@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.core.dane.tlsa import Material
 from sslmd.core.names import DomainName, SetName, ZoneName
-from sslmd.core.tlsa import Material
 from sslmd.dns.tlsa_include import parse
 from sslmd.pki.tlsa import material
 from sslmd.store import sets

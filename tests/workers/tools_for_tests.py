@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sslmd.config.load import load
 from sslmd.core.errors import Permanent
 from sslmd.core.events import Event, ServerTold
-from sslmd.core.host_track import plan_restarts
+from sslmd.core.host.plan import plan_restarts
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName

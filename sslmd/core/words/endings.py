@@ -20,4 +20,5 @@ ENDINGS: Mapping[Ended, str | Callable[[Mapping[str, Any]], str]] = {
     Ended.ALREADY_ON_DECK: "set {set} is already on deck",
     Ended.IN_USE: "set {set} is in use",
     Ended.NOT_BACK: "set {set} cannot be rolled back to: {why}",
+    Ended.TRIAL_WELL: "{said}",
 }

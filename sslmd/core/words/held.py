@@ -70,4 +70,5 @@ HELD: Mapping[Held, str | Callable[[Facts], str]] = {
         "roll --force {arg}[ ({harm})]"
     ),
     Held.ROLL_BLOCKED: _roll_blocked,
+    Held.OWN_ERROR: "an error of sslmd's own: {error}",
 }

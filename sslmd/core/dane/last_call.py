@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sslmd.core.gate import harm_of
+from sslmd.core.dane.gate import harm_of
 from sslmd.core.reason import Held, Reason, Said, Why
 from sslmd.core.state import CertState
 from sslmd.core.view import View

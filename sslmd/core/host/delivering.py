@@ -1,7 +1,7 @@
 """The track of delivering: from a rolled `curr` to every server using it, and settled.
 
 It runs beside the track of renewing: a server that stays down never stops a renewal. What is
-copied to which host, and restarted there, is planned for all certificates at once: `host_track`.
+copied to which host, and restarted there, is planned for all certificates at once: `host.plan`.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from sslmd.core.dane.tlsa import Owned
 from sslmd.core.names import SetName
-from sslmd.core.tlsa import Owned
 
 # RFC 7671 §8.4: twice the TTL, so that what a cache fetched just before is gone for certain.
 TTLS = 2

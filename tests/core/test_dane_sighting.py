@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from sslmd.core.dane.sighting import Answer, Instant, Sighting, Silence, digests, look_again
+from sslmd.core.dane.tlsa import Tlsa
 from sslmd.core.names import DomainName, SetName
-from sslmd.core.sighting import Answer, Instant, Sighting, Silence, digests, look_again
-from sslmd.core.tlsa import Tlsa
 from tests.core.world import START
 
 NEXT = SetName("20260101-00:00:00")

@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sslmd.core.dane.tlsa import Combination, Content, Material, Owned, Tlsa, association, heeded
 from sslmd.core.names import DomainName
-from sslmd.core.tlsa import Combination, Content, Material, Owned, Tlsa, association, heeded
 
 
 class Fate(StrEnum):

@@ -6,8 +6,7 @@ import hashlib
 
 import pytest
 
-from sslmd.core.names import BadName, CertId, DomainName, ZoneName, parse_san
-from sslmd.core.tlsa import (
+from sslmd.core.dane.tlsa import (
     Combination,
     DaneEntry,
     Known,
@@ -26,6 +25,7 @@ from sslmd.core.tlsa import (
     owner_of,
     wants_of,
 )
+from sslmd.core.names import BadName, CertId, DomainName, ZoneName, parse_san
 
 ZONE = ZoneName("example.com")
 MAIL = DomainName("mail.example.com")
