@@ -144,6 +144,7 @@ class Why(Code):
     WINDOW = "window"
     WINDOW_AT = "window-at"
     WINDOWS_NEVER_MEET = "windows-never-meet"
+    ROLLED_ANYWAY = "rolled-anyway"
     WINDOW_TOO_LATE = "window-too-late"
     # DANE: the gate
     NO_RECORDS_WANTED = "no-records-wanted"
@@ -159,6 +160,7 @@ class Why(Code):
     LOST = "lost"
     OTHERS_WANTED = "others-wanted"
     LAST_LOOK = "last-look"
+    ANOTHER_SET = "another-set"
     # what a roll would break
     HARM_WITHDRAWN = "harm-withdrawn"
     HARM_UNKNOWN = "harm-unknown"
@@ -240,6 +242,7 @@ class Ended(Code):
     IN_USE = "in-use"
     NOT_BACK = "not-back"
     TRIAL_WELL = "trial-well"
+    TOO_EARLY = "too-early"
 
 
 # Why a set cannot serve: all but its dates, and those.

@@ -334,11 +334,12 @@ def _rolling(view: View, now: datetime) -> Decision:
         else:
             goes_back = Reason(Why.GOES_BACK, set=back) if going_back else None
             why = how = in_need or goes_back or _why_roll(state, now)
-        overrode = shut.passed
+        passed = Reason(Why.ROLLED_ANYWAY, why=shut.passed) if shut.passed else None
+        overrode = passed
         if waits:
             set_aside = Reason(Why.SET_ASIDE, how=how, waits=tuple(waits))
-            overrode = set_aside.also(harm_of(view, now), shut.passed)
-        why = why.also(shut.passed)
+            overrode = set_aside.also(harm_of(view, now), passed)
+        why = why.also(passed)
         return Decision(
             why, job=Roll(wanted.spec.id, next_.name, why, overrode, blind), roll_at=rest
         )

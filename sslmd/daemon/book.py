@@ -10,6 +10,7 @@ from datetime import datetime
 from sslmd.config.model import Config, ServiceConfig
 from sslmd.core.errors import Refused
 from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
+from sslmd.core.reason import Reason, Why
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
 from sslmd.core.standing import view_of, with_lost_ca
@@ -215,7 +216,7 @@ def entry_of(config: Config, service: ServiceConfig, state: CertState, hold: str
         places(config, service.id),
         state,
         hold,
-        Decision("not planned"),
+        Decision(Reason(Why.NOT_PLANNED)),
         proves(config, service.id),
         used_by=tuple(map(str, config.kinds_using(service.id))),
         unused=config.is_unused(service.id),

@@ -13,6 +13,7 @@ from sslmd.core.events import RestartAsked, ServersWanting
 from sslmd.core.names import CertId
 from sslmd.core.state import DONE, Server, ServerPhase, Trouble
 from sslmd.core.view import blocking, told
+from sslmd.core.words import say
 from sslmd.daemon.book import Entry
 from sslmd.daemon.following import Following
 from sslmd.daemon.journal import DEBUG
@@ -174,7 +175,7 @@ class Deliveries:
             return (Outcome.FAILED, entry.hold)
         stuck = _stuck(entry, self._planner.tools.now())
         if stuck is not None:
-            return (Outcome.FAILED, told(stuck))
+            return (Outcome.FAILED, say(told(stuck)))
         return _together(servers, params, "delivered")
 
 

@@ -37,9 +37,11 @@ from sslmd.core.jobs import (
 from sslmd.core.lifecycle import advance, with_sets
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
+from sslmd.core.reason import Held, Reason, Why
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered, Issuance
 from sslmd.core.view import Decision
+from sslmd.core.words import say
 from sslmd.daemon import stories
 from sslmd.daemon.book import Book, entry_of
 from sslmd.daemon.dh import DhLooks
@@ -353,7 +355,8 @@ class Planner:
         except Exception as err:
             entry = self.book[cert]
             entry.hold = f"left alone after an error of sslmd's own: {err!r}; see the journal"
-            entry.decision, entry.document, entry.bug = Decision(entry.hold), None, True
+            entry.decision = Decision(Reason(Held.NOTED, text=entry.hold))
+            entry.document, entry.bug = None, True
             self.bus.bug(self.tools.now(), entry.hold, err, cert)
             return entry.decision
         if self._stopping:
@@ -380,7 +383,7 @@ class Planner:
         entry = self.book[cert]
         if entry.state.trial is not None and not entry.hold:
             kind = entry.state.trial.kind
-            self.queue.submit(Trial(cert, entry.state.trial, f"an admin asked for a {kind}"))
+            self.queue.submit(Trial(cert, entry.state.trial, Reason(Why.TRIAL, kind=kind)))
 
     async def _arm(self, decisions: list[tuple[CertId, Decision]]) -> None:
         """Set the timers of a start, a few at a time: most are for weeks ahead."""
@@ -408,12 +411,12 @@ class Planner:
             entry.looks_at, entry.document = looks_at, None
         return decision
 
-    def _tell_alarm(self, cert: CertId, before: str, after: str) -> None:
+    def _tell_alarm(self, cert: CertId, before: Reason | None, after: Reason | None) -> None:
         """Say once what only an admin can put right, and when it is."""
         if after and after != before:
-            self._tell("held", after, ERROR, cert)
+            self._tell("held", say(after), ERROR, cert)
         elif before and not after:
-            self._tell("released", f"no longer: {before}", NOTICE, cert)
+            self._tell("released", f"no longer: {say(before)}", NOTICE, cert)
 
     def apply(self, cert: CertId, event: Event) -> None:
         """Take in that something happened to a certificate, and plan on."""

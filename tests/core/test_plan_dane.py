@@ -15,6 +15,7 @@ from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
 from sslmd.core.state import CertState, Server, ServerPhase
 from sslmd.core.view import Dane, Decision
+from sslmd.core.words import say
 from tests.core.test_plan import (
     DANE,
     DUE,
@@ -114,7 +115,7 @@ def test_records_that_are_seen_count_whatever_else_of_the_zone_is_refused() -> N
 def test_what_was_advertised_and_is_lost_waits_again(seen: Sighting, text: str) -> None:
     event = dane_step(advertised(DUE, READY, sighting=seen)).event
     assert isinstance(event, Lost)
-    assert text in event.text
+    assert text in say(event.reason)
 
 
 def test_what_was_advertised_waits_for_its_zone_after_a_start() -> None:
@@ -135,19 +136,23 @@ def test_a_first_certificate_that_cannot_be_rolled_is_an_alarm_at_once() -> None
     """Its port has records of somebody else's key, and none that ours could be added to."""
     held = replace(KNOWN, held="_25._tcp.mail.example.com has TLSA records")
     decision = waits(dane_step(settled(None, READY), held), "has TLSA records")
-    assert decision.alarm.startswith("no certificate is in use yet, and the set on deck cannot be")
-    assert "_25._tcp.mail.example.com has TLSA records; or: sslmctl roll --force" in decision.alarm
-    assert "clients that check DANE may refuse mail.example.com:25" in decision.alarm
+    assert say(decision.alarm).startswith(
+        "no certificate is in use yet, and the set on deck cannot be"
+    )
+    assert "_25._tcp.mail.example.com has TLSA records; or: sslmctl roll --force" in say(
+        decision.alarm
+    )
+    assert "clients that check DANE may refuse mail.example.com:25" in say(decision.alarm)
     # What is published beside them, and waited for, ends by itself.
-    assert waits(dane_step(settled(None, READY)), "looked for").alarm == ""
+    assert say(waits(dane_step(settled(None, READY)), "looked for").alarm) == ""
     # With one in use there is time until that expires.
-    assert waits(dane_step(settled(GOOD, READY), held), "has TLSA records").alarm == ""
+    assert say(waits(dane_step(settled(GOOD, READY), held), "has TLSA records").alarm) == ""
 
 
 def test_the_key_in_use_needs_no_wait() -> None:
     event = dane_step(settled(DUE, READY), replace(KNOWN, unchanged=True)).event
     assert isinstance(event, Advertised)
-    assert "those of the key in use" in event.text
+    assert "those of the key in use" in say(event.reason)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +171,7 @@ def test_force_says_what_it_breaks_and_for_how_long(
     assert isinstance(job, Roll)
     assert job.blind
     for text in texts:
-        assert text in job.overrode
+        assert text in say(job.overrode)
 
 
 # --- the next key, made ahead ---
@@ -197,7 +202,7 @@ def test_other_names_keep_the_key_that_was_made_ahead() -> None:
     job = dane_step(settled(GOOD, KEYED), want=want).job
     assert isinstance(job, MakeKey)
     assert job.keep
-    assert "nothing is waited for" in job.reason
+    assert "nothing is waited for" in say(job.reason)
     other_key = replace(AHEAD_WANTED, spec=OTHER_KEY.spec)
     fresh = dane_step(settled(GOOD, KEYED), want=other_key).job
     assert isinstance(fresh, MakeKey)
@@ -208,7 +213,7 @@ def test_reuse_says_that_nothing_is_waited_for() -> None:
     job = dane_step(settled(GOOD, ask=replace(FORCED, reuse=True))).job
     assert isinstance(job, MakeKey)
     assert job.reuse
-    assert "nothing is waited for" in job.reason
+    assert "nothing is waited for" in say(job.reason)
 
 
 def test_the_key_in_use_on_deck_says_that_dns_is_not_waited_for() -> None:
@@ -218,7 +223,7 @@ def test_the_key_in_use_on_deck_says_that_dns_is_not_waited_for() -> None:
     assert decision.roll_at is not None
     other = replace(dane, unchanged=False)
     seen = replace(READY_SEEN, set=NEXT.name)
-    text = waits(dane_step(advertised(DUE, NEXT, sighting=seen), other), "rolls at").text
+    text = say(waits(dane_step(advertised(DUE, NEXT, sighting=seen), other), "rolls at").reason)
     assert "no wait" not in text
 
 

@@ -20,6 +20,7 @@ from sslmd.workers.dane_wish import cert_wish
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.tlsa import CertWish, Given, Seen, Wish, content_for
 from tests.core.world import START, days, facts, wanted
+from tests.reasons import because
 
 ZONE = ZoneName("example.com")
 CERT = CertId("example.com", "mail")
@@ -37,7 +38,7 @@ def material(name: object) -> Material:
 
 
 def wish_of(state: CertState) -> CertWish:
-    entry = Entry(WANTED, frozenset(), state, "", Decision("test"))
+    entry = Entry(WANTED, frozenset(), state, "", Decision(because("test")))
     return cert_wish(entry, SERVICE)
 
 
@@ -77,7 +78,9 @@ BOTH = CertState(phase=Phase.ISSUED, curr=CURR, next=NEXT, deployed=CURR.name, s
 
 def zone_with(service: ServiceConfig, notes: ZoneNotes) -> Zone:
     """A zone after it was published, with a set on deck."""
-    wish = Wish(ZONE, (cert_wish(Entry(WANTED, frozenset(), BOTH, "", Decision("")), service),))
+    wish = Wish(
+        ZONE, (cert_wish(Entry(WANTED, frozenset(), BOTH, "", Decision(because(""))), service),)
+    )
     content, materials, notes = content_for(wish, notes, {}, lambda _, name: material(name))
     zone = Zone(ZONE, {CERT}, notes, wish, wish)
     zone.given = Given(content, materials, notes, {}, "", (), True, ())
@@ -99,7 +102,7 @@ def test_a_key_that_was_rolled_by_force_is_not_known_for_being_retired() -> None
     """There by force, back, and there again at once: caches never had its record."""
     notes = ZoneNotes(known=frozenset({(OWNER, PLAIN.combination)}), ttl=600)
     state = replace(BOTH, retired=(NEXT.name,), deployed=None, settled=None)
-    entry = Entry(WANTED, frozenset(), state, "", Decision(""))
+    entry = Entry(WANTED, frozenset(), state, "", Decision(because("")))
     wish = Wish(ZONE, (cert_wish(entry, SERVICE),))
     content, materials, notes = content_for(wish, notes, {}, lambda _, name: material(name))
     zone = Zone(ZONE, {CERT}, notes, wish, wish)
@@ -155,7 +158,7 @@ def test_what_the_set_on_deck_has_no_record_of_is_told() -> None:
     issuer = replace(PLAIN, usage=2)
     notes = ZoneNotes(known=frozenset({(OWNER, issuer.combination)}))
     service = replace(SERVICE, dane=(issuer,))
-    entry = Entry(WANTED, frozenset(), BOTH, "", Decision(""))
+    entry = Entry(WANTED, frozenset(), BOTH, "", Decision(because("")))
     wish = Wish(ZONE, (cert_wish(entry, service),))
 
     def of(_: CertId, name: object) -> Material:

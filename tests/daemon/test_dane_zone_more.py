@@ -34,9 +34,10 @@ from tests.daemon.test_dane_zone import (
     seen,
     zone_with,
 )
+from tests.reasons import because
 
 DAY = 86_400
-ENTRY = Entry(WANTED, frozenset(), BOTH, "", Decision(""))
+ENTRY = Entry(WANTED, frozenset(), BOTH, "", Decision(because("")))
 PROVIDER = DomainName("_dane.provider.test")
 CURR_RECORD = association(PLAIN.combination, material(CURR.name))
 NEXT_RECORD = association(PLAIN.combination, material(NEXT.name))
@@ -53,7 +54,7 @@ def dane_of(zone: Zone, state: CertState = BOTH) -> Dane:
 
 
 def replace_state(state: CertState) -> Entry:
-    return Entry(WANTED, frozenset(), state, "", Decision(""))
+    return Entry(WANTED, frozenset(), state, "", Decision(because("")))
 
 
 def at(seconds: float, one: Seen) -> Seen:

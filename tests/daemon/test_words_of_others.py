@@ -53,6 +53,7 @@ from sslmd.wire.messages import Code, Method, Request, WireError, encode, encode
 from sslmd.workers.dane import Finding
 from sslmd.workers.tools import Tools
 from tests.daemon.conftest import EXAMPLE
+from tests.reasons import because
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 WEB = CertId("example.com", "web-ec")
@@ -191,7 +192,7 @@ class World:
         server = Server("web", text, ServerPhase.FAILED, error=text, attempts=1, next_try=NOW)
         entry.state = replace(entry.state, trouble=trouble, servers=(server,))
         entry.hold = entry.unsaved = entry.progress = entry.astray = text
-        entry.decision = replace(entry.decision, text=text, alarm=text)
+        entry.decision = replace(entry.decision, reason=because(text), alarm=because(text))
         entry.report = DaneReport(NOW, (Finding(text, text, wrong=True), Finding(text, text)))
         entry.document = None
         self.planner.refused = refusal_of(NOW, [text])

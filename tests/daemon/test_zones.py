@@ -22,6 +22,7 @@ from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Look, Pool, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.state import CertState, Phase
+from sslmd.core.words import say
 from sslmd.daemon import documents
 from sslmd.daemon.documents import status_entry
 from sslmd.daemon.zones import Zones
@@ -32,6 +33,7 @@ from sslmd.workers.queue import JobQueue
 from tests.dns_room.hostile import many_records
 from tests.dns_room.responder import Answer, Responder
 from tests.dns_room.responder import Zone as Served
+from tests.reasons import because
 from tests.servers_room.tls import Reader, TlsPort, Writer, server
 from tests.stalls import LONGEST, watched
 from tests.workers.tools_for_tests import MAIN, ROOT, WEB, Site
@@ -131,10 +133,10 @@ class World:
             self.served.add(OWNER.text, "TLSA", *map(str, content[OWNER].records))
 
     async def publish(self) -> None:
-        await self.zones.run(Publish(ZONE, "test"))
+        await self.zones.run(Publish(ZONE, because("test")))
 
     async def look(self) -> None:
-        await self.zones.run(Look(ZONE, "test"))
+        await self.zones.run(Look(ZONE, because("test")))
 
 
 @pytest.fixture
@@ -323,10 +325,10 @@ async def test_an_alarm_is_looked_after(world: World) -> None:
     await world.checked()
     world.served.records.pop((dns.name.from_text(OWNER.text), dns.rdatatype.TLSA))
     clock = asyncio.get_running_loop().time
-    await world.zones.run(Watch(ZONE, "test"))
+    await world.zones.run(Watch(ZONE, because("test")))
     assert world.site.book[WEB].report is None
     assert world.zone.watch_at - clock() <= 60.0
-    await world.zones.run(Watch(ZONE, "test"))
+    await world.zones.run(Watch(ZONE, because("test")))
     report = world.site.book[WEB].report
     assert report is not None
     assert report.wrong
@@ -418,7 +420,7 @@ async def test_a_roll_runs_no_command_for_a_zone_that_never_had_records(world: W
     ran = world.site.top / "ran"
     world.command(f"mkdir -p {ran} --")
     await world.site.make_key()
-    assert await world.zones.may_roll(WEB, world.site.on_deck()) == ""
+    assert say(await world.zones.may_roll(WEB, world.site.on_deck())) == ""
     assert not ran.exists()
 
 
@@ -450,7 +452,7 @@ async def test_without_dane_nothing_of_the_zone_holds_up_a_roll(world: World) ->
     async with zone.turn:  # somebody waits for name servers meanwhile
         assert not world.zones.is_taken(WEB)
         async with world.zones.turn(WEB), asyncio.timeout(5):
-            assert await world.zones.may_roll(WEB, world.site.on_deck()) == ""
+            assert say(await world.zones.may_roll(WEB, world.site.on_deck())) == ""
     assert len(world.server.queries) == asked
 
 
@@ -504,7 +506,7 @@ async def test_an_owner_that_nobody_tells_of_gets_no_record_yet(world: World) ->
 
 async def _why_held(world: World) -> str:
     try:
-        return await world.zones.may_roll(WEB, world.site.on_deck())
+        return say(await world.zones.may_roll(WEB, world.site.on_deck()))
     except Transient as err:
         return str(err)
 
@@ -547,8 +549,8 @@ async def test_a_name_server_that_answers_everything_with_64_kb(world: World) ->
 
     world.server.answering = answering
     async with watched() as stalls:
-        await world.zones.run(Watch(ZONE, "test"))
-        await world.zones.run(Watch(ZONE, "test"))
+        await world.zones.run(Watch(ZONE, because("test")))
+        await world.zones.run(Watch(ZONE, because("test")))
     assert stalls.longest < LONGEST
     assert any("sends an answer of 3800 records" in text for text in world.told), world.told
     assert "3800 records" in str(status_entry(WEB, world.site.book.entries[WEB])["dane"])

@@ -31,6 +31,7 @@ from sslmd.store.host_notes import (
     write_host,
 )
 from tests.daemon.test_hosts import hosts_of
+from tests.reasons import because
 from tests.workers.far_for_tests import EVERYTHING, FAR, server_class
 from tests.workers.test_restart import MAIL
 from tests.workers.test_restart import service as service_text
@@ -90,7 +91,7 @@ class Liar:
 
     async def visit(self, hosts: Hosts, *certs: CertId) -> list[Exception]:
         told = tuple(Told(cert, self.site.live(cert)) for cert in certs)
-        return await hosts.run(Copy(FAR, told, "test"))
+        return await hosts.run(Copy(FAR, told, because("test")))
 
     @property
     def file(self) -> str:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from sslmd.core.backoff import LONGEST_WAIT
 from sslmd.core.jobs import Copy, Restart, See, Told
 from sslmd.core.names import CertId
+from sslmd.core.reason import Reason, Why
 from sslmd.core.state import DONE, CertState, Server, ServerPhase
 
 # Copies and restarts wait this long for rolls that are still under way, so that one serves all.
@@ -60,8 +61,8 @@ def plan_copies(
     jobs = []
     for host in sorted(ready):
         told = tuple(lacking.get(host, {}).values())
-        certs = ", ".join(str(one.cert) for one in told)
-        reason = f"it does not have {certs}" if told else "it has what it should not have any more"
+        certs = tuple(str(one.cert) for one in told)
+        reason = Reason(Why.HOST_WITHOUT, certs=certs) if told else Reason(Why.HOST_SURPLUS)
         jobs.append(Copy(host, told, reason))
     return jobs
 
@@ -95,7 +96,7 @@ def plan_restarts(
     for host in sorted({host for host, kind in ready if kind in order}):
         told = tuple((kind, tuple(waiting[host, kind])) for kind in order if (host, kind) in ready)
         certs = sorted({str(one.cert) for _, group in told for one in group})
-        jobs.append(Restart(host, told, f"for {', '.join(certs)}"))
+        jobs.append(Restart(host, told, Reason(Why.RESTARTS_FOR, certs=tuple(certs))))
     return jobs
 
 
@@ -132,7 +133,7 @@ def plan_sights(
             (kind, tuple(waiting[host, kind])) for kind in order if (host, kind) in waiting
         )
         if told:
-            jobs.append(See(host, told, "nobody has seen what it serves"))
+            jobs.append(See(host, told, Reason(Why.NOBODY_SAW)))
     return jobs
 
 

@@ -47,13 +47,13 @@ def _window_at(facts: Facts) -> str:
 
 def _never_meet(facts: Facts) -> str:
     names = "its roll_windows" if facts["several"] else "its roll_window"
-    return f"rolled without waiting for {names} ({{windows}}), which never meet"
+    return f"without waiting for {names} ({{windows}}), which never meet"
 
 
 def _too_late(facts: Facts) -> str:
     names = "its roll_windows" if facts["several"] else "its roll_window"
     return (
-        f"rolled without waiting for {names} ({{windows}}): {{at}} is too late for curr, which "
+        f"without waiting for {names} ({{windows}}): {{at}} is too late for curr, which "
         "expires at {end}"
     )
 
@@ -181,6 +181,7 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     Why.MIN_ROLL: "min_roll_mins lasts until {until}",
     Why.WINDOW: _window,
     Why.WINDOW_AT: _window_at,
+    Why.ROLLED_ANYWAY: "rolled {why}",
     Why.WINDOWS_NEVER_MEET: _never_meet,
     Why.WINDOW_TOO_LATE: _too_late,
     # --- DANE: the gate
@@ -197,6 +198,7 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     Why.LOST: "its TLSA records are not everywhere any more, the wait begins again: {why}",
     Why.OTHERS_WANTED: "others are wanted now",
     Why.LAST_LOOK: "not rolled: {why}",
+    Why.ANOTHER_SET: "another set is on deck now",
     # --- what a roll would break
     Why.HARM_WITHDRAWN: ("clients that check DANE may refuse it as long as caches hold {which}"),
     Why.HARM_UNKNOWN: (
@@ -257,6 +259,6 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     Why.ZONE_WATCH: "the daily comparison of DNS, ports and keys",
     Why.DH_RELOADED: "the configuration was loaded again",
     Why.DH_DAILY: "the daily look",
-    Why.DH_START: "the start",
+    Why.DH_START: "what is missing at the start",
     Why.TRIAL: "an admin asked for a {kind}",
 }

@@ -11,6 +11,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+
+def _too_early(facts: Mapping[str, Any]) -> str:
+    why = []
+    if "gate" in facts:
+        here = "going back to set {back}, as an admin asked" if "back" in facts else "on deck"
+        why.append(f"({here}; {{gate}})")
+    if "windows" in facts:
+        why.append("{windows}")
+    rule = " and ".join(why) or "when min_roll_mins is over"
+    return f"{{cert}} rolls by rule at {{at}}, {rule}; --force rolls it now"
+
+
 ENDINGS: Mapping[Ended, str | Callable[[Mapping[str, Any]], str]] = {
     Ended.CANCELLED: "cancelled by an admin",
     Ended.NOT_NOTED: "it could not be noted: {why}",
@@ -20,5 +32,6 @@ ENDINGS: Mapping[Ended, str | Callable[[Mapping[str, Any]], str]] = {
     Ended.ALREADY_ON_DECK: "set {set} is already on deck",
     Ended.IN_USE: "set {set} is in use",
     Ended.NOT_BACK: "set {set} cannot be rolled back to: {why}",
+    Ended.TOO_EARLY: _too_early,
     Ended.TRIAL_WELL: "{said}",
 }
