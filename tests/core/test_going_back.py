@@ -181,7 +181,7 @@ def test_what_cannot_be_used_any_more_is_not_gone_back_to() -> None:
     ):
         state = reread(replace(on_deck_again(), next=bad))
         text = dropped(step(state))
-        assert f"set {OLD.name} cannot be gone back to: it " in text
+        assert f"set {OLD.name} cannot be rolled back to: " in text
         after = advance(state, AskDropped(NOW, because(text)))
         assert isinstance(step(after).job, TakeOff)
         assert step(advance(after, OffDeck(NOW))).event is None

@@ -19,9 +19,9 @@ from sslmd.core.host.plan import (
 )
 from sslmd.core.jobs import Restart, Told
 from sslmd.core.names import CertId, SetName
+from sslmd.core.reason import Reason, Why
 from sslmd.core.state import CertState, Delivered, Server, ServerPhase
 from tests.core.world import START, days
-from tests.reasons import because
 
 NOW = START
 SET = SetName.at(NOW)
@@ -68,9 +68,19 @@ def test_one_restart_a_host_with_each_class_once_in_the_order_of_the_file() -> N
                 ("imap", (Told(MAIL, SET), Told(WEB, SET))),
                 ("web", (Told(WEB, SET),)),
             ),
-            because("for example.com/mail, example.com/web"),
+            Reason(
+                Why.RESTARTS_FOR,
+                certs=(
+                    "example.com/mail",
+                    "example.com/web",
+                ),
+            ),
         ),
-        Restart("h2", (("smtp", (Told(MAIL, SET),)),), because("for example.com/mail")),
+        Restart(
+            "h2",
+            (("smtp", (Told(MAIL, SET),)),),
+            Reason(Why.RESTARTS_FOR, certs=("example.com/mail",)),
+        ),
     ]
 
 

@@ -23,6 +23,7 @@ from sslmd.core.own_ca import (
     what_changes,
 )
 from sslmd.core.plan import decide
+from sslmd.core.reason import Reason, Why
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import KeySpec, KeyType, OwnCa, SelfSigned, Subject
 from sslmd.core.state import Ask, CertState, Delivered, Phase, Request, SetNote, Trouble
@@ -199,7 +200,7 @@ def test_a_ca_that_lost_its_curr_is_held() -> None:
     assert found.job is None
     assert "there is set 20260101-00:00:00 in certs/ca/root/db" in say(found.alarm)
     fresh = step(root(None))
-    assert fresh.job == MakeKey(ROOT_ID, because("there is no certificate yet"))
+    assert fresh.job == MakeKey(ROOT_ID, Reason(Why.NO_CURR))
     asked = step(root(None, remains="a set", ask=NEW_KEY))
     assert isinstance(asked.job, MakeKey)
     assert asked.job.new_key

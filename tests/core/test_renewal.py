@@ -72,8 +72,8 @@ def test_a_good_certificate_needs_nothing() -> None:
 def test_each_check() -> None:
     assert ask(None) is Why.NO_CURR
     assert ask(BROKEN) is Why.UNUSABLE
-    assert ask(BARE) is Why.UNUSABLE
-    assert ask(until(GOOD, NOW)) is Why.UNUSABLE
+    assert ask(BARE) is Why.NO_CERTIFICATE
+    assert ask(until(GOOD, NOW)) is Why.EXPIRED
     assert ask(until(GOOD, NOW + days(90), NOW + CLOCK_TOLERANCE * 2)) is Why.NOT_YET_VALID
     assert ask(until(GOOD, NOW + days(90), NOW + CLOCK_TOLERANCE)) is None
     assert ask(want=OTHER_NAMES) is Why.NAMES
@@ -172,7 +172,7 @@ def test_useless_is_unwanted_or_unusable() -> None:
     assert why_useless(GOOD, NOTE, WANTED, NOBODY, NOW) is None
     for useless, why in (
         (why_useless(GOOD, NOTE, OTHER_NAMES, NOBODY, NOW + days(99)), Why.NAMES),
-        (why_useless(GOOD, NOTE, WANTED, NOBODY, NOW + days(99)), Why.UNUSABLE),
+        (why_useless(GOOD, NOTE, WANTED, NOBODY, NOW + days(99)), Why.EXPIRED),
     ):
         assert useless
         assert useless.code is why

@@ -271,7 +271,7 @@ async def test_what_cannot_be_used_is_not_put_on_deck(site: Site, harm: str) -> 
         (site.folder(old) / harm).write_bytes((site.folder(new) / harm).read_bytes())
     event = await work(PutBack(WEB, old, because("an admin asked")), site.tools)
     assert isinstance(event, AskDropped)
-    assert f"set {old} cannot be gone back to: it " in say(event.reason)
+    assert f"set {old} cannot be rolled back to: " in say(event.reason)
     assert sets.read_links(site.tree, WEB).next is None
 
 
