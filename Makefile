@@ -20,7 +20,7 @@ setup: $(READY)
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "sslmd needs Python 3.11 or later; name one: make PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || tests/servers/apt-install python3-venv
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || tests/stand/apt-install python3-venv
 	@echo "Fetching Python packages into $(VENV): about a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
@@ -59,7 +59,7 @@ test: $(READY) test-servers
 
 # Programs that the tests use as real parts; a test that lacks one skips, saying which.
 test-servers:
-	@tests/servers/install
+	@tests/stand/install
 
 # Every reader of bytes that others can write, for five minutes each; less: FUZZ="--seconds 60 dns".
 fuzz: $(READY)

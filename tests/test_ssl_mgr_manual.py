@@ -15,10 +15,10 @@ from sslmd.core.names import CertId
 from sslmd.core.spec import SelfSigned
 from sslmd.ctl import sslm_mgr
 from sslmd.pki.inspect import repairs
-from tests.config.tree import Tree
 from tests.core import test_plan
-from tests.pki.samples import set_files
 from tests.ssl_mgr_manual.table import VERDICTS, VERSIONS, Statement, statements, written
+from tests.stand.conf import Tree
+from tests.stand.samples import set_files
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "moving-from-ssl-mgr.md"

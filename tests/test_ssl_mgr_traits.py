@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 
-from tests.ssl_mgr_site import MADE, unpack
-from tests.ssl_mgr_tree import EVERY_USAGE, ZONES, make
+from tests.stand.ssl_mgr_site import MADE, unpack
+from tests.stand.ssl_mgr_tree import EVERY_USAGE, ZONES, make
 
 KEYS = {"privkey.pem", "bundle.pem"}
 WHOLE = {*KEYS, "csr.pem", "cert.pem", "chain.pem", "fullchain.pem"}

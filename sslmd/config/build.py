@@ -1,40 +1,21 @@
-"""From the checked tables of `ssl-mgr.conf` and `ca-info.conf` to the types of `model`.
-
-What needs more than one table is checked here; paths and programs become absolute.
-"""
+"""What the keys of one table say together: checks, and what is made of several of them."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+from sslmd.config.kinds import Endpoint, ServerKind, ServiceMatch, TsigKey, Unprobed
 from sslmd.config.locate import KeyPath
-from sslmd.config.model import (
-    LETS_ENCRYPT,
-    LETS_ENCRYPT_STAGING,
-    Argv,
-    CaInfo,
-    CaKind,
-    DhOptions,
-    DnsOptions,
-    DnsPrimary,
-    Endpoint,
-    GlobalOptions,
-    PostCopy,
-    ServerClass,
-    ServerKind,
-    ServiceMatch,
-    TsigKey,
-    Unprobed,
-)
-from sslmd.config.probes import DEFAULT_PROBES
+from sslmd.config.model import CaInfo, DnsPrimary, GlobalOptions, ServerClass
 from sslmd.config.renew import Leads
 from sslmd.config.report import Notes, Source
-from sslmd.config.schema import Dh, Dns, Globals, Primary, Servers, Web
-from sslmd.config.schema_service import CaTable
+from sslmd.config.server_tables import DEFAULT_PROBES
+from sslmd.config.table import made_of, path
 from sslmd.core.names import BadName, parse_service
 from sslmd.core.spec import Timing
 
@@ -43,35 +24,6 @@ EVERYTHING = ServiceMatch(None, None, cas=False)
 # ssl-mgr has a hook of the same name, wherever it is installed: it speaks to ssl-mgr, not to this
 # daemon.
 _HOOK = "sslm-auth-hook"
-
-
-class Places:
-    """Makes paths absolute: relative ones start at the top directory."""
-
-    def __init__(self, top: Path) -> None:
-        self.top = str(top)
-
-    def path(self, text: str) -> Path:
-        """Return the absolute path of `text`, links not resolved."""
-        return Path(os.path.abspath(os.path.join(self.top, text)))
-
-    def maybe(self, text: str) -> Path | None:
-        """Return the absolute path of `text`, None for an empty one."""
-        return self.path(text) if text else None
-
-    def folders(self, texts: Iterable[str]) -> tuple[Path, ...]:
-        """Return the absolute paths of folders, each once; empty texts are left out."""
-        return tuple(dict.fromkeys(self.path(text) for text in texts if text))
-
-    def argv(self, words: Argv) -> Argv:
-        """Return a command whose program, if it is a relative path, starts at the top."""
-        if words and "/" in words[0] and not words[0].startswith("/"):
-            return (str(self.path(words[0])), *words[1:])
-        return words
-
-    def commands(self, commands: Iterable[Argv]) -> tuple[Argv, ...]:
-        """Return the commands that are not empty."""
-        return tuple(self.argv(words) for words in commands if words)
 
 
 def timing(leads: Leads, min_roll: timedelta) -> Timing:
@@ -92,7 +44,7 @@ def check_spread(notes: Notes, source: Source, key: KeyPath, days: float, spread
         )
 
 
-def usual_leads(table: Globals, notes: Notes, source: Source) -> Leads:
+def usual_leads(table: Any, notes: Notes, source: Source) -> Leads:
     """Return what `[globals]` says about renewals, where there is no `[renew_info]`."""
     days, spread = table.renew_expire_days, table.renew_expire_days_spread
     check_spread(notes, source, ("globals", "renew_expire_days_spread"), days, spread)
@@ -100,10 +52,12 @@ def usual_leads(table: Globals, notes: Notes, source: Source) -> Leads:
 
 
 def global_options(
-    table: Globals, leads: Leads, places: Places, notes: Notes, source: Source
+    table: Any, leads: Leads, top: str, notes: Notes, source: Source
 ) -> GlobalOptions:
     """Return `[globals]`; `leads` is what it says about renewals, or `[renew_info]` does."""
-    hook = places.maybe(table.sslm_auth_hook)
+    renewals = timing(leads, timedelta(minutes=table.min_roll_mins))
+    made = made_of(GlobalOptions, table, top, timing=renewals)
+    hook, certs, prod = made.auth_hook, made.certs_dir, made.prod_cert_dir
     if hook is not None and hook.name == _HOOK:
         if not _is_ours(hook):
             notes.warn(
@@ -112,8 +66,7 @@ def global_options(
                 f"{hook} is taken for ssl-mgr's hook; the daemon's own is used",
                 "remove the key",
             )
-        hook = None
-    certs, prod = places.path(table.certs_dir), places.path(table.prod_cert_dir)
+        made = replace(made, auth_hook=None)
     if certs == prod or certs in prod.parents or prod in certs.parents:
         # The production tree is copied to servers, the working tree holds the CA's keys (I1).
         notes.mistake(
@@ -122,23 +75,7 @@ def global_options(
             f"{prod} and certs_dir ({certs}) are the same folder, or one holds the other",
             "write two separate folders",
         )
-    return GlobalOptions(
-        certs_dir=certs,
-        prod_cert_dir=prod,
-        verbose=table.verb,
-        auth_hook=hook,
-        logdir=places.maybe(table.logdir),
-        clean_keep=table.clean_keep,
-        timing=timing(leads, timedelta(minutes=table.min_roll_mins)),
-        dns_check_delay=timedelta(seconds=table.dns_check_delay),
-        dns_check_timeout=timedelta(seconds=table.dns_check_timeout),
-        dns_extra_servers=tuple(dict.fromkeys(table.dns_xtra_ns)),
-        dns_validating_resolver=table.dns_validating_resolver,
-        dane_next_key=table.dane_next_key,
-        cmd_timeout=timedelta(seconds=table.cmd_timeout),
-        post_copy=tuple(PostCopy(one.host, places.argv(one.argv)) for one in table.post_copy_cmd),
-        keep=tuple(dict.fromkeys(table.keep)),
-    )
+    return made
 
 
 def _is_ours(hook: Path) -> bool:
@@ -149,36 +86,14 @@ def _is_ours(hook: Path) -> bool:
     )
 
 
-def dh_options(table: Dh, groups: Iterable[str]) -> DhOptions:
-    """Return `[dh]`, for the groups that it names."""
-    return DhOptions(
-        groups=tuple(groups),
-        params=tuple(dict.fromkeys(table.params)),
-        max_age=timedelta(days=table.max_age),
-    )
-
-
-def dns_options(table: Dns, places: Places) -> DnsOptions:
-    """Return `[dns]`."""
-    return DnsOptions(
-        restart=places.commands(table.restart_cmd),
-        acme_dirs=places.folders(table.acme_dir),
-        tlsa_dirs=places.folders(table.tlsa_dirs),
-        depends=frozenset(table.depends),
-        pass_zones=table.pass_zones,
-    )
-
-
-def dns_primary(
-    table: Primary, places: Places, notes: Notes, source: Source, key: KeyPath
-) -> DnsPrimary:
+def dns_primary(table: Any, top: str, notes: Notes, source: Source, key: KeyPath) -> DnsPrimary:
     """Return one `[[dns_primary]]`."""
     server = table.server if table.port is None else Endpoint(table.server.host, table.port)
     tsig = None
     if table.tsig_key_file:
         name = str(table.tsig_name or "")
         algorithm = table.tsig_algorithm or ("hmac-sha256" if name else "")
-        tsig = TsigKey(places.path(table.tsig_key_file), name, algorithm)
+        tsig = TsigKey(path(table.tsig_key_file, top), name, algorithm)
     elif table.tsig_name or table.tsig_algorithm:
         word = "tsig_name" if table.tsig_name else "tsig_algorithm"
         notes.mistake(
@@ -191,41 +106,22 @@ def dns_primary(
             "the key has no use without dynamic updates",
             "add update = true, or remove it",
         )
-    return DnsPrimary(table.domain, server, tuple(table.nameservers), table.update, tsig)
+    return made_of(DnsPrimary, table, top, server=server, tsig=tsig)
 
 
 def server_class(
-    kind: ServerKind, table: Servers, places: Places, notes: Notes, source: Source
+    kind: ServerKind, table: Any, top: str, notes: Notes, source: Source
 ) -> ServerClass:
     """Return one of `[smtp] [imap] [web] [other]`."""
-    granted = tuple(table.svc_depends)
+    derived: dict[str, Any] = {"kind": kind}
     if table.servers and "svc_depends" not in table.model_fields_set:
-        granted = _granted_by_default(kind, notes, source)
-    named: object = table.probe
-    unprobed = named if isinstance(named, Unprobed) else None
-    probes = DEFAULT_PROBES[kind] if table.probe is None else ()
-    if unprobed is None and table.probe is not None:
-        probes = tuple(table.probe)
-    web = table if isinstance(table, Web) else Web()
-    return ServerClass(
-        kind=kind,
-        servers=tuple(dict.fromkeys(table.servers)),
-        restart=places.commands(table.restart_cmd),
-        svc_depends=granted,
-        depends=frozenset(table.depends),
-        server_dir=places.maybe(web.server_dir),
-        http_check=web.http_check,
-        skip_prod_copy=table.skip_prod_copy,
-        probes=probes,
-        probe_timeout=timedelta(seconds=table.probe_timeout),
-        unprobed=unprobed,
-        prune=table.prune,
-        key_owner=table.key_owner,
-        key_group=table.key_group,
-        key_mode=table.key_mode,
-        roll_window=tuple(table.roll_window),
-        restart_window=tuple(table.restart_window),
-    )
+        derived["svc_depends"] = _granted_by_default(kind, notes, source)
+    if isinstance(table.probe, Unprobed):
+        derived["unprobed"] = table.probe
+    else:
+        named = table.probe
+        derived["probes"] = DEFAULT_PROBES[kind] if named is None else tuple(named)
+    return made_of(ServerClass, table, top, **derived)
 
 
 def _granted_by_default(kind: ServerKind, notes: Notes, source: Source) -> tuple[ServiceMatch, ...]:
@@ -251,16 +147,14 @@ def _granted_by_default(kind: ServerKind, notes: Notes, source: Source) -> tuple
     return ()
 
 
-def ca_info(
-    name: str, table: CaTable, profile: str, places: Places, notes: Notes, source: Source
-) -> CaInfo:
+def ca_info(name: str, table: Any, profile: str, top: str, notes: Notes, source: Source) -> CaInfo:
     """Return one table of `ca-info.conf`; `profile` is the ACME profile asked for by default."""
     if bool(table.ca_eab_kid) != bool(table.ca_eab_hmac_key_file):
-        there, lacking = "ca_eab_kid", "ca_eab_hmac_key_file"
+        there, missing = "ca_eab_kid", "ca_eab_hmac_key_file"
         if not table.ca_eab_kid:
-            there, lacking = lacking, there
+            there, missing = missing, there
         notes.mistake(
-            source, (name, there), f"it needs {lacking} beside it", f"add {lacking} = '…'"
+            source, (name, there), f"it needs {missing} beside it", f"add {missing} = '…'"
         )
     try:
         parse_service(name)
@@ -273,39 +167,17 @@ def ca_info(
             "signing_ca = 'self' means that a certificate signs itself, not this table",
             "give the CA another name",
         )
-    return CaInfo(
-        name=name,
-        description=table.ca_desc,
-        kind=table.ca_type,
-        validation=table.ca_validation,
-        preferred_chain=table.ca_preferred_chain,
-        preferred_profile=table.ca_preferred_acme_profile or profile,
-        server=table.ca_server or LETS_ENCRYPT,
-        server_root=places.maybe(table.ca_server_root),
-        test_server=table.ca_test_server or LETS_ENCRYPT_STAGING,
-        test_server_root=places.maybe(table.ca_test_server_root),
-        eab_kid=table.ca_eab_kid,
-        eab_hmac_key_file=places.maybe(table.ca_eab_hmac_key_file),
-    )
+    made = made_of(CaInfo, table, top, name=name)
+    return made if made.preferred_profile else replace(made, preferred_profile=profile)
 
 
 def check_profile(info: CaInfo, raw: object, notes: Notes, source: Source) -> None:
     """Warn where ssl-mgr 7 asks an ACME CA for another profile; `raw` is the CA's table."""
     written = isinstance(raw, dict) and "ca_preferred_acme_profile" in raw
-    if not is_own(info) and not written and not info.preferred_profile:
+    if not info.is_own and not written and not info.preferred_profile:
         notes.warn(
             source,
             (info.name,),
             "ssl-mgr 7 asks for the profile tlsserver where none is named; here the CA chooses",
             "write ca_preferred_acme_profile = 'tlsserver' to keep that, or '' for the CA's choice",
         )
-
-
-def is_own(info: CaInfo) -> bool:
-    """Whether a CA is the site's own."""
-    return info.kind is not CaKind.ACME
-
-
-def own_names(cas: Mapping[str, CaInfo]) -> list[str]:
-    """Return the names of the site's own CAs."""
-    return [name for name, info in cas.items() if is_own(info)]

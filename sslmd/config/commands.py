@@ -6,22 +6,22 @@ import os
 from collections.abc import Iterator, Mapping
 
 from sslmd.config import shell
-from sslmd.config.build import Places
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import ServerKind
 from sslmd.config.report import Notes, Source
+from sslmd.config.table import path
 from sslmd.core.names import shown
 
 _TABLES = ("dns", *(kind.value for kind in ServerKind))
 
 
-def check_commands(data: Mapping[str, object], places: Places, notes: Notes, main: Source) -> None:
+def check_commands(data: Mapping[str, object], top: str, notes: Notes, main: Source) -> None:
     """Warn about what a shell would expand in commands, and about paths with spaces.
 
     `data` is `ssl-mgr.conf`, of whatever form: its mistakes are told elsewhere.
     """
     for key, line in _lines(data):
-        if " " in line and os.path.isfile(places.path(line)):
+        if " " in line and os.path.isfile(path(line, top)):
             # ssl-mgr takes the whole text of `[dns]`, and after a copy, for the program.
             notes.warn(
                 main,

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import PurePosixPath
 
 from sslmd.config.model import ServerKind
-from sslmd.config.schema import PUBLIC_RESOLVERS
+from sslmd.config.tables import PUBLIC_RESOLVERS
 
 ROOT, INTERMEDIATE, PUBLIC = "my-root", "my-int", "letsencrypt"
 BIND_RELOAD = "tools/bind-reload"

@@ -10,7 +10,7 @@ from sslmd.config.files import Missing, Unusable, folder_status, list_files, lis
 from sslmd.config.locate import KeyPath
 from sslmd.config.reader import Reader
 from sslmd.config.report import Source, nearest
-from sslmd.config.schema import Group
+from sslmd.config.tables import GroupTable
 from sslmd.config.values import EVERY_GROUP, EVERY_SERVICE
 from sslmd.core.names import BadName, GroupName, parse_service, shown
 
@@ -38,7 +38,7 @@ class Groups:
         self.inactive: frozenset[str] = frozenset()
         self._seen: set[str] = set()
 
-    def active(self, tables: Iterable[tuple[int, Group]]) -> dict[str, Wanted]:
+    def active(self, tables: Iterable[tuple[int, GroupTable]]) -> dict[str, Wanted]:
         """Return the services of the active groups, in the order of the file."""
         wanted: dict[str, Wanted] = {}
         for index, table in tables:
@@ -135,7 +135,7 @@ class Groups:
             return None
         return folder
 
-    def _list(self, wanted: Wanted, group: str, table: Group, key: KeyPath) -> None:
+    def _list(self, wanted: Wanted, group: str, table: GroupTable, key: KeyPath) -> None:
         if not table.services:
             problem = f"group {group} lists no services"
             remedy = "write services = ['ALL'], or active = false"

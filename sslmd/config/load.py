@@ -13,10 +13,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sslmd.config import build
 from sslmd.config.cas import warn_of_long_lives, with_heights, without_titles
+from sslmd.config.cert_tables import SERVICE_TABLES, ServiceFile
 from sslmd.config.commands import check_commands
 from sslmd.config.dane import check_dane
 from sslmd.config.files import (
@@ -38,6 +39,7 @@ from sslmd.config.grants import (
 from sslmd.config.groups import Groups, Wanted
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import (
+    CaInfo,
     Config,
     DhOptions,
     DnsOptions,
@@ -51,11 +53,11 @@ from sslmd.config.reader import Reader, Tables
 from sslmd.config.renew import TABLE as RENEW_INFO
 from sslmd.config.renew import Leads, check_leads, leads_by_life
 from sslmd.config.report import Source, nearest
-from sslmd.config.schema import CLASSES, IN_GLOBALS, Dh, Dns, Globals, Group, Primary, RenewInfo
-from sslmd.config.schema_service import SERVICE_TABLES, CaTable, ServiceFile
+from sslmd.config.server_tables import WEB_ALONE
 from sslmd.config.services import Builder, CaTables
 from sslmd.config.spelling import Case, with_globals, with_names
-from sslmd.config.table import Table
+from sslmd.config.table import Table, made_of, table_of
+from sslmd.config.tables import IN_GLOBALS, GroupTable, RenewInfo
 from sslmd.config.windows import Places, check_windows, life_of
 from sslmd.config.written import written
 from sslmd.core.errors import ConfigError, Mistake
@@ -65,7 +67,7 @@ __all__ = ["load", "load_partly", "locate_conf_dir"]
 
 AnyTable = TypeVar("AnyTable", bound=Table)
 
-_CLASS_NAMES = tuple(kind.value for kind in CLASSES)
+_CLASS_NAMES = tuple(map(str, ServerKind))
 _TABLES = ("globals", RENEW_INFO, "groups", "dns_primary", "dns", "dh", *_CLASS_NAMES)
 # With `ALL`, a folder's other files (a README, notes) are told from services by their content.
 _SERVICE_LIKE = re.compile(
@@ -109,9 +111,8 @@ class _Loader:
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self.notes = reader.notes
-        self.places = build.Places(reader.conf_dir.parent)
+        self.top = str(reader.conf_dir.parent)
         self.main = Source(reader.path(MAIN_FILE))
-        self.profile = ""
 
     def run(self) -> tuple[Config | None, tuple[Mistake, ...]]:
         """Read everything; return it, and the mistakes."""
@@ -119,7 +120,7 @@ class _Loader:
         options = self._globals(data or {})
         primaries = self._primaries(data or {})
         dns, classes = self._classes(data or {})
-        check_commands(data or {}, self.places, self.notes, self.main)
+        check_commands(data or {}, self.top, self.notes, self.main)
         groups = Groups(self.reader, self.main)
         wanted = groups.every() if data is None else groups.active(self._group_tables(data))
         cas, services, files = self._certificates(options, groups, wanted)
@@ -174,8 +175,8 @@ class _Loader:
         data = with_names(self.notes, self.main, data, _TABLES, Case.OVERLOOKED)
         data = with_globals(self.notes, self.main, data, "globals", IN_GLOBALS)
         for key in data:
-            if key in Globals.without_effect:
-                self.notes.warn(self.main, (key,), *Globals.without_effect[key])
+            if key in table_of(GlobalOptions).without_effect:
+                self.notes.warn(self.main, (key,), *table_of(GlobalOptions).without_effect[key])
             elif key not in _TABLES:
                 self.notes.unknown(self.main, (key,), _TABLES, IN_GLOBALS)
         return data
@@ -197,13 +198,13 @@ class _Loader:
                 yield index, checked
 
     def _globals(self, data: Tables) -> GlobalOptions:
-        table = self._table(data, "globals", Globals) or Globals()
-        self.profile = table.preferred_acme_profile
+        tables = table_of(GlobalOptions)
+        table = self._table(data, "globals", tables) or tables()
         return build.global_options(
-            table, self._leads(data, table), self.places, self.notes, self.main
+            table, self._leads(data, table), self.top, self.notes, self.main
         )
 
-    def _leads(self, data: Tables, table: Globals) -> Leads:
+    def _leads(self, data: Tables, table: Any) -> Leads:
         """Return when certificates are renewed: by `[renew_info]` where it is there."""
         info = data.get(RENEW_INFO)
         if info is None:
@@ -222,9 +223,9 @@ class _Loader:
 
     def _primaries(self, data: Tables) -> tuple[DnsPrimary, ...]:
         primaries: dict[object, DnsPrimary] = {}
-        for index, table in self._array(data, "dns_primary", Primary):
+        for index, table in self._array(data, "dns_primary", table_of(DnsPrimary)):
             key: KeyPath = ("dns_primary", index)
-            one = build.dns_primary(table, self.places, self.notes, self.main, key)
+            one = build.dns_primary(table, self.top, self.notes, self.main, key)
             if one.domain in primaries:
                 name = one.domain or "default"
                 problem = f"{name} has two tables; this one has no effect"
@@ -233,25 +234,28 @@ class _Loader:
         return tuple(primaries.values())
 
     def _classes(self, data: Tables) -> tuple[DnsOptions, tuple[ServerClass, ...]]:
-        dns = build.dns_options(self._table(data, "dns", Dns) or Dns(), self.places)
+        table = self._table(data, "dns", table_of(DnsOptions))
+        dns = made_of(DnsOptions, table, self.top) if table else DnsOptions()
         classes = []
         for name in data:  # in the order of the file: servers are restarted in that order
             if name in list(ServerKind):
                 kind = ServerKind(name)
-                if table := self._table(data, name, CLASSES[kind]):
-                    one = build.server_class(kind, table, self.places, self.notes, self.main)
+                without = () if kind is ServerKind.WEB else WEB_ALONE
+                if table := self._table(data, name, table_of(ServerClass, without)):
+                    one = build.server_class(kind, table, self.top, self.notes, self.main)
                     classes.append(one)
         return dns, tuple(classes)
 
     def _dh(self, data: Tables, groups: Groups, wanted: dict[str, Wanted]) -> DhOptions:
         """Return `[dh]`; no table, no folders."""
-        table = self._table(data, "dh", Dh) if "dh" in data else None
+        table = self._table(data, "dh", table_of(DhOptions)) if "dh" in data else None
         if table is None:
-            return DhOptions()
-        return build.dh_options(table, groups.named_in(("dh", "groups"), table.groups, wanted))
+            return DhOptions(())
+        named = groups.named_in(("dh", "groups"), table.groups, wanted)
+        return made_of(DhOptions, table, self.top, groups=tuple(named))
 
-    def _group_tables(self, data: Tables) -> list[tuple[int, Group]]:
-        tables = list(self._array(data, "groups", Group))
+    def _group_tables(self, data: Tables) -> list[tuple[int, GroupTable]]:
+        tables = list(self._array(data, "groups", GroupTable))
         if not data.get("groups"):
             self.notes.warn(
                 self.main,
@@ -267,14 +271,14 @@ class _Loader:
         """Return the CAs, the services, and their files."""
         ca_group = wanted.get(GroupName.CA) or Wanted(self.reader.path(GroupName.CA))
         ca_files = groups.files(ca_group.folder) if os.path.isdir(ca_group.folder) else []
-        cas = self._ca_file()
+        cas = self._ca_file(options.preferred_profile)
         builder = Builder(options, cas, frozenset(ca_files), self.notes)
         services = _Services(self.reader, builder, self.main)
         for group, one in wanted.items():
             services.read_group(group, one)
         listed = {*ca_group.listed, *ca_group.found}
         for name in ca_files:
-            if name not in listed and name in build.own_names(cas.infos):
+            if name not in listed and name in cas.own_names():
                 services.read_unmanaged(name, ca_group, asleep=GroupName.CA in groups.inactive)
         if options.timing.by_life is not None:
             used = {str(one.spec.signer) for one in services.read.values()}
@@ -285,7 +289,7 @@ class _Loader:
         warn_of_long_lives(services.read, services.sources, self.notes)
         return cas, services.read, services.files
 
-    def _ca_file(self) -> CaTables:
+    def _ca_file(self, profile: str) -> CaTables:
         path = self.reader.path(CA_FILE)
         try:
             read = self.reader.toml(path)
@@ -297,10 +301,8 @@ class _Loader:
         source, raw = read
         infos = {}
         for name, data in raw.items():
-            if table := self.notes.check(source, (name,), data, CaTable):
-                infos[name] = build.ca_info(
-                    name, table, self.profile, self.places, self.notes, source
-                )
+            if table := self.notes.check(source, (name,), data, table_of(CaInfo)):
+                infos[name] = build.ca_info(name, table, profile, self.top, self.notes, source)
         return CaTables(source, raw, infos, frozenset(raw.keys() - infos.keys()))
 
 

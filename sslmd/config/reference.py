@@ -7,15 +7,23 @@ from enum import Enum
 
 from pydantic.fields import FieldInfo
 
-from sslmd.config.schema import Dh, Dns, Globals, Group, Primary, RenewInfo, Servers, Web
-from sslmd.config.schema_service import (
+from sslmd.config.cert_tables import (
+    CaInfo,
     CaOptionsTable,
-    CaTable,
     KeyTable,
     NameTable,
     ServiceFile,
 )
-from sslmd.config.table import Table
+from sslmd.config.server_tables import WEB_ALONE, ServerClass
+from sslmd.config.table import Table, table_of
+from sslmd.config.tables import (
+    DhOptions,
+    DnsOptions,
+    DnsPrimary,
+    GlobalOptions,
+    GroupTable,
+    RenewInfo,
+)
 
 _INTRO = """\
 # Configuration reference
@@ -41,7 +49,7 @@ Where a list is asked for, a single text will do. Times may have fractions.
 """
 
 _SECTIONS: tuple[tuple[str, str, type[Table]], ...] = (
-    ("ssl-mgr.conf: `[globals]`", "", Globals),
+    ("ssl-mgr.conf: `[globals]`", "", table_of(GlobalOptions)),
     (
         "ssl-mgr.conf: `[renew_info]`",
         "Of ssl-mgr 7: when to renew, by how long a certificate lives. Where the table is there, "
@@ -58,23 +66,23 @@ _SECTIONS: tuple[tuple[str, str, type[Table]], ...] = (
         "ssl-mgr.conf: `[[groups]]`",
         "One table per group. A CA of group `ca` that no active table lists signs with what it "
         "has, and is not renewed.",
-        Group,
+        GroupTable,
     ),
-    ("ssl-mgr.conf: `[[dns_primary]]`", "One table per zone that needs one.", Primary),
-    ("ssl-mgr.conf: `[dns]`", "", Dns),
+    ("ssl-mgr.conf: `[[dns_primary]]`", "One table per zone that needs one.", table_of(DnsPrimary)),
+    ("ssl-mgr.conf: `[dns]`", "", table_of(DnsOptions)),
     (
         "ssl-mgr.conf: `[smtp]`, `[imap]`, `[web]`, `[other]`",
         "The server classes. On each host they are restarted in the order of the file.",
-        Servers,
+        table_of(ServerClass, WEB_ALONE),
     ),
-    ("ssl-mgr.conf: more keys of `[web]`", "", Web),
+    ("ssl-mgr.conf: more keys of `[web]`", "", table_of(ServerClass)),
     (
         "ssl-mgr.conf: `[dh]`",
         "Diffie-Hellman groups on this machine, for servers that offer DHE. Without the table "
         "there are none.",
-        Dh,
+        table_of(DhOptions),
     ),
-    ("ca-info.conf", "One table per CA; its name is what `signing_ca` says.", CaTable),
+    ("ca-info.conf", "One table per CA; its name is what `signing_ca` says.", table_of(CaInfo)),
     ("Service files", "", ServiceFile),
     ("Service files: `[KeyOpts]`", "", KeyTable),
     ("Service files: `[X509]`", "Empty texts are left out of the certificate.", NameTable),
@@ -86,9 +94,10 @@ def reference() -> str:
     """Return the whole reference as Markdown."""
     parts = [_INTRO]
     for title, text, table in _SECTIONS:
-        inherited = Servers.model_fields.keys() if table is Web else set()
         rows = [
-            _row(name, field) for name, field in table.model_fields.items() if name not in inherited
+            _row(name, field)
+            for name, field in table.model_fields.items()
+            if table is not table_of(ServerClass) or name in WEB_ALONE
         ]
         head = f"## {title}\n\n" + (f"{text}\n\n" if text else "")
         parts.append(head + "| key | type | default | meaning |\n| --- | --- | --- | --- |\n")

@@ -10,7 +10,8 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from sslmd.config.acme_names import check_acme_names
-from sslmd.config.build import check_spread, is_own, own_names, timing
+from sslmd.config.build import check_spread, timing
+from sslmd.config.cert_tables import CaOptionsTable, KeyTable, NameTable, ServiceFile
 from sslmd.config.dane import check_entry, check_hosts
 from sslmd.config.locate import KeyPath
 from sslmd.config.mailboxes import Mailboxes, in_ascii
@@ -24,7 +25,6 @@ from sslmd.config.model import (
 from sslmd.config.renew import Leads, changed, warn_own_days
 from sslmd.config.renew import of as leads_of
 from sslmd.config.report import Notes, Source, nearest
-from sslmd.config.schema_service import CaOptionsTable, KeyTable, NameTable, ServiceFile
 from sslmd.core.dane.tlsa import DaneEntry
 from sslmd.core.names import (
     BadName,
@@ -89,6 +89,10 @@ class CaTables:
     def is_told(self, name: str) -> bool:
         """Whether a mistake is noted already that explains why there is no CA `name`."""
         return self.wrong is None or name in self.wrong
+
+    def own_names(self) -> list[str]:
+        """Return the names of the site's own CAs."""
+        return [name for name, info in self.infos.items() if info.is_own]
 
 
 class Builder:
@@ -178,13 +182,13 @@ class Builder:
             if not self._tables.is_told(str(name)):
                 self._unknown_ca(str(name), source)
             return None
-        if not is_own(info):
+        if not info.is_own:
             if _is_ca(cert):
                 self._notes.mistake(
                     source,
                     key,
                     f"{shown(info.name)} is an ACME CA, and those sign no CAs",
-                    nearest("", ["self", *own_names(self._cas)], "write one of: "),
+                    nearest("", ["self", *self._tables.own_names()], "write one of: "),
                 )
             return AcmeCa(info.name)
         if info.name not in self._ca_files:

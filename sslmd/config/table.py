@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    TypeVar,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    create_model,
+)
+from pydantic.fields import FieldInfo
 
 from sslmd.config import values
-from sslmd.config.model import Argv, Endpoint, NextKey, Trigger
+from sslmd.config.kinds import Argv, Endpoint, NextKey, Trigger
 from sslmd.core.windows import Window
 
-T = TypeVar("T", bound=str)
+T = TypeVar("T")
+Word = TypeVar("Word", bound=str)
 
 
 class Table(BaseModel):
-    """One table of a file. Unknown keys are left to `report.unknown_keys`."""
+    """One table of a file, as the file has it. Unknown keys are left to `report.unknown_keys`."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
     # Keys that ssl-mgr has and that need nothing here: neither used nor complained about.
@@ -27,10 +51,77 @@ class Table(BaseModel):
     homes: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
 
-def key(
+def path(text: str, top: str) -> Path:
+    """Return the absolute path of `text`, which begins at `top`; links are not resolved."""
+    return Path(os.path.abspath(os.path.join(top, text)))
+
+
+def maybe(text: str, top: str) -> Path | None:
+    """Return the absolute path of `text`, None for an empty one."""
+    return path(text, top) if text else None
+
+
+def folders(texts: Iterable[str], top: str) -> tuple[Path, ...]:
+    """Return the absolute paths of folders, each once; empty texts are left out."""
+    return tuple(dict.fromkeys(path(text, top) for text in texts if text))
+
+
+def argv(words: Argv, top: str) -> Argv:
+    """Return a command whose program, if it is a relative path, starts at `top`."""
+    if words and "/" in words[0] and not words[0].startswith("/"):
+        return (str(path(words[0], top)), *words[1:])
+    return words
+
+
+def commands(lines: Iterable[Argv], top: str) -> tuple[Argv, ...]:
+    """Return the commands that are not empty."""
+    return tuple(argv(words, top) for words in lines if words)
+
+
+def each_once(elements: Iterable[T], _: str = "") -> tuple[T, ...]:
+    """Return the elements of a list, each once."""
+    return tuple(dict.fromkeys(elements))
+
+
+def trigger_set(words: list[Trigger], _: str = "") -> frozenset[Trigger]:
+    """Return what restarts a class beside its own certificates."""
+    return frozenset(words)
+
+
+def seconds(number: float, _: str = "") -> timedelta:
+    """Return a number of seconds as a time."""
+    return timedelta(seconds=number)
+
+
+def _as_it_is(value: Any, _: str) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Key:
+    """A key of a file: its name and type there, and how its value gets into the configuration."""
+
+    name: str
+    read: Any
+    field: FieldInfo
+    to: Callable[[Any, str], Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Declared:
+    """The keys of a `table` by the names of its attributes, and what `Table` says beside them."""
+
+    keys: Mapping[str, _Key]
+    about: Mapping[str, Any]
+
+
+_KEY, _DECLARED = "key", "_declared"
+
+
+def described(
     kind: str, meaning: str, *, default: Any = ..., shown: str | None = None, **limits: float
 ) -> Any:
-    """Describe a key: its type, its meaning, and its default (without one it must be there).
+    """Describe a key of a `Table`: its type, its meaning, and its default (`...`: there is none).
 
     `shown` is the default as the manual has it, where that is not the value itself.
     """
@@ -42,11 +133,87 @@ def key(
     return Field(default, description=meaning, json_schema_extra=extra, **constraints)
 
 
-def word_of(words: type[T]) -> PlainValidator:
+def key(
+    kind: str,
+    meaning: str,
+    *,
+    name: str = "",
+    read: Any = None,
+    to: Callable[[Any, str], Any] = _as_it_is,
+    default: Any = ...,
+    **more: Any,
+) -> Any:
+    """Declare a key of a `table`: as `described`, and how its value gets into the configuration.
+
+    `name` and `read` are its name and type in the file, where they are not those of the attribute;
+    `to` makes the attribute of the value there and the top directory. An attribute that is a
+    `ClassVar` is a key of the file that others are made of.
+    """
+    field = described(kind, meaning, default=default, **more)
+    # A path begins at the top directory, which is not known yet.
+    made = {} if default is ... or to is path else {"default": to(default, "")}
+    return dataclasses.field(metadata={_KEY: _Key(name, read, field, to)}, **made)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(key, dataclasses.field))
+def table(
+    *,
+    also_known: Collection[str] = (),
+    without_effect: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+    homes: Mapping[str, str] = MappingProxyType({}),
+) -> Callable[[type[T]], type[T]]:
+    """Make a frozen dataclass of a declaration, and the `Table` that its file is checked with."""
+
+    about = {"also_known": also_known, "without_effect": without_effect, "homes": homes}
+
+    def made(cls: type[T]) -> type[T]:
+        own = ((name, cls.__dict__.get(name)) for name in cls.__annotations__)
+        keys = {
+            name: one.metadata[_KEY]
+            for name, one in own
+            if isinstance(one, dataclasses.Field) and one.metadata
+        }
+        done = dataclasses.dataclass(frozen=True, slots=True)(cls)
+        setattr(done, _DECLARED, _Declared(keys, about))
+        return done
+
+    return made
+
+
+@cache
+def table_of(declared: type, without: tuple[str, ...] = ()) -> Any:
+    """Return the `Table` that a file is checked with; `without`: keys that it has not there."""
+    known: _Declared = getattr(declared, _DECLARED)
+    hints = get_type_hints(declared, include_extras=True)
+    fields: dict[str, Any] = {}
+    for name, one in known.keys.items():
+        hint = hints[name]
+        read = one.read or (get_args(hint)[0] if get_origin(hint) is ClassVar else hint)
+        if (one.name or name) not in without:
+            fields[one.name or name] = (read, one.field)
+    made: Any = create_model(declared.__name__, __base__=Table, **fields)
+    for name, value in known.about.items():
+        setattr(made, name, value)
+    return made
+
+
+def made_of(declared: type[T], file: Table, top: str, **derived: Any) -> T:
+    """Return what a checked table of a file asks for; `derived`: what several keys say together."""
+    known: _Declared = getattr(declared, _DECLARED)
+    made = {field.name for field in dataclasses.fields(declared)} - derived.keys()  # type: ignore
+    kept = {
+        name: one.to(getattr(file, one.name or name), top)
+        for name, one in known.keys.items()
+        if name in made and hasattr(file, one.name or name)
+    }
+    return declared(**kept | derived)
+
+
+def word_of(words: type[Word]) -> PlainValidator:
     """Accept the values of a `StrEnum`, in any case."""
     known = {str(word): word for word in words}  # type: ignore[attr-defined]
 
-    def parse(value: Any) -> T:
+    def parse(value: Any) -> Word:
         word = known.get(value.lower()) if isinstance(value, str) else None
         if word is None:
             raise values.wrong(f"{values.seen(value)} is not known here", values.one_of([*known]))

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from pydantic_core import PydanticCustomError
 
 from sslmd.config import shell
-from sslmd.config.model import (
+from sslmd.config.kinds import (
     Argv,
     Endpoint,
     PostCopy,

@@ -10,10 +10,10 @@ import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from sslmd.ctl.answers import Cert, Fields, certs_of
-from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
-from sslmd.ctl.errors import USAGE, CtlError
-from sslmd.ctl.health import (
+from sslmd.console.answers import Cert, Fields, certs_of
+from sslmd.console.args import Commands, add_certs, chosen, command, connect
+from sslmd.console.errors import USAGE, CtlError
+from sslmd.console.health import (
     Level,
     Limits,
     dh_problems,
@@ -24,7 +24,7 @@ from sslmd.ctl.health import (
     unproven,
     zone_problems,
 )
-from sslmd.ctl.text import count, local, printable, say, span
+from sslmd.console.text import count, local, printable, say, span
 from sslmd.wire.messages import Method
 
 # Seconds; a monitoring system gives a plugin ten by default.

@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from sslmd.ctl.answers import Cert, Fields
-from sslmd.ctl.args import Commands, command, connect
-from sslmd.ctl.errors import DONE
-from sslmd.ctl.health import NO_SERVER, Limits, dane_unseen, failed, problems, why
-from sslmd.ctl.table import Row, print_table, terminal_width, wrapped
-from sslmd.ctl.text import clock, local, say, span
+from sslmd.console.answers import Cert, Fields
+from sslmd.console.args import Commands, command, connect
+from sslmd.console.errors import DONE
+from sslmd.console.health import NO_SERVER, Limits, dane_unseen, failed, problems, why
+from sslmd.console.table import Row, print_table, terminal_width, wrapped
+from sslmd.console.text import clock, local, say, span
 from sslmd.wire.messages import Method
 
 _INDENT = "  "

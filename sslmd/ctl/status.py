@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from sslmd.ctl.answers import Cert, Fields, certs_of
-from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
-from sslmd.ctl.errors import DONE, NO_DAEMON, USAGE, CtlError
-from sslmd.ctl.health import (
+from sslmd.console.answers import Cert, Fields, certs_of
+from sslmd.console.args import Commands, add_certs, chosen, command, connect
+from sslmd.console.errors import DONE, NO_DAEMON, USAGE, CtlError
+from sslmd.console.health import (
     Level,
     Limits,
     dh_problems,
@@ -22,8 +22,8 @@ from sslmd.ctl.health import (
     why,
     zone_problems,
 )
-from sslmd.ctl.table import Row, table, terminal_height, terminal_width, wrapped
-from sslmd.ctl.text import colours, count, local, paint, printable, printable_json, span
+from sslmd.console.table import Row, table, terminal_height, terminal_width, wrapped
+from sslmd.console.text import colours, count, local, paint, printable, printable_json, span
 from sslmd.wire.messages import Method
 
 TYPE_CHECKING = False

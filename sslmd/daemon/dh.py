@@ -13,7 +13,7 @@ from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.jobs import WriteDh, lane
 from sslmd.core.reason import Reason, Why
-from sslmd.daemon.journal import WARNING
+from sslmd.daemon.tell.journal import WARNING
 from sslmd.daemon.zone_work import Tell
 from sslmd.workers.dh import write_dh
 from sslmd.workers.queue import JobQueue

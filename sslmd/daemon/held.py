@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from sslmd.daemon.book import Entry
+from sslmd.daemon.registry import Entry
 
 # Between two looks. A person who has put a file back waits for it.
 PERIOD = timedelta(seconds=30)

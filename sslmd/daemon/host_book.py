@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from sslmd.config.hosts import THIS_HOST, hosts_of, is_meant, wanted_on
 from sslmd.core.backoff import Failure, next_try
 from sslmd.core.errors import Permanent, Refused, SslmError
+from sslmd.core.host.needs import Belonging, belonging_of, needs
 from sslmd.core.jobs import Copy
 from sslmd.core.names import CertId, shown
 from sslmd.store import files
@@ -22,8 +24,7 @@ from sslmd.store.host_notes import (
     shortened,
     write_host,
 )
-from sslmd.workers.copy import Visit, has_to_go, is_meant, prunes
-from sslmd.workers.deliver import THIS_HOST
+from sslmd.workers.copy import Visit
 from sslmd.workers.tools import Tools
 
 # Between two looks at a production tree for what does not belong there: here, where that costs
@@ -63,8 +64,7 @@ class HostBook:
         return host_file(self._tools.tree.root, host)
 
     def _hosts(self) -> dict[str, None]:
-        classes = self._tools.config.server_classes
-        return dict.fromkeys(host for one in classes for host in one.servers)
+        return hosts_of(self._tools.config)
 
     def of(self, host: str) -> HostNote:
         """Return what is known of a host."""
@@ -180,7 +180,7 @@ class HostBook:
             if host not in self._notes:
                 self._notes[host] = self._read(host)
             note = self._notes[host] = replace(self.of(host), attempts=0, next_try=None)
-            self._sort(host)
+            self._sort(host, map(belonging_of, note.surplus))
             if note.surplus or note.older or note.kept or note.same:
                 self._again[host] = None  # it may be gone, in keep now or no more, another machine
         # Whether classes name this machine or not: what is in production here costs a look.
@@ -191,11 +191,16 @@ class HostBook:
                 self._left.add(host)
         self._left &= self._notes.keys() - hosts.keys()
 
-    def _sort(self, host: str) -> None:
+    def _sort(self, host: str, there: Iterable[Belonging] = ()) -> None:
+        """Find out whether something has to go from a host; `there`: what others put there.
+
+        What a visit left is not among it: it would be left again.
+        """
         config, note = self._tools.config, self.of(host)
         same = [one for one in note.same if one in self._hosts()]
-        has_surplus = bool(note.surplus) and prunes(config, host, *same)
-        if has_surplus or any(has_to_go(config, cert, host, same) for cert in note.holds):
+        ours = [Belonging(str(one), one, is_ours=True) for one in note.holds]
+        wanted, now = wanted_on(config, host, *same), self._tools.now()
+        if needs(wanted, now, there=[*ours, *there]).to_go:
             self._untidy[host] = note.next_try
         else:
             self._untidy.pop(host, None)

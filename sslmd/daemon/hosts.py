@@ -12,18 +12,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from sslmd.config.hosts import DNS, class_order, wanted_on
 from sslmd.config.model import Config
 from sslmd.core.backoff import Failure, next_try
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.events import ServerCopied, ServerSeen, ServersWanting, ServerTold
+from sslmd.core.host.needs import restarts_at
 from sslmd.core.host.plan import (
     BATCH_WAIT,
+    HostDecision,
+    HostView,
+    by_host,
+    decide_host,
     looks_again,
-    next_look,
-    plan_copies,
-    plan_restarts,
-    plan_sights,
-    restarts_at,
 )
 from sslmd.core.jobs import Copy, HostJob, Pool, Restart, See, Told, pool
 from sslmd.core.lifecycle import advance
@@ -31,10 +32,9 @@ from sslmd.core.names import CertId
 from sslmd.core.renewal import ROLL_MARGIN
 from sslmd.core.state import CertState, Server, ServerPhase, Unseen
 from sslmd.core.windows import opens
-from sslmd.daemon.book import Book
 from sslmd.daemon.host_book import HostBook
+from sslmd.daemon.registry import Registry
 from sslmd.workers.copy import Visit, copy
-from sslmd.workers.deliver import DNS, class_order
 from sslmd.workers.proof import Sight, rule_of
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.restart import ClassRestarted, restart, see
@@ -69,9 +69,9 @@ def _commands(config: Config) -> dict[str, object]:
 class Hosts:
     """Knows which certificates have a host to be seen to, and queues that when it is time."""
 
-    def __init__(self, tools: Tools, book: Book, queue: JobQueue, apply: Apply) -> None:
+    def __init__(self, tools: Tools, registry: Registry, queue: JobQueue, apply: Apply) -> None:
         self._tools = tools
-        self._book = book
+        self._registry = registry
         self._queue = queue
         self._apply = apply
         self.notes = HostBook(tools)
@@ -85,7 +85,7 @@ class Hosts:
 
     def note(self, cert: CertId) -> None:
         """Look at the servers of a certificate that changed."""
-        phases = {server.phase for server in self._book[cert].state.servers}
+        phases = {server.phase for server in self._registry[cert].state.servers}
         fresh = phases & {ServerPhase.DELIVERED, ServerPhase.PENDING}
         if fresh and self._batch_since is None:
             self._batch_since = time.monotonic()
@@ -96,7 +96,7 @@ class Hosts:
 
     def _is_to_be_seen(self, cert: CertId) -> bool:
         now = self._tools.now()
-        servers = self._book[cert].state.servers
+        servers = self._registry[cert].state.servers
         return any(self._sight(cert, server, now) is not None for server in servers)
 
     def _sight(self, cert: CertId, server: Server, now: datetime) -> datetime | None:
@@ -119,7 +119,7 @@ class Hosts:
         before, after = _commands(old), _commands(self._tools.config)
         changed = {kind for kind in after if after[kind] != before.get(kind)}
         for cert in self._waiting:
-            entry = self._book[cert]
+            entry = self._registry[cert]
             entry.state = replace(
                 entry.state,
                 servers=tuple(
@@ -130,7 +130,7 @@ class Hosts:
                 ),
             )
             entry.document = None
-        for cert in self._book:
+        for cert in self._registry:
             self.note(cert)  # probes may be others
         self.notes.reconfigured()
         self._move()
@@ -146,7 +146,7 @@ class Hosts:
         if not moved:
             return
         event = ServersWanting(self._tools.now(), moved)
-        for cert, entry in self._book.entries.items():
+        for cert, entry in self._registry.entries.items():
             if any(server.host in moved for server in entry.state.servers):
                 entry.state, entry.document = advance(entry.state, event), None
                 self.note(cert)
@@ -156,9 +156,9 @@ class Hosts:
         self._stopped = True
         self._set_timer(None)
 
-    def due(self) -> bool:
-        """Whether something could be done now."""
-        return bool(self._plan(self._tools.now()))
+    def due(self, now: datetime) -> list[HostJob]:
+        """Return what could be done at a time."""
+        return [one.job for one in self._decide(now) if one.job is not None]
 
     def consider(self) -> None:
         """Queue what is due, unless jobs are still under way that may add to it."""
@@ -175,11 +175,9 @@ class Hosts:
         self._rests_until = began + spent * (1 + RESTS) if spent > QUICK else 0.0
 
     def _consider(self, now: datetime) -> None:
-        jobs = self._plan(now)
-        again = next_look(
-            self._states(), self.notes.visits(), now, opens=self._opens, sights=self._sight
-        )
-        if again is not None:
+        decisions = self._decide(now)
+        jobs = [one.job for one in decisions if one.job is not None]
+        if again := min((one.wake_at for one in decisions if one.wake_at), default=None):
             self._set_timer(max((again - now).total_seconds(), 1.0))
         if not jobs:
             self._batch_since = None
@@ -206,21 +204,30 @@ class Hosts:
 
     def _states(self) -> list[tuple[CertId, CertState]]:
         return [
-            (cert, self._book[cert].state)
+            (cert, self._registry[cert].state)
             for cert in self._waiting
-            if cert in self._book and not self._book[cert].hold
+            if cert in self._registry and not self._registry[cert].hold
         ]
 
-    def _plan(self, now: datetime) -> list[HostJob]:
-        states = self._states()
-        copies = plan_copies(states, self.notes.visits(), now)
-        # A class is restarted once for all that it gets: after the copy, not before it too.
-        busy = {job.host for job in copies}
-        order = class_order(self._tools.config)
-        restarts = plan_restarts(states, order, now, opens=self._opens, busy=busy)
-        busy |= {job.host for job in restarts}
-        sights = plan_sights(states, order, now, sights=self._sight, busy=busy)
-        return [*copies, *restarts, *sights]
+    def _decide(self, now: datetime) -> list[HostDecision]:
+        config, visits = self._tools.config, self.notes.visits()
+        placed = by_host(self._states())
+        return [
+            decide_host(
+                HostView(
+                    host,
+                    placed.get(host, ()),
+                    wanted_on(config, host),
+                    class_order(config),
+                    host in visits,
+                    visits.get(host),
+                    self._opens,
+                    self._sight,
+                ),
+                now,
+            )
+            for host in sorted({*placed, *visits})
+        ]
 
     def restarts_at(self, cert: CertId, server: Server, now: datetime) -> datetime:
         """Return when a server that is to be restarted may be."""
@@ -252,7 +259,7 @@ class Hosts:
         place = (server.kind, server.host)
         return server.uses_ours or any(
             one.uses_ours and (one.kind, one.host) == place
-            for entry in self._book.entries.values()
+            for entry in self._registry.entries.values()
             for one in entry.state.servers
         )
 
@@ -306,15 +313,15 @@ class Hosts:
                 after = replace(_well(old, phase, now), set=name, here=visit.here)
             self._apply(cert, ServerCopied(now, after, old.set))
         for cert, hosts in self.notes.parted(job.host, visit.taken).items():
-            if cert in self._book:
+            if cert in self._registry:
                 self._apply(cert, ServersWanting(now, hosts))
         await self.notes.visited(job.host, visit, whole)
         return list(dict.fromkeys([*errors.values(), *filter(None, (whole, visit.trouble))]))
 
     def _is_current(self, told: Told) -> bool:
-        if told.cert not in self._book:
+        if told.cert not in self._registry:
             return False
-        curr = self._book[told.cert].state.curr
+        curr = self._registry[told.cert].state.curr
         return curr is not None and curr.name == told.set
 
     def _as_it_is(self, certs: Iterable[CertId], host: str) -> list[tuple[CertId, Server]]:
@@ -330,13 +337,13 @@ class Hosts:
         return [(cert, old) for cert, old in before if old in self._servers(cert, old.host)]
 
     def _end_of(self, cert: CertId) -> datetime | None:
-        curr = self._book[cert].state.curr
+        curr = self._registry[cert].state.curr
         return curr.cert.not_after if curr is not None and curr.cert is not None else None
 
     def _servers(self, cert: CertId, host: str) -> list[Server]:
-        if cert not in self._book:
+        if cert not in self._registry:
             return []
-        return [one for one in self._book[cert].state.servers if one.host == host]
+        return [one for one in self._registry[cert].state.servers if one.host == host]
 
     # --- restarts ---
 

@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,14 @@ from sslmd.core.errors import ConfigError, Permanent, SslmError
 from sslmd.core.jobs import Pool
 from sslmd.core.names import CertId
 from sslmd.core.plain import plain
-from sslmd.daemon import journal
-from sslmd.daemon.journal import INFO, NOTICE, WARNING, Bus, Record
-from sslmd.daemon.methods import Methods
-from sslmd.daemon.notify import Notifier, watchdog_seconds
+from sslmd.daemon.api.methods import Methods
+from sslmd.daemon.api.server import Server
+from sslmd.daemon.api.status_document import in_trouble, summary
 from sslmd.daemon.planner import ORDERS, Planner
 from sslmd.daemon.reload import Reload
-from sslmd.daemon.server import Server
-from sslmd.daemon.status_document import in_trouble, summary
+from sslmd.daemon.systemd import Notifier, watchdog_seconds
+from sslmd.daemon.tell import journal
+from sslmd.daemon.tell.journal import INFO, NOTICE, WARNING, Bus, Record
 from sslmd.daemon.watchdog import Watchdog
 from sslmd.memory import keep_private
 from sslmd.servers import folders
@@ -76,9 +77,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     if sys.argv[1:2] == ["init"]:
-        from sslmd.daemon import init  # for the first minute of a site, not for every start
-
-        sys.exit(init.run(sys.argv[2:]))
+        # A room of its own, for the first minute of a site and not for every start.
+        sys.exit(import_module("sslmd.setup.init").run(sys.argv[2:]))
     keep_private()
     arguments = _arguments()
     os.umask(0o077)
@@ -211,7 +211,7 @@ class Daemon:
             threads=self._threads,
             others=self._others,
             state_of=lambda cert: self._planner.state_of(cert),
-            every=lambda: self._planner.book.entries.values(),
+            every=lambda: self._planner.registry.entries.values(),
             socket=arguments.socket,
             scratch=Scratch(os.path.dirname(arguments.socket)),
             tell=self._tell_of,
@@ -298,7 +298,7 @@ class Daemon:
         await self._planner.tools.background_done(FLUSH)
         planner = self._planner
         failed = planner.failures or planner.zones.troubles
-        troubled = failed or any(map(in_trouble, planner.book.entries.values()))
+        troubled = failed or any(map(in_trouble, planner.registry.entries.values()))
         return 1 if troubled else 0
 
     # --- signals and reload ---

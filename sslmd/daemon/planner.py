@@ -1,4 +1,4 @@
-"""The planner: keeps the book, decides, queues jobs, and takes in what they bring about.
+"""The planner: keeps the registry, decides, queues jobs, and takes in what they bring about.
 
 Every change of a certificate goes through `apply`; after it, and whenever the scheduler or the
 wall clock says so, `replan` asks `core.plan` what comes next. Recovery after a crash and normal
@@ -42,16 +42,16 @@ from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered, Issuance
 from sslmd.core.view import Decision
 from sslmd.core.words import say
-from sslmd.daemon import stories
-from sslmd.daemon.book import Book, entry_of
 from sslmd.daemon.dh import DhLooks
 from sslmd.daemon.held import HeldLooks, is_held
 from sslmd.daemon.hosts import Hosts
-from sslmd.daemon.journal import ERROR, INFO, NOTICE, WARNING, Bus, Record
 from sslmd.daemon.ledger import Ledger, Page
 from sslmd.daemon.refusal import Refusal
+from sslmd.daemon.registry import Registry, entry_of
 from sslmd.daemon.runner import Runner
 from sslmd.daemon.scheduler import Scheduler
+from sslmd.daemon.tell import stories
+from sslmd.daemon.tell.journal import ERROR, INFO, NOTICE, WARNING, Bus, Record
 from sslmd.daemon.zones import Zones
 from sslmd.servers import as_found
 from sslmd.store import certs
@@ -87,7 +87,7 @@ class Planner:
     def __init__(self, tools: Tools, bus: Bus, parallel: int) -> None:
         self.tools = tools
         self.bus = bus
-        self.book = Book()
+        self.registry = Registry()
         places = {Pool.WORK: parallel, Pool.ACME: ORDERS, Pool.DNS: ZONES, Pool.HOSTS: HOSTS}
         places[Pool.DH] = GENERATING
         self.queue = JobQueue(
@@ -95,15 +95,17 @@ class Planner:
         )
         self.scheduler = Scheduler(self.wake, self._clock_jumped, tools.now)
         self.ledger = Ledger(tools, self._page_of, self._save_failed, self._saved_again)
-        self.runner = Runner(tools, self.book, bus, self.apply)
-        self.hosts = Hosts(tools, self.book, self.queue, self.apply)
-        self.zones = Zones(tools, self.book, self.queue, self.apply, self._replan_known, self._tell)
+        self.runner = Runner(tools, self.registry, bus, self.apply)
+        self.hosts = Hosts(tools, self.registry, self.queue, self.apply)
+        self.zones = Zones(
+            tools, self.registry, self.queue, self.apply, self._replan_known, self._tell
+        )
         self.dh = DhLooks(tools, self.queue, self._tell)
         self.held = HeldLooks(self.look_at_held, tools.now, tools.bug)
         # What was found odd in a certificate's files when they were read last.
         self._remarks: dict[CertId, list[str]] = {}
-        self.book.dane_of = self.zones.dane
-        self.book.why_absent = lambda group, service: why_absent(tools.config, group, service)
+        self.registry.dane_of = self.zones.dane
+        self.registry.why_absent = lambda group, service: why_absent(tools.config, group, service)
         tools.means.resting = lambda zone: self.queue.resting(f"zone {zone}")
         tools.may_roll, tools.prove_ports = self.zones.may_roll, self.zones.prove_ports
         # The configuration that was refused since the one in force was loaded.
@@ -124,7 +126,7 @@ class Planner:
         """Make the first plan and begin to work."""
         self.scheduler.start()
         self.ledger.start()
-        decisions = [(cert, self.replan(cert, arm=False)) for cert in list(self.book)]
+        decisions = [(cert, self.replan(cert, arm=False)) for cert in list(self.registry)]
         self.hosts.consider()
         self.zones.start()
         self.dh.start()
@@ -150,7 +152,7 @@ class Planner:
 
     async def at_rest(self) -> None:
         """Return when nothing is queued or running, and no restart is due."""
-        while len(self.queue) or self.hosts.due():
+        while len(self.queue) or self.hosts.due(self.tools.now()):
             await self.queue.idle()
             self.hosts.consider()
             await asyncio.sleep(0)
@@ -177,7 +179,7 @@ class Planner:
         for cert, one in loaded.items():
             state = as_configured(config, cert, one.state)
             entry = entry_of(config, config.services[cert], state, one.hold)
-            self.book.entries[cert] = entry
+            self.registry.entries[cert] = entry
             entry.astray = one.astray
             if state.curr is not None:
                 self.tools.established.add(cert.group)
@@ -188,49 +190,49 @@ class Planner:
                 self.ledger.note(cert, [])
             self.hosts.note(cert)
             self.zones.note(cert)
-        self.book.relate()
+        self.registry.relate()
 
     async def reconfigure(self, config: Config) -> tuple[list[CertId], list[CertId], list[CertId]]:
         """Work by another configuration from now on; return what was added, removed, changed.
 
         The tree is read again as well, where no job is at work in it: it may have been edited.
         """
-        before = {cert: entry.state for cert, entry in self.book.entries.items()}
+        before = {cert: entry.state for cert, entry in self.registry.entries.items()}
         loaded = await self.tools.in_thread(self._read, config.services, config)
         # What was read is perhaps old where something came to its end in the meantime.
         moved = [
             cert
-            for cert, entry in self.book.entries.items()
+            for cert, entry in self.registry.entries.items()
             if cert in config.services and entry.state is not before.get(cert)
         ]
         if moved:
-            before |= {cert: self.book[cert].state for cert in moved}
+            before |= {cert: self.registry[cert].state for cert in moved}
             loaded |= await self.tools.in_thread(self._read, moved, config)
         old = self.tools.config
         self.tools.config = config
-        removed = [cert for cert in self.book if cert not in config.services]
-        added = [cert for cert in config.services if cert not in self.book]
+        removed = [cert for cert in self.registry if cert not in config.services]
+        added = [cert for cert in config.services if cert not in self.registry]
         changed = [
             cert
             for cert in config.services
-            if cert in self.book and config.services[cert] != old.services.get(cert)
+            if cert in self.registry and config.services[cert] != old.services.get(cert)
         ]
         with self.zones.in_flux():
             for cert in removed:
                 self.scheduler.drop(cert)
                 self.hosts.forget(cert)
                 self.zones.forget(cert)
-                del self.book.entries[cert]  # before the wait: nothing new begins for it
+                del self.registry.entries[cert]  # before the wait: nothing new begins for it
             for cert in removed:
                 await self._stop_work(cert)
             self._take_in({cert: loaded[cert] for cert in added})
             for cert in config.services:
                 if cert not in added:
                     # What was read is old where a job came to its end in the meantime.
-                    still = self.book[cert].state is before.get(cert)
+                    still = self.registry[cert].state is before.get(cert)
                     self._tell_remarks(cert, loaded[cert].remarks if still else [])
                     self._refresh(cert, loaded[cert] if still else None)
-            self.book.relate()
+            self.registry.relate()
             for cert in changed:
                 was = old.services.get(cert)
                 other = was is not None and was.fingerprint != config.services[cert].fingerprint
@@ -248,7 +250,7 @@ class Planner:
         config = self.tools.config
         if _publishing(old) == _publishing(config):
             return
-        for cert, entry in self.book.entries.items():
+        for cert, entry in self.registry.entries.items():
             trouble = entry.state.trouble
             if trouble is None or trouble.binding:
                 continue
@@ -268,7 +270,7 @@ class Planner:
         await self.queue.cancel(f"trial {cert}")
 
     def _refresh(self, cert: CertId, fresh: certs.Loaded | None) -> None:
-        entry = self.book[cert]
+        entry = self.registry[cert]
         renewed = entry_of(self.tools.config, self.tools.config.services[cert], entry.state, "")
         renewed.decision = entry.decision  # an alarm that stands is not told again
         renewed.progress, renewed.unsaved = entry.progress, entry.unsaved
@@ -291,16 +293,16 @@ class Planner:
         renewed.state = as_configured(self.tools.config, cert, renewed.state)
         if renewed.wanted.dane:
             renewed.report = entry.report  # an alarm stands until ports were looked at again
-        self.book.entries[cert] = renewed
+        self.registry.entries[cert] = renewed
         self.hosts.note(cert)
         self.zones.note(cert)
 
     async def look_at_held(self, which: Iterable[CertId] | None = None) -> None:
         """Read again what is held, of `which` or of all, and go on with what was put right."""
         held = {
-            cert: self.book[cert].state
-            for cert in (self.book if which is None else which)
-            if is_held(self.book[cert]) and not self.queue.busy(f"cert {cert}")
+            cert: self.registry[cert].state
+            for cert in (self.registry if which is None else which)
+            if is_held(self.registry[cert]) and not self.queue.busy(f"cert {cert}")
         }
         if not held or self._stopping:
             return
@@ -309,7 +311,7 @@ class Planner:
         if self.tools.config is not config or self._stopping:
             return  # a reload has read all of them meanwhile
         for cert, before in held.items():
-            if self.book[cert].state is not before or self.queue.busy(f"cert {cert}"):
+            if self.registry[cert].state is not before or self.queue.busy(f"cert {cert}"):
                 continue
             fresh = loaded[cert]
             known = self._remarks.get(cert, [])
@@ -318,7 +320,7 @@ class Planner:
             self._refresh(cert, fresh)
         for cert in held:
             self.replan(cert)
-            for child in self.book.below(cert):
+            for child in self.registry.below(cert):
                 self.replan(child)
         self.hosts.consider()
 
@@ -328,7 +330,7 @@ class Planner:
             self._tell("tree-remark", remark, WARNING, cert)
 
     def _replan_known(self, cert: CertId) -> None:
-        if cert in self.book and not self._stopping:
+        if cert in self.registry and not self._stopping:
             self.replan(cert)
 
     def consider_hosts(self) -> None:
@@ -339,12 +341,12 @@ class Planner:
 
     def wake(self, cert: CertId) -> None:
         """It is time to look at a certificate."""
-        if cert in self.book and not self._stopping:
+        if cert in self.registry and not self._stopping:
             self.replan(cert)
 
     def replan_all(self) -> None:
         """Look at everything."""
-        for cert in list(self.book):
+        for cert in list(self.registry):
             self.replan(cert)
         self.hosts.consider()
 
@@ -353,7 +355,7 @@ class Planner:
         try:
             decision = self._decide(cert)
         except Exception as err:
-            entry = self.book[cert]
+            entry = self.registry[cert]
             entry.hold = f"left alone after an error of sslmd's own: {err!r}; see the journal"
             entry.decision = Decision(Reason(Held.NOTED, text=entry.hold))
             entry.document, entry.bug = None, True
@@ -365,7 +367,7 @@ class Planner:
         if job is not None and not self.queue.busy(lane(job)) and not self._waits_for_zone(job):
             self.queue.submit(job)
             if isinstance(job, Order) and self.queue.crowded(Pool.ACME):
-                entry = self.book[cert]
+                entry = self.registry[cert]
                 entry.progress, entry.document = "waits for a place: others are ordered", None
         self._consider_trial(cert)
         if arm:
@@ -380,7 +382,7 @@ class Planner:
         return isinstance(job, Roll) and self.zones.is_taken(job.cert)
 
     def _consider_trial(self, cert: CertId) -> None:
-        entry = self.book[cert]
+        entry = self.registry[cert]
         if entry.state.trial is not None and not entry.hold:
             kind = entry.state.trial.kind
             self.queue.submit(Trial(cert, entry.state.trial, Reason(Why.TRIAL, kind=kind)))
@@ -388,15 +390,15 @@ class Planner:
     async def _arm(self, decisions: list[tuple[CertId, Decision]]) -> None:
         """Set the timers of a start, a few at a time: most are for weeks ahead."""
         for number, (cert, decision) in enumerate(decisions):
-            if cert in self.book and self.book[cert].decision is decision:
+            if cert in self.registry and self.registry[cert].decision is decision:
                 self.scheduler.arm(cert, decision)
             if number % 50 == 0:
                 await asyncio.sleep(0)
 
     def _decide(self, cert: CertId) -> Decision:
-        entry = self.book[cert]
+        entry = self.registry[cert]
         for _ in range(MAX_EVENTS):
-            decision = decide(self.book.view(cert), self.tools.now())
+            decision = decide(self.registry.view(cert), self.tools.now())
             if decision.event is None:
                 break
             self.take(cert, decision.event)
@@ -423,13 +425,13 @@ class Planner:
         self.take(cert, event)
         self.replan(cert)
         if isinstance(event, Rolled | AttemptFailed):
-            for child in self.book.below(cert):
-                if self.book[child].decision.waits_for_ca:
+            for child in self.registry.below(cert):
+                if self.registry[child].decision.waits_for_ca:
                     self.replan(child)
 
     def take(self, cert: CertId, event: Event) -> None:
         """Take in that something happened, and leave the planning to others."""
-        entry = self.book[cert]
+        entry = self.registry[cert]
         before = entry.state
         entry.state = advance(before, event)
         entry.document = None
@@ -448,9 +450,9 @@ class Planner:
         self.zones.note(cert)
 
     def _page_of(self, cert: CertId) -> Page | None:
-        if cert not in self.book or self.book[cert].hold:
+        if cert not in self.registry or self.registry[cert].hold:
             return None
-        entry = self.book[cert]
+        entry = self.registry[cert]
         times = {"renew_at": entry.decision.renew_at, "roll_at": entry.decision.roll_at}
         return Page(entry.state, times)
 
@@ -461,11 +463,11 @@ class Planner:
 
     def state_of(self, cert: CertId) -> CertState:
         """Return how a certificate stands, for the workers."""
-        return self.book[cert].state if cert in self.book else CertState()
+        return self.registry[cert].state if cert in self.registry else CertState()
 
     def progress(self, cert: CertId, text: str) -> None:
         """A job tells how far it is, "" when that is over; part of `reason` in the status."""
-        entry = self.book.entries.get(cert)
+        entry = self.registry.entries.get(cert)
         if entry is None or entry.progress == text:
             return
         entry.progress, entry.document = text, None
@@ -474,12 +476,12 @@ class Planner:
 
     def count(self, cert: CertId, names: tuple[str, ...]) -> None:
         """Take in that a CA may have failed to validate `names`."""
-        if cert in self.book:
+        if cert in self.registry:
             self.take(cert, Counted(self.tools.now(), names))
 
     def count_issued(self, cert: CertId, issuance: Issuance) -> None:
         """Take in that a CA issued a certificate."""
-        if cert in self.book:
+        if cert in self.registry:
             self.take(cert, WasIssued(issuance))
 
     # --- jobs ---
@@ -493,7 +495,7 @@ class Planner:
             await self.zones.run(job)
         elif isinstance(job, WriteDh):
             await self.dh.run(job)
-        elif job.cert in self.book:
+        elif job.cert in self.registry:
             # Decided anew: since the job was queued, its reason may have gone.
             fresh = self._decide(job.cert).job
             # One of another pool is queued for a place there when this one is done.
@@ -515,7 +517,7 @@ class Planner:
             return
         if isinstance(job, ZoneJob):
             self.zones.done(job)
-        elif not isinstance(job, HostJob | WriteDh) and job.cert in self.book:
+        elif not isinstance(job, HostJob | WriteDh) and job.cert in self.registry:
             self.progress(job.cert, "")
             self.replan(job.cert)
         self.hosts.consider()
@@ -530,13 +532,13 @@ class Planner:
         self.dh.consider()
 
     def _saved_again(self, cert: CertId) -> None:
-        if cert in self.book:
-            self.book[cert].unsaved, self.book[cert].document = "", None
+        if cert in self.registry:
+            self.registry[cert].unsaved, self.registry[cert].document = "", None
 
     def _save_failed(self, cert: CertId, err: SslmError) -> None:
         self.runner.failures += 1
-        if cert in self.book:
-            self.book[cert].unsaved, self.book[cert].document = str(err), None
+        if cert in self.registry:
+            self.registry[cert].unsaved, self.registry[cert].document = str(err), None
         self._tell("state-unsaved", f"{err}; it is tried again", WARNING, cert)
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:

@@ -12,9 +12,9 @@ from sslmd.config.model import Config
 from sslmd.config.written import differences
 from sslmd.core.errors import ConfigError, Mistake, SslmError
 from sslmd.core.names import CertId
-from sslmd.daemon.journal import ERROR, NOTICE, WARNING
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.refusal import GIVES_UP, NEEDS_START, START_FAILS, refusal_of
+from sslmd.daemon.tell.journal import ERROR, NOTICE, WARNING
 from sslmd.servers import folders
 
 Tell = Callable[[str, str, int], None]
@@ -102,7 +102,7 @@ class Reload:
         """A file that was a service and no longer looks like one is a mistake, not a farewell."""
         left_out = {warning.file: warning for warning in config.warnings}
         mistakes = []
-        for cert in self._planner.book.managed():
+        for cert in self._planner.registry.managed():
             path = str(config.conf_dir / cert.group / cert.service)
             if cert not in config.services and path in left_out:
                 remedy = "correct it; to give the certificate up, delete the file"

@@ -19,9 +19,9 @@ from sslmd.core.renewal import Wanted
 from sslmd.core.state import Track, Trouble
 from sslmd.core.times import clock
 from sslmd.core.words import say
-from sslmd.daemon.book import Book
 from sslmd.daemon.hosts import Hosts, failure_of
-from sslmd.daemon.journal import DEBUG, Bus, Record
+from sslmd.daemon.registry import Registry
+from sslmd.daemon.tell.journal import DEBUG, Bus, Record
 from sslmd.store import certs, files
 from sslmd.workers.dispatch import work
 from sslmd.workers.tools import Tools
@@ -35,10 +35,10 @@ class Runner:
     """Runs jobs; `apply` takes in what happened. `failures` counts what failed since the start."""
 
     def __init__(
-        self, tools: Tools, book: Book, bus: Bus, apply: Callable[[CertId, Event], None]
+        self, tools: Tools, registry: Registry, bus: Bus, apply: Callable[[CertId, Event], None]
     ) -> None:
         self._tools = tools
-        self._book = book
+        self._registry = registry
         self._bus = bus
         self._apply = apply
         self.failures = 0
@@ -65,7 +65,7 @@ class Runner:
             how = Reason(Held.OWN_ERROR, error=Said(repr(err)))
             self._bus.bug(self._tools.now(), f"a {job.ask.kind} met {say(how)}", err, job.cert)
         self.failures += failed
-        if job.cert in self._book:
+        if job.cert in self._registry:
             self._apply(job.cert, TrialEnded(self._tools.now(), job.ask, how, failed, after))
 
     async def cert_job(self, job: CertJob) -> None:
@@ -86,12 +86,12 @@ class Runner:
         except Exception as err:
             await self._failed(job, err)
             return
-        if job.cert in self._book:
+        if job.cert in self._registry:
             self._apply(job.cert, event)
 
     async def _failed(self, job: CertJob, err: Exception) -> None:
         self.failures += 1
-        if job.cert not in self._book:
+        if job.cert not in self._registry:
             return
         now = self._tools.now()
         if isinstance(err, OSError):
@@ -100,12 +100,12 @@ class Runner:
             self._bus.bug(
                 now, f"{type(job).__name__} met an error of sslmd's own: {err!r}", err, job.cert
             )
-        entry = self._book[job.cert]
+        entry = self._registry[job.cert]
         what = track(job)
         old = entry.state.trouble if what is Track.RENEW else entry.state.delivery_trouble
         trouble = self._trouble(err, old, entry.wanted, now)
         await self.look_again(job.cert)
-        if job.cert not in self._book:
+        if job.cert not in self._registry:
             return  # a reload took it away meanwhile
         failed = err.names if isinstance(err, ValidationFailed) else ()
         self._apply(job.cert, AttemptFailed(what, trouble, failed))
@@ -126,7 +126,7 @@ class Runner:
 
     def rest(self, cert: CertId) -> str:
         """What an admin stopped rests for an hour, or until he asks for it; return what to tell."""
-        now, entry = self._tools.now(), self._book.entries.get(cert)
+        now, entry = self._tools.now(), self._registry.entries.get(cert)
         if entry is None:
             return "it is stopped"
         again = now + RESTS
@@ -141,7 +141,7 @@ class Runner:
 
     async def look_again(self, cert: CertId) -> None:
         """Read a certificate's sets from disk after a job that did not end as it should."""
-        entry = self._book.entries.get(cert)
+        entry = self._registry.entries.get(cert)
         if entry is None:
             return
         try:

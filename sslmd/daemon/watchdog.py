@@ -12,11 +12,11 @@ import asyncio
 import time
 from itertools import count
 
-from sslmd.daemon.notify import Notifier
+from sslmd.daemon.api.server import Server
+from sslmd.daemon.api.status_document import summary
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.scheduler import TICK
-from sslmd.daemon.server import Server
-from sslmd.daemon.status_document import summary
+from sslmd.daemon.systemd import Notifier
 from sslmd.wire.messages import Method, Request, encode, raw_result
 
 # Seconds between status lines where no watchdog is asked for.

@@ -8,8 +8,8 @@ from sslmd.core.dane.gate import gate_of
 from sslmd.core.errors import Transient
 from sslmd.core.names import CertId, SetName
 from sslmd.core.reason import Reason, Why
-from sslmd.daemon.book import Book, DaneReport, Entry
-from sslmd.daemon.journal import ERROR, INFO
+from sslmd.daemon.registry import DaneReport, Entry, Registry
+from sslmd.daemon.tell.journal import ERROR, INFO
 from sslmd.daemon.zone_work import Tell, ZoneWork, clock
 from sslmd.servers.probe import BELIEVED, FIRST_PAUSE, SLOWER
 from sslmd.workers.dane import Finding, ask_resolver, findings_of_ports, prove_ports
@@ -31,9 +31,9 @@ WATCHED_AT_ONCE = 4
 class ZoneWatch:
     """Looks at name servers, a validating resolver and ports, and judges what they show."""
 
-    def __init__(self, tools: Tools, book: Book, work: ZoneWork, tell: Tell) -> None:
+    def __init__(self, tools: Tools, registry: Registry, work: ZoneWork, tell: Tell) -> None:
         self._tools = tools
-        self._book = book
+        self._registry = registry
         self._work = work
         self._tell = tell
 
@@ -47,7 +47,7 @@ class ZoneWatch:
             # Nothing could be put together yet, so that nobody knows what to look for (I11).
             why = zone.trouble or "its TLSA records are being published"
             for cert in sorted(zone.certs):
-                if cert in self._book:
+                if cert in self._registry:
                     self._report(cert, [Finding("DNS", f"not seen: {why}", unseen=True)])
             return
         await self._work.look(zone)
@@ -74,14 +74,14 @@ class ZoneWatch:
             return
         zone.doubted = wrong
         for cert, findings in found.items():
-            if cert in self._book:
+            if cert in self._registry:
                 self._report(cert, findings)
 
     async def _find(self, zone: Zone, cert: CertId) -> list[Finding]:
-        seen = await self._look_at_ports(zone, cert) if cert in self._book else []
-        if cert not in self._book:
+        seen = await self._look_at_ports(zone, cert) if cert in self._registry else []
+        if cert not in self._registry:
             return []
-        state = self._book[cert].state
+        state = self._registry[cert].state
         limit = self._tools.config.globals.dns_check_timeout
         findings = findings_of(zone, cert, state, self._tools.now(), limit)
         name = state.curr.name if state.curr else None
@@ -89,7 +89,7 @@ class ZoneWatch:
         return findings + findings_of_ports(seen, name, zone.shown_to_clients(), spare)
 
     def _report(self, cert: CertId, findings: list[Finding]) -> None:
-        entry = self._book[cert]
+        entry = self._registry[cert]
         before = entry.report
         entry.report = DaneReport(self._tools.now(), tuple(findings))
         entry.document = None
@@ -138,7 +138,7 @@ class ZoneWatch:
 
         Raises `Transient` for what a validating resolver does not like.
         """
-        entry = self._book.entries.get(cert)
+        entry = self._registry.entries.get(cert)
         if entry is None:
             return None
         if not entry.wanted.dane:
@@ -146,14 +146,14 @@ class ZoneWatch:
         if self._work.wish(zone) != zone.wish:
             # Just switched on, or the start: what caches may hold has to be known.
             await self._work.give(zone)
-        view = self._book.view(cert)
+        view = self._registry.view(cert)
         dane = view.dane
         if dane is not None and dane.fading:
             return gate_of(view).reason
         if dane is not None and not dane.checked and not zone.may_be_elsewhere(cert):
             return None
         await self._work.look(zone)
-        view = self._book.view(cert)
+        view = self._registry.view(cert)
         if view.state.next is None or view.state.next.name != name:
             return Reason(Why.ANOTHER_SET)
         gate = gate_of(view)
@@ -176,5 +176,5 @@ class ZoneWatch:
             # Just switched off, or the start: what caches may hold has to be known.
             async with zone.turn:
                 await self._work.give(zone)
-        view = self._book.view(cert)
+        view = self._registry.view(cert)
         return gate_of(view).reason if view.dane is not None and view.dane.fading else None

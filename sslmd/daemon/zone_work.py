@@ -16,9 +16,9 @@ from sslmd.core.dane.tlsa import Content, TlsaHosts, owned, wants_of
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.events import Event, TlsaLooked
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.daemon.book import Book, Entry
 from sslmd.daemon.hosts import failure_of
-from sslmd.daemon.journal import ERROR, INFO, WARNING
+from sslmd.daemon.registry import Entry, Registry
+from sslmd.daemon.tell.journal import ERROR, INFO, WARNING
 from sslmd.dns import tlsa_publish
 from sslmd.dns.tlsa_include import tlsa_file
 from sslmd.store import zone_notes
@@ -50,19 +50,19 @@ Tell = Callable[[str, str, int, CertId | None], None]
 class ZoneWork:
     """Gives records to DNS, asks name servers, and takes in what that means.
 
-    `steady` is not set while the book is being exchanged: then nothing is given to DNS.
+    `steady` is not set while the registry is being exchanged: then nothing is given to DNS.
     """
 
     def __init__(
         self,
         tools: Tools,
-        book: Book,
+        registry: Registry,
         apply: Callable[[CertId, Event], None],
         replan: Callable[[CertId], object],
         tell: Tell,
     ) -> None:
         self._tools = tools
-        self._book = book
+        self._registry = registry
         self._apply = apply
         self._replan = replan
         self._tell = tell
@@ -71,12 +71,12 @@ class ZoneWork:
 
     def wish(self, zone: Zone) -> Wish:
         """Return everything that a zone's records depend on, as it is now."""
-        certs = [cert for cert in sorted(zone.certs) if cert in self._book]
+        certs = [cert for cert in sorted(zone.certs) if cert in self._registry]
         return Wish(zone.name, tuple(self.cert_wish_of(cert) for cert in certs))
 
     def cert_wish_of(self, cert: CertId) -> CertWish:
         """Return what of it is one certificate's."""
-        entry = self._book[cert]
+        entry = self._registry[cert]
         service = self._tools.config.services[cert]
         return cert_wish(entry, service)
 
@@ -134,11 +134,11 @@ class ZoneWork:
         if zone.notes is not None and zone.notes.fading:
             which |= self._of_group(zone)
         for cert in sorted(which):
-            if cert in self._book:
+            if cert in self._registry:
                 self._replan(cert)
 
     def _of_group(self, zone: Zone) -> set[CertId]:
-        return {cert for cert in self._book if cert.group == zone.name.text}
+        return {cert for cert in self._registry if cert.group == zone.name.text}
 
     def _read_notes(self, name: ZoneName) -> zone_notes.ZoneNotes:
         path = zone_notes.notes_file(self._tools.config.globals.certs_dir, name)
@@ -234,9 +234,9 @@ class ZoneWork:
         if zone.sighting is not None and not zone.sighting.complete:
             pauses.append(zone.sighting.next_look)
         for cert in sorted(zone.certs):
-            if cert not in self._book:
+            if cert not in self._registry:
                 continue
-            state = self._book[cert].state
+            state = self._registry[cert].state
             sighting = sight(zone, cert, state)
             if sighting is not None:
                 pauses.append(sighting.next_look)
@@ -261,7 +261,7 @@ class ZoneWork:
         found = {
             cert
             for cert in zone.certs
-            if cert in self._book and late(self._book[cert].state, now, limit)
+            if cert in self._registry and late(self._registry[cert].state, now, limit)
         }
         if found - zone.late:
             zone.watch_at = clock()
@@ -308,7 +308,7 @@ class ZoneWork:
 
     def _restart_dependents(self, zone: Zone) -> None:
         """Have the classes restarted that want it when records change: `depends`."""
-        states = [(cert, entry.state) for cert, entry in self._book.entries.items()]
+        states = [(cert, entry.state) for cert, entry in self._registry.entries.items()]
         for cert, event in dependents(self._tools.config, zone.name, states, self._tools.now()):
             self._apply(cert, event)
 

@@ -18,9 +18,9 @@ from sslmd.core.jobs import Look, Publish, Watch, ZoneJob
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
 from sslmd.core.reason import Reason, Why
 from sslmd.core.view import Dane
-from sslmd.daemon.book import Book, Entry
-from sslmd.daemon.journal import ERROR
-from sslmd.daemon.limits import ASKED_EVERY
+from sslmd.daemon.api.limits import ASKED_EVERY
+from sslmd.daemon.registry import Entry, Registry
+from sslmd.daemon.tell.journal import ERROR
 from sslmd.daemon.zone_watch import DOUBT, ZoneWatch
 from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock, counted
 from sslmd.dns.tlsa_notes import noted_tlsa_zones
@@ -41,18 +41,18 @@ class Zones:
     def __init__(
         self,
         tools: Tools,
-        book: Book,
+        registry: Registry,
         queue: JobQueue,
         apply: Callable[[CertId, Event], None],
         replan: Callable[[CertId], object],
         tell: Tell,
     ) -> None:
         self._tools = tools
-        self._book = book
+        self._registry = registry
         self._queue = queue
         self._tell = tell
-        self._work = ZoneWork(tools, book, apply, replan, tell)
-        self._watch = ZoneWatch(tools, book, self._work, tell)
+        self._work = ZoneWork(tools, registry, apply, replan, tell)
+        self._watch = ZoneWatch(tools, registry, self._work, tell)
         self._zones: dict[ZoneName, Zone] = {}
         self._timers: dict[ZoneName, asyncio.TimerHandle] = {}
         self._dirty: set[ZoneName] = set()
@@ -86,7 +86,7 @@ class Zones:
 
     @contextmanager
     def in_flux(self) -> Iterator[None]:
-        """Give nothing to DNS meanwhile: the book is being exchanged, with waits in between.
+        """Give nothing to DNS meanwhile: the registry is being exchanged, with waits in between.
 
         A service that gets another name would leave first, with its records, and then come.
         """
@@ -116,7 +116,7 @@ class Zones:
 
     def note(self, cert: CertId) -> None:
         """A certificate changed, or is new."""
-        entry = self._book.entries.get(cert)
+        entry = self._registry.entries.get(cert)
         name = ZoneName(cert.group)
         if entry is not None and entry.wanted.dane:
             self._zone(name).certs.add(cert)
@@ -264,7 +264,7 @@ class Zones:
         return True
 
     def _needs_turn(self, cert: CertId) -> bool:
-        return cert in self._book and self._book[cert].wanted.dane
+        return cert in self._registry and self._registry[cert].wanted.dane
 
     @asynccontextmanager
     async def turn(self, cert: CertId) -> AsyncIterator[None]:

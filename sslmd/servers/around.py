@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 
 from sslmd.core.host.access import KeyAccess
@@ -71,30 +71,22 @@ def _names(path: str) -> list[str]:
         return []
 
 
-def stray_keys(prod: str, known: Mapping[CertId, bool], inactive: Collection[str]) -> list[str]:
+def stray_keys(prod: str, known: Container[CertId], inactive: Container[str]) -> list[str]:
     """Return the private keys that no certificate of production has, by their paths below it.
 
-    `known`: the certificates of the configuration, and whether each is a CA's, which has no key
-    here (I1): it is named by its certificate alone. Those of other certificates go with these, and
-    `inactive` groups are left alone. Links are not followed. Raises as `survey` does.
+    `known`: the certificates of the configuration. Those of other certificates go with these, and
+    `inactive` groups are left alone. Links are not followed. Never raises.
     """
-    found = set[str]()
+    found: list[str] = []
     for folder, path in _walk(prod):
         parts = path.split("/")
         if parts[0] in inactive or (len(parts) > 1 and parts[1] == _DH_FOLDER):
             continue
         cert = _cert_at(parts)
-        if cert is not None and (is_ca := known.get(cert)) is not None:
-            is_own = _in_set(parts)
-            if is_own and is_ca and parts[-1] in SECRET_FILES:
-                found.add(str(cert))
-                continue
-            if is_own and parts[-1] in ALL_FILES:
-                continue
-        elif cert is not None and _in_set(parts):
-            continue  # with a certificate that is not in the configuration
+        if cert is not None and _in_set(parts) and (cert not in known or parts[-1] in ALL_FILES):
+            continue  # with its certificate
         if _is_secret(f"{folder}/{parts[-1]}"):
-            found.add(path)
+            found.append(path)
         if len(found) >= MOST_STRAYS:
             break
     return sorted(found)

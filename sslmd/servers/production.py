@@ -181,7 +181,7 @@ def survey(prod: str) -> dict[CertId, bool]:
             except BadName:
                 continue
             base = f"{prod}/{group}/{service}"
-            if any(os.path.lexists(f"{base}/{name}") for name in (CURR, NEXT)):
+            if any(os.path.lexists(f"{base}/{name}") for name in (CURR, NEXT, PREV)):
                 found[cert] = linked(prod, cert) is not None
             elif sets.list_sets(Tree(prod), cert):
                 found[cert] = True

@@ -21,6 +21,8 @@ from sslmd.core.names import CertId, GroupName, SetName
 from sslmd.core.state import CertState, SetNote
 from sslmd.store import files, sets, state
 from sslmd.store.layout import CERT, CURR, NEXT, Tree
+from sslmd.store.notes import BadNoteError, LaterVersionError
+from sslmd.store.trouble import naming
 
 
 class Repair(StrEnum):
@@ -66,7 +68,7 @@ def _safely(
 ) -> Loaded:
     try:
         return _load(tree, cert, draw, now, repair)
-    except state.LaterVersionError as err:
+    except LaterVersionError as err:
         path = tree.state_file(cert)
         text = f"{path} is left alone, and its certificate too: {err}"
         return Loaded(_as_it_lies(tree, cert), text)
@@ -104,16 +106,16 @@ def _load(
     found.remarks += links.remarks
     if links.curr is None:
         found.astray = next(iter(links.remarks), "")
-    notes, noted = _read_notes(tree, cert, now, found, repair)
+    noted = _read_notes(tree, cert, now, found, repair)
     if links.next is not None and links.next == links.curr:
         found.repairs.append(f"{tree.link(cert, NEXT)} leads to the same set as curr: removed")
         if repair is Repair.DONE:
             sets.finish_roll(tree, cert, links)
         links.next = None
-    _forget_former_life(notes, links)
+    is_noted, noted = noted is not None, _without_former_life(noted or state.Notes(), links)
     curr = _read(tree, cert, links.curr, found, repair)
     next_ = _read(tree, cert, links.next, found, repair)
-    if not noted:
+    if not is_noted:
         # ssl-mgr's; sets of ours have been right from birth.
         linked = (links.curr, links.next)
         for older in (one for one in sets.list_sets(tree, cert) if one not in linked):
@@ -121,46 +123,29 @@ def _load(
                 _tighten(tree, cert, older, found, repair)
             except SslmError as err:  # nobody uses it any more
                 found.remarks.append(str(err))
-    curr_note = _note(notes, links.curr, draw)
-    next_note = _note(notes, links.next, draw)
     prev = links.prev if links.prev != links.curr else None
     phase = phase_of(
         curr,
         next_,
-        advertised=notes.advertised,
-        deployed=notes.deployed,
-        settled=notes.settled,
+        advertised=noted.state.advertised,
+        deployed=noted.state.deployed,
+        settled=noted.state.settled,
     )
-    found.state = CertState(
+    found.state = replace(
+        noted.state,
         phase=phase,
         curr=curr,
         next=next_,
         prev=prev,
-        curr_note=curr_note,
-        next_note=next_note,
-        prev_note=notes.sets.get(prev) if prev else None,
-        rolled_at=notes.rolled_at,
-        advertised=notes.advertised,
-        deployed=notes.deployed,
-        settled=notes.settled,
-        retired=_retired(notes, links),
-        sighting=notes.sighting,
-        delivered=notes.delivered,
-        servers=notes.servers,
-        ask=notes.ask,
-        trouble=notes.trouble,
-        delivery_trouble=notes.delivery_trouble,
-        failed=notes.failed,
-        issued=notes.issued,
-        trial=notes.trial,
-        trial_after=notes.trial_after,
-        adopted=curr is not None and (notes.adopted or links.curr not in notes.sets),
-        whole=notes.whole,
-        off_deck=notes.off_deck,
+        curr_note=_note(noted, links.curr, draw),
+        next_note=_note(noted, links.next, draw),
+        prev_note=noted.sets.get(prev) if prev else None,
+        retired=_retired(noted.state, links),
+        adopted=curr is not None and (noted.state.adopted or links.curr not in noted.sets),
+        **_of_ca(tree, cert, links),
     )
-    found.state = replace(found.state, **_of_ca(tree, cert, links))
     linked_now = (links.curr, links.next)
-    found.unsaved = any(name is not None and name not in notes.sets for name in linked_now)
+    found.unsaved = any(name is not None and name not in noted.sets for name in linked_now)
     return found
 
 
@@ -193,22 +178,24 @@ def remains_of_ca(tree: Tree, cert: CertId, next_: SetName | None = None) -> str
     return f"the link {link}, and nothing where it leads to" if os.path.lexists(link) else ""
 
 
-def _forget_former_life(notes: state.Notes, links: sets.Links) -> None:
+def _without_former_life(noted: state.Notes, links: sets.Links) -> state.Notes:
     """Servers were given another set than `curr` last: that it was deployed before is no news."""
-    if notes.delivered.curr in (None, links.curr):
-        return
-    notes.deployed = notes.deployed if notes.deployed != links.curr else None
-    notes.settled = notes.settled if notes.settled != links.curr else None
+    was = noted.state
+    if was.delivered.curr in (None, links.curr):
+        return noted
+    deployed = was.deployed if was.deployed != links.curr else None
+    settled = was.settled if was.settled != links.curr else None
+    return replace(noted, state=replace(was, deployed=deployed, settled=settled))
 
 
-def _retired(notes: state.Notes, links: sets.Links) -> tuple[SetName, ...]:
+def _retired(noted: CertState, links: sets.Links) -> tuple[SetName, ...]:
     """The sets that servers may still use: those noted, and that of a roll not noted yet.
 
     Without `curr`, or with another than was noted, also what went to servers last.
     """
-    before: list[SetName | None] = list(notes.retired)
-    if links.curr is None or links.curr not in (notes.deployed, notes.settled):
-        before += [notes.deployed, notes.delivered.curr]
+    before: list[SetName | None] = list(noted.retired)
+    if links.curr is None or links.curr not in (noted.deployed, noted.settled):
+        before += [noted.deployed, noted.delivered.curr]
         before += [links.prev] if links.curr is not None else []
     there = (name for name in before if name is not None and name != links.curr)
     return tuple(dict.fromkeys(there))
@@ -222,16 +209,16 @@ def reread(tree: Tree, cert: CertId, known: CertState, *, draw: Callable[[], flo
     """
     links = sets.read_links(tree, cert)
     sets.finish_roll(tree, cert, links)
-    notes = state.notes_of(known)
+    noted = state.notes_of(known)
     prev = links.prev if links.prev != links.curr else None
     unheard = Loaded(known)
     found = CertState(
         curr=_read(tree, cert, links.curr, unheard, Repair.DONE),
         next=_read(tree, cert, links.next, unheard, Repair.DONE),
         prev=prev,
-        curr_note=_note(notes, links.curr, draw),
-        next_note=_note(notes, links.next, draw),
-        prev_note=notes.sets.get(prev) if prev else None,
+        curr_note=_note(noted, links.curr, draw),
+        next_note=_note(noted, links.next, draw),
+        prev_note=noted.sets.get(prev) if prev else None,
     )
     return with_sets(known, replace(found, **_of_ca(tree, cert, links)))
 
@@ -266,29 +253,25 @@ def _note(notes: state.Notes, name: SetName | None, draw: Callable[[], float]) -
 
 def _read_notes(
     tree: Tree, cert: CertId, now: datetime, found: Loaded, repair: Repair
-) -> tuple[state.Notes, bool]:
-    """Return the notes, and whether there were any; a bad file is set aside, never lost."""
+) -> state.Notes | None:
+    """Return the notes, None if there are none; a bad file is set aside, never lost."""
     path = tree.state_file(cert)
     try:
-        content = files.read_file(path)
+        return state.parse(files.read_file(path))
     except FileNotFoundError:
-        return state.Notes(), False
-    try:
-        return state.parse(content), True
-    except state.BadStateError as err:
+        return None
+    except BadNoteError as err:
         if repair is Repair.REPORTED:
             found.repairs.append(f"{path}: {err}: set aside, and made again")
-            return state.Notes(), False
+            return None
         when = SetName.at(now)
         while os.path.lexists(f"{path}.bad-{when}"):
             when = when.later()
         aside = f"{path}.bad-{when}"
-        try:
+        with naming("set aside", path):
             files.move(path, aside)
-        except OSError as problem:
-            raise files.trouble(problem, "set aside", path) from problem
         found.remarks.append(f"{path}: {err}; it was set aside as {aside} and is made again")
-        return state.Notes(), False
+        return None
 
 
 def in_use(tree: Tree, cert: CertId) -> list[SetName]:
@@ -298,12 +281,12 @@ def in_use(tree: Tree, cert: CertId) -> list[SetName]:
     knows.
     """
     try:
-        notes = state.parse(files.read_file(tree.state_file(cert)))
+        noted = state.parse(files.read_file(tree.state_file(cert))).state
     except FileNotFoundError:
         return []
-    except (state.BadStateError, state.LaterVersionError) as err:
+    except (BadNoteError, LaterVersionError) as err:
         raise Permanent(f"{tree.state_file(cert)} cannot be read: {err}") from err
-    return [name for name in (*notes.retired, notes.deployed, notes.settled) if name is not None]
+    return [name for name in (*noted.retired, noted.deployed, noted.settled) if name is not None]
 
 
 def was_delivered(tree: Tree, cert: CertId) -> bool:
@@ -312,10 +295,10 @@ def was_delivered(tree: Tree, cert: CertId) -> bool:
     The notes stay when a certificate leaves the configuration.
     """
     try:
-        notes = state.parse(files.read_file(tree.state_file(cert)))
-    except (OSError, SslmError, state.BadStateError, state.LaterVersionError):
+        noted = state.parse(files.read_file(tree.state_file(cert))).state
+    except (OSError, SslmError):
         return False
-    return notes.delivered.curr is not None
+    return noted.delivered.curr is not None
 
 
 def save(

@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
+from sslmd.config.hosts import THIS_HOST, is_meant, wanted_here, wanted_on
 from sslmd.config.model import Config
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.host.access import KeyAccess
-from sslmd.core.host.belongings import Sorted, Thing, is_kept, sort_out
+from sslmd.core.host.needs import Belonging, Needs, is_kept, needs, would_change
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import BadName, CertId, machine_of
 from sslmd.processes import run_command
@@ -26,7 +28,7 @@ from sslmd.servers.ssh import Answer, RemoteShell, shell_on
 from sslmd.store import certs, files
 from sslmd.store.host_notes import parse_cert
 from sslmd.store.layout import Tree
-from sslmd.workers.deliver import THIS_HOST, granted, is_here
+from sslmd.workers.deliver import is_here
 from sslmd.workers.same_machine import seen_as_one
 from sslmd.workers.tools import Tools
 
@@ -70,16 +72,6 @@ class Visit:
         self.kept = tuple(one for one in holding if one not in foreign)
 
 
-def is_meant(config: Config, cert: CertId, host: str) -> bool:
-    """Whether a certificate is to be on a host."""
-    return cert in config.services and granted(config, cert, host)
-
-
-def is_withdrawn(config: Config, cert: CertId, host: str) -> bool:
-    """Whether a certificate is not to be on a host any more; inactive groups stay as they are."""
-    return cert.group not in config.inactive and not is_meant(config, cert, host)
-
-
 class Machines(Protocol):
     """Which machine the hosts of the configuration say that they are."""
 
@@ -88,19 +80,6 @@ class Machines(Protocol):
 
     def alike(self, host: str) -> Collection[str]:
         """Return the other hosts that say the same. They may be clones, or lie."""
-
-
-def has_to_go(config: Config, cert: CertId, host: str, others: Iterable[str]) -> bool:
-    """Whether a certificate is to be on a machine under none of its names any more."""
-    return is_withdrawn(config, cert, host) and not any(
-        is_meant(config, cert, other) for other in others
-    )
-
-
-def prunes(config: Config, *hosts: str) -> bool:
-    """Whether surplus is removed from a machine of these names: every class there says so."""
-    shared = [config.copied_to(host) for host in hosts]
-    return all(classes and all(one.prune for one in classes) for classes in shared)
 
 
 async def copy(
@@ -139,41 +118,33 @@ def _tidy_here(tools: Tools, visit: Visit, older: Collection[str]) -> None:
     prod = str(tools.config.globals.prod_cert_dir)
     keys = {one: around.keys_in(one, but=prod) for one in older}
     visit.take_older(keys, tools.config.globals.keep)
-    found = surplus_here(tools.config)
-    for thing in found.gone:
+    found = needs_here(tools.config, tools.now())
+    for thing in found.to_go:
         if thing.cert is not None:
             production.drop(prod, thing.cert)
             visit.removed.append(str(thing))
-    visit.surplus = [str(thing) for thing in found.left]
+    visit.surplus = [str(thing) for thing in found.surplus]
 
 
-def surplus_here(config: Config) -> Sorted:
-    """Return what is in production and not meant to be: what is removed, what is left.
+def needs_here(config: Config, now: datetime) -> Needs:
+    """Return what is in production and not meant to be: what is removed, what is reported.
 
-    Production here has every certificate of the configuration: it is what copies are made for, and
-    what others read by other means. Blocks. Raises as `production.survey` does.
+    Blocks. Raises as `production.survey` does.
     """
-    options = config.globals
-    prod, tree = str(options.prod_cert_dir), Tree(str(options.certs_dir))
+    prod, tree = str(config.globals.prod_cert_dir), Tree(str(config.globals.certs_dir))
+    wanted = wanted_here(config)
     things = [
-        Thing(
+        Belonging(
             str(cert),
             cert,
             has_key=around.has_key(prod, cert),
             is_ours=linked and certs.was_delivered(tree, cert),
         )
         for cert, linked in production.survey(prod).items()
+        if cert not in wanted.keys  # nearly all are, and stay with all that they have
     ]
-    cas = {cert: one.spec.ca is not None for cert, one in config.services.items()}
-    strays = around.stray_keys(prod, cas, config.inactive)
-    with_keys = {str(cert) for cert, is_ca in cas.items() if is_ca}
-    things += [Thing(path, has_key=path in with_keys) for path in strays]
-    return sort_out(
-        things,
-        has_to_go=lambda cert: cert not in config.services and cert.group not in config.inactive,
-        prunes=prunes(config, THIS_HOST),
-        keep=options.keep,
-    )
+    strays = around.stray_keys(prod, wanted.certs, config.inactive)
+    return needs(wanted, now, there=[*things, *map(Belonging, strays)])
 
 
 # --- on another machine ---------------------------------------------------------------------
@@ -270,7 +241,7 @@ def _pack(job: Copy, tools: Tools, folder: str, visit: Visit) -> Mapping[Told, i
         cert = told.cert
         try:
             # Asked again here, where a key would leave the machine (I1).
-            if not granted(tools.config, cert, job.host):
+            if not is_meant(tools.config, cert, job.host):
                 raise Permanent(f"{cert} is not meant for {job.host} any more")
             is_ca = tools.service(cert).spec.ca is not None
             found = production.contents(tools.tree, cert, told.set, is_ca=is_ca)
@@ -349,19 +320,21 @@ async def _tidy(
     await tools.in_thread(machines.met, host, answer.first("machine") or "")
     there = await tools.in_thread(_things, answer, holds)
     visit.left = {thing.cert for thing in there if thing.cert is not None}
-    found = await tools.in_thread(_sorted, tools.config, host, (), there)
-    names = _to_look_at(tools.config, machines.alike(host), found)
+    found = await tools.in_thread(_sorted, tools, (host,), there)
+    names = [
+        name for name in machines.alike(host) if would_change(found, wanted_on(tools.config, name))
+    ]
     if names:
         same = await seen_as_one(shell, names, tools)
         visit.same = tuple(name for name in names if name in same)
-        found = await tools.in_thread(_sorted, tools.config, host, visit.same, there)
-    visit.surplus = [str(thing) for thing in found.left]
+        found = await tools.in_thread(_sorted, tools, (host, *visit.same), there)
+    visit.surplus = [str(thing) for thing in found.surplus]
     visit.unlisted = _number(answer.first("more"))
     failures: list[SslmError] = []
-    for thing in found.gone:
+    for thing in found.to_go:
         gone = thing.cert
         # Asked again: much may have happened while others were taken away.
-        if gone is None or not has_to_go(tools.config, gone, host, visit.same):
+        if gone is None or not _sorted(tools, (host, *visit.same), [thing]).to_go:
             continue
         try:
             await shell.ask("drop", gone.group, gone.service)
@@ -374,7 +347,7 @@ async def _tidy(
         raise together(failures)
 
 
-def _things(answer: Answer, holds: Collection[CertId]) -> list[Thing]:
+def _things(answer: Answer, holds: Collection[CertId]) -> list[Belonging]:
     """Return what a host says that it has."""
     there = []
     for text in answer.every("have"):
@@ -385,10 +358,10 @@ def _things(answer: Answer, holds: Collection[CertId]) -> list[Thing]:
         except (BadName, ValueError):
             cert = None
         if cert is not None and str(cert) == name:
-            there.append(Thing(name, cert, has_key=has_key, is_ours=cert in holds))
+            there.append(Belonging(name, cert, has_key=has_key, is_ours=cert in holds))
         elif has_key:
-            there.append(Thing(name, has_key=True))
-    return [*there, *map(Thing, answer.every("stray"))]
+            there.append(Belonging(name, has_key=True))
+    return [*there, *map(Belonging, answer.every("stray"))]
 
 
 def _number(told: str | None) -> int:
@@ -396,26 +369,9 @@ def _number(told: str | None) -> int:
     return int(told) if told and told.isascii() and told.isdecimal() and len(told) < 10 else 0
 
 
-def _sorted(config: Config, host: str, same: Collection[str], there: list[Thing]) -> Sorted:
-    """Sort what is on a machine; `same`: its other names."""
-    return sort_out(
-        there,
-        has_to_go=lambda cert: has_to_go(config, cert, host, same),
-        prunes=prunes(config, host, *same),
-        keep=config.globals.keep,
-    )
-
-
-def _to_look_at(config: Config, alike: Collection[str], found: Sorted) -> list[str]:
-    """Return those names that something would be kept for, if they were of the same machine."""
-    certs = [one.cert for one in (*found.gone, *found.left) if one.cert is not None]
-    is_pruned = any(not one.is_ours for one in found.gone)
-    return [
-        name
-        for name in alike
-        if (is_pruned and not prunes(config, name))
-        or any(is_meant(config, cert, name) for cert in certs)
-    ]
+def _sorted(tools: Tools, names: tuple[str, ...], there: list[Belonging]) -> Needs:
+    """Return what is to be done with what is on a machine that has these names."""
+    return needs(wanted_on(tools.config, *names), tools.now(), there=there)
 
 
 async def _run_after(host: str, tools: Tools) -> None:

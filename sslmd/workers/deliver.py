@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sslmd.config.model import Config, Trigger
+from sslmd.config.hosts import is_meant, places
+from sslmd.config.model import Config
 from sslmd.core.errors import Permanent
 from sslmd.core.events import ProdUpdated
 from sslmd.core.host.access import KeyAccess
@@ -18,40 +19,8 @@ from sslmd.store import sets
 from sslmd.store.layout import Tree
 from sslmd.workers.tools import Tools
 
-DNS = "dns"
-THIS_HOST = "localhost"
-
 # What stands for the access to keys that others put there.
 _UNTOUCHED = "not copied"
-
-
-def places(config: Config, cert: CertId) -> frozenset[tuple[str, str]]:
-    """Return the (class, host) pairs that depend on `cert`, the name servers' own last."""
-    found = {
-        (str(server_class.kind), host)
-        for server_class in config.server_classes
-        if server_class.receives(cert) or Trigger.CERT in server_class.depends
-        for host in server_class.servers
-    }
-    if Trigger.CERT in config.dns.depends and config.dns.restart:
-        found.add((DNS, THIS_HOST))
-    return frozenset(found)
-
-
-def proves(config: Config, cert: CertId) -> bool:
-    """Whether ports are to be looked at: not where every class says `probe = false`."""
-    classes = config.users_of(cert)
-    return not classes or any(one.probes for one in classes)
-
-
-def class_order(config: Config) -> tuple[str, ...]:
-    """Return the classes in the order of the file, DNS last (design, section 6)."""
-    return (*(str(server_class.kind) for server_class in config.server_classes), DNS)
-
-
-def granted(config: Config, cert: CertId, host: str) -> bool:
-    """Whether a certificate is copied to a host: a class that has it there wants it (I1)."""
-    return any(one.receives(cert) for one in config.copied_to(host))
 
 
 def as_configured(config: Config, cert: CertId, state: CertState) -> CertState:
@@ -63,7 +32,7 @@ def as_configured(config: Config, cert: CertId, state: CertState) -> CertState:
 
 
 def _access(config: Config, cert: CertId, host: str) -> str:
-    if not granted(config, cert, host):
+    if not is_meant(config, cert, host):
         return _UNTOUCHED
     return str(config.access(cert, (host,)))
 

@@ -16,10 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from sslmd.config.hosts import THIS_HOST, class_order, hosts_of, places, proves, wanted_on
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.events import AskDropped, Event, ServersProven, Settled
-from sslmd.core.host.plan import plan_copies, plan_restarts
+from sslmd.core.host.needs import needs
+from sslmd.core.host.plan import by_class, by_host
 from sslmd.core.jobs import (
     Certify,
     CertJob,
@@ -45,7 +47,7 @@ from sslmd.servers import as_found
 from sslmd.store import certs
 from sslmd.store.layout import Tree
 from sslmd.workers import copy, deliver, dh, settle
-from sslmd.workers.deliver import as_configured, class_order, places, proves
+from sslmd.workers.deliver import as_configured
 from sslmd.workers.reading import read_cert
 from sslmd.workers.restart import commands_of, dependents
 from sslmd.workers.tools import Tools, wanted_of
@@ -210,8 +212,7 @@ async def _rehearse(tools: Tools, found: Rehearsal) -> Rehearsal:
 
 async def _here(tools: Tools) -> set[str]:
     """Return the hosts that are this machine."""
-    hosts = {host for one in tools.config.server_classes for host in one.servers}
-    known = await tools.locality.local([deliver.THIS_HOST, *sorted(hosts)])
+    known = await tools.locality.local([THIS_HOST, *sorted(hosts_of(tools.config))])
     return {host for host, found in known.items() if found}
 
 
@@ -273,22 +274,23 @@ def _done(one: Rehearsed, job: CertJob | None, tools: Tools, here: set[str]) -> 
 def _on_hosts(tools: Tools, book: dict[CertId, Rehearsed], here: set[str]) -> Iterator[str]:
     """Say what would be copied and restarted."""
     config, now = tools.config, tools.now()
-    states = [(cert, one.state) for cert, one in book.items()]
-    for job in plan_copies(states, {}, now):
-        certs_there = ", ".join(str(told.cert) for told in job.told)
-        if job.host not in here:
+    placed = by_host((cert, one.state) for cert, one in book.items())
+    needed = {host: needs(wanted_on(config, host), now, placed[host]) for host in sorted(placed)}
+    for host, need in needed.items():
+        if host not in here and need.lacking:
+            certs_there = ", ".join(dict.fromkeys(str(one.told.cert) for one in need.lacking))
             yield (
-                f"{job.host} is visited by ssh: what it has is not known here, and it gets "
+                f"{host} is visited by ssh: what it has is not known here, and it gets "
                 f"{certs_there} where that differs"
             )
-        for one in config.globals.post_copy:
-            if machine_of(one.host) == machine_of(job.host):
-                yield f"post_copy_cmd is run for {job.host}: {shlex.join((*one.argv, job.host))}"
-    for restart in plan_restarts(states, class_order(config), now):
-        for kind, told in restart.told:
+        for one in config.globals.post_copy if need.lacking else ():
+            if machine_of(one.host) == machine_of(host):
+                yield f"post_copy_cmd is run for {host}: {shlex.join((*one.argv, host))}"
+    for host, need in needed.items():
+        for kind, told in by_class(need.restarts, class_order(config), now):
             commands = "; ".join(map(shlex.join, commands_of(config, kind))) or "no restart_cmd"
             certs_there = ", ".join(sorted({str(one.cert) for one in told}))
-            yield f"[{kind}] on {restart.host} is restarted for {certs_there}: {commands}"
+            yield f"[{kind}] on {host} is restarted for {certs_there}: {commands}"
 
 
 def _dns_commands(config: Config, zones: list[str]) -> Iterator[str]:
@@ -300,12 +302,12 @@ def _dns_commands(config: Config, zones: list[str]) -> Iterator[str]:
 def _beside(tools: Tools, found: Rehearsal) -> None:
     """Look at what is no certificate's own: what lies in production beside them."""
     try:
-        surplus = copy.surplus_here(tools.config)
-        found.changes += [f"{one} is taken out of production" for one in surplus.gone]
+        surplus = copy.needs_here(tools.config, tools.now())
+        found.changes += [f"{one} is taken out of production" for one in surplus.to_go]
         found.remarks += [
             f"{one.path} is in production, but not in the configuration: left alone"
-            for one in surplus.left
-            if one.cert is not None
+            for one in surplus.surplus
+            if one.cert is not None and one.cert not in tools.config.services
         ]
         found.changes += [f"{path} is written ([dh])" for path in dh.rehearse(tools)]
     except SslmError as err:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
+from sslmd.config.hosts import DNS
 from sslmd.config.model import Argv, Config, Trigger
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.events import RestartAsked
@@ -27,7 +28,7 @@ from sslmd.processes import run_command
 from sslmd.servers.probe import BELIEVED
 from sslmd.servers.rights import missing_right
 from sslmd.servers.ssh import RemoteShell, shell_on
-from sslmd.workers.deliver import DNS, is_here
+from sslmd.workers.deliver import is_here
 from sslmd.workers.proof import Proving, Sight, rule_of
 from sslmd.workers.tools import Tools
 

@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sslmd.ctl.client import Daemon
+from sslmd.console.client import Daemon
 from sslmd.wire.messages import Method, Notification
 from tests.bench import line
 from tests.bench.line import Line
-from tests.integration.delivery_world import ZONE, DeliverySite, Table
-from tests.servers import host
-from tests.servers.host import Host
-from tests.servers.sshd import ssh_on_path
+from tests.stand import host
+from tests.stand.delivery_site import ZONE, DeliverySite, Table
+from tests.stand.host import Host
+from tests.stand.sshd import ssh_on_path
 
 HEADING = "## Delivery"
 

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
 
-from tests.servers.server import PLACES
+from tests.stand.server import PLACES
 
 NEAR = "10.77.0.1"
 

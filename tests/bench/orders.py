@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from tests.integration.acme_world import CERT, ZONE, World
-from tests.servers import bind, pebble
+from tests.stand import bind, pebble
+from tests.stand.acme_site import CERT, ZONE, World
 
 TEN = [ZONE, f"*.{ZONE}", *(f"{letter}.{ZONE}" for letter in "abcdefgh")]
 ZONES = ["a.test", "b.test", "c.test"]

@@ -11,7 +11,7 @@ from sslmd.config.load import load
 from sslmd.config.model import Config, ServiceConfig
 from sslmd.core.names import CertId, SetName
 from sslmd.core.spec import OwnCa
-from sslmd.core.state import Delivered, SetNote
+from sslmd.core.state import CertState, Delivered, SetNote
 from sslmd.pki.chain import bundle, fullchain
 from sslmd.pki.csr import make_csr
 from sslmd.pki.keys import generate_key
@@ -87,11 +87,8 @@ def _write(
             (place / file).chmod(0o600 if file in (PRIVKEY, BUNDLE) else 0o644)
     os.symlink(link_target(name), prod.link(service.id, CURR))
     notes = Notes(
-        sets={name: SetNote(draw, now, str(service.spec.signer))},
-        rolled_at=now,
-        deployed=name,
-        settled=name,
-        delivered=Delivered(name),
+        {name: SetNote(draw, now, str(service.spec.signer))},
+        CertState(rolled_at=now, deployed=name, settled=name, delivered=Delivered(name)),
     )
     texts = ("key made", "certificate issued", "live", "in production", "restarted")
     entries = [Entry(now, text.replace(" ", "-"), str(name), text) for text in texts]

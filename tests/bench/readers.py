@@ -24,7 +24,7 @@ from tests.bench.running import Run
 from tests.bench.site import write_site
 
 HEADING = "## Readers"
-HOSTILE = Path(__file__).parents[1] / "integration/hostile.py"
+HOSTILE = Path(__file__).parents[1] / "stand/hostile_client.py"
 READERS = 200
 USERS = 4
 FIRST_UID = 64_000

@@ -9,7 +9,7 @@ import pytest
 
 from sslmd.config.model import DhOptions
 from sslmd.core.dh import DhGroup
-from tests.config.tree import MAIN, WEB, Tree
+from tests.stand.conf import MAIN, WEB, Tree
 
 CHOICE = "write one of ffdhe8192, ffdhe6144, ffdhe4096, ffdhe3072, ffdhe2048, or 2048 to 8192 bits"
 LINE = MAIN.count("\n") + 2
@@ -26,7 +26,7 @@ def with_dh(tree: Tree, *lines: str, before: str = "") -> Tree:
 
 
 def test_without_the_table_nothing_is_asked_for(tree: Tree) -> None:
-    assert tree.load().dh == DhOptions()
+    assert tree.load().dh == DhOptions(())
     assert not tree.load().dh.groups
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sslmd.config.load import load
 from sslmd.config.reference import reference
 from sslmd.core.errors import ConfigError
-from tests.config.tree import CAS, INTERMEDIATE, MAIN, ROOT, WEB, Tree
+from tests.stand.conf import CAS, INTERMEDIATE, MAIN, ROOT, WEB, Tree
 
 PROJECT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ import pytest
 
 from sslmd.config.load import load
 from sslmd.core.errors import ConfigError
-from tests.config.tree import Tree
+from tests.stand.conf import Tree
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from sslmd.config.model import (
 from sslmd.core.errors import ConfigError
 from sslmd.core.names import CertId, ZoneName
 from sslmd.core.spec import KeySpec, KeyType, OwnCa, SelfSigned, Timing
-from tests.config.tree import CAS, MAIN, WEB, Tree
+from tests.stand.conf import CAS, MAIN, WEB, Tree
 
 ROOT, INT, WEB_ID = CertId("ca", "my-root"), CertId("ca", "my-int"), CertId("example.com", "web")
 

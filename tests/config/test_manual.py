@@ -15,7 +15,7 @@ from sslmd.config.model import Trigger, Validation
 from sslmd.core.dane.tlsa import TlsaHosts
 from sslmd.core.names import CertId
 from sslmd.core.spec import AcmeCa, OwnCa, SelfSigned
-from tests.config.tree import Tree
+from tests.stand.conf import Tree
 
 HOSTS = "['mx1.lan.example.com', 'mx2.lan.example.com']"
 GLOBALS = """\

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.tree import CAS, MAIN, Tree
+from tests.stand.conf import CAS, MAIN, Tree
 
 GLOBAL = [
     ("verb = 'yes'", "verb: 'yes' is neither true nor false; expected: true or false"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.tree import Tree
+from tests.stand.conf import Tree
 
 
 @pytest.fixture

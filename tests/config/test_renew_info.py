@@ -11,7 +11,7 @@ from sslmd.config.model import Config
 from sslmd.core.names import CertId
 from sslmd.core.renewal import usual_lead
 from sslmd.core.spec import Timing
-from tests.config.tree import MAIN, Tree
+from tests.stand.conf import MAIN, Tree
 
 WEB = CertId("example.com", "web")
 

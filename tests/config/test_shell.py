@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslmd.config.shell import expansions, operator
-from tests.config.tree import Tree
+from tests.stand.conf import Tree
 
 OPERATORS = [
     ("postmap /etc/postfix/sni && postfix reload", "&&"),

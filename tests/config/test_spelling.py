@@ -10,7 +10,7 @@ import pytest
 from sslmd.config.report import nearest
 from sslmd.core.names import CertId
 from sslmd.core.spec import KeySpec, KeyType
-from tests.config.tree import MAIN, Tree
+from tests.stand.conf import MAIN, Tree
 
 WEB = CertId("example.com", "web")
 

@@ -20,8 +20,8 @@ from sslmd.config.model import (
 from sslmd.core.dane.tlsa import DaneEntry, TlsaHosts, wants_of
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, Timing
-from tests.config.tree import Tree, is_unused
-from tests.ssl_mgr_site import VERSIONS, unpack
+from tests.stand.conf import Tree, is_unused
+from tests.stand.ssl_mgr_site import VERSIONS, unpack
 
 # The shape of a configuration of ssl-mgr 5 to 7: every key that its files use.
 OLD_MAIN = """

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from sslmd.config.model import LETS_ENCRYPT
 from sslmd.config.urls import directory_url
-from tests.config.tree import CAS, Tree
+from tests.stand.conf import CAS, Tree
 
 RIGHT = "write https://host/path"
 

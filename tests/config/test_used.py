@@ -10,7 +10,7 @@ from sslmd.config.grants import UNUSED, unused
 from sslmd.config.load import load
 from sslmd.config.model import Probe, ProbeWord, Unprobed, UsedBy
 from sslmd.core.names import CertId
-from tests.config.tree import MAIN, WEB, Tree
+from tests.stand.conf import MAIN, WEB, Tree
 
 CERT = CertId("example.com", "web")
 USED = MAIN + "    servers = ['localhost']\n"

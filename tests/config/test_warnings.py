@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.tree import MAIN, Tree
+from tests.stand.conf import MAIN, Tree
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from sslmd.config.windows import ACME_LIVES, span
 from sslmd.core.names import CertId
 from sslmd.core.windows import Window
 from sslmd.workers.tools import wanted_of
-from tests.config.tree import INTERMEDIATE, WEB, Tree
+from tests.stand.conf import INTERMEDIATE, WEB, Tree
 
 CERT = CertId("example.com", "web")
 NIGHTS = "['02:00-05:00 Europe/Berlin']"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslmd.core.backoff import JITTER, LONGEST_WAIT, Failure, next_try
-from tests.core.world import START
+from tests.stand.world import START
 
 MINUTES = [1, 2, 5, 10, 20, 30, 60, 120, 180, 360, 360, 360]
 

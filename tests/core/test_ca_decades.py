@@ -11,7 +11,7 @@ import pytest
 from sslmd.core.names import CertId
 from sslmd.core.renewal import SHARE_OF_LEAD, SHARE_OF_LIFE, Wanted
 from sslmd.core.spec import OwnCa, SelfSigned, Signer
-from tests.core.world import START, World, days, wanted
+from tests.stand.world import START, World, days, wanted
 
 LIVES = (30, 90, 397, 1825, 3650, 9000)
 YEARS = 20

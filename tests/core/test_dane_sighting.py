@@ -10,7 +10,7 @@ import pytest
 from sslmd.core.dane.sighting import Answer, Instant, Sighting, Silence, digests, look_again
 from sslmd.core.dane.tlsa import Tlsa
 from sslmd.core.names import DomainName, SetName
-from tests.core.world import START
+from tests.stand.world import START
 
 NEXT = SetName("20260101-00:00:00")
 BOTH = frozenset({"curr", "next"})

@@ -11,7 +11,7 @@ from sslmd.core.names import CertId
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa, SelfSigned
 from sslmd.core.state import Phase
-from tests.core.world import START, World, days, wanted
+from tests.stand.world import START, World, days, wanted
 
 ROOT = OwnCa(CertId("ca", "root"))
 

@@ -53,8 +53,8 @@ from tests.core.test_plan import (
     step,
     waits,
 )
-from tests.core.world import START, World, days
 from tests.reasons import because
+from tests.stand.world import START, World, days
 
 OLD = issued(NOW - days(20))
 BACK = Ask(Request.ROLL, NOW, back=OLD.name)

@@ -10,22 +10,18 @@ from hypothesis import strategies as st
 
 from sslmd.core.backoff import LONGEST_WAIT
 from sslmd.core.facts import CertFacts, SetFacts
-from sslmd.core.host.plan import (
-    looks_again,
-    next_look,
-    plan_copies,
-    plan_restarts,
-    plan_sights,
-)
-from sslmd.core.jobs import Restart, Told
+from sslmd.core.host.plan import looks_again
+from sslmd.core.jobs import Copy, Restart, See, Told
 from sslmd.core.names import CertId, SetName
 from sslmd.core.reason import Reason, Why
 from sslmd.core.state import CertState, Delivered, Server, ServerPhase
-from tests.core.world import START, days
+from tests.stand.hosts_decided import decided, next_look, restarts
+from tests.stand.world import START, days
 
 NOW = START
 SET = SetName.at(NOW)
 MAIL, WEB = CertId("example.com", "mail"), CertId("example.com", "web")
+LIST = CertId("example.com", "list")
 ORDER = ("smtp", "imap", "web", "dns")
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
@@ -52,14 +48,14 @@ def test_nothing_to_tell_is_nothing_to_do() -> None:
     proven = server("web", phase=ServerPhase.PROVEN)
     pending = server("web", "h2", ServerPhase.PENDING)
     never = replace(failed("web", -MINUTE), set=None)
-    assert plan_restarts([(WEB, state(proven, pending, never))], ORDER, NOW) == []
-    assert plan_restarts([], ORDER, NOW) == []
+    assert restarts([(WEB, state(proven, pending, never))], ORDER, NOW) == []
+    assert restarts([], ORDER, NOW) == []
 
 
 def test_one_restart_a_host_with_each_class_once_in_the_order_of_the_file() -> None:
     mail = state(server("imap"), server("smtp"), server("smtp", "h2"))
     web = state(server("web"), server("imap"))
-    jobs = plan_restarts([(MAIL, mail), (WEB, web)], ORDER, NOW)
+    jobs = restarts([(MAIL, mail), (WEB, web)], ORDER, NOW)
     assert jobs == [
         Restart(
             "h1",
@@ -86,43 +82,43 @@ def test_one_restart_a_host_with_each_class_once_in_the_order_of_the_file() -> N
 
 def test_what_is_proven_is_left_alone() -> None:
     both = state(server("smtp"), server("imap", phase=ServerPhase.PROVEN))
-    (job,) = plan_restarts([(MAIL, both)], ORDER, NOW)
+    (job,) = restarts([(MAIL, both)], ORDER, NOW)
     assert [kind for kind, _ in job.told] == ["smtp"]
 
 
 def test_a_failed_restart_waits_for_its_next_try() -> None:
     waiting = [(MAIL, state(failed("smtp", MINUTE)))]
-    assert plan_restarts(waiting, ORDER, NOW) == []
-    (job,) = plan_restarts(waiting, ORDER, NOW + MINUTE)
+    assert restarts(waiting, ORDER, NOW) == []
+    (job,) = restarts(waiting, ORDER, NOW + MINUTE)
     assert job.told == (("smtp", (Told(MAIL, SET),)),)
-    assert len(plan_restarts([(MAIL, state(failed("smtp", None)))], ORDER, NOW)) == 1
+    assert len(restarts([(MAIL, state(failed("smtp", None)))], ORDER, NOW)) == 1
 
 
 def test_a_failed_restart_rides_along_with_another_of_its_class() -> None:
     states = [(MAIL, state(failed("smtp", MINUTE))), (WEB, state(server("smtp")))]
-    (job,) = plan_restarts(states, ORDER, NOW)
+    (job,) = restarts(states, ORDER, NOW)
     assert job.told == (("smtp", (Told(MAIL, SET), Told(WEB, SET))),)
 
 
 def test_a_failed_restart_of_another_class_does_not_ride_along() -> None:
     states = [(MAIL, state(failed("smtp", MINUTE), server("imap")))]
-    (job,) = plan_restarts(states, ORDER, NOW)
+    (job,) = restarts(states, ORDER, NOW)
     assert [kind for kind, _ in job.told] == ["imap"]
 
 
 def test_a_wait_from_before_the_clock_was_set_back_is_forgotten() -> None:
-    assert plan_restarts([(MAIL, state(failed("smtp", days(1))))], ORDER, NOW) == []
-    assert len(plan_restarts([(MAIL, state(failed("smtp", days(300))))], ORDER, NOW)) == 1
+    assert restarts([(MAIL, state(failed("smtp", days(1))))], ORDER, NOW) == []
+    assert len(restarts([(MAIL, state(failed("smtp", days(300))))], ORDER, NOW)) == 1
 
 
 def test_a_class_that_left_the_configuration_gives_no_empty_restart() -> None:
-    assert plan_restarts([(MAIL, state(server("other")))], ORDER, NOW) == []
-    (job,) = plan_restarts([(MAIL, state(server("other"), server("smtp")))], ORDER, NOW)
+    assert restarts([(MAIL, state(server("other")))], ORDER, NOW) == []
+    (job,) = restarts([(MAIL, state(server("other"), server("smtp")))], ORDER, NOW)
     assert [kind for kind, _ in job.told] == ["smtp"]
 
 
 def look(*states: CertState) -> datetime | None:
-    return next_look([(WEB, one) for one in states], {}, NOW)
+    return next_look(decided([(WEB, one) for one in states], ORDER, NOW))
 
 
 def test_when_the_next_failed_one_is_due() -> None:
@@ -148,7 +144,7 @@ states = st.lists(servers, max_size=6, unique_by=lambda one: (one.kind, one.host
 
 @given(states, states)
 def test_whatever_the_states(mail: CertState, web: CertState) -> None:
-    jobs = plan_restarts([(MAIL, mail), (WEB, web)], ORDER, NOW)
+    jobs = restarts([(MAIL, mail), (WEB, web)], ORDER, NOW)
     hosts = [job.host for job in jobs]
     assert hosts == sorted(set(hosts))
     for job in jobs:
@@ -185,7 +181,8 @@ def lacking(*hosts: str, wait: timedelta | None = None) -> CertState:
 def copies(
     *states: tuple[CertId, CertState], untidy: dict[str, datetime | None] | None = None
 ) -> list[tuple[str, tuple[Told, ...]]]:
-    return [(job.host, job.told) for job in plan_copies(states, untidy or {}, NOW)]
+    jobs = [one.job for one in decided(states, ORDER, NOW, visits=untidy).values()]
+    return [(job.host, job.told) for job in jobs if isinstance(job, Copy)]
 
 
 def test_one_copy_a_host_with_all_that_it_lacks() -> None:
@@ -207,7 +204,7 @@ def test_what_production_does_not_have_is_not_copied() -> None:
 def test_a_host_that_is_down_waits_for_its_next_try_and_keeps_nobody() -> None:
     down, up = lacking("h1", wait=MINUTE), lacking("h2")
     assert copies((WEB, down), (MAIL, up)) == [("h2", (Told(MAIL, SET),))]
-    assert next_look([(WEB, down), (MAIL, up)], {}, NOW) == NOW + MINUTE
+    assert next_look(decided([(WEB, down), (MAIL, up)], ORDER, NOW)) == NOW + MINUTE
     # What comes new for it is reason enough to try the rest too.
     web, mail = Told(WEB, SET), Told(MAIL, SET)
     assert copies((WEB, down), (MAIL, lacking("h1"))) == [("h1", (web, mail))]
@@ -215,33 +212,37 @@ def test_a_host_that_is_down_waits_for_its_next_try_and_keeps_nobody() -> None:
 
 def test_a_host_with_what_it_should_not_have_is_visited() -> None:
     assert copies(untidy={"h1": None, "h2": NOW + MINUTE}) == [("h1", ())]
-    assert next_look([], {"h1": None, "h2": NOW + MINUTE}, NOW) == NOW + MINUTE
+    assert (
+        next_look(decided([], ORDER, NOW, visits={"h1": None, "h2": NOW + MINUTE})) == NOW + MINUTE
+    )
     wait = lacking("h1", wait=MINUTE)
     assert copies((WEB, wait), untidy={"h1": None}) == [("h1", (Told(WEB, SET),))]
 
 
 def test_hosts_that_are_being_copied_to_are_restarted_afterwards() -> None:
-    states = [(WEB, state(server("web"), server("web", "h2")))]
-    (job,) = plan_restarts(states, ORDER, NOW, busy={"h1"})
-    assert job.host == "h2"
+    states = [(WEB, state(server("web"), server("web", "h2"))), (MAIL, lacking("h1"))]
+    found = decided(states, ORDER, NOW)
+    assert isinstance(found["h1"].job, Copy)
+    assert isinstance(found["h2"].job, Restart)
 
 
 def test_a_class_is_restarted_when_its_window_opens() -> None:
     def opens(cert: CertId, server: Server, now: datetime) -> datetime:
         return now if (server.kind, cert) != ("web", WEB) else max(now, NOW + HOUR)
 
-    states = [(WEB, state(server("web"), server("smtp")))]
-    (job,) = plan_restarts(states, ORDER, NOW, opens=opens)
-    assert [kind for kind, _ in job.told] == ["smtp"]
-    assert next_look(states, {}, NOW, opens=opens) == NOW + HOUR
+    def kinds(some: CertState, now: datetime) -> list[str]:
+        job = decided([(WEB, some)], ORDER, now, opens=opens)["h1"].job
+        return [kind for kind, _ in job.told] if isinstance(job, Restart) else []
+
+    both = state(server("web"), server("smtp"))
+    assert kinds(both, NOW) == ["smtp"]
+    assert next_look(decided([(WEB, both)], ORDER, NOW, opens=opens)) == NOW + HOUR
     # An admin does not wait for it.
-    asked = [(WEB, state(replace(server("web"), next_try=NOW)))]
-    (job,) = plan_restarts(asked, ORDER, NOW, opens=opens)
-    late = [(WEB, state(failed("web", MINUTE)))]
-    assert plan_restarts(late, ORDER, NOW + MINUTE, opens=opens) == []
-    assert next_look(late, {}, NOW, opens=opens) == NOW + HOUR
-    (job,) = plan_restarts(states, ORDER, NOW + HOUR, opens=opens)
-    assert [kind for kind, _ in job.told] == ["smtp", "web"]
+    assert kinds(state(replace(server("web"), next_try=NOW)), NOW) == ["web"]
+    late = state(failed("web", MINUTE))
+    assert kinds(late, NOW + MINUTE) == []
+    assert next_look(decided([(WEB, late)], ORDER, NOW, opens=opens)) == NOW + HOUR
+    assert kinds(both, NOW + HOUR) == ["smtp", "web"]
 
 
 # --- looks at what nobody has seen ---
@@ -267,8 +268,10 @@ def test_one_look_for_all_that_nobody_has_seen_on_a_host() -> None:
     restarted = ServerPhase.RESTARTED
     web = state(*(server("web", host, restarted) for host in when))
     states = [(MAIL, state(server("imap", "h1", restarted))), (WEB, web)]
-    jobs = plan_sights(states, ORDER, NOW, sights=sights, busy={"h3"})
+    found = decided([*states, (LIST, lacking("h3"))], ORDER, NOW, sights=sights)
     told = (("imap", (Told(MAIL, SET),)), ("web", (Told(WEB, SET),)))
+    jobs = [one.job for one in found.values() if isinstance(one.job, See)]
     assert [(job.host, job.told) for job in jobs] == [("h1", told)]
-    assert plan_restarts(states, ORDER, NOW) == []
-    assert next_look(states, {}, NOW, sights=sights) == NOW + MINUTE
+    assert isinstance(found["h3"].job, Copy)  # what it brings is restarted and seen then
+    assert restarts(states, ORDER, NOW) == []
+    assert next_look(found) == NOW + MINUTE

@@ -64,8 +64,8 @@ from sslmd.core.state import (
     TrialKind,
     Trouble,
 )
-from tests.core.world import START, days, facts, wanted
 from tests.reasons import because
+from tests.stand.world import START, days, facts, wanted
 
 NOW = START
 WANTED = wanted("example.com:web", signer=SelfSigned())

@@ -29,8 +29,8 @@ from sslmd.core.spec import KeySpec, KeyType, OwnCa, SelfSigned, Subject
 from sslmd.core.state import Ask, CertState, Delivered, Phase, Request, SetNote, Trouble
 from sslmd.core.view import Ca, Decision, View, due
 from sslmd.core.words import say
-from tests.core.world import EC, START, days, facts, wanted
 from tests.reasons import because
+from tests.stand.world import EC, START, days, facts, wanted
 
 NOW = START + days(400)
 ROOT_ID, INT_ID = CertId("ca", "root"), CertId("ca", "int")

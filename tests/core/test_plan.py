@@ -46,8 +46,8 @@ from sslmd.core.state import (
 )
 from sslmd.core.view import Ca, Decision, View
 from sslmd.core.words import say
-from tests.core.world import START, days, facts, wanted
 from tests.reasons import because
+from tests.stand.world import START, days, facts, wanted
 
 NOT_DUE = "not due until 2026-02-20; sslmctl force-renew renews it now"
 

@@ -56,7 +56,7 @@ from sslmd.core.state import (
 from sslmd.core.view import Ca, Dane, View
 from sslmd.core.windows import Group, Window
 from sslmd.core.words import say
-from tests.core.world import START, days, facts, wanted
+from tests.stand.world import START, days, facts, wanted
 
 NOW = START
 SUB = OwnCa(CertId("ca", "sub"))

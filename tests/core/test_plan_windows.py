@@ -41,7 +41,7 @@ from tests.core.test_plan import (
     waits,
 )
 from tests.core.test_plan_dane import KNOWN, READY_SEEN, dane_step
-from tests.core.world import START, World, days, wanted
+from tests.stand.world import START, World, days, wanted
 
 SATURDAY = Window(
     frozenset({5}), 120, 300, ZoneInfo("Europe/Berlin"), "Sat 02:00-05:00 Europe/Berlin"

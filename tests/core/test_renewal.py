@@ -27,7 +27,7 @@ from sslmd.core.renewal import (
 from sslmd.core.spec import AcmeCa, ByLife, KeySpec, KeyType, OwnCa, Signer, Timing
 from sslmd.core.state import SetNote
 from sslmd.core.words import say
-from tests.core.world import START, days, facts, wanted
+from tests.stand.world import START, days, facts, wanted
 
 NOW = START
 SUB = OwnCa(CertId("ca", "sub"))

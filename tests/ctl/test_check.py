@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sslmd.ctl.answers import Cert
-from sslmd.ctl.health import Level, Limits, problems, remarks
+from sslmd.console.answers import Cert
+from sslmd.console.health import Level, Limits, problems, remarks
 from sslmd.wire.messages import Code, Method
 from tests.ctl.fake_daemon import FakeDaemon, Script, refusal, result, sslmctl, steps
 from tests.ctl.samples import cert, failing, one_set, rfc3339, status

@@ -19,17 +19,17 @@ from sslmd.core.dane.tlsa import Material, association
 from sslmd.core.jobs import Look, Pool, Publish
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.state import Phase
-from sslmd.daemon.documents import dane as document_of
+from sslmd.daemon.api.documents import dane as document_of
 from sslmd.daemon.zones import Zones
 from sslmd.dns.tlsa_include import read, tlsa_file
 from sslmd.workers.dane_report import findings_of
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
 from tests.reasons import because
-from tests.servers import bind
-from tests.servers.bind import Primary
-from tests.servers.bind import Zone as BindZone
-from tests.workers.tools_for_tests import MAIN, WEB, Site
+from tests.stand import bind
+from tests.stand.bind import Primary
+from tests.stand.bind import Zone as BindZone
+from tests.stand.tools import MAIN, WEB, Site
 
 pytestmark = pytest.mark.skipif(bool(bind.missing()), reason=bind.missing())
 
@@ -117,9 +117,9 @@ class World:
 
         queue = JobQueue(run, lambda _: None, dict.fromkeys(Pool, 1))
         self.zones = Zones(
-            self.site.tools, self.site.book, queue, self._apply, lambda _: None, self._tell
+            self.site.tools, self.site.registry, queue, self._apply, lambda _: None, self._tell
         )
-        self.site.book.dane_of = self.zones.dane
+        self.site.registry.dane_of = self.zones.dane
         self.zones.note(WEB)
 
     def _apply(self, cert: CertId, event: Any) -> None:
@@ -146,7 +146,7 @@ class World:
         assert state.curr is not None
         name = state.curr.name
         state = replace(state, deployed=name, settled=name, phase=Phase.SETTLED)
-        self.site.book[WEB].state = state
+        self.site.registry[WEB].state = state
         self.zones.note(WEB)
 
     async def publish(self) -> None:
@@ -211,7 +211,7 @@ async def test_records_go_where_clients_find_them_and_nowhere_else(world: World)
 
 def document_of_ok(world: World) -> object:
     class Planner:
-        book = world.site.book
+        registry = world.site.registry
         zones = world.zones
 
     return document_of(Planner, WEB)["ok"]  # type: ignore[arg-type]
@@ -221,7 +221,7 @@ async def test_what_could_not_be_put_together_is_said_not_to_be_seen(world: Worl
     """I11: with DNS out of reach from the start, `dane` and `check` say why they know nothing."""
     world.zone.trouble = "ns1 does not answer"
     await world.zones.watch(ZONE)
-    report = world.site.book[WEB].report
+    report = world.site.registry[WEB].report
     assert report is not None
     assert report.unseen == ["DNS: not seen: ns1 does not answer"]
     assert not report.fits
@@ -300,7 +300,7 @@ async def test_a_host_that_is_a_cname_is_checked_at_its_end_first(world: World) 
         assert document_of_ok(world) is False
         shown = world.zone.shown_to_clients()[www]
         assert [one.data for one in shown] == ["0f" * 32]
-        dane = world.zones.dane(WEB, world.site.book[WEB])
+        dane = world.zones.dane(WEB, world.site.registry[WEB])
         assert dane is not None
         assert (dane.checked, dane.unchanged, dane.ttl) == (True, False, 7200)
         # Its port is looked at once, by the name that clients know.

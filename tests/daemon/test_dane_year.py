@@ -57,18 +57,18 @@ from sslmd.core.renew_track import why_not_back
 from sslmd.core.spec import OwnCa
 from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
 from sslmd.core.view import Decision, View
-from sslmd.daemon.book import Entry
+from sslmd.daemon.registry import Entry
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
 from sslmd.dns.tlsa_notes import union
-from sslmd.store.state import notes_of
+from sslmd.store.state import notes_of, parse, render
 from sslmd.store.zone_notes import ZoneNotes
 from sslmd.workers.dane_sight import sight, take
 from sslmd.workers.dane_wish import cert_wish
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.tlsa import Given, Seen, Wish, content_for
-from tests.core.world import START, days, facts, wanted
 from tests.reasons import because
+from tests.stand.world import START, days, facts, wanted
 
 ZONE = ZoneName("example.com")
 OWNER = DomainName("_25._tcp.mail.example.com")
@@ -143,7 +143,7 @@ def material(cert: CertId, name: SetName) -> Material:
 
 @dataclass
 class Cert:
-    """One certificate: its entry in the book, and what each host serves since when."""
+    """One certificate: its entry in the registry, and what each host serves since when."""
 
     service: ServiceConfig
     entry: Entry
@@ -563,9 +563,12 @@ class Year:
         certs = {cert.id for cert in self.certs if cert.service.dane}
         self.zone = Zone(ZONE, certs=certs, notes=self.kept)
         for cert in self.certs:
-            noted = notes_of(cert.entry.state)
-            assert noted.retired == cert.entry.state.retired
-            assert noted.sighting == cert.entry.state.sighting
+            noted, known = notes_of(cert.entry.state), cert.entry.state
+            again = parse(render(noted, {}, None, [])).state
+            assert again.retired == known.retired
+            assert (again.sighting and again.sighting.since) == (
+                known.sighting and known.sighting.since
+            )
 
     # --- the run ---
 

@@ -11,7 +11,7 @@ from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.spec import SelfSigned
 from sslmd.core.state import CertState, Phase
 from sslmd.core.view import Decision
-from sslmd.daemon.book import Entry
+from sslmd.daemon.registry import Entry
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
 from sslmd.store.zone_notes import ZoneNotes
@@ -19,8 +19,8 @@ from sslmd.workers.dane_sight import sight, take
 from sslmd.workers.dane_wish import cert_wish
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.tlsa import CertWish, Given, Seen, Wish, content_for
-from tests.core.world import START, days, facts, wanted
 from tests.reasons import because
+from tests.stand.world import START, days, facts, wanted
 
 ZONE = ZoneName("example.com")
 CERT = CertId("example.com", "mail")

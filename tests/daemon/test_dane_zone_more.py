@@ -10,7 +10,7 @@ from sslmd.core.dane.tlsa import TlsaSet, association
 from sslmd.core.names import DomainName
 from sslmd.core.state import CertState
 from sslmd.core.view import Dane, Decision
-from sslmd.daemon.book import DaneReport, Entry
+from sslmd.daemon.registry import DaneReport, Entry
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
 from sslmd.store.zone_notes import ZoneNotes
@@ -19,7 +19,6 @@ from sslmd.workers.dane_sight import sight, take
 from sslmd.workers.dane_wish import cert_wish
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.tlsa import Given, Seen, Wish, content_for
-from tests.core.world import START, days
 from tests.daemon.test_dane_zone import (
     BOTH,
     CERT,
@@ -35,6 +34,7 @@ from tests.daemon.test_dane_zone import (
     zone_with,
 )
 from tests.reasons import because
+from tests.stand.world import START, days
 
 DAY = 86_400
 ENTRY = Entry(WANTED, frozenset(), BOTH, "", Decision(because("")))

@@ -17,11 +17,11 @@ import pytest
 
 from sslmd.config.model import Config
 from sslmd.core.names import CertId
-from sslmd.daemon.documents import status_entry
+from sslmd.daemon.api.documents import status_entry
+from sslmd.daemon.api.status_document import in_trouble
 from sslmd.daemon.held import HeldLooks
-from sslmd.daemon.journal import Bus, Record
 from sslmd.daemon.planner import Planner
-from sslmd.daemon.status_document import in_trouble
+from sslmd.daemon.tell.journal import Bus, Record
 from sslmd.store.certs import Loaded
 from sslmd.workers.tools import Tools
 from tests.daemon.conftest import EXAMPLE
@@ -45,7 +45,7 @@ class Counting(Planner):
 
 
 def status(planner: Planner, cert: CertId) -> dict[str, Any]:
-    return status_entry(cert, planner.book[cert])
+    return status_entry(cert, planner.registry[cert])
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ async def test_a_ca_goes_on_when_its_key_is_back(planner: Counting) -> None:
     assert "privkey.pem is not a usable private key" in one["last_error"]
     assert "it is looked at again within a minute" in one["last_error"]
     assert one["next_try"] is not None
-    assert in_trouble(planner.book[ROOT])
+    assert in_trouble(planner.registry[ROOT])
 
     planner.read.clear()
     for _ in range(3):
@@ -102,7 +102,7 @@ async def test_a_ca_goes_on_when_its_key_is_back(planner: Counting) -> None:
     await planner.look_at_held()
     assert (one := status(planner, ROOT))["last_error"] is None, one
     assert one["next_try"] is None
-    assert not in_trouble(planner.book[ROOT])
+    assert not in_trouble(planner.registry[ROOT])
     assert told[-1].event == "released"
     await planner.stop(1.0)
 
@@ -137,7 +137,7 @@ async def test_what_came_to_its_end_during_a_reload_is_read_again(planner: Count
         file.write(text.replace("version = 1", "version = 9", 1))
     reading = asyncio.ensure_future(planner.reconfigure(planner.tools.config))
     await asyncio.sleep(0)  # it has begun
-    planner.book[WEB].state = replace(planner.book[WEB].state)
+    planner.registry[WEB].state = replace(planner.registry[WEB].state)
     await reading
     assert "is left alone, and its certificate too" in status(planner, WEB)["last_error"]
     await planner.stop(1.0)
@@ -157,7 +157,7 @@ async def test_a_set_in_use_that_does_not_fit_is_told_while_its_ca_cannot_sign(
     one = status(planner, WEB)
     assert (one["curr"], one["last_error"]) == (None, None)
     assert "cert.pem is not a certificate" in one["unusable"]
-    assert in_trouble(planner.book[WEB])
+    assert in_trouble(planner.registry[WEB])
 
     for path, content in zip(paths, good, strict=True):
         with open(path, "wb") as file:
@@ -165,7 +165,7 @@ async def test_a_set_in_use_that_does_not_fit_is_told_while_its_ca_cannot_sign(
     await planner.look_at_held()
     assert (one := status(planner, WEB))["unusable"] is None, one
     assert one["curr"] is not None
-    assert not in_trouble(planner.book[WEB])
+    assert not in_trouble(planner.registry[WEB])
     await planner.stop(1.0)
 
 
@@ -181,7 +181,7 @@ async def test_a_link_that_leads_nowhere_is_not_taken_for_no_certificate_yet(
     os.symlink("db/20200101-00:00:00", link)
     await planner.reconfigure(planner.tools.config)
     assert "points to set 20200101-00:00:00, which is not there" in status(planner, WEB)["unusable"]
-    assert in_trouble(planner.book[WEB])
+    assert in_trouble(planner.registry[WEB])
 
     os.rename(f"{key}.away", key)
     os.unlink(link)

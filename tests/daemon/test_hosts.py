@@ -9,18 +9,18 @@ from pathlib import Path
 from sslmd.config.model import Unprobed
 from sslmd.core.jobs import Pool, Restart, See, Told
 from sslmd.core.state import NOT_YET, Server, ServerPhase, Unseen
-from sslmd.daemon.deliveries import _together
+from sslmd.daemon.api.deliveries import _together
 from sslmd.daemon.hosts import Hosts
 from sslmd.store.state import parse
 from sslmd.wire.messages import Method, Outcome, Request
 from sslmd.wire.params import Params
 from sslmd.workers.queue import JobQueue
 from tests.reasons import because
-from tests.servers.server import free_port
-from tests.servers_room.tls import server
+from tests.stand.server import free_port
+from tests.stand.tls import server
+from tests.stand.tools import WEB, Site
 from tests.workers.test_proof import Reloading, load, one_class, probing, site_of, tls
 from tests.workers.test_restart import MAIL
-from tests.workers.tools_for_tests import WEB, Site
 
 
 def hosts_of(site: Site) -> Hosts:
@@ -28,7 +28,7 @@ def hosts_of(site: Site) -> Hosts:
         """Nothing is queued here."""
 
     queue = JobQueue(run, lambda _: None, places=dict.fromkeys(Pool, 1))
-    return Hosts(site.tools, site.book, queue, site.apply)
+    return Hosts(site.tools, site.registry, queue, site.apply)
 
 
 async def test_one_certificate_that_is_not_proven_is_tried_again_alone(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ async def test_other_probes_are_a_reason_to_try_at_once(tmp_path: Path) -> None:
 
 
 def sights(hosts: Hosts, site: Site) -> list[See]:
-    return [job for job in hosts._plan(site.now) if isinstance(job, See)]
+    return [job for job in hosts.due(site.now) if isinstance(job, See)]
 
 
 async def test_what_nobody_has_seen_is_looked_at_until_it_is(tmp_path: Path) -> None:
@@ -129,10 +129,10 @@ def test_what_an_older_version_called_proven_was_perhaps_not_seen() -> None:
         "version = 1\n[[servers]]\nclass = 'web'\nhost = 'h'\nstate = 'proven'\n"
         "set = '20260601-12:00:00'\nproven = '20260601-12:00:00'\n"
     )
-    (found,) = parse(text.encode()).servers
+    (found,) = parse(text.encode()).state.servers
     assert (found.phase, found.proven) == (ServerPhase.RESTARTED, None)
     assert (found.restarted, found.unseen) == (found.set, NOT_YET)
-    (found,) = parse(f"{text}seen = 2026-06-01T12:00:00Z\n".encode()).servers
+    (found,) = parse(f"{text}seen = 2026-06-01T12:00:00Z\n".encode()).state.servers
     assert (found.phase, found.proven) == (ServerPhase.PROVEN, found.set)
 
 

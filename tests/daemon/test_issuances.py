@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sslmd.acme.certbot import Place, Server
 from sslmd.config.model import LETS_ENCRYPT, CaInfo, CaKind, Validation
 from sslmd.core.errors import Transient
 from sslmd.core.facts import CertFacts, SetFacts
@@ -15,8 +16,7 @@ from sslmd.core.limits import names_mark
 from sslmd.core.names import CertId, SetName
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Issuance, SetNote
-from sslmd.daemon.book import Book, Entry, entry_of
-from sslmd.issuers.certbot import Place, Server
+from sslmd.daemon.registry import Entry, Registry, entry_of
 from sslmd.workers.acme_before import Attempt, check_issued
 from sslmd.workers.tools import Tools, wanted_of
 
@@ -24,7 +24,7 @@ NOW = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
 PRIVATE = "https://acme.example.net/directory"
 WEB, MAIL = CertId("example.com", "web-ec"), CertId("example.com", "mail-ec")
 CAS = {
-    name: CaInfo(name, "", CaKind.ACME, Validation.DNS_01, server=server, preferred_profile=profile)
+    name: CaInfo(name, CaKind.ACME, server=server, preferred_profile=profile)
     for name, server, profile in (
         ("le", LETS_ENCRYPT, ""),
         ("le-short", LETS_ENCRYPT, "shortlived"),
@@ -35,77 +35,79 @@ NAMES = ("example.com", "www.example.com")
 
 
 @pytest.fixture
-def book(tools: Tools) -> Book:
+def registry(tools: Tools) -> Registry:
     """Two certificates for the same names, by two tables of the same CA."""
-    book = Book()
+    registry = Registry()
     for cert, ca in ((WEB, "le"), (MAIL, "le-short")):
         entry = entry_of(tools.config, tools.config.services[cert], CertState(), "")
         spec = replace(entry.wanted.spec, signer=AcmeCa(ca))
         entry.wanted = replace(entry.wanted, spec=spec, names=frozenset(NAMES))
-        book.entries[cert] = entry
-    return book
+        registry.entries[cert] = entry
+    return registry
 
 
-def issue(book: Book, cert: CertId, number: int, *, server: str = LETS_ENCRYPT) -> None:
+def issue(registry: Registry, cert: CertId, number: int, *, server: str = LETS_ENCRYPT) -> None:
     made = tuple(
         Issuance(f"{cert}{one}", server, names_mark(NAMES), NOW - timedelta(hours=1))
         for one in range(number)
     )
-    entry = book[cert]
+    entry = registry[cert]
     entry.state = replace(entry.state, issued=(*entry.state.issued, *made))
 
 
-def counted(book: Book) -> Issuances:
+def counted(registry: Registry) -> Issuances:
     servers = {name: ca.server for name, ca in CAS.items()}
-    return Issuances(book.entries.values(), lambda name: servers.get(name, ""), NOW)
+    return Issuances(registry.entries.values(), lambda name: servers.get(name, ""), NOW)
 
 
-def remark(book: Book, entry: Entry) -> str:
-    return counted(book).remark(entry.wanted)
+def remark(registry: Registry, entry: Entry) -> str:
+    return counted(registry).remark(entry.wanted)
 
 
-def test_four_of_five_used_and_then_it_would_be_refused(book: Book) -> None:
-    assert remark(book, book[WEB]) == ""
-    issue(book, WEB, 3)
-    issue(book, MAIL, 1)  # over all accounts
-    assert remark(book, book[WEB]).startswith("4 of 5 used at Let's Encrypt: certificates")
-    assert counted(book).exhausted(book[WEB].wanted) is None
-    issue(book, MAIL, 2)
+def test_four_of_five_used_and_then_it_would_be_refused(registry: Registry) -> None:
+    assert remark(registry, registry[WEB]) == ""
+    issue(registry, WEB, 3)
+    issue(registry, MAIL, 1)  # over all accounts
+    assert remark(registry, registry[WEB]).startswith("4 of 5 used at Let's Encrypt: certificates")
+    assert counted(registry).exhausted(registry[WEB].wanted) is None
+    issue(registry, MAIL, 2)
     for cert in (WEB, MAIL):
-        refused = counted(book).exhausted(book[cert].wanted)
+        refused = counted(registry).exhausted(registry[cert].wanted)
         assert refused is not None
         assert refused[0].startswith("5 of 5 used: Let's Encrypt issues 5 certificates a week")
         assert refused[0].endswith("it allows the next at 2026-06-02 20:36:00 UTC")
         assert refused[1] == datetime(2026, 6, 2, 20, 36, tzinfo=UTC)
 
 
-def test_other_names_and_other_servers_do_not_count(book: Book) -> None:
-    issue(book, WEB, 5, server="https://acme-staging-v02.api.letsencrypt.org/directory")
-    assert counted(book).spent(book[WEB].wanted) == counted(book).spent(book[MAIL].wanted)
-    assert remark(book, book[WEB]) == ""
-    issue(book, WEB, 5)
-    entry = book[MAIL]
+def test_other_names_and_other_servers_do_not_count(registry: Registry) -> None:
+    issue(registry, WEB, 5, server="https://acme-staging-v02.api.letsencrypt.org/directory")
+    assert counted(registry).spent(registry[WEB].wanted) == counted(registry).spent(
+        registry[MAIL].wanted
+    )
+    assert remark(registry, registry[WEB]) == ""
+    issue(registry, WEB, 5)
+    entry = registry[MAIL]
     entry.wanted = replace(entry.wanted, names=frozenset({"example.com"}))
-    assert counted(book).exhausted(book[WEB].wanted) is not None
-    assert counted(book).exhausted(entry.wanted) is None
+    assert counted(registry).exhausted(registry[WEB].wanted) is not None
+    assert counted(registry).exhausted(entry.wanted) is None
 
 
-def test_where_the_limit_is_not_known_nobody_is_kept_out(book: Book) -> None:
-    entry = book[WEB]
+def test_where_the_limit_is_not_known_nobody_is_kept_out(registry: Registry) -> None:
+    entry = registry[WEB]
     entry.wanted = replace(entry.wanted, spec=replace(entry.wanted.spec, signer=AcmeCa("private")))
-    issue(book, WEB, 3, server=PRIVATE)
-    assert remark(book, entry) == ""
+    issue(registry, WEB, 3, server=PRIVATE)
+    assert remark(registry, entry) == ""
     entry.state = CertState()
-    issue(book, WEB, 4, server=PRIVATE)
-    assert remark(book, entry).startswith("4 of 5 used, if this CA has the limit of Let's")
+    issue(registry, WEB, 4, server=PRIVATE)
+    assert remark(registry, entry).startswith("4 of 5 used, if this CA has the limit of Let's")
     entry.state = CertState()
-    issue(book, WEB, 9, server=PRIVATE)
-    assert counted(book).exhausted(entry.wanted) is None
+    issue(registry, WEB, 9, server=PRIVATE)
+    assert counted(registry).exhausted(entry.wanted) is None
 
 
-def test_sets_of_a_tree_without_notes_count(book: Book) -> None:
+def test_sets_of_a_tree_without_notes_count(registry: Registry) -> None:
     """As they were left by an older version: each certificate once, and those of other CAs not."""
-    entry = book[WEB]
+    entry = registry[WEB]
 
     def facts(serial: str, days: float) -> SetFacts:
         at = NOW - timedelta(days=days)
@@ -115,30 +117,32 @@ def test_sets_of_a_tree_without_notes_count(book: Book) -> None:
         return SetFacts(SetName.at(at), key, frozenset(NAMES), cert, "")
 
     entry.state = replace(entry.state, curr=facts("a1", 0.2), next=facts("b2", 0.1))
-    assert remark(book, entry).startswith("2 of 5 used")
+    assert remark(registry, entry).startswith("2 of 5 used")
     noted = Issuance("b2", LETS_ENCRYPT, names_mark(NAMES), NOW - timedelta(days=0.1))
     entry.state = replace(entry.state, issued=(noted,))
-    assert remark(book, entry).startswith("2 of 5 used")
+    assert remark(registry, entry).startswith("2 of 5 used")
     entry.state = replace(entry.state, curr_note=SetNote(0.0, None, "my-int"))
-    assert remark(book, entry).startswith("1 of 5 used")
+    assert remark(registry, entry).startswith("1 of 5 used")
 
 
-def test_an_order_counts_the_certificates_of_the_same_names_too(book: Book, tools: Tools) -> None:
+def test_an_order_counts_the_certificates_of_the_same_names_too(
+    registry: Registry, tools: Tools
+) -> None:
     """The daemon's own orders keep to what `force-renew` is told."""
-    tools.every = book.entries.values
+    tools.every = registry.entries.values
     tools.now = lambda: NOW
     tools.config = replace(tools.config, cas={**tools.config.cas, **CAS})
     service = tools.config.services[WEB]
     spec = replace(service.spec, signer=AcmeCa("le"))
     service = replace(service, spec=spec)
-    book[WEB].wanted = wanted_of(service, tools.config)
-    made = names_mark(book[WEB].wanted.names)
+    registry[WEB].wanted = wanted_of(service, tools.config)
+    made = names_mark(registry[WEB].wanted.names)
     issued = tuple(Issuance(f"{one}", LETS_ENCRYPT, made, NOW) for one in range(5))
     server = Server(LETS_ENCRYPT, None, Validation.DNS_01)
     attempt = Attempt(service, server, Place("", ""), b"")
-    book[MAIL].state = replace(book[MAIL].state, issued=issued[:4])
+    registry[MAIL].state = replace(registry[MAIL].state, issued=issued[:4])
     check_issued(attempt, tools)
-    book[MAIL].state = replace(book[MAIL].state, issued=issued)
+    registry[MAIL].state = replace(registry[MAIL].state, issued=issued)
     with pytest.raises(Transient, match="5 of 5 used: Let's Encrypt issues 5") as refused:
         check_issued(attempt, tools)
     assert refused.value.retry_at == NOW + timedelta(hours=33, minutes=36)

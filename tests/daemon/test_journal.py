@@ -16,8 +16,16 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.names import CertId, SetName
-from sslmd.daemon import journal
-from sslmd.daemon.journal import ERROR, INFO, NOTICE, Bus, JournalHandler, Record, StderrHandler
+from sslmd.daemon.tell import journal
+from sslmd.daemon.tell.journal import (
+    ERROR,
+    INFO,
+    NOTICE,
+    Bus,
+    JournalHandler,
+    Record,
+    StderrHandler,
+)
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 ROLLED = Record(

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.errors import Permanent
-from sslmd.daemon.log_file import LogFile
-from tests.attacker import GROUP, exchanged
-from tests.packaging.others import NOBODY, let_in
+from sslmd.daemon.tell.log_file import LogFile
+from tests.stand.attacker import GROUP, exchanged
+from tests.stand.others import NOBODY, let_in
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 

@@ -15,11 +15,11 @@ from sslmd.daemon.hosts import Hosts
 from sslmd.store.host_notes import HostNote, host_file, read_host
 from tests.daemon.test_hosts import hosts_of
 from tests.reasons import because
-from tests.servers.host import Host
-from tests.servers.sshd import ssh_on_path
-from tests.workers.far_for_tests import ALSO, FAR, FarSite, far_site, server_class
+from tests.stand.far import ALSO, FAR, FarSite, far_site, server_class
+from tests.stand.host import Host
+from tests.stand.sshd import ssh_on_path
+from tests.stand.tools import INT, ROOT, WEB
 from tests.workers.test_restart import MAIL
-from tests.workers.tools_for_tests import INT, ROOT, WEB
 
 CLONE = "clone.example.net"
 WEB_ALONE, MAIL_ALONE = "[['example.com', ['web']]]", "[['example.com', ['mail']]]"

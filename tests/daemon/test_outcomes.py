@@ -8,10 +8,10 @@ import pytest
 
 from sslmd.core.state import Ask, CertState, Request, Track, TrialAsk, TrialKind
 from sslmd.core.view import Decision
-from sslmd.daemon.book import Entry
-from sslmd.daemon.journal import Record
-from sslmd.daemon.outcomes import CANCELLED, ended
-from sslmd.daemon.stories import DROPPED
+from sslmd.daemon.api.outcomes import CANCELLED, ended
+from sslmd.daemon.registry import Entry
+from sslmd.daemon.tell.journal import Record
+from sslmd.daemon.tell.stories import DROPPED
 from sslmd.wire.messages import Outcome
 from tests.core.test_plan import GOOD, MINUTE, NEXT, NOW, WANTED, settled
 from tests.reasons import because

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sslmd.config.load import load
-from sslmd.daemon.book import DaneReport
-from sslmd.daemon.journal import Bus
 from sslmd.daemon.planner import Planner
+from sslmd.daemon.registry import DaneReport
+from sslmd.daemon.tell.journal import Bus
 from sslmd.workers.dane import Finding
 from sslmd.workers.tools import Tools
 
@@ -20,9 +20,9 @@ async def test_an_alarm_about_tlsa_records_stands(tools: Tools, tmp_path: Path) 
     tools.config = load(tmp_path / "conf.d")
     planner = Planner(tools, Bus(), 2)
     planner.load()
-    cert = next(cert for cert in planner.book if planner.book[cert].wanted.dane)
+    cert = next(cert for cert in planner.registry if planner.registry[cert].wanted.dane)
     report = DaneReport(datetime.now(UTC), (Finding("mail:25", "serves another", wrong=True),))
-    planner.book[cert].report = report
+    planner.registry[cert].report = report
     await planner.reconfigure(load(tmp_path / "conf.d"))
-    assert planner.book[cert].report == report
+    assert planner.registry[cert].report == report
     await planner.stop(1.0)

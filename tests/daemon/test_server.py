@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.daemon import limits
-from sslmd.daemon.metering import Metered, Share, gently
-from sslmd.daemon.server import Client, Server
-from sslmd.daemon.users import Users, Waiting, may_change, overflow_uid
+from sslmd.daemon.api import limits
+from sslmd.daemon.api.metering import Metered, Share, gently
+from sslmd.daemon.api.server import Client, Server
+from sslmd.daemon.api.users import Users, Waiting, may_change, overflow_uid
 from sslmd.wire.messages import Request, Response, WireError, encode_plain
-from tests import virtual_time
+from tests.stand import virtual_time
 
 
 @asynccontextmanager

@@ -29,22 +29,22 @@ from _pytest.logging import LogCaptureHandler
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from sslmd.acme.problems import read_problem
 from sslmd.config.load import load
 from sslmd.core.backoff import Failure
 from sslmd.core.errors import ConfigError, Mistake, SslmError, Transient
 from sslmd.core.names import BadName, CertId, DomainName, SetName
 from sslmd.core.plain import MOST, MOST_LINES, plain
 from sslmd.core.state import Server, ServerPhase, Trouble
-from sslmd.daemon import journal
-from sslmd.daemon.book import DaneReport
-from sslmd.daemon.journal import ERROR, Bus, JournalHandler, Record, StderrHandler
-from sslmd.daemon.methods import Methods
-from sslmd.daemon.notify import Notifier
+from sslmd.daemon.api.methods import Methods
+from sslmd.daemon.api.server import Server as SocketServer
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.refusal import refusal_of
-from sslmd.daemon.server import Server as SocketServer
+from sslmd.daemon.registry import DaneReport
+from sslmd.daemon.systemd import Notifier
+from sslmd.daemon.tell import journal
+from sslmd.daemon.tell.journal import ERROR, Bus, JournalHandler, Record, StderrHandler
 from sslmd.dns.caa import Property, forbidden
-from sslmd.issuers.problems import read_problem
 from sslmd.processes import run_command
 from sslmd.servers.ssh import _last, _shown
 from sslmd.servers.starttls import _said
@@ -187,7 +187,7 @@ class World:
         """Let everything that a person is told be this text."""
         _unheard_by_pytest()
         error = Transient(text)
-        entry = self.planner.book[WEB]
+        entry = self.planner.registry[WEB]
         trouble = Trouble(1, Failure.TRANSIENT, str(error), NOW, NOW, "")
         server = Server("web", text, ServerPhase.FAILED, error=text, attempts=1, next_try=NOW)
         entry.state = replace(entry.state, trouble=trouble, servers=(server,))

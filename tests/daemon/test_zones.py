@@ -23,20 +23,20 @@ from sslmd.core.jobs import Look, Pool, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.state import CertState, Phase
 from sslmd.core.words import say
-from sslmd.daemon import documents
-from sslmd.daemon.documents import status_entry
+from sslmd.daemon.api import documents
+from sslmd.daemon.api.documents import status_entry
 from sslmd.daemon.zones import Zones
 from sslmd.dns.bounds import bounds
 from sslmd.dns.tlsa_include import read, tlsa_file
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
-from tests.dns_room.hostile import many_records
-from tests.dns_room.responder import Answer, Responder
-from tests.dns_room.responder import Zone as Served
 from tests.reasons import because
-from tests.servers_room.tls import Reader, TlsPort, Writer, server
-from tests.stalls import LONGEST, watched
-from tests.workers.tools_for_tests import MAIN, ROOT, WEB, Site
+from tests.stand.hostile_answers import many_records
+from tests.stand.responder import Answer, Responder
+from tests.stand.responder import Zone as Served
+from tests.stand.stalls import LONGEST, watched
+from tests.stand.tls import Reader, TlsPort, Writer, server
+from tests.stand.tools import MAIN, ROOT, WEB, Site
 
 ZONE = ZoneName("example.com")
 OWNER = DomainName("_443._tcp.www.example.com")
@@ -66,13 +66,13 @@ class World:
         self.queue = JobQueue(run, lambda _: None, dict.fromkeys(Pool, 1))
         self.zones = Zones(
             self.site.tools,
-            self.site.book,
+            self.site.registry,
             self.queue,
             self._apply,
             self.replanned.append,
             self._tell,
         )
-        self.site.book.dane_of = self.zones.dane
+        self.site.registry.dane_of = self.zones.dane
         self.zones.note(WEB)
 
     def _main(self, command: str) -> str:
@@ -121,7 +121,7 @@ class World:
         return state
 
     def become(self, state: CertState) -> None:
-        self.site.book[WEB].state = state
+        self.site.registry[WEB].state = state
         self.zones.note(WEB)
 
     def serve(self) -> None:
@@ -275,7 +275,7 @@ async def test_what_is_seen_counts_though_publishing_fails(world: World) -> None
     sighting = world.site.state(WEB).sighting
     assert sighting is not None
     assert sighting.since is not None
-    dane = world.zones.dane(WEB, world.site.book[WEB])
+    dane = world.zones.dane(WEB, world.site.registry[WEB])
     assert dane is not None
     assert dane.next == world.site.on_deck()
     assert not dane.current
@@ -288,15 +288,15 @@ async def test_a_service_that_gets_another_name_takes_its_records_along(world: W
     include = tlsa_file(world.folder, ZONE)
     before = read(include, 60)
     assert before
-    entry = world.site.book[WEB]
+    entry = world.site.registry[WEB]
     with world.zones.in_flux():
         world.zones.forget(WEB)
-        del world.site.book.entries[WEB]
+        del world.site.registry.entries[WEB]
         published = asyncio.ensure_future(world.publish())
         await asyncio.sleep(0.05)
         assert not published.done()
         # It comes back as another one would: nothing of its own is known.
-        world.site.book.entries[WEB] = replace(entry, state=CertState())
+        world.site.registry.entries[WEB] = replace(entry, state=CertState())
         world.zones.note(WEB)
     await published
     assert read(include, 60) == before
@@ -326,10 +326,10 @@ async def test_an_alarm_is_looked_after(world: World) -> None:
     world.served.records.pop((dns.name.from_text(OWNER.text), dns.rdatatype.TLSA))
     clock = asyncio.get_running_loop().time
     await world.zones.run(Watch(ZONE, because("test")))
-    assert world.site.book[WEB].report is None
+    assert world.site.registry[WEB].report is None
     assert world.zone.watch_at - clock() <= 60.0
     await world.zones.run(Watch(ZONE, because("test")))
-    report = world.site.book[WEB].report
+    report = world.site.registry[WEB].report
     assert report is not None
     assert report.wrong
     assert 60.0 < world.zone.watch_at - clock() <= 900.0
@@ -339,7 +339,7 @@ async def test_who_asks_is_told_at_once(world: World) -> None:
     await world.checked()
     world.served.records.pop((dns.name.from_text(OWNER.text), dns.rdatatype.TLSA))
     await world.zones.watch(ZONE)
-    report = world.site.book[WEB].report
+    report = world.site.registry[WEB].report
     assert report is not None
     assert report.wrong
 
@@ -379,7 +379,7 @@ async def test_without_curr_a_port_is_not_taken_for_unchecked(world: World) -> N
     notes.symlink_to(notes)  # cannot be read
     await world.publish()
     assert again.given is None
-    dane = world.zones.dane(WEB, world.site.book[WEB])
+    dane = world.zones.dane(WEB, world.site.registry[WEB])
     assert dane is not None
     assert dane.checked
 
@@ -409,7 +409,7 @@ def without_dane(world: World) -> None:
     path = world.site.top / "conf.d/example.com/web"
     path.write_text(path.read_text().removeprefix(DANE))
     world.site.tools.config = load(world.site.top / "conf.d")
-    entry = world.site.book[WEB]
+    entry = world.site.registry[WEB]
     entry.wanted = replace(entry.wanted, dane=False)
     world.zones.note(WEB)
 
@@ -429,7 +429,7 @@ async def test_records_of_a_host_that_no_name_tells_hold_back_a_roll_too(world: 
     await world.checked()
     without_dane(world)
     await world.site.make_key()
-    entry = world.site.book[WEB]
+    entry = world.site.registry[WEB]
     entry.wanted = replace(entry.wanted, names=frozenset({"elsewhere.example.com"}))
     world.command("false")
     held = await _why_held(world)
@@ -553,7 +553,7 @@ async def test_a_name_server_that_answers_everything_with_64_kb(world: World) ->
         await world.zones.run(Watch(ZONE, because("test")))
     assert stalls.longest < LONGEST
     assert any("sends an answer of 3800 records" in text for text in world.told), world.told
-    assert "3800 records" in str(status_entry(WEB, world.site.book.entries[WEB])["dane"])
+    assert "3800 records" in str(status_entry(WEB, world.site.registry.entries[WEB])["dane"])
 
 
 async def test_status_has_what_is_cut_off() -> None:

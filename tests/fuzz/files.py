@@ -29,6 +29,7 @@ from sslmd.pki.tlsa import material_of
 from sslmd.servers.probe import described
 from sslmd.store import host_notes, state, zone_notes
 from sslmd.store.files import read_file
+from sslmd.store.notes import BadNoteError, LaterVersionError
 from tests.fuzz.target import Target
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -97,7 +98,7 @@ def _state(data: bytes) -> Iterable[str]:
     for read in (state.parse, state.parse_history):
         try:
             read(data)
-        except (state.BadStateError, state.LaterVersionError) as err:
+        except (BadNoteError, LaterVersionError) as err:
             yield str(err)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.running import Site
+from tests.stand.site import Site
 
 
 @pytest.fixture

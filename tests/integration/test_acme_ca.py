@@ -13,11 +13,11 @@ import pytest
 
 from sslmd.core.spec import KeySpec, KeyType
 from sslmd.pki.keys import generate_key
-from tests.integration.acme_world import ARG, CERT, ZONE, World, needs, verify, world
-from tests.pki.samples import key_pem, leaf_spec, make_leaf, make_root, make_sub, with_life
-from tests.servers.bind import Primary, Zone
-from tests.servers.pebble import Pebble
-from tests.servers.proxy import Answer, Proxy
+from tests.stand.acme_site import ARG, CERT, ZONE, World, needs, verify, world
+from tests.stand.bind import Primary, Zone
+from tests.stand.pebble import Pebble
+from tests.stand.proxy import Answer, Proxy
+from tests.stand.samples import key_pem, leaf_spec, make_leaf, make_root, make_sub, with_life
 
 # What a renewal that fails leaves otherwise than it was, and nobody else uses.
 PASSING = ("state.toml", "/cb/", "/db/", "/next", ".sslmd.lock", "/.hosts/", "acme-challenge.")

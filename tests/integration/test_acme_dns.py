@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.acme_world import ARG, CERT, ZONE, World, names_of, processes, verify, world
-from tests.servers.bind import Zone, answer
+from tests.stand.acme_site import ARG, CERT, ZONE, World, names_of, processes, verify, world
+from tests.stand.bind import Zone, answer
 
 TEN = [ZONE, f"*.{ZONE}", *(f"{letter}.{ZONE}" for letter in "abcdefgh")]
 

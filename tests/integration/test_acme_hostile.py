@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.acme_world import CERT, ZONE, World, processes, verify, world
-from tests.servers.hostile_ca import CHUNKS, DRIP, HUGE, REDIRECT, SILENT, HostileCa
-from tests.servers.pebble import Pebble
+from tests.stand.acme_site import CERT, ZONE, World, processes, verify, world
+from tests.stand.hostile_ca import CHUNKS, DRIP, HUGE, REDIRECT, SILENT, HostileCa
+from tests.stand.pebble import Pebble
 
 # Certificates of the bad CA, more than there are places; in the order of their names, they are the
 # first.

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.acme_world import CERT, ZONE, World, names_of, verify, world
-from tests.servers import nginx, sshd
-from tests.servers.bind import Zone
-from tests.servers.nginx import Nginx
-from tests.servers.server import free_port
-from tests.servers.sshd import Sshd
+from tests.stand import nginx, sshd
+from tests.stand.acme_site import CERT, ZONE, World, names_of, verify, world
+from tests.stand.bind import Zone
+from tests.stand.nginx import Nginx
+from tests.stand.server import free_port
+from tests.stand.sshd import Sshd
 
 # The CA asks port 80 of the names' own addresses; each test has an address to itself.
 NAMES = [ZONE, f"www.{ZONE}", f"b.{ZONE}"]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.acme_world import ARG, CERT, ZONE, World, hooks_of, processes, verify, world
-from tests.servers.bind import answer
-from tests.servers.proxy import Answer, Proxy
-from tests.servers.server import wait_until
+from tests.stand.acme_site import ARG, CERT, ZONE, World, hooks_of, processes, verify, world
+from tests.stand.bind import answer
+from tests.stand.proxy import Answer, Proxy
+from tests.stand.server import wait_until
 
 NAMES = [ZONE, f"www.{ZONE}"]
 

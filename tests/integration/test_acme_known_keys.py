@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from tests.integration.acme_world import ARG, CERT, ZONE, World, verify, world
 from tests.packaging.documents import DOCS, blocks, commands
-from tests.servers.pebble import Pebble
+from tests.stand.acme_site import ARG, CERT, ZONE, World, verify, world
+from tests.stand.pebble import Pebble
 
 INSTALLED = "/usr/lib/sslmd/bin/certbot"
 

@@ -12,13 +12,13 @@ from dataclasses import replace
 
 import pytest
 
-from tests.integration.acme_world import World, names_of, verify, world
 from tests.integration.test_acme_ca import replace_directory
-from tests.servers import system_resolver, unbound
-from tests.servers.bind import Primary, Zone, answer
-from tests.servers.proxy import Answer, Proxy
-from tests.servers.server import wait_until
-from tests.servers.unbound import Unbound
+from tests.stand import system_resolver, unbound
+from tests.stand.acme_site import World, names_of, verify, world
+from tests.stand.bind import Primary, Zone, answer
+from tests.stand.proxy import Answer, Proxy
+from tests.stand.server import wait_until
+from tests.stand.unbound import Unbound
 
 # Where programs ask that read /etc/resolv.conf, and where name servers of the world are asked.
 RESOLVER, PORT_53 = "127.53.0.2", "44.53.0.3"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.acme_world import CERT, ZONE, World, names_of, verify, world
-from tests.servers.bind import Zone
+from tests.stand.acme_site import CERT, ZONE, World, names_of, verify, world
+from tests.stand.bind import Zone
 
 ELSEWHERE = "* CNAME lb.cdn.invalid."
 MANY = [f"n{n}.{ZONE}" for n in range(40)]

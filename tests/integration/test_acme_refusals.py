@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.acme_world import ARG, CERT, ZONE, World, needs, processes, verify, world
-from tests.integration.running import ROOT
-from tests.servers.bind import Primary, Zone
-from tests.servers.pebble import Pebble
+from tests.stand.acme_site import ARG, CERT, ZONE, World, needs, processes, verify, world
+from tests.stand.bind import Primary, Zone
+from tests.stand.pebble import Pebble
+from tests.stand.site import ROOT
 
 HASH = "gfj9Xq-Rg85nM_gfj9Xq-Rg85nM_gfj9Xq-Rg85nM_1"
 

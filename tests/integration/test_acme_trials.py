@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.acme_world import ARG, CERT, ZONE, World, world
-from tests.servers.pebble import Pebble
+from tests.stand.acme_site import ARG, CERT, ZONE, World, world
+from tests.stand.pebble import Pebble
 
 # What a daemon that runs writes anyway.
 RUNNING = (".sslmd.lock", "localhost.toml", "state.toml", "acme-challenge.")

@@ -9,8 +9,8 @@ from typing import Any
 
 from cryptography import x509
 
-from tests.integration.dane_world import ARG, CERT, clean, dane_world
-from tests.integration.running import Site, verify
+from tests.stand.dane_site import ARG, CERT, clean, dane_world
+from tests.stand.site import Site, verify
 
 WEB = "example.com/web-ec"
 ROOT_CA = "ca/my-root"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.running import PATIENCE, ROOT, Site, without_notes
+from tests.stand.site import PATIENCE, ROOT, Site, without_notes
 
 WEB = "example.com/web-ec"
 MAIL = "example.com/mail-ec"

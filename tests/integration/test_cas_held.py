@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.running import Site
 from tests.integration.test_clock import faked_from, needs_faketime
-from tests.ssl_mgr_site import MADE, VERSIONS, files, unpack
+from tests.stand.site import Site
+from tests.stand.ssl_mgr_site import MADE, VERSIONS, files, unpack
 
 ROOTS = {"5.2.0": "acorn-root", "7.8.1": "birch-root"}
 INTS = {"5.2.0": "acorn-int", "7.8.1": "birch-int"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.running import Site
+from tests.stand.site import Site
 
 FAKETIME = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), "")
 

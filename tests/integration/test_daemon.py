@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.running import ROOT, Site, verify
-from tests.servers.server import wait_until
+from tests.stand.server import wait_until
+from tests.stand.site import ROOT, Site, verify
 
 WEB = "example.com/web-ec"
 

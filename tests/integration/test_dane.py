@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.dane_world import ARG, HOST, ZONE, DaneWorld, clean, dane_world
-from tests.integration.running import without_notes
-from tests.servers.pair import Pair
+from tests.stand.dane_site import ARG, HOST, ZONE, DaneWorld, clean, dane_world
+from tests.stand.pair import Pair
+from tests.stand.site import without_notes
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.dane_world import (
+from tests.stand.dane_site import (
     ARG,
     EC,
     HOST,
@@ -17,7 +17,7 @@ from tests.integration.dane_world import (
     clean,
     dane_world,
 )
-from tests.servers.server import wait_until
+from tests.stand.server import wait_until
 
 
 @pytest.fixture

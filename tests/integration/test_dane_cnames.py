@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.dane_world import ARG, CERT, EC, HOST, ZONE, clean, dane_world
-from tests.servers import nginx
-from tests.servers.bind import answer
-from tests.servers.nginx import Nginx
-from tests.servers.pair import Pair
-from tests.servers.server import free_port
+from tests.stand import nginx
+from tests.stand.bind import answer
+from tests.stand.dane_site import ARG, CERT, EC, HOST, ZONE, clean, dane_world
+from tests.stand.nginx import Nginx
+from tests.stand.pair import Pair
+from tests.stand.server import free_port
 
 pytestmark = pytest.mark.skipif(bool(nginx.missing()), reason=nginx.missing())
 

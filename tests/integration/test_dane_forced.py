@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.dane_world import ARG, CERT, HOST, DaneWorld, clean, dane_world
-from tests.servers.server import wait_until
+from tests.stand.dane_site import ARG, CERT, HOST, DaneWorld, clean, dane_world
+from tests.stand.server import wait_until
 
 SEEN = "its TLSA records are on every name server, the wait lasts until"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import tomli
 
-from tests.integration.dane_world import ARG, CERT, ZONE, DaneWorld, clean, dane_world
 from tests.integration.test_clock import faked, needs_faketime
-from tests.servers.server import wait_until
+from tests.stand.dane_site import ARG, CERT, ZONE, DaneWorld, clean, dane_world
+from tests.stand.server import wait_until
 
 SEEN = "its TLSA records are on every name server, the wait lasts until"
 LOST = "its TLSA records are not everywhere any more"

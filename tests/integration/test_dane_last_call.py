@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.dane_world import ARG, CERT, HOST, ZONE, DaneSite
 from tests.integration.test_clock import faked, needs_faketime
-from tests.servers import bind
-from tests.servers.bind import Primary, Secondary, Zone
-from tests.servers.server import free_port
+from tests.stand import bind
+from tests.stand.bind import Primary, Secondary, Zone
+from tests.stand.dane_site import ARG, CERT, HOST, ZONE, DaneSite
+from tests.stand.server import free_port
 
 pytestmark = [
     needs_faketime,

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.dane_world import EC, ZONE, DaneSite
-from tests.servers import bind, system_resolver, unbound
-from tests.servers.bind import Primary, Zone, answer
-from tests.servers.server import wait_until
-from tests.servers.unbound import Unbound
+from tests.stand import bind, system_resolver, unbound
+from tests.stand.bind import Primary, Zone, answer
+from tests.stand.dane_site import EC, ZONE, DaneSite
+from tests.stand.server import wait_until
+from tests.stand.unbound import Unbound
 
 RESOLVER = "127.53.0.4"
 LACKING = bind.missing() or system_resolver.missing() or unbound.missing(RESOLVER, 53)

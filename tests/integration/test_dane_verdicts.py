@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.dane_world import ARG, HOST, ZONE, DaneWorld, dane_world
-from tests.servers import dane_tools
-from tests.servers.dane_tools import danetool_check, posttls_finger
-from tests.servers.pair import Pair
-from tests.servers.postfix import Postfix
-from tests.servers.server import wait_until
-from tests.servers.unbound import Cache, Unbound, cannot_listen
+from tests.stand import dane_tools
+from tests.stand.dane_site import ARG, HOST, ZONE, DaneWorld, dane_world
+from tests.stand.dane_tools import danetool_check, posttls_finger
+from tests.stand.pair import Pair
+from tests.stand.postfix import Postfix
+from tests.stand.server import wait_until
+from tests.stand.unbound import Cache, Unbound, cannot_listen
 
 # Programs that read /etc/resolv.conf know port 53 alone.
 RESOLVER = "127.53.0.1"

@@ -7,9 +7,9 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from tests.integration.dane_world import ARG, ZONE, clean, dane_world
-from tests.servers.bind import Primary, Zone
-from tests.servers.unbound import Cache, Unbound
+from tests.stand.bind import Primary, Zone
+from tests.stand.dane_site import ARG, ZONE, clean, dane_world
+from tests.stand.unbound import Cache, Unbound
 
 
 def test_dynamic_updates(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.dane_world import ARG, clean, dane_world
-from tests.integration.delivery_world import ZONE, DeliveryWorld, Table, delivery_world
-from tests.servers.client import TlsClient
-from tests.servers.host import User
-from tests.servers.server import wait_until
-from tests.servers.watch import Watch
+from tests.stand.client import TlsClient
+from tests.stand.dane_site import ARG, clean, dane_world
+from tests.stand.delivery_site import ZONE, DeliveryWorld, Table, delivery_world
+from tests.stand.host import User
+from tests.stand.server import wait_until
+from tests.stand.watch import Watch
 
 WEB, MAIL, BACKUP = "web1.example.net", "mail1.example.net", "backup.example.net"
 

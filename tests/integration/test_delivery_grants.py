@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.delivery_world import (
+from tests.stand.delivery_site import (
     ZONE,
     DeliverySite,
     DeliveryWorld,
     Table,
     delivery_world,
 )
-from tests.servers.server import wait_until
+from tests.stand.server import wait_until
 
 ONE, TWO = "one.example.net", "two.example.net"
 

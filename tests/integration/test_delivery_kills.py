@@ -26,11 +26,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from tests.integration import between
-from tests.integration.delivery_world import ZONE, DeliveryWorld, Table, delivery_world
 from tests.integration.test_kills import check_tree
-from tests.servers.host import Host
-from tests.servers.server import PLACES, wait_until
+from tests.stand import between
+from tests.stand.delivery_site import ZONE, DeliveryWorld, Table, delivery_world
+from tests.stand.host import Host
+from tests.stand.server import PLACES, wait_until
 
 FAR = "far.example.net"
 WEB = f"{ZONE}/web"

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.delivery_world import ZONE, DeliveryWorld, Table, delivery_world
-from tests.servers.host import Host
-from tests.servers.server import wait_until
+from tests.stand.delivery_site import ZONE, DeliveryWorld, Table, delivery_world
+from tests.stand.host import Host
+from tests.stand.server import wait_until
 
 ONE = "one.example.net"
 WEB, MAIL = f"{ZONE}/web", f"{ZONE}/mail"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.delivery_world import DONE, ZONE, DeliveryWorld, Table, delivery_world
+from tests.stand.delivery_site import DONE, ZONE, DeliveryWorld, Table, delivery_world
 
 # What a host has to have.
 _NEEDS = "a POSIX shell with coreutils or busybox, and rsync"

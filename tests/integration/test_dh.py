@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from sslmd.pki.dhparam import dhparam
-from tests.integration.running import Site
+from tests.stand.site import Site
 
 # Seconds in which a daemon that is told to end has ended, on a busy machine.
 ENDS = 10.0

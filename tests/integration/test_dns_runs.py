@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.running import Site
-from tests.servers import bind
-from tests.servers.bind import BIND_RELOAD, Primary, Zone, answer
-from tests.servers.server import PLACES, wait_until
+from tests.stand import bind
+from tests.stand.bind import BIND_RELOAD, Primary, Zone, answer
+from tests.stand.server import PLACES, wait_until
+from tests.stand.site import Site
 
 ZONES = [f"zone{number}.test" for number in range(1, 9)]
 BROKEN = ZONES[2]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.answering import name_server_at
-from tests.integration.running import Site
 from tests.integration.test_clock import faked_from, needs_faketime
-from tests.servers.server import free_port, wait_until
-from tests.ssl_mgr_site import MADE, VERSIONS, File, files, name_server, unpack
+from tests.stand.answering import name_server_at
+from tests.stand.server import free_port, wait_until
+from tests.stand.site import Site
+from tests.stand.ssl_mgr_site import MADE, VERSIONS, File, files, name_server, unpack
 
 # Zones with DANE, in each site.
 DANE = {"5.2.0": ("example.com", "example.net"), "7.8.1": ("example.com", "example.org")}

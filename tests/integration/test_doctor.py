@@ -15,14 +15,14 @@ from pathlib import Path
 
 from sslmd.config.load import load
 from sslmd.core.names import CertId
-from sslmd.ctl import doctor_sets
-from sslmd.ctl.doctor_finding import Case, Level, Watch
-from tests.integration.acme_world import ZONE as ACME_ZONE
-from tests.integration.acme_world import world as acme_world
-from tests.integration.dane_world import ZONE, dane_world
-from tests.integration.delivery_world import Table, delivery_world
-from tests.integration.running import ROOT, Site
-from tests.servers.bind import Primary
+from sslmd.doctor import sets as doctor_sets
+from sslmd.doctor.finding import Case, Level, Watch
+from tests.stand.acme_site import ZONE as ACME_ZONE
+from tests.stand.acme_site import world as acme_world
+from tests.stand.bind import Primary
+from tests.stand.dane_site import ZONE, dane_world
+from tests.stand.delivery_site import Table, delivery_world
+from tests.stand.site import ROOT, Site
 
 Found = list[tuple[str, str, str]]
 

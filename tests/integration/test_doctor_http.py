@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from tests.integration.acme_world import AcmeSite
-from tests.integration.running import Site
 from tests.integration.test_doctor import doctor, told
-from tests.servers import bind, nginx
-from tests.servers.bind import Primary, Zone
-from tests.servers.nginx import Nginx
-from tests.servers.server import wait_until
+from tests.stand import bind, nginx
+from tests.stand.acme_site import AcmeSite
+from tests.stand.bind import Primary, Zone
+from tests.stand.nginx import Nginx
+from tests.stand.server import wait_until
+from tests.stand.site import Site
 
 ZONE = "example.test"
 # One that no other test listens at.

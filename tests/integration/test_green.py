@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.integration.delivery_world import ZONE, DeliverySite, Table
 from tests.integration.test_doctor import doctor, told
-from tests.servers import nginx
-from tests.servers.nginx import Nginx
-from tests.servers.server import free_port, wait_until
+from tests.stand import nginx
+from tests.stand.delivery_site import ZONE, DeliverySite, Table
+from tests.stand.nginx import Nginx
+from tests.stand.server import free_port, wait_until
 
 pytestmark = pytest.mark.skipif(bool(nginx.missing()), reason=nginx.missing())
 

@@ -31,11 +31,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from sslmd.ctl.import_check import check
-from tests.dns_room.responder import Responder
-from tests.integration.running import ROOT, Site
-from tests.servers.server import wait_until
-from tests.ssl_mgr_site import MADE, VERSIONS, files, name_server, through_links, unpack
+from sslmd.setup.import_check import check
+from tests.stand.responder import Responder
+from tests.stand.server import wait_until
+from tests.stand.site import ROOT, Site
+from tests.stand.ssl_mgr_site import MADE, VERSIONS, files, name_server, through_links, unpack
 
 # Nothing listens there.
 CLOSED = 9

@@ -12,7 +12,7 @@ import pytest
 
 from sslmd.core.names import SetName
 from sslmd.pki.inspect import set_facts
-from tests.integration.running import Site
+from tests.stand.site import Site
 
 WEB = "example.com/web-ec"
 LEAVES = ("example.com/web-ec", "example.com/mail-ec", "example.net/web-ec")

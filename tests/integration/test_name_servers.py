@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.acme_world import ZONE, AcmeSite
-from tests.integration.running import ROOT
 from tests.integration.test_doctor import doctor, told
-from tests.servers import bind, system_resolver, unbound
-from tests.servers.bind import Primary, Zone
-from tests.servers.unbound import Unbound
+from tests.stand import bind, system_resolver, unbound
+from tests.stand.acme_site import ZONE, AcmeSite
+from tests.stand.bind import Primary, Zone
+from tests.stand.site import ROOT
+from tests.stand.unbound import Unbound
 
 RESOLVER = "127.53.0.5"
 LACKING = bind.missing() or system_resolver.missing() or unbound.missing(RESOLVER, 53)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.dns_room.responder import Responder
 from tests.integration.test_clock import needs_faketime
 from tests.integration.test_real_sites import SILENT, WEB, RealSite
-from tests.ssl_mgr_site import name_server
+from tests.stand.responder import Responder
+from tests.stand.ssl_mgr_site import name_server
 
 CAN_MOUNT = subprocess.run(["unshare", "-m", "true"], check=False).returncode == 0
 pytestmark = [

@@ -9,9 +9,9 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from sslmd.ctl.client import Daemon
+from sslmd.console.client import Daemon
 from sslmd.wire.messages import Method
-from tests.integration.running import Site
+from tests.stand.site import Site
 
 WEB = "example.com/web-ec"
 ROLLS = 200

@@ -24,14 +24,14 @@ from typing import Any, Self
 
 import pytest
 
-from sslmd.daemon.limits import CONNECTIONS_OF_ONE
+from sslmd.daemon.api.limits import CONNECTIONS_OF_ONE
 from tests.bench.prepare import prepare
 from tests.bench.site import write_site
-from tests.integration.running import PATIENCE, Site
+from tests.stand.site import PATIENCE, Site
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 
-HOSTILE = Path(__file__).with_name("hostile.py")
+HOSTILE = Path(__file__).parents[1] / "stand/hostile_client.py"
 
 # User ids that nobody has; others in each test, as those of before may still owe time.
 UIDS = itertools.count(64_000)

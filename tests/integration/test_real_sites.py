@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from sslmd.dns.tlsa_include import parse
-from tests.dns_room.responder import Responder
-from tests.integration.running import Site
 from tests.integration.test_clock import faked_from, needs_faketime
-from tests.servers.server import wait_until
-from tests.ssl_mgr_site import MADE, VERSIONS, File, files, name_server, unpack
+from tests.stand.responder import Responder
+from tests.stand.server import wait_until
+from tests.stand.site import Site
+from tests.stand.ssl_mgr_site import MADE, VERSIONS, File, files, name_server, unpack
 
 pytestmark = needs_faketime
 

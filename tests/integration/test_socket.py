@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.running import PATIENCE, ROOT, Site
+from tests.stand.site import PATIENCE, ROOT, Site
 
 WEB = "example.com/web-ec"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import tomli
 
-from tests.integration.dane_world import ARG, CERT, HOST, clean, dane_world
-from tests.integration.running import PATIENCE, ROOT, Site
+from tests.stand.dane_site import ARG, CERT, HOST, clean, dane_world
+from tests.stand.site import PATIENCE, ROOT, Site
 
 WEB = "example.com/web-ec"
 

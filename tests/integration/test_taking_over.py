@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.running import Site
-from tests.servers.server import wait_until
-from tests.ssl_mgr_tree import SslMgrTree, make
+from tests.stand.server import wait_until
+from tests.stand.site import Site
+from tests.stand.ssl_mgr_tree import SslMgrTree, make
 
 WEB = "example.com/web-ec"
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from sslmd.servers.own_user import DROP_IN
 from tests.packaging.story import ARG, CERT, LIVE, NAME_SERVER, Site
-from tests.servers.server import wait_until
+from tests.stand.server import wait_until
 
 # Of `systemd-analyze security`, in tenths.
 EXPOSURE = 15

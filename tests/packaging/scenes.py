@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.packaging.documents import DOCS, blocks
-from tests.packaging.machine import Machine
 from tests.packaging.story import CERT, CERTS, Site
-from tests.servers.server import wait_until
+from tests.stand.machine import Machine
+from tests.stand.server import wait_until
 
 MAIL = "example.com/mail-ec"
 HOME = "/root/sslmd"  # the checkout

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sslmd import __version__
-from tests.packaging.machine import Machine, package, skip_unless_possible
-from tests.servers.server import wait_until
+from tests.stand.machine import Machine, package, skip_unless_possible
+from tests.stand.server import wait_until
 from tests.systemd.test_units import EXPOSURE
 
 CERT, ARG = "example.com/web-ec", "example.com:web-ec"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.machine import ROOT
-from tests.packaging.others import NOBODY, let_in
+from tests.stand.machine import ROOT
+from tests.stand.others import NOBODY, let_in
 
 FIRST = {
     "bin/sslmd": "-> ../lib/sslmd/bin/sslmd",

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sslmd import __version__
-from tests.packaging.machine import ROOT
-from tests.packaging.others import NOBODY, let_in
+from tests.stand.machine import ROOT
+from tests.stand.others import NOBODY, let_in
 
 PREFIX = "/opt/certs"
 COMMANDS = ["sslm-dhparm", "sslm-info", "sslm-mgr", "sslm-verify", "sslmctl", "sslmd"]

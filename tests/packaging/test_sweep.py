@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.packaging.machine import ROOT, in_use
+from tests.stand.machine import ROOT, in_use
 
 HOLD = """\
 import sys, time
 from pathlib import Path
-from tests.packaging.machine import in_use
+from tests.stand.machine import in_use
 
 root = Path(sys.argv[1])
 with in_use(root):

@@ -15,7 +15,7 @@ from sslmd.pki.chain import load_cert
 from sslmd.pki.csr import subject_name
 from sslmd.pki.keys import load_key
 from sslmd.pki.local_ca import SigningCa
-from tests.pki.samples import EC384, NOW, ca_spec, key_pem
+from tests.stand.samples import EC384, NOW, ca_spec, key_pem
 
 _USAGES = [
     ExtendedKeyUsageOID.SERVER_AUTH,

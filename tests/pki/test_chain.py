@@ -17,7 +17,7 @@ from sslmd.pki.chain import arranged, bundle, check_chain, fullchain, load_cert,
 from sslmd.pki.keys import load_key
 from sslmd.pki.local_ca import SigningCa
 from tests.pki.oldca import old_intermediate
-from tests.pki.samples import (
+from tests.stand.samples import (
     EC384,
     NOW,
     ca_spec,

@@ -16,7 +16,7 @@ from sslmd.core.names import DomainName, SanName
 from sslmd.core.spec import KeySpec, Subject
 from sslmd.pki.csr import asked_names, effective_names, load_csr, make_csr
 from sslmd.pki.keys import load_key
-from tests.pki.samples import (
+from tests.stand.samples import (
     EC256,
     EC384,
     EC521,

@@ -26,7 +26,7 @@ from sslmd.pki.csr import make_csr
 from sslmd.pki.describe import describe, same_key
 from sslmd.pki.dhparam import dhparam
 from sslmd.pki.pem import MAX_BYTES
-from tests.pki.samples import (
+from tests.stand.samples import (
     EC256,
     NOW,
     RSA2048,

@@ -6,7 +6,7 @@ import pytest
 
 from sslmd.core.errors import Permanent
 from sslmd.pki.dhparam import dhparam, prime
-from tests.pki.samples import needs_openssl, openssl
+from tests.stand.samples import needs_openssl, openssl
 
 SIZES = (2048, 3072, 4096, 6144, 8192)
 

@@ -24,7 +24,7 @@ from sslmd.pki.inspect import cert_facts, repairs, set_facts
 from sslmd.pki.keys import load_key
 from sslmd.pki.local_ca import Issued, SigningCa
 from tests.pki.oldca import old_intermediate
-from tests.pki.samples import (
+from tests.stand.samples import (
     EC384,
     NOW,
     RSA2048,

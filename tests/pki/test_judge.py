@@ -20,7 +20,7 @@ from sslmd.pki.name_constraints import SMTP_UTF8_MAILBOX
 from sslmd.pki.parsed import Parsed, parse
 from sslmd.pki.paths import MAX_LENGTH
 from sslmd.pki.profile import Use
-from tests.pki.odd_certs import (
+from tests.stand.odd_certs import (
     AKI,
     BC,
     EKU,
@@ -37,7 +37,7 @@ from tests.pki.odd_certs import (
     usage,
     weakly_signed,
 )
-from tests.pki.samples import NOW, needs_openssl, openssl
+from tests.stand.samples import NOW, needs_openssl, openssl
 
 TERMS = Terms(NOW, Use.SERVER)
 ROOT = make("Root", ca=True)

@@ -33,7 +33,7 @@ from sslmd.pki.keys import PrivateKey, generate_key, load_key
 from sslmd.pki.local_ca import Issued, SelfSigning, SigningCa, known_as, sign
 from sslmd.store.layout import Tree
 from sslmd.store.sets import list_sets, read_files, read_links
-from tests.pki.samples import (
+from tests.stand.samples import (
     EC256,
     ca_spec,
     key_pem,
@@ -43,7 +43,7 @@ from tests.pki.samples import (
     needs_openssl,
     with_life,
 )
-from tests.ssl_mgr_site import VERSIONS, unpack
+from tests.stand.ssl_mgr_site import VERSIONS, unpack
 
 NOW = datetime(2031, 11, 1, tzinfo=UTC)  # five years after they were made; all are still valid
 

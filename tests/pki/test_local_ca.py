@@ -20,7 +20,7 @@ from sslmd.pki.inspect import cert_facts
 from sslmd.pki.keys import load_key
 from sslmd.pki.local_ca import SelfSigning, SigningCa, sign
 from tests.pki.oldca import old_intermediate
-from tests.pki.samples import (
+from tests.stand.samples import (
     EC256,
     EC384,
     KINDS,

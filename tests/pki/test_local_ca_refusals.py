@@ -16,7 +16,7 @@ from sslmd.pki.chain import load_cert
 from sslmd.pki.csr import make_csr
 from sslmd.pki.keys import load_key
 from sslmd.pki.local_ca import SelfSigning, SigningCa, sign
-from tests.pki.samples import (
+from tests.stand.samples import (
     EC384,
     NOW,
     ca_spec,

@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.errors import Permanent
-from sslmd.ctl import sslm_info, sslm_verify
+from sslmd.offline import sslm_info, sslm_verify
 from sslmd.pki.judge import Terms, find_path
 from sslmd.pki.parsed import Parsed, parse
 from sslmd.pki.pem import MAX_BYTES
@@ -103,7 +103,7 @@ def test_files_of_a_folder(good: Path) -> None:
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.pki.samples import make_root
+    from tests.stand.samples import make_root
 
     path = tmp_path_factory.mktemp("good") / "root.pem"
     path.write_bytes(make_root(now=datetime.now(UTC)).cert_pem)

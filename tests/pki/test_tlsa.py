@@ -15,7 +15,7 @@ from sslmd.pki.chain import split_pem
 from sslmd.pki.csr import make_csr
 from sslmd.pki.keys import load_public, public_bytes_of
 from sslmd.pki.tlsa import material
-from tests.pki.samples import (
+from tests.stand.samples import (
     EC256,
     EC384,
     RSA2048,

@@ -10,7 +10,7 @@ from typing import Any
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, PutBack, Roll, Settle, TakeOff
 from sslmd.workers.dispatch import work
 from tests.reasons import because
-from tests.workers.tools_for_tests import NOW, WEB, Site
+from tests.stand.tools import NOW, WEB, Site
 
 
 def _site(top: Path) -> Site:

@@ -16,8 +16,8 @@ from sslmd.core.roll_wait import BACKDATED, issued_at
 from sslmd.core.state import CertState, Phase
 from sslmd.store import certs, sets, state
 from tests.reasons import because
+from tests.stand.tools import INT, NOW, ROOT, WEB, Site
 from tests.store.test_state import NONSENSE
-from tests.workers.tools_for_tests import INT, NOW, ROOT, WEB, Site
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
@@ -317,11 +317,11 @@ async def test_unreadable_things_hold_that_certificate_alone(site: Site) -> None
         place = top / "certs/example.com/web"
         harm(place)
         again = Site(top, now=site.now)
-        hold = again.book[WEB].hold
+        hold = again.registry[WEB].hold
         assert hold.startswith("left alone: "), harm
         assert str(place) in hold
         assert "; " in hold, hold
-        assert again.book[INT].hold == again.book[ROOT].hold == ""
+        assert again.registry[INT].hold == again.registry[ROOT].hold == ""
         await again.rest()  # nothing is done with it
 
 

@@ -20,7 +20,7 @@ from sslmd.core.state import Phase
 from sslmd.store import sets
 from sslmd.store.lock import TreeLock
 from tests.reasons import because
-from tests.workers.tools_for_tests import MAIN, WEB, Site, leftovers
+from tests.stand.tools import MAIN, WEB, Site, leftovers
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 PLENTY = {"nr_inodes": "100000", "size": "64m"}

@@ -22,8 +22,8 @@ from sslmd.core.state import Ask, Phase, Request
 from sslmd.store import sets
 from sslmd.store.layout import SECRET_FILES
 from tests.reasons import because
+from tests.stand.tools import INT, MAIN, NOW, WEB, Site, leftovers
 from tests.store.dying import Killed, killed_everywhere
-from tests.workers.tools_for_tests import INT, MAIN, NOW, WEB, Site, leftovers
 
 _SERVED = f"""{MAIN}
 [web]
@@ -72,7 +72,7 @@ async def carried_on(killed: Killed) -> Site:
     site = Site(killed.top, now=NOW)
     site.later(days=60, hours=3)
     assert site.remarks == []
-    assert site.book[WEB].hold == ""
+    assert site.registry[WEB].hold == ""
     before = check_curr(site)
     await site.rest()
     after = check_curr(site)
@@ -182,7 +182,7 @@ async def test_killed_while_rolling_back(tmp: Path) -> None:
     old, new = site.state(WEB).prev, site.live()
     assert old is not None
     await site.do(PutBack(WEB, old, because("test")))
-    site.book[WEB].state = replace(site.state(WEB), deployed=old, settled=old)
+    site.registry[WEB].state = replace(site.state(WEB), deployed=old, settled=old)
     site.save(WEB)
     seen = set()
     for killed in killed_everywhere("tests.store.scenarios:roll", site.top, tmp / "out"):

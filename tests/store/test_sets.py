@@ -14,8 +14,8 @@ from sslmd.core.errors import Permanent
 from sslmd.core.names import CertId, SetName
 from sslmd.store import sets
 from sslmd.store.layout import Tree
-from tests.pki.samples import set_files
-from tests.workers.tools_for_tests import NOW, WEB
+from tests.stand.samples import set_files
+from tests.stand.tools import NOW, WEB
 
 SETS = [SetName.at(NOW + timedelta(days=number)) for number in range(10)]
 

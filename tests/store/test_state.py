@@ -15,6 +15,7 @@ from sslmd.core.dane.sighting import Instant, Sighting, Silence
 from sslmd.core.names import SetName
 from sslmd.core.state import (
     Ask,
+    CertState,
     Delivered,
     Issuance,
     Request,
@@ -23,11 +24,10 @@ from sslmd.core.state import (
     SetNote,
     Trouble,
 )
+from sslmd.store.notes import BadNoteError, LaterVersionError
 from sslmd.store.state import (
     HISTORY_KEPT,
-    BadStateError,
     Entry,
-    LaterVersionError,
     Notes,
     parse,
     parse_history,
@@ -102,9 +102,8 @@ sightings = st.builds(
     texts,
     st.none() | times,
 )
-notes = st.builds(
-    Notes,
-    sets=st.dictionaries(names, set_notes, max_size=2),
+states = st.builds(
+    CertState,
     rolled_at=st.none() | times,
     advertised=st.none() | names,
     deployed=st.none() | names,
@@ -118,6 +117,11 @@ notes = st.builds(
     delivery_trouble=st.none() | troubles,
     issued=st.lists(st.builds(Issuance, texts, texts, texts, times), max_size=2).map(tuple),
     off_deck=st.none() | names,
+)
+notes = st.builds(
+    Notes,
+    sets=st.dictionaries(names, set_notes, max_size=2),
+    state=states,
 )
 entries = st.builds(
     Entry, times.map(lambda at: at.replace(microsecond=0)), texts, names.map(str), texts
@@ -144,7 +148,7 @@ def test_history_survives_and_is_bounded() -> None:
     content: bytes | None = None
     for number in range(HISTORY_KEPT + 20):
         entry = Entry(NOW + timedelta(days=number), "rolled", str(SET), f"number {number}")
-        content = render(Notes(rolled_at=NOW), {}, content, [entry])
+        content = render(Notes(state=CertState(rolled_at=NOW)), {}, content, [entry])
     assert content is not None
     kept = parse_history(content)
     assert [entry.text for entry in kept] == [
@@ -155,9 +159,9 @@ def test_history_survives_and_is_bounded() -> None:
 
 
 def test_history_is_not_parsed_at_start() -> None:
-    good = render(Notes(rolled_at=NOW), {}, None, [Entry(NOW, "e", "", "x")])
+    good = render(Notes(state=CertState(rolled_at=NOW)), {}, None, [Entry(NOW, "e", "", "x")])
     broken = good + b"\n[[history]]\nthis is = = not TOML\n"
-    assert parse(broken).rolled_at == NOW
+    assert parse(broken).state.rolled_at == NOW
     # One bad entry costs only itself, and is not thrown away either.
     later = render(parse(broken), {}, broken, [Entry(NOW, "e", "", "y")])
     assert [entry.text for entry in parse_history(later)] == ["x", "y"]
@@ -173,8 +177,10 @@ def test_split() -> None:
 
 def test_text_that_utf8_cannot_hold_is_written_all_the_same() -> None:
     trouble = Trouble(1, Failure.BUG, "file \udcff", NOW, NOW, "")
-    content = render(Notes(trouble=trouble), {}, None, [Entry(NOW, "e", "", "\udcff")])
-    read = parse(content).trouble
+    content = render(
+        Notes(state=CertState(trouble=trouble)), {}, None, [Entry(NOW, "e", "", "\udcff")]
+    )
+    read = parse(content).state.trouble
     assert read is not None
     assert read.text == "file ?"
 
@@ -246,7 +252,7 @@ NONSENSE = [
 
 @pytest.mark.parametrize("text", NONSENSE, ids=lambda text: repr(text[:40]))
 def test_nonsense(text: str) -> None:
-    with pytest.raises(BadStateError) as caught:
+    with pytest.raises(BadNoteError) as caught:
         parse(text.encode())
     assert str(caught.value).startswith(("it is not TOML", "it makes no sense", "version must be"))
     assert parse_history(text.encode()) == []
@@ -256,7 +262,7 @@ def test_nonsense(text: str) -> None:
 @given(st.binary(max_size=200) | texts.map(str.encode))
 def test_whatever_is_in_the_file_is_read_or_refused(content: bytes) -> None:
     for data in (content, b"version = 1\n" + content, b"version = 1\n[[history]]\n" + content):
-        with contextlib.suppress(BadStateError, LaterVersionError):
+        with contextlib.suppress(BadNoteError, LaterVersionError):
             parse(data)
         parse_history(data)
         render(Notes(), {}, data, [])
@@ -268,13 +274,13 @@ def test_a_damaged_file_is_read_or_refused(written: Notes, data: st.DataObject) 
     content = bytearray(render(written, {}, None, [Entry(NOW, "e", "", "x")]))
     for _ in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    with contextlib.suppress(BadStateError, LaterVersionError):
+    with contextlib.suppress(BadNoteError, LaterVersionError):
         parse(bytes(content))
     parse_history(bytes(content))
 
 
 def test_times_are_in_utc_however_they_are_written() -> None:
-    notes = parse(b"version = 1\nrolled_at = 2026-06-01T14:00:00+02:00\n")
-    assert notes.rolled_at == NOW
-    assert notes.rolled_at.tzinfo is UTC
-    assert NOW.astimezone(timezone(timedelta(hours=2))) == notes.rolled_at
+    noted = parse(b"version = 1\nrolled_at = 2026-06-01T14:00:00+02:00\n")
+    assert noted.state.rolled_at == NOW
+    assert noted.state.rolled_at.tzinfo is UTC
+    assert NOW.astimezone(timezone(timedelta(hours=2))) == noted.state.rolled_at

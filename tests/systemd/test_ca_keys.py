@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from tests.systemd.running import Running
+from tests.stand.supervised import Running
 
 
 def test_production_has_no_key_of_a_ca() -> None:

@@ -15,8 +15,8 @@ import pytest
 from sslmd.core.events import Event
 from sslmd.core.lifecycle import LEAVING, TABLE
 from sslmd.core.state import Phase
-from sslmd.daemon.journal import EVENTS, message_id
-from tests.systemd.running import ROOT
+from sslmd.daemon.tell.journal import EVENTS, message_id
+from tests.stand.supervised import ROOT
 from tests.systemd.test_units import EXPOSURE
 
 DOCS = ROOT / "docs"

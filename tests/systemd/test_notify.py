@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.names import CertId, SetName
-from sslmd.daemon.journal import NOTICE, JournalHandler, Record, message_id
-from tests.systemd.running import Running
+from sslmd.daemon.tell.journal import NOTICE, JournalHandler, Record, message_id
+from tests.stand.supervised import Running
 
 # A beat of the watchdog every 0.2 s.
 WATCHDOG_USEC = "400000"

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.config.hosts import is_meant
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import CertId
 from sslmd.servers import ssh
-from sslmd.workers.copy import Visit, copy, forget_outgoing, is_meant
+from sslmd.workers.copy import Visit, copy, forget_outgoing
 from tests.reasons import because
-from tests.workers.far_for_tests import ALSO, EVERYTHING, FAR, FarSite, far_site, server_class
+from tests.stand.far import ALSO, EVERYTHING, FAR, FarSite, far_site, server_class
+from tests.stand.tools import INT, ROOT, WEB
 from tests.workers.test_restart import MAIL
-from tests.workers.tools_for_tests import INT, ROOT, WEB
 
 PUBLIC = {"csr.pem", "cert.pem", "chain.pem", "fullchain.pem", "info"}
 ALL = {*PUBLIC, "privkey.pem", "bundle.pem"}

@@ -13,7 +13,7 @@ import pytest
 from sslmd.core.errors import Permanent, SslmError
 from sslmd.pki.dhparam import dhparam
 from sslmd.workers.dh import write_dh
-from tests.workers.tools_for_tests import MAIN, Site
+from tests.stand.tools import MAIN, Site
 
 NOW = datetime.now(UTC)
 OPENSSL = """\

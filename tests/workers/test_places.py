@@ -13,7 +13,7 @@ from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import addresses_at, end_of_host
 from sslmd.dns.resolver import Resolver
 from sslmd.workers.places import places_of
-from tests.dns_room.responder import Answer, Responder, Zone
+from tests.stand.responder import Answer, Responder, Zone
 
 ZONE = ZoneName("example.com")
 MAIL = DomainName("_25._tcp.mail.example.com")

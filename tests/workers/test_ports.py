@@ -10,10 +10,10 @@ from sslmd.core.names import CertId, DomainName, SetName
 from sslmd.pki.tlsa import material
 from sslmd.servers.probe import described
 from sslmd.workers.ports import PortSeen, look_at_ports
-from tests.servers.server import free_port
-from tests.servers_room.tls import LOOPBACK, TlsPort, context, server
+from tests.stand.server import free_port
+from tests.stand.tls import LOOPBACK, TlsPort, context, server
+from tests.stand.tools import WEB, Site
 from tests.workers.test_restart import FILES, MAIL, MAIN
-from tests.workers.tools_for_tests import WEB, Site
 
 # A fifth of it is waited for a greeting, because these ports are none that are known.
 SECONDS = 2.0

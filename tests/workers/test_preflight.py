@@ -11,16 +11,16 @@ import dns.message
 import dns.rcode
 import pytest
 
+from sslmd.acme.directory import Directory
 from sslmd.config.model import Validation
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.names import CertId, DomainName
 from sslmd.dns.ask import NameServer
 from sslmd.dns.resolver import Resolver
-from sslmd.issuers.directory import Directory
 from sslmd.workers.preflight import Preflight
-from tests.config.tree import MAIN, Tree
-from tests.dns_room.responder import Answer, Responder, Zone
-from tests.servers.server import free_port
+from tests.stand.conf import MAIN, Tree
+from tests.stand.responder import Answer, Responder, Zone
+from tests.stand.server import free_port
 
 NAMES = (DomainName("example.com"), DomainName("www.example.com"))
 NAMED = Directory(new_order="https://ca.example/order", caa_identities=("ca.example",))

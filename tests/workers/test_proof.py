@@ -19,10 +19,10 @@ from sslmd.dns.resolver import Resolver
 from sslmd.workers.proof import Sight, name_of
 from sslmd.workers.restart import ClassRestarted, restart, see
 from tests.reasons import because
-from tests.servers.server import free_port
-from tests.servers_room.tls import Reader, TlsPort, Writer, server
+from tests.stand.server import free_port
+from tests.stand.tls import Reader, TlsPort, Writer, server
+from tests.stand.tools import INT, WEB, Site
 from tests.workers.test_restart import MAIL, MAIN, NET, NOTE, make
-from tests.workers.tools_for_tests import INT, WEB, Site
 
 # What restart_cmd does: the server goes by its own copy of production.
 TOOL = "rm -rf loaded; cp -rL prod-certs loaded"
@@ -112,7 +112,7 @@ def unseen(outcome: ClassRestarted, cert: CertId) -> str:
 def noted(site: Site, cert: CertId, *ports: int) -> None:
     """Note that these default ports have served a certificate."""
     servers = tuple(replace(one, ports=ports) for one in site.state(cert).servers)
-    site.book[cert].state = replace(site.state(cert), servers=servers)
+    site.registry[cert].state = replace(site.state(cert), servers=servers)
 
 
 def load(site: Site) -> None:

@@ -20,7 +20,7 @@ from sslmd.core.names import CertId, SetName, ZoneName
 from sslmd.core.state import TrialAsk, TrialKind
 from sslmd.workers.queue import JobQueue
 from tests.reasons import because
-from tests.workers.tools_for_tests import NOW
+from tests.stand.tools import NOW
 
 SET = SetName.at(NOW)
 

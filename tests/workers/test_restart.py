@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.config.hosts import class_order, places
 from sslmd.core.errors import Permanent, Transient
-from sslmd.core.host.plan import plan_restarts
 from sslmd.core.jobs import Restart, Told
 from sslmd.core.names import CertId, SetName
 from sslmd.core.state import ServerPhase
 from sslmd.dns.command import with_zones
-from sslmd.workers.deliver import class_order, places
 from sslmd.workers.restart import restart
 from tests.reasons import because
-from tests.workers.tools_for_tests import GLOBALS, GROUPS, NOW, WEB, Site
+from tests.stand.hosts_decided import restarts
+from tests.stand.tools import GLOBALS, GROUPS, NOW, WEB, Site
 
 NET = CertId("example.net", "web")
 MAIL = CertId("example.com", "mail")
@@ -120,7 +120,7 @@ async def test_the_plan_makes_one_job_for_each_host(tmp_path: Path) -> None:
         await site.renew(cert)
         await site.deliver(cert)
     states = [(cert, site.state(cert)) for cert in (MAIL, WEB)]
-    (job,) = plan_restarts(states, class_order(site.tools.config), site.now)
+    (job,) = restarts(states, class_order(site.tools.config), site.now)
     assert job.host == "localhost"
     assert [kind for kind, _ in job.told] == ["imap", "web", "dns"]
     assert {one.cert for one in dict(job.told)["web"]} == {MAIL, WEB}

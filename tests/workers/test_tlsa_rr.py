@@ -16,7 +16,7 @@ from sslmd.pki.tlsa import material
 from sslmd.store import sets
 from sslmd.store.zone_notes import ZoneNotes, notes_file, write_notes
 from sslmd.workers import tlsa_rr
-from tests.workers.tools_for_tests import NOW, WEB, Site
+from tests.stand.tools import NOW, WEB, Site
 
 MX = (DomainName.parse("mail.example.com"), DomainName.parse("mx.example.net"))
 MAIL = "[25, 'tcp', 3, 1, 1]"

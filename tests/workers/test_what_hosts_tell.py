@@ -32,10 +32,10 @@ from sslmd.store.host_notes import (
 )
 from tests.daemon.test_hosts import hosts_of
 from tests.reasons import because
-from tests.workers.far_for_tests import EVERYTHING, FAR, server_class
+from tests.stand.far import EVERYTHING, FAR, server_class
+from tests.stand.tools import GLOBALS, GROUPS, INT, ROOT, WEB, Site
 from tests.workers.test_restart import MAIL
 from tests.workers.test_restart import service as service_text
-from tests.workers.tools_for_tests import GLOBALS, GROUPS, INT, ROOT, WEB, Site
 
 # A host's shell that answers what a function of the test says, whatever it is asked. `mark` is
 # what its lines begin with, `call` what was called.

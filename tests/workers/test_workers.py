@@ -36,10 +36,10 @@ from sslmd.store import sets
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.dispatch import work
 from sslmd.workers.settle import clean, clean_inactive
-from tests.attacker import GROUP
-from tests.packaging.others import NOBODY
 from tests.reasons import because
-from tests.workers.tools_for_tests import INT, MAIN, NOW, ROOT, WEB, Site, leftovers
+from tests.stand.attacker import GROUP
+from tests.stand.others import NOBODY
+from tests.stand.tools import INT, MAIN, NOW, ROOT, WEB, Site, leftovers
 
 SERVED = (
     MAIN
@@ -446,7 +446,7 @@ async def test_adopting_copies_all_the_same(site: Site) -> None:
     await site.deliver()
     event = await work(Deliver(WEB, live, None, because("test"), adopt=True), site.tools)
     assert isinstance(event, ProdUpdated)
-    site.book[WEB].state = replace(site.state(WEB), servers=())
+    site.registry[WEB].state = replace(site.state(WEB), servers=())
     event = await work(Deliver(WEB, live, None, because("test"), adopt=True), site.tools)
     assert isinstance(event, ProdUpdated)
     far, here = event.servers
@@ -516,8 +516,8 @@ async def test_the_whole_life(tmp_path: Path) -> None:
     assert os.readlink(site.in_prod() / "curr") == f"db/{site.live()}"
     again = Site(site.top, now=site.now)
     assert again.remarks == []
-    assert {cert: again.state(cert) for cert in again.book} == {
-        cert: site.state(cert) for cert in site.book
+    assert {cert: again.state(cert) for cert in again.registry} == {
+        cert: site.state(cert) for cert in site.registry
     }
 
 

@@ -1,103 +1,115 @@
-"""What is to be copied to each host, and restarted there: one job a host, for all certificates.
+"""What comes next on a host: one copy, one restart or one look, for all certificates together.
 
-A host that fails is tried again by the table (`Server.next_try`), and holds up no other.
+A host that fails is tried again by the table (`Server.next_try`), and delays no other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sslmd.core.backoff import LONGEST_WAIT
-from sslmd.core.jobs import Copy, Restart, See, Told
+from sslmd.core.host.needs import (
+    HostWanted,
+    Need,
+    Opens,
+    Placement,
+    Sights,
+    at_any_time,
+    is_over,
+    needs,
+    never,
+)
+from sslmd.core.jobs import Copy, HostJob, Restart, See, Told
 from sslmd.core.names import CertId
 from sslmd.core.reason import Reason, Why
-from sslmd.core.state import DONE, CertState, Server, ServerPhase
+from sslmd.core.state import CertState
 
 # Copies and restarts wait this long for rolls that are still under way, so that one serves all.
 BATCH_WAIT = timedelta(seconds=30)
-
-# When a server may be restarted for a certificate, from a time on: its `restart_window`.
-Opens = Callable[[CertId, Server, datetime], datetime]
-
-
-# When a server is looked at without a restart: None for one that need not be, or was seen.
-Sights = Callable[[CertId, Server, datetime], datetime | None]
 
 # Between looks at a server that nobody has seen using its set: at first, and at most.
 FIRST_SIGHT, LAST_SIGHT = timedelta(seconds=5), timedelta(hours=1)
 
 
-def never(_cert: CertId, _server: Server, _now: datetime) -> datetime | None:
-    """Tell that nothing is looked at."""
-    return None
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """One host: what is known of its servers, and what is wanted of it.
 
-
-def at_any_time(_cert: CertId, _server: Server, now: datetime) -> datetime:
-    """Tell that there are no windows."""
-    return now
-
-
-def plan_copies(
-    states: Iterable[tuple[CertId, CertState]],
-    untidy: Mapping[str, datetime | None],
-    now: datetime,
-) -> list[Copy]:
-    """Return the copies that are due, one job a host with everything that it lacks.
-
-    `untidy` are hosts that have what they should not, and when each is next seen to (None: now).
+    `order`: the server classes in the order of the file; one that is not among them is not
+    restarted. `visits`: it is to be visited whatever its servers have, at `visit_at` (None: now).
     """
-    lacking: dict[str, dict[CertId, Told]] = {}
-    ready = {host for host, when in untidy.items() if is_over(when, now)}
-    for cert, state in states:
-        curr = state.curr
-        if curr is None or not curr.complete or state.delivered.curr != curr.name:
-            continue  # production comes first
-        for server in state.servers:
-            if server.phase is ServerPhase.PENDING:
-                lacking.setdefault(server.host, {})[cert] = Told(cert, curr.name)
-                if is_over(server.next_try, now):
-                    ready.add(server.host)
-    jobs = []
-    for host in sorted(ready):
-        told = tuple(lacking.get(host, {}).values())
+
+    host: str
+    placements: Sequence[Placement]
+    wanted: HostWanted
+    order: Sequence[str]
+    visits: bool = False
+    visit_at: datetime | None = None
+    opens: Opens = at_any_time
+    sights: Sights = never
+
+
+@dataclass(frozen=True, slots=True)
+class HostDecision:
+    """What comes next on a host: a job, and when it is to be looked at again at the latest."""
+
+    job: HostJob | None = None
+    wake_at: datetime | None = None
+
+
+def decide_host(view: HostView, now: datetime) -> HostDecision:
+    """Return what comes next. What a copy brings is restarted after it, not before it too.
+
+    Everything that touches a class is in one restart of it, also what is waiting out an earlier
+    failure: it is restarted now in any case.
+    """
+    need = needs(view.wanted, now, view.placements, opens=view.opens, sights=view.sights)
+    every = (*need.lacking, *need.restarts, *need.unseen)
+    times = [one.at for one in every if one.at > now]
+    if view.visits and view.visit_at is not None and view.visit_at > now:
+        times.append(view.visit_at)
+    wake_at = min(times, default=None)
+    job: HostJob | None = None
+    if _is_due(need.lacking, now) or (view.visits and is_over(view.visit_at, now)):
+        told = tuple(dict.fromkeys(one.told for one in need.lacking))
         certs = tuple(str(one.cert) for one in told)
         reason = Reason(Why.HOST_WITHOUT, certs=certs) if told else Reason(Why.HOST_SURPLUS)
-        jobs.append(Copy(host, told, reason))
-    return jobs
+        job = Copy(view.host, told, reason)
+    elif groups := by_class(need.restarts, view.order, now):
+        certs = tuple(sorted({str(one.cert) for _, group in groups for one in group}))
+        job = Restart(view.host, groups, Reason(Why.RESTARTS_FOR, certs=certs))
+    elif _is_due(need.unseen, now) and (groups := by_class(need.unseen, view.order)):
+        job = See(view.host, groups, Reason(Why.NOBODY_SAW))
+    return HostDecision(job, wake_at)
 
 
-def plan_restarts(
-    states: Iterable[tuple[CertId, CertState]],
-    order: Sequence[str],
-    now: datetime,
-    *,
-    opens: Opens = at_any_time,
-    busy: Collection[str] = (),
-) -> list[Restart]:
-    """Return the restarts that are due, one job a host, its classes in `order`.
+def _is_due(some: Iterable[Need], now: datetime) -> bool:
+    return any(one.at <= now for one in some)
 
-    Everything that touches a class of a host is in one restart of it, also what is waiting
-    out an earlier failure: it is restarted now in any case. Hosts that are `busy` are left out:
-    they are being copied to.
-    """
-    waiting: dict[tuple[str, str], list[Told]] = {}
-    ready: set[tuple[str, str]] = set()
+
+def by_class(
+    some: Sequence[Need], order: Sequence[str], now: datetime | None = None
+) -> tuple[tuple[str, tuple[Told, ...]], ...]:
+    """Return what each class needs; those alone of which something is due `now`."""
+    found = {kind: [one for one in some if one.kind == kind] for kind in order}
+    return tuple(
+        (kind, tuple(one.told for one in its))
+        for kind, its in found.items()
+        if its and (now is None or _is_due(its, now))
+    )
+
+
+def by_host(states: Iterable[tuple[CertId, CertState]]) -> dict[str, list[Placement]]:
+    """Return what is known of the servers of each host."""
+    found: dict[str, list[Placement]] = {}
     for cert, state in states:
+        curr = state.curr
+        is_ready = curr is not None and curr.complete and state.delivered.curr == curr.name
+        name = curr.name if curr is not None and is_ready else None
         for server in state.servers:
-            if server.set is None or server.phase in (*DONE, ServerPhase.PENDING):
-                continue
-            place = (server.host, server.kind)
-            waiting.setdefault(place, []).append(Told(cert, server.set))
-            if server.host not in busy and restarts_at(cert, server, now, opens) <= now:
-                ready.add(place)
-    jobs = []
-    # A class that is no longer in the configuration is not restarted.
-    for host in sorted({host for host, kind in ready if kind in order}):
-        told = tuple((kind, tuple(waiting[host, kind])) for kind in order if (host, kind) in ready)
-        certs = sorted({str(one.cert) for _, group in told for one in group})
-        jobs.append(Restart(host, told, Reason(Why.RESTARTS_FOR, certs=tuple(certs))))
-    return jobs
+            found.setdefault(server.host, []).append(Placement(cert, server, name))
+    return found
 
 
 def looks_again(since: datetime, last: datetime) -> datetime:
@@ -106,70 +118,3 @@ def looks_again(since: datetime, last: datetime) -> datetime:
     Often at first, for who is just setting it up; then as seldom as costs nothing.
     """
     return last + min(max(last - since, FIRST_SIGHT), LAST_SIGHT)
-
-
-def plan_sights(
-    states: Iterable[tuple[CertId, CertState]],
-    order: Sequence[str],
-    now: datetime,
-    *,
-    sights: Sights,
-    busy: Collection[str] = (),
-) -> list[See]:
-    """Return the looks that are due, one job a host, with everything there that nobody has seen."""
-    waiting: dict[tuple[str, str], list[Told]] = {}
-    ready = set()
-    for cert, state in states:
-        for server in state.servers:
-            when = sights(cert, server, now)
-            if when is None or server.set is None or server.host in busy:
-                continue
-            waiting.setdefault((server.host, server.kind), []).append(Told(cert, server.set))
-            if is_over(when, now):
-                ready.add(server.host)
-    jobs = []
-    for host in sorted(ready):
-        told = tuple(
-            (kind, tuple(waiting[host, kind])) for kind in order if (host, kind) in waiting
-        )
-        if told:
-            jobs.append(See(host, told, Reason(Why.NOBODY_SAW)))
-    return jobs
-
-
-def next_look(
-    states: Iterable[tuple[CertId, CertState]],
-    untidy: Mapping[str, datetime | None],
-    now: datetime,
-    *,
-    opens: Opens = at_any_time,
-    sights: Sights = never,
-) -> datetime | None:
-    """Return when the first host is to be copied to, restarted or looked at that has to wait."""
-    times = list(untidy.values())
-    for cert, state in states:
-        times += [_next_look(cert, server, now, opens) for server in state.servers]
-        times += [sights(cert, server, now) for server in state.servers]
-    return min((when for when in times if when is not None and when > now), default=None)
-
-
-def _next_look(cert: CertId, server: Server, now: datetime, opens: Opens) -> datetime | None:
-    if server.phase is ServerPhase.PENDING:
-        return server.next_try
-    if server.set is None or server.phase in DONE:
-        return None
-    return restarts_at(cert, server, now, opens)
-
-
-def restarts_at(cert: CertId, server: Server, now: datetime, opens: Opens) -> datetime:
-    """Return when a server that is to be restarted may be."""
-    wait = now if is_over(server.next_try, now) else server.next_try
-    if server.phase is ServerPhase.DELIVERED:
-        # With a time, it is an admin who asked, and he knows what time it is.
-        return now if server.next_try is not None else opens(cert, server, now)
-    return opens(cert, server, wait or now)
-
-
-def is_over(when: datetime | None, now: datetime) -> bool:
-    """Whether a wait is over, or was noted before the clock was set back."""
-    return when is None or when <= now or when > now + LONGEST_WAIT

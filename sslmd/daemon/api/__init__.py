@@ -1,0 +1,1 @@
+"""The socket: who may ask what, the methods, and the documents that answer."""

@@ -1,0 +1,107 @@
+"""What admins ask for: written down first, so that it is done over crashes too; and taken back."""
+
+from __future__ import annotations
+
+from sslmd.core.errors import SslmError
+from sslmd.core.events import (
+    AskDropped,
+    Asked,
+    TrialAsked,
+    TrialEnded,
+)
+from sslmd.core.jobs import Certify, MakeKey, Order
+from sslmd.core.names import CertId
+from sslmd.core.plan import decide
+from sslmd.core.reason import Ended, Reason, Said
+from sslmd.core.state import Ask, TrialAsk
+from sslmd.daemon.planner import Planner
+
+CANCELLED = Reason(Ended.CANCELLED)
+
+
+class Asking:
+    """Accepts and cancels requests; the planner carries them out."""
+
+    def __init__(self, planner: Planner) -> None:
+        self._planner = planner
+
+    async def ask(self, cert: CertId, ask: Ask) -> None:
+        """Accept a request: it is on disk when this returns, and so done over crashes too.
+
+        Raises `Transient` or `Permanent` if it could not be written down; then it is dropped.
+        """
+        self._planner.take(cert, Asked(ask))
+        try:
+            await self._planner.ledger.written(cert)
+        except SslmError as err:
+            if cert in self._planner.registry and self._planner.registry[cert].state.ask == ask:
+                why = Reason(Ended.NOT_NOTED, why=Said(err))
+                self._planner.take(cert, AskDropped(self._planner.tools.now(), why))
+            raise
+        self._planner.replan(cert)
+        self._planner.consider_hosts()
+
+    async def try_out(self, cert: CertId, ask: TrialAsk) -> None:
+        """Accept a trial: as `ask`, it is done over crashes too."""
+        self._planner.take(cert, TrialAsked(ask))
+        try:
+            await self._planner.ledger.written(cert)
+        except SslmError as err:
+            why = Reason(Ended.NOT_NOTED, why=Said(err))
+            self._planner.take(cert, TrialEnded(self._planner.tools.now(), ask, why, failed=True))
+            raise
+        self._planner.replan(cert)
+
+    async def cancel(self, cert: CertId) -> str:
+        """Drop an admin's request and stop the job that runs; return what was dropped.
+
+        It is on disk when this returns: what was taken back does not come again after a crash.
+        Raises `Transient` or `Permanent` if that could not be written down; then the request
+        does come again when the daemon starts.
+        """
+        text = await self._cancel(cert)
+        if text:
+            await self._planner.ledger.written(cert)
+        return text
+
+    async def _cancel(self, cert: CertId) -> str:
+        texts = []
+        attempt = self._planner.registry[cert].state.trial
+        if attempt is not None:
+            now = self._planner.tools.now()
+            self._planner.take(cert, TrialEnded(now, attempt, CANCELLED))
+            await self._planner.queue.cancel(f"trial {cert}")
+            if cert not in self._planner.registry or self._planner.registry[cert].state.ask is None:
+                # What goes on beside it by itself, nobody asked to stop.
+                return f"the {attempt.kind} was stopped"
+            texts.append(f"the {attempt.kind} was stopped")
+        ask = self._planner.registry[cert].state.ask if cert in self._planner.registry else None
+        failed = False
+        if ask is not None:
+            # First, or the end of the job below would only bring the next one for it.
+            what = f"go back to set {ask.back}" if ask.back else f"{ask.what} it"
+            texts.append(f"the request to {what} is dropped")
+            failed = self._planner.registry[cert].state.trouble is not None
+            self._planner.take(cert, AskDropped(self._planner.tools.now(), CANCELLED))
+        making = any(
+            isinstance(job, MakeKey | Certify | Order)
+            for job in self._planner.queue.in_lane(f"cert {cert}")
+        )
+        # What is due and failed waits for its next try, which the request would have brought on.
+        if making or (failed and self._is_due(cert)):
+            # First, too: what is due would begin again as soon as it is stopped.
+            texts.append(self._planner.runner.rest(cert))
+        dropped = await self._planner.queue.cancel(f"cert {cert}")
+        if dropped:
+            # A thread may have come to its end after all: what it left on disk counts.
+            await self._planner.runner.look_again(cert)
+            if not making:
+                texts.append("what was under way is stopped")
+        if cert in self._planner.registry:  # a reload may have taken it away meanwhile
+            self._planner.replan(cert)
+        return ", ".join(texts)
+
+    def _is_due(self, cert: CertId) -> bool:
+        """Whether it would be renewed at once, without being asked."""
+        job = decide(self._planner.registry.view(cert), self._planner.tools.now()).job
+        return isinstance(job, MakeKey | Certify | Order)

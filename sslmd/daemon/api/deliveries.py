@@ -1,0 +1,227 @@
+"""Deliveries and restarts that an admin asks for: written down at once, then waited for.
+
+Like all that was accepted they are done over crashes too; who asked may go away meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
+from typing import Any
+
+from sslmd.config.hosts import DNS, THIS_HOST, class_order, hosts_of
+from sslmd.core.events import RestartAsked, ServersWanting
+from sslmd.core.names import CertId
+from sslmd.core.state import DONE, Server, ServerPhase, Trouble
+from sslmd.core.view import blocking, told
+from sslmd.core.words import say
+from sslmd.daemon.api.following import Following
+from sslmd.daemon.api.server import Client
+from sslmd.daemon.planner import Planner
+from sslmd.daemon.registry import Entry
+from sslmd.daemon.tell.journal import DEBUG
+from sslmd.wire.messages import Code, Notice, Outcome, WireError, quoted
+from sslmd.wire.params import Params
+
+# Seconds after which it is looked how far things are, without an event.
+LOOK = 0.5
+
+# One server as one certificate sees it.
+Part = tuple[CertId, Server]
+
+
+class Deliveries:
+    """Carries the methods `deliver` and `restart`."""
+
+    def __init__(self, planner: Planner) -> None:
+        self._planner = planner
+
+    async def deliver(self, client: Client, params: Params) -> dict[str, Any]:
+        """Give servers what they should have, past any wait and whatever is known of them."""
+        hosts = self._hosts(params.text("to"))
+        which = self._planner.registry.select(params.certs())
+        rows: list[tuple[CertId, Outcome, str]] = []
+        asked: list[CertId] = []
+        for cert in which:
+            entry = self._planner.registry[cert]
+            if entry.hold:
+                rows.append((cert, Outcome.FAILED, entry.hold))
+            elif entry.state.curr is None or not entry.state.curr.complete:
+                why = entry.unusable or "there is no certificate yet"
+                rows.append((cert, Outcome.UNNEEDED, f"{cert} has nothing to deliver: {why}"))
+            elif params.text("to") and not any(host in hosts for _, host in entry.servers):
+                rows.append((cert, Outcome.UNNEEDED, f"{cert} is not for {params.text('to')}"))
+            else:
+                asked.append(cert)
+        now = self._planner.tools.now()
+        for cert in asked:
+            self._planner.take(cert, ServersWanting(now, frozenset(hosts)))
+
+        def ours(cert: CertId, server: Server) -> bool:
+            return cert in asked and server.host in hosts
+
+        parts = await self._carry(client, params, asked, ours)
+        for cert in asked:
+            of_it = [server for one, server in parts if one == cert]
+            rows.append((cert, *self._outcome(cert, of_it, params)))
+        order = {cert: number for number, cert in enumerate(which)}
+        rows.sort(key=lambda row: order[row[0]])
+        return {"certs": [{"cert": str(c), "outcome": str(o), "text": t} for c, o, t in rows]}
+
+    async def restart(self, client: Client, params: Params) -> dict[str, Any]:
+        """Restart a server class on its hosts, and prove what it serves."""
+        kind = self._kind(params.text("class"))
+        hosts = self._hosts(params.text("to"))
+        registry, now = self._planner.registry, self._planner.tools.now()
+        using = [
+            cert
+            for cert, entry in registry.entries.items()
+            if any(_restartable(one, kind, hosts) for one in entry.state.servers)
+        ]
+        # Nothing is done for what is held; its class is restarted for the others all the same.
+        asked = [cert for cert in using if not registry[cert].hold]
+        if using and not asked:
+            raise WireError(Code.REFUSED, registry[using[0]].hold)
+        for cert in asked:
+            self._planner.take(cert, RestartAsked(now, kind, frozenset(hosts)))
+
+        def ours(_: CertId, server: Server) -> bool:
+            return server.kind == kind and server.host in hosts
+
+        parts = await self._carry(client, params, asked, ours)
+        rows = []
+        for host in dict.fromkeys(server.host for _, server in parts):
+            there = [server for _, server in parts if server.host == host]
+            outcome, text = _together(there, params, "restarted")
+            rows.append({"class": kind, "host": host, "outcome": str(outcome), "text": text})
+        return {"servers": rows}
+
+    # --- what is named ---
+
+    def _hosts(self, named: str) -> set[str]:
+        """Return the hosts that are meant, all for ""; a name may stand without its user."""
+        known = set(hosts_of(self._planner.tools.config))
+        if not named:
+            return known | {THIS_HOST}
+        word = named.lower()
+        found = {one for one in known if word in (one.lower(), one.rpartition("@")[2].lower())}
+        if not found:
+            there = ", ".join(sorted(known)) or "none"
+            text = f"no server class has a host {quoted(named)}; there are: {there}"
+            raise WireError(Code.INVALID_PARAMS, text)
+        return found
+
+    def _kind(self, named: str) -> str:
+        kinds = class_order(self._planner.tools.config)
+        if named in kinds:
+            return named
+        there = ", ".join(kind for kind in kinds if kind != DNS) or "none"
+        text = f"there is no server class {quoted(named)}; there are: {there}"
+        raise WireError(Code.INVALID_PARAMS, text)
+
+    # --- doing it ---
+
+    async def _carry(
+        self,
+        client: Client,
+        params: Params,
+        asked: Collection[CertId],
+        ours: Callable[[CertId, Server], bool],
+    ) -> list[Part]:
+        """Set the planner to work, and wait for the end if that is wanted; return the servers."""
+        planner = self._planner
+        with Following(planner.bus, lambda record: record.cert in asked) as following:
+            for cert in asked:
+                await planner.ledger.written(cert)
+            for cert in asked:
+                planner.wake(cert)
+            planner.consider_hosts()
+            while params.flag("wait", default=True) and self._under_way(asked, ours):
+                record = await following.next_within(LOOK)
+                if record is not None and record.priority < DEBUG and record.event != "asked":
+                    told = {"cert": str(record.cert), "event": record.event, "text": record.text}
+                    await client.notify(Notice.PROGRESS, told)
+        return self._parts(asked, ours)
+
+    def _parts(self, asked: Iterable[CertId], ours: Callable[[CertId, Server], bool]) -> list[Part]:
+        registry = self._planner.registry
+        return [
+            (cert, server)
+            for cert in asked
+            if cert in registry
+            for server in registry[cert].state.servers
+            if ours(cert, server)
+        ]
+
+    def _under_way(self, asked: Iterable[CertId], ours: Callable[[CertId, Server], bool]) -> bool:
+        """Whether something is still to come that does not wait for a time."""
+        now = self._planner.tools.now()
+        for cert in asked:
+            entry = self._planner.registry.entries.get(cert)
+            if entry is None or entry.hold or _stuck(entry, now) is not None:
+                continue
+            curr = entry.state.curr
+            if curr is not None and entry.state.delivered.curr != curr.name:
+                return True
+        hosts = self._planner.hosts
+        return any(hosts.is_coming(cert, one, now) for cert, one in self._parts(asked, ours))
+
+    def _outcome(self, cert: CertId, servers: list[Server], params: Params) -> tuple[Outcome, str]:
+        entry = self._planner.registry.entries.get(cert)
+        if entry is None:
+            return (Outcome.FAILED, "it is not in the configuration any more")
+        if entry.hold:
+            return (Outcome.FAILED, entry.hold)
+        stuck = _stuck(entry, self._planner.tools.now())
+        if stuck is not None:
+            return (Outcome.FAILED, say(told(stuck)))
+        return _together(servers, params, "delivered")
+
+
+def _stuck(entry: Entry, now: datetime) -> Trouble | None:
+    """Return the failure of the delivery that is waited out; a renewal is no part of it."""
+    return blocking(entry.state.delivery_trouble, entry.wanted, now)
+
+
+def _restartable(server: Server, kind: str, hosts: Collection[str]) -> bool:
+    return (
+        server.kind == kind
+        and server.host in hosts
+        and server.set is not None
+        and server.phase is not ServerPhase.PENDING
+    )
+
+
+def _together(servers: list[Server], params: Params, done: str) -> tuple[Outcome, str]:
+    """Return how it stands with some servers, as one outcome."""
+    if not params.flag("wait", default=True):
+        return (Outcome.ACCEPTED, "it will be done")
+    failed = [one for one in servers if one.attempts]
+    if failed:
+        texts = dict.fromkeys(f"{one.kind} on {one.host}: {one.error}" for one in failed)
+        return (Outcome.FAILED, "; ".join(texts))
+    waiting = [one for one in servers if one.phase not in DONE]
+    if waiting:
+        places = ", ".join(f"{one.kind} on {one.host}" for one in waiting)
+        return (Outcome.WAITING, f"waits for the restart_window of {places}")
+    at: dict[str, list[Server]] = {}
+    for one in servers:
+        at.setdefault(f"{one.kind} on {one.host}", []).append(one)
+    places = ", ".join(f"{place}{_unseen(there)}" for place, there in at.items())
+    return (Outcome.DONE, f"{done}: {places}" if places else "in production; no server has it")
+
+
+def _unseen(servers: list[Server]) -> str:
+    """Return why it was not seen what a server uses, for what stands behind its name.
+
+    `servers`: how it stands with each certificate there.
+    """
+    whys = [
+        one.unseen.why
+        for one in servers
+        if one.phase is ServerPhase.RESTARTED and one.unseen is not None and not one.unseen.meant
+    ]
+    if not whys:
+        return ""
+    some = f"{len(whys)} of {len(servers)} certificates " if len(whys) < len(servers) else ""
+    return f" ({some}{'; '.join(dict.fromkeys(whys))})"

@@ -1,0 +1,322 @@
+"""The methods of the socket (docs/socket-api.md): reading for all, changing for admins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, assert_never
+
+from sslmd.acme.orders import Challenge
+from sslmd.core.errors import ConfigError, SslmError
+from sslmd.core.names import CertId, GroupName, SetName, ZoneName
+from sslmd.daemon.api import documents, limits
+from sslmd.daemon.api.asking import Asking
+from sslmd.daemon.api.deliveries import Deliveries
+from sslmd.daemon.api.following import Following
+from sslmd.daemon.api.http_tests import HttpTests
+from sslmd.daemon.api.metering import gently
+from sslmd.daemon.api.plan_document import plan
+from sslmd.daemon.api.requests import Requests
+from sslmd.daemon.api.server import Client
+from sslmd.daemon.api.status_document import StatusDocument
+from sslmd.daemon.held import is_held
+from sslmd.daemon.planner import Planner
+from sslmd.daemon.registry import UnknownCertError
+from sslmd.daemon.tell.journal import Record
+from sslmd.wire.messages import (
+    Code,
+    Method,
+    Notice,
+    Notification,
+    Outcome,
+    Request,
+    Response,
+    WireError,
+    encode_plain,
+)
+from sslmd.wire.params import Params
+from sslmd.workers.settle import clean, clean_inactive
+
+_CHANGING = frozenset(
+    {
+        Method.RENEW,
+        Method.ROLL,
+        Method.DELIVER,
+        Method.RESTART,
+        Method.CLEAN,
+        Method.RELOAD,
+        Method.CANCEL,
+        Method.FORGET,
+        Method.CHALLENGE,
+        Method.DNS_REFRESH,
+        Method.HTTP_TEST,
+    }
+)
+# What they are about is read again where it is held: its files may be right by now.
+_FOR_CERTS = frozenset({Method.RENEW, Method.ROLL, Method.DELIVER, Method.CLEAN, Method.CANCEL})
+# Certificates. For more, that are not named, nobody is made to wait.
+_MOST_HELD = 200
+
+Reload = Callable[[], Awaitable[dict[str, Any]]]
+
+
+class Methods:
+    """Answers requests. `reload` loads the configuration anew; it raises `ConfigError`."""
+
+    def __init__(self, planner: Planner, reload: Reload, started: datetime, pid: int) -> None:
+        self._planner = planner
+        self._asking = Asking(planner)
+        self._requests = Requests(planner, self._asking)
+        self._deliveries = Deliveries(planner)
+        self.http_tests = HttpTests(planner.tools)
+        self._reload = reload
+        self._status = StatusDocument(planner, started, pid)
+
+    async def handle(self, client: Client, request: Request) -> Sequence[bytes]:
+        """Answer one request with a line, in pieces; raises `WireError` for what is refused."""
+        params = Params(request)
+        if params.method in _CHANGING and not client.may_change:
+            raise WireError(
+                Code.NOT_PERMITTED,
+                f"{params.method} is for root and the daemon's own user; uid {client.uid} may read",
+            )
+        try:
+            if params.method in _FOR_CERTS:
+                await self._look_at_held(params)
+            return await self._dispatch(client, request, params)
+        except UnknownCertError as err:
+            raise WireError(Code.UNKNOWN_CERT, str(err)) from None
+        except ConfigError as err:
+            count = len(err.mistakes)
+            text = (
+                f"{count} mistake{'s' if count > 1 else ''}; the old configuration stays in force"
+            )
+            if self._planner.refused is not None:
+                text = f"{text}; {self._planner.refused.consequence}"
+            data = {
+                "mistakes": [str(mistake) for mistake in err.mistakes],
+                "warnings": [str(warning) for warning in err.warnings],
+            }
+            raise WireError(Code.CONFIG_REFUSED, text, data=data) from None
+        except SslmError as err:
+            raise WireError(Code.REFUSED, str(err)) from None
+
+    async def _dispatch(self, client: Client, request: Request, params: Params) -> Sequence[bytes]:
+        match params.method:
+            case Method.STATUS:
+                named = params.certs()
+                which = None if named is None else self._select(named)
+                return await self._status.answer(request.id, which, client.user.turn)
+            case Method.SHOW:
+                result: Any = await self._show(client, params)
+            case Method.CONFIG:
+                result = documents.config(self._planner)
+            case Method.PLAN:
+                some = self._select(params.certs())
+                async with client.user.making():
+                    result = {"jobs": await plan(self._planner, some, client.user.turn)}
+            case Method.EVENTS:
+                result = await self._events(client, params)
+            case Method.RENEW:
+                result = await self._requests.renew(client, params)
+            case Method.ROLL:
+                result = await self._requests.roll(client, params)
+            case Method.DELIVER:
+                result = await self._deliveries.deliver(client, params)
+            case Method.RESTART:
+                result = await self._deliveries.restart(client, params)
+            case Method.CLEAN:
+                result = await self._clean(params)
+            case Method.CANCEL:
+                result = await self._cancel(params)
+            case Method.FORGET:
+                result = await self._forget(params)
+            case Method.RELOAD:
+                result = await self._reload()
+            case Method.CHALLENGE:
+                result = await self._challenge(client, params)
+            case Method.HTTP_TEST:
+                result = await self.http_tests.run(client)
+            case Method.DANE:
+                result = await self._dane(client, params)
+            case Method.DNS_REFRESH:
+                result = await self._dns_refresh(params)
+            case Method.PING:
+                result = {}
+            case _:
+                assert_never(params.method)
+        return (encode_plain(Response(request.id, result)),)
+
+    async def _look_at_held(self, params: Params) -> None:
+        which = self._select(params.certs())
+        held = [cert for cert in which if is_held(self._planner.registry[cert])]
+        if params.certs() is not None or len(held) <= _MOST_HELD:
+            await self._planner.look_at_held(held)
+
+    def _select(self, names: Iterable[str] | None) -> list[CertId]:
+        return self._planner.registry.select(names)
+
+    # --- reading ---
+
+    async def _show(self, client: Client, params: Params) -> dict[str, Any]:
+        which = self._select([params.cert()])
+        if len(which) != 1:
+            raise WireError(Code.INVALID_PARAMS, "show takes one certificate: group:service")
+        async with client.user.making():
+            return await documents.show(self._planner, which[0], client.user.spend)
+
+    async def _events(self, client: Client, params: Params) -> dict[str, Any]:
+        names = params.certs()
+        chosen = None if names is None else set(self._select(names))
+
+        def fits(record: Record) -> bool:
+            return chosen is None or record.cert in chosen
+
+        backlog = [record for record in self._planner.bus.recent() if fits(record)]
+        if not params.flag("follow"):
+            await client.send(b"".join(map(_event, backlog)))
+            return {"count": len(backlog)}
+        with client.user.following(), Following(self._planner.bus, fits) as following:
+            await client.send(b"".join(map(_event, backlog)))
+            while not client.gone:
+                record = await following.next_within(limits.STILL_THERE)
+                if record is not None:
+                    await client.send(_event(record))
+        return {"count": len(backlog)}
+
+    async def _dane(self, client: Client, params: Params) -> dict[str, Any]:
+        """Tell what a comparison of DNS, ports and keys finds: one of now, or a minute old.
+
+        An admin may say `now`: after something was put right, that minute is long.
+        """
+        again = params.flag("now")
+        if again and not client.may_change:
+            raise WireError(
+                Code.NOT_PERMITTED,
+                f"now is for root and the daemon's own user; uid {client.uid} gets what was found "
+                f"in the last {limits.ASKED_EVERY:g} s",
+            )
+        which = [cert for cert in self._select(params.certs()) if self._has_dane(cert)]
+        zones = dict.fromkeys(ZoneName(cert.group) for cert in which)
+        watch = self._planner.zones.watch
+        fresh = await asyncio.gather(*(watch(zone, again=again) for zone in zones))
+        asked = dict(zip(zones, fresh, strict=True))
+        rows = []
+        async with client.user.making():
+            async for cert in gently(which, client.user.turn):
+                if self._has_dane(cert):
+                    row = documents.dane(self._planner, cert)
+                    rows.append({**row, "fresh": asked[ZoneName(cert.group)]})
+        return {"certs": rows}
+
+    def _has_dane(self, cert: CertId) -> bool:
+        return cert in self._planner.registry and self._planner.registry[cert].wanted.dane
+
+    # --- changing ---
+
+    async def _clean(self, params: Params) -> dict[str, Any]:
+        removed: list[tuple[CertId, SetName]] = []
+        keep = params.count_if_given("keep")
+        for cert in self._select(params.certs()):
+            if self._planner.queue.busy(f"cert {cert}"):
+                continue  # its own job cleans up when it settles
+            removed += [(cert, name) for name in await clean(cert, self._planner.tools, keep)]
+        if params.flag("inactive"):
+            removed += await clean_inactive(self._planner.tools, keep)
+        return {"removed": [{"cert": str(cert), "set": str(name)} for cert, name in removed]}
+
+    async def _cancel(self, params: Params) -> dict[str, Any]:
+        cancelled = []
+        for cert in self._select(params.certs()):
+            text = await self._asking.cancel(cert)
+            if text:
+                cancelled.append({"cert": str(cert), "text": text})
+        return {"cancelled": cancelled}
+
+    async def _forget(self, params: Params) -> dict[str, Any]:
+        """Forget a host that is in no class any more; says what it still has."""
+        notes, leaving = self._planner.hosts.notes, params.flag("leaving", default=False)
+        host = params.text("host")
+        note = await notes.forget(host, leaving=leaving)
+        return {
+            "host": host,
+            "forgotten": leaving or not (note.holds or note.older),
+            "holds": sorted(map(str, note.holds)),
+            "prod": " and ".join(note.places) or None,
+        }
+
+    async def _challenge(self, client: Client, params: Params) -> dict[str, Any]:
+        """Take in what certbot's hook hands over; the last of an order waits for its proof."""
+        order = self._planner.tools.orders.find(params.text("order"))
+        challenge = Challenge(params.text("name"), params.text("value"), params.text("token"))
+        match params.text("action"):
+            case "auth":
+                remaining = params.count("remaining")
+                order.check(challenge, remaining, client.pid)
+                offer = asyncio.ensure_future(order.offer(challenge, remaining))
+                gone = asyncio.ensure_future(client.hung_up.wait())
+                try:
+                    await asyncio.wait({offer, gone}, return_when=asyncio.FIRST_COMPLETED)
+                    if not offer.done():
+                        order.lose()
+                    await offer
+                finally:
+                    offer.cancel()
+                    gone.cancel()
+            case "cleanup":
+                pass  # everything of an order is taken back at once, at its end
+            case other:
+                raise WireError(Code.INVALID_PARAMS, f"action is auth or cleanup, not {other!r}")
+        return {}
+
+    async def _dns_refresh(self, params: Params) -> dict[str, Any]:
+        """Write the records of the named certificates' zones again, and have them served.
+
+        All zones at a time, so that one in trouble delays no other (I6).
+        """
+        groups = dict.fromkeys(cert.group for cert in self._select(params.certs()))
+        zones = [ZoneName(group) for group in groups if group != GroupName.CA]
+        results = await asyncio.gather(*map(self._refreshed, zones))
+        rows = zip(zones, results, strict=True)
+        return {"zones": [{"zone": str(z), "outcome": str(o), "text": t} for z, (o, t) in rows]}
+
+    async def _refreshed(self, zone: ZoneName) -> tuple[Outcome, str]:
+        """Give both kinds of records of a zone to DNS; return how that went."""
+        tools = self._planner.tools
+        dns = tools.config.dns
+        parts: list[Awaitable[str]] = [self._planner.zones.refresh(zone)]
+        if dns.acme_dirs or tools.means.updated(zone):
+            parts.append(tools.challenges.refresh(zone))
+        elif dns.restart and not dns.tlsa_dirs:
+            parts.append(self._reloaded(zone))
+        done, failed = [], []
+        for result in await asyncio.gather(*parts, return_exceptions=True):
+            if isinstance(result, str):
+                done.append(result)
+                continue
+            if isinstance(result, SslmError):
+                text = str(result)
+            else:
+                text = f"an error of sslmd's own: {result!r}"
+                tools.bug(f"zone {zone}: {text}", result)
+            failed.append(text.removeprefix(f"zone {zone}: "))
+        # One command serves both kinds, and fails for both with the same words.
+        texts = list(dict.fromkeys(filter(None, (*failed, *done))))
+        if failed:
+            return (Outcome.FAILED, "; ".join(texts))
+        if texts:
+            return (Outcome.DONE, "; ".join(texts))
+        text = "nothing to do: [dns] has neither acme_dir nor tlsa_dirs nor restart_cmd"
+        return (Outcome.UNNEEDED, text)
+
+    async def _reloaded(self, zone: ZoneName) -> str:
+        """Run restart_cmd for a zone that has no file of ours."""
+        await self._planner.tools.means.command(zone)
+        return "restart_cmd was run"
+
+
+@lru_cache(maxsize=2000)  # of one record there is one line, however many clients follow
+def _event(record: Record) -> bytes:
+    return encode_plain(Notification(Notice.EVENT, record.as_json()))

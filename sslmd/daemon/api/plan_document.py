@@ -1,0 +1,172 @@
+"""What `plan` answers: every job, copy and command, before it happens (docs/socket-api.md)."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from sslmd.config.hosts import DNS, class_order, is_meant
+from sslmd.config.model import Argv, Config
+from sslmd.core.jobs import Copy, Look, Publish, Restart, See, Trial, Watch, WriteDh, ZoneJob
+from sslmd.core.names import CertId, machine_of
+from sslmd.core.own_ca import renews_how
+from sslmd.core.state import Server, ServerPhase
+from sslmd.core.words import say
+from sslmd.daemon.api.documents import time
+from sslmd.daemon.api.metering import gently
+from sslmd.daemon.planner import Planner
+from sslmd.daemon.registry import Entry
+from sslmd.dns.command import commands_for
+
+_ZONE_JOBS = {
+    Publish: "publish TLSA records of",
+    Look: "look at TLSA records of",
+    Watch: "watch TLSA ports of",
+}
+
+
+async def plan(
+    planner: Planner, which: list[CertId], turn: Callable[[], Awaitable[None]]
+) -> list[dict[str, Any]]:
+    """Return what runs, what is queued, and what comes when, soonest first.
+
+    `turn` returns when something may be done again for who asks.
+    """
+    chosen = set(which)
+    now_rows = []
+    busy: set[CertId] = set()
+    for state, jobs in (("running", planner.queue.running()), ("queued", planner.queue.queued())):
+        for job in jobs:
+            if isinstance(job, Copy):
+                row = {"cert": "", "job": f"copy to {job.host}", "reason": say(job.reason)}
+            elif isinstance(job, Restart):
+                name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
+                row = {"cert": "", "job": f"restart {name}", "reason": say(job.reason)}
+            elif isinstance(job, See):
+                name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
+                row = {"cert": "", "job": f"look at {name}", "reason": say(job.reason)}
+            elif isinstance(job, ZoneJob):
+                word = _ZONE_JOBS[type(job)]
+                row = {"cert": "", "job": f"{word} {job.zone}", "reason": say(job.reason)}
+            elif isinstance(job, WriteDh):
+                row = {"cert": "", "job": "write Diffie-Hellman groups", "reason": say(job.reason)}
+            elif job.cert in chosen:
+                if not isinstance(job, Trial):
+                    busy.add(job.cert)
+                row = {"cert": str(job.cert), "job": type(job).__name__, "reason": say(job.reason)}
+            else:
+                continue
+            now_rows.append({**row, "at": None, "state": state})
+    later = []
+    async for cert in gently(which, turn):
+        if cert in planner.registry:
+            later += _later(planner, cert, busy=cert in busy)
+    later += [
+        {
+            "cert": "",
+            "job": f"remove from {host}",
+            "at": time(when),
+            "state": "waiting",
+            "reason": "it has what it is not meant to have any more",
+        }
+        for host, when in planner.hosts.notes.untidy().items()
+    ]
+    later.sort(key=lambda row: (row["at"] is None, row["at"] or "", row["cert"]))
+    return now_rows + later
+
+
+def _later(planner: Planner, cert: CertId, *, busy: bool) -> list[dict[str, Any]]:
+    """Return what comes for a certificate; `busy`: its job stands among those of now already."""
+    entry = planner.registry[cert]
+    decision = entry.decision
+    when: datetime | None
+    if decision.roll_at is not None:
+        what, when, state = "roll", decision.roll_at, "planned"
+    elif decision.stuck is not None:
+        what, when, state = "try again", decision.stuck.next_try, "waiting"
+    elif decision.renew_at is not None:
+        what, when, state = "renew", decision.renew_at, "planned"
+    else:
+        what, when, state = "wait", decision.wake_at, "waiting"
+    row = {"cert": str(cert), "job": what, "at": time(when), "state": state}
+    plain = what == "renew" and not decision.alarm
+    how = renews_how(planner.registry.view(cert)) if plain else None
+    reason = say(decision.reason.also(how))
+    rows = [] if busy else [{**row, "reason": reason}]
+    if decision.roll_at is not None and not busy:
+        rows += _after_roll(planner, cert, entry, decision.roll_at)
+    return [*rows, *_servers(planner, cert, entry)]
+
+
+def _after_roll(
+    planner: Planner, cert: CertId, entry: Entry, at: datetime
+) -> Iterator[dict[str, Any]]:
+    """Yield the copies and commands that a roll leads to, in their order on each host."""
+    tools = planner.tools
+    config, now = tools.config, tools.now()
+    row = {"cert": str(cert), "at": time(at), "state": "planned"}
+    for host in dict.fromkeys(host for _, host in sorted(entry.servers)):
+        kinds = [kind for kind in class_order(config) if (kind, host) in entry.servers]
+        if is_meant(config, cert, host):
+            yield from _copies(config, host, row, here=tools.locality.seems_local(host))
+        for kind in kinds:
+            server = Server(kind, host, ServerPhase.DELIVERED, expires=now)
+            for old in entry.state.servers:
+                if (old.kind, old.host) == (kind, host):
+                    server = Server(kind, host, ServerPhase.DELIVERED, expires=old.expires)
+            opens = planner.hosts.restarts_at(cert, server, max(at, now))
+            for argv in _commands(config, kind, cert):
+                job = f"restart {kind} on {host}: {shlex.join(argv)}"
+                yield {**row, "job": job, "at": time(opens), "reason": "after the roll"}
+    if entry.wanted.dane:
+        for argv in _commands(config, DNS, cert):
+            job = f"restart {DNS} here: {shlex.join(argv)}"
+            yield {**row, "job": job, "at": None, "reason": "when TLSA records change"}
+
+
+def _copies(
+    config: Config, host: str, row: dict[str, Any], *, here: bool
+) -> Iterator[dict[str, Any]]:
+    if not here:
+        prod = config.globals.prod_cert_dir
+        yield {**row, "job": f"copy to {host}:{prod}", "reason": "after the roll"}
+    for one in config.globals.post_copy:
+        if machine_of(one.host) == machine_of(host):
+            job = f"run here: {shlex.join((*one.argv, host))}"
+            yield {**row, "job": job, "reason": f"after the copy to {host}"}
+
+
+def _commands(config: Config, kind: str, cert: CertId) -> tuple[Argv, ...]:
+    if kind == DNS:
+        return commands_for(config, [cert.group])
+    return next((one.restart for one in config.server_classes if str(one.kind) == kind), ())
+
+
+def _servers(planner: Planner, cert: CertId, entry: Entry) -> Iterator[dict[str, Any]]:
+    """Yield what is still to be done with the servers of a certificate, and when."""
+    config, now = planner.tools.config, planner.tools.now()
+    for server in entry.state.servers:
+        row: dict[str, Any] = {"cert": str(cert), "state": "waiting"}
+        match server.phase:
+            case ServerPhase.PENDING:
+                reason = server.error or "it does not have the certificate"
+                row = {**row, "at": time(server.next_try)}
+                here = server.here or planner.tools.locality.seems_local(server.host)
+                for copy in _copies(config, server.host, row, here=here):
+                    yield {**copy, "reason": reason}
+                for argv in _commands(config, server.kind, cert):
+                    job = f"restart {server.kind} on {server.host}: {shlex.join(argv)}"
+                    yield {**row, "job": job, "reason": "after the copy"}
+            case ServerPhase.FAILED | ServerPhase.DELIVERED:
+                at = planner.hosts.restarts_at(cert, server, now)
+                asked = server.phase is ServerPhase.DELIVERED and server.next_try is not None
+                due = "an admin asked for it" if asked else f"it is to use set {server.set}"
+                reason = server.error or due
+                for argv in _commands(config, server.kind, cert) or ((),):
+                    job = f"restart {server.kind} on {server.host}"
+                    job = f"{job}: {shlex.join(argv)}" if argv else job
+                    yield {**row, "job": job, "at": time(at), "reason": reason}
+            case _:
+                pass

@@ -1,0 +1,427 @@
+"""Renewals and rolls that an admin asks for: accepted or refused at once, then waited for.
+
+What was accepted stands in state.toml and is done, over crashes too; the client that asked may
+go away meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sslmd.core.dane.gate import harm_of
+from sslmd.core.events import BackOnDeck
+from sslmd.core.facts import SetFacts
+from sslmd.core.jobs import Certify, MakeKey, Order, Roll
+from sslmd.core.lifecycle import advance
+from sslmd.core.names import CertId, SetName
+from sslmd.core.own_ca import Grip, hold_of, is_another, what_changes
+from sslmd.core.plan import decide
+from sslmd.core.reason import Ended, Reason, Why
+from sslmd.core.renew_track import why_again, why_not_back
+from sslmd.core.roll_wait import roll_at
+from sslmd.core.spec import AcmeCa
+from sslmd.core.state import (
+    MAX_MIN_ROLL,
+    Ask,
+    CertState,
+    Phase,
+    SetNote,
+    TrialAsk,
+    TrialKind,
+)
+from sslmd.core.state import Request as What
+from sslmd.core.times import clock
+from sslmd.core.view import View
+from sslmd.core.words import say, written
+from sslmd.daemon.api.asking import Asking
+from sslmd.daemon.api.following import Following
+from sslmd.daemon.api.outcomes import Result, ended
+from sslmd.daemon.api.server import Client
+from sslmd.daemon.planner import Planner
+from sslmd.daemon.registry import Entry
+from sslmd.daemon.tell.journal import DEBUG
+from sslmd.store.sets import read_set
+from sslmd.wire.messages import Code, Notice, Outcome, WireError
+from sslmd.wire.params import Params
+
+# Seconds after which a waiting client's certificates are looked at without an event.
+LOOK = 1.0
+
+_TRIALS = {"test": TrialKind.TEST, "dry_run": TrialKind.DRY_RUN}
+
+_TOO_EARLY = "before the wait for its TLSA records is over: "
+
+
+class Requests:
+    """Carries the methods `renew` and `roll`."""
+
+    def __init__(self, planner: Planner, asking: Asking) -> None:
+        self._planner = planner
+        self._asking = asking
+
+    async def renew(self, client: Client, params: Params) -> dict[str, Any]:
+        """Renew what is due; with `force` whatever is named, in place of a `next` on deck."""
+        names, force, reuse = params.certs(), params.flag("force"), params.flag("reuse")
+        new_key = params.flag("new_key")
+        if kind := _trial_kind(params):
+            return await self._try_out(client, params, kind)
+        if force and names is None and not params.flag("all"):
+            raise WireError(Code.INVALID_PARAMS, "a forced renewal of everything wants all = true")
+        if new_key and (names is None or not force or reuse):
+            text = "new_key wants force and certs, and reuse is the contrary of it"
+            raise WireError(Code.INVALID_PARAMS, text)
+        warnings: dict[CertId, list[str]] = {}
+        issuances = self._planner.tools.issuances() if force else None
+
+        def ask(cert: CertId, entry: Entry) -> Ask | Result:
+            if issuances is not None:
+                if spent := issuances.exhausted(entry.wanted):
+                    problem = f"{cert}: {spent[0]}"
+                    if names is None:
+                        return (Outcome.WAITING, problem)
+                    raise WireError(Code.REFUSED, problem)
+                if remark := issuances.remark(entry.wanted):
+                    warnings[cert] = [remark]
+            if back := _back(entry.state):
+                problem = f"{cert} is going back to set {back}, as an admin asked"
+                if names is None:
+                    return (Outcome.WAITING, problem)
+                raise WireError(Code.REFUSED, f"{problem}; or not: sslmctl cancel {cert.arg}")
+            self._check_new_key(cert, entry, new_key=new_key, named=names is not None)
+            if new_key:
+                told = say(what_changes(self._planner.registry.view(cert)))
+                warnings[cert] = [*warnings.get(cert, ()), told]
+            next_ = entry.state.next
+            # A key that was made ahead is there to be used by just this renewal.
+            ahead = entry.wanted.next_ahead and not reuse and next_ and next_.cert is None
+            replaces = next_.name if force and next_ and not ahead else None
+            now = self._planner.tools.now()
+            return Ask(What.RENEW, now, force, reuse, replaces, new_key=new_key)
+
+        return await self._carry(client, params, ask, warnings)
+
+    def _check_new_key(self, cert: CertId, entry: Entry, *, new_key: bool, named: bool) -> None:
+        """Refuse what cannot be: a CA without its key renewed, a leaf's key kept apart."""
+        if new_key and entry.wanted.spec.ca is None:
+            text = f"{cert} is not a CA: every renewal makes a new key for it; leave new_key out"
+            raise WireError(Code.REFUSED, text)
+        hold = hold_of(self._planner.registry.view(cert), self._planner.tools.now())
+        if named and not new_key and hold is not None and hold.grip is Grip.LOST:
+            raise WireError(
+                Code.REFUSED, f"{cert} cannot be renewed with its key: {say(hold.reason)}"
+            )
+
+    async def _try_out(self, client: Client, params: Params, kind: TrialKind) -> dict[str, Any]:
+        names = params.certs()
+
+        def ask(cert: CertId, entry: Entry) -> TrialAsk | Result:
+            signer = entry.wanted.spec.signer
+            now = self._planner.tools.now()
+            if isinstance(signer, AcmeCa):
+                if problem := _why_no_trial(cert, entry, now):
+                    if names is None:
+                        return (Outcome.WAITING, problem)
+                    raise WireError(Code.REFUSED, problem)
+                return TrialAsk(kind, now)
+            text = f"{cert} is not from an ACME CA: there is no test server to ask"
+            if names is None:
+                return (Outcome.UNNEEDED, text)
+            raise WireError(Code.REFUSED, text)
+
+        return await self._carry(client, params, ask)
+
+    async def roll(self, client: Client, params: Params) -> dict[str, Any]:
+        """Roll what is on deck; too early it is refused, unless with `force`.
+
+        With `back` what was in use before. With `min_roll_mins` as soon as so many minutes, its
+        TLSA records and windows let it be rolled: that stands until it is done.
+        """
+        min_roll = _min_roll(params)
+        if params.flag("back"):
+            return await self._roll_back(client, params)
+        names, force = params.certs(), params.flag("force")
+        warnings: dict[CertId, list[str]] = {}
+
+        def ask(cert: CertId, entry: Entry) -> Ask | Result:
+            now, back = self._planner.tools.now(), _back(entry.state)
+            wish = Ask(What.ROLL, now, force, back=back, min_roll=min_roll)
+            problem = self._why_not_roll(cert, entry, wish)
+            if problem is None:
+                view = self._planner.registry.view(cert)
+                if force and (harm := harm_of(view, now)):
+                    warnings[cert] = [f"{_TOO_EARLY}{say(harm)}"]
+                if force and entry.state.next and is_another(entry.state, entry.state.next):
+                    warnings[cert] = [say(what_changes(view))]
+                return wish
+            if names is None:
+                return (Outcome.UNNEEDED, problem)
+            raise WireError(Code.REFUSED, problem)
+
+        return await self._carry(client, params, ask, warnings)
+
+    async def _roll_back(self, client: Client, params: Params) -> dict[str, Any]:
+        names, force = params.certs(), params.flag("force")
+        if names is None:
+            raise WireError(Code.INVALID_PARAMS, "going back wants certs: name them")
+        tools, registry = self._planner.tools, self._planner.registry
+        # What is on disk, every signature of it, before anything is accepted.
+        found: dict[CertId, SetFacts] = {}
+        for cert in registry.select(names):
+            prev = registry[cert].state.prev
+            if prev is not None:
+                found[cert] = await tools.aside(read_set, tools.tree, cert, prev)
+        remarks: dict[CertId, list[str]] = {}
+
+        def ask(cert: CertId, entry: Entry) -> Ask | Result:
+            facts = found.get(cert)
+            if problem := self._why_not_back(cert, entry, facts):
+                raise WireError(Code.REFUSED, problem)
+            assert facts is not None
+            remarks[cert] = self._remarks_on_going_back(cert, entry, facts, force=force)
+            return Ask(What.ROLL, tools.now(), force, back=facts.name)
+
+        return await self._carry(client, params, ask, remarks)
+
+    def _why_not_back(self, cert: CertId, entry: Entry, facts: SetFacts | None) -> str:
+        """Return why it cannot go back to what was in use before, "" if it can."""
+        now, state = self._planner.tools.now(), entry.state
+        making = f"sslmctl force-renew {cert.arg} makes another"
+        if state.prev is None or facts is None:
+            return f"{cert} has no set before the one in use; {making}"
+        if facts.name != state.prev:
+            return f"{cert} was rolled just now; look at it, and ask again"
+        if problem := why_not_back(facts, now):
+            return f"{cert}: {say(problem)}; {making}"
+        if state.ask is not None and state.ask.back is None:
+            doing = "renewed" if state.ask.what is What.RENEW else "rolled"
+            return (
+                f"{cert} is being {doing} as an admin asked; go back when that is done, or stop "
+                f"it first: sslmctl cancel {cert.arg}"
+            )
+        for job in self._planner.queue.in_lane(f"cert {cert}"):
+            if isinstance(job, MakeKey | Certify | Order):
+                return (
+                    f"{cert} is being renewed just now; go back when that is done, or stop it "
+                    f"first: sslmctl cancel {cert.arg}"
+                )
+            if isinstance(job, Roll) and _back(state) is None:
+                return f"{cert} is being rolled just now; ask again when that is done"
+        return ""
+
+    def _remarks_on_going_back(
+        self, cert: CertId, entry: Entry, facts: SetFacts, *, force: bool
+    ) -> list[str]:
+        """Return what the admin should know: what it costs, and how long it lasts."""
+        now, state = self._planner.tools.now(), entry.state
+        view = self._planner.registry.view(cert)
+        told = []
+        if state.next is not None and state.next.name != facts.name:
+            told.append(
+                f"set {state.next.name} is taken off the deck; it stays in db/ until it is "
+                "cleaned up"
+            )
+        if again := why_again(view, facts, now):
+            minutes = entry.wanted.timing.min_roll.total_seconds() / 60
+            text = (
+                f"set {facts.name} is renewed as soon as it is in use again ({say(again)}), and "
+                f"what is new then is rolled {minutes:g} min later at the earliest"
+            )
+            if again.code is not Why.DUE:
+                text += "; to keep it, have the service file ask for what it is, and reload"
+            told.append(text)
+        if force and (harm := harm_of(_before_it_is_on_deck(view, facts), now)):
+            told.append(f"{_TOO_EARLY}{say(harm)}")
+        if entry.wanted.spec.ca is not None and is_another(replace(state, next_note=None), facts):
+            told.append(say(what_changes(view)))
+        return told
+
+    def _why_not_roll(self, cert: CertId, entry: Entry, wish: Ask) -> str | None:
+        next_ = entry.state.next
+        if next_ is None or not next_.complete:
+            return f"{cert} has nothing on deck to roll; sslmctl force-renew {cert.arg} makes it"
+        ask = entry.state.ask
+        if ask is not None and ask.what is What.RENEW and ask.force:
+            return f"{cert} is being renewed as an admin asked; roll it when that is done"
+        if wish.force:
+            return None
+        if wish.min_roll is not None:
+            return self._why_too_young(cert, wish)
+        now = self._planner.tools.now()
+        ahead = decide(self._planner.registry.view(cert), now)
+        if ahead.roll_at is not None and ahead.roll_at > now:
+            by_rule = dict(ahead.reason.facts)
+            gate, back = by_rule.get("gate"), by_rule.get("back")
+            soon = Reason(
+                Ended.TOO_EARLY,
+                cert=cert,
+                at=ahead.roll_at,
+                gate=gate if ahead.reason.code is Why.DNS_WAITS else None,
+                back=back,
+                windows=ahead.rolls_when,
+            )
+            return say(soon)
+        if ahead.job is None and ahead.event is None and ahead.stuck is None:
+            return f"{cert}: {say(ahead.reason)}"
+        return None
+
+    def _why_too_young(self, cert: CertId, wish: Ask) -> str | None:
+        """Return why the set on deck is not rolled after so many minutes, None if it will be.
+
+        DNS and windows are no reason: they are waited for. The plan drops what is of no use.
+        """
+        view, now = self._planner.registry.view(cert), wish.at
+        ready = roll_at(replace(view.state, ask=wish), view.wanted, now)
+        if ready <= now:
+            return None
+        assert wish.min_roll is not None
+        by_rule = decide(view, now).roll_at
+        otherwise = f"; without being asked it rolls at {clock(by_rule)}" if by_rule else ""
+        return (
+            f"{cert} is to be rolled {written(wish.min_roll)} after it was issued, which is at "
+            f"{clock(ready)}: ask again then{otherwise}"
+        )
+
+    async def _carry(
+        self,
+        client: Client,
+        params: Params,
+        make: Callable[[CertId, Entry], Ask | TrialAsk | Result],
+        warnings: Mapping[CertId, Sequence[str]] | None = None,
+    ) -> dict[str, Any]:
+        """Accept for all or refuse for all; then wait for the ends, telling of progress."""
+        registry = self._planner.registry
+        which = registry.select(params.certs())
+        held = next((registry[cert].hold for cert in which if registry[cert].hold), "")
+        if held and params.certs() is not None:
+            raise WireError(Code.REFUSED, held)
+        asks: dict[CertId, Ask | TrialAsk] = {}
+        results: dict[CertId, Result] = {}
+        for cert in which:
+            entry = registry[cert]
+            made = (Outcome.FAILED, entry.hold) if entry.hold else make(cert, entry)
+            if isinstance(made, Ask | TrialAsk):
+                asks[cert] = made
+            else:
+                results[cert] = made
+        for cert, texts in (warnings or {}).items():
+            for text in texts:
+                told = {"cert": str(cert), "event": "warning", "text": text}
+                await client.notify(Notice.PROGRESS, told)
+        with Following(self._planner.bus, lambda record: record.cert in asks) as following:
+            for cert, ask in asks.items():
+                if isinstance(ask, TrialAsk):
+                    await self._asking.try_out(cert, ask)
+                else:
+                    await self._asking.ask(cert, ask)
+            if params.flag("wait", default=True):
+                results.update(await self._wait(client, asks, following))
+            else:
+                results.update(dict.fromkeys(asks, (Outcome.ACCEPTED, "it will be done")))
+        rows = [(cert, *results[cert]) for cert in which]
+        return {"certs": [{"cert": str(c), "outcome": str(o), "text": t} for c, o, t in rows]}
+
+    async def _wait(
+        self, client: Client, asks: dict[CertId, Ask | TrialAsk], following: Following
+    ) -> dict[CertId, Result]:
+        results: dict[CertId, Result] = {}
+        while len(results) < len(asks):
+            record = await following.next_within(LOOK)
+            if record is None:
+                for waiting in asks.keys() - results.keys():
+                    if resting := self._at_rest(waiting, asks[waiting]):
+                        results[waiting] = resting
+                continue
+            cert = record.cert
+            if cert is None or cert in results:
+                continue
+            if record.priority < DEBUG:
+                told = {"cert": str(cert), "event": record.event, "text": record.text}
+                await client.notify(Notice.PROGRESS, told)
+            if end := ended(self._planner.registry.entries.get(cert), asks[cert], record):
+                results[cert] = end
+        return results
+
+    def _at_rest(self, cert: CertId, ask: Ask | TrialAsk) -> Result | None:
+        """Return how it stands when nothing is under way for it: what it waits for."""
+        entry = self._planner.registry.entries.get(cert)
+        if entry is None:
+            return (Outcome.FAILED, "it is not in the configuration any more")
+        if isinstance(ask, TrialAsk):
+            if entry.state.trial == ask:
+                return None
+            return (Outcome.FAILED, "it was replaced by another one")
+        if self._planner.queue.busy(f"cert {cert}") or entry.decision.job is not None:
+            return None
+        if entry.state.ask is not None:
+            return (Outcome.WAITING, say(entry.decision.reason))
+        if ask.what is What.RENEW:
+            return (Outcome.DONE, say(entry.decision.reason))
+        return self._rolled(cert, entry)
+
+    def _rolled(self, cert: CertId, entry: Entry) -> Result | None:
+        """A roll is done here; how are the servers?"""
+        state, text = entry.state, say(entry.decision.reason)
+        if any(server.attempts for server in state.servers):
+            return (Outcome.FAILED, f"rolled, but it {text}")
+        hosts, now = self._planner.hosts, self._planner.tools.now()
+        if any(hosts.is_coming(cert, server, now) for server in state.servers):
+            return None
+        if state.phase is Phase.SETTLED:
+            return (Outcome.DONE, "rolled and deployed")
+        if state.phase is Phase.DEPLOYED and self._planner.queue.busy(f"zone {cert.group}"):
+            return None  # the records of older keys are being withdrawn
+        return (Outcome.WAITING, f"rolled; it {text}")
+
+
+def _min_roll(params: Params) -> timedelta | None:
+    """Return the wait that is asked for in place of `min_roll_mins`, None for none."""
+    minutes = params.count_if_given("min_roll_mins")
+    if minutes is None:
+        return None
+    if params.flag("force") or params.flag("back"):
+        way = "force" if params.flag("force") else "back"
+        text = f"{way} does not wait for min_roll_mins; leave one of them out"
+        raise WireError(Code.INVALID_PARAMS, text)
+    most = MAX_MIN_ROLL // timedelta(minutes=1)
+    if minutes > most:
+        text = f"min_roll_mins can be {most} at most (a year), not {minutes}"
+        raise WireError(Code.INVALID_PARAMS, text)
+    return timedelta(minutes=minutes)
+
+
+def _back(state: CertState) -> SetName | None:
+    """Return the set that is being gone back to."""
+    return state.ask.back if state.ask is not None else None
+
+
+def _before_it_is_on_deck(view: View, facts: SetFacts) -> View:
+    """Return how it will be when a set has just been put on deck."""
+    why = Reason(Why.GOES_BACK, set=facts.name)
+    state = advance(view.state, BackOnDeck(facts.name.time, facts, SetNote(0.0), why))
+    dane = replace(view.dane, unchanged=False) if view.dane is not None else None
+    return replace(view, state=state, dane=dane)
+
+
+def _why_no_trial(cert: CertId, entry: Entry, now: datetime) -> str:
+    standing, after = entry.state.trial, entry.state.trial_after
+    if standing is not None:
+        return f"{cert}: a {standing.kind} is under way; ask again when it has ended"
+    if after is not None and now < after:
+        return f"{cert}: its CA's test server asks to wait until {clock(after)}"
+    return ""
+
+
+def _trial_kind(params: Params) -> TrialKind | None:
+    """Return what kind of trial is asked for; None for the real thing."""
+    chosen = [kind for word, kind in _TRIALS.items() if params.flag(word)]
+    if not chosen:
+        return None
+    if len(chosen) > 1:
+        raise WireError(Code.INVALID_PARAMS, "test and dry_run are two things; ask for one")
+    if params.flag("reuse"):
+        text = "a trial makes a key of its own; leave reuse out"
+        raise WireError(Code.INVALID_PARAMS, text)
+    return chosen[0]

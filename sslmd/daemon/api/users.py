@@ -1,0 +1,265 @@
+"""Who asks, and what that may cost: one account per user id, and one for all others together.
+
+Limits per connection alone are none, as anybody may open more of them. Root and the daemon's own
+user are `free`: nothing here counts or delays what they ask. A user id is what SO_PEERCRED tells
+in the daemon's own user namespace; whoever has subordinate ids (subuid(5)) has as many accounts,
+which is why all others together have limits, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import (
+    AsyncIterator,
+    Coroutine,
+    Iterator,
+    Sequence,
+)
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from typing import Any, TypeVar
+
+from sslmd.daemon.api import limits
+from sslmd.daemon.api.metering import Metered, Share
+from sslmd.wire.messages import Code, WireError
+
+Result = TypeVar("Result")
+
+# What users of another user namespace look like that have no id in ours: user_namespaces(7).
+_OVERFLOW = "/proc/sys/kernel/overflowuid"
+_USUAL_OVERFLOW = 65534
+
+# Accounts that are kept although nobody is connected: those who come again still owe CPU time.
+_KEPT = 100
+
+
+class Waiting:
+    """Bytes of answers that wait to be read; the same object for several clients counts once."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._times: dict[int, int] = {}
+
+    def add(self, piece: bytes) -> None:
+        """Count a piece that is held from now on."""
+        times = self._times.get(id(piece), 0)
+        self._times[id(piece)] = times + 1
+        if not times:
+            self.total += len(piece)
+
+    def drop(self, piece: bytes) -> None:
+        """Count it no more."""
+        self._times[id(piece)] -= 1
+        if not self._times[id(piece)]:
+            del self._times[id(piece)]
+            self.total -= len(piece)
+
+
+class Costs:
+    """What is used: by one user, or by all others together."""
+
+    def __init__(self, share: float) -> None:
+        self.connections = 0
+        self.incoming = 0
+        self.waiting = Waiting()
+        self.share = Share(share)
+        self.lane = asyncio.Lock()
+
+
+class User:
+    """One user id. `free`: root or the daemon's own user, who have no limits but for mistakes."""
+
+    def __init__(self, uid: int, others: Others | None) -> None:
+        self.uid = uid
+        self.costs = Costs(limits.CPU_OF_ONE)
+        self.followers = 0
+        self._others = others
+        self._places = asyncio.Semaphore(limits.PARALLEL_OF_ONE)
+
+    @property
+    def free(self) -> bool:
+        """Whether no limits apply."""
+        return self._others is None
+
+    def _all(self) -> tuple[Costs, ...]:
+        return (self.costs,) if self._others is None else (self.costs, self._others.costs)
+
+    # --- CPU ---
+
+    async def turn(self) -> None:
+        """Return when something may be done for this user: one thing for each user in turn.
+
+        What is then done, until the next await, is all that is done for others before the event
+        loop has looked at everything else: at an admin who waits to be greeted.
+        """
+        if self._others is None:
+            return
+        async with self.costs.lane:
+            await self.costs.share.ready()
+            async with self._others.costs.lane:
+                await self._others.costs.share.ready()
+                await asyncio.sleep(0)
+
+    def spend(self, seconds: float) -> None:
+        """Charge CPU time."""
+        if not self.free:
+            for costs in self._all():
+                costs.share.spend(seconds)
+
+    def metered(self, work: Coroutine[Any, Any, Result]) -> Metered[Result]:
+        """Return something to await that does the work and charges what it takes."""
+        return Metered(work, self.spend)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Hold one of the places for requests under way."""
+        if self.free:
+            yield
+            return
+        async with self._places:
+            yield
+
+    @asynccontextmanager
+    async def making(self) -> AsyncIterator[None]:
+        """Hold one of the places of others for making a long answer."""
+        if self._others is None:
+            yield
+            return
+        async with self._others.making:
+            yield
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Be a client that follows events; raise `WireError` if there are too many."""
+        if not self.free and self.followers >= limits.FOLLOWERS_OF_ONE:
+            raise WireError(
+                Code.LIMIT,
+                f"uid {self.uid} follows events {self.followers} times already; end one of these",
+            )
+        self.followers += 1
+        try:
+            yield
+        finally:
+            self.followers -= 1
+
+    # --- memory ---
+
+    def take_in(self, number: int) -> None:
+        """Count bytes of a request; raise `WireError` if there are too many."""
+        for costs in self._all():
+            costs.incoming += number
+        if self.free or number <= 0:
+            return
+        assert self._others is not None
+        if self.costs.incoming > limits.INCOMING_OF_ONE:
+            raise WireError(
+                Code.LIMIT,
+                f"too much of what uid {self.uid} sends is not complete; end other connections, "
+                "or try again in a minute",
+            )
+        if self._others.costs.incoming > limits.INCOMING_OF_OTHERS:
+            raise WireError(Code.LIMIT, "requests of others take all the room; try again later")
+
+    def check_room(self) -> None:
+        """Raise `WireError` if too many answers wait to be read for another one to be made."""
+        if self._others is None:
+            return
+        if self.costs.waiting.total > limits.WAITING_OF_ONE:
+            raise WireError(
+                Code.LIMIT,
+                f"answers for uid {self.uid} wait to be read on other connections; read them or "
+                "close these, or try again in a minute",
+            )
+        if self._others.costs.waiting.total > limits.WAITING_OF_OTHERS:
+            raise WireError(
+                Code.LIMIT, "answers that others do not read take all the room; try again later"
+            )
+
+    @contextmanager
+    def holding(self, pieces: Sequence[bytes]) -> Iterator[None]:
+        """Count an answer while it waits to be read."""
+        for costs in self._all():
+            for piece in pieces:
+                costs.waiting.add(piece)
+        try:
+            yield
+        finally:
+            for costs in self._all():
+                for piece in pieces:
+                    costs.waiting.drop(piece)
+
+
+class Others:
+    """All who are neither root nor the daemon's own user, together."""
+
+    def __init__(self) -> None:
+        self.costs = Costs(limits.CPU_OF_OTHERS)
+        self.making = asyncio.Semaphore(limits.MAKING)
+
+
+class Users:
+    """Everybody who is connected, or was and still owes CPU time."""
+
+    def __init__(self) -> None:
+        self.others = Others()
+        self.own = User(os.geteuid(), None)
+        self._known: dict[int, User] = {}
+
+    def of(self, uid: int) -> User:
+        """Return the account of a user id."""
+        if may_change(uid):
+            return self.own
+        if uid not in self._known:
+            self._forget()
+            self._known[uid] = User(uid, self.others)
+        return self._known[uid]
+
+    def _forget(self) -> None:
+        if len(self._known) < _KEPT:
+            return
+        for uid, user in list(self._known.items()):
+            if not user.costs.connections and user.costs.share.full:
+                del self._known[uid]
+
+    def count(self, user: User, number: int) -> None:
+        """Count a connection more (1) or less (-1)."""
+        user.costs.connections += number
+        if not user.free:
+            self.others.costs.connections += number
+
+    def problem(self, user: User, most: int, most_of_others: int) -> str:
+        """Return why a user can have no other connection, "" if it can.
+
+        `most`: connections of all; `most_of_others` of those without places of their own.
+        """
+        others = self.others.costs.connections
+        if self.own.costs.connections + others >= most or (
+            not user.free and others >= most_of_others
+        ):
+            return "too many clients at once; try again in a moment"
+        if not user.free and user.costs.connections >= limits.CONNECTIONS_OF_ONE:
+            return (
+                f"uid {user.uid} has {user.costs.connections} connections already; close some of "
+                "them"
+            )
+        return ""
+
+
+def may_change(uid: int) -> bool:
+    """Whether a user id is root's or the daemon's own.
+
+    Whoever has no id in our user namespace looks like one that has the overflow id: that one is
+    nobody's own, whoever we are.
+    """
+    return uid == 0 or (uid == os.geteuid() and uid != overflow_uid())
+
+
+@cache
+def overflow_uid() -> int:
+    """Return the id that stands for all that our user namespace does not have."""
+    try:
+        with open(_OVERFLOW, encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return _USUAL_OVERFLOW

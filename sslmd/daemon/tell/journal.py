@@ -1,0 +1,315 @@
+"""Telling people: journal, stderr, log files, and the events that clients follow (I10).
+
+Every event is one line that a person understands, with fields that a machine can match. Keys
+and other secrets never come here: records carry names and reasons only (I2). Words of others in a
+record are made plain when it is made (`core.plain`), for whoever reads it then.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import struct
+import sys
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sslmd.core.names import CertId, SetName
+from sslmd.core.plain import plain, plain_lines
+from sslmd.core.times import hour
+from sslmd.daemon.tell.log_file import LogFile
+
+JOURNAL_SOCKET = "/run/systemd/journal/socket"
+
+# syslog(3) priorities
+ERROR = 3
+WARNING = 4
+NOTICE = 5
+INFO = 6
+DEBUG = 7
+
+_LEVELS = {
+    ERROR: logging.ERROR,
+    WARNING: logging.WARNING,
+    NOTICE: logging.INFO + 5,
+    INFO: logging.INFO,
+    DEBUG: logging.DEBUG,
+}
+
+# The kinds of events. Their MESSAGE_IDs follow from these names and so never change.
+EVENTS = (
+    "started",
+    "stopping",
+    "config-loaded",
+    "config-refused",
+    "config-warning",
+    "clock-jumped",
+    "tree-remark",
+    "held",
+    "released",
+    "job-started",
+    "key-made",
+    "cert-issued",
+    "advertised",
+    "put-back",
+    "taken-off",
+    "rolled",
+    "delivered",
+    "copied",
+    "copy-failed",
+    "withdrawn",
+    "surplus",
+    "forgotten",
+    "host-trouble",
+    "restart-due",
+    "restarted",
+    "restart-failed",
+    "seen",
+    "probe-left-out",
+    "deployed",
+    "settled",
+    "asked",
+    "ask-dropped",
+    "attempt-failed",
+    "order-progress",
+    "trial-ended",
+    "trial-failed",
+    "dns-published",
+    "tlsa-published",
+    "tlsa-waits",
+    "tlsa-seen",
+    "tlsa-lost",
+    "tlsa-gone",
+    "tlsa-trouble",
+    "dane-mismatch",
+    "dane-well",
+    "order-trouble",
+    "account-made",
+    "ca-remark",
+    "dh-written",
+    "dh-trouble",
+    "state-unsaved",
+    "bug",
+)
+_MESSAGE_SPACE = uuid.UUID("5a6f2f0e-5b0c-4b43-9d0b-6c3f7f1d2a90")
+
+_RECENT = 1000
+
+
+def message_id(event: str) -> str:
+    """Return the MESSAGE_ID of a kind of event, 32 hexadecimal digits (journald's form)."""
+    return uuid.uuid5(_MESSAGE_SPACE, event).hex
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Something that happened, in a plain line. `priority` as in syslog(3): 3 error to 7 debug."""
+
+    at: datetime
+    event: str
+    text: str
+    priority: int = INFO
+    cert: CertId | None = None
+    job: str = ""
+    set: SetName | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", plain(self.text))
+
+    def as_json(self) -> dict[str, object]:
+        """Return the parameters of an `event` notification (docs/socket-api.md)."""
+        return {
+            "at": self.at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "cert": str(self.cert) if self.cert else "",
+            "event": self.event,
+            "job": self.job,
+            "set": str(self.set) if self.set else "",
+            "text": self.text,
+            "priority": self.priority,
+        }
+
+
+class Bus:
+    """Takes records: to the log, to those who follow, and the last ones to memory."""
+
+    def __init__(self) -> None:
+        self._log = logging.getLogger("sslmd")
+        self._recent: deque[Record] = deque(maxlen=_RECENT)
+        self._followers: list[Callable[[Record], None]] = []
+
+    def record(self, record: Record) -> None:
+        """Tell everybody."""
+        if record.priority < DEBUG:
+            self._recent.append(record)
+        text = record.text
+        if record.cert:
+            # Some errors name it themselves: they are also read without a name in front.
+            name = f"{record.cert}: "
+            text = f"{name}{text.removeprefix(name)}"
+        self._log.log(_LEVELS[record.priority], "%s", text, extra={"record": record})
+        for follow in list(self._followers):
+            follow(record)
+
+    def bug(self, at: datetime, text: str, err: BaseException, cert: CertId | None = None) -> None:
+        """Tell of an error of our own, with its traceback."""
+        record = Record(at, "bug", text, ERROR, cert)
+        self._recent.append(record)
+        shown = f"{cert}: {record.text}" if cert else record.text
+        self._log.error("%s", shown, exc_info=err, extra={"record": record})
+
+    def recent(self) -> list[Record]:
+        """Return the last records, oldest first."""
+        return list(self._recent)
+
+    def follow(self, callback: Callable[[Record], None]) -> Callable[[], None]:
+        """Call `callback`, which has to be quick, for each record; return what ends it."""
+        self._followers.append(callback)
+        return lambda: self._followers.remove(callback)
+
+
+def set_up(*, verbose: bool) -> None:
+    """Send log lines to the journal if we run under it, else to stderr; those of libraries too."""
+    logger = logging.getLogger("sslmd")
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger.propagate = False
+    logging.addLevelName(logging.INFO + 5, "NOTICE")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+    handler = JournalHandler() if _under_journal() else StderrHandler()
+    logger.addHandler(handler)
+    logging.getLogger().addHandler(handler)
+
+
+def catch_crashes() -> None:
+    """Log tracebacks that Python would write to stderr, with words of others as they are."""
+    log = logging.getLogger("sslmd")
+
+    def crashed(kind: type[BaseException], err: BaseException | None, _: object) -> None:
+        if not issubclass(kind, KeyboardInterrupt | SystemExit):
+            log.error("an error of sslmd's own", exc_info=err)
+
+    sys.excepthook = crashed
+    threading.excepthook = lambda hook: crashed(hook.exc_type, hook.exc_value, None)
+    sys.unraisablehook = lambda hook: crashed(hook.exc_type, hook.exc_value, None)
+
+
+def add_file(logdir: Path) -> None:
+    """Also log to `sslmd.log` in a folder; raises as `LogFile` does."""
+    logger = logging.getLogger("sslmd")
+    for handler in list(logger.handlers):
+        if isinstance(handler, LogFile):
+            logger.removeHandler(handler)
+            handler.close()
+    handler = LogFile(str(logdir))
+    handler.setFormatter(
+        PlainLines("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z", more="    ")
+    )
+    logger.addHandler(handler)
+
+
+class PlainLines(logging.Formatter):
+    """Lines without anything raw. `more` begins the second line and those after it.
+
+    Where lines have nothing else to tell them apart, a traceback of an error with others' words
+    must not have one that looks like a record.
+    """
+
+    def __init__(
+        self, fmt: str = "%(message)s", datefmt: str | None = None, *, more: str = ""
+    ) -> None:
+        super().__init__(fmt, datefmt)
+        self._more = more
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines, joined by newlines."""
+        return f"\n{self._more}".join(plain_lines(super().format(record)))
+
+
+def _under_journal() -> bool:
+    """Whether stderr is the journal's stream (systemd.exec(5), $JOURNAL_STREAM)."""
+    device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        info = os.fstat(sys.stderr.fileno())
+        return (info.st_dev, info.st_ino) == (int(device), int(inode))
+    except (OSError, ValueError):
+        return False
+
+
+def _priority(record: logging.LogRecord) -> int:
+    for priority, level in _LEVELS.items():
+        if record.levelno >= level:
+            return priority
+    return DEBUG
+
+
+class StderrHandler(logging.Handler):
+    """Lines with `<N>` priorities (sd-daemon(3)); on a terminal with the time instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(PlainLines(more="  "))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record; a closed stderr is no reason to stop."""
+        try:
+            lines = self.format(record).split("\n")
+            if sys.stderr.isatty():
+                stamp = hour(datetime.fromtimestamp(record.created, UTC))
+                text = "".join(f"{stamp} {line}\n" for line in lines)
+            else:
+                text = "".join(f"<{_priority(record)}>{line}\n" for line in lines)
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            pass
+
+
+class JournalHandler(logging.Handler):
+    """journald's native protocol: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/."""
+
+    def __init__(self, path: str = JOURNAL_SOCKET) -> None:
+        super().__init__()
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._fallback = StderrHandler()
+        self.setFormatter(PlainLines())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record; if the journal is gone, to stderr."""
+        fields = {
+            "MESSAGE": self.format(record),
+            "PRIORITY": str(_priority(record)),
+            "SYSLOG_IDENTIFIER": "sslmd",
+        }
+        told: Record | None = getattr(record, "record", None)
+        if told is not None:
+            fields["SSLM_EVENT"] = told.event
+            fields["MESSAGE_ID"] = message_id(told.event)
+            fields["SSLM_CERT"] = str(told.cert or "")
+            fields["SSLM_JOB"] = told.job
+            fields["SSLM_SET"] = str(told.set or "")
+        payload = b"".join(_field(name, value) for name, value in fields.items() if value)
+        try:
+            self._socket.sendto(payload, self._path)
+        except OSError:
+            self._fallback.emit(record)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._socket.close()
+        super().close()
+
+
+def _field(name: str, value: str) -> bytes:
+    data = value.encode("utf-8", "replace")
+    if b"\n" not in data:
+        return name.encode() + b"=" + data + b"\n"
+    return name.encode() + b"\n" + struct.pack("<Q", len(data)) + data + b"\n"

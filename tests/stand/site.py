@@ -1,0 +1,264 @@
+"""A real sslmd on a scratch site, and sslmctl against it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, Self
+
+from sslmd.console.client import Daemon
+from sslmd.console.errors import CtlError
+from sslmd.wire.messages import Method
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "conf.d-example"
+
+# Seconds. A bound for what would otherwise hang; nothing is measured by it.
+PATIENCE = 60.0
+
+# Seconds between two looks at the status, where the log says nothing meanwhile.
+LOOK = 0.2
+
+
+def without_notes(status: dict[str, Any], which: str = "curr") -> dict[str, Any]:
+    """Return what is told of a set, but for the second in which it came, which only notes have."""
+    return {key: value for key, value in status[which].items() if key != "issued_at"}
+
+
+class Site:
+    """A top directory with a configuration, and the daemon that runs on it."""
+
+    def __init__(self, top: Path, example: Path | None = EXAMPLE) -> None:
+        self.top = top
+        self.conf = top / "conf.d"
+        self.socket = top / "sock"
+        if example is not None:
+            shutil.copytree(example, self.conf)
+        self.process: subprocess.Popen[str] | None = None
+        self.lines: list[str] = []
+        self._grew = threading.Condition()
+        self._reader: threading.Thread | None = None
+
+    # --- the daemon ---
+
+    def start(
+        self,
+        *options: str,
+        env: Mapping[str, str] | None = None,
+        wrapper: Sequence[str] = (),
+        ready: bool = True,
+    ) -> Self:
+        """Start the daemon; wait until it is ready unless told otherwise."""
+        self.lines = []
+        command = [
+            *wrapper,
+            sys.executable,
+            "-m",
+            "sslmd.daemon.main",
+            "--conf-dir",
+            str(self.conf),
+        ]
+        self.process = subprocess.Popen(
+            [*command, "--socket", str(self.socket), *options],
+            cwd=ROOT,
+            env={**os.environ, **(env or {})},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.process.stderr is not None
+        self._reader = threading.Thread(target=self._read, args=(self.process.stderr,))
+        self._reader.start()
+        if ready:
+            self.wait_line("is ready")
+        return self
+
+    def _read(self, stream: IO[str]) -> None:
+        for line in stream:
+            with self._grew:
+                self.lines.append(line.rstrip("\n"))
+                self._grew.notify_all()
+        with self._grew:
+            self._grew.notify_all()
+
+    def wait_line(self, text: str, count: int = 1) -> str:
+        """Return the `count`th line of the log that has `text` in it, when it is there."""
+
+        def found() -> list[str]:
+            return [line for line in self.lines if text in line]
+
+        def done() -> bool:
+            ended = self._reader is not None and not self._reader.is_alive()
+            return len(found()) >= count or ended
+
+        with self._grew:
+            self._grew.wait_for(done, PATIENCE)
+        assert len(found()) >= count, f"no {text!r} in:\n" + "\n".join(self.lines)
+        return found()[count - 1]
+
+    def wait_line_of(self, texts: Sequence[str]) -> str:
+        """Return the first line of the log that has one of `texts` in it, when it is there."""
+
+        def found() -> list[str]:
+            return [line for line in self.lines if any(text in line for text in texts)]
+
+        with self._grew:
+            self._grew.wait_for(found, PATIENCE)
+        assert found(), f"none of {texts} in:\n" + "\n".join(self.lines)
+        return found()[0]
+
+    def wait(self) -> int:
+        """Return the exit status of a daemon that ends by itself."""
+        assert self.process is not None
+        try:
+            status = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError("it did not end:\n" + "\n".join(self.lines)) from None
+        assert self._reader is not None
+        self._reader.join(PATIENCE)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        self.process = None
+        return status
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End the daemon with a signal; return its exit status."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.wait()
+
+    def kill(self) -> None:
+        """SIGKILL the daemon and all that it started."""
+        assert self.process is not None
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.wait()
+
+    def end(self) -> None:
+        """Make sure that nothing is left running."""
+        if self.process is not None:
+            self.kill()
+
+    # --- its client ---
+
+    def ctl(self, *words: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run sslmctl; check its exit status unless told None."""
+        done = subprocess.run(
+            [sys.executable, "-m", "sslmd.ctl.main", "--socket", str(self.socket), *words],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        if status is not None:
+            assert done.returncode == status, f"{words}: {done.stdout}{done.stderr}"
+        return done
+
+    def status(self, *certs: str) -> dict[str, dict[str, Any]]:
+        """Return `status --json` by certificate."""
+        document = self._status(*certs)
+        return {f"{one['group']}/{one['service']}": one for one in document["certs"]}
+
+    def summary(self) -> str:
+        """Return what the daemon says of itself, as in the last line of `status`."""
+        return str(self._status()["daemon"]["text"])
+
+    def _status(self, *certs: str) -> dict[str, Any]:
+        """Ask as sslmctl asks, in this process: tests ask it thousands of times."""
+        try:
+            with Daemon(str(self.socket)) as daemon:
+                document: Any = daemon.call(Method.STATUS, {"certs": list(certs) or None})
+        except CtlError as err:
+            raise AssertionError(err.text) from None
+        assert document["version"] == 1
+        return dict(document)
+
+    def wait_settled(self, *but: str) -> dict[str, dict[str, Any]]:
+        """Return the status when every certificate is settled, `but` those named."""
+
+        def unsettled(status: dict[str, dict[str, Any]]) -> dict[str, str]:
+            return {
+                name: f"{one['phase']}: {one['reason']}"
+                for name, one in status.items()
+                if name not in but and (one["phase"] != "settled" or one["curr"] is None)
+            }
+
+        return self._wait_for(unsettled)
+
+    def wait_on_deck(self, cert: str) -> dict[str, dict[str, Any]]:
+        """Return the status when a certificate has a `next` on deck."""
+        return self._wait_for(lambda status: None if status[cert]["next"] else "no next")
+
+    def wait_reason(self, cert: str, text: str) -> dict[str, Any]:
+        """Return the status of a certificate when its reason has `text` in it."""
+        return self._wait_for(
+            lambda status: None if text in status[cert]["reason"] else status[cert]["reason"]
+        )[cert]
+
+    def _wait_for(
+        self, missing: Callable[[dict[str, dict[str, Any]]], object]
+    ) -> dict[str, dict[str, Any]]:
+        """Look at the status whenever the log has grown, until nothing is missing."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            seen = len(self.lines)
+            status = self.status()
+            lacking = missing(status)
+            if not lacking:
+                return status
+            tail = "\n".join(self.lines[-20:])
+            assert time.monotonic() < end, f"it never came: {lacking}\n{tail}"
+            self._wait_grown(seen)
+
+    def _wait_grown(self, seen: int) -> None:
+        with self._grew:
+            self._grew.wait_for(lambda: len(self.lines) > seen, LOOK)
+
+    # --- the tree ---
+
+    def live(self, cert: str) -> Path:
+        """Return the folder of a certificate's `curr`."""
+        return self.top / "certs" / cert / "curr"
+
+    def serials(self) -> dict[str, str]:
+        """Return the serial of every `curr`."""
+        return {name: one["curr"]["serial"] for name, one in self.status().items()}
+
+
+def verify(site: Site, cert: str, *, base: str = "certs", which: str = "curr") -> None:
+    """Check a set with openssl: the chain strictly, and that key and certificate are a pair."""
+    folder = site.top / base / cert / which
+    cert_pem = folder / "cert.pem"
+    end = b"-----END CERTIFICATE-----\n"
+    blocks = [block + end for block in (folder / "chain.pem").read_bytes().split(end)[:-1]]
+    scratch = site.top / "verify"
+    scratch.mkdir(exist_ok=True)
+    root = scratch / "root.pem"
+    between = scratch / "between.pem"
+    root.write_bytes(blocks[-1] if blocks else cert_pem.read_bytes())
+    between.write_bytes(b"".join(blocks[:-1]))
+    command = ["openssl", "verify", "-x509_strict", "-CAfile", str(root)]
+    if blocks[:-1]:
+        command += ["-untrusted", str(between)]
+    done = subprocess.run([*command, str(cert_pem)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if (folder / "privkey.pem").exists():
+        keys = [
+            subprocess.run(["openssl", *words], capture_output=True, check=True).stdout
+            for words in (
+                ["pkey", "-in", str(folder / "privkey.pem"), "-pubout"],
+                ["x509", "-in", str(cert_pem), "-noout", "-pubkey"],
+            )
+        ]
+        assert keys[0] == keys[1]
