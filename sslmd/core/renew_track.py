@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from sslmd.core.dane.gate import gate_of, harm_of, lost_sight
 from sslmd.core.dane.last_call import alarm_of, calls_of, curr_ends, first_alarm, rescue
+from sslmd.core.dane.verdict import UNKNOWN, Everywhere
 from sslmd.core.events import Advertised, AskDropped, Lost
 from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, MakeKey, Order, PutBack, Roll, Rolling, TakeOff
@@ -19,7 +20,6 @@ from sslmd.core.names import SetName
 from sslmd.core.own_ca import Grip, Hold, hold_of, is_another, is_known, signers_of
 from sslmd.core.reason import Ended, Reason, Said, Why
 from sslmd.core.renewal import (
-    CLOCK_TOLERANCE,
     ROLL_MARGIN,
     Question,
     Wanted,
@@ -28,6 +28,7 @@ from sslmd.core.renewal import (
     why_unusable,
     why_useless,
 )
+from sslmd.core.retry import CLOCK_TOLERANCE
 from sslmd.core.roll_wait import asked_wait, opening_of, roll_at
 from sslmd.core.spec import AcmeCa, OwnCa, SelfSigned
 from sslmd.core.state import Ask, CertState, Phase, Request
@@ -316,7 +317,7 @@ def _rolling(view: View, now: datetime) -> Decision:
     at = opening.at if opening.when else rest
     if state.phase is Phase.ISSUED and gate.open and (wanted.dane or (at > now and not forced)):
         return Decision(gate.reason, event=Advertised(now, gate.reason), roll_at=at)
-    if state.phase is Phase.ADVERTISED and wanted.dane and view.dane is None:
+    if state.phase is Phase.ADVERTISED and wanted.dane and view.dane == UNKNOWN:
         # Just after a start: the last look would find nothing to look for.
         why = Reason(Why.DNS_WAITS, back=back, gate=gate.reason)
         return Decision(why, wake_at=at if at > now else None)
@@ -357,7 +358,7 @@ def _rolling(view: View, now: datetime) -> Decision:
         wake_at = min((when for when in (rest, at, *calls) if when > now), default=None)
         why = Reason(Why.DNS_WAITS, back=back, gate=gate.reason, at=at, windows=windows)
         return Decision(why, wake_at=wake_at, roll_at=at, rolls_when=opening.when, alarm=alarm)
-    same = wanted.dane and view.dane is not None and view.dane.unchanged
+    same = wanted.dane and isinstance(view.dane, Everywhere) and view.dane.since is None
     why = Reason(Why.ROLL_WAITS, back=back, at=at, windows=windows)
     why = why.also(Reason(Why.SAME_RECORDS) if same else None)
     return Decision(why, wake_at=at, roll_at=at, rolls_when=opening.when)

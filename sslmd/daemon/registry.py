@@ -9,6 +9,7 @@ from datetime import datetime
 
 from sslmd.config.hosts import places, proves
 from sslmd.config.model import Config, ServiceConfig
+from sslmd.core.dane.verdict import Dane, Unknown
 from sslmd.core.errors import Refused
 from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
 from sslmd.core.reason import Reason, Why
@@ -16,7 +17,7 @@ from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
 from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
-from sslmd.core.view import Dane, Decision, View
+from sslmd.core.view import Decision, View
 from sslmd.workers.dane import NOT_PUBLISHED, Finding
 from sslmd.workers.tools import wanted_of
 
@@ -106,7 +107,7 @@ class Registry:
     def __init__(self) -> None:
         self.entries: dict[CertId, Entry] = {}
         self._below: dict[CertId, list[CertId]] = {}
-        self.dane_of: Callable[[CertId, Entry], Dane | None] = lambda *_: None
+        self.dane_of: Callable[[CertId, Entry], tuple[Dane, str]] = lambda *_: (Unknown(), "")
         # Why the configuration leaves out a group, or a service of it ("": all of them).
         self.why_absent: Callable[[str, str], str] = lambda *_: ""
 
@@ -137,7 +138,7 @@ class Registry:
         entry = self.entries[cert]
         # Each time: a reload reads the tree again, and may have other certificates below a CA.
         entry.state = with_lost_ca(cert, self.entries, self.below)
-        return view_of(entry, self.entries, self.dane_of(cert, entry))
+        return view_of(entry, self.entries, *self.dane_of(cert, entry))
 
     def managed(self) -> list[CertId]:
         """Return the certificates that people asked for, in the order of the configuration."""

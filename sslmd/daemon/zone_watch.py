@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sslmd.core.dane.gate import gate_of
+from sslmd.core.dane.verdict import Withdrawn
 from sslmd.core.errors import Transient
 from sslmd.core.names import CertId, SetName
 from sslmd.core.reason import Reason, Why
@@ -147,11 +148,8 @@ class ZoneWatch:
             # Just switched on, or the start: what caches may hold has to be known.
             await self._work.give(zone)
         view = self._registry.view(cert)
-        dane = view.dane
-        if dane is not None and dane.fading:
+        if isinstance(view.dane, Withdrawn):
             return gate_of(view).reason
-        if dane is not None and not dane.checked and not zone.may_be_elsewhere(cert):
-            return None
         await self._work.look(zone)
         view = self._registry.view(cert)
         if view.state.next is None or view.state.next.name != name:
@@ -177,4 +175,4 @@ class ZoneWatch:
             async with zone.turn:
                 await self._work.give(zone)
         view = self._registry.view(cert)
-        return gate_of(view).reason if view.dane is not None and view.dane.fading else None
+        return gate_of(view).reason if isinstance(view.dane, Withdrawn) else None

@@ -15,7 +15,7 @@ from sslmd.core.jobs import Copy, HostJob, Told
 from sslmd.core.names import CertId
 from sslmd.core.state import Server, ServerPhase, Unseen
 from sslmd.daemon.hosts import Hosts
-from sslmd.store.host_notes import HostNote, host_file, read_host
+from sslmd.store.host_notes import HOST_NOTE, HostNote
 from tests.daemon.test_hosts import hosts_of
 from tests.reasons import because
 from tests.stand.far import EVERYTHING, FAR, FarSite, far_site, server_class
@@ -46,7 +46,7 @@ def loaded(one: FarSite) -> Hosts:
 
 
 def note(one: FarSite) -> HostNote:
-    return read_host(host_file(one.site.tree.root, FAR))
+    return HOST_NOTE.read(one.site.tree.host_note(FAR))
 
 
 def prod_of(one: FarSite) -> str:
@@ -105,7 +105,7 @@ async def test_all_that_failed_together_is_tried_again_together(one: FarSite) ->
     assert web.since == one.site.now
     assert mail.since == often.since
     # A host that was never reached holds nothing, and nothing is noted of it.
-    assert not os.path.exists(host_file(one.site.tree.root, FAR))
+    assert not os.path.exists(one.site.tree.host_note(FAR))
     kept = hosts.notes.of(FAR)
     assert (kept.holds, kept.attempts, kept.error) == (frozenset(), 1, str(error))
     assert due(hosts, one.site.now) == []
@@ -202,7 +202,7 @@ async def test_what_lies_there_besides_is_told_once(one: FarSite) -> None:
 async def test_a_note_that_is_not_ours_is_told(one: FarSite) -> None:
     await one.made()
     await loaded(one).run(one.job(WEB))
-    os.chown(host_file(one.site.tree.root, FAR), 12345, -1)
+    os.chown(one.site.tree.host_note(FAR), 12345, -1)
     told: list[str] = []
     one.site.tools.tell = lambda what, text, _cert: told.append(f"{what}: {text}")
     hosts = loaded(one)
@@ -256,7 +256,7 @@ async def test_a_host_is_forgotten_when_it_is_in_no_class(one: FarSite) -> None:
     await one.made()
     hosts = loaded(one)
     await hosts.run(one.job(WEB))
-    path = host_file(one.site.tree.root, FAR)
+    path = one.site.tree.host_note(FAR)
     with pytest.raises(Refused, match=rf"{FAR} is in \[web\]: take it out of ssl-mgr.conf first"):
         await hosts.notes.forget(FAR, leaving=True)
     one.configure(server_class("web", OF_ZONE, hosts="other.example.net"))

@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import assert_never
 
-from sslmd.core.reason import Reason, Said, Why, said
+from sslmd.core.dane.sighting import Sighting
+from sslmd.core.dane.verdict import (
+    CheckedPorts,
+    Counting,
+    Everywhere,
+    HeldBack,
+    NoRecords,
+    Unknown,
+    Withdrawn,
+)
+from sslmd.core.reason import Reason, Why, said
 from sslmd.core.state import Phase
-from sslmd.core.view import Dane, View
+from sslmd.core.view import View
 
 # Ports that one message names.
 _NAMED = 4
@@ -39,80 +50,96 @@ def _waits(*why: Reason | None) -> Gate:
     return _shut(Reason(Why.RECORDS_MISSING, why=reasons))
 
 
-def _withdrawn(dane: Dane) -> Reason:
-    return Reason(Why.WITHDRAWN, which=Said(dane.fading))
+def _withdrawn(owner: str) -> Reason:
+    return Reason(Why.WITHDRAWN, which=owner)
 
 
 def gate_of(view: View) -> Gate:
     """Return how the gate stands for the complete set on deck."""
-    dane, next_ = view.dane, view.state.next
-    assert next_ is not None
-    if dane is not None and dane.fading:
-        return _shut(_withdrawn(dane), dane.fading_until)
-    if not view.wanted.dane:
+    dane = view.dane
+    if not view.wanted.dane and not isinstance(dane, Withdrawn):
         return _open(Reason(Why.NO_RECORDS_WANTED))
-    if dane is None or dane.next != next_.name:
-        return _shut(Reason(Why.PUBLISHING, why=said(dane.trouble) if dane is not None else None))
-    if not dane.checked:
-        return _open(Reason(Why.NOBODY_CHECKS))
-    if dane.unchanged:
-        return _open(Reason(Why.SAME_RECORDS_IN_DNS))
-    if dane.unseen or dane.held:
-        return _waits(said(dane.unseen or dane.held))
-    # Publishing that fails for other records of the zone is none of its business (I6): what counts
-    # is what was seen.
-    sighting = view.state.sighting
-    if sighting is None or sighting.set != next_.name:
-        return _waits(said(dane.trouble) or Reason(Why.LOOKING))
-    since, missing = sighting.since, said(sighting.missing)
-    if since is None:
-        return _waits(said(dane.trouble), missing)
-    if sighting.complete:
-        return _open(Reason(Why.SEEN_LONG_ENOUGH, since=since))
-    if sighting.silent:
-        return _shut(Reason(Why.SEEN_BUT_SILENT, since=since, missing=missing), sighting.opens_at)
-    return _shut(Reason(Why.SEEN, since=since, ttl=dane.ttl), sighting.opens_at)
+    match dane:
+        case Withdrawn(owner, until):
+            return _shut(_withdrawn(owner), until)
+        case NoRecords():
+            return _open(Reason(Why.NOBODY_CHECKS))
+        case Unknown(trouble=trouble):
+            return _waits(said(trouble)) if trouble else _shut(Reason(Why.PUBLISHING))
+        case HeldBack(why=why):
+            return _waits(said(why))
+        case Everywhere(since=since):
+            if since is None:
+                return _open(Reason(Why.SAME_RECORDS_IN_DNS))
+            return _open(Reason(Why.SEEN_LONG_ENOUGH, since=since))
+        case Counting(ports=ports, sighting=sighting, trouble=trouble):
+            # Publishing that fails for other records of the zone is none of its business (I6):
+            # what counts is what was seen.
+            if sighting is None:
+                return _waits(said(trouble) or Reason(Why.LOOKING))
+            since, missing = sighting.since, said(sighting.missing)
+            if since is None:
+                return _waits(said(trouble), missing)
+            if sighting.silent:
+                why_silent = Reason(Why.SEEN_BUT_SILENT, since=since, missing=missing)
+                return _shut(why_silent, sighting.opens_at)
+            return _shut(Reason(Why.SEEN, since=since, ttl=ports.ttl), sighting.opens_at)
+        case _:
+            assert_never(dane)
 
 
 def lost_sight(view: View) -> Reason | None:
     """Return why a set that was advertised is not any more, None if it is."""
-    dane, next_, sighting = view.dane, view.state.next, view.state.sighting
-    if dane is not None and dane.fading:
-        return _withdrawn(dane)
-    if not view.wanted.dane or dane is None or next_ is None or dane.next != next_.name:
+    dane = view.dane
+    if isinstance(dane, Withdrawn):
+        return _withdrawn(dane.owner)
+    if not view.wanted.dane:
         return None
-    if not dane.checked or dane.unchanged:
-        return None
-    if sighting is None or sighting.set != next_.name:
-        why = said(dane.held or dane.trouble)
-    elif sighting.since is None:
-        why = said(sighting.missing)
-    else:
-        why = Reason(Why.OTHERS_WANTED) if sighting.waited < sighting.need else None
-    return Reason(Why.LOST, why=why) if why is not None else None
+    match dane:
+        case HeldBack(why=why) | Counting(sighting=None, trouble=why):
+            lost = said(why)
+        case Counting(sighting=Sighting(since=None, missing=why)):
+            lost = said(why)
+        case Counting(sighting=Sighting(waited=waited, need=need)):
+            lost = Reason(Why.OTHERS_WANTED) if waited < need else None
+        case Unknown() | NoRecords() | Everywhere() | Counting():
+            lost = None
+        case _:
+            assert_never(dane)
+    return Reason(Why.LOST, why=lost) if lost is not None else None
 
 
 def harm_of(view: View, now: datetime) -> Reason | None:
     """Return what a roll at `now` would break, and for how long; None if it is known to be safe."""
-    dane, next_ = view.dane, view.state.next
-    if dane is not None and dane.fading:
-        return Reason(Why.HARM_WITHDRAWN, which=Said(dane.fading))
-    if next_ is None or not view.wanted.dane or view.state.phase is Phase.ADVERTISED:
+    dane = view.dane
+    if isinstance(dane, Withdrawn):
+        return Reason(Why.HARM_WITHDRAWN, which=dane.owner)
+    if view.state.next is None or not view.wanted.dane or view.state.phase is Phase.ADVERTISED:
         return None
-    if dane is None:
-        return Reason(Why.HARM_UNKNOWN)
-    if not dane.checked or dane.unchanged:
-        return None
-    sighting = view.state.sighting
-    ports, more = dane.ports[:_NAMED], len(dane.ports[_NAMED:]) or None
-    ttl = timedelta(seconds=dane.ttl)
-    if sighting is None or sighting.set != next_.name or sighting.since is None:
-        missing = said(sighting.missing) if sighting is not None else None
-        return Reason(
-            Why.HARM_UNSEEN, ports=ports, more=more, missing=missing, ttl=ttl if ttl else None
-        )
-    if sighting.waited >= dane.ttl and not sighting.silent:
-        return Reason(Why.HARM_LONG_CACHES, ports=ports, more=more, ttl=ttl)
-    left = max(ttl - timedelta(seconds=sighting.waited), timedelta(seconds=1))
-    until = max(sighting.since + ttl, now)
-    return Reason(Why.HARM_UNTIL, ports=ports, more=more, left=left, until=until)
+    match dane:
+        case NoRecords() | Everywhere():
+            return None
+        case Unknown(ports=ports) | HeldBack(ports=ports):
+            return Reason(Why.HARM_UNKNOWN) if ports is None else _unseen(ports, "")
+        case Counting(ports=ports, sighting=sighting):
+            if sighting is None or sighting.since is None:
+                return _unseen(ports, sighting.missing if sighting is not None else "")
+            names, more = _named(ports)
+            ttl = timedelta(seconds=ports.ttl)
+            if sighting.waited >= ports.ttl and not sighting.silent:
+                return Reason(Why.HARM_LONG_CACHES, ports=names, more=more, ttl=ttl)
+            left = max(ttl - timedelta(seconds=sighting.waited), timedelta(seconds=1))
+            until = max(sighting.since + ttl, now)
+            return Reason(Why.HARM_UNTIL, ports=names, more=more, left=left, until=until)
+        case _:
+            assert_never(dane)
+
+
+def _unseen(ports: CheckedPorts, missing: str) -> Reason:
+    names, more = _named(ports)
+    ttl = timedelta(seconds=ports.ttl) if ports.ttl else None
+    return Reason(Why.HARM_UNSEEN, ports=names, more=more, missing=said(missing), ttl=ttl)
+
+
+def _named(ports: CheckedPorts) -> tuple[tuple[str, ...], int | None]:
+    return ports.names[:_NAMED], len(ports.names[_NAMED:]) or None

@@ -17,6 +17,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from sslmd.core.dane.gate import harm_of
+from sslmd.core.dane.verdict import Counting, HeldBack, NoRecords, Withdrawn
 from sslmd.core.reason import Held, Reason, Said, Why
 from sslmd.core.state import CertState
 from sslmd.core.view import View
@@ -46,11 +47,11 @@ def calls_of(state: CertState, end: datetime) -> tuple[datetime, datetime]:
 def rescue(view: View, end: datetime, now: datetime) -> Reason | None:
     """Return why the set on deck is rolled although its gate is shut, None if it is not."""
     dane = view.dane
-    if now < calls_of(view.state, end)[1] or dane is None:
+    if now < calls_of(view.state, end)[1]:
         return None
-    if not view.wanted.dane:
+    if not view.wanted.dane and isinstance(dane, Withdrawn):
         return Reason(Why.CURR_ENDS, end=end, over=end <= now)
-    if dane.silent and not dane.held and not dane.fading:
+    if isinstance(dane, Counting) and dane.silent:
         return Reason(Why.CURR_ENDS, end=end, over=end <= now, silent=Said(dane.silent))
     return None
 
@@ -60,7 +61,7 @@ def first_alarm(view: View, why: Reason, now: datetime) -> Reason | None:
 
     Its ports serve keys of others, whose TLSA records clients go by. `why`: what is waited for.
     """
-    if view.dane is None or not view.dane.held:
+    if not isinstance(view.dane, HeldBack):
         return None
     arg, harm = view.wanted.spec.id.arg, harm_of(view, now)
     return Reason(Held.ROLL_BLOCKED_FIRST, why=why, arg=arg, harm=harm)
@@ -75,13 +76,13 @@ def alarm_of(
     """
     if now < calls_of(view.state, end)[0] or now < opens < end:
         return None
-    usages = view.dane.usages if view.dane is not None else frozenset()
+    ports = None if isinstance(view.dane, NoRecords | Withdrawn) else view.dane.ports
     return Reason(
         Held.ROLL_BLOCKED,
         end=end,
         over=end <= now,
         why=why,
-        usage_3=usages == frozenset({3}),
+        usage_3=ports is not None and ports.usages == frozenset({3}),
         arg=view.wanted.spec.id.arg,
         harm=harm_of(view, now),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from sslmd.core.dane.verdict import UNKNOWN, NoRecords
 from sslmd.core.events import ServersProven
 from sslmd.core.jobs import Deliver, Prove, Settle
 from sslmd.core.reason import Reason, Said, Why, said
@@ -56,16 +57,16 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
         return Decision(lacking) if waiting else None
     if state.deployed != curr.name:
         if not waiting:
-            if view.wanted.dane and view.dane is None:
+            if view.wanted.dane and view.dane == UNKNOWN:
                 return Decision(Reason(Why.LIVE_PUBLISHING))
-            if view.wanted.dane and view.proves and view.dane is not None and view.dane.checked:
+            if view.wanted.dane and view.proves and not isinstance(view.dane, NoRecords):
                 why = Reason(Why.PROVE_PORTS)
                 return Decision(why, job=Prove(cert, curr.name, why))
             return Decision(Reason(Why.NO_SERVER_LEFT), event=ServersProven(now))
         return Decision(Reason(Why.SERVERS_WAIT, servers=_listed(waiting)))
-    if view.wanted.dane and (view.dane is None or not view.dane.current):
-        trouble = said(view.dane.trouble) if view.dane is not None else None
-        return Decision(Reason(Why.OLD_RECORDS_GO, why=trouble or Reason(Why.BEING_GIVEN)))
+    if view.wanted.dane and (view.behind or view.dane == UNKNOWN):
+        behind = said(view.behind) or Reason(Why.BEING_GIVEN)
+        return Decision(Reason(Why.OLD_RECORDS_GO, why=behind))
     return Decision(Reason(Why.OLD_SETS_GO), job=Settle(cert, Reason(Why.DEPLOYED)))
 
 

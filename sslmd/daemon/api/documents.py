@@ -30,9 +30,10 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.limits import MOST_ISSUED
 from sslmd.core.names import CertId, SetName
+from sslmd.core.retry import Trouble
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
-from sslmd.core.state import Server, ServerPhase, SetNote, Trouble, Unseen
+from sslmd.core.state import Server, ServerPhase, SetNote, Unseen
 from sslmd.core.words import say
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
