@@ -34,7 +34,7 @@ from tests.daemon.test_dane_zone import (
     seen,
     zone_with,
 )
-from tests.reasons import because, noted
+from tests.reasons import because
 from tests.stand.world import START, days
 
 DAY = 86_400
@@ -49,7 +49,7 @@ def known_zone() -> Zone:
 
 
 def dane_of(zone: Zone, state: CertState = BOTH) -> Dane:
-    return zone.dane(CERT, Entry(WANTED, frozenset(), state, "", Decision(noted(""))))
+    return zone.dane(CERT, Entry(WANTED, frozenset(), state, "", Decision(because(""))))
 
 
 def is_checked(zone: Zone) -> bool:
