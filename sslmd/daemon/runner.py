@@ -20,7 +20,7 @@ from sslmd.core.state import Track
 from sslmd.core.times import clock
 from sslmd.core.words import say
 from sslmd.daemon.hosts import Hosts
-from sslmd.daemon.registry import Registry
+from sslmd.daemon.registry import Registry, SetsRead
 from sslmd.daemon.tell.journal import DEBUG, Bus, Record
 from sslmd.store import certs, files
 from sslmd.workers.dispatch import work
@@ -136,10 +136,10 @@ class Runner:
         if entry is None:
             return
         try:
-            fresh = await self._tools.in_thread(
+            found = await self._tools.in_thread(
                 certs.reread, self._tools.tree, cert, entry.state, draw=self._tools.draw
             )
         except (SslmError, OSError):
             return  # whatever is wrong there is told by the job that failed
-        entry.state = fresh
-        entry.document = None
+        if cert in self._registry:
+            self._registry.put(cert, SetsRead(found))

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 
 from sslmd.core.dane.gate import gate_of
+from sslmd.core.dane.report import Finding, findings_of
 from sslmd.core.dane.verdict import Withdrawn
 from sslmd.core.errors import Transient
 from sslmd.core.names import CertId, SetName
 from sslmd.core.reason import Reason, Why
-from sslmd.daemon.registry import DaneReport, Entry, Registry
-from sslmd.daemon.tell.journal import ERROR, INFO
+from sslmd.daemon.registry import Compared, DaneReport, Entry, Registry
+from sslmd.daemon.zone import Zone
 from sslmd.daemon.zone_work import Tell, ZoneWork, clock
 from sslmd.servers.probe import BELIEVED, FIRST_PAUSE, SLOWER
-from sslmd.workers.dane import Finding, ask_resolver, findings_of_ports, prove_ports
+from sslmd.workers.dane import ask_resolver, findings_of_ports, prove_ports
 from sslmd.workers.dane import look as look_ports
-from sslmd.workers.dane_report import findings_of
-from sslmd.workers.dane_zone import Zone
 from sslmd.workers.ports import PortSeen
 from sslmd.workers.tools import Tools
 
@@ -90,17 +89,7 @@ class ZoneWatch:
         return findings + findings_of_ports(seen, name, zone.shown_to_clients(), spare)
 
     def _report(self, cert: CertId, findings: list[Finding]) -> None:
-        entry = self._registry[cert]
-        before = entry.report
-        entry.report = DaneReport(self._tools.now(), tuple(findings))
-        entry.document = None
-        known = {(one.where, one.text) for one in before.findings if one.wrong} if before else set()
-        wrong = [one for one in findings if one.wrong]
-        for one in wrong:
-            if (one.where, one.text) not in known:
-                self._tell("dane-mismatch", f"{one.where} {one.text}", ERROR, cert)
-        if known and not wrong:
-            self._tell("dane-well", "DNS, ports and keys agree again", INFO, cert)
+        self._registry.put(cert, Compared(DaneReport(self._tools.now(), tuple(findings))))
 
     async def _look_at_ports(self, zone: Zone, cert: CertId) -> list[PortSeen]:
         assert zone.given is not None

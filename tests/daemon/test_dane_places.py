@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from sslmd.core.dane.report import findings_of
 from sslmd.core.dane.tlsa import Material, association
 from sslmd.core.dane.verdict import Counting
 from sslmd.core.errors import Transient
@@ -23,17 +24,16 @@ from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.retry import Trouble
 from sslmd.core.state import Phase
 from sslmd.daemon.api.documents import dane as document_of
+from sslmd.daemon.zone import Zone
 from sslmd.daemon.zones import Zones
 from sslmd.dns.tlsa_include import read
 from sslmd.store.layout import tlsa_file
-from sslmd.workers.dane_report import findings_of
-from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
 from tests.reasons import because
 from tests.stand import bind
 from tests.stand.bind import Primary
 from tests.stand.bind import Zone as BindZone
-from tests.stand.tools import MAIN, WEB, Site
+from tests.stand.tools import MAIN, WEB, Site, believe
 from tests.stand.world import START
 
 pytestmark = pytest.mark.skipif(bool(bind.missing()), reason=bind.missing())
@@ -151,7 +151,7 @@ class World:
         assert state.curr is not None
         name = state.curr.name
         state = replace(state, deployed=name, settled=name, phase=Phase.SETTLED)
-        self.site.registry[WEB].state = state
+        believe(self.site.registry, WEB, state=state)
         self.zones.note(WEB)
 
     async def publish(self) -> None:

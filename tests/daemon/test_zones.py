@@ -27,11 +27,12 @@ from sslmd.core.state import CertState, Phase
 from sslmd.core.words import say
 from sslmd.daemon.api import documents
 from sslmd.daemon.api.documents import status_entry
+from sslmd.daemon.registry import Gone, Taken
+from sslmd.daemon.zone import Zone
 from sslmd.daemon.zones import Zones
 from sslmd.dns.bounds import bounds
 from sslmd.dns.tlsa_include import read
 from sslmd.store.layout import tlsa_file
-from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
 from tests.reasons import because
 from tests.stand.hostile_answers import many_records
@@ -39,7 +40,7 @@ from tests.stand.responder import Answer, Responder
 from tests.stand.responder import Zone as Served
 from tests.stand.stalls import LONGEST, watched
 from tests.stand.tls import Reader, TlsPort, Writer, server
-from tests.stand.tools import MAIN, ROOT, WEB, Site
+from tests.stand.tools import MAIN, ROOT, WEB, Site, believe
 from tests.stand.world import START
 
 ZONE = ZoneName("example.com")
@@ -125,7 +126,7 @@ class World:
         return state
 
     def become(self, state: CertState) -> None:
-        self.site.registry[WEB].state = state
+        believe(self.site.registry, WEB, state=state)
         self.zones.note(WEB)
 
     def serve(self) -> None:
@@ -295,12 +296,12 @@ async def test_a_service_that_gets_another_name_takes_its_records_along(world: W
     entry = world.site.registry[WEB]
     with world.zones.in_flux():
         world.zones.forget(WEB)
-        del world.site.registry.entries[WEB]
+        world.site.registry.put(WEB, Gone())
         published = asyncio.ensure_future(world.publish())
         await asyncio.sleep(0.05)
         assert not published.done()
         # It comes back as another one would: nothing of its own is known.
-        world.site.registry.entries[WEB] = replace(entry, state=CertState())
+        world.site.registry.put(WEB, Taken(replace(entry, state=CertState())))
         world.zones.note(WEB)
     await published
     assert read(include, 60) == before
@@ -413,8 +414,8 @@ def without_dane(world: World) -> None:
     path = world.site.top / "conf.d/example.com/web"
     path.write_text(path.read_text().removeprefix(DANE))
     world.site.tools.config = load(world.site.top / "conf.d")
-    entry = world.site.registry[WEB]
-    entry.wanted = replace(entry.wanted, dane=False)
+    registry = world.site.registry
+    believe(registry, WEB, wanted=replace(registry[WEB].wanted, dane=False))
     world.zones.note(WEB)
 
 
@@ -433,8 +434,9 @@ async def test_records_of_a_host_that_no_name_tells_hold_back_a_roll_too(world: 
     await world.checked()
     without_dane(world)
     await world.site.make_key()
-    entry = world.site.registry[WEB]
-    entry.wanted = replace(entry.wanted, names=frozenset({"elsewhere.example.com"}))
+    registry = world.site.registry
+    names = frozenset({"elsewhere.example.com"})
+    believe(registry, WEB, wanted=replace(registry[WEB].wanted, names=names))
     world.command("false")
     held = await _why_held(world)
     assert "withdrawn" in held or "exit" in held, held
