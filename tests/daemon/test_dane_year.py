@@ -75,6 +75,7 @@ from sslmd.daemon.registry import Entry
 from sslmd.daemon.zone import Zone
 from sslmd.dns.notes import union
 from sslmd.store.state import notes_of, parse, render
+from tests.reasons import because
 from tests.stand.world import START, days, facts, wanted
 
 ZONE = ZoneName("example.com")
@@ -193,7 +194,7 @@ class Year:
         key = NextKey.AT_ROLL if ahead else NextKey.AT_RENEW
         service = ServiceConfig(want.spec, want.timing, "f", (PLAIN,), 600, key)
         places = frozenset(("smtp", host) for host in HOSTS)
-        return Cert(service, Entry(want, places, CertState(), "", Decision("new")))
+        return Cert(service, Entry(want, places, CertState(), "", Decision(because("new"))))
 
     # --- clocks ---
 
@@ -379,7 +380,7 @@ class Year:
                 if fresh.name <= last:
                     fresh = replace(fresh, name=last.later())
                 assert not reuse
-                self.apply(cert, KeyMade(at, fresh, SetNote(0.0), "simulated"))
+                self.apply(cert, KeyMade(at, fresh, SetNote(0.0), because("simulated")))
             case Certify():
                 assert state.next is not None
                 life = (at - timedelta(minutes=1), at + days(40))
@@ -401,7 +402,7 @@ class Year:
                 if problem := why_not_back(old, at):
                     self.apply(cert, AskDropped(at, problem))
                 else:
-                    self.apply(cert, BackOnDeck(at, old, SetNote(0.0), "simulated"))
+                    self.apply(cert, BackOnDeck(at, old, SetNote(0.0), because("simulated")))
             case TakeOff():
                 self.apply(cert, OffDeck(at))
             case Deliver(curr=curr, next=next_):
@@ -423,7 +424,7 @@ class Year:
             self.look()
             gate = gate_of(self.view(cert))
             if not gate.open:
-                self.apply(cert, Lost(self.wall(), gate.text))
+                self.apply(cert, Lost(self.wall(), gate.reason))
                 return
         self.rolls += 1
         self.apply(cert, Rolled(self.wall()))
@@ -540,7 +541,7 @@ class Year:
         """An admin wants what was in use before; or takes that back."""
         state, at = cert.entry.state, self.wall()
         if state.ask is not None and state.ask.back is not None:
-            self.apply(cert, AskDropped(at, "cancelled"))
+            self.apply(cert, AskDropped(at, because("cancelled")))
         elif state.prev is not None and state.ask is None:
             self.back += 1
             self.apply(cert, Asked(Ask(Request.ROLL, at, back=state.prev)))

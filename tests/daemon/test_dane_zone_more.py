@@ -30,10 +30,11 @@ from tests.daemon.test_dane_zone import (
     seen,
     zone_with,
 )
+from tests.reasons import because
 from tests.stand.world import START, days
 
 DAY = 86_400
-ENTRY = Entry(WANTED, frozenset(), BOTH, "", Decision(""))
+ENTRY = Entry(WANTED, frozenset(), BOTH, "", Decision(because("")))
 PROVIDER = DomainName("_dane.provider.test")
 CURR_RECORD = association(PLAIN.combination, material(CURR.name))
 NEXT_RECORD = association(PLAIN.combination, material(NEXT.name))
@@ -44,7 +45,7 @@ def known_zone() -> Zone:
 
 
 def dane_of(zone: Zone, state: CertState = BOTH) -> Dane:
-    return zone.dane(CERT, Entry(WANTED, frozenset(), state, "", Decision("")))
+    return zone.dane(CERT, Entry(WANTED, frozenset(), state, "", Decision(because(""))))
 
 
 def is_checked(zone: Zone) -> bool:
