@@ -140,7 +140,7 @@ class Propagation:
         self._wanted = set(records)
         self._shown: set[TxtRecord] = set()  # by all that are authoritative
         servers = [*dict.fromkeys(authoritative)]
-        others = [one for one in dict.fromkeys(extra) if one not in servers]
+        resolvers = [one for one in dict.fromkeys(extra) if one not in servers]
         self._servers = [_ServerAsked(one, set(self._wanted), recursive=False) for one in servers]
         self._resolvers = [
             _ServerAsked(one, set(self._wanted), recursive=True) for one in resolvers

@@ -1,7 +1,7 @@
 """Waiting until every name server shows what an order published (I8).
 
-An `OrderPart` is one order's share in a zone. What was published by one write is proven together, in
-one wait, and each order goes on as soon as its own records are seen everywhere.
+An `OrderPart` is one order's share in a zone. What was published by one write is proven together,
+in one wait, and each order goes on as soon as its own records are seen everywhere.
 """
 
 from __future__ import annotations
