@@ -25,14 +25,13 @@ from sslmd.core.host.plan import (
     looks_again,
 )
 from sslmd.core.jobs import Copy, HostJob, Pool, Restart, See, Told, pool
-from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId
 from sslmd.core.renewal import ROLL_MARGIN
 from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Server, ServerPhase, Unseen
 from sslmd.core.windows import opens
 from sslmd.daemon.host_book import HostBook
-from sslmd.daemon.registry import Registry
+from sslmd.daemon.registry import ClassesChanged, Registry
 from sslmd.workers.copy import Visit, copy
 from sslmd.workers.proof import Sight, rule_of
 from sslmd.workers.queue import JobQueue
@@ -110,18 +109,8 @@ class Hosts:
         """Forget the failures of what `old` had otherwise: it is tried anew."""
         before, after = _commands(old), _commands(self._tools.config)
         changed = {kind for kind in after if after[kind] != before.get(kind)}
-        for cert in self._waiting:
-            entry = self._registry[cert]
-            entry.state = replace(
-                entry.state,
-                servers=tuple(
-                    replace(server, attempts=0, next_try=None)
-                    if server.next_try is not None and server.kind in changed
-                    else server
-                    for server in entry.state.servers
-                ),
-            )
-            entry.document = None
+        for cert in list(self._waiting):
+            self._registry.put(cert, ClassesChanged(frozenset(changed)))
         for cert in self._registry:
             self.note(cert)  # probes may be others
         self.notes.reconfigured()
@@ -138,10 +127,9 @@ class Hosts:
         if not moved:
             return
         event = ServersWanting(self._tools.now(), moved)
-        for cert, entry in self._registry.entries.items():
+        for cert, entry in list(self._registry.entries.items()):
             if any(server.host in moved for server in entry.state.servers):
-                entry.state, entry.document = advance(entry.state, event), None
-                self.note(cert)
+                self._registry.put(cert, event)
 
     def stop(self) -> None:
         """Start nothing more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sslmd.core.errors import Permanent
 from sslmd.core.events import Lost, Rolled
 from sslmd.core.jobs import Roll
+from sslmd.core.reason import Reason, Why
 from sslmd.pki.inspect import repairs
 from sslmd.store import sets
 from sslmd.workers.tools import RollGate, Site, Threads
@@ -17,7 +18,7 @@ async def roll(job: Roll, site: Site, threads: Threads, gate: RollGate) -> Rolle
     it should, nothing is rolled and the wait begins anew.
     """
     if not job.blind and (problem := await gate.may_roll(job.cert, job.set)):
-        return Lost(site.now(), f"not rolled: {problem}")
+        return Lost(site.now(), Reason(Why.LAST_LOOK, why=problem))
     return await threads.in_thread(_roll, job, site)
 
 

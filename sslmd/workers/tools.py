@@ -16,6 +16,7 @@ from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.issuances import Issuances
 from sslmd.core.names import CertId, SetName, ZoneName
+from sslmd.core.reason import Reason
 from sslmd.core.renewal import Wanted
 from sslmd.core.retry import text_of
 from sslmd.core.standing import Standing
@@ -196,8 +197,8 @@ class Ordering:
 class RollGate(Protocol):
     """Who knows what clients check of a certificate's TLSA records."""
 
-    async def may_roll(self, cert: CertId, name: SetName) -> str:
-        """Return what speaks against serving a set, "" if nothing does."""
+    async def may_roll(self, cert: CertId, name: SetName) -> Reason | None:
+        """Return what speaks against serving a set, None if nothing does."""
 
     async def prove_ports(self, cert: CertId, name: SetName) -> None:
         """Raise what ports serve instead of a set."""
