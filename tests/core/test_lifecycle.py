@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sslmd.core.backoff import Failure
 from sslmd.core.dane.sighting import Sighting
+from sslmd.core.errors import ImpossibleTransition
 from sslmd.core.events import (
     Advertised,
     AskDropped,
@@ -42,7 +43,6 @@ from sslmd.core.events import (
 from sslmd.core.facts import SetFacts
 from sslmd.core.lifecycle import (
     TABLE,
-    ImpossibleTransition,
     advance,
     phase_of,
     with_sets,
