@@ -10,7 +10,7 @@ PATHS  := sslmd tests packaging
 PREFIX  ?= /usr
 DESTDIR ?=
 
-.PHONY: run test check bench fuzz docs format clean setup test-servers install uninstall wheel \
+.PHONY: run test quick check shape bench fuzz docs format clean setup test-servers install uninstall wheel \
         deb lock
 
 # --- set-up ---------------------------------------------------------------------------
@@ -52,14 +52,25 @@ check: $(READY)
 TESTS_AT_ONCE = $(shell echo $$(( $$(nproc 2>/dev/null || echo 1) + 2 )))
 
 # Compiled first: the tests start the program more than a thousand times.
+PYTEST = $(BIN)/python -m compileall -q sslmd && \
+  $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --maxprocesses 5 --dist loadfile \
+  --no-loadscope-reorder
+
+# All of them, or those of one room: make test ROOM=dns, ROOM=core/dane, ROOM=integration.
 test: $(READY) test-servers
-	@$(BIN)/python -m compileall -q sslmd
-	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --maxprocesses 5 --dist loadfile \
-	  --no-loadscope-reorder
+	@$(PYTEST) $(if $(ROOM),tests/$(ROOM))
+
+# Those that start no servers and no daemon: a minute or two, for every change.
+quick: $(READY)
+	@$(PYTEST) --quick $(if $(ROOM),tests/$(ROOM))
 
 # Programs that the tests use as real parts; a test that lacks one skips, saying which.
 test-servers:
 	@tests/stand/install
+
+# How large the program is, and how much of it a renewal passes (its functions: SHAPE=--list).
+shape: $(READY)
+	@$(BIN)/python -m tests.shape.measure $(SHAPE)
 
 # Every reader of bytes that others can write, for five minutes each; less: FUZZ="--seconds 60 dns".
 fuzz: $(READY)

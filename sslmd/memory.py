@@ -19,7 +19,7 @@ def keep_private() -> None:
     Not dumpable: neither ptrace(2) nor /proc/PID/mem nor a program that takes cores
     (/proc/sys/kernel/core_pattern) gets at it; only root does. A fork keeps this. Who becomes
     another program (execve(2)) loses it, and keeps the limit, which nobody can raise again:
-    `issuers.launch` says it again for programs that are Python.
+    `acme.launch` says it again for programs that are Python.
 
     From here on /proc/self belongs to root, as seen from outside; a process itself may still go
     through /proc/self/fd.

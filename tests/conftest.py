@@ -1,15 +1,111 @@
-"""The order of the tests: files that take minutes begin first, so that none is left over alone."""
+"""What all tests share: what they inherit, how long each may take, and which begin first."""
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import re
+import signal
 import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 
 import pytest
 
-# Texts for people have local times: what is expected of them is written for one zone.
-os.environ["TZ"] = "UTC"
-time.tzset()
+ROOT = Path(__file__).parents[1]
+
+# --- what they inherit --------------------------------------------------------------------
+
+# Settings of whoever runs the tests that would change what programs do: Python's, those of
+# shells, of the language, of systemd, and of sslmd itself.
+_NOT_OURS = re.compile(
+    r"PYTHON|LC_|LANGUAGE$|BASH_ENV$|ENV$|CDPATH$|SHELLOPTS$|BASHOPTS$|ZDOTDIR$|POSIXLY_CORRECT$"
+    r"|NOTIFY_SOCKET$|WATCHDOG_|LISTEN_|JOURNAL_STREAM$|INVOCATION_ID$|SSLMD_|SSL_MGR_|SSH_|TMUX"
+)
+
+
+def _begin_alike() -> None:
+    """Give the tests, and all that they start, the same surroundings whoever runs them."""
+    for name in [name for name in os.environ if _NOT_OURS.match(name)]:
+        del os.environ[name]
+    # Texts for people have local times: what is expected of them is written for one zone.
+    os.environ.update(LANG="C.UTF-8", TZ="UTC", PYTHONPATH=str(ROOT))
+    time.tzset()
+    os.umask(0o022)
+    # A signal that is ignored (by nohup, or a shell for what it runs behind) stays ignored in
+    # every program that is started. One that is handled here is not ignored there.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+_begin_alike()
+
+# --- how long each may take ---------------------------------------------------------------
+
+# Seconds for the set-up, the test and what follows it, each; on a machine that is busy with
+# others too. What installs packages or kills at every step takes longer.
+_LIMIT = 240
+_LONGER = {
+    "packaging/": 1500,
+    "integration/test_delivery_kills": 900,
+    "integration/test_acme_kills": 900,
+    "integration/test_kills": 900,
+    "store/test_killed": 900,
+}
+# Seconds more, after which a process that did not even notice its alarm is ended.
+_GRACE = 60
+
+
+class TooLong(Exception):
+    """A test has reached its limit."""
+
+
+def _limit(item: pytest.Item) -> int:
+    return next((limit for part, limit in _LONGER.items() if part in item.nodeid), _LIMIT)
+
+
+@contextmanager
+def _limited(item: pytest.Item) -> Iterator[None]:
+    limit = _limit(item)
+
+    def alarm(_number: int, _frame: FrameType | None) -> None:
+        raise TooLong(f"{item.nodeid}: not done after {limit} s")
+
+    before = signal.signal(signal.SIGALRM, alarm)
+    signal.setitimer(signal.ITIMER_REAL, limit, 5)
+    faulthandler.dump_traceback_later(limit + _GRACE, exit=True, file=2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    with _limited(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    with _limited(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    with _limited(item):
+        return (yield)
+
+
+# --- which of them, and in which order ----------------------------------------------------
 
 # With what takes long in the beginning stands what has to wait for no package.
 _FIRST = (
@@ -19,6 +115,27 @@ _FIRST = (
     "packaging/",
     "integration/",
 )
+
+# Rooms whose tests start servers, machines or daemons; in others, files that use them.
+_SLOW_ROOMS = {"integration", "stand", "packaging", "systemd", "bench", "fuzz"}
+_USES_SERVERS = re.compile(
+    r"^from tests\.stand(\.\w+)? import .*\b(bind|nginx|pebble|sshd|postfix|unbound|host|far_site"
+    r"|Bind|Nginx|Pebble|Sshd|Host|Supervised)\b"
+    r"|^from tests\.(integration|stand\.(site|bind|host|far|supervised|sshd|nginx|openssl))\b",
+    re.MULTILINE,
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="only files that need no servers")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if not config.getoption("--quick") or collection_path.suffix != ".py":
+        return None
+    room = collection_path.relative_to(ROOT / "tests").parts[0]
+    slow = room in _SLOW_ROOMS or _USES_SERVERS.search(collection_path.read_text())
+    return True if slow else None
 
 
 def _place(item: pytest.Item) -> int:

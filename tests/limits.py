@@ -10,10 +10,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from sslmd.acme import certbot_log, directory, launch
 from sslmd.core import plain
 from sslmd.daemon import planner
 from sslmd.dns import ask, bounds, manners, received
-from sslmd.issuers import certbot_log, directory, launch
 from sslmd.servers import handshake, http01, http01_look, probe, ssh, ssh_line, starttls
 from sslmd.store import host_notes
 from sslmd.workers import acme_before
@@ -41,8 +41,8 @@ _DNS = "dns/test_hostile.py"
 _TOLD = "workers/test_what_hosts_tell.py"
 _PROBE = "servers/test_probe_hostile.py"
 _LOOK = "servers/test_http01_look.py"
-_DIRECTORY = "issuers/test_directory.py"
-_LAUNCH = "issuers/test_launch.py::test_each_limit_is_told_as_what_it_is"
+_DIRECTORY = "acme/test_directory.py"
+_LAUNCH = "acme/test_launch.py::test_each_limit_is_told_as_what_it_is"
 _QUEUED = "integration/test_acme_hostile.py::test_the_others_go_on"
 
 LIMITS = (
@@ -102,7 +102,7 @@ LIMITS = (
         "what is read of certbot's log and output",
         _size(certbot_log.MOST),
         "the end of it is read",
-        "issuers/test_problems.py::test_huge_texts_cost_little",
+        "acme/test_problems.py::test_huge_texts_cost_little",
     ),
     Limit(
         "CAs",

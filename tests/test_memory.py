@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.issuers import launch
+from sslmd.acme import launch
 from tests.stand.others import NOBODY, let_in
 from tests.stand.site import ROOT, Site
 
@@ -72,10 +72,9 @@ def last(said: str) -> object:
     "call",
     [
         "import sslmd.daemon.main as m; sys.argv[1:] = ['--version']; m.main()",
-        "import sslmd.ctl.sslm_info as m; m.main(['--version'])",
-        "import sslmd.ctl.sslm_verify as m; m.main(['--version'])",
-        "import sslmd.ctl.sslm_dhparm as m; m.main(['--version'])",
-        "import sslmd.ctl.sslm_mgr as m; m.main(['--version'])",
+        "import sslmd.offline.sslm_info as m; m.main(['--version'])",
+        "import sslmd.offline.sslm_verify as m; m.main(['--version'])",
+        "import sslmd.offline.sslm_dhparm as m; m.main(['--version'])",
         "import sslmd.ctl.main as m; m.main(['import', '--check', '/nowhere'])",
         "import sslmd.ctl.main as m; m.main(['--socket', '/no', 'doctor', '--conf-dir', '/no'])",
     ],

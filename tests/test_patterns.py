@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from sslmd.acme import certbot_log, limits, problems
 from sslmd.config import locate
 from sslmd.config.model import TsigKey
 from sslmd.core.errors import SslmError
 from sslmd.dns import include, tlsa_include, update
-from sslmd.issuers import certbot_log, limits, problems
 from sslmd.pki import describe, pem
 from tests.patterns import TOP, Pattern, every_pattern, hard_texts, module_of
 

@@ -8,7 +8,8 @@ from datetime import datetime
 from sslmd.core.dane.sighting import Sighting
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
-from sslmd.core.state import Ask, Delivered, Issuance, Server, SetNote, Track, TrialAsk, Trouble
+from sslmd.core.retry import Trouble
+from sslmd.core.state import Ask, Delivered, Issuance, Server, SetNote, Track, TrialAsk
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ from sslmd.core.events import (
 from sslmd.core.facts import SetFacts
 from sslmd.core.host.server import asked, wanted, with_copied, with_told
 from sslmd.core.names import SetName
+from sslmd.core.retry import Trouble
 from sslmd.core.state import (
     COUNTED,
     ISSUED_COUNTED,
@@ -56,7 +57,6 @@ from sslmd.core.state import (
     Request,
     Server,
     Track,
-    Trouble,
 )
 
 # --- the table ---------------------------------------------------------------------------
@@ -291,8 +291,9 @@ def _apply(state: CertState, event: Event) -> CertState:
                 state,
                 ask=ask,
                 off_deck=_off_deck(state, ask),
-                trouble=_eased(state.trouble, event.ask),
-                delivery_trouble=_eased(state.delivery_trouble, event.ask),
+                trouble=state.trouble and state.trouble.eased(event.ask.at),
+                delivery_trouble=state.delivery_trouble
+                and state.delivery_trouble.eased(event.ask.at),
                 servers=tuple(_tried_now(server, event.ask) for server in state.servers),
             )
         case AskDropped():
@@ -387,10 +388,3 @@ def _stronger(standing: Ask | None, new: Ask) -> Ask:
 def _tried_now(server: Server, ask: Ask) -> Server:
     """What was asked for has its servers tried again as well."""
     return replace(server, next_try=ask.at) if server.next_try is not None else server
-
-
-def _eased(trouble: Trouble | None, ask: Ask) -> Trouble | None:
-    """An admin's request goes past our own backoff, but not past what a CA asked for."""
-    if trouble is None or trouble.binding:
-        return trouble
-    return replace(trouble, next_try=ask.at)

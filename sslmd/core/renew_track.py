@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from sslmd.core.dane.gate import gate_of, harm_of, lost_sight
 from sslmd.core.dane.last_call import alarm_of, calls_of, curr_ends, first_alarm, rescue
+from sslmd.core.dane.verdict import UNKNOWN, Everywhere
 from sslmd.core.events import Advertised, AskDropped, Lost
 from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, MakeKey, Order, PutBack, Roll, Rolling, TakeOff
@@ -18,7 +19,6 @@ from sslmd.core.limits import MOST_FAILED, failed_too_often
 from sslmd.core.names import SetName
 from sslmd.core.own_ca import Grip, Hold, hold_of, is_another, is_known, signers_of
 from sslmd.core.renewal import (
-    CLOCK_TOLERANCE,
     ROLL_MARGIN,
     Question,
     Reason,
@@ -29,6 +29,7 @@ from sslmd.core.renewal import (
     why_unusable,
     why_useless,
 )
+from sslmd.core.retry import CLOCK_TOLERANCE
 from sslmd.core.roll_wait import asked_wait, opening_of, roll_at
 from sslmd.core.spec import AcmeCa, OwnCa, SelfSigned
 from sslmd.core.state import Ask, CertState, Phase, Request
@@ -325,7 +326,7 @@ def _rolling(view: View, now: datetime) -> Decision:
     at = opening.at if opening.when else rest
     if state.phase is Phase.ISSUED and gate.open and (wanted.dane or (at > now and not forced)):
         return Decision(gate.text, event=Advertised(now, gate.text), roll_at=at)
-    if state.phase is Phase.ADVERTISED and wanted.dane and view.dane is None:
+    if state.phase is Phase.ADVERTISED and wanted.dane and view.dane == UNKNOWN:
         # Just after a start: the last look would find nothing to look for.
         return Decision(f"{here}; {gate.text}", wake_at=at if at > now else None)
     waits = []
@@ -364,7 +365,7 @@ def _rolling(view: View, now: datetime) -> Decision:
         wake_at = min((when for when in (rest, at, *calls) if when > now), default=None)
         text = f"{here}; {gate.text}; {rolls}"
         return Decision(text, wake_at=wake_at, roll_at=at, rolls_when=opening.when, alarm=alarm)
-    same = wanted.dane and view.dane is not None and view.dane.unchanged
+    same = wanted.dane and isinstance(view.dane, Everywhere) and view.dane.since is None
     why = "; its TLSA records are those of the key in use, no wait for DNS" if same else ""
     text = f"{here}; {rolls}{why}"
     return Decision(text, wake_at=at, roll_at=at, rolls_when=opening.when)

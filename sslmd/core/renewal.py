@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from sslmd.core.facts import CertFacts, SetFacts
+from sslmd.core.retry import CLOCK_TOLERANCE
 from sslmd.core.spec import AcmeCa, CertSpec, Timing
 from sslmd.core.state import SetNote
 from sslmd.core.times import minute
@@ -72,9 +73,6 @@ SHARE_OF_LEAD = 3 / 4
 
 # After `min_roll_mins` a roll still needs its servers restarted before the old one expires.
 ROLL_MARGIN = timedelta(hours=1)
-
-# Clocks differ; a certificate made this far in the future is still taken as valid.
-CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
 def renew_at(cert: CertFacts, timing: Timing, draw: float) -> datetime:

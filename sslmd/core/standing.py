@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
+from sslmd.core.dane.verdict import Dane
 from sslmd.core.names import CertId
 from sslmd.core.own_ca import asks_for
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
 from sslmd.core.state import CertState
-from sslmd.core.view import Ca, Dane, View
+from sslmd.core.view import Ca, View
 
 
 class Standing(Protocol):
@@ -42,10 +43,20 @@ class Standing(Protocol):
         """Whether its ports are looked at."""
 
 
-def view_of(known: Standing, every: Mapping[CertId, Standing], dane: Dane | None) -> View:
+def view_of(
+    known: Standing, every: Mapping[CertId, Standing], dane: Dane, behind: str = ""
+) -> View:
     """Return what the planner looks at. `every`: the certificates, its CAs among them."""
-    ca = _ca_of(known, every)
-    return View(known.wanted, known.state, ca, known.servers, known.hold, dane, known.proves)
+    return View(
+        known.wanted,
+        known.state,
+        _ca_of(known, every),
+        known.servers,
+        known.hold,
+        dane,
+        behind,
+        known.proves,
+    )
 
 
 def _ca_of(known: Standing, every: Mapping[CertId, Standing]) -> Ca | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sslmd.core.dane.verdict import UNKNOWN, Dane
 from sslmd.core.events import Event
 from sslmd.core.jobs import CertJob
-from sslmd.core.names import CertId, SetName
-from sslmd.core.renewal import CLOCK_TOLERANCE, Wanted, when_due
-from sslmd.core.state import CertState, Trouble
+from sslmd.core.names import CertId
+from sslmd.core.renewal import Wanted, when_due
+from sslmd.core.retry import Trouble
+from sslmd.core.state import CertState
 from sslmd.core.times import clock
 
 
@@ -34,41 +36,12 @@ class Ca:
 
 
 @dataclass(frozen=True, slots=True)
-class Dane:
-    """What is known of the TLSA records of one certificate in its zone.
-
-    `next`: the set on deck that this was found out for. `checked`: there are records at its
-    owners, so that clients check what is served, or nobody knows yet. `unchanged`: the set on deck
-    needs no other records than those that are served. `current`: DNS was given just what it should
-    serve. `trouble`: why that, or looking, fails; `unseen`: why looking does; `held`: why the
-    records of the set on deck are not published yet; `fading`: which records were withdrawn that
-    caches may hold still, and `fading_until` when not any more. `ports`: what is checked
-    (`mail.example.com:25`); `ttl`: the longest that caches may hold what was served, in seconds.
-    `silent`: which name servers do not answer, where all that do were seen showing everything for
-    long enough. `usages`: those of its records (RFC 6698 §2.1.1).
-    """
-
-    next: SetName | None
-    checked: bool
-    unchanged: bool = False
-    current: bool = False
-    trouble: str = ""
-    unseen: str = ""
-    held: str = ""
-    ports: tuple[str, ...] = ()
-    ttl: int = 0
-    fading: str = ""
-    fading_until: datetime | None = None
-    silent: str = ""
-    usages: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
 class View:
     """One certificate: what is wanted, how it stands, its CA, and the servers it touches.
 
-    `dane` None: nothing is known of its TLSA records yet. `proves`: whether the ports that serve
-    it are to be looked at before old records go.
+    `dane`: what is known of its TLSA records; `behind`: why its zone does not serve just what it
+    should, "" if it does. `proves`: whether the ports that serve it are to be looked at before old
+    records go.
 
     `hold`: why nothing may be done with it ("" if all is well), such as a state file of a
     later version.
@@ -79,7 +52,8 @@ class View:
     ca: Ca | None = None
     servers: frozenset[tuple[str, str]] = frozenset()
     hold: str = ""
-    dane: Dane | None = None
+    dane: Dane = UNKNOWN
+    behind: str = ""
     proves: bool = True
 
 
@@ -114,21 +88,10 @@ def due(state: CertState, wanted: Wanted) -> datetime | None:
 
 
 def blocking(trouble: Trouble | None, wanted: Wanted, now: datetime) -> Trouble | None:
-    """Return the trouble that still has to be waited out at `now`, if there is one.
-
-    It is forgotten when the configuration changed, and when it lies in the future: then the
-    clock was set back. What a CA asked for is kept to all the same, unless it would then be
-    waited for more than twice.
-    """
-    if trouble is None or now >= trouble.next_try:
-        return None
-    ahead = trouble.at - now
-    if trouble.binding and trouble.ca in ("", str(wanted.spec.signer)):
-        wait = trouble.next_try - trouble.at
-        return None if ahead > max(wait, CLOCK_TOLERANCE) else trouble
-    if trouble.fingerprint != wanted.fingerprint or ahead > CLOCK_TOLERANCE:
-        return None
-    return trouble
+    """Return the trouble that still has to be waited out at `now`, if there is one."""
+    ca = str(wanted.spec.signer)
+    blocks = trouble is not None and trouble.blocks(now, wanted.fingerprint, ca)
+    return trouble if blocks else None
 
 
 def in_minutes(wait: timedelta) -> str:

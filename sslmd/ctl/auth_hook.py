@@ -14,9 +14,9 @@ import os
 import signal
 import sys
 
-from sslmd.ctl.client import Daemon
-from sslmd.ctl.errors import FAILED, USAGE, CtlError, NoDaemon
-from sslmd.ctl.text import complain, printable
+from sslmd.console.client import Daemon
+from sslmd.console.errors import FAILED, USAGE, CtlError, NoDaemon
+from sslmd.console.text import complain, printable
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH, Method
 
 ACTIONS = ("auth", "cleanup")

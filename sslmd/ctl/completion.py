@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 import re
 
-from sslmd.ctl.answers import certs_of
-from sslmd.ctl.args import Commands, command, connect
-from sslmd.ctl.errors import DONE, CtlError
-from sslmd.ctl.text import say
+from sslmd.console.answers import certs_of
+from sslmd.console.args import Commands, command, connect
+from sslmd.console.errors import DONE, CtlError
+from sslmd.console.text import say
 from sslmd.wire.messages import Method
 
 # Seconds; nobody waits longer for a Tab.

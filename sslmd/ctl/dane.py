@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 
-from sslmd.ctl.answers import Fields
-from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
-from sslmd.ctl.errors import DONE, FAILED
-from sslmd.ctl.text import say
+from sslmd.console.answers import Fields
+from sslmd.console.args import Commands, add_certs, chosen, command, connect
+from sslmd.console.errors import DONE, FAILED
+from sslmd.console.text import say
 from sslmd.wire.messages import Method
 
 # Seconds. Name servers and ports that do not answer are waited for, side by side.

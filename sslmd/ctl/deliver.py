@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from sslmd.ctl.args import Commands, add_certs, add_no_wait, chosen, command, connect
+from sslmd.console.args import Commands, add_certs, add_no_wait, chosen, command, connect
 from sslmd.ctl.work import restart, work
 from sslmd.wire.messages import Method
 

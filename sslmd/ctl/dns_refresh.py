@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from sslmd.ctl.answers import Fields
-from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
-from sslmd.ctl.errors import DONE, FAILED
-from sslmd.ctl.text import say
+from sslmd.console.answers import Fields
+from sslmd.console.args import Commands, add_certs, chosen, command, connect
+from sslmd.console.errors import DONE, FAILED
+from sslmd.console.text import say
 from sslmd.wire.messages import Method, Outcome
 
 # Seconds. Each zone runs restart_cmd, which has `cmd_timeout` of its own.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 
-from sslmd.ctl.answers import Fields
-from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
-from sslmd.ctl.client import ANSWER_TIMEOUT
-from sslmd.ctl.errors import DONE
-from sslmd.ctl.text import clock, printable_json, say
+from sslmd.console.answers import Fields
+from sslmd.console.args import Commands, add_certs, chosen, command, connect
+from sslmd.console.client import ANSWER_TIMEOUT
+from sslmd.console.errors import DONE
+from sslmd.console.text import clock, printable_json, say
 from sslmd.wire.messages import Method, Notice, Notification
 
 # syslog's numbers (RFC 5424 §6.2.1): 3 is an error, 4 a warning, 5 to 7 are nothing bad.

@@ -13,35 +13,36 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from sslmd import __version__
-from sslmd.ctl.args import add_socket
-from sslmd.ctl.help import Formatter
-from sslmd.ctl.text import printable
-from sslmd.ctl.tool import run_tool
+from sslmd.console.args import add_socket
+from sslmd.console.help import Formatter
+from sslmd.console.text import printable
+from sslmd.console.tool import run_tool
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH
 
-# Each with the module that has it; only the one that is wanted is loaded.
+# Each with the module that has it; only the one that is wanted is loaded. Those of other rooms,
+# which need more than the daemon's answers, are no imports of this one.
 _COMMANDS = {
-    "status": "status",
-    "show": "show",
-    "plan": "plan",
-    "events": "events",
-    "check": "check",
-    "renew": "renew",
-    "force-renew": "renew",
-    "roll": "roll",
-    "deliver": "deliver",
-    "restart": "deliver",
-    "dane": "dane",
-    "dns-refresh": "dns_refresh",
-    "cancel": "cancel",
-    "forget": "forget",
-    "clean": "clean",
-    "reload": "reload",
-    "import": "import_check",
-    "trust": "trust",
-    "doctor": "doctor",
-    "completion": "completion",
-    "_names": "completion",
+    "status": "ctl.status",
+    "show": "ctl.show",
+    "plan": "ctl.plan",
+    "events": "ctl.events",
+    "check": "ctl.check",
+    "renew": "ctl.renew",
+    "force-renew": "ctl.renew",
+    "roll": "ctl.roll",
+    "deliver": "ctl.deliver",
+    "restart": "ctl.deliver",
+    "dane": "ctl.dane",
+    "dns-refresh": "ctl.dns_refresh",
+    "cancel": "ctl.cancel",
+    "forget": "ctl.forget",
+    "clean": "ctl.clean",
+    "reload": "ctl.reload",
+    "import": "setup.import_check",
+    "trust": "offline.trust",
+    "doctor": "doctor.command",
+    "completion": "ctl.completion",
+    "_names": "ctl.completion",
 }
 
 
@@ -59,7 +60,7 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     modules = [_COMMANDS[command]] if command in _COMMANDS else dict.fromkeys(_COMMANDS.values())
     for module in modules:
-        import_module(f"sslmd.ctl.{module}").add(commands)
+        import_module(f"sslmd.{module}").add(commands)
     return top
 
 

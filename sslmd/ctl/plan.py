@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime
 
-from sslmd.ctl.answers import Fields
-from sslmd.ctl.args import Commands, add_certs, chosen, command, connect
-from sslmd.ctl.errors import DONE
-from sslmd.ctl.table import Row, print_table
-from sslmd.ctl.text import local, say
+from sslmd.console.answers import Fields
+from sslmd.console.args import Commands, add_certs, chosen, command, connect
+from sslmd.console.errors import DONE
+from sslmd.console.table import Row, print_table
+from sslmd.console.text import local, say
 from sslmd.wire.messages import Method
 
 _COLOURS = {"running": "green", "waiting": "yellow"}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from sslmd.ctl.answers import Fields
-from sslmd.ctl.args import Commands, command, connect
-from sslmd.ctl.errors import DONE
-from sslmd.ctl.text import complain, say
+from sslmd.console.answers import Fields
+from sslmd.console.args import Commands, command, connect
+from sslmd.console.errors import DONE
+from sslmd.console.text import complain, say
 from sslmd.wire.messages import Method
 
 

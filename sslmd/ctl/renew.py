@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from sslmd.ctl.args import Commands, add_certs, add_no_wait, chosen, command, connect
-from sslmd.ctl.errors import USAGE, CtlError
+from sslmd.console.args import Commands, add_certs, add_no_wait, chosen, command, connect
+from sslmd.console.errors import USAGE, CtlError
 from sslmd.ctl.work import work
 from sslmd.wire.messages import Method
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from sslmd.ctl.args import (
+from sslmd.console.args import (
     Commands,
     add_certs,
     add_no_wait,
@@ -13,7 +13,7 @@ from sslmd.ctl.args import (
     connect,
     count_arg,
 )
-from sslmd.ctl.errors import USAGE, CtlError
+from sslmd.console.errors import USAGE, CtlError
 from sslmd.ctl.work import work
 from sslmd.wire.messages import Method
 

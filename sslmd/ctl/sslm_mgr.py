@@ -16,15 +16,14 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sslmd import __version__
+from sslmd.console.answers import Cert, certs_of
+from sslmd.console.args import chosen, connect, count_arg
+from sslmd.console.errors import DONE, USAGE, WAITING, CtlError
+from sslmd.console.help import Formatter
+from sslmd.console.text import clock, complain, printable, say
+from sslmd.console.tool import run_tool
 from sslmd.core.names import SetName
 from sslmd.ctl import main as sslmctl
-from sslmd.ctl.answers import Cert, certs_of
-from sslmd.ctl.args import chosen, connect, count_arg
-from sslmd.ctl.errors import DONE, USAGE, WAITING, CtlError
-from sslmd.ctl.help import Formatter
-from sslmd.ctl.text import clock, complain, printable, say
-from sslmd.ctl.tool import run_tool
-from sslmd.memory import keep_private
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH, Method
 
 Command = list[str]
@@ -95,7 +94,6 @@ def _flags(top: argparse.ArgumentParser) -> Callable[..., None]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    keep_private()
     return run_tool("sslm-mgr", lambda: _run(sys.argv[1:] if argv is None else argv))
 
 

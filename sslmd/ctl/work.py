@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sslmd.ctl.answers import Fields
-from sslmd.ctl.client import ANSWER_TIMEOUT, Daemon
-from sslmd.ctl.errors import DONE, FAILED, WAITING, NoDaemon
-from sslmd.ctl.text import complain, say
+from sslmd.console.answers import Fields
+from sslmd.console.client import ANSWER_TIMEOUT, Daemon
+from sslmd.console.errors import DONE, FAILED, WAITING, NoDaemon
+from sslmd.console.text import complain, say
 from sslmd.wire.messages import Method, Notice, Notification, Outcome
 
 TYPE_CHECKING = False

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.jobs import WriteDh, lane
+from sslmd.core.retry import text_of
 from sslmd.daemon.tell.journal import WARNING
 from sslmd.daemon.zone_work import Tell
 from sslmd.workers.dh import write_dh
@@ -88,15 +89,11 @@ class DhLooks:
         """Do the job; what fails is told, and tried again at the next look."""
         told: set[str] = set()
         errors = await write_dh(self._tools)
-        self.troubles = tuple(dict.fromkeys(map(_text, errors)))
+        self.troubles = tuple(dict.fromkeys(map(text_of, errors)))
         for err in errors:
             self.failures += 1
             if not isinstance(err, SslmError):
-                self._tools.bug(f"{lane(job)}: {_text(err)}", err)
+                self._tools.bug(f"{lane(job)}: {text_of(err)}", err)
             elif str(err) not in told:
                 told.add(str(err))
                 self._tell("dh-trouble", f"{err}; it is tried again every day", WARNING, None)
-
-
-def _text(err: BaseException) -> str:
-    return str(err) if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"

@@ -14,8 +14,6 @@ from datetime import datetime
 
 from sslmd.config.hosts import DNS, class_order, wanted_on
 from sslmd.config.model import Config
-from sslmd.core.backoff import Failure, next_try
-from sslmd.core.errors import SslmError, Transient
 from sslmd.core.events import ServerCopied, ServerSeen, ServersWanting, ServerTold
 from sslmd.core.host.needs import restarts_at
 from sslmd.core.host.plan import (
@@ -28,13 +26,13 @@ from sslmd.core.host.plan import (
 )
 from sslmd.core.host.server import failed, given, looked_at, not_given, restarted
 from sslmd.core.jobs import Copy, HostJob, Pool, Restart, See, Told, pool
-from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId
 from sslmd.core.renewal import ROLL_MARGIN
+from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Server, ServerPhase
 from sslmd.core.windows import opens
 from sslmd.daemon.host_book import HostBook
-from sslmd.daemon.registry import Registry
+from sslmd.daemon.registry import ClassesChanged, Registry
 from sslmd.workers.copy import Visit, copy
 from sslmd.workers.proof import rule_of
 from sslmd.workers.queue import JobQueue
@@ -48,13 +46,6 @@ RESTS = 10
 
 # The server changed: an event for its certificate.
 Apply = Callable[[CertId, ServerTold | ServerSeen | ServerCopied | ServersWanting], None]
-
-
-def failure_of(err: Exception) -> Failure:
-    """Return what kind of failure an exception is."""
-    if isinstance(err, Transient):
-        return Failure.TRANSIENT
-    return Failure.PERMANENT if isinstance(err, SslmError) else Failure.BUG
 
 
 def _commands(config: Config) -> dict[str, object]:
@@ -119,18 +110,8 @@ class Hosts:
         """Forget the failures of what `old` had otherwise: it is tried anew."""
         before, after = _commands(old), _commands(self._tools.config)
         changed = {kind for kind in after if after[kind] != before.get(kind)}
-        for cert in self._waiting:
-            entry = self._registry[cert]
-            entry.state = replace(
-                entry.state,
-                servers=tuple(
-                    replace(server, attempts=0, next_try=None)
-                    if server.next_try is not None and server.kind in changed
-                    else server
-                    for server in entry.state.servers
-                ),
-            )
-            entry.document = None
+        for cert in list(self._waiting):
+            self._registry.put(cert, ClassesChanged(frozenset(changed)))
         for cert in self._registry:
             self.note(cert)  # probes may be others
         self.notes.reconfigured()
@@ -147,10 +128,9 @@ class Hosts:
         if not moved:
             return
         event = ServersWanting(self._tools.now(), moved)
-        for cert, entry in self._registry.entries.items():
+        for cert, entry in list(self._registry.entries.items()):
             if any(server.host in moved for server in entry.state.servers):
-                entry.state, entry.document = advance(entry.state, event), None
-                self.note(cert)
+                self._registry.put(cert, event)
 
     def stop(self) -> None:
         """Start nothing more."""
@@ -303,8 +283,7 @@ class Hosts:
             if old.phase is not ServerPhase.PENDING:
                 continue
             if error is not None:
-                at = again.at(old, error)
-                after = not_given(old, str(error) or repr(error), at, now)
+                after = not_given(old, again.of(old, error))
             elif visit.here and not old.here:
                 # Found to be this machine after all: production is to have the right owners.
                 self._apply(cert, ServersWanting(now, frozenset({job.host})))
@@ -376,10 +355,10 @@ class Hosts:
             if error is None:
                 server = restarted(old, sight.why_unseen, self._end_of(told.cert), now)
             else:
-                text = str(error) or repr(error)
+                trouble = again.of(old, error)
                 if outcome.error is not None:
-                    text = f"the restart failed: {text}"
-                server = failed(old, text, again.at(old, error), now)
+                    trouble = replace(trouble, text=f"the restart failed: {trouble.text}")
+                server = failed(old, trouble)
             unproven = error is not None and outcome.error is None
             self._apply(told.cert, ServerTold(now, server, unproven))
 
@@ -418,11 +397,9 @@ class _Again:
         self._tools = tools
         self._at: datetime | None = None
 
-    def at(self, server: Server, error: Exception) -> datetime:
-        """Return when a server is tried again that failed once more."""
-        if self._at is None:
-            jitter = self._tools.rng.random()
-            self._at = next_try(
-                failure_of(error), server.attempts + 1, self._tools.now(), jitter=jitter
-            )
-        return self._at
+    def of(self, server: Server, error: Exception) -> Trouble:
+        """Return the failure of a server that failed once more."""
+        tools = self._tools
+        trouble = Trouble.of(error, server.attempts, tools.now(), jitter=tools.rng.random())
+        self._at = self._at or trouble.next_try
+        return replace(trouble, next_try=self._at)

@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     if sys.argv[1:2] == ["init"]:
-        from sslmd.daemon import init  # for the first minute of a site, not for every start
-
-        sys.exit(init.run(sys.argv[2:]))
+        # A room of its own, for the first minute of a site and not for every start.
+        sys.exit(import_module("sslmd.setup.init").run(sys.argv[2:]))
     keep_private()
     arguments = _arguments()
     os.umask(0o077)
@@ -298,8 +298,8 @@ class Daemon:
         await self._planner.tools.background_done(FLUSH)
         planner = self._planner
         failed = planner.failures or planner.zones.troubles
-        troubled = failed or any(map(in_trouble, planner.registry.entries.values()))
-        return 1 if troubled else 0
+        now, entries = planner.tools.now(), planner.registry.entries.values()
+        return 1 if failed or any(in_trouble(entry, now) for entry in entries) else 0
 
     # --- signals and reload ---
 

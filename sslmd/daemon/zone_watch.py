@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from sslmd.core.dane.gate import gate_of
+from sslmd.core.dane.verdict import Withdrawn
 from sslmd.core.errors import Transient
 from sslmd.core.names import CertId, SetName
-from sslmd.daemon.registry import DaneReport, Entry, Registry
-from sslmd.daemon.tell.journal import ERROR, INFO
+from sslmd.daemon.registry import Compared, DaneReport, Entry, Registry
 from sslmd.daemon.zone_work import Tell, ZoneWork, clock
 from sslmd.servers.probe import BELIEVED, FIRST_PAUSE, SLOWER
 from sslmd.workers.dane import Finding, ask_resolver, findings_of_ports, prove_ports
@@ -88,17 +88,7 @@ class ZoneWatch:
         return findings + findings_of_ports(seen, name, zone.shown_to_clients(), spare)
 
     def _report(self, cert: CertId, findings: list[Finding]) -> None:
-        entry = self._registry[cert]
-        before = entry.report
-        entry.report = DaneReport(self._tools.now(), tuple(findings))
-        entry.document = None
-        known = {(one.where, one.text) for one in before.findings if one.wrong} if before else set()
-        wrong = [one for one in findings if one.wrong]
-        for one in wrong:
-            if (one.where, one.text) not in known:
-                self._tell("dane-mismatch", f"{one.where} {one.text}", ERROR, cert)
-        if known and not wrong:
-            self._tell("dane-well", "DNS, ports and keys agree again", INFO, cert)
+        self._registry.put(cert, Compared(DaneReport(self._tools.now(), tuple(findings))))
 
     async def _look_at_ports(self, zone: Zone, cert: CertId) -> list[PortSeen]:
         assert zone.given is not None
@@ -146,11 +136,8 @@ class ZoneWatch:
             # Just switched on, or the start: what caches may hold has to be known.
             await self._work.give(zone)
         view = self._registry.view(cert)
-        dane = view.dane
-        if dane is not None and dane.fading:
+        if isinstance(view.dane, Withdrawn):
             return gate_of(view).text
-        if dane is not None and not dane.checked and not zone.may_be_elsewhere(cert):
-            return ""
         await self._work.look(zone)
         view = self._registry.view(cert)
         if view.state.next is None or view.state.next.name != name:
@@ -176,4 +163,4 @@ class ZoneWatch:
             async with zone.turn:
                 await self._work.give(zone)
         view = self._registry.view(cert)
-        return gate_of(view).text if view.dane is not None and view.dane.fading else ""
+        return gate_of(view).text if isinstance(view.dane, Withdrawn) else ""

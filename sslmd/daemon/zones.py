@@ -12,17 +12,18 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
+from sslmd.core.dane.verdict import Dane, Unknown
 from sslmd.core.errors import SslmError
 from sslmd.core.events import Event
 from sslmd.core.jobs import Look, Publish, Watch, ZoneJob
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
-from sslmd.core.view import Dane
+from sslmd.core.retry import text_of
 from sslmd.daemon.api.limits import ASKED_EVERY
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR
 from sslmd.daemon.zone_watch import DOUBT, ZoneWatch
 from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock, counted
-from sslmd.dns.tlsa_notes import noted_tlsa_zones
+from sslmd.dns.notes import noted_tlsa_zones
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.tools import Tools
@@ -67,7 +68,7 @@ class Zones:
         """
         self._running = True
         known = self._tools.config.zones()
-        left = noted_tlsa_zones(self._tools.config.globals.certs_dir, known)
+        left = noted_tlsa_zones(self._tools.tree, known)
         for name in sorted({*known, *left}):
             self._zone(name)
         for name in sorted(self._zones):
@@ -226,7 +227,7 @@ class Zones:
         except Exception as err:
             # It must neither end the zone's turn for good nor be tried again at once.
             zone.look_at = zone.retry_at = clock() + AFTER_BUG
-            text = err if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
+            text = text_of(err)
             zone.look_trouble = f"{type(job).__name__}: {text}"
             if isinstance(err, SslmError):
                 self._tell("tlsa-trouble", f"zone {zone.name}: {text}", ERROR, None)
@@ -280,18 +281,16 @@ class Zones:
         finally:
             self._work.replan_all(zone)
 
-    def dane(self, cert: CertId, entry: Entry) -> Dane | None:
-        """Return what the plan has to know of a certificate's records."""
+    def dane(self, cert: CertId, entry: Entry) -> tuple[Dane, str]:
+        """Return what is known of a certificate's records, and why DNS does not have them all."""
         zone = self._zones.get(ZoneName(cert.group)) if cert.group != GroupName.CA else None
-        if zone is None:
-            return None
-        if not entry.wanted.dane:
-            return zone.dane(cert, entry, current=True)
-        current = zone.wish is not None and not zone.trouble
-        if current and cert in self._tools.config.services:
-            assert zone.wish is not None
-            current = self._work.cert_wish_of(cert) in zone.wish.certs
-        return zone.dane(cert, entry, current=current)
+        if zone is None or not entry.wanted.dane:
+            return zone.dane(cert, entry) if zone is not None else Unknown(), ""
+        behind, wish = zone.trouble, zone.wish
+        known = cert in self._tools.config.services
+        if wish is None or (known and self._work.cert_wish_of(cert) not in wish.certs):
+            behind = behind or zone.look_trouble or "its name servers are being told"
+        return zone.dane(cert, entry), behind
 
     async def may_roll(self, cert: CertId, name: SetName) -> str:
         """Look once more before a set is served; return why not, "" if nothing is against it.

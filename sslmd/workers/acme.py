@@ -14,18 +14,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from sslmd.acme import certbot, directory
+from sslmd.acme.certbot import LogMark
+from sslmd.acme.certbot_log import read_log
+from sslmd.acme.directory import Directory
+from sslmd.acme.limits import limit_met
+from sslmd.acme.orders import Order
+from sslmd.acme.problems import StillProcessing
+from sslmd.acme.retry_after import retry_at
 from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
 from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.dns.aims import Aim
-from sslmd.issuers import certbot, directory
-from sslmd.issuers.certbot import LogMark
-from sslmd.issuers.certbot_log import read_log
-from sslmd.issuers.directory import Directory
-from sslmd.issuers.limits import limit_met
-from sslmd.issuers.orders import Order
-from sslmd.issuers.problems import StillProcessing
-from sslmd.issuers.retry_after import retry_at
 from sslmd.pki.local_ca import Issued
 from sslmd.processes import Program, start
 from sslmd.workers.acme_before import (

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from sslmd.acme import certbot
+from sslmd.acme.certbot import LogMark, Place, Server
+from sslmd.acme.directory import Directory
+from sslmd.acme.problems import ProblemKind, read_problem, to_error
 from sslmd.config.model import ServiceConfig, Validation
 from sslmd.core.errors import Transient
 from sslmd.core.limits import failed_too_often
 from sslmd.core.names import CertId
 from sslmd.dns.aims import Aim, Learnt
-from sslmd.issuers import certbot
-from sslmd.issuers.certbot import LogMark, Place, Server
-from sslmd.issuers.directory import Directory
-from sslmd.issuers.problems import ProblemKind, read_problem, to_error
 from sslmd.processes import start
 from sslmd.workers.preflight import Preflight
 from sslmd.workers.tools import Tools, wanted_of

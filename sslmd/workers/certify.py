@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from sslmd.acme import certbot
+from sslmd.acme.certbot import Place, server_of
+from sslmd.acme.wishes import unmet_wishes
 from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import Permanent
 from sslmd.core.events import CertIssued
@@ -15,9 +18,6 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.renewal import Wanted, why_useless
 from sslmd.core.spec import AcmeCa, OwnCa
 from sslmd.core.state import Issuance, SetNote
-from sslmd.issuers import certbot, local_ca
-from sslmd.issuers.certbot import Place, server_of
-from sslmd.issuers.wishes import unmet_wishes
 from sslmd.pki.chain import arranged, bundle, fullchain, serial_of
 from sslmd.pki.csr import make_csr
 from sslmd.pki.inspect import set_facts
@@ -25,7 +25,7 @@ from sslmd.pki.keys import load_key
 from sslmd.pki.local_ca import Issued
 from sslmd.store import sets
 from sslmd.store.layout import BUNDLE, CERT, CHAIN, CSR, FULLCHAIN, PRIVKEY
-from sslmd.workers import tlsa_rr
+from sslmd.workers import sign, tlsa_rr
 from sslmd.workers.acme import obtain
 from sslmd.workers.acme_before import Attempt
 from sslmd.workers.tools import Tools, wanted_of
@@ -43,7 +43,7 @@ def _certify(job: Certify, tools: Tools) -> CertIssued:
     if isinstance(spec.signer, OwnCa):
         ca_service = tools.config.services.get(spec.signer.cert)
         ca = ca_service.spec if ca_service else None
-    issued = local_ca.issue(tools.tree, spec, ca, asked.key, asked.csr, tools.now())
+    issued = sign.issue(tools.tree, spec, ca, asked.key, asked.csr, tools.now())
     return _take_in(tools.service(job.cert), job.set, asked, issued, tools)
 
 

@@ -14,20 +14,21 @@ from sslmd.core.dane.tlsa import Combination, Known, Owned, heeded, owned
 from sslmd.core.names import CertId, DomainName
 from sslmd.core.state import CertState
 from sslmd.core.times import clock
-from sslmd.dns.tlsa_look import ServerSeen, missing_at
+from sslmd.dns.tlsa_look import ServerSeen, missing_at, surplus
 from sslmd.store.zone_notes import ZoneNotes
 from sslmd.workers.dane_wish import is_coming
 from sslmd.workers.dane_zone import Zone
-from sslmd.workers.tlsa import CertWish, Seen
+from sslmd.workers.tlsa import CertWish, ServersSeen
 
 # Records that one message names.
 _NAMED = 3
 
 
-def take(zone: Zone, seen: Seen) -> bool:
+def take(zone: Zone, seen: ServersSeen) -> bool:
     """Take in what the servers show; return whether the notes are others now."""
     assert zone.notes is not None
     zone.seen, zone.look_trouble = seen, ""
+    zone.others = _of_others(zone, seen)
     notes = _with_others(zone, zone.notes)
     if _all_signed(seen):
         notes = replace(notes, signed=True)
@@ -62,6 +63,17 @@ def take(zone: Zone, seen: Seen) -> bool:
     changed = notes != zone.notes
     zone.notes = notes
     return changed
+
+
+def _of_others(zone: Zone, seen: ServersSeen) -> dict[DomainName, frozenset[Combination]]:
+    """Return the owners with records that are not ours, and the combinations that all show."""
+    ours = owned(zone.content) | owned(zone.given.before if zone.given is not None else {})
+    found: dict[DomainName, list[frozenset[Combination]]] = {}
+    heard = [one for one in seen.servers if not one.silent and not one.out_of_reach]
+    for owner in {owner for server in heard for owner, _ in surplus(server, ours)}:
+        shown = (server.owners[owner].records if owner in server.owners else () for server in heard)
+        found[owner] = [frozenset(one.combination for one in some) for some in shown]
+    return {owner: frozenset.intersection(*some) for owner, some in found.items()}
 
 
 def _with_others(zone: Zone, notes: ZoneNotes) -> ZoneNotes:
@@ -212,12 +224,12 @@ def _fault(zone: Zone, server: ServerSeen, owner: DomainName) -> str:
     return ""
 
 
-def _all_signed(seen: Seen) -> bool:
+def _all_signed(seen: ServersSeen) -> bool:
     shown = [one for server in seen.servers for one in server.owners.values() if one.records]
     return bool(shown) and all(one.signed_until is not None for one in shown)
 
 
-def _reached(answers: list[Answer], seen: Seen) -> list[Answer]:
+def _reached(answers: list[Answer], seen: ServersSeen) -> list[Answer]:
     """Leave out servers that this machine has no way to, as long as there are others."""
     lost = {str(one.server) for one in seen.servers if one.out_of_reach}
     near = [one for one in answers if one.server not in lost]

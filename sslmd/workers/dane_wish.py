@@ -73,7 +73,7 @@ def is_coming(state: CertState, mine: CertWish) -> bool:
     """Whether the set on deck is still the one, and as complete, as DNS was told of."""
     next_ = state.next
     if next_ is None or mine.coming is None:
-        return next_ is None and mine.coming is None
+        return mine.coming is None and (next_ is None or next_.cert is None)
     return next_.name == mine.coming and (next_.cert is not None) == mine.certified
 
 

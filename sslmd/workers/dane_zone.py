@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sslmd.core.dane.places import Elsewhere, Ends, Fate, Places, fits
 from sslmd.core.dane.sighting import FIRST_PAUSE, Sighting, digests
 from sslmd.core.dane.tlsa import (
     Content,
+    Others,
     Owned,
     Share,
     Tlsa,
@@ -18,16 +19,26 @@ from sslmd.core.dane.tlsa import (
     owned,
     wants_of,
 )
+from sslmd.core.dane.verdict import (
+    CheckedPorts,
+    Dane,
+    Everywhere,
+    HeldBack,
+    NoRecords,
+    Unknown,
+    Withdrawn,
+    counted,
+)
 from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.retry import Trouble
 from sslmd.core.standing import Standing
 from sslmd.core.state import CertState
-from sslmd.core.view import Dane
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import ServerSeen, missing_at, surplus
 from sslmd.store.zone_notes import ZoneNotes
 from sslmd.workers.dane_wish import held, held_by, is_coming
 from sslmd.workers.places import port_of
-from sslmd.workers.tlsa import CertWish, Given, Seen, Wish
+from sslmd.workers.tlsa import CertWish, Given, ServersSeen, Wish
 
 # Records that one message names.
 _NAMED = 3
@@ -43,16 +54,18 @@ class Zone:
     those of the last look.
 
     `noted`: what may be in DNS, while nothing could be given. `elsewhere`: what the last look found
-    of records that others keep. `doubts`: what name servers showed that does not go with the places
-    that were found. `apart`: the sightings by those servers alone that answer. `replaced`: what was
-    in DNS before the changes that no name server was seen to take yet, None if there are none.
+    of records that others keep, `others` of those beside ours at owners of the zone. `doubts`: what
+    name servers showed that does not go with the places that were found. `apart`: the sightings by
+    those servers alone that answer. `replaced`: what was in DNS before the changes that no name
+    server was seen to take yet, None if there are none.
 
     `late`: whose set on deck waits for its records for too long. `asked`: the comparison that
     somebody asked for last.
 
-    `trouble`, `look_trouble`, `unsaved`: why publishing, looking, writing notes failed last, "" if
-    it did not. Times ending in `_at` are of the event loop's clock, in seconds. `turn` is held by
-    who gives records to DNS, and by who makes a server use another key.
+    `failed`: how publishing failed last, without a text where ports are not ready for records.
+    `look_trouble`, `unsaved`: why looking, writing notes failed last, "" if it did not. Times
+    ending in `_at` are of the event loop's clock, in seconds. `turn` is held by who gives records
+    to DNS, and by who makes a server use another key.
     """
 
     name: ZoneName
@@ -62,14 +75,14 @@ class Zone:
     tried: Wish | None = None
     given: Given | None = None
     noted: Content = field(default_factory=dict)
-    seen: Seen | None = None
+    seen: ServersSeen | None = None
     sighting: Sighting | None = None
     elsewhere: Mapping[DomainName, Elsewhere] = field(default_factory=dict)
+    others: Others = field(default_factory=dict)
     doubts: frozenset[Doubt] = frozenset()
     apart: dict[CertId, Sighting] = field(default_factory=dict)
     replaced: Content | None = None
-    trouble: str = ""
-    attempts: int = 0
+    failed: Trouble | None = None
     retry_at: float = 0.0
     look_trouble: str = ""
     look_pause: float = FIRST_PAUSE
@@ -91,6 +104,11 @@ class Zone:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     asked: asyncio.Task[None] | None = None
     asked_at: float = 0.0
+
+    @property
+    def trouble(self) -> str:
+        """Why publishing failed last, "" if it did not."""
+        return self.failed.text if self.failed is not None else ""
 
     @property
     def content(self) -> Content:
@@ -135,50 +153,87 @@ class Zone:
         return frozenset(found)
 
     def _wanted_owners(self) -> set[DomainName]:
-        return {owner for share in self._shares() for owner, _ in (*share.held, *share.lacking)}
-
-    def _shares(self) -> Iterable[Share]:
-        return self.given.content.shares.values() if self.given is not None else ()
+        certs = self.given.wants if self.given is not None else {}
+        shares = self.given.content.shares.values() if self.given is not None else ()
+        held = {owner for one in shares for owner, _ in (*one.held, *one.lacking)}
+        return held | {owner for cert in certs for owner in self._owners_of(cert)}
 
     # --- what a certificate has to know ---
 
-    def dane(self, cert: CertId, entry: Standing, *, current: bool) -> Dane | None:
-        """Return what the plan has to know; `current`: DNS was given what is wanted now."""
-        fading = self._fading(cert, entry)
-        until = self.sighting.opens_at if fading and self.sighting is not None else None
+    def dane(self, cert: CertId, entry: Standing) -> Dane:
+        """Return what is known of a certificate's records."""
+        if fading := self._fading(cert, entry):
+            return Withdrawn(fading, self.sighting.opens_at if self.sighting is not None else None)
         if not entry.wanted.dane:
-            faded = Dane(None, checked=True, ttl=self.ttl, fading=fading, fading_until=until)
-            return faded if fading else None
+            return NoRecords()
         if self.tried is None:
-            return None
+            return Unknown()
         mine = self.mine(cert)
         if self.given is None or mine is None:
             # Nothing could be given to DNS yet. What is served is not put at risk for that.
-            fresh = entry.state.curr is None and not entry.state.retired and not self.noted
-            next_ = entry.state.next.name if entry.state.next is not None and fresh else None
-            return Dane(next_, checked=not fresh, trouble=self.trouble)
-        share = self.share(cert)
-        owners = {owner for owner, _ in (*share.needed, *share.held)}
-        is_it = mine.coming is None or is_coming(entry.state, mine)
+            return Unknown(CheckedPorts(), self.trouble)
+        state, share = entry.state, self.share(cert)
+        owners = self._owners_of(cert)
         others = self.waited_for(cert)
         unknown = self._unknown(cert) if mine.serving else ""
         asked = self.given.asked_at(cert, owners) | others.keys()
-        return Dane(
-            next=mine.coming if is_it else None,
-            checked=bool(others or unknown) or self._checked(owners, mine),
-            unchanged=not (share.held or others or unknown)
-            and self._is_served(cert, entry.state, share),
-            current=current,
-            trouble=self.trouble or self.look_trouble,
-            unseen=self.look_trouble,
-            held=held(share, self.notes, serving=bool(mine.serving)) or unknown,
-            ports=tuple(sorted(filter(None, map(port_of, asked)))),
-            ttl=self.ttl_of(cert),
-            fading=fading,
-            fading_until=until,
-            silent=self._silent(cert, mine),
-            usages=frozenset(one.usage for one in mine.entries),
+        ports = CheckedPorts(
+            tuple(sorted(filter(None, map(port_of, asked)))),
+            self.ttl_of(cert),
+            frozenset(one.usage for one in mine.entries),
         )
+        trouble = self.trouble or self.look_trouble
+        if not is_coming(state, mine):
+            return Unknown(ports, trouble)
+        if not (others or unknown):
+            unseen = self._unseen(owners, mine)
+            if unseen is None:
+                return NoRecords()
+            if unseen:
+                return Unknown(ports, trouble or unseen)
+        if not (share.held or others or unknown) and self._is_served(cert, state, share):
+            return Everywhere(ports)
+        if why := held(share, self.notes, serving=bool(mine.serving)) or unknown:
+            return HeldBack(ports, why)
+        if self.look_trouble:
+            return Unknown(ports, self.look_trouble)
+        sighting = state.sighting
+        if sighting is not None and sighting.set != mine.coming:
+            sighting = None
+        return counted(ports, sighting, trouble, self._silent(cert, mine))
+
+    def _owners_of(self, cert: CertId) -> set[DomainName]:
+        """Return where a certificate has its records, and where it would have them."""
+        share = self.share(cert)
+        wants = self.given.written_of(cert) if self.given is not None else {}
+        return {*wants, *(owner for owner, _ in (*share.needed, *share.held))}
+
+    def _unseen(self, owners: set[DomainName], mine: CertWish) -> str | None:
+        """Return why it is not known whether clients find records of any key at these owners.
+
+        "": they may; None: they do not. Before the first set is served, every name server has to
+        be seen without any: whose keys its ports serve until then is not known here.
+        """
+        if self.given is None or (self.given.ours and owners & {*self.content, *self.given.before}):
+            return ""
+        if self.seen is None:
+            # What is served already is not put at risk.
+            return "" if mine.serving else "what its name servers show is being looked up"
+        shown = [server.owners.get(o) for server in self.seen.servers for o in sorted(owners)]
+        if any(one is not None and one.records for one in shown):
+            return ""
+        if mine.serving:
+            return None
+        servers = self.seen.servers
+        near = [one for one in servers if not one.out_of_reach] or list(servers)
+        for server in near:
+            if why := server.silent or server.out_of_reach:
+                return f"{server.server} {why}"
+            for owner in sorted(owners):
+                one = server.owners.get(owner)
+                if one is None or one.fault:
+                    return f"{server.server} {one.fault if one else 'was not asked'}".rstrip()
+        return None
 
     def kept_by_others(self, cert: CertId) -> dict[DomainName, Elsewhere]:
         """Return what clients check of a certificate's that others write, as far as is known."""
@@ -219,12 +274,6 @@ class Zone:
         others = self.kept_by_others(cert).keys() - firsts
         # Where nothing is written, clients may still look: at the end of a host that is a CNAME.
         return self.given.asked_at(cert, written) | others
-
-    def may_be_elsewhere(self, cert: CertId) -> bool:
-        """Whether others may write records for a certificate at any time."""
-        places = self.given.places_of(cert) if self.given is not None else {}
-        there = any(place.is_checked_elsewhere for place in places.values())
-        return there or bool(self.ends_of(cert))
 
     def _unknown(self, cert: CertId) -> str:
         """Return why it is not known where a certificate has its records, "" if it is."""
@@ -281,20 +330,6 @@ class Zone:
         owners = {owner for owner, _ in (*share.needed, *share.held)}
         asked = self.given.asked_at(cert, owners) if self.given is not None else set()
         return self.notes.ttl_at({*owners, *asked, *self.kept_by_others(cert)})
-
-    def _checked(self, owners: set[DomainName], mine: CertWish) -> bool:
-        """Whether clients may find records of any key at these owners."""
-        if self.given is None or (self.given.ours and owners & {*self.content, *self.given.before}):
-            return True
-        if self.seen is None:
-            # Nobody knows what is there. What is served already is not put at risk for that.
-            return bool(mine.serving)
-        return any(
-            one.records
-            for server in self.seen.servers
-            for owner, one in server.owners.items()
-            if owner in owners
-        )
 
     def mine(self, cert: CertId) -> CertWish | None:
         """Return what DNS was given last for a certificate."""

@@ -12,10 +12,10 @@ import re
 import shutil
 from datetime import timedelta
 
+from sslmd.acme.launch import tied
 from sslmd.config.model import DhOptions
 from sslmd.core.dh import DhGroup
 from sslmd.core.errors import Permanent, Transient
-from sslmd.issuers.launch import tied
 from sslmd.pki.dhparam import dhparam, group_in
 from sslmd.processes import start
 from sslmd.store import dh, files

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from sslmd.acme.orders import Challenge
 from sslmd.config.model import Config, ServerClass, ServerKind, Validation
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import BadName, CertId, DomainName, machine_of
 from sslmd.core.spec import AcmeCa
-from sslmd.issuers.orders import Challenge
 from sslmd.servers import http01
 from sslmd.servers.http01_look import LOOKS, MOST_OF_NAME, NotShown, fetch_back
 from sslmd.store import files

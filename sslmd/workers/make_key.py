@@ -12,13 +12,13 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.renew_track import can_finish
 from sslmd.core.spec import CertSpec
 from sslmd.core.state import SetNote
-from sslmd.issuers.local_ca import known_of
 from sslmd.pki.csr import make_csr
 from sslmd.pki.inspect import set_facts
 from sslmd.pki.key_kind import describe_key
 from sslmd.pki.keys import generate_key, load_key
 from sslmd.store import certs, files, sets
 from sslmd.store.layout import CSR, PRIVKEY, Tree
+from sslmd.workers.sign import known_of
 from sslmd.workers.tools import Tools, wanted_of
 
 

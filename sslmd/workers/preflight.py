@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from sslmd.acme.directory import Directory
 from sslmd.config.model import Config, Validation
 from sslmd.core.errors import Permanent, Transient, together
 from sslmd.core.names import CertId, DomainName, SanName, ZoneName
@@ -23,7 +24,6 @@ from sslmd.dns.caa import Lookup, Property, caa_lookup, forbidden, names_account
 from sslmd.dns.dnssec import bogus, bogus_here
 from sslmd.dns.nameservers import addresses_at, authoritative, follow
 from sslmd.dns.resolver import Resolver
-from sslmd.issuers.directory import Directory
 
 _T = TypeVar("_T")
 

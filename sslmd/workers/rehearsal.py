@@ -18,6 +18,7 @@ from datetime import datetime
 
 from sslmd.config.hosts import THIS_HOST, class_order, hosts_of, places, proves, wanted_on
 from sslmd.config.model import Config
+from sslmd.core.dane.verdict import Dane, Unknown
 from sslmd.core.errors import SslmError
 from sslmd.core.events import AskDropped, Event, ServersProven, Settled
 from sslmd.core.host.needs import needs
@@ -40,7 +41,7 @@ from sslmd.core.renewal import Reason, Wanted, why_unusable
 from sslmd.core.spec import OwnCa, SelfSigned
 from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
-from sslmd.core.view import Dane, Decision, due
+from sslmd.core.view import Decision, due
 from sslmd.servers import as_found
 from sslmd.store import certs
 from sslmd.store.layout import Tree
@@ -193,7 +194,7 @@ async def _rehearse(tools: Tools, found: Rehearsal) -> Rehearsal:
     here = await _here(tools)
     for cert, one in book.items():
         zone = zones.get(cert.group)
-        dane = zone.dane_of(one) if zone is not None else None
+        dane = zone.dane_of(one) if zone is not None else Unknown()
         await asyncio.to_thread(_follow, one, book, dane, tools, here)
     for zone in found.zones:
         await zone.settle(tools, book)
@@ -217,7 +218,7 @@ async def _here(tools: Tools) -> set[str]:
 def _follow(
     one: Rehearsed,
     book: dict[CertId, Rehearsed],
-    dane: Dane | None,
+    dane: Dane,
     tools: Tools,
     here: set[str],
 ) -> None:

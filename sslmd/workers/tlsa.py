@@ -20,6 +20,7 @@ from sslmd.core.dane.tlsa import (
     Content,
     DaneEntry,
     Material,
+    Others,
     Owned,
     Part,
     TlsaHosts,
@@ -40,7 +41,7 @@ from sslmd.dns.tlsa_look import look_at as look_at_servers
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
 from sslmd.store.layout import CERT, CHAIN, CSR, PRIVKEY, Tree
-from sslmd.store.zone_notes import ZoneNotes, notes_file, write_notes
+from sslmd.store.zone_notes import ZONE_NOTE, ZoneNotes
 from sslmd.workers import tlsa_rr
 from sslmd.workers.dane import look as look_at
 from sslmd.workers.dane import matches
@@ -49,6 +50,7 @@ from sslmd.workers.tools import Tools
 
 _NO_PLACES: Places = {}
 _NO_ENDS: Ends = {}
+_NO_OTHERS: Others = {}
 
 # MX hosts are looked up this often; a look-up that fails is tried again with the next one.
 MX_AGAIN = timedelta(hours=23)
@@ -121,6 +123,10 @@ class Given:
         """The owners of which it is not known where their records belong."""
         return frozenset(o for o, place in self.places.items() if place.fate is Fate.UNKNOWN)
 
+    def written_of(self, cert: CertId) -> Wants:
+        """Return what a certificate asks for, by the owners where it is written."""
+        return moved(self.wants.get(cert, {}), self.places)
+
     def places_of(self, cert: CertId) -> dict[DomainName, Place]:
         """Return the places that are a certificate's."""
         wants = self.wants.get(cert, {})
@@ -143,13 +149,30 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class LookedUp:
+    """What was found out of a zone before. `places`: where owners have their records, if not there.
+
+    `doubted`: owners that were seen to be something else since; `ends`: where clients look first,
+    because a host is a CNAME; `others`: the combinations of records that are not ours.
+    """
+
+    places: Places = field(default_factory=dict)
+    doubted: Collection[DomainName] = ()
+    ends: Ends = field(default_factory=dict)
+    others: Others = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ServersSeen:
     """What every name server showed, and when it was asked."""
 
     servers: tuple[ServerSeen, ...]
     began: Instant
     ended: Instant
     at: datetime
+
+
+_NOTHING = LookedUp()
 
 
 @lru_cache(maxsize=1)
@@ -170,22 +193,20 @@ async def publish(
     tools: Tools,
     *,
     again: bool = False,
-    known: Places = _NO_PLACES,
-    doubted: Collection[DomainName] = (),
-    ends: Ends = _NO_ENDS,
+    last: LookedUp = _NOTHING,
 ) -> Given:
     """Have DNS given what `wish` comes to; `again`: even if it was given before.
 
-    `known`, `doubted`, `ends`: as in `prepare`. What can be done is done, although an owner is
-    refused, say: `Given.failure`. Raises `Transient` or `Permanent` before anything is changed.
+    What can be done is done, although an owner is refused, say: `Given.failure`. Raises
+    `Transient` or `Permanent` before anything is changed.
     """
     zone, means = wish.zone, tools.means
-    found = await prepare(wish, notes, tools, known=known, doubted=doubted, ends=ends)
+    found = await prepare(wish, notes, tools, last)
     remarks = list(found.remarks)
     if found.notes != notes and (wish.certs or notes != ZoneNotes()):
         # Before anything is changed: how long caches hold what was served must not be forgotten.
-        path = notes_file(tools.config.globals.certs_dir, zone)
-        await tools.in_thread(write_notes, path, found.notes)
+        path = tools.tree.zone_note(zone)
+        await tools.in_thread(ZONE_NOTE.write, path, found.notes)
     services = tools.config.services
     await tools.in_thread(
         tlsa_rr.of_known_sets, tools.tree, services, found.materials, found.notes.mx
@@ -202,20 +223,10 @@ async def publish(
     return replace(found, remarks=tuple(remarks), failure=failure, changed=changed)
 
 
-async def prepare(
-    wish: Wish,
-    notes: ZoneNotes,
-    tools: Tools,
-    *,
-    known: Places = _NO_PLACES,
-    doubted: Collection[DomainName] = (),
-    ends: Ends = _NO_ENDS,
-) -> Given:
+async def prepare(wish: Wish, notes: ZoneNotes, tools: Tools, last: LookedUp = _NOTHING) -> Given:
     """Return what `wish` comes to, and whether it is something else than DNS was given before.
 
-    Asks name servers, and changes nothing. `known`: the places that were found last; `doubted`:
-    owners that were seen to be something else since; `ends`: those of hosts that were found last.
-    Raises `Transient` or `Permanent`.
+    Asks name servers, and changes nothing. Raises `Transient` or `Permanent`.
     """
     zone, means = wish.zone, tools.means
     remarks: list[str] = []
@@ -226,21 +237,29 @@ async def prepare(
         notes = replace(notes, ttl=await _ttl_shown(zone, before, tools))
     wants = {one.cert: wants_of(one.entries, zone, one.names, notes.mail) for one in wish.certs}
     asked = {owner for some in wants.values() for owner in some}
-    firsts, ends_problem = await find_ends(zone, asked, ends, tools)
-    asked = {o for o in asked if o not in before or o in doubted or o in notes.moved}
-    places, notes = await find_places(zone, asked, notes, before, known, tools)
+    firsts, ends_problem = await find_ends(zone, asked, last.ends, tools)
+    asked = {o for o in asked if o not in before or o in last.doubted or o in notes.moved}
+    places, notes = await find_places(zone, asked, notes, before, last.places, tools)
     remarks += sorted(place.why for place in places.values() if not place.is_written)
 
     def material_of(cert: CertId, name: SetName) -> Material | None:
         return _material(tools.tree, cert, name)
 
     content, materials, notes = await tools.in_thread(
-        content_for, wish, notes, before, material_of, frozenset(), places, firsts
+        content_for, wish, notes, before, material_of, frozenset(), places, firsts, last.others
     )
     unfit = await _unfit(wish, content, materials, before, wants, places, tools)
     if unfit:
         content, materials, notes = await tools.in_thread(
-            content_for, wish, notes, before, material_of, frozenset(unfit), places, firsts
+            content_for,
+            wish,
+            notes,
+            before,
+            material_of,
+            frozenset(unfit),
+            places,
+            firsts,
+            last.others,
         )
     ours = means.updated(zone) is not None or bool(tools.config.dns.tlsa_dirs)
     changed = ""
@@ -353,12 +372,14 @@ def content_for(
     without: frozenset[DomainName] = frozenset(),
     places: Places = _NO_PLACES,
     ends: Ends = _NO_ENDS,
+    others: Others = _NO_OTHERS,
 ) -> tuple[ZoneContent, Mapping[CertId, Mapping[SetName, Material]], ZoneNotes]:
     """Return what DNS has to be given, of which sets it is made, and what is to be noted.
 
     `before`: what may be in DNS now. What was there when nothing was noted yet (a tree of
     ssl-mgr's, or notes that were lost) counts as seen. `without`: owners that are left out;
-    `places`: where the records of owners belong, if not there; `ends`: where clients look first.
+    `places`: where the records of owners belong, if not there; `ends`: where clients look first;
+    `others`: the combinations of records that are not ours.
     """
     known = notes.known if notes.known is not None else combinations_of(before)
     parts, materials = _parts(wish, notes, before, material_of, places)
@@ -367,7 +388,7 @@ def content_for(
             replace(part, wants={o: what for o, what in part.wants.items() if o not in without})
             for part in parts
         ]
-    content = content_of(parts, known)
+    content = content_of(parts, known, others)
     holders = frozenset(
         (owner, str(cert)) for cert, share in content.shares.items() for owner, _ in share.needed
     )
@@ -377,11 +398,12 @@ def content_for(
     holders |= set(kept)
     told = {owner for owner, _ in (*notes.holders, *holders)}
     unknown = {(owner, "") for owner in before if owner not in told}
+    shown = {(owner, one) for owner, some in others.items() for one in some}
     ttls = (one.ttl for one in (*before.values(), *content.records.values()))
     notes = replace(
         notes,
         ttl=max(notes.ttl, *ttls, 0),
-        known=known & combinations_of(content.records),
+        known=(known | shown) & combinations_of(content.records),
         holders=holders,
         fading=(notes.fading | notes.holders | unknown) - holders,
     )
@@ -432,7 +454,7 @@ def _material(tree: Tree, cert: CertId, name: SetName) -> Material | None:
 
 async def look(
     zone: ZoneName, owners: set[DomainName], tools: Tools, known: tuple[NameServer, ...]
-) -> Seen:
+) -> ServersSeen:
     """Ask every address of every authoritative server; those `known` if nobody tells which.
 
     Raises `Transient` if there are none.
@@ -445,4 +467,4 @@ async def look(
         servers = known
     began = instant()
     seen = await look_at_servers(zone, servers, owners)
-    return Seen(tuple(seen), began, instant(), tools.now())
+    return ServersSeen(tuple(seen), began, instant(), tools.now())

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
+from sslmd.acme.orders import Orders
 from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.issuances import Issuances
@@ -22,7 +23,6 @@ from sslmd.dns.aims import Learnt
 from sslmd.dns.challenges import Challenges
 from sslmd.dns.publish import Means
 from sslmd.dns.resolver import Resolver
-from sslmd.issuers.orders import Orders
 from sslmd.processes import run_command
 from sslmd.servers.local import Locality
 from sslmd.servers.rights import missing_right

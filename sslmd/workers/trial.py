@@ -12,6 +12,9 @@ import secrets
 import threading
 from contextlib import suppress
 
+from sslmd.acme import certbot, directory
+from sslmd.acme.certbot import Place, test_server_of
+from sslmd.acme.wishes import unmet_wishes
 from sslmd.config.model import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, CaInfo
 from sslmd.core.errors import Permanent
 from sslmd.core.jobs import Trial
@@ -19,9 +22,6 @@ from sslmd.core.names import SetName
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import SetNote, TrialKind
 from sslmd.core.times import clock
-from sslmd.issuers import certbot, directory
-from sslmd.issuers.certbot import Place, test_server_of
-from sslmd.issuers.wishes import unmet_wishes
 from sslmd.pki.csr import make_csr
 from sslmd.pki.keys import generate_key
 from sslmd.store import files

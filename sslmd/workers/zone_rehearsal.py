@@ -12,23 +12,23 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from sslmd.core.dane.tlsa import Content, TlsaHosts, combinations_of, endpoint_of
+from sslmd.core.dane.verdict import Dane
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName
+from sslmd.core.retry import Trouble
 from sslmd.core.standing import Standing
-from sslmd.core.view import Dane
 from sslmd.dns import tlsa_publish
-from sslmd.dns.include import challenge_file
-from sslmd.dns.notes import noted_zones
+from sslmd.dns.notes import DEFAULT_TTL, noted_tlsa_zones, noted_zones, union
 from sslmd.dns.publish import left_behind
-from sslmd.dns.tlsa_include import read, tlsa_file
-from sslmd.dns.tlsa_notes import DEFAULT_TTL, noted_tlsa_zones, union
-from sslmd.store import zone_notes
+from sslmd.dns.tlsa_include import read
+from sslmd.store.layout import challenge_file, tlsa_file
+from sslmd.store.zone_notes import ZONE_NOTE
 from sslmd.workers import tlsa_rr
 from sslmd.workers.dane_sight import take
 from sslmd.workers.dane_wish import cert_wish
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.places import look_elsewhere
-from sslmd.workers.tlsa import Given, Wish, look, prepare
+from sslmd.workers.tlsa import Given, LookedUp, Wish, look, prepare
 from sslmd.workers.tools import Tools
 
 # Seconds for the questions to one zone's name servers. All zones are asked at the same time.
@@ -59,9 +59,9 @@ class ZoneRehearsal:
         notes = self.zone.notes
         return (notes.mx or ()) if notes is not None else ()
 
-    def dane_of(self, one: Standing) -> Dane | None:
-        """Return what the plan has to know of a certificate's records."""
-        return self.zone.dane(one.wanted.spec.id, one, current=True)
+    def dane_of(self, one: Standing) -> Dane:
+        """Return what is known of a certificate's records."""
+        return self.zone.dane(one.wanted.spec.id, one)
 
     async def begin(self, tools: Tools, book: Mapping[CertId, Standing]) -> None:
         """Find out what the records of the certificates as they were read come to."""
@@ -77,8 +77,8 @@ class ZoneRehearsal:
         try:
             zone.noted = await tools.in_thread(tlsa_publish.published, means, self.name)
             self.before = await tools.in_thread(self._there, tools)
-            path = zone_notes.notes_file(tools.config.globals.certs_dir, self.name)
-            zone.notes = await tools.in_thread(zone_notes.read_notes, path)
+            path = tools.tree.zone_note(self.name)
+            zone.notes = await tools.in_thread(ZONE_NOTE.read, path)
             given = await self._prepare(wish, tools)
             zone.elsewhere = await look_elsewhere(given.places, given.ends, tools)
             files = await tools.in_thread(
@@ -89,7 +89,7 @@ class ZoneRehearsal:
                 given.notes.mx,
             )
         except SslmError as err:
-            zone.trouble = str(err)
+            zone.failed = Trouble.of(err, 0, tools.now(), jitter=0)
             self.remarks.append(f"{err}; nothing is given to DNS before that is fixed")
             return
         self.remarks += [f"{path} is not there: it is written" for path in files]
@@ -147,11 +147,15 @@ class ZoneRehearsal:
         try:
             async with asyncio.timeout(PATIENCE):
                 given = await prepare(wish, zone.notes, tools)
-                if wish.certs and not given.ours:
+                if wish.certs and not (given.ours and all(one.serving for one in wish.certs)):
                     # What others publish decides whether anybody checks these ports.
                     zone.wish, zone.given, zone.notes = wish, given, given.notes
                     with suppress(SslmError):
                         take(zone, await look(self.name, zone.owners(), tools, ()))
+                        if zone.others:
+                            return await prepare(
+                                wish, zone.notes, tools, LookedUp(others=zone.others)
+                            )
                         return replace(given, notes=zone.notes)
                 return given
         except TimeoutError:
@@ -179,11 +183,10 @@ class ZoneRehearsal:
 
 async def rehearse_zones(tools: Tools, book: Mapping[CertId, Standing]) -> list[ZoneRehearsal]:
     """Return what would be given to DNS for every zone, and for those that were once ours."""
-    config = tools.config
-    known = config.zones()
+    tree, known = tools.tree, tools.config.zones()
     left = {
-        *noted_tlsa_zones(config.globals.certs_dir, known),
-        *noted_zones(config.globals.certs_dir),
+        *noted_tlsa_zones(tree, known),
+        *noted_zones(tree, tree.challenge_note),
     }
     found = []
     for name in sorted({*known, *left}):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sslmd.ctl.client import Daemon
+from sslmd.console.client import Daemon
 from sslmd.wire.messages import Method, Notification
 from tests.bench import line
 from tests.bench.line import Line

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from sslmd.ctl.client import Daemon
+from sslmd.console.client import Daemon
 from sslmd.wire.messages import Method
 
 BIN = Path(sys.executable).parent

@@ -7,15 +7,19 @@ from datetime import timedelta
 
 import pytest
 
+from sslmd.core.dane.verdict import Counting, Dane, Withdrawn
 from sslmd.core.jobs import Roll
 from sslmd.core.plan import decide
 from sslmd.core.state import CertState
-from sslmd.core.view import Dane, Decision
+from sslmd.core.view import Decision
 from tests.core.test_plan import DANE, DUE, GOOD, NOW, READY, WANTED, look, settled
-from tests.core.test_plan_dane import KNOWN, READY_SEEN
+from tests.core.test_plan_dane import PORTS as MAIL
+from tests.core.test_plan_dane import READY_SEEN
 
 LACKS = replace(READY_SEEN, since=None, waited=0.0, missing="ns2 lacks the record", opens_at=None)
-SILENT = replace(KNOWN, silent="ns2 does not answer", usages=frozenset({3}))
+PORTS = replace(MAIL, usages=frozenset({3}))
+LACKING = Counting(PORTS, LACKS)
+SILENT = replace(LACKING, silent="ns2 does not answer")
 
 
 def left(days: float) -> CertState:
@@ -39,12 +43,12 @@ def test_there_is_time() -> None:
 
 
 def test_an_admin_has_a_week() -> None:
-    decision = step(6, replace(SILENT, silent=""))
+    decision = step(6, LACKING)
     assert decision.job is None
     assert "ns2 lacks the record" in decision.alarm
     assert "sslmctl roll --force" in decision.alarm
     assert "accept even when it has expired" in decision.alarm
-    mixed = step(6, replace(SILENT, silent="", usages=frozenset({2, 3})))
+    mixed = step(6, replace(LACKING, ports=replace(PORTS, usages=frozenset({2, 3}))))
     assert "accept even" not in mixed.alarm
     assert mixed.alarm
 
@@ -59,16 +63,16 @@ def test_servers_that_do_not_answer_are_not_waited_for_at_the_end(days: float) -
 @pytest.mark.parametrize("days", [1.0, -3.0])
 def test_a_server_that_answers_without_the_record_is(days: float) -> None:
     """I4: that would turn clients away, whatever else happens."""
-    decision = step(days, replace(SILENT, silent=""))
+    decision = step(days, LACKING)
     assert decision.job is None
     assert "ns2 lacks the record" in decision.alarm
 
 
 def test_without_dane_nothing_is_waited_for_at_the_end() -> None:
-    fading = replace(SILENT, silent="", fading="_25._tcp.example.com")
+    fading = Withdrawn("_25._tcp.example.com")
     assert isinstance(step(1, fading, wanted=False).job, Roll)
     assert step(20, fading, wanted=False).job is None
 
 
 def test_a_certificate_that_is_well_has_no_alarm() -> None:
-    assert decide(replace(look(settled(GOOD), DANE), dane=KNOWN), NOW).alarm == ""
+    assert decide(replace(look(settled(GOOD), DANE), dane=Counting(PORTS)), NOW).alarm == ""

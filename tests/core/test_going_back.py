@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from sslmd.core.dane.sighting import Sighting
+from sslmd.core.dane.verdict import CheckedPorts, counted
 from sslmd.core.events import (
     AskDropped,
     Asked,
@@ -23,7 +24,6 @@ from sslmd.core.plan import decide
 from sslmd.core.renew_track import why_again
 from sslmd.core.renewal import Wanted, Why
 from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
-from sslmd.core.view import Dane
 from tests.core.test_decade import hierarchy, leaves
 from tests.core.test_plan import (
     ACME,
@@ -141,12 +141,12 @@ def test_the_reason_is_told_also_where_servers_fail() -> None:
 
 
 SEEN = Sighting(OLD.name, frozenset({"0f"}), 60.0, NOW - HOUR, 60.0, opens_at=NOW)
-KNOWN = Dane(OLD.name, checked=True, current=True, ports=("mail.example.com:25",), ttl=30)
+PORTS = CheckedPorts(("mail.example.com:25",), 30)
 
 
 def test_with_dane_its_records_are_waited_for() -> None:
-    def at(state: CertState, dane: Dane = KNOWN) -> object:
-        view = replace(look(state, DANE), dane=dane)
+    def at(state: CertState) -> object:
+        view = replace(look(state, DANE), dane=counted(PORTS, state.sighting))
         decision = decide(view, NOW)
         return decision.event or decision.job or decision.text
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given as whenever
 from hypothesis import strategies as st
 
-from sslmd.core.errors import ImpossibleTransition
+from sslmd.core.errors import ImpossibleTransition, Transient
 from sslmd.core.events import RestartAsked
 from sslmd.core.host import server as life
 from sslmd.core.host.server import TABLE, HostUse, ServerChange, in_production
 from sslmd.core.names import SetName
+from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Delivered, Server, ServerPhase, Unseen
 from tests.stand.world import START, days
 
@@ -21,11 +22,16 @@ OLD, NEW = SetName.at(NOW - days(60)), SetName.at(NOW)
 WHY = Unseen("not looked at: probe = false")
 LATER = NOW + days(0.1)
 
+
+def trouble(text: str, after: int = 0) -> Trouble:
+    return Trouble.of(Transient(text), after, NOW, jitter=0)
+
+
 CHANGES: dict[ServerChange, Callable[[Server], Server]] = {
     ServerChange.GIVEN: lambda one: life.given(one, NEW, NOW, is_new=True, here=False),
-    ServerChange.NOT_GIVEN: lambda one: life.not_given(one, "it is down", LATER, NOW),
+    ServerChange.NOT_GIVEN: lambda one: life.not_given(one, trouble("it is down")),
     ServerChange.RESTARTED: lambda one: life.restarted(one, None, None, NOW),
-    ServerChange.FAILED: lambda one: life.failed(one, "exited with 1", LATER, NOW),
+    ServerChange.FAILED: lambda one: life.failed(one, trouble("exited with 1")),
     ServerChange.LOOKED: lambda one: life.looked_at(one, WHY, NOW),
     ServerChange.WANTED: lambda one: life.wanted(one, {"h1"}),
     ServerChange.ASKED: lambda one: life.asked(
@@ -54,8 +60,8 @@ def test_what_the_table_does_not_name_cannot_happen(phase: ServerPhase, what: Se
 def test_from_a_roll_to_proof() -> None:
     one = life.given(server(ServerPhase.PENDING), NEW, NOW, is_new=True, here=False)
     assert (one.phase, one.set) == (ServerPhase.DELIVERED, NEW)
-    one = life.failed(one, "exited with 1", LATER, NOW)
-    one = life.failed(one, "exited with 2", LATER, LATER)
+    one = life.failed(one, trouble("exited with 1"))
+    one = life.failed(one, trouble("exited with 2", after=1))
     assert (one.attempts, one.error, one.since) == (2, "exited with 2", NOW)
     one = life.restarted(one, WHY, LATER, NOW)
     assert (one.phase, one.restarted, one.proven, one.attempts) == (

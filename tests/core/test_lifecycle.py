@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslmd.core.backoff import Failure
 from sslmd.core.dane.sighting import Sighting
 from sslmd.core.errors import ImpossibleTransition
 from sslmd.core.events import (
@@ -48,6 +47,7 @@ from sslmd.core.lifecycle import (
     with_sets,
 )
 from sslmd.core.names import SetName
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.spec import SelfSigned
 from sslmd.core.state import (
     Ask,
@@ -62,7 +62,6 @@ from sslmd.core.state import (
     Track,
     TrialAsk,
     TrialKind,
-    Trouble,
 )
 from tests.stand.world import START, days, facts, wanted
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import pytest
 
-from sslmd.core.backoff import Failure
 from sslmd.core.events import AskDropped, CertIssued, KeyMade, Rolled
 from sslmd.core.facts import Parts, SetFacts
 from sslmd.core.jobs import Certify, MakeKey, Roll
@@ -24,8 +23,9 @@ from sslmd.core.own_ca import (
 )
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.spec import KeySpec, KeyType, OwnCa, SelfSigned, Subject
-from sslmd.core.state import Ask, CertState, Delivered, Phase, Request, SetNote, Trouble
+from sslmd.core.state import Ask, CertState, Delivered, Phase, Request, SetNote
 from sslmd.core.view import Ca, Decision, View, due
 from tests.stand.world import EC, START, days, facts, wanted
 

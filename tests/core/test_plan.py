@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from sslmd.core.backoff import Failure
 from sslmd.core.events import (
     Advertised,
     AskDropped,
@@ -28,6 +27,7 @@ from sslmd.core.limits import failed_too_often
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide, plan
 from sslmd.core.renewal import Wanted
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned
 from sslmd.core.state import (
     Ask,
@@ -42,7 +42,6 @@ from sslmd.core.state import (
     Track,
     TrialAsk,
     TrialKind,
-    Trouble,
 )
 from sslmd.core.view import Ca, Decision, View
 from tests.stand.world import START, days, facts, wanted

@@ -8,13 +8,24 @@ from datetime import timedelta
 import pytest
 
 from sslmd.core.dane.sighting import Instant, Sighting, Silence
+from sslmd.core.dane.verdict import (
+    UNKNOWN,
+    CheckedPorts,
+    Counting,
+    Dane,
+    Everywhere,
+    HeldBack,
+    NoRecords,
+    Unknown,
+    counted,
+)
 from sslmd.core.events import Advertised, Lost, ServersProven
 from sslmd.core.jobs import Certify, MakeKey, Prove, Roll, Settle
 from sslmd.core.lifecycle import advance
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
 from sslmd.core.state import CertState, Server, ServerPhase
-from sslmd.core.view import Dane, Decision
+from sslmd.core.view import Decision
 from tests.core.test_plan import (
     DANE,
     DUE,
@@ -39,11 +50,19 @@ from tests.core.test_plan import (
 SILENT = Silence("ns2", Instant("boot", 1.0))
 WAITING = Server("web", "localhost", ServerPhase.DELIVERED, GOOD.name)
 READY_SEEN = Sighting(READY.name, frozenset({"0f"}), 60.0, NOW - HOUR, 60.0, opens_at=NOW)
-KNOWN = Dane(READY.name, checked=True, current=True, ports=("mail.example.com:25",), ttl=30)
+PORTS = CheckedPorts(("mail.example.com:25",), 30)
+LOOKED_FOR = Counting(PORTS)
+HELD = HeldBack(PORTS, "_25._tcp.mail.example.com has TLSA records")
+SAME = Everywhere(PORTS)
 
 
-def dane_step(state: CertState, dane: Dane = KNOWN, want: Wanted = DANE) -> Decision:
-    return decide(replace(look(state, want), dane=dane), NOW)
+def seen(sighting: Sighting | None, trouble: str = "") -> Dane:
+    """What is known of a set on deck whose records are published."""
+    return counted(PORTS, sighting, trouble)
+
+
+def dane_step(state: CertState, dane: Dane | None = None, want: Wanted = DANE) -> Decision:
+    return decide(replace(look(state, want), dane=dane or seen(state.sighting)), NOW)
 
 
 def test_with_dane_a_set_is_advertised_when_the_wait_is_over_and_rolled_then() -> None:
@@ -59,45 +78,42 @@ def test_with_dane_a_set_is_advertised_when_the_wait_is_over_and_rolled_then() -
 
 def test_the_wall_clock_has_no_say_in_the_wait() -> None:
     waiting = replace(READY_SEEN, waited=1.0, opens_at=NOW + MINUTE)
-    view = replace(look(settled(DUE, READY, sighting=waiting), DANE), dane=KNOWN)
+    view = replace(look(settled(DUE, READY, sighting=waiting), DANE), dane=seen(waiting))
     waits(decide(view, NOW + HOUR), "TLSA")
 
 
 def test_no_minutes_that_an_admin_names_are_shorter_than_the_wait_for_dns() -> None:
     young = replace(READY_SEEN, set=NEXT.name, waited=59.9, opens_at=NOW + MINUTE)
-    known = replace(KNOWN, next=NEXT.name)
     ask = replace(ROLL, min_roll=timedelta(0))
-    decision = waits(dane_step(settled(DUE, NEXT, sighting=young, ask=ask), known), "since")
+    decision = waits(dane_step(settled(DUE, NEXT, sighting=young, ask=ask)), "since")
     assert decision.roll_at == NOW + MINUTE  # by the configuration it would be in 30 min
     over = replace(young, waited=60.0, opens_at=NOW)
     state = settled(DUE, NEXT, sighting=over, ask=ask)
-    assert isinstance(dane_step(state, known).event, Advertised)
-    job = dane_step(advertised(DUE, NEXT, sighting=over, ask=ask), known).job
+    assert isinstance(dane_step(state).event, Advertised)
+    job = dane_step(advertised(DUE, NEXT, sighting=over, ask=ask)).job
     assert isinstance(job, Roll)
     assert not job.blind
 
 
 @pytest.mark.parametrize(
-    ("seen", "dane", "text"),
+    ("dane", "text"),
     [
-        (None, KNOWN, "looked for"),
-        (replace(READY_SEEN, set=DUE.name), KNOWN, "looked for"),
-        (replace(READY_SEEN, since=None, missing="ns2 lacks it"), KNOWN, "ns2 lacks it"),
-        (replace(READY_SEEN, silent=(SILENT,), missing="ns2 is silent"), KNOWN, "ns2 is silent"),
-        (READY_SEEN, replace(KNOWN, unseen="no name server"), "no name server"),
-        (None, replace(KNOWN, trouble="rndc failed"), "rndc failed"),
-        (READY_SEEN, replace(KNOWN, held="3 1 2 is new"), "3 1 2 is new"),
-        (READY_SEEN, replace(KNOWN, next=None), "being published"),
+        (LOOKED_FOR, "looked for"),
+        (seen(replace(READY_SEEN, since=None, missing="ns2 lacks it")), "ns2 lacks it"),
+        (seen(replace(READY_SEEN, silent=(SILENT,), missing="ns2 is silent")), "ns2 is silent"),
+        (Unknown(PORTS, "no name server"), "no name server"),
+        (seen(None, "rndc failed"), "rndc failed"),
+        (HeldBack(PORTS, "3 1 2 is new"), "3 1 2 is new"),
+        (Unknown(PORTS), "being published"),
+        (UNKNOWN, "being published"),
     ],
 )
-def test_with_dane_a_roll_waits_and_says_for_what(
-    seen: Sighting | None, dane: Dane, text: str
-) -> None:
-    waits(dane_step(settled(DUE, READY, sighting=seen), dane), text)
+def test_with_dane_a_roll_waits_and_says_for_what(dane: Dane, text: str) -> None:
+    waits(dane_step(settled(DUE, READY, sighting=READY_SEEN), dane), text)
 
 
 def test_records_that_are_seen_count_whatever_else_of_the_zone_is_refused() -> None:
-    refused = replace(KNOWN, trouble="REFUSED for _443._tcp.www", current=False)
+    refused = seen(READY_SEEN, "REFUSED for _443._tcp.www")
     assert isinstance(
         dane_step(settled(DUE, READY, sighting=READY_SEEN), refused).event, Advertised
     )
@@ -105,25 +121,27 @@ def test_records_that_are_seen_count_whatever_else_of_the_zone_is_refused() -> N
 
 
 @pytest.mark.parametrize(
-    ("seen", "text"),
+    ("dane", "text"),
     [
-        (replace(READY_SEEN, since=None, missing="ns2 lacks it"), "ns2 lacks it"),
-        (replace(READY_SEEN, waited=1.0), "others are wanted"),
+        (seen(replace(READY_SEEN, since=None, missing="ns2 lacks it")), "ns2 lacks it"),
+        (seen(replace(READY_SEEN, waited=1.0)), "others are wanted"),
+        (seen(None, "rndc failed"), "rndc failed"),
+        (HELD, "has TLSA records"),
     ],
 )
-def test_what_was_advertised_and_is_lost_waits_again(seen: Sighting, text: str) -> None:
-    event = dane_step(advertised(DUE, READY, sighting=seen)).event
+def test_what_was_advertised_and_is_lost_waits_again(dane: Dane, text: str) -> None:
+    event = dane_step(advertised(DUE, READY, sighting=READY_SEEN), dane).event
     assert isinstance(event, Lost)
     assert text in event.text
 
 
 def test_what_was_advertised_waits_for_its_zone_after_a_start() -> None:
-    view = look(advertised(DUE, READY, sighting=READY_SEEN), DANE)
+    view = replace(look(advertised(DUE, READY, sighting=READY_SEEN), DANE), dane=UNKNOWN)
     waits(decide(view, NOW), "being published")
 
 
 def test_nobody_checks_a_port_without_records() -> None:
-    free = replace(KNOWN, checked=False)
+    free = NoRecords()
     for state in (settled(None, READY), settled(DUE, READY)):
         event = dane_step(state, free).event
         assert isinstance(event, Advertised)
@@ -133,25 +151,24 @@ def test_nobody_checks_a_port_without_records() -> None:
 
 def test_a_first_certificate_that_cannot_be_rolled_is_an_alarm_at_once() -> None:
     """Its port has records of somebody else's key, and none that ours could be added to."""
-    held = replace(KNOWN, held="_25._tcp.mail.example.com has TLSA records")
-    decision = waits(dane_step(settled(None, READY), held), "has TLSA records")
+    decision = waits(dane_step(settled(None, READY), HELD), "has TLSA records")
     assert decision.alarm.startswith("no certificate is in use yet, and the set on deck cannot be")
     assert "_25._tcp.mail.example.com has TLSA records; or: sslmctl roll --force" in decision.alarm
     assert "clients that check DANE may refuse mail.example.com:25" in decision.alarm
     # What is published beside them, and waited for, ends by itself.
     assert waits(dane_step(settled(None, READY)), "looked for").alarm == ""
     # With one in use there is time until that expires.
-    assert waits(dane_step(settled(GOOD, READY), held), "has TLSA records").alarm == ""
+    assert waits(dane_step(settled(GOOD, READY), HELD), "has TLSA records").alarm == ""
 
 
 def test_the_key_in_use_needs_no_wait() -> None:
-    event = dane_step(settled(DUE, READY), replace(KNOWN, unchanged=True)).event
+    event = dane_step(settled(DUE, READY), SAME).event
     assert isinstance(event, Advertised)
     assert "those of the key in use" in event.text
 
 
 @pytest.mark.parametrize(
-    ("seen", "texts"),
+    ("sighting", "texts"),
     [
         (None, ["mail.example.com:25", "until every name server shows", "for 30 s after"]),
         (replace(READY_SEEN, since=None, missing="ns2 lacks it"), ["ns2 lacks it"]),
@@ -160,9 +177,9 @@ def test_the_key_in_use_needs_no_wait() -> None:
     ],
 )
 def test_force_says_what_it_breaks_and_for_how_long(
-    seen: Sighting | None, texts: list[str]
+    sighting: Sighting | None, texts: list[str]
 ) -> None:
-    job = dane_step(settled(DUE, READY, sighting=seen, ask=FORCED_ROLL)).job
+    job = dane_step(settled(DUE, READY, sighting=sighting, ask=FORCED_ROLL)).job
     assert isinstance(job, Roll)
     assert job.blind
     for text in texts:
@@ -213,12 +230,10 @@ def test_reuse_says_that_nothing_is_waited_for() -> None:
 
 def test_the_key_in_use_on_deck_says_that_dns_is_not_waited_for() -> None:
     """What `plan` shows while `min_roll_mins` lasts."""
-    dane = replace(KNOWN, next=NEXT.name, unchanged=True)
-    decision = waits(dane_step(advertised(DUE, NEXT), dane), "rolls at", "no wait for DNS")
+    decision = waits(dane_step(advertised(DUE, NEXT), SAME), "rolls at", "no wait for DNS")
     assert decision.roll_at is not None
-    other = replace(dane, unchanged=False)
-    seen = replace(READY_SEEN, set=NEXT.name)
-    text = waits(dane_step(advertised(DUE, NEXT, sighting=seen), other), "rolls at").text
+    sighting = replace(READY_SEEN, set=NEXT.name)
+    text = waits(dane_step(advertised(DUE, NEXT, sighting=sighting)), "rolls at").text
     assert "no wait" not in text
 
 
@@ -227,20 +242,20 @@ def test_the_key_in_use_on_deck_says_that_dns_is_not_waited_for() -> None:
 
 def test_ports_are_looked_at_before_records_of_older_keys_go() -> None:
     rolled = settled(GOOD, deployed=None, settled=None)
-    job = decide(replace(look(rolled, DANE), dane=KNOWN), NOW).job
+    job = decide(replace(look(rolled, DANE), dane=LOOKED_FOR), NOW).job
     assert isinstance(job, Prove)
     assert job.set == GOOD.name
     # Which ports those are is not known right after a start: then nothing is proven.
-    waits(decide(replace(look(rolled, DANE), dane=None), NOW), "are being published")
-    unproving = replace(look(rolled, DANE), dane=KNOWN, proves=False)
+    waits(decide(replace(look(rolled, DANE), dane=UNKNOWN), NOW), "are being published")
+    unproving = replace(look(rolled, DANE), dane=LOOKED_FOR, proves=False)
     assert isinstance(decide(unproving, NOW).event, ServersProven)
-    nobody = replace(look(rolled, DANE), dane=replace(KNOWN, checked=False))
+    nobody = replace(look(rolled, DANE), dane=NoRecords())
     assert isinstance(decide(nobody, NOW).event, ServersProven)
 
 
 def test_a_roll_is_settled_when_dns_was_told() -> None:
     deployed = settled(GOOD, settled=None)
-    stale = replace(KNOWN, current=False, trouble="rndc failed")
-    waits(decide(replace(look(deployed, DANE), dane=stale), NOW), "older keys", "rndc failed")
-    waits(decide(look(deployed, DANE), NOW), "older keys")
-    assert isinstance(decide(replace(look(deployed, DANE), dane=KNOWN), NOW).job, Settle)
+    view = replace(look(deployed, DANE), dane=LOOKED_FOR)
+    waits(decide(replace(view, behind="rndc failed"), NOW), "older keys", "rndc failed")
+    waits(decide(replace(view, dane=UNKNOWN), NOW), "older keys")
+    assert isinstance(decide(view, NOW).job, Settle)

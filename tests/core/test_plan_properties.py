@@ -9,8 +9,17 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sslmd.core.backoff import Failure
 from sslmd.core.dane.sighting import Instant, Sighting, Silence
+from sslmd.core.dane.verdict import (
+    CheckedPorts,
+    Dane,
+    Everywhere,
+    HeldBack,
+    NoRecords,
+    Unknown,
+    Withdrawn,
+    counted,
+)
 from sslmd.core.events import (
     Advertised,
     BackOnDeck,
@@ -41,6 +50,7 @@ from sslmd.core.lifecycle import advance, phase_of
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, Signer
 from sslmd.core.state import (
     Ask,
@@ -51,9 +61,8 @@ from sslmd.core.state import (
     Server,
     ServerPhase,
     SetNote,
-    Trouble,
 )
-from sslmd.core.view import Ca, Dane, View
+from sslmd.core.view import Ca, View
 from sslmd.core.windows import Group, Window
 from tests.stand.world import START, days, facts, wanted
 
@@ -149,23 +158,18 @@ def sightings(names: list[SetName | None]) -> st.SearchStrategy[Sighting]:
     )
 
 
-def danes(names: list[SetName | None]) -> st.SearchStrategy[Dane | None]:
-    flags, texts = st.booleans(), st.sampled_from(["", "", "ns1 is down"])
-    known = st.builds(
-        Dane,
-        next=st.sampled_from(names),
-        checked=flags,
-        unchanged=flags,
-        current=flags,
-        trouble=texts,
-        unseen=texts,
-        held=texts,
-        ports=st.just(("mail.example.com:25",)),
-        ttl=st.sampled_from([0, 60, 3600]),
-        fading=st.sampled_from(["", "", "", "_25._tcp.mail.example.com"]),
-        fading_until=st.none() | times,
+def danes(names: list[SetName | None]) -> st.SearchStrategy[Dane]:
+    texts = st.sampled_from(["", "", "ns1 is down"])
+    ttls = st.sampled_from([0, 60, 3600])
+    ports = st.builds(CheckedPorts, st.just(("mail.example.com:25",)), ttls)
+    return st.one_of(
+        st.builds(Unknown, st.none() | ports, texts),
+        st.just(NoRecords()),
+        st.builds(Withdrawn, st.just("_25._tcp.mail.example.com"), st.none() | times),
+        st.builds(HeldBack, ports, st.just("3 1 2 is new")),
+        st.builds(counted, ports, st.none() | sightings(names), texts, texts),
+        st.builds(Everywhere, ports),
     )
-    return st.none() | known
 
 
 @st.composite
@@ -236,7 +240,8 @@ def views(draw: st.DrawFn) -> View:
     state = draw(states(want))
     names = [None, state.next.name if state.next else None, SetName("20200101-00:00:00")]
     dane, proves = draw(danes(names)), draw(st.booleans())
-    return View(want, state, above, SERVERS, hold, dane, proves)
+    behind = draw(st.sampled_from(["", "rndc failed"]))
+    return View(want, state, above, SERVERS, hold, dane, behind, proves)
 
 
 @given(views())

@@ -9,14 +9,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sslmd.core.backoff import Failure
 from sslmd.core.events import Advertised, Event
 from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import CertJob, Roll
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.spec import SelfSigned
-from sslmd.core.state import CertState, Trouble
+from sslmd.core.state import CertState
 from sslmd.core.view import Decision
 from sslmd.core.windows import Window, next_common
 from tests.core.test_plan import (
@@ -39,7 +39,7 @@ from tests.core.test_plan import (
     step,
     waits,
 )
-from tests.core.test_plan_dane import KNOWN, READY_SEEN, dane_step
+from tests.core.test_plan_dane import READY_SEEN, dane_step
 from tests.stand.world import START, World, days, wanted
 
 SATURDAY = Window(
@@ -171,7 +171,7 @@ def test_dns_is_waited_for_even_when_windows_are_not() -> None:
     want = replace(DANE, roll_windows=((SATURDAY,),))
     waiting = replace(READY_SEEN, waited=59.9, opens_at=NOW + MINUTE)
     state = settled(ending(OPENS), READY, sighting=waiting)
-    decision = waits(dane_step(state, KNOWN, want), "too late for curr")
+    decision = waits(dane_step(state, want=want), "too late for curr")
     assert decision.roll_at == NOW + MINUTE
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from sslmd.core.facts import CertFacts, SetFacts
 from sslmd.core.names import CertId
 from sslmd.core.renewal import (
-    CLOCK_TOLERANCE,
     Question,
     Wanted,
     Why,
@@ -24,6 +23,7 @@ from sslmd.core.renewal import (
     why_unwanted,
     why_useless,
 )
+from sslmd.core.retry import CLOCK_TOLERANCE
 from sslmd.core.spec import AcmeCa, ByLife, KeySpec, KeyType, OwnCa, Signer, Timing
 from sslmd.core.state import SetNote
 from tests.stand.world import START, days, facts, wanted

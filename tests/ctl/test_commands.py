@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sslmd.ctl.text import local
+from sslmd.console.text import local
 from sslmd.wire.messages import Code, Method, Notification, Request, Response
 from tests.ctl.fake_daemon import (
     FakeDaemon,

@@ -16,19 +16,24 @@ from typing import Any
 import pytest
 
 from sslmd.core.dane.tlsa import Material, association
+from sslmd.core.dane.verdict import Counting
+from sslmd.core.errors import Transient
 from sslmd.core.jobs import Look, Pool, Publish
 from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.retry import Trouble
 from sslmd.core.state import Phase
 from sslmd.daemon.api.documents import dane as document_of
 from sslmd.daemon.zones import Zones
-from sslmd.dns.tlsa_include import read, tlsa_file
+from sslmd.dns.tlsa_include import read
+from sslmd.store.layout import tlsa_file
 from sslmd.workers.dane_report import findings_of
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
 from tests.stand import bind
 from tests.stand.bind import Primary
 from tests.stand.bind import Zone as BindZone
-from tests.stand.tools import MAIN, WEB, Site
+from tests.stand.tools import MAIN, WEB, Site, believe
+from tests.stand.world import START
 
 pytestmark = pytest.mark.skipif(bool(bind.missing()), reason=bind.missing())
 
@@ -145,7 +150,7 @@ class World:
         assert state.curr is not None
         name = state.curr.name
         state = replace(state, deployed=name, settled=name, phase=Phase.SETTLED)
-        self.site.registry[WEB].state = state
+        believe(self.site.registry, WEB, state=state)
         self.zones.note(WEB)
 
     async def publish(self) -> None:
@@ -218,7 +223,8 @@ def document_of_ok(world: World) -> object:
 
 async def test_what_could_not_be_put_together_is_said_not_to_be_seen(world: World) -> None:
     """I11: with DNS out of reach from the start, `dane` and `check` say why they know nothing."""
-    world.zone.trouble = "ns1 does not answer"
+    silent = Transient("ns1 does not answer")
+    world.zone.failed = Trouble.of(silent, 0, START, jitter=0)
     await world.zones.watch(ZONE)
     report = world.site.registry[WEB].report
     assert report is not None
@@ -299,9 +305,9 @@ async def test_a_host_that_is_a_cname_is_checked_at_its_end_first(world: World) 
         assert document_of_ok(world) is False
         shown = world.zone.shown_to_clients()[www]
         assert [one.data for one in shown] == ["0f" * 32]
-        dane = world.zones.dane(WEB, world.site.registry[WEB])
-        assert dane is not None
-        assert (dane.checked, dane.unchanged, dane.ttl) == (True, False, 7200)
+        dane, _ = world.zones.dane(WEB, world.site.registry[WEB])
+        assert isinstance(dane, Counting)
+        assert dane.ports.ttl == 7200
         # Its port is looked at once, by the name that clients know.
         assert end not in world.zone.looked_at(WEB)
         assert www in world.zone.looked_at(WEB)

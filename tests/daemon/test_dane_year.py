@@ -33,6 +33,8 @@ from sslmd.core.dane.tlsa import (
     association,
     wants_of,
 )
+from sslmd.core.dane.verdict import Withdrawn
+from sslmd.core.errors import Transient
 from sslmd.core.events import (
     AskDropped,
     Asked,
@@ -54,19 +56,20 @@ from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, DomainName, SetName, ZoneName
 from sslmd.core.plan import decide
 from sslmd.core.renew_track import why_not_back
+from sslmd.core.retry import Trouble
 from sslmd.core.spec import OwnCa
 from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
 from sslmd.core.view import Decision, View
 from sslmd.daemon.registry import Entry
 from sslmd.dns.ask import NameServer
+from sslmd.dns.notes import union
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
-from sslmd.dns.tlsa_notes import union
 from sslmd.store.state import notes_of, parse, render
 from sslmd.store.zone_notes import ZoneNotes
 from sslmd.workers.dane_sight import sight, take
 from sslmd.workers.dane_wish import cert_wish
 from sslmd.workers.dane_zone import Zone
-from sslmd.workers.tlsa import Given, Seen, Wish, content_for
+from sslmd.workers.tlsa import Given, ServersSeen, Wish, content_for
 from tests.stand.world import START, days, facts, wanted
 
 ZONE = ZoneName("example.com")
@@ -200,8 +203,10 @@ class Year:
     def view(self, cert: Cert) -> View:
         wish = self.zone.wish
         current = not cert.service.dane or (wish is not None and self._wish_of(cert) in wish.certs)
-        dane = self.zone.dane(cert.id, cert.entry, current=current)
-        return View(cert.entry.wanted, cert.entry.state, None, cert.entry.servers, "", dane)
+        behind = "" if current and not self.zone.trouble else "its name servers are being told"
+        dane = self.zone.dane(cert.id, cert.entry)
+        entry = cert.entry
+        return View(entry.wanted, entry.state, None, entry.servers, "", dane, behind)
 
     def _wish_of(self, cert: Cert) -> object:
         return cert_wish(cert.entry, cert.service)
@@ -215,7 +220,9 @@ class Year:
         assert self.zone.notes is not None
         before = self.noted
         places, notes = self._places(before, self.zone.notes)
-        content, materials, notes = content_for(wish, notes, before, material, frozenset(), places)
+        content, materials, notes = content_for(
+            wish, notes, before, material, frozenset(), places, others=self.zone.others
+        )
         self.fates.update(place.fate for place in places.values())
         self.kept = notes
         # When the command fails, nobody knows what came of it.
@@ -225,7 +232,8 @@ class Year:
         self.noted = union(before, content.records) if failed else content.records
         self.zone.wish = wish
         self.zone.again = failed or any(one.fate is Fate.UNKNOWN for one in places.values())
-        self.zone.trouble = "rndc failed" if failed else ""
+        trouble = Trouble.of(Transient("rndc failed"), 0, START, jitter=0)
+        self.zone.failed = trouble if failed else None
         self.zone.notes = notes
         wants = {one.cert: wants_of(one.entries, ZONE, one.names, ()) for one in wish.certs}
         self.zone.given = Given(
@@ -316,8 +324,8 @@ class Year:
             for owner, place in self.zone.places.items()
             if place.is_checked_elsewhere
         }
-        seen = Seen(tuple(found), began, self.instant(), self.wall())
-        known = self.zone.notes.known if self.zone.notes else None
+        seen = ServersSeen(tuple(found), began, self.instant(), self.wall())
+        known, others = self.zone.notes.known if self.zone.notes else None, self.zone.others
         if take(self.zone, seen):
             assert self.zone.notes is not None
             self.kept = self.zone.notes
@@ -329,10 +337,12 @@ class Year:
         doubts = self.zone.surprises()
         fresh = bool(doubts) and doubts != self.zone.doubts
         self.zone.doubts = doubts
-        self.zone.again = self.zone.again or fresh or self.zone.notes.known != known
+        fresh = fresh or (self.zone.notes.known, self.zone.others) != (known, others)
+        self.zone.again = self.zone.again or fresh
 
     def apply(self, cert: Cert, event: object) -> None:
-        cert.entry.state = advance(cert.entry.state, event)  # type: ignore[arg-type]
+        state = advance(cert.entry.state, event)  # type: ignore[arg-type]
+        cert.entry = replace(cert.entry, state=state)
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -401,9 +411,7 @@ class Year:
 
     def _roll(self, cert: Cert, name: SetName) -> None:
         """As `Zones.may_roll` does: one more look, then the key may be served."""
-        dane = self.view(cert).dane
-        others = self.zone.may_be_elsewhere(cert.id)
-        if (cert.service.dane and dane is None) or (dane and (dane.checked or others)):
+        if cert.service.dane or isinstance(self.view(cert).dane, Withdrawn):
             self.look()
             gate = gate_of(self.view(cert))
             if not gate.open:
@@ -533,7 +541,8 @@ class Year:
         """Switch DANE on, off, or to other combinations."""
         cert.service = replace(cert.service, dane=dane)
         want = cert.entry.wanted
-        cert.entry.wanted = replace(want, dane=bool(dane), next_ahead=self.ahead and bool(dane))
+        want = replace(want, dane=bool(dane), next_ahead=self.ahead and bool(dane))
+        cert.entry = replace(cert.entry, wanted=want)
         self.zone.certs = {one.id for one in self.certs if one.service.dane}
 
     def _harmless(self, server: NameServerModel) -> bool:

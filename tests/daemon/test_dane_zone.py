@@ -7,6 +7,7 @@ from dataclasses import replace
 from sslmd.config.model import NextKey, ServiceConfig
 from sslmd.core.dane.sighting import Instant
 from sslmd.core.dane.tlsa import Content, DaneEntry, Material, TlsaSet, association
+from sslmd.core.dane.verdict import Everywhere, HeldBack
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.spec import SelfSigned
 from sslmd.core.state import CertState, Phase
@@ -18,7 +19,7 @@ from sslmd.store.zone_notes import ZoneNotes
 from sslmd.workers.dane_sight import sight, take
 from sslmd.workers.dane_wish import cert_wish
 from sslmd.workers.dane_zone import Zone
-from sslmd.workers.tlsa import CertWish, Given, Seen, Wish, content_for
+from sslmd.workers.tlsa import CertWish, Given, ServersSeen, Wish, content_for
 from tests.stand.world import START, days, facts, wanted
 
 ZONE = ZoneName("example.com")
@@ -84,7 +85,7 @@ def zone_with(service: ServiceConfig, notes: ZoneNotes) -> Zone:
     return zone
 
 
-def seen(zone: Zone, content: Content) -> Seen:
+def seen(zone: Zone, content: Content) -> ServersSeen:
     owners = {
         owner: OwnerSeen(content[owner].records, content[owner].ttl, START + days(400))
         if owner in content
@@ -92,7 +93,7 @@ def seen(zone: Zone, content: Content) -> Seen:
         for owner in zone.owners()
     }
     at = Instant("boot", 100.0)
-    return Seen((ServerSeen(NameServer("192.0.2.1"), owners),), at, at, START)
+    return ServersSeen((ServerSeen(NameServer("192.0.2.1"), owners),), at, at, START)
 
 
 def test_a_key_that_was_rolled_by_force_is_not_known_for_being_retired() -> None:
@@ -106,9 +107,8 @@ def test_a_key_that_was_rolled_by_force_is_not_known_for_being_retired() -> None
     zone.given = Given(content, materials, notes, {}, "", (), True, ())
 
     def unchanged() -> bool:
-        dane = zone.dane(CERT, entry, current=True)
-        assert dane is not None
-        return dane.unchanged
+        dane = zone.dane(CERT, entry)
+        return isinstance(dane, Everywhere) and dane.since is None
 
     assert not unchanged()
     first = seen(zone, zone.content)
@@ -165,6 +165,6 @@ def test_what_the_set_on_deck_has_no_record_of_is_told() -> None:
     content, materials, notes = content_for(wish, notes, {}, of)
     zone = Zone(ZONE, {CERT}, notes, wish, wish)
     zone.given = Given(content, materials, notes, {}, "", (), True, ())
-    dane = zone.dane(CERT, entry, current=True)
-    assert dane is not None
-    assert "cannot be made of the set on deck" in dane.held
+    dane = zone.dane(CERT, entry)
+    assert isinstance(dane, HeldBack)
+    assert "cannot be made of the set on deck" in dane.why

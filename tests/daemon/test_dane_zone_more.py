@@ -7,9 +7,10 @@ from dataclasses import replace
 from sslmd.core.dane.places import Elsewhere, Fate, Place
 from sslmd.core.dane.sighting import Instant
 from sslmd.core.dane.tlsa import TlsaSet, association
+from sslmd.core.dane.verdict import Counting, Dane, NoRecords, Withdrawn
 from sslmd.core.names import DomainName
 from sslmd.core.state import CertState
-from sslmd.core.view import Dane, Decision
+from sslmd.core.view import Decision
 from sslmd.daemon.registry import DaneReport, Entry
 from sslmd.dns.ask import NameServer
 from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
@@ -18,7 +19,7 @@ from sslmd.workers.dane_report import findings_of
 from sslmd.workers.dane_sight import sight, take
 from sslmd.workers.dane_wish import cert_wish
 from sslmd.workers.dane_zone import Zone
-from sslmd.workers.tlsa import Given, Seen, Wish, content_for
+from sslmd.workers.tlsa import Given, ServersSeen, Wish, content_for
 from tests.daemon.test_dane_zone import (
     BOTH,
     CERT,
@@ -47,16 +48,14 @@ def known_zone() -> Zone:
 
 
 def dane_of(zone: Zone, state: CertState = BOTH) -> Dane:
-    dane = zone.dane(CERT, replace_state(state), current=True)
-    assert dane is not None
-    return dane
+    return zone.dane(CERT, Entry(WANTED, frozenset(), state, "", Decision("")))
 
 
-def replace_state(state: CertState) -> Entry:
-    return Entry(WANTED, frozenset(), state, "", Decision(""))
+def is_checked(zone: Zone) -> bool:
+    return not isinstance(dane_of(zone), NoRecords)
 
 
-def at(seconds: float, one: Seen) -> Seen:
+def at(seconds: float, one: ServersSeen) -> ServersSeen:
     when = Instant("boot", seconds)
     return replace(one, began=when, ended=when)
 
@@ -123,13 +122,15 @@ def zone_elsewhere(*records: object, problem: str = "") -> Zone:
     zone.elsewhere = {OWNER: Elsewhere(PROVIDER, there, 60 if there else 0, problem)}  # type: ignore[arg-type]
     shown = OwnerSeen(ttl=60, fault="has a CNAME", cname=PROVIDER)
     when = Instant("boot", 100.0)
-    take(zone, Seen((ServerSeen(NameServer("192.0.2.1"), {OWNER: shown}),), when, when, START))
+    take(
+        zone, ServersSeen((ServerSeen(NameServer("192.0.2.1"), {OWNER: shown}),), when, when, START)
+    )
     return zone
 
 
 def test_a_key_waits_for_its_record_at_the_provider() -> None:
     zone = zone_elsewhere(CURR_RECORD)
-    assert dane_of(zone).checked
+    assert is_checked(zone)
     sighting = sight(zone, CERT, BOTH)
     assert sighting is not None
     assert sighting.since is None
@@ -143,7 +144,7 @@ def test_a_key_waits_for_its_record_at_the_provider() -> None:
 
 def test_what_cannot_be_looked_at_there_is_not_taken_for_nothing() -> None:
     zone = zone_elsewhere(problem="nobody answers")
-    assert dane_of(zone).checked
+    assert is_checked(zone)
     sighting = sight(zone, CERT, BOTH)
     assert sighting is not None
     assert "nobody answers" in sighting.missing
@@ -151,20 +152,19 @@ def test_what_cannot_be_looked_at_there_is_not_taken_for_nothing() -> None:
 
 def test_nothing_there_is_waited_for_by_nobody() -> None:
     zone = zone_elsewhere()
-    assert not dane_of(zone).checked
+    assert not is_checked(zone)
     assert sight(zone, CERT, BOTH) is None
-    assert zone.may_be_elsewhere(CERT)
 
 
 def test_where_no_key_fits_nothing_is_lost_by_a_roll() -> None:
     """A host of somebody else's, say: it is told, and keeps nothing from being renewed."""
     zone = zone_elsewhere(association(PLAIN.combination, material("other")))
-    assert not dane_of(zone).checked
+    assert not is_checked(zone)
     assert sight(zone, CERT, BOTH) is None
     # With the record of the key in use beside it, that may be lost.
-    assert dane_of(zone_elsewhere(CURR_RECORD)).checked
+    assert is_checked(zone_elsewhere(CURR_RECORD))
     # So with that of the next key alone: caches may hold what was there before.
-    assert dane_of(zone_elsewhere(NEXT_RECORD)).checked
+    assert is_checked(zone_elsewhere(NEXT_RECORD))
 
 
 def test_what_others_take_away_fades_as_ours_does() -> None:
@@ -175,7 +175,7 @@ def test_what_others_take_away_fades_as_ours_does() -> None:
     assert zone.seen is not None
     take(zone, at(200.0, zone.seen))
     assert zone.notes.fading == {(OWNER, str(CERT))}
-    assert dane_of(zone).fading
+    assert isinstance(dane_of(zone), Withdrawn)
 
 
 def test_what_is_reported_of_it() -> None:
@@ -202,6 +202,11 @@ def test_what_is_reported_of_it() -> None:
 # --- silent servers ---
 
 
+def silent_of(dane: Dane) -> str:
+    assert isinstance(dane, Counting)
+    return dane.silent
+
+
 def test_the_others_are_counted_apart() -> None:
     zone = known_zone()
     full = seen(zone, zone.content)
@@ -213,11 +218,11 @@ def test_the_others_are_counted_apart() -> None:
         state = replace(state, sighting=sight(zone, CERT, state))
     assert state.sighting is not None
     assert state.sighting.since is None
-    assert dane_of(zone, state).silent == "192.0.2.2 does not answer"
+    assert silent_of(dane_of(zone, state)) == "192.0.2.2 does not answer"
     lacking = ServerSeen(NameServer("192.0.2.3"), {OWNER: OwnerSeen()})
     take(zone, at(4000.0, replace(both, servers=(*both.servers, lacking))))
     sight(zone, CERT, state)
-    assert dane_of(zone, state).silent == ""
+    assert silent_of(dane_of(zone, state)) == ""
 
 
 # --- files that no name server takes ---

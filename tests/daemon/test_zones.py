@@ -18,15 +18,19 @@ import pytest
 
 from sslmd.config.load import load
 from sslmd.core.dane.tlsa import TlsaHosts
+from sslmd.core.dane.verdict import Counting, HeldBack, NoRecords, Unknown
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Look, Pool, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Phase
 from sslmd.daemon.api import documents
 from sslmd.daemon.api.documents import status_entry
+from sslmd.daemon.registry import Gone, Taken
 from sslmd.daemon.zones import Zones
 from sslmd.dns.bounds import bounds
-from sslmd.dns.tlsa_include import read, tlsa_file
+from sslmd.dns.tlsa_include import read
+from sslmd.store.layout import tlsa_file
 from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
 from tests.stand.hostile_answers import many_records
@@ -34,7 +38,8 @@ from tests.stand.responder import Answer, Responder
 from tests.stand.responder import Zone as Served
 from tests.stand.stalls import LONGEST, watched
 from tests.stand.tls import Reader, TlsPort, Writer, server
-from tests.stand.tools import MAIN, ROOT, WEB, Site
+from tests.stand.tools import MAIN, ROOT, WEB, Site, believe
+from tests.stand.world import START
 
 ZONE = ZoneName("example.com")
 OWNER = DomainName("_443._tcp.www.example.com")
@@ -119,7 +124,7 @@ class World:
         return state
 
     def become(self, state: CertState) -> None:
-        self.site.registry[WEB].state = state
+        believe(self.site.registry, WEB, state=state)
         self.zones.note(WEB)
 
     def serve(self) -> None:
@@ -273,11 +278,11 @@ async def test_what_is_seen_counts_though_publishing_fails(world: World) -> None
     sighting = world.site.state(WEB).sighting
     assert sighting is not None
     assert sighting.since is not None
-    dane = world.zones.dane(WEB, world.site.registry[WEB])
-    assert dane is not None
-    assert dane.next == world.site.on_deck()
-    assert not dane.current
-    assert not dane.unseen
+    dane, behind = world.zones.dane(WEB, world.site.registry[WEB])
+    assert behind == world.zone.trouble
+    assert isinstance(dane, Counting)
+    assert dane.sighting == sighting
+    assert sighting.set == world.site.on_deck()
 
 
 async def test_a_service_that_gets_another_name_takes_its_records_along(world: World) -> None:
@@ -289,12 +294,12 @@ async def test_a_service_that_gets_another_name_takes_its_records_along(world: W
     entry = world.site.registry[WEB]
     with world.zones.in_flux():
         world.zones.forget(WEB)
-        del world.site.registry.entries[WEB]
+        world.site.registry.put(WEB, Gone())
         published = asyncio.ensure_future(world.publish())
         await asyncio.sleep(0.05)
         assert not published.done()
         # It comes back as another one would: nothing of its own is known.
-        world.site.registry.entries[WEB] = replace(entry, state=CertState())
+        world.site.registry.put(WEB, Taken(replace(entry, state=CertState())))
         world.zones.note(WEB)
     await published
     assert read(include, 60) == before
@@ -377,9 +382,9 @@ async def test_without_curr_a_port_is_not_taken_for_unchecked(world: World) -> N
     notes.symlink_to(notes)  # cannot be read
     await world.publish()
     assert again.given is None
-    dane = world.zones.dane(WEB, world.site.registry[WEB])
-    assert dane is not None
-    assert dane.checked
+    dane, _ = world.zones.dane(WEB, world.site.registry[WEB])
+    assert isinstance(dane, Unknown)
+    assert dane.ports is not None
 
 
 async def test_who_waits_for_the_turn_of_a_zone_is_told_when_it_is_free(world: World) -> None:
@@ -407,8 +412,8 @@ def without_dane(world: World) -> None:
     path = world.site.top / "conf.d/example.com/web"
     path.write_text(path.read_text().removeprefix(DANE))
     world.site.tools.config = load(world.site.top / "conf.d")
-    entry = world.site.registry[WEB]
-    entry.wanted = replace(entry.wanted, dane=False)
+    registry = world.site.registry
+    believe(registry, WEB, wanted=replace(registry[WEB].wanted, dane=False))
     world.zones.note(WEB)
 
 
@@ -427,8 +432,9 @@ async def test_records_of_a_host_that_no_name_tells_hold_back_a_roll_too(world: 
     await world.checked()
     without_dane(world)
     await world.site.make_key()
-    entry = world.site.registry[WEB]
-    entry.wanted = replace(entry.wanted, names=frozenset({"elsewhere.example.com"}))
+    registry = world.site.registry
+    names = frozenset({"elsewhere.example.com"})
+    believe(registry, WEB, wanted=replace(registry[WEB].wanted, names=names))
     world.command("false")
     held = await _why_held(world)
     assert "withdrawn" in held or "exit" in held, held
@@ -519,7 +525,8 @@ async def test_mx_hosts_that_are_not_wanted_any_more_wake_nobody(world: World) -
     zone.wish = replace(zone.wish, certs=certs)
     zone.tried = world.zones._work.wish(zone)
     now = asyncio.get_running_loop().time()
-    zone.mx_at, zone.trouble, zone.again = now - 1.0, "the disk is full", True
+    zone.failed = Trouble.of(Transient("the disk is full"), 0, START, jitter=0)
+    zone.mx_at, zone.again = now - 1.0, True
     zone.retry_at = zone.files_at = zone.look_at = zone.watch_at = now + 100.0
     world.zones._running = True
     world.zones._consider(ZONE)
@@ -558,3 +565,64 @@ async def test_status_has_what_is_cut_off() -> None:
     bounds().cut("example.com", "of its 40 name servers the first 16 by name are asked")
     told = "zone example.com: of its 40 name servers the first 16 by name are asked"
     assert documents.dns() == [{"text": told}]
+
+
+async def on_deck(world: World) -> CertState:
+    """Have a first certificate on deck, and nothing in use."""
+    await world.site.with_cas()
+    await world.site.make_key()
+    await world.site.certify()
+    world.zones.note(WEB)
+    await world.publish()
+    return world.site.state(WEB)
+
+
+@pytest.mark.parametrize("by_hand", ["", f"3 1 1 {'0f' * 32}", f"3 1 2 {'0f' * 64}"])
+async def test_a_first_certificate_waits_for_records_that_somebody_wrote_by_hand(
+    world: World, by_hand: str
+) -> None:
+    """Whose key its port serves is not known: at once only where nobody checks that (I4)."""
+    if by_hand:
+        world.served.add(OWNER.text, "TLSA", by_hand)
+    state = await on_deck(world)
+    assert state.next is not None
+    assert isinstance(world.zones.dane(WEB, world.site.registry[WEB])[0], Unknown)
+    await world.look()
+    dane, _ = world.zones.dane(WEB, world.site.registry[WEB])
+    refused = await world.zones.may_roll(WEB, state.next.name)
+    if not by_hand:
+        assert isinstance(dane, NoRecords)
+        assert refused == ""
+    elif by_hand.startswith("3 1 2"):
+        # Ours would be no stronger: the admin has to say which numbers are to be used.
+        await world.publish()
+        dane, _ = world.zones.dane(WEB, world.site.registry[WEB])
+        assert isinstance(dane, HeldBack)
+        assert "they are not of a key of ours" in dane.why
+        assert await world.zones.may_roll(WEB, state.next.name)
+    else:
+        assert refused
+        assert world.zone.again
+        await world.publish()
+        assert read(tlsa_file(world.folder, ZONE), 60)
+        content = read(tlsa_file(world.folder, ZONE), 60) or {}
+        world.served.add(OWNER.text, "TLSA", by_hand, *map(str, content[OWNER].records))
+        await world.look()
+        dane, _ = world.zones.dane(WEB, world.site.registry[WEB])
+        assert isinstance(dane, Counting)
+        assert dane.sighting is not None
+        assert dane.sighting.since is not None
+        assert await world.zones.may_roll(WEB, state.next.name)
+
+
+async def test_a_first_certificate_waits_for_a_name_server_that_does_not_answer(
+    world: World,
+) -> None:
+    state = await on_deck(world)
+    assert state.next is not None
+    world.port = 9  # nobody answers there
+    world.command("true")
+    await world.look()
+    dane, _ = world.zones.dane(WEB, world.site.registry[WEB])
+    assert isinstance(dane, Unknown)
+    assert await world.zones.may_roll(WEB, state.next.name)

@@ -15,12 +15,13 @@ from sslmd.core.records import TxtRecord
 from sslmd.dns.ask import NameServer
 from sslmd.dns.caa import Property, caa_lookup
 from sslmd.dns.dnssec import bogus
-from sslmd.dns.include import challenge_file, render
+from sslmd.dns.include import render
 from sslmd.dns.nameservers import Followed, authoritative, follow
 from sslmd.dns.observe import Proof, look, zone_serial
 from sslmd.dns.owners import Look
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.update import add, remove
+from sslmd.store.layout import challenge_file
 from tests.stand import bind
 
 pytestmark = pytest.mark.skipif(bool(bind.missing()), reason=bind.missing())

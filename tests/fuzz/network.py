@@ -15,15 +15,15 @@ import dns.exception
 import dns.message
 import dns.name
 
+from sslmd.acme import directory
+from sslmd.acme.problems import read_problem, to_error
+from sslmd.acme.retry_after import retry_at
 from sslmd.config.model import ProbeWord
 from sslmd.core.errors import Permanent
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.dns import answers, owners
 from sslmd.dns.caa import Property, forbidden, names_account
 from sslmd.dns.received import Query, TooMuchError
-from sslmd.issuers import directory
-from sslmd.issuers.problems import read_problem, to_error
-from sslmd.issuers.retry_after import retry_at
 from sslmd.processes import Output
 from sslmd.servers import http01_look
 from sslmd.servers.ssh import RemoteShell
@@ -161,7 +161,7 @@ def _certbot(data: bytes) -> Iterable[str]:
 
 
 def _certbot_logs() -> list[bytes]:
-    folder = TESTS / "issuers" / "certbot_logs"
+    folder = TESTS / "acme" / "certbot_logs"
     logs = sorted(folder.glob("*.log"))
     return [one.with_suffix(".out").read_bytes() + b"\0" + one.read_bytes() for one in logs]
 

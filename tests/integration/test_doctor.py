@@ -15,8 +15,8 @@ from pathlib import Path
 
 from sslmd.config.load import load
 from sslmd.core.names import CertId
-from sslmd.ctl import doctor_sets
-from sslmd.ctl.doctor_finding import Case, Level, Watch
+from sslmd.doctor import sets as doctor_sets
+from sslmd.doctor.finding import Case, Level, Watch
 from tests.stand.acme_site import ZONE as ACME_ZONE
 from tests.stand.acme_site import world as acme_world
 from tests.stand.bind import Primary

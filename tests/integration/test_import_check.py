@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from sslmd.ctl.import_check import check
+from sslmd.setup.import_check import check
 from tests.stand.responder import Responder
 from tests.stand.server import wait_until
 from tests.stand.site import ROOT, Site

@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from sslmd.ctl.client import Daemon
+from sslmd.console.client import Daemon
 from sslmd.wire.messages import Method
 from tests.stand.site import Site
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.errors import Permanent
-from sslmd.ctl import sslm_info, sslm_verify
+from sslmd.offline import sslm_info, sslm_verify
 from sslmd.pki.judge import Terms, find_path
 from sslmd.pki.parsed import Parsed, parse
 from sslmd.pki.pem import MAX_BYTES

@@ -31,8 +31,8 @@ PROGRAMS = {"ssh", "scp", "sftp", "rsync", "slogin", "ssh-keyscan", "sshfs", "au
 # Where these words are said, and how often: in the one place that makes command lines, in headings
 # of doctor's findings, in messages, and for a program that the shell of another machine has.
 SAID = {
-    "ctl/doctor.py": {"ssh": 1},
-    "ctl/doctor_servers.py": {"ssh": 5, "rsync": 1},
+    "doctor/command.py": {"ssh": 1},
+    "doctor/servers.py": {"ssh": 5, "rsync": 1},
     "servers/own_user.py": {"ssh": 1},
     "servers/ssh.py": {"ssh": 1},
     "servers/ssh_line.py": {"ssh": 2, "rsync": 1},
@@ -40,11 +40,11 @@ SAID = {
 }
 # Where programs are started at all.
 STARTS = {
-    "ctl/sslm_dhparm.py",
-    "ctl/other_user.py",
-    "ctl/trust.py",
-    "daemon/init_user.py",
-    "issuers/launch.py",
+    "offline/sslm_dhparm.py",
+    "offline/other_user.py",
+    "offline/trust.py",
+    "setup/init_user.py",
+    "acme/launch.py",
     "processes.py",
     "servers/ssh.py",
     "store/reading.py",

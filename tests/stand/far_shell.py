@@ -81,6 +81,11 @@ class Shell:
         )
         os.close(writer)
         self._write(f"export FAR_SHELL=$$\nmark={MARK} prod={shlex.quote(str(prod))}\n")
+        if tools and argv[0].endswith("busybox"):
+            # Debian's busybox-static has a shell that prefers programs of its own to those of PATH.
+            own = [one for one in tools.iterdir() if one.name[0] != "." and not one.is_symlink()]
+            calls = (f'{one.name}() {{ {shlex.quote(str(one))} "$@"; }}\n' for one in own)
+            self._write("".join(calls))
         self._write(SCRIPT.read_text())
 
     def __enter__(self) -> Self:

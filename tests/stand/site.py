@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
-from sslmd.ctl.client import Daemon
-from sslmd.ctl.errors import CtlError
+from sslmd.console.client import Daemon
+from sslmd.console.errors import CtlError
 from sslmd.wire.messages import Method
 
 ROOT = Path(__file__).parents[2]

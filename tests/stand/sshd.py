@@ -102,7 +102,8 @@ printf "%s\\0" "$SSH_ORIGINAL_COMMAND" >> {_quoted(self._commands)}
 exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"
 """)
         noting.chmod(0o755)
-        # SHLVL: at the first level bash, if sshd starts it, runs ~/.bashrc, which may do anything.
+        # SHLVL: at the first level bash, if sshd starts it, runs ~/.bashrc, which may do anything;
+        # other shells and sshd have files of their own in HOME. None of that is a test's.
         # StrictModes would want every folder above to be safe from others, and /tmp is not. PAM
         # would want a machine that is set up for logins.
         (folder / "sshd_config").write_text(f"""\
@@ -121,7 +122,8 @@ MaxStartups 100
 PrintMotd no
 PrintLastLog no
 LogLevel VERBOSE
-SetEnv {MARK}={folder} SHLVL=2
+PermitUserRC no
+SetEnv {MARK}={folder} SHLVL=2 HOME={folder} ZDOTDIR={folder} ENV= BASH_ENV=
 ForceCommand {_quoted(noting)}
 Subsystem sftp /usr/lib/openssh/sftp-server
 """)

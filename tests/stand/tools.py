@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,11 +15,10 @@ from sslmd.config.load import load
 from sslmd.core.errors import Permanent
 from sslmd.core.events import Event, ServerTold
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll
-from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
 from sslmd.core.state import CertState, ServerPhase
-from sslmd.daemon.registry import Registry, entry_of
+from sslmd.daemon.registry import Registry, Taken, entry_of
 from sslmd.store import certs
 from sslmd.store.layout import Tree
 from sslmd.workers.dispatch import work
@@ -112,6 +112,11 @@ class Inline(ThreadPoolExecutor):
         return future
 
 
+def believe(registry: Registry, cert: CertId, **known: Any) -> None:
+    """Have other things be known of a certificate: fields of `Entry`."""
+    registry.put(cert, Taken(replace(registry[cert], **known)))
+
+
 class Site:
     """A top directory with a configuration; the tree is read again by every new `Site`."""
 
@@ -168,7 +173,8 @@ class Site:
     def take(self, cert: CertId, one: certs.Loaded) -> None:
         """Believe what was read."""
         config = self.tools.config
-        self.registry.entries[cert] = entry_of(config, config.services[cert], one.state, one.hold)
+        entry = entry_of(config, config.services[cert], one.state, one.hold)
+        self.registry.put(cert, Taken(entry))
         self.remarks += one.remarks
 
     def state(self, cert: CertId) -> CertState:
@@ -177,7 +183,7 @@ class Site:
 
     def apply(self, cert: CertId, event: Event) -> None:
         """Take in an event."""
-        self.registry[cert].state = advance(self.state(cert), event)
+        self.registry.put(cert, event)
 
     def save(self, cert: CertId) -> None:
         """Write its state.toml."""

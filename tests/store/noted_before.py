@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sslmd.core.backoff import Failure
 from sslmd.core.dane.sighting import Instant, Sighting, Silence
 from sslmd.core.dane.tlsa import Combination
 from sslmd.core.names import CertId, DomainName, SetName
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.state import (
     Ask,
     CertState,
@@ -23,7 +23,6 @@ from sslmd.core.state import (
     SetNote,
     TrialAsk,
     TrialKind,
-    Trouble,
     Unseen,
 )
 from sslmd.dns.before import Before

@@ -21,7 +21,7 @@ from sslmd.core.names import SetName
 from sslmd.core.state import Ask, Phase, Request
 from sslmd.store import sets
 from sslmd.store.layout import SECRET_FILES
-from tests.stand.tools import INT, MAIN, NOW, WEB, Site, leftovers
+from tests.stand.tools import INT, MAIN, NOW, WEB, Site, believe, leftovers
 from tests.store.dying import Killed, killed_everywhere
 
 _SERVED = f"""{MAIN}
@@ -181,7 +181,7 @@ async def test_killed_while_rolling_back(tmp: Path) -> None:
     old, new = site.state(WEB).prev, site.live()
     assert old is not None
     await site.do(PutBack(WEB, old, "test"))
-    site.registry[WEB].state = replace(site.state(WEB), deployed=old, settled=old)
+    believe(site.registry, WEB, state=replace(site.state(WEB), deployed=old, settled=old))
     site.save(WEB)
     seen = set()
     for killed in killed_everywhere("tests.store.scenarios:roll", site.top, tmp / "out"):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.acme import launch
 from sslmd.daemon.main import MAX_JOBS
 from sslmd.daemon.planner import ORDERS
-from sslmd.issuers import launch
 from sslmd.wire.messages import SOCKET_GROUP, SOCKET_PATH
 from tests.stand.supervised import ROOT
 

@@ -11,12 +11,12 @@ import dns.message
 import dns.rcode
 import pytest
 
+from sslmd.acme.directory import Directory
 from sslmd.config.model import Validation
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.names import CertId, DomainName
 from sslmd.dns.ask import NameServer
 from sslmd.dns.resolver import Resolver
-from sslmd.issuers.directory import Directory
 from sslmd.workers.preflight import Preflight
 from tests.stand.conf import MAIN, Tree
 from tests.stand.responder import Answer, Responder, Zone

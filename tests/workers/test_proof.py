@@ -20,7 +20,7 @@ from sslmd.workers.proof import Sight, name_of
 from sslmd.workers.restart import ClassRestarted, restart, see
 from tests.stand.server import free_port
 from tests.stand.tls import Reader, TlsPort, Writer, server
-from tests.stand.tools import INT, WEB, Site
+from tests.stand.tools import INT, WEB, Site, believe
 from tests.workers.test_restart import MAIL, MAIN, NET, NOTE, make
 
 # What restart_cmd does: the server goes by its own copy of production.
@@ -111,7 +111,7 @@ def unseen(outcome: ClassRestarted, cert: CertId) -> str:
 def noted(site: Site, cert: CertId, *ports: int) -> None:
     """Note that these default ports have served a certificate."""
     servers = tuple(replace(one, ports=ports) for one in site.state(cert).servers)
-    site.registry[cert].state = replace(site.state(cert), servers=servers)
+    believe(site.registry, cert, state=replace(site.state(cert), servers=servers))
 
 
 def load(site: Site) -> None:

@@ -37,7 +37,7 @@ from sslmd.workers.dispatch import work
 from sslmd.workers.settle import clean, clean_inactive
 from tests.stand.attacker import GROUP
 from tests.stand.others import NOBODY
-from tests.stand.tools import INT, MAIN, NOW, ROOT, WEB, Site, leftovers
+from tests.stand.tools import INT, MAIN, NOW, ROOT, WEB, Site, believe, leftovers
 
 SERVED = (
     MAIN
@@ -444,7 +444,7 @@ async def test_adopting_copies_all_the_same(site: Site) -> None:
     await site.deliver()
     event = await work(Deliver(WEB, live, None, "test", adopt=True), site.tools)
     assert isinstance(event, ProdUpdated)
-    site.registry[WEB].state = replace(site.state(WEB), servers=())
+    believe(site.registry, WEB, state=replace(site.state(WEB), servers=()))
     event = await work(Deliver(WEB, live, None, "test", adopt=True), site.tools)
     assert isinstance(event, ProdUpdated)
     far, here = event.servers

@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import assert_never
 
+from sslmd.core.dane.sighting import Sighting
+from sslmd.core.dane.verdict import (
+    CheckedPorts,
+    Counting,
+    Everywhere,
+    HeldBack,
+    NoRecords,
+    Unknown,
+    Withdrawn,
+)
 from sslmd.core.state import Phase
 from sslmd.core.times import clock
-from sslmd.core.view import Dane, View
+from sslmd.core.view import View
 
 # Ports that one message names.
 _NAMED = 4
@@ -38,57 +49,65 @@ def _waits(why: str) -> Gate:
     return _shut(f"waits for its TLSA records in DNS: {why}")
 
 
-def _withdrawn(dane: Dane) -> str:
-    return f"caches may hold TLSA records that were withdrawn ({dane.fading})"
+def _withdrawn(owner: str) -> str:
+    return f"caches may hold TLSA records that were withdrawn ({owner})"
 
 
 def gate_of(view: View) -> Gate:
     """Return how the gate stands for the complete set on deck."""
-    dane, next_ = view.dane, view.state.next
-    assert next_ is not None
-    if dane is not None and dane.fading:
-        return _shut(_withdrawn(dane), dane.fading_until)
-    if not view.wanted.dane:
+    dane = view.dane
+    if not view.wanted.dane and not isinstance(dane, Withdrawn):
         return _open("no TLSA records are wanted")
-    if dane is None or dane.next != next_.name:
-        why = f": {dane.trouble}" if dane is not None and dane.trouble else ""
-        return _shut(f"its TLSA records are being published{why}")
-    if not dane.checked:
-        return _open("there are no TLSA records at its ports yet: nobody checks them")
-    if dane.unchanged:
-        return _open("its TLSA records are those of the key in use, which are in DNS")
-    if dane.unseen or dane.held:
-        return _waits(dane.unseen or dane.held)
-    # Publishing that fails for other records of the zone is none of its business (I6): what counts
-    # is what was seen.
-    sighting = view.state.sighting
-    if sighting is None or sighting.set != next_.name:
-        return _waits(dane.trouble or "they are being looked for")
-    if sighting.since is None:
-        return _waits("; ".join(filter(None, (dane.trouble, sighting.missing))))
-    seen = f"its TLSA records are on every name server since {clock(sighting.since)}"
-    if sighting.complete:
-        return _open(f"{seen}, for longer than caches keep older ones")
-    if sighting.silent:
-        return _shut(f"{seen}, but {sighting.missing}", sighting.opens_at)
-    return _shut(f"{seen}, which caches may lack for {dane.ttl} s twice", sighting.opens_at)
+    match dane:
+        case Withdrawn(owner, until):
+            return _shut(_withdrawn(owner), until)
+        case NoRecords():
+            return _open("there are no TLSA records at its ports yet: nobody checks them")
+        case Unknown(trouble=trouble):
+            return _waits(trouble) if trouble else _shut("its TLSA records are being published")
+        case HeldBack(why=why):
+            return _waits(why)
+        case Everywhere(since=since):
+            if since is None:
+                return _open("its TLSA records are those of the key in use, which are in DNS")
+            return _open(f"{_seen(since)}, for longer than caches keep older ones")
+        case Counting(ports=ports, sighting=sighting, trouble=trouble):
+            # Publishing that fails for other records of the zone is none of its business (I6):
+            # what counts is what was seen.
+            if sighting is None:
+                return _waits(trouble or "they are being looked for")
+            if sighting.since is None:
+                return _waits("; ".join(filter(None, (trouble, sighting.missing))))
+            if sighting.silent:
+                return _shut(f"{_seen(sighting.since)}, but {sighting.missing}", sighting.opens_at)
+            text = f"{_seen(sighting.since)}, which caches may lack for {ports.ttl} s twice"
+            return _shut(text, sighting.opens_at)
+        case _:
+            assert_never(dane)
+
+
+def _seen(since: datetime) -> str:
+    return f"its TLSA records are on every name server since {clock(since)}"
 
 
 def lost_sight(view: View) -> str:
     """Return why a set that was advertised is not any more, "" if it is."""
-    dane, next_, sighting = view.dane, view.state.next, view.state.sighting
-    if dane is not None and dane.fading:
-        return _withdrawn(dane)
-    if not view.wanted.dane or dane is None or next_ is None or dane.next != next_.name:
+    dane = view.dane
+    if isinstance(dane, Withdrawn):
+        return _withdrawn(dane.owner)
+    if not view.wanted.dane:
         return ""
-    if not dane.checked or dane.unchanged:
-        return ""
-    if sighting is None or sighting.set != next_.name:
-        why = dane.held or dane.trouble
-    elif sighting.since is None:
-        why = sighting.missing
-    else:
-        why = "others are wanted now" if sighting.waited < sighting.need else ""
+    match dane:
+        case HeldBack(why=why) | Counting(sighting=None, trouble=why):
+            pass
+        case Counting(sighting=Sighting(since=None, missing=why)):
+            pass
+        case Counting(sighting=Sighting(waited=waited, need=need)):
+            why = "others are wanted now" if waited < need else ""
+        case Unknown() | NoRecords() | Everywhere() | Counting():
+            why = ""
+        case _:
+            assert_never(dane)
     return (
         f"its TLSA records are not everywhere any more, the wait begins again: {why}" if why else ""
     )
@@ -96,37 +115,52 @@ def lost_sight(view: View) -> str:
 
 def harm_of(view: View, now: datetime) -> str:
     """Return what a roll at `now` would break, and for how long; "" if it is known to be safe."""
-    dane, next_ = view.dane, view.state.next
-    if dane is not None and dane.fading:
-        return f"clients that check DANE may refuse it as long as caches hold {dane.fading}"
-    if next_ is None or not view.wanted.dane or view.state.phase is Phase.ADVERTISED:
+    dane = view.dane
+    if isinstance(dane, Withdrawn):
+        return f"clients that check DANE may refuse it as long as caches hold {dane.owner}"
+    if view.state.next is None or not view.wanted.dane or view.state.phase is Phase.ADVERTISED:
         return ""
-    if dane is None:
-        return "which records its ports have is not known, so clients that check DANE may refuse it"
-    if not dane.checked or dane.unchanged:
-        return ""
-    sighting = view.state.sighting
-    clients = f"clients that check DANE may refuse {_named(dane)}"
-    if sighting is None or sighting.set != next_.name or sighting.since is None:
-        missing = f" ({sighting.missing})" if sighting is not None and sighting.missing else ""
-        after = f"for {_span(dane.ttl)} after that, as long" if dane.ttl else "after that as long"
-        return (
-            f"{clients} until every name server shows the new records{missing}, and {after} as "
-            "caches may keep the old ones"
-        )
-    end = sighting.since + timedelta(seconds=dane.ttl)
-    if sighting.waited >= dane.ttl and not sighting.silent:
-        return f"{clients} only where a cache keeps records for longer than their TTL, {dane.ttl} s"
-    left = max(timedelta(seconds=dane.ttl - sighting.waited), timedelta(seconds=1))
+    match dane:
+        case NoRecords() | Everywhere():
+            return ""
+        case Unknown(ports=ports) | HeldBack(ports=ports):
+            if ports is None:
+                return (
+                    "which records its ports have is not known, so clients that check DANE may "
+                    "refuse it"
+                )
+            return _unseen(ports, "")
+        case Counting(ports=ports, sighting=sighting):
+            if sighting is None or sighting.since is None:
+                return _unseen(ports, sighting.missing if sighting is not None else "")
+            end = sighting.since + timedelta(seconds=ports.ttl)
+            clients = f"clients that check DANE may refuse {_named(ports)}"
+            if sighting.waited >= ports.ttl and not sighting.silent:
+                return (
+                    f"{clients} only where a cache keeps records for longer than their TTL, "
+                    f"{ports.ttl} s"
+                )
+            left = max(ports.ttl - sighting.waited, 1.0)
+            return (
+                f"{clients} for up to {_span(left)}, until {clock(max(end, now))}, where they "
+                "hold older TLSA records"
+            )
+        case _:
+            assert_never(dane)
+
+
+def _unseen(ports: CheckedPorts, missing: str) -> str:
+    after = f"for {_span(ports.ttl)} after that, as long" if ports.ttl else "after that as long"
     return (
-        f"{clients} for up to {_span(left.total_seconds())}, until {clock(max(end, now))}, where "
-        "they hold older TLSA records"
+        f"clients that check DANE may refuse {_named(ports)} until every name server shows the "
+        f"new records{f' ({missing})' if missing else ''}, and {after} as caches may keep the "
+        "old ones"
     )
 
 
-def _named(dane: Dane) -> str:
-    some = ", ".join(dane.ports[:_NAMED])
-    more = len(dane.ports) - _NAMED
+def _named(ports: CheckedPorts) -> str:
+    some = ", ".join(ports.names[:_NAMED])
+    more = len(ports.names) - _NAMED
     return f"{some} and {more} more" if more > 0 else some or "it"
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from sslmd.core.dane.gate import harm_of
+from sslmd.core.dane.verdict import Counting, HeldBack, NoRecords, Withdrawn
 from sslmd.core.state import CertState
 from sslmd.core.times import clock
 from sslmd.core.view import View
@@ -46,12 +47,12 @@ def calls_of(state: CertState, end: datetime) -> tuple[datetime, datetime]:
 def rescue(view: View, end: datetime, now: datetime) -> str:
     """Return why the set on deck is rolled although its gate is shut, "" if it is not."""
     dane = view.dane
-    if now < calls_of(view.state, end)[1] or dane is None:
+    if now < calls_of(view.state, end)[1]:
         return ""
     tense = "expires" if end > now else "expired"
-    if not view.wanted.dane:
+    if not view.wanted.dane and isinstance(dane, Withdrawn):
         return f"the certificate in use {tense} at {clock(end)}"
-    if dane.silent and not dane.held and not dane.fading:
+    if isinstance(dane, Counting) and dane.silent:
         return (
             f"the certificate in use {tense} at {clock(end)}, and all name servers that answer "
             f"have shown the TLSA records for long enough (not: {dane.silent})"
@@ -64,7 +65,7 @@ def first_alarm(view: View, why: str, now: datetime) -> str:
 
     Its ports serve keys of others, whose TLSA records clients go by. `why`: what is waited for.
     """
-    if view.dane is None or not view.dane.held:
+    if not isinstance(view.dane, HeldBack):
         return ""
     harm = harm_of(view, now)
     return (
@@ -82,9 +83,9 @@ def alarm_of(view: View, why: str, opens: datetime, end: datetime, now: datetime
         return ""
     tense = "expires" if end > now else "expired"
     harm = harm_of(view, now)
-    usages = view.dane.usages if view.dane is not None else frozenset()
+    ports = None if isinstance(view.dane, NoRecords | Withdrawn) else view.dane.ports
     minds = ""
-    if usages == frozenset({3}):
+    if ports is not None and ports.usages == frozenset({3}):
         minds = (
             "; until then the certificate in use stays, which clients that check DANE by usage 3 "
             "accept even when it has expired, and no others"

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Self
 
 from sslmd.core.names import BadName, CertId, DomainName, SanName, ZoneName
 
@@ -34,6 +35,12 @@ class Combination:
     usage: int
     selector: int
     match: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse the three numbers as `str` gives them; raise ValueError."""
+        usage, selector, match = map(int, text.split())
+        return cls(usage, selector, match)
 
     @property
     def wants_issuer(self) -> bool:
@@ -211,6 +218,10 @@ def wants_of(
 # Combinations at owners that every name server was seen serving.
 Known = frozenset[tuple[DomainName, Combination]]
 
+# Owners with records that are not ours, and the combinations of those that every server shows.
+Others = Mapping[DomainName, frozenset[Combination]]
+_NO_OTHERS: Others = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -267,7 +278,7 @@ class _Sharing:
         )
 
 
-def content_of(parts: Iterable[Part], known: Known) -> ZoneContent:
+def content_of(parts: Iterable[Part], known: Known, others: Others = _NO_OTHERS) -> ZoneContent:
     """Return what a zone has to serve.
 
     - Every service at an owner gives records of every combination that one of them asks for: a
@@ -276,6 +287,8 @@ def content_of(parts: Iterable[Part], known: Known) -> ZoneContent:
     - A combination that is not `known` is published for the serving keys first, and never for a
       set on deck alone. Where nothing is known at an owner, nobody checks that port yet, and
       nothing is published before every key that servers were given there is proven.
+    - Records of `others` at an owner of which no set was ever served are of keys that its port
+      serves meanwhile: the first set goes beside them, with combinations that they have.
     - A combination that cannot be made of a key that is served is published for none.
     """
     owners: dict[DomainName, _Owner] = defaultdict(_Owner)
@@ -288,21 +301,28 @@ def content_of(parts: Iterable[Part], known: Known) -> ZoneContent:
     records: dict[DomainName, TlsaSet] = {}
     shares: dict[CertId, _Sharing] = defaultdict(_Sharing)
     for owner in sorted(owners):
-        found = _at_owner(owner, owners[owner], known, shares)
+        found = _at_owner(owner, owners[owner], known, others.get(owner), shares)
         if found:
             records[owner] = TlsaSet(min(owners[owner].ttls), frozenset(found))
     return ZoneContent(records, {cert: share.done() for cert, share in shares.items()})
 
 
 def _at_owner(
-    owner: DomainName, one: _Owner, known: Known, shares: dict[CertId, _Sharing]
+    owner: DomainName,
+    one: _Owner,
+    known: Known,
+    others: frozenset[Combination] | None,
+    shares: dict[CertId, _Sharing],
 ) -> set[Tlsa]:
     found: set[Tlsa] = set()
     for part in one.parts:
         kept = {(there, record) for there, record in part.kept if there == owner}
         found |= {record for _, record in kept}
         shares[part.cert].serving |= kept
+    beside: frozenset[Combination] = frozenset()
     checked = any(there == owner for there, _ in known)
+    if others is not None and not any(part.serving or part.kept for part in one.parts):
+        checked, beside = True, others
     # The first record of an owner has every key that is served there checked.
     ready = checked or all(part.proven for part in one.parts if part.serving)
     # What stays of an older configuration has to match whatever is served as well.
@@ -325,7 +345,8 @@ def _at_owner(
             if part.coming is None or not (checked or part.serving or part.kept):
                 continue
             record = association(combination, part.coming)
-            if record is None or lacking or (owner, combination) not in known:
+            seen = combination in beside or (owner, combination) in known
+            if record is None or lacking or not seen:
                 share.held.add((owner, combination))
             else:
                 found.add(record)

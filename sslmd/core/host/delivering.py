@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from sslmd.core.dane.verdict import UNKNOWN, NoRecords
 from sslmd.core.events import ServersProven
 from sslmd.core.jobs import Deliver, Prove, Settle
 from sslmd.core.state import DONE, Delivered, Server, ServerPhase
@@ -56,16 +57,15 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
         return Decision(text) if waiting else None
     if state.deployed != curr.name:
         if not waiting:
-            if view.wanted.dane and view.dane is None:
+            if view.wanted.dane and view.dane == UNKNOWN:
                 return Decision("live; its TLSA records are being published")
-            if view.wanted.dane and view.proves and view.dane is not None and view.dane.checked:
+            if view.wanted.dane and view.proves and not isinstance(view.dane, NoRecords):
                 why = "the ports with TLSA records are to serve it before older ones go"
                 return Decision(why, job=Prove(cert, curr.name, why))
             return Decision("no server is left to restart", event=ServersProven(now))
         return Decision(f"waits for its servers: {_listed(waiting)}")
-    if view.wanted.dane and (view.dane is None or not view.dane.current):
-        trouble = view.dane.trouble if view.dane is not None else ""
-        why = trouble or "its name servers are being told"
+    if view.wanted.dane and (view.behind or view.dane == UNKNOWN):
+        why = view.behind or "its name servers are being told"
         return Decision(f"live; TLSA records of older keys are to go: {why}")
     return Decision("live; old records and sets can go", job=Settle(cert, "it is deployed"))
 

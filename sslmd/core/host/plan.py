@@ -16,12 +16,12 @@ from sslmd.core.host.needs import (
     Placement,
     Sights,
     at_any_time,
-    is_over,
     needs,
     never,
 )
 from sslmd.core.jobs import Copy, HostJob, Restart, See, Told
 from sslmd.core.names import CertId
+from sslmd.core.retry import is_over
 from sslmd.core.state import CertState
 
 # Copies and restarts wait this long for rolls that are still under way, so that one serves all.

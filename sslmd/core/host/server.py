@@ -17,6 +17,7 @@ from typing import Any
 from sslmd.core.errors import ImpossibleTransition
 from sslmd.core.events import RestartAsked
 from sslmd.core.names import SetName
+from sslmd.core.retry import Trouble
 from sslmd.core.state import NOT_YET, CertState, Server, ServerPhase, Unseen
 
 # What stands for the access to keys that others put there.
@@ -58,15 +59,9 @@ def _after(server: Server, what: ServerChange, phase: ServerPhase, **changes: An
     return replace(server, phase=phase, **changes)
 
 
-def _well(now: datetime) -> dict[str, Any]:
-    """Return what a server has since now of which all is well."""
-    return {"error": "", "attempts": 0, "next_try": None, "since": now}
-
-
-def _worse(server: Server, error: str, at: datetime, now: datetime) -> dict[str, Any]:
-    """Return what a server has that failed once more, and is tried again `at` a time."""
-    since = server.since if server.attempts else now
-    return {"error": error, "attempts": server.attempts + 1, "next_try": at, "since": since}
+def _well(server: Server, now: datetime) -> Server:
+    """Return a server of which all is well since now."""
+    return replace(server.without_trouble(), since=now)
 
 
 # --- what happens to one server -----------------------------------------------------------
@@ -75,13 +70,12 @@ def _worse(server: Server, error: str, at: datetime, now: datetime) -> dict[str,
 def given(server: Server, name: SetName, now: datetime, *, is_new: bool, here: bool) -> Server:
     """Return a server that has a set now. `is_new`: it had other files in use."""
     phase = ServerPhase.DELIVERED if is_new else server.phase_with(name)
-    return _after(server, ServerChange.GIVEN, phase, **_well(now), set=name, here=here)
+    return _after(_well(server, now), ServerChange.GIVEN, phase, set=name, here=here)
 
 
-def not_given(server: Server, error: str, at: datetime, now: datetime) -> Server:
+def not_given(server: Server, trouble: Trouble) -> Server:
     """Return a server that could not be given a set."""
-    worse = _worse(server, error, at, now)
-    return _after(server, ServerChange.NOT_GIVEN, ServerPhase.PENDING, **worse)
+    return _after(server.failed(trouble), ServerChange.NOT_GIVEN, ServerPhase.PENDING)
 
 
 def restarted(
@@ -89,14 +83,13 @@ def restarted(
 ) -> Server:
     """Return a server that was restarted. `unseen`: why nobody saw it using its set."""
     phase = ServerPhase.PROVEN if unseen is None else ServerPhase.RESTARTED
-    after = _after(server, ServerChange.RESTARTED, phase, **_well(now), expires=expires)
+    after = _after(_well(server, now), ServerChange.RESTARTED, phase, expires=expires)
     return _used(after, unseen, now)
 
 
-def failed(server: Server, error: str, at: datetime, now: datetime) -> Server:
+def failed(server: Server, trouble: Trouble) -> Server:
     """Return a server whose restart failed, or that was seen using something else."""
-    worse = _worse(server, error, at, now)
-    return _after(server, ServerChange.FAILED, ServerPhase.FAILED, **worse)
+    return _after(server.failed(trouble), ServerChange.FAILED, ServerPhase.FAILED)
 
 
 def looked_at(server: Server, unseen: Unseen | None, now: datetime) -> Server:
@@ -104,7 +97,7 @@ def looked_at(server: Server, unseen: Unseen | None, now: datetime) -> Server:
     if unseen is not None:
         after = _after(server, ServerChange.LOOKED, ServerPhase.RESTARTED)
     else:
-        after = _after(server, ServerChange.LOOKED, ServerPhase.PROVEN, **_well(now))
+        after = _after(_well(server, now), ServerChange.LOOKED, ServerPhase.PROVEN)
     return _used(after, unseen, now)
 
 
@@ -119,8 +112,7 @@ def wanted(server: Server, hosts: Collection[str]) -> Server:
     """Return a server that is to be given its set again, if it is on one of these hosts."""
     if server.host not in hosts:
         return server
-    again = {"error": "", "attempts": 0, "next_try": None}
-    return _after(server, ServerChange.WANTED, ServerPhase.PENDING, **again)
+    return _after(server.without_trouble(), ServerChange.WANTED, ServerPhase.PENDING)
 
 
 def asked(server: Server, event: RestartAsked) -> Server:
@@ -130,8 +122,8 @@ def asked(server: Server, event: RestartAsked) -> Server:
         return server
     # With a time, it is an admin who asked: no window is waited for.
     asked_at = None if event.because else event.at
-    changes = {**_well(event.at), "next_try": asked_at}
-    return _after(server, ServerChange.ASKED, ServerPhase.DELIVERED, **changes)
+    server = _well(server, event.at)
+    return _after(server, ServerChange.ASKED, ServerPhase.DELIVERED, next_try=asked_at)
 
 
 # --- what is known by now, when an event comes in -----------------------------------------

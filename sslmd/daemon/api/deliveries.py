@@ -12,7 +12,8 @@ from typing import Any
 from sslmd.config.hosts import DNS, THIS_HOST, class_order, hosts_of
 from sslmd.core.events import RestartAsked, ServersWanting
 from sslmd.core.names import CertId
-from sslmd.core.state import DONE, Server, ServerPhase, Trouble
+from sslmd.core.retry import Trouble
+from sslmd.core.state import DONE, Server, ServerPhase
 from sslmd.core.view import blocking, told
 from sslmd.daemon.api.following import Following
 from sslmd.daemon.api.server import Client

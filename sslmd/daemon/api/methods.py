@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, assert_never
 
+from sslmd.acme.orders import Challenge
 from sslmd.core.errors import ConfigError, SslmError
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
 from sslmd.daemon.api import documents, limits
@@ -24,7 +25,6 @@ from sslmd.daemon.held import is_held
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import UnknownCertError
 from sslmd.daemon.tell.journal import Record
-from sslmd.issuers.orders import Challenge
 from sslmd.wire.messages import (
     Code,
     Method,

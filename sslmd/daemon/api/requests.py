@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sslmd.core.dane.gate import harm_of
+from sslmd.core.dane.verdict import of_another_set
 from sslmd.core.events import BackOnDeck
 from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, MakeKey, Order, Roll
@@ -392,8 +393,7 @@ def _back(state: CertState) -> SetName | None:
 def _before_it_is_on_deck(view: View, facts: SetFacts) -> View:
     """Return how it will be when a set has just been put on deck."""
     state = advance(view.state, BackOnDeck(facts.name.time, facts, SetNote(0.0), ""))
-    dane = replace(view.dane, unchanged=False) if view.dane is not None else None
-    return replace(view, state=state, dane=dane)
+    return replace(view, state=state, dane=of_another_set(view.dane))
 
 
 def _why_no_trial(cert: CertId, entry: Entry, now: datetime) -> str:

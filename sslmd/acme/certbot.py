@@ -1,0 +1,452 @@
+"""certbot, which speaks ACME for us: manual mode, our own CSR, a folder of its own per service.
+
+What it is told, what it leaves behind, and where. Options and files are those of certbot's own
+documentation (https://eff-certbot.readthedocs.io/en/stable/using.html). The folder is the one
+that ssl-mgr used, `cb/`, so that accounts made by it are used on.
+
+    cb/accounts/<server>/…       accounts with their keys; never removed
+    cb/accounts-lost/…           accounts that their CA knows no more
+    cb/order/<set>/              csr.pem in; cert.pem, chain.pem, fullchain.pem out
+    cb/work, cb/logs             certbot's own
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sslmd.acme.launch import closed, limited, tied
+from sslmd.acme.orders import Order
+from sslmd.config.model import CaInfo, Validation
+from sslmd.core.errors import Permanent
+from sslmd.pki.local_ca import Issued
+from sslmd.store import files
+from sslmd.store.layout import CERT, CHAIN, CSR, FULLCHAIN
+from sslmd.wire.messages import SOCKET_ENV
+
+RESUMER = str(Path(__file__).with_name("resume.py"))
+HOOK = "sslm-auth-hook"
+
+# Seconds that certbot waits for the CA to make the certificate, once everything is validated.
+ISSUANCE = 300
+
+# For how long an order that was cut short is taken up, and one that its CA was at work on. Let's
+# Encrypt's orders live for a week; a CA that does not know one any more says so.
+TAKEN_UP = timedelta(hours=2)
+TAKEN_UP_OPEN = timedelta(days=7)
+
+# Logs of earlier orders that are kept; each has some 50 kB.
+OLD_LOGS = 10
+
+# The exit statuses of `resume` when there is nothing to take up, because the order was not
+# validated yet, or has failed.
+NOTHING_TO_RESUME = 3
+RESUME_INVALID = 4
+# The CA is still at work on it.
+RESUME_PROCESSING = 5
+
+# Bytes of the log that are looked at: the end of it, where the trouble stands.
+LOG_TAIL = 1 << 20
+
+_END_GROUP = 'kill -s KILL -- "-$SSLM_GROUP"'
+_EAB_FILE = "eab.ini"
+_SERVER_FILE = "server"
+_OFFERED_FILE = "offered"
+_OPEN_FILE = "open"
+_URL = re.compile(r"https?://[\x21-\x7e]{1,500}")
+_PREFERRED = {Validation.DNS_01: "dns", Validation.HTTP_01: "http"}
+# What certbot, or the Python and OpenSSL below it, may go by.
+_PASSED_ON = (
+    *("LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+)
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+_LOCATION = re.compile(r"^Location: (https?://[\x21-\x7e]{1,500})\s*$", re.MULTILINE)
+
+LogMark = tuple[int, int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The ACME server to ask, and what it wants to know. `root`: PEM to trust for its HTTPS."""
+
+    url: str
+    root: Path | None
+    validation: Validation
+    email: str = ""
+    preferred_chain: str = ""
+    profile: str = ""
+    eab_kid: str = ""
+    eab_hmac_key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The folders of one order: certbot's own, and that of this order's files."""
+
+    home: str
+    order: str
+
+    @property
+    def log(self) -> str:
+        """Where certbot writes what it does."""
+        return f"{self.home}/logs/letsencrypt.log"
+
+
+def server_of(ca: CaInfo, email: str) -> Server:
+    """Return the server that a CA's table of `ca-info.conf` names."""
+    return Server(
+        url=ca.server,
+        root=ca.server_root,
+        validation=ca.validation,
+        email=email,
+        preferred_chain=ca.preferred_chain,
+        profile=ca.preferred_profile,
+        eab_kid=ca.eab_kid,
+        eab_hmac_key_file=ca.eab_hmac_key_file,
+    )
+
+
+def test_server_of(ca: CaInfo, email: str, *, binds_accounts: bool) -> Server:
+    """Return the CA's test server. `binds_accounts`: it wants EAB (RFC 8555 §7.3.4)."""
+    return Server(
+        url=ca.test_server,
+        root=ca.test_server_root,
+        validation=ca.validation,
+        email=email,
+        preferred_chain="",
+        profile=ca.preferred_profile,
+        eab_kid=ca.eab_kid if binds_accounts else "",
+        eab_hmac_key_file=ca.eab_hmac_key_file if binds_accounts else None,
+    )
+
+
+# --- what it is told ---------------------------------------------------------------------
+
+
+def find_certbot() -> str:
+    """Return certbot's path: the one beside our Python, else in PATH; raise `Permanent`."""
+    return _beside_python("certbot") or _missing("certbot", "install it (pip install certbot)")
+
+
+def find_hook(configured: Path | None) -> str:
+    """Return the path of the hook; raise `Permanent` if it cannot be run."""
+    if configured is not None:
+        if os.access(configured, os.X_OK) and not configured.is_dir():
+            return str(configured)
+        _missing(str(configured), "correct sslm_auth_hook in [globals], or remove it")
+    return _beside_python(HOOK) or _missing(HOOK, "it comes with sslmd: install sslmd again")
+
+
+def _beside_python(program: str) -> str | None:
+    beside = os.path.join(os.path.dirname(sys.executable), program)
+    return beside if os.access(beside, os.X_OK) else shutil.which(program, path=_search_path())
+
+
+def _search_path() -> str:
+    return os.environ.get("PATH") or _PATH
+
+
+def _missing(program: str, remedy: str) -> str:
+    raise Permanent(f"there is no program {program}; {remedy}")
+
+
+def command(server: Server, place: Place, hook: str, certbot: str) -> list[str]:
+    """Return the whole command line, without anything secret on it.
+
+    Its first words tie certbot to the life of the daemon (see `launch`).
+    """
+    words = [*tied(), certbot, "certonly"]
+    words += ["--non-interactive", "--agree-tos", "--no-eff-email", "--no-directory-hooks"]
+    words += ["--manual", f"--preferred-challenges={_PREFERRED[server.validation]}"]
+    # certbot gives the hooks to a shell.
+    # certbot would go on without a hook that failed, whatever became of it (I8): it does not.
+    words += [f"--manual-auth-hook={shlex.quote(hook)} auth || {_END_GROUP}"]
+    words += [f"--manual-cleanup-hook={shlex.quote(hook)} cleanup"]
+    words += ["--disable-hook-validation"]
+    words += [f"--csr={place.order}/{CSR}", f"--cert-path={place.order}/{CERT}"]
+    words += [f"--chain-path={place.order}/{CHAIN}"]
+    words += [f"--fullchain-path={place.order}/{FULLCHAIN}"]
+    words += _folders(server, place)
+    words += [f"--issuance-timeout={ISSUANCE}", *_contact(server)]
+    if account := newest_account(place.home, server.url):
+        words += [f"--account={account}"]
+    if server.preferred_chain:
+        words += [f"--preferred-chain={server.preferred_chain}"]
+    if server.profile:
+        words += [f"--preferred-profile={server.profile}"]
+    return [*words, *_binding(server, place)]
+
+
+def register_command(server: Server, place: Place, certbot: str) -> list[str]:
+    """Return the command that makes an account, and orders nothing (RFC 8555 §7.3)."""
+    return [
+        *(*tied(), certbot, "register", "--non-interactive", "--agree-tos", "--no-eff-email"),
+        *_folders(server, place),
+        *_contact(server),
+        *_binding(server, place),
+    ]
+
+
+# Every value stands in one word with its option: whatever it begins with, it is no option itself.
+
+
+def _folders(server: Server, place: Place) -> list[str]:
+    """Return where certbot works, and for which CA."""
+    words = [f"--config-dir={place.home}", f"--work-dir={place.home}/work"]
+    words += [f"--logs-dir={place.home}/logs", f"--max-log-backups={OLD_LOGS}"]
+    return [*words, f"--server={server.url}"]
+
+
+def _contact(server: Server) -> list[str]:
+    return [f"--email={server.email}"] if server.email else ["--register-unsafely-without-email"]
+
+
+def _binding(server: Server, place: Place) -> list[str]:
+    return [f"--config={place.order}/{_EAB_FILE}"] if server.eab_kid else []
+
+
+def resume_command(server: Server, place: Place, order_url: str) -> list[str]:
+    """Return the command that fetches the certificate of an order that was cut short."""
+    account = newest_account(place.home, server.url)
+    words = [*tied(), *closed(RESUMER), server.url]
+    words += [f"{_accounts_dir(place.home, server.url)}/{account}", order_url, place.order]
+    return [*words, server.preferred_chain, *(["offered"] if offered(place) else [])]
+
+
+def environment(
+    server: Server, place: Place, order: Order | None = None, socket: str = ""
+) -> dict[str, str]:
+    """Return certbot's environment; by it the hooks find the daemon and their order."""
+    env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    env |= {"PATH": _search_path(), **limited()}
+    # What certbot cannot log it leaves in TMPDIR, and a cli.ini in HOME would change its orders.
+    env |= {"TMPDIR": f"{place.home}/work", "HOME": f"{place.home}/work"}
+    if order is not None:
+        env |= {SOCKET_ENV: socket, "SSLM_ORDER": order.ident}
+    if server.root is not None:
+        env["REQUESTS_CA_BUNDLE"] = str(server.root)
+    elif "REQUESTS_CA_BUNDLE" in os.environ:
+        env["REQUESTS_CA_BUNDLE"] = os.environ["REQUESTS_CA_BUNDLE"]
+    return env
+
+
+def prepare(place: Place, csr: bytes, server: Server) -> None:
+    """Make the folders of an order and put into them what certbot reads; blocks."""
+    for folder in (place.home, _accounts_dir(place.home, server.url)):
+        files.check_dir(folder)
+    files.remove_tree(place.order)
+    for folder in (f"{place.home}/work", f"{place.home}/logs", place.order):
+        files.make_dirs(folder, 0o700)
+    files.write_file(f"{place.order}/{_SERVER_FILE}", server.url.encode())
+    files.write_file(f"{place.order}/{CSR}", csr)
+    if server.eab_kid:
+        files.write_file(f"{place.order}/{_EAB_FILE}", _eab(server))
+
+
+def _eab(server: Server) -> bytes:
+    """Return a configuration file with the key of EAB: on a command line, `ps` would show it."""
+    assert server.eab_hmac_key_file is not None
+    path = str(server.eab_hmac_key_file)
+    try:
+        key = files.read_secret(path, limit=4096).decode("ascii").strip()
+    except FileNotFoundError:
+        raise Permanent(f"{path} is not there; correct ca_eab_hmac_key_file") from None
+    except UnicodeDecodeError:
+        key = ""
+    if not key or any(not (char.isalnum() or char in "-_=") for char in key):
+        raise Permanent(f"{path} holds no EAB key: it has to be bare base64url, nothing else")
+    return f"eab-kid = {server.eab_kid}\neab-hmac-key = {key}\n".encode()
+
+
+# --- what it leaves behind ---------------------------------------------------------------
+
+
+def collect(place: Place, csr: bytes, server: Server) -> Issued | None:
+    """Return what an order of that CSR at that server brought, None if it is not there; blocks.
+
+    Raises `Permanent` for answers too long to be certificates.
+    """
+    try:
+        if not _is_of(place, csr, server):
+            return None
+        # certbot writes this one last: when it is there, the others are whole.
+        os.stat(f"{place.order}/{FULLCHAIN}")
+        for name in (CERT, CHAIN):
+            if os.stat(f"{place.order}/{name}").st_size > files.MAX_FILE:
+                raise Permanent(
+                    f"the CA at {server.url} sent a {name} of more than {files.MAX_FILE} bytes, "
+                    "which nobody needs; ask the CA"
+                )
+        cert, chain = (files.read_file(f"{place.order}/{name}") for name in (CERT, CHAIN))
+    except FileNotFoundError:
+        return None
+    return Issued(cert, chain)
+
+
+def _is_of(place: Place, csr: bytes, server: Server) -> bool:
+    """Whether the folder is of an order for that CSR, at that server; raises FileNotFoundError."""
+    url = files.read_file(f"{place.order}/{_SERVER_FILE}")
+    return url == server.url.encode() and files.read_file(f"{place.order}/{CSR}") == csr
+
+
+def interrupted(place: Place, csr: bytes, server: Server, new_order: str, now: datetime) -> str:
+    """Return the URL of the order that a run was cut short at, "" if there is none to be found.
+
+    The folder of an order stays only where nobody could remove it. certbot does not note the
+    URL; it stands in its log, as the Location of the answer to a request to `new_order` (RFC
+    8555 §7.4). Old ones are not taken up: who knows why it never went well. Where the log is
+    another day's, or another version's, a new order is made. One that the CA is at work on is
+    noted (`note_open`), and is taken up until the CA has made the certificate, or given it up.
+    Blocks.
+    """
+    try:
+        begun = os.stat(f"{place.order}/{CSR}").st_mtime
+        if not _is_of(place, csr, server) or not newest_account(place.home, server.url):
+            return ""
+    except FileNotFoundError:
+        return ""
+    if order := _open(place, now):
+        return order
+    if now.timestamp() - begun > TAKEN_UP.total_seconds():
+        return ""
+    log = read_log(place, None)
+    if not new_order or f"{place.order}/{CSR}" not in log:
+        return ""
+    _, asked, answer = log.rpartition(f"Sending POST request to {new_order}:")
+    found = _LOCATION.search(answer) if asked else None
+    return found[1] if found else ""
+
+
+def note_open(place: Place, order: str) -> None:
+    """Note that the CA is at work on the order of this folder; blocks."""
+    if not os.path.lexists(f"{place.order}/{_OPEN_FILE}"):  # its age counts
+        files.write_file(f"{place.order}/{_OPEN_FILE}", f"{order}\n".encode())
+
+
+def _open(place: Place, now: datetime) -> str:
+    """Return the URL of the order that the CA was at work on, "" if none is noted."""
+    path = f"{place.order}/{_OPEN_FILE}"
+    try:
+        since = os.stat(path).st_mtime
+        order = files.read_file(path).decode("ascii", "replace").strip()
+    except FileNotFoundError:
+        return ""
+    is_old = now.timestamp() - since > TAKEN_UP_OPEN.total_seconds()
+    return order if _URL.fullmatch(order) and not is_old else ""
+
+
+def clear(place: Place) -> None:
+    """Remove the files of an order, and what earlier ones left behind; blocks."""
+    files.remove_tree(os.path.dirname(place.order))
+
+
+def log_mark(place: Place) -> LogMark:
+    """Return what tells the log of one run from that of the next, None without a log; blocks."""
+    try:
+        there = os.stat(place.log)
+    except OSError:
+        return None
+    return there.st_ino, there.st_size, there.st_mtime_ns
+
+
+def note_offered(place: Place, names: Iterable[str]) -> None:
+    """Note that these names are now offered to the CA, which counts failures; blocks."""
+    text = "".join(f"{name}\n" for name in names)
+    files.write_file(f"{place.home}/{_OFFERED_FILE}", text.encode())
+
+
+def offered(place: Place) -> tuple[str, ...]:
+    """Return the names of an order that was cut short after it was offered; blocks."""
+    try:
+        text = files.read_file(f"{place.home}/{_OFFERED_FILE}").decode("ascii", "replace")
+    except FileNotFoundError:
+        return ()
+    return tuple(text.split())
+
+
+def forget_offered(place: Place) -> None:
+    """It is known how the order went; blocks."""
+    files.remove_file(f"{place.home}/{_OFFERED_FILE}")
+
+
+def read_log(place: Place, before: LogMark) -> str:
+    """Return the end of certbot's log, "" if it is the one from `before`; blocks.
+
+    A certbot that ends before it logs leaves the log of its last run.
+    """
+    if log_mark(place) == before:
+        return ""
+    try:
+        with open(place.log, "rb") as stream:
+            stream.seek(max(os.fstat(stream.fileno()).st_size - LOG_TAIL, 0))
+            return stream.read(LOG_TAIL).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+# --- accounts ----------------------------------------------------------------------------
+
+
+def _accounts_dir(home: str, url: str) -> str:
+    parts = urlsplit(url)
+    return f"{home}/accounts/{parts.netloc}{parts.path}".rstrip("/")
+
+
+def newest_account(home: str, url: str) -> str:
+    """Return the name of the account to use, "" without one; with several certbot would ask."""
+    folder = _accounts_dir(home, url)
+    found = []
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            with suppress(OSError):
+                found.append((os.stat(f"{folder}/{name}/regr.json").st_mtime, name))
+    return max(found, default=(0.0, ""))[1]
+
+
+def account_uri(home: str, url: str) -> str:
+    """Return the account's URL at the CA (RFC 8555 §7.3), "" where there is none yet."""
+    name = newest_account(home, url)
+    if not name:
+        return ""
+    try:
+        registration = json.loads(files.read_file(f"{_accounts_dir(home, url)}/{name}/regr.json"))
+    except (OSError, ValueError, Permanent):
+        return ""
+    uri = registration.get("uri") if isinstance(registration, dict) else None
+    return uri if isinstance(uri, str) else ""
+
+
+def set_account_aside(home: str, url: str) -> str:
+    """Put away an account that its CA does not know any more; return where it is now.
+
+    Its key is kept: a CA may have been set back by mistake. Blocks; "" if there was none.
+    """
+    name = newest_account(home, url)
+    if not name:
+        return ""
+    parts = urlsplit(url)
+    folder = f"{home}/accounts-lost/{parts.netloc}{parts.path}".rstrip("/")
+    files.make_dirs(folder, 0o700)
+    aside = f"{folder}/{name}"
+    number = 1
+    while os.path.lexists(aside):
+        number += 1
+        aside = f"{folder}/{name}.{number}"
+    try:
+        files.move(f"{_accounts_dir(home, url)}/{name}", aside)
+    except OSError as err:
+        raise files.trouble(err, "set aside", aside) from err
+    return aside

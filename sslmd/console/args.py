@@ -1,0 +1,77 @@
+"""What the commands' arguments share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from sslmd.console.client import HELLO_TIMEOUT, Daemon
+from sslmd.console.help import Formatter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+else:
+    Commands = argparse._SubParsersAction
+
+Run = Callable[[argparse.Namespace], int]
+
+
+def command(
+    commands: Commands, name: str, run: Run, text: str | None, more: str = ""
+) -> argparse.ArgumentParser:
+    """Add a command; `text` says in a line what it does (None: not shown), `more` how."""
+    if text is None:
+        parser = commands.add_parser(name, allow_abbrev=False, formatter_class=Formatter)
+    else:
+        about = f"{text[0].upper()}{text[1:]}. {more}"
+        parser = commands.add_parser(
+            name, help=text, description=about, allow_abbrev=False, formatter_class=Formatter
+        )
+    parser.set_defaults(run=run, parser=parser)
+    add_socket(parser, default=argparse.SUPPRESS)
+    return parser
+
+
+def add_socket(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add `--socket`, which may stand before and behind the command."""
+    parser.add_argument(
+        "--socket", metavar="PATH", default=default, help="socket of the daemon ($SSLMD_SOCKET)"
+    )
+
+
+def add_certs(parser: argparse.ArgumentParser) -> None:
+    """Add the certificates; none mean all."""
+    parser.add_argument(
+        "certs",
+        nargs="*",
+        metavar="CERT",
+        help="group:service, group:service,service, group:ALL or group; none: all certificates",
+    )
+
+
+def add_no_wait(parser: argparse.ArgumentParser) -> None:
+    """Add `--no-wait`."""
+    parser.add_argument(
+        "--no-wait", action="store_true", help="end as soon as the daemon has accepted it"
+    )
+
+
+def count_arg(text: str) -> int:
+    """Return a whole number, 0 or more, for argparse's `type`."""
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def chosen(args: argparse.Namespace) -> list[str] | None:
+    """Return the certificates as the daemon wants them: None for all."""
+    return args.certs or None
+
+
+def connect(args: argparse.Namespace, timeout: float = HELLO_TIMEOUT) -> Daemon:
+    """Connect to the daemon."""
+    return Daemon(args.socket, timeout)

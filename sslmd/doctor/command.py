@@ -1,0 +1,251 @@
+"""`sslmctl doctor`: looks at what usually goes wrong, and says how to correct it.
+
+It changes nothing, but for files that it has the daemon put on web servers for a moment. What it
+looks at is in the modules beside this one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+from collections.abc import Coroutine, Iterator, Sequence
+from importlib import import_module
+
+from sslmd.console.args import Commands, command
+from sslmd.console.errors import DONE, FAILED
+from sslmd.console.text import complain, count, printable, say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sslmd.config.model import Config
+    from sslmd.core.errors import Mistake
+    from sslmd.doctor.daemon import Running
+    from sslmd.doctor.finding import Finding, Watch
+
+# Seconds for all looks together, and between two lines about how far they are.
+LIMIT = 300.0
+_TELLS = 5.0
+
+_MODULES = (
+    "dns",
+    "here",
+    "http",
+    "include",
+    "orders",
+    "ports",
+    "resolvers",
+    "servers",
+    "sets",
+)
+
+_COLOURS = {"ok": "", "odd": "yellow", "wrong": "red", "unseen": "dim"}
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = command(
+        commands,
+        "doctor",
+        run,
+        "look at what usually goes wrong (exit status 0 or 1)",
+        "Repeats what the daemon has in trouble. Looks at the configuration that the daemon uses, "
+        "at every set and key, permissions, the unit, the clock, certbot, CAs, orders, names, "
+        "name servers, include files, DNSSEC, http-01, ssh to every server, and ports; says how to "
+        "correct what is wrong. For http-01 a file is put on the web servers for a moment; nothing "
+        "else is changed. Run it as root or the daemon's user.",
+    )
+    parser.add_argument(
+        "--conf-dir",
+        metavar="DIR",
+        default="",
+        help="configuration (that of the daemon; without one /etc/ssl-mgr/conf.d)",
+    )
+    parser.add_argument(
+        "--limit",
+        metavar="SECONDS",
+        type=_seconds,
+        default=LIMIT,
+        help=f"stop looking after so many seconds ({LIMIT:g})",
+    )
+    parser.add_argument("--json", action="store_true", help="print a list for programs")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to 86400")
+    return seconds
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look at everything, and print it; 1 if something is wrong."""
+    from sslmd.doctor.daemon import ask_daemon, work_as
+    from sslmd.memory import keep_private
+
+    keep_private()
+    running = ask_daemon(args.socket)
+    for module in _MODULES:  # while we may still read where they are
+        import_module(f"sslmd.doctor.{module}")
+    work_as(running.uid)
+    found = asyncio.run(_look(args, running))
+    if args.json:
+        dicts = [_as_json(one) for one in found]
+        say(json.dumps(dicts, indent=2, ensure_ascii=False))
+    levels = [str(one.level) for one in found]
+    if not args.json:
+        say()
+        say(*_summary(levels))
+    return FAILED if "wrong" in levels else DONE
+
+
+def _as_json(one: Finding) -> dict[str, object]:
+    found: dict[str, object] = {"where": one.where, "level": one.level, "text": one.text}
+    return {**found, "paste": list(one.paste)} if one.paste else found
+
+
+def _summary(levels: Sequence[str]) -> tuple[str, str]:
+    """Return the last line, and its colour. Only what was seen is called well."""
+    bad, odd, hidden = (levels.count(word) for word in ("wrong", "odd", "unseen"))
+    parts = [f"{count(bad, 'thing')} to be corrected"] if bad else []
+    if odd:
+        parts.append(f"{count(odd, 'thing')} that may go wrong")
+    if hidden:
+        parts.append(f"{count(hidden, 'thing')} not looked at")
+    if not parts:
+        return "all is well", "green"
+    if not bad:
+        parts.insert(0, "nothing is wrong in what was looked at" if hidden else "nothing is wrong")
+    return "; ".join(parts), "red" if bad else "yellow"
+
+
+async def _look(args: argparse.Namespace, running: Running) -> list[Finding]:
+    """Take all looks at the same time; print each when those before it are over."""
+    from sslmd.doctor.finding import Watch
+
+    watch = Watch(args.limit)
+    found: list[Finding] = []
+    printer = _Printer()
+    telling = None if args.json else asyncio.ensure_future(_tell(watch))
+    tasks = [asyncio.ensure_future(look) for look in _looks(args, running, watch)]
+    try:
+        for task in tasks:
+            for one in await task:
+                if not args.json:
+                    printer.print(one)
+                found.append(one)
+    finally:
+        # Looks that are under way have things to put in order: files on web servers, for one.
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if telling is not None:
+            telling.cancel()
+    return found
+
+
+async def _tell(watch: Watch) -> None:
+    """Say now and then how far it is: with many names it takes its time."""
+    while True:
+        await asyncio.sleep(_TELLS)
+        if progress := watch.progress:
+            complain(f"still looking: {progress}", "dim")
+
+
+class _Printer:
+    """Prints findings as they come; what is the same as before is left out."""
+
+    def __init__(self) -> None:
+        self._where = ""
+        self._pasted: set[tuple[str, ...]] = set()
+
+    def print(self, one: Finding) -> None:
+        """Print one, and the lines to paste unless they were printed already."""
+        where = "" if one.where == self._where else one.where
+        self._where = one.where
+        say(f"{where:14} {one.level:6}  {printable(one.text)}", _COLOURS[one.level])
+        if one.paste in self._pasted:
+            say(f"{'':24}(lines to paste: see above)")
+            return
+        for line in one.paste:
+            say(f"{'':24}{printable(line)}")
+        if one.paste:
+            self._pasted.add(one.paste)
+
+
+def _looks(
+    args: argparse.Namespace, running: Running, watch: Watch
+) -> Iterator[Coroutine[None, None, list[Finding]]]:
+    from sslmd.doctor import daemon, here
+    from sslmd.doctor.finding import all_of, odd, unseen
+
+    folder, config, mistakes = _configuration(args, running)
+    look = here.look_at_configuration(running, folder, config, mistakes)
+    yield all_of("configuration", look, watch)
+    if not args.conf_dir and not running.conf_dir:
+        text = f"which configuration the daemon uses; {folder} is looked at, the default"
+        yield _found(unseen("configuration", text))
+    elif not running.reads(folder):
+        text = f"the daemon uses {running.conf_dir}; {folder} is looked at, as you have said"
+        yield _found(odd("configuration", text))
+    unused = here.named_unused(config) if running.reads(folder) else ()
+    yield all_of("daemon", daemon.look_at_daemon(running, unused=unused), watch)
+    if config is None:
+        return
+    yield from _of_site(config, running, watch)
+
+
+def _configuration(
+    args: argparse.Namespace, running: Running
+) -> tuple[Path, Config | None, tuple[Mistake, ...]]:
+    """Load the configuration of the daemon that answers, or the one that was named."""
+    from pathlib import Path
+
+    from sslmd.config.files import locate_conf_dir
+    from sslmd.config.load import load_partly
+    from sslmd.core.errors import Mistake, SslmError
+
+    if not args.conf_dir and running.conf_dir:
+        folder = Path(running.conf_dir)
+    else:
+        folder = locate_conf_dir(args.conf_dir, os.environ)
+    try:
+        return folder, *load_partly(folder, owners={0, os.geteuid(), running.uid})
+    except SslmError as err:
+        return folder, None, (Mistake(str(folder), 0, "", str(err), "correct it"),)
+
+
+def _of_site(
+    config: Config, running: Running, watch: Watch
+) -> Iterator[Coroutine[None, None, list[Finding]]]:
+    """Yield the looks at what a configuration speaks of, in the order of printing."""
+    from sslmd.doctor import dns, here, http, include, orders, ports, resolvers, servers, sets
+    from sslmd.doctor.finding import Case, all_of
+
+    case = Case(config, watch, running.uid)
+    yield all_of("rights", here.look_at_rights(case, running.socket), watch)
+    yield all_of("sets", sets.look_at_sets(case, running), watch)
+    yield all_of("unit", here.look_at_unit(case), watch)
+    yield all_of("user", here.look_at_user(case, running), watch)
+    yield all_of("clock", here.look_at_clock(case), watch)
+    yield all_of("commands", here.look_at_commands(case), watch)
+    yield all_of("certbot", here.look_at_certbot(case), watch)
+    yield all_of("orders", orders.look_at_orders(case), watch)
+    yield all_of("names", dns.look_at_names(case), watch)
+    yield all_of("DNS", dns.look_at_zones(case), watch)
+    yield all_of("DNS", resolvers.look_at_extra_servers(case), watch)
+    yield all_of("include", include.look_at_includes(case), watch)
+    yield all_of("DNSSEC", resolvers.look_at_dnssec(case), watch)
+    yield all_of("http-01", http.look_at_http(case, running), watch)
+    yield all_of("ssh", servers.look_at_hosts(case), watch)
+    yield all_of("ports", ports.look_at_ports(case), watch)
+
+
+async def _found(finding: Finding) -> list[Finding]:
+    return [finding]

@@ -1,0 +1,217 @@
+"""What `sslmctl doctor` hears from the daemon: its configuration, and what it has in trouble."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sslmd import __version__
+from sslmd.config.model import Config
+from sslmd.console.answers import Cert, Fields, certs_of
+from sslmd.console.client import Daemon
+from sslmd.console.errors import NOT_PERMITTED, CtlError, RefusedByDaemon
+from sslmd.console.health import (
+    dane_unseen,
+    dh_problems,
+    host_problems,
+    problems,
+    refusal_line,
+    zone_problems,
+)
+from sslmd.console.text import count, printable
+from sslmd.core.trouble import TroubleKind
+from sslmd.doctor.finding import Finding, Look, odd, output_of, unseen, well, wrong
+from sslmd.wire.messages import SOCKET_GROUP, Code, Method
+
+_SHOWN = 5  # changed files that one message names
+
+
+@dataclass(frozen=True)
+class Running:
+    """What the daemon says of itself. `problem`: why it says nothing; None if it does.
+
+    `uid` is its user, ours where it does not answer. `conf_dir` and `certs_dir` are "" where it
+    does not say them, `files` then empty; `status` is its answer to that method. `asked`: when, in
+    seconds of `time.time`: what is younger it could not tell.
+    """
+
+    socket: str
+    uid: int
+    problem: CtlError | None = None
+    conf_dir: str = ""
+    certs_dir: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    status: Fields = field(default_factory=lambda: Fields(None))
+    certs: tuple[Cert, ...] = ()
+    asked: float = 0.0
+
+    @property
+    def answers(self) -> bool:
+        """Whether it was asked, and said how it is."""
+        return self.problem is None
+
+    def reads(self, folder: Path) -> bool:
+        """Whether `folder` is its configuration, or it does not say which it has."""
+        return not self.conf_dir or os.path.realpath(self.conf_dir) == os.path.realpath(folder)
+
+
+def ask_daemon(socket: str) -> Running:
+    """Ask for its status and its configuration; blocks, never raises for what goes wrong."""
+    uid, asked = os.geteuid(), time.time()
+    try:
+        with Daemon(socket) as daemon:
+            uid = daemon.uid
+            status = daemon.call(Method.STATUS)
+            try:
+                answer = daemon.call(Method.CONFIG)
+            except RefusedByDaemon as err:
+                if err.code != Code.METHOD_NOT_FOUND:
+                    raise
+                answer = {}  # it was made before this method was
+    except CtlError as err:
+        if err.exit_status == NOT_PERMITTED:
+            with suppress(OSError):
+                uid = os.stat(socket).st_uid
+        return Running(socket, uid, err)
+    said = answer if isinstance(answer, dict) else {}
+    files = said.get("files")
+    known = files if isinstance(files, dict) else {}
+    return Running(
+        socket,
+        uid,
+        None,
+        str(said.get("conf_dir") or ""),
+        str(said.get("certs_dir") or ""),
+        {str(path): str(digest) for path, digest in known.items()},
+        Fields(status),
+        tuple(certs_of(status)),
+        asked,
+    )
+
+
+def work_as(uid: int) -> str:
+    """Go on as the daemon's user where that is not root; return what that user is called.
+
+    What it may read, whom ssh lets in and whose files are trusted is then as for the daemon. ""
+    where nothing was to be done. Raises OSError where it cannot be.
+    """
+    if os.geteuid() != 0 or uid == 0:
+        return ""
+    try:
+        user = pwd.getpwuid(uid)
+    except KeyError:
+        os.setgroups([])
+        os.setresuid(uid, uid, uid)
+        return f"uid {uid}"
+    os.initgroups(user.pw_name, user.pw_gid)
+    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
+    os.setresuid(uid, uid, uid)
+    os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
+    return user.pw_name
+
+
+async def look_at_daemon(
+    running: Running, now: datetime | None = None, unused: Collection[str] = ()
+) -> Look:
+    """Whether the daemon runs, will again after the next boot, and what it has in trouble.
+
+    `unused`: certificates that are named already as ones that no server uses.
+    """
+    if running.problem is not None:
+        finding = unseen if running.problem.exit_status == NOT_PERMITTED else wrong
+        yield finding("daemon", running.problem.text)
+    else:
+        for trouble in (found := _troubles(running, now or datetime.now(UTC), unused)):
+            yield trouble
+        said = "; nothing is in trouble there" if not (found or unused) else ""
+        number = count(len(running.certs), "certificate")
+        yield well("daemon", f"it answers at {running.socket}: {number}{said}")
+        version = running.status.sub("daemon").text("version")
+        if version != __version__:
+            yield odd(
+                "daemon",
+                f"it is version {version}, and this sslmctl {__version__}; restart it: systemctl "
+                "restart sslmd",
+            )
+    try:
+        grp.getgrnam(SOCKET_GROUP)
+    except KeyError:
+        yield odd(
+            "daemon",
+            f"there is no group {SOCKET_GROUP}, so only root may ask the daemon; "
+            "run: systemd-sysusers sslmd.conf",
+        )
+    if not os.path.isdir("/run/systemd/system"):
+        return
+    status, said = await output_of(["systemctl", "is-enabled", "sslmd.service"])
+    if status and said.split("\n")[-1] == "disabled":
+        yield wrong("daemon", "it will not start at the next boot; run: systemctl enable sslmd")
+
+
+def _troubles(running: Running, now: datetime, unused: Collection[str]) -> list[Finding]:
+    """Return what the daemon has in trouble: a refusal, certificates, hosts, zones, DH groups."""
+    refused = refusal_line(running.status, now)
+    found = [wrong("daemon", refused)] if refused else []
+    for cert in running.certs:
+        for trouble, text in problems(cert, now):
+            if cert.name in unused and trouble.kind is TroubleKind.NO_SERVER:
+                continue
+            finding = odd if trouble.kind is TroubleKind.DANE_WARNING else wrong
+            more = f"; see sslmctl show {cert.text('group')}:{cert.text('service')}"
+            found.append(finding("daemon", f"{cert.name}: {text}{more}"))
+        found += [odd("daemon", f"{cert.name}: not seen: {t}") for t in dane_unseen(cert, now)]
+    status = running.status
+    beside = host_problems(status) + zone_problems(status, running.certs) + dh_problems(status)
+    return found + [wrong("daemon", text) for text in beside]
+
+
+def refusals(running: Running, config: Config) -> Iterator[Finding]:
+    """Find what makes the daemon refuse a configuration without mistakes."""
+    if running.certs_dir and running.certs_dir != str(config.globals.certs_dir):
+        yield wrong(
+            "configuration",
+            f"certs_dir is {config.globals.certs_dir}, and the daemon works in "
+            f"{running.certs_dir}: a reload is refused; restart it: systemctl restart sslmd",
+        )
+    left_out = {warning.file for warning in config.warnings}
+    known = {str(one) for one in config.services}
+    for cert in running.certs:
+        path = str(config.conf_dir / cert.text("group") / cert.text("service"))
+        if cert.name not in known and path in left_out:
+            yield wrong(
+                "configuration",
+                f"{path}: it is no service file any more: a reload is refused; correct it, or "
+                "delete the file to give the certificate up",
+            )
+
+
+def changed(loaded: Mapping[str, str], there: Mapping[str, str]) -> Finding | None:
+    """Compare the files that the daemon has loaded with those that are there now."""
+    if not loaded:
+        return None
+    paths = sorted(
+        path for path in loaded.keys() | there.keys() if loaded.get(path) != there.get(path)
+    )
+    if not paths:
+        return None
+    told = [f"{printable(path)} {_how(path, loaded, there)}" for path in paths[:_SHOWN]]
+    if len(paths) > _SHOWN:
+        told.append(f"and {len(paths) - _SHOWN} more")
+    return odd(
+        "configuration",
+        f"the daemon has loaded other files than are there now: {', '.join(told)}; run: sslmctl "
+        "reload",
+    )
+
+
+def _how(path: str, loaded: Mapping[str, str], there: Mapping[str, str]) -> str:
+    if path not in there:
+        return "was removed"
+    return "was changed" if path in loaded else "is new"

@@ -1,0 +1,300 @@
+"""What `sslmctl doctor` looks at in DNS: every address of every name server, and names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sslmd.config.model import Config, Validation
+from sslmd.console.text import count
+from sslmd.core.errors import SslmError, Transient
+from sslmd.core.names import DomainName, GroupName, ZoneName
+from sslmd.core.records import zone_of
+from sslmd.dns.ask import NameServer
+from sslmd.dns.nameservers import NameServers, addresses_at, follow, name_servers
+from sslmd.dns.reach import Reached, reach
+from sslmd.dns.resolver import Resolver
+from sslmd.doctor.finding import Case, Finding, Look, acme_ca, odd, unseen, well, wrong
+
+# Zones at a time: each has several name servers, and each of those two questions.
+_ZONES = 16
+
+_SHOWN = 5  # names that one message tells
+
+
+def challenge_zones(config: Config) -> list[ZoneName]:
+    """Return the zones of names that are proven by dns-01, those beside the group among them."""
+    ours = config.zones()
+    found: dict[ZoneName, None] = {}
+    for cert, service in config.services.items():
+        ca = acme_ca(config, service)
+        if ca is None or ca.validation is not Validation.DNS_01:
+            continue
+        found[ZoneName(cert.group)] = None
+        for name in service.spec.all_names():
+            if isinstance(name, DomainName) and (zone := zone_of(name, ours)) is not None:
+                found[zone] = None
+    return list(found)
+
+
+def dane_zones(config: Config) -> list[ZoneName]:
+    """Return the zones with TLSA records."""
+    return list(
+        dict.fromkeys(ZoneName(cert.group) for cert, one in config.services.items() if one.dane)
+    )
+
+
+def zones(config: Config) -> list[ZoneName]:
+    """Return the zones that something is written for."""
+    return list(dict.fromkeys([*challenge_zones(config), *dane_zones(config)]))
+
+
+async def look_at_zones(case: Case) -> Look:
+    """Whether the name servers of every zone are found, answer at every address, and agree."""
+
+    async def one(zone: ZoneName) -> list[Finding]:
+        return await _of_zone(case, zone)
+
+    wanted = dict.fromkeys(zones(case.config))
+    if challenge_zones(case.config):
+        # CNAMEs may lead there.
+        named = sorted(one.domain for one in case.config.dns_primaries if one.domain)
+        wanted |= dict.fromkeys(named)
+    async for finding in case.watch.findings("DNS", wanted, one, "zone", _ZONES):
+        yield finding
+
+
+@dataclass
+class _Set:
+    """Name servers of a zone from one source, and what is said of each: ` (NS record)`."""
+
+    there: NameServers
+    mark: str = ""
+
+
+async def _of_zone(case: Case, zone: ZoneName) -> list[Finding]:
+    found: list[Finding] = []
+    sets: list[_Set] = []
+    try:
+        sets.append(_Set(await case.servers(zone)))
+        primary = case.config.primary_for(zone)
+        if primary is not None and primary.nameservers:
+            sets[0].mark = " (nameservers)"
+            found += await _add_public(case, zone, sets)
+    except SslmError as err:
+        return [wrong("DNS", str(err))]
+    found += [
+        wrong(
+            "DNS",
+            f"zone {zone}: its name server {host} has no address; correct the NS record, or give "
+            "the name an address",
+        )
+        for one in sets
+        for host in one.there.lacking
+    ]
+    found += [
+        odd(
+            "DNS",
+            f"zone {zone}: {one.there.cut}; name those to watch with nameservers in "
+            "[[dns_primary]]",
+        )
+        for one in sets
+        if one.there.cut
+    ]
+    marks = _marks(sets)
+    if not marks and not any(one.there.lacking for one in sets):
+        return [*found, wrong("DNS", f"zone {zone}: there are no name servers; see its NS records")]
+    reached = await case.watch.each("name servers", marks, lambda one: reach(one, zone))
+    seen = [one for _, one in reached if one is not None]
+    if len(seen) < len(reached):
+        found.append(case.watch.late("DNS", len(reached) - len(seen), f"name server of {zone}"))
+    found += [
+        finding for one in seen if (finding := _of_server(zone, one, marks[one.server])) is not None
+    ]
+    found += _is_part(case.config, zone, next((one.part_of for one in seen if one.part_of), ""))
+    return found + _of_serials(zone, seen, marks)
+
+
+async def _add_public(case: Case, zone: ZoneName, sets: list[_Set]) -> list[Finding]:
+    """Add what the NS records say to what `nameservers` says in their place; tell what differs.
+
+    CAs and clients go by the NS records, as resolvers outside know them.
+    """
+    try:
+        public = await name_servers(zone, None, await _outside(case))
+    except SslmError as err:
+        text = f"zone {zone}: {err}, so only nameservers of [[dns_primary]] is looked at"
+        return [unseen("DNS", text)]
+    if not public.servers and not public.lacking:
+        return []
+    sets.append(_Set(public, " (NS record)"))
+    known = {(one.address, one.port) for one in sets[0].there.servers}
+    unknown = [one for one in public.servers if (one.address, one.port) not in known]
+    if not unknown:
+        return []
+    return [
+        odd(
+            "DNS",
+            f"zone {zone}: {_told(unknown)} of its NS records is not in nameservers of "
+            "[[dns_primary]]: a CA and clients may ask it, and nothing waits until it shows new "
+            "records; add it there, or leave nameservers out",
+        )
+    ]
+
+
+async def _outside(case: Case) -> Resolver:
+    """Return who knows zones as the world does: `dns_xtra_ns`, or the system's resolvers."""
+    servers = [
+        NameServer(address, one.port, "" if address == one.host else one.host)
+        for one in case.config.globals.dns_extra_servers
+        for address in await case.resolver.addresses(one.host)
+    ]
+    return Resolver(servers) if servers else case.resolver
+
+
+def _marks(sets: Sequence[_Set]) -> dict[NameServer, str]:
+    """Return every address once, and which set it is from: nothing where it is in all of them."""
+    places: dict[tuple[str, int], tuple[NameServer, list[str]]] = {}
+    for one in sets:
+        for server in one.there.servers:
+            places.setdefault((server.address, server.port), (server, []))[1].append(one.mark)
+    return {server: marks[0] if len(marks) < len(sets) else "" for server, marks in places.values()}
+
+
+def _of_serials(
+    zone: ZoneName, seen: Sequence[Reached], marks: Mapping[NameServer, str]
+) -> list[Finding]:
+    serials = {one.server: one.serial for one in seen if one.serial is not None}
+    if len(set(serials.values())) > 1:
+        told = ", ".join(f"{one}{marks[one]}: {serial}" for one, serial in serials.items())
+        text = f"zone {zone}: serials differ ({told}); see that all get the transfers"
+        return [odd("DNS", text)]
+    if serials and len(serials) == len(marks):
+        serial = next(iter(serials.values()))
+        number = count(len(serials), "name server")
+        return [well("DNS", f"zone {zone}: {number}, all with serial {serial}")]
+    return []
+
+
+def _is_part(config: Config, zone: ZoneName, around: str) -> list[Finding]:
+    """Tell of a zone that is none, but a part of the one around it."""
+    if not around or (ZoneName(around) in config.zones() and zone not in dane_zones(config)):
+        return []  # its challenges are written there
+    return [
+        odd(
+            "DNS",
+            f"zone {zone} is none: its name servers say that it is a part of {around}; make "
+            f"{around} the group, or let its zone file include what is written for {zone}, and "
+            "restart_cmd load it",
+        )
+    ]
+
+
+def _of_server(zone: ZoneName, one: Reached, mark: str = "") -> Finding | None:
+    """Judge how one address of a name server answers; None: as it should."""
+    where = f"zone {zone}: {one.server}{mark}"
+    is_six = ":" in one.server.address
+    if one.no_route:
+        return unseen(
+            "DNS", f"{where} {one.udp}; a CA may choose this address: look at it from elsewhere"
+        )
+    if one.udp and one.tcp:
+        family = " or take its AAAA record out" if is_six else " or take it out of the NS records"
+        return wrong(
+            "DNS",
+            f"{where} {one.udp}; a CA may choose this address: start it or open port 53 there,"
+            f"{family}",
+        )
+    if one.fault:
+        return wrong(
+            "DNS",
+            f"{where} {one.fault} for it; load the zone there, or correct the NS records",
+        )
+    if one.udp:
+        return wrong("DNS", f"{where} answers by TCP alone ({one.udp}); open UDP port 53 there")
+    if one.tcp:
+        return wrong(
+            "DNS",
+            f"{where} answers by UDP alone ({one.tcp}); open TCP port 53 there: answers that are "
+            "too long for UDP need it (RFC 7766)",
+        )
+    return None
+
+
+# --- names ----------------------------------------------------------------------------
+
+
+async def look_at_names(case: Case) -> Look:
+    """Whether every name of every certificate still leads somewhere."""
+    names = _names(case.config)
+
+    async def one(name: DomainName) -> str:
+        try:
+            return "" if await addresses_of(case, name) else "none"
+        except SslmError as err:
+            return str(err)
+
+    dead: dict[str, list[DomainName]] = {}
+    problems: dict[str, list[DomainName]] = {}
+    late = good = 0
+    for name, problem in await case.watch.each("names", names, one):
+        if problem is None:
+            late += 1
+        elif not problem:
+            good += 1
+        elif problem == "none":
+            dead.setdefault(names[name], []).append(name)
+        else:
+            problems.setdefault(problem, []).append(name)
+    for certs, some in dead.items():
+        has = "has" if len(some) == 1 else "have"
+        yield odd(
+            "names",
+            f"{certs}: {_told(some)} {has} no address, so no client comes by that name; take it "
+            "out of the certificate if it is gone",
+        )
+    for problem, some in problems.items():
+        yield unseen("names", f"{_told(some)}: {problem}")
+    if late:
+        yield case.watch.late("names", late, "name")
+    if good:
+        yield well("names", f"{count(good, 'name')} with an address")
+
+
+def _names(config: Config) -> dict[DomainName, str]:
+    """Return the names of certificates that clients come by, and whose they are."""
+    found: dict[DomainName, list[str]] = {}
+    for cert, service in config.services.items():
+        if cert.group == GroupName.CA or not service.managed:
+            continue
+        for name in service.spec.all_names():
+            if isinstance(name, DomainName) and not name.is_wildcard:
+                found.setdefault(name, []).append(str(cert))
+    return {name: ", ".join(certs) for name, certs in found.items()}
+
+
+def _told(names: Sequence[object]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(str, names[:_SHOWN])) + more
+
+
+async def addresses_of(case: Case, name: DomainName) -> tuple[str, ...]:
+    """Return the addresses of a name as the world gets them; raises `Transient`, `Permanent`.
+
+    Where its zone is ours its own name servers are asked: resolvers here may say something else.
+    """
+    zone = zone_of(name, case.config.zones())
+    if zone is None or not _is_served(case.config, zone):
+        return await case.resolver.addresses(name.text)
+    there = await case.servers(zone)
+    if not there.servers:
+        raise Transient(f"zone {zone} has no name servers that can be asked")
+    followed = await follow(name, zone, there.servers)
+    if followed.delegated is not None or not followed.target.is_within(zone):
+        return await case.resolver.addresses(followed.target.text)
+    return await addresses_at(followed.target, zone, there.servers)
+
+
+def _is_served(config: Config, zone: ZoneName) -> bool:
+    """Whether it is known which name servers to ask: not every group is a zone."""
+    return config.primary_for(zone) is not None or zone in zones(config)

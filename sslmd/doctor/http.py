@@ -1,0 +1,367 @@
+"""What `sslmctl doctor` looks at for http-01: whether a file that the daemon puts there shows.
+
+The daemon puts a file with a random name where challenges would be; it is fetched as a CA would
+(RFC 8555 §8.3), from every address of every name, and taken away again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import secrets
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sslmd.config.model import Config, ServerClass, ServerKind, Validation
+from sslmd.console.errors import CtlError
+from sslmd.console.text import count
+from sslmd.core.errors import SslmError
+from sslmd.core.names import DomainName, machine_of
+from sslmd.doctor.daemon import Running
+from sslmd.doctor.dns import addresses_of
+from sslmd.doctor.finding import Case, Look, acme_ca, unseen, well, wrong
+from sslmd.doctor.held import files_in_place
+from sslmd.servers.http01_look import MOST_OF_NAME, NotShown, fetch_back, same_for_any
+
+PORT = 80  # RFC 8555 §8.3: the CA asks there
+
+# Seconds until the files are gone again, by ssh where servers are elsewhere.
+_REMOVING = 90.0
+
+_SHOWN = 5  # names that one message tells
+_NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL})
+
+_NOT_FOUND, _FORBIDDEN = 404, 403
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A name to be proven by http-01, and the group that its challenges are put in."""
+
+    text: str
+    group: str
+
+
+@dataclass(frozen=True)
+class _File:
+    token: str
+    value: str
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What was seen of one name. `problem`: why there was nothing to look at."""
+
+    shown: tuple[str, ...] = ()
+    missing: tuple[NotShown, ...] = ()
+    problem: str = ""
+
+
+async def look_at_http(case: Case, running: Running) -> Look:
+    """Whether every name that is proven by http-01 shows at all its addresses what is put there."""
+    names = _names(case.config)
+    if not names:
+        return
+    web = next((one for one in case.config.server_classes if one.kind is ServerKind.WEB), None)
+    if web is None or not web.server_dir or not web.servers:
+        yield wrong("http-01", "http-01 needs servers and server_dir in [web] of ssl-mgr.conf")
+        return
+    left: list[str] = []
+    try:
+        async with files_in_place(case, running, left) as placed:
+            for problem in placed.texts("problems"):
+                yield wrong("http-01", problem)
+            files = {
+                one.text("group"): _File(one.text("token"), one.text("value"))
+                for one in placed.subs("files")
+            }
+            async for finding in _look_for(case, web, names, files):
+                yield finding
+    except (CtlError, TimeoutError) as err:
+        why = err.text if isinstance(err, CtlError) else "the daemon took too long"
+        yield unseen("http-01", f"whether challenges show: no file could be put there ({why})")
+        async for finding in _connections(case, names):
+            yield finding
+    for problem in left:
+        yield wrong("http-01", f"{problem}; it is removed when the daemon starts again")
+
+
+def _names(config: Config) -> list[_Name]:
+    found: dict[_Name, None] = {}
+    for cert, service in config.services.items():
+        ca = acme_ca(config, service)
+        if service.managed and ca is not None and ca.validation is Validation.HTTP_01:
+            names = service.spec.all_names()
+            found |= dict.fromkeys(_Name(str(name), cert.group) for name in names)
+    return list(found)
+
+
+# --- looking --------------------------------------------------------------------------
+
+
+async def _look_for(
+    case: Case, web: ServerClass, names: Sequence[_Name], files: Mapping[str, _File]
+) -> Look:
+    async def one(name: _Name) -> _Seen:
+        return await _see(case, name, files.get(name.group))
+
+    seen: dict[_Name, _Seen] = {}
+    late = 0
+    for name, found in await case.watch.each("http-01", names, one):
+        if found is None:
+            late += 1
+        else:
+            seen[name] = found
+    if late:
+        yield case.watch.late("http-01", late, "name")
+    for problem, some in _by_problem(seen).items():
+        yield wrong("http-01", f"{_told(some)}: {problem}")
+    judge = _Judge(case, web, files, seen)
+    async for finding in judge.run():
+        yield finding
+    if good := sum(not one.missing and not one.problem for one in seen.values()):
+        yield well("http-01", f"{count(good, 'name')}: a file that was put there shows")
+
+
+async def _see(case: Case, name: _Name, file: _File | None) -> _Seen:
+    if file is None:
+        return _Seen(problem="the daemon has put no file for it; run: sslmctl reload")
+    try:
+        addresses = (await _addresses(case, name.text))[:MOST_OF_NAME]
+    except SslmError as err:
+        return _Seen(problem=str(err))
+    if not addresses:
+        return _Seen(problem="no address, so the CA finds no web server; correct the zone")
+    missing = await fetch_back(name.text, addresses, PORT, file.token, file.value)
+    lacking = {one.address for one in missing}
+    return _Seen(tuple(one for one in addresses if one not in lacking), tuple(missing))
+
+
+async def _addresses(case: Case, name: str) -> tuple[str, ...]:
+    try:
+        return (str(ipaddress.ip_address(name)),)
+    except ValueError:
+        return await addresses_of(case, DomainName.parse(name))
+
+
+def _by_problem(seen: Mapping[_Name, _Seen]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, one in seen.items():
+        if one.problem:
+            found.setdefault(one.problem, []).append(name.text)
+    return found
+
+
+def _told(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+class _Judge:
+    """Says what is behind what was not shown, once for all names of the same kind."""
+
+    def __init__(
+        self,
+        case: Case,
+        web: ServerClass,
+        files: Mapping[str, _File],
+        seen: Mapping[_Name, _Seen],
+    ) -> None:
+        self._case = case
+        self._web = web
+        self._files = files
+        self._seen = seen
+        # Where other names show theirs: the same web server is set up well for those.
+        self._well = {
+            (name.group, address): name.text for name, one in seen.items() for address in one.shown
+        }
+        self._found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        self._levels: dict[tuple[str, tuple[str, ...]], bool] = {}
+
+    async def run(self) -> Look:
+        pairs = [(name, one) for name, seen in self._seen.items() for one in seen.missing]
+
+        async def one(pair: tuple[_Name, NotShown]) -> bool:
+            await self._one(*pair)
+            return True
+
+        looked = await self._case.watch.each("http-01", pairs, one)
+        if late := sum(done is None for _, done in looked):
+            yield self._case.watch.late("http-01", late, "name")
+        for (text, paste), names in self._found.items():
+            told = f"{_told(list(dict.fromkeys(names)))}: {text}"
+            if self._levels[text, paste]:
+                yield wrong("http-01", told, paste)
+            else:
+                yield unseen("http-01", told)
+
+    def _say(self, name: _Name, text: str, paste: Iterable[str] = (), *, sure: bool = True) -> None:
+        key = (text, tuple(paste))
+        self._found.setdefault(key, []).append(name.text)
+        self._levels[key] = sure
+
+    async def _one(self, name: _Name, missing: NotShown) -> None:
+        if missing.out_of_reach and not missing.led:
+            await self._unreached(name, missing)
+            return
+        folder = f"{self._web.server_dir}/{name.group}"
+        if missing.led:
+            self._say(
+                name,
+                f"{missing.text}; leave /.well-known/acme-challenge/ out of the redirect, or have "
+                f"the place where it leads show {folder}/.well-known/acme-challenge/. In nginx a "
+                "return beside the location goes first: put it into location /",
+                _paste(folder),
+            )
+            return
+        if missing.status == _FORBIDDEN:
+            self._say(
+                name,
+                f"{missing.text}: its user may not read {folder}/.well-known/acme-challenge/; open "
+                f"the folders above it (namei -l {folder}), and allow access in its configuration",
+                _paste(folder),
+            )
+            return
+        if other := self._well.get((name.group, missing.address)):
+            self._say(
+                name,
+                f"{missing.text}, while it shows the file for {other}: another virtual host "
+                "answers, or the default one; add the name to server_name (nginx), ServerAlias "
+                "(Apache), or have that host show the folder as well",
+                _paste(folder),
+            )
+            return
+        stranger = f"{secrets.token_hex(8)}.invalid"
+        default = ""
+        if await same_for_any(name.text, missing.address, PORT, stranger):
+            default = " It answers this name as it answers any, so its default site may be at work."
+        what = "its alias or root leads elsewhere"
+        if missing.status not in (0, _NOT_FOUND):
+            what = "something else answers for this path"
+        self._say(
+            name,
+            f"{missing.text} for a file that is there: {what}.{default} It has to show "
+            f"{folder}/.well-known/acme-challenge/ on port {PORT}",
+            _paste(folder),
+        )
+
+    async def _unreached(self, name: _Name, missing: NotShown) -> None:
+        """Nobody answers at an address: is that so for everybody, or only from here?"""
+        address = missing.address
+        if not _has_route(address):
+            family = "IPv6" if ":" in address else "IPv4"
+            self._say(
+                name,
+                f"{address} cannot be looked at: this machine has no {family}; a CA may choose "
+                f"this address: look at it from elsewhere",
+                sure=False,
+            )
+            return
+        others = self._seen[name].shown
+        if ":" in address or not await self._shown_by_server(name):
+            also = ""
+            if others and ":" in address:
+                also = f", while {others[0]} shows the file; CAs prefer IPv6"
+            way_out = ", or remove its AAAA record" if ":" in address else ""
+            self._say(
+                name,
+                f"{missing.text} (port {PORT}){also}; start the web server there and let port "
+                f"{PORT} in{way_out}",
+                sure=":" in address or self._web.http_check,
+            )
+            return
+        self._say(
+            name,
+            f"{missing.text} (port {PORT}) from here, while {', '.join(self._web.servers)} shows "
+            "the file: with NAT this may be well. Try from elsewhere: curl -v "
+            f"http://{name.text}/.well-known/acme-challenge/",
+            sure=False,
+        )
+
+    async def _shown_by_server(self, name: _Name) -> bool:
+        """Whether a web server shows the file itself, asked at its own addresses."""
+        file = self._files[name.group]
+        for server in self._web.servers:
+            try:
+                addresses = await self._case.resolver.addresses(machine_of(server))
+            except SslmError:
+                continue
+            missing = await fetch_back(name.text, addresses, PORT, file.token, file.value)
+            if len(missing) < len(addresses):
+                return True
+        return False
+
+
+def _paste(folder: str) -> tuple[str, ...]:
+    """Return lines for web servers that show the challenges of a group."""
+    path = "/.well-known/acme-challenge/"
+    return (
+        "nginx, in the server block of port 80:",
+        f"    location ^~ {path} {{ root {folder}; default_type text/plain; }}",
+        "Apache, in the VirtualHost of port 80:",
+        f"    Alias {path} {folder}{path}",
+        f"    <Directory {folder}{path}>",
+        "        Require all granted",
+        "    </Directory>",
+        f"    ProxyPass {path} !",
+        "HAProxy, in the frontend of port 80; the server has to be one that shows the folder:",
+        f"    use_backend acme if {{ path_beg {path} }}",
+        "    backend acme",
+        "        server web 127.0.0.1:8080",
+    )
+
+
+def _has_route(address: str) -> bool:
+    """Whether the kernel knows a way to an address; nothing is sent (connect(2) of UDP)."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, PORT))
+    except OSError as err:
+        return err.errno not in {*_NO_WAY, errno.EAFNOSUPPORT}
+    return True
+
+
+# --- without a file -------------------------------------------------------------------
+
+
+async def _connections(case: Case, names: Sequence[_Name]) -> Look:
+    """Whether port 80 of every name takes connections: all that can be seen without a file."""
+
+    async def one(name: _Name) -> str:
+        return await _reaches(case, name.text)
+
+    late = good = 0
+    for name, problem in await case.watch.each("port 80", names, one):
+        if problem is None:
+            late += 1
+        elif problem:
+            yield wrong("port 80", f"{name.text}: {problem}")
+        else:
+            good += 1
+    if late:
+        yield case.watch.late("port 80", late, "name")
+    if good:
+        yield well("port 80", f"{count(good, 'name')} can be reached; no more was looked at")
+
+
+async def _reaches(case: Case, name: str) -> str:
+    try:
+        addresses = await _addresses(case, name)
+    except SslmError as err:
+        return str(err)
+    if not addresses:
+        return "it has no address, and so the CA finds no web server; correct the zone"
+    for address in addresses:
+        try:
+            async with asyncio.timeout(10):
+                _, writer = await asyncio.open_connection(address, PORT)
+        except TimeoutError:
+            return f"{address} port {PORT} does not answer; open it, the CA comes this way"
+        except OSError as err:
+            why = err.strerror or str(err)
+            return f"{address} port {PORT}: {why}; start the web server, the CA comes this way"
+        writer.close()
+    return ""

@@ -1,0 +1,160 @@
+"""What `sslmctl doctor` looks at in zones: whether they have the include files in them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import pairwise
+
+import dns.name
+
+from sslmd.config.model import Config
+from sslmd.core.errors import SslmError
+from sslmd.core.names import ZoneName
+from sslmd.dns.answers import tlsa_in
+from sslmd.dns.ask import ask
+from sslmd.dns.nameservers import primary_server
+from sslmd.dns.resolver import Resolver
+from sslmd.dns.tlsa_include import read
+from sslmd.doctor.dns import challenge_zones, dane_zones, zones
+from sslmd.doctor.finding import Case, Finding, Look, output_of, unseen, well, wrong
+from sslmd.store.files import read_file
+from sslmd.store.layout import challenge_file, tlsa_file
+
+_INCLUDE = re.compile(r'^[ \t]*\$INCLUDE[ \t]+"?([^\s";]+)', re.IGNORECASE | re.MULTILINE)
+_FILES = re.compile(r"^files: (.*)$", re.MULTILINE)
+
+# Zones at a time: rndc is run for each.
+_AT_ONCE = 8
+
+
+async def look_at_includes(case: Case) -> Look:
+    """Whether the zones that are served have the include files in them."""
+
+    async def one(zone: ZoneName) -> list[Finding]:
+        return [finding async for finding in _of_zone(case.config, zone)]
+
+    async for finding in case.watch.findings("include", zones(case.config), one, "zone", _AT_ONCE):
+        yield finding
+
+
+async def _of_zone(config: Config, zone: ZoneName) -> Look:
+    primary = config.primary_for(zone)
+    if primary is not None and primary.update:
+        return
+    challenges, tlsa = [], []
+    if zone in challenge_zones(config):
+        challenges = [challenge_file(folder, zone) for folder in config.dns.acme_dirs]
+    if zone in dane_zones(config):
+        tlsa = [tlsa_file(folder, zone) for folder in config.dns.tlsa_dirs]
+    wanted = [*challenges, *tlsa]
+    missing = [path for path in wanted if not os.path.exists(path)]
+    for path in missing:
+        yield wrong(
+            "include",
+            f"{path} is not there, and a zone that includes it cannot be loaded; run: sslmctl "
+            "dns-refresh",
+        )
+    if not wanted:
+        return
+    included, told = await _included(config, zone)
+    if included is None and (shown := await _shown(config, zone)):
+        yield shown
+        wanted = challenges
+    if included is None and wanted:
+        yield unseen(
+            "include",
+            f"zone {zone}: {told}; in its file should stand: "
+            + ", ".join(f'$INCLUDE "{path}"' for path in wanted),
+        )
+    if included is None:
+        return
+    # A folder for each name server: one of them is enough here.
+    lacking = [path for path in wanted if not _is_one_of(path, included)]
+    for some in (challenges, tlsa):
+        if any(path not in lacking for path in some):
+            lacking = [path for path in lacking if path not in some]
+    for path in lacking:
+        yield wrong(
+            "include", f'zone {zone} does not have {path}; write into its file: $INCLUDE "{path}"'
+        )
+    if not lacking and not missing:
+        yield well("include", f"zone {zone} has what is written for it ({told})")
+
+
+async def _shown(config: Config, zone: ZoneName) -> Finding | None:
+    """Look for the TLSA records that were written at the zone's primary; None if there are none."""
+    primary = config.primary_for(zone)
+    if primary is None or not config.dns.tlsa_dirs:
+        return None
+    path = tlsa_file(config.dns.tlsa_dirs[0], zone)
+    owner, given = next(iter((read(path, 0) or {}).items()), (None, None))
+    server = await primary_server(primary, Resolver())
+    if given is None or not given.records or server is None:
+        return None
+    answer = await ask(server, str(owner), "TLSA")
+    shown, _ = tlsa_in(answer, dns.name.from_text(str(owner)))
+    if given.records <= shown:
+        return well("include", f"zone {zone} has the TLSA records written for it ({server})")
+    return wrong(
+        "include",
+        f"zone {zone}: {server} does not show {owner} TLSA as it is written in {path}; have that "
+        "file included, and run: sslmctl dns-refresh",
+    )
+
+
+def _is_one_of(path: str, included: Sequence[str]) -> bool:
+    """Whether a file is included; a relative path starts where the name server says."""
+    real = os.path.realpath(path)
+    return any(
+        os.path.realpath(one) == real if one.startswith("/") else path.endswith(f"/{one}")
+        for one in included
+    )
+
+
+async def _included(config: Config, zone: ZoneName) -> tuple[list[str] | None, str]:
+    """Return the files that make up a zone, and who says so; None, and why nobody does."""
+    options = dict(_options(config))
+    try:
+        rndc = shlex.split(options.get("--rndc", "rndc")) or ["rndc"]
+    except ValueError as err:
+        return None, f"--rndc of restart_cmd cannot be split into words ({err})"
+    status, said = await output_of([*rndc, "zonestatus", str(zone)])
+    if status == 0 and (found := _FILES.search(said)):
+        return [one.strip() for one in found[1].split(",")], "rndc zonestatus"
+    pattern = options.get("--zone-file")
+    if pattern is None:
+        return None, "nothing here tells which files it is made of"
+    path = pattern.replace("{zone}", str(zone))
+    try:
+        return _includes_of(path), path
+    except (SslmError, OSError) as err:
+        return None, f"its file {path} cannot be read: {getattr(err, 'strerror', '') or err}"
+
+
+def _includes_of(path: str) -> list[str]:
+    """Return what a zone file includes, and what that includes in turn.
+
+    Raises `SslmError` or `OSError` if the file itself cannot be read. Where a relative path
+    starts is known to the name server alone: such files are named, and not looked into.
+    """
+    found = _INCLUDE.findall(read_file(path).decode("latin-1"))
+    for one in found:  # it grows
+        if one.startswith("/") and one != path:
+            with suppress(SslmError, OSError):
+                inner = _INCLUDE.findall(read_file(one).decode("latin-1"))
+                found += [name for name in inner if name not in found]
+    return found
+
+
+def _options(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield what `restart_cmd` hands over to bind-reload."""
+    for argv in config.dns.restart:
+        for word, value in pairwise(argv):
+            if word in ("--rndc", "--zone-file"):
+                yield word, value
+            elif "=" in word and word.partition("=")[0] in ("--rndc", "--zone-file"):
+                yield word.partition("=")[0], word.partition("=")[2]

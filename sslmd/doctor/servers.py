@@ -1,0 +1,60 @@
+"""What `sslmctl doctor` looks at on servers: ssh and rsync."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sslmd.config.model import Config
+from sslmd.core.errors import SslmError
+from sslmd.core.names import machine_of
+from sslmd.doctor.finding import Case, Look, well, wrong
+from sslmd.servers.local import is_local
+from sslmd.servers.ssh import shell_on
+
+# Hosts that are visited at the same time, and seconds for all of a visit.
+AT_ONCE = 64
+VISIT = 90.0
+
+
+def remote_hosts(config: Config) -> list[str]:
+    """Return the hosts that are reached by ssh."""
+    named = dict.fromkeys(host for one in config.server_classes for host in one.servers)
+    return [host for host in named if not is_local(machine_of(host))]
+
+
+async def look_at_hosts(case: Case) -> Look:
+    """Whether the daemon's user gets in everywhere, and finds what it needs."""
+    prod = str(case.config.globals.prod_cert_dir)
+
+    async def one(host: str) -> str:
+        try:
+            async with asyncio.timeout(VISIT):
+                return await _visit(host, prod)
+        except SslmError as err:
+            return str(err)
+        except TimeoutError:
+            return f"{host}: a visit takes longer than {VISIT:g} s; see why it hangs"
+
+    hosts = await asyncio.to_thread(remote_hosts, case.config)
+    if hosts and (stranger := case.stranger("ssh")):
+        yield stranger
+        return
+    late = 0
+    for host, problem in await case.watch.each("ssh", hosts, one, AT_ONCE):
+        if problem is None:
+            late += 1
+        elif problem:
+            yield wrong("ssh", problem if problem.startswith(host) else f"{host}: {problem}")
+        else:
+            yield well("ssh", f"{host} lets us in, and has rsync")
+    if late:
+        yield case.watch.late("ssh", late, "host")
+
+
+async def _visit(host: str, prod: str) -> str:
+    async with shell_on(host, prod) as shell:
+        await shell.ask("survey")
+        answer = await shell.ask("run", "20", "rsync", "--version")
+        if answer.status != "0":
+            return f"{host} has no rsync; install it there"
+    return ""

@@ -1,0 +1,258 @@
+"""What `sslmctl doctor` looks at in the trees: every link, set, key and chain, and production."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
+
+from sslmd.console.text import count, local, printable
+from sslmd.core.errors import SslmError
+from sslmd.core.facts import SetFacts
+from sslmd.core.names import CertId, GroupName, SetName
+from sslmd.doctor.daemon import Running
+from sslmd.doctor.finding import Case, Finding, Look, odd, unseen, well, wrong
+from sslmd.servers import as_found, production
+from sslmd.servers.local import is_local
+from sslmd.store import sets
+from sslmd.store.layout import CURR, SET_FILES, Tree
+
+# Certificates that are read at a time; each in a thread.
+_THREADS = 4
+
+# Files that one message names.
+_SHOWN = 3
+
+# Seconds by which the times of files are behind the clock at most: a tick of the kernel.
+_COARSE = 0.01
+
+
+async def look_at_sets(case: Case, running: Running) -> Look:
+    """Whether the files of every certificate fit, have not expired, and belong to the daemon."""
+    if stranger := case.stranger("sets"):
+        yield stranger
+        return
+    certs = list(case.config.services)
+    known = _known(running)
+    hosts = {host for one in case.config.server_classes for host in one.servers}
+    here = await asyncio.to_thread(lambda: {host for host in hosts if is_local(host)})
+
+    async def one(cert: CertId) -> list[Finding]:
+        return await asyncio.to_thread(
+            lambda: list(_of_cert(case, cert, known.get(str(cert)), running.asked, here))
+        )
+
+    late = faulty = 0
+    for _, found in await case.watch.each("sets", certs, one, _THREADS):
+        if found is None:
+            late += 1
+            continue
+        faulty += bool(found)
+        for finding in found:
+            yield finding
+    if late:
+        yield case.watch.late("sets", late, "certificate")
+    if good := len(certs) - late - faulty:
+        yield well("sets", f"{count(good, 'certificate')}: keys, chains, links and owners fit")
+
+
+def _known(running: Running) -> Mapping[str, str]:
+    """Return which set the daemon takes for the one in use, by certificate."""
+    return {cert.name: cert.curr.text("set") for cert in running.certs}
+
+
+def _of_cert(
+    case: Case, cert: CertId, known: str | None, asked: float, here: Collection[str]
+) -> Iterator[Finding]:
+    """Look at all that one certificate has on disk; blocks.
+
+    `known`: which set was in use when the daemon was `asked`; it may have rolled since.
+    """
+    tree = Tree(str(case.config.globals.certs_dir))
+    try:
+        links = sets.read_links(tree, cert)
+        names = sets.list_sets(tree, cert)
+    except SslmError as err:
+        yield _unfit(cert, err)
+        return
+    except OSError as err:
+        yield _closed(cert, err)
+        return
+    for remark in links.remarks:
+        yield wrong(
+            "sets",
+            f"{cert}: {printable(remark)}; let it lead to a set that is there, or remove it, and "
+            "run: sslmctl reload",
+        )
+    yield from _foreign(case, tree, cert, names)
+    now = datetime.now(UTC)
+    fits = True
+    for name in reversed(names):
+        try:
+            facts = sets.read_set(tree, cert, name, deep=name in (links.curr, links.next))
+        except SslmError as err:
+            yield _unfit(cert, err)
+            continue
+        except OSError as err:
+            yield _closed(cert, err)
+            continue
+        fits = fits and not (facts.problem and name == links.curr)
+        yield from _of_set(cert, facts, links, now)
+    if links.curr is None:
+        # Of those that it knows, the daemon says so itself.
+        if known is None and case.config.services[cert].managed and not links.remarks:
+            yield odd("sets", f"{cert}: there is no certificate yet; see sslmctl show {cert.arg}")
+        return
+    if not fits:
+        return  # nothing is made of it: production stays as it is, and so does what is known
+    if known is not None and known != str(links.curr):
+        if _is_younger(tree, cert, asked):
+            text = "it was rolled after the daemon was asked; run sslmctl doctor again"
+            yield unseen("sets", f"{cert}: {text}")
+        else:
+            yield wrong(
+                "sets",
+                f"{cert}: its link curr leads to set {links.curr}, and the daemon takes "
+                f"{known or 'none'} for the one in use; run: sslmctl reload",
+            )
+    yield from _production(case, tree, cert, links.curr, here)
+
+
+def _unfit(cert: CertId, err: SslmError) -> Finding:
+    """Judge what cannot be read; what is only closed to us was not looked at."""
+    closed = isinstance(err.__cause__, PermissionError)
+    return (unseen if closed else wrong)("sets", f"{cert}: {err}")
+
+
+def _closed(cert: CertId, err: OSError) -> Finding:
+    return unseen(
+        "sets",
+        f"{cert}: {printable(err.filename or '')}: {err.strerror}; run this as the daemon's user, "
+        "or root",
+    )
+
+
+def _of_set(cert: CertId, facts: SetFacts, links: sets.Links, now: datetime) -> Iterator[Finding]:
+    """Judge one set by its place."""
+    place = _place(facts.name, links)
+    is_made = facts.cert is not None or bool(facts.key)
+    if facts.cert is None and facts.name == links.next and facts.key:
+        return  # it waits for its certificate
+    if facts.problem and facts.name in (links.curr, links.next):
+        # A CA without its key can only become another CA: the daemon says how.
+        other = "show" if cert.group == GroupName.CA else "force-renew"
+        yield wrong(
+            "sets",
+            f"{cert}: set {facts.name} {place}: {facts.problem}; put the right file back and run "
+            f"sslmctl reload; for another way: sslmctl {other} {cert.arg}",
+        )
+    elif facts.problem and facts.name == links.prev:
+        yield odd(
+            "sets",
+            f"{cert}: set {facts.name} {place}: {facts.problem}; it cannot be rolled back to",
+        )
+    elif facts.problem and facts.cert is None and is_made:
+        yield odd(
+            "sets",
+            f"{cert}: set {facts.name} has a key and no certificate, and no link leads to it; it "
+            f"was cut short: run sslmctl clean {cert.arg}, or remove it",
+        )
+    if facts.cert is None or facts.name not in (links.curr, links.next):
+        return
+    end = facts.cert.not_after
+    if end <= now:
+        yield wrong(
+            "sets",
+            f"{cert}: set {facts.name} {place} expired on {local(end, now)}; see why it was not "
+            f"renewed: sslmctl show {cert.arg}",
+        )
+    elif facts.chain_end is not None and facts.chain_end <= now:
+        yield wrong(
+            "sets",
+            f"{cert}: a CA in the chain of set {facts.name} {place} expired on "
+            f"{local(facts.chain_end, now)}; renew that CA, then run: sslmctl force-renew "
+            f"{cert.arg}",
+        )
+    if cert.group == GroupName.CA and not facts.cert.is_ca:
+        yield wrong(
+            "sets",
+            f"{cert}: the certificate of set {facts.name} {place} is no CA's; nothing that it "
+            "signs is valid",
+        )
+
+
+def _place(name: SetName, links: sets.Links) -> str:
+    if name == links.curr:
+        return "in use"
+    return "on deck" if name == links.next else "that was in use before"
+
+
+def _is_younger(tree: Tree, cert: CertId, asked: float) -> bool:
+    """Whether the link to the set in use was made after a time."""
+    try:
+        return os.lstat(tree.link(cert, CURR)).st_mtime > asked - _COARSE
+    except OSError:
+        return True  # it changes at this moment
+
+
+def _foreign(case: Case, tree: Tree, cert: CertId, names: list[SetName]) -> Iterator[Finding]:
+    """Find what belongs to somebody else than the daemon's user: whoever owns it can change it."""
+    folders = [tree.cert_dir(cert), tree.db_dir(cert), *(tree.set_dir(cert, one) for one in names)]
+    paths = [*folders, *(f"{folder}/{file}" for folder in folders[2:] for file in SET_FILES)]
+    theirs: dict[int, list[str]] = {}
+    for path in paths:
+        try:
+            owner = os.lstat(path).st_uid
+        except OSError:
+            continue
+        if owner not in (0, case.uid):
+            theirs.setdefault(owner, []).append(path)
+    for owner, some in theirs.items():
+        more = f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else ""
+        yield wrong(
+            "sets",
+            f"{cert}: {', '.join(some[:_SHOWN])}{more} belong to {_user(owner)}, who so has power "
+            f"over this certificate; see how that came, and run: chown -R {_user(case.uid)} "
+            f"{tree.cert_dir(cert)}",
+        )
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _production(
+    case: Case, tree: Tree, cert: CertId, curr: SetName, here: Collection[str]
+) -> Iterator[Finding]:
+    """Compare what servers on this machine read with the set in use."""
+    config = case.config
+    if not config.services[cert].managed:
+        return
+    prod = str(config.globals.prod_cert_dir)
+    is_ca = config.services[cert].spec.ca is not None
+    try:
+        if as_found.holds(tree, prod, cert, curr, is_ca=is_ca):
+            access = config.access(cert, here)
+            if as_found.is_directory(prod, cert) or production.serves(
+                tree, prod, cert, curr, is_ca=is_ca, access=access
+            ):
+                return
+            what = "has other files or permissions than it should"
+        else:
+            what = f"is not set {curr}, which is in use"
+    except SslmError as err:
+        yield _unfit(cert, err)
+        return
+    except OSError as err:
+        yield _closed(cert, err)
+        return
+    yield wrong(
+        "sets",
+        f"{cert}: {Tree(prod).cert_dir(cert)}/curr {what}: servers read something else; run: "
+        f"sslmctl deliver {cert.arg}",
+    )

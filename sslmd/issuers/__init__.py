@@ -1,1 +1,0 @@
-"""From a CSR to a certificate and its chain, one module per kind of CA."""

@@ -1,0 +1,266 @@
+"""What `sslmctl import --check` says of what is around a tree: DNS, usages, the unit, cron."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from sslmd.config.model import Config, ServiceConfig
+from sslmd.console.text import count
+from sslmd.core.dane.tlsa import DaneEntry, TlsaHosts, endpoint_of, hosts_of
+from sslmd.core.errors import SslmError
+from sslmd.core.names import BadName, CertId, DomainName, machine_of
+from sslmd.core.spec import AcmeCa
+from sslmd.pki.chain import find, load_cert
+from sslmd.servers import unit as units
+from sslmd.servers.local import is_local
+from sslmd.store import files
+from sslmd.store.layout import CERT, CURR, Tree, tlsa_file
+from sslmd.workers.rehearsal import Rehearsal
+from sslmd.workers.zone_rehearsal import ZoneRehearsal
+
+# --- DNS --------------------------------------------------------------------------------
+
+
+def dns(config: Config, rehearsal: Rehearsal) -> Iterator[str]:
+    """Report what include files hold, and where `dane_tls` means other hosts than ssl-mgr did."""
+    for zone in rehearsal.zones:
+        yield from zone.remarks
+        number = sum(len(one.records) for one in zone.before.values())
+        if number:
+            paths = ", ".join(tlsa_file(folder, zone.name) for folder in config.dns.tlsa_dirs)
+            yield f"zone {zone.name}: {count(number, 'TLSA record')} in {paths or 'no file'}"
+        for cert in sorted(zone.zone.certs):
+            yield from _other_hosts(zone, config.services[cert])
+
+
+def _other_hosts(zone: ZoneRehearsal, service: ServiceConfig) -> Iterator[str]:
+    """Report a port whose records ssl-mgr has at other hosts than sslmd would.
+
+    Port 25 has one rule in both.
+    """
+    names, mx = service.spec.all_names(), zone.mx
+    for entry in service.dane:
+        there = _hosts(zone, entry)
+        ours = set(hosts_of(entry, zone.name, names, mx))
+        if entry.port == 25 or not there or there == ours:
+            continue
+        numbers = f"{entry.port}, '{entry.proto}', {entry.usage}, {entry.selector}, {entry.match}"
+        yield (
+            f"{service.id}: ssl-mgr has the TLSA records of port {entry.port} at "
+            f"{_listed(there)}, and sslmd would have them at {_listed(ours)}. To keep them where "
+            f"they are, write into dane_tls: [{numbers}, {_sixth(entry, zone, service, there)}]"
+        )
+
+
+def _hosts(zone: ZoneRehearsal, entry: DaneEntry) -> set[DomainName]:
+    """Return the hosts that have records for a port in the include file."""
+    found = set()
+    for owner in zone.before:
+        with suppress(BadName):
+            port, proto, host = endpoint_of(owner)
+            if (port, proto) == (entry.port, entry.proto):
+                found.add(host)
+    return found
+
+
+def _sixth(
+    entry: DaneEntry, zone: ZoneRehearsal, service: ServiceConfig, wanted: set[DomainName]
+) -> str:
+    """Return the sixth element that gives just these hosts."""
+    names, mx = service.spec.all_names(), zone.mx
+    for word in (TlsaHosts.MX, TlsaHosts.SANS):
+        other = DaneEntry(entry.port, entry.proto, entry.usage, entry.selector, entry.match, word)
+        if set(hosts_of(other, zone.name, names, mx)) == wanted:
+            return f"'{word}'"
+    return "[" + ", ".join(f"'{host}'" for host in sorted(wanted)) + "]"
+
+
+def _listed(hosts: Collection[DomainName]) -> str:
+    return ", ".join(sorted(map(str, hosts))) or "no host"
+
+
+# --- usages, groups ---------------------------------------------------------------------
+
+
+def usages(config: Config) -> Iterator[str]:
+    """Report extended key usages that a renewal would drop. CAs lose all, as they should."""
+    tree = Tree(str(config.globals.certs_dir))
+    dropped: dict[tuple[str, ...], list[CertId]] = defaultdict(list)
+    for cert, service in config.services.items():
+        if service.spec.ca is not None or isinstance(service.spec.signer, AcmeCa):
+            continue
+        gone = _usages_of(tree, cert) - set(service.spec.ext_key_usage)
+        if gone:
+            dropped[tuple(sorted(gone))].append(cert)
+    for names, certs in dropped.items():
+        yield (
+            f"{', '.join(names)}: in the certificate of {', '.join(map(str, certs))} now, and not "
+            "in the next one. If a client needs it, write ext_key_usage into [X509] of the service "
+            "file, with all that are wanted"
+        )
+
+
+def _usages_of(tree: Tree, cert: CertId) -> set[str]:
+    try:
+        own = load_cert(files.read_file(f"{tree.link(cert, CURR)}/{CERT}"))
+        found = find(own, x509.ExtendedKeyUsage)
+    except (SslmError, OSError, ValueError):
+        return set()
+    return {_name(one) for one in found or ()}
+
+
+def _name(usage: x509.ObjectIdentifier) -> str:
+    known = getattr(usage, "_name", "")
+    return known if known and known != "Unknown OID" else usage.dotted_string
+
+
+def groups(config: Config) -> Iterator[str]:
+    """Report the groups that are left alone."""
+    for group in sorted(config.inactive):
+        yield (
+            f"{group} is not active, so nothing of it is renewed, delivered or removed, as with "
+            "ssl-mgr. If it is wanted, write active = true into its [[groups]]"
+        )
+
+
+# --- the unit ---------------------------------------------------------------------------
+
+
+def unit(config: Config, root: str) -> Iterator[str]:
+    """Report what the unit does not allow, and the drop-in to paste."""
+    installed = units.read_unit(root)
+    hosts = {host for one in config.server_classes for host in one.servers}
+    here = frozenset(host for host in hosts if is_local(machine_of(host)))
+    found = list(units.limits(config, installed, here))
+    for one in found:
+        yield one.text
+    lines = units.drop_in(found)
+    if lines:
+        yield "to allow that, run: systemctl edit sslmd, and paste:"
+        yield from (f"    {line}" for line in lines)
+
+
+# --- what starts ssl-mgr ----------------------------------------------------------------
+
+# Where programs are started by the clock.
+_CRON = (
+    "etc/crontab",
+    "etc/anacrontab",
+    "etc/cron.*/*",
+    "var/spool/cron/*",
+    "var/spool/cron/*/*",
+)
+_UNITS = (
+    "etc/systemd/system/*.service",
+    "run/systemd/system/*.service",
+    "run/systemd/transient/*.service",
+    "usr/local/lib/systemd/system/*.service",
+    "usr/lib/systemd/system/*.service",
+    "lib/systemd/system/*.service",
+)
+_STARTS_IT = re.compile(r"^(?![ \t]*[#;]).*\b(sslm-(?:mgr|dhparm))\b", re.MULTILINE)
+# A program that is named by its whole path.
+_PATHS = re.compile(r"(?<![\w/.-])(/[\w./+-]+)")
+
+# Bytes of a file, and programs of it that are looked into.
+_MOST = 1 << 16
+_FOLLOWED = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """A file that starts programs, by the way of the script `via` if that is not ""."""
+
+    path: str
+    programs: frozenset[str]
+    via: str = ""
+
+
+def timers(root: str = "/") -> Iterator[str]:
+    """Report what would go on running ssl-mgr beside the daemon."""
+    for one in _of_cron(root):
+        yield from _told(one, f"take that out of {one.path}")
+    seen: set[str] = set()
+    for pattern in _UNITS:
+        for path in sorted(glob.glob(f"{glob.escape(root)}/{pattern}")):
+            name = os.path.basename(path)
+            found = _started_by(path, root)
+            if name in seen or found is None:
+                continue
+            seen.add(name)
+            timer = f"{name.removesuffix('.service')}.timer"
+            way_out = f"run: systemctl disable --now {timer} {name}"
+            if not _is_on(path, (timer, name), root):
+                way_out = (
+                    f"neither {timer} nor {name} is enabled. If systemctl list-timers shows "
+                    f"{timer}, run: systemctl stop {timer}"
+                )
+            yield from _told(found, way_out)
+
+
+def _is_on(path: str, names: tuple[str, str], root: str) -> bool:
+    """Whether systemd starts the unit at `path`, or its timer, by itself: a target wants one."""
+    if "/transient/" in path:
+        return True
+    folders = (f"{glob.escape(root)}/{os.path.dirname(pattern)}" for pattern in _UNITS)
+    wanted = (f"{folder}/*.{kind}/*" for folder in folders for kind in ("wants", "requires"))
+    return any(os.path.basename(one) in names for pattern in wanted for one in glob.iglob(pattern))
+
+
+def _told(one: _Start, way_out: str) -> Iterator[str]:
+    via = f" (by {one.via})" if one.via else ""
+    if "sslm-mgr" in one.programs:
+        yield (
+            f"{one.path} starts sslm-mgr{via}: not needed any more; {way_out}. sslmd's own does no "
+            "harm there; ssl-mgr's must not work on the tree of a daemon"
+        )
+    if "sslm-dhparm" in one.programs:
+        yield (
+            f"{one.path} starts sslm-dhparm{via}: keep that, sslmd's own does the same; or write "
+            "[dh] into ssl-mgr.conf, and the daemon makes these groups"
+        )
+
+
+def _of_cron(root: str) -> Iterator[_Start]:
+    for pattern in _CRON:
+        for path in sorted(glob.glob(f"{glob.escape(root)}/{pattern}")):
+            found = _started_by(path, root)
+            if found is not None:
+                yield found
+
+
+def _started_by(path: str, root: str) -> _Start | None:
+    """Return what a file starts of ssl-mgr's, itself or by a script that it names."""
+    text = _text(path)
+    if found := set(_STARTS_IT.findall(text)):
+        return _Start(path, frozenset(found))
+    lines = [line for line in text.splitlines() if line.lstrip()[:1] not in ("#", ";", "")]
+    named = dict.fromkeys(path for line in lines for path in _PATHS.findall(line))
+    for script in list(named)[:_FOLLOWED]:
+        content = _text(f"{root}/{script}")
+        if content.startswith("#!") and (found := set(_STARTS_IT.findall(content))):
+            return _Start(path, frozenset(found), script)
+    return None
+
+
+def _text(path: str) -> str:
+    """Return the beginning of a regular file, whoever owns it; "" if it cannot be read."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return ""
+        return os.read(handle, _MOST).decode(errors="replace")
+    finally:
+        os.close(handle)
