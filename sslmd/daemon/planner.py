@@ -37,9 +37,11 @@ from sslmd.core.jobs import (
 from sslmd.core.lifecycle import with_sets
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
+from sslmd.core.reason import Reason, Why, said
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered, Issuance
 from sslmd.core.view import Decision
+from sslmd.core.words import say
 from sslmd.daemon.dh import DhLooks
 from sslmd.daemon.held import HeldLooks, is_held
 from sslmd.daemon.hosts import Hosts
@@ -379,7 +381,7 @@ class Planner:
         entry = self.registry[cert]
         if entry.state.trial is not None and not entry.hold:
             kind = entry.state.trial.kind
-            self.queue.submit(Trial(cert, entry.state.trial, f"an admin asked for a {kind}"))
+            self.queue.submit(Trial(cert, entry.state.trial, Reason(Why.TRIAL, kind=kind)))
 
     async def _arm(self, decisions: list[tuple[CertId, Decision]]) -> None:
         """Set the timers of a start, a few at a time: most are for weeks ahead."""
@@ -434,7 +436,8 @@ class Planner:
         if isinstance(event, Taken):
             for remark in event.remarks:
                 self._tell("tree-remark", remark, WARNING, cert)
-            self._tell_alarm(cert, before.hold if before is not None else "", after.hold)
+            earlier = said(before.hold) if before is not None else None
+            self._tell_alarm(cert, earlier, said(after.hold))
         elif not isinstance(event, SetsRead | Forgiven | ClassesChanged | Gone):
             assert before is not None
             lines = self._story(cert, event, before.state, after.state)
@@ -484,12 +487,12 @@ class Planner:
                 if known and not wrong:
                     self._tell("dane-well", "DNS, ports and keys agree again", INFO, cert)
 
-    def _tell_alarm(self, cert: CertId, before: str, after: str) -> None:
+    def _tell_alarm(self, cert: CertId, before: Reason | None, after: Reason | None) -> None:
         """Say once what only an admin can put right, and when it is."""
         if after and after != before:
-            self._tell("held", after, ERROR, cert)
+            self._tell("held", say(after), ERROR, cert)
         elif before and not after:
-            self._tell("released", f"no longer: {before}", NOTICE, cert)
+            self._tell("released", f"no longer: {say(before)}", NOTICE, cert)
 
     def _page_of(self, cert: CertId) -> Page | None:
         if cert not in self.registry or self.registry[cert].hold:

@@ -14,9 +14,11 @@ from sslmd.core.errors import SslmError, Transient, ValidationFailed
 from sslmd.core.events import AttemptFailed, Event, TrialEnded
 from sslmd.core.jobs import CertJob, HostJob, Trial, track
 from sslmd.core.names import CertId
-from sslmd.core.retry import Failure, Trouble, text_of
+from sslmd.core.reason import Ended, Held, Reason, Said
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.state import Track
 from sslmd.core.times import clock
+from sslmd.core.words import say
 from sslmd.daemon.hosts import Hosts
 from sslmd.daemon.registry import Registry, SetsRead
 from sslmd.daemon.tell.journal import DEBUG, Bus, Record
@@ -51,26 +53,33 @@ class Runner:
 
     async def trial(self, job: Trial) -> None:
         """Do a trial; it ends here, well or not."""
-        text = error = ""
         after = None
+        failed = True
         try:
-            text = await trial(job, self._tools)
+            how = Reason(Ended.TRIAL_WELL, said=Said(await trial(job, self._tools)))
+            failed = False
         except SslmError as err:
-            error = str(err)
+            how = Reason(Held.NOTED, text=Said(err))
             after = err.retry_at if isinstance(err, Transient) else None
         except Exception as err:
-            error = text_of(err)
-            self._bus.bug(self._tools.now(), f"a {job.ask.kind} met {error}", err, job.cert)
-        if error:
-            self.failures += 1
+            how = Reason(Held.OWN_ERROR, error=Said(repr(err)))
+            self._bus.bug(self._tools.now(), f"a {job.ask.kind} met {say(how)}", err, job.cert)
+        self.failures += failed
         if job.cert in self._registry:
-            self._apply(job.cert, TrialEnded(self._tools.now(), job.ask, text, error, after))
+            self._apply(job.cert, TrialEnded(self._tools.now(), job.ask, how, failed, after))
 
     async def cert_job(self, job: CertJob) -> None:
         """Do a job; cancelled, it leaves everything as it is on disk."""
         name = type(job).__name__
         self._bus.record(
-            Record(self._tools.now(), "job-started", f"{name}: {job.reason}", DEBUG, job.cert, name)
+            Record(
+                self._tools.now(),
+                "job-started",
+                f"{name}: {say(job.reason)}",
+                DEBUG,
+                job.cert,
+                name,
+            )
         )
         try:
             event = await work(job, self._tools)

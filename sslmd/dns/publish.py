@@ -137,7 +137,7 @@ async def make_files(means: Means, zone: ZoneName, folders: Iterable[str]) -> No
 
 
 @dataclass(slots=True)
-class Published:
+class ChallengesPublished:
     """How it went: what each record that could not be published failed with.
 
     `left`: why something of old is still in DNS that should not be, "" if nothing is; `stranded`:
@@ -151,7 +151,7 @@ class Published:
     before: Records = frozenset()
 
 
-async def publish(means: Means, zone: ZoneName, wanted: Records) -> Published:
+async def publish(means: Means, zone: ZoneName, wanted: Records) -> ChallengesPublished:
     """Have exactly `wanted` served as the challenge records of `zone`.
 
     Raises `Permanent` where there is no way to publish or what the admin has to mend, and what
@@ -189,7 +189,7 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> Published:
             left = str(together(problems))
         if not left:
             await means.in_thread(lambda: write_challenges(path, zone, Noted(wanted, now)))
-        return Published({}, left, stranded, before)
+        return ChallengesPublished({}, left, stranded, before)
     failed = await _each_name(wanted, lambda some: add(zone, primary, some, TTL, means.resolver))
     gone = noted.records - wanted
     stay = await _each_name(gone, lambda some: remove(zone, primary, some, means.resolver))
@@ -199,7 +199,7 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> Published:
     may_be = frozenset((wanted - refused) | set(stay))
     await means.in_thread(lambda: write_challenges(path, zone, Noted(may_be, now)))
     left = "; ".join(dict.fromkeys(map(str, stay.values())))
-    return Published(failed, left, stranded, before)
+    return ChallengesPublished(failed, left, stranded, before)
 
 
 async def _each_name(

@@ -24,6 +24,7 @@ from sslmd.store.layout import Tree
 from sslmd.workers.dispatch import work
 from sslmd.workers.restart import restart
 from sslmd.workers.tools import Tools
+from tests.reasons import because
 from tests.stand.hosts_decided import restarts
 
 R = TypeVar("R")
@@ -200,17 +201,17 @@ class Site:
     async def make_key(self, cert: CertId = WEB, *, reuse: bool = False) -> SetName:
         """Put a new set on deck; a CA that is in use keeps its key."""
         known = cert.group == "ca" and (self.place(cert) / "curr").is_symlink()
-        await self.do(MakeKey(cert, "test", reuse or known))
+        await self.do(MakeKey(cert, because("test"), reuse or known))
         return self.on_deck(cert)
 
     async def certify(self, cert: CertId = WEB) -> SetName:
         """Have what is on deck signed."""
-        await self.do(Certify(cert, self.on_deck(cert), "test"))
+        await self.do(Certify(cert, self.on_deck(cert), because("test")))
         return self.on_deck(cert)
 
     async def roll(self, cert: CertId = WEB) -> SetName:
         """Roll what is on deck."""
-        await self.do(Roll(cert, self.on_deck(cert), "test"))
+        await self.do(Roll(cert, self.on_deck(cert), because("test")))
         return self.live(cert)
 
     async def renew(self, cert: CertId = WEB) -> SetName:
@@ -223,7 +224,7 @@ class Site:
         """Bring production up to date."""
         state = self.state(cert)
         on_deck = state.next.name if state.next and state.next.complete else None
-        await self.do(Deliver(cert, self.live(cert), on_deck, "test", state.adopted))
+        await self.do(Deliver(cert, self.live(cert), on_deck, because("test"), state.adopted))
 
     async def with_cas(self) -> Site:
         """Make the CAs; return itself."""

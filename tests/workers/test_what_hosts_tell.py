@@ -30,6 +30,7 @@ from sslmd.store.host_notes import (
 )
 from sslmd.store.layout import Tree
 from tests.daemon.test_hosts import hosts_of
+from tests.reasons import because
 from tests.stand.far import EVERYTHING, FAR, server_class
 from tests.stand.tools import GLOBALS, GROUPS, INT, ROOT, WEB, Site
 from tests.workers.test_restart import MAIL
@@ -89,7 +90,7 @@ class Liar:
 
     async def visit(self, hosts: Hosts, *certs: CertId) -> list[Exception]:
         told = tuple(Told(cert, self.site.live(cert)) for cert in certs)
-        return await hosts.run(Copy(FAR, told, "test"))
+        return await hosts.run(Copy(FAR, told, because("test")))
 
     @property
     def file(self) -> str:
