@@ -13,6 +13,7 @@ from sslmd.core.events import RestartAsked
 from sslmd.core.host import server as life
 from sslmd.core.host.server import TABLE, HostUse, ServerChange, in_production
 from sslmd.core.names import SetName
+from sslmd.core.reason import Reason, Why
 from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Delivered, Server, ServerPhase, Unseen
 from tests.stand.world import START, days
@@ -35,7 +36,7 @@ CHANGES: dict[ServerChange, Callable[[Server], Server]] = {
     ServerChange.LOOKED: lambda one: life.looked_at(one, WHY, NOW),
     ServerChange.WANTED: lambda one: life.wanted(one, {"h1"}),
     ServerChange.ASKED: lambda one: life.asked(
-        one, RestartAsked(NOW, "web", frozenset({"h1"}), "an include changed")
+        one, RestartAsked(NOW, "web", frozenset({"h1"}), Reason(Why.RECORDS_CHANGED))
     ),
 }
 
