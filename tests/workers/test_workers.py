@@ -37,8 +37,7 @@ from sslmd.workers.deliver import as_configured
 from sslmd.workers.dispatch import work
 from sslmd.workers.settle import clean, clean_inactive
 from tests.reasons import because
-from tests.stand.attacker import GROUP
-from tests.stand.others import NOBODY
+from tests.stand.attacker import GROUP, NOBODY
 from tests.stand.tools import INT, MAIN, NOW, ROOT, WEB, Site, believe, leftovers
 
 SERVED = (
