@@ -140,6 +140,11 @@ class Sight:
     unseen: Unseen | None = None
     ports: tuple[int, ...] = ()
 
+    @property
+    def why_unseen(self) -> Unseen | None:
+        """Why nobody saw it using its set; None: it was seen."""
+        return Unseen(f"not seen: {self.error}") if self.error is not None else self.unseen
+
 
 def rule_of(config: Config, kind: str, cert: CertId) -> Unseen | None:
     """Return why nobody looks at a certificate on servers of a class; None: its ports are."""
