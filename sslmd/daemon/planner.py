@@ -37,9 +37,11 @@ from sslmd.core.jobs import (
 from sslmd.core.lifecycle import with_sets
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
+from sslmd.core.reason import Reason, Why, said
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered, Issuance
 from sslmd.core.view import Decision
+from sslmd.core.words import say
 from sslmd.daemon.dh import DhLooks
 from sslmd.daemon.held import HeldLooks, is_held
 from sslmd.daemon.hosts import Hosts
@@ -113,19 +115,17 @@ class Planner:
         )
         self.scheduler = Scheduler(self.wake, self._clock_jumped, tools.now)
         self.ledger = Ledger(tools, self._page_of, self._save_failed, self._saved_again)
-        self.runner = Runner(tools, self.registry, bus, self.apply)
         self.hosts = Hosts(tools, self.registry, self.queue, self.apply)
         self.zones = Zones(
             tools, self.registry, self.queue, self.apply, self._replan_known, self._tell
         )
+        self.runner = Runner(tools, self.zones, self.registry, bus, self.apply)
         self.dh = DhLooks(tools, self.queue, self._tell)
         self.held = HeldLooks(self.look_at_held, tools.now, tools.bug)
         # What was found odd in a certificate's files when they were read last.
         self._remarks: dict[CertId, list[str]] = {}
         self.registry.dane_of = self.zones.dane
         self.registry.why_absent = lambda group, service: why_absent(tools.config, group, service)
-        tools.means.resting = lambda zone: self.queue.resting(f"zone {zone}")
-        tools.may_roll, tools.prove_ports = self.zones.may_roll, self.zones.prove_ports
         # The configuration that was refused since the one in force was loaded.
         self.refused: Refusal | None = None
         self._stopping = False
@@ -198,7 +198,7 @@ class Planner:
             state = as_configured(config, cert, one.state)
             entry = entry_of(config, config.services[cert], state, one.hold, one.astray)
             if state.curr is not None:
-                self.tools.established.add(cert.group)
+                self.tools.site.established.add(cert.group)
             self._remarks[cert] = one.remarks
             self.registry.put(cert, Taken(entry, one.remarks, one.unsaved))
         self.registry.relate()
@@ -220,7 +220,7 @@ class Planner:
             before |= {cert: self.registry[cert].state for cert in moved}
             loaded |= await self.tools.in_thread(self._read, moved, config)
         old = self.tools.config
-        self.tools.config = config
+        self.tools.site.config = config
         removed = [cert for cert in self.registry if cert not in config.services]
         added = [cert for cert in config.services if cert not in self.registry]
         changed = [
@@ -311,7 +311,7 @@ class Planner:
         if not held or self._stopping:
             return
         config = self.tools.config
-        loaded = await self.tools.aside(self._read, list(held))
+        loaded = await self.tools.threads.aside(self._read, list(held))
         if self.tools.config is not config or self._stopping:
             return  # a reload has read all of them meanwhile
         for cert, before in held.items():
@@ -379,7 +379,7 @@ class Planner:
         entry = self.registry[cert]
         if entry.state.trial is not None and not entry.hold:
             kind = entry.state.trial.kind
-            self.queue.submit(Trial(cert, entry.state.trial, f"an admin asked for a {kind}"))
+            self.queue.submit(Trial(cert, entry.state.trial, Reason(Why.TRIAL, kind=kind)))
 
     async def _arm(self, decisions: list[tuple[CertId, Decision]]) -> None:
         """Set the timers of a start, a few at a time: most are for weeks ahead."""
@@ -434,7 +434,8 @@ class Planner:
         if isinstance(event, Taken):
             for remark in event.remarks:
                 self._tell("tree-remark", remark, WARNING, cert)
-            self._tell_alarm(cert, before.hold if before is not None else "", after.hold)
+            earlier = said(before.hold) if before is not None else None
+            self._tell_alarm(cert, earlier, said(after.hold))
         elif not isinstance(event, SetsRead | Forgiven | ClassesChanged | Gone):
             assert before is not None
             lines = self._story(cert, event, before.state, after.state)
@@ -484,12 +485,12 @@ class Planner:
                 if known and not wrong:
                     self._tell("dane-well", "DNS, ports and keys agree again", INFO, cert)
 
-    def _tell_alarm(self, cert: CertId, before: str, after: str) -> None:
+    def _tell_alarm(self, cert: CertId, before: Reason | None, after: Reason | None) -> None:
         """Say once what only an admin can put right, and when it is."""
         if after and after != before:
-            self._tell("held", after, ERROR, cert)
+            self._tell("held", say(after), ERROR, cert)
         elif before and not after:
-            self._tell("released", f"no longer: {before}", NOTICE, cert)
+            self._tell("released", f"no longer: {say(before)}", NOTICE, cert)
 
     def _page_of(self, cert: CertId) -> Page | None:
         if cert not in self.registry or self.registry[cert].hold:

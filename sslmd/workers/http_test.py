@@ -89,7 +89,7 @@ class TestFiles:
                         test.server_dir,
                         file.group,
                         contents,
-                        self._tools.aside,
+                        self._tools.threads.aside,
                         self._tools.scratch,
                     )
                 except SslmError as err:
@@ -129,7 +129,7 @@ class TestFiles:
                         test.server_dir,
                         file.group,
                         [file.token],
-                        self._tools.aside,
+                        self._tools.threads.aside,
                         self._tools.scratch,
                     )
                 except SslmError as err:

@@ -19,7 +19,7 @@ import pytest
 
 from tests.ctl.fake_daemon import ROOT as PROJECT
 from tests.offline.test_trust import Site, needs_certutil, trusted
-from tests.stand.others import let_in
+from tests.stand.attacker import let_in
 
 UID = 4343
 PATIENCE = 120

@@ -35,6 +35,7 @@ from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import Server, ServerPhase, SetNote, Unseen
 from sslmd.core.trouble import CertStatus, ServerStatus
+from sslmd.core.words import say
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 from sslmd.dns.bounds import bounds
@@ -154,7 +155,7 @@ def _doing(entry: Entry) -> str:
 
 
 def _reason(entry: Entry) -> str:
-    parts = [entry.decision.text, entry.progress]
+    parts = [say(entry.decision.reason), entry.progress]
     trial = entry.state.trial
     if trial is not None and not entry.progress and not entry.hold:
         parts.append(f"a {trial.kind} is under way")
@@ -262,7 +263,7 @@ def dane(planner: Planner, cert: CertId) -> dict[str, Any]:
         "at": time(report.at) if report else None,
         "age": max(0, round((planner.tools.now() - report.at).total_seconds())) if report else None,
         "ok": report is not None and report.fits,
-        "reason": entry.decision.text,
+        "reason": say(entry.decision.reason),
         "records": rows,
         "findings": [
             {
@@ -300,7 +301,7 @@ def _last_error(entry: Entry, trouble: Trouble | None, failed: Server | None) ->
     if trouble is not None and not trouble.rests:
         return trouble.text, ""
     if entry.decision.alarm:
-        return entry.decision.alarm, CertStatus.SET
+        return say(entry.decision.alarm), CertStatus.SET
     if failed is not None:
         place = f"{failed.kind} on {failed.host}"
         return f"{place}: {failed.error}", place
@@ -342,9 +343,9 @@ async def show(planner: Planner, cert: CertId, spend: Callable[[float], None]) -
         sets_, lines = _sets(planner, cert), certs.history(tools.tree, cert)
         return sets_, lines, account, thread_time() - began
 
-    details, entries, account, seconds = await tools.aside(read)
+    details, entries, account, seconds = await tools.threads.aside(read)
     spend(seconds)
-    used = tools.issuances().spent(entry.wanted)
+    used = tools.standings.issuances(tools.site).spent(entry.wanted)
     document = status_entry(cert, entry)
     history = [
         {"at": time(one.at), "event": one.event, "set": one.set, "text": one.text}
@@ -352,7 +353,7 @@ async def show(planner: Planner, cert: CertId, spend: Callable[[float], None]) -
     ]
     return {
         "cert": document,
-        "decision": {"text": entry.decision.text, "wake_at": time(entry.decision.wake_at)},
+        "decision": {"text": say(entry.decision.reason), "wake_at": time(entry.decision.wake_at)},
         "sets": details,
         "history": history,
         "config": _config(service) if service else {},
