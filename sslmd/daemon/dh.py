@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.jobs import WriteDh, lane
+from sslmd.core.reason import Reason, Why
 from sslmd.core.retry import text_of
 from sslmd.daemon.tell.journal import WARNING
 from sslmd.daemon.zone_work import Tell
@@ -42,7 +43,7 @@ class DhLooks:
     def start(self) -> None:
         """Take the first look."""
         self._running = True
-        self._look("what is missing at the start")
+        self._look(Why.DH_START)
 
     def stop(self) -> None:
         """Start nothing more."""
@@ -55,7 +56,7 @@ class DhLooks:
         same = (now.dh, now.globals.prod_cert_dir) == (old.dh, old.globals.prod_cert_dir)
         if not same:
             await self._queue.cancel("dh")
-        self._look("the configuration was loaded again")
+        self._look(Why.DH_RELOADED)
 
     def consider(self) -> None:
         """Look if it is time: a day has gone, or nobody knows, because the clock was set back."""
@@ -65,16 +66,16 @@ class DhLooks:
         if timedelta() < left <= EVERY:
             self._set_timer()
         else:
-            self._look("the daily look")
+            self._look(Why.DH_DAILY)
 
-    def _look(self, reason: str) -> None:
+    def _look(self, why: Why) -> None:
         wanted = self._running and bool(self._tools.config.dh.groups)
         self._next = self._tools.now() + EVERY if wanted else None
         if not wanted:
             self.troubles = ()
         self._set_timer()
         if wanted:
-            self._queue.submit(WriteDh(reason))
+            self._queue.submit(WriteDh(Reason(why)))
 
     def _set_timer(self) -> None:
         """Have `consider` called when it is time, and no sooner call beside it."""

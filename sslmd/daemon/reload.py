@@ -9,7 +9,7 @@ from typing import Any
 
 from sslmd.config.load import load
 from sslmd.config.model import Config
-from sslmd.config.written import differences
+from sslmd.config.reader import differences
 from sslmd.core.errors import ConfigError, Mistake, SslmError
 from sslmd.core.names import CertId
 from sslmd.daemon.planner import Planner
@@ -60,7 +60,7 @@ class Reload:
             raise SslmError(text)
         added, removed, changed = await planner.reconfigure(config)
         planner.refused = None
-        planner.tools.in_background(planner.tools.challenges.start(config.zones()))
+        planner.tools.in_background(planner.tools.ordering.challenges.start(config.zones()))
         self._taken(config)
         self.warn(config.warnings)
         tables = differences(old.written, config.written)

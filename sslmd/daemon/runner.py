@@ -14,15 +14,17 @@ from sslmd.core.errors import SslmError, Transient, ValidationFailed
 from sslmd.core.events import AttemptFailed, Event, TrialEnded
 from sslmd.core.jobs import CertJob, HostJob, Trial, track
 from sslmd.core.names import CertId
-from sslmd.core.retry import Failure, Trouble, text_of
+from sslmd.core.reason import Ended, Held, Reason, Said
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.state import Track
 from sslmd.core.times import clock
+from sslmd.core.words import say
 from sslmd.daemon.hosts import Hosts
-from sslmd.daemon.registry import Registry
+from sslmd.daemon.registry import Registry, SetsRead
 from sslmd.daemon.tell.journal import DEBUG, Bus, Record
 from sslmd.store import certs, files
 from sslmd.workers.dispatch import work
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import RollGate, Tools
 from sslmd.workers.trial import trial
 
 # How long work that an admin has stopped is left alone: long enough to mend what made him do it.
@@ -33,9 +35,15 @@ class Runner:
     """Runs jobs; `apply` takes in what happened. `failures` counts what failed since the start."""
 
     def __init__(
-        self, tools: Tools, registry: Registry, bus: Bus, apply: Callable[[CertId, Event], None]
+        self,
+        tools: Tools,
+        gate: RollGate,
+        registry: Registry,
+        bus: Bus,
+        apply: Callable[[CertId, Event], None],
     ) -> None:
         self._tools = tools
+        self._gate = gate
         self._registry = registry
         self._bus = bus
         self._apply = apply
@@ -51,29 +59,36 @@ class Runner:
 
     async def trial(self, job: Trial) -> None:
         """Do a trial; it ends here, well or not."""
-        text = error = ""
         after = None
+        failed = True
         try:
-            text = await trial(job, self._tools)
+            how = Reason(Ended.TRIAL_WELL, said=Said(await trial(job, self._tools)))
+            failed = False
         except SslmError as err:
-            error = str(err)
+            how = Reason(Held.NOTED, text=Said(err))
             after = err.retry_at if isinstance(err, Transient) else None
         except Exception as err:
-            error = text_of(err)
-            self._bus.bug(self._tools.now(), f"a {job.ask.kind} met {error}", err, job.cert)
-        if error:
-            self.failures += 1
+            how = Reason(Held.OWN_ERROR, error=Said(repr(err)))
+            self._bus.bug(self._tools.now(), f"a {job.ask.kind} met {say(how)}", err, job.cert)
+        self.failures += failed
         if job.cert in self._registry:
-            self._apply(job.cert, TrialEnded(self._tools.now(), job.ask, text, error, after))
+            self._apply(job.cert, TrialEnded(self._tools.now(), job.ask, how, failed, after))
 
     async def cert_job(self, job: CertJob) -> None:
         """Do a job; cancelled, it leaves everything as it is on disk."""
         name = type(job).__name__
         self._bus.record(
-            Record(self._tools.now(), "job-started", f"{name}: {job.reason}", DEBUG, job.cert, name)
+            Record(
+                self._tools.now(),
+                "job-started",
+                f"{name}: {say(job.reason)}",
+                DEBUG,
+                job.cert,
+                name,
+            )
         )
         try:
-            event = await work(job, self._tools)
+            event = await work(job, self._tools, self._gate)
         except Exception as err:
             await self._failed(job, err)
             return
@@ -127,10 +142,10 @@ class Runner:
         if entry is None:
             return
         try:
-            fresh = await self._tools.in_thread(
+            found = await self._tools.in_thread(
                 certs.reread, self._tools.tree, cert, entry.state, draw=self._tools.draw
             )
         except (SslmError, OSError):
             return  # whatever is wrong there is told by the job that failed
-        entry.state = fresh
-        entry.document = None
+        if cert in self._registry:
+            self._registry.put(cert, SetsRead(found))

@@ -10,26 +10,35 @@ import asyncio
 import os
 from collections.abc import Callable
 
+from sslmd.core.dane.content import (
+    CertWish,
+    Given,
+    LookedUp,
+    Wish,
+    ZoneNotes,
+    cert_wish,
+    held_by,
+    is_of,
+    unsigned_text,
+)
+from sslmd.core.dane.look import sight, take
+from sslmd.core.dane.report import late
 from sslmd.core.dane.sighting import FIRST_PAUSE, GROWTH, LONGEST_MISSING
 from sslmd.core.dane.tlsa import Content, TlsaHosts, owned, wants_of
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.events import Event, TlsaLooked
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.retry import Failure, Trouble, wait_after
-from sslmd.core.view import in_minutes
+from sslmd.core.words import written
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR, INFO, WARNING
+from sslmd.daemon.zone import Zone
 from sslmd.dns import tlsa_publish
-from sslmd.store import zone_notes
 from sslmd.store.layout import tlsa_file
 from sslmd.store.zone_notes import ZONE_NOTE
-from sslmd.workers.dane_report import late
-from sslmd.workers.dane_sight import sight, take
-from sslmd.workers.dane_wish import cert_wish, held_by, is_of, unsigned_text
-from sslmd.workers.dane_zone import Zone
 from sslmd.workers.places import look_elsewhere
 from sslmd.workers.restart import dependents
-from sslmd.workers.tlsa import CertWish, Given, LookedUp, Wish, look, publish
+from sslmd.workers.tlsa import look, publish
 from sslmd.workers.tools import Tools
 
 # Seconds between two looks at the include files: somebody may have changed one by hand.
@@ -79,7 +88,7 @@ class ZoneWork:
         """Return what of it is one certificate's."""
         entry = self._registry[cert]
         service = self._tools.config.services[cert]
-        return cert_wish(entry, service)
+        return cert_wish(entry, service.dane, service.dane_ttl)
 
     async def publish(self, zone: Zone, *, again: bool = False) -> Given | None:
         """Have DNS given what it should serve; None: that failed, and was told.
@@ -141,7 +150,7 @@ class ZoneWork:
     def _of_group(self, zone: Zone) -> set[CertId]:
         return {cert for cert in self._registry if cert.group == zone.name.text}
 
-    def _read_notes(self, name: ZoneName) -> zone_notes.ZoneNotes:
+    def _read_notes(self, name: ZoneName) -> ZoneNotes:
         path = self._tools.tree.zone_note(name)
         return ZONE_NOTE.read(path)
 
@@ -201,7 +210,7 @@ class ZoneWork:
             self._tools.bug(f"zone {zone.name}: {failed.text}", err)
         # Even if what is wanted is what was given last, once more: it may be there in part.
         zone.tried, zone.again = wish, True
-        wait = in_minutes(wait_after(failed.failure, failed.attempts))
+        wait = written(wait_after(failed.failure, failed.attempts))
         told = f"{failed.text}; its TLSA records are tried again in {wait}"
         told = told if told.startswith("zone ") else f"zone {zone.name}: {told}"
         self._tell("tlsa-trouble", told, ERROR, None)
@@ -212,7 +221,7 @@ class ZoneWork:
             return
         before = zone.notes
         try:
-            seen = await look(zone.name, zone.owners(), self._tools, zone.servers)
+            seen, servers = await look(zone.name, zone.owners(), self._tools, zone.servers)
         except SslmError as err:
             told = str(err)
             if told != zone.look_trouble:
@@ -224,7 +233,7 @@ class ZoneWork:
         elsewhere = await look_elsewhere(zone.places, zone.ends, self._tools)
         zone.elsewhere = elsewhere
         zone.look_pause = FIRST_PAUSE
-        zone.servers = tuple(one.server for one in seen.servers)
+        zone.servers = servers
         known, others = before.known, zone.others
         if take(zone, seen) or zone.unsaved:
             await self._save_notes(zone)

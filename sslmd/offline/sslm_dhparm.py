@@ -16,10 +16,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sslmd import __version__
-from sslmd.console.errors import DONE, FAILED, CtlError
-from sslmd.console.help import Formatter
+from sslmd.console.args import Formatter
+from sslmd.console.program import DONE, FAILED, CtlError, run_tool
 from sslmd.console.text import complain, printable, say
-from sslmd.console.tool import run_tool
 from sslmd.core.dh import CHOICE, NAMES, OWN_AGE, DhGroup
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName

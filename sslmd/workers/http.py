@@ -68,7 +68,7 @@ class FileChallenges:
             web.server_dir,
             self._cert.group,
             contents,
-            self._tools.aside,
+            self._tools.threads.aside,
             self._tools.scratch,
         )
         if web.http_check:
@@ -202,7 +202,7 @@ async def _remove(
         return
     try:
         await http01.remove(
-            web.servers, web.server_dir, cert.group, tokens, tools.aside, tools.scratch
+            web.servers, web.server_dir, cert.group, tokens, tools.threads.aside, tools.scratch
         )
         await tools.in_thread(_drop_note, note, tokens)
     except SslmError as err:

@@ -88,7 +88,7 @@ class TestFiles:
                         test.server_dir,
                         file.group,
                         contents,
-                        self._tools.aside,
+                        self._tools.threads.aside,
                         self._tools.scratch,
                     )
                 except SslmError as err:
@@ -128,7 +128,7 @@ class TestFiles:
                         test.server_dir,
                         file.group,
                         [file.token],
-                        self._tools.aside,
+                        self._tools.threads.aside,
                         self._tools.scratch,
                     )
                 except SslmError as err:

@@ -6,23 +6,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sslmd.config.load import load
+from sslmd.core.dane.report import Finding
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import DaneReport
 from sslmd.daemon.tell.journal import Bus
-from sslmd.workers.dane import Finding
 from sslmd.workers.tools import Tools
+from tests.stand.tools import believe
 
 
 async def test_an_alarm_about_tlsa_records_stands(tools: Tools, tmp_path: Path) -> None:
     """Ports are not looked at by a reload, so it cannot tell that all is well."""
     path = tmp_path / "conf.d/example.com/mail-ec"
     path.write_text(path.read_text().replace("# dane_tls =", "dane_tls ="))
-    tools.config = load(tmp_path / "conf.d")
+    tools.site.config = load(tmp_path / "conf.d")
     planner = Planner(tools, Bus(), 2)
     planner.load()
     cert = next(cert for cert in planner.registry if planner.registry[cert].wanted.dane)
     report = DaneReport(datetime.now(UTC), (Finding("mail:25", "serves another", wrong=True),))
-    planner.registry[cert].report = report
+    believe(planner.registry, cert, report=report)
     await planner.reconfigure(load(tmp_path / "conf.d"))
     assert planner.registry[cert].report == report
     await planner.stop(1.0)

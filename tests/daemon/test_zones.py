@@ -24,20 +24,23 @@ from sslmd.core.jobs import Look, Pool, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Phase
+from sslmd.core.words import say
 from sslmd.daemon.api import documents
 from sslmd.daemon.api.documents import status_entry
+from sslmd.daemon.registry import Gone, Taken
+from sslmd.daemon.zone import Zone
 from sslmd.daemon.zones import Zones
 from sslmd.dns.bounds import bounds
 from sslmd.dns.tlsa_include import read
 from sslmd.store.layout import tlsa_file
-from sslmd.workers.dane_zone import Zone
 from sslmd.workers.queue import JobQueue
+from tests.reasons import because
 from tests.stand.hostile_answers import many_records
 from tests.stand.responder import Answer, Responder
 from tests.stand.responder import Zone as Served
 from tests.stand.stalls import LONGEST, watched
 from tests.stand.tls import Reader, TlsPort, Writer, server
-from tests.stand.tools import MAIN, ROOT, WEB, Site
+from tests.stand.tools import MAIN, ROOT, WEB, Site, believe
 from tests.stand.world import START
 
 ZONE = ZoneName("example.com")
@@ -60,7 +63,7 @@ class World:
         self.bugs: list[str] = []
         self.queued: list[object] = []
         self.replanned: list[CertId] = []
-        self.site.tools.bug = lambda text, _: self.bugs.append(text)
+        self.site.tools.telling.bug = lambda text, _: self.bugs.append(text)
 
         async def run(job: object) -> None:
             self.queued.append(job)
@@ -87,7 +90,7 @@ class World:
     def command(self, command: str) -> None:
         """Have another restart_cmd."""
         self.site.write("ssl-mgr.conf", self._main(command))
-        self.site.tools.config = load(self.site.top / "conf.d")
+        self.site.tools.site.config = load(self.site.top / "conf.d")
 
     def _apply(self, cert: CertId, event: Any) -> None:
         self.site.apply(cert, event)
@@ -123,7 +126,7 @@ class World:
         return state
 
     def become(self, state: CertState) -> None:
-        self.site.registry[WEB].state = state
+        believe(self.site.registry, WEB, state=state)
         self.zones.note(WEB)
 
     def serve(self) -> None:
@@ -135,10 +138,10 @@ class World:
             self.served.add(OWNER.text, "TLSA", *map(str, content[OWNER].records))
 
     async def publish(self) -> None:
-        await self.zones.run(Publish(ZONE, "test"))
+        await self.zones.run(Publish(ZONE, because("test")))
 
     async def look(self) -> None:
-        await self.zones.run(Look(ZONE, "test"))
+        await self.zones.run(Look(ZONE, because("test")))
 
 
 @pytest.fixture
@@ -257,7 +260,7 @@ async def test_an_include_file_that_is_a_link_stays_one(world: World) -> None:
 async def test_what_is_for_others_to_publish_is_not_said_to_be_given(world: World) -> None:
     text = (world.site.top / "conf.d/ssl-mgr.conf").read_text()
     world.site.write("ssl-mgr.conf", text.partition("[dns]")[0])
-    world.site.tools.config = load(world.site.top / "conf.d")
+    world.site.tools.site.config = load(world.site.top / "conf.d")
     await world.live()
     told = await world.zones.refresh(ZONE)
     assert told == "1 TLSA record to be put into the zone by you, see sslmctl dane example.com"
@@ -293,12 +296,12 @@ async def test_a_service_that_gets_another_name_takes_its_records_along(world: W
     entry = world.site.registry[WEB]
     with world.zones.in_flux():
         world.zones.forget(WEB)
-        del world.site.registry.entries[WEB]
+        world.site.registry.put(WEB, Gone())
         published = asyncio.ensure_future(world.publish())
         await asyncio.sleep(0.05)
         assert not published.done()
         # It comes back as another one would: nothing of its own is known.
-        world.site.registry.entries[WEB] = replace(entry, state=CertState())
+        world.site.registry.put(WEB, Taken(replace(entry, state=CertState())))
         world.zones.note(WEB)
     await published
     assert read(include, 60) == before
@@ -327,10 +330,10 @@ async def test_an_alarm_is_looked_after(world: World) -> None:
     await world.checked()
     world.served.records.pop((dns.name.from_text(OWNER.text), dns.rdatatype.TLSA))
     clock = asyncio.get_running_loop().time
-    await world.zones.run(Watch(ZONE, "test"))
+    await world.zones.run(Watch(ZONE, because("test")))
     assert world.site.registry[WEB].report is None
     assert world.zone.watch_at - clock() <= 60.0
-    await world.zones.run(Watch(ZONE, "test"))
+    await world.zones.run(Watch(ZONE, because("test")))
     report = world.site.registry[WEB].report
     assert report is not None
     assert report.wrong
@@ -410,9 +413,9 @@ def without_dane(world: World) -> None:
     """Have no dane_tls any more."""
     path = world.site.top / "conf.d/example.com/web"
     path.write_text(path.read_text().removeprefix(DANE))
-    world.site.tools.config = load(world.site.top / "conf.d")
-    entry = world.site.registry[WEB]
-    entry.wanted = replace(entry.wanted, dane=False)
+    world.site.tools.site.config = load(world.site.top / "conf.d")
+    registry = world.site.registry
+    believe(registry, WEB, wanted=replace(registry[WEB].wanted, dane=False))
     world.zones.note(WEB)
 
 
@@ -422,7 +425,7 @@ async def test_a_roll_runs_no_command_for_a_zone_that_never_had_records(world: W
     ran = world.site.top / "ran"
     world.command(f"mkdir -p {ran} --")
     await world.site.make_key()
-    assert await world.zones.may_roll(WEB, world.site.on_deck()) == ""
+    assert say(await world.zones.may_roll(WEB, world.site.on_deck())) == ""
     assert not ran.exists()
 
 
@@ -431,8 +434,9 @@ async def test_records_of_a_host_that_no_name_tells_hold_back_a_roll_too(world: 
     await world.checked()
     without_dane(world)
     await world.site.make_key()
-    entry = world.site.registry[WEB]
-    entry.wanted = replace(entry.wanted, names=frozenset({"elsewhere.example.com"}))
+    registry = world.site.registry
+    names = frozenset({"elsewhere.example.com"})
+    believe(registry, WEB, wanted=replace(registry[WEB].wanted, names=names))
     world.command("false")
     held = await _why_held(world)
     assert "withdrawn" in held or "exit" in held, held
@@ -454,7 +458,7 @@ async def test_without_dane_nothing_of_the_zone_holds_up_a_roll(world: World) ->
     async with zone.turn:  # somebody waits for name servers meanwhile
         assert not world.zones.is_taken(WEB)
         async with world.zones.turn(WEB), asyncio.timeout(5):
-            assert await world.zones.may_roll(WEB, world.site.on_deck()) == ""
+            assert say(await world.zones.may_roll(WEB, world.site.on_deck())) == ""
     assert len(world.server.queries) == asked
 
 
@@ -508,7 +512,7 @@ async def test_an_owner_that_nobody_tells_of_gets_no_record_yet(world: World) ->
 
 async def _why_held(world: World) -> str:
     try:
-        return await world.zones.may_roll(WEB, world.site.on_deck())
+        return say(await world.zones.may_roll(WEB, world.site.on_deck()))
     except Transient as err:
         return str(err)
 
@@ -552,8 +556,8 @@ async def test_a_name_server_that_answers_everything_with_64_kb(world: World) ->
 
     world.server.answering = answering
     async with watched() as stalls:
-        await world.zones.run(Watch(ZONE, "test"))
-        await world.zones.run(Watch(ZONE, "test"))
+        await world.zones.run(Watch(ZONE, because("test")))
+        await world.zones.run(Watch(ZONE, because("test")))
     assert stalls.longest < LONGEST
     assert any("sends an answer of 3800 records" in text for text in world.told), world.told
     assert "3800 records" in str(status_entry(WEB, world.site.registry.entries[WEB])["dane"])
@@ -590,7 +594,7 @@ async def test_a_first_certificate_waits_for_records_that_somebody_wrote_by_hand
     refused = await world.zones.may_roll(WEB, state.next.name)
     if not by_hand:
         assert isinstance(dane, NoRecords)
-        assert refused == ""
+        assert say(refused) == ""
     elif by_hand.startswith("3 1 2"):
         # Ours would be no stronger: the admin has to say which numbers are to be used.
         await world.publish()

@@ -19,8 +19,7 @@ from sslmd.config.first import Answers, Ca, Found, Service, Validation, first_fi
 from sslmd.config.load import load
 from sslmd.config.model import Config, ServerKind
 from sslmd.setup.next_steps import next_steps
-from tests.stand.server import wait_until
-from tests.stand.supervised import PATIENCE, ROOT
+from tests.stand.server import PATIENCE, ROOT, wait_until
 
 SSLMD = [sys.executable, "-m", "sslmd.daemon.main"]
 # Without the daemon's own modules, which take a second to load.
@@ -47,13 +46,13 @@ def everything(folder: Path) -> dict[str, tuple[int, str]]:
 
 
 SERVER = Found("it", "systemctl reload it")
-HTTP = (Ca.LETSENCRYPT, Validation.HTTP)
+HTTP = (Ca.LETSENCRYPT, Validation.HTTP_01)
 
 
 def answered(
     conf_dir: Path,
     *names: str,
-    how: tuple[Ca, Validation] = (Ca.OWN, Validation.DNS),
+    how: tuple[Ca, Validation] = (Ca.OWN, Validation.DNS_01),
     dane: bool = False,
     found: Sequence[ServerKind] = (),
 ) -> Answers:
@@ -77,7 +76,9 @@ def written(answers: Answers) -> Config:
 @pytest.mark.parametrize(
     "names", [("web-ec", "web-rsa", "mail-ec", "ldap-ec"), ("mail-ec",), ("ldap-ec",)], ids=str
 )
-@pytest.mark.parametrize("how", [(Ca.OWN, Validation.DNS), (Ca.LETSENCRYPT, Validation.DNS), HTTP])
+@pytest.mark.parametrize(
+    "how", [(Ca.OWN, Validation.DNS_01), (Ca.LETSENCRYPT, Validation.DNS_01), HTTP]
+)
 def test_every_combination_can_be_loaded(
     how: tuple[Ca, Validation],
     names: tuple[str, ...],
