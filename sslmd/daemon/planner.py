@@ -72,7 +72,7 @@ from sslmd.daemon.zones import Zones
 from sslmd.servers import as_found
 from sslmd.store import certs
 from sslmd.store.reading import helpers_for, read_all
-from sslmd.store.state import Entry as HistoryEntry
+from sslmd.store.state import HistoryEntry
 from sslmd.workers.copy import forget_outgoing
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.dispatch import ca_asked
