@@ -16,7 +16,7 @@ from sslmd.core.retry import text_of
 from sslmd.daemon.tell.journal import WARNING
 from sslmd.daemon.zone_work import Tell
 from sslmd.workers.dh import write_dh
-from sslmd.workers.queue import JobQueue
+from sslmd.daemon.queue import JobQueue
 from sslmd.workers.tools import Tools
 
 # Between looks. Groups are months old before they are made anew; a day late does no harm.

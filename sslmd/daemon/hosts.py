@@ -34,7 +34,7 @@ from sslmd.daemon.host_book import HostBook
 from sslmd.daemon.registry import ClassesChanged, Registry
 from sslmd.workers.copy import Visit, copy
 from sslmd.workers.proof import Sight, rule_of
-from sslmd.workers.queue import JobQueue
+from sslmd.daemon.queue import JobQueue
 from sslmd.workers.restart import ClassRestarted, restart, see
 from sslmd.workers.tools import Tools
 

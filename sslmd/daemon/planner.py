@@ -74,7 +74,7 @@ from sslmd.store.state import Entry as HistoryEntry
 from sslmd.workers.copy import forget_outgoing
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.dispatch import ca_asked
-from sslmd.workers.queue import JobQueue
+from sslmd.daemon.queue import JobQueue
 from sslmd.workers.reading import read_cert
 from sslmd.workers.tools import Tools
 

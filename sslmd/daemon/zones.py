@@ -25,7 +25,7 @@ from sslmd.daemon.zone_watch import DOUBT, ZoneWatch
 from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock, counted
 from sslmd.dns.notes import noted_tlsa_zones
 from sslmd.workers.dane_zone import Zone
-from sslmd.workers.queue import JobQueue
+from sslmd.daemon.queue import JobQueue
 from sslmd.workers.tools import Tools
 
 # Seconds to the next try after what should not have happened.

@@ -28,7 +28,7 @@ from sslmd.dns.tlsa_include import read
 from sslmd.store.layout import tlsa_file
 from sslmd.workers.dane_report import findings_of
 from sslmd.workers.dane_zone import Zone
-from sslmd.workers.queue import JobQueue
+from sslmd.daemon.queue import JobQueue
 from tests.stand import bind
 from tests.stand.bind import Primary
 from tests.stand.bind import Zone as BindZone

@@ -12,7 +12,7 @@ from sslmd.config.load import load
 from sslmd.core.jobs import Job, Pool, WriteDh
 from sslmd.core.names import CertId
 from sslmd.daemon.dh import DhLooks
-from sslmd.workers.queue import JobQueue
+from sslmd.daemon.queue import JobQueue
 from sslmd.workers.tools import Tools
 
 

@@ -14,7 +14,7 @@ from sslmd.daemon.hosts import Hosts
 from sslmd.store.state import parse
 from sslmd.wire.messages import Method, Outcome, Request
 from sslmd.wire.params import Params
-from sslmd.workers.queue import JobQueue
+from sslmd.daemon.queue import JobQueue
 from tests.stand.server import free_port
 from tests.stand.tls import server
 from tests.stand.tools import WEB, Site

@@ -32,7 +32,7 @@ from sslmd.dns.bounds import bounds
 from sslmd.dns.tlsa_include import read
 from sslmd.store.layout import tlsa_file
 from sslmd.workers.dane_zone import Zone
-from sslmd.workers.queue import JobQueue
+from sslmd.daemon.queue import JobQueue
 from tests.stand.hostile_answers import many_records
 from tests.stand.responder import Answer, Responder
 from tests.stand.responder import Zone as Served
