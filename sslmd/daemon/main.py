@@ -38,7 +38,8 @@ from sslmd.core.plain import plain
 from sslmd.daemon.api.methods import Methods
 from sslmd.daemon.api.server import Server
 from sslmd.daemon.api.status_document import in_trouble, summary
-from sslmd.daemon.planner import ORDERS, Planner
+from sslmd.daemon.loop import ORDERS
+from sslmd.daemon.planner import Planner
 from sslmd.daemon.reload import Reload
 from sslmd.daemon.systemd import Notifier, watchdog_seconds
 from sslmd.daemon.tell import journal
@@ -298,8 +299,8 @@ class Daemon:
         await self._planner.tools.background_done(FLUSH)
         planner = self._planner
         failed = planner.failures or planner.zones.troubles
-        troubled = failed or any(map(in_trouble, planner.registry.entries.values()))
-        return 1 if troubled else 0
+        now, entries = planner.tools.now(), planner.registry.entries.values()
+        return 1 if failed or any(in_trouble(entry, now) for entry in entries) else 0
 
     # --- signals and reload ---
 

@@ -17,6 +17,7 @@ from types import MappingProxyType
 
 from sslmd.config.hosts import places, proves
 from sslmd.config.model import Config, ServiceConfig
+from sslmd.core.dane.report import NOT_PUBLISHED, Finding
 from sslmd.core.dane.verdict import Dane, Unknown
 from sslmd.core.errors import Refused
 from sslmd.core.events import Event
@@ -27,7 +28,6 @@ from sslmd.core.spec import OwnCa
 from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision, View
-from sslmd.workers.dane import NOT_PUBLISHED, Finding
 from sslmd.workers.tools import wanted_of
 
 # Names in a message that says what there is.

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 
 from sslmd.core.dane.gate import gate_of
+from sslmd.core.dane.report import Finding, findings_of
 from sslmd.core.dane.verdict import Withdrawn
 from sslmd.core.errors import Transient
 from sslmd.core.names import CertId, SetName
 from sslmd.daemon.registry import Compared, DaneReport, Entry, Registry
+from sslmd.daemon.zone import Zone
 from sslmd.daemon.zone_work import Tell, ZoneWork, clock
 from sslmd.servers.probe import BELIEVED, FIRST_PAUSE, SLOWER
-from sslmd.workers.dane import Finding, ask_resolver, findings_of_ports, prove_ports
+from sslmd.workers.dane import ask_resolver, findings_of_ports, prove_ports
 from sslmd.workers.dane import look as look_ports
-from sslmd.workers.dane_report import findings_of
-from sslmd.workers.dane_zone import Zone
 from sslmd.workers.ports import PortSeen
 from sslmd.workers.tools import Tools
 

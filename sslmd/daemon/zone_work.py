@@ -10,26 +10,36 @@ import asyncio
 import os
 from collections.abc import Callable
 
+from sslmd.core.dane.content import (
+    CertWish,
+    Given,
+    LookedUp,
+    Wish,
+    ZoneNotes,
+    cert_wish,
+    held_by,
+    is_of,
+    unsigned_text,
+)
+from sslmd.core.dane.look import sight, take
+from sslmd.core.dane.report import late
 from sslmd.core.dane.sighting import FIRST_PAUSE, GROWTH, LONGEST_MISSING
 from sslmd.core.dane.tlsa import Content, TlsaHosts, owned, wants_of
 from sslmd.core.errors import SslmError, Transient
-from sslmd.core.events import Event, TlsaLooked
+from sslmd.core.events import TlsaLooked
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.retry import Failure, Trouble, wait_after
 from sslmd.core.view import in_minutes
+from sslmd.daemon.loop import Loop
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR, INFO, WARNING
+from sslmd.daemon.zone import Zone
 from sslmd.dns import tlsa_publish
-from sslmd.store import zone_notes
 from sslmd.store.layout import tlsa_file
 from sslmd.store.zone_notes import ZONE_NOTE
-from sslmd.workers.dane_report import late
-from sslmd.workers.dane_sight import sight, take
-from sslmd.workers.dane_wish import cert_wish, held_by, is_of, unsigned_text
-from sslmd.workers.dane_zone import Zone
 from sslmd.workers.places import look_elsewhere
 from sslmd.workers.restart import dependents
-from sslmd.workers.tlsa import CertWish, Given, LookedUp, Wish, look, publish
+from sslmd.workers.tlsa import look, publish
 from sslmd.workers.tools import Tools
 
 # Seconds between two looks at the include files: somebody may have changed one by hand.
@@ -58,14 +68,12 @@ class ZoneWork:
         self,
         tools: Tools,
         registry: Registry,
-        apply: Callable[[CertId, Event], None],
-        replan: Callable[[CertId], object],
+        loop: Loop,
         tell: Tell,
     ) -> None:
         self._tools = tools
         self._registry = registry
-        self._apply = apply
-        self._replan = replan
+        self._loop = loop
         self._tell = tell
         self.steady = asyncio.Event()
         self.steady.set()
@@ -79,7 +87,7 @@ class ZoneWork:
         """Return what of it is one certificate's."""
         entry = self._registry[cert]
         service = self._tools.config.services[cert]
-        return cert_wish(entry, service)
+        return cert_wish(entry, service.dane, service.dane_ttl)
 
     async def publish(self, zone: Zone, *, again: bool = False) -> Given | None:
         """Have DNS given what it should serve; None: that failed, and was told.
@@ -136,12 +144,12 @@ class ZoneWork:
             which |= self._of_group(zone)
         for cert in sorted(which):
             if cert in self._registry:
-                self._replan(cert)
+                self._loop.touch("cert", cert)
 
     def _of_group(self, zone: Zone) -> set[CertId]:
         return {cert for cert in self._registry if cert.group == zone.name.text}
 
-    def _read_notes(self, name: ZoneName) -> zone_notes.ZoneNotes:
+    def _read_notes(self, name: ZoneName) -> ZoneNotes:
         path = self._tools.tree.zone_note(name)
         return ZONE_NOTE.read(path)
 
@@ -212,7 +220,7 @@ class ZoneWork:
             return
         before = zone.notes
         try:
-            seen = await look(zone.name, zone.owners(), self._tools, zone.servers)
+            seen, servers = await look(zone.name, zone.owners(), self._tools, zone.servers)
         except SslmError as err:
             told = str(err)
             if told != zone.look_trouble:
@@ -224,7 +232,7 @@ class ZoneWork:
         elsewhere = await look_elsewhere(zone.places, zone.ends, self._tools)
         zone.elsewhere = elsewhere
         zone.look_pause = FIRST_PAUSE
-        zone.servers = tuple(one.server for one in seen.servers)
+        zone.servers = servers
         known, others = before.known, zone.others
         if take(zone, seen) or zone.unsaved:
             await self._save_notes(zone)
@@ -232,7 +240,7 @@ class ZoneWork:
             text = "no cache holds the withdrawn TLSA records any more"
             self._tell("tlsa-gone", f"zone {zone.name}: {text}", INFO, None)
             for cert in sorted(self._of_group(zone)):
-                self._replan(cert)
+                self._loop.touch("cert", cert)
         pauses = [DAY]
         if zone.sighting is not None and not zone.sighting.complete:
             pauses.append(zone.sighting.next_look)
@@ -244,9 +252,9 @@ class ZoneWork:
             if sighting is not None:
                 pauses.append(sighting.next_look)
             if sighting != state.sighting:
-                self._apply(cert, TlsaLooked(seen.at, sighting))
+                self._registry.put(cert, TlsaLooked(seen.at, sighting))
             else:
-                self._replan(cert)
+                self._loop.touch("cert", cert)
         self._see_who_is_late(zone)
         zone.look_at = clock() + max(min(pauses), 0.05)
         if (zone.notes.known, zone.others) != (known, others):
@@ -313,7 +321,7 @@ class ZoneWork:
         """Have the classes restarted that want it when records change: `depends`."""
         states = [(cert, entry.state) for cert, entry in self._registry.entries.items()]
         for cert, event in dependents(self._tools.config, zone.name, states, self._tools.now()):
-            self._apply(cert, event)
+            self._registry.put(cert, event)
 
     def stamps(self, zone: Zone) -> tuple[object, ...]:
         """Tell the include files from others, without reading them."""

@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from sslmd.core.dane.content import ZoneNotes
 from sslmd.core.dane.places import Elsewhere, Ends, Fate, Place, Places, sure_places
 from sslmd.core.dane.tlsa import Content, Tlsa, endpoint_of, owner_of
 from sslmd.core.errors import SslmError
@@ -26,7 +27,6 @@ from sslmd.dns.owners import Finding
 from sslmd.dns.owners import Look as Owners
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.tlsa_look import look_at
-from sslmd.store.zone_notes import ZoneNotes
 from sslmd.workers.tools import Tools
 
 # Seconds for which a record of others counts that has no TTL: none is there.
@@ -261,11 +261,3 @@ async def _by_resolver(at: DomainName, tools: Tools) -> Elsewhere:
         Tlsa(one.usage, one.selector, one.mtype, one.cert.hex()) for one in rrset or () if one.cert
     )
     return Elsewhere(at, records, rrset.ttl if rrset is not None and records else _NONE)
-
-
-def port_of(owner: DomainName) -> str:
-    """Return `mail.example.com:25` for the owner of TLSA records, "" for another name."""
-    with suppress(BadName):
-        port, _, host = endpoint_of(owner)
-        return f"{host}:{port}"
-    return ""

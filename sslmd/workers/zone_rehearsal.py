@@ -11,8 +11,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from sslmd.core.dane.content import Given, LookedUp, Wish, cert_wish
+from sslmd.core.dane.look import take
 from sslmd.core.dane.tlsa import Content, TlsaHosts, combinations_of, endpoint_of
 from sslmd.core.dane.verdict import Dane
+from sslmd.core.dane.zone import KnownZone
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName
 from sslmd.core.retry import Trouble
@@ -24,11 +27,8 @@ from sslmd.dns.tlsa_include import read
 from sslmd.store.layout import challenge_file, tlsa_file
 from sslmd.store.zone_notes import ZONE_NOTE
 from sslmd.workers import tlsa_rr
-from sslmd.workers.dane_sight import take
-from sslmd.workers.dane_wish import cert_wish
-from sslmd.workers.dane_zone import Zone
 from sslmd.workers.places import look_elsewhere
-from sslmd.workers.tlsa import Given, LookedUp, Wish, look, prepare
+from sslmd.workers.tlsa import look, prepare
 from sslmd.workers.tools import Tools
 
 # Seconds for the questions to one zone's name servers. All zones are asked at the same time.
@@ -46,7 +46,7 @@ class ZoneRehearsal:
     """
 
     name: ZoneName
-    zone: Zone
+    zone: KnownZone
     before: Content = field(default_factory=dict)
     content: Content = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
@@ -125,7 +125,13 @@ class ZoneRehearsal:
     def _wish_of(self, tools: Tools, book: Mapping[CertId, Standing]) -> Wish:
         services = tools.config.services
         certs = sorted(self.zone.certs)
-        return Wish(self.name, tuple(cert_wish(book[cert], services[cert]) for cert in certs))
+        return Wish(
+            self.name,
+            tuple(
+                cert_wish(book[cert], services[cert].dane, services[cert].dane_ttl)
+                for cert in certs
+            ),
+        )
 
     def _take(self, wish: Wish, given: Given, tools: Tools) -> None:
         zone = self.zone
@@ -151,7 +157,8 @@ class ZoneRehearsal:
                     # What others publish decides whether anybody checks these ports.
                     zone.wish, zone.given, zone.notes = wish, given, given.notes
                     with suppress(SslmError):
-                        take(zone, await look(self.name, zone.owners(), tools, ()))
+                        seen, _ = await look(self.name, zone.owners(), tools, ())
+                        take(zone, seen)
                         if zone.others:
                             return await prepare(
                                 wish, zone.notes, tools, LookedUp(others=zone.others)
@@ -191,7 +198,7 @@ async def rehearse_zones(tools: Tools, book: Mapping[CertId, Standing]) -> list[
     found = []
     for name in sorted({*known, *left}):
         mine = {cert for cert, one in book.items() if one.wanted.dane and cert.group == name.text}
-        found.append(ZoneRehearsal(name, Zone(name, mine)))
+        found.append(ZoneRehearsal(name, KnownZone(name, mine)))
     await asyncio.gather(*(one.begin(tools, book) for one in found))
     return found
 

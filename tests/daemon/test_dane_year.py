@@ -20,10 +20,21 @@ from itertools import pairwise
 import pytest
 
 from sslmd.config.model import NextKey, ServiceConfig
+from sslmd.core.dane.content import Given, Wish, ZoneNotes, cert_wish, content_for
 from sslmd.core.dane.gate import gate_of
 from sslmd.core.dane.last_call import calls_of, curr_ends
+from sslmd.core.dane.look import sight, take
 from sslmd.core.dane.places import Elsewhere, Fate, Place, sure_places
-from sslmd.core.dane.sighting import LONGEST_MISSING, LONGEST_SILENT, TTLS, Instant, Sighting
+from sslmd.core.dane.sighting import (
+    LONGEST_MISSING,
+    LONGEST_SILENT,
+    TTLS,
+    Instant,
+    OwnerSeen,
+    ServerSeen,
+    ServersSeen,
+    Sighting,
+)
 from sslmd.core.dane.tlsa import (
     Content,
     DaneEntry,
@@ -61,15 +72,9 @@ from sslmd.core.spec import OwnCa
 from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
 from sslmd.core.view import Decision, View
 from sslmd.daemon.registry import Entry
-from sslmd.dns.ask import NameServer
+from sslmd.daemon.zone import Zone
 from sslmd.dns.notes import union
-from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
 from sslmd.store.state import notes_of, parse, render
-from sslmd.store.zone_notes import ZoneNotes
-from sslmd.workers.dane_sight import sight, take
-from sslmd.workers.dane_wish import cert_wish
-from sslmd.workers.dane_zone import Zone
-from sslmd.workers.tlsa import Given, ServersSeen, Wish, content_for
 from tests.stand.world import START, days, facts, wanted
 
 ZONE = ZoneName("example.com")
@@ -209,10 +214,14 @@ class Year:
         return View(entry.wanted, entry.state, None, entry.servers, "", dane, behind)
 
     def _wish_of(self, cert: Cert) -> object:
-        return cert_wish(cert.entry, cert.service)
+        return cert_wish(cert.entry, cert.service.dane, cert.service.dane_ttl)
 
     def publish(self) -> None:
-        wishes = [cert_wish(one.entry, one.service) for one in self.certs if one.service.dane]
+        wishes = [
+            cert_wish(one.entry, one.service.dane, one.service.dane_ttl)
+            for one in self.certs
+            if one.service.dane
+        ]
         wish = Wish(ZONE, tuple(wishes))
         if wish == self.zone.wish and not self.zone.again:
             return
@@ -310,11 +319,10 @@ class Year:
         self.pass_time(self.rng.uniform(0.01, 3.0))
         found = []
         for server in self.servers:
-            address = NameServer(server.name)
             if server.silent_until > self.now:
-                found.append(ServerSeen(address, {}, silent="does not answer"))
+                found.append(ServerSeen(server.name, {}, silent="does not answer"))
                 continue
-            found.append(ServerSeen(address, self._shown(server, self.zone.owners())))
+            found.append(ServerSeen(server.name, self._shown(server, self.zone.owners())))
         self.zone.elsewhere = {
             owner: Elsewhere(
                 place.at,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sslmd.config.model import NextKey, ServiceConfig
-from sslmd.core.dane.sighting import Instant
+from sslmd.core.dane.content import CertWish, Given, Wish, ZoneNotes, cert_wish, content_for
+from sslmd.core.dane.look import sight, take
+from sslmd.core.dane.sighting import Instant, OwnerSeen, ServerSeen, ServersSeen
 from sslmd.core.dane.tlsa import Content, DaneEntry, Material, TlsaSet, association
 from sslmd.core.dane.verdict import Everywhere, HeldBack
 from sslmd.core.names import CertId, DomainName, ZoneName
@@ -13,13 +15,7 @@ from sslmd.core.spec import SelfSigned
 from sslmd.core.state import CertState, Phase
 from sslmd.core.view import Decision
 from sslmd.daemon.registry import Entry
-from sslmd.dns.ask import NameServer
-from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
-from sslmd.store.zone_notes import ZoneNotes
-from sslmd.workers.dane_sight import sight, take
-from sslmd.workers.dane_wish import cert_wish
-from sslmd.workers.dane_zone import Zone
-from sslmd.workers.tlsa import CertWish, Given, ServersSeen, Wish, content_for
+from sslmd.daemon.zone import Zone
 from tests.stand.world import START, days, facts, wanted
 
 ZONE = ZoneName("example.com")
@@ -39,7 +35,7 @@ def material(name: object) -> Material:
 
 def wish_of(state: CertState) -> CertWish:
     entry = Entry(WANTED, frozenset(), state, "", Decision("test"))
-    return cert_wish(entry, SERVICE)
+    return cert_wish(entry, SERVICE.dane, SERVICE.dane_ttl)
 
 
 def test_what_another_service_left_stays_until_the_new_one_is_proven() -> None:
@@ -78,7 +74,14 @@ BOTH = CertState(phase=Phase.ISSUED, curr=CURR, next=NEXT, deployed=CURR.name, s
 
 def zone_with(service: ServiceConfig, notes: ZoneNotes) -> Zone:
     """A zone after it was published, with a set on deck."""
-    wish = Wish(ZONE, (cert_wish(Entry(WANTED, frozenset(), BOTH, "", Decision("")), service),))
+    wish = Wish(
+        ZONE,
+        (
+            cert_wish(
+                Entry(WANTED, frozenset(), BOTH, "", Decision("")), service.dane, service.dane_ttl
+            ),
+        ),
+    )
     content, materials, notes = content_for(wish, notes, {}, lambda _, name: material(name))
     zone = Zone(ZONE, {CERT}, notes, wish, wish)
     zone.given = Given(content, materials, notes, {}, "", (), True, ())
@@ -93,7 +96,7 @@ def seen(zone: Zone, content: Content) -> ServersSeen:
         for owner in zone.owners()
     }
     at = Instant("boot", 100.0)
-    return ServersSeen((ServerSeen(NameServer("192.0.2.1"), owners),), at, at, START)
+    return ServersSeen((ServerSeen("192.0.2.1", owners),), at, at, START)
 
 
 def test_a_key_that_was_rolled_by_force_is_not_known_for_being_retired() -> None:
@@ -101,7 +104,7 @@ def test_a_key_that_was_rolled_by_force_is_not_known_for_being_retired() -> None
     notes = ZoneNotes(known=frozenset({(OWNER, PLAIN.combination)}), ttl=600)
     state = replace(BOTH, retired=(NEXT.name,), deployed=None, settled=None)
     entry = Entry(WANTED, frozenset(), state, "", Decision(""))
-    wish = Wish(ZONE, (cert_wish(entry, SERVICE),))
+    wish = Wish(ZONE, (cert_wish(entry, SERVICE.dane, SERVICE.dane_ttl),))
     content, materials, notes = content_for(wish, notes, {}, lambda _, name: material(name))
     zone = Zone(ZONE, {CERT}, notes, wish, wish)
     zone.given = Given(content, materials, notes, {}, "", (), True, ())
@@ -156,7 +159,7 @@ def test_what_the_set_on_deck_has_no_record_of_is_told() -> None:
     notes = ZoneNotes(known=frozenset({(OWNER, issuer.combination)}))
     service = replace(SERVICE, dane=(issuer,))
     entry = Entry(WANTED, frozenset(), BOTH, "", Decision(""))
-    wish = Wish(ZONE, (cert_wish(entry, service),))
+    wish = Wish(ZONE, (cert_wish(entry, service.dane, service.dane_ttl),))
 
     def of(_: CertId, name: object) -> Material:
         one = material(name)

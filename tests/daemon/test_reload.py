@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sslmd.config.load import load
+from sslmd.core.dane.report import Finding
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import DaneReport
 from sslmd.daemon.tell.journal import Bus
-from sslmd.workers.dane import Finding
 from sslmd.workers.tools import Tools
 from tests.stand.tools import believe
 

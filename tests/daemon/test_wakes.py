@@ -7,11 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from sslmd.core.names import CertId
-from sslmd.core.view import Decision
-from sslmd.daemon.scheduler import Scheduler
+from sslmd.daemon.wakes import Key, Times, Wakes
 
-WEB = CertId("example.com", "web")
-MAIL = CertId("example.com", "mail")
+WEB: Key = ("cert", CertId("example.com", "web"))
+MAIL: Key = ("cert", CertId("example.com", "mail"))
 
 
 def now() -> datetime:
@@ -23,39 +22,37 @@ def soon(milliseconds: float = 20) -> datetime:
 
 
 async def test_renew_roll_and_look_wake_their_certificate() -> None:
-    woken: asyncio.Queue[CertId] = asyncio.Queue()
-    scheduler = Scheduler(woken.put_nowait, lambda _: None, now)
-    scheduler.start()
+    woken: asyncio.Queue[Key] = asyncio.Queue()
+    wakes = Wakes(woken.put_nowait, lambda _: None, now)
+    wakes.start()
     try:
-        makers: list[Callable[[datetime], Decision]] = [
-            lambda at: Decision("", renew_at=at, wake_at=at),
-            lambda at: Decision("", renew_at=at + timedelta(days=60), roll_at=at, wake_at=at),
-            lambda at: Decision("", wake_at=at),
-            # What has come while it was being decided on.
-            lambda at: Decision("", renew_at=at - timedelta(days=1), wake_at=at - timedelta(1)),
+        makers: list[Callable[[datetime], Times]] = [
+            lambda at: (("renew", at),),
+            lambda at: (("renew", at + timedelta(days=60)), ("roll", at), ("look", None)),
+            lambda at: (("look", at),),
         ]
         for make in makers:
-            scheduler.arm(WEB, make(soon()))
+            wakes.arm(WEB, make(soon()))
             async with asyncio.timeout(10):
                 assert await woken.get() == WEB
     finally:
-        scheduler.stop()
+        wakes.stop()
 
 
 async def test_what_changed_or_was_dropped_does_not_fire() -> None:
-    woken: asyncio.Queue[CertId] = asyncio.Queue()
-    scheduler = Scheduler(woken.put_nowait, lambda _: None, now)
-    scheduler.start()
+    woken: asyncio.Queue[Key] = asyncio.Queue()
+    wakes = Wakes(woken.put_nowait, lambda _: None, now)
+    wakes.start()
     try:
-        scheduler.arm(WEB, Decision("", renew_at=soon()))
-        scheduler.arm(WEB, Decision("", renew_at=now() + timedelta(days=60)))
-        scheduler.arm(MAIL, Decision("", renew_at=soon()))
-        scheduler.drop(MAIL)
-        scheduler.drop(MAIL)
-        last = CertId("example.com", "last")
-        scheduler.arm(last, Decision("", renew_at=soon(60)))
+        wakes.arm(WEB, (("renew", soon()),))
+        wakes.arm(WEB, (("renew", now() + timedelta(days=60)),))
+        wakes.arm(MAIL, (("renew", soon()),))
+        wakes.drop(MAIL)
+        wakes.drop(MAIL)
+        last: Key = ("zone", "last")
+        wakes.arm(last, (("look", soon(60)),))
         async with asyncio.timeout(10):
             assert await woken.get() == last
         assert woken.empty()
     finally:
-        scheduler.stop()
+        wakes.stop()

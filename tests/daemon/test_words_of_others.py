@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 
 from sslmd.acme.problems import read_problem
 from sslmd.config.load import load
+from sslmd.core.dane.report import Finding
 from sslmd.core.errors import ConfigError, Mistake, SslmError, Transient
 from sslmd.core.names import BadName, CertId, DomainName, SetName
 from sslmd.core.plain import MOST, MOST_LINES, plain
@@ -50,7 +51,6 @@ from sslmd.servers.ssh import _last, _shown
 from sslmd.servers.starttls import _said
 from sslmd.store.host_notes import HostNote
 from sslmd.wire.messages import Code, Method, Request, WireError, encode, encode_plain
-from sslmd.workers.dane import Finding
 from sslmd.workers.tools import Tools
 from tests.daemon.conftest import EXAMPLE
 from tests.stand.tools import believe

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from sslmd.config.load import load
 from sslmd.config.model import Argv, Config
+from sslmd.core.dane.sighting import OwnerSeen, ServerSeen, missing_at, surplus
 from sslmd.core.dane.tlsa import Content, Owned, Tlsa, TlsaSet
 from sslmd.core.errors import Permanent
 from sslmd.core.names import DomainName, ZoneName
@@ -25,7 +26,7 @@ from sslmd.dns.mx import mx_hosts
 from sslmd.dns.publish import Means
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.tlsa_include import render
-from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen, look_at, missing_at, surplus
+from sslmd.dns.tlsa_look import look_at
 from sslmd.dns.tlsa_publish import differs, publish
 from tests.dns.test_with_bind import Validator, anchor_of
 from tests.stand import bind

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from sslmd.core.dane.content import ZoneNotes
 from sslmd.core.dane.sighting import Instant, Sighting, Silence
 from sslmd.core.dane.tlsa import Combination
 from sslmd.core.names import CertId, DomainName, SetName
@@ -28,7 +29,6 @@ from sslmd.core.state import (
 from sslmd.dns.before import Before
 from sslmd.store.host_notes import HostNote
 from sslmd.store.state import Entry, Notes
-from sslmd.store.zone_notes import ZoneNotes
 
 AT = datetime(2026, 6, 1, 12, 30, 15, tzinfo=UTC)
 LATER = datetime(2026, 6, 2, 1, 2, 3, 450067, tzinfo=UTC)

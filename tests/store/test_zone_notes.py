@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.core.dane.content import ZoneNotes
 from sslmd.core.dane.tlsa import Combination
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.store.layout import Tree
-from sslmd.store.zone_notes import ZONE_NOTE, ZoneNotes
+from sslmd.store.zone_notes import ZONE_NOTE
 
 ZONE = ZoneName("example.com")
 NOTES = ZoneNotes(

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.core.dane.content import ZoneNotes
 from sslmd.core.dane.tlsa import Material
 from sslmd.core.names import DomainName, SetName, ZoneName
 from sslmd.dns.tlsa_include import parse
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
-from sslmd.store.zone_notes import ZONE_NOTE, ZoneNotes
+from sslmd.store.zone_notes import ZONE_NOTE
 from sslmd.workers import tlsa_rr
 from tests.stand.tools import NOW, WEB, Site
 

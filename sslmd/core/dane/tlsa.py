@@ -151,6 +151,15 @@ def endpoint_of(owner: DomainName) -> tuple[int, str, DomainName]:
     raise BadName(f"{owner} is not the owner of TLSA records (_port._proto.host)")
 
 
+def port_of(owner: DomainName) -> str:
+    """Return `mail.example.com:25` for the owner of TLSA records, "" for another name."""
+    try:
+        port, _, host = endpoint_of(owner)
+    except BadName:
+        return ""
+    return f"{host}:{port}"
+
+
 def hosts_of(
     entry: DaneEntry, zone: ZoneName, names: Iterable[SanName], mx: Collection[DomainName] | None
 ) -> tuple[DomainName, ...]:

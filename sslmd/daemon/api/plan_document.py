@@ -9,7 +9,18 @@ from typing import Any
 
 from sslmd.config.hosts import DNS, class_order, is_meant
 from sslmd.config.model import Argv, Config
-from sslmd.core.jobs import Copy, Look, Publish, Restart, See, Trial, Watch, WriteDh, ZoneJob
+from sslmd.core.jobs import (
+    Copy,
+    Look,
+    Publish,
+    ReadHeld,
+    Restart,
+    See,
+    Trial,
+    Watch,
+    WriteDh,
+    ZoneJob,
+)
 from sslmd.core.names import CertId, machine_of
 from sslmd.core.own_ca import renews_how
 from sslmd.core.state import Server, ServerPhase
@@ -49,6 +60,8 @@ async def plan(
             elif isinstance(job, ZoneJob):
                 word = _ZONE_JOBS[type(job)]
                 row = {"cert": "", "job": f"{word} {job.zone}", "reason": job.reason}
+            elif isinstance(job, ReadHeld):
+                row = {"cert": "", "job": "read what is held", "reason": job.reason}
             elif isinstance(job, WriteDh):
                 row = {"cert": "", "job": "write Diffie-Hellman groups", "reason": job.reason}
             elif job.cert in chosen:
