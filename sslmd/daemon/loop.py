@@ -111,7 +111,7 @@ class Loop:
         """Take the first turn, and begin to work."""
         self._wakes.start()
         self._pauses -= 1
-        self._take_turn()
+        self.take_turn()
 
     async def stop(self, grace: float) -> bool:
         """Ask for nothing more and stop what runs; return whether all ended within `grace` s."""
@@ -131,8 +131,9 @@ class Loop:
 
     def touch(self, name: str, ident: Hashable = "") -> None:
         """Ask for the next step of a thing when everything that happens now has happened."""
-        self._touched[name][ident] = None
-        self._turn_soon()
+        if not self._stopping:
+            self._touched[name][ident] = None
+            self._turn_soon()
 
     def forget(self, name: str, ident: Hashable) -> None:
         """A thing is no more."""
@@ -174,11 +175,13 @@ class Loop:
 
     def _turn_soon(self) -> None:
         if self._turn is None and not self._pauses and not self._stopping:
-            self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
+            self._turn = asyncio.get_running_loop().call_soon(self.take_turn)
 
-    def _take_turn(self) -> None:
+    def take_turn(self) -> None:
         """Ask for the next step of everything that was touched, each once."""
-        self._turn = None
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
         wakes: dict[Key, Times] = {}
         for name, touched in self._touched.items():
             for ident in list(touched):

@@ -195,6 +195,7 @@ class Planner:
         await self.dh.reconfigured(old)
         self._forgive(old)
         self.touch_all()
+        self.loop.take_turn()
         return added, removed, changed
 
     def _forgive(self, old: Config) -> None:
@@ -269,7 +270,7 @@ class Planner:
             self.loop.touch("cert", cert)
             for child in self.registry.below(cert):
                 self.loop.touch("cert", child)
-        self.loop.touch("hosts")
+        self.loop.take_turn()
 
     def touch_all(self) -> None:
         """Look at everything."""

@@ -34,7 +34,7 @@ class World:
 
     def __init__(self, tools: Tools, top: Path) -> None:
         self.tools, self.top = tools, top
-        self.now = datetime(2026, 6, 1, 12, tzinfo=UTC)
+        self.now = datetime(2126, 6, 1, 12, tzinfo=UTC)  # no timer fires by itself
         self.tools.now = lambda: self.now
         self.told: list[str] = []
         self.loop = Loop(lambda: datetime.now(UTC), 1, lambda _: "", lambda _: None)
