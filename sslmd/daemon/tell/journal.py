@@ -22,6 +22,7 @@ from pathlib import Path
 
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plain import plain, plain_lines
+from sslmd.core.reason import Reason, on_wire
 from sslmd.core.times import hour
 from sslmd.daemon.tell.log_file import LogFile
 
@@ -109,7 +110,10 @@ def message_id(event: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Something that happened, in a plain line. `priority` as in syslog(3): 3 error to 7 debug."""
+    """Something that happened, in a plain line. `priority` as in syslog(3): 3 error to 7 debug.
+
+    `reason`: why, where that has a code.
+    """
 
     at: datetime
     event: str
@@ -118,6 +122,7 @@ class Record:
     cert: CertId | None = None
     job: str = ""
     set: SetName | None = None
+    reason: Reason | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", plain(self.text))
@@ -132,6 +137,7 @@ class Record:
             "set": str(self.set) if self.set else "",
             "text": self.text,
             "priority": self.priority,
+            **on_wire(self.reason),
         }
 
 
