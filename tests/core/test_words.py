@@ -3,63 +3,19 @@
 from __future__ import annotations
 
 import ast
-import inspect
-import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from sslmd.core import reason as reasons
 from sslmd.core.names import CertId, SetName
-from sslmd.core.reason import Code, Ended, Held, Reason, Said, Why, facts_as_json, on_wire, said
+from sslmd.core.reason import Ended, Held, Reason, Said, Why, facts_as_json, on_wire, said
 from sslmd.core.words import TABLES, fields, fill, say
+from tests.reasons import KINDS, patterns, table, used
 
 PROGRAM = Path(__file__).parents[2] / "sslmd"
 WHEN = datetime(2026, 3, 1, 12, tzinfo=UTC)
-KINDS = [kind for kind in Code.__subclasses__() if kind.__module__ == reasons.__name__]
-
-
-def patterns(kind: type[Code], code: Code) -> list[str]:
-    """Every text that the words of a code can be made of."""
-    words = TABLES[kind][code]
-    if isinstance(words, str):
-        return [words]
-    tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.getmodule(words) or words)))
-    return list(_constants(_function(tree, words), tree))
-
-
-def _function(tree: ast.Module, words: Any) -> ast.AST:
-    first = words.__code__.co_firstlineno
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.Lambda) and node.lineno == first:
-            return node
-    raise LookupError(words)
-
-
-def _constants(node: ast.AST, tree: ast.Module) -> Iterator[str]:
-    """The strings in a function, and in what it uses of its module."""
-    names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
-    for one in ast.walk(node):
-        if isinstance(one, ast.Constant) and isinstance(one.value, str):
-            yield one.value
-    for other in tree.body:
-        if isinstance(other, ast.FunctionDef) and other.name in names and other is not node:
-            yield from _constants(other, tree)
-        if isinstance(other, ast.Assign):
-            (target,) = other.targets
-            if isinstance(target, ast.Name) and target.id in names:
-                yield from _constants(other.value, tree)
-
-
-def used(code: Code) -> set[str]:
-    found = {name for one in patterns(type(code), code) for name in fields(one)}
-    words = TABLES[type(code)][code]
-    if not isinstance(words, str):
-        found |= set(patterns(type(code), code))  # facts["name"], "name" in facts
-    return found
 
 
 def made() -> Iterator[tuple[str, str, dict[str, ast.expr]]]:
@@ -154,3 +110,9 @@ def test_a_text_without_a_code_is_a_fact() -> None:
     assert said("down") == Reason(Held.NOTED, text=Said("down"))
     assert say(said("a {brace} [and] more")) == "a {brace} [and] more"
     assert say(None) == ""
+
+
+def test_the_list_of_codes_in_the_manual_is_that_of_the_program() -> None:
+    text = (PROGRAM.parent / "docs/socket-api.md").read_text()
+    begin, end = "<!-- codes: begin -->\n", "<!-- codes: end -->"
+    assert text.partition(begin)[2].partition(end)[0] == table(), "run: make docs"
