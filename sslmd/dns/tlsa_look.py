@@ -18,7 +18,7 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 
-from sslmd.core.dane.sighting import OwnerSeen, ServerSeen
+from sslmd.core.dane.sighting import NameServerSeen, OwnerSeen
 from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.dns.answers import end_of_chain, find, rcode_of, tlsa_in
 from sslmd.dns.ask import NameServer, OutOfReach, Unanswered, ask
@@ -28,7 +28,7 @@ from sslmd.dns.owners import delegation
 
 async def look_at(
     zone: ZoneName, servers: Sequence[NameServer], owners: Collection[DomainName]
-) -> list[ServerSeen]:
+) -> list[NameServerSeen]:
     """Return what each of the servers shows at the owners, in the order of `servers`.
 
     They are asked side by side, each at most `observe.AT_ONCE` questions at a time.
@@ -49,7 +49,7 @@ class _Look:
     out_of_reach: str = ""
     serial: int | None = None
 
-    async def run(self) -> ServerSeen:
+    async def run(self) -> NameServerSeen:
         # The zone's serial, which only tells how far the server is, goes with the others.
         waiting: list[DomainName | None] = [None, *sorted(set(self.wanted))]
         waiting.reverse()
@@ -74,7 +74,7 @@ class _Look:
             for _ in range(min(AT_ONCE, len(waiting))):
                 group.create_task(ask_next())
         owners = {owner: self.owners[owner] for owner in sorted(self.owners)}
-        return ServerSeen(str(self.server), owners, self.silent, self.out_of_reach, self.serial)
+        return NameServerSeen(str(self.server), owners, self.silent, self.out_of_reach, self.serial)
 
 
 async def _look(server: NameServer, owner: DomainName, zone: ZoneName) -> OwnerSeen:

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from sslmd.core.dane.content import Given, LookedUp, Wish, ZoneNotes, content_for
 from sslmd.core.dane.places import Places, Wants, asked_at
-from sslmd.core.dane.sighting import Instant, ServersSeen
+from sslmd.core.dane.sighting import Instant, NameServersSeen
 from sslmd.core.dane.tlsa import (
     Content,
     Material,
@@ -248,7 +248,7 @@ def _material(tree: Tree, cert: CertId, name: SetName) -> Material | None:
 
 async def look(
     zone: ZoneName, owners: set[DomainName], tools: Tools, known: tuple[NameServer, ...]
-) -> tuple[ServersSeen, tuple[NameServer, ...]]:
+) -> tuple[NameServersSeen, tuple[NameServer, ...]]:
     """Ask every address of every authoritative server; those `known` if nobody tells which.
 
     Return what they showed, and who was asked. Raises `Transient` if there are none.
@@ -261,4 +261,4 @@ async def look(
         servers = known
     began = instant()
     seen = await look_at_servers(zone, servers, owners)
-    return ServersSeen(tuple(seen), began, instant(), tools.now()), servers
+    return NameServersSeen(tuple(seen), began, instant(), tools.now()), servers

@@ -30,9 +30,9 @@ from sslmd.core.dane.sighting import (
     LONGEST_SILENT,
     TTLS,
     Instant,
+    NameServerSeen,
+    NameServersSeen,
     OwnerSeen,
-    ServerSeen,
-    ServersSeen,
     Sighting,
 )
 from sslmd.core.dane.tlsa import (
@@ -321,9 +321,9 @@ class Year:
         found = []
         for server in self.servers:
             if server.silent_until > self.now:
-                found.append(ServerSeen(server.name, {}, silent="does not answer"))
+                found.append(NameServerSeen(server.name, {}, silent="does not answer"))
                 continue
-            found.append(ServerSeen(server.name, self._shown(server, self.zone.owners())))
+            found.append(NameServerSeen(server.name, self._shown(server, self.zone.owners())))
         self.zone.elsewhere = {
             owner: Elsewhere(
                 place.at,
@@ -333,7 +333,7 @@ class Year:
             for owner, place in self.zone.places.items()
             if place.is_checked_elsewhere
         }
-        seen = ServersSeen(tuple(found), began, self.instant(), self.wall())
+        seen = NameServersSeen(tuple(found), began, self.instant(), self.wall())
         known, others = self.zone.notes.known if self.zone.notes else None, self.zone.others
         if take(self.zone, seen):
             assert self.zone.notes is not None

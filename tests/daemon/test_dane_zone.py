@@ -7,7 +7,7 @@ from dataclasses import replace
 from sslmd.config.model import NextKey, ServiceConfig
 from sslmd.core.dane.content import CertWish, Given, Wish, ZoneNotes, cert_wish, content_for
 from sslmd.core.dane.look import sight, take
-from sslmd.core.dane.sighting import Instant, OwnerSeen, ServerSeen, ServersSeen
+from sslmd.core.dane.sighting import Instant, NameServerSeen, NameServersSeen, OwnerSeen
 from sslmd.core.dane.tlsa import Content, DaneEntry, Material, TlsaSet, association
 from sslmd.core.dane.verdict import Everywhere, HeldBack
 from sslmd.core.names import CertId, DomainName, ZoneName
@@ -91,7 +91,7 @@ def zone_with(service: ServiceConfig, notes: ZoneNotes) -> Zone:
     return zone
 
 
-def seen(zone: Zone, content: Content) -> ServersSeen:
+def seen(zone: Zone, content: Content) -> NameServersSeen:
     owners = {
         owner: OwnerSeen(content[owner].records, content[owner].ttl, START + days(400))
         if owner in content
@@ -99,7 +99,7 @@ def seen(zone: Zone, content: Content) -> ServersSeen:
         for owner in zone.owners()
     }
     at = Instant("boot", 100.0)
-    return ServersSeen((ServerSeen("192.0.2.1", owners),), at, at, START)
+    return NameServersSeen((NameServerSeen("192.0.2.1", owners),), at, at, START)
 
 
 def test_a_key_that_was_rolled_by_force_is_not_known_for_being_retired() -> None:

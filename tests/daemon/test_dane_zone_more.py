@@ -8,7 +8,7 @@ from sslmd.core.dane.content import Given, Wish, ZoneNotes, cert_wish, content_f
 from sslmd.core.dane.look import sight, take
 from sslmd.core.dane.places import Elsewhere, Fate, Place
 from sslmd.core.dane.report import findings_of
-from sslmd.core.dane.sighting import Instant, OwnerSeen, ServerSeen, ServersSeen
+from sslmd.core.dane.sighting import Instant, NameServerSeen, NameServersSeen, OwnerSeen
 from sslmd.core.dane.tlsa import TlsaSet, association
 from sslmd.core.dane.verdict import Counting, Dane, NoRecords, Withdrawn
 from sslmd.core.names import DomainName
@@ -52,7 +52,7 @@ def is_checked(zone: Zone) -> bool:
     return not isinstance(dane_of(zone), NoRecords)
 
 
-def at(seconds: float, one: ServersSeen) -> ServersSeen:
+def at(seconds: float, one: NameServersSeen) -> NameServersSeen:
     when = Instant("boot", seconds)
     return replace(one, began=when, ended=when)
 
@@ -119,7 +119,7 @@ def zone_elsewhere(*records: object, problem: str = "") -> Zone:
     zone.elsewhere = {OWNER: Elsewhere(PROVIDER, there, 60 if there else 0, problem)}  # type: ignore[arg-type]
     shown = OwnerSeen(ttl=60, fault="has a CNAME", cname=PROVIDER)
     when = Instant("boot", 100.0)
-    take(zone, ServersSeen((ServerSeen("192.0.2.1", {OWNER: shown}),), when, when, START))
+    take(zone, NameServersSeen((NameServerSeen("192.0.2.1", {OWNER: shown}),), when, when, START))
     return zone
 
 
@@ -205,7 +205,7 @@ def silent_of(dane: Dane) -> str:
 def test_the_others_are_counted_apart() -> None:
     zone = known_zone()
     full = seen(zone, zone.content)
-    dead = ServerSeen("192.0.2.2", {}, silent="does not answer")
+    dead = NameServerSeen("192.0.2.2", {}, silent="does not answer")
     both = replace(full, servers=(*full.servers, dead))
     state = BOTH
     for number in range(4):
@@ -214,7 +214,7 @@ def test_the_others_are_counted_apart() -> None:
     assert state.sighting is not None
     assert state.sighting.since is None
     assert silent_of(dane_of(zone, state)) == "192.0.2.2 does not answer"
-    lacking = ServerSeen("192.0.2.3", {OWNER: OwnerSeen()})
+    lacking = NameServerSeen("192.0.2.3", {OWNER: OwnerSeen()})
     take(zone, at(4000.0, replace(both, servers=(*both.servers, lacking))))
     sight(zone, CERT, state)
     assert silent_of(dane_of(zone, state)) == ""
@@ -232,7 +232,7 @@ def test_taken_and_ignored() -> None:
     take(zone, seen(zone, zone.content))
     assert zone.is_taken()
     assert not zone.is_ignored()
-    dead = ServerSeen("192.0.2.2", {}, silent="does not answer")
+    dead = NameServerSeen("192.0.2.2", {}, silent="does not answer")
     assert zone.seen is not None
     take(zone, replace(zone.seen, servers=(dead,)))
     assert not zone.is_ignored()

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sslmd.core.dane.sighting import OwnerSeen, ServerSeen, missing_at, surplus
+from sslmd.core.dane.sighting import NameServerSeen, OwnerSeen, missing_at, surplus
 from sslmd.core.dane.tlsa import Owned, Tlsa
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.dns.ask import NameServer
@@ -72,7 +72,7 @@ def to_another_question(answer: dns.message.Message) -> None:
     answer.id ^= 1
 
 
-async def seen(answering: Answering, *owners: DomainName) -> ServerSeen:
+async def seen(answering: Answering, *owners: DomainName) -> NameServerSeen:
     async with Responder(answering) as responder:
         (found,) = await look_at(ZONE, [responder.server], owners)
         return found

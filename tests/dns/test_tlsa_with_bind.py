@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from sslmd.config.load import load
 from sslmd.config.model import Argv, Config
-from sslmd.core.dane.sighting import OwnerSeen, ServerSeen, missing_at, surplus
+from sslmd.core.dane.sighting import NameServerSeen, OwnerSeen, missing_at, surplus
 from sslmd.core.dane.tlsa import Content, Owned, Tlsa, TlsaSet
 from sslmd.core.errors import Permanent
 from sslmd.core.names import DomainName, ZoneName
@@ -93,8 +93,8 @@ class Publisher:
 
 
 async def until(
-    servers: list[NameServer], owners: list[DomainName], check: Callable[[ServerSeen], bool]
-) -> list[ServerSeen]:
+    servers: list[NameServer], owners: list[DomainName], check: Callable[[NameServerSeen], bool]
+) -> list[NameServerSeen]:
     """Return what the servers show as soon as all of them pass the check."""
     async with asyncio.timeout(LONG):
         while True:
@@ -104,7 +104,7 @@ async def until(
             await asyncio.sleep(0.1)
 
 
-def shows(content: Content) -> Callable[[ServerSeen], bool]:
+def shows(content: Content) -> Callable[[NameServerSeen], bool]:
     wanted = all_of(content)
     return lambda seen: not missing_at(seen, wanted) and not surplus(seen, wanted)
 
@@ -247,7 +247,7 @@ async def test_by_update_with_secondaries(tmp_path: Path) -> None:
         publisher = Publisher(tmp_path, primary, update=True)
         servers = [at(primary), at(one), at(two)]
 
-        async def change(content: Content) -> list[ServerSeen]:
+        async def change(content: Content) -> list[NameServerSeen]:
             await publisher.publish(content)
             # What others put there stays.
             foreign: Content = {MAIL: of(FOREIGN)}

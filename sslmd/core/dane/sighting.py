@@ -119,10 +119,10 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
-class ServersSeen:
+class NameServersSeen:
     """What every name server showed, and when it was asked."""
 
-    servers: tuple[ServerSeen, ...]
+    servers: tuple[NameServerSeen, ...]
     began: Instant
     ended: Instant
     at: datetime
@@ -147,7 +147,7 @@ class OwnerSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerSeen:
+class NameServerSeen:
     """What one server shows. `server`: its name; `owners` has those that were
     answered.
 
@@ -163,12 +163,12 @@ class ServerSeen:
     serial: int | None = None
 
 
-def missing_at(seen: ServerSeen, wanted: frozenset[Owned]) -> frozenset[Owned]:
+def missing_at(seen: NameServerSeen, wanted: frozenset[Owned]) -> frozenset[Owned]:
     """Return which of the records a server was not seen to serve: all, if it did not answer."""
     return wanted - _records(seen)
 
 
-def surplus(seen: ServerSeen, wanted: frozenset[Owned]) -> frozenset[Owned]:
+def surplus(seen: NameServerSeen, wanted: frozenset[Owned]) -> frozenset[Owned]:
     """Return what a server serves, at the owners that it was asked for, and should not.
 
     What it shows at the end of a CNAME stands elsewhere.
@@ -176,7 +176,7 @@ def surplus(seen: ServerSeen, wanted: frozenset[Owned]) -> frozenset[Owned]:
     return _records(seen, through_cnames=False) - wanted
 
 
-def _records(seen: ServerSeen, *, through_cnames: bool = True) -> frozenset[Owned]:
+def _records(seen: NameServerSeen, *, through_cnames: bool = True) -> frozenset[Owned]:
     return frozenset(
         (owner, record)
         for owner, one in seen.owners.items()
