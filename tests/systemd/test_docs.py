@@ -16,7 +16,7 @@ from sslmd.core.events import Event
 from sslmd.core.lifecycle import LEAVING, TABLE
 from sslmd.core.state import Phase
 from sslmd.daemon.tell.journal import EVENTS, message_id
-from tests.stand.supervised import ROOT
+from tests.stand.server import ROOT
 from tests.systemd.test_units import EXPOSURE
 
 DOCS = ROOT / "docs"

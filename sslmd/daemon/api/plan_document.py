@@ -110,7 +110,7 @@ def _after_roll(
     for host in dict.fromkeys(host for _, host in sorted(entry.servers)):
         kinds = [kind for kind in class_order(config) if (kind, host) in entry.servers]
         if is_meant(config, cert, host):
-            yield from _copies(config, host, row, here=tools.locality.seems_local(host))
+            yield from _copies(config, host, row, here=tools.lookups.locality.seems_local(host))
         for kind in kinds:
             server = Server(kind, host, ServerPhase.DELIVERED, expires=now)
             for old in entry.state.servers:
@@ -153,7 +153,7 @@ def _servers(planner: Planner, cert: CertId, entry: Entry) -> Iterator[dict[str,
             case ServerPhase.PENDING:
                 reason = server.error or "it does not have the certificate"
                 row = {**row, "at": time(server.next_try)}
-                here = server.here or planner.tools.locality.seems_local(server.host)
+                here = server.here or planner.tools.lookups.locality.seems_local(server.host)
                 for copy in _copies(config, server.host, row, here=here):
                     yield {**copy, "reason": reason}
                 for argv in _commands(config, server.kind, cert):
