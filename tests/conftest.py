@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import os
 import re
 import signal
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import pytest
+
+from tests.stand.virtual_time import VirtualLoop
 
 ROOT = Path(__file__).parents[1]
 
@@ -103,6 +106,17 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     with _limited(item):
         return (yield)
+
+
+# --- virtual time -------------------------------------------------------------------------
+
+
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run tests marked `virtual_time` in a loop that jumps where it would wait."""
+    virtual = item.get_closest_marker("virtual_time")
+    return {"loop": VirtualLoop if virtual else asyncio.new_event_loop}
 
 
 # --- which of them, and in which order ----------------------------------------------------

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from sslmd.acme import launch
-from tests.stand.others import NOBODY, let_in
-from tests.stand.site import ROOT, Site
+from tests.stand.attacker import NOBODY, let_in
+from tests.stand.server import ROOT
+from tests.stand.site import Site
 
 PATIENCE = 60.0
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from sslmd.core import reason
 from sslmd.core.errors import SslmError, Transient, ValidationFailed
 from sslmd.core.events import AttemptFailed, Event, Rolled, TrialEnded
 from sslmd.core.jobs import (
@@ -33,10 +34,12 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
-from sslmd.core.retry import Failure, Trouble, text_of
+from sslmd.core.reason import Ended, Reason, Said, Why
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.state import Track
 from sslmd.core.times import clock
 from sslmd.core.view import Decision
+from sslmd.core.words import say
 from sslmd.daemon.held import Held, is_held
 from sslmd.daemon.loop import Loop, Step
 from sslmd.daemon.registry import Broken, Decided, Progressed, Registry, SetsRead
@@ -93,7 +96,7 @@ class Certs:
             jobs.append(decision.job)
         if entry.state.trial is not None and not entry.hold:
             kind = entry.state.trial.kind
-            jobs.append(Trial(cert, entry.state.trial, f"an admin asked for a {kind}"))
+            jobs.append(Trial(cert, entry.state.trial, Reason(Why.TRIAL, kind=kind)))
         return Step(tuple(jobs), _times(decision, self._tools.now()))
 
     def _decide(self, cert: CertId) -> Decision:
@@ -174,10 +177,17 @@ class Certs:
     async def _work(self, job: CertJob) -> None:
         name = type(job).__name__
         self._bus.record(
-            Record(self._tools.now(), "job-started", f"{name}: {job.reason}", DEBUG, job.cert, name)
+            Record(
+                self._tools.now(),
+                "job-started",
+                f"{name}: {say(job.reason)}",
+                DEBUG,
+                job.cert,
+                name,
+            )
         )
         try:
-            event: Event = await work(job, self._tools)
+            event: Event = await work(job, self._tools, self._zones)
         except Exception as err:
             await self._failed(job, err)
             return
@@ -186,20 +196,20 @@ class Certs:
 
     async def _try_out(self, job: Trial) -> None:
         """Do a trial; it ends here, well or not."""
-        text = error = ""
         after = None
+        failed = True
         try:
-            text = await trial(job, self._tools)
+            how = Reason(Ended.TRIAL_WELL, said=Said(await trial(job, self._tools)))
+            failed = False
         except SslmError as err:
-            error = str(err)
+            how = Reason(reason.Held.NOTED, text=Said(err))
             after = err.retry_at if isinstance(err, Transient) else None
         except Exception as err:
-            error = text_of(err)
-            self._bus.bug(self._tools.now(), f"a {job.ask.kind} met {error}", err, job.cert)
-        if error:
-            self.failures += 1
+            how = Reason(reason.Held.OWN_ERROR, error=Said(repr(err)))
+            self._bus.bug(self._tools.now(), f"a {job.ask.kind} met {say(how)}", err, job.cert)
+        self.failures += failed
         if job.cert in self._registry:
-            ended = TrialEnded(self._tools.now(), job.ask, text, error, after)
+            ended = TrialEnded(self._tools.now(), job.ask, how, failed, after)
             self._registry.put(job.cert, ended)
 
     async def _failed(self, job: CertJob, err: Exception) -> None:

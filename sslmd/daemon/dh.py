@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.jobs import Job, WriteDh, lane
+from sslmd.core.reason import Reason, Why
 from sslmd.core.retry import text_of
 from sslmd.daemon.loop import Loop, Step
 from sslmd.daemon.tell.journal import WARNING
@@ -37,7 +38,7 @@ class DhGroups:
         self._loop = loop
         self._tell = tell
         self._next: datetime | None = None
-        self._reason = "what is missing at the start"
+        self._reason = Why.DH_START
         self.failures = 0
         self.troubles: tuple[str, ...] = ()
 
@@ -47,7 +48,7 @@ class DhGroups:
         same = (now.dh, now.globals.prod_cert_dir) == (old.dh, old.globals.prod_cert_dir)
         if not same:
             await self._loop.queue.cancel("dh")
-        self._next, self._reason = None, "the configuration was loaded again"
+        self._next, self._reason = None, Why.DH_RELOADED
         self._loop.touch(self.name)
 
     def step(self, ident: str) -> Step:
@@ -59,8 +60,8 @@ class DhGroups:
         now = self._tools.now()
         jobs: tuple[Job, ...] = ()
         if self._next is None or not now < self._next <= now + EVERY:
-            jobs = (WriteDh(self._reason),)
-            self._next, self._reason = now + EVERY, "the daily look"
+            jobs = (WriteDh(Reason(self._reason)),)
+            self._next, self._reason = now + EVERY, Why.DH_DAILY
         return Step(jobs, (("look", self._next),))
 
     def after(self, job: Job) -> Iterable[str]:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 
 from sslmd.core.jobs import Job, ReadHeld
+from sslmd.core.reason import Reason, Why
 from sslmd.core.view import Decision
 from sslmd.daemon.loop import Step
 from sslmd.daemon.registry import Entry, Registry
@@ -58,7 +59,7 @@ class Held:
         now = self._now()
         if not now < self.next_at <= now + REST * self._period:  # or the clock was set back
             if any(map(is_held, self._registry.entries.values())):
-                return Step((ReadHeld("its files may be right by now"),))
+                return Step((ReadHeld(Reason(Why.HELD_AGAIN)),))
             self.next_at = now + self._period
         return Step(wakes=(("look", self.next_at),))
 

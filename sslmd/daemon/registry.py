@@ -23,6 +23,7 @@ from sslmd.core.errors import Refused
 from sslmd.core.events import Event
 from sslmd.core.lifecycle import advance, with_sets
 from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
+from sslmd.core.reason import Held, Reason, Why
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
 from sslmd.core.standing import view_of, with_lost_ca
@@ -224,7 +225,8 @@ def _after(before: Entry, event: Event | Noticed) -> Entry:
         case Decided():
             return replace(before, decision=event.decision, looks_at=event.looks_at)
         case Broken():
-            return replace(before, hold=event.hold, decision=Decision(event.hold), bug=True)
+            decision = Decision(Reason(Held.NOTED, text=event.hold))
+            return replace(before, hold=event.hold, decision=decision, bug=True)
         case Progressed():
             return replace(before, progress=event.text)
         case Unsaved():
@@ -379,7 +381,7 @@ def entry_of(
         places(config, service.id),
         state,
         hold,
-        Decision("not planned"),
+        Decision(Reason(Why.NOT_PLANNED)),
         proves(config, service.id),
         used_by=tuple(map(str, config.kinds_using(service.id))),
         unused=config.is_unused(service.id),

@@ -29,7 +29,7 @@ from sslmd.core.errors import SslmError, Transient
 from sslmd.core.events import TlsaLooked
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.retry import Failure, Trouble, wait_after
-from sslmd.core.view import in_minutes
+from sslmd.core.words import written
 from sslmd.daemon.loop import Loop
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR, INFO, WARNING
@@ -209,7 +209,7 @@ class ZoneWork:
             self._tools.bug(f"zone {zone.name}: {failed.text}", err)
         # Even if what is wanted is what was given last, once more: it may be there in part.
         zone.tried, zone.again = wish, True
-        wait = in_minutes(wait_after(failed.failure, failed.attempts))
+        wait = written(wait_after(failed.failure, failed.attempts))
         told = f"{failed.text}; its TLSA records are tried again in {wait}"
         told = told if told.startswith("zone ") else f"zone {zone.name}: {told}"
         self._tell("tlsa-trouble", told, ERROR, None)

@@ -20,8 +20,8 @@ from sslmd.core.names import ZoneName
 from sslmd.core.retry import Failure, Trouble, text_of, wait_after
 from sslmd.core.times import hour
 from sslmd.dns.notes import noted_zones
-from sslmd.dns.proving import Part, Waiting
-from sslmd.dns.publish import Means, Published, Records, left_behind, make_files, publish
+from sslmd.dns.proving import OrderPart, WriteWait
+from sslmd.dns.publish import ChallengesPublished, Means, Records, left_behind, make_files, publish
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class _Zone:
         self._tell = tell
         self._bug = bug
         self._limits = patience
-        self._parts: dict[str, Part] = {}
+        self._parts: dict[str, OrderPart] = {}
         self._waits: set[asyncio.Task[None]] = set()
         self._served: Records | None = frozenset()  # None: not known, or not as it should be
         self._changed = asyncio.Event()
@@ -150,10 +150,10 @@ class _Zone:
     # --- what orders want ---
 
     def enter(self, order: str) -> None:
-        self._parts.setdefault(order, Part())
+        self._parts.setdefault(order, OrderPart())
 
     async def show(self, order: str, records: Records, progress: Callable[[str], None]) -> None:
-        part = self._parts.setdefault(order, Part())
+        part = self._parts.setdefault(order, OrderPart())
         part.offer(records, progress)
         self._wake()
         await part.shown()
@@ -211,7 +211,7 @@ class _Zone:
             for part in batch:
                 part.taken()
             try:
-                waiting = await Waiting.begin(self._means, self._name) if batch else None
+                waiting = await WriteWait.begin(self._means, self._name) if batch else None
                 self._served = None
                 done = await publish(self._means, self._name, wanted)
             except Exception as err:
@@ -225,7 +225,7 @@ class _Zone:
         if waiting is not None:
             self._spawn(waiting.prove([part for part in batch if part.waits]))
 
-    def _take(self, wanted: Records, done: Published) -> None:
+    def _take(self, wanted: Records, done: ChallengesPublished) -> None:
         """Note what is served now, and tell."""
         served = wanted - done.failed.keys()
         if served:
@@ -253,7 +253,7 @@ class _Zone:
         at = hour(failed.next_try)
         self._tell("order-trouble", f"{failed.text}; old challenge records are taken back at {at}")
 
-    def _failed(self, err: Exception, batch: list[Part]) -> None:
+    def _failed(self, err: Exception, batch: list[OrderPart]) -> None:
         """Tell those who wait; what was to be taken back is tried again by the table."""
         for part in batch:
             part.fail(err)

@@ -40,7 +40,8 @@ def _not_established(_: ZoneName) -> bool:
     return False
 
 
-def _keep_place(_: ZoneName) -> AbstractContextManager[None]:
+def keep_place(_: ZoneName) -> AbstractContextManager[None]:
+    """Hold nothing while a zone waits for a run of the command."""
     return nullcontext()
 
 
@@ -63,7 +64,7 @@ class Means:
     crowded: Callable[[], bool] = bool  # False
     pace: Pace = field(default_factory=Pace)
     established: Callable[[ZoneName], bool] = _not_established
-    resting: Callable[[ZoneName], AbstractContextManager[None]] = _keep_place
+    resting: Callable[[ZoneName], AbstractContextManager[None]] = keep_place
     tell: Callable[[str, str], None] = _unheard
     runs: Runs = field(init=False)
     _tlsa_turns: dict[ZoneName, asyncio.Lock] = field(default_factory=dict)
@@ -137,7 +138,7 @@ async def make_files(means: Means, zone: ZoneName, folders: Iterable[str]) -> No
 
 
 @dataclass(slots=True)
-class Published:
+class ChallengesPublished:
     """How it went: what each record that could not be published failed with.
 
     `left`: why something of old is still in DNS that should not be, "" if nothing is; `stranded`:
@@ -151,7 +152,7 @@ class Published:
     before: Records = frozenset()
 
 
-async def publish(means: Means, zone: ZoneName, wanted: Records) -> Published:
+async def publish(means: Means, zone: ZoneName, wanted: Records) -> ChallengesPublished:
     """Have exactly `wanted` served as the challenge records of `zone`.
 
     Raises `Permanent` where there is no way to publish or what the admin has to mend, and what
@@ -189,7 +190,7 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> Published:
             left = str(together(problems))
         if not left:
             await means.in_thread(lambda: write_challenges(path, zone, Noted(wanted, now)))
-        return Published({}, left, stranded, before)
+        return ChallengesPublished({}, left, stranded, before)
     failed = await _each_name(wanted, lambda some: add(zone, primary, some, TTL, means.resolver))
     gone = noted.records - wanted
     stay = await _each_name(gone, lambda some: remove(zone, primary, some, means.resolver))
@@ -199,7 +200,7 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> Published:
     may_be = frozenset((wanted - refused) | set(stay))
     await means.in_thread(lambda: write_challenges(path, zone, Noted(may_be, now)))
     left = "; ".join(dict.fromkeys(map(str, stay.values())))
-    return Published(failed, left, stranded, before)
+    return ChallengesPublished(failed, left, stranded, before)
 
 
 async def _each_name(

@@ -18,6 +18,7 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.renewal import Wanted, why_useless
 from sslmd.core.spec import AcmeCa, OwnCa
 from sslmd.core.state import Issuance, SetNote
+from sslmd.core.words import say
 from sslmd.pki.chain import arranged, bundle, fullchain, serial_of
 from sslmd.pki.csr import make_csr
 from sslmd.pki.inspect import set_facts
@@ -68,7 +69,7 @@ async def order(job: Order, tools: Tools) -> CertIssued:
     issued = await tools.in_thread(in_order, asked.key, obtained.issued, tools.now())
     names = names_mark(str(name) for name in service.spec.all_names())
     issuance = Issuance(serial_of(issued.cert_pem), attempt.server.url, names, tools.now())
-    tools.count_issued(job.cert, issuance)
+    tools.telling.count_issued(job.cert, issuance)
     unmet = unmet_wishes(attempt.server, obtained.directory, issued)
     try:
         event = await tools.in_thread(_take_in, service, job.set, asked, issued, tools, unmet)
@@ -145,7 +146,7 @@ def judged(
     useless = why_useless(facts, note, wanted, frozenset(), now)
     if useless is not None:
         raise UselessError(
-            f"{wanted.spec.id}: what {note.ca} signed cannot be used: {useless.text}"
+            f"{wanted.spec.id}: what {note.ca} signed cannot be used: {say(useless)}"
         )
     return facts
 
@@ -164,7 +165,7 @@ def _take_in(
     """
     cert, now = service.id, tools.now()
     whole = whole_set(asked.key, asked.csr, issued)
-    made = tools.state_of(cert).next_note
+    made = tools.standings.state_of(cert).next_note
     # Its place in the spread was drawn with its key, unless that note is lost.
     made = made or SetNote(tools.draw())
     note = replace(made, issued_at=now, ca=str(service.spec.signer), unmet=unmet)

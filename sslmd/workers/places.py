@@ -22,11 +22,10 @@ from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.dns.answers import LONGEST_CHAIN
 from sslmd.dns.ask import NameServer
+from sslmd.dns.look import TLSA, look_at
 from sslmd.dns.nameservers import authoritative, end_of_host
-from sslmd.dns.owners import Finding
-from sslmd.dns.owners import Look as Owners
+from sslmd.dns.owners import OwnerFacts, OwnerLook
 from sslmd.dns.resolver import Resolver
-from sslmd.dns.tlsa_look import look_at
 from sslmd.workers.tools import Tools
 
 # Seconds for which a record of others counts that has no TTL: none is there.
@@ -40,7 +39,7 @@ async def places_of(
 
     An owner of which nobody tells is `UNKNOWN`, and keeps out no other (I6).
     """
-    look = Owners(zone, servers)
+    look = OwnerLook(zone, servers)
 
     async def one(owner: DomainName) -> Place:
         try:
@@ -53,7 +52,7 @@ async def places_of(
     return dict(zip(names, found, strict=True))
 
 
-async def _place(zone: ZoneName, owner: DomainName, look: Owners) -> Place:
+async def _place(zone: ZoneName, owner: DomainName, look: OwnerLook) -> Place:
     name, seen, first = owner, [owner], None
     while True:
         finding = await look.at(name)
@@ -91,7 +90,7 @@ async def _place(zone: ZoneName, owner: DomainName, look: Owners) -> Place:
 
 
 def _below_cut(
-    zone: ZoneName, owner: DomainName, finding: Finding, cname: DomainName | None
+    zone: ZoneName, owner: DomainName, finding: OwnerFacts, cname: DomainName | None
 ) -> Place:
     child = finding.zone
     where = owner.text if cname is None else f"{owner}, a CNAME to {finding.owner},"
@@ -103,7 +102,7 @@ def _below_cut(
     return Place(Fate.ELSEWHERE, finding.owner, why, cname, is_cut=cname is None)
 
 
-def _robbed(finding: Finding) -> DomainName | None:
+def _robbed(finding: OwnerFacts) -> DomainName | None:
     """Return a host that a record would take from the wildcard that it has its address from.
 
     Names with an underscore are no hosts: what `*.example.com` gives to `_tcp.example.com` is
@@ -157,7 +156,7 @@ async def _with_ttls(
     ends = {place.at for place in places.values() if place.at.is_within(zone)}
     fresh = {*places, *ends} - before.keys()
     longest = dict(notes.longest)
-    for server in await look_at(zone, servers, fresh):
+    for server in await look_at(zone, servers, fresh, TLSA):
         for owner, one in server.owners.items():
             if one.ttl > notes.ttl:
                 longest[owner] = max(longest.get(owner, 0), one.ttl)
@@ -235,7 +234,7 @@ async def _by_servers(at: DomainName, zone: ZoneName, tools: Tools) -> Elsewhere
     servers = await authoritative(zone, tools.config.primary_for(zone), tools.resolver)
     shown: list[frozenset[Tlsa]] = []
     ttl, problem = 0, ""
-    for server in await look_at(zone, servers, [at]):
+    for server in await look_at(zone, servers, [at], TLSA):
         one = server.owners.get(at)
         if one is None:
             problem = problem or f"{server.server} {server.silent or server.out_of_reach}"

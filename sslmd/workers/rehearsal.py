@@ -37,11 +37,13 @@ from sslmd.core.jobs import (
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, machine_of
 from sslmd.core.plan import decide
-from sslmd.core.renewal import Reason, Wanted, why_unusable
+from sslmd.core.reason import Reason, Why
+from sslmd.core.renewal import Wanted, why_unusable
 from sslmd.core.spec import OwnCa, SelfSigned
 from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision, due
+from sslmd.core.words import say
 from sslmd.servers import as_found
 from sslmd.store import certs
 from sslmd.store.layout import Tree
@@ -49,7 +51,7 @@ from sslmd.workers import copy, deliver, dh, settle
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.reading import read_cert
 from sslmd.workers.restart import commands_of, dependents
-from sslmd.workers.tools import Tools, wanted_of
+from sslmd.workers.tools import Site, Standings, Telling, Threads, Tools, wanted_of
 from sslmd.workers.zone_rehearsal import ZoneRehearsal, rehearse_zones
 
 # The places in the spread of renewals that a set can draw: the first day, and the last.
@@ -78,7 +80,7 @@ class Rehearsed:
     proves: bool
     loaded: CertState
     is_drawn: bool
-    decision: Decision = field(default_factory=lambda: Decision("not planned"))
+    decision: Decision = field(default_factory=lambda: Decision(Reason(Why.NOT_PLANNED)))
     job: CertJob | None = None
     changes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -136,13 +138,12 @@ async def rehearse(config: Config, now: datetime) -> Rehearsal:
     """Return what a daemon that is started now would do at once. Only name servers are asked."""
     with ThreadPoolExecutor(_READERS, "sslm-rehearsal") as threads:
         book: dict[CertId, Rehearsed] = {}
+        tree = Tree(str(config.globals.certs_dir))
         tools = Tools(
-            config=config,
-            tree=Tree(str(config.globals.certs_dir)),
-            now=lambda: now,
-            rng=random.Random(),  # noqa: S311 - nothing is drawn that anybody uses
-            threads=threads,
-            state_of=lambda cert: book[cert].state,
+            Site(config, tree, lambda: now, random.SystemRandom()),
+            Threads(threads),
+            Standings(lambda cert: book[cert].state),
+            Telling(),
         )
         found = Rehearsal(book)
         await asyncio.to_thread(_load, tools, found)
@@ -159,7 +160,7 @@ def _load(tools: Tools, found: Rehearsal) -> None:
             told = as_found.told_of_ca_keys(prod, cert, managed=service.managed)
             found.remarks += [f"{cert}: {remark}" for remark in told]
         if state.curr is not None:
-            tools.established.add(cert.group)
+            tools.site.established.add(cert.group)
         book[cert] = Rehearsed(
             cert,
             wanted_of(service, config),
@@ -211,7 +212,7 @@ async def _rehearse(tools: Tools, found: Rehearsal) -> Rehearsal:
 
 async def _here(tools: Tools) -> set[str]:
     """Return the hosts that are this machine."""
-    known = await tools.locality.local([THIS_HOST, *sorted(hosts_of(tools.config))])
+    known = await tools.lookups.locality.local([THIS_HOST, *sorted(hosts_of(tools.config))])
     return {host for host, found in known.items() if found}
 
 
@@ -229,7 +230,7 @@ def _follow(
         event = one.decision.event
         if event is not None:
             if isinstance(event, AskDropped):
-                one.remarks.append(f"what an admin asked for is dropped: {event.text}")
+                one.remarks.append(f"what an admin asked for is dropped: {say(event.reason)}")
         else:
             try:
                 event = _done(one, one.decision.job, tools, here)

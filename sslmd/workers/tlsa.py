@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from sslmd.core.dane.content import Given, LookedUp, Wish, ZoneNotes, content_for
 from sslmd.core.dane.places import Places, Wants, asked_at
-from sslmd.core.dane.sighting import Instant, ServersSeen
+from sslmd.core.dane.sighting import Instant, NameServersSeen
 from sslmd.core.dane.tlsa import (
     Content,
     Material,
@@ -28,9 +28,10 @@ from sslmd.core.errors import SslmError, Transient
 from sslmd.core.names import CertId, DomainName, SetName, ZoneName
 from sslmd.dns import tlsa_publish
 from sslmd.dns.ask import NameServer
+from sslmd.dns.look import TLSA
+from sslmd.dns.look import look_at as look_at_servers
 from sslmd.dns.mx import mail_of
 from sslmd.dns.nameservers import authoritative
-from sslmd.dns.tlsa_look import look_at as look_at_servers
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
 from sslmd.store.layout import CERT, CHAIN, CSR, PRIVKEY, Tree
@@ -248,7 +249,7 @@ def _material(tree: Tree, cert: CertId, name: SetName) -> Material | None:
 
 async def look(
     zone: ZoneName, owners: set[DomainName], tools: Tools, known: tuple[NameServer, ...]
-) -> tuple[ServersSeen, tuple[NameServer, ...]]:
+) -> tuple[NameServersSeen, tuple[NameServer, ...]]:
     """Ask every address of every authoritative server; those `known` if nobody tells which.
 
     Return what they showed, and who was asked. Raises `Transient` if there are none.
@@ -260,5 +261,5 @@ async def look(
             raise
         servers = known
     began = instant()
-    seen = await look_at_servers(zone, servers, owners)
-    return ServersSeen(tuple(seen), began, instant(), tools.now()), servers
+    seen = await look_at_servers(zone, servers, owners, TLSA)
+    return NameServersSeen(tuple(seen), began, instant(), tools.now()), servers

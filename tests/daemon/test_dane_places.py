@@ -27,6 +27,7 @@ from sslmd.daemon.zone import Zone
 from sslmd.daemon.zones import Zones
 from sslmd.dns.tlsa_include import read
 from sslmd.store.layout import tlsa_file
+from tests.reasons import because
 from tests.stand import bind
 from tests.stand.bind import Primary
 from tests.stand.bind import Zone as BindZone
@@ -145,8 +146,8 @@ class World:
         self.zones.note(WEB)
 
     async def publish(self) -> None:
-        await self.zones.do(Publish(ZONE, "test"))
-        await self.zones.do(Look(ZONE, "test"))
+        await self.zones.do(Publish(ZONE, because("test")))
+        await self.zones.do(Look(ZONE, because("test")))
 
     def written(self) -> set[str]:
         content = read(tlsa_file(self.primary.tlsa_dir, ZONE), 60) or {}
@@ -264,13 +265,13 @@ async def test_an_owner_becomes_a_cname_and_itself_again(world: World) -> None:
         lines = include.read_text().splitlines(keepends=True)
         include.write_text("".join(one for one in lines if www.text not in one))
         load(primary, f"{before}_443._tcp.www CNAME _dane.mail\n")
-        await world.zones.do(Look(ZONE, "test"))
+        await world.zones.do(Look(ZONE, because("test")))
         assert world.zone.again
         await world.publish()
         assert www.text not in world.written()
         assert world.zone.trouble == ""
         load(primary, before)
-        await world.zones.do(Look(ZONE, "test"))
+        await world.zones.do(Look(ZONE, because("test")))
         assert world.zone.again
         await world.publish()
         assert www.text in world.written()
@@ -290,7 +291,7 @@ async def test_a_host_that_is_a_cname_is_checked_at_its_end_first(world: World) 
     assert end not in world.zone.kept_by_others(WEB)
     try:
         load(primary, f"{before}_443._tcp.mail 7200 TLSA 3 1 1 {'0f' * 32}\n")
-        await world.zones.do(Look(ZONE, "test"))
+        await world.zones.do(Look(ZONE, because("test")))
         wanted = world.record().replace("3 1 1 ", "TLSA 3 1 1 ")
         assert f"no TLSA record there is of the key in use; add {end} {wanted}" in world.texts()
         assert document_of_ok(world) is False

@@ -30,10 +30,10 @@ from sslmd.core.dane.sighting import (
     LONGEST_SILENT,
     TTLS,
     Instant,
+    NameServersSeen,
     OwnerSeen,
-    ServerSeen,
-    ServersSeen,
     Sighting,
+    TlsaSeen,
 )
 from sslmd.core.dane.tlsa import (
     Content,
@@ -75,6 +75,7 @@ from sslmd.daemon.registry import Entry
 from sslmd.daemon.zone import Zone
 from sslmd.dns.notes import union
 from sslmd.store.state import notes_of, parse, render
+from tests.reasons import because
 from tests.stand.world import START, days, facts, wanted
 
 ZONE = ZoneName("example.com")
@@ -193,7 +194,7 @@ class Year:
         key = NextKey.AT_ROLL if ahead else NextKey.AT_RENEW
         service = ServiceConfig(want.spec, want.timing, "f", (PLAIN,), 600, key)
         places = frozenset(("smtp", host) for host in HOSTS)
-        return Cert(service, Entry(want, places, CertState(), "", Decision("new")))
+        return Cert(service, Entry(want, places, CertState(), "", Decision(because("new"))))
 
     # --- clocks ---
 
@@ -290,12 +291,12 @@ class Year:
 
     def _shown(
         self, server: NameServerModel, owners: Collection[DomainName]
-    ) -> dict[DomainName, OwnerSeen]:
+    ) -> dict[DomainName, OwnerSeen[Tlsa]]:
         """Return what a server shows at owners."""
         version = server.versions[-1]
         content, shape = version.content, version.shape
         signed = self.wall() + days(400)
-        found = {}
+        found: dict[DomainName, OwnerSeen[Tlsa]] = {}
         for owner in owners:
             some, cname = content.get(owner), None
             if owner == OWNER and shape.cut:
@@ -317,12 +318,12 @@ class Year:
             return
         began = self.instant()
         self.pass_time(self.rng.uniform(0.01, 3.0))
-        found = []
+        found: list[TlsaSeen] = []
         for server in self.servers:
             if server.silent_until > self.now:
-                found.append(ServerSeen(server.name, {}, silent="does not answer"))
+                found.append(TlsaSeen(server.name, {}, silent="does not answer"))
                 continue
-            found.append(ServerSeen(server.name, self._shown(server, self.zone.owners())))
+            found.append(TlsaSeen(server.name, self._shown(server, self.zone.owners())))
         self.zone.elsewhere = {
             owner: Elsewhere(
                 place.at,
@@ -332,7 +333,7 @@ class Year:
             for owner, place in self.zone.places.items()
             if place.is_checked_elsewhere
         }
-        seen = ServersSeen(tuple(found), began, self.instant(), self.wall())
+        seen = NameServersSeen(tuple(found), began, self.instant(), self.wall())
         known, others = self.zone.notes.known if self.zone.notes else None, self.zone.others
         if take(self.zone, seen):
             assert self.zone.notes is not None
@@ -379,7 +380,7 @@ class Year:
                 if fresh.name <= last:
                     fresh = replace(fresh, name=last.later())
                 assert not reuse
-                self.apply(cert, KeyMade(at, fresh, SetNote(0.0), "simulated"))
+                self.apply(cert, KeyMade(at, fresh, SetNote(0.0), because("simulated")))
             case Certify():
                 assert state.next is not None
                 life = (at - timedelta(minutes=1), at + days(40))
@@ -401,7 +402,7 @@ class Year:
                 if problem := why_not_back(old, at):
                     self.apply(cert, AskDropped(at, problem))
                 else:
-                    self.apply(cert, BackOnDeck(at, old, SetNote(0.0), "simulated"))
+                    self.apply(cert, BackOnDeck(at, old, SetNote(0.0), because("simulated")))
             case TakeOff():
                 self.apply(cert, OffDeck(at))
             case Deliver(curr=curr, next=next_):
@@ -423,7 +424,7 @@ class Year:
             self.look()
             gate = gate_of(self.view(cert))
             if not gate.open:
-                self.apply(cert, Lost(self.wall(), gate.text))
+                self.apply(cert, Lost(self.wall(), gate.reason))
                 return
         self.rolls += 1
         self.apply(cert, Rolled(self.wall()))
@@ -540,7 +541,7 @@ class Year:
         """An admin wants what was in use before; or takes that back."""
         state, at = cert.entry.state, self.wall()
         if state.ask is not None and state.ask.back is not None:
-            self.apply(cert, AskDropped(at, "cancelled"))
+            self.apply(cert, AskDropped(at, because("cancelled")))
         elif state.prev is not None and state.ask is None:
             self.back += 1
             self.apply(cert, Asked(Ask(Request.ROLL, at, back=state.prev)))

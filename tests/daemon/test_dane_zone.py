@@ -7,7 +7,7 @@ from dataclasses import replace
 from sslmd.config.model import NextKey, ServiceConfig
 from sslmd.core.dane.content import CertWish, Given, Wish, ZoneNotes, cert_wish, content_for
 from sslmd.core.dane.look import sight, take
-from sslmd.core.dane.sighting import Instant, OwnerSeen, ServerSeen, ServersSeen
+from sslmd.core.dane.sighting import Instant, NameServersSeen, OwnerSeen, TlsaSeen
 from sslmd.core.dane.tlsa import Content, DaneEntry, Material, TlsaSet, association
 from sslmd.core.dane.verdict import Everywhere, HeldBack
 from sslmd.core.names import CertId, DomainName, ZoneName
@@ -16,6 +16,7 @@ from sslmd.core.state import CertState, Phase
 from sslmd.core.view import Decision
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.zone import Zone
+from tests.reasons import because
 from tests.stand.world import START, days, facts, wanted
 
 ZONE = ZoneName("example.com")
@@ -34,7 +35,7 @@ def material(name: object) -> Material:
 
 
 def wish_of(state: CertState) -> CertWish:
-    entry = Entry(WANTED, frozenset(), state, "", Decision("test"))
+    entry = Entry(WANTED, frozenset(), state, "", Decision(because("test")))
     return cert_wish(entry, SERVICE.dane, SERVICE.dane_ttl)
 
 
@@ -78,7 +79,9 @@ def zone_with(service: ServiceConfig, notes: ZoneNotes) -> Zone:
         ZONE,
         (
             cert_wish(
-                Entry(WANTED, frozenset(), BOTH, "", Decision("")), service.dane, service.dane_ttl
+                Entry(WANTED, frozenset(), BOTH, "", Decision(because(""))),
+                service.dane,
+                service.dane_ttl,
             ),
         ),
     )
@@ -88,7 +91,7 @@ def zone_with(service: ServiceConfig, notes: ZoneNotes) -> Zone:
     return zone
 
 
-def seen(zone: Zone, content: Content) -> ServersSeen:
+def seen(zone: Zone, content: Content) -> NameServersSeen:
     owners = {
         owner: OwnerSeen(content[owner].records, content[owner].ttl, START + days(400))
         if owner in content
@@ -96,14 +99,14 @@ def seen(zone: Zone, content: Content) -> ServersSeen:
         for owner in zone.owners()
     }
     at = Instant("boot", 100.0)
-    return ServersSeen((ServerSeen("192.0.2.1", owners),), at, at, START)
+    return NameServersSeen((TlsaSeen("192.0.2.1", owners),), at, at, START)
 
 
 def test_a_key_that_was_rolled_by_force_is_not_known_for_being_retired() -> None:
     """There by force, back, and there again at once: caches never had its record."""
     notes = ZoneNotes(known=frozenset({(OWNER, PLAIN.combination)}), ttl=600)
     state = replace(BOTH, retired=(NEXT.name,), deployed=None, settled=None)
-    entry = Entry(WANTED, frozenset(), state, "", Decision(""))
+    entry = Entry(WANTED, frozenset(), state, "", Decision(because("")))
     wish = Wish(ZONE, (cert_wish(entry, SERVICE.dane, SERVICE.dane_ttl),))
     content, materials, notes = content_for(wish, notes, {}, lambda _, name: material(name))
     zone = Zone(ZONE, {CERT}, notes, wish, wish)
@@ -158,7 +161,7 @@ def test_what_the_set_on_deck_has_no_record_of_is_told() -> None:
     issuer = replace(PLAIN, usage=2)
     notes = ZoneNotes(known=frozenset({(OWNER, issuer.combination)}))
     service = replace(SERVICE, dane=(issuer,))
-    entry = Entry(WANTED, frozenset(), BOTH, "", Decision(""))
+    entry = Entry(WANTED, frozenset(), BOTH, "", Decision(because("")))
     wish = Wish(ZONE, (cert_wish(entry, service.dane, service.dane_ttl),))
 
     def of(_: CertId, name: object) -> Material:

@@ -11,6 +11,7 @@ import pytest
 from sslmd.config.load import load
 from sslmd.core.jobs import WriteDh
 from sslmd.core.names import CertId
+from sslmd.core.words import say
 from sslmd.daemon.dh import DhGroups
 from sslmd.daemon.loop import Loop
 from sslmd.daemon.zone_work import Tell
@@ -25,7 +26,7 @@ class Noting(DhGroups):
         self.reasons: list[str] = []
 
     async def do(self, job: WriteDh) -> None:
-        self.reasons.append(job.reason)
+        self.reasons.append(say(job.reason))
         await super().do(job)
 
 
@@ -35,7 +36,7 @@ class World:
     def __init__(self, tools: Tools, top: Path) -> None:
         self.tools, self.top = tools, top
         self.now = datetime(2126, 6, 1, 12, tzinfo=UTC)  # no timer fires by itself
-        self.tools.now = lambda: self.now
+        self.tools.site.now = lambda: self.now
         self.told: list[str] = []
         self.loop = Loop(lambda: datetime.now(UTC), 1, lambda _: "", lambda _: None)
         self.queue = self.loop.queue
@@ -56,7 +57,7 @@ class World:
         path = self.top / "conf.d/ssl-mgr.conf"
         before = path.read_text().partition("\n[dh]\n")[0]
         path.write_text(f"{before}\n[dh]\n{table}\n")
-        self.tools.config = load(self.top / "conf.d")
+        self.tools.site.config = load(self.top / "conf.d")
 
     async def seen(self) -> list[str]:
         """Return why was looked since the last time."""

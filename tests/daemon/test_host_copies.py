@@ -17,6 +17,7 @@ from sslmd.core.state import Server, ServerPhase, Unseen
 from sslmd.daemon.hosts import Hosts
 from sslmd.store.host_notes import HOST_NOTE, HostNote
 from tests.daemon.test_hosts import hosts_of
+from tests.reasons import because
 from tests.stand.far import EVERYTHING, FAR, FarSite, far_site, server_class
 from tests.stand.tools import INT, ROOT, WEB, believe
 from tests.workers.test_restart import MAIL
@@ -177,7 +178,7 @@ async def test_what_lies_there_besides_is_told_once(one: FarSite) -> None:
     await one.made()
     hosts = loaded(one)
     told: list[str] = []
-    one.site.tools.tell = lambda what, text, _cert: told.append(f"{what}: {text}")
+    one.site.tools.telling.tell = lambda what, text, _cert: told.append(f"{what}: {text}")
     (one.far.root / "ca/old/curr").mkdir(parents=True)
     (one.far.root / "ca/old/curr/privkey.pem").touch()
     for _ in range(2):
@@ -192,7 +193,7 @@ async def test_what_lies_there_besides_is_told_once(one: FarSite) -> None:
     one.configure(server_class("web", OF_ZONE, "prune = true"))
     hosts.notes.reconfigured()
     assert FAR in hosts.notes.untidy()
-    await hosts.run(Copy(FAR, (), "test"))
+    await hosts.run(Copy(FAR, (), because("test")))
     assert told[1:] == [f"withdrawn: {FAR}: removed ca/old with its key"]
     assert note(one).surplus == ()
 
@@ -203,7 +204,7 @@ async def test_a_note_that_is_not_ours_is_told(one: FarSite) -> None:
     await loaded(one).run(one.job(WEB))
     os.chown(one.site.tree.host_note(FAR), 12345, -1)
     told: list[str] = []
-    one.site.tools.tell = lambda what, text, _cert: told.append(f"{what}: {text}")
+    one.site.tools.telling.tell = lambda what, text, _cert: told.append(f"{what}: {text}")
     hosts = loaded(one)
     (line,) = told
     assert line.startswith(f"host-trouble: what {FAR} holds is not known: ")
@@ -285,6 +286,6 @@ async def test_what_is_meant_to_be_there_is_not_reported(one: FarSite) -> None:
     prunes = server_class("web", OF_ZONE, "prune = true")
     one.configure(prunes, globals_="keep = ['old', 'mine.key']\n")
     hosts.notes.reconfigured()
-    await hosts.run(Copy(FAR, (), "test"))
+    await hosts.run(Copy(FAR, (), because("test")))
     assert note(one).surplus == ("lib/x.pem",)
     assert (one.far.root / "old/shop/curr/privkey.pem").exists()

@@ -12,8 +12,7 @@ import pytest
 
 from sslmd.core.errors import Permanent
 from sslmd.daemon.tell.log_file import LogFile
-from tests.stand.attacker import GROUP, exchanged
-from tests.stand.others import NOBODY, let_in
+from tests.stand.attacker import GROUP, NOBODY, exchanged, let_in
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 

@@ -53,6 +53,7 @@ from sslmd.store.host_notes import HostNote
 from sslmd.wire.messages import Code, Method, Request, WireError, encode, encode_plain
 from sslmd.workers.tools import Tools
 from tests.daemon.conftest import EXAMPLE
+from tests.reasons import because
 from tests.stand.tools import believe
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -191,7 +192,7 @@ class World:
         trouble = Trouble(1, Failure.TRANSIENT, str(error), NOW, NOW, "")
         server = Server("web", text, ServerPhase.FAILED, error=text, attempts=1, next_try=NOW)
         state = replace(entry.state, trouble=trouble, servers=(server,))
-        decision = replace(entry.decision, text=text, alarm=text)
+        decision = replace(entry.decision, reason=because(text), alarm=because(text))
         report = DaneReport(NOW, (Finding(text, text, wrong=True), Finding(text, text)))
         told = dict.fromkeys(("hold", "unsaved", "progress", "astray"), text)
         registry, more = self.planner.registry, {"state": state, "decision": decision}

@@ -24,6 +24,7 @@ from sslmd.core.jobs import Look, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Phase
+from sslmd.core.words import say
 from sslmd.daemon.api import documents
 from sslmd.daemon.api.documents import status_entry
 from sslmd.daemon.registry import Gone, Taken
@@ -32,6 +33,7 @@ from sslmd.daemon.zones import Zones
 from sslmd.dns.bounds import bounds
 from sslmd.dns.tlsa_include import read
 from sslmd.store.layout import tlsa_file
+from tests.reasons import because
 from tests.stand.hostile_answers import many_records
 from tests.stand.responder import Answer, Responder
 from tests.stand.responder import Zone as Served
@@ -58,7 +60,7 @@ class World:
         self.site.reload()
         self.told: list[str] = []
         self.bugs: list[str] = []
-        self.site.tools.bug = lambda text, _: self.bugs.append(text)
+        self.site.tools.telling.bug = lambda text, _: self.bugs.append(text)
 
         self.loop = StillLoop(self.site.tools.now)
         tools, registry = self.site.tools, self.site.registry
@@ -77,7 +79,7 @@ class World:
     def command(self, command: str) -> None:
         """Have another restart_cmd."""
         self.site.write("ssl-mgr.conf", self._main(command))
-        self.site.tools.config = load(self.site.top / "conf.d")
+        self.site.tools.site.config = load(self.site.top / "conf.d")
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None) -> None:
         self.told.append(text)
@@ -121,10 +123,10 @@ class World:
             self.served.add(OWNER.text, "TLSA", *map(str, content[OWNER].records))
 
     async def publish(self) -> None:
-        await self.zones.do(Publish(ZONE, "test"))
+        await self.zones.do(Publish(ZONE, because("test")))
 
     async def look(self) -> None:
-        await self.zones.do(Look(ZONE, "test"))
+        await self.zones.do(Look(ZONE, because("test")))
 
 
 @pytest.fixture
@@ -241,7 +243,7 @@ async def test_an_include_file_that_is_a_link_stays_one(world: World) -> None:
 async def test_what_is_for_others_to_publish_is_not_said_to_be_given(world: World) -> None:
     text = (world.site.top / "conf.d/ssl-mgr.conf").read_text()
     world.site.write("ssl-mgr.conf", text.partition("[dns]")[0])
-    world.site.tools.config = load(world.site.top / "conf.d")
+    world.site.tools.site.config = load(world.site.top / "conf.d")
     await world.live()
     told = await world.zones.refresh(ZONE)
     assert told == "1 TLSA record to be put into the zone by you, see sslmctl dane example.com"
@@ -311,10 +313,10 @@ async def test_an_alarm_is_looked_after(world: World) -> None:
     await world.checked()
     world.served.records.pop((dns.name.from_text(OWNER.text), dns.rdatatype.TLSA))
     clock = asyncio.get_running_loop().time
-    await world.zones.do(Watch(ZONE, "test"))
+    await world.zones.do(Watch(ZONE, because("test")))
     assert world.site.registry[WEB].report is None
     assert world.zone.watch_at - clock() <= 60.0
-    await world.zones.do(Watch(ZONE, "test"))
+    await world.zones.do(Watch(ZONE, because("test")))
     report = world.site.registry[WEB].report
     assert report is not None
     assert report.wrong
@@ -399,7 +401,7 @@ def without_dane(world: World) -> None:
     """Have no dane_tls any more."""
     path = world.site.top / "conf.d/example.com/web"
     path.write_text(path.read_text().removeprefix(DANE))
-    world.site.tools.config = load(world.site.top / "conf.d")
+    world.site.tools.site.config = load(world.site.top / "conf.d")
     registry = world.site.registry
     believe(registry, WEB, wanted=replace(registry[WEB].wanted, dane=False))
     world.zones.note(WEB)
@@ -411,7 +413,7 @@ async def test_a_roll_runs_no_command_for_a_zone_that_never_had_records(world: W
     ran = world.site.top / "ran"
     world.command(f"mkdir -p {ran} --")
     await world.site.make_key()
-    assert await world.zones.may_roll(WEB, world.site.on_deck()) == ""
+    assert say(await world.zones.may_roll(WEB, world.site.on_deck())) == ""
     assert not ran.exists()
 
 
@@ -444,7 +446,7 @@ async def test_without_dane_nothing_of_the_zone_holds_up_a_roll(world: World) ->
     async with zone.turn:  # somebody waits for name servers meanwhile
         assert not world.zones.is_taken(WEB)
         async with world.zones.turn(WEB), asyncio.timeout(5):
-            assert await world.zones.may_roll(WEB, world.site.on_deck()) == ""
+            assert say(await world.zones.may_roll(WEB, world.site.on_deck())) == ""
     assert len(world.server.queries) == asked
 
 
@@ -498,7 +500,7 @@ async def test_an_owner_that_nobody_tells_of_gets_no_record_yet(world: World) ->
 
 async def _why_held(world: World) -> str:
     try:
-        return await world.zones.may_roll(WEB, world.site.on_deck())
+        return say(await world.zones.may_roll(WEB, world.site.on_deck()))
     except Transient as err:
         return str(err)
 
@@ -543,8 +545,8 @@ async def test_a_name_server_that_answers_everything_with_64_kb(world: World) ->
 
     world.server.answering = answering
     async with watched() as stalls:
-        await world.zones.do(Watch(ZONE, "test"))
-        await world.zones.do(Watch(ZONE, "test"))
+        await world.zones.do(Watch(ZONE, because("test")))
+        await world.zones.do(Watch(ZONE, because("test")))
     assert stalls.longest < LONGEST
     assert any("sends an answer of 3800 records" in text for text in world.told), world.told
     assert "3800 records" in str(status_entry(WEB, world.site.registry.entries[WEB])["dane"])
@@ -581,7 +583,7 @@ async def test_a_first_certificate_waits_for_records_that_somebody_wrote_by_hand
     refused = await world.zones.may_roll(WEB, state.next.name)
     if not by_hand:
         assert isinstance(dane, NoRecords)
-        assert refused == ""
+        assert say(refused) == ""
     elif by_hand.startswith("3 1 2"):
         # Ours would be no stronger: the admin has to say which numbers are to be used.
         await world.publish()

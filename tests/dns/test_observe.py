@@ -20,8 +20,9 @@ from sslmd.core.errors import Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.dns.ask import NameServer, Silent
-from sslmd.dns.diagnosis import Published
-from sslmd.dns.observe import AT_ONCE, Proof, look, zone_serial
+from sslmd.dns.diagnosis import PublishedBy
+from sslmd.dns.look import AT_ONCE, TXT, TXT_OF_RESOLVER, look_at_owner, zone_serial
+from sslmd.dns.observe import Propagation
 from tests.stand.responder import Answer, Responder, Zone
 
 ZONE = ZoneName("example.com")
@@ -68,8 +69,10 @@ class Site:
     ) -> Responder:
         return await self._stack.enter_async_context(Responder(answering, name))
 
-    def proof(self, authoritative: list[Responder], *records: TxtRecord, **more: object) -> Proof:
-        return Proof(
+    def proof(
+        self, authoritative: list[Responder], *records: TxtRecord, **more: object
+    ) -> Propagation:
+        return Propagation(
             ZONE,
             [one.server for one in authoritative],
             records,
@@ -111,31 +114,31 @@ async def test_a_server_that_shows_it(site: Site) -> None:
     zone = Zone()
     show(zone, ONE, TWO)
     ns = await site.serve(zone)
-    sight = await look(ns.server, OWNER, frozenset({"one", "two"}))
-    assert not sight.missing
-    assert sight.problem == ""
+    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    assert seen.records == {"one", "two"}
+    assert seen.fault == ""
 
 
 async def test_a_server_that_lacks_one_of_two(site: Site) -> None:
     zone = Zone(serial=7)
     show(zone, ONE)
     ns = await site.serve(zone)
-    sight = await look(ns.server, OWNER, frozenset({"one", "two"}))
-    assert sight.missing == {"two"}
-    assert sight.problem == "does not show _acme-challenge.www.example.com TXT"
+    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    assert seen.records == {"one"}
+    assert seen.fault == ""
     assert await zone_serial(ns.server, ZONE) == 7
 
 
 async def test_a_negative_answer_tells_the_serial(site: Site) -> None:
     ns = await site.serve(Zone(serial=9))
-    assert (await look(ns.server, OWNER, frozenset({"one"}))).serial == 9
+    assert (await look_at_owner(ZONE, ns.server, OWNER, TXT)).serial == 9
 
 
 async def test_a_record_of_several_strings_is_one_value(site: Site) -> None:
     zone = Zone()
     zone.add(str(OWNER), "TXT", '"o" "ne"')
     ns = await site.serve(zone)
-    assert not (await look(ns.server, OWNER, frozenset({"one"}))).missing
+    assert (await look_at_owner(ZONE, ns.server, OWNER, TXT)).records == {"one"}
 
 
 @pytest.mark.parametrize("rcode", [dns.rcode.SERVFAIL, dns.rcode.REFUSED])
@@ -143,9 +146,9 @@ async def test_a_server_that_refuses(site: Site, rcode: dns.rcode.Rcode) -> None
     zone = Zone()
     zone.rcode = rcode
     ns = await site.serve(zone)
-    sight = await look(ns.server, OWNER, frozenset({"one"}))
-    assert sight.missing == {"one"}
-    assert sight.problem == f"answers {dns.rcode.to_text(rcode)} for {OWNER} TXT"
+    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    assert not seen.records
+    assert seen.fault == f"answers {dns.rcode.to_text(rcode)} for {OWNER} TXT"
 
 
 async def test_a_server_that_only_heard_of_it_does_not_count(site: Site) -> None:
@@ -153,16 +156,18 @@ async def test_a_server_that_only_heard_of_it_does_not_count(site: Site) -> None
     show(zone, ONE)
     zone.authoritative = False
     ns = await site.serve(zone)
-    values = frozenset({"one"})
-    assert "not authoritative" in (await look(ns.server, OWNER, values)).problem
-    assert (await look(ns.server, OWNER, values, recursive=True)).problem == ""
+    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    assert "not authoritative" in seen.fault
+    assert not seen.records
+    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT_OF_RESOLVER)
+    assert seen.records == {"one"}
+    assert seen.fault == ""
     assert await zone_serial(ns.server, ZONE) is None
 
 
 async def test_a_silent_server() -> None:
-    sight = await look(nobody(), OWNER, frozenset({"one"}))
-    assert sight.missing == {"one"}
-    assert "Connection refused" in sight.problem
+    with pytest.raises(Silent, match="Connection refused"):
+        await look_at_owner(ZONE, nobody(), OWNER, TXT)
     with pytest.raises(Silent):
         await zone_serial(nobody(), ZONE)
 
@@ -171,8 +176,8 @@ async def test_a_cname_that_hides_it(site: Site) -> None:
     zone = Zone()
     zone.add(str(OWNER), "CNAME", "other.example.net.")
     ns = await site.serve(zone)
-    sight = await look(ns.server, OWNER, frozenset({"one"}))
-    assert sight.problem == f"has a CNAME at {OWNER} that leads to other.example.net"
+    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    assert seen.fault == f"has a CNAME at {OWNER} that leads to other.example.net"
 
 
 async def test_cnames_in_a_circle_end(site: Site) -> None:
@@ -180,7 +185,7 @@ async def test_cnames_in_a_circle_end(site: Site) -> None:
     zone.add(str(OWNER), "CNAME", "b.example.com.")
     zone.add("b.example.com", "CNAME", f"{OWNER}.")
     ns = await site.serve(zone)
-    assert (await look(ns.server, OWNER, frozenset({"one"}))).missing
+    assert not (await look_at_owner(ZONE, ns.server, OWNER, TXT)).records
 
 
 # --- all of them ---
@@ -310,7 +315,7 @@ import asyncio
 from sslmd.core.names import *
 from sslmd.core.records import TxtRecord
 from sslmd.dns.ask import NameServer
-from sslmd.dns.observe import Proof
+from sslmd.dns.observe import Propagation
 from tests.stand.responder import Responder, Zone
 
 async def main():
@@ -318,9 +323,9 @@ async def main():
     zone.add("_acme-challenge.example.com", "TXT", "v")
     far = NameServer("2001:db8::1", name="ns.example.com")
     async with Responder(zone) as ns:
-        print(*await Proof(ZoneName("example.com"), [ns.server, far], [record]).run())
+        print(*await Propagation(ZoneName("example.com"), [ns.server, far], [record]).run())
     try:
-        await Proof(ZoneName("example.com"), [far], [record], limit=0).run()
+        await Propagation(ZoneName("example.com"), [far], [record], limit=0).run()
     except Exception as err:
         print(type(err).__name__, err)
 
@@ -361,7 +366,7 @@ async def test_what_is_dropped_is_not_waited_for(site: Site) -> None:
 
 async def test_a_proof_ends_at_once_when_all_is_dropped(site: Site) -> None:
     ns = await site.serve(Zone())
-    proof = Proof(ZONE, [ns.server], [ONE], sleep=lambda _: asyncio.sleep(3600))
+    proof = Propagation(ZONE, [ns.server], [ONE], sleep=lambda _: asyncio.sleep(3600))
     running = asyncio.create_task(proof.run())
     while not ns.asked("SOA") and not ns.asked("TXT"):
         await asyncio.sleep(0.01)
@@ -384,13 +389,13 @@ async def test_a_proof_can_be_cancelled(site: Site) -> None:
 
 async def test_without_servers_there_is_no_proof() -> None:
     with pytest.raises(ValueError, match="no name servers"):
-        Proof(ZONE, [], [ONE])
+        Propagation(ZONE, [], [ONE])
 
 
 # --- what is said when time is up ---
 
 
-async def text_of(proof: Proof) -> str:
+async def text_of(proof: Propagation) -> str:
     with pytest.raises(Transient) as caught:
         await proof.run()
     return str(caught.value)
@@ -428,7 +433,7 @@ async def test_a_zone_file_that_does_not_include_it(site: Site) -> None:
 
 async def test_an_update_that_is_not_seen(site: Site) -> None:
     ns = await site.serve(Zone(serial=13), "ns1.example.com")
-    proof = site.proof([ns], ONE, primary=ns.server, published=Published.BY_UPDATE, limit=60)
+    proof = site.proof([ns], ONE, primary=ns.server, published=PublishedBy.BY_UPDATE, limit=60)
     text = await text_of(proof)
     assert text.startswith(
         f"zone example.com: the update was accepted, but the primary {ns.server}"
@@ -494,5 +499,5 @@ async def test_a_server_that_answers_by_tcp_alone_shows_it_to_no_ca(site: Site) 
     zone = Zone()
     show(zone, ONE)
     ns = await site.serve(lambda query, tcp: zone(query, tcp) if tcp else None)
-    sight = await look(ns.server, OWNER, frozenset({ONE.value}))
-    assert "by TCP alone" in sight.problem
+    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    assert "by TCP alone" in seen.fault

@@ -26,6 +26,10 @@ LONG = 20
 NOTHING = b"; nothing\n"
 
 
+# Nothing here waits for a clock or a thread.
+pytestmark = pytest.mark.virtual_time
+
+
 class World:
     """A command that notes how it was called, and does what the test says."""
 

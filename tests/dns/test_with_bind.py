@@ -16,9 +16,10 @@ from sslmd.dns.ask import NameServer
 from sslmd.dns.caa import Property, caa_lookup
 from sslmd.dns.dnssec import bogus
 from sslmd.dns.include import render
+from sslmd.dns.look import TXT, look_at_owner, zone_serial
 from sslmd.dns.nameservers import Followed, authoritative, follow
-from sslmd.dns.observe import Proof, look, zone_serial
-from sslmd.dns.owners import Look
+from sslmd.dns.observe import Propagation
+from sslmd.dns.owners import OwnerLook
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.update import add, remove
 from sslmd.store.layout import challenge_file
@@ -84,8 +85,8 @@ async def test_what_a_zone_says(primary: bind.Primary) -> None:
     assert unknown == {}
     with pytest.raises(Permanent, match="lead on and on"):
         await lookup("_acme-challenge.round.example.com")
-    refused = await look(ns, DomainName("_acme-challenge.example.org"), frozenset({"one"}))
-    assert "answers REFUSED" in refused.problem
+    refused = await look_at_owner(ZONE, ns, DomainName("_acme-challenge.example.org"), TXT)
+    assert "answers REFUSED" in refused.fault
 
 
 @pytest.mark.parametrize(
@@ -130,11 +131,11 @@ async def test_updates(tmp_path: Path, *, signed: bool) -> None:
         to, ns = primary_at(server, TsigKey(server.key_file)), at(server)
         await add(ZONE, to, [ONE, TWO, WWW], 60, NOBODY)
         await add(ZONE, to, [ONE], 60, NOBODY)  # again: nothing changes
-        assert not (await look(ns, APEX, frozenset({"one", "two"}))).missing
+        assert (await look_at_owner(ZONE, ns, APEX, TXT)).records == {"one", "two"}
         await remove(ZONE, to, [ONE, WWW], NOBODY)
         await remove(ZONE, to, [ONE], NOBODY)  # absent is fine
-        assert (await look(ns, APEX, frozenset({"one", "two"}))).missing == {"one"}
-        assert (await look(ns, WWW.owner, frozenset({"www"}))).missing == {"www"}
+        assert (await look_at_owner(ZONE, ns, APEX, TXT)).records == {"two"}
+        assert not (await look_at_owner(ZONE, ns, WWW.owner, TXT)).records
 
 
 async def test_updates_that_are_refused(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ async def test_a_secondary_that_was_notified(primary: bind.Primary, tmp_path: Pa
         primary.reload(ZONE.text)
         seen: list[TxtRecord] = []
         servers = [at(primary, "ns1.example.com"), at(secondary, "ns2.example.com")]
-        proof = Proof(
+        proof = Propagation(
             ZONE,
             servers,
             [ONE, TWO, WWW],
@@ -196,7 +197,9 @@ async def test_a_secondary_that_lags(primary: bind.Primary, tmp_path: Path) -> N
             await asyncio.to_thread(secondary.refresh, ZONE.text)
 
         with pytest.raises(Transient) as caught:
-            await Proof(ZONE, servers, [ONE], primary=servers[0], serial_before=1, limit=0).run()
+            await Propagation(
+                ZONE, servers, [ONE], primary=servers[0], serial_before=1, limit=0
+            ).run()
         text = str(caught.value)
         behind = f"its serial 1 is behind the primary's {primary.serial(ZONE.text)}"
         assert text.startswith(
@@ -204,14 +207,14 @@ async def test_a_secondary_that_lags(primary: bind.Primary, tmp_path: Path) -> N
         )
         assert behind in text
         assert text.endswith("check its transfer from the primary")
-        await Proof(
+        await Propagation(
             ZONE, servers, [ONE], primary=servers[0], limit=20, progress=told.append, sleep=pause
         ).run()
         assert len(told) == 1
         assert behind in told[0]
 
 
-async def text_of(proof: Proof) -> str:
+async def text_of(proof: Propagation) -> str:
     with pytest.raises(Transient) as caught:
         await proof.run()
     return str(caught.value)
@@ -220,7 +223,7 @@ async def text_of(proof: Proof) -> str:
 async def test_a_reload_that_was_not_taken(primary: bind.Primary) -> None:
     ns = at(primary, "ns1.example.com")
     write(primary, ONE)
-    proof = Proof(ZONE, [ns], [ONE], primary=ns, serial_before=1, limit=0)
+    proof = Propagation(ZONE, [ns], [ONE], primary=ns, serial_before=1, limit=0)
     text = await text_of(proof)
     assert f"but the primary {ns} still serves serial 1 without {APEX} TXT" in text
     assert "the reload was not taken" in text
@@ -232,7 +235,7 @@ async def test_a_serial_that_was_not_raised(primary: bind.Primary, tmp_path: Pat
         primary.rndc("reload", ZONE.text)
         primary.wait_answer(APEX.text, "TXT", "one")
         servers = [at(primary, "ns1.example.com"), at(secondary, "ns2.example.com")]
-        proof = Proof(ZONE, servers, [ONE], primary=servers[0], serial_before=1, limit=0)
+        proof = Propagation(ZONE, servers, [ONE], primary=servers[0], serial_before=1, limit=0)
         assert "let restart_cmd of [dns] raise the serial" in await text_of(proof)
 
 
@@ -246,7 +249,7 @@ async def test_a_secondary_without_data_and_one_that_is_silent(
     with empty, bind.Secondary(tmp_path / "ns3", primary) as frozen:
         frozen.freeze()
         servers = [at(primary), at(empty, "ns2.example.com"), at(frozen, "ns3.example.com")]
-        proof = Proof(ZONE, servers, [ONE], primary=servers[0], limit=0)
+        proof = Propagation(ZONE, servers, [ONE], primary=servers[0], limit=0)
         text = await text_of(proof)
         frozen.thaw()
     assert f"{servers[1]} answers SERVFAIL for {APEX} TXT" in text
@@ -299,7 +302,7 @@ async def test_dnssec(tmp_path: Path) -> None:
         bind.Primary(tmp_path / "other", [signed]) as other,
     ):
         # The same data everywhere: only signatures tell which wildcard is meant.
-        found = await Look(ZONE, [at(server)]).at(DomainName("_25._tcp.mail.example.com"))
+        found = await OwnerLook(ZONE, [at(server)]).at(DomainName("_25._tcp.mail.example.com"))
         assert found.wildcard == DomainName("*.mail.example.com")
         assert found.overshadowed == (DomainName("_tcp.mail.example.com"),)
         with Validator(tmp_path / "good", server, anchor_of(server)) as good:
@@ -319,5 +322,5 @@ async def test_a_signed_zone_by_include_file(tmp_path: Path) -> None:
         before = await zone_serial(ns, ZONE)
         write(server, ONE, TWO)
         server.reload(ZONE.text)
-        proof = Proof(ZONE, [ns], [ONE, TWO], primary=ns, serial_before=before, limit=20)
+        proof = Propagation(ZONE, [ns], [ONE, TWO], primary=ns, serial_before=before, limit=20)
         assert await proof.run() == ()

@@ -16,7 +16,7 @@ import pytest
 from tests.stand.acme_site import ARG, CERT, ZONE, World, needs, processes, verify, world
 from tests.stand.bind import Primary, Zone
 from tests.stand.pebble import Pebble
-from tests.stand.site import ROOT
+from tests.stand.server import ROOT
 
 HASH = "gfj9Xq-Rg85nM_gfj9Xq-Rg85nM_gfj9Xq-Rg85nM_1"
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stand.site import PATIENCE, ROOT, Site, without_notes
+from tests.stand.server import ROOT
+from tests.stand.site import PATIENCE, Site, without_notes
 
 WEB = "example.com/web-ec"
 MAIL = "example.com/mail-ec"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stand.server import wait_until
-from tests.stand.site import ROOT, Site, verify
+from tests.stand.server import ROOT, wait_until
+from tests.stand.site import Site, verify
 
 WEB = "example.com/web-ec"
 

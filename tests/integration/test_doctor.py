@@ -22,7 +22,8 @@ from tests.stand.acme_site import world as acme_world
 from tests.stand.bind import Primary
 from tests.stand.dane_site import ZONE, dane_world
 from tests.stand.delivery_site import Table, delivery_world
-from tests.stand.site import ROOT, Site
+from tests.stand.server import ROOT
+from tests.stand.site import Site
 
 Found = list[tuple[str, str, str]]
 

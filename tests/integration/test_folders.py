@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.stand.attacker import GROUP
-from tests.stand.others import NOBODY
-from tests.stand.site import PATIENCE, ROOT, Site
+from tests.stand.attacker import GROUP, NOBODY
+from tests.stand.server import ROOT
+from tests.stand.site import PATIENCE, Site
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 

@@ -33,8 +33,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sslmd.setup.import_check import check
 from tests.stand.responder import Responder
-from tests.stand.server import wait_until
-from tests.stand.site import ROOT, Site
+from tests.stand.server import ROOT, wait_until
+from tests.stand.site import Site
 from tests.stand.ssl_mgr_site import MADE, VERSIONS, files, name_server, through_links, unpack
 
 # Nothing listens there.

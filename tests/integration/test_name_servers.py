@@ -17,7 +17,7 @@ from tests.integration.test_doctor import doctor, told
 from tests.stand import bind, system_resolver, unbound
 from tests.stand.acme_site import ZONE, AcmeSite
 from tests.stand.bind import Primary, Zone
-from tests.stand.site import ROOT
+from tests.stand.server import ROOT
 from tests.stand.unbound import Unbound
 
 RESOLVER = "127.53.0.5"

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.stand.site import PATIENCE, ROOT, Site
+from tests.stand.server import ROOT
+from tests.stand.site import PATIENCE, Site
 
 WEB = "example.com/web-ec"
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import tomli
 
 from tests.stand.dane_site import ARG, CERT, HOST, clean, dane_world
-from tests.stand.site import PATIENCE, ROOT, Site
+from tests.stand.server import ROOT
+from tests.stand.site import PATIENCE, Site
 
 WEB = "example.com/web-ec"
 

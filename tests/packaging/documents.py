@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.stand.machine import ROOT
+from tests.stand.server import ROOT
 
 DOCS = ROOT / "docs"
 # In the order in which somebody new reads them.

@@ -27,8 +27,8 @@ from sslmd.config.load import load
 from tests.packaging.documents import MARKDOWN, Block, Command, blocks, commands
 from tests.packaging.scenes import AGENT, BEFORE, HOME, prepared
 from tests.packaging.story import Site
-from tests.stand.machine import ROOT, Machine, package, skip_unless_possible
-from tests.stand.server import wait_until
+from tests.stand.machine import Machine, package, skip_unless_possible
+from tests.stand.server import ROOT, wait_until
 
 BLOCKS = blocks()
 COMMANDS = [command for block in BLOCKS for command in commands(block)]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stand.machine import ROOT
-from tests.stand.others import NOBODY, let_in
+from tests.stand.attacker import NOBODY, let_in
+from tests.stand.server import ROOT
 
 FIRST = {
     "bin/sslmd": "-> ../lib/sslmd/bin/sslmd",

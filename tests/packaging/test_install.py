@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sslmd import __version__
-from tests.stand.machine import ROOT
-from tests.stand.others import NOBODY, let_in
+from tests.stand.attacker import NOBODY, let_in
+from tests.stand.server import ROOT
 
 PREFIX = "/opt/certs"
 COMMANDS = ["sslm-dhparm", "sslm-info", "sslm-mgr", "sslm-verify", "sslmctl", "sslmd"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tests.stand.machine import ROOT
+from tests.stand.server import ROOT
 
 LOCKS = ROOT / "packaging/lock"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")

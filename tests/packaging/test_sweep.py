@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.stand.machine import ROOT, in_use
+from tests.stand.machine import in_use
+from tests.stand.server import ROOT
 
 HOLD = """\
 import sys, time

@@ -14,8 +14,7 @@ from sslmd.config.model import Config
 from sslmd.core.errors import ConfigError, Permanent
 from sslmd.servers import folders
 from sslmd.store import files
-from tests.stand.attacker import let_by_acl
-from tests.stand.others import NOBODY
+from tests.stand.attacker import NOBODY, let_by_acl
 
 GROUP = 4545
 

@@ -20,9 +20,8 @@ from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.servers import http01
 from sslmd.store.walk import Walk, apart
 from tests.stand import sshd
-from tests.stand.attacker import let_by_acl
+from tests.stand.attacker import NOBODY, let_by_acl
 from tests.stand.far_shell import applets
-from tests.stand.others import NOBODY
 from tests.stand.sshd import Sshd
 
 T = TypeVar("T")

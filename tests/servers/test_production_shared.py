@@ -14,8 +14,7 @@ from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.host.access import KeyAccess
 from sslmd.servers import production
 from sslmd.servers.key_rights import Rights
-from tests.stand.attacker import GROUP, exchanged
-from tests.stand.others import let_in
+from tests.stand.attacker import GROUP, exchanged, let_in
 from tests.stand.tools import WEB, Site
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

@@ -19,8 +19,7 @@ from sslmd.config.first import Answers, Ca, Found, Service, Validation, first_fi
 from sslmd.config.load import load
 from sslmd.config.model import Config, ServerKind
 from sslmd.setup.next_steps import next_steps
-from tests.stand.server import wait_until
-from tests.stand.supervised import PATIENCE, ROOT
+from tests.stand.server import PATIENCE, ROOT, wait_until
 
 SSLMD = [sys.executable, "-m", "sslmd.daemon.main"]
 # Without the daemon's own modules, which take a second to load.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stand.site import ROOT
+from tests.stand.server import ROOT
 
 
 def init(*words: str, user: int | None = None) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stand.others import NOBODY
+# A user without rights.
+NOBODY = 65534
 
 # A group that they are in, and nobody else.
 GROUP = 4545
@@ -29,6 +30,13 @@ while os.getppid() == int(sys.argv[3]):
     for _ in range(1000):
         libc.renameat2(-100, sys.argv[2].encode(), -100, b"link", 2)
 """
+
+
+def let_in(folder: Path) -> None:
+    """Let others come to a scratch folder: those above it are for us alone."""
+    for one in (folder, *folder.parents):
+        if one.stat().st_uid == os.getuid() and one.stat().st_mode & 0o077 == 0:
+            one.chmod(0o755)
 
 
 def let_by_acl(path: Path, rights: int) -> None:

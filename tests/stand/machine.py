@@ -20,9 +20,8 @@ from typing import Self
 
 import pytest
 
-from tests.stand.server import wait_until
+from tests.stand.server import ROOT, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 MIRROR = "http://deb.debian.org/debian"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

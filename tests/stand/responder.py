@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self, cast
 
@@ -175,3 +176,23 @@ class Zone:
             answer.set_rcode(dns.rcode.NXDOMAIN)
         answer.authority.append(soa)
         return answer
+
+
+@contextmanager
+def name_server_at(answering: Answering) -> Iterator[int]:
+    """Answer at a port of 127.0.0.1, in a thread of its own; give the port."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    responder = Responder(answering)
+    try:
+        asyncio.run_coroutine_threadsafe(responder.__aenter__(), loop).result(30.0)
+        try:
+            yield responder.server.port
+        finally:
+            ended = responder.__aexit__(None, None, None)
+            asyncio.run_coroutine_threadsafe(ended, loop).result(30.0)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(30.0)
+        loop.close()

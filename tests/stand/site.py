@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from sslmd.console.client import Daemon
-from sslmd.console.errors import CtlError
+from sslmd.console.program import CtlError
 from sslmd.wire.messages import Method
+from tests.stand.server import ROOT
 
-ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "conf.d-example"
 
 # Seconds. A bound for what would otherwise hang; nothing is measured by it.
@@ -97,25 +97,28 @@ class Site:
         def found() -> list[str]:
             return [line for line in self.lines if text in line]
 
-        def done() -> bool:
-            ended = self._reader is not None and not self._reader.is_alive()
-            return len(found()) >= count or ended
-
-        with self._grew:
-            self._grew.wait_for(done, PATIENCE)
-        assert len(found()) >= count, f"no {text!r} in:\n" + "\n".join(self.lines)
+        self.wait_lines(lambda _: len(found()) >= count, repr(text))
         return found()[count - 1]
 
     def wait_line_of(self, texts: Sequence[str]) -> str:
         """Return the first line of the log that has one of `texts` in it, when it is there."""
 
-        def found() -> list[str]:
-            return [line for line in self.lines if any(text in line for text in texts)]
+        def found(lines: list[str]) -> list[str]:
+            return [line for line in lines if any(text in line for text in texts)]
+
+        self.wait_lines(found, f"any of {texts}")
+        return found(self.lines)[0]
+
+    def wait_lines(self, check: Callable[[list[str]], object], what: str) -> None:
+        """Wait until the log is as it should be; fail with it after a minute, or its end."""
+
+        def done() -> bool:
+            ended = self._reader is not None and not self._reader.is_alive()
+            return bool(check(self.lines)) or ended
 
         with self._grew:
-            self._grew.wait_for(found, PATIENCE)
-        assert found(), f"none of {texts} in:\n" + "\n".join(self.lines)
-        return found()[0]
+            self._grew.wait_for(done, PATIENCE)
+        assert check(self.lines), f"no {what} in:\n" + "\n".join(self.lines)
 
     def wait(self) -> int:
         """Return the exit status of a daemon that ends by itself."""

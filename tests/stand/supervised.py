@@ -1,24 +1,19 @@
-"""A real daemon on a copy of the example, with a real socket in systemd's place."""
+"""The daemon of a site, with a socket of the test's in the service manager's place."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-ROOT = Path(__file__).resolve().parents[2]
-
-# Seconds for things that take a tenth of that on a machine with nothing else to do.
-PATIENCE = 30.0
+from tests.stand.server import PATIENCE
+from tests.stand.site import Site
 
 Fields = dict[str, str]
 
@@ -28,39 +23,29 @@ def fields_of(datagram: bytes) -> Fields:
     return dict(line.split("=", 1) for line in datagram.decode().splitlines())
 
 
-class Running:
-    """A daemon, its folder, and what it tells the service manager."""
+class Supervised(Site):
+    """The example in a folder of its own, its daemon, and what it tells the service manager."""
 
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
-        self.top = Path(tempfile.mkdtemp(prefix="sslmd-"))
-        self.conf = self.top / "conf.d"
-        shutil.copytree(ROOT / "conf.d-example", self.conf)
+        super().__init__(Path(tempfile.mkdtemp(prefix="sslmd-")))
         for path in (self.conf, *self.conf.rglob("*")):
             path.chmod(path.stat().st_mode & ~0o022)
-        self.socket = self.top / "s"
-        self.log = self.top / "stderr"
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(str(self.top / "notify"))
-        self._env = dict(env or {})
-        self.start()
+        self._env = {"NOTIFY_SOCKET": str(self.top / "notify"), **(env or {})}
+        self.begin()
 
-    def start(self) -> None:
-        """Start the daemon, with a log of its own; for the first time, or after its end."""
-        command = [sys.executable, "-m", "sslmd.daemon.main"]
-        command += ["--conf-dir", str(self.conf), "--socket", str(self.socket)]
-        kept = {key: value for key, value in os.environ.items() if not _of_systemd(key)}
-        settings = {"NOTIFY_SOCKET": str(self.top / "notify"), "PYTHONPATH": str(ROOT)}
-        env = {**kept, **settings, **self._env}
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log, env=env)
+    def begin(self) -> None:
+        """Start the daemon, for the first time or after its end; wait for nothing."""
+        self.start(env=self._env, ready=False)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+        if self.process is not None:
+            self.signal(signal.SIGCONT)
+            self.stop()  # and so what it started, which may write here
         self._notify.close()
         shutil.rmtree(self.top)
 
@@ -79,7 +64,7 @@ class Running:
             heard = self.hear(left)
             if heard is not None and field in heard:
                 return heard
-        raise AssertionError(f"no {field} within {seconds} s; it said: {self.log.read_text()}")
+        raise AssertionError(f"no {field} within {seconds} s; it said: {self.lines}")
 
     def silent_about(self, field: str, seconds: float) -> bool:
         """Whether nothing that has `field` comes for so long."""
@@ -97,19 +82,13 @@ class Running:
             with client.makefile("rb") as lines:
                 return lines.readline()
 
-    def send(self, number: signal.Signals) -> None:
+    def signal(self, number: int) -> None:
         """Send a signal."""
+        assert self.process is not None
         self.process.send_signal(number)
 
-    def wait_for_line(self, pattern: str) -> str:
-        """Return the first line of stderr that fits, when it is there."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            if found := re.search(pattern, self.log.read_text(), re.MULTILINE):
-                return found[0]
-            time.sleep(0.02)
-        raise AssertionError(f"no {pattern!r} in: {self.log.read_text()}")
-
-
-def _of_systemd(name: str) -> bool:
-    return name.startswith("WATCHDOG_") or name in ("NOTIFY_SOCKET", "JOURNAL_STREAM")
+    def wait_match(self, pattern: str) -> None:
+        """Wait for a line of stderr that fits the pattern."""
+        self.wait_lines(
+            lambda lines: any(re.search(pattern, line) for line in lines), repr(pattern)
+        )

@@ -16,6 +16,7 @@ from sslmd.core.names import SetName
 from sslmd.core.roll_wait import BACKDATED, issued_at
 from sslmd.core.state import CertState, Phase
 from sslmd.store import certs, sets, state
+from tests.reasons import because
 from tests.stand.tools import INT, NOW, ROOT, WEB, Site
 from tests.store.test_state import NONSENSE
 
@@ -343,7 +344,7 @@ def test_files_that_make_no_sense_are_a_problem_of_the_set_not_a_hold(site: Site
 
 async def test_two_sets_of_one_second(site: Site) -> None:
     first = await site.make_key()
-    await site.do(MakeKey(WEB, "another one"))
+    await site.do(MakeKey(WEB, because("another one")))
     assert site.on_deck() == first.later()
 
 

@@ -16,9 +16,8 @@ from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.safe_path import trust_of
 from sslmd.store import files
 from sslmd.store.way import dangers, holding, open_folder, own_trust
-from tests.stand.attacker import GROUP, exchanged, let_by_acl
-from tests.stand.others import NOBODY, let_in
-from tests.stand.site import ROOT
+from tests.stand.attacker import GROUP, NOBODY, exchanged, let_by_acl, let_in
+from tests.stand.server import ROOT
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 

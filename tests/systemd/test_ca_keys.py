@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-
-from tests.stand.supervised import Running
+from tests.stand.supervised import Supervised
 
 
 def test_production_has_no_key_of_a_ca() -> None:
-    with Running() as daemon:
-        daemon.wait_for_line("web on localhost was restarted")
-        daemon.wait_for_line("ca/my-int: live; no server depends on it")
-        daemon.send(signal.SIGTERM)
-        daemon.process.wait(20)
+    with Supervised() as daemon:
+        daemon.wait_match("web on localhost was restarted")
+        daemon.wait_match("ca/my-int: live; no server depends on it")
+        daemon.stop()
         prod = daemon.top / "prod-certs"
         secret = {
             path.relative_to(prod).parts[0]
@@ -26,14 +23,13 @@ def test_production_has_no_key_of_a_ca() -> None:
 
 def test_a_key_of_a_ca_that_was_in_production_is_removed() -> None:
     """As an older tool left it; the daemon meets it when it takes the tree over."""
-    with Running() as daemon:
-        daemon.wait_for_line("ca/my-int: live; no server depends on it")
-        daemon.send(signal.SIGTERM)
-        daemon.process.wait(20)
+    with Supervised() as daemon:
+        daemon.wait_match("ca/my-int: live; no server depends on it")
+        daemon.stop()
         folder = daemon.top / "certs" / "ca" / "my-int"
         exposed = daemon.top / "prod-certs" / "ca" / "my-int" / "curr" / "privkey.pem"
         exposed.write_bytes((folder / "curr" / "privkey.pem").read_bytes())
         (folder / "state.toml").unlink()
-        daemon.start()
-        daemon.wait_for_line("ca/my-int: live; no server depends on it")
+        daemon.begin()
+        daemon.wait_match("ca/my-int: live; no server depends on it")
         assert not exposed.exists()

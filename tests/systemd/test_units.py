@@ -13,7 +13,7 @@ from sslmd.acme import launch
 from sslmd.daemon.loop import ORDERS
 from sslmd.daemon.main import MAX_JOBS
 from sslmd.wire.messages import SOCKET_GROUP, SOCKET_PATH
-from tests.stand.supervised import ROOT
+from tests.stand.server import ROOT
 
 UNIT = ROOT / "systemd" / "sslmd.service"
 USERS = ROOT / "systemd" / "sysusers.d" / "sslmd.conf"

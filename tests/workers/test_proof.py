@@ -18,6 +18,7 @@ from sslmd.core.state import Unseen
 from sslmd.dns.resolver import Resolver
 from sslmd.workers.proof import Sight, name_of
 from sslmd.workers.restart import ClassRestarted, restart, see
+from tests.reasons import because
 from tests.stand.server import free_port
 from tests.stand.tls import Reader, TlsPort, Writer, server
 from tests.stand.tools import INT, WEB, Site, believe
@@ -87,7 +88,7 @@ def probing(site: Site, *probes: Probe, seconds: float = 10) -> None:
     (web,) = config.server_classes
     limit = timedelta(seconds=seconds)
     web = replace(web, probes=probes, probe_timeout=limit)
-    site.tools.config = replace(config, server_classes=(web,))
+    site.tools.site.config = replace(config, server_classes=(web,))
 
 
 def tls(port: int, *, optional: bool = False, name: str = "") -> Probe:
@@ -96,7 +97,7 @@ def tls(port: int, *, optional: bool = False, name: str = "") -> Probe:
 
 async def restarted(site: Site, *certs: CertId) -> ClassRestarted:
     told = tuple(Told(cert, site.live(cert)) for cert in certs)
-    (outcome,) = await restart(Restart("localhost", (("web", told),), ""), site.tools)
+    (outcome,) = await restart(Restart("localhost", (("web", told),), because("")), site.tools)
     return outcome
 
 
@@ -239,7 +240,7 @@ async def test_a_default_port_with_a_foreign_certificate_proves_nothing(tmp_path
         assert outcome.errors == []
         assert f"127.0.0.1 port {port} serves serial " in unseen(outcome, WEB)
         assert outcome.sight_of(WEB).ports == ()
-        job = See("localhost", (("web", (Told(WEB, site.live(WEB)),)),), "")
+        job = See("localhost", (("web", (Told(WEB, site.live(WEB)),)),), because(""))
         (seen,) = await see(job, site.tools)
         assert seen.sight_of(WEB).unseen is not None
         shown.write_bytes(ours)
@@ -323,14 +324,14 @@ async def test_a_set_that_is_gone(tmp_path: Path) -> None:
 
 async def test_a_host_that_nobody_knows(tmp_path: Path) -> None:
     site = await site_of(tmp_path)
-    site.tools.resolver = Resolver([])
+    site.tools.lookups.resolver = Resolver([])
     told = (Told(WEB, site.live(WEB)),)
     for optional in (False, True):
         probing(site, tls(free_port(), optional=optional))
         (web,) = site.tools.config.server_classes
         silent = replace(web, restart=())
-        site.tools.config = replace(site.tools.config, server_classes=(silent,))
-        job = Restart("mx.example.invalid", (("web", told),), "")
+        site.tools.site.config = replace(site.tools.config, server_classes=(silent,))
+        job = Restart("mx.example.invalid", (("web", told),), because(""))
         (outcome,) = await restart(job, site.tools)
         assert (outcome.unproven == {}) is optional
         if not optional:
@@ -345,14 +346,14 @@ async def test_a_class_that_hangs_holds_up_no_command(tmp_path: Path) -> None:
     config = site.tools.config
     probes = (tls(free_port()),)
     short = timedelta(seconds=0.1)
-    site.tools.config = replace(
+    site.tools.site.config = replace(
         config,
         server_classes=tuple(
             replace(one, probes=probes, probe_timeout=short) for one in config.server_classes
         ),
     )
     told = (Told(WEB, site.live(WEB)),)
-    job = Restart("localhost", (("web", told), ("dns", told)), "")
+    job = Restart("localhost", (("web", told), ("dns", told)), because(""))
     web, dns = await restart(job, site.tools)
     assert set(web.unproven) == {WEB}
     assert (dns.error, dns.unproven) == (None, {})

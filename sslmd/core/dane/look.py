@@ -12,9 +12,9 @@ from sslmd.core.dane.content import CertWish, ZoneNotes, is_coming
 from sslmd.core.dane.places import Elsewhere, fits, records_for
 from sslmd.core.dane.sighting import (
     Answer,
-    ServerSeen,
-    ServersSeen,
+    NameServersSeen,
     Sighting,
+    TlsaSeen,
     digests,
     look_again,
     missing_at,
@@ -30,7 +30,7 @@ from sslmd.core.times import clock
 _NAMED = 3
 
 
-def take(zone: KnownZone, seen: ServersSeen) -> bool:
+def take(zone: KnownZone, seen: NameServersSeen) -> bool:
     """Take in what the servers show; return whether the notes are others now."""
     assert zone.notes is not None
     zone.seen, zone.look_trouble = seen, ""
@@ -71,7 +71,7 @@ def take(zone: KnownZone, seen: ServersSeen) -> bool:
     return changed
 
 
-def _of_others(zone: KnownZone, seen: ServersSeen) -> dict[DomainName, frozenset[Combination]]:
+def _of_others(zone: KnownZone, seen: NameServersSeen) -> dict[DomainName, frozenset[Combination]]:
     """Return the owners with records that are not ours, and the combinations that all show."""
     ours = owned(zone.content) | owned(zone.given.before if zone.given is not None else {})
     found: dict[DomainName, list[frozenset[Combination]]] = {}
@@ -185,7 +185,7 @@ def _answer_there(
 
 
 def answer_of(
-    zone: KnownZone, server: ServerSeen, wanted: frozenset[Owned], *, stale: bool = False
+    zone: KnownZone, server: TlsaSeen, wanted: frozenset[Owned], *, stale: bool = False
 ) -> Answer:
     """Return what one server lacks of `wanted`; `stale`: nor may it show what is withdrawn."""
     name = str(server.server)
@@ -201,7 +201,7 @@ def answer_of(
     return Answer(name)
 
 
-def _stale(zone: KnownZone, server: ServerSeen) -> str:
+def _stale(zone: KnownZone, server: TlsaSeen) -> str:
     """Return what a server still shows that was withdrawn."""
     assert zone.notes is not None
     for owner in sorted({owner for owner, _ in zone.notes.fading}):
@@ -213,7 +213,7 @@ def _stale(zone: KnownZone, server: ServerSeen) -> str:
     return ""
 
 
-def _fault(zone: KnownZone, server: ServerSeen, owner: DomainName) -> str:
+def _fault(zone: KnownZone, server: TlsaSeen, owner: DomainName) -> str:
     """Return what is wrong with how a server shows what it has at `owner`."""
     assert zone.notes is not None
     assert zone.seen is not None
@@ -230,19 +230,19 @@ def _fault(zone: KnownZone, server: ServerSeen, owner: DomainName) -> str:
     return ""
 
 
-def _all_signed(seen: ServersSeen) -> bool:
+def _all_signed(seen: NameServersSeen) -> bool:
     shown = [one for server in seen.servers for one in server.owners.values() if one.records]
     return bool(shown) and all(one.signed_until is not None for one in shown)
 
 
-def _reached(answers: list[Answer], seen: ServersSeen) -> list[Answer]:
+def _reached(answers: list[Answer], seen: NameServersSeen) -> list[Answer]:
     """Leave out servers that this machine has no way to, as long as there are others."""
     lost = {str(one.server) for one in seen.servers if one.out_of_reach}
     near = [one for one in answers if one.server not in lost]
     return near or answers
 
 
-def _stronger(server: ServerSeen, coming: frozenset[Owned]) -> str:
+def _stronger(server: TlsaSeen, coming: frozenset[Owned]) -> str:
     """Return what would keep clients from records of a set on deck that are there, "" if nothing.
 
     They go by the strongest digest that they find (RFC 7671 §9), and a server that is behind may
@@ -263,7 +263,7 @@ def _stronger(server: ServerSeen, coming: frozenset[Owned]) -> str:
     return ""
 
 
-def _lacks(server: ServerSeen, missing: list[Owned]) -> str:
+def _lacks(server: TlsaSeen, missing: list[Owned]) -> str:
     owners = list(dict.fromkeys(owner for owner, _ in missing))
     faults = [server.owners[owner].fault for owner in owners if owner in server.owners]
     if fault := next(filter(None, faults), ""):

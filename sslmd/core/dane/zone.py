@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from sslmd.core.dane.content import CertWish, Given, Wish, ZoneNotes, held, held_by, is_coming
 from sslmd.core.dane.places import Elsewhere, Ends, Fate, Places, fits
 from sslmd.core.dane.sighting import (
-    ServerSeen,
-    ServersSeen,
+    NameServersSeen,
     Sighting,
+    TlsaSeen,
     digests,
     missing_at,
     surplus,
@@ -73,7 +73,7 @@ class KnownZone:
     tried: Wish | None = None
     given: Given | None = None
     noted: Content = field(default_factory=dict)
-    seen: ServersSeen | None = None
+    seen: NameServersSeen | None = None
     sighting: Sighting | None = None
     elsewhere: Mapping[DomainName, Elsewhere] = field(default_factory=dict)
     others: Others = field(default_factory=dict)
@@ -349,7 +349,7 @@ class KnownZone:
     def _before(self) -> frozenset[Owned]:
         return owned(self.replaced or {})
 
-    def _heard(self) -> list[ServerSeen]:
+    def _heard(self) -> list[TlsaSeen]:
         servers = self.seen.servers if self.seen is not None else ()
         return [one for one in servers if not one.silent and not one.out_of_reach]
 

@@ -12,9 +12,11 @@ from sslmd.core.events import (
 from sslmd.core.jobs import Certify, MakeKey, Order
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
+from sslmd.core.reason import Ended, Reason, Said
 from sslmd.core.state import Ask, TrialAsk
-from sslmd.daemon.api.outcomes import CANCELLED
 from sslmd.daemon.planner import Planner
+
+CANCELLED = Reason(Ended.CANCELLED)
 
 
 class Asking:
@@ -35,7 +37,7 @@ class Asking:
                 await planner.ledger.written(cert)
             except SslmError as err:
                 if cert in planner.registry and planner.registry[cert].state.ask == ask:
-                    why = f"it could not be noted: {err}"
+                    why = Reason(Ended.NOT_NOTED, why=Said(err))
                     planner.registry.put(cert, AskDropped(planner.tools.now(), why))
                 raise
 
@@ -47,8 +49,9 @@ class Asking:
             try:
                 await planner.ledger.written(cert)
             except SslmError as err:
-                why = f"it could not be noted: {err}"
-                planner.registry.put(cert, TrialEnded(planner.tools.now(), ask, "", why))
+                why = Reason(Ended.NOT_NOTED, why=Said(err))
+                ended = TrialEnded(planner.tools.now(), ask, why, failed=True)
+                planner.registry.put(cert, ended)
                 raise
 
     async def cancel(self, cert: CertId) -> str:
@@ -69,9 +72,7 @@ class Asking:
         attempt = self._planner.registry[cert].state.trial
         if attempt is not None:
             now = self._planner.tools.now()
-            self._planner.registry.put(
-                cert, TrialEnded(now, attempt, "", CANCELLED, cancelled=True)
-            )
+            self._planner.registry.put(cert, TrialEnded(now, attempt, CANCELLED))
             await self._planner.queue.cancel(f"trial {cert}")
             if cert not in self._planner.registry or self._planner.registry[cert].state.ask is None:
                 # What goes on beside it by itself, nobody asked to stop.

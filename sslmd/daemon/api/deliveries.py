@@ -15,6 +15,7 @@ from sslmd.core.names import CertId
 from sslmd.core.retry import Trouble
 from sslmd.core.state import DONE, Server, ServerPhase
 from sslmd.core.view import blocking, told
+from sslmd.core.words import say
 from sslmd.daemon.api.following import Following
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.planner import Planner
@@ -173,7 +174,7 @@ class Deliveries:
             return (Outcome.FAILED, entry.hold)
         stuck = _stuck(entry, self._planner.tools.now())
         if stuck is not None:
-            return (Outcome.FAILED, told(stuck))
+            return (Outcome.FAILED, say(told(stuck)))
         return _together(servers, params, "delivered")
 
 

@@ -30,11 +30,13 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.limits import MOST_ISSUED
 from sslmd.core.names import CertId, SetName
+from sslmd.core.reason import on_wire
 from sslmd.core.retry import Trouble
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import Server, ServerPhase, SetNote, Unseen
 from sslmd.core.trouble import CertStatus, ServerStatus
+from sslmd.core.words import say
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 from sslmd.dns.bounds import bounds
@@ -97,6 +99,7 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
         "service": cert.service,
         "phase": str(state.phase),
         "reason": _reason(entry),
+        **on_wire(entry.decision.reason),
         "doing": _doing(entry) or None,
         "progress": entry.progress or None,
         "signing_ca": str(entry.wanted.spec.signer),
@@ -154,7 +157,7 @@ def _doing(entry: Entry) -> str:
 
 
 def _reason(entry: Entry) -> str:
-    parts = [entry.decision.text, entry.progress]
+    parts = [say(entry.decision.reason), entry.progress]
     trial = entry.state.trial
     if trial is not None and not entry.progress and not entry.hold:
         parts.append(f"a {trial.kind} is under way")
@@ -262,7 +265,8 @@ def dane(planner: Planner, cert: CertId) -> dict[str, Any]:
         "at": time(report.at) if report else None,
         "age": max(0, round((planner.tools.now() - report.at).total_seconds())) if report else None,
         "ok": report is not None and report.fits,
-        "reason": entry.decision.text,
+        "reason": say(entry.decision.reason),
+        **on_wire(entry.decision.reason),
         "records": rows,
         "findings": [
             {
@@ -300,7 +304,7 @@ def _last_error(entry: Entry, trouble: Trouble | None, failed: Server | None) ->
     if trouble is not None and not trouble.rests:
         return trouble.text, ""
     if entry.decision.alarm:
-        return entry.decision.alarm, CertStatus.SET
+        return say(entry.decision.alarm), CertStatus.SET
     if failed is not None:
         place = f"{failed.kind} on {failed.host}"
         return f"{place}: {failed.error}", place
@@ -342,9 +346,9 @@ async def show(planner: Planner, cert: CertId, spend: Callable[[float], None]) -
         sets_, lines = _sets(planner, cert), certs.history(tools.tree, cert)
         return sets_, lines, account, thread_time() - began
 
-    details, entries, account, seconds = await tools.aside(read)
+    details, entries, account, seconds = await tools.threads.aside(read)
     spend(seconds)
-    used = tools.issuances().spent(entry.wanted)
+    used = tools.standings.issuances(tools.site).spent(entry.wanted)
     document = status_entry(cert, entry)
     history = [
         {"at": time(one.at), "event": one.event, "set": one.set, "text": one.text}
@@ -352,7 +356,11 @@ async def show(planner: Planner, cert: CertId, spend: Callable[[float], None]) -
     ]
     return {
         "cert": document,
-        "decision": {"text": entry.decision.text, "wake_at": time(entry.decision.wake_at)},
+        "decision": {
+            "text": say(entry.decision.reason),
+            "wake_at": time(entry.decision.wake_at),
+            **on_wire(entry.decision.reason),
+        },
         "sets": details,
         "history": history,
         "config": _config(service) if service else {},

@@ -23,7 +23,9 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.names import CertId, machine_of
 from sslmd.core.own_ca import renews_how
+from sslmd.core.reason import Reason, Why, on_wire, said
 from sslmd.core.state import Server, ServerPhase
+from sslmd.core.words import say
 from sslmd.daemon.api.documents import time
 from sslmd.daemon.api.metering import gently
 from sslmd.daemon.planner import Planner
@@ -35,6 +37,12 @@ _ZONE_JOBS = {
     Look: "look at TLSA records of",
     Watch: "watch TLSA ports of",
 }
+
+AFTER_ROLL = Reason(Why.AFTER_ROLL)
+
+
+def _because(reason: Reason) -> dict[str, Any]:
+    return {"reason": say(reason), **on_wire(reason)}
 
 
 async def plan(
@@ -50,27 +58,27 @@ async def plan(
     for state, jobs in (("running", planner.queue.running()), ("queued", planner.queue.queued())):
         for job in jobs:
             if isinstance(job, Copy):
-                row = {"cert": "", "job": f"copy to {job.host}", "reason": job.reason}
+                row = {"cert": "", "job": f"copy to {job.host}"}
             elif isinstance(job, Restart):
                 name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
-                row = {"cert": "", "job": f"restart {name}", "reason": job.reason}
+                row = {"cert": "", "job": f"restart {name}"}
             elif isinstance(job, See):
                 name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
-                row = {"cert": "", "job": f"look at {name}", "reason": job.reason}
+                row = {"cert": "", "job": f"look at {name}"}
             elif isinstance(job, ZoneJob):
                 word = _ZONE_JOBS[type(job)]
-                row = {"cert": "", "job": f"{word} {job.zone}", "reason": job.reason}
+                row = {"cert": "", "job": f"{word} {job.zone}"}
             elif isinstance(job, ReadHeld):
-                row = {"cert": "", "job": "read what is held", "reason": job.reason}
+                row = {"cert": "", "job": "read what is held"}
             elif isinstance(job, WriteDh):
-                row = {"cert": "", "job": "write Diffie-Hellman groups", "reason": job.reason}
+                row = {"cert": "", "job": "write Diffie-Hellman groups"}
             elif job.cert in chosen:
                 if not isinstance(job, Trial):
                     busy.add(job.cert)
-                row = {"cert": str(job.cert), "job": type(job).__name__, "reason": job.reason}
+                row = {"cert": str(job.cert), "job": type(job).__name__}
             else:
                 continue
-            now_rows.append({**row, "at": None, "state": state})
+            now_rows.append({**row, "at": None, "state": state, **_because(job.reason)})
     later = []
     async for cert in gently(which, turn):
         if cert in planner.registry:
@@ -81,7 +89,7 @@ async def plan(
             "job": f"remove from {host}",
             "at": time(when),
             "state": "waiting",
-            "reason": "it has what it is not meant to have any more",
+            **_because(Reason(Why.HOST_SURPLUS)),
         }
         for host, when in planner.hosts.notes.untidy().items()
     ]
@@ -104,9 +112,8 @@ def _later(planner: Planner, cert: CertId, *, busy: bool) -> list[dict[str, Any]
         what, when, state = "wait", decision.wake_at, "waiting"
     row = {"cert": str(cert), "job": what, "at": time(when), "state": state}
     plain = what == "renew" and not decision.alarm
-    how = renews_how(planner.registry.view(cert)) if plain else ""
-    reason = f"{decision.text}; {how}" if how else decision.text
-    rows = [] if busy else [{**row, "reason": reason}]
+    how = renews_how(planner.registry.view(cert)) if plain else None
+    rows = [] if busy else [{**row, **_because(decision.reason.also(how))}]
     if decision.roll_at is not None and not busy:
         rows += _after_roll(planner, cert, entry, decision.roll_at)
     return [*rows, *_servers(planner, cert, entry)]
@@ -122,7 +129,7 @@ def _after_roll(
     for host in dict.fromkeys(host for _, host in sorted(entry.servers)):
         kinds = [kind for kind in class_order(config) if (kind, host) in entry.servers]
         if is_meant(config, cert, host):
-            yield from _copies(config, host, row, here=tools.locality.seems_local(host))
+            yield from _copies(config, host, row, here=tools.lookups.locality.seems_local(host))
         for kind in kinds:
             server = Server(kind, host, ServerPhase.DELIVERED, expires=now)
             for old in entry.state.servers:
@@ -131,11 +138,11 @@ def _after_roll(
             opens = planner.hosts.restarts_at(cert, server, max(at, now))
             for argv in _commands(config, kind, cert):
                 job = f"restart {kind} on {host}: {shlex.join(argv)}"
-                yield {**row, "job": job, "at": time(opens), "reason": "after the roll"}
+                yield {**row, "job": job, "at": time(opens), **_because(AFTER_ROLL)}
     if entry.wanted.dane:
         for argv in _commands(config, DNS, cert):
             job = f"restart {DNS} here: {shlex.join(argv)}"
-            yield {**row, "job": job, "at": None, "reason": "when TLSA records change"}
+            yield {**row, "job": job, "at": None, **_because(Reason(Why.RECORDS_CHANGE))}
 
 
 def _copies(
@@ -143,11 +150,11 @@ def _copies(
 ) -> Iterator[dict[str, Any]]:
     if not here:
         prod = config.globals.prod_cert_dir
-        yield {**row, "job": f"copy to {host}:{prod}", "reason": "after the roll"}
+        yield {**row, "job": f"copy to {host}:{prod}", **_because(AFTER_ROLL)}
     for one in config.globals.post_copy:
         if machine_of(one.host) == machine_of(host):
             job = f"run here: {shlex.join((*one.argv, host))}"
-            yield {**row, "job": job, "reason": f"after the copy to {host}"}
+            yield {**row, "job": job, **_because(Reason(Why.AFTER_COPY, host=host))}
 
 
 def _commands(config: Config, kind: str, cert: CertId) -> tuple[Argv, ...]:
@@ -163,22 +170,22 @@ def _servers(planner: Planner, cert: CertId, entry: Entry) -> Iterator[dict[str,
         row: dict[str, Any] = {"cert": str(cert), "state": "waiting"}
         match server.phase:
             case ServerPhase.PENDING:
-                reason = server.error or "it does not have the certificate"
+                reason = said(server.error) or Reason(Why.HOST_WITHOUT, certs=(str(cert),))
                 row = {**row, "at": time(server.next_try)}
-                here = server.here or planner.tools.locality.seems_local(server.host)
+                here = server.here or planner.tools.lookups.locality.seems_local(server.host)
                 for copy in _copies(config, server.host, row, here=here):
-                    yield {**copy, "reason": reason}
+                    yield {**copy, **_because(reason)}
                 for argv in _commands(config, server.kind, cert):
                     job = f"restart {server.kind} on {server.host}: {shlex.join(argv)}"
-                    yield {**row, "job": job, "reason": "after the copy"}
+                    yield {**row, "job": job, **_because(Reason(Why.AFTER_COPY))}
             case ServerPhase.FAILED | ServerPhase.DELIVERED:
                 at = planner.hosts.restarts_at(cert, server, now)
                 asked = server.phase is ServerPhase.DELIVERED and server.next_try is not None
-                due = "an admin asked for it" if asked else f"it is to use set {server.set}"
-                reason = server.error or due
+                due = Reason(Why.FORCED) if asked else Reason(Why.USES_SET, set=server.set)
+                reason = said(server.error) or due
                 for argv in _commands(config, server.kind, cert) or ((),):
                     job = f"restart {server.kind} on {server.host}"
                     job = f"{job}: {shlex.join(argv)}" if argv else job
-                    yield {**row, "job": job, "at": time(at), "reason": reason}
+                    yield {**row, "job": job, "at": time(at), **_because(reason)}
             case _:
                 pass

@@ -7,7 +7,9 @@ from datetime import datetime
 
 from sslmd.core.events import Event
 from sslmd.core.names import CertId
+from sslmd.core.reason import Reason, said
 from sslmd.core.state import CertState
+from sslmd.core.words import say
 from sslmd.daemon.registry import (
     Broken,
     CaLost,
@@ -58,7 +60,8 @@ class Changes:
             case Taken():
                 for remark in event.remarks:
                     self._tell("tree-remark", remark, WARNING, cert)
-                self._tell_hold(cert, before.hold if before is not None else "", event.entry.hold)
+                earlier = said(before.hold) if before is not None else None
+                self._tell_hold(cert, earlier, said(event.entry.hold))
                 if not event.unsaved or event.entry.hold:
                     return
             case SetsRead() | Forgiven() | ClassesChanged():
@@ -82,7 +85,16 @@ class Changes:
             return []
         at = self._now()
         self._bus.record(
-            Record(at, story.event, story.text, story.priority, cert, story.job, story.set)
+            Record(
+                at,
+                story.event,
+                story.text,
+                story.priority,
+                cert,
+                story.job,
+                story.set,
+                story.reason,
+            )
         )
         name = str(story.set) if story.set else ""
         return [HistoryEntry(at, story.event, name, story.text)] if story.kept else []
@@ -107,12 +119,12 @@ class Changes:
                 if known and not wrong:
                     self._tell("dane-well", "DNS, ports and keys agree again", INFO, cert)
 
-    def _tell_hold(self, cert: CertId, before: str, after: str) -> None:
+    def _tell_hold(self, cert: CertId, before: Reason | None, after: Reason | None) -> None:
         """Say once what only an admin can put right, and when it is."""
         if after and after != before:
-            self._tell("held", after, ERROR, cert)
+            self._tell("held", say(after), ERROR, cert)
         elif before and not after:
-            self._tell("released", f"no longer: {before}", NOTICE, cert)
+            self._tell("released", f"no longer: {say(before)}", NOTICE, cert)
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId) -> None:
         self._bus.record(Record(self._now(), event, text, priority, cert))
