@@ -78,7 +78,7 @@ def test_no_wait_before_a_roll_if_none_is_asked_for() -> None:
     want = replace(test_plan.WANTED, timing=at_once)
     just_now = test_plan.issued(test_plan.NOW)
     decision = test_plan.step(test_plan.advertised(test_plan.DUE, just_now), want)
-    assert decision.job == Roll(test_plan.WEB, just_now.name, decision.text)
+    assert decision.job == Roll(test_plan.WEB, just_now.name, decision.reason)
     assert test_plan.step(test_plan.advertised(test_plan.DUE, just_now)).job is None
 
 

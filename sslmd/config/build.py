@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from sslmd.config import shell
 from sslmd.config.kinds import Endpoint, ServerKind, ServiceMatch, TsigKey, Unprobed
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import CaInfo, DnsPrimary, GlobalOptions, ServerClass
 from sslmd.config.renew import Leads
-from sslmd.config.report import Notes, Source
+from sslmd.config.report import Report, Source
 from sslmd.config.server_tables import DEFAULT_PROBES
 from sslmd.config.table import made_of, path
-from sslmd.core.names import BadName, parse_service
+from sslmd.core.names import BadName, parse_service, shown
 from sslmd.core.spec import Timing
 
 EVERYTHING = ServiceMatch(None, None, cas=False)
@@ -24,6 +26,8 @@ EVERYTHING = ServiceMatch(None, None, cas=False)
 # ssl-mgr has a hook of the same name, wherever it is installed: it speaks to ssl-mgr, not to this
 # daemon.
 _HOOK = "sslm-auth-hook"
+
+_WITH_COMMANDS = ("dns", *map(str, ServerKind))
 
 
 def timing(leads: Leads, min_roll: timedelta) -> Timing:
@@ -33,10 +37,10 @@ def timing(leads: Leads, min_roll: timedelta) -> Timing:
     return Timing(days, spread, min_roll, leads.by_life)
 
 
-def check_spread(notes: Notes, source: Source, key: KeyPath, days: float, spread: float) -> None:
+def check_spread(report: Report, source: Source, key: KeyPath, days: float, spread: float) -> None:
     """Warn if the spread is longer than the time before expiry."""
     if spread > days:
-        notes.warn(
+        report.warn(
             source,
             key,
             f"{spread:g} days are more than renew_expire_days, which is {days:g}",
@@ -44,15 +48,15 @@ def check_spread(notes: Notes, source: Source, key: KeyPath, days: float, spread
         )
 
 
-def usual_leads(table: Any, notes: Notes, source: Source) -> Leads:
+def usual_leads(table: Any, report: Report, source: Source) -> Leads:
     """Return what `[globals]` says about renewals, where there is no `[renew_info]`."""
     days, spread = table.renew_expire_days, table.renew_expire_days_spread
-    check_spread(notes, source, ("globals", "renew_expire_days_spread"), days, spread)
+    check_spread(report, source, ("globals", "renew_expire_days_spread"), days, spread)
     return Leads(days, spread)
 
 
 def global_options(
-    table: Any, leads: Leads, top: str, notes: Notes, source: Source
+    table: Any, leads: Leads, top: str, report: Report, source: Source
 ) -> GlobalOptions:
     """Return `[globals]`; `leads` is what it says about renewals, or `[renew_info]` does."""
     renewals = timing(leads, timedelta(minutes=table.min_roll_mins))
@@ -60,7 +64,7 @@ def global_options(
     hook, certs, prod = made.auth_hook, made.certs_dir, made.prod_cert_dir
     if hook is not None and hook.name == _HOOK:
         if not _is_ours(hook):
-            notes.warn(
+            report.warn(
                 source,
                 ("globals", "sslm_auth_hook"),
                 f"{hook} is taken for ssl-mgr's hook; the daemon's own is used",
@@ -69,7 +73,7 @@ def global_options(
         made = replace(made, auth_hook=None)
     if certs == prod or certs in prod.parents or prod in certs.parents:
         # The production tree is copied to servers, the working tree holds the CA's keys (I1).
-        notes.mistake(
+        report.mistake(
             source,
             ("globals", "prod_cert_dir"),
             f"{prod} and certs_dir ({certs}) are the same folder, or one holds the other",
@@ -86,7 +90,7 @@ def _is_ours(hook: Path) -> bool:
     )
 
 
-def dns_primary(table: Any, top: str, notes: Notes, source: Source, key: KeyPath) -> DnsPrimary:
+def dns_primary(table: Any, top: str, report: Report, source: Source, key: KeyPath) -> DnsPrimary:
     """Return one `[[dns_primary]]`."""
     server = table.server if table.port is None else Endpoint(table.server.host, table.port)
     tsig = None
@@ -96,11 +100,11 @@ def dns_primary(table: Any, top: str, notes: Notes, source: Source, key: KeyPath
         tsig = TsigKey(path(table.tsig_key_file, top), name, algorithm)
     elif table.tsig_name or table.tsig_algorithm:
         word = "tsig_name" if table.tsig_name else "tsig_algorithm"
-        notes.mistake(
+        report.mistake(
             source, (*key, word), "there is no key to go with it", "add tsig_key_file = 'path'"
         )
     if tsig and not table.update:
-        notes.warn(
+        report.warn(
             source,
             (*key, "tsig_key_file"),
             "the key has no use without dynamic updates",
@@ -110,12 +114,12 @@ def dns_primary(table: Any, top: str, notes: Notes, source: Source, key: KeyPath
 
 
 def server_class(
-    kind: ServerKind, table: Any, top: str, notes: Notes, source: Source
+    kind: ServerKind, table: Any, top: str, report: Report, source: Source
 ) -> ServerClass:
     """Return one of `[smtp] [imap] [web] [other]`."""
     derived: dict[str, Any] = {"kind": kind}
     if table.servers and "svc_depends" not in table.model_fields_set:
-        derived["svc_depends"] = _granted_by_default(kind, notes, source)
+        derived["svc_depends"] = _granted_by_default(kind, report, source)
     if isinstance(table.probe, Unprobed):
         derived["unprobed"] = table.probe
     else:
@@ -124,21 +128,23 @@ def server_class(
     return made_of(ServerClass, table, top, **derived)
 
 
-def _granted_by_default(kind: ServerKind, notes: Notes, source: Source) -> tuple[ServiceMatch, ...]:
+def _granted_by_default(
+    kind: ServerKind, report: Report, source: Source
+) -> tuple[ServiceMatch, ...]:
     """Say what a class without `svc_depends` gets.
 
     ssl-mgr copied everything to every server. For `[other]` that is what the class is for
     (backup hosts), CAs apart; elsewhere a key goes only where somebody wants it (I1).
     """
     if kind is ServerKind.OTHER:
-        notes.warn(
+        report.warn(
             source,
             (kind.value,),
             "without svc_depends, its servers get every certificate with its key",
             "write svc_depends = [['any', ['ALL']]] if that is meant",
         )
         return (EVERYTHING,)
-    notes.warn(
+    report.warn(
         source,
         (kind.value,),
         "without svc_depends, its servers get no certificate",
@@ -147,21 +153,23 @@ def _granted_by_default(kind: ServerKind, notes: Notes, source: Source) -> tuple
     return ()
 
 
-def ca_info(name: str, table: Any, profile: str, top: str, notes: Notes, source: Source) -> CaInfo:
+def ca_info(
+    name: str, table: Any, profile: str, top: str, report: Report, source: Source
+) -> CaInfo:
     """Return one table of `ca-info.conf`; `profile` is the ACME profile asked for by default."""
     if bool(table.ca_eab_kid) != bool(table.ca_eab_hmac_key_file):
         there, missing = "ca_eab_kid", "ca_eab_hmac_key_file"
         if not table.ca_eab_kid:
             there, missing = missing, there
-        notes.mistake(
+        report.mistake(
             source, (name, there), f"it needs {missing} beside it", f"add {missing} = '…'"
         )
     try:
         parse_service(name)
     except BadName as err:
-        notes.mistake(source, (name,), str(err), "give the CA another name")
+        report.mistake(source, (name,), str(err), "give the CA another name")
     if name == "self":
-        notes.warn(
+        report.warn(
             source,
             (name,),
             "signing_ca = 'self' means that a certificate signs itself, not this table",
@@ -171,13 +179,51 @@ def ca_info(name: str, table: Any, profile: str, top: str, notes: Notes, source:
     return made if made.preferred_profile else replace(made, preferred_profile=profile)
 
 
-def check_profile(info: CaInfo, raw: object, notes: Notes, source: Source) -> None:
+def check_profile(info: CaInfo, raw: object, report: Report, source: Source) -> None:
     """Warn where ssl-mgr 7 asks an ACME CA for another profile; `raw` is the CA's table."""
     written = isinstance(raw, dict) and "ca_preferred_acme_profile" in raw
     if not info.is_own and not written and not info.preferred_profile:
-        notes.warn(
+        report.warn(
             source,
             (info.name,),
             "ssl-mgr 7 asks for the profile tlsserver where none is named; here the CA chooses",
             "write ca_preferred_acme_profile = 'tlsserver' to keep that, or '' for the CA's choice",
         )
+
+
+def check_commands(data: Mapping[str, object], top: str, report: Report, main: Source) -> None:
+    """Warn about what a shell would expand in commands, and about paths with spaces.
+
+    `data` is `ssl-mgr.conf`, of whatever form: its mistakes are told elsewhere.
+    """
+    for key, line in _command_lines(data):
+        if " " in line and os.path.isfile(path(line, top)):
+            # ssl-mgr takes the whole text of `[dns]`, and after a copy, for the program.
+            report.warn(
+                main,
+                key,
+                f"{shown(line)} is a file with a space in its name, and is split there",
+                f'write "{shown(line)}", with both kinds of quotes',
+            )
+        elif found := shell.expansions(line):
+            report.warn(
+                main,
+                key,
+                f"no shell runs this, so the program gets {' '.join(map(shown, found))} as written",
+                "write sh -c '…' around the whole if a shell should see it, else quotes",
+            )
+
+
+def _command_lines(data: Mapping[str, object]) -> Iterator[tuple[KeyPath, str]]:
+    """Yield every command line with its place."""
+    for name in _WITH_COMMANDS:
+        table = data.get(name)
+        lines = table.get("restart_cmd") if isinstance(table, dict) else None
+        for index, line in enumerate(lines if isinstance(lines, list) else [lines]):
+            if isinstance(line, str):
+                yield (name, "restart_cmd", index), line
+    options = data.get("globals")
+    pairs = options.get("post_copy_cmd") if isinstance(options, dict) else None
+    for index, pair in enumerate(pairs if isinstance(pairs, list) else []):
+        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], str):
+            yield ("globals", "post_copy_cmd", index), pair[1]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from sslmd.config.model import ServiceConfig
-from sslmd.config.report import Notes, Source
+from sslmd.config.report import Report, Source
 from sslmd.core.names import BadName, CertId, parse_san, shown
 from sslmd.core.own_ca import parts_asked
 from sslmd.core.spec import LONGEST_SERVER_LIFE, CaOptions, OwnCa, SelfSigned
@@ -20,7 +20,7 @@ LIFE_SIGNER_OF_LEAVES = 90
 
 
 def with_heights(
-    cas: Mapping[CertId, ServiceConfig], sources: Mapping[CertId, Source], notes: Notes
+    cas: Mapping[CertId, ServiceConfig], sources: Mapping[CertId, Source], report: Report
 ) -> dict[CertId, ServiceConfig]:
     """Return the CAs with `path_len` and default lives, which depend on what they sign.
 
@@ -31,8 +31,8 @@ def with_heights(
         for cert, one in cas.items()
         if isinstance(one.spec.signer, OwnCa)
     }
-    _note_twins(cas, sources, notes)
-    if _note_loops(signers, sources, notes):
+    _note_twins(cas, sources, report)
+    if _note_loops(signers, sources, report):
         return dict(cas)
     heights = dict.fromkeys(cas, 0)
     for cert in cas:
@@ -58,7 +58,7 @@ def _with_height(service: ServiceConfig, height: int) -> ServiceConfig:
 
 
 def warn_of_long_lives(
-    services: Mapping[CertId, ServiceConfig], sources: Mapping[CertId, Source], notes: Notes
+    services: Mapping[CertId, ServiceConfig], sources: Mapping[CertId, Source], report: Report
 ) -> None:
     """Warn of CAs that give servers certificates which Apple's devices refuse.
 
@@ -75,7 +75,7 @@ def warn_of_long_lives(
     for ca, leaf in long.items():
         life, limit = lives[ca].days, LONGEST_SERVER_LIFE.days
         root = isinstance(services[ca].spec.signer, SelfSigned)
-        notes.warn(
+        report.warn(
             sources[ca],
             ("CA", "sign_end_days"),
             f"what {ca.service} signs lives {life} days, {leaf} for one: Apple's devices "
@@ -102,7 +102,7 @@ def _life_below(ca: CertId, services: Mapping[CertId, ServiceConfig]) -> timedel
 
 
 def _note_twins(
-    cas: Mapping[CertId, ServiceConfig], sources: Mapping[CertId, Source], notes: Notes
+    cas: Mapping[CertId, ServiceConfig], sources: Mapping[CertId, Source], report: Report
 ) -> None:
     """Note CAs that have one name: clients could not tell which of them signed something."""
     known: dict[object, CertId] = {}
@@ -111,7 +111,7 @@ def _note_twins(
             continue
         first = known.setdefault(parts, cert)
         if first != cert:
-            notes.mistake(
+            report.mistake(
                 sources[cert],
                 ("X509",),
                 f"{cert} has the same name as {first}, and clients could not tell them apart",
@@ -121,7 +121,7 @@ def _note_twins(
 
 
 def _note_loops(
-    signers: Mapping[CertId, CertId], sources: Mapping[CertId, Source], notes: Notes
+    signers: Mapping[CertId, CertId], sources: Mapping[CertId, Source], report: Report
 ) -> bool:
     found: set[CertId] = set()
     for start in signers:
@@ -134,7 +134,7 @@ def _note_loops(
             loop = way[way.index(cert) :]
             found.update(loop)
             names = " is signed by ".join(str(one.service) for one in (*loop, cert))
-            notes.mistake(
+            report.mistake(
                 sources[cert],
                 ("signing_ca",),
                 f"{names}: that is a loop",
@@ -143,7 +143,7 @@ def _note_loops(
     return bool(found)
 
 
-def without_titles(raw: dict[str, object], notes: Notes, source: Source) -> dict[str, object]:
+def without_titles(raw: dict[str, object], report: Report, source: Source) -> dict[str, object]:
     """Return a CA's service file without those `sans` that are no names.
 
     ssl-mgr takes any text there, and nobody looks at the names of a CA.
@@ -155,7 +155,7 @@ def without_titles(raw: dict[str, object], notes: Notes, source: Source) -> dict
     kept = []
     for index, text in enumerate(sans):
         if isinstance(text, str) and not _is_name(text):
-            notes.warn(
+            report.warn(
                 source,
                 ("X509", "sans", index),
                 f"{shown(text)} is no host name or address: the next certificate does not have it",

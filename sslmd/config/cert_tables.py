@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import PlainValidator
 
 from sslmd.config import values
+from sslmd.config.addresses import directory_url
 from sslmd.config.kinds import LETS_ENCRYPT_STAGING, CaKind, UsedBy, Validation
 from sslmd.config.table import (
     NESTED,
@@ -29,7 +30,6 @@ from sslmd.config.table import (
     maybe,
     table,
 )
-from sslmd.config.urls import directory_url
 from sslmd.core.dane.tlsa import DaneEntry
 from sslmd.core.limits import LETS_ENCRYPT
 from sslmd.core.names import SanName

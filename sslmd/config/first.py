@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import PurePosixPath
 
 from sslmd.config.model import ServerKind
+from sslmd.config.model import Validation as Validation
 from sslmd.config.tables import PUBLIC_RESOLVERS
 
 ROOT, INTERMEDIATE, PUBLIC = "my-root", "my-int", "letsencrypt"
@@ -25,13 +26,6 @@ class Ca(StrEnum):
 
     OWN = "own"
     LETSENCRYPT = "letsencrypt"
-
-
-class Validation(StrEnum):
-    """How a public CA sees that a name is ours (RFC 8555, section 8)."""
-
-    DNS = "dns-01"
-    HTTP = "http-01"
 
 
 @dataclass(frozen=True)
@@ -70,7 +64,7 @@ class Answers:
     domain: str
     services: tuple[Service, ...]
     ca: Ca
-    validation: Validation = Validation.DNS
+    validation: Validation = Validation.DNS_01
     email: str = ""
     dane: bool = False
     conf_dir: str = "/etc/ssl-mgr/conf.d"
@@ -85,12 +79,12 @@ class Answers:
     @property
     def needs_challenges(self) -> bool:
         """Whether challenges have to be written into zones."""
-        return self.ca is Ca.LETSENCRYPT and self.validation is Validation.DNS
+        return self.ca is Ca.LETSENCRYPT and self.validation is Validation.DNS_01
 
     @property
     def needs_web(self) -> bool:
         """Whether a web server has to show challenges."""
-        return self.ca is Ca.LETSENCRYPT and self.validation is Validation.HTTP
+        return self.ca is Ca.LETSENCRYPT and self.validation is Validation.HTTP_01
 
     def services_of(self, kind: ServerKind) -> list[Service]:
         """Return the services that servers of that class use."""
@@ -115,7 +109,7 @@ def usual_names(domain: str, service: str, ca: Ca, validation: Validation) -> tu
     if ServerKind.WEB not in kinds:
         return (f"{service.split('-')[0]}.{domain}",)
     # No web server can prove a wildcard (RFC 8555, section 7.1.3).
-    if ca is Ca.LETSENCRYPT and validation is Validation.HTTP:
+    if ca is Ca.LETSENCRYPT and validation is Validation.HTTP_01:
         return domain, f"www.{domain}"
     return domain, f"*.{domain}"
 

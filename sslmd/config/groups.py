@@ -6,8 +6,9 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from sslmd.config.files import Missing, Unusable, folder_status, list_files, list_folders
+from sslmd.config.files import MAIN_FILE, Missing, Unusable, folder_status, list_files, list_folders
 from sslmd.config.locate import KeyPath
+from sslmd.config.model import Config
 from sslmd.config.reader import Reader
 from sslmd.config.report import Source, nearest
 from sslmd.config.tables import GroupTable
@@ -16,7 +17,7 @@ from sslmd.core.names import BadName, GroupName, parse_service, shown
 
 
 @dataclass
-class Wanted:
+class GroupFiles:
     """The services of one group, and the folder that their files are in.
 
     `listed` has the place of every service named in `ssl-mgr.conf`; `found` those that `ALL`
@@ -33,18 +34,18 @@ class Groups:
 
     def __init__(self, reader: Reader, main: Source) -> None:
         self._reader = reader
-        self._notes = reader.notes
+        self._report = reader.report
         self._main = main
         self.inactive: frozenset[str] = frozenset()
         self._seen: set[str] = set()
 
-    def active(self, tables: Iterable[tuple[int, GroupTable]]) -> dict[str, Wanted]:
+    def active(self, tables: Iterable[tuple[int, GroupTable]]) -> dict[str, GroupFiles]:
         """Return the services of the active groups, in the order of the file."""
-        wanted: dict[str, Wanted] = {}
+        wanted: dict[str, GroupFiles] = {}
         for index, table in tables:
             key: KeyPath = ("groups", index)
             if "active" not in table.model_fields_set:
-                self._notes.warn(
+                self._report.warn(
                     self._main,
                     key,
                     f"group {shown(table.domain)} does not say active = true, so it is left alone, "
@@ -56,7 +57,7 @@ class Groups:
             except BadName as err:
                 if not table.active:
                     continue
-                self._notes.mistake(
+                self._report.mistake(
                     self._main, (*key, "domain"), str(err), "write a domain or 'ca'"
                 )
                 continue
@@ -68,13 +69,13 @@ class Groups:
                     f"{group} has two tables; their services are taken together, where ssl-mgr "
                     "takes those of the last"
                 )
-                self._notes.warn(self._main, (*key, "domain"), problem, "make one of them")
+                self._report.warn(self._main, (*key, "domain"), problem, "make one of them")
             self._seen.add(group)
             if group not in wanted:
                 folder = self._folder(group, table.domain, (*key, "domain"))
                 if folder is None:
                     continue
-                wanted[group] = Wanted(folder)
+                wanted[group] = GroupFiles(folder)
             self._list(wanted[group], group, table, key)
         return wanted
 
@@ -88,7 +89,7 @@ class Groups:
         names = list(names)
         if not names:
             remedy = "write groups = ['ALL'], or remove the table"
-            self._notes.warn(self._main, key, "no group is named, so nothing is done", remedy)
+            self._report.warn(self._main, key, "no group is named, so nothing is done", remedy)
         for index, name in enumerate(names):
             place = (*key, index)
             if name.lower() in EVERY_GROUP:
@@ -97,19 +98,19 @@ class Groups:
             try:
                 group = GroupName.parse(name).text
             except BadName as err:
-                self._notes.mistake(self._main, place, str(err), "write a domain or 'ALL'")
+                self._report.mistake(self._main, place, str(err), "write a domain or 'ALL'")
                 continue
             if group == GroupName.CA:
                 problem = "no server uses the certificates of group ca"
-                self._notes.mistake(self._main, place, problem, "leave it out")
+                self._report.mistake(self._main, place, problem, "leave it out")
             elif group in usual:
                 found[group] = None
             elif group in self.inactive - self._seen:
                 problem = f"group {group} is not active, and so left alone"
-                self._notes.warn(self._main, place, problem, "leave it out, or make it active")
+                self._report.warn(self._main, place, problem, "leave it out, or make it active")
             elif group not in self._seen:  # one whose folder is missing was told already
                 problem = f"there is no group {group}"
-                self._notes.mistake(
+                self._report.mistake(
                     self._main, place, problem, nearest(group, usual, "there are: ")
                 )
         return list(found)
@@ -128,18 +129,18 @@ class Groups:
         except Missing:
             folders = list_folders(str(self._reader.conf_dir))
             remedy = nearest(group, folders, "there are: ")
-            self._notes.mistake(self._main, key, f"there is no folder {folder}", remedy)
+            self._report.mistake(self._main, key, f"there is no folder {folder}", remedy)
             return None
         except Unusable as err:
-            self._notes.mistake(self._main, key, f"{folder}: {err.problem}", err.remedy)
+            self._report.mistake(self._main, key, f"{folder}: {err.problem}", err.remedy)
             return None
         return folder
 
-    def _list(self, wanted: Wanted, group: str, table: GroupTable, key: KeyPath) -> None:
+    def _list(self, wanted: GroupFiles, group: str, table: GroupTable, key: KeyPath) -> None:
         if not table.services:
             problem = f"group {group} lists no services"
             remedy = "write services = ['ALL'], or active = false"
-            self._notes.warn(self._main, (*key, "services"), problem, remedy)
+            self._report.warn(self._main, (*key, "services"), problem, remedy)
         for index, name in enumerate(table.services):
             place = (*key, "services", index)
             if name in EVERY_SERVICE:
@@ -148,12 +149,14 @@ class Groups:
             try:
                 parse_service(name)
             except BadName as err:
-                self._notes.mistake(
+                self._report.mistake(
                     self._main, place, str(err), "write the name of a file in the group's folder"
                 )
                 continue
             if name in wanted.listed:
-                self._notes.warn(self._main, place, f"{name} is listed twice", "remove one of them")
+                self._report.warn(
+                    self._main, place, f"{name} is listed twice", "remove one of them"
+                )
             wanted.listed.setdefault(name, place)
 
     def files(self, folder: str) -> list[str]:
@@ -161,11 +164,11 @@ class Groups:
         try:
             names = list_files(folder)
         except Unusable as err:
-            self._notes.mistake(Source(folder), (), err.problem, err.remedy)
+            self._report.mistake(Source(folder), (), err.problem, err.remedy)
             return []
         return [name for name in names if _is_service_name(name)]
 
-    def every(self) -> dict[str, Wanted]:
+    def every(self) -> dict[str, GroupFiles]:
         """Return every folder that could be a group, to check the files in it all the same."""
         wanted = {}
         for name in list_folders(str(self._reader.conf_dir)):
@@ -175,7 +178,7 @@ class Groups:
                 except BadName:
                     continue
                 folder = self._reader.path(name)
-                wanted[group] = Wanted(folder, found=dict.fromkeys(self.files(folder)))
+                wanted[group] = GroupFiles(folder, found=dict.fromkeys(self.files(folder)))
         return wanted
 
 
@@ -185,3 +188,20 @@ def _is_service_name(name: str) -> bool:
     except BadName:
         return False
     return True
+
+
+def why_absent(config: Config, group: str, service: str) -> str:
+    """Return why the configuration leaves a service out; "" if it has no such service at all.
+
+    `service` "" means the group as a whole. Both are names in the form of `core.names`.
+    """
+    main = config.conf_dir / MAIN_FILE
+    if group in config.inactive:
+        if not service or os.path.isfile(config.conf_dir / group / service):
+            return f"its group is not active: set active = true in [[groups]] of {main}"
+        return ""
+    if not service or not os.path.isfile(config.conf_dir / group / service):
+        return ""
+    if group in config.groups:
+        return f"its file is there, but `services` of its group in {main} does not list it"
+    return f"its file is there, but no [[groups]] of {main} names its group"

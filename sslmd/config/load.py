@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from sslmd.config import build
 from sslmd.config.cas import warn_of_long_lives, with_heights, without_titles
 from sslmd.config.cert_tables import SERVICE_TABLES, ServiceFile
-from sslmd.config.commands import check_commands
 from sslmd.config.dane import check_dane
 from sslmd.config.files import (
     CA_FILE,
@@ -36,7 +35,7 @@ from sslmd.config.grants import (
     check_probes,
     check_used,
 )
-from sslmd.config.groups import Groups, Wanted
+from sslmd.config.groups import GroupFiles, Groups
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import (
     CaInfo,
@@ -49,17 +48,16 @@ from sslmd.config.model import (
     ServerKind,
     ServiceConfig,
 )
-from sslmd.config.reader import Reader, Tables
+from sslmd.config.reader import Reader, Tables, written
 from sslmd.config.renew import TABLE as RENEW_INFO
 from sslmd.config.renew import Leads, check_leads, leads_by_life
 from sslmd.config.report import Source, nearest
 from sslmd.config.server_tables import WEB_ALONE
 from sslmd.config.services import Builder, CaTables
-from sslmd.config.spelling import Case, with_globals, with_names
+from sslmd.config.spelling import Capitals, with_globals, with_names
 from sslmd.config.table import Table, made_of, table_of
 from sslmd.config.tables import IN_GLOBALS, GroupTable, RenewInfo
-from sslmd.config.windows import Places, check_windows, life_of
-from sslmd.config.written import written
+from sslmd.config.windows import WindowKeys, check_windows, life_of
 from sslmd.core.errors import ConfigError, Mistake
 from sslmd.core.names import CertId, GroupName
 
@@ -110,7 +108,7 @@ class _Loader:
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
-        self.notes = reader.notes
+        self.report = reader.report
         self.top = str(reader.conf_dir.parent)
         self.main = Source(reader.path(MAIN_FILE))
 
@@ -120,7 +118,7 @@ class _Loader:
         options = self._globals(data or {})
         primaries = self._primaries(data or {})
         dns, classes = self._classes(data or {})
-        check_commands(data or {}, self.top, self.notes, self.main)
+        build.check_commands(data or {}, self.top, self.report, self.main)
         groups = Groups(self.reader, self.main)
         wanted = groups.every() if data is None else groups.active(self._group_tables(data))
         cas, services, files = self._certificates(options, groups, wanted)
@@ -139,27 +137,27 @@ class _Loader:
             files=MappingProxyType(self.reader.digests),
             written=written(data or {}, cas.raw),
         )
-        if not self.notes.mistakes:  # half a configuration would bring wrong warnings
-            check_grants(classes, services, self.notes, self.main)
-            check_used(config, self.notes, files)
-            check_access(classes, services, self.notes, self.main)
-            check_probes(classes, services, self.notes, self.main)
-            check_after_copies(options.post_copy, classes, self.notes, self.main)
+        if not self.report.mistakes:  # half a configuration would bring wrong warnings
+            check_grants(classes, services, self.report, self.main)
+            check_used(config, self.report, files)
+            check_access(classes, services, self.report, self.main)
+            check_probes(classes, services, self.report, self.main)
+            check_after_copies(options.post_copy, classes, self.report, self.main)
             check_means(
-                dns, primaries, classes, cas.infos, services.values(), self.notes, self.main
+                dns, primaries, classes, cas.infos, services.values(), self.report, self.main
             )
-            check_dane(services.values(), self.notes, self.main)
+            check_dane(services.values(), self.report, self.main)
             lives = ((one, life_of(config, one)) for one in services.values())
             known = ((one, life) for one, life in lives if life is not None)
-            check_leads(known, self.notes, self.main)
+            check_leads(known, self.report, self.main)
             windowed = {
                 cert: files[cert]
                 for cert, one in services.items()
                 if one.roll_window or one.restart_window
             }
-            check_windows(config, Places(self.main, windowed), self.notes, datetime.now(UTC))
-        whole = replace(config, warnings=_in_order(self.notes.warnings))
-        return (whole if data is not None else None), _in_order(self.notes.mistakes)
+            check_windows(config, WindowKeys(self.main, windowed), self.report, datetime.now(UTC))
+        whole = replace(config, warnings=_in_order(self.report.warnings))
+        return (whole if data is not None else None), _in_order(self.report.mistakes)
 
     def _main_file(self) -> Tables | None:
         """Return the file's tables; None after a mistake, or where there is no file."""
@@ -167,22 +165,22 @@ class _Loader:
             read = self.reader.toml(self.main.path)
         except Missing as err:
             remedy = "make a first one by `sslmd init`, or name another directory with --conf-dir"
-            self.notes.mistake(self.main, (), err.problem, remedy)
+            self.report.mistake(self.main, (), err.problem, remedy)
             return None
         if read is None:
             return None
         self.main, data = read
-        data = with_names(self.notes, self.main, data, _TABLES, Case.OVERLOOKED)
-        data = with_globals(self.notes, self.main, data, "globals", IN_GLOBALS)
+        data = with_names(self.report, self.main, data, _TABLES, Capitals.OVERLOOKED)
+        data = with_globals(self.report, self.main, data, "globals", IN_GLOBALS)
         for key in data:
             if key in table_of(GlobalOptions).without_effect:
-                self.notes.warn(self.main, (key,), *table_of(GlobalOptions).without_effect[key])
+                self.report.warn(self.main, (key,), *table_of(GlobalOptions).without_effect[key])
             elif key not in _TABLES:
-                self.notes.unknown(self.main, (key,), _TABLES, IN_GLOBALS)
+                self.report.unknown(self.main, (key,), _TABLES, IN_GLOBALS)
         return data
 
     def _table(self, data: Tables, name: str, table: type[AnyTable]) -> AnyTable | None:
-        return self.notes.check(self.main, (name,), data.get(name, {}), table)
+        return self.report.check(self.main, (name,), data.get(name, {}), table)
 
     def _array(
         self, data: Tables, name: str, table: type[AnyTable]
@@ -191,30 +189,30 @@ class _Loader:
         tables = data.get(name, [])
         if not isinstance(tables, list):
             problem = f"[{name}] is one table, where any number may stand"
-            self.notes.mistake(self.main, (name,), problem, f"write [[{name}]], twice bracketed")
+            self.report.mistake(self.main, (name,), problem, f"write [[{name}]], twice bracketed")
             return
         for index, one in enumerate(tables):
-            if checked := self.notes.check(self.main, (name, index), one, table):
+            if checked := self.report.check(self.main, (name, index), one, table):
                 yield index, checked
 
     def _globals(self, data: Tables) -> GlobalOptions:
         tables = table_of(GlobalOptions)
         table = self._table(data, "globals", tables) or tables()
         return build.global_options(
-            table, self._leads(data, table), self.top, self.notes, self.main
+            table, self._leads(data, table), self.top, self.report, self.main
         )
 
     def _leads(self, data: Tables, table: Any) -> Leads:
         """Return when certificates are renewed: by `[renew_info]` where it is there."""
         info = data.get(RENEW_INFO)
         if info is None:
-            return build.usual_leads(table, self.notes, self.main)
+            return build.usual_leads(table, self.report, self.main)
         if not isinstance(info, dict):
-            self.notes.check(self.main, (RENEW_INFO,), info, RenewInfo)
+            self.report.check(self.main, (RENEW_INFO,), info, RenewInfo)
             return Leads(table.renew_expire_days, table.renew_expire_days_spread)
         written = table.model_fields_set
         return leads_by_life(
-            self.notes,
+            self.report,
             self.main,
             info,
             table.renew_expire_days if "renew_expire_days" in written else None,
@@ -225,11 +223,11 @@ class _Loader:
         primaries: dict[object, DnsPrimary] = {}
         for index, table in self._array(data, "dns_primary", table_of(DnsPrimary)):
             key: KeyPath = ("dns_primary", index)
-            one = build.dns_primary(table, self.top, self.notes, self.main, key)
+            one = build.dns_primary(table, self.top, self.report, self.main, key)
             if one.domain in primaries:
                 name = one.domain or "default"
                 problem = f"{name} has two tables; this one has no effect"
-                self.notes.warn(self.main, (*key, "domain"), problem, "remove one of them")
+                self.report.warn(self.main, (*key, "domain"), problem, "remove one of them")
             primaries.setdefault(one.domain, one)
         return tuple(primaries.values())
 
@@ -242,11 +240,11 @@ class _Loader:
                 kind = ServerKind(name)
                 without = () if kind is ServerKind.WEB else WEB_ALONE
                 if table := self._table(data, name, table_of(ServerClass, without)):
-                    one = build.server_class(kind, table, self.top, self.notes, self.main)
+                    one = build.server_class(kind, table, self.top, self.report, self.main)
                     classes.append(one)
         return dns, tuple(classes)
 
-    def _dh(self, data: Tables, groups: Groups, wanted: dict[str, Wanted]) -> DhOptions:
+    def _dh(self, data: Tables, groups: Groups, wanted: dict[str, GroupFiles]) -> DhOptions:
         """Return `[dh]`; no table, no folders."""
         table = self._table(data, "dh", table_of(DhOptions)) if "dh" in data else None
         if table is None:
@@ -257,7 +255,7 @@ class _Loader:
     def _group_tables(self, data: Tables) -> list[tuple[int, GroupTable]]:
         tables = list(self._array(data, "groups", GroupTable))
         if not data.get("groups"):
-            self.notes.warn(
+            self.report.warn(
                 self.main,
                 (),
                 "there are no groups, and so nothing to do",
@@ -266,13 +264,13 @@ class _Loader:
         return tables
 
     def _certificates(
-        self, options: GlobalOptions, groups: Groups, wanted: dict[str, Wanted]
+        self, options: GlobalOptions, groups: Groups, wanted: dict[str, GroupFiles]
     ) -> tuple[CaTables, dict[CertId, ServiceConfig], dict[CertId, Source]]:
         """Return the CAs, the services, and their files."""
-        ca_group = wanted.get(GroupName.CA) or Wanted(self.reader.path(GroupName.CA))
+        ca_group = wanted.get(GroupName.CA) or GroupFiles(self.reader.path(GroupName.CA))
         ca_files = groups.files(ca_group.folder) if os.path.isdir(ca_group.folder) else []
         cas = self._ca_file(options.preferred_profile)
-        builder = Builder(options, cas, frozenset(ca_files), self.notes)
+        builder = Builder(options, cas, frozenset(ca_files), self.report)
         services = _Services(self.reader, builder, self.main)
         for group, one in wanted.items():
             services.read_group(group, one)
@@ -283,10 +281,10 @@ class _Loader:
         if options.timing.by_life is not None:
             used = {str(one.spec.signer) for one in services.read.values()}
             for name in cas.infos.keys() & used:
-                build.check_profile(cas.infos[name], cas.raw[name], self.notes, cas.source)
-        services.read.update(with_heights(services.cas(), services.sources, self.notes))
+                build.check_profile(cas.infos[name], cas.raw[name], self.report, cas.source)
+        services.read.update(with_heights(services.cas(), services.sources, self.report))
         builder.finish()
-        warn_of_long_lives(services.read, services.sources, self.notes)
+        warn_of_long_lives(services.read, services.sources, self.report)
         return cas, services.read, services.files
 
     def _ca_file(self, profile: str) -> CaTables:
@@ -301,8 +299,8 @@ class _Loader:
         source, raw = read
         infos = {}
         for name, data in raw.items():
-            if table := self.notes.check(source, (name,), data, table_of(CaInfo)):
-                infos[name] = build.ca_info(name, table, profile, self.top, self.notes, source)
+            if table := self.report.check(source, (name,), data, table_of(CaInfo)):
+                infos[name] = build.ca_info(name, table, profile, self.top, self.report, source)
         return CaTables(source, raw, infos, frozenset(raw.keys() - infos.keys()))
 
 
@@ -314,7 +312,7 @@ class _Services:
 
     def __init__(self, reader: Reader, builder: Builder, main: Source) -> None:
         self._reader = reader
-        self._notes = reader.notes
+        self._report = reader.report
         self._builder = builder
         self._main = main
         self.read: dict[CertId, ServiceConfig] = {}
@@ -325,7 +323,7 @@ class _Services:
         """Return the services of group `ca` that were read."""
         return {cert: one for cert, one in self.read.items() if cert in self.sources}
 
-    def read_group(self, group: str, wanted: Wanted) -> None:
+    def read_group(self, group: str, wanted: GroupFiles) -> None:
         """Read the services of an active group; what is wrong with them is noted."""
         for name, place in wanted.listed.items():
             path = os.path.join(wanted.folder, name)
@@ -342,20 +340,20 @@ class _Services:
             path = os.path.join(wanted.folder, name)
             content = self._content(path)
             if content is not None and not _SERVICE_LIKE.search(content):
-                self._notes.warn(
+                self._report.warn(
                     Source(path), (), "ALL leaves it out: it is no service file", "move it away"
                 )
             elif content is not None:
                 self._build(CertId(group, name), path, content, managed=True)
 
-    def read_unmanaged(self, name: str, group: Wanted, *, asleep: bool) -> None:
+    def read_unmanaged(self, name: str, group: GroupFiles, *, asleep: bool) -> None:
         """Read a CA that no active group lists; `asleep`: there is a group `ca`, not active."""
         path = os.path.join(group.folder, name)
         content = self._content(path)
         if content is None:
             return
         self._build(CertId(GroupName.CA, name), path, content, managed=False)
-        self._notes.warn(
+        self._report.warn(
             Source(path),
             (),
             "no active group lists this CA: it signs with what it has and is not renewed",
@@ -368,7 +366,7 @@ class _Services:
         try:
             return self._reader.content(path)
         except Missing as err:  # removed this moment, or a link to nowhere
-            self._notes.mistake(Source(path), (), err.problem, err.remedy)
+            self._report.mistake(Source(path), (), err.problem, err.remedy)
             return None
 
     def _build(self, cert: CertId, path: str, content: bytes, *, managed: bool) -> None:
@@ -376,10 +374,10 @@ class _Services:
         if parsed is None:
             return
         source, raw = parsed
-        raw = with_names(self._notes, source, raw, SERVICE_TABLES, Case.READ)
+        raw = with_names(self._report, source, raw, SERVICE_TABLES, Capitals.READ)
         if cert.group == GroupName.CA:
-            raw = without_titles(raw, self._notes, source)
-        file = self._notes.check(source, (), raw, ServiceFile)
+            raw = without_titles(raw, self._report, source)
+        file = self._report.check(source, (), raw, ServiceFile)
         if file is None:
             return
         service = self._builder.build(cert, raw, file, source, managed=managed)
@@ -397,11 +395,11 @@ class _Services:
         remedy = nearest(os.path.basename(path), there, "there are: ")
         if there and remedy.startswith("did you mean"):
             remedy += f" There are: {', '.join(there[:20])}"
-        self._notes.mistake(self._main, place, f"there is no file {path}", remedy)
+        self._report.mistake(self._main, place, f"there is no file {path}", remedy)
 
 
-def _in_order(notes: Iterable[Mistake]) -> tuple[Mistake, ...]:
+def _in_order(report: Iterable[Mistake]) -> tuple[Mistake, ...]:
     """Sort by line inside each file, the files as they were read; drop what is there twice."""
-    unique = list(dict.fromkeys(notes))
+    unique = list(dict.fromkeys(report))
     files = {name: number for number, name in enumerate(dict.fromkeys(n.file for n in unique))}
     return tuple(sorted(unique, key=lambda note: (files[note.file], note.line)))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sslmd.config.cert_tables import CaInfo
+from sslmd.config.dns_tables import DnsOptions, DnsPrimary
 from sslmd.config.kinds import (
     LETS_ENCRYPT_STAGING,
     Argv,
@@ -31,7 +32,7 @@ from sslmd.config.kinds import (
     Validation,
 )
 from sslmd.config.server_tables import ServerClass
-from sslmd.config.tables import DhOptions, DnsOptions, DnsPrimary, GlobalOptions
+from sslmd.config.tables import DhOptions, GlobalOptions
 from sslmd.core.dane.tlsa import DaneEntry
 from sslmd.core.errors import Mistake
 from sslmd.core.host.access import KeyAccess

@@ -5,15 +5,21 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import tomli
 
-from sslmd.config.files import Missing, Unusable, read_file, risk_of
-from sslmd.config.report import Notes, Source, at_line
+from sslmd.config.files import CA_FILE, MAIN_FILE, Missing, Unusable, read_file, risk_of
+from sslmd.config.report import Report, Source, at_line
 
 Tables = dict[str, object]
+
+# What the files say, key by key, so that a reload can tell what changed in them. Values are kept
+# to be compared, and never shown: a command may hold a password.
+Keys = Mapping[str, str]
+Written = Mapping[str, Keys]
 
 
 class Reader:
@@ -25,7 +31,7 @@ class Reader:
 
     def __init__(self, conf_dir: Path, owners: Collection[int]) -> None:
         self.conf_dir = conf_dir
-        self.notes = Notes()
+        self.report = Report()
         self.digests: dict[str, str] = {}
         self._owners = frozenset(owners)
 
@@ -36,7 +42,7 @@ class Reader:
     def check_risk(self, path: str, status: os.stat_result) -> None:
         """Note it if others may write a file or folder: that is a mistake."""
         if risk := risk_of(path, status, self._owners):
-            self.notes.mistake(Source(path), (), risk.problem, risk.remedy)
+            self.report.mistake(Source(path), (), risk.problem, risk.remedy)
 
     def content(self, path: str) -> bytes | None:
         """Return a file's bytes; None after a mistake (noted). Raises `Missing`."""
@@ -45,7 +51,7 @@ class Reader:
         except Missing:
             raise
         except Unusable as err:
-            self.notes.mistake(Source(path), (), err.problem, err.remedy)
+            self.report.mistake(Source(path), (), err.problem, err.remedy)
             return None
         self.check_risk(path, status)
         self.digests[path] = hashlib.sha256(content).hexdigest()
@@ -76,10 +82,60 @@ class Reader:
         except (ValueError, RecursionError):
             # Numbers of thousands of digits, thousands of brackets.
             mistake = at_line(source, 0, "a value in it is beyond all measure", "make it shorter")
-        self.notes.mistakes.append(mistake)
+        self.report.mistakes.append(mistake)
         return None
 
     def toml(self, path: str) -> tuple[Source, Tables] | None:
         """Read and parse a file; None after a mistake (noted). Raises `Missing`."""
         content = self.content(path)
         return None if content is None else self.parse(path, content)
+
+
+# Their keys say by themselves whose table of the array it is.
+_ARRAYS = {"groups": "domain", "dns_primary": "domain"}
+
+
+def written(main: Mapping[str, object], cas: Mapping[str, object]) -> Written:
+    """Return the tables of `ssl-mgr.conf` and `ca-info.conf` by name, each as text by key."""
+    tables: dict[str, Keys] = {}
+    for name, value in main.items():
+        if name in _ARRAYS:
+            tables.update(_of_array(name, value))
+        else:
+            tables[f"[{name}] of {MAIN_FILE}"] = _keys(value)
+    tables.update({f"[{name}] of {CA_FILE}": _keys(value) for name, value in cas.items()})
+    return MappingProxyType(tables)
+
+
+def differences(old: Written, new: Written) -> tuple[str, ...]:
+    """Return a text for each table that changed: its name, and which of its keys."""
+    return tuple(_differences(old, new))
+
+
+def _differences(old: Written, new: Written) -> Iterator[str]:
+    for name in dict.fromkeys((*new, *old)):
+        before, after = old.get(name), new.get(name)
+        if before is None or after is None:
+            yield f"{name} is {'new' if before is None else 'gone'}"
+        elif before != after:
+            keys = (key for key in dict.fromkeys((*after, *before)) if _differ(before, after, key))
+            yield f"{name}: {', '.join(keys)}"
+    some = [name for name in old if name in new]
+    if some != [name for name in new if name in old]:
+        yield f"the order of the tables of {MAIN_FILE}"
+
+
+def _differ(before: Keys, after: Keys, key: str) -> bool:
+    return before.get(key) != after.get(key)
+
+
+def _of_array(name: str, value: object) -> Iterator[tuple[str, Keys]]:
+    for one in value if isinstance(value, list) else []:
+        which = one.get(_ARRAYS[name]) if isinstance(one, dict) else ""
+        yield f"[[{name}]] {which} of {MAIN_FILE}", _keys(one)
+
+
+def _keys(table: object) -> Keys:
+    return (
+        {str(key): repr(value) for key, value in table.items()} if isinstance(table, dict) else {}
+    )

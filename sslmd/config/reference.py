@@ -14,16 +14,10 @@ from sslmd.config.cert_tables import (
     NameTable,
     ServiceFile,
 )
+from sslmd.config.dns_tables import DnsOptions, DnsPrimary
 from sslmd.config.server_tables import WEB_ALONE, ServerClass
 from sslmd.config.table import Table, table_of
-from sslmd.config.tables import (
-    DhOptions,
-    DnsOptions,
-    DnsPrimary,
-    GlobalOptions,
-    GroupTable,
-    RenewInfo,
-)
+from sslmd.config.tables import DhOptions, GlobalOptions, GroupTable, RenewInfo
 
 _INTRO = """\
 # Configuration reference

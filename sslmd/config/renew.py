@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import ServiceConfig
-from sslmd.config.report import Notes, Source
+from sslmd.config.report import Report, Source
 from sslmd.config.values import seen
 from sslmd.core.names import CertId
 from sslmd.core.renewal import usual_lead
@@ -62,7 +62,7 @@ class Leads:
 
 
 def leads_by_life(
-    notes: Notes,
+    report: Report,
     source: Source,
     data: Mapping[str, object],
     days: float | None,
@@ -77,15 +77,15 @@ def leads_by_life(
     for key, value in data.items():
         named = _KEY.fullmatch(key)
         if named is None:
-            _unknown(notes, source, key)
-        elif _is_days(notes, source, key, value):
+            _unknown(report, source, key)
+        elif _is_days(report, source, key, value):
             found[named[1]][float(named[2])] = float(value)  # type: ignore[arg-type]
     targets, spreads = found["target"], found["rand_adj"]
     if USUAL in targets:
-        _warn_other(notes, source, days, targets[USUAL])
+        _warn_other(report, source, days, targets[USUAL])
     elif days is not None:
         targets[USUAL] = days
-        _warn_taken(notes, source, days)
+        _warn_taken(report, source, days)
     if spread is not None:
         spreads.setdefault(USUAL, spread)
     by_life = ByLife(_with(_TARGETS, targets), _with(_SPREADS, spreads))
@@ -97,7 +97,7 @@ def leads_by_life(
             if key not in data:
                 place = ("globals", "renew_expire_days_spread")
             least = lead / timedelta(days=1)
-            notes.warn(
+            report.warn(
                 source,
                 place,
                 f"{value:g} days are more than target_{life:g}, which is {least:g}",
@@ -130,7 +130,7 @@ def _with(points: Points, more: Mapping[float, float]) -> Points:
     return tuple(sorted([*kept, *more.items()]))
 
 
-def _is_days(notes: Notes, source: Source, key: str, value: object) -> bool:
+def _is_days(report: Report, source: Source, key: str, value: object) -> bool:
     problem = ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         problem = f"{seen(value)} is not a number"
@@ -139,23 +139,23 @@ def _is_days(notes: Notes, source: Source, key: str, value: object) -> bool:
     elif not 0 <= value <= _MOST:
         problem = f"{seen(value)} is too {'small' if value < 0 else 'large'}"
     if problem:
-        notes.mistake(source, (TABLE, key), problem, f"expected: days, 0 to {_MOST}")
+        report.mistake(source, (TABLE, key), problem, f"expected: days, 0 to {_MOST}")
     return not problem
 
 
-def _unknown(notes: Notes, source: Source, key: str) -> None:
+def _unknown(report: Report, source: Source, key: str) -> None:
     if key in ("renew_expire_days", "renew_expire_days_spread"):
         new = "target_90" if key == "renew_expire_days" else "rand_adj_90"
         problem, remedy = f"here it is called {new}, and so it has no effect", f"write {new}"
     else:
         problem = "this key is not known here and has no effect"
         remedy = "write target_N or rand_adj_N; N is a life in days, such as target_90"
-    notes.warn(source, (TABLE, key), problem, remedy)
+    report.warn(source, (TABLE, key), problem, remedy)
 
 
-def _warn_other(notes: Notes, source: Source, days: float | None, target: float) -> None:
+def _warn_other(report: Report, source: Source, days: float | None, target: float) -> None:
     if days is not None and days != target:
-        notes.warn(
+        report.warn(
             source,
             ("globals", "renew_expire_days"),
             f"it has no effect: target_90 of [{TABLE}] counts, which is {target:g}",
@@ -163,10 +163,10 @@ def _warn_other(notes: Notes, source: Source, days: float | None, target: float)
         )
 
 
-def _warn_taken(notes: Notes, source: Source, days: float) -> None:
+def _warn_taken(report: Report, source: Source, days: float) -> None:
     usual = dict(_TARGETS)[USUAL]
     if days != usual:
-        notes.warn(
+        report.warn(
             source,
             ("globals", "renew_expire_days"),
             f"it counts as target_90 of [{TABLE}], as ssl-mgr's manual has it; ssl-mgr 7 itself "
@@ -175,11 +175,11 @@ def _warn_taken(notes: Notes, source: Source, days: float) -> None:
         )
 
 
-def warn_own_days(notes: Notes, source: Source, days: float, by_life: ByLife) -> None:
+def warn_own_days(report: Report, source: Source, days: float, by_life: ByLife) -> None:
     """Warn where a service's own `renew_expire_days` makes a difference to ssl-mgr 7."""
     usual = by_life.asked(timedelta(days=USUAL))[0] / timedelta(days=1)
     if days != usual:
-        notes.warn(
+        report.warn(
             source,
             ("renew_expire_days",),
             f"beside [{TABLE}] it counts as target_90 of this certificate, {days:g} in place of "
@@ -189,7 +189,7 @@ def warn_own_days(notes: Notes, source: Source, days: float, by_life: ByLife) ->
 
 
 def check_leads(
-    services: Iterable[tuple[ServiceConfig, timedelta]], notes: Notes, main: Source
+    services: Iterable[tuple[ServiceConfig, timedelta]], report: Report, main: Source
 ) -> None:
     """Warn where `[renew_info]` asks for more, or less, than the limits of a renewal allow.
 
@@ -209,7 +209,7 @@ def check_leads(
         when, why = "later", "a third of the life is the most (half of it, under 10 days)"
         if real > asked:
             when, why = "earlier", "min_roll_mins and a restart have to fit in"
-        notes.warn(
+        report.warn(
             main,
             (TABLE,),
             f"{some}{more}: with a life of {_days(life)} days it is renewed {_days(real)} days "

@@ -60,7 +60,7 @@ class Source:
         return find_line(self._lines, key)
 
 
-class Notes:
+class Report:
     """What is wrong (`mistakes`) or odd (`warnings`) in the files read so far."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import PlainValidator, ValidatorFunctionWrapHandler, WrapValidator
 
-from sslmd.config import values
+from sslmd.config import addresses, values
 from sslmd.config.kinds import Argv, Probe, ProbeWord, ServerKind, ServiceMatch, Trigger, Unprobed
 from sslmd.config.table import (
     NESTED,
@@ -76,7 +76,7 @@ class ServerClass:
         "to type a password, and have the production tree at the same path as this machine. "
         "`localhost`, this machine's own names and its addresses are served without ssh.",
         default=[],
-        read=Annotated[list[Annotated[str, PlainValidator(values.server)]], SINGLE],
+        read=Annotated[list[Annotated[str, PlainValidator(addresses.server)]], SINGLE],
         to=each_once,
     )
     restart: tuple[Argv, ...] = key(

@@ -9,31 +9,26 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from sslmd.config.acme_names import check_acme_names
 from sslmd.config.build import check_spread, timing
 from sslmd.config.cert_tables import CaOptionsTable, KeyTable, NameTable, ServiceFile
 from sslmd.config.dane import check_entry, check_hosts
 from sslmd.config.locate import KeyPath
-from sslmd.config.mailboxes import Mailboxes, in_ascii
 from sslmd.config.model import (
-    LETS_ENCRYPT,
     CaInfo,
     GlobalOptions,
     ServiceConfig,
-    Validation,
 )
+from sslmd.config.names import Mailboxes, check_acme_names, check_subject
 from sslmd.config.renew import Leads, changed, warn_own_days
 from sslmd.config.renew import of as leads_of
-from sslmd.config.report import Notes, Source, nearest
+from sslmd.config.report import Report, Source, nearest
 from sslmd.core.dane.tlsa import DaneEntry
 from sslmd.core.names import (
     BadName,
     CertId,
-    DomainName,
     GroupName,
     SanName,
     ZoneName,
-    parse_san,
     shown,
 )
 from sslmd.core.spec import (
@@ -52,8 +47,6 @@ from sslmd.core.spec import (
 
 T = TypeVar("T")
 
-# RFC 5280 appendix A: the upper bounds of X.520 attributes, in characters.
-_BOUNDS = {"CN": 64, "O": 64, "OU": 64, "L": 128, "ST": 128, "email": 255}
 _CANONICAL = json.JSONEncoder(sort_keys=True, default=str, ensure_ascii=False)
 _CA_GROUP = GroupName.CA
 # Seconds; ssl-mgr 7 leaves the TTL to the zone where none is wanted, and a roll has to know it.
@@ -63,7 +56,7 @@ _SELDOM_VERIFIED = frozenset(DIGESTS) - {"sha256", "sha384", "sha512"}
 _BESIDE = ("roll_window", "restart_window", "used_by")
 
 
-class Pool:
+class Shared:
     """Keeps one of every equal value, so that thousands of services share them."""
 
     def __init__(self) -> None:
@@ -99,15 +92,15 @@ class Builder:
     """Makes services of checked files. `ca_files`: the names in `conf.d/ca`."""
 
     def __init__(
-        self, options: GlobalOptions, cas: CaTables, ca_files: frozenset[str], notes: Notes
+        self, options: GlobalOptions, cas: CaTables, ca_files: frozenset[str], report: Report
     ) -> None:
         self._options = options
         self._tables = cas
         self._cas = cas.infos
         self._ca_files = ca_files
-        self._notes = notes
-        self._pool = Pool()
-        self._mailboxes = Mailboxes(notes)
+        self._report = report
+        self._shared = Shared()
+        self._mailboxes = Mailboxes(report)
         self._timings: dict[tuple[float, float], Timing] = {}
 
     def finish(self) -> None:
@@ -124,11 +117,11 @@ class Builder:
         managed: bool,
     ) -> ServiceConfig | None:
         """Return the service, None if a mistake (noted) leaves nothing to return."""
-        same = self._pool.same
-        before = len(self._notes.mistakes)
+        same = self._shared.same
+        before = len(self._report.mistakes)
         signer = self._signer(cert, file, source)
         self._check_place(cert, file, source)
-        self._check_subject(cert, file.X509, source)
+        check_subject(cert, file.X509, self._report, source)
         spec = CertSpec(
             id=cert,
             title=file.name or str(cert),
@@ -140,13 +133,13 @@ class Builder:
             ca=_ca_options(file.CA) if _is_ca(cert) else None,
         )
         if not spec.names and not _is_ca(cert) and not spec.all_names():
-            self._notes.mistake(
+            self._report.mistake(
                 source, ("X509", "sans"), "there is no name to certify", "add sans = ['host.name']"
             )
         if isinstance(signer, OwnCa) and spec.ca is None:
             self._mailboxes.check(spec, source)
         if isinstance(signer, AcmeCa):
-            self._check_acme(spec, self._cas[signer.name], source)
+            check_acme_names(spec, self._cas[signer.name], self._report, source)
         if spec.ca is not None:
             self._check_digest(spec.ca.digest, file, source)
         dane = self._dane(spec, raw, file, source, signer)
@@ -162,7 +155,7 @@ class Builder:
             restart_window=same(tuple(file.restart_window)),
             used_by=file.used_by,
         )
-        return service if signer and len(self._notes.mistakes) == before else None
+        return service if signer and len(self._report.mistakes) == before else None
 
     def _signer(self, cert: CertId, file: ServiceFile, source: Source) -> Signer | None:
         name = file.signing_ca
@@ -170,7 +163,7 @@ class Builder:
         if name in (None, "", "self"):
             if _is_ca(cert):
                 return SelfSigned()
-            self._notes.mistake(
+            self._report.mistake(
                 source,
                 key,
                 "it is missing" if name is None else "only CAs (group ca) sign themselves",
@@ -184,7 +177,7 @@ class Builder:
             return None
         if not info.is_own:
             if _is_ca(cert):
-                self._notes.mistake(
+                self._report.mistake(
                     source,
                     key,
                     f"{shown(info.name)} is an ACME CA, and those sign no CAs",
@@ -192,7 +185,7 @@ class Builder:
                 )
             return AcmeCa(info.name)
         if info.name not in self._ca_files:
-            self._notes.mistake(
+            self._report.mistake(
                 source,
                 key,
                 f"CA {shown(info.name)} has no service file conf.d/ca/{info.name}",
@@ -210,18 +203,18 @@ class Builder:
         elif name in self._ca_files:
             remedy = f"add a table [{name}] with ca_type = 'local' there"
         where = self._tables.source.path
-        self._notes.mistake(source, ("signing_ca",), f"{where} has no table {shown(name)}", remedy)
+        self._report.mistake(source, ("signing_ca",), f"{where} has no table {shown(name)}", remedy)
 
     def _check_place(self, cert: CertId, file: ServiceFile, source: Source) -> None:
         """The keys `group` and `service` must say what the path says; the name must be free."""
         try:
             cert.check_free()
         except BadName as err:
-            self._notes.mistake(
+            self._report.mistake(
                 source, ("service",), str(err), "give the file and the service another name"
             )
         if file.service != cert.service:
-            self._notes.mistake(
+            self._report.mistake(
                 source,
                 ("service",),
                 f"{shown(file.service)} is not the name of the file",
@@ -232,69 +225,31 @@ class Builder:
         except BadName:
             group = ""
         if group != cert.group:
-            self._notes.mistake(
+            self._report.mistake(
                 source,
                 ("group",),
                 f"{shown(file.group)} is not the name of the folder",
                 f"write group = {cert.group!r}",
             )
         if file.CA and not _is_ca(cert):
-            self._notes.mistake(
+            self._report.mistake(
                 source,
                 ("CA",),
                 "only services of group ca sign certificates",
                 "remove the table, or move the file to conf.d/ca",
             )
 
-    def _check_subject(self, cert: CertId, table: NameTable, source: Source) -> None:
-        for part, bound in _BOUNDS.items():
-            text: str = getattr(table, part)
-            # A leaf's long common name is left out of the subject if it is one of its names.
-            if len(text) > bound and (part != "CN" or _is_ca(cert) or _host(text) is None):
-                self._notes.mistake(
-                    source,
-                    ("X509", part),
-                    f"{shown(text)} has {len(text)} characters",
-                    f"a certificate holds at most {bound}",
-                )
-            elif len(text) > bound:
-                self._notes.warn(
-                    source,
-                    ("X509", "CN"),
-                    f"{shown(text)} has {len(text)} characters, and a common name holds at most "
-                    f"{bound}: the certificate has it among its sans, and no common name",
-                    "write a shorter name of the sans, or CN = '' and the name in sans",
-                )
-        if table.C and not (len(table.C) == 2 and table.C.isascii() and table.C.isalpha()):
-            self._notes.mistake(
-                source,
-                ("X509", "C"),
-                f"{shown(table.C)} is not a country code",
-                "write the two letters of ISO 3166, such as 'DE', or nothing",
-            )
-        if not table.email.isascii():
-            self._notes.mistake(
-                source,
-                ("X509", "email"),
-                f"{shown(table.email)} has characters that a certificate cannot hold",
-                in_ascii(table.email),
-            )
-        if _is_ca(cert) and not table.CN:
-            self._notes.mistake(
-                source, ("X509", "CN"), "a CA needs a name", "write CN = 'My root', for example"
-            )
-
     def _subject(self, table: NameTable) -> Subject:
-        same = self._pool.same
+        same = self._shared.same
         parts = (table.CN, table.O, table.OU, table.L, table.ST, table.C, table.email)
         return Subject(*map(same, parts))
 
     def _names(self, table: NameTable, source: Source) -> tuple[SanName, ...]:
         names: dict[int, SanName] = {}
         for index, parsed in enumerate(table.sans):
-            name = self._pool.same(parsed)
+            name = self._shared.same(parsed)
             if id(name) in names:  # there is one of each, and this spares a slow hash
-                self._notes.warn(
+                self._report.warn(
                     source,
                     ("X509", "sans", index),
                     f"{shown(str(name))} is there twice",
@@ -310,54 +265,12 @@ class Builder:
         whom = "programs in Go do not verify"
         if digest != "sha224" and file.KeyOpts.ktype is KeyType.EC:
             whom = "OpenSSL 3.0 and programs in Go do not verify"
-        self._notes.warn(
+        self._report.warn(
             source,
             ("CA", "digest"),
             f"{whom} what a CA with {file.KeyOpts.ktype} keys signs with {digest}",
             "write 'sha256' or 'sha384'",
         )
-
-    def _check_acme(self, spec: CertSpec, info: CaInfo, source: Source) -> None:
-        common = spec.subject.common_name
-        host = None if any(common == str(name) for name in spec.names) else _host(common)
-        if common and host is None and common not in map(str, spec.names):
-            self._notes.mistake(
-                source,
-                ("X509", "CN"),
-                f"{shown(common)} is no host name, and ACME CAs sign no other",
-                "write one of the sans, or CN = ''",
-            )
-        for index, name in enumerate((*spec.names, host)):
-            key = ("X509", "sans", index) if index < len(spec.names) else ("X509", "CN")
-            if isinstance(name, DomainName):
-                if name.is_wildcard and info.validation is Validation.HTTP_01:
-                    self._notes.mistake(
-                        source,
-                        key,
-                        f"{name} is a wildcard, which {info.name} cannot validate by http-01",
-                        "take a CA with ca_validation = 'dns-01', or name the hosts",
-                    )
-            elif name is not None and info.validation is Validation.DNS_01:
-                # RFC 8738 §7: the dns-01 challenge is not for IP identifiers.
-                self._notes.mistake(
-                    source,
-                    key,
-                    f"{name} is an IP address, which {info.name} cannot validate by dns-01",
-                    "take a CA with ca_validation = 'http-01', or leave the address out",
-                )
-        check_acme_names(spec, info, self._notes, source)
-        if info.server == LETS_ENCRYPT:
-            self._check_lets_encrypt(spec.key, source)
-
-    def _check_lets_encrypt(self, key: KeySpec, source: Source) -> None:
-        if key.curve == "secp521r1" or (key.bits and key.bits not in (2048, 3072, 4096)):
-            word = "ec_algo" if key.curve else "rsa_bits"
-            self._notes.warn(
-                source,
-                ("KeyOpts", word),
-                f"Let's Encrypt takes no keys of kind {key}",
-                "take secp256r1, secp384r1, or rsa of 2048, 3072 or 4096 bits",
-            )
 
     def _dane(
         self,
@@ -371,7 +284,7 @@ class Builder:
         if not entries:
             return ()
         if _is_ca(spec.id):
-            self._notes.mistake(
+            self._report.mistake(
                 source, ("dane_tls",), "a CA has no zone for TLSA records", "write dane_tls = []"
             )
             return ()
@@ -381,12 +294,12 @@ class Builder:
         for index, (words, one) in enumerate(zip(written, file.dane_tls, strict=True)):
             if one is not None:
                 word = words[5] if len(words) == 6 else ""
-                check_hosts(one, word, spec, self._notes, source, ("dane_tls", index))
+                check_hosts(one, word, spec, self._report, source, ("dane_tls", index))
         for entry in entries:
-            check_entry(entry, signer, self._notes, source)
+            check_entry(entry, signer, self._report, source)
             for host in entry.hosts if isinstance(entry.hosts, tuple) else ():
                 if not host.is_within(zone):
-                    self._notes.mistake(
+                    self._report.mistake(
                         source,
                         ("dane_tls",),
                         f"{host} is outside the zone {zone}, whose records these are",
@@ -400,7 +313,7 @@ class Builder:
         if days is None and spread is None:
             return default
         if default.by_life is not None and days is not None:
-            warn_own_days(self._notes, source, days, default.by_life)
+            warn_own_days(self._report, source, days, default.by_life)
         key: KeyPath = ("renew_expire_days_spread",) if spread is not None else ()
         own = days, spread
         if days is None:
@@ -408,7 +321,7 @@ class Builder:
         if spread is None:
             spread = min(default.spread / timedelta(days=1), days)
         if key:
-            check_spread(self._notes, source, key, days, spread)
+            check_spread(self._report, source, key, days, spread)
         known = self._timings.get((days, spread))
         if known is None:
             leads = Leads(days, spread)
@@ -431,13 +344,6 @@ def fingerprint(raw: Mapping[str, object], ca_table: object) -> str:
 
 def _is_ca(cert: CertId) -> bool:
     return cert.group == _CA_GROUP
-
-
-def _host(common_name: str) -> SanName | None:
-    try:
-        return parse_san(common_name)
-    except BadName:
-        return None
 
 
 def _key_spec(table: KeyTable) -> KeySpec:

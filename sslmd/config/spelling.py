@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable
 from enum import Enum, auto
 
 from sslmd.config.reader import Tables
-from sslmd.config.report import Notes, Source
+from sslmd.config.report import Report, Source
 
 
-class Case(Enum):
+class Capitals(Enum):
     """What ssl-mgr makes of a table whose name is written with other capitals."""
 
     READ = auto()
@@ -17,7 +17,7 @@ class Case(Enum):
 
 
 def with_names(
-    notes: Notes, source: Source, data: Tables, names: Iterable[str], case: Case
+    report: Report, source: Source, data: Tables, names: Iterable[str], case: Capitals
 ) -> Tables:
     """Return a file's content with its tables named as in `names`, whatever their capitals were.
 
@@ -33,7 +33,7 @@ def with_names(
             continue
         there = name if name in data else source.written.get((name,), ("",))[0]
         if there:
-            notes.mistake(
+            report.mistake(
                 source,
                 (key,),
                 f"[{there}] and [{key}] are two names of one table",
@@ -42,8 +42,8 @@ def with_names(
             continue
         found[name] = value
         source.written[name,] = (key,)
-        if case is Case.OVERLOOKED:
-            notes.warn(
+        if case is Capitals.OVERLOOKED:
+            report.warn(
                 source,
                 (name,),
                 f"ssl-mgr does not read [{key}]; here it counts as [{name}]",
@@ -60,7 +60,7 @@ def _is_table(value: object) -> bool:
 
 
 def with_globals(
-    notes: Notes, source: Source, data: Tables, table: str, keys: Collection[str]
+    report: Report, source: Source, data: Tables, table: str, keys: Collection[str]
 ) -> Tables:
     """Return a file's content with `keys` that stand above its first table put into `table`.
 
@@ -79,6 +79,6 @@ def with_globals(
             source.written[table, key] = (key,)
             problem = f"it stands outside of every table and is taken for one of [{table}]"
             remedy = f"move it below [{table}]"
-        notes.warn(source, (key,), problem, remedy)
+        report.warn(source, (key,), problem, remedy)
     kept = {key: value for key, value in data.items() if key not in loose}
     return {table: merged} | kept | {table: merged}

@@ -31,7 +31,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from sslmd.config import values
+from sslmd.config import addresses, values
 from sslmd.config.kinds import Argv, Endpoint, NextKey, Trigger
 from sslmd.core.windows import Window
 
@@ -251,7 +251,7 @@ PathTexts = Annotated[list[PathText], SINGLE]
 Commands = Annotated[list[Annotated[Argv, PlainValidator(values.command)]], SINGLE]
 Windows = Annotated[list[Annotated[Window, PlainValidator(values.window)]], SINGLE]
 Triggers = Annotated[list[Annotated[Trigger, word_of(Trigger)]], SINGLE]
-NameServer = Annotated[Endpoint, PlainValidator(values.endpoint)]
+NameServer = Annotated[Endpoint, PlainValidator(addresses.endpoint)]
 NameServers = Annotated[list[NameServer], SINGLE]
 NextKeyWord = Annotated[NextKey, word_of(NextKey)]
 

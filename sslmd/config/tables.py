@@ -1,4 +1,4 @@
-"""The tables of `ssl-mgr.conf` but for the server classes: what they may hold, and what it means.
+"""The tables of `ssl-mgr.conf` but for those of servers: what they may hold, and what it means.
 
 The reference manual is made of these descriptions, so they speak to the admin. Each table is
 checked by itself; what needs two tables or two files is left to `load`.
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, PlainValidator
 
-from sslmd.config import values
-from sslmd.config.kinds import Argv, Endpoint, NextKey, PostCopy, Trigger, TsigKey
+from sslmd.config import addresses, values
+from sslmd.config.kinds import Endpoint, NextKey, PostCopy
 from sslmd.config.table import (
     NESTED,
     NEXT_KEY,
@@ -22,30 +22,22 @@ from sslmd.config.table import (
     RENEW_DAYS,
     SINGLE,
     SPREAD_DAYS,
-    Commands,
     NameServers,
     NextKeyWord,
     PathText,
-    PathTexts,
     Table,
     Text,
-    Triggers,
     argv,
-    choice,
-    commands,
     described,
     each_once,
-    folders,
     key,
     maybe,
     path,
     seconds,
     table,
     table_of,
-    trigger_set,
 )
 from sslmd.core.dh import NAMED_BITS, NAMES, OWN_AGE, OWN_BITS, DhGroup
-from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.spec import Timing
 
 PUBLIC_RESOLVERS = ("1.1.1.1", "8.8.8.8", "9.9.9.9", "208.67.222.222")
@@ -207,7 +199,7 @@ class GlobalOptions:
         read=NameServers,
         to=each_once,
     )
-    dns_validating_resolver: Annotated[Endpoint | None, PlainValidator(values.resolver)] = key(
+    dns_validating_resolver: Annotated[Endpoint | None, PlainValidator(addresses.resolver)] = key(
         "`ip` or `ip:port`",
         "A resolver that validates DNSSEC, best on this machine. It is asked before an order of "
         "an ACME CA, whether the zone's DNSSEC holds, and before a roll with DANE, whether it "
@@ -242,7 +234,7 @@ class GlobalOptions:
         "with the copy.",
         default=[],
         name="post_copy_cmd",
-        read=Annotated[list[Annotated[PostCopy, PlainValidator(values.post_copy)]], NESTED],
+        read=Annotated[list[Annotated[PostCopy, PlainValidator(addresses.post_copy)]], NESTED],
         to=_after_copies,
     )
     keep: tuple[str, ...] = key(
@@ -290,70 +282,6 @@ class GroupTable(Table):
     homes: ClassVar[Mapping[str, str]] = IN_GLOBALS
 
 
-def _any_zone(value: Any) -> ZoneName | None:
-    if isinstance(value, str) and value.lower() in ("default", "*"):
-        return None
-    return values.named(ZoneName.parse, "write a domain, 'default' or '*'")(value)
-
-
-_key_name = values.named(DomainName.parse, "write the name in the key statement")
-
-
-@table(homes=IN_GLOBALS)
-class DnsPrimary:
-    """One `[[dns_primary]]`. `domain` None is the one for all zones without their own.
-
-    `nameservers`, when not empty, stand in place of the NS lookup. `update`: records go there by
-    RFC 2136, signed with `tsig` if there is one.
-    """
-
-    domain: Annotated[ZoneName | None, PlainValidator(_any_zone)] = key(
-        "apex domain, `default` or `*`",
-        "The zone. `default` (or `*`) stands for every zone without a table of its own.",
-    )
-    server: Annotated[Endpoint, PlainValidator(values.endpoint)] = key(
-        "host or IP address", "The zone's primary name server, or the way to it from here."
-    )
-    port: ClassVar[Annotated[int | None, PlainValidator(values.port_of)]] = key(
-        "port",
-        "The port of `server`.",
-        default=None,
-        shown="53",
-    )
-    nameservers: tuple[Endpoint, ...] = key(
-        "list of `ip:port`",
-        "The authoritative name servers to watch in place of those in the zone's NS records: "
-        "for hidden primaries, split horizon and tests.",
-        default=[],
-        read=NameServers,
-    )
-    update: bool = key(
-        "true or false",
-        "Send records by dynamic update (RFC 2136) to `server`, in place of include files.",
-        default=False,
-    )
-    tsig_key_file: ClassVar[PathText] = key(
-        "path",
-        "The key that signs updates: a `key` statement as `tsig-keygen` writes it, or the bare "
-        "secret, with the next two keys beside it.",
-        default="",
-        shown="none: unsigned",
-    )
-    tsig_name: ClassVar[Annotated[DomainName | None, PlainValidator(_key_name)]] = key(
-        "name",
-        "The name of a key whose file holds the bare secret.",
-        default=None,
-        shown="none",
-    )
-    tsig_algorithm: ClassVar[
-        Annotated[
-            str,
-            choice("hmac-sha1", "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"),
-        ]
-    ] = key("name", "The algorithm of that key.", default="", shown="`hmac-sha256`")
-    tsig: TsigKey | None = None
-
-
 class RenewInfo(Table):
     """`[renew_info]` of ssl-mgr 7, whose keys have a number in their names: see `renew`."""
 
@@ -371,65 +299,6 @@ class RenewInfo(Table):
         "way, drawn once per certificate.",
         default=None,
         shown="5 for 120 days, else 0",
-    )
-
-
-@table(
-    also_known={"skip_prod_copy"},
-    without_effect={
-        "svc_depends": (
-            "it has no effect: [dns] is run for changed records",
-            "remove it, or write depends = ['cert'] to run it at every roll as well",
-        )
-    },
-    homes=IN_GLOBALS,
-)
-class DnsOptions:
-    """`[dns]`: the include files, and the command that makes the name servers load them."""
-
-    restart: tuple[Argv, ...] = key(
-        "command, or list of commands",
-        "Makes the name server on this machine take the changed include files; it also has to "
-        "raise the zone's serial, and to sign. It runs once for all zones that wait: "
-        "`--serial_bump` and these zones are appended; if the command has `{zones}`, the zones "
-        "take its place instead. With `{zone}` it runs for each zone (docs/dns-tools.md).",
-        default=[],
-        shown="none",
-        name="restart_cmd",
-        read=Commands,
-        to=commands,
-    )
-    acme_dirs: tuple[Path, ...] = key(
-        "path, or list of paths",
-        "Folder for the include files `acme-challenge.<zone>`; of several, every one gets the "
-        "same.",
-        default=[],
-        shown="none",
-        name="acme_dir",
-        read=PathTexts,
-        to=folders,
-    )
-    tlsa_dirs: tuple[Path, ...] = key(
-        "list of paths",
-        "Folders for the include files `tlsa.<zone>`; every one gets the same. Not needed for "
-        "zones with `update = true`. Without either, TLSA records are yours to publish: `sslmctl "
-        "dane` lists them.",
-        default=[],
-        read=PathTexts,
-        to=folders,
-    )
-    depends: frozenset[Trigger] = key(
-        "list of `dns`, `tlsa`, `cert`",
-        "`cert`: `restart_cmd` is run when a certificate was rolled, too. `dns` and `tlsa` say "
-        "nothing new: it is run for changes of its own records in any case.",
-        default=[],
-        read=Triggers,
-        to=trigger_set,
-    )
-    pass_zones: bool = key(
-        "true or false",
-        "`false` runs `restart_cmd` just as it is written, once for all zones that wait.",
-        default=True,
     )
 
 

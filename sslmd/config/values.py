@@ -6,7 +6,6 @@ Every function takes what TOML gave and returns the trusted value, or raises the
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -19,8 +18,6 @@ from pydantic_core import PydanticCustomError
 from sslmd.config import shell
 from sslmd.config.kinds import (
     Argv,
-    Endpoint,
-    PostCopy,
     Probe,
     ProbeWord,
     ServiceMatch,
@@ -52,10 +49,6 @@ DEFAULT_DIGEST = "sha384"
 _UNSIGNABLE = ("sha1", "sha512_224", "sha512_256", "shake128", "shake256", "md5", "sm3")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_SERVER = re.compile(r"(?:[A-Za-z_][A-Za-z0-9._-]*@)?([A-Za-z0-9_:.-]+)")
-_PORTED = re.compile(
-    r"(?:[A-Za-z_][A-Za-z0-9._-]*@)?(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.-]+))(?::[0-9]*)?"
-)
 _OWNER = re.compile(r"[a-z_][a-z0-9_.-]{0,31}\$?|[0-9]{1,9}", re.IGNORECASE)
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9])-([01]?[0-9]|2[0-4]):([0-5][0-9])")
 
@@ -172,69 +165,6 @@ def port_of(value: Any) -> int:
     return value
 
 
-def endpoint(value: Any) -> Endpoint:
-    """Parse `host`, `ip`, `host:port`, `ip:port`, `[ip6]` or `[ip6]:port`; the port is 53."""
-    whole = text(value).strip()
-    found = re.fullmatch(r"\[([^\[\]]*)\](?::([0-9]{1,5}))?", whole)
-    if not found and whole.count(":") <= 1:
-        found = re.fullmatch(r"([^:]*)(?::([0-9]{1,5}))?", whole)
-    host, port = (found[1], found[2]) if found else (whole, None)
-    if not is_host(host) or (port is not None and not 1 <= int(port) <= 65535):
-        raise wrong(
-            f"{shown(whole)} is not the address of a name server",
-            "write it as 'host', 'ip', 'ip:port' or '[ip6]:port'",
-        )
-    return Endpoint(host, int(port) if port else 53)
-
-
-def resolver(value: Any) -> Endpoint:
-    """Parse an `endpoint` that is an IP address."""
-    found = endpoint(value)
-    if not _is_ip(found.host):
-        raise wrong(f"{seen(value)} is not an IP address", "write it as 'ip' or 'ip:port'")
-    return found
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def is_host(host: str) -> bool:
-    """Whether a text is a host name, without stars, or an IP address."""
-    if _is_ip(host):
-        return True
-    try:
-        return not isinstance(parse_san(host), ipaddress.IPv4Address) and "*" not in host
-    except BadName:
-        return False
-
-
-def _with_port(server: str) -> bool:
-    """Whether it would be a server without the port that it ends with, or as a URL."""
-    found = _PORTED.fullmatch(server.removeprefix("ssh://").rstrip("/"))
-    return found is not None and is_host(found[1] or found[2])
-
-
-def server(value: Any) -> str:
-    """Check a server's host name or address; `user@` may stand before it."""
-    whole = text(value).strip()
-    found = _SERVER.fullmatch(whole)
-    # It ends up on the command line of ssh and rsync: nothing may look like an option.
-    if not found or not is_host(found[1]):
-        if _with_port(whole):
-            raise wrong(
-                f"{shown(whole)} has a port: servers are reached by ssh",
-                "write the host alone; its port goes into the ssh configuration of the daemon's "
-                "user, as 'Port' below 'Host'; a port that serves certificates goes into probe",
-            )
-        raise wrong(f"{shown(whole)} is not a host", "write a host name or an IP address")
-    return whole
-
-
 def command(value: Any, several: str = "a list of commands: ['…', '…']") -> Argv:
     """Split a command line into its words as a shell would; an empty one gives no words.
 
@@ -256,16 +186,6 @@ def command(value: Any, several: str = "a list of commands: ['…', '…']") -> 
             remedy,
         )
     return words
-
-
-def post_copy(value: Any) -> PostCopy:
-    """Parse one `[server-host, command]`."""
-    if not isinstance(value, list) or len(value) != 2:
-        raise wrong(f"{seen(value)} is not a pair", "write ['server-host', 'command']")
-    argv = command(value[1], "a pair for each command")
-    if not argv:
-        raise wrong("the command is empty", "write ['server-host', 'command']")
-    return PostCopy(server(value[0]), argv)
 
 
 def service_match(value: Any) -> ServiceMatch:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import Config, ServerClass, ServiceConfig, Trigger
-from sslmd.config.report import Notes, Source
+from sslmd.config.report import Report, Source
 from sslmd.core.dane.sighting import TTLS
 from sslmd.core.names import CertId
 from sslmd.core.renewal import ROLL_MARGIN, least_lead, usual_lead
@@ -38,7 +38,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class WindowKeys:
     """The files that windows are in: `ssl-mgr.conf`, and service files."""
 
     main: Source
@@ -56,12 +56,12 @@ _Place = tuple[Source, KeyPath]
 _Problem = tuple[_Place, str, str]  # where, what is wrong, what would be right
 
 
-def check_windows(config: Config, places: Places, notes: Notes, now: datetime) -> None:
+def check_windows(config: Config, places: WindowKeys, report: Report, now: datetime) -> None:
     """Note windows that cannot be kept; warn about those without effect.
 
     `now` tells for which years the rules of time zones are looked at.
     """
-    _warn_unused(config, places, notes)
+    _warn_unused(config, places, report)
     by_class = any(one.roll_window or one.restart_window for one in config.server_classes)
     if not by_class and not places.services:
         return
@@ -73,11 +73,11 @@ def check_windows(config: Config, places: Places, notes: Notes, now: datetime) -
     for ((source, key), problem, remedy), certs in found.items():
         some = ", ".join(map(str, certs[:_NAMED]))
         more = f" and {len(certs) - _NAMED} more" if len(certs) > _NAMED else ""
-        notes.mistake(source, key, f"{some}{more}: {problem}", remedy)
+        report.mistake(source, key, f"{some}{more}: {problem}", remedy)
 
 
 def _problems(
-    config: Config, service: ServiceConfig, places: Places, now: datetime
+    config: Config, service: ServiceConfig, places: WindowKeys, now: datetime
 ) -> Iterator[_Problem]:
     cert, users = service.id, config.users_of(service.id)
     rolled = longest_wait(config.roll_windows(cert), now)
@@ -105,7 +105,7 @@ def _problems(
 def _too_late(
     config: Config,
     service: ServiceConfig,
-    places: Places,
+    places: WindowKeys,
     rolled: timedelta,
     restarted: timedelta,
     slowest: ServerClass | None,
@@ -162,18 +162,18 @@ def _restarted(config: Config, cert: CertId) -> list[ServerClass]:
     return [one for one in classes if one.receives(cert) or Trigger.CERT in one.depends]
 
 
-def _warn_unused(config: Config, places: Places, notes: Notes) -> None:
+def _warn_unused(config: Config, places: WindowKeys, report: Report) -> None:
     managed = [cert for cert, service in config.services.items() if service.managed]
     for one in config.server_classes:
         used = any(map(one.receives, managed))
         for word, windows in ((ROLL, one.roll_window), (RESTART, one.restart_window)):
             key = (one.kind.value, word)
             if windows and not one.servers:
-                notes.warn(
+                report.warn(
                     places.main, key, "a class without servers has no use for it", "remove it"
                 )
             elif windows and not used and not (word == RESTART and Trigger.CERT in one.depends):
-                notes.warn(
+                report.warn(
                     places.main,
                     key,
                     "it has no effect: the class uses no certificate",
@@ -184,14 +184,14 @@ def _warn_unused(config: Config, places: Places, notes: Notes) -> None:
         service = config.services[cert]
         if not service.managed:
             word = ROLL if service.roll_window else RESTART
-            notes.warn(
+            report.warn(
                 source,
                 (word,),
                 "it has no effect: no active group lists this CA, so it is never rolled",
                 f"add {cert.service!r} to the services of group ca, or remove it",
             )
         elif service.restart_window and not restarts_dns and not _restarted(config, cert):
-            notes.warn(
+            report.warn(
                 source,
                 (RESTART,),
                 "it has no effect: no class with servers uses the certificate",

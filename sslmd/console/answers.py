@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from sslmd.console.text import printable
+from sslmd.core.trouble import CertStatus, ServerStatus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,6 +91,42 @@ class Cert(Fields):
     def name(self) -> str:
         """The certificate's name, `group/service`."""
         return f"{self.text('group')}/{self.text('service')}"
+
+    @property
+    def status(self) -> CertStatus:
+        """What `core.trouble` judges by."""
+        dane = self.sub("dane")
+        return CertStatus(
+            begins=self.curr.time("not_before"),
+            ends=self.not_after,
+            has_next=bool(self.sub("next")),
+            is_made=bool(self.text("doing")),
+            unusable=self.text("unusable"),
+            error=self.text("last_error"),
+            about=self.text("error_about"),
+            attempts=self.number("attempts"),
+            next_try=self.time("next_try"),
+            renew_at=self.time("renew_at"),
+            roll_at=self.time("roll_at"),
+            unused=self.flag("unused"),
+            servers=[server_status(server) for server in self.subs("servers")],
+            dane=(dane.texts("problems"), dane.texts("warnings")),
+        )
+
+
+def server_status(server: Fields) -> ServerStatus:
+    """Return how far one server is."""
+    state = server.text("state")
+    wanted = state == "restarted" and not server.flag("meant")
+    return ServerStatus(
+        server.text("class"),
+        server.text("host"),
+        state,
+        error=server.text("error"),
+        attempts=server.number("attempts"),
+        since=server.time("since"),
+        unseen=server.text("unseen") if wanted else None,
+    )
 
 
 def certs_of(result: Json) -> list[Cert]:

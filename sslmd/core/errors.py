@@ -1,6 +1,6 @@
 """The exception tree: a failure is named by what to do about it.
 
-`Transient` is tried again by the retry table (`backoff`), `Permanent` needs the admin or a
+`Transient` is tried again by the retry table (`retry`), `Permanent` needs the admin or a
 change of the configuration and is tried daily, `ConfigError` refuses a configuration as a
 whole. Anything else that escapes a job is a bug and shows its traceback.
 """

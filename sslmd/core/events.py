@@ -8,7 +8,11 @@ from datetime import datetime
 from sslmd.core.dane.sighting import Sighting
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
-from sslmd.core.state import Ask, Delivered, Issuance, Server, SetNote, Track, TrialAsk, Trouble
+from sslmd.core.reason import Reason, Why
+from sslmd.core.retry import Trouble
+from sslmd.core.state import Ask, Delivered, Issuance, Server, SetNote, Track, TrialAsk
+
+NO_RECORDS = Reason(Why.NO_RECORDS_WANTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,7 @@ class KeyMade:
     at: datetime
     facts: SetFacts
     note: SetNote
-    reason: str
+    reason: Reason
     kept: bool = False
 
 
@@ -39,15 +43,15 @@ class Advertised:
     """The TLSA records of `next` were seen on every server for long enough, or need not be."""
 
     at: datetime
-    text: str = "no TLSA records are wanted"
+    reason: Reason = NO_RECORDS
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The TLSA records of `next` are not everywhere any more: the wait begins anew."""
+    """The TLSA records of `next` are not everywhere any more: the wait begins again."""
 
     at: datetime
-    text: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Rolled:
     """`next` is the new `curr`. `overrode` says which waits an admin set aside."""
 
     at: datetime
-    overrode: str = ""
+    overrode: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class BackOnDeck:
     at: datetime
     facts: SetFacts
     note: SetNote
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +140,13 @@ class ServersWanting:
 class RestartAsked:
     """These hosts of a server class are to be restarted, though no certificate changed there.
 
-    `because`: what did, "" if an admin asks for it, who then waits for no window.
+    `because`: what did, None if an admin asks for it, who then waits for no window.
     """
 
     at: datetime
     kind: str
     hosts: frozenset[str]
-    because: str = ""
+    because: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +176,7 @@ class AskDropped:
     """An admin's request was cancelled, or turned out to need nothing."""
 
     at: datetime
-    text: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,17 +212,16 @@ class TrialAsked:
 
 @dataclass(frozen=True, slots=True)
 class TrialEnded:
-    """A trial is over: `text` tells how it went, `error` why it failed, "" if it did not.
+    """A trial is over: `reason` says how it went, or why it failed.
 
-    `after`: the CA's test server wants no other before. `cancelled`: an admin stopped it.
+    `after`: the CA's test server wants no other before.
     """
 
     at: datetime
     ask: TrialAsk
-    text: str
-    error: str = ""
+    reason: Reason
+    failed: bool = False
     after: datetime | None = None
-    cancelled: bool = False
 
 
 Event = (

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sslmd.core.names import CertId, SetName, ZoneName, machine_of
+from sslmd.core.reason import Reason
 from sslmd.core.state import Track, TrialAsk
 
 
@@ -23,7 +24,7 @@ class MakeKey:
     """
 
     cert: CertId
-    reason: str
+    reason: Reason
     reuse: bool = False
     keep: bool = False
     new_key: bool = False
@@ -36,7 +37,7 @@ class Certify:
 
     cert: CertId
     set: SetName
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Order:
 
     cert: CertId
     set: SetName
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Trial:
 
     cert: CertId
     ask: TrialAsk
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ class Roll:
 
     cert: CertId
     set: SetName
-    reason: str
-    overrode: str = ""
+    reason: Reason
+    overrode: Reason | None = None
     blind: bool = False
 
 
@@ -77,7 +78,7 @@ class PutBack:
 
     cert: CertId
     set: SetName
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class TakeOff:
 
     cert: CertId
     set: SetName
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Deliver:
     cert: CertId
     curr: SetName | None
     next: SetName | None
-    reason: str
+    reason: Reason
     adopt: bool = False
     leave: bool = False
 
@@ -110,7 +111,7 @@ class Settle:
     """Withdraw what only the old generation needed, and clean up old sets."""
 
     cert: CertId
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class Prove:
 
     cert: CertId
     set: SetName
-    reason: str
+    reason: Reason
 
 
 Rolling = Roll | PutBack | TakeOff
@@ -131,7 +132,7 @@ class Publish:
     """Have the TLSA records of a zone served as they should be."""
 
     zone: ZoneName
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ class Look:
     """Ask every name server of a zone what TLSA records it serves."""
 
     zone: ZoneName
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ class Watch:
     """Compare what DNS shows, what the ports of a zone serve, and what should be."""
 
     zone: ZoneName
-    reason: str
+    reason: Reason
 
 
 ZoneJob = Publish | Look | Watch
@@ -171,7 +172,7 @@ class Restart:
 
     host: str
     told: tuple[tuple[str, tuple[Told, ...]], ...]
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ class Copy:
 
     host: str
     told: tuple[Told, ...]
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ class See:
 
     host: str
     told: tuple[tuple[str, tuple[Told, ...]], ...]
-    reason: str
+    reason: Reason
 
 
 HostJob = Copy | Restart | See
@@ -205,7 +206,7 @@ class WriteDh:
     One job for all folders: generating takes a core for minutes or hours.
     """
 
-    reason: str
+    reason: Reason
 
 
 Job = CertJob | Trial | HostJob | ZoneJob | WriteDh

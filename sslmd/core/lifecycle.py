@@ -42,6 +42,7 @@ from sslmd.core.events import (
 )
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
+from sslmd.core.retry import Trouble
 from sslmd.core.state import (
     COUNTED,
     ISSUED_COUNTED,
@@ -55,7 +56,6 @@ from sslmd.core.state import (
     Server,
     ServerPhase,
     Track,
-    Trouble,
 )
 
 # --- the table ---------------------------------------------------------------------------
@@ -294,8 +294,9 @@ def _apply(state: CertState, event: Event) -> CertState:
                 state,
                 ask=ask,
                 off_deck=_off_deck(state, ask),
-                trouble=_eased(state.trouble, event.ask),
-                delivery_trouble=_eased(state.delivery_trouble, event.ask),
+                trouble=state.trouble and state.trouble.eased(event.ask.at),
+                delivery_trouble=state.delivery_trouble
+                and state.delivery_trouble.eased(event.ask.at),
                 servers=tuple(_tried_now(server, event.ask) for server in state.servers),
             )
         case AskDropped():
@@ -362,7 +363,7 @@ def _copied(state: CertState, event: ServerCopied) -> tuple[Server, ...]:
 def _wanting(server: Server, event: ServersWanting) -> Server:
     if server.host not in event.hosts:
         return server
-    return replace(server, phase=ServerPhase.PENDING, error="", attempts=0, next_try=None)
+    return replace(server.without_trouble(), phase=ServerPhase.PENDING)
 
 
 def _restarting(server: Server, event: RestartAsked) -> Server:
@@ -370,9 +371,8 @@ def _restarting(server: Server, event: RestartAsked) -> Server:
     if not named or server.phase is ServerPhase.PENDING or server.set is None:
         return server
     asked = None if event.because else event.at
-    return replace(
-        server, phase=ServerPhase.DELIVERED, error="", attempts=0, next_try=asked, since=event.at
-    )
+    server = server.without_trouble()
+    return replace(server, phase=ServerPhase.DELIVERED, next_try=asked, since=event.at)
 
 
 def _kept_sighting(state: CertState, event: KeyMade) -> Sighting | None:
@@ -433,10 +433,3 @@ def _stronger(standing: Ask | None, new: Ask) -> Ask:
 def _tried_now(server: Server, ask: Ask) -> Server:
     """What was asked for has its servers tried again as well."""
     return replace(server, next_try=ask.at) if server.next_try is not None else server
-
-
-def _eased(trouble: Trouble | None, ask: Ask) -> Trouble | None:
-    """An admin's request goes past our own backoff, but not past what a CA asked for."""
-    if trouble is None or trouble.binding:
-        return trouble
-    return replace(trouble, next_try=ask.at)

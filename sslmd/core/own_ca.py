@@ -13,7 +13,8 @@ from enum import StrEnum
 
 from sslmd.core.facts import Parts, SetFacts
 from sslmd.core.names import shown
-from sslmd.core.renewal import Why, why_unusable
+from sslmd.core.reason import Held, Reason, Said, Why
+from sslmd.core.renewal import why_unusable
 from sslmd.core.spec import OwnCa, SelfSigned, Subject
 from sslmd.core.state import CertState
 from sslmd.core.view import View, due
@@ -27,18 +28,15 @@ class Grip(StrEnum):
     OTHER = "other"  # it is what clients trust, and is renewed as that when it ends
 
 
-# What an admin need not do: `daemon.held`.
-_LOOKED_AT = "it is looked at again within a minute"
-
 # The parts of a name that a service file has keys for.
 KEYS = ("CN", "O", "OU", "L", "ST", "C", "email")
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why a CA is left as it is, and the way out."""
+    """Why a CA is left as it is."""
 
-    text: str
+    reason: Reason
     grip: Grip
 
 
@@ -59,25 +57,18 @@ def _lost(view: View, now: datetime) -> Hold | None:
     """Return why it cannot sign, and cannot be renewed with its key."""
     cert, curr = view.wanted.spec.id, view.state.curr
     if curr is None:
-        text = (
-            f"it has no curr, but it was in use before: there is {view.state.remains}. Put the "
-            f"link curr back (it leads to db/<set>); {_LOOKED_AT}. {_new_key(view)}"
-        )
-        return Hold(text, Grip.LOST)
+        remains = Said(view.state.remains)
+        return Hold(Reason(Held.CA_NO_CURR, remains=remains, arg=cert.arg), Grip.LOST)
     unusable = why_unusable(curr, now)
-    if unusable is None or (curr.complete and unusable.why is Why.UNUSABLE):
+    if unusable is None or unusable.code is Why.EXPIRED:
         return None  # expired: it is renewed
-    if unusable.why is Why.NOT_YET_VALID:
-        text = f"{unusable.text}. If the clock of this machine is right: {_again(view)}"
-        return Hold(text, Grip.DOUBTFUL)
-    text = (
-        f"{unusable.text}. It signs nothing until its files are right: put them back from a copy "
-        f"(certs/{cert}/db/{curr.name}); {_LOOKED_AT}."
+    if unusable.code is Why.NOT_YET_VALID:
+        return Hold(Reason(Held.CA_CLOCK, why=unusable, arg=cert.arg), Grip.DOUBTFUL)
+    has_key = curr.cert is not None and bool(curr.key_id) and curr.key_id == curr.cert.key_id
+    reason = Reason(
+        Held.CA_UNUSABLE, why=unusable, cert=cert, set=curr.name, has_key=has_key, arg=cert.arg
     )
-    if curr.cert is not None and curr.key_id and curr.key_id == curr.cert.key_id:
-        text += f" To have its certificate made again: {_again(view)}"
-        return Hold(text, Grip.DOUBTFUL)
-    return Hold(f"{text} {_new_key(view)}", Grip.LOST)
+    return Hold(reason, Grip.DOUBTFUL if has_key else Grip.LOST)
 
 
 def _other(view: View) -> Hold | None:
@@ -86,56 +77,25 @@ def _other(view: View) -> Hold | None:
     assert curr is not None
     if curr.cert is None:
         return None
-    has = curr.cert.parts
+    has, arg = curr.cert.parts, spec.id.arg
     if has and not asks_for(spec.subject, has):
-        return Hold(
-            f"the service file asks for the name {_named(parts_asked(spec.subject))}, its "
-            f"certificate has {_named(has)}. {_unchanged(view)}",
-            Grip.OTHER,
-        )
+        asked = _named(parts_asked(spec.subject))
+        reason = Reason(Held.CA_OTHER_NAME, asked=asked, has=_named(has), arg=arg)
+        return Hold(reason, Grip.OTHER)
     if curr.key and curr.key != str(spec.key):
-        return Hold(
-            f"the service file asks for a key {spec.key}, it has {curr.key}. {_unchanged(view)}",
-            Grip.OTHER,
-        )
-    if text := _other_signer(view):
-        return Hold(
-            f"{text}. Correct signing_ca in its service file. If you want the "
-            f"change: {_again(view)}",
-            Grip.OTHER,
-        )
-    return None
-
-
-def _other_signer(view: View) -> str:
-    curr = view.state.curr
-    if curr is None or curr.cert is None or not curr.signer:
-        return ""
-    signer = view.wanted.spec.signer
-    if isinstance(signer, SelfSigned):
-        if curr.signer == curr.cert.identity:
-            return ""
-        return "the service file says that it signs itself, its certificate is from another CA"
+        reason = Reason(Held.CA_OTHER_KEY, asked=str(spec.key), has=curr.key, arg=arg)
+        return Hold(reason, Grip.OTHER)
+    if not curr.signer:
+        return None
+    if isinstance(spec.signer, SelfSigned):
+        if curr.signer != curr.cert.identity:
+            return Hold(Reason(Held.CA_NOT_SELF_SIGNED, arg=arg), Grip.OTHER)
+        return None
     signers = signers_of(view, curr)
-    if not isinstance(signer, OwnCa) or not signers or curr.signer in signers:
-        return ""
-    return f"the service file asks for the CA {signer}, its certificate is from another one"
-
-
-def _unchanged(view: View) -> str:
-    return (
-        "A CA keeps its key and its name, so it stays as it is. Write into the service file what "
-        f"it has. {_new_key(view)}"
-    )
-
-
-def _new_key(view: View) -> str:
-    arg = view.wanted.spec.id.arg
-    return f"For a new CA, which every client has to learn: sslmctl renew --force --new-key {arg}"
-
-
-def _again(view: View) -> str:
-    return f"sslmctl renew --force {view.wanted.spec.id.arg} (its key and its name stay)"
+    if isinstance(spec.signer, OwnCa) and signers and curr.signer not in signers:
+        reason = Reason(Held.CA_OTHER_SIGNER, asked=str(spec.signer), arg=arg)
+        return Hold(reason, Grip.OTHER)
+    return None
 
 
 def parts_asked(subject: Subject) -> Parts:
@@ -166,8 +126,8 @@ def asks_for(subject: Subject, has: Parts) -> bool:
     return all(asked.get(key) in values[key] if key in values else key not in asked for key in KEYS)
 
 
-def _named(parts: Parts) -> str:
-    return ", ".join(f"{key}={shown(text)}" for key, text in parts)
+def _named(parts: Parts) -> tuple[str, ...]:
+    return tuple(f"{key}={shown(text)}" for key, text in parts)
 
 
 def is_another(state: CertState, next_: SetFacts) -> bool:
@@ -209,39 +169,27 @@ def _identities(ca: CertState | None) -> frozenset[str]:
     return ca.former | {curr} if curr else ca.former
 
 
-def what_changes(view: View) -> str:
+def what_changes(view: View) -> Reason:
     """Return what clients have to learn when a CA gets another key or name, for the admin."""
     cert, curr = view.wanted.spec.id, view.state.curr
-    name = _named(curr.cert.parts) if curr is not None and curr.cert is not None else str(cert)
-    if isinstance(view.wanted.spec.signer, SelfSigned):
-        learn = (
-            f"every client that trusts {name} has to get the new root, certs/{cert}/curr/cert.pem"
-        )
-    else:
-        learn = f"certificates with {name} in their chain get the new one at their next renewal"
-    return (
-        f"this makes another CA of {cert}: {learn}. Certificates that it signed before stay valid "
-        "under the old one, and are not renewed because of this. Clients that have only the old "
-        "one refuse what it signs from now on. TLSA records with usage 0 or 2 change with it"
-    )
+    name = _named(curr.cert.parts) if curr is not None and curr.cert is not None else (str(cert),)
+    root = isinstance(view.wanted.spec.signer, SelfSigned)
+    return Reason(Why.CA_CHANGES, cert=cert, name=name, root=root)
 
 
-def renews_how(view: View) -> str:
-    """Return how a CA that is in use will be renewed, for people; "" for other certificates."""
+def renews_how(view: View) -> Reason | None:
+    """Return how a CA that is in use will be renewed; None for other certificates."""
     curr, wanted = view.state.curr, view.wanted
     if wanted.spec.ca is None or curr is None or curr.cert is None:
-        return ""
+        return None
     when = due(view.state, wanted)
     assert when is not None
-    lead = (curr.cert.not_after - when).days
-    text = (
-        f"its key and its name stay; {lead} d before its end, because what it signs lives for up "
-        f"to {wanted.spec.ca.life.days} d"
-    )
-    above = view.ca
-    if above is None or above.state is None or above.wanted is None:
-        return text
-    first = due(above.state, above.wanted)
+    lead, life, above = curr.cert.not_after - when, wanted.spec.ca.life, view.ca
+    first = None
+    if above is not None and above.state is not None and above.wanted is not None:
+        first = due(above.state, above.wanted)
     # It waits for half of its own lead at most, see `renew_track`.
-    soon = when + (curr.cert.not_after - when) / 2
-    return f"{text}; after its CA {above.id}" if first is not None and first <= soon else text
+    after = (
+        above.id if above is not None and first is not None and first <= when + lead / 2 else None
+    )
+    return Reason(Why.CA_RENEWAL, lead=lead.days, life=life.days, after=after)

@@ -1,7 +1,7 @@
 """The plan: from what is wanted, what is there, and the time, to the next job or wake-up.
 
 Pure, and remembers nothing: recovery after a crash and normal running are one path (I5).
-Every decision says why, in words (I10).
+Every decision has a reason (I10).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sslmd.core.events import AskDropped
 from sslmd.core.host.delivering import delivering
 from sslmd.core.jobs import Rolling
 from sslmd.core.names import CertId
+from sslmd.core.reason import Reason, Why, said
 from sslmd.core.renew_track import renewing
 from sslmd.core.state import Request
 from sslmd.core.view import Decision, View
@@ -21,13 +22,12 @@ from sslmd.core.view import Decision, View
 
 def decide(view: View, now: datetime) -> Decision:
     """Return the next step of one certificate."""
-    if view.hold:
-        return Decision(view.hold)
+    if hold := said(view.hold):
+        return Decision(hold)
     if not view.wanted.managed:
-        text = "not in an active group of ssl-mgr.conf: used to sign, never renewed"
-        if view.state.ask is not None:
-            return Decision("", event=AskDropped(now, text))
-        return Decision(text)
+        unmanaged = Reason(Why.UNMANAGED)
+        asked = view.state.ask is not None
+        return Decision(unmanaged, event=AskDropped(now, unmanaged) if asked else None)
     view = _without_false_next(view)
     making = renewing(view, now)
     # A roll comes before delivery, so that a new `next` is not copied twice.
@@ -37,15 +37,15 @@ def decide(view: View, now: datetime) -> Decision:
     if step is None:
         return making
     if step.job is not None or step.event is not None:
-        return replace(making, job=step.job, event=step.event, text=step.text)
+        return replace(making, job=step.job, event=step.event, reason=step.reason)
     if making.job is not None:
         return making
     # Who asked for a roll wants to hear what it waits for, not how the set that goes gets on.
-    asked = view.state.ask is not None and view.state.ask.what is Request.ROLL
-    speaks = making if asked or (making.stuck and not step.stuck) else step
+    is_roll = view.state.ask is not None and view.state.ask.what is Request.ROLL
+    speaks = making if is_roll or (making.stuck and not step.stuck) else step
     return replace(
         making,
-        text=speaks.text,
+        reason=speaks.reason,
         wake_at=_earlier(making.wake_at, step.wake_at),
         stuck=speaks.stuck,
     )

@@ -18,26 +18,24 @@ from sslmd.core.jobs import Certify, MakeKey, Order, PutBack, Roll, Rolling, Tak
 from sslmd.core.limits import MOST_FAILED, failed_too_often
 from sslmd.core.names import SetName
 from sslmd.core.own_ca import Grip, Hold, hold_of, is_another, is_known, signers_of
+from sslmd.core.reason import Ended, Reason, Said, Why
 from sslmd.core.renewal import (
-    CLOCK_TOLERANCE,
     ROLL_MARGIN,
     Question,
-    Reason,
     Wanted,
-    Why,
     signs_until,
     why_renew,
     why_unusable,
     why_useless,
 )
+from sslmd.core.retry import CLOCK_TOLERANCE
 from sslmd.core.roll_wait import asked_wait, opening_of, roll_at
 from sslmd.core.spec import AcmeCa, OwnCa, SelfSigned
 from sslmd.core.state import Ask, CertState, Phase, Request
-from sslmd.core.times import clock, day
-from sslmd.core.view import Ca, Decision, View, blocking, due, in_minutes, told
+from sslmd.core.view import Ca, Decision, View, blocking, due, told
 
-# Why a key is made that nothing needs yet.
-AHEAD = "the next key is made ahead, so that its TLSA records are long seen when it is needed"
+# An admin asked for it, and for nothing that has to be waited for.
+FORCED = frozenset({Why.FORCED, Why.ANOTHER})
 
 # A CA this close to its end signs nothing: what it signed would be gone before it is rolled.
 MIN_CA_LIFE = timedelta(hours=1)
@@ -52,7 +50,7 @@ def renewing(view: View, now: datetime) -> Decision:
     hold = hold_of(view, now)
     step = _renewing(view, hold, now)
     if hold is not None and not step.alarm:
-        step = replace(step, alarm=hold.text)
+        step = replace(step, alarm=hold.reason)
     return step
 
 
@@ -66,8 +64,8 @@ def _renewing(view: View, hold: Hold | None, now: datetime) -> Decision:
     if back is not None:
         step = _going_back(view, back, now)
     elif next_ is not None and next_.name == state.off_deck:
-        text = f"set {next_.name} is not to be gone back to any more"
-        step = Decision(text, job=TakeOff(view.wanted.spec.id, next_.name, text))
+        off = Reason(Why.OFF_DECK, set=next_.name)
+        step = Decision(off, job=TakeOff(view.wanted.spec.id, next_.name, off))
     elif next_ is not None and next_.complete:
         step = _on_deck(view, hold, now)
     else:
@@ -81,44 +79,50 @@ def _renewing(view: View, hold: Hold | None, now: datetime) -> Decision:
     wake_at = stuck.next_try
     if next_ is not None and next_.cert is not None and now < next_.cert.not_after < wake_at:
         wake_at = next_.cert.not_after  # then it is of no use any more
-    return replace(step, text=told(stuck), job=None, wake_at=wake_at, stuck=stuck)
+    return replace(step, reason=told(stuck), job=None, wake_at=wake_at, stuck=stuck)
 
 
-def _making(view: View, hold: Hold | None, now: datetime, useless: str = "") -> Decision:
+def _dropped(now: datetime, why: Reason) -> Decision:
+    """What an admin asked for is not done."""
+    return Decision(why, event=AskDropped(now, why))
+
+
+def _making(
+    view: View, hold: Hold | None, now: datetime, useless: Reason | None = None
+) -> Decision:
     """Nothing usable is on deck: is it time to make it, and can its CA sign?
 
     `useless`: why what is on deck will never go live.
     """
     state, wanted, ask = view.state, view.wanted, view.state.ask
     if ask is not None and ask.what is Request.ROLL:
-        return Decision("", event=AskDropped(now, useless or "there is nothing on deck to roll"))
+        return _dropped(now, useless or Reason(Ended.NOTHING_ON_DECK))
     forced = ask is not None and ask.force
     if hold is not None and _stops(hold, ask):
         if ask is not None:
-            return Decision("", event=AskDropped(now, hold.text))
-        return Decision(f"left as it is: {hold.text}", alarm=hold.text)
+            return _dropped(now, hold.reason)
+        return Decision(Reason(Why.LEFT, why=hold.reason), alarm=hold.reason)
     reason = why_renew(
         Question(state.curr, state.curr_note, wanted, signers_of(view, state.curr), forced, now)
     )
     if reason is None:
         if ask is not None:
-            when = due(state, wanted)
-            until = f" until {day(when)}" if when else ""
-            text = f"not due{until}; sslmctl force-renew renews it now"
-            return Decision("", event=AskDropped(now, text))
+            return _dropped(now, Reason(Ended.NOT_DUE, until=due(state, wanted)))
         if wanted.next_ahead and state.next is None and _rests(state):
-            return Decision(AHEAD, job=MakeKey(wanted.spec.id, AHEAD))
+            ahead = Reason(Why.AHEAD)
+            return Decision(ahead, job=MakeKey(wanted.spec.id, ahead))
+        left = useless
         if wanted.next_ahead and state.next is not None:
-            return Decision(f"valid; {_ahead(view)}", wake_at=due(state, wanted))
-        left = " (an unfinished next waits for that)" if state.next is not None else ""
-        text = f"valid; {useless}" if useless else f"valid{left}"
-        return Decision(text, wake_at=due(state, wanted))
+            left = _ahead(view)
+        elif left is None and state.next is not None:
+            left = Reason(Why.UNFINISHED_NEXT)
+        return Decision(Reason(Why.VALID).also(left), wake_at=due(state, wanted))
     if state.next is None or _replaces(ask, state) or not _finishes(view, state.next):
-        return _new_set(view, now, reason.why, f"{reason.text}; {useless}".removesuffix("; "))
-    if wait := _ca_wait(view, now, reason.why):
+        return _new_set(view, now, reason.also(useless))
+    if wait := _ca_wait(view, now, reason):
         return wait
     get = Order if isinstance(wanted.spec.signer, AcmeCa) else Certify
-    return Decision(reason.text, job=get(wanted.spec.id, state.next.name, reason.text))
+    return Decision(reason, job=get(wanted.spec.id, state.next.name, reason))
 
 
 def _stops(hold: Hold, ask: Ask | None) -> bool:
@@ -139,31 +143,29 @@ def _finishes(view: View, next_: SetFacts) -> bool:
     return not is_another(view.state, next_)
 
 
-def _new_set(view: View, now: datetime, why: Why, text: str) -> Decision:
+def _new_set(view: View, now: datetime, why: Reason) -> Decision:
     curr, ask = view.state.curr, view.state.ask
     if is_known(view):
-        return _new_set_of_ca(view, now, why, text)
+        return _new_set_of_ca(view, now, why)
     reuse = ask is not None and ask.reuse
     keep = not reuse and _keeps(view)
     if reuse and (curr is None or curr.key != str(view.wanted.spec.key)):
-        problem = f"there is no key {view.wanted.spec.key} to use again; renew it without --reuse"
-        return Decision("", event=AskDropped(now, problem))
-    wait = _ca_wait(view, now, why)
+        return _dropped(now, Reason(Ended.NO_KEY_TO_REUSE, key=str(view.wanted.spec.key)))
+    if wait := _ca_wait(view, now, why):
+        return wait
     if view.wanted.dane and (reuse or keep):
-        key = "the key of curr" if reuse else "the key that was made ahead"
-        text = f"{text}; with {key}: TLSA records with selector 1 stay, nothing is waited for"
-    return wait or Decision(text, job=MakeKey(view.wanted.spec.id, text, reuse, keep))
+        why = why.also(Reason(Why.KEEPS_CURR_KEY if reuse else Why.KEEPS_AHEAD_KEY))
+    return Decision(why, job=MakeKey(view.wanted.spec.id, why, reuse, keep))
 
 
-def _new_set_of_ca(view: View, now: datetime, why: Why, text: str) -> Decision:
+def _new_set_of_ca(view: View, now: datetime, why: Reason) -> Decision:
     """A CA that was in use keeps its key, unless an admin asked for another."""
     ask = view.state.ask
     new_key = ask is not None and ask.new_key
-    kept = "it gets another key" if new_key else "its key and its name stay"
-    text = f"{text}; {kept}"
-    at_end = why is not Why.FORCED and not new_key
-    job = MakeKey(view.wanted.spec.id, text, not new_key, new_key=new_key, at_end=at_end)
-    return _ca_wait(view, now, why) or Decision(text, job=job)
+    at_end = why.code not in FORCED and not new_key
+    told_so = why.also(Reason(Why.CA_NEW_KEY if new_key else Why.CA_KEEPS_KEY))
+    job = MakeKey(view.wanted.spec.id, told_so, not new_key, new_key=new_key, at_end=at_end)
+    return _ca_wait(view, now, why) or Decision(told_so, job=job)
 
 
 def _rests(state: CertState) -> bool:
@@ -183,16 +185,16 @@ def _keeps(view: View) -> bool:
     )
 
 
-def _ahead(view: View) -> str:
-    """Tell how far the records of a key are that was made ahead."""
+def _ahead(view: View) -> Reason:
+    """Return how far the records of a key are that was made ahead."""
     sighting = view.state.sighting
     if sighting is None or view.state.next is None or sighting.set != view.state.next.name:
-        return "the next key is made, its TLSA records are being published"
+        return Reason(Why.AHEAD_PUBLISHING)
     if sighting.complete:
-        return "the next key is made, its TLSA records have been seen for long enough"
+        return Reason(Why.AHEAD_SEEN)
     if sighting.since is None:
-        return f"the next key is made, its TLSA records are not everywhere: {sighting.missing}"
-    return f"the next key is made, its TLSA records are everywhere since {clock(sighting.since)}"
+        return Reason(Why.AHEAD_MISSING, missing=Said(sighting.missing))
+    return Reason(Why.AHEAD_SINCE, since=sighting.since)
 
 
 def can_finish(facts: SetFacts, wanted: Wanted) -> bool:
@@ -216,58 +218,50 @@ def _on_deck(view: View, hold: Hold | None, now: datetime) -> Decision:
     assert next_ is not None
     assert next_.cert is not None
     if _replaces(ask, state):
-        return _new_set(view, now, Why.FORCED, "an admin asked for another one")
+        return _new_set(view, now, Reason(Why.ANOTHER))
     useless = why_useless(next_, state.next_note, wanted, signers_of(view, next_), now)
     soon = now + max(wanted.timing.min_roll, ROLL_MARGIN)
-    if useless and (useless.why is not Why.NOT_YET_VALID or next_.cert.not_before > soon):
+    if useless and (useless.code is not Why.NOT_YET_VALID or next_.cert.not_before > soon):
         # It never goes live. Its successor is made when there is something to renew for.
-        return _making(view, hold, now, f"the next on deck is of no use: {useless.text}")
+        return _making(view, hold, now, Reason(Why.NEXT_USELESS, why=useless))
     if odd := _odd_next(view):
         if is_another(state, next_) and _is_ours(state) and ask is None:
             # With its key and its name, and yet another one: so would be the next.
             return Decision(odd, alarm=odd)
         return replace(_making(view, hold, now, odd), alarm=odd)
     if ask is not None and ask.what is Request.RENEW:
-        return Decision("", event=AskDropped(now, f"set {next_.name} is already on deck"))
+        return _dropped(now, Reason(Ended.ALREADY_ON_DECK, set=next_.name))
     if useless:
         # The CA's clock is ahead of ours: another one would be no better.
         wake_at = next_.cert.not_before - CLOCK_TOLERANCE
-        return Decision(f"on deck; {useless.text}", wake_at=wake_at)
+        return Decision(Reason(Why.ON_DECK).also(useless), wake_at=wake_at)
     return _rolling(view, now)
 
 
-def _odd_next(view: View) -> str:
-    """Return why a complete `next` that was found on deck is not rolled by rule, "" if it is.
+def _odd_next(view: View) -> Reason | None:
+    """Return why a complete `next` that was found on deck is not rolled by rule, None if it is.
 
     An admin can roll it all the same.
     """
     state, ask = view.state, view.state.ask
     curr, next_ = state.curr, state.next
     if ask is not None and ask.what is Request.ROLL and ask.force:
-        return ""
+        return None
     if next_ is None or next_.cert is None:
-        return ""
+        return None
     arg = view.wanted.spec.id.arg
-    ways = f"sslmctl roll --force {arg} rolls it, sslmctl force-renew {arg} puts another there"
     if is_another(state, next_):
         root = isinstance(view.wanted.spec.signer, SelfSigned)
-        learn = ", and every client would have to learn it" if root else ""
-        return (
-            f"set {next_.name} on deck has another key or name than the CA that was in use{learn}; "
-            f"it is not rolled by itself: {ways}"
-        )
+        return Reason(Why.ANOTHER_CA_ON_DECK, set=next_.name, root=root, arg=arg)
     if curr is None or curr.cert is None:
-        return ""
+        return None
     if (
         not _is_ours(state)
         and next_.cert.not_before < curr.cert.not_before
         and next_.name < curr.name
     ):
-        return (
-            f"set {next_.name} on deck is older than set {curr.name}, which is in use; it is not "
-            f"rolled by itself: {ways}"
-        )
-    return ""
+        return Reason(Why.OLDER_ON_DECK, set=next_.name, curr=curr.name, arg=arg)
+    return None
 
 
 def _is_ours(state: CertState) -> bool:
@@ -282,25 +276,22 @@ def _going_back(view: View, back: SetName, now: datetime) -> Decision:
     """
     state, cert = view.state, view.wanted.spec.id
     if state.curr is not None and state.curr.name == back:
-        return Decision("", event=AskDropped(now, f"set {back} is in use"))
+        return _dropped(now, Reason(Ended.IN_USE, set=back))
     if state.next is None or state.next.name != back:
-        text = f"going back to set {back}, as an admin asked"
-        return Decision(text, job=PutBack(cert, back, text))
+        goes = Reason(Why.GOES_BACK, set=back)
+        return Decision(goes, job=PutBack(cert, back, goes))
     if problem := why_not_back(state.next, now):
-        return Decision("", event=AskDropped(now, problem))
+        return _dropped(now, problem)
     return _rolling(view, now)
 
 
-def why_not_back(back: SetFacts, now: datetime) -> str:
-    """Return why a set cannot be gone back to, "" if it can be.
+def why_not_back(back: SetFacts, now: datetime) -> Reason | None:
+    """Return why a set cannot be gone back to, None if it can be.
 
     Only what keeps it from being served: what the service file asks for now is no reason.
     """
     useless = why_unusable(back, now)
-    if useless is None:
-        return ""
-    why = useless.text.removeprefix(f"set {back.name} ")
-    return f"set {back.name} cannot be gone back to: {'it ' if why != useless.text else ''}{why}"
+    return Reason(Ended.NOT_BACK, set=back.name, why=useless) if useless is not None else None
 
 
 def why_again(view: View, back: SetFacts, now: datetime) -> Reason | None:
@@ -318,67 +309,67 @@ def _rolling(view: View, now: datetime) -> Decision:
     forced = ask is not None and ask.what is Request.ROLL and ask.force
     ready = roll_at(state, wanted, now)
     going_back = ask is not None and ask.back == next_.name
-    here = f"going back to set {next_.name}, as an admin asked" if going_back else "on deck"
+    back = next_.name if going_back else None
     gate = gate_of(view)
     blind = not gate.open and state.phase is not Phase.ADVERTISED
     rest = max(ready, gate.at) if blind and gate.at else ready
     opening = opening_of(state, wanted, max(rest, now))
     at = opening.at if opening.when else rest
     if state.phase is Phase.ISSUED and gate.open and (wanted.dane or (at > now and not forced)):
-        return Decision(gate.text, event=Advertised(now, gate.text), roll_at=at)
+        return Decision(gate.reason, event=Advertised(now, gate.reason), roll_at=at)
     if state.phase is Phase.ADVERTISED and wanted.dane and view.dane == UNKNOWN:
         # Just after a start: the last look would find nothing to look for.
-        return Decision(f"{here}; {gate.text}", wake_at=at if at > now else None)
-    waits = []
-    if blind:
-        waits.append(gate.text)
+        why = Reason(Why.DNS_WAITS, back=back, gate=gate.reason)
+        return Decision(why, wake_at=at if at > now else None)
+    waits = [gate.reason] if blind else []
     if ready > now:
-        waits.append(f"min_roll_mins lasts until {clock(ready)}")
+        waits.append(Reason(Why.MIN_ROLL, until=ready))
     shut = opening_of(state, wanted, now)
-    if shut.when:
+    if shut.wait is not None:
         waits.append(shut.wait)
     end = curr_ends(state)
-    in_need = "" if end is None or not blind or len(waits) > 1 else rescue(view, end, now)
+    in_need = None if end is None or not blind or len(waits) > 1 else rescue(view, end, now)
     if forced or in_need or not waits:
-        why = "an admin forced it" if forced else here if going_back else _why_roll(state, now)
-        if in_need and not forced:
-            why = in_need
-        how = "forced" if forced else why
-        set_aside = [f"{how}, {' and '.join(waits)}"] if waits else []
-        if waits and (harm := harm_of(view, now)):
-            set_aside.append(harm)
-        if shut.passed:
-            set_aside.append(f"rolled {shut.passed}")
-            why = f"{why}; {set_aside[-1]}"
-        job = Roll(wanted.spec.id, next_.name, why, "; ".join(set_aside), blind)
-        return Decision(why, job=job, roll_at=rest)
-    rolls = ", ".join(filter(None, (f"rolls at {clock(at)}", opening.when or opening.passed)))
+        if forced:
+            why, how = Reason(Why.ROLL_FORCED), Reason(Why.FORCE)
+        else:
+            goes_back = Reason(Why.GOES_BACK, set=back) if going_back else None
+            why = how = in_need or goes_back or _why_roll(state, now)
+        passed = Reason(Why.ROLLED_ANYWAY, why=shut.passed) if shut.passed else None
+        overrode = passed
+        if waits:
+            set_aside = Reason(Why.SET_ASIDE, how=how, waits=tuple(waits))
+            overrode = set_aside.also(harm_of(view, now), passed)
+        why = why.also(passed)
+        return Decision(
+            why, job=Roll(wanted.spec.id, next_.name, why, overrode, blind), roll_at=rest
+        )
+    windows = opening.when or opening.passed
     if blind:
-        alarm = first_alarm(view, gate.text, now)
+        alarm = first_alarm(view, gate.reason, now)
         if end is not None:
-            alarm = alarm_of(view, gate.text, rest, end, now)
+            alarm = alarm_of(view, gate.reason, rest, end, now)
         calls = calls_of(state, end) if end is not None else ()
         if gate.at is None:
             wake_at = min((when for when in (ready, *calls) if when > now), default=None)
-            return Decision(f"{here}; {gate.text}", wake_at=wake_at, alarm=alarm)
+            why = Reason(Why.DNS_WAITS, back=back, gate=gate.reason)
+            return Decision(why, wake_at=wake_at, alarm=alarm)
         # The wait is counted from look to look: the wall clock has no say in its end.
         wake_at = min((when for when in (rest, at, *calls) if when > now), default=None)
-        text = f"{here}; {gate.text}; {rolls}"
-        return Decision(text, wake_at=wake_at, roll_at=at, rolls_when=opening.when, alarm=alarm)
+        why = Reason(Why.DNS_WAITS, back=back, gate=gate.reason, at=at, windows=windows)
+        return Decision(why, wake_at=wake_at, roll_at=at, rolls_when=opening.when, alarm=alarm)
     same = wanted.dane and isinstance(view.dane, Everywhere) and view.dane.since is None
-    why = "; its TLSA records are those of the key in use, no wait for DNS" if same else ""
-    text = f"{here}; {rolls}{why}"
-    return Decision(text, wake_at=at, roll_at=at, rolls_when=opening.when)
+    why = Reason(Why.ROLL_WAITS, back=back, at=at, windows=windows)
+    why = why.also(Reason(Why.SAME_RECORDS) if same else None)
+    return Decision(why, wake_at=at, roll_at=at, rolls_when=opening.when)
 
 
-def _why_roll(state: CertState, now: datetime) -> str:
+def _why_roll(state: CertState, now: datetime) -> Reason:
     unusable = why_unusable(state.curr, now)
     if unusable is not None:
-        return unusable.text
+        return unusable
     asked = asked_wait(state)
-    if asked is not None:
-        return f"an admin asked to roll it {in_minutes(asked)} after it was issued"
-    return "next is issued, proven, and min_roll_mins is over"
+    return Reason(Why.READY) if asked is None else Reason(Why.ASKED_WAIT, wait=asked)
 
 
 def _replaces(ask: Ask | None, state: CertState) -> bool:
@@ -395,7 +386,7 @@ def _replaces(ask: Ask | None, state: CertState) -> bool:
 # --- its CA ------------------------------------------------------------------------------
 
 
-def _ca_wait(view: View, now: datetime, why: Why) -> Decision | None:
+def _ca_wait(view: View, now: datetime, why: Reason) -> Decision | None:
     """Return what has to be waited for before the CA can sign, None if it can.
 
     Only what is merely due is patient with a CA that is being renewed: another reason is the
@@ -412,23 +403,24 @@ def _ca_wait(view: View, now: datetime, why: Why) -> Decision | None:
     end = signs_until(curr) if curr is not None else None
     if unusable is None and curr is not None and curr.cert is not None and end is not None:
         if end - now >= MIN_CA_LIFE:
-            if why is Why.FORCED:
+            if why.code in FORCED:
                 return None
-            patience = _patience(view, ca, now) if why is Why.DUE else None
+            patience = _patience(view, ca, now) if why.code is Why.DUE else None
             return patience or _a_moment(ca, now)
-        what = "it" if end == curr.cert.not_after else "a CA above it"
-        text = f"{what} expire{'d' if end <= now else 's'} at {clock(end)}"
+        above = end != curr.cert.not_after
+        trouble: Reason = Reason(Why.CA_ENDS, above=above, over=end <= now, at=end)
+    elif unusable is not None:
+        trouble = unusable
     else:
-        text = unusable.text if unusable else ""
+        trouble = Reason(Why.NO_CERTIFICATE, set=curr.name if curr is not None else "")
     if not ca.wanted.managed:
-        return None  # nobody will mend it: let the attempt fail and be told
+        return None  # nobody will fix it: let the attempt fail and be reported
     stuck = blocking(ca.state.trouble, ca.wanted, now)
     if stuck is not None:
-        text = f"{stuck.text}; its next try is at {clock(stuck.next_try)}"
+        trouble = Reason(Why.CA_STUCK, why=Said(stuck.text), at=stuck.next_try)
     made = stuck is None and _progresses(ca, now)
-    return Decision(
-        f"waits for its CA {ca.id}: {text}", waits_for_ca=True, stuck=stuck, ca_is_made=made
-    )
+    waits = Reason(Why.CA_WAITS, ca=ca.id, why=trouble)
+    return Decision(waits, waits_for_ca=True, stuck=stuck, ca_is_made=made)
 
 
 def _limit_wait(view: View, signer: AcmeCa, now: datetime) -> Decision | None:
@@ -437,11 +429,8 @@ def _limit_wait(view: View, signer: AcmeCa, now: datetime) -> Decision | None:
     if worst is None:
         return None
     name, again = worst
-    text = (
-        f"waits until {clock(again)}: {signer.name} could not validate {name} {MOST_FAILED} times "
-        "within an hour, and would refuse it after one more"
-    )
-    return Decision(text, wake_at=again, looks_again=again, stuck=view.state.trouble)
+    limit = Reason(Why.CA_LIMIT, until=again, ca=signer.name, name=name, times=MOST_FAILED)
+    return Decision(limit, wake_at=again, looks_again=again, stuck=view.state.trouble)
 
 
 def _a_moment(ca: Ca, now: datetime) -> Decision | None:
@@ -451,8 +440,7 @@ def _a_moment(ca: Ca, now: datetime) -> Decision | None:
     """
     if not _progresses(ca, now):
         return None
-    text = f"waits for its CA {ca.id}, which is being renewed"
-    return Decision(text, waits_for_ca=True, ca_is_made=True)
+    return Decision(Reason(Why.CA_RENEWED_NOW, ca=ca.id), waits_for_ca=True, ca_is_made=True)
 
 
 def _progresses(ca: Ca, now: datetime) -> bool:
@@ -486,9 +474,7 @@ def _patience(view: View, ca: Ca, now: datetime) -> Decision | None:
     soon = ca_due <= give_up
     if now >= give_up or not (renewing or soon):
         return None
-    what = "is being renewed" if renewing else f"is renewed first, at {clock(ca_due)}"
-    return Decision(
-        f"waits for its CA {ca.id}, which {what}, until {clock(give_up)}",
-        wake_at=give_up,
-        waits_for_ca=True,
-    )
+    waits = Reason(Why.CA_RENEWED_FIRST, ca=ca.id, at=ca_due, until=give_up)
+    if renewing:
+        waits = Reason(Why.CA_RENEWED_NOW, ca=ca.id, until=give_up)
+    return Decision(waits, wake_at=give_up, waits_for_ca=True)

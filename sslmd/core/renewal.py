@@ -8,35 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from functools import lru_cache
 
 from sslmd.core.facts import CertFacts, SetFacts
+from sslmd.core.reason import Reason, Said, Why
+from sslmd.core.retry import CLOCK_TOLERANCE
 from sslmd.core.spec import AcmeCa, CertSpec, Timing
 from sslmd.core.state import SetNote
-from sslmd.core.times import minute
 from sslmd.core.windows import Group
-
-
-class Why(StrEnum):
-    """Reasons to renew."""
-
-    NO_CURR = "no-curr"
-    UNUSABLE = "unusable"
-    NOT_YET_VALID = "not-yet-valid"
-    NAMES = "names"
-    KEY = "key"
-    CA = "ca"
-    DUE = "due"
-    FORCED = "forced"
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """A reason that a machine can match and a person can read."""
-
-    why: Why
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +51,6 @@ SHARE_OF_LEAD = 3 / 4
 
 # After `min_roll_mins` a roll still needs its servers restarted before the old one expires.
 ROLL_MARGIN = timedelta(hours=1)
-
-# Clocks differ; a certificate made this far in the future is still taken as valid.
-CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
 def renew_at(cert: CertFacts, timing: Timing, draw: float) -> datetime:
@@ -155,19 +131,15 @@ def _leads(life: timedelta, timing: Timing) -> tuple[timedelta, timedelta, timed
 def why_unusable(facts: SetFacts | None, now: datetime) -> Reason | None:
     """Return why a set cannot serve at `now`, or None if it can."""
     if facts is None:
-        return Reason(Why.NO_CURR, "there is no certificate yet")
+        return Reason(Why.NO_CURR)
     if facts.problem:
-        return Reason(Why.UNUSABLE, f"set {facts.name} cannot be used: {facts.problem}")
+        return Reason(Why.UNUSABLE, set=facts.name, problem=Said(facts.problem))
     if facts.cert is None:
-        return Reason(Why.UNUSABLE, f"set {facts.name} has no certificate")
+        return Reason(Why.NO_CERTIFICATE, set=facts.name)
     if facts.cert.not_after <= now:
-        return Reason(Why.UNUSABLE, f"it expired on {minute(facts.cert.not_after)}")
+        return Reason(Why.EXPIRED, at=facts.cert.not_after)
     if facts.cert.not_before > now + CLOCK_TOLERANCE:
-        return Reason(
-            Why.NOT_YET_VALID,
-            f"it is valid only from {minute(facts.cert.not_before)} on: it was made while the "
-            "clock was ahead",
-        )
+        return Reason(Why.NOT_YET_VALID, at=facts.cert.not_before)
     return None
 
 
@@ -188,18 +160,14 @@ def why_unwanted(
     if names != wanted.names:
         changes = [f"+{name}" for name in sorted(wanted.names - names)]
         changes += [f"-{name}" for name in sorted(names - wanted.names)]
-        return Reason(Why.NAMES, f"the service file asks for other names: {' '.join(changes)}")
+        return Reason(Why.NAMES, changes=tuple(changes))
     if facts.key and facts.key != str(wanted.spec.key):
-        return Reason(
-            Why.KEY, f"the service file asks for a key {wanted.spec.key}, it has {facts.key}"
-        )
+        return Reason(Why.KEY, asked=str(wanted.spec.key), has=facts.key)
     if _other_ca(facts, note, wanted, signers):
         was = note.ca if note else ""
         if was in ("", str(wanted.spec.signer)):
             was = facts.cert.issuer if facts.cert else "?"
-        return Reason(
-            Why.CA, f"the service file asks for the CA {wanted.spec.signer}, it is from {was}"
-        )
+        return Reason(Why.CA, asked=str(wanted.spec.signer), has=was)
     return None
 
 
@@ -237,7 +205,7 @@ class Question:
 
 
 def _forced(ask: Question) -> Reason | None:
-    return Reason(Why.FORCED, "an admin asked for it") if ask.forced else None
+    return Reason(Why.FORCED) if ask.forced else None
 
 
 def _unusable(ask: Question) -> Reason | None:
@@ -256,12 +224,9 @@ def _due(ask: Question) -> Reason | None:
     due = when_due(ask.curr, ask.note, ask.wanted)
     if due is None or due > ask.now:
         return None
-    left = (ask.curr.cert.not_after - ask.now).total_seconds() / 86400
-    lead = (ask.curr.cert.not_after - due).total_seconds() / 86400
-    text = f"{left:.1f} d left, it renews at {lead:.1f} d"
-    if ends_first(ask.curr, ask.wanted) and ask.curr.chain_end is not None:
-        text += f"; a CA in its chain ends on {minute(ask.curr.chain_end)}"
-    return Reason(Why.DUE, text)
+    end = ask.curr.cert.not_after
+    chain_end = ask.curr.chain_end if ends_first(ask.curr, ask.wanted) else None
+    return Reason(Why.DUE, left=end - ask.now, lead=end - due, end=chain_end)
 
 
 CHECKS: tuple[Callable[[Question], Reason | None], ...] = (_unusable, _unwanted, _due, _forced)

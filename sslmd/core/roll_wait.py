@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sslmd.core.facts import SetFacts
+from sslmd.core.reason import Reason, Why
 from sslmd.core.renewal import ROLL_MARGIN, Wanted, why_unusable
 from sslmd.core.state import CertState, Request, SetNote
-from sslmd.core.times import clock
 from sslmd.core.windows import listed, next_common, opens
 
 # A certificate may begin so long before it was issued, for clocks that are slow (Let's Encrypt).
@@ -22,14 +22,14 @@ BACKDATED = timedelta(hours=1)
 class Opening:
     """When windows let the set on deck be rolled.
 
-    `when`: which ones are waited for, "" if none are, and `wait` the same as what an admin sets
-    aside; `passed`: why shut ones are not waited for.
+    `when`: which ones are waited for, and `wait` the same as what an admin sets aside; `passed`:
+    why shut ones are not waited for.
     """
 
     at: datetime
-    when: str = ""
-    wait: str = ""
-    passed: str = ""
+    when: Reason | None = None
+    wait: Reason | None = None
+    passed: Reason | None = None
 
 
 def roll_at(state: CertState, wanted: Wanted, now: datetime) -> datetime:
@@ -75,23 +75,19 @@ def opening_of(state: CertState, wanted: Wanted, ready: datetime) -> Opening:
     at = next_common(groups, ready)
     if at == ready:
         return Opening(ready)
-    some = listed(groups)
-    names, open_ = ("its roll_window", "opens")
-    if len(groups) > 1:
-        names, open_ = ("its roll_windows", "are open together")
+    some, several = listed(groups), len(groups) > 1
     if at is None:
-        return Opening(ready, passed=f"without waiting for {names} ({some}), which never meet")
+        passed = Reason(Why.WINDOWS_NEVER_MEET, windows=some, several=several)
+        return Opening(ready, passed=passed)
     assert curr is not None
     assert curr.cert is not None
     restarted = max((opens(one, at) for one in wanted.restart_windows), default=at)
     if restarted + ROLL_MARGIN > curr.cert.not_after:
-        passed = (
-            f"without waiting for {names} ({some}): {clock(at)} is too late for curr, which "
-            f"expires at {clock(curr.cert.not_after)}"
-        )
+        end = curr.cert.not_after
+        passed = Reason(Why.WINDOW_TOO_LATE, windows=some, several=several, at=at, end=end)
         return Opening(ready, passed=passed)
-    when = f"when {names} {open_} ({some})"
-    return Opening(at, when, f"{names} ({some}) {open_} at {clock(at)}")
+    when = Reason(Why.WINDOW, windows=some, several=several)
+    return Opening(at, when, Reason(Why.WINDOW_AT, windows=some, several=several, at=at))
 
 
 def issued_at(facts: SetFacts, note: SetNote | None) -> datetime:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sslmd.core.backoff import Failure
 from sslmd.core.dane.sighting import Sighting
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
+from sslmd.core.retry import Trouble
 
 # The longest that `min_roll_mins` can be, in the configuration and asked for: a year.
 MAX_MIN_ROLL = timedelta(days=365)
@@ -104,29 +104,6 @@ class Track(StrEnum):
     DELIVER = "deliver"
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Failures in a row, beside the phase; none (`attempts` 0) where an admin stopped the work.
-
-    `fingerprint` is of the configuration that failed: a changed one starts afresh. `binding`:
-    the CA `ca` named `next_try`, so not even an admin goes past it; another CA is free to be asked.
-    """
-
-    attempts: int
-    failure: Failure
-    text: str
-    at: datetime
-    next_try: datetime
-    fingerprint: str
-    binding: bool = False
-    ca: str = ""
-
-    @property
-    def rests(self) -> bool:
-        """Whether it is no failure: the work was stopped by an admin, and rests."""
-        return self.attempts == 0
-
-
 class ServerPhase(StrEnum):
     """How far one server is with `Server.set`.
 
@@ -206,6 +183,21 @@ class Server:
             if self.restarted == name:
                 return ServerPhase.RESTARTED
         return ServerPhase.DELIVERED
+
+    def failed(self, trouble: Trouble) -> Server:
+        """Return it after it failed once more."""
+        since = self.since if self.attempts else trouble.at
+        return replace(
+            self,
+            error=trouble.text,
+            attempts=trouble.attempts,
+            next_try=trouble.next_try,
+            since=since,
+        )
+
+    def without_trouble(self) -> Server:
+        """Return it with its failures forgotten."""
+        return replace(self, error="", attempts=0, next_try=None)
 
     def used(self) -> Server:
         """Return it with its set noted as the one that it uses, or was restarted with."""

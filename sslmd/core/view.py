@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sslmd.core.dane.verdict import UNKNOWN, Dane
 from sslmd.core.events import Event
 from sslmd.core.jobs import CertJob
 from sslmd.core.names import CertId
-from sslmd.core.renewal import CLOCK_TOLERANCE, Wanted, when_due
-from sslmd.core.state import CertState, Trouble
-from sslmd.core.times import clock
+from sslmd.core.reason import Reason, Said, Why
+from sslmd.core.renewal import Wanted, when_due
+from sslmd.core.retry import Trouble
+from sslmd.core.state import CertState
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +61,23 @@ class View:
 class Decision:
     """What comes next: a job, an event that needs no work, or a wait.
 
-    `text` is the reason, for people. `wake_at`: look again then at the latest. `waits_for_ca`:
-    look again when that CA changed. `looks_again`: when a need that cannot be met is looked at
-    again. `rolls_when`: the windows that make `roll_at` what it is. `stuck`: the failure that is
-    being waited out. `alarm`: what only an admin can put right, "" if there is nothing.
-    `ca_is_made`: what it waits for at its CA is being done at this moment.
+    `wake_at`: look again then at the latest. `waits_for_ca`: look again when that CA changed.
+    `looks_again`: when a need that cannot be met is looked at again. `rolls_when`: the windows that
+    make `roll_at` what it is. `stuck`: the failure that is being waited out. `alarm`: what only an
+    admin can put right. `ca_is_made`: what it waits for at its CA is being done at this moment.
     """
 
-    text: str
+    reason: Reason
     job: CertJob | None = None
     event: Event | None = None
     wake_at: datetime | None = None
     renew_at: datetime | None = None
     roll_at: datetime | None = None
-    rolls_when: str = ""
+    rolls_when: Reason | None = None
     waits_for_ca: bool = False
     looks_again: datetime | None = None
     stuck: Trouble | None = None
-    alarm: str = ""
+    alarm: Reason | None = None
     ca_is_made: bool = False
 
 
@@ -87,33 +87,15 @@ def due(state: CertState, wanted: Wanted) -> datetime | None:
 
 
 def blocking(trouble: Trouble | None, wanted: Wanted, now: datetime) -> Trouble | None:
-    """Return the trouble that still has to be waited out at `now`, if there is one.
-
-    It is forgotten when the configuration changed, and when it lies in the future: then the
-    clock was set back. What a CA asked for is kept to all the same, unless it would then be
-    waited for more than twice.
-    """
-    if trouble is None or now >= trouble.next_try:
-        return None
-    ahead = trouble.at - now
-    if trouble.binding and trouble.ca in ("", str(wanted.spec.signer)):
-        wait = trouble.next_try - trouble.at
-        return None if ahead > max(wait, CLOCK_TOLERANCE) else trouble
-    if trouble.fingerprint != wanted.fingerprint or ahead > CLOCK_TOLERANCE:
-        return None
-    return trouble
+    """Return the trouble that still has to be waited out at `now`, if there is one."""
+    ca = str(wanted.spec.signer)
+    blocks = trouble is not None and trouble.blocks(now, wanted.fingerprint, ca)
+    return trouble if blocks else None
 
 
-def in_minutes(wait: timedelta) -> str:
-    """Return a wait as it stands in reasons."""
-    return f"{wait / timedelta(minutes=1):g} min"
-
-
-def told(trouble: Trouble) -> str:
+def told(trouble: Trouble) -> Reason:
     """Return what failed, how often, and when it is tried again."""
+    why = Said(trouble.text)
     if trouble.rests:
-        return f"{trouble.text}; it rests until {clock(trouble.next_try)}"
-    return (
-        f"{trouble.text}; attempt {trouble.attempts} failed, "
-        f"the next is at {clock(trouble.next_try)}"
-    )
+        return Reason(Why.RESTS, why=why, at=trouble.next_try)
+    return Reason(Why.STUCK, why=why, attempts=trouble.attempts, at=trouble.next_try)

@@ -10,21 +10,19 @@ import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from sslmd.console.answers import Cert, Fields, certs_of
+from sslmd.console.answers import Cert, certs_of
 from sslmd.console.args import Commands, add_certs, chosen, command, connect
 from sslmd.console.errors import USAGE, CtlError
 from sslmd.console.health import (
-    Level,
-    Limits,
     dh_problems,
     host_problems,
-    is_coming,
     problems,
+    refusal_line,
     remarks,
-    unproven,
     zone_problems,
 )
-from sslmd.console.text import count, local, printable, say, span
+from sslmd.console.text import count, printable, say, span
+from sslmd.core.trouble import Limits, Severity, unseen_servers
 from sslmd.wire.messages import Method
 
 # Seconds; a monitoring system gives a plugin ten by default.
@@ -67,28 +65,29 @@ def run(args: argparse.Namespace) -> int:
         with connect(args, _TIMEOUT) as daemon:
             result = daemon.call(Method.STATUS, {"certs": chosen(args)}, timeout=_TIMEOUT)
     except CtlError as err:
-        return _verdict(Level.CRITICAL, err.text, "")
+        return _verdict(Severity.CRITICAL, err.text, "")
     certs = certs_of(result)
     now = datetime.now(UTC)
-    refused = Fields(result).sub("daemon").sub("refused")
     limits = Limits(args.warning, args.critical)
     wrong = [
-        (level, cert.name, text) for cert in certs for level, text in problems(cert, now, limits)
+        (trouble.severity, cert.name, text)
+        for cert in certs
+        for trouble, text in problems(cert, now, limits)
     ]
     data = _performance(certs, len({name for _, name, _ in wrong}), now)
-    if refused:
-        wrong.insert(0, (Level.WARNING, "", _refusal(refused, now)))
-    wrong += [(Level.WARNING, "", text) for text in zone_problems(result, certs)]
+    if refused := refusal_line(result, now):
+        wrong.insert(0, (Severity.WARNING, "", refused))
+    wrong += [(Severity.WARNING, "", text) for text in zone_problems(result, certs)]
     if not args.certs:
         others = host_problems(result) + dh_problems(result)
-        wrong += [(Level.WARNING, "", text) for text in others]
+        wrong += [(Severity.WARNING, "", text) for text in others]
     unseen = [f"{cert.name} {text}" for cert in certs for text in remarks(cert, now)]
     data += f" unseen={len(unseen)};;;0" if certs else ""
     if not certs and not wrong:
-        return _verdict(Level.WARNING, "the daemon has no certificates", data)
+        return _verdict(Severity.WARNING, "the daemon has no certificates", data)
     if not wrong:
         well = f"{count(len(certs), 'certificate')}, {_next(certs, now)}"
-        return _verdict(Level.OK, f"{well}{_not_seen(unseen)}", data)
+        return _verdict(Severity.OK, f"{well}{_not_seen(unseen)}", data)
     wrong.sort(key=lambda problem: -problem[0])
     shown = [f"{name} {text}".lstrip() for _, name, text in wrong]
     return _verdict(wrong[0][0], f"{_few(shown)}{_not_seen(unseen)}", data)
@@ -104,16 +103,7 @@ def _not_seen(texts: Sequence[str]) -> str:
     return f"; not looked at: {_few(texts)}" if texts else ""
 
 
-def _refusal(refused: Fields, now: datetime) -> str:
-    mistakes = refused.texts("mistakes")
-    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
-    return (
-        f"the configuration was refused at {local(refused.time('at'), now)}, "
-        f"{refused.text('consequence')}: {mistakes[0] if mistakes else 'see its log'}{more}"
-    )
-
-
-def _verdict(level: Level, text: str, data: str) -> int:
+def _verdict(level: Severity, text: str, data: str) -> int:
     # "|" begins the performance data.
     line = f"SSLMD {level.name} - {printable(text).replace('|', '/')}"
     say(f"{line} | {data}" if data else line)
@@ -125,7 +115,7 @@ def _ends(certs: Sequence[Cert]) -> list[tuple[datetime, str]]:
 
 
 def _next(certs: Sequence[Cert], now: datetime) -> str:
-    coming = sum(map(is_coming, certs))
+    coming = sum(cert.status.is_coming for cert in certs)
     parts = [f"{coming} of them on the way for the first time"] if coming else []
     if ends := _ends(certs):
         end, name = min(ends)
@@ -138,7 +128,10 @@ def _performance(certs: Sequence[Cert], trouble: int, now: datetime) -> str:
     ends = _ends(certs)
     if ends:
         data += f" next_expiry={int((min(ends)[0] - now).total_seconds())}s"
-    return f"{data} unproven={sum(unproven(cert, now) for cert in certs)};;;0" if certs else data
+    if certs:
+        unproven = sum(len(unseen_servers(cert.status, now, long=True)) for cert in certs)
+        data += f" unproven={unproven};;;0"
+    return data
 
 
 def _days(text: str) -> timedelta:

@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from sslmd.console.answers import Cert, Fields
+from sslmd.console.answers import Cert, Fields, server_status
 from sslmd.console.args import Commands, command, connect
 from sslmd.console.errors import DONE
-from sslmd.console.health import NO_SERVER, Limits, dane_unseen, failed, problems, why
+from sslmd.console.health import NO_SERVER, dane_unseen, problems, why
 from sslmd.console.table import Row, print_table, terminal_width, wrapped
 from sslmd.console.text import clock, local, say, span
 from sslmd.wire.messages import Method
@@ -61,7 +61,7 @@ def _print_state(answer: Fields, now: datetime) -> None:
             ("issued", _used(answer.sub("issuances"), now), ""),
             *((label, local(at, now), "") for label, name in times if (at := cert.time(name))),
             ("used by", _users(cert), ""),
-            *(("problem", text, "red") for _, text in problems(cert, now, Limits())),
+            *(("problem", text, "red") for _, text in problems(cert, now)),
             *(("not seen", text, "yellow") for text in dane_unseen(cert, now)),
         ]
     )
@@ -79,7 +79,7 @@ def _print_servers(cert: Fields, now: datetime) -> None:
     _heading("Servers")
     rows = []
     for server in servers:
-        colour = "red" if failed(server) else ""
+        colour = "red" if server_status(server).failed else ""
         cells = [(server.text(name) or "-", colour) for name in ("class", "host", "state", "set")]
         cells.append((local(server.time("since"), now), colour))
         # The error of a failed one stands above, as a problem.

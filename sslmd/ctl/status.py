@@ -13,17 +13,18 @@ from sslmd.console.answers import Cert, Fields, certs_of
 from sslmd.console.args import Commands, add_certs, chosen, command, connect
 from sslmd.console.errors import DONE, NO_DAEMON, USAGE, CtlError
 from sslmd.console.health import (
-    Level,
-    Limits,
+    Problem,
     dh_problems,
+    host_problems,
     problems,
+    refusal,
     remarks,
-    still_there,
     why,
     zone_problems,
 )
 from sslmd.console.table import Row, table, terminal_height, terminal_width, wrapped
 from sslmd.console.text import colours, count, local, paint, printable, printable_json, span
+from sslmd.core.trouble import BY_LIFE, Severity
 from sslmd.wire.messages import Method
 
 TYPE_CHECKING = False
@@ -35,7 +36,7 @@ WATCH_SECONDS = 2.0
 _HEADER = ("CERTIFICATE", "CA", "KEY", "LEFT", "RENEWS", "ROLLS", "STATE")
 # On a narrow terminal what is missed least goes first; and ROLLS, if nothing rolls.
 _SPARE = ("KEY", "CA")
-_COLOURS = {Level.OK: "", Level.WARNING: "yellow", Level.CRITICAL: "red"}
+_COLOURS = {Severity.OK: "", Severity.WARNING: "yellow", Severity.CRITICAL: "red"}
 _NEXT = (
     ("renew_at", "renews {} on {}"),
     ("roll_at", "rolls {} on {}"),
@@ -117,7 +118,7 @@ def _screen(result: Json, *, some: bool, width: int, colour: bool) -> Iterator[s
     """Yield the lines. `some`: not of all certificates, while the daemon's line is about all."""
     now = datetime.now(UTC)
     certs = certs_of(result)
-    judged = [(cert, problems(cert, now, Limits())) for cert in certs]
+    judged = [(cert, problems(cert, now)) for cert in certs]
     rows = [_row(cert, wrong, now) for cert, wrong in judged]
     if rows:
         rolls = any(cert.time("roll_at") for cert in certs)
@@ -127,25 +128,23 @@ def _screen(result: Json, *, some: bool, width: int, colour: bool) -> Iterator[s
     trouble = sum(bool(wrong) for _, wrong in judged)
     for line in wrapped(_summary(certs, trouble, now), width):
         yield paint(line, "red" if trouble else "", on=colour)
-    for host in Fields(result).subs("hosts"):
-        for text in filter(None, (host.text("text"), _host_trouble(host, now))):
-            for line in wrapped(text, width):
-                yield paint(line, "yellow", on=colour)
-    asked = [one.text("text") for one in Fields(result).subs("dns")]
-    for text in (*zone_problems(result, certs), *dh_problems(result), *asked):
+    beside = host_problems(result, now) + zone_problems(result, certs) + dh_problems(result)
+    beside += [one.text("text") for one in Fields(result).subs("dns")]
+    refused, mistakes = refusal(result, now)
+    for text, style in (
+        *((text, "yellow") for text in beside),
+        *((text, "red") for text in (f"{refused}:" * bool(refused), *mistakes) if text),
+    ):
         for line in wrapped(text, width):
-            yield paint(line, "yellow", on=colour)
-    for line in _refused(Fields(result).sub("daemon").sub("refused"), now):
-        for part in wrapped(line, width):
-            yield paint(part, "red", on=colour)
+            yield paint(line, style, on=colour)
     if daemon := Fields(result).sub("daemon"):
         yield from wrapped(_daemon(daemon, now, some=some), width)
 
 
-def _row(cert: Cert, wrong: Sequence[tuple[Level, str]], now: datetime) -> Row:
+def _row(cert: Cert, wrong: Sequence[Problem], now: datetime) -> Row:
     end = cert.not_after
     left = "none" if end is None else span(end - now) if end > now else "expired"
-    level = Limits().level(cert, now)
+    level = BY_LIFE.severity(cert.status, now)
     shown = cert.curr or cert.sub("next")
     cells = (
         (cert.name, ""),
@@ -181,9 +180,8 @@ def _is_past(moment: datetime | None, now: datetime) -> bool:
 
 
 def _daemon(daemon: Fields, now: datetime, *, some: bool) -> str:
-    text = daemon.text("text")
-    if daemon.sub("refused"):
-        text = text.partition("; the configuration was refused")[0]  # it stands above
+    # A refused configuration stands above.
+    text = daemon.text("summary") or daemon.text("text")
     if some and text:
         text = f"in all {text}"
     state = ": ".join(filter(None, (daemon.text("state"), text)))
@@ -191,23 +189,6 @@ def _daemon(daemon: Fields, now: datetime, *, some: bool) -> str:
         f"sslmd {daemon.text('version')}, pid {daemon.number('pid')}, since "
         f"{local(daemon.time('started'), now)}; {state}"
     )
-
-
-def _refused(refused: Fields, now: datetime) -> Iterator[str]:
-    """Yield what is wrong with a configuration that was refused, a line for each mistake."""
-    if not refused:
-        return
-    at = local(refused.time("at"), now)
-    yield (
-        f"the configuration was refused at {at}, the one before stays in force; "
-        f"{refused.text('consequence')}:"
-    )
-    yield from (f"  {mistake}" for mistake in refused.texts("mistakes"))
-
-
-def _host_trouble(host: Fields, now: datetime) -> str:
-    text, again = still_there(host), host.time("next_try")
-    return f"{text}; next try at {local(again, now)}" if text and again else text
 
 
 def _print_raw(raw: bytes) -> None:

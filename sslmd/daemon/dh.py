@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.jobs import WriteDh, lane
+from sslmd.core.reason import Reason, Why
+from sslmd.core.retry import text_of
 from sslmd.daemon.tell.journal import WARNING
 from sslmd.daemon.zone_work import Tell
 from sslmd.workers.dh import write_dh
@@ -41,7 +43,7 @@ class DhLooks:
     def start(self) -> None:
         """Take the first look."""
         self._running = True
-        self._look("what is missing at the start")
+        self._look(Why.DH_START)
 
     def stop(self) -> None:
         """Start nothing more."""
@@ -54,7 +56,7 @@ class DhLooks:
         same = (now.dh, now.globals.prod_cert_dir) == (old.dh, old.globals.prod_cert_dir)
         if not same:
             await self._queue.cancel("dh")
-        self._look("the configuration was loaded again")
+        self._look(Why.DH_RELOADED)
 
     def consider(self) -> None:
         """Look if it is time: a day has gone, or nobody knows, because the clock was set back."""
@@ -64,16 +66,16 @@ class DhLooks:
         if timedelta() < left <= EVERY:
             self._set_timer()
         else:
-            self._look("the daily look")
+            self._look(Why.DH_DAILY)
 
-    def _look(self, reason: str) -> None:
+    def _look(self, why: Why) -> None:
         wanted = self._running and bool(self._tools.config.dh.groups)
         self._next = self._tools.now() + EVERY if wanted else None
         if not wanted:
             self.troubles = ()
         self._set_timer()
         if wanted:
-            self._queue.submit(WriteDh(reason))
+            self._queue.submit(WriteDh(Reason(why)))
 
     def _set_timer(self) -> None:
         """Have `consider` called when it is time, and no sooner call beside it."""
@@ -88,15 +90,11 @@ class DhLooks:
         """Do the job; what fails is told, and tried again at the next look."""
         told: set[str] = set()
         errors = await write_dh(self._tools)
-        self.troubles = tuple(dict.fromkeys(map(_text, errors)))
+        self.troubles = tuple(dict.fromkeys(map(text_of, errors)))
         for err in errors:
             self.failures += 1
             if not isinstance(err, SslmError):
-                self._tools.bug(f"{lane(job)}: {_text(err)}", err)
+                self._tools.bug(f"{lane(job)}: {text_of(err)}", err)
             elif str(err) not in told:
                 told.add(str(err))
                 self._tell("dh-trouble", f"{err}; it is tried again every day", WARNING, None)
-
-
-def _text(err: BaseException) -> str:
-    return str(err) if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"

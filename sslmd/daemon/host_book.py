@@ -10,20 +10,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sslmd.config.hosts import THIS_HOST, hosts_of, is_meant, wanted_on
-from sslmd.core.backoff import Failure, next_try
-from sslmd.core.errors import Permanent, Refused, SslmError
+from sslmd.core.errors import Refused, SslmError
 from sslmd.core.host.needs import Belonging, belonging_of, needs
 from sslmd.core.jobs import Copy
 from sslmd.core.names import CertId, shown
+from sslmd.core.retry import Trouble
 from sslmd.store import files
-from sslmd.store.host_notes import (
-    HostNote,
-    host_file,
-    noted_hosts,
-    read_host,
-    shortened,
-    write_host,
-)
+from sslmd.store.host_notes import HOST_NOTE, HostNote, noted_hosts, shortened
 from sslmd.workers.copy import Visit
 from sslmd.workers.tools import Tools
 
@@ -48,20 +41,19 @@ class HostBook:
 
     def load(self) -> None:
         """Read the notes; blocks, for the start."""
-        root = self._tools.tree.root
-        for host in dict.fromkeys((*noted_hosts(root), *self._hosts())):
+        for host in dict.fromkeys((*noted_hosts(self._tools.tree), *self._hosts())):
             self._notes[host] = self._read(host)
         self.reconfigured()
 
     def _read(self, host: str) -> HostNote:
         try:
-            return read_host(self._file(host))
+            return HOST_NOTE.read(self._file(host))
         except SslmError as err:
             self._tools.tell("host-trouble", f"what {host} holds is not known: {err}", None)
             return HostNote()
 
     def _file(self, host: str) -> str:
-        return host_file(self._tools.tree.root, host)
+        return self._tools.tree.host_note(host)
 
     def _hosts(self) -> dict[str, None]:
         return hosts_of(self._tools.config)
@@ -75,7 +67,7 @@ class HostBook:
         note, machine = self.of(host), shortened(machine)
         if machine and machine != note.machine:
             note = replace(note, machine=machine)
-            write_host(self._file(host), note)
+            HOST_NOTE.write(self._file(host), note)
             self._notes[host] = note
 
     def alike(self, host: str) -> list[str]:
@@ -215,7 +207,7 @@ class HostBook:
                 return
             prod = str(self._tools.config.globals.prod_cert_dir)
             note = replace(note, holds=note.holds | sent, prod=note.prod or prod)
-            write_host(self._file(job.host), note)
+            HOST_NOTE.write(self._file(job.host), note)
             self._notes[job.host] = note
 
         return write
@@ -242,10 +234,10 @@ class HostBook:
         if error is None:
             note = replace(note, attempts=0, error="", next_try=None)
         else:
-            attempts = old.attempts + 1
-            kind = Failure.PERMANENT if isinstance(error, Permanent) else Failure.TRANSIENT
-            again = next_try(kind, attempts, tools.now(), jitter=tools.rng.random())
-            note = replace(note, attempts=attempts, error=str(error), next_try=again)
+            failed = Trouble.of(error, old.attempts, tools.now(), jitter=tools.rng.random())
+            note = replace(
+                note, attempts=failed.attempts, error=failed.text, next_try=failed.next_try
+            )
         self._tell(host, visit, old, note)
         self._notes[host] = note
         is_known = host in self._hosts()
@@ -268,7 +260,7 @@ class HostBook:
         is_new = not visit.here or bool(old.holds) or note.places != old.places
         if was_reached and is_new and (not visit.here or host == THIS_HOST or old.holds):
             try:
-                await tools.in_thread(write_host, self._file(host), kept)
+                await tools.in_thread(HOST_NOTE.write, self._file(host), kept)
             except SslmError as err:
                 tools.tell("host-trouble", f"what {host} holds cannot be noted: {err}", None)
 

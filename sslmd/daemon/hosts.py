@@ -14,8 +14,6 @@ from datetime import datetime
 
 from sslmd.config.hosts import DNS, class_order, wanted_on
 from sslmd.config.model import Config
-from sslmd.core.backoff import Failure, next_try
-from sslmd.core.errors import SslmError, Transient
 from sslmd.core.events import ServerCopied, ServerSeen, ServersWanting, ServerTold
 from sslmd.core.host.needs import restarts_at
 from sslmd.core.host.plan import (
@@ -27,13 +25,13 @@ from sslmd.core.host.plan import (
     looks_again,
 )
 from sslmd.core.jobs import Copy, HostJob, Pool, Restart, See, Told, pool
-from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId
 from sslmd.core.renewal import ROLL_MARGIN
+from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Server, ServerPhase, Unseen
 from sslmd.core.windows import opens
 from sslmd.daemon.host_book import HostBook
-from sslmd.daemon.registry import Registry
+from sslmd.daemon.registry import ClassesChanged, Registry
 from sslmd.workers.copy import Visit, copy
 from sslmd.workers.proof import Sight, rule_of
 from sslmd.workers.queue import JobQueue
@@ -47,13 +45,6 @@ RESTS = 10
 
 # The server changed: an event for its certificate.
 Apply = Callable[[CertId, ServerTold | ServerSeen | ServerCopied | ServersWanting], None]
-
-
-def failure_of(err: Exception) -> Failure:
-    """Return what kind of failure an exception is."""
-    if isinstance(err, Transient):
-        return Failure.TRANSIENT
-    return Failure.PERMANENT if isinstance(err, SslmError) else Failure.BUG
 
 
 def _commands(config: Config) -> dict[str, object]:
@@ -118,18 +109,8 @@ class Hosts:
         """Forget the failures of what `old` had otherwise: it is tried anew."""
         before, after = _commands(old), _commands(self._tools.config)
         changed = {kind for kind in after if after[kind] != before.get(kind)}
-        for cert in self._waiting:
-            entry = self._registry[cert]
-            entry.state = replace(
-                entry.state,
-                servers=tuple(
-                    replace(server, attempts=0, next_try=None)
-                    if server.next_try is not None and server.kind in changed
-                    else server
-                    for server in entry.state.servers
-                ),
-            )
-            entry.document = None
+        for cert in list(self._waiting):
+            self._registry.put(cert, ClassesChanged(frozenset(changed)))
         for cert in self._registry:
             self.note(cert)  # probes may be others
         self.notes.reconfigured()
@@ -146,10 +127,9 @@ class Hosts:
         if not moved:
             return
         event = ServersWanting(self._tools.now(), moved)
-        for cert, entry in self._registry.entries.items():
+        for cert, entry in list(self._registry.entries.items()):
             if any(server.host in moved for server in entry.state.servers):
-                entry.state, entry.document = advance(entry.state, event), None
-                self.note(cert)
+                self._registry.put(cert, event)
 
     def stop(self) -> None:
         """Start nothing more."""
@@ -408,7 +388,7 @@ class Hosts:
 
 def _well(server: Server, phase: ServerPhase, now: datetime) -> Server:
     """Return a server of which all is well, in a phase since now."""
-    return replace(server, phase=phase, error="", attempts=0, next_try=None, since=now)
+    return replace(server.without_trouble(), phase=phase, since=now)
 
 
 def _seen(server: Server, sight: Sight, now: datetime) -> Server:
@@ -434,10 +414,7 @@ class _Again:
 
     def failed(self, server: Server, error: Exception) -> Server:
         """Return a server that failed once more."""
-        now, attempts = self._tools.now(), server.attempts + 1
-        if self._at is None:
-            jitter = self._tools.rng.random()
-            self._at = next_try(failure_of(error), attempts, now, jitter=jitter)
-        since = server.since if server.attempts else now
-        text = str(error) or repr(error)
-        return replace(server, error=text, attempts=attempts, next_try=self._at, since=since)
+        tools = self._tools
+        trouble = Trouble.of(error, server.attempts, tools.now(), jitter=tools.rng.random())
+        self._at = self._at or trouble.next_try
+        return server.failed(replace(trouble, next_try=self._at))

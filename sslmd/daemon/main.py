@@ -298,8 +298,8 @@ class Daemon:
         await self._planner.tools.background_done(FLUSH)
         planner = self._planner
         failed = planner.failures or planner.zones.troubles
-        troubled = failed or any(map(in_trouble, planner.registry.entries.values()))
-        return 1 if troubled else 0
+        now, entries = planner.tools.now(), planner.registry.entries.values()
+        return 1 if failed or any(in_trouble(entry, now) for entry in entries) else 0
 
     # --- signals and reload ---
 

@@ -8,10 +8,10 @@ running are one path (I5).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from sslmd.config.absent import why_absent
+from sslmd.config.groups import why_absent
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.events import (
@@ -34,18 +34,36 @@ from sslmd.core.jobs import (
     lane,
     pool,
 )
-from sslmd.core.lifecycle import advance, with_sets
+from sslmd.core.lifecycle import with_sets
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
+from sslmd.core.reason import Reason, Why, said
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered, Issuance
 from sslmd.core.view import Decision
+from sslmd.core.words import say
 from sslmd.daemon.dh import DhLooks
 from sslmd.daemon.held import HeldLooks, is_held
 from sslmd.daemon.hosts import Hosts
 from sslmd.daemon.ledger import Ledger, Page
 from sslmd.daemon.refusal import Refusal
-from sslmd.daemon.registry import Registry, entry_of
+from sslmd.daemon.registry import (
+    Broken,
+    CaLost,
+    ClassesChanged,
+    Compared,
+    Decided,
+    Entry,
+    Forgiven,
+    Gone,
+    Noticed,
+    Progressed,
+    Registry,
+    SetsRead,
+    Taken,
+    Unsaved,
+    entry_of,
+)
 from sslmd.daemon.runner import Runner
 from sslmd.daemon.scheduler import Scheduler
 from sslmd.daemon.tell import stories
@@ -61,6 +79,9 @@ from sslmd.workers.dispatch import ca_asked
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.reading import read_cert
 from sslmd.workers.tools import Tools
+
+# Part of `reason` in the status.
+WAITS_FOR_PLACE = "waits for a place: others are ordered"
 
 # An event can lead to another that needs no work; more in a row than this would be a bug.
 MAX_EVENTS = 10
@@ -86,6 +107,7 @@ class Planner:
         self.tools = tools
         self.bus = bus
         self.registry = Registry()
+        self.registry.listen(self._hear)
         places = {Pool.WORK: parallel, Pool.ACME: ORDERS, Pool.DNS: ZONES, Pool.HOSTS: HOSTS}
         places[Pool.DH] = GENERATING
         self.queue = JobQueue(
@@ -176,18 +198,11 @@ class Planner:
         config = self.tools.config
         for cert, one in loaded.items():
             state = as_configured(config, cert, one.state)
-            entry = entry_of(config, config.services[cert], state, one.hold)
-            self.registry.entries[cert] = entry
-            entry.astray = one.astray
+            entry = entry_of(config, config.services[cert], state, one.hold, one.astray)
             if state.curr is not None:
                 self.tools.established.add(cert.group)
-            self._tell_remarks(cert, one.remarks)
-            if one.hold:
-                self._tell("held", one.hold, ERROR, cert)
-            if one.unsaved and not one.hold:
-                self.ledger.note(cert, [])
-            self.hosts.note(cert)
-            self.zones.note(cert)
+            self._remarks[cert] = one.remarks
+            self.registry.put(cert, Taken(entry, one.remarks, one.unsaved))
         self.registry.relate()
 
     async def reconfigure(self, config: Config) -> tuple[list[CertId], list[CertId], list[CertId]]:
@@ -217,10 +232,7 @@ class Planner:
         ]
         with self.zones.in_flux():
             for cert in removed:
-                self.scheduler.drop(cert)
-                self.hosts.forget(cert)
-                self.zones.forget(cert)
-                del self.registry.entries[cert]  # before the wait: nothing new begins for it
+                self.registry.put(cert, Gone())  # before the wait: nothing new begins for it
             for cert in removed:
                 await self._stop_work(cert)
             self._take_in({cert: loaded[cert] for cert in added})
@@ -228,8 +240,8 @@ class Planner:
                 if cert not in added:
                     # What was read is old where a job came to its end in the meantime.
                     still = self.registry[cert].state is before.get(cert)
-                    self._tell_remarks(cert, loaded[cert].remarks if still else [])
-                    self._refresh(cert, loaded[cert] if still else None)
+                    remarks = self._remarks[cert] = loaded[cert].remarks if still else []
+                    self._refresh(cert, loaded[cert] if still else None, remarks)
             self.registry.relate()
             for cert in changed:
                 was = old.services.get(cert)
@@ -248,13 +260,12 @@ class Planner:
         config = self.tools.config
         if _publishing(old) == _publishing(config):
             return
-        for cert, entry in self.registry.entries.items():
+        for cert, entry in list(self.registry.entries.items()):
             trouble = entry.state.trouble
             if trouble is None or trouble.binding:
                 continue
             if isinstance(entry.wanted.spec.signer, AcmeCa):
-                entry.state = replace(entry.state, trouble=None)
-                self.ledger.note(cert, [])
+                self.registry.put(cert, Forgiven())
 
     def _is_ordering(self, cert: CertId) -> bool:
         return any(
@@ -267,33 +278,30 @@ class Planner:
         await self.queue.cancel(f"cert {cert}")
         await self.queue.cancel(f"trial {cert}")
 
-    def _refresh(self, cert: CertId, fresh: certs.Loaded | None) -> None:
-        entry = self.registry[cert]
-        renewed = entry_of(self.tools.config, self.tools.config.services[cert], entry.state, "")
-        renewed.decision = entry.decision  # an alarm that stands is not told again
-        renewed.progress, renewed.unsaved = entry.progress, entry.unsaved
-        renewed.astray = fresh.astray if fresh is not None else entry.astray
-        if fresh is None or self.queue.busy(f"cert {cert}"):
-            renewed.hold = entry.hold
-        elif fresh.hold:
-            renewed.hold = fresh.hold
-            if fresh.hold != entry.hold:
-                self._tell("held", fresh.hold, ERROR, cert)
-        elif entry.hold:
-            renewed.state = fresh.state  # what held it was put right
-            self._tell("released", f"no longer: {entry.hold}", NOTICE, cert)
-            self.ledger.note(cert, [])
-        else:
-            # What is noted in memory may be newer than the file; the sets on disk are not.
-            renewed.state = with_sets(entry.state, fresh.state)
-            if fresh.state.delivered.curr is None:  # not in production, or that is elsewhere now
-                renewed.state = replace(renewed.state, delivered=Delivered())
-        renewed.state = as_configured(self.tools.config, cert, renewed.state)
-        if renewed.wanted.dane:
-            renewed.report = entry.report  # an alarm stands until ports were looked at again
-        self.registry.entries[cert] = renewed
-        self.hosts.note(cert)
-        self.zones.note(cert)
+    def _refresh(self, cert: CertId, fresh: certs.Loaded | None, remarks: Sequence[str]) -> None:
+        """Take over what the configuration says now, and what was read `fresh`."""
+        entry, config = self.registry[cert], self.tools.config
+        state, hold, is_released = entry.state, entry.hold, False
+        if fresh is not None and not self.queue.busy(f"cert {cert}"):
+            hold, is_released = fresh.hold, bool(entry.hold) and not fresh.hold
+            if is_released:
+                state = fresh.state  # what held it was put right
+            elif not hold:
+                # What is noted in memory may be newer than the file; the sets on disk are not.
+                state = with_sets(state, fresh.state)
+                if fresh.state.delivered.curr is None:  # not in production, or elsewhere now
+                    state = replace(state, delivered=Delivered())
+        astray = fresh.astray if fresh is not None else entry.astray
+        state = as_configured(config, cert, state)
+        renewed = replace(
+            entry_of(config, config.services[cert], state, hold, astray),
+            decision=entry.decision,  # an alarm that stands is not told again
+            progress=entry.progress,
+            unsaved=entry.unsaved,
+            # An alarm stands until ports were looked at again.
+            report=entry.report if config.services[cert].dane else None,
+        )
+        self.registry.put(cert, Taken(renewed, remarks, is_released))
 
     async def look_at_held(self, which: Iterable[CertId] | None = None) -> None:
         """Read again what is held, of `which` or of all, and go on with what was put right."""
@@ -313,19 +321,13 @@ class Planner:
                 continue
             fresh = loaded[cert]
             known = self._remarks.get(cert, [])
-            self._tell_remarks(cert, [one for one in fresh.remarks if one not in known])
             self._remarks[cert] = fresh.remarks
-            self._refresh(cert, fresh)
+            self._refresh(cert, fresh, [one for one in fresh.remarks if one not in known])
         for cert in held:
             self.replan(cert)
             for child in self.registry.below(cert):
                 self.replan(child)
         self.hosts.consider()
-
-    def _tell_remarks(self, cert: CertId, remarks: list[str]) -> None:
-        self._remarks[cert] = remarks
-        for remark in remarks:
-            self._tell("tree-remark", remark, WARNING, cert)
 
     def _replan_known(self, cert: CertId) -> None:
         if cert in self.registry and not self._stopping:
@@ -353,19 +355,16 @@ class Planner:
         try:
             decision = self._decide(cert)
         except Exception as err:
-            entry = self.registry[cert]
-            entry.hold = f"left alone after an error of sslmd's own: {err!r}; see the journal"
-            entry.decision, entry.document, entry.bug = Decision(entry.hold), None, True
-            self.bus.bug(self.tools.now(), entry.hold, err, cert)
-            return entry.decision
+            hold = f"left alone after an error of sslmd's own: {err!r}; see the journal"
+            self.registry.put(cert, Broken(hold, err))
+            return self.registry[cert].decision
         if self._stopping:
             return decision
         job = decision.job
         if job is not None and not self.queue.busy(lane(job)) and not self._waits_for_zone(job):
             self.queue.submit(job)
             if isinstance(job, Order) and self.queue.crowded(Pool.ACME):
-                entry = self.registry[cert]
-                entry.progress, entry.document = "waits for a place: others are ordered", None
+                self.registry.put(cert, Progressed(WAITS_FOR_PLACE))
         self._consider_trial(cert)
         if arm:
             self.scheduler.arm(cert, decision)
@@ -382,7 +381,7 @@ class Planner:
         entry = self.registry[cert]
         if entry.state.trial is not None and not entry.hold:
             kind = entry.state.trial.kind
-            self.queue.submit(Trial(cert, entry.state.trial, f"an admin asked for a {kind}"))
+            self.queue.submit(Trial(cert, entry.state.trial, Reason(Why.TRIAL, kind=kind)))
 
     async def _arm(self, decisions: list[tuple[CertId, Decision]]) -> None:
         """Set the timers of a start, a few at a time: most are for weeks ahead."""
@@ -393,29 +392,20 @@ class Planner:
                 await asyncio.sleep(0)
 
     def _decide(self, cert: CertId) -> Decision:
-        entry = self.registry[cert]
         for _ in range(MAX_EVENTS):
             decision = decide(self.registry.view(cert), self.tools.now())
             if decision.event is None:
                 break
-            self.take(cert, decision.event)
+            self.registry.put(cert, decision.event)
         else:
             raise RuntimeError(f"{cert}: one event led to another without end: {decision}")
-        if decision != entry.decision:
-            self._tell_alarm(cert, entry.decision.alarm, decision.alarm)
-            entry.decision = decision
-            entry.document = None
-        looks_at = self.held.next_at if is_held(entry) else None
-        if looks_at != entry.looks_at:
-            entry.looks_at, entry.document = looks_at, None
-        return decision
-
-    def _tell_alarm(self, cert: CertId, before: str, after: str) -> None:
-        """Say once what only an admin can put right, and when it is."""
-        if after and after != before:
-            self._tell("held", after, ERROR, cert)
-        elif before and not after:
-            self._tell("released", f"no longer: {before}", NOTICE, cert)
+        entry = self.registry[cert]
+        is_held = not entry.bug and bool(entry.hold or decision.alarm or entry.unusable)
+        looks_at = self.held.next_at if is_held else None
+        if (decision, looks_at) != (entry.decision, entry.looks_at):
+            self.registry.put(cert, Decided(decision, looks_at))
+        # The same one as long as nothing changes: timers go by it.
+        return self.registry[cert].decision
 
     def apply(self, cert: CertId, event: Event) -> None:
         """Take in that something happened to a certificate, and plan on."""
@@ -428,23 +418,81 @@ class Planner:
 
     def take(self, cert: CertId, event: Event) -> None:
         """Take in that something happened, and leave the planning to others."""
-        entry = self.registry[cert]
-        before = entry.state
-        entry.state = advance(before, event)
-        entry.document = None
-        story = stories.of_event(event, before, entry.state)
-        entries = []
-        if story is not None:
-            at = self.tools.now()
-            self.bus.record(
-                Record(at, story.event, story.text, story.priority, cert, story.job, story.set)
-            )
-            if story.kept:
-                name = str(story.set) if story.set else ""
-                entries.append(HistoryEntry(at, story.event, name, story.text))
-        self.ledger.note(cert, entries)
+        self.registry.put(cert, event)
+
+    def _hear(
+        self, cert: CertId, event: Event | Noticed, before: Entry | None, after: Entry | None
+    ) -> None:
+        """Tell of a change, note it, and have hosts and zones follow."""
+        if isinstance(event, Decided | CaLost | Broken | Progressed | Unsaved | Compared):
+            self._tell_of(cert, event, before)
+            return
+        if after is None:
+            self.scheduler.drop(cert)
+            self.hosts.forget(cert)
+            self.zones.forget(cert)
+            return
+        lines: list[HistoryEntry] = []
+        if isinstance(event, Taken):
+            for remark in event.remarks:
+                self._tell("tree-remark", remark, WARNING, cert)
+            earlier = said(before.hold) if before is not None else None
+            self._tell_alarm(cert, earlier, said(after.hold))
+        elif not isinstance(event, SetsRead | Forgiven | ClassesChanged | Gone):
+            assert before is not None
+            lines = self._story(cert, event, before.state, after.state)
+        if not isinstance(event, Taken) or (event.unsaved and not after.hold):
+            self.ledger.note(cert, lines)
         self.hosts.note(cert)
         self.zones.note(cert)
+
+    def _story(
+        self, cert: CertId, event: Event, before: CertState, after: CertState
+    ) -> list[HistoryEntry]:
+        """Tell what happened; return what of it is kept in the history."""
+        story = stories.of_event(event, before, after)
+        if story is None:
+            return []
+        at = self.tools.now()
+        self.bus.record(
+            Record(at, story.event, story.text, story.priority, cert, story.job, story.set)
+        )
+        name = str(story.set) if story.set else ""
+        return [HistoryEntry(at, story.event, name, story.text)] if story.kept else []
+
+    def _tell_of(
+        self,
+        cert: CertId,
+        event: Decided | CaLost | Broken | Progressed | Unsaved | Compared,
+        before: Entry | None,
+    ) -> None:
+        """Tell of what is known beside the state of a certificate."""
+        assert before is not None
+        match event:
+            case Decided():
+                self._tell_alarm(cert, before.decision.alarm, event.decision.alarm)
+            case Broken():
+                self.bus.bug(self.tools.now(), event.hold, event.error, cert)
+            case Progressed() if event.text and event.text != WAITS_FOR_PLACE:
+                self._tell("order-progress", event.text, INFO, cert)
+            case Unsaved() if event.why:
+                self._tell("state-unsaved", f"{event.why}; it is tried again", WARNING, cert)
+            case Compared():
+                last = before.report.findings if before.report is not None else ()
+                known = {(one.where, one.text) for one in last if one.wrong}
+                wrong = [one for one in event.report.findings if one.wrong]
+                for one in wrong:
+                    if (one.where, one.text) not in known:
+                        self._tell("dane-mismatch", f"{one.where} {one.text}", ERROR, cert)
+                if known and not wrong:
+                    self._tell("dane-well", "DNS, ports and keys agree again", INFO, cert)
+
+    def _tell_alarm(self, cert: CertId, before: Reason | None, after: Reason | None) -> None:
+        """Say once what only an admin can put right, and when it is."""
+        if after and after != before:
+            self._tell("held", say(after), ERROR, cert)
+        elif before and not after:
+            self._tell("released", f"no longer: {say(before)}", NOTICE, cert)
 
     def _page_of(self, cert: CertId) -> Page | None:
         if cert not in self.registry or self.registry[cert].hold:
@@ -465,11 +513,8 @@ class Planner:
     def progress(self, cert: CertId, text: str) -> None:
         """A job tells how far it is, "" when that is over; part of `reason` in the status."""
         entry = self.registry.entries.get(cert)
-        if entry is None or entry.progress == text:
-            return
-        entry.progress, entry.document = text, None
-        if text:
-            self._tell("order-progress", text, INFO, cert)
+        if entry is not None and entry.progress != text:
+            self.registry.put(cert, Progressed(text))
 
     def count(self, cert: CertId, names: tuple[str, ...]) -> None:
         """Take in that a CA may have failed to validate `names`."""
@@ -530,13 +575,12 @@ class Planner:
 
     def _saved_again(self, cert: CertId) -> None:
         if cert in self.registry:
-            self.registry[cert].unsaved, self.registry[cert].document = "", None
+            self.registry.put(cert, Unsaved(""))
 
     def _save_failed(self, cert: CertId, err: SslmError) -> None:
         self.runner.failures += 1
         if cert in self.registry:
-            self.registry[cert].unsaved, self.registry[cert].document = str(err), None
-        self._tell("state-unsaved", f"{err}; it is tried again", WARNING, cert)
+            self.registry.put(cert, Unsaved(str(err)))
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:
         self.bus.record(Record(self.tools.now(), event, text, priority, cert))

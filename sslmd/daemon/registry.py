@@ -1,23 +1,34 @@
-"""Every certificate that the daemon knows: what is wanted of it and how it stands."""
+"""The registry: every certificate that the daemon knows, and the only writer of what is known.
+
+`put` is the one way to change anything. An event of `core.events` goes through `core.lifecycle`;
+those defined here are about what stands beside a certificate's state. Entries are frozen: whoever
+keeps one has how things were at that moment, and what is made of one is good for as long as it is
+the entry. Who has to follow a change (the journal, state.toml, hosts, zones, the loop) is a
+listener.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 
 from sslmd.config.hosts import places, proves
 from sslmd.config.model import Config, ServiceConfig
+from sslmd.core.dane.report import NOT_PUBLISHED, Finding
 from sslmd.core.dane.verdict import Dane, Unknown
 from sslmd.core.errors import Refused
+from sslmd.core.events import Event
+from sslmd.core.lifecycle import advance, with_sets
 from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
+from sslmd.core.reason import Held, Reason, Why
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
 from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision, View
-from sslmd.workers.dane import NOT_PUBLISHED, Finding
 from sslmd.workers.tools import wanted_of
 
 # Names in a message that says what there is.
@@ -57,9 +68,9 @@ class DaneReport:
         return not (self.wrong or self.unseen or self.missing)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One certificate. `document` is its part of the `status` answer, made when asked for.
+    """One certificate.
 
     `proves`: ports with TLSA records are looked at after a roll; `report`: what was last found
     there and in DNS. `unsaved`: why its state.toml cannot be written, "" if it can. `progress`: how
@@ -75,7 +86,6 @@ class Entry:
     hold: str
     decision: Decision
     proves: bool = True
-    document: bytes | None = None
     unsaved: str = ""
     progress: str = ""
     report: DaneReport | None = None
@@ -96,16 +106,151 @@ class Entry:
         return f"set {curr.name} cannot be used: {curr.problem or 'it has no certificate'}"
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A certificate is as the configuration and its files have it now.
+
+    `remarks`: what is odd; `unsaved`: state.toml does not hold all of it yet.
+    """
+
+    entry: Entry
+    remarks: Sequence[str] = ()
+    unsaved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A certificate left the configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetsRead:
+    """The sets and links on disk are these."""
+
+    found: CertState
+
+
+@dataclass(frozen=True, slots=True)
+class CaLost:
+    """Nothing is left of a CA but what it signed: `remains`."""
+
+    remains: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forgiven:
+    """What an order failed by may be right now: it need not wait for its next try."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassesChanged:
+    """What is run for these server classes has changed: what failed there is tried again."""
+
+    kinds: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What comes next. `looks_at`: when its files are read again, while it is held."""
+
+    decision: Decision
+    looks_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """It is left alone after an error of our own."""
+
+    hold: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """A job is so far; "" when that is over."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsaved:
+    """Its state.toml cannot be written, or can again: ""."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """DNS, ports and keys were compared."""
+
+    report: DaneReport
+
+
+Noticed = (
+    Taken
+    | Gone
+    | SetsRead
+    | CaLost
+    | Forgiven
+    | ClassesChanged
+    | Decided
+    | Broken
+    | Progressed
+    | Unsaved
+    | Compared
+)
+
+# Hears of a change: what happened to which certificate, and how it was before and is now; None
+# for one that is not known.
+Listener = Callable[[CertId, Event | Noticed, Entry | None, Entry | None], None]
+
+
+def _after(before: Entry, event: Event | Noticed) -> Entry:
+    """Return how a certificate stands after an event."""
+    match event:
+        case SetsRead():
+            return replace(before, state=with_sets(before.state, event.found))
+        case CaLost():
+            return replace(before, state=replace(before.state, remains=event.remains))
+        case Forgiven():
+            return replace(before, state=replace(before.state, trouble=None))
+        case ClassesChanged():
+            servers = tuple(
+                replace(server, attempts=0, next_try=None)
+                if server.next_try is not None and server.kind in event.kinds
+                else server
+                for server in before.state.servers
+            )
+            return replace(before, state=replace(before.state, servers=servers))
+        case Decided():
+            return replace(before, decision=event.decision, looks_at=event.looks_at)
+        case Broken():
+            decision = Decision(Reason(Held.NOTED, text=event.hold))
+            return replace(before, hold=event.hold, decision=decision, bug=True)
+        case Progressed():
+            return replace(before, progress=event.text)
+        case Unsaved():
+            return replace(before, unsaved=event.why)
+        case Compared():
+            return replace(before, report=event.report)
+        case Taken() | Gone():
+            raise AssertionError(f"not something that happens to an entry: {event}")
+        case _:
+            return replace(before, state=advance(before.state, event))
+
+
 class UnknownCertError(Refused):
     """A request names a certificate that is not configured."""
 
 
 class Registry:
-    """The certificates, and who is signed by whom."""
+    """The certificates, and who is signed by whom. `entries` is for reading."""
 
     def __init__(self) -> None:
-        self.entries: dict[CertId, Entry] = {}
+        self._entries: dict[CertId, Entry] = {}
+        self.entries: Mapping[CertId, Entry] = MappingProxyType(self._entries)
         self._below: dict[CertId, list[CertId]] = {}
+        self._listeners: list[Listener] = []
         self.dane_of: Callable[[CertId, Entry], tuple[Dane, str]] = lambda *_: (Unknown(), "")
         # Why the configuration leaves out a group, or a service of it ("": all of them).
         self.why_absent: Callable[[str, str], str] = lambda *_: ""
@@ -118,6 +263,22 @@ class Registry:
 
     def __iter__(self) -> Iterator[CertId]:
         return iter(self.entries)
+
+    def listen(self, listener: Listener) -> None:
+        """Have every change told to `listener`, after those who came before it."""
+        self._listeners.append(listener)
+
+    def put(self, cert: CertId, event: Event | Noticed) -> None:
+        """Take in that something happened to a certificate."""
+        before = self._entries.get(cert)
+        after: Entry | None = None
+        if isinstance(event, Gone):
+            del self._entries[cert]
+        else:
+            after = event.entry if isinstance(event, Taken) else _after(self._entries[cert], event)
+            self._entries[cert] = after
+        for listener in self._listeners:
+            listener(cert, event, before, after)
 
     def relate(self) -> None:
         """Find out anew who is signed by whom; to be called when entries came or went."""
@@ -134,9 +295,11 @@ class Registry:
 
     def view(self, cert: CertId) -> View:
         """Return what the planner looks at."""
-        entry = self.entries[cert]
         # Each time: a reload reads the tree again, and may have other certificates below a CA.
-        entry.state = with_lost_ca(cert, self.entries, self.below)
+        state = with_lost_ca(cert, self.entries, self.below)
+        if state is not self.entries[cert].state:
+            self.put(cert, CaLost(state.remains))
+        entry = self.entries[cert]
         return view_of(entry, self.entries, *self.dane_of(cert, entry))
 
     def managed(self) -> list[CertId]:
@@ -209,15 +372,18 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def entry_of(config: Config, service: ServiceConfig, state: CertState, hold: str) -> Entry:
+def entry_of(
+    config: Config, service: ServiceConfig, state: CertState, hold: str, astray: str = ""
+) -> Entry:
     """Make an entry that is not decided on yet."""
     return Entry(
         wanted_of(service, config),
         places(config, service.id),
         state,
         hold,
-        Decision("not planned"),
+        Decision(Reason(Why.NOT_PLANNED)),
         proves(config, service.id),
         used_by=tuple(map(str, config.kinds_using(service.id))),
         unused=config.is_unused(service.id),
+        astray=astray,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from sslmd.config.load import load
 from sslmd.config.model import Config
-from sslmd.config.written import differences
+from sslmd.config.reader import differences
 from sslmd.core.errors import ConfigError, Mistake, SslmError
 from sslmd.core.names import CertId
 from sslmd.daemon.planner import Planner

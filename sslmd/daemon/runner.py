@@ -7,18 +7,20 @@ is read again, so that the plan goes by what is there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
-from sslmd.core.backoff import Failure, next_try
 from sslmd.core.errors import SslmError, Transient, ValidationFailed
 from sslmd.core.events import AttemptFailed, Event, TrialEnded
 from sslmd.core.jobs import CertJob, HostJob, Trial, track
 from sslmd.core.names import CertId
-from sslmd.core.renewal import Wanted
-from sslmd.core.state import Track, Trouble
+from sslmd.core.reason import Ended, Held, Reason, Said
+from sslmd.core.retry import Failure, Trouble
+from sslmd.core.state import Track
 from sslmd.core.times import clock
-from sslmd.daemon.hosts import Hosts, failure_of
-from sslmd.daemon.registry import Registry
+from sslmd.core.words import say
+from sslmd.daemon.hosts import Hosts
+from sslmd.daemon.registry import Registry, SetsRead
 from sslmd.daemon.tell.journal import DEBUG, Bus, Record
 from sslmd.store import certs, files
 from sslmd.workers.dispatch import work
@@ -51,26 +53,33 @@ class Runner:
 
     async def trial(self, job: Trial) -> None:
         """Do a trial; it ends here, well or not."""
-        text = error = ""
         after = None
+        failed = True
         try:
-            text = await trial(job, self._tools)
+            how = Reason(Ended.TRIAL_WELL, said=Said(await trial(job, self._tools)))
+            failed = False
         except SslmError as err:
-            error = str(err)
+            how = Reason(Held.NOTED, text=Said(err))
             after = err.retry_at if isinstance(err, Transient) else None
         except Exception as err:
-            error = f"an error of sslmd's own: {err!r}"
-            self._bus.bug(self._tools.now(), f"a {job.ask.kind} met {error}", err, job.cert)
-        if error:
-            self.failures += 1
+            how = Reason(Held.OWN_ERROR, error=Said(repr(err)))
+            self._bus.bug(self._tools.now(), f"a {job.ask.kind} met {say(how)}", err, job.cert)
+        self.failures += failed
         if job.cert in self._registry:
-            self._apply(job.cert, TrialEnded(self._tools.now(), job.ask, text, error, after))
+            self._apply(job.cert, TrialEnded(self._tools.now(), job.ask, how, failed, after))
 
     async def cert_job(self, job: CertJob) -> None:
         """Do a job; cancelled, it leaves everything as it is on disk."""
         name = type(job).__name__
         self._bus.record(
-            Record(self._tools.now(), "job-started", f"{name}: {job.reason}", DEBUG, job.cert, name)
+            Record(
+                self._tools.now(),
+                "job-started",
+                f"{name}: {say(job.reason)}",
+                DEBUG,
+                job.cert,
+                name,
+            )
         )
         try:
             event = await work(job, self._tools)
@@ -94,26 +103,17 @@ class Runner:
         entry = self._registry[job.cert]
         what = track(job)
         old = entry.state.trouble if what is Track.RENEW else entry.state.delivery_trouble
-        trouble = self._trouble(err, old, entry.wanted, now)
+        ca, fingerprint = str(entry.wanted.spec.signer), entry.wanted.fingerprint
+        attempts = old.attempts if old and old.fingerprint == fingerprint else 0
+        jitter = self._tools.rng.random()
+        trouble = Trouble.of(err, attempts, now, jitter=jitter, fingerprint=fingerprint)
+        text = trouble.text.removeprefix(f"{job.cert}: ")
+        trouble = replace(trouble, text=text, ca=ca)
         await self.look_again(job.cert)
         if job.cert not in self._registry:
             return  # a reload took it away meanwhile
         failed = err.names if isinstance(err, ValidationFailed) else ()
         self._apply(job.cert, AttemptFailed(what, trouble, failed))
-
-    def _trouble(
-        self, err: Exception, old: Trouble | None, wanted: Wanted, now: datetime
-    ) -> Trouble:
-        fingerprint = wanted.fingerprint
-        attempts = old.attempts + 1 if old and old.fingerprint == fingerprint else 1
-        retry_at = err.retry_at if isinstance(err, Transient) else None
-        failure = failure_of(err)
-        text = str(err) if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
-        text = text.removeprefix(f"{wanted.spec.id}: ")
-        again = next_try(failure, attempts, now, jitter=self._tools.rng.random(), retry_at=retry_at)
-        binding = retry_at is not None
-        ca = str(wanted.spec.signer)
-        return Trouble(attempts, failure, text, now, again, fingerprint, binding, ca)
 
     def rest(self, cert: CertId) -> str:
         """What an admin stopped rests for an hour, or until he asks for it; return what to tell."""
@@ -136,10 +136,10 @@ class Runner:
         if entry is None:
             return
         try:
-            fresh = await self._tools.in_thread(
+            found = await self._tools.in_thread(
                 certs.reread, self._tools.tree, cert, entry.state, draw=self._tools.draw
             )
         except (SslmError, OSError):
             return  # whatever is wrong there is told by the job that failed
-        entry.state = fresh
-        entry.document = None
+        if cert in self._registry:
+            self._registry.put(cert, SetsRead(found))

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 
 from sslmd.core.dane.gate import gate_of
+from sslmd.core.dane.report import Finding, findings_of
 from sslmd.core.dane.verdict import Withdrawn
 from sslmd.core.errors import Transient
 from sslmd.core.names import CertId, SetName
-from sslmd.daemon.registry import DaneReport, Entry, Registry
-from sslmd.daemon.tell.journal import ERROR, INFO
+from sslmd.core.reason import Reason, Why
+from sslmd.daemon.registry import Compared, DaneReport, Entry, Registry
+from sslmd.daemon.zone import Zone
 from sslmd.daemon.zone_work import Tell, ZoneWork, clock
 from sslmd.servers.probe import BELIEVED, FIRST_PAUSE, SLOWER
-from sslmd.workers.dane import Finding, ask_resolver, findings_of_ports, prove_ports
+from sslmd.workers.dane import ask_resolver, findings_of_ports, prove_ports
 from sslmd.workers.dane import look as look_ports
-from sslmd.workers.dane_report import findings_of
-from sslmd.workers.dane_zone import Zone
 from sslmd.workers.ports import PortSeen
 from sslmd.workers.tools import Tools
 
@@ -89,17 +89,7 @@ class ZoneWatch:
         return findings + findings_of_ports(seen, name, zone.shown_to_clients(), spare)
 
     def _report(self, cert: CertId, findings: list[Finding]) -> None:
-        entry = self._registry[cert]
-        before = entry.report
-        entry.report = DaneReport(self._tools.now(), tuple(findings))
-        entry.document = None
-        known = {(one.where, one.text) for one in before.findings if one.wrong} if before else set()
-        wrong = [one for one in findings if one.wrong]
-        for one in wrong:
-            if (one.where, one.text) not in known:
-                self._tell("dane-mismatch", f"{one.where} {one.text}", ERROR, cert)
-        if known and not wrong:
-            self._tell("dane-well", "DNS, ports and keys agree again", INFO, cert)
+        self._registry.put(cert, Compared(DaneReport(self._tools.now(), tuple(findings))))
 
     async def _look_at_ports(self, zone: Zone, cert: CertId) -> list[PortSeen]:
         assert zone.given is not None
@@ -133,14 +123,14 @@ class ZoneWatch:
             await asyncio.sleep(pause)
             pause *= SLOWER
 
-    async def may_roll(self, zone: Zone, cert: CertId, name: SetName) -> str:
-        """Look once more before a set is served; return why not, "" if nothing is against it.
+    async def may_roll(self, zone: Zone, cert: CertId, name: SetName) -> Reason | None:
+        """Look once more before a set is served; return why not, None if nothing is against it.
 
         Raises `Transient` for what a validating resolver does not like.
         """
         entry = self._registry.entries.get(cert)
         if entry is None:
-            return ""
+            return None
         if not entry.wanted.dane:
             return await self._withdrawn(zone, cert, entry)
         if self._work.wish(zone) != zone.wish:
@@ -148,30 +138,30 @@ class ZoneWatch:
             await self._work.give(zone)
         view = self._registry.view(cert)
         if isinstance(view.dane, Withdrawn):
-            return gate_of(view).text
+            return gate_of(view).reason
         await self._work.look(zone)
         view = self._registry.view(cert)
         if view.state.next is None or view.state.next.name != name:
-            return "another set is on deck now"
+            return Reason(Why.ANOTHER_SET)
         gate = gate_of(view)
         if not gate.open:
-            return gate.text
+            return gate.reason
         assert zone.notes is not None
         needed = zone.share(cert).needed
         await ask_resolver(zone.name, needed, self._tools, signed=zone.notes.signed)
-        return ""
+        return None
 
-    async def _withdrawn(self, zone: Zone, cert: CertId, entry: Entry) -> str:
-        """Return why a certificate without DANE may not be rolled yet, "" if it may.
+    async def _withdrawn(self, zone: Zone, cert: CertId, entry: Entry) -> Reason | None:
+        """Return why a certificate without DANE may not be rolled yet, None if it may.
 
         Only for records of its own that caches may hold still: what else happens to DANE in its
         zone, or fails there, is none of its business (I6). Raises nothing.
         """
         if not await self._work.is_concerned(zone, entry):
-            return ""
+            return None
         if self._work.wish(zone) != zone.wish:
             # Just switched off, or the start: what caches may hold has to be known.
             async with zone.turn:
                 await self._work.give(zone)
         view = self._registry.view(cert)
-        return gate_of(view).text if isinstance(view.dane, Withdrawn) else ""
+        return gate_of(view).reason if isinstance(view.dane, Withdrawn) else None

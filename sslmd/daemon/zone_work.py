@@ -10,25 +10,35 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from sslmd.core.backoff import LADDER_MINUTES, Failure, ladder_minutes
+from sslmd.core.dane.content import (
+    CertWish,
+    Given,
+    LookedUp,
+    Wish,
+    ZoneNotes,
+    cert_wish,
+    held_by,
+    is_of,
+    unsigned_text,
+)
+from sslmd.core.dane.look import sight, take
+from sslmd.core.dane.report import late
 from sslmd.core.dane.sighting import FIRST_PAUSE, GROWTH, LONGEST_MISSING
 from sslmd.core.dane.tlsa import Content, TlsaHosts, owned, wants_of
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.events import Event, TlsaLooked
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.daemon.hosts import failure_of
+from sslmd.core.retry import Failure, Trouble, wait_after
+from sslmd.core.words import written
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR, INFO, WARNING
+from sslmd.daemon.zone import Zone
 from sslmd.dns import tlsa_publish
-from sslmd.dns.tlsa_include import tlsa_file
-from sslmd.store import zone_notes
-from sslmd.workers.dane_report import late
-from sslmd.workers.dane_sight import sight, take
-from sslmd.workers.dane_wish import cert_wish, held_by, is_of, unsigned_text
-from sslmd.workers.dane_zone import Zone
+from sslmd.store.layout import tlsa_file
+from sslmd.store.zone_notes import ZONE_NOTE
 from sslmd.workers.places import look_elsewhere
 from sslmd.workers.restart import dependents
-from sslmd.workers.tlsa import CertWish, Given, LookedUp, Wish, look, publish
+from sslmd.workers.tlsa import look, publish
 from sslmd.workers.tools import Tools
 
 # Seconds between two looks at the include files: somebody may have changed one by hand.
@@ -78,7 +88,7 @@ class ZoneWork:
         """Return what of it is one certificate's."""
         entry = self._registry[cert]
         service = self._tools.config.services[cert]
-        return cert_wish(entry, service)
+        return cert_wish(entry, service.dane, service.dane_ttl)
 
     async def publish(self, zone: Zone, *, again: bool = False) -> Given | None:
         """Have DNS given what it should serve; None: that failed, and was told.
@@ -140,21 +150,21 @@ class ZoneWork:
     def _of_group(self, zone: Zone) -> set[CertId]:
         return {cert for cert in self._registry if cert.group == zone.name.text}
 
-    def _read_notes(self, name: ZoneName) -> zone_notes.ZoneNotes:
-        path = zone_notes.notes_file(self._tools.config.globals.certs_dir, name)
-        return zone_notes.read_notes(path)
+    def _read_notes(self, name: ZoneName) -> ZoneNotes:
+        path = self._tools.tree.zone_note(name)
+        return ZONE_NOTE.read(path)
 
     def _given(self, zone: Zone, wish: Wish, given: Given) -> None:
         now = clock()
         before, first = zone.given, zone.given is None
         zone.wish = zone.tried = wish
         zone.given, zone.notes = given, given.notes
-        zone.trouble, zone.again = "", bool(given.unfit or given.unknown or given.ends_problem)
+        zone.again = bool(given.unfit or given.unknown or given.ends_problem)
         zone.places_at = now + PLACES if given.places or given.ends else 0.0
         if zone.again:
             self._unfit(zone, given, before)
         elif given.failure is None:
-            zone.attempts, zone.retry_at = 0, 0.0
+            zone.failed, zone.retry_at = None, 0.0
         zone.stamps, zone.files_at = self.stamps(zone), now + FILES
         if first:
             zone.mx_at = now + DAY
@@ -185,21 +195,23 @@ class ZoneWork:
             if before is None or before.unfit.get(owner) != (cert, text):
                 self._tell("tlsa-trouble", f"not published: {text}", ERROR, cert)
                 zone.watch_at = clock()
-        zone.attempts += 1
-        zone.retry_at = clock() + ladder_minutes(zone.attempts) * 60
+        self._retry(zone, Transient(""))  # no trouble of the zone: the ports are told
+
+    def _retry(self, zone: Zone, err: Exception) -> Trouble:
+        """Note that publishing failed once more; return that."""
+        now, attempts = self._tools.now(), zone.failed.attempts if zone.failed else 0
+        zone.failed = Trouble.of(err, attempts, now, jitter=self._tools.rng.random())
+        zone.retry_at = clock() + (zone.failed.next_try - now).total_seconds()
+        return zone.failed
 
     def _failed(self, zone: Zone, wish: Wish, err: Exception) -> None:
-        zone.tried, zone.attempts = wish, zone.attempts + 1
-        minutes = ladder_minutes(zone.attempts)
-        if failure_of(err) is not Failure.TRANSIENT:
-            minutes = LADDER_MINUTES[-1]
-        text = str(err) if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
-        if not isinstance(err, SslmError):
-            self._tools.bug(f"zone {zone.name}: {text}", err)
-        zone.retry_at = clock() + minutes * 60
+        failed = self._retry(zone, err)
+        if failed.failure is Failure.BUG:
+            self._tools.bug(f"zone {zone.name}: {failed.text}", err)
         # Even if what is wanted is what was given last, once more: it may be there in part.
-        zone.trouble, zone.again = text, True
-        told = f"{text}; its TLSA records are tried again in {minutes} min"
+        zone.tried, zone.again = wish, True
+        wait = written(wait_after(failed.failure, failed.attempts))
+        told = f"{failed.text}; its TLSA records are tried again in {wait}"
         told = told if told.startswith("zone ") else f"zone {zone.name}: {told}"
         self._tell("tlsa-trouble", told, ERROR, None)
 
@@ -209,7 +221,7 @@ class ZoneWork:
             return
         before = zone.notes
         try:
-            seen = await look(zone.name, zone.owners(), self._tools, zone.servers)
+            seen, servers = await look(zone.name, zone.owners(), self._tools, zone.servers)
         except SslmError as err:
             told = str(err)
             if told != zone.look_trouble:
@@ -221,7 +233,7 @@ class ZoneWork:
         elsewhere = await look_elsewhere(zone.places, zone.ends, self._tools)
         zone.elsewhere = elsewhere
         zone.look_pause = FIRST_PAUSE
-        zone.servers = tuple(one.server for one in seen.servers)
+        zone.servers = servers
         known, others = before.known, zone.others
         if take(zone, seen) or zone.unsaved:
             await self._save_notes(zone)
@@ -291,9 +303,9 @@ class ZoneWork:
     async def _save_notes(self, zone: Zone) -> None:
         """Write down what was learned; if that fails it costs a wait after the next start."""
         assert zone.notes is not None
-        path = zone_notes.notes_file(self._tools.config.globals.certs_dir, zone.name)
+        path = self._tools.tree.zone_note(zone.name)
         try:
-            await self._tools.in_thread(zone_notes.write_notes, path, zone.notes)
+            await self._tools.in_thread(ZONE_NOTE.write, path, zone.notes)
         except SslmError as err:
             if str(err) != zone.unsaved:
                 self._tell("state-unsaved", f"{err}; it is tried again", WARNING, None)

@@ -17,13 +17,15 @@ from sslmd.core.errors import SslmError
 from sslmd.core.events import Event
 from sslmd.core.jobs import Look, Publish, Watch, ZoneJob
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
+from sslmd.core.reason import Reason, Why
+from sslmd.core.retry import text_of
 from sslmd.daemon.api.limits import ASKED_EVERY
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR
+from sslmd.daemon.zone import Zone
 from sslmd.daemon.zone_watch import DOUBT, ZoneWatch
 from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock, counted
-from sslmd.dns.tlsa_notes import noted_tlsa_zones
-from sslmd.workers.dane_zone import Zone
+from sslmd.dns.notes import noted_tlsa_zones
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.tools import Tools
 
@@ -67,7 +69,7 @@ class Zones:
         """
         self._running = True
         known = self._tools.config.zones()
-        left = noted_tlsa_zones(self._tools.config.globals.certs_dir, known)
+        left = noted_tlsa_zones(self._tools.tree, known)
         for name in sorted({*known, *left}):
             self._zone(name)
         for name in sorted(self._zones):
@@ -175,28 +177,28 @@ class Zones:
     def _due(self, zone: Zone, now: float) -> ZoneJob | None:
         wish = self._work.wish(zone)
         if wish != zone.wish and (wish != zone.tried or now >= zone.retry_at):
-            return Publish(zone.name, "what it should serve may be something else now")
+            return Publish(zone.name, Reason(Why.ZONE_MAY_DIFFER))
         if zone.again and now >= zone.retry_at:
-            return Publish(zone.name, "what was given to DNS is compared with what should be")
+            return Publish(zone.name, Reason(Why.ZONE_COMPARED))
         if wish.wants_mx and now >= zone.mx_at:
             zone.mx_at = now + DAY
-            return Publish(zone.name, "its MX hosts are looked up every day")
+            return Publish(zone.name, Reason(Why.ZONE_MX))
         if now >= zone.places_at > 0.0:
             zone.places_at = 0.0
-            return Publish(zone.name, "its owners are looked up again")
+            return Publish(zone.name, Reason(Why.ZONE_OWNERS))
         if now >= zone.files_at:
             zone.files_at = now + FILES
             if self._work.stamps(zone) != zone.stamps:
-                return Publish(zone.name, "an include file was changed or removed by hand")
+                return Publish(zone.name, Reason(Why.ZONE_BY_HAND))
         if not self._has_records(zone):
             return None
         if now >= zone.look_at:
-            return Look(zone.name, "what its name servers show")
+            return Look(zone.name, Reason(Why.ZONE_LOOK))
         if now >= zone.watch_at:
             if self._is_changing(zone, now):
                 zone.watch_at = now + DOUBT
                 return None
-            return Watch(zone.name, "the daily comparison of DNS, ports and keys")
+            return Watch(zone.name, Reason(Why.ZONE_WATCH))
         return None
 
     def _is_changing(self, zone: Zone, now: float) -> bool:
@@ -226,7 +228,7 @@ class Zones:
         except Exception as err:
             # It must neither end the zone's turn for good nor be tried again at once.
             zone.look_at = zone.retry_at = clock() + AFTER_BUG
-            text = err if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
+            text = text_of(err)
             zone.look_trouble = f"{type(job).__name__}: {text}"
             if isinstance(err, SslmError):
                 self._tell("tlsa-trouble", f"zone {zone.name}: {text}", ERROR, None)
@@ -291,13 +293,13 @@ class Zones:
             behind = behind or zone.look_trouble or "its name servers are being told"
         return zone.dane(cert, entry), behind
 
-    async def may_roll(self, cert: CertId, name: SetName) -> str:
-        """Look once more before a set is served; return why not, "" if nothing is against it.
+    async def may_roll(self, cert: CertId, name: SetName) -> Reason | None:
+        """Look once more before a set is served; return why not, None if nothing is against it.
 
         Raises `Transient` for what a validating resolver does not like.
         """
         zone = self._zones.get(ZoneName(cert.group)) if cert.group != GroupName.CA else None
-        return await self._watch.may_roll(zone, cert, name) if zone is not None else ""
+        return await self._watch.may_roll(zone, cert, name) if zone is not None else None
 
     async def prove_ports(self, cert: CertId, name: SetName) -> None:
         """Raise `Transient` while a port with TLSA records serves an older set than `name`."""

@@ -18,7 +18,7 @@ from sslmd.core.records import zone_of
 from sslmd.dns.answers import LONGEST_CHAIN
 from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import authoritative
-from sslmd.dns.owners import Alias, Contradictory, Finding, Look, Made, Node
+from sslmd.dns.owners import Alias, Contradictory, Made, Node, OwnerFacts, OwnerLook
 from sslmd.dns.resolver import Resolver
 
 # Seconds for which a finding counts at most, whatever its TTL.
@@ -47,16 +47,16 @@ class Learnt:
     Only what is in order is kept: what is wrong is looked at again.
     """
 
-    _findings: dict[tuple[ZoneName, DomainName], tuple[Finding, float]] = field(
+    _findings: dict[tuple[ZoneName, DomainName], tuple[OwnerFacts, float]] = field(
         default_factory=dict
     )
 
-    def recall(self, zone: ZoneName, owner: DomainName) -> Finding | None:
+    def recall(self, zone: ZoneName, owner: DomainName) -> OwnerFacts | None:
         """Return what is still known of an owner in a zone."""
         finding, until = self._findings.get((zone, owner), (None, 0.0))
         return finding if _now() < until else None
 
-    def note(self, finding: Finding) -> None:
+    def note(self, finding: OwnerFacts) -> None:
         """Keep a finding if there is nothing to be done about it."""
         if finding.is_plain and not finding.silent:
             until = _now() + min(finding.ttl, KEPT)
@@ -84,7 +84,7 @@ class Aims:
         self._servers = servers
         self._others = others or self._authoritative
         self._learnt = learnt
-        self._looks: dict[ZoneName, asyncio.Task[Look]] = {}
+        self._looks: dict[ZoneName, asyncio.Task[OwnerLook]] = {}
 
     async def _authoritative(self, zone: ZoneName) -> Sequence[NameServer]:
         """Return the name servers of a zone that is not ours, and may be below one that is."""
@@ -145,23 +145,23 @@ class Aims:
             )
         return Aim(zone, at, finding.wildcard, finding.overshadowed)
 
-    async def _finding(self, at: DomainName, zone: ZoneName) -> Finding:
+    async def _finding(self, at: DomainName, zone: ZoneName) -> OwnerFacts:
         if (known := self._learnt.recall(zone, at)) is not None:
             return known
         finding = await (await self._look(zone)).at(at)
         self._learnt.note(finding)
         return finding
 
-    async def _look(self, zone: ZoneName) -> Look:
+    async def _look(self, zone: ZoneName) -> OwnerLook:
         if zone not in self._looks:
             self._looks[zone] = asyncio.ensure_future(self._make_look(zone))
         return await asyncio.shield(self._looks[zone])
 
-    async def _make_look(self, zone: ZoneName) -> Look:
+    async def _make_look(self, zone: ZoneName) -> OwnerLook:
         servers = self._servers if zone in self._ours else self._others
-        return Look(zone, await servers(zone), foreign=zone not in self._ours)
+        return OwnerLook(zone, await servers(zone), foreign=zone not in self._ours)
 
-    async def _in_child(self, at: DomainName, finding: Finding) -> Alias | None:
+    async def _in_child(self, at: DomainName, finding: OwnerFacts) -> Alias | None:
         """Return the CNAME of a name in a zone that ours refers to, as far as it can be known."""
         try:
             return (await (await self._look(finding.zone)).at(at)).alias

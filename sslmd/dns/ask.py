@@ -28,7 +28,7 @@ import dns.rcode
 
 from sslmd.core.errors import Transient
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.dns.manners import Manners, Shared, domain_of, manners_at
+from sslmd.dns.manners import Manners, SharedQuestion, domain_of, manners_at
 from sslmd.dns.received import Query, TooMuchError, is_cut_short
 
 PORT = 53
@@ -170,7 +170,7 @@ async def ask(
     same = manners.unsent.get(key)
     if same is None:
         asking = _ask(server, query, timeout, manners, lambda: manners.unsent.pop(key, None))
-        same = manners.unsent[key] = Shared(asyncio.ensure_future(asking))
+        same = manners.unsent[key] = SharedQuestion(asyncio.ensure_future(asking))
     return await same.wait()
 
 

@@ -10,26 +10,17 @@ put back. It is gone as soon as a name server was seen to serve what was written
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-
-import tomli
-import tomli_w
+from dataclasses import dataclass, field, replace
 
 from sslmd.core.errors import SslmError
-from sslmd.core.names import ZoneName
 from sslmd.dns.runs import Change
 from sslmd.dns.tlsa_include import MOST
 from sslmd.store import files
-
-VERSION = 1
-_NAME = ".tlsa-before.toml"
+from sslmd.store.notes import Nonsense, NoteKind, Shape, codec_of, rows
 
 # Digests that one file is remembered with: so many changes in a row that nobody was seen to serve.
 MOST_WRITTEN = 16
-
-_NO_SENSE = (tomli.TOMLDecodeError, RecursionError, ValueError, TypeError, KeyError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +37,20 @@ class Before:
     loaded: bytes | None = None
 
 
-def before_file(certs_dir: object, zone: ZoneName) -> str:
-    """Return where it is kept."""
-    return f"{certs_dir}/{zone}/{_NAME}"
+@dataclass(frozen=True, slots=True)
+class FilesBefore:
+    """What is kept of the include files of one zone, by their paths."""
+
+    files: Mapping[str, Before] = field(default_factory=dict)
+
+
+_BEFORE = codec_of(Before, {Before: Shape({"data": "before"})})
+BEFORE_NOTE = NoteKind(
+    FilesBefore,
+    Nonsense.ANEW,
+    {FilesBefore: Shape(codecs={"files": rows("path", _BEFORE)})},
+    most=8 * MOST,  # as much again for escapes
+)
 
 
 def changes_of(path: str, changes: Sequence[Change]) -> list[Change]:
@@ -74,7 +76,7 @@ def remember(path: str, changes: Iterable[Change]) -> None:
         if (digest := _digest(one.after)) not in was.written:
             was = replace(was, written=(*was.written, digest)[-MOST_WRITTEN:])
         known[one.path] = was
-    _write(path, known)
+    BEFORE_NOTE.write(path, FilesBefore(known))
 
 
 def loaded(path: str, changes: Iterable[Change]) -> None:
@@ -83,20 +85,7 @@ def loaded(path: str, changes: Iterable[Change]) -> None:
     for one in changes:
         if (was := known.get(one.path)) is not None:
             known[one.path] = replace(was, loaded=one.after)
-    _write(path, known)
-
-
-def _write(path: str, known: Mapping[str, Before]) -> None:
-    rows = []
-    for name, some in sorted(known.items()):
-        row: dict[str, object] = {"path": name, "written": list(some.written)}
-        for key, data in (("before", some.data), ("loaded", some.loaded)):
-            if data is not None:
-                row[key] = data.decode("latin-1")  # any bytes, there and back
-        rows.append(row)
-    files.make_dirs(os.path.dirname(path))
-    text = tomli_w.dumps({"version": VERSION, "files": rows})
-    files.write_file(path, text.encode())
+    BEFORE_NOTE.write(path, FilesBefore(known))
 
 
 def forget(path: str) -> None:
@@ -132,24 +121,9 @@ def _older(change: Change, known: Before | None) -> Change:
 def _read(path: str) -> Mapping[str, Before]:
     """Return what is kept; what cannot be read or makes no sense counts as nothing."""
     try:
-        # As much again for escapes.
-        table = tomli.loads(files.read_file(path, 8 * MOST).decode())
-        if table["version"] != VERSION:
-            return {}
-        return {
-            str(one["path"]): Before(
-                _bytes(one.get("before")),
-                tuple(map(str, one["written"])),
-                _bytes(one.get("loaded")),
-            )
-            for one in table["files"]
-        }
-    except (FileNotFoundError, SslmError, *_NO_SENSE):
+        return BEFORE_NOTE.read(path).files
+    except SslmError:
         return {}
-
-
-def _bytes(text: object) -> bytes | None:
-    return None if text is None else str(text).encode("latin-1")
 
 
 def _digest(data: bytes) -> str:

@@ -9,18 +9,19 @@ runs of the command (`runs`), and nothing else.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from sslmd.core.backoff import ladder_minutes
-from sslmd.core.errors import SslmError
+from sslmd.core.errors import SslmError, Transient
 from sslmd.core.names import ZoneName
+from sslmd.core.retry import Failure, Trouble, text_of, wait_after
 from sslmd.core.times import hour
 from sslmd.dns.notes import noted_zones
-from sslmd.dns.proving import Part, Waiting
-from sslmd.dns.publish import Means, Published, Records, left_behind, make_files, publish
+from sslmd.dns.proving import OrderPart, WriteWait
+from sslmd.dns.publish import ChallengesPublished, Means, Records, left_behind, make_files, publish
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ Bug = Callable[[str, BaseException], None]  # text and what it was
 
 
 _PATIENCE = Patience()
+_DICE = random.SystemRandom()
 
 
 class Challenges:
@@ -68,7 +70,7 @@ class Challenges:
             await asyncio.gather(*(self._zone(name).look_at_what_is_left() for name in names))
 
     def _noted(self) -> list[ZoneName]:
-        return list(noted_zones(self._means.config().globals.certs_dir))
+        return list(noted_zones(self._means.tree, self._means.tree.challenge_note))
 
     async def stop(self) -> None:
         """Stop at once, the command as well; the next start takes back what is still in DNS."""
@@ -135,7 +137,7 @@ class _Zone:
         self._tell = tell
         self._bug = bug
         self._limits = patience
-        self._parts: dict[str, Part] = {}
+        self._parts: dict[str, OrderPart] = {}
         self._waits: set[asyncio.Task[None]] = set()
         self._served: Records | None = frozenset()  # None: not known, or not as it should be
         self._changed = asyncio.Event()
@@ -143,15 +145,15 @@ class _Zone:
         self._task: asyncio.Task[None] | None = None
         self._dirty_since = 0.0
         self._not_before = 0.0
-        self._failures = 0
+        self._trouble: Trouble | None = None
 
     # --- what orders want ---
 
     def enter(self, order: str) -> None:
-        self._parts.setdefault(order, Part())
+        self._parts.setdefault(order, OrderPart())
 
     async def show(self, order: str, records: Records, progress: Callable[[str], None]) -> None:
-        part = self._parts.setdefault(order, Part())
+        part = self._parts.setdefault(order, OrderPart())
         part.offer(records, progress)
         self._wake()
         await part.shown()
@@ -209,7 +211,7 @@ class _Zone:
             for part in batch:
                 part.taken()
             try:
-                waiting = await Waiting.begin(self._means, self._name) if batch else None
+                waiting = await WriteWait.begin(self._means, self._name) if batch else None
                 self._served = None
                 done = await publish(self._means, self._name, wanted)
             except Exception as err:
@@ -223,7 +225,7 @@ class _Zone:
         if waiting is not None:
             self._spawn(waiting.prove([part for part in batch if part.waits]))
 
-    def _take(self, wanted: Records, done: Published) -> None:
+    def _take(self, wanted: Records, done: ChallengesPublished) -> None:
         """Note what is served now, and tell."""
         served = wanted - done.failed.keys()
         if served:
@@ -237,30 +239,30 @@ class _Zone:
         if done.stranded:
             self._tell("order-trouble", done.stranded)
         if done.left:
-            self._later(done.left)
+            self._later(Transient(done.left))
         elif done.failed:
             self._not_before = _clock() + 1.0  # until the orders that failed have gone
         else:
-            self._served, self._failures, self._not_before = wanted, 0, 0.0
+            self._served, self._trouble, self._not_before = wanted, None, 0.0
 
-    def _later(self, text: str) -> None:
+    def _later(self, err: Exception) -> None:
         """What was to be taken back is tried again by the table."""
-        self._failures += 1
-        minutes = ladder_minutes(self._failures)
-        self._not_before = _clock() + minutes * 60
-        at = hour(datetime.now(UTC) + timedelta(minutes=minutes))
-        self._tell("order-trouble", f"{text}; old challenge records are taken back at {at}")
+        now, attempts = datetime.now(UTC), self._trouble.attempts if self._trouble else 0
+        failed = self._trouble = Trouble.of(err, attempts, now, jitter=_DICE.random())
+        self._not_before = _clock() + (failed.next_try - now).total_seconds()
+        at = hour(failed.next_try)
+        self._tell("order-trouble", f"{failed.text}; old challenge records are taken back at {at}")
 
-    def _failed(self, err: Exception, batch: list[Part]) -> None:
+    def _failed(self, err: Exception, batch: list[OrderPart]) -> None:
         """Tell those who wait; what was to be taken back is tried again by the table."""
         for part in batch:
             part.fail(err)
         if batch:
-            self._not_before = _clock() + ladder_minutes(1) * 60
+            self._not_before = _clock() + wait_after(Failure.TRANSIENT, 1).total_seconds()
             return
         if not isinstance(err, SslmError):
-            self._bug(f"zone {self._name}: an error of sslmd's own: {err!r}", err)
-        self._later(str(err))
+            self._bug(f"zone {self._name}: {text_of(err)}", err)
+        self._later(err)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -291,7 +293,7 @@ class _Zone:
                 await make_files(self._means, self._name, folders)
             except SslmError as err:
                 self._served = None
-                self._later(str(err))
+                self._later(err)
                 self._wake()
             else:
                 text = "no challenges, as it should be"

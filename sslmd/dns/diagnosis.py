@@ -16,7 +16,7 @@ MOST_OWNERS = 2
 MOST_ALIKE = 5
 
 
-class Published(Enum):
+class PublishedBy(Enum):
     """How the records got to the primary."""
 
     BY_COMMAND = auto()
@@ -67,7 +67,7 @@ def failed(
     zone: ZoneName,
     behind: Sequence[Behind],
     primary: Primary | None,
-    published: Published,
+    published: PublishedBy,
     waited: float,
 ) -> str:
     """Return what is still missing after `waited` seconds, and the ways out."""
@@ -85,8 +85,8 @@ def _without(primary: Primary) -> str:
     return f"the primary {primary.server} {still} {serial}without {primary.owner} TXT"
 
 
-def _primary_remedy(zone: ZoneName, primary: Primary, published: Published) -> tuple[str, str]:
-    if published is Published.BY_UPDATE:
+def _primary_remedy(zone: ZoneName, primary: Primary, published: PublishedBy) -> tuple[str, str]:
+    if published is PublishedBy.BY_UPDATE:
         view = "; see its log, and whether it answers us with another view of the zone"
         return "the update was accepted", view
     include = f"has an $INCLUDE of acme-challenge.{zone}"

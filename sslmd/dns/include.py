@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, DomainName, ZoneName
@@ -26,11 +25,6 @@ _TTL_OR_CLASS = re.compile(r"[0-9]+[smhdw]?|IN", re.IGNORECASE)
 
 # The first line of what is written here.
 _OURS = b"; ACME challenges of "
-
-
-def challenge_file(folder: Path | str, zone: ZoneName) -> str:
-    """Return the path of a zone's include file in a folder."""
-    return f"{folder}/acme-challenge.{zone}"
 
 
 def is_ours(data: bytes) -> bool:

@@ -65,7 +65,7 @@ ATTEMPTS = 12
 _MOST = 1000
 
 
-class Shared:
+class SharedQuestion:
     """One question, and all who wait for its answer; it ends when nobody does."""
 
     def __init__(self, asking: asyncio.Future[dns.message.Message]) -> None:
@@ -95,7 +95,7 @@ class Manners:
         self._places = RESOLVER_PLACES if recursive else PLACES
         self.pause = 0.0
         self.by_udp = False  # it was heard by UDP
-        self.unsent: dict[Hashable, Shared] = {}  # questions that wait for their turn
+        self.unsent: dict[Hashable, SharedQuestion] = {}  # questions that wait for their turn
         self._busy = 0
         self._queue: deque[tuple[asyncio.Future[None], str]] = deque()
         self._next = float("-inf")

@@ -1,8 +1,8 @@
 """Proof that every name server shows a record: nothing is believed until it is seen (I8).
 
 `look` asks one server for the record itself; its serial proves nothing, and is asked only to say
-what is wrong. `Proof` waits until all of them show all of it. Resolvers are asked last: one that
-is asked too early remembers that there is no such record (RFC 2308).
+what is wrong. `Propagation` waits until all of them show all of it. Resolvers are asked last: one
+that is asked too early remembers that there is no such record (RFC 2308).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.dns.answers import end_of_chain, rcode_of, soa_serial, strings
 from sslmd.dns.ask import NameServer, OutOfReach, Silent, Unanswered, ask, heard_by_udp
-from sslmd.dns.diagnosis import Behind, Primary, Published, failed, waiting
+from sslmd.dns.diagnosis import Behind, Primary, PublishedBy, failed, waiting
 from sslmd.dns.manners import PLACES
 
 # Seconds between two rounds of questions: at first, by how much more each time, at most. A
@@ -105,7 +105,7 @@ async def zone_serial(server: NameServer, zone: ZoneName) -> int | None:
     return soa_serial(answer) if answer.flags & dns.flags.AA else None
 
 
-class Proof:
+class Propagation:
     """Waits until every server shows every record; `run` it once.
 
     `authoritative` have to show a record before `extra`, which are resolvers, are asked for it.
@@ -126,7 +126,7 @@ class Proof:
         extra: Sequence[NameServer] = (),
         primary: NameServer | None = None,
         serial_before: int | None = None,
-        published: Published = Published.BY_COMMAND,
+        published: PublishedBy = PublishedBy.BY_COMMAND,
         limit: float = 3600.0,
         progress: Callable[[str], None] = lambda _: None,
         proven: Callable[[TxtRecord], None] = lambda _: None,
@@ -141,8 +141,10 @@ class Proof:
         self._shown: set[TxtRecord] = set()  # by all that are authoritative
         servers = [*dict.fromkeys(authoritative)]
         resolvers = [one for one in dict.fromkeys(extra) if one not in servers]
-        self._servers = [_Asked(one, set(self._wanted), recursive=False) for one in servers]
-        self._resolvers = [_Asked(one, set(self._wanted), recursive=True) for one in resolvers]
+        self._servers = [_ServerAsked(one, set(self._wanted), recursive=False) for one in servers]
+        self._resolvers = [
+            _ServerAsked(one, set(self._wanted), recursive=True) for one in resolvers
+        ]
         self._primary = primary
         self._serial_before = serial_before
         self._published = published
@@ -271,7 +273,7 @@ class Proof:
             over.cancel()
 
 
-class _Asked:
+class _ServerAsked:
     """One server, and what it was not yet seen to show."""
 
     def __init__(self, server: NameServer, records: set[TxtRecord], *, recursive: bool) -> None:

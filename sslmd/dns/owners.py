@@ -13,9 +13,10 @@ otherwise:
   longer answers for those: a host that has its address from `*.apps` has none while there is
   anything below it.
 
-`Look` asks every name server of one zone, each question once, and gives a `Finding` for each owner:
+`OwnerLook` asks every name server of one zone, each question once, and gives `OwnerFacts` for each
+owner:
 
-    looking = Look(zone, await authoritative(zone, primary, resolver))
+    looking = OwnerLook(zone, await authoritative(zone, primary, resolver))
     finding = await looking.at(owner)
     finding.zone       the zone that the owner is in; `finding.in_child`: in one below ours
     finding.alias      the CNAME at the owner; `alias.is_real`: not made by a wildcard
@@ -96,7 +97,7 @@ class Alias:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class OwnerFacts:
     """What `owner` is, as all name servers say that answer.
 
     `asked`: the zone whose name servers were asked. `zone`: the one that the owner is in, by the
@@ -146,7 +147,7 @@ class Contradictory(Transient):
     """A zone's name servers do not say the same; that may pass."""
 
 
-class Look:
+class OwnerLook:
     """Asks the name servers of one zone about owners. For one attempt: it keeps all answers.
 
     `foreign`: nothing is written in that zone, and CNAMEs that wildcards make there stay. Elsewhere
@@ -160,7 +161,7 @@ class Look:
         self._foreign = foreign
         self._views = [_View(server, zone) for server in dict.fromkeys(servers)]
 
-    async def at(self, owner: DomainName) -> Finding:
+    async def at(self, owner: DomainName) -> OwnerFacts:
         """Return what `owner`, a name in the zone, is.
 
         Raises `Transient` if no server tells, `Contradictory` if they contradict each other, naming
@@ -176,7 +177,7 @@ class Look:
         # One that serves the child knows more than one that only refers to it.
         known = [one for one in heard if one.node is not Node.UNKNOWN] or heard
         best = max(known, key=lambda one: len(one.absent))
-        return Finding(
+        return OwnerFacts(
             owner,
             self.zone,
             best.zone,
@@ -188,7 +189,7 @@ class Look:
             min(one.ttl for one in heard),
         )
 
-    async def all(self, owners: Iterable[DomainName]) -> dict[DomainName, Finding | SslmError]:
+    async def all(self, owners: Iterable[DomainName]) -> dict[DomainName, OwnerFacts | SslmError]:
         """Return the finding of each owner, or why there is none: one keeps out no other (I6)."""
         names = list(dict.fromkeys(owners))
         found = await asyncio.gather(*map(self.at, names), return_exceptions=True)
@@ -198,7 +199,7 @@ class Look:
         return {
             name: one
             for name, one in zip(names, found, strict=True)
-            if isinstance(one, Finding | SslmError)
+            if isinstance(one, OwnerFacts | SslmError)
         }
 
     def _same(self, owner: DomainName, heard: Sequence[_Said]) -> None:

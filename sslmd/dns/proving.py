@@ -1,7 +1,7 @@
 """Waiting until every name server shows what an order published (I8).
 
-A `Part` is one order's share in a zone. What was published by one write is proven together, in
-one wait, and each order goes on as soon as its own records are seen everywhere.
+An `OrderPart` is one order's share in a zone. What was published by one write is proven together,
+in one wait, and each order goes on as soon as its own records are seen everywhere.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.core.times import hour
 from sslmd.dns.ask import NameServer
-from sslmd.dns.diagnosis import Behind, Primary, Published, waiting
+from sslmd.dns.diagnosis import Behind, Primary, PublishedBy, waiting
 from sslmd.dns.nameservers import authoritative, primary_server
-from sslmd.dns.observe import Proof, zone_serial
+from sslmd.dns.observe import Propagation, zone_serial
 from sslmd.dns.publish import Means, Records
 
 Seen = Callable[[Sequence[Behind], Primary | None], None]
 
 
-class Part:
+class OrderPart:
     """What one order wants of one zone. `records` None: it has not handed them in yet."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Part:
         self.offered = False
         self.offered_at = 0.0
         self.missing: set[TxtRecord] = set()
-        self.waiting: Waiting | None = None
+        self.waiting: WriteWait | None = None
         self.confirming = False
         self.tell: Callable[[str], None] = lambda text: None  # noqa: ARG005
         self._left: list[Callable[[], None]] = []
@@ -96,7 +96,7 @@ class Part:
             call()
 
 
-class Waiting:
+class WriteWait:
     """One wait for one write. `begin` before the write, so that it knows what was before."""
 
     def __init__(
@@ -114,7 +114,7 @@ class Waiting:
         self._serial = serial
 
     @classmethod
-    async def begin(cls, means: Means, zone: ZoneName) -> Waiting:
+    async def begin(cls, means: Means, zone: ZoneName) -> WriteWait:
         """Find the zone's name servers; raises `Transient` if there are none to be found."""
         named = means.config().primary_for(zone)
         servers = await authoritative(zone, named, means.resolver)
@@ -126,7 +126,7 @@ class Waiting:
                 serial = await zone_serial(primary, zone) if primary else None
         return cls(means, zone, servers, primary, serial)
 
-    async def prove(self, parts: Sequence[Part]) -> None:
+    async def prove(self, parts: Sequence[OrderPart]) -> None:
         """Return when no order waits any more; how it went, the parts know. Never raises."""
         options = self._means.config().globals
         loop = asyncio.get_running_loop()
@@ -165,22 +165,22 @@ class Waiting:
         extra: Sequence[NameServer],
         seen: Seen,
         proven: Callable[[TxtRecord], None] = lambda _: None,
-    ) -> Proof:
+    ) -> Propagation:
         updated = self._means.updated(self._zone) is not None
-        return Proof(
+        return Propagation(
             self._zone,
             self._servers,
             records,
             extra=extra,
             primary=self._primary,
             serial_before=self._serial,
-            published=Published.BY_UPDATE if updated else Published.BY_COMMAND,
+            published=PublishedBy.BY_UPDATE if updated else PublishedBy.BY_COMMAND,
             limit=self._means.config().globals.dns_check_timeout.total_seconds(),
             seen=seen,
             proven=proven,
         )
 
-    def _telling(self, parts: Sequence[Part], *, last: bool = False) -> Seen:
+    def _telling(self, parts: Sequence[OrderPart], *, last: bool = False) -> Seen:
         """Tell each order of its own names alone; in the last look, of all of them."""
 
         def tell(behind: Sequence[Behind], primary: Primary | None) -> None:
@@ -196,7 +196,7 @@ class Waiting:
 
         return tell
 
-    async def _end(self, part: Part, go_ahead: float, extra: Sequence[NameServer]) -> None:
+    async def _end(self, part: OrderPart, go_ahead: float, extra: Sequence[NameServer]) -> None:
         """Wait for the rest of `dns_check_delay`, then see all of it at one time."""
         loop = asyncio.get_running_loop()
         left = go_ahead - loop.time()
@@ -211,7 +211,9 @@ class Waiting:
         else:
             part.done()
 
-    async def look_at_once(self, part: Part, extra: Sequence[NameServer] | None = None) -> None:
+    async def look_at_once(
+        self, part: OrderPart, extra: Sequence[NameServer] | None = None
+    ) -> None:
         """Return when one round of questions finds all of a part's records everywhere.
 
         What was seen once may be gone: a server that was restarted with older data, say. Raises
@@ -249,7 +251,7 @@ class Waiting:
         return tuple(servers)
 
 
-def _forget(proof: Proof, wanted: Iterable[TxtRecord], parts: Sequence[Part]) -> None:
+def _forget(proof: Propagation, wanted: Iterable[TxtRecord], parts: Sequence[OrderPart]) -> None:
     """Look no more for what nobody waits for."""
     needed = {record for part in parts if part.waits for record in part.missing}
     for record in set(wanted) - needed:

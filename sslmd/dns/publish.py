@@ -17,12 +17,13 @@ from sslmd.config.model import Argv, Config, DnsPrimary
 from sslmd.core.errors import Permanent, SslmError, together
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
-from sslmd.dns.include import TTL, challenge_file, data_of, is_ours, parse, render
-from sslmd.dns.notes import UPDATE, Note, note_file, read_note, write_note
+from sslmd.dns.include import TTL, data_of, is_ours, parse, render
+from sslmd.dns.notes import UPDATE, Noted, read_challenges, write_challenges
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.runs import Change, Pace, Runs
 from sslmd.dns.update import add, remove
 from sslmd.store import files
+from sslmd.store.layout import Tree, challenge_file
 
 Records = frozenset[TxtRecord]
 
@@ -71,9 +72,10 @@ class Means:
         """Give the zones the command that they share."""
         self.runs = Runs(self.config, self.run, self.in_thread, self.pace)
 
-    def note_file(self, zone: ZoneName) -> str:
-        """Return where it stands what of ours may be in DNS."""
-        return note_file(self.config().globals.certs_dir, zone)
+    @property
+    def tree(self) -> Tree:
+        """The working tree."""
+        return Tree(str(self.config().globals.certs_dir))
 
     def updated(self, zone: ZoneName) -> DnsPrimary | None:
         """Return the primary that takes updates of `zone`, None where files are written."""
@@ -110,7 +112,7 @@ def left_behind(means: Means, zone: ZoneName) -> tuple[Records, tuple[str, ...]]
     Blocks; never raises. A zone without a place for its file is looked at when it is needed. What
     others wrote into it, ssl-mgr for one, is left until the next challenge of the zone.
     """
-    left = set(read_note(means.note_file(zone)).records)
+    left = set(read_challenges(means.tree.challenge_note(zone)).records)
     missing = []
     if not means.updated(zone):
         for folder in map(str, means.config().dns.acme_dirs):
@@ -135,7 +137,7 @@ async def make_files(means: Means, zone: ZoneName, folders: Iterable[str]) -> No
 
 
 @dataclass(slots=True)
-class Published:
+class ChallengesPublished:
     """How it went: what each record that could not be published failed with.
 
     `left`: why something of old is still in DNS that should not be, "" if nothing is; `stranded`:
@@ -149,16 +151,16 @@ class Published:
     before: Records = frozenset()
 
 
-async def publish(means: Means, zone: ZoneName, wanted: Records) -> Published:
+async def publish(means: Means, zone: ZoneName, wanted: Records) -> ChallengesPublished:
     """Have exactly `wanted` served as the challenge records of `zone`.
 
     Raises `Permanent` where there is no way to publish or what the admin has to mend, and what
     the command raises. By update each name is sent by itself: one that is refused keeps out no
     other (I6).
     """
-    path = means.note_file(zone)
-    noted = await means.in_thread(lambda: read_note(path))
-    assert isinstance(noted, Note)
+    path = means.tree.challenge_note(zone)
+    noted = await means.in_thread(lambda: read_challenges(path))
+    assert isinstance(noted, Noted)
     primary = means.updated(zone)
     folders = tuple(map(str, means.config().dns.acme_dirs))
     if primary is None and not folders:
@@ -171,8 +173,8 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> Published:
     stranded = ""
     if noted.records and any(one not in now for one in noted.means):
         stranded = await _take_back(means, zone, noted, now)
-        noted = noted if any(one in now for one in noted.means) else Note()
-    await means.in_thread(lambda: write_note(path, zone, Note(noted.records | wanted, now)))
+        noted = noted if any(one in now for one in noted.means) else Noted()
+    await means.in_thread(lambda: write_challenges(path, zone, Noted(noted.records | wanted, now)))
     if primary is None:
         with means.runs.writing():
             changes, problems = await _write(means, zone, folders, wanted)
@@ -186,8 +188,8 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> Published:
         elif problems:
             left = str(together(problems))
         if not left:
-            await means.in_thread(lambda: write_note(path, zone, Note(wanted, now)))
-        return Published({}, left, stranded, before)
+            await means.in_thread(lambda: write_challenges(path, zone, Noted(wanted, now)))
+        return ChallengesPublished({}, left, stranded, before)
     failed = await _each_name(wanted, lambda some: add(zone, primary, some, TTL, means.resolver))
     gone = noted.records - wanted
     stay = await _each_name(gone, lambda some: remove(zone, primary, some, means.resolver))
@@ -195,9 +197,9 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> Published:
     # answer may be there.
     refused = {one for one, err in failed.items() if isinstance(err, Permanent)}
     may_be = frozenset((wanted - refused) | set(stay))
-    await means.in_thread(lambda: write_note(path, zone, Note(may_be, now)))
+    await means.in_thread(lambda: write_challenges(path, zone, Noted(may_be, now)))
     left = "; ".join(dict.fromkeys(map(str, stay.values())))
-    return Published(failed, left, stranded, before)
+    return ChallengesPublished(failed, left, stranded, before)
 
 
 async def _each_name(
@@ -221,7 +223,7 @@ async def _each_name(
     return failed
 
 
-async def _take_back(means: Means, zone: ZoneName, noted: Note, now: Collection[str]) -> str:
+async def _take_back(means: Means, zone: ZoneName, noted: Noted, now: Collection[str]) -> str:
     """Take back what was published by other means than now; return why it could not be."""
     unused = [one for one in noted.means if one not in (UPDATE, *now)]
     _, refused = await _write(means, zone, unused, frozenset())

@@ -95,7 +95,7 @@ async def _by_tcp(server: NameServer, zone: ZoneName) -> dns.message.Message | U
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ResolverAsked:
     """How a resolver answers at one of its addresses; `problem` "" if it does."""
 
     endpoint: Endpoint
@@ -106,7 +106,7 @@ class Asked:
 
 async def ask_resolvers(
     endpoints: Iterable[Endpoint], resolver: Resolver, *, name: str = "."
-) -> list[Asked]:
+) -> list[ResolverAsked]:
     """Ask each resolver, on each of its addresses, who is responsible for `name`; never raises.
 
     All at the same time; it takes as long as the slowest of them, and no longer than `PATIENCE`.
@@ -116,26 +116,26 @@ async def ask_resolvers(
     return [one for some in found for one in some]
 
 
-async def _resolver(endpoint: Endpoint, resolver: Resolver, name: str) -> list[Asked]:
+async def _resolver(endpoint: Endpoint, resolver: Resolver, name: str) -> list[ResolverAsked]:
     nobody = NameServer(endpoint.host, endpoint.port)
     try:
         addresses = await resolver.addresses(endpoint.host)
     except SslmError as err:
-        return [Asked(endpoint, nobody, str(err))]
+        return [ResolverAsked(endpoint, nobody, str(err))]
     if not addresses:
-        return [Asked(endpoint, nobody, "has no address")]
+        return [ResolverAsked(endpoint, nobody, "has no address")]
     host = "" if endpoint.host in addresses else endpoint.host
     servers = [NameServer(address, endpoint.port, host) for address in addresses]
     return await asyncio.gather(*(_asked(endpoint, one, name) for one in servers))
 
 
-async def _asked(endpoint: Endpoint, server: NameServer, name: str) -> Asked:
+async def _asked(endpoint: Endpoint, server: NameServer, name: str) -> ResolverAsked:
     try:
         answer = await ask(server, name, "SOA", recursive=True, timeout=PATIENCE / 2)
     except OutOfReach as err:
-        return Asked(endpoint, server, err.problem, no_route=True)
+        return ResolverAsked(endpoint, server, err.problem, no_route=True)
     except Unanswered as err:
-        return Asked(endpoint, server, err.problem)
+        return ResolverAsked(endpoint, server, err.problem)
     if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-        return Asked(endpoint, server, f"answers {rcode_of(answer)}")
-    return Asked(endpoint, server)
+        return ResolverAsked(endpoint, server, f"answers {rcode_of(answer)}")
+    return ResolverAsked(endpoint, server)

@@ -63,7 +63,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _RunAsked:
     """One who waits. `until`: when at the latest, for what is not urgent; None if it is."""
 
     changes: tuple[Change, ...]
@@ -81,7 +81,7 @@ class _Failure:
     named: bool = True
 
 
-_Group = list[_Asked]
+_Group = list[_RunAsked]
 
 
 class Runs:
@@ -164,7 +164,7 @@ class Runs:
             return answer
         alone = all(is_per_zone(argv, pass_zones=dns.pass_zones) for argv in dns.restart)
         lane = self._lanes.setdefault(zone if alone else None, _Lane(self))
-        lane.take_in(zone, _Asked(tuple(changes), answer, _clock(), until))
+        lane.take_in(zone, _RunAsked(tuple(changes), answer, _clock(), until))
         return answer
 
     @property
@@ -252,7 +252,7 @@ class _Lane:
     # When the last run for several ended: who waited for it may have something new to say.
     _ended_at: float = 0.0
 
-    def take_in(self, zone: ZoneName, asked: _Asked) -> None:
+    def take_in(self, zone: ZoneName, asked: _RunAsked) -> None:
         """Have a zone wait for the next run."""
         groups = self._alone if zone in self._alone else self._waiting
         groups.setdefault(zone, []).append(asked)

@@ -14,8 +14,9 @@ from sslmd.core.names import ZoneName
 from sslmd.dns import before
 from sslmd.dns.publish import Means
 from sslmd.dns.runs import Change
-from sslmd.dns.tlsa_include import data_of, render, tlsa_file
+from sslmd.dns.tlsa_include import data_of, render
 from sslmd.store import files
+from sslmd.store.layout import tlsa_file
 
 # Whether what a file holds may stay as it is.
 Fits = Callable[[bytes, ZoneName, Content], bool]
@@ -116,7 +117,7 @@ def _write(
         for one in found
         if one.path in lost or one.before is None or not fits(one.before, zone, content)
     }
-    kept = before.before_file(means.config().globals.certs_dir, zone)
+    kept = means.tree.before_note(zone)
     older = before.changes_of(kept, found) if keep else found
     changes = [
         old

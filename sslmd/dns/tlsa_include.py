@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
 from sslmd.core.dane.tlsa import Content, Tlsa, TlsaSet
 from sslmd.core.errors import SslmError
@@ -37,11 +36,6 @@ _WORDS = re.compile(r'\n|;[^\n]*|[()]|"(?:\\.|[^"\\\n])*"?|(?:\\.|[^\s;()"])+')
 
 # The first line of what is written here.
 _OURS = "; TLSA records of "
-
-
-def tlsa_file(folder: Path | str, zone: ZoneName) -> str:
-    """Return the path of a zone's include file in a folder."""
-    return f"{folder}/tlsa.{zone}"
 
 
 def render(zone: ZoneName, content: Content) -> bytes:

@@ -7,7 +7,7 @@ a record that was not seen in a proper answer is not there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 
-from sslmd.core.dane.tlsa import Owned, Tlsa
+from sslmd.core.dane.sighting import NameServerSeen, OwnerSeen
 from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.dns.answers import end_of_chain, find, rcode_of, tlsa_in
 from sslmd.dns.ask import NameServer, OutOfReach, Unanswered, ask
@@ -26,71 +26,15 @@ from sslmd.dns.observe import AT_ONCE, zone_serial
 from sslmd.dns.owners import delegation
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerSeen:
-    """What a server shows at one owner. `ttl`: seconds, 0 without records or CNAMEs.
-
-    `signed_until`: when the last of the signatures over the records ends, None if there is none.
-    `fault`: why its answer is none, without the server's name, "" if it is one. `cname`: where the
-    CNAME at the owner leads, None if there is none: then the records are those at its end, and the
-    TTL is the longest on the way. `is_cut`: the owner is in a zone below.
-    """
-
-    records: frozenset[Tlsa] = frozenset()
-    ttl: int = 0
-    signed_until: datetime | None = None
-    fault: str = ""
-    cname: DomainName | None = None
-    is_cut: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ServerSeen:
-    """What one server shows. `owners` has those that were answered.
-
-    `silent`: why it did not answer, `out_of_reach`: why it cannot be asked from this machine, both
-    without its name, "" if it was; then nothing more was asked. `serial`: of its zone, None if it
-    tells none.
-    """
-
-    server: NameServer
-    owners: Mapping[DomainName, OwnerSeen]
-    silent: str = ""
-    out_of_reach: str = ""
-    serial: int | None = None
-
-
 async def look_at(
     zone: ZoneName, servers: Sequence[NameServer], owners: Collection[DomainName]
-) -> list[ServerSeen]:
+) -> list[NameServerSeen]:
     """Return what each of the servers shows at the owners, in the order of `servers`.
 
     They are asked side by side, each at most `observe.AT_ONCE` questions at a time.
     """
     looks = [_Look(zone, server, owners) for server in servers]
     return list(await asyncio.gather(*(look.run() for look in looks)))
-
-
-def missing_at(seen: ServerSeen, wanted: frozenset[Owned]) -> frozenset[Owned]:
-    """Return which of the records a server was not seen to serve: all, if it did not answer."""
-    return wanted - _records(seen)
-
-
-def surplus(seen: ServerSeen, wanted: frozenset[Owned]) -> frozenset[Owned]:
-    """Return what a server serves, at the owners that it was asked for, and should not.
-
-    What it shows at the end of a CNAME stands elsewhere.
-    """
-    return _records(seen, through_cnames=False) - wanted
-
-
-def _records(seen: ServerSeen, *, through_cnames: bool = True) -> frozenset[Owned]:
-    return frozenset(
-        (owner, record)
-        for owner, one in seen.owners.items()
-        if through_cnames or one.cname is None
-        for record in one.records
-    )
 
 
 @dataclass(slots=True)
@@ -105,7 +49,7 @@ class _Look:
     out_of_reach: str = ""
     serial: int | None = None
 
-    async def run(self) -> ServerSeen:
+    async def run(self) -> NameServerSeen:
         # The zone's serial, which only tells how far the server is, goes with the others.
         waiting: list[DomainName | None] = [None, *sorted(set(self.wanted))]
         waiting.reverse()
@@ -130,7 +74,7 @@ class _Look:
             for _ in range(min(AT_ONCE, len(waiting))):
                 group.create_task(ask_next())
         owners = {owner: self.owners[owner] for owner in sorted(self.owners)}
-        return ServerSeen(self.server, owners, self.silent, self.out_of_reach, self.serial)
+        return NameServerSeen(str(self.server), owners, self.silent, self.out_of_reach, self.serial)
 
 
 async def _look(server: NameServer, owner: DomainName, zone: ZoneName) -> OwnerSeen:

@@ -17,31 +17,22 @@ from sslmd.core.dane.tlsa import Content, TlsaSet
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.dns import before
-from sslmd.dns.notes import UPDATE
-from sslmd.dns.publish import Means
-from sslmd.dns.tlsa_files import Fits, copy_folder, is_rendered, write_copy, write_files
-from sslmd.dns.tlsa_include import (
-    MOST,
-    data_of,
-    is_ours,
-    read,
-    records_in,
-    render,
-    says,
-    tlsa_file,
-)
-from sslmd.dns.tlsa_notes import (
+from sslmd.dns.notes import (
     DEFAULT_TTL,
+    UPDATE,
     Stage,
     TlsaNote,
-    read_tlsa_note,
-    tlsa_note_file,
+    read_tlsa,
     union,
     without,
-    write_tlsa_note,
+    write_tlsa,
 )
+from sslmd.dns.publish import Means
+from sslmd.dns.tlsa_files import Fits, copy_folder, is_rendered, write_copy, write_files
+from sslmd.dns.tlsa_include import MOST, data_of, is_ours, read, records_in, render, says
 from sslmd.dns.tlsa_update import replace_tlsa
 from sslmd.store import files
+from sslmd.store.layout import tlsa_file
 
 T = TypeVar("T")
 
@@ -205,7 +196,7 @@ async def _by_files(
     if asked is not None:
         try:
             await means.answer(zone, asked)
-            kept = before.before_file(means.config().globals.certs_dir, zone)
+            kept = means.tree.before_note(zone)
             written = [*changes, *copied]
             await _in_thread(means, lambda: before.loaded(kept, written) if written else None)
         except SslmError as err:
@@ -220,7 +211,7 @@ async def confirm(means: Means, zone: ZoneName) -> None:
 
     Raises as `files.remove_file` does.
     """
-    path = before.before_file(means.config().globals.certs_dir, zone)
+    path = means.tree.before_note(zone)
     if await _in_thread(means, lambda: os.path.lexists(path)):
         await _in_thread(means, lambda: before.forget(path))
 
@@ -231,7 +222,7 @@ async def put_back(means: Means, zone: ZoneName) -> list[str]:
     For commands that succeed whether or not the zone could be loaded. Then they run once more,
     while the files are as they were. Raises what the command raises, and as `write_file` does.
     """
-    path = before.before_file(means.config().globals.certs_dir, zone)
+    path = means.tree.before_note(zone)
     nothing = render(zone, {})
     async with means.tlsa_turn(zone):
         with means.runs.writing():
@@ -335,7 +326,7 @@ def _noted(means: Means, zone: ZoneName) -> TlsaNote:
     Name servers read these. It has left a note as well, which counts where no file is.
     """
     config = means.config()
-    note = read_tlsa_note(tlsa_note_file(config.globals.certs_dir, zone))
+    note = read_tlsa(means.tree.tlsa_note(zone))
     if note is not None and note.ours:
         return note
     folders = tuple(str(folder) for folder in config.dns.tlsa_dirs)
@@ -432,8 +423,8 @@ async def _note(
     by: Iterable[str],
     stage: Stage = Stage.AFTER,
 ) -> None:
-    path = tlsa_note_file(means.config().globals.certs_dir, zone)
-    await _in_thread(means, lambda: write_tlsa_note(path, zone, content, by, stage))
+    path = means.tree.tlsa_note(zone)
+    await _in_thread(means, lambda: write_tlsa(path, zone, content, by, stage))
 
 
 async def _in_thread(means: Means, call: Callable[[], T]) -> T:

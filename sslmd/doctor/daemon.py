@@ -17,8 +17,16 @@ from sslmd.config.model import Config
 from sslmd.console.answers import Cert, Fields, certs_of
 from sslmd.console.client import Daemon
 from sslmd.console.errors import NOT_PERMITTED, CtlError, RefusedByDaemon
-from sslmd.console.health import NO_SERVER, Limits, dane_unseen, dh_problems, problems
-from sslmd.console.text import clock, count, printable
+from sslmd.console.health import (
+    dane_unseen,
+    dh_problems,
+    host_problems,
+    problems,
+    refusal_line,
+    zone_problems,
+)
+from sslmd.console.text import count, printable
+from sslmd.core.trouble import TroubleKind
 from sslmd.doctor.finding import Finding, Look, odd, output_of, unseen, well, wrong
 from sslmd.wire.messages import SOCKET_GROUP, Code, Method
 
@@ -149,35 +157,19 @@ async def look_at_daemon(
 
 def _troubles(running: Running, now: datetime, unused: Collection[str]) -> list[Finding]:
     """Return what the daemon has in trouble: a refusal, certificates, hosts, zones, DH groups."""
-    found = []
-    if refused := running.status.sub("daemon").sub("refused"):
-        mistakes = refused.texts("mistakes")
-        more = f" and {len(mistakes) - 1} more" if len(mistakes) > 1 else ""
-        found.append(
-            wrong(
-                "daemon",
-                f"it refused a configuration at {clock(refused.time('at'))}: "
-                f"{mistakes[0] if mistakes else 'see its log'}{more}; "
-                f"{refused.text('consequence') or 'it works on with the one before'}",
-            )
-        )
+    refused = refusal_line(running.status, now)
+    found = [wrong("daemon", refused)] if refused else []
     for cert in running.certs:
-        harmless = {f"DANE: {text}" for text in cert.sub("dane").texts("warnings")}
-        for _, text in problems(cert, now, Limits()):
-            if cert.name in unused and text.startswith(NO_SERVER):
+        for trouble, text in problems(cert, now):
+            if cert.name in unused and trouble.kind is TroubleKind.NO_SERVER:
                 continue
-            finding = odd if text in harmless else wrong
+            finding = odd if trouble.kind is TroubleKind.DANE_WARNING else wrong
             more = f"; see sslmctl show {cert.text('group')}:{cert.text('service')}"
             found.append(finding("daemon", f"{cert.name}: {text}{more}"))
         found += [odd("daemon", f"{cert.name}: not seen: {t}") for t in dane_unseen(cert, now)]
-    for host in running.status.subs("hosts"):
-        for text in filter(None, (host.text("text"), host.text("error"))):
-            name = host.text("host")
-            found.append(wrong("daemon", text if name in text else f"{name}: {text}"))
-    for zone in running.status.subs("zones"):
-        text = zone.text("error").removeprefix(f"zone {zone.text('zone')}: ")
-        found.append(wrong("daemon", f"zone {zone.text('zone')}: {text}"))
-    return found + [wrong("daemon", text) for text in dh_problems(running.status)]
+    status = running.status
+    beside = host_problems(status) + zone_problems(status, running.certs) + dh_problems(status)
+    return found + [wrong("daemon", text) for text in beside]
 
 
 def refusals(running: Running, config: Config) -> Iterator[Finding]:

@@ -16,13 +16,13 @@ from sslmd.core.errors import SslmError
 from sslmd.core.names import ZoneName
 from sslmd.dns.answers import tlsa_in
 from sslmd.dns.ask import ask
-from sslmd.dns.include import challenge_file
 from sslmd.dns.nameservers import primary_server
 from sslmd.dns.resolver import Resolver
-from sslmd.dns.tlsa_include import read, tlsa_file
+from sslmd.dns.tlsa_include import read
 from sslmd.doctor.dns import challenge_zones, dane_zones, zones
 from sslmd.doctor.finding import Case, Finding, Look, output_of, unseen, well, wrong
 from sslmd.store.files import read_file
+from sslmd.store.layout import challenge_file, tlsa_file
 
 _INCLUDE = re.compile(r'^[ \t]*\$INCLUDE[ \t]+"?([^\s";]+)', re.IGNORECASE | re.MULTILINE)
 _FILES = re.compile(r"^files: (.*)$", re.MULTILINE)

@@ -12,6 +12,7 @@ from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId
 from sslmd.core.state import CertState
 from sslmd.core.times import clock, day
+from sslmd.core.words import say
 from sslmd.servers import folders
 from sslmd.servers.production import survey
 from sslmd.store import sets
@@ -105,16 +106,16 @@ def _problem(one: Rehearsed, tree: Tree, now: datetime) -> str:
         return one.failed[0]
     alarm = one.decision.alarm
     if alarm:
-        return f"HELD, until an admin decides: {alarm}"
+        return f"HELD, until an admin decides: {say(alarm)}"
     if one.decision.stuck is not None:
-        return f"it failed before: {one.decision.text}"
+        return f"it failed before: {say(one.decision.reason)}"
     if one.is_made or one.is_rolled:
         return ""
     unusable = one.unusable(now)
     if unusable is None:
         return ""
     missing = "" if one.wanted.managed else " No active group lists it, so nobody renews it."
-    return f"it cannot be used, and is not renewed: {unusable.text}.{missing}{_sets(one, tree)}"
+    return f"it cannot be used, and is not renewed: {say(unusable)}.{missing}{_sets(one, tree)}"
 
 
 def _sets(one: Rehearsed, tree: Tree) -> str:
@@ -147,25 +148,25 @@ def _then(one: Rehearsed, now: datetime) -> str:
     if one.is_made:
         what = "NEW ROOT" if one.is_root else "is RENEWED AT ONCE"
         if decision.waits_for_ca:
-            return f"{what}, but {decision.text}"
+            return f"{what}, but {say(decision.reason)}"
         assert one.job is not None
         renews = one.renews()
         by_chance = f", or until {day(renews[1])}: the day is drawn" if renews else ""
         drawn = renews is not None and renews[0] <= now < renews[1]
-        return f"{what}: {one.job.reason}{by_chance if drawn else ''}"
+        return f"{what}: {say(one.job.reason)}{by_chance if drawn else ''}"
     if one.is_rolled:
         assert one.job is not None
-        return f"is ROLLED AT ONCE: {one.job.reason}"
+        return f"is ROLLED AT ONCE: {say(one.job.reason)}"
     if not one.wanted.managed:
         return "is used to sign, and never renewed: no active group lists it"
     if decision.roll_at is not None:
-        when = f", {decision.rolls_when}" if decision.rolls_when else ""
+        when = f", {say(decision.rolls_when)}" if decision.rolls_when else ""
         return f"rolls at {clock(decision.roll_at)}{when}"
     if one.loaded.next is not None and one.loaded.next.complete:
-        return f"stays for now; {decision.text}"
+        return f"stays for now; {say(decision.reason)}"
     renews = one.renews()
     if renews is None:
-        return decision.text
+        return say(decision.reason)
     first, last = (day(when) for when in renews)
     return f"stays; renews {first}" if first == last else f"stays; renews {first} to {last}"
 

@@ -19,12 +19,11 @@ from sslmd.core.dane.tlsa import DaneEntry, TlsaHosts, endpoint_of, hosts_of
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, CertId, DomainName, machine_of
 from sslmd.core.spec import AcmeCa
-from sslmd.dns.tlsa_include import tlsa_file
 from sslmd.pki.chain import find, load_cert
 from sslmd.servers import unit as units
 from sslmd.servers.local import is_local
 from sslmd.store import files
-from sslmd.store.layout import CERT, CURR, Tree
+from sslmd.store.layout import CERT, CURR, Tree, tlsa_file
 from sslmd.workers.rehearsal import Rehearsal
 from sslmd.workers.zone_rehearsal import ZoneRehearsal
 

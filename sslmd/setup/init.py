@@ -209,10 +209,10 @@ class _Interview:
             raise _Wrong(f"--conf-dir {conf_dir}: use letters, digits and . _ + - / only")
         domain = self._one("Your domain", args.domain, _own_domain(), _domain)
         ca = Ca(self._one("Who signs: own, letsencrypt", args.ca, Ca.OWN, Ca))
-        validation = Validation.DNS
+        validation = Validation.DNS_01
         if ca is Ca.LETSENCRYPT:
             text = "How it sees that names are yours: dns-01, http-01"
-            validation = self._one(text, args.validation, Validation.DNS, Validation)
+            validation = self._one(text, args.validation, Validation.DNS_01, Validation)
         elif args.validation:
             raise _Wrong("--validation is for --ca letsencrypt: the own CA believes you")
         text = "Certificates (services), such as web-ec mail-ec"
@@ -233,7 +233,7 @@ class _Interview:
 
         def parse(text: str) -> tuple[str, ...]:
             names = tuple(str(parse_san(word)) for word in re.split(r"[\s,]+", text.strip()))
-            if validation is Validation.HTTP and any("*" in name for name in names):
+            if validation is Validation.HTTP_01 and any("*" in name for name in names):
                 raise _Wrong("http-01 cannot prove a wildcard; leave it out, or use dns-01")
             return names
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.facts import SetFacts
-from sslmd.core.lifecycle import phase_of, with_sets
+from sslmd.core.lifecycle import phase_of
 from sslmd.core.names import CertId, GroupName, SetName
 from sslmd.core.state import CertState, SetNote
 from sslmd.store import files, sets, state
@@ -202,7 +202,7 @@ def _retired(noted: CertState, links: sets.Links) -> tuple[SetName, ...]:
 
 
 def reread(tree: Tree, cert: CertId, known: CertState, *, draw: Callable[[], float]) -> CertState:
-    """Return `known` with what the sets and links on disk say now.
+    """Return what the sets and links on disk say now, for `with_sets`.
 
     For after a failure and for a reload, when somebody may have worked on the tree by hand.
     Raises what reading raises.
@@ -220,7 +220,7 @@ def reread(tree: Tree, cert: CertId, known: CertState, *, draw: Callable[[], flo
         next_note=_note(noted, links.next, draw),
         prev_note=noted.sets.get(prev) if prev else None,
     )
-    return with_sets(known, replace(found, **_of_ca(tree, cert, links)))
+    return replace(found, **_of_ca(tree, cert, links))
 
 
 def _read(

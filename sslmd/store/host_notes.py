@@ -9,28 +9,28 @@ and not taken away. docs/on-disk.md.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any
-from urllib.parse import quote, unquote
-
-import tomli
-import tomli_w
+from datetime import datetime
 
 from sslmd.core.names import BadName, CertId, GroupName, parse_service
-from sslmd.store import files
-
-VERSION = 1
-_FOLDER, _SUFFIX = ".hosts", ".toml"
+from sslmd.store.layout import Tree, host_of
+from sslmd.store.notes import (
+    Codec,
+    Nonsense,
+    NoteKind,
+    Shape,
+    codec_of,
+    listed,
+    parsed,
+    whole,
+)
 
 # What is noted of what a host says, so that its note can be read again, whatever it says: surplus
 # entries, bytes of a name (NAME_MAX), characters of an error.
 MOST_SURPLUS = 100
 LONGEST_NAME = 255
 LONGEST_ERROR = 2000
-
-_NO_SENSE = (tomli.TOMLDecodeError, RecursionError, ValueError, TypeError, KeyError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,52 +76,13 @@ def shortened(name: str) -> str:
     return data[: LONGEST_NAME - len("…".encode())].decode("utf-8", "ignore") + "…"
 
 
-def host_file(certs_dir: object, host: str) -> str:
-    """Return where a host's note is."""
-    return f"{certs_dir}/{_FOLDER}/{quote(host, safe='@:')}{_SUFFIX}"
-
-
-def noted_hosts(certs_dir: object) -> list[str]:
+def noted_hosts(tree: Tree) -> list[str]:
     """Return the hosts that there is a note of; blocks."""
     try:
-        names = sorted(os.listdir(f"{certs_dir}/{_FOLDER}"))
+        names = sorted(os.listdir(tree.hosts_dir))
     except OSError:
         return []
-    return [unquote(name.removesuffix(_SUFFIX)) for name in names if name.endswith(_SUFFIX)]
-
-
-def read_host(path: str) -> HostNote:
-    """Return what is noted; blocks. What makes no sense counts as nothing.
-
-    Raises what `files.read_file` raises for a file that is not ours to read.
-    """
-    try:
-        table = tomli.loads(files.read_file(path).decode())
-        return _note(table) if table["version"] == VERSION else HostNote()
-    except FileNotFoundError:
-        return HostNote()
-    except _NO_SENSE:
-        return HostNote()
-
-
-def _note(table: dict[str, Any]) -> HostNote:
-    visited, machine = _time(table.get("visited")), str(table.get("machine", ""))
-    holds = frozenset(parse_cert(str(one)) for one in table.get("holds", ()))
-    return HostNote(
-        # Older versions noted it before the host was reached, which then told its machine.
-        holds if visited is not None or machine else frozenset(),
-        tuple(str(one) for one in table.get("surplus", ())),
-        visited,
-        str(table.get("prod", "")),
-        max(int(table.get("attempts", 0)), 0),
-        str(table.get("error", "")),
-        _time(table.get("next_try")),
-        machine,
-        tuple(str(one) for one in table.get("older", ())),
-        tuple(str(one) for one in table.get("kept", ())),
-        tuple(str(one) for one in table.get("same", ())),
-        max(int(table.get("surplus_more", 0)), 0),
-    )
+    return [host for host in map(host_of, names) if host is not None]
 
 
 def parse_cert(text: str) -> CertId:
@@ -132,36 +93,30 @@ def parse_cert(text: str) -> CertId:
     return CertId(GroupName.parse(group).text, parse_service(service))
 
 
-def _time(value: object) -> datetime | None:
-    if value is None:
-        return None
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        raise ValueError("a time with its zone is expected")
-    return value.astimezone(UTC)
+def _reached(note: HostNote) -> HostNote:
+    """Older versions noted what was to be sent before anybody had answered."""
+    return note if note.visited or note.machine else replace(note, holds=frozenset())
 
 
-def write_host(path: str, note: HostNote) -> None:
-    """Note it; blocks. Raises as `files.write_file` does."""
-    table: dict[str, Any] = {"version": VERSION, "holds": sorted(map(str, note.holds))}
-    times = (("visited", note.visited), ("next_try", note.next_try))
-    table.update({key: when for key, when in times if when is not None})
-    if note.surplus:
-        table["surplus"] = list(note.surplus)
-    if note.more:
-        table["surplus_more"] = note.more
-    if note.prod:
-        table["prod"] = note.prod
-    if note.machine:
-        table["machine"] = shortened(note.machine)
-    if note.same:
-        table["same"] = list(note.same)
-    if note.older:
-        table["older"] = list(note.older)
-    if note.kept:
-        table["kept"] = list(note.kept)
-    if note.attempts:
-        table["attempts"] = note.attempts
-    if note.error:
-        table["error"] = note.error[:LONGEST_ERROR]
-    files.make_dirs(os.path.dirname(path))
-    files.write_file(path, tomli_w.dumps(table).encode("utf-8", "replace"))
+def _cut(shorter: Callable[[str], str]) -> Codec:
+    return replace(codec_of(str), dump=shorter)
+
+
+_COUNT = whole(0, 1 << 62)
+HOST_NOTE = NoteKind(
+    HostNote,
+    Nonsense.ANEW,
+    {
+        HostNote: Shape(
+            {"more": "surplus_more"},
+            {
+                "holds": listed(parsed(parse_cert), frozenset),
+                "machine": _cut(shortened),
+                "error": _cut(lambda text: text[:LONGEST_ERROR]),
+                "attempts": _COUNT,
+                "more": _COUNT,
+            },
+            upgrade=_reached,
+        ),
+    },
+)

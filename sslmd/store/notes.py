@@ -249,7 +249,7 @@ def codec_of(hint: Any, shapes: Shapes = _NOTHING) -> Codec:
     if origin is tuple and inner[-1] is not Ellipsis:
         return line(*(codec_of(one, shapes) for one in inner))
     if origin in (tuple, frozenset):
-        return _list(codec_of(inner[0], shapes), origin)
+        return listed(codec_of(inner[0], shapes), origin)
     if origin in (dict, Mapping):
         return _table(*(codec_of(one, shapes) for one in inner))
     if isinstance(hint, type) and issubclass(hint, Enum):
@@ -261,8 +261,18 @@ def codec_of(hint: Any, shapes: Shapes = _NOTHING) -> Codec:
     raise TypeError(f"{hint} cannot be noted")
 
 
-def _list(one: Codec, kind: type) -> Codec:
-    """The codec of a tuple, or of a set, which is written in order."""
+def rows(key: str, one: Codec) -> Codec:
+    """Return the codec of a mapping of texts that is noted as tables, each with its `key`."""
+    is_text, is_table, items = _BASIC[str].load, _checked(dict, "a table"), _checked(list, "a list")
+    return Codec(
+        lambda mapping: [{key: name, **one.dump(mapping[name])} for name in sorted(mapping)],
+        lambda value: {is_text(is_table(row)[key]): one.load(row) for row in items(value)},
+        dict,
+    )
+
+
+def listed(one: Codec, kind: type) -> Codec:
+    """Return the codec of a tuple, or of a set, which is written in order."""
     items = _checked(list, "a list")
 
     def dump(values: Any) -> list[Any]:

@@ -7,8 +7,8 @@ a key is served, the ports before the records of older keys go; and every day.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from sslmd.core.dane.report import Finding
 from sslmd.core.dane.tlsa import Material, Owned, Tlsa, association, endpoint_of, heeded
 from sslmd.core.errors import Transient
 from sslmd.core.names import BadName, CertId, DomainName, SetName, ZoneName
@@ -114,25 +114,6 @@ def prove_ports(cert: CertId, name: SetName, seen: Sequence[PortSeen], *, alone:
 
 def _place(one: PortSeen) -> str:
     return f"{one.host}:{one.port} at {one.served.address}"
-
-
-# Where a finding is of a record that is wanted and nowhere.
-NOT_PUBLISHED = "not published"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of a report. `wrong`: clients that check DANE are turned away, or may be.
-
-    `warning`: DANE does not do what it is there for. `unseen`: it could not be looked at, so that
-    nobody knows (I11).
-    """
-
-    where: str
-    text: str
-    wrong: bool = False
-    warning: bool = False
-    unseen: bool = False
 
 
 def findings_of_ports(

@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from sslmd.core.dane.content import ZoneNotes
 from sslmd.core.dane.places import Elsewhere, Ends, Fate, Place, Places, sure_places
 from sslmd.core.dane.tlsa import Content, Tlsa, endpoint_of, owner_of
 from sslmd.core.errors import SslmError
@@ -22,11 +23,9 @@ from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.dns.answers import LONGEST_CHAIN
 from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import authoritative, end_of_host
-from sslmd.dns.owners import Finding
-from sslmd.dns.owners import Look as Owners
+from sslmd.dns.owners import OwnerFacts, OwnerLook
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.tlsa_look import look_at
-from sslmd.store.zone_notes import ZoneNotes
 from sslmd.workers.tools import Tools
 
 # Seconds for which a record of others counts that has no TTL: none is there.
@@ -40,7 +39,7 @@ async def places_of(
 
     An owner of which nobody tells is `UNKNOWN`, and keeps out no other (I6).
     """
-    look = Owners(zone, servers)
+    look = OwnerLook(zone, servers)
 
     async def one(owner: DomainName) -> Place:
         try:
@@ -53,7 +52,7 @@ async def places_of(
     return dict(zip(names, found, strict=True))
 
 
-async def _place(zone: ZoneName, owner: DomainName, look: Owners) -> Place:
+async def _place(zone: ZoneName, owner: DomainName, look: OwnerLook) -> Place:
     name, seen, first = owner, [owner], None
     while True:
         finding = await look.at(name)
@@ -91,7 +90,7 @@ async def _place(zone: ZoneName, owner: DomainName, look: Owners) -> Place:
 
 
 def _below_cut(
-    zone: ZoneName, owner: DomainName, finding: Finding, cname: DomainName | None
+    zone: ZoneName, owner: DomainName, finding: OwnerFacts, cname: DomainName | None
 ) -> Place:
     child = finding.zone
     where = owner.text if cname is None else f"{owner}, a CNAME to {finding.owner},"
@@ -103,7 +102,7 @@ def _below_cut(
     return Place(Fate.ELSEWHERE, finding.owner, why, cname, is_cut=cname is None)
 
 
-def _robbed(finding: Finding) -> DomainName | None:
+def _robbed(finding: OwnerFacts) -> DomainName | None:
     """Return a host that a record would take from the wildcard that it has its address from.
 
     Names with an underscore are no hosts: what `*.example.com` gives to `_tcp.example.com` is
@@ -261,11 +260,3 @@ async def _by_resolver(at: DomainName, tools: Tools) -> Elsewhere:
         Tlsa(one.usage, one.selector, one.mtype, one.cert.hex()) for one in rrset or () if one.cert
     )
     return Elsewhere(at, records, rrset.ttl if rrset is not None and records else _NONE)
-
-
-def port_of(owner: DomainName) -> str:
-    """Return `mail.example.com:25` for the owner of TLSA records, "" for another name."""
-    with suppress(BadName):
-        port, _, host = endpoint_of(owner)
-        return f"{host}:{port}"
-    return ""

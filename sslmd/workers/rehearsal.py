@@ -37,11 +37,13 @@ from sslmd.core.jobs import (
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, machine_of
 from sslmd.core.plan import decide
-from sslmd.core.renewal import Reason, Wanted, why_unusable
+from sslmd.core.reason import Reason, Why
+from sslmd.core.renewal import Wanted, why_unusable
 from sslmd.core.spec import OwnCa, SelfSigned
 from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision, due
+from sslmd.core.words import say
 from sslmd.servers import as_found
 from sslmd.store import certs
 from sslmd.store.layout import Tree
@@ -78,7 +80,7 @@ class Rehearsed:
     proves: bool
     loaded: CertState
     is_drawn: bool
-    decision: Decision = field(default_factory=lambda: Decision("not planned"))
+    decision: Decision = field(default_factory=lambda: Decision(Reason(Why.NOT_PLANNED)))
     job: CertJob | None = None
     changes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -229,7 +231,7 @@ def _follow(
         event = one.decision.event
         if event is not None:
             if isinstance(event, AskDropped):
-                one.remarks.append(f"what an admin asked for is dropped: {event.text}")
+                one.remarks.append(f"what an admin asked for is dropped: {say(event.reason)}")
         else:
             try:
                 event = _done(one, one.decision.job, tools, here)

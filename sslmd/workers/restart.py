@@ -21,6 +21,7 @@ from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.events import RestartAsked
 from sslmd.core.jobs import Restart, See, Told
 from sslmd.core.names import CertId, GroupName, ZoneName
+from sslmd.core.reason import Reason, Why
 from sslmd.core.state import DONE, NOT_YET, CertState
 from sslmd.dns.command import commands_for
 from sslmd.processes import run_command
@@ -78,7 +79,7 @@ def dependents(
     config: Config, zone: ZoneName, states: Iterable[tuple[CertId, CertState]], now: datetime
 ) -> Iterator[tuple[CertId, RestartAsked]]:
     """Yield what is to be restarted because the TLSA records of a zone changed: `depends`."""
-    because = f"TLSA records of {zone} changed"
+    because = Reason(Why.RECORDS_CHANGED, zone=zone)
     kinds = [
         str(one.kind) for one in config.server_classes if one.depends & {Trigger.DNS, Trigger.TLSA}
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sslmd.core.errors import Permanent
 from sslmd.core.events import Lost, Rolled
 from sslmd.core.jobs import Roll
+from sslmd.core.reason import Reason, Why
 from sslmd.pki.inspect import repairs
 from sslmd.store import sets
 from sslmd.workers.tools import Tools
@@ -17,7 +18,7 @@ async def roll(job: Roll, tools: Tools) -> Rolled | Lost:
     it should, nothing is rolled and the wait begins anew.
     """
     if not job.blind and (problem := await tools.may_roll(job.cert, job.set)):
-        return Lost(tools.now(), f"not rolled: {problem}")
+        return Lost(tools.now(), Reason(Why.LAST_LOOK, why=problem))
     return await tools.in_thread(_roll, job, tools)
 
 

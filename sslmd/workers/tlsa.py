@@ -8,168 +8,43 @@ asks every name server. What follows from it is decided elsewhere.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from functools import lru_cache
 
-from sslmd.core.dane.places import Ends, Fate, Place, Places, Wants, asked_at, moved
-from sslmd.core.dane.sighting import Instant
+from sslmd.core.dane.content import Given, LookedUp, Wish, ZoneNotes, content_for
+from sslmd.core.dane.places import Places, Wants, asked_at
+from sslmd.core.dane.sighting import Instant, NameServersSeen
 from sslmd.core.dane.tlsa import (
     Content,
-    DaneEntry,
     Material,
-    Others,
-    Owned,
-    Part,
-    TlsaHosts,
     ZoneContent,
-    combinations_of,
-    content_of,
     owner_of,
     wants_of,
 )
 from sslmd.core.errors import SslmError, Transient
-from sslmd.core.names import CertId, DomainName, SanName, SetName, ZoneName
+from sslmd.core.names import CertId, DomainName, SetName, ZoneName
 from sslmd.dns import tlsa_publish
 from sslmd.dns.ask import NameServer
 from sslmd.dns.mx import mail_of
 from sslmd.dns.nameservers import authoritative
-from sslmd.dns.tlsa_look import ServerSeen
 from sslmd.dns.tlsa_look import look_at as look_at_servers
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
 from sslmd.store.layout import CERT, CHAIN, CSR, PRIVKEY, Tree
-from sslmd.store.zone_notes import ZoneNotes, notes_file, write_notes
+from sslmd.store.zone_notes import ZONE_NOTE
 from sslmd.workers import tlsa_rr
 from sslmd.workers.dane import look as look_at
 from sslmd.workers.dane import matches
 from sslmd.workers.places import find_ends, find_places
 from sslmd.workers.tools import Tools
 
-_NO_PLACES: Places = {}
-_NO_ENDS: Ends = {}
-_NO_OTHERS: Others = {}
-
 # MX hosts are looked up this often; a look-up that fails is tried again with the next one.
 MX_AGAIN = timedelta(hours=23)
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
-
-
-@dataclass(frozen=True, slots=True)
-class CertWish:
-    """One certificate, as its zone has to know it.
-
-    `unsure`: what is served cannot be told. `proves`: its ports may be looked at.
-    """
-
-    cert: CertId
-    entries: tuple[DaneEntry, ...]
-    ttl: int
-    names: tuple[SanName, ...]
-    serving: tuple[SetName, ...]
-    coming: SetName | None
-    certified: bool
-    proven: bool
-    unsure: bool
-    proves: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """Everything that the TLSA records of a zone depend on."""
-
-    zone: ZoneName
-    certs: tuple[CertWish, ...]
-
-    @property
-    def wants_mx(self) -> bool:
-        """Whether the zone's MX hosts have a say."""
-        return any(entry.hosts is TlsaHosts.MX for one in self.certs for entry in one.entries)
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What was given to DNS. `remarks`: what people should know; `changed`: it was not there.
-
-    `ours`: there is a way to give it; otherwise somebody else has to. `unfit`: why owners were
-    left out whose ports serve other keys. `failure`: why some of it, or all, may not be there.
-    `of_others`: what is served was written by ssl-mgr, say, with lifetimes of its own. `wants`:
-    what each certificate asks for, by the owners that clients ask for; `places`: where those have
-    their records, if not there. `ends`: where clients look first, because a host is a CNAME;
-    `ends_problem`: why that could not be found out of all of them.
-    """
-
-    content: ZoneContent
-    materials: Mapping[CertId, Mapping[SetName, Material]]
-    notes: ZoneNotes
-    before: Content
-    changed: str
-    outside: tuple[DomainName, ...]
-    ours: bool
-    remarks: tuple[str, ...]
-    unfit: Mapping[DomainName, tuple[CertId, str]] = field(default_factory=dict)
-    failure: SslmError | None = None
-    of_others: bool = False
-    wants: Mapping[CertId, Wants] = field(default_factory=dict)
-    places: Places = field(default_factory=dict)
-    ends: Ends = field(default_factory=dict)
-    ends_problem: str = ""
-
-    @property
-    def unknown(self) -> frozenset[DomainName]:
-        """The owners of which it is not known where their records belong."""
-        return frozenset(o for o, place in self.places.items() if place.fate is Fate.UNKNOWN)
-
-    def written_of(self, cert: CertId) -> Wants:
-        """Return what a certificate asks for, by the owners where it is written."""
-        return moved(self.wants.get(cert, {}), self.places)
-
-    def places_of(self, cert: CertId) -> dict[DomainName, Place]:
-        """Return the places that are a certificate's."""
-        wants = self.wants.get(cert, {})
-        return {owner: place for owner, place in self.places.items() if owner in wants}
-
-    def ends_of(self, cert: CertId) -> dict[DomainName, DomainName]:
-        """Return the ends that are a certificate's."""
-        wants = self.wants.get(cert, {})
-        return {owner: first for owner, first in self.ends.items() if owner in wants}
-
-    def wants_at(self, cert: CertId, owner: DomainName) -> Wants:
-        """Return what a certificate asks for, at the end of a host that is a CNAME as well."""
-        wants = self.wants.get(cert, {})
-        at_end = {first: wants[one] for one, first in self.ends.items() if one in wants}
-        return wants if owner in wants else {**wants, **at_end}
-
-    def asked_at(self, cert: CertId, owners: Collection[DomainName]) -> set[DomainName]:
-        """Return the names that clients ask for, of owners where records are written."""
-        return asked_at(self.wants.get(cert, {}), self.places, owners)
-
-
-@dataclass(frozen=True, slots=True)
-class LookedUp:
-    """What was found out of a zone before. `places`: where owners have their records, if not there.
-
-    `doubted`: owners that were seen to be something else since; `ends`: where clients look first,
-    because a host is a CNAME; `others`: the combinations of records that are not ours.
-    """
-
-    places: Places = field(default_factory=dict)
-    doubted: Collection[DomainName] = ()
-    ends: Ends = field(default_factory=dict)
-    others: Others = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ServersSeen:
-    """What every name server showed, and when it was asked."""
-
-    servers: tuple[ServerSeen, ...]
-    began: Instant
-    ended: Instant
-    at: datetime
 
 
 _NOTHING = LookedUp()
@@ -205,8 +80,8 @@ async def publish(
     remarks = list(found.remarks)
     if found.notes != notes and (wish.certs or notes != ZoneNotes()):
         # Before anything is changed: how long caches hold what was served must not be forgotten.
-        path = notes_file(tools.config.globals.certs_dir, zone)
-        await tools.in_thread(write_notes, path, found.notes)
+        path = tools.tree.zone_note(zone)
+        await tools.in_thread(ZONE_NOTE.write, path, found.notes)
     services = tools.config.services
     await tools.in_thread(
         tlsa_rr.of_known_sets, tools.tree, services, found.materials, found.notes.mx
@@ -340,7 +215,7 @@ async def _unfit(
 async def _ttl_shown(zone: ZoneName, before: Content, tools: Tools) -> int:
     """Return the longest TTL that name servers show: files of ssl-mgr's do not tell it."""
     try:
-        seen = await look(zone, set(before), tools, ())
+        seen, _ = await look(zone, set(before), tools, ())
     except Transient:
         return 0
     return max((one.ttl for server in seen.servers for one in server.owners.values()), default=0)
@@ -364,87 +239,6 @@ async def _with_mx(zone: ZoneName, notes: ZoneNotes, tools: Tools, remarks: list
     return replace(notes, mx=found.hosts, null_mx=found.is_refused, mx_at=now)
 
 
-def content_for(
-    wish: Wish,
-    notes: ZoneNotes,
-    before: Content,
-    material_of: Callable[[CertId, SetName], Material | None],
-    without: frozenset[DomainName] = frozenset(),
-    places: Places = _NO_PLACES,
-    ends: Ends = _NO_ENDS,
-    others: Others = _NO_OTHERS,
-) -> tuple[ZoneContent, Mapping[CertId, Mapping[SetName, Material]], ZoneNotes]:
-    """Return what DNS has to be given, of which sets it is made, and what is to be noted.
-
-    `before`: what may be in DNS now. What was there when nothing was noted yet (a tree of
-    ssl-mgr's, or notes that were lost) counts as seen. `without`: owners that are left out;
-    `places`: where the records of owners belong, if not there; `ends`: where clients look first;
-    `others`: the combinations of records that are not ours.
-    """
-    known = notes.known if notes.known is not None else combinations_of(before)
-    parts, materials = _parts(wish, notes, before, material_of, places)
-    if without:
-        parts = [
-            replace(part, wants={o: what for o, what in part.wants.items() if o not in without})
-            for part in parts
-        ]
-    content = content_of(parts, known, others)
-    holders = frozenset(
-        (owner, str(cert)) for cert, share in content.shares.items() for owner, _ in share.needed
-    )
-    # What others keep for it is its own as long as it is there.
-    firsts = set(ends.values())
-    kept = (one for one in notes.holders if one[0] in firsts or _is_elsewhere(one[0], places))
-    holders |= set(kept)
-    told = {owner for owner, _ in (*notes.holders, *holders)}
-    unknown = {(owner, "") for owner in before if owner not in told}
-    shown = {(owner, one) for owner, some in others.items() for one in some}
-    ttls = (one.ttl for one in (*before.values(), *content.records.values()))
-    notes = replace(
-        notes,
-        ttl=max(notes.ttl, *ttls, 0),
-        known=(known | shown) & combinations_of(content.records),
-        holders=holders,
-        fading=(notes.fading | notes.holders | unknown) - holders,
-    )
-    return content, materials, notes
-
-
-def _is_elsewhere(owner: DomainName, places: Places) -> bool:
-    return owner in places and places[owner].is_checked_elsewhere
-
-
-def _parts(
-    wish: Wish,
-    notes: ZoneNotes,
-    before: Content,
-    material_of: Callable[[CertId, SetName], Material | None],
-    places: Places,
-) -> tuple[list[Part], dict[CertId, dict[SetName, Material]]]:
-    parts = []
-    materials: dict[CertId, dict[SetName, Material]] = {}
-    for one in wish.certs:
-        wants = moved(wants_of(one.entries, wish.zone, one.names, notes.mail), places)
-        found = {name: material_of(one.cert, name) for name in one.serving}
-        serving = {name: what for name, what in found.items() if what is not None}
-        coming = None if one.coming is None else material_of(one.cert, one.coming)
-        materials[one.cert] = dict(serving)
-        if one.coming is not None and coming is not None:
-            materials[one.cert][one.coming] = coming
-        kept: frozenset[Owned] = frozenset()
-        if one.unsure or len(serving) < len(one.serving):
-            kept = frozenset(
-                (owner, record)
-                for owner in wants
-                if owner in before
-                for record in before[owner].records
-            )
-        parts.append(
-            Part(one.cert, wants, one.ttl, tuple(serving.values()), coming, one.proven, kept)
-        )
-    return parts, materials
-
-
 def _material(tree: Tree, cert: CertId, name: SetName) -> Material | None:
     try:
         return material(sets.read_files(tree.set_dir(cert, name), (PRIVKEY, CSR, CERT, CHAIN)))
@@ -454,10 +248,10 @@ def _material(tree: Tree, cert: CertId, name: SetName) -> Material | None:
 
 async def look(
     zone: ZoneName, owners: set[DomainName], tools: Tools, known: tuple[NameServer, ...]
-) -> ServersSeen:
+) -> tuple[NameServersSeen, tuple[NameServer, ...]]:
     """Ask every address of every authoritative server; those `known` if nobody tells which.
 
-    Raises `Transient` if there are none.
+    Return what they showed, and who was asked. Raises `Transient` if there are none.
     """
     try:
         servers = await authoritative(zone, tools.config.primary_for(zone), tools.resolver)
@@ -467,4 +261,4 @@ async def look(
         servers = known
     began = instant()
     seen = await look_at_servers(zone, servers, owners)
-    return ServersSeen(tuple(seen), began, instant(), tools.now())
+    return NameServersSeen(tuple(seen), began, instant(), tools.now()), servers

@@ -19,7 +19,7 @@ from sslmd.dns.tlsa_include import render
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
 from sslmd.store.layout import TLSA, Tree
-from sslmd.store.zone_notes import notes_file, read_notes
+from sslmd.store.zone_notes import ZONE_NOTE
 
 # What is known of a zone's MX hosts; None: nothing.
 Mx = tuple[DomainName, ...] | None
@@ -54,7 +54,7 @@ def of_new_set(
         made_of = material(contents) if service.dane else None
         if made_of is None or os.path.lexists(_path(tree, service, name)):
             return
-        mx = read_notes(notes_file(tree.root, ZoneName(service.id.group))).mx
+        mx = ZONE_NOTE.read(tree.zone_note(ZoneName(service.id.group))).mx
         content = records_of(service, made_of, mx)
         if content:
             _write(tree, service, name, content)

@@ -16,6 +16,7 @@ from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.issuances import Issuances
 from sslmd.core.names import CertId, SetName
+from sslmd.core.reason import Reason
 from sslmd.core.renewal import Wanted
 from sslmd.core.standing import Standing
 from sslmd.core.state import CertState, Issuance
@@ -41,8 +42,8 @@ def _unheard(*_: object) -> None:
     """Nobody listens."""
 
 
-async def _nothing_against(*_: object) -> str:
-    return ""
+async def _nothing_against(*_: object) -> Reason | None:
+    return None
 
 
 async def _all_well(*_: object) -> None:
@@ -80,7 +81,7 @@ class Tools:
     crowded: Callable[[], bool] = bool  # False
     orders: Orders = field(default_factory=Orders)
     resolver: Resolver = field(default_factory=Resolver)
-    may_roll: Callable[[CertId, SetName], Awaitable[str]] = _nothing_against
+    may_roll: Callable[[CertId, SetName], Awaitable[Reason | None]] = _nothing_against
     prove_ports: Callable[[CertId, SetName], Awaitable[None]] = _all_well
     means: Means = field(init=False)
     challenges: Challenges = field(init=False)

@@ -11,24 +11,24 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from sslmd.core.dane.content import Given, LookedUp, Wish, cert_wish
+from sslmd.core.dane.look import take
 from sslmd.core.dane.tlsa import Content, TlsaHosts, combinations_of, endpoint_of
 from sslmd.core.dane.verdict import Dane
+from sslmd.core.dane.zone import KnownZone
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName
+from sslmd.core.retry import Trouble
 from sslmd.core.standing import Standing
 from sslmd.dns import tlsa_publish
-from sslmd.dns.include import challenge_file
-from sslmd.dns.notes import noted_zones
+from sslmd.dns.notes import DEFAULT_TTL, noted_tlsa_zones, noted_zones, union
 from sslmd.dns.publish import left_behind
-from sslmd.dns.tlsa_include import read, tlsa_file
-from sslmd.dns.tlsa_notes import DEFAULT_TTL, noted_tlsa_zones, union
-from sslmd.store import zone_notes
+from sslmd.dns.tlsa_include import read
+from sslmd.store.layout import challenge_file, tlsa_file
+from sslmd.store.zone_notes import ZONE_NOTE
 from sslmd.workers import tlsa_rr
-from sslmd.workers.dane_sight import take
-from sslmd.workers.dane_wish import cert_wish
-from sslmd.workers.dane_zone import Zone
 from sslmd.workers.places import look_elsewhere
-from sslmd.workers.tlsa import Given, LookedUp, Wish, look, prepare
+from sslmd.workers.tlsa import look, prepare
 from sslmd.workers.tools import Tools
 
 # Seconds for the questions to one zone's name servers. All zones are asked at the same time.
@@ -46,7 +46,7 @@ class ZoneRehearsal:
     """
 
     name: ZoneName
-    zone: Zone
+    zone: KnownZone
     before: Content = field(default_factory=dict)
     content: Content = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
@@ -77,8 +77,8 @@ class ZoneRehearsal:
         try:
             zone.noted = await tools.in_thread(tlsa_publish.published, means, self.name)
             self.before = await tools.in_thread(self._there, tools)
-            path = zone_notes.notes_file(tools.config.globals.certs_dir, self.name)
-            zone.notes = await tools.in_thread(zone_notes.read_notes, path)
+            path = tools.tree.zone_note(self.name)
+            zone.notes = await tools.in_thread(ZONE_NOTE.read, path)
             given = await self._prepare(wish, tools)
             zone.elsewhere = await look_elsewhere(given.places, given.ends, tools)
             files = await tools.in_thread(
@@ -89,7 +89,7 @@ class ZoneRehearsal:
                 given.notes.mx,
             )
         except SslmError as err:
-            zone.trouble = str(err)
+            zone.failed = Trouble.of(err, 0, tools.now(), jitter=0)
             self.remarks.append(f"{err}; nothing is given to DNS before that is fixed")
             return
         self.remarks += [f"{path} is not there: it is written" for path in files]
@@ -125,7 +125,13 @@ class ZoneRehearsal:
     def _wish_of(self, tools: Tools, book: Mapping[CertId, Standing]) -> Wish:
         services = tools.config.services
         certs = sorted(self.zone.certs)
-        return Wish(self.name, tuple(cert_wish(book[cert], services[cert]) for cert in certs))
+        return Wish(
+            self.name,
+            tuple(
+                cert_wish(book[cert], services[cert].dane, services[cert].dane_ttl)
+                for cert in certs
+            ),
+        )
 
     def _take(self, wish: Wish, given: Given, tools: Tools) -> None:
         zone = self.zone
@@ -151,7 +157,8 @@ class ZoneRehearsal:
                     # What others publish decides whether anybody checks these ports.
                     zone.wish, zone.given, zone.notes = wish, given, given.notes
                     with suppress(SslmError):
-                        take(zone, await look(self.name, zone.owners(), tools, ()))
+                        seen, _ = await look(self.name, zone.owners(), tools, ())
+                        take(zone, seen)
                         if zone.others:
                             return await prepare(
                                 wish, zone.notes, tools, LookedUp(others=zone.others)
@@ -183,16 +190,15 @@ class ZoneRehearsal:
 
 async def rehearse_zones(tools: Tools, book: Mapping[CertId, Standing]) -> list[ZoneRehearsal]:
     """Return what would be given to DNS for every zone, and for those that were once ours."""
-    config = tools.config
-    known = config.zones()
+    tree, known = tools.tree, tools.config.zones()
     left = {
-        *noted_tlsa_zones(config.globals.certs_dir, known),
-        *noted_zones(config.globals.certs_dir),
+        *noted_tlsa_zones(tree, known),
+        *noted_zones(tree, tree.challenge_note),
     }
     found = []
     for name in sorted({*known, *left}):
         mine = {cert for cert, one in book.items() if one.wanted.dane and cert.group == name.text}
-        found.append(ZoneRehearsal(name, Zone(name, mine)))
+        found.append(ZoneRehearsal(name, KnownZone(name, mine)))
     await asyncio.gather(*(one.begin(tools, book) for one in found))
     return found
 

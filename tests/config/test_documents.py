@@ -66,8 +66,8 @@ def test_the_restart_of_the_example_leaves_a_note(run: Path) -> None:
     for one in config.server_classes:
         for argv in one.restart:
             subprocess.run(argv, check=True, cwd="/")
-    notes = [line.split()[1] for line in (run / "restarts.log").read_text().splitlines()]
-    assert notes == ["imap", "web"]
+    report = [line.split()[1] for line in (run / "restarts.log").read_text().splitlines()]
+    assert report == ["imap", "web"]
 
 
 NAMES = ("ssl-mgr.conf", "ca-info.conf", "ca/my-int", "ca/my-root", "example.com/web")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.config.absent import why_absent
 from sslmd.config.files import is_left_over
+from sslmd.config.groups import why_absent
 from sslmd.config.load import load, locate_conf_dir
 from sslmd.config.model import (
     LETS_ENCRYPT,

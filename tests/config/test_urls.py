@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic_core import PydanticCustomError
 
+from sslmd.config.addresses import directory_url
 from sslmd.config.model import LETS_ENCRYPT
-from sslmd.config.urls import directory_url
 from tests.stand.conf import CAS, Tree
 
 RIGHT = "write https://host/path"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic_core import PydanticCustomError
 
-from sslmd.config import values
+from sslmd.config import addresses, values
 from sslmd.config.model import (
     Endpoint,
     Probe,
@@ -63,14 +63,14 @@ def test_what_is_no_window(text: str) -> None:
     ],
 )
 def test_name_servers(text: str, host: str, port: int) -> None:
-    assert values.endpoint(text) == Endpoint(host, port)
-    assert values.endpoint(str(values.endpoint(text))) == Endpoint(host, port)
+    assert addresses.endpoint(text) == Endpoint(host, port)
+    assert addresses.endpoint(str(addresses.endpoint(text))) == Endpoint(host, port)
 
 
 @pytest.mark.parametrize("text", ["", ":53", "1.1.1.1:0", "1.1.1.1:70000", "[::1", "a b", "1.1.1"])
 def test_what_is_no_name_server(text: str) -> None:
     with pytest.raises(PydanticCustomError):
-        values.endpoint(text)
+        addresses.endpoint(text)
 
 
 @pytest.mark.parametrize(
@@ -131,12 +131,12 @@ def test_grants() -> None:
 @pytest.mark.parametrize("host", ["-x", "a b", "a;b", "a@-b", "", "root@", "x$(id)", "*.a.b"])
 def test_what_could_be_an_option_or_a_command_is_no_server(host: str) -> None:
     with pytest.raises(PydanticCustomError):
-        values.server(host)
+        addresses.server(host)
 
 
 @pytest.mark.parametrize("host", ["localhost", "192.0.2.1", "::1", "root@mx1.example.com", "mx1"])
 def test_servers(host: str) -> None:
-    assert values.server(host) == host
+    assert addresses.server(host) == host
 
 
 def test_commands_are_split_as_a_shell_would() -> None:

@@ -21,9 +21,11 @@ from sslmd.core.events import (
 from sslmd.core.jobs import Deliver, MakeKey, PutBack, Roll, TakeOff
 from sslmd.core.lifecycle import advance
 from sslmd.core.plan import decide
+from sslmd.core.reason import Reason, Why
 from sslmd.core.renew_track import why_again
-from sslmd.core.renewal import Wanted, Why
+from sslmd.core.renewal import Wanted
 from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
+from sslmd.core.words import say
 from tests.core.test_decade import hierarchy, leaves
 from tests.core.test_plan import (
     ACME,
@@ -51,6 +53,7 @@ from tests.core.test_plan import (
     step,
     waits,
 )
+from tests.reasons import because
 from tests.stand.world import START, World, days
 
 OLD = issued(NOW - days(20))
@@ -63,7 +66,7 @@ STUCK = reread(replace(STUCK, settled=OLD.name, ask=BACK))
 
 
 def on_deck_again(state: CertState = STUCK) -> CertState:
-    return advance(state, BackOnDeck(NOW, OLD, NOTE, "an admin asked"))
+    return advance(state, BackOnDeck(NOW, OLD, NOTE, because("an admin asked")))
 
 
 @pytest.mark.parametrize(
@@ -82,9 +85,11 @@ def on_deck_again(state: CertState = STUCK) -> CertState:
 def test_whatever_is_under_way_it_comes_first(state: CertState) -> None:
     decision = step(state)
     assert decision.job == PutBack(
-        look(state).wanted.spec.id, OLD.name, f"going back to set {OLD.name}, as an admin asked"
+        look(state).wanted.spec.id,
+        OLD.name,
+        Reason(Why.GOES_BACK, set=OLD.name),
     )
-    there = advance(state, BackOnDeck(NOW, OLD, NOTE, ""))
+    there = advance(state, BackOnDeck(NOW, OLD, NOTE, because("")))
     assert there == reread(there)
     assert isinstance(step(there).job, Roll)
     done = advance(there, Rolled(NOW))
@@ -98,7 +103,7 @@ def test_what_the_service_file_asks_for_comes_after_it(want: Wanted) -> None:
     assert isinstance(step(state, want).job, Roll)
     reason = why_again(look(STUCK, want), OLD, NOW)
     assert reason is not None
-    assert "the service file asks for" in reason.text
+    assert "the service file asks for" in say(reason)
     done = advance(state, Rolled(NOW))
     done = replace(done, delivered=Delivered(OLD.name))
     assert isinstance(step(done, want).job, MakeKey)
@@ -108,7 +113,7 @@ def test_it_is_told_when_it_is_renewed_at_once() -> None:
     assert why_again(look(STUCK), OLD, NOW) is None
     due = why_again(look(STUCK), DUE, NOW)
     assert due is not None
-    assert due.why is Why.DUE
+    assert due.code is Why.DUE
 
 
 def test_min_roll_mins_does_not_hold_it() -> None:
@@ -117,7 +122,7 @@ def test_min_roll_mins_does_not_hold_it() -> None:
     state = settled(GOOD, young, ask=replace(BACK, back=young.name))
     job = step(state).job
     assert isinstance(job, Roll)
-    assert job.overrode == ""
+    assert say(job.overrode) == ""
     assert not isinstance(step(replace(state, ask=None)).job, Roll)
 
 
@@ -137,7 +142,7 @@ def test_neither_our_own_backoff_nor_a_ca_holds_it() -> None:
 def test_the_reason_is_told_also_where_servers_fail() -> None:
     state = on_deck_again(replace(STUCK, delivered=Delivered(GOOD.name, OLD.name)))
     decision = waits(step(state, DANE), f"going back to set {OLD.name}, as an admin asked")
-    assert "TLSA" in decision.text
+    assert "TLSA" in say(decision.reason)
 
 
 SEEN = Sighting(OLD.name, frozenset({"0f"}), 60.0, NOW - HOUR, 60.0, opens_at=NOW)
@@ -148,7 +153,7 @@ def test_with_dane_its_records_are_waited_for() -> None:
     def at(state: CertState) -> object:
         view = replace(look(state, DANE), dane=counted(PORTS, state.sighting))
         decision = decide(view, NOW)
-        return decision.event or decision.job or decision.text
+        return decision.event or decision.job or say(decision.reason)
 
     there = Delivered(GOOD.name, OLD.name)
     state = replace(on_deck_again(), delivered=there)
@@ -165,7 +170,7 @@ def test_with_dane_its_records_are_waited_for() -> None:
     forced = at(replace(state, ask=FORCED_BACK))
     assert isinstance(forced, Roll)
     assert forced.blind
-    assert "clients that check DANE may refuse mail.example.com:25" in forced.overrode
+    assert "clients that check DANE may refuse mail.example.com:25" in say(forced.overrode)
 
 
 def test_what_cannot_be_used_any_more_is_not_gone_back_to() -> None:
@@ -176,8 +181,8 @@ def test_what_cannot_be_used_any_more_is_not_gone_back_to() -> None:
     ):
         state = reread(replace(on_deck_again(), next=bad))
         text = dropped(step(state))
-        assert f"set {OLD.name} cannot be gone back to: it " in text
-        after = advance(state, AskDropped(NOW, text))
+        assert f"set {OLD.name} cannot be rolled back to: " in text
+        after = advance(state, AskDropped(NOW, because(text)))
         assert isinstance(step(after).job, TakeOff)
         assert step(advance(after, OffDeck(NOW))).event is None
 
@@ -186,20 +191,20 @@ def test_a_crash_right_after_the_roll() -> None:
     """The links say that it is done; the note still asks for it."""
     state = settled(OLD, prev=GOOD.name, ask=BACK)
     assert dropped(step(state)) == f"set {OLD.name} is in use"
-    assert advance(state, AskDropped(NOW, "")).off_deck is None
+    assert advance(state, AskDropped(NOW, because(""))).off_deck is None
 
 
 def test_called_off_it_leaves_the_deck_and_is_not_rolled() -> None:
-    state = advance(on_deck_again(), AskDropped(NOW, "cancelled"))
+    state = advance(on_deck_again(), AskDropped(NOW, because("cancelled")))
     assert isinstance(step(state, now=NOW + days(1)).job, TakeOff)
     off = advance(state, OffDeck(NOW))
     assert off == reread(off)
     assert off.next is None
     # Called off before it got there.
-    early = advance(STUCK, AskDropped(NOW, "cancelled"))
+    early = advance(STUCK, AskDropped(NOW, because("cancelled")))
     assert not isinstance(step(early).job, TakeOff | Roll)
     # And asked for once more.
-    again = advance(advance(early, Asked(BACK)), BackOnDeck(NOW, OLD, NOTE, ""))
+    again = advance(advance(early, Asked(BACK)), BackOnDeck(NOW, OLD, NOTE, because("")))
     assert isinstance(step(again).job, Roll)
 
 
@@ -207,8 +212,8 @@ def test_an_older_set_that_somebody_linked_by_hand_is_rolled_only_if_an_admin_sa
     found = step(replace(settled(GOOD, OLD), next_note=SetNote(0.0, OLD.name.time)))
     assert found.job is None
     assert found.event is None
-    assert "is older than set" in found.alarm
-    assert "sslmctl roll --force example.com:web" in found.alarm
+    assert "is older than set" in say(found.alarm)
+    assert "sslmctl roll --force example.com:web" in say(found.alarm)
     forced = replace(settled(GOOD, OLD), ask=Ask(Request.ROLL, NOW, force=True))
     assert isinstance(step(forced).job, Roll)
     ours = replace(settled(GOOD, OLD), next_note=SetNote(0.0, OLD.name.time, "sub"))

@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslmd.core.backoff import LONGEST_WAIT
 from sslmd.core.facts import CertFacts, SetFacts
 from sslmd.core.host.plan import looks_again
 from sslmd.core.jobs import Copy, Restart, See, Told
 from sslmd.core.names import CertId, SetName
+from sslmd.core.reason import Reason, Why
+from sslmd.core.retry import LONGEST_WAIT
 from sslmd.core.state import CertState, Delivered, Server, ServerPhase
 from tests.stand.hosts_decided import decided, next_look, restarts
 from tests.stand.world import START, days
@@ -63,9 +64,19 @@ def test_one_restart_a_host_with_each_class_once_in_the_order_of_the_file() -> N
                 ("imap", (Told(MAIL, SET), Told(WEB, SET))),
                 ("web", (Told(WEB, SET),)),
             ),
-            "for example.com/mail, example.com/web",
+            Reason(
+                Why.RESTARTS_FOR,
+                certs=(
+                    "example.com/mail",
+                    "example.com/web",
+                ),
+            ),
         ),
-        Restart("h2", (("smtp", (Told(MAIL, SET),)),), "for example.com/mail"),
+        Restart(
+            "h2",
+            (("smtp", (Told(MAIL, SET),)),),
+            Reason(Why.RESTARTS_FOR, certs=("example.com/mail",)),
+        ),
     ]
 
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslmd.core.backoff import Failure
 from sslmd.core.dane.sighting import Sighting
 from sslmd.core.events import (
     Advertised,
@@ -48,6 +47,7 @@ from sslmd.core.lifecycle import (
     with_sets,
 )
 from sslmd.core.names import SetName
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.spec import SelfSigned
 from sslmd.core.state import (
     Ask,
@@ -62,8 +62,8 @@ from sslmd.core.state import (
     Track,
     TrialAsk,
     TrialKind,
-    Trouble,
 )
+from tests.reasons import because
 from tests.stand.world import START, days, facts, wanted
 
 NOW = START
@@ -93,13 +93,13 @@ STATES = {
     Phase.DEPLOYED: CertState(Phase.DEPLOYED, NEW, prev=OLD.name, deployed=NEW.name),
 }
 EVENTS: dict[type[Event], Event] = {
-    KeyMade: KeyMade(NOW, LATER, NOTE, "due"),
+    KeyMade: KeyMade(NOW, LATER, NOTE, because("due")),
     CertIssued: CertIssued(NOW, NEW, NEW_NOTE),
     Advertised: Advertised(NOW),
-    Lost: Lost(NOW, "ns2 lacks it"),
+    Lost: Lost(NOW, because("ns2 lacks it")),
     TlsaLooked: TlsaLooked(NOW, SEEN),
     Rolled: Rolled(NOW),
-    BackOnDeck: BackOnDeck(NOW, LATER_CERT, NOTE, "an admin asked"),
+    BackOnDeck: BackOnDeck(NOW, LATER_CERT, NOTE, because("an admin asked")),
     OffDeck: OffDeck(NOW),
     ProdUpdated: ProdUpdated(NOW, Delivered(OLD.name), (WEB,)),
     ServerTold: ServerTold(NOW, WEB),
@@ -110,12 +110,12 @@ EVENTS: dict[type[Event], Event] = {
     ServersProven: ServersProven(NOW),
     Settled: Settled(NOW, None),
     Asked: Asked(FORCED),
-    AskDropped: AskDropped(NOW, "not due"),
+    AskDropped: AskDropped(NOW, because("not due")),
     AttemptFailed: AttemptFailed(Track.RENEW, TROUBLE),
     Counted: Counted(NOW, ("example.com",)),
     WasIssued: WasIssued(ISSUANCE),
     TrialAsked: TrialAsked(TRIAL),
-    TrialEnded: TrialEnded(NOW, TRIAL, "it would"),
+    TrialEnded: TrialEnded(NOW, TRIAL, because("it would")),
 }
 S, K, I, A, R, D = Phase  # noqa: E741
 # The table once more, as a person would draw it: what each event makes of each phase.
@@ -199,10 +199,12 @@ def events(draw: st.DrawFn, state: CertState, step: int) -> Event:
     curr = state.curr.name if state.curr else None
     match draw(st.sampled_from(legal)).__name__:
         case "KeyMade":
-            return KeyMade(now, facts(WANTED, now), NOTE, "drawn")
+            return KeyMade(now, facts(WANTED, now), NOTE, because("drawn"))
         case "BackOnDeck":
             old = now - days(100)
-            return BackOnDeck(now, facts(WANTED, old, cert=(old, now + days(1))), NOTE, "drawn")
+            return BackOnDeck(
+                now, facts(WANTED, old, cert=(old, now + days(1))), NOTE, because("drawn")
+            )
         case "CertIssued":
             assert state.next is not None
             made = state.next.name.time
@@ -229,8 +231,8 @@ def events(draw: st.DrawFn, state: CertState, step: int) -> Event:
                 "Rolled": Rolled(now),
                 "OffDeck": OffDeck(now),
                 "ServersProven": ServersProven(now),
-                "AskDropped": AskDropped(now, ""),
-                "Lost": Lost(now, ""),
+                "AskDropped": AskDropped(now, because("")),
+                "Lost": Lost(now, because("")),
                 "TlsaLooked": TlsaLooked(now, None),
                 "Counted": Counted(now, ("example.com",)),
                 "WasIssued": WasIssued(replace(ISSUANCE, at=now)),
@@ -238,7 +240,7 @@ def events(draw: st.DrawFn, state: CertState, step: int) -> Event:
                 "ServersWanting": ServersWanting(now, frozenset({"localhost"})),
                 "RestartAsked": RestartAsked(now, "web", frozenset({"localhost"})),
                 "TrialAsked": TrialAsked(TRIAL),
-                "TrialEnded": TrialEnded(now, TRIAL, ""),
+                "TrialEnded": TrialEnded(now, TRIAL, because("")),
             }
             return plain[name]
 
@@ -361,10 +363,10 @@ def test_what_was_seen_in_dns_goes_with_its_set() -> None:
     after = advance(before, EVENTS[TlsaLooked])
     assert changed(before, after) == {"sighting"}
     assert advance(after, EVENTS[KeyMade]).sighting is None
-    kept = advance(after, KeyMade(NOW, LATER, NOTE, "other names", kept=True))
+    kept = advance(after, KeyMade(NOW, LATER, NOTE, because("other names"), kept=True))
     assert kept.sighting == replace(SEEN, set=LATER.name)
     elsewhere = replace(after, sighting=replace(SEEN, set=OLD.name))
-    assert advance(elsewhere, KeyMade(NOW, LATER, NOTE, "", kept=True)).sighting is None
+    assert advance(elsewhere, KeyMade(NOW, LATER, NOTE, because(""), kept=True)).sighting is None
 
 
 def test_sets_are_retired_until_every_server_is_proven() -> None:
@@ -394,7 +396,7 @@ def test_rolled() -> None:
         retired=(BEFORE, NEW.name),
         sighting=SEEN,
     )
-    after = advance(before, Rolled(NOW, "the wait"))
+    after = advance(before, Rolled(NOW, because("the wait")))
     assert after == replace(
         before,
         phase=Phase.ROLLED,
@@ -443,7 +445,7 @@ def test_back_on_deck_has_the_whole_way_before_it() -> None:
         ask=BACK,
         phase=Phase.ADVERTISED,
     )
-    after = advance(before, BackOnDeck(NOW, OLD, NOTE, "an admin asked"))
+    after = advance(before, BackOnDeck(NOW, OLD, NOTE, because("an admin asked")))
     assert after == replace(
         before,
         phase=Phase.ISSUED,
@@ -455,7 +457,7 @@ def test_back_on_deck_has_the_whole_way_before_it() -> None:
         settled=None,
         off_deck=None,
     )
-    plain = advance(replace(before, trouble=TROUBLE), BackOnDeck(NOW, OLD, NOTE, ""))
+    plain = advance(replace(before, trouble=TROUBLE), BackOnDeck(NOW, OLD, NOTE, because("")))
     assert plain.trouble is None
 
 
@@ -463,7 +465,7 @@ def test_going_back_is_done_when_just_that_set_is_rolled() -> None:
     before = replace(STATES[Phase.ISSUED], curr=LATER_CERT, curr_note=NEW_NOTE, ask=BACK)
     other = advance(before, Rolled(NOW))
     assert other.ask == BACK
-    after = advance(advance(other, BackOnDeck(NOW, OLD, NOTE, "")), Rolled(NOW))
+    after = advance(advance(other, BackOnDeck(NOW, OLD, NOTE, because(""))), Rolled(NOW))
     assert after.ask is None
     assert (after.curr, after.curr_note, after.prev) == (OLD, NOTE, NEW.name)
 
@@ -472,13 +474,13 @@ def test_sets_keep_their_notes_there_and_back() -> None:
     there = replace(STATES[Phase.ISSUED], curr_note=NOTE, next_note=NEW_NOTE)
     rolled = advance(there, Rolled(NOW))
     assert (rolled.prev, rolled.prev_note) == (OLD.name, NOTE)
-    back = advance(advance(rolled, BackOnDeck(NOW, OLD, NOTE, "")), Rolled(NOW))
+    back = advance(advance(rolled, BackOnDeck(NOW, OLD, NOTE, because(""))), Rolled(NOW))
     assert (back.prev, back.prev_note, back.retired) == (NEW.name, NEW_NOTE, (NEW.name,))
 
 
 def test_back_without_a_curr_leaves_no_prev() -> None:
     lost = CertState(prev=OLD.name, prev_note=NOTE)
-    after = advance(advance(lost, BackOnDeck(NOW, OLD, NOTE, "")), Rolled(NOW))
+    after = advance(advance(lost, BackOnDeck(NOW, OLD, NOTE, because(""))), Rolled(NOW))
     assert (after.curr, after.prev, after.prev_note) == (OLD, None, None)
 
 
@@ -488,11 +490,11 @@ def test_what_is_not_gone_back_to_any_more_leaves_the_deck() -> None:
         replace(STATES[Phase.ISSUED], curr=NEW, next=OLD, ask=BACK),
         replace(STATES[Phase.ROLLED], ask=BACK),
     ):
-        assert advance(before, AskDropped(NOW, "cancelled")).off_deck == OLD.name
+        assert advance(before, AskDropped(NOW, because("cancelled"))).off_deck == OLD.name
         assert advance(before, Asked(FORCED)).off_deck == OLD.name
         assert advance(before, Asked(replace(BACK, force=True))).off_deck is None
     done = replace(STATES[Phase.SETTLED], ask=BACK)
-    assert advance(done, AskDropped(NOW, "it is in use")).off_deck is None
+    assert advance(done, AskDropped(NOW, because("it is in use"))).off_deck is None
     again = replace(STATES[Phase.ROLLED], off_deck=OLD.name)
     assert advance(again, Asked(BACK)).off_deck is None
     assert advance(again, Asked(FORCED)).off_deck == OLD.name
@@ -576,10 +578,10 @@ def test_what_was_asked_with_force_is_not_lost_to_what_was_not(
 
 
 def test_ask_dropped() -> None:
-    after = advance(FULL, AskDropped(NOW, "cancelled"))
+    after = advance(FULL, AskDropped(NOW, because("cancelled")))
     assert changed(FULL, after) == {"ask", "trouble"}
     assert (after.ask, after.trouble) == (None, None)
-    assert advance(replace(FULL, trouble=BINDING), AskDropped(NOW, "")).trouble == BINDING
+    assert advance(replace(FULL, trouble=BINDING), AskDropped(NOW, because(""))).trouble == BINDING
 
 
 def test_attempt_failed_changes_only_its_own_track() -> None:

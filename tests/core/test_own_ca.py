@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import pytest
 
-from sslmd.core.backoff import Failure
 from sslmd.core.events import AskDropped, CertIssued, KeyMade, Rolled
 from sslmd.core.facts import Parts, SetFacts
 from sslmd.core.jobs import Certify, MakeKey, Roll
@@ -23,10 +22,14 @@ from sslmd.core.own_ca import (
     what_changes,
 )
 from sslmd.core.plan import decide
+from sslmd.core.reason import Reason, Why
 from sslmd.core.renewal import Wanted
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.spec import KeySpec, KeyType, OwnCa, SelfSigned, Subject
-from sslmd.core.state import Ask, CertState, Delivered, Phase, Request, SetNote, Trouble
+from sslmd.core.state import Ask, CertState, Delivered, Phase, Request, SetNote
 from sslmd.core.view import Ca, Decision, View, due
+from sslmd.core.words import say
+from tests.reasons import because
 from tests.stand.world import EC, START, days, facts, wanted
 
 NOW = START + days(400)
@@ -89,8 +92,8 @@ def step(view: View) -> Decision:
 
 def test_a_good_ca_is_left_alone() -> None:
     found = step(root(GOOD))
-    assert (found.job, found.event, found.alarm) == (None, None, "")
-    assert found.text == "valid"
+    assert (found.job, found.event, found.alarm) == (None, None, None)
+    assert say(found.reason) == "valid"
 
 
 OTHER_CN = replace(ROOT, spec=replace(ROOT.spec, subject=Subject("another root")))
@@ -121,9 +124,9 @@ def test_what_would_make_another_root_is_held_with_an_alarm(
     found = decide(replace(root(curr), wanted=want), NOW)
     assert found.job is None
     assert found.event is None
-    assert said in found.alarm
+    assert said in say(found.alarm)
     # The way out.
-    assert "sslmctl" in found.alarm
+    assert "sslmctl" in say(found.alarm)
 
 
 @pytest.mark.parametrize("curr", [BROKEN, LOST, NO_CERT], ids=["files", "key", "cert"])
@@ -131,11 +134,11 @@ def test_without_its_key_it_is_not_renewed_but_with_another_one(curr: SetFacts) 
     hold = hold_of(root(curr), NOW)
     assert hold is not None
     assert hold.grip is Grip.LOST
-    assert "sslmctl renew --force --new-key ca:root" in hold.text
+    assert "sslmctl renew --force --new-key ca:root" in say(hold.reason)
     dropped = step(root(curr, ask=FORCED))
     assert isinstance(dropped.event, AskDropped)
     made = step(root(curr, ask=NEW_KEY))
-    assert made.job == MakeKey(ROOT_ID, made.text, new_key=True)
+    assert made.job == MakeKey(ROOT_ID, made.reason, new_key=True)
     assert made.alarm
 
 
@@ -144,7 +147,7 @@ def test_with_its_key_an_admin_can_have_its_certificate_made_again() -> None:
     ahead = replace(GOOD.cert, not_before=NOW + days(1)) if GOOD.cert else None
     doubtful = replace(GOOD, cert=ahead)
     assert step(root(doubtful)).job is None
-    assert "clock" in step(root(doubtful)).alarm
+    assert "clock" in say(step(root(doubtful)).alarm)
     assert isinstance(step(root(doubtful, ask=FORCED)).job, MakeKey)
 
 
@@ -154,7 +157,7 @@ def test_near_its_end_it_is_renewed_with_its_key() -> None:
         assert isinstance(found.job, MakeKey)
         assert found.job.reuse
         assert not found.job.new_key
-        assert "its key and its name stay" in found.text
+        assert "its key and its name stay" in say(found.reason)
     # Also if the file asks for another key or name meanwhile: the alarm stands beside it.
     for want in (OTHER_CN, OTHER_KEY):
         found = decide(replace(root(ca_set(ROOT, 3000, 3650)), wanted=want), NOW)
@@ -179,7 +182,7 @@ def test_only_an_admin_gives_it_another_key() -> None:
     keyed = replace(ca_set(ROOT, 0, 3650, key="key 2"), cert=None, problem="no cert.pem")
     note = SetNote(0.0, new_key=True)
     state = advance(
-        settled(GOOD, ask=NEW_KEY), KeyMade(NOW, keyed, note, "an admin asked", kept=False)
+        settled(GOOD, ask=NEW_KEY), KeyMade(NOW, keyed, note, because("an admin asked"), kept=False)
     )
     assert isinstance(step(View(ROOT, state)).job, Certify)
     whole = ca_set(ROOT, 0, 3650, key="key 2")
@@ -195,9 +198,9 @@ def test_only_an_admin_gives_it_another_key() -> None:
 def test_a_ca_that_lost_its_curr_is_held() -> None:
     found = step(root(None, remains="set 20260101-00:00:00 in certs/ca/root/db"))
     assert found.job is None
-    assert "there is set 20260101-00:00:00 in certs/ca/root/db" in found.alarm
+    assert "there is set 20260101-00:00:00 in certs/ca/root/db" in say(found.alarm)
     fresh = step(root(None))
-    assert fresh.job == MakeKey(ROOT_ID, "there is no certificate yet")
+    assert fresh.job == MakeKey(ROOT_ID, Reason(Why.NO_CURR))
     asked = step(root(None, remains="a set", ask=NEW_KEY))
     assert isinstance(asked.job, MakeKey)
     assert asked.job.new_key
@@ -211,7 +214,7 @@ def test_a_next_with_another_key_is_not_rolled_by_rule() -> None:
         found = step(view)
         assert found.job is None
         assert found.event is None
-        assert "has another key or name than the CA that was in use" in found.alarm
+        assert "has another key or name than the CA that was in use" in say(found.alarm)
     forced = Ask(Request.ROLL, NOW, force=True)
     assert isinstance(step(root(GOOD, FOREIGN, ask=forced)).job, Roll)
     ours = ca_set(ROOT, 1, 3650)
@@ -242,21 +245,21 @@ def test_a_leaf_is_finished_with_whatever_key_it_has() -> None:
 def test_names_in_its_certificate_never_count() -> None:
     named = replace(GOOD, asked_names=frozenset({"acorn example root"}))
     found = step(root(named))
-    assert (found.text, found.alarm) == ("valid", "")
+    assert (say(found.reason), found.alarm) == ("valid", None)
 
 
 def test_who_signed_an_intermediate_is_decided_by_name_and_key() -> None:
-    assert step(below(root(GOOD))).alarm == ""
+    assert say(step(below(root(GOOD))).alarm) == ""
     other = ca_set(INT, 10, 3650, signer="root: key 0")
     found = step(below(root(GOOD), other))
     assert found.job is None
-    assert "its certificate is from another one" in found.alarm
+    assert "its certificate is from another one" in say(found.alarm)
     # An older generation of the same root.
     kept = step(below(root(GOOD, former=frozenset({"root: key 0"})), other))
-    assert (kept.text, kept.alarm) == ("valid", "")
+    assert (say(kept.reason), kept.alarm) == ("valid", None)
     assert signers_of(below(root(GOOD)), None) == {"root: key 1"}
     as_root = replace(INT, spec=replace(INT.spec, signer=SelfSigned()))
-    assert "signs itself" in step(View(as_root, settled(GOOD_INT))).alarm
+    assert "signs itself" in say(step(View(as_root, settled(GOOD_INT))).alarm)
 
 
 def test_a_leaf_stays_when_its_ca_gets_another_key() -> None:
@@ -269,11 +272,11 @@ def test_a_leaf_stays_when_its_ca_gets_another_key() -> None:
         settled(ca_set(INT, 1, 3650, key="key 2"), former=frozenset({"int: key 1"})),
     ):
         found = decide(View(web, settled(leaf), Ca(INT_ID, INT, ca), servers), NOW)
-        assert (found.job, found.text) == (None, "valid")
+        assert (found.job, say(found.reason)) == (None, "valid")
     other = settled(ca_set(INT, 1, 3650, key="key 2"))
     found = decide(View(web, settled(leaf), Ca(INT_ID, INT, other), servers), NOW)
     assert isinstance(found.job, MakeKey)
-    assert "asks for the CA int" in found.text
+    assert "asks for the CA int" in say(found.reason)
 
 
 def test_a_generation_of_which_no_set_is_left_is_known_by_its_name_and_its_signer() -> None:
@@ -289,7 +292,7 @@ def test_a_generation_of_which_no_set_is_left_is_known_by_its_name_and_its_signe
     ):
         leaf = replace(made, signer="int: key 0", above=above, issuer_parts=parts)
         found = decide(View(web, settled(leaf), ca, servers), NOW)
-        assert (found.job is None) is stays, found.text
+        assert (found.job is None) is stays, say(found.reason)
 
 
 def test_a_ca_is_due_before_what_it_signs_is_cut_short() -> None:
@@ -318,12 +321,12 @@ def test_a_root_is_renewed_before_what_it_signs() -> None:
     waits = step(below(root(old), old_int))
     assert waits.job is None
     assert waits.waits_for_ca
-    assert "ca/root" in waits.text
+    assert "ca/root" in say(waits.reason)
     # It is due some days later only, and would cut short what it signs now.
     later = root(ca_set(ROOT, 2400, 3650))
     waits = step(below(later, old_int))
     assert waits.job is None
-    assert "is renewed first" in waits.text
+    assert "is renewed first" in say(waits.reason)
     renewed = step(below(root(ca_set(ROOT, 0, 3650)), old_int))
     assert isinstance(renewed.job, MakeKey)
     # Nobody waits for a root that is not renewed.
@@ -343,7 +346,7 @@ def test_nobody_is_given_an_old_chain_while_its_ca_is_being_renewed() -> None:
         ca = Ca(INT_ID, INT, settled(int_, trouble=trouble), above)
         return decide(View(web, settled(leaf), ca, servers), NOW)
 
-    assert "waits for its CA ca/int, which is being renewed" in of(old, old_int).text
+    assert "waits for its CA ca/int, which is being renewed" in say(of(old, old_int).reason)
     assert of(old, old_int).job is None
     # A CA that fails, or cannot be renewed, is not waited for.
     trouble = Trouble(1, Failure.TRANSIENT, "disk full", NOW, NOW + days(1), INT.fingerprint)
@@ -372,13 +375,15 @@ def test_a_certificate_is_due_before_a_ca_in_its_chain_ends() -> None:
 
 def test_how_it_is_renewed_is_said() -> None:
     text = renews_how(below(root(GOOD)))
-    assert "its key and its name stay; 1216 d before its end" in text
-    assert "up to 1825 d" in text
-    assert "after its CA ca/root" in text
-    assert renews_how(View(wanted("example.com:web", signer=OwnCa(INT_ID)), settled(GOOD))) == ""
+    assert "its key and its name stay; 1216 d before its end" in say(text)
+    assert "up to 1825 d" in say(text)
+    assert "after its CA ca/root" in say(text)
+    assert (
+        say(renews_how(View(wanted("example.com:web", signer=OwnCa(INT_ID)), settled(GOOD)))) == ""
+    )
     learn = what_changes(root(GOOD))
-    assert "every client that trusts CN='root' has to get the new root" in learn
-    assert "at their next renewal" in what_changes(below(root(GOOD)))
+    assert "every client that trusts CN='root' has to get the new root" in say(learn)
+    assert "at their next renewal" in say(what_changes(below(root(GOOD))))
 
 
 def test_parts_that_a_service_file_cannot_ask_for_do_not_count() -> None:
@@ -423,7 +428,7 @@ def test_a_renewal_that_came_out_as_another_ca_is_not_made_again_and_again() -> 
     ours = replace(settled(near, odd), next_note=SetNote(0.0, NOW, "self", at_end=True))
     found = step(View(ROOT, ours))
     assert (found.job, found.event) == (None, None)
-    assert "has another key or name" in found.alarm
+    assert "has another key or name" in say(found.alarm)
     # What others put there gives way to one with its own key.
     assert isinstance(step(root(near, odd)).job, MakeKey)
     asked = step(View(ROOT, replace(ours, ask=replace(FORCED, replaces=odd.name))))
@@ -441,6 +446,6 @@ def test_nothing_is_signed_below_a_ca_that_ends(left: timedelta) -> None:
     found = step(View(web, settled(leaf), Ca(INT_ID, INT, ca)))
     assert found.job is None
     assert found.waits_for_ca
-    assert "a CA above it expire" in found.text
+    assert "a CA above it expire" in say(found.reason)
     good = settled(replace(GOOD_INT, chain_end=NOW + days(3000)))
     assert isinstance(step(View(web, settled(leaf), Ca(INT_ID, INT, good))).job, MakeKey)

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from sslmd.core.backoff import Failure
 from sslmd.core.events import (
     Advertised,
     AskDropped,
@@ -28,6 +27,7 @@ from sslmd.core.limits import failed_too_often
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide, plan
 from sslmd.core.renewal import Wanted
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned
 from sslmd.core.state import (
     Ask,
@@ -42,9 +42,10 @@ from sslmd.core.state import (
     Track,
     TrialAsk,
     TrialKind,
-    Trouble,
 )
 from sslmd.core.view import Ca, Decision, View
+from sslmd.core.words import say
+from tests.reasons import because
 from tests.stand.world import START, days, facts, wanted
 
 NOT_DUE = "not due until 2026-02-20; sslmctl force-renew renews it now"
@@ -147,14 +148,14 @@ def at_once(state: CertState) -> CertJob | None:
 
 def dropped(decision: Decision) -> str:
     assert isinstance(decision.event, AskDropped)
-    return decision.event.text
+    return say(decision.event.reason)
 
 
 def waits(decision: Decision, *texts: str) -> Decision:
     assert decision.job is None
     assert decision.event is None
     for text in texts:
-        assert text in decision.text
+        assert text in say(decision.reason)
     return decision
 
 
@@ -170,11 +171,11 @@ def test_the_first_certificate_is_made_and_rolled_at_once() -> None:
         event: Event
         match decision.job:
             case MakeKey():
-                event = KeyMade(now, facts(WANTED, now), SetNote(0.0), decision.text)
+                event = KeyMade(now, facts(WANTED, now), SetNote(0.0), decision.reason)
             case Certify(set=name):
                 event = CertIssued(now, issued(name.time), replace(NOTE, issued_at=now))
             case Roll(set=name, overrode=overrode):
-                assert (name, overrode) == (state.next and state.next.name, "")
+                assert (name, overrode) == (state.next and state.next.name, None)
                 event = Rolled(now)
             case _:
                 assert decision.event is not None
@@ -202,14 +203,17 @@ def test_a_good_certificate_is_left_alone_until_it_is_due() -> None:
 def test_what_has_to_be_renewed_gets_a_new_key(curr: SetFacts, want: Wanted) -> None:
     decision = step(settled(curr, delivered=Delivered(curr.name)), want)
     assert isinstance(decision.job, MakeKey)
-    assert decision.text == decision.job.reason != ""
+    assert decision.reason == decision.job.reason
+    assert say(decision.reason)
     assert not decision.job.reuse
 
 
 def test_an_incomplete_next_waits_until_a_renewal_is_due() -> None:
     decision = waits(step(settled(GOOD, KEYED)), "unfinished next waits")
     assert decision.wake_at == decision.renew_at
-    assert step(settled(DUE, KEYED)).job == Certify(WEB, KEYED.name, step(settled(DUE, KEYED)).text)
+    assert step(settled(DUE, KEYED)).job == Certify(
+        WEB, KEYED.name, step(settled(DUE, KEYED)).reason
+    )
 
 
 @pytest.mark.parametrize(
@@ -250,7 +254,7 @@ def test_a_next_equal_to_curr_is_none() -> None:
     late = settled(DUE, DUE, delivered=Delivered(DUE.name), ask=replace(FORCED, replaces=DUE.name))
     decision = step(late)
     assert isinstance(decision.job, MakeKey)
-    advance(late, KeyMade(NOW, KEYED, NOTE, ""))
+    advance(late, KeyMade(NOW, KEYED, NOTE, because("")))
     assert "nothing on deck" in dropped(step(replace(late, ask=FORCED_ROLL)))
 
 
@@ -266,11 +270,12 @@ def test_a_forced_renewal_is_done_exactly_once() -> None:
         state = advance(at_start, Asked(replace(FORCED, replaces=on_deck)))
         assert isinstance(step(state).job, MakeKey)
 
-        state = advance(state, KeyMade(NOW, facts(WANTED, NOW), NOTE, ""))
+        state = advance(state, KeyMade(NOW, facts(WANTED, NOW), NOTE, because("")))
         crashed = reread(state)
         assert crashed == state
         job = at_once(crashed)
-        assert job == Certify(WEB, SetName.at(NOW), job.reason if job else "")
+        assert isinstance(job, Certify)
+        assert job.set == SetName.at(NOW)
 
         done = advance(state, CertIssued(NOW, issued(NOW), replace(NOTE, issued_at=NOW)))
         assert done.ask is None
@@ -307,7 +312,7 @@ def test_a_key_that_is_not_there_cannot_be_used_again(
     ask = replace(FORCED, reuse=True, replaces=replaces)
     decision = step(settled(curr, next_, ask=ask), want)
     assert "without --reuse" in dropped(decision)
-    after = advance(settled(curr, next_, ask=ask), AskDropped(NOW, ""))
+    after = advance(settled(curr, next_, ask=ask), AskDropped(NOW, because("")))
     if next_ is None:
         assert isinstance(step(after, want).job, MakeKey)
 
@@ -324,7 +329,7 @@ def test_a_next_of_no_use_never_goes_live(next_: SetFacts, want: Wanted) -> None
     for curr in (DUE, None):
         decision = step(settled(curr, next_), want)
         assert isinstance(decision.job, MakeKey)
-        assert "of no use" in decision.text
+        assert "of no use" in say(decision.reason)
 
 
 def test_its_successor_is_made_only_when_curr_has_to_be_renewed() -> None:
@@ -372,7 +377,7 @@ def test_a_next_is_rolled_no_sooner_than_min_roll_mins() -> None:
     decision = waits(step(state), "on deck; rolls at")
     assert decision.wake_at == decision.roll_at == NOW + 30 * MINUTE
     later = step(state, now=NOW + 30 * MINUTE)
-    assert later.job == Roll(WEB, NEXT.name, later.text)
+    assert later.job == Roll(WEB, NEXT.name, later.reason)
 
 
 @pytest.mark.parametrize(("minutes", "rolls"), [(0, 0), (60, 0), (61, 1), (500, 440)])
@@ -387,8 +392,8 @@ def test_an_admin_names_other_minutes_for_one_roll(minutes: int, rolls: int) -> 
         assert isinstance(later.job, Roll)
         return
     assert isinstance(decision.job, Roll)
-    assert decision.job.overrode == ""
-    assert f"an admin asked to roll it {minutes} min after it was issued" in decision.text
+    assert say(decision.job.overrode) == ""
+    assert f"an admin asked to roll it {minutes} min after it was issued" in say(decision.reason)
 
 
 def test_who_asked_for_a_roll_hears_what_it_waits_for() -> None:
@@ -419,17 +424,17 @@ def test_min_roll_mins_counts_from_the_certificate_not_the_key() -> None:
 def test_force_says_what_it_overrode() -> None:
     decision = step(advertised(DUE, NEXT, ask=FORCED_ROLL))
     assert isinstance(decision.job, Roll)
-    assert "min_roll_mins" in decision.job.overrode
-    assert "TLSA" not in decision.job.overrode
+    assert "min_roll_mins" in say(decision.job.overrode)
+    assert "TLSA" not in say(decision.job.overrode)
     assert not decision.job.blind
     both = step(settled(DUE, NEXT, ask=FORCED_ROLL), DANE).job
     assert isinstance(both, Roll)
-    assert "TLSA" in both.overrode
-    assert "min_roll_mins" in both.overrode
+    assert "TLSA" in say(both.overrode)
+    assert "min_roll_mins" in say(both.overrode)
     assert both.blind
     free = step(advertised(DUE, READY, ask=FORCED_ROLL)).job
     assert isinstance(free, Roll)
-    assert free.overrode == ""
+    assert say(free.overrode) == ""
 
 
 def test_a_roll_without_force_still_waits() -> None:
@@ -448,7 +453,7 @@ def test_an_unusable_curr_is_not_waited_for(curr: SetFacts | None) -> None:
     state = advertised(curr, NEXT)
     decision = step(state)
     assert isinstance(decision.job, Roll)
-    assert decision.job.overrode == ""
+    assert say(decision.job.overrode) == ""
 
 
 def test_a_roll_is_no_later_than_the_expiry_of_curr() -> None:
@@ -582,7 +587,7 @@ def test_patience_is_only_for_what_is_merely_due() -> None:
         for curr, want in ((GOOD, OTHER_NAMES), (EXPIRED, WANTED), (None, WANTED)):
             found = step(settled(curr), want, one)
             # A moment is waited for, as long as the CA does something about it.
-            assert isinstance(found.job, MakeKey) is (one is late), found.text
+            assert isinstance(found.job, MakeKey) is (one is late), say(found.reason)
             assert found.waits_for_ca is (one is above)
 
 
@@ -711,7 +716,7 @@ def test_other_servers() -> None:
     view = replace(look(settled(GOOD)), servers=frozenset({("web", "localhost"), ("imap", "h2")}))
     job = decide(view, NOW).job
     assert isinstance(job, Deliver)
-    assert "other servers" in job.reason
+    assert "other servers" in say(job.reason)
     assert isinstance(decide(replace(view, servers=frozenset()), NOW).job, Deliver)
 
 
@@ -734,7 +739,7 @@ def test_a_server_that_does_not_use_curr_keeps_the_old_records(server: Server) -
     decision = waits(step(rolled(server)), "waits for its servers: web on localhost")
     assert decision.wake_at
     assert decision.wake_at > NOW
-    assert server.error in decision.text
+    assert server.error in say(decision.reason)
     forced = replace(rolled(server), ask=FORCED)
     assert isinstance(step(forced).job, MakeKey)
     ready = advertised(GOOD, READY, servers=(server,), deployed=None, settled=None)
@@ -793,7 +798,7 @@ def test_a_certificate_of_an_acme_ca_is_ordered_like_any_other() -> None:
     noted = SetNote(0.0, None, "letsencrypt")
     assert isinstance(step(settled(None), ACME).job, MakeKey)
     keyed = settled(DUE, KEYED, curr_note=noted)
-    assert step(keyed, ACME).job == Order(WEB, KEYED.name, step(keyed, ACME).text)
+    assert step(keyed, ACME).job == Order(WEB, KEYED.name, step(keyed, ACME).reason)
     adopted = advertised(DUE, READY, curr_note=noted, next_note=noted)
     assert isinstance(step(adopted, ACME).job, Roll)
 
@@ -851,14 +856,14 @@ def test_a_trial_stands_until_it_has_ended() -> None:
     assert asked.trial == ask
     assert decide(look(asked), NOW) == decide(look(settled(GOOD)), NOW)
     other = TrialAsk(TrialKind.DRY_RUN, NOW)
-    assert advance(asked, TrialEnded(NOW, other, "")).trial == ask
-    assert advance(asked, TrialEnded(NOW, ask, "")) == settled(GOOD)
+    assert advance(asked, TrialEnded(NOW, other, because(""))).trial == ask
+    assert advance(asked, TrialEnded(NOW, ask, because(""))) == settled(GOOD)
 
 
 @pytest.mark.parametrize("ask", [None, FORCED, FORCED_ROLL])
 def test_hold_leaves_everything_alone(ask: Ask | None) -> None:
     view = replace(look(settled(None, ask=ask)), hold="state.toml is of version 2")
-    assert decide(view, NOW) == Decision("state.toml is of version 2")
+    assert decide(view, NOW) == Decision(because("state.toml is of version 2"))
 
 
 def test_what_is_not_managed_is_left_alone() -> None:

@@ -26,6 +26,7 @@ from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
 from sslmd.core.state import CertState, Server, ServerPhase
 from sslmd.core.view import Decision
+from sslmd.core.words import say
 from tests.core.test_plan import (
     DANE,
     DUE,
@@ -132,7 +133,7 @@ def test_records_that_are_seen_count_whatever_else_of_the_zone_is_refused() -> N
 def test_what_was_advertised_and_is_lost_waits_again(dane: Dane, text: str) -> None:
     event = dane_step(advertised(DUE, READY, sighting=READY_SEEN), dane).event
     assert isinstance(event, Lost)
-    assert text in event.text
+    assert text in say(event.reason)
 
 
 def test_what_was_advertised_waits_for_its_zone_after_a_start() -> None:
@@ -152,19 +153,20 @@ def test_nobody_checks_a_port_without_records() -> None:
 def test_a_first_certificate_that_cannot_be_rolled_is_an_alarm_at_once() -> None:
     """Its port has records of somebody else's key, and none that ours could be added to."""
     decision = waits(dane_step(settled(None, READY), HELD), "has TLSA records")
-    assert decision.alarm.startswith("no certificate is in use yet, and the set on deck cannot be")
-    assert "_25._tcp.mail.example.com has TLSA records; or: sslmctl roll --force" in decision.alarm
-    assert "clients that check DANE may refuse mail.example.com:25" in decision.alarm
+    alarm = say(decision.alarm)
+    assert alarm.startswith("no certificate is in use yet, and the set on deck cannot be")
+    assert "_25._tcp.mail.example.com has TLSA records; or: sslmctl roll --force" in alarm
+    assert "clients that check DANE may refuse mail.example.com:25" in alarm
     # What is published beside them, and waited for, ends by itself.
-    assert waits(dane_step(settled(None, READY)), "looked for").alarm == ""
+    assert say(waits(dane_step(settled(None, READY)), "looked for").alarm) == ""
     # With one in use there is time until that expires.
-    assert waits(dane_step(settled(GOOD, READY), HELD), "has TLSA records").alarm == ""
+    assert waits(dane_step(settled(GOOD, READY), HELD), "has TLSA records").alarm is None
 
 
 def test_the_key_in_use_needs_no_wait() -> None:
     event = dane_step(settled(DUE, READY), SAME).event
     assert isinstance(event, Advertised)
-    assert "those of the key in use" in event.text
+    assert "those of the key in use" in say(event.reason)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,7 @@ def test_force_says_what_it_breaks_and_for_how_long(
     assert isinstance(job, Roll)
     assert job.blind
     for text in texts:
-        assert text in job.overrode
+        assert text in say(job.overrode)
 
 
 # --- the next key, made ahead ---
@@ -214,7 +216,7 @@ def test_other_names_keep_the_key_that_was_made_ahead() -> None:
     job = dane_step(settled(GOOD, KEYED), want=want).job
     assert isinstance(job, MakeKey)
     assert job.keep
-    assert "nothing is waited for" in job.reason
+    assert "nothing is waited for" in say(job.reason)
     other_key = replace(AHEAD_WANTED, spec=OTHER_KEY.spec)
     fresh = dane_step(settled(GOOD, KEYED), want=other_key).job
     assert isinstance(fresh, MakeKey)
@@ -225,7 +227,7 @@ def test_reuse_says_that_nothing_is_waited_for() -> None:
     job = dane_step(settled(GOOD, ask=replace(FORCED, reuse=True))).job
     assert isinstance(job, MakeKey)
     assert job.reuse
-    assert "nothing is waited for" in job.reason
+    assert "nothing is waited for" in say(job.reason)
 
 
 def test_the_key_in_use_on_deck_says_that_dns_is_not_waited_for() -> None:
@@ -233,7 +235,8 @@ def test_the_key_in_use_on_deck_says_that_dns_is_not_waited_for() -> None:
     decision = waits(dane_step(advertised(DUE, NEXT), SAME), "rolls at", "no wait for DNS")
     assert decision.roll_at is not None
     sighting = replace(READY_SEEN, set=NEXT.name)
-    text = waits(dane_step(advertised(DUE, NEXT, sighting=sighting)), "rolls at").text
+    waiting = waits(dane_step(advertised(DUE, NEXT, sighting=sighting)), "rolls at")
+    text = say(waiting.reason)
     assert "no wait" not in text
 
 

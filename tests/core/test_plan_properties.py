@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sslmd.core.backoff import Failure
 from sslmd.core.dane.sighting import Instant, Sighting, Silence
 from sslmd.core.dane.verdict import (
     CheckedPorts,
@@ -51,6 +50,7 @@ from sslmd.core.lifecycle import advance, phase_of
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, Signer
 from sslmd.core.state import (
     Ask,
@@ -61,10 +61,10 @@ from sslmd.core.state import (
     Server,
     ServerPhase,
     SetNote,
-    Trouble,
 )
 from sslmd.core.view import Ca, View
 from sslmd.core.windows import Group, Window
+from sslmd.core.words import say
 from tests.stand.world import START, days, facts, wanted
 
 NOW = START
@@ -252,7 +252,7 @@ def test_whatever_it_finds(view: View) -> None:
     assert decide(view, NOW) == decision
     assert decision.job is None or decision.event is None
     if decision.event is None:
-        assert decision.text
+        assert say(decision.reason)
     else:
         # What is said to have happened can happen.
         after = advance(view.state, decision.event)
@@ -286,7 +286,7 @@ def test_a_job_is_about_what_is_there(view: View) -> None:
             assert view.state.phase in (Phase.ISSUED, Phase.ADVERTISED)
             if view.wanted.dane and curr is not None and view.state.phase is Phase.ISSUED:
                 assert job.blind
-                assert "TLSA" in job.overrode
+                assert "TLSA" in say(job.overrode)
         case PutBack(set=name):
             assert view.state.ask is not None
             assert view.state.ask.back == name
@@ -372,7 +372,7 @@ def test_it_comes_to_rest(view: View) -> None:
     ask = view.state.ask
     if ask is not None and decision.stuck is None and not view.hold and not decision.waits_for_ca:
         # Only what has to wait is still asked for.
-        assert view.state.next is not None, f"{ask} is forgotten: {decision.text}"
+        assert view.state.next is not None, f"{ask} is forgotten: {say(decision.reason)}"
 
 
 @given(views())

@@ -9,16 +9,17 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sslmd.core.backoff import Failure
 from sslmd.core.events import Advertised, Event
 from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import CertJob, Roll
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.spec import SelfSigned
-from sslmd.core.state import CertState, Trouble
+from sslmd.core.state import CertState
 from sslmd.core.view import Decision
 from sslmd.core.windows import Window, next_common
+from sslmd.core.words import say
 from tests.core.test_plan import (
     BROKEN,
     DANE,
@@ -61,7 +62,7 @@ def ending(when: datetime) -> SetFacts:
 
 def roll_of(decision: Decision) -> Roll:
     assert isinstance(decision.job, Roll)
-    assert decision.job.reason == decision.text
+    assert decision.job.reason == decision.reason
     return decision.job
 
 
@@ -71,15 +72,15 @@ def test_a_next_is_rolled_while_its_window_is_open() -> None:
     assert first.roll_at == OPENS
     state = advertised(DUE, READY)
     decision = waits(step(state, WEEKLY))
-    assert decision.text == (
+    assert say(decision.reason) == (
         "on deck; rolls at 2026-01-03 01:00:00 UTC, when its roll_window opens (Sat 02:00-05:00 "
         "Europe/Berlin)"
     )
-    assert decision.rolls_when == "when its roll_window opens (Sat 02:00-05:00 Europe/Berlin)"
+    assert say(decision.rolls_when) == "when its roll_window opens (Sat 02:00-05:00 Europe/Berlin)"
     assert decision.wake_at == decision.roll_at == OPENS
     job = roll_of(step(state, WEEKLY, now=OPENS))
-    assert (job.overrode, job.blind) == ("", False)
-    assert roll_of(step(state, WEEKLY, now=OPENS + 3 * HOUR - MINUTE)).overrode == ""
+    assert (job.overrode, job.blind) == (None, False)
+    assert say(roll_of(step(state, WEEKLY, now=OPENS + 3 * HOUR - MINUTE)).overrode) == ""
     # It was missed: a week later.
     missed = waits(step(state, WEEKLY, now=OPENS + 3 * HOUR))
     assert missed.roll_at == OPENS + days(7)
@@ -88,7 +89,7 @@ def test_a_next_is_rolled_while_its_window_is_open() -> None:
 def test_windows_of_several_owners_are_waited_for_together() -> None:
     state = advertised(DUE, READY)
     decision = waits(step(state, SHARED))
-    assert decision.text == (
+    assert say(decision.reason) == (
         "on deck; rolls at 2026-01-03 01:00:00 UTC, when its roll_windows are open together (Sat "
         "02:00-05:00 Europe/Berlin and 00:00-02:00 UTC)"
     )
@@ -105,8 +106,8 @@ def test_the_window_counts_when_min_roll_mins_is_over() -> None:
     # It is shut, and open when the wait is over.
     state = advertised(DUE, issued(OPENS - 30 * MINUTE))
     decision = waits(step(state, WEEKLY, now=OPENS - 10 * MINUTE))
-    assert decision.text == "on deck; rolls at 2026-01-03 02:00:00 UTC"
-    assert decision.rolls_when == ""
+    assert say(decision.reason) == "on deck; rolls at 2026-01-03 02:00:00 UTC"
+    assert say(decision.rolls_when) == ""
 
 
 def test_the_window_counts_when_the_wait_for_dns_is_over() -> None:
@@ -132,8 +133,8 @@ def test_the_window_counts_when_the_wait_for_dns_is_over() -> None:
 @pytest.mark.parametrize("curr", [None, EXPIRED, BROKEN])
 def test_nothing_is_waited_for_without_a_usable_curr(curr: SetFacts | None) -> None:
     job = roll_of(step(advertised(curr, NEXT), WEEKLY))
-    assert job.overrode == ""
-    assert "roll_window" not in job.reason
+    assert say(job.overrode) == ""
+    assert "roll_window" not in say(job.reason)
 
 
 def test_a_window_that_opens_too_late_is_not_waited_for() -> None:
@@ -141,29 +142,29 @@ def test_a_window_that_opens_too_late_is_not_waited_for() -> None:
     in_time, late = ending(OPENS + HOUR), ending(OPENS + HOUR - MINUTE)
     waits(step(advertised(in_time, READY), WEEKLY), "when its roll_window opens")
     job = roll_of(step(advertised(late, READY), WEEKLY))
-    assert job.reason == (
+    assert say(job.reason) == (
         "next is issued, proven, and min_roll_mins is over; rolled without waiting for its "
         "roll_window (Sat 02:00-05:00 Europe/Berlin): 2026-01-03 01:00:00 UTC is too late for "
         "curr, which expires at 2026-01-03 01:59:00 UTC"
     )
-    assert job.overrode == job.reason.partition("; ")[2]
+    assert say(job.reason).endswith(f"; {say(job.overrode)}")
     # min_roll_mins is waited for as ever.
     decision = waits(step(advertised(late, NEXT), WEEKLY), "rolls at 2026-01-01 00:30:00 UTC, with")
     assert decision.roll_at == NOW + 30 * MINUTE
-    assert decision.rolls_when == ""
+    assert say(decision.rolls_when) == ""
 
 
 def test_an_opening_that_was_missed_makes_it_urgent() -> None:
     state = advertised(ending(OPENS + days(5)), READY)
     waits(step(state, WEEKLY))
-    assert "too late" in roll_of(step(state, WEEKLY, now=OPENS + 4 * HOUR)).reason
+    assert "too late" in say(roll_of(step(state, WEEKLY, now=OPENS + 4 * HOUR)).reason)
 
 
 def test_the_restart_has_to_be_in_time_too() -> None:
     state = advertised(ending(OPENS + days(1)), READY)
     waits(step(state, replace(WEEKLY, restart_windows=(((EARLY,),),))))
     tight = replace(WEEKLY, restart_windows=(((EARLY,),), ((SUNDAY,),)))
-    assert "too late" in roll_of(step(state, tight)).reason
+    assert "too late" in say(roll_of(step(state, tight)).reason)
     waits(step(advertised(ending(OPENS + days(1) + HOUR), READY), tight))
 
 
@@ -177,19 +178,22 @@ def test_dns_is_waited_for_even_when_windows_are_not() -> None:
 
 def test_windows_that_never_meet_hold_up_nothing() -> None:
     """The configuration refuses them; the rules of a zone may change later."""
-    assert "which never meet" in roll_of(step(advertised(DUE, READY), NEVER)).reason
+    assert "which never meet" in say(roll_of(step(advertised(DUE, READY), NEVER)).reason)
 
 
 def test_force_overrides_a_window_and_says_so() -> None:
     job = roll_of(step(advertised(DUE, READY, ask=FORCED_ROLL), WEEKLY))
-    assert job.reason == "an admin forced it"
-    assert job.overrode == (
+    assert say(job.reason) == "an admin forced it"
+    assert say(job.overrode) == (
         "forced, its roll_window (Sat 02:00-05:00 Europe/Berlin) opens at 2026-01-03 01:00:00 UTC"
     )
     both = roll_of(step(advertised(DUE, NEXT, ask=FORCED_ROLL), SHARED)).overrode
-    assert both.startswith("forced, min_roll_mins lasts until 2026-01-01 00:30:00 UTC and its roll")
-    assert "are open together at" in both
-    assert roll_of(step(advertised(DUE, READY, ask=FORCED_ROLL), WEEKLY, now=OPENS)).overrode == ""
+    assert say(both).startswith(
+        "forced, min_roll_mins lasts until 2026-01-01 00:30:00 UTC and its roll"
+    )
+    assert "are open together at" in say(both)
+    job = roll_of(step(advertised(DUE, READY, ask=FORCED_ROLL), WEEKLY, now=OPENS))
+    assert job.overrode is None
 
 
 def test_a_roll_without_force_waits_for_the_window() -> None:
@@ -213,10 +217,10 @@ class Windowed(World):
             want, curr = self.wants[cert], self.states[cert].curr
             # The job takes some seconds.
             in_window = next_common(want.roll_windows, self.now - MINUTE)
-            if curr is not None and "without waiting" not in job.reason:
+            if curr is not None and "without waiting" not in say(job.reason):
                 assert in_window is not None
                 assert in_window <= self.now
-            self.early += "without waiting" in job.reason
+            self.early += "without waiting" in say(job.reason)
         return super()._work(cert, job)
 
     early = 0

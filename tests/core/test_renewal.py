@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from sslmd.core.facts import CertFacts, SetFacts
 from sslmd.core.names import CertId
+from sslmd.core.reason import Code, Why
 from sslmd.core.renewal import (
-    CLOCK_TOLERANCE,
     Question,
     Wanted,
-    Why,
     least_lead,
     renew_at,
     usual_lead,
@@ -24,8 +23,10 @@ from sslmd.core.renewal import (
     why_unwanted,
     why_useless,
 )
+from sslmd.core.retry import CLOCK_TOLERANCE
 from sslmd.core.spec import AcmeCa, ByLife, KeySpec, KeyType, OwnCa, Signer, Timing
 from sslmd.core.state import SetNote
+from sslmd.core.words import say
 from tests.stand.world import START, days, facts, wanted
 
 NOW = START
@@ -50,11 +51,11 @@ def ask(
     *,
     forced: bool = False,
     now: datetime = NOW,
-) -> Why | None:
+) -> Code | None:
     signers = SUB2_IS if want.spec.signer == OTHER_CA.spec.signer else SUB_IS
     reason = why_renew(Question(curr, note, want, signers, forced, now))
-    assert reason is None or reason.text
-    return reason.why if reason else None
+    assert reason is None or say(reason)
+    return reason.code if reason else None
 
 
 BROKEN = replace(GOOD, problem="privkey.pem does not match cert.pem")
@@ -71,8 +72,8 @@ def test_a_good_certificate_needs_nothing() -> None:
 def test_each_check() -> None:
     assert ask(None) is Why.NO_CURR
     assert ask(BROKEN) is Why.UNUSABLE
-    assert ask(BARE) is Why.UNUSABLE
-    assert ask(until(GOOD, NOW)) is Why.UNUSABLE
+    assert ask(BARE) is Why.NO_CERTIFICATE
+    assert ask(until(GOOD, NOW)) is Why.EXPIRED
     assert ask(until(GOOD, NOW + days(90), NOW + CLOCK_TOLERANCE * 2)) is Why.NOT_YET_VALID
     assert ask(until(GOOD, NOW + days(90), NOW + CLOCK_TOLERANCE)) is None
     assert ask(want=OTHER_NAMES) is Why.NAMES
@@ -98,7 +99,7 @@ def test_the_reasons_say_what_changed() -> None:
     def text(want: Wanted, curr: SetFacts = GOOD, signers: frozenset[str] = SUB_IS) -> str:
         reason = why_renew(Question(curr, NOTE, want, signers, False, NOW))
         assert reason
-        return reason.text
+        return say(reason)
 
     assert "+new.example -web.example" in text(OTHER_NAMES)
     assert "rsa 2048" in text(OTHER_KEY)
@@ -125,7 +126,7 @@ def test_a_final_dot_does_not_make_it_another_name() -> None:
     assert why_unwanted(dotted, NOTE, WANTED, NOBODY) is None
     reason = why_unwanted(dotted, NOTE, OTHER_NAMES, NOBODY)
     assert reason is not None
-    assert reason.why is Why.NAMES
+    assert reason.code is Why.NAMES
 
 
 def test_a_key_that_cannot_be_read_is_not_called_another_kind() -> None:
@@ -145,8 +146,8 @@ def test_who_signed_it_tells_whether_it_is_from_another_ca(note: SetNote | None)
     assert why_unwanted(GOOD, note, WANTED, NOBODY) is None
     other = why_unwanted(GOOD, note, WANTED, SUB2_IS)
     assert other
-    assert other.why is Why.CA
-    assert "CN=sub" in other.text
+    assert other.code is Why.CA
+    assert "CN=sub" in say(other)
     renamed = replace(OTHER_CA, names=WANTED.names)
     assert why_unwanted(GOOD, note, renamed, SUB_IS) is None
 
@@ -171,16 +172,16 @@ def test_useless_is_unwanted_or_unusable() -> None:
     assert why_useless(GOOD, NOTE, WANTED, NOBODY, NOW) is None
     for useless, why in (
         (why_useless(GOOD, NOTE, OTHER_NAMES, NOBODY, NOW + days(99)), Why.NAMES),
-        (why_useless(GOOD, NOTE, WANTED, NOBODY, NOW + days(99)), Why.UNUSABLE),
+        (why_useless(GOOD, NOTE, WANTED, NOBODY, NOW + days(99)), Why.EXPIRED),
     ):
         assert useless
-        assert useless.why is why
+        assert useless.code is why
 
 
 def test_unusable_texts_name_the_set() -> None:
     reason = why_unusable(BROKEN, NOW)
     assert reason
-    assert str(BROKEN.name) in reason.text
+    assert str(BROKEN.name) in say(reason)
 
 
 # --- when ----------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from sslmd.console.answers import Cert
-from sslmd.console.health import Level, Limits, problems, remarks
+from sslmd.console.health import remarks
+from sslmd.core.trouble import Limits, Severity, troubles
 from sslmd.wire.messages import Code, Method
 from tests.ctl.fake_daemon import FakeDaemon, Script, refusal, result, sslmctl, steps
 from tests.ctl.samples import cert, failing, one_set, rfc3339, status
@@ -95,51 +96,54 @@ def test_limits_in_days() -> None:
     assert check(answer, "--warning", "80", "--critical", "60.6")[0] == 2
 
 
-def worst(entry: Any, limits: Limits | None = None) -> Level:
-    found = problems(Cert(entry), datetime.now(UTC), limits or Limits())
-    assert [level for level, _ in found] == sorted((level for level, _ in found), reverse=True)
-    return found[0][0] if found else Level.OK
+def worst(entry: Any, limits: Limits | None = None) -> Severity:
+    found = troubles(Cert(entry).status, datetime.now(UTC), limits or Limits())
+    severities = [trouble.severity for trouble in found]
+    assert severities == sorted(severities, reverse=True)
+    return severities[0] if severities else Severity.OK
 
 
 @pytest.mark.parametrize(
     ("left", "life", "level"),
     [
-        (16, 90, Level.OK),
-        (14, 90, Level.WARNING),
-        (8, 90, Level.CRITICAL),
-        (1.2, 6.6, Level.OK),
-        (1.0, 6.6, Level.WARNING),
-        (0.6, 6.6, Level.CRITICAL),
-        (-0.1, 90, Level.CRITICAL),
-        (200, 90, Level.OK),
+        (16, 90, Severity.OK),
+        (14, 90, Severity.WARNING),
+        (8, 90, Severity.CRITICAL),
+        (1.2, 6.6, Severity.OK),
+        (1.0, 6.6, Severity.WARNING),
+        (0.6, 6.6, Severity.CRITICAL),
+        (-0.1, 90, Severity.CRITICAL),
+        (200, 90, Severity.OK),
     ],
 )
-def test_expiry_is_judged_by_the_share_of_the_life(left: float, life: float, level: Level) -> None:
+def test_expiry_is_judged_by_the_share_of_the_life(
+    left: float, life: float, level: Severity
+) -> None:
     assert worst(cert(curr=one_set(left, life))) == level
 
 
 def test_an_expired_certificate_is_critical_whatever_the_limits() -> None:
     none = Limits(timedelta(0), timedelta(0))
-    assert worst(cert(curr=one_set(-0.1)), none) == Level.CRITICAL
-    assert worst(cert(curr=one_set(0.1)), none) == Level.OK
+    assert worst(cert(curr=one_set(-0.1)), none) == Severity.CRITICAL
+    assert worst(cert(curr=one_set(0.1)), none) == Severity.OK
 
 
 @pytest.mark.parametrize(
     ("fields", "level"),
     [
-        ({"renew_at": rfc3339(-0.9)}, Level.OK),
-        ({"renew_at": rfc3339(-1.1)}, Level.WARNING),
+        ({"renew_at": rfc3339(-0.9)}, Severity.OK),
+        ({"renew_at": rfc3339(-1.1)}, Severity.WARNING),
         # Renewed, and on deck until its window opens.
-        ({"renew_at": rfc3339(-3), "next": one_set(), "roll_at": rfc3339(2)}, Level.OK),
-        ({"next": one_set(), "roll_at": rfc3339(-1.1)}, Level.WARNING),
-        ({"attempts": 1, "last_error": "x"}, Level.WARNING),
-        ({"servers": [{"class": "web", "host": "a", "state": "failed"}]}, Level.WARNING),
-        ({"servers": [{"class": "web", "host": "a", "state": "pending"}]}, Level.OK),
-        ({"last_error": "state.toml: odd"}, Level.WARNING),
-        ({"curr": None}, Level.CRITICAL),
+        ({"renew_at": rfc3339(-3), "next": one_set(), "roll_at": rfc3339(2)}, Severity.OK),
+        ({"next": one_set(), "roll_at": rfc3339(-1.1)}, Severity.WARNING),
+        ({"attempts": 1, "last_error": "x"}, Severity.WARNING),
+        ({"servers": [{"class": "web", "host": "a", "state": "failed"}]}, Severity.WARNING),
+        ({"servers": [{"class": "web", "host": "a", "state": "pending"}]}, Severity.OK),
+        ({"last_error": "state.toml: odd"}, Severity.WARNING),
+        ({"curr": None}, Severity.CRITICAL),
     ],
 )
-def test_what_is_trouble(fields: dict[str, Any], level: Level) -> None:
+def test_what_is_trouble(fields: dict[str, Any], level: Severity) -> None:
     assert worst(cert(**fields)) == level
 
 
@@ -195,7 +199,7 @@ def test_dane_is_not_called_well_where_nobody_looked() -> None:
     answer["zones"] = [{"zone": "example.com", "error": "zone example.com: ns1 does not answer"}]
     exit_status, line = check(result(answer), "example.com:web-ec")
     assert exit_status == 1
-    assert "zone example.com: TLSA records: ns1 does not answer" in line
+    assert "TLSA records of example.com: zone example.com: ns1 does not answer" in line
     # Nobody else is held up by it.
     answer["certs"] = [cert()]
     assert check(result(answer), "example.com:web-ec")[0] == 0

@@ -154,15 +154,20 @@ def test_an_error_is_told_once_with_one_next_try() -> None:
     server = {"class": "web", "host": "www1", "state": "failed", "error": "connection refused"}
     entries = [
         failing(
-            "a", reason="no answer; attempt 2 failed, the next is at 2026", last_error="no answer"
+            "a",
+            reason="no answer; attempt 2 failed, the next is at 2026",
+            reason_code="stuck",
+            last_error="no answer",
         ),
         failing(
             "b",
             reason="waits for its servers: web on www1 (connection refused; next try at 2026)",
+            reason_code="servers-wait",
             last_error="web on www1: connection refused",
+            error_about="web on www1",
             servers=[server, {**server, "host": "www2"}],
         ),
-        cert("c", reason="its state.toml is odd", last_error="its state.toml is odd"),
+        cert("c", reason="its state.toml is odd", reason_code="left", last_error="it is odd"),
     ]
     with FakeDaemon(answering(status(*entries))) as fake:
         done = sslmctl("status", "--socket", fake.path)
@@ -171,13 +176,13 @@ def test_an_error_is_told_once_with_one_next_try() -> None:
     assert "  settled: waits for its servers; failed twice: web on www1: connection refused; " in b
     assert b.endswith("; web on www2: connection refused")
     assert b.count("www1") == 1
-    assert c.endswith("  settled; its state.toml is odd")
+    assert c.endswith("  settled; it is odd")
     assert "3 certificates, 0 due, 3 in trouble" in done.stdout
 
 
 def test_what_is_on_deck_has_its_time_in_the_column_alone() -> None:
     text = "on deck; rolls at 2026-11-24 10:00:00 UTC"
-    entries = [cert(reason=text, next=one_set(), roll_at=rfc3339(9))]
+    entries = [cert(reason=text, reason_code="roll-waits", next=one_set(), roll_at=rfc3339(9))]
     with FakeDaemon(answering(status(*entries))) as fake:
         done = sslmctl("status", "--socket", fake.path)
     assert done.stdout.splitlines()[1].endswith("  settled: on deck")
@@ -274,4 +279,4 @@ def test_what_is_wrong_beside_certificates() -> None:
     with FakeDaemon(answering(answer)) as fake:
         shown = " ".join(sslmctl("status", "--socket", fake.path).stdout.split())
     assert "Diffie-Hellman groups: openssl is not there" in shown
-    assert "zone example.com: TLSA records: ns1 does not answer" in shown
+    assert "TLSA records of example.com: zone example.com: ns1 does not answer" in shown

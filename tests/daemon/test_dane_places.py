@@ -15,21 +15,26 @@ from typing import Any
 
 import pytest
 
+from sslmd.core.dane.report import findings_of
 from sslmd.core.dane.tlsa import Material, association
 from sslmd.core.dane.verdict import Counting
+from sslmd.core.errors import Transient
 from sslmd.core.jobs import Look, Pool, Publish
 from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.retry import Trouble
 from sslmd.core.state import Phase
 from sslmd.daemon.api.documents import dane as document_of
+from sslmd.daemon.zone import Zone
 from sslmd.daemon.zones import Zones
-from sslmd.dns.tlsa_include import read, tlsa_file
-from sslmd.workers.dane_report import findings_of
-from sslmd.workers.dane_zone import Zone
+from sslmd.dns.tlsa_include import read
+from sslmd.store.layout import tlsa_file
 from sslmd.workers.queue import JobQueue
+from tests.reasons import because
 from tests.stand import bind
 from tests.stand.bind import Primary
 from tests.stand.bind import Zone as BindZone
-from tests.stand.tools import MAIN, WEB, Site
+from tests.stand.tools import MAIN, WEB, Site, believe
+from tests.stand.world import START
 
 pytestmark = pytest.mark.skipif(bool(bind.missing()), reason=bind.missing())
 
@@ -146,12 +151,12 @@ class World:
         assert state.curr is not None
         name = state.curr.name
         state = replace(state, deployed=name, settled=name, phase=Phase.SETTLED)
-        self.site.registry[WEB].state = state
+        believe(self.site.registry, WEB, state=state)
         self.zones.note(WEB)
 
     async def publish(self) -> None:
-        await self.zones.run(Publish(ZONE, "test"))
-        await self.zones.run(Look(ZONE, "test"))
+        await self.zones.run(Publish(ZONE, because("test")))
+        await self.zones.run(Look(ZONE, because("test")))
 
     def written(self) -> set[str]:
         content = read(tlsa_file(self.primary.tlsa_dir, ZONE), 60) or {}
@@ -219,7 +224,8 @@ def document_of_ok(world: World) -> object:
 
 async def test_what_could_not_be_put_together_is_said_not_to_be_seen(world: World) -> None:
     """I11: with DNS out of reach from the start, `dane` and `check` say why they know nothing."""
-    world.zone.trouble = "ns1 does not answer"
+    silent = Transient("ns1 does not answer")
+    world.zone.failed = Trouble.of(silent, 0, START, jitter=0)
     await world.zones.watch(ZONE)
     report = world.site.registry[WEB].report
     assert report is not None
@@ -268,13 +274,13 @@ async def test_an_owner_becomes_a_cname_and_itself_again(world: World) -> None:
         lines = include.read_text().splitlines(keepends=True)
         include.write_text("".join(one for one in lines if www.text not in one))
         load(primary, f"{before}_443._tcp.www CNAME _dane.mail\n")
-        await world.zones.run(Look(ZONE, "test"))
+        await world.zones.run(Look(ZONE, because("test")))
         assert world.zone.again
         await world.publish()
         assert www.text not in world.written()
         assert world.zone.trouble == ""
         load(primary, before)
-        await world.zones.run(Look(ZONE, "test"))
+        await world.zones.run(Look(ZONE, because("test")))
         assert world.zone.again
         await world.publish()
         assert www.text in world.written()
@@ -294,7 +300,7 @@ async def test_a_host_that_is_a_cname_is_checked_at_its_end_first(world: World) 
     assert end not in world.zone.kept_by_others(WEB)
     try:
         load(primary, f"{before}_443._tcp.mail 7200 TLSA 3 1 1 {'0f' * 32}\n")
-        await world.zones.run(Look(ZONE, "test"))
+        await world.zones.run(Look(ZONE, because("test")))
         wanted = world.record().replace("3 1 1 ", "TLSA 3 1 1 ")
         assert f"no TLSA record there is of the key in use; add {end} {wanted}" in world.texts()
         assert document_of_ok(world) is False

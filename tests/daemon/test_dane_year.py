@@ -20,10 +20,21 @@ from itertools import pairwise
 import pytest
 
 from sslmd.config.model import NextKey, ServiceConfig
+from sslmd.core.dane.content import Given, Wish, ZoneNotes, cert_wish, content_for
 from sslmd.core.dane.gate import gate_of
 from sslmd.core.dane.last_call import calls_of, curr_ends
+from sslmd.core.dane.look import sight, take
 from sslmd.core.dane.places import Elsewhere, Fate, Place, sure_places
-from sslmd.core.dane.sighting import LONGEST_MISSING, LONGEST_SILENT, TTLS, Instant, Sighting
+from sslmd.core.dane.sighting import (
+    LONGEST_MISSING,
+    LONGEST_SILENT,
+    TTLS,
+    Instant,
+    NameServerSeen,
+    NameServersSeen,
+    OwnerSeen,
+    Sighting,
+)
 from sslmd.core.dane.tlsa import (
     Content,
     DaneEntry,
@@ -34,6 +45,7 @@ from sslmd.core.dane.tlsa import (
     wants_of,
 )
 from sslmd.core.dane.verdict import Withdrawn
+from sslmd.core.errors import Transient
 from sslmd.core.events import (
     AskDropped,
     Asked,
@@ -55,19 +67,15 @@ from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, DomainName, SetName, ZoneName
 from sslmd.core.plan import decide
 from sslmd.core.renew_track import why_not_back
+from sslmd.core.retry import Trouble
 from sslmd.core.spec import OwnCa
 from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
 from sslmd.core.view import Decision, View
 from sslmd.daemon.registry import Entry
-from sslmd.dns.ask import NameServer
-from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
-from sslmd.dns.tlsa_notes import union
+from sslmd.daemon.zone import Zone
+from sslmd.dns.notes import union
 from sslmd.store.state import notes_of, parse, render
-from sslmd.store.zone_notes import ZoneNotes
-from sslmd.workers.dane_sight import sight, take
-from sslmd.workers.dane_wish import cert_wish
-from sslmd.workers.dane_zone import Zone
-from sslmd.workers.tlsa import Given, ServersSeen, Wish, content_for
+from tests.reasons import because
 from tests.stand.world import START, days, facts, wanted
 
 ZONE = ZoneName("example.com")
@@ -186,7 +194,7 @@ class Year:
         key = NextKey.AT_ROLL if ahead else NextKey.AT_RENEW
         service = ServiceConfig(want.spec, want.timing, "f", (PLAIN,), 600, key)
         places = frozenset(("smtp", host) for host in HOSTS)
-        return Cert(service, Entry(want, places, CertState(), "", Decision("new")))
+        return Cert(service, Entry(want, places, CertState(), "", Decision(because("new"))))
 
     # --- clocks ---
 
@@ -207,10 +215,14 @@ class Year:
         return View(entry.wanted, entry.state, None, entry.servers, "", dane, behind)
 
     def _wish_of(self, cert: Cert) -> object:
-        return cert_wish(cert.entry, cert.service)
+        return cert_wish(cert.entry, cert.service.dane, cert.service.dane_ttl)
 
     def publish(self) -> None:
-        wishes = [cert_wish(one.entry, one.service) for one in self.certs if one.service.dane]
+        wishes = [
+            cert_wish(one.entry, one.service.dane, one.service.dane_ttl)
+            for one in self.certs
+            if one.service.dane
+        ]
         wish = Wish(ZONE, tuple(wishes))
         if wish == self.zone.wish and not self.zone.again:
             return
@@ -230,7 +242,8 @@ class Year:
         self.noted = union(before, content.records) if failed else content.records
         self.zone.wish = wish
         self.zone.again = failed or any(one.fate is Fate.UNKNOWN for one in places.values())
-        self.zone.trouble = "rndc failed" if failed else ""
+        trouble = Trouble.of(Transient("rndc failed"), 0, START, jitter=0)
+        self.zone.failed = trouble if failed else None
         self.zone.notes = notes
         wants = {one.cert: wants_of(one.entries, ZONE, one.names, ()) for one in wish.certs}
         self.zone.given = Given(
@@ -307,11 +320,10 @@ class Year:
         self.pass_time(self.rng.uniform(0.01, 3.0))
         found = []
         for server in self.servers:
-            address = NameServer(server.name)
             if server.silent_until > self.now:
-                found.append(ServerSeen(address, {}, silent="does not answer"))
+                found.append(NameServerSeen(server.name, {}, silent="does not answer"))
                 continue
-            found.append(ServerSeen(address, self._shown(server, self.zone.owners())))
+            found.append(NameServerSeen(server.name, self._shown(server, self.zone.owners())))
         self.zone.elsewhere = {
             owner: Elsewhere(
                 place.at,
@@ -321,7 +333,7 @@ class Year:
             for owner, place in self.zone.places.items()
             if place.is_checked_elsewhere
         }
-        seen = ServersSeen(tuple(found), began, self.instant(), self.wall())
+        seen = NameServersSeen(tuple(found), began, self.instant(), self.wall())
         known, others = self.zone.notes.known if self.zone.notes else None, self.zone.others
         if take(self.zone, seen):
             assert self.zone.notes is not None
@@ -338,7 +350,8 @@ class Year:
         self.zone.again = self.zone.again or fresh
 
     def apply(self, cert: Cert, event: object) -> None:
-        cert.entry.state = advance(cert.entry.state, event)  # type: ignore[arg-type]
+        state = advance(cert.entry.state, event)  # type: ignore[arg-type]
+        cert.entry = replace(cert.entry, state=state)
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -367,7 +380,7 @@ class Year:
                 if fresh.name <= last:
                     fresh = replace(fresh, name=last.later())
                 assert not reuse
-                self.apply(cert, KeyMade(at, fresh, SetNote(0.0), "simulated"))
+                self.apply(cert, KeyMade(at, fresh, SetNote(0.0), because("simulated")))
             case Certify():
                 assert state.next is not None
                 life = (at - timedelta(minutes=1), at + days(40))
@@ -389,7 +402,7 @@ class Year:
                 if problem := why_not_back(old, at):
                     self.apply(cert, AskDropped(at, problem))
                 else:
-                    self.apply(cert, BackOnDeck(at, old, SetNote(0.0), "simulated"))
+                    self.apply(cert, BackOnDeck(at, old, SetNote(0.0), because("simulated")))
             case TakeOff():
                 self.apply(cert, OffDeck(at))
             case Deliver(curr=curr, next=next_):
@@ -411,7 +424,7 @@ class Year:
             self.look()
             gate = gate_of(self.view(cert))
             if not gate.open:
-                self.apply(cert, Lost(self.wall(), gate.text))
+                self.apply(cert, Lost(self.wall(), gate.reason))
                 return
         self.rolls += 1
         self.apply(cert, Rolled(self.wall()))
@@ -528,7 +541,7 @@ class Year:
         """An admin wants what was in use before; or takes that back."""
         state, at = cert.entry.state, self.wall()
         if state.ask is not None and state.ask.back is not None:
-            self.apply(cert, AskDropped(at, "cancelled"))
+            self.apply(cert, AskDropped(at, because("cancelled")))
         elif state.prev is not None and state.ask is None:
             self.back += 1
             self.apply(cert, Asked(Ask(Request.ROLL, at, back=state.prev)))
@@ -537,7 +550,8 @@ class Year:
         """Switch DANE on, off, or to other combinations."""
         cert.service = replace(cert.service, dane=dane)
         want = cert.entry.wanted
-        cert.entry.wanted = replace(want, dane=bool(dane), next_ahead=self.ahead and bool(dane))
+        want = replace(want, dane=bool(dane), next_ahead=self.ahead and bool(dane))
+        cert.entry = replace(cert.entry, wanted=want)
         self.zone.certs = {one.id for one in self.certs if one.service.dane}
 
     def _harmless(self, server: NameServerModel) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sslmd.config.model import NextKey, ServiceConfig
-from sslmd.core.dane.sighting import Instant
+from sslmd.core.dane.content import CertWish, Given, Wish, ZoneNotes, cert_wish, content_for
+from sslmd.core.dane.look import sight, take
+from sslmd.core.dane.sighting import Instant, NameServerSeen, NameServersSeen, OwnerSeen
 from sslmd.core.dane.tlsa import Content, DaneEntry, Material, TlsaSet, association
 from sslmd.core.dane.verdict import Everywhere, HeldBack
 from sslmd.core.names import CertId, DomainName, ZoneName
@@ -13,13 +15,8 @@ from sslmd.core.spec import SelfSigned
 from sslmd.core.state import CertState, Phase
 from sslmd.core.view import Decision
 from sslmd.daemon.registry import Entry
-from sslmd.dns.ask import NameServer
-from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
-from sslmd.store.zone_notes import ZoneNotes
-from sslmd.workers.dane_sight import sight, take
-from sslmd.workers.dane_wish import cert_wish
-from sslmd.workers.dane_zone import Zone
-from sslmd.workers.tlsa import CertWish, Given, ServersSeen, Wish, content_for
+from sslmd.daemon.zone import Zone
+from tests.reasons import because
 from tests.stand.world import START, days, facts, wanted
 
 ZONE = ZoneName("example.com")
@@ -38,8 +35,8 @@ def material(name: object) -> Material:
 
 
 def wish_of(state: CertState) -> CertWish:
-    entry = Entry(WANTED, frozenset(), state, "", Decision("test"))
-    return cert_wish(entry, SERVICE)
+    entry = Entry(WANTED, frozenset(), state, "", Decision(because("test")))
+    return cert_wish(entry, SERVICE.dane, SERVICE.dane_ttl)
 
 
 def test_what_another_service_left_stays_until_the_new_one_is_proven() -> None:
@@ -78,14 +75,23 @@ BOTH = CertState(phase=Phase.ISSUED, curr=CURR, next=NEXT, deployed=CURR.name, s
 
 def zone_with(service: ServiceConfig, notes: ZoneNotes) -> Zone:
     """A zone after it was published, with a set on deck."""
-    wish = Wish(ZONE, (cert_wish(Entry(WANTED, frozenset(), BOTH, "", Decision("")), service),))
+    wish = Wish(
+        ZONE,
+        (
+            cert_wish(
+                Entry(WANTED, frozenset(), BOTH, "", Decision(because(""))),
+                service.dane,
+                service.dane_ttl,
+            ),
+        ),
+    )
     content, materials, notes = content_for(wish, notes, {}, lambda _, name: material(name))
     zone = Zone(ZONE, {CERT}, notes, wish, wish)
     zone.given = Given(content, materials, notes, {}, "", (), True, ())
     return zone
 
 
-def seen(zone: Zone, content: Content) -> ServersSeen:
+def seen(zone: Zone, content: Content) -> NameServersSeen:
     owners = {
         owner: OwnerSeen(content[owner].records, content[owner].ttl, START + days(400))
         if owner in content
@@ -93,15 +99,15 @@ def seen(zone: Zone, content: Content) -> ServersSeen:
         for owner in zone.owners()
     }
     at = Instant("boot", 100.0)
-    return ServersSeen((ServerSeen(NameServer("192.0.2.1"), owners),), at, at, START)
+    return NameServersSeen((NameServerSeen("192.0.2.1", owners),), at, at, START)
 
 
 def test_a_key_that_was_rolled_by_force_is_not_known_for_being_retired() -> None:
     """There by force, back, and there again at once: caches never had its record."""
     notes = ZoneNotes(known=frozenset({(OWNER, PLAIN.combination)}), ttl=600)
     state = replace(BOTH, retired=(NEXT.name,), deployed=None, settled=None)
-    entry = Entry(WANTED, frozenset(), state, "", Decision(""))
-    wish = Wish(ZONE, (cert_wish(entry, SERVICE),))
+    entry = Entry(WANTED, frozenset(), state, "", Decision(because("")))
+    wish = Wish(ZONE, (cert_wish(entry, SERVICE.dane, SERVICE.dane_ttl),))
     content, materials, notes = content_for(wish, notes, {}, lambda _, name: material(name))
     zone = Zone(ZONE, {CERT}, notes, wish, wish)
     zone.given = Given(content, materials, notes, {}, "", (), True, ())
@@ -155,8 +161,8 @@ def test_what_the_set_on_deck_has_no_record_of_is_told() -> None:
     issuer = replace(PLAIN, usage=2)
     notes = ZoneNotes(known=frozenset({(OWNER, issuer.combination)}))
     service = replace(SERVICE, dane=(issuer,))
-    entry = Entry(WANTED, frozenset(), BOTH, "", Decision(""))
-    wish = Wish(ZONE, (cert_wish(entry, service),))
+    entry = Entry(WANTED, frozenset(), BOTH, "", Decision(because("")))
+    wish = Wish(ZONE, (cert_wish(entry, service.dane, service.dane_ttl),))
 
     def of(_: CertId, name: object) -> Material:
         one = material(name)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sslmd.core.dane.content import Given, Wish, ZoneNotes, cert_wish, content_for
+from sslmd.core.dane.look import sight, take
 from sslmd.core.dane.places import Elsewhere, Fate, Place
-from sslmd.core.dane.sighting import Instant
+from sslmd.core.dane.report import findings_of
+from sslmd.core.dane.sighting import Instant, NameServerSeen, NameServersSeen, OwnerSeen
 from sslmd.core.dane.tlsa import TlsaSet, association
 from sslmd.core.dane.verdict import Counting, Dane, NoRecords, Withdrawn
 from sslmd.core.names import DomainName
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision
 from sslmd.daemon.registry import DaneReport, Entry
-from sslmd.dns.ask import NameServer
-from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen
-from sslmd.store.zone_notes import ZoneNotes
-from sslmd.workers.dane_report import findings_of
-from sslmd.workers.dane_sight import sight, take
-from sslmd.workers.dane_wish import cert_wish
-from sslmd.workers.dane_zone import Zone
-from sslmd.workers.tlsa import Given, ServersSeen, Wish, content_for
+from sslmd.daemon.zone import Zone
 from tests.daemon.test_dane_zone import (
     BOTH,
     CERT,
@@ -34,10 +30,11 @@ from tests.daemon.test_dane_zone import (
     seen,
     zone_with,
 )
+from tests.reasons import because
 from tests.stand.world import START, days
 
 DAY = 86_400
-ENTRY = Entry(WANTED, frozenset(), BOTH, "", Decision(""))
+ENTRY = Entry(WANTED, frozenset(), BOTH, "", Decision(because("")))
 PROVIDER = DomainName("_dane.provider.test")
 CURR_RECORD = association(PLAIN.combination, material(CURR.name))
 NEXT_RECORD = association(PLAIN.combination, material(NEXT.name))
@@ -48,14 +45,14 @@ def known_zone() -> Zone:
 
 
 def dane_of(zone: Zone, state: CertState = BOTH) -> Dane:
-    return zone.dane(CERT, Entry(WANTED, frozenset(), state, "", Decision("")))
+    return zone.dane(CERT, Entry(WANTED, frozenset(), state, "", Decision(because(""))))
 
 
 def is_checked(zone: Zone) -> bool:
     return not isinstance(dane_of(zone), NoRecords)
 
 
-def at(seconds: float, one: ServersSeen) -> ServersSeen:
+def at(seconds: float, one: NameServersSeen) -> NameServersSeen:
     when = Instant("boot", seconds)
     return replace(one, began=when, ended=when)
 
@@ -108,7 +105,7 @@ def test_the_ttl_at_another_owner_is_not_waited_for() -> None:
 
 def zone_elsewhere(*records: object, problem: str = "") -> Zone:
     """A zone whose only owner is a CNAME to a provider's."""
-    wish = Wish(ZONE, (cert_wish(ENTRY, SERVICE),))
+    wish = Wish(ZONE, (cert_wish(ENTRY, SERVICE.dane, SERVICE.dane_ttl),))
     place = Place(Fate.ELSEWHERE, PROVIDER, "is a CNAME", PROVIDER)
     places = {OWNER: place}
     content, materials, notes = content_for(
@@ -122,9 +119,7 @@ def zone_elsewhere(*records: object, problem: str = "") -> Zone:
     zone.elsewhere = {OWNER: Elsewhere(PROVIDER, there, 60 if there else 0, problem)}  # type: ignore[arg-type]
     shown = OwnerSeen(ttl=60, fault="has a CNAME", cname=PROVIDER)
     when = Instant("boot", 100.0)
-    take(
-        zone, ServersSeen((ServerSeen(NameServer("192.0.2.1"), {OWNER: shown}),), when, when, START)
-    )
+    take(zone, NameServersSeen((NameServerSeen("192.0.2.1", {OWNER: shown}),), when, when, START))
     return zone
 
 
@@ -210,7 +205,7 @@ def silent_of(dane: Dane) -> str:
 def test_the_others_are_counted_apart() -> None:
     zone = known_zone()
     full = seen(zone, zone.content)
-    dead = ServerSeen(NameServer("192.0.2.2"), {}, silent="does not answer")
+    dead = NameServerSeen("192.0.2.2", {}, silent="does not answer")
     both = replace(full, servers=(*full.servers, dead))
     state = BOTH
     for number in range(4):
@@ -219,7 +214,7 @@ def test_the_others_are_counted_apart() -> None:
     assert state.sighting is not None
     assert state.sighting.since is None
     assert silent_of(dane_of(zone, state)) == "192.0.2.2 does not answer"
-    lacking = ServerSeen(NameServer("192.0.2.3"), {OWNER: OwnerSeen()})
+    lacking = NameServerSeen("192.0.2.3", {OWNER: OwnerSeen()})
     take(zone, at(4000.0, replace(both, servers=(*both.servers, lacking))))
     sight(zone, CERT, state)
     assert silent_of(dane_of(zone, state)) == ""
@@ -237,7 +232,7 @@ def test_taken_and_ignored() -> None:
     take(zone, seen(zone, zone.content))
     assert zone.is_taken()
     assert not zone.is_ignored()
-    dead = ServerSeen(NameServer("192.0.2.2"), {}, silent="does not answer")
+    dead = NameServerSeen("192.0.2.2", {}, silent="does not answer")
     assert zone.seen is not None
     take(zone, replace(zone.seen, servers=(dead,)))
     assert not zone.is_ignored()

@@ -11,6 +11,7 @@ import pytest
 from sslmd.config.load import load
 from sslmd.core.jobs import Job, Pool, WriteDh
 from sslmd.core.names import CertId
+from sslmd.core.words import say
 from sslmd.daemon.dh import DhLooks
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.tools import Tools
@@ -34,7 +35,7 @@ class World:
 
     async def _run(self, job: Job) -> None:
         assert isinstance(job, WriteDh)
-        self.reasons.append(job.reason)
+        self.reasons.append(say(job.reason))
         await self.looks.run(job)
 
     def configure(self, table: str) -> None:

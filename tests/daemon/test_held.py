@@ -25,6 +25,7 @@ from sslmd.daemon.tell.journal import Bus, Record
 from sslmd.store.certs import Loaded
 from sslmd.workers.tools import Tools
 from tests.daemon.conftest import EXAMPLE
+from tests.stand.tools import believe
 
 ROOT = CertId("ca", "my-root")
 SIGNER = CertId("ca", "my-int")
@@ -89,7 +90,7 @@ async def test_a_ca_goes_on_when_its_key_is_back(planner: Counting) -> None:
     assert "privkey.pem is not a usable private key" in one["last_error"]
     assert "it is looked at again within a minute" in one["last_error"]
     assert one["next_try"] is not None
-    assert in_trouble(planner.registry[ROOT])
+    assert in_trouble(planner.registry[ROOT], planner.tools.now())
 
     planner.read.clear()
     for _ in range(3):
@@ -102,7 +103,7 @@ async def test_a_ca_goes_on_when_its_key_is_back(planner: Counting) -> None:
     await planner.look_at_held()
     assert (one := status(planner, ROOT))["last_error"] is None, one
     assert one["next_try"] is None
-    assert not in_trouble(planner.registry[ROOT])
+    assert not in_trouble(planner.registry[ROOT], planner.tools.now())
     assert told[-1].event == "released"
     await planner.stop(1.0)
 
@@ -137,7 +138,7 @@ async def test_what_came_to_its_end_during_a_reload_is_read_again(planner: Count
         file.write(text.replace("version = 1", "version = 9", 1))
     reading = asyncio.ensure_future(planner.reconfigure(planner.tools.config))
     await asyncio.sleep(0)  # it has begun
-    planner.registry[WEB].state = replace(planner.registry[WEB].state)
+    believe(planner.registry, WEB, state=replace(planner.registry[WEB].state))
     await reading
     assert "is left alone, and its certificate too" in status(planner, WEB)["last_error"]
     await planner.stop(1.0)
@@ -157,7 +158,7 @@ async def test_a_set_in_use_that_does_not_fit_is_told_while_its_ca_cannot_sign(
     one = status(planner, WEB)
     assert (one["curr"], one["last_error"]) == (None, None)
     assert "cert.pem is not a certificate" in one["unusable"]
-    assert in_trouble(planner.registry[WEB])
+    assert in_trouble(planner.registry[WEB], planner.tools.now())
 
     for path, content in zip(paths, good, strict=True):
         with open(path, "wb") as file:
@@ -165,7 +166,7 @@ async def test_a_set_in_use_that_does_not_fit_is_told_while_its_ca_cannot_sign(
     await planner.look_at_held()
     assert (one := status(planner, WEB))["unusable"] is None, one
     assert one["curr"] is not None
-    assert not in_trouble(planner.registry[WEB])
+    assert not in_trouble(planner.registry[WEB], planner.tools.now())
     await planner.stop(1.0)
 
 
@@ -181,7 +182,7 @@ async def test_a_link_that_leads_nowhere_is_not_taken_for_no_certificate_yet(
     os.symlink("db/20200101-00:00:00", link)
     await planner.reconfigure(planner.tools.config)
     assert "points to set 20200101-00:00:00, which is not there" in status(planner, WEB)["unusable"]
-    assert in_trouble(planner.registry[WEB])
+    assert in_trouble(planner.registry[WEB], planner.tools.now())
 
     os.rename(f"{key}.away", key)
     os.unlink(link)

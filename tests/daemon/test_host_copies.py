@@ -15,10 +15,11 @@ from sslmd.core.jobs import Copy, HostJob, Told
 from sslmd.core.names import CertId
 from sslmd.core.state import Server, ServerPhase, Unseen
 from sslmd.daemon.hosts import Hosts
-from sslmd.store.host_notes import HostNote, host_file, read_host
+from sslmd.store.host_notes import HOST_NOTE, HostNote
 from tests.daemon.test_hosts import hosts_of
+from tests.reasons import because
 from tests.stand.far import EVERYTHING, FAR, FarSite, far_site, server_class
-from tests.stand.tools import INT, ROOT, WEB
+from tests.stand.tools import INT, ROOT, WEB, believe
 from tests.workers.test_restart import MAIL
 
 OF_ZONE = "[['example.com', ['ALL']]]"
@@ -45,7 +46,7 @@ def loaded(one: FarSite) -> Hosts:
 
 
 def note(one: FarSite) -> HostNote:
-    return read_host(host_file(one.site.tree.root, FAR))
+    return HOST_NOTE.read(one.site.tree.host_note(FAR))
 
 
 def prod_of(one: FarSite) -> str:
@@ -79,7 +80,7 @@ async def test_what_was_copied_is_to_be_restarted(one: FarSite) -> None:
     # What it has already, and was restarted with, is not restarted again.
     for cert in (WEB, MAIL):
         pending = replace(server(one, cert), phase=ServerPhase.PENDING)
-        one.site.registry[cert].state = replace(one.site.state(cert), servers=(pending,))
+        believe(one.site.registry, cert, state=replace(one.site.state(cert), servers=(pending,)))
     (one.curr(MAIL)).unlink()
     await hosts.run(job)
     assert server(one, WEB).phase is ServerPhase.RESTARTED
@@ -90,7 +91,7 @@ async def test_all_that_failed_together_is_tried_again_together(one: FarSite) ->
     await one.made()
     hosts = loaded(one)
     often = replace(server(one, MAIL), attempts=4, since=one.site.now - timedelta(hours=1))
-    one.site.registry[MAIL].state = replace(one.site.state(MAIL), servers=(often,))
+    believe(one.site.registry, MAIL, state=replace(one.site.state(MAIL), servers=(often,)))
     one.far.stop()
     (error,) = await hosts.run(one.job(WEB, MAIL))
     web, mail = server(one, WEB), server(one, MAIL)
@@ -104,7 +105,7 @@ async def test_all_that_failed_together_is_tried_again_together(one: FarSite) ->
     assert web.since == one.site.now
     assert mail.since == often.since
     # A host that was never reached holds nothing, and nothing is noted of it.
-    assert not os.path.exists(host_file(one.site.tree.root, FAR))
+    assert not os.path.exists(one.site.tree.host_note(FAR))
     kept = hosts.notes.of(FAR)
     assert (kept.holds, kept.attempts, kept.error) == (frozenset(), 1, str(error))
     assert due(hosts, one.site.now) == []
@@ -192,7 +193,7 @@ async def test_what_lies_there_besides_is_told_once(one: FarSite) -> None:
     one.configure(server_class("web", OF_ZONE, "prune = true"))
     hosts.notes.reconfigured()
     assert FAR in hosts.notes.untidy()
-    await hosts.run(Copy(FAR, (), "test"))
+    await hosts.run(Copy(FAR, (), because("test")))
     assert told[1:] == [f"withdrawn: {FAR}: removed ca/old with its key"]
     assert note(one).surplus == ()
 
@@ -201,7 +202,7 @@ async def test_what_lies_there_besides_is_told_once(one: FarSite) -> None:
 async def test_a_note_that_is_not_ours_is_told(one: FarSite) -> None:
     await one.made()
     await loaded(one).run(one.job(WEB))
-    os.chown(host_file(one.site.tree.root, FAR), 12345, -1)
+    os.chown(one.site.tree.host_note(FAR), 12345, -1)
     told: list[str] = []
     one.site.tools.tell = lambda what, text, _cert: told.append(f"{what}: {text}")
     hosts = loaded(one)
@@ -233,19 +234,19 @@ async def test_a_host_is_restarted_while_its_windows_are_open(one: FarSite) -> N
     soon = one.site.now + timedelta(days=30)
     # Nor has one that waits beside it: it is the server that is restarted, whatever for.
     using = replace(server(one, MAIL), expires=soon)
-    one.site.registry[MAIL].state = replace(one.site.state(MAIL), servers=(using,))
+    believe(one.site.registry, MAIL, state=replace(one.site.state(MAIL), servers=(using,)))
     assert due(hosts, one.site.now) == []
     assert hosts.restarts_at(WEB, server(one, WEB), one.site.now) == opening
     for cert in (WEB, MAIL):
         using = replace(server(one, cert), expires=soon)
-        one.site.registry[cert].state = replace(one.site.state(cert), servers=(using,))
+        believe(one.site.registry, cert, state=replace(one.site.state(cert), servers=(using,)))
     assert due(hosts, one.site.now) == []
     assert not hosts.is_coming(WEB, server(one, WEB), one.site.now)
     assert hosts.restarts_at(WEB, server(one, WEB), one.site.now) == opening
     assert len(due(hosts, opening)) == 1
     # Before what it uses expires, it does not wait; the other is restarted along with it.
     expiring = replace(server(one, WEB), expires=opening + timedelta(minutes=1))
-    one.site.registry[WEB].state = replace(one.site.state(WEB), servers=(expiring,))
+    believe(one.site.registry, WEB, state=replace(one.site.state(WEB), servers=(expiring,)))
     (job,) = due(hosts, one.site.now)
     assert not isinstance(job, Copy)
     assert {told.cert for _, group in job.told for told in group} == {WEB, MAIL}
@@ -255,7 +256,7 @@ async def test_a_host_is_forgotten_when_it_is_in_no_class(one: FarSite) -> None:
     await one.made()
     hosts = loaded(one)
     await hosts.run(one.job(WEB))
-    path = host_file(one.site.tree.root, FAR)
+    path = one.site.tree.host_note(FAR)
     with pytest.raises(Refused, match=rf"{FAR} is in \[web\]: take it out of ssl-mgr.conf first"):
         await hosts.notes.forget(FAR, leaving=True)
     one.configure(server_class("web", OF_ZONE, hosts="other.example.net"))
@@ -285,6 +286,6 @@ async def test_what_is_meant_to_be_there_is_not_reported(one: FarSite) -> None:
     prunes = server_class("web", OF_ZONE, "prune = true")
     one.configure(prunes, globals_="keep = ['old', 'mine.key']\n")
     hosts.notes.reconfigured()
-    await hosts.run(Copy(FAR, (), "test"))
+    await hosts.run(Copy(FAR, (), because("test")))
     assert note(one).surplus == ("lib/x.pem",)
     assert (one.far.root / "old/shop/curr/privkey.pem").exists()

@@ -15,6 +15,7 @@ from sslmd.store.state import parse
 from sslmd.wire.messages import Method, Outcome, Request
 from sslmd.wire.params import Params
 from sslmd.workers.queue import JobQueue
+from tests.reasons import because
 from tests.stand.server import free_port
 from tests.stand.tls import server
 from tests.stand.tools import WEB, Site
@@ -39,7 +40,7 @@ async def test_one_certificate_that_is_not_proven_is_tried_again_alone(tmp_path:
     told = tuple(Told(cert, site.live(cert)) for cert in (WEB, MAIL))
     async with server(Reloading(tmp_path)) as port:
         probing(site, tls(port), seconds=0.3)
-        (error,) = await hosts.run(Restart("localhost", (("web", told),), ""))
+        (error,) = await hosts.run(Restart("localhost", (("web", told),), because("")))
     (failed,), (proven,) = site.state(WEB).servers, site.state(MAIL).servers
     assert (failed.phase, failed.set, failed.attempts) == (ServerPhase.FAILED, site.live(WEB), 1)
     assert failed.error == str(error)
@@ -53,7 +54,7 @@ async def test_other_probes_are_a_reason_to_try_at_once(tmp_path: Path) -> None:
     hosts = hosts_of(site)
     async with server(Reloading(tmp_path)) as port:
         probing(site, tls(1), seconds=0.1)
-        await hosts.run(Restart("localhost", (("web", (Told(WEB, site.live()),)),), ""))
+        await hosts.run(Restart("localhost", (("web", (Told(WEB, site.live()),)),), because("")))
         hosts.note(WEB)
         old = site.tools.config
         probing(site, tls(port))
@@ -72,7 +73,7 @@ async def test_what_nobody_has_seen_is_looked_at_until_it_is(tmp_path: Path) -> 
     hosts = hosts_of(site)
     port = free_port()
     probing(site, tls(port, optional=True), seconds=0.3)
-    restart = Restart("localhost", (("web", (Told(WEB, site.live()),)),), "")
+    restart = Restart("localhost", (("web", (Told(WEB, site.live()),)),), because(""))
     assert await hosts.run(restart) == []
     (unseen,) = site.state(WEB).servers
     assert (unseen.phase, unseen.restarted, unseen.ports) == (
@@ -106,7 +107,7 @@ async def test_what_nobody_has_seen_is_looked_at_until_it_is(tmp_path: Path) -> 
 async def test_what_a_class_says_of_probes_is_taken_over_without_a_look(tmp_path: Path) -> None:
     site = await site_of(tmp_path, one_class() + "    probe = false\n")
     hosts = hosts_of(site)
-    await hosts.run(Restart("localhost", (("web", (Told(WEB, site.live()),)),), ""))
+    await hosts.run(Restart("localhost", (("web", (Told(WEB, site.live()),)),), because("")))
     hosts.note(WEB)
     assert sights(hosts, site) == []
     config = site.tools.config
@@ -117,7 +118,7 @@ async def test_what_a_class_says_of_probes_is_taken_over_without_a_look(tmp_path
     # The restarts of others come first.
     (before,) = site.state(WEB).servers
     assert hosts._sight(WEB, before, site.now) == site.now
-    await hosts.run(See("localhost", (("web", (Told(WEB, site.live()),)),), ""))
+    await hosts.run(See("localhost", (("web", (Told(WEB, site.live()),)),), because("")))
     (found,) = site.state(WEB).servers
     assert found.unseen == Unseen("not looked at: probe = 'none'", meant=True)
     assert hosts._sight(WEB, found, site.now) is None

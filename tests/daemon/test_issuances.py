@@ -16,9 +16,10 @@ from sslmd.core.limits import names_mark
 from sslmd.core.names import CertId, SetName
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Issuance, SetNote
-from sslmd.daemon.registry import Entry, Registry, entry_of
+from sslmd.daemon.registry import Entry, Registry, Taken, entry_of
 from sslmd.workers.acme_before import Attempt, check_issued
 from sslmd.workers.tools import Tools, wanted_of
+from tests.stand.tools import believe
 
 NOW = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
 PRIVATE = "https://acme.example.net/directory"
@@ -41,8 +42,8 @@ def registry(tools: Tools) -> Registry:
     for cert, ca in ((WEB, "le"), (MAIL, "le-short")):
         entry = entry_of(tools.config, tools.config.services[cert], CertState(), "")
         spec = replace(entry.wanted.spec, signer=AcmeCa(ca))
-        entry.wanted = replace(entry.wanted, spec=spec, names=frozenset(NAMES))
-        registry.entries[cert] = entry
+        wanted = replace(entry.wanted, spec=spec, names=frozenset(NAMES))
+        registry.put(cert, Taken(replace(entry, wanted=wanted)))
     return registry
 
 
@@ -51,8 +52,8 @@ def issue(registry: Registry, cert: CertId, number: int, *, server: str = LETS_E
         Issuance(f"{cert}{one}", server, names_mark(NAMES), NOW - timedelta(hours=1))
         for one in range(number)
     )
-    entry = registry[cert]
-    entry.state = replace(entry.state, issued=(*entry.state.issued, *made))
+    state = registry[cert].state
+    believe(registry, cert, state=replace(state, issued=(*state.issued, *made)))
 
 
 def counted(registry: Registry) -> Issuances:
@@ -86,28 +87,31 @@ def test_other_names_and_other_servers_do_not_count(registry: Registry) -> None:
     )
     assert remark(registry, registry[WEB]) == ""
     issue(registry, WEB, 5)
-    entry = registry[MAIL]
-    entry.wanted = replace(entry.wanted, names=frozenset({"example.com"}))
+    other = replace(registry[MAIL].wanted, names=frozenset({"example.com"}))
+    believe(registry, MAIL, wanted=other)
     assert counted(registry).exhausted(registry[WEB].wanted) is not None
-    assert counted(registry).exhausted(entry.wanted) is None
+    assert counted(registry).exhausted(other) is None
 
 
 def test_where_the_limit_is_not_known_nobody_is_kept_out(registry: Registry) -> None:
-    entry = registry[WEB]
-    entry.wanted = replace(entry.wanted, spec=replace(entry.wanted.spec, signer=AcmeCa("private")))
+    wanted = registry[WEB].wanted
+    wanted = replace(wanted, spec=replace(wanted.spec, signer=AcmeCa("private")))
+    believe(registry, WEB, wanted=wanted)
     issue(registry, WEB, 3, server=PRIVATE)
-    assert remark(registry, entry) == ""
-    entry.state = CertState()
+    assert remark(registry, registry[WEB]) == ""
+    believe(registry, WEB, state=CertState())
     issue(registry, WEB, 4, server=PRIVATE)
-    assert remark(registry, entry).startswith("4 of 5 used, if this CA has the limit of Let's")
-    entry.state = CertState()
+    assert remark(registry, registry[WEB]).startswith(
+        "4 of 5 used, if this CA has the limit of Let's"
+    )
+    believe(registry, WEB, state=CertState())
     issue(registry, WEB, 9, server=PRIVATE)
-    assert counted(registry).exhausted(entry.wanted) is None
+    assert counted(registry).exhausted(wanted) is None
 
 
 def test_sets_of_a_tree_without_notes_count(registry: Registry) -> None:
     """As they were left by an older version: each certificate once, and those of other CAs not."""
-    entry = registry[WEB]
+    state = registry[WEB].state
 
     def facts(serial: str, days: float) -> SetFacts:
         at = NOW - timedelta(days=days)
@@ -116,13 +120,16 @@ def test_sets_of_a_tree_without_notes_count(registry: Registry) -> None:
         cert = CertFacts(serial, at, end, NAMES, "", "CN=R1", key, is_ca=False)
         return SetFacts(SetName.at(at), key, frozenset(NAMES), cert, "")
 
-    entry.state = replace(entry.state, curr=facts("a1", 0.2), next=facts("b2", 0.1))
-    assert remark(registry, entry).startswith("2 of 5 used")
+    state = replace(state, curr=facts("a1", 0.2), next=facts("b2", 0.1))
+    believe(registry, WEB, state=state)
+    assert remark(registry, registry[WEB]).startswith("2 of 5 used")
     noted = Issuance("b2", LETS_ENCRYPT, names_mark(NAMES), NOW - timedelta(days=0.1))
-    entry.state = replace(entry.state, issued=(noted,))
-    assert remark(registry, entry).startswith("2 of 5 used")
-    entry.state = replace(entry.state, curr_note=SetNote(0.0, None, "my-int"))
-    assert remark(registry, entry).startswith("1 of 5 used")
+    state = replace(state, issued=(noted,))
+    believe(registry, WEB, state=state)
+    assert remark(registry, registry[WEB]).startswith("2 of 5 used")
+    state = replace(state, curr_note=SetNote(0.0, None, "my-int"))
+    believe(registry, WEB, state=state)
+    assert remark(registry, registry[WEB]).startswith("1 of 5 used")
 
 
 def test_an_order_counts_the_certificates_of_the_same_names_too(
@@ -135,14 +142,14 @@ def test_an_order_counts_the_certificates_of_the_same_names_too(
     service = tools.config.services[WEB]
     spec = replace(service.spec, signer=AcmeCa("le"))
     service = replace(service, spec=spec)
-    registry[WEB].wanted = wanted_of(service, tools.config)
+    believe(registry, WEB, wanted=wanted_of(service, tools.config))
     made = names_mark(registry[WEB].wanted.names)
     issued = tuple(Issuance(f"{one}", LETS_ENCRYPT, made, NOW) for one in range(5))
     server = Server(LETS_ENCRYPT, None, Validation.DNS_01)
     attempt = Attempt(service, server, Place("", ""), b"")
-    registry[MAIL].state = replace(registry[MAIL].state, issued=issued[:4])
+    believe(registry, MAIL, state=replace(registry[MAIL].state, issued=issued[:4]))
     check_issued(attempt, tools)
-    registry[MAIL].state = replace(registry[MAIL].state, issued=issued)
+    believe(registry, MAIL, state=replace(registry[MAIL].state, issued=issued))
     with pytest.raises(Transient, match="5 of 5 used: Let's Encrypt issues 5") as refused:
         check_issued(attempt, tools)
     assert refused.value.retry_at == NOW + timedelta(hours=33, minutes=36)

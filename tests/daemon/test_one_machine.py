@@ -12,8 +12,9 @@ from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import CertId
 from sslmd.core.state import ServerPhase
 from sslmd.daemon.hosts import Hosts
-from sslmd.store.host_notes import HostNote, host_file, read_host
+from sslmd.store.host_notes import HOST_NOTE, HostNote
 from tests.daemon.test_hosts import hosts_of
+from tests.reasons import because
 from tests.stand.far import ALSO, FAR, FarSite, far_site, server_class
 from tests.stand.host import Host
 from tests.stand.sshd import ssh_on_path
@@ -26,7 +27,7 @@ BOTH = "[['example.com', ['web', 'mail']]]"
 
 
 def note(one: FarSite, host: str) -> HostNote:
-    return read_host(host_file(one.site.tree.root, host))
+    return HOST_NOTE.read(one.site.tree.host_note(host))
 
 
 def loaded(one: FarSite) -> Hosts:
@@ -39,7 +40,7 @@ def loaded(one: FarSite) -> Hosts:
 
 async def visit(one: FarSite, hosts: Hosts, host: str, *certs: CertId) -> list[Exception]:
     told = tuple(Told(cert, one.site.live(cert)) for cert in certs)
-    return await hosts.run(Copy(host, told, "test"))
+    return await hosts.run(Copy(host, told, because("test")))
 
 
 async def begin(one: FarSite, other: str) -> Hosts:

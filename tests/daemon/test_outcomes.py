@@ -14,6 +14,7 @@ from sslmd.daemon.tell.journal import Record
 from sslmd.daemon.tell.stories import DROPPED
 from sslmd.wire.messages import Outcome
 from tests.core.test_plan import GOOD, MINUTE, NEXT, NOW, WANTED, settled
+from tests.reasons import because
 
 ROLL = Ask(Request.ROLL, NOW)
 FORCED = replace(ROLL, force=True)
@@ -23,7 +24,7 @@ RENEW = Ask(Request.RENEW, NOW)
 
 
 def entry(state: CertState) -> Entry:
-    return Entry(WANTED, frozenset(), state, "", Decision(""))
+    return Entry(WANTED, frozenset(), state, "", Decision(because("")))
 
 
 def record(event: str, job: str = "") -> Record:

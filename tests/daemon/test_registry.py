@@ -9,7 +9,7 @@ import pytest
 from sslmd.core.errors import Refused
 from sslmd.core.names import CertId
 from sslmd.core.state import CertState
-from sslmd.daemon.registry import Registry, UnknownCertError, entry_of
+from sslmd.daemon.registry import Registry, Taken, UnknownCertError, entry_of
 from sslmd.workers.tools import Tools
 
 
@@ -17,7 +17,7 @@ from sslmd.workers.tools import Tools
 def registry(tools: Tools) -> Registry:
     registry = Registry()
     for cert, service in tools.config.services.items():
-        registry.entries[cert] = entry_of(tools.config, service, CertState(), "")
+        registry.put(cert, Taken(entry_of(tools.config, service, CertState(), "")))
     registry.relate()
     return registry
 
@@ -57,7 +57,7 @@ def test_a_group_is_looked_through_once_however_often_it_is_named(registry: Regi
     """Every spelling of it: with thousands of certificates that would be millions of steps."""
     entry = next(iter(registry.entries.values()))
     for number in range(5000):
-        registry.entries[CertId("example.edu", f"s{number}")] = entry
+        registry.put(CertId("example.edu", f"s{number}"), Taken(entry))
     registry.relate()
     words = ["example.edu", "example.edu:ALL", "EXAMPLE.edu:*", "example.edu/ALL"] * 1000
     began = time.thread_time()

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sslmd.config.load import load
+from sslmd.core.dane.report import Finding
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import DaneReport
 from sslmd.daemon.tell.journal import Bus
-from sslmd.workers.dane import Finding
 from sslmd.workers.tools import Tools
+from tests.stand.tools import believe
 
 
 async def test_an_alarm_about_tlsa_records_stands(tools: Tools, tmp_path: Path) -> None:
@@ -22,7 +23,7 @@ async def test_an_alarm_about_tlsa_records_stands(tools: Tools, tmp_path: Path) 
     planner.load()
     cert = next(cert for cert in planner.registry if planner.registry[cert].wanted.dane)
     report = DaneReport(datetime.now(UTC), (Finding("mail:25", "serves another", wrong=True),))
-    planner.registry[cert].report = report
+    believe(planner.registry, cert, report=report)
     await planner.reconfigure(load(tmp_path / "conf.d"))
     assert planner.registry[cert].report == report
     await planner.stop(1.0)

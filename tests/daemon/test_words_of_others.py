@@ -31,11 +31,12 @@ from hypothesis import strategies as st
 
 from sslmd.acme.problems import read_problem
 from sslmd.config.load import load
-from sslmd.core.backoff import Failure
+from sslmd.core.dane.report import Finding
 from sslmd.core.errors import ConfigError, Mistake, SslmError, Transient
 from sslmd.core.names import BadName, CertId, DomainName, SetName
 from sslmd.core.plain import MOST, MOST_LINES, plain
-from sslmd.core.state import Server, ServerPhase, Trouble
+from sslmd.core.retry import Failure, Trouble
+from sslmd.core.state import Server, ServerPhase
 from sslmd.daemon.api.methods import Methods
 from sslmd.daemon.api.server import Server as SocketServer
 from sslmd.daemon.planner import Planner
@@ -50,9 +51,10 @@ from sslmd.servers.ssh import _last, _shown
 from sslmd.servers.starttls import _said
 from sslmd.store.host_notes import HostNote
 from sslmd.wire.messages import Code, Method, Request, WireError, encode, encode_plain
-from sslmd.workers.dane import Finding
 from sslmd.workers.tools import Tools
 from tests.daemon.conftest import EXAMPLE
+from tests.reasons import because
+from tests.stand.tools import believe
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 WEB = CertId("example.com", "web-ec")
@@ -189,11 +191,12 @@ class World:
         entry = self.planner.registry[WEB]
         trouble = Trouble(1, Failure.TRANSIENT, str(error), NOW, NOW, "")
         server = Server("web", text, ServerPhase.FAILED, error=text, attempts=1, next_try=NOW)
-        entry.state = replace(entry.state, trouble=trouble, servers=(server,))
-        entry.hold = entry.unsaved = entry.progress = entry.astray = text
-        entry.decision = replace(entry.decision, text=text, alarm=text)
-        entry.report = DaneReport(NOW, (Finding(text, text, wrong=True), Finding(text, text)))
-        entry.document = None
+        state = replace(entry.state, trouble=trouble, servers=(server,))
+        decision = replace(entry.decision, reason=because(text), alarm=because(text))
+        report = DaneReport(NOW, (Finding(text, text, wrong=True), Finding(text, text)))
+        told = dict.fromkeys(("hold", "unsaved", "progress", "astray"), text)
+        registry, more = self.planner.registry, {"state": state, "decision": decision}
+        believe(registry, WEB, **told, **more, report=report)
         self.planner.refused = refusal_of(NOW, [text])
         self.planner.dh.troubles = (text,)
         self.planner.hosts.notes._notes["localhost"] = HostNote(surplus=(text,), older=(text,))

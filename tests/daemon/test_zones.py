@@ -22,20 +22,26 @@ from sslmd.core.dane.verdict import Counting, HeldBack, NoRecords, Unknown
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Look, Pool, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Phase
+from sslmd.core.words import say
 from sslmd.daemon.api import documents
 from sslmd.daemon.api.documents import status_entry
+from sslmd.daemon.registry import Gone, Taken
+from sslmd.daemon.zone import Zone
 from sslmd.daemon.zones import Zones
 from sslmd.dns.bounds import bounds
-from sslmd.dns.tlsa_include import read, tlsa_file
-from sslmd.workers.dane_zone import Zone
+from sslmd.dns.tlsa_include import read
+from sslmd.store.layout import tlsa_file
 from sslmd.workers.queue import JobQueue
+from tests.reasons import because
 from tests.stand.hostile_answers import many_records
 from tests.stand.responder import Answer, Responder
 from tests.stand.responder import Zone as Served
 from tests.stand.stalls import LONGEST, watched
 from tests.stand.tls import Reader, TlsPort, Writer, server
-from tests.stand.tools import MAIN, ROOT, WEB, Site
+from tests.stand.tools import MAIN, ROOT, WEB, Site, believe
+from tests.stand.world import START
 
 ZONE = ZoneName("example.com")
 OWNER = DomainName("_443._tcp.www.example.com")
@@ -120,7 +126,7 @@ class World:
         return state
 
     def become(self, state: CertState) -> None:
-        self.site.registry[WEB].state = state
+        believe(self.site.registry, WEB, state=state)
         self.zones.note(WEB)
 
     def serve(self) -> None:
@@ -132,10 +138,10 @@ class World:
             self.served.add(OWNER.text, "TLSA", *map(str, content[OWNER].records))
 
     async def publish(self) -> None:
-        await self.zones.run(Publish(ZONE, "test"))
+        await self.zones.run(Publish(ZONE, because("test")))
 
     async def look(self) -> None:
-        await self.zones.run(Look(ZONE, "test"))
+        await self.zones.run(Look(ZONE, because("test")))
 
 
 @pytest.fixture
@@ -290,12 +296,12 @@ async def test_a_service_that_gets_another_name_takes_its_records_along(world: W
     entry = world.site.registry[WEB]
     with world.zones.in_flux():
         world.zones.forget(WEB)
-        del world.site.registry.entries[WEB]
+        world.site.registry.put(WEB, Gone())
         published = asyncio.ensure_future(world.publish())
         await asyncio.sleep(0.05)
         assert not published.done()
         # It comes back as another one would: nothing of its own is known.
-        world.site.registry.entries[WEB] = replace(entry, state=CertState())
+        world.site.registry.put(WEB, Taken(replace(entry, state=CertState())))
         world.zones.note(WEB)
     await published
     assert read(include, 60) == before
@@ -324,10 +330,10 @@ async def test_an_alarm_is_looked_after(world: World) -> None:
     await world.checked()
     world.served.records.pop((dns.name.from_text(OWNER.text), dns.rdatatype.TLSA))
     clock = asyncio.get_running_loop().time
-    await world.zones.run(Watch(ZONE, "test"))
+    await world.zones.run(Watch(ZONE, because("test")))
     assert world.site.registry[WEB].report is None
     assert world.zone.watch_at - clock() <= 60.0
-    await world.zones.run(Watch(ZONE, "test"))
+    await world.zones.run(Watch(ZONE, because("test")))
     report = world.site.registry[WEB].report
     assert report is not None
     assert report.wrong
@@ -408,8 +414,8 @@ def without_dane(world: World) -> None:
     path = world.site.top / "conf.d/example.com/web"
     path.write_text(path.read_text().removeprefix(DANE))
     world.site.tools.config = load(world.site.top / "conf.d")
-    entry = world.site.registry[WEB]
-    entry.wanted = replace(entry.wanted, dane=False)
+    registry = world.site.registry
+    believe(registry, WEB, wanted=replace(registry[WEB].wanted, dane=False))
     world.zones.note(WEB)
 
 
@@ -419,7 +425,7 @@ async def test_a_roll_runs_no_command_for_a_zone_that_never_had_records(world: W
     ran = world.site.top / "ran"
     world.command(f"mkdir -p {ran} --")
     await world.site.make_key()
-    assert await world.zones.may_roll(WEB, world.site.on_deck()) == ""
+    assert say(await world.zones.may_roll(WEB, world.site.on_deck())) == ""
     assert not ran.exists()
 
 
@@ -428,8 +434,9 @@ async def test_records_of_a_host_that_no_name_tells_hold_back_a_roll_too(world: 
     await world.checked()
     without_dane(world)
     await world.site.make_key()
-    entry = world.site.registry[WEB]
-    entry.wanted = replace(entry.wanted, names=frozenset({"elsewhere.example.com"}))
+    registry = world.site.registry
+    names = frozenset({"elsewhere.example.com"})
+    believe(registry, WEB, wanted=replace(registry[WEB].wanted, names=names))
     world.command("false")
     held = await _why_held(world)
     assert "withdrawn" in held or "exit" in held, held
@@ -451,7 +458,7 @@ async def test_without_dane_nothing_of_the_zone_holds_up_a_roll(world: World) ->
     async with zone.turn:  # somebody waits for name servers meanwhile
         assert not world.zones.is_taken(WEB)
         async with world.zones.turn(WEB), asyncio.timeout(5):
-            assert await world.zones.may_roll(WEB, world.site.on_deck()) == ""
+            assert say(await world.zones.may_roll(WEB, world.site.on_deck())) == ""
     assert len(world.server.queries) == asked
 
 
@@ -505,7 +512,7 @@ async def test_an_owner_that_nobody_tells_of_gets_no_record_yet(world: World) ->
 
 async def _why_held(world: World) -> str:
     try:
-        return await world.zones.may_roll(WEB, world.site.on_deck())
+        return say(await world.zones.may_roll(WEB, world.site.on_deck()))
     except Transient as err:
         return str(err)
 
@@ -520,7 +527,8 @@ async def test_mx_hosts_that_are_not_wanted_any_more_wake_nobody(world: World) -
     zone.wish = replace(zone.wish, certs=certs)
     zone.tried = world.zones._work.wish(zone)
     now = asyncio.get_running_loop().time()
-    zone.mx_at, zone.trouble, zone.again = now - 1.0, "the disk is full", True
+    zone.failed = Trouble.of(Transient("the disk is full"), 0, START, jitter=0)
+    zone.mx_at, zone.again = now - 1.0, True
     zone.retry_at = zone.files_at = zone.look_at = zone.watch_at = now + 100.0
     world.zones._running = True
     world.zones._consider(ZONE)
@@ -548,8 +556,8 @@ async def test_a_name_server_that_answers_everything_with_64_kb(world: World) ->
 
     world.server.answering = answering
     async with watched() as stalls:
-        await world.zones.run(Watch(ZONE, "test"))
-        await world.zones.run(Watch(ZONE, "test"))
+        await world.zones.run(Watch(ZONE, because("test")))
+        await world.zones.run(Watch(ZONE, because("test")))
     assert stalls.longest < LONGEST
     assert any("sends an answer of 3800 records" in text for text in world.told), world.told
     assert "3800 records" in str(status_entry(WEB, world.site.registry.entries[WEB])["dane"])
@@ -586,7 +594,7 @@ async def test_a_first_certificate_waits_for_records_that_somebody_wrote_by_hand
     refused = await world.zones.may_roll(WEB, state.next.name)
     if not by_hand:
         assert isinstance(dane, NoRecords)
-        assert refused == ""
+        assert say(refused) == ""
     elif by_hand.startswith("3 1 2"):
         # Ours would be no stronger: the admin has to say which numbers are to be used.
         await world.publish()

@@ -18,10 +18,11 @@ from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.dns.challenges import Challenges, Patience
-from sslmd.dns.include import challenge_file, read
+from sslmd.dns.include import read
 from sslmd.dns.publish import Means
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.runs import Pace
+from sslmd.store.layout import challenge_file
 from tests.stand.responder import Responder, Zone
 
 ZONE = ZoneName("example.com")
@@ -412,7 +413,7 @@ async def test_what_was_left_behind_is_taken_back(tmp_path: Path) -> None:
     async with world.open() as challenges:
         challenges.enter("one", [ZONE])
         await shown(challenges, "one", record("a"))
-        note = Path(world.means.note_file(ZONE))
+        note = Path(world.means.tree.challenge_note(ZONE))
         assert read(str(note)) == frozenset({record("a")})
     # Killed: nobody left.
     async with world.open() as challenges:

@@ -29,7 +29,7 @@ from sslmd.dns.bounds import (
 )
 from sslmd.dns.manners import LEAST_PAUSE, LONGEST_PAUSE, PLACES, REST, USELESS
 from sslmd.dns.nameservers import authoritative, follow, name_servers
-from sslmd.dns.owners import Look
+from sslmd.dns.owners import OwnerLook
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.tlsa_look import look_at
 from tests.stand import virtual_time
@@ -499,7 +499,7 @@ async def test_referrals_without_end() -> None:
         return answer
 
     async with Responder(refers) as responder:
-        finding = await Look(ZONE, [responder.server]).at(WWW)
+        finding = await OwnerLook(ZONE, [responder.server]).at(WWW)
         assert finding.in_child
         assert len(responder.queries) <= 10
 

@@ -10,7 +10,8 @@ import pytest
 
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
-from sslmd.dns.include import challenge_file, read, render
+from sslmd.dns.include import read, render
+from sslmd.store.layout import challenge_file
 
 ZONE = ZoneName("example.com")
 APEX = DomainName("_acme-challenge.example.com")

@@ -13,7 +13,7 @@ import pytest
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.dns.ask import NameServer, Silent, ask, heard_by_udp
 from sslmd.dns.manners import ATTEMPTS, PLACES
-from sslmd.dns.owners import Finding, Look
+from sslmd.dns.owners import OwnerFacts, OwnerLook
 from tests.stand import virtual_time
 from tests.stand.responder import Answer, Responder, Zone
 
@@ -83,9 +83,9 @@ def test_many_owners_at_five_answers_a_second(
 
     async def look() -> None:
         async with Responder(server()) as responder:
-            found = await Look(ZONE, [responder.server]).all(owners)
+            found = await OwnerLook(ZONE, [responder.server]).all(owners)
             assert asyncio.get_running_loop().time() < longest
-        assert all(isinstance(one, Finding) and one.is_plain for one in found.values())
+        assert all(isinstance(one, OwnerFacts) and one.is_plain for one in found.values())
 
     virtual_time.run(look())
 

@@ -20,8 +20,8 @@ from sslmd.core.errors import Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.dns.ask import NameServer, Silent
-from sslmd.dns.diagnosis import Published
-from sslmd.dns.observe import AT_ONCE, Proof, look, zone_serial
+from sslmd.dns.diagnosis import PublishedBy
+from sslmd.dns.observe import AT_ONCE, Propagation, look, zone_serial
 from tests.stand.responder import Answer, Responder, Zone
 
 ZONE = ZoneName("example.com")
@@ -68,8 +68,10 @@ class Site:
     ) -> Responder:
         return await self._stack.enter_async_context(Responder(answering, name))
 
-    def proof(self, authoritative: list[Responder], *records: TxtRecord, **more: object) -> Proof:
-        return Proof(
+    def proof(
+        self, authoritative: list[Responder], *records: TxtRecord, **more: object
+    ) -> Propagation:
+        return Propagation(
             ZONE,
             [one.server for one in authoritative],
             records,
@@ -310,7 +312,7 @@ import asyncio
 from sslmd.core.names import *
 from sslmd.core.records import TxtRecord
 from sslmd.dns.ask import NameServer
-from sslmd.dns.observe import Proof
+from sslmd.dns.observe import Propagation
 from tests.stand.responder import Responder, Zone
 
 async def main():
@@ -318,9 +320,9 @@ async def main():
     zone.add("_acme-challenge.example.com", "TXT", "v")
     far = NameServer("2001:db8::1", name="ns.example.com")
     async with Responder(zone) as ns:
-        print(*await Proof(ZoneName("example.com"), [ns.server, far], [record]).run())
+        print(*await Propagation(ZoneName("example.com"), [ns.server, far], [record]).run())
     try:
-        await Proof(ZoneName("example.com"), [far], [record], limit=0).run()
+        await Propagation(ZoneName("example.com"), [far], [record], limit=0).run()
     except Exception as err:
         print(type(err).__name__, err)
 
@@ -361,7 +363,7 @@ async def test_what_is_dropped_is_not_waited_for(site: Site) -> None:
 
 async def test_a_proof_ends_at_once_when_all_is_dropped(site: Site) -> None:
     ns = await site.serve(Zone())
-    proof = Proof(ZONE, [ns.server], [ONE], sleep=lambda _: asyncio.sleep(3600))
+    proof = Propagation(ZONE, [ns.server], [ONE], sleep=lambda _: asyncio.sleep(3600))
     running = asyncio.create_task(proof.run())
     while not ns.asked("SOA") and not ns.asked("TXT"):
         await asyncio.sleep(0.01)
@@ -384,13 +386,13 @@ async def test_a_proof_can_be_cancelled(site: Site) -> None:
 
 async def test_without_servers_there_is_no_proof() -> None:
     with pytest.raises(ValueError, match="no name servers"):
-        Proof(ZONE, [], [ONE])
+        Propagation(ZONE, [], [ONE])
 
 
 # --- what is said when time is up ---
 
 
-async def text_of(proof: Proof) -> str:
+async def text_of(proof: Propagation) -> str:
     with pytest.raises(Transient) as caught:
         await proof.run()
     return str(caught.value)
@@ -428,7 +430,7 @@ async def test_a_zone_file_that_does_not_include_it(site: Site) -> None:
 
 async def test_an_update_that_is_not_seen(site: Site) -> None:
     ns = await site.serve(Zone(serial=13), "ns1.example.com")
-    proof = site.proof([ns], ONE, primary=ns.server, published=Published.BY_UPDATE, limit=60)
+    proof = site.proof([ns], ONE, primary=ns.server, published=PublishedBy.BY_UPDATE, limit=60)
     text = await text_of(proof)
     assert text.startswith(
         f"zone example.com: the update was accepted, but the primary {ns.server}"

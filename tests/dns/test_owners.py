@@ -15,7 +15,7 @@ import pytest
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.dns.ask import NameServer
-from sslmd.dns.owners import PROBE, Finding, Look, Made, Node
+from sslmd.dns.owners import PROBE, Made, Node, OwnerFacts, OwnerLook
 from tests.stand.responder import Answer, Responder
 
 ZONE = ZoneName("example.com")
@@ -89,10 +89,10 @@ class Server:
 
 async def look(
     *servers: Sequence[str] | Mapping[str, Sequence[str]], owner: DomainName = OWNER
-) -> Finding:
+) -> OwnerFacts:
     """Look at an owner in servers that have these lines of `ZONE`, or these zones."""
     async with Many(*servers) as asked:
-        return await Look(ZONE, asked).at(owner)
+        return await OwnerLook(ZONE, asked).at(owner)
 
 
 class Many:
@@ -148,7 +148,7 @@ async def test_a_server_for_which_every_name_exists_has_no_wildcards() -> None:
         return answer
 
     async with Responder(compact, "ns1") as responder:
-        looking = Look(ZONE, [responder.server])
+        looking = OwnerLook(ZONE, [responder.server])
         for owner in (OWNER, DomainName("_25._tcp.a.b.example.com")):
             found = await looking.at(owner)
             assert (found.node, found.wildcard, found.absent) == (Node.OWN, None, ())
@@ -291,7 +291,7 @@ async def test_what_a_wildcard_makes_may_differ_where_something_is_written() -> 
     assert found.alias is None or not found.alias.is_real
     async with Many(*lines) as asked:
         with pytest.raises(Transient, match=r"through \*\.example\.com"):
-            await Look(ZONE, asked, foreign=True).at(OWNER)
+            await OwnerLook(ZONE, asked, foreign=True).at(OWNER)
 
 
 async def test_a_server_that_is_no_use_says_nothing() -> None:
@@ -314,10 +314,10 @@ async def test_a_silent_server_is_asked_once() -> None:
     async with Responder(lambda _query, _tcp: None) as dead:
         gone = dead.server
     async with Many([]) as (good,):
-        found = await Look(ZONE, [gone, good]).all(
+        found = await OwnerLook(ZONE, [gone, good]).all(
             DomainName(f"_acme-challenge.n{n}.example.com") for n in range(50)
         )
-    assert all(isinstance(one, Finding) and len(one.silent) == 1 for one in found.values())
+    assert all(isinstance(one, OwnerFacts) and len(one.silent) == 1 for one in found.values())
 
 
 async def test_parents_are_asked_once_for_all_owners() -> None:
@@ -325,8 +325,8 @@ async def test_parents_are_asked_once_for_all_owners() -> None:
     servers = Many(zone)
     owners = [DomainName(line.split()[0]) for line in zone]
     async with servers as asked:
-        found = await Look(ZONE, asked).all(owners)
-    aliases = [one.alias for one in found.values() if isinstance(one, Finding)]
+        found = await OwnerLook(ZONE, asked).all(owners)
+    aliases = [one.alias for one in found.values() if isinstance(one, OwnerFacts)]
     assert len(aliases) == 20
     assert all(alias is not None and alias.is_real for alias in aliases)
     questions = servers.responders[0].asked("CNAME")
@@ -337,8 +337,8 @@ async def test_parents_are_asked_once_for_all_owners() -> None:
 async def test_one_owner_keeps_out_no_other() -> None:
     lines = [f"{OWNER} CNAME a\\032b.example.net."]
     async with Many(lines) as asked:
-        found = await Look(ZONE, asked).all([OWNER, DomainName("other.example.com")])
+        found = await OwnerLook(ZONE, asked).all([OWNER, DomainName("other.example.com")])
     bad, good = found.values()
     assert isinstance(bad, Permanent)
-    assert isinstance(good, Finding)
+    assert isinstance(good, OwnerFacts)
     assert good.is_plain

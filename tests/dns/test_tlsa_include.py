@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sslmd.core.dane.tlsa import Content, Tlsa, TlsaSet
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.dns.tlsa_include import LONGEST_TTL, parse, read, render, tlsa_file
+from sslmd.dns.tlsa_include import LONGEST_TTL, parse, read, render
+from sslmd.store.layout import tlsa_file
 
 ZONE = ZoneName("example.com")
 MAIL = DomainName("_25._tcp.mail.example.com")

@@ -18,11 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sslmd.core.dane.sighting import NameServerSeen, OwnerSeen, missing_at, surplus
 from sslmd.core.dane.tlsa import Owned, Tlsa
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.dns.ask import NameServer
 from sslmd.dns.observe import AT_ONCE
-from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen, look_at, missing_at, surplus
+from sslmd.dns.tlsa_look import look_at
 from tests.stand.responder import Answer, Answering, Responder, Zone
 
 ZONE = ZoneName("example.com")
@@ -71,7 +72,7 @@ def to_another_question(answer: dns.message.Message) -> None:
     answer.id ^= 1
 
 
-async def seen(answering: Answering, *owners: DomainName) -> ServerSeen:
+async def seen(answering: Answering, *owners: DomainName) -> NameServerSeen:
     async with Responder(answering) as responder:
         (found,) = await look_at(ZONE, [responder.server], owners)
         return found
@@ -84,7 +85,7 @@ async def test_what_each_server_shows() -> None:
         assert all(query.ednsflags & dns.flags.DO for query in good.queries[1:])
         assert not any(query.flags & dns.flags.RD for query in good.queries)
         servers = [good.server, lags.server]
-    assert [one.server for one in both] == servers
+    assert [one.server for one in both] == [str(one) for one in servers]
     assert both[0].owners == {MAIL: OwnerSeen(frozenset({ONE, TWO}), 60), WEB: OwnerSeen()}
     assert [one.serial for one in both] == [7, 6]
     wanted = owned((MAIL, ONE), (MAIL, TWO), (WEB, ONE))

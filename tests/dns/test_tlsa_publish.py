@@ -22,12 +22,12 @@ from sslmd.core.errors import Overdue, Permanent, Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.dns import publish as challenges
+from sslmd.dns.notes import Stage, read_tlsa, write_tlsa
 from sslmd.dns.publish import Means
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.runs import Pace
 from sslmd.dns.tlsa_files import is_rendered, write_files
-from sslmd.dns.tlsa_include import read, render, tlsa_file
-from sslmd.dns.tlsa_notes import Stage, read_tlsa_note, tlsa_note_file, write_tlsa_note
+from sslmd.dns.tlsa_include import read, render
 from sslmd.dns.tlsa_publish import (
     TlsaPublished,
     confirm,
@@ -37,6 +37,7 @@ from sslmd.dns.tlsa_publish import (
     published,
     put_back,
 )
+from sslmd.store.layout import Tree, tlsa_file
 from tests.stand.responder import Answer, Responder
 
 ZONE = ZoneName("example.com")
@@ -132,12 +133,12 @@ class World:
 
     @property
     def note(self) -> Content | None:
-        found = read_tlsa_note(self.note_file)
+        found = read_tlsa(self.note_file)
         return None if found is None else found.content
 
     @property
     def note_file(self) -> str:
-        return tlsa_note_file(self.config.globals.certs_dir, ZONE)
+        return Tree(str(self.config.globals.certs_dir)).tlsa_note(ZONE)
 
     @property
     def copy(self) -> str:
@@ -734,7 +735,7 @@ async def test_what_a_killed_daemon_wrote_is_put_back_too(world: World) -> None:
         await publish(means, ZONE, FIRST)
         folders = list(map(str, world.dirs))
         good = [Path(tlsa_file(folder, ZONE)).read_bytes() for folder in folders]
-        write_tlsa_note(world.note_file, ZONE, BOTH, folders, Stage.BEFORE)
+        write_tlsa(world.note_file, ZONE, BOTH, folders, Stage.BEFORE)
         write_files(means, ZONE, folders, BOTH, is_rendered, keep=True)
         world.command = _breaks(world)
         with pytest.raises(Transient, match="without its new records"):

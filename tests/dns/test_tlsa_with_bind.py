@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from sslmd.config.load import load
 from sslmd.config.model import Argv, Config
+from sslmd.core.dane.sighting import NameServerSeen, OwnerSeen, missing_at, surplus
 from sslmd.core.dane.tlsa import Content, Owned, Tlsa, TlsaSet
 from sslmd.core.errors import Permanent
 from sslmd.core.names import DomainName, ZoneName
@@ -25,7 +26,7 @@ from sslmd.dns.mx import mx_hosts
 from sslmd.dns.publish import Means
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.tlsa_include import render
-from sslmd.dns.tlsa_look import OwnerSeen, ServerSeen, look_at, missing_at, surplus
+from sslmd.dns.tlsa_look import look_at
 from sslmd.dns.tlsa_publish import differs, publish
 from tests.dns.test_with_bind import Validator, anchor_of
 from tests.stand import bind
@@ -92,8 +93,8 @@ class Publisher:
 
 
 async def until(
-    servers: list[NameServer], owners: list[DomainName], check: Callable[[ServerSeen], bool]
-) -> list[ServerSeen]:
+    servers: list[NameServer], owners: list[DomainName], check: Callable[[NameServerSeen], bool]
+) -> list[NameServerSeen]:
     """Return what the servers show as soon as all of them pass the check."""
     async with asyncio.timeout(LONG):
         while True:
@@ -103,7 +104,7 @@ async def until(
             await asyncio.sleep(0.1)
 
 
-def shows(content: Content) -> Callable[[ServerSeen], bool]:
+def shows(content: Content) -> Callable[[NameServerSeen], bool]:
     wanted = all_of(content)
     return lambda seen: not missing_at(seen, wanted) and not surplus(seen, wanted)
 
@@ -246,7 +247,7 @@ async def test_by_update_with_secondaries(tmp_path: Path) -> None:
         publisher = Publisher(tmp_path, primary, update=True)
         servers = [at(primary), at(one), at(two)]
 
-        async def change(content: Content) -> list[ServerSeen]:
+        async def change(content: Content) -> list[NameServerSeen]:
             await publisher.publish(content)
             # What others put there stays.
             foreign: Content = {MAIL: of(FOREIGN)}

@@ -15,12 +15,13 @@ from sslmd.core.records import TxtRecord
 from sslmd.dns.ask import NameServer
 from sslmd.dns.caa import Property, caa_lookup
 from sslmd.dns.dnssec import bogus
-from sslmd.dns.include import challenge_file, render
+from sslmd.dns.include import render
 from sslmd.dns.nameservers import Followed, authoritative, follow
-from sslmd.dns.observe import Proof, look, zone_serial
-from sslmd.dns.owners import Look
+from sslmd.dns.observe import Propagation, look, zone_serial
+from sslmd.dns.owners import OwnerLook
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.update import add, remove
+from sslmd.store.layout import challenge_file
 from tests.stand import bind
 
 pytestmark = pytest.mark.skipif(bool(bind.missing()), reason=bind.missing())
@@ -170,7 +171,7 @@ async def test_a_secondary_that_was_notified(primary: bind.Primary, tmp_path: Pa
         primary.reload(ZONE.text)
         seen: list[TxtRecord] = []
         servers = [at(primary, "ns1.example.com"), at(secondary, "ns2.example.com")]
-        proof = Proof(
+        proof = Propagation(
             ZONE,
             servers,
             [ONE, TWO, WWW],
@@ -195,7 +196,9 @@ async def test_a_secondary_that_lags(primary: bind.Primary, tmp_path: Path) -> N
             await asyncio.to_thread(secondary.refresh, ZONE.text)
 
         with pytest.raises(Transient) as caught:
-            await Proof(ZONE, servers, [ONE], primary=servers[0], serial_before=1, limit=0).run()
+            await Propagation(
+                ZONE, servers, [ONE], primary=servers[0], serial_before=1, limit=0
+            ).run()
         text = str(caught.value)
         behind = f"its serial 1 is behind the primary's {primary.serial(ZONE.text)}"
         assert text.startswith(
@@ -203,14 +206,14 @@ async def test_a_secondary_that_lags(primary: bind.Primary, tmp_path: Path) -> N
         )
         assert behind in text
         assert text.endswith("check its transfer from the primary")
-        await Proof(
+        await Propagation(
             ZONE, servers, [ONE], primary=servers[0], limit=20, progress=told.append, sleep=pause
         ).run()
         assert len(told) == 1
         assert behind in told[0]
 
 
-async def text_of(proof: Proof) -> str:
+async def text_of(proof: Propagation) -> str:
     with pytest.raises(Transient) as caught:
         await proof.run()
     return str(caught.value)
@@ -219,7 +222,7 @@ async def text_of(proof: Proof) -> str:
 async def test_a_reload_that_was_not_taken(primary: bind.Primary) -> None:
     ns = at(primary, "ns1.example.com")
     write(primary, ONE)
-    proof = Proof(ZONE, [ns], [ONE], primary=ns, serial_before=1, limit=0)
+    proof = Propagation(ZONE, [ns], [ONE], primary=ns, serial_before=1, limit=0)
     text = await text_of(proof)
     assert f"but the primary {ns} still serves serial 1 without {APEX} TXT" in text
     assert "the reload was not taken" in text
@@ -231,7 +234,7 @@ async def test_a_serial_that_was_not_raised(primary: bind.Primary, tmp_path: Pat
         primary.rndc("reload", ZONE.text)
         primary.wait_answer(APEX.text, "TXT", "one")
         servers = [at(primary, "ns1.example.com"), at(secondary, "ns2.example.com")]
-        proof = Proof(ZONE, servers, [ONE], primary=servers[0], serial_before=1, limit=0)
+        proof = Propagation(ZONE, servers, [ONE], primary=servers[0], serial_before=1, limit=0)
         assert "let restart_cmd of [dns] raise the serial" in await text_of(proof)
 
 
@@ -245,7 +248,7 @@ async def test_a_secondary_without_data_and_one_that_is_silent(
     with empty, bind.Secondary(tmp_path / "ns3", primary) as frozen:
         frozen.freeze()
         servers = [at(primary), at(empty, "ns2.example.com"), at(frozen, "ns3.example.com")]
-        proof = Proof(ZONE, servers, [ONE], primary=servers[0], limit=0)
+        proof = Propagation(ZONE, servers, [ONE], primary=servers[0], limit=0)
         text = await text_of(proof)
         frozen.thaw()
     assert f"{servers[1]} answers SERVFAIL for {APEX} TXT" in text
@@ -298,7 +301,7 @@ async def test_dnssec(tmp_path: Path) -> None:
         bind.Primary(tmp_path / "other", [signed]) as other,
     ):
         # The same data everywhere: only signatures tell which wildcard is meant.
-        found = await Look(ZONE, [at(server)]).at(DomainName("_25._tcp.mail.example.com"))
+        found = await OwnerLook(ZONE, [at(server)]).at(DomainName("_25._tcp.mail.example.com"))
         assert found.wildcard == DomainName("*.mail.example.com")
         assert found.overshadowed == (DomainName("_tcp.mail.example.com"),)
         with Validator(tmp_path / "good", server, anchor_of(server)) as good:
@@ -318,5 +321,5 @@ async def test_a_signed_zone_by_include_file(tmp_path: Path) -> None:
         before = await zone_serial(ns, ZONE)
         write(server, ONE, TWO)
         server.reload(ZONE.text)
-        proof = Proof(ZONE, [ns], [ONE, TWO], primary=ns, serial_before=before, limit=20)
+        proof = Propagation(ZONE, [ns], [ONE, TWO], primary=ns, serial_before=before, limit=20)
         assert await proof.run() == ()

@@ -61,7 +61,7 @@ def test_everything_that_the_daemon_has_in_trouble() -> None:
                 _cert("held", 30, last_error="left alone: a key does not fit"),
                 _cert("failed", 30, attempts=3, last_error="the CA says no"),
                 _cert("server", 30, servers=[server]),
-                _cert("dane", 30, dane=dane),
+                _cert("dane", 30, dane=dane, dane_wanted=True),
             ],
             "hosts": [{"host": "www2", "error": "www2 lets nobody in", "surplus": [], "text": ""}],
             "zones": [{"zone": "example.com", "error": "zone example.com: the command failed"}],
@@ -78,8 +78,8 @@ def test_everything_that_the_daemon_has_in_trouble() -> None:
     )
     wrong = "\n".join(one.text for one in found if one.level is Level.WRONG)
     for words in (
-        "it refused a configuration at ",
-        "/c/ssl-mgr.conf:3: x: it is wrong; do it right and 1 more; the next start would fail",
+        "the configuration was refused at ",
+        "the next start would fail: /c/ssl-mgr.conf:3: x: it is wrong; do it right (and 1 more)",
         "example.com/old: expired",
         "example.com/held: left alone: a key does not fit; see sslmctl show example.com:held",
         "example.com/failed: failed 3 times: the CA says no",

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import SetName, ZoneName
-from sslmd.dns import before, include, notes, tlsa_include, tlsa_notes
+from sslmd.dns import before, include, notes, tlsa_include
 from sslmd.pki.chain import arranged
 from sslmd.pki.csr import asked_names
 from sslmd.pki.der import key_der
@@ -27,9 +27,11 @@ from sslmd.pki.pem import MALFORMED, whole_blocks
 from sslmd.pki.profile import Use
 from sslmd.pki.tlsa import material_of
 from sslmd.servers.probe import described
-from sslmd.store import host_notes, state, zone_notes
+from sslmd.store import state
 from sslmd.store.files import read_file
+from sslmd.store.host_notes import HOST_NOTE
 from sslmd.store.notes import BadNoteError, LaterVersionError
+from sslmd.store.zone_notes import ZONE_NOTE
 from tests.fuzz.target import Target
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -53,7 +55,6 @@ def _as_file(data: bytes) -> Iterator[str]:
 def _records(data: bytes) -> Iterable[str]:
     include.is_ours(data)
     tlsa_include.is_ours(data)
-    notes.means_in(data)
     texts = [str(one.owner) for one in include.parse(data)]
     content = tlsa_include.parse(data, 300)
     tlsa_include.says(data, ZONE, content)
@@ -104,10 +105,10 @@ def _state(data: bytes) -> Iterable[str]:
 
 def _notes(data: bytes) -> Iterable[str]:
     with _as_file(data) as path:
-        host_notes.read_host(path)
-        zone_notes.read_notes(path)
-        tlsa_notes.read_tlsa_note(path)
-        notes.read_note(path)
+        HOST_NOTE.read(path)
+        ZONE_NOTE.read(path)
+        notes.read_tlsa(path)
+        notes.read_challenges(path)
         before.left(path, b"")
         read_file(path)
     return ()

@@ -86,7 +86,7 @@ def test_what_is_refused_changes_nothing(site: Site) -> None:
     other = site.live("ca/my-root") / "cert.pem"
     (prev / "chain.pem").write_bytes(other.read_bytes())
     told = refused(site, WEB)
-    assert "cannot be gone back to: it cannot be used: chain.pem" in told
+    assert "cannot be used: chain.pem" in told
     assert "sslmctl force-renew example.com:web-ec" in told
     (prev / "chain.pem").write_bytes(good)
     # All or none of them.

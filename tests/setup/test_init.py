@@ -46,13 +46,13 @@ def everything(folder: Path) -> dict[str, tuple[int, str]]:
 
 
 SERVER = Found("it", "systemctl reload it")
-HTTP = (Ca.LETSENCRYPT, Validation.HTTP)
+HTTP = (Ca.LETSENCRYPT, Validation.HTTP_01)
 
 
 def answered(
     conf_dir: Path,
     *names: str,
-    how: tuple[Ca, Validation] = (Ca.OWN, Validation.DNS),
+    how: tuple[Ca, Validation] = (Ca.OWN, Validation.DNS_01),
     dane: bool = False,
     found: Sequence[ServerKind] = (),
 ) -> Answers:
@@ -76,7 +76,9 @@ def written(answers: Answers) -> Config:
 @pytest.mark.parametrize(
     "names", [("web-ec", "web-rsa", "mail-ec", "ldap-ec"), ("mail-ec",), ("ldap-ec",)], ids=str
 )
-@pytest.mark.parametrize("how", [(Ca.OWN, Validation.DNS), (Ca.LETSENCRYPT, Validation.DNS), HTTP])
+@pytest.mark.parametrize(
+    "how", [(Ca.OWN, Validation.DNS_01), (Ca.LETSENCRYPT, Validation.DNS_01), HTTP]
+)
 def test_every_combination_can_be_loaded(
     how: tuple[Ca, Validation],
     names: tuple[str, ...],

@@ -20,8 +20,10 @@ from sslmd.dns.resolver import Resolver
 from sslmd.setup.init_look import Looked, look
 from tests.stand.responder import Answer, Responder, Zone
 
-DNS = Answers("example.com", (Service("web-ec", ("example.com",)),), Ca.LETSENCRYPT, Validation.DNS)
-HTTP = replace(DNS, validation=Validation.HTTP)
+DNS = Answers(
+    "example.com", (Service("web-ec", ("example.com",)),), Ca.LETSENCRYPT, Validation.DNS_01
+)
+HTTP = replace(DNS, validation=Validation.HTTP_01)
 OWN = replace(DNS, ca=Ca.OWN)
 
 # What the world says: one name server that is there, one without an address.

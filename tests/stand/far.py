@@ -13,6 +13,7 @@ import pytest
 
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import CertId
+from tests.reasons import because
 from tests.stand import host
 from tests.stand.host import Host
 from tests.stand.server import PLACES
@@ -62,7 +63,7 @@ class FarSite:
 
     def job(self, *certs: CertId) -> Copy:
         """Return the job that copies the sets in use."""
-        return Copy(FAR, tuple(Told(cert, self.site.live(cert)) for cert in certs), "test")
+        return Copy(FAR, tuple(Told(cert, self.site.live(cert)) for cert in certs), because("test"))
 
     def curr(self, cert: CertId) -> Path:
         """Return where the host has a certificate."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,16 +15,16 @@ from sslmd.config.load import load
 from sslmd.core.errors import Permanent
 from sslmd.core.events import Event, ServerTold
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll
-from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
 from sslmd.core.state import CertState, ServerPhase
-from sslmd.daemon.registry import Registry, entry_of
+from sslmd.daemon.registry import Registry, Taken, entry_of
 from sslmd.store import certs
 from sslmd.store.layout import Tree
 from sslmd.workers.dispatch import work
 from sslmd.workers.restart import restart
 from sslmd.workers.tools import Tools
+from tests.reasons import because
 from tests.stand.hosts_decided import restarts
 
 R = TypeVar("R")
@@ -112,6 +113,11 @@ class Inline(ThreadPoolExecutor):
         return future
 
 
+def believe(registry: Registry, cert: CertId, **known: Any) -> None:
+    """Have other things be known of a certificate: fields of `Entry`."""
+    registry.put(cert, Taken(replace(registry[cert], **known)))
+
+
 class Site:
     """A top directory with a configuration; the tree is read again by every new `Site`."""
 
@@ -168,7 +174,8 @@ class Site:
     def take(self, cert: CertId, one: certs.Loaded) -> None:
         """Believe what was read."""
         config = self.tools.config
-        self.registry.entries[cert] = entry_of(config, config.services[cert], one.state, one.hold)
+        entry = entry_of(config, config.services[cert], one.state, one.hold)
+        self.registry.put(cert, Taken(entry))
         self.remarks += one.remarks
 
     def state(self, cert: CertId) -> CertState:
@@ -177,7 +184,7 @@ class Site:
 
     def apply(self, cert: CertId, event: Event) -> None:
         """Take in an event."""
-        self.registry[cert].state = advance(self.state(cert), event)
+        self.registry.put(cert, event)
 
     def save(self, cert: CertId) -> None:
         """Write its state.toml."""
@@ -194,17 +201,17 @@ class Site:
     async def make_key(self, cert: CertId = WEB, *, reuse: bool = False) -> SetName:
         """Put a new set on deck; a CA that is in use keeps its key."""
         known = cert.group == "ca" and (self.place(cert) / "curr").is_symlink()
-        await self.do(MakeKey(cert, "test", reuse or known))
+        await self.do(MakeKey(cert, because("test"), reuse or known))
         return self.on_deck(cert)
 
     async def certify(self, cert: CertId = WEB) -> SetName:
         """Have what is on deck signed."""
-        await self.do(Certify(cert, self.on_deck(cert), "test"))
+        await self.do(Certify(cert, self.on_deck(cert), because("test")))
         return self.on_deck(cert)
 
     async def roll(self, cert: CertId = WEB) -> SetName:
         """Roll what is on deck."""
-        await self.do(Roll(cert, self.on_deck(cert), "test"))
+        await self.do(Roll(cert, self.on_deck(cert), because("test")))
         return self.live(cert)
 
     async def renew(self, cert: CertId = WEB) -> SetName:
@@ -217,7 +224,7 @@ class Site:
         """Bring production up to date."""
         state = self.state(cert)
         on_deck = state.next.name if state.next and state.next.complete else None
-        await self.do(Deliver(cert, self.live(cert), on_deck, "test", state.adopted))
+        await self.do(Deliver(cert, self.live(cert), on_deck, because("test"), state.adopted))
 
     async def with_cas(self) -> Site:
         """Make the CAs; return itself."""

@@ -12,7 +12,6 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from sslmd.core.backoff import Failure, next_try
 from sslmd.core.events import (
     Asked,
     AttemptFailed,
@@ -47,6 +46,7 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.own_ca import parts_asked
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted, signs_until, why_unusable
+from sslmd.core.retry import JITTER, Failure, Trouble, wait_after
 from sslmd.core.spec import (
     CaOptions,
     CertSpec,
@@ -67,7 +67,6 @@ from sslmd.core.state import (
     ServerPhase,
     SetNote,
     Track,
-    Trouble,
 )
 from sslmd.core.view import Ca, Decision, View, due
 from tests.stand.hosts_decided import decided, next_look, restarts
@@ -245,7 +244,7 @@ class World:
         old = state.trouble if what is Track.RENEW else state.delivery_trouble
         attempts = old.attempts + 1 if old else 1
         kind = Failure.TRANSIENT if self.rng.random() < 0.95 else Failure.BUG
-        again = next_try(kind, attempts, self.now, jitter=self.rng.random())
+        again = self.now + wait_after(kind, attempts) * (1 + JITTER * self.rng.random())
         fingerprint = self.wants[cert].fingerprint
         trouble = Trouble(attempts, kind, "simulated", self.now, again, fingerprint)
         return AttemptFailed(what, trouble)
@@ -353,7 +352,7 @@ class World:
             failed = self.rng.random() < self.trouble
             told = replace(server, phase=ServerPhase.PROVEN, error="", next_try=None)
             if failed:
-                again = next_try(Failure.TRANSIENT, server.attempts + 1, self.now, jitter=0.5)
+                again = self.now + wait_after(Failure.TRANSIENT, server.attempts + 1)
                 told = replace(
                     server,
                     phase=ServerPhase.FAILED,

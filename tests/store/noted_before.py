@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sslmd.core.backoff import Failure
+from sslmd.core.dane.content import ZoneNotes
 from sslmd.core.dane.sighting import Instant, Sighting, Silence
 from sslmd.core.dane.tlsa import Combination
 from sslmd.core.names import CertId, DomainName, SetName
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.state import (
     Ask,
     CertState,
@@ -23,13 +24,11 @@ from sslmd.core.state import (
     SetNote,
     TrialAsk,
     TrialKind,
-    Trouble,
     Unseen,
 )
 from sslmd.dns.before import Before
 from sslmd.store.host_notes import HostNote
 from sslmd.store.state import Entry, Notes
-from sslmd.store.zone_notes import ZoneNotes
 
 AT = datetime(2026, 6, 1, 12, 30, 15, tzinfo=UTC)
 LATER = datetime(2026, 6, 2, 1, 2, 3, 450067, tzinfo=UTC)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, PutBack, Roll, Settle, TakeOff
 from sslmd.workers.dispatch import work
+from tests.reasons import because
 from tests.stand.tools import NOW, WEB, Site
 
 
@@ -26,17 +27,17 @@ def _job(site: Site, job: CertJob) -> Callable[[], Any]:
 
 
 def make_key(top: Path) -> Callable[[], Any]:
-    return _job(_site(top), MakeKey(WEB, "test"))
+    return _job(_site(top), MakeKey(WEB, because("test")))
 
 
 def certify(top: Path) -> Callable[[], Any]:
     site = _site(top)
-    return _job(site, Certify(WEB, site.on_deck(), "test"))
+    return _job(site, Certify(WEB, site.on_deck(), because("test")))
 
 
 def roll(top: Path) -> Callable[[], Any]:
     site = _site(top)
-    return _job(site, Roll(WEB, site.on_deck(), "test"))
+    return _job(site, Roll(WEB, site.on_deck(), because("test")))
 
 
 def put_back(top: Path) -> Callable[[], Any]:
@@ -44,23 +45,23 @@ def put_back(top: Path) -> Callable[[], Any]:
     ask = site.state(WEB).ask
     assert ask is not None
     assert ask.back is not None
-    return _job(site, PutBack(WEB, ask.back, "test"))
+    return _job(site, PutBack(WEB, ask.back, because("test")))
 
 
 def take_off(top: Path) -> Callable[[], Any]:
     site = _site(top)
-    return _job(site, TakeOff(WEB, site.on_deck(), "test"))
+    return _job(site, TakeOff(WEB, site.on_deck(), because("test")))
 
 
 def deliver(top: Path) -> Callable[[], Any]:
     site = _site(top)
     state = site.state(WEB)
     on_deck = state.next.name if state.next and state.next.complete else None
-    return _job(site, Deliver(WEB, site.live(), on_deck, "test"))
+    return _job(site, Deliver(WEB, site.live(), on_deck, because("test")))
 
 
 def settle(top: Path) -> Callable[[], Any]:
-    return _job(_site(top), Settle(WEB, "test"))
+    return _job(_site(top), Settle(WEB, because("test")))
 
 
 def save(top: Path) -> Callable[[], Any]:

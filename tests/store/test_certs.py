@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.jobs import MakeKey
+from sslmd.core.lifecycle import with_sets
 from sslmd.core.names import SetName
 from sslmd.core.roll_wait import BACKDATED, issued_at
 from sslmd.core.state import CertState, Phase
 from sslmd.store import certs, sets, state
+from tests.reasons import because
 from tests.stand.tools import INT, NOW, ROOT, WEB, Site
 from tests.store.test_state import NONSENSE
 
@@ -226,7 +228,7 @@ def test_reread_keeps_the_notes_and_takes_the_links(site: Site) -> None:
     known = site.state(WEB)
     prev = os.readlink(site.place() / "prev")
     (site.place() / "next").symlink_to(prev)
-    fresh = certs.reread(site.tree, WEB, known, draw=site.tools.draw)
+    fresh = with_sets(known, certs.reread(site.tree, WEB, known, draw=site.tools.draw))
     assert fresh.curr == known.curr
     assert fresh.next is not None
     assert f"db/{fresh.next.name}" == prev
@@ -241,7 +243,9 @@ def test_what_may_still_be_served_is_known_without_curr(site: Site) -> None:
     assert site.read(WEB).state.retired == ()
     (site.place() / "curr").unlink()
     assert site.read(WEB).state.retired == (live,)
-    assert certs.reread(site.tree, WEB, site.state(WEB), draw=site.tools.draw).retired == (live,)
+    known = site.state(WEB)
+    found = certs.reread(site.tree, WEB, known, draw=site.tools.draw)
+    assert with_sets(known, found).retired == (live,)
 
 
 async def test_a_roll_that_fails_at_its_very_end_retires_what_it_replaced(site: Site) -> None:
@@ -250,7 +254,7 @@ async def test_a_roll_that_fails_at_its_very_end_retires_what_it_replaced(site: 
     await site.certify()
     known = site.state(WEB)
     sets.roll(site.tree, WEB, site.on_deck(), site.now)  # and then nobody hears of it
-    fresh = certs.reread(site.tree, WEB, known, draw=site.tools.draw)
+    fresh = with_sets(known, certs.reread(site.tree, WEB, known, draw=site.tools.draw))
     assert fresh.curr is not None
     assert fresh.curr.name == site.on_deck()
     assert fresh.retired == (old,)
@@ -340,7 +344,7 @@ def test_files_that_make_no_sense_are_a_problem_of_the_set_not_a_hold(site: Site
 
 async def test_two_sets_of_one_second(site: Site) -> None:
     first = await site.make_key()
-    await site.do(MakeKey(WEB, "another one"))
+    await site.do(MakeKey(WEB, because("another one")))
     assert site.on_deck() == first.later()
 
 

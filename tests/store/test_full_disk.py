@@ -19,6 +19,7 @@ from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll
 from sslmd.core.state import Phase
 from sslmd.store import sets
 from sslmd.store.lock import TreeLock
+from tests.reasons import because
 from tests.stand.tools import MAIN, WEB, Site, leftovers
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -72,17 +73,17 @@ async def the_job(site: Site, what: str) -> CertJob:
     """Bring the site to where that job is due."""
     match what:
         case "MakeKey":
-            return MakeKey(WEB, "test")
+            return MakeKey(WEB, because("test"))
         case "Certify":
-            return Certify(WEB, await site.make_key(), "test")
+            return Certify(WEB, await site.make_key(), because("test"))
         case "Roll":
             await site.make_key()
-            return Roll(WEB, await site.certify(), "test")
+            return Roll(WEB, await site.certify(), because("test"))
         case _:
             live = await site.renew()
             site.later(minutes=1)
             await site.make_key()
-            return Deliver(WEB, live, await site.certify(), "test")
+            return Deliver(WEB, live, await site.certify(), because("test"))
 
 
 @pytest.mark.parametrize("room", ["files", "blocks"])

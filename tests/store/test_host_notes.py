@@ -11,7 +11,8 @@ import pytest
 
 from sslmd.core.errors import Permanent
 from sslmd.core.names import CertId
-from sslmd.store.host_notes import HostNote, host_file, parse_cert, read_host, write_host
+from sslmd.store.host_notes import HOST_NOTE, HostNote, parse_cert
+from sslmd.store.layout import Tree
 
 HOST = "certs@web1.example.net"
 NOTE = HostNote(
@@ -26,30 +27,30 @@ NOTE = HostNote(
 
 @pytest.mark.parametrize("note", [NOTE, HostNote(), HostNote(error='"\n\\\x1b')])
 def test_round_trip(tmp_path: Path, note: HostNote) -> None:
-    path = host_file(tmp_path, HOST)
+    path = Tree(str(tmp_path)).host_note(HOST)
     assert path == f"{tmp_path}/.hosts/{HOST}.toml"
-    assert read_host(path) == HostNote()
-    write_host(path, note)
-    assert read_host(path) == note
+    assert HOST_NOTE.read(path) == HostNote()
+    HOST_NOTE.write(path, note)
+    assert HOST_NOTE.read(path) == note
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert os.listdir(tmp_path / ".hosts") == [f"{HOST}.toml"]
 
 
 def test_no_host_leads_elsewhere(tmp_path: Path) -> None:
     hosts = ("../../etc/x", "a/b", "fe80::1%eth0", "[2001:db8::1]", "a%2Fb", ".")
-    paths = {host_file(tmp_path, host) for host in hosts}
+    paths = {Tree(str(tmp_path)).host_note(host) for host in hosts}
     assert len(paths) == len(hosts)
     for path in paths:
         assert Path(path).parent == tmp_path / ".hosts"
-        write_host(path, NOTE)
-        assert read_host(path) == NOTE
+        HOST_NOTE.write(path, NOTE)
+        assert HOST_NOTE.read(path) == NOTE
 
 
 def test_times_of_other_zones_are_the_same(tmp_path: Path) -> None:
-    path = host_file(tmp_path, HOST)
+    path = Tree(str(tmp_path)).host_note(HOST)
     zone = timezone(timedelta(hours=2))
-    write_host(path, HostNote(visited=datetime(2026, 6, 1, 14, tzinfo=zone)))
-    assert read_host(path) == HostNote(visited=datetime(2026, 6, 1, 12, tzinfo=UTC))
+    HOST_NOTE.write(path, HostNote(visited=datetime(2026, 6, 1, 14, tzinfo=zone)))
+    assert HOST_NOTE.read(path) == HostNote(visited=datetime(2026, 6, 1, 12, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
@@ -74,40 +75,40 @@ def test_times_of_other_zones_are_the_same(tmp_path: Path) -> None:
     ],
 )
 def test_what_makes_no_sense_counts_as_nothing(tmp_path: Path, text: str) -> None:
-    path = Path(host_file(tmp_path, HOST))
+    path = Path(Tree(str(tmp_path)).host_note(HOST))
     path.parent.mkdir()
     path.write_text(text, encoding="latin-1")
-    assert read_host(str(path)) == HostNote()
-    write_host(str(path), NOTE)
-    assert read_host(str(path)) == NOTE
+    assert HOST_NOTE.read(str(path)) == HostNote()
+    HOST_NOTE.write(str(path), NOTE)
+    assert HOST_NOTE.read(str(path)) == NOTE
 
 
 def test_fewer_attempts_than_none(tmp_path: Path) -> None:
-    path = Path(host_file(tmp_path, HOST))
+    path = Path(Tree(str(tmp_path)).host_note(HOST))
     path.parent.mkdir()
     path.write_text("version = 1\nattempts = -3\n")
-    assert read_host(str(path)).attempts == 0
+    assert HOST_NOTE.read(str(path)).attempts == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_a_note_of_somebody_else_is_not_believed(tmp_path: Path) -> None:
-    path = host_file(tmp_path, HOST)
-    write_host(path, NOTE)
+    path = Tree(str(tmp_path)).host_note(HOST)
+    HOST_NOTE.write(path, NOTE)
     os.chown(path, 12345, -1)
     with pytest.raises(Permanent, match="belongs to uid 12345"):
-        read_host(path)
+        HOST_NOTE.read(path)
     # What is noted next is ours again.
-    write_host(path, NOTE)
-    assert read_host(path) == NOTE
+    HOST_NOTE.write(path, NOTE)
+    assert HOST_NOTE.read(path) == NOTE
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
-    path = Path(host_file(tmp_path, HOST))
+    path = Path(Tree(str(tmp_path)).host_note(HOST))
     path.parent.mkdir()
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Permanent, match="replace the link"):
-        read_host(str(path))
-    write_host(str(path), NOTE)
+        HOST_NOTE.read(str(path))
+    HOST_NOTE.write(str(path), NOTE)
     assert not path.is_symlink()
     assert not (tmp_path / "elsewhere").exists()
 
@@ -121,9 +122,9 @@ def test_names_of_certificates() -> None:
 
 def test_a_host_that_was_never_reached_holds_nothing(tmp_path: Path) -> None:
     """Older versions noted what was to be sent before anybody had answered."""
-    path = host_file(tmp_path, HOST)
+    path = Tree(str(tmp_path)).host_note(HOST)
     held = frozenset({CertId("example.com", "web")})
-    write_host(path, HostNote(held, error="Connection refused", attempts=1))
-    assert read_host(path).holds == frozenset()
-    write_host(path, HostNote(held, machine="0123:7"))
-    assert read_host(path).holds == held
+    HOST_NOTE.write(path, HostNote(held, error="Connection refused", attempts=1))
+    assert HOST_NOTE.read(path).holds == frozenset()
+    HOST_NOTE.write(path, HostNote(held, machine="0123:7"))
+    assert HOST_NOTE.read(path).holds == held

@@ -21,7 +21,8 @@ from sslmd.core.names import SetName
 from sslmd.core.state import Ask, Phase, Request
 from sslmd.store import sets
 from sslmd.store.layout import SECRET_FILES
-from tests.stand.tools import INT, MAIN, NOW, WEB, Site, leftovers
+from tests.reasons import because
+from tests.stand.tools import INT, MAIN, NOW, WEB, Site, believe, leftovers
 from tests.store.dying import Killed, killed_everywhere
 
 _SERVED = f"""{MAIN}
@@ -180,8 +181,8 @@ async def test_killed_while_rolling_back(tmp: Path) -> None:
     site = await site_to_go_back(tmp / "base")
     old, new = site.state(WEB).prev, site.live()
     assert old is not None
-    await site.do(PutBack(WEB, old, "test"))
-    site.registry[WEB].state = replace(site.state(WEB), deployed=old, settled=old)
+    await site.do(PutBack(WEB, old, because("test")))
+    believe(site.registry, WEB, state=replace(site.state(WEB), deployed=old, settled=old))
     site.save(WEB)
     seen = set()
     for killed in killed_everywhere("tests.store.scenarios:roll", site.top, tmp / "out"):
@@ -199,8 +200,8 @@ async def test_killed_while_it_is_taken_off_the_deck(tmp: Path) -> None:
     site = await site_to_go_back(tmp / "base")
     old, new = site.state(WEB).prev, site.live()
     assert old is not None
-    await site.do(PutBack(WEB, old, "test"))
-    site.apply(WEB, AskDropped(NOW, "cancelled"))
+    await site.do(PutBack(WEB, old, because("test")))
+    site.apply(WEB, AskDropped(NOW, because("cancelled")))
     site.save(WEB)
     scenario = "tests.store.scenarios:take_off"
     for killed in killed_everywhere(scenario, site.top, tmp / "out", least=2):

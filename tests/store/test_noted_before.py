@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.names import CertId
-from sslmd.core.state import NOT_YET, Ask, CertState, Request, Server, ServerPhase, Trouble
+from sslmd.core.retry import Trouble
+from sslmd.core.state import NOT_YET, Ask, CertState, Request, Server, ServerPhase
 from sslmd.dns import before
-from sslmd.store.host_notes import HostNote, read_host
+from sslmd.store.host_notes import HOST_NOTE, HostNote
 from sslmd.store.state import parse, parse_history
-from sslmd.store.zone_notes import read_notes
+from sslmd.store.zone_notes import ZONE_NOTE
 from tests.store import noted_before as noted
 from tests.store.noted_before import AT, CURR, LATER, OLD
 
@@ -33,12 +34,12 @@ def test_states(name: str) -> None:
 
 @pytest.mark.parametrize("name", noted.ZONES)
 def test_zones(name: str) -> None:
-    assert read_notes(str(FOLDER / f"{name}.toml")) == noted.ZONES[name]
+    assert ZONE_NOTE.read(str(FOLDER / f"{name}.toml")) == noted.ZONES[name]
 
 
 @pytest.mark.parametrize("name", noted.HOSTS)
 def test_hosts(name: str) -> None:
-    assert read_host(str(FOLDER / f"{name}.toml")) == noted.HOSTS[name]
+    assert HOST_NOTE.read(str(FOLDER / f"{name}.toml")) == noted.HOSTS[name]
 
 
 @pytest.mark.parametrize("name", noted.BEFORE)
@@ -83,7 +84,7 @@ def test_a_host_that_was_never_reached_holds_nothing(tmp_path: Path) -> None:
     """Older versions noted what was to be sent before anybody had answered."""
     path = tmp_path / "host"
     path.write_text("version = 1\nholds = ['example.com/web']\nattempts = 1\nerror = 'x'\n")
-    assert read_host(str(path)) == HostNote(attempts=1, error="x")
+    assert HOST_NOTE.read(str(path)) == HostNote(attempts=1, error="x")
     path.write_text("version = 1\nholds = ['example.com/web']\nmachine = 'm'\nattempts = -3\n")
     held = frozenset({CertId("example.com", "web")})
-    assert read_host(str(path)) == HostNote(held, machine="m")
+    assert HOST_NOTE.read(str(path)) == HostNote(held, machine="m")

@@ -10,9 +10,9 @@ import tomli
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sslmd.core.backoff import Failure
 from sslmd.core.dane.sighting import Instant, Sighting, Silence
 from sslmd.core.names import SetName
+from sslmd.core.retry import Failure, Trouble
 from sslmd.core.state import (
     Ask,
     CertState,
@@ -22,7 +22,6 @@ from sslmd.core.state import (
     Server,
     ServerPhase,
     SetNote,
-    Trouble,
 )
 from sslmd.store.notes import BadNoteError, LaterVersionError
 from sslmd.store.state import (

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.core.dane.content import ZoneNotes
 from sslmd.core.dane.tlsa import Combination
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.store.zone_notes import ZoneNotes, notes_file, read_notes, write_notes
+from sslmd.store.layout import Tree
+from sslmd.store.zone_notes import ZONE_NOTE
 
 ZONE = ZoneName("example.com")
 NOTES = ZoneNotes(
@@ -35,11 +37,11 @@ NOTES = ZoneNotes(
 
 @pytest.mark.parametrize("notes", [NOTES, ZoneNotes(), ZoneNotes(mx=(), known=frozenset())])
 def test_round_trip(tmp_path: Path, notes: ZoneNotes) -> None:
-    path = notes_file(tmp_path, ZONE)
+    path = Tree(str(tmp_path)).zone_note(ZONE)
     assert path == f"{tmp_path}/example.com/.dane.toml"
-    assert read_notes(path) == ZoneNotes()
-    write_notes(path, notes)
-    assert read_notes(path) == notes
+    assert ZONE_NOTE.read(path) == ZoneNotes()
+    ZONE_NOTE.write(path, notes)
+    assert ZONE_NOTE.read(path) == notes
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_round_trip(tmp_path: Path, notes: ZoneNotes) -> None:
     ],
 )
 def test_what_makes_no_sense_counts_as_nothing(tmp_path: Path, text: str) -> None:
-    path = Path(notes_file(tmp_path, ZONE))
+    path = Path(Tree(str(tmp_path)).zone_note(ZONE))
     path.parent.mkdir()
     path.write_text(text, encoding="latin-1")
-    assert read_notes(str(path)) == ZoneNotes()
+    assert ZONE_NOTE.read(str(path)) == ZoneNotes()

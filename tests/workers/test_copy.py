@@ -16,6 +16,7 @@ from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import CertId
 from sslmd.servers import ssh
 from sslmd.workers.copy import Visit, copy, forget_outgoing
+from tests.reasons import because
 from tests.stand.far import ALSO, EVERYTHING, FAR, FarSite, far_site, server_class
 from tests.stand.tools import INT, ROOT, WEB
 from tests.workers.test_restart import MAIL
@@ -303,7 +304,7 @@ async def test_on_this_machine_production_is_what_servers_read(one: FarSite) -> 
         (one.site.prod / key).write_text("-----BEGIN RSA PRIVATE KEY-----\n")
     as_ssl_mgr_left_it = one.site.prod / "example.net" / "old" / "curr"
     as_ssl_mgr_left_it.mkdir(parents=True)
-    job = Copy("localhost", (Told(WEB, one.site.live(WEB)),), "test")
+    job = Copy("localhost", (Told(WEB, one.site.live(WEB)),), because("test"))
 
     def never() -> None:
         raise AssertionError
@@ -338,7 +339,7 @@ async def test_a_machine_with_two_names_keeps_what_is_meant_for_the_other(one: F
     web = server_class("web", "[['example.com', ['web']]]", "prune = true")
     mail = server_class("smtp", "[['example.com', ['mail']]]", hosts=ALSO)
     one.configure(web + mail)
-    both, job = Machines(ALSO), Copy(FAR, (), "test")
+    both, job = Machines(ALSO), Copy(FAR, (), because("test"))
     found = await copy(job, one.site.tools, {WEB, MAIL}, nothing_to_note, both)
     assert (found.removed, found.surplus, found.left) == ([], [], {WEB, MAIL})
     assert found.same == (ALSO,)

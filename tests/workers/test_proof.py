@@ -18,9 +18,10 @@ from sslmd.core.state import Unseen
 from sslmd.dns.resolver import Resolver
 from sslmd.workers.proof import Sight, name_of
 from sslmd.workers.restart import ClassRestarted, restart, see
+from tests.reasons import because
 from tests.stand.server import free_port
 from tests.stand.tls import Reader, TlsPort, Writer, server
-from tests.stand.tools import INT, WEB, Site
+from tests.stand.tools import INT, WEB, Site, believe
 from tests.workers.test_restart import MAIL, MAIN, NET, NOTE, make
 
 # What restart_cmd does: the server goes by its own copy of production.
@@ -96,7 +97,7 @@ def tls(port: int, *, optional: bool = False, name: str = "") -> Probe:
 
 async def restarted(site: Site, *certs: CertId) -> ClassRestarted:
     told = tuple(Told(cert, site.live(cert)) for cert in certs)
-    (outcome,) = await restart(Restart("localhost", (("web", told),), ""), site.tools)
+    (outcome,) = await restart(Restart("localhost", (("web", told),), because("")), site.tools)
     return outcome
 
 
@@ -111,7 +112,7 @@ def unseen(outcome: ClassRestarted, cert: CertId) -> str:
 def noted(site: Site, cert: CertId, *ports: int) -> None:
     """Note that these default ports have served a certificate."""
     servers = tuple(replace(one, ports=ports) for one in site.state(cert).servers)
-    site.registry[cert].state = replace(site.state(cert), servers=servers)
+    believe(site.registry, cert, state=replace(site.state(cert), servers=servers))
 
 
 def load(site: Site) -> None:
@@ -239,7 +240,7 @@ async def test_a_default_port_with_a_foreign_certificate_proves_nothing(tmp_path
         assert outcome.errors == []
         assert f"127.0.0.1 port {port} serves serial " in unseen(outcome, WEB)
         assert outcome.sight_of(WEB).ports == ()
-        job = See("localhost", (("web", (Told(WEB, site.live(WEB)),)),), "")
+        job = See("localhost", (("web", (Told(WEB, site.live(WEB)),)),), because(""))
         (seen,) = await see(job, site.tools)
         assert seen.sight_of(WEB).unseen is not None
         shown.write_bytes(ours)
@@ -330,7 +331,7 @@ async def test_a_host_that_nobody_knows(tmp_path: Path) -> None:
         (web,) = site.tools.config.server_classes
         silent = replace(web, restart=())
         site.tools.config = replace(site.tools.config, server_classes=(silent,))
-        job = Restart("mx.example.invalid", (("web", told),), "")
+        job = Restart("mx.example.invalid", (("web", told),), because(""))
         (outcome,) = await restart(job, site.tools)
         assert (outcome.unproven == {}) is optional
         if not optional:
@@ -352,7 +353,7 @@ async def test_a_class_that_hangs_holds_up_no_command(tmp_path: Path) -> None:
         ),
     )
     told = (Told(WEB, site.live(WEB)),)
-    job = Restart("localhost", (("web", told), ("dns", told)), "")
+    job = Restart("localhost", (("web", told), ("dns", told)), because(""))
     web, dns = await restart(job, site.tools)
     assert set(web.unproven) == {WEB}
     assert (dns.error, dns.unproven) == (None, {})

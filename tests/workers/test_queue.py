@@ -19,21 +19,22 @@ from sslmd.core.jobs import Certify, Job, MakeKey, Order, Pool, Publish, Restart
 from sslmd.core.names import CertId, SetName, ZoneName
 from sslmd.core.state import TrialAsk, TrialKind
 from sslmd.workers.queue import JobQueue
+from tests.reasons import because
 from tests.stand.tools import NOW
 
 SET = SetName.at(NOW)
 
 
 def key(number: int = 0, reason: str = "") -> MakeKey:
-    return MakeKey(CertId("example.com", f"s{number}"), reason)
+    return MakeKey(CertId("example.com", f"s{number}"), because(reason))
 
 
 def certify(number: int = 0) -> Certify:
-    return Certify(CertId("example.com", f"s{number}"), SET, "")
+    return Certify(CertId("example.com", f"s{number}"), SET, because(""))
 
 
 def roll(number: int = 0) -> Roll:
-    return Roll(CertId("example.com", f"s{number}"), SET, "")
+    return Roll(CertId("example.com", f"s{number}"), SET, because(""))
 
 
 def places(work: int) -> dict[Pool, int]:
@@ -41,7 +42,7 @@ def places(work: int) -> dict[Pool, int]:
 
 
 def order(number: int = 0) -> Order:
-    return Order(CertId("example.com", f"s{number}"), SET, "")
+    return Order(CertId("example.com", f"s{number}"), SET, because(""))
 
 
 class Bench:
@@ -141,11 +142,11 @@ async def test_the_same_is_not_queued_twice() -> None:
 
 async def test_different_kinds_share_a_lane_hosts_have_their_own() -> None:
     bench = Bench(parallel=9)
-    restarts = [Restart(host, (), "") for host in ("a", "b")]
+    restarts = [Restart(host, (), because("")) for host in ("a", "b")]
     bench.submit(key(0), roll(0), *restarts)
     await bench.settle()
     assert bench.began == [key(0), *restarts]
-    assert bench.submit(Restart("a", (("web", ()),), "more")) == [False]
+    assert bench.submit(Restart("a", (("web", ()),), because("more"))) == [False]
     assert bench.queue.busy("host a")
     assert not bench.queue.busy("host c")
     assert bench.queue.busy(jobs.lane(roll(0)))
@@ -423,7 +424,7 @@ async def test_orders_have_places_of_their_own_and_keep_nobody_out() -> None:
 
 async def test_a_trial_stands_beside_the_jobs_of_its_certificate() -> None:
     bench = Bench(parallel=1)
-    trial = Trial(CertId("example.com", "s0"), TrialAsk(TrialKind.TEST, NOW), "")
+    trial = Trial(CertId("example.com", "s0"), TrialAsk(TrialKind.TEST, NOW), because(""))
     bench.queue.submit(trial)
     bench.queue.submit(key(0))
     await bench.settle()
@@ -463,7 +464,7 @@ async def test_who_only_waits_for_others_of_its_kind_takes_no_place() -> None:
     queue = JobQueue(run, lambda _: None, dict.fromkeys(Pool, 16))
     zones = [ZoneName(f"z{number}.example") for number in range(100)]
     for zone in zones:
-        queue.submit(Publish(zone, ""))
+        queue.submit(Publish(zone, because("")))
     async with asyncio.timeout(20):
         while len(waiting) < len(zones):
             await asyncio.sleep(0.001)

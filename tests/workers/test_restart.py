@@ -13,6 +13,7 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.state import ServerPhase
 from sslmd.dns.command import with_zones
 from sslmd.workers.restart import restart
+from tests.reasons import because
 from tests.stand.hosts_decided import restarts
 from tests.stand.tools import GLOBALS, GROUPS, NOW, WEB, Site
 
@@ -139,7 +140,9 @@ async def test_how_dns_is_told_the_zones(
 ) -> None:
     main = MAIN.replace(f"'{NOTE} dns'", f"'{NOTE} {command}'\n    {more}")
     site = make(tmp_path, main)
-    job = Restart("localhost", (("dns", told(NET, WEB, MAIL, CertId("ca", "my-int"))),), "")
+    job = Restart(
+        "localhost", (("dns", told(NET, WEB, MAIL, CertId("ca", "my-int"))),), because("")
+    )
     (outcome,) = await restart(job, site.tools)
     assert outcome.error is None
     assert noted(site) == [called]
@@ -160,7 +163,7 @@ def test_zones() -> None:
 async def test_one_that_fails_stops_no_other(tmp_path: Path) -> None:
     tool = 'echo "$1" >> log; case $1 in imap-1) echo no such unit; exit 5;; esac'
     site = make(tmp_path, tool=tool)
-    job = Restart("localhost", (("imap", told(MAIL)), ("web", told(MAIL, WEB))), "")
+    job = Restart("localhost", (("imap", told(MAIL)), ("web", told(MAIL, WEB))), because(""))
     imap, web = await restart(job, site.tools)
     assert isinstance(imap.error, Transient)
     assert str(imap.error) == f"{tmp_path}/{NOTE} imap-1 exited with 5: no such unit"
@@ -173,7 +176,7 @@ async def test_one_that_fails_stops_no_other(tmp_path: Path) -> None:
 async def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
     main = MAIN.replace("[globals]", "[globals]\n    cmd_timeout = 1")
     site = make(tmp_path, main, tool="tail -f /dev/null")
-    job = Restart("localhost", (("web", told(WEB)),), "")
+    job = Restart("localhost", (("web", told(WEB)),), because(""))
     (outcome,) = await restart(job, site.tools)
     assert isinstance(outcome.error, Transient)
     assert "was ended after 1 s" in str(outcome.error)
@@ -182,13 +185,13 @@ async def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
 async def test_one_that_cannot_be_started(tmp_path: Path) -> None:
     site = make(tmp_path)
     (tmp_path / NOTE).unlink()
-    (outcome,) = await restart(Restart("localhost", (("web", told(WEB)),), ""), site.tools)
+    (outcome,) = await restart(Restart("localhost", (("web", told(WEB)),), because("")), site.tools)
     assert isinstance(outcome.error, Permanent)
     assert f"cannot start {tmp_path}/{NOTE} web: No such file" in str(outcome.error)
 
 
 async def test_a_class_without_a_command(tmp_path: Path) -> None:
     site = make(tmp_path, MAIN.replace(f"restart_cmd = '{NOTE} web'", ""))
-    job = Restart("localhost", (("web", told(WEB)), ("gone", told(WEB))), "")
+    job = Restart("localhost", (("web", told(WEB)), ("gone", told(WEB))), because(""))
     assert [one.error for one in await restart(job, site.tools)] == [None, None]
     assert noted(site) == []

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.core.dane.content import ZoneNotes
 from sslmd.core.dane.tlsa import Material
 from sslmd.core.names import DomainName, SetName, ZoneName
 from sslmd.dns.tlsa_include import parse
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
-from sslmd.store.zone_notes import ZoneNotes, notes_file, write_notes
+from sslmd.store.zone_notes import ZONE_NOTE
 from sslmd.workers import tlsa_rr
 from tests.stand.tools import NOW, WEB, Site
 
@@ -43,8 +44,8 @@ async def made(top: Path, dane: str, mx: tuple[DomainName, ...] | None = None) -
     """Return a site with a certificate on deck, made while these MX hosts were known."""
     site = await Site(top, files={"example.com/web": SERVICE.format(dane=dane)}).with_cas()
     if mx is not None:
-        path = notes_file(site.tree.root, ZoneName("example.com"))
-        write_notes(path, ZoneNotes(mx=mx, mx_at=NOW))
+        path = site.tree.zone_note(ZoneName("example.com"))
+        ZONE_NOTE.write(path, ZoneNotes(mx=mx, mx_at=NOW))
     await site.make_key()
     await site.certify()
     return site

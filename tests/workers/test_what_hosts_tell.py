@@ -21,16 +21,16 @@ from sslmd.daemon.host_book import surplus_text
 from sslmd.daemon.hosts import Hosts
 from sslmd.store import files
 from sslmd.store.host_notes import (
+    HOST_NOTE,
     LONGEST_ERROR,
     LONGEST_NAME,
     MOST_SURPLUS,
     HostNote,
-    host_file,
-    read_host,
     shortened,
-    write_host,
 )
+from sslmd.store.layout import Tree
 from tests.daemon.test_hosts import hosts_of
+from tests.reasons import because
 from tests.stand.far import EVERYTHING, FAR, server_class
 from tests.stand.tools import GLOBALS, GROUPS, INT, ROOT, WEB, Site
 from tests.workers.test_restart import MAIL
@@ -90,11 +90,11 @@ class Liar:
 
     async def visit(self, hosts: Hosts, *certs: CertId) -> list[Exception]:
         told = tuple(Told(cert, self.site.live(cert)) for cert in certs)
-        return await hosts.run(Copy(FAR, told, "test"))
+        return await hosts.run(Copy(FAR, told, because("test")))
 
     @property
     def file(self) -> str:
-        return host_file(self.site.tree.root, FAR)
+        return self.site.tree.host_note(FAR)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ async def test_surplus_without_end_is_a_hundred_entries_and_a_count(liar: Liar) 
     assert all(len(name.encode()) <= LONGEST_NAME for name in (*note.surplus, note.machine))
     assert Path(liar.file).stat().st_size < files.MAX_FILE / 4
     # It is read as it was written.
-    assert read_host(liar.file) == note
+    assert HOST_NOTE.read(liar.file) == note
     text = surplus_text(FAR, note, liar.site.tools)
     assert "and 4995 more" in text
     assert len(text) < 2500
@@ -202,7 +202,7 @@ async def test_whatever_a_host_says_is_borne(liar: Liar) -> None:
         for text in texts:
             assert text.isprintable(), (seed, text)
             assert len(text) < 5000
-        note = read_host(liar.file) if Path(liar.file).exists() else HostNote()
+        note = HOST_NOTE.read(liar.file) if Path(liar.file).exists() else HostNote()
         assert note.holds == hosts.notes.of(FAR).holds
         told.clear()
 
@@ -247,14 +247,14 @@ async def test_nobody_waits_while_it_is_sorted(liar: Liar) -> None:
 
 def test_a_note_of_anything_is_read_as_it_was_written(tmp_path: Path) -> None:
     """Also of what no version of ours would hand over."""
-    path = host_file(tmp_path, FAR)
+    path = Tree(str(tmp_path)).host_note(FAR)
     texts = ["\x00\x1b\x7f" * 9000, "\U0001f512" * 9000, "\ud800" * 9000, '"\\\n' * 9000]
     for text in texts:
         note = HostNote(holds=frozenset({WEB}), machine=text, error=text)
         note = note.with_surplus([text] * 9000)
-        write_host(path, note)
+        HOST_NOTE.write(path, note)
         assert Path(path).stat().st_size <= files.MAX_FILE
-        found = read_host(path)
+        found = HOST_NOTE.read(path)
         assert found.holds == {WEB}
         assert (len(found.surplus), found.more) == (MOST_SURPLUS, 9000 - MOST_SURPLUS)
         assert len(found.error) <= LONGEST_ERROR

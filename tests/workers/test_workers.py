@@ -30,13 +30,15 @@ from sslmd.core.jobs import Certify, Deliver, MakeKey, PutBack, Roll, Settle, Ta
 from sslmd.core.names import CertId, SetName
 from sslmd.core.spec import KeySpec, KeyType
 from sslmd.core.state import NOT_YET, Delivered, Phase, ServerPhase
+from sslmd.core.words import say
 from sslmd.pki.keys import generate_key
 from sslmd.store import sets
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.dispatch import work
 from sslmd.workers.settle import clean, clean_inactive
+from tests.reasons import because
 from tests.stand.attacker import GROUP, NOBODY
-from tests.stand.tools import INT, MAIN, NOW, ROOT, WEB, Site, leftovers
+from tests.stand.tools import INT, MAIN, NOW, ROOT, WEB, Site, believe, leftovers
 
 SERVED = (
     MAIN
@@ -71,7 +73,7 @@ async def test_no_key_of_a_ca_in_the_place_of_another(site: Site) -> None:
     (db / str(live)).symlink_to(site.folder(site.live(ROOT), ROOT))
     os.chown(db / str(live), NOBODY, -1, follow_symlinks=False)
     jobs: list[Callable[[], Awaitable[object]]] = [
-        lambda: work(Deliver(WEB, live, None, "a test"), site.tools),
+        lambda: work(Deliver(WEB, live, None, because("a test")), site.tools),
         lambda: site.make_key(reuse=True),
         site.make_key,
     ]
@@ -108,9 +110,9 @@ async def test_nothing_is_signed_or_rolled_where_others_write(site: Site) -> Non
 
 
 async def test_make_key(site: Site) -> None:
-    event = await site.do(MakeKey(WEB, "it is due"))
+    event = await site.do(MakeKey(WEB, because("it is due")))
     assert isinstance(event, KeyMade)
-    assert (event.at, event.reason) == (NOW, "it is due")
+    assert (event.at, say(event.reason)) == (NOW, "it is due")
     assert event.facts.has_key
     assert event.facts.asked_names == {"example.com", "www.example.com"}
     assert -1 <= event.note.draw <= 1
@@ -165,7 +167,7 @@ async def test_make_key_sweeps(site: Site) -> None:
 async def test_certify(site: Site) -> None:
     name = await site.make_key()
     draw = site.state(WEB).next_note
-    event = await site.do(Certify(WEB, name, "it is due"))
+    event = await site.do(Certify(WEB, name, because("it is due")))
     assert isinstance(event, CertIssued)
     assert event.facts.complete
     assert draw is not None
@@ -206,7 +208,7 @@ async def test_certify_writes_nothing_that_cannot_be_used(site: Site) -> None:
 
 async def test_a_certificate_that_is_gone_from_the_configuration(site: Site) -> None:
     gone = CertId("example.com", "gone")
-    for job in (MakeKey(gone, ""), Certify(gone, SetName.at(NOW), "")):
+    for job in (MakeKey(gone, because("")), Certify(gone, SetName.at(NOW), because(""))):
         with pytest.raises(Permanent, match=r"example\.com/gone is not in the configuration"):
             await work(job, site.tools)
 
@@ -218,8 +220,8 @@ async def test_roll(site: Site) -> None:
     first = await site.renew()
     await site.make_key()
     name = await site.certify()
-    event = await site.do(Roll(WEB, name, "test", overrode="min_roll_mins"))
-    assert event == Rolled(NOW, "min_roll_mins")
+    event = await site.do(Roll(WEB, name, because("test"), overrode=because("min_roll_mins")))
+    assert event == Rolled(NOW, because("min_roll_mins"))
     assert sets.read_links(site.tree, WEB) == sets.Links(curr=name, prev=first)
 
 
@@ -233,7 +235,7 @@ async def test_there_and_back(site: Site) -> None:
     other = await site.make_key()
     key = site.folder(old) / "privkey.pem"
     key.chmod(0o644)
-    event = await site.do(PutBack(WEB, old, "an admin asked"))
+    event = await site.do(PutBack(WEB, old, because("an admin asked")))
     assert isinstance(event, BackOnDeck)
     assert (event.facts.name, event.note) == (old, drawn)
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
@@ -250,7 +252,7 @@ async def test_back_to_a_set_of_which_nothing_is_noted(site: Site) -> None:
     site.save(WEB)
     (site.place() / "state.toml").unlink()
     site.load()
-    event = await site.do(PutBack(WEB, old, "an admin asked"))
+    event = await site.do(PutBack(WEB, old, because("an admin asked")))
     assert isinstance(event, BackOnDeck)
     assert event.facts.cert is not None
     assert event.note.issued_at == event.facts.cert.not_before
@@ -266,9 +268,9 @@ async def test_what_cannot_be_used_is_not_put_on_deck(site: Site, harm: str) -> 
         shutil.rmtree(site.folder(old))
     else:
         (site.folder(old) / harm).write_bytes((site.folder(new) / harm).read_bytes())
-    event = await work(PutBack(WEB, old, "an admin asked"), site.tools)
+    event = await work(PutBack(WEB, old, because("an admin asked")), site.tools)
     assert isinstance(event, AskDropped)
-    assert f"set {old} cannot be gone back to: it " in event.text
+    assert f"set {old} cannot be rolled back to: " in say(event.reason)
     assert sets.read_links(site.tree, WEB).next is None
 
 
@@ -277,13 +279,13 @@ async def test_only_what_was_put_on_deck_is_taken_off(site: Site) -> None:
     await site.renew()
     other = await site.make_key()
     with pytest.raises(Permanent, match="is no longer on deck"):
-        await work(TakeOff(WEB, old, "cancelled"), site.tools)
+        await work(TakeOff(WEB, old, because("cancelled")), site.tools)
     assert sets.read_links(site.tree, WEB).next == other
-    await site.do(PutBack(WEB, old, "an admin asked"))
-    await site.do(TakeOff(WEB, old, "cancelled"))
+    await site.do(PutBack(WEB, old, because("an admin asked")))
+    await site.do(TakeOff(WEB, old, because("cancelled")))
     assert sets.read_links(site.tree, WEB).next is None
     # Killed before that was noted, it is done once more.
-    assert isinstance(await work(TakeOff(WEB, old, "cancelled"), site.tools), OffDeck)
+    assert isinstance(await work(TakeOff(WEB, old, because("cancelled")), site.tools), OffDeck)
 
 
 async def test_roll_looks_once_more(site: Site) -> None:
@@ -291,7 +293,7 @@ async def test_roll_looks_once_more(site: Site) -> None:
     await site.make_key()
     name = await site.certify()
     with pytest.raises(Permanent, match="is no longer on deck; somebody changed the links"):
-        await work(Roll(WEB, live, "test"), site.tools)
+        await work(Roll(WEB, live, because("test")), site.tools)
     # What was only derived is put right; what was not is refused.
     (site.folder(name) / "bundle.pem").unlink()
     (site.folder(name) / "fullchain.pem").write_bytes(b"nonsense")
@@ -311,7 +313,7 @@ async def test_roll_looks_once_more(site: Site) -> None:
 
 async def test_deliver(site: Site) -> None:
     live = await site.renew()
-    event = await site.do(Deliver(WEB, live, None, "test"))
+    event = await site.do(Deliver(WEB, live, None, because("test")))
     assert isinstance(event, ProdUpdated)
     assert event.delivered == Delivered(live, None)
     far, here = event.servers
@@ -338,7 +340,7 @@ async def test_adopting_restarts_only_what_is_not_there_yet(site: Site) -> None:
     live = await site.renew()
     # What it uses was not seen (I11).
     for expected in (ServerPhase.DELIVERED, ServerPhase.RESTARTED):
-        job = Deliver(WEB, live, None, "test", adopt=True)
+        job = Deliver(WEB, live, None, because("test"), adopt=True)
         event = await work(job, site.tools)
         assert isinstance(event, ProdUpdated)
         phases = [server.phase for server in event.servers]
@@ -427,7 +429,7 @@ async def test_a_command_after_the_copy_to_this_machine_is_waited_for(site: Site
         ("far.example.com", ServerPhase.PENDING),
         ("localhost", ServerPhase.PENDING),
     ]
-    job = Deliver(WEB, live, None, "test", adopt=True)
+    job = Deliver(WEB, live, None, because("test"), adopt=True)
     event = await work(job, site.tools)
     assert isinstance(event, ProdUpdated)
     # What is taken over as it is was not copied here; what is elsewhere has to be asked for.
@@ -441,10 +443,10 @@ async def test_adopting_copies_all_the_same(site: Site) -> None:
     """A server that ssl-mgr has copied to is seen to have the set; then it is proven."""
     live = await site.renew()
     await site.deliver()
-    event = await work(Deliver(WEB, live, None, "test", adopt=True), site.tools)
+    event = await work(Deliver(WEB, live, None, because("test"), adopt=True), site.tools)
     assert isinstance(event, ProdUpdated)
-    site.registry[WEB].state = replace(site.state(WEB), servers=())
-    event = await work(Deliver(WEB, live, None, "test", adopt=True), site.tools)
+    believe(site.registry, WEB, state=replace(site.state(WEB), servers=()))
+    event = await work(Deliver(WEB, live, None, because("test"), adopt=True), site.tools)
     assert isinstance(event, ProdUpdated)
     far, here = event.servers
     assert (far.phase, far.set, far.restarted) == (ServerPhase.PENDING, None, live)
@@ -454,7 +456,7 @@ async def test_adopting_copies_all_the_same(site: Site) -> None:
 
 async def test_nothing_to_deliver(site: Site) -> None:
     with pytest.raises(Permanent, match="has nothing to deliver"):
-        await work(Deliver(WEB, None, None, ""), site.tools)
+        await work(Deliver(WEB, None, None, because("")), site.tools)
 
 
 # --- settle ---------------------------------------------------------------------------------
@@ -465,7 +467,7 @@ async def test_settle(site: Site) -> None:
         site.later(minutes=1)
         await site.renew()
     await site.deliver()
-    event = await work(Settle(WEB, "test"), site.tools)
+    event = await work(Settle(WEB, because("test")), site.tools)
     links = sets.read_links(site.tree, WEB)
     assert event == Settled(site.now, links.prev)
     assert len(sets.list_sets(site.tree, WEB)) == 4  # curr, prev, and clean_keep

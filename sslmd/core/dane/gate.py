@@ -20,8 +20,8 @@ from sslmd.core.dane.verdict import (
     Unknown,
     Withdrawn,
 )
+from sslmd.core.reason import Reason, Why, said
 from sslmd.core.state import Phase
-from sslmd.core.times import clock
 from sslmd.core.view import View
 
 # Ports that one message names.
@@ -33,139 +33,113 @@ class Gate:
     """Whether the set on deck may be rolled, why, and when it may be if nothing goes wrong."""
 
     open: bool
-    text: str
+    reason: Reason
     at: datetime | None = None
 
 
-def _open(text: str) -> Gate:
-    return Gate(open=True, text=text)
+def _open(reason: Reason) -> Gate:
+    return Gate(open=True, reason=reason)
 
 
-def _shut(text: str, at: datetime | None = None) -> Gate:
-    return Gate(open=False, text=text, at=at)
+def _shut(reason: Reason, at: datetime | None = None) -> Gate:
+    return Gate(open=False, reason=reason, at=at)
 
 
-def _waits(why: str) -> Gate:
-    return _shut(f"waits for its TLSA records in DNS: {why}")
+def _waits(*why: Reason | None) -> Gate:
+    reasons = tuple(one for one in why if one is not None)
+    return _shut(Reason(Why.RECORDS_MISSING, why=reasons))
 
 
-def _withdrawn(owner: str) -> str:
-    return f"caches may hold TLSA records that were withdrawn ({owner})"
+def _withdrawn(owner: str) -> Reason:
+    return Reason(Why.WITHDRAWN, which=owner)
 
 
 def gate_of(view: View) -> Gate:
     """Return how the gate stands for the complete set on deck."""
     dane = view.dane
     if not view.wanted.dane and not isinstance(dane, Withdrawn):
-        return _open("no TLSA records are wanted")
+        return _open(Reason(Why.NO_RECORDS_WANTED))
     match dane:
         case Withdrawn(owner, until):
             return _shut(_withdrawn(owner), until)
         case NoRecords():
-            return _open("there are no TLSA records at its ports yet: nobody checks them")
+            return _open(Reason(Why.NOBODY_CHECKS))
         case Unknown(trouble=trouble):
-            return _waits(trouble) if trouble else _shut("its TLSA records are being published")
+            return _waits(said(trouble)) if trouble else _shut(Reason(Why.PUBLISHING))
         case HeldBack(why=why):
-            return _waits(why)
+            return _waits(said(why))
         case Everywhere(since=since):
             if since is None:
-                return _open("its TLSA records are those of the key in use, which are in DNS")
-            return _open(f"{_seen(since)}, for longer than caches keep older ones")
+                return _open(Reason(Why.SAME_RECORDS_IN_DNS))
+            return _open(Reason(Why.SEEN_LONG_ENOUGH, since=since))
         case Counting(ports=ports, sighting=sighting, trouble=trouble):
             # Publishing that fails for other records of the zone is none of its business (I6):
             # what counts is what was seen.
             if sighting is None:
-                return _waits(trouble or "they are being looked for")
-            if sighting.since is None:
-                return _waits("; ".join(filter(None, (trouble, sighting.missing))))
+                return _waits(said(trouble) or Reason(Why.LOOKING))
+            since, missing = sighting.since, said(sighting.missing)
+            if since is None:
+                return _waits(said(trouble), missing)
             if sighting.silent:
-                return _shut(f"{_seen(sighting.since)}, but {sighting.missing}", sighting.opens_at)
-            text = f"{_seen(sighting.since)}, which caches may lack for {ports.ttl} s twice"
-            return _shut(text, sighting.opens_at)
+                why_silent = Reason(Why.SEEN_BUT_SILENT, since=since, missing=missing)
+                return _shut(why_silent, sighting.opens_at)
+            return _shut(Reason(Why.SEEN, since=since, ttl=ports.ttl), sighting.opens_at)
         case _:
             assert_never(dane)
 
 
-def _seen(since: datetime) -> str:
-    return f"its TLSA records are on every name server since {clock(since)}"
-
-
-def lost_sight(view: View) -> str:
-    """Return why a set that was advertised is not any more, "" if it is."""
+def lost_sight(view: View) -> Reason | None:
+    """Return why a set that was advertised is not any more, None if it is."""
     dane = view.dane
     if isinstance(dane, Withdrawn):
         return _withdrawn(dane.owner)
     if not view.wanted.dane:
-        return ""
+        return None
     match dane:
         case HeldBack(why=why) | Counting(sighting=None, trouble=why):
-            pass
+            lost = said(why)
         case Counting(sighting=Sighting(since=None, missing=why)):
-            pass
+            lost = said(why)
         case Counting(sighting=Sighting(waited=waited, need=need)):
-            why = "others are wanted now" if waited < need else ""
+            lost = Reason(Why.OTHERS_WANTED) if waited < need else None
         case Unknown() | NoRecords() | Everywhere() | Counting():
-            why = ""
+            lost = None
         case _:
             assert_never(dane)
-    return (
-        f"its TLSA records are not everywhere any more, the wait begins again: {why}" if why else ""
-    )
+    return Reason(Why.LOST, why=lost) if lost is not None else None
 
 
-def harm_of(view: View, now: datetime) -> str:
-    """Return what a roll at `now` would break, and for how long; "" if it is known to be safe."""
+def harm_of(view: View, now: datetime) -> Reason | None:
+    """Return what a roll at `now` would break, and for how long; None if it is known to be safe."""
     dane = view.dane
     if isinstance(dane, Withdrawn):
-        return f"clients that check DANE may refuse it as long as caches hold {dane.owner}"
+        return Reason(Why.HARM_WITHDRAWN, which=dane.owner)
     if view.state.next is None or not view.wanted.dane or view.state.phase is Phase.ADVERTISED:
-        return ""
+        return None
     match dane:
         case NoRecords() | Everywhere():
-            return ""
+            return None
         case Unknown(ports=ports) | HeldBack(ports=ports):
-            if ports is None:
-                return (
-                    "which records its ports have is not known, so clients that check DANE may "
-                    "refuse it"
-                )
-            return _unseen(ports, "")
+            return Reason(Why.HARM_UNKNOWN) if ports is None else _unseen(ports, "")
         case Counting(ports=ports, sighting=sighting):
             if sighting is None or sighting.since is None:
                 return _unseen(ports, sighting.missing if sighting is not None else "")
-            end = sighting.since + timedelta(seconds=ports.ttl)
-            clients = f"clients that check DANE may refuse {_named(ports)}"
+            names, more = _named(ports)
+            ttl = timedelta(seconds=ports.ttl)
             if sighting.waited >= ports.ttl and not sighting.silent:
-                return (
-                    f"{clients} only where a cache keeps records for longer than their TTL, "
-                    f"{ports.ttl} s"
-                )
-            left = max(ports.ttl - sighting.waited, 1.0)
-            return (
-                f"{clients} for up to {_span(left)}, until {clock(max(end, now))}, where they "
-                "hold older TLSA records"
-            )
+                return Reason(Why.HARM_LONG_CACHES, ports=names, more=more, ttl=ttl)
+            left = max(ttl - timedelta(seconds=sighting.waited), timedelta(seconds=1))
+            until = max(sighting.since + ttl, now)
+            return Reason(Why.HARM_UNTIL, ports=names, more=more, left=left, until=until)
         case _:
             assert_never(dane)
 
 
-def _unseen(ports: CheckedPorts, missing: str) -> str:
-    after = f"for {_span(ports.ttl)} after that, as long" if ports.ttl else "after that as long"
-    return (
-        f"clients that check DANE may refuse {_named(ports)} until every name server shows the "
-        f"new records{f' ({missing})' if missing else ''}, and {after} as caches may keep the "
-        "old ones"
-    )
+def _unseen(ports: CheckedPorts, missing: str) -> Reason:
+    names, more = _named(ports)
+    ttl = timedelta(seconds=ports.ttl) if ports.ttl else None
+    return Reason(Why.HARM_UNSEEN, ports=names, more=more, missing=said(missing), ttl=ttl)
 
 
-def _named(ports: CheckedPorts) -> str:
-    some = ", ".join(ports.names[:_NAMED])
-    more = len(ports.names) - _NAMED
-    return f"{some} and {more} more" if more > 0 else some or "it"
-
-
-def _span(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    return f"{whole // 60} min" if whole < 7200 else f"{whole // 3600} h {whole % 3600 // 60} min"
+def _named(ports: CheckedPorts) -> tuple[tuple[str, ...], int | None]:
+    return ports.names[:_NAMED], len(ports.names[_NAMED:]) or None

@@ -18,8 +18,8 @@ from datetime import datetime, timedelta
 
 from sslmd.core.dane.gate import harm_of
 from sslmd.core.dane.verdict import Counting, HeldBack, NoRecords, Withdrawn
+from sslmd.core.reason import Held, Reason, Said, Why
 from sslmd.core.state import CertState
-from sslmd.core.times import clock
 from sslmd.core.view import View
 
 # Before the end: an admin is to have a week for it, and name servers that are silent until two days
@@ -44,55 +44,45 @@ def calls_of(state: CertState, end: datetime) -> tuple[datetime, datetime]:
     return end - min(ALARM, life * ALARM_SHARE), end - min(RESCUE, life * RESCUE_SHARE)
 
 
-def rescue(view: View, end: datetime, now: datetime) -> str:
-    """Return why the set on deck is rolled although its gate is shut, "" if it is not."""
+def rescue(view: View, end: datetime, now: datetime) -> Reason | None:
+    """Return why the set on deck is rolled although its gate is shut, None if it is not."""
     dane = view.dane
     if now < calls_of(view.state, end)[1]:
-        return ""
-    tense = "expires" if end > now else "expired"
+        return None
     if not view.wanted.dane and isinstance(dane, Withdrawn):
-        return f"the certificate in use {tense} at {clock(end)}"
+        return Reason(Why.CURR_ENDS, end=end, over=end <= now)
     if isinstance(dane, Counting) and dane.silent:
-        return (
-            f"the certificate in use {tense} at {clock(end)}, and all name servers that answer "
-            f"have shown the TLSA records for long enough (not: {dane.silent})"
-        )
-    return ""
+        return Reason(Why.CURR_ENDS, end=end, over=end <= now, silent=Said(dane.silent))
+    return None
 
 
-def first_alarm(view: View, why: str, now: datetime) -> str:
-    """Return why the first set of a certificate is not rolled, "" if that ends without an admin.
+def first_alarm(view: View, why: Reason, now: datetime) -> Reason | None:
+    """Return why the first set of a certificate is not rolled, None if that ends without an admin.
 
     Its ports serve keys of others, whose TLSA records clients go by. `why`: what is waited for.
     """
     if not isinstance(view.dane, HeldBack):
-        return ""
-    harm = harm_of(view, now)
-    return (
-        f"no certificate is in use yet, and the set on deck cannot be rolled: {why}; or: sslmctl "
-        f"roll --force {view.wanted.spec.id.arg}" + (f" ({harm})" if harm else "")
-    )
+        return None
+    arg, harm = view.wanted.spec.id.arg, harm_of(view, now)
+    return Reason(Held.ROLL_BLOCKED_FIRST, why=why, arg=arg, harm=harm)
 
 
-def alarm_of(view: View, why: str, opens: datetime, end: datetime, now: datetime) -> str:
-    """Return what only an admin can put right, "" while there is time.
+def alarm_of(
+    view: View, why: Reason, opens: datetime, end: datetime, now: datetime
+) -> Reason | None:
+    """Return what only an admin can put right, None while there is time.
 
     `why`: what is waited for; `opens`: when that is over if nothing goes wrong.
     """
     if now < calls_of(view.state, end)[0] or now < opens < end:
-        return ""
-    tense = "expires" if end > now else "expired"
-    harm = harm_of(view, now)
+        return None
     ports = None if isinstance(view.dane, NoRecords | Withdrawn) else view.dane.ports
-    minds = ""
-    if ports is not None and ports.usages == frozenset({3}):
-        minds = (
-            "; until then the certificate in use stays, which clients that check DANE by usage 3 "
-            "accept even when it has expired, and no others"
-        )
-    arg = view.wanted.spec.id.arg
-    return (
-        f"the certificate in use {tense} at {clock(end)}, and the set on deck cannot be rolled: "
-        f"{why}{minds}. Correct that, or: sslmctl roll --force {arg}"
-        + (f" ({harm})" if harm else "")
+    return Reason(
+        Held.ROLL_BLOCKED,
+        end=end,
+        over=end <= now,
+        why=why,
+        usage_3=ports is not None and ports.usages == frozenset({3}),
+        arg=view.wanted.spec.id.arg,
+        harm=harm_of(view, now),
     )

@@ -9,12 +9,12 @@ next: what was counted is kept over restarts, and a wall clock that jumps change
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sslmd.core.dane.tlsa import Owned
-from sslmd.core.names import SetName
+from sslmd.core.dane.tlsa import Owned, Tlsa
+from sslmd.core.names import DomainName, SetName
 
 # RFC 7671 §8.4: twice the TTL, so that what a cache fetched just before is gone for certain.
 TTLS = 2
@@ -116,6 +116,73 @@ class Sighting:
             return min(pause, LONGEST_WHEN_COMPLETE)
         pause = min(max(ttl / LOOKS_PER_TTL, SHORTEST_PAUSE), LONGEST_PAUSE)
         return min(pause, self.left)
+
+
+@dataclass(frozen=True, slots=True)
+class NameServersSeen:
+    """What every name server showed, and when it was asked."""
+
+    servers: tuple[NameServerSeen, ...]
+    began: Instant
+    ended: Instant
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerSeen:
+    """What a server shows at one owner. `ttl`: seconds, 0 without records or CNAMEs.
+
+    `signed_until`: when the last of the signatures over the records ends, None if there is none.
+    `fault`: why its answer is none, without the server's name, "" if it is one. `cname`: where the
+    CNAME at the owner leads, None if there is none: then the records are those at its end, and the
+    TTL is the longest on the way. `is_cut`: the owner is in a zone below.
+    """
+
+    records: frozenset[Tlsa] = frozenset()
+    ttl: int = 0
+    signed_until: datetime | None = None
+    fault: str = ""
+    cname: DomainName | None = None
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NameServerSeen:
+    """What one server shows. `server`: its name; `owners` has those that were
+    answered.
+
+    `silent`: why it did not answer, `out_of_reach`: why it cannot be asked from this machine, both
+    without its name, "" if it was; then nothing more was asked. `serial`: of its zone, None if it
+    tells none.
+    """
+
+    server: str
+    owners: Mapping[DomainName, OwnerSeen]
+    silent: str = ""
+    out_of_reach: str = ""
+    serial: int | None = None
+
+
+def missing_at(seen: NameServerSeen, wanted: frozenset[Owned]) -> frozenset[Owned]:
+    """Return which of the records a server was not seen to serve: all, if it did not answer."""
+    return wanted - _records(seen)
+
+
+def surplus(seen: NameServerSeen, wanted: frozenset[Owned]) -> frozenset[Owned]:
+    """Return what a server serves, at the owners that it was asked for, and should not.
+
+    What it shows at the end of a CNAME stands elsewhere.
+    """
+    return _records(seen, through_cnames=False) - wanted
+
+
+def _records(seen: NameServerSeen, *, through_cnames: bool = True) -> frozenset[Owned]:
+    return frozenset(
+        (owner, record)
+        for owner, one in seen.owners.items()
+        if through_cnames or one.cname is None
+        for record in one.records
+    )
 
 
 def digests(records: Iterable[Owned]) -> frozenset[str]:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Self
 
 from sslmd.core.names import BadName, CertId, DomainName, SanName, ZoneName
 
@@ -34,6 +35,12 @@ class Combination:
     usage: int
     selector: int
     match: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse the three numbers as `str` gives them; raise ValueError."""
+        usage, selector, match = map(int, text.split())
+        return cls(usage, selector, match)
 
     @property
     def wants_issuer(self) -> bool:
@@ -142,6 +149,15 @@ def endpoint_of(owner: DomainName) -> tuple[int, str, DomainName]:
     if len(parts) == 3 and parts[0][:1] == parts[1][:1] == "_" and parts[0][1:].isdecimal():
         return int(parts[0][1:]), parts[1][1:], DomainName.parse(parts[2])
     raise BadName(f"{owner} is not the owner of TLSA records (_port._proto.host)")
+
+
+def port_of(owner: DomainName) -> str:
+    """Return `mail.example.com:25` for the owner of TLSA records, "" for another name."""
+    try:
+        port, _, host = endpoint_of(owner)
+    except BadName:
+        return ""
+    return f"{host}:{port}"
 
 
 def hosts_of(

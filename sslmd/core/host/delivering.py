@@ -12,8 +12,8 @@ from datetime import datetime
 from sslmd.core.dane.verdict import UNKNOWN, NoRecords
 from sslmd.core.events import ServersProven
 from sslmd.core.jobs import Deliver, Prove, Settle
-from sslmd.core.state import DONE, Delivered, Server, ServerPhase
-from sslmd.core.times import clock
+from sslmd.core.reason import Reason, Said, Why, said
+from sslmd.core.state import DONE, Delivered, Server
 from sslmd.core.view import Decision, View, blocking, told
 
 
@@ -38,53 +38,48 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
     known = frozenset((server.kind, server.host) for server in state.servers)
     if there != state.delivered or known != view.servers:
         if there.curr != state.delivered.curr:
-            text = f"set {curr.name} is to go to production"
+            why = Reason(Why.TO_PRODUCTION, set=curr.name)
         elif there.next != state.delivered.next:
-            text = "production is to show what is on deck"
+            why = Reason(Why.SHOWS_NEXT)
         else:
-            text = "other servers depend on it now"
+            why = Reason(Why.OTHER_SERVERS)
         # As ssl-mgr left it, and as it was found before. What is new is delivered as ours is.
         leave = not state.whole and (state.adopted or state.delivered == there)
-        job = Deliver(cert, there.curr, there.next, text, state.adopted, leave)
-        return Decision(text, job=job)
+        job = Deliver(cert, there.curr, there.next, why, state.adopted, leave)
+        return Decision(why, job=job)
     # One that is done with an older set is not with this one (I4). Where nobody can look, the
     # restart has to do.
     waiting = [
         server for server in state.servers if server.phase not in DONE or server.set != curr.name
     ]
     if state.settled == curr.name:
-        text = f"live, but not everywhere: {_listed(waiting)}"
-        return Decision(text) if waiting else None
+        lacking = Reason(Why.LIVE_NOT_EVERYWHERE, servers=_listed(waiting))
+        return Decision(lacking) if waiting else None
     if state.deployed != curr.name:
         if not waiting:
             if view.wanted.dane and view.dane == UNKNOWN:
-                return Decision("live; its TLSA records are being published")
+                return Decision(Reason(Why.LIVE_PUBLISHING))
             if view.wanted.dane and view.proves and not isinstance(view.dane, NoRecords):
-                why = "the ports with TLSA records are to serve it before older ones go"
+                why = Reason(Why.PROVE_PORTS)
                 return Decision(why, job=Prove(cert, curr.name, why))
-            return Decision("no server is left to restart", event=ServersProven(now))
-        return Decision(f"waits for its servers: {_listed(waiting)}")
+            return Decision(Reason(Why.NO_SERVER_LEFT), event=ServersProven(now))
+        return Decision(Reason(Why.SERVERS_WAIT, servers=_listed(waiting)))
     if view.wanted.dane and (view.behind or view.dane == UNKNOWN):
-        why = view.behind or "its name servers are being told"
-        return Decision(f"live; TLSA records of older keys are to go: {why}")
-    return Decision("live; old records and sets can go", job=Settle(cert, "it is deployed"))
+        behind = said(view.behind) or Reason(Why.BEING_GIVEN)
+        return Decision(Reason(Why.OLD_RECORDS_GO, why=behind))
+    return Decision(Reason(Why.OLD_SETS_GO), job=Settle(cert, Reason(Why.DEPLOYED)))
 
 
-def _listed(servers: Iterable[Server]) -> str:
-    return ", ".join(f"{server.kind} on {server.host} {_standing(server)}" for server in servers)
-
-
-def _standing(server: Server) -> str:
-    match server.phase:
-        case ServerPhase.FAILED | ServerPhase.PENDING if server.next_try is not None:
-            return f"({server.error or 'failed'}; next try at {clock(server.next_try)})"
-        case ServerPhase.FAILED:
-            return f"({server.error or 'failed'})"
-        case ServerPhase.PENDING:
-            return f"({server.error or 'to be copied to'})"
-        case ServerPhase.RESTARTED:
-            return f"(restarted with set {server.set})"
-        case ServerPhase.PROVEN:
-            return f"(proven on set {server.set})"
-        case _:
-            return "(to be restarted)"
+def _listed(servers: Iterable[Server]) -> tuple[Reason, ...]:
+    return tuple(
+        Reason(
+            Why.SERVER,
+            kind=server.kind,
+            host=server.host,
+            phase=server.phase,
+            set=server.set,
+            error=Said(server.error) if server.error else None,
+            next_try=server.next_try,
+        )
+        for server in servers
+    )

@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sslmd.core.backoff import LONGEST_WAIT
 from sslmd.core.jobs import Told
 from sslmd.core.names import BadName, CertId, SetName
+from sslmd.core.retry import is_over
 from sslmd.core.state import DONE, Server, ServerPhase
 
 # When a server may be restarted for a certificate, from a time on: its `restart_window`.
@@ -178,11 +178,6 @@ def restarts_at(cert: CertId, server: Server, now: datetime, opens: Opens) -> da
         # With a time, it is an admin who asked, and they know what time it is.
         return now if server.next_try is not None else opens(cert, server, now)
     return opens(cert, server, _ends(server.next_try, now))
-
-
-def is_over(when: datetime | None, now: datetime) -> bool:
-    """Whether a wait is over, or was noted before the clock was set back."""
-    return when is None or when <= now or when > now + LONGEST_WAIT
 
 
 def _ends(when: datetime | None, now: datetime) -> datetime:

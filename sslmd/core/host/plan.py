@@ -16,12 +16,13 @@ from sslmd.core.host.needs import (
     Placement,
     Sights,
     at_any_time,
-    is_over,
     needs,
     never,
 )
 from sslmd.core.jobs import Copy, HostJob, Restart, See, Told
 from sslmd.core.names import CertId
+from sslmd.core.reason import Reason, Why
+from sslmd.core.retry import is_over
 from sslmd.core.state import CertState
 
 # Copies and restarts wait this long for rolls that are still under way, so that one serves all.
@@ -72,14 +73,14 @@ def decide_host(view: HostView, now: datetime) -> HostDecision:
     job: HostJob | None = None
     if _is_due(need.lacking, now) or (view.visits and is_over(view.visit_at, now)):
         told = tuple(dict.fromkeys(one.told for one in need.lacking))
-        certs = ", ".join(str(one.cert) for one in told)
-        reason = f"it does not have {certs}" if told else "it has what it should not have any more"
+        certs = tuple(str(one.cert) for one in told)
+        reason = Reason(Why.HOST_WITHOUT, certs=certs) if told else Reason(Why.HOST_SURPLUS)
         job = Copy(view.host, told, reason)
     elif groups := by_class(need.restarts, view.order, now):
-        certs = ", ".join(sorted({str(one.cert) for _, group in groups for one in group}))
-        job = Restart(view.host, groups, f"for {certs}")
+        certs = tuple(sorted({str(one.cert) for _, group in groups for one in group}))
+        job = Restart(view.host, groups, Reason(Why.RESTARTS_FOR, certs=certs))
     elif _is_due(need.unseen, now) and (groups := by_class(need.unseen, view.order)):
-        job = See(view.host, groups, "nobody has seen what it serves")
+        job = See(view.host, groups, Reason(Why.NOBODY_SAW))
     return HostDecision(job, wake_at)
 
 

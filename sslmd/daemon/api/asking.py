@@ -12,9 +12,11 @@ from sslmd.core.events import (
 from sslmd.core.jobs import Certify, MakeKey, Order
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
+from sslmd.core.reason import Ended, Reason, Said
 from sslmd.core.state import Ask, TrialAsk
-from sslmd.daemon.api.outcomes import CANCELLED
 from sslmd.daemon.planner import Planner
+
+CANCELLED = Reason(Ended.CANCELLED)
 
 
 class Asking:
@@ -33,9 +35,8 @@ class Asking:
             await self._planner.ledger.written(cert)
         except SslmError as err:
             if cert in self._planner.registry and self._planner.registry[cert].state.ask == ask:
-                self._planner.take(
-                    cert, AskDropped(self._planner.tools.now(), f"it could not be noted: {err}")
-                )
+                why = Reason(Ended.NOT_NOTED, why=Said(err))
+                self._planner.take(cert, AskDropped(self._planner.tools.now(), why))
             raise
         self._planner.replan(cert)
         self._planner.consider_hosts()
@@ -46,10 +47,8 @@ class Asking:
         try:
             await self._planner.ledger.written(cert)
         except SslmError as err:
-            self._planner.take(
-                cert,
-                TrialEnded(self._planner.tools.now(), ask, "", f"it could not be noted: {err}"),
-            )
+            why = Reason(Ended.NOT_NOTED, why=Said(err))
+            self._planner.take(cert, TrialEnded(self._planner.tools.now(), ask, why, failed=True))
             raise
         self._planner.replan(cert)
 
@@ -70,7 +69,7 @@ class Asking:
         attempt = self._planner.registry[cert].state.trial
         if attempt is not None:
             now = self._planner.tools.now()
-            self._planner.take(cert, TrialEnded(now, attempt, "", CANCELLED, cancelled=True))
+            self._planner.take(cert, TrialEnded(now, attempt, CANCELLED))
             await self._planner.queue.cancel(f"trial {cert}")
             if cert not in self._planner.registry or self._planner.registry[cert].state.ask is None:
                 # What goes on beside it by itself, nobody asked to stop.

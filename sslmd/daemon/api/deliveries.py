@@ -12,8 +12,10 @@ from typing import Any
 from sslmd.config.hosts import DNS, THIS_HOST, class_order, hosts_of
 from sslmd.core.events import RestartAsked, ServersWanting
 from sslmd.core.names import CertId
-from sslmd.core.state import DONE, Server, ServerPhase, Trouble
+from sslmd.core.retry import Trouble
+from sslmd.core.state import DONE, Server, ServerPhase
 from sslmd.core.view import blocking, told
+from sslmd.core.words import say
 from sslmd.daemon.api.following import Following
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.planner import Planner
@@ -173,7 +175,7 @@ class Deliveries:
             return (Outcome.FAILED, entry.hold)
         stuck = _stuck(entry, self._planner.tools.now())
         if stuck is not None:
-            return (Outcome.FAILED, told(stuck))
+            return (Outcome.FAILED, say(told(stuck)))
         return _together(servers, params, "delivered")
 
 

@@ -30,9 +30,12 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.limits import MOST_ISSUED
 from sslmd.core.names import CertId, SetName
+from sslmd.core.retry import Trouble
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
-from sslmd.core.state import Server, ServerPhase, SetNote, Trouble, Unseen
+from sslmd.core.state import Server, ServerPhase, SetNote, Unseen
+from sslmd.core.trouble import CertStatus, ServerStatus
+from sslmd.core.words import say
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 from sslmd.dns.bounds import bounds
@@ -49,27 +52,63 @@ def time(when: datetime | None) -> str | None:
     return when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
-    """Return one certificate of `status --json` (design, section 9)."""
+def status_of(entry: Entry) -> CertStatus:
+    """Return what is judged of a certificate: what `status` says of it, as values."""
     state, decision = entry.state, entry.decision
     trouble = decision.stuck or state.trouble or state.delivery_trouble
     # While it waits for its CA, the failures are the CA's; `reason` tells of them.
     attempts = 0 if decision.waits_for_ca else trouble.attempts if trouble else 0
     failed = _failed_server(state.servers)
+    error, about = _last_error(entry, trouble, failed)
+    cert, report = state.curr.cert if state.curr else None, entry.report
+    return CertStatus(
+        begins=cert.not_before if cert else None,
+        ends=cert.not_after if cert else None,
+        has_next=state.next is not None and state.next.cert is not None,
+        is_made=bool(_doing(entry)),
+        unusable=entry.unusable,
+        error=error,
+        about=about,
+        attempts=attempts or (failed.attempts if failed else 0),
+        next_try=_next_try(entry, trouble, failed),
+        renew_at=decision.renew_at,
+        roll_at=decision.roll_at,
+        unused=entry.unused,
+        servers=[
+            ServerStatus(
+                server.kind,
+                server.host,
+                str(server.phase),
+                error=server.error,
+                attempts=server.attempts,
+                since=server.since,
+                unseen=unseen.why if (unseen := _unseen(server)) and not unseen.meant else None,
+            )
+            for server in state.servers
+        ],
+        dane=(report.wrong, report.warnings) if report and entry.wanted.dane else ((), ()),
+    )
+
+
+def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
+    """Return one certificate of `status --json` (design, section 9)."""
+    state, status = entry.state, status_of(entry)
     return {
         "group": cert.group,
         "service": cert.service,
         "phase": str(state.phase),
         "reason": _reason(entry),
         "doing": _doing(entry) or None,
+        "progress": entry.progress or None,
         "signing_ca": str(entry.wanted.spec.signer),
         "curr": _set(state.curr, state.curr_note),
         "next": _set(state.next, state.next_note),
-        "renew_at": time(decision.renew_at),
-        "roll_at": time(decision.roll_at),
-        "attempts": attempts or (failed.attempts if failed else 0),
-        "last_error": _last_error(entry, trouble, failed),
-        "next_try": time(_next_try(entry, trouble, failed)),
+        "renew_at": time(status.renew_at),
+        "roll_at": time(status.roll_at),
+        "attempts": status.attempts,
+        "last_error": status.error or None,
+        "error_about": status.about or None,
+        "next_try": time(status.next_try),
         "servers": [
             {
                 "class": server.kind,
@@ -116,7 +155,7 @@ def _doing(entry: Entry) -> str:
 
 
 def _reason(entry: Entry) -> str:
-    parts = [entry.decision.text, entry.progress]
+    parts = [say(entry.decision.reason), entry.progress]
     trial = entry.state.trial
     if trial is not None and not entry.progress and not entry.hold:
         parts.append(f"a {trial.kind} is under way")
@@ -146,8 +185,24 @@ def hosts(planner: Planner) -> list[dict[str, Any]]:
 
 
 def zones(planner: Planner) -> list[dict[str, Any]]:
-    """Return the zones whose TLSA records cannot be published or looked at, and why."""
-    return [{"zone": str(zone), "error": text} for zone, text in planner.zones.troubled()]
+    """Return the zones whose TLSA records cannot be published or looked at, and why.
+
+    `told_by`: certificates whose last comparison says the same.
+    """
+    entries = planner.registry.entries
+    return [
+        {
+            "zone": str(zone),
+            "error": text,
+            "told_by": [
+                str(cert)
+                for cert, entry in entries.items()
+                if cert.group == str(zone) and entry.report
+                if any(one.wrong and one.text == text for one in entry.report.findings)
+            ],
+        }
+        for zone, text in planner.zones.troubled()
+    ]
 
 
 def dns() -> list[dict[str, Any]]:
@@ -208,7 +263,7 @@ def dane(planner: Planner, cert: CertId) -> dict[str, Any]:
         "at": time(report.at) if report else None,
         "age": max(0, round((planner.tools.now() - report.at).total_seconds())) if report else None,
         "ok": report is not None and report.fits,
-        "reason": entry.decision.text,
+        "reason": say(entry.decision.reason),
         "records": rows,
         "findings": [
             {
@@ -235,18 +290,22 @@ def _next_try(entry: Entry, trouble: Trouble | None, failed: Server | None) -> d
     return failed.next_try if failed is not None else None
 
 
-def _last_error(entry: Entry, trouble: Trouble | None, failed: Server | None) -> str | None:
-    if entry.hold or entry.unsaved:
-        return entry.hold or entry.unsaved
+def _last_error(entry: Entry, trouble: Trouble | None, failed: Server | None) -> tuple[str, str]:
+    """Return what failed last, and what that is about (`CertStatus.about`)."""
+    if entry.hold:
+        return entry.hold, CertStatus.SET if entry.astray else ""
+    if entry.unsaved:
+        return entry.unsaved, ""
     if entry.decision.waits_for_ca:
-        return None
+        return "", ""
     if trouble is not None and not trouble.rests:
-        return trouble.text
+        return trouble.text, ""
     if entry.decision.alarm:
-        return entry.decision.alarm
+        return say(entry.decision.alarm), CertStatus.SET
     if failed is not None:
-        return f"{failed.kind} on {failed.host}: {failed.error}"
-    return None
+        place = f"{failed.kind} on {failed.host}"
+        return f"{place}: {failed.error}", place
+    return "", ""
 
 
 def _failed_server(servers: tuple[Server, ...]) -> Server | None:
@@ -294,7 +353,7 @@ async def show(planner: Planner, cert: CertId, spend: Callable[[float], None]) -
     ]
     return {
         "cert": document,
-        "decision": {"text": entry.decision.text, "wake_at": time(entry.decision.wake_at)},
+        "decision": {"text": say(entry.decision.reason), "wake_at": time(entry.decision.wake_at)},
         "sets": details,
         "history": history,
         "config": _config(service) if service else {},

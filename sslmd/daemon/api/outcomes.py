@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from sslmd.core.names import SetName
+from sslmd.core.reason import Ended, Reason
 from sslmd.core.state import Ask, Track, TrialAsk
 from sslmd.core.state import Request as What
+from sslmd.core.words import say
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell import stories
 from sslmd.daemon.tell.journal import Record
@@ -13,7 +15,7 @@ from sslmd.wire.messages import Outcome
 Result = tuple[Outcome, str]
 
 # Why a request is dropped that an admin took back.
-CANCELLED = "cancelled by an admin"
+CANCELLED = say(Reason(Ended.CANCELLED))
 
 
 def ended(entry: Entry | None, ask: Ask | TrialAsk, record: Record) -> Result | None:

@@ -13,6 +13,7 @@ from sslmd.core.jobs import Copy, Look, Publish, Restart, See, Trial, Watch, Wri
 from sslmd.core.names import CertId, machine_of
 from sslmd.core.own_ca import renews_how
 from sslmd.core.state import Server, ServerPhase
+from sslmd.core.words import say
 from sslmd.daemon.api.documents import time
 from sslmd.daemon.api.metering import gently
 from sslmd.daemon.planner import Planner
@@ -39,22 +40,22 @@ async def plan(
     for state, jobs in (("running", planner.queue.running()), ("queued", planner.queue.queued())):
         for job in jobs:
             if isinstance(job, Copy):
-                row = {"cert": "", "job": f"copy to {job.host}", "reason": job.reason}
+                row = {"cert": "", "job": f"copy to {job.host}", "reason": say(job.reason)}
             elif isinstance(job, Restart):
                 name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
-                row = {"cert": "", "job": f"restart {name}", "reason": job.reason}
+                row = {"cert": "", "job": f"restart {name}", "reason": say(job.reason)}
             elif isinstance(job, See):
                 name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
-                row = {"cert": "", "job": f"look at {name}", "reason": job.reason}
+                row = {"cert": "", "job": f"look at {name}", "reason": say(job.reason)}
             elif isinstance(job, ZoneJob):
                 word = _ZONE_JOBS[type(job)]
-                row = {"cert": "", "job": f"{word} {job.zone}", "reason": job.reason}
+                row = {"cert": "", "job": f"{word} {job.zone}", "reason": say(job.reason)}
             elif isinstance(job, WriteDh):
-                row = {"cert": "", "job": "write Diffie-Hellman groups", "reason": job.reason}
+                row = {"cert": "", "job": "write Diffie-Hellman groups", "reason": say(job.reason)}
             elif job.cert in chosen:
                 if not isinstance(job, Trial):
                     busy.add(job.cert)
-                row = {"cert": str(job.cert), "job": type(job).__name__, "reason": job.reason}
+                row = {"cert": str(job.cert), "job": type(job).__name__, "reason": say(job.reason)}
             else:
                 continue
             now_rows.append({**row, "at": None, "state": state})
@@ -91,8 +92,8 @@ def _later(planner: Planner, cert: CertId, *, busy: bool) -> list[dict[str, Any]
         what, when, state = "wait", decision.wake_at, "waiting"
     row = {"cert": str(cert), "job": what, "at": time(when), "state": state}
     plain = what == "renew" and not decision.alarm
-    how = renews_how(planner.registry.view(cert)) if plain else ""
-    reason = f"{decision.text}; {how}" if how else decision.text
+    how = renews_how(planner.registry.view(cert)) if plain else None
+    reason = say(decision.reason.also(how))
     rows = [] if busy else [{**row, "reason": reason}]
     if decision.roll_at is not None and not busy:
         rows += _after_roll(planner, cert, entry, decision.roll_at)

@@ -20,8 +20,8 @@ from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
 from sslmd.core.own_ca import Grip, hold_of, is_another, what_changes
 from sslmd.core.plan import decide
+from sslmd.core.reason import Ended, Reason, Why
 from sslmd.core.renew_track import why_again, why_not_back
-from sslmd.core.renewal import Why
 from sslmd.core.roll_wait import roll_at
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import (
@@ -35,7 +35,8 @@ from sslmd.core.state import (
 )
 from sslmd.core.state import Request as What
 from sslmd.core.times import clock
-from sslmd.core.view import View, in_minutes
+from sslmd.core.view import View
+from sslmd.core.words import say, written
 from sslmd.daemon.api.asking import Asking
 from sslmd.daemon.api.following import Following
 from sslmd.daemon.api.outcomes import Result, ended
@@ -92,7 +93,7 @@ class Requests:
                 raise WireError(Code.REFUSED, f"{problem}; or not: sslmctl cancel {cert.arg}")
             self._check_new_key(cert, entry, new_key=new_key, named=names is not None)
             if new_key:
-                told = what_changes(self._planner.registry.view(cert))
+                told = say(what_changes(self._planner.registry.view(cert)))
                 warnings[cert] = [*warnings.get(cert, ()), told]
             next_ = entry.state.next
             # A key that was made ahead is there to be used by just this renewal.
@@ -110,7 +111,9 @@ class Requests:
             raise WireError(Code.REFUSED, text)
         hold = hold_of(self._planner.registry.view(cert), self._planner.tools.now())
         if named and not new_key and hold is not None and hold.grip is Grip.LOST:
-            raise WireError(Code.REFUSED, f"{cert} cannot be renewed with its key: {hold.text}")
+            raise WireError(
+                Code.REFUSED, f"{cert} cannot be renewed with its key: {say(hold.reason)}"
+            )
 
     async def _try_out(self, client: Client, params: Params, kind: TrialKind) -> dict[str, Any]:
         names = params.certs()
@@ -150,9 +153,9 @@ class Requests:
             if problem is None:
                 view = self._planner.registry.view(cert)
                 if force and (harm := harm_of(view, now)):
-                    warnings[cert] = [f"{_TOO_EARLY}{harm}"]
+                    warnings[cert] = [f"{_TOO_EARLY}{say(harm)}"]
                 if force and entry.state.next and is_another(entry.state, entry.state.next):
-                    warnings[cert] = [what_changes(view)]
+                    warnings[cert] = [say(what_changes(view))]
                 return wish
             if names is None:
                 return (Outcome.UNNEEDED, problem)
@@ -192,7 +195,7 @@ class Requests:
         if facts.name != state.prev:
             return f"{cert} was rolled just now; look at it, and ask again"
         if problem := why_not_back(facts, now):
-            return f"{cert}: {problem}; {making}"
+            return f"{cert}: {say(problem)}; {making}"
         if state.ask is not None and state.ask.back is None:
             doing = "renewed" if state.ask.what is What.RENEW else "rolled"
             return (
@@ -224,16 +227,16 @@ class Requests:
         if again := why_again(view, facts, now):
             minutes = entry.wanted.timing.min_roll.total_seconds() / 60
             text = (
-                f"set {facts.name} is renewed as soon as it is in use again ({again.text}), and "
+                f"set {facts.name} is renewed as soon as it is in use again ({say(again)}), and "
                 f"what is new then is rolled {minutes:g} min later at the earliest"
             )
-            if again.why is not Why.DUE:
+            if again.code is not Why.DUE:
                 text += "; to keep it, have the service file ask for what it is, and reload"
             told.append(text)
         if force and (harm := harm_of(_before_it_is_on_deck(view, facts), now)):
-            told.append(f"{_TOO_EARLY}{harm}")
+            told.append(f"{_TOO_EARLY}{say(harm)}")
         if entry.wanted.spec.ca is not None and is_another(replace(state, next_note=None), facts):
-            told.append(what_changes(view))
+            told.append(say(what_changes(view)))
         return told
 
     def _why_not_roll(self, cert: CertId, entry: Entry, wish: Ask) -> str | None:
@@ -250,14 +253,19 @@ class Requests:
         now = self._planner.tools.now()
         ahead = decide(self._planner.registry.view(cert), now)
         if ahead.roll_at is not None and ahead.roll_at > now:
-            why = f"({ahead.text.partition('; rolls at')[0]})"
-            if ahead.text.startswith("on deck; rolls at"):
-                why = ahead.rolls_when or "when min_roll_mins is over"
-            elif ahead.rolls_when:
-                why = f"{why} and {ahead.rolls_when}"
-            return f"{cert} rolls by itself at {clock(ahead.roll_at)}, {why}; --force rolls it now"
+            by_rule = dict(ahead.reason.facts)
+            gate, back = by_rule.get("gate"), by_rule.get("back")
+            soon = Reason(
+                Ended.TOO_EARLY,
+                cert=cert,
+                at=ahead.roll_at,
+                gate=gate if ahead.reason.code is Why.DNS_WAITS else None,
+                back=back,
+                windows=ahead.rolls_when,
+            )
+            return say(soon)
         if ahead.job is None and ahead.event is None and ahead.stuck is None:
-            return f"{cert}: {ahead.text}"
+            return f"{cert}: {say(ahead.reason)}"
         return None
 
     def _why_too_young(self, cert: CertId, wish: Ask) -> str | None:
@@ -273,7 +281,7 @@ class Requests:
         by_rule = decide(view, now).roll_at
         otherwise = f"; without being asked it rolls at {clock(by_rule)}" if by_rule else ""
         return (
-            f"{cert} is to be rolled {in_minutes(wish.min_roll)} after it was issued, which is at "
+            f"{cert} is to be rolled {written(wish.min_roll)} after it was issued, which is at "
             f"{clock(ready)}: ask again then{otherwise}"
         )
 
@@ -349,14 +357,14 @@ class Requests:
         if self._planner.queue.busy(f"cert {cert}") or entry.decision.job is not None:
             return None
         if entry.state.ask is not None:
-            return (Outcome.WAITING, entry.decision.text)
+            return (Outcome.WAITING, say(entry.decision.reason))
         if ask.what is What.RENEW:
-            return (Outcome.DONE, entry.decision.text)
+            return (Outcome.DONE, say(entry.decision.reason))
         return self._rolled(cert, entry)
 
     def _rolled(self, cert: CertId, entry: Entry) -> Result | None:
         """A roll is done here; how are the servers?"""
-        state, text = entry.state, entry.decision.text
+        state, text = entry.state, say(entry.decision.reason)
         if any(server.attempts for server in state.servers):
             return (Outcome.FAILED, f"rolled, but it {text}")
         hosts, now = self._planner.hosts, self._planner.tools.now()
@@ -392,7 +400,8 @@ def _back(state: CertState) -> SetName | None:
 
 def _before_it_is_on_deck(view: View, facts: SetFacts) -> View:
     """Return how it will be when a set has just been put on deck."""
-    state = advance(view.state, BackOnDeck(facts.name.time, facts, SetNote(0.0), ""))
+    why = Reason(Why.GOES_BACK, set=facts.name)
+    state = advance(view.state, BackOnDeck(facts.name.time, facts, SetNote(0.0), why))
     return replace(view, state=state, dane=of_another_set(view.dane))
 
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from sslmd import __version__
 from sslmd.core.names import CertId
 from sslmd.core.plain import plain_values
+from sslmd.core.trouble import failed, troubles
 from sslmd.daemon.api import documents
 from sslmd.daemon.api.metering import gently
 from sslmd.daemon.planner import Planner
@@ -30,6 +31,8 @@ class StatusDocument:
         self._pid = pid
         # The answer about all certificates, and the parts that it was made of.
         self._parts: list[bytes] = []
+        # Each certificate's part, and what it was made of: good for as long as that is its entry.
+        self._made: dict[CertId, tuple[Entry, bytes]] = {}
         self._list = b"[]"
         self._summary = ""
 
@@ -44,31 +47,39 @@ class StatusDocument:
         chosen = registry.managed() if which is None else which
         async for cert in gently(chosen, turn):
             if cert in registry:
-                _document(cert, registry[cert])
+                self._document(cert, registry[cert])
         # From here on without a pause: this is how things stand at one moment.
         chosen = registry.managed() if which is None else [one for one in chosen if one in registry]
-        parts = [_document(cert, registry[cert]) for cert in chosen]
+        parts = [self._document(cert, registry[cert]) for cert in chosen]
         if which is not None:
-            body, text = _list_of(parts), summary(self._planner)
+            body, text = _list_of(parts), _certificates(self._planner)
         elif parts == self._parts and self._summary:  # quick: mostly they are the same objects
             body, text = self._list, self._summary
         else:
             body, text = _list_of(parts), _certificates(self._planner)
             self._parts, self._list, self._summary = parts, body, text
-        if which is None:
-            text = f"{text}{_beside(self._planner)}"
         head = encode_plain(Response(ident, self._about(text))).removesuffix(b"}}\n")
         return (head + b',"certs":', body, b"}}\n")
+
+    def _document(self, cert: CertId, entry: Entry) -> bytes:
+        made = self._made.get(cert)
+        if made is None or made[0] is not entry:
+            value = plain_values(documents.status_entry(cert, entry))
+            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+            made = self._made[cert] = (entry, text.encode("utf-8", "replace"))
+        return made[1]
 
     def _about(self, text: str) -> dict[str, object]:
         planner = self._planner
         refused = planner.refused
+        text = f"{text}{_at_work(planner)}"
         about = {
             "version": __version__,
             "pid": self._pid,
             "started": documents.time(self._started),
             "state": "running",
-            "text": text,
+            "text": f"{text}{_refused(planner)}",
+            "summary": text,
             "conf_dir": str(planner.tools.config.conf_dir),
             "refused": refused.as_json() if refused else None,
         }
@@ -82,14 +93,6 @@ class StatusDocument:
         }
 
 
-def _document(cert: CertId, entry: Entry) -> bytes:
-    if entry.document is None:
-        value = plain_values(documents.status_entry(cert, entry))
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        entry.document = text.encode("utf-8", "replace")
-    return entry.document
-
-
 def _list_of(parts: Iterable[bytes]) -> bytes:
     return b"[" + b",".join(parts) + b"]"
 
@@ -97,34 +100,32 @@ def _list_of(parts: Iterable[bytes]) -> bytes:
 # --- in one line ----------------------------------------------------------------------
 
 
-def in_trouble(entry: Entry) -> bool:
+def in_trouble(entry: Entry, now: datetime) -> bool:
     """Whether something about a certificate failed and is not yet made good."""
-    failed = any(server.attempts for server in entry.state.servers)
-    mismatch = entry.report is not None and bool(entry.report.wrong)
-    decision = entry.decision
-    held = entry.hold or entry.unsaved or decision.alarm
-    stuck = decision.stuck is not None and not decision.stuck.rests
-    return bool(held or stuck or failed or mismatch or entry.unusable)
+    return failed(documents.status_of(entry), now)
 
 
 def summary(planner: Planner) -> str:
     """Return one line on how everything stands, for `systemctl status` and clients."""
-    return f"{_certificates(planner)}{_beside(planner)}"
+    return f"{_certificates(planner)}{_at_work(planner)}{_refused(planner)}"
 
 
 def _certificates(planner: Planner) -> str:
     which = planner.registry.managed()
     live = troubled = 0
+    now = planner.tools.now()
     for cert in which:
         entry = planner.registry[cert]
         live += entry.state.curr is not None and not entry.unusable
-        troubled += in_trouble(entry)
+        troubled += bool(troubles(documents.status_of(entry), now))
     trouble = f", {troubled} in trouble" if troubled else ""
     return f"{len(which)} certificates, {live} live{trouble}"
 
 
-def _beside(planner: Planner) -> str:
+def _at_work(planner: Planner) -> str:
     number = len(planner.queue)
-    jobs = f", {number} job{'s' if number > 1 else ''} at work" if number else ""
-    refused = f"; {planner.refused.text}" if planner.refused is not None else ""
-    return f"{jobs}{refused}"
+    return f", {number} job{'s' if number > 1 else ''} at work" if number else ""
+
+
+def _refused(planner: Planner) -> str:
+    return f"; {planner.refused.text}" if planner.refused is not None else ""

@@ -34,9 +34,11 @@ from sslmd.core.events import (
 )
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
+from sslmd.core.reason import Ended
 from sslmd.core.state import DONE, CertState, Server, ServerPhase
 from sslmd.core.times import clock
-from sslmd.core.view import in_minutes, told
+from sslmd.core.view import told
+from sslmd.core.words import say, written
 from sslmd.daemon.tell.journal import DEBUG, ERROR, INFO, NOTICE, WARNING
 
 DROPPED = "the request is dropped: "
@@ -58,9 +60,9 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
     """Return how `event` is told; None for what only the machine has to know."""
     match event:
         case KeyMade():
-            text = f"key made ({event.facts.key}): {event.reason}"
+            text = f"key made ({event.facts.key}): {say(event.reason)}"
             if _keeps_key(before, event.facts):
-                text = f"renewal begun with its key ({event.facts.key}): {event.reason}"
+                text = f"renewal begun with its key ({event.facts.key}): {say(event.reason)}"
             if event.note.new_key:
                 text += f"; {_learns(before)}"
                 return Story("key-made", text, WARNING, event.facts.name, "MakeKey")
@@ -75,19 +77,19 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
         case Advertised():
             name = after.next.name if after.next else None
             priority = INFO if after.sighting is not None else DEBUG
-            return Story("advertised", event.text, priority, name, kept=priority == INFO)
+            return Story("advertised", say(event.reason), priority, name, kept=priority == INFO)
         case Lost():
             if before.advertised is None:
                 return None  # told already
             name = after.next.name if after.next else None
-            return Story("tlsa-lost", event.text, WARNING, name)
+            return Story("tlsa-lost", say(event.reason), WARNING, name)
         case TlsaLooked():
             return _looked(before.sighting, after)
         case Rolled():
             return _rolled(event, before, after)
         case BackOnDeck():
             name = event.facts.name
-            text = f"set {name} is on deck again: {event.reason}{_taken_off(before, name)}"
+            text = f"set {name} is on deck again: {say(event.reason)}{_taken_off(before, name)}"
             return Story("put-back", text, NOTICE, name, "PutBack")
         case OffDeck():
             name = before.next.name if before.next else None
@@ -111,7 +113,7 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
         case RestartAsked():
             place = f"{event.kind} on {', '.join(sorted(event.hosts))}"
             if event.because:
-                text = f"{place} is to be restarted: {event.because}"
+                text = f"{place} is to be restarted: {say(event.because)}"
                 return Story("restart-due", text, INFO, kept=False)
             return Story("asked", f"an admin asks to restart {place}", NOTICE)
         case ServersProven():
@@ -125,14 +127,14 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             forced = ", forced" if event.ask.force else ""
             what = f"go back to set {event.ask.back}" if event.ask.back else f"{event.ask.what} it"
             wait = event.ask.min_roll
-            when = "" if wait is None else f" {in_minutes(wait)} after it was issued"
+            when = "" if wait is None else f" {written(wait)} after it was issued"
             return Story("asked", f"an admin asks to {what}{when}{forced}", NOTICE)
         case AskDropped():
-            return Story("ask-dropped", f"{DROPPED}{event.text}", NOTICE)
+            return Story("ask-dropped", f"{DROPPED}{say(event.reason)}", NOTICE)
         case AttemptFailed() if event.trouble.rests:
-            return Story("ask-dropped", told(event.trouble), NOTICE, job=str(event.track))
+            return Story("ask-dropped", say(told(event.trouble)), NOTICE, job=str(event.track))
         case AttemptFailed():
-            return Story("attempt-failed", told(event.trouble), ERROR, job=str(event.track))
+            return Story("attempt-failed", say(told(event.trouble)), ERROR, job=str(event.track))
         case Counted():
             names = ", ".join(event.failed)
             text = f"an order was cut short while the CA validated {names}: counted as failed"
@@ -141,13 +143,14 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             return None  # told with what is done with it
         case TrialAsked():
             return Story("asked", f"an admin asks for a {event.ask.kind}", NOTICE)
-        case TrialEnded(error=""):
-            return Story("trial-ended", f"{event.ask.kind}: {event.text}", NOTICE, job="Trial")
-        case TrialEnded(cancelled=True):
+        case TrialEnded(failed=True):
+            text = f"the {event.ask.kind} failed: {say(event.reason)}"
+            return Story("trial-failed", text, WARNING, job="Trial")
+        case TrialEnded() if event.reason.code is Ended.CANCELLED:
             return Story("trial-ended", f"the {event.ask.kind} was cancelled", NOTICE, job="Trial")
         case TrialEnded():
-            text = f"the {event.ask.kind} failed: {event.error}"
-            return Story("trial-failed", text, WARNING, job="Trial")
+            text = f"{event.ask.kind}: {say(event.reason)}"
+            return Story("trial-ended", text, NOTICE, job="Trial")
 
 
 def _looked(before: Sighting | None, after: CertState) -> Story | None:
@@ -191,7 +194,7 @@ def _taken_off(before: CertState, name: SetName) -> str:
 def _rolled(event: Rolled, before: CertState, after: CertState) -> Story:
     name = after.curr.name if after.curr else None
     old = f" in place of {before.curr.name}" if before.curr else ""
-    overrode = f"; {event.overrode}" if event.overrode else ""
+    overrode = f"; {say(event.overrode)}" if event.overrode else ""
     return Story("rolled", f"set {name} is live{old}{overrode}", NOTICE, name, "Roll")
 
 

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sslmd.core.dane.content import Given, unsigned_text
+from sslmd.core.dane.look import answer_of, short
 from sslmd.core.dane.places import Elsewhere, Fate, fits, records_for
+from sslmd.core.dane.sighting import surplus
 from sslmd.core.dane.tlsa import Share, TlsaHosts, owned
+from sslmd.core.dane.zone import KnownZone
 from sslmd.core.names import CertId, DomainName, SetName
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.state import CertState, Phase
 from sslmd.core.times import clock
-from sslmd.dns.tlsa_look import surplus
-from sslmd.workers.dane import NOT_PUBLISHED, Finding
-from sslmd.workers.dane_sight import answer_of, short
-from sslmd.workers.dane_wish import unsigned_text
-from sslmd.workers.dane_zone import Zone
-from sslmd.workers.tlsa import Given
+
+# Where a finding is of a record that is wanted and nowhere.
+NOT_PUBLISHED = "not published"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of a report. `wrong`: clients that check DANE are turned away, or may be.
+
+    `warning`: DANE does not do what it is there for. `unseen`: it could not be looked at, so that
+    nobody knows (I11).
+    """
+
+    where: str
+    text: str
+    wrong: bool = False
+    warning: bool = False
+    unseen: bool = False
 
 
 def findings_of(
-    zone: Zone, cert: CertId, state: CertState, now: datetime, limit: timedelta
+    zone: KnownZone, cert: CertId, state: CertState, now: datetime, limit: timedelta
 ) -> list[Finding]:
     """Return what the last look tells of a certificate's records, server by server.
 
@@ -65,7 +82,7 @@ def findings_of(
     return found
 
 
-def _of_places(zone: Zone, given: Given, cert: CertId, state: CertState) -> Iterator[Finding]:
+def _of_places(zone: KnownZone, given: Given, cert: CertId, state: CertState) -> Iterator[Finding]:
     """Tell where records are that are not at their owner, and of those that others keep."""
     others = zone.kept_by_others(cert)
     for owner, place in sorted(given.places_of(cert).items()):
@@ -90,7 +107,7 @@ def _of_places(zone: Zone, given: Given, cert: CertId, state: CertState) -> Iter
 
 
 def _kept_elsewhere(
-    zone: Zone, given: Given, cert: CertId, state: CertState, owner: DomainName
+    zone: KnownZone, given: Given, cert: CertId, state: CertState, owner: DomainName
 ) -> Finding:
     place = given.places[owner]
     seen = zone.elsewhere.get(owner)
@@ -105,7 +122,7 @@ def _kept_elsewhere(
 
 
 def _at_end(
-    zone: Zone,
+    zone: KnownZone,
     given: Given,
     cert: CertId,
     state: CertState,
@@ -158,7 +175,7 @@ def _judged(
     return Finding(owner.text, f"{why}; {text}")
 
 
-def _outside(zone: Zone, given: Given, cert: CertId) -> Iterator[Finding]:
+def _outside(zone: KnownZone, given: Given, cert: CertId) -> Iterator[Finding]:
     """Tell which hosts get no records because they are in other zones."""
     mine = next((one for one in zone.wish.certs if one.cert == cert), None) if zone.wish else None
     hosts: set[DomainName] = set()

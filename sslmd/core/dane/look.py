@@ -8,23 +8,29 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
+from sslmd.core.dane.content import CertWish, ZoneNotes, is_coming
 from sslmd.core.dane.places import Elsewhere, fits, records_for
-from sslmd.core.dane.sighting import Answer, Sighting, digests, look_again
+from sslmd.core.dane.sighting import (
+    Answer,
+    NameServerSeen,
+    NameServersSeen,
+    Sighting,
+    digests,
+    look_again,
+    missing_at,
+    surplus,
+)
 from sslmd.core.dane.tlsa import Combination, Known, Owned, heeded, owned
+from sslmd.core.dane.zone import KnownZone
 from sslmd.core.names import CertId, DomainName
 from sslmd.core.state import CertState
 from sslmd.core.times import clock
-from sslmd.dns.tlsa_look import ServerSeen, missing_at, surplus
-from sslmd.store.zone_notes import ZoneNotes
-from sslmd.workers.dane_wish import is_coming
-from sslmd.workers.dane_zone import Zone
-from sslmd.workers.tlsa import CertWish, ServersSeen
 
 # Records that one message names.
 _NAMED = 3
 
 
-def take(zone: Zone, seen: ServersSeen) -> bool:
+def take(zone: KnownZone, seen: NameServersSeen) -> bool:
     """Take in what the servers show; return whether the notes are others now."""
     assert zone.notes is not None
     zone.seen, zone.look_trouble = seen, ""
@@ -65,7 +71,7 @@ def take(zone: Zone, seen: ServersSeen) -> bool:
     return changed
 
 
-def _of_others(zone: Zone, seen: ServersSeen) -> dict[DomainName, frozenset[Combination]]:
+def _of_others(zone: KnownZone, seen: NameServersSeen) -> dict[DomainName, frozenset[Combination]]:
     """Return the owners with records that are not ours, and the combinations that all show."""
     ours = owned(zone.content) | owned(zone.given.before if zone.given is not None else {})
     found: dict[DomainName, list[frozenset[Combination]]] = {}
@@ -76,7 +82,7 @@ def _of_others(zone: Zone, seen: ServersSeen) -> dict[DomainName, frozenset[Comb
     return {owner: frozenset.intersection(*some) for owner, some in found.items()}
 
 
-def _with_others(zone: Zone, notes: ZoneNotes) -> ZoneNotes:
+def _with_others(zone: KnownZone, notes: ZoneNotes) -> ZoneNotes:
     """Return notes with what others keep for certificates, and what they have taken away.
 
     Caches hold that as long as what we withdraw.
@@ -96,7 +102,7 @@ def _with_others(zone: Zone, notes: ZoneNotes) -> ZoneNotes:
     return replace(notes, holders=holders, fading=(notes.fading | gone) - there)
 
 
-def _shown_ttls(zone: Zone) -> dict[DomainName, int]:
+def _shown_ttls(zone: KnownZone) -> dict[DomainName, int]:
     """Return the longest lifetime that was just seen at each owner, in seconds."""
     found: dict[DomainName, int] = defaultdict(int)
     for server in zone.seen.servers if zone.seen is not None else ():
@@ -109,7 +115,7 @@ def _shown_ttls(zone: Zone) -> dict[DomainName, int]:
     return dict(found)
 
 
-def _shown(zone: Zone) -> Known:
+def _shown(zone: KnownZone) -> Known:
     """Return the combinations at owners all of whose records every server shows.
 
     Owner by owner: one that is refused, or somebody's delegation, holds up no other (I6).
@@ -124,7 +130,7 @@ def _shown(zone: Zone) -> Known:
     return frozenset(found)
 
 
-def sight(zone: Zone, cert: CertId, state: CertState) -> Sighting | None:
+def sight(zone: KnownZone, cert: CertId, state: CertState) -> Sighting | None:
     """Return what the last look tells of the records of a set on deck; None: not yet."""
     mine = zone.mine(cert)
     if zone.seen is None or mine is None or mine.coming is None:
@@ -161,7 +167,7 @@ def sight(zone: Zone, cert: CertId, state: CertState) -> Sighting | None:
 
 
 def _answer_there(
-    zone: Zone, owner: DomainName, seen: Elsewhere, cert: CertId, mine: CertWish
+    zone: KnownZone, owner: DomainName, seen: Elsewhere, cert: CertId, mine: CertWish
 ) -> Answer:
     """Return what lacks, for the set on deck, of records that others keep."""
     where = owner.text if owner == seen.at else f"{owner} (a CNAME to {seen.at})"
@@ -179,7 +185,7 @@ def _answer_there(
 
 
 def answer_of(
-    zone: Zone, server: ServerSeen, wanted: frozenset[Owned], *, stale: bool = False
+    zone: KnownZone, server: NameServerSeen, wanted: frozenset[Owned], *, stale: bool = False
 ) -> Answer:
     """Return what one server lacks of `wanted`; `stale`: nor may it show what is withdrawn."""
     name = str(server.server)
@@ -195,7 +201,7 @@ def answer_of(
     return Answer(name)
 
 
-def _stale(zone: Zone, server: ServerSeen) -> str:
+def _stale(zone: KnownZone, server: NameServerSeen) -> str:
     """Return what a server still shows that was withdrawn."""
     assert zone.notes is not None
     for owner in sorted({owner for owner, _ in zone.notes.fading}):
@@ -207,7 +213,7 @@ def _stale(zone: Zone, server: ServerSeen) -> str:
     return ""
 
 
-def _fault(zone: Zone, server: ServerSeen, owner: DomainName) -> str:
+def _fault(zone: KnownZone, server: NameServerSeen, owner: DomainName) -> str:
     """Return what is wrong with how a server shows what it has at `owner`."""
     assert zone.notes is not None
     assert zone.seen is not None
@@ -224,19 +230,19 @@ def _fault(zone: Zone, server: ServerSeen, owner: DomainName) -> str:
     return ""
 
 
-def _all_signed(seen: ServersSeen) -> bool:
+def _all_signed(seen: NameServersSeen) -> bool:
     shown = [one for server in seen.servers for one in server.owners.values() if one.records]
     return bool(shown) and all(one.signed_until is not None for one in shown)
 
 
-def _reached(answers: list[Answer], seen: ServersSeen) -> list[Answer]:
+def _reached(answers: list[Answer], seen: NameServersSeen) -> list[Answer]:
     """Leave out servers that this machine has no way to, as long as there are others."""
     lost = {str(one.server) for one in seen.servers if one.out_of_reach}
     near = [one for one in answers if one.server not in lost]
     return near or answers
 
 
-def _stronger(server: ServerSeen, coming: frozenset[Owned]) -> str:
+def _stronger(server: NameServerSeen, coming: frozenset[Owned]) -> str:
     """Return what would keep clients from records of a set on deck that are there, "" if nothing.
 
     They go by the strongest digest that they find (RFC 7671 §9), and a server that is behind may
@@ -257,7 +263,7 @@ def _stronger(server: ServerSeen, coming: frozenset[Owned]) -> str:
     return ""
 
 
-def _lacks(server: ServerSeen, missing: list[Owned]) -> str:
+def _lacks(server: NameServerSeen, missing: list[Owned]) -> str:
     owners = list(dict.fromkeys(owner for owner, _ in missing))
     faults = [server.owners[owner].fault for owner in owners if owner in server.owners]
     if fault := next(filter(None, faults), ""):

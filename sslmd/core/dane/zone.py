@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sslmd.core.dane.content import CertWish, Given, Wish, ZoneNotes, held, held_by, is_coming
 from sslmd.core.dane.places import Elsewhere, Ends, Fate, Places, fits
-from sslmd.core.dane.sighting import FIRST_PAUSE, Sighting, digests
+from sslmd.core.dane.sighting import (
+    NameServerSeen,
+    NameServersSeen,
+    Sighting,
+    digests,
+    missing_at,
+    surplus,
+)
 from sslmd.core.dane.tlsa import (
     Content,
     Others,
@@ -17,6 +24,7 @@ from sslmd.core.dane.tlsa import (
     TlsaHosts,
     association,
     owned,
+    port_of,
     wants_of,
 )
 from sslmd.core.dane.verdict import (
@@ -30,14 +38,9 @@ from sslmd.core.dane.verdict import (
     counted,
 )
 from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.retry import Trouble
 from sslmd.core.standing import Standing
 from sslmd.core.state import CertState
-from sslmd.dns.ask import NameServer
-from sslmd.dns.tlsa_look import ServerSeen, missing_at, surplus
-from sslmd.store.zone_notes import ZoneNotes
-from sslmd.workers.dane_wish import held, held_by, is_coming
-from sslmd.workers.places import port_of
-from sslmd.workers.tlsa import CertWish, Given, ServersSeen, Wish
 
 # Records that one message names.
 _NAMED = 3
@@ -47,10 +50,11 @@ Doubt = tuple[DomainName, str, str, bool]
 
 
 @dataclass(slots=True)
-class Zone:
-    """`wish` is what DNS was given last, as `given`; None: nothing since the start. `tried`: what
-    publishing was tried for last. `queued`: certificates whose roll waits for the turn. `servers`:
-    those of the last look.
+class KnownZone:
+    """What is known of a zone.
+
+    `wish` is what DNS was given last, as `given`; None: nothing since the start. `tried`: what
+    publishing was tried for last.
 
     `noted`: what may be in DNS, while nothing could be given. `elsewhere`: what the last look found
     of records that others keep, `others` of those beside ours at owners of the zone. `doubts`: what
@@ -58,12 +62,8 @@ class Zone:
     those servers alone that answer. `replaced`: what was in DNS before the changes that no name
     server was seen to take yet, None if there are none.
 
-    `late`: whose set on deck waits for its records for too long. `asked`: the comparison that
-    somebody asked for last.
-
-    `trouble`, `look_trouble`, `unsaved`: why publishing, looking, writing notes failed last, "" if
-    it did not. Times ending in `_at` are of the event loop's clock, in seconds. `turn` is held by
-    who gives records to DNS, and by who makes a server use another key.
+    `failed`: how publishing failed last, without a text where ports are not ready for records.
+    `look_trouble`: why looking failed last, "" if it did not.
     """
 
     name: ZoneName
@@ -73,36 +73,20 @@ class Zone:
     tried: Wish | None = None
     given: Given | None = None
     noted: Content = field(default_factory=dict)
-    seen: ServersSeen | None = None
+    seen: NameServersSeen | None = None
     sighting: Sighting | None = None
     elsewhere: Mapping[DomainName, Elsewhere] = field(default_factory=dict)
     others: Others = field(default_factory=dict)
     doubts: frozenset[Doubt] = frozenset()
     apart: dict[CertId, Sighting] = field(default_factory=dict)
     replaced: Content | None = None
-    trouble: str = ""
-    attempts: int = 0
-    retry_at: float = 0.0
+    failed: Trouble | None = None
     look_trouble: str = ""
-    look_pause: float = FIRST_PAUSE
-    unsaved: str = ""
-    servers: tuple[NameServer, ...] = ()
-    look_at: float = 0.0
-    watch_at: float = 0.0
-    mx_at: float = 0.0
-    places_at: float = 0.0
-    changed_at: float = 0.0
-    doubted: bool = False
-    late: set[CertId] = field(default_factory=set)
-    files_at: float = 0.0
-    stamps: tuple[object, ...] = ()
-    again: bool = False
-    remarks: frozenset[str] = frozenset()
-    queued: set[CertId] = field(default_factory=set)
-    warned_unsigned: bool = False
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    asked: asyncio.Task[None] | None = None
-    asked_at: float = 0.0
+
+    @property
+    def trouble(self) -> str:
+        """Why publishing failed last, "" if it did not."""
+        return self.failed.text if self.failed is not None else ""
 
     @property
     def content(self) -> Content:
@@ -365,7 +349,7 @@ class Zone:
     def _before(self) -> frozenset[Owned]:
         return owned(self.replaced or {})
 
-    def _heard(self) -> list[ServerSeen]:
+    def _heard(self) -> list[NameServerSeen]:
         servers = self.seen.servers if self.seen is not None else ()
         return [one for one in servers if not one.silent and not one.out_of_reach]
 

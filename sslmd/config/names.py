@@ -1,0 +1,274 @@
+"""The names and the subject of a certificate: what a CA, or RFC 5280, does not take.
+
+What public CAs refuse is warned about at load: an order that is refused as a whole costs a round
+with the CA, and it is not there when it is needed. Private ACME servers may take what public ones
+do not, so none of that is a mistake.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
+
+from sslmd.config.cert_tables import NameTable
+from sslmd.config.locate import KeyPath
+from sslmd.config.model import LETS_ENCRYPT, CaInfo, Validation
+from sslmd.config.report import Report, Source
+from sslmd.core.names import (
+    BadName,
+    CertId,
+    DomainName,
+    GroupName,
+    SanName,
+    ZoneName,
+    parse_san,
+    shown,
+)
+from sslmd.core.spec import CertSpec, KeySpec
+
+# Names in one certificate (https://letsencrypt.org/docs/profiles/, looked up 2026-11-29). Other
+# public CAs take 100 as well, or more for money.
+MOST_NAMES = 100
+MOST_BY_PROFILE: Mapping[str, int] = MappingProxyType(
+    {"classic": MOST_NAMES, "tlsserver": 25, "shortlived": 25}
+)
+
+# The one profile of Let's Encrypt with addresses.
+WITH_ADDRESSES = "shortlived"
+
+# RFC 6761, RFC 6762, RFC 7686, RFC 8375, RFC 9476, ICANN 2024 (internal): no public CA signs a
+# name below one of these, because nobody owns it.
+_NOBODYS = frozenset({"alt", "example", "internal", "invalid", "local", "localhost", "test"})
+_NOBODYS_ZONES = ("home.arpa", "onion")
+
+_EMAIL = ("X509", "email")
+
+_Keys = Mapping[DomainName | IPv4Address | IPv6Address, KeyPath]
+
+# RFC 5280 appendix A: the upper bounds of X.520 attributes, in characters.
+_BOUNDS = {"CN": 64, "O": 64, "OU": 64, "L": 128, "ST": 128, "email": 255}
+
+
+def check_subject(cert: CertId, table: NameTable, report: Report, source: Source) -> None:
+    """Check the parts of the subject."""
+    is_ca = cert.group == GroupName.CA
+    for part, bound in _BOUNDS.items():
+        text: str = getattr(table, part)
+        # A leaf's long common name is left out of the subject if it is one of its names.
+        if len(text) > bound and (part != "CN" or is_ca or host_of(text) is None):
+            report.mistake(
+                source,
+                ("X509", part),
+                f"{shown(text)} has {len(text)} characters",
+                f"a certificate holds at most {bound}",
+            )
+        elif len(text) > bound:
+            report.warn(
+                source,
+                ("X509", "CN"),
+                f"{shown(text)} has {len(text)} characters, and a common name holds at most "
+                f"{bound}: the certificate has it among its sans, and no common name",
+                "write a shorter name of the sans, or CN = '' and the name in sans",
+            )
+    if table.C and not (len(table.C) == 2 and table.C.isascii() and table.C.isalpha()):
+        report.mistake(
+            source,
+            ("X509", "C"),
+            f"{shown(table.C)} is not a country code",
+            "write the two letters of ISO 3166, such as 'DE', or nothing",
+        )
+    if not table.email.isascii():
+        report.mistake(
+            source,
+            ("X509", "email"),
+            f"{shown(table.email)} has characters that a certificate cannot hold",
+            in_ascii(table.email),
+        )
+    if is_ca and not table.CN:
+        report.mistake(
+            source, ("X509", "CN"), "a CA needs a name", "write CN = 'My root', for example"
+        )
+
+
+def host_of(common_name: str) -> SanName | None:
+    """Return the host that a common name is, None if it is none."""
+    try:
+        return parse_san(common_name)
+    except BadName:
+        return None
+
+
+def check_acme_names(spec: CertSpec, info: CaInfo, report: Report, source: Source) -> None:
+    """Check the names of a certificate of an ACME CA."""
+    common = spec.subject.common_name
+    host = None if any(common == str(name) for name in spec.names) else host_of(common)
+    if common and host is None and common not in map(str, spec.names):
+        report.mistake(
+            source,
+            ("X509", "CN"),
+            f"{shown(common)} is no host name, and ACME CAs sign no other",
+            "write one of the sans, or CN = ''",
+        )
+    for index, name in enumerate((*spec.names, host)):
+        key = ("X509", "sans", index) if index < len(spec.names) else ("X509", "CN")
+        if isinstance(name, DomainName):
+            if name.is_wildcard and info.validation is Validation.HTTP_01:
+                report.mistake(
+                    source,
+                    key,
+                    f"{name} is a wildcard, which {info.name} cannot validate by http-01",
+                    "take a CA with ca_validation = 'dns-01', or name the hosts",
+                )
+        elif name is not None and info.validation is Validation.DNS_01:
+            # RFC 8738 §7: the dns-01 challenge is not for IP identifiers.
+            report.mistake(
+                source,
+                key,
+                f"{name} is an IP address, which {info.name} cannot validate by dns-01",
+                "take a CA with ca_validation = 'http-01', or leave the address out",
+            )
+    places = _places(spec)
+    _check_number(places, info, report, source)
+    _check_covered(places, report, source)
+    if info.server == LETS_ENCRYPT:
+        _check_lets_encrypt(places, info, report, source)
+        _check_key(spec.key, report, source)
+
+
+def _check_key(key: KeySpec, report: Report, source: Source) -> None:
+    if key.curve == "secp521r1" or (key.bits and key.bits not in (2048, 3072, 4096)):
+        word = "ec_algo" if key.curve else "rsa_bits"
+        report.warn(
+            source,
+            ("KeyOpts", word),
+            f"Let's Encrypt takes no keys of kind {key}",
+            "take secp256r1, secp384r1, or rsa of 2048, 3072 or 4096 bits",
+        )
+
+
+def _places(spec: CertSpec) -> _Keys:
+    """Return every name with the key that it stands at."""
+    places = {name: ("X509", "sans", index) for index, name in enumerate(spec.names)}
+    return {name: places.get(name, ("X509", "CN")) for name in spec.all_names()}
+
+
+def _check_number(places: _Keys, info: CaInfo, report: Report, source: Source) -> None:
+    profile = info.preferred_profile
+    most = MOST_BY_PROFILE.get(profile, MOST_NAMES)
+    if len(places) <= most:
+        return
+    whom = "Let's Encrypt takes" if info.server == LETS_ENCRYPT else "public CAs take"
+    by_profile = f" with the profile {profile}" if profile in MOST_BY_PROFILE else ""
+    fewer = ""
+    if len(places) <= MOST_NAMES:
+        fewer = ", or ask for a profile with more (ca_preferred_acme_profile in ca-info.conf)"
+    report.warn(
+        source,
+        ("X509", "sans"),
+        f"there are {len(places)} names, and {whom} at most {most} in one certificate{by_profile}",
+        f"spread them over several services, or write a wildcard for many of them{fewer}",
+    )
+
+
+def _check_covered(places: _Keys, report: Report, source: Source) -> None:
+    stars = {name.text for name in places if isinstance(name, DomainName) and name.is_wildcard}
+    if not stars:
+        return
+    for name, key in places.items():
+        if not isinstance(name, DomainName) or name.is_wildcard:
+            continue
+        star = f"*.{name.text.partition('.')[2]}"
+        if star in stars:
+            report.warn(
+                source,
+                key,
+                f"{name} is covered by {star}, which stands beside it, and public CAs refuse such "
+                "an order as a whole",
+                f"leave out {name}, or {star}",
+            )
+
+
+def _check_lets_encrypt(places: _Keys, info: CaInfo, report: Report, source: Source) -> None:
+    for name, key in places.items():
+        if not isinstance(name, DomainName):
+            if not name.is_global:
+                problem = f"{name} is no public address, and Let's Encrypt signs no other"
+                report.warn(source, key, problem, "take the site's own CA for it")
+            elif info.preferred_profile != WITH_ADDRESSES:
+                report.warn(
+                    source,
+                    key,
+                    f"{name} is an IP address, which Let's Encrypt signs with the profile "
+                    f"{WITH_ADDRESSES} alone",
+                    f"write ca_preferred_acme_profile = '{WITH_ADDRESSES}' in the table "
+                    f"[{info.name}] of ca-info.conf, or leave the address out",
+                )
+        elif _is_nobodys(name):
+            problem = f"{name} is no public name, and Let's Encrypt signs no other"
+            report.warn(source, key, problem, "take the site's own CA for it")
+
+
+def _is_nobodys(name: DomainName) -> bool:
+    text = name.text.removeprefix("*.")
+    return (
+        "." not in text
+        or text.rpartition(".")[2] in _NOBODYS
+        or any(f".{text}".endswith(f".{zone}") for zone in _NOBODYS_ZONES)
+    )
+
+
+# RFC 5280 §4.2.1.6: a Mailbox of RFC 5321 §4.1.2, local part and host; no name, no brackets.
+_MAILBOX = re.compile(
+    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+    r"@(?=.{1,253}\Z)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.|\Z))+(?<!\.)\Z"
+)
+
+
+def in_ascii(email: str) -> str:
+    """Return what to write in place of an address with other characters than those of ASCII."""
+    local, at, host = email.rpartition("@")
+    try:
+        host = str(ZoneName.parse(host))
+    except BadName:
+        host = ""
+    if at and host and local.isascii():
+        return f"write {local + at + host!r}, which is the same address"
+    return "write an ASCII address"
+
+
+class Mailboxes:
+    """Checks the addresses of one service after another."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._unseen: list[tuple[Source, str]] = []
+
+    def check(self, spec: CertSpec, source: Source) -> None:
+        """Check the address of a leaf that the own CA signs; one beyond ASCII is noted already."""
+        email = spec.subject.email
+        if email and not spec.mailbox():
+            self._unseen.append((source, email))
+        elif email and email.isascii() and not _MAILBOX.match(email):
+            self._report.mistake(
+                source,
+                _EMAIL,
+                f"{shown(email)} is not a mail address",
+                "write one address, such as 'somebody@example.com'",
+            )
+
+    def warn(self) -> None:
+        """Warn once of addresses that nobody finds: ssl-mgr's users have one in every file."""
+        for source, email in self._unseen[:1]:
+            others = len(self._unseen) - 1
+            have = "service has" if others == 1 else "services have"
+            more = f" ({others} other {have} one too)" if others else ""
+            self._report.warn(
+                source,
+                _EMAIL,
+                f"{shown(email)} is only put into the subject, where mail programs do not look"
+                + more,
+                "add 'emailProtection' to ext_key_usage if the certificate is for mail, so that "
+                "it is in the subjectAltName too; otherwise remove it",
+            )

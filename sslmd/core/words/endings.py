@@ -1,0 +1,37 @@
+"""Words for `Ended`: what became of an admin's request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sslmd.core.reason import Ended
+
+# For type checkers alone: `typing` is slow to import.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def _too_early(facts: Mapping[str, Any]) -> str:
+    why = []
+    if "gate" in facts:
+        here = "going back to set {back}, as an admin asked" if "back" in facts else "on deck"
+        why.append(f"({here}; {{gate}})")
+    if "windows" in facts:
+        why.append("{windows}")
+    rule = " and ".join(why) or "when min_roll_mins is over"
+    return f"{{cert}} rolls by rule at {{at}}, {rule}; --force rolls it now"
+
+
+ENDINGS: Mapping[Ended, str | Callable[[Mapping[str, Any]], str]] = {
+    Ended.CANCELLED: "cancelled by an admin",
+    Ended.NOT_NOTED: "it could not be noted: {why}",
+    Ended.NOTHING_ON_DECK: "there is nothing on deck to roll",
+    Ended.NOT_DUE: "not due[ until {until:day}]; sslmctl force-renew renews it now",
+    Ended.NO_KEY_TO_REUSE: "there is no key {key} to use again; renew it without --reuse",
+    Ended.ALREADY_ON_DECK: "set {set} is already on deck",
+    Ended.IN_USE: "set {set} is in use",
+    Ended.NOT_BACK: "set {set} cannot be rolled back to: {why}",
+    Ended.TOO_EARLY: _too_early,
+    Ended.TRIAL_WELL: "{said}",
+}
