@@ -36,8 +36,8 @@ def _access(config: Config, cert: CertId, host: str) -> str:
 
 async def deliver(job: Deliver, tools: Tools) -> ProdUpdated:
     """Do the job."""
-    known = await tools.locality.local(host for _, host in places(tools.config, job.cert))
-    noted = {one.host for one in tools.state_of(job.cert).servers if one.here}
+    known = await tools.lookups.locality.local(host for _, host in places(tools.config, job.cert))
+    noted = {one.host for one in tools.standings.state_of(job.cert).servers if one.here}
     # While a name cannot be looked up, it is what it was.
     unsure = {host for host, found in known.items() if found is None}
     here = {host for host, found in known.items() if found} | (unsure & noted)
@@ -51,10 +51,10 @@ async def deliver(job: Deliver, tools: Tools) -> ProdUpdated:
 
 async def is_here(host: str, certs: Iterable[CertId], tools: Tools) -> bool:
     """Whether a host is this machine; while its name cannot be looked up, it is what it was."""
-    found = await tools.locality.is_local(host)
+    found = await tools.lookups.locality.is_local(host)
     if found is not None:
         return found
-    servers = (one for cert in certs for one in tools.state_of(cert).servers)
+    servers = (one for cert in certs for one in tools.standings.state_of(cert).servers)
     return any(one.here for one in servers if one.host == host)
 
 
@@ -113,7 +113,7 @@ def _updated(job: Deliver, tools: Tools, here: Collection[str], *, changed: bool
         uses.append(HostUse(kind, host, access, host in here, is_visited))
     assert job.curr is not None
     servers = in_production(
-        tools.state_of(job.cert), uses, job.curr, now, changed=changed, adopt=job.adopt
+        tools.standings.state_of(job.cert), uses, job.curr, now, changed=changed, adopt=job.adopt
     )
     return ProdUpdated(now, Delivered(job.curr, job.next), servers)
 

@@ -59,7 +59,7 @@ from sslmd.workers import copy, deliver, dh, settle
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.reading import read_cert
 from sslmd.workers.restart import dependents
-from sslmd.workers.tools import Tools, wanted_of
+from sslmd.workers.tools import Site, Standings, Telling, Threads, Tools, wanted_of
 from sslmd.workers.zone_rehearsal import ZoneRehearsal, rehearse_zones
 
 # The places in the spread of renewals that a set can draw: the first day, and the last.
@@ -146,13 +146,12 @@ async def rehearse(config: Config, now: datetime) -> Rehearsal:
     """Return what a daemon that is started now would do at once. Only name servers are asked."""
     with ThreadPoolExecutor(_READERS, "sslm-rehearsal") as threads:
         book: dict[CertId, Rehearsed] = {}
+        tree = Tree(str(config.globals.certs_dir))
         tools = Tools(
-            config=config,
-            tree=Tree(str(config.globals.certs_dir)),
-            now=lambda: now,
-            rng=random.Random(),  # noqa: S311 - nothing is drawn that anybody uses
-            threads=threads,
-            state_of=lambda cert: book[cert].state,
+            Site(config, tree, lambda: now, random.SystemRandom()),
+            Threads(threads),
+            Standings(lambda cert: book[cert].state),
+            Telling(),
         )
         found = Rehearsal(book)
         await asyncio.to_thread(_load, tools, found)
@@ -169,7 +168,7 @@ def _load(tools: Tools, found: Rehearsal) -> None:
             told = as_found.told_of_ca_keys(prod, cert, managed=service.managed)
             found.remarks += [f"{cert}: {remark}" for remark in told]
         if state.curr is not None:
-            tools.established.add(cert.group)
+            tools.site.established.add(cert.group)
         book[cert] = Rehearsed(
             cert,
             wanted_of(service, config),
@@ -221,7 +220,7 @@ async def _rehearse(tools: Tools, found: Rehearsal) -> Rehearsal:
 
 async def _here(tools: Tools) -> set[str]:
     """Return the hosts that are this machine."""
-    known = await tools.locality.local([THIS_HOST, *sorted(hosts_of(tools.config))])
+    known = await tools.lookups.locality.local([THIS_HOST, *sorted(hosts_of(tools.config))])
     return {host for host, found in known.items() if found}
 
 

@@ -343,9 +343,9 @@ async def show(planner: Planner, cert: CertId, spend: Callable[[float], None]) -
         sets_, lines = _sets(planner, cert), certs.history(tools.tree, cert)
         return sets_, lines, account, thread_time() - began
 
-    details, entries, account, seconds = await tools.aside(read)
+    details, entries, account, seconds = await tools.threads.aside(read)
     spend(seconds)
-    used = tools.issuances().spent(entry.wanted)
+    used = tools.standings.issuances(tools.site).spent(entry.wanted)
     document = status_entry(cert, entry)
     history = [
         {"at": time(one.at), "event": one.event, "set": one.set, "text": one.text}

@@ -113,7 +113,7 @@ def _after_roll(
     commands = commands_of(config)
     follows = list(following_roll(commands, cert, entry.servers, copied))
     for host in hosts:
-        if host in copied and not tools.locality.seems_local(host):
+        if host in copied and not tools.lookups.locality.seems_local(host):
             yield {**row, **_copy(config, host), "reason": "after the roll"}
         for one in (one for one in follows if one.host == host):
             if not one.kind:
@@ -148,7 +148,7 @@ def _servers(planner: Planner, cert: CertId, entry: Entry) -> Iterator[dict[str,
             case ServerPhase.PENDING:
                 reason = server.error or "it does not have the certificate"
                 row = {**row, "at": time(server.next_try)}
-                here = server.here or planner.tools.locality.seems_local(server.host)
+                here = server.here or planner.tools.lookups.locality.seems_local(server.host)
                 if not here:
                     yield {**row, **_copy(config, server.host), "reason": reason}
                 for argv in commands.after_copy_to(server.host):

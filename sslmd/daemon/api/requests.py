@@ -75,7 +75,9 @@ class Requests:
             text = "new_key wants force and certs, and reuse is the contrary of it"
             raise WireError(Code.INVALID_PARAMS, text)
         warnings: dict[CertId, list[str]] = {}
-        issuances = self._planner.tools.issuances() if force else None
+        issuances = (
+            self._planner.tools.standings.issuances(self._planner.tools.site) if force else None
+        )
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
             if issuances is not None:
@@ -173,7 +175,7 @@ class Requests:
         for cert in registry.select(names):
             prev = registry[cert].state.prev
             if prev is not None:
-                found[cert] = await tools.aside(read_set, tools.tree, cert, prev)
+                found[cert] = await tools.threads.aside(read_set, tools.tree, cert, prev)
         remarks: dict[CertId, list[str]] = {}
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
