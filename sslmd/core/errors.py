@@ -27,6 +27,10 @@ class SslmError(Exception):
         super().__init__(plain(text))
 
 
+class ImpossibleTransition(Exception):
+    """An event that cannot happen in this phase: a bug, never a user's doing."""
+
+
 class Transient(SslmError):
     """It may work later: a full disk, a busy server. `retry_at`: not sooner (a CA's wish)."""
 

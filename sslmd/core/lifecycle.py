@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sslmd.core.dane.sighting import Sighting
+from sslmd.core.errors import ImpossibleTransition
 from sslmd.core.events import (
     Advertised,
     AskDropped,
@@ -41,6 +42,7 @@ from sslmd.core.events import (
     WasIssued,
 )
 from sslmd.core.facts import SetFacts
+from sslmd.core.host.server import asked, wanted, with_copied, with_told
 from sslmd.core.names import SetName
 from sslmd.core.retry import Trouble
 from sslmd.core.state import (
@@ -54,7 +56,6 @@ from sslmd.core.state import (
     Phase,
     Request,
     Server,
-    ServerPhase,
     Track,
 )
 
@@ -105,10 +106,6 @@ _BESIDE = (
     TrialAsked,
     TrialEnded,
 )
-
-
-class ImpossibleTransition(Exception):
-    """An event that cannot happen in this phase: a bug, never a user's doing."""
 
 
 def phase_of(
@@ -264,11 +261,11 @@ def _apply(state: CertState, event: Event) -> CertState:
                 whole=False,
             )
         case ServerTold() | ServerSeen():
-            return replace(state, servers=_replaced(state.servers, event.server))
+            return replace(state, servers=with_told(state.servers, event.server))
         case ServerCopied():
-            return replace(state, servers=_copied(state, event))
+            return replace(state, servers=with_copied(state, event.server, event.before))
         case ServersWanting():
-            wanting = (_wanting(server, event) for server in state.servers)
+            wanting = (wanted(server, event.hosts) for server in state.servers)
             # Production is looked at again too: the copies are made of what is there.
             return replace(
                 state,
@@ -278,7 +275,7 @@ def _apply(state: CertState, event: Event) -> CertState:
                 whole=True,
             )
         case RestartAsked():
-            restarting = (_restarting(server, event) for server in state.servers)
+            restarting = (asked(server, event) for server in state.servers)
             return replace(state, servers=tuple(restarting))
         case ServersProven():
             return replace(state, deployed=state.curr.name if state.curr else None, retired=())
@@ -331,48 +328,6 @@ def counted(
     """Return the failed validations that still count after `names` failed at `now`."""
     recent = (one for one in before if timedelta() <= now - one.at < COUNTED)
     return (*recent, *(FailedValidation(name, now) for name in names))
-
-
-def _replaced(servers: tuple[Server, ...], told: Server) -> tuple[Server, ...]:
-    """Put `told` in its place, unless that server is to be given something in the meantime."""
-    return tuple(
-        told
-        if (old.kind, old.host, old.set) == (told.kind, told.host, told.set)
-        and old.phase is not ServerPhase.PENDING
-        else old
-        for old in servers
-    )
-
-
-def _copied(state: CertState, event: ServerCopied) -> tuple[Server, ...]:
-    """Put a server that was copied to in its place, unless it is known better by now."""
-    told = event.server
-    curr = state.curr.name if state.curr else None
-    if told.set != curr and told.phase is not ServerPhase.PENDING:
-        # Rolled again meanwhile: it has a set now, but not yet this one.
-        told = replace(told, phase=ServerPhase.PENDING, next_try=None)
-    return tuple(
-        told
-        if (old.kind, old.host, old.set, old.phase)
-        == (told.kind, told.host, event.before, ServerPhase.PENDING)
-        else old
-        for old in state.servers
-    )
-
-
-def _wanting(server: Server, event: ServersWanting) -> Server:
-    if server.host not in event.hosts:
-        return server
-    return replace(server.without_trouble(), phase=ServerPhase.PENDING)
-
-
-def _restarting(server: Server, event: RestartAsked) -> Server:
-    named = server.kind == event.kind and server.host in event.hosts
-    if not named or server.phase is ServerPhase.PENDING or server.set is None:
-        return server
-    asked = None if event.because else event.at
-    server = server.without_trouble()
-    return replace(server, phase=ServerPhase.DELIVERED, next_try=asked, since=event.at)
 
 
 def _kept_sighting(state: CertState, event: KeyMade) -> Sighting | None:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from sslmd.config.hosts import DNS, class_order, wanted_on
+from sslmd.config.hosts import class_order, wanted_on
 from sslmd.config.model import Config
 from sslmd.core.events import ServerCopied, ServerSeen, ServersWanting, ServerTold
+from sslmd.core.host.commands import DNS
 from sslmd.core.host.needs import restarts_at
 from sslmd.core.host.plan import (
     BATCH_WAIT,
@@ -24,16 +25,17 @@ from sslmd.core.host.plan import (
     decide_host,
     looks_again,
 )
+from sslmd.core.host.server import failed, given, looked_at, not_given, restarted
 from sslmd.core.jobs import Copy, HostJob, Pool, Restart, See, Told, pool
 from sslmd.core.names import CertId
 from sslmd.core.renewal import ROLL_MARGIN
 from sslmd.core.retry import Trouble
-from sslmd.core.state import CertState, Server, ServerPhase, Unseen
+from sslmd.core.state import CertState, Server, ServerPhase
 from sslmd.core.windows import opens
 from sslmd.daemon.host_book import HostBook
 from sslmd.daemon.registry import ClassesChanged, Registry
 from sslmd.workers.copy import Visit, copy
-from sslmd.workers.proof import Sight, rule_of
+from sslmd.workers.proof import rule_of
 from sslmd.workers.queue import JobQueue
 from sslmd.workers.restart import ClassRestarted, restart, see
 from sslmd.workers.tools import Tools
@@ -282,15 +284,14 @@ class Hosts:
             if old.phase is not ServerPhase.PENDING:
                 continue
             if error is not None:
-                after = again.failed(old, error)
+                after = not_given(old, again.of(old, error))
             elif visit.here and not old.here:
                 # Found to be this machine after all: production is to have the right owners.
                 self._apply(cert, ServersWanting(now, frozenset({job.host})))
                 continue
             else:
-                new = visit.new.get(cert, True)
-                phase = ServerPhase.DELIVERED if new else old.phase_with(name)
-                after = replace(_well(old, phase, now), set=name, here=visit.here)
+                is_new = visit.new.get(cert, True)
+                after = given(old, name, now, is_new=is_new, here=visit.here)
             self._apply(cert, ServerCopied(now, after, old.set))
         for cert, hosts in self.notes.parted(job.host, visit.taken).items():
             if cert in self._registry:
@@ -353,12 +354,12 @@ class Hosts:
             old = replace(old, ports=sight.ports or old.ports)
             self._looked[told.cert, outcome.kind, outcome.host] = now
             if error is None:
-                server = _seen(_well(old, ServerPhase.RESTARTED, now), sight, now)
-                server = replace(server, expires=self._end_of(told.cert))
+                server = restarted(old, sight.why_unseen, self._end_of(told.cert), now)
             else:
-                server = replace(again.failed(old, error), phase=ServerPhase.FAILED)
-            if outcome.error is not None:
-                server = replace(server, error=f"the restart failed: {server.error}")
+                trouble = again.of(old, error)
+                if outcome.error is not None:
+                    trouble = replace(trouble, text=f"the restart failed: {trouble.text}")
+                server = failed(old, trouble)
             unproven = error is not None and outcome.error is None
             self._apply(told.cert, ServerTold(now, server, unproven))
 
@@ -379,27 +380,12 @@ class Hosts:
                 if old is None or old.set != told.set or old.phase is not ServerPhase.RESTARTED:
                     continue
                 sight = outcome.sight_of(told.cert)
-                server = _seen(replace(old, ports=sight.ports or old.ports), sight, now)
-                if server != old:
+                old = replace(old, ports=sight.ports or old.ports)
+                server = looked_at(old, sight.why_unseen, now)
+                if server != unchanged[told.cert, outcome.kind]:
                     self._apply(told.cert, ServerSeen(now, server))
                 self.note(told.cert)
         return []
-
-
-def _well(server: Server, phase: ServerPhase, now: datetime) -> Server:
-    """Return a server of which all is well, in a phase since now."""
-    return replace(server.without_trouble(), phase=phase, since=now)
-
-
-def _seen(server: Server, sight: Sight, now: datetime) -> Server:
-    """Return a server that was restarted with its set, by what was seen of it then."""
-    unseen = sight.unseen
-    if sight.error is not None:
-        unseen = Unseen(f"not seen: {sight.error}")
-    if unseen is not None:
-        return replace(server.used(), phase=ServerPhase.RESTARTED, unseen=unseen)
-    server = _well(server, ServerPhase.PROVEN, now)
-    return replace(server, proven=server.set, seen=now, unseen=None)
 
 
 class _Again:
@@ -412,9 +398,9 @@ class _Again:
         self._tools = tools
         self._at: datetime | None = None
 
-    def failed(self, server: Server, error: Exception) -> Server:
-        """Return a server that failed once more."""
+    def of(self, server: Server, error: Exception) -> Trouble:
+        """Return the failure of a server that failed once more."""
         tools = self._tools
         trouble = Trouble.of(error, server.attempts, tools.now(), jitter=tools.rng.random())
         self._at = self._at or trouble.next_try
-        return server.failed(replace(trouble, next_try=self._at))
+        return replace(trouble, next_try=self._at)

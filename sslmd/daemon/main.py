@@ -42,7 +42,8 @@ from sslmd.daemon.planner import ORDERS, Planner
 from sslmd.daemon.reload import Reload
 from sslmd.daemon.systemd import Notifier, watchdog_seconds
 from sslmd.daemon.tell import journal
-from sslmd.daemon.tell.journal import INFO, NOTICE, WARNING, Bus, Record
+from sslmd.daemon.tell.events import EVENTS
+from sslmd.daemon.tell.journal import NOTICE, WARNING, Bus, Record
 from sslmd.daemon.watchdog import Watchdog
 from sslmd.memory import keep_private
 from sslmd.servers import folders
@@ -52,7 +53,7 @@ from sslmd.store.scratch import Scratch
 from sslmd.store.ssl_mgr import at_work
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH
 from sslmd.workers import http
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Site, Standings, Telling, Threads, Tools
 
 # Jobs at a time, unless --jobs says otherwise. Most of a job is waiting for the disk or a
 # network; keys take a core each.
@@ -203,23 +204,25 @@ class Daemon:
         self._notifier = Notifier()
         self._threads = ThreadPoolExecutor(arguments.jobs, thread_name_prefix="sslmd")
         self._others = ThreadPoolExecutor(2 * ORDERS + READERS, thread_name_prefix="sslmd-others")
+        scratch = Scratch(os.path.dirname(arguments.socket))
+        tree = Tree(str(config.globals.certs_dir))
         tools = Tools(
-            config=config,
-            tree=Tree(str(config.globals.certs_dir)),
-            now=_now,
-            rng=random.SystemRandom(),
-            threads=self._threads,
-            others=self._others,
-            state_of=lambda cert: self._planner.state_of(cert),
-            every=lambda: self._planner.registry.entries.values(),
+            Site(config, tree, _now, random.SystemRandom(), scratch),
+            Threads(self._threads, self._others, self._bug),
+            Standings(
+                lambda cert: self._planner.state_of(cert),
+                lambda: self._planner.registry.entries.values(),
+            ),
+            Telling(
+                self._tell_of,
+                self._bug,
+                lambda cert, text: self._planner.progress(cert, text),
+                lambda cert, names: self._planner.count(cert, names),
+                lambda cert, issuance: self._planner.count_issued(cert, issuance),
+            ),
             socket=arguments.socket,
-            scratch=Scratch(os.path.dirname(arguments.socket)),
-            tell=self._tell_of,
-            bug=self._bug,
-            progress=lambda cert, text: self._planner.progress(cert, text),
-            count=lambda cert, names: self._planner.count(cert, names),
-            count_issued=lambda cert, issuance: self._planner.count_issued(cert, issuance),
             crowded=lambda: self._planner.queue.crowded(Pool.ACME),
+            resting=lambda zone: self._planner.queue.resting(f"zone {zone}"),
         )
         self._planner = Planner(tools, self._bus, arguments.jobs)
         self._loading = Reload(self._planner, conf_dir, arguments.socket, self._tell, self._taken)
@@ -244,7 +247,7 @@ class Daemon:
         self._planner.start()
         tools.in_background(http.remove_left_behind(left, tools))
         tools.in_background(self._methods.http_tests.remove_left())
-        begun = tools.challenges.start(tools.config.zones())
+        begun = tools.ordering.challenges.start(tools.config.zones())
         if self._once:
             await begun  # what it finds is taken back at the end
         else:
@@ -265,8 +268,8 @@ class Daemon:
         # Orders first: a hook that is let go would end its certbot as a failure of its own.
         ended = await self._planner.stop(GRACE)
         await self._server.stop()
-        await self._planner.tools.background_done(GRACE)
-        await self._planner.tools.challenges.stop()
+        await self._planner.tools.threads.background_done(GRACE)
+        await self._planner.tools.ordering.challenges.stop()
         self._planner.tools.scratch.close()
         waiting = ("asyncio_", "sslmd-others", "sslmd-lookups")
         looking_up = any(thread.name.startswith(waiting) for thread in threading.enumerate())
@@ -294,8 +297,8 @@ class Daemon:
         if stopped.done():
             return 1
         stopped.cancel()
-        await self._planner.tools.challenges.flush()
-        await self._planner.tools.background_done(FLUSH)
+        await self._planner.tools.ordering.challenges.flush()
+        await self._planner.tools.threads.background_done(FLUSH)
         planner = self._planner
         failed = planner.failures or planner.zones.troubles
         now, entries = planner.tools.now(), planner.registry.entries.values()
@@ -353,8 +356,8 @@ class Daemon:
         self._bus.record(Record(_now(), event, text, priority))
 
     def _tell_of(self, event: str, text: str, cert: CertId | None) -> None:
-        warns = event == "surplus" or event.endswith(("-trouble", "-remark"))
-        priority = WARNING if warns else INFO
+        kind = EVENTS[event]
+        priority = max(kind.priorities[-1], WARNING)  # a remark beside a job is no error
         self._bus.record(Record(_now(), event, text, priority, cert))
 
     def _bug(self, text: str, err: BaseException) -> None:

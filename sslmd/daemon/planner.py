@@ -115,19 +115,17 @@ class Planner:
         )
         self.scheduler = Scheduler(self.wake, self._clock_jumped, tools.now)
         self.ledger = Ledger(tools, self._page_of, self._save_failed, self._saved_again)
-        self.runner = Runner(tools, self.registry, bus, self.apply)
         self.hosts = Hosts(tools, self.registry, self.queue, self.apply)
         self.zones = Zones(
             tools, self.registry, self.queue, self.apply, self._replan_known, self._tell
         )
+        self.runner = Runner(tools, self.zones, self.registry, bus, self.apply)
         self.dh = DhLooks(tools, self.queue, self._tell)
         self.held = HeldLooks(self.look_at_held, tools.now, tools.bug)
         # What was found odd in a certificate's files when they were read last.
         self._remarks: dict[CertId, list[str]] = {}
         self.registry.dane_of = self.zones.dane
         self.registry.why_absent = lambda group, service: why_absent(tools.config, group, service)
-        tools.means.resting = lambda zone: self.queue.resting(f"zone {zone}")
-        tools.may_roll, tools.prove_ports = self.zones.may_roll, self.zones.prove_ports
         # The configuration that was refused since the one in force was loaded.
         self.refused: Refusal | None = None
         self._stopping = False
@@ -139,7 +137,7 @@ class Planner:
         """Read every certificate of the configuration from disk; blocks, for the start."""
         which = list(self.tools.config.services)
         self._take_in(read_all(self._read, which, helpers_for(len(which))))
-        forget_outgoing(self.tools.tree.root)
+        forget_outgoing(self.tools.tree)
         self.hosts.load()
 
     def start(self) -> None:
@@ -200,7 +198,7 @@ class Planner:
             state = as_configured(config, cert, one.state)
             entry = entry_of(config, config.services[cert], state, one.hold, one.astray)
             if state.curr is not None:
-                self.tools.established.add(cert.group)
+                self.tools.site.established.add(cert.group)
             self._remarks[cert] = one.remarks
             self.registry.put(cert, Taken(entry, one.remarks, one.unsaved))
         self.registry.relate()
@@ -222,7 +220,7 @@ class Planner:
             before |= {cert: self.registry[cert].state for cert in moved}
             loaded |= await self.tools.in_thread(self._read, moved, config)
         old = self.tools.config
-        self.tools.config = config
+        self.tools.site.config = config
         removed = [cert for cert in self.registry if cert not in config.services]
         added = [cert for cert in config.services if cert not in self.registry]
         changed = [
@@ -313,7 +311,7 @@ class Planner:
         if not held or self._stopping:
             return
         config = self.tools.config
-        loaded = await self.tools.aside(self._read, list(held))
+        loaded = await self.tools.threads.aside(self._read, list(held))
         if self.tools.config is not config or self._stopping:
             return  # a reload has read all of them meanwhile
         for cert, before in held.items():
@@ -455,7 +453,16 @@ class Planner:
             return []
         at = self.tools.now()
         self.bus.record(
-            Record(at, story.event, story.text, story.priority, cert, story.job, story.set)
+            Record(
+                at,
+                story.event,
+                story.text,
+                story.priority,
+                cert,
+                story.job,
+                story.set,
+                story.reason,
+            )
         )
         name = str(story.set) if story.set else ""
         return [HistoryEntry(at, story.event, name, story.text)] if story.kept else []

@@ -60,7 +60,7 @@ class Reload:
             raise SslmError(text)
         added, removed, changed = await planner.reconfigure(config)
         planner.refused = None
-        planner.tools.in_background(planner.tools.challenges.start(config.zones()))
+        planner.tools.in_background(planner.tools.ordering.challenges.start(config.zones()))
         self._taken(config)
         self.warn(config.warnings)
         tables = differences(old.written, config.written)

@@ -24,7 +24,7 @@ from sslmd.daemon.registry import Registry, SetsRead
 from sslmd.daemon.tell.journal import DEBUG, Bus, Record
 from sslmd.store import certs, files
 from sslmd.workers.dispatch import work
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import RollGate, Tools
 from sslmd.workers.trial import trial
 
 # How long work that an admin has stopped is left alone: long enough to mend what made him do it.
@@ -35,9 +35,15 @@ class Runner:
     """Runs jobs; `apply` takes in what happened. `failures` counts what failed since the start."""
 
     def __init__(
-        self, tools: Tools, registry: Registry, bus: Bus, apply: Callable[[CertId, Event], None]
+        self,
+        tools: Tools,
+        gate: RollGate,
+        registry: Registry,
+        bus: Bus,
+        apply: Callable[[CertId, Event], None],
     ) -> None:
         self._tools = tools
+        self._gate = gate
         self._registry = registry
         self._bus = bus
         self._apply = apply
@@ -82,7 +88,7 @@ class Runner:
             )
         )
         try:
-            event = await work(job, self._tools)
+            event = await work(job, self._tools, self._gate)
         except Exception as err:
             await self._failed(job, err)
             return

@@ -40,7 +40,8 @@ def _not_established(_: ZoneName) -> bool:
     return False
 
 
-def _keep_place(_: ZoneName) -> AbstractContextManager[None]:
+def keep_place(_: ZoneName) -> AbstractContextManager[None]:
+    """Hold nothing while a zone waits for a run of the command."""
     return nullcontext()
 
 
@@ -63,7 +64,7 @@ class Means:
     crowded: Callable[[], bool] = bool  # False
     pace: Pace = field(default_factory=Pace)
     established: Callable[[ZoneName], bool] = _not_established
-    resting: Callable[[ZoneName], AbstractContextManager[None]] = _keep_place
+    resting: Callable[[ZoneName], AbstractContextManager[None]] = keep_place
     tell: Callable[[str, str], None] = _unheard
     runs: Runs = field(init=False)
     _tlsa_turns: dict[ZoneName, asyncio.Lock] = field(default_factory=dict)

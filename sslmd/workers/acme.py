@@ -80,11 +80,13 @@ async def obtain(attempt: Attempt, tools: Tools) -> Obtained:
         await tools.in_thread(certbot.forget_offered, attempt.place)
         served = Directory()
         with suppress(SslmError):  # it is there: what its CA says of itself is for remarks alone
-            served = await directory.fetch(attempt.server.url, attempt.server.root, tools.aside)
+            served = await directory.fetch(
+                attempt.server.url, attempt.server.root, tools.threads.aside
+            )
         return Obtained(found, served)
     config = tools.config
     programs = certbot.find_certbot(), certbot.find_hook(config.globals.auth_hook)
-    served = await directory.fetch(attempt.server.url, attempt.server.root, tools.aside)
+    served = await directory.fetch(attempt.server.url, attempt.server.root, tools.threads.aside)
     if (resumed := await _resume(attempt, served, tools)) is not None:
         await tools.in_thread(certbot.forget_offered, attempt.place)
         return Obtained(resumed, served)
@@ -93,7 +95,7 @@ async def obtain(attempt: Attempt, tools: Tools) -> Obtained:
     checks, aims = await cleared(attempt, served, programs, tools)
     _tell_overshadowed(attempt, aims, tools)
     obtained = await _order(attempt, aims, checks, programs, served, tools)
-    tools.learnt.pop(attempt.cert, None)
+    tools.ordering.learnt.pop(attempt.cert, None)
     return obtained
 
 
@@ -149,7 +151,7 @@ async def _resume(attempt: Attempt, served: Directory, tools: Tools) -> Issued |
     )
     if not url:
         return None
-    tools.progress(attempt.cert, f"{attempt.label}takes up the order {url}")
+    tools.telling.progress(attempt.cert, f"{attempt.label}takes up the order {url}")
     argv = await tools.in_thread(certbot.resume_command, attempt.server, attempt.place, url)
     program = await start(
         argv,
@@ -167,7 +169,7 @@ async def _resume(attempt: Attempt, served: Directory, tools: Tools) -> Issued |
         ) from None
     finally:
         await program.end()
-        tools.progress(attempt.cert, "")
+        tools.telling.progress(attempt.cert, "")
     if status == 0:
         return await tools.in_thread(certbot.collect, attempt.place, attempt.csr, attempt.server)
     if status in (certbot.NOTHING_TO_RESUME, certbot.RESUME_INVALID):
@@ -238,11 +240,11 @@ class _Run:
             certbot.command, attempt.server, attempt.place, self._hook, self._certbot
         )
         self._before = await tools.in_thread(certbot.log_mark, attempt.place)
-        tools.orders.begin(order)
-        tools.challenges.enter(order.ident, {aim.zone for aim in self._aims.values()})
+        tools.ordering.orders.begin(order)
+        tools.ordering.challenges.enter(order.ident, {aim.zone for aim in self._aims.values()})
         program = None
         try:
-            env = certbot.environment(attempt.server, attempt.place, order, tools.socket)
+            env = certbot.environment(attempt.server, attempt.place, order, tools.ordering.socket)
             program = await start(argv, cwd=attempt.place.home, env=env, umask=0o077)
             order.group, order.end = program.pid, program.kill
             self._progress(f"order at {attempt.server.url}")
@@ -253,8 +255,8 @@ class _Run:
             # all is let go, because whoever cancels may do it twice.
             if program is not None:
                 program.kill()
-            tools.orders.end(order)
-            tools.challenges.leave(order.ident)
+            tools.ordering.orders.end(order)
+            tools.ordering.challenges.leave(order.ident)
             tools.in_background(self._files.remove())
             self._progress("")
             if program is not None:
@@ -334,7 +336,7 @@ class _Run:
             records[aim.zone].add(TxtRecord(aim.owner, challenge.value))
         wanted = {zone: frozenset(ours) for zone, ours in records.items()}
         show = asyncio.ensure_future(
-            self._tools.challenges.show(self._order.ident, wanted, self._progress)
+            self._tools.ordering.challenges.show(self._order.ident, wanted, self._progress)
         )
         room = asyncio.ensure_future(self._make_room())
         try:
@@ -355,12 +357,14 @@ class _Run:
         names = timedelta(seconds=len(self._order.challenges))
         delay = self._config.globals.dns_check_delay + PATIENCE + names
         await asyncio.sleep(delay.total_seconds())
-        while not self._tools.crowded():  # noqa: ASYNC110  (there is no event for it)
+        while not self._tools.ordering.crowded():  # noqa: ASYNC110  (there is no event for it)
             await asyncio.sleep(LOOK_AROUND)
 
     def _progress(self, text: str) -> None:
         self._last = text or self._last
-        self._tools.progress(self._attempt.cert, f"{self._attempt.label}{text}" if text else "")
+        self._tools.telling.progress(
+            self._attempt.cert, f"{self._attempt.label}{text}" if text else ""
+        )
 
 
 async def _first(limit: timedelta | None, *futures: asyncio.Future) -> None:  # type: ignore[type-arg]

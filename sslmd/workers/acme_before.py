@@ -61,7 +61,9 @@ def check_issued(attempt: Attempt, tools: Tools) -> None:
     """
     if attempt.label:
         return  # a test server's limits are not ours to keep
-    if spent := tools.issuances().exhausted(wanted_of(attempt.service, tools.config)):
+    if spent := tools.standings.issuances(tools.site).exhausted(
+        wanted_of(attempt.service, tools.config)
+    ):
         text, again = spent
         raise Transient(text, retry_at=again)
 
@@ -79,7 +81,7 @@ async def cleared(
         await tools.in_thread(certbot.account_uri, attempt.place.home, attempt.server.url),
         lambda: _make_account(attempt, programs[0], tools),
         lambda text: tools.tell("order-trouble", f"{attempt.label}{text}", attempt.cert),
-        tools.learnt.setdefault(attempt.cert, Learnt()),
+        tools.ordering.learnt.setdefault(attempt.cert, Learnt()),
     )
     return checks, await checks.run(attempt.service.spec.all_names())
 
@@ -96,8 +98,8 @@ async def count_offered(attempt: Attempt, tools: Tools) -> None:
     await tools.in_thread(certbot.forget_offered, attempt.place)
     if attempt.label:
         return  # a test server's limits are not ours to keep
-    tools.count(attempt.cert, names)
-    if worst := failed_too_often(tools.state_of(attempt.cert).failed, names, tools.now()):
+    tools.telling.count(attempt.cert, names)
+    if worst := failed_too_often(tools.standings.state_of(attempt.cert).failed, names, tools.now()):
         name, again = worst
         raise Transient(
             f"orders with {name} were cut short too often while the CA validated it",
@@ -111,7 +113,7 @@ async def _make_account(attempt: Attempt, program: str, tools: Tools) -> str:
     Raises `Transient` or `Permanent` in the CA's own words.
     """
     place, server = attempt.place, attempt.server
-    tools.progress(attempt.cert, f"{attempt.label}makes an account at {server.url}")
+    tools.telling.progress(attempt.cert, f"{attempt.label}makes an account at {server.url}")
     await tools.in_thread(certbot.prepare, place, attempt.csr, server)
     try:
         before = await tools.in_thread(certbot.log_mark, place)
@@ -135,7 +137,7 @@ async def _make_account(attempt: Attempt, program: str, tools: Tools) -> str:
         if status != 0:
             raise await problem_of(attempt, status, run.text, before, tools)
     finally:
-        tools.progress(attempt.cert, "")
+        tools.telling.progress(attempt.cert, "")
         await tools.in_thread(certbot.clear, place)
     account = await tools.in_thread(certbot.account_uri, place.home, server.url)
     if not account:

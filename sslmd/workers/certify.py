@@ -69,7 +69,7 @@ async def order(job: Order, tools: Tools) -> CertIssued:
     issued = await tools.in_thread(in_order, asked.key, obtained.issued, tools.now())
     names = names_mark(str(name) for name in service.spec.all_names())
     issuance = Issuance(serial_of(issued.cert_pem), attempt.server.url, names, tools.now())
-    tools.count_issued(job.cert, issuance)
+    tools.telling.count_issued(job.cert, issuance)
     unmet = unmet_wishes(attempt.server, obtained.directory, issued)
     try:
         event = await tools.in_thread(_take_in, service, job.set, asked, issued, tools, unmet)
@@ -165,7 +165,7 @@ def _take_in(
     """
     cert, now = service.id, tools.now()
     whole = whole_set(asked.key, asked.csr, issued)
-    made = tools.state_of(cert).next_note
+    made = tools.standings.state_of(cert).next_note
     # Its place in the spread was drawn with its key, unless that note is lost.
     made = made or SetNote(tools.draw())
     note = replace(made, issued_at=now, ca=str(service.spec.signer), unmet=unmet)

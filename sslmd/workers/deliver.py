@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from sslmd.config.hosts import is_meant, places
 from sslmd.config.model import Config
 from sslmd.core.errors import Permanent
 from sslmd.core.events import ProdUpdated
 from sslmd.core.host.access import KeyAccess
+from sslmd.core.host.server import UNTOUCHED, HostUse, in_production
 from sslmd.core.jobs import Deliver
 from sslmd.core.names import CertId, SetName, machine_of
-from sslmd.core.state import NOT_YET, CertState, Delivered, Server, ServerPhase
+from sslmd.core.state import CertState, Delivered
 from sslmd.servers import around, as_found, production
 from sslmd.store import sets
 from sslmd.store.layout import Tree
 from sslmd.workers.tools import Tools
-
-# What stands for the access to keys that others put there.
-_UNTOUCHED = "not copied"
 
 
 def as_configured(config: Config, cert: CertId, state: CertState) -> CertState:
@@ -33,14 +30,14 @@ def as_configured(config: Config, cert: CertId, state: CertState) -> CertState:
 
 def _access(config: Config, cert: CertId, host: str) -> str:
     if not is_meant(config, cert, host):
-        return _UNTOUCHED
+        return UNTOUCHED
     return str(config.access(cert, (host,)))
 
 
 async def deliver(job: Deliver, tools: Tools) -> ProdUpdated:
     """Do the job."""
-    known = await tools.locality.local(host for _, host in places(tools.config, job.cert))
-    noted = {one.host for one in tools.state_of(job.cert).servers if one.here}
+    known = await tools.lookups.locality.local(host for _, host in places(tools.config, job.cert))
+    noted = {one.host for one in tools.standings.state_of(job.cert).servers if one.here}
     # While a name cannot be looked up, it is what it was.
     unsure = {host for host, found in known.items() if found is None}
     here = {host for host, found in known.items() if found} | (unsure & noted)
@@ -54,10 +51,10 @@ async def deliver(job: Deliver, tools: Tools) -> ProdUpdated:
 
 async def is_here(host: str, certs: Iterable[CertId], tools: Tools) -> bool:
     """Whether a host is this machine; while its name cannot be looked up, it is what it was."""
-    found = await tools.locality.is_local(host)
+    found = await tools.lookups.locality.is_local(host)
     if found is not None:
         return found
-    servers = (one for cert in certs for one in tools.state_of(cert).servers)
+    servers = (one for cert in certs for one in tools.standings.state_of(cert).servers)
     return any(one.here for one in servers if one.host == host)
 
 
@@ -105,27 +102,20 @@ def _updated(job: Deliver, tools: Tools, here: Collection[str], *, changed: bool
     `changed`: its `curr` is another set now.
     """
     config, now = tools.config, tools.now()
-    before = tools.state_of(job.cert)
-    known = {(one.kind, one.host): one for one in before.servers}
-    is_same = before.delivered.curr == job.curr
     after_copy = {machine_of(one.host) for one in config.globals.post_copy}
-    servers = []
+    # What was taken over as it is was not copied, so no command comes after that.
+    as_found = job.adopt and not changed
+    uses = []
     for kind, host in sorted(places(config, job.cert)):
         access = _access(config, job.cert, host)
-        is_ours = host in here
-        fresh = Server(kind, host, ServerPhase.PENDING, since=now, access=access, here=is_ours)
-        # What was taken over as it is was not copied, so no command comes after that.
-        as_found = job.adopt and not changed
         waits = machine_of(host) in after_copy and not as_found
-        direct = access == _UNTOUCHED or (is_ours and not waits)
-        old = known.get((kind, host))
-        if is_same and old is not None and not direct and _still_lacks(old, fresh):
-            servers.append(old)  # with what failed, and its next try
-            continue
-        # What others bring there is what production holds.
-        other = changed and (is_ours or access == _UNTOUCHED)
-        servers.append(_server(job, fresh, old, _end_of(before), changed=other, direct=direct))
-    return ProdUpdated(now, Delivered(job.curr, job.next), tuple(servers))
+        is_visited = access != UNTOUCHED and (host not in here or waits)
+        uses.append(HostUse(kind, host, access, host in here, is_visited))
+    assert job.curr is not None
+    servers = in_production(
+        tools.standings.state_of(job.cert), uses, job.curr, now, changed=changed, adopt=job.adopt
+    )
+    return ProdUpdated(now, Delivered(job.curr, job.next), servers)
 
 
 def _update(
@@ -152,54 +142,3 @@ def stays(job: Deliver, curr: SetName, tools: Tools, access: KeyAccess) -> bool:
     prod = str(tools.config.globals.prod_cert_dir)
     is_ca = tools.service(job.cert).spec.ca is not None
     return as_found.stays(tools.tree, prod, job.cert, curr, is_ca=is_ca)
-
-
-def _still_lacks(old: Server, fresh: Server) -> bool:
-    return (old.phase, old.access, old.here) == (ServerPhase.PENDING, fresh.access, fresh.here)
-
-
-def _end_of(state: CertState) -> datetime | None:
-    return state.curr.cert.not_after if state.curr and state.curr.cert else None
-
-
-def _server(
-    job: Deliver,
-    fresh: Server,
-    old: Server | None,
-    ends: datetime | None,
-    *,
-    changed: bool,
-    direct: bool,
-) -> Server:
-    """Return how a server stands now that production holds what it is to use.
-
-    `changed`: what it reads are other files now, as far as that is known here. `direct`: it has
-    them as soon as production has.
-    """
-    name = job.curr
-    other = changed
-    if old is not None:
-        # Which machine it is matters where a key is to be had by others there.
-        moved = old.here != fresh.here and fresh.access not in ("", _UNTOUCHED)
-        other |= moved or old.access != fresh.access
-        if old.set == name and old.phase is not ServerPhase.PENDING and not other:
-            return old
-        was = old.used()
-        fresh = replace(
-            fresh,
-            set=old.set,
-            # What was seen with other files than those that are there now was not seen with these.
-            proven=None if other else was.proven,
-            restarted=None if other else was.restarted,
-            unseen=old.unseen,
-            ports=old.ports,
-            seen=old.seen,
-            expires=old.expires,
-        )
-    elif job.adopt:
-        # As ssl-mgr left it: its servers were restarted when it was put there. So it is said.
-        taken = None if changed else name
-        fresh = replace(fresh, restarted=taken, unseen=NOT_YET, expires=ends)
-    if not direct:
-        return fresh
-    return replace(fresh, phase=fresh.phase_with(name), set=name)

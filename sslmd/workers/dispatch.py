@@ -29,10 +29,10 @@ from sslmd.workers.make_key import make_key
 from sslmd.workers.prove import prove
 from sslmd.workers.roll import roll
 from sslmd.workers.settle import settle
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import RollGate, Tools
 
 
-async def work(job: CertJob, tools: Tools) -> Event:
+async def work(job: CertJob, tools: Tools, gate: RollGate) -> Event:
     """Do a job; return what happened. Raises what the worker raises."""
     match job:
         case MakeKey():
@@ -42,7 +42,7 @@ async def work(job: CertJob, tools: Tools) -> Event:
         case Order():
             return await order(job, tools)
         case Roll():
-            return await roll(job, tools)
+            return await roll(job, tools.site, tools.threads, gate)
         case PutBack():
             return await put_back(job, tools)
         case TakeOff():
@@ -50,7 +50,7 @@ async def work(job: CertJob, tools: Tools) -> Event:
         case Deliver():
             return await deliver(job, tools)
         case Prove():
-            return await prove(job, tools)
+            return await prove(job, tools.site, gate)
         case Settle():
             return await settle(job, tools)
         case _:

@@ -28,7 +28,7 @@ def _put_back(job: PutBack, tools: Tools) -> BackOnDeck | AskDropped:
     if problem := why_not_back(facts, now):
         return AskDropped(now, problem)
     assert facts.cert is not None
-    note = _noted(tools.state_of(job.cert), job.set)
+    note = _noted(tools.standings.state_of(job.cert), job.set)
     if note is None:
         note = SetNote(tools.draw(), facts.cert.not_before)
     sets.put_on_deck(tools.tree, job.cert, job.set)

@@ -36,7 +36,7 @@ from sslmd.servers.probe import (
 )
 from sslmd.servers.ssh import address_of
 from sslmd.store import files, sets
-from sslmd.store.layout import CERT, CURR
+from sslmd.store.layout import CERT, CURR, Tree
 from sslmd.workers.tools import Tools
 
 # Looks of one class at a time.
@@ -87,7 +87,7 @@ def name_of(names: Iterable[str]) -> str:
 
 def current(tools: Tools) -> Known:
     """Return the certificates that are in use."""
-    states = ((cert, tools.state_of(cert).curr) for cert in tools.config.services)
+    states = ((cert, tools.standings.state_of(cert).curr) for cert in tools.config.services)
     return {
         curr.cert.serial: (cert, curr.cert)
         for cert, curr in states
@@ -112,7 +112,7 @@ async def place_of(host: str, tools: Tools) -> Place:
     bare = machine_of(host)
     if is_loopback(bare):
         return Place(host, LOOPBACK, own=True)
-    own = bool(await tools.locality.is_local(bare))
+    own = bool(await tools.lookups.locality.is_local(bare))
     problem: SslmError | None = None
     try:
         if addresses := await tools.resolver.addresses(bare):
@@ -139,6 +139,11 @@ class Sight:
     error: Exception | None = None
     unseen: Unseen | None = None
     ports: tuple[int, ...] = ()
+
+    @property
+    def why_unseen(self) -> Unseen | None:
+        """Why nobody saw it using its set; None: it was seen."""
+        return Unseen(f"not seen: {self.error}") if self.error is not None else self.unseen
 
 
 def rule_of(config: Config, kind: str, cert: CertId) -> Unseen | None:
@@ -190,7 +195,7 @@ class Proving:
 
     def _noted_ports(self, cert: CertId) -> set[int]:
         place = (str(self._class.kind), self._host)
-        servers = self._tools.state_of(cert).servers
+        servers = self._tools.standings.state_of(cert).servers
         return {port for one in servers if (one.kind, one.host) == place for port in one.ports}
 
     def _rule(self, cert: CertId) -> Unseen | None:
@@ -338,8 +343,7 @@ class Proving:
         return told_of(await missing_at(place, probe, proof, seconds, turn=self._turn))
 
     def _proof(self, probe: Probe, one: _Wanted) -> Proof:
-        prod = self._tools.config.globals.prod_cert_dir
-        path = f"{prod}/{one.cert.group}/{one.cert.service}/{CURR}"
+        path = Tree(str(self._tools.config.globals.prod_cert_dir)).link(one.cert, CURR)
         return Proof(one.leaf, one.asked_with(probe), one.facts.key, path)
 
     def _other(self, cert: CertId, served: Served) -> str:

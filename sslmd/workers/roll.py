@@ -8,22 +8,22 @@ from sslmd.core.jobs import Roll
 from sslmd.core.reason import Reason, Why
 from sslmd.pki.inspect import repairs
 from sslmd.store import sets
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import RollGate, Site, Threads
 
 
-async def roll(job: Roll, tools: Tools) -> Rolled | Lost:
+async def roll(job: Roll, site: Site, threads: Threads, gate: RollGate) -> Rolled | Lost:
     """Do the job. Raises `Permanent` if what is on deck is not what was decided on.
 
     Unless an admin set that aside, DNS is looked at once more (I4): if it does not show what
     it should, nothing is rolled and the wait begins anew.
     """
-    if not job.blind and (problem := await tools.may_roll(job.cert, job.set)):
-        return Lost(tools.now(), Reason(Why.LAST_LOOK, why=problem))
-    return await tools.in_thread(_roll, job, tools)
+    if not job.blind and (problem := await gate.may_roll(job.cert, job.set)):
+        return Lost(site.now(), Reason(Why.LAST_LOOK, why=problem))
+    return await threads.in_thread(_roll, job, site)
 
 
-def _roll(job: Roll, tools: Tools) -> Rolled:
-    tree, cert = tools.tree, job.cert
+def _roll(job: Roll, site: Site) -> Rolled:
+    tree, cert = site.tree, job.cert
     links = sets.read_links(tree, cert)
     if links.next != job.set:
         raise Permanent(
@@ -41,6 +41,6 @@ def _roll(job: Roll, tools: Tools) -> Rolled:
             f"{cert}: set {job.set} was changed on disk: {facts.problem}; "
             f"run: sslmctl force-renew {cert.arg}"
         )
-    now = tools.now()
+    now = site.now()
     sets.roll(tree, cert, job.set, now)
     return Rolled(now, job.overrode)

@@ -49,7 +49,7 @@ def _clean_inactive(tools: Tools, keep: int | None) -> list[tuple[CertId, SetNam
             if cert in tools.config.services:
                 continue  # a CA that others need is looked after
             try:
-                for folder in (tree.group_dir(cert), tree.cert_dir(cert), tree.db_dir(cert)):
+                for folder in (tree.group_dir(cert.group), tree.cert_dir(cert), tree.db_dir(cert)):
                     files.check_dir(folder)
                 names = sets.clean(tree, cert, keep, certs.in_use(tree, cert))
             except SslmError as err:
@@ -63,7 +63,7 @@ def _clean_inactive(tools: Tools, keep: int | None) -> list[tuple[CertId, SetNam
 
 def _cleans(cert: CertId, tools: Tools) -> bool:
     """Whether old sets go: not those of a tree that was just taken over."""
-    return tools.state_of(cert).rolled_at is not None
+    return tools.standings.state_of(cert).rolled_at is not None
 
 
 def rehearse(cert: CertId, tools: Tools) -> list[SetName]:
@@ -85,7 +85,7 @@ def _used(cert: CertId, tools: Tools) -> tuple[SetName, ...]:
     if service is not None and service.spec.ca is not None:
         # What an older generation of a CA signed is known to be from it as long as its set stays.
         return _valid(cert, tools)
-    return tools.state_of(cert).retired if service is not None and service.dane else ()
+    return tools.standings.state_of(cert).retired if service is not None and service.dane else ()
 
 
 def _valid(cert: CertId, tools: Tools) -> tuple[SetName, ...]:

@@ -1,28 +1,29 @@
-"""What a worker is given: the configuration, the tree, the clock, dice, and threads."""
+"""What workers are given, each only what it needs: the site, threads, telling, and the like."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from sslmd.acme.orders import Orders
 from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.issuances import Issuances
-from sslmd.core.names import CertId, SetName
+from sslmd.core.names import CertId, SetName, ZoneName
 from sslmd.core.reason import Reason
 from sslmd.core.renewal import Wanted
+from sslmd.core.retry import text_of
 from sslmd.core.standing import Standing
 from sslmd.core.state import CertState, Issuance
 from sslmd.dns.aims import Learnt
 from sslmd.dns.challenges import Challenges
-from sslmd.dns.publish import Means
+from sslmd.dns.publish import Means, keep_place
 from sslmd.dns.resolver import Resolver
 from sslmd.processes import run_command
 from sslmd.servers.local import Locality
@@ -42,102 +43,21 @@ def _unheard(*_: object) -> None:
     """Nobody listens."""
 
 
-async def _nothing_against(*_: object) -> Reason | None:
-    return None
-
-
-async def _all_well(*_: object) -> None:
-    """Nobody looks."""
-
-
 @dataclass(slots=True)
-class Tools:
-    """Shared by all workers. `config` is exchanged whole by a reload.
+class Site:
+    """The configuration, which a reload exchanges whole, the tree, the clock and dice.
 
-    `now` gives aware UTC. `rng` draws spreads and jitter, nothing secret. `state_of` tells how
-    a certificate stands, `every` knows them all. `socket` is where certbot's hooks find the
-    daemon, `scratch` has folders for what is temporary. A job that takes long tells how far it is
-    by `progress`; `count` takes in names that a CA may have failed to
-    validate, `count_issued` a certificate that it issued; `crowded` tells an order that others
-    wait for its place; `may_roll` tells what speaks against serving a set; `prove_ports` raises
-    what ports serve instead of it.
+    `now` gives aware UTC. `rng` draws spreads and jitter, nothing secret. `scratch` has folders for
+    what is temporary. `established`: groups that had certificates in use when the daemon, or a
+    reload, found them.
     """
 
     config: Config
     tree: Tree
     now: Callable[[], datetime]
     rng: random.Random
-    threads: ThreadPoolExecutor
-    state_of: Callable[[CertId], CertState]
-    every: Callable[[], Iterable[Standing]] = tuple
-    others: ThreadPoolExecutor | None = None
-    socket: str = ""
     scratch: Scratch = field(default_factory=Scratch)
-    tell: Callable[[str, str, CertId | None], None] = _unheard
-    bug: Callable[[str, BaseException], None] = _unheard
-    progress: Callable[[CertId, str], None] = _unheard
-    count: Callable[[CertId, tuple[str, ...]], None] = _unheard
-    count_issued: Callable[[CertId, Issuance], None] = _unheard
-    crowded: Callable[[], bool] = bool  # False
-    orders: Orders = field(default_factory=Orders)
-    resolver: Resolver = field(default_factory=Resolver)
-    may_roll: Callable[[CertId, SetName], Awaitable[Reason | None]] = _nothing_against
-    prove_ports: Callable[[CertId, SetName], Awaitable[None]] = _all_well
-    means: Means = field(init=False)
-    challenges: Challenges = field(init=False)
-    locality: Locality = field(init=False)
-    # What orders that failed found out about owners, until they succeed.
-    learnt: dict[CertId, Learnt] = field(default_factory=dict)
-    # Groups that had certificates in use when the daemon, or a reload, found them.
     established: set[str] = field(default_factory=set)
-    _background: set[asyncio.Task[None]] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        """Give the zones what they work with."""
-        self.means = Means(
-            lambda: self.config,
-            self._command,
-            self.in_thread,
-            self.resolver,
-            lambda: self.crowded(),
-            established=lambda zone: zone.text in self.established,
-            tell=lambda event, text: self.tell(event, text, None),
-        )
-        # Name servers that are silent hold up nobody but those who ask for names.
-        lookups = ThreadPoolExecutor(LOOKUPS, "sslmd-lookups")
-        self.locality = Locality(lambda call: self._run_in(lookups, call))
-        self.challenges = Challenges(
-            self.means, lambda event, text: self.tell(event, text, None), self.bug
-        )
-
-    async def _command(self, argv: Argv) -> None:
-        timeout = self.config.globals.cmd_timeout
-        try:
-            await run_command(argv, timeout=timeout, cwd=str(self.config.top))
-        except (Transient, Permanent) as err:
-            if remedy := missing_right(str(err), "this machine"):
-                raise type(err)(f"{err}{remedy}") from err
-            raise
-
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Have something done that nobody waits for and that ends by itself."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._background.discard(task)
-        if not task.cancelled() and (err := task.exception()):
-            self.bug(f"an error of sslmd's own: {err!r}", err)
-
-    async def background_done(self, limit: float) -> None:
-        """Wait until nothing is done in the background, at most `limit` seconds."""
-        if self._background:
-            await asyncio.wait(set(self._background), timeout=limit)
-
-    def issuances(self) -> Issuances:
-        """Return what CAs issued until now for each set of names."""
-        return Issuances(self.every(), self.config.acme_server, self.now())
 
     def draw(self) -> float:
         """Return a set's place in the spread of renewals, uniform from -1 to 1."""
@@ -150,29 +70,211 @@ class Tools:
             raise Permanent(f"{cert} is not in the configuration any more")
         return service
 
+    async def command(self, argv: Argv) -> None:
+        """Run a command of the admin's; raises what it failed with, and names a missing right."""
+        timeout = self.config.globals.cmd_timeout
+        try:
+            await run_command(argv, timeout=timeout, cwd=str(self.config.top))
+        except (Transient, Permanent) as err:
+            if remedy := missing_right(str(err), "this machine"):
+                raise type(err)(f"{err}{remedy}") from err
+            raise
+
+
+@dataclass(slots=True)
+class Telling:
+    """What others are told meanwhile.
+
+    `tell`: event and text for the journal. A job that takes long reports how far it is by
+    `progress`. `count` takes in names that a CA may have failed to validate, `count_issued` a
+    certificate that it issued.
+    """
+
+    tell: Callable[[str, str, CertId | None], None] = _unheard
+    bug: Callable[[str, BaseException], None] = _unheard
+    progress: Callable[[CertId, str], None] = _unheard
+    count: Callable[[CertId, tuple[str, ...]], None] = _unheard
+    count_issued: Callable[[CertId, Issuance], None] = _unheard
+
+
+@dataclass(slots=True)
+class Standings:
+    """What is known of certificates: `state_of` one, and `every` one of them."""
+
+    state_of: Callable[[CertId], CertState]
+    every: Callable[[], Iterable[Standing]] = tuple
+
+    def issuances(self, site: Site) -> Issuances:
+        """Return what CAs issued until now for each set of names."""
+        return Issuances(self.every(), site.config.acme_server, site.now())
+
+
+class Threads:
+    """Runs what blocks: `jobs` for jobs, `others` for what waits, or must not wait for jobs."""
+
+    def __init__(
+        self,
+        jobs: ThreadPoolExecutor,
+        others: ThreadPoolExecutor | None = None,
+        bug: Callable[[str, BaseException], None] = _unheard,
+    ) -> None:
+        self._jobs = jobs
+        self._others = others or jobs
+        # Name servers that are silent hold up nobody but those who ask for names.
+        self._lookups = ThreadPoolExecutor(LOOKUPS, "sslmd-lookups")
+        self._bug = bug
+        self._background: set[asyncio.Task[None]] = set()
+
     async def in_thread(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what blocks or computes long outside the event loop.
 
         A thread cannot be stopped: when the caller is cancelled, its end is awaited all the
         same, so that a lane is never free while something still works in it.
         """
-        return await self._run_in(self.threads, lambda: func(*args, **kwargs))
+        return await _run_in(self._jobs, lambda: func(*args, **kwargs))
 
     async def aside(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what waits for others, or must not wait for jobs, in threads of its own (I9)."""
-        return await self._run_in(self.others or self.threads, lambda: func(*args, **kwargs))
+        return await _run_in(self._others, lambda: func(*args, **kwargs))
 
-    async def _run_in(self, threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
-        future = asyncio.get_running_loop().run_in_executor(threads, call)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            while not future.done():
-                with suppress(asyncio.CancelledError):  # asked to stop once more
-                    await asyncio.wait({future})
-            if not future.cancelled():
-                future.exception()  # nobody waits for it any more
-            raise
+    async def look_up(self, call: Callable[[], T]) -> T:
+        """Run what asks for the addresses of a name."""
+        return await _run_in(self._lookups, call)
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done that nobody waits for and that ends by itself."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (err := task.exception()):
+            self._bug(text_of(err), err)
+
+    async def background_done(self, limit: float) -> None:
+        """Wait until nothing is done in the background, at most `limit` seconds."""
+        if self._background:
+            await asyncio.wait(set(self._background), timeout=limit)
+
+
+async def _run_in(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+    future = asyncio.get_running_loop().run_in_executor(threads, call)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with suppress(asyncio.CancelledError):  # asked to stop once more
+                await asyncio.wait({future})
+        if not future.cancelled():
+            future.exception()  # nobody waits for it any more
+        raise
+
+
+@dataclass(slots=True)
+class Lookups:
+    """Who is asked for addresses, and which names are this machine."""
+
+    resolver: Resolver
+    locality: Locality
+
+
+@dataclass(slots=True)
+class Ordering:
+    """What orders share. `socket` is where certbot's hooks find the daemon.
+
+    `crowded` tells an order that others wait for its place; `learnt` is what orders that failed
+    found out about owners, until they succeed.
+    """
+
+    challenges: Challenges
+    socket: str = ""
+    crowded: Callable[[], bool] = bool  # False
+    orders: Orders = field(default_factory=Orders)
+    learnt: dict[CertId, Learnt] = field(default_factory=dict)
+
+
+class RollGate(Protocol):
+    """Who knows what clients check of a certificate's TLSA records."""
+
+    async def may_roll(self, cert: CertId, name: SetName) -> Reason | None:
+        """Return what speaks against serving a set, None if nothing does."""
+
+    async def prove_ports(self, cert: CertId, name: SetName) -> None:
+        """Raise what ports serve instead of a set."""
+
+
+class Tools:
+    """All of them, as the daemon has them. What names one field of another is on its way out."""
+
+    def __init__(
+        self,
+        site: Site,
+        threads: Threads,
+        standings: Standings,
+        telling: Telling,
+        *,
+        socket: str = "",
+        crowded: Callable[[], bool] = bool,
+        resting: Callable[[ZoneName], AbstractContextManager[None]] = keep_place,
+    ) -> None:
+        self.site = site
+        self.threads = threads
+        self.standings = standings
+        self.telling = telling
+        resolver = Resolver()
+        self.lookups = Lookups(resolver, Locality(threads.look_up))
+        self.means = Means(
+            lambda: site.config,
+            site.command,
+            threads.in_thread,
+            resolver,
+            crowded,
+            established=lambda zone: zone.text in site.established,
+            resting=resting,
+            tell=lambda event, text: telling.tell(event, text, None),
+        )
+        challenges = Challenges(
+            self.means,
+            lambda event, text: telling.tell(event, text, None),
+            lambda text, err: telling.bug(text, err),
+        )
+        self.ordering = Ordering(challenges, socket, crowded)
+        self.draw = site.draw
+        self.service = site.service
+        self.tree = site.tree
+        self.rng = site.rng
+        self.scratch = site.scratch
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.site.config
+
+    @property
+    def resolver(self) -> Resolver:
+        """Who is asked for addresses."""
+        return self.lookups.resolver
+
+    async def in_thread(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run what blocks."""
+        return await self.threads.in_thread(func, *args, **kwargs)
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done that nobody waits for."""
+        self.threads.in_background(work)
+
+    def now(self) -> datetime:
+        """Return the time, aware, in UTC."""
+        return self.site.now()
+
+    def tell(self, event: str, text: str, cert: CertId | None) -> None:
+        """Have something told."""
+        self.telling.tell(event, text, cert)
+
+    def bug(self, text: str, err: BaseException) -> None:
+        """Have an error of our own told."""
+        self.telling.bug(text, err)
 
 
 def wanted_of(service: ServiceConfig, config: Config) -> Wanted:

@@ -63,7 +63,7 @@ async def trial(job: Trial, tools: Tools) -> str:
 
 async def _try(job: Trial, ca: CaInfo, folder: str, tools: Tools) -> str:
     service = tools.service(job.cert)
-    served = await directory.fetch(ca.test_server, ca.test_server_root, tools.aside)
+    served = await directory.fetch(ca.test_server, ca.test_server_root, tools.threads.aside)
     server = test_server_of(
         ca, service.spec.subject.email, binds_accounts=served.external_account_required
     )

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslmd.core.dane.sighting import Sighting
+from sslmd.core.errors import ImpossibleTransition
 from sslmd.core.events import (
     Advertised,
     AskDropped,
@@ -41,7 +42,6 @@ from sslmd.core.events import (
 from sslmd.core.facts import SetFacts
 from sslmd.core.lifecycle import (
     TABLE,
-    ImpossibleTransition,
     advance,
     phase_of,
     with_sets,

@@ -12,7 +12,7 @@ import pytest
 from sslmd.config.load import load
 from sslmd.core.state import CertState
 from sslmd.store.layout import Tree
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Site, Standings, Telling, Threads, Tools
 
 EXAMPLE = Path(__file__).parents[2] / "conf.d-example"
 
@@ -24,10 +24,13 @@ def tools(tmp_path: Path) -> Iterator[Tools]:
     config = load(tmp_path / "conf.d")
     with ThreadPoolExecutor(2) as threads:
         yield Tools(
-            config=config,
-            tree=Tree(str(config.globals.certs_dir)),
-            now=lambda: datetime.now(UTC),
-            rng=random.Random(1),
-            threads=threads,
-            state_of=lambda _: CertState(),
+            Site(
+                config,
+                Tree(str(config.globals.certs_dir)),
+                lambda: datetime.now(UTC),
+                random.Random(1),
+            ),
+            Threads(threads),
+            Standings(lambda _: CertState()),
+            Telling(),
         )

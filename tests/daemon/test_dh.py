@@ -23,7 +23,7 @@ class World:
     def __init__(self, tools: Tools, top: Path) -> None:
         self.tools, self.top = tools, top
         self.now = datetime(2026, 6, 1, 12, tzinfo=UTC)
-        self.tools.now = lambda: self.now
+        self.tools.site.now = lambda: self.now
         self.reasons: list[str] = []
         self.told: list[str] = []
         self.queue = JobQueue(self._run, lambda _: None, {Pool.DH: 1})
@@ -43,7 +43,7 @@ class World:
         path = self.top / "conf.d/ssl-mgr.conf"
         before = path.read_text().partition("\n[dh]\n")[0]
         path.write_text(f"{before}\n[dh]\n{table}\n")
-        self.tools.config = load(self.top / "conf.d")
+        self.tools.site.config = load(self.top / "conf.d")
 
     async def seen(self) -> list[str]:
         """Return why was looked since the last time."""

@@ -178,7 +178,7 @@ async def test_what_lies_there_besides_is_told_once(one: FarSite) -> None:
     await one.made()
     hosts = loaded(one)
     told: list[str] = []
-    one.site.tools.tell = lambda what, text, _cert: told.append(f"{what}: {text}")
+    one.site.tools.telling.tell = lambda what, text, _cert: told.append(f"{what}: {text}")
     (one.far.root / "ca/old/curr").mkdir(parents=True)
     (one.far.root / "ca/old/curr/privkey.pem").touch()
     for _ in range(2):
@@ -204,7 +204,7 @@ async def test_a_note_that_is_not_ours_is_told(one: FarSite) -> None:
     await loaded(one).run(one.job(WEB))
     os.chown(one.site.tree.host_note(FAR), 12345, -1)
     told: list[str] = []
-    one.site.tools.tell = lambda what, text, _cert: told.append(f"{what}: {text}")
+    one.site.tools.telling.tell = lambda what, text, _cert: told.append(f"{what}: {text}")
     hosts = loaded(one)
     (line,) = told
     assert line.startswith(f"host-trouble: what {FAR} holds is not known: ")

@@ -113,7 +113,7 @@ async def test_what_a_class_says_of_probes_is_taken_over_without_a_look(tmp_path
     config = site.tools.config
     (web,) = config.server_classes
     none = replace(web, unprobed=Unprobed.NONE)
-    site.tools.config = replace(config, server_classes=(none,))
+    site.tools.site.config = replace(config, server_classes=(none,))
     hosts.reconfigured(config)
     # The restarts of others come first.
     (before,) = site.state(WEB).servers

@@ -136,9 +136,9 @@ def test_an_order_counts_the_certificates_of_the_same_names_too(
     registry: Registry, tools: Tools
 ) -> None:
     """The daemon's own orders keep to what `force-renew` is told."""
-    tools.every = registry.entries.values
-    tools.now = lambda: NOW
-    tools.config = replace(tools.config, cas={**tools.config.cas, **CAS})
+    tools.standings.every = registry.entries.values
+    tools.site.now = lambda: NOW
+    tools.site.config = replace(tools.config, cas={**tools.config.cas, **CAS})
     service = tools.config.services[WEB]
     spec = replace(service.spec, signer=AcmeCa("le"))
     service = replace(service, spec=spec)

@@ -18,7 +18,7 @@ async def test_an_alarm_about_tlsa_records_stands(tools: Tools, tmp_path: Path) 
     """Ports are not looked at by a reload, so it cannot tell that all is well."""
     path = tmp_path / "conf.d/example.com/mail-ec"
     path.write_text(path.read_text().replace("# dane_tls =", "dane_tls ="))
-    tools.config = load(tmp_path / "conf.d")
+    tools.site.config = load(tmp_path / "conf.d")
     planner = Planner(tools, Bus(), 2)
     planner.load()
     cert = next(cert for cert in planner.registry if planner.registry[cert].wanted.dane)

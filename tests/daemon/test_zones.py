@@ -63,7 +63,7 @@ class World:
         self.bugs: list[str] = []
         self.queued: list[object] = []
         self.replanned: list[CertId] = []
-        self.site.tools.bug = lambda text, _: self.bugs.append(text)
+        self.site.tools.telling.bug = lambda text, _: self.bugs.append(text)
 
         async def run(job: object) -> None:
             self.queued.append(job)
@@ -90,7 +90,7 @@ class World:
     def command(self, command: str) -> None:
         """Have another restart_cmd."""
         self.site.write("ssl-mgr.conf", self._main(command))
-        self.site.tools.config = load(self.site.top / "conf.d")
+        self.site.tools.site.config = load(self.site.top / "conf.d")
 
     def _apply(self, cert: CertId, event: Any) -> None:
         self.site.apply(cert, event)
@@ -260,7 +260,7 @@ async def test_an_include_file_that_is_a_link_stays_one(world: World) -> None:
 async def test_what_is_for_others_to_publish_is_not_said_to_be_given(world: World) -> None:
     text = (world.site.top / "conf.d/ssl-mgr.conf").read_text()
     world.site.write("ssl-mgr.conf", text.partition("[dns]")[0])
-    world.site.tools.config = load(world.site.top / "conf.d")
+    world.site.tools.site.config = load(world.site.top / "conf.d")
     await world.live()
     told = await world.zones.refresh(ZONE)
     assert told == "1 TLSA record to be put into the zone by you, see sslmctl dane example.com"
@@ -413,7 +413,7 @@ def without_dane(world: World) -> None:
     """Have no dane_tls any more."""
     path = world.site.top / "conf.d/example.com/web"
     path.write_text(path.read_text().removeprefix(DANE))
-    world.site.tools.config = load(world.site.top / "conf.d")
+    world.site.tools.site.config = load(world.site.top / "conf.d")
     registry = world.site.registry
     believe(registry, WEB, wanted=replace(registry[WEB].wanted, dane=False))
     world.zones.note(WEB)

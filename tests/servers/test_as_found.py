@@ -134,7 +134,7 @@ async def test_a_set_without_a_bundle_in_both_trees_is_the_same(site: Site) -> N
 
 async def test_keys_that_others_could_read_are_closed_and_told(site: Site) -> None:
     told: list[tuple[str, str]] = []
-    site.tools.tell = lambda event, text, cert: told.append((event, text))
+    site.tools.telling.tell = lambda event, text, cert: told.append((event, text))
     wide = [
         site.in_prod() / "curr/privkey.pem",
         site.in_prod() / "curr/bundle.pem",

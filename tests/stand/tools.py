@@ -17,13 +17,14 @@ from sslmd.core.events import Event, ServerTold
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
+from sslmd.core.reason import Reason
 from sslmd.core.state import CertState, ServerPhase
 from sslmd.daemon.registry import Registry, Taken, entry_of
 from sslmd.store import certs
 from sslmd.store.layout import Tree
+from sslmd.workers import tools
 from sslmd.workers.dispatch import work
 from sslmd.workers.restart import restart
-from sslmd.workers.tools import Tools
 from tests.reasons import because
 from tests.stand.hosts_decided import restarts
 
@@ -113,6 +114,17 @@ class Inline(ThreadPoolExecutor):
         return future
 
 
+class Open:
+    """No port has TLSA records: nothing speaks against a roll."""
+
+    async def may_roll(self, _cert: CertId, _name: SetName) -> Reason | None:
+        """Say nothing against it."""
+        return None
+
+    async def prove_ports(self, _cert: CertId, _name: SetName) -> None:
+        """Find nothing wrong."""
+
+
 def believe(registry: Registry, cert: CertId, **known: Any) -> None:
     """Have other things be known of a certificate: fields of `Entry`."""
     registry.put(cert, Taken(replace(registry[cert], **known)))
@@ -136,16 +148,15 @@ class Site:
                 self.write(name, text)
         self.now = now
         self.remarks: list[str] = []
+        self.gate: tools.RollGate = Open()
         config = load(top / "conf.d")
         self.tree = Tree(str(config.globals.certs_dir))
         self.prod = config.globals.prod_cert_dir
-        self.tools = Tools(
-            config=config,
-            tree=self.tree,
-            now=lambda: self.now,
-            rng=random.Random(7),
-            threads=threads or Inline(),
-            state_of=self.state,
+        self.tools = tools.Tools(
+            tools.Site(config, self.tree, lambda: self.now, random.Random(7)),
+            tools.Threads(threads or Inline()),
+            tools.Standings(self.state),
+            tools.Telling(),
         )
         self.registry = Registry()
         self.load()
@@ -158,7 +169,7 @@ class Site:
 
     def reload(self) -> None:
         """Take over a changed configuration."""
-        self.tools.config = load(self.top / "conf.d")
+        self.tools.site.config = load(self.top / "conf.d")
         self.load()
 
     def load(self) -> None:
@@ -194,7 +205,7 @@ class Site:
 
     async def do(self, job: CertJob) -> Event:
         """Do a job, and take in what happened."""
-        event = await work(job, self.tools)
+        event = await work(job, self.tools, self.gate)
         self.apply(job.cert, event)
         return event
 

@@ -21,7 +21,7 @@ def _site(top: Path) -> Site:
 
 def _job(site: Site, job: CertJob) -> Callable[[], Any]:
     async def do() -> None:
-        await work(job, site.tools)
+        await work(job, site.tools, site.gate)
 
     return lambda: asyncio.run(do())
 

@@ -88,7 +88,7 @@ def probing(site: Site, *probes: Probe, seconds: float = 10) -> None:
     (web,) = config.server_classes
     limit = timedelta(seconds=seconds)
     web = replace(web, probes=probes, probe_timeout=limit)
-    site.tools.config = replace(config, server_classes=(web,))
+    site.tools.site.config = replace(config, server_classes=(web,))
 
 
 def tls(port: int, *, optional: bool = False, name: str = "") -> Probe:
@@ -324,13 +324,13 @@ async def test_a_set_that_is_gone(tmp_path: Path) -> None:
 
 async def test_a_host_that_nobody_knows(tmp_path: Path) -> None:
     site = await site_of(tmp_path)
-    site.tools.resolver = Resolver([])
+    site.tools.lookups.resolver = Resolver([])
     told = (Told(WEB, site.live(WEB)),)
     for optional in (False, True):
         probing(site, tls(free_port(), optional=optional))
         (web,) = site.tools.config.server_classes
         silent = replace(web, restart=())
-        site.tools.config = replace(site.tools.config, server_classes=(silent,))
+        site.tools.site.config = replace(site.tools.config, server_classes=(silent,))
         job = Restart("mx.example.invalid", (("web", told),), because(""))
         (outcome,) = await restart(job, site.tools)
         assert (outcome.unproven == {}) is optional
@@ -346,7 +346,7 @@ async def test_a_class_that_hangs_holds_up_no_command(tmp_path: Path) -> None:
     config = site.tools.config
     probes = (tls(free_port()),)
     short = timedelta(seconds=0.1)
-    site.tools.config = replace(
+    site.tools.site.config = replace(
         config,
         server_classes=tuple(
             replace(one, probes=probes, probe_timeout=short) for one in config.server_classes

@@ -29,6 +29,7 @@ from sslmd.store.host_notes import (
     shortened,
 )
 from sslmd.store.layout import Tree
+from sslmd.workers.tools import Threads
 from tests.daemon.test_hosts import hosts_of
 from tests.reasons import because
 from tests.stand.far import EVERYTHING, FAR, server_class
@@ -155,7 +156,7 @@ async def test_where_copies_go_is_in_our_tree(liar: Liar) -> None:
 
 async def test_folders_are_named_that_we_asked_for(liar: Liar) -> None:
     told: list[str] = []
-    liar.site.tools.tell = lambda _what, text, _cert: told.append(text)
+    liar.site.tools.telling.tell = lambda _what, text, _cert: told.append(text)
     prod = liar.site.tools.config.globals.prod_cert_dir
     good = lines("in", [f"{prod}/.sslmd-in.123.abcdefghij"])
     opened = server_class("web", EVERYTHING, "key_mode = '0640'", "key_group = '0'")
@@ -184,7 +185,7 @@ async def test_whatever_a_host_says_is_borne(liar: Liar) -> None:
     """No bug, no stall, nothing raw, and a note that can be read."""
     hosts = await liar.hosts()
     told: list[str] = []
-    liar.site.tools.tell = lambda _what, text, _cert: told.append(text)
+    liar.site.tools.telling.tell = lambda _what, text, _cert: told.append(text)
     prod = liar.site.tools.config.globals.prod_cert_dir
     place = lines("in", [f"{prod}/.sslmd-in.123.abcdefghij"])
     for seed in range(60):
@@ -227,7 +228,8 @@ async def test_nobody_waits_while_it_is_sorted(liar: Liar) -> None:
     names = [f"with g{number}.example.com/s{number}" for number in range(30_000)]
     liar.tells(survey=lines("have", names))
     hosts = await liar.hosts()
-    threads = liar.site.tools.threads = Busy(1)
+    threads = Busy(1)
+    liar.site.tools.threads = Threads(threads)
     longest, before = 0.0, time.thread_time()
 
     async def others() -> None:

@@ -249,7 +249,7 @@ class Methods:
 
     async def _challenge(self, client: Client, params: Params) -> dict[str, Any]:
         """Take in what certbot's hook hands over; the last of an order waits for its proof."""
-        order = self._planner.tools.orders.find(params.text("order"))
+        order = self._planner.tools.ordering.orders.find(params.text("order"))
         challenge = Challenge(params.text("name"), params.text("value"), params.text("token"))
         match params.text("action"):
             case "auth":
@@ -288,7 +288,7 @@ class Methods:
         dns = tools.config.dns
         parts: list[Awaitable[str]] = [self._planner.zones.refresh(zone)]
         if dns.acme_dirs or tools.means.updated(zone):
-            parts.append(tools.challenges.refresh(zone))
+            parts.append(tools.ordering.challenges.refresh(zone))
         elif dns.restart and not dns.tlsa_dirs:
             parts.append(self._reloaded(zone))
         done, failed = [], []
