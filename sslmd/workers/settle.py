@@ -49,7 +49,7 @@ def _clean_inactive(tools: Tools, keep: int | None) -> list[tuple[CertId, SetNam
             if cert in tools.config.services:
                 continue  # a CA that others need is looked after
             try:
-                for folder in (tree.group_dir(cert), tree.cert_dir(cert), tree.db_dir(cert)):
+                for folder in (tree.group_dir(cert.group), tree.cert_dir(cert), tree.db_dir(cert)):
                     files.check_dir(folder)
                 names = sets.clean(tree, cert, keep, certs.in_use(tree, cert))
             except SslmError as err:
