@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sslmd.config.hosts import DNS, class_order, wanted_on
+from sslmd.config.hosts import class_order, wanted_on
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.events import ServerCopied, ServerSeen, ServersWanting, ServerTold
+from sslmd.core.host.commands import DNS
 from sslmd.core.host.needs import restarts_at
 from sslmd.core.host.plan import (
     BATCH_WAIT,

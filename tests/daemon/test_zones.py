@@ -28,6 +28,8 @@ from sslmd.core.words import say
 from sslmd.daemon.api import documents
 from sslmd.daemon.api.documents import status_entry
 from sslmd.daemon.registry import Gone, Taken
+from sslmd.daemon.tell.changes import Changes
+from sslmd.daemon.tell.journal import Bus
 from sslmd.daemon.zone import Zone
 from sslmd.daemon.zones import Zones
 from sslmd.dns.bounds import bounds
@@ -65,6 +67,9 @@ class World:
         self.loop = StillLoop(self.site.tools.now)
         tools, registry = self.site.tools, self.site.registry
         self.zones = Zones(tools, registry, self.loop, self._tell)
+        bus = Bus()
+        bus.follow(lambda record: self.told.append(record.text))
+        registry.listen(Changes(bus, tools.now, lambda *_: None).hear)
         registry.listen(lambda cert, *_: self.zones.note(cert))
         self.site.registry.dane_of = self.zones.dane
         self.zones.note(WEB)
