@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from sslmd.console.errors import NOT_PERMITTED, CtlError, NoDaemon, RefusedByDaemon
+from sslmd.console.program import NOT_PERMITTED, CtlError, NoDaemon, RefusedByDaemon
 from sslmd.wire.framing import MAX_ANSWER, FrameReader
 from sslmd.wire.messages import (
     API,

@@ -15,7 +15,7 @@ import signal
 import sys
 
 from sslmd.console.client import Daemon
-from sslmd.console.errors import FAILED, USAGE, CtlError, NoDaemon
+from sslmd.console.program import FAILED, USAGE, CtlError, NoDaemon
 from sslmd.console.text import complain, printable
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH, Method
 

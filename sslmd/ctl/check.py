@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 
 from sslmd.console.answers import Cert, certs_of
 from sslmd.console.args import Commands, add_certs, chosen, command, connect
-from sslmd.console.errors import USAGE, CtlError
 from sslmd.console.health import (
     dh_problems,
     host_problems,
@@ -21,6 +20,7 @@ from sslmd.console.health import (
     remarks,
     zone_problems,
 )
+from sslmd.console.program import USAGE, CtlError
 from sslmd.console.text import count, printable, say, span
 from sslmd.core.trouble import Limits, Severity, unseen_servers
 from sslmd.wire.messages import Method

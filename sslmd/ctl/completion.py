@@ -12,7 +12,7 @@ import re
 
 from sslmd.console.answers import certs_of
 from sslmd.console.args import Commands, command, connect
-from sslmd.console.errors import DONE, CtlError
+from sslmd.console.program import DONE, CtlError
 from sslmd.console.text import say
 from sslmd.wire.messages import Method
 

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from sslmd import __version__
-from sslmd.console.args import add_socket
-from sslmd.console.help import Formatter
+from sslmd.console.args import Formatter, add_socket
+from sslmd.console.program import run_tool
 from sslmd.console.text import printable
-from sslmd.console.tool import run_tool
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH
 
 # Each with the module that has it; only the one that is wanted is loaded. Those of other rooms,
@@ -24,20 +23,20 @@ from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH
 _COMMANDS = {
     "status": "ctl.status",
     "show": "ctl.show",
-    "plan": "ctl.plan",
-    "events": "ctl.events",
+    "plan": "ctl.listings",
+    "events": "ctl.listings",
     "check": "ctl.check",
-    "renew": "ctl.renew",
-    "force-renew": "ctl.renew",
-    "roll": "ctl.roll",
-    "deliver": "ctl.deliver",
-    "restart": "ctl.deliver",
-    "dane": "ctl.dane",
-    "dns-refresh": "ctl.dns_refresh",
-    "cancel": "ctl.cancel",
-    "forget": "ctl.forget",
-    "clean": "ctl.clean",
-    "reload": "ctl.reload",
+    "renew": "ctl.work",
+    "force-renew": "ctl.work",
+    "roll": "ctl.work",
+    "deliver": "ctl.work",
+    "restart": "ctl.work",
+    "dane": "ctl.listings",
+    "dns-refresh": "ctl.requests",
+    "cancel": "ctl.requests",
+    "forget": "ctl.requests",
+    "clean": "ctl.requests",
+    "reload": "ctl.requests",
     "import": "setup.import_check",
     "trust": "offline.trust",
     "doctor": "doctor.command",

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from sslmd.console.answers import Cert, Fields, server_status
 from sslmd.console.args import Commands, command, connect
-from sslmd.console.errors import DONE
 from sslmd.console.health import NO_SERVER, dane_unseen, problems, why
+from sslmd.console.program import DONE
 from sslmd.console.table import Row, print_table, terminal_width, wrapped
 from sslmd.console.text import clock, local, say, span
 from sslmd.wire.messages import Method

@@ -17,11 +17,9 @@ from datetime import UTC, datetime, timedelta
 
 from sslmd import __version__
 from sslmd.console.answers import Cert, certs_of
-from sslmd.console.args import chosen, connect, count_arg
-from sslmd.console.errors import DONE, USAGE, WAITING, CtlError
-from sslmd.console.help import Formatter
+from sslmd.console.args import Formatter, chosen, connect, count_arg
+from sslmd.console.program import DONE, USAGE, WAITING, CtlError, run_tool
 from sslmd.console.text import clock, complain, printable, say
-from sslmd.console.tool import run_tool
 from sslmd.core.names import SetName
 from sslmd.ctl import main as sslmctl
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH, Method

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 
 from sslmd.console.answers import Cert, Fields, certs_of
 from sslmd.console.args import Commands, add_certs, chosen, command, connect
-from sslmd.console.errors import DONE, NO_DAEMON, USAGE, CtlError
 from sslmd.console.health import (
     Problem,
     dh_problems,
@@ -22,6 +21,7 @@ from sslmd.console.health import (
     why,
     zone_problems,
 )
+from sslmd.console.program import DONE, NO_DAEMON, USAGE, CtlError
 from sslmd.console.table import Row, table, terminal_height, terminal_width, wrapped
 from sslmd.console.text import colours, count, local, paint, printable, printable_json, span
 from sslmd.core.trouble import BY_LIFE, Severity

@@ -1,12 +1,25 @@
-"""Requests that set the daemon to work: progress while waiting, outcomes at the end."""
+"""`sslmctl renew`, `force-renew`, `roll`, `deliver` and `restart`: what sets the daemon to work.
+
+Progress is shown while it is waited for, outcomes at the end.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable, Mapping
 
 from sslmd.console.answers import Fields
-from sslmd.console.client import ANSWER_TIMEOUT, Daemon
-from sslmd.console.errors import DONE, FAILED, WAITING, NoDaemon
+from sslmd.console.args import (
+    Commands,
+    add_certs,
+    add_no_wait,
+    chosen,
+    command,
+    connect,
+    count_arg,
+)
+from sslmd.console.client import ANSWER_TIMEOUT
+from sslmd.console.program import DONE, FAILED, USAGE, WAITING, CtlError, NoDaemon
 from sslmd.console.text import complain, say
 from sslmd.wire.messages import Method, Notice, Notification, Outcome
 
@@ -16,10 +29,10 @@ if TYPE_CHECKING:
 
 _COLOURS = {Outcome.DONE: "green", Outcome.FAILED: "red", Outcome.WAITING: "yellow"}
 
-# Who asked knows that he did; and the outcome tells what became of it.
+# Who asked knows that he did; and the outcome says what became of it.
 _KNOWN = frozenset({"asked", "ask-dropped"})
 
-# What may be the end; it is told as progress where something comes after it.
+# What may be the end; it is shown as progress where something comes after it.
 _ENDS = frozenset(
     {
         *("attempt-failed", "cert-issued", "copy-failed", "restart-failed", "settled"),
@@ -27,52 +40,192 @@ _ENDS = frozenset(
     }
 )
 
-# How texts begin that need no outcome in front, because they say it.
-_SAYS_IT = {Outcome.UNNEEDED: "", Outcome.WAITING: "wait", Outcome.FAILED: "failed"}
+
+def add(commands: Commands) -> None:
+    """Declare the commands."""
+    parser = command(
+        commands,
+        "renew",
+        renew,
+        "renew certificates that are due",
+        "Goes past the wait after a failure, but not past a CA's limits.",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="also what is not due; a next on deck is replaced"
+    )
+    _add_renewal(parser)
+    parser.add_argument("--test", action="store_true", help="ask the CA's test server")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only try whether the CA would; keep nothing"
+    )
+
+    parser = command(
+        commands,
+        "force-renew",
+        renew,
+        "renew certificates, due or not",
+        "Replaces a next on deck.",
+    )
+    _add_renewal(parser)
+    parser.set_defaults(force=True, test=False, dry_run=False)
+
+    parser = command(
+        commands,
+        "roll",
+        roll,
+        "make the next set the one in use",
+        "Before its time, without --force, it is refused with the time when it happens by itself.",
+    )
+    add_certs(parser)
+    parser.add_argument(
+        "--back",
+        action="store_true",
+        help="make the set that was in use before the one in use again; CERT has to be named",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="do not wait, not even for TLSA records to be seen"
+    )
+    parser.add_argument(
+        "--min-roll-mins",
+        metavar="N",
+        type=count_arg,
+        help="roll what was issued N minutes ago, whatever min_roll_mins says; TLSA records and "
+        "windows are waited for",
+    )
+    add_no_wait(parser)
+
+    parser = command(
+        commands,
+        "deliver",
+        deliver,
+        "bring servers the certificates that they should have",
+        "Does not wait for the next try of a host that failed, and looks at everything again. What "
+        "a server has and uses already is not restarted.",
+    )
+    add_certs(parser)
+    parser.add_argument("--to", metavar="HOST", default="", help="only to this host")
+    add_no_wait(parser)
+
+    parser = command(
+        commands,
+        "restart",
+        restart,
+        "restart a server class, and see what it serves",
+        "Runs its restart_cmd on each of its servers that has a certificate, whatever its "
+        "restart_window says.",
+    )
+    parser.add_argument("kind", metavar="CLASS", help="smtp, imap, web, other or dns")
+    parser.add_argument("--to", metavar="HOST", default="", help="only on this host")
+    add_no_wait(parser)
 
 
-def work(daemon: Daemon, method: Method, params: Mapping[str, Json]) -> int:
+def _add_renewal(parser: argparse.ArgumentParser) -> None:
+    add_certs(parser)
+    parser.add_argument(
+        "--all", action="store_true", help="really every certificate (needed to force all)"
+    )
+    parser.add_argument(
+        "--reuse", action="store_true", help="keep the key of curr; a CA always does"
+    )
+    parser.add_argument(
+        "--new-key",
+        action="store_true",
+        help="give a CA another key, which its clients have to learn; needs --force",
+    )
+    add_no_wait(parser)
+
+
+def renew(args: argparse.Namespace) -> int:
+    """Ask for new keys and certificates, and wait for the end."""
+    if args.certs and args.all:
+        raise CtlError("name certificates, or give --all, not both", USAGE)
+    if args.new_key and not args.certs:
+        raise CtlError(
+            "--new-key is for CAs that you name: sslmctl renew --force --new-key ca:NAME", USAGE
+        )
+    if args.new_key and not args.force:
+        raise CtlError("--new-key needs --force: clients have to learn the new CA", USAGE)
+    if args.new_key and args.reuse:
+        raise CtlError("--new-key and --reuse are contraries; give one of them", USAGE)
+    if args.force and not args.certs and not args.all:
+        raise CtlError(
+            "this would renew every certificate, due or not; name certificates, or give --all "
+            "if you mean it",
+            USAGE,
+        )
+    params = {
+        "certs": chosen(args),
+        "all": args.all,
+        "force": args.force,
+        "reuse": args.reuse,
+        **({"new_key": True} if args.new_key else {}),
+        "test": args.test,
+        "dry_run": args.dry_run,
+    }
+    return work(args, Method.RENEW, params)
+
+
+def roll(args: argparse.Namespace) -> int:
+    """Ask for the roll and wait for its end."""
+    if args.back and not args.certs:
+        raise CtlError("name the certificates that are to go back", USAGE)
+    if args.min_roll_mins is not None and (args.back or args.force):
+        way = "--force" if args.force else "--back"
+        raise CtlError(f"{way} does not wait for min_roll_mins: leave --min-roll-mins out", USAGE)
+    params: dict[str, Json] = {"certs": chosen(args), "force": args.force}
+    if args.back:
+        params["back"] = True
+    if args.min_roll_mins is not None:
+        params["min_roll_mins"] = args.min_roll_mins
+    return work(args, Method.ROLL, params)
+
+
+def deliver(args: argparse.Namespace) -> int:
+    """Ask for the delivery and wait for its end."""
+    return work(args, Method.DELIVER, {"certs": chosen(args), "to": args.to})
+
+
+def restart(args: argparse.Namespace) -> int:
+    """Ask for the restart and wait for its end."""
+    return work(args, Method.RESTART, {"class": args.kind, "to": args.to}, "servers")
+
+
+def work(
+    args: argparse.Namespace, method: Method, params: Mapping[str, Json], rows: str = "certs"
+) -> int:
     """Ask for work, print how it goes and ends; return the exit status."""
-    return _print_all(_ask(daemon, method, params), "certs")
-
-
-def restart(daemon: Daemon, params: Mapping[str, Json]) -> int:
-    """Ask for a restart, print how it goes and ends; return the exit status."""
-    return _print_all(_ask(daemon, Method.RESTART, params), "servers")
-
-
-def _ask(daemon: Daemon, method: Method, params: Mapping[str, Json]) -> Fields | None:
-    """Return the answer; None when who asked does not want to wait for it any more."""
-    wait = params["wait"]
-    progress = _Progress()
-    try:
-        result = daemon.call(
-            method, params, on_notice=progress.tell, timeout=None if wait else ANSWER_TIMEOUT
-        )
-    except KeyboardInterrupt:
-        progress.flush()
-        named = params.get("certs") or []
-        certs = " ".join(named)
-        # What is under way on servers comes to its end: `cancel` is for renewals and rolls.
-        ends = method in (Method.DELIVER, Method.RESTART)
-        stop = "" if ends else f". To stop it: sslmctl cancel {certs or 'CERT'}"
-        complain(
-            "\nno longer waiting; the daemon goes on with what it accepted. To see how far it is: "
-            f"{' '.join(('sslmctl status', *named))}{stop}"
-        )
-        return None
-    except NoDaemon as err:
-        progress.flush()
-        raise NoDaemon(f"{err.text}; what it accepted, it does when it runs again") from None
-    return Fields(result)
-
-
-def _print_all(answer: Fields | None, rows: str) -> int:
-    if answer is None:
-        return WAITING
-    outcomes = answer.subs(rows)
+    wait, progress = not args.no_wait, _Progress()
+    with connect(args) as daemon:
+        try:
+            result = daemon.call(
+                method,
+                {**params, "wait": wait},
+                on_notice=progress.show,
+                timeout=None if wait else ANSWER_TIMEOUT,
+            )
+        except KeyboardInterrupt:
+            progress.flush()
+            named = params.get("certs") or []
+            # What is under way on servers comes to its end: `cancel` is for renewals and rolls.
+            ends = method in (Method.DELIVER, Method.RESTART)
+            stop = "" if ends else f". To stop it: sslmctl cancel {' '.join(named) or 'CERT'}"
+            complain(
+                "\nno longer waiting; the daemon goes on with what it accepted. To see how far it "
+                f"is: {' '.join(('sslmctl status', *named))}{stop}"
+            )
+            return WAITING
+        except NoDaemon as err:
+            progress.flush()
+            text = f"{err.text}; what it accepted, it does when it runs again"
+            raise NoDaemon(text) from None
+    outcomes = Fields(result).subs(rows)
     for one in outcomes:
-        _print_outcome(one)
+        place = one.text("cert") or f"{one.text('class')} on {one.text('host')}"
+        word, text = one.text("outcome"), one.text("text")
+        known = next((outcome for outcome in Outcome if outcome == word), None)
+        if text and known is Outcome.UNNEEDED:
+            word = ""
+        say(": ".join(filter(None, (place, word, text))), _COLOURS.get(known, "") if known else "")
     if not outcomes:
         say("nothing to do")
     return exit_status(one.text("outcome") for one in outcomes)
@@ -95,7 +248,7 @@ class _Progress:
     def __init__(self) -> None:
         self._held = ""
 
-    def tell(self, notice: Notification) -> None:
+    def show(self, notice: Notification) -> None:
         fields = Fields(notice.params)
         event = fields.text("event")
         if notice.method != Notice.PROGRESS or event in _KNOWN:
@@ -109,16 +262,3 @@ class _Progress:
         if self._held:
             complain(self._held)
         self._held = ""
-
-
-def _print_outcome(one: Fields) -> None:
-    cert, word, text = one.text("cert"), one.text("outcome"), one.text("text")
-    if not cert:
-        cert = f"{one.text('class')} on {one.text('host')}"
-    outcome = next((known for known in Outcome if known == word), None)
-    text = text.removeprefix("the request is dropped: ").removeprefix(f"{cert}: ")
-    if text and outcome in _SAYS_IT and text.startswith(_SAYS_IT[outcome]):
-        word = ""
-    if text.startswith(f"{cert} "):
-        cert = ""
-    say(": ".join(filter(None, (cert, word, text))), _COLOURS.get(outcome, "") if outcome else "")

@@ -137,7 +137,7 @@ class Planner:
         """Read every certificate of the configuration from disk; blocks, for the start."""
         which = list(self.tools.config.services)
         self._take_in(read_all(self._read, which, helpers_for(len(which))))
-        forget_outgoing(self.tools.tree.root)
+        forget_outgoing(self.tools.tree)
         self.hosts.load()
 
     def start(self) -> None:
@@ -453,7 +453,16 @@ class Planner:
             return []
         at = self.tools.now()
         self.bus.record(
-            Record(at, story.event, story.text, story.priority, cert, story.job, story.set)
+            Record(
+                at,
+                story.event,
+                story.text,
+                story.priority,
+                cert,
+                story.job,
+                story.set,
+                story.reason,
+            )
         )
         name = str(story.set) if story.set else ""
         return [HistoryEntry(at, story.event, name, story.text)] if story.kept else []

@@ -16,7 +16,7 @@ from sslmd.dns.publish import Means
 from sslmd.dns.runs import Change
 from sslmd.dns.tlsa_include import data_of, render
 from sslmd.store import files
-from sslmd.store.layout import tlsa_file
+from sslmd.store.layout import Tree, tlsa_file
 
 # Whether what a file holds may stay as it is.
 Fits = Callable[[bytes, ZoneName, Content], bool]
@@ -31,7 +31,7 @@ def is_rendered(data: bytes, zone: ZoneName, content: Content) -> bool:
 
 def copy_folder(means: Means, zone: ZoneName) -> str:
     """Return where the copy in the production tree lies."""
-    return f"{means.config().globals.prod_cert_dir}/{zone}"
+    return Tree(str(means.config().globals.prod_cert_dir)).group_dir(zone.text)
 
 
 def write_files(

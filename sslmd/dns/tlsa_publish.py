@@ -3,7 +3,7 @@
 What may be in DNS stands in a note on disk before it goes there, and until it is gone again. No
 record that stays is away for an instant: files are replaced as a whole, an owner changes in one
 message, and what was published by other means goes only after it is there by the new ones. Nothing
-here is proof that anybody serves the records; that is `tlsa_look`.
+here is proof that anybody serves the records; that is `look`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from collections.abc import Coroutine, Iterator, Sequence
 from importlib import import_module
 
 from sslmd.console.args import Commands, command
-from sslmd.console.errors import DONE, FAILED
+from sslmd.console.program import DONE, FAILED
 from sslmd.console.text import complain, count, printable, say
 
 TYPE_CHECKING = False

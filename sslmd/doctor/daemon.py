@@ -16,7 +16,6 @@ from sslmd import __version__
 from sslmd.config.model import Config
 from sslmd.console.answers import Cert, Fields, certs_of
 from sslmd.console.client import Daemon
-from sslmd.console.errors import NOT_PERMITTED, CtlError, RefusedByDaemon
 from sslmd.console.health import (
     dane_unseen,
     dh_problems,
@@ -25,6 +24,7 @@ from sslmd.console.health import (
     refusal_line,
     zone_problems,
 )
+from sslmd.console.program import NOT_PERMITTED, CtlError, RefusedByDaemon
 from sslmd.console.text import count, printable
 from sslmd.core.trouble import TroubleKind
 from sslmd.doctor.finding import Finding, Look, odd, output_of, unseen, well, wrong

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from sslmd.console.answers import Fields
 from sslmd.console.client import Daemon
-from sslmd.console.errors import CtlError
+from sslmd.console.program import CtlError
 from sslmd.doctor.daemon import Running
 from sslmd.doctor.finding import Case
 from sslmd.wire.messages import Method, Notice, Notification

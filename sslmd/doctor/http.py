@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sslmd.config.model import Config, ServerClass, ServerKind, Validation
-from sslmd.console.errors import CtlError
+from sslmd.console.program import CtlError
 from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import DomainName, machine_of

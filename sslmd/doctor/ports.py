@@ -16,7 +16,7 @@ from sslmd.servers.local import LOOPBACK, is_local, is_loopback
 from sslmd.servers.probe import Reach, Served, facts_of, served_at
 from sslmd.servers.ssh import address_of
 from sslmd.store.files import read_file
-from sslmd.store.layout import CERT, CURR
+from sslmd.store.layout import CERT, CURR, Tree
 from sslmd.workers.proof import name_of
 
 _SHOWN = 5  # certificates that one message names
@@ -87,9 +87,9 @@ def _places(one: ServerClass, certs: tuple[_Ours, ...]) -> Iterator[_Place]:
 
 def _leaves(config: Config) -> dict[CertId, _Ours]:
     """Return the certificates in use; blocks."""
-    found = {}
+    found, prod = {}, Tree(str(config.globals.prod_cert_dir))
     for cert in config.services:
-        path = f"{config.globals.prod_cert_dir}/{cert.group}/{cert.service}/{CURR}/{CERT}"
+        path = f"{prod.link(cert, CURR)}/{CERT}"
         try:
             leaf = ssl.PEM_cert_to_DER_cert(read_file(path).decode("ascii"))
         except (OSError, ValueError, SslmError):
@@ -198,8 +198,7 @@ def _judge(
 def _foreign(
     case: Case, place: _Place, served: Served, one: _Ours, by_leaf: Mapping[bytes, CertId]
 ) -> Finding:
-    prod = case.config.globals.prod_cert_dir
-    folder = f"{prod}/{one.cert.group}/{one.cert.service}/{CURR}"
+    folder = Tree(str(case.config.globals.prod_cert_dir)).link(one.cert, CURR)
     assert served.leaf is not None
     other = by_leaf.get(served.leaf)
     if other is not None and place.probe.optional:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sslmd.console.errors import CtlError
+from sslmd.console.program import CtlError
 
 # Seconds for one thing that is done as another user.
 LIMIT = 60.0

@@ -16,16 +16,16 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sslmd import __version__
-from sslmd.console.errors import DONE, FAILED, CtlError
-from sslmd.console.help import Formatter
+from sslmd.console.args import Formatter
+from sslmd.console.program import DONE, FAILED, CtlError, run_tool
 from sslmd.console.text import complain, printable, say
-from sslmd.console.tool import run_tool
 from sslmd.core.dh import CHOICE, NAMES, OWN_AGE, DhGroup
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName
 from sslmd.memory import keep_private
 from sslmd.pki.dhparam import dhparam, group_in
 from sslmd.store import dh, files
+from sslmd.store.layout import DH
 
 DEFAULT_KEYS = ",".join(NAMES)
 
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     top = argparse.ArgumentParser(
         prog="sslm-dhparm",
-        description=f"Writes Diffie-Hellman groups to DIR/{dh.FOLDER}, and keeps the link "
+        description=f"Writes Diffie-Hellman groups to DIR/{DH}, and keeps the link "
         f"{dh.LINK} there.",
         allow_abbrev=False,
         formatter_class=Formatter,
@@ -89,7 +89,7 @@ def _run(args: argparse.Namespace) -> int:
     for top in args.dirs:
         try:
             for folder in _folders(top, subdirs=args.subdirs):
-                _fill(f"{folder}/{dh.FOLDER}", args.keys, args.age_days, force=args.force)
+                _fill(f"{folder}/{DH}", args.keys, args.age_days, force=args.force)
         except (SslmError, CtlError) as err:
             sys.stdout.flush()
             complain(f"sslm-dhparm: {printable(str(err))}", "red")
@@ -111,7 +111,7 @@ def _folders(top: str, *, subdirs: bool) -> Iterator[str]:
         raise files.trouble(err, "read", top) from err
     found = [name for name in names if name.lower() != "ca" and not name.startswith(".")]
     if not found:
-        raise CtlError(f"{top} has no subdirectories; leave out -s to write to {top}/{dh.FOLDER}")
+        raise CtlError(f"{top} has no subdirectories; leave out -s to write to {top}/{DH}")
     yield from (f"{top}/{name}" for name in found)
 
 

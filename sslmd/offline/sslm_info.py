@@ -13,10 +13,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from sslmd import __version__
-from sslmd.console.errors import DONE, FAILED
-from sslmd.console.help import Formatter
+from sslmd.console.args import Formatter
+from sslmd.console.program import DONE, FAILED, run_tool
 from sslmd.console.text import clock, complain, printable, printable_json, say
-from sslmd.console.tool import run_tool
 from sslmd.core.errors import Permanent
 from sslmd.memory import keep_private
 from sslmd.offline.reading import STDIN, read

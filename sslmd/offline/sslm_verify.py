@@ -16,10 +16,9 @@ from functools import partial
 from cryptography import x509
 
 from sslmd import __version__
-from sslmd.console.errors import DONE, FAILED
-from sslmd.console.help import Formatter
+from sslmd.console.args import Formatter
+from sslmd.console.program import DONE, FAILED, run_tool
 from sslmd.console.text import clock, complain, printable, say
-from sslmd.console.tool import run_tool
 from sslmd.core.errors import Permanent
 from sslmd.core.names import BadName, DomainName, SanName, parse_san, shown
 from sslmd.memory import keep_private

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from sslmd.console.args import Commands, command
-from sslmd.console.errors import DONE, FAILED, NOT_PERMITTED, USAGE, CtlError
+from sslmd.console.program import DONE, FAILED, NOT_PERMITTED, USAGE, CtlError
 from sslmd.console.text import complain, printable, say
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName

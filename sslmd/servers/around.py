@@ -17,17 +17,14 @@ from sslmd.core.host.access import KeyAccess
 from sslmd.core.names import BadName, CertId, SetName, shown
 from sslmd.servers.key_rights import Rights
 from sslmd.servers.production import ALL_FILES, cert_at
-from sslmd.store.layout import CURR, NEXT, PREV, SECRET_FILES, Tree
+from sslmd.store.layout import CURR, DH, INCOMING, NEXT, PREV, SECRET_FILES, Tree
 
 # Of a look for private keys that are nobody's: folders deep, bytes of a file, and how many are
 # listed.
 _DEEPEST = 8
 _HEAD = 1 << 16
 MOST_STRAYS = 100
-_DH_FOLDER = "dh"
 _SECRET_NAMES = (".key", ".p12", ".pfx", ".jks")
-# What another daemon is sending here (`remote.sh`).
-_INCOMING = ".sslmd-in."
 _IN_MAKING = re.compile(r"\..+\.[0-9a-f]{24}\.new")
 
 
@@ -80,7 +77,7 @@ def stray_keys(prod: str, known: Container[CertId], inactive: Container[str]) ->
     found: list[str] = []
     for folder, path in _walk(prod):
         parts = path.split("/")
-        if parts[0] in inactive or (len(parts) > 1 and parts[1] == _DH_FOLDER):
+        if parts[0] in inactive or (len(parts) > 1 and parts[1] == DH):
             continue
         cert = _cert_at(parts)
         if cert is not None and _in_set(parts) and (cert not in known or parts[-1] in ALL_FILES):
@@ -104,7 +101,7 @@ def _walk(prod: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_coming(name: str) -> bool:
-    return name.startswith(_INCOMING) or _IN_MAKING.fullmatch(name) is not None
+    return name.startswith(INCOMING) or _IN_MAKING.fullmatch(name) is not None
 
 
 def _in_set(parts: list[str]) -> bool:

@@ -76,7 +76,7 @@ def stays(tree: Tree, prod: str, cert: CertId, name: SetName, *, is_ca: bool) ->
     if not is_directory(prod, cert) or not _has_files_of(tree, prod, cert, name, is_ca=is_ca):
         return False
     place = Tree(prod)
-    for folder in (prod, place.group_dir(cert), place.cert_dir(cert), _path(prod, cert)):
+    for folder in (prod, place.group_dir(cert.group), place.cert_dir(cert), _path(prod, cert)):
         files.check_dir(folder)
     return True
 
@@ -102,7 +102,7 @@ def ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
     if not found:
         return remarks
     try:
-        for folder in (prod, place.group_dir(cert), place.cert_dir(cert), place.db_dir(cert)):
+        for folder in (prod, place.group_dir(cert.group), place.cert_dir(cert), place.db_dir(cert)):
             files.check_dir(folder)
         for path in found:
             remarks += _closed([path])
@@ -159,5 +159,5 @@ def _keys_in(folders: Iterable[str]) -> list[str]:
 
 def remains(prod: str, cert: CertId) -> str:
     """Return what production still has of a CA that the working tree lost; "" for nothing."""
-    path = f"{prod}/{cert.group}/{cert.service}/{CURR}/{CERT}"
+    path = f"{_path(prod, cert)}/{CERT}"
     return f"its certificate {path}" if os.path.lexists(path) else ""

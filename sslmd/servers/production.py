@@ -63,7 +63,7 @@ def update(
     place = Tree(prod)
     base = place.cert_dir(cert)
     rights = Rights(access)
-    way = (prod, place.group_dir(cert), base, place.db_dir(cert))
+    way = (prod, place.group_dir(cert.group), base, place.db_dir(cert))
     for folder in way:
         files.check_dir(folder, rights.groups)
     changed = not serves(tree, prod, cert, curr, is_ca=is_ca, access=access)
@@ -109,7 +109,7 @@ def differences(
     """Return what `update` would change, in words, and change nothing. Raises as it does."""
     place, rights = Tree(prod), Rights(access)
     base = place.cert_dir(cert)
-    for folder in (prod, place.group_dir(cert), base, place.db_dir(cert)):
+    for folder in (prod, place.group_dir(cert.group), base, place.db_dir(cert)):
         files.check_dir(folder, rights.groups)
     found = []
     if not serves(tree, prod, cert, curr, is_ca=is_ca, access=access):
@@ -180,7 +180,7 @@ def survey(prod: str) -> dict[CertId, bool]:
                 cert = cert_at(group, service)
             except BadName:
                 continue
-            base = f"{prod}/{group}/{service}"
+            base = Tree(prod).cert_dir(cert)
             if any(os.path.lexists(f"{base}/{name}") for name in (CURR, NEXT, PREV)):
                 found[cert] = linked(prod, cert) is not None
             elif sets.list_sets(Tree(prod), cert):
@@ -216,12 +216,12 @@ def drop(prod: str, cert: CertId, groups: Collection[int] = ()) -> None:
     """
     place = Tree(prod)
     base = place.cert_dir(cert)
-    for folder in (prod, place.group_dir(cert), base):
+    for folder in (prod, place.group_dir(cert.group), base):
         files.check_dir(folder, groups)
     for name in (CURR, NEXT, PREV):
         _drop(f"{base}/{name}")
     files.remove_tree(place.db_dir(cert))
-    for folder in (base, place.group_dir(cert)):
+    for folder in (base, place.group_dir(cert.group)):
         with suppress(OSError), holding(folder) as (above, name):
             os.rmdir(name, dir_fd=above)  # unless there is something of the admin's in it
 

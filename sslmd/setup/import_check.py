@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable
 
 from sslmd.console.args import Commands, command
-from sslmd.console.errors import DONE, FAILED, USAGE, CtlError
+from sslmd.console.program import DONE, FAILED, USAGE, CtlError
 from sslmd.console.table import Row, print_table
 from sslmd.console.text import complain, count, printable, say
 

@@ -100,7 +100,7 @@ def _load(
     tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime, repair: Repair
 ) -> Loaded:
     found = Loaded(CertState())
-    for folder in (tree.group_dir(cert), tree.cert_dir(cert), tree.db_dir(cert)):
+    for folder in (tree.group_dir(cert.group), tree.cert_dir(cert), tree.db_dir(cert)):
         files.check_dir(folder)
     links = sets.read_links(tree, cert)
     found.remarks += links.remarks

@@ -17,7 +17,7 @@ from sslmd.core.dh import DhGroup
 from sslmd.core.errors import Permanent
 from sslmd.store import files
 
-FOLDER, LINK = "dh", "dhparam.pem"
+LINK = "dhparam.pem"
 DIR_MODE = 0o755
 
 

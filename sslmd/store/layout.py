@@ -6,6 +6,7 @@ Names are parsed before they come here, so no path leads out of the tree.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -31,7 +32,13 @@ CURR = "curr"
 NEXT = "next"
 PREV = "prev"
 
+DH = "dh"
+
 _HOST_NOTE = ".toml"
+
+# What is just being sent to this machine, below its production tree (`servers/remote.sh`).
+INCOMING = ".sslmd-in."
+_INCOMING = re.compile(re.escape(INCOMING) + r"[0-9]{1,20}\.[A-Za-z0-9]{6,20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +47,9 @@ class Tree:
 
     root: str
 
-    def group_dir(self, cert: CertId) -> str:
-        """Return the folder of its group."""
-        return f"{self.root}/{cert.group}"
+    def group_dir(self, group: str) -> str:
+        """Return the folder of a group, which is the zone of the same name or `ca`."""
+        return f"{self.root}/{group}"
 
     def cert_dir(self, cert: CertId) -> str:
         """Return the folder of one certificate."""
@@ -74,31 +81,27 @@ class Tree:
 
     def dh_dir(self, group: str) -> str:
         """Return the folder of a group's Diffie-Hellman groups; in production only."""
-        return f"{self.root}/{group}/dh"
+        return f"{self.root}/{group}/{DH}"
 
     def trial_dir(self, cert: CertId) -> str:
         """Return the folder for certificates of test servers, which no link can lead to (I7)."""
         return f"{self.root}/.test/{cert.group}/{cert.service}"
 
-    def zone_dir(self, zone: ZoneName) -> str:
-        """Return the folder of a zone, which is the group of the same name."""
-        return f"{self.root}/{zone}"
-
     def challenge_note(self, zone: ZoneName) -> str:
         """Return the note of which challenges may be in DNS."""
-        return challenge_file(self.zone_dir(zone), zone)
+        return challenge_file(self.group_dir(zone.text), zone)
 
     def tlsa_note(self, zone: ZoneName) -> str:
         """Return the note of which TLSA records may be in DNS; ssl-mgr has it there as well."""
-        return tlsa_file(self.zone_dir(zone), zone)
+        return tlsa_file(self.group_dir(zone.text), zone)
 
     def before_note(self, zone: ZoneName) -> str:
         """Return the note of what include files held before they were written."""
-        return f"{self.zone_dir(zone)}/.tlsa-before.toml"
+        return f"{self.group_dir(zone.text)}/.tlsa-before.toml"
 
     def zone_note(self, zone: ZoneName) -> str:
         """Return the note of what is known of a zone beside its records."""
-        return f"{self.zone_dir(zone)}/.dane.toml"
+        return f"{self.group_dir(zone.text)}/.dane.toml"
 
     @property
     def hosts_dir(self) -> str:
@@ -119,10 +122,6 @@ class Tree:
         """Return the note of which files of `sslmctl doctor` are on web servers."""
         return f"{self.root}/.http-test.left"
 
-    def http_note(self, cert: CertId) -> str:
-        """Return the note of which http-01 challenges of an order are on web servers."""
-        return f"{self.certbot_dir(cert)}/http-01.left"
-
     def state_file(self, cert: CertId) -> str:
         """Return the path of state.toml."""
         return f"{self.cert_dir(cert)}/state.toml"
@@ -136,6 +135,16 @@ class Tree:
 def host_of(file: str) -> str | None:
     """Return the host that a file in `hosts_dir` is the note of; None for any other file."""
     return unquote(file.removesuffix(_HOST_NOTE)) if file.endswith(_HOST_NOTE) else None
+
+
+def http_note(certbot_dir: str) -> str:
+    """Return the note of which http-01 challenges of an order are on web servers."""
+    return f"{certbot_dir}/http-01.left"
+
+
+def is_incoming(path: str, prod: str) -> bool:
+    """Whether that is where a machine takes in copies, beside what is in its production tree."""
+    return path.startswith(f"{prod}/") and bool(_INCOMING.fullmatch(path[len(prod) + 1 :]))
 
 
 def challenge_file(folder: Path | str, zone: ZoneName) -> str:

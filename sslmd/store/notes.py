@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
@@ -147,6 +147,25 @@ class NoteKind(Generic[T]):
         """Note it; blocks. Raises as `files.write_file` does."""
         files.make_dirs(os.path.dirname(path))
         files.write_file(path, self.encode(note))
+
+
+def read_lines(path: str) -> list[str]:
+    """Return the lines of a note that has one for each thing that is to be taken away again.
+
+    Blocks. Raises as `files.read_file` does; one that is not there has none.
+    """
+    try:
+        return files.read_file(path).decode("ascii", "replace").splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def write_lines(path: str, lines: Iterable[str]) -> None:
+    """Note these, or remove the note if there are none; blocks. Raises as `files` does."""
+    if data := "".join(f"{one}\n" for one in sorted(lines)).encode("ascii", "replace"):
+        files.write_file(path, data)
+    else:
+        files.remove_file(path)
 
 
 # --- what one value looks like -----------------------------------------------------------------

@@ -96,7 +96,7 @@ def check_folders(tree: Tree, cert: CertId, *names: SetName) -> None:
     For every job, not only for a start: what was safe then may be open to others now, and the key
     of another certificate, a CA's above all, would be used in the place of this one's (I1).
     """
-    way = (tree.root, tree.group_dir(cert), tree.cert_dir(cert), tree.db_dir(cert))
+    way = (tree.root, tree.group_dir(cert.group), tree.cert_dir(cert), tree.db_dir(cert))
     for folder in (*way, *(tree.set_dir(cert, name) for name in names)):
         files.check_dir(folder)
 
@@ -271,7 +271,7 @@ def finish_roll(tree: Tree, cert: CertId, links: Links) -> None:
 
 def list_certs(tree: Tree, group: str) -> list[CertId]:
     """Return the certificates of a group that have sets in the tree, whoever asks for them."""
-    folder = f"{tree.root}/{group}"
+    folder = tree.group_dir(group)
     try:
         entries = sorted(os.listdir(folder))
     except FileNotFoundError:

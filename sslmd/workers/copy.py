@@ -7,7 +7,6 @@ certificate's trouble stops no other (I6). docs/decisions/2026-11-24-copies.md.
 from __future__ import annotations
 
 import os
-import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
@@ -15,28 +14,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from sslmd.config.hosts import THIS_HOST, is_meant, wanted_here, wanted_on
+from sslmd.config.hosts import THIS_HOST, commands_of, is_meant, wanted_here, wanted_on
 from sslmd.config.model import Config
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.host.access import KeyAccess
 from sslmd.core.host.needs import Belonging, Needs, is_kept, needs, would_change
 from sslmd.core.jobs import Copy, Told
-from sslmd.core.names import BadName, CertId, machine_of
+from sslmd.core.names import BadName, CertId
 from sslmd.processes import run_command
 from sslmd.servers import around, production
 from sslmd.servers.ssh import Answer, RemoteShell, shell_on
 from sslmd.store import certs, files
 from sslmd.store.host_notes import parse_cert
-from sslmd.store.layout import Tree
+from sslmd.store.layout import Tree, is_incoming
 from sslmd.workers.deliver import is_here
 from sslmd.workers.same_machine import seen_as_one
 from sslmd.workers.tools import Tools
-
-# Where a host takes what is sent to it (`begin` of remote.sh): its word is not gone by elsewhere.
-_IN = re.compile(r"\.sslmd-in\.[0-9]{1,20}\.[A-Za-z0-9]{6,20}")
-
-# What waits below certs_dir to be sent, each visit in a folder of its own.
-_OUTGOING = ".outgoing"
 
 
 @dataclass(slots=True)
@@ -168,7 +161,8 @@ async def _visit(
             incoming = answer.first("in") or ""
             # Before anything is put there: a visit by another name looks whether it is one machine.
             await tools.in_thread(machines.met, job.host, answer.first("machine") or "")
-            if not incoming.startswith(f"{prod}/") or not _IN.fullmatch(incoming[len(prod) + 1 :]):
+            # `begin` of remote.sh: a host's word is not gone by elsewhere.
+            if not is_incoming(incoming, prod):
                 raise Transient(
                     f"{job.host}: it does not say where copies are to go; see whether it is well"
                 )
@@ -216,7 +210,7 @@ async def _unsent(shell: RemoteShell, folder: str, incoming: str) -> SslmError |
 
 @asynccontextmanager
 async def _outgoing(tools: Tools) -> AsyncIterator[str]:
-    folder = f"{tools.tree.root}/{_OUTGOING}/{secrets.token_hex(12)}"
+    folder = f"{tools.tree.outgoing_dir}/{secrets.token_hex(12)}"
 
     def make() -> None:
         files.make_dirs(os.path.dirname(folder), 0o700)
@@ -229,9 +223,9 @@ async def _outgoing(tools: Tools) -> AsyncIterator[str]:
         await tools.in_thread(files.remove_tree, folder)
 
 
-def forget_outgoing(certs_dir: object) -> None:
+def forget_outgoing(tree: Tree) -> None:
     """Remove what a daemon that was killed was sending; blocks, for the start."""
-    files.remove_tree(f"{certs_dir}/{_OUTGOING}")
+    files.remove_tree(tree.outgoing_dir)
 
 
 def _pack(job: Copy, tools: Tools, folder: str, visit: Visit) -> Mapping[Told, int]:
@@ -245,7 +239,7 @@ def _pack(job: Copy, tools: Tools, folder: str, visit: Visit) -> Mapping[Told, i
                 raise Permanent(f"{cert} is not meant for {job.host} any more")
             is_ca = tools.service(cert).spec.ca is not None
             found = production.contents(tools.tree, cert, told.set, is_ca=is_ca)
-            place = f"{folder}/{cert.group}/{cert.service}"
+            place = Tree(folder).cert_dir(cert)
             files.make_dirs(place, 0o700)
             for file, data in found.items():
                 _write(f"{place}/{file}", data)
@@ -376,12 +370,10 @@ def _sorted(tools: Tools, names: tuple[str, ...], there: list[Belonging]) -> Nee
 
 async def _run_after(host: str, tools: Tools) -> None:
     """Run the host's `post_copy_cmd`, here, with the host as argument."""
-    options = tools.config.globals
-    for one in options.post_copy:
-        if machine_of(one.host) == machine_of(host):
-            await run_command(
-                (*one.argv, host),
-                timeout=options.cmd_timeout,
-                cwd=str(tools.config.top),
-                remedy="correct post_copy_cmd or install the program",
-            )
+    for argv in commands_of(tools.config).after_copy_to(host):
+        await run_command(
+            argv,
+            timeout=tools.config.globals.cmd_timeout,
+            cwd=str(tools.config.top),
+            remedy="correct post_copy_cmd or install the program",
+        )

@@ -84,7 +84,7 @@ def _put(prod: str, name: str, options: DhOptions, site: Site) -> tuple[list[DhG
     place = Tree(prod)
     folder = place.dh_dir(name)
     # Servers take what lies there: nobody else may be able to put it there.
-    above = f"{prod}/{name}"
+    above = place.group_dir(name)
     for path in (prod, above, folder):
         files.check_dir(path)
     files.make_dirs(above)

@@ -17,7 +17,8 @@ from sslmd.core.names import BadName, CertId, DomainName, machine_of
 from sslmd.core.spec import AcmeCa
 from sslmd.servers import http01
 from sslmd.servers.http01_look import LOOKS, MOST_OF_NAME, NotShown, fetch_back
-from sslmd.store import files
+from sslmd.store.layout import http_note
+from sslmd.store.notes import read_lines, write_lines
 from sslmd.workers.preflight import Preflight
 from sslmd.workers.tools import Ordering, Site
 
@@ -31,8 +32,6 @@ PAUSES = (0.5, 1, 2, 4, 8, 15, 30)
 # chooses them, and how long their name servers take: others have to find the resolver free.
 LOOKUPS = 2
 
-_NOTE = "http-01.left"
-
 
 class FileChallenges:
     """The challenges of one order on the web servers; `home` is certbot's folder."""
@@ -42,7 +41,7 @@ class FileChallenges:
     ) -> None:
         self._cert = cert
         self._ordering = ordering
-        self._note = f"{home}/{_NOTE}"
+        self._note = http_note(home)
         self._checks = checks
         self._web = _web_of(config)
         self._tokens: tuple[str, ...] = ()
@@ -177,7 +176,7 @@ def left_behind(site: Site) -> list[FilesLeft]:
             continue
         if site.config.cas[signer.name].validation is not Validation.HTTP_01:
             continue
-        note = f"{site.tree.certbot_dir(service.id)}/{_NOTE}"
+        note = http_note(site.tree.certbot_dir(service.id))
         if tokens := _read_note(note):
             found.append((service.id, note, tokens))
     return found
@@ -222,16 +221,14 @@ async def _remove(
 
 
 def _write_note(path: str, tokens: tuple[str, ...]) -> None:
-    known = _read_note(path)
-    files.write_file(path, "".join(f"{token}\n" for token in {*known, *tokens}).encode())
+    write_lines(path, {*_read_note(path), *tokens})
 
 
 def _read_note(path: str) -> tuple[str, ...]:
     try:
-        lines = files.read_file(path).decode("ascii", "replace").split()
-    except (FileNotFoundError, SslmError):
+        return tuple(filter(_is_token, read_lines(path)))
+    except SslmError:
         return ()
-    return tuple(line for line in lines if _is_token(line))
 
 
 def _is_token(text: str) -> bool:
@@ -243,8 +240,4 @@ def _is_token(text: str) -> bool:
 
 
 def _drop_note(path: str, tokens: tuple[str, ...]) -> None:
-    left = set(_read_note(path)) - set(tokens)
-    if left:
-        files.write_file(path, "".join(f"{token}\n" for token in sorted(left)).encode())
-        return
-    files.remove_file(path)
+    write_lines(path, {*_read_note(path)} - {*tokens})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,10 +18,8 @@ from sslmd.config.model import Config, ServerClass, ServerKind, Validation
 from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.spec import AcmeCa
 from sslmd.servers import http01
-from sslmd.store import files
+from sslmd.store.notes import read_lines, write_lines
 from sslmd.workers.tools import Tools
-
-_NOTE = ".http-test.left"
 
 # Bytes of randomness: a token and a thumbprint of the form that RFC 8555 §8.1 gives them.
 _RANDOM = 32
@@ -56,7 +55,7 @@ class TestFiles:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        self._note = f"{tools.tree.root}/{_NOTE}"
+        self._note = tools.tree.http_test_note
         self._noting = asyncio.Lock()
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._used: set[Placed] = set()
@@ -175,25 +174,16 @@ def _web_of(config: Config) -> ServerClass | None:
 
 
 def _read_note(path: str) -> set[Placed]:
-    try:
-        lines = files.read_file(path).decode("ascii", "replace").splitlines()
-    except FileNotFoundError:
-        return set()
     found = set()
-    for line in lines:
-        group, _, token = line.partition(" ")
-        try:
+    for one in read_lines(path):
+        group, _, token = one.partition(" ")
+        # What is no name of a file of ours is not removed as one.
+        with suppress(ValueError):
             http01.check(group, token)
-        except ValueError:
-            continue  # what is no name of a file of ours is not removed as one
-        found.add(Placed(group, token))
+            found.add(Placed(group, token))
     return found
 
 
 def _write_note(path: str, add: set[Placed], drop: set[Placed]) -> None:
     left = (_read_note(path) | add) - drop
-    if left:
-        lines = "".join(f"{one.group} {one.token}\n" for one in sorted(left))
-        files.write_file(path, lines.encode("ascii"))
-    else:
-        files.remove_file(path)
+    write_lines(path, (f"{one.group} {one.token}" for one in left))

@@ -36,7 +36,7 @@ from sslmd.servers.probe import (
 )
 from sslmd.servers.ssh import address_of
 from sslmd.store import files, sets
-from sslmd.store.layout import CERT, CURR
+from sslmd.store.layout import CERT, CURR, Tree
 from sslmd.workers.tools import Tools
 
 # Looks of one class at a time.
@@ -343,8 +343,7 @@ class Proving:
         return told_of(await missing_at(place, probe, proof, seconds, turn=self._turn))
 
     def _proof(self, probe: Probe, one: _Wanted) -> Proof:
-        prod = self._tools.config.globals.prod_cert_dir
-        path = f"{prod}/{one.cert.group}/{one.cert.service}/{CURR}"
+        path = Tree(str(self._tools.config.globals.prod_cert_dir)).link(one.cert, CURR)
         return Proof(one.leaf, one.asked_with(probe), one.facts.key, path)
 
     def _other(self, cert: CertId, served: Served) -> str:

@@ -53,7 +53,7 @@ def _clean_inactive(site: Site, keep: int | None) -> list[tuple[CertId, SetName]
             if cert in site.config.services:
                 continue  # a CA that others need is looked after
             try:
-                for folder in (tree.group_dir(cert), tree.cert_dir(cert), tree.db_dir(cert)):
+                for folder in (tree.group_dir(cert.group), tree.cert_dir(cert), tree.db_dir(cert)):
                     files.check_dir(folder)
                 names = sets.clean(tree, cert, keep, certs.in_use(tree, cert))
             except SslmError as err:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sslmd.console.client import Daemon
-from sslmd.console.errors import (
+from sslmd.console.program import (
     FAILED,
     NO_DAEMON,
     NOT_PERMITTED,

@@ -16,8 +16,9 @@ from sslmd.dns.ask import NameServer
 from sslmd.dns.caa import Property, caa_lookup
 from sslmd.dns.dnssec import bogus
 from sslmd.dns.include import render
+from sslmd.dns.look import TXT, look_at_owner, zone_serial
 from sslmd.dns.nameservers import Followed, authoritative, follow
-from sslmd.dns.observe import Propagation, look, zone_serial
+from sslmd.dns.observe import Propagation
 from sslmd.dns.owners import OwnerLook
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.update import add, remove
@@ -84,8 +85,8 @@ async def test_what_a_zone_says(primary: bind.Primary) -> None:
     assert unknown == {}
     with pytest.raises(Permanent, match="lead on and on"):
         await lookup("_acme-challenge.round.example.com")
-    refused = await look(ns, DomainName("_acme-challenge.example.org"), frozenset({"one"}))
-    assert "answers REFUSED" in refused.problem
+    refused = await look_at_owner(ZONE, ns, DomainName("_acme-challenge.example.org"), TXT)
+    assert "answers REFUSED" in refused.fault
 
 
 @pytest.mark.parametrize(
@@ -130,11 +131,11 @@ async def test_updates(tmp_path: Path, *, signed: bool) -> None:
         to, ns = primary_at(server, TsigKey(server.key_file)), at(server)
         await add(ZONE, to, [ONE, TWO, WWW], 60, NOBODY)
         await add(ZONE, to, [ONE], 60, NOBODY)  # again: nothing changes
-        assert not (await look(ns, APEX, frozenset({"one", "two"}))).missing
+        assert (await look_at_owner(ZONE, ns, APEX, TXT)).records == {"one", "two"}
         await remove(ZONE, to, [ONE, WWW], NOBODY)
         await remove(ZONE, to, [ONE], NOBODY)  # absent is fine
-        assert (await look(ns, APEX, frozenset({"one", "two"}))).missing == {"one"}
-        assert (await look(ns, WWW.owner, frozenset({"www"}))).missing == {"www"}
+        assert (await look_at_owner(ZONE, ns, APEX, TXT)).records == {"two"}
+        assert not (await look_at_owner(ZONE, ns, WWW.owner, TXT)).records
 
 
 async def test_updates_that_are_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from sslmd.config.grants import NAME_A_CLASS
 from sslmd.config.load import load
 from sslmd.console.answers import Fields, certs_of
-from sslmd.console.errors import NOT_PERMITTED, CtlError, NoDaemon
+from sslmd.console.program import NOT_PERMITTED, CtlError, NoDaemon
 from sslmd.core.errors import Mistake
 from sslmd.core.names import ZoneName
 from sslmd.dns import nameservers

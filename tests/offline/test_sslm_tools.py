@@ -174,7 +174,7 @@ def test_info_as_json_is_for_programs(site: Path) -> None:
 def test_info_of_odd_certificates_in_use_says_nothing_on_stderr() -> None:
     """Libraries warn programmers of a serial number of 0 and the like."""
     code = (
-        "import warnings; from sslmd.console.tool import run_tool; "
+        "import warnings; from sslmd.console.program import run_tool; "
         "run_tool('x', lambda: warnings.warn('odd'))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

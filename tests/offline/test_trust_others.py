@@ -141,7 +141,7 @@ def test_it_has_no_terminal_and_nothing_of_roots(others: Others) -> None:
 # In a process without threads, as sslmctl is.
 _LIMITS = f"""
 import os
-from sslmd.console.errors import CtlError
+from sslmd.console.program import CtlError
 from sslmd.offline.other_user import Person, call_as, run_as
 
 someone = Person("nobody", {UID}, {UID}, "/nowhere")

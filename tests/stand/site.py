@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from sslmd.console.client import Daemon
-from sslmd.console.errors import CtlError
+from sslmd.console.program import CtlError
 from sslmd.wire.messages import Method
 from tests.stand.server import ROOT
 

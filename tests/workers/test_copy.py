@@ -15,6 +15,7 @@ from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import CertId
 from sslmd.servers import ssh
+from sslmd.store.layout import Tree
 from sslmd.workers.copy import Visit, copy, forget_outgoing
 from tests.reasons import because
 from tests.stand.far import ALSO, EVERYTHING, FAR, FarSite, far_site, server_class
@@ -325,11 +326,11 @@ async def test_on_this_machine_production_is_what_servers_read(one: FarSite) -> 
 
 
 def test_what_a_killed_daemon_was_sending_is_removed(tmp_path: Path) -> None:
-    forget_outgoing(tmp_path)
+    forget_outgoing(Tree(str(tmp_path)))
     folder = tmp_path / ".outgoing" / "0123" / "example.com" / "web"
     folder.mkdir(parents=True)
     (folder / "privkey.pem").touch()
-    forget_outgoing(tmp_path)
+    forget_outgoing(Tree(str(tmp_path)))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,26 +1,42 @@
-"""`sslmctl dane`: what DNS shows, what ports serve, and what should be."""
+"""`sslmctl plan`, `events` and `dane`: what will be done, what happened, and what DNS shows."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from datetime import UTC, datetime
 
 from sslmd.console.answers import Fields
 from sslmd.console.args import Commands, add_certs, chosen, command, connect
-from sslmd.console.errors import DONE, FAILED
-from sslmd.console.text import say
-from sslmd.wire.messages import Method
+from sslmd.console.client import ANSWER_TIMEOUT
+from sslmd.console.program import DONE, FAILED
+from sslmd.console.table import Row, print_table
+from sslmd.console.text import clock, local, printable_json, say
+from sslmd.wire.messages import Method, Notice, Notification
 
 # Seconds. Name servers and ports that do not answer are waited for, side by side.
-TIMEOUT = 180.0
+DANE_TIMEOUT = 180.0
+
+_STATES = {"running": "green", "waiting": "yellow"}
+
+# syslog's numbers (RFC 5424 §6.2.1): 3 is an error, 4 a warning, 5 to 7 are nothing bad.
+_ERROR, _WARNING = 3, 4
 
 
 def add(commands: Commands) -> None:
-    """Declare the command."""
+    """Declare the commands."""
+    parser = command(commands, "plan", plan, "show the jobs that run, wait, and come")
+    add_certs(parser)
+
+    parser = command(commands, "events", events, "show what happened lately")
+    add_certs(parser)
+    parser.add_argument("--follow", "-f", action="store_true", help="go on until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="print lines of JSON")
+
     parser = command(
         commands,
         "dane",
-        run,
+        dane,
         "compare TLSA records, name servers and ports (exit status 0 or 1)",
         "Asks every name server for the TLSA records of the certificates, connects to every "
         "address of every port that has some, and tells what does not fit. The daemon does this "
@@ -34,18 +50,78 @@ def add(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="print what the daemon answers")
 
 
-def run(args: argparse.Namespace) -> int:
+def plan(args: argparse.Namespace) -> int:
+    """Print the jobs."""
+    with connect(args) as daemon:
+        jobs = Fields(daemon.call(Method.PLAN, {"certs": chosen(args)})).subs("jobs")
+    if not jobs:
+        say("nothing to do")
+        return DONE
+    now = datetime.now(UTC)
+    print_table(("CERTIFICATE", "JOB", "WHEN", "STATE", "REASON"), [_job(job, now) for job in jobs])
+    return DONE
+
+
+def _job(job: Fields, now: datetime) -> Row:
+    at, state = job.time("at"), job.text("state")
+    cells = (
+        (job.text("cert") or "-", ""),
+        (job.text("job"), ""),
+        (local(at, now) if at else "now", ""),
+        (state, _STATES.get(state, "")),
+    )
+    return Row(cells, [(job.text("reason"), "")])
+
+
+def events(args: argparse.Namespace) -> int:
+    """Print events, one per line."""
+    show = _print_json if args.json else _print_line
+    params = {"certs": chosen(args), "follow": args.follow}
+    with connect(args) as daemon:
+        try:
+            daemon.call(
+                Method.EVENTS,
+                params,
+                on_notice=lambda notice: show(notice) if notice.method == Notice.EVENT else None,
+                timeout=None if args.follow else ANSWER_TIMEOUT,
+            )
+        except KeyboardInterrupt:
+            if not args.follow:
+                raise
+    return DONE
+
+
+def _print_json(notice: Notification) -> None:
+    text = json.dumps(notice.params, ensure_ascii=False, separators=(",", ":"))
+    say(printable_json(text))
+
+
+def _print_line(notice: Notification) -> None:
+    event = Fields(notice.params)
+    parts = (
+        clock(event.time("at")),
+        event.text("cert"),
+        event.text("event"),
+        event.text("text"),
+    )
+    priority = event.text("priority")
+    level = int(priority) if priority.isdecimal() else _WARNING + 1
+    colour = "red" if level <= _ERROR else "yellow" if level == _WARNING else ""
+    say("  ".join(filter(None, parts)), colour)
+
+
+def dane(args: argparse.Namespace) -> int:
     """Ask for it and print it; 1 if something does not fit, was not looked at or is not there."""
     with connect(args) as daemon:
         # Left out where it is not asked for: a daemon of before does not know it.
         params = {"certs": chosen(args), **({"now": True} if args.now else {})}
-        result = daemon.call(Method.DANE, params, timeout=TIMEOUT)
+        result = daemon.call(Method.DANE, params, timeout=DANE_TIMEOUT)
     certs = Fields(result).subs("certs")
     if args.json:
         say(json.dumps(result, indent=2, ensure_ascii=False))
     else:
         for one in certs:
-            _print(one)
+            _print_dane(one)
         if not certs:
             say("none of the certificates has dane_tls")
         if any(map(_is_old, certs)):
@@ -69,7 +145,7 @@ def _is_old(one: Fields) -> bool:
     return "fresh" in one.names() and not one.flag("fresh")
 
 
-def _print(one: Fields) -> None:
+def _print_dane(one: Fields) -> None:
     verdict, colour = _verdict(one)
     age = f" ({one.number('age')} s ago)" if _is_old(one) and one.text("at") else ""
     say(f"{one.text('cert')}: {verdict}{age}", colour)
