@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from sslmd.config.hosts import DNS, class_order, wanted_on
+from sslmd.config.hosts import class_order, wanted_on
 from sslmd.config.model import Config
 from sslmd.core.events import ServerCopied, ServerSeen, ServersWanting, ServerTold
+from sslmd.core.host.commands import DNS
 from sslmd.core.host.needs import restarts_at
 from sslmd.core.host.plan import (
     BATCH_WAIT,

@@ -453,7 +453,16 @@ class Planner:
             return []
         at = self.tools.now()
         self.bus.record(
-            Record(at, story.event, story.text, story.priority, cert, story.job, story.set)
+            Record(
+                at,
+                story.event,
+                story.text,
+                story.priority,
+                cert,
+                story.job,
+                story.set,
+                story.reason,
+            )
         )
         name = str(story.set) if story.set else ""
         return [HistoryEntry(at, story.event, name, story.text)] if story.kept else []

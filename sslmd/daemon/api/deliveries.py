@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from sslmd.config.hosts import DNS, THIS_HOST, class_order, hosts_of
+from sslmd.config.hosts import THIS_HOST, class_order, hosts_of
 from sslmd.core.events import RestartAsked, ServersWanting
+from sslmd.core.host.commands import DNS
 from sslmd.core.names import CertId
 from sslmd.core.retry import Trouble
 from sslmd.core.state import DONE, Server, ServerPhase
