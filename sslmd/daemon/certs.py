@@ -199,7 +199,7 @@ class Certs:
         after = None
         failed = True
         try:
-            how = Reason(Ended.TRIAL_WELL, said=Said(await trial(job, self._tools)))
+            how = Reason(Ended.TRIAL_WELL, said=Said(await trial(job, self._tools.ordering)))
             failed = False
         except SslmError as err:
             how = Reason(reason.Held.NOTED, text=Said(err))
