@@ -89,7 +89,7 @@ class DhLooks:
     async def run(self, job: WriteDh) -> None:
         """Do the job; what fails is told, and tried again at the next look."""
         told: set[str] = set()
-        errors = await write_dh(self._tools)
+        errors = await write_dh(self._tools.site, self._tools.threads, self._tools.telling)
         self.troubles = tuple(dict.fromkeys(map(text_of, errors)))
         for err in errors:
             self.failures += 1

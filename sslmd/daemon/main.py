@@ -243,9 +243,9 @@ class Daemon:
         await self._server.start()
         tools = self._planner.tools
         tools.scratch.sweep()
-        left = await tools.in_thread(http.left_behind, tools)
+        left = await tools.in_thread(http.left_behind, tools.site)
         self._planner.start()
-        tools.in_background(http.remove_left_behind(left, tools))
+        tools.in_background(http.remove_left_behind(left, tools.ordering))
         tools.in_background(self._methods.http_tests.remove_left())
         begun = tools.ordering.challenges.start(tools.config.zones())
         if self._once:

@@ -62,7 +62,7 @@ class Runner:
         after = None
         failed = True
         try:
-            how = Reason(Ended.TRIAL_WELL, said=Said(await trial(job, self._tools)))
+            how = Reason(Ended.TRIAL_WELL, said=Said(await trial(job, self._tools.ordering)))
             failed = False
         except SslmError as err:
             how = Reason(Held.NOTED, text=Said(err))

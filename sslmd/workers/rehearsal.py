@@ -263,7 +263,7 @@ def _done(one: Rehearsed, job: CertJob | None, tools: Tools, here: set[str]) -> 
             one.changes += [f"{path} can be read by others: it becomes 0600" for path in found.wide]
             return found.event
         case Settle():
-            gone = settle.rehearse(one.cert, tools)
+            gone = settle.rehearse(one.cert, tools.site, tools.standings)
             if gone:
                 keep = tools.config.globals.clean_keep
                 sets = ", ".join(map(str, gone))
@@ -319,6 +319,6 @@ def _beside(tools: Tools, found: Rehearsal) -> None:
             for one in surplus.surplus
             if one.cert is not None and one.cert not in tools.config.services
         ]
-        found.changes += [f"{path} is written ([dh])" for path in dh.rehearse(tools)]
+        found.changes += [f"{path} is written ([dh])" for path in dh.rehearse(tools.site)]
     except SslmError as err:
         found.unseen.append(str(err))
