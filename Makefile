@@ -84,6 +84,8 @@ docs: $(READY)
 	$(BIN)/python -m sslmd.config.reference > docs/config-reference.md
 	$(BIN)/python -m tests.ssl_mgr_manual.table docs/moving-from-ssl-mgr.md
 	$(BIN)/python -m tests.limits docs/security.md
+	$(BIN)/python -m sslmd.daemon.tell.events docs/operations.md
+	$(BIN)/python -m tests.reasons docs/socket-api.md
 
 # --- installing -----------------------------------------------------------------------
 

@@ -85,9 +85,14 @@ def _fact(value: Fact | Named) -> Fact:
     return value
 
 
+def noted(text: str) -> Reason:
+    """Return a text that has no code as a reason."""
+    return Reason(Held.NOTED, text=Said(text))
+
+
 def said(text: str | None) -> Reason | None:
     """Return a text that has no code as a reason, None for an empty one."""
-    return Reason(Held.NOTED, text=Said(text)) if text else None
+    return noted(text) if text else None
 
 
 # --- the codes -----------------------------------------------------------------------------
@@ -209,7 +214,12 @@ class Why(Code):
     DH_RELOADED = "dh-reloaded"
     DH_DAILY = "dh-daily"
     DH_START = "dh-start"
+    HELD_AGAIN = "held-again"
     TRIAL = "trial"
+    AFTER_ROLL = "after-roll"
+    AFTER_COPY = "after-copy"
+    RECORDS_CHANGE = "records-change"
+    USES_SET = "uses-set"
 
 
 class Held(Code):
@@ -243,6 +253,13 @@ class Ended(Code):
     NOT_BACK = "not-back"
     TRIAL_WELL = "trial-well"
     TOO_EARLY = "too-early"
+    TO_COME = "to-come"
+    NOT_CONFIGURED = "not-configured"
+    REPLACED = "replaced"
+    ISSUED = "issued"
+    ROLLED = "rolled-and-deployed"
+    ROLLED_BUT = "rolled-but"
+    ROLLED_WAITS = "rolled-waits"
 
 
 # Why a set cannot serve: all but its dates, and those.

@@ -51,11 +51,16 @@ def end_of_chain(answer: dns.message.Message, name: dns.name.Name) -> dns.name.N
     return name
 
 
-def strings(answer: dns.message.Message, name: dns.name.Name) -> frozenset[str]:
-    """Return the values of TXT at a name; several strings in one record are one value."""
+def txt_in(answer: dns.message.Message, name: dns.name.Name) -> tuple[frozenset[str], int]:
+    """Return the values of TXT at a name in an answer, and their TTL in seconds.
+
+    Several strings in one record are one value.
+    """
     rrset = find(answer.answer, name, dns.rdatatype.TXT)
-    values = (b"".join(rdata.strings) for rdata in rrset or ())
-    return frozenset(value.decode("ascii", "replace") for value in values)
+    if rrset is None:
+        return frozenset(), 0
+    values = (b"".join(rdata.strings) for rdata in rrset)
+    return frozenset(value.decode("ascii", "replace") for value in values), rrset.ttl
 
 
 def tlsa_in(answer: dns.message.Message, name: dns.name.Name) -> tuple[frozenset[Tlsa], int]:

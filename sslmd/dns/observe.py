@@ -1,8 +1,8 @@
 """Proof that every name server shows a record: nothing is believed until it is seen (I8).
 
-`look` asks one server for the record itself; its serial proves nothing, and is asked only to say
-what is wrong. `Propagation` waits until all of them show all of it. Resolvers are asked last: one
-that is asked too early remembers that there is no such record (RFC 2308).
+`Propagation` waits until all of them show all of it. Resolvers are asked last: one that is asked
+too early remembers that there is no such record (RFC 2308). Serials prove nothing, and are asked
+for only to say what is wrong.
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-
-import dns.flags
-import dns.message
-import dns.name
-import dns.rcode
-import dns.rdatatype
 
 from sslmd.core.errors import Transient
-from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
-from sslmd.dns.answers import end_of_chain, rcode_of, soa_serial, strings
-from sslmd.dns.ask import NameServer, OutOfReach, Silent, Unanswered, ask, heard_by_udp
+from sslmd.dns.ask import NameServer, Unanswered
 from sslmd.dns.diagnosis import Behind, Primary, PublishedBy, failed, waiting
-from sslmd.dns.manners import PLACES
+from sslmd.dns.look import (
+    TXT,
+    TXT_OF_RESOLVER,
+    RecordKind,
+    look_at_owner,
+    look_at_server,
+    zone_serial,
+)
 
 # Seconds between two rounds of questions: at first, by how much more each time, at most. A
 # secondary that heard NOTIFY has a zone within seconds; one that did not asks by itself only
@@ -37,72 +36,6 @@ LONGEST_PAUSE = 30.0
 # Seconds of a round that count: one that takes longer has servers that limit their answers, and
 # gets on all the same.
 LONGEST_ROUND = 10.0
-
-# Questions under way at one server, as many as it gets at one time.
-AT_ONCE = PLACES
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """What a server shows at `owner`. `missing`: the values that it does not show.
-
-    `fault`: why its answer is none, "" if it is one. `serial`: of its zone, where it was told.
-    """
-
-    owner: DomainName
-    missing: frozenset[str]
-    fault: str = ""
-    serial: int | None = None
-
-    @property
-    def problem(self) -> str:
-        """What is wrong, without the server's name; "" if all is there."""
-        if not self.missing:
-            return ""
-        return self.fault or f"does not show {self.owner} TXT"
-
-
-async def look(
-    server: NameServer, owner: DomainName, values: frozenset[str], *, recursive: bool = False
-) -> Sight:
-    """Return which of the `values` of TXT a server shows at `owner`.
-
-    `recursive`: it is a resolver; otherwise it has to be authoritative. Raises `OutOfReach`.
-    """
-    try:
-        return await _look(server, owner, values, recursive=recursive)
-    except Silent as err:
-        return Sight(owner, values, err.problem)
-
-
-async def _look(
-    server: NameServer, owner: DomainName, values: frozenset[str], *, recursive: bool
-) -> Sight:
-    answer = await ask(server, owner, "TXT", recursive=recursive)
-    rcode = answer.rcode()
-    if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-        return Sight(owner, values, f"answers {rcode_of(answer)} for {owner} TXT")
-    if not recursive and not answer.flags & dns.flags.AA:
-        return Sight(owner, values, f"is not authoritative for {owner}")
-    if not recursive and not heard_by_udp(server):
-        return Sight(
-            owner, values, "answers by TCP alone, and CAs ask by UDP; open port 53 for UDP"
-        )
-    end = end_of_chain(answer, dns.name.from_text(str(owner)))
-    missing = values - strings(answer, end)
-    fault = ""
-    if missing and end != dns.name.from_text(str(owner)):
-        fault = f"has a CNAME at {owner} that leads to {end.to_text(omit_final_dot=True)}"
-    return Sight(owner, missing, fault, soa_serial(answer))
-
-
-async def zone_serial(server: NameServer, zone: ZoneName) -> int | None:
-    """Return the serial of the zone that a server serves, None if it serves none.
-
-    Raises `Silent` or `OutOfReach`.
-    """
-    answer = await ask(server, zone, "SOA")
-    return soa_serial(answer) if answer.flags & dns.flags.AA else None
 
 
 class Propagation:
@@ -141,9 +74,9 @@ class Propagation:
         self._shown: set[TxtRecord] = set()  # by all that are authoritative
         servers = [*dict.fromkeys(authoritative)]
         resolvers = [one for one in dict.fromkeys(extra) if one not in servers]
-        self._servers = [_ServerAsked(one, set(self._wanted), recursive=False) for one in servers]
+        self._servers = [_ServerAsked(zone, one, set(self._wanted), TXT) for one in servers]
         self._resolvers = [
-            _ServerAsked(one, set(self._wanted), recursive=True) for one in resolvers
+            _ServerAsked(zone, one, set(self._wanted), TXT_OF_RESOLVER) for one in resolvers
         ]
         self._primary = primary
         self._serial_before = serial_before
@@ -239,10 +172,10 @@ class Propagation:
         values = frozenset(record.value for record in self._wanted if record.owner == owners[0])
         try:
             serial = await zone_serial(self._primary, self._zone)
-            sight = await look(self._primary, owners[0], values)
+            seen = await look_at_owner(self._zone, self._primary, owners[0], TXT)
         except Unanswered:
             return None
-        shows = None if sight.fault else not sight.missing
+        shows = None if seen.fault else values <= seen.records
         return Primary(self._primary, owners[0], shows, serial, self._serial_before)
 
     async def _add_serials(self, behind: list[Behind]) -> None:
@@ -276,12 +209,20 @@ class Propagation:
 class _ServerAsked:
     """One server, and what it was not yet seen to show."""
 
-    def __init__(self, server: NameServer, records: set[TxtRecord], *, recursive: bool) -> None:
+    def __init__(
+        self,
+        zone: ZoneName,
+        server: NameServer,
+        records: set[TxtRecord],
+        kind: RecordKind[str],
+    ) -> None:
         self.server = server
-        self.recursive = recursive
+        self.recursive = kind.recursive
         self.fault = ""
         self.serial: int | None = None
         self.out_of_reach = ""
+        self._zone = zone
+        self._kind = kind
         self._unseen = records
 
     def lacks(self, wanted: set[TxtRecord]) -> set[TxtRecord]:
@@ -290,33 +231,15 @@ class _ServerAsked:
 
     async def ask(self, wanted: set[TxtRecord]) -> None:
         """Ask for what was not seen yet."""
-        values: dict[DomainName, set[str]] = {}
-        for record in self._unseen & wanted:
-            values.setdefault(record.owner, set()).add(record.value)
-        if not values:
+        owners = {record.owner for record in self._unseen & wanted}
+        if not owners:
             return
-        self.fault, self.out_of_reach, self.serial = "", "", None
-        owners = sorted(values, reverse=True)
-
-        async def ask_next() -> None:
-            while owners:
-                owner = owners.pop()
-                try:
-                    sight = await _look(
-                        self.server, owner, frozenset(values[owner]), recursive=self.recursive
-                    )
-                except Unanswered as err:
-                    # The rest would have to wait as long, one after the other.
-                    owners.clear()
-                    if isinstance(err, OutOfReach):
-                        self.out_of_reach = err.problem
-                    self.fault = err.problem
-                    return
-                shown = values[owner] - sight.missing
-                self._unseen -= {TxtRecord(owner, value) for value in shown}
-                self.fault = self.fault or sight.fault
-                self.serial = sight.serial if sight.serial is not None else self.serial
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(AT_ONCE, len(owners))):
-                group.create_task(ask_next())
+        seen = await look_at_server(self._zone, self.server, owners, self._kind)
+        self._unseen -= {
+            TxtRecord(owner, value) for owner, one in seen.owners.items() for value in one.records
+        }
+        self.out_of_reach = seen.out_of_reach
+        faults = (one.fault for one in seen.owners.values())
+        self.fault = seen.out_of_reach or seen.silent or next(filter(None, faults), "")
+        serials = [one.serial for one in seen.owners.values() if one.serial is not None]
+        self.serial = serials[-1] if serials else None

@@ -19,8 +19,9 @@ from sslmd.core.records import TxtRecord
 from sslmd.core.times import hour
 from sslmd.dns.ask import NameServer
 from sslmd.dns.diagnosis import Behind, Primary, PublishedBy, waiting
+from sslmd.dns.look import zone_serial
 from sslmd.dns.nameservers import authoritative, primary_server
-from sslmd.dns.observe import Propagation, zone_serial
+from sslmd.dns.observe import Propagation
 from sslmd.dns.publish import Means, Records
 
 Seen = Callable[[Sequence[Behind], Primary | None], None]

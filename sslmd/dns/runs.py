@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 from sslmd.config.model import Argv, Config
 from sslmd.core.errors import Overdue, SslmError, Transient
+from sslmd.core.host.commands import ZONE, ZONES, is_per_zone, runs_for
 from sslmd.core.names import ZoneName
-from sslmd.dns.command import ZONE, ZONES, is_per_zone, runs_for
 from sslmd.store import files
 
 # Runs at a time of a command that has one for each zone.

@@ -12,26 +12,28 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.renew_track import why_not_back
 from sslmd.core.state import CertState, SetNote
 from sslmd.store import sets
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Site, Standings, Threads
 
 
-async def put_back(job: PutBack, tools: Tools) -> BackOnDeck | AskDropped:
+async def put_back(
+    job: PutBack, site: Site, threads: Threads, standings: Standings
+) -> BackOnDeck | AskDropped:
     """Do the job. A set that cannot be used any more ends the request: no retry would mend it."""
-    return await tools.in_thread(_put_back, job, tools)
+    return await threads.in_thread(_put_back, job, site, standings)
 
 
-def _put_back(job: PutBack, tools: Tools) -> BackOnDeck | AskDropped:
-    now = tools.now()
-    sets.check_folders(tools.tree, job.cert, job.set)
-    sets.tighten_keys(tools.tree, job.cert, job.set)
-    facts = sets.read_set(tools.tree, job.cert, job.set)
+def _put_back(job: PutBack, site: Site, standings: Standings) -> BackOnDeck | AskDropped:
+    now = site.now()
+    sets.check_folders(site.tree, job.cert, job.set)
+    sets.tighten_keys(site.tree, job.cert, job.set)
+    facts = sets.read_set(site.tree, job.cert, job.set)
     if problem := why_not_back(facts, now):
         return AskDropped(now, problem)
     assert facts.cert is not None
-    note = _noted(tools.standings.state_of(job.cert), job.set)
+    note = _noted(standings.state_of(job.cert), job.set)
     if note is None:
-        note = SetNote(tools.draw(), facts.cert.not_before)
-    sets.put_on_deck(tools.tree, job.cert, job.set)
+        note = SetNote(site.draw(), facts.cert.not_before)
+    sets.put_on_deck(site.tree, job.cert, job.set)
     return BackOnDeck(now, facts, note, job.reason)
 
 
@@ -42,11 +44,11 @@ def _noted(state: CertState, name: SetName) -> SetNote | None:
     return state.prev_note if state.prev == name else None
 
 
-async def take_off(job: TakeOff, tools: Tools) -> OffDeck:
+async def take_off(job: TakeOff, site: Site, threads: Threads) -> OffDeck:
     """Do the job. Raises `Permanent` if another set is on deck."""
-    return await tools.in_thread(_take_off, job.cert, job.set, tools)
+    return await threads.in_thread(_take_off, job.cert, job.set, site)
 
 
-def _take_off(cert: CertId, name: SetName, tools: Tools) -> OffDeck:
-    sets.take_off_deck(tools.tree, cert, name)
-    return OffDeck(tools.now())
+def _take_off(cert: CertId, name: SetName, site: Site) -> OffDeck:
+    sets.take_off_deck(site.tree, cert, name)
+    return OffDeck(site.now())

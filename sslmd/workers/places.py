@@ -22,10 +22,10 @@ from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.dns.answers import LONGEST_CHAIN
 from sslmd.dns.ask import NameServer
+from sslmd.dns.look import TLSA, look_at
 from sslmd.dns.nameservers import authoritative, end_of_host
 from sslmd.dns.owners import OwnerFacts, OwnerLook
 from sslmd.dns.resolver import Resolver
-from sslmd.dns.tlsa_look import look_at
 from sslmd.workers.tools import Tools
 
 # Seconds for which a record of others counts that has no TTL: none is there.
@@ -156,7 +156,7 @@ async def _with_ttls(
     ends = {place.at for place in places.values() if place.at.is_within(zone)}
     fresh = {*places, *ends} - before.keys()
     longest = dict(notes.longest)
-    for server in await look_at(zone, servers, fresh):
+    for server in await look_at(zone, servers, fresh, TLSA):
         for owner, one in server.owners.items():
             if one.ttl > notes.ttl:
                 longest[owner] = max(longest.get(owner, 0), one.ttl)
@@ -234,7 +234,7 @@ async def _by_servers(at: DomainName, zone: ZoneName, tools: Tools) -> Elsewhere
     servers = await authoritative(zone, tools.config.primary_for(zone), tools.resolver)
     shown: list[frozenset[Tlsa]] = []
     ttl, problem = 0, ""
-    for server in await look_at(zone, servers, [at]):
+    for server in await look_at(zone, servers, [at], TLSA):
         one = server.owners.get(at)
         if one is None:
             problem = problem or f"{server.server} {server.silent or server.out_of_reach}"

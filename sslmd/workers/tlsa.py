@@ -28,9 +28,10 @@ from sslmd.core.errors import SslmError, Transient
 from sslmd.core.names import CertId, DomainName, SetName, ZoneName
 from sslmd.dns import tlsa_publish
 from sslmd.dns.ask import NameServer
+from sslmd.dns.look import TLSA
+from sslmd.dns.look import look_at as look_at_servers
 from sslmd.dns.mx import mail_of
 from sslmd.dns.nameservers import authoritative
-from sslmd.dns.tlsa_look import look_at as look_at_servers
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
 from sslmd.store.layout import CERT, CHAIN, CSR, PRIVKEY, Tree
@@ -260,5 +261,5 @@ async def look(
             raise
         servers = known
     began = instant()
-    seen = await look_at_servers(zone, servers, owners)
+    seen = await look_at_servers(zone, servers, owners, TLSA)
     return NameServersSeen(tuple(seen), began, instant(), tools.now()), servers

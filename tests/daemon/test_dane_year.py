@@ -30,10 +30,10 @@ from sslmd.core.dane.sighting import (
     LONGEST_SILENT,
     TTLS,
     Instant,
-    NameServerSeen,
     NameServersSeen,
     OwnerSeen,
     Sighting,
+    TlsaSeen,
 )
 from sslmd.core.dane.tlsa import (
     Content,
@@ -291,12 +291,12 @@ class Year:
 
     def _shown(
         self, server: NameServerModel, owners: Collection[DomainName]
-    ) -> dict[DomainName, OwnerSeen]:
+    ) -> dict[DomainName, OwnerSeen[Tlsa]]:
         """Return what a server shows at owners."""
         version = server.versions[-1]
         content, shape = version.content, version.shape
         signed = self.wall() + days(400)
-        found = {}
+        found: dict[DomainName, OwnerSeen[Tlsa]] = {}
         for owner in owners:
             some, cname = content.get(owner), None
             if owner == OWNER and shape.cut:
@@ -318,12 +318,12 @@ class Year:
             return
         began = self.instant()
         self.pass_time(self.rng.uniform(0.01, 3.0))
-        found = []
+        found: list[TlsaSeen] = []
         for server in self.servers:
             if server.silent_until > self.now:
-                found.append(NameServerSeen(server.name, {}, silent="does not answer"))
+                found.append(TlsaSeen(server.name, {}, silent="does not answer"))
                 continue
-            found.append(NameServerSeen(server.name, self._shown(server, self.zone.owners())))
+            found.append(TlsaSeen(server.name, self._shown(server, self.zone.owners())))
         self.zone.elsewhere = {
             owner: Elsewhere(
                 place.at,

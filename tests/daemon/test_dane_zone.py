@@ -7,7 +7,7 @@ from dataclasses import replace
 from sslmd.config.model import NextKey, ServiceConfig
 from sslmd.core.dane.content import CertWish, Given, Wish, ZoneNotes, cert_wish, content_for
 from sslmd.core.dane.look import sight, take
-from sslmd.core.dane.sighting import Instant, NameServerSeen, NameServersSeen, OwnerSeen
+from sslmd.core.dane.sighting import Instant, NameServersSeen, OwnerSeen, TlsaSeen
 from sslmd.core.dane.tlsa import Content, DaneEntry, Material, TlsaSet, association
 from sslmd.core.dane.verdict import Everywhere, HeldBack
 from sslmd.core.names import CertId, DomainName, ZoneName
@@ -99,7 +99,7 @@ def seen(zone: Zone, content: Content) -> NameServersSeen:
         for owner in zone.owners()
     }
     at = Instant("boot", 100.0)
-    return NameServersSeen((NameServerSeen("192.0.2.1", owners),), at, at, START)
+    return NameServersSeen((TlsaSeen("192.0.2.1", owners),), at, at, START)
 
 
 def test_a_key_that_was_rolled_by_force_is_not_known_for_being_retired() -> None:

@@ -8,8 +8,8 @@ from sslmd.core.dane.content import Given, Wish, ZoneNotes, cert_wish, content_f
 from sslmd.core.dane.look import sight, take
 from sslmd.core.dane.places import Elsewhere, Fate, Place
 from sslmd.core.dane.report import findings_of
-from sslmd.core.dane.sighting import Instant, NameServerSeen, NameServersSeen, OwnerSeen
-from sslmd.core.dane.tlsa import TlsaSet, association
+from sslmd.core.dane.sighting import Instant, NameServersSeen, OwnerSeen, TlsaSeen
+from sslmd.core.dane.tlsa import Tlsa, TlsaSet, association
 from sslmd.core.dane.verdict import Counting, Dane, NoRecords, Withdrawn
 from sslmd.core.names import DomainName
 from sslmd.core.state import CertState
@@ -117,9 +117,9 @@ def zone_elsewhere(*records: object, problem: str = "") -> Zone:
     zone.given = Given(content, materials, notes, {}, "", (), True, (), wants=wants, places=places)
     there = frozenset(one for one in records if one is not None)
     zone.elsewhere = {OWNER: Elsewhere(PROVIDER, there, 60 if there else 0, problem)}  # type: ignore[arg-type]
-    shown = OwnerSeen(ttl=60, fault="has a CNAME", cname=PROVIDER)
+    shown = OwnerSeen[Tlsa](ttl=60, fault="has a CNAME", cname=PROVIDER)
     when = Instant("boot", 100.0)
-    take(zone, NameServersSeen((NameServerSeen("192.0.2.1", {OWNER: shown}),), when, when, START))
+    take(zone, NameServersSeen((TlsaSeen("192.0.2.1", {OWNER: shown}),), when, when, START))
     return zone
 
 
@@ -205,7 +205,7 @@ def silent_of(dane: Dane) -> str:
 def test_the_others_are_counted_apart() -> None:
     zone = known_zone()
     full = seen(zone, zone.content)
-    dead = NameServerSeen("192.0.2.2", {}, silent="does not answer")
+    dead = TlsaSeen("192.0.2.2", {}, silent="does not answer")
     both = replace(full, servers=(*full.servers, dead))
     state = BOTH
     for number in range(4):
@@ -214,7 +214,7 @@ def test_the_others_are_counted_apart() -> None:
     assert state.sighting is not None
     assert state.sighting.since is None
     assert silent_of(dane_of(zone, state)) == "192.0.2.2 does not answer"
-    lacking = NameServerSeen("192.0.2.3", {OWNER: OwnerSeen()})
+    lacking = TlsaSeen("192.0.2.3", {OWNER: OwnerSeen[Tlsa]()})
     take(zone, at(4000.0, replace(both, servers=(*both.servers, lacking))))
     sight(zone, CERT, state)
     assert silent_of(dane_of(zone, state)) == ""
@@ -232,7 +232,7 @@ def test_taken_and_ignored() -> None:
     take(zone, seen(zone, zone.content))
     assert zone.is_taken()
     assert not zone.is_ignored()
-    dead = NameServerSeen("192.0.2.2", {}, silent="does not answer")
+    dead = TlsaSeen("192.0.2.2", {}, silent="does not answer")
     assert zone.seen is not None
     take(zone, replace(zone.seen, servers=(dead,)))
     assert not zone.is_ignored()
@@ -243,10 +243,10 @@ def test_an_owner_that_is_something_else_now() -> None:
     take(zone, seen(zone, zone.content))
     assert not zone.surprises()
     assert zone.seen is not None
-    cname = OwnerSeen(fault="has a CNAME", cname=PROVIDER)
+    cname = OwnerSeen[Tlsa](fault="has a CNAME", cname=PROVIDER)
     server = replace(zone.seen.servers[0], owners={OWNER: cname})
     take(zone, replace(zone.seen, servers=(server,)))
     assert {owner for owner, *_ in zone.surprises()} == {OWNER}
-    cut = OwnerSeen(fault="is not authoritative", is_cut=True)
+    cut = OwnerSeen[Tlsa](fault="is not authoritative", is_cut=True)
     take(zone, replace(zone.seen, servers=(replace(server, owners={OWNER: cut}),)))
     assert zone.surprises()

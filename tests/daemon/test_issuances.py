@@ -148,12 +148,12 @@ def test_an_order_counts_the_certificates_of_the_same_names_too(
     server = Server(LETS_ENCRYPT, None, Validation.DNS_01)
     attempt = Attempt(service, server, Place("", ""), b"")
     believe(registry, MAIL, state=replace(registry[MAIL].state, issued=issued[:4]))
-    check_issued(attempt, tools)
+    check_issued(attempt, tools.ordering)
     believe(registry, MAIL, state=replace(registry[MAIL].state, issued=issued))
     with pytest.raises(Transient, match="5 of 5 used: Let's Encrypt issues 5") as refused:
-        check_issued(attempt, tools)
+        check_issued(attempt, tools.ordering)
     assert refused.value.retry_at == NOW + timedelta(hours=33, minutes=36)
-    check_issued(replace(attempt, label="test: "), tools)
+    check_issued(replace(attempt, label="test: "), tools.ordering)
 
 
 def test_sets_of_an_own_ca_do_not_count(tools: Tools) -> None:

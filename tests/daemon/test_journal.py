@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import socket
 import struct
@@ -17,6 +18,7 @@ import pytest
 
 from sslmd.core.names import CertId, SetName
 from sslmd.daemon.tell import journal
+from sslmd.daemon.tell.events import EVENTS, message_id, table
 from sslmd.daemon.tell.journal import (
     ERROR,
     INFO,
@@ -96,7 +98,7 @@ def test_a_line_goes_to_the_journal_with_its_fields(listener: socket.socket) -> 
         "SSLM_CERT": "example.com/web",
         "SSLM_JOB": "Roll",
         "SSLM_SET": "20261123-12:00:00",
-        "MESSAGE_ID": journal.message_id("rolled"),
+        "MESSAGE_ID": message_id("rolled"),
     }
 
 
@@ -140,9 +142,9 @@ def test_a_closed_stderr_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_message_ids_never_change() -> None:
-    assert journal.message_id("rolled") == "8644420b959a5911901945cc151f51e3"
-    ids = {journal.message_id(event) for event in journal.EVENTS}
-    assert len(ids) == len(journal.EVENTS)
+    assert message_id("rolled") == "8644420b959a5911901945cc151f51e3"
+    ids = {message_id(event) for event in EVENTS}
+    assert len(ids) == len(EVENTS)
     assert all(len(one) == 32 and int(one, 16) for one in ids)
 
 
@@ -171,3 +173,24 @@ def test_followers_hear_of_everything_until_they_end() -> None:
         end()
         bus.record(ROLLED)
     assert heard == [ROLLED]
+
+
+def test_events_are_told_with_a_priority_of_their_kind() -> None:
+    names = {"ERROR": 3, "WARNING": 4, "NOTICE": 5, "INFO": 6, "DEBUG": 7}
+    told = 0
+    for path in sorted(Path("sslmd").resolve().rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            args = node.args if isinstance(node, ast.Call) else []
+            texts = [str(one.value) for one in args if isinstance(one, ast.Constant)]
+            events = [one for one in texts if one in EVENTS]
+            ids = [one.id for one in args if isinstance(one, ast.Name) and one.id in names]
+            for event in events:
+                told += len(ids)
+                assert {names[one] for one in ids} <= set(EVENTS[event].priorities), (path, event)
+    assert told > 40
+
+
+def test_the_table_of_the_manual_is_that_of_the_program() -> None:
+    text = Path("docs/operations.md").resolve().read_text()
+    begin, end = "<!-- events: begin -->\n", "<!-- events: end -->"
+    assert text.partition(begin)[2].partition(end)[0] == table(), "run: make docs"

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from sslmd.core.reason import Ended, Reason
 from sslmd.core.state import Ask, CertState, Request, Track, TrialAsk, TrialKind
 from sslmd.core.view import Decision
-from sslmd.daemon.api.outcomes import CANCELLED, ended
+from sslmd.core.words import say
+from sslmd.daemon.api.outcomes import Result, ended
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import Record
-from sslmd.daemon.tell.stories import DROPPED
 from sslmd.wire.messages import Outcome
 from tests.core.test_plan import GOOD, MINUTE, NEXT, NOW, WANTED, settled
 from tests.reasons import because
@@ -39,6 +40,10 @@ SERVING = [
 ]
 
 
+def told(end: Result | None) -> tuple[Outcome, str] | None:
+    return (end[0], say(end[1])) if end is not None else None
+
+
 @pytest.mark.parametrize("ask", [ROLL, FORCED, SOON, BACK])
 def test_how_servers_get_on_with_what_is_to_go_is_no_end_of_a_roll(ask: Ask) -> None:
     waiting = entry(settled(GOOD, NEXT, ask=ask))
@@ -53,10 +58,10 @@ def test_how_servers_get_on_with_what_is_to_go_is_no_end_of_a_roll(ask: Ask) -> 
 def test_what_keeps_it_from_being_rolled_is_an_end() -> None:
     waiting = entry(settled(GOOD, NEXT, ask=SOON))
     failed = record("attempt-failed", str(Track.RENEW))
-    assert ended(waiting, SOON, failed) == (Outcome.FAILED, "that")
+    assert told(ended(waiting, SOON, failed)) == (Outcome.FAILED, "that")
     dropped = record("ask-dropped")
-    assert ended(entry(settled(GOOD, NEXT)), SOON, dropped) == (Outcome.UNNEEDED, "that")
-    assert ended(entry(settled(GOOD, NEXT)), BACK, dropped) == (Outcome.FAILED, "that")
+    assert told(ended(entry(settled(GOOD, NEXT)), SOON, dropped)) == (Outcome.UNNEEDED, "that")
+    assert told(ended(entry(settled(GOOD, NEXT)), BACK, dropped)) == (Outcome.FAILED, "that")
 
 
 def test_going_back_is_over_when_that_set_is_in_use() -> None:
@@ -68,15 +73,15 @@ def test_going_back_is_over_when_that_set_is_in_use() -> None:
 
 
 def test_renewals_and_trials() -> None:
-    assert ended(entry(settled(GOOD, NEXT)), RENEW, record("cert-issued")) == (
+    assert told(ended(entry(settled(GOOD, NEXT)), RENEW, record("cert-issued"))) == (
         Outcome.DONE,
         "that; it is on deck",
     )
-    assert ended(None, RENEW, record("cert-issued")) == (Outcome.DONE, "that")
+    assert told(ended(None, RENEW, record("cert-issued"))) == (Outcome.DONE, "that")
     assert ended(None, RENEW, record("settled")) is None
     trial = TrialAsk(TrialKind.TEST, NOW)
-    assert ended(None, trial, record("trial-ended")) == (Outcome.DONE, "that")
-    assert ended(None, trial, record("trial-failed")) == (Outcome.FAILED, "that")
+    assert told(ended(None, trial, record("trial-ended"))) == (Outcome.DONE, "that")
+    assert told(ended(None, trial, record("trial-failed"))) == (Outcome.FAILED, "that")
     assert ended(None, trial, record("attempt-failed")) is None
 
 
@@ -84,7 +89,7 @@ def test_a_delivery_that_fails_is_no_end_of_a_renewal() -> None:
     waiting = entry(settled(GOOD, ask=RENEW))
     assert ended(waiting, RENEW, record("attempt-failed", str(Track.DELIVER))) is None
     failed = ended(waiting, RENEW, record("attempt-failed", str(Track.RENEW)))
-    assert failed == (Outcome.FAILED, "that")
+    assert told(failed) == (Outcome.FAILED, "that")
 
 
 def test_a_renewal_that_fails_is_no_end_of_a_roll_that_is_done() -> None:
@@ -94,5 +99,6 @@ def test_a_renewal_that_fails_is_no_end_of_a_roll_that_is_done() -> None:
 
 @pytest.mark.parametrize("ask", [RENEW, ROLL, BACK])
 def test_what_an_admin_took_back_has_not_failed(ask: Ask) -> None:
-    dropped = Record(NOW, "ask-dropped", f"{DROPPED}{CANCELLED}")
-    assert ended(entry(settled(GOOD, NEXT)), ask, dropped) == (Outcome.UNNEEDED, CANCELLED)
+    why = Reason(Ended.CANCELLED)
+    dropped = Record(NOW, "ask-dropped", "that", reason=why)
+    assert told(ended(entry(settled(GOOD, NEXT)), ask, dropped)) == (Outcome.UNNEEDED, say(why))

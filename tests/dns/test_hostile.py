@@ -27,11 +27,11 @@ from sslmd.dns.bounds import (
     bounds,
     why_not_asked,
 )
+from sslmd.dns.look import TLSA, look_at
 from sslmd.dns.manners import LEAST_PAUSE, LONGEST_PAUSE, PLACES, REST, USELESS
 from sslmd.dns.nameservers import authoritative, follow, name_servers
 from sslmd.dns.owners import OwnerLook
 from sslmd.dns.resolver import Resolver
-from sslmd.dns.tlsa_look import look_at
 from tests.stand import virtual_time
 from tests.stand.hostile_answers import (
     Talk,
@@ -164,7 +164,7 @@ async def test_a_long_answer_to_everything_stalls_nothing_and_is_told(
 ) -> None:
     owners = [DomainName(f"_{n}._tcp.www.example.com") for n in range(1, 9)]
     async with cutting_short(by_tcp(answer)) as server, watched() as stalls:
-        (seen,) = await look_at(ZONE, [server], owners)
+        (seen,) = await look_at(ZONE, [server], owners, TLSA)
     assert stalls.longest < LONGEST
     if told:
         # As `status` has it, for the zone: its server, and what it does.
@@ -373,7 +373,7 @@ def test_many_zones_that_name_one_address_ask_it_hardly_at_all(
             async def every_round(zone: ZoneName) -> None:
                 owners = [DomainName(f"_{port}._tcp.{zone}") for port in (25, 443)]
                 for _ in range(10):
-                    await look_at(zone, [responder.server], owners)
+                    await look_at(zone, [responder.server], owners, TLSA)
                     await asyncio.sleep(30)
 
             await asyncio.gather(*map(every_round, zones))

@@ -21,7 +21,8 @@ from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.dns.ask import NameServer, Silent
 from sslmd.dns.diagnosis import PublishedBy
-from sslmd.dns.observe import AT_ONCE, Propagation, look, zone_serial
+from sslmd.dns.look import AT_ONCE, TXT, TXT_OF_RESOLVER, look_at_owner, zone_serial
+from sslmd.dns.observe import Propagation
 from tests.stand.responder import Answer, Responder, Zone
 
 ZONE = ZoneName("example.com")
@@ -113,31 +114,31 @@ async def test_a_server_that_shows_it(site: Site) -> None:
     zone = Zone()
     show(zone, ONE, TWO)
     ns = await site.serve(zone)
-    sight = await look(ns.server, OWNER, frozenset({"one", "two"}))
-    assert not sight.missing
-    assert sight.problem == ""
+    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    assert seen.records == {"one", "two"}
+    assert seen.fault == ""
 
 
 async def test_a_server_that_lacks_one_of_two(site: Site) -> None:
     zone = Zone(serial=7)
     show(zone, ONE)
     ns = await site.serve(zone)
-    sight = await look(ns.server, OWNER, frozenset({"one", "two"}))
-    assert sight.missing == {"two"}
-    assert sight.problem == "does not show _acme-challenge.www.example.com TXT"
+    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    assert seen.records == {"one"}
+    assert seen.fault == ""
     assert await zone_serial(ns.server, ZONE) == 7
 
 
 async def test_a_negative_answer_tells_the_serial(site: Site) -> None:
     ns = await site.serve(Zone(serial=9))
-    assert (await look(ns.server, OWNER, frozenset({"one"}))).serial == 9
+    assert (await look_at_owner(ZONE, ns.server, OWNER, TXT)).serial == 9
 
 
 async def test_a_record_of_several_strings_is_one_value(site: Site) -> None:
     zone = Zone()
     zone.add(str(OWNER), "TXT", '"o" "ne"')
     ns = await site.serve(zone)
-    assert not (await look(ns.server, OWNER, frozenset({"one"}))).missing
+    assert (await look_at_owner(ZONE, ns.server, OWNER, TXT)).records == {"one"}
 
 
 @pytest.mark.parametrize("rcode", [dns.rcode.SERVFAIL, dns.rcode.REFUSED])
@@ -145,9 +146,9 @@ async def test_a_server_that_refuses(site: Site, rcode: dns.rcode.Rcode) -> None
     zone = Zone()
     zone.rcode = rcode
     ns = await site.serve(zone)
-    sight = await look(ns.server, OWNER, frozenset({"one"}))
-    assert sight.missing == {"one"}
-    assert sight.problem == f"answers {dns.rcode.to_text(rcode)} for {OWNER} TXT"
+    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    assert not seen.records
+    assert seen.fault == f"answers {dns.rcode.to_text(rcode)} for {OWNER} TXT"
 
 
 async def test_a_server_that_only_heard_of_it_does_not_count(site: Site) -> None:
@@ -155,16 +156,18 @@ async def test_a_server_that_only_heard_of_it_does_not_count(site: Site) -> None
     show(zone, ONE)
     zone.authoritative = False
     ns = await site.serve(zone)
-    values = frozenset({"one"})
-    assert "not authoritative" in (await look(ns.server, OWNER, values)).problem
-    assert (await look(ns.server, OWNER, values, recursive=True)).problem == ""
+    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    assert "not authoritative" in seen.fault
+    assert not seen.records
+    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT_OF_RESOLVER)
+    assert seen.records == {"one"}
+    assert seen.fault == ""
     assert await zone_serial(ns.server, ZONE) is None
 
 
 async def test_a_silent_server() -> None:
-    sight = await look(nobody(), OWNER, frozenset({"one"}))
-    assert sight.missing == {"one"}
-    assert "Connection refused" in sight.problem
+    with pytest.raises(Silent, match="Connection refused"):
+        await look_at_owner(ZONE, nobody(), OWNER, TXT)
     with pytest.raises(Silent):
         await zone_serial(nobody(), ZONE)
 
@@ -173,8 +176,8 @@ async def test_a_cname_that_hides_it(site: Site) -> None:
     zone = Zone()
     zone.add(str(OWNER), "CNAME", "other.example.net.")
     ns = await site.serve(zone)
-    sight = await look(ns.server, OWNER, frozenset({"one"}))
-    assert sight.problem == f"has a CNAME at {OWNER} that leads to other.example.net"
+    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    assert seen.fault == f"has a CNAME at {OWNER} that leads to other.example.net"
 
 
 async def test_cnames_in_a_circle_end(site: Site) -> None:
@@ -182,7 +185,7 @@ async def test_cnames_in_a_circle_end(site: Site) -> None:
     zone.add(str(OWNER), "CNAME", "b.example.com.")
     zone.add("b.example.com", "CNAME", f"{OWNER}.")
     ns = await site.serve(zone)
-    assert (await look(ns.server, OWNER, frozenset({"one"}))).missing
+    assert not (await look_at_owner(ZONE, ns.server, OWNER, TXT)).records
 
 
 # --- all of them ---
@@ -496,5 +499,5 @@ async def test_a_server_that_answers_by_tcp_alone_shows_it_to_no_ca(site: Site) 
     zone = Zone()
     show(zone, ONE)
     ns = await site.serve(lambda query, tcp: zone(query, tcp) if tcp else None)
-    sight = await look(ns.server, OWNER, frozenset({ONE.value}))
-    assert "by TCP alone" in sight.problem
+    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    assert "by TCP alone" in seen.fault

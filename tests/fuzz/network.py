@@ -96,7 +96,7 @@ def _answer(data: bytes) -> Iterable[str]:
     if message is None:
         return []  # it is read in a thread
     name = dns.name.from_text(OWNER.text)
-    texts = [answers.rcode_of(message), *map(ascii, answers.strings(message, name))]
+    texts = [answers.rcode_of(message), *map(ascii, answers.txt_in(message, name)[0])]
     answers.tlsa_in(message, answers.end_of_chain(message, name))
     answers.soa_serial(message)
     found = (owners.zone_in(message, OWNER), owners.delegation(message, OWNER, ZONE))

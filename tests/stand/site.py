@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
-from sslmd.console.client import Daemon
+from sslmd.console.client import DaemonClient
 from sslmd.console.program import CtlError
 from sslmd.wire.messages import Method
 from tests.stand.server import ROOT
@@ -180,7 +180,7 @@ class Site:
     def _status(self, *certs: str) -> dict[str, Any]:
         """Ask as sslmctl asks, in this process: tests ask it thousands of times."""
         try:
-            with Daemon(str(self.socket)) as daemon:
+            with DaemonClient(str(self.socket)) as daemon:
                 document: Any = daemon.call(Method.STATUS, {"certs": list(certs) or None})
         except CtlError as err:
             raise AssertionError(err.text) from None

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.names import CertId, SetName
-from sslmd.daemon.tell.journal import NOTICE, JournalHandler, Record, message_id
+from sslmd.daemon.tell.events import message_id
+from sslmd.daemon.tell.journal import NOTICE, JournalHandler, Record
 from tests.stand.supervised import Supervised
 
 # A beat of the watchdog every 0.2 s.

@@ -12,9 +12,9 @@ from sslmd.core.dane.content import CertWish, ZoneNotes, is_coming
 from sslmd.core.dane.places import Elsewhere, fits, records_for
 from sslmd.core.dane.sighting import (
     Answer,
-    NameServerSeen,
     NameServersSeen,
     Sighting,
+    TlsaSeen,
     digests,
     look_again,
     missing_at,
@@ -185,7 +185,7 @@ def _answer_there(
 
 
 def answer_of(
-    zone: KnownZone, server: NameServerSeen, wanted: frozenset[Owned], *, stale: bool = False
+    zone: KnownZone, server: TlsaSeen, wanted: frozenset[Owned], *, stale: bool = False
 ) -> Answer:
     """Return what one server lacks of `wanted`; `stale`: nor may it show what is withdrawn."""
     name = str(server.server)
@@ -201,7 +201,7 @@ def answer_of(
     return Answer(name)
 
 
-def _stale(zone: KnownZone, server: NameServerSeen) -> str:
+def _stale(zone: KnownZone, server: TlsaSeen) -> str:
     """Return what a server still shows that was withdrawn."""
     assert zone.notes is not None
     for owner in sorted({owner for owner, _ in zone.notes.fading}):
@@ -213,7 +213,7 @@ def _stale(zone: KnownZone, server: NameServerSeen) -> str:
     return ""
 
 
-def _fault(zone: KnownZone, server: NameServerSeen, owner: DomainName) -> str:
+def _fault(zone: KnownZone, server: TlsaSeen, owner: DomainName) -> str:
     """Return what is wrong with how a server shows what it has at `owner`."""
     assert zone.notes is not None
     assert zone.seen is not None
@@ -242,7 +242,7 @@ def _reached(answers: list[Answer], seen: NameServersSeen) -> list[Answer]:
     return near or answers
 
 
-def _stronger(server: NameServerSeen, coming: frozenset[Owned]) -> str:
+def _stronger(server: TlsaSeen, coming: frozenset[Owned]) -> str:
     """Return what would keep clients from records of a set on deck that are there, "" if nothing.
 
     They go by the strongest digest that they find (RFC 7671 §9), and a server that is behind may
@@ -263,7 +263,7 @@ def _stronger(server: NameServerSeen, coming: frozenset[Owned]) -> str:
     return ""
 
 
-def _lacks(server: NameServerSeen, missing: list[Owned]) -> str:
+def _lacks(server: TlsaSeen, missing: list[Owned]) -> str:
     owners = list(dict.fromkeys(owner for owner, _ in missing))
     faults = [server.owners[owner].fault for owner in owners if owner in server.owners]
     if fault := next(filter(None, faults), ""):

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Generic, TypeVar
 
 from sslmd.core.dane.tlsa import Owned, Tlsa
 from sslmd.core.names import DomainName, SetName
+
+R = TypeVar("R")
 
 # RFC 7671 §8.4: twice the TTL, so that what a cache fetched just before is gone for certain.
 TTLS = 2
@@ -118,57 +121,59 @@ class Sighting:
         return min(pause, self.left)
 
 
-@dataclass(frozen=True, slots=True)
-class NameServersSeen:
-    """What every name server showed, and when it was asked."""
-
-    servers: tuple[NameServerSeen, ...]
-    began: Instant
-    ended: Instant
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class OwnerSeen:
+@dataclass(frozen=True)
+class OwnerSeen(Generic[R]):
     """What a server shows at one owner. `ttl`: seconds, 0 without records or CNAMEs.
 
     `signed_until`: when the last of the signatures over the records ends, None if there is none.
     `fault`: why its answer is none, without the server's name, "" if it is one. `cname`: where the
     CNAME at the owner leads, None if there is none: then the records are those at its end, and the
-    TTL is the longest on the way. `is_cut`: the owner is in a zone below.
+    TTL is the longest on the way. `is_cut`: the owner is in a zone below. `serial`: of the zone, if
+    the answer tells it, to say how far the server is.
     """
 
-    records: frozenset[Tlsa] = frozenset()
+    records: frozenset[R] = frozenset()
     ttl: int = 0
     signed_until: datetime | None = None
     fault: str = ""
     cname: DomainName | None = None
     is_cut: bool = False
+    serial: int | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class NameServerSeen:
-    """What one server shows. `server`: its name; `owners` has those that were
-    answered.
+@dataclass(frozen=True)
+class NameServerSeen(Generic[R]):
+    """What one server shows. `server`: its name; `owners` has those that were answered.
 
     `silent`: why it did not answer, `out_of_reach`: why it cannot be asked from this machine, both
-    without its name, "" if it was; then nothing more was asked. `serial`: of its zone, None if it
-    tells none.
+    without its name, "" if it was; then nothing more was asked.
     """
 
     server: str
-    owners: Mapping[DomainName, OwnerSeen]
+    owners: Mapping[DomainName, OwnerSeen[R]]
     silent: str = ""
     out_of_reach: str = ""
-    serial: int | None = None
 
 
-def missing_at(seen: NameServerSeen, wanted: frozenset[Owned]) -> frozenset[Owned]:
+TlsaSeen = NameServerSeen[Tlsa]
+
+
+@dataclass(frozen=True, slots=True)
+class NameServersSeen:
+    """What every name server showed, and when it was asked."""
+
+    servers: tuple[TlsaSeen, ...]
+    began: Instant
+    ended: Instant
+    at: datetime
+
+
+def missing_at(seen: TlsaSeen, wanted: frozenset[Owned]) -> frozenset[Owned]:
     """Return which of the records a server was not seen to serve: all, if it did not answer."""
     return wanted - _records(seen)
 
 
-def surplus(seen: NameServerSeen, wanted: frozenset[Owned]) -> frozenset[Owned]:
+def surplus(seen: TlsaSeen, wanted: frozenset[Owned]) -> frozenset[Owned]:
     """Return what a server serves, at the owners that it was asked for, and should not.
 
     What it shows at the end of a CNAME stands elsewhere.
@@ -176,7 +181,7 @@ def surplus(seen: NameServerSeen, wanted: frozenset[Owned]) -> frozenset[Owned]:
     return _records(seen, through_cnames=False) - wanted
 
 
-def _records(seen: NameServerSeen, *, through_cnames: bool = True) -> frozenset[Owned]:
+def _records(seen: TlsaSeen, *, through_cnames: bool = True) -> frozenset[Owned]:
     return frozenset(
         (owner, record)
         for owner, one in seen.owners.items()

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from sslmd.core.dane.content import CertWish, Given, Wish, ZoneNotes, held, held_by, is_coming
 from sslmd.core.dane.places import Elsewhere, Ends, Fate, Places, fits
 from sslmd.core.dane.sighting import (
-    NameServerSeen,
     NameServersSeen,
     Sighting,
+    TlsaSeen,
     digests,
     missing_at,
     surplus,
@@ -349,7 +349,7 @@ class KnownZone:
     def _before(self) -> frozenset[Owned]:
         return owned(self.replaced or {})
 
-    def _heard(self) -> list[NameServerSeen]:
+    def _heard(self) -> list[TlsaSeen]:
         servers = self.seen.servers if self.seen is not None else ()
         return [one for one in servers if not one.silent and not one.out_of_reach]
 

@@ -33,5 +33,12 @@ ENDINGS: Mapping[Ended, str | Callable[[Mapping[str, Any]], str]] = {
     Ended.IN_USE: "set {set} is in use",
     Ended.NOT_BACK: "set {set} cannot be rolled back to: {why}",
     Ended.TOO_EARLY: _too_early,
+    Ended.TO_COME: "it will be done",
+    Ended.NOT_CONFIGURED: "it is not in the configuration any more",
+    Ended.REPLACED: "it was replaced by another one",
+    Ended.ISSUED: "{what}[; {on_deck:if}it is on deck]",
+    Ended.ROLLED: "rolled and deployed",
+    Ended.ROLLED_BUT: "rolled, but {why}",
+    Ended.ROLLED_WAITS: "rolled; {why}",
     Ended.TRIAL_WELL: "{said}",
 }

@@ -30,6 +30,7 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.limits import MOST_ISSUED
 from sslmd.core.names import CertId, SetName
+from sslmd.core.reason import on_wire
 from sslmd.core.retry import Trouble
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
@@ -98,6 +99,7 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
         "service": cert.service,
         "phase": str(state.phase),
         "reason": _reason(entry),
+        **on_wire(entry.decision.reason),
         "doing": _doing(entry) or None,
         "progress": entry.progress or None,
         "signing_ca": str(entry.wanted.spec.signer),
@@ -264,6 +266,7 @@ def dane(planner: Planner, cert: CertId) -> dict[str, Any]:
         "age": max(0, round((planner.tools.now() - report.at).total_seconds())) if report else None,
         "ok": report is not None and report.fits,
         "reason": say(entry.decision.reason),
+        **on_wire(entry.decision.reason),
         "records": rows,
         "findings": [
             {
@@ -353,7 +356,11 @@ async def show(planner: Planner, cert: CertId, spend: Callable[[float], None]) -
     ]
     return {
         "cert": document,
-        "decision": {"text": say(entry.decision.reason), "wake_at": time(entry.decision.wake_at)},
+        "decision": {
+            "text": say(entry.decision.reason),
+            "wake_at": time(entry.decision.wake_at),
+            **on_wire(entry.decision.reason),
+        },
         "sets": details,
         "history": history,
         "config": _config(service) if service else {},

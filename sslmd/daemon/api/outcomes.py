@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from sslmd.core.names import SetName
-from sslmd.core.reason import Ended, Reason
+from typing import Any
+
+from sslmd.core.names import CertId, SetName
+from sslmd.core.reason import Ended, Reason, noted, on_wire
 from sslmd.core.state import Ask, Track, TrialAsk
 from sslmd.core.state import Request as What
 from sslmd.core.words import say
 from sslmd.daemon.registry import Entry
-from sslmd.daemon.tell import stories
 from sslmd.daemon.tell.journal import Record
 from sslmd.wire.messages import Outcome
 
-Result = tuple[Outcome, str]
-
-# Why a request is dropped that an admin took back.
-CANCELLED = say(Reason(Ended.CANCELLED))
+Result = tuple[Outcome, Reason]
 
 
 def ended(entry: Entry | None, ask: Ask | TrialAsk, record: Record) -> Result | None:
@@ -24,25 +22,26 @@ def ended(entry: Entry | None, ask: Ask | TrialAsk, record: Record) -> Result | 
         return None
     if isinstance(ask, TrialAsk):
         ends = {"trial-ended": Outcome.DONE, "trial-failed": Outcome.FAILED}
-        return (ends[record.event], record.text) if record.event in ends else None
+        return (ends[record.event], noted(record.text)) if record.event in ends else None
     if ask.what is What.ROLL and _is_to_come(entry, ask) and _is_of_serving(record):
         return None
     if ask.back is not None and _is_before(entry, ask.back) and _is_of_serving(record):
         return None
     match ask.what, record.event:
         case _, "attempt-failed":
-            return (Outcome.FAILED, record.text)
+            return (Outcome.FAILED, record.reason or noted(record.text))
         case _, "ask-dropped":
-            text = record.text.removeprefix(stories.DROPPED)
-            failed = ask.back is not None and text != CANCELLED
-            return (Outcome.FAILED if failed else Outcome.UNNEEDED, text)
+            why = record.reason or noted(record.text)
+            failed = ask.back is not None and why.code is not Ended.CANCELLED
+            return (Outcome.FAILED if failed else Outcome.UNNEEDED, why)
         case What.RENEW, "cert-issued":
             on_deck = entry is not None and entry.state.next is not None
-            return (Outcome.DONE, f"{record.text}{'; it is on deck' if on_deck else ''}")
+            issued = noted(record.text)
+            return (Outcome.DONE, Reason(Ended.ISSUED, what=issued, on_deck=on_deck))
         case What.ROLL, "settled":
-            return (Outcome.DONE, "rolled and deployed")
+            return (Outcome.DONE, Reason(Ended.ROLLED))
         case What.ROLL, "restart-failed" | "copy-failed":
-            return (Outcome.FAILED, f"rolled, but {record.text}")
+            return (Outcome.FAILED, Reason(Ended.ROLLED_BUT, why=noted(record.text)))
     return None
 
 
@@ -74,3 +73,9 @@ def _is_of_serving(record: Record) -> bool:
     """Whether a record is about how servers get on with `curr`: the set that is to go."""
     failed = record.event == "attempt-failed" and record.job != Track.RENEW
     return failed or record.event in ("settled", "copy-failed", "restart-failed")
+
+
+def outcome_row(cert: CertId, outcome: Outcome, reason: Reason) -> dict[str, Any]:
+    """Return the end of a request as it stands in an answer (docs/socket-api.md)."""
+    row = {"cert": str(cert), "outcome": str(outcome), "text": say(reason)}
+    return {**row, **on_wire(reason)}

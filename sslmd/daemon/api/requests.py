@@ -20,7 +20,7 @@ from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
 from sslmd.core.own_ca import Grip, hold_of, is_another, what_changes
 from sslmd.core.plan import decide
-from sslmd.core.reason import Ended, Reason, Why
+from sslmd.core.reason import Ended, Reason, Why, noted
 from sslmd.core.renew_track import why_again, why_not_back
 from sslmd.core.roll_wait import roll_at
 from sslmd.core.spec import AcmeCa
@@ -39,7 +39,7 @@ from sslmd.core.view import View
 from sslmd.core.words import say, written
 from sslmd.daemon.api.asking import Asking
 from sslmd.daemon.api.following import Following
-from sslmd.daemon.api.outcomes import Result, ended
+from sslmd.daemon.api.outcomes import Result, ended, outcome_row
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
@@ -84,14 +84,14 @@ class Requests:
                 if spent := issuances.exhausted(entry.wanted):
                     problem = f"{cert}: {spent[0]}"
                     if names is None:
-                        return (Outcome.WAITING, problem)
+                        return (Outcome.WAITING, noted(problem))
                     raise WireError(Code.REFUSED, problem)
                 if remark := issuances.remark(entry.wanted):
                     warnings[cert] = [remark]
             if back := _back(entry.state):
                 problem = f"{cert} is going back to set {back}, as an admin asked"
                 if names is None:
-                    return (Outcome.WAITING, problem)
+                    return (Outcome.WAITING, noted(problem))
                 raise WireError(Code.REFUSED, f"{problem}; or not: sslmctl cancel {cert.arg}")
             self._check_new_key(cert, entry, new_key=new_key, named=names is not None)
             if new_key:
@@ -126,12 +126,12 @@ class Requests:
             if isinstance(signer, AcmeCa):
                 if problem := _why_no_trial(cert, entry, now):
                     if names is None:
-                        return (Outcome.WAITING, problem)
+                        return (Outcome.WAITING, noted(problem))
                     raise WireError(Code.REFUSED, problem)
                 return TrialAsk(kind, now)
             text = f"{cert} is not from an ACME CA: there is no test server to ask"
             if names is None:
-                return (Outcome.UNNEEDED, text)
+                return (Outcome.UNNEEDED, noted(text))
             raise WireError(Code.REFUSED, text)
 
         return await self._carry(client, params, ask)
@@ -160,7 +160,7 @@ class Requests:
                     warnings[cert] = [say(what_changes(view))]
                 return wish
             if names is None:
-                return (Outcome.UNNEEDED, problem)
+                return (Outcome.UNNEEDED, noted(problem))
             raise WireError(Code.REFUSED, problem)
 
         return await self._carry(client, params, ask, warnings)
@@ -304,7 +304,7 @@ class Requests:
         results: dict[CertId, Result] = {}
         for cert in which:
             entry = registry[cert]
-            made = (Outcome.FAILED, entry.hold) if entry.hold else make(cert, entry)
+            made = (Outcome.FAILED, noted(entry.hold)) if entry.hold else make(cert, entry)
             if isinstance(made, Ask | TrialAsk):
                 asks[cert] = made
             else:
@@ -322,9 +322,8 @@ class Requests:
             if params.flag("wait", default=True):
                 results.update(await self._wait(client, asks, following))
             else:
-                results.update(dict.fromkeys(asks, (Outcome.ACCEPTED, "it will be done")))
-        rows = [(cert, *results[cert]) for cert in which]
-        return {"certs": [{"cert": str(c), "outcome": str(o), "text": t} for c, o, t in rows]}
+                results.update(dict.fromkeys(asks, (Outcome.ACCEPTED, Reason(Ended.TO_COME))))
+        return {"certs": [outcome_row(cert, *results[cert]) for cert in which]}
 
     async def _wait(
         self, client: Client, asks: dict[CertId, Ask | TrialAsk], following: Following
@@ -349,34 +348,35 @@ class Requests:
 
     def _at_rest(self, cert: CertId, ask: Ask | TrialAsk) -> Result | None:
         """Return how it stands when nothing is under way for it: what it waits for."""
+        self._planner.loop.settle("cert", cert)
         entry = self._planner.registry.entries.get(cert)
         if entry is None:
-            return (Outcome.FAILED, "it is not in the configuration any more")
+            return (Outcome.FAILED, Reason(Ended.NOT_CONFIGURED))
         if isinstance(ask, TrialAsk):
             if entry.state.trial == ask:
                 return None
-            return (Outcome.FAILED, "it was replaced by another one")
+            return (Outcome.FAILED, Reason(Ended.REPLACED))
         if self._planner.queue.busy(f"cert {cert}") or entry.decision.job is not None:
             return None
         if entry.state.ask is not None:
-            return (Outcome.WAITING, say(entry.decision.reason))
+            return (Outcome.WAITING, entry.decision.reason)
         if ask.what is What.RENEW:
-            return (Outcome.DONE, say(entry.decision.reason))
+            return (Outcome.DONE, entry.decision.reason)
         return self._rolled(cert, entry)
 
     def _rolled(self, cert: CertId, entry: Entry) -> Result | None:
         """A roll is done here; how are the servers?"""
-        state, text = entry.state, say(entry.decision.reason)
+        state, why = entry.state, entry.decision.reason
         if any(server.attempts for server in state.servers):
-            return (Outcome.FAILED, f"rolled, but it {text}")
+            return (Outcome.FAILED, Reason(Ended.ROLLED_BUT, why=why))
         hosts, now = self._planner.hosts, self._planner.tools.now()
         if any(hosts.is_coming(cert, server, now) for server in state.servers):
             return None
         if state.phase is Phase.SETTLED:
-            return (Outcome.DONE, "rolled and deployed")
+            return (Outcome.DONE, Reason(Ended.ROLLED))
         if state.phase is Phase.DEPLOYED and self._planner.queue.busy(f"zone {cert.group}"):
             return None  # the records of older keys are being withdrawn
-        return (Outcome.WAITING, f"rolled; it {text}")
+        return (Outcome.WAITING, Reason(Ended.ROLLED_WAITS, why=why))
 
 
 def _min_roll(params: Params) -> timedelta | None:

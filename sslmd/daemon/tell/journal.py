@@ -13,7 +13,6 @@ import socket
 import struct
 import sys
 import threading
-import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,17 +21,17 @@ from pathlib import Path
 
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plain import plain, plain_lines
+from sslmd.core.reason import Reason, on_wire
 from sslmd.core.times import hour
+from sslmd.daemon.tell.events import DEBUG as DEBUG
+from sslmd.daemon.tell.events import ERROR as ERROR
+from sslmd.daemon.tell.events import INFO as INFO
+from sslmd.daemon.tell.events import NOTICE as NOTICE
+from sslmd.daemon.tell.events import WARNING as WARNING
+from sslmd.daemon.tell.events import message_id
 from sslmd.daemon.tell.log_file import LogFile
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
-
-# syslog(3) priorities
-ERROR = 3
-WARNING = 4
-NOTICE = 5
-INFO = 6
-DEBUG = 7
 
 _LEVELS = {
     ERROR: logging.ERROR,
@@ -42,74 +41,15 @@ _LEVELS = {
     DEBUG: logging.DEBUG,
 }
 
-# The kinds of events. Their MESSAGE_IDs follow from these names and so never change.
-EVENTS = (
-    "started",
-    "stopping",
-    "config-loaded",
-    "config-refused",
-    "config-warning",
-    "clock-jumped",
-    "tree-remark",
-    "held",
-    "released",
-    "job-started",
-    "key-made",
-    "cert-issued",
-    "advertised",
-    "put-back",
-    "taken-off",
-    "rolled",
-    "delivered",
-    "copied",
-    "copy-failed",
-    "withdrawn",
-    "surplus",
-    "forgotten",
-    "host-trouble",
-    "restart-due",
-    "restarted",
-    "restart-failed",
-    "seen",
-    "probe-left-out",
-    "deployed",
-    "settled",
-    "asked",
-    "ask-dropped",
-    "attempt-failed",
-    "order-progress",
-    "trial-ended",
-    "trial-failed",
-    "dns-published",
-    "tlsa-published",
-    "tlsa-waits",
-    "tlsa-seen",
-    "tlsa-lost",
-    "tlsa-gone",
-    "tlsa-trouble",
-    "dane-mismatch",
-    "dane-well",
-    "order-trouble",
-    "account-made",
-    "ca-remark",
-    "dh-written",
-    "dh-trouble",
-    "state-unsaved",
-    "bug",
-)
-_MESSAGE_SPACE = uuid.UUID("5a6f2f0e-5b0c-4b43-9d0b-6c3f7f1d2a90")
-
 _RECENT = 1000
-
-
-def message_id(event: str) -> str:
-    """Return the MESSAGE_ID of a kind of event, 32 hexadecimal digits (journald's form)."""
-    return uuid.uuid5(_MESSAGE_SPACE, event).hex
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Something that happened, in a plain line. `priority` as in syslog(3): 3 error to 7 debug."""
+    """Something that happened, in a plain line. `priority` as in syslog(3): 3 error to 7 debug.
+
+    `reason`: why, where that has a code.
+    """
 
     at: datetime
     event: str
@@ -118,6 +58,7 @@ class Record:
     cert: CertId | None = None
     job: str = ""
     set: SetName | None = None
+    reason: Reason | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", plain(self.text))
@@ -132,6 +73,7 @@ class Record:
             "set": str(self.set) if self.set else "",
             "text": self.text,
             "priority": self.priority,
+            **on_wire(self.reason),
         }
 
 

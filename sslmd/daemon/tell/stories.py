@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sslmd.core.dane.sighting import Sighting
@@ -34,14 +34,12 @@ from sslmd.core.events import (
 )
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
-from sslmd.core.reason import Ended
+from sslmd.core.reason import Ended, Reason
 from sslmd.core.state import DONE, CertState, Server, ServerPhase
 from sslmd.core.times import clock
 from sslmd.core.view import told
 from sslmd.core.words import say, written
 from sslmd.daemon.tell.journal import DEBUG, ERROR, INFO, NOTICE, WARNING
-
-DROPPED = "the request is dropped: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +52,30 @@ class Story:
     set: SetName | None = None
     job: str = ""
     kept: bool = True
+    reason: Reason | None = None
 
 
 def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
     """Return how `event` is told; None for what only the machine has to know."""
+    story = _of_event(event, before, after)
+    return replace(story, reason=_reason_of(event)) if story is not None else None
+
+
+def _reason_of(event: Event) -> Reason | None:
+    match event:
+        case KeyMade() | Advertised() | Lost() | BackOnDeck() | AskDropped() | TrialEnded():
+            return event.reason
+        case Rolled():
+            return event.overrode
+        case RestartAsked():
+            return event.because
+        case AttemptFailed():
+            return told(event.trouble)
+        case _:
+            return None
+
+
+def _of_event(event: Event, before: CertState, after: CertState) -> Story | None:
     match event:
         case KeyMade():
             text = f"key made ({event.facts.key}): {say(event.reason)}"
@@ -130,7 +148,7 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             when = "" if wait is None else f" {written(wait)} after it was issued"
             return Story("asked", f"an admin asks to {what}{when}{forced}", NOTICE)
         case AskDropped():
-            return Story("ask-dropped", f"{DROPPED}{say(event.reason)}", NOTICE)
+            return Story("ask-dropped", f"the request is dropped: {say(event.reason)}", NOTICE)
         case AttemptFailed() if event.trouble.rests:
             return Story("ask-dropped", say(told(event.trouble)), NOTICE, job=str(event.track))
         case AttemptFailed():

@@ -18,12 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sslmd.core.dane.sighting import NameServerSeen, OwnerSeen, missing_at, surplus
+from sslmd.core.dane.sighting import OwnerSeen, TlsaSeen, missing_at, surplus
 from sslmd.core.dane.tlsa import Owned, Tlsa
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.dns.ask import NameServer
-from sslmd.dns.observe import AT_ONCE
-from sslmd.dns.tlsa_look import look_at
+from sslmd.dns.look import AT_ONCE, TLSA, look_at
 from tests.stand.responder import Answer, Answering, Responder, Zone
 
 ZONE = ZoneName("example.com")
@@ -72,22 +71,22 @@ def to_another_question(answer: dns.message.Message) -> None:
     answer.id ^= 1
 
 
-async def seen(answering: Answering, *owners: DomainName) -> NameServerSeen:
+async def seen(answering: Answering, *owners: DomainName) -> TlsaSeen:
     async with Responder(answering) as responder:
-        (found,) = await look_at(ZONE, [responder.server], owners)
+        (found,) = await look_at(ZONE, [responder.server], owners, TLSA)
         return found
 
 
 async def test_what_each_server_shows() -> None:
     async with Responder(zone(ONE, TWO)) as good, Responder(zone(ONE, serial=6)) as lags:
-        both = await look_at(ZONE, [good.server, lags.server], [WEB, MAIL])
+        both = await look_at(ZONE, [good.server, lags.server], [WEB, MAIL], TLSA)
         assert good.asked("TLSA") == [MAIL.text, WEB.text]
         assert all(query.ednsflags & dns.flags.DO for query in good.queries[1:])
         assert not any(query.flags & dns.flags.RD for query in good.queries)
         servers = [good.server, lags.server]
     assert [one.server for one in both] == [str(one) for one in servers]
     assert both[0].owners == {MAIL: OwnerSeen(frozenset({ONE, TWO}), 60), WEB: OwnerSeen()}
-    assert [one.serial for one in both] == [7, 6]
+    assert [one.owners[WEB].serial for one in both] == [7, 6]
     wanted = owned((MAIL, ONE), (MAIL, TWO), (WEB, ONE))
     assert missing_at(both[0], wanted) == owned((WEB, ONE))
     assert missing_at(both[1], wanted) == owned((WEB, ONE), (MAIL, TWO))
@@ -96,7 +95,7 @@ async def test_what_each_server_shows() -> None:
 
 
 async def test_nobody_and_nothing() -> None:
-    assert await look_at(ZONE, [], [MAIL]) == []
+    assert await look_at(ZONE, [], [MAIL], TLSA) == []
     assert (await seen(zone(ONE))).owners == {}
 
 
@@ -178,7 +177,7 @@ async def test_a_server_that_is_gone_is_asked_once() -> None:
     async with Responder(zone(ONE)) as responder:
         server = responder.server
     async with Responder(zone(ONE)) as good:
-        gone, fine = await look_at(ZONE, [server, good.server], owners)
+        gone, fine = await look_at(ZONE, [server, good.server], owners, TLSA)
     assert "Connection refused" in gone.silent
     assert gone.owners == {}
     assert not gone.out_of_reach
@@ -187,7 +186,7 @@ async def test_a_server_that_is_gone_is_asked_once() -> None:
 
 
 async def test_a_server_without_an_address() -> None:
-    (found,) = await look_at(ZONE, [NameServer("no address")], [MAIL])
+    (found,) = await look_at(ZONE, [NameServer("no address")], [MAIL], TLSA)
     assert found.silent
     assert found.owners == {}
 
@@ -195,7 +194,7 @@ async def test_a_server_without_an_address() -> None:
 async def test_not_too_many_questions_at_a_time() -> None:
     owners = [DomainName(f"_{n}._tcp.example.com") for n in range(30)]
     async with Responder(zone(ONE), delay=0.05) as responder:
-        (found,) = await look_at(ZONE, [responder.server], owners)
+        (found,) = await look_at(ZONE, [responder.server], owners, TLSA)
         assert responder.most == AT_ONCE
     assert len(found.owners) == 30
 
@@ -259,7 +258,7 @@ def test_garbage_never_raises(noise: bytes, at: int, whole: bool) -> None:
     async def go() -> None:
         async with AsyncExitStack() as stack:
             responder = await stack.enter_async_context(Responder(answer))
-            (found,) = await look_at(ZONE, [responder.server], [MAIL])
+            (found,) = await look_at(ZONE, [responder.server], [MAIL], TLSA)
             assert missing_at(found, owned((MAIL, TWO))) or found.owners[MAIL].records
 
     asyncio.run(go())

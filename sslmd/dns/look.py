@@ -1,0 +1,180 @@
+"""What each name server shows: nothing is believed until it is seen (I4, I8).
+
+Every address of every server is asked for every owner, for TXT and for TLSA alike. Whatever comes
+back, nothing here raises but for a server that does not answer: a record that was not seen in a
+proper answer is not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+
+from sslmd.core.dane.sighting import NameServerSeen, OwnerSeen
+from sslmd.core.names import BadName, DomainName, ZoneName
+from sslmd.dns.answers import end_of_chain, find, rcode_of, soa_serial, tlsa_in, txt_in
+from sslmd.dns.ask import NameServer, OutOfReach, Unanswered, ask, heard_by_udp
+from sslmd.dns.manners import PLACES
+from sslmd.dns.owners import delegation
+
+R = TypeVar("R")
+
+# Questions under way at one server, as many as it gets at one time.
+AT_ONCE = PLACES
+
+
+@dataclass(frozen=True, slots=True)
+class RecordKind(Generic[R]):
+    """A type of records, and how a server is asked for them.
+
+    `read` returns those at a name in an answer, and their TTL. `dnssec`: their signatures are asked
+    for as well. `recursive`: the server is a resolver; otherwise it has to be authoritative.
+    `by_udp`: it has to answer by UDP.
+    """
+
+    name: str
+    read: Callable[[dns.message.Message, dns.name.Name], tuple[frozenset[R], int]]
+    dnssec: bool = False
+    recursive: bool = False
+    by_udp: bool = False
+
+
+TLSA = RecordKind("TLSA", tlsa_in, dnssec=True)
+# CAs ask for challenges by UDP.
+TXT = RecordKind("TXT", txt_in, by_udp=True)
+TXT_OF_RESOLVER = RecordKind("TXT", txt_in, recursive=True)
+
+
+async def look_at(
+    zone: ZoneName,
+    servers: Sequence[NameServer],
+    owners: Collection[DomainName],
+    kind: RecordKind[R],
+) -> list[NameServerSeen[R]]:
+    """Return what each of the servers shows at the owners, in the order of `servers`.
+
+    They are asked side by side, each at most `AT_ONCE` questions at a time.
+    """
+    looks = (look_at_server(zone, server, owners, kind) for server in servers)
+    return list(await asyncio.gather(*looks))
+
+
+async def look_at_server(
+    zone: ZoneName, server: NameServer, owners: Collection[DomainName], kind: RecordKind[R]
+) -> NameServerSeen[R]:
+    """Return what one server shows at the owners."""
+    waiting = sorted(set(owners), reverse=True)
+    found: dict[DomainName, OwnerSeen[R]] = {}
+    silent = out_of_reach = ""
+
+    async def ask_next() -> None:
+        nonlocal silent, out_of_reach
+        while waiting:
+            owner = waiting.pop()
+            try:
+                found[owner] = await look_at_owner(zone, server, owner, kind)
+            except Unanswered as err:
+                # The rest would have to wait as long, one after the other.
+                waiting.clear()
+                if isinstance(err, OutOfReach):
+                    out_of_reach = err.problem
+                else:
+                    silent = err.problem
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(AT_ONCE, len(waiting))):
+            group.create_task(ask_next())
+    return NameServerSeen(str(server), dict(sorted(found.items())), silent, out_of_reach)
+
+
+async def look_at_owner(
+    zone: ZoneName, server: NameServer, owner: DomainName, kind: RecordKind[R]
+) -> OwnerSeen[R]:
+    """Return what a server shows at one owner. Raises `Silent` or `OutOfReach`."""
+    answer = await ask(server, owner, kind.name, recursive=kind.recursive, dnssec=kind.dnssec)
+    here = dns.name.from_text(owner.text)
+    cname, cname_ttl = _cname(answer, here)
+    if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        # BIND answers SERVFAIL where CNAMEs go in a circle, and shows them.
+        fault = f"answers {rcode_of(answer)} for {owner} {kind.name}"
+        return OwnerSeen(fault=fault, ttl=cname_ttl, cname=cname)
+    if not kind.recursive and not answer.flags & dns.flags.AA:
+        is_cut = delegation(answer, owner, zone) is not None
+        return OwnerSeen(fault=f"is not authoritative for {owner}", is_cut=is_cut)
+    if kind.by_udp and not heard_by_udp(server):
+        return OwnerSeen(fault="answers by TCP alone, and CAs ask by UDP; open port 53 for UDP")
+    # RFC 7671 §7: an alias may stand at the owner.
+    end = end_of_chain(answer, here)
+    records, ttl = kind.read(answer, end)
+    serial = soa_serial(answer)
+    if not records and end != here:
+        where = end.to_text(omit_final_dot=True)
+        fault = f"has a CNAME at {owner} that leads to {where}"
+        return OwnerSeen(fault=fault, ttl=cname_ttl, cname=cname, serial=serial)
+    is_cut = end == here and not kind.recursive and _is_below(answer, owner, zone)
+    signed = _signed_until(answer, end) if records and kind.dnssec else None
+    return OwnerSeen(records, max(ttl, cname_ttl), signed, "", cname, is_cut, serial)
+
+
+async def zone_serial(server: NameServer, zone: ZoneName) -> int | None:
+    """Return the serial of the zone that a server serves, None if it serves none.
+
+    Raises `Silent` or `OutOfReach`.
+    """
+    answer = await ask(server, zone, "SOA")
+    return soa_serial(answer) if answer.flags & dns.flags.AA else None
+
+
+def _cname(answer: dns.message.Message, here: dns.name.Name) -> tuple[DomainName | None, int]:
+    """Return where the CNAME at a name leads, and the longest TTL of those on the way."""
+    first = find(answer.answer, here, dns.rdatatype.CNAME)
+    if first is None:
+        return None, 0
+    ttls = [rrset.ttl for rrset in answer.answer if rrset.rdtype == dns.rdatatype.CNAME]
+    try:
+        return DomainName.parse(first[0].target.to_text()), max(ttls)
+    except BadName:
+        return DomainName(first[0].target.to_text(omit_final_dot=True).lower()), max(ttls)
+
+
+def _is_below(answer: dns.message.Message, owner: DomainName, zone: ZoneName) -> bool:
+    """Whether an answer with authority comes from a zone below: it is on the same server."""
+    names = [
+        rrset.name.to_text(omit_final_dot=True).lower()
+        for rrset in answer.authority
+        if rrset.rdtype in (dns.rdatatype.SOA, dns.rdatatype.NS)
+    ]
+    names += [
+        rdata.signer.to_text(omit_final_dot=True).lower()
+        for rrset in answer.answer
+        if rrset.rdtype == dns.rdatatype.RRSIG and rrset.covers == dns.rdatatype.TLSA
+        for rdata in rrset
+    ]
+    return any(
+        name.endswith(f".{zone}") and (owner.text == name or owner.text.endswith(f".{name}"))
+        for name in names
+    )
+
+
+def _signed_until(answer: dns.message.Message, name: dns.name.Name) -> datetime | None:
+    ends = [
+        # RFC 4034 §3.1.5: seconds since 1970, in 32 bits.
+        datetime.fromtimestamp(rdata.expiration, UTC)
+        for rrset in answer.answer
+        if rrset.name == name
+        and rrset.rdclass == dns.rdataclass.IN
+        and rrset.rdtype == dns.rdatatype.RRSIG
+        and rrset.covers == dns.rdatatype.TLSA
+        for rdata in rrset
+    ]
+    return max(ends, default=None)
