@@ -33,7 +33,7 @@ from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Server, ServerPhase
 from sslmd.core.windows import opens
 from sslmd.daemon.host_book import HostBook
-from sslmd.daemon.loop import Loop, Step
+from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.registry import ClassesChanged, Registry
 from sslmd.workers.copy import Visit, copy
 from sslmd.workers.proof import rule_of
@@ -139,15 +139,15 @@ class Hosts:
         """Return what could be done at a time."""
         return [one.job for one in self._decide(now) if one.job is not None]
 
-    def step(self, ident: str) -> Step:
+    def step(self, ident: str) -> Due:
         """Return what is due, unless jobs are still under way that may add to it."""
         del ident  # it is one step for all hosts
         if not (self._waiting or self.notes.visits()):
-            return Step()
+            return Due()
         now, began = self._tools.now(), time.monotonic()
         if began < self._rests_until:
             rests = timedelta(seconds=self._rests_until - began)
-            return Step(wakes=(("look", now + rests),))
+            return Due(wakes=(("look", now + rests),))
         decisions = self._decide(now)
         jobs = tuple(one.job for one in decisions if one.job is not None)
         again = min((one.wake_at for one in decisions if one.wake_at), default=None)
@@ -159,8 +159,8 @@ class Hosts:
         if not jobs:
             self._batch_since = None
         elif (left := self._patience()) > 0:
-            return Step(wakes=(("look", now + timedelta(seconds=left)),))
-        return Step(jobs, (("look", again),))
+            return Due(wakes=(("look", now + timedelta(seconds=left)),))
+        return Due(jobs, (("look", again),))
 
     def after(self, job: Job) -> Iterable[str]:
         """Look again when any job has ended: it may be what others waited for."""

@@ -69,9 +69,16 @@ class Ledger:
         self._task = asyncio.get_running_loop().create_task(self._write_all())
 
     def note(self, cert: CertId, entries: list[HistoryEntry]) -> None:
-        """The state of `cert` changed; `entries` are new in its history."""
+        """The state of `cert` changed; `entries` are new in its history.
+
+        It is written with what else this moment brings about: at the next `write`.
+        """
         self._pending.setdefault(cert, _Pending()).entries += entries
-        self._wanted.set()
+
+    def write(self) -> None:
+        """Write what was noted."""
+        if self._pending:
+            self._wanted.set()
 
     async def written(self, cert: CertId) -> None:
         """Return when everything noted of `cert` is on disk; raises what kept it from that."""

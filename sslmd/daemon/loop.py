@@ -33,7 +33,7 @@ AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Due:
     """What comes next: jobs to be done now, and when to ask again."""
 
     jobs: tuple[Job, ...] = ()
@@ -57,7 +57,7 @@ class Reconciler(Protocol):
     def jobs(self) -> tuple[type[Job], ...]:
         """The kinds of jobs that it does."""
 
-    def step(self, ident: Any) -> Step:
+    def step(self, ident: Any) -> Due:
         """Return what comes next."""
 
     async def do(self, job: Any) -> None:
@@ -79,7 +79,9 @@ class Loop:
         parallel: int,
         owner: Callable[[Job], str],
         jumped: Callable[[float], None],
+        turned: Callable[[], None] = lambda: None,
     ) -> None:
+        """`turned` is called after each turn, `jumped` when the wall clock was set."""
         places = {**PLACES, Pool.WORK: parallel}
         self.queue = JobQueue(self._do, self._done, places, owner)
         self._wakes = Wakes(lambda key: self.touch(*key), jumped, now)
@@ -95,6 +97,7 @@ class Loop:
         self._arming: asyncio.Task[None] | None = None
         self._pauses = 1  # until it is started
         self._stopping = False
+        self._turned = turned
 
     def add(self, reconciler: Reconciler) -> None:
         """Have a reconciler asked; those added before it are asked first."""
@@ -189,6 +192,7 @@ class Loop:
                 # What ends at this moment is asked for when it has ended: once for both.
                 if ident in touched and key not in self._ending and not self._is_held_back(key):
                     wakes[key] = self._step(self._reconcilers[name], ident)
+        self._turned()
         if len(wakes) <= AT_ONCE:
             for key, times in wakes.items():
                 self._arm(key, times)

@@ -54,6 +54,7 @@ async def test_what_is_being_written_is_not_yet_written(
     ledger = Ledger(tools, lambda _: Page(CertState(), {}), lambda *_: None)
     ledger.start()
     ledger.note(WEB, [entry("slow")])
+    ledger.write()
     await asyncio.to_thread(begun.wait, 20)
     waiting = asyncio.ensure_future(ledger.written(WEB))
     done, _ = await asyncio.wait({waiting}, timeout=0.05)
