@@ -247,7 +247,7 @@ def test_make_dirs_says_what_is_in_the_way(tmp_path: Path) -> None:
 _AS_NOBODY = """
 import json, os, sys
 from sslmd.core.errors import SslmError
-from sslmd.store import files
+from sslmd.store import files, owners
 top = sys.argv[1]
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 calls = {
