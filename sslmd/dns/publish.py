@@ -17,10 +17,11 @@ from sslmd.config.model import Argv, Config, DnsPrimary
 from sslmd.core.errors import Permanent, SslmError, together
 from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
+from sslmd.dns.command import Change
 from sslmd.dns.include import TTL, data_of, is_ours, parse, render
 from sslmd.dns.notes import UPDATE, Noted, read_challenges, write_challenges
 from sslmd.dns.resolver import Resolver
-from sslmd.dns.runs import Change, Pace, Runs
+from sslmd.dns.runs import Pace, Runs
 from sslmd.dns.update import change_owners, txt_changes
 from sslmd.store import files
 from sslmd.store.layout import Tree, challenge_file
