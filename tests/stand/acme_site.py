@@ -79,7 +79,8 @@ class AcmeSite(Site):
     def write_service(self, name: str, names: Sequence[str], more: str = "") -> None:
         """Write a service file."""
         used_by = "" if "svc_depends" in self.web else "used_by = 'none'\n"
-        self.put_service(name, "pebble", names, more=f"{used_by}{more}")
+        email = f"admin@{name.partition('/')[0]}"
+        self.put_service(name, "pebble", names, more=f"{used_by}{more}", email=email)
 
     # --- looking ---
 

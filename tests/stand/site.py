@@ -182,15 +182,22 @@ class Site:
             self.put_service(f"ca/{name}", signer)
 
     def put_service(
-        self, cert: str, signer: str, names: Sequence[str] = (), *, more: str = "", key: str = EC
+        self,
+        cert: str,
+        signer: str,
+        names: Sequence[str] = (),
+        *,
+        more: str = "",
+        key: str = EC,
+        email: str = "",
     ) -> None:
         """Write a service file: `group/service`, who signs it, names of the certificate."""
         group, _, service = cert.partition("/")
-        email = f"email = 'admin@{group}'\n" if names else ""
+        mail = f"email = '{email}'\n" if email else ""
         self.put(
             cert,
             f"group = '{group}'\nservice = '{service}'\nsigning_ca = '{signer}'\n{more}\n"
-            f"[KeyOpts]\n{key}[X509]\nCN = '{names[0] if names else service}'\n{email}"
+            f"[KeyOpts]\n{key}[X509]\nCN = '{names[0] if names else service}'\n{mail}"
             f"sans = {list(names)}\n",
         )
 
