@@ -38,7 +38,8 @@ from sslmd.core.plain import plain
 from sslmd.daemon.api.methods import Methods
 from sslmd.daemon.api.server import Server
 from sslmd.daemon.api.status_document import in_trouble, summary
-from sslmd.daemon.planner import ORDERS, Planner
+from sslmd.daemon.loop import ORDERS
+from sslmd.daemon.planner import Planner
 from sslmd.daemon.reload import Reload
 from sslmd.daemon.systemd import Notifier, watchdog_seconds
 from sslmd.daemon.tell import journal

@@ -15,8 +15,8 @@ from itertools import count
 from sslmd.daemon.api.server import Server
 from sslmd.daemon.api.status_document import summary
 from sslmd.daemon.planner import Planner
-from sslmd.daemon.scheduler import TICK
 from sslmd.daemon.systemd import Notifier
+from sslmd.daemon.wakes import TICK
 from sslmd.wire.messages import Method, Request, encode, raw_result
 
 # Seconds between status lines where no watchdog is asked for.
@@ -52,7 +52,7 @@ class Watchdog:
                 told = text
 
     async def _alive(self) -> bool:
-        if time.monotonic() - self._planner.scheduler.ticked > 12 * TICK:
+        if time.monotonic() - self._planner.loop.ticked > 12 * TICK:
             return False
         try:
             async with asyncio.timeout(ANSWER):

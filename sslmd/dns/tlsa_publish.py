@@ -30,7 +30,7 @@ from sslmd.dns.notes import (
 from sslmd.dns.publish import Means
 from sslmd.dns.tlsa_files import Fits, copy_folder, is_rendered, write_copy, write_files
 from sslmd.dns.tlsa_include import MOST, data_of, is_ours, read, records_in, render, says
-from sslmd.dns.tlsa_update import replace_tlsa
+from sslmd.dns.update import change_owners, tlsa_changes
 from sslmd.store import files
 from sslmd.store.layout import tlsa_file
 
@@ -143,7 +143,7 @@ async def _by_update(
 ) -> None:
     primary = means.updated(zone)
     assert primary is not None
-    failed = await replace_tlsa(zone, primary, note.content, content, means.resolver)
+    failed = await change_owners(zone, primary, tlsa_changes(note.content, content), means.resolver)
     if failed:
         may_be = _after_failures(note.content, content, failed)
         await _note(means, zone, may_be, every, Stage.BEFORE)
@@ -293,7 +293,7 @@ async def _take_back(
     primary = means.config().primary_for(zone)
     if primary is None:
         return f"zone {zone}: {_stay(gone)}", False
-    problems = await replace_tlsa(zone, primary, gone, {}, means.resolver)
+    problems = await change_owners(zone, primary, tlsa_changes(gone, {}), means.resolver)
     if not problems:
         return "", False
     texts = "; ".join(dict.fromkeys(map(str, problems.values())))
