@@ -13,8 +13,8 @@ from sslmd.core.renew_track import can_finish
 from sslmd.core.spec import CertSpec
 from sslmd.core.state import SetNote
 from sslmd.pki.csr import make_csr
+from sslmd.pki.identity import describe_key
 from sslmd.pki.inspect import set_facts
-from sslmd.pki.key_kind import describe_key
 from sslmd.pki.keys import generate_key, load_key
 from sslmd.store import certs, files, sets
 from sslmd.store.layout import CSR, PRIVKEY, Tree

@@ -24,7 +24,6 @@ from sslmd.core.jobs import Restart, See, Told
 from sslmd.core.names import CertId, GroupName, ZoneName
 from sslmd.core.reason import Reason, Why
 from sslmd.core.state import DONE, NOT_YET, CertState
-from sslmd.processes import run_command
 from sslmd.servers.probe import BELIEVED
 from sslmd.servers.rights import missing_right
 from sslmd.servers.ssh import RemoteShell, shell_on
@@ -189,7 +188,7 @@ async def _restart_here(
 ) -> Exception | None:
     zones = {one.cert.group for one in told} - {GroupName.CA} if kind == DNS else set()
     if not zones:
-        return await _restart(argvs, partial(_run_here, tools))
+        return await _restart(argvs, tools.site.command)
     # Never beside a run for changed records: both may want the same lock.
     ends = await asyncio.gather(
         *(tools.means.runs.ask(ZoneName(zone)) for zone in sorted(zones)), return_exceptions=True
@@ -213,15 +212,6 @@ async def _restart(
     except SslmError as err:
         return err
     return None
-
-
-async def _run_here(tools: Tools, argv: Argv) -> None:
-    limit = tools.config.globals.cmd_timeout
-    try:
-        await run_command(argv, timeout=limit, cwd=str(tools.config.top))
-    except (Transient, Permanent) as err:
-        remedy = missing_right(str(err), "this machine")
-        raise type(err)(f"{err}{remedy}") from err
 
 
 async def _run_there(tools: Tools, shell: RemoteShell, argv: Argv) -> None:

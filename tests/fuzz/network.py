@@ -17,7 +17,7 @@ import dns.name
 
 from sslmd.acme import directory
 from sslmd.acme.problems import read_problem, to_error
-from sslmd.acme.retry_after import retry_at
+from sslmd.acme.refusals import retry_at
 from sslmd.config.model import ProbeWord
 from sslmd.core.errors import Permanent
 from sslmd.core.names import DomainName, ZoneName
