@@ -67,14 +67,13 @@ def differs(means: Means, zone: ZoneName, content: Content) -> str:
     render(zone, content)
     content = _plain(content)
     note, now = _look(means, zone)
-    problem = (
+    return (
         _change(note, content)
         or _other_means(note.means, now if content else note.means)
         or _files_differ(zone, now, content)
         or _copy_differs(means, zone, content)
         or _unsure(note)
     )
-    return f"zone {zone}: {problem}" if problem else ""
 
 
 def is_of_others(means: Means, zone: ZoneName) -> bool:
@@ -102,8 +101,9 @@ async def publish(
         note, now = await _in_thread(means, lambda: _look(means, zone))
         if content and not now:
             raise Permanent(
-                f"zone {zone}: there is no way to publish TLSA records; write tlsa_dirs in [dns], "
-                "or update = true in its [[dns_primary]]"
+                "there is no way to publish TLSA records; write tlsa_dirs in [dns], "
+                "or update = true in its [[dns_primary]]",
+                about=f"zone {zone}",
             )
         if not (now or note.means or note.content):
             return TlsaPublished({}, given=False)
@@ -292,7 +292,7 @@ async def _take_back(
         return "", False
     primary = means.config().primary_for(zone)
     if primary is None:
-        return f"zone {zone}: {_stay(gone)}", False
+        return _stay(gone), False
     problems = await replace_tlsa(zone, primary, gone, {}, means.resolver)
     if not problems:
         return "", False
