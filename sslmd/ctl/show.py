@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 def _print_state(answer: Fields, now: datetime) -> None:
     cert = Cert(answer.sub("cert"))
     decision = answer.sub("decision").text("text")
-    if decision == cert.text("reason") or (cert.text("last_error") or decision) in decision:
+    if not cert.text("progress") or cert.text("last_error"):
         decision = ""  # it stands there already
     say(cert.name, "bold")
     times = (("renews", "renew_at"), ("rolls", "roll_at"))

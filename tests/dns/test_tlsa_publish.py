@@ -219,14 +219,12 @@ async def test_what_is_to_change(world: World) -> None:
         world.configure(*world.dirs)
         await publish(means, ZONE, FIRST)
         assert differs(means, ZONE, {**FIRST, MAIL: of(ONE, ttl=61)}) == (
-            f"zone example.com: the TLSA records of {MAIL} are to have another TTL"
+            f"the TLSA records of {MAIL} are to have another TTL"
         )
-        assert differs(means, ZONE, LAST) == (
-            f"zone example.com: the TLSA records of {MAIL}, {WEB} are to change"
-        )
+        assert differs(means, ZONE, LAST) == (f"the TLSA records of {MAIL}, {WEB} are to change")
         world.configure(world.dirs[0])
         assert differs(means, ZONE, FIRST) == (
-            f"zone example.com: TLSA records were published by {world.dirs[0]}, {world.dirs[1]}, "
+            f"TLSA records were published by {world.dirs[0]}, {world.dirs[1]}, "
             f"and now are by {world.dirs[0]}"
         )
 
@@ -409,8 +407,7 @@ async def test_nobody_to_take_it_back(world: World) -> None:
         world.config = replace(world.config, dns_primaries=())
         result = await publish(means, ZONE, LAST)
         assert result.left == (
-            "zone example.com: old TLSA records may still be in DNS, remove them there: "
-            f"{MAIL}, {WEB}"
+            f"old TLSA records may still be in DNS, remove them there: {MAIL}, {WEB}"
         )
         assert differs(means, ZONE, LAST) == ""
 
