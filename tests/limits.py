@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sslmd.acme import certbot_log, directory, launch
 from sslmd.core import plain
-from sslmd.daemon import planner
+from sslmd.daemon import loop
 from sslmd.dns import ask, bounds, manners, received
 from sslmd.servers import handshake, http01, http01_look, probe, ssh, ssh_line, starttls
 from sslmd.store import host_notes
@@ -122,7 +122,7 @@ LIMITS = (
     Limit(
         "CAs",
         "places for orders of one CA while another's wait",
-        f"{planner.ORDERS // 2} of {planner.ORDERS}",
+        f"{loop.ORDERS // 2} of {loop.ORDERS}",
         "wait",
         _QUEUED,
     ),

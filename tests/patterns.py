@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
@@ -64,29 +63,36 @@ def module_of(path: Path) -> ModuleType:
 
 def every_pattern(tables: Mapping[str, Iterable[str]]) -> list[Pattern]:
     """Return all patterns; `tables`: the texts behind variables that stand for one, by name."""
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sources()}
-    methods: dict[str, set[str]] = defaultdict(set)
-    for tree in trees.values():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and node.attr in METHODS:
-                methods[ast.unparse(node.value)].add(node.attr)
-    found = []
+    texts = {path: path.read_text(encoding="utf-8") for path in sources()}
+    trees = {path: ast.parse(text) for path, text in texts.items() if re.search(r"\bre\.", text)}
+    calls: list[tuple[Path, ast.Call]] = []
+    names: dict[ast.expr, str] = {}  # what is assigned -> to whom; patterns alone
     for path, tree in trees.items():
-        names = {
-            node.value: ast.unparse(node.targets[0])
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Assign)
-        }
         for node in ast.walk(tree):
-            if not isinstance(node, ast.Call) or not _is_of_re(node.func):
-                continue
-            assert isinstance(node.func, ast.Attribute)
-            where = f"{path.relative_to(TOP)}:{node.lineno}"
-            if node.func.attr == "compile":
-                used = frozenset(methods[names.get(node, "")]) or frozenset({"search"})
-            else:
-                used = frozenset({node.func.attr})
-            found += [Pattern(where, one, used) for one in _compiled(node, path, tables)]
+            if isinstance(node, ast.Call) and _is_of_re(node.func):
+                calls.append((path, node))
+            elif (
+                isinstance(node, ast.Assign)
+                and isinstance(node.value, ast.Call)
+                and _is_of_re(node.value.func)
+            ):
+                names[node.value] = ast.unparse(node.targets[0])
+    methods: dict[str, set[str]] = {name: set() for name in names.values()}
+    for path, text in texts.items():
+        if not any(f"{name}." in text for name in methods):
+            continue
+        for node in ast.walk(trees[path] if path in trees else ast.parse(text)):
+            if isinstance(node, ast.Attribute) and node.attr in METHODS:
+                methods.get(ast.unparse(node.value), set()).add(node.attr)
+    found = []
+    for path, node in calls:
+        assert isinstance(node.func, ast.Attribute)
+        where = f"{path.relative_to(TOP)}:{node.lineno}"
+        if node.func.attr == "compile":
+            used = frozenset(methods.get(names.get(node, ""), ())) or frozenset({"search"})
+        else:
+            used = frozenset({node.func.attr})
+        found += [Pattern(where, one, used) for one in _compiled(node, path, tables)]
     return found
 
 

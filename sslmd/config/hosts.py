@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sslmd.config.model import Config, ServerClass, Trigger
+from sslmd.core.host.commands import DNS, HostCommands
 from sslmd.core.host.needs import HostWanted
 from sslmd.core.names import CertId
 
-# The class of the name servers, and how this machine is called where no class names it.
-DNS = "dns"
+# How this machine is called where no class names it.
 THIS_HOST = "localhost"
 
 
@@ -95,3 +95,13 @@ def proves(config: Config, cert: CertId) -> bool:
 def class_order(config: Config) -> tuple[str, ...]:
     """Return the classes in the order of the file, DNS last (design, section 6)."""
     return (*(str(one.kind) for one in config.server_classes), DNS)
+
+
+def commands_of(config: Config) -> HostCommands:
+    """Return what is run on hosts, and for them."""
+    return HostCommands(
+        {str(one.kind): one.restart for one in config.server_classes},
+        tuple((one.host, one.argv) for one in config.globals.post_copy),
+        config.dns.restart,
+        config.dns.pass_zones,
+    )

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from sslmd.console.client import HELLO_TIMEOUT, Daemon
+from sslmd.console.client import HELLO_TIMEOUT, DaemonClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ def chosen(args: argparse.Namespace) -> list[str] | None:
     return args.certs or None
 
 
-def connect(args: argparse.Namespace, timeout: float = HELLO_TIMEOUT) -> Daemon:
+def connect(args: argparse.Namespace, timeout: float = HELLO_TIMEOUT) -> DaemonClient:
     """Connect to the daemon."""
-    return Daemon(args.socket, timeout)
+    return DaemonClient(args.socket, timeout)
 
 
 class Formatter(argparse.HelpFormatter):

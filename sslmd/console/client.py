@@ -43,7 +43,7 @@ HELLO_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 60.0
 
 
-class Daemon:
+class DaemonClient:
     """One connection to the daemon, greeted and of a version that we understand.
 
     Raises `NoDaemon` where none answers, `CtlError` where it cannot be used.

@@ -219,6 +219,7 @@ class Why(Code):
     DH_RELOADED = "dh-reloaded"
     DH_DAILY = "dh-daily"
     DH_START = "dh-start"
+    HELD_AGAIN = "held-again"
     TRIAL = "trial"
     AFTER_ROLL = "after-roll"
     AFTER_COPY = "after-copy"

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 
-from sslmd.console.client import Daemon
+from sslmd.console.client import DaemonClient
 from sslmd.console.program import FAILED, USAGE, CtlError, NoDaemon
 from sslmd.console.text import complain, printable
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH, Method
@@ -45,7 +45,7 @@ def main() -> int:
         "remaining": _number(os.environ.get("CERTBOT_REMAINING_CHALLENGES", "")),
     }
     try:
-        with Daemon(os.environ.get(SOCKET_ENV) or SOCKET_PATH, PATIENCE) as daemon:
+        with DaemonClient(os.environ.get(SOCKET_ENV) or SOCKET_PATH, PATIENCE) as daemon:
             daemon.call(Method.CHALLENGE, params, timeout=None)
     except NoDaemon as err:
         complain(f"sslm-auth-hook: {printable(err.text)}")

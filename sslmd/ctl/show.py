@@ -46,16 +46,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_state(answer: Fields, now: datetime) -> None:
     cert = Cert(answer.sub("cert"))
-    decision = answer.sub("decision").text("text")
-    if not cert.text("progress") or cert.text("last_error"):
-        decision = ""  # it stands there already
+    decision = answer.sub("decision")
+    is_told = decision.text("reason_code") == cert.text("reason_code")
     say(cert.name, "bold")
     times = (("renews", "renew_at"), ("rolls", "roll_at"))
     _fields(
         [
             ("phase", cert.text("phase"), ""),
             ("because", why(cert), ""),
-            ("decision", decision, ""),
+            ("decision", "" if is_told else decision.text("text"), ""),
             ("signed by", cert.text("signing_ca") or "itself", ""),
             ("account", answer.text("account"), ""),
             ("issued", _used(answer.sub("issuances"), now), ""),

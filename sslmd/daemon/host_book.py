@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sslmd.config.hosts import THIS_HOST, hosts_of, is_meant, wanted_on
+from sslmd.config.hosts import THIS_HOST, hosts_of, is_meant, wanted_here, wanted_on
 from sslmd.core.errors import Refused, SslmError
 from sslmd.core.host.needs import Belonging, belonging_of, needs
 from sslmd.core.jobs import Copy
@@ -294,9 +294,12 @@ def surplus_text(host: str, note: HostNote, tools: Tools) -> str:
     listed = ", ".join(some) + (f" and {more} more" if more > 0 else "")
     prod = config.globals.prod_cert_dir
     ways = ["remove it by hand"]
-    if any(one.startswith("ca/") for one in note.surplus) and host == THIS_HOST:
+    wanted = wanted_here(config) if host == THIS_HOST else wanted_on(config, host)
+    there = [belonging_of(one) for one in note.surplus]
+    if any(one.path.startswith("ca/") and one.cert in wanted.certs for one in there):
         ways.insert(0, "sslmctl deliver ca:NAME removes keys of a CA")
-    if tables and not any("." in one.rpartition("/")[2] for one in note.surplus):
+    pruned = needs(replace(wanted, prunes=True), tools.now(), there=there).to_go
+    if tables and len(pruned) == len(there):
         ways = [f"prune = true in {tables} removes it"]
     ways.append("if it is meant, name it in keep of [globals]")
     found = "found certificates or keys that do not belong there"

@@ -26,10 +26,11 @@ from sslmd.core.dane.report import late
 from sslmd.core.dane.sighting import FIRST_PAUSE, GROWTH, LONGEST_MISSING
 from sslmd.core.dane.tlsa import Content, TlsaHosts, owned, wants_of
 from sslmd.core.errors import SslmError, Transient
-from sslmd.core.events import Event, TlsaLooked
+from sslmd.core.events import TlsaLooked
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.retry import Failure, Trouble, wait_after
 from sslmd.core.words import written
+from sslmd.daemon.loop import Loop
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR, INFO, WARNING
 from sslmd.daemon.zone import Zone
@@ -67,14 +68,12 @@ class ZoneWork:
         self,
         tools: Tools,
         registry: Registry,
-        apply: Callable[[CertId, Event], None],
-        replan: Callable[[CertId], object],
+        loop: Loop,
         tell: Tell,
     ) -> None:
         self._tools = tools
         self._registry = registry
-        self._apply = apply
-        self._replan = replan
+        self._loop = loop
         self._tell = tell
         self.steady = asyncio.Event()
         self.steady.set()
@@ -145,7 +144,7 @@ class ZoneWork:
             which |= self._of_group(zone)
         for cert in sorted(which):
             if cert in self._registry:
-                self._replan(cert)
+                self._loop.touch("cert", cert)
 
     def _of_group(self, zone: Zone) -> set[CertId]:
         return {cert for cert in self._registry if cert.group == zone.name.text}
@@ -241,7 +240,7 @@ class ZoneWork:
             text = "no cache holds the withdrawn TLSA records any more"
             self._tell("tlsa-gone", f"zone {zone.name}: {text}", INFO, None)
             for cert in sorted(self._of_group(zone)):
-                self._replan(cert)
+                self._loop.touch("cert", cert)
         pauses = [DAY]
         if zone.sighting is not None and not zone.sighting.complete:
             pauses.append(zone.sighting.next_look)
@@ -253,9 +252,9 @@ class ZoneWork:
             if sighting is not None:
                 pauses.append(sighting.next_look)
             if sighting != state.sighting:
-                self._apply(cert, TlsaLooked(seen.at, sighting))
+                self._registry.put(cert, TlsaLooked(seen.at, sighting))
             else:
-                self._replan(cert)
+                self._loop.touch("cert", cert)
         self._see_who_is_late(zone)
         zone.look_at = clock() + max(min(pauses), 0.05)
         if (zone.notes.known, zone.others) != (known, others):
@@ -323,7 +322,7 @@ class ZoneWork:
         """Have the classes restarted that want it when records change: `depends`."""
         states = [(cert, entry.state) for cert, entry in self._registry.entries.items()]
         for cert, event in dependents(self._tools.config, zone.name, states, self._tools.now()):
-            self._apply(cert, event)
+            self._registry.put(cert, event)
 
     def stamps(self, zone: Zone) -> tuple[object, ...]:
         """Tell the include files from others, without reading them."""

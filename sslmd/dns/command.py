@@ -1,54 +1,117 @@
-"""The command of `[dns]` that makes the name servers take changed include files."""
+"""One run of the command of `[dns]`, and putting include files back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from sslmd.config.model import Argv, Config
+from sslmd.core.errors import SslmError
+from sslmd.core.host.commands import ZONE, ZONES, runs_for
+from sslmd.core.names import ZoneName
+from sslmd.store import files
 
-# A word of the command that the zones, or the one zone, take the place of.
-ZONES = "{zones}"
-ZONE = "{zone}"
-
-
-def with_zones(argv: Argv, zones: Iterable[str], *, pass_zones: bool) -> Argv:
-    """Return the command of `[dns]` for one run that is for all these zones (design, section 8)."""
-    named = tuple(zones)
-    if ZONES in argv:
-        at = argv.index(ZONES)
-        return (*argv[:at], *named, *argv[at + 1 :])
-    if ZONE in argv and len(named) == 1:
-        return tuple(named[0] if word == ZONE else word for word in argv)
-    if not pass_zones or not named:
-        return argv
-    return (*argv, "--serial_bump", *named)
+# Runs at a time of a command that has one for each zone.
+AT_ONCE = 16
 
 
-def is_per_zone(argv: Argv, *, pass_zones: bool) -> bool:
-    """Whether a command has a run for each zone.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An include file that was written: what it held before, None if it was not there, and now.
 
-    That is one with a word `{zone}`, which the zone takes the place of, or with a word that has it
-    somewhere, such as the `--zone-file` of bind-reload, which is a pattern of its own.
+    `nothing` is what it holds without any record.
     """
-    if ZONES in argv:
+
+    path: str
+    before: bytes | None
+    after: bytes
+    nothing: bytes
+
+    @property
+    def older(self) -> bytes:
+        """What it is put back to: a file that was not there stays, for the zone to be loaded."""
+        return self.nothing if self.before is None else self.before
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailure:
+    """Why a run failed, and whether it was for other zones as well, which it named."""
+
+    error: Exception
+    shared: bool = False
+    named: bool = True
+
+
+class DnsCommand:
+    """Runs the command of `[dns]`, and gives include files what they held.
+
+    `config` gives the configuration in force, `run` does a command of the admin's, `in_thread` runs
+    what blocks.
+    """
+
+    def __init__(
+        self,
+        config: Callable[[], Config],
+        run: Callable[[Argv], Awaitable[object]],
+        in_thread: Callable[[Callable[[], object]], Awaitable[object]],
+    ) -> None:
+        self._config = config
+        self._run = run
+        self._in_thread = in_thread
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    async def once(self, zones: Sequence[ZoneName]) -> dict[ZoneName, RunFailure]:
+        """Run every command for these zones, in order; return those for which one failed.
+
+        A zone that failed does not get the commands that follow.
+        """
+        dns = self._config().dns  # read for each run: a reload may have corrected it
+        failed: dict[ZoneName, RunFailure] = {}
+        for argv in dns.restart:
+            left = [zone.text for zone in zones if zone not in failed]
+            if not left:
+                break
+            named = dns.pass_zones or ZONES in argv or ZONE in argv
+            runs = runs_for(argv, left, pass_zones=dns.pass_zones)
+            errors = await asyncio.gather(*(self._one(words) for words, _ in runs))
+            for (_, some), error in zip(runs, errors, strict=True):
+                if error is not None:
+                    failure = RunFailure(error, len(some) > 1, named)
+                    failed |= {ZoneName(zone): failure for zone in some}
+        return failed
+
+    async def _one(self, argv: Argv) -> Exception | None:
+        async with self._places:  # `cmd_timeout` begins after this
+            try:
+                await self._run(argv)
+            except Exception as err:
+                return err
+        return None
+
+    async def put(self, changes: Sequence[Change], *, older: bool) -> list[Change]:
+        """Give files what they held before, or what was written; return those that were changed.
+
+        One that somebody else has written meanwhile is left alone. Raises as `write_file` does.
+        """
+
+        def work() -> list[Change]:
+            done = []
+            for one in changes:
+                old, new = (one.after, one.older) if older else (one.older, one.after)
+                if old != new and _holds(one.path, old):
+                    files.write_shared(one.path, new)
+                    done.append(one)
+            return done
+
+        found = await self._in_thread(work)
+        assert isinstance(found, list)
+        return found
+
+
+def _holds(path: str, data: bytes) -> bool:
+    """Whether a file holds this, whoever owns it; blocks, never raises."""
+    try:
+        return files.read_shared(path, len(data) + 1) == data
+    except (OSError, SslmError):
         return False
-    return ZONE in argv or (pass_zones and any(ZONE in word for word in argv))
-
-
-def runs_for(
-    argv: Argv, zones: Sequence[str], *, pass_zones: bool
-) -> list[tuple[Argv, tuple[str, ...]]]:
-    """Return the runs of a command for these zones: each with the zones that it is for."""
-    if is_per_zone(argv, pass_zones=pass_zones):
-        return [(with_zones(argv, [zone], pass_zones=pass_zones), (zone,)) for zone in zones]
-    return [(with_zones(argv, zones, pass_zones=pass_zones), tuple(zones))]
-
-
-def commands_for(config: Config, zones: Sequence[str]) -> tuple[Argv, ...]:
-    """Return what is run for these zones, in order."""
-    dns = config.dns
-    return tuple(
-        words
-        for argv in dns.restart
-        for words, _ in runs_for(argv, zones, pass_zones=dns.pass_zones)
-    )

@@ -17,10 +17,9 @@ import dns.rrset
 from sslmd.config.model import DnsPrimary, Endpoint
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import BadName, DomainName, ZoneName
-from sslmd.dns.answers import LONGEST_CHAIN, end_of_chain, find, rcode_of
+from sslmd.dns.answers import LONGEST_CHAIN, delegation, end_of_chain, find, rcode_of, zone_in
 from sslmd.dns.ask import NameServer, ask
 from sslmd.dns.bounds import MOST_ADDRESSES, MOST_SERVERS, bounds, why_not_asked
-from sslmd.dns.owners import delegation, zone_in
 from sslmd.dns.resolver import Resolver
 
 
@@ -330,3 +329,34 @@ def _cname(answer: dns.message.Message, name: DomainName) -> DomainName | None:
         return DomainName.parse(end_of_chain(answer, here).to_text())
     except BadName as err:
         raise Permanent(f"the CNAME of {name} leads to no host: {err}; correct it") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """Who takes the mail of a zone. `is_refused`: nobody, by the null MX (RFC 7505)."""
+
+    hosts: tuple[DomainName, ...]
+    is_refused: bool = False
+
+
+async def mail_of(zone: ZoneName, servers: Sequence[NameServer]) -> Mail:
+    """Return the MX hosts of the apex, whatever their preference, sorted.
+
+    By the first of the zone's name servers that answers with authority. None if there is no MX, or
+    the null MX (RFC 7505). What is no host name is left out. Raises `Transient` if nobody answers,
+    naming zone and servers: then nothing is known.
+    """
+    apex = DomainName(zone.text)
+    answer = await any_of(servers, apex, zone, "MX")
+    found = find(answer.answer, dns.name.from_text(zone.text), dns.rdatatype.MX) or ()
+    hosts = set()
+    for rdata in found:
+        try:
+            host = DomainName.parse(rdata.exchange.to_text())
+        except BadName:
+            continue
+        if not host.is_wildcard:
+            hosts.add(host)
+    # RFC 7505 §3: it has to be the only one.
+    names = [rdata.exchange for rdata in found]
+    return Mail(tuple(sorted(hosts)), names == [dns.name.root])

@@ -15,21 +15,18 @@ from dataclasses import dataclass, field
 
 from sslmd.config.model import Argv, Config, DnsPrimary
 from sslmd.core.errors import Permanent, SslmError, together
-from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
+from sslmd.dns.command import Change
 from sslmd.dns.include import TTL, data_of, is_ours, parse, render
 from sslmd.dns.notes import UPDATE, Noted, read_challenges, write_challenges
 from sslmd.dns.resolver import Resolver
-from sslmd.dns.runs import Change, Pace, Runs
-from sslmd.dns.update import add, remove
+from sslmd.dns.runs import Pace, Runs
+from sslmd.dns.update import change_owners, txt_changes
 from sslmd.store import files
 from sslmd.store.layout import Tree, challenge_file
 
 Records = frozenset[TxtRecord]
-
-
-# Updates of one zone at a time.
-AT_ONCE = 8
 
 
 def _unheard(event: str, text: str) -> None:
@@ -156,8 +153,7 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> ChallengesPu
     """Have exactly `wanted` served as the challenge records of `zone`.
 
     Raises `Permanent` where there is no way to publish or what the admin has to mend, and what
-    the command raises. By update each name is sent by itself: one that is refused keeps out no
-    other (I6).
+    the command raises. By update a name that is refused keeps out no other (I6).
     """
     path = means.tree.challenge_note(zone)
     noted = await means.in_thread(lambda: read_challenges(path))
@@ -192,9 +188,10 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> ChallengesPu
         if not left:
             await means.in_thread(lambda: write_challenges(path, zone, Noted(wanted, now)))
         return ChallengesPublished({}, left, stranded, before)
-    failed = await _each_name(wanted, lambda some: add(zone, primary, some, TTL, means.resolver))
     gone = noted.records - wanted
-    stay = await _each_name(gone, lambda some: remove(zone, primary, some, means.resolver))
+    problems_at = await change_owners(zone, primary, txt_changes(wanted, gone, TTL), means.resolver)
+    failed = {one: problems_at[one.owner] for one in wanted if one.owner in problems_at}
+    stay = {one: problems_at[one.owner] for one in gone if one.owner in problems_at}
     # What was refused was not done: RFC 2136 §3.7, all of a message or nothing. What got no
     # answer may be there.
     refused = {one for one, err in failed.items() if isinstance(err, Permanent)}
@@ -202,27 +199,6 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> ChallengesPu
     await means.in_thread(lambda: write_challenges(path, zone, Noted(may_be, now)))
     left = "; ".join(dict.fromkeys(map(str, stay.values())))
     return ChallengesPublished(failed, left, stranded, before)
-
-
-async def _each_name(
-    records: Records, send: Callable[[list[TxtRecord]], Awaitable[None]]
-) -> dict[TxtRecord, SslmError]:
-    """Send the records of each name by themselves; return those that failed."""
-    names: dict[DomainName, list[TxtRecord]] = {}
-    for record in sorted(records):
-        names.setdefault(record.owner, []).append(record)
-    places = asyncio.Semaphore(AT_ONCE)
-    failed: dict[TxtRecord, SslmError] = {}
-
-    async def one(some: list[TxtRecord]) -> None:
-        async with places:
-            try:
-                await send(some)
-            except SslmError as err:
-                failed.update(dict.fromkeys(some, err))
-
-    await asyncio.gather(*map(one, names.values()))
-    return failed
 
 
 async def _take_back(means: Means, zone: ZoneName, noted: Noted, now: Collection[str]) -> str:
@@ -237,10 +213,9 @@ async def _take_back(means: Means, zone: ZoneName, noted: Noted, now: Collection
         if primary is None:
             problems.append(f"zone {zone}: {stay}")
         else:
-            try:
-                await remove(zone, primary, noted.records, means.resolver)
-            except SslmError as err:
-                problems.append(f"{err}; {stay}")
+            changes = txt_changes((), noted.records, 0)
+            failed = await change_owners(zone, primary, changes, means.resolver)
+            problems += [f"{err}; {stay}" for err in dict.fromkeys(map(str, failed.values()))]
     return "; ".join(problems)
 
 

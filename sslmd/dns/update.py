@@ -6,7 +6,8 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 
 import dns.exception
 import dns.message
@@ -15,13 +16,15 @@ import dns.rcode
 import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
+import dns.rdtypes.ANY.TLSA
 import dns.rdtypes.ANY.TXT
 import dns.tsig
 import dns.update
 
 from sslmd.config.model import DnsPrimary, TsigKey
-from sslmd.core.errors import Permanent, Transient
-from sslmd.core.names import ZoneName, shown
+from sslmd.core.dane.tlsa import Content, Tlsa, TlsaSet
+from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.names import DomainName, ZoneName, shown
 from sslmd.core.records import TxtRecord
 from sslmd.dns.answers import rcode_of
 from sslmd.dns.ask import NameServer, Unanswered, by_tcp
@@ -29,8 +32,15 @@ from sslmd.dns.nameservers import primary_server
 from sslmd.dns.resolver import Resolver
 from sslmd.store import files
 
-# Records in one message: far below the 64 KiB of a message.
-IN_ONE = 100
+# Bytes of a message, far below the 64 KiB that one has at most. An owner with more goes alone.
+LARGE = 16_000
+
+# Bytes of a record beside its owner and data: type, class, TTL, length (RFC 1035 §3.2.1), length of
+# the first label and the root.
+_AROUND = 12
+
+# Messages at a time, where each owner has one of its own.
+AT_ONCE = 8
 
 # Seconds. A primary signs the zone before it answers.
 TIMEOUT = 10.0
@@ -57,40 +67,132 @@ _REMEDIES = {
 _OF_NAMES = (dns.rcode.REFUSED, dns.rcode.NOTZONE)
 
 
+_NOTHING = TlsaSet(0, frozenset())
+
+
 class RefusedUpdate(Permanent):
     """The primary does not let us change one of the names in the message."""
 
 
-async def add(
-    zone: ZoneName,
-    primary: DnsPrimary,
-    records: Collection[TxtRecord],
-    ttl: int,
-    resolver: Resolver,
-) -> None:
-    """Add TXT records (TTL in seconds); those that are there already stay as they are.
+@dataclass(frozen=True, slots=True)
+class OwnerChange:
+    """What changes at one owner. `ttl`: of what is added, in seconds."""
 
-    Raises `Permanent` for what the admin has to mend, `Transient` for what may pass.
+    ttl: int = 0
+    added: tuple[dns.rdata.Rdata, ...] = ()
+    deleted: tuple[dns.rdata.Rdata, ...] = ()
+
+
+Changes = Mapping[DomainName, OwnerChange]
+
+
+def txt_changes(added: Collection[TxtRecord], deleted: Collection[TxtRecord], ttl: int) -> Changes:
+    """Return what adds some TXT records, and deletes others."""
+    owners = sorted({record.owner for record in (*added, *deleted)})
+
+    def made(records: Collection[TxtRecord], owner: DomainName) -> tuple[dns.rdata.Rdata, ...]:
+        values = sorted(record.value.encode() for record in records if record.owner == owner)
+        return tuple(
+            dns.rdtypes.ANY.TXT.TXT(dns.rdataclass.IN, dns.rdatatype.TXT, [value])
+            for value in values
+        )
+
+    return {owner: OwnerChange(ttl, made(added, owner), made(deleted, owner)) for owner in owners}
+
+
+def tlsa_changes(before: Content, after: Content) -> Changes:
+    """Return what adds what is in `after`, and deletes what of `before` is not.
+
+    What is there already only gets the TTL of `after`; records of others stay.
     """
-    for some in _batches(records):
-        message = await message_for(zone, primary)
-        for record in some:
-            message.add(_name(record), ttl, _rdata(record))
-        await send(zone, primary, message, resolver)
+    found = {}
+    for owner in sorted({*before, *after}):
+        new, old = after.get(owner, _NOTHING), before.get(owner, _NOTHING)
+        if new.records or old.records:
+            gone = old.records - new.records
+            found[owner] = OwnerChange(new.ttl, _tlsa(new.records), _tlsa(gone))
+    return found
 
 
-async def remove(
-    zone: ZoneName, primary: DnsPrimary, records: Collection[TxtRecord], resolver: Resolver
-) -> None:
-    """Remove just these TXT records; those that are not there are no failure (RFC 2136 §2.5.4).
+def _tlsa(records: Collection[Tlsa]) -> tuple[dns.rdata.Rdata, ...]:
+    return tuple(
+        dns.rdtypes.ANY.TLSA.TLSA(  # type: ignore[no-untyped-call]
+            dns.rdataclass.IN,
+            dns.rdatatype.TLSA,
+            record.usage,
+            record.selector,
+            record.match,
+            bytes.fromhex(record.data),
+        )
+        for record in sorted(records)
+    )
 
-    Raises what `add` raises.
+
+async def change_owners(
+    zone: ZoneName, primary: DnsPrimary, changes: Changes, resolver: Resolver
+) -> Mapping[DomainName, SslmError]:
+    """Change each owner as a whole, in one message, of which a primary does all or nothing (§3.7).
+
+    No client sees an owner between two states, and no record that stays is ever away. What is to be
+    deleted and is not there is no failure (RFC 2136 §2.5.4). Return the owners that were not
+    changed (`Permanent`), or perhaps were not (`Transient`), and why. An owner that is refused
+    keeps out no other (I6).
     """
-    for some in _batches(records):
+    failed: dict[DomainName, SslmError] = {}
+    for some in _batches(changes):
+        failed |= await _change(zone, primary, some, resolver)
+    return failed
+
+
+async def _change(
+    zone: ZoneName, primary: DnsPrimary, changes: Changes, resolver: Resolver
+) -> Mapping[DomainName, SslmError]:
+    try:
         message = await message_for(zone, primary)
-        for record in some:
-            message.delete(_name(record), _rdata(record))
+        for owner, change in changes.items():
+            name = dns.name.from_text(owner.text)
+            # RFC 2136 §3.4.2: in this order. One that is there gets the new TTL (§3.4.2.2), and
+            # the owner is never without records even where somebody looks in between.
+            for record in change.added:
+                message.add(name, change.ttl, record)
+            for record in change.deleted:
+                message.delete(name, record)
         await send(zone, primary, message, resolver)
+    except RefusedUpdate as err:
+        if len(changes) == 1:
+            return dict.fromkeys(changes, err)
+    except SslmError as err:
+        return dict.fromkeys(changes, err)
+    else:
+        return {}
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def alone(owner: DomainName) -> Mapping[DomainName, SslmError]:
+        async with places:
+            return await _change(zone, primary, {owner: changes[owner]}, resolver)
+
+    failed: dict[DomainName, SslmError] = {}
+    for one in await asyncio.gather(*map(alone, changes)):
+        failed |= one
+    return failed
+
+
+def _batches(changes: Changes) -> Iterator[Changes]:
+    """Return owners that fit into one message together; none is split."""
+    batch: dict[DomainName, OwnerChange] = {}
+    filled = 0
+    for owner, change in changes.items():
+        size = sum(
+            _AROUND + len(owner.text) + len(record.to_wire() or b"")
+            for record in (*change.added, *change.deleted)
+        )
+        if batch and filled + size > LARGE:
+            yield batch
+            batch, filled = {}, 0
+        batch[owner] = change
+        filled += size
+    if batch:
+        yield batch
 
 
 def _what_to_do(remedy: str, message: dns.update.UpdateMessage) -> str:
@@ -99,21 +201,6 @@ def _what_to_do(remedy: str, message: dns.update.UpdateMessage) -> str:
     types = {dns.rdatatype.to_text(rrset.rdtype) for rrset in message.update}
     filled = remedy.replace("{types}", " and ".join(sorted(types)))
     return filled.replace("{names}", ", ".join(sorted(names)))
-
-
-def _batches(records: Collection[TxtRecord]) -> Iterator[list[TxtRecord]]:
-    every = sorted(records)
-    for start in range(0, len(every), IN_ONE):
-        yield every[start : start + IN_ONE]
-
-
-def _name(record: TxtRecord) -> dns.name.Name:
-    return dns.name.from_text(record.owner.text)
-
-
-def _rdata(record: TxtRecord) -> dns.rdata.Rdata:
-    value = record.value.encode()
-    return dns.rdtypes.ANY.TXT.TXT(dns.rdataclass.IN, dns.rdatatype.TXT, [value])
 
 
 async def message_for(zone: ZoneName, primary: DnsPrimary) -> dns.update.UpdateMessage:

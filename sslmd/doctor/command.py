@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sslmd.config.model import Config
     from sslmd.core.errors import Mistake
     from sslmd.doctor.daemon import Running
-    from sslmd.doctor.finding import Finding, Watch
+    from sslmd.doctor.symptoms import Symptom, TimeBox
 
 # Seconds for all looks together, and between two lines about how far they are.
 LIMIT = 300.0
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     return FAILED if "wrong" in levels else DONE
 
 
-def _as_json(one: Finding) -> dict[str, object]:
+def _as_json(one: Symptom) -> dict[str, object]:
     found: dict[str, object] = {"where": one.where, "level": one.level, "text": one.text}
     return {**found, "paste": list(one.paste)} if one.paste else found
 
@@ -125,12 +125,12 @@ def _summary(levels: Sequence[str]) -> tuple[str, str]:
     return "; ".join(parts), "red" if bad else "yellow"
 
 
-async def _look(args: argparse.Namespace, running: Running) -> list[Finding]:
+async def _look(args: argparse.Namespace, running: Running) -> list[Symptom]:
     """Take all looks at the same time; print each when those before it are over."""
-    from sslmd.doctor.finding import Watch
+    from sslmd.doctor.symptoms import TimeBox
 
-    watch = Watch(args.limit)
-    found: list[Finding] = []
+    watch = TimeBox(args.limit)
+    found: list[Symptom] = []
     printer = _Printer()
     telling = None if args.json else asyncio.ensure_future(_tell(watch))
     tasks = [asyncio.ensure_future(look) for look in _looks(args, running, watch)]
@@ -150,7 +150,7 @@ async def _look(args: argparse.Namespace, running: Running) -> list[Finding]:
     return found
 
 
-async def _tell(watch: Watch) -> None:
+async def _tell(watch: TimeBox) -> None:
     """Say now and then how far it is: with many names it takes its time."""
     while True:
         await asyncio.sleep(_TELLS)
@@ -165,7 +165,7 @@ class _Printer:
         self._where = ""
         self._pasted: set[tuple[str, ...]] = set()
 
-    def print(self, one: Finding) -> None:
+    def print(self, one: Symptom) -> None:
         """Print one, and the lines to paste unless they were printed already."""
         where = "" if one.where == self._where else one.where
         self._where = one.where
@@ -180,10 +180,10 @@ class _Printer:
 
 
 def _looks(
-    args: argparse.Namespace, running: Running, watch: Watch
-) -> Iterator[Coroutine[None, None, list[Finding]]]:
+    args: argparse.Namespace, running: Running, watch: TimeBox
+) -> Iterator[Coroutine[None, None, list[Symptom]]]:
     from sslmd.doctor import daemon, here
-    from sslmd.doctor.finding import all_of, odd, unseen
+    from sslmd.doctor.symptoms import all_of, odd, unseen
 
     folder, config, mistakes = _configuration(args, running)
     look = here.look_at_configuration(running, folder, config, mistakes)
@@ -222,13 +222,13 @@ def _configuration(
 
 
 def _of_site(
-    config: Config, running: Running, watch: Watch
-) -> Iterator[Coroutine[None, None, list[Finding]]]:
+    config: Config, running: Running, watch: TimeBox
+) -> Iterator[Coroutine[None, None, list[Symptom]]]:
     """Yield the looks at what a configuration speaks of, in the order of printing."""
     from sslmd.doctor import dns, here, http, include, orders, ports, resolvers, servers, sets
-    from sslmd.doctor.finding import Case, all_of
+    from sslmd.doctor.symptoms import Checkup, all_of
 
-    case = Case(config, watch, running.uid)
+    case = Checkup(config, watch, running.uid)
     yield all_of("rights", here.look_at_rights(case, running.socket), watch)
     yield all_of("sets", sets.look_at_sets(case, running), watch)
     yield all_of("unit", here.look_at_unit(case), watch)
@@ -247,5 +247,5 @@ def _of_site(
     yield all_of("ports", ports.look_at_ports(case), watch)
 
 
-async def _found(finding: Finding) -> list[Finding]:
+async def _found(finding: Symptom) -> list[Symptom]:
     return [finding]

@@ -15,7 +15,7 @@ from pathlib import Path
 from sslmd import __version__
 from sslmd.config.model import Config
 from sslmd.console.answers import Cert, Fields, certs_of
-from sslmd.console.client import Daemon
+from sslmd.console.client import DaemonClient
 from sslmd.console.health import (
     dane_unseen,
     dh_problems,
@@ -27,7 +27,7 @@ from sslmd.console.health import (
 from sslmd.console.program import NOT_PERMITTED, CtlError, RefusedByDaemon
 from sslmd.console.text import count, printable
 from sslmd.core.trouble import TroubleKind
-from sslmd.doctor.finding import Finding, Look, odd, output_of, unseen, well, wrong
+from sslmd.doctor.symptoms import Symptom, Symptoms, odd, output_of, unseen, well, wrong
 from sslmd.wire.messages import SOCKET_GROUP, Code, Method
 
 _SHOWN = 5  # changed files that one message names
@@ -66,7 +66,7 @@ def ask_daemon(socket: str) -> Running:
     """Ask for its status and its configuration; blocks, never raises for what goes wrong."""
     uid, asked = os.geteuid(), time.time()
     try:
-        with Daemon(socket) as daemon:
+        with DaemonClient(socket) as daemon:
             uid = daemon.uid
             status = daemon.call(Method.STATUS)
             try:
@@ -119,7 +119,7 @@ def work_as(uid: int) -> str:
 
 async def look_at_daemon(
     running: Running, now: datetime | None = None, unused: Collection[str] = ()
-) -> Look:
+) -> Symptoms:
     """Whether the daemon runs, will again after the next boot, and what it has in trouble.
 
     `unused`: certificates that are named already as ones that no server uses.
@@ -155,7 +155,7 @@ async def look_at_daemon(
         yield wrong("daemon", "it will not start at the next boot; run: systemctl enable sslmd")
 
 
-def _troubles(running: Running, now: datetime, unused: Collection[str]) -> list[Finding]:
+def _troubles(running: Running, now: datetime, unused: Collection[str]) -> list[Symptom]:
     """Return what the daemon has in trouble: a refusal, certificates, hosts, zones, DH groups."""
     refused = refusal_line(running.status, now)
     found = [wrong("daemon", refused)] if refused else []
@@ -172,7 +172,7 @@ def _troubles(running: Running, now: datetime, unused: Collection[str]) -> list[
     return found + [wrong("daemon", text) for text in beside]
 
 
-def refusals(running: Running, config: Config) -> Iterator[Finding]:
+def refusals(running: Running, config: Config) -> Iterator[Symptom]:
     """Find what makes the daemon refuse a configuration without mistakes."""
     if running.certs_dir and running.certs_dir != str(config.globals.certs_dir):
         yield wrong(
@@ -192,7 +192,7 @@ def refusals(running: Running, config: Config) -> Iterator[Finding]:
             )
 
 
-def changed(loaded: Mapping[str, str], there: Mapping[str, str]) -> Finding | None:
+def changed(loaded: Mapping[str, str], there: Mapping[str, str]) -> Symptom | None:
     """Compare the files that the daemon has loaded with those that are there now."""
     if not loaded:
         return None

@@ -14,7 +14,7 @@ from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import NameServers, addresses_at, follow, name_servers
 from sslmd.dns.reach import Reached, reach
 from sslmd.dns.resolver import Resolver
-from sslmd.doctor.finding import Case, Finding, Look, acme_ca, odd, unseen, well, wrong
+from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, acme_ca, odd, unseen, well, wrong
 
 # Zones at a time: each has several name servers, and each of those two questions.
 _ZONES = 16
@@ -49,10 +49,10 @@ def zones(config: Config) -> list[ZoneName]:
     return list(dict.fromkeys([*challenge_zones(config), *dane_zones(config)]))
 
 
-async def look_at_zones(case: Case) -> Look:
+async def look_at_zones(case: Checkup) -> Symptoms:
     """Whether the name servers of every zone are found, answer at every address, and agree."""
 
-    async def one(zone: ZoneName) -> list[Finding]:
+    async def one(zone: ZoneName) -> list[Symptom]:
         return await _of_zone(case, zone)
 
     wanted = dict.fromkeys(zones(case.config))
@@ -72,8 +72,8 @@ class _Set:
     mark: str = ""
 
 
-async def _of_zone(case: Case, zone: ZoneName) -> list[Finding]:
-    found: list[Finding] = []
+async def _of_zone(case: Checkup, zone: ZoneName) -> list[Symptom]:
+    found: list[Symptom] = []
     sets: list[_Set] = []
     try:
         sets.append(_Set(await case.servers(zone)))
@@ -115,7 +115,7 @@ async def _of_zone(case: Case, zone: ZoneName) -> list[Finding]:
     return found + _of_serials(zone, seen, marks)
 
 
-async def _add_public(case: Case, zone: ZoneName, sets: list[_Set]) -> list[Finding]:
+async def _add_public(case: Checkup, zone: ZoneName, sets: list[_Set]) -> list[Symptom]:
     """Add what the NS records say to what `nameservers` says in their place; tell what differs.
 
     CAs and clients go by the NS records, as resolvers outside know them.
@@ -142,7 +142,7 @@ async def _add_public(case: Case, zone: ZoneName, sets: list[_Set]) -> list[Find
     ]
 
 
-async def _outside(case: Case) -> Resolver:
+async def _outside(case: Checkup) -> Resolver:
     """Return who knows zones as the world does: `dns_xtra_ns`, or the system's resolvers."""
     servers = [
         NameServer(address, one.port, "" if address == one.host else one.host)
@@ -163,7 +163,7 @@ def _marks(sets: Sequence[_Set]) -> dict[NameServer, str]:
 
 def _of_serials(
     zone: ZoneName, seen: Sequence[Reached], marks: Mapping[NameServer, str]
-) -> list[Finding]:
+) -> list[Symptom]:
     serials = {one.server: one.serial for one in seen if one.serial is not None}
     if len(set(serials.values())) > 1:
         told = ", ".join(f"{one}{marks[one]}: {serial}" for one, serial in serials.items())
@@ -176,7 +176,7 @@ def _of_serials(
     return []
 
 
-def _is_part(config: Config, zone: ZoneName, around: str) -> list[Finding]:
+def _is_part(config: Config, zone: ZoneName, around: str) -> list[Symptom]:
     """Tell of a zone that is none, but a part of the one around it."""
     if not around or (ZoneName(around) in config.zones() and zone not in dane_zones(config)):
         return []  # its challenges are written there
@@ -190,7 +190,7 @@ def _is_part(config: Config, zone: ZoneName, around: str) -> list[Finding]:
     ]
 
 
-def _of_server(zone: ZoneName, one: Reached, mark: str = "") -> Finding | None:
+def _of_server(zone: ZoneName, one: Reached, mark: str = "") -> Symptom | None:
     """Judge how one address of a name server answers; None: as it should."""
     where = f"zone {zone}: {one.server}{mark}"
     is_six = ":" in one.server.address
@@ -224,7 +224,7 @@ def _of_server(zone: ZoneName, one: Reached, mark: str = "") -> Finding | None:
 # --- names ----------------------------------------------------------------------------
 
 
-async def look_at_names(case: Case) -> Look:
+async def look_at_names(case: Checkup) -> Symptoms:
     """Whether every name of every certificate still leads somewhere."""
     names = _names(case.config)
 
@@ -278,7 +278,7 @@ def _told(names: Sequence[object]) -> str:
     return ", ".join(map(str, names[:_SHOWN])) + more
 
 
-async def addresses_of(case: Case, name: DomainName) -> tuple[str, ...]:
+async def addresses_of(case: Checkup, name: DomainName) -> tuple[str, ...]:
     """Return the addresses of a name as the world gets them; raises `Transient`, `Permanent`.
 
     Where its zone is ours its own name servers are asked: resolvers here may say something else.

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from sslmd.console.answers import Fields
-from sslmd.console.client import Daemon
+from sslmd.console.client import DaemonClient
 from sslmd.console.program import CtlError
 from sslmd.doctor.daemon import Running
-from sslmd.doctor.finding import Case
+from sslmd.doctor.symptoms import Checkup
 from sslmd.wire.messages import Method, Notice, Notification
 
 # Seconds until the files are gone again, by ssh where servers are elsewhere.
@@ -18,7 +18,7 @@ _REMOVING = 90.0
 
 
 @asynccontextmanager
-async def files_in_place(case: Case, running: Running, left: list[str]) -> AsyncIterator[Fields]:
+async def files_in_place(case: Checkup, running: Running, left: list[str]) -> AsyncIterator[Fields]:
     """Have files put in place as long as this lasts; `left` gets what cannot be taken away.
 
     Raises `CtlError` or TimeoutError where there are none.
@@ -28,7 +28,7 @@ async def files_in_place(case: Case, running: Running, left: list[str]) -> Async
     loop = asyncio.get_running_loop()
     placed: asyncio.Future[Fields] = loop.create_future()
     # Connecting takes a moment at most; it has to be known here, so that it can be given up.
-    daemon = Daemon(running.socket)
+    daemon = DaemonClient(running.socket)
 
     def heard(notice: Notification) -> None:
         if notice.method == Notice.PLACED:

@@ -16,10 +16,10 @@ from sslmd.config.model import Config
 from sslmd.console.text import count
 from sslmd.core.errors import Mistake, SslmError
 from sslmd.doctor.daemon import Running, changed, refusals
-from sslmd.doctor.finding import (
-    Case,
-    Finding,
-    Look,
+from sslmd.doctor.symptoms import (
+    Checkup,
+    Symptom,
+    Symptoms,
     acme_ca,
     odd,
     output_of,
@@ -53,7 +53,7 @@ _AHEAD = 120
 
 async def look_at_configuration(
     running: Running, folder: Path, config: Config | None, mistakes: Sequence[Mistake]
-) -> Look:
+) -> Symptoms:
     """What the configuration is warned about, and what would keep it from being loaded."""
     is_its = running.answers and running.reads(folder)
     faulty = False
@@ -116,7 +116,7 @@ def _is_closed(running: Running, path: str) -> bool:
     return False
 
 
-async def look_at_rights(case: Case, socket: str) -> Look:
+async def look_at_rights(case: Checkup, socket: str) -> Symptoms:
     """Whether nobody else has power over what the daemon uses, and keys are open to nobody."""
     config = case.config
     if stranger := case.stranger("rights"):
@@ -164,7 +164,7 @@ def _written(config: Config) -> list[Path]:
     return list(units.written(config))
 
 
-async def look_at_unit(case: Case) -> Look:
+async def look_at_unit(case: Checkup) -> Symptoms:
     """Whether the unit lets the daemon write where the configuration says."""
     config = case.config
     if not os.path.isdir("/run/systemd/system"):
@@ -203,13 +203,13 @@ async def look_at_unit(case: Case) -> Look:
         yield well("unit", "it opens every folder that the configuration names")
 
 
-async def look_at_user(case: Case, running: Running) -> Look:
+async def look_at_user(case: Checkup, running: Running) -> Symptoms:
     """What is open to who breaks into the daemon: as root, nearly all."""
     if running.answers and os.path.isdir("/run/systemd/system"):
         yield user_found(case.uid, units.read_unit())
 
 
-def user_found(uid: int, unit: units.Unit) -> Finding:
+def user_found(uid: int, unit: units.Unit) -> Symptom:
     """Return what there is to say of a daemon of that user, in that unit."""
     if uid != 0:
         return well("user", f"the daemon is no root, but uid {uid}")
@@ -233,7 +233,7 @@ def _read_by_unit(shown: Mapping[str, str]) -> str | None:
     return str(locate_conf_dir(None, {}))
 
 
-async def look_at_clock(case: Case) -> Look:
+async def look_at_clock(case: Checkup) -> Symptoms:
     """Whether the clock is kept right: certificates carry times."""
     config = case.config
     newest = await asyncio.to_thread(_newest, config)
@@ -263,7 +263,7 @@ def _newest(config: Config) -> float:
     return newest
 
 
-async def look_at_commands(case: Case) -> Look:
+async def look_at_commands(case: Checkup) -> Symptoms:
     """Whether the programs that are run on this machine are there."""
     config = case.config
     commands = [("[dns] restart_cmd", argv) for argv in config.dns.restart]
@@ -282,7 +282,7 @@ async def look_at_commands(case: Case) -> Look:
         yield well("commands", f"{count(len(set(commands)), 'program')} to be run here, all there")
 
 
-async def look_at_certbot(case: Case) -> Look:
+async def look_at_certbot(case: Checkup) -> Symptoms:
     """Whether certbot can be run, if anything needs it."""
     config = case.config
     if not any(acme_ca(config, service) for service in config.services.values()):

@@ -21,8 +21,8 @@ from sslmd.core.errors import SslmError
 from sslmd.core.names import DomainName, machine_of
 from sslmd.doctor.daemon import Running
 from sslmd.doctor.dns import addresses_of
-from sslmd.doctor.finding import Case, Look, acme_ca, unseen, well, wrong
 from sslmd.doctor.held import files_in_place
+from sslmd.doctor.symptoms import Checkup, Symptoms, acme_ca, unseen, well, wrong
 from sslmd.servers.http01_look import MOST_OF_NAME, NotShown, fetch_back, same_for_any
 
 PORT = 80  # RFC 8555 §8.3: the CA asks there
@@ -37,7 +37,7 @@ _NOT_FOUND, _FORBIDDEN = 404, 403
 
 
 @dataclass(frozen=True)
-class _Name:
+class _TestedName:
     """A name to be proven by http-01, and the group that its challenges are put in."""
 
     text: str
@@ -51,7 +51,7 @@ class _File:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _FetchedFile:
     """What was seen of one name. `problem`: why there was nothing to look at."""
 
     shown: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class _Seen:
     problem: str = ""
 
 
-async def look_at_http(case: Case, running: Running) -> Look:
+async def look_at_http(case: Checkup, running: Running) -> Symptoms:
     """Whether every name that is proven by http-01 shows at all its addresses what is put there."""
     names = _names(case.config)
     if not names:
@@ -88,13 +88,13 @@ async def look_at_http(case: Case, running: Running) -> Look:
         yield wrong("http-01", f"{problem}; it is removed when the daemon starts again")
 
 
-def _names(config: Config) -> list[_Name]:
-    found: dict[_Name, None] = {}
+def _names(config: Config) -> list[_TestedName]:
+    found: dict[_TestedName, None] = {}
     for cert, service in config.services.items():
         ca = acme_ca(config, service)
         if service.managed and ca is not None and ca.validation is Validation.HTTP_01:
             names = service.spec.all_names()
-            found |= dict.fromkeys(_Name(str(name), cert.group) for name in names)
+            found |= dict.fromkeys(_TestedName(str(name), cert.group) for name in names)
     return list(found)
 
 
@@ -102,12 +102,12 @@ def _names(config: Config) -> list[_Name]:
 
 
 async def _look_for(
-    case: Case, web: ServerClass, names: Sequence[_Name], files: Mapping[str, _File]
-) -> Look:
-    async def one(name: _Name) -> _Seen:
+    case: Checkup, web: ServerClass, names: Sequence[_TestedName], files: Mapping[str, _File]
+) -> Symptoms:
+    async def one(name: _TestedName) -> _FetchedFile:
         return await _see(case, name, files.get(name.group))
 
-    seen: dict[_Name, _Seen] = {}
+    seen: dict[_TestedName, _FetchedFile] = {}
     late = 0
     for name, found in await case.watch.each("http-01", names, one):
         if found is None:
@@ -125,28 +125,28 @@ async def _look_for(
         yield well("http-01", f"{count(good, 'name')}: a file that was put there shows")
 
 
-async def _see(case: Case, name: _Name, file: _File | None) -> _Seen:
+async def _see(case: Checkup, name: _TestedName, file: _File | None) -> _FetchedFile:
     if file is None:
-        return _Seen(problem="the daemon has put no file for it; run: sslmctl reload")
+        return _FetchedFile(problem="the daemon has put no file for it; run: sslmctl reload")
     try:
         addresses = (await _addresses(case, name.text))[:MOST_OF_NAME]
     except SslmError as err:
-        return _Seen(problem=str(err))
+        return _FetchedFile(problem=str(err))
     if not addresses:
-        return _Seen(problem="no address, so the CA finds no web server; correct the zone")
+        return _FetchedFile(problem="no address, so the CA finds no web server; correct the zone")
     missing = await fetch_back(name.text, addresses, PORT, file.token, file.value)
     lacking = {one.address for one in missing}
-    return _Seen(tuple(one for one in addresses if one not in lacking), tuple(missing))
+    return _FetchedFile(tuple(one for one in addresses if one not in lacking), tuple(missing))
 
 
-async def _addresses(case: Case, name: str) -> tuple[str, ...]:
+async def _addresses(case: Checkup, name: str) -> tuple[str, ...]:
     try:
         return (str(ipaddress.ip_address(name)),)
     except ValueError:
         return await addresses_of(case, DomainName.parse(name))
 
 
-def _by_problem(seen: Mapping[_Name, _Seen]) -> dict[str, list[str]]:
+def _by_problem(seen: Mapping[_TestedName, _FetchedFile]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, one in seen.items():
         if one.problem:
@@ -164,10 +164,10 @@ class _Judge:
 
     def __init__(
         self,
-        case: Case,
+        case: Checkup,
         web: ServerClass,
         files: Mapping[str, _File],
-        seen: Mapping[_Name, _Seen],
+        seen: Mapping[_TestedName, _FetchedFile],
     ) -> None:
         self._case = case
         self._web = web
@@ -180,10 +180,10 @@ class _Judge:
         self._found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
         self._levels: dict[tuple[str, tuple[str, ...]], bool] = {}
 
-    async def run(self) -> Look:
+    async def run(self) -> Symptoms:
         pairs = [(name, one) for name, seen in self._seen.items() for one in seen.missing]
 
-        async def one(pair: tuple[_Name, NotShown]) -> bool:
+        async def one(pair: tuple[_TestedName, NotShown]) -> bool:
             await self._one(*pair)
             return True
 
@@ -197,12 +197,14 @@ class _Judge:
             else:
                 yield unseen("http-01", told)
 
-    def _say(self, name: _Name, text: str, paste: Iterable[str] = (), *, sure: bool = True) -> None:
+    def _say(
+        self, name: _TestedName, text: str, paste: Iterable[str] = (), *, sure: bool = True
+    ) -> None:
         key = (text, tuple(paste))
         self._found.setdefault(key, []).append(name.text)
         self._levels[key] = sure
 
-    async def _one(self, name: _Name, missing: NotShown) -> None:
+    async def _one(self, name: _TestedName, missing: NotShown) -> None:
         if missing.out_of_reach and not missing.led:
             await self._unreached(name, missing)
             return
@@ -247,7 +249,7 @@ class _Judge:
             _paste(folder),
         )
 
-    async def _unreached(self, name: _Name, missing: NotShown) -> None:
+    async def _unreached(self, name: _TestedName, missing: NotShown) -> None:
         """Nobody answers at an address: is that so for everybody, or only from here?"""
         address = missing.address
         if not _has_route(address):
@@ -280,7 +282,7 @@ class _Judge:
             sure=False,
         )
 
-    async def _shown_by_server(self, name: _Name) -> bool:
+    async def _shown_by_server(self, name: _TestedName) -> bool:
         """Whether a web server shows the file itself, asked at its own addresses."""
         file = self._files[name.group]
         for server in self._web.servers:
@@ -327,10 +329,10 @@ def _has_route(address: str) -> bool:
 # --- without a file -------------------------------------------------------------------
 
 
-async def _connections(case: Case, names: Sequence[_Name]) -> Look:
+async def _connections(case: Checkup, names: Sequence[_TestedName]) -> Symptoms:
     """Whether port 80 of every name takes connections: all that can be seen without a file."""
 
-    async def one(name: _Name) -> str:
+    async def one(name: _TestedName) -> str:
         return await _reaches(case, name.text)
 
     late = good = 0
@@ -347,7 +349,7 @@ async def _connections(case: Case, names: Sequence[_Name]) -> Look:
         yield well("port 80", f"{count(good, 'name')} can be reached; no more was looked at")
 
 
-async def _reaches(case: Case, name: str) -> str:
+async def _reaches(case: Checkup, name: str) -> str:
     try:
         addresses = await _addresses(case, name)
     except SslmError as err:

@@ -20,7 +20,7 @@ from sslmd.dns.nameservers import primary_server
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.tlsa_include import read
 from sslmd.doctor.dns import challenge_zones, dane_zones, zones
-from sslmd.doctor.finding import Case, Finding, Look, output_of, unseen, well, wrong
+from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, output_of, unseen, well, wrong
 from sslmd.store.files import read_file
 from sslmd.store.layout import challenge_file, tlsa_file
 
@@ -31,17 +31,17 @@ _FILES = re.compile(r"^files: (.*)$", re.MULTILINE)
 _AT_ONCE = 8
 
 
-async def look_at_includes(case: Case) -> Look:
+async def look_at_includes(case: Checkup) -> Symptoms:
     """Whether the zones that are served have the include files in them."""
 
-    async def one(zone: ZoneName) -> list[Finding]:
+    async def one(zone: ZoneName) -> list[Symptom]:
         return [finding async for finding in _of_zone(case.config, zone)]
 
     async for finding in case.watch.findings("include", zones(case.config), one, "zone", _AT_ONCE):
         yield finding
 
 
-async def _of_zone(config: Config, zone: ZoneName) -> Look:
+async def _of_zone(config: Config, zone: ZoneName) -> Symptoms:
     primary = config.primary_for(zone)
     if primary is not None and primary.update:
         return
@@ -85,7 +85,7 @@ async def _of_zone(config: Config, zone: ZoneName) -> Look:
         yield well("include", f"zone {zone} has what is written for it ({told})")
 
 
-async def _shown(config: Config, zone: ZoneName) -> Finding | None:
+async def _shown(config: Config, zone: ZoneName) -> Symptom | None:
     """Look for the TLSA records that were written at the zone's primary; None if there are none."""
     primary = config.primary_for(zone)
     if primary is None or not config.dns.tlsa_dirs:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from sslmd.acme.certbot import account_uri
+from sslmd.acme.accounts import account_uri
 from sslmd.acme.directory import Directory, fetch
 from sslmd.config.model import CaInfo
 from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId
-from sslmd.doctor.finding import Case, Look, acme_ca, unseen, well, wrong
+from sslmd.doctor.symptoms import Checkup, Symptoms, acme_ca, unseen, well, wrong
 from sslmd.store.layout import Tree
 from sslmd.workers.preflight import Preflight
 
@@ -21,7 +21,7 @@ _AT_ONCE = 8
 _SHOWN = 3  # certificates that one message names
 
 
-async def look_at_orders(case: Case) -> Look:
+async def look_at_orders(case: Checkup) -> Symptoms:
     """Whether ACME CAs can be reached and have what is asked of them, and orders would go on.
 
     The same is looked at before each order; here it is found before one is due.
@@ -102,7 +102,7 @@ def _lacking(ca: CaInfo, directory: Directory) -> str:
 
 
 async def _would_fail(
-    case: Case,
+    case: Checkup,
     cert: CertId,
     ca: CaInfo,
     known: Directory | None,

@@ -11,7 +11,7 @@ from sslmd.config.model import Config, Probe, ServerClass, Unprobed
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import CertFacts
 from sslmd.core.names import CertId, covers, machine_of
-from sslmd.doctor.finding import Case, Finding, Look, odd, unseen, well, wrong
+from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, well, wrong
 from sslmd.servers.local import LOOPBACK, is_local, is_loopback
 from sslmd.servers.probe import Reach, Served, facts_of, served_at
 from sslmd.servers.ssh import address_of
@@ -45,7 +45,7 @@ class _Place:
         return f"[{self.kind}] {machine_of(self.host)} port {self.probe.port}"
 
 
-async def look_at_ports(case: Case) -> Look:
+async def look_at_ports(case: Checkup) -> Symptoms:
     """Whether the ports that serve certificates answer, and with ours.
 
     Default ports are looked at although `probe = false` keeps the daemon from it.
@@ -64,7 +64,7 @@ async def look_at_ports(case: Case) -> Look:
             yield unseen("ports", f"[{one.kind}]: no port is known; name it: probe = [[port]]")
     by_leaf = {one.leaf: one.cert for one in ours.values()}
 
-    async def look(place: _Place) -> list[Finding]:
+    async def look(place: _Place) -> list[Symptom]:
         return [finding async for finding in _look(case, place, by_leaf)]
 
     async for finding in case.watch.findings("ports", places, look, "port"):
@@ -100,7 +100,7 @@ def _leaves(config: Config) -> dict[CertId, _Ours]:
     return found
 
 
-async def _look(case: Case, place: _Place, by_leaf: Mapping[bytes, CertId]) -> Look:
+async def _look(case: Checkup, place: _Place, by_leaf: Mapping[bytes, CertId]) -> Symptoms:
     host = machine_of(place.host)
     try:
         addresses, own = await _addresses(case, place.host)
@@ -125,7 +125,7 @@ async def _look(case: Case, place: _Place, by_leaf: Mapping[bytes, CertId]) -> L
         yield finding
 
 
-async def _addresses(case: Case, host: str) -> tuple[Sequence[str], bool]:
+async def _addresses(case: Checkup, host: str) -> tuple[Sequence[str], bool]:
     """Return a host's addresses, and whether it is this machine."""
     bare = machine_of(host)
     if is_loopback(bare):
@@ -152,7 +152,7 @@ async def _ask(
     return found
 
 
-def _silent(place: _Place, one: Served, others: Sequence[Served]) -> Finding:
+def _silent(place: _Place, one: Served, others: Sequence[Served]) -> Symptom:
     """Judge an address that takes no connection, together with all that are silent alike."""
     alike = [each for each in others if (each.reach, each.problem) == (one.reach, one.problem)]
     text = f"{place}: {', '.join(each.address for each in alike)} {one.problem}"
@@ -164,11 +164,11 @@ def _silent(place: _Place, one: Served, others: Sequence[Served]) -> Finding:
 
 
 def _judge(
-    case: Case,
+    case: Checkup,
     place: _Place,
     seen: Sequence[tuple[Served, _Ours | None]],
     by_leaf: Mapping[bytes, CertId],
-) -> Iterator[Finding]:
+) -> Iterator[Symptom]:
     """Compare what is served with what should be."""
     good: dict[str, list[str]] = {}
     for served, one in seen:
@@ -196,8 +196,8 @@ def _judge(
 
 
 def _foreign(
-    case: Case, place: _Place, served: Served, one: _Ours, by_leaf: Mapping[bytes, CertId]
-) -> Finding:
+    case: Checkup, place: _Place, served: Served, one: _Ours, by_leaf: Mapping[bytes, CertId]
+) -> Symptom:
     folder = Tree(str(case.config.globals.prod_cert_dir)).link(one.cert, CURR)
     assert served.leaf is not None
     other = by_leaf.get(served.leaf)

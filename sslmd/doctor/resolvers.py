@@ -15,10 +15,10 @@ from sslmd.dns.ask import NameServer, OutOfReach, ask
 from sslmd.dns.dnssec import bogus
 from sslmd.dns.resolver import Resolver
 from sslmd.doctor.dns import challenge_zones, dane_zones, zones
-from sslmd.doctor.finding import Case, Finding, Look, unseen, well, wrong
+from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, unseen, well, wrong
 
 
-async def look_at_dnssec(case: Case) -> Look:
+async def look_at_dnssec(case: Checkup) -> Symptoms:
     """Whether signatures hold, as a validating resolver sees them; and are there, for DANE."""
     wanted = dane_zones(case.config)
     looked_at = zones(case.config)
@@ -26,12 +26,12 @@ async def look_at_dnssec(case: Case) -> Look:
         return
     given = case.config.globals.dns_validating_resolver
     resolver = await _validating(given)
-    if isinstance(resolver, Finding):
+    if isinstance(resolver, Symptom):
         if wanted or given is not None:
             yield resolver
         return
 
-    async def one(zone: ZoneName) -> Finding:
+    async def one(zone: ZoneName) -> Symptom:
         return await _dnssec(zone, resolver, wanted=zone in wanted)
 
     late = 0
@@ -44,7 +44,7 @@ async def look_at_dnssec(case: Case) -> Look:
         yield case.watch.late("DNSSEC", late, "zone")
 
 
-async def _dnssec(zone: ZoneName, resolver: NameServer, *, wanted: bool) -> Finding:
+async def _dnssec(zone: ZoneName, resolver: NameServer, *, wanted: bool) -> Symptom:
     try:
         problem = await bogus(zone, resolver)
         answer = await ask(resolver, zone, "SOA", recursive=True, dnssec=True)
@@ -63,7 +63,7 @@ async def _dnssec(zone: ZoneName, resolver: NameServer, *, wanted: bool) -> Find
     return well("DNSSEC", f"zone {zone} is not signed")
 
 
-async def _validating(given: Endpoint | None) -> NameServer | Finding:
+async def _validating(given: Endpoint | None) -> NameServer | Symptom:
     """Return the validating resolver of the configuration, or the system's if it is one."""
     if given is not None:
         return NameServer(given.host, given.port)
@@ -79,14 +79,14 @@ async def _validating(given: Endpoint | None) -> NameServer | Finding:
     )
 
 
-async def look_at_extra_servers(case: Case) -> Look:
+async def look_at_extra_servers(case: Checkup) -> Symptoms:
     """Whether the resolvers of `dns_xtra_ns`, which have to show challenges, know the zones."""
     asked = challenge_zones(case.config)
     extra = case.config.globals.dns_extra_servers
     if not asked or not extra:
         return
 
-    async def one(endpoint: Endpoint) -> list[Finding]:
+    async def one(endpoint: Endpoint) -> list[Symptom]:
         return await _extra(case, endpoint, asked)
 
     good = late = 0
@@ -103,7 +103,7 @@ async def look_at_extra_servers(case: Case) -> Look:
         yield well("DNS", f"{count(good, 'resolver')} of dns_xtra_ns: each answers for every zone")
 
 
-async def _extra(case: Case, endpoint: Endpoint, asked: list[ZoneName]) -> list[Finding]:
+async def _extra(case: Checkup, endpoint: Endpoint, asked: list[ZoneName]) -> list[Symptom]:
     """Return what is wrong with what one of `dns_xtra_ns` says of the zones."""
     try:
         addresses = await case.resolver.addresses(endpoint.host)
@@ -119,7 +119,7 @@ async def _extra(case: Case, endpoint: Endpoint, asked: list[ZoneName]) -> list[
     return found
 
 
-async def _at(case: Case, server: NameServer, asked: list[ZoneName]) -> list[Finding]:
+async def _at(case: Checkup, server: NameServer, asked: list[ZoneName]) -> list[Symptom]:
     limit = case.config.globals.dns_check_timeout.total_seconds()
     unknown = []
     for zone in asked:

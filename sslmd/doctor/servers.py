@@ -7,7 +7,7 @@ import asyncio
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.names import machine_of
-from sslmd.doctor.finding import Case, Look, well, wrong
+from sslmd.doctor.symptoms import Checkup, Symptoms, well, wrong
 from sslmd.servers.local import is_local
 from sslmd.servers.ssh import shell_on
 
@@ -22,7 +22,7 @@ def remote_hosts(config: Config) -> list[str]:
     return [host for host in named if not is_local(machine_of(host))]
 
 
-async def look_at_hosts(case: Case) -> Look:
+async def look_at_hosts(case: Checkup) -> Symptoms:
     """Whether the daemon's user gets in everywhere, and finds what it needs."""
     prod = str(case.config.globals.prod_cert_dir)
 

@@ -13,7 +13,7 @@ from sslmd.core.errors import SslmError
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import CertId, GroupName, SetName
 from sslmd.doctor.daemon import Running
-from sslmd.doctor.finding import Case, Finding, Look, odd, unseen, well, wrong
+from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, well, wrong
 from sslmd.servers import as_found, production
 from sslmd.servers.local import is_local
 from sslmd.store import sets
@@ -29,7 +29,7 @@ _SHOWN = 3
 _COARSE = 0.01
 
 
-async def look_at_sets(case: Case, running: Running) -> Look:
+async def look_at_sets(case: Checkup, running: Running) -> Symptoms:
     """Whether the files of every certificate fit, have not expired, and belong to the daemon."""
     if stranger := case.stranger("sets"):
         yield stranger
@@ -39,7 +39,7 @@ async def look_at_sets(case: Case, running: Running) -> Look:
     hosts = {host for one in case.config.server_classes for host in one.servers}
     here = await asyncio.to_thread(lambda: {host for host in hosts if is_local(host)})
 
-    async def one(cert: CertId) -> list[Finding]:
+    async def one(cert: CertId) -> list[Symptom]:
         return await asyncio.to_thread(
             lambda: list(_of_cert(case, cert, known.get(str(cert)), running.asked, here))
         )
@@ -64,8 +64,8 @@ def _known(running: Running) -> Mapping[str, str]:
 
 
 def _of_cert(
-    case: Case, cert: CertId, known: str | None, asked: float, here: Collection[str]
-) -> Iterator[Finding]:
+    case: Checkup, cert: CertId, known: str | None, asked: float, here: Collection[str]
+) -> Iterator[Symptom]:
     """Look at all that one certificate has on disk; blocks.
 
     `known`: which set was in use when the daemon was `asked`; it may have rolled since.
@@ -120,13 +120,13 @@ def _of_cert(
     yield from _production(case, tree, cert, links.curr, here)
 
 
-def _unfit(cert: CertId, err: SslmError) -> Finding:
+def _unfit(cert: CertId, err: SslmError) -> Symptom:
     """Judge what cannot be read; what is only closed to us was not looked at."""
     closed = isinstance(err.__cause__, PermissionError)
     return (unseen if closed else wrong)("sets", f"{cert}: {err}")
 
 
-def _closed(cert: CertId, err: OSError) -> Finding:
+def _closed(cert: CertId, err: OSError) -> Symptom:
     return unseen(
         "sets",
         f"{cert}: {printable(err.filename or '')}: {err.strerror}; run this as the daemon's user, "
@@ -134,7 +134,7 @@ def _closed(cert: CertId, err: OSError) -> Finding:
     )
 
 
-def _of_set(cert: CertId, facts: SetFacts, links: sets.Links, now: datetime) -> Iterator[Finding]:
+def _of_set(cert: CertId, facts: SetFacts, links: sets.Links, now: datetime) -> Iterator[Symptom]:
     """Judge one set by its place."""
     place = _place(facts.name, links)
     is_made = facts.cert is not None or bool(facts.key)
@@ -197,7 +197,7 @@ def _is_younger(tree: Tree, cert: CertId, asked: float) -> bool:
         return True  # it changes at this moment
 
 
-def _foreign(case: Case, tree: Tree, cert: CertId, names: list[SetName]) -> Iterator[Finding]:
+def _foreign(case: Checkup, tree: Tree, cert: CertId, names: list[SetName]) -> Iterator[Symptom]:
     """Find what belongs to somebody else than the daemon's user: whoever owns it can change it."""
     folders = [tree.cert_dir(cert), tree.db_dir(cert), *(tree.set_dir(cert, one) for one in names)]
     paths = [*folders, *(f"{folder}/{file}" for folder in folders[2:] for file in SET_FILES)]
@@ -227,8 +227,8 @@ def _user(uid: int) -> str:
 
 
 def _production(
-    case: Case, tree: Tree, cert: CertId, curr: SetName, here: Collection[str]
-) -> Iterator[Finding]:
+    case: Checkup, tree: Tree, cert: CertId, curr: SetName, here: Collection[str]
+) -> Iterator[Symptom]:
     """Compare what servers on this machine read with the set in use."""
     config = case.config
     if not config.services[cert].managed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
+from typing import get_args
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -39,8 +40,7 @@ from sslmd.pki.csr import (
     subject_name,
 )
 from sslmd.pki.der import issuer_der, subject_der
-from sslmd.pki.dn import parts_of
-from sslmd.pki.key_kind import describe_key
+from sslmd.pki.identity import describe_key, parts_of
 from sslmd.pki.keys import PrivateKey, PublicKey, load_key
 from sslmd.pki.pem import MALFORMED
 
@@ -62,14 +62,7 @@ _Hash = (
     | hashes.SHA3_512
 )
 _DIGESTS: dict[str, type[_Hash]] = {
-    "sha224": hashes.SHA224,
-    "sha256": hashes.SHA256,
-    "sha384": hashes.SHA384,
-    "sha512": hashes.SHA512,
-    "sha3_224": hashes.SHA3_224,
-    "sha3_256": hashes.SHA3_256,
-    "sha3_384": hashes.SHA3_384,
-    "sha3_512": hashes.SHA3_512,
+    digest.name.replace("-", "_"): digest for digest in get_args(_Hash)
 }
 _USAGES = {
     "serverAuth": ExtendedKeyUsageOID.SERVER_AUTH,
@@ -166,12 +159,19 @@ def sign(
         return _self_signed(request, spec, signer, now, known)
     key, issuers = _checked_signer(signer, spec, now)
     nearest = issuers[0]
+    # What points at the signer is its own subject key identifier (RFC 5280 §4.2.1.1). Its authority
+    # key identifier has no say, wrong as it is in the CAs that ssl-mgr made.
+    if (identifier := find(nearest, x509.SubjectKeyIdentifier)) is not None:
+        authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+    else:
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+    end_of_issuers = min(issuer.not_valid_after_utc for issuer in _needed(issuers))
     builder = (
         _described(request, spec, known)
         .issuer_name(nearest.subject)
         .not_valid_before(max(_start(now), nearest.not_valid_before_utc))
-        .not_valid_after(min(_end_by_life(now, spec, signer.options.life), _end_of(issuers)))
-        .add_extension(_authority(nearest, key), critical=False)
+        .not_valid_after(min(_end_by_life(now, spec, signer.options.life), end_of_issuers))
+        .add_extension(authority, critical=False)
     )
     cert = builder.sign(key, _digest(signer.options))
     _check_encoding(cert, known, nearest, spec)
@@ -263,10 +263,27 @@ def _checked_signer(
         raise Permanent(f"the signing CA cannot be used: {err}", about=spec.id) from None
     label = f"{spec.id}: the signing CA"
     for number, issuer in enumerate(_needed(issuers)):
-        _check_in_time(issuer, _which(label, number), now)
+        which = _which(label, number)
+        start, end = issuer.not_valid_before_utc, issuer.not_valid_after_utc
+        if now < start:
+            raise Permanent(f"{which} is not valid before {clock(start)}")
+        if now > end:
+            raise Permanent(f"{which} expired at {clock(end)}; renew it first")
+        if end - now < _LEAST_LIFE:
+            raise Permanent(
+                f"{which} expires at {clock(end)}, in less than "
+                f"{_LEAST_LIFE.total_seconds() / 60:.0f} minutes; renew it first"
+            )
     if not key_fits(key.public_key(), cert):
         raise Permanent(f"{label}: its private key does not match its certificate")
-    _check_levels(issuers, label, spec)
+    # Every issuer has to allow as many CAs below itself as there will be.
+    between = 0 if spec.ca is None else 1
+    try:
+        for number, issuer in enumerate(issuers):
+            check_may_issue(issuer, _which(label, number), between=between)
+            between += not is_self_issued(issuer)
+    except MALFORMED as err:
+        raise Permanent(f"{label}: a certificate of its chain is damaged: {err}") from None
     return key, issuers
 
 
@@ -279,51 +296,29 @@ def _needed(issuers: list[x509.Certificate]) -> list[x509.Certificate]:
     return list(takewhile(lambda one: not is_self_issued(one), issuers)) or issuers[:1]
 
 
-def _end_of(issuers: list[x509.Certificate]) -> datetime:
-    return min(issuer.not_valid_after_utc for issuer in _needed(issuers))
-
-
 def _which(label: str, number: int) -> str:
     return label if number == 0 else f"{label}: certificate {number} above it"
-
-
-def _check_in_time(cert: x509.Certificate, label: str, now: datetime) -> None:
-    start, end = cert.not_valid_before_utc, cert.not_valid_after_utc
-    if now < start:
-        raise Permanent(f"{label} is not valid before {clock(start)}")
-    if now > end:
-        raise Permanent(f"{label} expired at {clock(end)}; renew it first")
-    if end - now < _LEAST_LIFE:
-        raise Permanent(
-            f"{label} expires at {clock(end)}, in less than "
-            f"{_LEAST_LIFE.total_seconds() / 60:.0f} minutes; renew it first"
-        )
-
-
-def _check_levels(issuers: list[x509.Certificate], label: str, spec: CertSpec) -> None:
-    """Check that every issuer allows as many CAs below itself as there will be."""
-    between = 0 if spec.ca is None else 1
-    try:
-        for number, issuer in enumerate(issuers):
-            check_may_issue(issuer, _which(label, number), between=between)
-            between += not is_self_issued(issuer)
-    except MALFORMED as err:
-        raise Permanent(f"{label}: a certificate of its chain is damaged: {err}") from None
 
 
 def _described(
     request: x509.CertificateSigningRequest, spec: CertSpec, known: Known | None
 ) -> x509.CertificateBuilder:
     """Return all of the certificate that the signer has no part in."""
-    public = _public_key(request, spec)
+    public = request.public_key()
+    if not isinstance(public, PublicKey):
+        kind = describe_key(public)
+        raise Permanent(f"the request has a key of the kind {kind}, not EC or RSA", about=spec.id)
     subject, names = known.subject if known else subject_name(spec), _all_names(spec)
     identifier = known.identifier if known else None
+    levels = spec.ca.path_len if spec.ca is not None else None
+    if spec.ca is not None and known is not None and known.path_len is not None:
+        levels = max(known.path_len, known.path_len if levels is None else levels)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .public_key(public)
         .serial_number(x509.random_serial_number())  # RFC 5280 §4.1.2.2: positive, 20 octets
-        .add_extension(_constraints(spec, known), critical=True)
+        .add_extension(x509.BasicConstraints(spec.ca is not None, levels), critical=True)
         .add_extension(_key_usage(spec, public), critical=True)
         .add_extension(
             identifier or x509.SubjectKeyIdentifier.from_public_key(public), critical=False
@@ -352,23 +347,6 @@ def _all_names(spec: CertSpec) -> x509.SubjectAlternativeName | None:
         except ValueError as err:
             raise Permanent(f"email: {shown(spec.mailbox())}: {err}", about=spec.id) from None
     return x509.SubjectAlternativeName(names) if names else None
-
-
-def _public_key(request: x509.CertificateSigningRequest, spec: CertSpec) -> PublicKey:
-    public = request.public_key()
-    if not isinstance(public, PublicKey):
-        kind = describe_key(public)
-        raise Permanent(f"the request has a key of the kind {kind}, not EC or RSA", about=spec.id)
-    return public
-
-
-def _constraints(spec: CertSpec, known: Known | None) -> x509.BasicConstraints:
-    if spec.ca is None:
-        return x509.BasicConstraints(ca=False, path_length=None)
-    levels = spec.ca.path_len
-    if known is not None and known.path_len is not None:
-        levels = known.path_len if levels is None else max(levels, known.path_len)
-    return x509.BasicConstraints(ca=True, path_length=levels)
 
 
 def _key_usage(spec: CertSpec, public: PublicKey) -> x509.KeyUsage:
@@ -402,17 +380,6 @@ def _ext_key_usage(spec: CertSpec) -> x509.ExtendedKeyUsage:
             "timeStamping must be the only ext_key_usage (RFC 3161 §2.3)", about=spec.id
         )
     return x509.ExtendedKeyUsage([_USAGES[usage] for usage in usages])
-
-
-def _authority(cert: x509.Certificate, key: PrivateKey) -> x509.AuthorityKeyIdentifier:
-    """Return what points at the signer: its own subject key identifier (RFC 5280 §4.2.1.1).
-
-    Its authority key identifier has no say, wrong as it is in the CAs that ssl-mgr made.
-    """
-    own = find(cert, x509.SubjectKeyIdentifier)
-    if own is not None:
-        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
-    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
 
 
 def _start(now: datetime) -> datetime:

@@ -329,10 +329,12 @@ survey() {
   [ ! -d "$prod" ] || machine
   for home in "$prod"/*/*; do
     [ -d "$home" ] && [ ! -L "$home" ] && [ ! -L "${home%/*}" ] || continue
-    [ -e "$home/curr" ] || [ -L "$home/curr" ] || [ -d "$home/db" ] || [ -e "$home/next" ] || continue
+    [ -L "$home/curr" ] || [ -e "$home/curr" ] || [ -e "$home/next" ] || [ -e "$home/prev" ] ||
+      [ -d "$home/db" ] || continue
     key=without
     for file in "$home"/curr/privkey.pem "$home"/curr/bundle.pem "$home"/next/privkey.pem \
-      "$home"/next/bundle.pem "$home"/db/*/privkey.pem "$home"/db/*/bundle.pem; do
+      "$home"/next/bundle.pem "$home"/prev/privkey.pem "$home"/prev/bundle.pem \
+      "$home"/db/*/privkey.pem "$home"/db/*/bundle.pem; do
       [ ! -e "$file" ] || key=with
     done
     service=${home##*/} group=${home%/*}

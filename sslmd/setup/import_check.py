@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sslmd.config.model import Config
-    from sslmd.setup.import_outcome import Outcome
+    from sslmd.setup.import_outcome import ImportOutcome
 
 _TOP = "/etc/ssl-mgr"
 
@@ -122,7 +122,7 @@ def _print(title: str, lines: Iterable[str], colour: str = "") -> None:
         say(f"  {printable(line)}", colour)
 
 
-def _verdict(found: Outcome, complete: bool) -> int:  # noqa: FBT001
+def _verdict(found: ImportOutcome, complete: bool) -> int:  # noqa: FBT001
     """Say what it comes to; return the exit status."""
     say()
     for text in found.new_roots:
@@ -176,7 +176,7 @@ def _configuration(top: str) -> Config | None:
     return config
 
 
-def _print_certs(found: Outcome) -> None:
+def _print_certs(found: ImportOutcome) -> None:
     say()
     rows = []
     for one in found.certs:

@@ -36,7 +36,7 @@ class Line:
 
 
 @dataclass(slots=True)
-class Outcome:
+class ImportOutcome:
     """The verdict. `made` and `rolled` count certificates; `changes` are all other changes.
 
     `problems`: what keeps the tree, or part of it, from being taken over; `new_roots`: which roots
@@ -52,9 +52,9 @@ class Outcome:
     new_roots: list[str] = field(default_factory=list)
 
 
-def outcome_of(config: Config, rehearsal: Rehearsal, now: datetime) -> Outcome:
+def outcome_of(config: Config, rehearsal: Rehearsal, now: datetime) -> ImportOutcome:
     """Judge a rehearsal; blocks, never raises."""
-    found = Outcome(rehearsal)
+    found = ImportOutcome(rehearsal)
     found.problems += _of_the_tree(config)
     there = _in_production(config, found)
     tree = Tree(str(config.globals.certs_dir))
@@ -213,7 +213,7 @@ def _of_the_tree(config: Config) -> Iterator[str]:
             yield f"{key}: {folder} is on a file system that is read-only; mount it for writing"
 
 
-def _in_production(config: Config, found: Outcome) -> dict[CertId, bool]:
+def _in_production(config: Config, found: ImportOutcome) -> dict[CertId, bool]:
     try:
         return survey(str(config.globals.prod_cert_dir))
     except SslmError as err:

@@ -307,7 +307,7 @@ def save(
     cert_state: CertState,
     *,
     times: dict[str, datetime | None],
-    entries: list[state.Entry],
+    entries: list[state.HistoryEntry],
 ) -> None:
     """Write state.toml; raises `Transient` or `Permanent`, and then the old one stands."""
     path = tree.state_file(cert)
@@ -321,7 +321,7 @@ def save(
         files.write_file(path, content)
 
 
-def history(tree: Tree, cert: CertId) -> list[state.Entry]:
+def history(tree: Tree, cert: CertId) -> list[state.HistoryEntry]:
     """Return what happened to a certificate, oldest first."""
     try:
         return state.parse_history(files.read_file(tree.state_file(cert)))

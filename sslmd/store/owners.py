@@ -46,14 +46,14 @@ class Gift:
 
 
 @dataclass(slots=True)
-class Given:
+class GivenAway:
     """What came of it. `changed` counts files and folders; `left`: what stays, each with why."""
 
     changed: int = 0
     left: list[str] = field(default_factory=list)
 
 
-def give(gift: Gift, whose: Whose, *, dry: bool = False) -> Given:
+def give(gift: Gift, whose: Whose, *, dry: bool = False) -> GivenAway:
     """Give it; again does no harm. `dry`: only count what would be given. Blocks.
 
     Not there is fine. Raises `Permanent` for a path that others could exchange on the way to it.
@@ -113,7 +113,7 @@ class _Giver:
         # Who is not root any more shall not own the folder while its files are still given.
         self._folder_first = whose.uid == 0
         self._libc = ctypes.CDLL(None, use_errno=True)
-        self.given = Given()
+        self.given = GivenAway()
 
     def whole(self, handle: int, path: str, device: int, deeper: int) -> None:
         """Give what is open, and all that is in it."""

@@ -14,14 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sslmd.acme import certbot, directory
+from sslmd.acme import accounts, certbot, directory
 from sslmd.acme.certbot import LogMark
 from sslmd.acme.certbot_log import read_log
 from sslmd.acme.directory import Directory
-from sslmd.acme.limits import limit_met
-from sslmd.acme.orders import Order
-from sslmd.acme.problems import StillProcessing
-from sslmd.acme.retry_after import retry_at
+from sslmd.acme.orders import CertbotOrder
+from sslmd.acme.problems import StillProcessing, limit_met
+from sslmd.acme.refusals import retry_at
 from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
 from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
@@ -40,7 +39,7 @@ from sslmd.workers.acme_before import (
 )
 from sslmd.workers.http import FileChallenges
 from sslmd.workers.preflight import Preflight
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Ordering
 
 # For the CA to validate and to issue. certbot has limits of its own; this is for one that hangs.
 ISSUING = timedelta(minutes=40)
@@ -65,41 +64,42 @@ class Obtained:
     directory: Directory
 
 
-async def obtain(attempt: Attempt, tools: Tools) -> Obtained:
+async def obtain(attempt: Attempt, ordering: Ordering) -> Obtained:
     """Get the certificate; what an earlier, interrupted run got is taken first (I5).
 
     Raises `Transient`, `ValidationFailed` or `Permanent` in the CA's own words, or naming what
     was in the way before the CA was asked.
     """
+    in_thread = ordering.threads.in_thread
     try:
-        found = await tools.in_thread(certbot.collect, attempt.place, attempt.csr, attempt.server)
+        found = await in_thread(certbot.collect, attempt.place, attempt.csr, attempt.server)
     except SslmError:
-        await tools.in_thread(certbot.clear, attempt.place)
+        await in_thread(certbot.clear, attempt.place)
         raise
     if found is not None:
-        await tools.in_thread(certbot.forget_offered, attempt.place)
+        await in_thread(certbot.forget_offered, attempt.place)
         served = Directory()
         with suppress(SslmError):  # it is there: what its CA says of itself is for remarks alone
             served = await directory.fetch(
-                attempt.server.url, attempt.server.root, tools.threads.aside
+                attempt.server.url, attempt.server.root, ordering.threads.aside
             )
         return Obtained(found, served)
-    config = tools.config
-    programs = certbot.find_certbot(), certbot.find_hook(config.globals.auth_hook)
-    served = await directory.fetch(attempt.server.url, attempt.server.root, tools.threads.aside)
-    if (resumed := await _resume(attempt, served, tools)) is not None:
-        await tools.in_thread(certbot.forget_offered, attempt.place)
+    auth_hook = ordering.site.config.globals.auth_hook
+    programs = certbot.find_certbot(), certbot.find_hook(auth_hook)
+    served = await directory.fetch(attempt.server.url, attempt.server.root, ordering.threads.aside)
+    if (resumed := await _resume(attempt, served, ordering)) is not None:
+        await in_thread(certbot.forget_offered, attempt.place)
         return Obtained(resumed, served)
-    await count_offered(attempt, tools)
-    check_issued(attempt, tools)
-    checks, aims = await cleared(attempt, served, programs, tools)
-    _tell_overshadowed(attempt, aims, tools)
-    obtained = await _order(attempt, aims, checks, programs, served, tools)
-    tools.ordering.learnt.pop(attempt.cert, None)
+    await count_offered(attempt, ordering)
+    check_issued(attempt, ordering)
+    checks, aims = await cleared(attempt, served, programs, ordering)
+    _tell_overshadowed(attempt, aims, ordering)
+    obtained = await _order(attempt, aims, checks, programs, served, ordering)
+    ordering.learnt.pop(attempt.cert, None)
     return obtained
 
 
-def _tell_overshadowed(attempt: Attempt, aims: Mapping[str, Aim], tools: Tools) -> None:
+def _tell_overshadowed(attempt: Attempt, aims: Mapping[str, Aim], ordering: Ordering) -> None:
     """Report names that lose their records to their challenge (RFC 4592 §2.2.2)."""
     names = {name: aim.wildcard for aim in aims.values() for name in aim.overshadowed}
     if not names:
@@ -107,7 +107,7 @@ def _tell_overshadowed(attempt: Attempt, aims: Mapping[str, Aim], tools: Tools) 
     some = ", ".join(map(str, sorted(names)[:_TOLD]))
     more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
     wildcards = ", ".join(sorted({str(wildcard) for wildcard in names.values()}))
-    tools.tell(
+    ordering.telling.tell(
         "order-trouble",
         f"{attempt.label}{some}{more}: all records come from {wildcards}, and are gone while a "
         "challenge is in DNS below the name; give it records of its own, or order the wildcard",
@@ -121,38 +121,39 @@ async def _order(
     checks: Preflight,
     programs: tuple[str, str],
     served: Directory,
-    tools: Tools,
+    ordering: Ordering,
 ) -> Obtained:
     try:
-        return Obtained(await _Run(attempt, aims, checks, programs, tools).run(), served)
+        return Obtained(await _Run(attempt, aims, checks, programs, ordering).run(), served)
     except AccountLostError:
-        aside = await tools.in_thread(
-            certbot.set_account_aside, attempt.place.home, attempt.server.url
+        aside = await ordering.threads.in_thread(
+            accounts.set_account_aside, attempt.place.home, attempt.server.url
         )
         text = f"{attempt.label}the CA does not know our account any more: set aside as {aside}"
-        tools.tell("order-trouble", f"{text}; another is made", attempt.cert)
+        ordering.telling.tell("order-trouble", f"{text}; another is made", attempt.cert)
     # CAA records may allow just the account that is gone.
-    checks, aims = await cleared(attempt, served, programs, tools)
+    checks, aims = await cleared(attempt, served, programs, ordering)
     try:
-        return Obtained(await _Run(attempt, aims, checks, programs, tools).run(), served)
+        return Obtained(await _Run(attempt, aims, checks, programs, ordering).run(), served)
     except AccountLostError as err:
         raise Transient(f"the CA does not know the account that it has just made: {err}") from None
 
 
-async def _resume(attempt: Attempt, served: Directory, tools: Tools) -> Issued | None:
+async def _resume(attempt: Attempt, served: Directory, ordering: Ordering) -> Issued | None:
     """Return the certificate of an order that was cut short, None if there is none to be had."""
-    url = await tools.in_thread(
+    in_thread = ordering.threads.in_thread
+    url = await in_thread(
         certbot.interrupted,
         attempt.place,
         attempt.csr,
         attempt.server,
         served.new_order,
-        tools.now(),
+        ordering.site.now(),
     )
     if not url:
         return None
-    tools.telling.progress(attempt.cert, f"{attempt.label}takes up the order {url}")
-    argv = await tools.in_thread(certbot.resume_command, attempt.server, attempt.place, url)
+    ordering.telling.progress(attempt.cert, f"{attempt.label}takes up the order {url}")
+    argv = await in_thread(certbot.resume_command, attempt.server, attempt.place, url)
     program = await start(
         argv,
         cwd=attempt.place.home,
@@ -169,14 +170,14 @@ async def _resume(attempt: Attempt, served: Directory, tools: Tools) -> Issued |
         ) from None
     finally:
         await program.end()
-        tools.telling.progress(attempt.cert, "")
+        ordering.telling.progress(attempt.cert, "")
     if status == 0:
-        return await tools.in_thread(certbot.collect, attempt.place, attempt.csr, attempt.server)
+        return await in_thread(certbot.collect, attempt.place, attempt.csr, attempt.server)
     if status in (certbot.NOTHING_TO_RESUME, certbot.RESUME_INVALID):
         return None
     if status == certbot.RESUME_PROCESSING:
-        await tools.in_thread(certbot.note_open, attempt.place, url)
-        again = retry_at(program.text.partition("Retry-After:")[2].strip(), tools.now())
+        await in_thread(certbot.note_open, attempt.place, url)
+        again = retry_at(program.text.partition("Retry-After:")[2].strip(), ordering.site.now())
         raise Transient(
             f"the CA is still at work on the order {url}; it is kept and asked for again",
             retry_at=again,
@@ -195,39 +196,39 @@ class _Run:
         aims: Mapping[str, Aim],
         checks: Preflight,
         programs: tuple[str, str],
-        tools: Tools,
+        ordering: Ordering,
     ) -> None:
         config = checks.config
         self._attempt = attempt
         self._aims = aims
         self._config = config
         self._certbot, self._hook = programs
-        self._tools = tools
+        self._ordering = ordering
         names = [str(name) for name in attempt.service.spec.all_names()]
-        self._order = Order(attempt.cert, names, http=attempt.is_http)
-        self._files = FileChallenges(attempt.cert, config, tools, attempt.place.home, checks)
+        self._order = CertbotOrder(attempt.cert, names, http=attempt.is_http)
+        self._files = FileChallenges(attempt.cert, config, ordering, attempt.place.home, checks)
         self._last = ""
         self._before: LogMark = None
         self._is_offered = False
 
     async def run(self) -> Issued:
-        attempt, tools = self._attempt, self._tools
+        attempt, threads = self._attempt, self._ordering.threads
         await self._files.remove_left_behind()
-        await tools.in_thread(certbot.prepare, attempt.place, attempt.csr, attempt.server)
+        await threads.in_thread(certbot.prepare, attempt.place, attempt.csr, attempt.server)
         try:
             said = await self._run_certbot()
-            issued = await tools.in_thread(
+            issued = await threads.in_thread(
                 certbot.collect, attempt.place, attempt.csr, attempt.server
             )
         except StillProcessing as err:
-            await tools.in_thread(certbot.note_open, attempt.place, err.order)
+            await threads.in_thread(certbot.note_open, attempt.place, err.order)
             raise
         except (SslmError, AccountLostError) as err:
             # Where nobody knows how it went, the CA may have issued: the next try asks it, in place
             # of ordering once more (I14). Else it came to its end: there is nothing to take up.
             is_open = isinstance(err, Transient) and not isinstance(err, ValidationFailed)
             if not (self._is_offered and is_open):
-                await tools.in_thread(certbot.clear, attempt.place)
+                await threads.in_thread(certbot.clear, attempt.place)
             raise
         if issued is None:
             raise Transient(f"certbot ended well, but left no certificate: {said}")
@@ -235,16 +236,16 @@ class _Run:
 
     async def _run_certbot(self) -> str:
         """Return what certbot said when it ended well; raises what it failed with."""
-        attempt, tools, order = self._attempt, self._tools, self._order
-        argv = await tools.in_thread(
+        attempt, ordering, order = self._attempt, self._ordering, self._order
+        argv = await ordering.threads.in_thread(
             certbot.command, attempt.server, attempt.place, self._hook, self._certbot
         )
-        self._before = await tools.in_thread(certbot.log_mark, attempt.place)
-        tools.ordering.orders.begin(order)
-        tools.ordering.challenges.enter(order.ident, {aim.zone for aim in self._aims.values()})
+        self._before = await ordering.threads.in_thread(certbot.log_mark, attempt.place)
+        ordering.orders.begin(order)
+        ordering.challenges.enter(order.ident, {aim.zone for aim in self._aims.values()})
         program = None
         try:
-            env = certbot.environment(attempt.server, attempt.place, order, tools.ordering.socket)
+            env = certbot.environment(attempt.server, attempt.place, order, ordering.socket)
             program = await start(argv, cwd=attempt.place.home, env=env, umask=0o077)
             order.group, order.end = program.pid, program.kill
             self._progress(f"order at {attempt.server.url}")
@@ -255,16 +256,16 @@ class _Run:
             # all is let go, because whoever cancels may do it twice.
             if program is not None:
                 program.kill()
-            tools.ordering.orders.end(order)
-            tools.ordering.challenges.leave(order.ident)
-            tools.in_background(self._files.remove())
+            ordering.orders.end(order)
+            ordering.challenges.leave(order.ident)
+            ordering.threads.in_background(self._files.remove())
             self._progress("")
             if program is not None:
                 await program.end()
         if order.problem:
             raise Transient(order.problem)
         if status != 0:
-            raise await problem_of(attempt, status, program.text, self._before, tools)
+            raise await problem_of(attempt, status, program.text, self._before, self._ordering)
         return program.said
 
     async def _accompany(self, program: Program) -> int:
@@ -298,12 +299,12 @@ class _Run:
             self._progress("every challenge is in place; the CA validates")
             place = self._attempt.place
             names = sorted({one.name for one in order.challenges})
-            await self._tools.in_thread(certbot.note_offered, place, names)
+            await self._ordering.threads.in_thread(certbot.note_offered, place, names)
             self._is_offered = True
             order.go_ahead()
             await _first(ISSUING, exited)
             if exited.done() and exited.result() >= 0:
-                await self._tools.in_thread(certbot.forget_offered, place)
+                await self._ordering.threads.in_thread(certbot.forget_offered, place)
             if not exited.done():
                 minutes = ISSUING.total_seconds() / 60
                 raise Transient(f"certbot did not end within {minutes:g} min: {program.said}")
@@ -317,8 +318,10 @@ class _Run:
 
     async def _past_challenges(self) -> None:
         """Raise `Transient` unless the CA wants no challenges, and is at work on the order."""
-        log = await self._tools.in_thread(certbot.read_log, self._attempt.place, self._before)
-        if not (await self._tools.in_thread(read_log, log)).is_validated:
+        log = await self._ordering.threads.in_thread(
+            certbot.read_log, self._attempt.place, self._before
+        )
+        if not (await self._ordering.threads.in_thread(read_log, log)).is_validated:
             raise Transient(
                 f"the CA at {self._attempt.server.url} asked for no challenge within "
                 f"{BEGINNING.seconds} s, and certbot was ended; it is asked again"
@@ -336,7 +339,7 @@ class _Run:
             records[aim.zone].add(TxtRecord(aim.owner, challenge.value))
         wanted = {zone: frozenset(ours) for zone, ours in records.items()}
         show = asyncio.ensure_future(
-            self._tools.ordering.challenges.show(self._order.ident, wanted, self._progress)
+            self._ordering.challenges.show(self._order.ident, wanted, self._progress)
         )
         room = asyncio.ensure_future(self._make_room())
         try:
@@ -357,12 +360,12 @@ class _Run:
         names = timedelta(seconds=len(self._order.challenges))
         delay = self._config.globals.dns_check_delay + PATIENCE + names
         await asyncio.sleep(delay.total_seconds())
-        while not self._tools.ordering.crowded():  # noqa: ASYNC110  (there is no event for it)
+        while not self._ordering.crowded():  # noqa: ASYNC110  (there is no event for it)
             await asyncio.sleep(LOOK_AROUND)
 
     def _progress(self, text: str) -> None:
         self._last = text or self._last
-        self._tools.telling.progress(
+        self._ordering.telling.progress(
             self._attempt.cert, f"{self._attempt.label}{text}" if text else ""
         )
 

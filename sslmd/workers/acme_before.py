@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sslmd.acme import certbot
-from sslmd.acme.certbot import LogMark, Place, Server
+from sslmd.acme import accounts, certbot
+from sslmd.acme.certbot import AcmeServer, LogMark, OrderFolders
 from sslmd.acme.directory import Directory
-from sslmd.acme.problems import ProblemKind, read_problem, to_error
+from sslmd.acme.problems import read_problem, to_error
+from sslmd.acme.refusals import ProblemKind
 from sslmd.config.model import ServiceConfig, Validation
 from sslmd.core.errors import Transient
 from sslmd.core.limits import failed_too_often
@@ -18,7 +19,7 @@ from sslmd.core.names import CertId
 from sslmd.dns.aims import Aim, Learnt
 from sslmd.processes import start
 from sslmd.workers.preflight import Preflight
-from sslmd.workers.tools import Tools, wanted_of
+from sslmd.workers.tools import Ordering, wanted_of
 
 # For certbot to register, to order, and to hand in its first challenge: a few questions to the CA,
 # of which a silent one, or one that sends a byte now and then, would have the answers for ever.
@@ -33,8 +34,8 @@ class Attempt:
     """What to order, where, and in which folders. `label` stands before what is told of it."""
 
     service: ServiceConfig
-    server: Server
-    place: Place
+    server: AcmeServer
+    place: OrderFolders
     csr: bytes
     label: str = ""
 
@@ -53,7 +54,7 @@ class AccountLostError(Exception):
     """The CA does not know our account any more."""
 
 
-def check_issued(attempt: Attempt, tools: Tools) -> None:
+def check_issued(attempt: Attempt, ordering: Ordering) -> None:
     """Raise `Transient` if Let's Encrypt has issued too many for exactly these names (I14).
 
     It happens where several certificates have the same names, and where what was issued was of no
@@ -61,45 +62,49 @@ def check_issued(attempt: Attempt, tools: Tools) -> None:
     """
     if attempt.label:
         return  # a test server's limits are not ours to keep
-    if spent := tools.standings.issuances(tools.site).exhausted(
-        wanted_of(attempt.service, tools.config)
+    if spent := ordering.standings.issuances(ordering.site).exhausted(
+        wanted_of(attempt.service, ordering.site.config)
     ):
         text, again = spent
         raise Transient(text, retry_at=again)
 
 
 async def cleared(
-    attempt: Attempt, served: Directory, programs: tuple[str, str], tools: Tools
+    attempt: Attempt, served: Directory, programs: tuple[str, str], ordering: Ordering
 ) -> tuple[Preflight, Mapping[str, Aim]]:
     """Check what can be known before an order; return the checks, and where challenges go."""
     checks = Preflight(
         attempt.cert,
-        tools.config,
-        tools.resolver,
+        ordering.site.config,
+        ordering.resolver,
         served,
         attempt.server.validation,
-        await tools.in_thread(certbot.account_uri, attempt.place.home, attempt.server.url),
-        lambda: _make_account(attempt, programs[0], tools),
-        lambda text: tools.tell("order-trouble", f"{attempt.label}{text}", attempt.cert),
-        tools.ordering.learnt.setdefault(attempt.cert, Learnt()),
+        await ordering.threads.in_thread(
+            accounts.account_uri, attempt.place.home, attempt.server.url
+        ),
+        lambda: _make_account(attempt, programs[0], ordering),
+        lambda text: ordering.telling.tell("order-trouble", f"{attempt.label}{text}", attempt.cert),
+        ordering.learnt.setdefault(attempt.cert, Learnt()),
     )
     return checks, await checks.run(attempt.service.spec.all_names())
 
 
-async def count_offered(attempt: Attempt, tools: Tools) -> None:
+async def count_offered(attempt: Attempt, ordering: Ordering) -> None:
     """Count the names of an order that was cut short after it was offered as failed.
 
     Nobody knows how it went; a daemon that is killed again and again may not run into the CA's
     limits. Raises `Transient` where a name has failed too often now.
     """
-    names = await tools.in_thread(certbot.offered, attempt.place)
+    names = await ordering.threads.in_thread(certbot.offered, attempt.place)
     if not names:
         return
-    await tools.in_thread(certbot.forget_offered, attempt.place)
+    await ordering.threads.in_thread(certbot.forget_offered, attempt.place)
     if attempt.label:
         return  # a test server's limits are not ours to keep
-    tools.telling.count(attempt.cert, names)
-    if worst := failed_too_often(tools.standings.state_of(attempt.cert).failed, names, tools.now()):
+    ordering.telling.count(attempt.cert, names)
+    if worst := failed_too_often(
+        ordering.standings.state_of(attempt.cert).failed, names, ordering.site.now()
+    ):
         name, again = worst
         raise Transient(
             f"orders with {name} were cut short too often while the CA validated it",
@@ -107,16 +112,16 @@ async def count_offered(attempt: Attempt, tools: Tools) -> None:
         )
 
 
-async def _make_account(attempt: Attempt, program: str, tools: Tools) -> str:
+async def _make_account(attempt: Attempt, program: str, ordering: Ordering) -> str:
     """Make an account at the CA before anything is ordered; return its URL.
 
     Raises `Transient` or `Permanent` in the CA's own words.
     """
     place, server = attempt.place, attempt.server
-    tools.telling.progress(attempt.cert, f"{attempt.label}makes an account at {server.url}")
-    await tools.in_thread(certbot.prepare, place, attempt.csr, server)
+    ordering.telling.progress(attempt.cert, f"{attempt.label}makes an account at {server.url}")
+    await ordering.threads.in_thread(certbot.prepare, place, attempt.csr, server)
     try:
-        before = await tools.in_thread(certbot.log_mark, place)
+        before = await ordering.threads.in_thread(certbot.log_mark, place)
         run = await start(
             certbot.register_command(server, place, program),
             cwd=place.home,
@@ -135,26 +140,28 @@ async def _make_account(attempt: Attempt, program: str, tools: Tools) -> str:
         finally:
             await run.end()
         if status != 0:
-            raise await problem_of(attempt, status, run.text, before, tools)
+            raise await problem_of(attempt, status, run.text, before, ordering)
     finally:
-        tools.telling.progress(attempt.cert, "")
-        await tools.in_thread(certbot.clear, place)
-    account = await tools.in_thread(certbot.account_uri, place.home, server.url)
+        ordering.telling.progress(attempt.cert, "")
+        await ordering.threads.in_thread(certbot.clear, place)
+    account = await ordering.threads.in_thread(accounts.account_uri, place.home, server.url)
     if not account:
         raise Transient(f"certbot made an account at {server.url}, and left none: {run.said}")
     text = f"{attempt.label}made an account at the CA before the order: {account}"
-    tools.tell("account-made", text, attempt.cert)
+    ordering.telling.tell("account-made", text, attempt.cert)
     return account
 
 
 async def problem_of(
-    attempt: Attempt, status: int, output: str, before: LogMark, tools: Tools
+    attempt: Attempt, status: int, output: str, before: LogMark, ordering: Ordering
 ) -> Exception:
     """Return what to raise for a certbot that failed; its log must not be as `before`."""
-    log = await tools.in_thread(certbot.read_log, attempt.place, before)
-    now = tools.now()
+    log = await ordering.threads.in_thread(certbot.read_log, attempt.place, before)
+    now = ordering.site.now()
     # The words of a CA are long, if it wants.
-    problem = await tools.in_thread(read_problem, status, output, log, now, attempt.server.url)
+    problem = await ordering.threads.in_thread(
+        read_problem, status, output, log, now, attempt.server.url
+    )
     if problem.kind is ProblemKind.ACCOUNT_LOST:
         return AccountLostError(problem.text)
     return to_error(problem, now)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sslmd.acme import certbot
-from sslmd.acme.certbot import Place, server_of
+from sslmd.acme.certbot import OrderFolders, server_of
 from sslmd.acme.wishes import unmet_wishes
 from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import Permanent
@@ -29,62 +29,65 @@ from sslmd.store.layout import BUNDLE, CERT, CHAIN, CSR, FULLCHAIN, PRIVKEY
 from sslmd.workers import sign, tlsa_rr
 from sslmd.workers.acme import obtain
 from sslmd.workers.acme_before import Attempt
-from sslmd.workers.tools import Tools, wanted_of
+from sslmd.workers.tools import Ordering, Site, Standings, Threads, wanted_of
 
 
-async def certify(job: Certify, tools: Tools) -> CertIssued:
+async def certify(job: Certify, site: Site, threads: Threads, standings: Standings) -> CertIssued:
     """Have the site's own CA sign. Raises `Permanent` if it cannot, or signs something else."""
-    return await tools.in_thread(_certify, job, tools)
+    return await threads.in_thread(_certify, job, site, standings)
 
 
-def _certify(job: Certify, tools: Tools) -> CertIssued:
-    spec = tools.service(job.cert).spec
-    asked = _asked(job.cert, job.set, tools)
+def _certify(job: Certify, site: Site, standings: Standings) -> CertIssued:
+    spec = site.service(job.cert).spec
+    asked = _asked(job.cert, job.set, site)
     ca = None
     if isinstance(spec.signer, OwnCa):
-        ca_service = tools.config.services.get(spec.signer.cert)
+        ca_service = site.config.services.get(spec.signer.cert)
         ca = ca_service.spec if ca_service else None
-    issued = sign.issue(tools.tree, spec, ca, asked.key, asked.csr, tools.now())
-    return _take_in(tools.service(job.cert), job.set, asked, issued, tools)
+    issued = sign.issue(site.tree, spec, ca, asked.key, asked.csr, site.now())
+    return _take_in(site.service(job.cert), job.set, asked, issued, site, standings)
 
 
-async def order(job: Order, tools: Tools) -> CertIssued:
+async def order(job: Order, ordering: Ordering) -> CertIssued:
     """Get the certificate from an ACME CA; raises what `acme.obtain` does.
 
     Raises `Permanent` if the CA gives something else than what was asked for.
     """
-    service = tools.service(job.cert)
+    site, threads, telling = ordering.site, ordering.threads, ordering.telling
+    service = site.service(job.cert)
     signer = service.spec.signer
     if not isinstance(signer, AcmeCa):
         raise Permanent(f"{job.cert} is not to be from an ACME CA any more")
-    asked = await tools.in_thread(_asked, job.cert, job.set, tools)
-    home = tools.tree.certbot_dir(job.cert)
+    asked = await threads.in_thread(_asked, job.cert, job.set, site)
+    home = site.tree.certbot_dir(job.cert)
     attempt = Attempt(
         service=service,
-        server=server_of(tools.config.cas[signer.name], service.spec.subject.email),
-        place=Place(home, tools.tree.order_dir(job.cert, job.set)),
+        server=server_of(site.config.cas[signer.name], service.spec.subject.email),
+        place=OrderFolders(home, site.tree.order_dir(job.cert, job.set)),
         csr=asked.csr,
     )
-    obtained = await obtain(attempt, tools)
-    issued = await tools.in_thread(in_order, asked.key, obtained.issued, tools.now())
+    obtained = await obtain(attempt, ordering)
+    issued = await threads.in_thread(in_order, asked.key, obtained.issued, site.now())
     names = names_mark(str(name) for name in service.spec.all_names())
-    issuance = Issuance(serial_of(issued.cert_pem), attempt.server.url, names, tools.now())
-    tools.telling.count_issued(job.cert, issuance)
+    issuance = Issuance(serial_of(issued.cert_pem), attempt.server.url, names, site.now())
+    telling.count_issued(job.cert, issuance)
     unmet = unmet_wishes(attempt.server, obtained.directory, issued)
     try:
-        event = await tools.in_thread(_take_in, service, job.set, asked, issued, tools, unmet)
+        event = await threads.in_thread(
+            _take_in, service, job.set, asked, issued, site, ordering.standings, unmet
+        )
     except UselessError:
-        await tools.in_thread(certbot.clear, attempt.place)
+        await threads.in_thread(certbot.clear, attempt.place)
         raise
     # Only now: what could not be written, on a full disk, is taken by the next try.
-    await tools.in_thread(certbot.clear, attempt.place)
+    await threads.in_thread(certbot.clear, attempt.place)
     for wish in unmet:
-        tools.tell("ca-remark", wish, job.cert)
+        telling.tell("ca-remark", wish, job.cert)
     return event
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class KeyAndCsr:
     """The key and the request of a set, and what else is already there."""
 
     key: bytes
@@ -92,15 +95,15 @@ class Asked:
     contents: dict[str, bytes]
 
 
-def _asked(cert: CertId, name: SetName, tools: Tools) -> Asked:
-    sets.check_folders(tools.tree, cert, name)
-    contents = sets.read_files(tools.tree.set_dir(cert, name), (PRIVKEY, CSR))
+def _asked(cert: CertId, name: SetName, site: Site) -> KeyAndCsr:
+    sets.check_folders(site.tree, cert, name)
+    contents = sets.read_files(site.tree.set_dir(cert, name), (PRIVKEY, CSR))
     if PRIVKEY not in contents:
         raise Permanent(
             f"set {name} of {cert} lost its privkey.pem; run: sslmctl force-renew {cert.arg}"
         )
     key = contents[PRIVKEY]
-    return Asked(key, contents.get(CSR) or make_csr(key, tools.service(cert).spec), contents)
+    return KeyAndCsr(key, contents.get(CSR) or make_csr(key, site.service(cert).spec), contents)
 
 
 def whole_set(key: bytes, csr: bytes, issued: Issued) -> dict[str, bytes]:
@@ -154,26 +157,27 @@ def judged(
 def _take_in(
     service: ServiceConfig,
     name: SetName,
-    asked: Asked,
+    asked: KeyAndCsr,
     issued: Issued,
-    tools: Tools,
+    site: Site,
+    standings: Standings,
     unmet: tuple[str, ...] = (),
 ) -> CertIssued:
     """Write the set. `service` as it was when it was asked for: its CA is who signed (I7).
 
     `unmet`: the wishes that the CA did not meet.
     """
-    cert, now = service.id, tools.now()
+    cert, now = service.id, site.now()
     whole = whole_set(asked.key, asked.csr, issued)
-    made = tools.standings.state_of(cert).next_note
+    made = standings.state_of(cert).next_note
     # Its place in the spread was drawn with its key, unless that note is lost.
-    made = made or SetNote(tools.draw())
+    made = made or SetNote(site.draw())
     note = replace(made, issued_at=now, ca=str(service.spec.signer), unmet=unmet)
-    wanted = wanted_of(service, tools.config)
+    wanted = wanted_of(service, site.config)
     facts = judged(wanted, name, asked.key, whole, note, now)
-    tlsa_rr.of_new_set(tools.tree, service, name, {PRIVKEY: asked.key, **whole})
+    tlsa_rr.of_new_set(site.tree, service, name, {PRIVKEY: asked.key, **whole})
     for file, data in whole.items():
         if asked.contents.get(file) != data:
-            sets.write_set_file(tools.tree, cert, name, file, data)
-    sets.finish(tools.tree, cert, name)
+            sets.write_set_file(site.tree, cert, name, file, data)
+    sets.finish(site.tree, cert, name)
     return CertIssued(now, facts, note)

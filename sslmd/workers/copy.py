@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from sslmd.config.hosts import THIS_HOST, is_meant, wanted_here, wanted_on
+from sslmd.config.hosts import THIS_HOST, commands_of, is_meant, wanted_here, wanted_on
 from sslmd.config.model import Config
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.host.access import KeyAccess
 from sslmd.core.host.needs import Belonging, Needs, is_kept, needs, would_change
 from sslmd.core.jobs import Copy, Told
-from sslmd.core.names import BadName, CertId, machine_of
+from sslmd.core.names import BadName, CertId
 from sslmd.processes import run_command
 from sslmd.servers import around, production
 from sslmd.servers.ssh import Answer, RemoteShell, shell_on
@@ -370,12 +370,10 @@ def _sorted(tools: Tools, names: tuple[str, ...], there: list[Belonging]) -> Nee
 
 async def _run_after(host: str, tools: Tools) -> None:
     """Run the host's `post_copy_cmd`, here, with the host as argument."""
-    options = tools.config.globals
-    for one in options.post_copy:
-        if machine_of(one.host) == machine_of(host):
-            await run_command(
-                (*one.argv, host),
-                timeout=options.cmd_timeout,
-                cwd=str(tools.config.top),
-                remedy="correct post_copy_cmd or install the program",
-            )
+    for argv in commands_of(tools.config).after_copy_to(host):
+        await run_command(
+            argv,
+            timeout=tools.config.globals.cmd_timeout,
+            cwd=str(tools.config.top),
+            remedy="correct post_copy_cmd or install the program",
+        )

@@ -20,7 +20,7 @@ from sslmd.pki.dhparam import dhparam, group_in
 from sslmd.processes import start
 from sslmd.store import dh, files
 from sslmd.store.layout import Tree
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Site, Telling, Threads
 
 # For one group: 8192 bits take hours on a slow processor. What takes longer hangs.
 LIMIT = timedelta(days=1)
@@ -29,34 +29,34 @@ LIMIT = timedelta(days=1)
 _PROGRESS = re.compile(r"[.+*?]{3,}\s*")
 
 
-def rehearse(tools: Tools) -> list[str]:
+def rehearse(site: Site) -> list[str]:
     """Return the files that the job would write, and write nothing; blocks."""
-    options, prod = tools.config.dh, str(tools.config.globals.prod_cert_dir)
+    options, prod = site.config.dh, str(site.config.globals.prod_cert_dir)
     return [
         f"{Tree(prod).dh_dir(name)}/{group.file}"
         for name in options.groups
         for group in options.params
-        if not dh.is_there(Tree(prod).dh_dir(name), group, options.max_age, tools.now())
+        if not dh.is_there(Tree(prod).dh_dir(name), group, options.max_age, site.now())
     ]
 
 
-async def write_dh(tools: Tools) -> list[Exception]:
+async def write_dh(site: Site, threads: Threads, telling: Telling) -> list[Exception]:
     """Have every folder of `[dh]` hold what it should; tell what was written.
 
     Return what failed: a folder in trouble keeps out no other (I6).
     """
-    options, prod = tools.config.dh, str(tools.config.globals.prod_cert_dir)
+    options, prod = site.config.dh, str(site.config.globals.prod_cert_dir)
     failed: list[Exception] = []
     old: list[tuple[str, DhGroup]] = []
     for name in options.groups:
         try:
-            lacking, changes = await tools.in_thread(_put, prod, name, options, tools)
+            lacking, changes = await threads.in_thread(_put, prod, name, options, site)
         except Exception as err:
             failed.append(err)
             continue
         folder = Tree(prod).dh_dir(name)
         old += [(folder, group) for group in lacking]
-        _tell(tools, folder, changes)
+        _tell(telling, folder, changes)
     if not old:
         return failed
     program = shutil.which("openssl")
@@ -66,20 +66,20 @@ async def write_dh(tools: Tools) -> list[Exception]:
     for folder, group in old:
         try:
             pem = await _generate(program, group.bits)
-            changes = await tools.in_thread(_take, folder, group, pem, options)
+            changes = await threads.in_thread(_take, folder, group, pem, options)
         except Exception as err:
             failed.append(err)
         else:
-            _tell(tools, folder, changes)
+            _tell(telling, folder, changes)
     return failed
 
 
-def _tell(tools: Tools, folder: str, changes: list[str]) -> None:
+def _tell(telling: Telling, folder: str, changes: list[str]) -> None:
     if changes:
-        tools.tell("dh-written", f"{folder}: {', '.join(changes)}", None)
+        telling.tell("dh-written", f"{folder}: {', '.join(changes)}", None)
 
 
-def _put(prod: str, name: str, options: DhOptions, tools: Tools) -> tuple[list[DhGroup], list[str]]:
+def _put(prod: str, name: str, options: DhOptions, site: Site) -> tuple[list[DhGroup], list[str]]:
     """Write the groups of RFC 7919 that a folder lacks; return those to generate, what was done."""
     place = Tree(prod)
     folder = place.dh_dir(name)
@@ -92,7 +92,7 @@ def _put(prod: str, name: str, options: DhOptions, tools: Tools) -> tuple[list[D
     files.remove_leftovers(folder)
     lacking, changes = [], []
     for group in options.params:
-        if dh.is_there(folder, group, options.max_age, tools.now()):
+        if dh.is_there(folder, group, options.max_age, site.now()):
             dh.check_owner(folder, group)
         elif group.own:
             lacking.append(group)

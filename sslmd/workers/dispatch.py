@@ -24,10 +24,8 @@ from sslmd.core.jobs import (
 from sslmd.core.spec import AcmeCa
 from sslmd.workers.certify import certify, order
 from sslmd.workers.deliver import deliver
-from sslmd.workers.going_back import put_back, take_off
 from sslmd.workers.make_key import make_key
-from sslmd.workers.prove import prove
-from sslmd.workers.roll import roll
+from sslmd.workers.roll import prove, put_back, roll, take_off
 from sslmd.workers.settle import settle
 from sslmd.workers.tools import RollGate, Tools
 
@@ -36,23 +34,23 @@ async def work(job: CertJob, tools: Tools, gate: RollGate) -> Event:
     """Do a job; return what happened. Raises what the worker raises."""
     match job:
         case MakeKey():
-            return await make_key(job, tools)
+            return await make_key(job, tools.site, tools.threads)
         case Certify():
-            return await certify(job, tools)
+            return await certify(job, tools.site, tools.threads, tools.standings)
         case Order():
-            return await order(job, tools)
+            return await order(job, tools.ordering)
         case Roll():
             return await roll(job, tools.site, tools.threads, gate)
         case PutBack():
-            return await put_back(job, tools)
+            return await put_back(job, tools.site, tools.threads, tools.standings)
         case TakeOff():
-            return await take_off(job, tools)
+            return await take_off(job, tools.site, tools.threads)
         case Deliver():
             return await deliver(job, tools)
         case Prove():
             return await prove(job, tools.site, gate)
         case Settle():
-            return await settle(job, tools)
+            return await settle(job, tools.site, tools.threads, tools.standings)
         case _:
             assert_never(job)
 

@@ -20,7 +20,7 @@ from sslmd.servers.http01_look import LOOKS, MOST_OF_NAME, NotShown, fetch_back
 from sslmd.store.layout import http_note
 from sslmd.store.notes import read_lines, write_lines
 from sslmd.workers.preflight import Preflight
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Ordering, Site
 
 # RFC 8555 §8.3: the CA asks there.
 PORT = 80
@@ -37,10 +37,10 @@ class FileChallenges:
     """The challenges of one order on the web servers; `home` is certbot's folder."""
 
     def __init__(
-        self, cert: CertId, config: Config, tools: Tools, home: str, checks: Preflight
+        self, cert: CertId, config: Config, ordering: Ordering, home: str, checks: Preflight
     ) -> None:
         self._cert = cert
-        self._tools = tools
+        self._ordering = ordering
         self._note = http_note(home)
         self._checks = checks
         self._web = _web_of(config)
@@ -60,7 +60,7 @@ class FileChallenges:
                 "or take a CA with ca_validation = 'dns-01'"
             )
         contents = {one.token: one.value for one in challenges}
-        await self._tools.in_thread(_write_note, self._note, tuple(contents))
+        await self._ordering.threads.in_thread(_write_note, self._note, tuple(contents))
         self._tokens = tuple(contents)
         progress(f"puts challenges on {', '.join(web.servers)}")
         await http01.put(
@@ -68,8 +68,8 @@ class FileChallenges:
             web.server_dir,
             self._cert.group,
             contents,
-            self._tools.threads.aside,
-            self._tools.scratch,
+            self._ordering.threads.aside,
+            self._ordering.site.scratch,
         )
         if web.http_check:
             await self._fetch_back(web, challenges, progress)
@@ -77,13 +77,13 @@ class FileChallenges:
     async def remove(self) -> None:
         """Take them away again; what cannot be, is tried again with the next order."""
         if self._tokens:
-            await _remove(self._cert, self._web, self._tokens, self._note, self._tools)
+            await _remove(self._cert, self._web, self._tokens, self._note, self._ordering)
 
     async def remove_left_behind(self) -> None:
         """Take away what an earlier order could not."""
-        tokens = await self._tools.in_thread(_read_note, self._note)
+        tokens = await self._ordering.threads.in_thread(_read_note, self._note)
         if tokens:
-            await _remove(self._cert, self._web, tokens, self._note, self._tools)
+            await _remove(self._cert, self._web, tokens, self._note, self._ordering)
 
     async def _fetch_back(
         self,
@@ -129,7 +129,7 @@ class FileChallenges:
         problems = []
         for server in web.servers:
             host = machine_of(server)
-            addresses = (await self._tools.resolver.addresses(host))[:MOST_OF_NAME]
+            addresses = (await self._ordering.resolver.addresses(host))[:MOST_OF_NAME]
             missing = await self._not_shown(challenge.name, addresses, challenge)
             # A host of several addresses may listen on one alone.
             if not addresses or len(missing) == len(addresses):
@@ -161,21 +161,22 @@ class FileChallenges:
             return []
         async with self._lookups:
             found = await asyncio.gather(
-                self._tools.resolver.lookup(host, "A"), self._tools.resolver.lookup(host, "AAAA")
+                self._ordering.resolver.lookup(host, "A"),
+                self._ordering.resolver.lookup(host, "AAAA"),
             )
         return [rdata.address for rrset in found if rrset for rdata in rrset]
 
 
-def left_behind(tools: Tools) -> list[FilesLeft]:
+def left_behind(site: Site) -> list[FilesLeft]:
     """Return what earlier runs left on web servers; blocks. For the start, before any order."""
     found = []
-    for service in tools.config.services.values():
+    for service in site.config.services.values():
         signer = service.spec.signer
         if not isinstance(signer, AcmeCa) or not service.managed:
             continue
-        if tools.config.cas[signer.name].validation is not Validation.HTTP_01:
+        if site.config.cas[signer.name].validation is not Validation.HTTP_01:
             continue
-        note = http_note(tools.tree.certbot_dir(service.id))
+        note = http_note(site.tree.certbot_dir(service.id))
         if tokens := _read_note(note):
             found.append((service.id, note, tokens))
     return found
@@ -184,10 +185,10 @@ def left_behind(tools: Tools) -> list[FilesLeft]:
 FilesLeft = tuple[CertId, str, tuple[str, ...]]
 
 
-async def remove_left_behind(found: Sequence[FilesLeft], tools: Tools) -> None:
+async def remove_left_behind(found: Sequence[FilesLeft], ordering: Ordering) -> None:
     """Take away what `left_behind` found."""
     for cert, note, tokens in found:
-        await _remove(cert, _web_of(tools.config), tokens, note, tools)
+        await _remove(cert, _web_of(ordering.site.config), tokens, note, ordering)
 
 
 def _web_of(config: Config) -> ServerClass | None:
@@ -195,18 +196,25 @@ def _web_of(config: Config) -> ServerClass | None:
 
 
 async def _remove(
-    cert: CertId, web: ServerClass | None, tokens: tuple[str, ...], note: str, tools: Tools
+    cert: CertId, web: ServerClass | None, tokens: tuple[str, ...], note: str, ordering: Ordering
 ) -> None:
     """Remove challenges from the web servers, then their note; told if it cannot be done."""
     if web is None or web.server_dir is None:
         return
     try:
         await http01.remove(
-            web.servers, web.server_dir, cert.group, tokens, tools.threads.aside, tools.scratch
+            web.servers,
+            web.server_dir,
+            cert.group,
+            tokens,
+            ordering.threads.aside,
+            ordering.site.scratch,
         )
-        await tools.in_thread(_drop_note, note, tokens)
+        await ordering.threads.in_thread(_drop_note, note, tokens)
     except SslmError as err:
-        tools.tell("order-trouble", f"{err}; it is tried again with the next order", cert)
+        ordering.telling.tell(
+            "order-trouble", f"{err}; it is tried again with the next order", cert
+        )
 
 
 # --- the note ----------------------------------------------------------------------------

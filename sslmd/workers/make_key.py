@@ -13,24 +13,24 @@ from sslmd.core.renew_track import can_finish
 from sslmd.core.spec import CertSpec
 from sslmd.core.state import SetNote
 from sslmd.pki.csr import make_csr
+from sslmd.pki.identity import describe_key
 from sslmd.pki.inspect import set_facts
-from sslmd.pki.key_kind import describe_key
 from sslmd.pki.keys import generate_key, load_key
 from sslmd.store import certs, files, sets
 from sslmd.store.layout import CSR, PRIVKEY, Tree
 from sslmd.workers.sign import known_of
-from sslmd.workers.tools import Tools, wanted_of
+from sslmd.workers.tools import Site, Threads, wanted_of
 
 
-async def make_key(job: MakeKey, tools: Tools) -> KeyMade:
+async def make_key(job: MakeKey, site: Site, threads: Threads) -> KeyMade:
     """Do the job. The link comes last: before it, nothing of the new set counts."""
-    return await tools.in_thread(_make, job, tools)
+    return await threads.in_thread(_make, job, site)
 
 
-def _make(job: MakeKey, tools: Tools) -> KeyMade:
-    service = tools.service(job.cert)
+def _make(job: MakeKey, site: Site) -> KeyMade:
+    service = site.service(job.cert)
     spec = service.spec
-    tree, cert, now = tools.tree, job.cert, tools.now()
+    tree, cert, now = site.tree, job.cert, site.now()
     sets.check_folders(tree, cert)
     sets.sweep(tree, cert)
     _check_ca(job, spec, tree)
@@ -43,7 +43,7 @@ def _make(job: MakeKey, tools: Tools) -> KeyMade:
     known = known_of(tree, spec, key)
     csr = make_csr(key, spec, known.subject if known else None)
     facts = set_facts(SetName.at(now), {PRIVKEY: key, CSR: csr})
-    if not can_finish(facts, wanted_of(service, tools.config)):
+    if not can_finish(facts, wanted_of(service, site.config)):
         # On deck it would only be made again, at once and for ever.
         raise Permanent("key and CSR do not come out as its service file asks", about=cert)
     name = sets.new_set(tree, cert, now)
@@ -57,7 +57,7 @@ def _make(job: MakeKey, tools: Tools) -> KeyMade:
             sets.finish(tree, cert, name)
         raise
     facts = replace(facts, name=name)
-    note = SetNote(tools.draw(), new_key=job.new_key, at_end=job.at_end)
+    note = SetNote(site.draw(), new_key=job.new_key, at_end=job.at_end)
     return KeyMade(now, facts, note, job.reason, job.keep)
 
 

@@ -16,7 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from sslmd.config.hosts import THIS_HOST, class_order, hosts_of, places, proves, wanted_on
+from sslmd.config.hosts import (
+    THIS_HOST,
+    class_order,
+    commands_of,
+    hosts_of,
+    places,
+    proves,
+    wanted_on,
+)
 from sslmd.config.model import Config
 from sslmd.core.dane.verdict import Dane, Unknown
 from sslmd.core.errors import SslmError
@@ -35,7 +43,7 @@ from sslmd.core.jobs import (
     TakeOff,
 )
 from sslmd.core.lifecycle import advance
-from sslmd.core.names import CertId, machine_of
+from sslmd.core.names import CertId
 from sslmd.core.plan import decide
 from sslmd.core.reason import Reason, Why
 from sslmd.core.renewal import Wanted, why_unusable
@@ -50,7 +58,7 @@ from sslmd.store.layout import Tree
 from sslmd.workers import copy, deliver, dh, settle
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.reading import read_cert
-from sslmd.workers.restart import commands_of, dependents
+from sslmd.workers.restart import dependents
 from sslmd.workers.tools import Site, Standings, Telling, Threads, Tools, wanted_of
 from sslmd.workers.zone_rehearsal import ZoneRehearsal, rehearse_zones
 
@@ -255,7 +263,7 @@ def _done(one: Rehearsed, job: CertJob | None, tools: Tools, here: set[str]) -> 
             one.changes += [f"{path} can be read by others: it becomes 0600" for path in found.wide]
             return found.event
         case Settle():
-            gone = settle.rehearse(one.cert, tools)
+            gone = settle.rehearse(one.cert, tools.site, tools.standings)
             if gone:
                 keep = tools.config.globals.clean_keep
                 sets = ", ".join(map(str, gone))
@@ -274,6 +282,7 @@ def _done(one: Rehearsed, job: CertJob | None, tools: Tools, here: set[str]) -> 
 def _on_hosts(tools: Tools, book: dict[CertId, Rehearsed], here: set[str]) -> Iterator[str]:
     """Say what would be copied and restarted."""
     config, now = tools.config, tools.now()
+    known = commands_of(config)
     placed = by_host((cert, one.state) for cert, one in book.items())
     needed = {host: needs(wanted_on(config, host), now, placed[host]) for host in sorted(placed)}
     for host, need in needed.items():
@@ -283,19 +292,20 @@ def _on_hosts(tools: Tools, book: dict[CertId, Rehearsed], here: set[str]) -> It
                 f"{host} is visited by ssh: what it has is not known here, and it gets "
                 f"{certs_there} where that differs"
             )
-        for one in config.globals.post_copy if need.lacking else ():
-            if machine_of(one.host) == machine_of(host):
-                yield f"post_copy_cmd is run for {host}: {shlex.join((*one.argv, host))}"
+        for argv in known.after_copy_to(host) if need.lacking else ():
+            yield f"post_copy_cmd is run for {host}: {shlex.join(argv)}"
     for host, need in needed.items():
         for kind, told in by_class(need.restarts, class_order(config), now):
-            commands = "; ".join(map(shlex.join, commands_of(config, kind))) or "no restart_cmd"
-            certs_there = ", ".join(sorted({str(one.cert) for one in told}))
+            certs = sorted({one.cert for one in told})
+            argvs = known.restarting(kind, certs)
+            commands = "; ".join(map(shlex.join, argvs)) or "no restart_cmd"
+            certs_there = ", ".join(map(str, certs))
             yield f"[{kind}] on {host} is restarted for {certs_there}: {commands}"
 
 
 def _dns_commands(config: Config, zones: list[str]) -> Iterator[str]:
     """Say which commands have the name servers take changed files."""
-    for argv in config.dns.restart if zones else ():
+    for argv in commands_of(config).reloading(zones) if zones else ():
         yield f"[dns] restart_cmd is run for {', '.join(zones)}: {shlex.join(argv)}"
 
 
@@ -309,6 +319,6 @@ def _beside(tools: Tools, found: Rehearsal) -> None:
             for one in surplus.surplus
             if one.cert is not None and one.cert not in tools.config.services
         ]
-        found.changes += [f"{path} is written ([dh])" for path in dh.rehearse(tools)]
+        found.changes += [f"{path} is written ([dh])" for path in dh.rehearse(tools.site)]
     except SslmError as err:
         found.unseen.append(str(err))

@@ -15,16 +15,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from sslmd.config.hosts import DNS
+from sslmd.config.hosts import commands_of
 from sslmd.config.model import Argv, Config, Trigger
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.events import RestartAsked
+from sslmd.core.host.commands import DNS
 from sslmd.core.jobs import Restart, See, Told
 from sslmd.core.names import CertId, GroupName, ZoneName
 from sslmd.core.reason import Reason, Why
 from sslmd.core.state import DONE, NOT_YET, CertState
-from sslmd.dns.command import commands_for
-from sslmd.processes import run_command
 from sslmd.servers.probe import BELIEVED
 from sslmd.servers.rights import missing_right
 from sslmd.servers.ssh import RemoteShell, shell_on
@@ -95,13 +94,6 @@ def dependents(
                 yield cert, RestartAsked(now, kind, idle, because)
 
 
-def commands_of(config: Config, kind: str) -> tuple[Argv, ...]:
-    """Return what restarts a class."""
-    if kind == DNS:
-        return config.dns.restart
-    return tuple(argv for one in config.server_classes if one.kind == kind for argv in one.restart)
-
-
 async def restart(job: Restart, tools: Tools) -> list[ClassRestarted]:
     """Do the job; the result has one entry for each class of it, in the same order.
 
@@ -167,7 +159,8 @@ async def _nothing(told: tuple[Told, ...], proof: Proving | None) -> dict[CertId
 
 async def _restart_all(job: Restart, tools: Tools) -> list[Exception | None]:
     """Run the commands of every class in their order; return what failed of each."""
-    commands = [_commands(tools.config, kind, told) for kind, told in job.told]
+    known = commands_of(tools.config)
+    commands = [known.restarting(kind, [one.cert for one in told]) for kind, told in job.told]
     if not any(commands):
         return [None] * len(commands)
     certs = [one.cert for _, told in job.told for one in told]
@@ -193,12 +186,12 @@ async def _restart_all(job: Restart, tools: Tools) -> list[Exception | None]:
 async def _restart_here(
     kind: str, told: tuple[Told, ...], argvs: tuple[Argv, ...], tools: Tools
 ) -> Exception | None:
-    zones = _zones(told) if kind == DNS else []
+    zones = {one.cert.group for one in told} - {GroupName.CA} if kind == DNS else set()
     if not zones:
-        return await _restart(argvs, partial(_run_here, tools))
+        return await _restart(argvs, tools.site.command)
     # Never beside a run for changed records: both may want the same lock.
     ends = await asyncio.gather(
-        *(tools.means.runs.ask(ZoneName(zone)) for zone in zones), return_exceptions=True
+        *(tools.means.runs.ask(ZoneName(zone)) for zone in sorted(zones)), return_exceptions=True
     )
     if failed := [end for end in ends if end is not None]:
         error = together(failed)
@@ -219,15 +212,6 @@ async def _restart(
     except SslmError as err:
         return err
     return None
-
-
-async def _run_here(tools: Tools, argv: Argv) -> None:
-    limit = tools.config.globals.cmd_timeout
-    try:
-        await run_command(argv, timeout=limit, cwd=str(tools.config.top))
-    except (Transient, Permanent) as err:
-        remedy = missing_right(str(err), "this machine")
-        raise type(err)(f"{err}{remedy}") from err
 
 
 async def _run_there(tools: Tools, shell: RemoteShell, argv: Argv) -> None:
@@ -257,16 +241,3 @@ async def _run_there(tools: Tools, shell: RemoteShell, argv: Argv) -> None:
 
 class _BrokenError(Transient):
     """The connection is no more."""
-
-
-def _commands(config: Config, kind: str, told: tuple[Told, ...]) -> tuple[Argv, ...]:
-    if kind == DNS:
-        return commands_for(config, _zones(told))
-    for server_class in config.server_classes:
-        if str(server_class.kind) == kind:
-            return server_class.restart
-    return ()
-
-
-def _zones(told: tuple[Told, ...]) -> list[str]:
-    return sorted({one.cert.group for one in told if one.cert.group != GroupName.CA})

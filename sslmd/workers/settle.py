@@ -7,46 +7,50 @@ from sslmd.core.events import Settled
 from sslmd.core.jobs import Settle
 from sslmd.core.names import CertId, SetName
 from sslmd.store import certs, files, sets
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Site, Standings, Threads
 
 
-async def settle(job: Settle, tools: Tools) -> Settled:
+async def settle(job: Settle, site: Site, threads: Threads, standings: Standings) -> Settled:
     """Do the job.
 
     Old sets of a tree that was taken over stay until the first roll: no set of ours is among them.
     What we began and never finished goes in any case.
     """
-    if _cleans(job.cert, tools):
-        await clean(job.cert, tools)
+    if _cleans(job.cert, standings):
+        await clean(job.cert, site, threads, standings)
     else:
-        await tools.in_thread(sets.sweep, tools.tree, job.cert)
-    return Settled(tools.now(), sets.read_links(tools.tree, job.cert).prev)
+        await threads.in_thread(sets.sweep, site.tree, job.cert)
+    return Settled(site.now(), sets.read_links(site.tree, job.cert).prev)
 
 
-async def clean(cert: CertId, tools: Tools, keep: int | None = None) -> list[SetName]:
+async def clean(
+    cert: CertId, site: Site, threads: Threads, standings: Standings, keep: int | None = None
+) -> list[SetName]:
     """Remove old sets, all but `keep` (None: `clean_keep`) beside curr, next and prev.
 
     Return those that were removed.
     """
-    return await tools.in_thread(_clean, cert, tools, keep)
+    return await threads.in_thread(_clean, cert, site, standings, keep)
 
 
-async def clean_inactive(tools: Tools, keep: int | None = None) -> list[tuple[CertId, SetName]]:
+async def clean_inactive(
+    site: Site, threads: Threads, keep: int | None = None
+) -> list[tuple[CertId, SetName]]:
     """The same for certificates in the tree whose group is inactive.
 
     One in trouble holds up no other; what came of it is raised in the end.
     """
-    return await tools.in_thread(_clean_inactive, tools, keep)
+    return await threads.in_thread(_clean_inactive, site, keep)
 
 
-def _clean_inactive(tools: Tools, keep: int | None) -> list[tuple[CertId, SetName]]:
-    tree = tools.tree
-    keep = tools.config.globals.clean_keep if keep is None else keep
+def _clean_inactive(site: Site, keep: int | None) -> list[tuple[CertId, SetName]]:
+    tree = site.tree
+    keep = site.config.globals.clean_keep if keep is None else keep
     removed = []
     failures: list[SslmError] = []
-    for group in sorted(tools.config.inactive):
+    for group in sorted(site.config.inactive):
         for cert in sets.list_certs(tree, group):
-            if cert in tools.config.services:
+            if cert in site.config.services:
                 continue  # a CA that others need is looked after
             try:
                 for folder in (tree.group_dir(cert.group), tree.cert_dir(cert), tree.db_dir(cert)):
@@ -61,38 +65,40 @@ def _clean_inactive(tools: Tools, keep: int | None) -> list[tuple[CertId, SetNam
     return removed
 
 
-def _cleans(cert: CertId, tools: Tools) -> bool:
+def _cleans(cert: CertId, standings: Standings) -> bool:
     """Whether old sets go: not those of a tree that was just taken over."""
-    return tools.standings.state_of(cert).rolled_at is not None
+    return standings.state_of(cert).rolled_at is not None
 
 
-def rehearse(cert: CertId, tools: Tools) -> list[SetName]:
+def rehearse(cert: CertId, site: Site, standings: Standings) -> list[SetName]:
     """Return the old sets that the job would remove, and remove nothing; blocks."""
-    if not _cleans(cert, tools):
+    if not _cleans(cert, standings):
         return []
-    return sets.superfluous(tools.tree, cert, tools.config.globals.clean_keep, _used(cert, tools))
+    return sets.superfluous(
+        site.tree, cert, site.config.globals.clean_keep, _used(cert, site, standings)
+    )
 
 
-def _clean(cert: CertId, tools: Tools, keep: int | None) -> list[SetName]:
-    sets.sweep(tools.tree, cert)
-    keep = tools.config.globals.clean_keep if keep is None else keep
-    return sets.clean(tools.tree, cert, keep, _used(cert, tools))
+def _clean(cert: CertId, site: Site, standings: Standings, keep: int | None) -> list[SetName]:
+    sets.sweep(site.tree, cert)
+    keep = site.config.globals.clean_keep if keep is None else keep
+    return sets.clean(site.tree, cert, keep, _used(cert, site, standings))
 
 
-def _used(cert: CertId, tools: Tools) -> tuple[SetName, ...]:
+def _used(cert: CertId, site: Site, standings: Standings) -> tuple[SetName, ...]:
     """Return the sets whose TLSA records may be in use: the records are made of their files."""
-    service = tools.config.services.get(cert)
+    service = site.config.services.get(cert)
     if service is not None and service.spec.ca is not None:
         # What an older generation of a CA signed is known to be from it as long as its set stays.
-        return _valid(cert, tools)
-    return tools.standings.state_of(cert).retired if service is not None and service.dane else ()
+        return _valid(cert, site)
+    return standings.state_of(cert).retired if service is not None and service.dane else ()
 
 
-def _valid(cert: CertId, tools: Tools) -> tuple[SetName, ...]:
+def _valid(cert: CertId, site: Site) -> tuple[SetName, ...]:
     """Return the sets whose certificate has not expired."""
-    now, found = tools.now(), []
-    for name in sets.list_sets(tools.tree, cert):
-        facts = sets.read_set(tools.tree, cert, name, deep=False)
+    now, found = site.now(), []
+    for name in sets.list_sets(site.tree, cert):
+        facts = sets.read_set(site.tree, cert, name, deep=False)
         if facts.cert is not None and facts.cert.not_after > now:
             found.append(name)
     return tuple(found)

@@ -30,8 +30,7 @@ from sslmd.dns import tlsa_publish
 from sslmd.dns.ask import NameServer
 from sslmd.dns.look import TLSA
 from sslmd.dns.look import look_at as look_at_servers
-from sslmd.dns.mx import mail_of
-from sslmd.dns.nameservers import authoritative
+from sslmd.dns.nameservers import authoritative, mail_of
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
 from sslmd.store.layout import CERT, CHAIN, CSR, PRIVKEY, Tree

@@ -181,12 +181,17 @@ class Lookups:
 
 @dataclass(slots=True)
 class Ordering:
-    """What orders share. `socket` is where certbot's hooks find the daemon.
+    """What orders need. `socket` is where certbot's hooks find the daemon.
 
     `crowded` tells an order that others wait for its place; `learnt` is what orders that failed
     found out about owners, until they succeed.
     """
 
+    site: Site
+    threads: Threads
+    standings: Standings
+    telling: Telling
+    resolver: Resolver
     challenges: Challenges
     socket: str = ""
     crowded: Callable[[], bool] = bool  # False
@@ -239,7 +244,9 @@ class Tools:
             lambda event, text: telling.tell(event, text, None),
             lambda text, err: telling.bug(text, err),
         )
-        self.ordering = Ordering(challenges, socket, crowded)
+        self.ordering = Ordering(
+            site, threads, standings, telling, resolver, challenges, socket, crowded
+        )
         self.draw = site.draw
         self.service = site.service
         self.tree = site.tree

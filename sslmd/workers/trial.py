@@ -13,7 +13,7 @@ import threading
 from contextlib import suppress
 
 from sslmd.acme import certbot, directory
-from sslmd.acme.certbot import Place, test_server_of
+from sslmd.acme.certbot import OrderFolders, test_server_of
 from sslmd.acme.wishes import unmet_wishes
 from sslmd.config.model import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, CaInfo
 from sslmd.core.errors import Permanent
@@ -29,7 +29,7 @@ from sslmd.store.layout import PRIVKEY, SECRET_FILES
 from sslmd.workers.acme import obtain
 from sslmd.workers.acme_before import Attempt
 from sslmd.workers.certify import in_order, judged, whole_set
-from sslmd.workers.tools import Tools, wanted_of
+from sslmd.workers.tools import Ordering, Site, wanted_of
 
 _DRY = "dry-run."
 
@@ -37,55 +37,57 @@ _DRY = "dry-run."
 _folders = threading.Lock()
 
 
-async def trial(job: Trial, tools: Tools) -> str:
+async def trial(job: Trial, ordering: Ordering) -> str:
     """Do the job; return how it went. Raises what `acme.obtain` does."""
-    service = tools.service(job.cert)
+    site, threads = ordering.site, ordering.threads
+    service = site.service(job.cert)
     if not isinstance(service.spec.signer, AcmeCa):
         raise Permanent(f"{job.cert} is not from an ACME CA: there is no test server to ask")
-    ca = tools.config.cas[service.spec.signer.name]
+    ca = site.config.cas[service.spec.signer.name]
     if ca.server != LETS_ENCRYPT and ca.test_server == LETS_ENCRYPT_STAGING:
         # Names inside a private CA's realm are nobody else's business.
         raise Permanent(
             f"CA {ca.name} is not Let's Encrypt and has no test server; write ca_test_server in "
             "its table of ca-info.conf"
         )
-    folder = tools.tree.trial_dir(job.cert)
-    await tools.in_thread(_sweep, folder)
+    folder = site.tree.trial_dir(job.cert)
+    await threads.in_thread(_sweep, folder)
     if job.ask.kind is TrialKind.TEST:
-        return await _try(job, ca, folder, tools)
+        return await _try(job, ca, folder, ordering)
     folder = f"{folder}/{_DRY}{secrets.token_hex(8)}"
-    await tools.in_thread(_make, folder)
+    await threads.in_thread(_make, folder)
     try:
-        return await _try(job, ca, folder, tools)
+        return await _try(job, ca, folder, ordering)
     finally:
-        await tools.in_thread(_remove, folder, tools)
+        await threads.in_thread(_remove, folder, site)
 
 
-async def _try(job: Trial, ca: CaInfo, folder: str, tools: Tools) -> str:
-    service = tools.service(job.cert)
-    served = await directory.fetch(ca.test_server, ca.test_server_root, tools.threads.aside)
+async def _try(job: Trial, ca: CaInfo, folder: str, ordering: Ordering) -> str:
+    site, threads = ordering.site, ordering.threads
+    service = site.service(job.cert)
+    served = await directory.fetch(ca.test_server, ca.test_server_root, threads.aside)
     server = test_server_of(
         ca, service.spec.subject.email, binds_accounts=served.external_account_required
     )
-    name = SetName.at(tools.now())
-    key = await tools.in_thread(generate_key, service.spec.key)
+    name = SetName.at(site.now())
+    key = await threads.in_thread(generate_key, service.spec.key)
     csr = make_csr(key, service.spec)
-    place = Place(f"{folder}/cb", f"{folder}/cb/order/{name}")
+    place = OrderFolders(f"{folder}/cb", f"{folder}/cb/order/{name}")
     label = f"{job.ask.kind}: "
-    obtained = await obtain(Attempt(service, server, place, csr, label), tools)
-    issued = await tools.in_thread(in_order, key, obtained.issued, tools.now())
+    obtained = await obtain(Attempt(service, server, place, csr, label), ordering)
+    issued = await threads.in_thread(in_order, key, obtained.issued, site.now())
     whole = whole_set(key, csr, issued)
-    note = SetNote(0.0, tools.now(), ca.name)
-    wanted = wanted_of(service, tools.config)
-    facts = await tools.in_thread(judged, wanted, name, key, whole, note, tools.now())
+    note = SetNote(0.0, site.now(), ca.name)
+    wanted = wanted_of(service, site.config)
+    facts = await threads.in_thread(judged, wanted, name, key, whole, note, site.now())
     assert facts.cert is not None
     what = f"{ca.test_server} issues it: serial {facts.cert.serial}"
     what = f"{what}, valid until {clock(facts.cert.not_after)}"
     what = "; ".join([what, *unmet_wishes(server, obtained.directory, issued)])
     if job.ask.kind is TrialKind.DRY_RUN:
         return f"{what}; nothing was kept"
-    await tools.in_thread(certbot.clear, place)
-    await tools.in_thread(_keep, folder, {PRIVKEY: key, **whole})
+    await threads.in_thread(certbot.clear, place)
+    await threads.in_thread(_keep, folder, {PRIVKEY: key, **whole})
     return f"{what}; it is in {folder}"
 
 
@@ -109,11 +111,11 @@ def _make(folder: str) -> None:
         files.make_dirs(folder, 0o700)
 
 
-def _remove(folder: str, tools: Tools) -> None:
+def _remove(folder: str, site: Site) -> None:
     """Remove the folder, and those above it that are empty now."""
     with _folders, suppress(OSError):  # one that is not empty stays
         files.remove_tree(folder)
         above = os.path.dirname(folder)
-        while above != tools.tree.root:
+        while above != site.tree.root:
             os.rmdir(above)
             above = os.path.dirname(above)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sslmd.console.client import Daemon
+from sslmd.console.client import DaemonClient
 from sslmd.wire.messages import Method, Notification
 from tests.bench import line
 from tests.bench.line import Line
@@ -129,7 +129,7 @@ class _World:
                 if not left:
                     raise _DoneError
 
-        with Daemon(str(self.site.socket)) as daemon:
+        with DaemonClient(str(self.site.socket)) as daemon:
             ctl = [sys.executable, "-m", "sslmd.ctl.main", "--socket", str(self.site.socket)]
             rolling = subprocess.Popen([*ctl, "roll", "--force", "--no-wait", everything])
             with suppress(_DoneError):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from sslmd.console.client import Daemon
+from sslmd.console.client import DaemonClient
 from sslmd.wire.messages import Method
 
 BIN = Path(sys.executable).parent
@@ -64,7 +64,7 @@ class Run:
     def all_live(self) -> float:
         """Return the seconds from start until every certificate is settled."""
         while True:
-            with Daemon(str(self.socket)) as daemon:
+            with DaemonClient(str(self.socket)) as daemon:
                 certs = json.loads(daemon.call_raw(Method.STATUS))["certs"]
             if all(one["phase"] == "settled" and one["curr"] for one in certs):
                 return time.monotonic() - self.began

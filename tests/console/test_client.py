@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.console.client import Daemon
+from sslmd.console.client import DaemonClient
 from sslmd.console.program import (
     FAILED,
     NO_DAEMON,
@@ -34,7 +34,7 @@ from tests.ctl.fake_daemon import FakeDaemon, Step, progress, refusal, result, s
 
 
 def failure(fake: FakeDaemon, timeout: float = 5.0) -> CtlError:
-    with fake, pytest.raises(CtlError) as caught, Daemon(fake.path, timeout) as daemon:
+    with fake, pytest.raises(CtlError) as caught, DaemonClient(fake.path, timeout) as daemon:
         daemon.call(Method.STATUS)
     return caught.value
 
@@ -44,7 +44,7 @@ def test_call_hands_over_progress_and_returns_the_result() -> None:
         return [progress("a/b", "x", "one"), progress("a/b", "x", "two"), Response(request.id, 7)]
 
     seen: list[Notification] = []
-    with FakeDaemon({Method.RENEW: script}) as fake, Daemon(fake.path) as daemon:
+    with FakeDaemon({Method.RENEW: script}) as fake, DaemonClient(fake.path) as daemon:
         assert daemon.call(Method.RENEW, {"wait": True}, on_notice=seen.append) == 7
         assert daemon.call(Method.RENEW) == 7
     assert [notice.params["text"] for notice in seen] == ["one", "two"]
@@ -54,7 +54,7 @@ def test_call_hands_over_progress_and_returns_the_result() -> None:
 
 def test_an_answer_of_many_megabytes_in_pieces() -> None:
     text = "x" * 5_000_000
-    with FakeDaemon({Method.STATUS: result(text)}) as fake, Daemon(fake.path) as daemon:
+    with FakeDaemon({Method.STATUS: result(text)}) as fake, DaemonClient(fake.path) as daemon:
         assert daemon.call(Method.STATUS) == text
         assert daemon.call_raw(Method.STATUS) == b'"' + text.encode() + b'"'
 
@@ -66,14 +66,14 @@ def test_raw_results_with_other_spacing_or_notices_before_them() -> None:
             b'{ "jsonrpc": "2.0", "id": %d, "result": {"a": 1} }\n' % int(request.id or 0),
         ]
 
-    with FakeDaemon({Method.STATUS: script}) as fake, Daemon(fake.path) as daemon:
+    with FakeDaemon({Method.STATUS: script}) as fake, DaemonClient(fake.path) as daemon:
         raw = daemon.call_raw(Method.STATUS)
     assert raw == b'{"jsonrpc":"2.0","id":1,"result":{"a":1}}'
 
 
 def test_no_socket(tmp_path: Path) -> None:
     with pytest.raises(CtlError, match=r"no daemon answers at .*/none; start it") as caught:
-        Daemon(str(tmp_path / "none"))
+        DaemonClient(str(tmp_path / "none"))
     assert caught.value.exit_status == NO_DAEMON
 
 
@@ -82,13 +82,13 @@ def test_a_socket_left_behind(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(path)
     with pytest.raises(CtlError, match="no daemon answers") as caught:
-        Daemon(path)
+        DaemonClient(path)
     assert caught.value.exit_status == NO_DAEMON
 
 
 def test_a_path_too_long_for_a_socket() -> None:
     with pytest.raises(CtlError, match=r"no daemon answers .*too long"):
-        Daemon("/" + "x" * 200)
+        DaemonClient("/" + "x" * 200)
 
 
 def test_a_daemon_that_does_not_greet() -> None:
@@ -109,7 +109,7 @@ def test_a_daemon_that_accepts_nobody(tmp_path: Path) -> None:
         server.listen(0)
         first.connect(path)
         with pytest.raises(CtlError, match="does not answer") as caught:
-            Daemon(path, 0.05)
+            DaemonClient(path, 0.05)
     assert caught.value.exit_status == NO_DAEMON
 
 
@@ -172,7 +172,7 @@ def test_what_goes_wrong_in_a_request(script: object, text: str, exit_status: in
 
 
 def test_a_silent_daemon_is_not_waited_for_without_end() -> None:
-    with FakeDaemon({Method.STATUS: steps()}) as fake, Daemon(fake.path) as daemon:
+    with FakeDaemon({Method.STATUS: steps()}) as fake, DaemonClient(fake.path) as daemon:
         with pytest.raises(CtlError, match="does not answer"):
             daemon.call(Method.STATUS, timeout=0.05)
 
@@ -180,7 +180,7 @@ def test_a_silent_daemon_is_not_waited_for_without_end() -> None:
 def test_a_daemon_that_is_gone_when_it_is_asked() -> None:
     last_words = encode(Response(None, error=WireError(Code.LIMIT, "idle for too long")))
     with FakeDaemon(greeting=(hello("1"), last_words, None)) as fake:
-        with Daemon(fake.path) as daemon, pytest.raises(CtlError, match="idle for too long"):
+        with DaemonClient(fake.path) as daemon, pytest.raises(CtlError, match="idle for too long"):
             daemon.call(Method.STATUS)
 
 
@@ -216,7 +216,7 @@ def test_not_permitted_says_which_group_to_join(mode: int, gid: int, text: str) 
         folder.chmod(mode if os.geteuid() == 0 else 0o600)
         try:
             with nobody(), pytest.raises(CtlError) as caught:
-                Daemon(fake.path)
+                DaemonClient(fake.path)
         finally:
             folder.chmod(0o700)
     assert text.format(group=grp.getgrgid(gid).gr_name) in caught.value.text
@@ -228,4 +228,4 @@ def test_a_path_that_is_no_socket(tmp_path: Path) -> None:
         if path != tmp_path:
             path.touch()
         with pytest.raises(NoDaemon, match=f"{path} is no socket; name"):
-            Daemon(str(path))
+            DaemonClient(str(path))

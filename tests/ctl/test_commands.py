@@ -140,7 +140,10 @@ def test_show() -> None:
                 },
             ],
         ),
-        "decision": {"text": "the old key's records stay until every server is proven"},
+        "decision": {
+            "text": "the old key's records stay until every server is proven",
+            "reason_code": "old-records-go",
+        },
         "sets": [
             {**one_set(), "role": "curr", "problem": ""},
             {**one_set(name="20260701-00:00:00"), "role": "", "problem": "no key"},

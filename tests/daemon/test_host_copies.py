@@ -198,6 +198,30 @@ async def test_what_lies_there_besides_is_told_once(one: FarSite) -> None:
     assert note(one).surplus == ()
 
 
+async def test_keys_that_no_rule_removes_are_told_and_the_host_is_not_visited_again_and_again(
+    one: FarSite,
+) -> None:
+    """Also where everything that others put there is pruned: these are no certificates."""
+    one.configure(server_class("web", EVERYTHING, "prune = true"))
+    await one.made()
+    hosts = loaded(one)
+    (one.far.root / "example.com").mkdir(parents=True)
+    (one.far.root / "example.com/old.key").write_text("a key")
+    # A CA's certificate may be there, its key may not (I1); nor may what is left of an old one.
+    (one.far.root / f"{ROOT}/prev").mkdir(parents=True)
+    (one.far.root / f"{ROOT}/prev/privkey.pem").touch()
+    (one.far.root / "example.com/gone/prev").mkdir(parents=True)
+    (one.far.root / "example.com/gone/prev/privkey.pem").touch()
+    await hosts.run(Copy(FAR, (), because("test")))
+    assert note(one).surplus == (f"{ROOT} with its key", "example.com/old.key")
+    assert not (one.far.root / "example.com/gone").exists()
+    assert FAR not in hosts.notes.untidy()
+    assert hosts.notes.visits()[FAR] == one.site.now + timedelta(hours=1)
+    # What is copied takes the place of such keys.
+    await hosts.run(one.job(ROOT))
+    assert note(one).surplus == ("example.com/old.key",)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 async def test_a_note_that_is_not_ours_is_told(one: FarSite) -> None:
     await one.made()

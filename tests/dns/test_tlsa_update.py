@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import dns.message
 import dns.name
 import dns.rcode
@@ -10,10 +12,10 @@ import dns.update
 
 from sslmd.config.model import DnsPrimary, Endpoint
 from sslmd.core.dane.tlsa import Content, Tlsa, TlsaSet
-from sslmd.core.errors import Permanent, Transient
+from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.dns.resolver import Resolver
-from sslmd.dns.tlsa_update import LARGE, replace_tlsa
+from sslmd.dns.update import LARGE, change_owners, tlsa_changes
 from tests.stand.responder import Answer, Responder
 
 ZONE = ZoneName("example.com")
@@ -48,6 +50,12 @@ class Primary:
         return made
 
 
+async def change(
+    responder: Responder, before: Content, after: Content
+) -> Mapping[DomainName, SslmError]:
+    return await change_owners(ZONE, primary_at(responder), tlsa_changes(before, after), NOBODY)
+
+
 def said(responder: Responder) -> list[list[str]]:
     """Return what each message says: `-` for what is deleted."""
     found = []
@@ -69,21 +77,23 @@ async def test_one_message_changes_what_differs() -> None:
     before = {MAIL: of(ONE), WEB: of(ONE)}
     after = {MAIL: of(TWO, ttl=90)}
     async with Responder(Primary()) as responder:
-        assert await replace_tlsa(ZONE, primary_at(responder), before, after, NOBODY) == {}
+        assert await change(responder, before, after) == {}
     assert said(responder) == [[f"+ {MAIL} 90 {TWO}", f"- {MAIL} 0 {ONE}", f"- {WEB} 0 {ONE}"]]
 
 
 async def test_records_that_stay_are_never_deleted() -> None:
     before = {MAIL: of(ONE, TWO)}
     async with Responder(Primary()) as responder:
-        await replace_tlsa(ZONE, primary_at(responder), before, {MAIL: of(ONE, ttl=5)}, NOBODY)
+        await change_owners(
+            ZONE, primary_at(responder), tlsa_changes(before, {MAIL: of(ONE, ttl=5)}), NOBODY
+        )
     assert said(responder) == [[f"+ {MAIL} 5 {ONE}", f"- {MAIL} 0 {TWO}"]]
 
 
 async def test_nothing_to_say() -> None:
     async with Responder(Primary()) as responder:
         empty: Content = {MAIL: of()}
-        assert await replace_tlsa(ZONE, primary_at(responder), empty, {}, NOBODY) == {}
+        assert await change(responder, empty, {}) == {}
     assert responder.queries == []
 
 
@@ -92,7 +102,7 @@ async def test_an_owner_is_never_split() -> None:
     owners = [DomainName(f"_{n}._tcp.example.com") for n in range(5)]
     after = {owner: of(*some[:3]) for owner in owners} | {MAIL: of(*some)}
     async with Responder(Primary()) as responder:
-        assert await replace_tlsa(ZONE, primary_at(responder), {}, after, NOBODY) == {}
+        assert await change(responder, {}, after) == {}
     sent = said(responder)
     assert len(sent) == 4
     assert sorted(line for lines in sent for line in lines) == sorted(
@@ -107,7 +117,7 @@ async def test_an_owner_is_never_split() -> None:
 async def test_an_owner_that_is_refused_keeps_out_no_other() -> None:
     after = {MAIL: of(ONE), WEB: of(ONE)}
     async with Responder(Primary(WEB)) as responder:
-        failed = await replace_tlsa(ZONE, primary_at(responder), {}, after, NOBODY)
+        failed = await change(responder, {}, after)
     assert list(failed) == [WEB]
     assert isinstance(failed[WEB], Permanent)
     text = f"let the key change TLSA records of {WEB} (BIND: update-policy)"
@@ -118,7 +128,7 @@ async def test_an_owner_that_is_refused_keeps_out_no_other() -> None:
 async def test_what_may_pass_is_told_of_every_owner() -> None:
     after = {MAIL: of(ONE), WEB: of(ONE)}
     async with Responder(Primary(rcode=dns.rcode.SERVFAIL)) as responder:
-        failed = await replace_tlsa(ZONE, primary_at(responder), {}, after, NOBODY)
+        failed = await change(responder, {}, after)
     assert len(responder.queries) == 1
     assert set(failed) == {MAIL, WEB}
     assert all(isinstance(err, Transient) for err in failed.values())

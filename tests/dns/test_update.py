@@ -21,13 +21,33 @@ from sslmd.core.errors import Permanent, Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.dns.resolver import Resolver
-from sslmd.dns.update import add, load_key, remove
+from sslmd.dns.update import change_owners, load_key, txt_changes
 from tests.stand.responder import Answer, Responder
 
 ZONE = ZoneName("example.com")
 RECORD = TxtRecord(DomainName("_acme-challenge.example.com"), "v" * 43)
 SECRET = "ab//cdEF//ghIJKLmnOPQR=="
 NOBODY = Resolver([])
+
+
+async def add(
+    zone: ZoneName, primary: DnsPrimary, records: list[TxtRecord], resolver: Resolver
+) -> None:
+    """Add TXT records; raise what that fails with."""
+    for err in (
+        await change_owners(zone, primary, txt_changes(records, (), 60), resolver)
+    ).values():
+        raise err
+
+
+async def remove(
+    zone: ZoneName, primary: DnsPrimary, records: list[TxtRecord], resolver: Resolver
+) -> None:
+    """Remove TXT records; raise what that fails with."""
+    for err in (
+        await change_owners(zone, primary, txt_changes((), records, 60), resolver)
+    ).values():
+        raise err
 
 
 def write(file: Path, text: str) -> None:
@@ -147,7 +167,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 async def test_what_an_update_says() -> None:
     async with Responder(answering(dns.rcode.NOERROR)) as responder:  # type: ignore[arg-type]
-        await add(ZONE, primary_at(responder), [RECORD], 60, NOBODY)
+        await add(ZONE, primary_at(responder), [RECORD], NOBODY)
         await remove(ZONE, primary_at(responder), [RECORD], NOBODY)
     added, removed = responder.queries
     assert isinstance(added, dns.update.UpdateMessage)
@@ -164,7 +184,7 @@ async def test_many_records_go_in_several_messages() -> None:
     names = [DomainName(f"_acme-challenge.{'h' * 60}{n}.example.com") for n in range(250)]
     records = [TxtRecord(name, "v" * 255) for name in names]
     async with Responder(answering(dns.rcode.NOERROR)) as responder:  # type: ignore[arg-type]
-        await add(ZONE, primary_at(responder), records, 60, NOBODY)
+        await add(ZONE, primary_at(responder), records, NOBODY)
     sent = [
         rrset.name
         for query in responder.queries
@@ -192,7 +212,7 @@ async def test_many_records_go_in_several_messages() -> None:
 async def test_refusals(rcode: dns.rcode.Rcode, kind: type[Exception], way_out: str) -> None:
     async with Responder(answering(rcode)) as responder:  # type: ignore[arg-type]
         with pytest.raises(kind) as caught:
-            await add(ZONE, primary_at(responder), [RECORD], 60, NOBODY)
+            await add(ZONE, primary_at(responder), [RECORD], NOBODY)
     text = str(caught.value)
     assert text.startswith(f"zone example.com: the primary 127.0.0.1:{responder.server.port} ")
     assert dns.rcode.to_text(rcode) in text
@@ -203,19 +223,19 @@ async def test_a_primary_that_is_gone() -> None:
     async with Responder(answering(dns.rcode.NOERROR)) as responder:  # type: ignore[arg-type]
         pass
     with pytest.raises(Transient, match=r"zone example\.com: the primary .*Connection refused"):
-        await add(ZONE, primary_at(responder), [RECORD], 60, NOBODY)
+        await add(ZONE, primary_at(responder), [RECORD], NOBODY)
 
 
 async def test_nonsense() -> None:
     async with Responder(lambda _query, _tcp: b"\x00" * 30) as responder:
         with pytest.raises(Transient, match="answers nonsense"):
-            await add(ZONE, primary_at(responder), [RECORD], 60, NOBODY)
+            await add(ZONE, primary_at(responder), [RECORD], NOBODY)
 
 
 async def test_a_primary_without_an_address() -> None:
     primary = DnsPrimary(ZONE, Endpoint("ns.example.com"), update=True)
     with pytest.raises(Transient, match="cannot be looked up"):
-        await add(ZONE, primary, [RECORD], 60, NOBODY)
+        await add(ZONE, primary, [RECORD], NOBODY)
 
 
 @pytest.fixture
@@ -245,7 +265,7 @@ async def test_keys_that_are_not_accepted(
     async with Responder(answer) as responder:
         responder.keyring = {key.name: key}
         with pytest.raises(kind, match=text):
-            await add(ZONE, primary_at(responder, tsig), [RECORD], 60, NOBODY)
+            await add(ZONE, primary_at(responder, tsig), [RECORD], NOBODY)
 
 
 async def test_an_unsigned_yes_to_a_signed_update_is_not_believed(tsig: TsigKey) -> None:
@@ -258,6 +278,6 @@ async def test_an_unsigned_yes_to_a_signed_update_is_not_believed(tsig: TsigKey)
     async with Responder(answer) as responder:
         responder.keyring = {key.name: key}
         with pytest.raises(Transient, match=r"does not sign|requires a TSIG"):
-            await add(ZONE, primary_at(responder, tsig), [RECORD], 60, NOBODY)
+            await add(ZONE, primary_at(responder, tsig), [RECORD], NOBODY)
         responder.answering = answering(dns.rcode.NOERROR)  # type: ignore[assignment]
-        await add(ZONE, primary_at(responder, tsig), [RECORD], 60, NOBODY)
+        await add(ZONE, primary_at(responder, tsig), [RECORD], NOBODY)

@@ -21,7 +21,7 @@ from sslmd.dns.nameservers import Followed, authoritative, follow
 from sslmd.dns.observe import Propagation
 from sslmd.dns.owners import OwnerLook
 from sslmd.dns.resolver import Resolver
-from sslmd.dns.update import add, remove
+from sslmd.dns.update import change_owners, txt_changes
 from sslmd.store.layout import challenge_file
 from tests.stand import bind
 
@@ -47,6 +47,26 @@ sub     NS      ns.sub
 ns.sub  A       192.0.2.53
 _acme-challenge.alone   NS      ns.example.net.
 """
+
+
+async def add(
+    zone: ZoneName, primary: DnsPrimary, records: list[TxtRecord], resolver: Resolver
+) -> None:
+    """Add TXT records; raise what that fails with."""
+    for err in (
+        await change_owners(zone, primary, txt_changes(records, (), 60), resolver)
+    ).values():
+        raise err
+
+
+async def remove(
+    zone: ZoneName, primary: DnsPrimary, records: list[TxtRecord], resolver: Resolver
+) -> None:
+    """Remove TXT records; raise what that fails with."""
+    for err in (
+        await change_owners(zone, primary, txt_changes((), records, 60), resolver)
+    ).values():
+        raise err
 
 
 def at(server: bind.Named, name: str = "") -> NameServer:
@@ -129,8 +149,8 @@ async def test_updates(tmp_path: Path, *, signed: bool) -> None:
     zone = bind.Zone(ZONE.text, dynamic=True, signed=signed)
     with bind.Primary(tmp_path / "ns1", [zone]) as server:
         to, ns = primary_at(server, TsigKey(server.key_file)), at(server)
-        await add(ZONE, to, [ONE, TWO, WWW], 60, NOBODY)
-        await add(ZONE, to, [ONE], 60, NOBODY)  # again: nothing changes
+        await add(ZONE, to, [ONE, TWO, WWW], NOBODY)
+        await add(ZONE, to, [ONE], NOBODY)  # again: nothing changes
         assert (await look_at_owner(ZONE, ns, APEX, TXT)).records == {"one", "two"}
         await remove(ZONE, to, [ONE, WWW], NOBODY)
         await remove(ZONE, to, [ONE], NOBODY)  # absent is fine
@@ -144,22 +164,22 @@ async def test_updates_that_are_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.key"
     with bind.Primary(tmp_path / "ns1", [zone]) as server:
         key = TsigKey(server.key_file)
-        await add(ZONE, primary_at(server, key), [ONE], 60, NOBODY)
+        await add(ZONE, primary_at(server, key), [ONE], NOBODY)
         with pytest.raises(Permanent, match=r"answers REFUSED to the update; let the key"):
-            await add(ZONE, primary_at(server, key), [WWW], 60, NOBODY)
+            await add(ZONE, primary_at(server, key), [WWW], NOBODY)
         with pytest.raises(Permanent, match="REFUSED"):
-            await add(ZONE, primary_at(server), [ONE], 60, NOBODY)
+            await add(ZONE, primary_at(server), [ONE], NOBODY)
         other.touch(0o600)
         other.write_text(bind.key_statement("sslmd"))
         with pytest.raises(Permanent, match="does not accept the TSIG key"):
-            await add(ZONE, primary_at(server, TsigKey(other)), [ONE], 60, NOBODY)
+            await add(ZONE, primary_at(server, TsigKey(other)), [ONE], NOBODY)
         other.write_text(bind.key_statement("unknown"))
         with pytest.raises(Permanent, match="does not accept the TSIG key"):
-            await add(ZONE, primary_at(server, TsigKey(other)), [ONE], 60, NOBODY)
+            await add(ZONE, primary_at(server, TsigKey(other)), [ONE], NOBODY)
         elsewhere = ZoneName("example.org")
         record = TxtRecord(DomainName("_acme-challenge.example.org"), "x")
         with pytest.raises(Permanent, match="has to be the zone's primary"):
-            await add(elsewhere, primary_at(server, key), [record], 60, NOBODY)
+            await add(elsewhere, primary_at(server, key), [record], NOBODY)
 
 
 # --- the proof ---

@@ -22,8 +22,8 @@ from sslmd.dns.resolver import Resolver
 from sslmd.doctor.command import _summary
 from sslmd.doctor.daemon import Running, changed, look_at_daemon
 from sslmd.doctor.dns import _is_part, _of_server, challenge_zones, look_at_zones
-from sslmd.doctor.finding import Case, Finding, Level, Watch, all_of, well
 from sslmd.doctor.here import look_at_configuration, named_unused
+from sslmd.doctor.symptoms import Checkup, Grade, Symptom, TimeBox, all_of, well
 from tests.stand.conf import MAIN, Tree
 from tests.stand.responder import Responder, Zone
 
@@ -39,14 +39,14 @@ def _cert(service: str, days: float, **more: object) -> dict[str, object]:
     return {"group": "example.com", "service": service, "curr": curr, **more}
 
 
-def _told(status: dict[str, object]) -> list[Finding]:
+def _told(status: dict[str, object]) -> list[Symptom]:
     running = Running(
         "/sock", 0, None, "/conf.d", "/certs", {}, Fields(status), tuple(certs_of(status))
     )
     return asyncio.run(_all(running))
 
 
-async def _all(running: Running) -> list[Finding]:
+async def _all(running: Running) -> list[Symptom]:
     return [one async for one in look_at_daemon(running, NOW)]
 
 
@@ -76,7 +76,7 @@ def test_everything_that_the_daemon_has_in_trouble() -> None:
             },
         }
     )
-    wrong = "\n".join(one.text for one in found if one.level is Level.WRONG)
+    wrong = "\n".join(one.text for one in found if one.level is Grade.WRONG)
     for words in (
         "the configuration was refused at ",
         "the next start would fail: /c/ssl-mgr.conf:3: x: it is wrong; do it right (and 1 more)",
@@ -91,24 +91,24 @@ def test_everything_that_the_daemon_has_in_trouble() -> None:
     ):
         assert words in wrong
     assert "example.com/well" not in wrong
-    odd = "\n".join(one.text for one in found if one.level is Level.ODD)
+    odd = "\n".join(one.text for one in found if one.level is Grade.ODD)
     assert "not signed" in odd
     assert "restart it" in odd
-    (ok,) = (one.text for one in found if one.level is Level.WELL)
+    (ok,) = (one.text for one in found if one.level is Grade.WELL)
     assert ok == "it answers at /sock: 6 certificates"
 
 
 @pytest.mark.parametrize(
     ("problem", "level"),
     [
-        (NoDaemon("nobody answers"), Level.WRONG),
-        (CtlError("that needs root", NOT_PERMITTED), Level.UNSEEN),
+        (NoDaemon("nobody answers"), Grade.WRONG),
+        (CtlError("that needs root", NOT_PERMITTED), Grade.UNSEEN),
     ],
 )
-def test_a_daemon_that_says_nothing(problem: CtlError, level: Level) -> None:
+def test_a_daemon_that_says_nothing(problem: CtlError, level: Grade) -> None:
     found = asyncio.run(_all(Running("/sock", 0, problem)))
     assert [one.level for one in found if one.text == problem.text] == [level]
-    assert not any(one.level is Level.WELL for one in found)
+    assert not any(one.level is Grade.WELL for one in found)
 
 
 def test_mistakes_say_nothing_of_a_daemon_that_uses_another_configuration() -> None:
@@ -132,7 +132,7 @@ def test_what_is_only_closed_to_another_user_is_not_wrong(tmp_path: Path) -> Non
     running = Running("/sock", 0, None, str(tmp_path), "/certs")
     mistake = Mistake(str(conf), 0, "", "it cannot be read", "open it")
 
-    async def look() -> list[Finding]:
+    async def look() -> list[Symptom]:
         return [one async for one in look_at_configuration(running, tmp_path, None, [mistake])]
 
     os.seteuid(65534)
@@ -151,7 +151,7 @@ def test_a_certificate_that_no_server_uses_is_one_finding(tmp_path: Path) -> Non
     folder = str(config.conf_dir)
     running = Running("/sock", 0, None, folder, "", {}, Fields(status), tuple(certs_of(status)))
 
-    async def look() -> list[Finding]:
+    async def look() -> list[Symptom]:
         its = [one async for one in look_at_configuration(running, config.conf_dir, config, [])]
         unused = named_unused(config)
         return its + [one async for one in look_at_daemon(running, NOW, unused)]
@@ -160,7 +160,7 @@ def test_a_certificate_that_no_server_uses_is_one_finding(tmp_path: Path) -> Non
     first, second = said
     assert first == str(warning)
     assert second.startswith("example.com/later: no server uses it")  # not loaded yet
-    assert set(said.values()) == {Level.WRONG}
+    assert set(said.values()) == {Grade.WRONG}
 
 
 def test_files_that_the_daemon_has_not_loaded() -> None:
@@ -208,13 +208,13 @@ async def test_servers_that_stand_in_place_of_the_ns_records(
             f"nameservers = ['{primary.server}', '{world.server}']\n",
         )
         tree.change("example.com/web", "'my-int'", "'le-dns'")
-        case = Case(tree.load(), Watch(60), os.geteuid(), resolver=Resolver([world.server]))
+        case = Checkup(tree.load(), TimeBox(60), os.geteuid(), resolver=Resolver([world.server]))
         found = [one async for one in look_at_zones(case)]
-    odd = "\n".join(one.text for one in found if one.level is Level.ODD)
+    odd = "\n".join(one.text for one in found if one.level is Grade.ODD)
     assert f"ns1.example.net (127.0.0.1), ns2.example.com ({CLOSED}) of its NS records" in odd
     assert "is not in nameservers of [[dns_primary]]" in odd
     assert f"{primary.server} (nameservers): 8, {world.server} (nameservers): 7" in odd
-    bad = "\n".join(one.text for one in found if one.level is Level.WRONG)
+    bad = "\n".join(one.text for one in found if one.level is Grade.WRONG)
     assert f"zone example.com: ns2.example.com ({CLOSED}) (NS record) cannot be asked" in bad
     assert "(nameservers)" not in bad
 
@@ -226,16 +226,16 @@ FOUR, SIX = NameServer("192.0.2.53", 53, "ns1"), NameServer("2001:db8::53", 53, 
     ("seen", "level", "words"),
     [
         (Reached(FOUR, 7), None, ""),
-        (Reached(FOUR, 7, tcp="did not answer"), Level.WRONG, "by UDP alone"),
-        (Reached(FOUR, 7, udp="did not answer"), Level.WRONG, "by TCP alone"),
-        (Reached(FOUR, udp="is silent", tcp="is silent"), Level.WRONG, "out of the NS records"),
-        (Reached(SIX, udp="is silent", tcp="is silent"), Level.WRONG, "a CA may choose"),
-        (Reached(SIX, udp="is silent", tcp="is silent"), Level.WRONG, "AAAA record"),
-        (Reached(SIX, udp="is out of reach", no_route=True), Level.UNSEEN, "from elsewhere"),
-        (Reached(FOUR, fault="answers REFUSED"), Level.WRONG, "answers REFUSED"),
+        (Reached(FOUR, 7, tcp="did not answer"), Grade.WRONG, "by UDP alone"),
+        (Reached(FOUR, 7, udp="did not answer"), Grade.WRONG, "by TCP alone"),
+        (Reached(FOUR, udp="is silent", tcp="is silent"), Grade.WRONG, "out of the NS records"),
+        (Reached(SIX, udp="is silent", tcp="is silent"), Grade.WRONG, "a CA may choose"),
+        (Reached(SIX, udp="is silent", tcp="is silent"), Grade.WRONG, "AAAA record"),
+        (Reached(SIX, udp="is out of reach", no_route=True), Grade.UNSEEN, "from elsewhere"),
+        (Reached(FOUR, fault="answers REFUSED"), Grade.WRONG, "answers REFUSED"),
     ],
 )
-def test_how_a_name_server_answers(seen: Reached, level: Level | None, words: str) -> None:
+def test_how_a_name_server_answers(seen: Reached, level: Grade | None, words: str) -> None:
     finding = _of_server(ZoneName("example.com"), seen)
     assert (finding.level if finding else None) == level
     if finding is not None:
@@ -261,8 +261,8 @@ def test_only_what_was_seen_is_called_well(levels: list[str], text: str) -> None
 def test_what_takes_too_long_is_named_and_not_called_well() -> None:
     """Many names, of which some never answer: the rest is there, and so is the number of those."""
 
-    async def look() -> tuple[list[Finding], int, str]:
-        watch = Watch(0.2)
+    async def look() -> tuple[list[Symptom], int, str]:
+        watch = TimeBox(0.2)
         most = running = 0
 
         async def one(number: int) -> int:
@@ -289,6 +289,6 @@ def test_what_takes_too_long_is_named_and_not_called_well() -> None:
     found, most, progress = asyncio.run(look())
     assert found[0].text == "16 names"
     assert "4 names not looked at" in found[1].text
-    assert found[1].level is Level.UNSEEN
+    assert found[1].level is Grade.UNSEEN
     assert most <= 5
     assert progress == ""

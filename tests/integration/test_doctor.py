@@ -16,7 +16,7 @@ from pathlib import Path
 from sslmd.config.load import load
 from sslmd.core.names import CertId
 from sslmd.doctor import sets as doctor_sets
-from sslmd.doctor.finding import Case, Level, Watch
+from sslmd.doctor.symptoms import Checkup, Grade, TimeBox
 from tests.stand.acme_site import ZONE as ACME_ZONE
 from tests.stand.acme_site import world as acme_world
 from tests.stand.bind import Primary
@@ -239,10 +239,10 @@ async def test_a_link_that_is_younger_than_the_daemons_word_says_nothing_of_it(
     site.wait_settled()
     site.stop()
     cert = CertId("example.com", "web-ec")
-    case = Case(load(site.conf), Watch(60), os.geteuid())
+    case = Checkup(load(site.conf), TimeBox(60), os.geteuid())
     other = "20200101-00:00:00"
     (told,) = doctor_sets._of_cert(case, cert, other, 0.0, ())
-    assert (told.level, "run sslmctl doctor again" in told.text) == (Level.UNSEEN, True)
+    assert (told.level, "run sslmctl doctor again" in told.text) == (Grade.UNSEEN, True)
     (told,) = doctor_sets._of_cert(case, cert, other, time.time() + 60, ())
-    assert told.level is Level.WRONG
+    assert told.level is Grade.WRONG
     assert f"the daemon takes {other} for the one in use" in told.text

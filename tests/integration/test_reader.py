@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from sslmd.console.client import Daemon
+from sslmd.console.client import DaemonClient
 from sslmd.wire.messages import Method
 from tests.stand.site import Site
 
@@ -56,7 +56,7 @@ def test_a_reader_through_200_rolls(site: Site) -> None:
     for reader in readers:
         reader.start()
     try:
-        with Daemon(str(site.socket)) as daemon:
+        with DaemonClient(str(site.socket)) as daemon:
             for _ in range(ROLLS):
                 for method in (Method.RENEW, Method.ROLL):
                     done = daemon.call(method, {"certs": [WEB], "force": True})

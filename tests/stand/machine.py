@@ -1,6 +1,6 @@
 """A Debian of its own, booted: systemd is PID 1, and nothing is installed but that.
 
-`base` fetches a release by debootstrap(8), once (build/machines, `make clean` removes it);
+`base` fetches a release by mmdebstrap(1), once (build/machines, `make clean` removes it);
 `Machine` is a copy of it in systemd-nspawn(1), without a network when it runs.
 """
 
@@ -35,7 +35,7 @@ def skip_unless_possible() -> None:
     if os.getuid() != 0:
         pytest.skip("booting a Debian needs root")
     for program, package in (
-        ("debootstrap", "debootstrap"),
+        ("mmdebstrap", "mmdebstrap"),
         ("systemd-nspawn", "systemd-container"),
         ("nsenter", "util-linux"),
         ("setpriv", "util-linux"),
@@ -98,16 +98,19 @@ def base(suite: str) -> Path:
             fresh = folder.with_name(f".{suite}.new")
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.parent.mkdir(exist_ok=True)
-            command = ["debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus"]
             done = subprocess.run(
-                [*command, suite, str(fresh), MIRROR],
+                [
+                    *("mmdebstrap", "--quiet", "--variant=minbase", "--include=systemd-sysv,dbus"),
+                    *("--dpkgopt=force-unsafe-io", suite, str(fresh), MIRROR),
+                ],
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
                 timeout=FETCHING,
                 check=False,
             )
             if done.returncode != 0:
-                pytest.skip(f"debootstrap could not fetch {suite}: {done.stdout[-500:]}")
+                pytest.skip(f"mmdebstrap could not fetch {suite}: {done.stderr[-500:]}")
             # Nothing in a machine is kept: dpkg need not wait for the disk.
             (fresh / "etc/dpkg/dpkg.cfg.d/quick").write_text("force-unsafe-io\n")
             fresh.rename(folder)

@@ -37,7 +37,9 @@ class World:
 
     async def write(self) -> list[str]:
         """Let the worker have a look; return what failed."""
-        failed = await write_dh(self.site.tools)
+        failed = await write_dh(
+            self.site.tools.site, self.site.tools.threads, self.site.tools.telling
+        )
         assert all(isinstance(err, SslmError) for err in failed), failed
         return [str(err) for err in failed]
 
@@ -256,7 +258,9 @@ async def test_directories_and_pipes_where_files_should_be(tmp_path: Path) -> No
     world.folder.mkdir(parents=True)
     os.mkfifo(world.folder / "dh-ffdhe3072.pem")
     (world.folder / "dh-ffdhe2048.pem").mkdir()
-    failed = await write_dh(world.site.tools)
+    failed = await write_dh(
+        world.site.tools.site, world.site.tools.threads, world.site.tools.telling
+    )
     assert [type(err) for err in failed] == [Permanent]
     assert "dh-ffdhe2048.pem: Is a directory; move away the directory" in str(failed[0])
     assert (world.folder / "dh-ffdhe3072.pem").read_bytes() == dhparam(3072)

@@ -8,10 +8,10 @@ import pytest
 
 from sslmd.config.hosts import class_order, places
 from sslmd.core.errors import Permanent, Transient
+from sslmd.core.host.commands import with_zones
 from sslmd.core.jobs import Restart, Told
 from sslmd.core.names import CertId, SetName
 from sslmd.core.state import ServerPhase
-from sslmd.dns.command import with_zones
 from sslmd.workers.restart import restart
 from tests.reasons import because
 from tests.stand.hosts_decided import restarts

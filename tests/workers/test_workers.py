@@ -473,7 +473,7 @@ async def test_settle(site: Site) -> None:
     links = sets.read_links(site.tree, WEB)
     assert event == Settled(site.now, links.prev)
     assert len(sets.list_sets(site.tree, WEB)) == 4  # curr, prev, and clean_keep
-    assert await clean(WEB, site.tools) == []
+    assert await clean(WEB, site.tools.site, site.tools.threads, site.tools.standings) == []
 
 
 async def test_old_sets_of_inactive_groups(site: Site) -> None:
@@ -492,7 +492,7 @@ async def test_old_sets_of_inactive_groups(site: Site) -> None:
         MAIN.replace("true\n    domain = 'example.com'", "false\n    domain = 'example.com'"),
     )
     site.reload()
-    removed = await clean_inactive(site.tools, 1)
+    removed = await clean_inactive(site.tools.site, site.tools.threads, 1)
     left = sets.list_sets(site.tree, WEB)
     links = sets.read_links(site.tree, WEB)
     assert {links.curr, links.prev, retired} <= set(left)
@@ -500,7 +500,7 @@ async def test_old_sets_of_inactive_groups(site: Site) -> None:
     assert removed
     notes.write_text("version = 99\n")
     with pytest.raises(SslmError, match="cannot be read"):
-        await clean_inactive(site.tools, 1)
+        await clean_inactive(site.tools.site, site.tools.threads, 1)
     assert sets.list_sets(site.tree, WEB) == left
 
 

@@ -260,6 +260,7 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     Why.DH_RELOADED: "the configuration was loaded again",
     Why.DH_DAILY: "the daily look",
     Why.DH_START: "what is missing at the start",
+    Why.HELD_AGAIN: "its files may be right by now",
     Why.TRIAL: "an admin asked for a {kind}",
     Why.AFTER_ROLL: "after the roll",
     Why.AFTER_COPY: "after the copy[ to {host}]",

@@ -222,9 +222,20 @@ class Methods:
         for cert in self._select(params.certs()):
             if self._planner.queue.busy(f"cert {cert}"):
                 continue  # its own job cleans up when it settles
-            removed += [(cert, name) for name in await clean(cert, self._planner.tools, keep)]
+            removed += [
+                (cert, name)
+                for name in await clean(
+                    cert,
+                    self._planner.tools.site,
+                    self._planner.tools.threads,
+                    self._planner.tools.standings,
+                    keep,
+                )
+            ]
         if params.flag("inactive"):
-            removed += await clean_inactive(self._planner.tools, keep)
+            removed += await clean_inactive(
+                self._planner.tools.site, self._planner.tools.threads, keep
+            )
         return {"removed": [{"cert": str(cert), "set": str(name)} for cert, name in removed]}
 
     async def _cancel(self, params: Params) -> dict[str, Any]:

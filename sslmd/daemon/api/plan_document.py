@@ -7,10 +7,22 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from sslmd.config.hosts import DNS, class_order, is_meant
-from sslmd.config.model import Argv, Config
-from sslmd.core.jobs import Copy, Look, Publish, Restart, See, Trial, Watch, WriteDh, ZoneJob
-from sslmd.core.names import CertId, machine_of
+from sslmd.config.hosts import commands_of, is_meant
+from sslmd.config.model import Config
+from sslmd.core.host.commands import DNS, Argv, following_roll
+from sslmd.core.jobs import (
+    Copy,
+    Look,
+    Publish,
+    ReadHeld,
+    Restart,
+    See,
+    Trial,
+    Watch,
+    WriteDh,
+    ZoneJob,
+)
+from sslmd.core.names import CertId
 from sslmd.core.own_ca import renews_how
 from sslmd.core.reason import Reason, Why, on_wire, said
 from sslmd.core.state import Server, ServerPhase
@@ -19,7 +31,6 @@ from sslmd.daemon.api.documents import time
 from sslmd.daemon.api.metering import gently
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
-from sslmd.dns.command import commands_for
 
 _ZONE_JOBS = {
     Publish: "publish TLSA records of",
@@ -57,6 +68,8 @@ async def plan(
             elif isinstance(job, ZoneJob):
                 word = _ZONE_JOBS[type(job)]
                 row = {"cert": "", "job": f"{word} {job.zone}"}
+            elif isinstance(job, ReadHeld):
+                row = {"cert": "", "job": "read what is held"}
             elif isinstance(job, WriteDh):
                 row = {"cert": "", "job": "write Diffie-Hellman groups"}
             elif job.cert in chosen:
@@ -113,46 +126,42 @@ def _after_roll(
     tools = planner.tools
     config, now = tools.config, tools.now()
     row = {"cert": str(cert), "at": time(at), "state": "planned"}
-    for host in dict.fromkeys(host for _, host in sorted(entry.servers)):
-        kinds = [kind for kind in class_order(config) if (kind, host) in entry.servers]
-        if is_meant(config, cert, host):
-            yield from _copies(config, host, row, here=tools.lookups.locality.seems_local(host))
-        for kind in kinds:
-            server = Server(kind, host, ServerPhase.DELIVERED, expires=now)
-            for old in entry.state.servers:
-                if (old.kind, old.host) == (kind, host):
-                    server = Server(kind, host, ServerPhase.DELIVERED, expires=old.expires)
+    hosts = sorted({host for _, host in entry.servers})
+    copied = [host for host in hosts if is_meant(config, cert, host)]
+    known = {(one.kind, one.host): one.expires for one in entry.state.servers}
+    commands = commands_of(config)
+    follows = list(following_roll(commands, cert, entry.servers, copied))
+    for host in hosts:
+        if host in copied and not tools.lookups.locality.seems_local(host):
+            yield {**row, **_copy(config, host), **_because(AFTER_ROLL)}
+        for one in (one for one in follows if one.host == host):
+            if not one.kind:
+                because = _because(Reason(Why.AFTER_COPY, host=host))
+                yield {**row, **_run_after(one.argv), **because}
+                continue
+            ends = known.get((one.kind, host), now)
+            server = Server(one.kind, host, ServerPhase.DELIVERED, expires=ends)
             opens = planner.hosts.restarts_at(cert, server, max(at, now))
-            for argv in _commands(config, kind, cert):
-                job = f"restart {kind} on {host}: {shlex.join(argv)}"
-                yield {**row, "job": job, "at": time(opens), **_because(AFTER_ROLL)}
+            job = f"restart {one.kind} on {host}: {shlex.join(one.argv)}"
+            yield {**row, "job": job, "at": time(opens), **_because(AFTER_ROLL)}
     if entry.wanted.dane:
-        for argv in _commands(config, DNS, cert):
+        for argv in commands.restarting(DNS, [cert]):
             job = f"restart {DNS} here: {shlex.join(argv)}"
             yield {**row, "job": job, "at": None, **_because(Reason(Why.RECORDS_CHANGE))}
 
 
-def _copies(
-    config: Config, host: str, row: dict[str, Any], *, here: bool
-) -> Iterator[dict[str, Any]]:
-    if not here:
-        prod = config.globals.prod_cert_dir
-        yield {**row, "job": f"copy to {host}:{prod}", **_because(AFTER_ROLL)}
-    for one in config.globals.post_copy:
-        if machine_of(one.host) == machine_of(host):
-            job = f"run here: {shlex.join((*one.argv, host))}"
-            yield {**row, "job": job, **_because(Reason(Why.AFTER_COPY, host=host))}
+def _copy(config: Config, host: str) -> dict[str, str]:
+    return {"job": f"copy to {host}:{config.globals.prod_cert_dir}"}
 
 
-def _commands(config: Config, kind: str, cert: CertId) -> tuple[Argv, ...]:
-    if kind == DNS:
-        return commands_for(config, [cert.group])
-    return next((one.restart for one in config.server_classes if str(one.kind) == kind), ())
+def _run_after(argv: Argv) -> dict[str, str]:
+    return {"job": f"run here: {shlex.join(argv)}"}
 
 
 def _servers(planner: Planner, cert: CertId, entry: Entry) -> Iterator[dict[str, Any]]:
     """Yield what is still to be done with the servers of a certificate, and when."""
     config, now = planner.tools.config, planner.tools.now()
+    commands = commands_of(config)
     for server in entry.state.servers:
         row: dict[str, Any] = {"cert": str(cert), "state": "waiting"}
         match server.phase:
@@ -160,9 +169,11 @@ def _servers(planner: Planner, cert: CertId, entry: Entry) -> Iterator[dict[str,
                 reason = said(server.error) or Reason(Why.HOST_WITHOUT, certs=(str(cert),))
                 row = {**row, "at": time(server.next_try)}
                 here = server.here or planner.tools.lookups.locality.seems_local(server.host)
-                for copy in _copies(config, server.host, row, here=here):
-                    yield {**copy, **_because(reason)}
-                for argv in _commands(config, server.kind, cert):
+                if not here:
+                    yield {**row, **_copy(config, server.host), **_because(reason)}
+                for argv in commands.after_copy_to(server.host):
+                    yield {**row, **_run_after(argv), **_because(reason)}
+                for argv in commands.restarting(server.kind, [cert]):
                     job = f"restart {server.kind} on {server.host}: {shlex.join(argv)}"
                     yield {**row, "job": job, **_because(Reason(Why.AFTER_COPY))}
             case ServerPhase.FAILED | ServerPhase.DELIVERED:
@@ -170,7 +181,7 @@ def _servers(planner: Planner, cert: CertId, entry: Entry) -> Iterator[dict[str,
                 asked = server.phase is ServerPhase.DELIVERED and server.next_try is not None
                 due = Reason(Why.FORCED) if asked else Reason(Why.USES_SET, set=server.set)
                 reason = said(server.error) or due
-                for argv in _commands(config, server.kind, cert) or ((),):
+                for argv in commands.restarting(server.kind, [cert]) or ((),):
                     job = f"restart {server.kind} on {server.host}"
                     job = f"{job}: {shlex.join(argv)}" if argv else job
                     yield {**row, "job": job, "at": time(at), **_because(reason)}

@@ -14,7 +14,7 @@ from datetime import datetime
 from sslmd import __version__
 from sslmd.core.names import CertId
 from sslmd.core.plain import plain_values
-from sslmd.core.trouble import failed, troubles
+from sslmd.core.trouble import failed
 from sslmd.daemon.api import documents
 from sslmd.daemon.api.metering import gently
 from sslmd.daemon.planner import Planner
@@ -117,7 +117,7 @@ def _certificates(planner: Planner) -> str:
     for cert in which:
         entry = planner.registry[cert]
         live += entry.state.curr is not None and not entry.unusable
-        troubled += bool(troubles(documents.status_of(entry), now))
+        troubled += in_trouble(entry, now)
     trouble = f", {troubled} in trouble" if troubled else ""
     return f"{len(which)} certificates, {live} live{trouble}"
 

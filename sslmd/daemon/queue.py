@@ -87,6 +87,10 @@ class JobQueue:
         running = [self._running[lane][0]] if lane in self._running else []
         return [*running, *self._lanes.get(lane, ())]
 
+    def runs(self, lane: str) -> bool:
+        """Whether a job of a lane is being done."""
+        return lane in self._running
+
     def busy(self, lane: str) -> bool:
         """Whether a lane has a job queued or running."""
         return lane in self._running or bool(self._lanes.get(lane))

@@ -34,7 +34,7 @@ _SLACK = 5.0
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
-class Level(StrEnum):
+class Grade(StrEnum):
     """How it is. Only what is wrong makes the exit status 1."""
 
     WELL = "ok"
@@ -44,36 +44,36 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Symptom:
     """One thing that was looked at. `text` has the way out, where there is one to go.
 
     `paste`: lines for a configuration of somebody else's, shown below the text.
     """
 
     where: str
-    level: Level
+    level: Grade
     text: str
     paste: tuple[str, ...] = ()
 
 
-def well(where: str, text: str) -> Finding:
+def well(where: str, text: str) -> Symptom:
     """Return a finding of something that is as it should be."""
-    return Finding(where, Level.WELL, text)
+    return Symptom(where, Grade.WELL, text)
 
 
-def odd(where: str, text: str) -> Finding:
+def odd(where: str, text: str) -> Symptom:
     """Return one that may be meant, and may go wrong."""
-    return Finding(where, Level.ODD, text)
+    return Symptom(where, Grade.ODD, text)
 
 
-def wrong(where: str, text: str, paste: Sequence[str] = ()) -> Finding:
+def wrong(where: str, text: str, paste: Sequence[str] = ()) -> Symptom:
     """Return one that has to be corrected."""
-    return Finding(where, Level.WRONG, text, tuple(paste))
+    return Symptom(where, Grade.WRONG, text, tuple(paste))
 
 
-def unseen(where: str, text: str) -> Finding:
+def unseen(where: str, text: str) -> Symptom:
     """Return one that could not be looked at, and why."""
-    return Finding(where, Level.UNSEEN, text)
+    return Symptom(where, Grade.UNSEEN, text)
 
 
 def acme_ca(config: Config, service: ServiceConfig) -> CaInfo | None:
@@ -82,7 +82,7 @@ def acme_ca(config: Config, service: ServiceConfig) -> CaInfo | None:
     return config.cas[signer.name] if isinstance(signer, AcmeCa) else None
 
 
-class Watch:
+class TimeBox:
     """Bounds all looks in time, and knows how far they are.
 
     `seconds` for all of them together.
@@ -131,10 +131,10 @@ class Watch:
         self,
         where: str,
         items: Iterable[Item],
-        look: Callable[[Item], Awaitable[Iterable[Finding]]],
+        look: Callable[[Item], Awaitable[Iterable[Symptom]]],
         noun: str,
         at_once: int = AT_ONCE,
-    ) -> AsyncIterator[Finding]:
+    ) -> AsyncIterator[Symptom]:
         """Yield what a look at each item finds, and how many (`noun`) were not done in time."""
         late = 0
         for _, found in await self.each(where, items, look, at_once):
@@ -146,7 +146,7 @@ class Watch:
         if late:
             yield self.late(where, late, noun)
 
-    def late(self, where: str, number: int, noun: str) -> Finding:
+    def late(self, where: str, number: int, noun: str) -> Symptom:
         """Return the finding for items that were not looked at in time."""
         nouns = noun if number == 1 else f"{noun}s"
         return unseen(
@@ -157,17 +157,17 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Case:
+class Checkup:
     """What all looks share. `uid`: the user of the daemon. `partly`: mistakes left parts out."""
 
     config: Config
-    watch: Watch
+    watch: TimeBox
     uid: int
     partly: bool = False
     resolver: Resolver = field(default_factory=Resolver)
     _servers: dict[ZoneName, asyncio.Task[NameServers]] = field(default_factory=dict)
 
-    def stranger(self, where: str) -> Finding | None:
+    def stranger(self, where: str) -> Symptom | None:
         """Return why we cannot look as the daemon would; None if we can."""
         if os.geteuid() == self.uid:
             return None
@@ -185,10 +185,10 @@ class Case:
         return await asyncio.shield(self._servers[zone])
 
 
-Look = AsyncIterator[Finding]
+Symptoms = AsyncIterator[Symptom]
 
 
-async def all_of(where: str, look: Look, watch: Watch) -> list[Finding]:
+async def all_of(where: str, look: Symptoms, watch: TimeBox) -> list[Symptom]:
     """Return what a look finds; one that fails itself is a finding, and ends no other."""
     found = []
     try:
