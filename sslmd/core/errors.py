@@ -14,19 +14,35 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sslmd.core.plain import plain
+from sslmd.core.reason import ABOUT, Reason, noted
+from sslmd.core.words import say
+
+# For type checkers alone: `typing` is slow to import.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sslmd.core.reason import Named
 
 # Failures that one message tells.
 _TOLD = 5
 
 
 class SslmError(Exception):
-    """Any failure that we can name; its text says what, where, and the way out.
+    """Any failure that we can name; its reason says what, where, and the way out.
 
-    It repeats what others said, goes into notes and answers, and is one plain line from here on.
+    `about`: the zone or certificate that it is about; it stands before the text. The text repeats
+    what others said, goes into notes and answers, and is one plain line from here on.
     """
 
-    def __init__(self, text: str = "") -> None:
-        super().__init__(plain(text))
+    def __init__(self, what: Reason | str = "", *, about: Named | str | None = None) -> None:
+        reason = what if isinstance(what, Reason) else noted(what)
+        self.reason = reason.of(about) if about is not None else reason
+        super().__init__(plain(say(self.reason)))
+
+    def text_beside(self, about: Named | str) -> str:
+        """Return the text for where it is plain that it is about `about`."""
+        if dict(self.reason.facts).get(ABOUT) != str(about):
+            return str(self)
+        return plain(say(self.reason.of(None)))
 
 
 class ImpossibleTransition(Exception):
@@ -36,8 +52,14 @@ class ImpossibleTransition(Exception):
 class Transient(SslmError):
     """It may work later: a full disk, a busy server. `retry_at`: not sooner (a CA's wish)."""
 
-    def __init__(self, text: str, *, retry_at: datetime | None = None) -> None:
-        super().__init__(text)
+    def __init__(
+        self,
+        what: Reason | str,
+        *,
+        about: Named | str | None = None,
+        retry_at: datetime | None = None,
+    ) -> None:
+        super().__init__(what, about=about)
         self.retry_at = retry_at
 
 
@@ -49,9 +71,9 @@ class ValidationFailed(Transient):
     """A CA looked for the challenges of `names` and did not find them: it counts that."""
 
     def __init__(
-        self, text: str, names: Sequence[str], *, retry_at: datetime | None = None
+        self, what: Reason | str, names: Sequence[str], *, retry_at: datetime | None = None
     ) -> None:
-        super().__init__(text, retry_at=retry_at)
+        super().__init__(what, retry_at=retry_at)
         self.names = tuple(names)
 
 
@@ -108,7 +130,8 @@ class ConfigError(SslmError):
     """
 
     def __init__(self, mistakes: Sequence[Mistake], warnings: Sequence[Mistake] = ()) -> None:
-        Exception.__init__(self, "\n".join(map(str, mistakes)))  # a line for each
+        super().__init__()
+        self.args = ("\n".join(map(str, mistakes)),)  # a line for each
         self.mistakes = tuple(mistakes)
         self.warnings = tuple(warnings)
 

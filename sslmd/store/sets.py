@@ -241,8 +241,8 @@ def take_off_deck(tree: Tree, cert: CertId, name: SetName) -> None:
     on_deck = read_links(tree, cert).next
     if on_deck not in (None, name):
         raise Permanent(
-            f"{cert}: set {name} is no longer on deck; somebody changed the links, "
-            "run: sslmctl reload"
+            f"set {name} is no longer on deck; somebody changed the links, run: sslmctl reload",
+            about=cert,
         )
     files.remove_file(tree.link(cert, NEXT))
 
@@ -325,7 +325,7 @@ def superfluous(
     """Return the old sets that `clean` removes. Raises `Permanent` while a link is wrong."""
     links = read_links(tree, cert)
     if links.curr is None and links.remarks:
-        raise Permanent(f"{cert}: nothing is removed while a link is wrong: {links.remarks[0]}")
+        raise Permanent(f"nothing is removed while a link is wrong: {links.remarks[0]}", about=cert)
     linked = {links.curr, links.next, links.prev, *used}
     others = [name for name in list_sets(tree, cert) if name not in linked]
     return others[: -max(keep, 1)]

@@ -183,8 +183,9 @@ class ZoneRehearsal:
                 return await prepare(wish, zone.notes, tools)
         except TimeoutError:
             raise Transient(
-                f"zone {self.name}: its name servers took longer than {PATIENCE:g} s; see whether "
-                "they can be reached from here"
+                f"its name servers took longer than {PATIENCE:g} s; see whether "
+                "they can be reached from here",
+                about=f"zone {self.name}",
             ) from None
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from tests.stand import bind, system_resolver, unbound
 from tests.stand.bind import Primary, Zone, answer
-from tests.stand.dane_site import EC, ZONE, DaneSite
+from tests.stand.dane_site import ZONE, DaneSite
 from tests.stand.server import wait_until
+from tests.stand.site import EC
 from tests.stand.unbound import Unbound
 
 RESOLVER = "127.53.0.4"

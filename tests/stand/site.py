@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
@@ -31,6 +31,20 @@ LOOK = 0.2
 def without_notes(status: dict[str, Any], which: str = "curr") -> dict[str, Any]:
     """Return what is told of a set, but for the second in which it came, which only notes have."""
     return {key: value for key, value in status[which].items() if key != "issued_at"}
+
+
+EC = "ktype = 'ec'\nec_algo = 'secp256r1'\n"
+
+# The site's own CAs, and who signs each.
+_OWN_CAS = {"my-root": ("self", "self"), "my-int": ("local", "my-root")}
+
+
+def first_tables(settings: Mapping[str, str], groups: Iterable[str]) -> str:
+    """Return what `ssl-mgr.conf` begins with: `[globals]`, and every service of these groups."""
+    lines = ["[globals]", *(f"{key} = {value}" for key, value in settings.items())]
+    for group in groups:
+        lines += ["[[groups]]", "active = true", f"domain = '{group}'", "services = ['ALL']"]
+    return "\n".join(lines) + "\n"
 
 
 class Site:
@@ -151,6 +165,41 @@ class Site:
         """Make sure that nothing is left running."""
         if self.process is not None:
             self.kill()
+
+    # --- its configuration ---
+
+    def put(self, name: str, text: str) -> None:
+        """Write a file of the configuration."""
+        path = self.conf / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def put_own_cas(self) -> None:
+        """Write `ca-info.conf` with a root and an intermediate of its own, `my-int`, and these."""
+        kinds = (f"[{name}]\nca_type = '{kind}'\n" for name, (kind, _) in _OWN_CAS.items())
+        self.put("ca-info.conf", "".join(kinds))
+        for name, (_, signer) in _OWN_CAS.items():
+            self.put_service(f"ca/{name}", signer)
+
+    def put_service(
+        self,
+        cert: str,
+        signer: str,
+        names: Sequence[str] = (),
+        *,
+        more: str = "",
+        key: str = EC,
+        email: str = "",
+    ) -> None:
+        """Write a service file: `group/service`, who signs it, names of the certificate."""
+        group, _, service = cert.partition("/")
+        mail = f"email = '{email}'\n" if email else ""
+        self.put(
+            cert,
+            f"group = '{group}'\nservice = '{service}'\nsigning_ca = '{signer}'\n{more}\n"
+            f"[KeyOpts]\n{key}[X509]\nCN = '{names[0] if names else service}'\n{mail}"
+            f"sans = {list(names)}\n",
+        )
 
     # --- its client ---
 

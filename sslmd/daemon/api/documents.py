@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from time import thread_time
 from typing import Any
 
-from sslmd.acme.certbot import account_uri
+from sslmd.acme.accounts import account_uri
 from sslmd.config.model import ServiceConfig
 from sslmd.core.dane.tlsa import Share
 from sslmd.core.errors import SslmError
