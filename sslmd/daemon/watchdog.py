@@ -17,7 +17,7 @@ from sslmd.daemon.api.status_document import summary
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.systemd import Notifier
 from sslmd.daemon.wakes import TICK
-from sslmd.wire.messages import Method, Request, encode, raw_result
+from sslmd.wire.messages import Method, RpcRequest, encode, raw_result
 
 # Seconds between status lines where no watchdog is asked for.
 WITHOUT = 60.0
@@ -62,7 +62,7 @@ class Watchdog:
 
     async def _answers(self) -> bool:
         number = next(self._numbers)
-        self._writer.write(encode(Request(number, Method.PING)))
+        self._writer.write(encode(RpcRequest(number, Method.PING)))
         while line := await self._reader.readline():
             if raw_result(line.rstrip(b"\n"), number) is not None:
                 return True  # an answer before it came too late for its own beat
