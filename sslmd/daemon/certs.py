@@ -229,7 +229,7 @@ class Certs:
         attempts = old.attempts if old and old.fingerprint == fingerprint else 0
         jitter = self._tools.rng.random()
         trouble = Trouble.of(err, attempts, now, jitter=jitter, fingerprint=fingerprint)
-        text = trouble.text.removeprefix(f"{job.cert}: ")
+        text = err.text_beside(job.cert) if isinstance(err, SslmError) else trouble.text
         trouble = replace(trouble, text=text, ca=ca)
         await self.look_again(job.cert)
         if job.cert not in self._registry:
