@@ -7,7 +7,9 @@ whole. Anything else that escapes a job is a bug and shows its traceback.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -136,3 +138,53 @@ class ConfigError(SslmError):
     def lines(self) -> list[str]:
         """Return a line for each mistake, and for each warning."""
         return [*map(str, self.mistakes), *(f"warning: {one}" for one in self.warnings)]
+
+
+# --- what the operating system refuses ------------------------------------------------------
+
+# What may be over in a minute without anybody's doing.
+_PASSING = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EROFS,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.ESTALE,
+    }
+)
+_REMEDY = {
+    errno.ENOSPC: "free some space on that file system",
+    errno.EDQUOT: "raise the quota or free some space",
+    errno.EFBIG: "raise the limit on the size of files",
+    errno.EROFS: "mount it for writing, or name it in ReadWritePaths= of sslmd.service",
+    errno.EACCES: "let the daemon's user read and write there",
+    errno.EPERM: "let the daemon's user read and write there; lsattr tells of immutable files",
+    errno.EBUSY: "unmount what is mounted there",
+    errno.EXDEV: "unmount what is mounted there",
+    errno.EOPNOTSUPP: "move it away; it is written again with the next try",
+    errno.ENOTDIR: "move away the file that stands where a directory should be",
+    errno.EISDIR: "move away the directory that stands where a file should be",
+    errno.ELOOP: "replace the link by what it should be",
+}
+
+
+def trouble(err: OSError, doing: str, path: str) -> Transient | Permanent:
+    """Return the error to raise for `err`: what was being done, to which file, the way out."""
+    remedy = _REMEDY.get(err.errno or 0, "see to it; it is tried again by itself")
+    text = f"cannot {doing} {path}: {err.strerror or err}; {remedy}"
+    return Transient(text) if err.errno in _PASSING else Permanent(text)
+
+
+@contextmanager
+def naming(doing: str, path: str) -> Iterator[None]:
+    """Raise what the operating system refuses as `trouble` does."""
+    try:
+        yield
+    except OSError as err:
+        raise trouble(err, doing, path) from err

@@ -36,7 +36,7 @@ from sslmd.daemon.tell.journal import ERROR, INFO, WARNING
 from sslmd.daemon.zone import Zone
 from sslmd.dns import tlsa_publish
 from sslmd.store.layout import tlsa_file
-from sslmd.store.zone_notes import ZONE_NOTE
+from sslmd.store.note_kinds import ZONE_NOTE
 from sslmd.workers.places import look_elsewhere
 from sslmd.workers.restart import dependents
 from sslmd.workers.tlsa import look, publish

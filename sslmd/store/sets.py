@@ -17,7 +17,7 @@ from sslmd.core.errors import Permanent
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import BadName, CertId, SetName, parse_service
 from sslmd.pki.inspect import set_facts
-from sslmd.store import files
+from sslmd.store import files, owners
 from sslmd.store.layout import (
     CERT,
     CHAIN,
@@ -127,7 +127,7 @@ def read_set(tree: Tree, cert: CertId, name: SetName, *, deep: bool = True) -> S
 
 def tighten_keys(tree: Tree, cert: CertId, name: SetName) -> list[str]:
     """Make keys that others can read private; return the files that were."""
-    return [path for path in wide_in(tree, cert, name) if files.tighten(path)]
+    return [path for path in wide_in(tree, cert, name) if owners.tighten(path)]
 
 
 def wide_in(tree: Tree, cert: CertId, name: SetName) -> list[str]:
@@ -143,7 +143,7 @@ def wide_in(tree: Tree, cert: CertId, name: SetName) -> list[str]:
             info = os.lstat(path)
         except OSError:  # not there, or reported by who wants to read it
             continue
-        if files.is_wide(info):
+        if owners.is_wide(info):
             files.check_owner(info, path)
             wide.append(path)
     return wide

@@ -34,7 +34,7 @@ from sslmd.dns.nameservers import authoritative, mail_of
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
 from sslmd.store.layout import CERT, CHAIN, CSR, PRIVKEY, Tree
-from sslmd.store.zone_notes import ZONE_NOTE
+from sslmd.store.note_kinds import ZONE_NOTE
 from sslmd.workers import tlsa_rr
 from sslmd.workers.dane import look as look_at
 from sslmd.workers.dane import matches

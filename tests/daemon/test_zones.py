@@ -525,6 +525,7 @@ async def test_mx_hosts_that_are_not_wanted_any_more_wake_nobody(world: World) -
     zone.mx_at, zone.again = now - 1.0, True
     zone.retry_at = zone.files_at = zone.look_at = zone.watch_at = now + 100.0
     step = world.zones.step(ZONE)
+    assert step.wakes is not None
     ((_, when),) = step.wakes
     assert when is not None
     assert when > world.site.now + timedelta(seconds=50)
