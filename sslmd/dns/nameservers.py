@@ -42,9 +42,10 @@ async def authoritative(
         # One that the world may ask and we cannot is no reason to look away.
         why = f": {found.cut}" if found.cut else ""
         raise Transient(
-            f"zone {zone}: its name servers {', '.join(found.lacking) or '(none)'} have no address"
+            f"its name servers {', '.join(found.lacking) or '(none)'} have no address"
             f"{why}; correct the zone, or name the servers to watch with nameservers in "
-            "[[dns_primary]]"
+            "[[dns_primary]]",
+            about=f"zone {zone}",
         )
     return found.servers
 
@@ -140,8 +141,9 @@ async def _of_endpoints(
         found = await resolver.addresses(one.host)
         if not found:
             raise Transient(
-                f"zone {zone}: the name server {one.host} has no address; correct nameservers in "
-                "its [[dns_primary]]"
+                f"the name server {one.host} has no address; correct nameservers in "
+                "its [[dns_primary]]",
+                about=f"zone {zone}",
             )
         every[one] = found
     return every
@@ -168,7 +170,7 @@ async def _ns_hosts_at(zone: ZoneName, source: NameServer) -> list[str]:
         try:
             answer = await ask(source, asked, "NS")
         except SslmError as err:
-            raise Transient(f"zone {zone}: its primary {err}; {wayout}") from None
+            raise Transient(f"its primary {err}; {wayout}", about=f"zone {zone}") from None
         is_sure = answer.flags & dns.flags.AA
         found = find(answer.answer, dns.name.from_text(asked.text), dns.rdatatype.NS)
         if found is not None and is_sure:
@@ -176,8 +178,9 @@ async def _ns_hosts_at(zone: ZoneName, source: NameServer) -> list[str]:
         around = zone_in(answer, DomainName(asked.text))
         if not is_sure or around is None or around == asked:
             raise Transient(
-                f"zone {zone}: its primary {source} answers {rcode_of(answer)} and does not say "
-                f"with authority which its name servers are; {wayout}"
+                f"its primary {source} answers {rcode_of(answer)} and does not say "
+                f"with authority which its name servers are; {wayout}",
+                about=f"zone {zone}",
             )
         asked = around  # what was asked for is no zone of its own
 
@@ -314,7 +317,7 @@ async def any_of(
         else:
             problems.append(f"{server} is not authoritative for it")
     told = "; ".join(problems[:5]) or "it has none"
-    raise Transient(f"zone {zone}: no name server tells of {name} {rdtype}: {told}")
+    raise Transient(f"no name server tells of {name} {rdtype}: {told}", about=f"zone {zone}")
 
 
 def _cname(answer: dns.message.Message, name: DomainName) -> DomainName | None:

@@ -116,7 +116,7 @@ class OwnerLook:
         silent = [one for one in said if isinstance(one, OwnerUnheard)]
         if not heard:
             told = "; ".join(str(one) for one in silent[:_MOST_TOLD]) or "it has none"
-            raise Transient(f"zone {self.zone}: no name server tells of {owner}: {told}")
+            raise Transient(f"no name server tells of {owner}: {told}", about=f"zone {self.zone}")
         self._same(owner, heard)
         # One that serves the child knows more than one that only refers to it.
         known = [one for one in heard if one.node is not Node.UNKNOWN] or heard
@@ -167,6 +167,7 @@ class OwnerLook:
             for text, servers in tellers.items()
         )
         raise Contradictory(
-            f"zone {self.zone}: its name servers contradict each other about {owner}: {told}; wait "
-            "for the transfer to those that are behind, or make the zone the same on all servers"
+            f"its name servers contradict each other about {owner}: {told}; wait "
+            "for the transfer to those that are behind, or make the zone the same on all servers",
+            about=f"zone {self.zone}",
         )

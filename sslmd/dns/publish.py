@@ -162,8 +162,9 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> ChallengesPu
     folders = tuple(map(str, means.config().dns.acme_dirs))
     if primary is None and not folders:
         raise Permanent(
-            f"zone {zone}: there is no way to publish challenges; write acme_dir in [dns], or "
-            "update = true in its [[dns_primary]]"
+            "there is no way to publish challenges; write acme_dir in [dns], or "
+            "update = true in its [[dns_primary]]",
+            about=f"zone {zone}",
         )
     before = noted.records
     now = (UPDATE,) if primary is not None else folders
@@ -237,8 +238,9 @@ async def _write(
                         changes.append(Change(path, before, data, nothing))
                 elif records:
                     raise Permanent(
-                        f"zone {zone}: acme_dir {folder} is not there; make that directory, which "
-                        "the name server reads, or correct acme_dir in [dns]"
+                        f"acme_dir {folder} is not there; make that directory, which "
+                        "the name server reads, or correct acme_dir in [dns]",
+                        about=f"zone {zone}",
                     )
             except SslmError as err:
                 refused.append(err)

@@ -64,8 +64,9 @@ def write_files(
             found.append(Change(path, there, data, nothing))
         elif content:
             failed[folder] = Permanent(
-                f"zone {zone}: the directory {folder} is not there; make it, for the name "
-                "server to read, or correct tlsa_dirs in [dns]"
+                f"the directory {folder} is not there; make it, for the name "
+                "server to read, or correct tlsa_dirs in [dns]",
+                about=f"zone {zone}",
             )
     done, refused = _write(means, zone, found, content, fits, lost, keep=keep)
     return done, failed | {os.path.dirname(path): err for path, err in refused.items()}

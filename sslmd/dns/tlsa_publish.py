@@ -82,14 +82,13 @@ def differs(means: Means, zone: ZoneName, content: Content) -> str:
             f"TLSA records were published by {', '.join(note.means) or 'nobody'}, and now are by "
             f"{', '.join(now) or 'nobody'}"
         )
-    problem = (
+    return (
         _change(note, content)
         or others
         or files_differ(zone, _folders(now), content)
         or copy_differs(means, zone, content)
         or (_UNSURE if note.under_way else "")
     )
-    return f"zone {zone}: {problem}" if problem else ""
 
 
 def is_of_others(means: Means, zone: ZoneName) -> bool:
@@ -117,8 +116,9 @@ async def publish(
         note, now = await _in_thread(means, lambda: _look(means, zone))
         if content and not now:
             raise Permanent(
-                f"zone {zone}: there is no way to publish TLSA records; write tlsa_dirs in [dns], "
-                "or update = true in its [[dns_primary]]"
+                "there is no way to publish TLSA records; write tlsa_dirs in [dns], "
+                "or update = true in its [[dns_primary]]",
+                about=f"zone {zone}",
             )
         if not (now or note.means or note.content):
             return TlsaPublished({}, given=False)
@@ -303,7 +303,7 @@ async def _take_back(
         return "", False
     primary = means.config().primary_for(zone)
     if primary is None:
-        return f"zone {zone}: {_stay(gone)}", False
+        return _stay(gone), False
     problems = await change_owners(zone, primary, tlsa_changes(gone, {}), means.resolver)
     if not problems:
         return "", False
