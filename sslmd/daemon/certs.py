@@ -229,7 +229,7 @@ class Certs:
         attempts = old.attempts if old and old.fingerprint == fingerprint else 0
         jitter = self._tools.rng.random()
         trouble = Trouble.of(err, attempts, now, jitter=jitter, fingerprint=fingerprint)
-        text = trouble.text.removeprefix(f"{job.cert}: ")
+        text = err.text_beside(job.cert) if isinstance(err, SslmError) else trouble.text
         trouble = replace(trouble, text=text, ca=ca)
         await self.look_again(job.cert)
         if job.cert not in self._registry:
@@ -271,10 +271,10 @@ class Certs:
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-def _times(decision: Decision, now: datetime) -> Times:
-    """Renew, roll and look again: those that lie ahead, each moment once."""
+def _times(decision: Decision, now: datetime) -> Times | None:
+    """Renew, roll and look again: those that lie ahead, each moment once; after a job, anew."""
     if decision.job is not None:
-        return ()
+        return None
     own = (decision.renew_at, decision.roll_at)
     renew, roll = (when if when and when > now else None for when in own)
     look = decision.wake_at if decision.wake_at not in (renew, roll) else None

@@ -136,7 +136,7 @@ def known_as(spec: CertSpec, cert_pem: bytes, key: PublicKey) -> Known | None:
             levels.path_length if levels is not None else None,
         )
     except MALFORMED as err:
-        raise Permanent(f"{spec.id}: its certificate in use is damaged: {err}") from None
+        raise Permanent(f"its certificate in use is damaged: {err}", about=spec.id) from None
 
 
 def sign(
@@ -179,7 +179,7 @@ def sign(
     try:
         check_chain(cert, issuers)
     except Permanent as err:
-        raise Permanent(f"{spec.id}: the chain of the signing CA is broken: {err}") from None
+        raise Permanent(f"the chain of the signing CA is broken: {err}", about=spec.id) from None
     chain_pem = b"".join(issuer.public_bytes(Encoding.PEM) for issuer in issuers)
     return Issued(cert.public_bytes(Encoding.PEM), chain_pem)
 
@@ -191,9 +191,13 @@ def _check_encoding(
     der = cert.public_bytes(Encoding.DER)
     subject, above = subject_der(der), issuer_der(der)
     if known is not None and subject != known.subject.public_bytes():
-        raise Permanent(f"{spec.id}: the name of its certificate cannot be kept as it is encoded")
+        raise Permanent(
+            "the name of its certificate cannot be kept as it is encoded", about=spec.id
+        )
     if above != (subject if issuer is None else subject_der(issuer.public_bytes(Encoding.DER))):
-        raise Permanent(f"{spec.id}: the name of the signing CA cannot be written as it is encoded")
+        raise Permanent(
+            "the name of the signing CA cannot be written as it is encoded", about=spec.id
+        )
 
 
 def _self_signed(
@@ -207,7 +211,7 @@ def _self_signed(
         raise Permanent(f"{spec.id} is no CA and cannot sign itself; name its signing_ca")
     key = load_key(signer.key_pem)
     if not is_for(request, key.public_key()):
-        raise Permanent(f"{spec.id}: the private key does not match the request")
+        raise Permanent("the private key does not match the request", about=spec.id)
     authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
     if known is not None and known.identifier is not None:
         authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(known.identifier)
@@ -229,11 +233,11 @@ def _checked_request(csr_pem: bytes, spec: CertSpec) -> x509.CertificateSigningR
         proven = request.is_signature_valid
         asked = names_asked(request, is_ca=spec.ca is not None)
     except Permanent as err:
-        raise Permanent(f"{spec.id}: the request cannot be used: {err}") from None
+        raise Permanent(f"the request cannot be used: {err}", about=spec.id) from None
     except MALFORMED as err:
-        raise Permanent(f"{spec.id}: the request is damaged: {err}") from None
+        raise Permanent(f"the request is damaged: {err}", about=spec.id) from None
     if not proven:
-        raise Permanent(f"{spec.id}: the request is not signed by its own key")
+        raise Permanent("the request is not signed by its own key", about=spec.id)
     wanted = {str(name) for name in effective_names(spec)}
     if spec.ca is None and asked != wanted:
         extra, missing = ", ".join(sorted(asked - wanted)), ", ".join(sorted(wanted - asked))
@@ -241,7 +245,9 @@ def _checked_request(csr_pem: bytes, spec: CertSpec) -> x509.CertificateSigningR
             [f"does not have {shown(missing)}"] * bool(missing)
             + [f"has {shown(extra)}"] * bool(extra)
         )
-        raise Permanent(f"{spec.id}: the request asks for other names than configured: {detail}")
+        raise Permanent(
+            f"the request asks for other names than configured: {detail}", about=spec.id
+        )
     return request
 
 
@@ -254,7 +260,7 @@ def _checked_signer(
         # A root may be listed as its own issuer; once is enough.
         issuers = list(dict.fromkeys([cert, *split_pem(signer.chain_pem)]))
     except Permanent as err:
-        raise Permanent(f"{spec.id}: the signing CA cannot be used: {err}") from None
+        raise Permanent(f"the signing CA cannot be used: {err}", about=spec.id) from None
     label = f"{spec.id}: the signing CA"
     for number, issuer in enumerate(_needed(issuers)):
         which = _which(label, number)
@@ -301,7 +307,7 @@ def _described(
     public = request.public_key()
     if not isinstance(public, PublicKey):
         kind = describe_key(public)
-        raise Permanent(f"{spec.id}: the request has a key of the kind {kind}, not EC or RSA")
+        raise Permanent(f"the request has a key of the kind {kind}, not EC or RSA", about=spec.id)
     subject, names = known.subject if known else subject_name(spec), _all_names(spec)
     identifier = known.identifier if known else None
     levels = spec.ca.path_len if spec.ca is not None else None
@@ -339,7 +345,7 @@ def _all_names(spec: CertSpec) -> x509.SubjectAlternativeName | None:
         try:
             names.append(x509.RFC822Name(spec.mailbox()))
         except ValueError as err:
-            raise Permanent(f"{spec.id}: email: {shown(spec.mailbox())}: {err}") from None
+            raise Permanent(f"email: {shown(spec.mailbox())}: {err}", about=spec.id) from None
     return x509.SubjectAlternativeName(names) if names else None
 
 
@@ -365,11 +371,14 @@ def _ext_key_usage(spec: CertSpec) -> x509.ExtendedKeyUsage:
     unknown = [usage for usage in spec.ext_key_usage if usage not in _USAGES]
     if unknown:
         raise Permanent(
-            f"{spec.id}: ext_key_usage has {shown(unknown[0])}; choose from {', '.join(_USAGES)}"
+            f"ext_key_usage has {shown(unknown[0])}; choose from {', '.join(_USAGES)}",
+            about=spec.id,
         )
     usages = tuple(dict.fromkeys(spec.ext_key_usage))
     if _TIME_STAMPING in usages and len(usages) > 1:
-        raise Permanent(f"{spec.id}: timeStamping must be the only ext_key_usage (RFC 3161 §2.3)")
+        raise Permanent(
+            "timeStamping must be the only ext_key_usage (RFC 3161 §2.3)", about=spec.id
+        )
     return x509.ExtendedKeyUsage([_USAGES[usage] for usage in usages])
 
 

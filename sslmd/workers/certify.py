@@ -149,7 +149,7 @@ def judged(
     useless = why_useless(facts, note, wanted, frozenset(), now)
     if useless is not None:
         raise UselessError(
-            f"{wanted.spec.id}: what {note.ca} signed cannot be used: {say(useless)}"
+            f"what {note.ca} signed cannot be used: {say(useless)}", about=wanted.spec.id
         )
     return facts
 

@@ -45,7 +45,7 @@ def _make(job: MakeKey, site: Site) -> KeyMade:
     facts = set_facts(SetName.at(now), {PRIVKEY: key, CSR: csr})
     if not can_finish(facts, wanted_of(service, site.config)):
         # On deck it would only be made again, at once and for ever.
-        raise Permanent(f"{cert}: key and CSR do not come out as its service file asks")
+        raise Permanent("key and CSR do not come out as its service file asks", about=cert)
     name = sets.new_set(tree, cert, now)
     try:
         sets.write_set_file(tree, cert, name, PRIVKEY, key)

@@ -70,8 +70,8 @@ def _roll(job: Roll, site: Site) -> Rolled:
     links = sets.read_links(tree, cert)
     if links.next != job.set:
         raise Permanent(
-            f"{cert}: set {job.set} is no longer on deck; somebody changed the links, "
-            "run: sslmctl reload"
+            f"set {job.set} is no longer on deck; somebody changed the links, run: sslmctl reload",
+            about=cert,
         )
     sets.check_folders(tree, cert, job.set)
     contents = sets.read_files(tree.set_dir(cert, job.set))
@@ -81,8 +81,9 @@ def _roll(job: Roll, site: Site) -> Rolled:
     facts = sets.read_set(tree, cert, job.set)
     if not facts.complete:
         raise Permanent(
-            f"{cert}: set {job.set} was changed on disk: {facts.problem}; "
-            f"run: sslmctl force-renew {cert.arg}"
+            f"set {job.set} was changed on disk: {facts.problem}; "
+            f"run: sslmctl force-renew {cert.arg}",
+            about=cert,
         )
     now = site.now()
     sets.roll(tree, cert, job.set, now)

@@ -27,7 +27,7 @@ from sslmd.core.state import (
     Unseen,
 )
 from sslmd.dns.before import Before
-from sslmd.store.host_notes import HostNote
+from sslmd.store.note_kinds import HostNote
 from sslmd.store.state import HistoryEntry, Notes
 
 AT = datetime(2026, 6, 1, 12, 30, 15, tzinfo=UTC)
