@@ -209,7 +209,14 @@ class WriteDh:
     reason: Reason
 
 
-Job = CertJob | Trial | HostJob | ZoneJob | WriteDh
+@dataclass(frozen=True, slots=True)
+class ReadHeld:
+    """Read again what is held: its files may be right by now."""
+
+    reason: Reason
+
+
+Job = CertJob | Trial | HostJob | ZoneJob | WriteDh | ReadHeld
 
 
 class Pool(StrEnum):
@@ -225,6 +232,7 @@ class Pool(StrEnum):
     DNS = "dns"
     HOSTS = "hosts"
     DH = "dh"
+    HELD = "held"
 
 
 def lane(job: Job) -> str:
@@ -235,6 +243,8 @@ def lane(job: Job) -> str:
         return f"zone {job.zone}"
     if isinstance(job, WriteDh):
         return "dh"
+    if isinstance(job, ReadHeld):
+        return "held"
     return f"trial {job.cert}" if isinstance(job, Trial) else f"cert {job.cert}"
 
 
@@ -246,6 +256,8 @@ def pool(job: Job) -> Pool:
         return Pool.HOSTS
     if isinstance(job, WriteDh):
         return Pool.DH
+    if isinstance(job, ReadHeld):
+        return Pool.HELD
     return Pool.ACME if isinstance(job, Order | Trial) else Pool.WORK
 
 

@@ -6,87 +6,72 @@ the next look; it concerns no certificate (I6).
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
-from sslmd.core.jobs import WriteDh, lane
+from sslmd.core.jobs import Job, WriteDh, lane
 from sslmd.core.reason import Reason, Why
 from sslmd.core.retry import text_of
+from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.tell.journal import WARNING
 from sslmd.daemon.zone_work import Tell
 from sslmd.workers.dh import write_dh
-from sslmd.workers.queue import JobQueue
 from sslmd.workers.tools import Tools
 
 # Between looks. Groups are months old before they are made anew; a day late does no harm.
 EVERY = timedelta(days=1)
 
 
-class DhLooks:
-    """Queues the one job when it is time. One per daemon.
+class DhGroups:
+    """The reconciler of all groups: they are one job.
 
     `failures` counts what failed since the start; `troubles` are those of the last look.
     """
 
-    def __init__(self, tools: Tools, queue: JobQueue, tell: Tell) -> None:
+    name = "dh"
+    jobs = (WriteDh,)
+
+    def __init__(self, tools: Tools, loop: Loop, tell: Tell) -> None:
         self._tools = tools
-        self._queue = queue
+        self._loop = loop
         self._tell = tell
-        self._timer: asyncio.TimerHandle | None = None
         self._next: datetime | None = None
-        self._running = False
+        self._reason = Why.DH_START
         self.failures = 0
         self.troubles: tuple[str, ...] = ()
-
-    def start(self) -> None:
-        """Take the first look."""
-        self._running = True
-        self._look(Why.DH_START)
-
-    def stop(self) -> None:
-        """Start nothing more."""
-        self._running = False
-        self._set_timer()
 
     async def reconfigured(self, old: Config) -> None:
         """Look again; what is under way for something else ends first."""
         now = self._tools.config
         same = (now.dh, now.globals.prod_cert_dir) == (old.dh, old.globals.prod_cert_dir)
         if not same:
-            await self._queue.cancel("dh")
-        self._look(Why.DH_RELOADED)
+            await self._loop.queue.cancel("dh")
+        self._next, self._reason = None, Why.DH_RELOADED
+        self._loop.touch(self.name)
 
-    def consider(self) -> None:
+    def step(self, ident: str) -> Due:
         """Look if it is time: a day has gone, or nobody knows, because the clock was set back."""
-        if self._next is None:
-            return
-        left = self._next - self._tools.now()
-        if timedelta() < left <= EVERY:
-            self._set_timer()
-        else:
-            self._look(Why.DH_DAILY)
+        del ident  # there is one
+        if not self._tools.config.dh.groups:
+            self._next, self.troubles = None, ()
+            return Due()
+        now = self._tools.now()
+        jobs: tuple[Job, ...] = ()
+        if self._next is None or not now < self._next <= now + EVERY:
+            jobs = (WriteDh(Reason(self._reason)),)
+            self._next, self._reason = now + EVERY, Why.DH_DAILY
+        return Due(jobs, (("look", self._next),))
 
-    def _look(self, why: Why) -> None:
-        wanted = self._running and bool(self._tools.config.dh.groups)
-        self._next = self._tools.now() + EVERY if wanted else None
-        if not wanted:
-            self.troubles = ()
-        self._set_timer()
-        if wanted:
-            self._queue.submit(WriteDh(Reason(why)))
+    def after(self, job: Job) -> Iterable[str]:
+        """Nothing follows before the next look."""
+        return ("",) if isinstance(job, WriteDh) else ()
 
-    def _set_timer(self) -> None:
-        """Have `consider` called when it is time, and no sooner call beside it."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._next is not None and self._running:
-            left = max((self._next - self._tools.now()).total_seconds(), 1.0)
-            self._timer = asyncio.get_running_loop().call_later(left, self.consider)
+    def waits(self, job: WriteDh) -> None:
+        """Nobody waits for it."""
 
-    async def run(self, job: WriteDh) -> None:
+    async def do(self, job: WriteDh) -> None:
         """Do the job; what fails is told, and tried again at the next look."""
         told: set[str] = set()
         errors = await write_dh(self._tools.site, self._tools.threads, self._tools.telling)

@@ -6,14 +6,14 @@ but not for long. A host that fails is tried again by the table, and holds up no
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sslmd.config.hosts import class_order, wanted_on
 from sslmd.config.model import Config
+from sslmd.core.errors import SslmError
 from sslmd.core.events import ServerCopied, ServerSeen, ServersWanting, ServerTold
 from sslmd.core.host.commands import DNS
 from sslmd.core.host.needs import restarts_at
@@ -26,17 +26,17 @@ from sslmd.core.host.plan import (
     looks_again,
 )
 from sslmd.core.host.server import failed, given, looked_at, not_given, restarted
-from sslmd.core.jobs import Copy, HostJob, Pool, Restart, See, Told, pool
+from sslmd.core.jobs import Copy, HostJob, Job, Pool, Restart, See, Told
 from sslmd.core.names import CertId
 from sslmd.core.renewal import ROLL_MARGIN
 from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Server, ServerPhase
 from sslmd.core.windows import opens
 from sslmd.daemon.host_book import HostBook
+from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.registry import ClassesChanged, Registry
 from sslmd.workers.copy import Visit, copy
 from sslmd.workers.proof import rule_of
-from sslmd.workers.queue import JobQueue
 from sslmd.workers.restart import ClassRestarted, restart, see
 from sslmd.workers.tools import Tools
 
@@ -44,9 +44,6 @@ from sslmd.workers.tools import Tools
 # comes so many times later.
 QUICK = 0.01
 RESTS = 10
-
-# The server changed: an event for its certificate.
-Apply = Callable[[CertId, ServerTold | ServerSeen | ServerCopied | ServersWanting], None]
 
 
 def _commands(config: Config) -> dict[str, object]:
@@ -60,21 +57,25 @@ def _commands(config: Config) -> dict[str, object]:
 
 
 class Hosts:
-    """Knows which certificates have a host to be seen to, and queues that when it is time."""
+    """The reconciler of all hosts: one step for all of them, so that one visit serves many.
 
-    def __init__(self, tools: Tools, registry: Registry, queue: JobQueue, apply: Apply) -> None:
+    `failures` counts what failed since the start.
+    """
+
+    name = "hosts"
+    jobs = (Copy, Restart, See)
+
+    def __init__(self, tools: Tools, registry: Registry, loop: Loop) -> None:
         self._tools = tools
         self._registry = registry
-        self._queue = queue
-        self._apply = apply
+        self._loop = loop
+        self.failures = 0
         self.notes = HostBook(tools)
         self._waiting: set[CertId] = set()
         # When servers were last looked at that nobody has seen using their set.
         self._looked: dict[tuple[CertId, str, str], datetime] = {}
         self._batch_since: float | None = None
         self._rests_until = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._stopped = False
 
     def note(self, cert: CertId) -> None:
         """Look at the servers of a certificate that changed."""
@@ -86,6 +87,7 @@ class Hosts:
             self._waiting.add(cert)
         else:
             self._waiting.discard(cert)
+        self._loop.touch(self.name)
 
     def _is_to_be_seen(self, cert: CertId) -> bool:
         now = self._tools.now()
@@ -133,52 +135,46 @@ class Hosts:
             if any(server.host in moved for server in entry.state.servers):
                 self._registry.put(cert, event)
 
-    def stop(self) -> None:
-        """Start nothing more."""
-        self._stopped = True
-        self._set_timer(None)
-
     def due(self, now: datetime) -> list[HostJob]:
         """Return what could be done at a time."""
         return [one.job for one in self._decide(now) if one.job is not None]
 
-    def consider(self) -> None:
-        """Queue what is due, unless jobs are still under way that may add to it."""
-        if self._stopped or not (self._waiting or self.notes.visits()):
-            return
-        began = time.monotonic()
+    def step(self, ident: str) -> Due:
+        """Return what is due, unless jobs are still under way that may add to it."""
+        del ident  # it is one step for all hosts
+        if not (self._waiting or self.notes.visits()):
+            return Due()
+        now, began = self._tools.now(), time.monotonic()
         if began < self._rests_until:
-            self._set_timer(self._rests_until - began)
-            return
-        self._set_timer(None)
-        self._consider(self._tools.now())
+            rests = timedelta(seconds=self._rests_until - began)
+            return Due(wakes=(("look", now + rests),))
+        decisions = self._decide(now)
+        jobs = tuple(one.job for one in decisions if one.job is not None)
+        again = min((one.wake_at for one in decisions if one.wake_at), default=None)
         # With thousands that wait, looking at all of them after each job would be all we do.
         spent = time.monotonic() - began
         self._rests_until = began + spent * (1 + RESTS) if spent > QUICK else 0.0
-
-    def _consider(self, now: datetime) -> None:
-        decisions = self._decide(now)
-        jobs = [one.job for one in decisions if one.job is not None]
-        if again := min((one.wake_at for one in decisions if one.wake_at), default=None):
-            self._set_timer(max((again - now).total_seconds(), 1.0))
+        if again is not None:
+            again = max(again, now + timedelta(seconds=1))
         if not jobs:
             self._batch_since = None
-            return
-        left = self._patience()
-        if left > 0:
-            self._set_timer(left)
-            return
-        for job in jobs:
-            self._queue.submit(job)
+        elif (left := self._patience()) > 0:
+            return Due(wakes=(("look", now + timedelta(seconds=left)),))
+        return Due(jobs, (("look", again),))
+
+    def after(self, job: Job) -> Iterable[str]:
+        """Look again when any job has ended: it may be what others waited for."""
+        return ("",) if isinstance(job, HostJob) or self._waiting or self.notes.visits() else ()
+
+    def waits(self, job: HostJob) -> None:
+        """Nobody waits for it."""
 
     def _patience(self) -> float:
         """Return for how many seconds more the batch may wait for jobs under way."""
-        others = (*self._queue.running(), *self._queue.queued())
         # Orders may wait for an hour, and what they get is rolled much later. Zones are looked at
         # all the time while a roll is waited for. Hosts do not wait for each other. Generating
-        # takes hours, and restarts nothing.
-        apart = (Pool.ACME, Pool.DNS, Pool.HOSTS, Pool.DH)
-        if all(pool(job) in apart for job in others):
+        # takes hours, and restarts nothing; nor does what is held.
+        if not self._loop.queue.has(Pool.WORK):
             return 0.0
         if self._batch_since is None:
             self._batch_since = time.monotonic()
@@ -245,13 +241,13 @@ class Hosts:
             for one in entry.state.servers
         )
 
-    def _set_timer(self, seconds: float | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None
-        if seconds is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(seconds, self.consider)
+    async def do(self, job: HostJob) -> None:
+        """Copy to one host, restart its server classes, or look at them."""
+        for error in await self.run(job):
+            self.failures += 1
+            if not isinstance(error, SslmError):
+                text = f"{type(job).__name__} met an error of sslmd's own on {job.host}: {error!r}"
+                self._tools.bug(text, error)
 
     async def run(self, job: HostJob) -> list[Exception]:
         """Do a job and note how it went; return what failed."""
@@ -287,15 +283,15 @@ class Hosts:
                 after = not_given(old, again.of(old, error))
             elif visit.here and not old.here:
                 # Found to be this machine after all: production is to have the right owners.
-                self._apply(cert, ServersWanting(now, frozenset({job.host})))
+                self._registry.put(cert, ServersWanting(now, frozenset({job.host})))
                 continue
             else:
                 is_new = visit.new.get(cert, True)
                 after = given(old, name, now, is_new=is_new, here=visit.here)
-            self._apply(cert, ServerCopied(now, after, old.set))
+            self._registry.put(cert, ServerCopied(now, after, old.set))
         for cert, hosts in self.notes.parted(job.host, visit.taken).items():
             if cert in self._registry:
-                self._apply(cert, ServersWanting(now, hosts))
+                self._registry.put(cert, ServersWanting(now, hosts))
         await self.notes.visited(job.host, visit, whole)
         return list(dict.fromkeys([*errors.values(), *filter(None, (whole, visit.trouble))]))
 
@@ -361,7 +357,7 @@ class Hosts:
                     trouble = replace(trouble, text=f"the restart failed: {trouble.text}")
                 server = failed(old, trouble)
             unproven = error is not None and outcome.error is None
-            self._apply(told.cert, ServerTold(now, server, unproven))
+            self._registry.put(told.cert, ServerTold(now, server, unproven))
 
     # --- looks ---
 
@@ -383,7 +379,7 @@ class Hosts:
                 old = replace(old, ports=sight.ports or old.ports)
                 server = looked_at(old, sight.why_unseen, now)
                 if server != unchanged[told.cert, outcome.kind]:
-                    self._apply(told.cert, ServerSeen(now, server))
+                    self._registry.put(told.cert, ServerSeen(now, server))
                 self.note(told.cert)
         return []
 

@@ -26,16 +26,17 @@ from sslmd.core.dane.report import late
 from sslmd.core.dane.sighting import FIRST_PAUSE, GROWTH, LONGEST_MISSING
 from sslmd.core.dane.tlsa import Content, TlsaHosts, owned, wants_of
 from sslmd.core.errors import SslmError, Transient
-from sslmd.core.events import Event, TlsaLooked
+from sslmd.core.events import TlsaLooked
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.retry import Failure, Trouble, wait_after
 from sslmd.core.words import written
+from sslmd.daemon.loop import Loop
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR, INFO, WARNING
 from sslmd.daemon.zone import Zone
 from sslmd.dns import tlsa_publish
 from sslmd.store.layout import tlsa_file
-from sslmd.store.zone_notes import ZONE_NOTE
+from sslmd.store.note_kinds import ZONE_NOTE
 from sslmd.workers.places import look_elsewhere
 from sslmd.workers.restart import dependents
 from sslmd.workers.tlsa import look, publish
@@ -67,14 +68,12 @@ class ZoneWork:
         self,
         tools: Tools,
         registry: Registry,
-        apply: Callable[[CertId, Event], None],
-        replan: Callable[[CertId], object],
+        loop: Loop,
         tell: Tell,
     ) -> None:
         self._tools = tools
         self._registry = registry
-        self._apply = apply
-        self._replan = replan
+        self._loop = loop
         self._tell = tell
         self.steady = asyncio.Event()
         self.steady.set()
@@ -145,7 +144,7 @@ class ZoneWork:
             which |= self._of_group(zone)
         for cert in sorted(which):
             if cert in self._registry:
-                self._replan(cert)
+                self._loop.touch("cert", cert)
 
     def _of_group(self, zone: Zone) -> set[CertId]:
         return {cert for cert in self._registry if cert.group == zone.name.text}
@@ -176,8 +175,7 @@ class ZoneWork:
             zone.watch_at = now + self._tools.rng.uniform(0.1, 1.0) * FIRST_WATCH
         if given.changed and given.failure is None:
             how = "sent to its primary" if self._tools.means.updated(zone.name) else "written"
-            why = given.changed.removeprefix(f"zone {zone.name}: ")
-            text = f"{counted(given.content.records)} {how}: {why}"
+            text = f"{counted(given.content.records)} {how}: {given.changed}"
             self._tell("tlsa-published", f"zone {zone.name}: {text}", INFO, None)
             self._restart_dependents(zone)
         outside = [
@@ -211,8 +209,9 @@ class ZoneWork:
         # Even if what is wanted is what was given last, once more: it may be there in part.
         zone.tried, zone.again = wish, True
         wait = written(wait_after(failed.failure, failed.attempts))
-        told = f"{failed.text}; its TLSA records are tried again in {wait}"
-        told = told if told.startswith("zone ") else f"zone {zone.name}: {told}"
+        place = f"zone {zone.name}"
+        why = err.text_beside(place) if isinstance(err, SslmError) else failed.text
+        told = f"{place}: {why}; its TLSA records are tried again in {wait}"
         self._tell("tlsa-trouble", told, ERROR, None)
 
     async def look(self, zone: Zone) -> None:
@@ -241,7 +240,7 @@ class ZoneWork:
             text = "no cache holds the withdrawn TLSA records any more"
             self._tell("tlsa-gone", f"zone {zone.name}: {text}", INFO, None)
             for cert in sorted(self._of_group(zone)):
-                self._replan(cert)
+                self._loop.touch("cert", cert)
         pauses = [DAY]
         if zone.sighting is not None and not zone.sighting.complete:
             pauses.append(zone.sighting.next_look)
@@ -253,9 +252,9 @@ class ZoneWork:
             if sighting is not None:
                 pauses.append(sighting.next_look)
             if sighting != state.sighting:
-                self._apply(cert, TlsaLooked(seen.at, sighting))
+                self._registry.put(cert, TlsaLooked(seen.at, sighting))
             else:
-                self._replan(cert)
+                self._loop.touch("cert", cert)
         self._see_who_is_late(zone)
         zone.look_at = clock() + max(min(pauses), 0.05)
         if (zone.notes.known, zone.others) != (known, others):
@@ -296,9 +295,10 @@ class ZoneWork:
             elif zone.is_ignored() and clock() - zone.changed_at > limit.total_seconds():
                 zone.changed_at = clock()
                 if paths := await tlsa_publish.put_back(means, zone.name):
-                    self._failed(zone, self.wish(zone), Transient(_not_taken(zone, paths)))
+                    self._failed(zone, self.wish(zone), _not_taken(zone, paths))
         except SslmError as err:
-            self._tell("tlsa-trouble", f"zone {zone.name}: {err}", WARNING, None)
+            place = f"zone {zone.name}"
+            self._tell("tlsa-trouble", f"{place}: {err.text_beside(place)}", WARNING, None)
 
     async def _save_notes(self, zone: Zone) -> None:
         """Write down what was learned; if that fails it costs a wait after the next start."""
@@ -322,7 +322,7 @@ class ZoneWork:
         """Have the classes restarted that want it when records change: `depends`."""
         states = [(cert, entry.state) for cert, entry in self._registry.entries.items()]
         for cert, event in dependents(self._tools.config, zone.name, states, self._tools.now()):
-            self._apply(cert, event)
+            self._registry.put(cert, event)
 
     def stamps(self, zone: Zone) -> tuple[object, ...]:
         """Tell the include files from others, without reading them."""
@@ -365,11 +365,12 @@ class ZoneWork:
         return False
 
 
-def _not_taken(zone: Zone, paths: list[str]) -> str:
-    return (
-        f"zone {zone.name}: no name server shows its new TLSA records, although restart_cmd "
+def _not_taken(zone: Zone, paths: list[str]) -> Transient:
+    return Transient(
+        "no name server shows its new TLSA records, although restart_cmd "
         f"succeeded; {', '.join(paths)} is as it was before; see in the name server's log whether "
-        "it can load the zone with them (named-checkzone), and whether its serial was raised"
+        "it can load the zone with them (named-checkzone), and whether its serial was raised",
+        about=f"zone {zone.name}",
     )
 
 

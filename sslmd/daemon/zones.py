@@ -8,25 +8,25 @@ every day. Times here are those of the event loop's clock, which nobody sets.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 from sslmd.core.dane.verdict import Dane, Unknown
 from sslmd.core.errors import SslmError
-from sslmd.core.events import Event
-from sslmd.core.jobs import Look, Publish, Watch, ZoneJob
+from sslmd.core.jobs import Job, Look, Publish, Watch, ZoneJob
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
 from sslmd.core.reason import Reason, Why
 from sslmd.core.retry import text_of
 from sslmd.daemon.api.limits import ASKED_EVERY
+from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR
 from sslmd.daemon.zone import Zone
 from sslmd.daemon.zone_watch import DOUBT, ZoneWatch
 from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock, counted
 from sslmd.dns.notes import noted_tlsa_zones
-from sslmd.workers.queue import JobQueue
 from sslmd.workers.tools import Tools
 
 # Seconds to the next try after what should not have happened.
@@ -37,27 +37,19 @@ ASKED_AT_ONCE = 16
 
 
 class Zones:
-    """Knows the zones of the certificates and queues their jobs. One per daemon."""
+    """The reconciler of the certificates' zones. One per daemon."""
 
-    def __init__(
-        self,
-        tools: Tools,
-        registry: Registry,
-        queue: JobQueue,
-        apply: Callable[[CertId, Event], None],
-        replan: Callable[[CertId], object],
-        tell: Tell,
-    ) -> None:
+    name = "zone"
+    jobs = (Publish, Look, Watch)
+
+    def __init__(self, tools: Tools, registry: Registry, loop: Loop, tell: Tell) -> None:
         self._tools = tools
         self._registry = registry
-        self._queue = queue
+        self._loop = loop
         self._tell = tell
-        self._work = ZoneWork(tools, registry, apply, replan, tell)
+        self._work = ZoneWork(tools, registry, loop, tell)
         self._watch = ZoneWatch(tools, registry, self._work, tell)
         self._zones: dict[ZoneName, Zone] = {}
-        self._timers: dict[ZoneName, asyncio.TimerHandle] = {}
-        self._dirty: set[ZoneName] = set()
-        self._running = False
         self._asked = asyncio.Semaphore(ASKED_AT_ONCE)
 
     # --- its life ---
@@ -67,23 +59,18 @@ class Zones:
 
         Also those that the configuration does not know any more: what is left there goes.
         """
-        self._running = True
         known = self._tools.config.zones()
         left = noted_tlsa_zones(self._tools.tree, known)
         for name in sorted({*known, *left}):
             self._zone(name)
         for name in sorted(self._zones):
-            self._consider(name)
+            self._loop.touch(self.name, name)
 
     def stop(self) -> None:
-        """Start nothing more."""
-        self._running = False
+        """Look no more for those who ask."""
         for zone in self._zones.values():
             if zone.asked is not None:
                 zone.asked.cancel()
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
 
     @contextmanager
     def in_flux(self) -> Iterator[None]:
@@ -97,7 +84,7 @@ class Zones:
         finally:
             self._work.steady.set()
             for name in self._zones:
-                self._soon(name)
+                self._loop.touch(self.name, name)
 
     def reconfigured(self) -> None:
         """Look at everything again: zones, the ways to publish and the files may be others."""
@@ -106,7 +93,7 @@ class Zones:
         for zone in self._zones.values():
             zone.again = zone.again or zone.given is not None
             zone.retry_at = 0.0
-            self._soon(zone.name)
+            self._loop.touch(self.name, zone.name)
 
     def _zone(self, name: ZoneName) -> Zone:
         if name not in self._zones:
@@ -125,43 +112,26 @@ class Zones:
             self._zones[name].certs.discard(cert)
         else:
             return
-        self._soon(name)
+        self._loop.touch(self.name, name)
 
     def forget(self, cert: CertId) -> None:
         """A certificate left the configuration: its records go."""
         name = ZoneName(cert.group)
         if name in self._zones and cert in self._zones[name].certs:
             self._zones[name].certs.discard(cert)
-            self._soon(name)
-
-    def _soon(self, name: ZoneName) -> None:
-        """Consider a zone when everything that happens now has happened."""
-        if not self._running or name in self._dirty:
-            return
-        self._dirty.add(name)
-        asyncio.get_running_loop().call_soon(self._consider_dirty, name)
-
-    def _consider_dirty(self, name: ZoneName) -> None:
-        self._dirty.discard(name)
-        self._consider(name)
+            self._loop.touch(self.name, name)
 
     # --- what comes next ---
 
-    def _consider(self, name: ZoneName) -> None:
-        """Queue what is due for a zone; set the timer for what is not."""
-        if not self._running or not self._work.steady.is_set():
-            return
-        zone = self._zones[name]
-        timer = self._timers.pop(name, None)
-        if timer is not None:
-            timer.cancel()
-        if self._queue.busy(f"zone {name}"):
-            return  # considered again when that is done
+    def step(self, ident: ZoneName) -> Due:
+        """Return what is due for a zone, and when something will be."""
+        zone = self._zones.get(ident)
+        if zone is None or not self._work.steady.is_set() or self._loop.queue.busy(f"zone {ident}"):
+            return Due()  # asked for again when that is over
         now = clock()
         job = self._due(zone, now)
         if job is not None:
-            self._queue.submit(job)
-            return
+            return Due((job,))
         times = [zone.files_at]
         if zone.places_at:
             times.append(zone.places_at)
@@ -171,8 +141,15 @@ class Zones:
             times.append(zone.mx_at)  # one that is over counts no more: others may be wanted now
         if self._has_records(zone):
             times += [zone.look_at, zone.watch_at]
-        delay = max(min(times) - now, 0.05)
-        self._timers[name] = asyncio.get_running_loop().call_later(delay, self._consider, name)
+        delay = timedelta(seconds=max(min(times) - now, 0.05))
+        return Due(wakes=(("look", self._tools.now() + delay),))
+
+    def after(self, job: Job) -> Iterable[ZoneName]:
+        """Return the zone whose job has ended."""
+        return (job.zone,) if isinstance(job, ZoneJob) else ()
+
+    def waits(self, job: ZoneJob) -> None:
+        """Nobody waits for it."""
 
     def _due(self, zone: Zone, now: float) -> ZoneJob | None:
         wish = self._work.wish(zone)
@@ -213,7 +190,7 @@ class Zones:
 
     # --- the jobs ---
 
-    async def run(self, job: ZoneJob) -> None:
+    async def do(self, job: ZoneJob) -> None:
         """Do a job of a zone; what fails is tried again by the table, and told."""
         zone = self._zones[job.zone]
         try:
@@ -234,10 +211,6 @@ class Zones:
                 self._tell("tlsa-trouble", f"zone {zone.name}: {text}", ERROR, None)
             else:
                 self._tools.bug(f"zone {zone.name}: {text}", err)
-
-    def done(self, job: ZoneJob) -> None:
-        """A job has left the queue."""
-        self._soon(job.zone)
 
     # --- what others ask ---
 
@@ -344,7 +317,7 @@ class Zones:
             # While nobody tells, this fails: a name server that is down is not to be reloaded.
             zone.notes = replace(zone.notes, mx_at=None)
         given = await self._work.publish(zone, again=True)
-        self._soon(name)
+        self._loop.touch(self.name, name)
         if given is None:
             return ""
         records = counted(given.content.records)

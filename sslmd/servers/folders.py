@@ -20,7 +20,7 @@ from sslmd.core.names import machine_of
 from sslmd.core.safe_path import Danger, Trust, danger, named_readers, readable
 from sslmd.servers.key_rights import let_in
 from sslmd.servers.local import is_own_name
-from sslmd.store import files
+from sslmd.store import owners
 from sslmd.store.way import dangers, entry_of, own_trust, secret_entry_of
 
 
@@ -200,7 +200,7 @@ def _close_secrets(config: Config) -> list[Mistake]:
             if not readable(entry, trust, by_group=by_group):
                 continue
             shared = info.st_gid not in trust.groups or named_readers(entry, trust)
-            mode = files.narrow(path, keep_group=by_group and bool(shared))
+            mode = owners.narrow(path, keep_group=by_group and bool(shared))
         except (OSError, SslmError):
             continue  # `look` finds it as it is
         problem = f"could be read by others; it is {mode:04o} now"

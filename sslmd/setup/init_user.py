@@ -29,7 +29,7 @@ from sslmd.servers.own_user import DROP_IN, POLKIT, ROOT, SYSUSERS, TMPFILES, US
 from sslmd.servers.unit import NAME, Unit, read_unit
 from sslmd.store import files
 from sslmd.store.layout import Tree
-from sslmd.store.owners import Given, Whose, give
+from sslmd.store.owners import GivenAway, Whose, give
 from sslmd.store.ssl_mgr import at_work
 
 # Seconds for a command of systemd's; a restart waits for the daemon.
@@ -280,7 +280,7 @@ def _whose(user: str) -> Whose:
     return Whose(own.pw_uid, own.pw_gid, 0, 0)
 
 
-def _give(config: Config, user: str) -> list[Given]:
+def _give(config: Config, user: str) -> list[GivenAway]:
     try:
         whose = _whose(user)
     except KeyError:
@@ -312,7 +312,7 @@ def _locked(path: str) -> int:
     return handle
 
 
-def _tell_left(given: Sequence[Given]) -> None:
+def _tell_left(given: Sequence[GivenAway]) -> None:
     left = [text for one in given for text in one.left]
     for text in left[:_SHOWN]:
         print(f"left as it is: {text}", file=sys.stderr)

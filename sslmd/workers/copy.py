@@ -25,8 +25,8 @@ from sslmd.processes import run_command
 from sslmd.servers import around, production
 from sslmd.servers.ssh import RemoteShell, ShellAnswer, shell_on
 from sslmd.store import certs, files
-from sslmd.store.host_notes import parse_cert
 from sslmd.store.layout import Tree, is_incoming
+from sslmd.store.note_kinds import parse_cert
 from sslmd.workers.deliver import is_here
 from sslmd.workers.same_machine import seen_as_one
 from sslmd.workers.tools import Tools

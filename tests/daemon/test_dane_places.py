@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,7 +18,7 @@ from sslmd.core.dane.report import findings_of
 from sslmd.core.dane.tlsa import Material, association
 from sslmd.core.dane.verdict import Counting
 from sslmd.core.errors import Transient
-from sslmd.core.jobs import Look, Pool, Publish
+from sslmd.core.jobs import Look, Publish
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.retry import Trouble
 from sslmd.core.state import Phase
@@ -28,12 +27,11 @@ from sslmd.daemon.zone import Zone
 from sslmd.daemon.zones import Zones
 from sslmd.dns.tlsa_include import read
 from sslmd.store.layout import tlsa_file
-from sslmd.workers.queue import JobQueue
 from tests.reasons import because
 from tests.stand import bind
 from tests.stand.bind import Primary
 from tests.stand.bind import Zone as BindZone
-from tests.stand.tools import MAIN, WEB, Site, believe
+from tests.stand.tools import MAIN, WEB, Site, StillLoop, believe
 from tests.stand.world import START
 
 pytestmark = pytest.mark.skipif(bool(bind.missing()), reason=bind.missing())
@@ -117,19 +115,12 @@ class World:
         self.site.reload()
         self.told: list[str] = []
 
-        async def run(_: object) -> None:
-            """Jobs are done when the test says."""
-
-        queue = JobQueue(run, lambda _: None, dict.fromkeys(Pool, 1))
-        self.zones = Zones(
-            self.site.tools, self.site.registry, queue, self._apply, lambda _: None, self._tell
-        )
+        self.loop = StillLoop(self.site.tools.now)
+        tools, registry = self.site.tools, self.site.registry
+        self.zones = Zones(tools, registry, self.loop, self._tell)
+        registry.listen(lambda cert, *_: self.zones.note(cert))
         self.site.registry.dane_of = self.zones.dane
         self.zones.note(WEB)
-
-    def _apply(self, cert: CertId, event: Any) -> None:
-        self.site.apply(cert, event)
-        self.zones.note(cert)
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None) -> None:
         self.told.append(text)
@@ -155,8 +146,8 @@ class World:
         self.zones.note(WEB)
 
     async def publish(self) -> None:
-        await self.zones.run(Publish(ZONE, because("test")))
-        await self.zones.run(Look(ZONE, because("test")))
+        await self.zones.do(Publish(ZONE, because("test")))
+        await self.zones.do(Look(ZONE, because("test")))
 
     def written(self) -> set[str]:
         content = read(tlsa_file(self.primary.tlsa_dir, ZONE), 60) or {}
@@ -274,13 +265,13 @@ async def test_an_owner_becomes_a_cname_and_itself_again(world: World) -> None:
         lines = include.read_text().splitlines(keepends=True)
         include.write_text("".join(one for one in lines if www.text not in one))
         load(primary, f"{before}_443._tcp.www CNAME _dane.mail\n")
-        await world.zones.run(Look(ZONE, because("test")))
+        await world.zones.do(Look(ZONE, because("test")))
         assert world.zone.again
         await world.publish()
         assert www.text not in world.written()
         assert world.zone.trouble == ""
         load(primary, before)
-        await world.zones.run(Look(ZONE, because("test")))
+        await world.zones.do(Look(ZONE, because("test")))
         assert world.zone.again
         await world.publish()
         assert www.text in world.written()
@@ -300,7 +291,7 @@ async def test_a_host_that_is_a_cname_is_checked_at_its_end_first(world: World) 
     assert end not in world.zone.kept_by_others(WEB)
     try:
         load(primary, f"{before}_443._tcp.mail 7200 TLSA 3 1 1 {'0f' * 32}\n")
-        await world.zones.run(Look(ZONE, because("test")))
+        await world.zones.do(Look(ZONE, because("test")))
         wanted = world.record().replace("3 1 1 ", "TLSA 3 1 1 ")
         assert f"no TLSA record there is of the key in use; add {end} {wanted}" in world.texts()
         assert document_of_ok(world) is False

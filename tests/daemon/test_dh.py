@@ -9,12 +9,25 @@ from pathlib import Path
 import pytest
 
 from sslmd.config.load import load
-from sslmd.core.jobs import Job, Pool, WriteDh
+from sslmd.core.jobs import WriteDh
 from sslmd.core.names import CertId
 from sslmd.core.words import say
-from sslmd.daemon.dh import DhLooks
-from sslmd.workers.queue import JobQueue
+from sslmd.daemon.dh import DhGroups
+from sslmd.daemon.loop import Loop
+from sslmd.daemon.zone_work import Tell
 from sslmd.workers.tools import Tools
+
+
+class Noting(DhGroups):
+    """Notes why groups are looked at."""
+
+    def __init__(self, tools: Tools, loop: Loop, tell: Tell) -> None:
+        super().__init__(tools, loop, tell)
+        self.reasons: list[str] = []
+
+    async def do(self, job: WriteDh) -> None:
+        self.reasons.append(say(job.reason))
+        await super().do(job)
 
 
 class World:
@@ -22,21 +35,22 @@ class World:
 
     def __init__(self, tools: Tools, top: Path) -> None:
         self.tools, self.top = tools, top
-        self.now = datetime(2026, 6, 1, 12, tzinfo=UTC)
+        self.now = datetime(2126, 6, 1, 12, tzinfo=UTC)  # no timer fires by itself
         self.tools.site.now = lambda: self.now
-        self.reasons: list[str] = []
         self.told: list[str] = []
-        self.queue = JobQueue(self._run, lambda _: None, {Pool.DH: 1})
-        self.looks = DhLooks(tools, self.queue, self._tell)
+        self.loop = Loop(lambda: datetime.now(UTC), 1, lambda _: "", lambda _: None)
+        self.queue = self.loop.queue
+        self.looks = Noting(tools, self.loop, self._tell)
+        self.loop.add(self.looks)
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None) -> None:
         assert (priority, cert) == (4, None)
         self.told.append(f"{event}: {text}")
 
-    async def _run(self, job: Job) -> None:
-        assert isinstance(job, WriteDh)
-        self.reasons.append(say(job.reason))
-        await self.looks.run(job)
+    def start(self) -> None:
+        """Take the first look."""
+        self.loop.touch("dh")
+        self.loop.start()
 
     def configure(self, table: str) -> None:
         """Write another `[dh]` and load it."""
@@ -47,14 +61,16 @@ class World:
 
     async def seen(self) -> list[str]:
         """Return why was looked since the last time."""
-        await self.queue.idle()
-        reasons, self.reasons = self.reasons, []
+        while not self.loop.is_at_rest:
+            await self.queue.idle()
+            await asyncio.sleep(0)
+        reasons, self.looks.reasons = self.looks.reasons, []
         return reasons
 
     async def later(self, **delta: float) -> list[str]:
         """Let time pass, as a tick of the planner sees it."""
         self.now += timedelta(**delta)
-        self.looks.consider()
+        self.loop.touch("dh")
         return await self.seen()
 
 
@@ -67,14 +83,14 @@ FILES = "prod-certs/example.com/dh"
 
 
 async def test_without_the_table_nothing_happens(world: World) -> None:
-    world.looks.start()
+    world.start()
     assert await world.later(days=2) == []
     assert not (world.top / FILES).exists()
 
 
 async def test_at_the_start_every_day_and_after_a_reload(world: World) -> None:
     world.configure("groups = ['ALL']\nparams = ['ffdhe2048']")
-    world.looks.start()
+    world.start()
     assert await world.seen() == ["what is missing at the start"]
     assert (world.top / FILES / "dhparam.pem").exists()
     assert await world.later(hours=23) == []
@@ -86,17 +102,17 @@ async def test_at_the_start_every_day_and_after_a_reload(world: World) -> None:
     assert await world.seen() == ["the configuration was loaded again"]
     assert (world.top / FILES / "dhparam.pem").readlink() == Path("dh-ffdhe3072.pem")
     assert await world.later(hours=23) == []
-    world.looks.stop()
+    await world.loop.stop(1.0)
     assert await world.later(days=2) == []
 
 
 async def test_a_clock_that_is_set_back_does_not_stop_it(world: World) -> None:
     world.configure("groups = ['ALL']\nparams = ['ffdhe2048']")
-    world.looks.start()
+    world.start()
     await world.seen()
     assert await world.later(days=-400) == ["the daily look"]
     assert await world.later(days=1) == ["the daily look"]
-    world.looks.stop()
+    await world.loop.stop(1.0)
 
 
 async def test_trouble_is_told_and_tried_again(world: World) -> None:
@@ -104,7 +120,7 @@ async def test_trouble_is_told_and_tried_again(world: World) -> None:
     way = world.top / FILES
     way.parent.mkdir(parents=True)
     way.write_text("in the way")
-    world.looks.start()
+    world.start()
     await world.seen()
     (told,) = world.told
     assert told.startswith("dh-trouble: cannot ")
@@ -114,7 +130,7 @@ async def test_trouble_is_told_and_tried_again(world: World) -> None:
     assert await world.later(days=1) == ["the daily look"]
     assert (way / "dhparam.pem").exists()
     assert len(world.told) == 1
-    world.looks.stop()
+    await world.loop.stop(1.0)
 
 
 async def test_what_is_generated_for_something_else_is_ended(
@@ -126,7 +142,7 @@ async def test_what_is_generated_for_something_else_is_ended(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     world.configure("groups = ['ALL']\nparams = [2048]")
-    world.looks.start()
+    world.start()
     async with asyncio.timeout(60):
         while not (world.top / "began").exists():
             await asyncio.sleep(0.01)
@@ -141,4 +157,4 @@ async def test_what_is_generated_for_something_else_is_ended(
         ]
     assert (world.top / FILES / "dhparam.pem").exists()
     assert not world.told
-    world.looks.stop()
+    await world.loop.stop(1.0)

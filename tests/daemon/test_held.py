@@ -9,18 +9,22 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sslmd.config.model import Config
+from sslmd.core.jobs import ReadHeld
 from sslmd.core.names import CertId
+from sslmd.core.state import CertState
 from sslmd.daemon.api.documents import status_entry
 from sslmd.daemon.api.status_document import in_trouble
-from sslmd.daemon.held import HeldLooks
+from sslmd.daemon.held import PERIOD, HeldCerts
+from sslmd.daemon.loop import Due
 from sslmd.daemon.planner import Planner
+from sslmd.daemon.registry import Registry, Taken, entry_of
 from sslmd.daemon.tell.journal import Bus, Record
 from sslmd.store.certs import Loaded
 from sslmd.workers.tools import Tools
@@ -67,7 +71,8 @@ async def planner(tools: Tools, issued: Path, tmp_path: Path) -> Counting:
         shutil.copytree(issued / tree, tmp_path / tree, symlinks=True)
     one = Counting(tools, Bus())
     one.load()
-    one.replan_all()
+    one.touch_all()
+    one.loop.start()
     await one.queue.idle()  # production is at another place now
     one.read.clear()
     return one
@@ -195,29 +200,29 @@ async def test_a_link_that_leads_nowhere_is_not_taken_for_no_certificate_yet(
     await planner.stop(1.0)
 
 
-async def test_it_is_looked_at_again_and_again() -> None:
-    looks = asyncio.Event()
-    count = 0
+async def test_it_is_looked_at_again_and_again(tools: Tools) -> None:
+    now, count, bugs = datetime(2026, 6, 1, tzinfo=UTC), 0, []
 
     async def look() -> None:
         nonlocal count
         count += 1
         if count == 2:
-            looks.set()
             raise RuntimeError("a bug")
-        if count > 3:
-            raise asyncio.CancelledError
-
-    bugs: list[str] = []
 
     def bug(text: str, _: BaseException) -> None:
         bugs.append(text)
 
-    held = HeldLooks(look, lambda: datetime.now(UTC), bug, timedelta(milliseconds=1))
-    held.start()
-    await looks.wait()
-    while count <= 3:  # an error of ours does not end it
-        await asyncio.sleep(0)
-    held.stop()
-    assert len(bugs) == 1
-    assert held.next_at <= datetime.now(UTC) + timedelta(minutes=1)
+    registry = Registry()
+    held = HeldCerts(look, registry, lambda: now, bug)
+    # Nothing is held.
+    assert held.step("") == Due(wakes=(("look", now + PERIOD),))
+    now += PERIOD
+    assert not held.step("").jobs
+    registry.put(WEB, Taken(entry_of(tools.config, tools.config.services[WEB], CertState(), "no")))
+    for _ in range(3):  # an error of ours does not end it
+        now += PERIOD
+        (job,) = held.step("").jobs
+        assert isinstance(job, ReadHeld)
+        await held.do(job)
+        assert held.step("") == Due(wakes=(("look", now + PERIOD),))
+    assert (count, len(bugs)) == (3, 1)

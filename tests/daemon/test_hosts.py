@@ -7,28 +7,23 @@ from datetime import timedelta
 from pathlib import Path
 
 from sslmd.config.model import Unprobed
-from sslmd.core.jobs import Pool, Restart, See, Told
+from sslmd.core.jobs import Restart, See, Told
 from sslmd.core.state import NOT_YET, Server, ServerPhase, Unseen
 from sslmd.daemon.api.deliveries import _together
 from sslmd.daemon.hosts import Hosts
 from sslmd.store.state import parse
 from sslmd.wire.messages import Method, Outcome, Request
 from sslmd.wire.params import Params
-from sslmd.workers.queue import JobQueue
 from tests.reasons import because
 from tests.stand.server import free_port
 from tests.stand.tls import server
-from tests.stand.tools import WEB, Site
+from tests.stand.tools import WEB, Site, StillLoop
 from tests.workers.test_proof import Reloading, load, one_class, probing, site_of, tls
 from tests.workers.test_restart import MAIL
 
 
 def hosts_of(site: Site) -> Hosts:
-    async def run(job: object) -> None:
-        """Nothing is queued here."""
-
-    queue = JobQueue(run, lambda _: None, places=dict.fromkeys(Pool, 1))
-    return Hosts(site.tools, site.registry, queue, site.apply)
+    return Hosts(site.tools, site.registry, StillLoop(site.tools.now))
 
 
 async def test_one_certificate_that_is_not_proven_is_tried_again_alone(tmp_path: Path) -> None:

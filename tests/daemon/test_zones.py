@@ -7,8 +7,8 @@ import os
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import dns.flags
 import dns.message
@@ -20,7 +20,7 @@ from sslmd.config.load import load
 from sslmd.core.dane.tlsa import TlsaHosts
 from sslmd.core.dane.verdict import Counting, HeldBack, NoRecords, Unknown
 from sslmd.core.errors import Permanent, Transient
-from sslmd.core.jobs import Look, Pool, Publish, Watch
+from sslmd.core.jobs import Look, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Phase
@@ -28,19 +28,20 @@ from sslmd.core.words import say
 from sslmd.daemon.api import documents
 from sslmd.daemon.api.documents import status_entry
 from sslmd.daemon.registry import Gone, Taken
+from sslmd.daemon.tell.changes import Changes
+from sslmd.daemon.tell.journal import Bus
 from sslmd.daemon.zone import Zone
 from sslmd.daemon.zones import Zones
 from sslmd.dns.bounds import bounds
 from sslmd.dns.tlsa_include import read
 from sslmd.store.layout import tlsa_file
-from sslmd.workers.queue import JobQueue
 from tests.reasons import because
 from tests.stand.hostile_answers import many_records
 from tests.stand.responder import Answer, Responder
 from tests.stand.responder import Zone as Served
 from tests.stand.stalls import LONGEST, watched
 from tests.stand.tls import Reader, TlsPort, Writer, server
-from tests.stand.tools import MAIN, ROOT, WEB, Site, believe
+from tests.stand.tools import MAIN, ROOT, WEB, Site, StillLoop, believe
 from tests.stand.world import START
 
 ZONE = ZoneName("example.com")
@@ -61,22 +62,15 @@ class World:
         self.site.reload()
         self.told: list[str] = []
         self.bugs: list[str] = []
-        self.queued: list[object] = []
-        self.replanned: list[CertId] = []
         self.site.tools.telling.bug = lambda text, _: self.bugs.append(text)
 
-        async def run(job: object) -> None:
-            self.queued.append(job)
-
-        self.queue = JobQueue(run, lambda _: None, dict.fromkeys(Pool, 1))
-        self.zones = Zones(
-            self.site.tools,
-            self.site.registry,
-            self.queue,
-            self._apply,
-            self.replanned.append,
-            self._tell,
-        )
+        self.loop = StillLoop(self.site.tools.now)
+        tools, registry = self.site.tools, self.site.registry
+        self.zones = Zones(tools, registry, self.loop, self._tell)
+        bus = Bus()
+        bus.follow(lambda record: self.told.append(record.text))
+        registry.listen(Changes(bus, tools.now, lambda *_: None).hear)
+        registry.listen(lambda cert, *_: self.zones.note(cert))
         self.site.registry.dane_of = self.zones.dane
         self.zones.note(WEB)
 
@@ -91,10 +85,6 @@ class World:
         """Have another restart_cmd."""
         self.site.write("ssl-mgr.conf", self._main(command))
         self.site.tools.site.config = load(self.site.top / "conf.d")
-
-    def _apply(self, cert: CertId, event: Any) -> None:
-        self.site.apply(cert, event)
-        self.zones.note(cert)
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None) -> None:
         self.told.append(text)
@@ -138,10 +128,10 @@ class World:
             self.served.add(OWNER.text, "TLSA", *map(str, content[OWNER].records))
 
     async def publish(self) -> None:
-        await self.zones.run(Publish(ZONE, because("test")))
+        await self.zones.do(Publish(ZONE, because("test")))
 
     async def look(self) -> None:
-        await self.zones.run(Look(ZONE, because("test")))
+        await self.zones.do(Look(ZONE, because("test")))
 
 
 @pytest.fixture
@@ -206,9 +196,7 @@ async def test_what_could_not_be_given_is_tried_again_whatever_is_wanted_then(
     world.become(state)
     world.command("true")
     world.zone.retry_at = 0.0
-    world.zones.start()
-    assert world.queue.running() or world.queue.queued()
-    world.zones.stop()
+    assert world.zones.step(ZONE).jobs
     await world.publish()
     assert world.zone.trouble == ""
     assert not world.zone.again
@@ -330,10 +318,10 @@ async def test_an_alarm_is_looked_after(world: World) -> None:
     await world.checked()
     world.served.records.pop((dns.name.from_text(OWNER.text), dns.rdatatype.TLSA))
     clock = asyncio.get_running_loop().time
-    await world.zones.run(Watch(ZONE, because("test")))
+    await world.zones.do(Watch(ZONE, because("test")))
     assert world.site.registry[WEB].report is None
     assert world.zone.watch_at - clock() <= 60.0
-    await world.zones.run(Watch(ZONE, because("test")))
+    await world.zones.do(Watch(ZONE, because("test")))
     report = world.site.registry[WEB].report
     assert report is not None
     assert report.wrong
@@ -370,7 +358,8 @@ async def test_records_that_nothing_is_noted_of_have_the_ttl_that_is_served(worl
     world.served.ttl = 86_400
     world.served.add(OWNER.text, "TLSA", f"3 1 1 {'ab' * 32}")
     await world.publish()
-    assert world.zone.ttl == 86_400
+    assert world.zone.notes is not None
+    assert world.zone.notes.longest_ttl == 86_400
 
 
 async def test_without_curr_a_port_is_not_taken_for_unchecked(world: World) -> None:
@@ -389,6 +378,11 @@ async def test_without_curr_a_port_is_not_taken_for_unchecked(world: World) -> N
     assert dane.ports is not None
 
 
+def touched(world: World) -> int:
+    """Return how often it was to be decided again what comes next for the certificate."""
+    return world.loop.touched.count(("cert", WEB))
+
+
 async def test_who_waits_for_the_turn_of_a_zone_is_told_when_it_is_free(world: World) -> None:
     await world.live()
     assert not world.zones.is_taken(WEB)
@@ -397,13 +391,13 @@ async def test_who_waits_for_the_turn_of_a_zone_is_told_when_it_is_free(world: W
         published = asyncio.ensure_future(world.publish())
         await asyncio.sleep(0.05)
         assert not published.done()
-        assert world.replanned == []
-    assert world.replanned == [WEB]
+        assert touched(world) == 0
+    assert touched(world) == 1
     await published
-    assert world.replanned == [WEB, WEB]
+    assert touched(world) == 2
     world.command("false")
     await world.publish()
-    assert world.replanned == [WEB, WEB, WEB]
+    assert touched(world) == 3
     assert not world.zones.is_taken(ROOT)
     async with world.zones.turn(ROOT):
         assert not world.zones.is_taken(ROOT)
@@ -530,10 +524,12 @@ async def test_mx_hosts_that_are_not_wanted_any_more_wake_nobody(world: World) -
     zone.failed = Trouble.of(Transient("the disk is full"), 0, START, jitter=0)
     zone.mx_at, zone.again = now - 1.0, True
     zone.retry_at = zone.files_at = zone.look_at = zone.watch_at = now + 100.0
-    world.zones._running = True
-    world.zones._consider(ZONE)
-    assert world.zones._timers[ZONE].when() > now + 50.0
-    world.zones.stop()
+    step = world.zones.step(ZONE)
+    assert step.wakes is not None
+    ((_, when),) = step.wakes
+    assert when is not None
+    assert when > world.site.now + timedelta(seconds=50)
+    assert not step.jobs
 
 
 async def test_a_name_server_that_answers_everything_with_64_kb(world: World) -> None:
@@ -556,8 +552,8 @@ async def test_a_name_server_that_answers_everything_with_64_kb(world: World) ->
 
     world.server.answering = answering
     async with watched() as stalls:
-        await world.zones.run(Watch(ZONE, because("test")))
-        await world.zones.run(Watch(ZONE, because("test")))
+        await world.zones.do(Watch(ZONE, because("test")))
+        await world.zones.do(Watch(ZONE, because("test")))
     assert stalls.longest < LONGEST
     report = world.site.registry[WEB].report
     assert report is not None

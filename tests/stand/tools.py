@@ -19,6 +19,7 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
 from sslmd.core.reason import Reason
 from sslmd.core.state import CertState, ServerPhase
+from sslmd.daemon.loop import Loop
 from sslmd.daemon.registry import Registry, Taken, entry_of
 from sslmd.store import certs
 from sslmd.store.layout import Tree
@@ -128,6 +129,17 @@ class Open:
 def believe(registry: Registry, cert: CertId, **known: Any) -> None:
     """Have other things be known of a certificate: fields of `Entry`."""
     registry.put(cert, Taken(replace(registry[cert], **known)))
+
+
+class StillLoop(Loop):
+    """Asks for nothing: `touched` is what it would have asked for."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        super().__init__(now, 1, lambda _: "", lambda _: None)
+        self.touched: list[tuple[str, object]] = []
+
+    def touch(self, name: str, ident: object = "") -> None:
+        self.touched.append((name, ident))
 
 
 class Site:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sslmd.acme import launch
+from sslmd.daemon.loop import ORDERS
 from sslmd.daemon.main import MAX_JOBS
-from sslmd.daemon.planner import ORDERS
 from sslmd.wire.messages import SOCKET_GROUP, SOCKET_PATH
 from tests.stand.server import ROOT
 

@@ -30,27 +30,29 @@ class Asking:
 
         Raises `Transient` or `Permanent` if it could not be written down; then it is dropped.
         """
-        self._planner.take(cert, Asked(ask))
-        try:
-            await self._planner.ledger.written(cert)
-        except SslmError as err:
-            if cert in self._planner.registry and self._planner.registry[cert].state.ask == ask:
-                why = Reason(Ended.NOT_NOTED, why=Said(err))
-                self._planner.take(cert, AskDropped(self._planner.tools.now(), why))
-            raise
-        self._planner.replan(cert)
-        self._planner.consider_hosts()
+        planner = self._planner
+        with planner.loop.held_back("cert", cert):
+            planner.registry.put(cert, Asked(ask))
+            try:
+                await planner.ledger.written(cert)
+            except SslmError as err:
+                if cert in planner.registry and planner.registry[cert].state.ask == ask:
+                    why = Reason(Ended.NOT_NOTED, why=Said(err))
+                    planner.registry.put(cert, AskDropped(planner.tools.now(), why))
+                raise
 
     async def try_out(self, cert: CertId, ask: TrialAsk) -> None:
         """Accept a trial: as `ask`, it is done over crashes too."""
-        self._planner.take(cert, TrialAsked(ask))
-        try:
-            await self._planner.ledger.written(cert)
-        except SslmError as err:
-            why = Reason(Ended.NOT_NOTED, why=Said(err))
-            self._planner.take(cert, TrialEnded(self._planner.tools.now(), ask, why, failed=True))
-            raise
-        self._planner.replan(cert)
+        planner = self._planner
+        with planner.loop.held_back("cert", cert):
+            planner.registry.put(cert, TrialAsked(ask))
+            try:
+                await planner.ledger.written(cert)
+            except SslmError as err:
+                why = Reason(Ended.NOT_NOTED, why=Said(err))
+                ended = TrialEnded(planner.tools.now(), ask, why, failed=True)
+                planner.registry.put(cert, ended)
+                raise
 
     async def cancel(self, cert: CertId) -> str:
         """Drop an admin's request and stop the job that runs; return what was dropped.
@@ -59,7 +61,8 @@ class Asking:
         Raises `Transient` or `Permanent` if that could not be written down; then the request
         does come again when the daemon starts.
         """
-        text = await self._cancel(cert)
+        with self._planner.loop.held_back("cert", cert):
+            text = await self._cancel(cert)
         if text:
             await self._planner.ledger.written(cert)
         return text
@@ -69,7 +72,7 @@ class Asking:
         attempt = self._planner.registry[cert].state.trial
         if attempt is not None:
             now = self._planner.tools.now()
-            self._planner.take(cert, TrialEnded(now, attempt, CANCELLED))
+            self._planner.registry.put(cert, TrialEnded(now, attempt, CANCELLED))
             await self._planner.queue.cancel(f"trial {cert}")
             if cert not in self._planner.registry or self._planner.registry[cert].state.ask is None:
                 # What goes on beside it by itself, nobody asked to stop.
@@ -82,7 +85,7 @@ class Asking:
             what = f"go back to set {ask.back}" if ask.back else f"{ask.what} it"
             texts.append(f"the request to {what} is dropped")
             failed = self._planner.registry[cert].state.trouble is not None
-            self._planner.take(cert, AskDropped(self._planner.tools.now(), CANCELLED))
+            self._planner.registry.put(cert, AskDropped(self._planner.tools.now(), CANCELLED))
         making = any(
             isinstance(job, MakeKey | Certify | Order)
             for job in self._planner.queue.in_lane(f"cert {cert}")
@@ -90,15 +93,15 @@ class Asking:
         # What is due and failed waits for its next try, which the request would have brought on.
         if making or (failed and self._is_due(cert)):
             # First, too: what is due would begin again as soon as it is stopped.
-            texts.append(self._planner.runner.rest(cert))
+            texts.append(self._planner.certs.rest(cert))
         dropped = await self._planner.queue.cancel(f"cert {cert}")
         if dropped:
             # A thread may have come to its end after all: what it left on disk counts.
-            await self._planner.runner.look_again(cert)
+            await self._planner.certs.look_again(cert)
             if not making:
                 texts.append("what was under way is stopped")
         if cert in self._planner.registry:  # a reload may have taken it away meanwhile
-            self._planner.replan(cert)
+            self._planner.loop.touch("cert", cert)
         return ", ".join(texts)
 
     def _is_due(self, cert: CertId) -> bool:

@@ -56,13 +56,12 @@ class Deliveries:
             else:
                 asked.append(cert)
         now = self._planner.tools.now()
-        for cert in asked:
-            self._planner.take(cert, ServersWanting(now, frozenset(hosts)))
 
         def ours(cert: CertId, server: Server) -> bool:
             return cert in asked and server.host in hosts
 
-        parts = await self._carry(client, params, asked, ours)
+        event = ServersWanting(now, frozenset(hosts))
+        parts = await self._carry(client, params, asked, event, ours)
         for cert in asked:
             of_it = [server for one, server in parts if one == cert]
             rows.append((cert, *self._outcome(cert, of_it, params)))
@@ -84,13 +83,12 @@ class Deliveries:
         asked = [cert for cert in using if not registry[cert].hold]
         if using and not asked:
             raise WireError(Code.REFUSED, registry[using[0]].hold)
-        for cert in asked:
-            self._planner.take(cert, RestartAsked(now, kind, frozenset(hosts)))
 
         def ours(_: CertId, server: Server) -> bool:
             return server.kind == kind and server.host in hosts
 
-        parts = await self._carry(client, params, asked, ours)
+        event = RestartAsked(now, kind, frozenset(hosts))
+        parts = await self._carry(client, params, asked, event, ours)
         rows = []
         for host in dict.fromkeys(server.host for _, server in parts):
             there = [server for _, server in parts if server.host == host]
@@ -128,16 +126,17 @@ class Deliveries:
         client: Client,
         params: Params,
         asked: Collection[CertId],
+        event: ServersWanting | RestartAsked,
         ours: Callable[[CertId, Server], bool],
     ) -> list[Part]:
-        """Set the planner to work, and wait for the end if that is wanted; return the servers."""
+        """Have it done, and wait for the end if that is wanted; return the servers."""
         planner = self._planner
         with Following(planner.bus, lambda record: record.cert in asked) as following:
-            for cert in asked:
-                await planner.ledger.written(cert)
-            for cert in asked:
-                planner.wake(cert)
-            planner.consider_hosts()
+            with planner.loop.held_back("cert", *asked), planner.loop.held_back("hosts", ""):
+                for cert in asked:
+                    planner.registry.put(cert, event)
+                for cert in asked:
+                    await planner.ledger.written(cert)
             while params.flag("wait", default=True) and self._under_way(asked, ours):
                 record = await following.next_within(LOOK)
                 if record is not None and record.priority < DEBUG and record.event != "asked":

@@ -10,7 +10,18 @@ from typing import Any
 from sslmd.config.hosts import commands_of, is_meant
 from sslmd.config.model import Config
 from sslmd.core.host.commands import DNS, Argv, following_roll
-from sslmd.core.jobs import Copy, Look, Publish, Restart, See, Trial, Watch, WriteDh, ZoneJob
+from sslmd.core.jobs import (
+    Copy,
+    Look,
+    Publish,
+    ReadHeld,
+    Restart,
+    See,
+    Trial,
+    Watch,
+    WriteDh,
+    ZoneJob,
+)
 from sslmd.core.names import CertId
 from sslmd.core.own_ca import renews_how
 from sslmd.core.reason import Reason, Why, on_wire, said
@@ -57,6 +68,8 @@ async def plan(
             elif isinstance(job, ZoneJob):
                 word = _ZONE_JOBS[type(job)]
                 row = {"cert": "", "job": f"{word} {job.zone}"}
+            elif isinstance(job, ReadHeld):
+                row = {"cert": "", "job": "read what is held"}
             elif isinstance(job, WriteDh):
                 row = {"cert": "", "job": "write Diffie-Hellman groups"}
             elif job.cert in chosen:

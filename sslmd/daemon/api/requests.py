@@ -348,6 +348,7 @@ class Requests:
 
     def _at_rest(self, cert: CertId, ask: Ask | TrialAsk) -> Result | None:
         """Return how it stands when nothing is under way for it: what it waits for."""
+        self._planner.loop.settle("cert", cert)
         entry = self._planner.registry.entries.get(cert)
         if entry is None:
             return (Outcome.FAILED, Reason(Ended.NOT_CONFIGURED))

@@ -87,9 +87,18 @@ class JobQueue:
         running = [self._running[lane][0]] if lane in self._running else []
         return [*running, *self._lanes.get(lane, ())]
 
+    def runs(self, lane: str) -> bool:
+        """Whether a job of a lane is being done."""
+        return lane in self._running
+
     def busy(self, lane: str) -> bool:
         """Whether a lane has a job queued or running."""
         return lane in self._running or bool(self._lanes.get(lane))
+
+    def has(self, pool: Pool) -> bool:
+        """Whether a job of a pool is being done, or would be if it had a place."""
+        running = (job for job, _ in self._running.values())
+        return bool(self._waiting[pool]) or any(jobs.pool(job) is pool for job in running)
 
     def crowded(self, pool: Pool) -> bool:
         """Whether jobs of a pool wait because its places are taken."""

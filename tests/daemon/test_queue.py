@@ -18,7 +18,7 @@ from sslmd.core import jobs
 from sslmd.core.jobs import Certify, Job, MakeKey, Order, Pool, Publish, Restart, Roll, Trial
 from sslmd.core.names import CertId, SetName, ZoneName
 from sslmd.core.state import TrialAsk, TrialKind
-from sslmd.workers.queue import JobQueue
+from sslmd.daemon.queue import JobQueue
 from tests.reasons import because
 from tests.stand.tools import NOW
 

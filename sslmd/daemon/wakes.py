@@ -1,4 +1,4 @@
-"""Wake-ups on APScheduler: a renew job and a roll job per certificate, and a wall-clock tick.
+"""Wake-ups on APScheduler, for all reconcilers, and a wall-clock tick.
 
 Nothing in it is needed after a restart. Its timers count seconds, which stop while a machine
 sleeps and know nothing of a clock that is set; the tick compares the two clocks and has
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -18,28 +18,28 @@ from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.date import DateTrigger
 
-from sslmd.core.names import CertId
-from sslmd.core.view import Decision
-
 # Seconds between looks at the wall clock.
 TICK = 5.0
 
 # Seconds by which the clocks may differ after a tick: adjtime slews by less.
 DRIFT = 2.0
 
-# Everything is planned again at least this often, in case a wake-up was ever missed.
+# Everything is looked at again at least this often, in case a wake-up was ever missed.
 FULL_LOOK = timedelta(hours=6)
 
-# An APScheduler date in the past is run at once; a far one costs nothing.
-_KINDS = ("renew", "roll", "look")
+# Who is woken: the name of a reconciler, and what of it.
+Key = tuple[str, Hashable]
+
+# When, by the kind of wake-up: "renew", "roll", "look". None: not.
+Times = tuple[tuple[str, datetime | None], ...]
 
 
-class Scheduler:
-    """Calls `wake(cert)` when it is time, and `jumped(seconds)` when the wall clock jumped."""
+class Wakes:
+    """Calls `wake(key)` when it is time, and `jumped(seconds)` when the wall clock jumped."""
 
     def __init__(
         self,
-        wake: Callable[[CertId], None],
+        wake: Callable[[Key], None],
         jumped: Callable[[float], None],
         now: Callable[[], datetime],
     ) -> None:
@@ -51,7 +51,7 @@ class Scheduler:
             timezone=UTC,
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
-        self._set: dict[CertId, tuple[datetime | None, ...]] = {}
+        self._set: dict[Key, dict[str, datetime]] = {}
         self._ticker: asyncio.Task[None] | None = None
         self.ticked = time.monotonic()
 
@@ -67,44 +67,38 @@ class Scheduler:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
-    def arm(self, cert: CertId, decision: Decision) -> None:
-        """Set the wake-ups of one certificate as its decision wants them."""
-        times = _times(decision, self._now())
-        old = self._set.get(cert, (None, None, None))
-        if times == old:
+    def arm(self, key: Key, times: Times) -> None:
+        """Have `key` woken at these times, and at no others. One that is past is at once."""
+        fresh = {kind: when for kind, when in times if when is not None}
+        old = self._set.get(key, {})
+        if fresh == old:
             return
-        self._set[cert] = times
-        for kind, before, after in zip(_KINDS, old, times, strict=True):
-            if before == after:
-                continue
-            name = f"{kind} {cert}"
-            if after is None:
-                self._remove(name)
-            else:
+        self._set[key] = fresh
+        for kind in old.keys() - fresh.keys():
+            self._remove(key, kind)
+        for kind, when in fresh.items():
+            if old.get(kind) != when:
                 self._scheduler.add_job(
                     self._fire,
-                    DateTrigger(after, UTC),
-                    args=(cert, kind),
-                    id=name,
+                    DateTrigger(when, UTC),
+                    args=(key, kind),
+                    id=_name(key, kind),
                     replace_existing=True,
                 )
 
-    def drop(self, cert: CertId) -> None:
-        """Forget a certificate."""
-        for kind, when in zip(_KINDS, self._set.pop(cert, ()), strict=False):
-            if when is not None:
-                self._remove(f"{kind} {cert}")
+    def drop(self, key: Key) -> None:
+        """Forget what was armed for `key`."""
+        for kind in self._set.pop(key, {}):
+            self._remove(key, kind)
 
-    def _remove(self, name: str) -> None:
+    def _remove(self, key: Key, kind: str) -> None:
         with suppress(JobLookupError):  # it may just have fired
-            self._scheduler.remove_job(name)
+            self._scheduler.remove_job(_name(key, kind))
 
-    async def _fire(self, cert: CertId, kind: str) -> None:
-        times = self._set.get(cert)
-        if times is not None:
-            gone = _KINDS.index(kind)
-            self._set[cert] = tuple(None if at == gone else t for at, t in enumerate(times))
-        self._wake(cert)
+    async def _fire(self, key: Key, kind: str) -> None:
+        if key in self._set:
+            self._set[key].pop(kind, None)
+            self._wake(key)
 
     async def _tick(self) -> None:
         wall, counted = self._now(), time.monotonic()
@@ -121,11 +115,6 @@ class Scheduler:
                 self._jumped(drift if abs(drift) > DRIFT else 0.0)
 
 
-def _times(decision: Decision, now: datetime) -> tuple[datetime | None, ...]:
-    """Renew, roll and look again: those that lie ahead, each moment once."""
-    if decision.job is not None:
-        return (None, None, None)
-    own = (decision.renew_at, decision.roll_at)
-    ahead = [when if when and when > now else None for when in own]
-    look = decision.wake_at
-    return (*ahead, look if look not in ahead else None)
+def _name(key: Key, kind: str) -> str:
+    reconciler, ident = key
+    return f"{kind} {reconciler} {ident}"

@@ -1,0 +1,241 @@
+"""The loop: asks what comes next, runs it, wakes who waits. The same for all reconcilers.
+
+A reconciler looks after things of one kind (certificates, zones, hosts, Diffie-Hellman groups, what
+is held). Whatever changes of one of them, it is touched; when everything that happens at this
+moment has happened, the loop asks once for its next step. Jobs go to the queue, with its lanes and
+places; when one has ended, its thing is touched. Nobody else submits jobs or sets timers, and
+nothing here is needed after a restart (I5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from sslmd.core.jobs import Job, Pool, lane
+from sslmd.daemon.queue import JobQueue
+from sslmd.daemon.wakes import Key, Times, Wakes
+
+# Orders at a time. Each is a certbot of some 50 MB, and CAs look at how many come at once. More run
+# only where one CA had all places and another's certificates came (core.turns): then up to twice.
+ORDERS = 4
+
+# Places of each pool; those of jobs of certificates are --jobs. Zones mostly wait. Hosts are an ssh
+# and an rsync each, some 20 MB, that mostly wait too; some may be down. Generating takes a core.
+PLACES = {Pool.ACME: ORDERS, Pool.DNS: 16, Pool.HOSTS: 64, Pool.DH: 1, Pool.HELD: 1}
+
+# Timers set without a pause. Those of a start are thousands, most of them for weeks ahead.
+AT_ONCE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What comes next: jobs to be done now, and when to ask again; None: as was said before."""
+
+    jobs: tuple[Job, ...] = ()
+    wakes: Times | None = None
+
+
+class Reconciler(Protocol):
+    """Looks after things of one kind, each by an `ident` of its own.
+
+    `step` is quick, and may be asked at any time: it looks at how things stand, has the rules of
+    `core` decide, and does nothing itself. `do` does a job and puts what happened into the
+    registry; it raises nothing but bugs. `after` is told of every job that has ended, and returns
+    what may have another step now. `waits` is told of a job that found no place.
+    """
+
+    @property
+    def name(self) -> str:
+        """Stands for it in keys of the loop."""
+
+    @property
+    def jobs(self) -> tuple[type[Job], ...]:
+        """The kinds of jobs that it does."""
+
+    def step(self, ident: Any) -> Due:
+        """Return what comes next."""
+
+    async def do(self, job: Any) -> None:
+        """Do a job."""
+
+    def after(self, job: Job) -> Iterable[Hashable]:
+        """Return what is to be asked for now that a job has ended."""
+
+    def waits(self, job: Any) -> None:
+        """Take in that a job waits for a place."""
+
+
+class Loop:
+    """One per daemon."""
+
+    def __init__(
+        self,
+        now: Callable[[], datetime],
+        parallel: int,
+        owner: Callable[[Job], str],
+        jumped: Callable[[float], None],
+        turned: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`turned` is called after each turn, `jumped` when the wall clock was set."""
+        places = {**PLACES, Pool.WORK: parallel}
+        self.queue = JobQueue(self._do, self._done, places, owner)
+        self._wakes = Wakes(lambda key: self.touch(*key), jumped, now)
+        self._reconcilers: dict[str, Reconciler] = {}
+        self._does: dict[type[Job], Reconciler] = {}
+        # What is to be asked for, by the name of its reconciler: in the order of these.
+        self._touched: dict[str, dict[Hashable, None]] = {}
+        self._ending: set[Key] = set()
+        self._held_back: list[Key] = []
+        self._turn: asyncio.Handle | None = None
+        # Timers of many, which are set a few at a time.
+        self._to_arm: dict[Key, Times] = {}
+        self._arming: asyncio.Task[None] | None = None
+        self._pauses = 1  # until it is started
+        self._stopping = False
+        self._turned = turned
+
+    def add(self, reconciler: Reconciler) -> None:
+        """Have a reconciler asked; those added before it are asked first."""
+        self._reconcilers[reconciler.name] = reconciler
+        self._touched[reconciler.name] = {}
+        self._does |= dict.fromkeys(reconciler.jobs, reconciler)
+
+    @property
+    def ticked(self) -> float:
+        """When the wall clock was looked at last, in seconds of CLOCK_MONOTONIC."""
+        return self._wakes.ticked
+
+    def start(self) -> None:
+        """Take the first turn, and begin to work."""
+        self._wakes.start()
+        self._pauses -= 1
+        self.take_turn()
+
+    async def stop(self, grace: float) -> bool:
+        """Ask for nothing more and stop what runs; return whether all ended within `grace` s."""
+        self._stopping = True
+        for waiting in (self._turn, self._arming):
+            if waiting is not None:
+                waiting.cancel()
+        self._wakes.stop()
+        return await self.queue.close(grace)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is touched, queued or running."""
+        return not len(self.queue) and not any(self._touched.values())
+
+    # --- what changed ---
+
+    def touch(self, name: str, ident: Hashable = "") -> None:
+        """Ask for the next step of a thing when everything that happens now has happened."""
+        if not self._stopping:
+            self._touched[name][ident] = None
+            self._turn_soon()
+
+    def forget(self, name: str, ident: Hashable) -> None:
+        """A thing is no more."""
+        self._touched[name].pop(ident, None)
+        self._to_arm.pop((name, ident), None)
+        self._wakes.drop((name, ident))
+
+    def settle(self, name: str, ident: Hashable) -> None:
+        """Ask for the next step of a thing now, if it was touched."""
+        if ident in self._touched[name] and not self._is_held_back((name, ident)):
+            times = self._step(self._reconcilers[name], ident)
+            if times is not None:
+                self._arm((name, ident), times)
+
+    @contextmanager
+    def held_back(self, name: str, *idents: Hashable) -> Iterator[None]:
+        """Do not ask for these meanwhile: what was put about them is being written down first."""
+        keys: list[Key] = [(name, ident) for ident in idents]
+        self._held_back += keys
+        try:
+            yield
+        finally:
+            for key in keys:
+                self._held_back.remove(key)
+            self._turn_soon()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Ask for nothing meanwhile: the configuration is being exchanged, with waits between."""
+        self._pauses += 1
+        try:
+            yield
+        finally:
+            self._pauses -= 1
+            self._turn_soon()
+
+    # --- a turn ---
+
+    def _is_held_back(self, key: Key) -> bool:
+        return bool(self._pauses) or self._stopping or key in self._held_back
+
+    def _turn_soon(self) -> None:
+        if self._turn is None and not self._pauses and not self._stopping:
+            self._turn = asyncio.get_running_loop().call_soon(self.take_turn)
+
+    def take_turn(self) -> None:
+        """Ask for the next step of everything that was touched, each once."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        steps: dict[Key, Times | None] = {}
+        for name, touched in self._touched.items():
+            for ident in list(touched):
+                key = (name, ident)
+                # What ends at this moment is asked for when it has ended: once for both.
+                if ident in touched and key not in self._ending and not self._is_held_back(key):
+                    steps[key] = self._step(self._reconcilers[name], ident)
+        wakes = {key: times for key, times in steps.items() if times is not None}
+        self._turned()
+        if len(wakes) <= AT_ONCE:
+            for key, times in wakes.items():
+                self._arm(key, times)
+            return
+        self._to_arm |= wakes
+        if self._arming is None or self._arming.done():
+            self._arming = asyncio.get_running_loop().create_task(self._arm_many())
+
+    def _step(self, reconciler: Reconciler, ident: Hashable) -> Times | None:
+        step = reconciler.step(ident)
+        # What its own step brought about, it has seen.
+        self._touched[reconciler.name].pop(ident, None)
+        for job in step.jobs:
+            if not self.queue.busy(lane(job)):
+                self.queue.submit(job)
+                if not self.queue.runs(lane(job)):
+                    reconciler.waits(job)
+        return step.wakes
+
+    def _arm(self, key: Key, times: Times) -> None:
+        self._to_arm.pop(key, None)
+        self._wakes.arm(key, times)
+
+    async def _arm_many(self) -> None:
+        while self._to_arm:
+            for key in list(self._to_arm)[:AT_ONCE]:
+                self._wakes.arm(key, self._to_arm.pop(key))
+            await asyncio.sleep(0)
+
+    # --- jobs ---
+
+    async def _do(self, job: Job) -> None:
+        reconciler = self._does[type(job)]
+        try:
+            await reconciler.do(job)
+        finally:
+            self._ending |= {(reconciler.name, ident) for ident in reconciler.after(job)}
+
+    def _done(self, job: Job) -> None:
+        for reconciler in self._reconcilers.values():
+            for ident in reconciler.after(job):
+                self._ending.discard((reconciler.name, ident))
+                self.touch(reconciler.name, ident)
