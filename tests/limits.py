@@ -15,7 +15,7 @@ from sslmd.core import plain
 from sslmd.daemon import loop
 from sslmd.dns import ask, bounds, manners, received
 from sslmd.servers import handshake, http01, http01_look, probe, ssh, ssh_line, starttls
-from sslmd.store import host_notes
+from sslmd.store import note_kinds
 from sslmd.workers import acme_before
 
 _PLACE = re.compile(r"(<!-- limits: begin -->\n).*(<!-- limits: end -->)", re.DOTALL)
@@ -166,7 +166,7 @@ LIMITS = (
     Limit(
         "far hosts",
         "what is noted of things that do not belong there",
-        f"{host_notes.MOST_SURPLUS} entries of {host_notes.LONGEST_NAME} bytes",
+        f"{note_kinds.MOST_SURPLUS} entries of {note_kinds.LONGEST_NAME} bytes",
         "counted",
         f"{_TOLD}::test_surplus_without_end_is_a_hundred_entries_and_a_count",
     ),

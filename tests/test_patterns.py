@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sslmd.acme import certbot_log, limits, problems
+from sslmd.acme import certbot_log, problems
 from sslmd.config import locate
 from sslmd.config.model import TsigKey
 from sslmd.core.errors import SslmError
@@ -25,7 +25,7 @@ BIND_PROBLEM: type[Exception] = SCRIPT.Problem
 # Variables that stand for patterns, and where these are.
 TABLES = {
     "pattern": [pattern for pattern, _ in problems._REASONS],
-    "f'^(?:{said})'": [pattern.pattern for pattern, _ in limits._PATTERNS],
+    "f'^(?:{said})'": [pattern.pattern for pattern, _ in problems._LIMITS],
 }
 
 # Patterns that are never given more than so many characters, by what is in them.

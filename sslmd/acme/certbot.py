@@ -12,21 +12,19 @@ that ssl-mgr used, `cb/`, so that accounts made by it are used on.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
 import shutil
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from sslmd.acme.accounts import accounts_dir, newest_account
 from sslmd.acme.launch import closed, limited, tied
-from sslmd.acme.orders import Order
+from sslmd.acme.orders import CertbotOrder
 from sslmd.config.model import CaInfo, Validation
 from sslmd.core.errors import Permanent
 from sslmd.pki.local_ca import Issued
@@ -79,7 +77,7 @@ LogMark = tuple[int, int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class AcmeServer:
     """The ACME server to ask, and what it wants to know. `root`: PEM to trust for its HTTPS."""
 
     url: str
@@ -93,7 +91,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class OrderFolders:
     """The folders of one order: certbot's own, and that of this order's files."""
 
     home: str
@@ -105,9 +103,9 @@ class Place:
         return f"{self.home}/logs/letsencrypt.log"
 
 
-def server_of(ca: CaInfo, email: str) -> Server:
+def server_of(ca: CaInfo, email: str) -> AcmeServer:
     """Return the server that a CA's table of `ca-info.conf` names."""
-    return Server(
+    return AcmeServer(
         url=ca.server,
         root=ca.server_root,
         validation=ca.validation,
@@ -119,9 +117,9 @@ def server_of(ca: CaInfo, email: str) -> Server:
     )
 
 
-def test_server_of(ca: CaInfo, email: str, *, binds_accounts: bool) -> Server:
+def test_server_of(ca: CaInfo, email: str, *, binds_accounts: bool) -> AcmeServer:
     """Return the CA's test server. `binds_accounts`: it wants EAB (RFC 8555 §7.3.4)."""
-    return Server(
+    return AcmeServer(
         url=ca.test_server,
         root=ca.test_server_root,
         validation=ca.validation,
@@ -163,7 +161,7 @@ def _missing(program: str, remedy: str) -> str:
     raise Permanent(f"there is no program {program}; {remedy}")
 
 
-def command(server: Server, place: Place, hook: str, certbot: str) -> list[str]:
+def command(server: AcmeServer, place: OrderFolders, hook: str, certbot: str) -> list[str]:
     """Return the whole command line, without anything secret on it.
 
     Its first words tie certbot to the life of the daemon (see `launch`).
@@ -190,7 +188,7 @@ def command(server: Server, place: Place, hook: str, certbot: str) -> list[str]:
     return [*words, *_binding(server, place)]
 
 
-def register_command(server: Server, place: Place, certbot: str) -> list[str]:
+def register_command(server: AcmeServer, place: OrderFolders, certbot: str) -> list[str]:
     """Return the command that makes an account, and orders nothing (RFC 8555 §7.3)."""
     return [
         *(*tied(), certbot, "register", "--non-interactive", "--agree-tos", "--no-eff-email"),
@@ -203,31 +201,31 @@ def register_command(server: Server, place: Place, certbot: str) -> list[str]:
 # Every value stands in one word with its option: whatever it begins with, it is no option itself.
 
 
-def _folders(server: Server, place: Place) -> list[str]:
+def _folders(server: AcmeServer, place: OrderFolders) -> list[str]:
     """Return where certbot works, and for which CA."""
     words = [f"--config-dir={place.home}", f"--work-dir={place.home}/work"]
     words += [f"--logs-dir={place.home}/logs", f"--max-log-backups={OLD_LOGS}"]
     return [*words, f"--server={server.url}"]
 
 
-def _contact(server: Server) -> list[str]:
+def _contact(server: AcmeServer) -> list[str]:
     return [f"--email={server.email}"] if server.email else ["--register-unsafely-without-email"]
 
 
-def _binding(server: Server, place: Place) -> list[str]:
+def _binding(server: AcmeServer, place: OrderFolders) -> list[str]:
     return [f"--config={place.order}/{_EAB_FILE}"] if server.eab_kid else []
 
 
-def resume_command(server: Server, place: Place, order_url: str) -> list[str]:
+def resume_command(server: AcmeServer, place: OrderFolders, order_url: str) -> list[str]:
     """Return the command that fetches the certificate of an order that was cut short."""
     account = newest_account(place.home, server.url)
     words = [*tied(), *closed(RESUMER), server.url]
-    words += [f"{_accounts_dir(place.home, server.url)}/{account}", order_url, place.order]
+    words += [f"{accounts_dir(place.home, server.url)}/{account}", order_url, place.order]
     return [*words, server.preferred_chain, *(["offered"] if offered(place) else [])]
 
 
 def environment(
-    server: Server, place: Place, order: Order | None = None, socket: str = ""
+    server: AcmeServer, place: OrderFolders, order: CertbotOrder | None = None, socket: str = ""
 ) -> dict[str, str]:
     """Return certbot's environment; by it the hooks find the daemon and their order."""
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
@@ -243,9 +241,9 @@ def environment(
     return env
 
 
-def prepare(place: Place, csr: bytes, server: Server) -> None:
+def prepare(place: OrderFolders, csr: bytes, server: AcmeServer) -> None:
     """Make the folders of an order and put into them what certbot reads; blocks."""
-    for folder in (place.home, _accounts_dir(place.home, server.url)):
+    for folder in (place.home, accounts_dir(place.home, server.url)):
         files.check_dir(folder)
     files.remove_tree(place.order)
     for folder in (f"{place.home}/work", f"{place.home}/logs", place.order):
@@ -256,7 +254,7 @@ def prepare(place: Place, csr: bytes, server: Server) -> None:
         files.write_file(f"{place.order}/{_EAB_FILE}", _eab(server))
 
 
-def _eab(server: Server) -> bytes:
+def _eab(server: AcmeServer) -> bytes:
     """Return a configuration file with the key of EAB: on a command line, `ps` would show it."""
     assert server.eab_hmac_key_file is not None
     path = str(server.eab_hmac_key_file)
@@ -274,7 +272,7 @@ def _eab(server: Server) -> bytes:
 # --- what it leaves behind ---------------------------------------------------------------
 
 
-def collect(place: Place, csr: bytes, server: Server) -> Issued | None:
+def collect(place: OrderFolders, csr: bytes, server: AcmeServer) -> Issued | None:
     """Return what an order of that CSR at that server brought, None if it is not there; blocks.
 
     Raises `Permanent` for answers too long to be certificates.
@@ -296,13 +294,15 @@ def collect(place: Place, csr: bytes, server: Server) -> Issued | None:
     return Issued(cert, chain)
 
 
-def _is_of(place: Place, csr: bytes, server: Server) -> bool:
+def _is_of(place: OrderFolders, csr: bytes, server: AcmeServer) -> bool:
     """Whether the folder is of an order for that CSR, at that server; raises FileNotFoundError."""
     url = files.read_file(f"{place.order}/{_SERVER_FILE}")
     return url == server.url.encode() and files.read_file(f"{place.order}/{CSR}") == csr
 
 
-def interrupted(place: Place, csr: bytes, server: Server, new_order: str, now: datetime) -> str:
+def interrupted(
+    place: OrderFolders, csr: bytes, server: AcmeServer, new_order: str, now: datetime
+) -> str:
     """Return the URL of the order that a run was cut short at, "" if there is none to be found.
 
     The folder of an order stays only where nobody could remove it. certbot does not note the
@@ -330,13 +330,13 @@ def interrupted(place: Place, csr: bytes, server: Server, new_order: str, now: d
     return found[1] if found else ""
 
 
-def note_open(place: Place, order: str) -> None:
+def note_open(place: OrderFolders, order: str) -> None:
     """Note that the CA is at work on the order of this folder; blocks."""
     if not os.path.lexists(f"{place.order}/{_OPEN_FILE}"):  # its age counts
         files.write_file(f"{place.order}/{_OPEN_FILE}", f"{order}\n".encode())
 
 
-def _open(place: Place, now: datetime) -> str:
+def _open(place: OrderFolders, now: datetime) -> str:
     """Return the URL of the order that the CA was at work on, "" if none is noted."""
     path = f"{place.order}/{_OPEN_FILE}"
     try:
@@ -348,12 +348,12 @@ def _open(place: Place, now: datetime) -> str:
     return order if _URL.fullmatch(order) and not is_old else ""
 
 
-def clear(place: Place) -> None:
+def clear(place: OrderFolders) -> None:
     """Remove the files of an order, and what earlier ones left behind; blocks."""
     files.remove_tree(os.path.dirname(place.order))
 
 
-def log_mark(place: Place) -> LogMark:
+def log_mark(place: OrderFolders) -> LogMark:
     """Return what tells the log of one run from that of the next, None without a log; blocks."""
     try:
         there = os.stat(place.log)
@@ -362,13 +362,13 @@ def log_mark(place: Place) -> LogMark:
     return there.st_ino, there.st_size, there.st_mtime_ns
 
 
-def note_offered(place: Place, names: Iterable[str]) -> None:
+def note_offered(place: OrderFolders, names: Iterable[str]) -> None:
     """Note that these names are now offered to the CA, which counts failures; blocks."""
     text = "".join(f"{name}\n" for name in names)
     files.write_file(f"{place.home}/{_OFFERED_FILE}", text.encode())
 
 
-def offered(place: Place) -> tuple[str, ...]:
+def offered(place: OrderFolders) -> tuple[str, ...]:
     """Return the names of an order that was cut short after it was offered; blocks."""
     try:
         text = files.read_file(f"{place.home}/{_OFFERED_FILE}").decode("ascii", "replace")
@@ -377,12 +377,12 @@ def offered(place: Place) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-def forget_offered(place: Place) -> None:
+def forget_offered(place: OrderFolders) -> None:
     """It is known how the order went; blocks."""
     files.remove_file(f"{place.home}/{_OFFERED_FILE}")
 
 
-def read_log(place: Place, before: LogMark) -> str:
+def read_log(place: OrderFolders, before: LogMark) -> str:
     """Return the end of certbot's log, "" if it is the one from `before`; blocks.
 
     A certbot that ends before it logs leaves the log of its last run.
@@ -395,58 +395,3 @@ def read_log(place: Place, before: LogMark) -> str:
             return stream.read(LOG_TAIL).decode("utf-8", "replace")
     except OSError:
         return ""
-
-
-# --- accounts ----------------------------------------------------------------------------
-
-
-def _accounts_dir(home: str, url: str) -> str:
-    parts = urlsplit(url)
-    return f"{home}/accounts/{parts.netloc}{parts.path}".rstrip("/")
-
-
-def newest_account(home: str, url: str) -> str:
-    """Return the name of the account to use, "" without one; with several certbot would ask."""
-    folder = _accounts_dir(home, url)
-    found = []
-    with suppress(OSError):
-        for name in os.listdir(folder):
-            with suppress(OSError):
-                found.append((os.stat(f"{folder}/{name}/regr.json").st_mtime, name))
-    return max(found, default=(0.0, ""))[1]
-
-
-def account_uri(home: str, url: str) -> str:
-    """Return the account's URL at the CA (RFC 8555 §7.3), "" where there is none yet."""
-    name = newest_account(home, url)
-    if not name:
-        return ""
-    try:
-        registration = json.loads(files.read_file(f"{_accounts_dir(home, url)}/{name}/regr.json"))
-    except (OSError, ValueError, Permanent):
-        return ""
-    uri = registration.get("uri") if isinstance(registration, dict) else None
-    return uri if isinstance(uri, str) else ""
-
-
-def set_account_aside(home: str, url: str) -> str:
-    """Put away an account that its CA does not know any more; return where it is now.
-
-    Its key is kept: a CA may have been set back by mistake. Blocks; "" if there was none.
-    """
-    name = newest_account(home, url)
-    if not name:
-        return ""
-    parts = urlsplit(url)
-    folder = f"{home}/accounts-lost/{parts.netloc}{parts.path}".rstrip("/")
-    files.make_dirs(folder, 0o700)
-    aside = f"{folder}/{name}"
-    number = 1
-    while os.path.lexists(aside):
-        number += 1
-        aside = f"{folder}/{name}.{number}"
-    try:
-        files.move(f"{_accounts_dir(home, url)}/{name}", aside)
-    except OSError as err:
-        raise files.trouble(err, "set aside", aside) from err
-    return aside

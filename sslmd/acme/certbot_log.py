@@ -42,7 +42,7 @@ _IN_OUTPUT = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CaAnswer:
     """One answer of the CA. Names of `headers` are in lower case.
 
     `url` is what was asked for, "" if the log does not tell; `document` is the body, empty if it
@@ -72,7 +72,7 @@ class RunLog:
     traceback; `errors`: what it logged as errors.
     """
 
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[CaAnswer, ...] = ()
     asked: str = ""
     ending: str = ""
     errors: tuple[str, ...] = ()
@@ -145,13 +145,13 @@ def _records(text: str) -> Iterator[tuple[str, str, str]]:
         yield match[1], match[2], text[match.end() : end]
 
 
-def _answer(url: str, status: int, rest: str) -> Answer:
+def _answer(url: str, status: int, rest: str) -> CaAnswer:
     head, _, body = rest.partition("\n\n")
     headers = {}
     for line in head.splitlines():
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
-    return Answer(url, status, headers, _object(body))
+    return CaAnswer(url, status, headers, _object(body))
 
 
 def _object(body: str) -> Mapping[str, Any]:

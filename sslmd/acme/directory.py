@@ -26,7 +26,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sslmd import __version__
-from sslmd.acme.retry_after import retry_at
+from sslmd.acme.refusals import retry_at
 from sslmd.core.errors import Permanent, Transient
 
 # Seconds for all of it, redirects too; bytes: a directory has 1 kB.

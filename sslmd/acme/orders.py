@@ -40,7 +40,7 @@ class Challenge:
     token: str = ""
 
 
-class Order:
+class CertbotOrder:
     """One run of certbot, from its start to its end.
 
     `group` is its process group, which `end` ends; `begun`: the first challenge is there;
@@ -122,17 +122,17 @@ class Orders:
     """The orders under way, by their secret names."""
 
     def __init__(self) -> None:
-        self._orders: dict[str, Order] = {}
+        self._orders: dict[str, CertbotOrder] = {}
 
-    def begin(self, order: Order) -> None:
+    def begin(self, order: CertbotOrder) -> None:
         """Let hooks find an order."""
         self._orders[order.ident] = order
 
-    def end(self, order: Order) -> None:
+    def end(self, order: CertbotOrder) -> None:
         """Take no more challenges for it."""
         self._orders.pop(order.ident, None)
 
-    def find(self, ident: str) -> Order:
+    def find(self, ident: str) -> CertbotOrder:
         """Return the order of that name; raise `Refused` for any other."""
         order = self._orders.get(ident)
         if order is None:

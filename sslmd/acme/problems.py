@@ -10,11 +10,11 @@ tells it. Pure functions on text; whatever stands there, they raise nothing.
 from __future__ import annotations
 
 import re
+import signal
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ from sslmd.acme.certbot_log import (
     MOST,
     MOST_DETAIL,
     MOST_NAME,
-    Answer,
+    CaAnswer,
     RunLog,
     Unvalidated,
     code_of,
@@ -32,26 +32,26 @@ from sslmd.acme.certbot_log import (
     text_of,
     unvalidated_in_output,
 )
-from sslmd.acme.limits import limit_met
-from sslmd.acme.remedies import MANY_ACCOUNTS, is_new_account, remedy
-from sslmd.acme.retry_after import retry_at
+from sslmd.acme.launch import CPU_TIME, FILE_SIZE, MEMORY, OPEN_FILES, PROCESSES
+from sslmd.acme.refusals import (
+    MOST_SHOWN,
+    MOST_TEXT,
+    Problem,
+    ProblemKind,
+    http_error,
+    judged,
+    problem_with,
+    retry_after,
+    retry_at,
+    some,
+)
 from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
-
-# A CA that limits us without saying until when is left alone for so long.
-UNTOLD = timedelta(hours=1)
-
-# Characters of a whole text; and how many explanations are in it, or lines of certbot's.
-MOST_TEXT = 2000
-MOST_SHOWN = 5
 
 _USAGE = 2  # certbot's exit status for a command line or a configuration that it does not take
 
 _SIGKILL = 9
 
 _LOG = "cb/logs/letsencrypt.log in its folder of certs_dir"
-
-# Let's Encrypt pauses accounts that fail for months, until somebody follows its link.
-_PAUSED = re.compile(r"\bunpause\b")
 
 
 class StillProcessing(Transient):
@@ -62,39 +62,7 @@ class StillProcessing(Transient):
         self.order = order
 
 
-class ProblemKind(StrEnum):
-    """What kind of problem it was."""
-
-    ACCOUNT_LOST = "account-lost"  # the CA does not know the account: another is to be made
-    NOT_VALIDATED = "not-validated"  # the CA looked for challenges, and they were not right
-    LIMITED = "limited"  # too much was asked of it
-    REFUSED = "refused"  # it will not do it until something is changed
-    CA_TROUBLE = "ca-trouble"  # it could not do it
-    PROCESSING = "processing"  # it was still at work on the order
-    UNREACHABLE = "unreachable"
-    TOO_MUCH = "too-much"  # it, or certbot, went beyond the limits that certbot has
-    ANOTHER_RUN = "another-run"  # a certbot is at work in this folder already
-    USAGE = "usage"  # certbot does not take its command line
-    OTHER = "other"
-
-
 _PERMANENT = frozenset({ProblemKind.REFUSED, ProblemKind.USAGE})
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What went wrong. `text` is one line without control characters, and holds no secrets.
-
-    `retry_at`: when the CA wants to be asked again, within limits; `failed`: the names that it
-    could not validate, those of wildcards with their star, each with the reason; `order`: the
-    URL of the order that it is at work on.
-    """
-
-    kind: ProblemKind
-    text: str
-    retry_at: datetime | None = None
-    failed: tuple[tuple[str, str], ...] = ()
-    order: str = ""
 
 
 def to_error(problem: Problem, now: datetime) -> SslmError:
@@ -156,8 +124,13 @@ class _Case:
         return f"{self.run.ending}\n{self.output}"
 
     def problem(self, kind: ProblemKind, text: str, retry_at: datetime | None = None) -> Problem:
-        failed = tuple((one.name, one.detail) for one in self.failed)
-        return Problem(kind, one_line(text, MOST_TEXT), retry_at, failed)
+        return self.with_names(problem_with(kind, text, retry_at))
+
+    def judged(self, answer: CaAnswer, document: Mapping[str, Any]) -> Problem:
+        return self.with_names(judged(self.run, answer, document, self.ca, self.now))
+
+    def with_names(self, problem: Problem) -> Problem:
+        return replace(problem, failed=tuple((one.name, one.detail) for one in self.failed))
 
 
 # --- the checks, in order -------------------------------------------------------------------
@@ -229,8 +202,8 @@ def _refused(case: _Case) -> Problem | None:
     if answer is None or answer.status < HTTPStatus.BAD_REQUEST:
         return None
     if code_of(answer.document) or text_of(answer.document, "detail"):
-        return _judge(case, answer, answer.document)
-    return _http_error(case, answer)
+        return case.judged(answer, answer.document)
+    return case.with_names(http_error(answer, case.url, case.now))
 
 
 def _invalid(case: _Case) -> Problem | None:
@@ -239,13 +212,13 @@ def _invalid(case: _Case) -> Problem | None:
     if answer is not None and answer.document.get("status") == "invalid":
         error = answer.document.get("error")
         if "finalize" in answer.document and isinstance(error, dict):
-            return _judge(case, answer, error)
+            return case.judged(answer, error)
     if not case.failed:
         return None
     groups: dict[str, list[str]] = defaultdict(list)
     for one in case.failed:
         groups[f"{one.detail} ({one.code})" if one.code else one.detail].append(one.name)
-    told = _some([f"{_some(names, ', ')}: {why}" for why, names in groups.items()])
+    told = some([f"{some(names, ', ')}: {why}" for why, names in groups.items()])
     return case.problem(ProblemKind.NOT_VALIDATED, f"{case.ca} could not validate {told}")
 
 
@@ -261,7 +234,7 @@ def _processing(case: _Case) -> Problem | None:
         f"{case.ca} did not issue the certificate in time and is still at work on it; its order "
         "is kept and taken up again"
     )
-    when = retry_at(_retry_after(answer), case.now)
+    when = retry_at(retry_after(answer), case.now)
     return replace(case.problem(ProblemKind.PROCESSING, text, when), order=answer.url)
 
 
@@ -322,67 +295,44 @@ def _last_lines(case: _Case) -> str:
     return " / ".join(map(_without_secrets, told[-MOST_SHOWN:])) or "it said nothing"
 
 
-# --- errors of the CA (RFC 8555 §6.7) -------------------------------------------------------
+# --- the limits of `launch` ------------------------------------------------------------------
+
+# The kernel ends who uses too much of the processor; who wants more memory, files or processes
+# than it may have gets an error, and ends by it (setrlimit(2)).
+_BY_SIGNAL: dict[int, str] = {
+    signal.SIGXCPU: f"used more than {CPU_TIME} s of processor time",
+    signal.SIGXFSZ: f"wrote more than {FILE_SIZE >> 20} MiB into a file",
+}
+# As Python says it, with the numbers of errno(3): at the beginning of a line, where no CA's words
+# stand.
+_LIMITS_SAID = (
+    (
+        # The last is what `logging` says that has no room for a message.
+        r"MemoryError\b|(?:\S+: )?\[Errno 12\] |(?:\S+: )?\[SSL\] malloc failure"
+        r"|Unable to print the message and arguments",
+        f"needed more than {MEMORY >> 20} MiB of memory",
+    ),
+    (r"(?:\S+: )?\[Errno 27\] ", _BY_SIGNAL[signal.SIGXFSZ]),
+    (r"(?:\S+: )?\[Errno 24\] ", f"opened more than {OPEN_FILES} files"),
+    (
+        r"(?:\S+: )?\[Errno 11\] |(?:\S+: )?can't start new thread",
+        f"started a process when its user had {PROCESSES}",
+    ),
+)
+_LIMITS = tuple((re.compile(rf"^(?:{said})", re.MULTILINE), what) for said, what in _LIMITS_SAID)
 
 
-def _judge(case: _Case, answer: Answer, document: Mapping[str, Any]) -> Problem:
-    """Return what a problem document of the CA means."""
-    code = code_of(document)
-    detail = text_of(document, "detail") or text_of(document, "title") or "it gives no reason"
-    parts = document.get("subproblems")
-    parts = [one for one in parts if isinstance(one, dict)] if isinstance(parts, list) else []
-    said = f"{case.ca} says: {one_line(detail, MOST_DETAIL)}"
-    if parts:
-        said += f": {_some([_part(one) for one in parts])}"
-    if code:
-        said += f" ({one_line(code, MOST_NAME)})"
+def limit_met(status: int, words: str) -> str:
+    """Return what a program did to meet its limit, "" if it met none.
 
-    if code == "accountDoesNotExist":
-        return case.problem(ProblemKind.ACCOUNT_LOST, said)
-    if code == "rateLimited" or answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-        if _PAUSED.search(detail):
-            return case.problem(ProblemKind.REFUSED, said)
-        when = retry_at(_retry_after(answer), case.now, detail) or case.now + UNTOLD
-        if is_new_account(case.run, answer):
-            said = f"{said}; {MANY_ACCOUNTS}"
-        return case.problem(ProblemKind.LIMITED, said, when)
-    if way_out := remedy(case.run, answer, document, parts):
-        return case.problem(ProblemKind.REFUSED, f"{said}; {way_out}")
-    return case.problem(ProblemKind.CA_TROUBLE, said, retry_at(_retry_after(answer), case.now))
-
-
-def _part(subproblem: Mapping[str, Any]) -> str:
-    """Tell a subproblem (RFC 8555 §6.7.1)."""
-    detail = one_line(text_of(subproblem, "detail") or code_of(subproblem), MOST_DETAIL)
-    identifier = subproblem.get("identifier")
-    name = text_of(identifier, "value") if isinstance(identifier, dict) else ""
-    return f"{one_line(name, MOST_NAME)}: {detail}" if name else detail
-
-
-def _http_error(case: _Case, answer: Answer) -> Problem:
-    """Tell an error that carries no problem document: the page of a proxy, say."""
-    try:
-        phrase = f" {HTTPStatus(answer.status).phrase}"
-    except ValueError:
-        phrase = ""
-    where = one_line(answer.url or case.url, MOST_NAME)
-    text = f"the CA at {where} answers {answer.status}{phrase}"
-    when = retry_at(_retry_after(answer), case.now)
-    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-        return case.problem(ProblemKind.LIMITED, text, when or case.now + UNTOLD)
-    return case.problem(ProblemKind.CA_TROUBLE, text, when)
-
-
-def _retry_after(answer: Answer) -> str | None:
-    return answer.headers.get("retry-after")
+    `status`: its exit status, negative for a signal; `words`: the end of what it said.
+    """
+    if what := _BY_SIGNAL.get(-status):
+        return what
+    return next((what for pattern, what in _LIMITS if pattern.search(words)), "")
 
 
 # --- texts ----------------------------------------------------------------------------------
-
-
-def _some(parts: Sequence[str], between: str = "; ") -> str:
-    more = [f"and {len(parts) - MOST_SHOWN} more"] if len(parts) > MOST_SHOWN else []
-    return between.join([*parts[:MOST_SHOWN], *more])
 
 
 # Keys, signatures and payloads are long runs of base64url; what a person reads is not.

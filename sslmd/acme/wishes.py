@@ -9,7 +9,7 @@ from __future__ import annotations
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from sslmd.acme.certbot import Server
+from sslmd.acme.certbot import AcmeServer
 from sslmd.acme.directory import Directory
 from sslmd.core.errors import Permanent
 from sslmd.core.names import shown
@@ -21,7 +21,7 @@ from sslmd.pki.pem import MALFORMED
 _TOLD = 10
 
 
-def unmet_wishes(server: Server, served: Directory, issued: Issued) -> tuple[str, ...]:
+def unmet_wishes(server: AcmeServer, served: Directory, issued: Issued) -> tuple[str, ...]:
     """Return each wish that was not met, in a sentence with the way out.
 
     `served` without a `new_order` is a directory that could not be had: it tells no profiles.
@@ -30,7 +30,7 @@ def unmet_wishes(server: Server, served: Directory, issued: Issued) -> tuple[str
     return tuple(text for text in found if text)
 
 
-def _profile(server: Server, served: Directory) -> str:
+def _profile(server: AcmeServer, served: Directory) -> str:
     wish = server.profile
     if not wish or not served.new_order or wish in served.profiles:
         return ""
@@ -43,7 +43,7 @@ def _profile(server: Server, served: Directory) -> str:
     )
 
 
-def _chain(server: Server, issued: Issued) -> str:
+def _chain(server: AcmeServer, issued: Issued) -> str:
     """Compare as certbot does: by the common name of the issuer of the topmost certificate."""
     wish = server.preferred_chain
     if not wish:

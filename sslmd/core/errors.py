@@ -7,24 +7,42 @@ whole. Anything else that escapes a job is a bug and shows its traceback.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 from sslmd.core.plain import plain
+from sslmd.core.reason import ABOUT, Reason, noted
+from sslmd.core.words import say
+
+# For type checkers alone: `typing` is slow to import.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sslmd.core.reason import Named
 
 # Failures that one message tells.
 _TOLD = 5
 
 
 class SslmError(Exception):
-    """Any failure that we can name; its text says what, where, and the way out.
+    """Any failure that we can name; its reason says what, where, and the way out.
 
-    It repeats what others said, goes into notes and answers, and is one plain line from here on.
+    `about`: the zone or certificate that it is about; it stands before the text. The text repeats
+    what others said, goes into notes and answers, and is one plain line from here on.
     """
 
-    def __init__(self, text: str = "") -> None:
-        super().__init__(plain(text))
+    def __init__(self, what: Reason | str = "", *, about: Named | str | None = None) -> None:
+        reason = what if isinstance(what, Reason) else noted(what)
+        self.reason = reason.of(about) if about is not None else reason
+        super().__init__(plain(say(self.reason)))
+
+    def text_beside(self, about: Named | str) -> str:
+        """Return the text for where it is plain that it is about `about`."""
+        if dict(self.reason.facts).get(ABOUT) != str(about):
+            return str(self)
+        return plain(say(self.reason.of(None)))
 
 
 class ImpossibleTransition(Exception):
@@ -34,8 +52,14 @@ class ImpossibleTransition(Exception):
 class Transient(SslmError):
     """It may work later: a full disk, a busy server. `retry_at`: not sooner (a CA's wish)."""
 
-    def __init__(self, text: str, *, retry_at: datetime | None = None) -> None:
-        super().__init__(text)
+    def __init__(
+        self,
+        what: Reason | str,
+        *,
+        about: Named | str | None = None,
+        retry_at: datetime | None = None,
+    ) -> None:
+        super().__init__(what, about=about)
         self.retry_at = retry_at
 
 
@@ -47,9 +71,9 @@ class ValidationFailed(Transient):
     """A CA looked for the challenges of `names` and did not find them: it counts that."""
 
     def __init__(
-        self, text: str, names: Sequence[str], *, retry_at: datetime | None = None
+        self, what: Reason | str, names: Sequence[str], *, retry_at: datetime | None = None
     ) -> None:
-        super().__init__(text, retry_at=retry_at)
+        super().__init__(what, retry_at=retry_at)
         self.names = tuple(names)
 
 
@@ -106,10 +130,61 @@ class ConfigError(SslmError):
     """
 
     def __init__(self, mistakes: Sequence[Mistake], warnings: Sequence[Mistake] = ()) -> None:
-        Exception.__init__(self, "\n".join(map(str, mistakes)))  # a line for each
+        super().__init__()
+        self.args = ("\n".join(map(str, mistakes)),)  # a line for each
         self.mistakes = tuple(mistakes)
         self.warnings = tuple(warnings)
 
     def lines(self) -> list[str]:
         """Return a line for each mistake, and for each warning."""
         return [*map(str, self.mistakes), *(f"warning: {one}" for one in self.warnings)]
+
+
+# --- what the operating system refuses ------------------------------------------------------
+
+# What may be over in a minute without anybody's doing.
+_PASSING = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EROFS,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.ESTALE,
+    }
+)
+_REMEDY = {
+    errno.ENOSPC: "free some space on that file system",
+    errno.EDQUOT: "raise the quota or free some space",
+    errno.EFBIG: "raise the limit on the size of files",
+    errno.EROFS: "mount it for writing, or name it in ReadWritePaths= of sslmd.service",
+    errno.EACCES: "let the daemon's user read and write there",
+    errno.EPERM: "let the daemon's user read and write there; lsattr tells of immutable files",
+    errno.EBUSY: "unmount what is mounted there",
+    errno.EXDEV: "unmount what is mounted there",
+    errno.EOPNOTSUPP: "move it away; it is written again with the next try",
+    errno.ENOTDIR: "move away the file that stands where a directory should be",
+    errno.EISDIR: "move away the directory that stands where a file should be",
+    errno.ELOOP: "replace the link by what it should be",
+}
+
+
+def trouble(err: OSError, doing: str, path: str) -> Transient | Permanent:
+    """Return the error to raise for `err`: what was being done, to which file, the way out."""
+    remedy = _REMEDY.get(err.errno or 0, "see to it; it is tried again by itself")
+    text = f"cannot {doing} {path}: {err.strerror or err}; {remedy}"
+    return Transient(text) if err.errno in _PASSING else Permanent(text)
+
+
+@contextmanager
+def naming(doing: str, path: str) -> Iterator[None]:
+    """Raise what the operating system refuses as `trouble` does."""
+    try:
+        yield
+    except OSError as err:
+        raise trouble(err, doing, path) from err

@@ -35,8 +35,9 @@ class Said(str):
     __slots__ = ()
 
 
-# The fact that any reason can have: what is added to it.
-ALSO = "also"
+# The facts that any reason can have: what is added to it, and the zone or certificate that an
+# error is about.
+ALSO, ABOUT = "also", "about"
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -67,6 +68,10 @@ class Reason:
         before = known.pop(ALSO, ())
         assert isinstance(before, tuple)
         return Reason(self.code, **known, also=(*before, *more))
+
+    def of(self, about: Named | str | None) -> Reason:
+        """Return it as a reason about a zone or a certificate, or about none."""
+        return Reason(self.code, **{**dict(self.facts), ABOUT: about})
 
     def within(self) -> Iterator[Reason]:
         """Yield it and every reason among its facts."""

@@ -40,8 +40,8 @@ from sslmd.core.state import Track
 from sslmd.core.times import clock
 from sslmd.core.view import Decision
 from sslmd.core.words import say
-from sslmd.daemon.held import Held, is_held
-from sslmd.daemon.loop import Loop, Step
+from sslmd.daemon.held import HeldCerts, is_held
+from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.registry import Broken, Decided, Progressed, Registry, SetsRead
 from sslmd.daemon.tell.changes import WAITS_FOR_PLACE
 from sslmd.daemon.tell.journal import DEBUG, Bus, Record
@@ -69,7 +69,7 @@ class Certs:
     jobs = (MakeKey, Certify, Order, Trial, Roll, PutBack, TakeOff, Deliver, Prove, Settle)
 
     def __init__(
-        self, tools: Tools, registry: Registry, loop: Loop, bus: Bus, zones: Zones, held: Held
+        self, tools: Tools, registry: Registry, loop: Loop, bus: Bus, zones: Zones, held: HeldCerts
     ) -> None:
         self._tools = tools
         self._registry = registry
@@ -82,11 +82,11 @@ class Certs:
 
     # --- what comes next ---
 
-    def step(self, ident: CertId) -> Step:
+    def step(self, ident: CertId) -> Due:
         """Decide what comes next for one certificate."""
         cert = ident
         if cert not in self._registry:
-            return Step()
+            return Due()
         decision = self._decide(cert)
         entry, queue = self._registry[cert], self._loop.queue
         if entry.progress and not queue.busy(f"cert {cert}") and not queue.busy(f"trial {cert}"):
@@ -97,7 +97,7 @@ class Certs:
         if entry.state.trial is not None and not entry.hold:
             kind = entry.state.trial.kind
             jobs.append(Trial(cert, entry.state.trial, Reason(Why.TRIAL, kind=kind)))
-        return Step(tuple(jobs), _times(decision, self._tools.now()))
+        return Due(tuple(jobs), _times(decision, self._tools.now()))
 
     def _decide(self, cert: CertId) -> Decision:
         try:
@@ -229,7 +229,7 @@ class Certs:
         attempts = old.attempts if old and old.fingerprint == fingerprint else 0
         jitter = self._tools.rng.random()
         trouble = Trouble.of(err, attempts, now, jitter=jitter, fingerprint=fingerprint)
-        text = trouble.text.removeprefix(f"{job.cert}: ")
+        text = err.text_beside(job.cert) if isinstance(err, SslmError) else trouble.text
         trouble = replace(trouble, text=text, ca=ca)
         await self.look_again(job.cert)
         if job.cert not in self._registry:
@@ -271,10 +271,10 @@ class Certs:
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-def _times(decision: Decision, now: datetime) -> Times:
-    """Renew, roll and look again: those that lie ahead, each moment once."""
+def _times(decision: Decision, now: datetime) -> Times | None:
+    """Renew, roll and look again: those that lie ahead, each moment once; after a job, anew."""
     if decision.job is not None:
-        return ()
+        return None
     own = (decision.renew_at, decision.roll_at)
     renew, roll = (when if when and when > now else None for when in own)
     look = decision.wake_at if decision.wake_at not in (renew, roll) else None

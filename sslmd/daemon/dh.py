@@ -14,7 +14,7 @@ from sslmd.core.errors import SslmError
 from sslmd.core.jobs import Job, WriteDh, lane
 from sslmd.core.reason import Reason, Why
 from sslmd.core.retry import text_of
-from sslmd.daemon.loop import Loop, Step
+from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.tell.journal import WARNING
 from sslmd.daemon.zone_work import Tell
 from sslmd.workers.dh import write_dh
@@ -51,18 +51,18 @@ class DhGroups:
         self._next, self._reason = None, Why.DH_RELOADED
         self._loop.touch(self.name)
 
-    def step(self, ident: str) -> Step:
+    def step(self, ident: str) -> Due:
         """Look if it is time: a day has gone, or nobody knows, because the clock was set back."""
         del ident  # there is one
         if not self._tools.config.dh.groups:
             self._next, self.troubles = None, ()
-            return Step()
+            return Due()
         now = self._tools.now()
         jobs: tuple[Job, ...] = ()
         if self._next is None or not now < self._next <= now + EVERY:
             jobs = (WriteDh(Reason(self._reason)),)
             self._next, self._reason = now + EVERY, Why.DH_DAILY
-        return Step(jobs, (("look", self._next),))
+        return Due(jobs, (("look", self._next),))
 
     def after(self, job: Job) -> Iterable[str]:
         """Nothing follows before the next look."""

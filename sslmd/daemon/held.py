@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sslmd.core.jobs import Job, ReadHeld
 from sslmd.core.reason import Reason, Why
 from sslmd.core.view import Decision
-from sslmd.daemon.loop import Step
+from sslmd.daemon.loop import Due
 from sslmd.daemon.registry import Entry, Registry
 
 # Between two looks. A person who has put a file back waits for it.
@@ -31,7 +31,7 @@ def is_held(entry: Entry, decision: Decision | None = None) -> bool:
     return bool(entry.hold or decided.alarm or entry.unusable) and not entry.bug
 
 
-class Held:
+class HeldCerts:
     """The reconciler of what is held: reads it again every now and then, by `look`."""
 
     name = "held"
@@ -53,15 +53,15 @@ class Held:
         # When the next look is; the time of the clock on the wall, for people.
         self.next_at = now() + period
 
-    def step(self, ident: str) -> Step:
+    def step(self, ident: str) -> Due:
         """Look when it is time, if anything is held."""
         del ident  # there is one
         now = self._now()
         if not now < self.next_at <= now + REST * self._period:  # or the clock was set back
             if any(map(is_held, self._registry.entries.values())):
-                return Step((ReadHeld(Reason(Why.HELD_AGAIN)),))
+                return Due((ReadHeld(Reason(Why.HELD_AGAIN)),))
             self.next_at = now + self._period
-        return Step(wakes=(("look", self.next_at),))
+        return Due(wakes=(("look", self.next_at),))
 
     async def do(self, job: ReadHeld) -> None:
         """Look, and rest."""

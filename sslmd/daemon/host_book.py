@@ -16,7 +16,7 @@ from sslmd.core.jobs import Copy
 from sslmd.core.names import CertId, shown
 from sslmd.core.retry import Trouble
 from sslmd.store import files
-from sslmd.store.host_notes import HOST_NOTE, HostNote, noted_hosts, shortened
+from sslmd.store.note_kinds import HOST_NOTE, HostNote, noted_hosts, shortened
 from sslmd.workers.copy import Visit
 from sslmd.workers.tools import Tools
 

@@ -26,14 +26,14 @@ from sslmd.core.host.plan import (
     looks_again,
 )
 from sslmd.core.host.server import failed, given, looked_at, not_given, restarted
-from sslmd.core.jobs import Copy, HostJob, Job, Pool, Restart, See, Told, pool
+from sslmd.core.jobs import Copy, HostJob, Job, Pool, Restart, See, Told
 from sslmd.core.names import CertId
 from sslmd.core.renewal import ROLL_MARGIN
 from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Server, ServerPhase
 from sslmd.core.windows import opens
 from sslmd.daemon.host_book import HostBook
-from sslmd.daemon.loop import Loop, Step
+from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.registry import ClassesChanged, Registry
 from sslmd.workers.copy import Visit, copy
 from sslmd.workers.proof import rule_of
@@ -139,15 +139,15 @@ class Hosts:
         """Return what could be done at a time."""
         return [one.job for one in self._decide(now) if one.job is not None]
 
-    def step(self, ident: str) -> Step:
+    def step(self, ident: str) -> Due:
         """Return what is due, unless jobs are still under way that may add to it."""
         del ident  # it is one step for all hosts
         if not (self._waiting or self.notes.visits()):
-            return Step()
+            return Due()
         now, began = self._tools.now(), time.monotonic()
         if began < self._rests_until:
             rests = timedelta(seconds=self._rests_until - began)
-            return Step(wakes=(("look", now + rests),))
+            return Due(wakes=(("look", now + rests),))
         decisions = self._decide(now)
         jobs = tuple(one.job for one in decisions if one.job is not None)
         again = min((one.wake_at for one in decisions if one.wake_at), default=None)
@@ -159,8 +159,8 @@ class Hosts:
         if not jobs:
             self._batch_since = None
         elif (left := self._patience()) > 0:
-            return Step(wakes=(("look", now + timedelta(seconds=left)),))
-        return Step(jobs, (("look", again),))
+            return Due(wakes=(("look", now + timedelta(seconds=left)),))
+        return Due(jobs, (("look", again),))
 
     def after(self, job: Job) -> Iterable[str]:
         """Look again when any job has ended: it may be what others waited for."""
@@ -171,11 +171,10 @@ class Hosts:
 
     def _patience(self) -> float:
         """Return for how many seconds more the batch may wait for jobs under way."""
-        others = (*self._loop.queue.running(), *self._loop.queue.queued())
         # Orders may wait for an hour, and what they get is rolled much later. Zones are looked at
         # all the time while a roll is waited for. Hosts do not wait for each other. Generating
         # takes hours, and restarts nothing; nor does what is held.
-        if all(pool(job) is not Pool.WORK for job in others):
+        if not self._loop.queue.has(Pool.WORK):
             return 0.0
         if self._batch_since is None:
             self._batch_since = time.monotonic()

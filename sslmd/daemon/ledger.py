@@ -17,7 +17,7 @@ from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId
 from sslmd.core.state import CertState
 from sslmd.store import certs
-from sslmd.store.state import Entry
+from sslmd.store.state import HistoryEntry
 from sslmd.workers.tools import Tools
 
 # Seconds to the next try after a write failed.
@@ -34,7 +34,7 @@ class Page:
 
 @dataclass(slots=True)
 class _Pending:
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[HistoryEntry] = field(default_factory=list)
     awaited: list[asyncio.Future[None]] = field(default_factory=list)
 
 
@@ -68,10 +68,17 @@ class Ledger:
         """Begin to write."""
         self._task = asyncio.get_running_loop().create_task(self._write_all())
 
-    def note(self, cert: CertId, entries: list[Entry]) -> None:
-        """The state of `cert` changed; `entries` are new in its history."""
+    def note(self, cert: CertId, entries: list[HistoryEntry]) -> None:
+        """The state of `cert` changed; `entries` are new in its history.
+
+        It is written with what else this moment brings about: at the next `write`.
+        """
         self._pending.setdefault(cert, _Pending()).entries += entries
-        self._wanted.set()
+
+    def write(self) -> None:
+        """Write what was noted."""
+        if self._pending:
+            self._wanted.set()
 
     async def written(self, cert: CertId) -> None:
         """Return when everything noted of `cert` is on disk; raises what kept it from that."""

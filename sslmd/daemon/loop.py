@@ -33,11 +33,11 @@ AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What comes next: jobs to be done now, and when to ask again."""
+class Due:
+    """What comes next: jobs to be done now, and when to ask again; None: as was said before."""
 
     jobs: tuple[Job, ...] = ()
-    wakes: Times = ()
+    wakes: Times | None = None
 
 
 class Reconciler(Protocol):
@@ -57,7 +57,7 @@ class Reconciler(Protocol):
     def jobs(self) -> tuple[type[Job], ...]:
         """The kinds of jobs that it does."""
 
-    def step(self, ident: Any) -> Step:
+    def step(self, ident: Any) -> Due:
         """Return what comes next."""
 
     async def do(self, job: Any) -> None:
@@ -79,7 +79,9 @@ class Loop:
         parallel: int,
         owner: Callable[[Job], str],
         jumped: Callable[[float], None],
+        turned: Callable[[], None] = lambda: None,
     ) -> None:
+        """`turned` is called after each turn, `jumped` when the wall clock was set."""
         places = {**PLACES, Pool.WORK: parallel}
         self.queue = JobQueue(self._do, self._done, places, owner)
         self._wakes = Wakes(lambda key: self.touch(*key), jumped, now)
@@ -95,6 +97,7 @@ class Loop:
         self._arming: asyncio.Task[None] | None = None
         self._pauses = 1  # until it is started
         self._stopping = False
+        self._turned = turned
 
     def add(self, reconciler: Reconciler) -> None:
         """Have a reconciler asked; those added before it are asked first."""
@@ -144,7 +147,9 @@ class Loop:
     def settle(self, name: str, ident: Hashable) -> None:
         """Ask for the next step of a thing now, if it was touched."""
         if ident in self._touched[name] and not self._is_held_back((name, ident)):
-            self._arm((name, ident), self._step(self._reconcilers[name], ident))
+            times = self._step(self._reconcilers[name], ident)
+            if times is not None:
+                self._arm((name, ident), times)
 
     @contextmanager
     def held_back(self, name: str, *idents: Hashable) -> Iterator[None]:
@@ -182,13 +187,15 @@ class Loop:
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
-        wakes: dict[Key, Times] = {}
+        steps: dict[Key, Times | None] = {}
         for name, touched in self._touched.items():
             for ident in list(touched):
                 key = (name, ident)
                 # What ends at this moment is asked for when it has ended: once for both.
                 if ident in touched and key not in self._ending and not self._is_held_back(key):
-                    wakes[key] = self._step(self._reconcilers[name], ident)
+                    steps[key] = self._step(self._reconcilers[name], ident)
+        wakes = {key: times for key, times in steps.items() if times is not None}
+        self._turned()
         if len(wakes) <= AT_ONCE:
             for key, times in wakes.items():
                 self._arm(key, times)
@@ -197,7 +204,7 @@ class Loop:
         if self._arming is None or self._arming.done():
             self._arming = asyncio.get_running_loop().create_task(self._arm_many())
 
-    def _step(self, reconciler: Reconciler, ident: Hashable) -> Times:
+    def _step(self, reconciler: Reconciler, ident: Hashable) -> Times | None:
         step = reconciler.step(ident)
         # What its own step brought about, it has seen.
         self._touched[reconciler.name].pop(ident, None)

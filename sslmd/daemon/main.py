@@ -41,11 +41,10 @@ from sslmd.daemon.api.status_document import in_trouble, summary
 from sslmd.daemon.loop import ORDERS
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.reload import Reload
-from sslmd.daemon.systemd import Notifier, watchdog_seconds
+from sslmd.daemon.systemd import Notifier, Watchdog, watchdog_seconds
 from sslmd.daemon.tell import journal
 from sslmd.daemon.tell.events import EVENTS
 from sslmd.daemon.tell.journal import NOTICE, WARNING, Bus, Record
-from sslmd.daemon.watchdog import Watchdog
 from sslmd.memory import keep_private
 from sslmd.servers import folders
 from sslmd.store.layout import Tree

@@ -21,7 +21,7 @@ from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered, Issuance
 from sslmd.daemon.certs import Certs
 from sslmd.daemon.dh import DhGroups
-from sslmd.daemon.held import Held, is_held
+from sslmd.daemon.held import HeldCerts, is_held
 from sslmd.daemon.hosts import Hosts
 from sslmd.daemon.ledger import Ledger, Page
 from sslmd.daemon.loop import Loop
@@ -57,15 +57,19 @@ class Planner:
         self.tools = tools
         self.bus = bus
         self.registry = Registry()
+        self.ledger = Ledger(tools, self._page_of, self._save_failed, self._saved_again)
         self.loop = Loop(
-            tools.now, parallel, lambda job: ca_asked(job, tools.config), self._clock_jumped
+            tools.now,
+            parallel,
+            lambda job: ca_asked(job, tools.config),
+            self._clock_jumped,
+            self.ledger.write,
         )
         self.queue = self.loop.queue
-        self.ledger = Ledger(tools, self._page_of, self._save_failed, self._saved_again)
         self.zones = Zones(tools, self.registry, self.loop, self._tell)
         self.hosts = Hosts(tools, self.registry, self.loop)
         self.dh = DhGroups(tools, self.loop, self._tell)
-        self.held = Held(self.look_at_held, self.registry, tools.now, tools.bug)
+        self.held = HeldCerts(self.look_at_held, self.registry, tools.now, tools.bug)
         self.certs = Certs(tools, self.registry, self.loop, bus, self.zones, self.held)
         for reconciler in (self.certs, self.zones, self.hosts, self.dh, self.held):
             self.loop.add(reconciler)

@@ -107,7 +107,8 @@ class ZoneWatch:
         if zone.given is None or not zone.servers:
             why = zone.trouble or zone.look_trouble or "they are not looked at yet"
             raise Transient(
-                f"{cert}: its ports are not looked at, so TLSA records of older keys stay: {why}"
+                f"its ports are not looked at, so TLSA records of older keys stay: {why}",
+                about=cert,
             )
         classes = self._tools.config.classes_for(cert)
         alone = not any(one.servers for one in classes)

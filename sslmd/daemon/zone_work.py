@@ -36,7 +36,7 @@ from sslmd.daemon.tell.journal import ERROR, INFO, WARNING
 from sslmd.daemon.zone import Zone
 from sslmd.dns import tlsa_publish
 from sslmd.store.layout import tlsa_file
-from sslmd.store.zone_notes import ZONE_NOTE
+from sslmd.store.note_kinds import ZONE_NOTE
 from sslmd.workers.places import look_elsewhere
 from sslmd.workers.restart import dependents
 from sslmd.workers.tlsa import look, publish
@@ -175,8 +175,7 @@ class ZoneWork:
             zone.watch_at = now + self._tools.rng.uniform(0.1, 1.0) * FIRST_WATCH
         if given.changed and given.failure is None:
             how = "sent to its primary" if self._tools.means.updated(zone.name) else "written"
-            why = given.changed.removeprefix(f"zone {zone.name}: ")
-            text = f"{counted(given.content.records)} {how}: {why}"
+            text = f"{counted(given.content.records)} {how}: {given.changed}"
             self._tell("tlsa-published", f"zone {zone.name}: {text}", INFO, None)
             self._restart_dependents(zone)
         outside = [
@@ -210,8 +209,9 @@ class ZoneWork:
         # Even if what is wanted is what was given last, once more: it may be there in part.
         zone.tried, zone.again = wish, True
         wait = written(wait_after(failed.failure, failed.attempts))
-        told = f"{failed.text}; its TLSA records are tried again in {wait}"
-        told = told if told.startswith("zone ") else f"zone {zone.name}: {told}"
+        place = f"zone {zone.name}"
+        why = err.text_beside(place) if isinstance(err, SslmError) else failed.text
+        told = f"{place}: {why}; its TLSA records are tried again in {wait}"
         self._tell("tlsa-trouble", told, ERROR, None)
 
     async def look(self, zone: Zone) -> None:
@@ -295,9 +295,10 @@ class ZoneWork:
             elif zone.is_ignored() and clock() - zone.changed_at > limit.total_seconds():
                 zone.changed_at = clock()
                 if paths := await tlsa_publish.put_back(means, zone.name):
-                    self._failed(zone, self.wish(zone), Transient(_not_taken(zone, paths)))
+                    self._failed(zone, self.wish(zone), _not_taken(zone, paths))
         except SslmError as err:
-            self._tell("tlsa-trouble", f"zone {zone.name}: {err}", WARNING, None)
+            place = f"zone {zone.name}"
+            self._tell("tlsa-trouble", f"{place}: {err.text_beside(place)}", WARNING, None)
 
     async def _save_notes(self, zone: Zone) -> None:
         """Write down what was learned; if that fails it costs a wait after the next start."""
@@ -364,11 +365,12 @@ class ZoneWork:
         return False
 
 
-def _not_taken(zone: Zone, paths: list[str]) -> str:
-    return (
-        f"zone {zone.name}: no name server shows its new TLSA records, although restart_cmd "
+def _not_taken(zone: Zone, paths: list[str]) -> Transient:
+    return Transient(
+        "no name server shows its new TLSA records, although restart_cmd "
         f"succeeded; {', '.join(paths)} is as it was before; see in the name server's log whether "
-        "it can load the zone with them (named-checkzone), and whether its serial was raised"
+        "it can load the zone with them (named-checkzone), and whether its serial was raised",
+        about=f"zone {zone.name}",
     )
 
 

@@ -20,7 +20,7 @@ from sslmd.core.names import CertId, GroupName, SetName, ZoneName
 from sslmd.core.reason import Reason, Why
 from sslmd.core.retry import text_of
 from sslmd.daemon.api.limits import ASKED_EVERY
-from sslmd.daemon.loop import Loop, Step
+from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR
 from sslmd.daemon.zone import Zone
@@ -123,15 +123,15 @@ class Zones:
 
     # --- what comes next ---
 
-    def step(self, ident: ZoneName) -> Step:
+    def step(self, ident: ZoneName) -> Due:
         """Return what is due for a zone, and when something will be."""
         zone = self._zones.get(ident)
         if zone is None or not self._work.steady.is_set() or self._loop.queue.busy(f"zone {ident}"):
-            return Step()  # asked for again when that is over
+            return Due()  # asked for again when that is over
         now = clock()
         job = self._due(zone, now)
         if job is not None:
-            return Step((job,))
+            return Due((job,))
         times = [zone.files_at]
         if zone.places_at:
             times.append(zone.places_at)
@@ -142,7 +142,7 @@ class Zones:
         if self._has_records(zone):
             times += [zone.look_at, zone.watch_at]
         delay = timedelta(seconds=max(min(times) - now, 0.05))
-        return Step(wakes=(("look", self._tools.now() + delay),))
+        return Due(wakes=(("look", self._tools.now() + delay),))
 
     def after(self, job: Job) -> Iterable[ZoneName]:
         """Return the zone whose job has ended."""

@@ -18,7 +18,8 @@ from sslmd.core.records import zone_of
 from sslmd.dns.answers import LONGEST_CHAIN
 from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import authoritative
-from sslmd.dns.owners import Alias, Contradictory, Made, Node, OwnerFacts, OwnerLook
+from sslmd.dns.owner_view import Alias, Made, Node
+from sslmd.dns.owners import Contradictory, OwnerFacts, OwnerLook
 from sslmd.dns.resolver import Resolver
 
 # Seconds for which a finding counts at most, whatever its TTL.

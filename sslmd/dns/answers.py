@@ -5,6 +5,7 @@ Answers come from outside: whatever is in them, nothing here fails or goes on fo
 
 from __future__ import annotations
 
+import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
@@ -16,6 +17,7 @@ import dns.rrset
 import dns.serial
 
 from sslmd.core.dane.tlsa import Tlsa
+from sslmd.core.names import DomainName, ZoneName
 
 # CNAMEs in a row. Resolvers give up at about this many; nobody needs more than two or three.
 LONGEST_CHAIN = 8
@@ -90,3 +92,60 @@ def soa_serial(answer: dns.message.Message) -> int | None:
 def is_behind(serial: int, other: int) -> bool:
     """Whether `serial` is older than `other`; they go round (RFC 1982)."""
     return bool(dns.serial.Serial(serial) < dns.serial.Serial(other))
+
+
+def delegation(answer: dns.message.Message, name: DomainName, zone: ZoneName) -> ZoneName | None:
+    """Return the zone below ours to which an answer refers (RFC 1034 §4.3.2), None if none."""
+    if answer.flags & dns.flags.AA or answer.answer:
+        return None
+    for rrset in answer.authority:
+        if rrset.rdtype != dns.rdatatype.NS:
+            continue
+        child = rrset.name.to_text().rstrip(".").lower()
+        if child.endswith(f".{zone}") and name.is_within(ZoneName(child)):
+            return ZoneName(child)
+    return None
+
+
+def zone_in(answer: dns.message.Message, name: DomainName) -> ZoneName | None:
+    """Return the zone that the SOA of a negative answer names (RFC 2308 §3), None without one."""
+    for rrset in answer.authority:
+        if rrset.rdtype == dns.rdatatype.SOA:
+            zone = ZoneName(rrset.name.to_text().rstrip(".").lower())
+            if zone.text and name.is_within(zone):
+                return zone
+    return None
+
+
+def dname_in(answer: dns.message.Message, here: dns.name.Name) -> dns.name.Name | None:
+    """Return the owner of the DNAME of which a CNAME at `here` was made, None if there is none."""
+    for rrset in answer.answer:
+        if rrset.rdtype == dns.rdatatype.DNAME and here.is_subdomain(rrset.name):
+            return rrset.name
+    return None
+
+
+def depth_in(answer: dns.message.Message, here: dns.name.Name) -> int | None:
+    """Return how many labels a signature covers of a name that a wildcard made (RFC 4034 §3.1.3).
+
+    None where there is no signature, or one as of a name that exists.
+    """
+    for rrset in answer.answer:
+        if rrset.rdtype == dns.rdatatype.RRSIG and rrset.name == here and rrset:
+            labels = int(rrset[0].labels)
+            return labels if labels < len(here) - 1 else None
+    return None
+
+
+def least_ttl(answer: dns.message.Message, default: int) -> int:
+    """Return for how many seconds an answer counts; a negative one as RFC 2308 §5 says.
+
+    `default`: where no record of it has a TTL.
+    """
+    ttls = [rrset.ttl for rrset in answer.answer]
+    for rrset in answer.authority:
+        if rrset.rdtype == dns.rdatatype.SOA and rrset:
+            ttls.append(min(rrset.ttl, int(rrset[0].minimum)))
+        elif rrset.rdtype == dns.rdatatype.NS:
+            ttls.append(rrset.ttl)
+    return min(ttls, default=default)

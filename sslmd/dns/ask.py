@@ -116,17 +116,14 @@ class _Conversation(asyncio.DatagramProtocol):
         elif is_cut_short(data):
             self.answer.set_result(None)
         else:
-            self._read(data)
-
-    def _read(self, data: bytes) -> None:
-        try:
-            answer = self._query.read_at_once(data)
-            self.answer.set_result(data if answer is None else answer)
-        except dns.exception.DNSException as err:
-            self.noise = True
-            self._damaged += 1
-            if self._damaged == MOST_DAMAGED:
-                self.answer.set_exception(err)
+            try:
+                answer = self._query.read_at_once(data)
+                self.answer.set_result(data if answer is None else answer)
+            except dns.exception.DNSException as err:
+                self.noise = True
+                self._damaged += 1
+                if self._damaged == MOST_DAMAGED:
+                    self.answer.set_exception(err)
 
     def error_received(self, exc: Exception) -> None:
         if not self.answer.done():
@@ -343,7 +340,13 @@ async def _by_udp(
                     lambda: conversation, remote_addr=(server.address, server.port)
                 )
             except OSError as err:
-                raise _not_sent(server, err) from None
+                # Only the routing table speaks here. The same errors after sending come from the
+                # way there, a neighbour that is switched off, say.
+                if err.errno in _NO_WAY:
+                    family = "IPv6" if ":" in server.address else "IPv4"
+                    problem = f"is out of reach from here by {family}: {_reason(err)}"
+                    raise OutOfReach(server, problem) from None
+                raise Silent(server, f"cannot be asked: {_reason(err)}") from None
             transport.sendto(query.wire)
             done, _ = await asyncio.wait({conversation.answer}, timeout=RESEND)
             if not done:
@@ -391,18 +394,6 @@ async def _first(
     if by_udp.done() or (failed is not None and not isinstance(failed, Excessive)):
         return None
     return by_tcp.result()
-
-
-def _not_sent(server: NameServer, err: OSError) -> Unanswered:
-    """Tell a server that there is no way to from one that may answer later.
-
-    Only the routing table speaks here. The same errors after sending come from the way there, a
-    neighbour that is switched off, say.
-    """
-    if err.errno in _NO_WAY:
-        family = "IPv6" if ":" in server.address else "IPv4"
-        return OutOfReach(server, f"is out of reach from here by {family}: {_reason(err)}")
-    return Silent(server, f"cannot be asked: {_reason(err)}")
 
 
 def _reason(err: OSError) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sslmd.core.errors import SslmError
-from sslmd.dns.runs import Change
+from sslmd.dns.command import Change
 from sslmd.dns.tlsa_include import MOST
 from sslmd.store import files
 from sslmd.store.notes import Nonsense, NoteKind, Shape, codec_of, rows

@@ -269,7 +269,7 @@ async def _ask_own(
         problems.append(f"{server} is not authoritative for it")
     told = "; ".join(problems[:5])
     kind = _SilentError if is_silent else Transient
-    raise kind(f"zone {zone}: no name server tells the CAA records of {domain}: {told}")
+    raise kind(f"no name server tells the CAA records of {domain}: {told}", about=f"zone {zone}")
 
 
 def _tells_of(answer: dns.message.Message, end: dns.name.Name, zone: ZoneName) -> bool:

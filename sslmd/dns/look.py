@@ -22,10 +22,9 @@ import dns.rdatatype
 
 from sslmd.core.dane.sighting import NameServerSeen, OwnerSeen
 from sslmd.core.names import BadName, DomainName, ZoneName
-from sslmd.dns.answers import end_of_chain, find, rcode_of, soa_serial, tlsa_in, txt_in
+from sslmd.dns.answers import delegation, end_of_chain, find, rcode_of, soa_serial, tlsa_in, txt_in
 from sslmd.dns.ask import NameServer, OutOfReach, Unanswered, ask, heard_by_udp
 from sslmd.dns.manners import PLACES
-from sslmd.dns.owners import delegation
 
 R = TypeVar("R")
 

@@ -17,10 +17,9 @@ import dns.rrset
 from sslmd.config.model import DnsPrimary, Endpoint
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import BadName, DomainName, ZoneName
-from sslmd.dns.answers import LONGEST_CHAIN, end_of_chain, find, rcode_of
+from sslmd.dns.answers import LONGEST_CHAIN, delegation, end_of_chain, find, rcode_of, zone_in
 from sslmd.dns.ask import NameServer, ask
 from sslmd.dns.bounds import MOST_ADDRESSES, MOST_SERVERS, bounds, why_not_asked
-from sslmd.dns.owners import delegation, zone_in
 from sslmd.dns.resolver import Resolver
 
 
@@ -43,9 +42,10 @@ async def authoritative(
         # One that the world may ask and we cannot is no reason to look away.
         why = f": {found.cut}" if found.cut else ""
         raise Transient(
-            f"zone {zone}: its name servers {', '.join(found.lacking) or '(none)'} have no address"
+            f"its name servers {', '.join(found.lacking) or '(none)'} have no address"
             f"{why}; correct the zone, or name the servers to watch with nameservers in "
-            "[[dns_primary]]"
+            "[[dns_primary]]",
+            about=f"zone {zone}",
         )
     return found.servers
 
@@ -141,8 +141,9 @@ async def _of_endpoints(
         found = await resolver.addresses(one.host)
         if not found:
             raise Transient(
-                f"zone {zone}: the name server {one.host} has no address; correct nameservers in "
-                "its [[dns_primary]]"
+                f"the name server {one.host} has no address; correct nameservers in "
+                "its [[dns_primary]]",
+                about=f"zone {zone}",
             )
         every[one] = found
     return every
@@ -169,7 +170,7 @@ async def _ns_hosts_at(zone: ZoneName, source: NameServer) -> list[str]:
         try:
             answer = await ask(source, asked, "NS")
         except SslmError as err:
-            raise Transient(f"zone {zone}: its primary {err}; {wayout}") from None
+            raise Transient(f"its primary {err}; {wayout}", about=f"zone {zone}") from None
         is_sure = answer.flags & dns.flags.AA
         found = find(answer.answer, dns.name.from_text(asked.text), dns.rdatatype.NS)
         if found is not None and is_sure:
@@ -177,8 +178,9 @@ async def _ns_hosts_at(zone: ZoneName, source: NameServer) -> list[str]:
         around = zone_in(answer, DomainName(asked.text))
         if not is_sure or around is None or around == asked:
             raise Transient(
-                f"zone {zone}: its primary {source} answers {rcode_of(answer)} and does not say "
-                f"with authority which its name servers are; {wayout}"
+                f"its primary {source} answers {rcode_of(answer)} and does not say "
+                f"with authority which its name servers are; {wayout}",
+                about=f"zone {zone}",
             )
         asked = around  # what was asked for is no zone of its own
 
@@ -315,7 +317,7 @@ async def any_of(
         else:
             problems.append(f"{server} is not authoritative for it")
     told = "; ".join(problems[:5]) or "it has none"
-    raise Transient(f"zone {zone}: no name server tells of {name} {rdtype}: {told}")
+    raise Transient(f"no name server tells of {name} {rdtype}: {told}", about=f"zone {zone}")
 
 
 def _cname(answer: dns.message.Message, name: DomainName) -> DomainName | None:
@@ -327,3 +329,34 @@ def _cname(answer: dns.message.Message, name: DomainName) -> DomainName | None:
         return DomainName.parse(end_of_chain(answer, here).to_text())
     except BadName as err:
         raise Permanent(f"the CNAME of {name} leads to no host: {err}; correct it") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """Who takes the mail of a zone. `is_refused`: nobody, by the null MX (RFC 7505)."""
+
+    hosts: tuple[DomainName, ...]
+    is_refused: bool = False
+
+
+async def mail_of(zone: ZoneName, servers: Sequence[NameServer]) -> Mail:
+    """Return the MX hosts of the apex, whatever their preference, sorted.
+
+    By the first of the zone's name servers that answers with authority. None if there is no MX, or
+    the null MX (RFC 7505). What is no host name is left out. Raises `Transient` if nobody answers,
+    naming zone and servers: then nothing is known.
+    """
+    apex = DomainName(zone.text)
+    answer = await any_of(servers, apex, zone, "MX")
+    found = find(answer.answer, dns.name.from_text(zone.text), dns.rdatatype.MX) or ()
+    hosts = set()
+    for rdata in found:
+        try:
+            host = DomainName.parse(rdata.exchange.to_text())
+        except BadName:
+            continue
+        if not host.is_wildcard:
+            hosts.add(host)
+    # RFC 7505 §3: it has to be the only one.
+    names = [rdata.exchange for rdata in found]
+    return Mail(tuple(sorted(hosts)), names == [dns.name.root])

@@ -227,8 +227,9 @@ class WriteWait:
         while part.waits or part.confirming:
             if loop.time() > end:
                 raise Transient(
-                    f"zone {self._zone}: its name servers show the challenges by turns, never all "
-                    "at one time; see which one keeps being started or loaded with older data"
+                    "its name servers show the challenges by turns, never all "
+                    "at one time; see which one keeps being started or loaded with older data",
+                    about=f"zone {self._zone}",
                 )
             wanted = set(part.records or ())
             proof = self._proof(wanted, extra, self._telling([part], last=True))

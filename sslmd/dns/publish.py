@@ -17,10 +17,11 @@ from sslmd.config.model import Argv, Config, DnsPrimary
 from sslmd.core.errors import Permanent, SslmError, together
 from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
+from sslmd.dns.command import Change
 from sslmd.dns.include import TTL, data_of, is_ours, parse, render
 from sslmd.dns.notes import UPDATE, Noted, read_challenges, write_challenges
 from sslmd.dns.resolver import Resolver
-from sslmd.dns.runs import Change, Pace, Runs
+from sslmd.dns.runs import Pace, Runs
 from sslmd.dns.update import change_owners, txt_changes
 from sslmd.store import files
 from sslmd.store.layout import Tree, challenge_file
@@ -161,8 +162,9 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> ChallengesPu
     folders = tuple(map(str, means.config().dns.acme_dirs))
     if primary is None and not folders:
         raise Permanent(
-            f"zone {zone}: there is no way to publish challenges; write acme_dir in [dns], or "
-            "update = true in its [[dns_primary]]"
+            "there is no way to publish challenges; write acme_dir in [dns], or "
+            "update = true in its [[dns_primary]]",
+            about=f"zone {zone}",
         )
     before = noted.records
     now = (UPDATE,) if primary is not None else folders
@@ -236,8 +238,9 @@ async def _write(
                         changes.append(Change(path, before, data, nothing))
                 elif records:
                     raise Permanent(
-                        f"zone {zone}: acme_dir {folder} is not there; make that directory, which "
-                        "the name server reads, or correct acme_dir in [dns]"
+                        f"acme_dir {folder} is not there; make that directory, which "
+                        "the name server reads, or correct acme_dir in [dns]",
+                        about=f"zone {zone}",
                     )
             except SslmError as err:
                 refused.append(err)

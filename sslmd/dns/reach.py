@@ -18,9 +18,8 @@ import dns.rcode
 from sslmd.config.model import Endpoint
 from sslmd.core.errors import SslmError
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.dns.answers import rcode_of, soa_serial
+from sslmd.dns.answers import rcode_of, soa_serial, zone_in
 from sslmd.dns.ask import PAYLOAD, NameServer, OutOfReach, Unanswered, ask, by_tcp, heard_by_udp
-from sslmd.dns.owners import zone_in
 from sslmd.dns.resolver import Resolver
 
 # Seconds for an answer of a resolver, which may have to ask others first.

@@ -17,12 +17,9 @@ from dataclasses import dataclass, field
 
 from sslmd.config.model import Argv, Config
 from sslmd.core.errors import Overdue, SslmError, Transient
-from sslmd.core.host.commands import ZONE, ZONES, is_per_zone, runs_for
+from sslmd.core.host.commands import is_per_zone
 from sslmd.core.names import ZoneName
-from sslmd.store import files
-
-# Runs at a time of a command that has one for each zone.
-AT_ONCE = 16
+from sslmd.dns.command import Change, DnsCommand, RunFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +38,6 @@ class Pace:
     along: float = 10.0
 
 
-_PACE = Pace()
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """An include file that was written: what it held before, None if it was not there, and now.
-
-    `nothing` is what it holds without any record.
-    """
-
-    path: str
-    before: bytes | None
-    after: bytes
-    nothing: bytes
-
-    @property
-    def older(self) -> bytes:
-        """What it is put back to: a file that was not there stays, for the zone to be loaded."""
-        return self.nothing if self.before is None else self.before
-
-
 @dataclass(frozen=True, slots=True)
 class _RunAsked:
     """One who waits. `until`: when at the latest, for what is not urgent; None if it is."""
@@ -72,23 +48,13 @@ class _RunAsked:
     until: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """Why a run failed, and whether it was for other zones as well, which it named."""
-
-    error: Exception
-    shared: bool = False
-    named: bool = True
-
-
 _Group = list[_RunAsked]
 
 
 class Runs:
     """Runs the command of `[dns]`. One per daemon; all of it in the event loop.
 
-    `config` gives the configuration in force, `run` does a command of the admin's, `in_thread` runs
-    what blocks.
+    `command`: what does one run.
     """
 
     def __init__(
@@ -96,14 +62,12 @@ class Runs:
         config: Callable[[], Config],
         run: Callable[[Argv], Awaitable[object]],
         in_thread: Callable[[Callable[[], object]], Awaitable[object]],
-        pace: Pace = _PACE,
+        pace: Pace,
     ) -> None:
         self.pace = pace
+        self.command = DnsCommand(config, run, in_thread)
         self._config = config
-        self._run = run
-        self._in_thread = in_thread
         self._lanes: dict[ZoneName | None, _Lane] = {}
-        self._places = asyncio.Semaphore(AT_ONCE)
         self._writers = 0
 
     @contextmanager
@@ -128,8 +92,8 @@ class Runs:
     @property
     def quiet(self) -> float:
         """How long nobody may have asked before a run begins, in seconds."""
-        several = len(self._config().zones()) > 1
-        return self.pace.quiet if several else min(self.pace.alone, self.pace.quiet)
+        alone = len(self._config().zones()) <= 1
+        return min(self.pace.alone, self.pace.quiet) if alone else self.pace.quiet
 
     def ask(self, zone: ZoneName, changes: Sequence[Change] = ()) -> asyncio.Future[None]:
         """Ask for a run for `zone`, whose files were changed; await the answer.
@@ -163,7 +127,7 @@ class Runs:
             answer.set_result(None)
             return answer
         alone = all(is_per_zone(argv, pass_zones=dns.pass_zones) for argv in dns.restart)
-        lane = self._lanes.setdefault(zone if alone else None, _Lane(self))
+        lane = self._lanes.setdefault(zone if alone else None, _Lane(self, self.command))
         lane.take_in(zone, _RunAsked(tuple(changes), answer, _clock(), until))
         return answer
 
@@ -188,61 +152,13 @@ class Runs:
         if tasks := [lane.task for lane in self._lanes.values() if lane.task is not None]:
             await asyncio.wait(tasks)
 
-    # --- one run ---
-
-    async def once(self, zones: Sequence[ZoneName]) -> dict[ZoneName, _Failure]:
-        """Run every command for these zones, in order; return those for which one failed.
-
-        A zone that failed does not get the commands that follow.
-        """
-        dns = self._config().dns  # read for each run: a reload may have corrected it
-        failed: dict[ZoneName, _Failure] = {}
-        for argv in dns.restart:
-            left = [zone.text for zone in zones if zone not in failed]
-            if not left:
-                break
-            named = dns.pass_zones or ZONES in argv or ZONE in argv
-            runs = runs_for(argv, left, pass_zones=dns.pass_zones)
-            errors = await asyncio.gather(*(self._one(words) for words, _ in runs))
-            for (_, some), error in zip(runs, errors, strict=True):
-                if error is not None:
-                    failure = _Failure(error, len(some) > 1, named)
-                    failed |= {ZoneName(zone): failure for zone in some}
-        return failed
-
-    async def _one(self, argv: Argv) -> Exception | None:
-        async with self._places:  # `cmd_timeout` begins after this
-            try:
-                await self._run(argv)
-            except Exception as err:
-                return err
-        return None
-
-    async def put(self, changes: Sequence[Change], *, older: bool) -> list[Change]:
-        """Give files what they held before, or what was written; return those that were changed.
-
-        One that somebody else has written meanwhile is left alone. Raises as `write_file` does.
-        """
-
-        def work() -> list[Change]:
-            done = []
-            for one in changes:
-                old, new = (one.after, one.older) if older else (one.older, one.after)
-                if old != new and _holds(one.path, old):
-                    files.write_shared(one.path, new)
-                    done.append(one)
-            return done
-
-        found = await self._in_thread(work)
-        assert isinstance(found, list)
-        return found
-
 
 @dataclass(slots=True)
 class _Lane:
     """Zones that share runs, and the task that does them while there is work."""
 
     runs: Runs
+    command: DnsCommand
     task: asyncio.Task[None] | None = None
     _waiting: dict[ZoneName, _Group] = field(default_factory=dict)
     # Those of a run that failed: each is tried by itself.
@@ -330,7 +246,7 @@ class _Lane:
     async def _together(self, groups: dict[ZoneName, _Group]) -> None:
         """One run for all of them; those for which it failed are tried one by one."""
         zones = sorted(groups)
-        failed = await self.runs.once(zones)
+        failed = await self.command.once(zones)
         bare: dict[ZoneName, _Group] = {}
         for zone in zones:
             failure = failed.get(zone)
@@ -349,13 +265,12 @@ class _Lane:
             await self._file_by_file(bare, next(iter(failed.values())))
 
     async def _by_itself(self, zone: ZoneName, group: _Group) -> None:
-        failed = await self.runs.once([zone])
-        if failure := failed.get(zone):
+        if failure := (await self.command.once([zone])).get(zone):
             await self._without_its_files(zone, group, failure)
         else:
             _answer(group, None)
 
-    async def _without_its_files(self, zone: ZoneName, group: _Group, failure: _Failure) -> None:
+    async def _without_its_files(self, zone: ZoneName, group: _Group, failure: RunFailure) -> None:
         """A run for this zone alone failed: find out whether its new files are the reason.
 
         If the command succeeds with what they held before, they stay so. If it does not, they get
@@ -364,17 +279,17 @@ class _Lane:
         changes = [change for one in group for change in one.changes]
         if not isinstance(failure.error, Transient) or isinstance(failure.error, Overdue):
             changes = []  # a hang, or a program that is not there, is no file's fault
-        put = await self.runs.put(changes, older=True)
+        put = await self.command.put(changes, older=True)
         if not put:
             _answer(group, failure.error)
             return
         try:
-            failed = await self.runs.once([zone])
+            failed = await self.command.once([zone])
         except BaseException:
-            await self.runs.put(put, older=False)
+            await self.command.put(put, older=False)
             raise
         if failed:
-            await self.runs.put(put, older=False)
+            await self.command.put(put, older=False)
             _answer(group, failure.error)
         else:
             await self._one_by_one({zone: group}, put, failure.error)
@@ -399,22 +314,22 @@ class _Lane:
         try:
             for zone, some in units:
                 theirs = [change for asked in some for change in asked.changes]
-                mine = await self.runs.put([one for one in put if one in theirs], older=False)
-                failed = await self.runs.once([zone]) if mine else {}
+                mine = await self.command.put([one for one in put if one in theirs], older=False)
+                failed = await self.command.once([zone]) if mine else {}
                 put = [one for one in put if one not in mine]
                 if zone in failed:
                     broken = True
-                    await self.runs.put(mine, older=True)
+                    await self.command.put(mine, older=True)
                     _answer(some, _put_back(zone, failed[zone].error))
                 else:
                     _answer(some, None)
         except BaseException:
-            await self.runs.put(put, older=False)
+            await self.command.put(put, older=False)
             raise
         if broken:
-            await self.runs.once(sorted(groups))  # the last that was loaded may have been broken
+            await self.command.once(sorted(groups))  # the last that was loaded may have been broken
 
-    async def _file_by_file(self, groups: dict[ZoneName, _Group], failure: _Failure) -> None:
+    async def _file_by_file(self, groups: dict[ZoneName, _Group], failure: RunFailure) -> None:
         """A run failed that names no zones: find out whose new files are the reason.
 
         All are put back; if the command succeeds then, they come one zone after the other.
@@ -424,18 +339,20 @@ class _Lane:
             for zone, group in groups.items()
         }
         every = [change for some in changes.values() for change in some]
-        put = await self.runs.put(every, older=True) if not _is_hang(failure) else []
+        put = []
+        if not isinstance(failure.error, Overdue):
+            put = await self.command.put(every, older=True)
         if not put:
             for group in groups.values():
                 _answer(group, failure.error)
             return
         try:
-            failed = await self.runs.once(sorted(groups))
+            failed = await self.command.once(sorted(groups))
         except BaseException:
-            await self.runs.put(put, older=False)
+            await self.command.put(put, older=False)
             raise
         if failed:
-            await self.runs.put(put, older=False)
+            await self.command.put(put, older=False)
             for group in groups.values():
                 _answer(group, failure.error)
         else:
@@ -453,10 +370,6 @@ def _units(group: _Group, put: Sequence[Change]) -> list[_Group]:
         units = [some for some in units if some not in same]
         units.append([*(one for some in same for one in some), asked])
     return units
-
-
-def _is_hang(failure: _Failure) -> bool:
-    return isinstance(failure.error, Overdue)
 
 
 def _put_back(zone: ZoneName, error: Exception) -> Exception:
@@ -480,14 +393,6 @@ def _answer(group: _Group, error: Exception | None) -> None:
 def _cancel(group: _Group) -> None:
     for one in group:
         one.answer.cancel()
-
-
-def _holds(path: str, data: bytes) -> bool:
-    """Whether a file holds this, whoever owns it; blocks, never raises."""
-    try:
-        return files.read_shared(path, len(data) + 1) == data
-    except (OSError, SslmError):
-        return False
 
 
 def _clock() -> float:

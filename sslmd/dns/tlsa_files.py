@@ -12,9 +12,9 @@ from sslmd.core.dane.tlsa import Content
 from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.names import ZoneName
 from sslmd.dns import before
+from sslmd.dns.command import Change
 from sslmd.dns.publish import Means
-from sslmd.dns.runs import Change
-from sslmd.dns.tlsa_include import data_of, render
+from sslmd.dns.tlsa_include import MOST, data_of, render, says
 from sslmd.store import files
 from sslmd.store.layout import Tree, tlsa_file
 
@@ -64,8 +64,9 @@ def write_files(
             found.append(Change(path, there, data, nothing))
         elif content:
             failed[folder] = Permanent(
-                f"zone {zone}: the directory {folder} is not there; make it, for the name "
-                "server to read, or correct tlsa_dirs in [dns]"
+                f"the directory {folder} is not there; make it, for the name "
+                "server to read, or correct tlsa_dirs in [dns]",
+                about=f"zone {zone}",
             )
     done, refused = _write(means, zone, found, content, fits, lost, keep=keep)
     return done, failed | {os.path.dirname(path): err for path, err in refused.items()}
@@ -137,3 +138,30 @@ def _write(
         except SslmError as err:
             failed[one.path] = err
     return [one for one in changes if one.path not in failed], failed
+
+
+def files_differ(zone: ZoneName, folders: Iterable[str], content: Content) -> str:
+    """Return what is wrong with the include files, "" if nothing is. Blocks."""
+    for folder in folders:
+        if os.path.isdir(folder):
+            if problem := _file_differs(tlsa_file(folder, zone), zone, content):
+                return problem
+        elif content:  # without anything to say, nobody lacks the folder
+            return f"the directory {folder} is not there"
+    return ""
+
+
+def copy_differs(means: Means, zone: ZoneName, content: Content) -> str:
+    """Return what is wrong with the copy in the production tree: without records, it may lack."""
+    path = tlsa_file(copy_folder(means, zone), zone)
+    return _file_differs(path, zone, content) if content or os.path.lexists(path) else ""
+
+
+def _file_differs(path: str, zone: ZoneName, content: Content) -> str:
+    try:
+        found = files.read_shared(path, MOST)
+    except FileNotFoundError:
+        return f"{path} is not there"
+    except SslmError as err:
+        return str(err)
+    return "" if says(found, zone, content) else f"{path} was changed by others"

@@ -9,7 +9,7 @@ here is proof that anybody serves the records; that is `look`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -28,13 +28,22 @@ from sslmd.dns.notes import (
     write_tlsa,
 )
 from sslmd.dns.publish import Means
-from sslmd.dns.tlsa_files import Fits, copy_folder, is_rendered, write_copy, write_files
-from sslmd.dns.tlsa_include import MOST, data_of, is_ours, read, records_in, render, says
+from sslmd.dns.tlsa_files import (
+    Fits,
+    copy_differs,
+    copy_folder,
+    files_differ,
+    is_rendered,
+    write_copy,
+    write_files,
+)
+from sslmd.dns.tlsa_include import data_of, is_ours, read, records_in, render, says
 from sslmd.dns.update import change_owners, tlsa_changes
-from sslmd.store import files
 from sslmd.store.layout import tlsa_file
 
 T = TypeVar("T")
+
+_UNSURE = "its name servers may not have got what they were last given"
 
 # Owners that a text names.
 MOST_OWNERS = 3
@@ -67,14 +76,19 @@ def differs(means: Means, zone: ZoneName, content: Content) -> str:
     render(zone, content)
     content = _plain(content)
     note, now = _look(means, zone)
-    problem = (
+    others = ""
+    if content and set(note.means) != set(now):
+        others = (
+            f"TLSA records were published by {', '.join(note.means) or 'nobody'}, and now are by "
+            f"{', '.join(now) or 'nobody'}"
+        )
+    return (
         _change(note, content)
-        or _other_means(note.means, now if content else note.means)
-        or _files_differ(zone, now, content)
-        or _copy_differs(means, zone, content)
-        or _unsure(note)
+        or others
+        or files_differ(zone, _folders(now), content)
+        or copy_differs(means, zone, content)
+        or (_UNSURE if note.under_way else "")
     )
-    return f"zone {zone}: {problem}" if problem else ""
 
 
 def is_of_others(means: Means, zone: ZoneName) -> bool:
@@ -102,12 +116,13 @@ async def publish(
         note, now = await _in_thread(means, lambda: _look(means, zone))
         if content and not now:
             raise Permanent(
-                f"zone {zone}: there is no way to publish TLSA records; write tlsa_dirs in [dns], "
-                "or update = true in its [[dns_primary]]"
+                "there is no way to publish TLSA records; write tlsa_dirs in [dns], "
+                "or update = true in its [[dns_primary]]",
+                about=f"zone {zone}",
             )
         if not (now or note.means or note.content):
             return TlsaPublished({}, given=False)
-        new = bool(_change(note, content) or _unsure(note)) or set(note.means) != set(now)
+        new = bool(_change(note, content) or note.under_way) or set(note.means) != set(now)
         silent = not (content or note.content or note.under_way)
         if not again and (silent or not new) and await _put_right(means, zone, now, content):
             if silent and note.ours and new:
@@ -145,24 +160,16 @@ async def _by_update(
     assert primary is not None
     failed = await change_owners(zone, primary, tlsa_changes(note.content, content), means.resolver)
     if failed:
-        may_be = _after_failures(note.content, content, failed)
+        both = union(note.content, content)
+        may_be = {owner: some for owner, some in content.items() if owner not in failed}
+        for owner, err in failed.items():
+            # What was refused was not done: RFC 2136 §3.7, all of a message or nothing. What got
+            # no answer may be there.
+            source = note.content if isinstance(err, Permanent) else both
+            if owner in source:
+                may_be[owner] = source[owner]
         await _note(means, zone, may_be, every, Stage.BEFORE)
         raise together(list(failed.values()))
-
-
-def _after_failures(
-    before: Content, content: Content, failed: Mapping[DomainName, SslmError]
-) -> Content:
-    """Return what may be in DNS after an update that failed for some owners."""
-    both = union(before, content)
-    may_be = {owner: some for owner, some in content.items() if owner not in failed}
-    for owner, err in failed.items():
-        # What was refused was not done: RFC 2136 §3.7, all of a message or nothing. What got no
-        # answer may be there.
-        source = before if isinstance(err, Permanent) else both
-        if owner in source:
-            may_be[owner] = source[owner]
-    return may_be
 
 
 async def _by_files(
@@ -227,7 +234,7 @@ async def put_back(means: Means, zone: ZoneName) -> list[str]:
     async with means.tlsa_turn(zone):
         with means.runs.writing():
             found = await _in_thread(means, lambda: before.left(path, nothing))
-            put = await means.runs.put(found, older=True)
+            put = await means.runs.command.put(found, older=True)
             if not put:
                 return []
             asked = means.runs.ask(zone)
@@ -259,7 +266,7 @@ async def _put_right(means: Means, zone: ZoneName, now: Collection[str], content
         )
         means.along(zone, changes, "tlsa-trouble")
     failed = list(refused.values())
-    if await _in_thread(means, lambda: bool(_copy_differs(means, zone, content))):
+    if await _in_thread(means, lambda: bool(copy_differs(means, zone, content))):
         failed += (await _in_thread(means, lambda: write_copy(means, zone, content, says)))[1]
     if failed:
         raise together(failed)
@@ -274,9 +281,13 @@ async def _take_back(
     Returns why something may be left, and whether that may work later.
     """
     used = [*_folders(now), copy_folder(means, zone)]
-    _, refused = await _in_thread(
-        means, lambda: write_files(means, zone, _unused(note.means, used), {}, says)
-    )
+
+    def empty() -> tuple[object, dict[str, SslmError]]:
+        real = {os.path.realpath(folder) for folder in used}
+        rest = [one for one in _folders(note.means) if os.path.realpath(one) not in real]
+        return write_files(means, zone, rest, {}, says)
+
+    _, refused = await _in_thread(means, empty)
     failed = list(refused.values())
     if UPDATE in now:
         # Where the zone file still includes them, they count when the server starts again.
@@ -292,7 +303,7 @@ async def _take_back(
         return "", False
     primary = means.config().primary_for(zone)
     if primary is None:
-        return f"zone {zone}: {_stay(gone)}", False
+        return _stay(gone), False
     problems = await change_owners(zone, primary, tlsa_changes(gone, {}), means.resolver)
     if not problems:
         return "", False
@@ -354,57 +365,12 @@ def _change(note: TlsaNote, new: Content) -> str:
     )
 
 
-def _unsure(note: TlsaNote) -> str:
-    return "its name servers may not have got what they were last given" if note.under_way else ""
-
-
-def _other_means(was: Collection[str], now: Collection[str]) -> str:
-    if set(was) == set(now):
-        return ""
-    return (
-        f"TLSA records were published by {', '.join(was) or 'nobody'}, and now are by "
-        f"{', '.join(now) or 'nobody'}"
-    )
-
-
-def _files_differ(zone: ZoneName, now: Iterable[str], content: Content) -> str:
-    for folder in _folders(now):
-        if os.path.isdir(folder):
-            if problem := _file_differs(tlsa_file(folder, zone), zone, content):
-                return problem
-        elif content:  # without anything to say, nobody lacks the folder
-            return f"the directory {folder} is not there"
-    return ""
-
-
-def _copy_differs(means: Means, zone: ZoneName, content: Content) -> str:
-    """Return what is wrong with the copy in the production tree: without records, it may lack."""
-    path = tlsa_file(copy_folder(means, zone), zone)
-    return _file_differs(path, zone, content) if content or os.path.lexists(path) else ""
-
-
-def _file_differs(path: str, zone: ZoneName, content: Content) -> str:
-    try:
-        found = files.read_shared(path, MOST)
-    except FileNotFoundError:
-        return f"{path} is not there"
-    except SslmError as err:
-        return str(err)
-    return "" if says(found, zone, content) else f"{path} was changed by others"
-
-
 def _plain(content: Content) -> dict[DomainName, TlsaSet]:
     return {owner: some for owner, some in content.items() if some.records}
 
 
 def _folders(means: Iterable[str]) -> list[str]:
     return [one for one in means if one != UPDATE]
-
-
-def _unused(means: Iterable[str], used: Iterable[str]) -> list[str]:
-    """Return the folders of `means` that are none of the `used`, by whatever path. Blocks."""
-    real = {os.path.realpath(folder) for folder in used}
-    return [folder for folder in _folders(means) if os.path.realpath(folder) not in real]
 
 
 def _some(owners: Iterable[DomainName]) -> str:

@@ -228,29 +228,34 @@ async def send(
     server = await primary_server(primary, resolver)
     if server is None:
         raise Transient(
-            f"zone {zone}: the primary {primary.server.host} has no address; correct server in "
-            "[[dns_primary]]"
+            f"the primary {primary.server.host} has no address; correct server in [[dns_primary]]",
+            about=f"zone {zone}",
         )
     try:
         answer = await by_tcp(server, message, TIMEOUT)
     except Unanswered as err:
-        raise Transient(f"zone {zone}: the primary {err}, to the update") from None
+        raise Transient(f"the primary {err}, to the update", about=f"zone {zone}") from None
     except (dns.tsig.BadTime, dns.tsig.PeerError) as err:
         raise _refused_key(zone, server, err) from None
     except dns.exception.DNSException as err:
         text = " ".join(str(err).split())
-        raise Transient(f"zone {zone}: the primary {server} answers nonsense: {text}") from None
+        raise Transient(
+            f"the primary {server} answers nonsense: {text}", about=f"zone {zone}"
+        ) from None
     if answer.rcode() == dns.rcode.NOERROR:
         # RFC 8945 §5.3: the answer to a signed message is signed, or is somebody else's.
         if message.keyring is None or answer.had_tsig:
             return
-        raise Transient(f"zone {zone}: the primary {server} does not sign its answer to the update")
+        raise Transient(
+            f"the primary {server} does not sign its answer to the update", about=f"zone {zone}"
+        )
     remedy = _REMEDIES.get(answer.rcode())
-    text = f"zone {zone}: the primary {server} answers {rcode_of(answer)} to the update"
+    place = f"zone {zone}"
+    text = f"the primary {server} answers {rcode_of(answer)} to the update"
     if remedy is not None:
         kind = RefusedUpdate if answer.rcode() in _OF_NAMES else Permanent
-        raise kind(f"{text}; {_what_to_do(remedy, message)}")
-    raise Transient(f"{text}; see its log")
+        raise kind(f"{text}; {_what_to_do(remedy, message)}", about=place)
+    raise Transient(f"{text}; see its log", about=place)
 
 
 def _refused_key(
@@ -258,12 +263,14 @@ def _refused_key(
 ) -> Permanent | Transient:
     if isinstance(err, dns.tsig.PeerBadTime | dns.tsig.BadTime):
         return Transient(
-            f"zone {zone}: the clock of the primary {server} differs from ours by more than it "
-            "allows for signed updates (BADTIME); set them right"
+            f"the clock of the primary {server} differs from ours by more than it "
+            "allows for signed updates (BADTIME); set them right",
+            about=f"zone {zone}",
         )
     return Permanent(
-        f"zone {zone}: the primary {server} does not accept the TSIG key ({err}); compare "
-        "tsig_key_file with its key statement"
+        f"the primary {server} does not accept the TSIG key ({err}); compare "
+        "tsig_key_file with its key statement",
+        about=f"zone {zone}",
     )
 
 

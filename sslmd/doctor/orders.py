@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from sslmd.acme.certbot import account_uri
+from sslmd.acme.accounts import account_uri
 from sslmd.acme.directory import Directory, fetch
 from sslmd.config.model import CaInfo
 from sslmd.console.text import count

@@ -32,7 +32,7 @@ from sslmd.pki.judge import (
     CONSTRAINTS,
     DATES,
     RULES,
-    Finding,
+    Flaw,
     Terms,
     constrains_names,
     find_path,
@@ -172,7 +172,7 @@ class _Found:
     """The path that is judged, and what is wrong with it. `problem`: why none leads to a root."""
 
     path: Sequence[Parsed]
-    findings: Sequence[Finding]
+    findings: Sequence[Flaw]
     problem: str = ""
 
 

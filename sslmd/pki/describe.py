@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from sslmd.core.errors import Permanent
 from sslmd.pki.der import content, whole_element
-from sslmd.pki.key_kind import describe_key
+from sslmd.pki.identity import describe_key
 from sslmd.pki.pem import (
     CERTIFICATE,
     MALFORMED,
@@ -86,22 +87,24 @@ def describe(data: bytes, now: datetime) -> list[Described]:
     Raises `Permanent` where nothing in it is any of what we know.
     """
     if data.lstrip()[:1] == bytes((_SEQUENCE,)) and b"-----BEGIN " not in data:
-        return [_of_der(data, now)]
+        if (one := _of_any_kind(data, now)) is None:
+            raise Permanent(
+                "it is no PEM file, and no certificate, request or key in DER "
+                "(PKCS #12 is shown by openssl pkcs12 -info -in FILE)"
+            )
+        return [one]
     if len(data) <= MAX_BYTES:
         data = _LOCKED.sub(_AS_LOCKED, data)
     found, problem = whole_blocks(data)
     if not found:
-        raise Permanent(problem or _no_pem(data))
+        nothing = "no PEM block is in it (-----BEGIN …-----)"
+        if not data.strip():
+            nothing = "it is empty"
+        elif b"\0" in data:
+            nothing = "it is binary, and no certificate, request or key in DER"
+        raise Permanent(problem or nothing)
     described = [_of_block(block, now) for block in found]
     return [*described, Described({KIND: "damage"}, error=problem)] if problem else described
-
-
-def _no_pem(data: bytes) -> str:
-    if not data.strip():
-        return "it is empty"
-    if b"\0" in data:
-        return "it is binary, and no certificate, request or key in DER"
-    return "no PEM block is in it (-----BEGIN …-----)"
 
 
 def _of_block(block: Block, now: datetime) -> Described:
@@ -115,35 +118,16 @@ def _of_block(block: Block, now: datetime) -> Described:
     try:
         return read(block.der, now)
     except Permanent as err:
-        other = _other_kind(block.der, now, read)
-        error = f"labelled {label}, but it is a {other}" if other else str(err)
-        return Described({KIND: _kind_of(label)}, error=error)
+        other = _of_any_kind(block.der, now)
+        error = f"labelled {label}, but it is a {other.kind}" if other else str(err)
+        return Described({KIND: label.lower().removeprefix("new ")}, error=error)
 
 
-def _kind_of(label: str) -> str:
-    return label.lower() if label in (CERTIFICATE, _DH) else label.lower().removeprefix("new ")
-
-
-def _other_kind(der: bytes, now: datetime, tried: _Reader) -> str:
+def _of_any_kind(der: bytes, now: datetime) -> Described | None:
     for read in (_cert, _request, _private, _public):
-        if read is not tried:
-            try:
-                return read(der, now).kind
-            except Permanent:
-                continue
-    return ""
-
-
-def _of_der(data: bytes, now: datetime) -> Described:
-    for read in (_cert, _request, _private, _public):
-        try:
-            return read(data, now)
-        except Permanent:
-            continue
-    raise Permanent(
-        "it is no PEM file, and no certificate, request or key in DER "
-        "(PKCS #12 is shown by openssl pkcs12 -info -in FILE)"
-    )
+        with suppress(Permanent):
+            return read(der, now)
+    return None
 
 
 # --- certificates ---------------------------------------------------------------------------
@@ -154,13 +138,10 @@ def _cert(der: bytes, now: datetime) -> Described:
         cert = x509.load_der_x509_certificate(der)
         described = _described(_cert_facts(cert, now), cert.public_key)
         begin, end = cert.not_valid_before_utc, cert.not_valid_after_utc
-        return replace(
-            described,
-            days_left=_in_days(end - now),
-            life=_in_days(end - begin),
-            age=_in_days(now - begin),
-            times={"not before": begin, "not after": end},
-        )
+        lengths = (end - now, end - begin, now - begin)
+        left, life, age = (round(length / timedelta(days=1), 2) for length in lengths)
+        times = {"not before": begin, "not after": end}
+        return replace(described, days_left=left, life=life, age=age, times=times)
     except MALFORMED as err:
         raise Permanent(f"damaged: {damage(err)}") from None
 
@@ -186,7 +167,15 @@ def trusted_der(block: Block) -> bytes:
 
 def _cert_facts(cert: x509.Certificate, now: datetime) -> dict[str, Fact]:
     begin, end = cert.not_valid_before_utc, cert.not_valid_after_utc
-    facts: dict[str, Fact] = {
+    validity = f"{_days(end - now)} left"
+    if now < begin:
+        validity = f"not yet, {_days(begin - now)} to go"
+    elif now > end:
+        validity = f"expired {_days(now - end)} ago"
+    # What stands in the certificate; RFC 5280 forbids negative ones, some exist.
+    number = cert.serial_number
+    serial = number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True).lstrip(b"\0")
+    return {
         KIND: "certificate",
         "subject": _name(cert.subject),
         "issuer": _name(cert.issuer),
@@ -195,36 +184,18 @@ def _cert_facts(cert: x509.Certificate, now: datetime) -> dict[str, Fact]:
         "not after": f"{end:%Y-%m-%d %H:%M:%S} UTC",
         "life": _days(end - begin),
         "issued": f"{_days(now - begin)} ago" if begin <= now else f"in {_days(begin - now)}",
-        "validity": _validity(begin, end, now),
-        "serial": _colons(_serial(cert.serial_number)),
+        "validity": validity,
+        "serial": _colons(serial or b"\0"),
         "signature": _named(cert.signature_algorithm_oid),
         **_extensions(cert.extensions),
         "sha256": _colons(cert.fingerprint(hashes.SHA256())),
         "sha1": _colons(cert.fingerprint(hashes.SHA1())),  # noqa: S303  (told, not relied on)
     }
-    return facts
-
-
-def _validity(begin: datetime, end: datetime, now: datetime) -> str:
-    if now < begin:
-        return f"not yet, {_days(begin - now)} to go"
-    if now > end:
-        return f"expired {_days(now - end)} ago"
-    return f"{_days(end - now)} left"
-
-
-def _in_days(length: timedelta) -> float:
-    return round(length / timedelta(days=1), 2)
 
 
 def _days(length: timedelta) -> str:
     days = length / timedelta(days=1)
     return f"{days:.1f} days" if days < 10 else f"{days:.0f} days"
-
-
-def _serial(number: int) -> bytes:
-    """Return what stands in the certificate; RFC 5280 forbids negative ones, some exist."""
-    return number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True).lstrip(b"\0") or b"\0"
 
 
 def _extensions(extensions: x509.Extensions) -> dict[str, Fact]:
@@ -233,7 +204,9 @@ def _extensions(extensions: x509.Extensions) -> dict[str, Fact]:
         value = extension.value
         critical = ["critical"] if extension.critical else []
         if isinstance(value, x509.BasicConstraints):
-            facts["ca"] = _constraints(value)
+            below = value.path_length
+            some = "" if below is None else f", with {below} levels of CAs below it"
+            facts["ca"] = f"yes{some}" if value.ca else "no"
         elif isinstance(value, x509.KeyUsage):
             facts["usage"] = [*_usages(value), *critical]
         elif isinstance(value, x509.ExtendedKeyUsage):
@@ -249,13 +222,6 @@ def _extensions(extensions: x509.Extensions) -> dict[str, Fact]:
             facts["excluded names"] = [_general(one) for one in value.excluded_subtrees or ()]
     facts["unknown"] = [f"critical {extension}" for extension in unknown_critical(extensions)]
     return facts
-
-
-def _constraints(value: x509.BasicConstraints) -> str:
-    if not value.ca:
-        return "no"
-    below = value.path_length
-    return "yes" if below is None else f"yes, with {below} levels of CAs below it"
 
 
 # RFC 5280 §4.2.1.3, in its order; the last two say something only where keyAgreement is set.
@@ -300,16 +266,11 @@ def _general(name: x509.GeneralName) -> str:
         return f"oid:{value.dotted_string}"
     if isinstance(name, x509.OtherName):
         # Whatever its type says: text where it is text (X.690 §8.23), else as it stands there.
-        return f"other:{name.type_id.dotted_string}={_text_in(value)}"
-    return type(name).__name__
-
-
-def _text_in(der: bytes) -> str:
-    try:
-        text = content(der).decode() if der[:1] in _STRINGS else ""
-    except (Permanent, UnicodeDecodeError):
         text = ""
-    return text or der.hex()
+        with suppress(Permanent, UnicodeDecodeError):
+            text = content(value).decode() if value[:1] in _STRINGS else ""
+        return f"other:{name.type_id.dotted_string}={text or value.hex()}"
+    return type(name).__name__
 
 
 def _named(oid: x509.ObjectIdentifier) -> str:
@@ -322,23 +283,20 @@ def _named(oid: x509.ObjectIdentifier) -> str:
 def _request(der: bytes, _now: datetime) -> Described:
     try:
         request = x509.load_der_x509_csr(der)
+        try:
+            signed = "right" if request.is_signature_valid else "WRONG"
+        except (InvalidSignature, *MALFORMED):
+            signed = "cannot be checked"
         facts: dict[str, Fact] = {
             KIND: "certificate request",
             "subject": _name(request.subject),
             "names": _alternative(request.extensions),
-            "signature": f"{_named(request.signature_algorithm_oid)}, {_signed(request)}",
+            "signature": f"{_named(request.signature_algorithm_oid)}, {signed}",
             **_extensions(request.extensions),
         }
         return _described(facts, request.public_key)
     except MALFORMED as err:
         raise Permanent(f"damaged: {damage(err)}") from None
-
-
-def _signed(request: x509.CertificateSigningRequest) -> str:
-    try:
-        return "right" if request.is_signature_valid else "WRONG"
-    except (InvalidSignature, *MALFORMED):
-        return "cannot be checked"
 
 
 def _private(der: bytes, _now: datetime) -> Described:
@@ -360,10 +318,6 @@ def _public(der: bytes, _now: datetime) -> Described:
         return _described({KIND: "public key"}, load)
     except MALFORMED:
         raise Permanent("damaged, or of an unknown kind") from None
-
-
-def _curve(_der: bytes, _now: datetime) -> Described:
-    return Described({KIND: "EC parameters"})
 
 
 def _revoked(der: bytes, _now: datetime) -> Described:
@@ -407,7 +361,7 @@ _READERS: dict[str, _Reader] = {
     **dict.fromkeys(("PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"), _private),
     _PUBLIC: _public,
     _DH: _dh,
-    "EC PARAMETERS": _curve,
+    "EC PARAMETERS": lambda _der, _now: Described({KIND: "EC parameters"}),
     "X509 CRL": _revoked,
 }
 

@@ -32,9 +32,7 @@ from sslmd.pki.chain import (
     split_pem,
 )
 from sslmd.pki.csr import host_name, is_for, load_csr, names_asked, san_texts, says_ca
-from sslmd.pki.dn import identity, key_id, parts_of
-from sslmd.pki.issuer import Issuer, issuer_of
-from sslmd.pki.key_kind import describe_key
+from sslmd.pki.identity import Issuer, describe_key, identity, issuer_of, key_id, parts_of
 from sslmd.pki.keys import PublicKey, key_blocks, load_public, public_bytes_of
 from sslmd.pki.pem import MALFORMED, blocks, damage
 

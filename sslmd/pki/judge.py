@@ -35,29 +35,29 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is wrong: the check that found it (`CHAIN` and so on), and a sentence."""
+class Flaw:
+    """What is wrong with a path: the check that found it (`CHAIN` and so on), and a sentence."""
 
     check: str
     text: str
 
 
-def judge(path: Sequence[Parsed], terms: Terms, *, trusted: bool = False) -> list[Finding]:
+def judge(path: Sequence[Parsed], terms: Terms, *, trusted: bool = False) -> list[Flaw]:
     """Return all that is wrong with a path, leaf first; its last may be a root or not.
 
     `trusted`: the last is trusted as it is, and nobody need have signed it.
     """
     return [
-        *(Finding(CHAIN, text) for text in _chain(path, trusted=trusted)),
-        *(Finding(DATES, text) for text in _dates(path, terms)),
-        *(Finding(RULES, text) for text in _rules(path, terms.use)),
-        *(Finding(CONSTRAINTS, text) for text in _constraints(path)),
+        *(Flaw(CHAIN, text) for text in _chain(path, trusted=trusted)),
+        *(Flaw(DATES, text) for text in _dates(path, terms)),
+        *(Flaw(RULES, text) for text in _rules(path, terms.use)),
+        *(Flaw(CONSTRAINTS, text) for text in _constraints(path)),
     ]
 
 
 def find_path(
     leaf: Parsed, pool: Sequence[Parsed], anchors: Sequence[Parsed], terms: Terms
-) -> tuple[list[Parsed], list[Finding]] | None:
+) -> tuple[list[Parsed], list[Flaw]] | None:
     """Return the first path to one of `anchors` in which nothing is wrong, and no findings.
 
     Else the path in which least is wrong, with that; None where no path leads there. Raises
@@ -77,7 +77,7 @@ def find_path(
         if number == _MAX_PATHS:
             break
     # None is right: look for one that explains it best.
-    best: tuple[list[Parsed], list[Finding]] | None = None
+    best: tuple[list[Parsed], list[Flaw]] | None = None
     for number, path in enumerate(search.paths(leaf, lambda _one, _issuer: True)):
         findings = judge(path, terms, trusted=True)
         if best is None or len(findings) < len(best[1]):

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from sslmd.core.errors import Permanent
 from sslmd.core.spec import KeySpec, KeyType
-from sslmd.pki.key_kind import describe_key
+from sslmd.pki.identity import describe_key
 from sslmd.pki.pem import MALFORMED, Block, blocks
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey

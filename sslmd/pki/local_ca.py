@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
+from typing import get_args
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -39,8 +40,7 @@ from sslmd.pki.csr import (
     subject_name,
 )
 from sslmd.pki.der import issuer_der, subject_der
-from sslmd.pki.dn import parts_of
-from sslmd.pki.key_kind import describe_key
+from sslmd.pki.identity import describe_key, parts_of
 from sslmd.pki.keys import PrivateKey, PublicKey, load_key
 from sslmd.pki.pem import MALFORMED
 
@@ -62,14 +62,7 @@ _Hash = (
     | hashes.SHA3_512
 )
 _DIGESTS: dict[str, type[_Hash]] = {
-    "sha224": hashes.SHA224,
-    "sha256": hashes.SHA256,
-    "sha384": hashes.SHA384,
-    "sha512": hashes.SHA512,
-    "sha3_224": hashes.SHA3_224,
-    "sha3_256": hashes.SHA3_256,
-    "sha3_384": hashes.SHA3_384,
-    "sha3_512": hashes.SHA3_512,
+    digest.name.replace("-", "_"): digest for digest in get_args(_Hash)
 }
 _USAGES = {
     "serverAuth": ExtendedKeyUsageOID.SERVER_AUTH,
@@ -143,7 +136,7 @@ def known_as(spec: CertSpec, cert_pem: bytes, key: PublicKey) -> Known | None:
             levels.path_length if levels is not None else None,
         )
     except MALFORMED as err:
-        raise Permanent(f"{spec.id}: its certificate in use is damaged: {err}") from None
+        raise Permanent(f"its certificate in use is damaged: {err}", about=spec.id) from None
 
 
 def sign(
@@ -166,12 +159,19 @@ def sign(
         return _self_signed(request, spec, signer, now, known)
     key, issuers = _checked_signer(signer, spec, now)
     nearest = issuers[0]
+    # What points at the signer is its own subject key identifier (RFC 5280 §4.2.1.1). Its authority
+    # key identifier has no say, wrong as it is in the CAs that ssl-mgr made.
+    if (identifier := find(nearest, x509.SubjectKeyIdentifier)) is not None:
+        authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+    else:
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+    end_of_issuers = min(issuer.not_valid_after_utc for issuer in _needed(issuers))
     builder = (
         _described(request, spec, known)
         .issuer_name(nearest.subject)
         .not_valid_before(max(_start(now), nearest.not_valid_before_utc))
-        .not_valid_after(min(_end_by_life(now, spec, signer.options.life), _end_of(issuers)))
-        .add_extension(_authority(nearest, key), critical=False)
+        .not_valid_after(min(_end_by_life(now, spec, signer.options.life), end_of_issuers))
+        .add_extension(authority, critical=False)
     )
     cert = builder.sign(key, _digest(signer.options))
     _check_encoding(cert, known, nearest, spec)
@@ -179,7 +179,7 @@ def sign(
     try:
         check_chain(cert, issuers)
     except Permanent as err:
-        raise Permanent(f"{spec.id}: the chain of the signing CA is broken: {err}") from None
+        raise Permanent(f"the chain of the signing CA is broken: {err}", about=spec.id) from None
     chain_pem = b"".join(issuer.public_bytes(Encoding.PEM) for issuer in issuers)
     return Issued(cert.public_bytes(Encoding.PEM), chain_pem)
 
@@ -191,9 +191,13 @@ def _check_encoding(
     der = cert.public_bytes(Encoding.DER)
     subject, above = subject_der(der), issuer_der(der)
     if known is not None and subject != known.subject.public_bytes():
-        raise Permanent(f"{spec.id}: the name of its certificate cannot be kept as it is encoded")
+        raise Permanent(
+            "the name of its certificate cannot be kept as it is encoded", about=spec.id
+        )
     if above != (subject if issuer is None else subject_der(issuer.public_bytes(Encoding.DER))):
-        raise Permanent(f"{spec.id}: the name of the signing CA cannot be written as it is encoded")
+        raise Permanent(
+            "the name of the signing CA cannot be written as it is encoded", about=spec.id
+        )
 
 
 def _self_signed(
@@ -207,7 +211,7 @@ def _self_signed(
         raise Permanent(f"{spec.id} is no CA and cannot sign itself; name its signing_ca")
     key = load_key(signer.key_pem)
     if not is_for(request, key.public_key()):
-        raise Permanent(f"{spec.id}: the private key does not match the request")
+        raise Permanent("the private key does not match the request", about=spec.id)
     authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
     if known is not None and known.identifier is not None:
         authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(known.identifier)
@@ -229,11 +233,11 @@ def _checked_request(csr_pem: bytes, spec: CertSpec) -> x509.CertificateSigningR
         proven = request.is_signature_valid
         asked = names_asked(request, is_ca=spec.ca is not None)
     except Permanent as err:
-        raise Permanent(f"{spec.id}: the request cannot be used: {err}") from None
+        raise Permanent(f"the request cannot be used: {err}", about=spec.id) from None
     except MALFORMED as err:
-        raise Permanent(f"{spec.id}: the request is damaged: {err}") from None
+        raise Permanent(f"the request is damaged: {err}", about=spec.id) from None
     if not proven:
-        raise Permanent(f"{spec.id}: the request is not signed by its own key")
+        raise Permanent("the request is not signed by its own key", about=spec.id)
     wanted = {str(name) for name in effective_names(spec)}
     if spec.ca is None and asked != wanted:
         extra, missing = ", ".join(sorted(asked - wanted)), ", ".join(sorted(wanted - asked))
@@ -241,7 +245,9 @@ def _checked_request(csr_pem: bytes, spec: CertSpec) -> x509.CertificateSigningR
             [f"does not have {shown(missing)}"] * bool(missing)
             + [f"has {shown(extra)}"] * bool(extra)
         )
-        raise Permanent(f"{spec.id}: the request asks for other names than configured: {detail}")
+        raise Permanent(
+            f"the request asks for other names than configured: {detail}", about=spec.id
+        )
     return request
 
 
@@ -254,13 +260,30 @@ def _checked_signer(
         # A root may be listed as its own issuer; once is enough.
         issuers = list(dict.fromkeys([cert, *split_pem(signer.chain_pem)]))
     except Permanent as err:
-        raise Permanent(f"{spec.id}: the signing CA cannot be used: {err}") from None
+        raise Permanent(f"the signing CA cannot be used: {err}", about=spec.id) from None
     label = f"{spec.id}: the signing CA"
     for number, issuer in enumerate(_needed(issuers)):
-        _check_in_time(issuer, _which(label, number), now)
+        which = _which(label, number)
+        start, end = issuer.not_valid_before_utc, issuer.not_valid_after_utc
+        if now < start:
+            raise Permanent(f"{which} is not valid before {clock(start)}")
+        if now > end:
+            raise Permanent(f"{which} expired at {clock(end)}; renew it first")
+        if end - now < _LEAST_LIFE:
+            raise Permanent(
+                f"{which} expires at {clock(end)}, in less than "
+                f"{_LEAST_LIFE.total_seconds() / 60:.0f} minutes; renew it first"
+            )
     if not key_fits(key.public_key(), cert):
         raise Permanent(f"{label}: its private key does not match its certificate")
-    _check_levels(issuers, label, spec)
+    # Every issuer has to allow as many CAs below itself as there will be.
+    between = 0 if spec.ca is None else 1
+    try:
+        for number, issuer in enumerate(issuers):
+            check_may_issue(issuer, _which(label, number), between=between)
+            between += not is_self_issued(issuer)
+    except MALFORMED as err:
+        raise Permanent(f"{label}: a certificate of its chain is damaged: {err}") from None
     return key, issuers
 
 
@@ -273,51 +296,29 @@ def _needed(issuers: list[x509.Certificate]) -> list[x509.Certificate]:
     return list(takewhile(lambda one: not is_self_issued(one), issuers)) or issuers[:1]
 
 
-def _end_of(issuers: list[x509.Certificate]) -> datetime:
-    return min(issuer.not_valid_after_utc for issuer in _needed(issuers))
-
-
 def _which(label: str, number: int) -> str:
     return label if number == 0 else f"{label}: certificate {number} above it"
-
-
-def _check_in_time(cert: x509.Certificate, label: str, now: datetime) -> None:
-    start, end = cert.not_valid_before_utc, cert.not_valid_after_utc
-    if now < start:
-        raise Permanent(f"{label} is not valid before {clock(start)}")
-    if now > end:
-        raise Permanent(f"{label} expired at {clock(end)}; renew it first")
-    if end - now < _LEAST_LIFE:
-        raise Permanent(
-            f"{label} expires at {clock(end)}, in less than "
-            f"{_LEAST_LIFE.total_seconds() / 60:.0f} minutes; renew it first"
-        )
-
-
-def _check_levels(issuers: list[x509.Certificate], label: str, spec: CertSpec) -> None:
-    """Check that every issuer allows as many CAs below itself as there will be."""
-    between = 0 if spec.ca is None else 1
-    try:
-        for number, issuer in enumerate(issuers):
-            check_may_issue(issuer, _which(label, number), between=between)
-            between += not is_self_issued(issuer)
-    except MALFORMED as err:
-        raise Permanent(f"{label}: a certificate of its chain is damaged: {err}") from None
 
 
 def _described(
     request: x509.CertificateSigningRequest, spec: CertSpec, known: Known | None
 ) -> x509.CertificateBuilder:
     """Return all of the certificate that the signer has no part in."""
-    public = _public_key(request, spec)
+    public = request.public_key()
+    if not isinstance(public, PublicKey):
+        kind = describe_key(public)
+        raise Permanent(f"the request has a key of the kind {kind}, not EC or RSA", about=spec.id)
     subject, names = known.subject if known else subject_name(spec), _all_names(spec)
     identifier = known.identifier if known else None
+    levels = spec.ca.path_len if spec.ca is not None else None
+    if spec.ca is not None and known is not None and known.path_len is not None:
+        levels = max(known.path_len, known.path_len if levels is None else levels)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .public_key(public)
         .serial_number(x509.random_serial_number())  # RFC 5280 §4.1.2.2: positive, 20 octets
-        .add_extension(_constraints(spec, known), critical=True)
+        .add_extension(x509.BasicConstraints(spec.ca is not None, levels), critical=True)
         .add_extension(_key_usage(spec, public), critical=True)
         .add_extension(
             identifier or x509.SubjectKeyIdentifier.from_public_key(public), critical=False
@@ -344,25 +345,8 @@ def _all_names(spec: CertSpec) -> x509.SubjectAlternativeName | None:
         try:
             names.append(x509.RFC822Name(spec.mailbox()))
         except ValueError as err:
-            raise Permanent(f"{spec.id}: email: {shown(spec.mailbox())}: {err}") from None
+            raise Permanent(f"email: {shown(spec.mailbox())}: {err}", about=spec.id) from None
     return x509.SubjectAlternativeName(names) if names else None
-
-
-def _public_key(request: x509.CertificateSigningRequest, spec: CertSpec) -> PublicKey:
-    public = request.public_key()
-    if not isinstance(public, PublicKey):
-        kind = describe_key(public)
-        raise Permanent(f"{spec.id}: the request has a key of the kind {kind}, not EC or RSA")
-    return public
-
-
-def _constraints(spec: CertSpec, known: Known | None) -> x509.BasicConstraints:
-    if spec.ca is None:
-        return x509.BasicConstraints(ca=False, path_length=None)
-    levels = spec.ca.path_len
-    if known is not None and known.path_len is not None:
-        levels = known.path_len if levels is None else max(levels, known.path_len)
-    return x509.BasicConstraints(ca=True, path_length=levels)
 
 
 def _key_usage(spec: CertSpec, public: PublicKey) -> x509.KeyUsage:
@@ -387,23 +371,15 @@ def _ext_key_usage(spec: CertSpec) -> x509.ExtendedKeyUsage:
     unknown = [usage for usage in spec.ext_key_usage if usage not in _USAGES]
     if unknown:
         raise Permanent(
-            f"{spec.id}: ext_key_usage has {shown(unknown[0])}; choose from {', '.join(_USAGES)}"
+            f"ext_key_usage has {shown(unknown[0])}; choose from {', '.join(_USAGES)}",
+            about=spec.id,
         )
     usages = tuple(dict.fromkeys(spec.ext_key_usage))
     if _TIME_STAMPING in usages and len(usages) > 1:
-        raise Permanent(f"{spec.id}: timeStamping must be the only ext_key_usage (RFC 3161 §2.3)")
+        raise Permanent(
+            "timeStamping must be the only ext_key_usage (RFC 3161 §2.3)", about=spec.id
+        )
     return x509.ExtendedKeyUsage([_USAGES[usage] for usage in usages])
-
-
-def _authority(cert: x509.Certificate, key: PrivateKey) -> x509.AuthorityKeyIdentifier:
-    """Return what points at the signer: its own subject key identifier (RFC 5280 §4.2.1.1).
-
-    Its authority key identifier has no say, wrong as it is in the CAs that ssl-mgr made.
-    """
-    own = find(cert, x509.SubjectKeyIdentifier)
-    if own is not None:
-        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
-    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
 
 
 def _start(now: datetime) -> datetime:

@@ -55,7 +55,7 @@ def check_name_constraints(path: Sequence[Parsed]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Name:
+class _AnyName:
     """A name of a certificate, of a kind of `GeneralName`; `text` is for messages."""
 
     kind: type[x509.GeneralName]
@@ -63,20 +63,20 @@ class _Name:
     text: str
 
 
-def _names(one: Parsed) -> Iterator[_Name]:
+def _names(one: Parsed) -> Iterator[_AnyName]:
     for name in one.find(x509.SubjectAlternativeName) or ():
         if isinstance(name, x509.DirectoryName):
-            yield _Name(x509.DirectoryName, canonical(name.value), name.value.rfc4514_string())
+            yield _AnyName(x509.DirectoryName, canonical(name.value), name.value.rfc4514_string())
         elif isinstance(name, x509.OtherName) and name.type_id == SMTP_UTF8_MAILBOX:
             mailbox = _mailbox(name.value)
-            yield _Name(x509.RFC822Name, mailbox, mailbox)
+            yield _AnyName(x509.RFC822Name, mailbox, mailbox)
         else:
-            yield _Name(type(name), name.value, str(name.value))
+            yield _AnyName(type(name), name.value, str(name.value))
     if one.subject:
-        yield _Name(x509.DirectoryName, one.subject, one.cert.subject.rfc4514_string())
+        yield _AnyName(x509.DirectoryName, one.subject, one.cert.subject.rfc4514_string())
     # Mail addresses in the subject are of older certificates, and count all the same.
     for attribute in one.cert.subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS):
-        yield _Name(x509.RFC822Name, str(attribute.value), str(attribute.value))
+        yield _AnyName(x509.RFC822Name, str(attribute.value), str(attribute.value))
 
 
 def _mailbox(der: bytes) -> str:
@@ -94,7 +94,7 @@ class _Limits:
         self._excluded = _values(constraints.excluded_subtrees or ())
         self.count = sum(map(len, (*self._permitted.values(), *self._excluded.values())))
 
-    def refuse(self, name: _Name) -> str:
+    def refuse(self, name: _AnyName) -> str:
         """Return why a name is not allowed, "" if it is."""
         permitted = self._permitted.get(name.kind, ())
         excluded = self._excluded.get(name.kind, ())
@@ -122,14 +122,14 @@ def _values(subtrees: Sequence[x509.GeneralName]) -> Mapping[type[x509.GeneralNa
     return found
 
 
-def _hit(name: _Name, excluded: Any) -> str:
+def _hit(name: _AnyName, excluded: Any) -> str:
     what = shown(name.text, limit=120)
     if name.kind is x509.DNSName and _star(name.value) and not _host_within(name.value, excluded):
         return f"{shown(excluded)}, which the wildcard {what} stands for too"
     return what
 
 
-def _missed(name: _Name, permitted: Sequence[Any]) -> str:
+def _missed(name: _AnyName, permitted: Sequence[Any]) -> str:
     what = shown(name.text, limit=120)
     if name.kind is x509.DNSName and any(_host_meets(name.value, one) for one in permitted):
         return f"all the hosts that the wildcard {what} stands for"

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import CertId, SetName
 from sslmd.servers.production import linked
-from sslmd.store import files, sets
+from sslmd.store import files, owners, sets
 from sslmd.store.layout import (
     BUNDLE,
     CERT,
@@ -141,7 +141,7 @@ def _closed(paths: Iterable[str]) -> list[str]:
     for path in paths:
         # Where others can write, what has this name may be a file that is none of ours.
         files.check_dir(os.path.dirname(path))
-        if files.tighten(path):
+        if owners.tighten(path):
             remarks.append(f"{path} could be read by others; it is 0600 now, consider a new key")
     return remarks
 

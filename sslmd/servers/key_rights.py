@@ -12,7 +12,7 @@ from contextlib import suppress
 from sslmd.config.model import Config
 from sslmd.core.errors import Permanent
 from sslmd.core.host.access import KEY_MODE, KeyAccess
-from sslmd.store import files
+from sslmd.store import files, owners
 from sslmd.store.layout import SECRET_FILES
 from sslmd.store.way import holding
 
@@ -65,7 +65,7 @@ class Rights:
         if os.stat(name, dir_fd=above, follow_symlinks=False).st_uid != os.geteuid():
             os.unlink(name, dir_fd=above)  # given away: not ours to take back without more rights
             return
-        file = files.open_own(above, name, path)
+        file = owners.open_own(above, name, path)
         try:
             os.fchmod(file, KEY_MODE)  # closed while it changes hands
             self.give(file)

@@ -18,7 +18,7 @@ from sslmd.core.host.access import KeyAccess
 from sslmd.core.names import BadName, CertId, GroupName, SetName, parse_service, shown
 from sslmd.pki.inspect import repairs
 from sslmd.servers.key_rights import PASSING, Rights
-from sslmd.store import files, sets
+from sslmd.store import files, owners, sets
 from sslmd.store.layout import (
     BUNDLE,
     CERT,
@@ -75,7 +75,7 @@ def update(
         files.remove_leftovers(folder)
     if access.opens:
         for folder in way:
-            files.widen_dir(folder, PASSING)
+            owners.widen_dir(folder, PASSING)
     for name in (curr, next_):
         if name is not None:
             _put_set(place, cert, name, contents(tree, cert, name, is_ca=is_ca), rights)

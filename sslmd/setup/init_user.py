@@ -29,7 +29,7 @@ from sslmd.servers.own_user import DROP_IN, POLKIT, ROOT, SYSUSERS, TMPFILES, US
 from sslmd.servers.unit import NAME, Unit, read_unit
 from sslmd.store import files
 from sslmd.store.layout import Tree
-from sslmd.store.owners import Given, Whose, give
+from sslmd.store.owners import GivenAway, Whose, give
 from sslmd.store.ssl_mgr import at_work
 
 # Seconds for a command of systemd's; a restart waits for the daemon.
@@ -115,7 +115,7 @@ class _Change:
 
     # --- what is shown ---
 
-    def _texts(self, config: Config, needs: own_user.Needs) -> dict[str, str]:
+    def _texts(self, config: Config, needs: own_user.UserNeeds) -> dict[str, str]:
         """Return the files that there are in the end."""
         if self.user == ROOT:
             return {}
@@ -152,7 +152,7 @@ class _Change:
         counts = [f"{one.changed} in {path}" for path, one in given if one.changed]
         print(f"\nGives to {self.user}: {', '.join(counts) or 'nothing, it has all'}")
 
-    def _tell(self, needs: own_user.Needs) -> None:
+    def _tell(self, needs: own_user.UserNeeds) -> None:
         if self.user == ROOT:
             print(f"sslmd runs as root. If the user {USER} is there, it stays: userdel {USER}")
             return
@@ -280,7 +280,7 @@ def _whose(user: str) -> Whose:
     return Whose(own.pw_uid, own.pw_gid, 0, 0)
 
 
-def _give(config: Config, user: str) -> list[Given]:
+def _give(config: Config, user: str) -> list[GivenAway]:
     try:
         whose = _whose(user)
     except KeyError:
@@ -312,7 +312,7 @@ def _locked(path: str) -> int:
     return handle
 
 
-def _tell_left(given: Sequence[Given]) -> None:
+def _tell_left(given: Sequence[GivenAway]) -> None:
     left = [text for one in given for text in one.left]
     for text in left[:_SHOWN]:
         print(f"left as it is: {text}", file=sys.stderr)

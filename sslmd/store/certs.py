@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sslmd.core.errors import Permanent, SslmError
+from sslmd.core.errors import Permanent, SslmError, naming
 from sslmd.core.facts import SetFacts
 from sslmd.core.lifecycle import phase_of
 from sslmd.core.names import CertId, GroupName, SetName
@@ -22,7 +22,6 @@ from sslmd.core.state import CertState, SetNote
 from sslmd.store import files, sets, state
 from sslmd.store.layout import CERT, CURR, NEXT, Tree
 from sslmd.store.notes import BadNoteError, LaterVersionError
-from sslmd.store.trouble import naming
 
 
 class Repair(StrEnum):
@@ -234,7 +233,7 @@ def _read(
 
 
 def _tighten(tree: Tree, cert: CertId, name: SetName, found: Loaded, repair: Repair) -> None:
-    """Make keys of a set private that others can read. Raises what `files.tighten` raises."""
+    """Make keys of a set private that others can read. Raises what `owners.tighten` raises."""
     if repair is Repair.DONE:
         wide = sets.tighten_keys(tree, cert, name)
     else:
@@ -307,7 +306,7 @@ def save(
     cert_state: CertState,
     *,
     times: dict[str, datetime | None],
-    entries: list[state.Entry],
+    entries: list[state.HistoryEntry],
 ) -> None:
     """Write state.toml; raises `Transient` or `Permanent`, and then the old one stands."""
     path = tree.state_file(cert)
@@ -321,7 +320,7 @@ def save(
         files.write_file(path, content)
 
 
-def history(tree: Tree, cert: CertId) -> list[state.Entry]:
+def history(tree: Tree, cert: CertId) -> list[state.HistoryEntry]:
     """Return what happened to a certificate, oldest first."""
     try:
         return state.parse_history(files.read_file(tree.state_file(cert)))

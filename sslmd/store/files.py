@@ -17,10 +17,9 @@ import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 
-from sslmd.core.errors import Permanent
+from sslmd.core.errors import Permanent, naming
+from sslmd.core.errors import trouble as trouble  # for all who use what is here
 from sslmd.core.safe_path import Entry, danger, readable
-from sslmd.store.trouble import naming
-from sslmd.store.trouble import trouble as trouble  # for all who use what is here
 from sslmd.store.way import (
     entry_of,
     holding,
@@ -46,7 +45,7 @@ _MOST_LINKS = 4
 _LEFTOVER = re.compile(r"\.[A-Za-z0-9:._-]+\.([0-9a-f]{8})[0-9a-f]{16}\.new\Z")
 # Tells the temporary files of this process from those of one that was killed.
 _RUN = secrets.token_hex(4)
-_READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _RENAME_EXCHANGE = 2  # renameat2(2)
 
 
@@ -130,7 +129,7 @@ def _anybody(info: os.stat_result, path: str) -> None:
 def _read(path: str, limit: int, check: Callable[[os.stat_result, str], None]) -> bytes:
     # Plainly written, without `_named`: a start does this 50,000 times.
     try:
-        handle = os.open(path, _READING)
+        handle = os.open(path, READING)
     except FileNotFoundError:
         raise
     except OSError as err:
@@ -165,11 +164,6 @@ def check_owner(info: os.stat_result, path: str) -> None:
         raise Permanent(str(danger(entry_of(path, info), own_trust())))
 
 
-def is_wide(info: os.stat_result) -> bool:
-    """Whether it is a file that is open to more than its owner needs for a key."""
-    return stat.S_ISREG(info.st_mode) and bool(info.st_mode & 0o177)
-
-
 def check_dir(path: str, groups: Collection[int] = ()) -> None:
     """Raise `Permanent` for a directory in which somebody else could put files or links.
 
@@ -193,69 +187,6 @@ def _entries_at(path: str) -> Iterator[Entry]:
         return
     except OSError as err:
         raise trouble(err, "look at", path) from err
-
-
-def widen_dir(path: str, bits: int) -> None:
-    """Give a directory of ours these rights beside those it has."""
-    with naming("open to others", path):
-        handle = open_folder(path)
-        try:
-            mode = stat.S_IMODE(os.fstat(handle).st_mode)
-            if mode & bits != bits:
-                os.fchmod(handle, mode | bits)
-        finally:
-            os.close(handle)
-
-
-def tighten(path: str) -> bool:
-    """Make a key file readable by its owner alone; return whether it was wider."""
-    with naming("read", path):
-        if not is_wide(os.stat(path, follow_symlinks=False)):
-            return False
-    narrow(path)
-    return True
-
-
-def narrow(path: str, *, keep_group: bool = False) -> int:
-    """Take a file of ours from all who may read it but its owner; return its mode.
-
-    `keep_group`: its group reads on.
-    """
-    mode = KEY_MODE | (stat.S_IRGRP if keep_group else 0)
-    with naming("read", path), holding(path) as (folder, name):
-        # By its handle: what stands at the path may be another file by now.
-        handle = open_own(folder, name, path)
-        try:
-            mode &= os.fstat(handle).st_mode | KEY_MODE
-            os.fchmod(handle, mode)
-        finally:
-            os.close(handle)
-    return mode
-
-
-def open_own(folder: int, name: str, path: str) -> int:
-    """Return a handle of a file whose rights are ours to change; raises as `check_own` does."""
-    handle = os.open(name, _READING, dir_fd=folder)
-    try:
-        check_own(handle, path)
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
-
-
-def check_own(handle: int, path: str) -> None:
-    """Raise `Permanent` for what is no file of ours, or has another name beside this (link(2)).
-
-    Whoever may write to its folder could have it be any file.
-    """
-    info = os.fstat(handle)
-    check_owner(info, path)
-    if not stat.S_ISREG(info.st_mode) or info.st_nlink > 1:
-        raise Permanent(
-            f"{path} has {info.st_nlink} names (hard links), or is no regular file; see how it got "
-            "there, then replace it by a copy"
-        )
 
 
 def write_file(path: str, data: bytes, mode: int = KEY_MODE) -> None:

@@ -1,4 +1,6 @@
-"""Giving trees to another user, safely: no link is followed, no name is looked up twice.
+"""Whose files are and who may read them: changed safely, and given to another user.
+
+No link is followed, no name is looked up twice.
 
 What is given is a file or a folder that was opened by its own name in a folder that was opened so,
 from `/` down (openat(2), O_NOFOLLOW), and is changed by its handle. So whoever may write to the
@@ -16,8 +18,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from sslmd.core.errors import Permanent
+from sslmd.core.errors import Permanent, naming
 from sslmd.store import files
+from sslmd.store.way import holding, open_folder
 
 _LOOKING = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _LISTING = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -46,14 +49,14 @@ class Gift:
 
 
 @dataclass(slots=True)
-class Given:
+class GivenAway:
     """What came of it. `changed` counts files and folders; `left`: what stays, each with why."""
 
     changed: int = 0
     left: list[str] = field(default_factory=list)
 
 
-def give(gift: Gift, whose: Whose, *, dry: bool = False) -> Given:
+def give(gift: Gift, whose: Whose, *, dry: bool = False) -> GivenAway:
     """Give it; again does no harm. `dry`: only count what would be given. Blocks.
 
     Not there is fine. Raises `Permanent` for a path that others could exchange on the way to it.
@@ -113,7 +116,7 @@ class _Giver:
         # Who is not root any more shall not own the folder while its files are still given.
         self._folder_first = whose.uid == 0
         self._libc = ctypes.CDLL(None, use_errno=True)
-        self.given = Given()
+        self.given = GivenAway()
 
     def whole(self, handle: int, path: str, device: int, deeper: int) -> None:
         """Give what is open, and all that is in it."""
@@ -183,3 +186,74 @@ def _below(handle: int, name: str) -> Iterator[int]:
         yield below
     finally:
         os.close(below)
+
+
+# --- who may read ------------------------------------------------------------------------
+
+
+def is_wide(info: os.stat_result) -> bool:
+    """Whether it is a file that is open to more than its owner needs for a key."""
+    return stat.S_ISREG(info.st_mode) and bool(info.st_mode & 0o177)
+
+
+def widen_dir(path: str, bits: int) -> None:
+    """Give a directory of ours these rights beside those it has."""
+    with naming("open to others", path):
+        handle = open_folder(path)
+        try:
+            mode = stat.S_IMODE(os.fstat(handle).st_mode)
+            if mode & bits != bits:
+                os.fchmod(handle, mode | bits)
+        finally:
+            os.close(handle)
+
+
+def tighten(path: str) -> bool:
+    """Make a key file readable by its owner alone; return whether it was wider."""
+    with naming("read", path):
+        if not is_wide(os.stat(path, follow_symlinks=False)):
+            return False
+    narrow(path)
+    return True
+
+
+def narrow(path: str, *, keep_group: bool = False) -> int:
+    """Take a file of ours from all who may read it but its owner; return its mode.
+
+    `keep_group`: its group reads on.
+    """
+    mode = files.KEY_MODE | (stat.S_IRGRP if keep_group else 0)
+    with naming("read", path), holding(path) as (folder, name):
+        # By its handle: what stands at the path may be another file by now.
+        handle = open_own(folder, name, path)
+        try:
+            mode &= os.fstat(handle).st_mode | files.KEY_MODE
+            os.fchmod(handle, mode)
+        finally:
+            os.close(handle)
+    return mode
+
+
+def open_own(folder: int, name: str, path: str) -> int:
+    """Return a handle of a file whose rights are ours to change; raises as `check_own` does."""
+    handle = os.open(name, files.READING, dir_fd=folder)
+    try:
+        check_own(handle, path)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def check_own(handle: int, path: str) -> None:
+    """Raise `Permanent` for what is no file of ours, or has another name beside this (link(2)).
+
+    Whoever may write to its folder could have it be any file.
+    """
+    info = os.fstat(handle)
+    files.check_owner(info, path)
+    if not stat.S_ISREG(info.st_mode) or info.st_nlink > 1:
+        raise Permanent(
+            f"{path} has {info.st_nlink} names (hard links), or is no regular file; see how it got "
+            "there, then replace it by a copy"
+        )

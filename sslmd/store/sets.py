@@ -17,7 +17,7 @@ from sslmd.core.errors import Permanent
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import BadName, CertId, SetName, parse_service
 from sslmd.pki.inspect import set_facts
-from sslmd.store import files
+from sslmd.store import files, owners
 from sslmd.store.layout import (
     CERT,
     CHAIN,
@@ -127,7 +127,7 @@ def read_set(tree: Tree, cert: CertId, name: SetName, *, deep: bool = True) -> S
 
 def tighten_keys(tree: Tree, cert: CertId, name: SetName) -> list[str]:
     """Make keys that others can read private; return the files that were."""
-    return [path for path in wide_in(tree, cert, name) if files.tighten(path)]
+    return [path for path in wide_in(tree, cert, name) if owners.tighten(path)]
 
 
 def wide_in(tree: Tree, cert: CertId, name: SetName) -> list[str]:
@@ -143,7 +143,7 @@ def wide_in(tree: Tree, cert: CertId, name: SetName) -> list[str]:
             info = os.lstat(path)
         except OSError:  # not there, or reported by who wants to read it
             continue
-        if files.is_wide(info):
+        if owners.is_wide(info):
             files.check_owner(info, path)
             wide.append(path)
     return wide
@@ -241,8 +241,8 @@ def take_off_deck(tree: Tree, cert: CertId, name: SetName) -> None:
     on_deck = read_links(tree, cert).next
     if on_deck not in (None, name):
         raise Permanent(
-            f"{cert}: set {name} is no longer on deck; somebody changed the links, "
-            "run: sslmctl reload"
+            f"set {name} is no longer on deck; somebody changed the links, run: sslmctl reload",
+            about=cert,
         )
     files.remove_file(tree.link(cert, NEXT))
 
@@ -325,7 +325,7 @@ def superfluous(
     """Return the old sets that `clean` removes. Raises `Permanent` while a link is wrong."""
     links = read_links(tree, cert)
     if links.curr is None and links.remarks:
-        raise Permanent(f"{cert}: nothing is removed while a link is wrong: {links.remarks[0]}")
+        raise Permanent(f"nothing is removed while a link is wrong: {links.remarks[0]}", about=cert)
     linked = {links.curr, links.next, links.prev, *used}
     others = [name for name in list_sets(tree, cert) if name not in linked]
     return others[: -max(keep, 1)]

@@ -35,7 +35,7 @@ _HISTORY = "[[history]]\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class HistoryEntry:
     """One line of a certificate's history."""
 
     at: datetime
@@ -100,14 +100,14 @@ STATE = NoteKind(
         Instant: Shape(codecs={"seconds": _SECONDS}),
     },
 )
-_ENTRY = codec_of(Entry)
+_ENTRY = codec_of(HistoryEntry)
 
 
 def render(
     notes: Notes,
     times: Mapping[str, datetime | None],
     old: bytes | None,
-    entries: list[Entry],
+    entries: list[HistoryEntry],
 ) -> bytes:
     """Return the text of a state file.
 
@@ -138,7 +138,7 @@ def parse(content: bytes) -> Notes:
     return STATE.decode(split(content)[0])
 
 
-def parse_history(content: bytes) -> list[Entry]:
+def parse_history(content: bytes) -> list[HistoryEntry]:
     """Read the history, oldest first; entries that make no sense are left out."""
     entries = []
     for block in split(content)[1].split(_HISTORY):

@@ -22,7 +22,7 @@ from typing import Self, TypeVar
 from sslmd.core.errors import Permanent
 from sslmd.core.safe_path import Danger
 from sslmd.store import files
-from sslmd.store.way import shared_with
+from sslmd.store.way import MOST_LINKS, shared_with
 
 T = TypeVar("T")
 
@@ -30,7 +30,6 @@ FOLDER_MODE = 0o755  # of what is made on the way: it is for others to read
 _UMASK = 0o022
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_MOST_LINKS = 40  # as Linux has it (path_resolution(7))
 
 _CLONE_FS = 0x200
 _NOBODY = 65534
@@ -128,7 +127,7 @@ class Walk:
         if self._shared and self._user == 0:
             raise Permanent(str(self._shared))
         self._links += 1
-        if self._links > _MOST_LINKS:
+        if self._links > MOST_LINKS:
             raise Permanent(f"{self._at(name)}: too many links lead on from there; remove one")
         return os.readlink(name, dir_fd=self._handle)
 

@@ -35,7 +35,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _ANYTHING = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # As the kernel has it (path_resolution(7)).
-_MOST_LINKS = 40
+MOST_LINKS = 40
 
 # acl(5), as the kernel hands it out: a version, then for each entry a tag, rights and whose it is.
 _ACL = "system.posix_acl_access"
@@ -136,7 +136,7 @@ class Way:
             return self._enter(path, handle, info)
         try:
             self._links += 1
-            if self._links > _MOST_LINKS:
+            if self._links > MOST_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             target = os.readlink("", dir_fd=handle)  # of this very link
         finally:

@@ -14,14 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sslmd.acme import certbot, directory
+from sslmd.acme import accounts, certbot, directory
 from sslmd.acme.certbot import LogMark
 from sslmd.acme.certbot_log import read_log
 from sslmd.acme.directory import Directory
-from sslmd.acme.limits import limit_met
-from sslmd.acme.orders import Order
-from sslmd.acme.problems import StillProcessing
-from sslmd.acme.retry_after import retry_at
+from sslmd.acme.orders import CertbotOrder
+from sslmd.acme.problems import StillProcessing, limit_met
+from sslmd.acme.refusals import retry_at
 from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
 from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
@@ -128,7 +127,7 @@ async def _order(
         return Obtained(await _Run(attempt, aims, checks, programs, ordering).run(), served)
     except AccountLostError:
         aside = await ordering.threads.in_thread(
-            certbot.set_account_aside, attempt.place.home, attempt.server.url
+            accounts.set_account_aside, attempt.place.home, attempt.server.url
         )
         text = f"{attempt.label}the CA does not know our account any more: set aside as {aside}"
         ordering.telling.tell("order-trouble", f"{text}; another is made", attempt.cert)
@@ -206,7 +205,7 @@ class _Run:
         self._certbot, self._hook = programs
         self._ordering = ordering
         names = [str(name) for name in attempt.service.spec.all_names()]
-        self._order = Order(attempt.cert, names, http=attempt.is_http)
+        self._order = CertbotOrder(attempt.cert, names, http=attempt.is_http)
         self._files = FileChallenges(attempt.cert, config, ordering, attempt.place.home, checks)
         self._last = ""
         self._before: LogMark = None

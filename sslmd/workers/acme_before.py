@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sslmd.acme import certbot
-from sslmd.acme.certbot import LogMark, Place, Server
+from sslmd.acme import accounts, certbot
+from sslmd.acme.certbot import AcmeServer, LogMark, OrderFolders
 from sslmd.acme.directory import Directory
-from sslmd.acme.problems import ProblemKind, read_problem, to_error
+from sslmd.acme.problems import read_problem, to_error
+from sslmd.acme.refusals import ProblemKind
 from sslmd.config.model import ServiceConfig, Validation
 from sslmd.core.errors import Transient
 from sslmd.core.limits import failed_too_often
@@ -33,8 +34,8 @@ class Attempt:
     """What to order, where, and in which folders. `label` stands before what is told of it."""
 
     service: ServiceConfig
-    server: Server
-    place: Place
+    server: AcmeServer
+    place: OrderFolders
     csr: bytes
     label: str = ""
 
@@ -79,7 +80,7 @@ async def cleared(
         served,
         attempt.server.validation,
         await ordering.threads.in_thread(
-            certbot.account_uri, attempt.place.home, attempt.server.url
+            accounts.account_uri, attempt.place.home, attempt.server.url
         ),
         lambda: _make_account(attempt, programs[0], ordering),
         lambda text: ordering.telling.tell("order-trouble", f"{attempt.label}{text}", attempt.cert),
@@ -143,7 +144,7 @@ async def _make_account(attempt: Attempt, program: str, ordering: Ordering) -> s
     finally:
         ordering.telling.progress(attempt.cert, "")
         await ordering.threads.in_thread(certbot.clear, place)
-    account = await ordering.threads.in_thread(certbot.account_uri, place.home, server.url)
+    account = await ordering.threads.in_thread(accounts.account_uri, place.home, server.url)
     if not account:
         raise Transient(f"certbot made an account at {server.url}, and left none: {run.said}")
     text = f"{attempt.label}made an account at the CA before the order: {account}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sslmd.acme import certbot
-from sslmd.acme.certbot import Place, server_of
+from sslmd.acme.certbot import OrderFolders, server_of
 from sslmd.acme.wishes import unmet_wishes
 from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import Permanent
@@ -63,7 +63,7 @@ async def order(job: Order, ordering: Ordering) -> CertIssued:
     attempt = Attempt(
         service=service,
         server=server_of(site.config.cas[signer.name], service.spec.subject.email),
-        place=Place(home, site.tree.order_dir(job.cert, job.set)),
+        place=OrderFolders(home, site.tree.order_dir(job.cert, job.set)),
         csr=asked.csr,
     )
     obtained = await obtain(attempt, ordering)
@@ -87,7 +87,7 @@ async def order(job: Order, ordering: Ordering) -> CertIssued:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class KeyAndCsr:
     """The key and the request of a set, and what else is already there."""
 
     key: bytes
@@ -95,7 +95,7 @@ class Asked:
     contents: dict[str, bytes]
 
 
-def _asked(cert: CertId, name: SetName, site: Site) -> Asked:
+def _asked(cert: CertId, name: SetName, site: Site) -> KeyAndCsr:
     sets.check_folders(site.tree, cert, name)
     contents = sets.read_files(site.tree.set_dir(cert, name), (PRIVKEY, CSR))
     if PRIVKEY not in contents:
@@ -103,7 +103,7 @@ def _asked(cert: CertId, name: SetName, site: Site) -> Asked:
             f"set {name} of {cert} lost its privkey.pem; run: sslmctl force-renew {cert.arg}"
         )
     key = contents[PRIVKEY]
-    return Asked(key, contents.get(CSR) or make_csr(key, site.service(cert).spec), contents)
+    return KeyAndCsr(key, contents.get(CSR) or make_csr(key, site.service(cert).spec), contents)
 
 
 def whole_set(key: bytes, csr: bytes, issued: Issued) -> dict[str, bytes]:
@@ -149,7 +149,7 @@ def judged(
     useless = why_useless(facts, note, wanted, frozenset(), now)
     if useless is not None:
         raise UselessError(
-            f"{wanted.spec.id}: what {note.ca} signed cannot be used: {say(useless)}"
+            f"what {note.ca} signed cannot be used: {say(useless)}", about=wanted.spec.id
         )
     return facts
 
@@ -157,7 +157,7 @@ def judged(
 def _take_in(
     service: ServiceConfig,
     name: SetName,
-    asked: Asked,
+    asked: KeyAndCsr,
     issued: Issued,
     site: Site,
     standings: Standings,

@@ -23,10 +23,10 @@ from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import BadName, CertId
 from sslmd.processes import run_command
 from sslmd.servers import around, production
-from sslmd.servers.ssh import Answer, RemoteShell, shell_on
+from sslmd.servers.ssh import RemoteShell, ShellAnswer, shell_on
 from sslmd.store import certs, files
-from sslmd.store.host_notes import parse_cert
 from sslmd.store.layout import Tree, is_incoming
+from sslmd.store.note_kinds import parse_cert
 from sslmd.workers.deliver import is_here
 from sslmd.workers.same_machine import seen_as_one
 from sslmd.workers.tools import Tools
@@ -341,7 +341,7 @@ async def _tidy(
         raise together(failures)
 
 
-def _things(answer: Answer, holds: Collection[CertId]) -> list[Belonging]:
+def _things(answer: ShellAnswer, holds: Collection[CertId]) -> list[Belonging]:
     """Return what a host says that it has."""
     there = []
     for text in answer.every("have"):

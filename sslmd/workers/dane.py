@@ -36,20 +36,22 @@ async def ask_resolver(
     for owner in sorted({owner for owner, _ in needed}):
         found = await validated(owner, resolver)
         if found.problem:
-            raise Transient(f"zone {zone}: {found.problem}")
+            raise Transient(f"{found.problem}", about=f"zone {zone}")
         if not found.secure:
             if signed:
                 raise Transient(
-                    f"zone {zone}: {resolver} shows {owner} TLSA as not signed, and the zone was "
-                    "signed before; see to its DNSSEC, and to its DS in the zone above"
+                    f"{resolver} shows {owner} TLSA as not signed, and the zone was "
+                    "signed before; see to its DNSSEC, and to its DS in the zone above",
+                    about=f"zone {zone}",
                 )
             continue
         if lacking := {record for at, record in needed if at == owner} - found.records:
             some = min(lacking)
             raise Transient(
-                f"zone {zone}: the resolver {resolver} does not show {owner} TLSA {some}, which "
+                f"the resolver {resolver} does not show {owner} TLSA {some}, which "
                 "every name server has shown for two TTLs; see whether it keeps records for longer "
-                "(cache-min-ttl), or flush it"
+                "(cache-min-ttl), or flush it",
+                about=f"zone {zone}",
             )
 
 
@@ -97,8 +99,9 @@ def prove_ports(cert: CertId, name: SetName, seen: Sequence[PortSeen], *, alone:
     if old:
         some = ", ".join(f"{_place(one)} (set {one.match})" for one in old[:3])
         raise Transient(
-            f"{cert}: an older key is still served by {some}: its TLSA records stay; see whether "
-            "that server reads the production tree, and was restarted"
+            f"an older key is still served by {some}: its TLSA records stay; see whether "
+            "that server reads the production tree, and was restarted",
+            about=cert,
         )
     if alone and not any(one.match == name for one in seen):
         what = "; ".join(
@@ -106,9 +109,10 @@ def prove_ports(cert: CertId, name: SetName, seen: Sequence[PortSeen], *, alone:
             for one in seen[:3]
         )
         raise Transient(
-            f"{cert}: nobody was seen serving set {name} yet, so TLSA records of older keys stay "
+            f"nobody was seen serving set {name} yet, so TLSA records of older keys stay "
             f"({what or 'its ports have no address'}); name the servers that use it in a server "
-            "class of ssl-mgr.conf, or have the port serve it"
+            "class of ssl-mgr.conf, or have the port serve it",
+            about=cert,
         )
 
 

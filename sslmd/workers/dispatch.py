@@ -24,10 +24,8 @@ from sslmd.core.jobs import (
 from sslmd.core.spec import AcmeCa
 from sslmd.workers.certify import certify, order
 from sslmd.workers.deliver import deliver
-from sslmd.workers.going_back import put_back, take_off
 from sslmd.workers.make_key import make_key
-from sslmd.workers.prove import prove
-from sslmd.workers.roll import roll
+from sslmd.workers.roll import prove, put_back, roll, take_off
 from sslmd.workers.settle import settle
 from sslmd.workers.tools import RollGate, Tools
 

@@ -19,7 +19,7 @@ from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.spec import AcmeCa
 from sslmd.servers import http01
 from sslmd.store.notes import read_lines, write_lines
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Site, Telling, Threads
 
 # Bytes of randomness: a token and a thumbprint of the form that RFC 8555 §8.1 gives them.
 _RANDOM = 32
@@ -53,9 +53,11 @@ class TestFiles:
 
     __test__ = False
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
-        self._note = tools.tree.http_test_note
+    def __init__(self, site: Site, threads: Threads, telling: Telling) -> None:
+        self._site = site
+        self._threads = threads
+        self._telling = telling
+        self._note = site.tree.http_test_note
         self._noting = asyncio.Lock()
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._used: set[Placed] = set()
@@ -66,7 +68,7 @@ class TestFiles:
         Raises `Permanent` where the configuration has no place for it, `Permanent` or `Transient`
         where it cannot be noted.
         """
-        config = self._tools.config
+        config = self._site.config
         web = _web_of(config)
         if web is None or web.server_dir is None or not web.servers:
             raise Permanent("[web] has no servers or no server_dir, so nothing can be put there")
@@ -88,8 +90,8 @@ class TestFiles:
                         test.server_dir,
                         file.group,
                         contents,
-                        self._tools.threads.aside,
-                        self._tools.scratch,
+                        self._threads.aside,
+                        self._site.scratch,
                     )
                 except SslmError as err:
                     return str(err)
@@ -107,15 +109,15 @@ class TestFiles:
     async def remove_left(self) -> None:
         """Take away what a daemon that was killed has left."""
         try:
-            left = await self._tools.in_thread(_read_note, self._note)
+            left = await self._threads.in_thread(_read_note, self._note)
         except SslmError as err:
-            self._tools.tell("order-trouble", str(err), None)
+            self._telling.tell("order-trouble", str(err), None)
             return
         old = tuple(left - self._used)
-        web = _web_of(self._tools.config)
+        web = _web_of(self._site.config)
         if old and web is not None and web.server_dir is not None:
             for text in await self._remove(Test(web.servers, web.server_dir, old)):
-                self._tools.tell("order-trouble", f"{text}; it is tried again later", None)
+                self._telling.tell("order-trouble", f"{text}; it is tried again later", None)
 
     async def _remove(self, test: Test) -> tuple[str, ...]:
         gone = []
@@ -128,8 +130,8 @@ class TestFiles:
                         test.server_dir,
                         file.group,
                         [file.token],
-                        self._tools.threads.aside,
-                        self._tools.scratch,
+                        self._threads.aside,
+                        self._site.scratch,
                     )
                 except SslmError as err:
                     return str(err)
@@ -145,7 +147,7 @@ class TestFiles:
 
     async def _write_note(self, add: Iterable[Placed] = (), drop: Iterable[Placed] = ()) -> None:
         async with self._noting:
-            await self._tools.in_thread(_write_note, self._note, {*add}, {*drop})
+            await self._threads.in_thread(_write_note, self._note, {*add}, {*drop})
 
 
 def groups_of(config: Config) -> list[str]:

@@ -13,8 +13,8 @@ from sslmd.core.renew_track import can_finish
 from sslmd.core.spec import CertSpec
 from sslmd.core.state import SetNote
 from sslmd.pki.csr import make_csr
+from sslmd.pki.identity import describe_key
 from sslmd.pki.inspect import set_facts
-from sslmd.pki.key_kind import describe_key
 from sslmd.pki.keys import generate_key, load_key
 from sslmd.store import certs, files, sets
 from sslmd.store.layout import CSR, PRIVKEY, Tree
@@ -45,7 +45,7 @@ def _make(job: MakeKey, site: Site) -> KeyMade:
     facts = set_facts(SetName.at(now), {PRIVKEY: key, CSR: csr})
     if not can_finish(facts, wanted_of(service, site.config)):
         # On deck it would only be made again, at once and for ever.
-        raise Permanent(f"{cert}: key and CSR do not come out as its service file asks")
+        raise Permanent("key and CSR do not come out as its service file asks", about=cert)
     name = sets.new_set(tree, cert, now)
     try:
         sets.write_set_file(tree, cert, name, PRIVKEY, key)

@@ -12,7 +12,7 @@ from sslmd.core.dane.tlsa import Material
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId, DomainName, SetName
 from sslmd.pki.der import key_der
-from sslmd.pki.key_kind import describe_key
+from sslmd.pki.identity import describe_key
 from sslmd.pki.pem import MALFORMED
 from sslmd.servers.probe import TIMEOUT, Reach, Served, described, served_at
 from sslmd.workers.proof import current, whose_is

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from sslmd.core.dane.content import Given, LookedUp, Wish, ZoneNotes, content_for
 from sslmd.core.dane.places import Places, Wants, asked_at
@@ -30,12 +30,11 @@ from sslmd.dns import tlsa_publish
 from sslmd.dns.ask import NameServer
 from sslmd.dns.look import TLSA
 from sslmd.dns.look import look_at as look_at_servers
-from sslmd.dns.mx import mail_of
-from sslmd.dns.nameservers import authoritative
+from sslmd.dns.nameservers import authoritative, mail_of
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
 from sslmd.store.layout import CERT, CHAIN, CSR, PRIVKEY, Tree
-from sslmd.store.zone_notes import ZONE_NOTE
+from sslmd.store.note_kinds import ZONE_NOTE
 from sslmd.workers import tlsa_rr
 from sslmd.workers.dane import look as look_at
 from sslmd.workers.dane import matches
@@ -118,24 +117,15 @@ async def prepare(wish: Wish, notes: ZoneNotes, tools: Tools, last: LookedUp = _
     places, notes = await find_places(zone, asked, notes, before, last.places, tools)
     remarks += sorted(place.why for place in places.values() if not place.is_written)
 
-    def material_of(cert: CertId, name: SetName) -> Material | None:
-        return _material(tools.tree, cert, name)
-
+    material_of = partial(_material, tools.tree)
+    known = (places, firsts, last.others)
     content, materials, notes = await tools.in_thread(
-        content_for, wish, notes, before, material_of, frozenset(), places, firsts, last.others
+        content_for, wish, notes, before, material_of, frozenset(), *known
     )
     unfit = await _unfit(wish, content, materials, before, wants, places, tools)
     if unfit:
         content, materials, notes = await tools.in_thread(
-            content_for,
-            wish,
-            notes,
-            before,
-            material_of,
-            frozenset(unfit),
-            places,
-            firsts,
-            last.others,
+            content_for, wish, notes, before, material_of, frozenset(unfit), *known
         )
     ours = means.updated(zone) is not None or bool(tools.config.dns.tlsa_dirs)
     changed = ""
@@ -151,8 +141,7 @@ async def prepare(wish: Wish, notes: ZoneNotes, tools: Tools, last: LookedUp = _
             "it takes no mail (null MX, RFC 7505), so it gets no TLSA records for MX hosts; "
             "remove the entries with 'MX' from dane_tls"
         )
-    mx = notes.mx or ()
-    outside = tuple(host for host in mx if not host.is_within(zone)) if wish.wants_mx else ()
+    outside = tuple(h for h in notes.mx or () if wish.wants_mx and not h.is_within(zone))
     return Given(
         content,
         materials,

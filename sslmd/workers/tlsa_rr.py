@@ -19,7 +19,7 @@ from sslmd.dns.tlsa_include import render
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
 from sslmd.store.layout import TLSA, Tree
-from sslmd.store.zone_notes import ZONE_NOTE
+from sslmd.store.note_kinds import ZONE_NOTE
 
 # What is known of a zone's MX hosts; None: nothing.
 Mx = tuple[DomainName, ...] | None

@@ -13,7 +13,7 @@ import threading
 from contextlib import suppress
 
 from sslmd.acme import certbot, directory
-from sslmd.acme.certbot import Place, test_server_of
+from sslmd.acme.certbot import OrderFolders, test_server_of
 from sslmd.acme.wishes import unmet_wishes
 from sslmd.config.model import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, CaInfo
 from sslmd.core.errors import Permanent
@@ -72,7 +72,7 @@ async def _try(job: Trial, ca: CaInfo, folder: str, ordering: Ordering) -> str:
     name = SetName.at(site.now())
     key = await threads.in_thread(generate_key, service.spec.key)
     csr = make_csr(key, service.spec)
-    place = Place(f"{folder}/cb", f"{folder}/cb/order/{name}")
+    place = OrderFolders(f"{folder}/cb", f"{folder}/cb/order/{name}")
     label = f"{job.ask.kind}: "
     obtained = await obtain(Attempt(service, server, place, csr, label), ordering)
     issued = await threads.in_thread(in_order, key, obtained.issued, site.now())

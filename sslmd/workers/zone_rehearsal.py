@@ -25,7 +25,7 @@ from sslmd.dns.notes import DEFAULT_TTL, noted_tlsa_zones, noted_zones, union
 from sslmd.dns.publish import left_behind
 from sslmd.dns.tlsa_include import read
 from sslmd.store.layout import challenge_file, tlsa_file
-from sslmd.store.zone_notes import ZONE_NOTE
+from sslmd.store.note_kinds import ZONE_NOTE
 from sslmd.workers import tlsa_rr
 from sslmd.workers.places import look_elsewhere
 from sslmd.workers.tlsa import look, prepare
@@ -183,8 +183,9 @@ class ZoneRehearsal:
                 return await prepare(wish, zone.notes, tools)
         except TimeoutError:
             raise Transient(
-                f"zone {self.name}: its name servers took longer than {PATIENCE:g} s; see whether "
-                "they can be reached from here"
+                f"its name servers took longer than {PATIENCE:g} s; see whether "
+                "they can be reached from here",
+                about=f"zone {self.name}",
             ) from None
 
 

@@ -11,26 +11,28 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.acme import certbot
-from sslmd.acme.certbot import Place, Server
-from sslmd.acme.orders import Order
+from sslmd.acme import accounts, certbot
+from sslmd.acme.certbot import AcmeServer, OrderFolders
+from sslmd.acme.orders import CertbotOrder
 from sslmd.config.model import Validation
 from sslmd.core.errors import Permanent
 from sslmd.core.names import CertId
 
 URL = "https://acme.example/directory"
-SERVER = Server(URL, None, Validation.DNS_01, email="admin@example.com")
+SERVER = AcmeServer(URL, None, Validation.DNS_01, email="admin@example.com")
 CSR = b"-----BEGIN CERTIFICATE REQUEST-----\n"
 NOW = datetime.now(UTC)
 NEW_ORDER = "https://acme.example/new-order"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(str(tmp_path / "cb"), str(tmp_path / "cb/order/20260601-12:00:00"))
+def place(tmp_path: Path) -> OrderFolders:
+    return OrderFolders(str(tmp_path / "cb"), str(tmp_path / "cb/order/20260601-12:00:00"))
 
 
-def account(place: Place, name: str, age: float = 0, url: str = "acme.example/directory") -> Path:
+def account(
+    place: OrderFolders, name: str, age: float = 0, url: str = "acme.example/directory"
+) -> Path:
     folder = Path(place.home, "accounts", url, name)
     folder.mkdir(parents=True)
     regr = folder / "regr.json"
@@ -39,7 +41,7 @@ def account(place: Place, name: str, age: float = 0, url: str = "acme.example/di
     return folder
 
 
-def told(place: Place, server: Server = SERVER) -> dict[str, str]:
+def told(place: OrderFolders, server: AcmeServer = SERVER) -> dict[str, str]:
     """Return the options of the command line with their values."""
     words = certbot.command(server, place, "/opt/sslm hook", "/usr/bin/certbot")
     assert words[5:7] == ["/usr/bin/certbot", "certonly"]
@@ -50,7 +52,7 @@ def told(place: Place, server: Server = SERVER) -> dict[str, str]:
     return dict(word.partition("=")[::2] for word in words[7:])
 
 
-def test_the_command_line(place: Place) -> None:
+def test_the_command_line(place: OrderFolders) -> None:
     options = told(place)
     assert options["--server"] == URL
     assert options["--email"] == "admin@example.com"
@@ -68,7 +70,7 @@ def test_the_command_line(place: Place) -> None:
         assert flag in options
 
 
-def test_what_a_ca_wants_to_know(place: Place) -> None:
+def test_what_a_ca_wants_to_know(place: OrderFolders) -> None:
     server = replace(
         SERVER,
         email="",
@@ -87,7 +89,7 @@ def test_what_a_ca_wants_to_know(place: Place) -> None:
 
 
 @pytest.mark.parametrize("value", ["--manual-auth-hook", "-n", "--pre-hook=touch x"])
-def test_a_value_that_looks_like_an_option_is_a_value(place: Place, value: str) -> None:
+def test_a_value_that_looks_like_an_option_is_a_value(place: OrderFolders, value: str) -> None:
     server = replace(SERVER, preferred_chain=value, profile=value, email=value)
     account(place, value)
     options = told(place, server)
@@ -95,40 +97,40 @@ def test_a_value_that_looks_like_an_option_is_a_value(place: Place, value: str) 
         assert options[name] == value
 
 
-def test_with_several_accounts_the_newest_is_used(place: Place) -> None:
+def test_with_several_accounts_the_newest_is_used(place: OrderFolders) -> None:
     account(place, "aaa", age=1)
     account(place, "bbb")
     account(place, "ccc", age=2)
     account(place, "zzz", url="other.example/directory")
     Path(place.home, "accounts/acme.example/directory/not-an-account").mkdir()
     assert told(place)["--account"] == "bbb"
-    assert certbot.account_uri(place.home, URL) == "https://acme.example/acct/bbb"
+    assert accounts.account_uri(place.home, URL) == "https://acme.example/acct/bbb"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"uri": 7}', "\x00"])
-def test_a_damaged_account_has_no_uri(place: Place, content: str) -> None:
+def test_a_damaged_account_has_no_uri(place: OrderFolders, content: str) -> None:
     (account(place, "aaa") / "regr.json").write_text(content)
-    assert certbot.account_uri(place.home, URL) == ""
-    assert certbot.account_uri(place.home, "https://other.example/dir") == ""
+    assert accounts.account_uri(place.home, URL) == ""
+    assert accounts.account_uri(place.home, "https://other.example/dir") == ""
 
 
-def test_a_lost_account_is_set_aside_with_its_key(place: Place) -> None:
+def test_a_lost_account_is_set_aside_with_its_key(place: OrderFolders) -> None:
     for number in range(2):
         folder = account(place, "aaa")
         (folder / "private_key.json").write_text(f"key {number}")
-        aside = Path(certbot.set_account_aside(place.home, URL))
+        aside = Path(accounts.set_account_aside(place.home, URL))
         assert (aside / "private_key.json").read_text() == f"key {number}"
         assert not folder.exists()
-    assert certbot.set_account_aside(place.home, URL) == ""
+    assert accounts.set_account_aside(place.home, URL) == ""
     assert len(list(Path(place.home, "accounts-lost/acme.example/directory").iterdir())) == 2
 
 
 def test_the_environment_has_the_order_and_no_more_than_it_needs(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: OrderFolders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
-    order = Order(CertId("example.com", "web"), ["example.com"], http=False)
+    order = CertbotOrder(CertId("example.com", "web"), ["example.com"], http=False)
     server = replace(SERVER, root=Path("/roots.pem"))
     env = certbot.environment(server, place, order, "/run/sock")
     assert env["SSLM_ORDER"] == order.ident
@@ -140,7 +142,7 @@ def test_the_environment_has_the_order_and_no_more_than_it_needs(
     assert "SSLM_ORDER" not in certbot.environment(SERVER, place)
 
 
-def test_folders_and_files_are_private(place: Place, tmp_path: Path) -> None:
+def test_folders_and_files_are_private(place: OrderFolders, tmp_path: Path) -> None:
     key = tmp_path / "eab.key"
     key.touch(0o600)
     key.write_text("c2VjcmV0LWhtYWMta2V5\n")
@@ -162,7 +164,7 @@ def test_folders_and_files_are_private(place: Place, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "two words", "a\nb", "key!", "\xff"])
 def test_what_is_no_eab_key_is_refused_without_telling_it(
-    place: Place, tmp_path: Path, content: str
+    place: OrderFolders, tmp_path: Path, content: str
 ) -> None:
     key = tmp_path / "eab.key"
     key.touch(0o600)
@@ -177,7 +179,7 @@ def test_what_is_no_eab_key_is_refused_without_telling_it(
 
 @pytest.mark.parametrize("mode", [0o604, 0o644])
 def test_an_eab_key_that_others_can_read_is_refused(
-    place: Place, tmp_path: Path, mode: int
+    place: OrderFolders, tmp_path: Path, mode: int
 ) -> None:
     key = tmp_path / "eab.key"
     key.write_text("c2VjcmV0LWhtYWMta2V5\n")
@@ -188,7 +190,7 @@ def test_an_eab_key_that_others_can_read_is_refused(
 
 @pytest.mark.parametrize("folder", ["", "accounts/acme.example/directory"])
 def test_a_folder_with_accounts_that_others_can_write_to_is_refused(
-    place: Place, folder: str
+    place: OrderFolders, folder: str
 ) -> None:
     path = Path(place.home, folder)
     path.mkdir(parents=True)
@@ -200,13 +202,13 @@ def test_a_folder_with_accounts_that_others_can_write_to_is_refused(
 # --- what it leaves behind ---------------------------------------------------------------
 
 
-def left(place: Place, *names: str) -> None:
+def left(place: OrderFolders, *names: str) -> None:
     certbot.prepare(place, CSR, SERVER)
     for name in names:
         Path(place.order, name).write_bytes(name.encode())
 
 
-def test_an_order_is_whole_when_its_last_file_is_there(place: Place) -> None:
+def test_an_order_is_whole_when_its_last_file_is_there(place: OrderFolders) -> None:
     assert certbot.collect(place, CSR, SERVER) is None
     left(place, "cert.pem", "chain.pem")
     assert certbot.collect(place, CSR, SERVER) is None
@@ -220,7 +222,7 @@ def test_an_order_is_whole_when_its_last_file_is_there(place: Place) -> None:
     assert certbot.collect(place, CSR, SERVER) is None
 
 
-def test_what_is_far_too_long_is_no_certificate(place: Place) -> None:
+def test_what_is_far_too_long_is_no_certificate(place: OrderFolders) -> None:
     left(place, "chain.pem", "fullchain.pem")
     with open(f"{place.order}/cert.pem", "wb") as stream:
         stream.truncate(50 << 20)
@@ -228,13 +230,13 @@ def test_what_is_far_too_long_is_no_certificate(place: Place) -> None:
         certbot.collect(place, CSR, SERVER)
 
 
-def test_a_new_order_begins_with_an_empty_folder(place: Place) -> None:
+def test_a_new_order_begins_with_an_empty_folder(place: OrderFolders) -> None:
     left(place, "cert.pem", "chain.pem", "fullchain.pem")
     certbot.prepare(place, CSR, SERVER)
     assert sorted(os.listdir(place.order)) == ["csr.pem", "server"]
 
 
-def test_the_log_of_an_earlier_run_is_not_taken_for_this_ones(place: Place) -> None:
+def test_the_log_of_an_earlier_run_is_not_taken_for_this_ones(place: OrderFolders) -> None:
     certbot.prepare(place, CSR, SERVER)
     assert certbot.read_log(place, certbot.log_mark(place)) == ""
     log = Path(place.log)
@@ -248,14 +250,14 @@ def test_the_log_of_an_earlier_run_is_not_taken_for_this_ones(place: Place) -> N
     assert certbot.read_log(place, before).endswith("end")
 
 
-def logged(place: Place, answer: str, csr: str = "") -> None:
+def logged(place: OrderFolders, answer: str, csr: str = "") -> None:
     Path(place.log).write_text(
         f"Arguments: ['--csr', '{csr or place.order}/csr.pem']\n"
         f"Sending POST request to {NEW_ORDER}:\nHTTP 201\n{answer}\n"
     )
 
 
-def test_an_interrupted_order_is_found_in_the_log(place: Place) -> None:
+def test_an_interrupted_order_is_found_in_the_log(place: OrderFolders) -> None:
     left(place)
     account(place, "aaa")
     assert certbot.interrupted(place, CSR, SERVER, NEW_ORDER, NOW) == ""
@@ -308,7 +310,7 @@ def test_a_program_that_is_not_there_is_named(
         certbot.find_certbot()
 
 
-def test_what_was_offered_is_noted_until_it_is_known_how_it_went(place: Place) -> None:
+def test_what_was_offered_is_noted_until_it_is_known_how_it_went(place: OrderFolders) -> None:
     certbot.prepare(place, CSR, SERVER)
     assert certbot.offered(place) == ()
     certbot.note_offered(place, ["example.com", "www.example.com"])
@@ -322,13 +324,15 @@ def test_what_was_offered_is_noted_until_it_is_known_how_it_went(place: Place) -
 # --- an order that the CA is at work on -------------------------------------------------------
 
 
-def test_an_order_that_the_ca_is_at_work_on_is_kept_for_long(place: Place, tmp_path: Path) -> None:
+def test_an_order_that_the_ca_is_at_work_on_is_kept_for_long(
+    place: OrderFolders, tmp_path: Path
+) -> None:
     account(place, "a" * 32)
     certbot.prepare(place, CSR, SERVER)
     url = "https://acme.example/order/7"
     now = datetime.now(UTC)
 
-    def found(days: float, server: Server = SERVER, csr: bytes = CSR) -> str:
+    def found(days: float, server: AcmeServer = SERVER, csr: bytes = CSR) -> str:
         when = now + timedelta(days=days)
         return certbot.interrupted(place, csr, server, "https://acme.example/new", when)
 
@@ -345,7 +349,7 @@ def test_an_order_that_the_ca_is_at_work_on_is_kept_for_long(place: Place, tmp_p
     assert found(0) == ""
 
 
-def test_the_command_that_makes_an_account_alone(place: Place) -> None:
+def test_the_command_that_makes_an_account_alone(place: OrderFolders) -> None:
     words = certbot.register_command(replace(SERVER, eab_kid="kid-1"), place, "/bin/certbot")
     assert words[words.index("/bin/certbot") + 1] == "register"
     said = " ".join(words)

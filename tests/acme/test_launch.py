@@ -11,18 +11,18 @@ from datetime import UTC, datetime
 import pytest
 
 from sslmd.acme import launch
-from sslmd.acme.certbot import Place, Server, environment
-from sslmd.acme.limits import limit_met
-from sslmd.acme.problems import ProblemKind, read_problem, to_error
+from sslmd.acme.certbot import AcmeServer, OrderFolders, environment
+from sslmd.acme.problems import limit_met, read_problem, to_error
+from sslmd.acme.refusals import ProblemKind
 from sslmd.core.errors import Transient
 from tests.acme.test_certbot import SERVER
 
 URL = "https://acme.example/directory"
 
 
-def run(script: str, server: Server = SERVER) -> subprocess.CompletedProcess[str]:
+def run(script: str, server: AcmeServer = SERVER) -> subprocess.CompletedProcess[str]:
     """Run a script as certbot is run."""
-    place = Place("/nonexistent", "/nonexistent/order")
+    place = OrderFolders("/nonexistent", "/nonexistent/order")
     command = [*launch.tied(), sys.executable, "-I", "-S", "-c", script]
     return subprocess.run(
         command, env=environment(server, place), capture_output=True, text=True, check=False

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sslmd.acme.orders import Challenge, Order, Orders
+from sslmd.acme.orders import CertbotOrder, Challenge, Orders
 from sslmd.core.errors import Refused
 from sslmd.core.names import CertId
 
@@ -20,8 +20,8 @@ DNS = Challenge("www.example.com", HASH)
 HTTP = Challenge("www.example.com", f"{TOKEN}.{HASH}", TOKEN)
 
 
-def order(*, http: bool = False) -> Order:
-    one = Order(CERT, ["www.example.com", "*.example.com"], http=http)
+def order(*, http: bool = False) -> CertbotOrder:
+    one = CertbotOrder(CERT, ["www.example.com", "*.example.com"], http=http)
     one.group = os.getpgid(0)
     return one
 
@@ -114,7 +114,7 @@ def test_challenges_of_both_kinds_are_taken() -> None:
     order().check(DNS, 0, os.getpid())
     order().check(Challenge("WWW.Example.com", HASH), 0, os.getpid())
     order(http=True).check(HTTP, 0, os.getpid())
-    ip = Order(CERT, ["192.0.2.80", "2001:db8::1"], http=True)
+    ip = CertbotOrder(CERT, ["192.0.2.80", "2001:db8::1"], http=True)
     ip.group = os.getpgid(0)
     ip.check(Challenge("2001:db8::1", HTTP.value, TOKEN), 0, os.getpid())
 

@@ -16,14 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sslmd.acme.certbot_log import MOST, MOST_DETAIL, read_log
-from sslmd.acme.problems import (
-    MOST_TEXT,
-    Problem,
-    ProblemKind,
-    StillProcessing,
-    read_problem,
-    to_error,
-)
+from sslmd.acme.problems import StillProcessing, read_problem, to_error
+from sslmd.acme.refusals import MOST_TEXT, Problem, ProblemKind
 from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
 
 LOGS = Path(__file__).with_name("certbot_logs")

@@ -17,7 +17,7 @@ from sslmd.pki.csr import make_csr
 from sslmd.pki.keys import generate_key
 from sslmd.pki.local_ca import Issued, SelfSigning, SigningCa, sign
 from sslmd.store.layout import BUNDLE, CERT, CHAIN, CSR, CURR, FULLCHAIN, PRIVKEY, Tree, link_target
-from sslmd.store.state import Entry, Notes, render
+from sslmd.store.state import HistoryEntry, Notes, render
 
 
 def prepare(conf_dir: Path) -> Config:
@@ -91,5 +91,5 @@ def _write(
         CertState(rolled_at=now, deployed=name, settled=name, delivered=Delivered(name)),
     )
     texts = ("key made", "certificate issued", "live", "in production", "restarted")
-    entries = [Entry(now, text.replace(" ", "-"), str(name), text) for text in texts]
+    entries = [HistoryEntry(now, text.replace(" ", "-"), str(name), text) for text in texts]
     Path(tree.state_file(service.id)).write_bytes(render(notes, {}, None, entries))

@@ -187,6 +187,18 @@ def test_first_use_never_begins_with_a_key_on_deck_alone() -> None:
     assert alone.records == {}
 
 
+def test_a_first_key_goes_beside_records_of_others_with_their_numbers() -> None:
+    """Whose key the port serves meanwhile is not known: they are what clients check (I4)."""
+    beside = content_of([part(coming=B)], known(), {OWNER: frozenset({C311})})
+    assert shown(beside) == {"b 3 1 1"}
+    other = content_of([part(coming=B)], known(), {OWNER: frozenset()})
+    assert shown(other) == set()
+    assert other.shares[EC].held == {(OWNER, C311)}
+    # With a set in use it is that one whose records come first.
+    served = content_of([part(A, coming=B)], known(), {OWNER: frozenset({C311})})
+    assert shown(served) == {"a 3 1 1"}
+
+
 def test_first_use_waits_for_every_key_that_servers_were_given() -> None:
     unproven = [part(A), part(R, cert=RSA, proven=False)]
     assert content_of(unproven, known()).records == {}

@@ -21,8 +21,8 @@ from sslmd.core.names import CertId
 from sslmd.core.state import CertState
 from sslmd.daemon.api.documents import status_entry
 from sslmd.daemon.api.status_document import in_trouble
-from sslmd.daemon.held import PERIOD, Held
-from sslmd.daemon.loop import Step
+from sslmd.daemon.held import PERIOD, HeldCerts
+from sslmd.daemon.loop import Due
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Registry, Taken, entry_of
 from sslmd.daemon.tell.journal import Bus, Record
@@ -213,9 +213,9 @@ async def test_it_is_looked_at_again_and_again(tools: Tools) -> None:
         bugs.append(text)
 
     registry = Registry()
-    held = Held(look, registry, lambda: now, bug)
+    held = HeldCerts(look, registry, lambda: now, bug)
     # Nothing is held.
-    assert held.step("") == Step(wakes=(("look", now + PERIOD),))
+    assert held.step("") == Due(wakes=(("look", now + PERIOD),))
     now += PERIOD
     assert not held.step("").jobs
     registry.put(WEB, Taken(entry_of(tools.config, tools.config.services[WEB], CertState(), "no")))
@@ -224,5 +224,5 @@ async def test_it_is_looked_at_again_and_again(tools: Tools) -> None:
         (job,) = held.step("").jobs
         assert isinstance(job, ReadHeld)
         await held.do(job)
-        assert held.step("") == Step(wakes=(("look", now + PERIOD),))
+        assert held.step("") == Due(wakes=(("look", now + PERIOD),))
     assert (count, len(bugs)) == (3, 1)

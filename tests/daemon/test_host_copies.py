@@ -15,7 +15,7 @@ from sslmd.core.jobs import Copy, HostJob, Told
 from sslmd.core.names import CertId
 from sslmd.core.state import Server, ServerPhase, Unseen
 from sslmd.daemon.hosts import Hosts
-from sslmd.store.host_notes import HOST_NOTE, HostNote
+from sslmd.store.note_kinds import HOST_NOTE, HostNote
 from tests.daemon.test_hosts import hosts_of
 from tests.reasons import because
 from tests.stand.far import EVERYTHING, FAR, FarSite, far_site, server_class

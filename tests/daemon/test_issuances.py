@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sslmd.acme.certbot import Place, Server
+from sslmd.acme.certbot import AcmeServer, OrderFolders
 from sslmd.config.model import LETS_ENCRYPT, CaInfo, CaKind, Validation
 from sslmd.core.errors import Transient
 from sslmd.core.facts import CertFacts, SetFacts
@@ -145,8 +145,8 @@ def test_an_order_counts_the_certificates_of_the_same_names_too(
     believe(registry, WEB, wanted=wanted_of(service, tools.config))
     made = names_mark(registry[WEB].wanted.names)
     issued = tuple(Issuance(f"{one}", LETS_ENCRYPT, made, NOW) for one in range(5))
-    server = Server(LETS_ENCRYPT, None, Validation.DNS_01)
-    attempt = Attempt(service, server, Place("", ""), b"")
+    server = AcmeServer(LETS_ENCRYPT, None, Validation.DNS_01)
+    attempt = Attempt(service, server, OrderFolders("", ""), b"")
     believe(registry, MAIL, state=replace(registry[MAIL].state, issued=issued[:4]))
     check_issued(attempt, tools.ordering)
     believe(registry, MAIL, state=replace(registry[MAIL].state, issued=issued))

@@ -15,15 +15,15 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.state import CertState
 from sslmd.daemon.ledger import Ledger, Page
 from sslmd.store import certs
-from sslmd.store.state import Entry
+from sslmd.store.state import HistoryEntry
 from sslmd.workers.tools import Tools
 
 WEB = CertId("example.com", "web-ec")
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
-def entry(text: str) -> Entry:
-    return Entry(NOW, "rolled", "", text)
+def entry(text: str) -> HistoryEntry:
+    return HistoryEntry(NOW, "rolled", "", text)
 
 
 async def test_many_changes_are_few_writes_and_none_is_lost(tools: Tools) -> None:
@@ -54,6 +54,7 @@ async def test_what_is_being_written_is_not_yet_written(
     ledger = Ledger(tools, lambda _: Page(CertState(), {}), lambda *_: None)
     ledger.start()
     ledger.note(WEB, [entry("slow")])
+    ledger.write()
     await asyncio.to_thread(begun.wait, 20)
     waiting = asyncio.ensure_future(ledger.written(WEB))
     done, _ = await asyncio.wait({waiting}, timeout=0.05)

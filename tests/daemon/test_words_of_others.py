@@ -49,7 +49,7 @@ from sslmd.dns.caa import Property, forbidden
 from sslmd.processes import run_command
 from sslmd.servers.ssh import _last, _shown
 from sslmd.servers.starttls import _said
-from sslmd.store.host_notes import HostNote
+from sslmd.store.note_kinds import HostNote
 from sslmd.wire.messages import ErrorCode, Method, RpcRequest, WireError, encode, encode_plain
 from sslmd.workers.tools import Tools
 from tests.daemon.conftest import EXAMPLE

@@ -15,7 +15,8 @@ import pytest
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.dns.ask import NameServer
-from sslmd.dns.owners import PROBE, Made, Node, OwnerFacts, OwnerLook
+from sslmd.dns.owner_view import PROBE, Made, Node
+from sslmd.dns.owners import OwnerFacts, OwnerLook
 from tests.stand.responder import Answer, Responder
 
 ZONE = ZoneName("example.com")

@@ -14,7 +14,8 @@ from sslmd.config.model import Argv
 from sslmd.core.errors import Overdue, Permanent, Transient
 from sslmd.core.host.commands import is_per_zone, runs_for, with_zones
 from sslmd.core.names import ZoneName
-from sslmd.dns.runs import Change, Pace, Runs
+from sslmd.dns.command import Change
+from sslmd.dns.runs import Pace, Runs
 
 ZONES = [ZoneName(f"z{number}.example") for number in range(1, 9)]
 ONE, TWO, THREE = ZONES[:3]

@@ -186,9 +186,7 @@ async def test_into_every_folder_then_the_command(world: World) -> None:
 async def test_a_file_is_there_when_there_is_nothing_to_say(world: World) -> None:
     async with world.open() as means:
         world.configure(world.dirs[0])
-        assert differs(means, ZONE, {}) == (
-            f"zone example.com: {tlsa_file(world.dirs[0], ZONE)} is not there"
-        )
+        assert differs(means, ZONE, {}) == (f"{tlsa_file(world.dirs[0], ZONE)} is not there")
         await publish(means, ZONE, {})
         assert Path(tlsa_file(world.dirs[0], ZONE)).read_bytes() == render(ZONE, {})
         assert differs(means, ZONE, {}) == ""
@@ -201,9 +199,9 @@ async def test_what_is_not_as_it_was_written(world: World, content: Content) -> 
         await publish(means, ZONE, content)
         path = Path(tlsa_file(world.dirs[1], ZONE))
         path.write_text(path.read_text() + "x")
-        assert differs(means, ZONE, content) == f"zone example.com: {path} was changed by others"
+        assert differs(means, ZONE, content) == f"{path} was changed by others"
         path.unlink()
-        assert differs(means, ZONE, content) == f"zone example.com: {path} is not there"
+        assert differs(means, ZONE, content) == f"{path} is not there"
         path.mkdir()
         assert str(path) in differs(means, ZONE, content)
         path.rmdir()
@@ -221,14 +219,12 @@ async def test_what_is_to_change(world: World) -> None:
         world.configure(*world.dirs)
         await publish(means, ZONE, FIRST)
         assert differs(means, ZONE, {**FIRST, MAIL: of(ONE, ttl=61)}) == (
-            f"zone example.com: the TLSA records of {MAIL} are to have another TTL"
+            f"the TLSA records of {MAIL} are to have another TTL"
         )
-        assert differs(means, ZONE, LAST) == (
-            f"zone example.com: the TLSA records of {MAIL}, {WEB} are to change"
-        )
+        assert differs(means, ZONE, LAST) == (f"the TLSA records of {MAIL}, {WEB} are to change")
         world.configure(world.dirs[0])
         assert differs(means, ZONE, FIRST) == (
-            f"zone example.com: TLSA records were published by {world.dirs[0]}, {world.dirs[1]}, "
+            f"TLSA records were published by {world.dirs[0]}, {world.dirs[1]}, "
             f"and now are by {world.dirs[0]}"
         )
 
@@ -411,8 +407,7 @@ async def test_nobody_to_take_it_back(world: World) -> None:
         world.config = replace(world.config, dns_primaries=())
         result = await publish(means, ZONE, LAST)
         assert result.left == (
-            "zone example.com: old TLSA records may still be in DNS, remove them there: "
-            f"{MAIL}, {WEB}"
+            f"old TLSA records may still be in DNS, remove them there: {MAIL}, {WEB}"
         )
         assert differs(means, ZONE, LAST) == ""
 
@@ -498,7 +493,7 @@ async def test_only_the_file_that_is_not_right_is_written(world: World, missing:
         world.configure(*world.dirs)
         gone = Path(tlsa_file(world.dirs[missing], ZONE))
         paths = left_by_ssl_mgr(world, gone)
-        assert differs(means, ZONE, FIRST) == f"zone example.com: {gone} is not there"
+        assert differs(means, ZONE, FIRST) == f"{gone} is not there"
         assert (await publish(means, ZONE, FIRST)).given
         assert read(str(gone), 1) == FIRST
         assert {path.read_text() for path in paths[:2] if path != gone} == {THEIRS}

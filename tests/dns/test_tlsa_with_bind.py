@@ -23,7 +23,7 @@ from sslmd.core.names import DomainName, ZoneName
 from sslmd.dns.ask import NameServer
 from sslmd.dns.dnssec import Validated, validated
 from sslmd.dns.look import TLSA, look_at, zone_serial
-from sslmd.dns.mx import mx_hosts
+from sslmd.dns.nameservers import mail_of
 from sslmd.dns.publish import Means
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.tlsa_include import render
@@ -224,7 +224,7 @@ def test_named_checkzone_takes_a_whole_certificate(tmp_path: Path, certificate: 
 
 async def test_mx_hosts(primary: bind.Primary) -> None:
     hosts = ("backup.example.net", "mail.example.com", "mail2.example.com")
-    assert await mx_hosts(ZONE, [at(primary)]) == tuple(map(DomainName, hosts))
+    assert (await mail_of(ZONE, [at(primary)])).hosts == tuple(map(DomainName, hosts))
 
 
 # --- by update ---

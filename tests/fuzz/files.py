@@ -29,9 +29,8 @@ from sslmd.pki.tlsa import material_of
 from sslmd.servers.probe import described
 from sslmd.store import state
 from sslmd.store.files import read_file
-from sslmd.store.host_notes import HOST_NOTE
+from sslmd.store.note_kinds import HOST_NOTE, ZONE_NOTE
 from sslmd.store.notes import BadNoteError, LaterVersionError
-from sslmd.store.zone_notes import ZONE_NOTE
 from tests.fuzz.target import Target
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

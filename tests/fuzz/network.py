@@ -17,11 +17,11 @@ import dns.name
 
 from sslmd.acme import directory
 from sslmd.acme.problems import read_problem, to_error
-from sslmd.acme.retry_after import retry_at
+from sslmd.acme.refusals import retry_at
 from sslmd.config.model import ProbeWord
 from sslmd.core.errors import Permanent
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.dns import answers, owners
+from sslmd.dns import answers
 from sslmd.dns.caa import Property, forbidden, names_account
 from sslmd.dns.received import Query, TooMuchError
 from sslmd.processes import Output
@@ -99,7 +99,7 @@ def _answer(data: bytes) -> Iterable[str]:
     texts = [answers.rcode_of(message), *map(ascii, answers.txt_in(message, name)[0])]
     answers.tlsa_in(message, answers.end_of_chain(message, name))
     answers.soa_serial(message)
-    found = (owners.zone_in(message, OWNER), owners.delegation(message, OWNER, ZONE))
+    found = (answers.zone_in(message, OWNER), answers.delegation(message, OWNER, ZONE))
     return [*texts, *map(str, found)]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_clock import faked_from, needs_faketime
+from tests.stand.faketime import faked_from, needs_faketime
 from tests.stand.site import Site
 from tests.stand.ssl_mgr_site import MADE, VERSIONS, files, unpack
 

@@ -7,17 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.stand.dane_site import (
-    ARG,
-    EC,
-    HOST,
-    RSA,
-    ZONE,
-    DaneWorld,
-    clean,
-    dane_world,
-)
+from tests.stand.dane_site import ARG, HOST, RSA, ZONE, DaneWorld, clean, dane_world
 from tests.stand.server import wait_until
+from tests.stand.site import EC
 
 
 @pytest.fixture

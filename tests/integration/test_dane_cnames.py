@@ -8,10 +8,11 @@ import pytest
 
 from tests.stand import nginx
 from tests.stand.bind import answer
-from tests.stand.dane_site import ARG, CERT, EC, HOST, ZONE, clean, dane_world
+from tests.stand.dane_site import ARG, CERT, HOST, ZONE, clean, dane_world
 from tests.stand.nginx import Nginx
 from tests.stand.pair import Pair
 from tests.stand.server import free_port
+from tests.stand.site import EC
 
 pytestmark = pytest.mark.skipif(bool(nginx.missing()), reason=nginx.missing())
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import tomli
 
-from tests.integration.test_clock import faked, needs_faketime
 from tests.stand.dane_site import ARG, CERT, ZONE, DaneWorld, clean, dane_world
+from tests.stand.faketime import faked, needs_faketime
 from tests.stand.server import wait_until
 
 SEEN = "its TLSA records are on every name server, the wait lasts until"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_clock import faked, needs_faketime
 from tests.stand import bind
 from tests.stand.bind import Primary, Secondary, Zone
 from tests.stand.dane_site import ARG, CERT, HOST, ZONE, DaneSite
+from tests.stand.faketime import faked, needs_faketime
 from tests.stand.server import free_port
 
 pytestmark = [

@@ -17,6 +17,7 @@ from tests.stand.site import Site
 
 ZONES = [f"zone{number}.test" for number in range(1, 9)]
 BROKEN = ZONES[2]
+DANE = "dane_tls = [[25, 'tcp', 3, 1, 1]]\ndane_tls_ttl = 2"
 
 # Like dns_tools: one at a time (a second one fails), and seconds for all zones together. It makes
 # nobody load anything if one of its zones is broken.
@@ -62,17 +63,7 @@ class World:
             for path in (self.site.conf / group).glob("*"):
                 path.unlink()
         for zone in ZONES:
-            self._write_service(zone)
-
-    def _write_service(self, zone: str) -> None:
-        path = self.site.conf / zone / "mail"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(
-            f"group = '{zone}'\nservice = 'mail'\nsigning_ca = 'my-int'\n"
-            "dane_tls = [[25, 'tcp', 3, 1, 1]]\ndane_tls_ttl = 2\n"
-            "[KeyOpts]\nktype = 'ec'\nec_algo = 'secp256r1'\n"
-            f"[X509]\nCN = 'mail.{zone}'\nemail = 'a@{zone}'\nsans = ['mail.{zone}']\n"
-        )
+            self.site.put_service(f"{zone}/mail", "my-int", [f"mail.{zone}"], more=DANE)
 
     def configure(self, signer: str = SIGNER, *, seconds: float = 3, wait: str = "-n") -> None:
         """Have zones signed by this script; it takes so many seconds. `wait`: for its lock."""

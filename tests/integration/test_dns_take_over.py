@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_clock import faked_from, needs_faketime
+from tests.stand.faketime import faked_from, needs_faketime
 from tests.stand.responder import name_server_at
 from tests.stand.server import free_port, wait_until
 from tests.stand.site import Site

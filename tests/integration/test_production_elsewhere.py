@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_clock import needs_faketime
 from tests.integration.test_real_sites import SILENT, WEB, RealSite
+from tests.stand.faketime import needs_faketime
 from tests.stand.responder import Responder
 from tests.stand.ssl_mgr_site import name_server
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sslmd.dns.tlsa_include import parse
-from tests.integration.test_clock import faked_from, needs_faketime
+from tests.stand.faketime import faked_from, needs_faketime
 from tests.stand.responder import Responder
 from tests.stand.server import wait_until
 from tests.stand.site import Site

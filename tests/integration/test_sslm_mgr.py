@@ -14,7 +14,7 @@ import tomli
 
 from tests.stand.dane_site import ARG, CERT, HOST, clean, dane_world
 from tests.stand.server import ROOT
-from tests.stand.site import PATIENCE, Site
+from tests.stand.site import PATIENCE, Site, first_tables
 
 WEB = "example.com/web-ec"
 
@@ -184,29 +184,13 @@ def test_next_becomes_curr_without_waiting(site: Site) -> None:
 
 # --- DNS and servers -----------------------------------------------------------------------
 
-_CAS = "[my-root]\nca_type = 'self'\n"
-
 
 def site_with_zones(site: Site, dns: str, *zones: str) -> None:
     """Write a configuration with a certificate of the own CA in each zone, and no servers."""
-    groups = "".join(
-        f"[[groups]]\ndomain = '{one}'\nservices = ['ALL']\nactive = true\n"
-        for one in ("ca", *zones)
-    )
-    files = {"ssl-mgr.conf": f"{groups}\n[dns]\n{dns}", "ca-info.conf": _CAS}
-    for group, service, signer in [
-        ("ca", "my-root", "self"),
-        *((z, "web", "my-root") for z in zones),
-    ]:
-        files[f"{group}/{service}"] = (
-            f"group = '{group}'\nservice = '{service}'\nsigning_ca = '{signer}'\n"
-            f"[KeyOpts]\nktype = 'ec'\nec_algo = 'secp256r1'\n"
-            f"[X509]\nCN = '{service}.{group}'\n"
-        )
-    for name, text in files.items():
-        path = site.conf / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    site.put("ssl-mgr.conf", f"{first_tables({}, ('ca', *zones))}\n[dns]\n{dns}")
+    site.put_own_cas()
+    for zone in zones:
+        site.put_service(f"{zone}/web", "my-int", [f"web.{zone}"])
 
 
 def runs(log: Path) -> set[str]:

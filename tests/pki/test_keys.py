@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sslmd.core.errors import Permanent
 from sslmd.core.spec import KeySpec, KeyType
-from sslmd.pki.key_kind import describe_key
+from sslmd.pki.identity import describe_key
 from sslmd.pki.keys import generate_key, load_key, public_bytes_of
 from tests.stand.samples import EC384, KINDS, RSA2048, key_pem, needs_openssl, openssl, unhurried
 

@@ -17,7 +17,7 @@ from dns.exception import DNSException
 from tests.stand import bind, pebble
 from tests.stand.bind import Named, Primary, Secondary, Zone, answer
 from tests.stand.pebble import Pebble
-from tests.stand.site import Site
+from tests.stand.site import Site, first_tables
 
 CERT = "example.test/web"
 ARG = "example.test:web"
@@ -67,29 +67,20 @@ class AcmeSite(Site):
         """Write the configuration: `group/service` -> names."""
         services = services or {CERT: [ZONE]}
         groups = dict.fromkeys(name.split("/")[0] for name in services)
-        text = "[globals]\n" + "".join(f"{key} = {value}\n" for key, value in self.globals.items())
-        for group in groups:
-            text += f"[[groups]]\nactive = true\ndomain = '{group}'\nservices = ['ALL']\n"
+        text = first_tables(self.globals, groups)
         for zone, body in self.primaries.items():
             text += f"[[dns_primary]]\ndomain = '{zone}'\n{body}"
         text += f"[dns]\n{self.dns}\n{self.web}"
-        self.conf.mkdir(exist_ok=True)
-        (self.conf / "ssl-mgr.conf").write_text(text)
-        (self.conf / "ca-info.conf").write_text(self.ca)
+        self.put("ssl-mgr.conf", text)
+        self.put("ca-info.conf", self.ca)
         for name, names in services.items():
             self.write_service(name, names)
 
     def write_service(self, name: str, names: Sequence[str], more: str = "") -> None:
         """Write a service file."""
-        group, _, service = name.partition("/")
-        path = self.conf / group / service
-        path.parent.mkdir(exist_ok=True)
         used_by = "" if "svc_depends" in self.web else "used_by = 'none'\n"
-        path.write_text(
-            f"group = '{group}'\nservice = '{service}'\nsigning_ca = 'pebble'\n{used_by}{more}\n"
-            "[KeyOpts]\nktype = 'ec'\nec_algo = 'secp256r1'\n"
-            f"[X509]\nCN = '{names[0]}'\nemail = 'admin@{group}'\nsans = {list(names)}\n"
-        )
+        email = f"admin@{name.partition('/')[0]}"
+        self.put_service(name, "pebble", names, more=f"{used_by}{more}", email=email)
 
     # --- looking ---
 

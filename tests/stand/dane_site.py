@@ -22,7 +22,7 @@ from tests.stand.host import Host
 from tests.stand.postfix import KeyFiles, Postfix
 from tests.stand.probing import Outcome, Prober
 from tests.stand.server import free_port, wait_until
-from tests.stand.site import Site
+from tests.stand.site import EC, Site, first_tables
 from tests.stand.unbound import Cache, Unbound
 
 ZONE = "example.com"
@@ -36,15 +36,7 @@ FAR, FAR_ADDRESS = "mx1.example.net", "127.0.0.2"
 # Seconds. The wait before a roll is twice this.
 TTL = 1
 
-EC = "ktype = 'ec'\nec_algo = 'secp256r1'\n"
 RSA = "ktype = 'rsa'\nrsa_bits = 2048\n"
-
-_CAS = """\
-[my-root]
-ca_type = 'self'
-[my-int]
-ca_type = 'local'
-"""
 
 
 class DaneSite(Site):
@@ -70,35 +62,15 @@ class DaneSite(Site):
 
     def write(self) -> None:
         """Write the configuration."""
-        text = "[globals]\n" + "".join(f"{key} = {value}\n" for key, value in self.globals.items())
-        for group in ("ca", ZONE):
-            text += f"[[groups]]\nactive = true\ndomain = '{group}'\nservices = ['ALL']\n"
+        text = first_tables(self.globals, ("ca", ZONE))
         text += f"{self.primary}\n[dns]\n{self.dns}\n{self.smtp}"
         self.put("ssl-mgr.conf", text)
-        self.put("ca-info.conf", _CAS)
-        for name, signer in (("my-root", "self"), ("my-int", "my-root")):
-            self._service("ca", name, signer, [], "", EC)
+        self.put_own_cas()
         for service, key in self.services.items():
             dane = self.danes.get(service, self.dane)
             more = f"dane_tls = {dane}\ndane_tls_ttl = {self.ttl}\n{self.more}"
             names = self.names.get(service, [HOST])
-            self._service(ZONE, service, "my-int", names, more, key)
-
-    def _service(
-        self, group: str, name: str, signer: str, names: list[str], more: str, key: str
-    ) -> None:
-        common = names[0] if names else name
-        self.put(
-            f"{group}/{name}",
-            f"group = '{group}'\nservice = '{name}'\nsigning_ca = '{signer}'\n{more}\n"
-            f"[KeyOpts]\n{key}[X509]\nCN = '{common}'\nsans = {names}\n",
-        )
-
-    def put(self, name: str, text: str) -> None:
-        """Write a file of the configuration."""
-        path = self.conf / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+            self.put_service(f"{ZONE}/{service}", "my-int", names, more=more, key=key)
 
     @property
     def curr(self) -> Path:

@@ -14,26 +14,19 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_clock import FAKETIME, faked
 from tests.stand import host, nginx
 from tests.stand.client import TlsClient
+from tests.stand.faketime import FAKETIME, faked
 from tests.stand.host import Host
 from tests.stand.nginx import Nginx
 from tests.stand.server import free_port, wait_until
-from tests.stand.site import Site
+from tests.stand.site import Site, first_tables
 from tests.stand.sshd import ssh_on_path
 
 ZONE = "example.com"
 # Of a server for which nothing is left to do: seen, or restarted where nobody looks.
 DONE = ("proven", "restarted")
 RELOAD = "reload"
-
-_CAS = """\
-[my-root]
-ca_type = 'self'
-[my-int]
-ca_type = 'local'
-"""
 
 
 @dataclass
@@ -87,9 +80,7 @@ class DeliverySite(Site):
 
     def write(self) -> None:
         """Write the configuration."""
-        text = "[globals]\n" + "".join(f"{key} = {value}\n" for key, value in self.globals.items())
-        for group in ("ca", ZONE):
-            text += f"[[groups]]\nactive = true\ndomain = '{group}'\nservices = ['ALL']\n"
+        text = first_tables(self.globals, ("ca", ZONE))
         for name, table in self.tables.items():
             text += (
                 f"[{name}]\nservers = {table.servers}\nrestart_cmd = {table.restart}\n"
@@ -98,26 +89,9 @@ class DeliverySite(Site):
             if table.grants:
                 text += f"svc_depends = {table.grants}\n"
         self.put("ssl-mgr.conf", text)
-        self.put("ca-info.conf", _CAS)
-        for name, signer in (("my-root", "self"), ("my-int", "my-root")):
-            self._service("ca", name, signer, [])
+        self.put_own_cas()
         for service, names in self.services.items():
-            self._service(ZONE, service, "my-int", names)
-
-    def _service(self, group: str, name: str, signer: str, names: list[str]) -> None:
-        common = names[0] if names else name
-        self.put(
-            f"{group}/{name}",
-            f"group = '{group}'\nservice = '{name}'\nsigning_ca = '{signer}'\n"
-            "[KeyOpts]\nktype = 'ec'\nec_algo = 'secp256r1'\n"
-            f"[X509]\nCN = '{common}'\nsans = {names}\n",
-        )
-
-    def put(self, name: str, text: str) -> None:
-        """Write a file of the configuration."""
-        path = self.conf / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+            self.put_service(f"{ZONE}/{service}", "my-int", names)
 
     def configure(self) -> None:
         """Write the configuration and have it loaded."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
@@ -31,6 +31,36 @@ LOOK = 0.2
 def without_notes(status: dict[str, Any], which: str = "curr") -> dict[str, Any]:
     """Return what is told of a set, but for the second in which it came, which only notes have."""
     return {key: value for key, value in status[which].items() if key != "issued_at"}
+
+
+EC = "ktype = 'ec'\nec_algo = 'secp256r1'\n"
+
+# The site's own CAs, and who signs each.
+_OWN_CAS = {"my-root": ("self", "self"), "my-int": ("local", "my-root")}
+
+
+def first_tables(settings: Mapping[str, str], groups: Iterable[str]) -> str:
+    """Return what `ssl-mgr.conf` begins with: `[globals]`, and every service of these groups."""
+    lines = ["[globals]", *(f"{key} = {value}" for key, value in settings.items())]
+    for group in groups:
+        lines += ["[[groups]]", "active = true", f"domain = '{group}'", "services = ['ALL']"]
+    return "\n".join(lines) + "\n"
+
+
+def reasons_of(cert: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return every reason that a certificate's status gives, as its code and facts."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def take(code: str, facts: Mapping[str, Any]) -> None:
+        found.setdefault(code, {}).update(facts)
+        for fact in facts.values():
+            for one in fact if isinstance(fact, list) else [fact]:
+                if isinstance(one, dict):
+                    take(one["code"], one["facts"])
+
+    if cert["reason_code"] is not None:
+        take(cert["reason_code"], cert["reason_facts"])
+    return found
 
 
 class Site:
@@ -152,6 +182,41 @@ class Site:
         if self.process is not None:
             self.kill()
 
+    # --- its configuration ---
+
+    def put(self, name: str, text: str) -> None:
+        """Write a file of the configuration."""
+        path = self.conf / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def put_own_cas(self) -> None:
+        """Write `ca-info.conf` with a root and an intermediate of its own, `my-int`, and these."""
+        kinds = (f"[{name}]\nca_type = '{kind}'\n" for name, (kind, _) in _OWN_CAS.items())
+        self.put("ca-info.conf", "".join(kinds))
+        for name, (_, signer) in _OWN_CAS.items():
+            self.put_service(f"ca/{name}", signer)
+
+    def put_service(
+        self,
+        cert: str,
+        signer: str,
+        names: Sequence[str] = (),
+        *,
+        more: str = "",
+        key: str = EC,
+        email: str = "",
+    ) -> None:
+        """Write a service file: `group/service`, who signs it, names of the certificate."""
+        group, _, service = cert.partition("/")
+        mail = f"email = '{email}'\n" if email else ""
+        self.put(
+            cert,
+            f"group = '{group}'\nservice = '{service}'\nsigning_ca = '{signer}'\n{more}\n"
+            f"[KeyOpts]\n{key}[X509]\nCN = '{names[0] if names else service}'\n{mail}"
+            f"sans = {list(names)}\n",
+        )
+
     # --- its client ---
 
     def ctl(self, *words: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
@@ -203,10 +268,10 @@ class Site:
         """Return the status when a certificate has a `next` on deck."""
         return self._wait_for(lambda status: None if status[cert]["next"] else "no next")
 
-    def wait_reason(self, cert: str, text: str) -> dict[str, Any]:
-        """Return the status of a certificate when its reason has `text` in it."""
+    def wait_reason(self, cert: str, code: str) -> dict[str, Any]:
+        """Return the status of a certificate when this code is among its reasons."""
         return self._wait_for(
-            lambda status: None if text in status[cert]["reason"] else status[cert]["reason"]
+            lambda status: None if code in reasons_of(status[cert]) else status[cert]["reason"]
         )[cert]
 
     def _wait_for(

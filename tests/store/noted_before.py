@@ -27,8 +27,8 @@ from sslmd.core.state import (
     Unseen,
 )
 from sslmd.dns.before import Before
-from sslmd.store.host_notes import HostNote
-from sslmd.store.state import Entry, Notes
+from sslmd.store.note_kinds import HostNote
+from sslmd.store.state import HistoryEntry, Notes
 
 AT = datetime(2026, 6, 1, 12, 30, 15, tzinfo=UTC)
 LATER = datetime(2026, 6, 2, 1, 2, 3, 450067, tzinfo=UTC)
@@ -149,8 +149,8 @@ STATES = {
     ),
 }
 HISTORY = [
-    Entry(AT, "rolled", str(CURR), "it is in use"),
-    Entry(AT, "failed", "", ODD),
+    HistoryEntry(AT, "rolled", str(CURR), "it is in use"),
+    HistoryEntry(AT, "failed", "", ODD),
 ]
 
 _MX1 = DomainName("_25._tcp.mx1.example.com")

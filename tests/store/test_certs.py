@@ -203,7 +203,7 @@ def test_deleted_notes_lose_only_history(site: Site) -> None:
 
 
 def test_notes_come_back(site: Site) -> None:
-    entry = state.Entry(NOW, "rolled", str(site.live()), "it is in use")
+    entry = state.HistoryEntry(NOW, "rolled", str(site.live()), "it is in use")
     was = site.state(WEB)
     certs.save(site.tree, WEB, was, times={"renew_at": NOW}, entries=[entry])
     path = site.place() / "state.toml"

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.errors import Permanent
-from sslmd.store import files
+from sslmd.store import files, owners
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
@@ -247,7 +247,7 @@ def test_make_dirs_says_what_is_in_the_way(tmp_path: Path) -> None:
 _AS_NOBODY = """
 import json, os, sys
 from sslmd.core.errors import SslmError
-from sslmd.store import files
+from sslmd.store import files, owners
 top = sys.argv[1]
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 calls = {
@@ -257,7 +257,7 @@ calls = {
     "unlink": lambda: files.remove_file(f"{top}/closed/there"),
     "mkdir": lambda: files.make_dirs(f"{top}/closed/a/b"),
     "rmtree": lambda: files.remove_tree(f"{top}/closed"),
-    "tighten": lambda: files.tighten(f"{top}/wide"),
+    "tighten": lambda: owners.tighten(f"{top}/wide"),
     "leftovers": lambda: files.remove_leftovers(f"{top}/private"),
 }
 said = {}
@@ -353,7 +353,7 @@ def test_tighten(tmp_path: Path, before: int, after: int) -> None:
     path = tmp_path / "key"
     path.touch()
     path.chmod(before)
-    assert files.tighten(str(path)) is bool(after)
+    assert owners.tighten(str(path)) is bool(after)
     assert mode(path) == (after or before)
 
 
@@ -361,7 +361,7 @@ def test_tighten_touches_no_link(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "file").chmod(0o644)
     (tmp_path / "link").symlink_to("file")
-    assert not files.tighten(f"{tmp_path}/link")
+    assert not owners.tighten(f"{tmp_path}/link")
     assert mode(tmp_path / "file") == 0o644
 
 

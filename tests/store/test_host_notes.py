@@ -11,8 +11,8 @@ import pytest
 
 from sslmd.core.errors import Permanent
 from sslmd.core.names import CertId
-from sslmd.store.host_notes import HOST_NOTE, HostNote, parse_cert
 from sslmd.store.layout import Tree
+from sslmd.store.note_kinds import HOST_NOTE, HostNote, parse_cert
 
 HOST = "certs@web1.example.net"
 NOTE = HostNote(

@@ -11,9 +11,8 @@ from sslmd.core.names import CertId
 from sslmd.core.retry import Trouble
 from sslmd.core.state import NOT_YET, Ask, CertState, Request, Server, ServerPhase
 from sslmd.dns import before
-from sslmd.store.host_notes import HOST_NOTE, HostNote
+from sslmd.store.note_kinds import HOST_NOTE, ZONE_NOTE, HostNote
 from sslmd.store.state import parse, parse_history
-from sslmd.store.zone_notes import ZONE_NOTE
 from tests.store import noted_before as noted
 from tests.store.noted_before import AT, CURR, LATER, OLD
 

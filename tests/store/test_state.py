@@ -26,7 +26,7 @@ from sslmd.core.state import (
 from sslmd.store.notes import BadNoteError, LaterVersionError
 from sslmd.store.state import (
     HISTORY_KEPT,
-    Entry,
+    HistoryEntry,
     Notes,
     parse,
     parse_history,
@@ -123,14 +123,14 @@ notes = st.builds(
     state=states,
 )
 entries = st.builds(
-    Entry, times.map(lambda at: at.replace(microsecond=0)), texts, names.map(str), texts
+    HistoryEntry, times.map(lambda at: at.replace(microsecond=0)), texts, names.map(str), texts
 )
 unhurried = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 
 
 @unhurried
 @given(notes, st.lists(entries, max_size=4), st.lists(entries, max_size=4))
-def test_round_trip(written: Notes, old: list[Entry], new: list[Entry]) -> None:
+def test_round_trip(written: Notes, old: list[HistoryEntry], new: list[HistoryEntry]) -> None:
     before = render(Notes(), {}, None, old)
     content = render(written, {"renew_at": NOW, "roll_at": None}, before, new)
     assert parse(content) == written
@@ -146,23 +146,25 @@ def test_round_trip(written: Notes, old: list[Entry], new: list[Entry]) -> None:
 def test_history_survives_and_is_bounded() -> None:
     content: bytes | None = None
     for number in range(HISTORY_KEPT + 20):
-        entry = Entry(NOW + timedelta(days=number), "rolled", str(SET), f"number {number}")
+        entry = HistoryEntry(NOW + timedelta(days=number), "rolled", str(SET), f"number {number}")
         content = render(Notes(state=CertState(rolled_at=NOW)), {}, content, [entry])
     assert content is not None
     kept = parse_history(content)
     assert [entry.text for entry in kept] == [
         f"number {number}" for number in range(20, HISTORY_KEPT + 20)
     ]
-    many = [Entry(NOW, "e", "", str(number)) for number in range(3 * HISTORY_KEPT)]
+    many = [HistoryEntry(NOW, "e", "", str(number)) for number in range(3 * HISTORY_KEPT)]
     assert len(parse_history(render(Notes(), {}, None, many))) == HISTORY_KEPT
 
 
 def test_history_is_not_parsed_at_start() -> None:
-    good = render(Notes(state=CertState(rolled_at=NOW)), {}, None, [Entry(NOW, "e", "", "x")])
+    good = render(
+        Notes(state=CertState(rolled_at=NOW)), {}, None, [HistoryEntry(NOW, "e", "", "x")]
+    )
     broken = good + b"\n[[history]]\nthis is = = not TOML\n"
     assert parse(broken).state.rolled_at == NOW
     # One bad entry costs only itself, and is not thrown away either.
-    later = render(parse(broken), {}, broken, [Entry(NOW, "e", "", "y")])
+    later = render(parse(broken), {}, broken, [HistoryEntry(NOW, "e", "", "y")])
     assert [entry.text for entry in parse_history(later)] == ["x", "y"]
     assert b"this is = = not TOML" in later
 
@@ -177,7 +179,7 @@ def test_split() -> None:
 def test_text_that_utf8_cannot_hold_is_written_all_the_same() -> None:
     trouble = Trouble(1, Failure.BUG, "file \udcff", NOW, NOW, "")
     content = render(
-        Notes(state=CertState(trouble=trouble)), {}, None, [Entry(NOW, "e", "", "\udcff")]
+        Notes(state=CertState(trouble=trouble)), {}, None, [HistoryEntry(NOW, "e", "", "\udcff")]
     )
     read = parse(content).state.trouble
     assert read is not None
@@ -270,7 +272,7 @@ def test_whatever_is_in_the_file_is_read_or_refused(content: bytes) -> None:
 @unhurried
 @given(notes, st.data())
 def test_a_damaged_file_is_read_or_refused(written: Notes, data: st.DataObject) -> None:
-    content = bytearray(render(written, {}, None, [Entry(NOW, "e", "", "x")]))
+    content = bytearray(render(written, {}, None, [HistoryEntry(NOW, "e", "", "x")]))
     for _ in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(BadNoteError, LaterVersionError):

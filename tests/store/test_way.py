@@ -14,7 +14,7 @@ import pytest
 
 from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.safe_path import trust_of
-from sslmd.store import files
+from sslmd.store import files, owners
 from sslmd.store.way import dangers, holding, open_folder, own_trust
 from tests.stand.attacker import GROUP, NOBODY, exchanged, let_by_acl, let_in
 from tests.stand.server import ROOT
@@ -189,7 +189,7 @@ def test_a_link_in_a_folder_of_others_leads_nowhere(tmp_path: Path, how: str) ->
         lambda: files.remove_file(f"{path}/file"),
         lambda: files.remove_tree(f"{path}/file"),
         lambda: files.remove_leftovers(path),
-        lambda: files.widen_dir(path, 0o005),
+        lambda: owners.widen_dir(path, 0o005),
         lambda: files.make_dirs(f"{path}/a/b"),
         lambda: files.move(f"{path}/file", f"{tmp_path}/file"),
     ]
@@ -210,7 +210,7 @@ def test_a_key_with_another_name_is_not_changed(tmp_path: Path) -> None:
     victim.chmod(0o644)
     os.link(victim, tmp_path / "privkey.pem")
     with pytest.raises(Permanent, match="has 2 names"):
-        files.tighten(str(tmp_path / "privkey.pem"))
+        owners.tighten(str(tmp_path / "privkey.pem"))
     assert stat.S_IMODE(victim.stat().st_mode) == 0o644
 
 
@@ -228,8 +228,8 @@ ROUNDS = 500
         lambda path: files.remove_file(f"{path}/kept"),
         lambda path: files.remove_tree(f"{path}/kept"),
         lambda path: files.make_dirs(f"{path}/a/b"),
-        lambda path: files.widen_dir(path, 0o005),
-        lambda path: files.tighten(f"{path}/kept"),
+        lambda path: owners.widen_dir(path, 0o005),
+        lambda path: owners.tighten(f"{path}/kept"),
     ],
     ids=["write", "link", "remove", "remove-tree", "make", "widen", "tighten"],
 )

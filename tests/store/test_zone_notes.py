@@ -11,7 +11,7 @@ from sslmd.core.dane.content import ZoneNotes
 from sslmd.core.dane.tlsa import Combination
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.store.layout import Tree
-from sslmd.store.zone_notes import ZONE_NOTE
+from sslmd.store.note_kinds import ZONE_NOTE
 
 ZONE = ZoneName("example.com")
 NOTES = ZoneNotes(

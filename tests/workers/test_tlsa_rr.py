@@ -15,7 +15,7 @@ from sslmd.core.names import DomainName, SetName, ZoneName
 from sslmd.dns.tlsa_include import parse
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
-from sslmd.store.zone_notes import ZONE_NOTE
+from sslmd.store.note_kinds import ZONE_NOTE
 from sslmd.workers import tlsa_rr
 from tests.stand.tools import NOW, WEB, Site
 

@@ -20,7 +20,8 @@ from sslmd.core.names import CertId
 from sslmd.daemon.host_book import surplus_text
 from sslmd.daemon.hosts import Hosts
 from sslmd.store import files
-from sslmd.store.host_notes import (
+from sslmd.store.layout import Tree
+from sslmd.store.note_kinds import (
     HOST_NOTE,
     LONGEST_ERROR,
     LONGEST_NAME,
@@ -28,7 +29,6 @@ from sslmd.store.host_notes import (
     HostNote,
     shortened,
 )
-from sslmd.store.layout import Tree
 from sslmd.workers.tools import Threads
 from tests.daemon.test_hosts import hosts_of
 from tests.reasons import because

@@ -116,9 +116,7 @@ def _kept_elsewhere(
         record = _record_of(given, cert, owner, place.at, curr)
         text = f"{place.why}; there are no TLSA records there; add {record}"
         return Finding(NOT_PUBLISHED, text, warning=True)
-    # The owner stands before it already.
-    why = place.why.removeprefix(owner.text).lstrip(" ,")
-    return _judged(given, cert, state, owner, place.at, why, seen)
+    return _judged(given, cert, state, owner, place.at, place.why, seen)
 
 
 def _at_end(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from sslmd.core.reason import ALSO, Code, Ended, Held, Reason, Why
+from sslmd.core.reason import ABOUT, ALSO, Code, Ended, Held, Reason, Why
 from sslmd.core.times import clock, day, minute
 from sslmd.core.words.decisions import DECISIONS
 from sslmd.core.words.endings import ENDINGS
@@ -40,9 +40,10 @@ def say(reason: Reason | None) -> str:
     if reason is None:
         return ""
     facts = dict(reason.facts)
-    also = facts.pop(ALSO, ())
+    also, about = facts.pop(ALSO, ()), facts.pop(ABOUT, None)
     words = TABLES[type(reason.code)][reason.code]
     text = fill(words if isinstance(words, str) else words(facts), facts)
+    text = text if about is None else f"{about}: {text}"
     assert isinstance(also, tuple)
     return "; ".join([text, *map(written, also)])
 

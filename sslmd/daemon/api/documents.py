@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from time import thread_time
 from typing import Any
 
-from sslmd.acme.certbot import account_uri
+from sslmd.acme.accounts import account_uri
 from sslmd.config.model import ServiceConfig
 from sslmd.core.dane.tlsa import Share
 from sslmd.core.errors import SslmError
@@ -41,7 +41,7 @@ from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 from sslmd.dns.bounds import bounds
 from sslmd.store import certs, sets
-from sslmd.store.state import Entry as Line
+from sslmd.store.state import HistoryEntry
 
 FORMAT = 1
 
@@ -340,7 +340,7 @@ async def show(planner: Planner, cert: CertId, spend: Callable[[float], None]) -
     tools = planner.tools
     service = tools.config.services.get(cert)
 
-    def read() -> tuple[list[dict[str, Any]], Sequence[Line], str, float]:
+    def read() -> tuple[list[dict[str, Any]], Sequence[HistoryEntry], str, float]:
         began = thread_time()
         account = _account(planner, service) if service else ""
         sets_, lines = _sets(planner, cert), certs.history(tools.tree, cert)

@@ -24,7 +24,7 @@ class HttpTests:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        self._files = TestFiles(tools)
+        self._files = TestFiles(tools.site, tools.threads, tools.telling)
         self._under_way = 0
 
     async def run(self, client: Client) -> dict[str, Any]:

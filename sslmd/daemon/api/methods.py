@@ -312,11 +312,11 @@ class Methods:
                 done.append(result)
                 continue
             if isinstance(result, SslmError):
-                text = str(result)
+                text = result.text_beside(f"zone {zone}")
             else:
                 text = f"an error of sslmd's own: {result!r}"
                 tools.bug(f"zone {zone}: {text}", result)
-            failed.append(text.removeprefix(f"zone {zone}: "))
+            failed.append(text)
         # One command serves both kinds, and fails for both with the same words.
         texts = list(dict.fromkeys(filter(None, (*failed, *done))))
         if failed:

@@ -27,7 +27,7 @@ from sslmd.daemon.registry import (
 )
 from sslmd.daemon.tell import stories
 from sslmd.daemon.tell.journal import ERROR, INFO, NOTICE, WARNING, Bus, Record
-from sslmd.store.state import Entry as HistoryEntry
+from sslmd.store.state import HistoryEntry
 
 # Part of `reason` in the status.
 WAITS_FOR_PLACE = "waits for a place: others are ordered"

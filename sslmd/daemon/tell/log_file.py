@@ -13,7 +13,7 @@ import os
 from contextlib import suppress
 
 from sslmd.core.errors import SslmError
-from sslmd.store import files
+from sslmd.store import files, owners
 from sslmd.store.way import open_folder
 
 NAME = "sslmd.log"
@@ -76,7 +76,7 @@ class LogFile(logging.Handler):
         finally:
             os.close(folder)
         try:
-            files.check_own(handle, path)
+            owners.check_own(handle, path)
         except BaseException:
             os.close(handle)
             raise

@@ -1,9 +1,9 @@
-"""What is remembered of a host that certificates are copied to, beside what each notes of itself.
+"""What is remembered of hosts and zones, beside what each certificate notes of itself.
 
-    certs/.hosts/<host>.toml
+    certs/.hosts/<host>.toml     lost, what a host should not have any more is reported, and stays
+    certs/<zone>/.dane.toml      lost, it costs a wait
 
-A note, not the truth: lost, certificates that a host should not have any more are reported there,
-and not taken away. docs/on-disk.md.
+Notes, not the truth: docs/on-disk.md.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sslmd.core.names import BadName, CertId, GroupName, parse_service
+from sslmd.core.dane.content import ZoneNotes
+from sslmd.core.names import BadName, CertId, DomainName, GroupName, parse_service
 from sslmd.store.layout import Tree, host_of
 from sslmd.store.notes import (
     Codec,
@@ -21,6 +22,7 @@ from sslmd.store.notes import (
     NoteKind,
     Shape,
     codec_of,
+    lines,
     listed,
     parsed,
     whole,
@@ -118,5 +120,20 @@ HOST_NOTE = NoteKind(
             },
             upgrade=_reached,
         ),
+    },
+)
+
+_OWNER, _TTL = parsed(DomainName.parse), whole(0, 1 << 31)
+ZONE_NOTE = NoteKind(
+    ZoneNotes,
+    Nonsense.ANEW,
+    {
+        ZoneNotes: Shape(
+            codecs={
+                "ttl": _TTL,
+                "longest": lines(_OWNER, parsed(lambda text: _TTL.load(int(text)))),
+                "moved": lines(_OWNER, _OWNER),
+            }
+        )
     },
 )

@@ -1,0 +1,67 @@
+"""Only the registry changes what is known of a certificate."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from sslmd.core.events import Event
+from sslmd.core.state import CertState
+from sslmd.core.view import Decision
+from sslmd.daemon import registry
+from sslmd.daemon.registry import DaneReport, Entry, Noticed
+
+DAEMON = Path(registry.__file__).parent
+
+# Who asks what would be, and changes nothing: a reload, which puts what it read; and requests,
+# which tell what a roll would break.
+WHAT_IF = {"planner.py": {"with_sets"}, "api/requests.py": {"advance"}}
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(DAEMON.rglob("*.py")):
+        yield path.relative_to(DAEMON).as_posix(), ast.parse(path.read_text())
+
+
+@pytest.mark.parametrize(
+    "kind", [Entry, CertState, Decision, DaneReport, *get_args(Event), *get_args(Noticed)]
+)
+def test_what_is_known_is_frozen(kind: type) -> None:
+    assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+
+
+def test_entries_are_for_reading() -> None:
+    one = registry.Registry()
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        one.entries[None] = None  # type: ignore[index]
+    entry = Entry.__new__(Entry)
+    with pytest.raises(FrozenInstanceError):
+        entry.hold = "changed"  # type: ignore[misc]
+
+
+def test_nobody_else_makes_the_next_state() -> None:
+    found = {
+        (name, alias.name)
+        for name, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "sslmd.core.lifecycle"
+        for alias in node.names
+        if name != "registry.py" and alias.name not in WHAT_IF.get(name, ())
+    }
+    assert not found
+
+
+def test_nobody_else_reaches_into_the_registry() -> None:
+    found = {
+        (name, node.lineno)
+        for name, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("_entries", "__setattr__")
+        if name not in ("registry.py", "tell/journal.py")
+    }
+    assert not found
