@@ -271,10 +271,10 @@ class Certs:
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-def _times(decision: Decision, now: datetime) -> Times:
-    """Renew, roll and look again: those that lie ahead, each moment once."""
+def _times(decision: Decision, now: datetime) -> Times | None:
+    """Renew, roll and look again: those that lie ahead, each moment once; after a job, anew."""
     if decision.job is not None:
-        return ()
+        return None
     own = (decision.renew_at, decision.roll_at)
     renew, roll = (when if when and when > now else None for when in own)
     look = decision.wake_at if decision.wake_at not in (renew, roll) else None

@@ -26,7 +26,7 @@ from sslmd.core.host.plan import (
     looks_again,
 )
 from sslmd.core.host.server import failed, given, looked_at, not_given, restarted
-from sslmd.core.jobs import Copy, HostJob, Job, Pool, Restart, See, Told, pool
+from sslmd.core.jobs import Copy, HostJob, Job, Pool, Restart, See, Told
 from sslmd.core.names import CertId
 from sslmd.core.renewal import ROLL_MARGIN
 from sslmd.core.retry import Trouble
@@ -171,11 +171,10 @@ class Hosts:
 
     def _patience(self) -> float:
         """Return for how many seconds more the batch may wait for jobs under way."""
-        others = (*self._loop.queue.running(), *self._loop.queue.queued())
         # Orders may wait for an hour, and what they get is rolled much later. Zones are looked at
         # all the time while a roll is waited for. Hosts do not wait for each other. Generating
         # takes hours, and restarts nothing; nor does what is held.
-        if all(pool(job) is not Pool.WORK for job in others):
+        if not self._loop.queue.has(Pool.WORK):
             return 0.0
         if self._batch_since is None:
             self._batch_since = time.monotonic()

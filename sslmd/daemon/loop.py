@@ -34,10 +34,10 @@ AT_ONCE = 50
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What comes next: jobs to be done now, and when to ask again."""
+    """What comes next: jobs to be done now, and when to ask again; None: as was said before."""
 
     jobs: tuple[Job, ...] = ()
-    wakes: Times = ()
+    wakes: Times | None = None
 
 
 class Reconciler(Protocol):
@@ -147,7 +147,9 @@ class Loop:
     def settle(self, name: str, ident: Hashable) -> None:
         """Ask for the next step of a thing now, if it was touched."""
         if ident in self._touched[name] and not self._is_held_back((name, ident)):
-            self._arm((name, ident), self._step(self._reconcilers[name], ident))
+            times = self._step(self._reconcilers[name], ident)
+            if times is not None:
+                self._arm((name, ident), times)
 
     @contextmanager
     def held_back(self, name: str, *idents: Hashable) -> Iterator[None]:
@@ -185,14 +187,16 @@ class Loop:
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
-        wakes: dict[Key, Times] = {}
+        steps: dict[Key, Times | None] = {}
         for name, touched in self._touched.items():
             for ident in list(touched):
                 key = (name, ident)
                 # What ends at this moment is asked for when it has ended: once for both.
                 if ident in touched and key not in self._ending and not self._is_held_back(key):
-                    wakes[key] = self._step(self._reconcilers[name], ident)
-        self._turned()
+                    steps[key] = self._step(self._reconcilers[name], ident)
+        wakes = {key: times for key, times in steps.items() if times is not None}
+        if not self._ending:  # what they bring about is written with what follows
+            self._turned()
         if len(wakes) <= AT_ONCE:
             for key, times in wakes.items():
                 self._arm(key, times)
@@ -201,7 +205,7 @@ class Loop:
         if self._arming is None or self._arming.done():
             self._arming = asyncio.get_running_loop().create_task(self._arm_many())
 
-    def _step(self, reconciler: Reconciler, ident: Hashable) -> Times:
+    def _step(self, reconciler: Reconciler, ident: Hashable) -> Times | None:
         step = reconciler.step(ident)
         # What its own step brought about, it has seen.
         self._touched[reconciler.name].pop(ident, None)

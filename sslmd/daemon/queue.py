@@ -95,6 +95,11 @@ class JobQueue:
         """Whether a lane has a job queued or running."""
         return lane in self._running or bool(self._lanes.get(lane))
 
+    def has(self, pool: Pool) -> bool:
+        """Whether a job of a pool is being done, or would be if it had a place."""
+        running = (job for job, _ in self._running.values())
+        return bool(self._waiting[pool]) or any(jobs.pool(job) is pool for job in running)
+
     def crowded(self, pool: Pool) -> bool:
         """Whether jobs of a pool wait because its places are taken."""
         return bool(self._waiting[pool]) and self._next(pool) is None

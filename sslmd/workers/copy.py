@@ -23,7 +23,7 @@ from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import BadName, CertId
 from sslmd.processes import run_command
 from sslmd.servers import around, production
-from sslmd.servers.ssh import Answer, RemoteShell, shell_on
+from sslmd.servers.ssh import RemoteShell, ShellAnswer, shell_on
 from sslmd.store import certs, files
 from sslmd.store.layout import Tree, is_incoming
 from sslmd.store.note_kinds import parse_cert
@@ -341,7 +341,7 @@ async def _tidy(
         raise together(failures)
 
 
-def _things(answer: Answer, holds: Collection[CertId]) -> list[Belonging]:
+def _things(answer: ShellAnswer, holds: Collection[CertId]) -> list[Belonging]:
     """Return what a host says that it has."""
     there = []
     for text in answer.every("have"):

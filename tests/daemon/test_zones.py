@@ -358,7 +358,8 @@ async def test_records_that_nothing_is_noted_of_have_the_ttl_that_is_served(worl
     world.served.ttl = 86_400
     world.served.add(OWNER.text, "TLSA", f"3 1 1 {'ab' * 32}")
     await world.publish()
-    assert world.zone.ttl == 86_400
+    assert world.zone.notes is not None
+    assert world.zone.notes.longest_ttl == 86_400
 
 
 async def test_without_curr_a_port_is_not_taken_for_unchecked(world: World) -> None:
@@ -524,6 +525,7 @@ async def test_mx_hosts_that_are_not_wanted_any_more_wake_nobody(world: World) -
     zone.mx_at, zone.again = now - 1.0, True
     zone.retry_at = zone.files_at = zone.look_at = zone.watch_at = now + 100.0
     step = world.zones.step(ZONE)
+    assert step.wakes is not None
     ((_, when),) = step.wakes
     assert when is not None
     assert when > world.site.now + timedelta(seconds=50)

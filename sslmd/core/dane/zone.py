@@ -42,9 +42,6 @@ from sslmd.core.retry import Trouble
 from sslmd.core.standing import Standing
 from sslmd.core.state import CertState
 
-# Records that one message names.
-_NAMED = 3
-
 # An owner, a name server, where it says that a CNAME leads, and whether to a zone below.
 Doubt = tuple[DomainName, str, str, bool]
 
@@ -291,11 +288,6 @@ class KnownZone:
             # Switched off, and not withdrawn yet.
             pairs |= frozenset((o, whose) for o, whose in notes.holders if whose == str(cert))
         return min((owner.text for owner, _ in held_by(pairs, cert, entry)), default="")
-
-    @property
-    def ttl(self) -> int:
-        """The longest that caches may hold a record at our owners, in seconds."""
-        return self.notes.longest_ttl if self.notes is not None else 0
 
     def ttl_of(self, cert: CertId) -> int:
         """Return the longest that caches may hold a record of a certificate's ports, in seconds.

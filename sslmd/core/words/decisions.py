@@ -191,7 +191,7 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     Why.SAME_RECORDS_IN_DNS: "its TLSA records are those of the key in use, which are in DNS",
     Why.RECORDS_MISSING: "waits for its TLSA records in DNS: {why:lines}",
     Why.LOOKING: "they are being looked for",
-    Why.SEEN: f"{_SEEN}, which caches may not have for two times {{ttl}} s",
+    Why.SEEN: f"{_SEEN}, which caches may lack for {{ttl}} s twice",
     Why.SEEN_LONG_ENOUGH: f"{_SEEN}, for longer than caches keep older ones",
     Why.SEEN_BUT_SILENT: f"{_SEEN}, but {{missing}}",
     Why.WITHDRAWN: "caches may hold TLSA records that were withdrawn ({which})",

@@ -20,7 +20,7 @@ def _too_early(facts: Mapping[str, Any]) -> str:
     if "windows" in facts:
         why.append("{windows}")
     rule = " and ".join(why) or "when min_roll_mins is over"
-    return f"{{cert}} rolls by rule at {{at}}, {rule}; --force rolls it now"
+    return f"{{cert}} rolls by itself at {{at}}, {rule}; --force rolls it now"
 
 
 ENDINGS: Mapping[Ended, str | Callable[[Mapping[str, Any]], str]] = {
