@@ -195,7 +195,8 @@ class Loop:
                 if ident in touched and key not in self._ending and not self._is_held_back(key):
                     steps[key] = self._step(self._reconcilers[name], ident)
         wakes = {key: times for key, times in steps.items() if times is not None}
-        self._turned()
+        if not self._ending:  # what they bring about is written with what follows
+            self._turned()
         if len(wakes) <= AT_ONCE:
             for key, times in wakes.items():
                 self._arm(key, times)
