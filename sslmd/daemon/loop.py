@@ -10,6 +10,7 @@ nothing here is needed after a restart (I5).
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ class Loop:
         # What is to be asked for, by the name of its reconciler: in the order of these.
         self._touched: dict[str, dict[Hashable, None]] = {}
         self._ending: set[Key] = set()
-        self._held_back: list[Key] = []
+        self._held_back: Counter[Key] = Counter()
         self._turn: asyncio.Handle | None = None
         # Timers of many, which are set a few at a time.
         self._to_arm: dict[Key, Times] = {}
@@ -163,13 +164,12 @@ class Loop:
     @contextmanager
     def held_back(self, name: str, *idents: Hashable) -> Iterator[None]:
         """Do not ask for these meanwhile: what was put about them is being written down first."""
-        keys: list[Key] = [(name, ident) for ident in idents]
+        keys: Counter[Key] = Counter((name, ident) for ident in idents)
         self._held_back += keys
         try:
             yield
         finally:
-            for key in keys:
-                self._held_back.remove(key)
+            self._held_back -= keys  # what comes to none is no longer there
             self._turn_soon()
 
     @contextmanager
