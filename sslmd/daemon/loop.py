@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from sslmd.core.jobs import Job, Pool, lane
@@ -27,6 +27,9 @@ ORDERS = 4
 # Places of each pool; those of jobs of certificates are --jobs. Zones mostly wait. Hosts are an ssh
 # and an rsync each, some 20 MB, that mostly wait too; some may be down. Generating takes a core.
 PLACES = {Pool.ACME: ORDERS, Pool.DNS: 16, Pool.HOSTS: 64, Pool.DH: 1, Pool.HELD: 1}
+
+# To the next try after what should not have happened.
+AFTER_BUG = timedelta(minutes=1)
 
 # Timers set without a pause. Those of a start are thousands, most of them for weeks ahead.
 AT_ONCE = 50
@@ -79,9 +82,15 @@ class Loop:
         parallel: int,
         owner: Callable[[Job], str],
         jumped: Callable[[float], None],
+        bug: Callable[[str, BaseException], None],
         turned: Callable[[], None] = lambda: None,
     ) -> None:
-        """`turned` is called after each turn, `jumped` when the wall clock was set."""
+        """`turned` is called after each turn, `jumped` when the wall clock was set.
+
+        `owner` says for whom a job waits; `bug` is told of steps that fail.
+        """
+        self._now = now
+        self._bug = bug
         places = {**PLACES, Pool.WORK: parallel}
         self.queue = JobQueue(self._do, self._done, places, owner)
         self._wakes = Wakes(lambda key: self.touch(*key), jumped, now)
@@ -206,7 +215,11 @@ class Loop:
             self._arming = asyncio.get_running_loop().create_task(self._arm_many())
 
     def _step(self, reconciler: Reconciler, ident: Hashable) -> Times | None:
-        step = reconciler.step(ident)
+        try:
+            step = reconciler.step(ident)
+        except Exception as err:  # it stops nobody else's (I6)
+            self._bug(f"{reconciler.name} {ident}: an error of sslmd's own: {err!r}", err)
+            step = Due(wakes=(("look", self._now() + AFTER_BUG),))
         # What its own step brought about, it has seen.
         self._touched[reconciler.name].pop(ident, None)
         for job in step.jobs:

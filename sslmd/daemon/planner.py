@@ -63,6 +63,7 @@ class Planner:
             parallel,
             lambda job: ca_asked(job, tools.config),
             self._clock_jumped,
+            tools.bug,
             self.ledger.write,
         )
         self.queue = self.loop.queue
