@@ -50,7 +50,7 @@ class Reconciler(Protocol):
     `step` is quick, and may be asked at any time: it looks at how things stand, has the rules of
     `core` decide, and does nothing itself. `do` does a job and puts what happened into the
     registry; it raises nothing but bugs. `after` is told of every job that has ended, and returns
-    what may have another step now. `waits` is told of a job that found no place.
+    what may have another step now.
     """
 
     @property
@@ -69,9 +69,6 @@ class Reconciler(Protocol):
 
     def after(self, job: Job) -> Iterable[Hashable]:
         """Return what is to be asked for now that a job has ended."""
-
-    def waits(self, job: Any) -> None:
-        """Take in that a job waits for a place."""
 
 
 class Loop:
@@ -97,6 +94,7 @@ class Loop:
         self._wakes = Wakes(lambda key: self.touch(*key), jumped, now)
         self._reconcilers: dict[str, Reconciler] = {}
         self._does: dict[type[Job], Reconciler] = {}
+        self._waits: dict[type[Job], Callable[[Any], None]] = {}
         # What is to be asked for, by the name of its reconciler: in the order of these.
         self._touched: dict[str, dict[Hashable, None]] = {}
         self._ending: set[Key] = set()
@@ -109,8 +107,12 @@ class Loop:
         self._stopping = False
         self._turned = turned
 
-    def add(self, reconciler: Reconciler) -> None:
-        """Have a reconciler asked; those added before it are asked first."""
+    def add(self, reconciler: Reconciler, waits: Callable[[Any], None] = lambda _: None) -> None:
+        """Have a reconciler asked; those added before it are asked first.
+
+        `waits` is told of a job of its that found no place.
+        """
+        self._waits |= dict.fromkeys(reconciler.jobs, waits)
         self._reconcilers[reconciler.name] = reconciler
         self._touched[reconciler.name] = {}
         self._does |= dict.fromkeys(reconciler.jobs, reconciler)
@@ -226,7 +228,7 @@ class Loop:
             if not self.queue.busy(lane(job)):
                 self.queue.submit(job)
                 if not self.queue.runs(lane(job)):
-                    reconciler.waits(job)
+                    self._waits[type(job)](job)
         return step.wakes
 
     def _arm(self, key: Key, times: Times) -> None:

@@ -46,9 +46,6 @@ class Zones:
     def after(self, job: Job) -> Iterable[ZoneName]:
         return (job.zone,) if isinstance(job, ZoneJob) else ()
 
-    def waits(self, job: Job) -> None:
-        raise AssertionError(f"there is a place for {job}")
-
 
 @pytest.fixture
 async def zones() -> AsyncIterator[Zones]:
