@@ -17,8 +17,7 @@ from typing import Protocol
 from sslmd.config.hosts import THIS_HOST, commands_of, is_meant, wanted_here, wanted_on
 from sslmd.config.model import Config
 from sslmd.core.errors import Permanent, SslmError, Transient, together
-from sslmd.core.host.access import KeyAccess
-from sslmd.core.host.needs import Belonging, Needs, is_kept, needs, would_change
+from sslmd.core.host.needs import Belonging, KeyAccess, Needs, is_kept, needs, would_change
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import BadName, CertId
 from sslmd.processes import run_command

@@ -9,7 +9,7 @@ from sslmd.config.hosts import is_meant, places
 from sslmd.config.model import Config
 from sslmd.core.errors import Permanent
 from sslmd.core.events import ProdUpdated
-from sslmd.core.host.access import KeyAccess
+from sslmd.core.host.needs import KeyAccess
 from sslmd.core.host.server import UNTOUCHED, HostUse, in_production
 from sslmd.core.jobs import Deliver
 from sslmd.core.names import CertId, SetName, machine_of

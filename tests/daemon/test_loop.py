@@ -29,9 +29,13 @@ class Zones:
         self.did: list[Job] = []
         self.due: list[Due] = []
         self.go_on = asyncio.Event()
+        self.bugs: list[str] = []
+        self.breaks: ZoneName | None = None
 
     def step(self, ident: ZoneName) -> Due:
         self.asked.append(ident)
+        if ident == self.breaks:
+            raise RuntimeError("a bug")
         return self.due.pop(0) if self.due else Due()
 
     async def do(self, job: ZoneJob) -> None:
@@ -42,14 +46,17 @@ class Zones:
     def after(self, job: Job) -> Iterable[ZoneName]:
         return (job.zone,) if isinstance(job, ZoneJob) else ()
 
-    def waits(self, job: Job) -> None:
-        raise AssertionError(f"there is a place for {job}")
-
 
 @pytest.fixture
 async def zones() -> AsyncIterator[Zones]:
-    loop = Loop(lambda: datetime.now(UTC), 1, lambda _: "", lambda _: None)
+    bugs: list[str] = []
+
+    def bug(text: str, _: BaseException) -> None:
+        bugs.append(text)
+
+    loop = Loop(lambda: datetime.now(UTC), 1, lambda _: "", lambda _: None, bug)
     found = Zones(loop)
+    found.bugs = bugs
     loop.add(found)
     loop.start()
     yield found
@@ -123,3 +130,13 @@ async def test_whoever_waits_for_it_has_it_settled(zones: Zones) -> None:
     assert zones.asked == [ONE]
     await turns()
     assert zones.asked == [ONE]
+
+
+async def test_one_that_breaks_stops_no_other(zones: Zones) -> None:
+    zones.breaks = ONE
+    for name in (ONE, OTHER):
+        zones.loop.touch("zone", name)
+    await turns()
+    assert zones.asked == [ONE, OTHER]
+    assert zones.bugs == ["zone example.com: an error of sslmd's own: RuntimeError('a bug')"]
+    assert zones.loop.is_at_rest
