@@ -310,7 +310,7 @@ def _described(
         try:
             names.append(x509.RFC822Name(spec.mailbox()))
         except ValueError as err:
-            raise Permanent(f"{spec.id}: email: {shown(spec.mailbox())}: {err}") from None
+            raise Permanent(f"email: {shown(spec.mailbox())}: {err}", about=spec.id) from None
     identifier = known.identifier if known else None
     levels = spec.ca.path_len if spec.ca is not None else None
     if spec.ca is not None and known is not None and known.path_len is not None:
