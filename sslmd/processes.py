@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import shlex
 import signal
 from collections.abc import Mapping, Sequence
@@ -241,3 +242,35 @@ def environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     kept.setdefault("PATH", _DEFAULT_PATH)
     return kept
+
+
+# --- what a command that was refused is missing ---
+
+# What systemctl, sudo and the C library say, and what it means.
+_REFUSED = (
+    (
+        # polkit, asked by systemctl: nobody is there to type a password.
+        re.compile(r"[Ii]nteractive authentication required|Access denied|Not authorized"),
+        "its user may not do that to the unit; allow it with a polkit rule",
+    ),
+    (
+        re.compile(r"a (?:password|terminal) is required|no tty present"),
+        "sudo wants a password; allow the command with NOPASSWD in sudoers",
+    ),
+    (
+        re.compile(r"is not in the sudoers file|is not allowed to execute"),
+        "sudoers does not allow it; add a line with NOPASSWD for this command",
+    ),
+    (
+        re.compile(r"Operation not permitted|Permission denied|must be (run as )?root"),
+        "its user is not permitted to; let it run as one who is (polkit, sudo, or user@host)",
+    ),
+)
+
+
+def missing_right(said: str, where: str) -> str:
+    """Return what to add to an error of a command, "" if it was not for lack of a right."""
+    for pattern, remedy in _REFUSED:
+        if pattern.search(said):
+            return f"; on {where} {remedy}: docs/operations.md"
+    return ""

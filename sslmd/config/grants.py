@@ -16,7 +16,7 @@ from sslmd.config.model import (
     Validation,
 )
 from sslmd.config.report import Report, Source, nearest
-from sslmd.core.host.access import KeyAccess
+from sslmd.core.host.needs import KeyAccess
 from sslmd.core.names import CertId, DomainName, ZoneName, covers, machine_of
 from sslmd.core.records import zone_of
 from sslmd.core.spec import AcmeCa

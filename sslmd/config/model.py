@@ -35,7 +35,7 @@ from sslmd.config.server_tables import ServerClass
 from sslmd.config.tables import DhOptions, GlobalOptions
 from sslmd.core.dane.tlsa import DaneEntry
 from sslmd.core.errors import Mistake
-from sslmd.core.host.access import KeyAccess
+from sslmd.core.host.needs import KeyAccess
 from sslmd.core.limits import LETS_ENCRYPT
 from sslmd.core.names import CertId, GroupName, ZoneName, machine_of
 from sslmd.core.spec import CertSpec, Timing

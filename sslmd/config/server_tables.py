@@ -26,7 +26,7 @@ from sslmd.config.table import (
     trigger_set,
 )
 from sslmd.config.tables import IN_GLOBALS
-from sslmd.core.host.access import KEY_MODE, KeyAccess
+from sslmd.core.host.needs import KEY_MODE, KeyAccess
 from sslmd.core.names import CertId
 from sslmd.core.windows import Group
 

@@ -18,13 +18,13 @@ from sslmd.wire.framing import MAX_ANSWER, FrameReader
 from sslmd.wire.messages import (
     API,
     SOCKET_GROUP,
-    Code,
+    ErrorCode,
     Message,
     Method,
     Notice,
     Notification,
-    Request,
     Response,
+    RpcRequest,
     WireError,
     encode,
     parse_message,
@@ -126,7 +126,7 @@ class DaemonClient:
         wait = _Wait(ANSWER_TIMEOUT)
         try:
             self._socket.settimeout(wait.left())
-            self._socket.sendall(encode(Request(self._last_id, method, params)))
+            self._socket.sendall(encode(RpcRequest(self._last_id, method, params)))
         except TimeoutError:
             raise self._silent(wait) from None
         except OSError:
@@ -136,7 +136,7 @@ class DaemonClient:
     def _result(self, message: Message, ident: int) -> Json:
         # A refusal without id is meant for the connection: too busy, idle for too long.
         if isinstance(message, Response) and message.error and message.id in (ident, None):
-            if message.error.code == Code.NOT_PERMITTED:
+            if message.error.code == ErrorCode.NOT_PERMITTED:
                 message.error.text += f" (the daemon runs as {self._peer()})"
             raise RefusedByDaemon(message.error)
         if not isinstance(message, Response) or message.id != ident:

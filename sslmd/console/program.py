@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 
 from sslmd.console.text import complain, printable
-from sslmd.wire.messages import Code, WireError
+from sslmd.wire.messages import ErrorCode, WireError
 
 DONE = 0
 FAILED = 1
@@ -19,9 +19,9 @@ WAITING = 5  # accepted, and it waits for something that may take long
 BROKEN_PIPE = 128 + 13  # as the shell calls an end by SIGPIPE
 
 _EXITS: Mapping[int, int] = {
-    Code.NOT_PERMITTED: NOT_PERMITTED,
-    Code.UNKNOWN_CERT: USAGE,
-    Code.STOPPING: NO_DAEMON,
+    ErrorCode.NOT_PERMITTED: NOT_PERMITTED,
+    ErrorCode.UNKNOWN_CERT: USAGE,
+    ErrorCode.STOPPING: NO_DAEMON,
 }
 
 

@@ -147,7 +147,7 @@ class Server:
     `restarted`: the set that it was last made to use while nobody looked, because of `unseen`;
     `expires`: the end of the certificate of whichever came last. `ports`: the default ports that
     have served a certificate of this service there, and so count. `access`: who may read the key
-    there, as text (`core.host.access`). `here`: it is this machine.
+    there, as text (`core.host.needs`). `here`: it is this machine.
     """
 
     kind: str

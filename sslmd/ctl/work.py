@@ -93,7 +93,10 @@ def add(commands: Commands) -> None:
         "windows are waited for",
     )
     add_no_wait(parser)
+    _add_servers(commands)
 
+
+def _add_servers(commands: Commands) -> None:
     parser = command(
         commands,
         "deliver",

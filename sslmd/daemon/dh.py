@@ -68,9 +68,6 @@ class DhGroups:
         """Nothing follows before the next look."""
         return ("",) if isinstance(job, WriteDh) else ()
 
-    def waits(self, job: WriteDh) -> None:
-        """Nobody waits for it."""
-
     async def do(self, job: WriteDh) -> None:
         """Do the job; what fails is told, and tried again at the next look."""
         told: set[str] = set()

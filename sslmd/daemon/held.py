@@ -79,6 +79,3 @@ class HeldCerts:
     def after(self, job: Job) -> Iterable[str]:
         """Go on when the look has ended."""
         return ("",) if isinstance(job, ReadHeld) else ()
-
-    def waits(self, job: ReadHeld) -> None:
-        """Nobody waits for it."""

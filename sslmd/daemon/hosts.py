@@ -166,9 +166,6 @@ class Hosts:
         """Look again when any job has ended: it may be what others waited for."""
         return ("",) if isinstance(job, HostJob) or self._waiting or self.notes.visits() else ()
 
-    def waits(self, job: HostJob) -> None:
-        """Nobody waits for it."""
-
     def _patience(self) -> float:
         """Return for how many seconds more the batch may wait for jobs under way."""
         # Orders may wait for an hour, and what they get is rolled much later. Zones are looked at

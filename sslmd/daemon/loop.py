@@ -10,10 +10,11 @@ nothing here is needed after a restart (I5).
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from sslmd.core.jobs import Job, Pool, lane
@@ -27,6 +28,9 @@ ORDERS = 4
 # Places of each pool; those of jobs of certificates are --jobs. Zones mostly wait. Hosts are an ssh
 # and an rsync each, some 20 MB, that mostly wait too; some may be down. Generating takes a core.
 PLACES = {Pool.ACME: ORDERS, Pool.DNS: 16, Pool.HOSTS: 64, Pool.DH: 1, Pool.HELD: 1}
+
+# To the next try after what should not have happened.
+AFTER_BUG = timedelta(minutes=1)
 
 # Timers set without a pause. Those of a start are thousands, most of them for weeks ahead.
 AT_ONCE = 50
@@ -46,7 +50,7 @@ class Reconciler(Protocol):
     `step` is quick, and may be asked at any time: it looks at how things stand, has the rules of
     `core` decide, and does nothing itself. `do` does a job and puts what happened into the
     registry; it raises nothing but bugs. `after` is told of every job that has ended, and returns
-    what may have another step now. `waits` is told of a job that found no place.
+    what may have another step now.
     """
 
     @property
@@ -66,9 +70,6 @@ class Reconciler(Protocol):
     def after(self, job: Job) -> Iterable[Hashable]:
         """Return what is to be asked for now that a job has ended."""
 
-    def waits(self, job: Any) -> None:
-        """Take in that a job waits for a place."""
-
 
 class Loop:
     """One per daemon."""
@@ -79,18 +80,25 @@ class Loop:
         parallel: int,
         owner: Callable[[Job], str],
         jumped: Callable[[float], None],
+        bug: Callable[[str, BaseException], None],
         turned: Callable[[], None] = lambda: None,
     ) -> None:
-        """`turned` is called after each turn, `jumped` when the wall clock was set."""
+        """`turned` is called after each turn, `jumped` when the wall clock was set.
+
+        `owner` says for whom a job waits; `bug` is told of steps that fail.
+        """
+        self._now = now
+        self._bug = bug
         places = {**PLACES, Pool.WORK: parallel}
         self.queue = JobQueue(self._do, self._done, places, owner)
         self._wakes = Wakes(lambda key: self.touch(*key), jumped, now)
         self._reconcilers: dict[str, Reconciler] = {}
         self._does: dict[type[Job], Reconciler] = {}
+        self._waits: dict[type[Job], Callable[[Any], None]] = {}
         # What is to be asked for, by the name of its reconciler: in the order of these.
         self._touched: dict[str, dict[Hashable, None]] = {}
         self._ending: set[Key] = set()
-        self._held_back: list[Key] = []
+        self._held_back: Counter[Key] = Counter()
         self._turn: asyncio.Handle | None = None
         # Timers of many, which are set a few at a time.
         self._to_arm: dict[Key, Times] = {}
@@ -99,8 +107,12 @@ class Loop:
         self._stopping = False
         self._turned = turned
 
-    def add(self, reconciler: Reconciler) -> None:
-        """Have a reconciler asked; those added before it are asked first."""
+    def add(self, reconciler: Reconciler, waits: Callable[[Any], None] = lambda _: None) -> None:
+        """Have a reconciler asked; those added before it are asked first.
+
+        `waits` is told of a job of its that found no place.
+        """
+        self._waits |= dict.fromkeys(reconciler.jobs, waits)
         self._reconcilers[reconciler.name] = reconciler
         self._touched[reconciler.name] = {}
         self._does |= dict.fromkeys(reconciler.jobs, reconciler)
@@ -154,13 +166,12 @@ class Loop:
     @contextmanager
     def held_back(self, name: str, *idents: Hashable) -> Iterator[None]:
         """Do not ask for these meanwhile: what was put about them is being written down first."""
-        keys: list[Key] = [(name, ident) for ident in idents]
+        keys: Counter[Key] = Counter((name, ident) for ident in idents)
         self._held_back += keys
         try:
             yield
         finally:
-            for key in keys:
-                self._held_back.remove(key)
+            self._held_back -= keys  # what comes to none is no longer there
             self._turn_soon()
 
     @contextmanager
@@ -195,7 +206,8 @@ class Loop:
                 if ident in touched and key not in self._ending and not self._is_held_back(key):
                     steps[key] = self._step(self._reconcilers[name], ident)
         wakes = {key: times for key, times in steps.items() if times is not None}
-        self._turned()
+        if not self._ending:  # what they bring about is written with what follows
+            self._turned()
         if len(wakes) <= AT_ONCE:
             for key, times in wakes.items():
                 self._arm(key, times)
@@ -205,14 +217,18 @@ class Loop:
             self._arming = asyncio.get_running_loop().create_task(self._arm_many())
 
     def _step(self, reconciler: Reconciler, ident: Hashable) -> Times | None:
-        step = reconciler.step(ident)
+        try:
+            step = reconciler.step(ident)
+        except Exception as err:  # it stops nobody else's (I6)
+            self._bug(f"{reconciler.name} {ident}: an error of sslmd's own: {err!r}", err)
+            step = Due(wakes=(("look", self._now() + AFTER_BUG),))
         # What its own step brought about, it has seen.
         self._touched[reconciler.name].pop(ident, None)
         for job in step.jobs:
             if not self.queue.busy(lane(job)):
                 self.queue.submit(job)
                 if not self.queue.runs(lane(job)):
-                    reconciler.waits(job)
+                    self._waits[type(job)](job)
         return step.wakes
 
     def _arm(self, key: Key, times: Times) -> None:

@@ -63,6 +63,7 @@ class Planner:
             parallel,
             lambda job: ca_asked(job, tools.config),
             self._clock_jumped,
+            tools.bug,
             self.ledger.write,
         )
         self.queue = self.loop.queue
@@ -71,7 +72,8 @@ class Planner:
         self.dh = DhGroups(tools, self.loop, self._tell)
         self.held = HeldCerts(self.look_at_held, self.registry, tools.now, tools.bug)
         self.certs = Certs(tools, self.registry, self.loop, bus, self.zones, self.held)
-        for reconciler in (self.certs, self.zones, self.hosts, self.dh, self.held):
+        self.loop.add(self.certs, self.certs.waits)
+        for reconciler in (self.zones, self.hosts, self.dh, self.held):
             self.loop.add(reconciler)
         self.registry.listen(Changes(bus, tools.now, self.ledger.note).hear)
         self.registry.listen(self._follow)

@@ -20,7 +20,7 @@ from sslmd.daemon.api.server import Server
 from sslmd.daemon.api.status_document import summary
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.wakes import TICK
-from sslmd.wire.messages import Method, Request, encode, raw_result
+from sslmd.wire.messages import Method, RpcRequest, encode, raw_result
 
 # Characters of `systemctl status`; systemd drops a datagram of more than 4096 bytes.
 MOST_STATUS = 900
@@ -121,7 +121,7 @@ class Watchdog:
 
     async def _answers(self) -> bool:
         number = next(self._numbers)
-        self._writer.write(encode(Request(number, Method.PING)))
+        self._writer.write(encode(RpcRequest(number, Method.PING)))
         while line := await self._reader.readline():
             if raw_result(line.rstrip(b"\n"), number) is not None:
                 return True  # an answer before it came too late for its own beat

@@ -148,9 +148,6 @@ class Zones:
         """Return the zone whose job has ended."""
         return (job.zone,) if isinstance(job, ZoneJob) else ()
 
-    def waits(self, job: ZoneJob) -> None:
-        """Nobody waits for it."""
-
     def _due(self, zone: Zone, now: float) -> ZoneJob | None:
         wish = self._work.wish(zone)
         if wish != zone.wish and (wish != zone.tried or now >= zone.retry_at):

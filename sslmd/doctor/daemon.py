@@ -28,7 +28,7 @@ from sslmd.console.program import NOT_PERMITTED, CtlError, RefusedByDaemon
 from sslmd.console.text import count, printable
 from sslmd.core.trouble import TroubleKind
 from sslmd.doctor.symptoms import Symptom, Symptoms, odd, output_of, unseen, well, wrong
-from sslmd.wire.messages import SOCKET_GROUP, Code, Method
+from sslmd.wire.messages import SOCKET_GROUP, ErrorCode, Method
 
 _SHOWN = 5  # changed files that one message names
 
@@ -72,7 +72,7 @@ def ask_daemon(socket: str) -> Running:
             try:
                 answer = daemon.call(Method.CONFIG)
             except RefusedByDaemon as err:
-                if err.code != Code.METHOD_NOT_FOUND:
+                if err.code != ErrorCode.METHOD_NOT_FOUND:
                     raise
                 answer = {}  # it was made before this method was
     except CtlError as err:

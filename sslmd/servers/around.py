@@ -13,7 +13,7 @@ import stat
 from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 
-from sslmd.core.host.access import KeyAccess
+from sslmd.core.host.needs import KeyAccess
 from sslmd.core.names import BadName, CertId, SetName, shown
 from sslmd.servers.key_rights import Rights
 from sslmd.servers.production import ALL_FILES, cert_at

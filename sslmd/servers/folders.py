@@ -41,7 +41,7 @@ _TOLD = (Kind.PUBLIC, Kind.PROGRAM)
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FolderFinding:
     """Who else has power over what a `key` of the configuration names."""
 
     key: str
@@ -111,12 +111,12 @@ def _commands(config: Config) -> Iterator[tuple[str, Argv]]:
                 yield f"[{server_class.kind}] restart_cmd", argv
 
 
-def look(config: Config, socket: str = "") -> list[Finding]:
+def look(config: Config, socket: str = "") -> list[FolderFinding]:
     """Return who else has power over what a configuration names; blocks, and changes nothing.
 
     Each danger once. `socket`: where the daemon listens.
     """
-    found: dict[Danger, Finding] = {}
+    found: dict[Danger, FolderFinding] = {}
     for finding in _look(config, socket):
         known = found.get(finding.danger)
         if known is None or (finding.refused and not known.refused):
@@ -124,14 +124,14 @@ def look(config: Config, socket: str = "") -> list[Finding]:
     return sorted(found.values(), key=lambda one: not one.refused)
 
 
-def _look(config: Config, socket: str) -> Iterator[Finding]:
+def _look(config: Config, socket: str) -> Iterator[FolderFinding]:
     trust = own_trust()
     groups = let_in(config)
     for key, path, kind in dict.fromkeys(places(config, socket)):
         whom = trust.with_groups(groups) if kind is Kind.PRODUCTION else trust
         try:
             for one in dangers(str(path), whom, sticky=kind is Kind.RUN):
-                yield Finding(key, one, refused=kind not in _TOLD)
+                yield FolderFinding(key, one, refused=kind not in _TOLD)
             if kind in (Kind.SECRET, Kind.SHARED):
                 yield from _of_secret(key, str(path), kind, trust)
         except OSError as err:
@@ -139,35 +139,35 @@ def _look(config: Config, socket: str) -> Iterator[Finding]:
     yield from _of_files(config.files, trust)
 
 
-def _of_secret(key: str, path: str, kind: Kind, trust: Trust) -> Iterator[Finding]:
+def _of_secret(key: str, path: str, kind: Kind, trust: Trust) -> Iterator[FolderFinding]:
     try:
         entry = secret_entry_of(os.path.realpath(path), os.stat(path))
     except FileNotFoundError:
         return  # told by who wants to read it
     if one := readable(entry, trust, by_group=kind is Kind.SHARED):
-        yield Finding(key, one, refused=True)
+        yield FolderFinding(key, one, refused=True)
     elif one := readable(entry, trust, by_group=False):
-        yield Finding(key, one, refused=False)
+        yield FolderFinding(key, one, refused=False)
 
 
-def _of_files(paths: Collection[str], trust: Trust) -> Iterator[Finding]:
+def _of_files(paths: Collection[str], trust: Trust) -> Iterator[FolderFinding]:
     """Look at the files of the configuration; their folders have been looked at."""
     for path in paths:
         try:
             info = os.lstat(path)
             if stat.S_ISLNK(info.st_mode):
                 for one in dangers(path, trust):
-                    yield Finding("conf.d", one, refused=True)
+                    yield FolderFinding("conf.d", one, refused=True)
             elif found := danger(entry_of(path, info), trust):
-                yield Finding("conf.d", found, refused=True)
+                yield FolderFinding("conf.d", found, refused=True)
         except OSError as err:
             yield _unseen("conf.d", path, err, refused=True)
 
 
-def _unseen(key: str, path: str, err: OSError, *, refused: bool) -> Finding:
+def _unseen(key: str, path: str, err: OSError, *, refused: bool) -> FolderFinding:
     problem = f"cannot be looked at: {err.strerror or err}"
     remedy = "let the daemon's user search the folders above it, or name another path"
-    return Finding(key, Danger(path, problem, remedy), refused)
+    return FolderFinding(key, Danger(path, problem, remedy), refused)
 
 
 def check(config: Config, socket: str) -> tuple[Mistake, ...]:

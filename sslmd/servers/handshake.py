@@ -86,6 +86,10 @@ async def handshake(
             writer.write(outgoing.read())
             why = str(err.reason or err).replace("_", " ").lower()
             unsuited = err.reason in _NOTHING_IN_COMMON
+            if unsuited and _chain_of(tls):
+                # It has shown its certificate, so there was a suite (RFC 5246 §7.4.6: a server that
+                # insists on a client's certificate answers with this alert).
+                raise HandshakeError("wants a certificate of the client") from None
             raise HandshakeError(f"has no TLS for us: {why}", unsuited=unsuited) from None
         try:
             piece = await reader.read(_PIECE)
@@ -181,8 +185,10 @@ def _chain_of(tls: ssl.SSLObject) -> tuple[bytes, ...]:
     if hasattr(private, "get_unverified_chain"):
         encoding = getattr(ssl, "_ssl").ENCODING_DER  # noqa: B009
         return tuple(one.public_bytes(encoding) for one in private.get_unverified_chain() or ())
-    leaf = tls.getpeercert(binary_form=True)
-    return (leaf,) if leaf else ()
+    with suppress(ValueError):  # amid a handshake
+        leaf = tls.getpeercert(binary_form=True)
+        return (leaf,) if leaf else ()
+    return ()
 
 
 def _reason(err: OSError) -> str:

@@ -120,14 +120,14 @@ async def fetch_back(
     own = frozenset(addresses)
     turn = turn or asyncio.Semaphore(LOOKS)
     looks = [
-        _look(_Seen(host.lower(), one, url, followed, own, resolve), content, seconds, turn)
+        _look(_Fetch(host.lower(), one, url, followed, own, resolve), content, seconds, turn)
         for one in addresses
     ]
     return [found for found in await asyncio.gather(*looks) if found is not None]
 
 
 async def _look(
-    seen: _Seen, content: str, seconds: float, turn: asyncio.Semaphore
+    seen: _Fetch, content: str, seconds: float, turn: asyncio.Semaphore
 ) -> NotShown | None:
     address = seen.address
     try:
@@ -147,7 +147,7 @@ async def _look(
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Fetch:
     """How far a look has come: the URL it is at, and whether anything is connected there.
 
     `ports`: those that are followed to. `own`: all addresses of the name.
@@ -186,8 +186,7 @@ class _Seen:
             raise _WrongError("redirects to what is no URL") from None
         self.redirects += 1
         self.connected = False
-        place = _parts(self.url)
-        port = place.port or _default_port(place)
+        place, port = _parts(self.url)
         if port not in self.ports:
             raise _WrongError(
                 f"leads to port {port}, and CAs follow redirects to 80 and 443 only; redirect "
@@ -200,11 +199,11 @@ class _Seen:
             )
 
 
-async def _follow(seen: _Seen) -> bytes:
+async def _follow(seen: _Fetch) -> bytes:
     """Return the body in the end."""
     while True:
-        place = _parts(seen.url)
-        reader, writer = await _connect(seen, place)
+        place, port = _parts(seen.url)
+        reader, writer = await _connect(seen, place, port)
         seen.connected = True
         try:
             writer.write(_request(place))
@@ -236,10 +235,11 @@ async def same_for_any(
 
     async def front(name: str) -> tuple[int, str, bytes]:
         at = "" if port == http.client.HTTP_PORT else f":{port}"
-        seen = _Seen(name.lower(), address, f"http://{_bracketed(name)}{at}/", frozenset({port}))
-        reader, writer = await _connect(seen, _parts(seen.url))
+        seen = _Fetch(name.lower(), address, f"http://{_bracketed(name)}{at}/", frozenset({port}))
+        place, to = _parts(seen.url)
+        reader, writer = await _connect(seen, place, to)
         try:
-            writer.write(_request(_parts(seen.url)))
+            writer.write(_request(place))
             status, headers = await _head(reader)
             location = headers.get("location", "").replace(name, "")
             return status, location, (await _body(reader, headers)).replace(name.encode(), b"")
@@ -262,7 +262,8 @@ async def same_for_any(
     return one == other
 
 
-def _parts(url: str) -> SplitResult:
+def _parts(url: str) -> tuple[SplitResult, int]:
+    """Return the parts of a URL, and the port that it leads to."""
     try:
         place = urlsplit(url)
         port = place.port
@@ -271,11 +272,8 @@ def _parts(url: str) -> SplitResult:
     is_plain = url.isascii() and place.netloc.isprintable() and " " not in place.netloc
     if place.scheme not in ("http", "https") or not place.hostname or port == 0 or not is_plain:
         raise _WrongError("leads where no CA follows")
-    return place
-
-
-def _default_port(place: SplitResult) -> int:
-    return http.client.HTTPS_PORT if place.scheme == "https" else http.client.HTTP_PORT
+    default = http.client.HTTPS_PORT if place.scheme == "https" else http.client.HTTP_PORT
+    return place, port or default
 
 
 def _is_address(host: str) -> bool:
@@ -291,7 +289,7 @@ def _is_address(host: str) -> bool:
 
 
 async def _connect(
-    seen: _Seen, place: SplitResult
+    seen: _Fetch, place: SplitResult, port: int
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     name = place.hostname
     assert name is not None
@@ -303,7 +301,7 @@ async def _connect(
         try:
             return await asyncio.open_connection(
                 address,
-                place.port or _default_port(place),
+                port,
                 limit=MOST_HEAD,
                 ssl=_trusting() if is_tls else None,
                 server_hostname=name if is_tls else None,
@@ -315,7 +313,7 @@ async def _connect(
     raise _OutOfReachError(_reason(failed)) from None
 
 
-async def _resolved(seen: _Seen, name: str) -> list[str]:
+async def _resolved(seen: _Fetch, name: str) -> list[str]:
     """Return the addresses of a host that a redirect leads to, if they may be connected to.
 
     These are connected to, and not the name once more: it may have other addresses the next moment.

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from sslmd.config.model import Config
 from sslmd.core.errors import Permanent
-from sslmd.core.host.access import KEY_MODE, KeyAccess
+from sslmd.core.host.needs import KEY_MODE, KeyAccess
 from sslmd.store import files, owners
 from sslmd.store.layout import SECRET_FILES
 from sslmd.store.way import holding

@@ -77,7 +77,7 @@ _LOGS = re.compile(r"sslmd\.log.*")
 
 
 @dataclass(slots=True)
-class Needs:
+class UserNeeds:
     """What a configuration needs of the machine.
 
     `units`: what is done to each, by systemd's words; `refused`: what would not work, each with the
@@ -90,12 +90,12 @@ class Needs:
     remarks: list[str] = field(default_factory=list)
 
 
-def needs_of(config: Config, here: frozenset[str], unit_name: Callable[[str], str]) -> Needs:
+def needs_of(config: Config, here: frozenset[str], unit_name: Callable[[str], str]) -> UserNeeds:
     """Return what a daemon needs that is not root; `unit_name`: what systemd calls a unit. Blocks.
 
     `here`: the hosts that are this machine.
     """
-    found = Needs()
+    found = UserNeeds()
     for argv, key in units.commands(config, here).items():
         _command(argv, key, found)
     named: dict[str, set[str]] = {}
@@ -142,7 +142,7 @@ def _trees(config: Config) -> list[Path]:
     return [Path(os.path.realpath(one)) for one in (own.certs_dir, own.prod_cert_dir)]
 
 
-def _command(argv: Argv, key: str, found: Needs) -> None:
+def _command(argv: Argv, key: str, found: UserNeeds) -> None:
     name, shown = os.path.basename(argv[0]), " ".join(argv)
     if name == "systemctl":
         words = [word for word in argv[1:] if not word.startswith("-")]

@@ -118,7 +118,7 @@ async def served_at(
     an address or "". `key_kind` as `describe_key` tells it: a certificate with a key of that kind
     is asked for first (by TLS 1.2 alone), and any if there is none.
     """
-    seen = _Seen(address, port, seconds)
+    seen = _Attempt(address, port, seconds)
     kind = KINDS.get(key_kind.partition(" ")[0])
     try:
         async with asyncio.timeout(seconds):
@@ -143,7 +143,7 @@ async def served_at(
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Attempt:
     """How far a look has come, which may take `seconds`."""
 
     address: str
@@ -155,7 +155,7 @@ class _Seen:
         return Served(self.address, self.port, (), problem, self.reach)
 
 
-async def _old(seen: _Seen, word: ProbeWord | None, name: str, before: HandshakeError) -> Served:
+async def _old(seen: _Attempt, word: ProbeWord | None, name: str, before: HandshakeError) -> Served:
     """Look at a server that knows nothing newer than finite fields; say `before` if it does not."""
     try:
         return await _look(seen, word, name, OLD)
@@ -163,7 +163,7 @@ async def _old(seen: _Seen, word: ProbeWord | None, name: str, before: Handshake
         raise (before if err.unsuited else err) from None
 
 
-async def _look(seen: _Seen, word: ProbeWord | None, name: str, ciphers: str) -> Served:
+async def _look(seen: _Attempt, word: ProbeWord | None, name: str, ciphers: str) -> Served:
     seen.reach = Reach.UNANSWERED
     try:
         reader, writer = await asyncio.open_connection(seen.address, seen.port, limit=MOST_LINE)
@@ -197,7 +197,7 @@ def _reason(err: OSError | ValueError) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ProbedHost:
     """A host with its addresses. `own`: it is this machine."""
 
     host: str
@@ -206,7 +206,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class Expected:
     """What has to be seen: the certificate `leaf` (DER), asked for with `name` as SNI.
 
     `path` is where servers read it, for the message.
@@ -224,9 +224,9 @@ def no_other(_: Served) -> str:
 
 
 async def prove(
-    place: Place,
+    place: ProbedHost,
     probe: Probe,
-    proof: Proof,
+    proof: Expected,
     seconds: float,
     *,
     turn: asyncio.Semaphore | None = None,
@@ -266,7 +266,7 @@ async def prove(
 
 
 async def missing_at(
-    place: Place, probe: Probe, proof: Proof, seconds: float, *, turn: asyncio.Semaphore
+    place: ProbedHost, probe: Probe, proof: Expected, seconds: float, *, turn: asyncio.Semaphore
 ) -> list[Served]:
     """Look at every address of a port; return what is there instead of the certificate.
 
@@ -292,7 +292,7 @@ def told_of(seen: Sequence[Served]) -> str:
 
 
 async def _round(
-    place: Place, probe: Probe, proof: Proof, end: float, turn: asyncio.Semaphore
+    place: ProbedHost, probe: Probe, proof: Expected, end: float, turn: asyncio.Semaphore
 ) -> list[Served]:
     async def one(address: str) -> Served:
         async with turn:
@@ -308,7 +308,7 @@ async def _round(
     return await asyncio.gather(*map(one, place.addresses))
 
 
-def _wrong(seen: Sequence[Served], place: Place, proof: Proof) -> list[Served]:
+def _wrong(seen: Sequence[Served], place: ProbedHost, proof: Expected) -> list[Served]:
     """Return what keeps the proof from being one."""
     if any(one.chain for one in seen):
         seen = [one for one in seen if not _excused(one, place)]
@@ -320,11 +320,11 @@ def _better(now: Served, before: Served | None) -> Served:
     return before if now.cut_short and before is not None and before.chain else now
 
 
-def _excused(one: Served, place: Place) -> bool:
+def _excused(one: Served, place: ProbedHost) -> bool:
     return one.reach is Reach.NO_ROUTE or (place.own and one.reach is Reach.REFUSED)
 
 
-def _unproven(place: Place, proof: Proof, seconds: float, wrong: Sequence[Served]) -> str:
+def _unproven(place: ProbedHost, proof: Expected, seconds: float, wrong: Sequence[Served]) -> str:
     told = told_of(wrong)
     asked = f" for {proof.name}" if proof.name else ""
     return (

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from sslmd.core.errors import Permanent, SslmError
-from sslmd.core.host.access import KeyAccess
+from sslmd.core.host.needs import KeyAccess
 from sslmd.core.names import BadName, CertId, GroupName, SetName, parse_service, shown
 from sslmd.pki.inspect import repairs
 from sslmd.servers.key_rights import PASSING, Rights

@@ -39,6 +39,7 @@ LONGEST_ANSWER = 1 << 22
 MOST_LINES = 1 << 15
 
 _SCRIPT = Path(__file__).with_name("remote.sh")
+_script = cache(_SCRIPT.read_text)
 
 # What a host has to have, for messages about one that has something else.
 NEEDS = "sslmd needs a POSIX shell with coreutils or busybox, and rsync, for the user that logs in"
@@ -80,7 +81,7 @@ _UNREACHED = "see whether it is up and lets this machine in"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ShellAnswer:
     """What a function of `remote.sh` told, word by word, and what else was printed meanwhile."""
 
     lines: tuple[tuple[str, str], ...]
@@ -122,7 +123,7 @@ class RemoteShell:
         self._write(_line("say hello"))
         await self._answer(LOGIN, connecting=True)
 
-    async def ask(self, *words: str, limit: float = STEP) -> Answer:
+    async def ask(self, *words: str, limit: float = STEP) -> ShellAnswer:
         """Call a function there with arguments; return what it told.
 
         Raises `Transient` for what it calls an error, and if it takes longer than `limit` seconds
@@ -135,14 +136,14 @@ class RemoteShell:
 
     async def ask_each(
         self, calls: Sequence[Sequence[str]], *, limit: float = STEP
-    ) -> list[Answer | Transient | Permanent]:
+    ) -> list[ShellAnswer | Transient | Permanent]:
         """Call functions there one after the other, without a wait for the line in between.
 
         Return what each told, or why it failed; `limit` is for each.
         """
         if self._broken is None:
             self._write("".join(_line(shlex.join(words)) for words in calls))
-        found: list[Answer | Transient | Permanent] = []
+        found: list[ShellAnswer | Transient | Permanent] = []
         for _ in calls:
             try:
                 answer = await self._answer(limit)
@@ -153,7 +154,7 @@ class RemoteShell:
             found.append(answer if error is None else Transient(f"{self.host}: {_shown(error)}"))
         return found
 
-    async def _answer(self, limit: float, *, connecting: bool = False) -> Answer:
+    async def _answer(self, limit: float, *, connecting: bool = False) -> ShellAnswer:
         if self._broken is not None:
             raise self._broken
         lines: list[tuple[str, str]] = []
@@ -174,7 +175,7 @@ class RemoteShell:
                         continue
                     word, _, told = rest.partition(" ")
                     if word == "end":
-                        return Answer(tuple(lines), _shown(" ".join(said)))
+                        return ShellAnswer(tuple(lines), _shown(" ".join(said)))
                     size += len(rest)
                     if size > LONGEST_ANSWER or len(lines) >= MOST_LINES:
                         self._broken = Transient(
@@ -254,8 +255,23 @@ class RemoteShell:
             ) from None
         finally:
             await program.end()
-        if status:
-            raise _rsync_failed(self.host, status, program.said)
+        if not status:
+            return
+        said = program.said
+        if status == 2 or "is your shell clean" in said:
+            way_out = (
+                "what logs in there prints text; silence its start-up files for sessions that are "
+                "not interactive"
+            )
+        elif status == _NOT_FOUND or _NO_RSYNC.search(said):
+            way_out = "there is no rsync where its user looks for programs; install it there"
+        elif "No space left" in said or "quota" in said:
+            way_out = "free some space there"
+        elif status in _IO_ERRORS:
+            way_out = "see whether its disk is full"
+        else:
+            way_out = "it is tried again by itself"
+        raise Transient(f"{self.host}: rsync exited with {status}: {said}; {way_out}")
 
     async def close(self) -> None:
         """Let it go, with everything that was begun there."""
@@ -264,11 +280,6 @@ class RemoteShell:
             self._process.stdin.close()
             async with asyncio.timeout(GOING):
                 await self._process.wait()
-
-
-@cache
-def _script() -> str:
-    return _SCRIPT.read_text()
 
 
 @asynccontextmanager
@@ -354,24 +365,6 @@ def _last(text: str) -> str:
 def _shown(text: str) -> str:
     """Return the end of a text in one line."""
     return plain(" ".join(text[-4096:].split()))[-500:]
-
-
-def _rsync_failed(host: str, status: int, said: str) -> Transient:
-    """Return what an exit status of rsync(1) means."""
-    if status == 2 or "is your shell clean" in said:
-        way_out = (
-            "what logs in there prints text; silence its start-up files for sessions that are "
-            "not interactive"
-        )
-    elif status == _NOT_FOUND or _NO_RSYNC.search(said):
-        way_out = "there is no rsync where its user looks for programs; install it there"
-    elif "No space left" in said or "quota" in said:
-        way_out = "free some space there"
-    elif status in _IO_ERRORS:
-        way_out = "see whether its disk is full"
-    else:
-        way_out = "it is tried again by itself"
-    return Transient(f"{host}: rsync exited with {status}: {said}; {way_out}")
 
 
 async def address_of(host: str) -> str:

@@ -115,7 +115,7 @@ class _Change:
 
     # --- what is shown ---
 
-    def _texts(self, config: Config, needs: own_user.Needs) -> dict[str, str]:
+    def _texts(self, config: Config, needs: own_user.UserNeeds) -> dict[str, str]:
         """Return the files that there are in the end."""
         if self.user == ROOT:
             return {}
@@ -152,7 +152,7 @@ class _Change:
         counts = [f"{one.changed} in {path}" for path, one in given if one.changed]
         print(f"\nGives to {self.user}: {', '.join(counts) or 'nothing, it has all'}")
 
-    def _tell(self, needs: own_user.Needs) -> None:
+    def _tell(self, needs: own_user.UserNeeds) -> None:
         if self.user == ROOT:
             print(f"sslmd runs as root. If the user {USER} is there, it stays: userdel {USER}")
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sslmd.wire.messages import Code, WireError
+from sslmd.wire.messages import ErrorCode, WireError
 
 # Bytes, the newline not counted. A request names certificates: 10,000 of them fit.
 MAX_MESSAGE = 1 << 20
@@ -54,4 +54,4 @@ class FrameReader:
         return lines
 
     def _too_long(self) -> WireError:
-        return WireError(Code.LIMIT, f"a message may have {self._limit} bytes at most")
+        return WireError(ErrorCode.LIMIT, f"a message may have {self._limit} bytes at most")

@@ -60,7 +60,7 @@ class Notice(StrEnum):
     PLACED = "placed"
 
 
-class Code(IntEnum):
+class ErrorCode(IntEnum):
     """Why a request was refused: JSON-RPC 2.0 §5.1, and our own below -32000."""
 
     PARSE_ERROR = -32700
@@ -119,7 +119,7 @@ class Notification:
         return {"jsonrpc": "2.0", "method": self.method, "params": self.params}
 
 
-class Request:
+class RpcRequest:
     """A message that wants one `Response` with the same `id`."""
 
     __slots__ = ("id", "method", "params")
@@ -159,7 +159,7 @@ class Response:
         return {"jsonrpc": "2.0", "id": self.id, "error": error}
 
 
-Message = Request | Notification | Response
+Message = RpcRequest | Notification | Response
 
 
 def hello(version: str) -> Notification:
@@ -203,12 +203,12 @@ def parse_message(line: bytes) -> Message:
     """Parse one line; raise `WireError`, and nothing else, for what is not a message."""
     value = _parse_json(line)
     if isinstance(value, list):
-        raise WireError(Code.INVALID_REQUEST, "batches are not served; send one by one")
+        raise WireError(ErrorCode.INVALID_REQUEST, "batches are not served; send one by one")
     if not isinstance(value, dict):
-        raise WireError(Code.INVALID_REQUEST, "a message must be a JSON object")
+        raise WireError(ErrorCode.INVALID_REQUEST, "a message must be a JSON object")
     ident = value.get("id")
     if not (ident is None or (isinstance(ident, int | str) and not isinstance(ident, bool))):
-        raise WireError(Code.INVALID_REQUEST, "id must be a whole number, a string or null")
+        raise WireError(ErrorCode.INVALID_REQUEST, "id must be a whole number, a string or null")
     try:
         return _response(value, ident) if "method" not in value else _call(value, ident)
     except WireError as err:
@@ -216,7 +216,7 @@ def parse_message(line: bytes) -> Message:
         raise
 
 
-def parse_request(line: bytes, *, longest_id: int, brackets: int) -> Request:
+def parse_request(line: bytes, *, longest_id: int, brackets: int) -> RpcRequest:
     """Parse one line of somebody who may send anything; raise `WireError` for all but a request.
 
     `longest_id`: characters or digits of an `id`, which is sent back; `brackets`: arrays and
@@ -224,19 +224,19 @@ def parse_request(line: bytes, *, longest_id: int, brackets: int) -> Request:
     """
     if line.count(b"{") + line.count(b"[") > brackets:
         text = f"a request may have {brackets} arrays and objects at most, nested deeply or not"
-        raise WireError(Code.PARSE_ERROR, text)
+        raise WireError(ErrorCode.PARSE_ERROR, text)
     try:
         message = parse_message(line)
     except WireError as err:
         if not _is_short(err.id, longest_id):
             err.id = None
         raise
-    if not isinstance(message, Request):
+    if not isinstance(message, RpcRequest):
         text = "only requests are served: a method and an id"
-        raise WireError(Code.INVALID_REQUEST, text)
+        raise WireError(ErrorCode.INVALID_REQUEST, text)
     if not _is_short(message.id, longest_id):
         text = f"id may have {longest_id} printable characters or digits at most"
-        raise WireError(Code.INVALID_REQUEST, text)
+        raise WireError(ErrorCode.INVALID_REQUEST, text)
     return message
 
 
@@ -246,21 +246,21 @@ def _is_short(ident: Id, most: int) -> bool:
     return ident is None or (len(ident) <= most and is_plain(ident))
 
 
-def _call(value: dict[str, Json], ident: Id) -> Request | Notification:
+def _call(value: dict[str, Json], ident: Id) -> RpcRequest | Notification:
     _check_members(value, ("id", "method", "params"))
     method, params = value["method"], value.get("params", {})
     if not isinstance(method, str):
-        raise WireError(Code.INVALID_REQUEST, "method must be a string")
+        raise WireError(ErrorCode.INVALID_REQUEST, "method must be a string")
     if not isinstance(params, dict):
-        raise WireError(Code.INVALID_PARAMS, "params must be an object: parameters have names")
-    return Request(ident, method, params) if "id" in value else Notification(method, params)
+        raise WireError(ErrorCode.INVALID_PARAMS, "params must be an object: parameters have names")
+    return RpcRequest(ident, method, params) if "id" in value else Notification(method, params)
 
 
 def _response(value: dict[str, Json], ident: Id) -> Response:
     _check_members(value, ("id", "result", "error"))
     if "id" not in value or ("result" in value) == ("error" in value):
         raise WireError(
-            Code.INVALID_REQUEST, "a message has a method, or an id and either result or error"
+            ErrorCode.INVALID_REQUEST, "a message has a method, or an id and either result or error"
         )
     if "result" in value:
         return Response(ident, value["result"])
@@ -268,17 +268,17 @@ def _response(value: dict[str, Json], ident: Id) -> Response:
     code = error.get("code") if isinstance(error, dict) else None
     text = error.get("message") if isinstance(error, dict) else None
     if not isinstance(code, int) or isinstance(code, bool) or not isinstance(text, str):
-        raise WireError(Code.INVALID_REQUEST, "error must have a code and a message")
+        raise WireError(ErrorCode.INVALID_REQUEST, "error must have a code and a message")
     return Response(ident, error=WireError(code, text, data=error.get("data"), id=ident))
 
 
 def _check_members(value: dict[str, Json], known: tuple[str, ...]) -> None:
     if value.get("jsonrpc") != "2.0":
-        raise WireError(Code.INVALID_REQUEST, 'jsonrpc must be "2.0"')
+        raise WireError(ErrorCode.INVALID_REQUEST, 'jsonrpc must be "2.0"')
     # A mistyped "param" must not turn "renew this one" into "renew all".
     for name in value:
         if name != "jsonrpc" and name not in known:
-            raise WireError(Code.INVALID_REQUEST, f"a message has no member {quoted(name)}")
+            raise WireError(ErrorCode.INVALID_REQUEST, f"a message has no member {quoted(name)}")
 
 
 def _parse_json(line: bytes) -> Json:
@@ -294,11 +294,11 @@ def _parse_json(line: bytes) -> Json:
             # RFC 8259 §8.2: half of a surrogate pair is no character and cannot be sent on.
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:
-        raise WireError(Code.PARSE_ERROR, "the JSON is nested too deeply") from None
+        raise WireError(ErrorCode.PARSE_ERROR, "the JSON is nested too deeply") from None
     except ValueError as err:
         # Without the text itself, which may be long and anything at all.
         detail = err.msg if isinstance(err, json.JSONDecodeError) else _why_not(err)
-        raise WireError(Code.PARSE_ERROR, f"not a line of JSON in UTF-8: {detail}") from None
+        raise WireError(ErrorCode.PARSE_ERROR, f"not a line of JSON in UTF-8: {detail}") from None
     return value
 
 

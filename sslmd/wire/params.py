@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sslmd.wire.messages import Code, Method, Request, WireError, quoted
+from sslmd.wire.messages import ErrorCode, Method, RpcRequest, WireError, quoted
 
 # Unknown parameters are refused: a mistyped "dry_run" must not order a certificate.
 PARAMS: Mapping[Method, tuple[str, ...]] = {
@@ -38,7 +38,7 @@ class Params:
     Every method raises `WireError` (`INVALID_PARAMS`) naming the parameter.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: RpcRequest) -> None:
         """Check the names; raise `WireError` for an unknown method or parameter."""
         self._id = request.id
         self._values = request.params
@@ -46,7 +46,7 @@ class Params:
             self.method = Method(request.method)
         except ValueError:
             text = f"there is no method {quoted(request.method)}"
-            raise WireError(Code.METHOD_NOT_FOUND, text, id=request.id) from None
+            raise WireError(ErrorCode.METHOD_NOT_FOUND, text, id=request.id) from None
         known = PARAMS[self.method]
         for name in request.params:
             if name not in known:
@@ -99,4 +99,4 @@ class Params:
         return None if self._values.get(name) is None else self.count(name)
 
     def _wrong(self, text: str) -> WireError:
-        return WireError(Code.INVALID_PARAMS, text, id=self._id)
+        return WireError(ErrorCode.INVALID_PARAMS, text, id=self._id)

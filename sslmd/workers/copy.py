@@ -17,13 +17,12 @@ from typing import Protocol
 from sslmd.config.hosts import THIS_HOST, commands_of, is_meant, wanted_here, wanted_on
 from sslmd.config.model import Config
 from sslmd.core.errors import Permanent, SslmError, Transient, together
-from sslmd.core.host.access import KeyAccess
-from sslmd.core.host.needs import Belonging, Needs, is_kept, needs, would_change
+from sslmd.core.host.needs import Belonging, KeyAccess, Needs, is_kept, needs, would_change
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import BadName, CertId
 from sslmd.processes import run_command
 from sslmd.servers import around, production
-from sslmd.servers.ssh import Answer, RemoteShell, shell_on
+from sslmd.servers.ssh import RemoteShell, ShellAnswer, shell_on
 from sslmd.store import certs, files
 from sslmd.store.layout import Tree, is_incoming
 from sslmd.store.note_kinds import parse_cert
@@ -341,7 +340,7 @@ async def _tidy(
         raise together(failures)
 
 
-def _things(answer: Answer, holds: Collection[CertId]) -> list[Belonging]:
+def _things(answer: ShellAnswer, holds: Collection[CertId]) -> list[Belonging]:
     """Return what a host says that it has."""
     there = []
     for text in answer.every("have"):

@@ -9,7 +9,7 @@ from sslmd.config.hosts import is_meant, places
 from sslmd.config.model import Config
 from sslmd.core.errors import Permanent
 from sslmd.core.events import ProdUpdated
-from sslmd.core.host.access import KeyAccess
+from sslmd.core.host.needs import KeyAccess
 from sslmd.core.host.server import UNTOUCHED, HostUse, in_production
 from sslmd.core.jobs import Deliver
 from sslmd.core.names import CertId, SetName, machine_of
@@ -67,7 +67,7 @@ def _deliver(job: Deliver, tools: Tools, here: Collection[str], remarks: list[st
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
+class RehearsedDelivery:
     """What the job would change in production, in words, and what it would report.
 
     `wide`: the keys there that others can read, and that it would make private.
@@ -78,7 +78,7 @@ class Rehearsed:
     wide: list[str]
 
 
-def rehearse(job: Deliver, tools: Tools, here: Collection[str]) -> Rehearsed:
+def rehearse(job: Deliver, tools: Tools, here: Collection[str]) -> RehearsedDelivery:
     """Return what the job would do, and do nothing; blocks. Raises as the job does.
 
     `here`: those hosts that are this machine.
@@ -90,10 +90,10 @@ def rehearse(job: Deliver, tools: Tools, here: Collection[str]) -> Rehearsed:
     access = tools.config.access(job.cert, here)
     if stays(job, job.curr, tools, access):
         wide = list(sets.wide_keys(Tree(place[1]).cert_dir(job.cert)))
-        return Rehearsed(_updated(job, tools, here, changed=False), [], wide)
+        return RehearsedDelivery(_updated(job, tools, here, changed=False), [], wide)
     changes = production.differences(*place, job.next, is_ca=is_ca, access=access)
     changed = not production.serves(*place, is_ca=is_ca, access=access)
-    return Rehearsed(_updated(job, tools, here, changed=changed), changes, [])
+    return RehearsedDelivery(_updated(job, tools, here, changed=changed), changes, [])
 
 
 def _updated(job: Deliver, tools: Tools, here: Collection[str], *, changed: bool) -> ProdUpdated:

@@ -24,8 +24,8 @@ from sslmd.pki.inspect import cert_facts
 from sslmd.servers.local import LOOPBACK, is_loopback
 from sslmd.servers.probe import (
     BELIEVED,
-    Place,
-    Proof,
+    Expected,
+    ProbedHost,
     Served,
     facts_of,
     missing_at,
@@ -104,27 +104,27 @@ def whose_is(leaf: bytes, known: Known) -> CertId | None:
     return cert if its == facts else None
 
 
-async def place_of(host: str, tools: Tools) -> Place:
+async def place_of(host: str, tools: Tools) -> ProbedHost:
     """Return a host of a server class with its addresses; raises `Transient`.
 
     A name that only ssh knows is looked up as ssh does.
     """
     bare = machine_of(host)
     if is_loopback(bare):
-        return Place(host, LOOPBACK, own=True)
+        return ProbedHost(host, LOOPBACK, own=True)
     own = bool(await tools.lookups.locality.is_local(bare))
     problem: SslmError | None = None
     try:
         if addresses := await tools.resolver.addresses(bare):
-            return Place(host, addresses, own)
+            return ProbedHost(host, addresses, own)
     except SslmError as err:
         problem = err
     real = bare if own else await address_of(host)
     if real.lower() == bare.lower():
         if problem is not None:
             raise problem
-        return Place(host, (), own)
-    return Place(host, await tools.resolver.addresses(real), own=False)
+        return ProbedHost(host, (), own)
+    return ProbedHost(host, await tools.resolver.addresses(real), own=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ class Proving:
 
     async def _look_before(
         self,
-        place: Place,
+        place: ProbedHost,
         probe: Probe,
         wanted: Sequence[_Wanted],
         older: Mapping[CertId, Collection[bytes]],
@@ -236,7 +236,7 @@ class Proving:
             if not any(served.reached for seen in found for served in seen):
                 return
 
-    async def _look(self, place: Place, probe: Probe, one: _Wanted) -> list[Served]:
+    async def _look(self, place: ProbedHost, probe: Probe, one: _Wanted) -> list[Served]:
         async def at(address: str) -> Served:
             async with self._turn:
                 return await served_at(
@@ -266,7 +266,7 @@ class Proving:
         results = await asyncio.gather(*(self._sight(place, one) for one in works.values()))
         return found | dict(zip(works, results, strict=True))
 
-    async def _find_silent(self, place: Place, wanted: Sequence[_Wanted]) -> None:
+    async def _find_silent(self, place: ProbedHost, wanted: Sequence[_Wanted]) -> None:
         """Find the default ports where nobody listens: one look is enough for all."""
         for probe in self._class.probes:
             one = next((one for one in wanted if probe in self._optional(one.cert)), None)
@@ -295,7 +295,7 @@ class Proving:
             if probe.optional and probe.port not in self._ports[cert]:
                 yield probe
 
-    async def _sight(self, place: Place, one: _Wanted) -> Sight:
+    async def _sight(self, place: ProbedHost, one: _Wanted) -> Sight:
         cert = one.cert
         named = [probe for probe in self._counting(cert) if one.is_for(probe)]
         others = list(self._optional(cert))
@@ -326,13 +326,13 @@ class Proving:
             return Sight(ports=self.counted(cert))
         return Sight(unseen=Unseen(f"not seen: {'; '.join(told)}"), ports=self.counted(cert))
 
-    async def _prove(self, place: Place, probe: Probe, one: _Wanted) -> str:
+    async def _prove(self, place: ProbedHost, probe: Probe, one: _Wanted) -> str:
         # A port that was named is meant for every certificate of the class.
         other = partial(self._other, one.cert) if probe.optional else no_other
         proof = self._proof(probe, one)
         return await prove(place, probe, proof, self._seconds, turn=self._turn, other=other)
 
-    async def _missing(self, place: Place, probe: Probe, one: _Wanted) -> str:
+    async def _missing(self, place: ProbedHost, probe: Probe, one: _Wanted) -> str:
         """Return what a default port shows in place of a certificate, "" if it shows it."""
         if not place.addresses:
             return f"{place.host} has no address"
@@ -342,9 +342,9 @@ class Proving:
         proof = self._proof(probe, one)
         return told_of(await missing_at(place, probe, proof, seconds, turn=self._turn))
 
-    def _proof(self, probe: Probe, one: _Wanted) -> Proof:
+    def _proof(self, probe: Probe, one: _Wanted) -> Expected:
         path = Tree(str(self._tools.config.globals.prod_cert_dir)).link(one.cert, CURR)
-        return Proof(one.leaf, one.asked_with(probe), one.facts.key, path)
+        return Expected(one.leaf, one.asked_with(probe), one.facts.key, path)
 
     def _other(self, cert: CertId, served: Served) -> str:
         if served.leaf is None:

@@ -24,8 +24,8 @@ from sslmd.core.jobs import Restart, See, Told
 from sslmd.core.names import CertId, GroupName, ZoneName
 from sslmd.core.reason import Reason, Why
 from sslmd.core.state import DONE, NOT_YET, CertState
+from sslmd.processes import missing_right
 from sslmd.servers.probe import BELIEVED
-from sslmd.servers.rights import missing_right
 from sslmd.servers.ssh import RemoteShell, shell_on
 from sslmd.workers.deliver import is_here
 from sslmd.workers.proof import Proving, Sight, rule_of

@@ -25,9 +25,8 @@ from sslmd.dns.aims import Learnt
 from sslmd.dns.challenges import Challenges
 from sslmd.dns.publish import Means, keep_place
 from sslmd.dns.resolver import Resolver
-from sslmd.processes import run_command
+from sslmd.processes import missing_right, run_command
 from sslmd.servers.local import Locality
-from sslmd.servers.rights import missing_right
 from sslmd.store.layout import Tree
 from sslmd.store.scratch import Scratch
 

@@ -21,11 +21,11 @@ from sslmd.console.program import (
     RefusedByDaemon,
 )
 from sslmd.wire.messages import (
-    Code,
+    ErrorCode,
     Method,
     Notification,
-    Request,
     Response,
+    RpcRequest,
     WireError,
     encode,
     hello,
@@ -40,7 +40,7 @@ def failure(fake: FakeDaemon, timeout: float = 5.0) -> CtlError:
 
 
 def test_call_hands_over_progress_and_returns_the_result() -> None:
-    def script(request: Request) -> list[Step]:
+    def script(request: RpcRequest) -> list[Step]:
         return [progress("a/b", "x", "one"), progress("a/b", "x", "two"), Response(request.id, 7)]
 
     seen: list[Notification] = []
@@ -60,7 +60,7 @@ def test_an_answer_of_many_megabytes_in_pieces() -> None:
 
 
 def test_raw_results_with_other_spacing_or_notices_before_them() -> None:
-    def script(request: Request) -> list[Step]:
+    def script(request: RpcRequest) -> list[Step]:
         return [
             progress("a/b", "x", "one"),
             b'{ "jsonrpc": "2.0", "id": %d, "result": {"a": 1} }\n' % int(request.id or 0),
@@ -138,7 +138,7 @@ def test_a_daemon_of_another_api() -> None:
 
 
 def test_a_daemon_that_is_too_busy_says_so_in_place_of_the_greeting() -> None:
-    busy = Response(None, error=WireError(Code.LIMIT, "too many connections; try again later"))
+    busy = Response(None, error=WireError(ErrorCode.LIMIT, "too many connections; try again later"))
     error = failure(FakeDaemon(greeting=(busy, None)))
     assert isinstance(error, RefusedByDaemon)
     assert error.text == "too many connections; try again later"
@@ -153,15 +153,15 @@ def test_a_daemon_that_is_too_busy_says_so_in_place_of_the_greeting() -> None:
         (steps(b"\xff\xfe\n"), "cannot be read", FAILED),
         (steps(b"[" * 100_000 + b"\n"), "nested too deeply", FAILED),
         (steps(Response(99, "x")), "belongs to no question", FAILED),
-        (steps(Request(1, "status")), "belongs to no question", FAILED),
+        (steps(RpcRequest(1, "status")), "belongs to no question", FAILED),
         (steps(Response(None, error=WireError(-32005, "idle"))), "idle", FAILED),
-        (refusal(Code.REFUSED, "not before noon"), "not before noon", 1),
-        (refusal(Code.NOT_PERMITTED, "only root may"), "only root may", NOT_PERMITTED),
-        (refusal(Code.UNKNOWN_CERT, "no such thing"), "no such thing", 2),
-        (refusal(Code.CONFIG_REFUSED, "mistakes"), "mistakes", 1),
-        (refusal(Code.LIMIT, "too busy"), "too busy", 1),
-        (refusal(Code.STOPPING, "it stops"), "it stops", NO_DAEMON),
-        (refusal(Code.INTERNAL_ERROR, "a bug"), "a bug", 1),
+        (refusal(ErrorCode.REFUSED, "not before noon"), "not before noon", 1),
+        (refusal(ErrorCode.NOT_PERMITTED, "only root may"), "only root may", NOT_PERMITTED),
+        (refusal(ErrorCode.UNKNOWN_CERT, "no such thing"), "no such thing", 2),
+        (refusal(ErrorCode.CONFIG_REFUSED, "mistakes"), "mistakes", 1),
+        (refusal(ErrorCode.LIMIT, "too busy"), "too busy", 1),
+        (refusal(ErrorCode.STOPPING, "it stops"), "it stops", NO_DAEMON),
+        (refusal(ErrorCode.INTERNAL_ERROR, "a bug"), "a bug", 1),
         (refusal(-1, "of another version"), "of another version", 1),
     ],
 )
@@ -178,7 +178,7 @@ def test_a_silent_daemon_is_not_waited_for_without_end() -> None:
 
 
 def test_a_daemon_that_is_gone_when_it_is_asked() -> None:
-    last_words = encode(Response(None, error=WireError(Code.LIMIT, "idle for too long")))
+    last_words = encode(Response(None, error=WireError(ErrorCode.LIMIT, "idle for too long")))
     with FakeDaemon(greeting=(hello("1"), last_words, None)) as fake:
         with DaemonClient(fake.path) as daemon, pytest.raises(CtlError, match="idle for too long"):
             daemon.call(Method.STATUS)

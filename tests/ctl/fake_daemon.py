@@ -27,8 +27,8 @@ from sslmd.wire.messages import (
     Method,
     Notice,
     Notification,
-    Request,
     Response,
+    RpcRequest,
     WireError,
     encode,
     hello,
@@ -37,7 +37,7 @@ from sslmd.wire.messages import (
 
 # What the daemon does on a request: messages, raw bytes, or None to hang up.
 Step = Message | bytes | None
-Script = Callable[[Request], Iterable[Step]]
+Script = Callable[[RpcRequest], Iterable[Step]]
 
 ROOT = Path(sslmd.__file__).parents[1]
 
@@ -70,7 +70,7 @@ class FakeDaemon:
     ) -> None:
         self.answers = dict(answers or {})
         self.greeting = greeting
-        self.requests: list[Request] = []
+        self.requests: list[RpcRequest] = []
         self._folder = tempfile.mkdtemp(prefix="sslm")  # short: a socket's path has 107 bytes
         self.path = f"{self._folder}/sock"
         self._server = socket.socket(socket.AF_UNIX)
@@ -110,7 +110,7 @@ class FakeDaemon:
             while data := connection.recv(4096):
                 for line in reader.feed(data):
                     request = parse_message(line)
-                    assert isinstance(request, Request)
+                    assert isinstance(request, RpcRequest)
                     self.requests.append(request)
                     self._send(connection, self.answers[Method(request.method)](request))
 

@@ -10,7 +10,7 @@ import pytest
 from sslmd.console.answers import Cert
 from sslmd.console.health import remarks
 from sslmd.core.trouble import Limits, Severity, troubles
-from sslmd.wire.messages import Code, Method
+from sslmd.wire.messages import ErrorCode, Method
 from tests.ctl.fake_daemon import FakeDaemon, Script, refusal, result, sslmctl, steps
 from tests.ctl.samples import cert, failing, one_set, rfc3339, status
 
@@ -70,8 +70,8 @@ def test_nothing_to_check_is_no_good_news() -> None:
 @pytest.mark.parametrize(
     ("script", "text"),
     [
-        (refusal(Code.UNKNOWN_CERT, "no certificate x"), "no certificate x"),
-        (refusal(Code.NOT_PERMITTED, "not you"), "not you"),
+        (refusal(ErrorCode.UNKNOWN_CERT, "no certificate x"), "no certificate x"),
+        (refusal(ErrorCode.NOT_PERMITTED, "not you"), "not you"),
         (steps(None), "hung up"),
         (steps(b"garbage\n"), "cannot be read"),
     ],

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sslmd.console.text import local
-from sslmd.wire.messages import Code, Method, Notification, Request, Response
+from sslmd.wire.messages import ErrorCode, Method, Notification, Response, RpcRequest
 from tests.ctl.fake_daemon import (
     FakeDaemon,
     Script,
@@ -268,7 +268,7 @@ def test_forcing_all_has_to_be_meant(args: list[str]) -> None:
 
 
 def test_progress_and_outcomes() -> None:
-    def script(request: Request) -> list[Step]:
+    def script(request: RpcRequest) -> list[Step]:
         end = outcomes((WEB, "done", "rolled"), ("x.de/a", "unneeded", ""))
         return [
             progress(WEB, "key-made", "key made (ec secp384r1), set 20261123-10:00:00"),
@@ -288,7 +288,7 @@ def test_progress_and_outcomes() -> None:
 def test_progress_does_not_repeat_the_outcome() -> None:
     issued = "certificate issued by ca/int"
 
-    def script(request: Request) -> list[Step]:
+    def script(request: RpcRequest) -> list[Step]:
         return [
             progress(WEB, "asked", "an admin asks to renew it"),
             progress("x.de/a", "ask-dropped", "the request is dropped: not due"),
@@ -344,7 +344,7 @@ def test_roll_back() -> None:
 
 def test_a_roll_before_its_time() -> None:
     text = f"{WEB}: rolls by itself on 2026-11-23 18:05"
-    done, _ = ask(Method.ROLL, refusal(Code.REFUSED, text), "roll", WEB)
+    done, _ = ask(Method.ROLL, refusal(ErrorCode.REFUSED, text), "roll", WEB)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"sslmctl: {text}\n")
 
 
@@ -435,7 +435,9 @@ def test_reload() -> None:
 
 def test_a_configuration_that_is_refused() -> None:
     mistakes = ["ssl-mgr.conf:3: verb: not a boolean; true or false", "ca-info.conf:9: \x1b[2J"]
-    script = refusal(Code.CONFIG_REFUSED, "2 mistakes; the old one stays", {"mistakes": mistakes})
+    script = refusal(
+        ErrorCode.CONFIG_REFUSED, "2 mistakes; the old one stays", {"mistakes": mistakes}
+    )
     done, _ = ask(Method.RELOAD, script, "reload")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == [
@@ -456,7 +458,7 @@ EVENT = {
 }
 
 
-def with_events(request: Request) -> list[Step]:
+def with_events(request: RpcRequest) -> list[Step]:
     return [
         Notification("event", EVENT),
         Notification("event", {"text": "no time"}),
@@ -512,7 +514,7 @@ def test_no_daemon() -> None:
 
 
 def test_not_permitted() -> None:
-    done, _ = ask(Method.CLEAN, refusal(Code.NOT_PERMITTED, "only root may clean"), "clean")
+    done, _ = ask(Method.CLEAN, refusal(ErrorCode.NOT_PERMITTED, "only root may clean"), "clean")
     user = pwd.getpwuid(os.geteuid()).pw_name
     expected = f"sslmctl: only root may clean (the daemon runs as {user})\n"
     assert (done.returncode, done.stderr) == (4, expected)

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from sslmd.ctl.main import parser
-from sslmd.wire.messages import Code, Method, Notice
+from sslmd.wire.messages import ErrorCode, Method, Notice
 from sslmd.wire.params import PARAMS
 from tests.ctl.fake_daemon import ROOT, FakeDaemon, environment, result, sslmctl, steps
 from tests.ctl.samples import cert, status
@@ -118,4 +118,4 @@ def test_the_socket_document_knows_every_method_parameter_and_code() -> None:
     text = (ROOT / "docs/socket-api.md").read_text()
     words = {*Method, *Notice, *(name for names in PARAMS.values() for name in names)}
     assert not [word for word in words if f"`{word}`" not in text]
-    assert not [code for code in Code if f"| {code.value} |" not in text]
+    assert not [code for code in ErrorCode if f"| {code.value} |" not in text]

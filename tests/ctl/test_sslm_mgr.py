@@ -13,7 +13,7 @@ import pytest
 from sslmd.core.state import MAX_MIN_ROLL
 from sslmd.ctl import sslm_mgr
 from sslmd.ctl.sslm_mgr import MOST_MINUTES
-from sslmd.wire.messages import Code, Method
+from sslmd.wire.messages import ErrorCode, Method
 from tests.ctl.fake_daemon import FakeDaemon, Script, environment, refusal, result
 from tests.ctl.samples import cert, one_set, outcomes, rfc3339, status
 
@@ -288,10 +288,10 @@ def test_the_exit_status_tells_the_truth() -> None:
     done, told = run("-renew", "-roll", answers={**ANSWERS, Method.RENEW: failed})
     assert done.returncode == 1
     assert [method for method, _ in told] == ["renew", "roll"]
-    denied = refusal(Code.NOT_PERMITTED, "only root may renew")
+    denied = refusal(ErrorCode.NOT_PERMITTED, "only root may renew")
     assert run("-renew", answers={**ANSWERS, Method.RENEW: denied})[0].returncode == 4
     assert run("-s", "-v", "-socket", "/nonexistent")[0].returncode == 3
-    unknown = refusal(Code.UNKNOWN_CERT, "there is no such certificate")
+    unknown = refusal(ErrorCode.UNKNOWN_CERT, "there is no such certificate")
     assert run("-s", "-v", answers={**ANSWERS, Method.SHOW: unknown})[0].returncode == 2
 
 

@@ -8,7 +8,7 @@ from argparse import Namespace
 import pytest
 
 from sslmd.ctl import status as status_command
-from sslmd.wire.messages import Code, Method, Response
+from sslmd.wire.messages import ErrorCode, Method, Response
 from tests.ctl.fake_daemon import (
     FakeDaemon,
     Script,
@@ -54,7 +54,7 @@ def test_certificates_are_sent_as_typed() -> None:
 
 
 def test_an_unknown_certificate_is_a_usage_error() -> None:
-    with FakeDaemon({Method.STATUS: refusal(Code.UNKNOWN_CERT, "no certificate x")}) as fake:
+    with FakeDaemon({Method.STATUS: refusal(ErrorCode.UNKNOWN_CERT, "no certificate x")}) as fake:
         done = sslmctl("status", "x", "--socket", fake.path)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "sslmctl: no certificate x\n")
 

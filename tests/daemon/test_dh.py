@@ -38,7 +38,7 @@ class World:
         self.now = datetime(2126, 6, 1, 12, tzinfo=UTC)  # no timer fires by itself
         self.tools.site.now = lambda: self.now
         self.told: list[str] = []
-        self.loop = Loop(lambda: datetime.now(UTC), 1, lambda _: "", lambda _: None)
+        self.loop = Loop(lambda: datetime.now(UTC), 1, lambda _: "", lambda _: None, tools.bug)
         self.queue = self.loop.queue
         self.looks = Noting(tools, self.loop, self._tell)
         self.loop.add(self.looks)

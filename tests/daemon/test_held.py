@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,7 +65,7 @@ def issued(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def planner(tools: Tools, issued: Path, tmp_path: Path) -> Counting:
+async def planner(tools: Tools, issued: Path, tmp_path: Path) -> AsyncIterator[Counting]:
     """A site that is issued, and a daemon that has just been started on it."""
     for tree in ("certs", "prod-certs"):
         shutil.copytree(issued / tree, tmp_path / tree, symlinks=True)
@@ -75,7 +75,8 @@ async def planner(tools: Tools, issued: Path, tmp_path: Path) -> Counting:
     one.loop.start()
     await one.queue.idle()  # production is at another place now
     one.read.clear()
-    return one
+    yield one
+    await one.stop(1.0)
 
 
 async def test_only_what_is_held_is_read(planner: Counting) -> None:
@@ -110,7 +111,6 @@ async def test_a_ca_goes_on_when_its_key_is_back(planner: Counting) -> None:
     assert one["next_try"] is None
     assert not in_trouble(planner.registry[ROOT], planner.tools.now())
     assert told[-1].event == "released"
-    await planner.stop(1.0)
 
 
 async def test_a_certificate_goes_on_when_its_state_can_be_read(planner: Counting) -> None:
@@ -132,7 +132,6 @@ async def test_a_certificate_goes_on_when_its_state_can_be_read(planner: Countin
     assert (one := status(planner, WEB))["last_error"] is None, one
     assert one["phase"] == "settled"
     assert any(one.event == "released" and one.cert == WEB for one in told)
-    await planner.stop(1.0)
 
 
 async def test_what_came_to_its_end_during_a_reload_is_read_again(planner: Counting) -> None:
@@ -146,7 +145,6 @@ async def test_what_came_to_its_end_during_a_reload_is_read_again(planner: Count
     believe(planner.registry, WEB, state=replace(planner.registry[WEB].state))
     await reading
     assert "is left alone, and its certificate too" in status(planner, WEB)["last_error"]
-    await planner.stop(1.0)
 
 
 async def test_a_set_in_use_that_does_not_fit_is_told_while_its_ca_cannot_sign(
@@ -172,7 +170,6 @@ async def test_a_set_in_use_that_does_not_fit_is_told_while_its_ca_cannot_sign(
     assert (one := status(planner, WEB))["unusable"] is None, one
     assert one["curr"] is not None
     assert not in_trouble(planner.registry[WEB], planner.tools.now())
-    await planner.stop(1.0)
 
 
 async def test_a_link_that_leads_nowhere_is_not_taken_for_no_certificate_yet(
@@ -197,7 +194,6 @@ async def test_a_link_that_leads_nowhere_is_not_taken_for_no_certificate_yet(
     one = status(planner, WEB)
     assert (one["unusable"], one["curr"]["set"]) == (None, os.path.basename(leads))
     assert os.listdir(tree.db_dir(WEB)) == before, "nothing was made in its place"
-    await planner.stop(1.0)
 
 
 async def test_it_is_looked_at_again_and_again(tools: Tools) -> None:

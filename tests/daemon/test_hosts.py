@@ -12,7 +12,7 @@ from sslmd.core.state import NOT_YET, Server, ServerPhase, Unseen
 from sslmd.daemon.api.deliveries import _together
 from sslmd.daemon.hosts import Hosts
 from sslmd.store.state import parse
-from sslmd.wire.messages import Method, Outcome, Request
+from sslmd.wire.messages import Method, Outcome, RpcRequest
 from sslmd.wire.params import Params
 from tests.reasons import because
 from tests.stand.server import free_port
@@ -136,7 +136,7 @@ def test_a_host_with_several_certificates_is_told_of_once() -> None:
     restarted = replace(seen, phase=ServerPhase.RESTARTED)
     other = replace(restarted, unseen=Unseen("not seen: port 443 is mute"))
     meant = replace(restarted, unseen=Unseen("not looked at: probe = 'none'", meant=True))
-    wait = Params(Request(1, Method.RESTART.value, {"class": "web"}))
+    wait = Params(RpcRequest(1, Method.RESTART.value, {"class": "web"}))
     for servers, said in (
         ([seen, seen], "restarted: web on h"),
         ([other, other], "restarted: web on h (not seen: port 443 is mute)"),

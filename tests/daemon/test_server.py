@@ -19,7 +19,7 @@ from sslmd.daemon.api import limits
 from sslmd.daemon.api.metering import Metered, Share, gently
 from sslmd.daemon.api.server import Client, Server
 from sslmd.daemon.api.users import Users, Waiting, may_change, overflow_uid
-from sslmd.wire.messages import Request, Response, WireError, encode_plain
+from sslmd.wire.messages import Response, RpcRequest, WireError, encode_plain
 from tests.stand import virtual_time
 
 
@@ -27,7 +27,7 @@ from tests.stand import virtual_time
 async def serving(folder: Path, bugs: list[str] | None = None) -> AsyncIterator[Server]:
     """A socket that gives back what it is asked."""
 
-    async def handle(_: Client, request: Request) -> Sequence[bytes]:
+    async def handle(_: Client, request: RpcRequest) -> Sequence[bytes]:
         return (encode_plain(Response(request.id, request.params)),)
 
     told = [] if bugs is None else bugs

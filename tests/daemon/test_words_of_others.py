@@ -50,7 +50,7 @@ from sslmd.processes import run_command
 from sslmd.servers.ssh import _last, _shown
 from sslmd.servers.starttls import _said
 from sslmd.store.note_kinds import HostNote
-from sslmd.wire.messages import Code, Method, Request, WireError, encode, encode_plain
+from sslmd.wire.messages import ErrorCode, Method, RpcRequest, WireError, encode, encode_plain
 from sslmd.workers.tools import Tools
 from tests.daemon.conftest import EXAMPLE
 from tests.reasons import because
@@ -203,7 +203,7 @@ class World:
         self.mistake = text
 
     async def ask(self, method: Method, **params: object) -> bytes:
-        self.writer.write(encode(Request(1, method, params)))
+        self.writer.write(encode(RpcRequest(1, method, params)))
         told = b""
         while b'"id":1,' not in told.rsplit(b"\n", 2)[-2:][0]:
             told += await self.reader.readline()
@@ -215,7 +215,7 @@ class World:
         for method in (Method.STATUS, Method.CONFIG, Method.PLAN, Method.EVENTS, Method.RELOAD):
             yield self.runner.run(self.ask(method))
         yield self.runner.run(self.ask(Method.SHOW, cert="example.com:web-ec"))
-        yield encode_plain(WireError(Code.REFUSED, text, data={text: [text]}).response())
+        yield encode_plain(WireError(ErrorCode.REFUSED, text, data={text: [text]}).response())
 
     def status(self, text: str) -> bytes:
         """Return what the service manager gets."""
@@ -422,7 +422,7 @@ def test_what_others_say_is_escaped_once(source: str) -> None:
         told = asyncio.run(SOURCES[source](text)) or ""
         record = Record(NOW, "held", str(Transient(told)))
         check_line(record.text, MOST + 1)
-        answer = json.loads(encode_plain(WireError(Code.REFUSED, record.text).response()))
+        answer = json.loads(encode_plain(WireError(ErrorCode.REFUSED, record.text).response()))
         assert answer["error"]["message"] == record.text
         if text == "\x1b[31mred\x1b[0m":
             assert "\\x1b[31mred" in record.text

@@ -29,7 +29,7 @@ from sslmd.servers import http01_look
 from sslmd.servers.ssh import RemoteShell
 from sslmd.servers.starttls import MOST_LINE, NoTlsError, Talk
 from sslmd.wire.framing import FrameReader
-from sslmd.wire.messages import Request, WireError, encode, parse_message
+from sslmd.wire.messages import RpcRequest, WireError, encode, parse_message
 from sslmd.wire.params import Params
 from tests.fuzz.target import Target
 
@@ -58,7 +58,7 @@ def _messages(data: bytes) -> Iterable[str]:
         try:
             message = parse_message(line)
             encode(message)
-            if isinstance(message, Request):
+            if isinstance(message, RpcRequest):
                 params = Params(message)
                 params.certs()
                 params.text("why")

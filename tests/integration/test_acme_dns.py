@@ -10,6 +10,7 @@ import pytest
 
 from tests.stand.acme_site import ARG, CERT, ZONE, World, names_of, processes, verify, world
 from tests.stand.bind import Zone, answer
+from tests.stand.site import reasons_of
 
 TEN = [ZONE, f"*.{ZONE}", *(f"{letter}.{ZONE}" for letter in "abcdefgh")]
 
@@ -228,7 +229,7 @@ def test_an_order_that_is_cancelled(here: World) -> None:
     done = here.site.ctl("cancel", ARG)
     assert "sslmctl renew" in done.stdout
     status = here.site.status()[CERT]
-    assert "stopped by an admin; it rests until" in status["reason"]
+    assert "rests" in reasons_of(status)
     assert (status["attempts"], status["last_error"]) == (0, None), "it is no failure"
     assert (
         "in trouble" not in json.loads(here.site.ctl("status", "--json").stdout)["daemon"]["text"]

@@ -10,7 +10,7 @@ from typing import Any
 from cryptography import x509
 
 from tests.stand.dane_site import ARG, CERT, clean, dane_world
-from tests.stand.site import Site, verify
+from tests.stand.site import Site, reasons_of, verify
 
 WEB = "example.com/web-ec"
 ROOT_CA = "ca/my-root"
@@ -279,7 +279,7 @@ def test_it_waits_for_its_records_over_a_crash_and_can_be_called_off(tmp_path: P
         assert world.served() == second
         site.kill()
         site.start()
-        waiting = site.wait_cert(lambda one: "going back to set" in one["reason"], "the wait")
+        waiting = site.wait_cert(lambda one: one["next"] and "seen" in reasons_of(one), "the wait")
         assert waiting["curr"]["serial"] == before
         assert "is going back to set" in site.ctl("force-renew", ARG, status=1).stderr
         early = site.ctl("roll", ARG, status=1).stderr

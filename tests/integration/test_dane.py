@@ -10,7 +10,7 @@ import pytest
 
 from tests.stand.dane_site import ARG, HOST, ZONE, DaneWorld, clean, dane_world
 from tests.stand.pair import Pair
-from tests.stand.site import without_notes
+from tests.stand.site import reasons_of, without_notes
 
 
 @pytest.fixture
@@ -76,7 +76,8 @@ def test_a_tree_of_ssl_mgr_is_taken_over_with_its_records(world: DaneWorld) -> N
     (folder / "mail" / "state.toml").unlink()
     site.start()
     # Nobody knows for how long they have been there, nor with which TTL: half an hour, say.
-    after = site.wait_cert(lambda one: "1800 s twice" in one["reason"], "the wait")
+    after = site.wait_cert(lambda one: "seen" in reasons_of(one), "the wait")
+    assert reasons_of(after)["seen"]["ttl"] == 1800
     for which in ("curr", "next"):
         assert without_notes(after, which) == without_notes(before, which)
     assert world.records() == both

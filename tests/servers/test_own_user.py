@@ -11,7 +11,16 @@ import pytest
 from sslmd.config.load import load
 from sslmd.config.model import Config
 from sslmd.servers import own_user
-from sslmd.servers.own_user import USER, Needs, drop_in, gifts, needs_of, polkit, sysusers, tmpfiles
+from sslmd.servers.own_user import (
+    USER,
+    UserNeeds,
+    drop_in,
+    gifts,
+    needs_of,
+    polkit,
+    sysusers,
+    tmpfiles,
+)
 from sslmd.servers.unit import read_unit
 from tests.stand.site import EXAMPLE
 
@@ -38,7 +47,7 @@ def web(restart: str, more: str = "") -> str:
     )
 
 
-def names(config: Config) -> Needs:
+def names(config: Config) -> UserNeeds:
     return needs_of(config, HERE, lambda name: name.replace("alias", "real"))
 
 

@@ -14,7 +14,16 @@ import pytest
 from sslmd.config.model import Probe, ProbeWord
 from sslmd.core.errors import Transient
 from sslmd.pki.inspect import cert_facts
-from sslmd.servers.probe import Place, Proof, Reach, Served, described, facts_of, prove, served_at
+from sslmd.servers.probe import (
+    Expected,
+    ProbedHost,
+    Reach,
+    Served,
+    described,
+    facts_of,
+    prove,
+    served_at,
+)
 from sslmd.servers.starttls import MOST_LINE
 from tests.stand import nginx
 from tests.stand.nginx import Nginx
@@ -324,11 +333,11 @@ def test_certificates_are_described() -> None:
 
 # --- proof ----------------------------------------------------------------------------------
 
-PLACE = Place("localhost", (LOOPBACK,))
+PLACE = ProbedHost("localhost", (LOOPBACK,))
 
 
-def proof(kind: str = "ec", label: str = "") -> Proof:
-    return Proof(leaf(kind, label), NAME, kind, "/prod/example.com/web/curr")
+def proof(kind: str = "ec", label: str = "") -> Expected:
+    return Expected(leaf(kind, label), NAME, kind, "/prod/example.com/web/curr")
 
 
 def at(number: int) -> Probe:
@@ -379,7 +388,7 @@ async def test_what_was_served_is_told_though_the_last_look_saw_nothing(port: Tl
 
 
 async def test_every_address_has_to_show_it(port: TlsPort) -> None:
-    place = Place("mx", (LOOPBACK, "127.0.0.2"))
+    place = ProbedHost("mx", (LOOPBACK, "127.0.0.2"))
     own = replace(place, own=True)
     async with server(port) as number:
         with pytest.raises(Transient, match=r"127\.0\.0\.2 port \d+ cannot be connected to"):
@@ -398,9 +407,9 @@ async def test_an_address_without_a_route_is_left_out_if_another_serves(port: Tl
     seen = await served_at(nowhere, 1, ProbeWord.TLS, NAME)
     assert seen.reach is Reach.NO_ROUTE
     async with server(port) as number:
-        assert await prove(Place("mx", (nowhere, LOOPBACK)), at(number), proof(), 10) == ""
+        assert await prove(ProbedHost("mx", (nowhere, LOOPBACK)), at(number), proof(), 10) == ""
     with pytest.raises(Transient, match="unreachable"):
-        await prove(Place("mx", (nowhere,)), at(1), proof(), 0.1)
+        await prove(ProbedHost("mx", (nowhere,)), at(1), proof(), 0.1)
 
 
 async def test_a_silent_one_is_no_proof() -> None:
@@ -411,7 +420,7 @@ async def test_a_silent_one_is_no_proof() -> None:
 
 async def test_without_an_address() -> None:
     with pytest.raises(Transient, match="mx has no address"):
-        await prove(Place("mx", ()), at(1), proof(), 0.1)
+        await prove(ProbedHost("mx", ()), at(1), proof(), 0.1)
 
 
 async def test_the_port_of_another_certificate_of_ours(port: TlsPort) -> None:
@@ -422,7 +431,7 @@ async def test_the_port_of_another_certificate_of_ours(port: TlsPort) -> None:
         note = await prove(PLACE, at(number), proof("ec", "new"), 0.1, other=other)
         assert note == f"port {number} of localhost serves example.com/mail: not counted"
         # One address that is nobody's is enough to count.
-        place = Place("localhost", (LOOPBACK, "127.0.0.2"))
+        place = ProbedHost("localhost", (LOOPBACK, "127.0.0.2"))
         with pytest.raises(Transient):
             await prove(place, at(number), proof("ec", "new"), 0.1, other=other)
 

@@ -185,3 +185,10 @@ async def test_a_greeting_without_end(word: ProbeWord | None, line: bytes) -> No
     assert seen.chain == ()
     assert seen.problem
     assert stalls.longest < LONGEST
+
+
+async def test_an_old_server_that_insists_on_a_client_certificate(tmp_path: Path) -> None:
+    """TLS 1.2 has no alert of its own for that: it is told from one that has no suite for us."""
+    async with s_server(tmp_path, "-tls1_2", "-Verify", "1") as port:
+        seen = await served_at(LOOPBACK, port, ProbeWord.TLS, NAME, seconds=10)
+    assert seen.problem == "wants a certificate of the client"

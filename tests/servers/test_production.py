@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.errors import Permanent
-from sslmd.core.host.access import KeyAccess
+from sslmd.core.host.needs import KeyAccess
 from sslmd.core.names import CertId, SetName
 from sslmd.servers import production
 from sslmd.store import files

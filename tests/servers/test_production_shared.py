@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.errors import Permanent, SslmError
-from sslmd.core.host.access import KeyAccess
+from sslmd.core.host.needs import KeyAccess
 from sslmd.servers import production
 from sslmd.servers.key_rights import Rights
 from tests.stand.attacker import GROUP, exchanged, let_in

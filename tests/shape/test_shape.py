@@ -12,21 +12,21 @@ SHAPE = shape_of(ROOT / "sslmd")
 
 # Over 400 lines.
 LONG_FILES = {
-    *("acme/certbot.py", "config/load.py", "core/renew_track.py", "daemon/api/documents.py"),
-    *("daemon/api/requests.py", "daemon/hosts.py", "daemon/planner.py", "dns/ask.py"),
-    *("dns/owners.py", "dns/runs.py", "dns/tlsa_publish.py", "pki/describe.py"),
-    *("pki/local_ca.py", "servers/http01_look.py", "servers/remote.sh", "servers/ssh.py"),
-    "store/files.py",
+    "config/load.py",
+    "core/renew_track.py",
+    "daemon/api/documents.py",
+    "daemon/api/requests.py",
+    "daemon/hosts.py",
+    "pki/local_ca.py",
+    "servers/http01_look.py",
+    "servers/remote.sh",
 }
 
 # Over 60 lines: those, and flat tables.
-LONG_FUNCTIONS = {"check_means", "_apply", "add", "_of_event", "prepare"}
+LONG_FUNCTIONS = {"_apply", "_of_event", "add", "check_means"}
 
 # Names of several classes.
-SHARED_NAMES = {
-    *("Answer", "Asked", "Ca", "Code", "Daemon", "Entry", "Finding", "Given", "Needs", "Order"),
-    *("Outcome", "Place", "Rehearsed", "Request", "Server", "Share", "Watch", "_Name", "_Seen"),
-}
+SHARED_NAMES = {"Ca", "Entry", "Server", "Share"}
 
 
 def test_no_other_file_is_long() -> None:

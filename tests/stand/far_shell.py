@@ -42,7 +42,7 @@ def made(letter: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Rights:
-    """What `put` is told of a key: as `sslmd.core.host.access` has it."""
+    """What `put` is told of a key: as `sslmd.core.host.needs` has it."""
 
     owner: str = ""
     group: str = ""

@@ -47,6 +47,22 @@ def first_tables(settings: Mapping[str, str], groups: Iterable[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def reasons_of(cert: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return every reason that a certificate's status gives, as its code and facts."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def take(code: str, facts: Mapping[str, Any]) -> None:
+        found.setdefault(code, {}).update(facts)
+        for fact in facts.values():
+            for one in fact if isinstance(fact, list) else [fact]:
+                if isinstance(one, dict):
+                    take(one["code"], one["facts"])
+
+    if cert["reason_code"] is not None:
+        take(cert["reason_code"], cert["reason_facts"])
+    return found
+
+
 class Site:
     """A top directory with a configuration, and the daemon that runs on it."""
 
@@ -252,10 +268,10 @@ class Site:
         """Return the status when a certificate has a `next` on deck."""
         return self._wait_for(lambda status: None if status[cert]["next"] else "no next")
 
-    def wait_reason(self, cert: str, text: str) -> dict[str, Any]:
-        """Return the status of a certificate when its reason has `text` in it."""
+    def wait_reason(self, cert: str, code: str) -> dict[str, Any]:
+        """Return the status of a certificate when this code is among its reasons."""
         return self._wait_for(
-            lambda status: None if text in status[cert]["reason"] else status[cert]["reason"]
+            lambda status: None if code in reasons_of(status[cert]) else status[cert]["reason"]
         )[cert]
 
     def _wait_for(

@@ -135,7 +135,7 @@ class StillLoop(Loop):
     """Asks for nothing: `touched` is what it would have asked for."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
-        super().__init__(now, 1, lambda _: "", lambda _: None)
+        super().__init__(now, 1, lambda _: "", lambda _: None, lambda *_: None)
         self.touched: list[tuple[str, object]] = []
 
     def touch(self, name: str, ident: object = "") -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslmd.wire.framing import FrameReader
-from sslmd.wire.messages import Code, WireError
+from sslmd.wire.messages import ErrorCode, WireError
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
@@ -69,4 +69,4 @@ def test_after_a_line_too_long_nothing_more_is_read() -> None:
         reader.feed(b"abcd")
     with pytest.raises(WireError, match="3 bytes") as caught:
         reader.feed(b"\n{}\n")
-    assert caught.value.code == Code.LIMIT
+    assert caught.value.code == ErrorCode.LIMIT

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from sslmd.wire.framing import FrameReader
 from sslmd.wire.messages import (
-    Code,
+    ErrorCode,
     Message,
     Notification,
-    Request,
     Response,
+    RpcRequest,
     WireError,
     encode,
     encode_plain,
@@ -43,7 +43,7 @@ errors = st.builds(
     lambda code, text, data: WireError(code, text, data=data), st.integers(), texts, values
 )
 messages = st.one_of(
-    st.builds(Request, idents, texts, objects),
+    st.builds(RpcRequest, idents, texts, objects),
     st.builds(Notification, texts, objects),
     st.builds(Response, idents, values),
     st.builds(lambda ident, error: Response(ident, error=error), idents, errors),
@@ -95,32 +95,40 @@ def test_arbitrary_objects_raise_nothing_but_wire_errors(value: dict[str, Any]) 
 @pytest.mark.parametrize(
     ("line", "code", "text"),
     [
-        (b"", Code.PARSE_ERROR, "not a line of JSON"),
-        (b"{", Code.PARSE_ERROR, "not a line of JSON"),
-        (b"\xff", Code.PARSE_ERROR, "byte 0 is not UTF-8"),
-        (b'{"a":1,"a":2}', Code.PARSE_ERROR, "twice"),
-        (b'{"a":NaN}', Code.PARSE_ERROR, "NaN"),
-        (b'{"a":-Infinity}', Code.PARSE_ERROR, "Infinity"),
-        (b'{"a":1e999}', Code.PARSE_ERROR, "too large"),
-        (b'{"a":' + b"9" * 5000 + b"}", Code.PARSE_ERROR, "limit"),
-        (rb'{"a":"\ud800"}', Code.PARSE_ERROR, "surrogate"),
-        (b"[" * 500_000, Code.PARSE_ERROR, "deeply"),
-        (b'{"a":' * 150_000, Code.PARSE_ERROR, "deeply"),
-        (b"[]", Code.INVALID_REQUEST, "batches"),
-        (b"1", Code.INVALID_REQUEST, "object"),
-        (b'{"id":1,"method":"status"}', Code.INVALID_REQUEST, "jsonrpc"),
-        (b'{"jsonrpc":2.0,"id":1,"method":"status"}', Code.INVALID_REQUEST, "jsonrpc"),
-        (b'{"jsonrpc":"2.0","id":true,"method":"status"}', Code.INVALID_REQUEST, "id must"),
-        (b'{"jsonrpc":"2.0","id":1.5,"method":"status"}', Code.INVALID_REQUEST, "id must"),
-        (b'{"jsonrpc":"2.0","id":1,"method":7}', Code.INVALID_REQUEST, "method must"),
-        (b'{"jsonrpc":"2.0","id":1}', Code.INVALID_REQUEST, "has a method"),
-        (b'{"jsonrpc":"2.0","id":1,"result":1,"error":{}}', Code.INVALID_REQUEST, "either"),
-        (b'{"jsonrpc":"2.0","id":1,"error":"no"}', Code.INVALID_REQUEST, "code and a message"),
-        (b'{"jsonrpc":"2.0","id":1,"method":"renew","param":{}}', Code.INVALID_REQUEST, "param"),
-        (b'{"jsonrpc":"2.0","id":1,"method":"show","params":["a"]}', Code.INVALID_PARAMS, "object"),
+        (b"", ErrorCode.PARSE_ERROR, "not a line of JSON"),
+        (b"{", ErrorCode.PARSE_ERROR, "not a line of JSON"),
+        (b"\xff", ErrorCode.PARSE_ERROR, "byte 0 is not UTF-8"),
+        (b'{"a":1,"a":2}', ErrorCode.PARSE_ERROR, "twice"),
+        (b'{"a":NaN}', ErrorCode.PARSE_ERROR, "NaN"),
+        (b'{"a":-Infinity}', ErrorCode.PARSE_ERROR, "Infinity"),
+        (b'{"a":1e999}', ErrorCode.PARSE_ERROR, "too large"),
+        (b'{"a":' + b"9" * 5000 + b"}", ErrorCode.PARSE_ERROR, "limit"),
+        (rb'{"a":"\ud800"}', ErrorCode.PARSE_ERROR, "surrogate"),
+        (b"[" * 500_000, ErrorCode.PARSE_ERROR, "deeply"),
+        (b'{"a":' * 150_000, ErrorCode.PARSE_ERROR, "deeply"),
+        (b"[]", ErrorCode.INVALID_REQUEST, "batches"),
+        (b"1", ErrorCode.INVALID_REQUEST, "object"),
+        (b'{"id":1,"method":"status"}', ErrorCode.INVALID_REQUEST, "jsonrpc"),
+        (b'{"jsonrpc":2.0,"id":1,"method":"status"}', ErrorCode.INVALID_REQUEST, "jsonrpc"),
+        (b'{"jsonrpc":"2.0","id":true,"method":"status"}', ErrorCode.INVALID_REQUEST, "id must"),
+        (b'{"jsonrpc":"2.0","id":1.5,"method":"status"}', ErrorCode.INVALID_REQUEST, "id must"),
+        (b'{"jsonrpc":"2.0","id":1,"method":7}', ErrorCode.INVALID_REQUEST, "method must"),
+        (b'{"jsonrpc":"2.0","id":1}', ErrorCode.INVALID_REQUEST, "has a method"),
+        (b'{"jsonrpc":"2.0","id":1,"result":1,"error":{}}', ErrorCode.INVALID_REQUEST, "either"),
+        (b'{"jsonrpc":"2.0","id":1,"error":"no"}', ErrorCode.INVALID_REQUEST, "code and a message"),
+        (
+            b'{"jsonrpc":"2.0","id":1,"method":"renew","param":{}}',
+            ErrorCode.INVALID_REQUEST,
+            "param",
+        ),
+        (
+            b'{"jsonrpc":"2.0","id":1,"method":"show","params":["a"]}',
+            ErrorCode.INVALID_PARAMS,
+            "object",
+        ),
     ],
 )
-def test_refused(line: bytes, code: Code, text: str) -> None:
+def test_refused(line: bytes, code: ErrorCode, text: str) -> None:
     with pytest.raises(WireError, match=text) as caught:
         parse_message(line)
     assert caught.value.code == code
@@ -135,7 +143,7 @@ def test_a_refusal_carries_the_id_it_could_read() -> None:
     assert isinstance(answer, Response)
     assert answer.id == "x"
     assert answer.error is not None
-    assert answer.error.code == Code.INVALID_REQUEST
+    assert answer.error.code == ErrorCode.INVALID_REQUEST
 
 
 def test_an_escaped_pair_is_one_character() -> None:
@@ -193,6 +201,6 @@ def test_a_request_that_would_cost_more_than_its_answer(line: bytes, text: str) 
 
 def test_an_id_comes_back_as_it_was() -> None:
     for ident in (0, -1, 10**199, "a b", "ä", "x" * 200, None):
-        line = encode(Request(ident, "status"))
+        line = encode(RpcRequest(ident, "status"))
         request = parse_request(line[:-1], longest_id=200, brackets=100)
         assert json.loads(encode_plain(Response(request.id, {})))["id"] == ident

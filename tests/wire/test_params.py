@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslmd.wire.messages import Code, Method, Request, WireError
+from sslmd.wire.messages import ErrorCode, Method, RpcRequest, WireError
 from sslmd.wire.params import PARAMS, Params
 
 
 def params(method: str, **values: Any) -> Params:
-    return Params(Request(3, method, values))
+    return Params(RpcRequest(3, method, values))
 
 
 def test_every_method_says_what_it_takes() -> None:
@@ -24,13 +24,13 @@ def test_every_method_says_what_it_takes() -> None:
 def test_an_unknown_method() -> None:
     with pytest.raises(WireError, match="no method 'stauts'") as caught:
         params("stauts")
-    assert (caught.value.code, caught.value.id) == (Code.METHOD_NOT_FOUND, 3)
+    assert (caught.value.code, caught.value.id) == (ErrorCode.METHOD_NOT_FOUND, 3)
 
 
 def test_an_unknown_parameter_is_refused_by_name() -> None:
     with pytest.raises(WireError, match=r"no parameter 'dryrun'.*dry_run") as caught:
         params("renew", dryrun=True)
-    assert (caught.value.code, caught.value.id) == (Code.INVALID_PARAMS, 3)
+    assert (caught.value.code, caught.value.id) == (ErrorCode.INVALID_PARAMS, 3)
     with pytest.raises(WireError, match="takes none"):
         params("reload", certs=None)
 
@@ -85,4 +85,4 @@ def test_reading_an_undeclared_flag_is_our_own_mistake() -> None:
 @given(st.text(), st.dictionaries(st.text(), st.none() | st.text() | st.booleans()))
 def test_nothing_but_wire_errors(method: str, values: dict[str, Any]) -> None:
     with suppress(WireError):
-        Params(Request(1, method, values))
+        Params(RpcRequest(1, method, values))

@@ -22,7 +22,7 @@ from sslmd.daemon.api.server import Client
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import DEBUG
-from sslmd.wire.messages import Code, Notice, Outcome, WireError, quoted
+from sslmd.wire.messages import ErrorCode, Notice, Outcome, WireError, quoted
 from sslmd.wire.params import Params
 
 # Seconds after which it is looked how far things are, without an event.
@@ -82,7 +82,7 @@ class Deliveries:
         # Nothing is done for what is held; its class is restarted for the others all the same.
         asked = [cert for cert in using if not registry[cert].hold]
         if using and not asked:
-            raise WireError(Code.REFUSED, registry[using[0]].hold)
+            raise WireError(ErrorCode.REFUSED, registry[using[0]].hold)
 
         def ours(_: CertId, server: Server) -> bool:
             return server.kind == kind and server.host in hosts
@@ -108,7 +108,7 @@ class Deliveries:
         if not found:
             there = ", ".join(sorted(known)) or "none"
             text = f"no server class has a host {quoted(named)}; there are: {there}"
-            raise WireError(Code.INVALID_PARAMS, text)
+            raise WireError(ErrorCode.INVALID_PARAMS, text)
         return found
 
     def _kind(self, named: str) -> str:
@@ -117,7 +117,7 @@ class Deliveries:
             return named
         there = ", ".join(kind for kind in kinds if kind != DNS) or "none"
         text = f"there is no server class {quoted(named)}; there are: {there}"
-        raise WireError(Code.INVALID_PARAMS, text)
+        raise WireError(ErrorCode.INVALID_PARAMS, text)
 
     # --- doing it ---
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Self
 
 from sslmd.daemon.tell.journal import Bus, Record
-from sslmd.wire.messages import Code, WireError
+from sslmd.wire.messages import ErrorCode, WireError
 
 # Records kept for a client that reads slowly; one that falls further behind is let go.
 MAX_BEHIND = 10_000
@@ -38,7 +38,7 @@ class Following:
     async def next(self) -> Record:
         """Return the next record; raise `WireError` when some were lost."""
         if self._lost:
-            raise WireError(Code.LIMIT, "too slow to follow: events were lost; start again")
+            raise WireError(ErrorCode.LIMIT, "too slow to follow: events were lost; start again")
         return await self._waiting.get()
 
     async def next_within(self, seconds: float) -> Record | None:

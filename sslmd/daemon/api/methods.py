@@ -26,13 +26,13 @@ from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import UnknownCertError
 from sslmd.daemon.tell.journal import Record
 from sslmd.wire.messages import (
-    Code,
+    ErrorCode,
     Method,
     Notice,
     Notification,
     Outcome,
-    Request,
     Response,
+    RpcRequest,
     WireError,
     encode_plain,
 )
@@ -74,12 +74,12 @@ class Methods:
         self._reload = reload
         self._status = StatusDocument(planner, started, pid)
 
-    async def handle(self, client: Client, request: Request) -> Sequence[bytes]:
+    async def handle(self, client: Client, request: RpcRequest) -> Sequence[bytes]:
         """Answer one request with a line, in pieces; raises `WireError` for what is refused."""
         params = Params(request)
         if params.method in _CHANGING and not client.may_change:
             raise WireError(
-                Code.NOT_PERMITTED,
+                ErrorCode.NOT_PERMITTED,
                 f"{params.method} is for root and the daemon's own user; uid {client.uid} may read",
             )
         try:
@@ -87,7 +87,7 @@ class Methods:
                 await self._look_at_held(params)
             return await self._dispatch(client, request, params)
         except UnknownCertError as err:
-            raise WireError(Code.UNKNOWN_CERT, str(err)) from None
+            raise WireError(ErrorCode.UNKNOWN_CERT, str(err)) from None
         except ConfigError as err:
             count = len(err.mistakes)
             text = (
@@ -99,11 +99,13 @@ class Methods:
                 "mistakes": [str(mistake) for mistake in err.mistakes],
                 "warnings": [str(warning) for warning in err.warnings],
             }
-            raise WireError(Code.CONFIG_REFUSED, text, data=data) from None
+            raise WireError(ErrorCode.CONFIG_REFUSED, text, data=data) from None
         except SslmError as err:
-            raise WireError(Code.REFUSED, str(err)) from None
+            raise WireError(ErrorCode.REFUSED, str(err)) from None
 
-    async def _dispatch(self, client: Client, request: Request, params: Params) -> Sequence[bytes]:
+    async def _dispatch(
+        self, client: Client, request: RpcRequest, params: Params
+    ) -> Sequence[bytes]:
         match params.method:
             case Method.STATUS:
                 named = params.certs()
@@ -163,7 +165,7 @@ class Methods:
     async def _show(self, client: Client, params: Params) -> dict[str, Any]:
         which = self._select([params.cert()])
         if len(which) != 1:
-            raise WireError(Code.INVALID_PARAMS, "show takes one certificate: group:service")
+            raise WireError(ErrorCode.INVALID_PARAMS, "show takes one certificate: group:service")
         async with client.user.making():
             return await documents.show(self._planner, which[0], client.user.spend)
 
@@ -194,7 +196,7 @@ class Methods:
         again = params.flag("now")
         if again and not client.may_change:
             raise WireError(
-                Code.NOT_PERMITTED,
+                ErrorCode.NOT_PERMITTED,
                 f"now is for root and the daemon's own user; uid {client.uid} gets what was found "
                 f"in the last {limits.ASKED_EVERY:g} s",
             )
@@ -279,7 +281,9 @@ class Methods:
             case "cleanup":
                 pass  # everything of an order is taken back at once, at its end
             case other:
-                raise WireError(Code.INVALID_PARAMS, f"action is auth or cleanup, not {other!r}")
+                raise WireError(
+                    ErrorCode.INVALID_PARAMS, f"action is auth or cleanup, not {other!r}"
+                )
         return {}
 
     async def _dns_refresh(self, params: Params) -> dict[str, Any]:

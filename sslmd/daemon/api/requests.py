@@ -45,7 +45,7 @@ from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import DEBUG
 from sslmd.store.sets import read_set
-from sslmd.wire.messages import Code, Notice, Outcome, WireError
+from sslmd.wire.messages import ErrorCode, Notice, Outcome, WireError
 from sslmd.wire.params import Params
 
 # Seconds after which a waiting client's certificates are looked at without an event.
@@ -70,10 +70,12 @@ class Requests:
         if kind := _trial_kind(params):
             return await self._try_out(client, params, kind)
         if force and names is None and not params.flag("all"):
-            raise WireError(Code.INVALID_PARAMS, "a forced renewal of everything wants all = true")
+            raise WireError(
+                ErrorCode.INVALID_PARAMS, "a forced renewal of everything wants all = true"
+            )
         if new_key and (names is None or not force or reuse):
             text = "new_key wants force and certs, and reuse is the contrary of it"
-            raise WireError(Code.INVALID_PARAMS, text)
+            raise WireError(ErrorCode.INVALID_PARAMS, text)
         warnings: dict[CertId, list[str]] = {}
         issuances = (
             self._planner.tools.standings.issuances(self._planner.tools.site) if force else None
@@ -85,14 +87,14 @@ class Requests:
                     problem = f"{cert}: {spent[0]}"
                     if names is None:
                         return (Outcome.WAITING, noted(problem))
-                    raise WireError(Code.REFUSED, problem)
+                    raise WireError(ErrorCode.REFUSED, problem)
                 if remark := issuances.remark(entry.wanted):
                     warnings[cert] = [remark]
             if back := _back(entry.state):
                 problem = f"{cert} is going back to set {back}, as an admin asked"
                 if names is None:
                     return (Outcome.WAITING, noted(problem))
-                raise WireError(Code.REFUSED, f"{problem}; or not: sslmctl cancel {cert.arg}")
+                raise WireError(ErrorCode.REFUSED, f"{problem}; or not: sslmctl cancel {cert.arg}")
             self._check_new_key(cert, entry, new_key=new_key, named=names is not None)
             if new_key:
                 told = say(what_changes(self._planner.registry.view(cert)))
@@ -110,11 +112,11 @@ class Requests:
         """Refuse what cannot be: a CA without its key renewed, a leaf's key kept apart."""
         if new_key and entry.wanted.spec.ca is None:
             text = f"{cert} is not a CA: every renewal makes a new key for it; leave new_key out"
-            raise WireError(Code.REFUSED, text)
+            raise WireError(ErrorCode.REFUSED, text)
         hold = hold_of(self._planner.registry.view(cert), self._planner.tools.now())
         if named and not new_key and hold is not None and hold.grip is Grip.LOST:
             raise WireError(
-                Code.REFUSED, f"{cert} cannot be renewed with its key: {say(hold.reason)}"
+                ErrorCode.REFUSED, f"{cert} cannot be renewed with its key: {say(hold.reason)}"
             )
 
     async def _try_out(self, client: Client, params: Params, kind: TrialKind) -> dict[str, Any]:
@@ -127,12 +129,12 @@ class Requests:
                 if problem := _why_no_trial(cert, entry, now):
                     if names is None:
                         return (Outcome.WAITING, noted(problem))
-                    raise WireError(Code.REFUSED, problem)
+                    raise WireError(ErrorCode.REFUSED, problem)
                 return TrialAsk(kind, now)
             text = f"{cert} is not from an ACME CA: there is no test server to ask"
             if names is None:
                 return (Outcome.UNNEEDED, noted(text))
-            raise WireError(Code.REFUSED, text)
+            raise WireError(ErrorCode.REFUSED, text)
 
         return await self._carry(client, params, ask)
 
@@ -161,14 +163,14 @@ class Requests:
                 return wish
             if names is None:
                 return (Outcome.UNNEEDED, noted(problem))
-            raise WireError(Code.REFUSED, problem)
+            raise WireError(ErrorCode.REFUSED, problem)
 
         return await self._carry(client, params, ask, warnings)
 
     async def _roll_back(self, client: Client, params: Params) -> dict[str, Any]:
         names, force = params.certs(), params.flag("force")
         if names is None:
-            raise WireError(Code.INVALID_PARAMS, "going back wants certs: name them")
+            raise WireError(ErrorCode.INVALID_PARAMS, "going back wants certs: name them")
         tools, registry = self._planner.tools, self._planner.registry
         # What is on disk, every signature of it, before anything is accepted.
         found: dict[CertId, SetFacts] = {}
@@ -181,7 +183,7 @@ class Requests:
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
             facts = found.get(cert)
             if problem := self._why_not_back(cert, entry, facts):
-                raise WireError(Code.REFUSED, problem)
+                raise WireError(ErrorCode.REFUSED, problem)
             assert facts is not None
             remarks[cert] = self._remarks_on_going_back(cert, entry, facts, force=force)
             return Ask(What.ROLL, tools.now(), force, back=facts.name)
@@ -299,7 +301,7 @@ class Requests:
         which = registry.select(params.certs())
         held = next((registry[cert].hold for cert in which if registry[cert].hold), "")
         if held and params.certs() is not None:
-            raise WireError(Code.REFUSED, held)
+            raise WireError(ErrorCode.REFUSED, held)
         asks: dict[CertId, Ask | TrialAsk] = {}
         results: dict[CertId, Result] = {}
         for cert in which:
@@ -387,11 +389,11 @@ def _min_roll(params: Params) -> timedelta | None:
     if params.flag("force") or params.flag("back"):
         way = "force" if params.flag("force") else "back"
         text = f"{way} does not wait for min_roll_mins; leave one of them out"
-        raise WireError(Code.INVALID_PARAMS, text)
+        raise WireError(ErrorCode.INVALID_PARAMS, text)
     most = MAX_MIN_ROLL // timedelta(minutes=1)
     if minutes > most:
         text = f"min_roll_mins can be {most} at most (a year), not {minutes}"
-        raise WireError(Code.INVALID_PARAMS, text)
+        raise WireError(ErrorCode.INVALID_PARAMS, text)
     return timedelta(minutes=minutes)
 
 
@@ -422,8 +424,8 @@ def _trial_kind(params: Params) -> TrialKind | None:
     if not chosen:
         return None
     if len(chosen) > 1:
-        raise WireError(Code.INVALID_PARAMS, "test and dry_run are two things; ask for one")
+        raise WireError(ErrorCode.INVALID_PARAMS, "test and dry_run are two things; ask for one")
     if params.flag("reuse"):
         text = "a trial makes a key of its own; leave reuse out"
-        raise WireError(Code.INVALID_PARAMS, text)
+        raise WireError(ErrorCode.INVALID_PARAMS, text)
     return chosen[0]

@@ -25,11 +25,11 @@ from sslmd.daemon.api.listening import listen
 from sslmd.daemon.api.users import User, Users
 from sslmd.wire.framing import FrameReader
 from sslmd.wire.messages import (
-    Code,
+    ErrorCode,
     Json,
     Notification,
-    Request,
     Response,
+    RpcRequest,
     WireError,
     encode_plain,
     hello,
@@ -122,7 +122,7 @@ class Client:
             raise ConnectionResetError(errno.ECONNRESET, "the client is gone")
 
 
-Handler = Callable[[Client, Request], Awaitable[Sequence[bytes]]]
+Handler = Callable[[Client, RpcRequest], Awaitable[Sequence[bytes]]]
 
 
 class Server:
@@ -226,7 +226,7 @@ class Server:
         user = self._users.of(uid)
         if problem := self._users.problem(user, self._most, self._most_of_others):
             with suppress(OSError):
-                line.send(encode_plain(Response(None, error=WireError(Code.LIMIT, problem))))
+                line.send(encode_plain(Response(None, error=WireError(ErrorCode.LIMIT, problem))))
             line.close()
             return user
         if not user.free:
@@ -324,7 +324,7 @@ class Server:
         except Exception as err:
             self._bug("a request met an error of sslmd's own", err)
             text = "an error of sslmd's own; its journal has the traceback"
-            error = WireError(Code.INTERNAL_ERROR, text, id=ident)
+            error = WireError(ErrorCode.INTERNAL_ERROR, text, id=ident)
             return (encode_plain(error.response()),)
 
 
@@ -358,6 +358,6 @@ async def _read(
         except TimeoutError:
             if frames.pending:
                 text = f"a request was not complete within {limits.UNFINISHED:g} s"
-                raise WireError(Code.LIMIT, text) from None
+                raise WireError(ErrorCode.LIMIT, text) from None
             if not under_way:
                 return b""

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from sslmd.daemon.api import limits
 from sslmd.daemon.api.metering import Metered, Share
-from sslmd.wire.messages import Code, WireError
+from sslmd.wire.messages import ErrorCode, WireError
 
 Result = TypeVar("Result")
 
@@ -134,7 +134,7 @@ class User:
         """Be a client that follows events; raise `WireError` if there are too many."""
         if not self.free and self.followers >= limits.FOLLOWERS_OF_ONE:
             raise WireError(
-                Code.LIMIT,
+                ErrorCode.LIMIT,
                 f"uid {self.uid} follows events {self.followers} times already; end one of these",
             )
         self.followers += 1
@@ -154,12 +154,14 @@ class User:
         assert self._others is not None
         if self.costs.incoming > limits.INCOMING_OF_ONE:
             raise WireError(
-                Code.LIMIT,
+                ErrorCode.LIMIT,
                 f"too much of what uid {self.uid} sends is not complete; end other connections, "
                 "or try again in a minute",
             )
         if self._others.costs.incoming > limits.INCOMING_OF_OTHERS:
-            raise WireError(Code.LIMIT, "requests of others take all the room; try again later")
+            raise WireError(
+                ErrorCode.LIMIT, "requests of others take all the room; try again later"
+            )
 
     def check_room(self) -> None:
         """Raise `WireError` if too many answers wait to be read for another one to be made."""
@@ -167,13 +169,14 @@ class User:
             return
         if self.costs.waiting.total > limits.WAITING_OF_ONE:
             raise WireError(
-                Code.LIMIT,
+                ErrorCode.LIMIT,
                 f"answers for uid {self.uid} wait to be read on other connections; read them or "
                 "close these, or try again in a minute",
             )
         if self._others.costs.waiting.total > limits.WAITING_OF_OTHERS:
             raise WireError(
-                Code.LIMIT, "answers that others do not read take all the room; try again later"
+                ErrorCode.LIMIT,
+                "answers that others do not read take all the room; try again later",
             )
 
     @contextmanager
