@@ -262,8 +262,8 @@ def _checked_signer(
     except Permanent as err:
         raise Permanent(f"the signing CA cannot be used: {err}", about=spec.id) from None
     label = f"{spec.id}: the signing CA"
-    for number, issuer in enumerate(_needed(issuers)):
-        which = _which(label, number)
+    labels = [label, *(f"{label}: certificate {one} above it" for one in range(1, len(issuers)))]
+    for issuer, which in zip(_needed(issuers), labels, strict=False):
         start, end = issuer.not_valid_before_utc, issuer.not_valid_after_utc
         if now < start:
             raise Permanent(f"{which} is not valid before {clock(start)}")
@@ -279,8 +279,8 @@ def _checked_signer(
     # Every issuer has to allow as many CAs below itself as there will be.
     between = 0 if spec.ca is None else 1
     try:
-        for number, issuer in enumerate(issuers):
-            check_may_issue(issuer, _which(label, number), between=between)
+        for issuer, which in zip(issuers, labels, strict=True):
+            check_may_issue(issuer, which, between=between)
             between += not is_self_issued(issuer)
     except MALFORMED as err:
         raise Permanent(f"{label}: a certificate of its chain is damaged: {err}") from None
@@ -296,10 +296,6 @@ def _needed(issuers: list[x509.Certificate]) -> list[x509.Certificate]:
     return list(takewhile(lambda one: not is_self_issued(one), issuers)) or issuers[:1]
 
 
-def _which(label: str, number: int) -> str:
-    return label if number == 0 else f"{label}: certificate {number} above it"
-
-
 def _described(
     request: x509.CertificateSigningRequest, spec: CertSpec, known: Known | None
 ) -> x509.CertificateBuilder:
@@ -308,7 +304,13 @@ def _described(
     if not isinstance(public, PublicKey):
         kind = describe_key(public)
         raise Permanent(f"the request has a key of the kind {kind}, not EC or RSA", about=spec.id)
-    subject, names = known.subject if known else subject_name(spec), _all_names(spec)
+    subject = known.subject if known else subject_name(spec)
+    names: list[x509.GeneralName] = [*(alternative_names(spec) or ())]
+    if spec.mailbox():  # which no request asks for
+        try:
+            names.append(x509.RFC822Name(spec.mailbox()))
+        except ValueError as err:
+            raise Permanent(f"{spec.id}: email: {shown(spec.mailbox())}: {err}") from None
     identifier = known.identifier if known else None
     levels = spec.ca.path_len if spec.ca is not None else None
     if spec.ca is not None and known is not None and known.path_len is not None:
@@ -332,21 +334,11 @@ def _described(
         builder = builder.add_extension(usages, critical=_TIME_STAMPING in spec.ext_key_usage)
     if names:
         # RFC 5280 §4.2.1.6: critical if nothing else names the subject.
-        builder = builder.add_extension(names, critical=not list(subject))
+        alternative = x509.SubjectAlternativeName(names)
+        builder = builder.add_extension(alternative, critical=not list(subject))
     elif not list(subject):
         raise Permanent(f"{spec.id} has neither a subject nor a name; set CN or sans")
     return builder
-
-
-def _all_names(spec: CertSpec) -> x509.SubjectAlternativeName | None:
-    """Return the names of a certificate, mail address included, which no request asks for."""
-    names: list[x509.GeneralName] = [*(alternative_names(spec) or ())]
-    if spec.mailbox():
-        try:
-            names.append(x509.RFC822Name(spec.mailbox()))
-        except ValueError as err:
-            raise Permanent(f"email: {shown(spec.mailbox())}: {err}", about=spec.id) from None
-    return x509.SubjectAlternativeName(names) if names else None
 
 
 def _key_usage(spec: CertSpec, public: PublicKey) -> x509.KeyUsage:
