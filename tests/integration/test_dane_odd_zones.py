@@ -73,10 +73,12 @@ class World:
             f"[smtp]\nservers = ['localhost']\nsvc_depends = [['{ZONE}', ['ALL']]]\n"
             "probe = 'none'\n"
         )
-        self.write(*PORTS)
+        self.write(*(one for one in PORTS if one != "hand"))
         site.start(wrapper=system_resolver.asking(top, RESOLVER))
         site.wait_settled()
         self.shows("lied")
+        self.write(*PORTS)
+        site.ctl("reload")
 
     def write(self, *services: str) -> None:
         """Write the configuration, with these services."""
@@ -119,10 +121,10 @@ def test_cnames_in_a_circle(world: World) -> None:
     told = world.dane("loop")
     assert f"{owner('loop')}: no record is written: its CNAMEs lead in a circle" in told
     # Nobody finds records there, so a roll waits for none.
-    before = world.site.serials()[f"{ZONE}/loop"]
+    before = world.site.status()[f"{ZONE}/loop"]["curr"]["serial"]
     world.site.ctl("force-renew", f"{ZONE}:loop")
     world.site.wait_line(f"{ZONE}/loop: set ", 2)
-    assert world.site.serials()[f"{ZONE}/loop"] != before
+    assert world.site.status()[f"{ZONE}/loop"]["curr"]["serial"] != before
 
 
 def test_a_host_that_has_its_address_from_a_wildcard_keeps_it(world: World) -> None:
@@ -131,12 +133,13 @@ def test_a_host_that_has_its_address_from_a_wildcard_keeps_it(world: World) -> N
 
 
 def test_the_ttl_of_a_record_made_by_hand_is_waited_for(world: World) -> None:
-    world.shows("hand")
+    """Also by the first set: whose key the port serves meanwhile is not known (I4)."""
     site = world.site
-    site.ctl("force-renew", f"{ZONE}:hand")
     cert = f"{ZONE}/hand"
     site.wait_line(f"{cert}: its TLSA records are on every name server, the wait lasts until")
+    assert f"\n{owner('hand')}." in f"\n{world.include}"
     found = site.status()[cert]
+    assert found["curr"] is None
     assert reasons_of(found)["seen"]["ttl"] == DAY
     opens = datetime.fromisoformat(found["roll_at"])
     assert opens > datetime.now(UTC) + timedelta(seconds=2 * DAY - 60)
