@@ -104,8 +104,7 @@ class Loop:
         # Timers of many, which are set a few at a time.
         self._to_arm: dict[Key, Times] = {}
         self._arming: asyncio.Task[None] | None = None
-        self._pauses = 1  # until it is started
-        self._stopping = False
+        self._started = self._stopping = False
         self._turned = turned
 
     def add(self, reconciler: Reconciler, waits: Callable[[Any], None] = lambda _: None) -> None:
@@ -126,7 +125,7 @@ class Loop:
     def start(self) -> None:
         """Take the first turn, and begin to work."""
         self._wakes.start()
-        self._pauses -= 1
+        self._started = True
         self.take_turn()
 
     async def stop(self, grace: float) -> bool:
@@ -179,23 +178,13 @@ class Loop:
             self._held_back -= keys  # what comes to none is no longer there
             self._turn_soon()
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Ask for nothing meanwhile: the configuration is being exchanged, with waits between."""
-        self._pauses += 1
-        try:
-            yield
-        finally:
-            self._pauses -= 1
-            self._turn_soon()
-
     # --- a turn ---
 
     def _is_held_back(self, key: Key) -> bool:
-        return bool(self._pauses) or self._stopping or key in self._held_back
+        return not self._started or self._stopping or key in self._held_back
 
     def _turn_soon(self) -> None:
-        if self._turn is None and not self._pauses and not self._stopping:
+        if self._turn is None and self._started and not self._stopping:
             self._turn = asyncio.get_running_loop().call_soon(self.take_turn)
 
     def take_turn(self) -> None:
