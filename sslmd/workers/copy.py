@@ -337,6 +337,8 @@ async def _tidy(
             visit.taken.add(gone)
         except SslmError as err:
             failures.append(err)
+            if not thing.is_ours:  # what is ours is noted as such
+                visit.surplus.append(str(thing))
     if failures:
         raise together(failures)
 
