@@ -133,6 +133,13 @@ def test_the_architecture_has_every_room() -> None:
             assert f"`{name}`" in text, f"nothing is said of {name}"
 
 
+def test_the_rooms_are_drawn_as_they_are_enforced() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (layers,) = (one["layers"] for one in settings["contracts"] if one["type"] == "layers")
+    drawn = "\n".join(layers).replace("sslmd.", "")
+    assert f"```text\n{drawn}\n```" in between(DOCS / "ARCHITECTURE.md", "rooms")
+
+
 def test_the_glossary_is_short() -> None:
     rows = re.findall(r"^\| ([^|]+) \|", between(DOCS / "ARCHITECTURE.md", "words"), re.MULTILINE)
     words = [word for row in rows[2:] for word in row.split(", ")]
