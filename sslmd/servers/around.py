@@ -83,9 +83,9 @@ def stray_keys(
         if parts[0] in inactive or (len(parts) > 1 and parts[1] == DH):
             continue
         cert = _cert_at(parts)
-        if cert is not None and _in_set(parts):
-            if cert not in known or (cert in told and parts[-1] in ALL_FILES):
-                continue  # with its certificate
+        is_in_set = cert is not None and _in_set(parts)
+        if is_in_set and (cert not in known or (cert in told and parts[-1] in ALL_FILES)):
+            continue  # with its certificate
         if _is_secret(f"{folder}/{parts[-1]}"):
             found.append(path)
         if len(found) >= MOST_STRAYS:
