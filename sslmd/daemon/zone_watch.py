@@ -6,7 +6,7 @@ import asyncio
 
 from sslmd.core.dane.gate import gate_of
 from sslmd.core.dane.report import Finding, findings_of
-from sslmd.core.dane.verdict import Withdrawn
+from sslmd.core.dane.verdict import NoRecords, Withdrawn
 from sslmd.core.errors import Transient
 from sslmd.core.names import CertId, SetName
 from sslmd.core.reason import Reason, Why
@@ -147,6 +147,8 @@ class ZoneWatch:
         gate = gate_of(view)
         if not gate.open:
             return gate.reason
+        if isinstance(view.dane, NoRecords):
+            return None  # nor has a resolver to show any
         assert zone.notes is not None
         needed = zone.share(cert).needed
         await ask_resolver(zone.name, needed, self._tools, signed=zone.notes.signed)

@@ -420,6 +420,29 @@ async def test_a_roll_runs_no_command_for_a_zone_that_never_had_records(world: W
     assert not ran.exists()
 
 
+async def test_where_nobody_checks_no_resolver_has_to_show_records(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are for others to publish, and these have not: no roll waits for that (I6)."""
+    main = world._main("true").replace(f"tlsa_dirs = ['{world.folder}']\n", "")
+    world.site.write("ssl-mgr.conf", main)
+    world.site.reload()
+    await world.live()
+    await world.site.make_key()
+    await world.site.certify()
+    await world.publish()
+    await world.look()
+    assert world.zones.dane(WEB, world.site.registry[WEB])[0] == NoRecords()
+    asked: list[object] = []
+
+    async def ask(_zone: ZoneName, needed: object, *_: object, signed: bool) -> None:
+        asked.append(needed)
+
+    monkeypatch.setattr("sslmd.daemon.zone_watch.ask_resolver", ask)
+    assert await world.zones.may_roll(WEB, world.site.on_deck()) is None
+    assert [one for one in asked if one] == []
+
+
 async def test_records_of_a_host_that_no_name_tells_hold_back_a_roll_too(world: World) -> None:
     """DANE is switched off, and the records cannot be withdrawn: caches get them still (I4)."""
     await world.checked()
