@@ -201,7 +201,7 @@ class Loop:
                 if ident in touched and key not in ending and not self._is_held_back(key):
                     steps[key] = self._step(self._reconcilers[name], ident)
         wakes = {key: times for key, times in steps.items() if times is not None}
-        if not self._ending:  # what they bring about is written with what follows
+        if not ending:  # what they bring about is written with what follows
             self._turned()
         if len(wakes) <= AT_ONCE:
             for key, times in wakes.items():
@@ -250,3 +250,4 @@ class Loop:
         for reconciler in self._reconcilers.values():
             for ident in reconciler.after(job):
                 self.touch(reconciler.name, ident)
+        self._turn_soon()  # also where nothing is left to be asked: what waits is to be written

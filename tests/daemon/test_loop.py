@@ -109,9 +109,11 @@ async def test_what_goes_as_its_job_ends_keeps_nothing_from_being_written(zones:
     zones.due, zones.vanishes = [Due((LOOK,))], True
     zones.loop.touch("zone", ONE)
     await turns()
+    zones.turned.clear()
     zones.go_on.set()
     await turns()
     assert zones.is_gone
+    assert zones.turned, "what was noted until then is written"
     zones.turned.clear()
     zones.asked.clear()
     zones.loop.touch("zone", ONE)  # and the next one has it again
