@@ -93,7 +93,7 @@ def proves(config: Config, cert: CertId) -> bool:
 
 
 def class_order(config: Config) -> tuple[str, ...]:
-    """Return the classes in the order of the file, DNS last (design, section 6)."""
+    """Return the classes in the order of the file, DNS last (docs/ARCHITECTURE.md, A delivery)."""
     return (*(str(one.kind) for one in config.server_classes), DNS)
 
 

@@ -54,11 +54,11 @@ ROLL_MARGIN = timedelta(hours=1)
 
 
 def renew_at(cert: CertFacts, timing: Timing, draw: float) -> datetime:
-    """Return when a certificate is due: notAfter - (E + u), see design section 6.
+    """Return when a certificate is due: notAfter - (E + u).
 
     E is `renew_expire_days`, or what `[renew_info]` has for such a life, at most a share of the
     certificate's life; u is `draw` (-1 to 1) times the spread, which is scaled as E was. Their
-    mean is E.
+    mean is E. docs/decisions/2026-11-23-lead-and-spread-are-capped.md.
     """
     lead, spread, least = _leads(cert.not_after - cert.not_before, timing)
     return cert.not_after - max(lead + spread * draw, least)

@@ -157,7 +157,8 @@ class Certs:
                 await self._try_out(job)
                 return
             # What was queued for long is decided on again: its reason may have gone.
-            self._loop.settle(self.name, cert)
+            if not self._loop.settle(self.name, cert):
+                return  # something about it is being written down, and is decided on after that
             if self._tools.now() - self._decided_at.get(cert, _NEVER) > FRESH:
                 self._decide(cert)
             fresh = self._registry[cert].decision.job

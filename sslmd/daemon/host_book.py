@@ -242,7 +242,8 @@ class HostBook:
         self._notes[host] = note
         is_known = host in self._hosts()
         if is_known or host == THIS_HOST:
-            self._sort(host)
+            was_seen = visit.left is not None or visit.here
+            self._sort(host, () if was_seen else map(belonging_of, note.surplus))
         if host == THIS_HOST and error is not None:
             self._untidy[host] = note.next_try
         self._again.pop(host, None)

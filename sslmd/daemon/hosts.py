@@ -340,8 +340,8 @@ class Hosts:
         again = _Again(self._tools)
         for told in outcome.told:
             old = unchanged.get((told.cert, outcome.kind))
-            if old is None or old.set != told.set:
-                continue
+            if old is None or old.set != told.set or old.phase is ServerPhase.PENDING:
+                continue  # it is to be given something first
             error = outcome.error_of(told.cert)
             sight = outcome.sight_of(told.cert)
             old = replace(old, ports=sight.ports or old.ports)

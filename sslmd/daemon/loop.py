@@ -97,14 +97,14 @@ class Loop:
         self._waits: dict[type[Job], Callable[[Any], None]] = {}
         # What is to be asked for, by the name of its reconciler: in the order of these.
         self._touched: dict[str, dict[Hashable, None]] = {}
-        self._ending: set[Key] = set()
+        # What is asked for when a job has left its lane, by the lane.
+        self._ending: dict[str, set[Key]] = {}
         self._held_back: Counter[Key] = Counter()
         self._turn: asyncio.Handle | None = None
         # Timers of many, which are set a few at a time.
         self._to_arm: dict[Key, Times] = {}
         self._arming: asyncio.Task[None] | None = None
-        self._pauses = 1  # until it is started
-        self._stopping = False
+        self._started = self._stopping = False
         self._turned = turned
 
     def add(self, reconciler: Reconciler, waits: Callable[[Any], None] = lambda _: None) -> None:
@@ -125,7 +125,7 @@ class Loop:
     def start(self) -> None:
         """Take the first turn, and begin to work."""
         self._wakes.start()
-        self._pauses -= 1
+        self._started = True
         self.take_turn()
 
     async def stop(self, grace: float) -> bool:
@@ -156,12 +156,16 @@ class Loop:
         self._to_arm.pop((name, ident), None)
         self._wakes.drop((name, ident))
 
-    def settle(self, name: str, ident: Hashable) -> None:
-        """Ask for the next step of a thing now, if it was touched."""
-        if ident in self._touched[name] and not self._is_held_back((name, ident)):
-            times = self._step(self._reconcilers[name], ident)
-            if times is not None:
-                self._arm((name, ident), times)
+    def settle(self, name: str, ident: Hashable) -> bool:
+        """Ask for the next step of a thing now, if it was touched; False: it may not be asked."""
+        if ident not in self._touched[name]:
+            return True
+        if self._is_held_back((name, ident)):
+            return False
+        times = self._step(self._reconcilers[name], ident)
+        if times is not None:
+            self._arm((name, ident), times)
+        return True
 
     @contextmanager
     def held_back(self, name: str, *idents: Hashable) -> Iterator[None]:
@@ -174,23 +178,13 @@ class Loop:
             self._held_back -= keys  # what comes to none is no longer there
             self._turn_soon()
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Ask for nothing meanwhile: the configuration is being exchanged, with waits between."""
-        self._pauses += 1
-        try:
-            yield
-        finally:
-            self._pauses -= 1
-            self._turn_soon()
-
     # --- a turn ---
 
     def _is_held_back(self, key: Key) -> bool:
-        return bool(self._pauses) or self._stopping or key in self._held_back
+        return not self._started or self._stopping or key in self._held_back
 
     def _turn_soon(self) -> None:
-        if self._turn is None and not self._pauses and not self._stopping:
+        if self._turn is None and self._started and not self._stopping:
             self._turn = asyncio.get_running_loop().call_soon(self.take_turn)
 
     def take_turn(self) -> None:
@@ -199,11 +193,12 @@ class Loop:
             self._turn.cancel()
             self._turn = None
         steps: dict[Key, Times | None] = {}
+        ending = set[Key]().union(*self._ending.values())
         for name, touched in self._touched.items():
             for ident in list(touched):
                 key = (name, ident)
                 # What ends at this moment is asked for when it has ended: once for both.
-                if ident in touched and key not in self._ending and not self._is_held_back(key):
+                if ident in touched and key not in ending and not self._is_held_back(key):
                     steps[key] = self._step(self._reconcilers[name], ident)
         wakes = {key: times for key, times in steps.items() if times is not None}
         if not self._ending:  # what they bring about is written with what follows
@@ -248,10 +243,10 @@ class Loop:
         try:
             await reconciler.do(job)
         finally:
-            self._ending |= {(reconciler.name, ident) for ident in reconciler.after(job)}
+            self._ending[lane(job)] = {(reconciler.name, one) for one in reconciler.after(job)}
 
     def _done(self, job: Job) -> None:
+        self._ending.pop(lane(job), None)  # whatever is left of it: it may just have gone
         for reconciler in self._reconcilers.values():
             for ident in reconciler.after(job):
-                self._ending.discard((reconciler.name, ident))
                 self.touch(reconciler.name, ident)

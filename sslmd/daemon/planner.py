@@ -176,31 +176,32 @@ class Planner:
             for cert in config.services
             if cert in self.registry and config.services[cert] != old.services.get(cert)
         ]
-        with self.loop.paused(), self.zones.in_flux():
-            for cert in removed:
-                self.registry.put(cert, Gone())  # before the wait: nothing new begins for it
-            for cert in removed:
-                await self._stop_work(cert)
-            self._take_in({cert: loaded[cert] for cert in added})
-            for cert in config.services:
-                if cert not in added:
-                    # What was read is old where a job came to its end in the meantime.
-                    still = self.registry[cert].state is before.get(cert)
-                    remarks = self._remarks[cert] = loaded[cert].remarks if still else []
-                    self._refresh(cert, loaded[cert] if still else None, remarks)
-            self.registry.relate()
-            for cert in changed:
-                was = old.services.get(cert)
-                other = was is not None and was.fingerprint != config.services[cert].fingerprint
-                if other and self._is_ordering(cert):
-                    await self._stop_work(cert)  # it is for other names, or at another CA
+        # All of it at one instant: a service that gets another name would otherwise leave first,
+        # with its records, and then come.
+        for cert in removed:
+            self.registry.put(cert, Gone())
+        self._take_in({cert: loaded[cert] for cert in added})
+        for cert in config.services:
+            if cert not in added:
+                # What was read is old where a job came to its end in the meantime.
+                still = self.registry[cert].state is before.get(cert)
+                remarks = self._remarks[cert] = loaded[cert].remarks if still else []
+                self._refresh(cert, loaded[cert] if still else None, remarks)
+        self.registry.relate()
         self.hosts.reconfigured(old)
         self.zones.reconfigured()
-        await self.dh.reconfigured(old)
         self._forgive(old)
         self.touch_all()
+        # An order that is for other names, or at another CA.
+        other = [cert for cert in changed if self._is_other(cert, old) and self._is_ordering(cert)]
+        stopping = map(self._stop_work, (*removed, *other))
+        await asyncio.gather(*stopping, self.dh.reconfigured(old))
         self.loop.take_turn()
         return added, removed, changed
+
+    def _is_other(self, cert: CertId, old: Config) -> bool:
+        was = old.services.get(cert)
+        return was is not None and was.fingerprint != self.tools.config.services[cert].fingerprint
 
     def _forgive(self, old: Config) -> None:
         """Try orders again at once where what challenges are published by has changed."""
@@ -280,7 +281,8 @@ class Planner:
         """Look at everything."""
         for cert in self.registry:
             self.loop.touch("cert", cert)
-        for name in ("hosts", "dh"):
+        self.zones.touch_all()
+        for name in ("hosts", "dh", "held"):
             self.loop.touch(name)
 
     def _follow(

@@ -59,10 +59,7 @@ Tell = Callable[[str, str, int, CertId | None], None]
 
 
 class ZoneWork:
-    """Gives records to DNS, asks name servers, and takes in what that means.
-
-    `steady` is not set while the registry is being exchanged: then nothing is given to DNS.
-    """
+    """Gives records to DNS, asks name servers, and takes in what that means."""
 
     def __init__(
         self,
@@ -75,8 +72,6 @@ class ZoneWork:
         self._registry = registry
         self._loop = loop
         self._tell = tell
-        self.steady = asyncio.Event()
-        self.steady.set()
 
     def wish(self, zone: Zone) -> Wish:
         """Return everything that a zone's records depend on, as it is now."""
@@ -103,7 +98,6 @@ class ZoneWork:
 
     async def give(self, zone: Zone, *, again: bool = False) -> Given | None:
         """Have DNS given what it should serve, as who holds the zone's turn; None: that failed."""
-        await self.steady.wait()
         wish = self.wish(zone)
         try:
             if zone.given is None:

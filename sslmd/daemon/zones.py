@@ -8,8 +8,8 @@ every day. Times here are those of the event loop's clock, which nobody sets.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -72,19 +72,10 @@ class Zones:
             if zone.asked is not None:
                 zone.asked.cancel()
 
-    @contextmanager
-    def in_flux(self) -> Iterator[None]:
-        """Give nothing to DNS meanwhile: the registry is being exchanged, with waits in between.
-
-        A service that gets another name would leave first, with its records, and then come.
-        """
-        self._work.steady.clear()
-        try:
-            yield
-        finally:
-            self._work.steady.set()
-            for name in self._zones:
-                self._loop.touch(self.name, name)
+    def touch_all(self) -> None:
+        """Look at every zone, in case its wake-up comes at a wrong time: the clock was set."""
+        for name in self._zones:
+            self._loop.touch(self.name, name)
 
     def reconfigured(self) -> None:
         """Look at everything again: zones, the ways to publish and the files may be others."""
@@ -126,7 +117,7 @@ class Zones:
     def step(self, ident: ZoneName) -> Due:
         """Return what is due for a zone, and when something will be."""
         zone = self._zones.get(ident)
-        if zone is None or not self._work.steady.is_set() or self._loop.queue.busy(f"zone {ident}"):
+        if zone is None or self._loop.queue.busy(f"zone {ident}"):
             return Due()  # asked for again when that is over
         now = clock()
         job = self._due(zone, now)

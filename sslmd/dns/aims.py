@@ -2,7 +2,8 @@
 
 In a zone of ours its own name servers are asked (`owners`), and they alone. Elsewhere a resolver
 finds the zone and its name servers, and these are asked; the resolver's own word counts only where
-they cannot be. So nothing is written where it would not be served (design, section 8).
+they cannot be. So nothing is written where it would not be served:
+docs/decisions/2026-11-30-owners-are-looked-at-first.md.
 """
 
 from __future__ import annotations

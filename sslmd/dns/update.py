@@ -74,6 +74,10 @@ class RefusedUpdate(Permanent):
     """The primary does not let us change one of the names in the message."""
 
 
+class FailedUpdate(Transient):
+    """The primary answers that it could not do it: one of the names in the message may be why."""
+
+
 @dataclass(frozen=True, slots=True)
 class OwnerChange:
     """What changes at one owner. `ttl`: of what is added, in seconds."""
@@ -158,7 +162,7 @@ async def _change(
             for record in change.deleted:
                 message.delete(name, record)
         await send(zone, primary, message, resolver)
-    except RefusedUpdate as err:
+    except (RefusedUpdate, FailedUpdate) as err:
         if len(changes) == 1:
             return dict.fromkeys(changes, err)
     except SslmError as err:
@@ -255,7 +259,7 @@ async def send(
     if remedy is not None:
         kind = RefusedUpdate if answer.rcode() in _OF_NAMES else Permanent
         raise kind(f"{text}; {_what_to_do(remedy, message)}", about=place)
-    raise Transient(f"{text}; see its log", about=place)
+    raise FailedUpdate(f"{text}; see its log", about=place)
 
 
 def _refused_key(

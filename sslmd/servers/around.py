@@ -68,11 +68,14 @@ def _names(path: str) -> list[str]:
         return []
 
 
-def stray_keys(prod: str, known: Container[CertId], inactive: Container[str]) -> list[str]:
+def stray_keys(
+    prod: str, known: Container[CertId], told: Container[CertId], inactive: Container[str]
+) -> list[str]:
     """Return the private keys that no certificate of production has, by their paths below it.
 
-    `known`: the certificates of the configuration. Those of other certificates go with these, and
-    `inactive` groups are left alone. Links are not followed. Never raises.
+    `known`: the certificates of the configuration; `told`: of these, those that may have keys
+    there, or are reported with them. Keys of other certificates go with these, and `inactive`
+    groups are left alone. Links are not followed. Never raises.
     """
     found: list[str] = []
     for folder, path in _walk(prod):
@@ -80,7 +83,8 @@ def stray_keys(prod: str, known: Container[CertId], inactive: Container[str]) ->
         if parts[0] in inactive or (len(parts) > 1 and parts[1] == DH):
             continue
         cert = _cert_at(parts)
-        if cert is not None and _in_set(parts) and (cert not in known or parts[-1] in ALL_FILES):
+        is_in_set = cert is not None and _in_set(parts)
+        if is_in_set and (cert not in known or (cert in told and parts[-1] in ALL_FILES)):
             continue  # with its certificate
         if _is_secret(f"{folder}/{parts[-1]}"):
             found.append(path)

@@ -1,4 +1,4 @@
-"""Which hosts are this machine (design, section 6)."""
+"""Which hosts are this machine: `servers` in docs/config-reference.md."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def needs_here(config: Config, now: datetime) -> Needs:
     Blocks. Raises as `production.survey` does.
     """
     prod, tree = str(config.globals.prod_cert_dir), Tree(str(config.globals.certs_dir))
-    wanted = wanted_here(config)
+    wanted, found = wanted_here(config), production.survey(prod)
     things = [
         Belonging(
             str(cert),
@@ -132,10 +132,11 @@ def needs_here(config: Config, now: datetime) -> Needs:
             has_key=around.has_key(prod, cert),
             is_ours=linked and certs.was_delivered(tree, cert),
         )
-        for cert, linked in production.survey(prod).items()
+        for cert, linked in found.items()
         if cert not in wanted.keys  # nearly all are, and stay with all that they have
     ]
-    strays = around.stray_keys(prod, wanted.certs, config.inactive)
+    told = {cert for cert in config.services if cert in found or cert in wanted.keys}
+    strays = around.stray_keys(prod, wanted.certs, told, config.inactive)
     return needs(wanted, now, there=[*things, *map(Belonging, strays)])
 
 
@@ -336,6 +337,8 @@ async def _tidy(
             visit.taken.add(gone)
         except SslmError as err:
             failures.append(err)
+            if not thing.is_ours:  # what is ours is noted as such
+                visit.surplus.append(str(thing))
     if failures:
         raise together(failures)
 

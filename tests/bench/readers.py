@@ -30,7 +30,7 @@ USERS = 4
 FIRST_UID = 64_000
 SECONDS = 10.0
 
-# What they do (`hostile.py`), in words for the page.
+# What they do (tests/stand/hostile_client.py), in words for the page.
 DOING = {
     "idles": "nothing",
     "repeats": "ask for `status` again and again",

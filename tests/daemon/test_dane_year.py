@@ -390,7 +390,7 @@ class Year:
                 self.apply(cert, CertIssued(at, made, SetNote(0.0, at, "sub")))
             case Roll(set=name, blind=blind):
                 if blind:
-                    # What does not answer is not waited for at the end: `core.last_call`.
+                    # What does not answer is not waited for at the end: `core.dane.last_call`.
                     assert curr_ends(state) is not None
                     assert at >= calls_of(state, curr_ends(state) or at)[1]
                     self.rolls += 1

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from sslmd.core.dane.content import Given, Wish, ZoneNotes, cert_wish, content_for
 from sslmd.core.dane.look import sight, take
 from sslmd.core.dane.places import Elsewhere, Fate, Place
 from sslmd.core.dane.report import findings_of
 from sslmd.core.dane.sighting import Instant, NameServersSeen, OwnerSeen, TlsaSeen
 from sslmd.core.dane.tlsa import Tlsa, TlsaSet, association
-from sslmd.core.dane.verdict import Counting, Dane, NoRecords, Withdrawn
+from sslmd.core.dane.verdict import Counting, Dane, HeldBack, NoRecords, Unknown, Withdrawn
 from sslmd.core.names import DomainName
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision
@@ -250,3 +252,32 @@ def test_an_owner_that_is_something_else_now() -> None:
     cut = OwnerSeen[Tlsa](fault="is not authoritative", is_cut=True)
     take(zone, replace(zone.seen, servers=(replace(server, owners={OWNER: cut}),)))
     assert zone.surprises()
+
+
+# --- before the first set is served ---
+
+
+@pytest.mark.parametrize(
+    ("shown", "kind"),
+    [
+        (OwnerSeen(frozenset({Tlsa(3, 1, 1, "0f" * 32)}), 600), HeldBack),
+        (OwnerSeen(fault="answers SERVFAIL for it"), Unknown),
+        (OwnerSeen(fault="is not authoritative for it", is_cut=True), NoRecords),
+        (OwnerSeen(), NoRecords),
+    ],
+)
+def test_a_first_set_where_nobody_tells_what_an_owner_is(
+    shown: OwnerSeen[Tlsa], kind: type[Dane]
+) -> None:
+    """Name servers that contradict each other show records all the same: those are checked (I4)."""
+    entry = Entry(WANTED, frozenset(), replace(BOTH, curr=None), "", Decision(because("")))
+    wish = Wish(ZONE, (cert_wish(entry, SERVICE.dane, SERVICE.dane_ttl),))
+    places = {OWNER: Place(Fate.UNKNOWN, OWNER, f"{OWNER}: nobody tells")}
+    found = content_for(wish, ZoneNotes(), {}, lambda _, name: material(name), frozenset(), places)
+    wants = {CERT: {OWNER: frozenset({PLAIN.combination})}}
+    zone = Zone(ZONE, {CERT}, found[2], wish, wish)
+    zone.given = Given(*found, {}, "", (), True, (), wants=wants, places=places)
+    now = Instant("boot", 100.0)
+    servers = (TlsaSeen("192.0.2.1", dict.fromkeys(zone.owners(), shown)),)
+    take(zone, NameServersSeen(servers, now, now, START))
+    assert isinstance(zone.dane(CERT, entry), kind)

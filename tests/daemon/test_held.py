@@ -7,33 +7,37 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from sslmd.config.model import Config
-from sslmd.core.jobs import ReadHeld
+from sslmd.core.events import Asked
+from sslmd.core.jobs import CertJob, ReadHeld, Settle
 from sslmd.core.names import CertId
-from sslmd.core.state import CertState
+from sslmd.core.state import Ask, CertState, Request
+from sslmd.core.view import Decision
 from sslmd.daemon.api.documents import status_entry
 from sslmd.daemon.api.status_document import in_trouble
 from sslmd.daemon.held import PERIOD, HeldCerts
 from sslmd.daemon.loop import Due
 from sslmd.daemon.planner import Planner
-from sslmd.daemon.registry import Registry, Taken, entry_of
+from sslmd.daemon.registry import Decided, Gone, Registry, Taken, entry_of
 from sslmd.daemon.tell.journal import Bus, Record
 from sslmd.store.certs import Loaded
 from sslmd.workers.tools import Tools
 from tests.daemon.conftest import EXAMPLE
+from tests.reasons import because
 from tests.stand.tools import believe
 
 ROOT = CertId("ca", "my-root")
 SIGNER = CertId("ca", "my-int")
 WEB = CertId("example.com", "web-ec")
+MAIL = CertId("example.com", "mail-ec")
 
 
 class Counting(Planner):
@@ -132,6 +136,106 @@ async def test_a_certificate_goes_on_when_its_state_can_be_read(planner: Countin
     assert (one := status(planner, WEB))["last_error"] is None, one
     assert one["phase"] == "settled"
     assert any(one.event == "released" and one.cert == WEB for one in told)
+
+
+class Stuck:
+    """Jobs of certificates that begin, and end when they may: also those that are cancelled."""
+
+    def __init__(self, planner: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun: list[CertId] = []
+        self.may_end = asyncio.Event()
+        monkeypatch.setattr(planner.certs, "_work", self._work)
+
+    async def _work(self, job: CertJob) -> None:
+        self.begun.append(job.cert)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.may_end.wait()
+
+
+def force(planner: Planner, cert: CertId) -> None:
+    now = planner.tools.now()
+    planner.registry.put(cert, Asked(Ask(Request.RENEW, now, force=True)))
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_job_that_does_not_end_holds_up_the_reload_alone(
+    planner: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread cannot be stopped: on a disk that hangs it may take for ever (I6)."""
+    stuck, config = Stuck(planner, monkeypatch), planner.tools.config
+    force(planner, WEB)
+    await until(lambda: stuck.begun == [WEB])
+    others = {cert: one for cert, one in config.services.items() if cert != WEB}
+    reload = asyncio.create_task(planner.reconfigure(replace(config, services=others)))
+    await until(lambda: WEB not in planner.registry)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    force(planner, MAIL)
+    await until(lambda: MAIL in stuck.begun)
+    assert not reload.done()
+    stuck.may_end.set()
+    assert await reload == ([], [WEB], [])
+
+
+async def test_what_leaves_and_what_comes_is_exchanged_at_one_instant(planner: Counting) -> None:
+    """Between the two, nobody decides what DNS is to serve (I4)."""
+    config, seen = planner.tools.config, list[str]()
+    old, new = config.services[WEB], CertId("example.com", "renamed")
+    others = {cert: one for cert, one in config.services.items() if cert != WEB}
+    others[new] = replace(old, spec=replace(old.spec, id=new))
+
+    def hear(cert: CertId, event: object, *_: object) -> None:
+        if cert in (WEB, new) and isinstance(event, Gone | Taken):
+            seen.append(type(event).__name__)
+            asyncio.get_running_loop().call_soon(seen.append, "something else")
+
+    planner.registry.listen(hear)
+    assert await planner.reconfigure(replace(config, services=others)) == ([new], [WEB], [])
+    assert seen[:2] == ["Gone", "Taken"]
+
+
+async def test_a_clock_that_is_set_back_delays_no_look(
+    planner: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of zones go by another clock, which is not set with it."""
+    asked: list[object] = []
+    for reconciler in (planner.zones, planner.held):
+        step = reconciler.step
+
+        def ask(ident: Any, name: str = reconciler.name, step: Any = step) -> Due:
+            asked.append((name, str(ident)))
+            return cast(Due, step(ident))
+
+        monkeypatch.setattr(reconciler, "step", ask)
+    planner.zones.start()
+    await until(lambda: planner.loop.is_at_rest)
+    asked.clear()
+    planner._clock_jumped(-86_400.0)
+    await until(lambda: bool(asked) and planner.loop.is_at_rest)
+    assert {("zone", "example.com"), ("held", "")} <= set(asked)
+
+
+async def test_a_job_that_begins_while_a_request_is_written_down_waits_for_it(
+    planner: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck = Stuck(planner, monkeypatch)
+    stuck.may_end.set()
+    why = because("test")
+    job = Settle(WEB, why)
+    planner.registry.put(WEB, Decided(Decision(why, job=job)))
+    planner.certs._decided_at[WEB] = planner.tools.now()
+    with planner.loop.held_back("cert", WEB):
+        force(planner, WEB)
+        await asyncio.wait_for(planner.certs.do(job), 10)
+        assert stuck.begun == []
+    await until(lambda: stuck.begun == [WEB])
 
 
 async def test_what_came_to_its_end_during_a_reload_is_read_again(planner: Counting) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.core.errors import Refused
+from sslmd.core.errors import Refused, Transient
 from sslmd.core.jobs import Copy, HostJob, Told
 from sslmd.core.names import CertId
 from sslmd.core.state import Server, ServerPhase, Unseen
 from sslmd.daemon.hosts import Hosts
+from sslmd.servers.ssh import RemoteShell, ShellAnswer
 from sslmd.store.note_kinds import HOST_NOTE, HostNote
 from tests.daemon.test_hosts import hosts_of
 from tests.reasons import because
@@ -195,6 +196,47 @@ async def test_what_lies_there_besides_is_told_once(one: FarSite) -> None:
     assert FAR in hosts.notes.untidy()
     await hosts.run(Copy(FAR, (), because("test")))
     assert told[1:] == [f"withdrawn: {FAR}: removed ca/old with its key"]
+    assert note(one).surplus == ()
+
+
+async def test_what_is_to_be_pruned_is_tried_again_until_it_is_gone(
+    one: FarSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await one.made()
+    hosts = loaded(one)
+    assert await hosts.run(one.job(WEB, MAIL)) == []
+    await hosts.run(due(hosts, one.site.now)[0])
+    (one.far.root / "ca/old/curr").mkdir(parents=True)
+    (one.far.root / "ca/old/curr/privkey.pem").touch()
+    nothing = Copy(FAR, (), because("test"))
+    assert await hosts.run(nothing) == []
+    old = one.site.tools.config
+    one.configure(server_class("web", OF_ZONE, "prune = true"))
+    hosts.reconfigured(old)
+    assert due(hosts, one.site.now) != []
+    one.far.stop()
+    assert len(await hosts.run(nothing)) == 1
+    one.site.later(minutes=2)
+    assert due(hosts, one.site.now) != []
+    one.far.start()
+
+    ask = RemoteShell.ask
+
+    async def refusing(shell: RemoteShell, *words: str, limit: float = 60.0) -> ShellAnswer:
+        if words[0] == "drop":
+            raise Transient("the disk is full")
+        return await ask(shell, *words, limit=limit)
+
+    with monkeypatch.context() as while_full:
+        while_full.setattr(RemoteShell, "ask", refusing)
+        (error,) = await hosts.run(nothing)
+    assert str(error) == "the disk is full"
+    assert note(one).surplus == ("ca/old with its key",)
+    one.site.later(hours=1)
+    (job,) = due(hosts, one.site.now)
+    assert isinstance(job, Copy)
+    assert await hosts.run(job) == []
+    assert one.there() == {str(WEB), str(MAIL)}
     assert note(one).surplus == ()
 
 

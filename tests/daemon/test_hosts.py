@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from sslmd.config.model import Unprobed
+from sslmd.core.events import ServersWanting
 from sslmd.core.jobs import Restart, See, Told
 from sslmd.core.state import NOT_YET, Server, ServerPhase, Unseen
 from sslmd.daemon.api.deliveries import _together
@@ -144,3 +145,19 @@ def test_a_host_with_several_certificates_is_told_of_once() -> None:
         ([meant, seen], "restarted: web on h"),
     ):
         assert _together(servers, wait, "restarted") == (Outcome.DONE, said)
+
+
+async def test_what_is_to_be_given_again_is_not_counted_as_restarted(tmp_path: Path) -> None:
+    """An admin had it delivered again between the plan of a restart and its beginning."""
+    site = await site_of(tmp_path, tool="true")
+    load(site)
+    hosts = hosts_of(site)
+    await site.renew(WEB)
+    await site.deliver(WEB)
+    told = tuple(Told(cert, site.live(cert)) for cert in (WEB, MAIL))
+    site.registry.put(WEB, ServersWanting(site.now, frozenset({"localhost"})))
+    probing(site, seconds=0.1)
+    assert await hosts.run(Restart("localhost", (("web", told),), because(""))) == []
+    (waits,), (done,) = site.state(WEB).servers, site.state(MAIL).servers
+    assert waits.phase is ServerPhase.PENDING
+    assert done.phase is ServerPhase.RESTARTED

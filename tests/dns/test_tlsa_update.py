@@ -129,6 +129,6 @@ async def test_what_may_pass_is_told_of_every_owner() -> None:
     after = {MAIL: of(ONE), WEB: of(ONE)}
     async with Responder(Primary(rcode=dns.rcode.SERVFAIL)) as responder:
         failed = await change(responder, {}, after)
-    assert len(responder.queries) == 1
+    assert len(responder.queries) == 3  # one of them may be why: each was tried alone
     assert set(failed) == {MAIL, WEB}
     assert all(isinstance(err, Transient) for err in failed.values())

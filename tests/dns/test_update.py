@@ -281,3 +281,25 @@ async def test_an_unsigned_yes_to_a_signed_update_is_not_believed(tsig: TsigKey)
             await add(ZONE, primary_at(responder, tsig), [RECORD], NOBODY)
         responder.answering = answering(dns.rcode.NOERROR)  # type: ignore[assignment]
         await add(ZONE, primary_at(responder, tsig), [RECORD], NOBODY)
+
+
+@pytest.mark.parametrize("rcode", [dns.rcode.SERVFAIL, dns.rcode.FORMERR, dns.rcode.REFUSED])
+async def test_a_name_that_the_primary_cannot_take_keeps_out_no_other(
+    rcode: dns.rcode.Rcode,
+) -> None:
+    """I6: challenges of several orders go in one message."""
+    bad = DomainName("_acme-challenge.bad.example.com")
+    good = [DomainName(f"_acme-challenge.{name}.example.com") for name in ("a", "c")]
+
+    def answer(query: dns.message.Message, tcp: bool) -> Answer:
+        made = dns.message.make_response(query)
+        assert isinstance(query, dns.update.UpdateMessage)
+        if any(rrset.name == dns.name.from_text(bad.text) for rrset in query.update):
+            made.set_rcode(rcode)
+        return made
+
+    wanted = [TxtRecord(name, "v" * 43) for name in (bad, *good)]
+    async with Responder(answer) as responder:
+        changes = txt_changes(wanted, (), 60)
+        failed = await change_owners(ZONE, primary_at(responder), changes, NOBODY)
+    assert failed.keys() == {bad}

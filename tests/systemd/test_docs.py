@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import typing
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,78 @@ def test_what_is_named_is_there(path: Path) -> None:
         assert (ROOT / name).exists(), f"{path.name} names {name}"
     for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]*)?\)", text):
         assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+# Files of the architecture stand below the package, with what to look for in them.
+PACKAGE = ROOT / "sslmd"
+PLACE = re.compile(r"`((?:[\w-]+/)*[\w-]+\.(?:py|sh)|(?:[\w-]+/)+)(?: ([\w.]+))?`")
+ELSEWHERE = ("sslmd/", "tests/", "packaging/", "systemd/", "prod-certs/", "cb/", "db/")
+
+
+@cache
+def names_in(path: Path) -> frozenset[str]:
+    """Return what a file defines: `function`, `Class`, `Class.method`, `TABLE`."""
+    return frozenset(_names(ast.parse(path.read_text()).body, ""))
+
+
+def _names(body: list[ast.stmt], before: str) -> Iterator[str]:
+    for node in body:
+        match node:
+            case ast.ClassDef(name=name, body=inner):
+                yield before + name
+                yield from _names(inner, f"{before}{name}.")
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield before + name
+            case ast.Assign(targets=targets):
+                yield from (before + one.id for one in targets if isinstance(one, ast.Name))
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                yield before + name
+
+
+def test_the_architecture_names_what_is_there() -> None:
+    text = (DOCS / "ARCHITECTURE.md").read_text()
+    found = [one.groups() for one in PLACE.finditer(text) if not one[1].startswith(ELSEWHERE)]
+    assert len(found) > 200
+    missing = [path for path, _ in found if not (PACKAGE / path).exists()]
+    assert missing == []
+    assert [
+        (path, name) for path, name in found if name and name not in names_in(PACKAGE / path)
+    ] == []
+
+
+def test_the_architecture_has_every_room() -> None:
+    text = between(DOCS / "ARCHITECTURE.md", "rooms")
+    for room in PACKAGE.iterdir():
+        name = f"{room.name}/" if room.is_dir() else room.name
+        if not name.startswith("_") and room.name != "py.typed":
+            assert f"`{name}`" in text, f"nothing is said of {name}"
+
+
+def test_the_rooms_are_drawn_as_they_are_enforced() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (layers,) = (one["layers"] for one in settings["contracts"] if one["type"] == "layers")
+    drawn = "\n".join(layers).replace("sslmd.", "")
+    assert f"```text\n{drawn}\n```" in between(DOCS / "ARCHITECTURE.md", "rooms")
+
+
+def test_the_glossary_is_short() -> None:
+    rows = re.findall(r"^\| ([^|]+) \|", between(DOCS / "ARCHITECTURE.md", "words"), re.MULTILINE)
+    words = [word for row in rows[2:] for word in row.split(", ")]
+    assert len(words) == len(set(words)) <= 40
+
+
+def cited() -> Iterator[tuple[str, str]]:
+    """Yield documents that the code names, with the file that does."""
+    for folder in ("sslmd", "tests", "packaging"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".py", ".sh", ".toml"):
+                for name in re.findall(r"(?<![\w/])docs/[\w./-]*\w", path.read_text()):
+                    yield str(path.relative_to(ROOT)), name
+
+
+def test_documents_that_the_code_cites_are_there() -> None:
+    missing = [(file, name) for file, name in cited() if not (ROOT / name).exists()]
+    assert missing == []
 
 
 @pytest.mark.parametrize("sub", [[], ["init"]], ids=str)

@@ -16,10 +16,10 @@ from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import CertId
 from sslmd.servers import ssh
 from sslmd.store.layout import Tree
-from sslmd.workers.copy import Visit, copy, forget_outgoing
+from sslmd.workers.copy import Visit, copy, forget_outgoing, needs_here
 from tests.reasons import because
 from tests.stand.far import ALSO, EVERYTHING, FAR, FarSite, far_site, server_class
-from tests.stand.tools import INT, ROOT, WEB
+from tests.stand.tools import INT, ROOT, WEB, Site
 from tests.workers.test_restart import MAIL
 
 PUBLIC = {"csr.pem", "cert.pem", "chain.pem", "fullchain.pem", "info"}
@@ -365,3 +365,13 @@ async def test_a_host_that_says_nothing_has_got_nothing(
     found = await visit(one, WEB)
     assert found.new == {}
     assert "does not say that example.com/web is in its place" in str(found.errors[WEB])
+
+
+def test_a_key_of_a_ca_that_is_in_no_set_is_reported(tmp_path: Path) -> None:
+    """There is nothing in production that it could be told with (I1)."""
+    site = Site(tmp_path)
+    folder = Path(site.prod) / "ca" / ROOT.service / "db" / "kept by somebody"
+    folder.mkdir(parents=True)
+    (folder / "privkey.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
+    found = needs_here(site.tools.config, site.now)
+    assert [one.path for one in found.surplus] == [f"{ROOT}/db/kept by somebody/privkey.pem"]

@@ -163,7 +163,7 @@ def port_of(owner: DomainName) -> str:
 def hosts_of(
     entry: DaneEntry, zone: ZoneName, names: Iterable[SanName], mx: Collection[DomainName] | None
 ) -> tuple[DomainName, ...]:
-    """Return the hosts whose records an entry asks for, sorted (design, section 8).
+    """Return the hosts whose records an entry asks for, sorted (docs/config-reference.md).
 
     `names` are those of the certificate, `mx` the zone's MX hosts; None: it takes no mail (the null
     MX, RFC 7505), so nobody connects to any. Those outside the zone are left out: their records are

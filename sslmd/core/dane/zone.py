@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sslmd.core.dane.content import CertWish, Given, Wish, ZoneNotes, held, held_by, is_coming
-from sslmd.core.dane.places import Elsewhere, Ends, Fate, Places, fits
+from sslmd.core.dane.places import Elsewhere, Ends, Fate, Place, Places, fits
 from sslmd.core.dane.sighting import (
     NameServersSeen,
     Sighting,
@@ -150,7 +150,7 @@ class KnownZone:
         state, share = entry.state, self.share(cert)
         owners = self._owners_of(cert)
         others = self.waited_for(cert)
-        unknown = self._unknown(cert) if mine.serving else ""
+        unknown = self._unknown(cert, mine)
         asked = self.given.asked_at(cert, owners) | others.keys()
         ports = CheckedPorts(
             tuple(sorted(filter(None, map(port_of, asked)))),
@@ -161,7 +161,7 @@ class KnownZone:
         if not is_coming(state, mine):
             return Unknown(ports, trouble)
         if not (others or unknown):
-            unseen = self._unseen(owners, mine)
+            unseen = self._unseen(owners | self._undecided(cert).keys(), mine)
             if unseen is None:
                 return NoRecords()
             if unseen:
@@ -194,8 +194,7 @@ class KnownZone:
         if self.seen is None:
             # What is served already is not put at risk.
             return "" if mine.serving else "what its name servers show is being looked up"
-        shown = [server.owners.get(o) for server in self.seen.servers for o in sorted(owners)]
-        if any(one is not None and one.records for one in shown):
+        if any(map(self._shows_records, owners)):
             return ""
         if mine.serving:
             return None
@@ -206,7 +205,8 @@ class KnownZone:
                 return f"{server.server} {why}"
             for owner in sorted(owners):
                 one = server.owners.get(owner)
-                if one is None or one.fault:
+                # What is in a zone below is for that zone to show.
+                if one is None or (one.fault and not (one.is_cut and owner in self.places)):
                     return f"{server.server} {one.fault if one else 'was not asked'}".rstrip()
         return None
 
@@ -250,10 +250,27 @@ class KnownZone:
         # Where nothing is written, clients may still look: at the end of a host that is a CNAME.
         return self.given.asked_at(cert, written) | others
 
-    def _unknown(self, cert: CertId) -> str:
-        """Return why it is not known where a certificate has its records, "" if it is."""
+    def _unknown(self, cert: CertId, mine: CertWish) -> str:
+        """Return why it is not known where a certificate has its records, "" if it is.
+
+        Before its first set is served, that counts only where name servers show records: nobody
+        checks a port that has none.
+        """
+        whys = (
+            place.why
+            for owner, place in self._undecided(cert).items()
+            if mine.serving or self._shows_records(owner)
+        )
+        return min(whys, default="")
+
+    def _shows_records(self, owner: DomainName) -> bool:
+        shown = (one.owners.get(owner) for one in (self.seen.servers if self.seen else ()))
+        return any(one is not None and one.records for one in shown)
+
+    def _undecided(self, cert: CertId) -> dict[DomainName, Place]:
+        """Return the owners of a certificate of which it is not known where their records are."""
         places = self.given.places_of(cert) if self.given is not None else {}
-        return min((one.why for one in places.values() if one.fate is Fate.UNKNOWN), default="")
+        return {owner: one for owner, one in places.items() if one.fate is Fate.UNKNOWN}
 
     def _silent(self, cert: CertId, mine: CertWish) -> str:
         """Return which servers are silent if all others showed everything for long enough."""

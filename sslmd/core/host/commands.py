@@ -18,7 +18,10 @@ ZONE = "{zone}"
 
 
 def with_zones(argv: Argv, zones: Iterable[str], *, pass_zones: bool) -> Argv:
-    """Return the command of `[dns]` for one run that is for all these zones (design, section 8)."""
+    """Return the command of `[dns]` for one run that is for all these zones.
+
+    docs/decisions/2026-11-29-one-run-for-all-zones.md.
+    """
     named = tuple(zones)
     if ZONES in argv:
         at = argv.index(ZONES)

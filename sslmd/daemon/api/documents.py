@@ -92,7 +92,7 @@ def status_of(entry: Entry) -> CertStatus:
 
 
 def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
-    """Return one certificate of `status --json` (design, section 9)."""
+    """Return one certificate of `status --json` (docs/socket-api.md, Status)."""
     state, status = entry.state, status_of(entry)
     return {
         "group": cert.group,
