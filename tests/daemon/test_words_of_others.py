@@ -18,6 +18,7 @@ import struct
 import sys
 import unicodedata
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -201,6 +202,11 @@ class World:
         self.planner.dh.troubles = (text,)
         self.planner.hosts.notes._notes["localhost"] = HostNote(surplus=(text,), older=(text,))
         self.mistake = text
+        self.journal.setblocking(False)  # what the change itself has told is not looked at
+        with suppress(BlockingIOError):
+            while self.journal.recv(1 << 20):
+                pass
+        self.journal.settimeout(10)
 
     async def ask(self, method: Method, **params: object) -> bytes:
         self.writer.write(encode(RpcRequest(1, method, params)))

@@ -6,7 +6,6 @@ FILE` writes the table of docs/operations.md again.
 
 from __future__ import annotations
 
-import re
 import sys
 import uuid
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ INFO = 6
 DEBUG = 7
 
 _MESSAGE_SPACE = uuid.UUID("5a6f2f0e-5b0c-4b43-9d0b-6c3f7f1d2a90")
-_PLACE = re.compile(r"(<!-- events: begin -->\n).*(<!-- events: end -->)", re.DOTALL)
+_BEGIN, _END = "<!-- events: begin -->\n", "<!-- events: end -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +293,9 @@ def table() -> str:
 def main() -> None:
     """Write the table into the file that is named."""
     path = Path(sys.argv[1])
-    path.write_text(_PLACE.sub(lambda found: found[1] + table() + found[2], path.read_text()))
+    before, begin, rest = path.read_text().partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    path.write_text(before + begin + table() + end + after)
 
 
 if __name__ == "__main__":
