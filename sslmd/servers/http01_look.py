@@ -134,7 +134,13 @@ async def _look(
         async with turn, asyncio.timeout(seconds):
             body = await _follow(seen)
         if body.rstrip() != content.encode():
-            raise _WrongError(f"shows something else: {_told(body)}", http.client.OK)
+            length = f"{len(body)} bytes{' or more' if len(body) >= MOST_BODY else ''}"
+            first = body.partition(b"\n")[0].strip()
+            text = f"{length} that are no key authorization"
+            if _KEY_AUTHORIZATION.fullmatch(first):
+                text = f"{length} with the key authorization '{first.decode('ascii')}'"
+            # Nothing more is said of a body: what is in it may be nobody's business.
+            raise _WrongError(f"shows something else: {text}", http.client.OK)
     except TimeoutError:
         what = "answer" if seen.connected else "connection"
         text = f"{seen.via}: no {what} within {seconds:g} s"
@@ -381,16 +387,6 @@ async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> byt
     while len(body) < MOST_BODY and (piece := await reader.read(MOST_BODY)):
         body += piece
     return body
-
-
-def _told(body: bytes) -> str:
-    """Return what people may know of a body: what is in it may be nobody's business."""
-    more = " or more" if len(body) >= MOST_BODY else ""
-    length = f"{len(body)} bytes{more}"
-    first = body.partition(b"\n")[0].strip()
-    if _KEY_AUTHORIZATION.fullmatch(first):
-        return f"{length} with the key authorization '{first.decode('ascii')}'"
-    return f"{length} that are no key authorization"
 
 
 def _bracketed(host: str) -> str:
