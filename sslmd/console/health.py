@@ -160,7 +160,7 @@ def refusal_line(result: Json | Fields, now: datetime) -> str:
 def why(cert: Cert) -> str:
     """Return the daemon's reason without what `problems` or the time of the roll say already."""
     reason, code, status = cert.text("reason"), cert.text("reason_code"), cert.status
-    if status.error and (code in ("stuck", "left") or status.about == status.SET):
+    if status.error and (code in ("stuck", "left") or status.about in (status.SET, status.REASON)):
         reason = ""
     elif code == "servers-wait" and any(server.failed for server in status.servers):
         reason = "waits for its servers"
