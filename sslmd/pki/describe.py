@@ -208,7 +208,11 @@ def _extensions(extensions: x509.Extensions) -> dict[str, Fact]:
             some = "" if below is None else f", with {below} levels of CAs below it"
             facts["ca"] = f"yes{some}" if value.ca else "no"
         elif isinstance(value, x509.KeyUsage):
-            facts["usage"] = [*_usages(value), *critical]
+            usages = [name for attribute, name in _USAGES.items() if getattr(value, attribute)]
+            if value.key_agreement:
+                usages += ["encipherOnly"] if value.encipher_only else []
+                usages += ["decipherOnly"] if value.decipher_only else []
+            facts["usage"] = [*usages, *critical]
         elif isinstance(value, x509.ExtendedKeyUsage):
             facts["extended usage"] = [_named(usage) for usage in value] + critical
         elif isinstance(value, x509.SubjectKeyIdentifier):
@@ -234,14 +238,6 @@ _USAGES = {
     "key_cert_sign": "keyCertSign",
     "crl_sign": "cRLSign",
 }
-
-
-def _usages(value: x509.KeyUsage) -> list[str]:
-    found = [name for attribute, name in _USAGES.items() if getattr(value, attribute)]
-    if value.key_agreement:
-        found += ["encipherOnly"] if value.encipher_only else []
-        found += ["decipherOnly"] if value.decipher_only else []
-    return found
 
 
 def _alternative(extensions: x509.Extensions) -> list[str]:
