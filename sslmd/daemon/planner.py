@@ -130,9 +130,7 @@ class Planner:
     ) -> dict[CertId, certs.Loaded]:
         tree, now, draw = self.tools.tree, self.tools.now(), self.tools.draw
         config = config or self.tools.config
-        found = {
-            cert: read_cert(certs.load, config, tree, cert, draw=draw, now=now) for cert in which
-        }
+        found = {cert: read_cert(config, tree, cert, draw=draw, now=now) for cert in which}
         prod = str(config.globals.prod_cert_dir)
         for cert, one in found.items():
             service = config.services[cert]

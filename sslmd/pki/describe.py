@@ -31,7 +31,7 @@ from sslmd.pki.pem import (
     damage,
     whole_blocks,
 )
-from sslmd.pki.profile import unknown_critical
+from sslmd.pki.profile import oid_name, unknown_critical
 
 KIND = "kind"
 PRIVATE = "private key"
@@ -186,7 +186,7 @@ def _cert_facts(cert: x509.Certificate, now: datetime) -> dict[str, Fact]:
         "issued": f"{_days(now - begin)} ago" if begin <= now else f"in {_days(begin - now)}",
         "validity": validity,
         "serial": _colons(serial or b"\0"),
-        "signature": _named(cert.signature_algorithm_oid),
+        "signature": oid_name(cert.signature_algorithm_oid),
         **_extensions(cert.extensions),
         "sha256": _colons(cert.fingerprint(hashes.SHA256())),
         "sha1": _colons(cert.fingerprint(hashes.SHA1())),  # noqa: S303  (told, not relied on)
@@ -208,9 +208,13 @@ def _extensions(extensions: x509.Extensions) -> dict[str, Fact]:
             some = "" if below is None else f", with {below} levels of CAs below it"
             facts["ca"] = f"yes{some}" if value.ca else "no"
         elif isinstance(value, x509.KeyUsage):
-            facts["usage"] = [*_usages(value), *critical]
+            usages = [name for attribute, name in _USAGES.items() if getattr(value, attribute)]
+            if value.key_agreement:
+                usages += ["encipherOnly"] if value.encipher_only else []
+                usages += ["decipherOnly"] if value.decipher_only else []
+            facts["usage"] = [*usages, *critical]
         elif isinstance(value, x509.ExtendedKeyUsage):
-            facts["extended usage"] = [_named(usage) for usage in value] + critical
+            facts["extended usage"] = [oid_name(usage) for usage in value] + critical
         elif isinstance(value, x509.SubjectKeyIdentifier):
             facts["subject key id"] = _colons(value.digest)
         elif isinstance(value, x509.AuthorityKeyIdentifier):
@@ -234,14 +238,6 @@ _USAGES = {
     "key_cert_sign": "keyCertSign",
     "crl_sign": "cRLSign",
 }
-
-
-def _usages(value: x509.KeyUsage) -> list[str]:
-    found = [name for attribute, name in _USAGES.items() if getattr(value, attribute)]
-    if value.key_agreement:
-        found += ["encipherOnly"] if value.encipher_only else []
-        found += ["decipherOnly"] if value.decipher_only else []
-    return found
 
 
 def _alternative(extensions: x509.Extensions) -> list[str]:
@@ -273,10 +269,6 @@ def _general(name: x509.GeneralName) -> str:
     return type(name).__name__
 
 
-def _named(oid: x509.ObjectIdentifier) -> str:
-    return oid.dotted_string if oid._name == "Unknown OID" else oid._name
-
-
 # --- requests and keys ----------------------------------------------------------------------
 
 
@@ -291,7 +283,7 @@ def _request(der: bytes, _now: datetime) -> Described:
             KIND: "certificate request",
             "subject": _name(request.subject),
             "names": _alternative(request.extensions),
-            "signature": f"{_named(request.signature_algorithm_oid)}, {signed}",
+            "signature": f"{oid_name(request.signature_algorithm_oid)}, {signed}",
             **_extensions(request.extensions),
         }
         return _described(facts, request.public_key)

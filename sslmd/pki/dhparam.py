@@ -12,6 +12,7 @@ import re
 from functools import cache
 
 from sslmd.core.errors import Permanent
+from sslmd.pki.der import content, whole_element
 
 # Bits -> X of p = 2^b - 2^(b-64) + (floor(2^(b-130) e) + X) 2^64 - 1: RFC 7919 §A.1 to §A.5.
 _OFFSETS = {2048: 560316, 3072: 2625351, 4096: 5736041, 6144: 15705020, 8192: 10965728}
@@ -69,14 +70,17 @@ def _e_scaled(bits: int) -> int:
     return total >> _GUARD_BITS
 
 
-def _bits_of(content: bytes) -> int:
+def _bits_of(text: bytes) -> int:
     """Return how many bits the prime of a DHParameter (PKCS #3 §9) in base64 has; 0: it is none."""
     try:
-        whole, after = _untagged(_SEQUENCE, base64.b64decode(content))
-        number, _ = _untagged(_INTEGER, whole)
-    except (ValueError, IndexError):
+        der = base64.b64decode(text)
+        whole = content(der)
+        number = content(whole)
+    except (ValueError, Permanent):
         return 0
-    return 0 if after else int.from_bytes(number, "big").bit_length()
+    if whole_element(der) != der or (der[0], whole[0]) != (_SEQUENCE, _INTEGER):
+        return 0
+    return int.from_bytes(number, "big").bit_length()
 
 
 # The few lines of DER (X.690) for DHParameter ::= SEQUENCE { prime INTEGER, base INTEGER } are
@@ -91,14 +95,3 @@ def _tagged(tag: int, content: bytes) -> bytes:
         return bytes((tag, size)) + content
     length = size.to_bytes((size.bit_length() + 7) // 8, "big")
     return bytes((tag, 0x80 | len(length))) + length + content
-
-
-def _untagged(tag: int, data: bytes) -> tuple[bytes, bytes]:
-    """Return the content of what `data` begins with, and what comes after it."""
-    start, size = 2, data[1]
-    if size & 0x80:
-        start += size & 0x7F
-        size = int.from_bytes(data[2:start], "big")
-    if data[0] != tag or len(data) < start + size:
-        raise ValueError
-    return data[start : start + size], data[start + size :]

@@ -67,40 +67,7 @@ def load_key(pem: bytes) -> PrivateKey:
     found = key_blocks(blocks(pem))
     if len(found) != 1:
         raise Permanent(f"it holds {len(found) or 'no'} private keys instead of one")
-    return _parse(found[0])
-
-
-def load_public(pem: bytes, *, expected: PublicKeyTypes | None = None) -> PublicKey:
-    """Return the public half of the private key in `pem`; raises `Permanent` as `load_key` does.
-
-    With `expected`, an EC key that states this as its public half is believed without working
-    it out anew, which takes most of the time of reading a key (0.2 ms). So a key damaged
-    elsewhere may pass.
-    """
-    if isinstance(expected, ec.EllipticCurvePublicKey):
-        found = key_blocks(blocks(pem))
-        # RFC 5915 §3: the point stands last, in PKCS #8 too.
-        if (
-            len(found) == 1
-            and found[0].label in _LABELS
-            and found[0].der.endswith(_point(expected))
-        ):
-            return expected
-    return load_key(pem).public_key()
-
-
-def _point(public: ec.EllipticCurvePublicKey) -> bytes:
-    return public.public_bytes(
-        serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
-    )
-
-
-def key_blocks(found: list[Block]) -> list[Block]:
-    """Return those of the blocks that are private keys of any kind."""
-    return [block for block in found if block.label.endswith("PRIVATE KEY")]
-
-
-def _parse(block: Block) -> PrivateKey:
+    block = found[0]
     if block.label not in _LABELS:
         raise Permanent(f"{block.label} is not a form of key that can be used here; use PKCS #8")
     try:
@@ -116,6 +83,29 @@ def _parse(block: Block) -> PrivateKey:
         kind = describe_key(key.public_key())
         raise Permanent(f"the private key is of the kind {kind}; only EC and RSA can be used")
     return key
+
+
+def load_public(pem: bytes, *, expected: PublicKeyTypes | None = None) -> PublicKey:
+    """Return the public half of the private key in `pem`; raises `Permanent` as `load_key` does.
+
+    With `expected`, an EC key that states this as its public half is believed without working
+    it out anew, which takes most of the time of reading a key (0.2 ms). So a key damaged
+    elsewhere may pass.
+    """
+    if isinstance(expected, ec.EllipticCurvePublicKey):
+        found = key_blocks(blocks(pem))
+        # RFC 5915 §3: the point stands last, in PKCS #8 too.
+        point = expected.public_bytes(
+            serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+        )
+        if len(found) == 1 and found[0].label in _LABELS and found[0].der.endswith(point):
+            return expected
+    return load_key(pem).public_key()
+
+
+def key_blocks(found: list[Block]) -> list[Block]:
+    """Return those of the blocks that are private keys of any kind."""
+    return [block for block in found if block.label.endswith("PRIVATE KEY")]
 
 
 def public_bytes_of(key: PrivateKey | PublicKeyTypes) -> bytes:

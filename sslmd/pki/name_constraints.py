@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
@@ -68,7 +69,9 @@ def _names(one: Parsed) -> Iterator[_AnyName]:
         if isinstance(name, x509.DirectoryName):
             yield _AnyName(x509.DirectoryName, canonical(name.value), name.value.rfc4514_string())
         elif isinstance(name, x509.OtherName) and name.type_id == SMTP_UTF8_MAILBOX:
-            mailbox = _mailbox(name.value)
+            mailbox = ""  # no mailbox, and within nothing
+            with suppress(Permanent, UnicodeDecodeError):
+                mailbox = content(name.value).decode()
             yield _AnyName(x509.RFC822Name, mailbox, mailbox)
         else:
             yield _AnyName(type(name), name.value, str(name.value))
@@ -77,13 +80,6 @@ def _names(one: Parsed) -> Iterator[_AnyName]:
     # Mail addresses in the subject are of older certificates, and count all the same.
     for attribute in one.cert.subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS):
         yield _AnyName(x509.RFC822Name, str(attribute.value), str(attribute.value))
-
-
-def _mailbox(der: bytes) -> str:
-    try:
-        return content(der).decode()
-    except (Permanent, UnicodeDecodeError):
-        return ""  # no mailbox, and within nothing
 
 
 class _Limits:

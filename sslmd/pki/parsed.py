@@ -7,7 +7,7 @@ Whoever works with a `Parsed` cannot meet damage any more: it was found, and rep
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias, TypeVar
@@ -27,6 +27,7 @@ WEAK_DIGESTS = frozenset({"md5", "sha1"})
 
 CanonicalName: TypeAlias = "tuple[frozenset[tuple[str, str | bytes]], ...]"
 
+_T = TypeVar("_T")
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
@@ -86,7 +87,7 @@ def parse(der: bytes) -> Parsed:
     """
     try:
         cert = x509.load_der_x509_certificate(der)
-        key = _key_of(cert)
+        key = _if_known(cert.public_key)
         return Parsed(
             cert=cert,
             der=cert.public_bytes(Encoding.DER),
@@ -101,7 +102,7 @@ def parse(der: bytes) -> Parsed:
             spki=b""
             if key is None
             else key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
-            digest=_digest_of(cert),
+            digest=_if_known(lambda: cert.signature_hash_algorithm),
         )
     except MALFORMED as err:
         raise Permanent(f"is damaged: {damage(err)}") from None
@@ -120,16 +121,9 @@ def parse_all(ders: Sequence[bytes]) -> tuple[list[Parsed], list[str]]:
     return found, problems
 
 
-def _key_of(cert: x509.Certificate) -> CertificatePublicKeyTypes | None:
+def _if_known(read: Callable[[], _T]) -> _T | None:
     try:
-        return cert.public_key()
-    except UnsupportedAlgorithm:
-        return None
-
-
-def _digest_of(cert: x509.Certificate) -> hashes.HashAlgorithm | None:
-    try:
-        return cert.signature_hash_algorithm
+        return read()
     except UnsupportedAlgorithm:
         return None
 

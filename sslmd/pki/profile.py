@@ -64,11 +64,12 @@ def unknown_critical(extensions: x509.Extensions) -> list[str]:
 def _named(oid: x509.ObjectIdentifier) -> str:
     if oid in _NOT_CRITICAL:
         return _NOT_CRITICAL[oid][0]
-    name = _plain(oid)
+    name = oid_name(oid)
     return name if name == oid.dotted_string else f"{name} ({oid.dotted_string})"
 
 
-def _plain(oid: x509.ObjectIdentifier) -> str:
+def oid_name(oid: x509.ObjectIdentifier) -> str:
+    """Return the name of an object identifier, or the identifier in dots without one."""
     return oid.dotted_string if oid._name == "Unknown OID" else oid._name
 
 
@@ -87,7 +88,7 @@ def alone(one: Parsed, use: Use, *, as_leaf: bool) -> Iterator[str]:
     usages = one.find(x509.ExtendedKeyUsage)
     if usages is not None and serving.isdisjoint(usages):
         what = "it is not for servers" if as_leaf else "it may not issue for servers"
-        given = ", ".join(_plain(usage) for usage in usages)
+        given = ", ".join(oid_name(usage) for usage in usages)
         yield f"{what}: its extendedKeyUsage is {given} (RFC 5280 §4.2.1.12)"
     if not as_leaf:
         return

@@ -94,7 +94,7 @@ async def handshake(
         try:
             piece = await reader.read(_PIECE)
         except OSError as err:
-            raise HandshakeError(f"breaks the handshake off: {_reason(err)}") from None
+            raise HandshakeError(f"breaks the handshake off: {system_words(err)}") from None
         if not piece:
             raise HandshakeError("closes the connection in the handshake")
         received += len(piece)
@@ -191,5 +191,7 @@ def _chain_of(tls: ssl.SSLObject) -> tuple[bytes, ...]:
     return ()
 
 
-def _reason(err: OSError) -> str:
-    return (os.strerror(err.errno) if err.errno and err.errno > 0 else shown(str(err))).lower()
+def system_words(err: OSError | ValueError) -> str:
+    """Return why, in the system's words."""
+    number = err.errno if isinstance(err, OSError) else None
+    return (os.strerror(number) if number and number > 0 else shown(str(err))).lower()

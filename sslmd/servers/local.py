@@ -25,7 +25,8 @@ def is_loopback(host: str) -> bool:
 
 def is_own_name(host: str) -> bool:
     """Whether `host` is this machine by its name alone; asks no resolver."""
-    return host.lower().rstrip(".") in _own_names()
+    own = socket.gethostname().lower()
+    return host.lower().rstrip(".") in {*_LOOPBACK_NAMES, own, own.partition(".")[0]}
 
 
 def is_local(host: str) -> bool:
@@ -93,11 +94,6 @@ class Locality:
         """Return of each host whether it is this machine; None where that cannot be told now."""
         some = list(dict.fromkeys(hosts))
         return dict(zip(some, await asyncio.gather(*map(self.is_local, some)), strict=True))
-
-
-def _own_names() -> set[str]:
-    own = socket.gethostname().lower()
-    return {*_LOOPBACK_NAMES, own, own.partition(".")[0]}
 
 
 def _is_own_address(family: int, where: tuple[Any, ...]) -> bool:

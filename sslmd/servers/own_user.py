@@ -123,9 +123,10 @@ def needs_of(config: Config, here: frozenset[str], unit_name: Callable[[str], st
                 f"{tree} is not sslmd's alone, and is not given away; write another certs_dir or "
                 "prod_cert_dir, and move what is there"
             )
+    told = "; ".join(f"{', '.join(sorted(verbs))} {name}" for name, verbs in found.units.items())
     if found.units and not any(map(os.path.exists, _POLKITD)):
         found.refused.append(
-            f"there is no polkit, by which {USER} may do {_units_told(found.units)}; run: "
+            f"there is no polkit, by which {USER} may do {told}; run: "
             "apt install polkitd (polkit on other systems)"
         )
     hosts = sorted({host for one in config.server_classes for host in one.servers} - here)
@@ -171,10 +172,6 @@ def _named_groups() -> set[str]:
             if info.st_gid and info.st_mode & 0o040:
                 return {grp.getgrgid(info.st_gid).gr_name}
     return set()
-
-
-def _units_told(those: Mapping[str, Iterable[str]]) -> str:
-    return "; ".join(f"{', '.join(sorted(verbs))} {name}" for name, verbs in those.items())
 
 
 def _ssh(hosts: list[str]) -> Iterator[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import ssl
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from sslmd.core.facts import CertFacts
 from sslmd.core.names import shown
 from sslmd.core.times import clock
 from sslmd.pki.inspect import cert_facts
-from sslmd.servers.handshake import ANY, KINDS, OLD, HandshakeError, handshake
+from sslmd.servers.handshake import ANY, KINDS, OLD, HandshakeError, handshake, system_words
 from sslmd.servers.starttls import MOST_LINE, NoTlsError, Talk
 
 # For one look, with all its handshakes.
@@ -139,7 +138,7 @@ async def served_at(
     except (HandshakeError, NoTlsError) as err:
         return seen.nothing(str(err))
     except OSError as err:
-        return seen.nothing(f"breaks off: {_reason(err)}")
+        return seen.nothing(f"breaks off: {system_words(err)}")
 
 
 @dataclass(slots=True)
@@ -168,13 +167,13 @@ async def _look(seen: _Attempt, word: ProbeWord | None, name: str, ciphers: str)
     try:
         reader, writer = await asyncio.open_connection(seen.address, seen.port, limit=MOST_LINE)
     except TimeoutError as err:  # the system's own: ours comes as CancelledError
-        return seen.nothing(f"cannot be connected to: {_reason(err)}")
+        return seen.nothing(f"cannot be connected to: {system_words(err)}")
     except (OSError, ValueError) as err:
         if isinstance(err, OSError) and err.errno in _NO_ROUTE:
             seen.reach = Reach.NO_ROUTE
         elif isinstance(err, ConnectionRefusedError):
             seen.reach = Reach.REFUSED
-        return seen.nothing(f"cannot be connected to: {_reason(err)}")
+        return seen.nothing(f"cannot be connected to: {system_words(err)}")
     seen.reach = Reach.CONNECTED
     try:
         talk = Talk(reader, writer)
@@ -185,12 +184,6 @@ async def _look(seen: _Attempt, word: ProbeWord | None, name: str, ciphers: str)
     finally:
         # Nothing is waited for any more; the few bytes of a farewell are with the kernel.
         writer.transport.abort()
-
-
-def _reason(err: OSError | ValueError) -> str:
-    """Return why, in the system's words."""
-    number = err.errno if isinstance(err, OSError) else None
-    return (os.strerror(number) if number and number > 0 else shown(str(err))).lower()
 
 
 # --- looking until it is proven -------------------------------------------------------------

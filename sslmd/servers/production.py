@@ -79,7 +79,7 @@ def update(
     for name in (curr, next_):
         if name is not None:
             _put_set(place, cert, name, contents(tree, cert, name, is_ca=is_ca), rights)
-    old = _linked(f"{base}/{CURR}")
+    old = linked(prod, cert)
     _put_link(f"{base}/{CURR}", curr)
     if next_ is None:
         _drop(f"{base}/{NEXT}")
@@ -145,7 +145,10 @@ def serves(
 
 def linked(prod: str, cert: CertId) -> SetName | None:
     """Return the set that production's `curr` points to, None without such a link."""
-    return _linked(f"{Tree(prod).cert_dir(cert)}/{CURR}")
+    try:
+        return SetName.parse(_target(Tree(prod).link(cert, CURR)).removeprefix("db/"))
+    except ValueError:
+        return None
 
 
 def contents(tree: Tree, cert: CertId, name: SetName, *, is_ca: bool) -> dict[str, bytes]:
@@ -343,10 +346,3 @@ def _target(path: str) -> str:
         return os.readlink(path)
     except OSError:
         return ""
-
-
-def _linked(path: str) -> SetName | None:
-    try:
-        return SetName.parse(_target(path).removeprefix("db/"))
-    except ValueError:
-        return None

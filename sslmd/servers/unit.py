@@ -153,16 +153,12 @@ def read_unit(root: str = "/") -> Unit:
     for one in (path, *(drop_ins[name] for name in sorted(drop_ins))):
         with suppress(OSError), open(one, encoding="utf-8", errors="replace") as file:
             settings.take(file.read(_MOST))
-    return _unit(settings, path)
-
-
-def _unit(settings: _Settings, path: str) -> Unit:
-    paths = [word.lstrip("-+") for word in settings.words("ReadWritePaths")]
+    writable = [word.lstrip("-+") for word in settings.words("ReadWritePaths")]
     strict = settings.last("ProtectSystem") == "strict"
     bounding = settings.words("CapabilityBoundingSet")
     limited = "CapabilityBoundingSet" in settings.values and "~" not in "".join(bounding)
     return Unit(
-        tuple(paths) if strict else None,
+        tuple(writable) if strict else None,
         tuple(word.lstrip("-+") for word in settings.words("ReadOnlyPaths")),
         frozenset(bounding) if limited else None,
         settings.last("PrivateTmp") in ("yes", "true", "1", "on", "disconnected"),

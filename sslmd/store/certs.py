@@ -49,22 +49,19 @@ class Loaded:
     astray: str = ""
 
 
-def load(tree: Tree, cert: CertId, *, draw: Callable[[], float], now: datetime) -> Loaded:
+def load(
+    tree: Tree,
+    cert: CertId,
+    *,
+    draw: Callable[[], float],
+    now: datetime,
+    repair: Repair = Repair.DONE,
+) -> Loaded:
     """Read one certificate. Never raises: trouble with its files is the certificate's own.
 
-    `draw` gives a number from -1 to 1 for a set that has none noted.
+    `draw` gives a number from -1 to 1 for a set that has none noted. `repair`: whether what is not
+    as it should be is put right; reported, nothing is changed.
     """
-    return _safely(tree, cert, draw, now, Repair.DONE)
-
-
-def look(tree: Tree, cert: CertId, *, draw: Callable[[], float], now: datetime) -> Loaded:
-    """Return what `load` would, and change nothing: what it would put right is only reported."""
-    return _safely(tree, cert, draw, now, Repair.REPORTED)
-
-
-def _safely(
-    tree: Tree, cert: CertId, draw: Callable[[], float], now: datetime, repair: Repair
-) -> Loaded:
     try:
         return _load(tree, cert, draw, now, repair)
     except LaterVersionError as err:

@@ -141,21 +141,17 @@ def _read(path: str, limit: int, check: Callable[[os.stat_result, str], None]) -
         check(info, path)
         if info.st_size > limit:
             raise Permanent(f"{path} has {info.st_size} bytes, more than {limit}; remove it")
-        return _read_all(handle, info.st_size)
+        data = os.read(handle, info.st_size + 1)
+        if len(data) == info.st_size:
+            return data
+        pieces = [data]
+        while piece := os.read(handle, 1 << 16):
+            pieces.append(piece)
+        return b"".join(pieces)
     except OSError as err:
         raise trouble(err, "read", path) from err
     finally:
         os.close(handle)
-
-
-def _read_all(handle: int, size: int) -> bytes:
-    data = os.read(handle, size + 1)
-    if len(data) == size:
-        return data
-    pieces = [data]
-    while piece := os.read(handle, 1 << 16):
-        pieces.append(piece)
-    return b"".join(pieces)
 
 
 def check_owner(info: os.stat_result, path: str) -> None:

@@ -163,12 +163,11 @@ class _Giver:
         self.given.changed += 1
         # A group that it was given on purpose stays: key_group.
         gid = whose.gid if info.st_gid == whose.from_gid else -1
-        if not self._dry and self._chown(handle, whose.uid, gid) != 0:
+        if self._dry:
+            return
+        if self._libc.fchownat(handle, b"", whose.uid, gid, _AT_EMPTY_PATH) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), path)
-
-    def _chown(self, handle: int, uid: int, gid: int) -> int:
-        return int(self._libc.fchownat(handle, b"", uid, gid, _AT_EMPTY_PATH))
 
 
 def _names(handle: int) -> list[str]:

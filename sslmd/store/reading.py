@@ -14,7 +14,6 @@ import pickle
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import NoReturn
 
 from sslmd.core.names import CertId
@@ -32,12 +31,6 @@ _BATCH = 50  # certificates, at least: some 20 ms, which is what one may wait fo
 Read = Callable[[Sequence[CertId]], dict[CertId, Loaded]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Helper:
-    pid: int
-    results: int
-
-
 def read_all(read: Read, which: Sequence[CertId], helpers: int) -> dict[CertId, Loaded]:
     """Return what `read` tells of every certificate, in their order; `helpers` read along."""
     size = max(_BATCH, -(-len(which) // _TICKETS))
@@ -47,12 +40,12 @@ def read_all(read: Read, which: Sequence[CertId], helpers: int) -> dict[CertId, 
         tickets, deal = os.pipe()
         closing.callback(os.close, tickets)
         with os.fdopen(deal, "wb") as dealt:
-            dealt.writelines(_ticket(number) for number in range(len(batches)))
+            dealt.writelines(number.to_bytes(_TICKET, "big") for number in range(len(batches)))
         started = _start(read, batches, tickets, helpers)
         for number in _take(tickets):
             found[number] = read(batches[number])
-        for helper in started:
-            for number, loaded in _results_of(helper).items():
+        for pid, results in started:
+            for number, loaded in _results_of(pid, results).items():
                 found[number] = dict(zip(batches[number], loaded, strict=True))
     every: dict[CertId, Loaded] = {}
     for number, batch in enumerate(batches):
@@ -65,10 +58,6 @@ def helpers_for(count: int) -> int:
     return min(len(os.sched_getaffinity(0)) - 1, MOST) if count >= MANY else 0
 
 
-def _ticket(number: int) -> bytes:
-    return number.to_bytes(_TICKET, "big")
-
-
 def _take(tickets: int) -> Iterator[int]:
     """Yield batches that nobody else has; a pipe gives its bytes to one reader only."""
     while ticket := os.read(tickets, _TICKET):
@@ -77,8 +66,9 @@ def _take(tickets: int) -> Iterator[int]:
 
 def _start(
     read: Read, batches: Sequence[Sequence[CertId]], tickets: int, helpers: int
-) -> list[_Helper]:
-    started: list[_Helper] = []
+) -> list[tuple[int, int]]:
+    """Return the helpers that were started: their process, and the pipe with what they read."""
+    started: list[tuple[int, int]] = []
     for _ in range(helpers):
         results, deliver = os.pipe()
         try:
@@ -90,7 +80,7 @@ def _start(
         if pid == 0:
             _help(read, batches, tickets, deliver)
         os.close(deliver)
-        started.append(_Helper(pid, results))
+        started.append((pid, results))
     return started
 
 
@@ -110,13 +100,13 @@ def _help(read: Read, batches: Sequence[Sequence[CertId]], tickets: int, deliver
         os._exit(status)
 
 
-def _results_of(helper: _Helper) -> dict[int, list[Loaded]]:
+def _results_of(pid: int, results: int) -> dict[int, list[Loaded]]:
     """Return what a helper read; nothing if it did not come to its end."""
-    with os.fdopen(helper.results, "rb") as stream:
+    with os.fdopen(results, "rb") as stream:
         content = stream.read()
     status = 1
     with suppress(ChildProcessError):  # somebody else waits for all children
-        _, status = os.waitpid(helper.pid, 0)
+        _, status = os.waitpid(pid, 0)
     if status != 0:
         return {}
     # It comes from our own code, through a pipe that nobody else has.

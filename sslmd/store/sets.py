@@ -197,7 +197,12 @@ def remove_unfinished(tree: Tree, cert: CertId) -> list[SetName]:
     if links.remarks:
         return []
     removed = []
-    for name in _begun(tree, cert):
+    begun = []
+    for entry in _entries(tree.db_dir(cert)):
+        if entry.startswith(".") and entry.endswith(UNFINISHED):
+            with suppress(BadName):
+                begun.append(SetName.parse(entry[1:].removesuffix(UNFINISHED)))
+    for name in sorted(begun):
         folder = tree.set_dir(cert, name)
         if os.path.isdir(folder) and not os.path.lexists(f"{folder}/{CERT}"):
             if name in (links.curr, links.next, links.prev):
@@ -207,16 +212,6 @@ def remove_unfinished(tree: Tree, cert: CertId) -> list[SetName]:
             removed.append(name)
         finish(tree, cert, name)
     return removed
-
-
-def _begun(tree: Tree, cert: CertId) -> list[SetName]:
-    """Return the sets that are noted as begun by us, and not as finished."""
-    found = []
-    for entry in _entries(tree.db_dir(cert)):
-        if entry.startswith(".") and entry.endswith(UNFINISHED):
-            with suppress(BadName):
-                found.append(SetName.parse(entry[1:].removesuffix(UNFINISHED)))
-    return sorted(found)
 
 
 def write_set_file(tree: Tree, cert: CertId, name: SetName, file: str, data: bytes) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
 
 from sslmd.config.model import Config
 from sslmd.core.names import CertId, GroupName
@@ -15,26 +14,17 @@ from sslmd.store import certs
 from sslmd.store.layout import Tree
 
 
-class Reads(Protocol):
-    """`certs.load`, or `certs.look`, which changes nothing."""
-
-    def __call__(
-        self, tree: Tree, cert: CertId, *, draw: Callable[[], float], now: datetime
-    ) -> certs.Loaded:
-        """Read one certificate."""
-
-
 def read_cert(
-    reads: Reads,
     config: Config,
     tree: Tree,
     cert: CertId,
     *,
     draw: Callable[[], float],
     now: datetime,
+    repair: certs.Repair = certs.Repair.DONE,
 ) -> certs.Loaded:
-    """Return a certificate as it is read by `reads`; blocks, never raises."""
-    one = reads(tree, cert, draw=draw, now=now)
+    """Return a certificate as `certs.load` reads it; blocks, never raises."""
+    one = certs.load(tree, cert, draw=draw, now=now, repair=repair)
     prod, service = str(config.globals.prod_cert_dir), config.services[cert]
     is_ca = service.spec.ca is not None
     noted = one.state.delivered.curr

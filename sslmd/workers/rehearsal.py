@@ -161,7 +161,14 @@ async def rehearse(config: Config, now: datetime) -> Rehearsal:
 def _load(tools: Tools, found: Rehearsal) -> None:
     config, book, now = tools.config, found.certs, tools.now()
     for cert, service in config.services.items():
-        loaded = read_cert(certs.look, config, tools.tree, cert, draw=lambda: EARLIEST, now=now)
+        loaded = read_cert(
+            config,
+            tools.tree,
+            cert,
+            draw=lambda: EARLIEST,
+            now=now,
+            repair=certs.Repair.REPORTED,
+        )
         state = as_configured(config, cert, loaded.state)
         if service.spec.ca is not None:
             prod = str(config.globals.prod_cert_dir)

@@ -361,11 +361,16 @@ def everything(top: Path) -> dict[str, tuple[int, int, int, bytes]]:
     return found
 
 
+def look(site: Site) -> certs.Loaded:
+    reported = certs.Repair.REPORTED
+    return certs.load(site.tree, WEB, draw=lambda: 0.5, now=site.now, repair=reported)
+
+
 def test_a_look_finds_what_a_load_would_and_changes_nothing(site: Site) -> None:
     as_ssl_mgr_left_it(site)
     (site.place() / "next").symlink_to(os.readlink(site.place() / "curr"))
     before = everything(site.place().parents[1])
-    looked = certs.look(site.tree, WEB, draw=lambda: 0.5, now=site.now)
+    looked = look(site)
     assert everything(site.place().parents[1]) == before
     loaded = certs.load(site.tree, WEB, draw=lambda: 0.5, now=site.now)
     assert looked == loaded
@@ -374,7 +379,7 @@ def test_a_look_finds_what_a_load_would_and_changes_nothing(site: Site) -> None:
     assert len(looked.wide) == 2
     assert all(path.endswith("privkey.pem") for path in looked.wide)
     # Now it was put right.
-    again = certs.look(site.tree, WEB, draw=lambda: 0.5, now=site.now)
+    again = look(site)
     assert (again.wide, again.repairs) == ([], [])
 
 
@@ -382,7 +387,7 @@ def test_a_look_sets_no_bad_notes_aside(site: Site) -> None:
     notes = site.place() / "state.toml"
     notes.write_bytes(b"\0\1\2")
     before = everything(site.place().parents[1])
-    looked = certs.look(site.tree, WEB, draw=lambda: 0.5, now=site.now)
+    looked = look(site)
     assert everything(site.place().parents[1]) == before
     (said,) = looked.repairs
     assert said.startswith(f"{notes}: ")
@@ -395,6 +400,6 @@ def test_a_look_holds_what_a_load_holds(site: Site) -> None:
     as_ssl_mgr_left_it(site)
     curr = (site.place() / "curr").resolve()
     os.chown(curr / "privkey.pem", 65534, -1)
-    looked = certs.look(site.tree, WEB, draw=lambda: 0.5, now=site.now)
+    looked = look(site)
     assert "belongs to uid 65534" in looked.hold
     assert looked == certs.load(site.tree, WEB, draw=lambda: 0.5, now=site.now)
