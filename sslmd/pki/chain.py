@@ -71,10 +71,10 @@ def only_cert(pem: bytes) -> tuple[x509.Certificate, bytes]:
     return certs[0], ders[0]
 
 
-def key_fits(key: PublicKey, cert: x509.Certificate) -> bool:
-    """Whether the certificate is for the key with this public half."""
+def key_fits(key: PublicKey, made: x509.Certificate | x509.CertificateSigningRequest) -> bool:
+    """Whether a certificate or a request is for the key with this public half."""
     try:
-        return cert.public_key() == key
+        return made.public_key() == key
     except MALFORMED:
         return False
 
@@ -171,20 +171,31 @@ def _label(number: int) -> str:
 def check_may_issue(cert: x509.Certificate, label: str, *, between: int) -> None:
     """Check that `cert` may sign certificates with `between` CAs below itself.
 
-    RFC 5280 §6.1.4 (k) to (n); raises `Permanent`, in which `label` names the certificate.
+    Raises `Permanent`, in which `label` names the certificate.
     """
-    constraints = find(cert, x509.BasicConstraints)
+    problem = why_no_issuer(find(cert, x509.BasicConstraints), find(cert, x509.KeyUsage), between)
+    if problem:
+        raise Permanent(f"{label}, {_name(cert.subject)}, {problem}")
+
+
+def why_no_issuer(
+    constraints: x509.BasicConstraints | None, usage: x509.KeyUsage | None, between: int
+) -> str:
+    """Return why a certificate with these extensions may not sign others; "" if it may.
+
+    RFC 5280 §6.1.4 (k) to (n). `between`: how many CAs are below it.
+    """
     if constraints is None or not constraints.ca:
-        raise Permanent(f"{label}, {_name(cert.subject)}, is not the certificate of a CA")
-    usage = find(cert, x509.KeyUsage)
+        return "is not the certificate of a CA"
     if usage is not None and not usage.key_cert_sign:
-        raise Permanent(f"{label}, {_name(cert.subject)}, may not sign certificates (its keyUsage)")
+        return "may not sign certificates (its keyUsage)"
     allowed = constraints.path_length
     if allowed is not None and between > allowed:
-        raise Permanent(
-            f"{label}, {_name(cert.subject)}, allows {allowed} levels of CAs below itself, "
-            f"here are {between} (its pathLenConstraint)"
+        return (
+            f"allows {allowed} levels of CAs below itself, here are {between} "
+            "(its pathLenConstraint)"
         )
+    return ""
 
 
 def find(cert: x509.Certificate, kind: type[_Extension]) -> _Extension | None:

@@ -11,7 +11,7 @@ from cryptography.x509.oid import NameOID
 from sslmd.core.errors import Permanent
 from sslmd.core.names import BadName, DomainName, SanName, parse_san, shown
 from sslmd.core.spec import AcmeCa, CertSpec
-from sslmd.pki.keys import PublicKey, hash_for, load_key
+from sslmd.pki.keys import hash_for, load_key
 from sslmd.pki.pem import MALFORMED, REQUESTS, only_block
 
 _CN_MAX = 64  # characters: X.520, ub-common-name; RFC 5280, appendix A
@@ -144,11 +144,3 @@ def san_texts(extensions: x509.Extensions) -> tuple[str, ...]:
         for name in names
         if isinstance(name, x509.DNSName | x509.IPAddress)
     )
-
-
-def is_for(request: x509.CertificateSigningRequest, key: PublicKey) -> bool:
-    """Whether the request is for the key with this public half."""
-    try:
-        return request.public_key() == key
-    except MALFORMED:
-        return False

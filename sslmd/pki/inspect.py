@@ -31,7 +31,7 @@ from sslmd.pki.chain import (
     only_cert,
     split_pem,
 )
-from sslmd.pki.csr import host_name, is_for, load_csr, names_asked, san_texts, says_ca
+from sslmd.pki.csr import host_name, load_csr, names_asked, san_texts, says_ca
 from sslmd.pki.identity import Issuer, describe_key, identity, issuer_of, key_id, parts_of
 from sslmd.pki.keys import PublicKey, key_blocks, load_public, public_bytes_of
 from sslmd.pki.pem import MALFORMED, blocks, damage
@@ -227,7 +227,7 @@ def _problems(
         # The request is needed only to get a certificate; afterwards a broken one does no harm.
         if CSR in files and request.trouble:
             yield request.trouble
-        if key.value and request.value and not is_for(request.value.itself, key.value):
+        if key.value and request.value and not key_fits(key.value, request.value.itself):
             yield f"{CSR} does not match {KEY}"
         yield cert.trouble
         return

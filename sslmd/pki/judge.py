@@ -14,6 +14,7 @@ from itertools import pairwise
 from cryptography import x509
 
 from sslmd.core.errors import Permanent
+from sslmd.pki.chain import why_no_issuer
 from sslmd.pki.name_constraints import check_name_constraints
 from sslmd.pki.parsed import Parsed
 from sslmd.pki.paths import Search, why_not_named, why_not_signed
@@ -120,19 +121,7 @@ def _chain(path: Sequence[Parsed], *, trusted: bool) -> Iterator[str]:
 
 
 def _why_no_issuer(issuer: Parsed, between: int = 0) -> str:
-    """RFC 5280 §6.1.4 (k) to (n)."""
-    if not issuer.is_ca:
-        return "is not the certificate of a CA"
-    usage, constraints = issuer.find(x509.KeyUsage), issuer.find(x509.BasicConstraints)
-    if usage is not None and not usage.key_cert_sign:
-        return "may not sign certificates (its keyUsage)"
-    allowed = constraints.path_length if constraints is not None else None
-    if allowed is not None and between > allowed:
-        return (
-            f"allows {allowed} levels of CAs below itself, here are {between} "
-            "(its pathLenConstraint)"
-        )
-    return ""
+    return why_no_issuer(issuer.find(x509.BasicConstraints), issuer.find(x509.KeyUsage), between)
 
 
 def _whole_seconds(now: datetime) -> datetime:

@@ -33,7 +33,6 @@ from sslmd.pki.chain import (
 )
 from sslmd.pki.csr import (
     alternative_names,
-    is_for,
     load_csr,
     names_asked,
     subject_name,
@@ -214,7 +213,7 @@ def _self_signed(
     if spec.ca is None:
         raise Permanent(f"{spec.id} is no CA and cannot sign itself; name its signing_ca")
     key = load_key(signer.key_pem)
-    if not is_for(request, key.public_key()):
+    if not key_fits(key.public_key(), request):
         raise Permanent("the private key does not match the request", about=spec.id)
     authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
     if known is not None and known.identifier is not None:
