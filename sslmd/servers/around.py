@@ -82,9 +82,8 @@ def stray_keys(
         parts = path.split("/")
         if parts[0] in inactive or (len(parts) > 1 and parts[1] == DH):
             continue
-        cert = _cert_at(parts)
-        is_in_set = cert is not None and _in_set(parts)
-        if is_in_set and (cert not in known or (cert in told and parts[-1] in ALL_FILES)):
+        cert = _cert_of_set(parts)
+        if cert is not None and (cert not in known or (cert in told and parts[-1] in ALL_FILES)):
             continue  # with its certificate
         if _is_secret(f"{folder}/{parts[-1]}"):
             found.append(path)
@@ -108,23 +107,15 @@ def _is_coming(name: str) -> bool:
     return name.startswith(INCOMING) or _IN_MAKING.fullmatch(name) is not None
 
 
-def _in_set(parts: list[str]) -> bool:
-    """Whether a path of a certificate is that of a file of one of its sets."""
-    if parts[2] != "db":
-        return len(parts) == 4 and parts[2] in (CURR, NEXT, PREV)
-    try:
-        return len(parts) == 5 and bool(SetName.parse(parts[3]))
-    except BadName:
-        return False
-
-
-def _cert_at(parts: list[str]) -> CertId | None:
-    if len(parts) < 3:
-        return None
-    try:
-        return cert_at(parts[0], parts[1])
-    except BadName:
-        return None
+def _cert_of_set(parts: list[str]) -> CertId | None:
+    """Return the certificate that has a file of this path in one of its sets; None for others."""
+    with suppress(BadName):
+        if len(parts) == 5 and parts[2] == "db":
+            SetName.parse(parts[3])
+            return cert_at(parts[0], parts[1])
+        if len(parts) == 4 and parts[2] in (CURR, NEXT, PREV):
+            return cert_at(parts[0], parts[1])
+    return None
 
 
 def _is_secret(path: str) -> bool:
