@@ -241,7 +241,10 @@ def _problems(
         yield f"no {FULLCHAIN}"
     elif not _fullchain_right(files):
         yield f"{FULLCHAIN} is not {CERT} followed by {CHAIN}"
-    if BUNDLE in files and not _bundle_right(files, key.value, _same_certs):
+    # Trees of older tools have another order in the bundle.
+    if BUNDLE in files and not _bundle_right(
+        files, key.value, lambda ours, wanted: sorted(ours) == sorted(wanted)
+    ):
         yield f"{BUNDLE} is not {KEY} followed by {FULLCHAIN}"
 
 
@@ -302,11 +305,6 @@ def _bundle_right(
     return files.get(BUNDLE) == bundle(files.get(KEY, b""), cert, chain) or (
         fits(_once(_ders(files, BUNDLE)), _whole(files)) and _bundles_key(files, key)
     )
-
-
-def _same_certs(ours: list[bytes], wanted: list[bytes]) -> bool:
-    """Compare without regard to order: trees of older tools have another one in the bundle."""
-    return sorted(ours) == sorted(wanted)
 
 
 def _ders(files: Mapping[str, bytes], name: str) -> list[bytes]:

@@ -273,21 +273,16 @@ def _put_files(db: int, base: str, wanted: Mapping[str, bytes], rights: Rights) 
             os.fsync(folder)
         finally:
             os.close(folder)
-        _take_name(db, temp, base)
+        try:
+            os.stat(base, dir_fd=db, follow_symlinks=False)
+        except FileNotFoundError:
+            os.rename(temp, base, src_dir_fd=db, dst_dir_fd=db)
+        else:
+            files.swap(db, temp, base)  # and what was called so goes with `temp`
         os.fsync(db)
     finally:
         with suppress(FileNotFoundError):
             files.remove_below(db, temp)
-
-
-def _take_name(folder: int, temp: str, name: str) -> None:
-    """Have `temp` be called `name` from now on; what was called so is `temp` then."""
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
-    else:
-        files.swap(folder, temp, name)
 
 
 def _holds(path: str, wanted: Mapping[str, bytes], rights: Rights) -> bool:
