@@ -201,7 +201,10 @@ def changed(loaded: Mapping[str, str], there: Mapping[str, str]) -> Symptom | No
     )
     if not paths:
         return None
-    told = [f"{printable(path)} {_how(path, loaded, there)}" for path in paths[:_SHOWN]]
+    told = []
+    for path in paths[:_SHOWN]:
+        how = "was changed" if path in loaded else "is new"
+        told.append(f"{printable(path)} {how if path in there else 'was removed'}")
     if len(paths) > _SHOWN:
         told.append(f"and {len(paths) - _SHOWN} more")
     return odd(
@@ -209,9 +212,3 @@ def changed(loaded: Mapping[str, str], there: Mapping[str, str]) -> Symptom | No
         f"the daemon has loaded other files than are there now: {', '.join(told)}; run: sslmctl "
         "reload",
     )
-
-
-def _how(path: str, loaded: Mapping[str, str], there: Mapping[str, str]) -> str:
-    if path not in there:
-        return "was removed"
-    return "was changed" if path in loaded else "is new"

@@ -30,9 +30,13 @@ async def files_in_place(case: Checkup, running: Running, left: list[str]) -> As
     # Connecting takes a moment at most; it has to be known here, so that it can be given up.
     daemon = DaemonClient(running.socket)
 
+    def give(fields: Fields) -> None:
+        if not placed.done():
+            placed.set_result(fields)
+
     def heard(notice: Notification) -> None:
         if notice.method == Notice.PLACED:
-            loop.call_soon_threadsafe(_set, placed, Fields(notice.params))
+            loop.call_soon_threadsafe(give, Fields(notice.params))
 
     def hold() -> Fields:
         with daemon:
@@ -54,8 +58,3 @@ async def files_in_place(case: Checkup, running: Running, left: list[str]) -> As
         finally:
             daemon.hang_up()
             placed.cancel()
-
-
-def _set(future: asyncio.Future[Fields], value: Fields) -> None:
-    if not future.done():
-        future.set_result(value)

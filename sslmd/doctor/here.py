@@ -109,10 +109,8 @@ def _is_closed(running: Running, path: str) -> bool:
         return False
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
-    except PermissionError:
-        return True
-    except OSError:
-        return False
+    except OSError as err:
+        return isinstance(err, PermissionError)
     return False
 
 
@@ -126,10 +124,9 @@ async def look_at_rights(case: Checkup, socket: str) -> Symptoms:
     for one in found:
         yield (wrong if one.refused else odd)("rights", str(one))
     good = 0
-    shared = _dns_folders(config)
-    for folder in _written(config):
+    for folder in units.written(config):
         if not folder.exists():
-            if folder in shared:
+            if folder in (*config.dns.acme_dirs, *config.dns.tlsa_dirs):
                 yield wrong(
                     "rights",
                     f"{folder} is not there; run: install -d -m 0755 {folder}",
@@ -153,15 +150,6 @@ async def look_at_rights(case: Checkup, socket: str) -> Symptoms:
         yield wrong("rights", f"and {count(len(wide) - _SHOWN, 'other key')} like it")
     if good and not wide and not any(one.refused for one in found):
         yield well("rights", f"{count(good, 'folder')}, every key for its owner alone")
-
-
-def _dns_folders(config: Config) -> tuple[Path, ...]:
-    return (*config.dns.acme_dirs, *config.dns.tlsa_dirs)
-
-
-def _written(config: Config) -> list[Path]:
-    """Return the folders that the daemon writes to, each once."""
-    return list(units.written(config))
 
 
 async def look_at_unit(case: Checkup) -> Symptoms:

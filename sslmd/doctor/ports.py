@@ -11,6 +11,7 @@ from sslmd.config.model import Config, Probe, ServerClass, Unprobed
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import CertFacts
 from sslmd.core.names import CertId, covers, machine_of
+from sslmd.core.plain import some_of
 from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, well, wrong
 from sslmd.servers.local import LOOPBACK, is_local, is_loopback
 from sslmd.servers.probe import Reach, Served, facts_of, served_at
@@ -64,10 +65,9 @@ async def look_at_ports(case: Checkup) -> Symptoms:
             yield unseen("ports", f"[{one.kind}]: no port is known; name it: probe = [[port]]")
     by_leaf = {one.leaf: one.cert for one in ours.values()}
 
-    async def look(place: _Place) -> list[Symptom]:
-        return [finding async for finding in _look(case, place, by_leaf)]
-
-    async for finding in case.watch.findings("ports", places, look, "port"):
+    async for finding in case.watch.findings(
+        "ports", places, lambda place: _look(case, place, by_leaf), "port"
+    ):
         yield finding
 
 
@@ -155,12 +155,17 @@ async def _ask(
 def _silent(place: _Place, one: Served, others: Sequence[Served]) -> Symptom:
     """Judge an address that takes no connection, together with all that are silent alike."""
     alike = [each for each in others if (each.reach, each.problem) == (one.reach, one.problem)]
-    text = f"{place}: {', '.join(each.address for each in alike)} {one.problem}"
+    text = f"{', '.join(each.address for each in alike)} {one.problem}"
     if one.reach is Reach.NO_ROUTE:
-        return unseen("ports", f"{text}; look at it from elsewhere")
+        return unseen("ports", f"{place}: {text}; look at it from elsewhere")
+    return _mute(place, text)
+
+
+def _mute(place: _Place, text: str) -> Symptom:
+    """Judge a port that shows no certificate: it has to only where the daemon looks, too."""
     if place.counted and not place.probe.optional:
-        return wrong("ports", f"{text}; start the server, or correct probe")
-    return unseen("ports", f"{text}: which certificate clients get is not known")
+        return wrong("ports", f"{place}: {text}; start the server, or correct probe")
+    return unseen("ports", f"{place}: {text}: which certificate clients get is not known")
 
 
 def _judge(
@@ -174,13 +179,7 @@ def _judge(
     for served, one in seen:
         where = f"[{place.kind}] {served.address} port {served.port}"
         if served.leaf is None:
-            text = f"{place}: {served.address} {served.problem}"
-            optional = place.probe.optional or not place.counted
-            yield (
-                unseen("ports", f"{text}: which certificate clients get is not known")
-                if optional
-                else wrong("ports", f"{text}; start the server, or correct probe")
-            )
+            yield _mute(place, f"{served.address} {served.problem}")
         elif one is None:
             yield unseen(
                 "ports", f"[{place.kind}] {served}; no certificate of this class is in use yet"
@@ -191,8 +190,7 @@ def _judge(
             yield _foreign(case, place, served, one, by_leaf)
     not_counted = "" if place.counted else "; probe = false, so the daemon does not look there"
     for where, certs in good.items():
-        more = f" and {len(certs) - _SHOWN} more" if len(certs) > _SHOWN else ""
-        yield well("ports", f"{where} serves {', '.join(certs[:_SHOWN])}{more}{not_counted}")
+        yield well("ports", f"{where} serves {some_of(certs, _SHOWN)}{not_counted}")
 
 
 def _foreign(

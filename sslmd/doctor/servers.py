@@ -28,8 +28,10 @@ async def look_at_hosts(case: Checkup) -> Symptoms:
 
     async def one(host: str) -> str:
         try:
-            async with asyncio.timeout(VISIT):
-                return await _visit(host, prod)
+            async with asyncio.timeout(VISIT), shell_on(host, prod) as shell:
+                await shell.ask("survey")
+                answer = await shell.ask("run", "20", "rsync", "--version")
+                return "" if answer.status == "0" else f"{host} has no rsync; install it there"
         except SslmError as err:
             return str(err)
         except TimeoutError:
@@ -39,22 +41,11 @@ async def look_at_hosts(case: Checkup) -> Symptoms:
     if hosts and (stranger := case.stranger("ssh")):
         yield stranger
         return
-    late = 0
-    for host, problem in await case.watch.each("ssh", hosts, one, AT_ONCE):
-        if problem is None:
-            late += 1
-        elif problem:
+    done, late = await case.watch.each("ssh", hosts, one, "host", AT_ONCE)
+    for host, problem in done:
+        if problem:
             yield wrong("ssh", problem if problem.startswith(host) else f"{host}: {problem}")
         else:
             yield well("ssh", f"{host} lets us in, and has rsync")
-    if late:
-        yield case.watch.late("ssh", late, "host")
-
-
-async def _visit(host: str, prod: str) -> str:
-    async with shell_on(host, prod) as shell:
-        await shell.ask("survey")
-        answer = await shell.ask("run", "20", "rsync", "--version")
-        if answer.status != "0":
-            return f"{host} has no rsync; install it there"
-    return ""
+    for finding in late:
+        yield finding
