@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from sslmd.console.client import HELLO_TIMEOUT, DaemonClient
+from sslmd.console.client import ANSWER_TIMEOUT, HELLO_TIMEOUT, DaemonClient
+from sslmd.wire.messages import Method
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeAlias
+
+    from sslmd.wire.messages import Json
 
     Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 else:
@@ -76,6 +79,17 @@ def chosen(args: argparse.Namespace) -> list[str] | None:
 def connect(args: argparse.Namespace, timeout: float = HELLO_TIMEOUT) -> DaemonClient:
     """Connect to the daemon."""
     return DaemonClient(args.socket, timeout)
+
+
+def ask(
+    args: argparse.Namespace,
+    method: Method,
+    params: Mapping[str, Json] | None = None,
+    timeout: float = ANSWER_TIMEOUT,
+) -> Json:
+    """Ask the daemon for one thing, over a connection of its own; return the result."""
+    with connect(args, min(timeout, HELLO_TIMEOUT)) as daemon:
+        return daemon.call(method, params, timeout=timeout)
 
 
 class Formatter(argparse.HelpFormatter):

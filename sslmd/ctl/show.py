@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sslmd.console.answers import Cert, Fields, server_status
-from sslmd.console.args import Commands, command, connect
+from sslmd.console.args import Commands, ask, command
 from sslmd.console.health import NO_SERVER, dane_unseen, problems, why
 from sslmd.console.program import DONE
 from sslmd.console.table import Row, print_table, terminal_width, wrapped
@@ -29,8 +29,7 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what the daemon knows of the certificate."""
-    with connect(args) as daemon:
-        answer = Fields(daemon.call(Method.SHOW, {"cert": args.cert}))
+    answer = Fields(ask(args, Method.SHOW, {"cert": args.cert}))
     now = datetime.now(UTC)
     _print_state(answer, now)
     _print_servers(answer.sub("cert"), now)
@@ -48,6 +47,8 @@ def _print_state(answer: Fields, now: datetime) -> None:
     cert = Cert(answer.sub("cert"))
     decision = answer.sub("decision")
     is_told = decision.text("reason_code") == cert.text("reason_code")
+    # "" from a daemon that does not report it.
+    used_by = ", ".join(cert.texts("used_by")) or (NO_SERVER if cert.flag("unused") else "")
     say(cert.name, "bold")
     times = (("renews", "renew_at"), ("rolls", "roll_at"))
     _fields(
@@ -59,16 +60,11 @@ def _print_state(answer: Fields, now: datetime) -> None:
             ("account", answer.text("account"), ""),
             ("issued", _used(answer.sub("issuances"), now), ""),
             *((label, local(at, now), "") for label, name in times if (at := cert.time(name))),
-            ("used by", _users(cert), ""),
+            ("used by", used_by, ""),
             *(("problem", text, "red") for _, text in problems(cert, now)),
             *(("not seen", text, "yellow") for text in dane_unseen(cert, now)),
         ]
     )
-
-
-def _users(cert: Cert) -> str:
-    """Return the server classes that use it; "" from a daemon that does not tell."""
-    return ", ".join(cert.texts("used_by")) or (NO_SERVER if cert.flag("unused") else "")
 
 
 def _print_servers(cert: Fields, now: datetime) -> None:
