@@ -30,7 +30,7 @@ from sslmd.doctor.symptoms import (
 )
 from sslmd.servers import folders
 from sslmd.servers import unit as units
-from sslmd.servers.local import is_local
+from sslmd.servers.local import hosts_here, is_local
 from sslmd.store.sets import wide_keys
 
 _SHOWN = 3
@@ -173,11 +173,9 @@ async def look_at_unit(case: Checkup) -> Symptoms:
     if shown.get("ProtectSystem") != "strict":
         return
     opened = [os.path.realpath(word.lstrip("-+")) for word in shown["ReadWritePaths"].split()]
-    hosts = {host for one in config.server_classes for host in one.servers}
-    here = frozenset(filter(is_local, hosts))
     closed = [
         folder
-        for folder in units.written(config, here)
+        for folder in units.written(config, hosts_here(config))
         if not any(Path(os.path.realpath(folder)).is_relative_to(above) for above in opened)
     ]
     if closed:

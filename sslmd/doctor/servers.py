@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from sslmd.config.hosts import hosts_of
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.names import machine_of
@@ -18,8 +19,7 @@ VISIT = 90.0
 
 def remote_hosts(config: Config) -> list[str]:
     """Return the hosts that are reached by ssh."""
-    named = dict.fromkeys(host for one in config.server_classes for host in one.servers)
-    return [host for host in named if not is_local(machine_of(host))]
+    return [host for host in hosts_of(config) if not is_local(machine_of(host))]
 
 
 async def look_at_hosts(case: Checkup) -> Symptoms:

@@ -16,7 +16,7 @@ from sslmd.core.plain import some_of
 from sslmd.doctor.daemon import Running
 from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, well, wrong
 from sslmd.servers import as_found, production
-from sslmd.servers.local import is_local
+from sslmd.servers.local import hosts_here
 from sslmd.store import sets
 from sslmd.store.layout import CURR, SET_FILES, Tree
 
@@ -38,8 +38,7 @@ async def look_at_sets(case: Checkup, running: Running) -> Symptoms:
     certs = list(case.config.services)
     # Which set the daemon takes for the one in use.
     known = {cert.name: cert.curr.text("set") for cert in running.certs}
-    hosts = {host for one in case.config.server_classes for host in one.servers}
-    here = await asyncio.to_thread(lambda: {host for host in hosts if is_local(host)})
+    here = await asyncio.to_thread(hosts_here, case.config)
 
     async def one(cert: CertId) -> list[Symptom]:
         return await asyncio.to_thread(

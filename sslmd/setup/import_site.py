@@ -17,11 +17,11 @@ from sslmd.config.model import Config, ServiceConfig
 from sslmd.console.text import count
 from sslmd.core.dane.tlsa import DaneEntry, TlsaHosts, endpoint_of, hosts_of
 from sslmd.core.errors import SslmError
-from sslmd.core.names import BadName, CertId, DomainName, machine_of
+from sslmd.core.names import BadName, CertId, DomainName
 from sslmd.core.spec import AcmeCa
 from sslmd.pki.chain import find
 from sslmd.servers import unit as units
-from sslmd.servers.local import is_local
+from sslmd.servers.local import hosts_here
 from sslmd.setup.import_tree import cert_of
 from sslmd.store.layout import Tree, tlsa_file
 from sslmd.workers.rehearsal import Rehearsal
@@ -128,9 +128,7 @@ def groups(config: Config) -> Iterator[str]:
 def unit(config: Config, root: str) -> Iterator[str]:
     """Report what the unit does not allow, and the drop-in to paste."""
     installed = units.read_unit(root)
-    hosts = {host for one in config.server_classes for host in one.servers}
-    here = frozenset(host for host in hosts if is_local(machine_of(host)))
-    found = list(units.limits(config, installed, here))
+    found = list(units.limits(config, installed, hosts_here(config)))
     for one in found:
         yield one.text
     lines = units.drop_in(found)

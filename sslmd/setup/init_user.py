@@ -24,7 +24,7 @@ from sslmd.config.load import load, locate_conf_dir
 from sslmd.config.model import Config
 from sslmd.core.errors import ConfigError, Permanent, SslmError
 from sslmd.servers import own_user
-from sslmd.servers.local import is_local
+from sslmd.servers.local import hosts_here
 from sslmd.servers.own_user import DROP_IN, POLKIT, ROOT, SYSUSERS, TMPFILES, USER
 from sslmd.servers.unit import NAME, read_unit
 from sslmd.store import files
@@ -82,8 +82,7 @@ class _Change:
 
     def run(self, *, asks: bool) -> int:
         config = _load(self.conf_dir)
-        hosts = {host for one in config.server_classes for host in one.servers}
-        needs = own_user.needs_of(config, frozenset(filter(is_local, hosts)), _unit_name)
+        needs = own_user.needs_of(config, hosts_here(config), _unit_name)
         if self.user != ROOT:
             if other := at_work(self.conf_dir):
                 needs.refused.append(
