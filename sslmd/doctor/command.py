@@ -36,7 +36,6 @@ _MODULES = (
     "http",
     "include",
     "orders",
-    "ports",
     "resolvers",
     "servers",
     "sets",
@@ -189,7 +188,6 @@ def _looks(
         http,
         include,
         orders,
-        ports,
         resolvers,
         servers,
         sets,
@@ -226,7 +224,7 @@ def _looks(
         ("DNSSEC", resolvers.look_at_dnssec(case)),
         ("http-01", http.look_at_http(case, running)),
         ("ssh", servers.look_at_hosts(case)),
-        ("ports", ports.look_at_ports(case)),
+        ("ports", servers.look_at_ports(case)),
     ):
         yield all_of(where, look, watch)
 

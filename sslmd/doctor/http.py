@@ -20,9 +20,8 @@ from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import DomainName, machine_of
 from sslmd.core.plain import some_of
-from sslmd.doctor.daemon import Running
+from sslmd.doctor.daemon import Running, files_in_place
 from sslmd.doctor.dns import addresses_of
-from sslmd.doctor.held import files_in_place
 from sslmd.doctor.symptoms import Checkup, Symptoms, acme_ca, unseen, well, wrong
 from sslmd.servers.http01_look import MOST_OF_NAME, NotShown, fetch_back, same_for_any
 
