@@ -234,23 +234,20 @@ class DaemonClient:
                 continue
         who, group = "root", SOCKET_GROUP
         if there is not None:
+            import grp  # only for errors
+
             who = " or ".join(dict.fromkeys((who, _user(there.st_uid))))
-            group = _group(there.st_gid) if there.st_mode & 0o070 else "root"
+            group = "root"
+            if there.st_mode & 0o070:
+                group = str(there.st_gid)
+                with suppress(KeyError):
+                    group = grp.getgrgid(there.st_gid).gr_name
         if group == "root":
             return f"not permitted to use {self.path}: that needs {who}"
         return (
             f"not permitted to use {self.path}: that needs {who} or the group {group} "
             f"(usermod -aG {group} USER, then log in again)"
         )
-
-
-def _group(gid: int) -> str:
-    import grp  # only for errors
-
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
 
 
 def _user(uid: int) -> str:

@@ -39,7 +39,11 @@ def run(args: argparse.Namespace) -> int:
         _fields([(name, config.text(name), "") for name in config.names()])
     if history := answer.subs("history"):
         _heading("History")
-        print_table(("TIME", "EVENT", "SET", "TEXT"), list(map(_event, history)), indent=_INDENT)
+        rows = []
+        for event in history:
+            cells = (clock(event.time("at")), event.text("event"), event.text("set") or "-")
+            rows.append(Row([(cell, "") for cell in cells], [(event.text("text"), "")]))
+        print_table(("TIME", "EVENT", "SET", "TEXT"), rows, indent=_INDENT)
     return DONE
 
 
@@ -128,11 +132,6 @@ def _issued(one: Fields, now: datetime) -> str:
     if at is None:
         return ""
     return f"{clock(at)}, {span(now - at)} ago" if at <= now else clock(at)
-
-
-def _event(event: Fields) -> Row:
-    cells = (clock(event.time("at")), event.text("event"), event.text("set") or "-")
-    return Row([(cell, "") for cell in cells], [(event.text("text"), "")])
 
 
 def _heading(text: str) -> None:
