@@ -158,8 +158,8 @@ class _Judge:
         self._well = {
             (name.group, address): name.text for name, one in seen.items() for address in one.shown
         }
-        self._found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-        self._levels: dict[tuple[str, tuple[str, ...]], bool] = {}
+        # By text, lines to paste, and whether it is sure.
+        self._found: dict[tuple[str, tuple[str, ...], bool], list[str]] = {}
 
     async def run(self) -> Symptoms:
         pairs = [(name, one) for name, seen in self._seen.items() for one in seen.missing]
@@ -171,19 +171,14 @@ class _Judge:
         _, late = await self._case.watch.each("http-01", pairs, one, "name")
         for finding in late:
             yield finding
-        for (text, paste), names in self._found.items():
+        for (text, paste, sure), names in self._found.items():
             told = f"{some_of(list(dict.fromkeys(names)), _SHOWN)}: {text}"
-            if self._levels[text, paste]:
-                yield wrong("http-01", told, paste)
-            else:
-                yield unseen("http-01", told)
+            yield wrong("http-01", told, paste) if sure else unseen("http-01", told)
 
     def _say(
         self, name: _TestedName, text: str, paste: Iterable[str] = (), *, sure: bool = True
     ) -> None:
-        key = (text, tuple(paste))
-        self._found.setdefault(key, []).append(name.text)
-        self._levels[key] = sure
+        self._found.setdefault((text, tuple(paste), sure), []).append(name.text)
 
     async def _one(self, name: _TestedName, missing: NotShown) -> None:
         if missing.out_of_reach and not missing.led:
