@@ -188,7 +188,9 @@ class Certs:
             )
         )
         try:
-            event: Event = await work(job, self._tools, self._zones)
+            event: Event = await work(
+                job, self._tools.ordering, self._tools.delivering, self._zones
+            )
         except Exception as err:
             await self._failed(job, err)
             return

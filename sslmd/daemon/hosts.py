@@ -267,7 +267,7 @@ class Hosts:
         try:
             holds, will_hold = self.notes.of(job.host).holds, self.notes.will_hold(job)
             older = self.notes.older(job.host)
-            visit = await copy(job, self._tools, holds, will_hold, self.notes, older)
+            visit = await copy(job, self._tools.delivering, holds, will_hold, self.notes, older)
         except Exception as err:
             whole = err
         errors = visit.errors if whole is None else dict.fromkeys(told, whole)
@@ -325,7 +325,7 @@ class Hosts:
         certs = {one.cert for _, told in job.told for one in told}
         before = self._as_it_is(certs, job.host)
         try:
-            outcomes = await restart(job, self._tools)
+            outcomes = await restart(job, self._tools.delivering)
         except Exception as err:
             outcomes = [ClassRestarted(kind, job.host, told, err) for kind, told in job.told]
         unchanged = {(cert, server.kind): server for cert, server in self._unchanged(before)}
@@ -364,7 +364,7 @@ class Hosts:
         before = self._as_it_is(certs, job.host)
         now = self._tools.now()
         self._looked.update({(cert, server.kind, server.host): now for cert, server in before})
-        outcomes = await see(job, self._tools)
+        outcomes = await see(job, self._tools.delivering)
         unchanged = {(cert, server.kind): server for cert, server in self._unchanged(before)}
         now = self._tools.now()
         for outcome in outcomes:

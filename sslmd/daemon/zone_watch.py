@@ -95,7 +95,16 @@ class ZoneWatch:
         assert zone.given is not None
         owners = zone.looked_at(cert)
         materials = zone.given.materials.get(cert, {})
-        return await look_ports(cert, zone.name, owners, materials, zone.servers, self._tools)
+        return await look_ports(
+            cert,
+            zone.name,
+            owners,
+            materials,
+            zone.servers,
+            self._tools.site,
+            self._tools.standings,
+            self._tools.resolver,
+        )
 
     async def prove_ports(self, zone: Zone, cert: CertId, name: SetName) -> None:
         """Raise `Transient` while a port with TLSA records serves an older set than `name`.
@@ -151,7 +160,7 @@ class ZoneWatch:
             return None  # nor has a resolver to show any
         assert zone.notes is not None
         needed = zone.share(cert).needed
-        await ask_resolver(zone.name, needed, self._tools, signed=zone.notes.signed)
+        await ask_resolver(zone.name, needed, self._tools.site, signed=zone.notes.signed)
         return None
 
     async def _withdrawn(self, zone: Zone, cert: CertId, entry: Entry) -> Reason | None:

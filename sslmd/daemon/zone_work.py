@@ -108,7 +108,10 @@ class ZoneWork:
             given = await publish(
                 wish,
                 zone.notes,
-                self._tools,
+                self._tools.site,
+                self._tools.threads,
+                self._tools.standings,
+                self._tools.means,
                 again=again,
                 last=LookedUp(
                     zone.places, {owner for owner, *_ in zone.doubts}, zone.ends, zone.others
@@ -214,7 +217,9 @@ class ZoneWork:
             return
         before = zone.notes
         try:
-            seen, servers = await look(zone.name, zone.owners(), self._tools, zone.servers)
+            seen, servers = await look(
+                zone.name, zone.owners(), self._tools.site, self._tools.resolver, zone.servers
+            )
         except SslmError as err:
             told = str(err)
             if told != zone.look_trouble:
@@ -223,7 +228,9 @@ class ZoneWork:
             zone.look_pause = min(zone.look_pause * GROWTH, LONGEST_MISSING)
             zone.look_at = clock() + zone.look_pause
             return
-        elsewhere = await look_elsewhere(zone.places, zone.ends, self._tools)
+        elsewhere = await look_elsewhere(
+            zone.places, zone.ends, self._tools.site, self._tools.resolver
+        )
         zone.elsewhere = elsewhere
         zone.look_pause = FIRST_PAUSE
         zone.servers = servers

@@ -25,6 +25,7 @@ from sslmd.dns.aims import Learnt
 from sslmd.dns.challenges import Challenges
 from sslmd.dns.publish import Means, keep_place
 from sslmd.dns.resolver import Resolver
+from sslmd.dns.runs import Runs
 from sslmd.processes import missing_right, run_command
 from sslmd.servers.local import Locality
 from sslmd.store.layout import Tree
@@ -171,11 +172,19 @@ async def _run_in(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
 
 
 @dataclass(slots=True)
-class Lookups:
-    """Who is asked for addresses, and which names are this machine."""
+class Delivering:
+    """What deliveries, copies, restarts and proofs need. `runs`: the command of the name servers.
 
+    `locality` knows which names are this machine.
+    """
+
+    site: Site
+    threads: Threads
+    standings: Standings
+    telling: Telling
     resolver: Resolver
     locality: Locality
+    runs: Runs
 
 
 @dataclass(slots=True)
@@ -208,6 +217,27 @@ class RollGate(Protocol):
         """Raise what ports serve instead of a set."""
 
 
+def means_of(
+    site: Site,
+    threads: Threads,
+    telling: Telling,
+    resolver: Resolver,
+    crowded: Callable[[], bool] = bool,
+    resting: Callable[[ZoneName], AbstractContextManager[None]] = keep_place,
+) -> Means:
+    """Return what publishing needs."""
+    return Means(
+        lambda: site.config,
+        site.command,
+        threads.in_thread,
+        resolver,
+        crowded,
+        established=lambda zone: zone.text in site.established,
+        resting=resting,
+        tell=lambda event, text: telling.tell(event, text, None),
+    )
+
+
 class Tools:
     """All of them, as the daemon has them. What names one field of another is on its way out."""
 
@@ -226,18 +256,9 @@ class Tools:
         self.threads = threads
         self.standings = standings
         self.telling = telling
-        resolver = Resolver()
-        self.lookups = Lookups(resolver, Locality(threads.look_up))
-        self.means = Means(
-            lambda: site.config,
-            site.command,
-            threads.in_thread,
-            resolver,
-            crowded,
-            established=lambda zone: zone.text in site.established,
-            resting=resting,
-            tell=lambda event, text: telling.tell(event, text, None),
-        )
+        self.resolver = resolver = Resolver()
+        self.locality = locality = Locality(threads.look_up)
+        self.means = means_of(site, threads, telling, resolver, crowded, resting)
         challenges = Challenges(
             self.means,
             lambda event, text: telling.tell(event, text, None),
@@ -245,6 +266,9 @@ class Tools:
         )
         self.ordering = Ordering(
             site, threads, standings, telling, resolver, challenges, socket, crowded
+        )
+        self.delivering = Delivering(
+            site, threads, standings, telling, resolver, locality, self.means.runs
         )
         self.draw = site.draw
         self.service = site.service
@@ -256,11 +280,6 @@ class Tools:
     def config(self) -> Config:
         """The configuration in force."""
         return self.site.config
-
-    @property
-    def resolver(self) -> Resolver:
-        """Who is asked for addresses."""
-        return self.lookups.resolver
 
     async def in_thread(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what blocks."""

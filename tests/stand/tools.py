@@ -215,9 +215,13 @@ class Site:
 
     # --- jobs ---
 
+    async def work(self, job: CertJob) -> Event:
+        """Do a job."""
+        return await work(job, self.tools.ordering, self.tools.delivering, self.gate)
+
     async def do(self, job: CertJob) -> Event:
         """Do a job, and take in what happened."""
-        event = await work(job, self.tools, self.gate)
+        event = await self.work(job)
         self.apply(job.cert, event)
         return event
 
@@ -298,7 +302,7 @@ class Site:
         return True
 
     async def _restart(self, cert_job: Any) -> None:
-        for outcome in await restart(cert_job, self.tools):
+        for outcome in await restart(cert_job, self.tools.delivering):
             for error in outcome.errors:
                 raise error
             for told in outcome.told:

@@ -143,7 +143,7 @@ async def test_how_dns_is_told_the_zones(
     job = Restart(
         "localhost", (("dns", told(NET, WEB, MAIL, CertId("ca", "my-int"))),), because("")
     )
-    (outcome,) = await restart(job, site.tools)
+    (outcome,) = await restart(job, site.tools.delivering)
     assert outcome.error is None
     assert noted(site) == [called]
 
@@ -164,7 +164,7 @@ async def test_one_that_fails_stops_no_other(tmp_path: Path) -> None:
     tool = 'echo "$1" >> log; case $1 in imap-1) echo no such unit; exit 5;; esac'
     site = make(tmp_path, tool=tool)
     job = Restart("localhost", (("imap", told(MAIL)), ("web", told(MAIL, WEB))), because(""))
-    imap, web = await restart(job, site.tools)
+    imap, web = await restart(job, site.tools.delivering)
     assert isinstance(imap.error, Transient)
     assert str(imap.error) == f"{tmp_path}/{NOTE} imap-1 exited with 5: no such unit"
     assert (imap.kind, imap.host, imap.told) == ("imap", "localhost", told(MAIL))
@@ -177,7 +177,7 @@ async def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
     main = MAIN.replace("[globals]", "[globals]\n    cmd_timeout = 1")
     site = make(tmp_path, main, tool="tail -f /dev/null")
     job = Restart("localhost", (("web", told(WEB)),), because(""))
-    (outcome,) = await restart(job, site.tools)
+    (outcome,) = await restart(job, site.tools.delivering)
     assert isinstance(outcome.error, Transient)
     assert "was ended after 1 s" in str(outcome.error)
 
@@ -185,7 +185,9 @@ async def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
 async def test_one_that_cannot_be_started(tmp_path: Path) -> None:
     site = make(tmp_path)
     (tmp_path / NOTE).unlink()
-    (outcome,) = await restart(Restart("localhost", (("web", told(WEB)),), because("")), site.tools)
+    (outcome,) = await restart(
+        Restart("localhost", (("web", told(WEB)),), because("")), site.tools.delivering
+    )
     assert isinstance(outcome.error, Permanent)
     assert f"cannot start {tmp_path}/{NOTE} web: No such file" in str(outcome.error)
 
@@ -193,5 +195,5 @@ async def test_one_that_cannot_be_started(tmp_path: Path) -> None:
 async def test_a_class_without_a_command(tmp_path: Path) -> None:
     site = make(tmp_path, MAIN.replace(f"restart_cmd = '{NOTE} web'", ""))
     job = Restart("localhost", (("web", told(WEB)), ("gone", told(WEB))), because(""))
-    assert [one.error for one in await restart(job, site.tools)] == [None, None]
+    assert [one.error for one in await restart(job, site.tools.delivering)] == [None, None]
     assert noted(site) == []

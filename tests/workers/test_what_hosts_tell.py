@@ -229,7 +229,7 @@ async def test_nobody_waits_while_it_is_sorted(liar: Liar) -> None:
     liar.tells(survey=lines("have", names))
     hosts = await liar.hosts()
     threads = Busy(1)
-    liar.site.tools.threads = Threads(threads)
+    liar.site.tools.threads = liar.site.tools.delivering.threads = Threads(threads)
     longest, before = 0.0, time.thread_time()
 
     async def others() -> None:

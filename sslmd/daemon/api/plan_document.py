@@ -132,7 +132,7 @@ def _after_roll(
     commands = commands_of(config)
     follows = list(following_roll(commands, cert, entry.servers, copied))
     for host in hosts:
-        if host in copied and not tools.lookups.locality.seems_local(host):
+        if host in copied and not tools.locality.seems_local(host):
             yield {**row, **_copy(config, host), **_because(AFTER_ROLL)}
         for one in (one for one in follows if one.host == host):
             if not one.kind:
@@ -168,7 +168,7 @@ def _servers(planner: Planner, cert: CertId, entry: Entry) -> Iterator[dict[str,
             case ServerPhase.PENDING:
                 reason = said(server.error) or Reason(Why.HOST_WITHOUT, certs=(str(cert),))
                 row = {**row, "at": time(server.next_try)}
-                here = server.here or planner.tools.lookups.locality.seems_local(server.host)
+                here = server.here or planner.tools.locality.seems_local(server.host)
                 if not here:
                     yield {**row, **_copy(config, server.host), **_because(reason)}
                 for argv in commands.after_copy_to(server.host):
