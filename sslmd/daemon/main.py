@@ -238,20 +238,20 @@ class Daemon:
         self._catch_signals()
         _raise_file_limit()
         self._log_to_files()
-        self._loading.warn(self._planner.tools.config.warnings)
+        self._loading.warn(self._planner.tools.site.config.warnings)
         self._planner.load()
         await self._server.start()
         tools = self._planner.tools
-        tools.scratch.sweep()
-        left = await tools.in_thread(http.left_behind, tools.site)
+        tools.site.scratch.sweep()
+        left = await tools.threads.in_thread(http.left_behind, tools.site)
         self._planner.start()
-        tools.in_background(http.remove_left_behind(left, tools.ordering))
-        tools.in_background(self._methods.http_tests.remove_left())
-        begun = tools.ordering.challenges.start(tools.config.zones())
+        tools.threads.in_background(http.remove_left_behind(left, tools.ordering))
+        tools.threads.in_background(self._methods.http_tests.remove_left())
+        begun = tools.ordering.challenges.start(tools.site.config.zones())
         if self._once:
             await begun  # what it finds is taken back at the end
         else:
-            tools.in_background(begun)
+            tools.threads.in_background(begun)
         text = summary(self._planner)
         self._notifier.ready(text)
         self._tell("started", f"sslmd {__version__} is ready: {text}", NOTICE)
@@ -270,7 +270,7 @@ class Daemon:
         await self._server.stop()
         await self._planner.tools.threads.background_done(GRACE)
         await self._planner.tools.ordering.challenges.stop()
-        self._planner.tools.scratch.close()
+        self._planner.tools.site.scratch.close()
         waiting = ("asyncio_", "sslmd-others", "sslmd-lookups")
         looking_up = any(thread.name.startswith(waiting) for thread in threading.enumerate())
         if not ended or looking_up:
@@ -301,7 +301,7 @@ class Daemon:
         await self._planner.tools.threads.background_done(FLUSH)
         planner = self._planner
         failed = planner.failures or planner.zones.troubles
-        now, entries = planner.tools.now(), planner.registry.entries.values()
+        now, entries = planner.tools.site.now(), planner.registry.entries.values()
         return 1 if failed or any(in_trouble(entry, now) for entry in entries) else 0
 
     # --- signals and reload ---
@@ -342,7 +342,7 @@ class Daemon:
     # --- telling ---
 
     def _log_to_files(self) -> None:
-        logdir = self._planner.tools.config.globals.logdir
+        logdir = self._planner.tools.site.config.globals.logdir
         if logdir is None:
             return
         try:

@@ -13,11 +13,12 @@ from sslmd.core.reason import Reason, Why
 from sslmd.daemon.registry import Compared, DaneReport, Entry, Registry
 from sslmd.daemon.zone import Zone
 from sslmd.daemon.zone_work import Tell, ZoneWork, clock
+from sslmd.dns.resolver import Resolver
 from sslmd.servers.probe import BELIEVED, FIRST_PAUSE, SLOWER
 from sslmd.workers.dane import ask_resolver, findings_of_ports, prove_ports
 from sslmd.workers.dane import look as look_ports
 from sslmd.workers.ports import PortSeen
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Site, Standings, Telling
 
 # Seconds after which a watch that found something is repeated, before it is told; and then, while
 # something is wrong: the alarm is to end when it was put right.
@@ -31,8 +32,20 @@ WATCHED_AT_ONCE = 4
 class ZoneWatch:
     """Looks at name servers, a validating resolver and ports, and judges what they show."""
 
-    def __init__(self, tools: Tools, registry: Registry, work: ZoneWork, tell: Tell) -> None:
-        self._tools = tools
+    def __init__(
+        self,
+        site: Site,
+        standings: Standings,
+        telling: Telling,
+        resolver: Resolver,
+        registry: Registry,
+        work: ZoneWork,
+        tell: Tell,
+    ) -> None:
+        self._site = site
+        self._standings = standings
+        self._telling = telling
+        self._resolver = resolver
         self._registry = registry
         self._work = work
         self._tell = tell
@@ -62,7 +75,7 @@ class ZoneWatch:
         found: dict[CertId, list[Finding]] = {}
         for cert, end in zip(certs, ends, strict=True):
             if isinstance(end, BaseException):  # it ends nobody else's (I6)
-                self._tools.bug(f"{cert}: a watch met an error of sslmd's own: {end!r}", end)
+                self._telling.bug(f"{cert}: a watch met an error of sslmd's own: {end!r}", end)
             else:
                 found[cert] = end
         wrong = any(one.wrong for findings in found.values() for one in findings)
@@ -82,14 +95,14 @@ class ZoneWatch:
         if cert not in self._registry:
             return []
         state = self._registry[cert].state
-        limit = self._tools.config.globals.dns_check_timeout
-        findings = findings_of(zone, cert, state, self._tools.now(), limit)
+        limit = self._site.config.globals.dns_check_timeout
+        findings = findings_of(zone, cert, state, self._site.now(), limit)
         name = state.curr.name if state.curr else None
         spare = zone.spare(cert)
         return findings + findings_of_ports(seen, name, zone.shown_to_clients(), spare)
 
     def _report(self, cert: CertId, findings: list[Finding]) -> None:
-        self._registry.put(cert, Compared(DaneReport(self._tools.now(), tuple(findings))))
+        self._registry.put(cert, Compared(DaneReport(self._site.now(), tuple(findings))))
 
     async def _look_at_ports(self, zone: Zone, cert: CertId) -> list[PortSeen]:
         assert zone.given is not None
@@ -101,9 +114,9 @@ class ZoneWatch:
             owners,
             materials,
             zone.servers,
-            self._tools.site,
-            self._tools.standings,
-            self._tools.resolver,
+            self._site,
+            self._standings,
+            self._resolver,
         )
 
     async def prove_ports(self, zone: Zone, cert: CertId, name: SetName) -> None:
@@ -119,7 +132,7 @@ class ZoneWatch:
                 f"its ports are not looked at, so TLSA records of older keys stay: {why}",
                 about=cert,
             )
-        classes = self._tools.config.classes_for(cert)
+        classes = self._site.config.classes_for(cert)
         alone = not any(one.servers for one in classes)
         end, pause = clock() + BELIEVED, FIRST_PAUSE
         while True:
@@ -160,7 +173,7 @@ class ZoneWatch:
             return None  # nor has a resolver to show any
         assert zone.notes is not None
         needed = zone.share(cert).needed
-        await ask_resolver(zone.name, needed, self._tools.site, signed=zone.notes.signed)
+        await ask_resolver(zone.name, needed, self._site, signed=zone.notes.signed)
         return None
 
     async def _withdrawn(self, zone: Zone, cert: CertId, entry: Entry) -> Reason | None:

@@ -239,7 +239,7 @@ def means_of(
 
 
 class Tools:
-    """All of them, as the daemon has them. What names one field of another is on its way out."""
+    """All of them, as the daemon has them; each part takes those that it needs."""
 
     def __init__(
         self,
@@ -270,36 +270,6 @@ class Tools:
         self.delivering = Delivering(
             site, threads, standings, telling, resolver, locality, self.means.runs
         )
-        self.draw = site.draw
-        self.service = site.service
-        self.tree = site.tree
-        self.rng = site.rng
-        self.scratch = site.scratch
-
-    @property
-    def config(self) -> Config:
-        """The configuration in force."""
-        return self.site.config
-
-    async def in_thread(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run what blocks."""
-        return await self.threads.in_thread(func, *args, **kwargs)
-
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Have something done that nobody waits for."""
-        self.threads.in_background(work)
-
-    def now(self) -> datetime:
-        """Return the time, aware, in UTC."""
-        return self.site.now()
-
-    def tell(self, event: str, text: str, cert: CertId | None) -> None:
-        """Have something told."""
-        self.telling.tell(event, text, cert)
-
-    def bug(self, text: str, err: BaseException) -> None:
-        """Have an error of our own told."""
-        self.telling.bug(text, err)
 
 
 def wanted_of(service: ServiceConfig, config: Config) -> Wanted:

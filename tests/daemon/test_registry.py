@@ -16,8 +16,8 @@ from sslmd.workers.tools import Tools
 @pytest.fixture
 def registry(tools: Tools) -> Registry:
     registry = Registry()
-    for cert, service in tools.config.services.items():
-        registry.put(cert, Taken(entry_of(tools.config, service, CertState(), "")))
+    for cert, service in tools.site.config.services.items():
+        registry.put(cert, Taken(entry_of(tools.site.config, service, CertState(), "")))
     registry.relate()
     return registry
 

@@ -186,17 +186,17 @@ class Site:
 
     def load(self) -> None:
         """Read every certificate from disk."""
-        for cert in self.tools.config.services:
+        for cert in self.tools.site.config.services:
             self.take(cert, self.read(cert))
         self.registry.relate()
 
     def read(self, cert: CertId) -> certs.Loaded:
         """Read one certificate as a daemon that starts does."""
-        return certs.load(self.tree, cert, draw=self.tools.draw, now=self.now)
+        return certs.load(self.tree, cert, draw=self.tools.site.draw, now=self.now)
 
     def take(self, cert: CertId, one: certs.Loaded) -> None:
         """Believe what was read."""
-        config = self.tools.config
+        config = self.tools.site.config
         entry = entry_of(config, config.services[cert], one.state, one.hold)
         self.registry.put(cert, Taken(entry))
         self.remarks += one.remarks
@@ -278,7 +278,7 @@ class Site:
             busy = False
             for cert in which or tuple(self.registry):
                 busy |= await self._step(cert)
-            order = class_order(self.tools.config)
+            order = class_order(self.tools.site.config)
             states = [(cert, self.state(cert)) for cert in self.registry]
             for job in restarts(states, order, self.now):
                 busy = True

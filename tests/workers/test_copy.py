@@ -82,7 +82,7 @@ async def test_a_first_visit_and_a_second(one: FarSite) -> None:
 async def test_the_key_of_a_ca_never_is_in_what_is_sent(one: FarSite) -> None:
     await one.made()
     everything = (ROOT, INT, WEB, MAIL)
-    assert all(is_meant(one.site.tools.config, cert, FAR) for cert in everything)
+    assert all(is_meant(one.site.tools.site.config, cert, FAR) for cert in everything)
     # Whatever somebody has put into production.
     (one.site.in_prod(INT) / "curr/privkey.pem").write_bytes(
         (one.site.place(INT) / "curr/privkey.pem").read_bytes()
@@ -373,5 +373,5 @@ def test_a_key_of_a_ca_that_is_in_no_set_is_reported(tmp_path: Path) -> None:
     folder = Path(site.prod) / "ca" / ROOT.service / "db" / "kept by somebody"
     folder.mkdir(parents=True)
     (folder / "privkey.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
-    found = needs_here(site.tools.config, site.now)
+    found = needs_here(site.tools.site.config, site.now)
     assert [one.path for one in found.surplus] == [f"{ROOT}/db/kept by somebody/privkey.pem"]

@@ -88,7 +88,7 @@ def told(*certs: CertId) -> tuple[Told, ...]:
 
 async def test_everything_that_depends_is_restarted_once_for_a_batch(tmp_path: Path) -> None:
     site = await make(tmp_path).with_cas()
-    assert class_order(site.tools.config) == ("imap", "web", "dns")
+    assert class_order(site.tools.site.config) == ("imap", "web", "dns")
     for cert in (WEB, MAIL, NET):
         await site.renew(cert)
         await site.deliver(cert)
@@ -106,7 +106,7 @@ async def test_everything_that_depends_is_restarted_once_for_a_batch(tmp_path: P
 
 async def test_only_what_depends_is_restarted(tmp_path: Path) -> None:
     site = await make(tmp_path).with_cas()
-    config = site.tools.config
+    config = site.tools.site.config
     assert places(config, NET) == {("web", "localhost"), ("dns", "localhost")}
     assert places(config, MAIL) == {*places(config, NET), ("imap", "localhost")}
     await site.renew(NET)
@@ -120,7 +120,7 @@ async def test_the_plan_makes_one_job_for_each_host(tmp_path: Path) -> None:
         await site.renew(cert)
         await site.deliver(cert)
     states = [(cert, site.state(cert)) for cert in (MAIL, WEB)]
-    (job,) = restarts(states, class_order(site.tools.config), site.now)
+    (job,) = restarts(states, class_order(site.tools.site.config), site.now)
     assert job.host == "localhost"
     assert [kind for kind, _ in job.told] == ["imap", "web", "dns"]
     assert {one.cert for one in dict(job.told)["web"]} == {MAIL, WEB}

@@ -196,7 +196,7 @@ async def test_certify_without_its_key(site: Site) -> None:
 async def test_certify_writes_nothing_that_cannot_be_used(site: Site) -> None:
     name = await site.make_key()
     (site.folder(name) / "privkey.pem").write_bytes(
-        generate_key(site.tools.config.services[WEB].spec.key)
+        generate_key(site.tools.site.config.services[WEB].spec.key)
     )
     with pytest.raises(
         Permanent, match=r"my-int signed cannot be used: .*privkey.pem does not match"
@@ -379,14 +379,14 @@ async def test_one_who_is_not_copied_to_any_more_or_is_from_now_on(site: Site) -
         site.write("ssl-mgr.conf", f"{SERVED}{text}")
         site.reload()
         # What was noted is of the configuration before: production is looked at again.
-        state = as_configured(site.tools.config, WEB, site.state(WEB))
+        state = as_configured(site.tools.site.config, WEB, site.state(WEB))
         assert state.delivered == Delivered()
         await site.deliver()
         servers = site.state(WEB).servers
         assert [one.phase for one in servers] == phases
         assert servers[1].set == live
         state = site.state(WEB)
-        assert as_configured(site.tools.config, WEB, state) is state
+        assert as_configured(site.tools.site.config, WEB, state) is state
         site.save(WEB)
 
 
@@ -404,7 +404,7 @@ async def test_access_that_changes_is_a_reason_to_restart(site: Site) -> None:
     site.save(WEB)
     site.write("ssl-mgr.conf", f"{SERVED}    key_group = '4242'\n    key_mode = '0640'\n")
     site.reload()
-    assert as_configured(site.tools.config, WEB, site.state(WEB)).delivered == Delivered()
+    assert as_configured(site.tools.site.config, WEB, site.state(WEB)).delivered == Delivered()
     await site.deliver()
     far, here = site.state(WEB).servers
     assert (far.phase, far.set, far.proven) == (ServerPhase.PENDING, live, None)
@@ -535,7 +535,7 @@ async def test_a_cancelled_job_waits_for_its_thread(site: Site) -> None:
         gate.wait()
         raise ValueError("nobody waits for this any more")
 
-    task = asyncio.ensure_future(site.tools.in_thread(slow))
+    task = asyncio.ensure_future(site.tools.threads.in_thread(slow))
     await began.wait()
     for _ in range(3):
         task.cancel()
@@ -548,6 +548,6 @@ async def test_a_cancelled_job_waits_for_its_thread(site: Site) -> None:
 
 
 async def test_in_thread_gives_results_and_errors(site: Site) -> None:
-    assert await site.tools.in_thread(divmod, 7, 2) == (3, 1)
+    assert await site.tools.threads.in_thread(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
-        await site.tools.in_thread(divmod, 7, 0)
+        await site.tools.threads.in_thread(divmod, 7, 0)

@@ -70,7 +70,9 @@ class Methods:
         self._asking = Asking(planner)
         self._requests = Requests(planner, self._asking)
         self._deliveries = Deliveries(planner)
-        self.http_tests = HttpTests(planner.tools)
+        self.http_tests = HttpTests(
+            planner.tools.site, planner.tools.threads, planner.tools.telling
+        )
         self._reload = reload
         self._status = StatusDocument(planner, started, pid)
 
@@ -300,7 +302,7 @@ class Methods:
     async def _refreshed(self, zone: ZoneName) -> tuple[Outcome, str]:
         """Give both kinds of records of a zone to DNS; return how that went."""
         tools = self._planner.tools
-        dns = tools.config.dns
+        dns = tools.site.config.dns
         parts: list[Awaitable[str]] = [self._planner.zones.refresh(zone)]
         if dns.acme_dirs or tools.means.updated(zone):
             parts.append(tools.ordering.challenges.refresh(zone))
@@ -315,7 +317,7 @@ class Methods:
                 text = result.text_beside(f"zone {zone}")
             else:
                 text = f"an error of sslmd's own: {result!r}"
-                tools.bug(f"zone {zone}: {text}", result)
+                tools.telling.bug(f"zone {zone}: {text}", result)
             failed.append(text)
         # One command serves both kinds, and fails for both with the same words.
         texts = list(dict.fromkeys(filter(None, (*failed, *done))))

@@ -124,7 +124,7 @@ def _after_roll(
 ) -> Iterator[dict[str, Any]]:
     """Yield the copies and commands that a roll leads to, in their order on each host."""
     tools = planner.tools
-    config, now = tools.config, tools.now()
+    config, now = tools.site.config, tools.site.now()
     row = {"cert": str(cert), "at": time(at), "state": "planned"}
     hosts = sorted({host for _, host in entry.servers})
     copied = [host for host in hosts if is_meant(config, cert, host)]
@@ -160,7 +160,7 @@ def _run_after(argv: Argv) -> dict[str, str]:
 
 def _servers(planner: Planner, cert: CertId, entry: Entry) -> Iterator[dict[str, Any]]:
     """Yield what is still to be done with the servers of a certificate, and when."""
-    config, now = planner.tools.config, planner.tools.now()
+    config, now = planner.tools.site.config, planner.tools.site.now()
     commands = commands_of(config)
     for server in entry.state.servers:
         row: dict[str, Any] = {"cert": str(cert), "state": "waiting"}
