@@ -238,38 +238,23 @@ def means_of(
     )
 
 
-class Tools:
-    """All of them, as the daemon has them; each part takes those that it needs."""
-
-    def __init__(
-        self,
-        site: Site,
-        threads: Threads,
-        standings: Standings,
-        telling: Telling,
-        *,
-        socket: str = "",
-        crowded: Callable[[], bool] = bool,
-        resting: Callable[[ZoneName], AbstractContextManager[None]] = keep_place,
-    ) -> None:
-        self.site = site
-        self.threads = threads
-        self.standings = standings
-        self.telling = telling
-        self.resolver = resolver = Resolver()
-        self.locality = locality = Locality(threads.look_up)
-        self.means = means_of(site, threads, telling, resolver, crowded, resting)
-        challenges = Challenges(
-            self.means,
-            lambda event, text: telling.tell(event, text, None),
-            lambda text, err: telling.bug(text, err),
-        )
-        self.ordering = Ordering(
-            site, threads, standings, telling, resolver, challenges, socket, crowded
-        )
-        self.delivering = Delivering(
-            site, threads, standings, telling, resolver, locality, self.means.runs
-        )
+def ordering_of(
+    site: Site,
+    threads: Threads,
+    standings: Standings,
+    telling: Telling,
+    means: Means,
+    socket: str = "",
+) -> Ordering:
+    """Return what orders need."""
+    challenges = Challenges(
+        means,
+        lambda event, text: telling.tell(event, text, None),
+        lambda text, err: telling.bug(text, err),
+    )
+    return Ordering(
+        site, threads, standings, telling, means.resolver, challenges, socket, means.crowded
+    )
 
 
 def wanted_of(service: ServiceConfig, config: Config) -> Wanted:

@@ -15,7 +15,7 @@ from sslmd.core.words import say
 from sslmd.daemon.dh import DhGroups
 from sslmd.daemon.loop import Loop
 from sslmd.daemon.zone_work import Tell
-from sslmd.workers.tools import Tools
+from tests.stand.tools import Tools
 
 
 class Noting(DhGroups):

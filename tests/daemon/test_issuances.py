@@ -18,8 +18,8 @@ from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Issuance, SetNote
 from sslmd.daemon.registry import Entry, Registry, Taken, entry_of
 from sslmd.workers.acme_before import Attempt, check_issued
-from sslmd.workers.tools import Tools, wanted_of
-from tests.stand.tools import believe
+from sslmd.workers.tools import wanted_of
+from tests.stand.tools import Tools, believe
 
 NOW = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
 PRIVATE = "https://acme.example.net/directory"

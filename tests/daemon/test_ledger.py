@@ -16,7 +16,7 @@ from sslmd.core.state import CertState
 from sslmd.daemon.ledger import Ledger, Page
 from sslmd.store import certs
 from sslmd.store.state import HistoryEntry
-from sslmd.workers.tools import Tools
+from tests.stand.tools import Tools
 
 WEB = CertId("example.com", "web-ec")
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

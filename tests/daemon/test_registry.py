@@ -10,7 +10,7 @@ from sslmd.core.errors import Refused
 from sslmd.core.names import CertId
 from sslmd.core.state import CertState
 from sslmd.daemon.registry import Registry, Taken, UnknownCertError, entry_of
-from sslmd.workers.tools import Tools
+from tests.stand.tools import Tools
 
 
 @pytest.fixture

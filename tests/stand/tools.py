@@ -21,6 +21,8 @@ from sslmd.core.reason import Reason
 from sslmd.core.state import CertState, ServerPhase
 from sslmd.daemon.loop import Loop
 from sslmd.daemon.registry import Registry, Taken, entry_of
+from sslmd.dns.resolver import Resolver
+from sslmd.servers.local import Locality
 from sslmd.store import certs
 from sslmd.store.layout import Tree
 from sslmd.workers import tools
@@ -142,6 +144,25 @@ class StillLoop(Loop):
         self.touched.append((name, ident))
 
 
+class Tools:
+    """All that workers take, as the planner makes it."""
+
+    def __init__(
+        self,
+        site: tools.Site,
+        threads: tools.Threads,
+        standings: tools.Standings,
+        telling: tools.Telling,
+    ) -> None:
+        self.site, self.threads, self.standings, self.telling = site, threads, standings, telling
+        self.resolver, self.locality = Resolver(), Locality(threads.look_up)
+        self.means = tools.means_of(site, threads, telling, self.resolver)
+        self.ordering = tools.ordering_of(site, threads, standings, telling, self.means)
+        self.delivering = tools.Delivering(
+            site, threads, standings, telling, self.resolver, self.locality, self.means.runs
+        )
+
+
 class Site:
     """A top directory with a configuration; the tree is read again by every new `Site`."""
 
@@ -164,7 +185,7 @@ class Site:
         config = load(top / "conf.d")
         self.tree = Tree(str(config.globals.certs_dir))
         self.prod = config.globals.prod_cert_dir
-        self.tools = tools.Tools(
+        self.tools = Tools(
             tools.Site(config, self.tree, lambda: self.now, random.Random(7)),
             tools.Threads(threads or Inline()),
             tools.Standings(self.state),
