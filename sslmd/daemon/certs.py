@@ -78,7 +78,7 @@ class Certs:
         zones: Zones,
         held: HeldCerts,
     ) -> None:
-        self._ordering = ordering
+        self._ordering, self._site = ordering, ordering.site
         self._delivering = delivering
         self._registry = registry
         self._loop = loop
@@ -105,12 +105,12 @@ class Certs:
         if entry.state.trial is not None and not entry.hold:
             kind = entry.state.trial.kind
             jobs.append(Trial(cert, entry.state.trial, Reason(Why.TRIAL, kind=kind)))
-        return Due(tuple(jobs), _times(decision, self._ordering.site.now()))
+        return Due(tuple(jobs), _times(decision, self._site.now()))
 
     def _decide(self, cert: CertId) -> Decision:
         try:
             for _ in range(MAX_EVENTS):
-                now = self._decided_at[cert] = self._ordering.site.now()
+                now = self._decided_at[cert] = self._site.now()
                 decision = decide(self._registry.view(cert), now)
                 if decision.event is None:
                     break
@@ -167,7 +167,7 @@ class Certs:
             # What was queued for long is decided on again: its reason may have gone.
             if not self._loop.settle(self.name, cert):
                 return  # something about it is being written down, and is decided on after that
-            if self._ordering.site.now() - self._decided_at.get(cert, _NEVER) > FRESH:
+            if self._site.now() - self._decided_at.get(cert, _NEVER) > FRESH:
                 self._decide(cert)
             fresh = self._registry[cert].decision.job
             # One of another pool is queued for a place there when this one is done.
@@ -187,7 +187,7 @@ class Certs:
         name = type(job).__name__
         self._bus.record(
             Record(
-                self._ordering.site.now(),
+                self._site.now(),
                 "job-started",
                 f"{name}: {say(job.reason)}",
                 DEBUG,
@@ -215,19 +215,17 @@ class Certs:
             after = err.retry_at if isinstance(err, Transient) else None
         except Exception as err:
             how = Reason(reason.Held.OWN_ERROR, error=Said(repr(err)))
-            self._bus.bug(
-                self._ordering.site.now(), f"a {job.ask.kind} met {say(how)}", err, job.cert
-            )
+            self._bus.bug(self._site.now(), f"a {job.ask.kind} met {say(how)}", err, job.cert)
         self.failures += failed
         if job.cert in self._registry:
-            ended = TrialEnded(self._ordering.site.now(), job.ask, how, failed, after)
+            ended = TrialEnded(self._site.now(), job.ask, how, failed, after)
             self._registry.put(job.cert, ended)
 
     async def _failed(self, job: CertJob, err: Exception) -> None:
         self.failures += 1
         if job.cert not in self._registry:
             return
-        now = self._ordering.site.now()
+        now = self._site.now()
         if isinstance(err, OSError):
             err = files.trouble(err, "use", str(err.filename or "a file"))
         if not isinstance(err, SslmError):
@@ -238,7 +236,7 @@ class Certs:
         old = entry.state.trouble if what is Track.RENEW else entry.state.delivery_trouble
         ca, fingerprint = str(entry.wanted.spec.signer), entry.wanted.fingerprint
         attempts = old.attempts if old and old.fingerprint == fingerprint else 0
-        jitter = self._ordering.site.rng.random()
+        jitter = self._site.rng.random()
         trouble = Trouble.of(err, attempts, now, jitter=jitter, fingerprint=fingerprint)
         text = err.text_beside(job.cert) if isinstance(err, SslmError) else trouble.text
         trouble = replace(trouble, text=text, ca=ca)
@@ -250,7 +248,7 @@ class Certs:
 
     def rest(self, cert: CertId) -> str:
         """What an admin stopped rests for an hour, or until they ask for it; return what to say."""
-        now, entry = self._ordering.site.now(), self._registry.entries.get(cert)
+        now, entry = self._site.now(), self._registry.entries.get(cert)
         if entry is None:
             return "it is stopped"
         again = now + RESTS
@@ -272,10 +270,10 @@ class Certs:
         with suppress(SslmError, OSError):
             found = await self._ordering.threads.in_thread(
                 certs.reread,
-                self._ordering.site.tree,
+                self._site.tree,
                 cert,
                 entry.state,
-                draw=self._ordering.site.draw,
+                draw=self._site.draw,
             )
             if cert in self._registry:
                 self._registry.put(cert, SetsRead(found))

@@ -66,7 +66,7 @@ class Hosts:
     jobs = (Copy, Restart, See)
 
     def __init__(self, delivering: Delivering, registry: Registry, loop: Loop) -> None:
-        self._delivering = delivering
+        self._delivering, self._site = delivering, delivering.site
         self._registry = registry
         self._loop = loop
         self.failures = 0
@@ -90,18 +90,15 @@ class Hosts:
         self._loop.touch(self.name)
 
     def _is_to_be_seen(self, cert: CertId) -> bool:
-        now = self._delivering.site.now()
+        now = self._site.now()
         servers = self._registry[cert].state.servers
         return any(self._sight(cert, server, now) is not None for server in servers)
 
     def _sight(self, cert: CertId, server: Server, now: datetime) -> datetime | None:
         """Return when a server is looked at that nobody has seen using its set; None: never."""
-        if (
-            server.phase is not ServerPhase.RESTARTED
-            or cert not in self._delivering.site.config.services
-        ):
+        if server.phase is not ServerPhase.RESTARTED or cert not in self._site.config.services:
             return None
-        rule = rule_of(self._delivering.site.config, server.kind, cert)
+        rule = rule_of(self._site.config, server.kind, cert)
         if rule is not None:
             return None if rule == server.unseen else now  # to say so
         last = self._looked.get((cert, server.kind, server.host))
@@ -114,7 +111,7 @@ class Hosts:
 
     def reconfigured(self, old: Config) -> None:
         """Forget the failures of what `old` had otherwise: it is tried anew."""
-        before, after = _commands(old), _commands(self._delivering.site.config)
+        before, after = _commands(old), _commands(self._site.config)
         changed = {kind for kind in after if after[kind] != before.get(kind)}
         for cert in list(self._waiting):
             self._registry.put(cert, ClassesChanged(frozenset(changed)))
@@ -133,7 +130,7 @@ class Hosts:
         moved = self.notes.moved()
         if not moved:
             return
-        event = ServersWanting(self._delivering.site.now(), moved)
+        event = ServersWanting(self._site.now(), moved)
         for cert, entry in list(self._registry.entries.items()):
             if any(server.host in moved for server in entry.state.servers):
                 self._registry.put(cert, event)
@@ -147,7 +144,7 @@ class Hosts:
         del ident  # it is one step for all hosts
         if not (self._waiting or self.notes.visits()):
             return Due()
-        now, began = self._delivering.site.now(), time.monotonic()
+        now, began = self._site.now(), time.monotonic()
         if began < self._rests_until:
             rests = timedelta(seconds=self._rests_until - began)
             return Due(wakes=(("look", now + rests),))
@@ -188,7 +185,7 @@ class Hosts:
         ]
 
     def _decide(self, now: datetime) -> list[HostDecision]:
-        config, visits = self._delivering.site.config, self.notes.visits()
+        config, visits = self._site.config, self.notes.visits()
         placed = by_host(self._states())
         return [
             decide_host(
@@ -223,9 +220,9 @@ class Hosts:
         What it uses must not expire while it waits; a class that uses nothing of ours yet on that
         host has nothing to be kept from.
         """
-        if server.kind == DNS or cert not in self._delivering.site.config.services:
+        if server.kind == DNS or cert not in self._site.config.services:
             return now
-        groups = self._delivering.site.config.restart_windows(server.kind, cert)
+        groups = self._site.config.restart_windows(server.kind, cert)
         if not groups:
             return now
         at = opens(groups, now)
@@ -274,7 +271,7 @@ class Hosts:
         except Exception as err:
             whole = err
         errors = visit.errors if whole is None else dict.fromkeys(told, whole)
-        again, now = _Again(self._delivering.site), self._delivering.site.now()
+        again, now = _Again(self._site), self._site.now()
         for cert, old in self._unchanged(before):
             name, error = told[cert], errors.get(cert)
             if old.phase is not ServerPhase.PENDING:
@@ -339,8 +336,8 @@ class Hosts:
     def _take(
         self, outcome: ClassRestarted, unchanged: Mapping[tuple[CertId, str], Server]
     ) -> None:
-        now = self._delivering.site.now()
-        again = _Again(self._delivering.site)
+        now = self._site.now()
+        again = _Again(self._site)
         for told in outcome.told:
             old = unchanged.get((told.cert, outcome.kind))
             if old is None or old.set != told.set or old.phase is ServerPhase.PENDING:
@@ -365,11 +362,11 @@ class Hosts:
         """Look at servers, and restart none: what is served there is no failure of ours."""
         certs = {one.cert for _, told in job.told for one in told}
         before = self._as_it_is(certs, job.host)
-        now = self._delivering.site.now()
+        now = self._site.now()
         self._looked.update({(cert, server.kind, server.host): now for cert, server in before})
         outcomes = await see(job, self._delivering)
         unchanged = {(cert, server.kind): server for cert, server in self._unchanged(before)}
-        now = self._delivering.site.now()
+        now = self._site.now()
         for outcome in outcomes:
             for told in outcome.told:
                 old = unchanged.get((told.cert, outcome.kind))

@@ -49,7 +49,16 @@ from sslmd.workers.copy import forget_outgoing
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.dispatch import ca_asked
 from sslmd.workers.reading import read_cert
-from sslmd.workers.tools import Delivering, Site, Standings, Telling, Threads, means_of, ordering_of
+from sslmd.workers.tools import (
+    Delivering,
+    Publishing,
+    Site,
+    Standings,
+    Telling,
+    Threads,
+    means_of,
+    ordering_of,
+)
 
 
 class Planner:
@@ -91,9 +100,8 @@ class Planner:
         delivering = Delivering(
             site, threads, standings, telling, resolver, self.locality, means.runs
         )
-        self.zones = Zones(
-            site, threads, standings, telling, means, self.registry, self.loop, self._tell
-        )
+        publishing = Publishing(site, threads, standings, telling, means)
+        self.zones = Zones(publishing, self.registry, self.loop, self._tell)
         self.hosts = Hosts(delivering, self.registry, self.loop)
         self.dh = DhGroups(site, threads, telling, self.loop, self._tell)
         self.held = HeldCerts(self.look_at_held, self.registry, site.now, telling.bug)

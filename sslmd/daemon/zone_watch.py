@@ -13,12 +13,11 @@ from sslmd.core.reason import Reason, Why
 from sslmd.daemon.registry import Compared, DaneReport, Entry, Registry
 from sslmd.daemon.zone import Zone
 from sslmd.daemon.zone_work import Tell, ZoneWork, clock
-from sslmd.dns.resolver import Resolver
 from sslmd.servers.probe import BELIEVED, FIRST_PAUSE, SLOWER
 from sslmd.workers.dane import ask_resolver, findings_of_ports, prove_ports
 from sslmd.workers.dane import look as look_ports
 from sslmd.workers.ports import PortSeen
-from sslmd.workers.tools import Site, Standings, Telling
+from sslmd.workers.tools import Publishing
 
 # Seconds after which a watch that found something is repeated, before it is told; and then, while
 # something is wrong: the alarm is to end when it was put right.
@@ -33,19 +32,9 @@ class ZoneWatch:
     """Looks at name servers, a validating resolver and ports, and judges what they show."""
 
     def __init__(
-        self,
-        site: Site,
-        standings: Standings,
-        telling: Telling,
-        resolver: Resolver,
-        registry: Registry,
-        work: ZoneWork,
-        tell: Tell,
+        self, publishing: Publishing, registry: Registry, work: ZoneWork, tell: Tell
     ) -> None:
-        self._site = site
-        self._standings = standings
-        self._telling = telling
-        self._resolver = resolver
+        self._publishing, self._site = publishing, publishing.site
         self._registry = registry
         self._work = work
         self._tell = tell
@@ -75,7 +64,9 @@ class ZoneWatch:
         found: dict[CertId, list[Finding]] = {}
         for cert, end in zip(certs, ends, strict=True):
             if isinstance(end, BaseException):  # it ends nobody else's (I6)
-                self._telling.bug(f"{cert}: a watch met an error of sslmd's own: {end!r}", end)
+                self._publishing.telling.bug(
+                    f"{cert}: a watch met an error of sslmd's own: {end!r}", end
+                )
             else:
                 found[cert] = end
         wrong = any(one.wrong for findings in found.values() for one in findings)
@@ -115,8 +106,8 @@ class ZoneWatch:
             materials,
             zone.servers,
             self._site,
-            self._standings,
-            self._resolver,
+            self._publishing.standings,
+            self._publishing.means.resolver,
         )
 
     async def prove_ports(self, zone: Zone, cert: CertId, name: SetName) -> None:

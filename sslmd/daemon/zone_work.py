@@ -35,13 +35,12 @@ from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR, INFO, WARNING
 from sslmd.daemon.zone import Zone
 from sslmd.dns import tlsa_publish
-from sslmd.dns.publish import Means
 from sslmd.store.layout import tlsa_file
 from sslmd.store.note_kinds import ZONE_NOTE
 from sslmd.workers.places import look_elsewhere
 from sslmd.workers.restart import dependents
 from sslmd.workers.tlsa import look, publish
-from sslmd.workers.tools import Site, Standings, Telling, Threads
+from sslmd.workers.tools import Publishing
 
 # Seconds between two looks at the include files: somebody may have changed one by hand.
 FILES = 60.0
@@ -62,22 +61,9 @@ Tell = Callable[[str, str, int, CertId | None], None]
 class ZoneWork:
     """Gives records to DNS, asks name servers, and takes in what that means."""
 
-    def __init__(
-        self,
-        site: Site,
-        threads: Threads,
-        standings: Standings,
-        telling: Telling,
-        means: Means,
-        registry: Registry,
-        loop: Loop,
-        tell: Tell,
-    ) -> None:
-        self._site = site
-        self._threads = threads
-        self._standings = standings
-        self._telling = telling
-        self._means = means
+    def __init__(self, publishing: Publishing, registry: Registry, loop: Loop, tell: Tell) -> None:
+        self._publishing = publishing
+        self._site, self._means = publishing.site, publishing.means
         self._registry = registry
         self._loop = loop
         self._tell = tell
@@ -111,16 +97,15 @@ class ZoneWork:
         try:
             if zone.given is None:
                 means, name = self._means, zone.name
-                zone.noted = await self._threads.in_thread(tlsa_publish.published, means, name)
+                zone.noted = await self._publishing.threads.in_thread(
+                    tlsa_publish.published, means, name
+                )
             if zone.notes is None:
-                zone.notes = await self._threads.in_thread(self._read_notes, zone.name)
+                zone.notes = await self._publishing.threads.in_thread(self._read_notes, zone.name)
             given = await publish(
                 wish,
                 zone.notes,
-                self._site,
-                self._threads,
-                self._standings,
-                self._means,
+                self._publishing,
                 again=again,
                 last=LookedUp(
                     zone.places, {owner for owner, *_ in zone.doubts}, zone.ends, zone.others
@@ -211,7 +196,7 @@ class ZoneWork:
     def _failed(self, zone: Zone, wish: Wish, err: Exception) -> None:
         failed = self._retry(zone, err)
         if failed.failure is Failure.BUG:
-            self._telling.bug(f"zone {zone.name}: {failed.text}", err)
+            self._publishing.telling.bug(f"zone {zone.name}: {failed.text}", err)
         # Even if what is wanted is what was given last, once more: it may be there in part.
         zone.tried, zone.again = wish, True
         wait = written(wait_after(failed.failure, failed.attempts))
@@ -313,7 +298,7 @@ class ZoneWork:
         assert zone.notes is not None
         path = self._site.tree.zone_note(zone.name)
         try:
-            await self._threads.in_thread(ZONE_NOTE.write, path, zone.notes)
+            await self._publishing.threads.in_thread(ZONE_NOTE.write, path, zone.notes)
         except SslmError as err:
             if str(err) != zone.unsaved:
                 self._tell("state-unsaved", f"{err}; it is tried again", WARNING, None)
@@ -345,13 +330,13 @@ class ZoneWork:
         """
         if zone.notes is None:
             try:
-                zone.notes = await self._threads.in_thread(self._read_notes, zone.name)
+                zone.notes = await self._publishing.threads.in_thread(self._read_notes, zone.name)
             except SslmError:
                 return False
         if held_by(zone.notes.holders | zone.notes.fading, entry.wanted.spec.id, entry):
             return True
         means = self._means
-        there = await self._threads.in_thread(tlsa_publish.published, means, zone.name)
+        there = await self._publishing.threads.in_thread(tlsa_publish.published, means, zone.name)
         others = {owner for owner, _ in zone.notes.holders | zone.notes.fading}
         return any(
             is_of(owner, entry.wanted.names)

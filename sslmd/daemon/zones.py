@@ -27,8 +27,7 @@ from sslmd.daemon.zone import Zone
 from sslmd.daemon.zone_watch import DOUBT, ZoneWatch
 from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock, counted
 from sslmd.dns.notes import noted_tlsa_zones
-from sslmd.dns.publish import Means
-from sslmd.workers.tools import Site, Standings, Telling, Threads
+from sslmd.workers.tools import Publishing
 
 # Seconds to the next try after what should not have happened.
 AFTER_BUG = 60.0
@@ -43,29 +42,13 @@ class Zones:
     name = "zone"
     jobs = (Publish, Look, Watch)
 
-    def __init__(
-        self,
-        site: Site,
-        threads: Threads,
-        standings: Standings,
-        telling: Telling,
-        means: Means,
-        registry: Registry,
-        loop: Loop,
-        tell: Tell,
-    ) -> None:
-        self._site = site
-        self._threads = threads
-        self._standings = standings
-        self._telling = telling
-        self._means = means
+    def __init__(self, publishing: Publishing, registry: Registry, loop: Loop, tell: Tell) -> None:
+        self._site, self._telling = publishing.site, publishing.telling
         self._registry = registry
         self._loop = loop
         self._tell = tell
-        self._work = ZoneWork(site, threads, standings, telling, means, registry, loop, tell)
-        self._watch = ZoneWatch(
-            site, standings, telling, means.resolver, registry, self._work, tell
-        )
+        self._work = ZoneWork(publishing, registry, loop, tell)
+        self._watch = ZoneWatch(publishing, registry, self._work, tell)
         self._zones: dict[ZoneName, Zone] = {}
         self._asked = asyncio.Semaphore(ASKED_AT_ONCE)
 

@@ -61,7 +61,7 @@ from sslmd.workers import copy, deliver, dh, settle
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.reading import read_cert
 from sslmd.workers.restart import dependents
-from sslmd.workers.tools import Site, Standings, Telling, Threads, means_of, wanted_of
+from sslmd.workers.tools import Publishing, Site, Standings, Telling, Threads, means_of, wanted_of
 from sslmd.workers.zone_rehearsal import ZoneRehearsal, rehearse_zones
 
 # The places in the spread of renewals that a set can draw: the first day, and the last.
@@ -196,8 +196,10 @@ def _look_for_lost_cas(book: dict[CertId, Rehearsed]) -> None:
 
 
 async def _rehearse(site: Site, threads: Threads, standings: Standings, found: Rehearsal) -> None:
-    book, means = found.certs, means_of(site, threads, Telling(), Resolver())
-    found.zones = await rehearse_zones(site, threads, standings, means, book)
+    book, telling = found.certs, Telling()
+    means = means_of(site, threads, telling, Resolver())
+    publishing = Publishing(site, threads, standings, telling, means)
+    found.zones = await rehearse_zones(publishing, book)
     zones = {one.name.text: one for one in found.zones}
     hosts = [THIS_HOST, *sorted(hosts_of(site.config))]
     known = await Locality(threads.look_up).local(hosts)

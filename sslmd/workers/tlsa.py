@@ -31,7 +31,6 @@ from sslmd.dns.ask import NameServer
 from sslmd.dns.look import TLSA
 from sslmd.dns.look import look_at as look_at_servers
 from sslmd.dns.nameservers import authoritative, mail_of
-from sslmd.dns.publish import Means
 from sslmd.dns.resolver import Resolver
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
@@ -41,7 +40,7 @@ from sslmd.workers import tlsa_rr
 from sslmd.workers.dane import look as look_at
 from sslmd.workers.dane import matches
 from sslmd.workers.places import find_ends, find_places
-from sslmd.workers.tools import Site, Standings, Threads
+from sslmd.workers.tools import Publishing, Site, Standings
 
 # MX hosts are looked up this often; a look-up that fails is tried again with the next one.
 MX_AGAIN = timedelta(hours=23)
@@ -67,10 +66,7 @@ def instant() -> Instant:
 async def publish(
     wish: Wish,
     notes: ZoneNotes,
-    site: Site,
-    threads: Threads,
-    standings: Standings,
-    means: Means,
+    publishing: Publishing,
     *,
     again: bool = False,
     last: LookedUp = _NOTHING,
@@ -80,8 +76,8 @@ async def publish(
     What can be done is done, although an owner is refused, say: `Given.failure`. Raises
     `Transient` or `Permanent` before anything is changed.
     """
-    zone = wish.zone
-    found = await prepare(wish, notes, site, threads, standings, means, last)
+    zone, site, threads = wish.zone, publishing.site, publishing.threads
+    found = await prepare(wish, notes, publishing, last)
     remarks = list(found.remarks)
     if found.notes != notes and (wish.certs or notes != ZoneNotes()):
         # Before anything is changed: how long caches hold what was served must not be forgotten.
@@ -94,7 +90,9 @@ async def publish(
     failure, changed = None, found.changed
     if found.ours and (found.changed or again):
         try:
-            done = await tlsa_publish.publish(means, zone, found.content.records, again=again)
+            done = await tlsa_publish.publish(
+                publishing.means, zone, found.content.records, again=again
+            )
         except SslmError as err:
             failure = err
         else:
@@ -106,17 +104,15 @@ async def publish(
 async def prepare(
     wish: Wish,
     notes: ZoneNotes,
-    site: Site,
-    threads: Threads,
-    standings: Standings,
-    means: Means,
+    publishing: Publishing,
     last: LookedUp = _NOTHING,
 ) -> Given:
     """Return what `wish` comes to, and whether it is something else than DNS was given before.
 
     Asks name servers, and changes nothing. Raises `Transient` or `Permanent`.
     """
-    zone = wish.zone
+    zone, site, threads = wish.zone, publishing.site, publishing.threads
+    means = publishing.means
     remarks: list[str] = []
     if wish.wants_mx:
         notes = await _with_mx(zone, notes, site, means.resolver, remarks)
@@ -136,7 +132,7 @@ async def prepare(
         content_for, wish, notes, before, material_of, frozenset(), *known
     )
     unfit = await _unfit(
-        wish, content, materials, before, wants, places, site, standings, means.resolver
+        wish, content, materials, before, wants, places, site, publishing.standings, means.resolver
     )
     if unfit:
         content, materials, notes = await threads.in_thread(

@@ -207,6 +207,17 @@ class Ordering:
     learnt: dict[CertId, Learnt] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Publishing:
+    """What TLSA records need, from a wish to what name servers show of it."""
+
+    site: Site
+    threads: Threads
+    standings: Standings
+    telling: Telling
+    means: Means
+
+
 class RollGate(Protocol):
     """Who knows what clients check of a certificate's TLSA records."""
 

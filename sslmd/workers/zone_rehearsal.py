@@ -23,14 +23,14 @@ from sslmd.core.retry import Trouble
 from sslmd.core.standing import Standing
 from sslmd.dns import tlsa_publish
 from sslmd.dns.notes import DEFAULT_TTL, noted_tlsa_zones, noted_zones, union
-from sslmd.dns.publish import Means, left_behind
+from sslmd.dns.publish import left_behind
 from sslmd.dns.tlsa_include import read
 from sslmd.store.layout import challenge_file, tlsa_file
 from sslmd.store.note_kinds import ZONE_NOTE
 from sslmd.workers import tlsa_rr
 from sslmd.workers.places import look_elsewhere
 from sslmd.workers.tlsa import look, prepare
-from sslmd.workers.tools import Site, Standings, Threads
+from sslmd.workers.tools import Publishing
 
 # Seconds for the questions to one zone's name servers. All zones are asked at the same time.
 PATIENCE = 20.0
@@ -48,10 +48,7 @@ class ZoneRehearsal:
 
     name: ZoneName
     zone: KnownZone
-    site: Site
-    threads: Threads
-    standings: Standings
-    means: Means
+    publishing: Publishing
     before: Content = field(default_factory=dict)
     content: Content = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
@@ -72,7 +69,9 @@ class ZoneRehearsal:
         """Find out what the records of the certificates as they were read come to."""
         zone = self.zone
         zone.tried = wish = self._wish_of(book)
-        left, missing = await self.threads.in_thread(left_behind, self.means, self.name)
+        left, missing = await self.publishing.threads.in_thread(
+            left_behind, self.publishing.means, self.name
+        )
         if left:
             number = f"{len(left)} challenge{'' if len(left) == 1 else 's'}"
             self.changes.append(f"zone {self.name}: {number} of an old order: taken out of DNS")
@@ -80,23 +79,25 @@ class ZoneRehearsal:
             path = challenge_file(folder, self.name)
             self._written(f"{path} is not there: it is written, without records")
         try:
-            zone.noted = await self.threads.in_thread(tlsa_publish.published, self.means, self.name)
-            self.before = await self.threads.in_thread(self._there)
-            path = self.site.tree.zone_note(self.name)
-            zone.notes = await self.threads.in_thread(ZONE_NOTE.read, path)
+            zone.noted = await self.publishing.threads.in_thread(
+                tlsa_publish.published, self.publishing.means, self.name
+            )
+            self.before = await self.publishing.threads.in_thread(self._there)
+            path = self.publishing.site.tree.zone_note(self.name)
+            zone.notes = await self.publishing.threads.in_thread(ZONE_NOTE.read, path)
             given = await self._prepare(wish)
             zone.elsewhere = await look_elsewhere(
-                given.places, given.ends, self.site, self.means.resolver
+                given.places, given.ends, self.publishing.site, self.publishing.means.resolver
             )
-            files = await self.threads.in_thread(
+            files = await self.publishing.threads.in_thread(
                 tlsa_rr.missing,
-                self.site.tree,
-                self.site.config.services,
+                self.publishing.site.tree,
+                self.publishing.site.config.services,
                 given.materials,
                 given.notes.mx,
             )
         except SslmError as err:
-            zone.failed = Trouble.of(err, 0, self.site.now(), jitter=0)
+            zone.failed = Trouble.of(err, 0, self.publishing.site.now(), jitter=0)
             self.remarks.append(f"{err}; nothing is given to DNS before that is fixed")
             return
         self.remarks += [f"{path} is not there: it is written" for path in files]
@@ -107,7 +108,7 @@ class ZoneRehearsal:
 
         In a zone that is in use nothing includes what was not there: no command is run for it.
         """
-        if self.means.established(self.name):
+        if self.publishing.means.established(self.name):
             self.remarks.append(text)
         else:
             self.changes.append(text)
@@ -115,7 +116,7 @@ class ZoneRehearsal:
     def _there(self) -> Content:
         """Return the records that are noted, or in an include file; blocks."""
         found = self.zone.noted
-        for folder in self.site.config.dns.tlsa_dirs:
+        for folder in self.publishing.site.config.dns.tlsa_dirs:
             found = union(found, read(tlsa_file(folder, self.name), DEFAULT_TTL) or {})
         return found
 
@@ -130,7 +131,7 @@ class ZoneRehearsal:
             self.remarks.append(str(err))
 
     def _wish_of(self, book: Mapping[CertId, Standing]) -> Wish:
-        services = self.site.config.services
+        services = self.publishing.site.config.services
         certs = sorted(self.zone.certs)
         return Wish(
             self.name,
@@ -157,10 +158,8 @@ class ZoneRehearsal:
         """Return what a wish comes to; raises `SslmError` where that cannot be told."""
         zone, problem = self.zone, ""
         assert zone.notes is not None
-        site, threads, standings, means = self.site, self.threads, self.standings, self.means
-        prepared = partial(
-            prepare, wish, site=site, threads=threads, standings=standings, means=means
-        )
+        site, resolver = self.publishing.site, self.publishing.means.resolver
+        prepared = partial(prepare, wish, publishing=self.publishing)
         try:
             async with asyncio.timeout(PATIENCE):
                 given = await prepared(zone.notes)
@@ -168,7 +167,7 @@ class ZoneRehearsal:
                     # What others publish decides whether anybody checks these ports.
                     zone.wish, zone.given, zone.notes = wish, given, given.notes
                     with suppress(SslmError):
-                        seen, _ = await look(self.name, zone.owners(), site, means.resolver, ())
+                        seen, _ = await look(self.name, zone.owners(), site, resolver, ())
                         take(zone, seen)
                         if zone.others:
                             return await prepared(zone.notes, last=LookedUp(others=zone.others))
@@ -199,14 +198,10 @@ class ZoneRehearsal:
 
 
 async def rehearse_zones(
-    site: Site,
-    threads: Threads,
-    standings: Standings,
-    means: Means,
-    book: Mapping[CertId, Standing],
+    publishing: Publishing, book: Mapping[CertId, Standing]
 ) -> list[ZoneRehearsal]:
     """Return what would be given to DNS for every zone, and for those that were once ours."""
-    tree, known = site.tree, site.config.zones()
+    tree, known = publishing.site.tree, publishing.site.config.zones()
     left = {
         *noted_tlsa_zones(tree, known),
         *noted_zones(tree, tree.challenge_note),
@@ -214,7 +209,7 @@ async def rehearse_zones(
     found = []
     for name in sorted({*known, *left}):
         mine = {cert for cert, one in book.items() if one.wanted.dane and cert.group == name.text}
-        found.append(ZoneRehearsal(name, KnownZone(name, mine), site, threads, standings, means))
+        found.append(ZoneRehearsal(name, KnownZone(name, mine), publishing))
     await asyncio.gather(*(one.begin(book) for one in found))
     return found
 

@@ -118,11 +118,7 @@ class World:
         self.loop = StillLoop(self.site.tools.site.now)
         tools, registry = self.site.tools, self.site.registry
         self.zones = Zones(
-            tools.site,
-            tools.threads,
-            tools.standings,
-            tools.telling,
-            tools.means,
+            tools.publishing,
             registry,
             self.loop,
             self._tell,

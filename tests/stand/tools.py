@@ -158,6 +158,7 @@ class Tools:
         self.resolver, self.locality = Resolver(), Locality(threads.look_up)
         self.means = tools.means_of(site, threads, telling, self.resolver)
         self.ordering = tools.ordering_of(site, threads, standings, telling, self.means)
+        self.publishing = tools.Publishing(site, threads, standings, telling, self.means)
         self.delivering = tools.Delivering(
             site, threads, standings, telling, self.resolver, self.locality, self.means.runs
         )

@@ -23,9 +23,7 @@ class HttpTests:
     """Holds the files of all clients; one per daemon."""
 
     def __init__(self, site: Site, threads: Threads, telling: Telling) -> None:
-        self._site = site
         self._threads = threads
-        self._telling = telling
         self._files = TestFiles(site, threads, telling)
         self._under_way = 0
 
