@@ -168,7 +168,8 @@ def _troubles(running: Running, now: datetime, unused: Collection[str]) -> list[
             found.append(finding("daemon", f"{cert.name}: {text}{more}"))
         found += [odd("daemon", f"{cert.name}: not seen: {t}") for t in dane_unseen(cert, now)]
     status = running.status
-    beside = host_problems(status) + zone_problems(status, running.certs) + dh_problems(status)
+    zones = zone_problems(status, running.certs, every=True)
+    beside = host_problems(status) + zones + dh_problems(status)
     return found + [wrong("daemon", text) for text in beside]
 
 

@@ -64,7 +64,11 @@ def test_everything_that_the_daemon_has_in_trouble() -> None:
                 _cert("dane", 30, dane=dane, dane_wanted=True),
             ],
             "hosts": [{"host": "www2", "error": "www2 lets nobody in", "surplus": [], "text": ""}],
-            "zones": [{"zone": "example.com", "error": "zone example.com: the command failed"}],
+            "zones": [
+                {"zone": "example.com", "error": "zone example.com: the command failed"},
+                # Where no certificate has records any more.
+                {"zone": "example.net", "error": "zone example.net: old records stay"},
+            ],
             "dh": [{"error": "openssl is not there"}],
             "daemon": {
                 "version": "0",
@@ -87,6 +91,7 @@ def test_everything_that_the_daemon_has_in_trouble() -> None:
         "DANE: mail:25 serves another key",
         "www2 lets nobody in",
         "zone example.com: the command failed",
+        "zone example.net: old records stay",
         "Diffie-Hellman groups: openssl is not there",
     ):
         assert words in wrong

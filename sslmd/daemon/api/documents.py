@@ -30,7 +30,7 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.limits import MOST_ISSUED
 from sslmd.core.names import CertId, SetName
-from sslmd.core.reason import on_wire
+from sslmd.core.reason import Held, on_wire
 from sslmd.core.retry import Trouble
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
@@ -296,15 +296,16 @@ def _next_try(entry: Entry, trouble: Trouble | None, failed: Server | None) -> d
 def _last_error(entry: Entry, trouble: Trouble | None, failed: Server | None) -> tuple[str, str]:
     """Return what failed last, and what that is about (`CertStatus.about`)."""
     if entry.hold:
-        return entry.hold, CertStatus.SET if entry.astray else ""
+        return entry.hold, CertStatus.REASON
     if entry.unsaved:
         return entry.unsaved, ""
     if entry.decision.waits_for_ca:
         return "", ""
     if trouble is not None and not trouble.rests:
         return trouble.text, ""
-    if entry.decision.alarm:
-        return say(entry.decision.alarm), CertStatus.SET
+    if alarm := entry.decision.alarm:
+        about = CertStatus.REASON if alarm in entry.decision.reason.within() else ""
+        return say(alarm), CertStatus.SET if alarm.code is Held.CA_UNUSABLE else about
     if failed is not None:
         place = f"{failed.kind} on {failed.host}"
         return f"{place}: {failed.error}", place
