@@ -187,7 +187,7 @@ async def test_a_job_that_does_not_end_holds_up_the_reload_alone(
 async def test_an_order_for_other_names_makes_way_while_it_still_waits_for_its_place(
     planner: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stuck, config = Stuck(planner, monkeypatch), planner.tools.config
+    stuck, config = Stuck(planner, monkeypatch), planner.site.config
     stuck.may_end.set()
     name = planner.registry[WEB].state.curr
     assert name is not None
