@@ -48,7 +48,6 @@ from sslmd.store.reading import helpers_for, read_all
 from sslmd.workers.copy import forget_outgoing
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.dispatch import ca_asked
-from sslmd.workers.reading import read_cert
 from sslmd.workers.tools import (
     Delivering,
     Publishing,
@@ -166,13 +165,13 @@ class Planner:
     ) -> dict[CertId, certs.Loaded]:
         tree, now, draw = self.site.tree, self.site.now(), self.site.draw
         config = config or self.site.config
-        found = {
-            cert: read_cert(certs.load, config, tree, cert, draw=draw, now=now) for cert in which
-        }
-        prod = str(config.globals.prod_cert_dir)
-        for cert, one in found.items():
+        prod, found = str(config.globals.prod_cert_dir), dict[CertId, certs.Loaded]()
+        for cert in which:
             service = config.services[cert]
-            if service.spec.ca is not None:
+            is_ca = service.spec.ca is not None
+            one = found[cert] = certs.load(tree, cert, draw=draw, now=now)
+            as_found.compare(one, tree, prod, cert, is_ca=is_ca)
+            if is_ca:
                 one.remarks += as_found.ca_keys(prod, cert, managed=service.managed)
         return found
 

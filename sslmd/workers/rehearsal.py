@@ -59,7 +59,6 @@ from sslmd.store import certs
 from sslmd.store.layout import Tree
 from sslmd.workers import copy, deliver, dh, settle
 from sslmd.workers.deliver import as_configured
-from sslmd.workers.reading import read_cert
 from sslmd.workers.restart import dependents
 from sslmd.workers.tools import Publishing, Site, Standings, Telling, Threads, means_of, wanted_of
 from sslmd.workers.zone_rehearsal import ZoneRehearsal, rehearse_zones
@@ -159,11 +158,13 @@ async def rehearse(config: Config, now: datetime) -> Rehearsal:
 
 def _load(site: Site, found: Rehearsal) -> None:
     config, book, now = site.config, found.certs, site.now()
+    prod = str(config.globals.prod_cert_dir)
     for cert, service in config.services.items():
-        loaded = read_cert(certs.look, config, site.tree, cert, draw=lambda: EARLIEST, now=now)
+        loaded = certs.look(site.tree, cert, draw=lambda: EARLIEST, now=now)
+        is_ca = service.spec.ca is not None
+        as_found.compare(loaded, site.tree, prod, cert, is_ca=is_ca)
         state = as_configured(config, cert, loaded.state)
-        if service.spec.ca is not None:
-            prod = str(config.globals.prod_cert_dir)
+        if is_ca:
             told = as_found.told_of_ca_keys(prod, cert, managed=service.managed)
             found.remarks += [f"{cert}: {remark}" for remark in told]
         if state.curr is not None:
