@@ -99,16 +99,7 @@ class ZoneWatch:
         assert zone.given is not None
         owners = zone.looked_at(cert)
         materials = zone.given.materials.get(cert, {})
-        return await look_ports(
-            cert,
-            zone.name,
-            owners,
-            materials,
-            zone.servers,
-            self._site,
-            self._publishing.standings,
-            self._publishing.means.resolver,
-        )
+        return await look_ports(cert, zone.name, owners, materials, zone.servers, self._publishing)
 
     async def prove_ports(self, zone: Zone, cert: CertId, name: SetName) -> None:
         """Raise `Transient` while a port with TLSA records serves an older set than `name`.

@@ -15,11 +15,10 @@ from sslmd.core.names import BadName, CertId, DomainName, SetName, ZoneName
 from sslmd.dns.ask import NameServer
 from sslmd.dns.dnssec import validated
 from sslmd.dns.nameservers import addresses_at
-from sslmd.dns.resolver import Resolver
 from sslmd.pki.tlsa import material_of
 from sslmd.servers.probe import described
 from sslmd.workers.ports import NO_ADDRESS, PortSeen, look_at_ports
-from sslmd.workers.tools import Site, Standings
+from sslmd.workers.tools import Publishing, Site
 
 
 async def ask_resolver(
@@ -75,21 +74,22 @@ async def look(
     owners: Iterable[DomainName],
     materials: Mapping[SetName, Material],
     servers: Sequence[NameServer],
-    site: Site,
-    standings: Standings,
-    resolver: Resolver,
+    publishing: Publishing,
 ) -> list[PortSeen]:
     """Connect to every address of every port with TLSA records; raises nothing for what it finds.
 
     Addresses are those that the zone's own name servers give.
     """
 
+    site, resolver = publishing.site, publishing.means.resolver
+
     async def addresses(host: DomainName) -> tuple[str, ...]:
         if servers:
             return await addresses_at(host, zone, servers, resolver)
         return await resolver.addresses(host.text)
 
-    return await look_at_ports(cert, site, standings, materials, tcp_ports(owners), addresses)
+    ports = tcp_ports(owners)
+    return await look_at_ports(cert, site, publishing.standings, materials, ports, addresses)
 
 
 def prove_ports(cert: CertId, name: SetName, seen: Sequence[PortSeen], *, alone: bool) -> None:

@@ -67,8 +67,15 @@ def _deliver(
 ) -> ProdUpdated:
     if job.curr is None:
         raise Permanent(f"{job.cert} has nothing to deliver")
-    config = site.config
-    changed = _update(job, job.curr, site, config.access(job.cert, here), remarks)
+    access = site.config.access(job.cert, here)
+    place = (site.tree, str(site.config.globals.prod_cert_dir), job.cert, job.curr)
+    if changed := not stays(job, job.curr, site, access):
+        is_ca = site.service(job.cert).spec.ca is not None
+        changed = production.update(*place, job.next, is_ca=is_ca, access=access)
+        if closed := around.closed_above(place[1], access):
+            remarks.append(around.closed_text(closed, access))
+    else:
+        remarks += as_found.close_keys(place[1], job.cert)
     return _updated(job, site, standings, here, changed=changed)
 
 
@@ -126,21 +133,6 @@ def _updated(
         standings.state_of(job.cert), uses, job.curr, now, changed=changed, adopt=job.adopt
     )
     return ProdUpdated(now, Delivered(job.curr, job.next), servers)
-
-
-def _update(job: Deliver, curr: SetName, site: Site, access: KeyAccess, remarks: list[str]) -> bool:
-    """Make production hold what it is to hold; return whether its `curr` is another one now."""
-    prod = str(site.config.globals.prod_cert_dir)
-    is_ca = site.service(job.cert).spec.ca is not None
-    if stays(job, curr, site, access):
-        remarks += as_found.close_keys(prod, job.cert)
-        return False
-    changed = production.update(
-        site.tree, prod, job.cert, curr, job.next, is_ca=is_ca, access=access
-    )
-    if closed := around.closed_above(prod, access):
-        remarks.append(around.closed_text(closed, access))
-    return changed
 
 
 def stays(job: Deliver, curr: SetName, site: Site, access: KeyAccess) -> bool:

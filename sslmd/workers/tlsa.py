@@ -40,7 +40,7 @@ from sslmd.workers import tlsa_rr
 from sslmd.workers.dane import look as look_at
 from sslmd.workers.dane import matches
 from sslmd.workers.places import find_ends, find_places
-from sslmd.workers.tools import Publishing, Site, Standings
+from sslmd.workers.tools import Publishing, Site
 
 # MX hosts are looked up this often; a look-up that fails is tried again with the next one.
 MX_AGAIN = timedelta(hours=23)
@@ -131,9 +131,7 @@ async def prepare(
     content, materials, notes = await threads.in_thread(
         content_for, wish, notes, before, material_of, frozenset(), *known
     )
-    unfit = await _unfit(
-        wish, content, materials, before, wants, places, site, publishing.standings, means.resolver
-    )
+    unfit = await _unfit(wish, content, materials, before, wants, places, publishing)
     if unfit:
         content, materials, notes = await threads.in_thread(
             content_for, wish, notes, before, material_of, frozenset(unfit), *known
@@ -178,9 +176,7 @@ async def _unfit(
     before: Content,
     wants: Mapping[CertId, Wants],
     places: Places,
-    site: Site,
-    standings: Standings,
-    resolver: Resolver,
+    publishing: Publishing,
 ) -> dict[DomainName, tuple[CertId, str]]:
     """Return owners that get their first records while their port serves another key, and why not.
 
@@ -193,17 +189,15 @@ async def _unfit(
         return found
     servers: Sequence[NameServer] = ()
     with suppress(SslmError):
-        primary = site.config.primary_for(wish.zone)
-        servers = await authoritative(wish.zone, primary, resolver)
+        primary = publishing.site.config.primary_for(wish.zone)
+        servers = await authoritative(wish.zone, primary, publishing.means.resolver)
     for one in wish.certs:
         serving = content.shares[one.cert].serving if one.cert in content.shares else frozenset()
         owners = {owner for owner, _ in serving} & fresh
         if not one.proves or not owners:
             continue
         asked = asked_at(wants[one.cert], places, owners)
-        ports = await look_at(
-            one.cert, wish.zone, asked, materials[one.cert], servers, site, standings, resolver
-        )
+        ports = await look_at(one.cert, wish.zone, asked, materials[one.cert], servers, publishing)
         for port in ports:
             owner = owner_of(port.port, "tcp", port.host)
             owner = places[owner].at if owner in places else owner

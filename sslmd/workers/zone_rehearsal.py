@@ -67,11 +67,10 @@ class ZoneRehearsal:
 
     async def begin(self, book: Mapping[CertId, Standing]) -> None:
         """Find out what the records of the certificates as they were read come to."""
-        zone = self.zone
+        zone, site, threads = self.zone, self.publishing.site, self.publishing.threads
+        means = self.publishing.means
         zone.tried = wish = self._wish_of(book)
-        left, missing = await self.publishing.threads.in_thread(
-            left_behind, self.publishing.means, self.name
-        )
+        left, missing = await threads.in_thread(left_behind, means, self.name)
         if left:
             number = f"{len(left)} challenge{'' if len(left) == 1 else 's'}"
             self.changes.append(f"zone {self.name}: {number} of an old order: taken out of DNS")
@@ -79,25 +78,17 @@ class ZoneRehearsal:
             path = challenge_file(folder, self.name)
             self._written(f"{path} is not there: it is written, without records")
         try:
-            zone.noted = await self.publishing.threads.in_thread(
-                tlsa_publish.published, self.publishing.means, self.name
-            )
-            self.before = await self.publishing.threads.in_thread(self._there)
-            path = self.publishing.site.tree.zone_note(self.name)
-            zone.notes = await self.publishing.threads.in_thread(ZONE_NOTE.read, path)
+            zone.noted = await threads.in_thread(tlsa_publish.published, means, self.name)
+            self.before = await threads.in_thread(self._there)
+            path = site.tree.zone_note(self.name)
+            zone.notes = await threads.in_thread(ZONE_NOTE.read, path)
             given = await self._prepare(wish)
-            zone.elsewhere = await look_elsewhere(
-                given.places, given.ends, self.publishing.site, self.publishing.means.resolver
-            )
-            files = await self.publishing.threads.in_thread(
-                tlsa_rr.missing,
-                self.publishing.site.tree,
-                self.publishing.site.config.services,
-                given.materials,
-                given.notes.mx,
+            zone.elsewhere = await look_elsewhere(given.places, given.ends, site, means.resolver)
+            files = await threads.in_thread(
+                tlsa_rr.missing, site.tree, site.config.services, given.materials, given.notes.mx
             )
         except SslmError as err:
-            zone.failed = Trouble.of(err, 0, self.publishing.site.now(), jitter=0)
+            zone.failed = Trouble.of(err, 0, site.now(), jitter=0)
             self.remarks.append(f"{err}; nothing is given to DNS before that is fixed")
             return
         self.remarks += [f"{path} is not there: it is written" for path in files]
