@@ -283,10 +283,9 @@ def test_what_takes_too_long_is_named_and_not_called_well() -> None:
                 running -= 1
 
         async def every() -> object:
-            seen = await watch.each("names", range(20), one, 5)
-            late = sum(found is None for _, found in seen)
-            yield well("names", f"{len(seen) - late} names")
-            yield watch.late("names", late, "name")
+            seen, late = await watch.each("names", range(20), one, "name", 5)
+            yield well("names", f"{len(seen)} names")
+            yield late[0]
 
         found = await all_of("names", every(), watch)  # type: ignore[arg-type]
         return found, most, watch.progress
