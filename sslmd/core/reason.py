@@ -268,7 +268,7 @@ class Ended(Code):
 
 
 class Failed(Code):
-    """What failed, of a CA's server or certbot; ways out have codes of their own."""
+    """What failed, of a CA, certbot or DNS; some ways out have codes of their own."""
 
     # an ACME CA
     CA_SAYS = "ca-says"
@@ -297,7 +297,35 @@ class Failed(Code):
     LIMIT_MEMORY = "limit-memory"
     LIMIT_FILES = "limit-files"
     LIMIT_PROCESSES = "limit-processes"
-    # why it cannot be reached
+    # a zone's name servers, and resolvers
+    NO_ADDRESSES = "no-addresses"
+    NO_ADDRESS = "no-address"
+    PRIMARY_SILENT = "primary-silent"
+    PRIMARY_NO_NS = "primary-no-ns"
+    CNAMES_LONG = "cnames-long"
+    CNAME_NO_HOST = "cname-no-host"
+    NOBODY_TELLS = "nobody-tells"
+    CAA_UNKNOWN = "caa-unknown"
+    CAA_CNAMES_LONG = "caa-cnames-long"
+    # publishing challenges
+    NO_WAY_TO_PUBLISH = "no-way-to-publish"
+    NO_ACME_DIR = "no-acme-dir"
+    # dynamic update
+    PRIMARY_NO_ADDRESS = "primary-no-address"
+    UPDATE_UNANSWERED = "update-unanswered"
+    UPDATE_NONSENSE = "update-nonsense"
+    UPDATE_UNSIGNED = "update-unsigned"
+    UPDATE_CLOCKS = "update-clocks"
+    UPDATE_KEY = "update-key"
+    UPDATE_FAILED = "update-failed"
+    KEY_MISSING = "key-missing"
+    KEY_BAD_NAME = "key-bad-name"
+    KEY_NOT_BASE64 = "key-not-base64"
+    KEY_ALGORITHM = "key-algorithm"
+    KEY_NONE = "key-none"
+    KEY_OTHERS = "key-others"
+    KEY_EMPTY = "key-empty"
+    # why a CA cannot be reached
     NOT_TRUSTED = "not-trusted"
     TLS_FAILED = "tls-failed"
     NO_ANSWER = "no-answer"

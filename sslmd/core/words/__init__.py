@@ -19,6 +19,7 @@ from sslmd.core.reason import ABOUT, ALSO, Code, Ended, Failed, Held, Reason, Wh
 from sslmd.core.times import clock, day, minute
 from sslmd.core.words.acme import ACME
 from sslmd.core.words.decisions import DECISIONS
+from sslmd.core.words.dns import DNS
 from sslmd.core.words.endings import ENDINGS
 from sslmd.core.words.held import HELD
 
@@ -33,7 +34,7 @@ TABLES: Mapping[type[Code], Mapping[Any, str | Callable[..., str]]] = {
     Why: DECISIONS,
     Held: HELD,
     Ended: ENDINGS,
-    Failed: ACME,
+    Failed: {**ACME, **DNS},
 }
 
 
