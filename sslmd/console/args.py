@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
-from sslmd.console.client import HELLO_TIMEOUT, DaemonClient
+from sslmd.console.client import ANSWER_TIMEOUT, HELLO_TIMEOUT, DaemonClient
+from sslmd.wire.messages import Method
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeAlias
+
+    from sslmd.wire.messages import Json
 
     Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 else:
@@ -78,6 +82,17 @@ def connect(args: argparse.Namespace, timeout: float = HELLO_TIMEOUT) -> DaemonC
     return DaemonClient(args.socket, timeout)
 
 
+def ask(
+    args: argparse.Namespace,
+    method: Method,
+    params: Mapping[str, Json] | None = None,
+    timeout: float = ANSWER_TIMEOUT,
+) -> Json:
+    """Ask the daemon for one thing, over a connection of its own; return the result."""
+    with connect(args, min(timeout, HELLO_TIMEOUT)) as daemon:
+        return daemon.call(method, params, timeout=timeout)
+
+
 class Formatter(argparse.HelpFormatter):
     """argparse's own, at the width that it would have.
 
@@ -86,18 +101,12 @@ class Formatter(argparse.HelpFormatter):
     """
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=_columns() - 2)
-
-
-def _columns() -> int:
-    """Return the columns of the terminal, as shutil.get_terminal_size does; 80 without one."""
-    try:
-        columns = int(os.environ["COLUMNS"])
-    except (KeyError, ValueError):
+        # As shutil.get_terminal_size has it; 80 without a terminal.
         columns = 0
-    if columns <= 0:
-        try:
-            columns = os.get_terminal_size(sys.__stdout__.fileno()).columns  # type: ignore[union-attr]
-        except (AttributeError, ValueError, OSError):
+        with suppress(KeyError, ValueError):
+            columns = int(os.environ["COLUMNS"])
+        if columns <= 0:
             columns = 0
-    return columns or 80
+            with suppress(AttributeError, ValueError, OSError):
+                columns = os.get_terminal_size(sys.__stdout__.fileno()).columns  # type: ignore[union-attr]
+        super().__init__(prog, width=(columns or 80) - 2)

@@ -137,7 +137,7 @@ class DaemonClient:
         # A refusal without id is meant for the connection: too busy, idle for too long.
         if isinstance(message, Response) and message.error and message.id in (ident, None):
             if message.error.code == ErrorCode.NOT_PERMITTED:
-                message.error.text += f" (the daemon runs as {self._peer()})"
+                message.error.text += f" (the daemon runs as {_user(self.uid)})"
             raise RefusedByDaemon(message.error)
         if not isinstance(message, Response) or message.id != ident:
             raise CtlError(f"the answer of the daemon at {self.path} belongs to no question")
@@ -154,7 +154,10 @@ class DaemonClient:
         except BlockingIOError:
             raise self._silent(wait) from None
         except OSError as err:
-            self._check_socket()
+            with suppress(OSError):
+                if not stat.S_ISSOCK(os.stat(self.path).st_mode):
+                    text = f"{self.path} is no socket; name the daemon's with --socket"
+                    raise NoDaemon(text) from None
             if isinstance(err, PermissionError):
                 raise CtlError(self._who_may_read(), NOT_PERMITTED) from None
             plain = err.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR)
@@ -219,17 +222,6 @@ class DaemonClient:
             "its log (journalctl -u sslmd)"
         )
 
-    def _check_socket(self) -> None:
-        try:
-            mode = os.stat(self.path).st_mode
-        except OSError:
-            return
-        if not stat.S_ISSOCK(mode):
-            raise NoDaemon(f"{self.path} is no socket; name the daemon's with --socket")
-
-    def _peer(self) -> str:
-        return _user(self.uid)
-
     def _who_may_read(self) -> str:
         """Tell who may use the socket, as it lies on disk."""
         there = None
@@ -242,23 +234,20 @@ class DaemonClient:
                 continue
         who, group = "root", SOCKET_GROUP
         if there is not None:
+            import grp  # only for errors
+
             who = " or ".join(dict.fromkeys((who, _user(there.st_uid))))
-            group = _group(there.st_gid) if there.st_mode & 0o070 else "root"
+            group = "root"
+            if there.st_mode & 0o070:
+                group = str(there.st_gid)
+                with suppress(KeyError):
+                    group = grp.getgrgid(there.st_gid).gr_name
         if group == "root":
             return f"not permitted to use {self.path}: that needs {who}"
         return (
             f"not permitted to use {self.path}: that needs {who} or the group {group} "
             f"(usermod -aG {group} USER, then log in again)"
         )
-
-
-def _group(gid: int) -> str:
-    import grp  # only for errors
-
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
 
 
 def _user(uid: int) -> str:

@@ -99,17 +99,21 @@ def _not_seen(servers: Sequence[ServerStatus]) -> list[str]:
     return [f"{', '.join(some)} restarted, but {reason}" for reason, some in places.items()]
 
 
-def zone_problems(result: Json | Fields, certs: Collection[Cert]) -> list[str]:
+def zone_problems(
+    result: Json | Fields, certs: Collection[Cert], *, every: bool = False
+) -> list[str]:
     """Return why TLSA records cannot be published or looked at, in the zones of certificates.
 
-    Without what one of them says already.
+    Without what one of them says already. `every`: also in zones where none has TLSA records, and
+    old ones cannot be taken back, say.
     """
     groups = {cert.text("group") for cert in certs if cert.flag("dane_wanted")}
     names = {cert.name for cert in certs}
     return [
         f"TLSA records of {zone.text('zone')}: {error}"
         for zone in Fields(result).subs("zones")
-        if zone.text("zone") in groups and names.isdisjoint(zone.texts("told_by"))
+        if every or zone.text("zone") in groups
+        if names.isdisjoint(zone.texts("told_by"))
         if (error := zone.text("error"))
     ]
 
@@ -160,7 +164,7 @@ def refusal_line(result: Json | Fields, now: datetime) -> str:
 def why(cert: Cert) -> str:
     """Return the daemon's reason without what `problems` or the time of the roll say already."""
     reason, code, status = cert.text("reason"), cert.text("reason_code"), cert.status
-    if status.error and (code in ("stuck", "left") or status.about == status.SET):
+    if status.error and (code in ("stuck", "left") or status.about in (status.SET, status.REASON)):
         reason = ""
     elif code == "servers-wait" and any(server.failed for server in status.servers):
         reason = "waits for its servers"

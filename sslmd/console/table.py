@@ -47,7 +47,8 @@ def table(
     """
     titles = Row([(title, "bold") for title in header[:-1]], [(header[-1], "bold")])
     every = [titles, *rows]
-    widths = [max(len(cell[0]) for cell in column) for column in zip(*_cells(every), strict=True)]
+    columns = zip(*(row.cells for row in every), strict=True)
+    widths = [max(len(cell[0]) for cell in column) for column in columns]
     if not width:
         for row in every:
             remarks = "; ".join(paint(text, style, on=colour) for text, style in row.remarks)
@@ -107,10 +108,6 @@ def wrapped(text: str, width: int) -> list[str]:
     import textwrap  # only for terminals
 
     return textwrap.wrap(text, max(width, _MIN_WIDTH), break_on_hyphens=False)
-
-
-def _cells(rows: Sequence[Row]) -> list[Sequence[Cell]]:
-    return [row.cells for row in rows]
 
 
 def _sum(widths: Sequence[int], shown: Sequence[int]) -> int:

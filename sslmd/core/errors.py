@@ -92,12 +92,17 @@ def together(failures: Sequence[BaseException]) -> BaseException:
             return one
     if len(failures) == 1:
         return failures[0]
-    texts = list(dict.fromkeys(map(str, failures)))
+    named = [one for one in failures if isinstance(one, SslmError)]
+    first = dict(named[0].reason.facts).get(ABOUT)
+    # What all of them are about is named once.
+    is_same = all(dict(one.reason.facts).get(ABOUT) == first for one in named)
+    about = str(first) if first is not None and is_same else None
+    texts = list(dict.fromkeys(one.text_beside(about) if about else str(one) for one in named))
     text = "; ".join(texts[:_TOLD]) + (f"; and {len(texts) - _TOLD} more" * (len(texts) > _TOLD))
     if any(isinstance(one, Permanent) for one in failures):
-        return Permanent(text)
+        return Permanent(text, about=about)
     times = [one.retry_at for one in failures if isinstance(one, Transient) and one.retry_at]
-    return Transient(text, retry_at=max(times, default=None))
+    return Transient(text, about=about, retry_at=max(times, default=None))
 
 
 class Refused(SslmError):

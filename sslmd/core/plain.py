@@ -11,6 +11,8 @@ again unchanged, so that nothing is ever escaped twice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 # For type checkers alone: `typing` is slow to import, and this is part of every `sslmctl`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +39,12 @@ _INVISIBLE = frozenset(
     )
     for code in some
 )
+
+
+def some_of(items: Sequence[object], most: int) -> str:
+    """Return the first `most` of them, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more
 
 
 def is_plain(text: str) -> bool:

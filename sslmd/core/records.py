@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container
 from dataclasses import dataclass
 
 from sslmd.core.errors import Permanent
@@ -31,7 +31,11 @@ def challenge_owner(name: DomainName) -> DomainName:
         raise Permanent(f"{name} cannot be validated by dns-01: {err}; use http-01") from None
 
 
-def zone_of(name: DomainName, zones: Iterable[ZoneName]) -> ZoneName | None:
-    """Return the longest of `zones` that `name` is in, None if it is in none."""
-    around = (zone for zone in zones if name.is_within(zone))
-    return max(around, key=lambda zone: len(zone.text), default=None)
+def zone_of(name: DomainName, zones: Container[ZoneName]) -> ZoneName | None:
+    """Return the longest of `zones` (a set, where there are many) that `name` is in, else None."""
+    text = name.text
+    while text:
+        if (zone := ZoneName(text)) in zones:
+            return zone
+        text = text.partition(".")[2]
+    return None

@@ -100,10 +100,12 @@ class CertStatus:
     """How one certificate stands, as `status` says it.
 
     `begins` and `ends` are of the set in use, None without a certificate. `about`: what `error` is
-    of, `SET` or a server's `place`, so that it is not said twice; "" for anything else.
+    of, so that it is not said twice: `SET` (`unusable` says it), `REASON` (the daemon's reason says
+    it), or a server's `place`; "" for anything else.
     """
 
     SET = "set"
+    REASON = "reason"
 
     __slots__ = (
         *("about", "attempts", "begins", "dane", "ends", "error", "has_next", "is_made"),

@@ -36,36 +36,26 @@ def main() -> int:
             "`sslm-auth-hook cleanup`; there is nothing to do with it by hand"
         )
         return USAGE
+    left = os.environ.get("CERTBOT_REMAINING_CHALLENGES", "")
     params = {
         "order": order,
         "action": action,
         "name": name,
         "value": os.environ.get("CERTBOT_VALIDATION", ""),
         "token": os.environ.get("CERTBOT_TOKEN", ""),
-        "remaining": _number(os.environ.get("CERTBOT_REMAINING_CHALLENGES", "")),
+        "remaining": int(left) if left.isascii() and left.isdecimal() else 0,
     }
     try:
         with DaemonClient(os.environ.get(SOCKET_ENV) or SOCKET_PATH, PATIENCE) as daemon:
             daemon.call(Method.CHALLENGE, params, timeout=None)
-    except NoDaemon as err:
-        complain(f"sslm-auth-hook: {printable(err.text)}")
-        if action == "auth":
-            _end_certbot()
-        return FAILED
     except CtlError as err:
         complain(f"sslm-auth-hook: {printable(err.text)}")
+        # The group that we are in, if it is the one that sslmd started for the order.
+        is_ours = os.environ.get("SSLM_GROUP", "") == str(os.getpgrp())
+        if isinstance(err, NoDaemon) and action == "auth" and is_ours:
+            os.killpg(os.getpgrp(), signal.SIGKILL)
         return FAILED
     return 0
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdecimal() else 0
-
-
-def _end_certbot() -> None:
-    """End the group that we are in, if it is the one that sslmd started for the order."""
-    if os.environ.get("SSLM_GROUP", "") == str(os.getpgrp()):
-        os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

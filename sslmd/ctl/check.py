@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from sslmd.console.answers import Cert, certs_of
-from sslmd.console.args import Commands, add_certs, chosen, command, connect
+from sslmd.console.args import Commands, add_certs, ask, chosen, command
 from sslmd.console.health import (
     dh_problems,
     host_problems,
@@ -62,8 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if args.warning and args.critical and args.warning < args.critical:
         raise CtlError("-w must be at least -c: a warning comes first", USAGE)
     try:
-        with connect(args, _TIMEOUT) as daemon:
-            result = daemon.call(Method.STATUS, {"certs": chosen(args)}, timeout=_TIMEOUT)
+        result = ask(args, Method.STATUS, {"certs": chosen(args)}, _TIMEOUT)
     except CtlError as err:
         return _verdict(Severity.CRITICAL, err.text, "")
     certs = certs_of(result)

@@ -11,7 +11,7 @@ import argparse
 import re
 
 from sslmd.console.answers import certs_of
-from sslmd.console.args import Commands, command, connect
+from sslmd.console.args import Commands, ask, command
 from sslmd.console.program import DONE, CtlError
 from sslmd.console.text import say
 from sslmd.wire.messages import Method
@@ -114,8 +114,7 @@ def run(args: argparse.Namespace) -> int:
 def names(args: argparse.Namespace) -> int:
     """Print the certificates' names; nothing where no daemon answers."""
     try:
-        with connect(args, _TIMEOUT) as daemon:
-            result = daemon.call(Method.STATUS, {"certs": None}, timeout=_TIMEOUT)
+        result = ask(args, Method.STATUS, {"certs": None}, _TIMEOUT)
     except CtlError:
         return DONE
     for cert in certs_of(result):

@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 
 from sslmd.console.answers import Fields
-from sslmd.console.args import Commands, add_certs, chosen, command, connect
+from sslmd.console.args import Commands, add_certs, ask, chosen, command, connect
 from sslmd.console.client import ANSWER_TIMEOUT
 from sslmd.console.program import DONE, FAILED
 from sslmd.console.table import Row, print_table
@@ -52,8 +52,7 @@ def add(commands: Commands) -> None:
 
 def plan(args: argparse.Namespace) -> int:
     """Print the jobs."""
-    with connect(args) as daemon:
-        jobs = Fields(daemon.call(Method.PLAN, {"certs": chosen(args)})).subs("jobs")
+    jobs = Fields(ask(args, Method.PLAN, {"certs": chosen(args)})).subs("jobs")
     if not jobs:
         say("nothing to do")
         return DONE
@@ -75,14 +74,18 @@ def _job(job: Fields, now: datetime) -> Row:
 
 def events(args: argparse.Namespace) -> int:
     """Print events, one per line."""
-    show = _print_json if args.json else _print_line
+
+    def show(notice: Notification) -> None:
+        if notice.method == Notice.EVENT:
+            _print_event(notice, as_json=args.json)
+
     params = {"certs": chosen(args), "follow": args.follow}
     with connect(args) as daemon:
         try:
             daemon.call(
                 Method.EVENTS,
                 params,
-                on_notice=lambda notice: show(notice) if notice.method == Notice.EVENT else None,
+                on_notice=show,
                 timeout=None if args.follow else ANSWER_TIMEOUT,
             )
         except KeyboardInterrupt:
@@ -91,12 +94,11 @@ def events(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _print_json(notice: Notification) -> None:
-    text = json.dumps(notice.params, ensure_ascii=False, separators=(",", ":"))
-    say(printable_json(text))
-
-
-def _print_line(notice: Notification) -> None:
+def _print_event(notice: Notification, *, as_json: bool) -> None:
+    if as_json:
+        text = json.dumps(notice.params, ensure_ascii=False, separators=(",", ":"))
+        say(printable_json(text))
+        return
     event = Fields(notice.params)
     parts = (
         clock(event.time("at")),
@@ -112,10 +114,9 @@ def _print_line(notice: Notification) -> None:
 
 def dane(args: argparse.Namespace) -> int:
     """Ask for it and print it; 1 if something does not fit, was not looked at or is not there."""
-    with connect(args) as daemon:
-        # Left out where it is not asked for: a daemon of before does not know it.
-        params = {"certs": chosen(args), **({"now": True} if args.now else {})}
-        result = daemon.call(Method.DANE, params, timeout=DANE_TIMEOUT)
+    # Left out where it is not asked for: a daemon of before does not know it.
+    params = {"certs": chosen(args), **({"now": True} if args.now else {})}
+    result = ask(args, Method.DANE, params, DANE_TIMEOUT)
     certs = Fields(result).subs("certs")
     if args.json:
         say(json.dumps(result, indent=2, ensure_ascii=False))

@@ -63,16 +63,6 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     return top
 
 
-def _command(argv: Sequence[str]) -> str:
-    """Return the first word that is not an option nor an option's value."""
-    before = ""
-    for word in argv:
-        if before != "--socket" and not word.startswith("-"):
-            return word
-        before = word
-    return ""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
 
@@ -86,7 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line; a mistake ends the program with the usage of what it is in."""
-    word = _command(argv)
+    pairs = zip(["", *argv], argv, strict=False)
+    # The first word that is neither an option nor an option's value.
+    named = (one for before, one in pairs if before != "--socket" and not one.startswith("-"))
+    word = next(named, "")
     if word and word not in _COMMANDS:
         import difflib  # only for mistakes
 

@@ -6,18 +6,12 @@ Each is one call, and a line for everything that it changed.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 
 from sslmd.console.answers import Fields
-from sslmd.console.args import Commands, add_certs, chosen, command, connect, count_arg
-from sslmd.console.client import ANSWER_TIMEOUT
+from sslmd.console.args import Commands, add_certs, ask, chosen, command, count_arg
 from sslmd.console.program import DONE, FAILED
 from sslmd.console.text import complain, say
 from sslmd.wire.messages import Method, Outcome
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from sslmd.wire.messages import Json
 
 # Seconds. Each zone runs restart_cmd, which has `cmd_timeout` of its own.
 REFRESH_TIMEOUT = 3600.0
@@ -73,19 +67,9 @@ def add(commands: Commands) -> None:
     )
 
 
-def _ask(
-    args: argparse.Namespace,
-    method: Method,
-    params: Mapping[str, Json] | None = None,
-    timeout: float = ANSWER_TIMEOUT,
-) -> Fields:
-    with connect(args) as daemon:
-        return Fields(daemon.call(method, params, timeout=timeout))
-
-
 def cancel(args: argparse.Namespace) -> int:
     """Print what was cancelled."""
-    cancelled = _ask(args, Method.CANCEL, {"certs": chosen(args)}).subs("cancelled")
+    cancelled = Fields(ask(args, Method.CANCEL, {"certs": chosen(args)})).subs("cancelled")
     for one in cancelled:
         say(f"{one.text('cert')}: {one.text('text') or 'cancelled'}")
     if not cancelled:
@@ -98,7 +82,7 @@ def clean(args: argparse.Namespace) -> int:
     params = {"certs": chosen(args), **({} if args.keep is None else {"keep": args.keep})}
     if args.inactive:
         params["inactive"] = True
-    removed = _ask(args, Method.CLEAN, params).subs("removed")
+    removed = Fields(ask(args, Method.CLEAN, params)).subs("removed")
     for one in removed:
         say(f"{one.text('cert')}: removed {one.text('set')}")
     if not removed:
@@ -108,7 +92,7 @@ def clean(args: argparse.Namespace) -> int:
 
 def forget(args: argparse.Namespace) -> int:
     """Forget a host, or say what is still there."""
-    answer = _ask(args, Method.FORGET, {"host": args.host, "leaving": args.yes})
+    answer = Fields(ask(args, Method.FORGET, {"host": args.host, "leaving": args.yes}))
     held = answer.texts("holds")
     place = answer.text("prod") or "the production tree"
     for cert in held:
@@ -124,7 +108,7 @@ def forget(args: argparse.Namespace) -> int:
 
 def reload(args: argparse.Namespace) -> int:
     """Print what changed; the mistakes of a refused configuration come as an error."""
-    answer = _ask(args, Method.RELOAD)
+    answer = Fields(ask(args, Method.RELOAD))
     for warning in answer.texts("warnings"):
         complain(f"warning: {warning}", "yellow")
     changes = {label: answer.texts(label) for label in ("added", "changed", "removed")}
@@ -143,7 +127,7 @@ def reload(args: argparse.Namespace) -> int:
 def refresh_dns(args: argparse.Namespace) -> int:
     """Have records written and served again; print a line for each zone."""
     params = {"certs": chosen(args)}
-    zones = _ask(args, Method.DNS_REFRESH, params, REFRESH_TIMEOUT).subs("zones")
+    zones = Fields(ask(args, Method.DNS_REFRESH, params, REFRESH_TIMEOUT)).subs("zones")
     status = DONE
     for zone in zones:
         failed = zone.text("outcome") == Outcome.FAILED

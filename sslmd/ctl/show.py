@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sslmd.console.answers import Cert, Fields, server_status
-from sslmd.console.args import Commands, command, connect
+from sslmd.console.args import Commands, ask, command
 from sslmd.console.health import NO_SERVER, dane_unseen, problems, why
 from sslmd.console.program import DONE
 from sslmd.console.table import Row, print_table, terminal_width, wrapped
@@ -29,8 +29,7 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what the daemon knows of the certificate."""
-    with connect(args) as daemon:
-        answer = Fields(daemon.call(Method.SHOW, {"cert": args.cert}))
+    answer = Fields(ask(args, Method.SHOW, {"cert": args.cert}))
     now = datetime.now(UTC)
     _print_state(answer, now)
     _print_servers(answer.sub("cert"), now)
@@ -40,7 +39,11 @@ def run(args: argparse.Namespace) -> int:
         _fields([(name, config.text(name), "") for name in config.names()])
     if history := answer.subs("history"):
         _heading("History")
-        print_table(("TIME", "EVENT", "SET", "TEXT"), list(map(_event, history)), indent=_INDENT)
+        rows = []
+        for event in history:
+            cells = (clock(event.time("at")), event.text("event"), event.text("set") or "-")
+            rows.append(Row([(cell, "") for cell in cells], [(event.text("text"), "")]))
+        print_table(("TIME", "EVENT", "SET", "TEXT"), rows, indent=_INDENT)
     return DONE
 
 
@@ -48,6 +51,8 @@ def _print_state(answer: Fields, now: datetime) -> None:
     cert = Cert(answer.sub("cert"))
     decision = answer.sub("decision")
     is_told = decision.text("reason_code") == cert.text("reason_code")
+    # "" from a daemon that does not report it.
+    used_by = ", ".join(cert.texts("used_by")) or (NO_SERVER if cert.flag("unused") else "")
     say(cert.name, "bold")
     times = (("renews", "renew_at"), ("rolls", "roll_at"))
     _fields(
@@ -59,16 +64,11 @@ def _print_state(answer: Fields, now: datetime) -> None:
             ("account", answer.text("account"), ""),
             ("issued", _used(answer.sub("issuances"), now), ""),
             *((label, local(at, now), "") for label, name in times if (at := cert.time(name))),
-            ("used by", _users(cert), ""),
+            ("used by", used_by, ""),
             *(("problem", text, "red") for _, text in problems(cert, now)),
             *(("not seen", text, "yellow") for text in dane_unseen(cert, now)),
         ]
     )
-
-
-def _users(cert: Cert) -> str:
-    """Return the server classes that use it; "" from a daemon that does not tell."""
-    return ", ".join(cert.texts("used_by")) or (NO_SERVER if cert.flag("unused") else "")
 
 
 def _print_servers(cert: Fields, now: datetime) -> None:
@@ -132,11 +132,6 @@ def _issued(one: Fields, now: datetime) -> str:
     if at is None:
         return ""
     return f"{clock(at)}, {span(now - at)} ago" if at <= now else clock(at)
-
-
-def _event(event: Fields) -> Row:
-    cells = (clock(event.time("at")), event.text("event"), event.text("set") or "-")
-    return Row([(cell, "") for cell in cells], [(event.text("text"), "")])
 
 
 def _heading(text: str) -> None:

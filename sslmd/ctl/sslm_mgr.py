@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 from sslmd import __version__
 from sslmd.console.answers import Cert, certs_of
-from sslmd.console.args import Formatter, chosen, connect, count_arg
+from sslmd.console.args import Formatter, ask, chosen, count_arg
 from sslmd.console.program import DONE, USAGE, WAITING, CtlError, run_tool
 from sslmd.console.text import clock, complain, printable, say
 from sslmd.core.names import SetName
@@ -182,20 +182,15 @@ def _renewal(args: argparse.Namespace, *, forced: bool) -> Command:
 
 def _roll(args: argparse.Namespace) -> Command:
     """Return the roll of what can be rolled; cron's job has nothing to complain of otherwise."""
-    minutes = [] if args.roll_mins is None else ["--min-roll-mins", str(_minutes(args))]
+    if args.roll_mins is not None and args.roll_mins > MOST_MINUTES:
+        raise CtlError(f"-roll-mins can be {MOST_MINUTES} at most (a year)", USAGE)
+    minutes = [] if args.roll_mins is None else ["--min-roll-mins", str(args.roll_mins)]
     if not args.certs:
         return ["roll", *minutes]
     ready = [cert.name for cert in _status(args) if _is_ready(cert, args)]
     if not ready:
         say("nothing to roll")
     return ["roll", *minutes, *ready] if ready else []
-
-
-def _minutes(args: argparse.Namespace) -> int:
-    minutes: int = args.roll_mins
-    if minutes > MOST_MINUTES:
-        raise CtlError(f"-roll-mins can be {MOST_MINUTES} at most (a year)", USAGE)
-    return minutes
 
 
 def _is_ready(cert: Cert, args: argparse.Namespace) -> bool:
@@ -230,8 +225,7 @@ def _restarts(args: argparse.Namespace) -> Iterator[Command]:
 
 
 def _status(args: argparse.Namespace) -> list[Cert]:
-    with connect(args) as daemon:
-        return certs_of(daemon.call(Method.STATUS, {"certs": chosen(args)}))
+    return certs_of(ask(args, Method.STATUS, {"certs": chosen(args)}))
 
 
 if __name__ == "__main__":

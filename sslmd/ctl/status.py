@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from sslmd.console.answers import Cert, Fields, certs_of
-from sslmd.console.args import Commands, add_certs, chosen, command, connect
+from sslmd.console.args import Commands, add_certs, ask, chosen, command, connect
 from sslmd.console.health import (
     Problem,
     dh_problems,
@@ -67,9 +67,15 @@ def run(args: argparse.Namespace) -> int:
         return watch(args)
     if args.json:
         with connect(args) as daemon:
-            _print_raw(daemon.call_raw(Method.STATUS, {"certs": chosen(args)}))
+            raw = daemon.call_raw(Method.STATUS, {"certs": chosen(args)})
+        if not sys.stdout.isatty():
+            sys.stdout.flush()
+            sys.stdout.buffer.write(raw + b"\n")
+            return DONE
+        for line in json.dumps(json.loads(raw), ensure_ascii=False, indent=2).split("\n"):
+            print(printable_json(line))
         return DONE
-    for line in _lines(args, _ask(args)):
+    for line in _screen(args, _ask(args)):
         print(line)
     return DONE
 
@@ -80,7 +86,7 @@ def watch(args: argparse.Namespace, pause: Callable[[float], None] = time.sleep)
     print(_HOME + _CLEAR_REST, end="")
     try:
         while True:
-            _draw(list(_lines(args, result)))
+            _draw(list(_screen(args, result)))
             result = None
             while result is None:
                 pause(WATCH_SECONDS)
@@ -97,13 +103,7 @@ def watch(args: argparse.Namespace, pause: Callable[[float], None] = time.sleep)
 
 def _ask(args: argparse.Namespace) -> Json:
     # Each time over a new connection: the daemon may have been restarted in between.
-    with connect(args) as daemon:
-        return daemon.call(Method.STATUS, {"certs": chosen(args)})
-
-
-def _lines(args: argparse.Namespace, result: Json) -> Iterator[str]:
-    width, colour = terminal_width(), colours(sys.stdout)
-    return _screen(result, some=bool(args.certs), width=width, colour=colour)
+    return ask(args, Method.STATUS, {"certs": chosen(args)})
 
 
 def _draw(lines: Sequence[str]) -> None:
@@ -114,9 +114,9 @@ def _draw(lines: Sequence[str]) -> None:
     print(_HOME + text + _CLEAR_REST, end="", flush=True)
 
 
-def _screen(result: Json, *, some: bool, width: int, colour: bool) -> Iterator[str]:
-    """Yield the lines. `some`: not of all certificates, while the daemon's line is about all."""
-    now = datetime.now(UTC)
+def _screen(args: argparse.Namespace, result: Json) -> Iterator[str]:
+    """Yield the lines, as the terminal or pipe takes them."""
+    now, width, colour = datetime.now(UTC), terminal_width(), colours(sys.stdout)
     certs = certs_of(result)
     judged = [(cert, problems(cert, now)) for cert in certs]
     rows = [_row(cert, wrong, now) for cert, wrong in judged]
@@ -138,7 +138,7 @@ def _screen(result: Json, *, some: bool, width: int, colour: bool) -> Iterator[s
         for line in wrapped(text, width):
             yield paint(line, style, on=colour)
     if daemon := Fields(result).sub("daemon"):
-        yield from wrapped(_daemon(daemon, now, some=some), width)
+        yield from wrapped(_daemon(daemon, now, some=bool(args.certs)), width)
 
 
 def _row(cert: Cert, wrong: Sequence[Problem], now: datetime) -> Row:
@@ -160,7 +160,8 @@ def _row(cert: Cert, wrong: Sequence[Problem], now: datetime) -> Row:
 
 
 def _summary(certs: Sequence[Cert], trouble: int, now: datetime) -> str:
-    due = sum(not cert.curr or _is_past(cert.time("renew_at"), now) for cert in certs)
+    renewals = [cert.time("renew_at") if cert.curr else now for cert in certs]
+    due = sum(moment is not None and moment <= now for moment in renewals)
     parts = [count(len(certs), "certificate"), f"{due} due", f"{trouble} in trouble"]
     coming = [
         (moment, cert.name, text)
@@ -175,11 +176,8 @@ def _summary(certs: Sequence[Cert], trouble: int, now: datetime) -> str:
     return text
 
 
-def _is_past(moment: datetime | None, now: datetime) -> bool:
-    return moment is not None and moment <= now
-
-
 def _daemon(daemon: Fields, now: datetime, *, some: bool) -> str:
+    """Return the daemon's line. `some`: not of all certificates, while its text is about all."""
     # A refused configuration stands above.
     text = daemon.text("summary") or daemon.text("text")
     if some and text:
@@ -189,13 +187,3 @@ def _daemon(daemon: Fields, now: datetime, *, some: bool) -> str:
         f"sslmd {daemon.text('version')}, pid {daemon.number('pid')}, since "
         f"{local(daemon.time('started'), now)}; {state}"
     )
-
-
-def _print_raw(raw: bytes) -> None:
-    if sys.stdout.isatty():
-        text = json.dumps(json.loads(raw), ensure_ascii=False, indent=2)
-        for line in text.split("\n"):
-            print(printable_json(line))
-        return
-    sys.stdout.flush()
-    sys.stdout.buffer.write(raw + b"\n")

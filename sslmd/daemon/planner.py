@@ -196,6 +196,8 @@ class Planner:
         other = [cert for cert in changed if self._is_other(cert, old) and self._is_ordering(cert)]
         stopping = map(self._stop_work, (*removed, *other))
         await asyncio.gather(*stopping, self.dh.reconfigured(old))
+        for cert in other:  # one that only waited for its place has ended without a word
+            self.loop.touch("cert", cert)
         self.loop.take_turn()
         return added, removed, changed
 

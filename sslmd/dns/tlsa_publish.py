@@ -169,7 +169,11 @@ async def _by_update(
             if owner in source:
                 may_be[owner] = source[owner]
         await _note(means, zone, may_be, every, Stage.BEFORE)
-        raise together(list(failed.values()))
+        told = together(list(failed.values()))
+        if isinstance(told, Permanent) and any(isinstance(e, Transient) for e in failed.values()):
+            # What may pass does not wait for a day because of an owner that is refused (I6).
+            raise Transient(told.reason)
+        raise told
 
 
 async def _by_files(

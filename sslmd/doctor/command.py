@@ -36,7 +36,6 @@ _MODULES = (
     "http",
     "include",
     "orders",
-    "ports",
     "resolvers",
     "servers",
     "sets",
@@ -96,18 +95,17 @@ def run(args: argparse.Namespace) -> int:
     work_as(running.uid)
     found = asyncio.run(_look(args, running))
     if args.json:
-        dicts = [_as_json(one) for one in found]
+        dicts = [
+            {"where": one.where, "level": one.level, "text": one.text}
+            | ({"paste": list(one.paste)} if one.paste else {})
+            for one in found
+        ]
         say(json.dumps(dicts, indent=2, ensure_ascii=False))
     levels = [str(one.level) for one in found]
     if not args.json:
         say()
         say(*_summary(levels))
     return FAILED if "wrong" in levels else DONE
-
-
-def _as_json(one: Symptom) -> dict[str, object]:
-    found: dict[str, object] = {"where": one.where, "level": one.level, "text": one.text}
-    return {**found, "paste": list(one.paste)} if one.paste else found
 
 
 def _summary(levels: Sequence[str]) -> tuple[str, str]:
@@ -182,8 +180,19 @@ class _Printer:
 def _looks(
     args: argparse.Namespace, running: Running, watch: TimeBox
 ) -> Iterator[Coroutine[None, None, list[Symptom]]]:
-    from sslmd.doctor import daemon, here
-    from sslmd.doctor.symptoms import all_of, odd, unseen
+    """Yield the looks, in the order of printing."""
+    from sslmd.doctor import (
+        daemon,
+        dns,
+        here,
+        http,
+        include,
+        orders,
+        resolvers,
+        servers,
+        sets,
+    )
+    from sslmd.doctor.symptoms import Checkup, all_of, odd, unseen
 
     folder, config, mistakes = _configuration(args, running)
     look = here.look_at_configuration(running, folder, config, mistakes)
@@ -198,7 +207,26 @@ def _looks(
     yield all_of("daemon", daemon.look_at_daemon(running, unused=unused), watch)
     if config is None:
         return
-    yield from _of_site(config, running, watch)
+    case = Checkup(config, watch, running.uid)
+    for where, look in (
+        ("rights", here.look_at_rights(case, running.socket)),
+        ("sets", sets.look_at_sets(case, running)),
+        ("unit", here.look_at_unit(case)),
+        ("user", here.look_at_user(case, running)),
+        ("clock", here.look_at_clock(case)),
+        ("commands", here.look_at_commands(case)),
+        ("certbot", here.look_at_certbot(case)),
+        ("orders", orders.look_at_orders(case)),
+        ("names", dns.look_at_names(case)),
+        ("DNS", dns.look_at_zones(case)),
+        ("DNS", resolvers.look_at_extra_servers(case)),
+        ("include", include.look_at_includes(case)),
+        ("DNSSEC", resolvers.look_at_dnssec(case)),
+        ("http-01", http.look_at_http(case, running)),
+        ("ssh", servers.look_at_hosts(case)),
+        ("ports", servers.look_at_ports(case)),
+    ):
+        yield all_of(where, look, watch)
 
 
 def _configuration(
@@ -219,32 +247,6 @@ def _configuration(
         return folder, *load_partly(folder, owners={0, os.geteuid(), running.uid})
     except SslmError as err:
         return folder, None, (Mistake(str(folder), 0, "", str(err), "correct it"),)
-
-
-def _of_site(
-    config: Config, running: Running, watch: TimeBox
-) -> Iterator[Coroutine[None, None, list[Symptom]]]:
-    """Yield the looks at what a configuration speaks of, in the order of printing."""
-    from sslmd.doctor import dns, here, http, include, orders, ports, resolvers, servers, sets
-    from sslmd.doctor.symptoms import Checkup, all_of
-
-    case = Checkup(config, watch, running.uid)
-    yield all_of("rights", here.look_at_rights(case, running.socket), watch)
-    yield all_of("sets", sets.look_at_sets(case, running), watch)
-    yield all_of("unit", here.look_at_unit(case), watch)
-    yield all_of("user", here.look_at_user(case, running), watch)
-    yield all_of("clock", here.look_at_clock(case), watch)
-    yield all_of("commands", here.look_at_commands(case), watch)
-    yield all_of("certbot", here.look_at_certbot(case), watch)
-    yield all_of("orders", orders.look_at_orders(case), watch)
-    yield all_of("names", dns.look_at_names(case), watch)
-    yield all_of("DNS", dns.look_at_zones(case), watch)
-    yield all_of("DNS", resolvers.look_at_extra_servers(case), watch)
-    yield all_of("include", include.look_at_includes(case), watch)
-    yield all_of("DNSSEC", resolvers.look_at_dnssec(case), watch)
-    yield all_of("http-01", http.look_at_http(case, running), watch)
-    yield all_of("ssh", servers.look_at_hosts(case), watch)
-    yield all_of("ports", ports.look_at_ports(case), watch)
 
 
 async def _found(finding: Symptom) -> list[Symptom]:

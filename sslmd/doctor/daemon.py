@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import grp
 import os
 import pwd
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,10 +28,13 @@ from sslmd.console.health import (
 from sslmd.console.program import NOT_PERMITTED, CtlError, RefusedByDaemon
 from sslmd.console.text import count, printable
 from sslmd.core.trouble import TroubleKind
-from sslmd.doctor.symptoms import Symptom, Symptoms, odd, output_of, unseen, well, wrong
-from sslmd.wire.messages import SOCKET_GROUP, ErrorCode, Method
+from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, output_of, unseen, well, wrong
+from sslmd.wire.messages import SOCKET_GROUP, ErrorCode, Method, Notice, Notification
 
 _SHOWN = 5  # changed files that one message names
+
+# Seconds until files are gone from web servers again, by ssh where those are elsewhere.
+_REMOVING = 90.0
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,8 @@ def _troubles(running: Running, now: datetime, unused: Collection[str]) -> list[
             found.append(finding("daemon", f"{cert.name}: {text}{more}"))
         found += [odd("daemon", f"{cert.name}: not seen: {t}") for t in dane_unseen(cert, now)]
     status = running.status
-    beside = host_problems(status) + zone_problems(status, running.certs) + dh_problems(status)
+    zones = zone_problems(status, running.certs, every=True)
+    beside = host_problems(status) + zones + dh_problems(status)
     return found + [wrong("daemon", text) for text in beside]
 
 
@@ -201,7 +206,10 @@ def changed(loaded: Mapping[str, str], there: Mapping[str, str]) -> Symptom | No
     )
     if not paths:
         return None
-    told = [f"{printable(path)} {_how(path, loaded, there)}" for path in paths[:_SHOWN]]
+    told = []
+    for path in paths[:_SHOWN]:
+        how = "was changed" if path in loaded else "is new"
+        told.append(f"{printable(path)} {how if path in there else 'was removed'}")
     if len(paths) > _SHOWN:
         told.append(f"and {len(paths) - _SHOWN} more")
     return odd(
@@ -211,7 +219,47 @@ def changed(loaded: Mapping[str, str], there: Mapping[str, str]) -> Symptom | No
     )
 
 
-def _how(path: str, loaded: Mapping[str, str], there: Mapping[str, str]) -> str:
-    if path not in there:
-        return "was removed"
-    return "was changed" if path in loaded else "is new"
+# --- its files on web servers ----------------------------------------------------------
+
+
+@asynccontextmanager
+async def files_in_place(case: Checkup, running: Running, left: list[str]) -> AsyncIterator[Fields]:
+    """Have files put in place as long as this lasts; `left` gets what cannot be taken away.
+
+    Raises `CtlError` or TimeoutError where there are none.
+    """
+    if running.problem is not None:
+        raise running.problem
+    loop = asyncio.get_running_loop()
+    placed: asyncio.Future[Fields] = loop.create_future()
+    # Connecting takes a moment at most; it has to be known here, so that it can be given up.
+    daemon = DaemonClient(running.socket)
+
+    def give(fields: Fields) -> None:
+        if not placed.done():
+            placed.set_result(fields)
+
+    def heard(notice: Notification) -> None:
+        if notice.method == Notice.PLACED:
+            loop.call_soon_threadsafe(give, Fields(notice.params))
+
+    def hold() -> Fields:
+        with daemon:
+            return Fields(daemon.call(Method.HTTP_TEST, on_notice=heard, timeout=None))
+
+    holding = asyncio.ensure_future(asyncio.to_thread(hold))
+    try:
+        async with asyncio.timeout_at(case.watch.until):
+            await asyncio.wait({placed, holding}, return_when=asyncio.FIRST_COMPLETED)
+        if not placed.done():
+            await holding  # raises why
+        yield placed.result()
+    finally:
+        daemon.say_no_more()
+        try:
+            with suppress(TimeoutError, CtlError):
+                async with asyncio.timeout(_REMOVING):
+                    left += (await asyncio.shield(holding)).texts("problems")
+        finally:
+            daemon.hang_up()
+            placed.cancel()

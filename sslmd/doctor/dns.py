@@ -9,6 +9,7 @@ from sslmd.config.model import Config, Validation
 from sslmd.console.text import count
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.names import DomainName, GroupName, ZoneName
+from sslmd.core.plain import some_of
 from sslmd.core.records import zone_of
 from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import NameServers, addresses_at, follow, name_servers
@@ -51,16 +52,14 @@ def zones(config: Config) -> list[ZoneName]:
 
 async def look_at_zones(case: Checkup) -> Symptoms:
     """Whether the name servers of every zone are found, answer at every address, and agree."""
-
-    async def one(zone: ZoneName) -> list[Symptom]:
-        return await _of_zone(case, zone)
-
     wanted = dict.fromkeys(zones(case.config))
     if challenge_zones(case.config):
         # CNAMEs may lead there.
         named = sorted(one.domain for one in case.config.dns_primaries if one.domain)
         wanted |= dict.fromkeys(named)
-    async for finding in case.watch.findings("DNS", wanted, one, "zone", _ZONES):
+    async for finding in case.watch.findings(
+        "DNS", wanted, lambda zone: _of_zone(case, zone), "zone", _ZONES
+    ):
         yield finding
 
 
@@ -72,47 +71,43 @@ class _Set:
     mark: str = ""
 
 
-async def _of_zone(case: Checkup, zone: ZoneName) -> list[Symptom]:
-    found: list[Symptom] = []
+async def _of_zone(case: Checkup, zone: ZoneName) -> Symptoms:
     sets: list[_Set] = []
     try:
         sets.append(_Set(await case.servers(zone)))
         primary = case.config.primary_for(zone)
         if primary is not None and primary.nameservers:
             sets[0].mark = " (nameservers)"
-            found += await _add_public(case, zone, sets)
+            for finding in await _add_public(case, zone, sets):
+                yield finding
     except SslmError as err:
-        return [wrong("DNS", str(err))]
-    found += [
-        wrong(
+        yield wrong("DNS", str(err))
+        return
+    for host in (host for one in sets for host in one.there.lacking):
+        yield wrong(
             "DNS",
             f"zone {zone}: its name server {host} has no address; correct the NS record, or give "
             "the name an address",
         )
-        for one in sets
-        for host in one.there.lacking
-    ]
-    found += [
-        odd(
-            "DNS",
-            f"zone {zone}: {one.there.cut}; name those to watch with nameservers in "
-            "[[dns_primary]]",
-        )
-        for one in sets
-        if one.there.cut
-    ]
+    for cut in (one.there.cut for one in sets if one.there.cut):
+        text = f"zone {zone}: {cut}; name those to watch with nameservers in [[dns_primary]]"
+        yield odd("DNS", text)
     marks = _marks(sets)
     if not marks and not any(one.there.lacking for one in sets):
-        return [*found, wrong("DNS", f"zone {zone}: there are no name servers; see its NS records")]
-    reached = await case.watch.each("name servers", marks, lambda one: reach(one, zone))
-    seen = [one for _, one in reached if one is not None]
-    if len(seen) < len(reached):
-        found.append(case.watch.late("DNS", len(reached) - len(seen), f"name server of {zone}"))
-    found += [
-        finding for one in seen if (finding := _of_server(zone, one, marks[one.server])) is not None
-    ]
-    found += _is_part(case.config, zone, next((one.part_of for one in seen if one.part_of), ""))
-    return found + _of_serials(zone, seen, marks)
+        yield wrong("DNS", f"zone {zone}: there are no name servers; see its NS records")
+        return
+    reached, late = await case.watch.each(
+        "name servers", marks, lambda one: reach(one, zone), f"name server of {zone}"
+    )
+    for finding in late:
+        yield unseen("DNS", finding.text)
+    seen = [one for _, one in reached]
+    for one in seen:
+        if (judged := _of_server(zone, one, marks[one.server])) is not None:
+            yield judged
+    around = next((one.part_of for one in seen if one.part_of), "")
+    for finding in (*_is_part(case.config, zone, around), *_of_serials(zone, seen, marks)):
+        yield finding
 
 
 async def _add_public(case: Checkup, zone: ZoneName, sets: list[_Set]) -> list[Symptom]:
@@ -121,7 +116,13 @@ async def _add_public(case: Checkup, zone: ZoneName, sets: list[_Set]) -> list[S
     CAs and clients go by the NS records, as resolvers outside know them.
     """
     try:
-        public = await name_servers(zone, None, await _outside(case))
+        # Who knows zones as the world does: `dns_xtra_ns`, or the system's resolvers.
+        extra = [
+            NameServer(address, one.port, "" if address == one.host else one.host)
+            for one in case.config.globals.dns_extra_servers
+            for address in await case.resolver.addresses(one.host)
+        ]
+        public = await name_servers(zone, None, Resolver(extra) if extra else case.resolver)
     except SslmError as err:
         text = f"zone {zone}: {err}, so only nameservers of [[dns_primary]] is looked at"
         return [unseen("DNS", text)]
@@ -135,21 +136,11 @@ async def _add_public(case: Checkup, zone: ZoneName, sets: list[_Set]) -> list[S
     return [
         odd(
             "DNS",
-            f"zone {zone}: {_told(unknown)} of its NS records is not in nameservers of "
+            f"zone {zone}: {some_of(unknown, _SHOWN)} of its NS records is not in nameservers of "
             "[[dns_primary]]: a CA and clients may ask it, and nothing waits until it shows new "
             "records; add it there, or leave nameservers out",
         )
     ]
-
-
-async def _outside(case: Checkup) -> Resolver:
-    """Return who knows zones as the world does: `dns_xtra_ns`, or the system's resolvers."""
-    servers = [
-        NameServer(address, one.port, "" if address == one.host else one.host)
-        for one in case.config.globals.dns_extra_servers
-        for address in await case.resolver.addresses(one.host)
-    ]
-    return Resolver(servers) if servers else case.resolver
 
 
 def _marks(sets: Sequence[_Set]) -> dict[NameServer, str]:
@@ -236,28 +227,24 @@ async def look_at_names(case: Checkup) -> Symptoms:
 
     dead: dict[str, list[DomainName]] = {}
     problems: dict[str, list[DomainName]] = {}
-    late = good = 0
-    for name, problem in await case.watch.each("names", names, one):
-        if problem is None:
-            late += 1
-        elif not problem:
-            good += 1
-        elif problem == "none":
+    done, late = await case.watch.each("names", names, one, "name")
+    for name, problem in done:
+        if problem == "none":
             dead.setdefault(names[name], []).append(name)
-        else:
+        elif problem:
             problems.setdefault(problem, []).append(name)
     for certs, some in dead.items():
         has = "has" if len(some) == 1 else "have"
         yield odd(
             "names",
-            f"{certs}: {_told(some)} {has} no address, so no client comes by that name; take it "
-            "out of the certificate if it is gone",
+            f"{certs}: {some_of(some, _SHOWN)} {has} no address, so no client comes by "
+            "that name; take it out of the certificate if it is gone",
         )
     for problem, some in problems.items():
-        yield unseen("names", f"{_told(some)}: {problem}")
-    if late:
-        yield case.watch.late("names", late, "name")
-    if good:
+        yield unseen("names", f"{some_of(some, _SHOWN)}: {problem}")
+    for finding in late:
+        yield finding
+    if good := sum(not problem for _, problem in done):
         yield well("names", f"{count(good, 'name')} with an address")
 
 
@@ -273,18 +260,15 @@ def _names(config: Config) -> dict[DomainName, str]:
     return {name: ", ".join(certs) for name, certs in found.items()}
 
 
-def _told(names: Sequence[object]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(str, names[:_SHOWN])) + more
-
-
 async def addresses_of(case: Checkup, name: DomainName) -> tuple[str, ...]:
     """Return the addresses of a name as the world gets them; raises `Transient`, `Permanent`.
 
     Where its zone is ours its own name servers are asked: resolvers here may say something else.
     """
-    zone = zone_of(name, case.config.zones())
-    if zone is None or not _is_served(case.config, zone):
+    config = case.config
+    zone = zone_of(name, config.zones())
+    # Not every group is a zone, and then it is not known which name servers to ask.
+    if zone is None or (config.primary_for(zone) is None and zone not in zones(config)):
         return await case.resolver.addresses(name.text)
     there = await case.servers(zone)
     if not there.servers:
@@ -293,8 +277,3 @@ async def addresses_of(case: Checkup, name: DomainName) -> tuple[str, ...]:
     if followed.delegated is not None or not followed.target.is_within(zone):
         return await case.resolver.addresses(followed.target.text)
     return await addresses_at(followed.target, zone, there.servers)
-
-
-def _is_served(config: Config, zone: ZoneName) -> bool:
-    """Whether it is known which name servers to ask: not every group is a zone."""
-    return config.primary_for(zone) is not None or zone in zones(config)

@@ -30,7 +30,7 @@ from sslmd.doctor.symptoms import (
 )
 from sslmd.servers import folders
 from sslmd.servers import unit as units
-from sslmd.servers.local import is_local
+from sslmd.servers.local import hosts_here, is_local
 from sslmd.store.sets import wide_keys
 
 _SHOWN = 3
@@ -109,10 +109,8 @@ def _is_closed(running: Running, path: str) -> bool:
         return False
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
-    except PermissionError:
-        return True
-    except OSError:
-        return False
+    except OSError as err:
+        return isinstance(err, PermissionError)
     return False
 
 
@@ -126,10 +124,9 @@ async def look_at_rights(case: Checkup, socket: str) -> Symptoms:
     for one in found:
         yield (wrong if one.refused else odd)("rights", str(one))
     good = 0
-    shared = _dns_folders(config)
-    for folder in _written(config):
+    for folder in units.written(config):
         if not folder.exists():
-            if folder in shared:
+            if folder in (*config.dns.acme_dirs, *config.dns.tlsa_dirs):
                 yield wrong(
                     "rights",
                     f"{folder} is not there; run: install -d -m 0755 {folder}",
@@ -155,15 +152,6 @@ async def look_at_rights(case: Checkup, socket: str) -> Symptoms:
         yield well("rights", f"{count(good, 'folder')}, every key for its owner alone")
 
 
-def _dns_folders(config: Config) -> tuple[Path, ...]:
-    return (*config.dns.acme_dirs, *config.dns.tlsa_dirs)
-
-
-def _written(config: Config) -> list[Path]:
-    """Return the folders that the daemon writes to, each once."""
-    return list(units.written(config))
-
-
 async def look_at_unit(case: Checkup) -> Symptoms:
     """Whether the unit lets the daemon write where the configuration says."""
     config = case.config
@@ -185,11 +173,9 @@ async def look_at_unit(case: Checkup) -> Symptoms:
     if shown.get("ProtectSystem") != "strict":
         return
     opened = [os.path.realpath(word.lstrip("-+")) for word in shown["ReadWritePaths"].split()]
-    hosts = {host for one in config.server_classes for host in one.servers}
-    here = frozenset(filter(is_local, hosts))
     closed = [
         folder
-        for folder in units.written(config, here)
+        for folder in units.written(config, hosts_here(config))
         if not any(Path(os.path.realpath(folder)).is_relative_to(above) for above in opened)
     ]
     if closed:

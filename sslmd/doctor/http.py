@@ -19,16 +19,13 @@ from sslmd.console.program import CtlError
 from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import DomainName, machine_of
-from sslmd.doctor.daemon import Running
+from sslmd.core.plain import some_of
+from sslmd.doctor.daemon import Running, files_in_place
 from sslmd.doctor.dns import addresses_of
-from sslmd.doctor.held import files_in_place
 from sslmd.doctor.symptoms import Checkup, Symptoms, acme_ca, unseen, well, wrong
 from sslmd.servers.http01_look import MOST_OF_NAME, NotShown, fetch_back, same_for_any
 
 PORT = 80  # RFC 8555 §8.3: the CA asks there
-
-# Seconds until the files are gone again, by ssh where servers are elsewhere.
-_REMOVING = 90.0
 
 _SHOWN = 5  # names that one message tells
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL})
@@ -104,22 +101,19 @@ def _names(config: Config) -> list[_TestedName]:
 async def _look_for(
     case: Checkup, web: ServerClass, names: Sequence[_TestedName], files: Mapping[str, _File]
 ) -> Symptoms:
-    async def one(name: _TestedName) -> _FetchedFile:
-        return await _see(case, name, files.get(name.group))
-
-    seen: dict[_TestedName, _FetchedFile] = {}
-    late = 0
-    for name, found in await case.watch.each("http-01", names, one):
-        if found is None:
-            late += 1
-        else:
-            seen[name] = found
-    if late:
-        yield case.watch.late("http-01", late, "name")
-    for problem, some in _by_problem(seen).items():
-        yield wrong("http-01", f"{_told(some)}: {problem}")
-    judge = _Judge(case, web, files, seen)
-    async for finding in judge.run():
+    done, late = await case.watch.each(
+        "http-01", names, lambda name: _see(case, name, files.get(name.group)), "name"
+    )
+    for finding in late:
+        yield finding
+    seen = dict(done)
+    by_problem: dict[str, list[str]] = {}
+    for name, one in done:
+        if one.problem:
+            by_problem.setdefault(one.problem, []).append(name.text)
+    for problem, some in by_problem.items():
+        yield wrong("http-01", f"{some_of(some, _SHOWN)}: {problem}")
+    async for finding in _Judge(case, web, files, seen).run():
         yield finding
     if good := sum(not one.missing and not one.problem for one in seen.values()):
         yield well("http-01", f"{count(good, 'name')}: a file that was put there shows")
@@ -146,19 +140,6 @@ async def _addresses(case: Checkup, name: str) -> tuple[str, ...]:
         return await addresses_of(case, DomainName.parse(name))
 
 
-def _by_problem(seen: Mapping[_TestedName, _FetchedFile]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, one in seen.items():
-        if one.problem:
-            found.setdefault(one.problem, []).append(name.text)
-    return found
-
-
-def _told(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
-
-
 class _Judge:
     """Says what is behind what was not shown, once for all names of the same kind."""
 
@@ -177,8 +158,8 @@ class _Judge:
         self._well = {
             (name.group, address): name.text for name, one in seen.items() for address in one.shown
         }
-        self._found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-        self._levels: dict[tuple[str, tuple[str, ...]], bool] = {}
+        # By text, lines to paste, and whether it is sure.
+        self._found: dict[tuple[str, tuple[str, ...], bool], list[str]] = {}
 
     async def run(self) -> Symptoms:
         pairs = [(name, one) for name, seen in self._seen.items() for one in seen.missing]
@@ -187,22 +168,17 @@ class _Judge:
             await self._one(*pair)
             return True
 
-        looked = await self._case.watch.each("http-01", pairs, one)
-        if late := sum(done is None for _, done in looked):
-            yield self._case.watch.late("http-01", late, "name")
-        for (text, paste), names in self._found.items():
-            told = f"{_told(list(dict.fromkeys(names)))}: {text}"
-            if self._levels[text, paste]:
-                yield wrong("http-01", told, paste)
-            else:
-                yield unseen("http-01", told)
+        _, late = await self._case.watch.each("http-01", pairs, one, "name")
+        for finding in late:
+            yield finding
+        for (text, paste, sure), names in self._found.items():
+            told = f"{some_of(list(dict.fromkeys(names)), _SHOWN)}: {text}"
+            yield wrong("http-01", told, paste) if sure else unseen("http-01", told)
 
     def _say(
         self, name: _TestedName, text: str, paste: Iterable[str] = (), *, sure: bool = True
     ) -> None:
-        key = (text, tuple(paste))
-        self._found.setdefault(key, []).append(name.text)
-        self._levels[key] = sure
+        self._found.setdefault((text, tuple(paste), sure), []).append(name.text)
 
     async def _one(self, name: _TestedName, missing: NotShown) -> None:
         if missing.out_of_reach and not missing.led:
@@ -332,20 +308,15 @@ def _has_route(address: str) -> bool:
 async def _connections(case: Checkup, names: Sequence[_TestedName]) -> Symptoms:
     """Whether port 80 of every name takes connections: all that can be seen without a file."""
 
-    async def one(name: _TestedName) -> str:
-        return await _reaches(case, name.text)
-
-    late = good = 0
-    for name, problem in await case.watch.each("port 80", names, one):
-        if problem is None:
-            late += 1
-        elif problem:
+    done, late = await case.watch.each(
+        "port 80", names, lambda name: _reaches(case, name.text), "name"
+    )
+    for name, problem in done:
+        if problem:
             yield wrong("port 80", f"{name.text}: {problem}")
-        else:
-            good += 1
-    if late:
-        yield case.watch.late("port 80", late, "name")
-    if good:
+    for finding in late:
+        yield finding
+    if good := sum(not problem for _, problem in done):
         yield well("port 80", f"{count(good, 'name')} can be reached; no more was looked at")
 
 

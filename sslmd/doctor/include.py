@@ -34,10 +34,9 @@ _AT_ONCE = 8
 async def look_at_includes(case: Checkup) -> Symptoms:
     """Whether the zones that are served have the include files in them."""
 
-    async def one(zone: ZoneName) -> list[Symptom]:
-        return [finding async for finding in _of_zone(case.config, zone)]
-
-    async for finding in case.watch.findings("include", zones(case.config), one, "zone", _AT_ONCE):
+    async for finding in case.watch.findings(
+        "include", zones(case.config), lambda zone: _of_zone(case.config, zone), "zone", _AT_ONCE
+    ):
         yield finding
 
 

@@ -11,6 +11,7 @@ from sslmd.config.model import CaInfo
 from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId
+from sslmd.core.plain import some_of
 from sslmd.doctor.symptoms import Checkup, Symptoms, acme_ca, unseen, well, wrong
 from sslmd.store.layout import Tree
 from sslmd.workers.preflight import Preflight
@@ -34,10 +35,17 @@ async def look_at_orders(case: Checkup) -> Symptoms:
     }
     used = {ca.name: ca for ca in asking.values()}
     directories: dict[str, Directory] = {}
-    for name, found in await case.watch.each("CAs", used, lambda name: _directory(used[name])):
-        if found is None:
-            yield case.watch.late("CAs", 1, "CA")
-            continue
+
+    async def directory(name: str) -> Directory | str:
+        try:
+            return await fetch(used[name].server, used[name].server_root, asyncio.to_thread)
+        except SslmError as err:
+            return str(err)
+
+    looked, late = await case.watch.each("CAs", used, directory, "CA")
+    for finding in late:
+        yield finding
+    for name, found in looked:
         if isinstance(found, str):
             yield wrong("CAs", f"{name}: {found}")
             continue
@@ -55,40 +63,24 @@ async def look_at_orders(case: Checkup) -> Symptoms:
 
     warned: list[str] = []
     problems: dict[str, list[CertId]] = {}
-    late = good = 0
-    for cert, trouble in await case.watch.each("orders", asking, one, _AT_ONCE):
-        if trouble is None:
-            late += 1
-        elif trouble:
+    done, late = await case.watch.each("orders", asking, one, "certificate", _AT_ONCE)
+    for cert, trouble in done:
+        if trouble:
             problems.setdefault(trouble, []).append(cert)
-        else:
-            good += 1
     for trouble, certs in problems.items():
-        more = f" and {len(certs) - _SHOWN} more" if len(certs) > _SHOWN else ""
-        some = ", ".join(map(str, certs[:_SHOWN]))
-        yield wrong("orders", f"{some}{more}: an order would not be made: {trouble}")
+        some = some_of(certs, _SHOWN)
+        yield wrong("orders", f"{some}: an order would not be made: {trouble}")
     for text in dict.fromkeys(warned):
         yield unseen("orders", text)
-    if late:
-        yield case.watch.late("orders", late, "certificate")
+    for finding in late:
+        yield finding
     unknown = sorted(used.keys() - directories.keys())
     if unknown:
         yield unseen("orders", f"whether CAA records allow {', '.join(unknown)} to issue")
-    elif good:
+    elif good := sum(not trouble for _, trouble in done):
         yield well(
             "orders", f"{count(good, 'certificate')}: names, zones and CAA are as an order needs"
         )
-
-
-async def _directory(ca: CaInfo) -> Directory | str:
-    try:
-        return await fetch(ca.server, ca.server_root, _in_thread)
-    except SslmError as err:
-        return str(err)
-
-
-async def _in_thread(work: Callable[[], Directory]) -> Directory:
-    return await asyncio.to_thread(work)
 
 
 def _lacking(ca: CaInfo, directory: Directory) -> str:

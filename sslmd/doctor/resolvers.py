@@ -31,17 +31,11 @@ async def look_at_dnssec(case: Checkup) -> Symptoms:
             yield resolver
         return
 
-    async def one(zone: ZoneName) -> Symptom:
-        return await _dnssec(zone, resolver, wanted=zone in wanted)
-
-    late = 0
-    for _, finding in await case.watch.each("DNSSEC", looked_at, one):
-        if finding is None:
-            late += 1
-        else:
-            yield finding
-    if late:
-        yield case.watch.late("DNSSEC", late, "zone")
+    done, late = await case.watch.each(
+        "DNSSEC", looked_at, lambda zone: _dnssec(zone, resolver, wanted=zone in wanted), "zone"
+    )
+    for finding in (*(found for _, found in done), *late):
+        yield finding
 
 
 async def _dnssec(zone: ZoneName, resolver: NameServer, *, wanted: bool) -> Symptom:
@@ -86,20 +80,14 @@ async def look_at_extra_servers(case: Checkup) -> Symptoms:
     if not asked or not extra:
         return
 
-    async def one(endpoint: Endpoint) -> list[Symptom]:
-        return await _extra(case, endpoint, asked)
-
-    good = late = 0
-    for _, found in await case.watch.each("resolvers", extra, one):
-        if found is None:
-            late += 1
-            continue
-        good += not found
-        for finding in found:
-            yield finding
-    if late:
-        yield case.watch.late("DNS", late, "resolver")
-    if good:
+    done, late = await case.watch.each(
+        "resolvers", extra, lambda endpoint: _extra(case, endpoint, asked), "resolver"
+    )
+    for finding in (finding for _, found in done for finding in found):
+        yield finding
+    for finding in late:
+        yield unseen("DNS", finding.text)
+    if good := sum(not found for _, found in done):
         yield well("DNS", f"{count(good, 'resolver')} of dns_xtra_ns: each answers for every zone")
 
 

@@ -1,25 +1,31 @@
-"""What `sslmctl doctor` looks at on servers: ssh and rsync."""
+"""What `sslmctl doctor` looks at on servers: ssh and rsync, and what ports serve to clients."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from sslmd.config.model import Config
+from sslmd.config.hosts import hosts_of
+from sslmd.config.model import Config, Probe, ServerClass, Unprobed
 from sslmd.core.errors import SslmError
-from sslmd.core.names import machine_of
-from sslmd.doctor.symptoms import Checkup, Symptoms, well, wrong
-from sslmd.servers.local import is_local
-from sslmd.servers.ssh import shell_on
+from sslmd.core.facts import CertFacts
+from sslmd.core.names import CertId, covers, machine_of
+from sslmd.core.plain import some_of
+from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, well, wrong
+from sslmd.servers.local import LOOPBACK, hosts_here, is_local, is_loopback
+from sslmd.servers.probe import Reach, Served, facts_of, served_at
+from sslmd.servers.ssh import address_of, shell_on
+from sslmd.store.files import read_file
+from sslmd.store.layout import CERT, CURR, Tree
+from sslmd.workers.proof import name_of
 
 # Hosts that are visited at the same time, and seconds for all of a visit.
-AT_ONCE = 64
-VISIT = 90.0
+_HOSTS = 64
+_VISIT = 90.0
 
-
-def remote_hosts(config: Config) -> list[str]:
-    """Return the hosts that are reached by ssh."""
-    named = dict.fromkeys(host for one in config.server_classes for host in one.servers)
-    return [host for host in named if not is_local(machine_of(host))]
+_SHOWN = 5  # certificates that one message names
 
 
 async def look_at_hosts(case: Checkup) -> Symptoms:
@@ -28,33 +34,220 @@ async def look_at_hosts(case: Checkup) -> Symptoms:
 
     async def one(host: str) -> str:
         try:
-            async with asyncio.timeout(VISIT):
-                return await _visit(host, prod)
+            async with asyncio.timeout(_VISIT), shell_on(host, prod) as shell:
+                await shell.ask("survey")
+                answer = await shell.ask("run", "20", "rsync", "--version")
+                return "" if answer.status == "0" else f"{host} has no rsync; install it there"
         except SslmError as err:
             return str(err)
         except TimeoutError:
-            return f"{host}: a visit takes longer than {VISIT:g} s; see why it hangs"
+            return f"{host}: a visit takes longer than {_VISIT:g} s; see why it hangs"
 
-    hosts = await asyncio.to_thread(remote_hosts, case.config)
+    here = await asyncio.to_thread(hosts_here, case.config)
+    hosts = [host for host in hosts_of(case.config) if host not in here]
     if hosts and (stranger := case.stranger("ssh")):
         yield stranger
         return
-    late = 0
-    for host, problem in await case.watch.each("ssh", hosts, one, AT_ONCE):
-        if problem is None:
-            late += 1
-        elif problem:
+    done, late = await case.watch.each("ssh", hosts, one, "host", _HOSTS)
+    for host, problem in done:
+        if problem:
             yield wrong("ssh", problem if problem.startswith(host) else f"{host}: {problem}")
         else:
             yield well("ssh", f"{host} lets us in, and has rsync")
-    if late:
-        yield case.watch.late("ssh", late, "host")
+    for finding in late:
+        yield finding
 
 
-async def _visit(host: str, prod: str) -> str:
-    async with shell_on(host, prod) as shell:
-        await shell.ask("survey")
-        answer = await shell.ask("run", "20", "rsync", "--version")
-        if answer.status != "0":
-            return f"{host} has no rsync; install it there"
-    return ""
+# --- ports ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Ours:
+    """A certificate in use, as servers get it."""
+
+    cert: CertId
+    leaf: bytes
+    facts: CertFacts
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A port of a class on one host. `counted`: the daemon looks there, too, after restarts."""
+
+    kind: str
+    host: str
+    probe: Probe
+    counted: bool
+    wanted: tuple[_Ours, ...]
+
+    def __str__(self) -> str:
+        return f"[{self.kind}] {machine_of(self.host)} port {self.probe.port}"
+
+
+async def look_at_ports(case: Checkup) -> Symptoms:
+    """Whether the ports that serve certificates answer, and with ours.
+
+    Default ports are looked at although `probe = false` keeps the daemon from it.
+    """
+    config = case.config
+    ours = await asyncio.to_thread(_leaves, config)
+    places = []
+    for one in config.server_classes:
+        certs = tuple(ours[cert] for cert in config.services if one.receives(cert) and cert in ours)
+        found = list(_places(one, certs))
+        places += found
+        if one.unprobed is Unprobed.NONE:
+            if certs:
+                yield unseen("ports", f"[{one.kind}]: not looked at, because probe = 'none'")
+        elif one.servers and not found and one.svc_depends:
+            yield unseen("ports", f"[{one.kind}]: no port is known; name it: probe = [[port]]")
+    by_leaf = {one.leaf: one.cert for one in ours.values()}
+
+    async for finding in case.watch.findings(
+        "ports", places, lambda place: _look(case, place, by_leaf), "port"
+    ):
+        yield finding
+
+
+def _places(one: ServerClass, certs: tuple[_Ours, ...]) -> Iterator[_Place]:
+    if one.unprobed is Unprobed.NONE:
+        return  # nothing is to be seen there
+    probes = one.ports
+    for host in one.servers:
+        for probe in probes:
+            wanted = tuple(
+                each
+                for each in certs
+                if not each.facts.is_ca and (not probe.name or covers(each.facts.names, probe.name))
+            )
+            yield _Place(one.kind, host, probe, bool(one.probes), wanted)
+
+
+def _leaves(config: Config) -> dict[CertId, _Ours]:
+    """Return the certificates in use; blocks."""
+    found, prod = {}, Tree(str(config.globals.prod_cert_dir))
+    for cert in config.services:
+        path = f"{prod.link(cert, CURR)}/{CERT}"
+        try:
+            leaf = ssl.PEM_cert_to_DER_cert(read_file(path).decode("ascii"))
+        except (OSError, ValueError, SslmError):
+            continue
+        facts = facts_of(leaf)
+        if facts is not None:
+            found[cert] = _Ours(cert, leaf, facts)
+    return found
+
+
+async def _look(case: Checkup, place: _Place, by_leaf: Mapping[bytes, CertId]) -> Symptoms:
+    host = machine_of(place.host)
+    try:
+        addresses, own = await _addresses(case, place.host)
+    except SslmError as err:
+        yield wrong("ports", f"{place}: {err}")
+        return
+    if not addresses:
+        yield wrong("ports", f"{place}: {host} has no address; correct the name")
+        return
+    # Where nobody listens, or speaks TLS, one look is enough for all certificates.
+    first = await _ask(place, addresses, place.wanted[:1] or [None])
+    silent = [one for one, _ in first if not one.reached]
+    if own and len(silent) < len(first):
+        # Servers need not listen on every address of their own machine.
+        silent = [one for one in silent if one.reach is not Reach.REFUSED]
+    for finding in dict.fromkeys(_silent(place, one, silent) for one in silent):
+        yield finding
+    seen = [pair for pair in first if pair[0].reached]
+    speaking = [one.address for one, _ in first if one.chain]
+    seen += await _ask(place, speaking, place.wanted[1:])
+    for finding in _judge(case, place, seen, by_leaf):
+        yield finding
+
+
+async def _addresses(case: Checkup, host: str) -> tuple[Sequence[str], bool]:
+    """Return a host's addresses, and whether it is this machine."""
+    bare = machine_of(host)
+    if is_loopback(bare):
+        return LOOPBACK, True
+    own = await asyncio.to_thread(is_local, bare)
+    if addresses := await case.resolver.addresses(bare):
+        return addresses, own
+    return await case.resolver.addresses(await address_of(host)), own
+
+
+async def _ask(
+    place: _Place, addresses: Sequence[str], wanted: Sequence[_Ours | None]
+) -> list[tuple[Served, _Ours | None]]:
+    """Look at every address, once for each certificate; None: for any."""
+    found: list[tuple[Served, _Ours | None]] = []
+    for one in wanted:
+        name = place.probe.name or (name_of(one.facts.names) if one else "")
+        kind = one.facts.key if one else ""
+        looks = (
+            served_at(address, place.probe.port, place.probe.word, name, kind)
+            for address in addresses
+        )
+        found += [(served, one) for served in await asyncio.gather(*looks)]
+    return found
+
+
+def _silent(place: _Place, one: Served, others: Sequence[Served]) -> Symptom:
+    """Judge an address that takes no connection, together with all that are silent alike."""
+    alike = [each for each in others if (each.reach, each.problem) == (one.reach, one.problem)]
+    text = f"{', '.join(each.address for each in alike)} {one.problem}"
+    if one.reach is Reach.NO_ROUTE:
+        return unseen("ports", f"{place}: {text}; look at it from elsewhere")
+    return _mute(place, text)
+
+
+def _mute(place: _Place, text: str) -> Symptom:
+    """Judge a port that shows no certificate: it has to only where the daemon looks, too."""
+    if place.counted and not place.probe.optional:
+        return wrong("ports", f"{place}: {text}; start the server, or correct probe")
+    return unseen("ports", f"{place}: {text}: which certificate clients get is not known")
+
+
+def _judge(
+    case: Checkup,
+    place: _Place,
+    seen: Sequence[tuple[Served, _Ours | None]],
+    by_leaf: Mapping[bytes, CertId],
+) -> Iterator[Symptom]:
+    """Compare what is served with what should be."""
+    good: dict[str, list[str]] = {}
+    for served, one in seen:
+        where = f"[{place.kind}] {served.address} port {served.port}"
+        if served.leaf is None:
+            yield _mute(place, f"{served.address} {served.problem}")
+        elif one is None:
+            yield unseen(
+                "ports", f"[{place.kind}] {served}; no certificate of this class is in use yet"
+            )
+        elif served.leaf == one.leaf:
+            good.setdefault(where, []).append(str(one.cert))
+        else:
+            yield _foreign(case, place, served, one, by_leaf)
+    not_counted = "" if place.counted else "; probe = false, so the daemon does not look there"
+    for where, certs in good.items():
+        yield well("ports", f"{where} serves {some_of(certs, _SHOWN)}{not_counted}")
+
+
+def _foreign(
+    case: Checkup, place: _Place, served: Served, one: _Ours, by_leaf: Mapping[bytes, CertId]
+) -> Symptom:
+    folder = Tree(str(case.config.globals.prod_cert_dir)).link(one.cert, CURR)
+    assert served.leaf is not None
+    other = by_leaf.get(served.leaf)
+    if other is not None and place.probe.optional:
+        return odd(
+            "ports",
+            f"[{place.kind}] {served.address} port {served.port} serves {other}, not {one.cert}, "
+            "which is for this class, too; if it has a port of its own, name it in probe",
+        )
+    whose = str(other) if other is not None else "not ours"
+    text = (
+        f"[{place.kind}] {served}: {whose}, where {one.cert} should be; have the server read "
+        f"{folder}, and reload it; or name the right port in probe"
+    )
+    if not place.counted:
+        return odd("ports", f"{text}. probe = false, so the daemon does not look there")
+    return wrong("ports", text)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 
 from sslmd.console.text import count, local, printable
 from sslmd.core.errors import SslmError
 from sslmd.core.facts import SetFacts
 from sslmd.core.names import CertId, GroupName, SetName
+from sslmd.core.plain import some_of
 from sslmd.doctor.daemon import Running
 from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, well, wrong
 from sslmd.servers import as_found, production
-from sslmd.servers.local import is_local
+from sslmd.servers.local import hosts_here
 from sslmd.store import sets
 from sslmd.store.layout import CURR, SET_FILES, Tree
 
@@ -35,32 +36,20 @@ async def look_at_sets(case: Checkup, running: Running) -> Symptoms:
         yield stranger
         return
     certs = list(case.config.services)
-    known = _known(running)
-    hosts = {host for one in case.config.server_classes for host in one.servers}
-    here = await asyncio.to_thread(lambda: {host for host in hosts if is_local(host)})
+    # Which set the daemon takes for the one in use.
+    known = {cert.name: cert.curr.text("set") for cert in running.certs}
+    here = await asyncio.to_thread(hosts_here, case.config)
 
     async def one(cert: CertId) -> list[Symptom]:
         return await asyncio.to_thread(
             lambda: list(_of_cert(case, cert, known.get(str(cert)), running.asked, here))
         )
 
-    late = faulty = 0
-    for _, found in await case.watch.each("sets", certs, one, _THREADS):
-        if found is None:
-            late += 1
-            continue
-        faulty += bool(found)
-        for finding in found:
-            yield finding
-    if late:
-        yield case.watch.late("sets", late, "certificate")
-    if good := len(certs) - late - faulty:
+    done, late = await case.watch.each("sets", certs, one, "certificate", _THREADS)
+    for finding in (*(finding for _, found in done for finding in found), *late):
+        yield finding
+    if good := sum(not found for _, found in done):
         yield well("sets", f"{count(good, 'certificate')}: keys, chains, links and owners fit")
-
-
-def _known(running: Running) -> Mapping[str, str]:
-    """Return which set the daemon takes for the one in use, by certificate."""
-    return {cert.name: cert.curr.text("set") for cert in running.certs}
 
 
 def _of_cert(
@@ -74,11 +63,8 @@ def _of_cert(
     try:
         links = sets.read_links(tree, cert)
         names = sets.list_sets(tree, cert)
-    except SslmError as err:
-        yield _unfit(cert, err)
-        return
-    except OSError as err:
-        yield _closed(cert, err)
+    except (SslmError, OSError) as err:
+        yield _unread(cert, err)
         return
     for remark in links.remarks:
         yield wrong(
@@ -92,11 +78,8 @@ def _of_cert(
     for name in reversed(names):
         try:
             facts = sets.read_set(tree, cert, name, deep=name in (links.curr, links.next))
-        except SslmError as err:
-            yield _unfit(cert, err)
-            continue
-        except OSError as err:
-            yield _closed(cert, err)
+        except (SslmError, OSError) as err:
+            yield _unread(cert, err)
             continue
         fits = fits and not (facts.problem and name == links.curr)
         yield from _of_set(cert, facts, links, now)
@@ -120,13 +103,11 @@ def _of_cert(
     yield from _production(case, tree, cert, links.curr, here)
 
 
-def _unfit(cert: CertId, err: SslmError) -> Symptom:
+def _unread(cert: CertId, err: SslmError | OSError) -> Symptom:
     """Judge what cannot be read; what is only closed to us was not looked at."""
-    closed = isinstance(err.__cause__, PermissionError)
-    return (unseen if closed else wrong)("sets", f"{cert}: {err}")
-
-
-def _closed(cert: CertId, err: OSError) -> Symptom:
+    if isinstance(err, SslmError):
+        closed = isinstance(err.__cause__, PermissionError)
+        return (unseen if closed else wrong)("sets", f"{cert}: {err}")
     return unseen(
         "sets",
         f"{cert}: {printable(err.filename or '')}: {err.strerror}; run this as the daemon's user, "
@@ -210,10 +191,9 @@ def _foreign(case: Checkup, tree: Tree, cert: CertId, names: list[SetName]) -> I
         if owner not in (0, case.uid):
             theirs.setdefault(owner, []).append(path)
     for owner, some in theirs.items():
-        more = f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else ""
         yield wrong(
             "sets",
-            f"{cert}: {', '.join(some[:_SHOWN])}{more} belong to {_user(owner)}, who so has power "
+            f"{cert}: {some_of(some, _SHOWN)} belong to {_user(owner)}, who so has power "
             f"over this certificate; see how that came, and run: chown -R {_user(case.uid)} "
             f"{tree.cert_dir(cert)}",
         )
@@ -245,11 +225,8 @@ def _production(
             what = "has other files or permissions than it should"
         else:
             what = f"is not set {curr}, which is in use"
-    except SslmError as err:
-        yield _unfit(cert, err)
-        return
-    except OSError as err:
-        yield _closed(cert, err)
+    except (SslmError, OSError) as err:
+        yield _unread(cert, err)
         return
     yield wrong(
         "sets",

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from sslmd.config.model import CaInfo, Config, ServiceConfig
+from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import ZoneName
 from sslmd.core.spec import AcmeCa
@@ -104,13 +105,17 @@ class TimeBox:
         where: str,
         items: Iterable[Item],
         look: Callable[[Item], Awaitable[Result]],
+        noun: str,
         at_once: int = AT_ONCE,
-    ) -> list[tuple[Item, Result | None]]:
-        """Look at each item, `at_once` at a time; None for those that were not done in time."""
+    ) -> tuple[list[tuple[Item, Result]], list[Symptom]]:
+        """Look at each item, `at_once` at a time.
+
+        Return what was found of those done in time, and how many (`noun`) were not, if any.
+        """
         items = list(items)
         turn = asyncio.Semaphore(at_once)
-        done, all_ = self._counts.get(where, (0, 0))
-        self._counts[where] = done, all_ + len(items)
+        ended, all_ = self._counts.get(where, (0, 0))
+        self._counts[where] = ended, all_ + len(items)
 
         async def one(item: Item) -> Result | None:
             try:
@@ -122,48 +127,42 @@ class TimeBox:
                     raise
                 return None
             finally:
-                done, all_ = self._counts[where]
-                self._counts[where] = done + 1, all_
+                ended, all_ = self._counts[where]
+                self._counts[where] = ended + 1, all_
 
-        return list(zip(items, await asyncio.gather(*map(one, items)), strict=True))
+        looked = zip(items, await asyncio.gather(*map(one, items)), strict=True)
+        done = [(item, found) for item, found in looked if found is not None]
+        missed = len(items) - len(done)
+        if not missed:
+            return done, []
+        text = f"{count(missed, noun)} not looked at, after {self.seconds:g} s"
+        return done, [unseen(where, f"{text}; run it again with a longer --limit")]
 
     async def findings(
         self,
         where: str,
         items: Iterable[Item],
-        look: Callable[[Item], Awaitable[Iterable[Symptom]]],
+        look: Callable[[Item], Symptoms],
         noun: str,
         at_once: int = AT_ONCE,
     ) -> AsyncIterator[Symptom]:
         """Yield what a look at each item finds, and how many (`noun`) were not done in time."""
-        late = 0
-        for _, found in await self.each(where, items, look, at_once):
-            if found is None:
-                late += 1
-                continue
-            for finding in found:
-                yield finding
-        if late:
-            yield self.late(where, late, noun)
 
-    def late(self, where: str, number: int, noun: str) -> Symptom:
-        """Return the finding for items that were not looked at in time."""
-        nouns = noun if number == 1 else f"{noun}s"
-        return unseen(
-            where,
-            f"{number} {nouns} not looked at, after {self.seconds:g} s; run it again with a longer "
-            "--limit",
-        )
+        async def one(item: Item) -> list[Symptom]:
+            return [finding async for finding in look(item)]
+
+        done, late = await self.each(where, items, one, noun, at_once)
+        for finding in (*(each for _, found in done for each in found), *late):
+            yield finding
 
 
 @dataclass(frozen=True)
 class Checkup:
-    """What all looks share. `uid`: the user of the daemon. `partly`: mistakes left parts out."""
+    """What all looks share. `uid`: the user of the daemon."""
 
     config: Config
     watch: TimeBox
     uid: int
-    partly: bool = False
     resolver: Resolver = field(default_factory=Resolver)
     _servers: dict[ZoneName, asyncio.Task[NameServers]] = field(default_factory=dict)
 

@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sslmd import __version__
@@ -60,7 +60,12 @@ def _run(args: argparse.Namespace) -> int:
                 shown.append((file, describe(read(file), now), ""))
             except Permanent as err:
                 shown.append((file, [], str(err)))
-    groups = list(same_key(list(_labelled(shown))))
+    named = [
+        (f"{one.kind} {_title(file)}" + (f" #{number}" if len(found) > 1 else ""), one)
+        for file, found, _ in shown
+        for number, one in enumerate(found, start=1)
+    ]
+    groups = list(same_key(named))
     if args.json:
         say(printable_json(json.dumps(_document(shown, groups), ensure_ascii=False)))
     else:
@@ -77,16 +82,6 @@ def _files(path: str) -> list[str]:
 
     found = [f"{path}/{name}" for name in SET_FILES if os.path.lexists(f"{path}/{name}")]
     return found or [path]
-
-
-def _labelled(shown: list[tuple[str, list[Described], str]]) -> Iterator[tuple[str, Described]]:
-    for file, found, _ in shown:
-        for number, one in enumerate(found, start=1):
-            yield f"{one.kind} {_place(file, number, found)}", one
-
-
-def _place(file: str, number: int, found: list[Described]) -> str:
-    return _title(file) if len(found) == 1 else f"{_title(file)} #{number}"
 
 
 def _title(file: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -92,23 +92,26 @@ def _run(args: argparse.Namespace) -> int:
     verified = _Verified(args.quiet)
     try:
         given = _collect(args)
-        anchors = _anchors(args.root) if args.root else None
-        terms = Terms(args.at or datetime.now(UTC), _use(args), clock)
+        anchors, unread = _anchors(args.root) if args.root else (None, [])
+        # A name is what a client asks a server for.
+        use = Use.SERVER if args.name else Use.ANY
+        terms = Terms(args.at or datetime.now(UTC), use, clock)
         found = _path(given, anchors, terms)
     except Permanent as err:
         complain(f"sslm-verify: {printable(str(err))}", "red")
         return FAILED
     path, findings = found.path, found.findings
+    end = min(one.end for one in path)
     for check, right in (
         (CHAIN, lambda: _signers(path, given)),
-        (DATES, lambda: _until(path, terms)),
+        (DATES, lambda: f"valid until {clock(end)}, {(end - terms.now).days} days"),
         (RULES, str),
         (CONSTRAINTS, lambda: _allowed(path)),
     ):
         wrong = [one.text for one in findings if one.check == check]
         verified.tell(check, wrong, right)
     if anchors is not None:
-        verified.check("root", lambda: _rooted(found, anchors))
+        verified.check("root", lambda: _rooted(found, unread))
     for name in args.name:
         verified.check("name", partial(_named, given.leaf, name))
     if given.key_file:
@@ -116,11 +119,6 @@ def _run(args: argparse.Namespace) -> int:
     if not args.quiet:
         say(printable(f"{args.file}: {'not ' if verified.failed else ''}verified"))
     return FAILED if verified.failed else DONE
-
-
-def _use(args: argparse.Namespace) -> Use:
-    """A name is what a client asks a server for."""
-    return Use.SERVER if args.name else Use.ANY
 
 
 class _Verified:
@@ -157,14 +155,6 @@ class _Given:
     leaf: Parsed
     issuers: Sequence[Parsed]
     key_file: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Anchors:
-    """Certificates to trust, and a phrase for each in that file that cannot be read."""
-
-    certs: Sequence[Parsed]
-    problems: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +210,8 @@ def _blocks(file: str) -> list[Block]:
     return blocks(data)
 
 
-def _anchors(file: str) -> _Anchors:
-    """Return what is to be trusted, `openssl x509 -trustout` included.
+def _anchors(file: str) -> tuple[list[Parsed], list[str]]:
+    """Return what is to be trusted, `openssl x509 -trustout` included, and what cannot be read.
 
     One that cannot be read is nothing to trust; the others of a system's hundred still are.
     """
@@ -232,16 +222,16 @@ def _anchors(file: str) -> _Anchors:
             raise Permanent(problems[0] if problems else _NONE_IN_IT)
     except Permanent as err:
         raise Permanent(f"{file}: {err}") from None
-    return _Anchors(certs, problems)
+    return certs, problems
 
 
-def _path(given: _Given, anchors: _Anchors | None, terms: Terms) -> _Found:
+def _path(given: _Given, anchors: Sequence[Parsed] | None, terms: Terms) -> _Found:
     """Return what is looked at: the whole chain as it is, or the best path to a root."""
     whole = [given.leaf, *given.issuers]
     if anchors is None:
         return _Found(whole, judge(whole, terms))
     try:
-        found = find_path(given.leaf, given.issuers, anchors.certs, terms)
+        found = find_path(given.leaf, given.issuers, anchors, terms)
     except TooMuchWork as err:
         return _Found(whole, judge(whole, terms), f"no way to a certificate of that file: {err}")
     if found is not None:
@@ -269,20 +259,15 @@ def _signers(path: Sequence[Parsed], given: _Given) -> str:
     return text
 
 
-def _until(path: Sequence[Parsed], terms: Terms) -> str:
-    end = min(one.end for one in path)
-    return f"valid until {clock(end)}, {(end - terms.now).days} days"
-
-
 def _allowed(path: Sequence[Parsed]) -> str:
     if not constrains_names(path):
         return ""
     return "its names are within what the CAs above it may issue for"
 
 
-def _rooted(found: _Found, anchors: _Anchors) -> str:
+def _rooted(found: _Found, unread: Sequence[str]) -> str:
     if found.problem:
-        more = "".join(f"; {problem}" for problem in anchors.problems[:1])
+        more = "".join(f"; {problem}" for problem in unread[:1])
         raise Permanent(found.problem + more)
     return f"leads to {found.path[-1].cert.subject.rfc4514_string()}"
 
@@ -295,10 +280,13 @@ def _named(leaf: Parsed, name: str) -> str:
     presented = leaf.find(x509.SubjectAlternativeName) or ()
     if not any(_matches(one, wanted) for one in presented):
         kinds = x509.DNSName | x509.IPAddress
-        names = ", ".join(str(one.value) for one in presented if isinstance(one, kinds))
-        raise Permanent(
-            f"it is not for {wanted}; it is for {names or 'no name'}{_as_name(presented, wanted)}"
-        )
+        names = [str(one.value) for one in presented if isinstance(one, kinds)]
+        more = ""
+        if not isinstance(wanted, DomainName) and x509.DNSName(str(wanted)) in presented:
+            more = (
+                f" ({wanted} is there as a host name; an address has to be an iPAddress, RFC 9525)"
+            )
+        raise Permanent(f"it is not for {wanted}; it is for {', '.join(names) or 'no name'}{more}")
     return f"it is for {wanted}"
 
 
@@ -313,14 +301,6 @@ def _matches(presented: x509.GeneralName, wanted: SanName) -> bool:
         # One label, the leftmost; never all of a top-level domain.
         return name.partition(".")[2] == host[2:] and "." in host[2:]
     return name == host
-
-
-def _as_name(presented: Iterable[x509.GeneralName], wanted: SanName) -> str:
-    if isinstance(wanted, DomainName):
-        return ""
-    if any(isinstance(one, x509.DNSName) and one.value == str(wanted) for one in presented):
-        return f" ({wanted} is there as a host name; an address has to be an iPAddress, RFC 9525)"
-    return ""
 
 
 def _fits(leaf: Parsed, key_file: str) -> str:

@@ -10,16 +10,11 @@ from cryptography.x509.oid import NameOID
 
 from sslmd.core.errors import Permanent
 from sslmd.core.names import BadName, DomainName, SanName, parse_san, shown
-from sslmd.core.spec import AcmeCa, CertSpec, Subject
+from sslmd.core.spec import AcmeCa, CertSpec
 from sslmd.pki.keys import PublicKey, hash_for, load_key
 from sslmd.pki.pem import MALFORMED, REQUESTS, only_block
 
 _CN_MAX = 64  # characters: X.520, ub-common-name; RFC 5280, appendix A
-
-
-def effective_names(spec: CertSpec) -> tuple[SanName, ...]:
-    """Return the names that the certificate is valid for: see `CertSpec.all_names`."""
-    return spec.all_names()
 
 
 def host_name(common_name: str) -> SanName | None:
@@ -36,6 +31,9 @@ def subject_name(spec: CertSpec) -> x509.Name:
     A leaf's common name that is too long is left out, since its subject alternative names say
     it all; raises `Permanent` for other parts that X.509 cannot hold.
     """
+    if not spec.subject.email.isascii():
+        # RFC 5280, appendix A.1: emailAddress is an IA5String.
+        raise Permanent(f"email: {shown(spec.subject.email)} has characters beyond ASCII")
     parts = (
         (NameOID.COUNTRY_NAME, "C", spec.subject.country),
         (NameOID.STATE_OR_PROVINCE_NAME, "ST", spec.subject.state),
@@ -43,7 +41,7 @@ def subject_name(spec: CertSpec) -> x509.Name:
         (NameOID.ORGANIZATION_NAME, "O", spec.subject.organization),
         (NameOID.ORGANIZATIONAL_UNIT_NAME, "OU", spec.subject.unit),
         (NameOID.COMMON_NAME, "CN", _common_name(spec)),
-        (NameOID.EMAIL_ADDRESS, "email", _email(spec.subject)),
+        (NameOID.EMAIL_ADDRESS, "email", spec.subject.email),
     )
     return x509.Name([_attribute(oid, key, text) for oid, key, text in parts if text])
 
@@ -56,14 +54,7 @@ def _common_name(spec: CertSpec) -> str:
         return ""  # certbot takes addresses as alternative names only
     # Public CAs want the common name to be exactly one of the names, A-labels included.
     text = spec.subject.common_name if host is None else str(host)
-    return "" if len(text) > _CN_MAX and effective_names(spec) else text
-
-
-def _email(subject: Subject) -> str:
-    if not subject.email.isascii():
-        # RFC 5280, appendix A.1: emailAddress is an IA5String.
-        raise Permanent(f"email: {shown(subject.email)} has characters beyond ASCII")
-    return subject.email
+    return "" if len(text) > _CN_MAX and spec.all_names() else text
 
 
 def _attribute(oid: x509.ObjectIdentifier, key: str, text: str) -> x509.NameAttribute[str]:
@@ -74,8 +65,8 @@ def _attribute(oid: x509.ObjectIdentifier, key: str, text: str) -> x509.NameAttr
 
 
 def alternative_names(spec: CertSpec) -> x509.SubjectAlternativeName | None:
-    """Return the SAN extension for `effective_names`, None without names."""
-    names = effective_names(spec)
+    """Return the SAN extension for `CertSpec.all_names`, None without names."""
+    names = spec.all_names()
     return x509.SubjectAlternativeName([_general(name) for name in names]) if names else None
 
 
@@ -113,7 +104,7 @@ def load_csr(pem: bytes) -> x509.CertificateSigningRequest:
 
 
 def asked_names(csr_pem: bytes) -> frozenset[str]:
-    """Return the names that a request asks for, as `str()` of `effective_names` has them.
+    """Return the names that a request asks for, as `str()` of `CertSpec.all_names` has them.
 
     Raises `Permanent` if it cannot be read.
     """

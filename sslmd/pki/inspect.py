@@ -136,13 +136,15 @@ def set_facts(name: SetName, files: Mapping[str, bytes], *, deep: bool = True) -
         request = _Read(None)
         names = _names_of(leaf)
     above = _signer_of(leaf, files.get(CHAIN, b"")) if leaf else _Above()
+    # Nobody asks for the id of another key, and it takes time with thousands of certificates.
+    needs_id = key.value is not None and (leaf is None or leaf.facts.key_id)
     return SetFacts(
         name=name,
         key=describe_key(key.value) if key.value else "",
         asked_names=names,
         cert=leaf.facts if leaf else None,
         problem=next(_problems(files, key, cert, request, deep=deep), ""),
-        key_id=_key_id(key.value, leaf),
+        key_id=key_id(public_bytes_of(key.value)) if key.value and needs_id else "",
         signer=above.signer,
         chain_end=above.end,
         issuer_parts=above.parts,
@@ -150,32 +152,21 @@ def set_facts(name: SetName, files: Mapping[str, bytes], *, deep: bool = True) -
     )
 
 
-def _key_id(key: PublicKey | None, leaf: _Leaf | None) -> str:
-    if key is None or (leaf is not None and not leaf.facts.key_id):
-        return ""  # nobody asks, and it takes time with thousands of certificates
-    return key_id(public_bytes_of(key))
-
-
 def _signer_of(leaf: _Leaf, chain_pem: bytes) -> _Above:
     """Return who signed it: the first issuer of its chain, or itself."""
     if not is_self_issued(leaf.cert):
         return _above(leaf.issuer, chain_pem)
-    if _is_alone(leaf, chain_pem):
+    try:
+        issuers = _issuers(chain_pem)
+    except Permanent:
+        issuers = ()
+    if not issuers or issuers[0] == leaf.cert:  # the chain names no other issuer
         return _Above(leaf.facts.identity, None, leaf.facts.parts)
     return replace(_above(leaf.issuer, chain_pem), end=None)
 
 
 def _identity_of(cert: x509.Certificate) -> str:
     return identity(cert.subject, public_bytes_of(cert.public_key()))
-
-
-def _is_alone(leaf: _Leaf, chain_pem: bytes) -> bool:
-    """Whether a chain names no other issuer than the certificate itself."""
-    try:
-        issuers = _issuers(chain_pem)
-    except Permanent:
-        return True
-    return not issuers or issuers[0] == leaf.cert
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +234,15 @@ def _problems(
     if key.value and not key_fits(key.value, cert.value.cert):
         yield f"{KEY} does not match {CERT}"
     yield from _chain_problems(files, cert.value, deep=deep)
-    if not cert.value.facts.is_ca:  # nothing serves a CA's, and it signs without them
-        yield from _copy_problems(files, key.value)
+    if cert.value.facts.is_ca:
+        return  # nothing serves a CA's, and it signs without the copies
+    # What is derived from other files is compared by content: armour and text may differ.
+    if FULLCHAIN not in files:
+        yield f"no {FULLCHAIN}"
+    elif not _fullchain_right(files):
+        yield f"{FULLCHAIN} is not {CERT} followed by {CHAIN}"
+    if BUNDLE in files and not _bundle_right(files, key.value, _same_certs):
+        yield f"{BUNDLE} is not {KEY} followed by {FULLCHAIN}"
 
 
 @lru_cache(maxsize=64)
@@ -275,16 +273,6 @@ def _chain_problems(files: Mapping[str, bytes], leaf: _Leaf, *, deep: bool) -> I
             yield f"{CHAIN}: {trouble}"
     except Permanent as err:
         yield f"{CHAIN}: {err}"
-
-
-def _copy_problems(files: Mapping[str, bytes], key: PublicKey | None) -> Iterator[str]:
-    """Compare what is derived from the other files, by content: armour and text may differ."""
-    if FULLCHAIN not in files:
-        yield f"no {FULLCHAIN}"
-    elif not _fullchain_right(files):
-        yield f"{FULLCHAIN} is not {CERT} followed by {CHAIN}"
-    if BUNDLE in files and not _bundle_right(files, key, _same_certs):
-        yield f"{BUNDLE} is not {KEY} followed by {FULLCHAIN}"
 
 
 def _fullchain_right(files: Mapping[str, bytes]) -> bool:

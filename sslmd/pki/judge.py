@@ -68,7 +68,12 @@ def find_path(
 
     def usable(one: Parsed, issuer: Parsed) -> bool:
         if issuer.der not in sound:
-            sound[issuer.der] = _is_sound(issuer, terms)
+            is_valid = issuer.begin <= _whole_seconds(terms.now) <= issuer.end
+            sound[issuer.der] = (
+                is_valid
+                and not _why_no_issuer(issuer)
+                and next(alone(issuer, terms.use, as_leaf=False), None) is None
+            )
         return sound[issuer.der] and not why_not_named(one, issuer)
 
     for number, path in enumerate(search.paths(leaf, usable)):
@@ -85,12 +90,6 @@ def find_path(
         if number == _MAX_PATHS:
             break
     return best
-
-
-def _is_sound(issuer: Parsed, terms: Terms) -> bool:
-    if not issuer.begin <= _whole_seconds(terms.now) <= issuer.end or _why_no_issuer(issuer):
-        return False
-    return not any(True for _ in alone(issuer, terms.use, as_leaf=False))
 
 
 # --- the checks: each yields what is wrong --------------------------------------------------

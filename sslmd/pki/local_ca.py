@@ -33,7 +33,6 @@ from sslmd.pki.chain import (
 )
 from sslmd.pki.csr import (
     alternative_names,
-    effective_names,
     is_for,
     load_csr,
     names_asked,
@@ -165,12 +164,17 @@ def sign(
         authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
     else:
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
-    end_of_issuers = min(issuer.not_valid_after_utc for issuer in _needed(issuers))
+    end = _end(now, signer.options.life)
+    if spec.is_for_servers() and signer.options.life <= LONGEST_SERVER_LIFE:
+        # The earlier begin may not make it too long. RFC 5280 §4.1.2.5: the last second is part of
+        # the life.
+        end = min(end, _start(now) + LONGEST_SERVER_LIFE - timedelta(seconds=1))
+    end = min(end, *(issuer.not_valid_after_utc for issuer in _needed(issuers)))
     builder = (
         _described(request, spec, known)
         .issuer_name(nearest.subject)
         .not_valid_before(max(_start(now), nearest.not_valid_before_utc))
-        .not_valid_after(min(_end_by_life(now, spec, signer.options.life), end_of_issuers))
+        .not_valid_after(end)
         .add_extension(authority, critical=False)
     )
     cert = builder.sign(key, _digest(signer.options))
@@ -238,7 +242,7 @@ def _checked_request(csr_pem: bytes, spec: CertSpec) -> x509.CertificateSigningR
         raise Permanent(f"the request is damaged: {err}", about=spec.id) from None
     if not proven:
         raise Permanent("the request is not signed by its own key", about=spec.id)
-    wanted = {str(name) for name in effective_names(spec)}
+    wanted = {str(name) for name in spec.all_names()}
     if spec.ca is None and asked != wanted:
         extra, missing = ", ".join(sorted(asked - wanted)), ", ".join(sorted(wanted - asked))
         detail = "; ".join(
@@ -381,15 +385,6 @@ def _start(now: datetime) -> datetime:
 def _end(now: datetime, life: timedelta) -> datetime:
     whole = now.replace(microsecond=0)
     return whole + life if life < _NEVER - whole else _NEVER
-
-
-def _end_by_life(now: datetime, spec: CertSpec, life: timedelta) -> datetime:
-    """Return the end that the CA's options give; the earlier begin may not make it too long."""
-    end = _end(now, life)
-    if spec.is_for_servers() and life <= LONGEST_SERVER_LIFE:
-        # RFC 5280 §4.1.2.5: the last second is part of the life.
-        end = min(end, _start(now) + LONGEST_SERVER_LIFE - timedelta(seconds=1))
-    return end
 
 
 def _digest(options: CaOptions) -> _Hash:

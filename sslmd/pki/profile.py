@@ -78,8 +78,26 @@ def alone(one: Parsed, use: Use, *, as_leaf: bool) -> Iterator[str]:
         if extension.critical and extension.oid not in _KNOWN:
             yield _critical(extension.oid)
     yield from _key(one)
-    if use is Use.SERVER:
-        yield from _for_servers(one, as_leaf=as_leaf)
+    if use is not Use.SERVER:
+        return
+    # A CA for everything may issue for servers; a server's own certificate has to say so.
+    serving = {ExtendedKeyUsageOID.SERVER_AUTH}
+    if not as_leaf:
+        serving.add(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
+    usages = one.find(x509.ExtendedKeyUsage)
+    if usages is not None and serving.isdisjoint(usages):
+        what = "it is not for servers" if as_leaf else "it may not issue for servers"
+        given = ", ".join(_plain(usage) for usage in usages)
+        yield f"{what}: its extendedKeyUsage is {given} (RFC 5280 §4.2.1.12)"
+    if not as_leaf:
+        return
+    usage = one.find(x509.KeyUsage)
+    if usage is not None and not (
+        usage.digital_signature or usage.key_encipherment or usage.key_agreement
+    ):
+        yield "it is not for servers: its keyUsage allows no use in TLS (RFC 5280 §4.2.1.12)"
+    if one.is_ca:
+        yield "it is not for servers: it is the certificate of a CA (CA/B Forum BR §7.1.2.7.8)"
 
 
 def _critical(oid: x509.ObjectIdentifier) -> str:
@@ -103,45 +121,11 @@ def _key(one: Parsed) -> Iterator[str]:
         yield f"its EC key has {key.curve.key_size} bits; at least {LEAST_EC_BITS} are needed"
 
 
-def _for_servers(one: Parsed, *, as_leaf: bool) -> Iterator[str]:
-    usages = one.find(x509.ExtendedKeyUsage)
-    if usages is not None and not _serves(usages, as_leaf=as_leaf):
-        what = "it is not for servers" if as_leaf else "it may not issue for servers"
-        given = ", ".join(_plain(usage) for usage in usages)
-        yield f"{what}: its extendedKeyUsage is {given} (RFC 5280 §4.2.1.12)"
-    if not as_leaf:
-        return
-    usage = one.find(x509.KeyUsage)
-    if usage is not None and not (
-        usage.digital_signature or usage.key_encipherment or usage.key_agreement
-    ):
-        yield "it is not for servers: its keyUsage allows no use in TLS (RFC 5280 §4.2.1.12)"
-    if one.is_ca:
-        yield "it is not for servers: it is the certificate of a CA (CA/B Forum BR §7.1.2.7.8)"
-
-
-def _serves(usages: x509.ExtendedKeyUsage, *, as_leaf: bool) -> bool:
-    if ExtendedKeyUsageOID.SERVER_AUTH in usages:
-        return True
-    # A CA for everything may issue for servers; a server's own certificate has to say so.
-    return not as_leaf and ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages
-
-
 def in_path(one: Parsed, *, is_last: bool) -> Iterator[str]:
     """Yield what is wrong with a certificate of a path of two or more.
 
     Not for one that stands alone: RFC 5280 is about certificates of a CA (RFC 6818 §2).
     """
-    yield from _names(one)
-    yield from _identifiers(one, is_last=is_last)
-    yield from _ca(one) if one.is_ca else _no_ca(one)
-    if one.cert.version is not x509.Version.v3 and one.extensions:
-        yield "it has extensions but is not of version 3 (RFC 5280 §4.1.2.1)"
-    if one.is_forgeable and not is_last and one.digest is not None:
-        yield f"its signature is made with {one.digest.name.upper()}, which can be forged"
-
-
-def _names(one: Parsed) -> Iterator[str]:
     names = one.find(x509.SubjectAlternativeName)
     if not one.issuer:
         yield "the name of its issuer is empty (RFC 5280 §4.1.2.4)"
@@ -151,16 +135,17 @@ def _names(one: Parsed) -> Iterator[str]:
         yield "its subject is empty, but its subjectAltName is not critical (RFC 5280 §4.2.1.6)"
     if names is not None and not list(names):
         yield "its subjectAltName is empty (RFC 5280 §4.2.1.6)"
-
-
-def _identifiers(one: Parsed, *, is_last: bool) -> Iterator[str]:
-    if one.cert.version is not x509.Version.v3:
-        return
+    is_v3 = one.cert.version is x509.Version.v3
     authority = one.find(x509.AuthorityKeyIdentifier)
-    if not is_last and (authority is None or authority.key_identifier is None):
+    if is_v3 and not is_last and (authority is None or authority.key_identifier is None):
         yield "it has no authorityKeyIdentifier with a key id (RFC 5280 §4.2.1.1)"
-    if one.is_ca and one.find(x509.SubjectKeyIdentifier) is None:
+    if is_v3 and one.is_ca and one.find(x509.SubjectKeyIdentifier) is None:
         yield "it has no subjectKeyIdentifier (RFC 5280 §4.2.1.2)"
+    yield from _ca(one) if one.is_ca else _no_ca(one)
+    if not is_v3 and one.extensions:
+        yield "it has extensions but is not of version 3 (RFC 5280 §4.1.2.1)"
+    if one.is_forgeable and not is_last and one.digest is not None:
+        yield f"its signature is made with {one.digest.name.upper()}, which can be forged"
 
 
 def _ca(one: Parsed) -> Iterator[str]:

@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from sslmd.core.errors import Permanent, Transient, together
+from sslmd.core.errors import Permanent, Transient, naming, together
 from sslmd.core.names import ZoneName, machine_of, shown
 from sslmd.servers.local import is_local
 from sslmd.servers.ssh import shell_on
@@ -32,7 +32,7 @@ ACME_CHALLENGE = "acme-challenge"
 LIMIT = 45.0
 ENDING = 15.0
 
-_SCRIPT = Path(__file__).with_name("challenge.sh")
+_script = cache(Path(__file__).with_name("challenge.sh").read_text)
 
 # RFC 8555 §8.1: base64url, and the token of http-01 names a file. The thumbprint of the account's
 # key (RFC 7638) is a SHA-256.
@@ -69,7 +69,10 @@ async def put(
     words = ("put", *(word for pair in contents.items() for word in pair))
 
     def put_here() -> None:
-        _put_here(server_dir, apex, contents)
+        with _challenges(server_dir, apex, make=True) as walk:
+            for token, content in contents.items():
+                with naming("write", f"{walk.path}/{token}"):
+                    walk.put(token, content.encode("ascii"))
 
     def put_there(host: str) -> Awaitable[None]:
         return _there(host, words, server_dir, apex, "write challenges to", scratch)
@@ -94,7 +97,11 @@ async def remove(
         check(apex, token)
 
     def remove_here() -> None:
-        _remove_here(server_dir, apex, tokens)
+        with suppress(FileNotFoundError):
+            with _challenges(server_dir, apex, make=False) as walk:
+                with naming("remove challenges from", walk.path):
+                    for token in tokens:
+                        walk.remove(token)
 
     words = ("remove", *tokens)
 
@@ -131,36 +138,13 @@ async def _on_each(
     local = await in_thread(sort)
     works = [there(host) for host, is_here in zip(hosts, local, strict=True) if not is_here]
     if any(local):
-        works.append(_here(here, in_thread))
+        works.append(in_thread(lambda: apart(here)))
     results = await asyncio.gather(*works, return_exceptions=True)
     if failures := [one for one in results if isinstance(one, BaseException)]:
         raise together(failures)
 
 
-async def _here(work: Callable[[], None], in_thread: InThread) -> None:
-    await in_thread(lambda: apart(work))
-
-
 # --- on this machine ------------------------------------------------------------------------
-
-
-def _put_here(server_dir: Path, apex: str, contents: Mapping[str, str]) -> None:
-    with _challenges(server_dir, apex, make=True) as walk:
-        for token, content in contents.items():
-            with _named("write", f"{walk.path}/{token}"):
-                walk.put(token, content.encode("ascii"))
-
-
-def _remove_here(server_dir: Path, apex: str, tokens: Sequence[str]) -> None:
-    try:
-        with (
-            _challenges(server_dir, apex, make=False) as walk,
-            _named("remove challenges from", walk.path),
-        ):
-            for token in tokens:
-                walk.remove(token)
-    except FileNotFoundError:
-        return
 
 
 @contextmanager
@@ -177,14 +161,6 @@ def _challenges(server_dir: Path, apex: str, *, make: bool) -> Iterator[Walk]:
                 raise
             raise files.trouble(err, "open", walk.path) from err
         yield walk
-
-
-@contextmanager
-def _named(doing: str, path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as err:
-        raise files.trouble(err, doing, path) from err
 
 
 # --- on other machines ----------------------------------------------------------------------
@@ -210,8 +186,3 @@ async def _there(
     if answer.status != "0":
         said = answer.said or f"it is not done within {LIMIT:.0f} s; see what hangs there"
         raise Transient(f"cannot {doing} {host}: {said}")
-
-
-@cache
-def _script() -> str:
-    return _SCRIPT.read_text()

@@ -278,14 +278,11 @@ def _parts(url: str) -> tuple[SplitResult, int]:
 
 def _is_address(host: str) -> bool:
     """Whether a host is an IP address, in any form that a resolver takes for one."""
-    with suppress(ValueError):
-        ipaddress.ip_address(host.partition("%")[0])
-        return True
-    try:
-        socket.inet_aton(host)  # 127.1, 0x7f000001
-    except (OSError, ValueError):
-        return False
-    return True
+    for parse in (ipaddress.ip_address, socket.inet_aton):  # 127.1, 0x7f000001
+        with suppress(OSError, ValueError):
+            parse(host.partition("%")[0])
+            return True
+    return False
 
 
 async def _connect(
@@ -295,7 +292,13 @@ async def _connect(
     assert name is not None
     # A CA takes any address of its name; we are looking at this one.
     addresses = [seen.address] if name == seen.host else await _resolved(seen, name)
-    is_tls = place.scheme == "https"
+    context = None
+    if place.scheme == "https":
+        # RFC 8555 §8.3: where a redirect leads to HTTPS, the certificate does not count.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_ciphers(f"{ANY}:!eNULL:@SECLEVEL=0")
     failed: OSError | ValueError = OSError("it has no address")
     for address in addresses:
         try:
@@ -303,8 +306,8 @@ async def _connect(
                 address,
                 port,
                 limit=MOST_HEAD,
-                ssl=_trusting() if is_tls else None,
-                server_hostname=name if is_tls else None,
+                ssl=context,
+                server_hostname=name if context is not None else None,
             )
         except ssl.SSLError as err:
             raise _WrongError(f"does not speak TLS: {err.reason}") from None
@@ -335,15 +338,6 @@ async def _resolved(seen: _Fetch, name: str) -> list[str]:
     return allowed[:MOST_ADDRESSES]
 
 
-def _trusting() -> ssl.SSLContext:
-    """RFC 8555 §8.3: where a redirect leads to HTTPS, the certificate does not count."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_ciphers(f"{ANY}:!eNULL:@SECLEVEL=0")
-    return context
-
-
 def _request(place: SplitResult) -> bytes:
     target = quote(place.path or "/", safe=_SAFE) + (
         place.query and f"?{quote(place.query, _SAFE)}"
@@ -366,8 +360,8 @@ async def _head(reader: asyncio.StreamReader) -> tuple[int, Mapping[str, str]]:
 
 async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
     """Read the beginning of a body (RFC 9112 §6), enough to tell whether it is the right one."""
+    body = b""
     if "chunked" in headers.get("transfer-encoding", "").lower():
-        body = b""
         while len(body) < MOST_BODY and (
             size := int((await reader.readline()).partition(b";")[0], 16)
         ):
@@ -377,7 +371,6 @@ async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> byt
         return body
     if length := headers.get("content-length"):
         return await reader.readexactly(min(int(length), MOST_BODY))
-    body = b""
     while len(body) < MOST_BODY and (piece := await reader.read(MOST_BODY)):
         body += piece
     return body

@@ -9,6 +9,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from sslmd.config.hosts import hosts_of
+from sslmd.config.model import Config
 from sslmd.core.names import machine_of
 
 LOOPBACK = ("127.0.0.1", "::1")
@@ -35,6 +37,11 @@ def is_local(host: str) -> bool:
     not resolve is not local.
     """
     return bool(looked_up(host))
+
+
+def hosts_here(config: Config) -> frozenset[str]:
+    """Return the hosts of server classes that are this machine; blocks as `is_local`."""
+    return frozenset(host for host in hosts_of(config) if is_local(machine_of(host)))
 
 
 def looked_up(host: str) -> bool | None:

@@ -260,7 +260,12 @@ async def prove(
         if all(theirs) and (is_last or spent >= BELIEVED):
             return f"port {probe.port} of {place.host} serves {theirs[0]}: not counted"
         if is_last:
-            raise Transient(_unproven(place, proof, seconds, wrong))
+            asked = f" for {proof.name}" if proof.name else ""
+            raise Transient(
+                f"{place.host} does not serve the new certificate{asked} within {seconds:g} s: "
+                f"{told_of(wrong)}; see whether its configuration reads {proof.path}, and whether "
+                "restart_cmd makes it read it"
+            )
         await asyncio.sleep(pause)
         pause = min(pause * SLOWER, LONGEST_PAUSE)
 
@@ -311,23 +316,11 @@ async def _round(
 def _wrong(seen: Sequence[Served], place: ProbedHost, proof: Expected) -> list[Served]:
     """Return what keeps the proof from being one."""
     if any(one.chain for one in seen):
-        seen = [one for one in seen if not _excused(one, place)]
+        excused = {Reach.NO_ROUTE, Reach.REFUSED} if place.own else {Reach.NO_ROUTE}
+        seen = [one for one in seen if one.reach not in excused]
     return [one for one in seen if one.leaf != proof.leaf]
 
 
 def _better(now: Served, before: Served | None) -> Served:
     """Return what tells more of an address: a last look may have had hardly any time."""
     return before if now.cut_short and before is not None and before.chain else now
-
-
-def _excused(one: Served, place: ProbedHost) -> bool:
-    return one.reach is Reach.NO_ROUTE or (place.own and one.reach is Reach.REFUSED)
-
-
-def _unproven(place: ProbedHost, proof: Expected, seconds: float, wrong: Sequence[Served]) -> str:
-    told = told_of(wrong)
-    asked = f" for {proof.name}" if proof.name else ""
-    return (
-        f"{place.host} does not serve the new certificate{asked} within {seconds:g} s: {told}; see "
-        f"whether its configuration reads {proof.path}, and whether restart_cmd makes it read it"
-    )

@@ -86,12 +86,12 @@ def update(
     else:
         _put_link(f"{base}/{NEXT}", next_)
     # The set before stays: whoever has just followed the link is still reading it.
-    before = old if old != curr else _newest_other(place, cert, curr, next_)
-    keep = {curr, next_, before}
+    others = [name for name in sets.list_sets(place, cert) if name not in (curr, next_)]
+    before = old if old != curr else next(reversed(others), None)
     if before is not None and before not in (curr, next_):
         rights.give_all(place.set_dir(cert, before))
-    for name in sets.list_sets(place, cert):
-        if name not in keep:
+    for name in others:
+        if name != before:
             files.remove_tree(place.set_dir(cert, name))
     return changed
 
@@ -350,10 +350,3 @@ def _linked(path: str) -> SetName | None:
         return SetName.parse(_target(path).removeprefix("db/"))
     except ValueError:
         return None
-
-
-def _newest_other(
-    place: Tree, cert: CertId, curr: SetName, next_: SetName | None
-) -> SetName | None:
-    others = [name for name in sets.list_sets(place, cert) if name not in (curr, next_)]
-    return others[-1] if others else None

@@ -31,17 +31,17 @@ trap clear_away EXIT
 # A signal that comes right before the end is dealt with when the trap above is gone already.
 trap 'clear_away; exit 1' HUP INT TERM PIPE
 
-# A folder of ours, made if need be. A link would lead us elsewhere.
+# A link would lead us elsewhere.
+no_link() {
+  [ ! -L "$1" ] || oops "$1 is a link to $(readlink -- "$1"); put a directory in its place"
+}
+
+# A folder of ours, made if need be.
 folder() {
-  if [ -L "$1" ]; then
-    oops "$1 is a link to $(readlink -- "$1"); put a directory in its place"
-  elif [ -d "$1" ]; then
-    :
-  elif [ -e "$1" ]; then
-    oops "$1 is not a directory; move it away"
-  else
-    quietly mkdir -m 0750 -- "$1"
-  fi
+  no_link "$1" || return
+  [ ! -d "$1" ] || return 0
+  if [ -e "$1" ]; then oops "$1 is not a directory; move it away"; return; fi
+  quietly mkdir -m 0750 -- "$1"
 }
 
 # Whoever can write to one of these folders could put links there.
@@ -65,9 +65,11 @@ $facts
 EOF
 }
 
-# The same for every folder on the way to the tree: nobody else can put another one to its place.
-# Where root keeps names from being exchanged (/tmp), that is fine too.
-way_is_safe() {
+# The production tree is one that we may look through, or not there. Every folder on the way to it
+# is safe as well: nobody else can put another one to its place. Where root keeps names from being
+# exchanged (/tmp), that is fine too.
+look() {
+  no_link "$prod" || return
   [ -z "$known_way" ] || return 0
   left=$prod/ at= links=0
   while [ -n "$left" ]; do
@@ -137,15 +139,11 @@ machine() {
   say machine "$id:$(stat -c %i -- "$prod" 2>/dev/null)"
 }
 
-# leave TOKEN: put what nobody else knows of into the tree, until `take`; left: tell what is there.
+# leave TOKEN: put what nobody else knows of into the tree, until `clear_away`; left: tell what is there.
 leave() {
   look && safe "$prod" || return
   token=$prod/.sslmd-in.$$.$1
   quietly mkdir -m 0700 -- "$token"
-}
-
-take() {
-  clear_away
 }
 
 left() {
@@ -159,22 +157,12 @@ elsewhere() {
   [ ! -e "$1" ] || oops "this name leads back to the same machine; write localhost in its place"
 }
 
-# The production tree is one that we may look through, or not there.
-look() {
-  if [ -L "$prod" ]; then
-    oops "$prod is a link to $(readlink -- "$prod"); put a directory in its place"
-  else
-    way_is_safe
-  fi
-}
-
 # --- putting a set in its place ---
 
-rename_over() { quietly mv -f -T -- "$1" "$2"; }
-
-# Let two names change places at one instant. `mv` can do that since coreutils 9.5, others know
-# renameat2(2) by its number.
-exchange() {
+# Put one name in the place of another, at one instant: a folder that is there changes places with
+# it. `mv` can do that since coreutils 9.5, others know renameat2(2) by its number.
+replace() {
+  if [ ! -d "$2" ] || [ -L "$2" ]; then quietly mv -f -T -- "$1" "$2"; return; fi
   mv --exchange -T -- "$1" "$2" 2>/dev/null </dev/null && return
   case $(uname -m) in
     x86_64) number=316 ;;
@@ -195,17 +183,15 @@ sys.exit(ctypes.CDLL(None).renameat2(-100, os.fsencode(sys.argv[1]), -100, os.fs
   oops "$2 cannot be replaced at one instant; install perl, python3 or coreutils 9.5 there"
 }
 
-# Whether a key is had by whom it is for, and nobody else: its facts are in the variables.
-fits() {
-  [ "$bits" = "${mode#0}" ] || return 1
-  case ${owner:-$me} in "$user" | "$uid") ;; *) return 1 ;; esac
-  case ${group:-$my_group} in "$team" | "$gid") ;; *) return 1 ;; esac
-}
-
 # Give the keys of a set to whom they are for: closed while they change hands.
 hand_over() {
   while IFS=: read -r bits uid gid user team file; do
-    if [ -z "$file" ] || fits; then continue; fi
+    [ -n "$file" ] || continue
+    # A key that whom it is for has already, and nobody else, stays as it is.
+    case $bits:${owner:-$me}:${group:-$my_group} in
+      "${mode#0}:$user:$team" | "${mode#0}:$user:$gid") continue ;;
+      "${mode#0}:$uid:$team" | "${mode#0}:$uid:$gid") continue ;;
+    esac
     if [ "$bits" != 600 ]; then quietly chmod 0600 "$file" || return; fi
     quietly chown -- "${owner:-$me}:${group:-$my_group}" "$file" || return
     quietly chmod -- "$mode" "$file" || return
@@ -218,13 +204,6 @@ EOF
 alike() {
   for one in "$1"/* "$2"/*; do
     cmp -s -- "$1/${one##*/}" "$2/${one##*/}" || return 1
-  done
-}
-
-# Whether the set that is in use has the same key and certificates as this one.
-in_use() {
-  for file in privkey.pem fullchain.pem; do
-    [ ! -e "$1/$file" ] || cmp -s -- "$1/$file" "$2/curr/$file" || return 1
   done
 }
 
@@ -258,33 +237,34 @@ put() {
   if [ "$opens" = 1 ]; then
     quietly chmod o+x "$prod" "$top" "$home" "$home/db" || return
   fi
-  if in_use "$from" "$home"; then news=same; else news=new; fi
+  # The same, if the set that is in use has this key and these certificates.
+  news=same
+  for file in privkey.pem fullchain.pem; do
+    [ ! -e "$from/$file" ] || cmp -s -- "$from/$file" "$home/curr/$file" || news=new
+  done
   before=$(readlink -- "$home/curr") || before=
-  if [ ! -d "$home/db/$set" ]; then
-    sync -- "$from"/* "$from" 2>/dev/null
-    rename_over "$from" "$home/db/$set" || return
-  elif alike "$from" "$home/db/$set"; then
+  if [ -d "$home/db/$set" ] && alike "$from" "$home/db/$set"; then
     hand_over "$home/db/$set" && quietly chmod "$rights" "$home/db/$set" || return
   else
     sync -- "$from"/* "$from" 2>/dev/null
-    exchange "$from" "$home/db/$set" || return
+    replace "$from" "$home/db/$set" || return
   fi
   sync -- "$home/db" 2>/dev/null
   if [ "$before" != "db/$set" ]; then
     quietly ln -s -- "db/$set" "$incoming/curr" || return
-    if [ -d "$home/curr" ] && [ ! -L "$home/curr" ]; then
-      exchange "$incoming/curr" "$home/curr" || return
-      rm -rf -- "$incoming/curr"
-    else
-      rename_over "$incoming/curr" "$home/curr" || return
-    fi
+    replace "$incoming/curr" "$home/curr" || return
+    [ ! -e "$incoming/curr" ] || rm -rf -- "$incoming/curr"
     sync -- "$home" 2>/dev/null
   fi
   # What is on deck stays at home.
   for name in "$home/next" "$home/prev"; do
     if [ -e "$name" ] || [ -L "$name" ]; then rm -rf -- "$name"; fi
   done
-  [ "$before" != "db/$set" ] || before=db/$(newest "$home/db" "$set")
+  if [ "$before" = "db/$set" ]; then  # then the newest of the others is the set before
+    for dir in "$home"/db/*; do
+      [ "${dir##*/}" = "$set" ] || before=db/${dir##*/}
+    done
+  fi
   for dir in "$home"/db/*; do
     case db/${dir##*/} in
       "db/$set") ;;
@@ -293,15 +273,6 @@ put() {
     esac
   done
   say put "$news"
-}
-
-# The newest set beside one.
-newest() {
-  found=
-  for other in "$1"/*; do
-    [ "${other##*/}" = "$2" ] || found=${other##*/}
-  done
-  printf %s "$found"
 }
 
 # above OWNER GROUP: tell the folders above the tree that do not let these through.
@@ -340,27 +311,24 @@ survey() {
     service=${home##*/} group=${home%/*}
     say have "$key" "${group##*/}/$service"
   done
-  # What is being written, and what is sent here by another daemon, is nobody's yet.
+  # What is being written, and what is sent here by another daemon, is nobody's yet. Other private
+  # keys than those of sets are strays: 100 of them, and how many more there are.
   find "$prod" -xdev \( -name '.sslmd-in.*' -o -name '.*.new' \) -prune -o -type f -print \
-    2>/dev/null | strays
-}
-
-# Tell the private keys among files, but those of sets, which are told with their certificate: 100
-# of them, and how many more there are.
-strays() {
-  number=0
-  while IFS= read -r file; do
-    name=${file#"$prod"/}
-    in_cert=${name#*/} in_cert=${in_cert#*/}
-    case $in_cert in
-      curr/*/* | next/*/* | prev/*/* | db/*/*/*) ;;
-      curr/* | next/* | prev/* | db/*/*) continue ;;
-    esac
-    secret "$file" || continue
-    number=$((number + 1))
-    [ "$number" -gt 100 ] || say stray "$name"
-  done
-  [ "$number" -le 100 ] || say more $((number - 100))
+    2>/dev/null | {
+    number=0
+    while IFS= read -r file; do
+      name=${file#"$prod"/}
+      in_cert=${name#*/} in_cert=${in_cert#*/}
+      case $in_cert in
+        curr/*/* | next/*/* | prev/*/* | db/*/*/*) ;;
+        curr/* | next/* | prev/* | db/*/*) continue ;;
+      esac
+      secret "$file" || continue
+      number=$((number + 1))
+      [ "$number" -gt 100 ] || say stray "$name"
+    done
+    [ "$number" -le 100 ] || say more $((number - 100))
+  }
 }
 
 # older DIR…: tell the keys of certificates in these, where production was before: which DIR (1, 2,

@@ -38,8 +38,7 @@ LONGEST_LINE = 1 << 16
 LONGEST_ANSWER = 1 << 22
 MOST_LINES = 1 << 15
 
-_SCRIPT = Path(__file__).with_name("remote.sh")
-_script = cache(_SCRIPT.read_text)
+_script = cache(Path(__file__).with_name("remote.sh").read_text)
 
 # What a host has to have, for messages about one that has something else.
 NEEDS = "sslmd needs a POSIX shell with coreutils or busybox, and rsync, for the user that logs in"

@@ -76,6 +76,7 @@ def check(top: str, now: datetime, root: str = "/") -> int:
 
     import asyncio
 
+    from sslmd.core.errors import SslmError
     from sslmd.setup import import_outcome, import_site, import_tree
     from sslmd.workers.rehearsal import rehearse
 
@@ -97,20 +98,14 @@ def check(top: str, now: datetime, root: str = "/") -> int:
         ("The unit", import_site.unit(config, root)),
         ("What runs ssl-mgr", import_site.timers(root)),
     )
-    seen = [_section(title, lines) for title, lines in sections]
-    return _verdict(found, all(seen))
-
-
-def _section(title: str, lines: Iterable[str]) -> bool:
-    """Print what there is to say; return whether it could be looked at."""
-    from sslmd.core.errors import SslmError
-
-    try:
-        _print(title, list(lines))
-    except (SslmError, OSError, ValueError) as err:
-        _print(title, [f"this cannot be looked at: {err}"], "red")
-        return False
-    return True
+    complete = True
+    for title, lines in sections:
+        try:
+            _print(title, list(lines))
+        except (SslmError, OSError, ValueError) as err:
+            complete = False
+            _print(title, [f"this cannot be looked at: {err}"], "red")
+    return _verdict(found, complete)
 
 
 def _print(title: str, lines: Iterable[str], colour: str = "") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -56,7 +57,11 @@ def outcome_of(config: Config, rehearsal: Rehearsal, now: datetime) -> ImportOut
     """Judge a rehearsal; blocks, never raises."""
     found = ImportOutcome(rehearsal)
     found.problems += _of_the_tree(config)
-    there = _in_production(config, found)
+    there: dict[CertId, bool] = {}
+    try:
+        there = survey(str(config.globals.prod_cert_dir))
+    except SslmError as err:
+        found.problems.append(str(err))
     tree = Tree(str(config.globals.certs_dir))
     lost: list[str] = []
     for cert, one in rehearsal.certs.items():
@@ -71,9 +76,11 @@ def outcome_of(config: Config, rehearsal: Rehearsal, now: datetime) -> ImportOut
             line.colour = "yellow"
             if one.is_root:
                 line.colour = "red"
+                keeps = getattr(one.job, "reuse", False)
+                what = "certificate, with its key" if keeps else "key and certificate"
                 found.new_roots.append(
-                    f"NEW ROOT: {cert} would get another {_gets(one)}. Every client that trusts it "
-                    "has to learn the new one"
+                    f"NEW ROOT: {cert} would get another {what}. Every client that trusts it has "
+                    "to learn the new one"
                 )
         elif one.is_rolled:
             found.rolled += 1
@@ -93,11 +100,6 @@ def outcome_of(config: Config, rehearsal: Rehearsal, now: datetime) -> ImportOut
     return found
 
 
-def _gets(one: Rehearsed) -> str:
-    keeps = getattr(one.job, "reuse", False)
-    return "certificate, with its key" if keeps else "key and certificate"
-
-
 def _problem(one: Rehearsed, tree: Tree, now: datetime) -> str:
     """Return what keeps a certificate from being taken over, "" if nothing does."""
     if one.hold:
@@ -114,19 +116,12 @@ def _problem(one: Rehearsed, tree: Tree, now: datetime) -> str:
     unusable = one.unusable(now)
     if unusable is None:
         return ""
-    missing = "" if one.wanted.managed else " No active group lists it, so nobody renews it."
-    return f"it cannot be used, and is not renewed: {say(unusable)}.{missing}{_sets(one, tree)}"
-
-
-def _sets(one: Rehearsed, tree: Tree) -> str:
-    """Return which sets there are of a certificate that has no `curr`."""
-    if one.loaded.curr is not None:
-        return ""
-    try:
-        names = sets.list_sets(tree, one.cert)
-    except SslmError:
-        names = []
-    return f" There is no curr, but there are sets: {', '.join(map(str, names))}" if names else ""
+    more = "" if one.wanted.managed else " No active group lists it, so nobody renews it."
+    if one.loaded.curr is None:
+        with suppress(SslmError):
+            if names := sets.list_sets(tree, one.cert):
+                more += f" There is no curr, but there are sets: {', '.join(map(str, names))}"
+    return f"it cannot be used, and is not renewed: {say(unusable)}.{more}"
 
 
 def _line(one: Rehearsed, tree: Tree, now: datetime) -> Line:
@@ -211,11 +206,3 @@ def _of_the_tree(config: Config) -> Iterator[str]:
             continue
         if read_only:
             yield f"{key}: {folder} is on a file system that is read-only; mount it for writing"
-
-
-def _in_production(config: Config, found: ImportOutcome) -> dict[CertId, bool]:
-    try:
-        return survey(str(config.globals.prod_cert_dir))
-    except SslmError as err:
-        found.problems.append(str(err))
-        return {}

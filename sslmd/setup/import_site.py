@@ -17,13 +17,13 @@ from sslmd.config.model import Config, ServiceConfig
 from sslmd.console.text import count
 from sslmd.core.dane.tlsa import DaneEntry, TlsaHosts, endpoint_of, hosts_of
 from sslmd.core.errors import SslmError
-from sslmd.core.names import BadName, CertId, DomainName, machine_of
+from sslmd.core.names import BadName, CertId, DomainName
 from sslmd.core.spec import AcmeCa
-from sslmd.pki.chain import find, load_cert
+from sslmd.pki.chain import find
 from sslmd.servers import unit as units
-from sslmd.servers.local import is_local
-from sslmd.store import files
-from sslmd.store.layout import CERT, CURR, Tree, tlsa_file
+from sslmd.servers.local import hosts_here
+from sslmd.setup.import_tree import cert_of
+from sslmd.store.layout import Tree, tlsa_file
 from sslmd.workers.rehearsal import Rehearsal
 from sslmd.workers.zone_rehearsal import ZoneRehearsal
 
@@ -49,7 +49,13 @@ def _other_hosts(zone: ZoneRehearsal, service: ServiceConfig) -> Iterator[str]:
     """
     names, mx = service.spec.all_names(), zone.mx
     for entry in service.dane:
-        there = _hosts(zone, entry)
+        # The hosts that have records for the port in the include file.
+        there = set()
+        for owner in zone.before:
+            with suppress(BadName):
+                port, proto, host = endpoint_of(owner)
+                if (port, proto) == (entry.port, entry.proto):
+                    there.add(host)
         ours = set(hosts_of(entry, zone.name, names, mx))
         if entry.port == 25 or not there or there == ours:
             continue
@@ -59,17 +65,6 @@ def _other_hosts(zone: ZoneRehearsal, service: ServiceConfig) -> Iterator[str]:
             f"{_listed(there)}, and sslmd would have them at {_listed(ours)}. To keep them where "
             f"they are, write into dane_tls: [{numbers}, {_sixth(entry, zone, service, there)}]"
         )
-
-
-def _hosts(zone: ZoneRehearsal, entry: DaneEntry) -> set[DomainName]:
-    """Return the hosts that have records for a port in the include file."""
-    found = set()
-    for owner in zone.before:
-        with suppress(BadName):
-            port, proto, host = endpoint_of(owner)
-            if (port, proto) == (entry.port, entry.proto):
-                found.add(host)
-    return found
 
 
 def _sixth(
@@ -98,8 +93,12 @@ def usages(config: Config) -> Iterator[str]:
     for cert, service in config.services.items():
         if service.spec.ca is not None or isinstance(service.spec.signer, AcmeCa):
             continue
-        gone = _usages_of(tree, cert) - set(service.spec.ext_key_usage)
-        if gone:
+        own = cert_of(tree, cert)
+        try:
+            found = find(own, x509.ExtendedKeyUsage) if own is not None else None
+        except (SslmError, ValueError):
+            continue  # it is damaged
+        if gone := set(map(_name, found or ())) - set(service.spec.ext_key_usage):
             dropped[tuple(sorted(gone))].append(cert)
     for names, certs in dropped.items():
         yield (
@@ -107,15 +106,6 @@ def usages(config: Config) -> Iterator[str]:
             "in the next one. If a client needs it, write ext_key_usage into [X509] of the service "
             "file, with all that are wanted"
         )
-
-
-def _usages_of(tree: Tree, cert: CertId) -> set[str]:
-    try:
-        own = load_cert(files.read_file(f"{tree.link(cert, CURR)}/{CERT}"))
-        found = find(own, x509.ExtendedKeyUsage)
-    except (SslmError, OSError, ValueError):
-        return set()
-    return {_name(one) for one in found or ()}
 
 
 def _name(usage: x509.ObjectIdentifier) -> str:
@@ -138,9 +128,7 @@ def groups(config: Config) -> Iterator[str]:
 def unit(config: Config, root: str) -> Iterator[str]:
     """Report what the unit does not allow, and the drop-in to paste."""
     installed = units.read_unit(root)
-    hosts = {host for one in config.server_classes for host in one.servers}
-    here = frozenset(host for host in hosts if is_local(machine_of(host)))
-    found = list(units.limits(config, installed, here))
+    found = list(units.limits(config, installed, hosts_here(config)))
     for one in found:
         yield one.text
     lines = units.drop_in(found)
@@ -187,8 +175,10 @@ class _Start:
 
 def timers(root: str = "/") -> Iterator[str]:
     """Report what would go on running ssl-mgr beside the daemon."""
-    for one in _of_cron(root):
-        yield from _told(one, f"take that out of {one.path}")
+    for pattern in _CRON:
+        for path in sorted(glob.glob(f"{glob.escape(root)}/{pattern}")):
+            if (found := _started_by(path, root)) is not None:
+                yield from _told(found, f"take that out of {path}")
     seen: set[str] = set()
     for pattern in _UNITS:
         for path in sorted(glob.glob(f"{glob.escape(root)}/{pattern}")):
@@ -228,14 +218,6 @@ def _told(one: _Start, way_out: str) -> Iterator[str]:
             f"{one.path} starts sslm-dhparm{via}: keep that, sslmd's own does the same; or write "
             "[dh] into ssl-mgr.conf, and the daemon makes these groups"
         )
-
-
-def _of_cron(root: str) -> Iterator[_Start]:
-    for pattern in _CRON:
-        for path in sorted(glob.glob(f"{glob.escape(root)}/{pattern}")):
-            found = _started_by(path, root)
-            if found is not None:
-                yield found
 
 
 def _started_by(path: str, root: str) -> _Start | None:

@@ -23,7 +23,7 @@ from sslmd.pki.chain import find, load_cert
 from sslmd.servers import folders
 from sslmd.servers.local import is_local
 from sslmd.store import files
-from sslmd.store.layout import CURR, Tree
+from sslmd.store.layout import CERT, CURR, Tree
 from sslmd.workers.rehearsal import Rehearsal
 
 _SHOWN = 5
@@ -58,14 +58,15 @@ def own_ca(config: Config) -> Iterator[str]:
     named: dict[bytes, dict[bytes, CertId]] = defaultdict(dict)
     for cert, service in config.services.items():
         signer = service.spec.signer
-        own = _cert(tree, cert)
-        issuer = _cert(tree, signer.cert) if isinstance(signer, OwnCa) else None
+        own = cert_of(tree, cert)
+        issuer = cert_of(tree, signer.cert) if isinstance(signer, OwnCa) else None
         if own is None:
             continue
         try:
             is_ca = cert.group == GroupName.CA
             if is_ca:
-                named[own.subject.public_bytes()][_key(own)] = cert
+                form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+                named[own.subject.public_bytes()][own.public_key().public_bytes(*form)] = cert
             if is_ca and find(own, x509.ExtendedKeyUsage) is not None:
                 usages.append(cert.service)
             if issuer is None or own.issuer != issuer.subject:
@@ -98,13 +99,10 @@ def own_ca(config: Config) -> Iterator[str]:
         )
 
 
-def _key(own: x509.Certificate) -> bytes:
-    return own.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
-def _cert(tree: Tree, cert: CertId) -> x509.Certificate | None:
+def cert_of(tree: Tree, cert: CertId) -> x509.Certificate | None:
+    """Return the certificate in use; None where none can be read."""
     try:
-        return load_cert(files.read_file(f"{tree.link(cert, CURR)}/cert.pem"))
+        return load_cert(files.read_file(f"{tree.link(cert, CURR)}/{CERT}"))
     except (SslmError, OSError, ValueError):
         return None
 

@@ -77,10 +77,17 @@ def run(argv: Sequence[str] | None = None) -> int:
     asks = somebody and not args.yes
     if args.user or args.trees:
         return _own_user(args, parser, somebody=somebody)
-    if not (somebody or args.yes) and (unsaid := _unsaid(args)):
-        parser.error(
-            f"nobody is there to ask for {', '.join(unsaid)}; say --yes to take the defaults"
-        )
+    # Nobody has to give a contact.
+    said: dict[str, object] = {
+        "--domain": args.domain,
+        "--ca": args.ca,
+        "--validation": args.validation or args.ca != Ca.LETSENCRYPT,
+        "--service": args.service,
+        "--dane or --no-dane": args.dane is not None,
+    }
+    unsaid = ", ".join(option for option, answer in said.items() if not answer)
+    if unsaid and not (somebody or args.yes):
+        parser.error(f"nobody is there to ask for {unsaid}; say --yes to take the defaults")
     try:
         conf_dir = locate_conf_dir(args.conf_dir, os.environ)
         _refuse_existing(conf_dir)
@@ -167,18 +174,6 @@ def _parser() -> argparse.ArgumentParser:
         "--yes", action="store_true", help="ask nothing; take the default of what is not said"
     )
     return parser
-
-
-def _unsaid(args: argparse.Namespace) -> list[str]:
-    """Return the options of the questions that are still open; nobody has to give a contact."""
-    said: dict[str, object] = {
-        "--domain": args.domain,
-        "--ca": args.ca,
-        "--validation": args.validation or args.ca != Ca.LETSENCRYPT,
-        "--service": args.service,
-        "--dane or --no-dane": args.dane is not None,
-    }
-    return [option for option, answer in said.items() if not answer]
 
 
 def _refuse_existing(conf_dir: Path) -> None:

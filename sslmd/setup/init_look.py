@@ -8,7 +8,8 @@ from being written.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sslmd.config.first import Answers
@@ -52,22 +53,23 @@ async def look(
     """
     if not answers.needs_dns and not answers.needs_web:
         return Looked()
+
+    async def in_time(part: Awaitable[Looked | list[str]]) -> Looked:
+        try:
+            async with asyncio.timeout(limit):
+                found = await part
+        except TimeoutError:
+            text = f"not everything in DNS was looked at within {limit:g} s; sslmctl doctor does it"
+            return Looked(None, (text,))
+        return found if isinstance(found, Looked) else Looked(None, tuple(found))
+
     parts = await asyncio.gather(
-        _in_time(_extra(answers, resolver, usual), limit),
-        _in_time(_zone(answers, resolver, primary), limit),
-        _in_time(_names(answers, resolver), limit),
+        in_time(_extra(answers, resolver, usual)),
+        in_time(_zone(answers, resolver, primary)),
+        in_time(_names(answers, resolver)),
     )
     remarks = dict.fromkeys(text for part in parts for text in part.remarks)
     return Looked(parts[0].resolvers, tuple(remarks))
-
-
-async def _in_time(part: Awaitable[Looked], limit: float) -> Looked:
-    try:
-        async with asyncio.timeout(limit):
-            return await part
-    except TimeoutError:
-        text = f"not everything in DNS was looked at within {limit:g} s; sslmctl doctor does it"
-        return Looked(None, (text,))
 
 
 async def _extra(answers: Answers, resolver: Resolver, usual: Sequence[Endpoint]) -> Looked:
@@ -78,9 +80,12 @@ async def _extra(answers: Answers, resolver: Resolver, usual: Sequence[Endpoint]
     if not silent:
         return Looked()
     told = ", ".join(one.host for one in silent)
-    if len(silent) == len(usual) and not await _answers(resolver):
-        text = f"{told} (dns_xtra_ns) do not answer, nor does any resolver of this machine"
-        return Looked(None, (f"{text}; run sslmctl doctor when there is a network",))
+    if len(silent) == len(usual):
+        try:
+            await resolver.lookup(".", "NS")
+        except SslmError:
+            text = f"{told} (dns_xtra_ns) do not answer, nor does any resolver of this machine"
+            return Looked(None, (f"{text}; run sslmctl doctor when there is a network",))
     good = tuple(one.host for one in usual if one not in silent)
     text = (
         f"no answer of {told} from here: a firewall may keep port 53 closed. dns_xtra_ns is "
@@ -89,21 +94,10 @@ async def _extra(answers: Answers, resolver: Resolver, usual: Sequence[Endpoint]
     return Looked(good, (text,))
 
 
-async def _answers(resolver: Resolver) -> bool:
-    try:
-        await resolver.lookup(".", "NS")
-    except SslmError:
-        return False
-    return True
-
-
-async def _zone(answers: Answers, resolver: Resolver, primary: NameServer) -> Looked:
+async def _zone(answers: Answers, resolver: Resolver, primary: NameServer) -> list[str]:
     """Look at the name servers of the domain, and at the primary that is written."""
-    remarks = await _of_zone(answers, resolver, primary) if answers.needs_dns else []
-    return Looked(None, tuple(remarks))
-
-
-async def _of_zone(answers: Answers, resolver: Resolver, primary: NameServer) -> list[str]:
+    if not answers.needs_dns:
+        return []
     zone = ZoneName.parse(answers.domain)
     first = await reach(primary, zone)
     remarks = []
@@ -143,11 +137,16 @@ def _is_part(zone: ZoneName, around: str) -> str:
     return f"{zone} is no zone, but a part of {around}: make {around} the group in its place"
 
 
-async def _names(answers: Answers, resolver: Resolver) -> Looked:
+async def _names(answers: Answers, resolver: Resolver) -> list[str]:
     """Look for names that a CA would find no web server at."""
     if not answers.needs_web:
-        return Looked()
-    names = list(_hosts(name for service in answers.services for name in service.names))
+        return []
+    names: dict[DomainName, None] = {}
+    for text in (name for service in answers.services for name in service.names):
+        with suppress(BadName):
+            name = parse_san(text)
+            if isinstance(name, DomainName) and not name.is_wildcard:
+                names[name] = None
 
     async def one(name: DomainName) -> str:
         try:
@@ -156,14 +155,4 @@ async def _names(answers: Answers, resolver: Resolver) -> Looked:
             return f"{name}: {err}"
         return "" if found else f"{name} has no address, so the CA would find no web server"
 
-    return Looked(None, tuple(text for text in await asyncio.gather(*map(one, names)) if text))
-
-
-def _hosts(names: Iterable[str]) -> Iterable[DomainName]:
-    for text in dict.fromkeys(names):
-        try:
-            name = parse_san(text)
-        except BadName:
-            continue
-        if isinstance(name, DomainName) and not name.is_wildcard:
-            yield name
+    return [text for text in await asyncio.gather(*map(one, names)) if text]

@@ -24,9 +24,9 @@ from sslmd.config.load import load, locate_conf_dir
 from sslmd.config.model import Config
 from sslmd.core.errors import ConfigError, Permanent, SslmError
 from sslmd.servers import own_user
-from sslmd.servers.local import is_local
+from sslmd.servers.local import hosts_here
 from sslmd.servers.own_user import DROP_IN, POLKIT, ROOT, SYSUSERS, TMPFILES, USER
-from sslmd.servers.unit import NAME, Unit, read_unit
+from sslmd.servers.unit import NAME, read_unit
 from sslmd.store import files
 from sslmd.store.layout import Tree
 from sslmd.store.owners import GivenAway, Whose, give
@@ -53,19 +53,14 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser, *, asks: bool
         unit = read_unit()
         if not unit.path:
             raise Permanent("there is no sslmd.service; install the package, or say: make install")
-        return _Change(args.user, unit, _conf_dir(args, unit, parser)).run(asks=asks)
+        # The configuration that the unit's daemon reads.
+        if not args.conf_dir and unit.top is None:
+            parser.error("the unit names a folder with --conf-dir; say the same here")
+        conf_dir = os.path.abspath(args.conf_dir) if args.conf_dir else f"{unit.top}/conf.d"
+        return _Change(args.user, Path(conf_dir)).run(asks=asks)
     except (SslmError, OSError, subprocess.TimeoutExpired) as err:
         print(f"sslmd init: {err}", file=sys.stderr)
         return 1
-
-
-def _conf_dir(args: argparse.Namespace, unit: Unit, parser: argparse.ArgumentParser) -> Path:
-    """Return the configuration that the unit's daemon reads."""
-    if args.conf_dir:
-        return Path(os.path.abspath(args.conf_dir))
-    if unit.top is None:
-        parser.error("the unit names a folder with --conf-dir; say the same here")
-    return Path(unit.top, "conf.d")
 
 
 def _load(conf_dir: Path) -> Config:
@@ -83,13 +78,11 @@ class _Change:
     """From one user to the other."""
 
     user: str
-    unit: Unit
     conf_dir: Path
 
     def run(self, *, asks: bool) -> int:
         config = _load(self.conf_dir)
-        hosts = {host for one in config.server_classes for host in one.servers}
-        needs = own_user.needs_of(config, frozenset(filter(is_local, hosts)), _unit_name)
+        needs = own_user.needs_of(config, hosts_here(config), _unit_name)
         if self.user != ROOT:
             if other := at_work(self.conf_dir):
                 needs.refused.append(
@@ -129,7 +122,9 @@ class _Change:
 
     def _show(self, config: Config, texts: dict[str, str], *, asks: bool) -> None:
         for path in (SYSUSERS, DROP_IN, TMPFILES, POLKIT):
-            _check_ours(path)
+            with suppress(FileNotFoundError):
+                if own_user.MARK not in files.read_file(path).decode("utf-8", "replace"):
+                    raise Permanent(f"{path} is there, and not by sslmd init; move it away first")
         if texts:
             print("These files are written:" if asks else "Writes:")
             for path, text in texts.items():
@@ -228,14 +223,6 @@ class _Change:
             _run("systemctl", "restart", NAME)
         else:
             _tell_left(_give(config, self.user))
-
-
-def _check_ours(path: str) -> None:
-    """Raise `Permanent` for a file of somebody else's at the place of ours."""
-    with suppress(FileNotFoundError):
-        text = files.read_file(path).decode("utf-8", "replace")
-        if own_user.MARK not in text:
-            raise Permanent(f"{path} is there, and not by sslmd init; move it away first")
 
 
 def _program() -> str:

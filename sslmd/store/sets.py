@@ -211,14 +211,8 @@ def remove_unfinished(tree: Tree, cert: CertId) -> list[SetName]:
 
 def _begun(tree: Tree, cert: CertId) -> list[SetName]:
     """Return the sets that are noted as begun by us, and not as finished."""
-    try:
-        entries = os.listdir(tree.db_dir(cert))
-    except FileNotFoundError:
-        return []
-    except OSError as err:
-        raise files.trouble(err, "list", tree.db_dir(cert)) from err
     found = []
-    for entry in entries:
+    for entry in _entries(tree.db_dir(cert)):
         if entry.startswith(".") and entry.endswith(UNFINISHED):
             with suppress(BadName):
                 found.append(SetName.parse(entry[1:].removesuffix(UNFINISHED)))
@@ -271,15 +265,8 @@ def finish_roll(tree: Tree, cert: CertId, links: Links) -> None:
 
 def list_certs(tree: Tree, group: str) -> list[CertId]:
     """Return the certificates of a group that have sets in the tree, whoever asks for them."""
-    folder = tree.group_dir(group)
-    try:
-        entries = sorted(os.listdir(folder))
-    except FileNotFoundError:
-        return []
-    except OSError as err:
-        raise files.trouble(err, "list", folder) from err
     found = []
-    for entry in entries:
+    for entry in sorted(_entries(tree.group_dir(group))):
         try:
             cert = CertId(group, parse_service(entry))
         except BadName:
@@ -292,13 +279,7 @@ def list_certs(tree: Tree, group: str) -> list[CertId]:
 def list_sets(tree: Tree, cert: CertId) -> list[SetName]:
     """Return all sets of a certificate, oldest first; other names in `db/` are left alone."""
     names = []
-    try:
-        entries = os.listdir(tree.db_dir(cert))
-    except FileNotFoundError:
-        return []
-    except OSError as err:
-        raise files.trouble(err, "list", tree.db_dir(cert)) from err
-    for entry in entries:
+    for entry in _entries(tree.db_dir(cert)):
         try:
             name = SetName.parse(entry)
         except BadName:
@@ -306,6 +287,15 @@ def list_sets(tree: Tree, cert: CertId) -> list[SetName]:
         if os.path.isdir(tree.set_dir(cert, name)):
             names.append(name)
     return sorted(names)
+
+
+def _entries(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as err:
+        raise files.trouble(err, "list", folder) from err
 
 
 def clean(tree: Tree, cert: CertId, keep: int, used: Collection[SetName] = ()) -> list[SetName]:

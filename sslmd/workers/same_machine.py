@@ -42,5 +42,5 @@ async def seen_as_one(shell: RemoteShell, names: Collection[str], tools: Tools) 
         found = await asyncio.gather(*map(sees_it, names))
     finally:
         with suppress(SslmError):
-            await shell.ask("take")
+            await shell.ask("clear_away")
     return frozenset(name for name, sees in zip(names, found, strict=True) if sees)

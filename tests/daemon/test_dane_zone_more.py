@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -216,6 +217,14 @@ def test_the_others_are_counted_apart() -> None:
     assert state.sighting is not None
     assert state.sighting.since is None
     assert silent_of(dane_of(zone, state)) == "192.0.2.2 does not answer"
+    # That is of use at the end of the certificate in use, also while no look succeeds.
+    zone.look_trouble = "its name servers cannot be looked up"
+    assert silent_of(dane_of(zone, state)) == "192.0.2.2 does not answer"
+    assert state.sighting is not None
+    over = replace(state.sighting, since=datetime.now(UTC), waited=1e6, need=0.0, silent=())
+    assert over.complete
+    assert isinstance(dane_of(zone, replace(state, sighting=over)), Counting)
+    zone.look_trouble = ""
     lacking = TlsaSeen("192.0.2.3", {OWNER: OwnerSeen[Tlsa]()})
     take(zone, at(4000.0, replace(both, servers=(*both.servers, lacking))))
     sight(zone, CERT, state)

@@ -17,8 +17,9 @@ import pytest
 
 from sslmd.config.model import Config
 from sslmd.core.events import Asked
-from sslmd.core.jobs import CertJob, ReadHeld, Settle
+from sslmd.core.jobs import CertJob, Order, Pool, ReadHeld, Settle
 from sslmd.core.names import CertId
+from sslmd.core.spec import KeySpec, KeyType
 from sslmd.core.state import Ask, CertState, Request
 from sslmd.core.view import Decision
 from sslmd.daemon.api.documents import status_entry
@@ -182,6 +183,25 @@ async def test_a_job_that_does_not_end_holds_up_the_reload_alone(
     assert not reload.done()
     stuck.may_end.set()
     assert await reload == ([], [WEB], [])
+
+
+async def test_an_order_for_other_names_makes_way_while_it_still_waits_for_its_place(
+    planner: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, config = Stuck(planner, monkeypatch), planner.tools.config
+    stuck.may_end.set()
+    name = planner.registry[WEB].state.curr
+    assert name is not None
+    monkeypatch.setitem(planner.queue._places, Pool.ACME, 0)
+    planner.queue.submit(Order(WEB, name.name, because("test")))
+    old = config.services[WEB]
+    key = KeySpec(KeyType.RSA, bits=2048)
+    other = replace(old, spec=replace(old.spec, key=key), fingerprint="other")
+    services = {**config.services, WEB: other}
+    assert await planner.reconfigure(replace(config, services=services)) == ([], [], [WEB])
+    (job,) = planner.queue.in_lane(f"cert {WEB}")
+    assert not isinstance(job, Order)
+    await until(lambda: WEB in stuck.begun)
 
 
 async def test_what_leaves_and_what_comes_is_exchanged_at_one_instant(planner: Counting) -> None:

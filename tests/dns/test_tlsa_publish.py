@@ -361,6 +361,21 @@ async def test_an_owner_that_is_refused(world: World) -> None:
         assert world.serves() == FIRST
 
 
+async def test_what_may_pass_does_not_wait_because_of_an_owner_that_is_refused(
+    world: World,
+) -> None:
+    """I6: what needs a person is tried again daily, and the other owner in minutes."""
+    async with world.open() as means:
+        world.configure(update=True)
+        world.refused, world.rcode = {WEB}, dns.rcode.SERVFAIL
+        with pytest.raises(Transient) as caught:
+            await publish(means, ZONE, {MAIL: of(ONE), WEB: of(ONE)})
+        text = str(caught.value)
+        assert f"let the key change TLSA records of {WEB}" in text
+        assert "SERVFAIL" in text
+        assert text.count(f"zone {ZONE}") == 1
+
+
 # --- from one to the other ---
 
 

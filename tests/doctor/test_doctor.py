@@ -64,7 +64,11 @@ def test_everything_that_the_daemon_has_in_trouble() -> None:
                 _cert("dane", 30, dane=dane, dane_wanted=True),
             ],
             "hosts": [{"host": "www2", "error": "www2 lets nobody in", "surplus": [], "text": ""}],
-            "zones": [{"zone": "example.com", "error": "zone example.com: the command failed"}],
+            "zones": [
+                {"zone": "example.com", "error": "zone example.com: the command failed"},
+                # Where no certificate has records any more.
+                {"zone": "example.net", "error": "zone example.net: old records stay"},
+            ],
             "dh": [{"error": "openssl is not there"}],
             "daemon": {
                 "version": "0",
@@ -87,6 +91,7 @@ def test_everything_that_the_daemon_has_in_trouble() -> None:
         "DANE: mail:25 serves another key",
         "www2 lets nobody in",
         "zone example.com: the command failed",
+        "zone example.net: old records stay",
         "Diffie-Hellman groups: openssl is not there",
     ):
         assert words in wrong
@@ -278,10 +283,9 @@ def test_what_takes_too_long_is_named_and_not_called_well() -> None:
                 running -= 1
 
         async def every() -> object:
-            seen = await watch.each("names", range(20), one, 5)
-            late = sum(found is None for _, found in seen)
-            yield well("names", f"{len(seen) - late} names")
-            yield watch.late("names", late, "name")
+            seen, late = await watch.each("names", range(20), one, "name", 5)
+            yield well("names", f"{len(seen)} names")
+            yield late[0]
 
         found = await all_of("names", every(), watch)  # type: ignore[arg-type]
         return found, most, watch.progress

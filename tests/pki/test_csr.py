@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sslmd.core.errors import Permanent
 from sslmd.core.names import DomainName, SanName
 from sslmd.core.spec import KeySpec, Subject
-from sslmd.pki.csr import asked_names, effective_names, load_csr, make_csr
+from sslmd.pki.csr import asked_names, load_csr, make_csr
 from sslmd.pki.keys import load_key
 from tests.stand.samples import (
     EC256,
@@ -92,8 +92,8 @@ def test_the_request_asks_for_exactly_the_effective_names(sans: list[SanName], c
     except Permanent as err:
         assert "CN" in str(err)  # noqa: PT017 - most texts are fine, some X.509 cannot hold
         return
-    assert asked_names(pem) == {str(name) for name in effective_names(spec)}
-    assert set(sans) <= set(effective_names(spec))
+    assert asked_names(pem) == {str(name) for name in spec.all_names()}
+    assert set(sans) <= set(spec.all_names())
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_common_name_that_is_a_host_becomes_a_name_and_is_written_alike(
     cn: str, added: str
 ) -> None:
     spec = leaf_spec(cn=cn)
-    assert {str(name) for name in effective_names(spec)} == {"www.example.com", added}
+    assert {str(name) for name in spec.all_names()} == {"www.example.com", added}
     pem = make_csr(key_pem(), spec)
     assert added in asked_names(pem)
     subject = load_csr(pem).subject
@@ -121,12 +121,12 @@ def test_a_common_name_that_is_a_host_becomes_a_name_and_is_written_alike(
 @pytest.mark.parametrize("cn", ["", "Example web server", "Joe <joe@example.com>", "a/b"])
 def test_a_common_name_that_is_a_title_adds_no_name(cn: str) -> None:
     spec = leaf_spec(cn=cn)
-    assert effective_names(spec) == names("www.example.com")
+    assert spec.all_names() == names("www.example.com")
     assert asked_names(make_csr(key_pem(), spec)) == {"www.example.com"}
 
 
 def test_a_name_that_is_there_already_is_not_added_again() -> None:
-    assert effective_names(leaf_spec(cn="WWW.example.com")) == names("www.example.com")
+    assert leaf_spec(cn="WWW.example.com").all_names() == names("www.example.com")
 
 
 def test_a_common_name_too_long_for_x520_is_left_out_but_its_name_is_asked_for() -> None:

@@ -345,7 +345,7 @@ def test_what_was_left_is_seen_and_goes(shell: Open, prod: Path) -> None:
         assert other.ask("left") == []
         assert one.ask("leave", "0123456789") == []
         assert other.ask("left") == ["left 0123456789"]
-        assert one.ask("take") == []
+        assert one.ask("clear_away") == []
         assert other.ask("left") == []
         assert one.ask("leave", "9876543210") == []
     assert leftovers(prod) == []

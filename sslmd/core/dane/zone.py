@@ -29,6 +29,7 @@ from sslmd.core.dane.tlsa import (
 )
 from sslmd.core.dane.verdict import (
     CheckedPorts,
+    Counting,
     Dane,
     Everywhere,
     HeldBack,
@@ -170,12 +171,15 @@ class KnownZone:
             return Everywhere(ports)
         if why := held(share, self.notes, serving=bool(mine.serving)) or unknown:
             return HeldBack(ports, why)
-        if self.look_trouble:
-            return Unknown(ports, self.look_trouble)
-        sighting = state.sighting
+        sighting, silent = state.sighting, self._silent(cert, mine)
         if sighting is not None and sighting.set != mine.coming:
             sighting = None
-        return counted(ports, sighting, trouble, self._silent(cert, mine))
+        if self.look_trouble:
+            # Nothing is seen now, so the wait does not end; in need, what was seen counts.
+            if silent:
+                return Counting(ports, sighting, trouble, silent)
+            return Unknown(ports, self.look_trouble)
+        return counted(ports, sighting, trouble, silent)
 
     def _owners_of(self, cert: CertId) -> set[DomainName]:
         """Return where a certificate has its records, and where it would have them."""

@@ -30,7 +30,7 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.limits import MOST_ISSUED
 from sslmd.core.names import CertId, SetName
-from sslmd.core.reason import Reason, on_wire, said
+from sslmd.core.reason import Held, Reason, on_wire, said
 from sslmd.core.retry import Trouble
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
@@ -306,15 +306,16 @@ def _last_error(
 ) -> tuple[str, str, Reason | None]:
     """Return what failed last, what that is about (`CertStatus.about`), and its reason."""
     if entry.hold:
-        return entry.hold, CertStatus.SET if entry.astray else "", said(entry.hold)
+        return entry.hold, CertStatus.REASON, said(entry.hold)
     if entry.unsaved:
         return entry.unsaved, "", said(entry.unsaved)
     if entry.decision.waits_for_ca:
         return "", "", None
     if trouble is not None and not trouble.rests:
         return trouble.text, "", trouble.reason or said(trouble.text)
-    if entry.decision.alarm:
-        return say(entry.decision.alarm), CertStatus.SET, entry.decision.alarm
+    if alarm := entry.decision.alarm:
+        about = CertStatus.REASON if alarm in entry.decision.reason.within() else ""
+        return say(alarm), CertStatus.SET if alarm.code is Held.CA_UNUSABLE else about, alarm
     if failed is not None:
         place = f"{failed.kind} on {failed.host}"
         return f"{place}: {failed.error}", place, said(failed.error)

@@ -1,0 +1,66 @@
+"""What `status` says of a certificate: each failure once, and none for another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from sslmd.console.answers import Cert
+from sslmd.console.health import problems, why
+from sslmd.core.reason import Held, Reason, Why, noted
+from sslmd.core.spec import SelfSigned
+from sslmd.core.state import CertState, Phase
+from sslmd.core.trouble import Severity, TroubleKind
+from sslmd.core.view import Decision
+from sslmd.daemon.api.documents import status_entry
+from sslmd.daemon.registry import Entry
+from tests.stand.world import START, days, facts, wanted
+
+WANTED = wanted("example.com:web", signer=SelfSigned(), dane=True)
+CURR = facts(WANTED, START, cert=(START, START + days(90)))
+BROKEN = replace(CURR, cert=None, problem="no cert.pem")
+MISSING = Reason(Why.RECORDS_MISSING, why=(noted("ns2 is silent"),))
+WAITS = Reason(Why.DNS_WAITS, gate=MISSING)
+BLOCKED = Reason(Held.ROLL_BLOCKED_FIRST, why=MISSING, arg="example.com:web", harm=None)
+ODD = Reason(Why.OLDER_ON_DECK, set="a", curr="b", arg="example.com:web")
+NO_CURR = Reason(Held.CA_NO_CURR, remains="the link curr", arg="ca:root")
+LEFT = Reason(Why.LEFT, why=NO_CURR)
+
+
+def shown(state: CertState, decision: Decision, hold: str = "", astray: str = "") -> Cert:
+    entry = Entry(WANTED, frozenset(), state, hold, decision, astray=astray)
+    return Cert(status_entry(WANTED.spec.id, entry))
+
+
+@pytest.mark.parametrize(
+    ("state", "decision", "hold", "astray"),
+    [
+        (CertState(Phase.ISSUED, BROKEN), Decision(WAITS, alarm=BLOCKED), "", ""),
+        (CertState(Phase.ISSUED, BROKEN), Decision(ODD, alarm=ODD), "", ""),
+        (CertState(), Decision(LEFT, alarm=NO_CURR), "", "the link curr leads to nothing"),
+        (CertState(), Decision(Reason(Why.VALID)), "a bug", "the link curr leads to nothing"),
+    ],
+)
+def test_a_set_that_cannot_be_used_is_told_beside_an_alarm_that_says_nothing_of_it(
+    state: CertState, decision: Decision, hold: str, astray: str
+) -> None:
+    found = [trouble for trouble, _ in problems(shown(state, decision, hold, astray), START)]
+    assert [one.kind for one in found] == [TroubleKind.UNUSABLE, TroubleKind.HELD]
+    assert found[0].severity is Severity.CRITICAL
+
+
+@pytest.mark.parametrize(
+    ("decision", "hold", "left"),
+    [
+        (Decision(noted("left alone")), "left alone", ""),
+        (Decision(ODD, alarm=ODD), "", ""),
+        (Decision(LEFT, alarm=NO_CURR), "", ""),
+        (Decision(WAITS, alarm=BLOCKED), "", "on deck; waits for its TLSA records in DNS: "),
+    ],
+)
+def test_what_a_problem_says_is_not_said_as_the_reason_too(
+    decision: Decision, hold: str, left: str
+) -> None:
+    assert why(shown(CertState(Phase.SETTLED, CURR), decision, hold)).startswith(left)
+    assert bool(why(shown(CertState(Phase.SETTLED, CURR), decision, hold))) is bool(left)
