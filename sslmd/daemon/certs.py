@@ -49,7 +49,7 @@ from sslmd.daemon.wakes import Times
 from sslmd.daemon.zones import Zones
 from sslmd.store import certs, files
 from sslmd.workers.dispatch import work
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Delivering, Ordering
 from sslmd.workers.trial import trial
 
 # An event can lead to another that needs no work; more in a row than this would be a bug.
@@ -69,9 +69,17 @@ class Certs:
     jobs = (MakeKey, Certify, Order, Trial, Roll, PutBack, TakeOff, Deliver, Prove, Settle)
 
     def __init__(
-        self, tools: Tools, registry: Registry, loop: Loop, bus: Bus, zones: Zones, held: HeldCerts
+        self,
+        ordering: Ordering,
+        delivering: Delivering,
+        registry: Registry,
+        loop: Loop,
+        bus: Bus,
+        zones: Zones,
+        held: HeldCerts,
     ) -> None:
-        self._tools = tools
+        self._ordering, self._site = ordering, ordering.site
+        self._delivering = delivering
         self._registry = registry
         self._loop = loop
         self._bus = bus
@@ -97,12 +105,12 @@ class Certs:
         if entry.state.trial is not None and not entry.hold:
             kind = entry.state.trial.kind
             jobs.append(Trial(cert, entry.state.trial, Reason(Why.TRIAL, kind=kind)))
-        return Due(tuple(jobs), _times(decision, self._tools.now()))
+        return Due(tuple(jobs), _times(decision, self._site.now()))
 
     def _decide(self, cert: CertId) -> Decision:
         try:
             for _ in range(MAX_EVENTS):
-                now = self._decided_at[cert] = self._tools.now()
+                now = self._decided_at[cert] = self._site.now()
                 decision = decide(self._registry.view(cert), now)
                 if decision.event is None:
                     break
@@ -159,7 +167,7 @@ class Certs:
             # What was queued for long is decided on again: its reason may have gone.
             if not self._loop.settle(self.name, cert):
                 return  # something about it is being written down, and is decided on after that
-            if self._tools.now() - self._decided_at.get(cert, _NEVER) > FRESH:
+            if self._site.now() - self._decided_at.get(cert, _NEVER) > FRESH:
                 self._decide(cert)
             fresh = self._registry[cert].decision.job
             # One of another pool is queued for a place there when this one is done.
@@ -179,7 +187,7 @@ class Certs:
         name = type(job).__name__
         self._bus.record(
             Record(
-                self._tools.now(),
+                self._site.now(),
                 "job-started",
                 f"{name}: {say(job.reason)}",
                 DEBUG,
@@ -188,7 +196,7 @@ class Certs:
             )
         )
         try:
-            event: Event = await work(job, self._tools, self._zones)
+            event: Event = await work(job, self._ordering, self._delivering, self._zones)
         except Exception as err:
             await self._failed(job, err)
             return
@@ -200,24 +208,24 @@ class Certs:
         after = None
         failed = True
         try:
-            how = Reason(Ended.TRIAL_WELL, said=Said(await trial(job, self._tools.ordering)))
+            how = Reason(Ended.TRIAL_WELL, said=Said(await trial(job, self._ordering)))
             failed = False
         except SslmError as err:
             how = Reason(reason.Held.NOTED, text=Said(err))
             after = err.retry_at if isinstance(err, Transient) else None
         except Exception as err:
             how = Reason(reason.Held.OWN_ERROR, error=Said(repr(err)))
-            self._bus.bug(self._tools.now(), f"a {job.ask.kind} met {say(how)}", err, job.cert)
+            self._bus.bug(self._site.now(), f"a {job.ask.kind} met {say(how)}", err, job.cert)
         self.failures += failed
         if job.cert in self._registry:
-            ended = TrialEnded(self._tools.now(), job.ask, how, failed, after)
+            ended = TrialEnded(self._site.now(), job.ask, how, failed, after)
             self._registry.put(job.cert, ended)
 
     async def _failed(self, job: CertJob, err: Exception) -> None:
         self.failures += 1
         if job.cert not in self._registry:
             return
-        now = self._tools.now()
+        now = self._site.now()
         if isinstance(err, OSError):
             err = files.trouble(err, "use", str(err.filename or "a file"))
         if not isinstance(err, SslmError):
@@ -228,7 +236,7 @@ class Certs:
         old = entry.state.trouble if what is Track.RENEW else entry.state.delivery_trouble
         ca, fingerprint = str(entry.wanted.spec.signer), entry.wanted.fingerprint
         attempts = old.attempts if old and old.fingerprint == fingerprint else 0
-        jitter = self._tools.rng.random()
+        jitter = self._site.rng.random()
         trouble = Trouble.of(err, attempts, now, jitter=jitter, fingerprint=fingerprint)
         text = err.text_beside(job.cert) if isinstance(err, SslmError) else trouble.text
         trouble = replace(trouble, text=text, ca=ca)
@@ -240,7 +248,7 @@ class Certs:
 
     def rest(self, cert: CertId) -> str:
         """What an admin stopped rests for an hour, or until they ask for it; return what to say."""
-        now, entry = self._tools.now(), self._registry.entries.get(cert)
+        now, entry = self._site.now(), self._registry.entries.get(cert)
         if entry is None:
             return "it is stopped"
         again = now + RESTS
@@ -258,11 +266,14 @@ class Certs:
         entry = self._registry.entries.get(cert)
         if entry is None:
             return
-        tools = self._tools
         # Whatever is wrong there is told by the job that failed.
         with suppress(SslmError, OSError):
-            found = await tools.in_thread(
-                certs.reread, tools.tree, cert, entry.state, draw=tools.draw
+            found = await self._ordering.threads.in_thread(
+                certs.reread,
+                self._site.tree,
+                cert,
+                entry.state,
+                draw=self._site.draw,
             )
             if cert in self._registry:
                 self._registry.put(cert, SetsRead(found))

@@ -18,7 +18,7 @@ from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.tell.journal import WARNING
 from sslmd.daemon.zone_work import Tell
 from sslmd.workers.dh import write_dh
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Site, Telling, Threads
 
 # Between looks. Groups are months old before they are made anew; a day late does no harm.
 EVERY = timedelta(days=1)
@@ -33,8 +33,12 @@ class DhGroups:
     name = "dh"
     jobs = (WriteDh,)
 
-    def __init__(self, tools: Tools, loop: Loop, tell: Tell) -> None:
-        self._tools = tools
+    def __init__(
+        self, site: Site, threads: Threads, telling: Telling, loop: Loop, tell: Tell
+    ) -> None:
+        self._site = site
+        self._threads = threads
+        self._telling = telling
         self._loop = loop
         self._tell = tell
         self._next: datetime | None = None
@@ -44,7 +48,7 @@ class DhGroups:
 
     async def reconfigured(self, old: Config) -> None:
         """Look again; what is under way for something else ends first."""
-        now = self._tools.config
+        now = self._site.config
         same = (now.dh, now.globals.prod_cert_dir) == (old.dh, old.globals.prod_cert_dir)
         if not same:
             await self._loop.queue.cancel("dh")
@@ -54,10 +58,10 @@ class DhGroups:
     def step(self, ident: str) -> Due:
         """Look if it is time: a day has gone, or nobody knows, because the clock was set back."""
         del ident  # there is one
-        if not self._tools.config.dh.groups:
+        if not self._site.config.dh.groups:
             self._next, self.troubles = None, ()
             return Due()
-        now = self._tools.now()
+        now = self._site.now()
         jobs: tuple[Job, ...] = ()
         if self._next is None or not now < self._next <= now + EVERY:
             jobs = (WriteDh(Reason(self._reason)),)
@@ -71,12 +75,12 @@ class DhGroups:
     async def do(self, job: WriteDh) -> None:
         """Do the job; what fails is told, and tried again at the next look."""
         told: set[str] = set()
-        errors = await write_dh(self._tools.site, self._tools.threads, self._tools.telling)
+        errors = await write_dh(self._site, self._threads, self._telling)
         self.troubles = tuple(dict.fromkeys(map(text_of, errors)))
         for err in errors:
             self.failures += 1
             if not isinstance(err, SslmError):
-                self._tools.bug(f"{lane(job)}: {text_of(err)}", err)
+                self._telling.bug(f"{lane(job)}: {text_of(err)}", err)
             elif str(err) not in told:
                 told.add(str(err))
                 self._tell("dh-trouble", f"{err}; it is tried again every day", WARNING, None)

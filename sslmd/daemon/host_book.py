@@ -18,7 +18,7 @@ from sslmd.core.retry import Trouble
 from sslmd.store import files
 from sslmd.store.note_kinds import HOST_NOTE, HostNote, noted_hosts, shortened
 from sslmd.workers.copy import Visit
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Site, Telling, Threads
 
 # Between two looks at a production tree for what does not belong there: here, where that costs
 # little, and where something was found.
@@ -32,8 +32,10 @@ SAME = timedelta(hours=6)
 class HostBook:
     """The notes of all hosts of the configuration."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, site: Site, threads: Threads, telling: Telling) -> None:
+        self._site = site
+        self._threads = threads
+        self._telling = telling
         self._notes: dict[str, HostNote] = {}
         self._untidy: dict[str, datetime | None] = {}
         self._again: dict[str, datetime | None] = {}
@@ -41,7 +43,7 @@ class HostBook:
 
     def load(self) -> None:
         """Read the notes; blocks, for the start."""
-        for host in dict.fromkeys((*noted_hosts(self._tools.tree), *self._hosts())):
+        for host in dict.fromkeys((*noted_hosts(self._site.tree), *self._hosts())):
             self._notes[host] = self._read(host)
         self.reconfigured()
 
@@ -49,14 +51,14 @@ class HostBook:
         try:
             return HOST_NOTE.read(self._file(host))
         except SslmError as err:
-            self._tools.tell("host-trouble", f"what {host} holds is not known: {err}", None)
+            self._telling.tell("host-trouble", f"what {host} holds is not known: {err}", None)
             return HostNote()
 
     def _file(self, host: str) -> str:
-        return self._tools.tree.host_note(host)
+        return self._site.tree.host_note(host)
 
     def _hosts(self) -> dict[str, None]:
-        return hosts_of(self._tools.config)
+        return hosts_of(self._site.config)
 
     def of(self, host: str) -> HostNote:
         """Return what is known of a host."""
@@ -82,7 +84,7 @@ class HostBook:
 
         If it is one machine with them all the same, and only was not seen so, they lack them now.
         """
-        config, alike = self._tools.config, self.alike(host)
+        config, alike = self._site.config, self.alike(host)
         found = {
             cert: frozenset(one for one in alike if is_meant(config, cert, one)) for cert in certs
         }
@@ -97,7 +99,7 @@ class HostBook:
                 if note.holds or note.older:
                     told.append((host, note, self._left_text(host)))
             elif note.surplus or note.older:
-                texts = [surplus_text(host, note, self._tools)] if note.surplus else []
+                texts = [surplus_text(host, note, self._site)] if note.surplus else []
                 texts += [older_text(host, note.older)] if note.older else []
                 told.append((host, note, "; ".join(texts)))
             elif note.error and host in self._untidy:
@@ -130,10 +132,10 @@ class HostBook:
         known = sorted(self._notes.keys() - self._hosts().keys() - {THIS_HOST})
         if host not in known:
             if host in self._hosts() or host == THIS_HOST:
-                classes = [f"[{one.kind}]" for one in self._tools.config.server_classes]
+                classes = [f"[{one.kind}]" for one in self._site.config.server_classes]
                 named = [
                     table
-                    for table, one in zip(classes, self._tools.config.server_classes, strict=True)
+                    for table, one in zip(classes, self._site.config.server_classes, strict=True)
                     if host in one.servers
                 ]
                 why = f"is in {' and '.join(named)}" if named else "is this machine"
@@ -143,21 +145,21 @@ class HostBook:
         note = self.of(host)
         if (note.holds or note.older) and not leaving:
             return note
-        await self._tools.in_thread(files.remove_file, self._file(host))
+        await self._threads.in_thread(files.remove_file, self._file(host))
         self._notes.pop(host, None)
         self._untidy.pop(host, None)
         self._left.discard(host)
-        self._tools.tell("forgotten", f"{host} is forgotten, as an admin asked", None)
+        self._telling.tell("forgotten", f"{host} is forgotten, as an admin asked", None)
         return note
 
     def older(self, host: str) -> tuple[str, ...]:
         """Return where production was before on a host, as far as is known."""
-        prod = str(self._tools.config.globals.prod_cert_dir)
+        prod = str(self._site.config.globals.prod_cert_dir)
         return tuple(one for one in self.of(host).places if one != prod)
 
     def moved(self) -> frozenset[str]:
         """Return the hosts that have everything below another folder than it should be now."""
-        prod = str(self._tools.config.globals.prod_cert_dir)
+        prod = str(self._site.config.globals.prod_cert_dir)
         return frozenset(host for host in self._hosts() if self.of(host).prod not in ("", prod))
 
     def untidy(self) -> dict[str, datetime | None]:
@@ -179,7 +181,7 @@ class HostBook:
         self._untidy[THIS_HOST] = None
         for host in self._notes.keys() - hosts.keys() - self._left - {THIS_HOST}:
             if self.of(host).holds or self.of(host).older:
-                self._tools.tell("surplus", self._left_text(host), None)
+                self._telling.tell("surplus", self._left_text(host), None)
                 self._left.add(host)
         self._left &= self._notes.keys() - hosts.keys()
 
@@ -188,10 +190,10 @@ class HostBook:
 
         What a visit left is not among it: it would be left again.
         """
-        config, note = self._tools.config, self.of(host)
+        config, note = self._site.config, self.of(host)
         same = [one for one in note.same if one in self._hosts()]
         ours = [Belonging(str(one), one, is_ours=True) for one in note.holds]
-        wanted, now = wanted_on(config, host, *same), self._tools.now()
+        wanted, now = wanted_on(config, host, *same), self._site.now()
         if needs(wanted, now, there=[*ours, *there]).to_go:
             self._untidy[host] = note.next_try
         else:
@@ -205,7 +207,7 @@ class HostBook:
             note = self.of(job.host)
             if sent <= note.holds:
                 return
-            prod = str(self._tools.config.globals.prod_cert_dir)
+            prod = str(self._site.config.globals.prod_cert_dir)
             note = replace(note, holds=note.holds | sent, prod=note.prod or prod)
             HOST_NOTE.write(self._file(job.host), note)
             self._notes[job.host] = note
@@ -214,8 +216,8 @@ class HostBook:
 
     async def visited(self, host: str, visit: Visit, whole: Exception | None) -> None:
         """Take in how a visit went; `whole`: why there was none."""
-        tools, old = self._tools, self.of(host)
-        prod = str(tools.config.globals.prod_cert_dir)
+        old = self.of(host)
+        prod = str(self._site.config.globals.prod_cert_dir)
         error = whole or visit.trouble
         note = old
         if visit.left is not None:
@@ -230,11 +232,13 @@ class HostBook:
                 meant = () if visit.here else old.kept
                 before = () if visit.here else self.older(host)
                 older = tuple(one for one in before if one not in meant)
-            note = replace(note, visited=tools.now(), prod=prod, older=older, kept=meant)
+            note = replace(note, visited=self._site.now(), prod=prod, older=older, kept=meant)
         if error is None:
             note = replace(note, attempts=0, error="", next_try=None)
         else:
-            failed = Trouble.of(error, old.attempts, tools.now(), jitter=tools.rng.random())
+            failed = Trouble.of(
+                error, old.attempts, self._site.now(), jitter=self._site.rng.random()
+            )
             note = replace(
                 note, attempts=failed.attempts, error=failed.text, next_try=failed.next_try
             )
@@ -249,11 +253,11 @@ class HostBook:
         self._again.pop(host, None)
         if host == THIS_HOST:
             is_clean = not note.surplus and not note.older
-            self._again[host] = tools.now() + (HERE if is_clean else SURPLUS_HERE)
+            self._again[host] = self._site.now() + (HERE if is_clean else SURPLUS_HERE)
         elif (note.surplus or note.older) and is_known:
-            self._again[host] = tools.now() + SURPLUS_THERE
+            self._again[host] = self._site.now() + SURPLUS_THERE
         elif note.same and is_known:
-            self._again[host] = tools.now() + SAME
+            self._again[host] = self._site.now() + SAME
         # A host that was never reached holds nothing: there is nothing to note.
         was_reached = note.visited is not None or bool(note.machine)
         # Of this machine there is only where its tree is, which can be looked at at any time.
@@ -261,18 +265,20 @@ class HostBook:
         is_new = not visit.here or bool(old.holds) or note.places != old.places
         if was_reached and is_new and (not visit.here or host == THIS_HOST or old.holds):
             try:
-                await tools.in_thread(HOST_NOTE.write, self._file(host), kept)
+                await self._threads.in_thread(HOST_NOTE.write, self._file(host), kept)
             except SslmError as err:
-                tools.tell("host-trouble", f"what {host} holds cannot be noted: {err}", None)
+                self._telling.tell(
+                    "host-trouble", f"what {host} holds cannot be noted: {err}", None
+                )
 
     def _tell(self, host: str, visit: Visit, old: HostNote, note: HostNote) -> None:
-        tell = self._tools.tell
+        tell = self._telling.tell
         if visit.removed:
             tell("withdrawn", f"{host}: removed {', '.join(visit.removed)}", None)
         if visit.trouble is not None:
             tell("host-trouble", f"not removed: {visit.trouble}", None)
         if note.surplus and (note.surplus, note.more) != (old.surplus, old.more):
-            tell("surplus", surplus_text(host, note, self._tools), None)
+            tell("surplus", surplus_text(host, note, self._site), None)
         if new := [one for one in note.older if one not in old.older]:
             tell("surplus", older_text(host, new), None)
 
@@ -286,9 +292,9 @@ def older_text(host: str, older: Sequence[str]) -> str:
     )
 
 
-def surplus_text(host: str, note: HostNote, tools: Tools) -> str:
+def surplus_text(host: str, note: HostNote, site: Site) -> str:
     """Return what lies on a host that is not meant for it, and the way out."""
-    config = tools.config
+    config = site.config
     tables = " and ".join(f"[{one.kind}]" for one in config.copied_to(host))
     some = note.surplus[:5]
     more = len(note.surplus) + note.more - len(some)
@@ -299,7 +305,7 @@ def surplus_text(host: str, note: HostNote, tools: Tools) -> str:
     there = [belonging_of(one) for one in note.surplus]
     if any(one.path.startswith("ca/") and one.cert in wanted.certs for one in there):
         ways.insert(0, "sslmctl deliver ca:NAME removes keys of a CA")
-    pruned = needs(replace(wanted, prunes=True), tools.now(), there=there).to_go
+    pruned = needs(replace(wanted, prunes=True), site.now(), there=there).to_go
     if tables and len(pruned) == len(there):
         ways = [f"prune = true in {tables} removes it"]
     ways.append("if it is meant, name it in keep of [globals]")

@@ -38,7 +38,7 @@ from sslmd.daemon.registry import ClassesChanged, Registry
 from sslmd.workers.copy import Visit, copy
 from sslmd.workers.proof import rule_of
 from sslmd.workers.restart import ClassRestarted, restart, see
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Delivering, Site
 
 # Seconds for a look at all that waits that are nothing to speak of; after a longer one, the next
 # comes so many times later.
@@ -65,12 +65,12 @@ class Hosts:
     name = "hosts"
     jobs = (Copy, Restart, See)
 
-    def __init__(self, tools: Tools, registry: Registry, loop: Loop) -> None:
-        self._tools = tools
+    def __init__(self, delivering: Delivering, registry: Registry, loop: Loop) -> None:
+        self._delivering, self._site = delivering, delivering.site
         self._registry = registry
         self._loop = loop
         self.failures = 0
-        self.notes = HostBook(tools)
+        self.notes = HostBook(delivering.site, delivering.threads, delivering.telling)
         self._waiting: set[CertId] = set()
         # When servers were last looked at that nobody has seen using their set.
         self._looked: dict[tuple[CertId, str, str], datetime] = {}
@@ -90,15 +90,15 @@ class Hosts:
         self._loop.touch(self.name)
 
     def _is_to_be_seen(self, cert: CertId) -> bool:
-        now = self._tools.now()
+        now = self._site.now()
         servers = self._registry[cert].state.servers
         return any(self._sight(cert, server, now) is not None for server in servers)
 
     def _sight(self, cert: CertId, server: Server, now: datetime) -> datetime | None:
         """Return when a server is looked at that nobody has seen using its set; None: never."""
-        if server.phase is not ServerPhase.RESTARTED or cert not in self._tools.config.services:
+        if server.phase is not ServerPhase.RESTARTED or cert not in self._site.config.services:
             return None
-        rule = rule_of(self._tools.config, server.kind, cert)
+        rule = rule_of(self._site.config, server.kind, cert)
         if rule is not None:
             return None if rule == server.unseen else now  # to say so
         last = self._looked.get((cert, server.kind, server.host))
@@ -111,7 +111,7 @@ class Hosts:
 
     def reconfigured(self, old: Config) -> None:
         """Forget the failures of what `old` had otherwise: it is tried anew."""
-        before, after = _commands(old), _commands(self._tools.config)
+        before, after = _commands(old), _commands(self._site.config)
         changed = {kind for kind in after if after[kind] != before.get(kind)}
         for cert in list(self._waiting):
             self._registry.put(cert, ClassesChanged(frozenset(changed)))
@@ -130,7 +130,7 @@ class Hosts:
         moved = self.notes.moved()
         if not moved:
             return
-        event = ServersWanting(self._tools.now(), moved)
+        event = ServersWanting(self._site.now(), moved)
         for cert, entry in list(self._registry.entries.items()):
             if any(server.host in moved for server in entry.state.servers):
                 self._registry.put(cert, event)
@@ -144,7 +144,7 @@ class Hosts:
         del ident  # it is one step for all hosts
         if not (self._waiting or self.notes.visits()):
             return Due()
-        now, began = self._tools.now(), time.monotonic()
+        now, began = self._site.now(), time.monotonic()
         if began < self._rests_until:
             rests = timedelta(seconds=self._rests_until - began)
             return Due(wakes=(("look", now + rests),))
@@ -185,7 +185,7 @@ class Hosts:
         ]
 
     def _decide(self, now: datetime) -> list[HostDecision]:
-        config, visits = self._tools.config, self.notes.visits()
+        config, visits = self._site.config, self.notes.visits()
         placed = by_host(self._states())
         return [
             decide_host(
@@ -220,9 +220,9 @@ class Hosts:
         What it uses must not expire while it waits; a class that uses nothing of ours yet on that
         host has nothing to be kept from.
         """
-        if server.kind == DNS or cert not in self._tools.config.services:
+        if server.kind == DNS or cert not in self._site.config.services:
             return now
-        groups = self._tools.config.restart_windows(server.kind, cert)
+        groups = self._site.config.restart_windows(server.kind, cert)
         if not groups:
             return now
         at = opens(groups, now)
@@ -244,7 +244,7 @@ class Hosts:
             self.failures += 1
             if not isinstance(error, SslmError):
                 text = f"{type(job).__name__} met an error of sslmd's own on {job.host}: {error!r}"
-                self._tools.bug(text, error)
+                self._delivering.telling.bug(text, error)
 
     async def run(self, job: HostJob) -> list[Exception]:
         """Do a job and note how it went; return what failed."""
@@ -267,11 +267,11 @@ class Hosts:
         try:
             holds, will_hold = self.notes.of(job.host).holds, self.notes.will_hold(job)
             older = self.notes.older(job.host)
-            visit = await copy(job, self._tools, holds, will_hold, self.notes, older)
+            visit = await copy(job, self._delivering, holds, will_hold, self.notes, older)
         except Exception as err:
             whole = err
         errors = visit.errors if whole is None else dict.fromkeys(told, whole)
-        again, now = _Again(self._tools), self._tools.now()
+        again, now = _Again(self._site), self._site.now()
         for cert, old in self._unchanged(before):
             name, error = told[cert], errors.get(cert)
             if old.phase is not ServerPhase.PENDING:
@@ -325,7 +325,7 @@ class Hosts:
         certs = {one.cert for _, told in job.told for one in told}
         before = self._as_it_is(certs, job.host)
         try:
-            outcomes = await restart(job, self._tools)
+            outcomes = await restart(job, self._delivering)
         except Exception as err:
             outcomes = [ClassRestarted(kind, job.host, told, err) for kind, told in job.told]
         unchanged = {(cert, server.kind): server for cert, server in self._unchanged(before)}
@@ -336,8 +336,8 @@ class Hosts:
     def _take(
         self, outcome: ClassRestarted, unchanged: Mapping[tuple[CertId, str], Server]
     ) -> None:
-        now = self._tools.now()
-        again = _Again(self._tools)
+        now = self._site.now()
+        again = _Again(self._site)
         for told in outcome.told:
             old = unchanged.get((told.cert, outcome.kind))
             if old is None or old.set != told.set or old.phase is ServerPhase.PENDING:
@@ -362,11 +362,11 @@ class Hosts:
         """Look at servers, and restart none: what is served there is no failure of ours."""
         certs = {one.cert for _, told in job.told for one in told}
         before = self._as_it_is(certs, job.host)
-        now = self._tools.now()
+        now = self._site.now()
         self._looked.update({(cert, server.kind, server.host): now for cert, server in before})
-        outcomes = await see(job, self._tools)
+        outcomes = await see(job, self._delivering)
         unchanged = {(cert, server.kind): server for cert, server in self._unchanged(before)}
-        now = self._tools.now()
+        now = self._site.now()
         for outcome in outcomes:
             for told in outcome.told:
                 old = unchanged.get((told.cert, outcome.kind))
@@ -387,13 +387,13 @@ class _Again:
     One that failed more often than another would else drift away from it.
     """
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, site: Site) -> None:
+        self._site = site
         self._at: datetime | None = None
 
     def of(self, server: Server, error: Exception) -> Trouble:
         """Return the failure of a server that failed once more."""
-        tools = self._tools
-        trouble = Trouble.of(error, server.attempts, tools.now(), jitter=tools.rng.random())
+        jitter = self._site.rng.random()
+        trouble = Trouble.of(error, server.attempts, self._site.now(), jitter=jitter)
         self._at = self._at or trouble.next_try
         return replace(trouble, next_try=self._at)

@@ -18,7 +18,7 @@ from sslmd.core.names import CertId
 from sslmd.core.state import CertState
 from sslmd.store import certs
 from sslmd.store.state import HistoryEntry
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Site
 
 # Seconds to the next try after a write failed.
 RETRY = 20.0
@@ -46,12 +46,12 @@ class Ledger:
 
     def __init__(
         self,
-        tools: Tools,
+        site: Site,
         page_of: Callable[[CertId], Page | None],
         failed: Callable[[CertId, SslmError], None],
         mended: Callable[[CertId], None] = lambda _: None,
     ) -> None:
-        self._tools = tools
+        self._site = site
         self._page_of = page_of
         self._failed = failed
         self._mended = mended
@@ -144,7 +144,7 @@ class Ledger:
                 continue
             try:
                 certs.save(
-                    self._tools.tree, cert, page.state, times=page.times, entries=pending.entries
+                    self._site.tree, cert, page.state, times=page.times, entries=pending.entries
                 )
             except SslmError as err:
                 errors[cert] = err

@@ -32,7 +32,6 @@ from sslmd import __version__
 from sslmd.config.load import load, locate_conf_dir
 from sslmd.config.model import Config
 from sslmd.core.errors import ConfigError, Permanent, SslmError
-from sslmd.core.jobs import Pool
 from sslmd.core.names import CertId
 from sslmd.core.plain import plain
 from sslmd.daemon.api.methods import Methods
@@ -53,7 +52,7 @@ from sslmd.store.scratch import Scratch
 from sslmd.store.ssl_mgr import at_work
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH
 from sslmd.workers import http
-from sslmd.workers.tools import Site, Standings, Telling, Threads, Tools
+from sslmd.workers.tools import Site, Standings, Telling, Threads
 
 # Jobs at a time, unless --jobs says otherwise. Most of a job is waiting for the disk or a
 # network; keys take a core each.
@@ -206,25 +205,23 @@ class Daemon:
         self._others = ThreadPoolExecutor(2 * ORDERS + READERS, thread_name_prefix="sslmd-others")
         scratch = Scratch(os.path.dirname(arguments.socket))
         tree = Tree(str(config.globals.certs_dir))
-        tools = Tools(
+        self._planner = planner = Planner(
             Site(config, tree, _now, random.SystemRandom(), scratch),
             Threads(self._threads, self._others, self._bug),
             Standings(
-                lambda cert: self._planner.state_of(cert),
-                lambda: self._planner.registry.entries.values(),
+                lambda cert: planner.state_of(cert), lambda: planner.registry.entries.values()
             ),
             Telling(
                 self._tell_of,
                 self._bug,
-                lambda cert, text: self._planner.progress(cert, text),
-                lambda cert, names: self._planner.count(cert, names),
-                lambda cert, issuance: self._planner.count_issued(cert, issuance),
+                lambda cert, text: planner.progress(cert, text),
+                lambda cert, names: planner.count(cert, names),
+                lambda cert, issuance: planner.count_issued(cert, issuance),
             ),
-            socket=arguments.socket,
-            crowded=lambda: self._planner.queue.crowded(Pool.ACME),
-            resting=lambda zone: self._planner.queue.resting(f"zone {zone}"),
+            self._bus,
+            arguments.jobs,
+            arguments.socket,
         )
-        self._planner = Planner(tools, self._bus, arguments.jobs)
         self._loading = Reload(self._planner, conf_dir, arguments.socket, self._tell, self._taken)
         self._methods = Methods(self._planner, self.reload, _now(), os.getpid())
         self._server = Server(arguments.socket, self._methods.handle, self._bug)
@@ -238,20 +235,20 @@ class Daemon:
         self._catch_signals()
         _raise_file_limit()
         self._log_to_files()
-        self._loading.warn(self._planner.tools.config.warnings)
+        self._loading.warn(self._planner.site.config.warnings)
         self._planner.load()
         await self._server.start()
-        tools = self._planner.tools
-        tools.scratch.sweep()
-        left = await tools.in_thread(http.left_behind, tools.site)
+        planner = self._planner
+        planner.site.scratch.sweep()
+        left = await planner.threads.in_thread(http.left_behind, planner.site)
         self._planner.start()
-        tools.in_background(http.remove_left_behind(left, tools.ordering))
-        tools.in_background(self._methods.http_tests.remove_left())
-        begun = tools.ordering.challenges.start(tools.config.zones())
+        planner.threads.in_background(http.remove_left_behind(left, planner.ordering))
+        planner.threads.in_background(self._methods.http_tests.remove_left())
+        begun = planner.ordering.challenges.start(planner.site.config.zones())
         if self._once:
             await begun  # what it finds is taken back at the end
         else:
-            tools.in_background(begun)
+            planner.threads.in_background(begun)
         text = summary(self._planner)
         self._notifier.ready(text)
         self._tell("started", f"sslmd {__version__} is ready: {text}", NOTICE)
@@ -268,9 +265,9 @@ class Daemon:
         # Orders first: a hook that is let go would end its certbot as a failure of its own.
         ended = await self._planner.stop(GRACE)
         await self._server.stop()
-        await self._planner.tools.threads.background_done(GRACE)
-        await self._planner.tools.ordering.challenges.stop()
-        self._planner.tools.scratch.close()
+        await self._planner.threads.background_done(GRACE)
+        await self._planner.ordering.challenges.stop()
+        self._planner.site.scratch.close()
         waiting = ("asyncio_", "sslmd-others", "sslmd-lookups")
         looking_up = any(thread.name.startswith(waiting) for thread in threading.enumerate())
         if not ended or looking_up:
@@ -297,11 +294,11 @@ class Daemon:
         if stopped.done():
             return 1
         stopped.cancel()
-        await self._planner.tools.ordering.challenges.flush()
-        await self._planner.tools.threads.background_done(FLUSH)
+        await self._planner.ordering.challenges.flush()
+        await self._planner.threads.background_done(FLUSH)
         planner = self._planner
         failed = planner.failures or planner.zones.troubles
-        now, entries = planner.tools.now(), planner.registry.entries.values()
+        now, entries = planner.site.now(), planner.registry.entries.values()
         return 1 if failed or any(in_trouble(entry, now) for entry in entries) else 0
 
     # --- signals and reload ---
@@ -342,7 +339,7 @@ class Daemon:
     # --- telling ---
 
     def _log_to_files(self) -> None:
-        logdir = self._planner.tools.config.globals.logdir
+        logdir = self._planner.site.config.globals.logdir
         if logdir is None:
             return
         try:

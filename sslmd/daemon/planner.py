@@ -40,47 +40,82 @@ from sslmd.daemon.registry import (
 from sslmd.daemon.tell.changes import BESIDE, Changes
 from sslmd.daemon.tell.journal import WARNING, Bus, Record
 from sslmd.daemon.zones import Zones
+from sslmd.dns.resolver import Resolver
 from sslmd.servers import as_found
+from sslmd.servers.local import Locality
 from sslmd.store import certs
 from sslmd.store.reading import helpers_for, read_all
 from sslmd.workers.copy import forget_outgoing
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.dispatch import ca_asked
-from sslmd.workers.reading import read_cert
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import (
+    Delivering,
+    Publishing,
+    Site,
+    Standings,
+    Telling,
+    Threads,
+    means_of,
+    ordering_of,
+)
 
 
 class Planner:
     """One per daemon. All of it runs in the event loop; files are touched in threads."""
 
-    def __init__(self, tools: Tools, bus: Bus, parallel: int) -> None:
-        self.tools = tools
+    def __init__(
+        self,
+        site: Site,
+        threads: Threads,
+        standings: Standings,
+        telling: Telling,
+        bus: Bus,
+        parallel: int,
+        socket: str = "",
+    ) -> None:
+        self.site, self.threads, self.standings, self.telling = site, threads, standings, telling
         self.bus = bus
         self.registry = Registry()
-        self.ledger = Ledger(tools, self._page_of, self._save_failed, self._saved_again)
+        self.ledger = Ledger(site, self._page_of, self._save_failed, self._saved_again)
         self.loop = Loop(
-            tools.now,
+            site.now,
             parallel,
-            lambda job: ca_asked(job, tools.config),
+            lambda job: ca_asked(job, site.config),
             self._clock_jumped,
-            tools.bug,
+            telling.bug,
             self.ledger.write,
         )
         self.queue = self.loop.queue
-        self.zones = Zones(tools, self.registry, self.loop, self._tell)
-        self.hosts = Hosts(tools, self.registry, self.loop)
-        self.dh = DhGroups(tools, self.loop, self._tell)
-        self.held = HeldCerts(self.look_at_held, self.registry, tools.now, tools.bug)
-        self.certs = Certs(tools, self.registry, self.loop, bus, self.zones, self.held)
+        resolver, self.locality = Resolver(), Locality(threads.look_up)
+        self.means = means = means_of(
+            site,
+            threads,
+            telling,
+            resolver,
+            lambda: self.queue.crowded(Pool.ACME),
+            lambda zone: self.queue.resting(f"zone {zone}"),
+        )
+        self.ordering = ordering_of(site, threads, standings, telling, means, socket)
+        delivering = Delivering(
+            site, threads, standings, telling, resolver, self.locality, means.runs
+        )
+        publishing = Publishing(site, threads, standings, telling, means)
+        self.zones = Zones(publishing, self.registry, self.loop, self._tell)
+        self.hosts = Hosts(delivering, self.registry, self.loop)
+        self.dh = DhGroups(site, threads, telling, self.loop, self._tell)
+        self.held = HeldCerts(self.look_at_held, self.registry, site.now, telling.bug)
+        self.certs = Certs(
+            self.ordering, delivering, self.registry, self.loop, bus, self.zones, self.held
+        )
         self.loop.add(self.certs, self.certs.waits)
         for reconciler in (self.zones, self.hosts, self.dh, self.held):
             self.loop.add(reconciler)
-        self.registry.listen(Changes(bus, tools.now, self.ledger.note).hear)
+        self.registry.listen(Changes(bus, site.now, self.ledger.note).hear)
         self.registry.listen(self._follow)
         # What was found odd in a certificate's files when they were read last.
         self._remarks: dict[CertId, list[str]] = {}
         self.registry.dane_of = self.zones.dane
-        self.registry.why_absent = lambda group, service: why_absent(tools.config, group, service)
+        self.registry.why_absent = lambda group, service: why_absent(site.config, group, service)
         # The configuration that was refused since the one in force was loaded.
         self.refused: Refusal | None = None
         self._unsaved = 0
@@ -90,9 +125,9 @@ class Planner:
 
     def load(self) -> None:
         """Read every certificate of the configuration from disk; blocks, for the start."""
-        which = list(self.tools.config.services)
+        which = list(self.site.config.services)
         self._take_in(read_all(self._read, which, helpers_for(len(which))))
-        forget_outgoing(self.tools.tree)
+        forget_outgoing(self.site.tree)
         self.hosts.load()
 
     def start(self) -> None:
@@ -118,7 +153,7 @@ class Planner:
 
     async def at_rest(self) -> None:
         """Return when nothing is queued or running, and no restart is due."""
-        while not self.loop.is_at_rest or self.hosts.due(self.tools.now()):
+        while not self.loop.is_at_rest or self.hosts.due(self.site.now()):
             await self.queue.idle()
             self.loop.touch("hosts")
             await asyncio.sleep(0)
@@ -128,25 +163,25 @@ class Planner:
     def _read(
         self, which: Iterable[CertId], config: Config | None = None
     ) -> dict[CertId, certs.Loaded]:
-        tree, now, draw = self.tools.tree, self.tools.now(), self.tools.draw
-        config = config or self.tools.config
-        found = {
-            cert: read_cert(certs.load, config, tree, cert, draw=draw, now=now) for cert in which
-        }
-        prod = str(config.globals.prod_cert_dir)
-        for cert, one in found.items():
+        tree, now, draw = self.site.tree, self.site.now(), self.site.draw
+        config = config or self.site.config
+        prod, found = str(config.globals.prod_cert_dir), dict[CertId, certs.Loaded]()
+        for cert in which:
             service = config.services[cert]
-            if service.spec.ca is not None:
+            is_ca = service.spec.ca is not None
+            one = found[cert] = certs.load(tree, cert, draw=draw, now=now)
+            as_found.compare(one, tree, prod, cert, is_ca=is_ca)
+            if is_ca:
                 one.remarks += as_found.ca_keys(prod, cert, managed=service.managed)
         return found
 
     def _take_in(self, loaded: dict[CertId, certs.Loaded]) -> None:
-        config = self.tools.config
+        config = self.site.config
         for cert, one in loaded.items():
             state = as_configured(config, cert, one.state)
             entry = entry_of(config, config.services[cert], state, one.hold, one.astray)
             if state.curr is not None:
-                self.tools.site.established.add(cert.group)
+                self.site.established.add(cert.group)
             self._remarks[cert] = one.remarks
             self.registry.put(cert, Taken(entry, one.remarks, one.unsaved))
         self.registry.relate()
@@ -157,7 +192,7 @@ class Planner:
         The tree is read again as well, where no job is at work in it: it may have been edited.
         """
         before = {cert: entry.state for cert, entry in self.registry.entries.items()}
-        loaded = await self.tools.in_thread(self._read, config.services, config)
+        loaded = await self.threads.in_thread(self._read, config.services, config)
         # What was read is perhaps old where something came to its end in the meantime.
         moved = [
             cert
@@ -166,9 +201,9 @@ class Planner:
         ]
         if moved:
             before |= {cert: self.registry[cert].state for cert in moved}
-            loaded |= await self.tools.in_thread(self._read, moved, config)
-        old = self.tools.config
-        self.tools.site.config = config
+            loaded |= await self.threads.in_thread(self._read, moved, config)
+        old = self.site.config
+        self.site.config = config
         removed = [cert for cert in self.registry if cert not in config.services]
         added = [cert for cert in config.services if cert not in self.registry]
         changed = [
@@ -203,11 +238,11 @@ class Planner:
 
     def _is_other(self, cert: CertId, old: Config) -> bool:
         was = old.services.get(cert)
-        return was is not None and was.fingerprint != self.tools.config.services[cert].fingerprint
+        return was is not None and was.fingerprint != self.site.config.services[cert].fingerprint
 
     def _forgive(self, old: Config) -> None:
         """Try orders again at once where what challenges are published by has changed."""
-        config = self.tools.config
+        config = self.site.config
         if _publishing(old) == _publishing(config):
             return
         for cert, entry in list(self.registry.entries.items()):
@@ -230,7 +265,7 @@ class Planner:
 
     def _refresh(self, cert: CertId, fresh: certs.Loaded | None, remarks: Sequence[str]) -> None:
         """Take over what the configuration says now, and what was read `fresh`."""
-        entry, config = self.registry[cert], self.tools.config
+        entry, config = self.registry[cert], self.site.config
         state, hold, is_released = entry.state, entry.hold, False
         if fresh is not None and not self.queue.busy(f"cert {cert}"):
             hold, is_released = fresh.hold, bool(entry.hold) and not fresh.hold
@@ -262,9 +297,9 @@ class Planner:
         }
         if not held or self._stopping:
             return
-        config = self.tools.config
-        loaded = await self.tools.threads.aside(self._read, list(held))
-        if self.tools.config is not config or self._stopping:
+        config = self.site.config
+        loaded = await self.threads.aside(self._read, list(held))
+        if self.site.config is not config or self._stopping:
             return  # a reload has read all of them meanwhile
         for cert, before in held.items():
             if self.registry[cert].state is not before or self.queue.busy(f"cert {cert}"):
@@ -328,7 +363,7 @@ class Planner:
     def count(self, cert: CertId, names: tuple[str, ...]) -> None:
         """Take in that a CA may have failed to validate `names`."""
         if cert in self.registry:
-            self.registry.put(cert, Counted(self.tools.now(), names))
+            self.registry.put(cert, Counted(self.site.now(), names))
 
     def count_issued(self, cert: CertId, issuance: Issuance) -> None:
         """Take in that a CA issued a certificate."""
@@ -353,7 +388,7 @@ class Planner:
             self.registry.put(cert, Unsaved(str(err)))
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:
-        self.bus.record(Record(self.tools.now(), event, text, priority, cert))
+        self.bus.record(Record(self.site.now(), event, text, priority, cert))
 
 
 def _publishing(config: Config) -> object:

@@ -44,7 +44,7 @@ class Reload:
         """Return what changed; raise `ConfigError` or `SslmError` where it is refused."""
         planner = self._planner
         try:
-            config = await planner.tools.in_thread(self._load)
+            config = await planner.threads.in_thread(self._load)
         except ConfigError as err:
             self.warn(err.warnings)
             self._refuse(err.mistakes, START_FAILS)
@@ -53,14 +53,14 @@ class Reload:
             self.warn(config.warnings)
             self._refuse(emptied, GIVES_UP)
             raise ConfigError(emptied, config.warnings)
-        old = planner.tools.config
+        old = planner.site.config
         if config.globals.certs_dir != old.globals.certs_dir:
             text = f"certs_dir changed from {old.globals.certs_dir}: that takes a restart of sslmd"
             self._refuse([text], NEEDS_START)
             raise SslmError(text)
         added, removed, changed = await planner.reconfigure(config)
         planner.refused = None
-        planner.tools.in_background(planner.tools.ordering.challenges.start(config.zones()))
+        planner.threads.in_background(planner.ordering.challenges.start(config.zones()))
         self._taken(config)
         self.warn(config.warnings)
         tables = differences(old.written, config.written)
@@ -96,7 +96,7 @@ class Reload:
             self._tell("config-refused", str(mistake), ERROR)
         text = f"the old configuration stays in force; {consequence}"
         self._tell("config-refused", text, ERROR)
-        self._planner.refused = refusal_of(self._planner.tools.now(), mistakes, consequence)
+        self._planner.refused = refusal_of(self._planner.site.now(), mistakes, consequence)
 
     def _emptied(self, config: Config) -> list[Mistake]:
         """A file that was a service and no longer looks like one is a mistake, not a farewell."""

@@ -17,7 +17,7 @@ from sslmd.servers.probe import BELIEVED, FIRST_PAUSE, SLOWER
 from sslmd.workers.dane import ask_resolver, findings_of_ports, prove_ports
 from sslmd.workers.dane import look as look_ports
 from sslmd.workers.ports import PortSeen
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Publishing
 
 # Seconds after which a watch that found something is repeated, before it is told; and then, while
 # something is wrong: the alarm is to end when it was put right.
@@ -31,8 +31,10 @@ WATCHED_AT_ONCE = 4
 class ZoneWatch:
     """Looks at name servers, a validating resolver and ports, and judges what they show."""
 
-    def __init__(self, tools: Tools, registry: Registry, work: ZoneWork, tell: Tell) -> None:
-        self._tools = tools
+    def __init__(
+        self, publishing: Publishing, registry: Registry, work: ZoneWork, tell: Tell
+    ) -> None:
+        self._publishing, self._site = publishing, publishing.site
         self._registry = registry
         self._work = work
         self._tell = tell
@@ -62,7 +64,9 @@ class ZoneWatch:
         found: dict[CertId, list[Finding]] = {}
         for cert, end in zip(certs, ends, strict=True):
             if isinstance(end, BaseException):  # it ends nobody else's (I6)
-                self._tools.bug(f"{cert}: a watch met an error of sslmd's own: {end!r}", end)
+                self._publishing.telling.bug(
+                    f"{cert}: a watch met an error of sslmd's own: {end!r}", end
+                )
             else:
                 found[cert] = end
         wrong = any(one.wrong for findings in found.values() for one in findings)
@@ -82,20 +86,20 @@ class ZoneWatch:
         if cert not in self._registry:
             return []
         state = self._registry[cert].state
-        limit = self._tools.config.globals.dns_check_timeout
-        findings = findings_of(zone, cert, state, self._tools.now(), limit)
+        limit = self._site.config.globals.dns_check_timeout
+        findings = findings_of(zone, cert, state, self._site.now(), limit)
         name = state.curr.name if state.curr else None
         spare = zone.spare(cert)
         return findings + findings_of_ports(seen, name, zone.shown_to_clients(), spare)
 
     def _report(self, cert: CertId, findings: list[Finding]) -> None:
-        self._registry.put(cert, Compared(DaneReport(self._tools.now(), tuple(findings))))
+        self._registry.put(cert, Compared(DaneReport(self._site.now(), tuple(findings))))
 
     async def _look_at_ports(self, zone: Zone, cert: CertId) -> list[PortSeen]:
         assert zone.given is not None
         owners = zone.looked_at(cert)
         materials = zone.given.materials.get(cert, {})
-        return await look_ports(cert, zone.name, owners, materials, zone.servers, self._tools)
+        return await look_ports(cert, zone.name, owners, materials, zone.servers, self._publishing)
 
     async def prove_ports(self, zone: Zone, cert: CertId, name: SetName) -> None:
         """Raise `Transient` while a port with TLSA records serves an older set than `name`.
@@ -110,7 +114,7 @@ class ZoneWatch:
                 f"its ports are not looked at, so TLSA records of older keys stay: {why}",
                 about=cert,
             )
-        classes = self._tools.config.classes_for(cert)
+        classes = self._site.config.classes_for(cert)
         alone = not any(one.servers for one in classes)
         end, pause = clock() + BELIEVED, FIRST_PAUSE
         while True:
@@ -151,7 +155,7 @@ class ZoneWatch:
             return None  # nor has a resolver to show any
         assert zone.notes is not None
         needed = zone.share(cert).needed
-        await ask_resolver(zone.name, needed, self._tools, signed=zone.notes.signed)
+        await ask_resolver(zone.name, needed, self._site, signed=zone.notes.signed)
         return None
 
     async def _withdrawn(self, zone: Zone, cert: CertId, entry: Entry) -> Reason | None:

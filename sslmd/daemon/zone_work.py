@@ -40,7 +40,7 @@ from sslmd.store.note_kinds import ZONE_NOTE
 from sslmd.workers.places import look_elsewhere
 from sslmd.workers.restart import dependents
 from sslmd.workers.tlsa import look, publish
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Publishing
 
 # Seconds between two looks at the include files: somebody may have changed one by hand.
 FILES = 60.0
@@ -61,14 +61,9 @@ Tell = Callable[[str, str, int, CertId | None], None]
 class ZoneWork:
     """Gives records to DNS, asks name servers, and takes in what that means."""
 
-    def __init__(
-        self,
-        tools: Tools,
-        registry: Registry,
-        loop: Loop,
-        tell: Tell,
-    ) -> None:
-        self._tools = tools
+    def __init__(self, publishing: Publishing, registry: Registry, loop: Loop, tell: Tell) -> None:
+        self._publishing = publishing
+        self._site, self._means = publishing.site, publishing.means
         self._registry = registry
         self._loop = loop
         self._tell = tell
@@ -81,7 +76,7 @@ class ZoneWork:
     def cert_wish_of(self, cert: CertId) -> CertWish:
         """Return what of it is one certificate's."""
         entry = self._registry[cert]
-        service = self._tools.config.services[cert]
+        service = self._site.config.services[cert]
         return cert_wish(entry, service.dane, service.dane_ttl)
 
     async def publish(self, zone: Zone, *, again: bool = False) -> Given | None:
@@ -101,14 +96,16 @@ class ZoneWork:
         wish = self.wish(zone)
         try:
             if zone.given is None:
-                means, name = self._tools.means, zone.name
-                zone.noted = await self._tools.in_thread(tlsa_publish.published, means, name)
+                means, name = self._means, zone.name
+                zone.noted = await self._publishing.threads.in_thread(
+                    tlsa_publish.published, means, name
+                )
             if zone.notes is None:
-                zone.notes = await self._tools.in_thread(self._read_notes, zone.name)
+                zone.notes = await self._publishing.threads.in_thread(self._read_notes, zone.name)
             given = await publish(
                 wish,
                 zone.notes,
-                self._tools,
+                self._publishing,
                 again=again,
                 last=LookedUp(
                     zone.places, {owner for owner, *_ in zone.doubts}, zone.ends, zone.others
@@ -144,7 +141,7 @@ class ZoneWork:
         return {cert for cert in self._registry if cert.group == zone.name.text}
 
     def _read_notes(self, name: ZoneName) -> ZoneNotes:
-        path = self._tools.tree.zone_note(name)
+        path = self._site.tree.zone_note(name)
         return ZONE_NOTE.read(path)
 
     def _given(self, zone: Zone, wish: Wish, given: Given) -> None:
@@ -166,9 +163,9 @@ class ZoneWork:
             zone.replaced = given.before if zone.replaced is None else zone.replaced
         zone.look_at = now
         if first and not given.unfit:
-            zone.watch_at = now + self._tools.rng.uniform(0.1, 1.0) * FIRST_WATCH
+            zone.watch_at = now + self._site.rng.uniform(0.1, 1.0) * FIRST_WATCH
         if given.changed and given.failure is None:
-            how = "sent to its primary" if self._tools.means.updated(zone.name) else "written"
+            how = "sent to its primary" if self._means.updated(zone.name) else "written"
             text = f"{counted(given.content.records)} {how}: {given.changed}"
             self._tell("tlsa-published", f"zone {zone.name}: {text}", INFO, None)
             self._restart_dependents(zone)
@@ -191,15 +188,15 @@ class ZoneWork:
 
     def _retry(self, zone: Zone, err: Exception) -> Trouble:
         """Note that publishing failed once more; return that."""
-        now, attempts = self._tools.now(), zone.failed.attempts if zone.failed else 0
-        zone.failed = Trouble.of(err, attempts, now, jitter=self._tools.rng.random())
+        now, attempts = self._site.now(), zone.failed.attempts if zone.failed else 0
+        zone.failed = Trouble.of(err, attempts, now, jitter=self._site.rng.random())
         zone.retry_at = clock() + (zone.failed.next_try - now).total_seconds()
         return zone.failed
 
     def _failed(self, zone: Zone, wish: Wish, err: Exception) -> None:
         failed = self._retry(zone, err)
         if failed.failure is Failure.BUG:
-            self._tools.bug(f"zone {zone.name}: {failed.text}", err)
+            self._publishing.telling.bug(f"zone {zone.name}: {failed.text}", err)
         # Even if what is wanted is what was given last, once more: it may be there in part.
         zone.tried, zone.again = wish, True
         wait = written(wait_after(failed.failure, failed.attempts))
@@ -214,7 +211,9 @@ class ZoneWork:
             return
         before = zone.notes
         try:
-            seen, servers = await look(zone.name, zone.owners(), self._tools, zone.servers)
+            seen, servers = await look(
+                zone.name, zone.owners(), self._site, self._means.resolver, zone.servers
+            )
         except SslmError as err:
             told = str(err)
             if told != zone.look_trouble:
@@ -223,7 +222,7 @@ class ZoneWork:
             zone.look_pause = min(zone.look_pause * GROWTH, LONGEST_MISSING)
             zone.look_at = clock() + zone.look_pause
             return
-        elsewhere = await look_elsewhere(zone.places, zone.ends, self._tools)
+        elsewhere = await look_elsewhere(zone.places, zone.ends, self._site, self._means.resolver)
         zone.elsewhere = elsewhere
         zone.look_pause = FIRST_PAUSE
         zone.servers = servers
@@ -262,7 +261,7 @@ class ZoneWork:
 
     def _see_who_is_late(self, zone: Zone) -> None:
         """Have what waits for its records for too long reported now, and not with the next day."""
-        now, limit = self._tools.now(), self._tools.config.globals.dns_check_timeout
+        now, limit = self._site.now(), self._site.config.globals.dns_check_timeout
         found = {
             cert
             for cert in zone.certs
@@ -279,9 +278,9 @@ class ZoneWork:
         server there would be no zone at all. `rndc reload` succeeds all the same.
         """
         given = zone.given
-        if given is None or not given.ours or self._tools.means.updated(zone.name) is not None:
+        if given is None or not given.ours or self._means.updated(zone.name) is not None:
             return
-        means, limit = self._tools.means, self._tools.config.globals.dns_check_timeout
+        means, limit = self._means, self._site.config.globals.dns_check_timeout
         try:
             if zone.is_taken():
                 zone.replaced = None
@@ -297,9 +296,9 @@ class ZoneWork:
     async def _save_notes(self, zone: Zone) -> None:
         """Write down what was learned; if that fails it costs a wait after the next start."""
         assert zone.notes is not None
-        path = self._tools.tree.zone_note(zone.name)
+        path = self._site.tree.zone_note(zone.name)
         try:
-            await self._tools.in_thread(ZONE_NOTE.write, path, zone.notes)
+            await self._publishing.threads.in_thread(ZONE_NOTE.write, path, zone.notes)
         except SslmError as err:
             if str(err) != zone.unsaved:
                 self._tell("state-unsaved", f"{err}; it is tried again", WARNING, None)
@@ -315,14 +314,14 @@ class ZoneWork:
     def _restart_dependents(self, zone: Zone) -> None:
         """Have the classes restarted that want it when records change: `depends`."""
         states = [(cert, entry.state) for cert, entry in self._registry.entries.items()]
-        for cert, event in dependents(self._tools.config, zone.name, states, self._tools.now()):
+        for cert, event in dependents(self._site.config, zone.name, states, self._site.now()):
             self._registry.put(cert, event)
 
     def stamps(self, zone: Zone) -> tuple[object, ...]:
         """Tell the include files from others, without reading them."""
-        if self._tools.means.updated(zone.name):
+        if self._means.updated(zone.name):
             return ()
-        return tuple(_stamp(tlsa_file(d, zone.name)) for d in self._tools.config.dns.tlsa_dirs)
+        return tuple(_stamp(tlsa_file(d, zone.name)) for d in self._site.config.dns.tlsa_dirs)
 
     async def is_concerned(self, zone: Zone, entry: Entry) -> bool:
         """Whether records for ports of this certificate may be in DNS, or in caches.
@@ -331,13 +330,13 @@ class ZoneWork:
         """
         if zone.notes is None:
             try:
-                zone.notes = await self._tools.in_thread(self._read_notes, zone.name)
+                zone.notes = await self._publishing.threads.in_thread(self._read_notes, zone.name)
             except SslmError:
                 return False
         if held_by(zone.notes.holders | zone.notes.fading, entry.wanted.spec.id, entry):
             return True
-        means = self._tools.means
-        there = await self._tools.in_thread(tlsa_publish.published, means, zone.name)
+        means = self._means
+        there = await self._publishing.threads.in_thread(tlsa_publish.published, means, zone.name)
         others = {owner for owner, _ in zone.notes.holders | zone.notes.fading}
         return any(
             is_of(owner, entry.wanted.names)

@@ -27,7 +27,7 @@ from sslmd.daemon.zone import Zone
 from sslmd.daemon.zone_watch import DOUBT, ZoneWatch
 from sslmd.daemon.zone_work import DAY, FILES, Tell, ZoneWork, clock, counted
 from sslmd.dns.notes import noted_tlsa_zones
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Publishing
 
 # Seconds to the next try after what should not have happened.
 AFTER_BUG = 60.0
@@ -42,13 +42,13 @@ class Zones:
     name = "zone"
     jobs = (Publish, Look, Watch)
 
-    def __init__(self, tools: Tools, registry: Registry, loop: Loop, tell: Tell) -> None:
-        self._tools = tools
+    def __init__(self, publishing: Publishing, registry: Registry, loop: Loop, tell: Tell) -> None:
+        self._site, self._telling = publishing.site, publishing.telling
         self._registry = registry
         self._loop = loop
         self._tell = tell
-        self._work = ZoneWork(tools, registry, loop, tell)
-        self._watch = ZoneWatch(tools, registry, self._work, tell)
+        self._work = ZoneWork(publishing, registry, loop, tell)
+        self._watch = ZoneWatch(publishing, registry, self._work, tell)
         self._zones: dict[ZoneName, Zone] = {}
         self._asked = asyncio.Semaphore(ASKED_AT_ONCE)
 
@@ -59,8 +59,8 @@ class Zones:
 
         Also those that the configuration does not know any more: what is left there goes.
         """
-        known = self._tools.config.zones()
-        left = noted_tlsa_zones(self._tools.tree, known)
+        known = self._site.config.zones()
+        left = noted_tlsa_zones(self._site.tree, known)
         for name in sorted({*known, *left}):
             self._zone(name)
         for name in sorted(self._zones):
@@ -79,7 +79,7 @@ class Zones:
 
     def reconfigured(self) -> None:
         """Look at everything again: zones, the ways to publish and the files may be others."""
-        for name in self._tools.config.zones():
+        for name in self._site.config.zones():
             self._zone(name)
         for zone in self._zones.values():
             zone.again = zone.again or zone.given is not None
@@ -133,7 +133,7 @@ class Zones:
         if self._has_records(zone):
             times += [zone.look_at, zone.watch_at]
         delay = timedelta(seconds=max(min(times) - now, 0.05))
-        return Due(wakes=(("look", self._tools.now() + delay),))
+        return Due(wakes=(("look", self._site.now() + delay),))
 
     def after(self, job: Job) -> Iterable[ZoneName]:
         """Return the zone whose job has ended."""
@@ -168,7 +168,7 @@ class Zones:
 
     def _is_changing(self, zone: Zone, now: float) -> bool:
         """Whether name servers may just be taking what was published lately."""
-        limit = self._tools.config.globals.dns_check_timeout.total_seconds()
+        limit = self._site.config.globals.dns_check_timeout.total_seconds()
         complete = zone.sighting is not None and zone.sighting.complete
         return not complete and now - zone.changed_at < limit
 
@@ -198,7 +198,7 @@ class Zones:
             if isinstance(err, SslmError):
                 self._tell("tlsa-trouble", f"zone {zone.name}: {text}", ERROR, None)
             else:
-                self._tools.bug(f"zone {zone.name}: {text}", err)
+                self._telling.bug(f"zone {zone.name}: {text}", err)
 
     # --- what others ask ---
 
@@ -254,7 +254,7 @@ class Zones:
         if zone is None or not entry.wanted.dane:
             return zone.dane(cert, entry) if zone is not None else Unknown(), ""
         behind, wish = zone.trouble, zone.wish
-        known = cert in self._tools.config.services
+        known = cert in self._site.config.services
         if wish is None or (known and self._work.cert_wish_of(cert) not in wish.certs):
             behind = behind or zone.look_trouble or "its name servers are being told"
         return zone.dane(cert, entry), behind

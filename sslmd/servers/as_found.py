@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 
 from sslmd.core.errors import Permanent, SslmError, Transient
-from sslmd.core.names import CertId, SetName
+from sslmd.core.names import CertId, GroupName, SetName
+from sslmd.core.state import Delivered
 from sslmd.servers.production import linked
-from sslmd.store import files, owners, sets
+from sslmd.store import certs, files, owners, sets
 from sslmd.store.layout import (
     BUNDLE,
     CERT,
@@ -44,6 +46,16 @@ def holds(tree: Tree, prod: str, cert: CertId, name: SetName, *, is_ca: bool) ->
         return is_directory(prod, cert) and _has_files_of(tree, prod, cert, name, is_ca=is_ca)
     except Transient:
         return False
+
+
+def compare(one: certs.Loaded, tree: Tree, prod: str, cert: CertId, *, is_ca: bool) -> None:
+    """Correct what a certificate's own files say by what production shows; never raises."""
+    noted = one.state.delivered.curr
+    if noted is not None and not holds(tree, prod, cert, noted, is_ca=is_ca):
+        # The note is not the truth: production was lost, moved or changed by hand.
+        one.state = replace(one.state, delivered=Delivered())
+    if cert.group == GroupName.CA and one.state.curr is None and not one.state.remains:
+        one.state = replace(one.state, remains=remains(prod, cert))
 
 
 def is_directory(prod: str, cert: CertId) -> bool:

@@ -28,7 +28,7 @@ from sslmd.store.layout import Tree, is_incoming
 from sslmd.store.note_kinds import parse_cert
 from sslmd.workers.deliver import is_here
 from sslmd.workers.same_machine import seen_as_one
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Delivering, Site, Telling, Threads
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class Machines(Protocol):
 
 async def copy(
     job: Copy,
-    tools: Tools,
+    delivering: Delivering,
     holds: Collection[CertId],
     will_hold: Callable[[], None],
     machines: Machines,
@@ -88,29 +88,31 @@ async def copy(
     Raises what keeps the whole visit from happening.
     """
     visit = Visit()
-    visit.here = await is_here(job.host, (one.cert for one in job.told), tools)
+    visit.here = await is_here(
+        job.host, (one.cert for one in job.told), delivering.standings, delivering.locality
+    )
     if visit.here:
         # Production is what servers on this machine read.
         visit.new = {one.cert: False for one in job.told}
         if job.host == THIS_HOST:
-            await tools.in_thread(_tidy_here, tools, visit, older)
+            await delivering.threads.in_thread(_tidy_here, delivering.site, visit, older)
     else:
         ours = {*holds, *(one.cert for one in job.told)}
-        await _visit(job, tools, ours, visit, machines, will_hold, older)
+        await _visit(job, delivering, ours, visit, machines, will_hold, older)
     if visit.new:
-        await _run_after(job.host, tools)
+        await _run_after(job.host, delivering.site)
     return visit
 
 
 # --- on this machine ------------------------------------------------------------------------
 
 
-def _tidy_here(tools: Tools, visit: Visit, older: Collection[str]) -> None:
+def _tidy_here(site: Site, visit: Visit, older: Collection[str]) -> None:
     """Take out of production what is not in the configuration any more."""
-    prod = str(tools.config.globals.prod_cert_dir)
+    prod = str(site.config.globals.prod_cert_dir)
     keys = {one: around.keys_in(one, but=prod) for one in older}
-    visit.take_older(keys, tools.config.globals.keep)
-    found = needs_here(tools.config, tools.now())
+    visit.take_older(keys, site.config.globals.keep)
+    found = needs_here(site.config, site.now())
     for thing in found.to_go:
         if thing.cert is not None:
             production.drop(prod, thing.cert)
@@ -145,41 +147,42 @@ def needs_here(config: Config, now: datetime) -> Needs:
 
 async def _visit(
     job: Copy,
-    tools: Tools,
+    delivering: Delivering,
     holds: Collection[CertId],
     visit: Visit,
     machines: Machines,
     will_hold: Callable[[], None],
     older: Collection[str],
 ) -> None:
-    prod = str(tools.config.globals.prod_cert_dir)
-    async with shell_on(job.host, prod, tools.scratch) as shell:
-        await _not_ourselves(shell, tools)
+    site, threads = delivering.site, delivering.threads
+    prod = str(site.config.globals.prod_cert_dir)
+    async with shell_on(job.host, prod, site.scratch) as shell:
+        await _not_ourselves(shell, site, threads)
         unsent: SslmError | None = None
         if job.told:
             answer = await shell.ask("begin")
             incoming = answer.first("in") or ""
             # Before anything is put there: a visit by another name looks whether it is one machine.
-            await tools.in_thread(machines.met, job.host, answer.first("machine") or "")
+            await threads.in_thread(machines.met, job.host, answer.first("machine") or "")
             # `begin` of remote.sh: a host's word is not gone by elsewhere.
             if not is_incoming(incoming, prod):
                 raise Transient(
                     f"{job.host}: it does not say where copies are to go; see whether it is well"
                 )
-            async with _outgoing(tools) as folder:
-                ready = await tools.in_thread(_pack, job, tools, folder, visit)
+            async with _outgoing(site, threads) as folder:
+                ready = await threads.in_thread(_pack, job, site, folder, visit)
                 if ready:
                     # A host that was never reached holds nothing; from here on it may (I5).
-                    await tools.in_thread(will_hold)
+                    await threads.in_thread(will_hold)
                     unsent = await _unsent(shell, folder, incoming)
             if unsent is None:
-                await _put(shell, ready, tools, visit)
+                await _put(shell, ready, site, delivering.telling, visit)
             else:
                 visit.errors |= {told.cert: unsent for told in ready}
         try:
-            await _tidy(shell, tools, holds, visit, machines)
+            await _tidy(shell, site, threads, holds, visit, machines)
             if older:
-                visit.take_older(await _older(shell, older), tools.config.globals.keep)
+                visit.take_older(await _older(shell, older), site.config.globals.keep)
         except SslmError as err:
             if unsent is not None:
                 raise unsent from None
@@ -209,18 +212,18 @@ async def _unsent(shell: RemoteShell, folder: str, incoming: str) -> SslmError |
 
 
 @asynccontextmanager
-async def _outgoing(tools: Tools) -> AsyncIterator[str]:
-    folder = f"{tools.tree.outgoing_dir}/{secrets.token_hex(12)}"
+async def _outgoing(site: Site, threads: Threads) -> AsyncIterator[str]:
+    folder = f"{site.tree.outgoing_dir}/{secrets.token_hex(12)}"
 
     def make() -> None:
         files.make_dirs(os.path.dirname(folder), 0o700)
         files.make_dirs(folder, 0o700)
 
     try:
-        await tools.in_thread(make)
+        await threads.in_thread(make)
         yield folder
     finally:
-        await tools.in_thread(files.remove_tree, folder)
+        await threads.in_thread(files.remove_tree, folder)
 
 
 def forget_outgoing(tree: Tree) -> None:
@@ -228,17 +231,17 @@ def forget_outgoing(tree: Tree) -> None:
     files.remove_tree(tree.outgoing_dir)
 
 
-def _pack(job: Copy, tools: Tools, folder: str, visit: Visit) -> Mapping[Told, int]:
+def _pack(job: Copy, site: Site, folder: str, visit: Visit) -> Mapping[Told, int]:
     """Put what is to be sent in a folder; return how many files each certificate has."""
     ready = {}
     for told in job.told:
         cert = told.cert
         try:
             # Asked again here, where a key would leave the machine (I1).
-            if not is_meant(tools.config, cert, job.host):
+            if not is_meant(site.config, cert, job.host):
                 raise Permanent(f"{cert} is not meant for {job.host} any more")
-            is_ca = tools.service(cert).spec.ca is not None
-            found = production.contents(tools.tree, cert, told.set, is_ca=is_ca)
+            is_ca = site.service(cert).spec.ca is not None
+            found = production.contents(site.tree, cert, told.set, is_ca=is_ca)
             place = Tree(folder).cert_dir(cert)
             files.make_dirs(place, 0o700)
             for file, data in found.items():
@@ -258,24 +261,26 @@ def _write(path: str, data: bytes) -> None:
         file.write(data)
 
 
-async def _not_ourselves(shell: RemoteShell, tools: Tools) -> None:
+async def _not_ourselves(shell: RemoteShell, site: Site, threads: Threads) -> None:
     """Refuse a host that turns out to be this machine: production is not to be copied onto itself.
 
     A name that leads here only by way of ssh's configuration cannot be told otherwise.
     """
-    async with _outgoing(tools) as folder:
+    async with _outgoing(site, threads) as folder:
         await shell.ask("elsewhere", folder)
 
 
-async def _put(shell: RemoteShell, ready: Mapping[Told, int], tools: Tools, visit: Visit) -> None:
+async def _put(
+    shell: RemoteShell, ready: Mapping[Told, int], site: Site, telling: Telling, visit: Visit
+) -> None:
     calls, asking = {}, dict[tuple[str, str], CertId]()
     for told, count in ready.items():
         cert = told.cert
         # Asked once more: much may have happened while it was sent (I1).
-        if not is_meant(tools.config, cert, shell.host):
+        if not is_meant(site.config, cert, shell.host):
             visit.errors[cert] = Permanent(f"{cert} is not meant for {shell.host} any more")
             continue
-        access = tools.config.access(cert, (shell.host,))
+        access = site.config.access(cert, (shell.host,))
         words = ("put", cert.group, cert.service, str(told.set), str(count))
         rights = (access.owner, access.group, f"{access.mode:04o}", str(int(access.opens)))
         calls[cert] = (*words, *rights)
@@ -292,18 +297,19 @@ async def _put(shell: RemoteShell, ready: Mapping[Told, int], tools: Tools, visi
             visit.errors[cert] = Transient(f"{shell.host}: {text} ({said})")
         else:
             visit.new[cert] = put != "same"
-    prod = tools.config.globals.prod_cert_dir
+    prod = site.config.globals.prod_cert_dir
     for (owner, group), cert in asking.items():
         answer = await shell.ask("above", owner, group)
         ways = answer.every("closed")
         if closed := [one for one in map(str, prod.parents) if one in ways]:
             text = around.closed_text(closed, KeyAccess(owner, group))
-            tools.tell("host-trouble", f"{shell.host}: {text}", cert)
+            telling.tell("host-trouble", f"{shell.host}: {text}", cert)
 
 
 async def _tidy(
     shell: RemoteShell,
-    tools: Tools,
+    site: Site,
+    threads: Threads,
     holds: Collection[CertId],
     visit: Visit,
     machines: Machines,
@@ -311,24 +317,24 @@ async def _tidy(
     """Take away what is not meant for a host any more, and see what else is there."""
     host = shell.host
     answer = await shell.ask("survey")
-    await tools.in_thread(machines.met, host, answer.first("machine") or "")
-    there = await tools.in_thread(_things, answer, holds)
+    await threads.in_thread(machines.met, host, answer.first("machine") or "")
+    there = await threads.in_thread(_things, answer, holds)
     visit.left = {thing.cert for thing in there if thing.cert is not None}
-    found = await tools.in_thread(_sorted, tools, (host,), there)
+    found = await threads.in_thread(_sorted, site, (host,), there)
     names = [
-        name for name in machines.alike(host) if would_change(found, wanted_on(tools.config, name))
+        name for name in machines.alike(host) if would_change(found, wanted_on(site.config, name))
     ]
     if names:
-        same = await seen_as_one(shell, names, tools)
+        same = await seen_as_one(shell, names, site)
         visit.same = tuple(name for name in names if name in same)
-        found = await tools.in_thread(_sorted, tools, (host, *visit.same), there)
+        found = await threads.in_thread(_sorted, site, (host, *visit.same), there)
     visit.surplus = [str(thing) for thing in found.surplus]
     visit.unlisted = _number(answer.first("more"))
     failures: list[SslmError] = []
     for thing in found.to_go:
         gone = thing.cert
         # Asked again: much may have happened while others were taken away.
-        if gone is None or not _sorted(tools, (host, *visit.same), [thing]).to_go:
+        if gone is None or not _sorted(site, (host, *visit.same), [thing]).to_go:
             continue
         try:
             await shell.ask("drop", gone.group, gone.service)
@@ -365,17 +371,17 @@ def _number(told: str | None) -> int:
     return int(told) if told and told.isascii() and told.isdecimal() and len(told) < 10 else 0
 
 
-def _sorted(tools: Tools, names: tuple[str, ...], there: list[Belonging]) -> Needs:
+def _sorted(site: Site, names: tuple[str, ...], there: list[Belonging]) -> Needs:
     """Return what is to be done with what is on a machine that has these names."""
-    return needs(wanted_on(tools.config, *names), tools.now(), there=there)
+    return needs(wanted_on(site.config, *names), site.now(), there=there)
 
 
-async def _run_after(host: str, tools: Tools) -> None:
+async def _run_after(host: str, site: Site) -> None:
     """Run the host's `post_copy_cmd`, here, with the host as argument."""
-    for argv in commands_of(tools.config).after_copy_to(host):
+    for argv in commands_of(site.config).after_copy_to(host):
         await run_command(
             argv,
-            timeout=tools.config.globals.cmd_timeout,
-            cwd=str(tools.config.top),
+            timeout=site.config.globals.cmd_timeout,
+            cwd=str(site.config.top),
             remedy="correct post_copy_cmd or install the program",
         )

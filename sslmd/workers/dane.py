@@ -18,18 +18,18 @@ from sslmd.dns.nameservers import addresses_at
 from sslmd.pki.tlsa import material_of
 from sslmd.servers.probe import described
 from sslmd.workers.ports import NO_ADDRESS, PortSeen, look_at_ports
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Publishing, Site
 
 
 async def ask_resolver(
-    zone: ZoneName, needed: Collection[Owned], tools: Tools, *, signed: bool
+    zone: ZoneName, needed: Collection[Owned], site: Site, *, signed: bool
 ) -> None:
     """Ask the validating resolver, if there is one, for records that have to be there by now.
 
     `signed`: the zone was seen signed before. Raises `Transient` if it does not show them, or not
     as secure; a zone that never was signed is no obstacle: nobody heeds its records.
     """
-    named = tools.config.globals.dns_validating_resolver
+    named = site.config.globals.dns_validating_resolver
     if named is None:
         return
     resolver = NameServer(named.host, named.port)
@@ -74,19 +74,22 @@ async def look(
     owners: Iterable[DomainName],
     materials: Mapping[SetName, Material],
     servers: Sequence[NameServer],
-    tools: Tools,
+    publishing: Publishing,
 ) -> list[PortSeen]:
     """Connect to every address of every port with TLSA records; raises nothing for what it finds.
 
     Addresses are those that the zone's own name servers give.
     """
 
+    site, resolver = publishing.site, publishing.means.resolver
+
     async def addresses(host: DomainName) -> tuple[str, ...]:
         if servers:
-            return await addresses_at(host, zone, servers, tools.resolver)
-        return await tools.resolver.addresses(host.text)
+            return await addresses_at(host, zone, servers, resolver)
+        return await resolver.addresses(host.text)
 
-    return await look_at_ports(cert, tools, materials, tcp_ports(owners), addresses)
+    ports = tcp_ports(owners)
+    return await look_at_ports(cert, site, publishing.standings, materials, ports, addresses)
 
 
 def prove_ports(cert: CertId, name: SetName, seen: Sequence[PortSeen], *, alone: bool) -> None:

@@ -15,9 +15,10 @@ from sslmd.core.jobs import Deliver
 from sslmd.core.names import CertId, SetName, machine_of
 from sslmd.core.state import CertState, Delivered
 from sslmd.servers import around, as_found, production
+from sslmd.servers.local import Locality
 from sslmd.store import sets
 from sslmd.store.layout import Tree
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Delivering, Site, Standings
 
 
 def as_configured(config: Config, cert: CertId, state: CertState) -> CertState:
@@ -34,36 +35,48 @@ def _access(config: Config, cert: CertId, host: str) -> str:
     return str(config.access(cert, (host,)))
 
 
-async def deliver(job: Deliver, tools: Tools) -> ProdUpdated:
+async def deliver(job: Deliver, delivering: Delivering) -> ProdUpdated:
     """Do the job."""
-    known = await tools.lookups.locality.local(host for _, host in places(tools.config, job.cert))
-    noted = {one.host for one in tools.standings.state_of(job.cert).servers if one.here}
+    site, standings = delivering.site, delivering.standings
+    known = await delivering.locality.local(host for _, host in places(site.config, job.cert))
+    noted = {one.host for one in standings.state_of(job.cert).servers if one.here}
     # While a name cannot be looked up, it is what it was.
     unsure = {host for host, found in known.items() if found is None}
     here = {host for host, found in known.items() if found} | (unsure & noted)
     remarks: list[str] = []
     try:
-        return await tools.in_thread(_deliver, job, tools, here, remarks)
+        return await delivering.threads.in_thread(_deliver, job, site, standings, here, remarks)
     finally:
         for remark in remarks:
-            tools.tell("tree-remark", remark, job.cert)
+            delivering.telling.tell("tree-remark", remark, job.cert)
 
 
-async def is_here(host: str, certs: Iterable[CertId], tools: Tools) -> bool:
+async def is_here(
+    host: str, certs: Iterable[CertId], standings: Standings, locality: Locality
+) -> bool:
     """Whether a host is this machine; while its name cannot be looked up, it is what it was."""
-    found = await tools.lookups.locality.is_local(host)
+    found = await locality.is_local(host)
     if found is not None:
         return found
-    servers = (one for cert in certs for one in tools.standings.state_of(cert).servers)
+    servers = (one for cert in certs for one in standings.state_of(cert).servers)
     return any(one.here for one in servers if one.host == host)
 
 
-def _deliver(job: Deliver, tools: Tools, here: Collection[str], remarks: list[str]) -> ProdUpdated:
+def _deliver(
+    job: Deliver, site: Site, standings: Standings, here: Collection[str], remarks: list[str]
+) -> ProdUpdated:
     if job.curr is None:
         raise Permanent(f"{job.cert} has nothing to deliver")
-    config = tools.config
-    changed = _update(job, job.curr, tools, config.access(job.cert, here), remarks)
-    return _updated(job, tools, here, changed=changed)
+    access = site.config.access(job.cert, here)
+    place = (site.tree, str(site.config.globals.prod_cert_dir), job.cert, job.curr)
+    if changed := not stays(job, job.curr, site, access):
+        is_ca = site.service(job.cert).spec.ca is not None
+        changed = production.update(*place, job.next, is_ca=is_ca, access=access)
+        if closed := around.closed_above(place[1], access):
+            remarks.append(around.closed_text(closed, access))
+    else:
+        remarks += as_found.close_keys(place[1], job.cert)
+    return _updated(job, site, standings, here, changed=changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,30 +91,34 @@ class RehearsedDelivery:
     wide: list[str]
 
 
-def rehearse(job: Deliver, tools: Tools, here: Collection[str]) -> RehearsedDelivery:
+def rehearse(
+    job: Deliver, site: Site, standings: Standings, here: Collection[str]
+) -> RehearsedDelivery:
     """Return what the job would do, and do nothing; blocks. Raises as the job does.
 
     `here`: those hosts that are this machine.
     """
     if job.curr is None:
         raise Permanent(f"{job.cert} has nothing to deliver")
-    place = (tools.tree, str(tools.config.globals.prod_cert_dir), job.cert, job.curr)
-    is_ca = tools.service(job.cert).spec.ca is not None
-    access = tools.config.access(job.cert, here)
-    if stays(job, job.curr, tools, access):
+    place = (site.tree, str(site.config.globals.prod_cert_dir), job.cert, job.curr)
+    is_ca = site.service(job.cert).spec.ca is not None
+    access = site.config.access(job.cert, here)
+    if stays(job, job.curr, site, access):
         wide = list(sets.wide_keys(Tree(place[1]).cert_dir(job.cert)))
-        return RehearsedDelivery(_updated(job, tools, here, changed=False), [], wide)
+        return RehearsedDelivery(_updated(job, site, standings, here, changed=False), [], wide)
     changes = production.differences(*place, job.next, is_ca=is_ca, access=access)
     changed = not production.serves(*place, is_ca=is_ca, access=access)
-    return RehearsedDelivery(_updated(job, tools, here, changed=changed), changes, [])
+    return RehearsedDelivery(_updated(job, site, standings, here, changed=changed), changes, [])
 
 
-def _updated(job: Deliver, tools: Tools, here: Collection[str], *, changed: bool) -> ProdUpdated:
+def _updated(
+    job: Deliver, site: Site, standings: Standings, here: Collection[str], *, changed: bool
+) -> ProdUpdated:
     """Return how the servers stand once production holds what it is to hold.
 
     `changed`: its `curr` is another set now.
     """
-    config, now = tools.config, tools.now()
+    config, now = site.config, site.now()
     after_copy = {machine_of(one.host) for one in config.globals.post_copy}
     # What was taken over as it is was not copied, so no command comes after that.
     as_found = job.adopt and not changed
@@ -113,32 +130,15 @@ def _updated(job: Deliver, tools: Tools, here: Collection[str], *, changed: bool
         uses.append(HostUse(kind, host, access, host in here, is_visited))
     assert job.curr is not None
     servers = in_production(
-        tools.standings.state_of(job.cert), uses, job.curr, now, changed=changed, adopt=job.adopt
+        standings.state_of(job.cert), uses, job.curr, now, changed=changed, adopt=job.adopt
     )
     return ProdUpdated(now, Delivered(job.curr, job.next), servers)
 
 
-def _update(
-    job: Deliver, curr: SetName, tools: Tools, access: KeyAccess, remarks: list[str]
-) -> bool:
-    """Make production hold what it is to hold; return whether its `curr` is another one now."""
-    prod = str(tools.config.globals.prod_cert_dir)
-    is_ca = tools.service(job.cert).spec.ca is not None
-    if stays(job, curr, tools, access):
-        remarks += as_found.close_keys(prod, job.cert)
-        return False
-    changed = production.update(
-        tools.tree, prod, job.cert, curr, job.next, is_ca=is_ca, access=access
-    )
-    if closed := around.closed_above(prod, access):
-        remarks.append(around.closed_text(closed, access))
-    return changed
-
-
-def stays(job: Deliver, curr: SetName, tools: Tools, access: KeyAccess) -> bool:
+def stays(job: Deliver, curr: SetName, site: Site, access: KeyAccess) -> bool:
     """Whether production stays as ssl-mgr left it. Raises as `as_found.stays` does."""
     if not job.leave or access != production.OURS_ALONE:
         return False
-    prod = str(tools.config.globals.prod_cert_dir)
-    is_ca = tools.service(job.cert).spec.ca is not None
-    return as_found.stays(tools.tree, prod, job.cert, curr, is_ca=is_ca)
+    prod = str(site.config.globals.prod_cert_dir)
+    is_ca = site.service(job.cert).spec.ca is not None
+    return as_found.stays(site.tree, prod, job.cert, curr, is_ca=is_ca)

@@ -27,30 +27,31 @@ from sslmd.workers.deliver import deliver
 from sslmd.workers.make_key import make_key
 from sslmd.workers.roll import prove, put_back, roll, take_off
 from sslmd.workers.settle import settle
-from sslmd.workers.tools import RollGate, Tools
+from sslmd.workers.tools import Delivering, Ordering, RollGate
 
 
-async def work(job: CertJob, tools: Tools, gate: RollGate) -> Event:
+async def work(job: CertJob, ordering: Ordering, delivering: Delivering, gate: RollGate) -> Event:
     """Do a job; return what happened. Raises what the worker raises."""
+    site, threads, standings = ordering.site, ordering.threads, ordering.standings
     match job:
         case MakeKey():
-            return await make_key(job, tools.site, tools.threads)
+            return await make_key(job, site, threads)
         case Certify():
-            return await certify(job, tools.site, tools.threads, tools.standings)
+            return await certify(job, site, threads, standings)
         case Order():
-            return await order(job, tools.ordering)
+            return await order(job, ordering)
         case Roll():
-            return await roll(job, tools.site, tools.threads, gate)
+            return await roll(job, site, threads, gate)
         case PutBack():
-            return await put_back(job, tools.site, tools.threads, tools.standings)
+            return await put_back(job, site, threads, standings)
         case TakeOff():
-            return await take_off(job, tools.site, tools.threads)
+            return await take_off(job, site, threads)
         case Deliver():
-            return await deliver(job, tools)
+            return await deliver(job, delivering)
         case Prove():
-            return await prove(job, tools.site, gate)
+            return await prove(job, site, gate)
         case Settle():
-            return await settle(job, tools.site, tools.threads, tools.standings)
+            return await settle(job, site, threads, standings)
         case _:
             assert_never(job)
 

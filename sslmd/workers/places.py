@@ -26,7 +26,7 @@ from sslmd.dns.look import TLSA, look_at
 from sslmd.dns.nameservers import authoritative, end_of_host
 from sslmd.dns.owners import OwnerFacts, OwnerLook
 from sslmd.dns.resolver import Resolver
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Site
 
 # Seconds for which a record of others counts that has no TTL: none is there.
 _NONE = 0
@@ -118,7 +118,8 @@ async def find_places(
     notes: ZoneNotes,
     before: Content,
     known: Places,
-    tools: Tools,
+    site: Site,
+    resolver: Resolver,
 ) -> tuple[dict[DomainName, Place], ZoneNotes]:
     """Return where records of owners belong that are not at the owner, and notes of it.
 
@@ -128,7 +129,7 @@ async def find_places(
     if not owners:
         return {}, replace(notes, moved={})
     try:
-        servers = await authoritative(zone, tools.config.primary_for(zone), tools.resolver)
+        servers = await authoritative(zone, site.config.primary_for(zone), resolver)
     except SslmError as err:
         asked = {
             owner: Place(Fate.UNKNOWN, owner, f"{owner}: no record is written: {err}")
@@ -164,7 +165,7 @@ async def _with_ttls(
 
 
 async def find_ends(
-    zone: ZoneName, owners: Collection[DomainName], known: Ends, tools: Tools
+    zone: ZoneName, owners: Collection[DomainName], known: Ends, site: Site, resolver: Resolver
 ) -> tuple[dict[DomainName, DomainName], str]:
     """Return where clients look before they look at an owner, and why that is not known of all.
 
@@ -178,11 +179,11 @@ async def find_ends(
     if not hosts:
         return {}, ""
     try:
-        servers = await authoritative(zone, tools.config.primary_for(zone), tools.resolver)
+        servers = await authoritative(zone, site.config.primary_for(zone), resolver)
     except SslmError as err:
         return {owner: known[owner] for owner in owners if owner in known}, str(err)
     ends = await asyncio.gather(
-        *(end_of_host(host, zone, servers, tools.resolver) for host in hosts),
+        *(end_of_host(host, zone, servers, resolver) for host in hosts),
         return_exceptions=True,
     )
     found: dict[DomainName, DomainName] = {}
@@ -206,7 +207,9 @@ def _owner_at(owner: DomainName, host: DomainName) -> DomainName | None:
     return None
 
 
-async def look_elsewhere(places: Places, ends: Ends, tools: Tools) -> dict[DomainName, Elsewhere]:
+async def look_elsewhere(
+    places: Places, ends: Ends, site: Site, resolver: Resolver
+) -> dict[DomainName, Elsewhere]:
     """Return what is shown of the records that others keep, by owner; raises nothing.
 
     And of those at the ends of hosts that are CNAMEs, whoever keeps them. By all name servers of
@@ -214,24 +217,24 @@ async def look_elsewhere(places: Places, ends: Ends, tools: Tools) -> dict[Domai
     """
     wanted = {owner: owner for owner in ends.values()}
     wanted |= {owner: one.at for owner, one in places.items() if one.is_checked_elsewhere}
-    found = await asyncio.gather(*(look_there(at, tools) for at in wanted.values()))
+    found = await asyncio.gather(*(look_there(at, site, resolver) for at in wanted.values()))
     return dict(zip(wanted, found, strict=True))
 
 
-async def look_there(at: DomainName, tools: Tools) -> Elsewhere:
+async def look_there(at: DomainName, site: Site, resolver: Resolver) -> Elsewhere:
     """Return what is shown of the TLSA records at a name in any zone; raises nothing."""
-    ours = [zone for zone in tools.config.zones() if at.is_within(zone)]
+    ours = [zone for zone in site.config.zones() if at.is_within(zone)]
     try:
         if ours:
             zone = max(ours, key=lambda one: len(one.text))
-            return await _by_servers(at, zone, tools)
-        return await _by_resolver(at, tools)
+            return await _by_servers(at, zone, site, resolver)
+        return await _by_resolver(at, site, resolver)
     except SslmError as err:
         return Elsewhere(at, problem=str(err))
 
 
-async def _by_servers(at: DomainName, zone: ZoneName, tools: Tools) -> Elsewhere:
-    servers = await authoritative(zone, tools.config.primary_for(zone), tools.resolver)
+async def _by_servers(at: DomainName, zone: ZoneName, site: Site, resolver: Resolver) -> Elsewhere:
+    servers = await authoritative(zone, site.config.primary_for(zone), resolver)
     shown: list[frozenset[Tlsa]] = []
     ttl, problem = 0, ""
     for server in await look_at(zone, servers, [at], TLSA):
@@ -239,7 +242,7 @@ async def _by_servers(at: DomainName, zone: ZoneName, tools: Tools) -> Elsewhere
         if one is None:
             problem = problem or f"{server.server} {server.silent or server.out_of_reach}"
         elif one.is_cut or (one.cname is not None and not one.records):
-            return await _by_resolver(at, tools)  # it leads further
+            return await _by_resolver(at, site, resolver)  # it leads further
         elif one.fault:
             problem = problem or f"{server.server} {one.fault}"
         else:
@@ -250,9 +253,8 @@ async def _by_servers(at: DomainName, zone: ZoneName, tools: Tools) -> Elsewhere
     return Elsewhere(at, common, ttl, "" if shown else problem)
 
 
-async def _by_resolver(at: DomainName, tools: Tools) -> Elsewhere:
-    named = tools.config.globals.dns_validating_resolver
-    resolver = tools.resolver
+async def _by_resolver(at: DomainName, site: Site, resolver: Resolver) -> Elsewhere:
+    named = site.config.globals.dns_validating_resolver
     if named is not None:
         resolver = Resolver([NameServer(named.host, named.port)])
     rrset = await resolver.lookup(at.text, "TLSA")

@@ -16,7 +16,7 @@ from sslmd.pki.identity import describe_key
 from sslmd.pki.pem import MALFORMED
 from sslmd.servers.probe import TIMEOUT, Reach, Served, described, served_at
 from sslmd.workers.proof import current, whose_is
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Site, Standings
 
 # Why nothing is served where there is no host to connect to.
 NO_ADDRESS = "has no address"
@@ -43,7 +43,8 @@ class PortSeen:
 
 async def look_at_ports(
     cert: CertId,
-    tools: Tools,
+    site: Site,
+    standings: Standings,
     sets: Mapping[SetName, Material],
     endpoints: Iterable[tuple[DomainName, int]],
     addresses: Callable[[DomainName], Awaitable[tuple[str, ...]]],
@@ -57,12 +58,12 @@ async def look_at_ports(
     do we. No address has longer than `seconds`.
     """
     turn = asyncio.Semaphore(AT_A_TIME)
-    kind = _kind_of(cert, tools, sets)
+    kind = _kind_of(cert, site, sets)
 
     async def at(host: DomainName, port: int, address: str) -> PortSeen:
         async with turn:
             served = await served_at(address, port, None, host.text, kind, seconds=seconds)
-        match, other = _compare(served, cert, tools, sets)
+        match, other = _compare(served, cert, site, standings, sets)
         return PortSeen(host, port, served, match, other)
 
     async def endpoint(host: DomainName, port: int) -> list[PortSeen]:
@@ -83,13 +84,13 @@ def _nothing(host: DomainName, port: int, problem: str) -> PortSeen:
     return PortSeen(host, port, Served("", port, (), problem, Reach.UNANSWERED), None)
 
 
-def _kind_of(cert: CertId, tools: Tools, sets: Mapping[SetName, Material]) -> str:
+def _kind_of(cert: CertId, site: Site, sets: Mapping[SetName, Material]) -> str:
     """Return the kind of key to ask for: of the newest set that has a certificate."""
     for name in sorted(sets, reverse=True):
         leaf = sets[name].leaf
         if leaf is not None and (kind := _kind_in(leaf)):
             return kind
-    service = tools.config.services.get(cert)
+    service = site.config.services.get(cert)
     return str(service.spec.key) if service else ""
 
 
@@ -101,7 +102,7 @@ def _kind_in(leaf: bytes) -> str:
 
 
 def _compare(
-    served: Served, cert: CertId, tools: Tools, sets: Mapping[SetName, Material]
+    served: Served, cert: CertId, site: Site, standings: Standings, sets: Mapping[SetName, Material]
 ) -> tuple[SetName | None, str]:
     leaf = served.leaf
     if leaf is None:
@@ -115,7 +116,7 @@ def _compare(
         # Selector 1 goes by the key alone (RFC 6698 §2.1.2), selector 0 does not.
         if sets[name].key == key:
             return name, f"another certificate for its key: {described(leaf)}"
-    return None, _whose(leaf, cert, tools)
+    return None, _whose(leaf, cert, site, standings)
 
 
 def _key_in(leaf: bytes) -> bytes | None:
@@ -126,6 +127,6 @@ def _key_in(leaf: bytes) -> bytes | None:
     return key_der(leaf)
 
 
-def _whose(leaf: bytes, cert: CertId, tools: Tools) -> str:
-    whose = whose_is(leaf, current(tools))
+def _whose(leaf: bytes, cert: CertId, site: Site, standings: Standings) -> str:
+    whose = whose_is(leaf, current(site, standings))
     return described(leaf) if whose in (None, cert) else f"{whose}: {described(leaf)}"

@@ -19,9 +19,10 @@ from sslmd.core.facts import CertFacts
 from sslmd.core.jobs import Told
 from sslmd.core.names import BadName, CertId, DomainName, covers, machine_of, parse_san
 from sslmd.core.state import Unseen
+from sslmd.dns.resolver import Resolver
 from sslmd.pki.chain import only_cert
 from sslmd.pki.inspect import cert_facts
-from sslmd.servers.local import LOOPBACK, is_loopback
+from sslmd.servers.local import LOOPBACK, Locality, is_loopback
 from sslmd.servers.probe import (
     BELIEVED,
     Expected,
@@ -37,7 +38,7 @@ from sslmd.servers.probe import (
 from sslmd.servers.ssh import address_of
 from sslmd.store import files, sets
 from sslmd.store.layout import CERT, CURR, Tree
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Delivering, Site, Standings
 
 # Looks of one class at a time.
 AT_A_TIME = 8
@@ -85,9 +86,9 @@ def name_of(names: Iterable[str]) -> str:
     return below
 
 
-def current(tools: Tools) -> Known:
+def current(site: Site, standings: Standings) -> Known:
     """Return the certificates that are in use."""
-    states = ((cert, tools.standings.state_of(cert).curr) for cert in tools.config.services)
+    states = ((cert, standings.state_of(cert).curr) for cert in site.config.services)
     return {
         curr.cert.serial: (cert, curr.cert)
         for cert, curr in states
@@ -104,7 +105,7 @@ def whose_is(leaf: bytes, known: Known) -> CertId | None:
     return cert if its == facts else None
 
 
-async def place_of(host: str, tools: Tools) -> ProbedHost:
+async def place_of(host: str, resolver: Resolver, locality: Locality) -> ProbedHost:
     """Return a host of a server class with its addresses; raises `Transient`.
 
     A name that only ssh knows is looked up as ssh does.
@@ -112,10 +113,10 @@ async def place_of(host: str, tools: Tools) -> ProbedHost:
     bare = machine_of(host)
     if is_loopback(bare):
         return ProbedHost(host, LOOPBACK, own=True)
-    own = bool(await tools.lookups.locality.is_local(bare))
+    own = bool(await locality.is_local(bare))
     problem: SslmError | None = None
     try:
-        if addresses := await tools.resolver.addresses(bare):
+        if addresses := await resolver.addresses(bare):
             return ProbedHost(host, addresses, own)
     except SslmError as err:
         problem = err
@@ -124,7 +125,7 @@ async def place_of(host: str, tools: Tools) -> ProbedHost:
         if problem is not None:
             raise problem
         return ProbedHost(host, (), own)
-    return ProbedHost(host, await tools.resolver.addresses(real), own=False)
+    return ProbedHost(host, await resolver.addresses(real), own=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ class Proving:
         server_class: ServerClass,
         host: str,
         told: Sequence[Told],
-        tools: Tools,
+        delivering: Delivering,
         *,
         patience: float = math.inf,
     ) -> None:
@@ -185,7 +186,7 @@ class Proving:
         self._class = server_class
         self._host = host
         self._told = told
-        self._tools = tools
+        self._delivering = delivering
         self._turn = asyncio.Semaphore(AT_A_TIME)
         # Default ports that count.
         self._ports = {one.cert: self._noted_ports(one.cert) for one in told}
@@ -195,11 +196,11 @@ class Proving:
 
     def _noted_ports(self, cert: CertId) -> set[int]:
         place = (str(self._class.kind), self._host)
-        servers = self._tools.standings.state_of(cert).servers
+        servers = self._delivering.standings.state_of(cert).servers
         return {port for one in servers if (one.kind, one.host) == place for port in one.ports}
 
     def _rule(self, cert: CertId) -> Unseen | None:
-        return rule_of(self._tools.config, str(self._class.kind), cert)
+        return rule_of(self._delivering.site.config, str(self._class.kind), cert)
 
     async def look_before(self) -> None:
         """See which of the default ports serve a certificate of the same service: they count."""
@@ -213,7 +214,9 @@ class Proving:
         wanted = [one for one in await self._read(asked) if isinstance(one, _Wanted)]
         with suppress(SslmError, TimeoutError):
             async with asyncio.timeout(BEFORE):
-                place = await place_of(self._host, self._tools)
+                place = await place_of(
+                    self._host, self._delivering.resolver, self._delivering.locality
+                )
                 older = await self._older([one.cert for one in wanted])
                 for probe in self._class.probes:
                     if probe.optional:
@@ -259,7 +262,7 @@ class Proving:
         if not works:
             return found
         try:
-            place = await place_of(self._host, self._tools)
+            place = await place_of(self._host, self._delivering.resolver, self._delivering.locality)
         except SslmError as err:
             return {**found, **{cert: self._failed(cert, err) for cert in works}}
         await self._find_silent(place, list(works.values()))
@@ -318,7 +321,9 @@ class Proving:
         told = [wrong for wrong in missing if wrong]
         for remark in results:
             if isinstance(remark, str) and remark:
-                self._tools.tell("probe-left-out", f"{self._class.kind}: {remark}", cert)
+                self._delivering.telling.tell(
+                    "probe-left-out", f"{self._class.kind}: {remark}", cert
+                )
                 told.append(remark)
             else:
                 seen = True
@@ -343,20 +348,20 @@ class Proving:
         return told_of(await missing_at(place, probe, proof, seconds, turn=self._turn))
 
     def _proof(self, probe: Probe, one: _Wanted) -> Expected:
-        path = Tree(str(self._tools.config.globals.prod_cert_dir)).link(one.cert, CURR)
+        path = Tree(str(self._delivering.site.config.globals.prod_cert_dir)).link(one.cert, CURR)
         return Expected(one.leaf, one.asked_with(probe), one.facts.key, path)
 
     def _other(self, cert: CertId, served: Served) -> str:
         if served.leaf is None:
             return ""
         if self._ours is None:
-            self._ours = current(self._tools)
+            self._ours = current(self._delivering.site, self._delivering.standings)
         whose = whose_is(served.leaf, self._ours)
         return str(whose) if whose is not None and whose != cert else ""
 
     async def _older(self, certs: Sequence[CertId]) -> dict[CertId, frozenset[bytes]]:
         """Return the certificates of all sets that are there, as DER."""
-        tree = self._tools.tree
+        tree = self._delivering.site.tree
 
         def of(cert: CertId) -> frozenset[bytes]:
             found = set()
@@ -366,11 +371,11 @@ class Proving:
                     found.add(only_cert(pem)[1])
             return frozenset(found)
 
-        return await self._tools.in_thread(lambda: {cert: of(cert) for cert in certs})
+        return await self._delivering.threads.in_thread(lambda: {cert: of(cert) for cert in certs})
 
     async def _read(self, some: Sequence[Told]) -> list[_Wanted | Exception]:
         """Read the certificates that have to show."""
-        tree = self._tools.tree
+        tree = self._delivering.site.tree
 
         def read_one(told: Told) -> _Wanted | Exception:
             path = f"{tree.set_dir(told.cert, told.set)}/{CERT}"
@@ -382,4 +387,4 @@ class Proving:
             except OSError as err:
                 return files.trouble(err, "read", path)
 
-        return await self._tools.in_thread(lambda: [read_one(told) for told in some])
+        return await self._delivering.threads.in_thread(lambda: [read_one(told) for told in some])

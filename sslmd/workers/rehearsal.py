@@ -52,14 +52,15 @@ from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision, due
 from sslmd.core.words import say
+from sslmd.dns.resolver import Resolver
 from sslmd.servers import as_found
+from sslmd.servers.local import Locality
 from sslmd.store import certs
 from sslmd.store.layout import Tree
 from sslmd.workers import copy, deliver, dh, settle
 from sslmd.workers.deliver import as_configured
-from sslmd.workers.reading import read_cert
 from sslmd.workers.restart import dependents
-from sslmd.workers.tools import Site, Standings, Telling, Threads, Tools, wanted_of
+from sslmd.workers.tools import Publishing, Site, Standings, Telling, Threads, means_of, wanted_of
 from sslmd.workers.zone_rehearsal import ZoneRehearsal, rehearse_zones
 
 # The places in the spread of renewals that a set can draw: the first day, and the last.
@@ -147,28 +148,27 @@ async def rehearse(config: Config, now: datetime) -> Rehearsal:
     with ThreadPoolExecutor(_READERS, "sslm-rehearsal") as threads:
         book: dict[CertId, Rehearsed] = {}
         tree = Tree(str(config.globals.certs_dir))
-        tools = Tools(
-            Site(config, tree, lambda: now, random.SystemRandom()),
-            Threads(threads),
-            Standings(lambda cert: book[cert].state),
-            Telling(),
-        )
+        site = Site(config, tree, lambda: now, random.SystemRandom())
+        standings = Standings(lambda cert: book[cert].state)
         found = Rehearsal(book)
-        await asyncio.to_thread(_load, tools, found)
-        return await _rehearse(tools, found)
+        await asyncio.to_thread(_load, site, found)
+        await _rehearse(site, Threads(threads), standings, found)
+        return found
 
 
-def _load(tools: Tools, found: Rehearsal) -> None:
-    config, book, now = tools.config, found.certs, tools.now()
+def _load(site: Site, found: Rehearsal) -> None:
+    config, book, now = site.config, found.certs, site.now()
+    prod = str(config.globals.prod_cert_dir)
     for cert, service in config.services.items():
-        loaded = read_cert(certs.look, config, tools.tree, cert, draw=lambda: EARLIEST, now=now)
+        loaded = certs.look(site.tree, cert, draw=lambda: EARLIEST, now=now)
+        is_ca = service.spec.ca is not None
+        as_found.compare(loaded, site.tree, prod, cert, is_ca=is_ca)
         state = as_configured(config, cert, loaded.state)
-        if service.spec.ca is not None:
-            prod = str(config.globals.prod_cert_dir)
+        if is_ca:
             told = as_found.told_of_ca_keys(prod, cert, managed=service.managed)
             found.remarks += [f"{cert}: {remark}" for remark in told]
         if state.curr is not None:
-            tools.site.established.add(cert.group)
+            site.established.add(cert.group)
         book[cert] = Rehearsed(
             cert,
             wanted_of(service, config),
@@ -196,43 +196,41 @@ def _look_for_lost_cas(book: dict[CertId, Rehearsed]) -> None:
         one.state = one.loaded = with_lost_ca(cert, book, lambda ca: below.get(ca, []))
 
 
-async def _rehearse(tools: Tools, found: Rehearsal) -> Rehearsal:
-    book = found.certs
-    found.zones = await rehearse_zones(tools, book)
+async def _rehearse(site: Site, threads: Threads, standings: Standings, found: Rehearsal) -> None:
+    book, telling = found.certs, Telling()
+    means = means_of(site, threads, telling, Resolver())
+    publishing = Publishing(site, threads, standings, telling, means)
+    found.zones = await rehearse_zones(publishing, book)
     zones = {one.name.text: one for one in found.zones}
-    here = await _here(tools)
+    hosts = [THIS_HOST, *sorted(hosts_of(site.config))]
+    known = await Locality(threads.look_up).local(hosts)
+    here = {host for host, is_here in known.items() if is_here}
     for cert, one in book.items():
         zone = zones.get(cert.group)
         dane = zone.dane_of(one) if zone is not None else Unknown()
-        await asyncio.to_thread(_follow, one, book, dane, tools, here)
+        await asyncio.to_thread(_follow, one, book, dane, site, standings, here)
     for zone in found.zones:
-        await zone.settle(tools, book)
+        await zone.settle(book)
         if zone.changes:
             states = [(cert, one.state) for cert, one in book.items()]
-            for cert, event in dependents(tools.config, zone.name, states, tools.now()):
+            for cert, event in dependents(site.config, zone.name, states, site.now()):
                 book[cert].state = advance(book[cert].state, event)
     changed = [zone.name.text for zone in found.zones if zone.changes]
-    found.runs += _dns_commands(tools.config, changed)
-    found.runs += _on_hosts(tools, book, here)
-    await asyncio.to_thread(_beside, tools, found)
-    return found
-
-
-async def _here(tools: Tools) -> set[str]:
-    """Return the hosts that are this machine."""
-    known = await tools.lookups.locality.local([THIS_HOST, *sorted(hosts_of(tools.config))])
-    return {host for host, found in known.items() if found}
+    found.runs += _dns_commands(site.config, changed)
+    found.runs += _on_hosts(site, book, here)
+    await asyncio.to_thread(_beside, site, found)
 
 
 def _follow(
     one: Rehearsed,
     book: dict[CertId, Rehearsed],
     dane: Dane,
-    tools: Tools,
+    site: Site,
+    standings: Standings,
     here: set[str],
 ) -> None:
     """Decide, take in what came of it, and decide again, until something would be made."""
-    now = tools.now()
+    now = site.now()
     for _ in range(_MOST_STEPS):
         one.decision = decide(view_of(one, book, dane), now)
         event = one.decision.event
@@ -241,7 +239,7 @@ def _follow(
                 one.remarks.append(f"what an admin asked for is dropped: {say(event.reason)}")
         else:
             try:
-                event = _done(one, one.decision.job, tools, here)
+                event = _done(one, one.decision.job, site, standings, here)
             except SslmError as err:
                 one.failed.append(str(err))
                 return
@@ -250,38 +248,40 @@ def _follow(
         one.state = advance(one.state, event)
 
 
-def _done(one: Rehearsed, job: CertJob | None, tools: Tools, here: set[str]) -> Event | None:
+def _done(
+    one: Rehearsed, job: CertJob | None, site: Site, standings: Standings, here: set[str]
+) -> Event | None:
     """Return what a job would report that makes nothing; note what it would change."""
     match job:
         case None:
             return None
         case Deliver():
-            found = deliver.rehearse(job, tools, here)
+            found = deliver.rehearse(job, site, standings, here)
             one.changes += found.changes
             one.wide += found.wide
             # A server may read them as they are.
             one.changes += [f"{path} can be read by others: it becomes 0600" for path in found.wide]
             return found.event
         case Settle():
-            gone = settle.rehearse(one.cert, tools.site, tools.standings)
+            gone = settle.rehearse(one.cert, site, standings)
             if gone:
-                keep = tools.config.globals.clean_keep
+                keep = site.config.globals.clean_keep
                 sets = ", ".join(map(str, gone))
                 one.changes.append(f"old sets are removed (clean_keep = {keep}): {sets}")
-            return Settled(tools.now(), one.state.prev)
+            return Settled(site.now(), one.state.prev)
         case MakeKey() | Certify() | Order() | Roll() | PutBack() | TakeOff():
             one.job = job
             return None
         case _:  # Prove: it looks at ports
-            return ServersProven(tools.now())
+            return ServersProven(site.now())
 
 
 # --- hosts ------------------------------------------------------------------------------
 
 
-def _on_hosts(tools: Tools, book: dict[CertId, Rehearsed], here: set[str]) -> Iterator[str]:
+def _on_hosts(site: Site, book: dict[CertId, Rehearsed], here: set[str]) -> Iterator[str]:
     """Say what would be copied and restarted."""
-    config, now = tools.config, tools.now()
+    config, now = site.config, site.now()
     known = commands_of(config)
     placed = by_host((cert, one.state) for cert, one in book.items())
     needed = {host: needs(wanted_on(config, host), now, placed[host]) for host in sorted(placed)}
@@ -309,16 +309,16 @@ def _dns_commands(config: Config, zones: list[str]) -> Iterator[str]:
         yield f"[dns] restart_cmd is run for {', '.join(zones)}: {shlex.join(argv)}"
 
 
-def _beside(tools: Tools, found: Rehearsal) -> None:
+def _beside(site: Site, found: Rehearsal) -> None:
     """Look at what is no certificate's own: what lies in production beside them."""
     try:
-        surplus = copy.needs_here(tools.config, tools.now())
+        surplus = copy.needs_here(site.config, site.now())
         found.changes += [f"{one} is taken out of production" for one in surplus.to_go]
         found.remarks += [
             f"{one.path} is in production, but not in the configuration: left alone"
             for one in surplus.surplus
-            if one.cert is not None and one.cert not in tools.config.services
+            if one.cert is not None and one.cert not in site.config.services
         ]
-        found.changes += [f"{path} is written ([dh])" for path in dh.rehearse(tools.site)]
+        found.changes += [f"{path} is written ([dh])" for path in dh.rehearse(site)]
     except SslmError as err:
         found.unseen.append(str(err))

@@ -24,12 +24,13 @@ from sslmd.core.jobs import Restart, See, Told
 from sslmd.core.names import CertId, GroupName, ZoneName
 from sslmd.core.reason import Reason, Why
 from sslmd.core.state import DONE, NOT_YET, CertState
+from sslmd.dns.runs import Runs
 from sslmd.processes import missing_right
 from sslmd.servers.probe import BELIEVED
 from sslmd.servers.ssh import RemoteShell, shell_on
 from sslmd.workers.deliver import is_here
 from sslmd.workers.proof import Proving, Sight, rule_of
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Delivering, Site
 
 # Seconds that a command gets to end once it was told to, and for the answer to come here.
 KILLING = 5.0
@@ -94,19 +95,19 @@ def dependents(
                 yield cert, RestartAsked(now, kind, idle, because)
 
 
-async def restart(job: Restart, tools: Tools) -> list[ClassRestarted]:
+async def restart(job: Restart, delivering: Delivering) -> list[ClassRestarted]:
     """Do the job; the result has one entry for each class of it, in the same order.
 
     All commands are run before anything is proven: a proof may take as long as `probe_timeout`.
     """
-    proofs = [_proving(kind, told, job, tools) for kind, told in job.told]
+    proofs = [_proving(kind, told, job, delivering) for kind, told in job.told]
     for proof in proofs:
         if proof is not None:
             await proof.look_before()
-    errors = await _restart_all(job, tools)
+    errors = await _restart_all(job, delivering)
     seen = await asyncio.gather(
         *(
-            _sights(proof, kind, told, tools) if error is None else _nothing(told, proof)
+            _sights(proof, kind, told, delivering.site) if error is None else _nothing(told, proof)
             for (kind, told), proof, error in zip(job.told, proofs, errors, strict=True)
         )
     )
@@ -116,11 +117,11 @@ async def restart(job: Restart, tools: Tools) -> list[ClassRestarted]:
     ]
 
 
-async def see(job: See, tools: Tools) -> list[ClassRestarted]:
+async def see(job: See, delivering: Delivering) -> list[ClassRestarted]:
     """Look at what classes of a host serve, and restart nothing; as `restart` otherwise."""
     seen = await asyncio.gather(
         *(
-            _sights(_proving(kind, told, job, tools, BELIEVED), kind, told, tools)
+            _sights(_proving(kind, told, job, delivering, BELIEVED), kind, told, delivering.site)
             for kind, told in job.told
         )
     )
@@ -134,21 +135,21 @@ def _proving(
     kind: str,
     told: tuple[Told, ...],
     job: Restart | See,
-    tools: Tools,
+    delivering: Delivering,
     patience: float = math.inf,
 ) -> Proving | None:
-    for server_class in tools.config.server_classes:
+    for server_class in delivering.site.config.server_classes:
         if str(server_class.kind) == kind and server_class.probes:
-            return Proving(server_class, job.host, told, tools, patience=patience)
+            return Proving(server_class, job.host, told, delivering, patience=patience)
     return None
 
 
 async def _sights(
-    proof: Proving | None, kind: str, told: tuple[Told, ...], tools: Tools
+    proof: Proving | None, kind: str, told: tuple[Told, ...], site: Site
 ) -> dict[CertId, Sight]:
     if proof is not None:
         return await proof.sights()
-    rules = {one.cert: rule_of(tools.config, kind, one.cert) for one in told}
+    rules = {one.cert: rule_of(site.config, kind, one.cert) for one in told}
     return {cert: Sight(unseen=rule or NOT_YET) for cert, rule in rules.items()}
 
 
@@ -157,24 +158,24 @@ async def _nothing(told: tuple[Told, ...], proof: Proving | None) -> dict[CertId
     return {one.cert: Sight(ports=proof.counted(one.cert)) for one in told} if proof else {}
 
 
-async def _restart_all(job: Restart, tools: Tools) -> list[Exception | None]:
+async def _restart_all(job: Restart, delivering: Delivering) -> list[Exception | None]:
     """Run the commands of every class in their order; return what failed of each."""
-    known = commands_of(tools.config)
+    known = commands_of(delivering.site.config)
     commands = [known.restarting(kind, [one.cert for one in told]) for kind, told in job.told]
     if not any(commands):
         return [None] * len(commands)
     certs = [one.cert for _, told in job.told for one in told]
-    if await is_here(job.host, certs, tools):
+    if await is_here(job.host, certs, delivering.standings, delivering.locality):
         return [
-            await _restart_here(kind, told, argvs, tools)
+            await _restart_here(kind, told, argvs, delivering.site, delivering.runs)
             for (kind, told), argvs in zip(job.told, commands, strict=True)
         ]
     failed: list[Exception | None] = []
     try:
-        prod = str(tools.config.globals.prod_cert_dir)
-        async with shell_on(job.host, prod, tools.scratch) as shell:
+        prod = str(delivering.site.config.globals.prod_cert_dir)
+        async with shell_on(job.host, prod, delivering.site.scratch) as shell:
             for argvs in commands:
-                error = await _restart(argvs, partial(_run_there, tools, shell))
+                error = await _restart(argvs, partial(_run_there, delivering.site, shell))
                 failed.append(error)
     except SslmError as err:
         # What was to come after the connection broke has failed with it.
@@ -184,14 +185,14 @@ async def _restart_all(job: Restart, tools: Tools) -> list[Exception | None]:
 
 
 async def _restart_here(
-    kind: str, told: tuple[Told, ...], argvs: tuple[Argv, ...], tools: Tools
+    kind: str, told: tuple[Told, ...], argvs: tuple[Argv, ...], site: Site, runs: Runs
 ) -> Exception | None:
     zones = {one.cert.group for one in told} - {GroupName.CA} if kind == DNS else set()
     if not zones:
-        return await _restart(argvs, tools.site.command)
+        return await _restart(argvs, site.command)
     # Never beside a run for changed records: both may want the same lock.
     ends = await asyncio.gather(
-        *(tools.means.runs.ask(ZoneName(zone)) for zone in sorted(zones)), return_exceptions=True
+        *(runs.ask(ZoneName(zone)) for zone in sorted(zones)), return_exceptions=True
     )
     if failed := [end for end in ends if end is not None]:
         error = together(failed)
@@ -214,8 +215,8 @@ async def _restart(
     return None
 
 
-async def _run_there(tools: Tools, shell: RemoteShell, argv: Argv) -> None:
-    seconds = tools.config.globals.cmd_timeout.total_seconds()
+async def _run_there(site: Site, shell: RemoteShell, argv: Argv) -> None:
+    seconds = site.config.globals.cmd_timeout.total_seconds()
     words = ("run", f"{math.ceil(seconds)}", *argv)
     began = time.monotonic()
     try:

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from sslmd.core.errors import SslmError
 from sslmd.servers.ssh import RemoteShell, shell_on
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Site
 
 # Connections to look at a time, for one visit.
 AT_ONCE = 8
@@ -22,17 +22,17 @@ AT_ONCE = 8
 _RANDOM = 16
 
 
-async def seen_as_one(shell: RemoteShell, names: Collection[str], tools: Tools) -> frozenset[str]:
+async def seen_as_one(shell: RemoteShell, names: Collection[str], site: Site) -> frozenset[str]:
     """Return those names that lead to the production tree of an open shell.
 
     One that cannot be reached now does not. Raises `SslmError` where nothing can be put there.
     """
-    prod, token = str(tools.config.globals.prod_cert_dir), secrets.token_hex(_RANDOM)
+    prod, token = str(site.config.globals.prod_cert_dir), secrets.token_hex(_RANDOM)
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def sees_it(name: str) -> bool:
         try:
-            async with turn, shell_on(name, prod, tools.scratch) as other:
+            async with turn, shell_on(name, prod, site.scratch) as other:
                 return token in (await other.ask("left")).every("left")
         except SslmError:
             return False

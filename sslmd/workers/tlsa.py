@@ -31,6 +31,7 @@ from sslmd.dns.ask import NameServer
 from sslmd.dns.look import TLSA
 from sslmd.dns.look import look_at as look_at_servers
 from sslmd.dns.nameservers import authoritative, mail_of
+from sslmd.dns.resolver import Resolver
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
 from sslmd.store.layout import CERT, CHAIN, CSR, PRIVKEY, Tree
@@ -39,7 +40,7 @@ from sslmd.workers import tlsa_rr
 from sslmd.workers.dane import look as look_at
 from sslmd.workers.dane import matches
 from sslmd.workers.places import find_ends, find_places
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Publishing, Site
 
 # MX hosts are looked up this often; a look-up that fails is tried again with the next one.
 MX_AGAIN = timedelta(hours=23)
@@ -65,7 +66,7 @@ def instant() -> Instant:
 async def publish(
     wish: Wish,
     notes: ZoneNotes,
-    tools: Tools,
+    publishing: Publishing,
     *,
     again: bool = False,
     last: LookedUp = _NOTHING,
@@ -75,21 +76,23 @@ async def publish(
     What can be done is done, although an owner is refused, say: `Given.failure`. Raises
     `Transient` or `Permanent` before anything is changed.
     """
-    zone, means = wish.zone, tools.means
-    found = await prepare(wish, notes, tools, last)
+    zone, site, threads = wish.zone, publishing.site, publishing.threads
+    found = await prepare(wish, notes, publishing, last)
     remarks = list(found.remarks)
     if found.notes != notes and (wish.certs or notes != ZoneNotes()):
         # Before anything is changed: how long caches hold what was served must not be forgotten.
-        path = tools.tree.zone_note(zone)
-        await tools.in_thread(ZONE_NOTE.write, path, found.notes)
-    services = tools.config.services
-    await tools.in_thread(
-        tlsa_rr.of_known_sets, tools.tree, services, found.materials, found.notes.mx
+        path = site.tree.zone_note(zone)
+        await threads.in_thread(ZONE_NOTE.write, path, found.notes)
+    services = site.config.services
+    await threads.in_thread(
+        tlsa_rr.of_known_sets, site.tree, services, found.materials, found.notes.mx
     )
     failure, changed = None, found.changed
     if found.ours and (found.changed or again):
         try:
-            done = await tlsa_publish.publish(means, zone, found.content.records, again=again)
+            done = await tlsa_publish.publish(
+                publishing.means, zone, found.content.records, again=again
+            )
         except SslmError as err:
             failure = err
         else:
@@ -98,39 +101,45 @@ async def publish(
     return replace(found, remarks=tuple(remarks), failure=failure, changed=changed)
 
 
-async def prepare(wish: Wish, notes: ZoneNotes, tools: Tools, last: LookedUp = _NOTHING) -> Given:
+async def prepare(
+    wish: Wish,
+    notes: ZoneNotes,
+    publishing: Publishing,
+    last: LookedUp = _NOTHING,
+) -> Given:
     """Return what `wish` comes to, and whether it is something else than DNS was given before.
 
     Asks name servers, and changes nothing. Raises `Transient` or `Permanent`.
     """
-    zone, means = wish.zone, tools.means
+    zone, site, threads = wish.zone, publishing.site, publishing.threads
+    means = publishing.means
     remarks: list[str] = []
     if wish.wants_mx:
-        notes = await _with_mx(zone, notes, tools, remarks)
-    before = await tools.in_thread(tlsa_publish.published, means, zone)
+        notes = await _with_mx(zone, notes, site, means.resolver, remarks)
+    before = await threads.in_thread(tlsa_publish.published, means, zone)
     if notes.known is None and before:
-        notes = replace(notes, ttl=await _ttl_shown(zone, before, tools))
+        notes = replace(notes, ttl=await _ttl_shown(zone, before, site, means.resolver))
     wants = {one.cert: wants_of(one.entries, zone, one.names, notes.mail) for one in wish.certs}
     asked = {owner for some in wants.values() for owner in some}
-    firsts, ends_problem = await find_ends(zone, asked, last.ends, tools)
+    firsts, ends_problem = await find_ends(zone, asked, last.ends, site, means.resolver)
     asked = {o for o in asked if o not in before or o in last.doubted or o in notes.moved}
-    places, notes = await find_places(zone, asked, notes, before, last.places, tools)
+    places, notes = await find_places(zone, asked, notes, before, last.places, site, means.resolver)
     remarks += sorted(place.why for place in places.values() if not place.is_written)
 
-    material_of = partial(_material, tools.tree)
+    material_of = partial(_material, site.tree)
     known = (places, firsts, last.others)
-    content, materials, notes = await tools.in_thread(
+    content, materials, notes = await threads.in_thread(
         content_for, wish, notes, before, material_of, frozenset(), *known
     )
-    unfit = await _unfit(wish, content, materials, before, wants, places, tools)
+    unfit = await _unfit(wish, content, materials, before, wants, places, publishing)
     if unfit:
-        content, materials, notes = await tools.in_thread(
+        content, materials, notes = await threads.in_thread(
             content_for, wish, notes, before, material_of, frozenset(unfit), *known
         )
-    ours = means.updated(zone) is not None or bool(tools.config.dns.tlsa_dirs)
+    ours = means.updated(zone) is not None or bool(site.config.dns.tlsa_dirs)
     changed = ""
     if ours:
-        changed = await tools.in_thread(tlsa_publish.differs, means, zone, content.records)
+        changed = await threads.in_thread(tlsa_publish.differs, means, zone, content.records)
     elif content.records:
         remarks.append(
             "there is no way to publish its TLSA records: write tlsa_dirs in [dns], or update = "
@@ -152,7 +161,7 @@ async def prepare(wish: Wish, notes: ZoneNotes, tools: Tools, last: LookedUp = _
         ours,
         tuple(remarks),
         unfit,
-        of_others=ours and await tools.in_thread(tlsa_publish.is_of_others, means, zone),
+        of_others=ours and await threads.in_thread(tlsa_publish.is_of_others, means, zone),
         wants=wants,
         places=places,
         ends=firsts,
@@ -167,7 +176,7 @@ async def _unfit(
     before: Content,
     wants: Mapping[CertId, Wants],
     places: Places,
-    tools: Tools,
+    publishing: Publishing,
 ) -> dict[DomainName, tuple[CertId, str]]:
     """Return owners that get their first records while their port serves another key, and why not.
 
@@ -180,15 +189,15 @@ async def _unfit(
         return found
     servers: Sequence[NameServer] = ()
     with suppress(SslmError):
-        primary = tools.config.primary_for(wish.zone)
-        servers = await authoritative(wish.zone, primary, tools.resolver)
+        primary = publishing.site.config.primary_for(wish.zone)
+        servers = await authoritative(wish.zone, primary, publishing.means.resolver)
     for one in wish.certs:
         serving = content.shares[one.cert].serving if one.cert in content.shares else frozenset()
         owners = {owner for owner, _ in serving} & fresh
         if not one.proves or not owners:
             continue
         asked = asked_at(wants[one.cert], places, owners)
-        ports = await look_at(one.cert, wish.zone, asked, materials[one.cert], servers, tools)
+        ports = await look_at(one.cert, wish.zone, asked, materials[one.cert], servers, publishing)
         for port in ports:
             owner = owner_of(port.port, "tcp", port.host)
             owner = places[owner].at if owner in places else owner
@@ -202,24 +211,26 @@ async def _unfit(
     return found
 
 
-async def _ttl_shown(zone: ZoneName, before: Content, tools: Tools) -> int:
+async def _ttl_shown(zone: ZoneName, before: Content, site: Site, resolver: Resolver) -> int:
     """Return the longest TTL that name servers show: files of ssl-mgr's do not tell it."""
     try:
-        seen, _ = await look(zone, set(before), tools, ())
+        seen, _ = await look(zone, set(before), site, resolver, ())
     except Transient:
         return 0
     return max((one.ttl for server in seen.servers for one in server.owners.values()), default=0)
 
 
-async def _with_mx(zone: ZoneName, notes: ZoneNotes, tools: Tools, remarks: list[str]) -> ZoneNotes:
+async def _with_mx(
+    zone: ZoneName, notes: ZoneNotes, site: Site, resolver: Resolver, remarks: list[str]
+) -> ZoneNotes:
     """Return notes with MX hosts of today; what is known stays when nobody tells."""
-    now = tools.now()
+    now = site.now()
     known = notes.mx is not None and notes.mx_at is not None
     if known and notes.mx_at is not None and timedelta() <= now - notes.mx_at < MX_AGAIN:
         return notes
     try:
-        primary = tools.config.primary_for(zone)
-        servers = await authoritative(zone, primary, tools.resolver)
+        primary = site.config.primary_for(zone)
+        servers = await authoritative(zone, primary, resolver)
         found = await mail_of(zone, servers)
     except SslmError as err:
         if not known:
@@ -237,18 +248,22 @@ def _material(tree: Tree, cert: CertId, name: SetName) -> Material | None:
 
 
 async def look(
-    zone: ZoneName, owners: set[DomainName], tools: Tools, known: tuple[NameServer, ...]
+    zone: ZoneName,
+    owners: set[DomainName],
+    site: Site,
+    resolver: Resolver,
+    known: tuple[NameServer, ...],
 ) -> tuple[NameServersSeen, tuple[NameServer, ...]]:
     """Ask every address of every authoritative server; those `known` if nobody tells which.
 
     Return what they showed, and who was asked. Raises `Transient` if there are none.
     """
     try:
-        servers = await authoritative(zone, tools.config.primary_for(zone), tools.resolver)
+        servers = await authoritative(zone, site.config.primary_for(zone), resolver)
     except Transient:
         if not known:
             raise
         servers = known
     began = instant()
     seen = await look_at_servers(zone, servers, owners, TLSA)
-    return NameServersSeen(tuple(seen), began, instant(), tools.now()), servers
+    return NameServersSeen(tuple(seen), began, instant(), site.now()), servers

@@ -25,6 +25,7 @@ from sslmd.dns.aims import Learnt
 from sslmd.dns.challenges import Challenges
 from sslmd.dns.publish import Means, keep_place
 from sslmd.dns.resolver import Resolver
+from sslmd.dns.runs import Runs
 from sslmd.processes import missing_right, run_command
 from sslmd.servers.local import Locality
 from sslmd.store.layout import Tree
@@ -171,11 +172,19 @@ async def _run_in(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
 
 
 @dataclass(slots=True)
-class Lookups:
-    """Who is asked for addresses, and which names are this machine."""
+class Delivering:
+    """What deliveries, copies, restarts and proofs need. `runs`: the command of the name servers.
 
+    `locality` knows which names are this machine.
+    """
+
+    site: Site
+    threads: Threads
+    standings: Standings
+    telling: Telling
     resolver: Resolver
     locality: Locality
+    runs: Runs
 
 
 @dataclass(slots=True)
@@ -198,6 +207,17 @@ class Ordering:
     learnt: dict[CertId, Learnt] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Publishing:
+    """What TLSA records need, from a wish to what name servers show of it."""
+
+    site: Site
+    threads: Threads
+    standings: Standings
+    telling: Telling
+    means: Means
+
+
 class RollGate(Protocol):
     """Who knows what clients check of a certificate's TLSA records."""
 
@@ -208,79 +228,44 @@ class RollGate(Protocol):
         """Raise what ports serve instead of a set."""
 
 
-class Tools:
-    """All of them, as the daemon has them. What names one field of another is on its way out."""
+def means_of(
+    site: Site,
+    threads: Threads,
+    telling: Telling,
+    resolver: Resolver,
+    crowded: Callable[[], bool] = bool,
+    resting: Callable[[ZoneName], AbstractContextManager[None]] = keep_place,
+) -> Means:
+    """Return what publishing needs."""
+    return Means(
+        lambda: site.config,
+        site.command,
+        threads.in_thread,
+        resolver,
+        crowded,
+        established=lambda zone: zone.text in site.established,
+        resting=resting,
+        tell=lambda event, text: telling.tell(event, text, None),
+    )
 
-    def __init__(
-        self,
-        site: Site,
-        threads: Threads,
-        standings: Standings,
-        telling: Telling,
-        *,
-        socket: str = "",
-        crowded: Callable[[], bool] = bool,
-        resting: Callable[[ZoneName], AbstractContextManager[None]] = keep_place,
-    ) -> None:
-        self.site = site
-        self.threads = threads
-        self.standings = standings
-        self.telling = telling
-        resolver = Resolver()
-        self.lookups = Lookups(resolver, Locality(threads.look_up))
-        self.means = Means(
-            lambda: site.config,
-            site.command,
-            threads.in_thread,
-            resolver,
-            crowded,
-            established=lambda zone: zone.text in site.established,
-            resting=resting,
-            tell=lambda event, text: telling.tell(event, text, None),
-        )
-        challenges = Challenges(
-            self.means,
-            lambda event, text: telling.tell(event, text, None),
-            lambda text, err: telling.bug(text, err),
-        )
-        self.ordering = Ordering(
-            site, threads, standings, telling, resolver, challenges, socket, crowded
-        )
-        self.draw = site.draw
-        self.service = site.service
-        self.tree = site.tree
-        self.rng = site.rng
-        self.scratch = site.scratch
 
-    @property
-    def config(self) -> Config:
-        """The configuration in force."""
-        return self.site.config
-
-    @property
-    def resolver(self) -> Resolver:
-        """Who is asked for addresses."""
-        return self.lookups.resolver
-
-    async def in_thread(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run what blocks."""
-        return await self.threads.in_thread(func, *args, **kwargs)
-
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Have something done that nobody waits for."""
-        self.threads.in_background(work)
-
-    def now(self) -> datetime:
-        """Return the time, aware, in UTC."""
-        return self.site.now()
-
-    def tell(self, event: str, text: str, cert: CertId | None) -> None:
-        """Have something told."""
-        self.telling.tell(event, text, cert)
-
-    def bug(self, text: str, err: BaseException) -> None:
-        """Have an error of our own told."""
-        self.telling.bug(text, err)
+def ordering_of(
+    site: Site,
+    threads: Threads,
+    standings: Standings,
+    telling: Telling,
+    means: Means,
+    socket: str = "",
+) -> Ordering:
+    """Return what orders need."""
+    challenges = Challenges(
+        means,
+        lambda event, text: telling.tell(event, text, None),
+        lambda text, err: telling.bug(text, err),
+    )
+    return Ordering(
+        site, threads, standings, telling, means.resolver, challenges, socket, means.crowded
+    )
 
 
 def wanted_of(service: ServiceConfig, config: Config) -> Wanted:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from sslmd.core.dane.content import Given, LookedUp, Wish, cert_wish
 from sslmd.core.dane.look import take
@@ -29,7 +30,7 @@ from sslmd.store.note_kinds import ZONE_NOTE
 from sslmd.workers import tlsa_rr
 from sslmd.workers.places import look_elsewhere
 from sslmd.workers.tlsa import look, prepare
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Publishing
 
 # Seconds for the questions to one zone's name servers. All zones are asked at the same time.
 PATIENCE = 20.0
@@ -47,6 +48,7 @@ class ZoneRehearsal:
 
     name: ZoneName
     zone: KnownZone
+    publishing: Publishing
     before: Content = field(default_factory=dict)
     content: Content = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
@@ -63,67 +65,64 @@ class ZoneRehearsal:
         """Return what is known of a certificate's records."""
         return self.zone.dane(one.wanted.spec.id, one)
 
-    async def begin(self, tools: Tools, book: Mapping[CertId, Standing]) -> None:
+    async def begin(self, book: Mapping[CertId, Standing]) -> None:
         """Find out what the records of the certificates as they were read come to."""
-        zone, means = self.zone, tools.means
-        zone.tried = wish = self._wish_of(tools, book)
-        left, missing = await tools.in_thread(left_behind, means, self.name)
+        zone, site, threads = self.zone, self.publishing.site, self.publishing.threads
+        means = self.publishing.means
+        zone.tried = wish = self._wish_of(book)
+        left, missing = await threads.in_thread(left_behind, means, self.name)
         if left:
             number = f"{len(left)} challenge{'' if len(left) == 1 else 's'}"
             self.changes.append(f"zone {self.name}: {number} of an old order: taken out of DNS")
         for folder in missing:
             path = challenge_file(folder, self.name)
-            self._written(f"{path} is not there: it is written, without records", tools)
+            self._written(f"{path} is not there: it is written, without records")
         try:
-            zone.noted = await tools.in_thread(tlsa_publish.published, means, self.name)
-            self.before = await tools.in_thread(self._there, tools)
-            path = tools.tree.zone_note(self.name)
-            zone.notes = await tools.in_thread(ZONE_NOTE.read, path)
-            given = await self._prepare(wish, tools)
-            zone.elsewhere = await look_elsewhere(given.places, given.ends, tools)
-            files = await tools.in_thread(
-                tlsa_rr.missing,
-                tools.tree,
-                tools.config.services,
-                given.materials,
-                given.notes.mx,
+            zone.noted = await threads.in_thread(tlsa_publish.published, means, self.name)
+            self.before = await threads.in_thread(self._there)
+            path = site.tree.zone_note(self.name)
+            zone.notes = await threads.in_thread(ZONE_NOTE.read, path)
+            given = await self._prepare(wish)
+            zone.elsewhere = await look_elsewhere(given.places, given.ends, site, means.resolver)
+            files = await threads.in_thread(
+                tlsa_rr.missing, site.tree, site.config.services, given.materials, given.notes.mx
             )
         except SslmError as err:
-            zone.failed = Trouble.of(err, 0, tools.now(), jitter=0)
+            zone.failed = Trouble.of(err, 0, site.now(), jitter=0)
             self.remarks.append(f"{err}; nothing is given to DNS before that is fixed")
             return
         self.remarks += [f"{path} is not there: it is written" for path in files]
-        self._take(wish, given, tools)
+        self._take(wish, given)
 
-    def _written(self, text: str, tools: Tools) -> None:
+    def _written(self, text: str) -> None:
         """Take in a file that is written without records.
 
         In a zone that is in use nothing includes what was not there: no command is run for it.
         """
-        if tools.means.established(self.name):
+        if self.publishing.means.established(self.name):
             self.remarks.append(text)
         else:
             self.changes.append(text)
 
-    def _there(self, tools: Tools) -> Content:
+    def _there(self) -> Content:
         """Return the records that are noted, or in an include file; blocks."""
         found = self.zone.noted
-        for folder in tools.config.dns.tlsa_dirs:
+        for folder in self.publishing.site.config.dns.tlsa_dirs:
             found = union(found, read(tlsa_file(folder, self.name), DEFAULT_TTL) or {})
         return found
 
-    async def settle(self, tools: Tools, book: Mapping[CertId, Standing]) -> None:
+    async def settle(self, book: Mapping[CertId, Standing]) -> None:
         """The same once everything is proven that would be."""
-        wish = self._wish_of(tools, book)
+        wish = self._wish_of(book)
         if self.zone.given is None or wish == self._wish:
             return
         try:
-            self._take(wish, await self._prepare(wish, tools), tools)
+            self._take(wish, await self._prepare(wish))
         except SslmError as err:
             self.remarks.append(str(err))
 
-    def _wish_of(self, tools: Tools, book: Mapping[CertId, Standing]) -> Wish:
-        services = tools.config.services
+    def _wish_of(self, book: Mapping[CertId, Standing]) -> Wish:
+        services = self.publishing.site.config.services
         certs = sorted(self.zone.certs)
         return Wish(
             self.name,
@@ -133,36 +132,36 @@ class ZoneRehearsal:
             ),
         )
 
-    def _take(self, wish: Wish, given: Given, tools: Tools) -> None:
+    def _take(self, wish: Wish, given: Given) -> None:
         zone = self.zone
         zone.wish, zone.given, zone.notes, self._wish = wish, given, given.notes, wish
         self.content = given.content.records
         self.remarks += [f"zone {self.name}: {one}" for one in given.remarks]
         self.remarks += [f"not published: {text}" for _, text in given.unfit.values()]
         if given.changed and not (self.content or self.before):
-            self._written(given.changed, tools)
+            self._written(given.changed)
         elif given.changed:
             found = [f"zone {self.name}: {one}" for one in _differences(self.before, self.content)]
             found = _first(found) or [given.changed]
             self.changes += [one for one in found if one not in self.changes]
 
-    async def _prepare(self, wish: Wish, tools: Tools) -> Given:
+    async def _prepare(self, wish: Wish) -> Given:
         """Return what a wish comes to; raises `SslmError` where that cannot be told."""
         zone, problem = self.zone, ""
         assert zone.notes is not None
+        site, resolver = self.publishing.site, self.publishing.means.resolver
+        prepared = partial(prepare, wish, publishing=self.publishing)
         try:
             async with asyncio.timeout(PATIENCE):
-                given = await prepare(wish, zone.notes, tools)
+                given = await prepared(zone.notes)
                 if wish.certs and not (given.ours and all(one.serving for one in wish.certs)):
                     # What others publish decides whether anybody checks these ports.
                     zone.wish, zone.given, zone.notes = wish, given, given.notes
                     with suppress(SslmError):
-                        seen, _ = await look(self.name, zone.owners(), tools, ())
+                        seen, _ = await look(self.name, zone.owners(), site, resolver, ())
                         take(zone, seen)
                         if zone.others:
-                            return await prepare(
-                                wish, zone.notes, tools, LookedUp(others=zone.others)
-                            )
+                            return await prepared(zone.notes, last=LookedUp(others=zone.others))
                         return replace(given, notes=zone.notes)
                 return given
         except TimeoutError:
@@ -177,10 +176,10 @@ class ZoneRehearsal:
         )
         known = zone.notes.known if zone.notes.known is not None else combinations_of(zone.noted)
         mx = _hosts_in(self.before, wish, self.name)
-        zone.notes = replace(zone.notes, known=known, mx=mx, mx_at=tools.now())
+        zone.notes = replace(zone.notes, known=known, mx=mx, mx_at=site.now())
         try:
             async with asyncio.timeout(PATIENCE):
-                return await prepare(wish, zone.notes, tools)
+                return await prepared(zone.notes)
         except TimeoutError:
             raise Transient(
                 f"its name servers took longer than {PATIENCE:g} s; see whether "
@@ -189,9 +188,11 @@ class ZoneRehearsal:
             ) from None
 
 
-async def rehearse_zones(tools: Tools, book: Mapping[CertId, Standing]) -> list[ZoneRehearsal]:
+async def rehearse_zones(
+    publishing: Publishing, book: Mapping[CertId, Standing]
+) -> list[ZoneRehearsal]:
     """Return what would be given to DNS for every zone, and for those that were once ours."""
-    tree, known = tools.tree, tools.config.zones()
+    tree, known = publishing.site.tree, publishing.site.config.zones()
     left = {
         *noted_tlsa_zones(tree, known),
         *noted_zones(tree, tree.challenge_note),
@@ -199,8 +200,8 @@ async def rehearse_zones(tools: Tools, book: Mapping[CertId, Standing]) -> list[
     found = []
     for name in sorted({*known, *left}):
         mine = {cert for cert, one in book.items() if one.wanted.dane and cert.group == name.text}
-        found.append(ZoneRehearsal(name, KnownZone(name, mine)))
-    await asyncio.gather(*(one.begin(tools, book) for one in found))
+        found.append(ZoneRehearsal(name, KnownZone(name, mine), publishing))
+    await asyncio.gather(*(one.begin(book) for one in found))
     return found
 
 

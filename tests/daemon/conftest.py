@@ -12,7 +12,8 @@ import pytest
 from sslmd.config.load import load
 from sslmd.core.state import CertState
 from sslmd.store.layout import Tree
-from sslmd.workers.tools import Site, Standings, Telling, Threads, Tools
+from sslmd.workers.tools import Site, Standings, Telling, Threads
+from tests.stand.tools import Tools
 
 EXAMPLE = Path(__file__).parents[2] / "conf.d-example"
 

@@ -115,9 +115,14 @@ class World:
         self.site.reload()
         self.told: list[str] = []
 
-        self.loop = StillLoop(self.site.tools.now)
+        self.loop = StillLoop(self.site.tools.site.now)
         tools, registry = self.site.tools, self.site.registry
-        self.zones = Zones(tools, registry, self.loop, self._tell)
+        self.zones = Zones(
+            tools.publishing,
+            registry,
+            self.loop,
+            self._tell,
+        )
         registry.listen(lambda cert, *_: self.zones.note(cert))
         self.site.registry.dane_of = self.zones.dane
         self.zones.note(WEB)
@@ -162,12 +167,12 @@ class World:
         assert state.curr is not None
         assert self.zone.given is not None
         made: Material = self.zone.given.materials[WEB][state.curr.name]
-        record = association(self.site.tools.config.services[WEB].dane[0].combination, made)
+        record = association(self.site.tools.site.config.services[WEB].dane[0].combination, made)
         assert record is not None
         return f"3 1 1 {record.data}"
 
     def texts(self) -> str:
-        now, limit = self.site.now, self.site.tools.config.globals.dns_check_timeout
+        now, limit = self.site.now, self.site.tools.site.config.globals.dns_check_timeout
         found = findings_of(self.zone, WEB, self.site.state(WEB), now, limit)
         return "\n".join(f"{one.where}: {one.text}" for one in found)
 

@@ -15,14 +15,14 @@ from sslmd.core.words import say
 from sslmd.daemon.dh import DhGroups
 from sslmd.daemon.loop import Loop
 from sslmd.daemon.zone_work import Tell
-from sslmd.workers.tools import Tools
+from tests.stand.tools import Tools
 
 
 class Noting(DhGroups):
     """Notes why groups are looked at."""
 
     def __init__(self, tools: Tools, loop: Loop, tell: Tell) -> None:
-        super().__init__(tools, loop, tell)
+        super().__init__(tools.site, tools.threads, tools.telling, loop, tell)
         self.reasons: list[str] = []
 
     async def do(self, job: WriteDh) -> None:
@@ -38,7 +38,9 @@ class World:
         self.now = datetime(2126, 6, 1, 12, tzinfo=UTC)  # no timer fires by itself
         self.tools.site.now = lambda: self.now
         self.told: list[str] = []
-        self.loop = Loop(lambda: datetime.now(UTC), 1, lambda _: "", lambda _: None, tools.bug)
+        self.loop = Loop(
+            lambda: datetime.now(UTC), 1, lambda _: "", lambda _: None, tools.telling.bug
+        )
         self.queue = self.loop.queue
         self.looks = Noting(tools, self.loop, self._tell)
         self.loop.add(self.looks)
@@ -96,7 +98,7 @@ async def test_at_the_start_every_day_and_after_a_reload(world: World) -> None:
     assert await world.later(hours=23) == []
     assert await world.later(hours=1) == ["the daily look"]
     assert await world.later(hours=6) == []
-    old = world.tools.config
+    old = world.tools.site.config
     world.configure("groups = ['ALL']\nparams = ['ffdhe3072']")
     await world.looks.reconfigured(old)
     assert await world.seen() == ["the configuration was loaded again"]
@@ -146,7 +148,7 @@ async def test_what_is_generated_for_something_else_is_ended(
     async with asyncio.timeout(60):
         while not (world.top / "began").exists():
             await asyncio.sleep(0.01)
-        same = world.tools.config
+        same = world.tools.site.config
         await world.looks.reconfigured(same)
         assert world.queue.busy("dh")  # it is for the same: it goes on
         world.configure("groups = ['ALL']\nparams = ['ffdhe2048']")

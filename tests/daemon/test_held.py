@@ -30,10 +30,9 @@ from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Decided, Gone, Registry, Taken, entry_of
 from sslmd.daemon.tell.journal import Bus, Record
 from sslmd.store.certs import Loaded
-from sslmd.workers.tools import Tools
 from tests.daemon.conftest import EXAMPLE
 from tests.reasons import because
-from tests.stand.tools import believe
+from tests.stand.tools import Tools, believe
 
 ROOT = CertId("ca", "my-root")
 SIGNER = CertId("ca", "my-int")
@@ -45,7 +44,7 @@ class Counting(Planner):
     """A planner that tells what it read."""
 
     def __init__(self, tools: Tools, bus: Bus) -> None:
-        super().__init__(tools, bus, 2)
+        super().__init__(tools.site, tools.threads, tools.standings, tools.telling, bus, 2)
         self.read: list[CertId] = []
 
     def _read(self, which: Iterable[CertId], config: Config | None = None) -> dict[CertId, Loaded]:
@@ -92,16 +91,16 @@ async def test_only_what_is_held_is_read(planner: Counting) -> None:
 async def test_a_ca_goes_on_when_its_key_is_back(planner: Counting) -> None:
     told: list[Record] = []
     planner.bus.follow(told.append)
-    curr = planner.tools.tree.link(ROOT, "curr")
+    curr = planner.site.tree.link(ROOT, "curr")
     with open(f"{curr}/privkey.pem", "r+b") as file:
         good = file.read()
         file.truncate(0)
-    await planner.reconfigure(planner.tools.config)
+    await planner.reconfigure(planner.site.config)
     one = status(planner, ROOT)
     assert "privkey.pem is not a usable private key" in one["last_error"]
     assert "it is looked at again within a minute" in one["last_error"]
     assert one["next_try"] is not None
-    assert in_trouble(planner.registry[ROOT], planner.tools.now())
+    assert in_trouble(planner.registry[ROOT], planner.site.now())
 
     planner.read.clear()
     for _ in range(3):
@@ -114,19 +113,19 @@ async def test_a_ca_goes_on_when_its_key_is_back(planner: Counting) -> None:
     await planner.look_at_held()
     assert (one := status(planner, ROOT))["last_error"] is None, one
     assert one["next_try"] is None
-    assert not in_trouble(planner.registry[ROOT], planner.tools.now())
+    assert not in_trouble(planner.registry[ROOT], planner.site.now())
     assert told[-1].event == "released"
 
 
 async def test_a_certificate_goes_on_when_its_state_can_be_read(planner: Counting) -> None:
     told: list[Record] = []
     planner.bus.follow(told.append)
-    path = planner.tools.tree.state_file(WEB)
+    path = planner.site.tree.state_file(WEB)
     with open(path, "r+") as file:
         text = file.read()
         file.seek(0)
         file.write(text.replace("version = 1", "version = 9", 1))
-    await planner.reconfigure(planner.tools.config)
+    await planner.reconfigure(planner.site.config)
     one = status(planner, WEB)
     assert "is left alone, and its certificate too" in one["last_error"]
     assert one["next_try"] is not None
@@ -156,7 +155,7 @@ class Stuck:
 
 
 def force(planner: Planner, cert: CertId) -> None:
-    now = planner.tools.now()
+    now = planner.site.now()
     planner.registry.put(cert, Asked(Ask(Request.RENEW, now, force=True)))
 
 
@@ -170,7 +169,7 @@ async def test_a_job_that_does_not_end_holds_up_the_reload_alone(
     planner: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread cannot be stopped: on a disk that hangs it may take for ever (I6)."""
-    stuck, config = Stuck(planner, monkeypatch), planner.tools.config
+    stuck, config = Stuck(planner, monkeypatch), planner.site.config
     force(planner, WEB)
     await until(lambda: stuck.begun == [WEB])
     others = {cert: one for cert, one in config.services.items() if cert != WEB}
@@ -188,7 +187,7 @@ async def test_a_job_that_does_not_end_holds_up_the_reload_alone(
 async def test_an_order_for_other_names_makes_way_while_it_still_waits_for_its_place(
     planner: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stuck, config = Stuck(planner, monkeypatch), planner.tools.config
+    stuck, config = Stuck(planner, monkeypatch), planner.site.config
     stuck.may_end.set()
     name = planner.registry[WEB].state.curr
     assert name is not None
@@ -206,7 +205,7 @@ async def test_an_order_for_other_names_makes_way_while_it_still_waits_for_its_p
 
 async def test_what_leaves_and_what_comes_is_exchanged_at_one_instant(planner: Counting) -> None:
     """Between the two, nobody decides what DNS is to serve (I4)."""
-    config, seen = planner.tools.config, list[str]()
+    config, seen = planner.site.config, list[str]()
     old, new = config.services[WEB], CertId("example.com", "renamed")
     others = {cert: one for cert, one in config.services.items() if cert != WEB}
     others[new] = replace(old, spec=replace(old.spec, id=new))
@@ -250,7 +249,7 @@ async def test_a_job_that_begins_while_a_request_is_written_down_waits_for_it(
     why = because("test")
     job = Settle(WEB, why)
     planner.registry.put(WEB, Decided(Decision(why, job=job)))
-    planner.certs._decided_at[WEB] = planner.tools.now()
+    planner.certs._decided_at[WEB] = planner.site.now()
     with planner.loop.held_back("cert", WEB):
         force(planner, WEB)
         await asyncio.wait_for(planner.certs.do(job), 10)
@@ -259,12 +258,12 @@ async def test_a_job_that_begins_while_a_request_is_written_down_waits_for_it(
 
 
 async def test_what_came_to_its_end_during_a_reload_is_read_again(planner: Counting) -> None:
-    path = planner.tools.tree.state_file(WEB)
+    path = planner.site.tree.state_file(WEB)
     with open(path, "r+") as file:
         text = file.read()
         file.seek(0)
         file.write(text.replace("version = 1", "version = 9", 1))
-    reading = asyncio.ensure_future(planner.reconfigure(planner.tools.config))
+    reading = asyncio.ensure_future(planner.reconfigure(planner.site.config))
     await asyncio.sleep(0)  # it has begun
     believe(planner.registry, WEB, state=replace(planner.registry[WEB].state))
     await reading
@@ -274,18 +273,18 @@ async def test_what_came_to_its_end_during_a_reload_is_read_again(planner: Count
 async def test_a_set_in_use_that_does_not_fit_is_told_while_its_ca_cannot_sign(
     planner: Counting,
 ) -> None:
-    tree = planner.tools.tree
+    tree = planner.site.tree
     paths = [f"{tree.link(SIGNER, 'curr')}/privkey.pem", f"{tree.link(WEB, 'curr')}/cert.pem"]
     good = []
     for path in paths:
         with open(path, "r+b") as file:
             good.append(file.read())
             file.truncate(0)
-    await planner.reconfigure(planner.tools.config)
+    await planner.reconfigure(planner.site.config)
     one = status(planner, WEB)
     assert (one["curr"], one["last_error"]) == (None, None)
     assert "cert.pem is not a certificate" in one["unusable"]
-    assert in_trouble(planner.registry[WEB], planner.tools.now())
+    assert in_trouble(planner.registry[WEB], planner.site.now())
 
     for path, content in zip(paths, good, strict=True):
         with open(path, "wb") as file:
@@ -293,22 +292,22 @@ async def test_a_set_in_use_that_does_not_fit_is_told_while_its_ca_cannot_sign(
     await planner.look_at_held()
     assert (one := status(planner, WEB))["unusable"] is None, one
     assert one["curr"] is not None
-    assert not in_trouble(planner.registry[WEB], planner.tools.now())
+    assert not in_trouble(planner.registry[WEB], planner.site.now())
 
 
 async def test_a_link_that_leads_nowhere_is_not_taken_for_no_certificate_yet(
     planner: Counting,
 ) -> None:
-    tree = planner.tools.tree
+    tree = planner.site.tree
     key = f"{tree.link(SIGNER, 'curr')}/privkey.pem"
     os.rename(key, f"{key}.away")
     link = tree.link(WEB, "curr")
     leads = os.readlink(link)
     os.unlink(link)
     os.symlink("db/20200101-00:00:00", link)
-    await planner.reconfigure(planner.tools.config)
+    await planner.reconfigure(planner.site.config)
     assert "points to set 20200101-00:00:00, which is not there" in status(planner, WEB)["unusable"]
-    assert in_trouble(planner.registry[WEB], planner.tools.now())
+    assert in_trouble(planner.registry[WEB], planner.site.now())
 
     os.rename(f"{key}.away", key)
     os.unlink(link)
@@ -338,7 +337,9 @@ async def test_it_is_looked_at_again_and_again(tools: Tools) -> None:
     assert held.step("") == Due(wakes=(("look", now + PERIOD),))
     now += PERIOD
     assert not held.step("").jobs
-    registry.put(WEB, Taken(entry_of(tools.config, tools.config.services[WEB], CertState(), "no")))
+    registry.put(
+        WEB, Taken(entry_of(tools.site.config, tools.site.config.services[WEB], CertState(), "no"))
+    )
     for _ in range(3):  # an error of ours does not end it
         now += PERIOD
         (job,) = held.step("").jobs

@@ -51,7 +51,7 @@ def note(one: FarSite) -> HostNote:
 
 
 def prod_of(one: FarSite) -> str:
-    return str(one.site.tools.config.globals.prod_cert_dir)
+    return str(one.site.tools.site.config.globals.prod_cert_dir)
 
 
 def due(hosts: Hosts, now: datetime) -> list[HostJob]:
@@ -210,7 +210,7 @@ async def test_what_is_to_be_pruned_is_tried_again_until_it_is_gone(
     (one.far.root / "ca/old/curr/privkey.pem").touch()
     nothing = Copy(FAR, (), because("test"))
     assert await hosts.run(nothing) == []
-    old = one.site.tools.config
+    old = one.site.tools.site.config
     one.configure(server_class("web", OF_ZONE, "prune = true"))
     hosts.reconfigured(old)
     assert due(hosts, one.site.now) != []

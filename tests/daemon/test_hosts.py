@@ -24,7 +24,7 @@ from tests.workers.test_restart import MAIL
 
 
 def hosts_of(site: Site) -> Hosts:
-    return Hosts(site.tools, site.registry, StillLoop(site.tools.now))
+    return Hosts(site.tools.delivering, site.registry, StillLoop(site.tools.site.now))
 
 
 async def test_one_certificate_that_is_not_proven_is_tried_again_alone(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ async def test_other_probes_are_a_reason_to_try_at_once(tmp_path: Path) -> None:
         probing(site, tls(1), seconds=0.1)
         await hosts.run(Restart("localhost", (("web", (Told(WEB, site.live()),)),), because("")))
         hosts.note(WEB)
-        old = site.tools.config
+        old = site.tools.site.config
         probing(site, tls(port))
         hosts.reconfigured(old)
     (server_,) = site.state(WEB).servers
@@ -106,7 +106,7 @@ async def test_what_a_class_says_of_probes_is_taken_over_without_a_look(tmp_path
     await hosts.run(Restart("localhost", (("web", (Told(WEB, site.live()),)),), because("")))
     hosts.note(WEB)
     assert sights(hosts, site) == []
-    config = site.tools.config
+    config = site.tools.site.config
     (web,) = config.server_classes
     none = replace(web, unprobed=Unprobed.NONE)
     site.tools.site.config = replace(config, server_classes=(none,))

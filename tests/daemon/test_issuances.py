@@ -18,8 +18,8 @@ from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Issuance, SetNote
 from sslmd.daemon.registry import Entry, Registry, Taken, entry_of
 from sslmd.workers.acme_before import Attempt, check_issued
-from sslmd.workers.tools import Tools, wanted_of
-from tests.stand.tools import believe
+from sslmd.workers.tools import wanted_of
+from tests.stand.tools import Tools, believe
 
 NOW = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
 PRIVATE = "https://acme.example.net/directory"
@@ -40,7 +40,7 @@ def registry(tools: Tools) -> Registry:
     """Two certificates for the same names, by two tables of the same CA."""
     registry = Registry()
     for cert, ca in ((WEB, "le"), (MAIL, "le-short")):
-        entry = entry_of(tools.config, tools.config.services[cert], CertState(), "")
+        entry = entry_of(tools.site.config, tools.site.config.services[cert], CertState(), "")
         spec = replace(entry.wanted.spec, signer=AcmeCa(ca))
         wanted = replace(entry.wanted, spec=spec, names=frozenset(NAMES))
         registry.put(cert, Taken(replace(entry, wanted=wanted)))
@@ -138,11 +138,11 @@ def test_an_order_counts_the_certificates_of_the_same_names_too(
     """The daemon's own orders keep to what `force-renew` is told."""
     tools.standings.every = registry.entries.values
     tools.site.now = lambda: NOW
-    tools.site.config = replace(tools.config, cas={**tools.config.cas, **CAS})
-    service = tools.config.services[WEB]
+    tools.site.config = replace(tools.site.config, cas={**tools.site.config.cas, **CAS})
+    service = tools.site.config.services[WEB]
     spec = replace(service.spec, signer=AcmeCa("le"))
     service = replace(service, spec=spec)
-    believe(registry, WEB, wanted=wanted_of(service, tools.config))
+    believe(registry, WEB, wanted=wanted_of(service, tools.site.config))
     made = names_mark(registry[WEB].wanted.names)
     issued = tuple(Issuance(f"{one}", LETS_ENCRYPT, made, NOW) for one in range(5))
     server = AcmeServer(LETS_ENCRYPT, None, Validation.DNS_01)
@@ -158,6 +158,6 @@ def test_an_order_counts_the_certificates_of_the_same_names_too(
 
 def test_sets_of_an_own_ca_do_not_count(tools: Tools) -> None:
     """Its table in ca-info.conf has a server, which nobody asks."""
-    config = replace(tools.config, cas=CAS | {"own": replace(CAS["le"], kind=CaKind.SELF)})
+    config = replace(tools.site.config, cas=CAS | {"own": replace(CAS["le"], kind=CaKind.SELF)})
     assert config.acme_server("le") == LETS_ENCRYPT
     assert config.acme_server("own") == ""

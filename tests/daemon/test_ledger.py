@@ -16,7 +16,7 @@ from sslmd.core.state import CertState
 from sslmd.daemon.ledger import Ledger, Page
 from sslmd.store import certs
 from sslmd.store.state import HistoryEntry
-from sslmd.workers.tools import Tools
+from tests.stand.tools import Tools
 
 WEB = CertId("example.com", "web-ec")
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -28,15 +28,15 @@ def entry(text: str) -> HistoryEntry:
 
 async def test_many_changes_are_few_writes_and_none_is_lost(tools: Tools) -> None:
     state = CertState(settled=SetName.at(NOW))
-    ledger = Ledger(tools, lambda _: Page(state, {}), lambda *_: None)
+    ledger = Ledger(tools.site, lambda _: Page(state, {}), lambda *_: None)
     ledger.start()
     for number in range(30):
         ledger.note(WEB, [entry(str(number))])
     await ledger.written(WEB)
-    assert [one.text for one in certs.history(tools.tree, WEB)] == [str(n) for n in range(30)]
+    assert [one.text for one in certs.history(tools.site.tree, WEB)] == [str(n) for n in range(30)]
     ledger.note(WEB, [entry("last")])
     await ledger.close()
-    assert certs.history(tools.tree, WEB)[-1].text == "last"
+    assert certs.history(tools.site.tree, WEB)[-1].text == "last"
 
 
 async def test_what_is_being_written_is_not_yet_written(
@@ -51,7 +51,7 @@ async def test_what_is_being_written_is_not_yet_written(
         save(*args, **more)
 
     monkeypatch.setattr(certs, "save", slow)
-    ledger = Ledger(tools, lambda _: Page(CertState(), {}), lambda *_: None)
+    ledger = Ledger(tools.site, lambda _: Page(CertState(), {}), lambda *_: None)
     ledger.start()
     ledger.note(WEB, [entry("slow")])
     ledger.write()
@@ -61,15 +61,15 @@ async def test_what_is_being_written_is_not_yet_written(
     assert not done
     go_on.set()
     await waiting
-    assert [one.text for one in certs.history(tools.tree, WEB)] == ["slow"]
+    assert [one.text for one in certs.history(tools.site.tree, WEB)] == ["slow"]
     await ledger.close()
 
 
 async def test_a_write_that_fails_is_told_once_kept_and_made_up_for(tools: Tools) -> None:
     told: list[SslmError] = []
-    ledger = Ledger(tools, lambda _: Page(CertState(), {}), lambda _, err: told.append(err))
+    ledger = Ledger(tools.site, lambda _: Page(CertState(), {}), lambda _, err: told.append(err))
     ledger.start()
-    in_the_way = Path(tools.tree.state_file(WEB))
+    in_the_way = Path(tools.site.tree.state_file(WEB))
     in_the_way.mkdir(parents=True)
     for text in ("first", "second"):
         ledger.note(WEB, [entry(text)])
@@ -81,22 +81,22 @@ async def test_a_write_that_fails_is_told_once_kept_and_made_up_for(tools: Tools
     in_the_way.rmdir()
     ledger.note(WEB, [entry("third")])
     await ledger.written(WEB)
-    assert [one.text for one in certs.history(tools.tree, WEB)] == ["first", "second", "third"]
+    assert [one.text for one in certs.history(tools.site.tree, WEB)] == ["first", "second", "third"]
     await ledger.close()
 
 
 async def test_what_cannot_be_written_at_the_end_holds_up_nothing(tools: Tools) -> None:
-    ledger = Ledger(tools, lambda _: Page(CertState(), {}), lambda *_: None)
+    ledger = Ledger(tools.site, lambda _: Page(CertState(), {}), lambda *_: None)
     ledger.start()
-    Path(tools.tree.state_file(WEB)).mkdir(parents=True)
+    Path(tools.site.tree.state_file(WEB)).mkdir(parents=True)
     ledger.note(WEB, [entry("lost")])
     await ledger.close()
 
 
 async def test_what_left_the_configuration_is_not_written(tools: Tools) -> None:
-    ledger = Ledger(tools, lambda _: None, lambda *_: None)
+    ledger = Ledger(tools.site, lambda _: None, lambda *_: None)
     ledger.start()
     ledger.note(WEB, [entry("gone")])
     await ledger.written(WEB)
     await ledger.close()
-    assert not Path(tools.tree.state_file(WEB)).exists()
+    assert not Path(tools.site.tree.state_file(WEB)).exists()

@@ -10,14 +10,14 @@ from sslmd.core.errors import Refused
 from sslmd.core.names import CertId
 from sslmd.core.state import CertState
 from sslmd.daemon.registry import Registry, Taken, UnknownCertError, entry_of
-from sslmd.workers.tools import Tools
+from tests.stand.tools import Tools
 
 
 @pytest.fixture
 def registry(tools: Tools) -> Registry:
     registry = Registry()
-    for cert, service in tools.config.services.items():
-        registry.put(cert, Taken(entry_of(tools.config, service, CertState(), "")))
+    for cert, service in tools.site.config.services.items():
+        registry.put(cert, Taken(entry_of(tools.site.config, service, CertState(), "")))
     registry.relate()
     return registry
 

@@ -10,8 +10,7 @@ from sslmd.core.dane.report import Finding
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import DaneReport
 from sslmd.daemon.tell.journal import Bus
-from sslmd.workers.tools import Tools
-from tests.stand.tools import believe
+from tests.stand.tools import Tools, believe
 
 
 async def test_an_alarm_about_tlsa_records_stands(tools: Tools, tmp_path: Path) -> None:
@@ -19,7 +18,7 @@ async def test_an_alarm_about_tlsa_records_stands(tools: Tools, tmp_path: Path) 
     path = tmp_path / "conf.d/example.com/mail-ec"
     path.write_text(path.read_text().replace("# dane_tls =", "dane_tls ="))
     tools.site.config = load(tmp_path / "conf.d")
-    planner = Planner(tools, Bus(), 2)
+    planner = Planner(tools.site, tools.threads, tools.standings, tools.telling, Bus(), 2)
     planner.load()
     cert = next(cert for cert in planner.registry if planner.registry[cert].wanted.dane)
     report = DaneReport(datetime.now(UTC), (Finding("mail:25", "serves another", wrong=True),))

@@ -52,10 +52,9 @@ from sslmd.servers.ssh import _last, _shown
 from sslmd.servers.starttls import _said
 from sslmd.store.note_kinds import HostNote
 from sslmd.wire.messages import ErrorCode, Method, RpcRequest, WireError, encode, encode_plain
-from sslmd.workers.tools import Tools
 from tests.daemon.conftest import EXAMPLE
 from tests.reasons import because
-from tests.stand.tools import believe
+from tests.stand.tools import Tools, believe
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 WEB = CertId("example.com", "web-ec")
@@ -134,7 +133,14 @@ class World:
         self.runner.run(self._start())
 
     async def _start(self) -> None:
-        self.planner = Planner(self.tools, self.bus, 1)
+        self.planner = Planner(
+            self.tools.site,
+            self.tools.threads,
+            self.tools.standings,
+            self.tools.telling,
+            self.bus,
+            1,
+        )
         self.planner.load()
         methods = Methods(self.planner, self._reload, NOW, 1)
         path = str(self.top / "sock")

@@ -64,12 +64,17 @@ class World:
         self.bugs: list[str] = []
         self.site.tools.telling.bug = lambda text, _: self.bugs.append(text)
 
-        self.loop = StillLoop(self.site.tools.now)
+        self.loop = StillLoop(self.site.tools.site.now)
         tools, registry = self.site.tools, self.site.registry
-        self.zones = Zones(tools, registry, self.loop, self._tell)
+        self.zones = Zones(
+            tools.publishing,
+            registry,
+            self.loop,
+            self._tell,
+        )
         bus = Bus()
         bus.follow(lambda record: self.told.append(record.text))
-        registry.listen(Changes(bus, tools.now, lambda *_: None).hear)
+        registry.listen(Changes(bus, tools.site.now, lambda *_: None).hear)
         registry.listen(lambda cert, *_: self.zones.note(cert))
         self.site.registry.dane_of = self.zones.dane
         self.zones.note(WEB)

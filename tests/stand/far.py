@@ -49,9 +49,9 @@ class FarSite:
     def configure(self, classes: str, globals_: str = "") -> None:
         """Have other server classes from now on."""
         self.site.write("ssl-mgr.conf", f"{GLOBALS}{globals_}{GROUPS}{classes}")
-        config = self.site.tools.config
+        config = self.site.tools.site.config
         self.site.reload()
-        assert self.site.tools.config != config
+        assert self.site.tools.site.config != config
 
     async def made(self, *certs: CertId) -> FarSite:
         """Make certificates and have them in production; return itself."""

@@ -21,6 +21,8 @@ from sslmd.core.reason import Reason
 from sslmd.core.state import CertState, ServerPhase
 from sslmd.daemon.loop import Loop
 from sslmd.daemon.registry import Registry, Taken, entry_of
+from sslmd.dns.resolver import Resolver
+from sslmd.servers.local import Locality
 from sslmd.store import certs
 from sslmd.store.layout import Tree
 from sslmd.workers import tools
@@ -142,6 +144,26 @@ class StillLoop(Loop):
         self.touched.append((name, ident))
 
 
+class Tools:
+    """All that workers take, as the planner makes it."""
+
+    def __init__(
+        self,
+        site: tools.Site,
+        threads: tools.Threads,
+        standings: tools.Standings,
+        telling: tools.Telling,
+    ) -> None:
+        self.site, self.threads, self.standings, self.telling = site, threads, standings, telling
+        self.resolver, self.locality = Resolver(), Locality(threads.look_up)
+        self.means = tools.means_of(site, threads, telling, self.resolver)
+        self.ordering = tools.ordering_of(site, threads, standings, telling, self.means)
+        self.publishing = tools.Publishing(site, threads, standings, telling, self.means)
+        self.delivering = tools.Delivering(
+            site, threads, standings, telling, self.resolver, self.locality, self.means.runs
+        )
+
+
 class Site:
     """A top directory with a configuration; the tree is read again by every new `Site`."""
 
@@ -164,7 +186,7 @@ class Site:
         config = load(top / "conf.d")
         self.tree = Tree(str(config.globals.certs_dir))
         self.prod = config.globals.prod_cert_dir
-        self.tools = tools.Tools(
+        self.tools = Tools(
             tools.Site(config, self.tree, lambda: self.now, random.Random(7)),
             tools.Threads(threads or Inline()),
             tools.Standings(self.state),
@@ -186,17 +208,17 @@ class Site:
 
     def load(self) -> None:
         """Read every certificate from disk."""
-        for cert in self.tools.config.services:
+        for cert in self.tools.site.config.services:
             self.take(cert, self.read(cert))
         self.registry.relate()
 
     def read(self, cert: CertId) -> certs.Loaded:
         """Read one certificate as a daemon that starts does."""
-        return certs.load(self.tree, cert, draw=self.tools.draw, now=self.now)
+        return certs.load(self.tree, cert, draw=self.tools.site.draw, now=self.now)
 
     def take(self, cert: CertId, one: certs.Loaded) -> None:
         """Believe what was read."""
-        config = self.tools.config
+        config = self.tools.site.config
         entry = entry_of(config, config.services[cert], one.state, one.hold)
         self.registry.put(cert, Taken(entry))
         self.remarks += one.remarks
@@ -215,9 +237,13 @@ class Site:
 
     # --- jobs ---
 
+    async def work(self, job: CertJob) -> Event:
+        """Do a job."""
+        return await work(job, self.tools.ordering, self.tools.delivering, self.gate)
+
     async def do(self, job: CertJob) -> Event:
         """Do a job, and take in what happened."""
-        event = await work(job, self.tools, self.gate)
+        event = await self.work(job)
         self.apply(job.cert, event)
         return event
 
@@ -274,7 +300,7 @@ class Site:
             busy = False
             for cert in which or tuple(self.registry):
                 busy |= await self._step(cert)
-            order = class_order(self.tools.config)
+            order = class_order(self.tools.site.config)
             states = [(cert, self.state(cert)) for cert in self.registry]
             for job in restarts(states, order, self.now):
                 busy = True
@@ -298,7 +324,7 @@ class Site:
         return True
 
     async def _restart(self, cert_job: Any) -> None:
-        for outcome in await restart(cert_job, self.tools):
+        for outcome in await restart(cert_job, self.tools.delivering):
             for error in outcome.errors:
                 raise error
             for told in outcome.told:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, PutBack, Roll, Settle, TakeOff
-from sslmd.workers.dispatch import work
 from tests.reasons import because
 from tests.stand.tools import NOW, WEB, Site
 
@@ -21,7 +20,7 @@ def _site(top: Path) -> Site:
 
 def _job(site: Site, job: CertJob) -> Callable[[], Any]:
     async def do() -> None:
-        await work(job, site.tools, site.gate)
+        await site.work(job)
 
     return lambda: asyncio.run(do())
 

@@ -228,7 +228,7 @@ def test_reread_keeps_the_notes_and_takes_the_links(site: Site) -> None:
     known = site.state(WEB)
     prev = os.readlink(site.place() / "prev")
     (site.place() / "next").symlink_to(prev)
-    fresh = with_sets(known, certs.reread(site.tree, WEB, known, draw=site.tools.draw))
+    fresh = with_sets(known, certs.reread(site.tree, WEB, known, draw=site.tools.site.draw))
     assert fresh.curr == known.curr
     assert fresh.next is not None
     assert f"db/{fresh.next.name}" == prev
@@ -244,7 +244,7 @@ def test_what_may_still_be_served_is_known_without_curr(site: Site) -> None:
     (site.place() / "curr").unlink()
     assert site.read(WEB).state.retired == (live,)
     known = site.state(WEB)
-    found = certs.reread(site.tree, WEB, known, draw=site.tools.draw)
+    found = certs.reread(site.tree, WEB, known, draw=site.tools.site.draw)
     assert with_sets(known, found).retired == (live,)
 
 
@@ -254,7 +254,7 @@ async def test_a_roll_that_fails_at_its_very_end_retires_what_it_replaced(site: 
     await site.certify()
     known = site.state(WEB)
     sets.roll(site.tree, WEB, site.on_deck(), site.now)  # and then nobody hears of it
-    fresh = with_sets(known, certs.reread(site.tree, WEB, known, draw=site.tools.draw))
+    fresh = with_sets(known, certs.reread(site.tree, WEB, known, draw=site.tools.site.draw))
     assert fresh.curr is not None
     assert fresh.curr.name == site.on_deck()
     assert fresh.retired == (old,)

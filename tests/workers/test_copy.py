@@ -57,7 +57,7 @@ def nothing_to_note() -> None:
 
 
 async def visit(one: FarSite, *certs: CertId, holds: Collection[CertId] = ()) -> Visit:
-    return await copy(one.job(*certs), one.site.tools, holds, nothing_to_note, ALONE)
+    return await copy(one.job(*certs), one.site.tools.delivering, holds, nothing_to_note, ALONE)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -82,7 +82,7 @@ async def test_a_first_visit_and_a_second(one: FarSite) -> None:
 async def test_the_key_of_a_ca_never_is_in_what_is_sent(one: FarSite) -> None:
     await one.made()
     everything = (ROOT, INT, WEB, MAIL)
-    assert all(is_meant(one.site.tools.config, cert, FAR) for cert in everything)
+    assert all(is_meant(one.site.tools.site.config, cert, FAR) for cert in everything)
     # Whatever somebody has put into production.
     (one.site.in_prod(INT) / "curr/privkey.pem").write_bytes(
         (one.site.place(INT) / "curr/privkey.pem").read_bytes()
@@ -149,13 +149,13 @@ async def test_what_is_not_granted_any_more_is_not_sent(one: FarSite) -> None:
     await one.made()
     job = one.job(WEB, MAIL)
     one.configure(server_class("web", "[['example.com', ['web']]]"))
-    found = await copy(job, one.site.tools, {MAIL}, nothing_to_note, ALONE)
+    found = await copy(job, one.site.tools.delivering, {MAIL}, nothing_to_note, ALONE)
     assert str(found.errors[MAIL]) == f"{MAIL} is not meant for {FAR} any more"
     assert one.there() == {str(WEB)}
     assert not [name for name in one.was_sent() if str(MAIL) in name]
     # Nor with a class that has its servers filled by others.
     one.configure(server_class("web", EVERYTHING, "skip_prod_copy = true"))
-    found = await copy(job, one.site.tools, (), nothing_to_note, ALONE)
+    found = await copy(job, one.site.tools.delivering, (), nothing_to_note, ALONE)
     assert set(found.errors) == {WEB, MAIL}
     assert found.new == {}
 
@@ -220,7 +220,7 @@ async def test_what_a_host_will_hold_is_noted_before_anything_is_sent(one: FarSi
         raise Transient("the disk is full")
 
     with pytest.raises(Transient, match="the disk is full"):
-        await copy(one.job(WEB), one.site.tools, (), full, ALONE)
+        await copy(one.job(WEB), one.site.tools.delivering, (), full, ALONE)
     assert one.was_sent() == set()
     # It was reached, and nothing was put there.
     assert one.far.commands() == ["exec /bin/sh -s"]
@@ -244,7 +244,7 @@ async def test_a_host_that_is_down(one: FarSite) -> None:
         raise AssertionError
 
     with pytest.raises(Transient, match=rf"{FAR}: .*Connection refused; see whether it is up"):
-        await copy(one.job(WEB), one.site.tools, (), never, ALONE)
+        await copy(one.job(WEB), one.site.tools.delivering, (), never, ALONE)
     assert one.was_sent() == set()
     assert one.waiting() == []
 
@@ -310,7 +310,7 @@ async def test_on_this_machine_production_is_what_servers_read(one: FarSite) -> 
     def never() -> None:
         raise AssertionError
 
-    found = await copy(job, one.site.tools, (), never, ALONE)
+    found = await copy(job, one.site.tools.delivering, (), never, ALONE)
     assert found.new == {WEB: False}
     assert sorted(found.removed) == ["example.net/gone", "example.net/torn with its key"]
     foreign = ["example.net/linked", "example.net/old"]
@@ -318,7 +318,7 @@ async def test_on_this_machine_production_is_what_servers_read(one: FarSite) -> 
     assert found.surplus == [f"{INT} with its key", *strays]
     assert linked.is_symlink()
     one.configure(server_class("web", EVERYTHING), globals_=f"keep = {[*keys[:-1], 'ca']}\n")
-    assert (await copy(job, one.site.tools, (), never, ALONE)).surplus == foreign
+    assert (await copy(job, one.site.tools.delivering, (), never, ALONE)).surplus == foreign
     assert not gone.exists()
     assert not torn.exists()
     assert as_ssl_mgr_left_it.exists()
@@ -341,7 +341,7 @@ async def test_a_machine_with_two_names_keeps_what_is_meant_for_the_other(one: F
     mail = server_class("smtp", "[['example.com', ['mail']]]", hosts=ALSO)
     one.configure(web + mail)
     both, job = Machines(ALSO), Copy(FAR, (), because("test"))
-    found = await copy(job, one.site.tools, {WEB, MAIL}, nothing_to_note, both)
+    found = await copy(job, one.site.tools.delivering, {WEB, MAIL}, nothing_to_note, both)
     assert (found.removed, found.surplus, found.left) == ([], [], {WEB, MAIL})
     assert found.same == (ALSO,)
     assert list(one.far.root.glob(".sslmd*")) == []
@@ -349,9 +349,9 @@ async def test_a_machine_with_two_names_keeps_what_is_meant_for_the_other(one: F
     assert machine.endswith(f":{one.far.root.stat().st_ino}")
     # What is meant for neither is not pruned unless both say so.
     one.configure(web + mail.replace("['mail']", "['web']"))
-    found = await copy(job, one.site.tools, (), nothing_to_note, both)
+    found = await copy(job, one.site.tools.delivering, (), nothing_to_note, both)
     assert (found.removed, found.surplus) == ([], [f"{MAIL} with its key"])
-    found = await copy(job, one.site.tools, (), nothing_to_note, ALONE)
+    found = await copy(job, one.site.tools.delivering, (), nothing_to_note, ALONE)
     assert found.removed == [f"{MAIL} with its key"]
 
 
@@ -373,5 +373,5 @@ def test_a_key_of_a_ca_that_is_in_no_set_is_reported(tmp_path: Path) -> None:
     folder = Path(site.prod) / "ca" / ROOT.service / "db" / "kept by somebody"
     folder.mkdir(parents=True)
     (folder / "privkey.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
-    found = needs_here(site.tools.config, site.now)
+    found = needs_here(site.tools.site.config, site.now)
     assert [one.path for one in found.surplus] == [f"{ROOT}/db/kept by somebody/privkey.pem"]

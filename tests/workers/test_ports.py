@@ -44,7 +44,13 @@ async def seen_at(site: Site, handler: TlsPort, *sets: SetName) -> PortSeen:
     known = {name: material_of(site, name) for name in sets}
     async with server(handler) as port:
         (seen,) = await look_at_ports(
-            WEB, site.tools, known, [(HOST, port)] * 2, here, seconds=SECONDS
+            WEB,
+            site.tools.site,
+            site.tools.standings,
+            known,
+            [(HOST, port)] * 2,
+            here,
+            seconds=SECONDS,
         )
     assert (seen.host, seen.port) == (HOST, port)
     assert handler.names == [HOST.text]
@@ -107,7 +113,9 @@ async def test_every_address_of_every_endpoint_is_told(tmp_path: Path) -> None:
     sets = {name: material_of(site, name)}
     async with server(port_of(site, tmp_path, name)) as port:
         ends = [(HOST, port), (unknown, port), (empty, port), (HOST, free_port())]
-        seen = await look_at_ports(WEB, site.tools, sets, ends, addresses, seconds=SECONDS)
+        seen = await look_at_ports(
+            WEB, site.tools.site, site.tools.standings, sets, ends, addresses, seconds=SECONDS
+        )
     assert [(one.host, one.served.address, one.match) for one in seen] == [
         (HOST, LOOPBACK, name),
         (HOST, "127.0.0.2", None),

@@ -84,7 +84,7 @@ async def site_of(top: Path, main: str = "", tool: str = TOOL) -> Site:
 
 def probing(site: Site, *probes: Probe, seconds: float = 10) -> None:
     """Have the web class probed like that."""
-    config = site.tools.config
+    config = site.tools.site.config
     (web,) = config.server_classes
     limit = timedelta(seconds=seconds)
     web = replace(web, probes=probes, probe_timeout=limit)
@@ -97,7 +97,9 @@ def tls(port: int, *, optional: bool = False, name: str = "") -> Probe:
 
 async def restarted(site: Site, *certs: CertId) -> ClassRestarted:
     told = tuple(Told(cert, site.live(cert)) for cert in certs)
-    (outcome,) = await restart(Restart("localhost", (("web", told),), because("")), site.tools)
+    (outcome,) = await restart(
+        Restart("localhost", (("web", told),), because("")), site.tools.delivering
+    )
     return outcome
 
 
@@ -201,7 +203,7 @@ async def test_a_command_that_failed_needs_no_look(tmp_path: Path) -> None:
 async def test_without_probes_success_counts(tmp_path: Path) -> None:
     main = one_class() + "    probe = false\n"
     site = await site_of(tmp_path, main)
-    assert site.tools.config.server_classes[0].probes == ()
+    assert site.tools.site.config.server_classes[0].probes == ()
     outcome = await restarted(site, WEB, INT)
     assert outcome.errors == []
     assert outcome.sight_of(WEB) == Sight(unseen=Unseen("not looked at: probe = false"))
@@ -241,10 +243,10 @@ async def test_a_default_port_with_a_foreign_certificate_proves_nothing(tmp_path
         assert f"127.0.0.1 port {port} serves serial " in unseen(outcome, WEB)
         assert outcome.sight_of(WEB).ports == ()
         job = See("localhost", (("web", (Told(WEB, site.live(WEB)),)),), because(""))
-        (seen,) = await see(job, site.tools)
+        (seen,) = await see(job, site.tools.delivering)
         assert seen.sight_of(WEB).unseen is not None
         shown.write_bytes(ours)
-        (seen,) = await see(job, site.tools)
+        (seen,) = await see(job, site.tools.delivering)
         assert seen.sight_of(WEB) == Sight(ports=(port,))
 
 
@@ -324,15 +326,15 @@ async def test_a_set_that_is_gone(tmp_path: Path) -> None:
 
 async def test_a_host_that_nobody_knows(tmp_path: Path) -> None:
     site = await site_of(tmp_path)
-    site.tools.lookups.resolver = Resolver([])
+    site.tools.delivering.resolver = Resolver([])
     told = (Told(WEB, site.live(WEB)),)
     for optional in (False, True):
         probing(site, tls(free_port(), optional=optional))
-        (web,) = site.tools.config.server_classes
+        (web,) = site.tools.site.config.server_classes
         silent = replace(web, restart=())
-        site.tools.site.config = replace(site.tools.config, server_classes=(silent,))
+        site.tools.site.config = replace(site.tools.site.config, server_classes=(silent,))
         job = Restart("mx.example.invalid", (("web", told),), because(""))
-        (outcome,) = await restart(job, site.tools)
+        (outcome,) = await restart(job, site.tools.delivering)
         assert (outcome.unproven == {}) is optional
         if not optional:
             assert "cannot be looked up" in str(outcome.error_of(WEB))
@@ -343,7 +345,7 @@ async def test_a_class_that_hangs_holds_up_no_command(tmp_path: Path) -> None:
     site = await make(tmp_path, MAIN, tool).with_cas()
     await site.renew(WEB)
     await site.deliver(WEB)
-    config = site.tools.config
+    config = site.tools.site.config
     probes = (tls(free_port()),)
     short = timedelta(seconds=0.1)
     site.tools.site.config = replace(
@@ -354,7 +356,7 @@ async def test_a_class_that_hangs_holds_up_no_command(tmp_path: Path) -> None:
     )
     told = (Told(WEB, site.live(WEB)),)
     job = Restart("localhost", (("web", told), ("dns", told)), because(""))
-    web, dns = await restart(job, site.tools)
+    web, dns = await restart(job, site.tools.delivering)
     assert set(web.unproven) == {WEB}
     assert (dns.error, dns.unproven) == (None, {})
     assert (tmp_path / "log").read_text() == "web\ndns\n"

@@ -88,7 +88,7 @@ def told(*certs: CertId) -> tuple[Told, ...]:
 
 async def test_everything_that_depends_is_restarted_once_for_a_batch(tmp_path: Path) -> None:
     site = await make(tmp_path).with_cas()
-    assert class_order(site.tools.config) == ("imap", "web", "dns")
+    assert class_order(site.tools.site.config) == ("imap", "web", "dns")
     for cert in (WEB, MAIL, NET):
         await site.renew(cert)
         await site.deliver(cert)
@@ -106,7 +106,7 @@ async def test_everything_that_depends_is_restarted_once_for_a_batch(tmp_path: P
 
 async def test_only_what_depends_is_restarted(tmp_path: Path) -> None:
     site = await make(tmp_path).with_cas()
-    config = site.tools.config
+    config = site.tools.site.config
     assert places(config, NET) == {("web", "localhost"), ("dns", "localhost")}
     assert places(config, MAIL) == {*places(config, NET), ("imap", "localhost")}
     await site.renew(NET)
@@ -120,7 +120,7 @@ async def test_the_plan_makes_one_job_for_each_host(tmp_path: Path) -> None:
         await site.renew(cert)
         await site.deliver(cert)
     states = [(cert, site.state(cert)) for cert in (MAIL, WEB)]
-    (job,) = restarts(states, class_order(site.tools.config), site.now)
+    (job,) = restarts(states, class_order(site.tools.site.config), site.now)
     assert job.host == "localhost"
     assert [kind for kind, _ in job.told] == ["imap", "web", "dns"]
     assert {one.cert for one in dict(job.told)["web"]} == {MAIL, WEB}
@@ -143,7 +143,7 @@ async def test_how_dns_is_told_the_zones(
     job = Restart(
         "localhost", (("dns", told(NET, WEB, MAIL, CertId("ca", "my-int"))),), because("")
     )
-    (outcome,) = await restart(job, site.tools)
+    (outcome,) = await restart(job, site.tools.delivering)
     assert outcome.error is None
     assert noted(site) == [called]
 
@@ -164,7 +164,7 @@ async def test_one_that_fails_stops_no_other(tmp_path: Path) -> None:
     tool = 'echo "$1" >> log; case $1 in imap-1) echo no such unit; exit 5;; esac'
     site = make(tmp_path, tool=tool)
     job = Restart("localhost", (("imap", told(MAIL)), ("web", told(MAIL, WEB))), because(""))
-    imap, web = await restart(job, site.tools)
+    imap, web = await restart(job, site.tools.delivering)
     assert isinstance(imap.error, Transient)
     assert str(imap.error) == f"{tmp_path}/{NOTE} imap-1 exited with 5: no such unit"
     assert (imap.kind, imap.host, imap.told) == ("imap", "localhost", told(MAIL))
@@ -177,7 +177,7 @@ async def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
     main = MAIN.replace("[globals]", "[globals]\n    cmd_timeout = 1")
     site = make(tmp_path, main, tool="tail -f /dev/null")
     job = Restart("localhost", (("web", told(WEB)),), because(""))
-    (outcome,) = await restart(job, site.tools)
+    (outcome,) = await restart(job, site.tools.delivering)
     assert isinstance(outcome.error, Transient)
     assert "was ended after 1 s" in str(outcome.error)
 
@@ -185,7 +185,9 @@ async def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
 async def test_one_that_cannot_be_started(tmp_path: Path) -> None:
     site = make(tmp_path)
     (tmp_path / NOTE).unlink()
-    (outcome,) = await restart(Restart("localhost", (("web", told(WEB)),), because("")), site.tools)
+    (outcome,) = await restart(
+        Restart("localhost", (("web", told(WEB)),), because("")), site.tools.delivering
+    )
     assert isinstance(outcome.error, Permanent)
     assert f"cannot start {tmp_path}/{NOTE} web: No such file" in str(outcome.error)
 
@@ -193,5 +195,5 @@ async def test_one_that_cannot_be_started(tmp_path: Path) -> None:
 async def test_a_class_without_a_command(tmp_path: Path) -> None:
     site = make(tmp_path, MAIN.replace(f"restart_cmd = '{NOTE} web'", ""))
     job = Restart("localhost", (("web", told(WEB)), ("gone", told(WEB))), because(""))
-    assert [one.error for one in await restart(job, site.tools)] == [None, None]
+    assert [one.error for one in await restart(job, site.tools.delivering)] == [None, None]
     assert noted(site) == []

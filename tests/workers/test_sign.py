@@ -24,7 +24,7 @@ async def site(tmp_path: Path) -> Site:
 
 
 def spec_of(site: Site, cert: CertId) -> CertSpec:
-    return site.tools.config.services[cert].spec
+    return site.tools.site.config.services[cert].spec
 
 
 def issue(site: Site, cert: CertId = WEB) -> Issued:

@@ -63,7 +63,7 @@ def known(site: Site) -> dict[SetName, Material]:
 
 def later(site: Site, mx: tuple[DomainName, ...] | None = MX) -> None:
     """Have the zone's records computed."""
-    tlsa_rr.of_known_sets(site.tree, site.tools.config.services, {WEB: known(site)}, mx)
+    tlsa_rr.of_known_sets(site.tree, site.tools.site.config.services, {WEB: known(site)}, mx)
 
 
 def digest(site: Site) -> str:

@@ -122,7 +122,7 @@ async def test_surplus_without_end_is_a_hundred_entries_and_a_count(liar: Liar) 
     assert Path(liar.file).stat().st_size < files.MAX_FILE / 4
     # It is read as it was written.
     assert HOST_NOTE.read(liar.file) == note
-    text = surplus_text(FAR, note, liar.site.tools)
+    text = surplus_text(FAR, note, liar.site.tools.site)
     assert "and 4995 more" in text
     assert len(text) < 2500
     # And nothing that we put there is forgotten for it.
@@ -140,7 +140,7 @@ async def test_an_answer_has_so_many_lines_and_no_more(liar: Liar) -> None:
 
 
 async def test_where_copies_go_is_in_our_tree(liar: Liar) -> None:
-    prod = liar.site.tools.config.globals.prod_cert_dir
+    prod = liar.site.tools.site.config.globals.prod_cert_dir
     hosts = await liar.hosts()
     good = f"{prod}/.sslmd-in.123.abcdefghij"
     for place in (
@@ -157,7 +157,7 @@ async def test_where_copies_go_is_in_our_tree(liar: Liar) -> None:
 async def test_folders_are_named_that_we_asked_for(liar: Liar) -> None:
     told: list[str] = []
     liar.site.tools.telling.tell = lambda _what, text, _cert: told.append(text)
-    prod = liar.site.tools.config.globals.prod_cert_dir
+    prod = liar.site.tools.site.config.globals.prod_cert_dir
     good = lines("in", [f"{prod}/.sslmd-in.123.abcdefghij"])
     opened = server_class("web", EVERYTHING, "key_mode = '0640'", "key_group = '0'")
     liar.site.write("ssl-mgr.conf", f"{GLOBALS}{GROUPS}{opened}")
@@ -186,7 +186,7 @@ async def test_whatever_a_host_says_is_borne(liar: Liar) -> None:
     hosts = await liar.hosts()
     told: list[str] = []
     liar.site.tools.telling.tell = lambda _what, text, _cert: told.append(text)
-    prod = liar.site.tools.config.globals.prod_cert_dir
+    prod = liar.site.tools.site.config.globals.prod_cert_dir
     place = lines("in", [f"{prod}/.sslmd-in.123.abcdefghij"])
     for seed in range(60):
         rng = random.Random(seed)
@@ -229,7 +229,7 @@ async def test_nobody_waits_while_it_is_sorted(liar: Liar) -> None:
     liar.tells(survey=lines("have", names))
     hosts = await liar.hosts()
     threads = Busy(1)
-    liar.site.tools.threads = Threads(threads)
+    liar.site.tools.threads = liar.site.tools.delivering.threads = Threads(threads)
     longest, before = 0.0, time.thread_time()
 
     async def others() -> None:

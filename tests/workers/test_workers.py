@@ -34,7 +34,6 @@ from sslmd.core.words import say
 from sslmd.pki.keys import generate_key
 from sslmd.store import sets
 from sslmd.workers.deliver import as_configured
-from sslmd.workers.dispatch import work
 from sslmd.workers.settle import clean, clean_inactive
 from tests.reasons import because
 from tests.stand.attacker import GROUP, NOBODY
@@ -73,7 +72,7 @@ async def test_no_key_of_a_ca_in_the_place_of_another(site: Site) -> None:
     (db / str(live)).symlink_to(site.folder(site.live(ROOT), ROOT))
     os.chown(db / str(live), NOBODY, -1, follow_symlinks=False)
     jobs: list[Callable[[], Awaitable[object]]] = [
-        lambda: work(Deliver(WEB, live, None, because("a test")), site.tools, site.gate),
+        lambda: site.work(Deliver(WEB, live, None, because("a test"))),
         lambda: site.make_key(reuse=True),
         site.make_key,
     ]
@@ -197,7 +196,7 @@ async def test_certify_without_its_key(site: Site) -> None:
 async def test_certify_writes_nothing_that_cannot_be_used(site: Site) -> None:
     name = await site.make_key()
     (site.folder(name) / "privkey.pem").write_bytes(
-        generate_key(site.tools.config.services[WEB].spec.key)
+        generate_key(site.tools.site.config.services[WEB].spec.key)
     )
     with pytest.raises(
         Permanent, match=r"my-int signed cannot be used: .*privkey.pem does not match"
@@ -210,7 +209,7 @@ async def test_a_certificate_that_is_gone_from_the_configuration(site: Site) -> 
     gone = CertId("example.com", "gone")
     for job in (MakeKey(gone, because("")), Certify(gone, SetName.at(NOW), because(""))):
         with pytest.raises(Permanent, match=r"example\.com/gone is not in the configuration"):
-            await work(job, site.tools, site.gate)
+            await site.work(job)
 
 
 # --- roll -----------------------------------------------------------------------------------
@@ -268,7 +267,7 @@ async def test_what_cannot_be_used_is_not_put_on_deck(site: Site, harm: str) -> 
         shutil.rmtree(site.folder(old))
     else:
         (site.folder(old) / harm).write_bytes((site.folder(new) / harm).read_bytes())
-    event = await work(PutBack(WEB, old, because("an admin asked")), site.tools, site.gate)
+    event = await site.work(PutBack(WEB, old, because("an admin asked")))
     assert isinstance(event, AskDropped)
     assert f"set {old} cannot be rolled back to: " in say(event.reason)
     assert sets.read_links(site.tree, WEB).next is None
@@ -279,14 +278,15 @@ async def test_only_what_was_put_on_deck_is_taken_off(site: Site) -> None:
     await site.renew()
     other = await site.make_key()
     with pytest.raises(Permanent, match="is no longer on deck"):
-        await work(TakeOff(WEB, old, because("cancelled")), site.tools, site.gate)
+        await site.work(TakeOff(WEB, old, because("cancelled")))
     assert sets.read_links(site.tree, WEB).next == other
     await site.do(PutBack(WEB, old, because("an admin asked")))
     await site.do(TakeOff(WEB, old, because("cancelled")))
     assert sets.read_links(site.tree, WEB).next is None
     # Killed before that was noted, it is done once more.
     assert isinstance(
-        await work(TakeOff(WEB, old, because("cancelled")), site.tools, site.gate), OffDeck
+        await site.work(TakeOff(WEB, old, because("cancelled"))),
+        OffDeck,
     )
 
 
@@ -295,7 +295,7 @@ async def test_roll_looks_once_more(site: Site) -> None:
     await site.make_key()
     name = await site.certify()
     with pytest.raises(Permanent, match="is no longer on deck; somebody changed the links"):
-        await work(Roll(WEB, live, because("test")), site.tools, site.gate)
+        await site.work(Roll(WEB, live, because("test")))
     # What was only derived is put right; what was not is refused.
     (site.folder(name) / "bundle.pem").unlink()
     (site.folder(name) / "fullchain.pem").write_bytes(b"nonsense")
@@ -343,7 +343,7 @@ async def test_adopting_restarts_only_what_is_not_there_yet(site: Site) -> None:
     # What it uses was not seen (I11).
     for expected in (ServerPhase.DELIVERED, ServerPhase.RESTARTED):
         job = Deliver(WEB, live, None, because("test"), adopt=True)
-        event = await work(job, site.tools, site.gate)
+        event = await site.work(job)
         assert isinstance(event, ProdUpdated)
         phases = [server.phase for server in event.servers]
         assert phases == [ServerPhase.PENDING, expected]
@@ -379,14 +379,14 @@ async def test_one_who_is_not_copied_to_any_more_or_is_from_now_on(site: Site) -
         site.write("ssl-mgr.conf", f"{SERVED}{text}")
         site.reload()
         # What was noted is of the configuration before: production is looked at again.
-        state = as_configured(site.tools.config, WEB, site.state(WEB))
+        state = as_configured(site.tools.site.config, WEB, site.state(WEB))
         assert state.delivered == Delivered()
         await site.deliver()
         servers = site.state(WEB).servers
         assert [one.phase for one in servers] == phases
         assert servers[1].set == live
         state = site.state(WEB)
-        assert as_configured(site.tools.config, WEB, state) is state
+        assert as_configured(site.tools.site.config, WEB, state) is state
         site.save(WEB)
 
 
@@ -404,7 +404,7 @@ async def test_access_that_changes_is_a_reason_to_restart(site: Site) -> None:
     site.save(WEB)
     site.write("ssl-mgr.conf", f"{SERVED}    key_group = '4242'\n    key_mode = '0640'\n")
     site.reload()
-    assert as_configured(site.tools.config, WEB, site.state(WEB)).delivered == Delivered()
+    assert as_configured(site.tools.site.config, WEB, site.state(WEB)).delivered == Delivered()
     await site.deliver()
     far, here = site.state(WEB).servers
     assert (far.phase, far.set, far.proven) == (ServerPhase.PENDING, live, None)
@@ -432,7 +432,7 @@ async def test_a_command_after_the_copy_to_this_machine_is_waited_for(site: Site
         ("localhost", ServerPhase.PENDING),
     ]
     job = Deliver(WEB, live, None, because("test"), adopt=True)
-    event = await work(job, site.tools, site.gate)
+    event = await site.work(job)
     assert isinstance(event, ProdUpdated)
     # What is taken over as it is was not copied here; what is elsewhere has to be asked for.
     assert [(one.host, one.phase) for one in event.servers] == [
@@ -445,10 +445,10 @@ async def test_adopting_copies_all_the_same(site: Site) -> None:
     """A server that ssl-mgr has copied to is seen to have the set; then it is proven."""
     live = await site.renew()
     await site.deliver()
-    event = await work(Deliver(WEB, live, None, because("test"), adopt=True), site.tools, site.gate)
+    event = await site.work(Deliver(WEB, live, None, because("test"), adopt=True))
     assert isinstance(event, ProdUpdated)
     believe(site.registry, WEB, state=replace(site.state(WEB), servers=()))
-    event = await work(Deliver(WEB, live, None, because("test"), adopt=True), site.tools, site.gate)
+    event = await site.work(Deliver(WEB, live, None, because("test"), adopt=True))
     assert isinstance(event, ProdUpdated)
     far, here = event.servers
     assert (far.phase, far.set, far.restarted) == (ServerPhase.PENDING, None, live)
@@ -458,7 +458,7 @@ async def test_adopting_copies_all_the_same(site: Site) -> None:
 
 async def test_nothing_to_deliver(site: Site) -> None:
     with pytest.raises(Permanent, match="has nothing to deliver"):
-        await work(Deliver(WEB, None, None, because("")), site.tools, site.gate)
+        await site.work(Deliver(WEB, None, None, because("")))
 
 
 # --- settle ---------------------------------------------------------------------------------
@@ -469,7 +469,7 @@ async def test_settle(site: Site) -> None:
         site.later(minutes=1)
         await site.renew()
     await site.deliver()
-    event = await work(Settle(WEB, because("test")), site.tools, site.gate)
+    event = await site.work(Settle(WEB, because("test")))
     links = sets.read_links(site.tree, WEB)
     assert event == Settled(site.now, links.prev)
     assert len(sets.list_sets(site.tree, WEB)) == 4  # curr, prev, and clean_keep
@@ -535,7 +535,7 @@ async def test_a_cancelled_job_waits_for_its_thread(site: Site) -> None:
         gate.wait()
         raise ValueError("nobody waits for this any more")
 
-    task = asyncio.ensure_future(site.tools.in_thread(slow))
+    task = asyncio.ensure_future(site.tools.threads.in_thread(slow))
     await began.wait()
     for _ in range(3):
         task.cancel()
@@ -548,6 +548,6 @@ async def test_a_cancelled_job_waits_for_its_thread(site: Site) -> None:
 
 
 async def test_in_thread_gives_results_and_errors(site: Site) -> None:
-    assert await site.tools.in_thread(divmod, 7, 2) == (3, 1)
+    assert await site.tools.threads.in_thread(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
-        await site.tools.in_thread(divmod, 7, 0)
+        await site.tools.threads.in_thread(divmod, 7, 0)

@@ -38,7 +38,7 @@ class Asking:
             except SslmError as err:
                 if cert in planner.registry and planner.registry[cert].state.ask == ask:
                     why = Reason(Ended.NOT_NOTED, why=Said(err))
-                    planner.registry.put(cert, AskDropped(planner.tools.now(), why))
+                    planner.registry.put(cert, AskDropped(planner.site.now(), why))
                 raise
 
     async def try_out(self, cert: CertId, ask: TrialAsk) -> None:
@@ -50,7 +50,7 @@ class Asking:
                 await planner.ledger.written(cert)
             except SslmError as err:
                 why = Reason(Ended.NOT_NOTED, why=Said(err))
-                ended = TrialEnded(planner.tools.now(), ask, why, failed=True)
+                ended = TrialEnded(planner.site.now(), ask, why, failed=True)
                 planner.registry.put(cert, ended)
                 raise
 
@@ -71,7 +71,7 @@ class Asking:
         texts = []
         attempt = self._planner.registry[cert].state.trial
         if attempt is not None:
-            now = self._planner.tools.now()
+            now = self._planner.site.now()
             self._planner.registry.put(cert, TrialEnded(now, attempt, CANCELLED))
             await self._planner.queue.cancel(f"trial {cert}")
             if cert not in self._planner.registry or self._planner.registry[cert].state.ask is None:
@@ -85,7 +85,7 @@ class Asking:
             what = f"go back to set {ask.back}" if ask.back else f"{ask.what} it"
             texts.append(f"the request to {what} is dropped")
             failed = self._planner.registry[cert].state.trouble is not None
-            self._planner.registry.put(cert, AskDropped(self._planner.tools.now(), CANCELLED))
+            self._planner.registry.put(cert, AskDropped(self._planner.site.now(), CANCELLED))
         making = any(
             isinstance(job, MakeKey | Certify | Order)
             for job in self._planner.queue.in_lane(f"cert {cert}")
@@ -106,5 +106,5 @@ class Asking:
 
     def _is_due(self, cert: CertId) -> bool:
         """Whether it would be renewed at once, without being asked."""
-        job = decide(self._planner.registry.view(cert), self._planner.tools.now()).job
+        job = decide(self._planner.registry.view(cert), self._planner.site.now()).job
         return isinstance(job, MakeKey | Certify | Order)

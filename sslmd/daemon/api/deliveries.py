@@ -55,7 +55,7 @@ class Deliveries:
                 rows.append((cert, Outcome.UNNEEDED, f"{cert} is not for {params.text('to')}"))
             else:
                 asked.append(cert)
-        now = self._planner.tools.now()
+        now = self._planner.site.now()
 
         def ours(cert: CertId, server: Server) -> bool:
             return cert in asked and server.host in hosts
@@ -73,7 +73,7 @@ class Deliveries:
         """Restart a server class on its hosts, and prove what it serves."""
         kind = self._kind(params.text("class"))
         hosts = self._hosts(params.text("to"))
-        registry, now = self._planner.registry, self._planner.tools.now()
+        registry, now = self._planner.registry, self._planner.site.now()
         using = [
             cert
             for cert, entry in registry.entries.items()
@@ -100,7 +100,7 @@ class Deliveries:
 
     def _hosts(self, named: str) -> set[str]:
         """Return the hosts that are meant, all for ""; a name may stand without its user."""
-        known = set(hosts_of(self._planner.tools.config))
+        known = set(hosts_of(self._planner.site.config))
         if not named:
             return known | {THIS_HOST}
         word = named.lower()
@@ -112,7 +112,7 @@ class Deliveries:
         return found
 
     def _kind(self, named: str) -> str:
-        kinds = class_order(self._planner.tools.config)
+        kinds = class_order(self._planner.site.config)
         if named in kinds:
             return named
         there = ", ".join(kind for kind in kinds if kind != DNS) or "none"
@@ -156,7 +156,7 @@ class Deliveries:
 
     def _under_way(self, asked: Iterable[CertId], ours: Callable[[CertId, Server], bool]) -> bool:
         """Whether something is still to come that does not wait for a time."""
-        now = self._planner.tools.now()
+        now = self._planner.site.now()
         for cert in asked:
             entry = self._planner.registry.entries.get(cert)
             if entry is None or entry.hold or _stuck(entry, now) is not None:
@@ -173,7 +173,7 @@ class Deliveries:
             return (Outcome.FAILED, "it is not in the configuration any more")
         if entry.hold:
             return (Outcome.FAILED, entry.hold)
-        stuck = _stuck(entry, self._planner.tools.now())
+        stuck = _stuck(entry, self._planner.site.now())
         if stuck is not None:
             return (Outcome.FAILED, say(told(stuck)))
         return _together(servers, params, "delivered")

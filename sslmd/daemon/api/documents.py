@@ -222,7 +222,7 @@ def dh(planner: Planner) -> list[dict[str, Any]]:
 
 def config(planner: Planner) -> dict[str, Any]:
     """Return which configuration is in force: its folder, what was read, what it is warned of."""
-    loaded = planner.tools.config
+    loaded = planner.site.config
     return {
         "conf_dir": str(loaded.conf_dir),
         "certs_dir": str(loaded.globals.certs_dir),
@@ -266,7 +266,7 @@ def dane(planner: Planner, cert: CertId) -> dict[str, Any]:
     return {
         "cert": str(cert),
         "at": time(report.at) if report else None,
-        "age": max(0, round((planner.tools.now() - report.at).total_seconds())) if report else None,
+        "age": max(0, round((planner.site.now() - report.at).total_seconds())) if report else None,
         "ok": report is not None and report.fits,
         "reason": say(entry.decision.reason),
         **on_wire(entry.decision.reason),
@@ -348,18 +348,17 @@ async def show(planner: Planner, cert: CertId, spend: Callable[[float], None]) -
     `spend` is told what reading the files takes of the CPU, in a thread of its own.
     """
     entry = planner.registry[cert]
-    tools = planner.tools
-    service = tools.config.services.get(cert)
+    service = planner.site.config.services.get(cert)
 
     def read() -> tuple[list[dict[str, Any]], Sequence[HistoryEntry], str, float]:
         began = thread_time()
         account = _account(planner, service) if service else ""
-        sets_, lines = _sets(planner, cert), certs.history(tools.tree, cert)
+        sets_, lines = _sets(planner, cert), certs.history(planner.site.tree, cert)
         return sets_, lines, account, thread_time() - began
 
-    details, entries, account, seconds = await tools.threads.aside(read)
+    details, entries, account, seconds = await planner.threads.aside(read)
     spend(seconds)
-    used = tools.standings.issuances(tools.site).spent(entry.wanted)
+    used = planner.standings.issuances(planner.site).spent(entry.wanted)
     document = status_entry(cert, entry)
     history = [
         {"at": time(one.at), "event": one.event, "set": one.set, "text": one.text}
@@ -387,12 +386,12 @@ def _account(planner: Planner, service: ServiceConfig) -> str:
     signer = service.spec.signer
     if not isinstance(signer, AcmeCa):
         return ""
-    server = planner.tools.config.cas[signer.name].server
-    return account_uri(planner.tools.tree.certbot_dir(service.id), server)
+    server = planner.site.config.cas[signer.name].server
+    return account_uri(planner.site.tree.certbot_dir(service.id), server)
 
 
 def _sets(planner: Planner, cert: CertId) -> list[dict[str, Any]]:
-    tree = planner.tools.tree
+    tree = planner.site.tree
     try:
         links = sets.read_links(tree, cert)
         names = sets.list_sets(tree, cert)
@@ -412,7 +411,7 @@ def _one_set(
     planner: Planner, cert: CertId, name: SetName, role: str, note: SetNote | None
 ) -> dict[str, Any]:
     try:
-        facts = sets.read_set(planner.tools.tree, cert, name)
+        facts = sets.read_set(planner.site.tree, cert, name)
     except SslmError as err:
         facts = SetFacts(name, "", frozenset(), None, str(err))
     details = _set(facts, note) or {

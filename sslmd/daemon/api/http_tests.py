@@ -10,7 +10,7 @@ from sslmd.core.errors import Transient
 from sslmd.daemon.api.server import Client
 from sslmd.wire.messages import Notice
 from sslmd.workers.http_test import Test, TestFiles
-from sslmd.workers.tools import Tools
+from sslmd.workers.tools import Site, Telling, Threads
 
 # Seconds after which the files are taken away, whatever the client does.
 HELD = 600.0
@@ -22,9 +22,9 @@ AT_ONCE = 4
 class HttpTests:
     """Holds the files of all clients; one per daemon."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
-        self._files = TestFiles(tools.site, tools.threads, tools.telling)
+    def __init__(self, site: Site, threads: Threads, telling: Telling) -> None:
+        self._threads = threads
+        self._files = TestFiles(site, threads, telling)
         self._under_way = 0
 
     async def run(self, client: Client) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class HttpTests:
                 await self._hold(client, removing.test)
             finally:
                 # Not by this task: it may be ending because its client is gone.
-                self._tools.in_background(removing.run())
+                self._threads.in_background(removing.run())
         finally:
             self._under_way -= 1
         await removing.done.wait()

@@ -70,7 +70,7 @@ class Methods:
         self._asking = Asking(planner)
         self._requests = Requests(planner, self._asking)
         self._deliveries = Deliveries(planner)
-        self.http_tests = HttpTests(planner.tools)
+        self.http_tests = HttpTests(planner.site, planner.threads, planner.telling)
         self._reload = reload
         self._status = StatusDocument(planner, started, pid)
 
@@ -228,16 +228,14 @@ class Methods:
                 (cert, name)
                 for name in await clean(
                     cert,
-                    self._planner.tools.site,
-                    self._planner.tools.threads,
-                    self._planner.tools.standings,
+                    self._planner.site,
+                    self._planner.threads,
+                    self._planner.standings,
                     keep,
                 )
             ]
         if params.flag("inactive"):
-            removed += await clean_inactive(
-                self._planner.tools.site, self._planner.tools.threads, keep
-            )
+            removed += await clean_inactive(self._planner.site, self._planner.threads, keep)
         return {"removed": [{"cert": str(cert), "set": str(name)} for cert, name in removed]}
 
     async def _cancel(self, params: Params) -> dict[str, Any]:
@@ -262,7 +260,7 @@ class Methods:
 
     async def _challenge(self, client: Client, params: Params) -> dict[str, Any]:
         """Take in what certbot's hook hands over; the last of an order waits for its proof."""
-        order = self._planner.tools.ordering.orders.find(params.text("order"))
+        order = self._planner.ordering.orders.find(params.text("order"))
         challenge = Challenge(params.text("name"), params.text("value"), params.text("token"))
         match params.text("action"):
             case "auth":
@@ -299,11 +297,11 @@ class Methods:
 
     async def _refreshed(self, zone: ZoneName) -> tuple[Outcome, str]:
         """Give both kinds of records of a zone to DNS; return how that went."""
-        tools = self._planner.tools
-        dns = tools.config.dns
+        planner = self._planner
+        dns = planner.site.config.dns
         parts: list[Awaitable[str]] = [self._planner.zones.refresh(zone)]
-        if dns.acme_dirs or tools.means.updated(zone):
-            parts.append(tools.ordering.challenges.refresh(zone))
+        if dns.acme_dirs or planner.means.updated(zone):
+            parts.append(planner.ordering.challenges.refresh(zone))
         elif dns.restart and not dns.tlsa_dirs:
             parts.append(self._reloaded(zone))
         done, failed = [], []
@@ -315,7 +313,7 @@ class Methods:
                 text = result.text_beside(f"zone {zone}")
             else:
                 text = f"an error of sslmd's own: {result!r}"
-                tools.bug(f"zone {zone}: {text}", result)
+                planner.telling.bug(f"zone {zone}: {text}", result)
             failed.append(text)
         # One command serves both kinds, and fails for both with the same words.
         texts = list(dict.fromkeys(filter(None, (*failed, *done))))
@@ -328,7 +326,7 @@ class Methods:
 
     async def _reloaded(self, zone: ZoneName) -> str:
         """Run restart_cmd for a zone that has no file of ours."""
-        await self._planner.tools.means.command(zone)
+        await self._planner.means.command(zone)
         return "restart_cmd was run"
 
 

@@ -123,8 +123,7 @@ def _after_roll(
     planner: Planner, cert: CertId, entry: Entry, at: datetime
 ) -> Iterator[dict[str, Any]]:
     """Yield the copies and commands that a roll leads to, in their order on each host."""
-    tools = planner.tools
-    config, now = tools.config, tools.now()
+    config, now = planner.site.config, planner.site.now()
     row = {"cert": str(cert), "at": time(at), "state": "planned"}
     hosts = sorted({host for _, host in entry.servers})
     copied = [host for host in hosts if is_meant(config, cert, host)]
@@ -132,7 +131,7 @@ def _after_roll(
     commands = commands_of(config)
     follows = list(following_roll(commands, cert, entry.servers, copied))
     for host in hosts:
-        if host in copied and not tools.lookups.locality.seems_local(host):
+        if host in copied and not planner.locality.seems_local(host):
             yield {**row, **_copy(config, host), **_because(AFTER_ROLL)}
         for one in (one for one in follows if one.host == host):
             if not one.kind:
@@ -160,7 +159,7 @@ def _run_after(argv: Argv) -> dict[str, str]:
 
 def _servers(planner: Planner, cert: CertId, entry: Entry) -> Iterator[dict[str, Any]]:
     """Yield what is still to be done with the servers of a certificate, and when."""
-    config, now = planner.tools.config, planner.tools.now()
+    config, now = planner.site.config, planner.site.now()
     commands = commands_of(config)
     for server in entry.state.servers:
         row: dict[str, Any] = {"cert": str(cert), "state": "waiting"}
@@ -168,7 +167,7 @@ def _servers(planner: Planner, cert: CertId, entry: Entry) -> Iterator[dict[str,
             case ServerPhase.PENDING:
                 reason = said(server.error) or Reason(Why.HOST_WITHOUT, certs=(str(cert),))
                 row = {**row, "at": time(server.next_try)}
-                here = server.here or planner.tools.lookups.locality.seems_local(server.host)
+                here = server.here or planner.locality.seems_local(server.host)
                 if not here:
                     yield {**row, **_copy(config, server.host), **_because(reason)}
                 for argv in commands.after_copy_to(server.host):

@@ -77,9 +77,7 @@ class Requests:
             text = "new_key wants force and certs, and reuse is the contrary of it"
             raise WireError(ErrorCode.INVALID_PARAMS, text)
         warnings: dict[CertId, list[str]] = {}
-        issuances = (
-            self._planner.tools.standings.issuances(self._planner.tools.site) if force else None
-        )
+        issuances = self._planner.standings.issuances(self._planner.site) if force else None
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
             if issuances is not None:
@@ -103,7 +101,7 @@ class Requests:
             # A key that was made ahead is there to be used by just this renewal.
             ahead = entry.wanted.next_ahead and not reuse and next_ and next_.cert is None
             replaces = next_.name if force and next_ and not ahead else None
-            now = self._planner.tools.now()
+            now = self._planner.site.now()
             return Ask(What.RENEW, now, force, reuse, replaces, new_key=new_key)
 
         return await self._carry(client, params, ask, warnings)
@@ -113,7 +111,7 @@ class Requests:
         if new_key and entry.wanted.spec.ca is None:
             text = f"{cert} is not a CA: every renewal makes a new key for it; leave new_key out"
             raise WireError(ErrorCode.REFUSED, text)
-        hold = hold_of(self._planner.registry.view(cert), self._planner.tools.now())
+        hold = hold_of(self._planner.registry.view(cert), self._planner.site.now())
         if named and not new_key and hold is not None and hold.grip is Grip.LOST:
             raise WireError(
                 ErrorCode.REFUSED, f"{cert} cannot be renewed with its key: {say(hold.reason)}"
@@ -124,7 +122,7 @@ class Requests:
 
         def ask(cert: CertId, entry: Entry) -> TrialAsk | Result:
             signer = entry.wanted.spec.signer
-            now = self._planner.tools.now()
+            now = self._planner.site.now()
             if isinstance(signer, AcmeCa):
                 if problem := _why_no_trial(cert, entry, now):
                     if names is None:
@@ -151,7 +149,7 @@ class Requests:
         warnings: dict[CertId, list[str]] = {}
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
-            now, back = self._planner.tools.now(), _back(entry.state)
+            now, back = self._planner.site.now(), _back(entry.state)
             wish = Ask(What.ROLL, now, force, back=back, min_roll=min_roll)
             problem = self._why_not_roll(cert, entry, wish)
             if problem is None:
@@ -171,13 +169,13 @@ class Requests:
         names, force = params.certs(), params.flag("force")
         if names is None:
             raise WireError(ErrorCode.INVALID_PARAMS, "going back wants certs: name them")
-        tools, registry = self._planner.tools, self._planner.registry
+        planner, registry = self._planner, self._planner.registry
         # What is on disk, every signature of it, before anything is accepted.
         found: dict[CertId, SetFacts] = {}
         for cert in registry.select(names):
             prev = registry[cert].state.prev
             if prev is not None:
-                found[cert] = await tools.threads.aside(read_set, tools.tree, cert, prev)
+                found[cert] = await planner.threads.aside(read_set, planner.site.tree, cert, prev)
         remarks: dict[CertId, list[str]] = {}
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
@@ -186,13 +184,13 @@ class Requests:
                 raise WireError(ErrorCode.REFUSED, problem)
             assert facts is not None
             remarks[cert] = self._remarks_on_going_back(cert, entry, facts, force=force)
-            return Ask(What.ROLL, tools.now(), force, back=facts.name)
+            return Ask(What.ROLL, planner.site.now(), force, back=facts.name)
 
         return await self._carry(client, params, ask, remarks)
 
     def _why_not_back(self, cert: CertId, entry: Entry, facts: SetFacts | None) -> str:
         """Return why it cannot go back to what was in use before, "" if it can."""
-        now, state = self._planner.tools.now(), entry.state
+        now, state = self._planner.site.now(), entry.state
         making = f"sslmctl force-renew {cert.arg} makes another"
         if state.prev is None or facts is None:
             return f"{cert} has no set before the one in use; {making}"
@@ -220,7 +218,7 @@ class Requests:
         self, cert: CertId, entry: Entry, facts: SetFacts, *, force: bool
     ) -> list[str]:
         """Return what the admin should know: what it costs, and how long it lasts."""
-        now, state = self._planner.tools.now(), entry.state
+        now, state = self._planner.site.now(), entry.state
         view = self._planner.registry.view(cert)
         told = []
         if state.next is not None and state.next.name != facts.name:
@@ -254,7 +252,7 @@ class Requests:
             return None
         if wish.min_roll is not None:
             return self._why_too_young(cert, wish)
-        now = self._planner.tools.now()
+        now = self._planner.site.now()
         ahead = decide(self._planner.registry.view(cert), now)
         if ahead.roll_at is not None and ahead.roll_at > now:
             by_rule = dict(ahead.reason.facts)
@@ -371,7 +369,7 @@ class Requests:
         state, why = entry.state, entry.decision.reason
         if any(server.attempts for server in state.servers):
             return (Outcome.FAILED, Reason(Ended.ROLLED_BUT, why=why))
-        hosts, now = self._planner.hosts, self._planner.tools.now()
+        hosts, now = self._planner.hosts, self._planner.site.now()
         if any(hosts.is_coming(cert, server, now) for server in state.servers):
             return None
         if state.phase is Phase.SETTLED:

@@ -80,7 +80,7 @@ class StatusDocument:
             "state": "running",
             "text": f"{text}{_refused(planner)}",
             "summary": text,
-            "conf_dir": str(planner.tools.config.conf_dir),
+            "conf_dir": str(planner.site.config.conf_dir),
             "refused": refused.as_json() if refused else None,
         }
         return {
@@ -113,7 +113,7 @@ def summary(planner: Planner) -> str:
 def _certificates(planner: Planner) -> str:
     which = planner.registry.managed()
     live = troubled = 0
-    now = planner.tools.now()
+    now = planner.site.now()
     for cert in which:
         entry = planner.registry[cert]
         live += entry.state.curr is not None and not entry.unusable
