@@ -26,8 +26,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sslmd import __version__
-from sslmd.acme.refusals import retry_at
+from sslmd.acme.refusals import answers, retry_at
 from sslmd.core.errors import Permanent, Transient
+from sslmd.core.reason import Failed, Reason, Said
 
 # Seconds for all of it, redirects too; bytes: a directory has 1 kB.
 TIMEOUT = 20.0
@@ -108,8 +109,8 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(islice((one for one in found if len(one) <= MOST_TEXT), MOST_TEXTS))
 
 
-def _no_directory(url: str, why: str = "") -> Permanent:
-    return Permanent(f"{url} is no ACME directory{why}; correct ca_server (or ca_test_server)")
+def _no_directory(url: str, most: int | None = None) -> Permanent:
+    return Permanent(Reason(Failed.NO_DIRECTORY, url=url, most=most))
 
 
 # --- over the net ---------------------------------------------------------------------------
@@ -238,8 +239,7 @@ def _get(url: str, root: Path | None, time_left: _TimeLeft) -> bytes:
     except OSError as err:  # an SSLError is one
         reason = err.reason if isinstance(err, ssl.SSLError) else err.strerror
         raise Permanent(
-            f"{root} cannot be used to trust the CA at {url}: {reason}; correct ca_server_root (or "
-            "ca_test_server_root)"
+            Reason(Failed.CA_ROOT_UNUSABLE, file=str(root), url=url, said=Said(reason))
         ) from None
     request = urllib.request.Request(  # noqa: S310  (the schema lets only http and https pass)
         url, headers={"User-Agent": f"sslmd/{__version__}", "Accept": "application/json"}
@@ -256,42 +256,40 @@ def _get(url: str, root: Path | None, time_left: _TimeLeft) -> bytes:
             raise _refused(url, err) from None
     except (OSError, ValueError, http.client.HTTPException) as err:
         late = TimeoutError() if time_left.is_over else err
-        raise Transient(f"the CA at {url} cannot be reached: {_reason(late, seconds)}") from None
+        raise Transient(
+            Reason(Failed.CA_UNREACHABLE, url=url, why=_reason(late, seconds))
+        ) from None
     if len(content) > MAX_BYTES:
-        raise _no_directory(url, f": it has more than {MAX_BYTES} bytes")
+        raise _no_directory(url, MAX_BYTES)
     return content
 
 
 def _refused(url: str, err: urllib.error.HTTPError) -> Transient | Permanent:
-    try:
-        phrase = f" {HTTPStatus(err.code).phrase}"
-    except ValueError:
-        phrase = ""
-    text = f"the CA at {url} answers {err.code}{phrase}"
     if HTTPStatus.MULTIPLE_CHOICES <= err.code < HTTPStatus.BAD_REQUEST:
-        return Transient(f"{text} again and again, or leads nowhere")
+        return Transient(answers(Failed.CA_REDIRECTS, url, err.code))
     if err.code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-        return Permanent(f"{text}: that is not where its directory is; correct ca_server")
-    return Transient(text, retry_at=retry_at(err.headers.get("Retry-After"), datetime.now(UTC)))
+        return Permanent(answers(Failed.CA_NO_SUCH_PLACE, url, err.code))
+    when = retry_at(err.headers.get("Retry-After"), datetime.now(UTC))
+    return Transient(answers(Failed.CA_ANSWERS, url, err.code), retry_at=when)
 
 
-def _reason(err: Exception, seconds: float) -> str:
-    """Return why, in plain words."""
+def _reason(err: Exception, seconds: float) -> Reason | Said:
+    """Return why a CA cannot be reached."""
     cause = err.reason if isinstance(err, urllib.error.URLError) else err
     if isinstance(cause, ssl.SSLCertVerificationError):
-        remedy = "; name the root of a private CA with ca_server_root"
-        way_out = remedy if cause.verify_code in _UNKNOWN_ROOT else ""
-        return f"its certificate is not trusted ({cause.verify_message}){way_out}"
+        is_unknown = cause.verify_code in _UNKNOWN_ROOT or None
+        said = Said(cause.verify_message)
+        return Reason(Failed.NOT_TRUSTED, said=said, unknown_root=is_unknown)
     if isinstance(cause, ssl.SSLError):
-        return f"TLS failed ({cause.reason})"
+        return Reason(Failed.TLS_FAILED, said=Said(cause.reason))
     if isinstance(cause, TimeoutError):
-        return f"no answer within {seconds:g} s"
+        return Reason(Failed.NO_ANSWER, seconds=seconds)
     if isinstance(cause, socket.gaierror):
-        return f"its name cannot be resolved ({cause.strerror})"
+        return Reason(Failed.UNRESOLVED, said=Said(cause.strerror))
     if isinstance(cause, http.client.RemoteDisconnected | http.client.IncompleteRead):
-        return "it closed the connection before its answer was whole"
+        return Reason(Failed.CUT_SHORT)
     if isinstance(cause, http.client.HTTPException):
-        return "it does not answer in HTTP"
+        return Reason(Failed.NOT_HTTP)
     if isinstance(cause, OSError) and cause.errno:
-        return os.strerror(cause.errno)
-    return str(cause)
+        return Said(os.strerror(cause.errno))
+    return Said(cause)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import signal
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
@@ -40,25 +40,20 @@ from sslmd.acme.refusals import (
     ProblemKind,
     http_error,
     judged,
-    problem_with,
     retry_after,
     retry_at,
-    some,
 )
 from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
+from sslmd.core.reason import Failed, Reason, Said
 
 _USAGE = 2  # certbot's exit status for a command line or a configuration that it does not take
-
-_SIGKILL = 9
-
-_LOG = "cb/logs/letsencrypt.log in its folder of certs_dir"
 
 
 class StillProcessing(Transient):
     """The CA has accepted an order and makes its certificate; `order` is its URL."""
 
-    def __init__(self, text: str, order: str, *, retry_at: datetime | None = None) -> None:
-        super().__init__(text, retry_at=retry_at)
+    def __init__(self, what: Reason, order: str, *, retry_at: datetime | None = None) -> None:
+        super().__init__(what, retry_at=retry_at)
         self.order = order
 
 
@@ -76,12 +71,12 @@ def to_error(problem: Problem, now: datetime) -> SslmError:
         when = None
     if problem.failed:
         names = [name for name, _ in problem.failed]
-        return ValidationFailed(problem.text, names, retry_at=when)
+        return ValidationFailed(problem.why, names, retry_at=when)
     if problem.kind in _PERMANENT:
-        return Permanent(problem.text)
+        return Permanent(problem.why)
     if problem.kind is ProblemKind.PROCESSING:
-        return StillProcessing(problem.text, problem.order, retry_at=when)
-    return Transient(problem.text, retry_at=when)
+        return StillProcessing(problem.why, problem.order, retry_at=when)
+    return Transient(problem.why, retry_at=when)
 
 
 def read_problem(status: int, output: str, log: str, now: datetime, url: str) -> Problem:
@@ -116,15 +111,16 @@ class _Case:
 
     @property
     def ca(self) -> str:
-        return f"the CA {one_line(urlsplit(self.url).netloc or self.url, MOST_NAME)}"
+        """How the CA is called: its host, and the port if it has one of its own."""
+        return one_line(urlsplit(self.url).netloc or self.url, MOST_NAME)
 
     @property
     def words(self) -> str:
         """What certbot said at its end, in the log and on the console."""
         return f"{self.run.ending}\n{self.output}"
 
-    def problem(self, kind: ProblemKind, text: str, retry_at: datetime | None = None) -> Problem:
-        return self.with_names(problem_with(kind, text, retry_at))
+    def problem(self, kind: ProblemKind, why: Reason, retry_at: datetime | None = None) -> Problem:
+        return self.with_names(Problem(kind, why, retry_at))
 
     def judged(self, answer: CaAnswer, document: Mapping[str, Any]) -> Problem:
         return self.with_names(judged(self.run, answer, document, self.ca, self.now))
@@ -140,41 +136,48 @@ def _usage(case: _Case) -> Problem | None:
     if case.status != _USAGE:
         return None
     _, _, said = case.output.rpartition("certbot: error: ")
-    text = _without_secrets(said) or "it said nothing"
-    return case.problem(ProblemKind.USAGE, f"certbot does not take what it is told: {text}")
+    why = Reason(Failed.CERTBOT_USAGE, said=_without_secrets(said) or None)
+    return case.problem(ProblemKind.USAGE, why)
 
 
 def _another_run(case: _Case) -> Problem | None:
     if "Another instance of Certbot is already running" not in case.output:
         return None
-    text = "another certbot is at work in this certificate's folder; this one ended at once"
-    return case.problem(ProblemKind.ANOTHER_RUN, text)
+    return case.problem(ProblemKind.ANOTHER_RUN, Reason(Failed.CERTBOT_ANOTHER))
 
 
 def _too_much(case: _Case) -> Problem | None:
-    what = limit_met(case.status, case.words)
-    if not what:
+    limit = limit_met(case.status, case.words)
+    if limit is None:
         return None
-    text = f"certbot {what}, and was ended: {case.ca} may send more than a CA should"
-    return case.problem(ProblemKind.TOO_MUCH, f"{text}; see {_LOG}")
+    return case.problem(
+        ProblemKind.TOO_MUCH, Reason(Failed.CERTBOT_TOO_MUCH, limit=limit, ca=case.ca)
+    )
 
 
 _NETWORK = re.compile(r"^(?:\S+:)?requests\.exceptions\.(\w+):? ?(.*)$", re.MULTILINE)
-_REASONS = (
+# What stands in the group is words of theirs, or seconds.
+_REASONS: tuple[tuple[str, Callable[[str], Reason | Said]], ...] = (
     (
         r"certificate verify failed: ((?:self|unable).*?)(?: \(_ssl|['\")]|$)",
-        r"its certificate is not trusted (\1); name the root of a private CA with ca_server_root",
+        lambda said: Reason(Failed.NOT_TRUSTED, said=Said(said), unknown_root=True),
     ),
     (
         r"certificate verify failed: (.*?)\.?(?: \(_ssl|\"|$)",
-        r"its certificate is not trusted (\1)",
+        lambda said: Reason(Failed.NOT_TRUSTED, said=Said(said)),
     ),
-    (r"\[SSL: \w+\] (.*?)(?: \(_ssl|['\")]|$)", r"TLS failed (\1)"),
-    (r"NameResolutionError|Failed to resolve", "its name cannot be resolved"),
-    (r"\[Errno -?\d+\] ([^'\")]+)", r"\1"),
-    (r"Connection(?:Reset|Aborted)Error\(\d+, '([^']*)", r"\1"),
-    (r"timed out\.? \(\w+ timeout=(\d+)", r"no answer within \1 s"),
-    (r"RemoteDisconnected|EOF occurred", "it closed the connection without an answer"),
+    (
+        r"\[SSL: \w+\] (.*?)(?: \(_ssl|['\")]|$)",
+        lambda said: Reason(Failed.TLS_FAILED, said=Said(said)),
+    ),
+    (r"(NameResolutionError|Failed to resolve)", lambda _: Reason(Failed.UNRESOLVED)),
+    (r"\[Errno -?\d+\] ([^'\")]+)", Said),
+    (r"Connection(?:Reset|Aborted)Error\(\d+, '([^']*)", Said),
+    (
+        r"timed out\.? \(\w+ timeout=(\d+)",
+        lambda seconds: Reason(Failed.NO_ANSWER, seconds=Said(seconds)),
+    ),
+    (r"(RemoteDisconnected|EOF occurred)", lambda _: Reason(Failed.NOT_ANSWERED)),
 )
 
 
@@ -184,16 +187,15 @@ def _unreachable(case: _Case) -> Problem | None:
     if not found:
         return None
     kind, said = found[-1]
-    reason = _without_secrets(said) or kind
-    for pattern, words in _REASONS:
+    why: Reason | Said = _without_secrets(said) or Said(kind)
+    for pattern, made in _REASONS:
         if match := re.search(pattern, one_line(said, MOST_DETAIL)):
-            reason = match.expand(words)
+            why = made(match[1])
             break
     if kind == "ProxyError":
-        reason = f"by its proxy, {reason}"
+        why = Reason(Failed.BY_PROXY, why=why)
     where = one_line(case.run.asked or case.url, MOST_NAME)
-    text = f"the CA at {where} cannot be reached: {reason}"
-    return case.problem(ProblemKind.UNREACHABLE, text)
+    return case.problem(ProblemKind.UNREACHABLE, Reason(Failed.CA_UNREACHABLE, url=where, why=why))
 
 
 def _refused(case: _Case) -> Problem | None:
@@ -215,11 +217,22 @@ def _invalid(case: _Case) -> Problem | None:
             return case.judged(answer, error)
     if not case.failed:
         return None
-    groups: dict[str, list[str]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for one in case.failed:
-        groups[f"{one.detail} ({one.code})" if one.code else one.detail].append(one.name)
-    told = some([f"{some(names, ', ')}: {why}" for why, names in groups.items()])
-    return case.problem(ProblemKind.NOT_VALIDATED, f"{case.ca} could not validate {told}")
+        groups[one.detail, one.code].append(one.name)
+    some = [
+        Reason(
+            Failed.NAMES_NOT_VALIDATED,
+            names=tuple(names[:MOST_SHOWN]),
+            more=len(names[MOST_SHOWN:]) or None,
+            said=Said(detail),
+            problem=code or None,
+        )
+        for (detail, code), names in groups.items()
+    ]
+    more = len(some[MOST_SHOWN:]) or None
+    why = Reason(Failed.NOT_VALIDATED, ca=case.ca, names=tuple(some[:MOST_SHOWN]), more=more)
+    return case.problem(ProblemKind.NOT_VALIDATED, why)
 
 
 def _processing(case: _Case) -> Problem | None:
@@ -230,47 +243,35 @@ def _processing(case: _Case) -> Problem | None:
     found = answer.document
     if found.get("status") != "processing" or "finalize" not in found or not answer.url:
         return None
-    text = (
-        f"{case.ca} did not issue the certificate in time and is still at work on it; its order "
-        "is kept and taken up again"
-    )
+    why = Reason(Failed.STILL_PROCESSING, ca=case.ca)
     when = retry_at(retry_after(answer), case.now)
-    return replace(case.problem(ProblemKind.PROCESSING, text, when), order=answer.url)
+    return replace(case.problem(ProblemKind.PROCESSING, why, when), order=answer.url)
 
 
 _KNOWN = (
-    (
-        "Server requires external account binding",
-        ProblemKind.REFUSED,
-        "takes only accounts that are bound to one at its own site (EAB); set ca_eab_kid and "
-        "ca_eab_hmac_key_file in ca-info.conf",
-    ),
-    (
-        "any combination of challenges",
-        ProblemKind.REFUSED,
-        "does not offer for every name what ca_validation asks for; change it in ca-info.conf "
-        "(a wildcard needs dns-01)",
-    ),
+    ("Server requires external account binding", ProblemKind.REFUSED, Failed.EAB_WANTED),
+    ("any combination of challenges", ProblemKind.REFUSED, Failed.VALIDATION_NOT_OFFERED),
     (
         "Could not find a suitable TLS CA certificate bundle",
         ProblemKind.REFUSED,
-        "cannot be asked: the file of ca_server_root is not there; correct that in ca-info.conf",
+        Failed.CA_ROOT_MISSING,
     ),
-    ("acme.errors.TimeoutError", ProblemKind.CA_TROUBLE, "did not issue the certificate in time"),
+    ("acme.errors.TimeoutError", ProblemKind.CA_TROUBLE, Failed.NOT_ISSUED_IN_TIME),
     (
         "All authorizations were not finalized by the CA",
         ProblemKind.CA_TROUBLE,
-        "did not look for all challenges in time",
+        Failed.NOT_LOOKED_IN_TIME,
     ),
 )
 
 
 def _known_words(case: _Case) -> Problem | None:
-    for said, kind, words in _KNOWN:
+    for said, kind, code in _KNOWN:
         if said in case.words:
-            return case.problem(kind, f"{case.ca} {words}")
+            return case.problem(kind, Reason(code, ca=case.ca))
     if (when := retry_at(None, case.now, case.words)) is not None:
-        return case.problem(ProblemKind.LIMITED, f"{case.ca} says: {_last_lines(case)}", when)
+        why = Reason(Failed.CA_SAYS, ca=case.ca, detail=_last_lines(case))
+        return case.problem(ProblemKind.LIMITED, why, when)
     return None
 
 
@@ -281,27 +282,29 @@ _NOISE = re.compile(
 
 
 def _anything(case: _Case) -> Problem:
-    how = f"exited with {case.status}" if case.status >= 0 else f"died of signal {-case.status}"
-    if case.status == -_SIGKILL:
-        how += " (SIGKILL; the kernel sends it where memory is short, see journalctl -k)"
-    return case.problem(ProblemKind.OTHER, f"certbot {how}: {_last_lines(case)}")
+    said = _last_lines(case)
+    if case.status < 0:
+        why = Reason(Failed.CERTBOT_DIED, signal=-case.status, said=said)
+    else:
+        why = Reason(Failed.CERTBOT_EXITED, status=case.status, said=said)
+    return case.problem(ProblemKind.OTHER, why)
 
 
-def _last_lines(case: _Case) -> str:
+def _last_lines(case: _Case) -> Said | None:
     """Return what certbot said last, on the console or else in the log."""
     said = case.output if case.output.strip() else "\n".join(case.run.errors)
     lines = [line.strip() for line in said[-MOST_TEXT:].splitlines()]
     told = [line for line in lines if line and not _NOISE.match(line)]
-    return " / ".join(map(_without_secrets, told[-MOST_SHOWN:])) or "it said nothing"
+    return Said(" / ".join(map(_without_secrets, told[-MOST_SHOWN:]))) or None
 
 
 # --- the limits of `launch` ------------------------------------------------------------------
 
 # The kernel ends who uses too much of the processor; who wants more memory, files or processes
 # than it may have gets an error, and ends by it (setrlimit(2)).
-_BY_SIGNAL: dict[int, str] = {
-    signal.SIGXCPU: f"used more than {CPU_TIME} s of processor time",
-    signal.SIGXFSZ: f"wrote more than {FILE_SIZE >> 20} MiB into a file",
+_BY_SIGNAL: dict[int, Reason] = {
+    signal.SIGXCPU: Reason(Failed.LIMIT_CPU, seconds=CPU_TIME),
+    signal.SIGXFSZ: Reason(Failed.LIMIT_FILE_SIZE, mib=FILE_SIZE >> 20),
 }
 # As Python says it, with the numbers of errno(3): at the beginning of a line, where no CA's words
 # stand.
@@ -310,26 +313,26 @@ _LIMITS_SAID = (
         # The last is what `logging` says that has no room for a message.
         r"MemoryError\b|(?:\S+: )?\[Errno 12\] |(?:\S+: )?\[SSL\] malloc failure"
         r"|Unable to print the message and arguments",
-        f"needed more than {MEMORY >> 20} MiB of memory",
+        Reason(Failed.LIMIT_MEMORY, mib=MEMORY >> 20),
     ),
     (r"(?:\S+: )?\[Errno 27\] ", _BY_SIGNAL[signal.SIGXFSZ]),
-    (r"(?:\S+: )?\[Errno 24\] ", f"opened more than {OPEN_FILES} files"),
+    (r"(?:\S+: )?\[Errno 24\] ", Reason(Failed.LIMIT_FILES, most=OPEN_FILES)),
     (
         r"(?:\S+: )?\[Errno 11\] |(?:\S+: )?can't start new thread",
-        f"started a process when its user had {PROCESSES}",
+        Reason(Failed.LIMIT_PROCESSES, most=PROCESSES),
     ),
 )
 _LIMITS = tuple((re.compile(rf"^(?:{said})", re.MULTILINE), what) for said, what in _LIMITS_SAID)
 
 
-def limit_met(status: int, words: str) -> str:
-    """Return what a program did to meet its limit, "" if it met none.
+def limit_met(status: int, words: str) -> Reason | None:
+    """Return what a program did to meet its limit, None if it met none.
 
     `status`: its exit status, negative for a signal; `words`: the end of what it said.
     """
     if what := _BY_SIGNAL.get(-status):
         return what
-    return next((what for pattern, what in _LIMITS if pattern.search(words)), "")
+    return next((what for pattern, what in _LIMITS if pattern.search(words)), None)
 
 
 # --- texts ----------------------------------------------------------------------------------
@@ -339,6 +342,6 @@ def limit_met(status: int, words: str) -> str:
 _BASE64 = re.compile(r"[A-Za-z0-9+_-]{32,}={0,2}")
 
 
-def _without_secrets(text: str) -> str:
+def _without_secrets(text: str) -> Said:
     """Return certbot's words for a message. (A CA's own words never hold a secret of ours.)"""
-    return _BASE64.sub("…", one_line(text, MOST_DETAIL))
+    return Said(_BASE64.sub("…", one_line(text, MOST_DETAIL)))

@@ -24,6 +24,8 @@ from sslmd.acme.certbot_log import (
     one_line,
     text_of,
 )
+from sslmd.core.reason import Failed, Reason, Said
+from sslmd.core.words import say
 
 # A CA that limits us without saying until when is left alone for so long.
 UNTOLD = timedelta(hours=1)
@@ -59,15 +61,15 @@ class Problem:
     """
 
     kind: ProblemKind
-    text: str
+    why: Reason
     retry_at: datetime | None = None
     failed: tuple[tuple[str, str], ...] = ()
     order: str = ""
 
-
-def problem_with(kind: ProblemKind, text: str, retry_at: datetime | None = None) -> Problem:
-    """Return a problem with its text in one line."""
-    return Problem(kind, one_line(text, MOST_TEXT), retry_at)
+    @property
+    def text(self) -> str:
+        """The sentence."""
+        return one_line(say(self.why), MOST_TEXT)
 
 
 # --- errors of the CA (RFC 8555 §6.7) -------------------------------------------------------
@@ -78,55 +80,58 @@ def judged(
 ) -> Problem:
     """Return what a problem document of the CA means; `ca`: how it is called."""
     code = code_of(document)
-    detail = text_of(document, "detail") or text_of(document, "title") or "it gives no reason"
+    detail = text_of(document, "detail") or text_of(document, "title")
     parts = document.get("subproblems")
     parts = [one for one in parts if isinstance(one, dict)] if isinstance(parts, list) else []
-    said = f"{ca} says: {one_line(detail, MOST_DETAIL)}"
-    if parts:
-        said += f": {some([_part(one) for one in parts])}"
-    if code:
-        said += f" ({one_line(code, MOST_NAME)})"
+
+    def says(way_out: Reason | None = None) -> Reason:
+        return Reason(
+            Failed.CA_SAYS,
+            ca=ca,
+            detail=Said(one_line(detail, MOST_DETAIL)) or None,
+            parts=tuple(map(_part, parts[:MOST_SHOWN])) or None,
+            more=len(parts[MOST_SHOWN:]) or None,
+            problem=one_line(code, MOST_NAME) or None,
+            remedy=way_out,
+        )
 
     if code == "accountDoesNotExist":
-        return problem_with(ProblemKind.ACCOUNT_LOST, said)
+        return Problem(ProblemKind.ACCOUNT_LOST, says())
     if code == "rateLimited" or answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         if _PAUSED.search(detail):
-            return problem_with(ProblemKind.REFUSED, said)
+            return Problem(ProblemKind.REFUSED, says())
         when = retry_at(retry_after(answer), now, detail) or now + UNTOLD
-        if is_new_account(run, answer):
-            said = f"{said}; {MANY_ACCOUNTS}"
-        return problem_with(ProblemKind.LIMITED, said, when)
+        many = Reason(Failed.MANY_ACCOUNTS) if is_new_account(run, answer) else None
+        return Problem(ProblemKind.LIMITED, says(many), when)
     if way_out := remedy(run, answer, document, parts):
-        return problem_with(ProblemKind.REFUSED, f"{said}; {way_out}")
-    return problem_with(ProblemKind.CA_TROUBLE, said, retry_at(retry_after(answer), now))
+        return Problem(ProblemKind.REFUSED, says(way_out))
+    return Problem(ProblemKind.CA_TROUBLE, says(), retry_at(retry_after(answer), now))
 
 
-def _part(subproblem: Mapping[str, Any]) -> str:
-    """Tell a subproblem (RFC 8555 §6.7.1)."""
+def _part(subproblem: Mapping[str, Any]) -> Said:
+    """Return what a subproblem says (RFC 8555 §6.7.1)."""
     detail = one_line(text_of(subproblem, "detail") or code_of(subproblem), MOST_DETAIL)
     identifier = subproblem.get("identifier")
     name = text_of(identifier, "value") if isinstance(identifier, dict) else ""
-    return f"{one_line(name, MOST_NAME)}: {detail}" if name else detail
+    return Said(f"{one_line(name, MOST_NAME)}: {detail}" if name else detail)
 
 
 def http_error(answer: CaAnswer, url: str, now: datetime) -> Problem:
     """Tell an error that carries no problem document: the page of a proxy, say."""
-    try:
-        phrase = f" {HTTPStatus(answer.status).phrase}"
-    except ValueError:
-        phrase = ""
-    where = one_line(answer.url or url, MOST_NAME)
-    text = f"the CA at {where} answers {answer.status}{phrase}"
+    why = answers(Failed.CA_ANSWERS, one_line(answer.url or url, MOST_NAME), answer.status)
     when = retry_at(retry_after(answer), now)
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-        return problem_with(ProblemKind.LIMITED, text, when or now + UNTOLD)
-    return problem_with(ProblemKind.CA_TROUBLE, text, when)
+        return Problem(ProblemKind.LIMITED, why, when or now + UNTOLD)
+    return Problem(ProblemKind.CA_TROUBLE, why, when)
 
 
-def some(parts: Sequence[str], between: str = "; ") -> str:
-    """Return the first few, and how many more there are."""
-    more = [f"and {len(parts) - MOST_SHOWN} more"] if len(parts) > MOST_SHOWN else []
-    return between.join([*parts[:MOST_SHOWN], *more])
+def answers(code: Failed, url: str, status: int) -> Reason:
+    """Return a reason for an HTTP status (RFC 9110 §15)."""
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = None
+    return Reason(code, url=url, status=status, phrase=phrase)
 
 
 # --- the way out ----------------------------------------------------------------------------
@@ -135,15 +140,6 @@ def some(parts: Sequence[str], between: str = "; ") -> str:
 _PAUSED = re.compile(r"\bunpause\b")
 
 
-_EAB = "correct ca_eab_kid and ca_eab_hmac_key_file in ca-info.conf"
-_EMAIL = "correct or remove email in [X509] of the service"
-_KEY = "choose another key in [KeyOpts] of the service"
-_NAMES = "take it out of the service's names, or choose another signing_ca"
-_ASKED = (
-    "the request would be refused again as it is: change the names in [X509] of the service "
-    "(no name that a wildcard among them covers), or choose another signing_ca"
-)
-_DELEGATED = "this CA expects a delegated or short-term order, which sslmd does not make"
 # The errors that come again until somebody changes something, and the way out: of RFC 8555 §6.7,
 # RFC 8739 §5 (autoRenewal…), RFC 9115 §5.1 (unknownDelegation), RFC 9799 §7 (onionCAARequired),
 # and of ACME profiles. What may pass is not here: badNonce, compound (its parts count),
@@ -151,38 +147,27 @@ _DELEGATED = "this CA expects a delegated or short-term order, which sslmd does 
 # unauthorized, alreadyReplaced (RFC 9773 §7.4). accountDoesNotExist and malformed are judged
 # by where they come.
 _REMEDY = {
-    "alreadyRevoked": "there is nothing left to revoke",
-    "autoRenewalCancellationInvalid": _DELEGATED,
-    "autoRenewalCanceled": _DELEGATED,
-    "autoRenewalExpired": _DELEGATED,
-    "autoRenewalRevocationNotSupported": _DELEGATED,
-    "badCSR": "change [KeyOpts] or [X509] of the service to what this CA takes",
-    "badPublicKey": _KEY,
-    "badRevocationReason": "revoke it for another reason",
-    "badSignatureAlgorithm": _KEY,
-    "caa": "let the CAA record name this CA, or choose another signing_ca",
-    "externalAccountRequired": _EAB,
-    "invalidContact": _EMAIL,
-    "invalidEmail": _EMAIL,
-    "invalidProfile": "correct ca_preferred_acme_profile in ca-info.conf",
-    "onionCAARequired": f"{_NAMES}: it wants the CAA of an onion service in the order",
-    "rejectedIdentifier": _NAMES,
-    "unknownDelegation": _DELEGATED,
-    "unsupportedContact": _EMAIL,
-    "unsupportedIdentifier": f"{_NAMES} or ca_preferred_acme_profile",
-    "userActionRequired": "do what it asks for",
+    "alreadyRevoked": Failed.FIX_REVOKED,
+    "autoRenewalCancellationInvalid": Failed.FIX_NO_DELEGATION,
+    "autoRenewalCanceled": Failed.FIX_NO_DELEGATION,
+    "autoRenewalExpired": Failed.FIX_NO_DELEGATION,
+    "autoRenewalRevocationNotSupported": Failed.FIX_NO_DELEGATION,
+    "badCSR": Failed.FIX_CSR,
+    "badPublicKey": Failed.FIX_KEY,
+    "badRevocationReason": Failed.FIX_REVOCATION,
+    "badSignatureAlgorithm": Failed.FIX_KEY,
+    "caa": Failed.FIX_CAA,
+    "externalAccountRequired": Failed.FIX_EAB,
+    "invalidContact": Failed.FIX_EMAIL,
+    "invalidEmail": Failed.FIX_EMAIL,
+    "invalidProfile": Failed.FIX_PROFILE,
+    "onionCAARequired": Failed.FIX_NAMES_ONION,
+    "rejectedIdentifier": Failed.FIX_NAMES,
+    "unknownDelegation": Failed.FIX_NO_DELEGATION,
+    "unsupportedContact": Failed.FIX_EMAIL,
+    "unsupportedIdentifier": Failed.FIX_NAMES_PROFILE,
+    "userActionRequired": Failed.FIX_AGREE,
 }
-# RFC 8555 §7.3.4: many a CA lets one account be made with an EAB key, and here each certificate
-# has an account of its own.
-_ONE_ACCOUNT = (
-    "if another certificate's account was made with this key, the CA binds the key to that one "
-    "account: ask the CA for one key per certificate (each in a table of its own in ca-info.conf), "
-    "or copy cb/accounts of the certificate that has the account into this one's cb folder"
-)
-MANY_ACCOUNTS = (
-    "each certificate makes an account of its own, and the CA allows only so many per address and "
-    "time: the next ones are made when it allows them"
-)
 # A CAA record that could not be looked up forbids nothing: next time it may be seen.
 _NOT_SEEN = re.compile(r"DNS problem|SERVFAIL|tim(?:ed |e)out", re.IGNORECASE)
 _DEAD_ACCOUNT = re.compile(r"\b(?:deactivated|revoked|suspended)\b", re.IGNORECASE)
@@ -190,26 +175,27 @@ _DEAD_ACCOUNT = re.compile(r"\b(?:deactivated|revoked|suspended)\b", re.IGNORECA
 
 def remedy(
     run: RunLog, answer: CaAnswer, document: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
-) -> str:
-    """Return the way out of an error that would come again, "" for one that may pass."""
+) -> Reason | None:
+    """Return the way out of an error that would come again, None for one that may pass."""
     code, new_account = code_of(document), is_new_account(run, answer)
     if code == "userActionRequired":
-        return " ".join([_REMEDY[code], *_where_to_agree(answer, document)])
+        first, second, *_ = (*_where_to_agree(answer, document), None, None)
+        return Reason(Failed.FIX_AGREE, first=first, second=second)
     if code in ("unauthorized", "malformed", "externalAccountRequired") and new_account:
         meta = run.directory.get("meta")
         bound = isinstance(meta, dict) and meta.get("externalAccountRequired") is True
-        return f"{_EAB}; {_ONE_ACCOUNT}" if bound else "see what it asks of new accounts"
+        return Reason(Failed.FIX_EAB_ACCOUNT if bound else Failed.FIX_ACCOUNT)
     # Where there are subproblems, the whole says no more than that there are.
     for one in parts or [document]:
         if code_of(one) in _REMEDY and not (code_of(one) == "caa" and _was_not_seen(one)):
-            return _REMEDY[code_of(one)]
+            return Reason(_REMEDY[code_of(one)])
     if code in _REMEDY and code != "caa":
-        return _REMEDY[code]
+        return Reason(_REMEDY[code])
     if code == "unauthorized" and _says_account_is_dead(_detail(document)):
-        return "another is made if its folder is moved out of cb/accounts, should the CA agree"
+        return Reason(Failed.FIX_DEAD_ACCOUNT)
     if any(code_of(one) == "malformed" for one in parts or [document]) and _would_refuse(answer):
-        return _ASKED
-    return ""
+        return Reason(Failed.FIX_REQUEST)
+    return None
 
 
 def is_new_account(run: RunLog, answer: CaAnswer) -> bool:
@@ -240,12 +226,12 @@ def _detail(error: Mapping[str, Any]) -> str:
     return one_line(text_of(error, "detail"), MOST_DETAIL)
 
 
-def _where_to_agree(answer: CaAnswer, document: Mapping[str, Any]) -> list[str]:
+def _where_to_agree(answer: CaAnswer, document: Mapping[str, Any]) -> list[Said]:
     """Return where new terms are to be agreed to, and what they are (RFC 8555 §7.3.3)."""
     link = answer.headers.get("link", "")
     terms = re.findall(r'<([^<>]*)>\s*;\s*rel="terms-of-service"', link)
     found = [one for one in (text_of(document, "instance"), *terms) if one]
-    return [f"({one_line(one, MOST_NAME)})" for one in found[:2]]
+    return [Said(one_line(one, MOST_NAME)) for one in found]
 
 
 # --- when to ask again (RFC 9110 §10.2.3, and what Let's Encrypt says) -----------------------

@@ -6,11 +6,12 @@ challenges go by it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sslmd.core.errors import SslmError, Transient
+from sslmd.core.reason import Held, Reason
 
 
 class Failure(StrEnum):
@@ -69,6 +70,7 @@ class Trouble:
 
     `fingerprint` is of the configuration that failed: a changed one starts again. `binding`:
     the CA `ca` named `next_try`, so not even an admin goes past it; another CA is free to be asked.
+    `reason`: what `text` says, as data; it is not noted on disk.
     """
 
     attempts: int
@@ -79,6 +81,7 @@ class Trouble:
     fingerprint: str = ""
     binding: bool = False
     ca: str = ""
+    reason: Reason | None = field(default=None, compare=False)
 
     @classmethod
     def of(
@@ -94,7 +97,9 @@ class Trouble:
         if retry_at is not None and retry_at > now:
             again = retry_at
         binding = retry_at is not None
-        return cls(attempts, kind, text_of(err), now, again, fingerprint, binding)
+        why = err.reason if isinstance(err, SslmError) else Reason(Held.OWN_ERROR, error=repr(err))
+        text = text_of(err)
+        return cls(attempts, kind, text, now, again, fingerprint, binding, reason=why)
 
     @property
     def rests(self) -> bool:

@@ -17,7 +17,7 @@ from sslmd.core.dane.verdict import Dane, Unknown
 from sslmd.core.errors import SslmError
 from sslmd.core.jobs import Job, Look, Publish, Watch, ZoneJob
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
-from sslmd.core.reason import Reason, Why
+from sslmd.core.reason import Reason, Why, said
 from sslmd.core.retry import text_of
 from sslmd.daemon.api.limits import ASKED_EVERY
 from sslmd.daemon.loop import Due, Loop
@@ -208,10 +208,15 @@ class Zones:
         every = (one.trouble or one.look_trouble for one in self._zones.values())
         return [text for text in every if text]
 
-    def troubled(self) -> list[tuple[ZoneName, str]]:
-        """Return the zones with such troubles, by name."""
-        every = ((name, one.trouble or one.look_trouble) for name, one in self._zones.items())
-        return sorted((name, text) for name, text in every if text)
+    def troubled(self) -> list[tuple[ZoneName, str, Reason | None]]:
+        """Return the zones with such troubles, by name, and the reason of each."""
+        return [
+            (name, one.failed.text, one.failed.reason)
+            if one.failed is not None and one.failed.text
+            else (name, one.look_trouble, said(one.look_trouble))
+            for name, one in sorted(self._zones.items())
+            if one.trouble or one.look_trouble
+        ]
 
     def zone_of(self, cert: CertId) -> Zone | None:
         """Return the zone of a certificate with TLSA records."""

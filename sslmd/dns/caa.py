@@ -16,6 +16,7 @@ import dns.rdatatype
 
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import DomainName, ZoneName, shown
+from sslmd.core.reason import Failed, Reason, Said
 from sslmd.core.records import zone_of
 from sslmd.dns.answers import end_of_chain, find, rcode_of
 from sslmd.dns.ask import NameServer, ask
@@ -256,10 +257,7 @@ async def _ask_own(
         if found := find(answer.answer, end, dns.rdatatype.CAA):
             return [_property(rdata) for rdata in found]
         if find(answer.answer, end, dns.rdatatype.CNAME):
-            raise Permanent(
-                f"the CNAMEs of {domain} lead on and on, and no CA can look up its CAA records; "
-                f"correct them in zone {zone}"
-            )
+            raise Permanent(Reason(Failed.CAA_CNAMES_LONG, owner=domain, zone=zone))
         if end != name and _tells_of(answer, end, zone):
             return []
         if end != name or _refers_below(answer, zone):
@@ -267,9 +265,9 @@ async def _ask_own(
         if answer.flags & dns.flags.AA:
             return []
         problems.append(f"{server} is not authoritative for it")
-    told = "; ".join(problems[:5])
+    why = Reason(Failed.CAA_UNKNOWN, name=domain, said=tuple(map(Said, problems[:5])))
     kind = _SilentError if is_silent else Transient
-    raise kind(f"no name server tells the CAA records of {domain}: {told}", about=f"zone {zone}")
+    raise kind(why, about=f"zone {zone}")
 
 
 def _tells_of(answer: dns.message.Message, end: dns.name.Name, zone: ZoneName) -> bool:

@@ -17,6 +17,7 @@ import dns.rrset
 from sslmd.config.model import DnsPrimary, Endpoint
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import BadName, DomainName, ZoneName
+from sslmd.core.reason import Failed, Reason, Said
 from sslmd.dns.answers import LONGEST_CHAIN, delegation, end_of_chain, find, rcode_of, zone_in
 from sslmd.dns.ask import NameServer, ask
 from sslmd.dns.bounds import MOST_ADDRESSES, MOST_SERVERS, bounds, why_not_asked
@@ -40,13 +41,8 @@ async def authoritative(
     found = await name_servers(zone, primary, resolver, foreign=foreign)
     if found.lacking or not found.servers:
         # One that the world may ask and we cannot is no reason to look away.
-        why = f": {found.cut}" if found.cut else ""
-        raise Transient(
-            f"its name servers {', '.join(found.lacking) or '(none)'} have no address"
-            f"{why}; correct the zone, or name the servers to watch with nameservers in "
-            "[[dns_primary]]",
-            about=f"zone {zone}",
-        )
+        hosts, cut = tuple(found.lacking) or None, Said(found.cut) or None
+        raise Transient(Reason(Failed.NO_ADDRESSES, hosts=hosts, cut=cut), about=f"zone {zone}")
     return found.servers
 
 
@@ -140,11 +136,7 @@ async def _of_endpoints(
     for one in endpoints:
         found = await resolver.addresses(one.host)
         if not found:
-            raise Transient(
-                f"the name server {one.host} has no address; correct nameservers in "
-                "its [[dns_primary]]",
-                about=f"zone {zone}",
-            )
+            raise Transient(Reason(Failed.NO_ADDRESS, host=one.host), about=f"zone {zone}")
         every[one] = found
     return every
 
@@ -162,26 +154,21 @@ async def _ns_hosts(zone: ZoneName, source: NameServer | None, resolver: Resolve
 
 
 async def _ns_hosts_at(zone: ZoneName, source: NameServer) -> list[str]:
-    wayout = (
-        "correct server in [[dns_primary]], or name the servers to watch with nameservers there"
-    )
     asked = zone
     while True:
         try:
             answer = await ask(source, asked, "NS")
         except SslmError as err:
-            raise Transient(f"its primary {err}; {wayout}", about=f"zone {zone}") from None
+            why = Reason(Failed.PRIMARY_SILENT, said=Said(err))
+            raise Transient(why, about=f"zone {zone}") from None
         is_sure = answer.flags & dns.flags.AA
         found = find(answer.answer, dns.name.from_text(asked.text), dns.rdatatype.NS)
         if found is not None and is_sure:
             return _hosts(found)
         around = zone_in(answer, DomainName(asked.text))
         if not is_sure or around is None or around == asked:
-            raise Transient(
-                f"its primary {source} answers {rcode_of(answer)} and does not say "
-                f"with authority which its name servers are; {wayout}",
-                about=f"zone {zone}",
-            )
+            why = Reason(Failed.PRIMARY_NO_NS, server=str(source), rcode=rcode_of(answer))
+            raise Transient(why, about=f"zone {zone}")
         asked = around  # what was asked for is no zone of its own
 
 
@@ -238,7 +225,7 @@ async def follow(owner: DomainName, zone: ZoneName, servers: Sequence[NameServer
         if further is None:
             return Followed(target)
         target = further
-    raise Permanent(f"the CNAMEs of {owner} lead on and on; correct them in zone {zone}")
+    raise Permanent(Reason(Failed.CNAMES_LONG, owner=owner, zone=zone))
 
 
 async def addresses_at(
@@ -316,8 +303,10 @@ async def any_of(
             return answer
         else:
             problems.append(f"{server} is not authoritative for it")
-    told = "; ".join(problems[:5]) or "it has none"
-    raise Transient(f"no name server tells of {name} {rdtype}: {told}", about=f"zone {zone}")
+    said = tuple(map(Said, problems[:5])) or None
+    raise Transient(
+        Reason(Failed.NOBODY_TELLS, name=name, type=rdtype, said=said), about=f"zone {zone}"
+    )
 
 
 def _cname(answer: dns.message.Message, name: DomainName) -> DomainName | None:
@@ -328,7 +317,7 @@ def _cname(answer: dns.message.Message, name: DomainName) -> DomainName | None:
     try:
         return DomainName.parse(end_of_chain(answer, here).to_text())
     except BadName as err:
-        raise Permanent(f"the CNAME of {name} leads to no host: {err}; correct it") from None
+        raise Permanent(Reason(Failed.CNAME_NO_HOST, owner=name, said=Said(err))) from None
 
 
 @dataclass(frozen=True, slots=True)

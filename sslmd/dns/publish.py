@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from sslmd.config.model import Argv, Config, DnsPrimary
 from sslmd.core.errors import Permanent, SslmError, together
 from sslmd.core.names import ZoneName
+from sslmd.core.reason import Failed, Reason
 from sslmd.core.records import TxtRecord
 from sslmd.dns.command import Change
 from sslmd.dns.include import TTL, data_of, is_ours, parse, render
@@ -161,11 +162,7 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> ChallengesPu
     primary = means.updated(zone)
     folders = tuple(map(str, means.config().dns.acme_dirs))
     if primary is None and not folders:
-        raise Permanent(
-            "there is no way to publish challenges; write acme_dir in [dns], or "
-            "update = true in its [[dns_primary]]",
-            about=f"zone {zone}",
-        )
+        raise Permanent(Reason(Failed.NO_WAY_TO_PUBLISH), about=f"zone {zone}")
     before = noted.records
     now = (UPDATE,) if primary is not None else folders
     stranded = ""
@@ -237,11 +234,8 @@ async def _write(
                         files.write_shared(path, data)
                         changes.append(Change(path, before, data, nothing))
                 elif records:
-                    raise Permanent(
-                        f"acme_dir {folder} is not there; make that directory, which "
-                        "the name server reads, or correct acme_dir in [dns]",
-                        about=f"zone {zone}",
-                    )
+                    why = Reason(Failed.NO_ACME_DIR, folder=folder)
+                    raise Permanent(why, about=f"zone {zone}")
             except SslmError as err:
                 refused.append(err)
 

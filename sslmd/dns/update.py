@@ -25,6 +25,7 @@ from sslmd.config.model import DnsPrimary, TsigKey
 from sslmd.core.dane.tlsa import Content, Tlsa, TlsaSet
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import DomainName, ZoneName, shown
+from sslmd.core.reason import Failed, Reason, Said
 from sslmd.core.records import TxtRecord
 from sslmd.dns.answers import rcode_of
 from sslmd.dns.ask import NameServer, Unanswered, by_tcp
@@ -232,49 +233,44 @@ async def send(
     server = await primary_server(primary, resolver)
     if server is None:
         raise Transient(
-            f"the primary {primary.server.host} has no address; correct server in [[dns_primary]]",
+            Reason(Failed.PRIMARY_NO_ADDRESS, host=primary.server.host),
             about=f"zone {zone}",
         )
     try:
         answer = await by_tcp(server, message, TIMEOUT)
     except Unanswered as err:
-        raise Transient(f"the primary {err}, to the update", about=f"zone {zone}") from None
+        raise Transient(
+            Reason(Failed.UPDATE_UNANSWERED, said=Said(err)), about=f"zone {zone}"
+        ) from None
     except (dns.tsig.BadTime, dns.tsig.PeerError) as err:
         raise _refused_key(zone, server, err) from None
     except dns.exception.DNSException as err:
-        text = " ".join(str(err).split())
+        said = Said(" ".join(f"{err}".split()))
         raise Transient(
-            f"the primary {server} answers nonsense: {text}", about=f"zone {zone}"
+            Reason(Failed.UPDATE_NONSENSE, server=str(server), said=said), about=f"zone {zone}"
         ) from None
     if answer.rcode() == dns.rcode.NOERROR:
         # RFC 8945 §5.3: the answer to a signed message is signed, or is somebody else's.
         if message.keyring is None or answer.had_tsig:
             return
-        raise Transient(
-            f"the primary {server} does not sign its answer to the update", about=f"zone {zone}"
-        )
+        raise Transient(Reason(Failed.UPDATE_UNSIGNED, server=str(server)), about=f"zone {zone}")
     remedy = _REMEDIES.get(answer.rcode())
     place = f"zone {zone}"
-    text = f"the primary {server} answers {rcode_of(answer)} to the update"
     if remedy is not None:
         kind = RefusedUpdate if answer.rcode() in _OF_NAMES else Permanent
+        text = f"the primary {server} answers {rcode_of(answer)} to the update"
         raise kind(f"{text}; {_what_to_do(remedy, message)}", about=place)
-    raise FailedUpdate(f"{text}; see its log", about=place)
+    why = Reason(Failed.UPDATE_FAILED, server=str(server), rcode=rcode_of(answer))
+    raise FailedUpdate(why, about=place)
 
 
 def _refused_key(
     zone: ZoneName, server: NameServer, err: dns.exception.DNSException
 ) -> Permanent | Transient:
     if isinstance(err, dns.tsig.PeerBadTime | dns.tsig.BadTime):
-        return Transient(
-            f"the clock of the primary {server} differs from ours by more than it "
-            "allows for signed updates (BADTIME); set them right",
-            about=f"zone {zone}",
-        )
+        return Transient(Reason(Failed.UPDATE_CLOCKS, server=str(server)), about=f"zone {zone}")
     return Permanent(
-        f"the primary {server} does not accept the TSIG key ({err}); compare "
-        "tsig_key_file with its key statement",
-        about=f"zone {zone}",
+        Reason(Failed.UPDATE_KEY, server=str(server), said=Said(err)), about=f"zone {zone}"
     )
 
 
@@ -288,16 +284,16 @@ def load_key(tsig: TsigKey) -> dns.tsig.Key:
     try:
         text = files.read_secret(path, limit=64 << 10, by_group=True).decode("utf-8", "replace")
     except FileNotFoundError:
-        raise Permanent(f"{path} is not there; correct tsig_key_file in [[dns_primary]]") from None
+        raise Permanent(Reason(Failed.KEY_MISSING, file=path)) from None
     name, algorithm, secret = _parse(text, tsig, path)
     try:
         owner = dns.name.from_text(name)
     except dns.exception.DNSException:
-        raise Permanent(f"{path}: {shown(name)} cannot name a key") from None
+        raise Permanent(Reason(Failed.KEY_BAD_NAME, file=path, name=shown(name))) from None
     try:
         decoded = base64.b64decode(secret, validate=True)
     except binascii.Error:
-        raise Permanent(f"{path}: the secret of the key {name} is not base64") from None
+        raise Permanent(Reason(Failed.KEY_NOT_BASE64, file=path, name=name)) from None
     return dns.tsig.Key(owner, decoded, _algorithm(algorithm, path))
 
 
@@ -310,7 +306,7 @@ def _algorithm(text: str, path: str) -> dns.name.Name:
             return known
     if plain == _MD5:
         return dns.tsig.HMAC_MD5
-    raise Permanent(f"{path}: {shown(text)} is no algorithm for a TSIG key; use hmac-sha256")
+    raise Permanent(Reason(Failed.KEY_ALGORITHM, file=path, name=shown(text)))
 
 
 def _parse(text: str, tsig: TsigKey, path: str) -> tuple[str, str, str]:
@@ -321,15 +317,12 @@ def _parse(text: str, tsig: TsigKey, path: str) -> tuple[str, str, str]:
             secret = "".join(bare.split())
             if tsig.name and re.fullmatch(r"[A-Za-z0-9+/]+={0,2}", secret):
                 return tsig.name, tsig.algorithm or "hmac-sha256", secret
-        raise Permanent(
-            f"{path} holds no TSIG key; write a key statement as tsig-keygen does, or the bare "
-            "secret, and tsig_name beside tsig_key_file"
-        )
+        raise Permanent(Reason(Failed.KEY_NONE, file=path))
     name = tsig.name.lower().rstrip(".") or next(iter(statements))
     if name not in statements:
-        raise Permanent(f"{path} has no key {name}; it has {', '.join(statements)}")
+        raise Permanent(Reason(Failed.KEY_OTHERS, file=path, name=name, names=tuple(statements)))
     secret_match = _SECRET.search(statements[name])
     algorithm = _ALGORITHM.search(statements[name])
     if secret_match is None:
-        raise Permanent(f"{path}: the key {name} has no secret")
+        raise Permanent(Reason(Failed.KEY_EMPTY, file=path, name=name))
     return name, algorithm[1] if algorithm else tsig.algorithm or "hmac-sha256", secret_match[1]

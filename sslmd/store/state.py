@@ -17,6 +17,7 @@ import tomli_w
 
 from sslmd.core.dane.sighting import Instant, Sighting, Silence
 from sslmd.core.names import SetName
+from sslmd.core.retry import Trouble
 from sslmd.core.state import (
     MAX_MIN_ROLL,
     NOT_YET,
@@ -85,6 +86,7 @@ STATE = NoteKind(
     {
         Notes: Shape(flat=frozenset({"state"})),
         CertState: Shape(never=_ON_DISK),
+        Trouble: Shape(never=frozenset({"reason"})),
         SetNote: Shape(codecs={"draw": number(-1, 1)}),
         Ask: Shape({"min_roll": "min_roll_mins"}, {"min_roll": minutes(MAX_MIN_ROLL)}),
         Server: Shape(

@@ -24,6 +24,7 @@ from sslmd.acme.refusals import retry_at
 from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
 from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
+from sslmd.core.words import say
 from sslmd.dns.aims import Aim
 from sslmd.pki.local_ca import Issued
 from sslmd.processes import Program, start
@@ -183,7 +184,8 @@ async def _resume(attempt: Attempt, served: Directory, ordering: Ordering) -> Is
             retry_at=again,
         )
     # It may be there all the same: another order would be one too many.
-    why = limit_met(status, program.text) or program.said
+    limit = limit_met(status, program.text)
+    why = say(limit) if limit is not None else program.said
     raise Transient(f"the order {url} cannot be taken up now: {why}")
 
 

@@ -15,6 +15,7 @@ from sslmd.acme.certbot import AcmeServer, OrderFolders, environment
 from sslmd.acme.problems import limit_met, read_problem, to_error
 from sslmd.acme.refusals import ProblemKind
 from sslmd.core.errors import Transient
+from sslmd.core.reason import Failed
 from tests.acme.test_certbot import SERVER
 
 URL = "https://acme.example/directory"
@@ -106,7 +107,7 @@ def test_each_limit_is_told_as_what_it_is(script: str, told: str) -> None:
     [(1, ""), (1, "Detail: MemoryError"), (-9, "killed"), (0, " [Errno 12] "), (-64, "")],
 )
 def test_what_is_no_limit(status: int, said: str) -> None:
-    assert limit_met(status, said) == ""
+    assert limit_met(status, said) is None
 
 
 def test_processes_of_another_user_are_limited() -> None:
@@ -119,4 +120,6 @@ def test_processes_of_another_user_are_limited() -> None:
         "os.fork()\n"
     )
     done = run(script)
-    assert limit_met(done.returncode, done.stderr).startswith("started a process"), done.stderr
+    limit = limit_met(done.returncode, done.stderr)
+    assert limit is not None, done.stderr
+    assert limit.code is Failed.LIMIT_PROCESSES

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslmd.core.errors import Overdue, Permanent, SslmError, Transient, ValidationFailed
+from sslmd.core.reason import Failed, Held, Reason
 from sslmd.core.retry import JITTER, LONGEST_WAIT, Failure, Trouble, is_over, kind_of, text_of
 from tests.stand.world import START
 
@@ -95,3 +96,16 @@ def test_a_wait_longer_than_ours_was_noted_before_the_clock_was_set_back() -> No
     assert is_over(START, START)
     assert not is_over(START + LONGEST_WAIT, START)
     assert is_over(START + LONGEST_WAIT + timedelta(seconds=1), START)
+
+
+def test_it_keeps_the_code_of_what_failed() -> None:
+    why = Reason(Failed.CA_NO_SUCH_PLACE, url="https://acme.test/", status=404)
+    trouble = Trouble.of(Permanent(why), 0, START, jitter=0)
+    assert trouble.reason == why
+    assert trouble.text == (
+        "the CA at https://acme.test/ answers 404: that is not where its directory is; correct "
+        "ca_server"
+    )
+    assert trouble == replace(trouble, reason=None)  # as it is read again from disk
+    bug = Trouble.of(KeyError("x"), 0, START, jitter=0)
+    assert bug.reason == Reason(Held.OWN_ERROR, error="KeyError('x')")

@@ -268,6 +268,9 @@ async def test_what_is_seen_counts_though_publishing_fails(world: World) -> None
     world.zones.note(WEB)
     await world.publish()
     assert world.zones.troubles == [world.zone.trouble] != [""]
+    ((name, text, reason),) = world.zones.troubled()
+    assert (name, text) == (ZONE, world.zone.trouble)
+    assert reason is not None
     world.serve()
     await world.look()
     sighting = world.site.state(WEB).sighting

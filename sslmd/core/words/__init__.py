@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from sslmd.core.reason import ABOUT, ALSO, Code, Ended, Held, Reason, Why
+from sslmd.core.reason import ABOUT, ALSO, Code, Ended, Failed, Held, Reason, Why
 from sslmd.core.times import clock, day, minute
+from sslmd.core.words.acme import ACME
 from sslmd.core.words.decisions import DECISIONS
+from sslmd.core.words.dns import DNS
 from sslmd.core.words.endings import ENDINGS
 from sslmd.core.words.held import HELD
 
@@ -32,6 +34,7 @@ TABLES: Mapping[type[Code], Mapping[Any, str | Callable[..., str]]] = {
     Why: DECISIONS,
     Held: HELD,
     Ended: ENDINGS,
+    Failed: {**ACME, **DNS},
 }
 
 

@@ -30,7 +30,7 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.limits import MOST_ISSUED
 from sslmd.core.names import CertId, SetName
-from sslmd.core.reason import Held, on_wire
+from sslmd.core.reason import Held, Reason, on_wire, said
 from sslmd.core.retry import Trouble
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
@@ -56,11 +56,11 @@ def time(when: datetime | None) -> str | None:
 def status_of(entry: Entry) -> CertStatus:
     """Return what is judged of a certificate: what `status` says of it, as values."""
     state, decision = entry.state, entry.decision
-    trouble = decision.stuck or state.trouble or state.delivery_trouble
+    trouble = _trouble(entry)
     # While it waits for its CA, the failures are the CA's; `reason` tells of them.
     attempts = 0 if decision.waits_for_ca else trouble.attempts if trouble else 0
     failed = _failed_server(state.servers)
-    error, about = _last_error(entry, trouble, failed)
+    error, about, _ = _last_error(entry, trouble, failed)
     cert, report = state.curr.cert if state.curr else None, entry.report
     return CertStatus(
         begins=cert.not_before if cert else None,
@@ -94,6 +94,7 @@ def status_of(entry: Entry) -> CertStatus:
 def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
     """Return one certificate of `status --json` (docs/socket-api.md, Status)."""
     state, status = entry.state, status_of(entry)
+    *_, why = _last_error(entry, _trouble(entry), _failed_server(state.servers))
     return {
         "group": cert.group,
         "service": cert.service,
@@ -109,6 +110,7 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
         "roll_at": time(status.roll_at),
         "attempts": status.attempts,
         "last_error": status.error or None,
+        **on_wire(why, "error"),
         "error_about": status.about or None,
         "next_try": time(status.next_try),
         "servers": [
@@ -196,6 +198,7 @@ def zones(planner: Planner) -> list[dict[str, Any]]:
         {
             "zone": str(zone),
             "error": text,
+            **on_wire(reason, "error"),
             "told_by": [
                 str(cert)
                 for cert, entry in entries.items()
@@ -203,7 +206,7 @@ def zones(planner: Planner) -> list[dict[str, Any]]:
                 if any(one.wrong and one.text == text for one in entry.report.findings)
             ],
         }
-        for zone, text in planner.zones.troubled()
+        for zone, text, reason in planner.zones.troubled()
     ]
 
 
@@ -293,23 +296,30 @@ def _next_try(entry: Entry, trouble: Trouble | None, failed: Server | None) -> d
     return failed.next_try if failed is not None else None
 
 
-def _last_error(entry: Entry, trouble: Trouble | None, failed: Server | None) -> tuple[str, str]:
-    """Return what failed last, and what that is about (`CertStatus.about`)."""
+def _trouble(entry: Entry) -> Trouble | None:
+    state = entry.state
+    return entry.decision.stuck or state.trouble or state.delivery_trouble
+
+
+def _last_error(
+    entry: Entry, trouble: Trouble | None, failed: Server | None
+) -> tuple[str, str, Reason | None]:
+    """Return what failed last, what that is about (`CertStatus.about`), and its reason."""
     if entry.hold:
-        return entry.hold, CertStatus.REASON
+        return entry.hold, CertStatus.REASON, said(entry.hold)
     if entry.unsaved:
-        return entry.unsaved, ""
+        return entry.unsaved, "", said(entry.unsaved)
     if entry.decision.waits_for_ca:
-        return "", ""
+        return "", "", None
     if trouble is not None and not trouble.rests:
-        return trouble.text, ""
+        return trouble.text, "", trouble.reason or said(trouble.text)
     if alarm := entry.decision.alarm:
         about = CertStatus.REASON if alarm in entry.decision.reason.within() else ""
-        return say(alarm), CertStatus.SET if alarm.code is Held.CA_UNUSABLE else about
+        return say(alarm), CertStatus.SET if alarm.code is Held.CA_UNUSABLE else about, alarm
     if failed is not None:
         place = f"{failed.kind} on {failed.host}"
-        return f"{place}: {failed.error}", place
-    return "", ""
+        return f"{place}: {failed.error}", place, said(failed.error)
+    return "", "", None
 
 
 def _failed_server(servers: tuple[Server, ...]) -> Server | None:
