@@ -45,8 +45,7 @@ T = TypeVar("T")
 
 _UNSURE = "its name servers may not have got what they were last given"
 
-# Owners that a text names.
-MOST_OWNERS = 3
+MOST_OWNERS = 3  # that a text names
 
 
 @dataclass(frozen=True, slots=True)
