@@ -102,10 +102,7 @@ async def publish(
 
 
 async def prepare(
-    wish: Wish,
-    notes: ZoneNotes,
-    publishing: Publishing,
-    last: LookedUp = _NOTHING,
+    wish: Wish, notes: ZoneNotes, publishing: Publishing, last: LookedUp = _NOTHING
 ) -> Given:
     """Return what `wish` comes to, and whether it is something else than DNS was given before.
 
