@@ -108,8 +108,7 @@ async def prepare(
 
     Asks name servers, and changes nothing. Raises `Transient` or `Permanent`.
     """
-    zone, site, threads = wish.zone, publishing.site, publishing.threads
-    means = publishing.means
+    zone, site, threads, means = wish.zone, publishing.site, publishing.threads, publishing.means
     remarks: list[str] = []
     if wish.wants_mx:
         notes = await _with_mx(zone, notes, site, means.resolver, remarks)
