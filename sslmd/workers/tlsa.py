@@ -101,6 +101,12 @@ async def publish(
     return replace(found, remarks=tuple(remarks), failure=failure, changed=changed)
 
 
+_NULL_MX = (
+    "it takes no mail (null MX, RFC 7505), so it gets no TLSA records for MX hosts; remove the "
+    "entries with 'MX' from dane_tls"
+)
+
+
 async def prepare(
     wish: Wish, notes: ZoneNotes, publishing: Publishing, last: LookedUp = _NOTHING
 ) -> Given:
@@ -142,10 +148,7 @@ async def prepare(
             "true in its [[dns_primary]]; or put them into the zone yourself (sslmctl dane)"
         )
     if wish.wants_mx and notes.null_mx:
-        remarks.append(
-            "it takes no mail (null MX, RFC 7505), so it gets no TLSA records for MX hosts; "
-            "remove the entries with 'MX' from dane_tls"
-        )
+        remarks.append(_NULL_MX)
     outside = tuple(h for h in notes.mx or () if wish.wants_mx and not h.is_within(zone))
     return Given(
         content,
