@@ -10,6 +10,7 @@ from sslmd.config.model import ServiceConfig
 from sslmd.config.report import Report, Source
 from sslmd.core.dane.tlsa import Combination, DaneEntry, TlsaHosts, hosts_of
 from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.plain import some_of
 from sslmd.core.spec import AcmeCa, CertSpec, Signer
 
 # Hosts that one message names.
@@ -106,9 +107,8 @@ def check_hosts(
 
 
 def _listed(names: Collection[DomainName]) -> str:
-    some = ", ".join(name.text for name in list(names)[:_NAMED])
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"the names of the certificate ({some}{more})" if names else "no name at all"
+    some = some_of(list(names), _NAMED)
+    return f"the names of the certificate ({some})" if names else "no name at all"
 
 
 def check_entry(entry: DaneEntry, signer: Signer | None, report: Report, source: Source) -> None:

@@ -18,6 +18,7 @@ from sslmd.config.model import ServiceConfig
 from sslmd.config.report import Report, Source
 from sslmd.config.values import seen
 from sslmd.core.names import CertId
+from sslmd.core.plain import some_of
 from sslmd.core.renewal import usual_lead
 from sslmd.core.spec import ByLife, Points
 
@@ -204,16 +205,15 @@ def check_leads(
             if abs(real - asked) > _UNNOTICED:
                 found.setdefault((life, asked, real), []).append(service.id)
     for (life, asked, real), certs in found.items():
-        some = ", ".join(map(str, certs[:_NAMED]))
-        more = f" and {len(certs) - _NAMED} more" if len(certs) > _NAMED else ""
         when, why = "later", "a third of the life is the most (half of it, under 10 days)"
         if real > asked:
             when, why = "earlier", "min_roll_mins and a restart have to fit in"
         report.warn(
             main,
             (TABLE,),
-            f"{some}{more}: with a life of {_days(life)} days it is renewed {_days(real)} days "
-            f"before it expires, {when} than with ssl-mgr 7, which has {_days(asked)}: {why}",
+            f"{some_of(certs, _NAMED)}: with a life of {_days(life)} days it is renewed "
+            f"{_days(real)} days before it expires, {when} than with ssl-mgr 7, which has "
+            f"{_days(asked)}: {why}",
             f"write target_{_days(life)} = {_days(real)}, which says the same",
         )
 

@@ -200,7 +200,8 @@ def table_of(declared: type, without: tuple[str, ...] = ()) -> Any:
 def made_of(declared: type[T], file: Table, top: str, **derived: Any) -> T:
     """Return what a checked table of a file asks for; `derived`: what several keys say together."""
     known: _Declared = getattr(declared, _DECLARED)
-    made = {field.name for field in dataclasses.fields(declared)} - derived.keys()  # type: ignore
+    attributes: Any = declared
+    made = {field.name for field in dataclasses.fields(attributes)} - derived.keys()
     kept = {
         name: one.to(getattr(file, one.name or name), top)
         for name, one in known.keys.items()

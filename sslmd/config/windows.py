@@ -15,6 +15,7 @@ from sslmd.config.model import Config, ServerClass, ServiceConfig, Trigger
 from sslmd.config.report import Report, Source
 from sslmd.core.dane.sighting import TTLS
 from sslmd.core.names import CertId
+from sslmd.core.plain import some_of
 from sslmd.core.renewal import ROLL_MARGIN, least_lead, usual_lead
 from sslmd.core.spec import AcmeCa, OwnCa, Timing
 from sslmd.core.windows import Group, listed, longest_wait
@@ -71,9 +72,7 @@ def check_windows(config: Config, places: WindowKeys, report: Report, now: datet
             for one in _problems(config, service, places, now):
                 found[one].append(cert)
     for ((source, key), problem, remedy), certs in found.items():
-        some = ", ".join(map(str, certs[:_NAMED]))
-        more = f" and {len(certs) - _NAMED} more" if len(certs) > _NAMED else ""
-        report.mistake(source, key, f"{some}{more}: {problem}", remedy)
+        report.mistake(source, key, f"{some_of(certs, _NAMED)}: {problem}", remedy)
 
 
 def _problems(

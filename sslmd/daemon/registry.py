@@ -23,6 +23,7 @@ from sslmd.core.errors import Refused
 from sslmd.core.events import Event
 from sslmd.core.lifecycle import advance, with_sets
 from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
+from sslmd.core.plain import some_of
 from sslmd.core.reason import Held, Reason, Why
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
@@ -356,20 +357,14 @@ class Registry:
             if cert not in there:
                 if why := self.why_absent(group, cert.service):
                     raise UnknownCertError(f"{cert.arg}: {why}")
-                known = _some([one.service for one in there]) or "nothing"
+                known = some_of([one.service for one in there], _NAMED) or "nothing"
                 raise UnknownCertError(f"there is no {cert.arg}; {group} has {known}")
         if not chosen:
             if why := self.why_absent(group, ""):
                 raise UnknownCertError(f"{group}: {why}")
-            known = _some(sorted(groups)) or "none"
+            known = some_of(sorted(groups), _NAMED) or "none"
             raise UnknownCertError(f"there is no group {group}; there are {known}")
         return group, chosen
-
-
-def _some(names: Sequence[str]) -> str:
-    """Return names for a message: not thousands of them."""
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def entry_of(

@@ -11,7 +11,7 @@ from sslmd.config.load import load
 from sslmd.config.model import Config
 from sslmd.config.reader import differences
 from sslmd.core.errors import ConfigError, Mistake, SslmError
-from sslmd.core.names import CertId
+from sslmd.core.plain import some_of
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.refusal import GIVES_UP, NEEDS_START, START_FAILS, refusal_of
 from sslmd.daemon.tell.journal import ERROR, NOTICE, WARNING
@@ -70,7 +70,7 @@ class Reload:
         )
         text = "; ".join((counts, *tables))
         named = (("added", added), ("removed", removed), ("changed", changed))
-        details = [f"{word}: {_listed(certs)}" for word, certs in named if certs]
+        details = [f"{word}: {some_of(certs, _NAMED)}" for word, certs in named if certs]
         self._tell("config-loaded", "; ".join((counts, *details, *tables)), NOTICE)
         return {
             "text": text,
@@ -108,8 +108,3 @@ class Reload:
                 remedy = "correct it; to give the certificate up, delete the file"
                 mistakes.append(Mistake(path, 0, "", "it is no service file any more", remedy))
         return mistakes
-
-
-def _listed(certs: Sequence[CertId]) -> str:
-    more = f" and {len(certs) - _NAMED} more" if len(certs) > _NAMED else ""
-    return f"{', '.join(map(str, certs[:_NAMED]))}{more}"

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import CertId, GroupName, SetName
+from sslmd.core.plain import some_of
 from sslmd.core.state import Delivered
 from sslmd.servers.production import linked
 from sslmd.store import certs, files, owners, sets
@@ -131,9 +132,8 @@ def told_of_ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
     way_out = "Its group is not active: remove these files yourself"
     if managed:
         way_out = f"To remove them: sslmctl deliver {cert.arg}"
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     return [
-        f"keys of the CA are in production: {', '.join(found[:_SHOWN])}{more}. No server needs "
+        f"keys of the CA are in production: {some_of(found, _SHOWN)}. No server needs "
         f"them. {way_out}. Other servers may have copies: ssl-mgr copied the whole tree"
     ]
 

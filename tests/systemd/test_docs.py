@@ -128,6 +128,8 @@ def test_the_architecture_names_what_is_there() -> None:
 def test_the_architecture_has_every_room() -> None:
     text = between(DOCS / "ARCHITECTURE.md", "rooms")
     for room in PACKAGE.iterdir():
+        if room.is_dir() and not any(room.rglob("*.py")):
+            continue  # compiled files of a room that was renamed: git leaves them behind
         name = f"{room.name}/" if room.is_dir() else room.name
         if not name.startswith("_") and room.name != "py.typed":
             assert f"`{name}`" in text, f"nothing is said of {name}"
