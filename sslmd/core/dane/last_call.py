@@ -17,7 +17,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from sslmd.core.dane.gate import harm_of
-from sslmd.core.dane.verdict import Counting, HeldBack, NoRecords, Withdrawn
+from sslmd.core.dane.verdict import Counting, HeldBack, NoRecords, Unknown, Withdrawn
 from sslmd.core.reason import Held, Reason, Said, Why
 from sslmd.core.state import CertState
 from sslmd.core.view import View
@@ -76,13 +76,20 @@ def alarm_of(
     """
     if now < calls_of(view.state, end)[0] or now < opens < end:
         return None
-    ports = None if isinstance(view.dane, NoRecords | Withdrawn) else view.dane.ports
+    match view.dane:
+        case NoRecords() | Unknown(ports=None):
+            usages = frozenset[int]()
+        case Withdrawn(usages=usages):
+            pass
+        case dane:
+            assert dane.ports is not None
+            usages = dane.ports.usages
     return Reason(
         Held.ROLL_BLOCKED,
         end=end,
         over=end <= now,
         why=why,
-        usage_3=ports is not None and ports.usages == frozenset({3}),
+        usage_3=usages == frozenset({3}),
         arg=view.wanted.spec.id.arg,
         harm=harm_of(view, now),
     )

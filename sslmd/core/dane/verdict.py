@@ -40,10 +40,14 @@ class NoRecords:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """Records at `owner` were withdrawn that caches may still hold, until then."""
+    """Records at `owner` were withdrawn that caches may still hold, until then.
+
+    `usages`: those of the records that it has now, as in `CheckedPorts`.
+    """
 
     owner: str
     until: datetime | None = None
+    usages: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

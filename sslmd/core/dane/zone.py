@@ -139,7 +139,10 @@ class KnownZone:
     def dane(self, cert: CertId, entry: Standing) -> Dane:
         """Return what is known of a certificate's records."""
         if fading := self._fading(cert, entry):
-            return Withdrawn(fading, self.sighting.opens_at if self.sighting is not None else None)
+            until = self.sighting.opens_at if self.sighting is not None else None
+            mine = self.mine(cert) if entry.wanted.dane else None
+            entries = mine.entries if mine is not None else ()
+            return Withdrawn(fading, until, frozenset(one.usage for one in entries))
         if not entry.wanted.dane:
             return NoRecords()
         if self.tried is None:
