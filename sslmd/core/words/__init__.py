@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from sslmd.core.reason import ABOUT, ALSO, Code, Ended, Failed, Held, Reason, Why
+from sslmd.core.failed import Failed
+from sslmd.core.reason import ABOUT, ALSO, Code, Ended, Held, Reason, Why
 from sslmd.core.times import clock, day, minute
 from sslmd.core.words.acme import ACME
 from sslmd.core.words.decisions import DECISIONS
