@@ -21,7 +21,6 @@ from sslmd.core.dane.verdict import (
     counted,
 )
 from sslmd.core.events import (
-    Advertised,
     BackOnDeck,
     CertIssued,
     Event,
