@@ -112,6 +112,9 @@ class Certs:
             for _ in range(MAX_EVENTS):
                 now = self._decided_at[cert] = self._site.now()
                 decision = decide(self._registry.view(cert), now)
+                if decision.advertised is not None:
+                    self._registry.put(cert, decision.advertised)
+                    decision = replace(decision, advertised=None)
                 if decision.event is None:
                     break
                 self._registry.put(cert, decision.event)

@@ -235,7 +235,7 @@ def _follow(
     now = site.now()
     for _ in range(_MOST_STEPS):
         one.decision = decide(view_of(one, book, dane), now)
-        event = one.decision.event
+        event = one.decision.advertised or one.decision.event
         if event is not None:
             if isinstance(event, AskDropped):
                 one.remarks.append(f"what an admin asked for is dropped: {say(event.reason)}")

@@ -218,7 +218,7 @@ def test_a_next_with_another_key_is_not_rolled_by_rule() -> None:
     forced = Ask(Request.ROLL, NOW, force=True)
     assert isinstance(step(root(GOOD, FOREIGN, ask=forced)).job, Roll)
     ours = ca_set(ROOT, 1, 3650)
-    assert isinstance(step(root(GOOD, ours)).job, Roll) or step(root(GOOD, ours)).event
+    assert isinstance(step(root(GOOD, ours)).job, Roll) or step(root(GOOD, ours)).advertised
     renamed = ca_set(ROOT, 1, 3650, name="root 2")
     assert step(root(GOOD, renamed)).alarm
 
