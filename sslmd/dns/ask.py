@@ -30,7 +30,7 @@ from sslmd.core.errors import Transient
 from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.reason import Reason, Said
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.dns.manners import Manners, SharedQuestion, domain_of, manners_at
 from sslmd.dns.received import Query, TooMuchError, is_cut_short
 

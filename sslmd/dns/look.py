@@ -23,7 +23,7 @@ from sslmd.core.dane.sighting import NameServerSeen, OwnerSeen
 from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.core.reason import Reason
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.dns.answers import delegation, end_of_chain, error_in, find, soa_serial, tlsa_in, txt_in
 from sslmd.dns.ask import NameServer, OutOfReach, Unanswered, ask, heard_by_udp
 from sslmd.dns.manners import PLACES

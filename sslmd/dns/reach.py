@@ -19,7 +19,7 @@ from sslmd.core.errors import SslmError
 from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.reason import Reason
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.dns.answers import error_in, soa_serial, zone_in
 from sslmd.dns.ask import PAYLOAD, NameServer, OutOfReach, Unanswered, ask, by_tcp, heard_by_udp
 from sslmd.dns.received import Query

@@ -13,7 +13,7 @@ from sslmd.core.names import DomainName, GroupName, ZoneName
 from sslmd.core.plain import some_of
 from sslmd.core.reason import Reason
 from sslmd.core.records import zone_of
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import NameServers, addresses_at, follow, name_servers
 from sslmd.dns.reach import Reached, reach

@@ -17,7 +17,7 @@ from sslmd.config.model import Endpoint
 from sslmd.config.tables import PUBLIC_RESOLVERS
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, DomainName, ZoneName, parse_san
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import name_servers
 from sslmd.dns.reach import ask_resolvers, reach

@@ -18,7 +18,7 @@ from sslmd.config.model import DnsPrimary, Endpoint
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.dns import received
 from sslmd.dns.ask import NameServer, Silent, ask
 from sslmd.dns.bounds import (
