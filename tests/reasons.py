@@ -15,11 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sslmd.core import reason as reasons
 from sslmd.core.reason import Code, Held, Reason, Said
-from sslmd.core.words import TABLES, fields
+from sslmd.core.words.pattern import fields
+from sslmd.core.words.sentence import TABLES
 
-KINDS = [kind for kind in Code.__subclasses__() if kind.__module__ == reasons.__name__]
+KINDS = [kind for kind in Code.__subclasses__() if kind.__module__.startswith("sslmd.core.")]
 _PLACE = re.compile(r"(<!-- codes: begin -->\n).*(<!-- codes: end -->)", re.DOTALL)
 
 

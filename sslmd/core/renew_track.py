@@ -316,7 +316,9 @@ def _rolling(view: View, now: datetime) -> Decision:
     opening = opening_of(state, wanted, max(rest, now))
     at = opening.at if opening.when else rest
     if state.phase is Phase.ISSUED and gate.open and (wanted.dane or (at > now and not forced)):
-        return Decision(gate.reason, event=Advertised(now, gate.reason), roll_at=at)
+        seen = Advertised(now, gate.reason)
+        ahead = replace(view, state=replace(state, phase=Phase.ADVERTISED))
+        return replace(_rolling(ahead, now), advertised=seen)
     if state.phase is Phase.ADVERTISED and wanted.dane and view.dane == UNKNOWN:
         # Just after a start: the last look would find nothing to look for.
         why = Reason(Why.DNS_WAITS, back=back, gate=gate.reason)
@@ -448,7 +450,7 @@ def _progresses(ca: Ca, now: datetime) -> bool:
     if ca.wanted is None or ca.state is None or not ca.renewed:
         return False
     step = renewing(View(ca.wanted, ca.state, ca.above), now)
-    if step.job is not None or step.event is not None:
+    if step.job or step.event or step.advertised:
         return True
     return step.waits_for_ca and ca.above is not None and _progresses(ca.above, now)
 

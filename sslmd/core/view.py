@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sslmd.core.dane.verdict import UNKNOWN, Dane
-from sslmd.core.events import Event
+from sslmd.core.events import Advertised, Event
 from sslmd.core.jobs import CertJob
 from sslmd.core.names import CertId
 from sslmd.core.reason import Reason, Said, Why
@@ -61,6 +61,8 @@ class View:
 class Decision:
     """What comes next: a job, an event that needs no work, or a wait.
 
+    `event` is taken in, and then it is decided again. `advertised` is taken in as well, and the
+    rest of the decision is what follows from it.
     `wake_at`: look again then at the latest. `waits_for_ca`: look again when that CA changed.
     `looks_again`: when a need that cannot be met is looked at again. `rolls_when`: the windows that
     make `roll_at` what it is. `stuck`: the failure that is being waited out. `alarm`: what only an
@@ -70,6 +72,7 @@ class Decision:
     reason: Reason
     job: CertJob | None = None
     event: Event | None = None
+    advertised: Advertised | None = None
     wake_at: datetime | None = None
     renew_at: datetime | None = None
     roll_at: datetime | None = None

@@ -28,7 +28,7 @@ from sslmd.core.retry import Failure, Trouble
 from sslmd.core.spec import KeySpec, KeyType, OwnCa, SelfSigned, Subject
 from sslmd.core.state import Ask, CertState, Delivered, Phase, Request, SetNote
 from sslmd.core.view import Ca, Decision, View, due
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from tests.reasons import because
 from tests.stand.world import EC, START, days, facts, wanted
 
@@ -218,7 +218,7 @@ def test_a_next_with_another_key_is_not_rolled_by_rule() -> None:
     forced = Ask(Request.ROLL, NOW, force=True)
     assert isinstance(step(root(GOOD, FOREIGN, ask=forced)).job, Roll)
     ours = ca_set(ROOT, 1, 3650)
-    assert isinstance(step(root(GOOD, ours)).job, Roll) or step(root(GOOD, ours)).event
+    assert isinstance(step(root(GOOD, ours)).job, Roll) or step(root(GOOD, ours)).advertised
     renamed = ca_set(ROOT, 1, 3650, name="root 2")
     assert step(root(GOOD, renamed)).alarm
 

@@ -361,8 +361,9 @@ class Year:
     def step(self, cert: Cert) -> bool:
         """Do what is next for a certificate; return whether there was something."""
         decision = decide(self.view(cert), self.wall())
-        if decision.event is not None:
-            self.apply(cert, decision.event)
+        event = decision.advertised or decision.event
+        if event is not None:
+            self.apply(cert, event)
             return True
         if decision.job is None:
             return False

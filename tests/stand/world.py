@@ -208,8 +208,9 @@ class World:
 
     def _step(self, cert: CertId) -> None:
         decision = decide(self.view(cert), self.now)
-        if decision.event is not None:
-            self._apply(cert, decision.event)
+        event = decision.advertised or decision.event
+        if event is not None:
+            self._apply(cert, event)
         elif decision.job is not None:
             self._run(cert, decision.job)
         else:

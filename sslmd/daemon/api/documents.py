@@ -36,7 +36,7 @@ from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import Server, ServerPhase, SetNote, Unseen
 from sslmd.core.trouble import CertStatus, ServerStatus
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 from sslmd.dns.bounds import bounds
@@ -212,7 +212,7 @@ def zones(planner: Planner) -> list[dict[str, Any]]:
 
 def dns() -> list[dict[str, Any]]:
     """Return what of name servers is not asked, or has to wait, because of the bounds."""
-    return [{"text": text} for text in bounds().remarks()]
+    return [{"text": say(one), **on_wire(one)} for one in bounds().remarks()]
 
 
 def dh(planner: Planner) -> list[dict[str, Any]]:
