@@ -267,3 +267,44 @@ def _names_a_set(text: str) -> bool:
 def machine_of(host: str) -> str:
     """Return the machine that an entry of `servers` means, without the user that logs in there."""
     return host.rpartition("@")[2].lower()
+
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+def meant(text: str) -> Address | None:
+    """Return the address that a text stands for, None if it is none.
+
+    IPv4 is taken out of IPv6: mapped (RFC 4291 §2.5.5.2), 6to4 (RFC 3056), NAT64 (RFC 6052).
+    """
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    inside = address.ipv4_mapped or address.sixtofour
+    if inside is None and address in _NAT64:
+        inside = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return inside or address
+
+
+def is_public(text: str) -> bool:
+    """Whether anybody on the internet may be at an address."""
+    address = meant(text)
+    return address is not None and address.is_global and not address.is_multicast
+
+
+def no_host(text: str) -> str:
+    """Return why an address is no other machine's, wherever one is; "" if it may be."""
+    address = meant(text)
+    if address is None:
+        return "is no address"
+    if address.is_loopback or address.is_unspecified:
+        return "is this machine's own"
+    future = address.version == 4 and address.is_reserved
+    if address.is_link_local or address.is_multicast or future:
+        return "is the address of no single host in the world"
+    return ""

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from sslmd.core.dane.gate import gate_of, harm_of, lost_sight
 from sslmd.core.dane.last_call import alarm_of, calls_of, curr_ends, first_alarm, rescue
 from sslmd.core.dane.verdict import UNKNOWN, Everywhere
+from sslmd.core.errors import CLOCK_TOLERANCE
 from sslmd.core.events import Advertised, AskDropped, Lost
-from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, MakeKey, Order, PutBack, Roll, Rolling, TakeOff
 from sslmd.core.limits import MOST_FAILED, failed_too_often
 from sslmd.core.names import SetName
@@ -28,9 +28,8 @@ from sslmd.core.renewal import (
     why_unusable,
     why_useless,
 )
-from sslmd.core.retry import CLOCK_TOLERANCE
 from sslmd.core.roll_wait import asked_wait, opening_of, roll_at
-from sslmd.core.spec import AcmeCa, OwnCa, SelfSigned
+from sslmd.core.spec import AcmeCa, OwnCa, SelfSigned, SetFacts
 from sslmd.core.state import Ask, CertState, Phase, Request
 from sslmd.core.view import Ca, Decision, View, blocking, due, told
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sslmd.core.facts import SetFacts
 from sslmd.core.reason import Reason, Why
 from sslmd.core.renewal import ROLL_MARGIN, Wanted, why_unusable
+from sslmd.core.spec import SetFacts
 from sslmd.core.state import CertState, Request, SetNote
 from sslmd.core.windows import listed, next_common, opens
 

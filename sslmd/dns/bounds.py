@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
-from sslmd.core.addresses import is_public, no_host
+from sslmd.core.names import is_public, no_host
 
 # Questions under way in all, and of those, at servers that did not answer their last question
 # quickly: a zone with a hundred silent addresses takes no turn from the others.
