@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from sslmd.core.reason import Code, Held, Reason, Said
-from sslmd.core.words.sentence import TABLES, fields
+from sslmd.core.words.pattern import fields
+from sslmd.core.words.sentence import TABLES
 
 KINDS = [kind for kind in Code.__subclasses__() if kind.__module__.startswith("sslmd.core.")]
 _PLACE = re.compile(r"(<!-- codes: begin -->\n).*(<!-- codes: end -->)", re.DOTALL)

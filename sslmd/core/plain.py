@@ -19,7 +19,7 @@ machine: a setting, like its language. It is no clock.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 # For type checkers alone: `typing` is slow to import, and this is part of every `sslmctl`.
 TYPE_CHECKING = False
@@ -47,6 +47,10 @@ _INVISIBLE = frozenset(
     )
     for code in some
 )
+
+
+# Nearer than this, the time of the day matters too.
+_NEAR = timedelta(days=3)
 
 
 def some_of(items: Sequence[object], most: int) -> str:
@@ -125,3 +129,19 @@ def day(when: datetime) -> str:
 def hour(when: datetime) -> str:
     """Return `04:12:05 CET`, for what is near."""
     return f"{here(when):%H:%M:%S %Z}"
+
+
+def local(moment: datetime | None, now: datetime) -> str:
+    """Return a local time with its zone, of far ones the date alone; "-" for None."""
+    if moment is None:
+        return "-"
+    far = abs(moment - now) > _NEAR
+    return day(moment) if far else minute(moment)
+
+
+def span(length: timedelta) -> str:
+    """Return a length of time in its fitting unit, rounded down: 41 d, 31 h, 12 min."""
+    seconds = int(abs(length).total_seconds())
+    if seconds >= 2 * 86400:
+        return f"{seconds // 86400} d"
+    return f"{seconds // 3600} h" if seconds >= 2 * 3600 else f"{seconds // 60} min"

@@ -8,10 +8,10 @@ import pwd
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 
-from sslmd.console.text import count, local, printable
+from sslmd.console.text import count, printable
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId, GroupName, SetName
-from sslmd.core.plain import some_of
+from sslmd.core.plain import local, some_of
 from sslmd.core.spec import SetFacts
 from sslmd.doctor.daemon import Running
 from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, well, wrong

@@ -11,7 +11,8 @@ import pytest
 
 from sslmd.core.names import CertId, SetName
 from sslmd.core.reason import Ended, Held, Reason, Said, Why, facts_as_json, on_wire, said
-from sslmd.core.words.sentence import TABLES, fields, fill, say
+from sslmd.core.words.pattern import fields, fill
+from sslmd.core.words.sentence import STYLES, TABLES, say
 from tests.reasons import KINDS, patterns, table, used
 
 PROGRAM = Path(__file__).parents[2] / "sslmd"
@@ -71,7 +72,9 @@ def test_every_code_is_used() -> None:
 
 def test_a_pattern_leaves_out_what_has_no_facts() -> None:
     assert fill("not due[ until {until:day}]; [[now]]", {}) == "not due; [now]"
-    assert fill("not due[ until {until:day}]", {"until": WHEN}) == "not due until 2026-03-01"
+    assert (
+        fill("not due[ until {until:day}]", {"until": WHEN}, STYLES) == "not due until 2026-03-01"
+    )
     with pytest.raises(KeyError):
         fill("{missing}", {})
 
