@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from sslmd.config.model import Config, Validation
 from sslmd.console.text import count
 from sslmd.core.errors import SslmError, Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, GroupName, ZoneName
 from sslmd.core.plain import some_of
+from sslmd.core.reason import Reason
 from sslmd.core.records import zone_of
+from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import NameServers, addresses_at, follow, name_servers
 from sslmd.dns.reach import Reached, reach
@@ -90,8 +93,7 @@ async def _of_zone(case: Checkup, zone: ZoneName) -> Symptoms:
             "the name an address",
         )
     for cut in (one.there.cut for one in sets if one.there.cut):
-        text = f"zone {zone}: {cut}; name those to watch with nameservers in [[dns_primary]]"
-        yield odd("DNS", text)
+        yield odd("DNS", say(Reason(Failed.NOT_WATCHED, cut=cut, about=f"zone {zone}")))
     marks = _marks(sets)
     if not marks and not any(one.there.lacking for one in sets):
         yield wrong("DNS", f"zone {zone}: there are no name servers; see its NS records")

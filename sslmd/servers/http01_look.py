@@ -27,8 +27,9 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from sslmd import __version__
+from sslmd.core.addresses import is_public
 from sslmd.core.errors import Transient
-from sslmd.core.names import is_public, shown
+from sslmd.core.names import shown
 from sslmd.servers.handshake import ANY
 
 # For one address, with all its redirects.

@@ -210,7 +210,7 @@ def zones(planner: Planner) -> list[dict[str, Any]]:
 
 def dns() -> list[dict[str, Any]]:
     """Return what of name servers is not asked, or has to wait, because of the bounds."""
-    return [{"text": text} for text in bounds().remarks()]
+    return [{"text": say(one), **on_wire(one)} for one in bounds().remarks()]
 
 
 def dh(planner: Planner) -> list[dict[str, Any]]:
