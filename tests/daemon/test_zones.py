@@ -19,12 +19,11 @@ import pytest
 from sslmd.config.load import load
 from sslmd.core.dane.tlsa import TlsaHosts
 from sslmd.core.dane.verdict import Counting, HeldBack, NoRecords, Unknown
-from sslmd.core.errors import Permanent, Transient
+from sslmd.core.errors import Permanent, Transient, Trouble
 from sslmd.core.failed import Failed
 from sslmd.core.jobs import Look, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.reason import Reason
-from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Phase
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api import documents
