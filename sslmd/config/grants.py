@@ -178,7 +178,6 @@ def check_means(
         return wanted
 
     served = any(one.server_dir for one in classes if one.kind is ServerKind.WEB)
-    no_acme = [] if dns.acme_dirs else [one for one in everything if no_challenges(one)]
     no_tlsa = (
         []
         if dns.tlsa_dirs
@@ -186,7 +185,7 @@ def check_means(
     )
     by_dns, by_http = validated_by(Validation.DNS_01), validated_by(Validation.HTTP_01)
     _warn_lack(
-        [one for one in no_acme if by_dns(one)],
+        [] if dns.acme_dirs else [one for one in everything if by_dns(one) and no_challenges(one)],
         "dns-01 challenges cannot be published",
         "write acme_dir in [dns], or update = true in [[dns_primary]]",
         report,
