@@ -22,7 +22,7 @@ from sslmd.console.health import (
 )
 from sslmd.console.program import USAGE, CtlError
 from sslmd.console.text import count, printable, say
-from sslmd.core.times import span
+from sslmd.core.plain import span
 from sslmd.core.trouble import Limits, Severity, unseen_servers
 from sslmd.wire.messages import Method
 

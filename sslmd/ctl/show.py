@@ -12,7 +12,7 @@ from sslmd.console.health import dane_unseen, problems, why
 from sslmd.console.program import DONE
 from sslmd.console.table import Row, print_table, terminal_width, wrapped
 from sslmd.console.text import clock, say
-from sslmd.core.times import local, span
+from sslmd.core.plain import local, span
 from sslmd.core.words.health import Health
 from sslmd.wire.messages import Method
 

@@ -10,10 +10,9 @@ from datetime import UTC, datetime
 
 from sslmd.console.text import count, printable
 from sslmd.core.errors import SslmError
-from sslmd.core.facts import SetFacts
 from sslmd.core.names import CertId, GroupName, SetName
-from sslmd.core.plain import some_of
-from sslmd.core.times import local
+from sslmd.core.plain import local, some_of
+from sslmd.core.spec import SetFacts
 from sslmd.core.words.doctor import Diagnosis
 from sslmd.doctor.daemon import Running
 from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, well, wrong

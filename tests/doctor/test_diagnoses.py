@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sslmd.console.program import NoDaemon
 from sslmd.core.words.doctor import Diagnosis
@@ -15,14 +16,16 @@ from sslmd.doctor.symptoms import alike, wrong
 DOCTOR = Path(__file__).parents[2] / "sslmd/doctor"
 
 
-def made() -> Iterator[tuple[str, Diagnosis, set[str], set[str]]]:
+def made() -> Iterator[tuple[str, Diagnosis, set[Any], set[str]]]:
     """Every finding that is made: where, its words, the facts given, those given by name here."""
     for path in sorted(DOCTOR.glob("*.py")):
         for function in ast.walk(ast.parse(path.read_text())):
             if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             shared = {
-                node.targets[0].id: {key.value for key in node.value.keys if key is not None}
+                node.targets[0].id: {
+                    key.value for key in node.value.keys if isinstance(key, ast.Constant)
+                }
                 for node in ast.walk(function)
                 if isinstance(node, ast.Assign)
                 and isinstance(node.targets[0], ast.Name)

@@ -166,7 +166,6 @@ class Diagnosis(StrEnum):
         "zone {zone}: its name server {host} has no address; correct the NS record, or give the "
         "name an address"
     )
-    NS_LEFT_OUT = "zone {zone}: {cut}; name those to watch with nameservers in [[[[dns_primary]]]]"
     NO_NAME_SERVERS = "zone {zone}: there are no name servers; see its NS records"
     NS_UNKNOWN = "zone {zone}: {why}, so only nameservers of [[[[dns_primary]]]] is looked at"
     NS_NOT_WATCHED = (

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from sslmd.core.failed import Failed
+from sslmd.core.plain import clock, day, minute
 from sslmd.core.reason import ABOUT, ALSO, Code, Ended, Held, Reason, Why
-from sslmd.core.times import clock, day, minute
 from sslmd.core.words.acme import ACME
 from sslmd.core.words.decisions import DECISIONS
 from sslmd.core.words.dns import DNS
