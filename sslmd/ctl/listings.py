@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 
 from sslmd.console.answers import Fields
-from sslmd.console.args import Commands, add_certs, ask, chosen, command, connect
+from sslmd.console.args import CERTS, Commands, arg, ask_certs, chosen, command, connect, flag
 from sslmd.console.client import ANSWER_TIMEOUT
 from sslmd.console.program import DONE, FAILED
 from sslmd.console.table import Row, print_table
@@ -26,15 +26,18 @@ _ERROR, _WARNING = 3, 4
 
 def add(commands: Commands) -> None:
     """Declare the commands."""
-    parser = command(commands, "plan", plan, "show the jobs that run, wait, and come")
-    add_certs(parser)
-
-    parser = command(commands, "events", events, "show what happened lately")
-    add_certs(parser)
-    parser.add_argument("--follow", "-f", action="store_true", help="go on until Ctrl-C")
-    parser.add_argument("--json", action="store_true", help="print lines of JSON")
-
-    parser = command(
+    command(commands, "plan", plan, "show the jobs that run, wait, and come", "", CERTS)
+    command(
+        commands,
+        "events",
+        events,
+        "show what happened lately",
+        "",
+        CERTS,
+        arg("--follow", "-f", action="store_true", help="go on until Ctrl-C"),
+        flag("--json", "print lines of JSON"),
+    )
+    command(
         commands,
         "dane",
         dane,
@@ -43,17 +46,15 @@ def add(commands: Commands) -> None:
         "address of every port that has some, and tells what does not fit. The daemon does this "
         "every day by itself, and at most once a minute for those who ask: until then they get the "
         "last answer, with its age.",
+        CERTS,
+        flag("--now", "ask the world again, within that minute (admins only)"),
+        flag("--json", "print what the daemon answers"),
     )
-    add_certs(parser)
-    parser.add_argument(
-        "--now", action="store_true", help="ask the world again, within that minute (admins only)"
-    )
-    parser.add_argument("--json", action="store_true", help="print what the daemon answers")
 
 
 def plan(args: argparse.Namespace) -> int:
     """Print the jobs."""
-    jobs = Fields(ask(args, Method.PLAN, {"certs": chosen(args)})).subs("jobs")
+    jobs = Fields(ask_certs(args, Method.PLAN)).subs("jobs")
     if not jobs:
         say("nothing to do")
         return DONE
@@ -116,8 +117,7 @@ def _print_event(notice: Notification, *, as_json: bool) -> None:
 def dane(args: argparse.Namespace) -> int:
     """Ask for it and print it; 1 if something does not fit, was not looked at or is not there."""
     # Left out where it is not asked for: a daemon of before does not know it.
-    params = {"certs": chosen(args), **({"now": True} if args.now else {})}
-    result = ask(args, Method.DANE, params, DANE_TIMEOUT)
+    result = ask_certs(args, Method.DANE, DANE_TIMEOUT, **({"now": True} if args.now else {}))
     certs = Fields(result).subs("certs")
     if args.json:
         say(json.dumps(result, indent=2, ensure_ascii=False))
