@@ -10,11 +10,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sslmd.config.hosts import THIS_HOST, hosts_of, is_meant, wanted_here, wanted_on
-from sslmd.core.errors import Refused, SslmError
+from sslmd.core.errors import Refused, SslmError, Trouble
 from sslmd.core.host.needs import Belonging, belonging_of, needs
 from sslmd.core.jobs import Copy
 from sslmd.core.names import CertId, shown
-from sslmd.core.retry import Trouble
 from sslmd.store import files
 from sslmd.store.note_kinds import HOST_NOTE, HostNote, noted_hosts, shortened
 from sslmd.workers.copy import Visit

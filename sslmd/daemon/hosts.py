@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from sslmd.config.hosts import class_order, wanted_on
 from sslmd.config.model import Config
-from sslmd.core.errors import SslmError
+from sslmd.core.errors import SslmError, Trouble
 from sslmd.core.events import ServerCopied, ServerSeen, ServersWanting, ServerTold
 from sslmd.core.host.commands import DNS
 from sslmd.core.host.needs import restarts_at
@@ -29,7 +29,6 @@ from sslmd.core.host.server import failed, given, looked_at, not_given, restarte
 from sslmd.core.jobs import Copy, HostJob, Job, Pool, Restart, See, Told
 from sslmd.core.names import CertId
 from sslmd.core.renewal import ROLL_MARGIN
-from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Server, ServerPhase
 from sslmd.core.windows import opens
 from sslmd.daemon.host_book import HostBook

@@ -261,7 +261,7 @@ class OwnerView:
                 return self._answers[key]
             if self._silent is not None:
                 # The rest would have to wait as long, one after the other.
-                raise type(self._silent)(self.server, self._silent.problem)
+                raise type(self._silent)(self.server, self._silent.why)
             try:
                 answer = self._answers[key] = await ask(self.server, name, rdtype, dnssec=dnssec)
             except Unanswered as err:

@@ -28,11 +28,10 @@ from sslmd.core.dane.plan import ZoneDecision, ZoneView, decide_zone
 from sslmd.core.dane.sighting import Sighting
 from sslmd.core.dane.tlsa import DaneEntry, TlsaHosts
 from sslmd.core.dane.zone import KnownZone
-from sslmd.core.errors import Transient
+from sslmd.core.errors import Transient, Trouble
 from sslmd.core.jobs import Look, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.reason import Why
-from sslmd.core.retry import Trouble
 from tests.stand.world import START
 
 ZONE = ZoneName("example.com")

@@ -18,10 +18,9 @@ from sslmd.core.dane.report import findings_of
 from sslmd.core.dane.tlsa import Material, association
 from sslmd.core.dane.verdict import Counting
 from sslmd.core.dane.zone import KnownZone
-from sslmd.core.errors import Transient
+from sslmd.core.errors import Transient, Trouble
 from sslmd.core.jobs import Look, Publish
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.core.retry import Trouble
 from sslmd.core.state import Phase
 from sslmd.daemon.api.documents import dane as document_of
 from sslmd.daemon.zones import Zones

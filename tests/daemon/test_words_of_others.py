@@ -33,10 +33,9 @@ from hypothesis import strategies as st
 from sslmd.acme.problems import read_problem
 from sslmd.config.load import load
 from sslmd.core.dane.report import DaneReport, Finding
-from sslmd.core.errors import ConfigError, Mistake, SslmError, Transient
+from sslmd.core.errors import ConfigError, Failure, Mistake, SslmError, Transient, Trouble
 from sslmd.core.names import BadName, CertId, DomainName, SetName
 from sslmd.core.plain import MOST, MOST_LINES, plain
-from sslmd.core.retry import Failure, Trouble
 from sslmd.core.state import Server, ServerPhase
 from sslmd.daemon.api.methods import Methods
 from sslmd.daemon.api.server import Server as SocketServer

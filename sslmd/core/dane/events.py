@@ -20,8 +20,8 @@ from sslmd.core.dane.sighting import (
     Sighting,
 )
 from sslmd.core.dane.zone import KnownZone
+from sslmd.core.errors import Trouble
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.core.retry import Trouble
 
 # Seconds between two looks at the include files: somebody may have changed one by hand.
 FILES = 60.0

@@ -19,8 +19,8 @@ from sslmd.core.dane.verdict import (
 )
 from sslmd.core.dane.zone import KnownZone
 from sslmd.core.names import CertId, DomainName
-from sslmd.core.standing import Standing
 from sslmd.core.state import CertState
+from sslmd.core.view import Standing
 
 
 def dane_of(zone: KnownZone, cert: CertId, entry: Standing) -> Dane:

@@ -31,8 +31,8 @@ from sslmd.core.dane.tlsa import (
     owned,
     wants_of,
 )
+from sslmd.core.errors import Trouble
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.core.retry import Trouble
 
 # An owner, a name server, where it says that a CNAME leads, and whether to a zone below.
 Doubt = tuple[DomainName, str, str, bool]

@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from sslmd.core.errors import is_over
 from sslmd.core.jobs import Told
 from sslmd.core.names import BadName, CertId, SetName
-from sslmd.core.retry import is_over
 from sslmd.core.state import DONE, Server, ServerPhase
 
 KEY_MODE = 0o600

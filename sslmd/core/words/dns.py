@@ -28,10 +28,58 @@ def _no_addresses(facts: Facts) -> str:
 
 def _nobody_tells(facts: Facts) -> str:
     said = "{said:lines}" if facts.get("said") else "it has none"
-    return f"no name server tells of {{name}} {{type}}: {said}"
+    return f"no name server tells of {{name}}[ {{type}}]: {said}"
+
+
+def _not_looked_up(facts: Facts) -> str:
+    said = "{said:lines}" if facts.get("said") else "there is no resolver to ask"
+    return f"{{name}} {{type}} cannot be looked up: {said}"
+
+
+def _silent(facts: Facts) -> str:
+    return f"did not answer {'by TCP ' if 'tcp' in facts else ''}within {{seconds}} s"
 
 
 DNS: Mapping[Failed, str | Callable[[Facts], str]] = {
+    Failed.NAME_SERVER: "{server} {why}",
+    Failed.NS_NO_ADDRESS: "has no address to ask",
+    Failed.NS_SILENT: _silent,
+    Failed.NS_NOISE: "sent nothing within {seconds} s that answers the question",
+    Failed.NS_CLOSED: "closed the TCP connection without an answer",
+    Failed.NS_NOT_ASKED: "cannot be asked[{tcp:if} by TCP]: {said}",
+    Failed.NS_OUT_OF_REACH: "is out of reach from here by {family}: {said}",
+    Failed.NS_NONSENSE: "answers nonsense[{tcp:if} by TCP]",
+    Failed.NS_TOO_MANY: (
+        "sends an answer of {records} records, and no more than {most} are read; look at what it "
+        "serves"
+    ),
+    Failed.NS_TOO_LONG: (
+        "sends an answer whose names take too long to read; look at what it serves"
+    ),
+    Failed.NS_ANSWERS: "answers {rcode}[ for {owner} {type}]",
+    Failed.NS_NOT_AUTHORITATIVE: "is not authoritative[ for {owner}]",
+    Failed.NS_AGAIN: "{why}, again and again",
+    Failed.NS_TCP_ALONE: "answers by TCP alone, and CAs ask by UDP; open port 53 for UDP",
+    Failed.NS_NOT_BY_UDP: "did not answer by UDP",
+    Failed.NS_CNAME: "has a CNAME at {owner} that leads to {target}",
+    Failed.NS_NO_SOA: "has no SOA record",
+    Failed.NOT_WATCHED: "{cut}; name those to watch with nameservers in [[[[dns_primary]]]]",
+    Failed.CUT: "{what:lines}",
+    Failed.CUT_SERVERS: "of its {number} name servers the first {most} by name are asked",
+    Failed.CUT_ADDRESSES: "of the {number} addresses of {host} the first {most} are asked",
+    Failed.CUT_ADDRESS: "{address} is not asked, it {why}",
+    Failed.ADDRESS_NONE: "is no address",
+    Failed.ADDRESS_OWN: "is this machine's own",
+    Failed.ADDRESS_SHARED: "is the address of no single host in the world",
+    Failed.ADDRESS_PRIVATE: "is private",
+    Failed.QUEUED: (
+        "questions to name servers wait for each other, up to {longest:span} in the last {lately}: "
+        "at most {most} are under way at a time, {doubtful} of them at servers that answer late or "
+        "not at all"
+    ),
+    Failed.NOT_LOOKED_UP: _not_looked_up,
+    Failed.RESOLVERS_UNREAD: "cannot read {file}: {said}; write it",
+    Failed.RESOLVERS_NONE: "{file} names no resolver; write a nameserver line there",
     Failed.NO_ADDRESSES: _no_addresses,
     Failed.NO_ADDRESS: (
         "the name server {host} has no address; correct nameservers in its [[[[dns_primary]]]]"
