@@ -12,6 +12,7 @@ from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId
 from sslmd.core.plain import some_of
+from sslmd.core.words.sentence import say
 from sslmd.doctor.symptoms import Checkup, Symptoms, acme_ca, unseen, well, wrong
 from sslmd.store.layout import Tree
 from sslmd.workers.preflight import Preflight
@@ -111,7 +112,7 @@ async def _would_fail(
         ca.validation,
         account,
         _no_account,
-        warn,
+        lambda why: warn(say(why)),
     )
     try:
         await checks.run(case.config.services[cert].spec.all_names())

@@ -10,6 +10,7 @@ from sslmd.config.model import Endpoint
 from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import ZoneName
+from sslmd.core.words.sentence import say
 from sslmd.dns.answers import rcode_of
 from sslmd.dns.ask import NameServer, OutOfReach, ask
 from sslmd.dns.dnssec import bogus
@@ -45,7 +46,7 @@ async def _dnssec(zone: ZoneName, resolver: NameServer, *, wanted: bool) -> Symp
     except SslmError as err:
         return unseen("DNSSEC", f"zone {zone}: {err}")
     if problem:
-        return wrong("DNSSEC", problem)
+        return wrong("DNSSEC", say(problem))
     if answer.flags & dns.flags.AD:
         return well("DNSSEC", f"zone {zone} is signed, and validates at {resolver}")
     if wanted:
