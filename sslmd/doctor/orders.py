@@ -12,7 +12,9 @@ from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId
 from sslmd.core.plain import some_of
+from sslmd.core.reason import Reason
 from sslmd.core.words.doctor import Diagnosis
+from sslmd.core.words.sentence import say
 from sslmd.doctor.symptoms import Checkup, Symptoms, acme_ca, alike, unseen, well, wrong
 from sslmd.store.layout import Tree
 from sslmd.workers.preflight import Preflight
@@ -63,12 +65,12 @@ async def look_at_orders(case: Checkup) -> Symptoms:
     async def would_fail(cert: CertId) -> str:
         return await _would_fail(case, cert, asking[cert], directories, warned.append)
 
-    warned: list[str] = []
+    warned: list[Reason] = []
     done, late = await case.watch.each("orders", asking, would_fail, "certificate", _AT_ONCE)
     for trouble, certs in alike(done).items():
         yield wrong("orders", Diagnosis.NO_ORDER, certs=some_of(certs, _SHOWN), why=trouble)
-    for text in dict.fromkeys(warned):
-        yield unseen("orders", text)
+    for why in dict.fromkeys(warned):
+        yield unseen("orders", say(why))
     for finding in late:
         yield finding
     if unknown := sorted(used.keys() - directories.keys()):
@@ -82,7 +84,7 @@ async def _would_fail(
     cert: CertId,
     ca: CaInfo,
     known: Mapping[str, Directory],
-    warn: Callable[[str], None],
+    warn: Callable[[Reason], None],
 ) -> str:
     """Return what would end an order before it is made, "" for nothing."""
     home = Tree(str(case.config.globals.certs_dir)).certbot_dir(cert)

@@ -11,6 +11,7 @@ from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import ZoneName
 from sslmd.core.words.doctor import Diagnosis
+from sslmd.core.words.sentence import say
 from sslmd.dns.answers import rcode_of
 from sslmd.dns.ask import NameServer, OutOfReach, ask
 from sslmd.dns.dnssec import bogus
@@ -46,7 +47,7 @@ async def _dnssec(zone: ZoneName, resolver: NameServer, *, wanted: bool) -> Symp
     except SslmError as err:
         return unseen("DNSSEC", Diagnosis.ABOUT_ZONE, zone=zone, why=err)
     if problem:
-        return wrong("DNSSEC", problem)
+        return wrong("DNSSEC", say(problem))
     if answer.flags & dns.flags.AD:
         return well("DNSSEC", Diagnosis.SIGNED, zone=zone, resolver=resolver)
     if wanted:

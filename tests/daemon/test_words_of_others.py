@@ -37,6 +37,7 @@ from sslmd.core.errors import ConfigError, Failure, Mistake, SslmError, Transien
 from sslmd.core.names import BadName, CertId, DomainName, SetName
 from sslmd.core.plain import MOST, MOST_LINES, plain
 from sslmd.core.state import Server, ServerPhase
+from sslmd.core.words.sentence import say
 from sslmd.daemon.api.methods import Methods
 from sslmd.daemon.api.server import Server as SocketServer
 from sslmd.daemon.planner import Planner
@@ -351,7 +352,7 @@ async def a_caa_record(text: str) -> str:
         return [Property(0, "issue", text), Property(128, text, text)]
 
     name = DomainName.parse("www.example.com")
-    return await forbidden(name, ["ca.example"], "dns-01", "", lookup)
+    return say(await forbidden(name, ["ca.example"], "dns-01", "", lookup))
 
 
 async def a_caa_value(text: str) -> str:
@@ -359,7 +360,7 @@ async def a_caa_value(text: str) -> str:
         return [Property(0, "issue", text)]
 
     name = DomainName.parse("www.example.com")
-    return await forbidden(name, ["ca.example"], "dns-01", "", lookup)
+    return say(await forbidden(name, ["ca.example"], "dns-01", "", lookup))
 
 
 async def a_host_name(text: str) -> str:

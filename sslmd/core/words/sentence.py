@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from sslmd.core.failed import Failed
-from sslmd.core.plain import clock, day, minute
+from sslmd.core.plain import clock, day, minute, some_of
 from sslmd.core.reason import ABOUT, ALSO, Code, Ended, Held, Reason, Why
 from sslmd.core.words.acme import ACME
 from sslmd.core.words.decisions import DECISIONS
@@ -81,6 +81,14 @@ def _joined(between: str) -> Callable[[Fact], str]:
     return written_so
 
 
+def _some(most: int) -> Callable[[Fact], str]:
+    def written_so(fact: Fact) -> str:
+        assert isinstance(fact, tuple)
+        return some_of(tuple(map(written, fact)), most)
+
+    return written_so
+
+
 def _days(fact: Fact) -> str:
     assert isinstance(fact, timedelta)
     return f"{fact / timedelta(days=1):.1f} d"
@@ -104,5 +112,9 @@ STYLES: dict[str, Callable[[Fact], str]] = {
     "and": _joined(" and "),
     "lines": _joined("; "),
     "words": _joined(" "),
+    "steps": _joined(" -> "),
+    "or": _joined(" or "),
+    "some": _some(5),
+    "two": _some(2),
     "if": lambda _: "",
 }
