@@ -54,64 +54,45 @@ def add(commands: Commands) -> None:
 
 def plan(args: argparse.Namespace) -> int:
     """Print the jobs."""
-    jobs = Fields(ask_certs(args, Method.PLAN)).subs("jobs")
-    if not jobs:
+    now, rows = datetime.now(UTC), []
+    for job in Fields(ask_certs(args, Method.PLAN)).subs("jobs"):
+        at, state = job.time("at"), job.text("state")
+        when = local(at, now) if at else "now"
+        cells = [(text, "") for text in (job.text("cert") or "-", job.text("job"), when)]
+        rows.append(Row([*cells, (state, _STATES.get(state, ""))], [(job.text("reason"), "")]))
+    if rows:
+        print_table(("CERTIFICATE", "JOB", "WHEN", "STATE", "REASON"), rows)
+    else:
         say("nothing to do")
-        return DONE
-    now = datetime.now(UTC)
-    print_table(("CERTIFICATE", "JOB", "WHEN", "STATE", "REASON"), [_job(job, now) for job in jobs])
     return DONE
-
-
-def _job(job: Fields, now: datetime) -> Row:
-    at, state = job.time("at"), job.text("state")
-    cells = (
-        (job.text("cert") or "-", ""),
-        (job.text("job"), ""),
-        (local(at, now) if at else "now", ""),
-        (state, _STATES.get(state, "")),
-    )
-    return Row(cells, [(job.text("reason"), "")])
 
 
 def events(args: argparse.Namespace) -> int:
     """Print events, one per line."""
 
     def show(notice: Notification) -> None:
-        if notice.method == Notice.EVENT:
-            _print_event(notice, as_json=args.json)
+        if notice.method != Notice.EVENT:
+            return
+        if args.json:
+            text = json.dumps(notice.params, ensure_ascii=False, separators=(",", ":"))
+            say(printable_json(text))
+            return
+        event = Fields(notice.params)
+        priority = event.text("priority")
+        level = int(priority) if priority.isdecimal() else _WARNING + 1
+        colour = "red" if level <= _ERROR else "yellow" if level == _WARNING else ""
+        parts = (clock(event.time("at")), *map(event.text, ("cert", "event", "text")))
+        say("  ".join(filter(None, parts)), colour)
 
     params = {"certs": chosen(args), "follow": args.follow}
+    timeout = None if args.follow else ANSWER_TIMEOUT
     with connect(args) as daemon:
         try:
-            daemon.call(
-                Method.EVENTS,
-                params,
-                on_notice=show,
-                timeout=None if args.follow else ANSWER_TIMEOUT,
-            )
+            daemon.call(Method.EVENTS, params, on_notice=show, timeout=timeout)
         except KeyboardInterrupt:
             if not args.follow:
                 raise
     return DONE
-
-
-def _print_event(notice: Notification, *, as_json: bool) -> None:
-    if as_json:
-        text = json.dumps(notice.params, ensure_ascii=False, separators=(",", ":"))
-        say(printable_json(text))
-        return
-    event = Fields(notice.params)
-    parts = (
-        clock(event.time("at")),
-        event.text("cert"),
-        event.text("event"),
-        event.text("text"),
-    )
-    priority = event.text("priority")
-    level = int(priority) if priority.isdecimal() else _WARNING + 1
-    colour = "red" if level <= _ERROR else "yellow" if level == _WARNING else ""
-    say("  ".join(filter(None, parts)), colour)
 
 
 def dane(args: argparse.Namespace) -> int:
@@ -131,34 +112,31 @@ def dane(args: argparse.Namespace) -> int:
     return DONE if all(one.flag("ok") for one in certs) else FAILED
 
 
-def _verdict(one: Fields) -> tuple[str, str]:
-    """Return what there is to say in a word or two, and its colour."""
-    if one.flag("ok"):
-        return "all fits", "green"
-    if any(finding.flag("wrong") for finding in one.subs("findings")):
-        return "NOT WELL", "red"
-    if any(finding.flag("unseen") for finding in one.subs("findings")):
-        return "NOT ALL COULD BE LOOKED AT", "yellow"
-    return "NOT PUBLISHED", "yellow"
-
-
 def _is_old(one: Fields) -> bool:
     """Whether it was not looked at for this question; a daemon of before always did that."""
     return "fresh" in one.names() and not one.flag("fresh")
 
 
 def _print_dane(one: Fields) -> None:
-    verdict, colour = _verdict(one)
+    findings = one.subs("findings")
+    verdict, colour = "NOT PUBLISHED", "yellow"
+    if one.flag("ok"):
+        verdict, colour = "all fits", "green"
+    elif any(finding.flag("wrong") for finding in findings):
+        verdict, colour = "NOT WELL", "red"
+    elif any(finding.flag("unseen") for finding in findings):
+        verdict = "NOT ALL COULD BE LOOKED AT"
     age = f" ({one.number('age')} s ago)" if _is_old(one) and one.text("at") else ""
     say(f"{one.text('cert')}: {verdict}{age}", colour)
     for record in one.subs("records"):
         ttl = record.number("ttl")
         coming = "  ; of the next key" if record.text("of") == "next" else ""
         say(f"  {record.text('owner')}. {ttl} IN TLSA {record.text('record')}{coming}")
-    for finding in one.subs("findings"):
-        wrong = finding.flag("wrong")
-        mark, colour = ("!!", "red") if wrong else ("ok", "")
-        if finding.flag("warning") or (finding.flag("unseen") and not wrong):
+    for finding in findings:
+        mark, colour = "ok", ""
+        if finding.flag("warning") or finding.flag("unseen"):
             mark, colour = "??", "yellow"
+        if finding.flag("wrong") and not finding.flag("warning"):
+            mark, colour = "!!", "red"
         say(f"  {mark} {finding.text('where')}: {finding.text('text')}", colour)
     say(f"  {one.text('reason')}")
