@@ -11,21 +11,18 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Protocol
 
-from sslmd.config.hosts import THIS_HOST, commands_of, is_meant, wanted_here, wanted_on
-from sslmd.config.model import Config
+from sslmd.config.hosts import THIS_HOST, commands_of, is_meant, wanted_on
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.host.needs import Belonging, KeyAccess, Needs, is_kept, needs, would_change
 from sslmd.core.jobs import Copy, Told
-from sslmd.core.names import BadName, CertId
+from sslmd.core.names import CertId
 from sslmd.processes import run_command
 from sslmd.servers import around, production
-from sslmd.servers.ssh import RemoteShell, ShellAnswer, shell_on
-from sslmd.store import certs, files
+from sslmd.servers.ssh import RemoteShell, shell_on
+from sslmd.store import files
 from sslmd.store.layout import Tree, is_incoming
-from sslmd.store.note_kinds import parse_cert
 from sslmd.workers.deliver import is_here
 from sslmd.workers.same_machine import seen_as_one
 from sslmd.workers.tools import Delivering, Site, Telling, Threads
@@ -112,34 +109,12 @@ def _tidy_here(site: Site, visit: Visit, older: Collection[str]) -> None:
     prod = str(site.config.globals.prod_cert_dir)
     keys = {one: around.keys_in(one, but=prod) for one in older}
     visit.take_older(keys, site.config.globals.keep)
-    found = needs_here(site.config, site.now())
+    found = around.needs_here(site.config, site.now())
     for thing in found.to_go:
         if thing.cert is not None:
             production.drop(prod, thing.cert)
             visit.removed.append(str(thing))
     visit.surplus = [str(thing) for thing in found.surplus]
-
-
-def needs_here(config: Config, now: datetime) -> Needs:
-    """Return what is in production and not meant to be: what is removed, what is reported.
-
-    Blocks. Raises as `production.survey` does.
-    """
-    prod, tree = str(config.globals.prod_cert_dir), Tree(str(config.globals.certs_dir))
-    wanted, found = wanted_here(config), production.survey(prod)
-    things = [
-        Belonging(
-            str(cert),
-            cert,
-            has_key=around.has_key(prod, cert),
-            is_ours=linked and certs.was_delivered(tree, cert),
-        )
-        for cert, linked in found.items()
-        if cert not in wanted.keys  # nearly all are, and stay with all that they have
-    ]
-    told = {cert for cert in config.services if cert in found or cert in wanted.keys}
-    strays = around.stray_keys(prod, wanted.certs, told, config.inactive)
-    return needs(wanted, now, there=[*things, *map(Belonging, strays)])
 
 
 # --- on another machine ---------------------------------------------------------------------
@@ -318,7 +293,7 @@ async def _tidy(
     host = shell.host
     answer = await shell.ask("survey")
     await threads.in_thread(machines.met, host, answer.first("machine") or "")
-    there = await threads.in_thread(_things, answer, holds)
+    there = await threads.in_thread(around.found_there, answer, holds)
     visit.left = {thing.cert for thing in there if thing.cert is not None}
     found = await threads.in_thread(_sorted, site, (host,), there)
     names = [
@@ -347,23 +322,6 @@ async def _tidy(
                 visit.surplus.append(str(thing))
     if failures:
         raise together(failures)
-
-
-def _things(answer: ShellAnswer, holds: Collection[CertId]) -> list[Belonging]:
-    """Return what a host says that it has."""
-    there = []
-    for text in answer.every("have"):
-        key, _, name = text.partition(" ")
-        has_key = key == "with"
-        try:
-            cert = parse_cert(name)
-        except (BadName, ValueError):
-            cert = None
-        if cert is not None and str(cert) == name:
-            there.append(Belonging(name, cert, has_key=has_key, is_ours=cert in holds))
-        elif has_key:
-            there.append(Belonging(name, has_key=True))
-    return [*there, *map(Belonging, answer.every("stray"))]
 
 
 def _number(told: str | None) -> int:

@@ -15,8 +15,9 @@ from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import CertId
 from sslmd.servers import ssh
+from sslmd.servers.around import needs_here
 from sslmd.store.layout import Tree
-from sslmd.workers.copy import Visit, copy, forget_outgoing, needs_here
+from sslmd.workers.copy import Visit, copy, forget_outgoing
 from tests.reasons import because
 from tests.stand.far import ALSO, EVERYTHING, FAR, FarSite, far_site, server_class
 from tests.stand.tools import INT, ROOT, WEB, Site

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sslmd.core.jobs import Told
-from sslmd.core.names import BadName, CertId, SetName
+from sslmd.core.names import BadName, CertId, GroupName, SetName, parse_service
 from sslmd.core.retry import is_over
 from sslmd.core.state import DONE, Server, ServerPhase
 
@@ -96,15 +96,21 @@ class Belonging:
         shown = self.path if self.path.isprintable() else repr(self.path)
         return f"{shown}{_WITH_KEY}" if self.has_key else shown
 
+    @classmethod
+    def noted(cls, text: str) -> Belonging:
+        """Return what was noted as people read it."""
+        path = text.removesuffix(_WITH_KEY)
+        return cls(path, cert_named(path), has_key=path != text)
 
-def belonging_of(text: str) -> Belonging:
-    """Return what was once written as people read it; what is no certificate's name is none."""
-    path = text.removesuffix(_WITH_KEY)
+
+def cert_named(path: str) -> CertId | None:
+    """Return the certificate that a folder of a production tree is for, by its path below it."""
+    group, _, service = path.partition("/")
     try:
-        cert: CertId | None = CertId.parse(path)
+        cert = CertId(GroupName.parse(group).text, parse_service(service))
     except BadName:
-        cert = None
-    return Belonging(path, cert if str(cert) == path else None, has_key=path != text)
+        return None
+    return cert if str(cert) == path else None
 
 
 @dataclass(frozen=True, slots=True)
