@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sslmd.core import reason as reasons
 from sslmd.core.reason import Code, Held, Reason, Said
-from sslmd.core.words import TABLES, fields
+from sslmd.core.words.sentence import TABLES, fields
 
-KINDS = [kind for kind in Code.__subclasses__() if kind.__module__ == reasons.__name__]
+KINDS = [kind for kind in Code.__subclasses__() if kind.__module__.startswith("sslmd.core.")]
 _PLACE = re.compile(r"(<!-- codes: begin -->\n).*(<!-- codes: end -->)", re.DOTALL)
 
 

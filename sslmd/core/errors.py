@@ -15,7 +15,7 @@ from datetime import datetime
 
 from sslmd.core.plain import plain
 from sslmd.core.reason import ABOUT, Reason, noted
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 
 # For type checkers alone: `typing` is slow to import.
 TYPE_CHECKING = False

@@ -39,7 +39,7 @@ from sslmd.core.retry import Failure, Trouble
 from sslmd.core.state import Track
 from sslmd.core.times import clock
 from sslmd.core.view import Decision
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.daemon.held import HeldCerts, is_held
 from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.registry import Broken, Decided, Progressed, Registry, SetsRead

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from sslmd.core.dane.gate import gate_of
-from sslmd.core.dane.report import Finding, findings_of
+from sslmd.core.dane.report import DaneReport, Finding, findings_of
 from sslmd.core.dane.verdict import NoRecords, Withdrawn
 from sslmd.core.errors import Transient
 from sslmd.core.names import CertId, SetName
 from sslmd.core.reason import Reason, Why
-from sslmd.daemon.registry import Compared, DaneReport, Entry, Registry
+from sslmd.daemon.registry import Compared, Entry, Registry
 from sslmd.daemon.zone import Zone
 from sslmd.daemon.zone_work import Tell, ZoneWork, clock
 from sslmd.servers.probe import BELIEVED, FIRST_PAUSE, SLOWER

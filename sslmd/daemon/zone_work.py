@@ -29,7 +29,7 @@ from sslmd.core.errors import SslmError, Transient
 from sslmd.core.events import TlsaLooked
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.retry import Failure, Trouble, wait_after
-from sslmd.core.words import written
+from sslmd.core.words.sentence import written
 from sslmd.daemon.loop import Loop
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR, INFO, WARNING

@@ -15,8 +15,9 @@ import dns.rcode
 import dns.rdatatype
 
 from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName, shown
-from sslmd.core.reason import Failed, Reason, Said
+from sslmd.core.reason import Reason, Said
 from sslmd.core.records import zone_of
 from sslmd.dns.answers import end_of_chain, find, rcode_of
 from sslmd.dns.ask import NameServer, ask

@@ -16,8 +16,9 @@ import dns.rrset
 
 from sslmd.config.model import DnsPrimary, Endpoint
 from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, DomainName, ZoneName
-from sslmd.core.reason import Failed, Reason, Said
+from sslmd.core.reason import Reason, Said
 from sslmd.dns.answers import LONGEST_CHAIN, delegation, end_of_chain, find, rcode_of, zone_in
 from sslmd.dns.ask import NameServer, ask
 from sslmd.dns.bounds import MOST_ADDRESSES, MOST_SERVERS, bounds, why_not_asked

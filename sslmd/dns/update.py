@@ -24,8 +24,9 @@ import dns.update
 from sslmd.config.model import DnsPrimary, TsigKey
 from sslmd.core.dane.tlsa import Content, Tlsa, TlsaSet
 from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName, shown
-from sslmd.core.reason import Failed, Reason, Said
+from sslmd.core.reason import Reason, Said
 from sslmd.core.records import TxtRecord
 from sslmd.dns.answers import rcode_of
 from sslmd.dns.ask import NameServer, Unanswered, by_tcp

@@ -18,7 +18,7 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.renewal import Wanted, why_useless
 from sslmd.core.spec import AcmeCa, OwnCa
 from sslmd.core.state import Issuance, SetNote
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.pki.chain import arranged, bundle, fullchain, serial_of
 from sslmd.pki.csr import make_csr
 from sslmd.pki.inspect import set_facts

@@ -51,7 +51,7 @@ from sslmd.core.spec import OwnCa, SelfSigned
 from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision, due
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.dns.resolver import Resolver
 from sslmd.servers import around, as_found
 from sslmd.servers.local import Locality

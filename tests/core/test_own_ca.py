@@ -28,7 +28,7 @@ from sslmd.core.retry import Failure, Trouble
 from sslmd.core.spec import KeySpec, KeyType, OwnCa, SelfSigned, Subject
 from sslmd.core.state import Ask, CertState, Delivered, Phase, Request, SetNote
 from sslmd.core.view import Ca, Decision, View, due
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from tests.reasons import because
 from tests.stand.world import EC, START, days, facts, wanted
 

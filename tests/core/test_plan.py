@@ -44,7 +44,7 @@ from sslmd.core.state import (
     TrialKind,
 )
 from sslmd.core.view import Ca, Decision, View
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from tests.reasons import because
 from tests.stand.world import START, days, facts, wanted
 

@@ -26,7 +26,7 @@ from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
 from sslmd.core.state import CertState, Server, ServerPhase
 from sslmd.core.view import Decision
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from tests.core.test_plan import (
     DANE,
     DUE,

@@ -64,7 +64,7 @@ from sslmd.core.state import (
 )
 from sslmd.core.view import Ca, View
 from sslmd.core.windows import Group, Window
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from tests.stand.world import START, days, facts, wanted
 
 NOW = START

@@ -19,7 +19,7 @@ from sslmd.core.spec import SelfSigned
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision
 from sslmd.core.windows import Window, next_common
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from tests.core.test_plan import (
     BROKEN,
     DANE,

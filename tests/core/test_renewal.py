@@ -26,7 +26,7 @@ from sslmd.core.renewal import (
 from sslmd.core.retry import CLOCK_TOLERANCE
 from sslmd.core.spec import AcmeCa, ByLife, KeySpec, KeyType, OwnCa, Signer, Timing
 from sslmd.core.state import SetNote
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from tests.stand.world import START, days, facts, wanted
 
 NOW = START

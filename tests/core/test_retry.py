@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslmd.core.errors import Overdue, Permanent, SslmError, Transient, ValidationFailed
-from sslmd.core.reason import Failed, Held, Reason
+from sslmd.core.failed import Failed
+from sslmd.core.reason import Held, Reason
 from sslmd.core.retry import JITTER, LONGEST_WAIT, Failure, Trouble, is_over, kind_of, text_of
 from tests.stand.world import START
 

@@ -11,7 +11,7 @@ import pytest
 
 from sslmd.core.names import CertId, SetName
 from sslmd.core.reason import Ended, Held, Reason, Said, Why, facts_as_json, on_wire, said
-from sslmd.core.words import TABLES, fields, fill, say
+from sslmd.core.words.sentence import TABLES, fields, fill, say
 from tests.reasons import KINDS, patterns, table, used
 
 PROGRAM = Path(__file__).parents[2] / "sslmd"

@@ -10,14 +10,14 @@ import pytest
 from sslmd.core.dane.content import Given, Wish, ZoneNotes, cert_wish, content_for
 from sslmd.core.dane.look import sight, take
 from sslmd.core.dane.places import Elsewhere, Fate, Place
-from sslmd.core.dane.report import findings_of
+from sslmd.core.dane.report import DaneReport, findings_of
 from sslmd.core.dane.sighting import Instant, NameServersSeen, OwnerSeen, TlsaSeen
 from sslmd.core.dane.tlsa import Tlsa, TlsaSet, association
 from sslmd.core.dane.verdict import Counting, Dane, HeldBack, NoRecords, Unknown, Withdrawn
 from sslmd.core.names import DomainName
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision
-from sslmd.daemon.registry import DaneReport, Entry
+from sslmd.daemon.registry import Entry
 from sslmd.daemon.zone import Zone
 from tests.daemon.test_dane_zone import (
     BOTH,

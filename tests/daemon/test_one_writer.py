@@ -1,4 +1,4 @@
-"""Only the registry changes what is known of a certificate."""
+"""Only the registry changes what is known."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import get_args
 
 import pytest
 
+from sslmd.core.dane.report import DaneReport
 from sslmd.core.events import Event
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision
 from sslmd.daemon import registry
-from sslmd.daemon.registry import DaneReport, Entry, Noticed
+from sslmd.daemon.registry import Entry, Noticed
 
 DAEMON = Path(registry.__file__).parent
 

@@ -9,7 +9,7 @@ import pytest
 from sslmd.core.reason import Ended, Reason
 from sslmd.core.state import Ask, CertState, Request, Track, TrialAsk, TrialKind
 from sslmd.core.view import Decision
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.daemon.api.outcomes import Result, ended
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import Record

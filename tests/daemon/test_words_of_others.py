@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 
 from sslmd.acme.problems import read_problem
 from sslmd.config.load import load
-from sslmd.core.dane.report import Finding
+from sslmd.core.dane.report import DaneReport, Finding
 from sslmd.core.errors import ConfigError, Mistake, SslmError, Transient
 from sslmd.core.names import BadName, CertId, DomainName, SetName
 from sslmd.core.plain import MOST, MOST_LINES, plain
@@ -42,7 +42,6 @@ from sslmd.daemon.api.methods import Methods
 from sslmd.daemon.api.server import Server as SocketServer
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.refusal import refusal_of
-from sslmd.daemon.registry import DaneReport
 from sslmd.daemon.systemd import Notifier
 from sslmd.daemon.tell import journal
 from sslmd.daemon.tell.journal import ERROR, Bus, JournalHandler, Record, StderrHandler

@@ -24,7 +24,7 @@ from sslmd.core.jobs import Look, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Phase
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.daemon.api import documents
 from sslmd.daemon.api.documents import status_entry
 from sslmd.daemon.registry import Gone, Taken

@@ -36,6 +36,39 @@ class Finding:
     unseen: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class DaneReport:
+    """What the last comparison of DNS, ports and keys found, and when."""
+
+    at: datetime
+    findings: tuple[Finding, ...]
+
+    @property
+    def wrong(self) -> list[str]:
+        """What clients that check DANE are turned away by."""
+        return [f"{one.where} {one.text}" for one in self.findings if one.wrong]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes DANE useless, and turns nobody away."""
+        return [f"{one.where}: {one.text}" for one in self.findings if one.warning]
+
+    @property
+    def unseen(self) -> list[str]:
+        """What could not be looked at, so that nobody knows (I11)."""
+        return [f"{one.where}: {one.text}" for one in self.findings if one.unseen]
+
+    @property
+    def missing(self) -> bool:
+        """Whether something that is wanted is not published."""
+        return any(one.where == NOT_PUBLISHED for one in self.findings)
+
+    @property
+    def fits(self) -> bool:
+        """Whether everything was looked at, and is as it should be."""
+        return not (self.wrong or self.unseen or self.missing)
+
+
 def findings_of(
     zone: KnownZone, cert: CertId, state: CertState, now: datetime, limit: timedelta
 ) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from sslmd.core.reason import Failed
+from sslmd.core.failed import Failed
 
 # For type checkers alone: `typing` is slow to import.
 TYPE_CHECKING = False

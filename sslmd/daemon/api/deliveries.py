@@ -16,7 +16,7 @@ from sslmd.core.names import CertId
 from sslmd.core.retry import Trouble
 from sslmd.core.state import DONE, Server, ServerPhase
 from sslmd.core.view import blocking, told
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.daemon.api.following import Following
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.planner import Planner

@@ -36,7 +36,7 @@ from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import Server, ServerPhase, SetNote, Unseen
 from sslmd.core.trouble import CertStatus, ServerStatus
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 from sslmd.dns.bounds import bounds

@@ -8,7 +8,7 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.reason import Ended, Reason, noted, on_wire
 from sslmd.core.state import Ask, Track, TrialAsk
 from sslmd.core.state import Request as What
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import Record
 from sslmd.wire.messages import Outcome

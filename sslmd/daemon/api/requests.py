@@ -36,7 +36,7 @@ from sslmd.core.state import (
 from sslmd.core.state import Request as What
 from sslmd.core.times import clock
 from sslmd.core.view import View
-from sslmd.core.words import say, written
+from sslmd.core.words.sentence import say, written
 from sslmd.daemon.api.asking import Asking
 from sslmd.daemon.api.following import Following
 from sslmd.daemon.api.outcomes import Result, ended, outcome_row

@@ -9,7 +9,7 @@ from sslmd.core.events import Event
 from sslmd.core.names import CertId
 from sslmd.core.reason import Reason, said
 from sslmd.core.state import CertState
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.daemon.registry import (
     Broken,
     CaLost,

@@ -38,7 +38,7 @@ from sslmd.core.reason import Ended, Reason
 from sslmd.core.state import DONE, CertState, Server, ServerPhase
 from sslmd.core.times import clock
 from sslmd.core.view import told
-from sslmd.core.words import say, written
+from sslmd.core.words.sentence import say, written
 from sslmd.daemon.tell.journal import DEBUG, ERROR, INFO, NOTICE, WARNING
 
 
