@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 
@@ -18,6 +18,7 @@ from sslmd.config.hosts import wanted_here
 from sslmd.config.model import Config
 from sslmd.core.host.needs import Belonging, KeyAccess, Needs, cert_named, needs
 from sslmd.core.names import BadName, CertId, SetName, shown
+from sslmd.core.reason import Held, Reason
 from sslmd.servers.key_rights import Rights
 from sslmd.servers.production import ALL_FILES, survey
 from sslmd.servers.ssh import ShellAnswer
@@ -187,11 +188,13 @@ def closed_above(prod: str, access: KeyAccess) -> list[str]:
     return found
 
 
-def closed_text(folders: Sequence[str], access: KeyAccess) -> str:
+def closed(folders: Iterable[str], access: KeyAccess) -> Reason:
     """Say whom folders above production keep from its keys, and how to open them."""
-    who = [f"group {access.group}"] if access.group else []
-    who = [*who, f"user {access.owner}"] if access.owner else who
-    run = f"chmod o+x {shlex.join(sorted(folders))}"
-    verb = "does not let" if len(folders) == 1 else "do not let"
-    named = ", ".join(map(shown, sorted(folders)))
-    return f"{named} {verb} {' or '.join(who) or 'others'} through to the keys; run: {run}"
+    some = sorted(folders)
+    return Reason(
+        Held.KEYS_CLOSED,
+        folders=tuple(map(shown, some)),
+        group=access.group or None,
+        owner=access.owner or None,
+        command=f"chmod o+x {shlex.join(some)}",
+    )

@@ -23,6 +23,7 @@ from sslmd.core.words.decisions import DECISIONS
 from sslmd.core.words.dns import DNS
 from sslmd.core.words.endings import ENDINGS
 from sslmd.core.words.held import HELD
+from sslmd.core.words.hosts import HELD_HOSTS
 
 # For type checkers alone: `typing` is slow to import.
 TYPE_CHECKING = False
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 TABLES: Mapping[type[Code], Mapping[Any, str | Callable[..., str]]] = {
     Why: DECISIONS,
-    Held: HELD,
+    Held: {**HELD, **HELD_HOSTS},
     Ended: ENDINGS,
     Failed: {**ACME, **DNS},
 }
