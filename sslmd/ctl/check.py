@@ -21,7 +21,8 @@ from sslmd.console.health import (
     zone_problems,
 )
 from sslmd.console.program import USAGE, CtlError
-from sslmd.console.text import count, printable, say, span
+from sslmd.console.text import count, printable, say
+from sslmd.core.plain import span
 from sslmd.core.trouble import Limits, Severity, unseen_servers
 from sslmd.wire.messages import Method
 

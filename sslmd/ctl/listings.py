@@ -11,7 +11,8 @@ from sslmd.console.args import Commands, add_certs, ask, chosen, command, connec
 from sslmd.console.client import ANSWER_TIMEOUT
 from sslmd.console.program import DONE, FAILED
 from sslmd.console.table import Row, print_table
-from sslmd.console.text import clock, local, printable_json, say
+from sslmd.console.text import clock, printable_json, say
+from sslmd.core.plain import local
 from sslmd.wire.messages import Method, Notice, Notification
 
 # Seconds. Name servers and ports that do not answer are waited for, side by side.

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 
 from sslmd.console.answers import Cert, Fields, server_status
 from sslmd.console.args import Commands, ask, command
-from sslmd.console.health import NO_SERVER, dane_unseen, problems, why
+from sslmd.console.health import dane_unseen, problems, why
 from sslmd.console.program import DONE
 from sslmd.console.table import Row, print_table, terminal_width, wrapped
-from sslmd.console.text import clock, local, say, span
+from sslmd.console.text import clock, say
+from sslmd.core.plain import local, span
+from sslmd.core.words.health import Health
 from sslmd.wire.messages import Method
 
 _INDENT = "  "
@@ -52,7 +54,7 @@ def _print_state(answer: Fields, now: datetime) -> None:
     decision = answer.sub("decision")
     is_told = decision.text("reason_code") == cert.text("reason_code")
     # "" from a daemon that does not report it.
-    used_by = ", ".join(cert.texts("used_by")) or (NO_SERVER if cert.flag("unused") else "")
+    used_by = ", ".join(cert.texts("used_by")) or (Health.NO_SERVER if cert.flag("unused") else "")
     say(cert.name, "bold")
     times = (("renews", "renew_at"), ("rolls", "roll_at"))
     _fields(

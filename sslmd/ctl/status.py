@@ -23,7 +23,8 @@ from sslmd.console.health import (
 )
 from sslmd.console.program import DONE, NO_DAEMON, USAGE, CtlError
 from sslmd.console.table import Row, table, terminal_height, terminal_width, wrapped
-from sslmd.console.text import colours, count, local, paint, printable, printable_json, span
+from sslmd.console.text import colours, count, paint, printable, printable_json
+from sslmd.core.plain import local, span
 from sslmd.core.trouble import BY_LIFE, Severity
 from sslmd.wire.messages import Method
 

@@ -12,12 +12,11 @@ from datetime import datetime, timedelta
 
 from sslmd.config.hosts import THIS_HOST, hosts_of, is_meant, wanted_here, wanted_on
 from sslmd.config.model import Config
-from sslmd.core.errors import Refused, SslmError
+from sslmd.core.errors import Refused, SslmError, Trouble
 from sslmd.core.host.needs import Belonging, needs, surplus_on
 from sslmd.core.jobs import Copy
 from sslmd.core.names import CertId, shown
 from sslmd.core.reason import Held, Reason
-from sslmd.core.retry import Trouble
 from sslmd.core.words.sentence import say
 from sslmd.daemon.registry import Register
 from sslmd.store import files

@@ -14,7 +14,7 @@ from itertools import zip_longest
 
 from sslmd.config.hosts import class_order, wanted_on
 from sslmd.config.model import Config
-from sslmd.core.errors import SslmError
+from sslmd.core.errors import SslmError, Trouble
 from sslmd.core.events import ServerCopied, ServerSeen, ServersWanting, ServerTold
 from sslmd.core.host.commands import DNS
 from sslmd.core.host.needs import restarts_at
@@ -30,7 +30,6 @@ from sslmd.core.host.server import failed, given, looked_at, not_given, restarte
 from sslmd.core.jobs import Copy, HostJob, Job, Pool, Restart, See, Told, lane
 from sslmd.core.names import CertId
 from sslmd.core.renewal import ROLL_MARGIN
-from sslmd.core.retry import Trouble
 from sslmd.core.state import Server, ServerPhase
 from sslmd.core.windows import opens
 from sslmd.daemon.host_book import HostBook

@@ -28,9 +28,8 @@ from sslmd.core.plain import some_of
 from sslmd.core.reason import Held, Reason, Why
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
-from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
-from sslmd.core.view import Decision, View
+from sslmd.core.view import Decision, View, view_of, with_lost_ca
 from sslmd.workers.tools import wanted_of
 
 # Names in a message that says what there is.

@@ -25,10 +25,9 @@ from sslmd.core.dane.look import sight, take
 from sslmd.core.dane.report import late
 from sslmd.core.dane.sighting import FIRST_PAUSE, GROWTH, LONGEST_MISSING
 from sslmd.core.dane.tlsa import Content, TlsaHosts, owned, wants_of
-from sslmd.core.errors import SslmError, Transient
+from sslmd.core.errors import Failure, SslmError, Transient, Trouble, wait_after
 from sslmd.core.events import TlsaLooked
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.core.retry import Failure, Trouble, wait_after
 from sslmd.core.words.sentence import written
 from sslmd.daemon.loop import Loop
 from sslmd.daemon.registry import Entry, Registry

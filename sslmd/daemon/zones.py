@@ -14,11 +14,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from sslmd.core.dane.verdict import Dane, Unknown
-from sslmd.core.errors import SslmError
+from sslmd.core.errors import SslmError, text_of
 from sslmd.core.jobs import Job, Look, Publish, Watch, ZoneJob
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
 from sslmd.core.reason import Reason, Why, said
-from sslmd.core.retry import text_of
 from sslmd.daemon.api.limits import ASKED_EVERY
 from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.registry import Entry, Registry

@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 from sslmd.config.model import Endpoint
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.names import ZoneName
+from sslmd.core.plain import hour
 from sslmd.core.records import TxtRecord
-from sslmd.core.times import hour
 from sslmd.dns.ask import NameServer
 from sslmd.dns.diagnosis import Behind, Primary, PublishedBy, waiting
 from sslmd.dns.look import zone_serial

@@ -181,6 +181,7 @@ def _looks(
     args: argparse.Namespace, running: Running, watch: TimeBox
 ) -> Iterator[Coroutine[None, None, list[Symptom]]]:
     """Yield the looks, in the order of printing."""
+    from sslmd.core.words.doctor import Diagnosis
     from sslmd.doctor import (
         daemon,
         dns,
@@ -198,11 +199,10 @@ def _looks(
     look = here.look_at_configuration(running, folder, config, mistakes)
     yield all_of("configuration", look, watch)
     if not args.conf_dir and not running.conf_dir:
-        text = f"which configuration the daemon uses; {folder} is looked at, the default"
-        yield _found(unseen("configuration", text))
+        yield _found(unseen("configuration", Diagnosis.CONF_UNKNOWN, folder=folder))
     elif not running.reads(folder):
-        text = f"the daemon uses {running.conf_dir}; {folder} is looked at, as you have said"
-        yield _found(odd("configuration", text))
+        facts = {"its": running.conf_dir, "folder": folder}
+        yield _found(odd("configuration", Diagnosis.CONF_OTHER, **facts))
     unused = here.named_unused(config) if running.reads(folder) else ()
     yield all_of("daemon", daemon.look_at_daemon(running, unused=unused), watch)
     if config is None:

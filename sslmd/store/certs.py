@@ -15,9 +15,9 @@ from enum import StrEnum
 from typing import Any
 
 from sslmd.core.errors import Permanent, SslmError, naming
-from sslmd.core.facts import SetFacts
 from sslmd.core.lifecycle import phase_of
 from sslmd.core.names import CertId, GroupName, SetName
+from sslmd.core.spec import SetFacts
 from sslmd.core.state import CertState, SetNote
 from sslmd.store import files, sets, state
 from sslmd.store.layout import CERT, CURR, NEXT, Tree

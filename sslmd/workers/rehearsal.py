@@ -48,9 +48,8 @@ from sslmd.core.plan import decide
 from sslmd.core.reason import Reason, Why
 from sslmd.core.renewal import Wanted, why_unusable
 from sslmd.core.spec import OwnCa, SelfSigned
-from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
-from sslmd.core.view import Decision, due
+from sslmd.core.view import Decision, due, view_of, with_lost_ca
 from sslmd.core.words.sentence import say
 from sslmd.dns.resolver import Resolver
 from sslmd.servers import around, as_found
@@ -235,7 +234,7 @@ def _follow(
     now = site.now()
     for _ in range(_MOST_STEPS):
         one.decision = decide(view_of(one, book, dane), now)
-        event = one.decision.event
+        event = one.decision.advertised or one.decision.event
         if event is not None:
             if isinstance(event, AskDropped):
                 one.remarks.append(f"what an admin asked for is dropped: {say(event.reason)}")

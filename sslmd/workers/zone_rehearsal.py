@@ -17,10 +17,9 @@ from sslmd.core.dane.look import take
 from sslmd.core.dane.tlsa import Content, TlsaHosts, combinations_of, endpoint_of
 from sslmd.core.dane.verdict import Dane
 from sslmd.core.dane.zone import KnownZone
-from sslmd.core.errors import SslmError, Transient
+from sslmd.core.errors import SslmError, Transient, Trouble
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName
-from sslmd.core.retry import Trouble
-from sslmd.core.standing import Standing
+from sslmd.core.view import Standing
 from sslmd.dns import tlsa_publish
 from sslmd.dns.notes import DEFAULT_TTL, noted_tlsa_zones, noted_zones, union
 from sslmd.dns.publish import left_behind

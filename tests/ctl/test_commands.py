@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sslmd.console.text import local
+from sslmd.core.plain import local
 from sslmd.wire.messages import ErrorCode, Method, Notification, Response, RpcRequest
 from tests.ctl.fake_daemon import (
     FakeDaemon,

@@ -17,10 +17,9 @@ import pytest
 from sslmd.core.dane.report import findings_of
 from sslmd.core.dane.tlsa import Material, association
 from sslmd.core.dane.verdict import Counting
-from sslmd.core.errors import Transient
+from sslmd.core.errors import Transient, Trouble
 from sslmd.core.jobs import Look, Publish
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.core.retry import Trouble
 from sslmd.core.state import Phase
 from sslmd.daemon.api.documents import dane as document_of
 from sslmd.daemon.zone import Zone

@@ -45,7 +45,7 @@ from sslmd.core.dane.tlsa import (
     wants_of,
 )
 from sslmd.core.dane.verdict import Withdrawn
-from sslmd.core.errors import Transient
+from sslmd.core.errors import Transient, Trouble
 from sslmd.core.events import (
     AskDropped,
     Asked,
@@ -61,14 +61,12 @@ from sslmd.core.events import (
     Settled,
     TlsaLooked,
 )
-from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, Deliver, MakeKey, Prove, PutBack, Roll, Settle, TakeOff
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, DomainName, SetName, ZoneName
 from sslmd.core.plan import decide
 from sslmd.core.renew_track import why_not_back
-from sslmd.core.retry import Trouble
-from sslmd.core.spec import OwnCa
+from sslmd.core.spec import OwnCa, SetFacts
 from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
 from sslmd.core.view import Decision, View
 from sslmd.daemon.registry import Entry
@@ -361,8 +359,9 @@ class Year:
     def step(self, cert: Cert) -> bool:
         """Do what is next for a certificate; return whether there was something."""
         decision = decide(self.view(cert), self.wall())
-        if decision.event is not None:
-            self.apply(cert, decision.event)
+        event = decision.advertised or decision.event
+        if event is not None:
+            self.apply(cert, event)
             return True
         if decision.job is None:
             return False

@@ -15,7 +15,9 @@ from sslmd.core.events import Event
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision
 from sslmd.daemon import registry
+from sslmd.daemon.host_book import HostEntry, HostEvent
 from sslmd.daemon.registry import Entry, Noticed
+from sslmd.store.note_kinds import HostNote
 
 DAEMON = Path(registry.__file__).parent
 
@@ -30,7 +32,11 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
 
 
 @pytest.mark.parametrize(
-    "kind", [Entry, CertState, Decision, DaneReport, *get_args(Event), *get_args(Noticed)]
+    "kind",
+    [
+        *(Entry, CertState, Decision, DaneReport, *get_args(Event), *get_args(Noticed)),
+        *(HostEntry, HostNote, *get_args(HostEvent)),
+    ],
 )
 def test_what_is_known_is_frozen(kind: type) -> None:
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
@@ -53,6 +59,17 @@ def test_nobody_else_makes_the_next_state() -> None:
         if isinstance(node, ast.ImportFrom) and node.module == "sslmd.core.lifecycle"
         for alias in node.names
         if name != "registry.py" and alias.name not in WHAT_IF.get(name, ())
+    }
+    assert not found
+
+
+def test_nobody_else_makes_or_writes_what_is_known_of_a_host() -> None:
+    found = {
+        (name, node.lineno)
+        for name, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and node.id in ("HOST_NOTE", "HostNote", "HostEntry")
+        if name != "host_book.py"
     }
     assert not found
 

@@ -33,12 +33,12 @@ from hypothesis import strategies as st
 from sslmd.acme.problems import read_problem
 from sslmd.config.load import load
 from sslmd.core.dane.report import DaneReport, Finding
-from sslmd.core.errors import ConfigError, Mistake, SslmError, Transient
+from sslmd.core.errors import ConfigError, Failure, Mistake, SslmError, Transient, Trouble
 from sslmd.core.host.needs import Belonging
 from sslmd.core.names import BadName, CertId, DomainName, SetName
 from sslmd.core.plain import MOST, MOST_LINES, plain
-from sslmd.core.retry import Failure, Trouble
 from sslmd.core.state import Server, ServerPhase
+from sslmd.core.words.sentence import say
 from sslmd.daemon.api.methods import Methods
 from sslmd.daemon.api.server import Server as SocketServer
 from sslmd.daemon.host_book import Configured, HostEntry
@@ -356,7 +356,7 @@ async def a_caa_record(text: str) -> str:
         return [Property(0, "issue", text), Property(128, text, text)]
 
     name = DomainName.parse("www.example.com")
-    return await forbidden(name, ["ca.example"], "dns-01", "", lookup)
+    return say(await forbidden(name, ["ca.example"], "dns-01", "", lookup))
 
 
 async def a_caa_value(text: str) -> str:
@@ -364,7 +364,7 @@ async def a_caa_value(text: str) -> str:
         return [Property(0, "issue", text)]
 
     name = DomainName.parse("www.example.com")
-    return await forbidden(name, ["ca.example"], "dns-01", "", lookup)
+    return say(await forbidden(name, ["ca.example"], "dns-01", "", lookup))
 
 
 async def a_host_name(text: str) -> str:

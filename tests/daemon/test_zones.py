@@ -19,10 +19,11 @@ import pytest
 from sslmd.config.load import load
 from sslmd.core.dane.tlsa import TlsaHosts
 from sslmd.core.dane.verdict import Counting, HeldBack, NoRecords, Unknown
-from sslmd.core.errors import Permanent, Transient
+from sslmd.core.errors import Permanent, Transient, Trouble
+from sslmd.core.failed import Failed
 from sslmd.core.jobs import Look, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.core.retry import Trouble
+from sslmd.core.reason import Reason
 from sslmd.core.state import CertState, Phase
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api import documents
@@ -590,9 +591,10 @@ async def test_a_name_server_that_answers_everything_with_64_kb(world: World) ->
 
 
 async def test_status_has_what_is_cut_off() -> None:
-    bounds().cut("example.com", "of its 40 name servers the first 16 by name are asked")
-    told = "zone example.com: of its 40 name servers the first 16 by name are asked"
-    assert documents.dns() == [{"text": told}]
+    bounds().cut(ZONE, Reason(Failed.CUT_SERVERS, number=40, most=16))
+    (told,) = documents.dns()
+    assert told["text"].startswith("zone example.com: of its 40 name servers the first 16 by name")
+    assert told["reason_code"] == "not-watched"
 
 
 async def on_deck(world: World) -> CertState:

@@ -11,7 +11,9 @@ import pytest
 from sslmd.config.model import DnsPrimary, Endpoint, TsigKey
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.reason import Reason
 from sslmd.core.records import TxtRecord
+from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.caa import Property, caa_lookup
 from sslmd.dns.dnssec import bogus
@@ -97,7 +99,7 @@ async def test_what_a_zone_says(primary: bind.Primary) -> None:
     )
     assert await zone_serial(ns, ZONE) == 1
     assert await zone_serial(ns, ZoneName("example.org")) is None
-    unknown: dict[str, str] = {}
+    unknown: dict[str, Reason] = {}
     lookup = caa_lookup({ZONE: [ns]}, NOBODY, unknown.__setitem__)
     assert await lookup("example.com") == [Property(0, "issue", "ca.example")]
     assert await lookup("www.example.com") == []
@@ -326,14 +328,14 @@ async def test_dnssec(tmp_path: Path) -> None:
         assert found.wildcard == DomainName("*.mail.example.com")
         assert found.overshadowed == (DomainName("_tcp.mail.example.com"),)
         with Validator(tmp_path / "good", server, anchor_of(server)) as good:
-            assert await bogus(ZONE, at(good)) == ""
+            assert await bogus(ZONE, at(good)) is None
             server.stop()
             good.rndc("flush")
             with pytest.raises(Transient, match="answers SERVFAIL"):
                 await bogus(ZONE, at(good))
         server.start()
         with Validator(tmp_path / "wrong", server, anchor_of(other)) as wrong:
-            assert "its DNSSEC does not validate" in await bogus(ZONE, at(wrong))
+            assert "its DNSSEC does not validate" in say(await bogus(ZONE, at(wrong)))
 
 
 async def test_a_signed_zone_by_include_file(tmp_path: Path) -> None:

@@ -311,8 +311,9 @@ class Site:
 
     async def _step(self, cert: CertId) -> bool:
         decision = decide(self.registry.view(cert), self.now)
-        if decision.event is not None:
-            self.apply(cert, decision.event)
+        event = decision.advertised or decision.event
+        if event is not None:
+            self.apply(cert, event)
         elif decision.job is not None:
             await self.do(decision.job)
         elif self.state(cert).next is not None and decision.roll_at:

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from sslmd.core.dane.content import ZoneNotes
 from sslmd.core.dane.sighting import Instant, Sighting, Silence
 from sslmd.core.dane.tlsa import Combination
+from sslmd.core.errors import Failure, Trouble
 from sslmd.core.host.needs import Belonging
 from sslmd.core.names import CertId, DomainName, SetName
-from sslmd.core.retry import Failure, Trouble
 from sslmd.core.state import (
     Ask,
     CertState,

@@ -29,8 +29,8 @@ from sslmd.core.dane.tlsa import (
 )
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, CertId, DomainName, SanName, SetName, ZoneName, covers
-from sslmd.core.standing import Standing
 from sslmd.core.state import CertState
+from sslmd.core.view import Standing
 
 _NO_PLACES: Places = {}
 _NO_ENDS: Ends = {}

@@ -23,8 +23,8 @@ from sslmd.core.dane.sighting import (
 from sslmd.core.dane.tlsa import Combination, Known, Owned, heeded, owned
 from sslmd.core.dane.zone import KnownZone
 from sslmd.core.names import CertId, DomainName
+from sslmd.core.plain import clock
 from sslmd.core.state import CertState
-from sslmd.core.times import clock
 
 # Records that one message names.
 _NAMED = 3

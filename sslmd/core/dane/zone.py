@@ -38,10 +38,10 @@ from sslmd.core.dane.verdict import (
     Withdrawn,
     counted,
 )
+from sslmd.core.errors import Trouble
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.core.retry import Trouble
-from sslmd.core.standing import Standing
 from sslmd.core.state import CertState
+from sslmd.core.view import Standing
 
 # An owner, a name server, where it says that a CNAME leads, and whether to a zone below.
 Doubt = tuple[DomainName, str, str, bool]

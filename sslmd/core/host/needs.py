@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from sslmd.core.errors import is_over
 from sslmd.core.jobs import Told
 from sslmd.core.names import BadName, CertId, GroupName, SetName, parse_service
 from sslmd.core.reason import Held, Reason
-from sslmd.core.retry import is_over
 from sslmd.core.state import DONE, Server, ServerPhase
 
 KEY_MODE = 0o600

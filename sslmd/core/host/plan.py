@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sslmd.core.errors import is_over
 from sslmd.core.host.needs import (
     HostWanted,
     Need,
@@ -22,7 +23,6 @@ from sslmd.core.host.needs import (
 from sslmd.core.jobs import Copy, HostJob, Restart, See, Told
 from sslmd.core.names import CertId, SetName
 from sslmd.core.reason import Reason, Why
-from sslmd.core.retry import is_over
 from sslmd.core.state import CertState
 
 # Copies and restarts wait this long for rolls that are still under way, so that one serves all.

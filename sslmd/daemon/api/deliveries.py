@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from sslmd.config.hosts import THIS_HOST, class_order, hosts_of
+from sslmd.core.errors import Trouble
 from sslmd.core.events import RestartAsked, ServersWanting
 from sslmd.core.host.commands import DNS
 from sslmd.core.names import CertId
-from sslmd.core.retry import Trouble
 from sslmd.core.state import DONE, Server, ServerPhase
 from sslmd.core.view import blocking, told
 from sslmd.core.words.sentence import say

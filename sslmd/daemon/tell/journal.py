@@ -20,9 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sslmd.core.names import CertId, SetName
-from sslmd.core.plain import plain, plain_lines
+from sslmd.core.plain import hour, plain, plain_lines
 from sslmd.core.reason import Reason, on_wire
-from sslmd.core.times import hour
 from sslmd.daemon.tell.events import DEBUG as DEBUG
 from sslmd.daemon.tell.events import ERROR as ERROR
 from sslmd.daemon.tell.events import INFO as INFO

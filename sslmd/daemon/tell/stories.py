@@ -32,11 +32,11 @@ from sslmd.core.events import (
     TrialEnded,
     WasIssued,
 )
-from sslmd.core.facts import SetFacts
 from sslmd.core.names import SetName
+from sslmd.core.plain import clock
 from sslmd.core.reason import Ended, Reason
+from sslmd.core.spec import SetFacts
 from sslmd.core.state import DONE, CertState, Server, ServerPhase
-from sslmd.core.times import clock
 from sslmd.core.view import told
 from sslmd.core.words.sentence import say, written
 from sslmd.daemon.tell.journal import DEBUG, ERROR, INFO, NOTICE, WARNING
