@@ -226,17 +226,18 @@ class HostBook(Register[str, HostEntry, HostEvent]):
             known = self._untidy[host] = (entry, config, bool(to_go))
         return known[2]
 
-    def visit_at(self, host: str) -> datetime | None:
+    def visit_at(self, host: str, now: datetime) -> datetime | None:
         """Return when a host is to be visited whatever its servers have; None: it need not be."""
         if host not in self or not self[host].in_use:
             return None
         if self._is_untidy(host):
-            return self[host].note.next_try or self._site.now()
+            return self[host].note.next_try or now
         return self[host].look_at
 
     def visits(self) -> dict[str, datetime]:
         """Return the hosts that are to be visited beside their certificates, and when."""
-        times = ((host, self.visit_at(host)) for host in self)
+        now = self._site.now()
+        times = ((host, self.visit_at(host, now)) for host in self)
         return {host: at for host, at in times if at is not None}
 
     def told(self) -> list[tuple[str, HostEntry, Reason | None]]:

@@ -208,7 +208,7 @@ class Hosts:
                 placed_on(host, states),
                 wanted_on(config, *self.notes.names_of(host)),
                 class_order(config),
-                self.notes.visit_at(host),
+                self.notes.visit_at(host, now),
                 self._opens,
                 self._sight,
             ),
