@@ -386,7 +386,7 @@ class Planner:
     def _save_failed(self, cert: CertId, err: SslmError) -> None:
         self._unsaved += 1
         if cert in self.registry:
-            self.registry.put(cert, Unsaved(str(err)))
+            self.registry.put(cert, Unsaved(err.text_beside(cert)))
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:
         self.bus.record(Record(self.site.now(), event, text, priority, cert))

@@ -18,12 +18,14 @@ from typing import Generic, TypeVar
 
 from sslmd.config.hosts import places, proves
 from sslmd.config.model import Config, ServiceConfig
+from sslmd.core.dane.events import ZoneEvent, advance_zone
 from sslmd.core.dane.report import DaneReport
 from sslmd.core.dane.verdict import Dane, Unknown
+from sslmd.core.dane.zone import KnownZone
 from sslmd.core.errors import Refused
 from sslmd.core.events import Event
 from sslmd.core.lifecycle import advance, with_sets
-from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
+from sslmd.core.names import BadName, CertId, GroupName, ZoneName, parse_service, shown
 from sslmd.core.plain import some_of
 from sslmd.core.reason import Held, Reason, Why
 from sslmd.core.renewal import Wanted
@@ -257,10 +259,11 @@ class Register(Generic[Ident, Thing, Happened]):
 
 
 class Registry(Register[CertId, Entry, Event | Noticed]):
-    """The certificates, and who is signed by whom."""
+    """The certificates, and who is signed by whom; and the `zones`."""
 
     def __init__(self) -> None:
         super().__init__(_after)
+        self.zones: Register[ZoneName, KnownZone, ZoneEvent] = Register(advance_zone)
         self._below: dict[CertId, list[CertId]] = {}
         self.dane_of: Callable[[CertId, Entry], tuple[Dane, str]] = lambda *_: (Unknown(), "")
         # Why the configuration leaves out a group, or a service of it ("": all of them).

@@ -13,7 +13,7 @@ import os
 from collections.abc import Coroutine, Iterator, Sequence
 from importlib import import_module
 
-from sslmd.console.args import Commands, command
+from sslmd.console.args import Commands, arg, bounded, command, flag
 from sslmd.console.program import DONE, FAILED
 from sslmd.console.text import complain, count, printable, say
 
@@ -46,7 +46,7 @@ _COLOURS = {"ok": "", "odd": "yellow", "wrong": "red", "unseen": "dim"}
 
 def add(commands: Commands) -> None:
     """Declare the command."""
-    parser = command(
+    command(
         commands,
         "doctor",
         run,
@@ -56,31 +56,23 @@ def add(commands: Commands) -> None:
         "name servers, include files, DNSSEC, http-01, ssh to every server, and ports; says how to "
         "correct what is wrong. For http-01 a file is put on the web servers for a moment; nothing "
         "else is changed. Run it as root or the daemon's user.",
+        arg(
+            "--conf-dir",
+            metavar="DIR",
+            default="",
+            help="configuration (that of the daemon; without one /etc/ssl-mgr/conf.d)",
+        ),
+        arg(
+            "--limit",
+            metavar="SECONDS",
+            type=bounded(
+                float, lambda one: 1 <= one <= 86400, "a number of seconds from 1 to 86400"
+            ),
+            default=LIMIT,
+            help=f"stop looking after so many seconds ({LIMIT:g})",
+        ),
+        flag("--json", "print a list for programs"),
     )
-    parser.add_argument(
-        "--conf-dir",
-        metavar="DIR",
-        default="",
-        help="configuration (that of the daemon; without one /etc/ssl-mgr/conf.d)",
-    )
-    parser.add_argument(
-        "--limit",
-        metavar="SECONDS",
-        type=_seconds,
-        default=LIMIT,
-        help=f"stop looking after so many seconds ({LIMIT:g})",
-    )
-    parser.add_argument("--json", action="store_true", help="print a list for programs")
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 1 <= seconds <= 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to 86400")
-    return seconds
 
 
 def run(args: argparse.Namespace) -> int:

@@ -251,31 +251,29 @@ def _has_route(address: str) -> bool:
 async def _connections(case: Checkup, names: Sequence[_TestedName]) -> Symptoms:
     """Whether port 80 of every name takes connections: all that can be seen without a file."""
 
-    done, late = await case.watch.each("port 80", names, lambda name: _reach(case, name), "name")
-    for _, found in done:
-        for finding in found:
-            yield finding
-    for finding in late:
+    async for finding in case.watch.findings(
+        "port 80", names, lambda name: _reach(case, name), "name", fine=Diagnosis.PORT_WELL
+    ):
         yield finding
-    if good := sum(not found for _, found in done):
-        yield well("port 80", Diagnosis.PORT_WELL, names=count(good, "name"))
 
 
-async def _reach(case: Checkup, name: _TestedName) -> list[Symptom]:
+async def _reach(case: Checkup, name: _TestedName) -> Symptoms:
     try:
         addresses = await _addresses(case, name.text)
     except SslmError as err:
-        return [wrong("port 80", Diagnosis.ABOUT, what=name.text, why=err)]
+        yield wrong("port 80", Diagnosis.ABOUT, what=name.text, why=err)
+        return
     if not addresses:
-        return [wrong("port 80", Diagnosis.PORT_NO_ADDRESS, name=name.text)]
+        yield wrong("port 80", Diagnosis.PORT_NO_ADDRESS, name=name.text)
     for address in addresses:
         facts = {"name": name.text, "address": address}
         try:
             async with asyncio.timeout(10):
                 _, writer = await asyncio.open_connection(address, PORT)
         except TimeoutError:
-            return [wrong("port 80", Diagnosis.PORT_SILENT, **facts)]
+            yield wrong("port 80", Diagnosis.PORT_SILENT, **facts)
+            return
         except OSError as err:
-            return [wrong("port 80", Diagnosis.PORT_CLOSED, **facts, why=err.strerror or err)]
+            yield wrong("port 80", Diagnosis.PORT_CLOSED, **facts, why=err.strerror or err)
+            return
         writer.close()
-    return []

@@ -123,7 +123,7 @@ def ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
         for path in found:
             remarks += _closed([path])
     except SslmError as err:
-        remarks.append(str(err))
+        remarks.append(err.text_beside(cert))
     return [*remarks, *told_of_ca_keys(prod, cert, managed=managed)]
 
 

@@ -10,8 +10,11 @@ from typing import get_args
 
 import pytest
 
+from sslmd.core.dane.events import ZoneEvent, ZoneReloaded
 from sslmd.core.dane.report import DaneReport
+from sslmd.core.dane.zone import KnownZone
 from sslmd.core.events import Event
+from sslmd.core.names import ZoneName
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision
 from sslmd.daemon import registry
@@ -25,6 +28,13 @@ DAEMON = Path(registry.__file__).parent
 # which tell what a roll would break.
 WHAT_IF = {"planner.py": {"with_sets"}, "api/requests.py": {"advance"}}
 
+# The functions that make the next state, by what kind of thing it is of.
+MAKES_STATE = {
+    "sslmd.core.lifecycle": None,  # all of it
+    "sslmd.core.dane.events": {"advance_zone"},
+    "sslmd.core.dane.look": {"take"},
+}
+
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
     for path in sorted(DAEMON.rglob("*.py")):
@@ -36,6 +46,7 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
     [
         *(Entry, CertState, Decision, DaneReport, *get_args(Event), *get_args(Noticed)),
         *(HostEntry, HostNote, *get_args(HostEvent)),
+        *(KnownZone, *get_args(ZoneEvent)),
     ],
 )
 def test_what_is_known_is_frozen(kind: type) -> None:
@@ -49,6 +60,10 @@ def test_entries_are_for_reading() -> None:
     entry = Entry.__new__(Entry)
     with pytest.raises(FrozenInstanceError):
         entry.hold = "changed"  # type: ignore[misc]
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        one.zones.entries[None] = None  # type: ignore[index]
+    with pytest.raises(KeyError):
+        one.zones.put(ZoneName("example.com"), ZoneReloaded())
 
 
 def test_nobody_else_makes_the_next_state() -> None:
@@ -56,8 +71,9 @@ def test_nobody_else_makes_the_next_state() -> None:
         (name, alias.name)
         for name, tree in modules()
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module == "sslmd.core.lifecycle"
+        if isinstance(node, ast.ImportFrom) and node.module in MAKES_STATE
         for alias in node.names
+        if alias.name in (MAKES_STATE[node.module] or (alias.name,))
         if name != "registry.py" and alias.name not in WHAT_IF.get(name, ())
     }
     assert not found
