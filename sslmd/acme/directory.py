@@ -28,7 +28,8 @@ from urllib.parse import urlsplit
 from sslmd import __version__
 from sslmd.acme.refusals import answers, retry_at
 from sslmd.core.errors import Permanent, Transient
-from sslmd.core.reason import Failed, Reason, Said
+from sslmd.core.failed import Failed
+from sslmd.core.reason import Reason, Said
 
 # Seconds for all of it, redirects too; bytes: a directory has 1 kB.
 TIMEOUT = 20.0

@@ -44,7 +44,8 @@ from sslmd.acme.refusals import (
     retry_at,
 )
 from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
-from sslmd.core.reason import Failed, Reason, Said
+from sslmd.core.failed import Failed
+from sslmd.core.reason import Reason, Said
 
 _USAGE = 2  # certbot's exit status for a command line or a configuration that it does not take
 

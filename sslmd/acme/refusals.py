@@ -24,8 +24,9 @@ from sslmd.acme.certbot_log import (
     one_line,
     text_of,
 )
-from sslmd.core.reason import Failed, Reason, Said
-from sslmd.core.words import say
+from sslmd.core.failed import Failed
+from sslmd.core.reason import Reason, Said
+from sslmd.core.words.sentence import say
 
 # A CA that limits us without saying until when is left alone for so long.
 UNTOLD = timedelta(hours=1)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import ServiceConfig
-from sslmd.config.report import Report, Source
+from sslmd.config.report import Source
 from sslmd.core.dane.tlsa import Combination, DaneEntry, TlsaHosts, hosts_of
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.plain import some_of
@@ -19,7 +19,7 @@ _NAMED = 5
 _Place = tuple[str, int, str, str]  # zone, port, protocol, host
 
 
-def check_dane(services: Iterable[ServiceConfig], report: Report, main: Source) -> None:
+def check_dane(services: Iterable[ServiceConfig], main: Source) -> None:
     """Warn about what clients that check DANE would make something else of than was meant."""
     asked: dict[_Place, dict[CertId, set[Combination]]] = defaultdict(dict)
     ttls = {}
@@ -38,8 +38,7 @@ def check_dane(services: Iterable[ServiceConfig], report: Report, main: Source) 
         if len({frozenset(some) for some in by_service.values()}) > 1:
             told.add(names)
             every = sorted(set().union(*by_service.values()))
-            report.warn(
-                main,
+            main.warn(
                 (),
                 f"{where} with different combinations: clients go by the strongest digest, "
                 "whatever key they are shown (RFC 7671, 8 and 9), so all of them get "
@@ -49,8 +48,7 @@ def check_dane(services: Iterable[ServiceConfig], report: Report, main: Source) 
         if len({ttls[cert] for cert in by_service}) > 1:
             told.add(names)
             least = min(ttls[cert] for cert in by_service)
-            report.warn(
-                main,
+            main.warn(
                 (),
                 f"{where} with different dane_tls_ttl: records of one owner have one TTL, {least} "
                 "s is used",
@@ -68,7 +66,7 @@ def _places(service: ServiceConfig, entry: DaneEntry) -> list[_Place]:
 
 
 def check_hosts(
-    entry: DaneEntry, word: object, spec: CertSpec, report: Report, source: Source, key: KeyPath
+    entry: DaneEntry, word: object, spec: CertSpec, source: Source, key: KeyPath
 ) -> None:
     """Warn where ssl-mgr has records at other hosts than `entry`; `word` is its sixth element.
 
@@ -81,8 +79,7 @@ def check_hosts(
     if entry.hosts is not TlsaHosts.SANS:
         return
     if entry.port == 25:
-        report.warn(
-            source,
+        source.warn(
             key,
             f"port 25 has records at the names of the certificate; ssl-mgr has them at {zone} and "
             "its MX hosts whatever stands here",
@@ -97,8 +94,7 @@ def check_hosts(
     if apex not in names:
         keep = str([host.text for host in (apex, *names)])
         other = f"ssl-mgr has them at {zone} as well, and before 5.7 at {zone} and its MX hosts"
-    report.warn(
-        source,
+    source.warn(
         key,
         f"port {entry.port} has records at {_listed(names)}; {other}",
         f"write a sixth element: {keep} keeps the records of ssl-mgr 5.7 and later, 'MX' those of "
@@ -111,26 +107,23 @@ def _listed(names: Collection[DomainName]) -> str:
     return f"the names of the certificate ({some})" if names else "no name at all"
 
 
-def check_entry(entry: DaneEntry, signer: Signer | None, report: Report, source: Source) -> None:
+def check_entry(entry: DaneEntry, signer: Signer | None, source: Source) -> None:
     """Warn about an entry that is right by itself and seldom what is meant."""
     if entry.port == 25 and entry.usage in (0, 1):
-        report.warn(
-            source,
+        source.warn(
             ("dane_tls",),
             f"usage {entry.usage} is not for mail servers (RFC 7672, 3.1.3)",
             "write [25, 'tcp', 3, 1, 1]",
         )
     if entry.match == 0:
         what = "key" if entry.selector else "certificate"
-        report.warn(
-            source,
+        source.warn(
             ("dane_tls",),
             f"matching type 0 puts the whole {what} into DNS, whose answers then need TCP",
             f"write {entry.usage}, {entry.selector}, 1, which is its SHA-256",
         )
     if entry.usage in (0, 2) and isinstance(signer, AcmeCa):
-        report.warn(
-            source,
+        source.warn(
             ("dane_tls",),
             f"usage {entry.usage} is of the CA that issues, and a public CA changes it without "
             "warning: every such renewal then waits for new records",

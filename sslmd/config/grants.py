@@ -15,7 +15,7 @@ from sslmd.config.model import (
     ServiceConfig,
     Validation,
 )
-from sslmd.config.report import Report, Source, nearest
+from sslmd.config.report import Source, nearest
 from sslmd.core.host.needs import KeyAccess
 from sslmd.core.names import CertId, DomainName, ZoneName, covers, machine_of
 from sslmd.core.records import zone_of
@@ -25,7 +25,6 @@ from sslmd.core.spec import AcmeCa
 def check_grants(
     classes: Iterable[ServerClass],
     services: Mapping[CertId, ServiceConfig],
-    report: Report,
     main: Source,
 ) -> None:
     """Warn about entries of `svc_depends` that name what is not there."""
@@ -36,8 +35,7 @@ def check_grants(
         for index, match in enumerate(one.svc_depends):
             key = (one.kind.value, "svc_depends", index)
             if match.group is not None and match.group not in groups:
-                report.warn(
-                    main,
+                main.warn(
                     key,
                     f"there is no active group {match.group}",
                     nearest(match.group, groups, "there are: "),
@@ -46,8 +44,7 @@ def check_grants(
             there = groups[match.group] if match.group else set().union(*groups.values())
             for service in sorted((match.services or set()) - there):
                 where = f"group {match.group}" if match.group else "any group"
-                report.warn(
-                    main,
+                main.warn(
                     key,
                     f"there is no active service {service} in {where}",
                     nearest(service, there, "there are: "),
@@ -69,26 +66,25 @@ def unused(config: Config) -> list[CertId]:
     return [cert for cert in config.services if config.is_unused(cert)]
 
 
-def check_used(config: Config, report: Report, files: Mapping[CertId, Source]) -> None:
+def check_used(config: Config, files: Mapping[CertId, Source]) -> None:
     """Warn about certificates that no server uses, and about `used_by` that is not true."""
     found = unused(config)
     for cert in found[:_SHOWN]:
-        report.warn(files[cert], ("service",), UNUSED, NAME_A_CLASS)
+        files[cert].warn(("service",), UNUSED, NAME_A_CLASS)
     if len(found) > _SHOWN:
         text = f"no server uses {len(found) - _SHOWN} more certificates: {found[_SHOWN]}, …"
-        report.warn(files[found[_SHOWN]], ("service",), text, NAME_A_CLASS)
+        files[found[_SHOWN]].warn(("service",), text, NAME_A_CLASS)
     for cert, service in config.services.items():
         kinds = config.kinds_using(cert) if service.used_by is not None else ()
         if kinds:
             tables = ", ".join(f"[{kind}]" for kind in kinds)
             problem = f"servers of {tables} use it all the same"
-            report.warn(files[cert], ("used_by",), problem, "remove this key")
+            files[cert].warn(("used_by",), problem, "remove this key")
 
 
 def check_access(
     classes: Iterable[ServerClass],
     services: Iterable[CertId],
-    report: Report,
     main: Source,
 ) -> None:
     """Warn where classes that share a host want the same key to be had by different users."""
@@ -101,13 +97,12 @@ def check_access(
                 table = f"[{first.kind.value}]"
                 problem = f"on {shared[0]}, {table} has other rights for the key of {certs[0]}"
                 remedy = f"those of {table} count, as it comes first; write the same in both"
-                report.warn(main, (later.kind.value,), problem, remedy)
+                main.warn((later.kind.value,), problem, remedy)
 
 
 def check_probes(
     classes: Iterable[ServerClass],
     services: Mapping[CertId, ServiceConfig],
-    report: Report,
     main: Source,
 ) -> None:
     """Warn about probes that would look at nothing: no certificate there has the name."""
@@ -122,11 +117,11 @@ def check_probes(
             if probe.name and one.servers and not covers(names, probe.name):
                 problem = f"no certificate of this class is for {probe.name}: nobody looks there"
                 remedy = nearest(probe.name, names, "there are: ")
-                report.warn(main, (one.kind.value, "probe", index), problem, remedy)
+                main.warn((one.kind.value, "probe", index), problem, remedy)
 
 
 def check_after_copies(
-    commands: Iterable[PostCopy], classes: Iterable[ServerClass], report: Report, main: Source
+    commands: Iterable[PostCopy], classes: Iterable[ServerClass], main: Source
 ) -> None:
     """Warn about commands after the copy to a host that nothing is copied to."""
     hosts = {machine_of(host): None for one in classes for host in one.servers}
@@ -137,7 +132,7 @@ def check_after_copies(
                 "copy, whatever the host"
             )
             remedy = nearest(one.host, hosts, "there are: ")
-            report.warn(main, ("globals", "post_copy_cmd", index), problem, remedy)
+            main.warn(("globals", "post_copy_cmd", index), problem, remedy)
 
 
 def check_means(
@@ -146,7 +141,6 @@ def check_means(
     classes: Iterable[ServerClass],
     cas: Mapping[str, CaInfo],
     services: Iterable[ServiceConfig],
-    report: Report,
     main: Source,
 ) -> None:
     """Warn where challenges or TLSA records are wanted that there is no way to publish."""
@@ -188,29 +182,24 @@ def check_means(
         [] if dns.acme_dirs else [one for one in everything if by_dns(one) and no_challenges(one)],
         "dns-01 challenges cannot be published",
         "write acme_dir in [dns], or update = true in [[dns_primary]]",
-        report,
         main,
     )
     _warn_lack(
         [one for one in no_tlsa if one.dane],
         "TLSA records cannot be published",
         "write tlsa_dirs in [dns], or update = true in [[dns_primary]]",
-        report,
         main,
     )
     _warn_lack(
         [] if served else [one for one in everything if by_http(one)],
         "http-01 challenges cannot be put anywhere",
         "write server_dir in [web]",
-        report,
         main,
     )
 
 
-def _warn_lack(
-    services: list[ServiceConfig], problem: str, remedy: str, report: Report, main: Source
-) -> None:
+def _warn_lack(services: list[ServiceConfig], problem: str, remedy: str, main: Source) -> None:
     if services:
         some = ", ".join(str(one.id) for one in services[:3])
         more = f" and {len(services) - 3} more" if len(services) > 3 else ""
-        report.warn(main, (), f"{problem}: {some}{more}", remedy)
+        main.warn((), f"{problem}: {some}{more}", remedy)

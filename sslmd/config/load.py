@@ -110,7 +110,7 @@ class _Loader:
         self.reader = reader
         self.report = reader.report
         self.top = str(reader.conf_dir.parent)
-        self.main = Source(reader.path(MAIN_FILE))
+        self.main = reader.source(reader.path(MAIN_FILE))
 
     def run(self) -> tuple[Config | None, tuple[Mistake, ...]]:
         """Read everything; return it, and the mistakes."""
@@ -118,7 +118,7 @@ class _Loader:
         options = self._globals(data or {})
         primaries = self._primaries(data or {})
         dns, classes = self._classes(data or {})
-        build.check_commands(data or {}, self.top, self.report, self.main)
+        build.check_commands(data or {}, self.top, self.main)
         groups = Groups(self.reader, self.main)
         wanted = groups.every() if data is None else groups.active(self._group_tables(data))
         cas, services, files = self._certificates(options, groups, wanted)
@@ -138,24 +138,22 @@ class _Loader:
             written=written(data or {}, cas.raw),
         )
         if not self.report.mistakes:  # half a configuration would bring wrong warnings
-            check_grants(classes, services, self.report, self.main)
-            check_used(config, self.report, files)
-            check_access(classes, services, self.report, self.main)
-            check_probes(classes, services, self.report, self.main)
-            check_after_copies(options.post_copy, classes, self.report, self.main)
-            check_means(
-                dns, primaries, classes, cas.infos, services.values(), self.report, self.main
-            )
-            check_dane(services.values(), self.report, self.main)
+            check_grants(classes, services, self.main)
+            check_used(config, files)
+            check_access(classes, services, self.main)
+            check_probes(classes, services, self.main)
+            check_after_copies(options.post_copy, classes, self.main)
+            check_means(dns, primaries, classes, cas.infos, services.values(), self.main)
+            check_dane(services.values(), self.main)
             lives = ((one, life_of(config, one)) for one in services.values())
             known = ((one, life) for one, life in lives if life is not None)
-            check_leads(known, self.report, self.main)
+            check_leads(known, self.main)
             windowed = {
                 cert: files[cert]
                 for cert, one in services.items()
                 if one.roll_window or one.restart_window
             }
-            check_windows(config, WindowKeys(self.main, windowed), self.report, datetime.now(UTC))
+            check_windows(config, WindowKeys(self.main, windowed), datetime.now(UTC))
         whole = replace(config, warnings=_in_order(self.report.warnings))
         return (whole if data is not None else None), _in_order(self.report.mistakes)
 
@@ -165,22 +163,22 @@ class _Loader:
             read = self.reader.toml(self.main.path)
         except Missing as err:
             remedy = "make a first one by `sslmd init`, or name another directory with --conf-dir"
-            self.report.mistake(self.main, (), err.problem, remedy)
+            self.main.mistake((), err.problem, remedy)
             return None
         if read is None:
             return None
         self.main, data = read
-        data = with_names(self.report, self.main, data, _TABLES, Capitals.OVERLOOKED)
-        data = with_globals(self.report, self.main, data, "globals", IN_GLOBALS)
+        data = with_names(self.main, data, _TABLES, Capitals.OVERLOOKED)
+        data = with_globals(self.main, data, "globals", IN_GLOBALS)
         for key in data:
             if key in table_of(GlobalOptions).without_effect:
-                self.report.warn(self.main, (key,), *table_of(GlobalOptions).without_effect[key])
+                self.main.warn((key,), *table_of(GlobalOptions).without_effect[key])
             elif key not in _TABLES:
-                self.report.unknown(self.main, (key,), _TABLES, IN_GLOBALS)
+                self.main.unknown((key,), _TABLES, IN_GLOBALS)
         return data
 
     def _table(self, data: Tables, name: str, table: type[AnyTable]) -> AnyTable | None:
-        return self.report.check(self.main, (name,), data.get(name, {}), table)
+        return self.main.check((name,), data.get(name, {}), table)
 
     def _array(
         self, data: Tables, name: str, table: type[AnyTable]
@@ -189,30 +187,27 @@ class _Loader:
         tables = data.get(name, [])
         if not isinstance(tables, list):
             problem = f"[{name}] is one table, where any number may stand"
-            self.report.mistake(self.main, (name,), problem, f"write [[{name}]], twice bracketed")
+            self.main.mistake((name,), problem, f"write [[{name}]], twice bracketed")
             return
         for index, one in enumerate(tables):
-            if checked := self.report.check(self.main, (name, index), one, table):
+            if checked := self.main.check((name, index), one, table):
                 yield index, checked
 
     def _globals(self, data: Tables) -> GlobalOptions:
         tables = table_of(GlobalOptions)
         table = self._table(data, "globals", tables) or tables()
-        return build.global_options(
-            table, self._leads(data, table), self.top, self.report, self.main
-        )
+        return build.global_options(table, self._leads(data, table), self.top, self.main)
 
     def _leads(self, data: Tables, table: Any) -> Leads:
         """Return when certificates are renewed: by `[renew_info]` where it is there."""
         info = data.get(RENEW_INFO)
         if info is None:
-            return build.usual_leads(table, self.report, self.main)
+            return build.usual_leads(table, self.main)
         if not isinstance(info, dict):
-            self.report.check(self.main, (RENEW_INFO,), info, RenewInfo)
+            self.main.check((RENEW_INFO,), info, RenewInfo)
             return Leads(table.renew_expire_days, table.renew_expire_days_spread)
         written = table.model_fields_set
         return leads_by_life(
-            self.report,
             self.main,
             info,
             table.renew_expire_days if "renew_expire_days" in written else None,
@@ -223,11 +218,11 @@ class _Loader:
         primaries: dict[object, DnsPrimary] = {}
         for index, table in self._array(data, "dns_primary", table_of(DnsPrimary)):
             key: KeyPath = ("dns_primary", index)
-            one = build.dns_primary(table, self.top, self.report, self.main, key)
+            one = build.dns_primary(table, self.top, self.main, key)
             if one.domain in primaries:
                 name = one.domain or "default"
                 problem = f"{name} has two tables; this one has no effect"
-                self.report.warn(self.main, (*key, "domain"), problem, "remove one of them")
+                self.main.warn((*key, "domain"), problem, "remove one of them")
             primaries.setdefault(one.domain, one)
         return tuple(primaries.values())
 
@@ -240,7 +235,7 @@ class _Loader:
                 kind = ServerKind(name)
                 without = () if kind is ServerKind.WEB else WEB_ALONE
                 if table := self._table(data, name, table_of(ServerClass, without)):
-                    one = build.server_class(kind, table, self.top, self.report, self.main)
+                    one = build.server_class(kind, table, self.top, self.main)
                     classes.append(one)
         return dns, tuple(classes)
 
@@ -255,8 +250,7 @@ class _Loader:
     def _group_tables(self, data: Tables) -> list[tuple[int, GroupTable]]:
         tables = list(self._array(data, "groups", GroupTable))
         if not data.get("groups"):
-            self.report.warn(
-                self.main,
+            self.main.warn(
                 (),
                 "there are no groups, and so nothing to do",
                 "add [[groups]] with domain and services",
@@ -281,10 +275,10 @@ class _Loader:
         if options.timing.by_life is not None:
             used = {str(one.spec.signer) for one in services.read.values()}
             for name in cas.infos.keys() & used:
-                build.check_profile(cas.infos[name], cas.raw[name], self.report, cas.source)
-        services.read.update(with_heights(services.cas(), services.sources, self.report))
+                build.check_profile(cas.infos[name], cas.raw[name], cas.source)
+        services.read.update(with_heights(services.cas(), services.sources))
         builder.finish()
-        warn_of_long_lives(services.read, services.sources, self.report)
+        warn_of_long_lives(services.read, services.sources)
         return cas, services.read, services.files
 
     def _ca_file(self, profile: str) -> CaTables:
@@ -293,14 +287,14 @@ class _Loader:
             read = self.reader.toml(path)
         except Missing:
             # A mistake only if a service asks for a CA, which is told then.
-            return CaTables(Source(path), {}, {}, frozenset())
+            return CaTables(self.reader.source(path), {}, {}, frozenset())
         if read is None:
-            return CaTables(Source(path), {}, {}, None)
+            return CaTables(self.reader.source(path), {}, {}, None)
         source, raw = read
         infos = {}
         for name, data in raw.items():
-            if table := self.report.check(source, (name,), data, table_of(CaInfo)):
-                infos[name] = build.ca_info(name, table, profile, self.top, self.report, source)
+            if table := source.check((name,), data, table_of(CaInfo)):
+                infos[name] = build.ca_info(name, table, profile, self.top, source)
         return CaTables(source, raw, infos, frozenset(raw.keys() - infos.keys()))
 
 
@@ -312,7 +306,6 @@ class _Services:
 
     def __init__(self, reader: Reader, builder: Builder, main: Source) -> None:
         self._reader = reader
-        self._report = reader.report
         self._builder = builder
         self._main = main
         self.read: dict[CertId, ServiceConfig] = {}
@@ -340,9 +333,8 @@ class _Services:
             path = os.path.join(wanted.folder, name)
             content = self._content(path)
             if content is not None and not _SERVICE_LIKE.search(content):
-                self._report.warn(
-                    Source(path), (), "ALL leaves it out: it is no service file", "move it away"
-                )
+                problem = "ALL leaves it out: it is no service file"
+                self._reader.source(path).warn((), problem, "move it away")
             elif content is not None:
                 self._build(CertId(group, name), path, content, managed=True)
 
@@ -353,8 +345,7 @@ class _Services:
         if content is None:
             return
         self._build(CertId(GroupName.CA, name), path, content, managed=False)
-        self._report.warn(
-            Source(path),
+        self._reader.source(path).warn(
             (),
             "no active group lists this CA: it signs with what it has and is not renewed",
             f"set active = true in [[groups]] for group ca in {self._main.path}"
@@ -366,7 +357,7 @@ class _Services:
         try:
             return self._reader.content(path)
         except Missing as err:  # removed this moment, or a link to nowhere
-            self._report.mistake(Source(path), (), err.problem, err.remedy)
+            self._reader.source(path).mistake((), err.problem, err.remedy)
             return None
 
     def _build(self, cert: CertId, path: str, content: bytes, *, managed: bool) -> None:
@@ -374,10 +365,10 @@ class _Services:
         if parsed is None:
             return
         source, raw = parsed
-        raw = with_names(self._report, source, raw, SERVICE_TABLES, Capitals.READ)
+        raw = with_names(source, raw, SERVICE_TABLES, Capitals.READ)
         if cert.group == GroupName.CA:
-            raw = without_titles(raw, self._report, source)
-        file = self._report.check(source, (), raw, ServiceFile)
+            raw = without_titles(raw, source)
+        file = source.check((), raw, ServiceFile)
         if file is None:
             return
         service = self._builder.build(cert, raw, file, source, managed=managed)
@@ -395,11 +386,11 @@ class _Services:
         remedy = nearest(os.path.basename(path), there, "there are: ")
         if there and remedy.startswith("did you mean"):
             remedy += f" There are: {', '.join(there[:20])}"
-        self._report.mistake(self._main, place, f"there is no file {path}", remedy)
+        self._main.mistake(place, f"there is no file {path}", remedy)
 
 
-def _in_order(report: Iterable[Mistake]) -> tuple[Mistake, ...]:
+def _in_order(notes: Iterable[Mistake]) -> tuple[Mistake, ...]:
     """Sort by line inside each file, the files as they were read; drop what is there twice."""
-    unique = list(dict.fromkeys(report))
+    unique = list(dict.fromkeys(notes))
     files = {name: number for number, name in enumerate(dict.fromkeys(n.file for n in unique))}
     return tuple(sorted(unique, key=lambda note: (files[note.file], note.line)))

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import tomli
 
 from sslmd.config.files import CA_FILE, MAIN_FILE, Missing, Unusable, read_file, risk_of
-from sslmd.config.report import Report, Source, at_line
+from sslmd.config.report import Report, Source
 
 Tables = dict[str, object]
 
@@ -39,10 +39,14 @@ class Reader:
         """Return the path of a file below the configuration directory."""
         return os.path.join(self.conf_dir, *names)
 
+    def source(self, path: str) -> Source:
+        """Return a file to say something of."""
+        return Source(path, self.report)
+
     def check_risk(self, path: str, status: os.stat_result) -> None:
         """Note it if others may write a file or folder: that is a mistake."""
         if risk := risk_of(path, status, self._owners):
-            self.report.mistake(Source(path), (), risk.problem, risk.remedy)
+            self.source(path).mistake((), risk.problem, risk.remedy)
 
     def content(self, path: str) -> bytes | None:
         """Return a file's bytes; None after a mistake (noted). Raises `Missing`."""
@@ -51,7 +55,7 @@ class Reader:
         except Missing:
             raise
         except Unusable as err:
-            self.report.mistake(Source(path), (), err.problem, err.remedy)
+            self.source(path).mistake((), err.problem, err.remedy)
             return None
         self.check_risk(path, status)
         self.digests[path] = hashlib.sha256(content).hexdigest()
@@ -59,13 +63,12 @@ class Reader:
 
     def parse(self, path: str, content: bytes) -> tuple[Source, Tables] | None:
         """Parse a file's bytes; None after a mistake (noted)."""
-        source = Source(path)
+        source = self.source(path)
         try:
             source.text = content.removeprefix(codecs.BOM_UTF8).decode()
             return source, tomli.loads(source.text)
         except UnicodeDecodeError as err:
-            mistake = at_line(
-                source,
+            source.mistake_at(
                 content.count(b"\n", 0, err.start) + 1,
                 f"byte 0x{content[err.start]:02x} is not UTF-8",
                 "save the file as UTF-8 text",
@@ -73,16 +76,14 @@ class Reader:
         except tomli.TOMLDecodeError as err:
             # A text without its closing quote is found out at the start of the next line.
             unclosed = err.colno == 1 and err.msg.startswith("Expected")
-            mistake = at_line(
-                source,
+            source.mistake_at(
                 max(err.lineno - unclosed, 1),
                 f"this is not TOML: {err.msg} (column {err.colno})",
                 "correct what stands here or before it",
             )
         except (ValueError, RecursionError):
             # Numbers of thousands of digits, thousands of brackets.
-            mistake = at_line(source, 0, "a value in it is beyond all measure", "make it shorter")
-        self.report.mistakes.append(mistake)
+            source.mistake_at(0, "a value in it is beyond all measure", "make it shorter")
         return None
 
     def toml(self, path: str) -> tuple[Source, Tables] | None:

@@ -100,7 +100,7 @@ class Builder:
         self._ca_files = ca_files
         self._report = report
         self._shared = Shared()
-        self._mailboxes = Mailboxes(report)
+        self._mailboxes = Mailboxes()
         self._timings: dict[tuple[float, float], Timing] = {}
 
     def finish(self) -> None:
@@ -121,7 +121,7 @@ class Builder:
         before = len(self._report.mistakes)
         signer = self._signer(cert, file, source)
         self._check_place(cert, file, source)
-        check_subject(cert, file.X509, self._report, source)
+        check_subject(cert, file.X509, source)
         spec = CertSpec(
             id=cert,
             title=file.name or str(cert),
@@ -133,13 +133,13 @@ class Builder:
             ca=_ca_options(file.CA) if _is_ca(cert) else None,
         )
         if not spec.names and not _is_ca(cert) and not spec.all_names():
-            self._report.mistake(
-                source, ("X509", "sans"), "there is no name to certify", "add sans = ['host.name']"
+            source.mistake(
+                ("X509", "sans"), "there is no name to certify", "add sans = ['host.name']"
             )
         if isinstance(signer, OwnCa) and spec.ca is None:
             self._mailboxes.check(spec, source)
         if isinstance(signer, AcmeCa):
-            check_acme_names(spec, self._cas[signer.name], self._report, source)
+            check_acme_names(spec, self._cas[signer.name], source)
         if spec.ca is not None:
             self._check_digest(spec.ca.digest, file, source)
         dane = self._dane(spec, raw, file, source, signer)
@@ -163,8 +163,7 @@ class Builder:
         if name in (None, "", "self"):
             if _is_ca(cert):
                 return SelfSigned()
-            self._report.mistake(
-                source,
+            source.mistake(
                 key,
                 "it is missing" if name is None else "only CAs (group ca) sign themselves",
                 f"write the name of a table of {self._tables.source.path}",
@@ -177,16 +176,14 @@ class Builder:
             return None
         if not info.is_own:
             if _is_ca(cert):
-                self._report.mistake(
-                    source,
+                source.mistake(
                     key,
                     f"{shown(info.name)} is an ACME CA, and those sign no CAs",
                     nearest("", ["self", *self._tables.own_names()], "write one of: "),
                 )
             return AcmeCa(info.name)
         if info.name not in self._ca_files:
-            self._report.mistake(
-                source,
+            source.mistake(
                 key,
                 f"CA {shown(info.name)} has no service file conf.d/ca/{info.name}",
                 f"write that file (there are: {', '.join(sorted(self._ca_files)) or 'none'}), or "
@@ -203,33 +200,28 @@ class Builder:
         elif name in self._ca_files:
             remedy = f"add a table [{name}] with ca_type = 'local' there"
         where = self._tables.source.path
-        self._report.mistake(source, ("signing_ca",), f"{where} has no table {shown(name)}", remedy)
+        source.mistake(("signing_ca",), f"{where} has no table {shown(name)}", remedy)
 
     def _check_place(self, cert: CertId, file: ServiceFile, source: Source) -> None:
         """The keys `group` and `service` must say what the path says; the name must be free."""
         try:
             cert.check_free()
         except BadName as err:
-            self._report.mistake(
-                source, ("service",), str(err), "give the file and the service another name"
-            )
+            source.mistake(("service",), str(err), "give the file and the service another name")
         if file.service != cert.service:
-            self._report.mistake(
-                source,
+            source.mistake(
                 ("service",),
                 f"{shown(file.service)} is not the name of the file",
                 f"write service = {cert.service!r}",
             )
         if file.group != cert.group and _parsed(file.group) != cert.group:
-            self._report.mistake(
-                source,
+            source.mistake(
                 ("group",),
                 f"{shown(file.group)} is not the name of the folder",
                 f"write group = {cert.group!r}",
             )
         if file.CA and not _is_ca(cert):
-            self._report.mistake(
-                source,
+            source.mistake(
                 ("CA",),
                 "only services of group ca sign certificates",
                 "remove the table, or move the file to conf.d/ca",
@@ -245,8 +237,7 @@ class Builder:
         for index, parsed in enumerate(table.sans):
             name = self._shared.same(parsed)
             if id(name) in names:  # there is one of each, and this spares a slow hash
-                self._report.warn(
-                    source,
+                source.warn(
                     ("X509", "sans", index),
                     f"{shown(str(name))} is there twice",
                     "remove one of them",
@@ -261,8 +252,7 @@ class Builder:
         whom = "programs in Go do not verify"
         if digest != "sha224" and file.KeyOpts.ktype is KeyType.EC:
             whom = "OpenSSL 3.0 and programs in Go do not verify"
-        self._report.warn(
-            source,
+        source.warn(
             ("CA", "digest"),
             f"{whom} what a CA with {file.KeyOpts.ktype} keys signs with {digest}",
             "write 'sha256' or 'sha384'",
@@ -280,8 +270,8 @@ class Builder:
         if not entries:
             return ()
         if _is_ca(spec.id):
-            self._report.mistake(
-                source, ("dane_tls",), "a CA has no zone for TLSA records", "write dane_tls = []"
+            source.mistake(
+                ("dane_tls",), "a CA has no zone for TLSA records", "write dane_tls = []"
             )
             return ()
         zone = ZoneName(spec.id.group)
@@ -290,13 +280,12 @@ class Builder:
         for index, (words, one) in enumerate(zip(written, file.dane_tls, strict=True)):
             if one is not None:
                 word = words[5] if len(words) == 6 else ""
-                check_hosts(one, word, spec, self._report, source, ("dane_tls", index))
+                check_hosts(one, word, spec, source, ("dane_tls", index))
         for entry in entries:
-            check_entry(entry, signer, self._report, source)
+            check_entry(entry, signer, source)
             for host in entry.hosts if isinstance(entry.hosts, tuple) else ():
                 if not host.is_within(zone):
-                    self._report.mistake(
-                        source,
+                    source.mistake(
                         ("dane_tls",),
                         f"{host} is outside the zone {zone}, whose records these are",
                         f"write hosts of {zone}",
@@ -309,7 +298,7 @@ class Builder:
         if days is None and spread is None:
             return default
         if default.by_life is not None and days is not None:
-            warn_own_days(self._report, source, days, default.by_life)
+            warn_own_days(source, days, default.by_life)
         key: KeyPath = ("renew_expire_days_spread",) if spread is not None else ()
         own = days, spread
         if days is None:
@@ -317,7 +306,7 @@ class Builder:
         if spread is None:
             spread = min(default.spread / timedelta(days=1), days)
         if key:
-            check_spread(self._report, source, key, days, spread)
+            check_spread(source, key, days, spread)
         known = self._timings.get((days, spread))
         if known is None:
             leads = Leads(days, spread)

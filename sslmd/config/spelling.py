@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from enum import Enum, auto
 
 from sslmd.config.reader import Tables
-from sslmd.config.report import Report, Source
+from sslmd.config.report import Source
 
 
 class Capitals(Enum):
@@ -16,9 +16,7 @@ class Capitals(Enum):
     OVERLOOKED = auto()
 
 
-def with_names(
-    report: Report, source: Source, data: Tables, names: Iterable[str], case: Capitals
-) -> Tables:
+def with_names(source: Source, data: Tables, names: Iterable[str], case: Capitals) -> Tables:
     """Return a file's content with its tables named as in `names`, whatever their capitals were.
 
     Two tables of one name are a mistake. Where ssl-mgr overlooks such a table, that is said: it
@@ -33,8 +31,7 @@ def with_names(
             continue
         there = name if name in data else source.written.get((name,), ("",))[0]
         if there:
-            report.mistake(
-                source,
+            source.mistake(
                 (key,),
                 f"[{there}] and [{key}] are two names of one table",
                 f"put everything below one [{name}]",
@@ -43,8 +40,7 @@ def with_names(
         found[name] = value
         source.written[name,] = (key,)
         if case is Capitals.OVERLOOKED:
-            report.warn(
-                source,
+            source.warn(
                 (name,),
                 f"ssl-mgr does not read [{key}]; here it counts as [{name}]",
                 f"write [{name}], or remove it if it should not count",
@@ -59,9 +55,7 @@ def _is_table(value: object) -> bool:
     )
 
 
-def with_globals(
-    report: Report, source: Source, data: Tables, table: str, keys: Collection[str]
-) -> Tables:
+def with_globals(source: Source, data: Tables, table: str, keys: Collection[str]) -> Tables:
     """Return a file's content with `keys` that stand above its first table put into `table`.
 
     ssl-mgr reads them there as well; what `table` says itself counts more.
@@ -79,6 +73,6 @@ def with_globals(
             source.written[table, key] = (key,)
             problem = f"it stands outside of every table and is taken for one of [{table}]"
             remedy = f"move it below [{table}]"
-        report.warn(source, (key,), problem, remedy)
+        source.warn((key,), problem, remedy)
     kept = {key: value for key, value in data.items() if key not in loose}
     return {table: merged} | kept | {table: merged}

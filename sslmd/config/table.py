@@ -40,7 +40,7 @@ Word = TypeVar("Word", bound=str)
 
 
 class Table(BaseModel):
-    """One table of a file, as the file has it. Unknown keys are left to `report.unknown_keys`."""
+    """One table of a file, as the file has it. Unknown keys are left to `Source.check`."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
     # Keys that ssl-mgr has and that need nothing here: neither used nor complained about.

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import Config, ServerClass, ServiceConfig, Trigger
-from sslmd.config.report import Report, Source
+from sslmd.config.report import Source
 from sslmd.core.dane.sighting import TTLS
 from sslmd.core.names import CertId
 from sslmd.core.plain import some_of
@@ -57,12 +57,12 @@ _Place = tuple[Source, KeyPath]
 _Problem = tuple[_Place, str, str]  # where, what is wrong, what would be right
 
 
-def check_windows(config: Config, places: WindowKeys, report: Report, now: datetime) -> None:
+def check_windows(config: Config, places: WindowKeys, now: datetime) -> None:
     """Note windows that cannot be kept; warn about those without effect.
 
     `now` tells for which years the rules of time zones are looked at.
     """
-    _warn_unused(config, places, report)
+    _warn_unused(config, places)
     by_class = any(one.roll_window or one.restart_window for one in config.server_classes)
     if not by_class and not places.services:
         return
@@ -72,7 +72,7 @@ def check_windows(config: Config, places: WindowKeys, report: Report, now: datet
             for one in _problems(config, service, places, now):
                 found[one].append(cert)
     for ((source, key), problem, remedy), certs in found.items():
-        report.mistake(source, key, f"{some_of(certs, _NAMED)}: {problem}", remedy)
+        source.mistake(key, f"{some_of(certs, _NAMED)}: {problem}", remedy)
 
 
 def _problems(
@@ -161,19 +161,16 @@ def _restarted(config: Config, cert: CertId) -> list[ServerClass]:
     return [one for one in classes if one.receives(cert) or Trigger.CERT in one.depends]
 
 
-def _warn_unused(config: Config, places: WindowKeys, report: Report) -> None:
+def _warn_unused(config: Config, places: WindowKeys) -> None:
     managed = [cert for cert, service in config.services.items() if service.managed]
     for one in config.server_classes:
         used = any(map(one.receives, managed))
         for word, windows in ((ROLL, one.roll_window), (RESTART, one.restart_window)):
             key = (one.kind.value, word)
             if windows and not one.servers:
-                report.warn(
-                    places.main, key, "a class without servers has no use for it", "remove it"
-                )
+                places.main.warn(key, "a class without servers has no use for it", "remove it")
             elif windows and not used and not (word == RESTART and Trigger.CERT in one.depends):
-                report.warn(
-                    places.main,
+                places.main.warn(
                     key,
                     "it has no effect: the class uses no certificate",
                     "name some in svc_depends, or remove it",
@@ -183,15 +180,13 @@ def _warn_unused(config: Config, places: WindowKeys, report: Report) -> None:
         service = config.services[cert]
         if not service.managed:
             word = ROLL if service.roll_window else RESTART
-            report.warn(
-                source,
+            source.warn(
                 (word,),
                 "it has no effect: no active group lists this CA, so it is never rolled",
                 f"add {cert.service!r} to the services of group ca, or remove it",
             )
         elif service.restart_window and not restarts_dns and not _restarted(config, cert):
-            report.warn(
-                source,
+            source.warn(
                 (RESTART,),
                 "it has no effect: no class with servers uses the certificate",
                 "add it to svc_depends of a class, or remove it",

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sslmd.core import reason
-from sslmd.core.errors import SslmError, Transient, ValidationFailed
+from sslmd.core.errors import Failure, SslmError, Transient, Trouble, ValidationFailed
 from sslmd.core.events import AttemptFailed, Event, Rolled, TrialEnded
 from sslmd.core.jobs import (
     Certify,
@@ -33,13 +33,12 @@ from sslmd.core.jobs import (
     track,
 )
 from sslmd.core.names import CertId
+from sslmd.core.plain import clock
 from sslmd.core.plan import decide
 from sslmd.core.reason import Ended, Reason, Said, Why
-from sslmd.core.retry import Failure, Trouble
 from sslmd.core.state import Track
-from sslmd.core.times import clock
 from sslmd.core.view import Decision
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.daemon.held import HeldCerts, is_held
 from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.registry import Broken, Decided, Progressed, Registry, SetsRead
@@ -112,6 +111,9 @@ class Certs:
             for _ in range(MAX_EVENTS):
                 now = self._decided_at[cert] = self._site.now()
                 decision = decide(self._registry.view(cert), now)
+                if decision.advertised is not None:
+                    self._registry.put(cert, decision.advertised)
+                    decision = replace(decision, advertised=None)
                 if decision.event is None:
                     break
                 self._registry.put(cert, decision.event)

@@ -1,73 +1,42 @@
-"""The registry: every certificate that the daemon knows, and the only writer of what is known.
+"""The registry: everything that the daemon knows, and the only writer of what is known.
 
-`put` is the one way to change anything. An event of `core.events` goes through `core.lifecycle`;
-those defined here are about what stands beside a certificate's state. Entries are frozen: whoever
-keeps one has how things were at that moment, and what is made of one is good for as long as it is
-the entry. Who has to follow a change (the journal, state.toml, hosts, zones, the loop) is a
-listener.
+`put` is the one way to change anything, of whatever kind the thing is. An event of `core.events`
+goes through `core.lifecycle`; those defined here are about what stands beside a certificate's
+state. Entries are frozen: whoever keeps one has how things were at that moment, and what is made of
+one is good for as long as it is the entry. Who has to follow a change (the journal, state.toml,
+hosts, zones, the loop) is a listener.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Generic, TypeVar
 
 from sslmd.config.hosts import places, proves
 from sslmd.config.model import Config, ServiceConfig
-from sslmd.core.dane.report import NOT_PUBLISHED, Finding
+from sslmd.core.dane.events import ZoneEvent, advance_zone
+from sslmd.core.dane.report import DaneReport
 from sslmd.core.dane.verdict import Dane, Unknown
+from sslmd.core.dane.zone import KnownZone
 from sslmd.core.errors import Refused
 from sslmd.core.events import Event
 from sslmd.core.lifecycle import advance, with_sets
-from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
+from sslmd.core.names import BadName, CertId, GroupName, ZoneName, parse_service, shown
 from sslmd.core.plain import some_of
 from sslmd.core.reason import Held, Reason, Why
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
-from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
-from sslmd.core.view import Decision, View
+from sslmd.core.view import Decision, View, view_of, with_lost_ca
 from sslmd.workers.tools import wanted_of
 
 # Names in a message that says what there is.
 _NAMED = 50
-
-
-@dataclass(frozen=True, slots=True)
-class DaneReport:
-    """What the last comparison of DNS, ports and keys found, and when."""
-
-    at: datetime
-    findings: tuple[Finding, ...]
-
-    @property
-    def wrong(self) -> list[str]:
-        """What clients that check DANE are turned away by."""
-        return [f"{one.where} {one.text}" for one in self.findings if one.wrong]
-
-    @property
-    def warnings(self) -> list[str]:
-        """What makes DANE useless, and turns nobody away."""
-        return [f"{one.where}: {one.text}" for one in self.findings if one.warning]
-
-    @property
-    def unseen(self) -> list[str]:
-        """What could not be looked at, so that nobody knows (I11)."""
-        return [f"{one.where}: {one.text}" for one in self.findings if one.unseen]
-
-    @property
-    def missing(self) -> bool:
-        """Whether something that is wanted is not published."""
-        return any(one.where == NOT_PUBLISHED for one in self.findings)
-
-    @property
-    def fits(self) -> bool:
-        """Whether everything was looked at, and is as it should be."""
-        return not (self.wrong or self.unseen or self.missing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,14 +171,16 @@ Noticed = (
     | Compared
 )
 
-# Hears of a change: what happened to which certificate, and how it was before and is now; None
-# for one that is not known.
-Listener = Callable[[CertId, Event | Noticed, Entry | None, Entry | None], None]
 
-
-def _after(before: Entry, event: Event | Noticed) -> Entry:
-    """Return how a certificate stands after an event."""
+def _after(before: Entry | None, event: Event | Noticed) -> Entry | None:
+    """Return how a certificate stands after an event, None if it left."""
+    if isinstance(event, Taken):
+        return event.entry
+    if before is None:
+        raise KeyError(f"happened to a certificate that is not known: {event}")
     match event:
+        case Gone():
+            return None
         case SetsRead():
             return replace(before, state=with_sets(before.state, event.found))
         case CaLost():
@@ -235,8 +206,6 @@ def _after(before: Entry, event: Event | Noticed) -> Entry:
             return replace(before, unsaved=event.why)
         case Compared():
             return replace(before, report=event.report)
-        case Taken() | Gone():
-            raise AssertionError(f"not something that happens to an entry: {event}")
         case _:
             return replace(before, state=advance(before.state, event))
 
@@ -245,42 +214,61 @@ class UnknownCertError(Refused):
     """A request names a certificate that is not configured."""
 
 
-class Registry:
-    """The certificates, and who is signed by whom. `entries` is for reading."""
+Ident = TypeVar("Ident", bound=Hashable)
+Thing = TypeVar("Thing")
+Happened = TypeVar("Happened")
+
+
+class Register(Generic[Ident, Thing, Happened]):
+    """All things of one kind, a frozen entry each. `entries` is for reading."""
+
+    def __init__(self, after: Callable[[Thing | None, Happened], Thing | None]) -> None:
+        """`after` says how a thing stands after an event; None: it is not known, or left."""
+        self._after = after
+        self._entries: dict[Ident, Thing] = {}
+        self.entries: Mapping[Ident, Thing] = MappingProxyType(self._entries)
+        self._listeners: list[Callable[[Ident, Happened, Thing | None, Thing | None], None]] = []
+
+    def __contains__(self, ident: Ident) -> bool:
+        return ident in self.entries
+
+    def __getitem__(self, ident: Ident) -> Thing:
+        return self.entries[ident]
+
+    def __iter__(self) -> Iterator[Ident]:
+        return iter(self.entries)
+
+    def listen(
+        self, listener: Callable[[Ident, Happened, Thing | None, Thing | None], None]
+    ) -> None:
+        """Have every change told to `listener`, after those who came before it.
+
+        It hears what happened to which thing, and how that was before and is now.
+        """
+        self._listeners.append(listener)
+
+    def put(self, ident: Ident, event: Happened) -> None:
+        """Take in that something happened to a thing."""
+        before = self._entries.get(ident)
+        after = self._after(before, event)
+        if after is not None:
+            self._entries[ident] = after
+        elif before is not None:
+            del self._entries[ident]
+        for listener in self._listeners:
+            listener(ident, event, before, after)
+
+
+class Registry(Register[CertId, Entry, Event | Noticed]):
+    """The certificates, and who is signed by whom; and the `zones`."""
 
     def __init__(self) -> None:
-        self._entries: dict[CertId, Entry] = {}
-        self.entries: Mapping[CertId, Entry] = MappingProxyType(self._entries)
+        super().__init__(_after)
+        self.zones: Register[ZoneName, KnownZone, ZoneEvent] = Register(advance_zone)
         self._below: dict[CertId, list[CertId]] = {}
-        self._listeners: list[Listener] = []
         self.dane_of: Callable[[CertId, Entry], tuple[Dane, str]] = lambda *_: (Unknown(), "")
         # Why the configuration leaves out a group, or a service of it ("": all of them).
         self.why_absent: Callable[[str, str], str] = lambda *_: ""
-
-    def __contains__(self, cert: CertId) -> bool:
-        return cert in self.entries
-
-    def __getitem__(self, cert: CertId) -> Entry:
-        return self.entries[cert]
-
-    def __iter__(self) -> Iterator[CertId]:
-        return iter(self.entries)
-
-    def listen(self, listener: Listener) -> None:
-        """Have every change told to `listener`, after those who came before it."""
-        self._listeners.append(listener)
-
-    def put(self, cert: CertId, event: Event | Noticed) -> None:
-        """Take in that something happened to a certificate."""
-        before = self._entries.get(cert)
-        after: Entry | None = None
-        if isinstance(event, Gone):
-            del self._entries[cert]
-        else:
-            after = event.entry if isinstance(event, Taken) else _after(self._entries[cert], event)
-            self._entries[cert] = after
-        for listener in self._listeners:
-            listener(cert, event, before, after)
 
     def relate(self) -> None:
         """Find out anew who is signed by whom; to be called when entries came or went."""

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 
 from sslmd.config.model import Argv, Config, DnsPrimary
 from sslmd.core.errors import Permanent, SslmError, together
+from sslmd.core.failed import Failed
 from sslmd.core.names import ZoneName
-from sslmd.core.reason import Failed, Reason
+from sslmd.core.reason import Reason
 from sslmd.core.records import TxtRecord
 from sslmd.dns.command import Change
 from sslmd.dns.include import TTL, data_of, is_ours, parse, render

@@ -24,12 +24,14 @@ import dns.update
 from sslmd.config.model import DnsPrimary, TsigKey
 from sslmd.core.dane.tlsa import Content, Tlsa, TlsaSet
 from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName, shown
-from sslmd.core.reason import Failed, Reason, Said
+from sslmd.core.reason import Reason, Said
 from sslmd.core.records import TxtRecord
 from sslmd.dns.answers import rcode_of
 from sslmd.dns.ask import NameServer, Unanswered, by_tcp
 from sslmd.dns.nameservers import primary_server
+from sslmd.dns.received import Query
 from sslmd.dns.resolver import Resolver
 from sslmd.store import files
 
@@ -237,7 +239,7 @@ async def send(
             about=f"zone {zone}",
         )
     try:
-        answer = await by_tcp(server, message, TIMEOUT)
+        answer = await by_tcp(server, Query(message), TIMEOUT)
     except Unanswered as err:
         raise Transient(
             Reason(Failed.UPDATE_UNANSWERED, said=Said(err)), about=f"zone {zone}"

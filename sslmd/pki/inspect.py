@@ -17,8 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from sslmd.core.errors import Permanent
-from sslmd.core.facts import CertFacts, Parts, SetFacts
 from sslmd.core.names import SetName
+from sslmd.core.spec import CertFacts, Parts, SetFacts
 from sslmd.pki.chain import (
     bundle,
     cert_ders,

@@ -24,7 +24,7 @@ from sslmd.acme.refusals import retry_at
 from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
 from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.dns.aims import Aim
 from sslmd.pki.local_ca import Issued
 from sslmd.processes import Program, start

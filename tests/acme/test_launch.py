@@ -15,7 +15,7 @@ from sslmd.acme.certbot import AcmeServer, OrderFolders, environment
 from sslmd.acme.problems import limit_met, read_problem, to_error
 from sslmd.acme.refusals import ProblemKind
 from sslmd.core.errors import Transient
-from sslmd.core.reason import Failed
+from sslmd.core.failed import Failed
 from tests.acme.test_certbot import SERVER
 
 URL = "https://acme.example/directory"

@@ -12,7 +12,7 @@ from sslmd.core.jobs import Roll
 from sslmd.core.plan import decide
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from tests.core.test_plan import DANE, DUE, GOOD, NOW, READY, WANTED, look, settled
 from tests.core.test_plan_dane import PORTS as MAIL
 from tests.core.test_plan_dane import READY_SEEN

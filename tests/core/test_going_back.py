@@ -25,7 +25,7 @@ from sslmd.core.reason import Reason, Why
 from sslmd.core.renew_track import why_again
 from sslmd.core.renewal import Wanted
 from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from tests.core.test_decade import hierarchy, leaves
 from tests.core.test_plan import (
     ACME,

@@ -11,7 +11,7 @@ import pytest
 from sslmd.config.load import load
 from sslmd.core.jobs import WriteDh
 from sslmd.core.names import CertId
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.daemon.dh import DhGroups
 from sslmd.daemon.loop import Loop
 from sslmd.daemon.zone_work import Tell

@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sslmd.config.load import load
-from sslmd.core.dane.report import Finding
+from sslmd.core.dane.report import DaneReport, Finding
 from sslmd.daemon.planner import Planner
-from sslmd.daemon.registry import DaneReport
 from sslmd.daemon.tell.journal import Bus
 from tests.stand.tools import Tools, believe
 

@@ -30,7 +30,7 @@ from sslmd.core.jobs import Certify, Deliver, MakeKey, PutBack, Roll, Settle, Ta
 from sslmd.core.names import CertId, SetName
 from sslmd.core.spec import KeySpec, KeyType
 from sslmd.core.state import NOT_YET, Delivered, Phase, ServerPhase
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.pki.keys import generate_key
 from sslmd.store import sets
 from sslmd.workers.deliver import as_configured

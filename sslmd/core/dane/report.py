@@ -13,9 +13,9 @@ from sslmd.core.dane.sighting import surplus
 from sslmd.core.dane.tlsa import Share, TlsaHosts, owned
 from sslmd.core.dane.zone import KnownZone
 from sslmd.core.names import CertId, DomainName, SetName
+from sslmd.core.plain import clock
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.state import CertState, Phase
-from sslmd.core.times import clock
 
 # Where a finding is of a record that is wanted and nowhere.
 NOT_PUBLISHED = "not published"
@@ -34,6 +34,39 @@ class Finding:
     wrong: bool = False
     warning: bool = False
     unseen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DaneReport:
+    """What the last comparison of DNS, ports and keys found, and when."""
+
+    at: datetime
+    findings: tuple[Finding, ...]
+
+    @property
+    def wrong(self) -> list[str]:
+        """What clients that check DANE are turned away by."""
+        return [f"{one.where} {one.text}" for one in self.findings if one.wrong]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes DANE useless, and turns nobody away."""
+        return [f"{one.where}: {one.text}" for one in self.findings if one.warning]
+
+    @property
+    def unseen(self) -> list[str]:
+        """What could not be looked at, so that nobody knows (I11)."""
+        return [f"{one.where}: {one.text}" for one in self.findings if one.unseen]
+
+    @property
+    def missing(self) -> bool:
+        """Whether something that is wanted is not published."""
+        return any(one.where == NOT_PUBLISHED for one in self.findings)
+
+    @property
+    def fits(self) -> bool:
+        """Whether everything was looked at, and is as it should be."""
+        return not (self.wrong or self.unseen or self.missing)
 
 
 def findings_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from sslmd.core.reason import Failed
+from sslmd.core.failed import Failed
 
 # For type checkers alone: `typing` is slow to import.
 TYPE_CHECKING = False
@@ -45,6 +45,7 @@ def _died(facts: Facts) -> str:
 _SIGKILL = 9
 
 ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
+    Failed.SEVERAL: "{parts:lines}[; and {more} more]",
     Failed.CA_SAYS: _says,
     Failed.CA_ANSWERS: "the CA at {url} answers {status}[ {phrase}]",
     Failed.CA_REDIRECTS: (

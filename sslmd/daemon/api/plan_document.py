@@ -26,7 +26,7 @@ from sslmd.core.names import CertId
 from sslmd.core.own_ca import renews_how
 from sslmd.core.reason import Reason, Why, on_wire, said
 from sslmd.core.state import Server, ServerPhase
-from sslmd.core.words import say
+from sslmd.core.words.sentence import say
 from sslmd.daemon.api.documents import time
 from sslmd.daemon.api.metering import gently
 from sslmd.daemon.planner import Planner
