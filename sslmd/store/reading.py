@@ -108,15 +108,15 @@ class _Packer(pickle.Pickler):
 
     def reducer_override(self, value: object) -> Any:
         """Return how to make the value again."""
-        kind = type(value)
+        kind: Any = type(value)
         fields_of = _fields_of(kind)
         return NotImplemented if fields_of is None else (kind, fields_of(value))
 
 
 @cache
-def _fields_of(kind: type) -> Callable[[object], tuple[Any, ...]] | None:
+def _fields_of(kind: Any) -> Callable[[object], tuple[Any, ...]] | None:
     """Return what reads the arguments that such a value is made of; None where it is not known."""
-    if not is_dataclass(kind) or not kind.__dataclass_params__.init:  # type: ignore[attr-defined]
+    if not is_dataclass(kind) or not kind.__dataclass_params__.init:
         return None
     names = [one.name for one in fields(kind)]
     if len(names) > 1:
