@@ -20,9 +20,10 @@ from sslmd.core.records import TxtRecord
 from sslmd.dns.ask import NameServer
 from sslmd.dns.diagnosis import Behind, Primary, PublishedBy, waiting
 from sslmd.dns.look import zone_serial
+from sslmd.dns.means import Means
 from sslmd.dns.nameservers import authoritative, primary_server
 from sslmd.dns.observe import Propagation
-from sslmd.dns.publish import Means, Records
+from sslmd.dns.publish import Records
 
 Seen = Callable[[Sequence[Behind], Primary | None], None]
 
