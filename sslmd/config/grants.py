@@ -23,9 +23,7 @@ from sslmd.core.spec import AcmeCa
 
 
 def check_grants(
-    classes: Iterable[ServerClass],
-    services: Mapping[CertId, ServiceConfig],
-    main: Source,
+    classes: Iterable[ServerClass], services: Mapping[CertId, ServiceConfig], main: Source
 ) -> None:
     """Warn about entries of `svc_depends` that name what is not there."""
     groups: dict[str, set[str]] = {}
@@ -82,11 +80,7 @@ def check_used(config: Config, files: Mapping[CertId, Source]) -> None:
             files[cert].warn(("used_by",), problem, "remove this key")
 
 
-def check_access(
-    classes: Iterable[ServerClass],
-    services: Iterable[CertId],
-    main: Source,
-) -> None:
+def check_access(classes: Iterable[ServerClass], services: Iterable[CertId], main: Source) -> None:
     """Warn where classes that share a host want the same key to be had by different users."""
     asking = [one for one in classes if one.access != KeyAccess() and not one.skip_prod_copy]
     for index, later in enumerate(asking):
@@ -101,9 +95,7 @@ def check_access(
 
 
 def check_probes(
-    classes: Iterable[ServerClass],
-    services: Mapping[CertId, ServiceConfig],
-    main: Source,
+    classes: Iterable[ServerClass], services: Mapping[CertId, ServiceConfig], main: Source
 ) -> None:
     """Warn about probes that would look at nothing: no certificate there has the name."""
     for one in classes:

@@ -19,14 +19,7 @@ from sslmd.config import build
 from sslmd.config.cas import warn_of_long_lives, with_heights, without_titles
 from sslmd.config.cert_tables import SERVICE_TABLES, ServiceFile
 from sslmd.config.dane import check_dane
-from sslmd.config.files import (
-    CA_FILE,
-    MAIN_FILE,
-    Missing,
-    Unusable,
-    folder_status,
-    locate_conf_dir,
-)
+from sslmd.config.files import CA_FILE, MAIN_FILE, Missing, Unusable, folder_status, locate_conf_dir
 from sslmd.config.grants import (
     check_access,
     check_after_copies,
@@ -48,13 +41,12 @@ from sslmd.config.model import (
     ServerKind,
     ServiceConfig,
 )
-from sslmd.config.reader import Reader, Tables, written
+from sslmd.config.reader import Capitals, Reader, Tables, with_globals, with_names, written
 from sslmd.config.renew import TABLE as RENEW_INFO
 from sslmd.config.renew import Leads, check_leads, leads_by_life
 from sslmd.config.report import Source, nearest
 from sslmd.config.server_tables import WEB_ALONE
 from sslmd.config.services import Builder, CaTables
-from sslmd.config.spelling import Capitals, with_globals, with_names
 from sslmd.config.table import Table, made_of, table_of
 from sslmd.config.tables import IN_GLOBALS, GroupTable, RenewInfo
 from sslmd.config.windows import WindowKeys, check_windows, life_of

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sslmd.config.cert_tables import CaInfo
-from sslmd.config.dns_tables import DnsOptions, DnsPrimary
 from sslmd.config.kinds import (
     LETS_ENCRYPT_STAGING,
     Argv,
@@ -31,7 +30,7 @@ from sslmd.config.kinds import (
     UsedBy,
     Validation,
 )
-from sslmd.config.server_tables import ServerClass
+from sslmd.config.server_tables import DnsOptions, DnsPrimary, ServerClass
 from sslmd.config.tables import DhOptions, GlobalOptions
 from sslmd.core.dane.tlsa import DaneEntry
 from sslmd.core.errors import Mistake

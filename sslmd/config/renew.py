@@ -63,10 +63,7 @@ class Leads:
 
 
 def leads_by_life(
-    source: Source,
-    data: Mapping[str, object],
-    days: float | None,
-    spread: float | None,
+    source: Source, data: Mapping[str, object], days: float | None, spread: float | None
 ) -> Leads:
     """Return what `[renew_info]` says; its mistakes are noted.
 

@@ -13,24 +13,13 @@ from sslmd.config.build import check_spread, timing
 from sslmd.config.cert_tables import CaOptionsTable, KeyTable, NameTable, ServiceFile
 from sslmd.config.dane import check_entry, check_hosts
 from sslmd.config.locate import KeyPath
-from sslmd.config.model import (
-    CaInfo,
-    GlobalOptions,
-    ServiceConfig,
-)
+from sslmd.config.model import CaInfo, GlobalOptions, ServiceConfig
 from sslmd.config.names import Mailboxes, check_acme_names, check_subject
 from sslmd.config.renew import Leads, changed, warn_own_days
 from sslmd.config.renew import of as leads_of
 from sslmd.config.report import Report, Source, nearest
 from sslmd.core.dane.tlsa import DaneEntry
-from sslmd.core.names import (
-    BadName,
-    CertId,
-    GroupName,
-    SanName,
-    ZoneName,
-    shown,
-)
+from sslmd.core.names import BadName, CertId, GroupName, SanName, ZoneName, shown
 from sslmd.core.spec import (
     DIGESTS,
     AcmeCa,

@@ -16,13 +16,7 @@ from zoneinfo import ZoneInfo
 from pydantic_core import PydanticCustomError
 
 from sslmd.config import shell
-from sslmd.config.kinds import (
-    Argv,
-    Probe,
-    ProbeWord,
-    ServiceMatch,
-    Unprobed,
-)
+from sslmd.config.kinds import Argv, Probe, ProbeWord, ServiceMatch, Unprobed
 from sslmd.core.dane.tlsa import DaneEntry, TlsaHosts
 from sslmd.core.dh import CHOICE, DhGroup
 from sslmd.core.names import (
