@@ -55,6 +55,7 @@ def _bits(value: Any) -> int:
     return bits
 
 
+_SAME = " (or 'letsencrypt', which is the same)"
 # ssl-mgr has none for its own CAs, and takes the words without their version as well.
 _VALIDATIONS = {"": Validation.DNS_01, "dns": Validation.DNS_01, "http": Validation.HTTP_01}
 Url = Annotated[str, PlainValidator(directory_url)]
@@ -77,7 +78,7 @@ class CaInfo:
     """
 
     name: str
-    kind: Annotated[CaKind, words(CaKind, {"letsencrypt": CaKind.ACME})] = key(
+    kind: Annotated[CaKind, words(CaKind, {"letsencrypt": CaKind.ACME}, _SAME)] = key(
         "`self`, `local`, `certbot`",
         "`self` or `local`: the site's own CA, with a service file of the same name in group "
         "`ca`. `certbot` (or `letsencrypt`): an ACME CA.",

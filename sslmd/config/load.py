@@ -18,16 +18,8 @@ from typing import Any, TypeVar
 from sslmd.config import build
 from sslmd.config.cas import warn_of_long_lives, with_heights, without_titles
 from sslmd.config.cert_tables import SERVICE_TABLES, ServiceFile
-from sslmd.config.dane import check_dane
 from sslmd.config.files import CA_FILE, MAIN_FILE, Missing, Unusable, folder_status, locate_conf_dir
-from sslmd.config.grants import (
-    check_access,
-    check_after_copies,
-    check_grants,
-    check_means,
-    check_probes,
-    check_used,
-)
+from sslmd.config.grants import check_together
 from sslmd.config.groups import GroupFiles, Groups
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import (
@@ -43,13 +35,12 @@ from sslmd.config.model import (
 )
 from sslmd.config.reader import Capitals, Reader, Tables, with_globals, with_names, written
 from sslmd.config.renew import TABLE as RENEW_INFO
-from sslmd.config.renew import Leads, check_leads, leads_by_life
+from sslmd.config.renew import Leads, leads_by_life
 from sslmd.config.report import Source, nearest
 from sslmd.config.server_tables import WEB_ALONE
 from sslmd.config.services import Builder, CaTables
 from sslmd.config.table import Table, made_of, table_of
 from sslmd.config.tables import IN_GLOBALS, GroupTable, RenewInfo
-from sslmd.config.windows import WindowKeys, check_windows, life_of
 from sslmd.core.errors import ConfigError, Mistake
 from sslmd.core.names import CertId, GroupName
 
@@ -130,22 +121,7 @@ class _Loader:
             written=written(data or {}, cas.raw),
         )
         if not self.report.mistakes:  # half a configuration would bring wrong warnings
-            check_grants(classes, services, self.main)
-            check_used(config, files)
-            check_access(classes, services, self.main)
-            check_probes(classes, services, self.main)
-            check_after_copies(options.post_copy, classes, self.main)
-            check_means(dns, primaries, classes, cas.infos, services.values(), self.main)
-            check_dane(services.values(), self.main)
-            lives = ((one, life_of(config, one)) for one in services.values())
-            known = ((one, life) for one, life in lives if life is not None)
-            check_leads(known, self.main)
-            windowed = {
-                cert: files[cert]
-                for cert, one in services.items()
-                if one.roll_window or one.restart_window
-            }
-            check_windows(config, WindowKeys(self.main, windowed), datetime.now(UTC))
+            check_together(config, files, self.main, datetime.now(UTC))
         whole = replace(config, warnings=_in_order(self.report.warnings))
         return (whole if data is not None else None), _in_order(self.report.mistakes)
 
@@ -256,7 +232,7 @@ class _Loader:
         ca_group = wanted.get(GroupName.CA) or GroupFiles(self.reader.path(GroupName.CA))
         ca_files = groups.files(ca_group.folder) if os.path.isdir(ca_group.folder) else []
         cas = self._ca_file(options.preferred_profile)
-        builder = Builder(options, cas, frozenset(ca_files), self.report)
+        builder = Builder(options, cas, frozenset(ca_files))
         services = _Services(self.reader, builder, self.main)
         for group, one in wanted.items():
             services.read_group(group, one)

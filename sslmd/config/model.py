@@ -180,11 +180,12 @@ class Config:
 
     def kinds_using(self, cert: CertId) -> tuple[ServerKind, ...]:
         """Return the classes with servers that are restarted when `cert` changes."""
-        return tuple(
-            one.kind
-            for one in self.server_classes
-            if one.servers and (one.receives(cert) or Trigger.CERT in one.depends)
-        )
+        return tuple(one.kind for one in self.restarted_for(cert))
+
+    def restarted_for(self, cert: CertId) -> tuple[ServerClass, ...]:
+        """Return the classes with servers that a roll of `cert` restarts."""
+        classes = (one for one in self.server_classes if one.servers)
+        return tuple(c for c in classes if c.receives(cert) or Trigger.CERT in c.depends)
 
     def is_unused(self, cert: CertId) -> bool:
         """Whether no server would be restarted for `cert`, though nobody said that this is meant.

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sslmd.config.locate import KeyPath
-from sslmd.config.model import ServiceConfig
+from sslmd.config.model import Config
 from sslmd.config.report import Source
 from sslmd.config.values import seen
+from sslmd.config.windows import life_of
 from sslmd.core.names import CertId
 from sslmd.core.plain import some_of
 from sslmd.core.renewal import usual_lead
@@ -181,15 +182,14 @@ def warn_own_days(source: Source, days: float, by_life: ByLife) -> None:
         )
 
 
-def check_leads(services: Iterable[tuple[ServiceConfig, timedelta]], main: Source) -> None:
-    """Warn where `[renew_info]` asks for more, or less, than the limits of a renewal allow.
-
-    `services` come with how long their certificates live.
-    """
+def check_leads(config: Config, main: Source) -> None:
+    """Warn where `[renew_info]` asks for more, or less, than the limits of a renewal allow."""
     found: dict[tuple[timedelta, timedelta, timedelta], list[CertId]] = {}
-    for service, life in services:
+    for service in config.services.values():
+        life = life_of(config, service)
         # How early a CA is renewed depends on what it signs, too.
-        if service.timing.by_life is not None and service.managed and service.spec.ca is None:
+        by_life = service.timing.by_life is not None and service.managed
+        if by_life and service.spec.ca is None and life is not None:
             asked, _ = service.timing.asked(life)
             real = usual_lead(life, service.timing)
             if abs(real - asked) > _UNNOTICED:
