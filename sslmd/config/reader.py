@@ -8,7 +8,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import Enum, auto
 from pathlib import Path
 from types import MappingProxyType
@@ -56,9 +56,9 @@ class Reader:
         """Return a file's bytes; None after a mistake (noted). Raises `Missing`."""
         try:
             content, status = read_file(path)
-        except Missing:
-            raise
         except Unusable as err:
+            if isinstance(err, Missing):
+                raise
             self.source(path).mistake((), err.problem, err.remedy)
             return None
         self.check_risk(path, status)
@@ -105,7 +105,9 @@ def written(main: Mapping[str, object], cas: Mapping[str, object]) -> Written:
     tables: dict[str, Keys] = {}
     for name, value in main.items():
         if name in _ARRAYS:
-            tables.update(_of_array(name, value))
+            for one in value if isinstance(value, list) else []:
+                which = one.get(_ARRAYS[name]) if isinstance(one, dict) else ""
+                tables[f"[[{name}]] {which} of {MAIN_FILE}"] = _keys(one)
         else:
             tables[f"[{name}] of {MAIN_FILE}"] = _keys(value)
     tables.update({f"[{name}] of {CA_FILE}": _keys(value) for name, value in cas.items()})
@@ -114,30 +116,17 @@ def written(main: Mapping[str, object], cas: Mapping[str, object]) -> Written:
 
 def differences(old: Written, new: Written) -> tuple[str, ...]:
     """Return a text for each table that changed: its name, and which of its keys."""
-    return tuple(_differences(old, new))
-
-
-def _differences(old: Written, new: Written) -> Iterator[str]:
+    found = []
     for name in dict.fromkeys((*new, *old)):
         before, after = old.get(name), new.get(name)
         if before is None or after is None:
-            yield f"{name} is {'new' if before is None else 'gone'}"
+            found.append(f"{name} is {'new' if before is None else 'gone'}")
         elif before != after:
-            keys = (key for key in dict.fromkeys((*after, *before)) if _differ(before, after, key))
-            yield f"{name}: {', '.join(keys)}"
-    some = [name for name in old if name in new]
-    if some != [name for name in new if name in old]:
-        yield f"the order of the tables of {MAIN_FILE}"
-
-
-def _differ(before: Keys, after: Keys, key: str) -> bool:
-    return before.get(key) != after.get(key)
-
-
-def _of_array(name: str, value: object) -> Iterator[tuple[str, Keys]]:
-    for one in value if isinstance(value, list) else []:
-        which = one.get(_ARRAYS[name]) if isinstance(one, dict) else ""
-        yield f"[[{name}]] {which} of {MAIN_FILE}", _keys(one)
+            keys = dict.fromkeys((*after, *before))
+            found.append(f"{name}: {', '.join(k for k in keys if before.get(k) != after.get(k))}")
+    if [name for name in old if name in new] != [name for name in new if name in old]:
+        found.append(f"the order of the tables of {MAIN_FILE}")
+    return tuple(found)
 
 
 def _keys(table: object) -> Keys:
@@ -162,7 +151,10 @@ def with_names(source: Source, data: Tables, names: Iterable[str], case: Capital
     known = {name.lower(): name for name in names}
     found: Tables = {}
     for key, value in data.items():
-        name = known.get(key.lower(), key) if _is_table(value) else key
+        # An array of tables counts as one.
+        parts = value if isinstance(value, list) else [value]
+        is_table = bool(parts) and all(isinstance(one, dict) for one in parts)
+        name = known.get(key.lower(), key) if is_table else key
         if name == key:
             found[key] = value
             continue
@@ -183,13 +175,6 @@ def with_names(source: Source, data: Tables, names: Iterable[str], case: Capital
                 f"write [{name}], or remove it if it should not count",
             )
     return found
-
-
-def _is_table(value: object) -> bool:
-    """Whether a value is a table, or an array of them."""
-    return isinstance(value, dict) or (
-        isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
-    )
 
 
 def with_globals(source: Source, data: Tables, table: str, keys: Collection[str]) -> Tables:

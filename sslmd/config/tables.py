@@ -53,38 +53,15 @@ _TOP = (
     "it has no effect here: the top directory is the one that holds conf.d",
     "remove it, and start sslmd with --conf-dir if the files are elsewhere",
 )
+_OPTIONS = """
+    debug test force force_server_restarts reuse reuse_keys dry_run status renew renew_cert
+    renew_cert_now refresh_cert roll new_keys new_csr new_cert cert copy_csr next_to_curr
+    certs_to_prod clean_all dns_refresh
+"""
+_SET = "okay root_privs grps_svcs conf_grps_svcs ca_infos called_from_certbot"
 _NO_EFFECT = {
-    **dict.fromkeys(
-        (
-            "debug",
-            "test",
-            "force",
-            "force_server_restarts",
-            "reuse",
-            "reuse_keys",
-            "dry_run",
-            "status",
-            "renew",
-            "renew_cert",
-            "renew_cert_now",
-            "refresh_cert",
-            "roll",
-            "new_keys",
-            "new_csr",
-            "new_cert",
-            "cert",
-            "copy_csr",
-            "next_to_curr",
-            "certs_to_prod",
-            "clean_all",
-            "dns_refresh",
-        ),
-        _OPTION,
-    ),
-    **dict.fromkeys(
-        ("okay", "root_privs", "grps_svcs", "conf_grps_svcs", "ca_infos", "called_from_certbot"),
-        _OWN,
-    ),
+    **dict.fromkeys(_OPTIONS.split(), _OPTION),
+    **dict.fromkeys(_SET.split(), _OWN),
     **dict.fromkeys(("top_dir", "conf_dir"), _TOP),
 }
 
