@@ -16,15 +16,7 @@ from sslmd.config.cert_tables import NameTable
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import LETS_ENCRYPT, CaInfo, Validation
 from sslmd.config.report import Source
-from sslmd.core.names import (
-    BadName,
-    CertId,
-    DomainName,
-    GroupName,
-    ZoneName,
-    san_or_none,
-    shown,
-)
+from sslmd.core.names import BadName, CertId, DomainName, GroupName, ZoneName, san_or_none, shown
 from sslmd.core.spec import CertSpec
 
 # Names in one certificate (https://letsencrypt.org/docs/profiles/, looked up 2026-11-29). Other

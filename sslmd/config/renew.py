@@ -27,6 +27,7 @@ TABLE = "renew_info"
 USUAL = 90.0  # days: the life that `renew_expire_days` is about
 
 _KEY = re.compile(r"(target|rand_adj)_([0-9]{1,5}(?:\.[0-9]{1,3})?)")
+_ELSEWHERE = {"renew_expire_days": "target_90", "renew_expire_days_spread": "rand_adj_90"}
 _MOST = 3650  # days
 # What ssl-mgr 7.7 and later go by where the table does not say: days before expiry, and spread.
 _TARGETS: Points = (
@@ -75,7 +76,12 @@ def leads_by_life(
     for key, value in data.items():
         named = _KEY.fullmatch(key)
         if named is None:
-            _unknown(source, key)
+            problem = "this key is not known here and has no effect"
+            remedy = "write target_N or rand_adj_N; N is a life in days, such as target_90"
+            if usual := _ELSEWHERE.get(key):
+                problem = f"here it is called {usual}, and so it has no effect"
+                remedy = f"write {usual}"
+            source.warn((TABLE, key), problem, remedy)
         elif _is_days(source, key, value):
             found[named[1]][float(named[2])] = float(value)  # type: ignore[arg-type]
     targets, spreads = found["target"], found["rand_adj"]
@@ -138,16 +144,6 @@ def _is_days(source: Source, key: str, value: object) -> bool:
     if problem:
         source.mistake((TABLE, key), problem, f"expected: days, 0 to {_MOST}")
     return not problem
-
-
-def _unknown(source: Source, key: str) -> None:
-    if key in ("renew_expire_days", "renew_expire_days_spread"):
-        new = "target_90" if key == "renew_expire_days" else "rand_adj_90"
-        problem, remedy = f"here it is called {new}, and so it has no effect", f"write {new}"
-    else:
-        problem = "this key is not known here and has no effect"
-        remedy = "write target_N or rand_adj_N; N is a life in days, such as target_90"
-    source.warn((TABLE, key), problem, remedy)
 
 
 def _warn_other(source: Source, days: float | None, target: float) -> None:

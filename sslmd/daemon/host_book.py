@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sslmd.config.hosts import THIS_HOST, hosts_of, is_meant, wanted_here, wanted_on
+from sslmd.config.model import THIS_HOST, hosts_of, is_meant, wanted_here, wanted_on
 from sslmd.core.errors import Refused, SslmError
 from sslmd.core.host.needs import Belonging, belonging_of, needs
 from sslmd.core.jobs import Copy

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from sslmd.config.hosts import THIS_HOST, commands_of, is_meant, wanted_here, wanted_on
-from sslmd.config.model import Config
+from sslmd.config.model import THIS_HOST, Config, commands_of, is_meant, wanted_here, wanted_on
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.host.needs import Belonging, KeyAccess, Needs, is_kept, needs, would_change
 from sslmd.core.jobs import Copy, Told

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from sslmd.config.hosts import THIS_HOST, class_order, hosts_of
+from sslmd.config.model import THIS_HOST, class_order, hosts_of
 from sslmd.core.events import RestartAsked, ServersWanting
 from sslmd.core.host.commands import DNS
 from sslmd.core.names import CertId
