@@ -9,8 +9,7 @@ from datetime import timedelta
 from sslmd.config.model import ServiceConfig
 from sslmd.config.report import Source
 from sslmd.core.names import CertId, san_or_none, shown
-from sslmd.core.own_ca import parts_asked
-from sslmd.core.spec import LONGEST_SERVER_LIFE, CaOptions, OwnCa, SelfSigned
+from sslmd.core.spec import LONGEST_SERVER_LIFE, CaOptions, OwnCa, SelfSigned, parts_asked
 
 # Days that a CA's signatures last where the file does not say. An automatic renewal makes
 # short lives of leaves free; what has to be installed by hand elsewhere should rarely change.

@@ -257,6 +257,7 @@ def wanted_on(config: Config, *names: str) -> HostWanted:
         config.inactive,
         prunes=_prunes(config, *names),
         keep=config.globals.keep,
+        classes=tuple(dict.fromkeys(str(one.kind) for one in classes)),
     )
 
 
@@ -272,6 +273,7 @@ def wanted_here(config: Config) -> HostWanted:
         config.inactive,
         prunes=_prunes(config, THIS_HOST),
         keep=config.globals.keep,
+        classes=tuple(str(one.kind) for one in config.copied_to(THIS_HOST)),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from sslmd.console.answers import Cert, Fields
-from sslmd.core.times import local
+from sslmd.core.plain import local
 from sslmd.core.trouble import BY_LIFE, STALE, CertTrouble, Limits, troubles, unseen_servers
 from sslmd.core.words.health import Health, of_trouble, of_unseen, tell
 

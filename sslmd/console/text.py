@@ -11,7 +11,7 @@ import os
 import sys
 from datetime import datetime
 
-from sslmd.core import times
+from sslmd.core import plain as times
 from sslmd.core.plain import is_plain, plain
 
 TYPE_CHECKING = False

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sslmd.core import reason
-from sslmd.core.errors import SslmError, Transient, ValidationFailed
+from sslmd.core.errors import Failure, SslmError, Transient, Trouble, ValidationFailed
 from sslmd.core.events import AttemptFailed, Event, Rolled, TrialEnded
 from sslmd.core.jobs import (
     Certify,
@@ -33,11 +33,10 @@ from sslmd.core.jobs import (
     track,
 )
 from sslmd.core.names import CertId
+from sslmd.core.plain import clock
 from sslmd.core.plan import decide
 from sslmd.core.reason import Ended, Reason, Said, Why
-from sslmd.core.retry import Failure, Trouble
 from sslmd.core.state import Track
-from sslmd.core.times import clock
 from sslmd.core.view import Decision
 from sslmd.core.words.sentence import say
 from sslmd.daemon.held import HeldCerts, is_held

@@ -22,7 +22,7 @@ from sslmd.daemon.queue import JobQueue
 from sslmd.daemon.wakes import Key, Times, Wakes
 
 # Orders at a time. Each is a certbot of some 50 MB, and CAs look at how many come at once. More run
-# only where one CA had all places and another's certificates came (core.turns): then up to twice.
+# only where one CA had all places and another's certificates came (core.jobs): then up to twice.
 ORDERS = 4
 
 # Places of each pool; those of jobs of certificates are --jobs. Zones mostly wait. Hosts are an ssh

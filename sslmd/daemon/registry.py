@@ -17,19 +17,20 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from sslmd.config.model import Config, ServiceConfig, places, proves
+from sslmd.core.dane.events import ZoneEvent, advance_zone
 from sslmd.core.dane.report import DaneReport
 from sslmd.core.dane.verdict import Dane, Unknown
+from sslmd.core.dane.zone import KnownZone
 from sslmd.core.errors import Refused
 from sslmd.core.events import Event
 from sslmd.core.lifecycle import advance, with_sets
-from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
+from sslmd.core.names import BadName, CertId, GroupName, ZoneName, parse_service, shown
 from sslmd.core.plain import some_of
 from sslmd.core.reason import Held, Reason, Why
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
-from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
-from sslmd.core.view import Decision, View
+from sslmd.core.view import Decision, View, view_of, with_lost_ca
 from sslmd.workers.tools import wanted_of
 
 # Names in a message that says what there is.
@@ -257,10 +258,11 @@ class Register(Generic[Ident, Thing, Happened]):
 
 
 class Registry(Register[CertId, Entry, Event | Noticed]):
-    """The certificates, and who is signed by whom."""
+    """The certificates, and who is signed by whom; and the `zones`."""
 
     def __init__(self) -> None:
         super().__init__(_after)
+        self.zones: Register[ZoneName, KnownZone, ZoneEvent] = Register(advance_zone)
         self._below: dict[CertId, list[CertId]] = {}
         self.dane_of: Callable[[CertId, Entry], tuple[Dane, str]] = lambda *_: (Unknown(), "")
         # Why the configuration leaves out a group, or a service of it ("": all of them).

@@ -15,10 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sslmd.core.errors import SslmError, Transient
+from sslmd.core.errors import Failure, SslmError, Transient, Trouble, text_of, wait_after
 from sslmd.core.names import ZoneName
-from sslmd.core.retry import Failure, Trouble, text_of, wait_after
-from sslmd.core.times import hour
+from sslmd.core.plain import hour
 from sslmd.dns.notes import noted_zones
 from sslmd.dns.proving import OrderPart, WriteWait
 from sslmd.dns.publish import ChallengesPublished, Means, Records, left_behind, make_files, publish

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from sslmd.config.model import Config, Probe, ServerClass, Unprobed, hosts_of
 from sslmd.core.errors import SslmError
-from sslmd.core.facts import CertFacts
 from sslmd.core.names import CertId, covers, machine_of
 from sslmd.core.plain import some_of
+from sslmd.core.spec import CertFacts
 from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, well, wrong
 from sslmd.servers.local import LOOPBACK, hosts_here, is_local, is_loopback
 from sslmd.servers.probe import Reach, Served, facts_of, served_at

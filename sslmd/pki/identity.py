@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import NameOID
 
-from sslmd.core.facts import Parts
+from sslmd.core.spec import Parts
 from sslmd.pki.der import issuer_der
 
 _SHORT = {

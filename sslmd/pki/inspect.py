@@ -16,8 +16,8 @@ from typing import Generic, TypeVar
 from cryptography import x509
 
 from sslmd.core.errors import Permanent
-from sslmd.core.facts import CertFacts, Parts, SetFacts
 from sslmd.core.names import SetName
+from sslmd.core.spec import CertFacts, Parts, SetFacts
 from sslmd.pki.chain import (
     bundle,
     cert_ders,

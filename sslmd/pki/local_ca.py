@@ -19,9 +19,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sslmd.core.errors import Permanent
 from sslmd.core.names import shown
-from sslmd.core.own_ca import asks_for
-from sslmd.core.spec import LONGEST_SERVER_LIFE, CaOptions, CertSpec
-from sslmd.core.times import clock
+from sslmd.core.plain import clock
+from sslmd.core.spec import LONGEST_SERVER_LIFE, CaOptions, CertSpec, asks_for
 from sslmd.pki.chain import (
     check_chain,
     check_may_issue,

@@ -17,9 +17,9 @@ from enum import StrEnum
 
 from sslmd.config.model import Probe, ProbeWord
 from sslmd.core.errors import Permanent, Transient
-from sslmd.core.facts import CertFacts
 from sslmd.core.names import shown
-from sslmd.core.times import clock
+from sslmd.core.plain import clock
+from sslmd.core.spec import CertFacts
 from sslmd.pki.inspect import cert_facts
 from sslmd.servers.handshake import ANY, KINDS, OLD, HandshakeError, handshake, system_words
 from sslmd.servers.starttls import MOST_LINE, NoTlsError, Talk

@@ -11,8 +11,8 @@ from datetime import datetime
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId
+from sslmd.core.plain import clock, day
 from sslmd.core.state import CertState
-from sslmd.core.times import clock, day
 from sslmd.core.words.sentence import say
 from sslmd.servers import folders
 from sslmd.servers.production import survey

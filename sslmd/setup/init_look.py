@@ -16,6 +16,7 @@ from sslmd.config.model import Endpoint
 from sslmd.config.tables import PUBLIC_RESOLVERS
 from sslmd.core.errors import SslmError
 from sslmd.core.names import DomainName, ZoneName, san_or_none
+from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import name_servers
 from sslmd.dns.reach import ask_resolvers, reach
@@ -114,7 +115,7 @@ async def _zone(answers: Answers, resolver: Resolver, primary: NameServer) -> li
     if not found.servers and not found.lacking:
         return [*remarks, f"no name server of {zone} is known to the resolvers here: see its NS"]
     remarks += [f"the name server {host} of {zone} has no address" for host in found.lacking]
-    remarks += [f"the name servers of {zone}: {found.cut}"] if found.cut else []
+    remarks += [f"the name servers of {zone}: {say(found.cut)}"] if found.cut else []
     reached = await asyncio.gather(*(reach(server, zone) for server in found.servers))
     around = next((one.part_of for one in reached if one.part_of), "")
     if around and not first.part_of:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sslmd.core.errors import Permanent
-from sslmd.core.facts import SetFacts
 from sslmd.core.names import BadName, CertId, SetName, parse_service
+from sslmd.core.spec import SetFacts
 from sslmd.pki.inspect import set_facts
 from sslmd.store import files, owners
 from sslmd.store.layout import (

@@ -16,6 +16,7 @@ from sslmd.config.model import ServiceConfig, Validation
 from sslmd.core.errors import Transient
 from sslmd.core.limits import failed_too_often
 from sslmd.core.names import CertId
+from sslmd.core.words.sentence import say
 from sslmd.dns.aims import Aim, Learnt
 from sslmd.processes import start
 from sslmd.workers.preflight import Preflight
@@ -83,7 +84,9 @@ async def cleared(
             accounts.account_uri, attempt.place.home, attempt.server.url
         ),
         lambda: _make_account(attempt, programs[0], ordering),
-        lambda text: ordering.telling.tell("order-trouble", f"{attempt.label}{text}", attempt.cert),
+        lambda why: ordering.telling.tell(
+            "order-trouble", f"{attempt.label}{say(why)}", attempt.cert
+        ),
         ordering.learnt.setdefault(attempt.cert, Learnt()),
     )
     return checks, await checks.run(attempt.service.spec.all_names())

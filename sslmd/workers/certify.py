@@ -11,12 +11,11 @@ from sslmd.acme.wishes import unmet_wishes
 from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import Permanent
 from sslmd.core.events import CertIssued
-from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, Order
 from sslmd.core.limits import names_mark
 from sslmd.core.names import CertId, SetName
 from sslmd.core.renewal import Wanted, why_useless
-from sslmd.core.spec import AcmeCa, OwnCa
+from sslmd.core.spec import AcmeCa, OwnCa, SetFacts
 from sslmd.core.state import Issuance, SetNote
 from sslmd.core.words.sentence import say
 from sslmd.pki.chain import arranged, bundle, fullchain, serial_of

@@ -13,14 +13,13 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from sslmd.acme.orders import Orders
 from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
-from sslmd.core.errors import Permanent, Transient
-from sslmd.core.issuances import Issuances
+from sslmd.core.errors import Permanent, Transient, text_of
+from sslmd.core.limits import Issuances
 from sslmd.core.names import CertId, SetName, ZoneName
 from sslmd.core.reason import Reason
 from sslmd.core.renewal import Wanted
-from sslmd.core.retry import text_of
-from sslmd.core.standing import Standing
 from sslmd.core.state import CertState, Issuance
+from sslmd.core.view import Standing
 from sslmd.dns.aims import Learnt
 from sslmd.dns.challenges import Challenges
 from sslmd.dns.publish import Means, keep_place

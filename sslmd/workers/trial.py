@@ -19,9 +19,9 @@ from sslmd.config.model import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, CaInfo
 from sslmd.core.errors import Permanent
 from sslmd.core.jobs import Trial
 from sslmd.core.names import SetName
+from sslmd.core.plain import clock
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import SetNote, TrialKind
-from sslmd.core.times import clock
 from sslmd.pki.csr import make_csr
 from sslmd.pki.keys import generate_key
 from sslmd.store import files

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from sslmd.core.errors import Failure, Trouble
 from sslmd.core.events import (
     Advertised,
     AskDropped,
@@ -20,15 +21,13 @@ from sslmd.core.events import (
     TrialAsked,
     TrialEnded,
 )
-from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Order, Roll, Settle
 from sslmd.core.lifecycle import advance, phase_of
 from sslmd.core.limits import failed_too_often
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide, plan
 from sslmd.core.renewal import Wanted
-from sslmd.core.retry import Failure, Trouble
-from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned
+from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, SetFacts
 from sslmd.core.state import (
     Ask,
     CertState,

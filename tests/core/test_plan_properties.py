@@ -20,6 +20,7 @@ from sslmd.core.dane.verdict import (
     Withdrawn,
     counted,
 )
+from sslmd.core.errors import Failure, Trouble
 from sslmd.core.events import (
     BackOnDeck,
     CertIssued,
@@ -32,7 +33,6 @@ from sslmd.core.events import (
     ServersProven,
     Settled,
 )
-from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import (
     Certify,
     CertJob,
@@ -49,8 +49,7 @@ from sslmd.core.lifecycle import advance, phase_of
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
-from sslmd.core.retry import Failure, Trouble
-from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, Signer
+from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, SetFacts, Signer
 from sslmd.core.state import (
     Ask,
     CertState,

@@ -9,13 +9,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from sslmd.core.errors import Failure, Trouble
 from sslmd.core.events import Advertised, Event
-from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import CertJob, Roll
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
-from sslmd.core.retry import Failure, Trouble
-from sslmd.core.spec import SelfSigned
+from sslmd.core.spec import SelfSigned, SetFacts
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision
 from sslmd.core.windows import Window, next_common

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,14 @@ PROGRAM = Path(__file__).parents[2] / "sslmd"
 WHEN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def made() -> Iterator[tuple[str, str, dict[str, ast.expr]]]:
+@cache
+def made() -> tuple[tuple[str, str, dict[str, ast.expr]], ...]:
     """Every reason that the program makes: where, its code, its facts."""
+    return tuple(_made())
+
+
+def _made() -> Iterator[tuple[str, str, dict[str, ast.expr]]]:
+    kinds = {kind.__name__ for kind in KINDS}
     for path in sorted(PROGRAM.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
@@ -29,7 +36,7 @@ def made() -> Iterator[tuple[str, str, dict[str, ast.expr]]]:
                 continue
             for code in ast.walk(node.args[0]):
                 name = ast.unparse(code) if isinstance(code, ast.Attribute) else ""
-                if name.partition(".")[0] in {kind.__name__ for kind in KINDS}:
+                if name.partition(".")[0] in kinds:
                     facts = {one.arg: one.value for one in node.keywords if one.arg}
                     yield f"{path}:{node.lineno}", name, facts
 

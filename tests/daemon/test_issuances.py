@@ -10,11 +10,9 @@ import pytest
 from sslmd.acme.certbot import AcmeServer, OrderFolders
 from sslmd.config.model import LETS_ENCRYPT, CaInfo, CaKind, Validation
 from sslmd.core.errors import Transient
-from sslmd.core.facts import CertFacts, SetFacts
-from sslmd.core.issuances import Issuances
-from sslmd.core.limits import names_mark
+from sslmd.core.limits import Issuances, names_mark
 from sslmd.core.names import CertId, SetName
-from sslmd.core.spec import AcmeCa
+from sslmd.core.spec import AcmeCa, CertFacts, SetFacts
 from sslmd.core.state import CertState, Issuance, SetNote
 from sslmd.daemon.registry import Entry, Registry, Taken, entry_of
 from sslmd.workers.acme_before import Attempt, check_issued

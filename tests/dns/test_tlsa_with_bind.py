@@ -20,6 +20,7 @@ from sslmd.core.dane.sighting import OwnerSeen, TlsaSeen, missing_at, surplus
 from sslmd.core.dane.tlsa import Content, Owned, Tlsa, TlsaSet
 from sslmd.core.errors import Permanent
 from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.dnssec import Validated, validated
 from sslmd.dns.look import TLSA, look_at, zone_serial
@@ -326,4 +327,4 @@ async def test_validated(primary: bind.Primary, tmp_path: Path) -> None:
         assert none == Validated(frozenset(), secure=True)
         bogus = await validated(MAIL, at(wrong))
         assert not bogus.secure
-        assert "defer all mail to mail.example.com" in bogus.problem
+        assert "defer all mail to mail.example.com" in say(bogus.problem)

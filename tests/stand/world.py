@@ -12,6 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from sslmd.core.errors import JITTER, Failure, Trouble, wait_after
 from sslmd.core.events import (
     Asked,
     AttemptFailed,
@@ -26,7 +27,6 @@ from sslmd.core.events import (
     ServerTold,
     Settled,
 )
-from sslmd.core.facts import CertFacts, SetFacts
 from sslmd.core.jobs import (
     Certify,
     CertJob,
@@ -43,20 +43,21 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
-from sslmd.core.own_ca import parts_asked
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted, signs_until, why_unusable
-from sslmd.core.retry import JITTER, Failure, Trouble, wait_after
 from sslmd.core.spec import (
     CaOptions,
+    CertFacts,
     CertSpec,
     KeySpec,
     KeyType,
     OwnCa,
     SelfSigned,
+    SetFacts,
     Signer,
     Subject,
     Timing,
+    parts_asked,
 )
 from sslmd.core.state import (
     Ask,

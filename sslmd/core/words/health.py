@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from sslmd.core.times import local, span
+from sslmd.core.plain import local, span
 from sslmd.core.trouble import CertTrouble, ServerStatus, TroubleKind
 from sslmd.core.words.pattern import PLAIN, fill
 

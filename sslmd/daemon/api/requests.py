@@ -14,16 +14,16 @@ from typing import Any
 from sslmd.core.dane.gate import harm_of
 from sslmd.core.dane.verdict import of_another_set
 from sslmd.core.events import BackOnDeck
-from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, MakeKey, Order, Roll
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
 from sslmd.core.own_ca import Grip, hold_of, is_another, what_changes
+from sslmd.core.plain import clock
 from sslmd.core.plan import decide
 from sslmd.core.reason import Ended, Reason, Why, noted
 from sslmd.core.renew_track import why_again, why_not_back
 from sslmd.core.roll_wait import roll_at
-from sslmd.core.spec import AcmeCa
+from sslmd.core.spec import AcmeCa, SetFacts
 from sslmd.core.state import (
     MAX_MIN_ROLL,
     Ask,
@@ -34,7 +34,6 @@ from sslmd.core.state import (
     TrialKind,
 )
 from sslmd.core.state import Request as What
-from sslmd.core.times import clock
 from sslmd.core.view import View
 from sslmd.core.words.sentence import say, written
 from sslmd.daemon.api.asking import Asking
