@@ -89,6 +89,15 @@ class Failed(Code):
     OWNER_ABOVE = "owner-above"
     ALIAS_UNSURE = "alias-unsure"
     ALIAS_UNKNOWN = "alias-unknown"
+    # a record that not every name server shows
+    NOT_EVERYWHERE = "not-everywhere"
+    BY_TURNS = "by-turns"
+    PRIMARY_WITHOUT = "primary-without"
+    SERVERS_LACK = "servers-lack"
+    FIX_RESOLVER = "fix-resolver"
+    FIX_NAME_SERVER = "fix-name-server"
+    FIX_SERIAL = "fix-serial"
+    FIX_TRANSFER = "fix-transfer"
     # DNSSEC
     BOGUS = "bogus"
     TLSA_BOGUS = "tlsa-bogus"

@@ -32,13 +32,12 @@ _FILES = re.compile(r"^files: (.*)$", re.MULTILINE)
 _AT_ONCE = 8
 
 
-async def look_at_includes(case: Checkup) -> Symptoms:
+def look_at_includes(case: Checkup) -> Symptoms:
     """Whether the zones that are served have the include files in them."""
-
-    async for finding in case.watch.findings(
-        "include", zones(case.config), lambda zone: _of_zone(case.config, zone), "zone", _AT_ONCE
-    ):
-        yield finding
+    config = case.config
+    return case.watch.findings(
+        "include", zones(config), lambda zone: _of_zone(config, zone), "zone", _AT_ONCE
+    )
 
 
 async def _of_zone(config: Config, zone: ZoneName) -> Symptoms:

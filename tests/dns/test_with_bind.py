@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from sslmd.core.records import TxtRecord
 from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.caa import Property, caa_lookup
+from sslmd.dns.diagnosis import Behind, Primary, missing
 from sslmd.dns.dnssec import bogus
 from sslmd.dns.include import CHALLENGE_FILES
 from sslmd.dns.look import TXT, look_at_owner, zone_serial
@@ -204,7 +205,7 @@ async def test_a_secondary_that_was_notified(primary: bind.Primary, tmp_path: Pa
             limit=20,
             proven=seen.append,
         )
-        assert await proof.run() == ()
+        await proof.run()
         assert set(seen) == {ONE, TWO, WWW}
 
 
@@ -215,6 +216,9 @@ async def test_a_secondary_that_lags(primary: bind.Primary, tmp_path: Path) -> N
         primary.wait_answer(APEX.text, "TXT", "one")
         servers = [at(primary, "ns1.example.com"), at(secondary, "ns2.example.com")]
         told: list[str] = []
+
+        def see(behind: Sequence[Behind], primary: Primary | None) -> None:
+            told.append(say(missing(ZONE, behind, primary)))
 
         async def pause(_: float) -> None:
             await asyncio.to_thread(secondary.refresh, ZONE.text)
@@ -231,9 +235,9 @@ async def test_a_secondary_that_lags(primary: bind.Primary, tmp_path: Path) -> N
         assert behind in text
         assert text.endswith("check its transfer from the primary")
         await Propagation(
-            ZONE, servers, [ONE], primary=servers[0], limit=20, progress=told.append, sleep=pause
+            ZONE, servers, [ONE], primary=servers[0], limit=20, seen=see, sleep=pause
         ).run()
-        assert len(told) == 1
+        assert len(set(told)) == 1
         assert behind in told[0]
 
 
@@ -346,4 +350,4 @@ async def test_a_signed_zone_by_include_file(tmp_path: Path) -> None:
         write(server, ONE, TWO)
         server.reload(ZONE.text)
         proof = Propagation(ZONE, [ns], [ONE, TWO], primary=ns, serial_before=before, limit=20)
-        assert await proof.run() == ()
+        await proof.run()

@@ -38,6 +38,36 @@ def _not_looked_up(facts: Facts) -> str:
     return f"{{name}} {{type}} cannot be looked up: {said}"
 
 
+def _primary_without(facts: Facts) -> str:
+    still = "still serves" if "unchanged" in facts else "serves"
+    serial = "serial {serial} " if "serial" in facts else ""
+    text = f"the primary {{server}} {still} {serial}without {{owner}} TXT"
+    if "waited" not in facts:
+        return text
+    text = f"but {text} after {{waited:span}}"
+    if facts["published"] == "update":
+        view = "see its log, and whether it answers us with another view of the zone"
+        return f"the update was accepted, {text}; {view}"
+    text = f"the command succeeded, {text}"
+    if "unchanged" in facts:
+        return f"{text}: the reload was not taken; see its log, run named-checkzone"
+    log = "" if "was_known" in facts else "see its log, run named-checkzone, "
+    return f"{text}; {log}see whether its zone file has an $INCLUDE of acme-challenge.{{zone}}"
+
+
+def _servers_lack(facts: Facts) -> str:
+    if "fault" in facts:
+        return "{servers:some} {fault}[, tried for {waited:span}]"
+    does = "does" if len(facts["servers"]) == 1 else "do"
+    after = " after {waited:span}" if "waited" in facts else ""
+    text = f"{{servers:some}} {does} not show {{owners:two}} TXT{after}"
+    if "serial" not in facts:
+        return text
+    if "behind" in facts:
+        return text + ", its serial {serial} is behind the primary's {primary}"
+    return text + ", although its serial is {serial} and the primary's {primary}"
+
+
 def _caa_conditions(facts: Facts) -> str:
     way_out = "change them"
     if "account" in facts:
@@ -158,6 +188,25 @@ DNS: Mapping[Failed, str | Callable[[Facts], str]] = {
         "{owner} leads to {target} by the resolver, but the name servers of {zone} know of no "
         "CNAME there; wait until it has reached them, or correct the resolver"
     ),
+    Failed.NOT_EVERYWHERE: "{servers:lines}[ and {more} more][; {remedies:lines}]",
+    Failed.BY_TURNS: (
+        "its name servers show the challenges by turns, never all at one time; see which one keeps "
+        "being started or loaded with older data"
+    ),
+    Failed.PRIMARY_WITHOUT: _primary_without,
+    Failed.SERVERS_LACK: _servers_lack,
+    Failed.FIX_RESOLVER: (
+        "if a resolver cannot be asked from here or keeps old answers, correct dns_xtra_ns"
+    ),
+    Failed.FIX_NAME_SERVER: (
+        "let it serve the zone and answer us, or take it out of the zone's NS records (or of "
+        "nameservers in [[[[dns_primary]]]])"
+    ),
+    Failed.FIX_SERIAL: (
+        "the primary shows it with the serial it had before, {serial}, so that nobody fetches the "
+        "zone: let restart_cmd of [[dns]] raise the serial"
+    ),
+    Failed.FIX_TRANSFER: "check its transfer from the primary",
     Failed.BOGUS: (
         "zone {name}: its DNSSEC does not validate at {resolver}[ ({why})], and no CA accepts "
         "that; {look}"
