@@ -116,7 +116,7 @@ class _Packer(pickle.Pickler):
 @cache
 def _fields_of(kind: Any) -> Callable[[object], tuple[Any, ...]] | None:
     """Return what reads the arguments that such a value is made of; None where it is not known."""
-    if not is_dataclass(kind) or not kind.__dataclass_params__.init:
+    if not is_dataclass(kind) or not kind.__dataclass_params__.init:  # type: ignore[union-attr]
         return None
     names = [one.name for one in fields(kind)]
     if len(names) > 1:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from sslmd.config.hosts import THIS_HOST, class_order, hosts_of
+from sslmd.config.model import THIS_HOST, class_order, hosts_of
 from sslmd.core.errors import Trouble
 from sslmd.core.events import RestartAsked, ServersWanting
 from sslmd.core.host.commands import DNS
