@@ -37,32 +37,11 @@ from sslmd.core.spec import KeyType
 EXT_KEY_USAGES = ("serverAuth", "clientAuth", "emailProtection", "codeSigning", "timeStamping")
 
 
-<<<<<<< HEAD
-def _ca_kind(value: Any) -> CaKind:
-    words = {**{str(kind): kind for kind in CaKind}, "letsencrypt": CaKind.ACME}
-    if not isinstance(value, str) or value.lower() not in words:
-        raise values.wrong(f"{values.seen(value)} is not a kind of CA", values.one_of([*words]))
-    return words[value.lower()]
-
-
-_KEY_TYPES = frozenset(map(str, KeyType))
-
-
-def _key_type(value: Any) -> KeyType:
-    if isinstance(value, str) and value in _KEY_TYPES:
-        return KeyType(value)
-    word = value.lower() if isinstance(value, str) else None
-    remedy = values.one_of(KeyType)
-    if word == KeyType.RSA and value != word:
-        problem = (
-            f"ssl-mgr takes {values.seen(value)} for ec: it knows 'rsa' in small letters alone"
-=======
 def _small_rsa(value: Any) -> Any:
     if isinstance(value, str) and value.lower() == KeyType.RSA and value != KeyType.RSA:
         raise values.wrong(
             f"ssl-mgr takes {values.seen(value)} for ec: it knows 'rsa' in small letters alone",
             f"{values.one_of(KeyType)}, whichever the key in use is",
->>>>>>> int
         )
     return value
 

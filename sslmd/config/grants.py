@@ -156,35 +156,6 @@ def _check_means(config: Config, main: Source) -> None:
         signer = one.spec.signer
         return isinstance(signer, AcmeCa) and config.cas[signer.name].validation is method
 
-<<<<<<< HEAD
-        return wanted
-
-    served = any(one.server_dir for one in classes if one.kind is ServerKind.WEB)
-    no_tlsa = (
-        []
-        if dns.tlsa_dirs
-        else [one for one in everything if not takes_updates(ZoneName(one.id.group))]
-    )
-    by_dns, by_http = validated_by(Validation.DNS_01), validated_by(Validation.HTTP_01)
-    _warn_lack(
-        [] if dns.acme_dirs else [one for one in everything if by_dns(one) and no_challenges(one)],
-        "dns-01 challenges cannot be published",
-        "write acme_dir in [dns], or update = true in [[dns_primary]]",
-        main,
-    )
-    _warn_lack(
-        [one for one in no_tlsa if one.dane],
-        "TLSA records cannot be published",
-        "write tlsa_dirs in [dns], or update = true in [[dns_primary]]",
-        main,
-    )
-    _warn_lack(
-        [] if served else [one for one in everything if by_http(one)],
-        "http-01 challenges cannot be put anywhere",
-        "write server_dir in [web]",
-        main,
-    )
-=======
     by_dns = [one for one in everything if is_validated_by(one, Validation.DNS_01)]
     by_http = [one for one in everything if is_validated_by(one, Validation.HTTP_01)]
     with_dane = [one for one in everything if one.dane and not config.dns.tlsa_dirs]
@@ -206,7 +177,6 @@ def _check_means(config: Config, main: Source) -> None:
         if lacking:
             some = some_of([one.id for one in lacking], _NAMED)
             main.warn((), f"{problem}: {some}", remedy)
->>>>>>> int
 
 
 def _check_dane(config: Config, main: Source) -> None:
