@@ -16,8 +16,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
-from sslmd.config.hosts import places, proves
-from sslmd.config.model import Config, ServiceConfig
+from sslmd.config.model import Config, ServiceConfig, places, proves
 from sslmd.core.dane.events import ZoneEvent, advance_zone
 from sslmd.core.dane.report import DaneReport
 from sslmd.core.dane.verdict import Dane, Unknown

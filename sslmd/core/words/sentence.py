@@ -23,6 +23,7 @@ from sslmd.core.words.dns import DNS
 from sslmd.core.words.endings import ANSWERS, ENDINGS
 from sslmd.core.words.happened import HAPPENED
 from sslmd.core.words.held import HELD
+from sslmd.core.words.hosts import HELD_HOSTS
 from sslmd.core.words.pattern import fill
 
 # For type checkers alone: `typing` is slow to import.
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 TABLES: Mapping[type[Code], Mapping[Any, str | Callable[..., str]]] = {
     Why: DECISIONS,
-    Held: HELD,
+    Held: {**HELD, **HELD_HOSTS},
     Ended: ENDINGS,
     Failed: {**ACME, **DNS},
     Happened: HAPPENED,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from sslmd.config.hosts import THIS_HOST, class_order, hosts_of
+from sslmd.config.model import THIS_HOST, class_order, hosts_of
 from sslmd.core.errors import Trouble
 from sslmd.core.events import RestartAsked, ServersWanting
 from sslmd.core.host.commands import DNS
@@ -134,8 +134,9 @@ class Deliveries:
     ) -> list[Part]:
         """Have it done, and wait for the end if that is wanted; return the servers."""
         planner = self._planner
+        hosts = {server.host for _, server in self._parts(asked, ours)}
         with Following(planner.bus, lambda record: record.cert in asked) as following:
-            with planner.loop.held_back("cert", *asked), planner.loop.held_back("hosts", ""):
+            with planner.loop.held_back("cert", *asked), planner.loop.held_back("hosts", *hosts):
                 for cert in asked:
                     planner.registry.put(cert, event)
                 for cert in asked:
