@@ -9,12 +9,13 @@ kinds, are one value: `Trouble`.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from sslmd.core.failed import Failed
 from sslmd.core.plain import plain
 from sslmd.core.reason import ABOUT, Held, Reason, noted
 from sslmd.core.words.sentence import say
@@ -86,7 +87,7 @@ class Permanent(SslmError):
 def together(failures: Sequence[BaseException]) -> BaseException:
     """Return one failure for several that happened side by side; there is at least one.
 
-    A bug among them is it. Otherwise all texts are told, and one that needs a person makes the
+    A bug among them is it. Otherwise all reasons are told, and one that needs a person makes the
     whole `Permanent`; the latest `retry_at` counts.
     """
     for one in failures:
@@ -94,17 +95,25 @@ def together(failures: Sequence[BaseException]) -> BaseException:
             return one
     if len(failures) == 1:
         return failures[0]
-    named = [one for one in failures if isinstance(one, SslmError)]
-    first = dict(named[0].reason.facts).get(ABOUT)
-    # What all of them are about is named once.
-    is_same = all(dict(one.reason.facts).get(ABOUT) == first for one in named)
-    about = str(first) if first is not None and is_same else None
-    texts = list(dict.fromkeys(one.text_beside(about) if about else str(one) for one in named))
-    text = "; ".join(texts[:_TOLD]) + (f"; and {len(texts) - _TOLD} more" * (len(texts) > _TOLD))
+    why = several([one.reason for one in failures if isinstance(one, SslmError)])
     if any(isinstance(one, Permanent) for one in failures):
-        return Permanent(text, about=about)
+        return Permanent(why)
     times = [one.retry_at for one in failures if isinstance(one, Transient) and one.retry_at]
-    return Transient(text, about=about, retry_at=max(times, default=None))
+    return Transient(why, retry_at=max(times, default=None))
+
+
+def several(reasons: Iterable[Reason]) -> Reason:
+    """Return one reason for several, each told once; there is at least one."""
+    every = list(dict.fromkeys(reasons))
+    if len(every) == 1:
+        return every[0]
+    # What all of them are about is named once.
+    (about, *others) = {str(dict(one.facts).get(ABOUT, "")) for one in every}
+    if about and not others:
+        every = [one.of(None) for one in every]
+    parts, more = tuple(every[:_TOLD]), len(every[_TOLD:]) or None
+    known = about if about and not others else None
+    return Reason(Failed.SEVERAL, parts=parts, more=more, about=known)
 
 
 class Refused(SslmError):

@@ -11,6 +11,7 @@ from sslmd.core.reason import Code
 class Failed(Code):
     """What failed, of a CA, certbot or DNS; some ways out have codes of their own."""
 
+    SEVERAL = "several"
     # an ACME CA
     CA_SAYS = "ca-says"
     CA_ANSWERS = "ca-answers"
@@ -76,13 +77,50 @@ class Failed(Code):
     PRIMARY_SILENT = "primary-silent"
     PRIMARY_NO_NS = "primary-no-ns"
     CNAMES_LONG = "cnames-long"
+    CNAMES_CIRCLE = "cnames-circle"
     CNAME_NO_HOST = "cname-no-host"
     NOBODY_TELLS = "nobody-tells"
+    # the owner of a record
+    OWNER_IS = "owner-is"
+    SERVERS_SAY = "servers-say"
+    CONTRADICTORY = "contradictory"
+    OWNER_NOWHERE = "owner-nowhere"
+    OWNER_BELOW = "owner-below"
+    OWNER_ABOVE = "owner-above"
+    ALIAS_UNSURE = "alias-unsure"
+    ALIAS_UNKNOWN = "alias-unknown"
+    # a record that not every name server shows
+    NOT_EVERYWHERE = "not-everywhere"
+    BY_TURNS = "by-turns"
+    PRIMARY_WITHOUT = "primary-without"
+    SERVERS_LACK = "servers-lack"
+    FIX_RESOLVER = "fix-resolver"
+    FIX_NAME_SERVER = "fix-name-server"
+    FIX_SERIAL = "fix-serial"
+    FIX_TRANSFER = "fix-transfer"
+    # DNSSEC
+    BOGUS = "bogus"
+    TLSA_BOGUS = "tlsa-bogus"
+    EXTENDED_ERROR = "extended-error"
+    LOOK_WITH_DELV = "look-with-delv"
+    NAME_VALIDATING = "name-validating"
+    NOT_VALIDATED_HERE = "not-validated-here"
+    VALIDATING_ANSWERS = "validating-answers"
+    # CAA
+    CAA_CRITICAL = "caa-critical"
+    CAA_NOBODY = "caa-nobody"
+    CAA_CONDITIONS = "caa-conditions"
+    CAA_TWICE = "caa-twice"
+    CAA_METHOD = "caa-method"
+    CAA_ACCOUNT = "caa-account"
+    CAA_OTHERS = "caa-others"
+    CAA_UNSEEN = "caa-unseen"
     CAA_UNKNOWN = "caa-unknown"
     CAA_CNAMES_LONG = "caa-cnames-long"
     # publishing challenges
     NO_WAY_TO_PUBLISH = "no-way-to-publish"
     NO_ACME_DIR = "no-acme-dir"
+    NO_TLSA_DIR = "no-tlsa-dir"
     # dynamic update
     PRIMARY_NO_ADDRESS = "primary-no-address"
     UPDATE_UNANSWERED = "update-unanswered"

@@ -16,6 +16,7 @@ from sslmd.config.model import ServiceConfig, Validation
 from sslmd.core.errors import Transient
 from sslmd.core.limits import failed_too_often
 from sslmd.core.names import CertId
+from sslmd.core.words.sentence import say
 from sslmd.dns.aims import Aim, Learnt
 from sslmd.processes import start
 from sslmd.workers.preflight import Preflight
@@ -65,8 +66,8 @@ def check_issued(attempt: Attempt, ordering: Ordering) -> None:
     if spent := ordering.standings.issuances(ordering.site).exhausted(
         wanted_of(attempt.service, ordering.site.config)
     ):
-        text, again = spent
-        raise Transient(text, retry_at=again)
+        why, again = spent
+        raise Transient(why, retry_at=again)
 
 
 async def cleared(
@@ -83,7 +84,9 @@ async def cleared(
             accounts.account_uri, attempt.place.home, attempt.server.url
         ),
         lambda: _make_account(attempt, programs[0], ordering),
-        lambda text: ordering.telling.tell("order-trouble", f"{attempt.label}{text}", attempt.cert),
+        lambda why: ordering.telling.tell(
+            "order-trouble", f"{attempt.label}{say(why)}", attempt.cert
+        ),
         ordering.learnt.setdefault(attempt.cert, Learnt()),
     )
     return checks, await checks.run(attempt.service.spec.all_names())

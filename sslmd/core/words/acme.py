@@ -45,6 +45,7 @@ def _died(facts: Facts) -> str:
 _SIGKILL = 9
 
 ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
+    Failed.SEVERAL: "{parts:lines}[; and {more} more]",
     Failed.CA_SAYS: _says,
     Failed.CA_ANSWERS: "the CA at {url} answers {status}[ {phrase}]",
     Failed.CA_REDIRECTS: (

@@ -13,13 +13,17 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from sslmd.core.failed import Failed
-from sslmd.core.plain import clock, day, minute
+from sslmd.core.plain import clock, day, minute, some_of
 from sslmd.core.reason import ABOUT, ALSO, Code, Ended, Held, Reason, Why
+from sslmd.core.told import Answered, Denied, Happened
 from sslmd.core.words.acme import ACME
 from sslmd.core.words.decisions import DECISIONS
+from sslmd.core.words.denied import DENIED
 from sslmd.core.words.dns import DNS
-from sslmd.core.words.endings import ENDINGS
+from sslmd.core.words.endings import ANSWERS, ENDINGS
+from sslmd.core.words.happened import HAPPENED
 from sslmd.core.words.held import HELD
+from sslmd.core.words.hosts import HELD_HOSTS
 from sslmd.core.words.pattern import fill
 
 # For type checkers alone: `typing` is slow to import.
@@ -31,9 +35,12 @@ if TYPE_CHECKING:
 
 TABLES: Mapping[type[Code], Mapping[Any, str | Callable[..., str]]] = {
     Why: DECISIONS,
-    Held: HELD,
+    Held: {**HELD, **HELD_HOSTS},
     Ended: ENDINGS,
     Failed: {**ACME, **DNS},
+    Happened: HAPPENED,
+    Denied: DENIED,
+    Answered: ANSWERS,
 }
 
 
@@ -81,6 +88,14 @@ def _joined(between: str) -> Callable[[Fact], str]:
     return written_so
 
 
+def _some(most: int) -> Callable[[Fact], str]:
+    def written_so(fact: Fact) -> str:
+        assert isinstance(fact, tuple)
+        return some_of(tuple(map(written, fact)), most)
+
+    return written_so
+
+
 def _days(fact: Fact) -> str:
     assert isinstance(fact, timedelta)
     return f"{fact / timedelta(days=1):.1f} d"
@@ -104,5 +119,9 @@ STYLES: dict[str, Callable[[Fact], str]] = {
     "and": _joined(" and "),
     "lines": _joined("; "),
     "words": _joined(" "),
+    "steps": _joined(" -> "),
+    "or": _joined(" or "),
+    "some": _some(5),
+    "two": _some(2),
     "if": lambda _: "",
 }
