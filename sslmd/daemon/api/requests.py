@@ -81,10 +81,10 @@ class Requests:
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
             if issuances is not None:
                 if spent := issuances.exhausted(entry.wanted):
-                    problem = f"{cert}: {spent[0]}"
+                    limit = spent[0].of(cert)
                     if names is None:
-                        return (Outcome.WAITING, noted(problem))
-                    raise WireError(ErrorCode.REFUSED, problem)
+                        return (Outcome.WAITING, limit)
+                    raise WireError(ErrorCode.REFUSED, say(limit))
                 if remark := issuances.remark(entry.wanted):
                     warnings[cert] = [remark]
             if back := _back(entry.state):
