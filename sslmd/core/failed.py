@@ -25,7 +25,6 @@ class Failed(Code):
     STILL_PROCESSING = "still-processing"
     NOT_ISSUED_IN_TIME = "not-issued-in-time"
     NOT_LOOKED_IN_TIME = "not-looked-in-time"
-    SAME_NAMES = "same-names"
     CA_SENT_TOO_MUCH = "ca-sent-too-much"
     ACCOUNT_LOST = "account-lost"
     ACCOUNT_LOST_AGAIN = "account-lost-again"
@@ -153,6 +152,7 @@ class Failed(Code):
     # publishing challenges
     NO_WAY_TO_PUBLISH = "no-way-to-publish"
     NO_ACME_DIR = "no-acme-dir"
+    NO_TLSA_DIR = "no-tlsa-dir"
     # dynamic update
     PRIMARY_NO_ADDRESS = "primary-no-address"
     UPDATE_UNANSWERED = "update-unanswered"

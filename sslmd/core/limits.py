@@ -20,12 +20,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason
 from sslmd.core.renewal import Wanted
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import COUNTED, ISSUED_COUNTED, CertState, FailedValidation, Issuance
+from sslmd.core.told import Denied
 from sslmd.core.view import Standing
 
 # The directory whose limits these are.
@@ -127,7 +127,7 @@ class Issuances:
         used = self.spent(wanted)
         if used is None or used.again is None or self._server(wanted) != LETS_ENCRYPT:
             return None
-        why = Reason(Failed.SAME_NAMES, used=used.used, most=MOST_ISSUED, again=used.again)
+        why = Reason(Denied.WEEK_USED, used=used.used, most=MOST_ISSUED, at=used.again)
         return why, used.again
 
     def remark(self, wanted: Wanted) -> str:

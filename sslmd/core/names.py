@@ -141,6 +141,14 @@ def parse_san(text: str) -> SanName:
     return DomainName.parse(text)
 
 
+def san_or_none(text: str) -> SanName | None:
+    """Return the host or address that a text names, None if it names none."""
+    try:
+        return parse_san(text)
+    except BadName:
+        return None
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class GroupName:
     """A folder of `conf.d`: an apex domain, or `ca` for the site's own CA."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sslmd.console.answers import Cert, Fields, server_status
-from sslmd.console.args import Commands, ask, command
+from sslmd.console.args import Commands, arg, ask, command
 from sslmd.console.health import dane_unseen, problems, why
 from sslmd.console.program import DONE
 from sslmd.console.table import Row, print_table, terminal_width, wrapped
@@ -23,10 +23,9 @@ _MIN_TEXT = 20  # columns
 
 def add(commands: Commands) -> None:
     """Declare the command."""
-    parser = command(
-        commands, "show", run, "show everything about one certificate, with reasons and history"
-    )
-    parser.add_argument("cert", metavar="CERT", help="group:service")
+    text = "show everything about one certificate, with reasons and history"
+    cert = arg("cert", metavar="CERT", help="group:service")
+    command(commands, "show", run, text, "", cert)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,12 +7,12 @@ but not for long. A host that fails is tried again by the table, and holds up no
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import zip_longest
 
-from sslmd.config.hosts import class_order, wanted_on
-from sslmd.config.model import Config
+from sslmd.config.model import Config, class_order, wanted_on
 from sslmd.core.errors import SslmError, Trouble
 from sslmd.core.events import ServerCopied, ServerSeen, ServersWanting, ServerTold
 from sslmd.core.host.commands import DNS
@@ -21,19 +21,19 @@ from sslmd.core.host.plan import (
     BATCH_WAIT,
     HostDecision,
     HostView,
-    by_host,
     decide_host,
     looks_again,
+    placed_on,
 )
 from sslmd.core.host.server import failed, given, looked_at, not_given, restarted
-from sslmd.core.jobs import Copy, HostJob, Job, Pool, Restart, See, Told
+from sslmd.core.jobs import Copy, HostJob, Job, Pool, Restart, See, Told, lane
 from sslmd.core.names import CertId
 from sslmd.core.renewal import ROLL_MARGIN
-from sslmd.core.state import CertState, Server, ServerPhase
+from sslmd.core.state import Server, ServerPhase
 from sslmd.core.windows import opens
 from sslmd.daemon.host_book import HostBook
 from sslmd.daemon.loop import Due, Loop
-from sslmd.daemon.registry import ClassesChanged, Registry
+from sslmd.daemon.registry import ClassesChanged, Entry, Registry
 from sslmd.workers.copy import Visit, copy
 from sslmd.workers.proof import rule_of
 from sslmd.workers.restart import ClassRestarted, restart, see
@@ -43,6 +43,9 @@ from sslmd.workers.tools import Delivering, Site
 # comes so many times later.
 QUICK = 0.01
 RESTS = 10
+
+# What has something to be done, or tried again.
+_OPEN = (ServerPhase.DELIVERED, ServerPhase.PENDING, ServerPhase.FAILED)
 
 
 def _commands(config: Config) -> dict[str, object]:
@@ -56,7 +59,7 @@ def _commands(config: Config) -> dict[str, object]:
 
 
 class Hosts:
-    """The reconciler of all hosts: one step for all of them, so that one visit serves many.
+    """The reconciler of hosts: one visit serves many certificates.
 
     `failures` counts what failed since the start.
     """
@@ -70,28 +73,31 @@ class Hosts:
         self._loop = loop
         self.failures = 0
         self.notes = HostBook(delivering.site, delivering.threads, delivering.telling)
-        self._waiting: set[CertId] = set()
+        self.notes.listen(lambda host, *_: self._loop.touch(self.name, host))
+        # The certificates for which something may be to be done on a host.
+        self._waiting: dict[str, dict[CertId, None]] = {}
         # When servers were last looked at that nobody has seen using their set.
         self._looked: dict[tuple[CertId, str, str], datetime] = {}
-        self._batch_since: float | None = None
-        self._rests_until = 0.0
+        # Since when jobs wait for other jobs, and until when a host rests; time.monotonic().
+        self._patient: dict[str, float] = {}
+        self._rests_until: dict[str, float] = {}
 
-    def note(self, cert: CertId) -> None:
-        """Look at the servers of a certificate that changed."""
-        phases = {server.phase for server in self._registry[cert].state.servers}
-        fresh = phases & {ServerPhase.DELIVERED, ServerPhase.PENDING}
-        if fresh and self._batch_since is None:
-            self._batch_since = time.monotonic()
-        if fresh or ServerPhase.FAILED in phases or self._is_to_be_seen(cert):
-            self._waiting.add(cert)
-        else:
-            self._waiting.discard(cert)
-        self._loop.touch(self.name)
-
-    def _is_to_be_seen(self, cert: CertId) -> bool:
-        now = self._site.now()
-        servers = self._registry[cert].state.servers
-        return any(self._sight(cert, server, now) is not None for server in servers)
+    def note(self, cert: CertId, before: Entry | None = None) -> None:
+        """Look at the servers of a certificate that changed. `before`: how it was then."""
+        now, entry = self._site.now(), self._registry[cert]
+        waiting: dict[str, bool] = {}
+        for server in _changed(before, entry):
+            waits = server.phase in _OPEN or self._sight(cert, server, now) is not None
+            waiting[server.host] = waits or waiting.get(server.host, False)
+        for host, waits in waiting.items():
+            certs = self._waiting.setdefault(host, {})
+            if waits:
+                certs[cert] = None
+            elif cert in certs:
+                del certs[cert]
+            else:
+                continue
+            self._loop.touch(self.name, host)
 
     def _sight(self, cert: CertId, server: Server, now: datetime) -> datetime | None:
         """Return when a server is looked at that nobody has seen using its set; None: never."""
@@ -105,14 +111,15 @@ class Hosts:
 
     def forget(self, cert: CertId) -> None:
         """A certificate left the configuration."""
-        self._waiting.discard(cert)
+        for certs in self._waiting.values():
+            certs.pop(cert, None)
         self._looked = {key: at for key, at in self._looked.items() if key[0] != cert}
 
     def reconfigured(self, old: Config) -> None:
         """Forget the failures of what `old` had otherwise: it is tried anew."""
         before, after = _commands(old), _commands(self._site.config)
         changed = {kind for kind in after if after[kind] != before.get(kind)}
-        for cert in list(self._waiting):
+        for cert in {cert for certs in self._waiting.values() for cert in certs}:
             self._registry.put(cert, ClassesChanged(frozenset(changed)))
         for cert in self._registry:
             self.note(cert)  # probes may be others
@@ -134,74 +141,78 @@ class Hosts:
             if any(server.host in moved for server in entry.state.servers):
                 self._registry.put(cert, event)
 
+    def _all(self) -> list[str]:
+        return sorted({*(host for host, certs in self._waiting.items() if certs), *self.notes})
+
+    def touch_all(self) -> None:
+        """Look at every host."""
+        for host in self._all():
+            self._loop.touch(self.name, host)
+
     def due(self, now: datetime) -> list[HostJob]:
         """Return what could be done at a time."""
-        return [one.job for one in self._decide(now) if one.job is not None]
+        decisions = (self._decide(host, now) for host in self._all())
+        return [one.job for one in decisions if one.job is not None]
 
     def step(self, ident: str) -> Due:
-        """Return what is due, unless jobs are still under way that may add to it."""
-        del ident  # it is one step for all hosts
-        if not (self._waiting or self.notes.visits()):
-            return Due()
-        now, began = self._site.now(), time.monotonic()
-        if began < self._rests_until:
-            rests = timedelta(seconds=self._rests_until - began)
-            return Due(wakes=(("look", now + rests),))
-        decisions = self._decide(now)
-        jobs = tuple(one.job for one in decisions if one.job is not None)
-        again = min((one.wake_at for one in decisions if one.wake_at), default=None)
+        """Return what is due on a host, unless jobs are still under way that may add to it."""
+        host, now, began = ident, self._site.now(), time.monotonic()
+        rests = self._rests_until.get(host, 0.0) - began
+        rests = max(rests, self._patience(host) if host in self._patient else 0.0)
+        if rests > 0:
+            return Due(wakes=(("look", now + timedelta(seconds=rests)),))
+        decision = self._decide(host, now)
         # With thousands that wait, looking at all of them after each job would be all we do.
         spent = time.monotonic() - began
-        self._rests_until = began + spent * (1 + RESTS) if spent > QUICK else 0.0
+        self._rests_until[host] = began + spent * (1 + RESTS) if spent > QUICK else 0.0
+        job, again = decision.job, decision.wake_at
         if again is not None:
             again = max(again, now + timedelta(seconds=1))
-        if not jobs:
-            self._batch_since = None
-        elif (left := self._patience()) > 0:
+        if job is None:
+            self._patient.pop(host, None)
+            return Due(wakes=(("look", again),))
+        if (left := self._patience(host)) > 0:
             return Due(wakes=(("look", now + timedelta(seconds=left)),))
-        return Due(jobs, (("look", again),))
+        in_lane = self._loop.queue.in_lane(lane(job))
+        if all(isinstance(one, HostJob) and one.host == host for one in in_lane):
+            del self._patient[host]  # else the machine is busy under another name
+        return Due((job,), (("look", again),))
 
-    def after(self, job: Job) -> Iterable[str]:
-        """Look again when any job has ended: it may be what others waited for."""
-        return ("",) if isinstance(job, HostJob) or self._waiting or self.notes.visits() else ()
-
-    def _patience(self) -> float:
-        """Return for how many seconds more the batch may wait for jobs under way."""
+    def _patience(self, host: str) -> float:
+        """Return for how many seconds more a host may wait for jobs under way."""
+        since = self._patient.setdefault(host, time.monotonic())
         # Orders may wait for an hour, and what they get is rolled much later. Zones are looked at
         # all the time while a roll is waited for. Hosts do not wait for each other. Generating
         # takes hours, and restarts nothing; nor does what is held.
         if not self._loop.queue.has(Pool.WORK):
             return 0.0
-        if self._batch_since is None:
-            self._batch_since = time.monotonic()
-        return BATCH_WAIT.total_seconds() - (time.monotonic() - self._batch_since)
+        return BATCH_WAIT.total_seconds() - (time.monotonic() - since)
 
-    def _states(self) -> list[tuple[CertId, CertState]]:
-        return [
-            (cert, self._registry[cert].state)
-            for cert in self._waiting
-            if cert in self._registry and not self._registry[cert].hold
-        ]
+    def after(self, job: Job) -> Iterable[str]:
+        """Look again at the host of a job, and at those that waited for the last job under way."""
+        waited = () if self._loop.queue.has(Pool.WORK) else tuple(self._patient)
+        return (job.host, *waited) if isinstance(job, HostJob) else waited
 
-    def _decide(self, now: datetime) -> list[HostDecision]:
-        config, visits = self._site.config, self.notes.visits()
-        placed = by_host(self._states())
-        return [
-            decide_host(
-                HostView(
-                    host,
-                    placed.get(host, ()),
-                    wanted_on(config, host),
-                    class_order(config),
-                    host in visits,
-                    visits.get(host),
-                    self._opens,
-                    self._sight,
-                ),
-                now,
-            )
-            for host in sorted({*placed, *visits})
+    def _decide(self, host: str, now: datetime) -> HostDecision:
+        config = self._site.config
+        entries = self._registry.entries
+        states = [
+            (cert, entries[cert].state)
+            for cert in self._waiting.get(host, ())
+            if cert in entries and not entries[cert].hold
         ]
+        return decide_host(
+            HostView(
+                host,
+                placed_on(host, states),
+                wanted_on(config, *self.notes.names_of(host)),
+                class_order(config),
+                self.notes.visit_at(host, now),
+                self._opens,
+                self._sight,
+            ),
+            now,
+        )
 
     def restarts_at(self, cert: CertId, server: Server, now: datetime) -> datetime:
         """Return when a server that is to be restarted may be."""
@@ -247,7 +258,7 @@ class Hosts:
 
     async def run(self, job: HostJob) -> list[Exception]:
         """Do a job and note how it went; return what failed."""
-        self._batch_since = None
+        self._patient.pop(job.host, None)
         if isinstance(job, Copy):
             return await self._copy(job)
         if isinstance(job, See):
@@ -264,9 +275,7 @@ class Hosts:
         whole: Exception | None = None
         visit = Visit()
         try:
-            holds, will_hold = self.notes.of(job.host).holds, self.notes.will_hold(job)
-            older = self.notes.older(job.host)
-            visit = await copy(job, self._delivering, holds, will_hold, self.notes, older)
+            visit = await copy(job, self._delivering, self.notes)
         except Exception as err:
             whole = err
         errors = visit.errors if whole is None else dict.fromkeys(told, whole)
@@ -378,6 +387,22 @@ class Hosts:
                     self._registry.put(told.cert, ServerSeen(now, server))
                 self.note(told.cert)
         return []
+
+
+def _changed(before: Entry | None, now: Entry) -> Iterator[Server]:
+    """Yield the servers for which something else may be to be done now."""
+    servers = now.state.servers
+    if before is None or _given_by(before) != _given_by(now):
+        yield from servers
+        return
+    pairs = zip_longest(before.state.servers, servers)
+    other = {one.host for pair in pairs if pair[0] is not pair[1] for one in pair if one}
+    yield from (one for one in servers if one.host in other)
+
+
+def _given_by(entry: Entry) -> object:
+    """Return what a certificate gives to all of its servers."""
+    return entry.hold, entry.state.delivered, entry.state.curr
 
 
 class _Again:

@@ -135,7 +135,8 @@ class Planner:
         self.ledger.start()
         for cert in self.registry:
             self.loop.touch("cert", cert)
-        for name in ("hosts", "dh", "held"):
+        self.hosts.touch_all()
+        for name in ("dh", "held"):
             self.loop.touch(name)
         self.zones.start()
         self.loop.start()
@@ -155,7 +156,7 @@ class Planner:
         """Return when nothing is queued or running, and no restart is due."""
         while not self.loop.is_at_rest or self.hosts.due(self.site.now()):
             await self.queue.idle()
-            self.loop.touch("hosts")
+            self.hosts.touch_all()
             await asyncio.sleep(0)
 
     # --- reading the tree ---
@@ -319,14 +320,14 @@ class Planner:
         for cert in self.registry:
             self.loop.touch("cert", cert)
         self.zones.touch_all()
-        for name in ("hosts", "dh", "held"):
+        self.hosts.touch_all()
+        for name in ("dh", "held"):
             self.loop.touch(name)
 
     def _follow(
         self, cert: CertId, event: Event | Noticed, before: Entry | None, after: Entry | None
     ) -> None:
         """Have hosts, zones and the loop follow a change."""
-        del before
         if isinstance(event, BESIDE):
             return
         if after is None:
@@ -334,7 +335,7 @@ class Planner:
             self.hosts.forget(cert)
             self.zones.forget(cert)
             return
-        self.hosts.note(cert)
+        self.hosts.note(cert, before)
         self.zones.note(cert)
         self.certs.heard(cert, event)
 
@@ -385,7 +386,7 @@ class Planner:
     def _save_failed(self, cert: CertId, err: SslmError) -> None:
         self._unsaved += 1
         if cert in self.registry:
-            self.registry.put(cert, Unsaved(str(err)))
+            self.registry.put(cert, Unsaved(err.text_beside(cert)))
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:
         self.bus.record(Record(self.site.now(), event, text, priority, cert))

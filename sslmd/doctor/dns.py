@@ -14,7 +14,6 @@ from sslmd.core.plain import some_of
 from sslmd.core.reason import Reason
 from sslmd.core.records import zone_of
 from sslmd.core.words.doctor import Diagnosis
-from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import NameServers, addresses_at, follow, name_servers
 from sslmd.dns.reach import Reached, reach
@@ -100,7 +99,7 @@ async def _of_zone(case: Checkup, zone: ZoneName) -> Symptoms:
     for host in (host for one in sets for host in one.there.lacking):
         yield wrong("DNS", Diagnosis.NS_NO_ADDRESS, zone=zone, host=host)
     for cut in (one.there.cut for one in sets if one.there.cut):
-        yield odd("DNS", say(Reason(Failed.NOT_WATCHED, cut=cut, about=f"zone {zone}")))
+        yield odd("DNS", Reason(Failed.NOT_WATCHED, cut=cut, about=f"zone {zone}"))
     marks = _marks(sets)
     if not marks and not any(one.there.lacking for one in sets):
         yield wrong("DNS", Diagnosis.NO_NAME_SERVERS, zone=zone)

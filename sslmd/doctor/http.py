@@ -80,7 +80,9 @@ async def look_at_http(case: Checkup, running: Running) -> Symptoms:
     except (CtlError, TimeoutError) as err:
         why = err.text if isinstance(err, CtlError) else ""
         yield unseen("http-01", Diagnosis.HTTP_NO_FILE, why=why, late=not why)
-        async for finding in _connections(case, names):
+        async for finding in case.watch.findings(
+            "port 80", names, lambda name: _reach(case, name), "name", fine=Diagnosis.PORT_WELL
+        ):
             yield finding
     for problem in left:
         yield wrong("http-01", Diagnosis.HTTP_LEFT, problem=problem)
@@ -248,34 +250,24 @@ def _has_route(address: str) -> bool:
 # --- without a file -------------------------------------------------------------------
 
 
-async def _connections(case: Checkup, names: Sequence[_TestedName]) -> Symptoms:
-    """Whether port 80 of every name takes connections: all that can be seen without a file."""
-
-    done, late = await case.watch.each("port 80", names, lambda name: _reach(case, name), "name")
-    for _, found in done:
-        for finding in found:
-            yield finding
-    for finding in late:
-        yield finding
-    if good := sum(not found for _, found in done):
-        yield well("port 80", Diagnosis.PORT_WELL, names=count(good, "name"))
-
-
-async def _reach(case: Checkup, name: _TestedName) -> list[Symptom]:
+async def _reach(case: Checkup, name: _TestedName) -> Symptoms:
+    """Whether port 80 of a name takes connections: all that can be seen without a file."""
     try:
         addresses = await _addresses(case, name.text)
     except SslmError as err:
-        return [wrong("port 80", Diagnosis.ABOUT, what=name.text, why=err)]
+        yield wrong("port 80", Diagnosis.ABOUT, what=name.text, why=err)
+        return
     if not addresses:
-        return [wrong("port 80", Diagnosis.PORT_NO_ADDRESS, name=name.text)]
+        yield wrong("port 80", Diagnosis.PORT_NO_ADDRESS, name=name.text)
     for address in addresses:
         facts = {"name": name.text, "address": address}
         try:
             async with asyncio.timeout(10):
                 _, writer = await asyncio.open_connection(address, PORT)
         except TimeoutError:
-            return [wrong("port 80", Diagnosis.PORT_SILENT, **facts)]
+            yield wrong("port 80", Diagnosis.PORT_SILENT, **facts)
+            return
         except OSError as err:
-            return [wrong("port 80", Diagnosis.PORT_CLOSED, **facts, why=err.strerror or err)]
+            yield wrong("port 80", Diagnosis.PORT_CLOSED, **facts, why=err.strerror or err)
+            return
         writer.close()
-    return []

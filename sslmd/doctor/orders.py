@@ -14,7 +14,6 @@ from sslmd.core.names import CertId
 from sslmd.core.plain import some_of
 from sslmd.core.reason import Reason
 from sslmd.core.words.doctor import Diagnosis
-from sslmd.core.words.sentence import say
 from sslmd.doctor.symptoms import Checkup, Symptoms, acme_ca, alike, unseen, well, wrong
 from sslmd.store.layout import Tree
 from sslmd.workers.preflight import Preflight
@@ -70,7 +69,7 @@ async def look_at_orders(case: Checkup) -> Symptoms:
     for trouble, certs in alike(done).items():
         yield wrong("orders", Diagnosis.NO_ORDER, certs=some_of(certs, _SHOWN), why=trouble)
     for why in dict.fromkeys(warned):
-        yield unseen("orders", say(why))
+        yield unseen("orders", why)
     for finding in late:
         yield finding
     if unknown := sorted(used.keys() - directories.keys()):

@@ -11,7 +11,6 @@ from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import ZoneName
 from sslmd.core.words.doctor import Diagnosis
-from sslmd.core.words.sentence import say
 from sslmd.dns.answers import rcode_of
 from sslmd.dns.ask import NameServer, OutOfReach, ask
 from sslmd.dns.dnssec import bogus
@@ -33,26 +32,25 @@ async def look_at_dnssec(case: Checkup) -> Symptoms:
             yield resolver
         return
 
-    done, late = await case.watch.each(
-        "DNSSEC", looked_at, lambda zone: _dnssec(zone, resolver, wanted=zone in wanted), "zone"
-    )
-    for finding in (*(found for _, found in done), *late):
+    async def one(zone: ZoneName) -> Symptoms:
+        facts = {"zone": zone, "resolver": resolver}
+        try:
+            problem = await bogus(zone, resolver)
+            answer = await ask(resolver, zone, "SOA", recursive=True, dnssec=True)
+        except SslmError as err:
+            yield unseen("DNSSEC", Diagnosis.ABOUT_ZONE, zone=zone, why=err)
+            return
+        if problem:
+            yield wrong("DNSSEC", problem)
+        elif answer.flags & dns.flags.AD:
+            yield well("DNSSEC", Diagnosis.SIGNED, **facts)
+        elif zone in wanted:
+            yield wrong("DNSSEC", Diagnosis.TLSA_UNSIGNED, **facts)
+        else:
+            yield well("DNSSEC", Diagnosis.UNSIGNED, **facts)
+
+    async for finding in case.watch.findings("DNSSEC", looked_at, one, "zone"):
         yield finding
-
-
-async def _dnssec(zone: ZoneName, resolver: NameServer, *, wanted: bool) -> Symptom:
-    try:
-        problem = await bogus(zone, resolver)
-        answer = await ask(resolver, zone, "SOA", recursive=True, dnssec=True)
-    except SslmError as err:
-        return unseen("DNSSEC", Diagnosis.ABOUT_ZONE, zone=zone, why=err)
-    if problem:
-        return wrong("DNSSEC", say(problem))
-    if answer.flags & dns.flags.AD:
-        return well("DNSSEC", Diagnosis.SIGNED, zone=zone, resolver=resolver)
-    if wanted:
-        return wrong("DNSSEC", Diagnosis.TLSA_UNSIGNED, zone=zone, resolver=resolver)
-    return well("DNSSEC", Diagnosis.UNSIGNED, zone=zone)
 
 
 async def _validating(given: Endpoint | None) -> NameServer | Symptom:

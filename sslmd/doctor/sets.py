@@ -8,14 +8,14 @@ import pwd
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 
-from sslmd.console.text import count, printable
+from sslmd.console.text import printable
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId, GroupName, SetName
 from sslmd.core.plain import local, some_of
 from sslmd.core.spec import SetFacts
 from sslmd.core.words.doctor import Diagnosis
 from sslmd.doctor.daemon import Running
-from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, well, wrong
+from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, wrong
 from sslmd.servers import as_found, production
 from sslmd.servers.local import hosts_here
 from sslmd.store import sets
@@ -36,21 +36,19 @@ async def look_at_sets(case: Checkup, running: Running) -> Symptoms:
     if stranger := case.stranger("sets"):
         yield stranger
         return
-    certs = list(case.config.services)
     # Which set the daemon takes for the one in use.
     known = {cert.name: cert.curr.text("set") for cert in running.certs}
     here = await asyncio.to_thread(hosts_here, case.config)
 
-    async def one(cert: CertId) -> list[Symptom]:
-        return await asyncio.to_thread(
-            lambda: list(_of_cert(case, cert, known.get(str(cert)), running.asked, here))
-        )
+    async def one(cert: CertId) -> Symptoms:
+        looks = _of_cert(case, cert, known.get(str(cert)), running.asked, here)
+        for finding in await asyncio.to_thread(list, looks):
+            yield finding
 
-    done, late = await case.watch.each("sets", certs, one, "certificate", _THREADS)
-    for finding in (*(finding for _, found in done for finding in found), *late):
+    async for finding in case.watch.findings(
+        "sets", case.config.services, one, "certificate", _THREADS, Diagnosis.SETS_WELL
+    ):
         yield finding
-    if good := sum(not found for _, found in done):
-        yield well("sets", Diagnosis.SETS_WELL, certs=count(good, "certificate"))
 
 
 def _of_cert(

@@ -14,9 +14,11 @@ from sslmd.config.model import CaInfo, Config, ServiceConfig
 from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import ZoneName
+from sslmd.core.reason import Reason
 from sslmd.core.spec import AcmeCa
 from sslmd.core.words.doctor import Diagnosis
 from sslmd.core.words.pattern import fill
+from sslmd.core.words.sentence import say
 from sslmd.dns.nameservers import NameServers, name_servers
 from sslmd.dns.resolver import Resolver
 from sslmd.processes import start
@@ -63,28 +65,30 @@ class Symptom:
         return replace(self, text=fill(Diagnosis.ABOUT, {"what": what, "why": self.text}))
 
 
-def _of(level: Grade, where: str, what: Diagnosis | str, facts: dict[str, Any]) -> Symptom:
+def _of(level: Grade, where: str, what: Diagnosis | Reason | str, facts: dict[str, Any]) -> Symptom:
     paste = facts.pop("paste", ())
+    if isinstance(what, Reason):
+        what = say(what)
     text = fill(what, facts) if isinstance(what, Diagnosis) else what
     return Symptom(where, level, text, tuple(paste))
 
 
-def well(where: str, what: Diagnosis | str, /, **facts: Any) -> Symptom:
+def well(where: str, what: Diagnosis | Reason | str, /, **facts: Any) -> Symptom:
     """Return a finding of something that is as it should be."""
     return _of(Grade.WELL, where, what, facts)
 
 
-def odd(where: str, what: Diagnosis | str, /, **facts: Any) -> Symptom:
+def odd(where: str, what: Diagnosis | Reason | str, /, **facts: Any) -> Symptom:
     """Return one that may be meant, and may go wrong. A text is somebody's who made it before."""
     return _of(Grade.ODD, where, what, facts)
 
 
-def wrong(where: str, what: Diagnosis | str, /, **facts: Any) -> Symptom:
+def wrong(where: str, what: Diagnosis | Reason | str, /, **facts: Any) -> Symptom:
     """Return one that has to be corrected."""
     return _of(Grade.WRONG, where, what, facts)
 
 
-def unseen(where: str, what: Diagnosis | str, /, **facts: Any) -> Symptom:
+def unseen(where: str, what: Diagnosis | Reason | str, /, **facts: Any) -> Symptom:
     """Return one that could not be looked at, and why."""
     return _of(Grade.UNSEEN, where, what, facts)
 
@@ -166,8 +170,12 @@ class TimeBox:
         look: Callable[[Item], Symptoms],
         noun: str,
         at_once: int = AT_ONCE,
+        fine: Diagnosis | None = None,
     ) -> AsyncIterator[Symptom]:
-        """Yield what a look at each item finds, and how many (`noun`) were not done in time."""
+        """Yield what a look at each item finds, and how many (`noun`) were not done in time.
+
+        `fine`: what there is to say of those of which nothing was found.
+        """
 
         async def one(item: Item) -> list[Symptom]:
             return [finding async for finding in look(item)]
@@ -175,6 +183,8 @@ class TimeBox:
         done, late = await self.each(where, items, one, noun, at_once)
         for finding in (*(each for _, found in done for each in found), *late):
             yield finding
+        if fine and (good := sum(not found for _, found in done)):
+            yield well(where, fine, what=count(good, noun))
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def _load(
             try:
                 _tighten(tree, cert, older, found, repair)
             except SslmError as err:  # nobody uses it any more
-                found.remarks.append(str(err))
+                found.remarks.append(err.text_beside(cert))
     prev = links.prev if links.prev != links.curr else None
     phase = phase_of(
         curr,

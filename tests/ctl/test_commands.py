@@ -402,7 +402,7 @@ def test_clean() -> None:
     assert sent == {"certs": None, "keep": 0}
     for number in ("-1", "some"):
         done = sslmctl("clean", f"--keep={number}")
-        assert (done.returncode, "invalid" in done.stderr) == (2, True)
+        assert (done.returncode, "whole number" in done.stderr) == (2, True)
 
 
 def test_cancel() -> None:

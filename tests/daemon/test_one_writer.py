@@ -18,7 +18,9 @@ from sslmd.core.names import ZoneName
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision
 from sslmd.daemon import registry
+from sslmd.daemon.host_book import HostEntry, HostEvent
 from sslmd.daemon.registry import Entry, Noticed
+from sslmd.store.note_kinds import HostNote
 
 DAEMON = Path(registry.__file__).parent
 
@@ -43,6 +45,7 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
     "kind",
     [
         *(Entry, CertState, Decision, DaneReport, *get_args(Event), *get_args(Noticed)),
+        *(HostEntry, HostNote, *get_args(HostEvent)),
         *(KnownZone, *get_args(ZoneEvent)),
     ],
 )
@@ -72,6 +75,17 @@ def test_nobody_else_makes_the_next_state() -> None:
         for alias in node.names
         if alias.name in (MAKES_STATE[node.module] or (alias.name,))
         if name != "registry.py" and alias.name not in WHAT_IF.get(name, ())
+    }
+    assert not found
+
+
+def test_nobody_else_makes_or_writes_what_is_known_of_a_host() -> None:
+    found = {
+        (name, node.lineno)
+        for name, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and node.id in ("HOST_NOTE", "HostNote", "HostEntry")
+        if name != "host_book.py"
     }
     assert not found
 

@@ -84,10 +84,6 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "the CA {ca} cannot be asked: the file of ca_server_root is not there; correct that in "
         "ca-info.conf"
     ),
-    Failed.SAME_NAMES: (
-        "{used} of {most} used: Let's Encrypt issues {most} certificates a week for exactly the "
-        "same names, over all accounts, and would refuse this one; it allows the next at {again}"
-    ),
     Failed.CA_SENT_TOO_MUCH: (
         "the CA at {url} sent a {file} of more than {most} bytes, which nobody needs; ask the CA"
     ),

@@ -103,7 +103,7 @@ class Diagnosis(StrEnum):
         "[{one:if}is][{several:if}are] named there; remove that, or see if it fits"
     )
     # --- sets
-    SETS_WELL = "{certs}: keys, chains, links and owners fit"
+    SETS_WELL = "{what}: keys, chains, links and owners fit"
     BAD_LINK = (
         "{cert}: {remark}; let it lead to a set that is there, or remove it, and run: sslmctl "
         "reload"
@@ -281,7 +281,7 @@ class Diagnosis(StrEnum):
     )
     PORT_SILENT = "{name}: {address} port 80 does not answer; open it, the CA comes this way"
     PORT_CLOSED = "{name}: {address} port 80: {why}; start the web server, the CA comes this way"
-    PORT_WELL = "{names} can be reached; no more was looked at"
+    PORT_WELL = "{what} can be reached; no more was looked at"
     # --- servers
     NO_RSYNC = "{host} has no rsync; install it there"
     HOST_HANGS = "{host}: a visit takes longer than {seconds} s; see why it hangs"

@@ -175,14 +175,16 @@ def hosts(planner: Planner) -> list[dict[str, Any]]:
     return [
         {
             "host": host,
-            "visited": time(note.visited),
-            "surplus": list(note.surplus),
-            "surplus_more": note.more,
-            "text": text,
-            "error": note.error or None,
-            "next_try": time(note.next_try),
+            "visited": time(entry.note.visited),
+            "surplus": list(map(str, entry.note.surplus)),
+            "surplus_more": entry.note.more,
+            "text": say(why),
+            **on_wire(why, "text"),
+            "error": entry.note.error or None,
+            **on_wire(entry.trouble, "error"),
+            "next_try": time(entry.note.next_try),
         }
-        for host, note, text in notes.told()
+        for host, entry, why in notes.told()
     ]
 
 

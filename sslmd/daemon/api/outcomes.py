@@ -11,37 +11,42 @@ from sslmd.core.state import Request as What
 from sslmd.core.words.sentence import say
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import Record
-from sslmd.wire.messages import Outcome
+from sslmd.wire.messages import ErrorCode, Outcome, WireError
 
 Result = tuple[Outcome, Reason]
 
 
+def denied(reason: Reason, code: ErrorCode = ErrorCode.REFUSED, **data: Any) -> WireError:
+    """Return what refuses a request; `data`: what else the client is told (docs/socket-api.md)."""
+    return WireError(code, say(reason), data={**data, **on_wire(reason)})
+
+
 def ended(entry: Entry | None, ask: Ask | TrialAsk, record: Record) -> Result | None:
     """Return how a request ended, if `record` is its end; `entry` is its certificate's now."""
+    line = record.reason or noted(record.text)
     if record.event == "attempt-failed" and not _is_its_doing(entry, ask, record):
         return None
     if isinstance(ask, TrialAsk):
         ends = {"trial-ended": Outcome.DONE, "trial-failed": Outcome.FAILED}
-        return (ends[record.event], noted(record.text)) if record.event in ends else None
+        return (ends[record.event], line) if record.event in ends else None
     if ask.what is What.ROLL and _is_to_come(entry, ask) and _is_of_serving(record):
         return None
     if ask.back is not None and _is_before(entry, ask.back) and _is_of_serving(record):
         return None
     match ask.what, record.event:
         case _, "attempt-failed":
-            return (Outcome.FAILED, record.reason or noted(record.text))
+            return (Outcome.FAILED, line)
         case _, "ask-dropped":
-            why = record.reason or noted(record.text)
+            why = record.because or line
             failed = ask.back is not None and why.code is not Ended.CANCELLED
             return (Outcome.FAILED if failed else Outcome.UNNEEDED, why)
         case What.RENEW, "cert-issued":
             on_deck = entry is not None and entry.state.next is not None
-            issued = noted(record.text)
-            return (Outcome.DONE, Reason(Ended.ISSUED, what=issued, on_deck=on_deck))
+            return (Outcome.DONE, Reason(Ended.ISSUED, what=line, on_deck=on_deck))
         case What.ROLL, "settled":
             return (Outcome.DONE, Reason(Ended.ROLLED))
         case What.ROLL, "restart-failed" | "copy-failed":
-            return (Outcome.FAILED, Reason(Ended.ROLLED_BUT, why=noted(record.text)))
+            return (Outcome.FAILED, Reason(Ended.ROLLED_BUT, why=line))
     return None
 
 

@@ -15,13 +15,15 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plain import hour, plain, plain_lines
 from sslmd.core.reason import Reason, on_wire
+from sslmd.core.told import Happened
+from sslmd.core.words.sentence import say
 from sslmd.daemon.tell.events import DEBUG as DEBUG
 from sslmd.daemon.tell.events import ERROR as ERROR
 from sslmd.daemon.tell.events import INFO as INFO
@@ -47,20 +49,32 @@ _RECENT = 1000
 class Record:
     """Something that happened, in a plain line. `priority` as in syslog(3): 3 error to 7 debug.
 
-    `reason`: why, where that has a code.
+    `line` is the text, or what it is made of; `reason`: the same as a code and facts, None for a
+    text that has none.
     """
 
     at: datetime
     event: str
-    text: str
+    line: InitVar[Reason | str]
     priority: int = INFO
     cert: CertId | None = None
     job: str = ""
     set: SetName | None = None
-    reason: Reason | None = None
+    text: str = field(init=False)
+    reason: Reason | None = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "text", plain(self.text))
+    def __post_init__(self, line: Reason | str) -> None:
+        reason = line if isinstance(line, Reason) else None
+        object.__setattr__(self, "text", plain(line if isinstance(line, str) else say(line)))
+        object.__setattr__(self, "reason", reason)
+
+    @property
+    def because(self) -> Reason | None:
+        """Why it happened, where the line says that, else what the line is made of."""
+        if self.reason is None or not isinstance(self.reason.code, Happened):
+            return self.reason
+        why = dict(self.reason.facts).get("why")
+        return why if isinstance(why, Reason) else self.reason
 
     def as_json(self) -> dict[str, object]:
         """Return the parameters of an `event` notification (docs/socket-api.md)."""
@@ -72,7 +86,8 @@ class Record:
             "set": str(self.set) if self.set else "",
             "text": self.text,
             "priority": self.priority,
-            **on_wire(self.reason),
+            **on_wire(self.because),
+            **on_wire(self.reason, "text"),
         }
 
 
@@ -88,11 +103,7 @@ class Bus:
         """Tell everybody."""
         if record.priority < DEBUG:
             self._recent.append(record)
-        text = record.text
-        if record.cert:
-            # Some errors name it themselves: they are also read without a name in front.
-            name = f"{record.cert}: "
-            text = f"{name}{text.removeprefix(name)}"
+        text = f"{record.cert}: {record.text}" if record.cert else record.text
         self._log.log(_LEVELS[record.priority], "%s", text, extra={"record": record})
         for follow in list(self._followers):
             follow(record)
