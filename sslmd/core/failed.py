@@ -120,6 +120,7 @@ class Failed(Code):
     # publishing challenges
     NO_WAY_TO_PUBLISH = "no-way-to-publish"
     NO_ACME_DIR = "no-acme-dir"
+    NO_TLSA_DIR = "no-tlsa-dir"
     # dynamic update
     PRIMARY_NO_ADDRESS = "primary-no-address"
     UPDATE_UNANSWERED = "update-unanswered"

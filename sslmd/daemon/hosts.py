@@ -12,8 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
 
-from sslmd.config.hosts import class_order, wanted_on
-from sslmd.config.model import Config
+from sslmd.config.model import Config, class_order, wanted_on
 from sslmd.core.errors import SslmError, Trouble
 from sslmd.core.events import ServerCopied, ServerSeen, ServersWanting, ServerTold
 from sslmd.core.host.commands import DNS

@@ -7,8 +7,7 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sslmd.config.hosts import hosts_of
-from sslmd.config.model import Config, Probe, ServerClass, Unprobed
+from sslmd.config.model import Config, Probe, ServerClass, Unprobed, hosts_of
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId, covers, machine_of
 from sslmd.core.plain import some_of

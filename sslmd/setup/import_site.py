@@ -140,13 +140,7 @@ def unit(config: Config, root: str) -> Iterator[str]:
 # --- what starts ssl-mgr ----------------------------------------------------------------
 
 # Where programs are started by the clock.
-_CRON = (
-    "etc/crontab",
-    "etc/anacrontab",
-    "etc/cron.*/*",
-    "var/spool/cron/*",
-    "var/spool/cron/*/*",
-)
+_CRON = ("etc/crontab", "etc/anacrontab", "etc/cron.*/*", "var/spool/cron/*", "var/spool/cron/*/*")
 _UNITS = (
     "etc/systemd/system/*.service",
     "run/systemd/system/*.service",

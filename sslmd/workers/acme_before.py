@@ -66,8 +66,8 @@ def check_issued(attempt: Attempt, ordering: Ordering) -> None:
     if spent := ordering.standings.issuances(ordering.site).exhausted(
         wanted_of(attempt.service, ordering.site.config)
     ):
-        text, again = spent
-        raise Transient(text, retry_at=again)
+        why, again = spent
+        raise Transient(why, retry_at=again)
 
 
 async def cleared(
