@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
@@ -352,6 +353,14 @@ class Registry(Register[CertId, Entry, Event | Noticed]):
         return group, chosen
 
 
+_NOT_PLANNED = Decision(Reason(Why.NOT_PLANNED))
+
+
+@lru_cache(maxsize=256)  # one of each: thousands of certificates have the same
+def _shared(servers: frozenset[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    return servers
+
+
 def _none(code: Denied, named: str, known: Sequence[str], group: str | None = None) -> Reason:
     """Return that there is nothing of a name, and what there is."""
     more = len(known) - _NAMED
@@ -364,14 +373,18 @@ def entry_of(
     config: Config, service: ServiceConfig, state: CertState, hold: str, astray: str = ""
 ) -> Entry:
     """Make an entry that is not decided on yet."""
+    wanted, curr = wanted_of(service, config), state.curr
+    if curr is not None and curr.asked_names == wanted.names:
+        wanted = replace(wanted, names=curr.asked_names)  # kept once
+    used_by = config.kinds_using(service.id)
     return Entry(
-        wanted_of(service, config),
-        places(config, service.id),
+        wanted,
+        _shared(places(config, service.id)),
         state,
         hold,
-        Decision(Reason(Why.NOT_PLANNED)),
+        _NOT_PLANNED,
         proves(config, service.id),
-        used_by=tuple(map(str, config.kinds_using(service.id))),
-        unused=config.is_unused(service.id),
+        used_by=tuple(map(str, used_by)),
+        unused=not used_by and config.is_unused(service.id),
         astray=astray,
     )
