@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import NameOID
 
 from sslmd.core.spec import Parts
-from sslmd.pki.der import issuer_der
+from sslmd.pki.pem import issuer_der
 
 _SHORT = {
     NameOID.COMMON_NAME: "CN",
