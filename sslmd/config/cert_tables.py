@@ -192,7 +192,7 @@ class NameTable(Table):
     sans: Annotated[list[Annotated[SanName, PlainValidator(values.san)]], SINGLE] = described(
         "list of names",
         "Subject alternative names: DNS names, wildcards, IPv4 and IPv6 addresses.",
-        default=[],
+        default=(),
     )
     ext_key_usage: Annotated[list[Annotated[str, words(EXT_KEY_USAGES)]], SINGLE] = described(
         "list of names of RFC 5280",
@@ -255,7 +255,7 @@ class ServiceFile(Table):
             "has `'MX'`, and other ports `'SANS'`, with a warning, because versions of ssl-mgr "
             "differ there. The zone has to be signed (DNSSEC). Certificates that share a port all "
             "get records of every combination that one of them asks for.",
-            default=[],
+            default=(),
         )
     )
     dane_tls_ttl: int = described(
@@ -274,14 +274,14 @@ class ServiceFile(Table):
         "list of windows",
         "Times when the certificate may be rolled, as `'Sat 02:00-05:00 Europe/Berlin'`; see the "
         "server classes. Those of every class that uses it have to be open as well.",
-        default=[],
+        default=(),
         shown="at any time",
     )
     restart_window: Windows = described(
         "list of windows",
         "Times when servers may be restarted for this certificate, written like `roll_window`. "
         "That of their class has to be open as well.",
-        default=[],
+        default=(),
         shown="at any time",
     )
     used_by: Annotated[UsedBy | None, words(UsedBy, hint=_SERVERS_NAME_IT)] = described(

@@ -17,9 +17,9 @@ from sslmd.core.names import ZoneName
 from sslmd.core.words.doctor import Diagnosis
 from sslmd.dns.answers import tlsa_in
 from sslmd.dns.ask import ask
+from sslmd.dns.include import TLSA_FILES
 from sslmd.dns.nameservers import primary_server
 from sslmd.dns.resolver import Resolver
-from sslmd.dns.tlsa_include import read
 from sslmd.doctor.dns import challenge_zones, dane_zones, zones
 from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, output_of, unseen, well, wrong
 from sslmd.store.files import read_file
@@ -81,7 +81,7 @@ async def _shown(config: Config, zone: ZoneName) -> Symptom | None:
     if primary is None or not config.dns.tlsa_dirs:
         return None
     path = tlsa_file(config.dns.tlsa_dirs[0], zone)
-    owner, given = next(iter((read(path, 0) or {}).items()), (None, None))
+    owner, given = next(iter((TLSA_FILES.read(path) or {}).items()), (None, None))
     server = await primary_server(primary, Resolver())
     if given is None or not given.records or server is None:
         return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from sys import intern
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -67,9 +68,9 @@ def key_id(key: bytes) -> str:
 def describe_key(public_key: PublicKeyTypes) -> str:
     """Return the kind of a key as `str(KeySpec)` does: "ec secp384r1", "rsa 4096", "ed25519"."""
     if isinstance(public_key, ec.EllipticCurvePublicKey):
-        return f"ec {public_key.curve.name}"
+        return intern(f"ec {public_key.curve.name}")
     if isinstance(public_key, rsa.RSAPublicKey):
-        return f"rsa {public_key.key_size}"
+        return intern(f"rsa {public_key.key_size}")
     return type(public_key).__name__.removeprefix("_").removesuffix("PublicKey").lower()
 
 
