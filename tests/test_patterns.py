@@ -17,7 +17,7 @@ from sslmd.acme import certbot_log, problems
 from sslmd.config import locate
 from sslmd.config.model import TsigKey
 from sslmd.core.errors import SslmError
-from sslmd.dns import include, tlsa_include, update
+from sslmd.dns import include, update
 from sslmd.pki import describe, pem
 from tests.patterns import TOP, Pattern, every_pattern, hard_texts, module_of, sources
 
@@ -103,7 +103,7 @@ def test_all_of_them_were_found(patterns: list[Pattern]) -> None:
     assert len(patterns) > 100
     assert {one.where.partition(":")[0] for one in patterns} <= set(FILES)
     places = " ".join(one.where for one in patterns)
-    for path in ("config/tools/bind-reload", "dns/tlsa_include.py", "pki/pem.py", "servers/ssh.py"):
+    for path in ("config/tools/bind-reload", "dns/include.py", "pki/pem.py", "servers/ssh.py"):
         assert path in places
 
 
@@ -120,8 +120,8 @@ def test_bad_ones_are_noticed(text: str) -> None:
 
 TSIG = TsigKey(Path("/tsig.key"), "", "")
 READERS: dict[str, Callable[[str], object]] = {
-    "challenges": lambda text: include.parse(text.encode()),
-    "tlsa": lambda text: tlsa_include.parse(text.encode(), 60),
+    "challenges": lambda text: include.parse_challenges(text.encode()),
+    "tlsa": lambda text: include.parse_tlsa(text.encode(), 60),
     "tsig": lambda text: update._parse(text, TSIG, "/tsig.key"),
     "certbot's log": certbot_log.read_log,
     "certbot's output": certbot_log.unvalidated_in_output,
@@ -182,13 +182,13 @@ def test_reading_files_of_others_takes_linear_time(name: str) -> None:
 def test_numbers_of_any_length_are_no_error() -> None:
     """Python refuses to read numbers of more than 4300 digits."""
     digits = "1" * 5000
-    assert tlsa_include.parse(f"a.example. {digits} IN TLSA 3 1 1 aa\n".encode(), 60) == {}
+    assert include.parse_tlsa(f"a.example. {digits} IN TLSA 3 1 1 aa\n".encode(), 60) == {}
     with pytest.raises(BIND_PROBLEM, match="not a number"):
         SCRIPT.with_next_serial(f"@ SOA a. b. {digits} 1 1 1 1\n", "/zone")
 
 
 @pytest.mark.parametrize("ttl", ["60", "1h", "1H30m", "1w2d3h4m5s", "1h30"])
 def test_lifetimes_in_words_are_still_read(ttl: str) -> None:
-    assert tlsa_include.parse(f"a.example. {ttl} IN TLSA 3 1 1 aa\n".encode(), 7)
+    assert include.parse_tlsa(f"a.example. {ttl} IN TLSA 3 1 1 aa\n".encode(), 7)
     text = f"@ {ttl} IN SOA a. b. 7 1 1 1 1\n"
     assert " 8 1 1" in SCRIPT.with_next_serial(text, "/zone")

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from sslmd.config import shell
@@ -47,20 +46,18 @@ def check_spread(source: Source, key: KeyPath, days: float, spread: float) -> No
         )
 
 
-def usual_leads(table: Any, source: Source) -> Leads:
-    """Return what `[globals]` says about renewals, where there is no `[renew_info]`."""
-    days, spread = table.renew_expire_days, table.renew_expire_days_spread
-    check_spread(source, ("globals", "renew_expire_days_spread"), days, spread)
-    return Leads(days, spread)
-
-
 def global_options(table: Any, leads: Leads, top: str, source: Source) -> GlobalOptions:
     """Return `[globals]`; `leads` is what it says about renewals, or `[renew_info]` does."""
     renewals = timing(leads, timedelta(minutes=table.min_roll_mins))
     made = made_of(GlobalOptions, table, top, timing=renewals)
     hook, certs, prod = made.auth_hook, made.certs_dir, made.prod_cert_dir
     if hook is not None and hook.name == _HOOK:
-        if not _is_ours(hook):
+        # The installed one is beside our Python, or leads there.
+        ours = {
+            os.path.realpath(os.path.join(os.path.dirname(program), _HOOK))
+            for program in (sys.executable, os.path.realpath(sys.executable))
+        }
+        if os.path.realpath(hook) not in ours:
             source.warn(
                 ("globals", "sslm_auth_hook"),
                 f"{hook} is taken for ssl-mgr's hook; the daemon's own is used",
@@ -75,14 +72,6 @@ def global_options(table: Any, leads: Leads, top: str, source: Source) -> Global
             "write two separate folders",
         )
     return made
-
-
-def _is_ours(hook: Path) -> bool:
-    """Whether a hook is the installed one: it is beside our Python, or leads there."""
-    return os.path.realpath(hook) in (
-        os.path.realpath(os.path.join(os.path.dirname(program), _HOOK))
-        for program in (sys.executable, os.path.realpath(sys.executable))
-    )
 
 
 def dns_primary(table: Any, top: str, source: Source, key: KeyPath) -> DnsPrimary:
@@ -124,19 +113,13 @@ def _granted_by_default(kind: ServerKind, source: Source) -> tuple[ServiceMatch,
     ssl-mgr copied everything to every server. For `[other]` that is what the class is for
     (backup hosts), CAs apart; elsewhere a key goes only where somebody wants it (I1).
     """
+    what, granted = "no certificate", tuple[ServiceMatch, ...]()
+    remedy = "write svc_depends = [['any', ['ALL']]] for all, or [['group', ['service', …]], …]"
     if kind is ServerKind.OTHER:
-        source.warn(
-            (kind.value,),
-            "without svc_depends, its servers get every certificate with its key",
-            "write svc_depends = [['any', ['ALL']]] if that is meant",
-        )
-        return (EVERYTHING,)
-    source.warn(
-        (kind.value,),
-        "without svc_depends, its servers get no certificate",
-        "write svc_depends = [['any', ['ALL']]] for all, or [['group', ['service', …]], …]",
-    )
-    return ()
+        what, granted = "every certificate with its key", (EVERYTHING,)
+        remedy = "write svc_depends = [['any', ['ALL']]] if that is meant"
+    source.warn((kind.value,), f"without svc_depends, its servers get {what}", remedy)
+    return granted
 
 
 def ca_info(name: str, table: Any, profile: str, top: str, source: Source) -> CaInfo:

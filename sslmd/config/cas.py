@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from sslmd.config.model import ServiceConfig
 from sslmd.config.report import Source
-from sslmd.core.names import BadName, CertId, parse_san, shown
+from sslmd.core.names import CertId, san_or_none, shown
 from sslmd.core.spec import LONGEST_SERVER_LIFE, CaOptions, OwnCa, SelfSigned, parts_asked
 
 # Days that a CA's signatures last where the file does not say. An automatic renewal makes
@@ -146,7 +146,7 @@ def without_titles(raw: dict[str, object], source: Source) -> dict[str, object]:
         return raw
     kept = []
     for index, text in enumerate(sans):
-        if isinstance(text, str) and not _is_name(text):
+        if isinstance(text, str) and san_or_none(text) is None:
             source.warn(
                 ("X509", "sans", index),
                 f"{shown(text)} is no host name or address: the next certificate does not have it",
@@ -155,11 +155,3 @@ def without_titles(raw: dict[str, object], source: Source) -> dict[str, object]:
         else:
             kept.append(text)
     return {**raw, "X509": {**table, "sans": kept}}
-
-
-def _is_name(text: str) -> bool:
-    try:
-        parse_san(text)
-    except BadName:
-        return False
-    return True

@@ -13,28 +13,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sslmd.config import build
 from sslmd.config.cas import warn_of_long_lives, with_heights, without_titles
 from sslmd.config.cert_tables import SERVICE_TABLES, ServiceFile
-from sslmd.config.dane import check_dane
-from sslmd.config.files import (
-    CA_FILE,
-    MAIN_FILE,
-    Missing,
-    Unusable,
-    folder_status,
-    locate_conf_dir,
-)
-from sslmd.config.grants import (
-    check_access,
-    check_after_copies,
-    check_grants,
-    check_means,
-    check_probes,
-    check_used,
-)
+from sslmd.config.files import CA_FILE, MAIN_FILE, Missing, Unusable, folder_status, locate_conf_dir
+from sslmd.config.grants import check_together
 from sslmd.config.groups import GroupFiles, Groups
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import (
@@ -48,16 +33,14 @@ from sslmd.config.model import (
     ServerKind,
     ServiceConfig,
 )
-from sslmd.config.reader import Reader, Tables, written
+from sslmd.config.reader import Capitals, Reader, Tables, with_globals, with_names, written
 from sslmd.config.renew import TABLE as RENEW_INFO
-from sslmd.config.renew import Leads, check_leads, leads_by_life
+from sslmd.config.renew import Leads, leads_by_life
 from sslmd.config.report import Source, nearest
 from sslmd.config.server_tables import WEB_ALONE
 from sslmd.config.services import Builder, CaTables
-from sslmd.config.spelling import Capitals, with_globals, with_names
 from sslmd.config.table import Table, made_of, table_of
 from sslmd.config.tables import IN_GLOBALS, GroupTable, RenewInfo
-from sslmd.config.windows import WindowKeys, check_windows, life_of
 from sslmd.core.errors import ConfigError, Mistake
 from sslmd.core.names import CertId, GroupName
 
@@ -114,13 +97,20 @@ class _Loader:
 
     def run(self) -> tuple[Config | None, tuple[Mistake, ...]]:
         """Read everything; return it, and the mistakes."""
-        data = self._main_file()
-        options = self._globals(data or {})
-        primaries = self._primaries(data or {})
-        dns, classes = self._classes(data or {})
-        build.check_commands(data or {}, self.top, self.main)
+        found = self._main_file()
+        data = found or {}
+        options = self._globals(data)
+        primaries = self._primaries(data)
+        dns, classes = self._classes(data)
+        build.check_commands(data, self.top, self.main)
         groups = Groups(self.reader, self.main)
-        wanted = groups.every() if data is None else groups.active(self._group_tables(data))
+        if found is None:
+            wanted = groups.every()
+        else:
+            wanted = groups.active(list(self._array(data, "groups", GroupTable)))
+            if not data.get("groups"):
+                remedy = "add [[groups]] with domain and services"
+                self.main.warn((), "there are no groups, and so nothing to do", remedy)
         cas, services, files = self._certificates(options, groups, wanted)
         config = Config(
             top=self.reader.conf_dir.parent,
@@ -131,31 +121,16 @@ class _Loader:
             server_classes=classes,
             dns=dns,
             dns_primaries=primaries,
-            dh=self._dh(data or {}, groups, wanted),
+            dh=self._dh(data, groups, wanted),
             groups=frozenset(wanted),
             inactive=groups.inactive - wanted.keys(),
             files=MappingProxyType(self.reader.digests),
-            written=written(data or {}, cas.raw),
+            written=written(data, cas.raw),
         )
         if not self.report.mistakes:  # half a configuration would bring wrong warnings
-            check_grants(classes, services, self.main)
-            check_used(config, files)
-            check_access(classes, services, self.main)
-            check_probes(classes, services, self.main)
-            check_after_copies(options.post_copy, classes, self.main)
-            check_means(dns, primaries, classes, cas.infos, services.values(), self.main)
-            check_dane(services.values(), self.main)
-            lives = ((one, life_of(config, one)) for one in services.values())
-            known = ((one, life) for one, life in lives if life is not None)
-            check_leads(known, self.main)
-            windowed = {
-                cert: files[cert]
-                for cert, one in services.items()
-                if one.roll_window or one.restart_window
-            }
-            check_windows(config, WindowKeys(self.main, windowed), datetime.now(UTC))
+            check_together(config, files, self.main, datetime.now(UTC))
         whole = replace(config, warnings=_in_order(self.report.warnings))
-        return (whole if data is not None else None), _in_order(self.report.mistakes)
+        return (whole if found is not None else None), _in_order(self.report.mistakes)
 
     def _main_file(self) -> Tables | None:
         """Return the file's tables; None after a mistake, or where there is no file."""
@@ -196,23 +171,22 @@ class _Loader:
     def _globals(self, data: Tables) -> GlobalOptions:
         tables = table_of(GlobalOptions)
         table = self._table(data, "globals", tables) or tables()
-        return build.global_options(table, self._leads(data, table), self.top, self.main)
-
-    def _leads(self, data: Tables, table: Any) -> Leads:
-        """Return when certificates are renewed: by `[renew_info]` where it is there."""
-        info = data.get(RENEW_INFO)
+        info, written = data.get(RENEW_INFO), table.model_fields_set
+        days, spread = table.renew_expire_days, table.renew_expire_days_spread
+        leads = Leads(days, spread)
         if info is None:
-            return build.usual_leads(table, self.main)
-        if not isinstance(info, dict):
+            key: KeyPath = ("globals", "renew_expire_days_spread")
+            build.check_spread(self.main, key, days, spread)
+        elif isinstance(info, dict):
+            leads = leads_by_life(
+                self.main,
+                info,
+                days if "renew_expire_days" in written else None,
+                spread if "renew_expire_days_spread" in written else None,
+            )
+        else:
             self.main.check((RENEW_INFO,), info, RenewInfo)
-            return Leads(table.renew_expire_days, table.renew_expire_days_spread)
-        written = table.model_fields_set
-        return leads_by_life(
-            self.main,
-            info,
-            table.renew_expire_days if "renew_expire_days" in written else None,
-            table.renew_expire_days_spread if "renew_expire_days_spread" in written else None,
-        )
+        return build.global_options(table, leads, self.top, self.main)
 
     def _primaries(self, data: Tables) -> tuple[DnsPrimary, ...]:
         primaries: dict[object, DnsPrimary] = {}
@@ -247,16 +221,6 @@ class _Loader:
         named = groups.named_in(("dh", "groups"), table.groups, wanted)
         return made_of(DhOptions, table, self.top, groups=tuple(named))
 
-    def _group_tables(self, data: Tables) -> list[tuple[int, GroupTable]]:
-        tables = list(self._array(data, "groups", GroupTable))
-        if not data.get("groups"):
-            self.main.warn(
-                (),
-                "there are no groups, and so nothing to do",
-                "add [[groups]] with domain and services",
-            )
-        return tables
-
     def _certificates(
         self, options: GlobalOptions, groups: Groups, wanted: dict[str, GroupFiles]
     ) -> tuple[CaTables, dict[CertId, ServiceConfig], dict[CertId, Source]]:
@@ -264,7 +228,7 @@ class _Loader:
         ca_group = wanted.get(GroupName.CA) or GroupFiles(self.reader.path(GroupName.CA))
         ca_files = groups.files(ca_group.folder) if os.path.isdir(ca_group.folder) else []
         cas = self._ca_file(options.preferred_profile)
-        builder = Builder(options, cas, frozenset(ca_files), self.report)
+        builder = Builder(options, cas, frozenset(ca_files))
         services = _Services(self.reader, builder, self.main)
         for group, one in wanted.items():
             services.read_group(group, one)
@@ -276,22 +240,23 @@ class _Loader:
             used = {str(one.spec.signer) for one in services.read.values()}
             for name in cas.infos.keys() & used:
                 build.check_profile(cas.infos[name], cas.raw[name], cas.source)
-        services.read.update(with_heights(services.cas(), services.sources))
+        cas_read = {cert: services.read[cert] for cert in services.read if cert in services.sources}
+        services.read.update(with_heights(cas_read, services.sources))
         builder.finish()
         warn_of_long_lives(services.read, services.sources)
         return cas, services.read, services.files
 
     def _ca_file(self, profile: str) -> CaTables:
-        path = self.reader.path(CA_FILE)
+        source = self.reader.source(self.reader.path(CA_FILE))
         try:
-            read = self.reader.toml(path)
+            read = self.reader.toml(source.path)
         except Missing:
             # A mistake only if a service asks for a CA, which is told then.
-            return CaTables(self.reader.source(path), {}, {}, frozenset())
+            read = source, {}
         if read is None:
-            return CaTables(self.reader.source(path), {}, {}, None)
+            return CaTables(source, {}, {}, None)
         source, raw = read
-        infos = {}
+        infos: dict[str, CaInfo] = {}
         for name, data in raw.items():
             if table := source.check((name,), data, table_of(CaInfo)):
                 infos[name] = build.ca_info(name, table, profile, self.top, source)
@@ -312,27 +277,12 @@ class _Services:
         self.sources: dict[CertId, Source] = {}
         self.files: dict[CertId, Source] = {}
 
-    def cas(self) -> dict[CertId, ServiceConfig]:
-        """Return the services of group `ca` that were read."""
-        return {cert: one for cert, one in self.read.items() if cert in self.sources}
-
     def read_group(self, group: str, wanted: GroupFiles) -> None:
         """Read the services of an active group; what is wrong with them is noted."""
-        for name, place in wanted.listed.items():
-            path = os.path.join(wanted.folder, name)
-            try:
-                content = self._reader.content(path)
-            except Missing:
-                self._no_file(path, wanted.folder, place)
-                continue
-            if content is not None:
-                self._build(CertId(group, name), path, content, managed=True)
-        for name in wanted.found:
-            if name in wanted.listed:
-                continue
-            path = os.path.join(wanted.folder, name)
-            content = self._content(path)
-            if content is not None and not _SERVICE_LIKE.search(content):
+        for name in dict.fromkeys((*wanted.listed, *wanted.found)):
+            path, place = os.path.join(wanted.folder, name), wanted.listed.get(name)
+            content = self._content(path, place)
+            if content is not None and place is None and not _SERVICE_LIKE.search(content):
                 problem = "ALL leaves it out: it is no service file"
                 self._reader.source(path).warn((), problem, "move it away")
             elif content is not None:
@@ -353,12 +303,20 @@ class _Services:
             else f"add {name!r} to the services of group ca in {self._main.path}",
         )
 
-    def _content(self, path: str) -> bytes | None:
+    def _content(self, path: str, place: KeyPath | None = None) -> bytes | None:
+        """Return a file's bytes, None after a mistake. `place`: where `ssl-mgr.conf` lists it."""
         try:
             return self._reader.content(path)
-        except Missing as err:  # removed this moment, or a link to nowhere
-            self._reader.source(path).mistake((), err.problem, err.remedy)
-            return None
+        except Missing as err:
+            if place is None:  # removed this moment, or a link to nowhere
+                self._reader.source(path).mistake((), err.problem, err.remedy)
+                return None
+        there = Groups(self._reader, self._main).files(os.path.dirname(path))
+        remedy = nearest(os.path.basename(path), there, "there are: ")
+        if there and remedy.startswith("did you mean"):
+            remedy += f" There are: {', '.join(there[:20])}"
+        self._main.mistake(place, f"there is no file {path}", remedy)
+        return None
 
     def _build(self, cert: CertId, path: str, content: bytes, *, managed: bool) -> None:
         parsed = self._reader.parse(path, content)
@@ -377,16 +335,6 @@ class _Services:
             if cert.group == GroupName.CA:
                 self.sources[service.id] = source
             self.files[service.id] = source
-
-    def _no_file(self, path: str, folder: str, place: KeyPath) -> None:
-        try:
-            there = Groups(self._reader, self._main).files(folder)
-        except Unusable:
-            there = []
-        remedy = nearest(os.path.basename(path), there, "there are: ")
-        if there and remedy.startswith("did you mean"):
-            remedy += f" There are: {', '.join(there[:20])}"
-        self._main.mistake(place, f"there is no file {path}", remedy)
 
 
 def _in_order(notes: Iterable[Mistake]) -> tuple[Mistake, ...]:

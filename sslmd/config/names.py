@@ -16,17 +16,8 @@ from sslmd.config.cert_tables import NameTable
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import LETS_ENCRYPT, CaInfo, Validation
 from sslmd.config.report import Source
-from sslmd.core.names import (
-    BadName,
-    CertId,
-    DomainName,
-    GroupName,
-    SanName,
-    ZoneName,
-    parse_san,
-    shown,
-)
-from sslmd.core.spec import CertSpec, KeySpec
+from sslmd.core.names import BadName, CertId, DomainName, GroupName, ZoneName, san_or_none, shown
+from sslmd.core.spec import CertSpec
 
 # Names in one certificate (https://letsencrypt.org/docs/profiles/, looked up 2026-11-29). Other
 # public CAs take 100 as well, or more for money.
@@ -57,7 +48,7 @@ def check_subject(cert: CertId, table: NameTable, source: Source) -> None:
     for part, bound in _BOUNDS.items():
         text: str = getattr(table, part)
         # A leaf's long common name is left out of the subject if it is one of its names.
-        if len(text) > bound and (part != "CN" or is_ca or host_of(text) is None):
+        if len(text) > bound and (part != "CN" or is_ca or san_or_none(text) is None):
             source.mistake(
                 ("X509", part),
                 f"{shown(text)} has {len(text)} characters",
@@ -86,18 +77,10 @@ def check_subject(cert: CertId, table: NameTable, source: Source) -> None:
         source.mistake(("X509", "CN"), "a CA needs a name", "write CN = 'My root', for example")
 
 
-def host_of(common_name: str) -> SanName | None:
-    """Return the host that a common name is, None if it is none."""
-    try:
-        return parse_san(common_name)
-    except BadName:
-        return None
-
-
 def check_acme_names(spec: CertSpec, info: CaInfo, source: Source) -> None:
     """Check the names of a certificate of an ACME CA."""
     common = spec.subject.common_name
-    host = None if any(common == str(name) for name in spec.names) else host_of(common)
+    host = None if any(common == str(name) for name in spec.names) else san_or_none(common)
     if common and host is None and common not in map(str, spec.names):
         source.mistake(
             ("X509", "CN"),
@@ -120,28 +103,19 @@ def check_acme_names(spec: CertSpec, info: CaInfo, source: Source) -> None:
                 f"{name} is an IP address, which {info.name} cannot validate by dns-01",
                 "take a CA with ca_validation = 'http-01', or leave the address out",
             )
-    places = _places(spec)
+    at = {name: ("X509", "sans", index) for index, name in enumerate(spec.names)}
+    places: _Keys = {name: at.get(name, ("X509", "CN")) for name in spec.all_names()}
     _check_number(places, info, source)
     _check_covered(places, source)
     if info.server == LETS_ENCRYPT:
         _check_lets_encrypt(places, info, source)
-        _check_key(spec.key, source)
-
-
-def _check_key(key: KeySpec, source: Source) -> None:
-    if key.curve == "secp521r1" or (key.bits and key.bits not in (2048, 3072, 4096)):
-        word = "ec_algo" if key.curve else "rsa_bits"
-        source.warn(
-            ("KeyOpts", word),
-            f"Let's Encrypt takes no keys of kind {key}",
-            "take secp256r1, secp384r1, or rsa of 2048, 3072 or 4096 bits",
-        )
-
-
-def _places(spec: CertSpec) -> _Keys:
-    """Return every name with the key that it stands at."""
-    places = {name: ("X509", "sans", index) for index, name in enumerate(spec.names)}
-    return {name: places.get(name, ("X509", "CN")) for name in spec.all_names()}
+        kind = spec.key
+        if kind.curve == "secp521r1" or (kind.bits and kind.bits not in (2048, 3072, 4096)):
+            source.warn(
+                ("KeyOpts", "ec_algo" if kind.curve else "rsa_bits"),
+                f"Let's Encrypt takes no keys of kind {kind}",
+                "take secp256r1, secp384r1, or rsa of 2048, 3072 or 4096 bits",
+            )
 
 
 def _check_number(places: _Keys, info: CaInfo, source: Source) -> None:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sslmd.config.locate import KeyPath
-from sslmd.config.model import ServiceConfig
+from sslmd.config.model import Config
 from sslmd.config.report import Source
 from sslmd.config.values import seen
+from sslmd.config.windows import life_of
 from sslmd.core.names import CertId
 from sslmd.core.plain import some_of
 from sslmd.core.renewal import usual_lead
@@ -26,6 +27,7 @@ TABLE = "renew_info"
 USUAL = 90.0  # days: the life that `renew_expire_days` is about
 
 _KEY = re.compile(r"(target|rand_adj)_([0-9]{1,5}(?:\.[0-9]{1,3})?)")
+_ELSEWHERE = {"renew_expire_days": "target_90", "renew_expire_days_spread": "rand_adj_90"}
 _MOST = 3650  # days
 # What ssl-mgr 7.7 and later go by where the table does not say: days before expiry, and spread.
 _TARGETS: Points = (
@@ -63,10 +65,7 @@ class Leads:
 
 
 def leads_by_life(
-    source: Source,
-    data: Mapping[str, object],
-    days: float | None,
-    spread: float | None,
+    source: Source, data: Mapping[str, object], days: float | None, spread: float | None
 ) -> Leads:
     """Return what `[renew_info]` says; its mistakes are noted.
 
@@ -77,7 +76,12 @@ def leads_by_life(
     for key, value in data.items():
         named = _KEY.fullmatch(key)
         if named is None:
-            _unknown(source, key)
+            problem = "this key is not known here and has no effect"
+            remedy = "write target_N or rand_adj_N; N is a life in days, such as target_90"
+            if usual := _ELSEWHERE.get(key):
+                problem = f"here it is called {usual}, and so it has no effect"
+                remedy = f"write {usual}"
+            source.warn((TABLE, key), problem, remedy)
         elif _is_days(source, key, value):
             found[named[1]][float(named[2])] = float(value)  # type: ignore[arg-type]
     targets, spreads = found["target"], found["rand_adj"]
@@ -142,16 +146,6 @@ def _is_days(source: Source, key: str, value: object) -> bool:
     return not problem
 
 
-def _unknown(source: Source, key: str) -> None:
-    if key in ("renew_expire_days", "renew_expire_days_spread"):
-        new = "target_90" if key == "renew_expire_days" else "rand_adj_90"
-        problem, remedy = f"here it is called {new}, and so it has no effect", f"write {new}"
-    else:
-        problem = "this key is not known here and has no effect"
-        remedy = "write target_N or rand_adj_N; N is a life in days, such as target_90"
-    source.warn((TABLE, key), problem, remedy)
-
-
 def _warn_other(source: Source, days: float | None, target: float) -> None:
     if days is not None and days != target:
         source.warn(
@@ -184,15 +178,14 @@ def warn_own_days(source: Source, days: float, by_life: ByLife) -> None:
         )
 
 
-def check_leads(services: Iterable[tuple[ServiceConfig, timedelta]], main: Source) -> None:
-    """Warn where `[renew_info]` asks for more, or less, than the limits of a renewal allow.
-
-    `services` come with how long their certificates live.
-    """
+def check_leads(config: Config, main: Source) -> None:
+    """Warn where `[renew_info]` asks for more, or less, than the limits of a renewal allow."""
     found: dict[tuple[timedelta, timedelta, timedelta], list[CertId]] = {}
-    for service, life in services:
+    for service in config.services.values():
+        life = life_of(config, service)
         # How early a CA is renewed depends on what it signs, too.
-        if service.timing.by_life is not None and service.managed and service.spec.ca is None:
+        by_life = service.timing.by_life is not None and service.managed
+        if by_life and service.spec.ca is None and life is not None:
             asked, _ = service.timing.asked(life)
             real = usual_lead(life, service.timing)
             if abs(real - asked) > _UNNOTICED:

@@ -33,10 +33,10 @@ from sslmd.core.jobs import (
     track,
 )
 from sslmd.core.names import CertId
-from sslmd.core.plain import clock
 from sslmd.core.plan import decide
 from sslmd.core.reason import Ended, Reason, Said, Why
 from sslmd.core.state import Track
+from sslmd.core.told import Answered
 from sslmd.core.view import Decision
 from sslmd.core.words.sentence import say
 from sslmd.daemon.held import HeldCerts, is_held
@@ -248,20 +248,17 @@ class Certs:
         failed = err.names if isinstance(err, ValidationFailed) else ()
         self._registry.put(job.cert, AttemptFailed(what, trouble, failed))
 
-    def rest(self, cert: CertId) -> str:
+    def rest(self, cert: CertId) -> Reason:
         """What an admin stopped rests for an hour, or until they ask for it; return what to say."""
         now, entry = self._site.now(), self._registry.entries.get(cert)
         if entry is None:
-            return "it is stopped"
+            return Reason(Answered.GONE)
         again = now + RESTS
         text = "stopped by an admin"
         ca, fingerprint = str(entry.wanted.spec.signer), entry.wanted.fingerprint
         trouble = Trouble(0, Failure.TRANSIENT, text, now, again, fingerprint, ca=ca)
         self._registry.put(cert, AttemptFailed(Track.RENEW, trouble))
-        return (
-            f"its renewal is stopped: it rests until {clock(again)}. To go on now: "
-            f"sslmctl renew {cert.arg}"
-        )
+        return Reason(Answered.RESTS_UNTIL, until=again, arg=cert.arg)
 
     async def look_again(self, cert: CertId) -> None:
         """Read a certificate's sets from disk after a job that did not end as it should."""

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sslmd.config.hosts import THIS_HOST, hosts_of, is_meant, wanted_here, wanted_on
-from sslmd.config.model import Config
+from sslmd.config.model import THIS_HOST, Config, hosts_of, is_meant, wanted_here, wanted_on
 from sslmd.core.errors import Refused, SslmError, Trouble
 from sslmd.core.host.needs import Belonging, needs, surplus_on
 from sslmd.core.jobs import Copy

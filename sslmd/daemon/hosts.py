@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import zip_longest
 
-from sslmd.config.hosts import class_order, wanted_on
-from sslmd.config.model import Config
+from sslmd.config.model import Config, class_order, wanted_on
 from sslmd.core.errors import SslmError
 from sslmd.core.events import ServersWanting
 from sslmd.core.host.commands import DNS

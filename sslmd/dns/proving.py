@@ -23,9 +23,10 @@ from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.diagnosis import Behind, Primary, PublishedBy, missing
 from sslmd.dns.look import zone_serial
+from sslmd.dns.means import Means
 from sslmd.dns.nameservers import authoritative, primary_server
 from sslmd.dns.observe import Propagation
-from sslmd.dns.publish import Means, Records
+from sslmd.dns.publish import Records
 
 Seen = Callable[[Sequence[Behind], Primary | None], None]
 

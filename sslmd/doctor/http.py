@@ -80,7 +80,9 @@ async def look_at_http(case: Checkup, running: Running) -> Symptoms:
     except (CtlError, TimeoutError) as err:
         why = err.text if isinstance(err, CtlError) else ""
         yield unseen("http-01", Diagnosis.HTTP_NO_FILE, why=why, late=not why)
-        async for finding in _connections(case, names):
+        async for finding in case.watch.findings(
+            "port 80", names, lambda name: _reach(case, name), "name", fine=Diagnosis.PORT_WELL
+        ):
             yield finding
     for problem in left:
         yield wrong("http-01", Diagnosis.HTTP_LEFT, problem=problem)
@@ -248,16 +250,8 @@ def _has_route(address: str) -> bool:
 # --- without a file -------------------------------------------------------------------
 
 
-async def _connections(case: Checkup, names: Sequence[_TestedName]) -> Symptoms:
-    """Whether port 80 of every name takes connections: all that can be seen without a file."""
-
-    async for finding in case.watch.findings(
-        "port 80", names, lambda name: _reach(case, name), "name", fine=Diagnosis.PORT_WELL
-    ):
-        yield finding
-
-
 async def _reach(case: Checkup, name: _TestedName) -> Symptoms:
+    """Whether port 80 of a name takes connections: all that can be seen without a file."""
     try:
         addresses = await _addresses(case, name.text)
     except SslmError as err:

@@ -17,9 +17,9 @@ from sslmd.core.names import ZoneName
 from sslmd.core.words.doctor import Diagnosis
 from sslmd.dns.answers import tlsa_in
 from sslmd.dns.ask import ask
+from sslmd.dns.include import TLSA_FILES
 from sslmd.dns.nameservers import primary_server
 from sslmd.dns.resolver import Resolver
-from sslmd.dns.tlsa_include import read
 from sslmd.doctor.dns import challenge_zones, dane_zones, zones
 from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, output_of, unseen, well, wrong
 from sslmd.store.files import read_file
@@ -32,13 +32,12 @@ _FILES = re.compile(r"^files: (.*)$", re.MULTILINE)
 _AT_ONCE = 8
 
 
-async def look_at_includes(case: Checkup) -> Symptoms:
+def look_at_includes(case: Checkup) -> Symptoms:
     """Whether the zones that are served have the include files in them."""
-
-    async for finding in case.watch.findings(
-        "include", zones(case.config), lambda zone: _of_zone(case.config, zone), "zone", _AT_ONCE
-    ):
-        yield finding
+    config = case.config
+    return case.watch.findings(
+        "include", zones(config), lambda zone: _of_zone(config, zone), "zone", _AT_ONCE
+    )
 
 
 async def _of_zone(config: Config, zone: ZoneName) -> Symptoms:
@@ -82,7 +81,7 @@ async def _shown(config: Config, zone: ZoneName) -> Symptom | None:
     if primary is None or not config.dns.tlsa_dirs:
         return None
     path = tlsa_file(config.dns.tlsa_dirs[0], zone)
-    owner, given = next(iter((read(path, 0) or {}).items()), (None, None))
+    owner, given = next(iter((TLSA_FILES.read(path) or {}).items()), (None, None))
     server = await primary_server(primary, Resolver())
     if given is None or not given.records or server is None:
         return None

@@ -14,8 +14,7 @@ from collections.abc import Collection, Container, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 
-from sslmd.config.hosts import wanted_here
-from sslmd.config.model import Config
+from sslmd.config.model import Config, wanted_here
 from sslmd.core.host.needs import Belonging, KeyAccess, Needs, cert_named, needs
 from sslmd.core.names import BadName, CertId, SetName, shown
 from sslmd.core.reason import Held, Reason

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sslmd.config.hosts import THIS_HOST, commands_of, is_meant, wanted_on
+from sslmd.config.model import THIS_HOST, commands_of, is_meant, wanted_on
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.failed import Failed
 from sslmd.core.host.needs import Belonging, KeyAccess, Needs, is_kept, needs, would_change

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from sslmd.config.hosts import is_meant, places
-from sslmd.config.model import Config
+from sslmd.config.model import Config, is_meant, places
 from sslmd.core.errors import Permanent
 from sslmd.core.events import ProdUpdated
 from sslmd.core.failed import Failed

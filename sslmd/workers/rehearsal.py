@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from sslmd.config.hosts import (
+from sslmd.config.model import (
     THIS_HOST,
+    Config,
     class_order,
     commands_of,
     hosts_of,
@@ -25,7 +26,6 @@ from sslmd.config.hosts import (
     proves,
     wanted_on,
 )
-from sslmd.config.model import Config
 from sslmd.core.dane.verdict import Dane, Unknown
 from sslmd.core.errors import SslmError
 from sslmd.core.events import AskDropped, Event, ServersProven, Settled

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from sslmd.config.hosts import commands_of
-from sslmd.config.model import Argv, Config, Trigger
+from sslmd.config.model import Argv, Config, Trigger, commands_of
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.events import RestartAsked
 from sslmd.core.failed import Failed

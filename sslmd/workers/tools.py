@@ -22,7 +22,7 @@ from sslmd.core.state import CertState, Issuance
 from sslmd.core.view import Standing
 from sslmd.dns.aims import Learnt
 from sslmd.dns.challenges import Challenges
-from sslmd.dns.publish import Means, keep_place
+from sslmd.dns.means import Means, keep_place
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.runs import Runs
 from sslmd.processes import missing_right, run_command

@@ -23,9 +23,9 @@ from sslmd.core.errors import SslmError, Transient, Trouble
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName
 from sslmd.core.view import Standing
 from sslmd.dns import tlsa_publish
-from sslmd.dns.notes import DEFAULT_TTL, noted_tlsa_zones, noted_zones, union
+from sslmd.dns.include import CHALLENGE_FILES, TLSA_FILES
+from sslmd.dns.notes import noted_tlsa_zones, noted_zones, union
 from sslmd.dns.publish import left_behind
-from sslmd.dns.tlsa_include import read
 from sslmd.store.layout import challenge_file, tlsa_file
 from sslmd.store.note_kinds import ZONE_NOTE
 from sslmd.workers import tlsa_rr
@@ -114,7 +114,7 @@ class ZoneRehearsal:
         """Return the records that are noted, or in an include file; blocks."""
         found = self.noted
         for folder in self.publishing.site.config.dns.tlsa_dirs:
-            found = union(found, read(tlsa_file(folder, self.name), DEFAULT_TTL) or {})
+            found = union(found, TLSA_FILES.read(tlsa_file(folder, self.name)) or {})
         return found
 
     async def settle(self, book: Mapping[CertId, Standing]) -> None:
@@ -202,7 +202,7 @@ async def rehearse_zones(
     tree, known = publishing.site.tree, publishing.site.config.zones()
     left = {
         *noted_tlsa_zones(tree, known),
-        *noted_zones(tree, tree.challenge_note),
+        *noted_zones(tree, CHALLENGE_FILES),
     }
     found = []
     for name in sorted({*known, *left}):

@@ -24,7 +24,7 @@ from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.state import Phase
 from sslmd.daemon.api.documents import dane as document_of
 from sslmd.daemon.zones import Zones
-from sslmd.dns.tlsa_include import read
+from sslmd.dns.include import TLSA_FILES
 from sslmd.store.layout import tlsa_file
 from tests.reasons import because
 from tests.stand import bind
@@ -154,7 +154,7 @@ class World:
         await self.zones.do(Look(ZONE, because("test")))
 
     def written(self) -> set[str]:
-        content = read(tlsa_file(self.primary.tlsa_dir, ZONE), 60) or {}
+        content = TLSA_FILES.read(tlsa_file(self.primary.tlsa_dir, ZONE)) or {}
         return {owner.text for owner in content}
 
     def shown(self, owner: str) -> list[str]:

@@ -34,7 +34,7 @@ from sslmd.daemon.tell.changes import Changes
 from sslmd.daemon.tell.journal import Bus
 from sslmd.daemon.zones import Zones
 from sslmd.dns.bounds import bounds
-from sslmd.dns.tlsa_include import read
+from sslmd.dns.include import TLSA_FILES
 from sslmd.store.layout import tlsa_file
 from tests.reasons import because
 from tests.stand.hostile_answers import many_records
@@ -127,7 +127,7 @@ class World:
 
     def serve(self) -> None:
         """What a reload of the name server does."""
-        content = read(tlsa_file(self.folder, ZONE), 60) or {}
+        content = TLSA_FILES.read(tlsa_file(self.folder, ZONE)) or {}
         key = (dns.name.from_text(OWNER.text), dns.rdatatype.TLSA)
         self.served.records.pop(key, None)
         if OWNER in content:
@@ -222,7 +222,7 @@ async def test_records_are_not_given_again_while_nobody_tells_mx_hosts(world: Wo
     await world.live()
     await world.publish()
     include = tlsa_file(world.folder, ZONE)
-    there = read(include, 60)
+    there = TLSA_FILES.read(include)
     assert there
     os.unlink(include)
     assert await world.zones.refresh(ZONE) == "2 TLSA records given to DNS again"
@@ -231,7 +231,7 @@ async def test_records_are_not_given_again_while_nobody_tells_mx_hosts(world: Wo
     os.unlink(include)
     with pytest.raises(Transient, match="MX"):
         await world.zones.refresh(ZONE)
-    assert read(include, 60) is None
+    assert TLSA_FILES.read(include) is None
 
 
 async def test_an_include_file_that_is_a_link_stays_one(world: World) -> None:
@@ -243,7 +243,7 @@ async def test_an_include_file_that_is_a_link_stays_one(world: World) -> None:
     await world.live()
     await world.publish()
     assert include.is_symlink()
-    assert read(str(elsewhere / "records"), 60)
+    assert TLSA_FILES.read(str(elsewhere / "records"))
     # One that others could turn elsewhere is refused, with the way out.
     elsewhere.chmod(0o777)
     with pytest.raises(Permanent, match=r"is a link into a folder that is not safe: .*chmod o-w"):
@@ -288,7 +288,7 @@ async def test_a_service_that_gets_another_name_takes_its_records_along(world: W
     """A reload exchanges both at one instant (I4)."""
     await world.checked()
     include = tlsa_file(world.folder, ZONE)
-    before = read(include, 60)
+    before = TLSA_FILES.read(include)
     assert before
     entry = world.site.registry[WEB]
     published = asyncio.ensure_future(world.publish())
@@ -298,7 +298,7 @@ async def test_a_service_that_gets_another_name_takes_its_records_along(world: W
     world.site.registry.put(WEB, Taken(replace(entry, state=CertState())))
     world.zones.note(WEB)
     await published
-    assert read(include, 60) == before
+    assert TLSA_FILES.read(include) == before
 
 
 async def test_notes_that_cannot_be_written_end_no_look(world: World) -> None:
@@ -488,17 +488,17 @@ async def test_records_that_nobody_takes_are_put_back(world: World) -> None:
     """The command succeeds, and no name server ever shows the new records."""
     await world.checked()
     include = tlsa_file(world.folder, ZONE)
-    before = read(include, 60)
+    before = TLSA_FILES.read(include)
     await world.site.make_key()
     await world.site.certify()
     world.become(world.site.state(WEB))
     await world.publish()
-    assert read(include, 60) != before
+    assert TLSA_FILES.read(include) != before
     await world.look()
-    assert read(include, 60) != before  # there is time
+    assert TLSA_FILES.read(include) != before  # there is time
     believe_zone(world.site.registry, ZONE, changed_at=world.zone.changed_at - 3601)
     await world.look()
-    assert read(include, 60) == before
+    assert TLSA_FILES.read(include) == before
     assert "is as it was before" in world.zone.trouble
 
 
@@ -511,7 +511,7 @@ async def test_where_mail_is_refused_no_record_is_wanted(world: World) -> None:
     world.served.add("example.com", "MX", "0 .")
     await world.live()
     await world.publish()
-    assert read(tlsa_file(world.folder, ZONE), 60) == {}
+    assert TLSA_FILES.read(tlsa_file(world.folder, ZONE)) == {}
     assert any("null MX" in one for one in world.told)
     world.served.records.pop((dns.name.from_text("example.com"), dns.rdatatype.MX))
     assert await world.zones.refresh(ZONE) == "1 TLSA record given to DNS again"
@@ -523,13 +523,13 @@ async def test_an_owner_that_nobody_tells_of_gets_no_record_yet(world: World) ->
     port, world.port = world.port, 9
     world.command("true")
     await world.publish()
-    assert read(tlsa_file(world.folder, ZONE), 60) == {}
+    assert TLSA_FILES.read(tlsa_file(world.folder, ZONE)) == {}
     assert world.zone.again
     assert any("no record is written" in one for one in world.told)
     world.port = port
     world.command("true")
     await world.publish()
-    assert OWNER in (read(tlsa_file(world.folder, ZONE), 60) or {})
+    assert OWNER in (TLSA_FILES.read(tlsa_file(world.folder, ZONE)) or {})
 
 
 async def _why_held(world: World) -> str:
@@ -637,8 +637,8 @@ async def test_a_first_certificate_waits_for_records_that_somebody_wrote_by_hand
         assert refused
         assert world.zone.again
         await world.publish()
-        assert read(tlsa_file(world.folder, ZONE), 60)
-        content = read(tlsa_file(world.folder, ZONE), 60) or {}
+        assert TLSA_FILES.read(tlsa_file(world.folder, ZONE))
+        content = TLSA_FILES.read(tlsa_file(world.folder, ZONE)) or {}
         world.served.add(OWNER.text, "TLSA", by_hand, *map(str, content[OWNER].records))
         await world.look()
         dane, _ = world.zones.dane(WEB, world.site.registry[WEB])

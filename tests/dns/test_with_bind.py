@@ -18,7 +18,7 @@ from sslmd.dns.ask import NameServer
 from sslmd.dns.caa import Property, caa_lookup
 from sslmd.dns.diagnosis import Behind, Primary, missing
 from sslmd.dns.dnssec import bogus
-from sslmd.dns.include import render
+from sslmd.dns.include import CHALLENGE_FILES
 from sslmd.dns.look import TXT, look_at_owner, zone_serial
 from sslmd.dns.nameservers import Followed, authoritative, follow
 from sslmd.dns.observe import Propagation
@@ -81,7 +81,8 @@ def primary_at(server: bind.Primary, tsig: TsigKey | None = None) -> DnsPrimary:
 
 
 def write(primary: bind.Primary, *records: TxtRecord) -> None:
-    Path(challenge_file(primary.acme_dir, ZONE)).write_bytes(render(ZONE, records))
+    path = Path(challenge_file(primary.acme_dir, ZONE))
+    path.write_bytes(CHALLENGE_FILES.render(ZONE, frozenset(records)))
 
 
 @pytest.fixture

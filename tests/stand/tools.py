@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sslmd.config.hosts import class_order
 from sslmd.config.load import load
+from sslmd.config.model import class_order
 from sslmd.core.errors import Permanent
 from sslmd.core.events import Event, ServerTold
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll

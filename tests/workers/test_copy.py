@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.config.hosts import is_meant
+from sslmd.config.model import is_meant
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import CertId

@@ -254,6 +254,10 @@ DNS: Mapping[Failed, str | Callable[[Facts], str]] = {
         "acme_dir {folder} is not there; make that directory, which the name server reads, or "
         "correct acme_dir in [[dns]]"
     ),
+    Failed.NO_TLSA_DIR: (
+        "the directory {folder} is not there; make it, for the name server to read, or correct "
+        "tlsa_dirs in [[dns]]"
+    ),
     Failed.PRIMARY_NO_ADDRESS: (
         "the primary {host} has no address; correct server in [[[[dns_primary]]]]"
     ),

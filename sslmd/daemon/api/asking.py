@@ -13,7 +13,8 @@ from sslmd.core.jobs import Certify, MakeKey, Order
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
 from sslmd.core.reason import Ended, Reason, Said
-from sslmd.core.state import Ask, TrialAsk
+from sslmd.core.state import Ask, Request, TrialAsk
+from sslmd.core.told import Answered
 from sslmd.daemon.planner import Planner
 
 CANCELLED = Reason(Ended.CANCELLED)
@@ -54,7 +55,7 @@ class Asking:
                 planner.registry.put(cert, ended)
                 raise
 
-    async def cancel(self, cert: CertId) -> str:
+    async def cancel(self, cert: CertId) -> Reason | None:
         """Drop an admin's request and stop the job that runs; return what was dropped.
 
         It is on disk when this returns: what was taken back does not come again after a crash.
@@ -62,28 +63,31 @@ class Asking:
         does come again when the daemon starts.
         """
         with self._planner.loop.held_back("cert", cert):
-            text = await self._cancel(cert)
-        if text:
-            await self._planner.ledger.written(cert)
-        return text
+            dropped = await self._cancel(cert)
+        if not dropped:
+            return None
+        await self._planner.ledger.written(cert)
+        return dropped[0] if len(dropped) == 1 else Reason(Answered.TAKEN_BACK, what=dropped)
 
-    async def _cancel(self, cert: CertId) -> str:
-        texts = []
+    async def _cancel(self, cert: CertId) -> tuple[Reason, ...]:
+        told: list[Reason] = []
         attempt = self._planner.registry[cert].state.trial
         if attempt is not None:
             now = self._planner.site.now()
             self._planner.registry.put(cert, TrialEnded(now, attempt, CANCELLED))
             await self._planner.queue.cancel(f"trial {cert}")
+            told.append(Reason(Answered.TRIAL_STOPPED, kind=attempt.kind))
             if cert not in self._planner.registry or self._planner.registry[cert].state.ask is None:
                 # What goes on beside it by itself, nobody asked to stop.
-                return f"the {attempt.kind} was stopped"
-            texts.append(f"the {attempt.kind} was stopped")
+                return tuple(told)
         ask = self._planner.registry[cert].state.ask if cert in self._planner.registry else None
         failed = False
         if ask is not None:
             # First, or the end of the job below would only bring the next one for it.
-            what = f"go back to set {ask.back}" if ask.back else f"{ask.what} it"
-            texts.append(f"the request to {what} is dropped")
+            is_roll = ask.what is Request.ROLL
+            code = Answered.ROLL_DROPPED if is_roll else Answered.RENEW_DROPPED
+            back = Reason(Answered.BACK_DROPPED, set=ask.back) if ask.back else None
+            told.append(back or Reason(code))
             failed = self._planner.registry[cert].state.trouble is not None
             self._planner.registry.put(cert, AskDropped(self._planner.site.now(), CANCELLED))
         making = any(
@@ -93,16 +97,16 @@ class Asking:
         # What is due and failed waits for its next try, which the request would have brought on.
         if making or (failed and self._is_due(cert)):
             # First, too: what is due would begin again as soon as it is stopped.
-            texts.append(self._planner.certs.rest(cert))
+            told.append(self._planner.certs.rest(cert))
         dropped = await self._planner.queue.cancel(f"cert {cert}")
         if dropped:
             # A thread may have come to its end after all: what it left on disk counts.
             await self._planner.certs.look_again(cert)
             if not making:
-                texts.append("what was under way is stopped")
+                told.append(Reason(Answered.STOPPED))
         if cert in self._planner.registry:  # a reload may have taken it away meanwhile
             self._planner.loop.touch("cert", cert)
-        return ", ".join(texts)
+        return tuple(told)
 
     def _is_due(self, cert: CertId) -> bool:
         """Whether it would be renewed at once, without being asked."""

@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Self
 
+from sslmd.core.reason import Reason
+from sslmd.core.told import Denied
+from sslmd.daemon.api.outcomes import denied
 from sslmd.daemon.tell.journal import Bus, Record
-from sslmd.wire.messages import ErrorCode, WireError
+from sslmd.wire.messages import ErrorCode
 
 # Records kept for a client that reads slowly; one that falls further behind is let go.
 MAX_BEHIND = 10_000
@@ -38,7 +41,7 @@ class Following:
     async def next(self) -> Record:
         """Return the next record; raise `WireError` when some were lost."""
         if self._lost:
-            raise WireError(ErrorCode.LIMIT, "too slow to follow: events were lost; start again")
+            raise denied(Reason(Denied.TOO_SLOW), ErrorCode.LIMIT)
         return await self._waiting.get()
 
     async def next_within(self, seconds: float) -> Record | None:

@@ -11,9 +11,14 @@ from sslmd.core.state import Request as What
 from sslmd.core.words.sentence import say
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import Record
-from sslmd.wire.messages import Outcome
+from sslmd.wire.messages import ErrorCode, Outcome, WireError
 
 Result = tuple[Outcome, Reason]
+
+
+def denied(reason: Reason, code: ErrorCode = ErrorCode.REFUSED, **data: Any) -> WireError:
+    """Return what refuses a request; `data`: what else the client is told (docs/socket-api.md)."""
+    return WireError(code, say(reason), data={**data, **on_wire(reason)})
 
 
 def ended(entry: Entry | None, ask: Ask | TrialAsk, record: Record) -> Result | None:

@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from sslmd.config.hosts import commands_of, is_meant
-from sslmd.config.model import Config
+from sslmd.config.model import Config, commands_of, is_meant
 from sslmd.core.host.commands import DNS, Argv, following_roll
 from sslmd.core.jobs import (
     Copy,

@@ -20,9 +20,12 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
+from sslmd.core.reason import Reason
+from sslmd.core.told import Denied
 from sslmd.daemon.api import limits
 from sslmd.daemon.api.metering import Metered, Share
-from sslmd.wire.messages import ErrorCode, WireError
+from sslmd.daemon.api.outcomes import denied
+from sslmd.wire.messages import ErrorCode
 
 Result = TypeVar("Result")
 
@@ -133,10 +136,8 @@ class User:
     def following(self) -> Iterator[None]:
         """Be a client that follows events; raise `WireError` if there are too many."""
         if not self.free and self.followers >= limits.FOLLOWERS_OF_ONE:
-            raise WireError(
-                ErrorCode.LIMIT,
-                f"uid {self.uid} follows events {self.followers} times already; end one of these",
-            )
+            why = Reason(Denied.FOLLOWERS, uid=self.uid, number=self.followers)
+            raise denied(why, ErrorCode.LIMIT)
         self.followers += 1
         try:
             yield
@@ -153,31 +154,18 @@ class User:
             return
         assert self._others is not None
         if self.costs.incoming > limits.INCOMING_OF_ONE:
-            raise WireError(
-                ErrorCode.LIMIT,
-                f"too much of what uid {self.uid} sends is not complete; end other connections, "
-                "or try again in a minute",
-            )
+            raise denied(Reason(Denied.INCOMING, uid=self.uid), ErrorCode.LIMIT)
         if self._others.costs.incoming > limits.INCOMING_OF_OTHERS:
-            raise WireError(
-                ErrorCode.LIMIT, "requests of others take all the room; try again later"
-            )
+            raise denied(Reason(Denied.INCOMING_OF_OTHERS), ErrorCode.LIMIT)
 
     def check_room(self) -> None:
         """Raise `WireError` if too many answers wait to be read for another one to be made."""
         if self._others is None:
             return
         if self.costs.waiting.total > limits.WAITING_OF_ONE:
-            raise WireError(
-                ErrorCode.LIMIT,
-                f"answers for uid {self.uid} wait to be read on other connections; read them or "
-                "close these, or try again in a minute",
-            )
+            raise denied(Reason(Denied.UNREAD, uid=self.uid), ErrorCode.LIMIT)
         if self._others.costs.waiting.total > limits.WAITING_OF_OTHERS:
-            raise WireError(
-                ErrorCode.LIMIT,
-                "answers that others do not read take all the room; try again later",
-            )
+            raise denied(Reason(Denied.UNREAD_OF_OTHERS), ErrorCode.LIMIT)
 
     @contextmanager
     def holding(self, pieces: Sequence[bytes]) -> Iterator[None]:
@@ -231,8 +219,8 @@ class Users:
         if not user.free:
             self.others.costs.connections += number
 
-    def problem(self, user: User, most: int, most_of_others: int) -> str:
-        """Return why a user can have no other connection, "" if it can.
+    def problem(self, user: User, most: int, most_of_others: int) -> Reason | None:
+        """Return why a user can have no other connection, None if it can.
 
         `most`: connections of all; `most_of_others` of those without places of their own.
         """
@@ -240,13 +228,10 @@ class Users:
         if self.own.costs.connections + others >= most or (
             not user.free and others >= most_of_others
         ):
-            return "too many clients at once; try again in a moment"
+            return Reason(Denied.CLIENTS)
         if not user.free and user.costs.connections >= limits.CONNECTIONS_OF_ONE:
-            return (
-                f"uid {user.uid} has {user.costs.connections} connections already; close some of "
-                "them"
-            )
-        return ""
+            return Reason(Denied.CONNECTIONS, uid=user.uid, number=user.costs.connections)
+        return None
 
 
 def may_change(uid: int) -> bool:
