@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sslmd.acme import certbot
-from sslmd.acme.certbot import OrderFolders, server_of
+from sslmd.acme.certbot import server_of
+from sslmd.acme.certbot_run import Attempt
 from sslmd.acme.wishes import unmet_wishes
 from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import Permanent
@@ -27,7 +28,6 @@ from sslmd.store import sets
 from sslmd.store.layout import BUNDLE, CERT, CHAIN, CSR, FULLCHAIN, PRIVKEY
 from sslmd.workers import sign, tlsa_rr
 from sslmd.workers.acme import obtain
-from sslmd.workers.acme_before import Attempt
 from sslmd.workers.tools import Ordering, Site, Standings, Threads, wanted_of
 
 
@@ -58,11 +58,10 @@ async def order(job: Order, ordering: Ordering) -> CertIssued:
     if not isinstance(signer, AcmeCa):
         raise Permanent(f"{job.cert} is not to be from an ACME CA any more")
     asked = await threads.in_thread(_asked, job.cert, job.set, site)
-    home = site.tree.certbot_dir(job.cert)
     attempt = Attempt(
         service=service,
         server=server_of(site.config.cas[signer.name], service.spec.subject.email),
-        place=OrderFolders(home, site.tree.order_dir(job.cert, job.set)),
+        place=site.tree.order(job.cert, job.set),
         csr=asked.csr,
     )
     obtained = await obtain(attempt, ordering)

@@ -84,6 +84,64 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "the CA {ca} cannot be asked: the file of ca_server_root is not there; correct that in "
         "ca-info.conf"
     ),
+    Failed.CA_SENT_TOO_MUCH: (
+        "the CA at {url} sent a {file} of more than {most} bytes, which nobody needs; ask the CA"
+    ),
+    Failed.ACCOUNT_LOST: (
+        "the CA does not know our account any more: set aside as {aside}; another is made"
+    ),
+    Failed.ACCOUNT_LOST_AGAIN: "the CA does not know the account that it has just made: {why}",
+    Failed.ACCOUNT_MADE: "made an account at the CA before the order: {account}",
+    Failed.EAB_FILE_MISSING: "{file} is not there; correct ca_eab_hmac_key_file",
+    Failed.EAB_FILE_BAD: "{file} holds no EAB key: it has to be bare base64url, nothing else",
+    Failed.TRIAL_NO_ACME: "{cert} is not from an ACME CA: there is no test server to ask",
+    Failed.TRIAL_NO_SERVER: (
+        "CA {ca} is not Let's Encrypt and has no test server; write ca_test_server in its table of "
+        "ca-info.conf"
+    ),
+    Failed.NO_CHALLENGE: (
+        "the CA at {url} asked for no challenge within {seconds} s, and certbot was ended; it is "
+        "asked again"
+    ),
+    Failed.CHALLENGES_SHORT: (
+        "certbot handed in {number} challenges and no more within {limit}: {said}"
+    ),
+    Failed.OVERSHADOWED: (
+        "{names:some}: all records come from {wildcards}, and are gone while a challenge is in DNS "
+        "below the name; give it records of its own, or order the wildcard"
+    ),
+    Failed.GAVE_PLACE: "gave its place to other orders, after waiting too long[: {said}]",
+    Failed.ORDERS_CUT_SHORT: (
+        "orders with {name} were cut short too often while the CA validated it"
+    ),
+    Failed.ORDER_UNTOLD: "the CA does not tell how the order {order} went; it is asked again",
+    Failed.ORDER_OPEN: (
+        "the CA is still at work on the order {order}; it is kept and asked for again"
+    ),
+    Failed.ORDER_NOT_TAKEN_UP: "the order {order} cannot be taken up now: {why}",
+    Failed.HOOK_OF_OTHERS: "only the certbot of an order can hand in its challenges",
+    Failed.HOOK_NO_ORDER: (
+        "there is no such order; the hook is only for the certbot that sslmd runs"
+    ),
+    Failed.HOOK_LOST: "a hook of certbot's ended before its time; somebody, or something, ended it",
+    Failed.CHALLENGE_OF_OTHERS: "{name} is not among the names of {cert}",
+    Failed.CHALLENGE_ODD: "what the CA sent is no {type} challenge (RFC 8555, section 8)",
+    Failed.CHALLENGE_LOST: (
+        "a challenge of {cert} was lost on the way: its hook ended before its time"
+    ),
+    Failed.CHALLENGES_COMPLETE: "all challenges of {cert} were handed in already",
+    Failed.NO_CERTBOT: "there is no program certbot; install it (pip install certbot)",
+    Failed.NO_HOOK: "there is no program {file}; it comes with sslmd: install sslmd again",
+    Failed.NO_OWN_HOOK: (
+        "there is no program {file}; correct sslm_auth_hook in [[globals]], or remove it"
+    ),
+    Failed.CERTBOT_HANGS: "certbot did not end within {limit}: {said}",
+    Failed.NO_CERTIFICATE_LEFT: "certbot ended well, but left no certificate: {said}",
+    Failed.NO_ACCOUNT_MADE: (
+        "the CA at {url} made no account within {seconds} s, and certbot was ended; it is asked "
+        "again"
+    ),
+    Failed.NO_ACCOUNT_LEFT: "certbot made an account at {url}, and left none: {said}",
     Failed.CERTBOT_USAGE: _usage,
     Failed.CERTBOT_ANOTHER: (
         "another certbot is running in this certificate's folder; this one ended at once"
