@@ -238,7 +238,7 @@ class Failed(Code):
     FIX_DISK = "fix-disk"
     FIX_WAIT = "fix-wait"
     # what servers get, and serve
-    NOTHING_TO_DELIVER = "nothing-to-deliver"
+    NO_SET_TO_DELIVER = "no-set-to-deliver"
     SET_WITHOUT_CERT = "set-without-cert"
     NOT_MEANT = "not-meant"
     NOT_PUT = "not-put"

@@ -68,7 +68,7 @@ def _deliver(
     job: Deliver, site: Site, standings: Standings, here: Collection[str], remarks: list[str]
 ) -> ProdUpdated:
     if job.curr is None:
-        raise Permanent(Reason(Failed.NOTHING_TO_DELIVER, cert=job.cert))
+        raise Permanent(Reason(Failed.NO_SET_TO_DELIVER, cert=job.cert))
     access = site.config.access(job.cert, here)
     place = (site.tree, str(site.config.globals.prod_cert_dir), job.cert, job.curr)
     if changed := not stays(job, job.curr, site, access):
@@ -101,7 +101,7 @@ def rehearse(
     `here`: those hosts that are this machine.
     """
     if job.curr is None:
-        raise Permanent(Reason(Failed.NOTHING_TO_DELIVER, cert=job.cert))
+        raise Permanent(Reason(Failed.NO_SET_TO_DELIVER, cert=job.cert))
     place = (site.tree, str(site.config.globals.prod_cert_dir), job.cert, job.curr)
     is_ca = site.service(job.cert).spec.ca is not None
     access = site.config.access(job.cert, here)

@@ -157,7 +157,7 @@ HOSTS: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.FIX_SPACE: "free some space there",
     Failed.FIX_DISK: "see whether its disk is full",
     Failed.FIX_WAIT: "it is tried again by itself",
-    Failed.NOTHING_TO_DELIVER: "{cert} has nothing to deliver",
+    Failed.NO_SET_TO_DELIVER: "{cert} has nothing to deliver",
     Failed.SET_WITHOUT_CERT: "{folder} has no certificate to deliver; renew {arg}",
     Failed.NOT_MEANT: "{cert} is not meant for {host} any more",
     Failed.NOT_PUT: _not_put,
