@@ -40,11 +40,10 @@ from sslmd.core.told import Answered
 from sslmd.core.view import Decision
 from sslmd.core.words.sentence import say
 from sslmd.daemon.held import HeldCerts, is_held
-from sslmd.daemon.loop import Due, Loop
+from sslmd.daemon.loop import Due, Loop, Times
 from sslmd.daemon.registry import Broken, Decided, Progressed, Registry, SetsRead
 from sslmd.daemon.tell.changes import WAITS_FOR_PLACE
 from sslmd.daemon.tell.journal import DEBUG, Bus, Record
-from sslmd.daemon.wakes import Times
 from sslmd.daemon.zones import Zones
 from sslmd.store import certs, files
 from sslmd.workers.dispatch import work

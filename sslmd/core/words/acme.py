@@ -28,7 +28,7 @@ def _says(facts: Facts) -> str:
 
 def _usage(facts: Facts) -> str:
     said = "{said}" if facts.get("said") else "it said nothing"
-    return f"certbot does not take what it is told: {said}"
+    return f"certbot does not accept its arguments: {said}"
 
 
 def _exited(facts: Facts) -> str:
@@ -89,8 +89,8 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.NOT_VALIDATED: "the CA {ca} could not validate {names:lines}[; and {more} more]",
     Failed.NAMES_NOT_VALIDATED: "{names}[, and {more} more]: {said}[ ({problem})]",
     Failed.STILL_PROCESSING: (
-        "the CA {ca} did not issue the certificate in time and is still at work on it; its order "
-        "is kept and taken up again"
+        "the CA {ca} did not issue the certificate in time and is still working on it; its order "
+        "is kept and continued later"
     ),
     Failed.NOT_ISSUED_IN_TIME: "the CA {ca} did not issue the certificate in time",
     Failed.NOT_LOOKED_IN_TIME: "the CA {ca} did not look for all challenges in time",
@@ -181,7 +181,7 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.NO_ACCOUNT_LEFT: "certbot made an account at {url}, and left none: {said}",
     Failed.CERTBOT_USAGE: _usage,
     Failed.CERTBOT_ANOTHER: (
-        "another certbot is at work in this certificate's folder; this one ended at once"
+        "another certbot is running in this certificate's folder; this one ended at once"
     ),
     Failed.CERTBOT_TOO_MUCH: (
         "certbot {limit}, and was ended: the CA {ca} may send more than a CA should; see "
@@ -218,7 +218,7 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.FIX_CAA: "let the CAA record name this CA, or choose another signing_ca",
     Failed.FIX_CSR: "change [[KeyOpts]] or [[X509]] of the service to what this CA takes",
     Failed.FIX_DEAD_ACCOUNT: (
-        "another is made if its folder is moved out of cb/accounts, should the CA agree"
+        "to have another one made, move its folder out of cb/accounts; the CA has to allow it"
     ),
     Failed.FIX_EAB: _EAB,
     Failed.FIX_EMAIL: "correct or remove email in [[X509]] of the service",

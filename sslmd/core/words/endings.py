@@ -42,7 +42,7 @@ ENDINGS: Mapping[Ended, str | Callable[[Mapping[str, Any]], str]] = {
     Ended.NOT_BACK: "set {set} cannot be rolled back to: {why}",
     Ended.TOO_EARLY: _too_early,
     Ended.TO_COME: "it will be done",
-    Ended.NOT_CONFIGURED: "it is not in the configuration any more",
+    Ended.NOT_CONFIGURED: "it is no longer in the configuration",
     Ended.REPLACED: "it was replaced by another one",
     Ended.ISSUED: "{what}[; {on_deck:if}it is on deck]",
     Ended.ROLLED: "rolled and deployed",
