@@ -19,8 +19,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import NameOID
 
-from sslmd.core.spec import Parts
-from sslmd.pki.der import issuer_der
+from sslmd.pki.pem import issuer_der
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sslmd.core.spec import Parts
 
 _SHORT = {
     NameOID.COMMON_NAME: "CN",

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sslmd.acme.certbot import AcmeServer, OrderFolders
+from sslmd.acme.certbot import AcmeServer
+from sslmd.acme.certbot_run import Attempt
 from sslmd.config.model import LETS_ENCRYPT, CaInfo, CaKind, Validation
 from sslmd.core.errors import Transient
 from sslmd.core.limits import Issuances, names_mark
@@ -16,7 +17,8 @@ from sslmd.core.spec import AcmeCa, CertFacts, SetFacts
 from sslmd.core.state import CertState, Issuance, SetNote
 from sslmd.core.words.sentence import say
 from sslmd.daemon.registry import Entry, Registry, Taken, entry_of
-from sslmd.workers.acme_before import Attempt, check_issued
+from sslmd.store.layout import OrderFolders
+from sslmd.workers.acme import check_issued
 from sslmd.workers.tools import wanted_of
 from tests.stand.tools import Tools, believe
 
