@@ -326,7 +326,7 @@ class Methods:
 
     async def _reloaded(self, zone: ZoneName) -> str:
         """Run restart_cmd for a zone that has no file of ours."""
-        await self._planner.means.command(zone)
+        await self._planner.means.runs.ask(zone)
         return "restart_cmd was run"
 
 
