@@ -24,6 +24,13 @@ def _too_early(facts: Mapping[str, Any]) -> str:
     return f"{{cert}} rolls by itself at {{at}}, {rule}; --force rolls it now"
 
 
+def _trial_well(facts: Mapping[str, Any]) -> str:
+    kept = "it is in {folder}" if "folder" in facts else "nothing was kept"
+    return (
+        f"{{server}} issues it: serial {{serial}}, valid until {{until}}[; {{unmet:lines}}]; {kept}"
+    )
+
+
 ENDINGS: Mapping[Ended, str | Callable[[Mapping[str, Any]], str]] = {
     Ended.CANCELLED: "cancelled by an admin",
     Ended.NOT_NOTED: "it could not be noted: {why}",
@@ -41,7 +48,7 @@ ENDINGS: Mapping[Ended, str | Callable[[Mapping[str, Any]], str]] = {
     Ended.ROLLED: "rolled and deployed",
     Ended.ROLLED_BUT: "rolled, but {why}",
     Ended.ROLLED_WAITS: "rolled; {why}",
-    Ended.TRIAL_WELL: "{said}",
+    Ended.TRIAL_WELL: _trial_well,
 }
 
 ANSWERS: Mapping[Answered, str | Callable[[Mapping[str, Any]], str]] = {
