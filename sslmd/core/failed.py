@@ -1,4 +1,4 @@
-"""Codes of failures: what CAs, certbot, name servers and resolvers did not do, and the ways out.
+"""Codes of failures: what CAs, certbot, name servers and hosts did not do, and the ways out.
 
 Closed, as all of `core.reason`.
 """
@@ -9,7 +9,7 @@ from sslmd.core.reason import Code
 
 
 class Failed(Code):
-    """What failed, of a CA, certbot or DNS; some ways out have codes of their own."""
+    """What failed, of CAs, certbot, DNS, hosts and commands; some ways out have their own codes."""
 
     SEVERAL = "several"
     # an ACME CA
@@ -32,6 +32,8 @@ class Failed(Code):
     EAB_WANTED = "eab-wanted"
     EAB_FILE_MISSING = "eab-file-missing"
     EAB_FILE_BAD = "eab-file-bad"
+    NO_PROFILE = "no-profile"
+    NO_CHAIN = "no-chain"
     TRIAL_NO_ACME = "trial-no-acme"
     TRIAL_NO_SERVER = "trial-no-server"
     # an order
@@ -43,6 +45,14 @@ class Failed(Code):
     ORDER_UNTOLD = "order-untold"
     ORDER_OPEN = "order-open"
     ORDER_NOT_TAKEN_UP = "order-not-taken-up"
+    # http-01
+    NO_WEB = "no-web"
+    NO_WEB_TEST = "no-web-test"
+    HTTP_NOT_SHOWN = "http-not-shown"
+    HTTP_NO_ADDRESS = "http-no-address"
+    HTTP_WRONG = "http-wrong"
+    HTTP_UNSEEN = "http-unseen"
+    HTTP_LEFT = "http-left"
     # certbot's hooks, and what they hand in
     HOOK_OF_OTHERS = "hook-of-others"
     HOOK_NO_ORDER = "hook-no-order"
@@ -196,3 +206,61 @@ class Failed(Code):
     FIX_REVOKED = "fix-revoked"
     FIX_REVOCATION = "fix-revocation"
     MANY_ACCOUNTS = "many-accounts"
+    # commands
+    COMMAND_EXITED = "command-exited"
+    COMMAND_KILLED = "command-killed"
+    COMMAND_OVERDUE = "command-overdue"
+    COMMAND_NOT_NOW = "command-not-now"
+    COMMAND_NOT_STARTED = "command-not-started"
+    RIGHT_POLKIT = "right-polkit"
+    RIGHT_SUDO = "right-sudo"
+    RIGHT_SUDOERS = "right-sudoers"
+    RIGHT_MISSING = "right-missing"
+    FIX_PROGRAM = "fix-program"
+    FIX_OPENSSL = "fix-openssl"
+    FIX_RSYNC = "fix-rsync"
+    FIX_RESTART_CMD = "fix-restart-cmd"
+    FIX_POST_COPY_CMD = "fix-post-copy-cmd"
+    FIX_RESTART_THERE = "fix-restart-there"
+    # other machines, by ssh
+    SSH_NOT_NOW = "ssh-not-now"
+    SSH_NO_FOLDER = "ssh-no-folder"
+    SSH_HANGS = "ssh-hangs"
+    SSH_MISSING = "ssh-missing"
+    HOST_KEY_CHANGED = "host-key-changed"
+    HOST_KEY_UNKNOWN = "host-key-unknown"
+    HOST_LOGIN = "host-login"
+    HOST_ONLY_RSYNC = "host-only-rsync"
+    HOST_UNRESOLVED = "host-unresolved"
+    HOST_NO_SHELL = "host-no-shell"
+    HOST_SHELL_ENDED = "host-shell-ended"
+    HOST_GONE = "host-gone"
+    HOST_TOO_MUCH = "host-too-much"
+    HOST_CLOSED = "host-closed"
+    HOST_SILENT = "host-silent"
+    HOST_SAYS = "host-says"
+    HOST_NO_PLACE = "host-no-place"
+    RSYNC_OVERDUE = "rsync-overdue"
+    RSYNC_EXITED = "rsync-exited"
+    FIX_PRINTS = "fix-prints"
+    FIX_NO_RSYNC = "fix-no-rsync"
+    FIX_SPACE = "fix-space"
+    FIX_DISK = "fix-disk"
+    FIX_WAIT = "fix-wait"
+    # what servers get, and serve
+    NO_SET_TO_DELIVER = "no-set-to-deliver"
+    SET_WITHOUT_CERT = "set-without-cert"
+    NOT_MEANT = "not-meant"
+    NOT_PUT = "not-put"
+    NO_SUCH_OWNER = "no-such-owner"
+    NOT_RESTARTED = "not-restarted"
+    HOST_NO_ADDRESS = "host-no-address"
+    NOT_SERVED = "not-served"
+    NOT_ON_DECK = "not-on-deck"
+    CHANGED_ON_DISK = "changed-on-disk"
+    CHALLENGE_NOT_PUT = "challenge-not-put"
+    CHALLENGE_NOT_REMOVED = "challenge-not-removed"
+    CHALLENGE_HANGS = "challenge-hangs"
+    # Diffie-Hellman groups
+    NO_OPENSSL = "no-openssl"
+    DH_OVERDUE = "dh-overdue"

@@ -38,8 +38,7 @@ async def look_at_hosts(case: Checkup) -> Symptoms:
                 await shell.ask("survey")
                 answer = await shell.ask("run", "20", "rsync", "--version")
         except SslmError as err:
-            problem = str(err)
-            yield wrong("ssh", problem if problem.startswith(host) else f"{host}: {problem}")
+            yield wrong("ssh", Diagnosis.ABOUT, what=host, why=err.text_beside(host))
         except TimeoutError:
             yield wrong("ssh", Diagnosis.HOST_HANGS, host=host, seconds=f"{_VISIT:g}")
         else:
