@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -61,12 +61,8 @@ _VALIDATIONS = {"": Validation.DNS_01, "dns": Validation.DNS_01, "http": Validat
 Url = Annotated[str, PlainValidator(directory_url)]
 
 
-def _or_lets_encrypt(url: str, _: str) -> str:
-    return url or LETS_ENCRYPT
-
-
-def _or_staging(url: str, _: str) -> str:
-    return url or LETS_ENCRYPT_STAGING
+def _or(default: str) -> Callable[[str, str], str]:
+    return lambda url, _: url or default
 
 
 @table(without_effect={"ca_name": ("the CA's name is that of its table", "remove it")})
@@ -113,7 +109,7 @@ class CaInfo:
         default="",
         shown=f"<{LETS_ENCRYPT}>",
         name="ca_server",
-        to=_or_lets_encrypt,
+        to=_or(LETS_ENCRYPT),
     )
     server_root: Path | None = path_key(
         "PEM file with the roots to trust for `ca_server`: for private and test CAs.",
@@ -127,7 +123,7 @@ class CaInfo:
         default="",
         shown=f"<{LETS_ENCRYPT_STAGING}>",
         name="ca_test_server",
-        to=_or_staging,
+        to=_or(LETS_ENCRYPT_STAGING),
     )
     test_server_root: Path | None = path_key(
         "PEM file with the roots to trust for `ca_test_server`.",
@@ -192,7 +188,7 @@ class NameTable(Table):
     sans: Annotated[list[Annotated[SanName, PlainValidator(values.san)]], SINGLE] = described(
         "list of names",
         "Subject alternative names: DNS names, wildcards, IPv4 and IPv6 addresses.",
-        default=[],
+        default=(),
     )
     ext_key_usage: Annotated[list[Annotated[str, words(EXT_KEY_USAGES)]], SINGLE] = described(
         "list of names of RFC 5280",
@@ -255,7 +251,7 @@ class ServiceFile(Table):
             "has `'MX'`, and other ports `'SANS'`, with a warning, because versions of ssl-mgr "
             "differ there. The zone has to be signed (DNSSEC). Certificates that share a port all "
             "get records of every combination that one of them asks for.",
-            default=[],
+            default=(),
         )
     )
     dane_tls_ttl: int = described(
@@ -274,14 +270,14 @@ class ServiceFile(Table):
         "list of windows",
         "Times when the certificate may be rolled, as `'Sat 02:00-05:00 Europe/Berlin'`; see the "
         "server classes. Those of every class that uses it have to be open as well.",
-        default=[],
+        default=(),
         shown="at any time",
     )
     restart_window: Windows = described(
         "list of windows",
         "Times when servers may be restarted for this certificate, written like `roll_window`. "
         "That of their class has to be open as well.",
-        default=[],
+        default=(),
         shown="at any time",
     )
     used_by: Annotated[UsedBy | None, words(UsedBy, hint=_SERVERS_NAME_IT)] = described(

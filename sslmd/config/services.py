@@ -193,11 +193,7 @@ class Builder:
                 f"{shown(file.service)} is not the name of the file",
                 f"write service = {cert.service!r}",
             )
-        try:
-            group = GroupName.parse(file.group).text
-        except BadName:
-            group = ""
-        if group != cert.group:
+        if file.group != cert.group and _parsed(file.group) != cert.group:
             source.mistake(
                 ("group",),
                 f"{shown(file.group)} is not the name of the folder",
@@ -273,6 +269,13 @@ def fingerprint(raw: Mapping[str, object], ca_table: object) -> str:
     """
     asked = _CANONICAL.encode([{k: v for k, v in raw.items() if k not in _BESIDE}, ca_table])
     return hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def _parsed(group: str) -> str:
+    try:
+        return GroupName.parse(group).text
+    except BadName:
+        return ""
 
 
 def _is_ca(cert: CertId) -> bool:

@@ -20,11 +20,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sslmd.core.plain import clock
+from sslmd.core.reason import Reason
 from sslmd.core.renewal import Wanted
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import COUNTED, ISSUED_COUNTED, CertState, FailedValidation, Issuance
+from sslmd.core.told import Denied
 from sslmd.core.view import Standing
 
 # The directory whose limits these are.
@@ -121,17 +122,13 @@ class Issuances:
         mark = names_mark(wanted.names)
         return spent(self._found.get((server, mark), {}).values(), self._now)
 
-    def exhausted(self, wanted: Wanted) -> tuple[str, datetime] | None:
+    def exhausted(self, wanted: Wanted) -> tuple[Reason, datetime] | None:
         """Return why another certificate cannot be had now, and when it can; None if it can."""
         used = self.spent(wanted)
         if used is None or used.again is None or self._server(wanted) != LETS_ENCRYPT:
             return None
-        text = (
-            f"{used}: Let's Encrypt issues {MOST_ISSUED} certificates a week for exactly the same "
-            f"names, over all accounts, and would refuse this one; it allows the next at "
-            f"{clock(used.again)}"
-        )
-        return text, used.again
+        why = Reason(Denied.WEEK_USED, used=used.used, most=MOST_ISSUED, at=used.again)
+        return why, used.again
 
     def remark(self, wanted: Wanted) -> str:
         """Return what an admin should know who wants one more, "" if it is not worth a word."""

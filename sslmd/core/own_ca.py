@@ -122,6 +122,8 @@ def signers_of(view: View, facts: SetFacts | None) -> frozenset[str]:
     known = _identities(view.ca.state if view.ca is not None else None)
     if not known or facts is None or view.ca is None or view.ca.above is None:
         return known
+    if facts.signer in known:
+        return known
     wanted, above = view.ca.wanted, _identities(view.ca.above.state)
     if wanted is None or facts.above not in above:
         return known

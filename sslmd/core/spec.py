@@ -132,8 +132,11 @@ class CertSpec:
         """
         if self.ca is not None:
             return self.names
+        title = self.subject.common_name
+        if any(str(name) == title for name in self.names):  # nearly always, and soon found out
+            return self.names
         try:
-            common = parse_san(self.subject.common_name)
+            common = parse_san(title)
         except BadName:
             return self.names
         return self.names if common in self.names else (common, *self.names)

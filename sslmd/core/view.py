@@ -98,9 +98,9 @@ def due(state: CertState, wanted: Wanted) -> datetime | None:
 
 def blocking(trouble: Trouble | None, wanted: Wanted, now: datetime) -> Trouble | None:
     """Return the trouble that still has to be waited out at `now`, if there is one."""
-    ca = str(wanted.spec.signer)
-    blocks = trouble is not None and trouble.blocks(now, wanted.fingerprint, ca)
-    return trouble if blocks else None
+    if trouble is None:
+        return None
+    return trouble if trouble.blocks(now, wanted.fingerprint, str(wanted.spec.signer)) else None
 
 
 def told(trouble: Trouble) -> Reason:

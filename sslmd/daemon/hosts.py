@@ -7,14 +7,13 @@ but not for long. A host that fails is tried again by the table, and holds up no
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import zip_longest
 
 from sslmd.config.model import Config, class_order, wanted_on
-from sslmd.core.errors import SslmError, Trouble
-from sslmd.core.events import ServerCopied, ServerSeen, ServersWanting, ServerTold
+from sslmd.core.errors import SslmError
+from sslmd.core.events import ServersWanting
 from sslmd.core.host.commands import DNS
 from sslmd.core.host.needs import restarts_at
 from sslmd.core.host.plan import (
@@ -25,19 +24,17 @@ from sslmd.core.host.plan import (
     looks_again,
     placed_on,
 )
-from sslmd.core.host.server import failed, given, looked_at, not_given, restarted
-from sslmd.core.jobs import Copy, HostJob, Job, Pool, Restart, See, Told, lane
-from sslmd.core.names import CertId
+from sslmd.core.jobs import Copy, HostJob, Job, Pool, Restart, See, lane
+from sslmd.core.names import CertId, machine_of
 from sslmd.core.renewal import ROLL_MARGIN
 from sslmd.core.state import Server, ServerPhase
 from sslmd.core.windows import opens
 from sslmd.daemon.host_book import HostBook
+from sslmd.daemon.host_work import HostWork
 from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.registry import ClassesChanged, Entry, Registry
-from sslmd.workers.copy import Visit, copy
 from sslmd.workers.proof import rule_of
-from sslmd.workers.restart import ClassRestarted, restart, see
-from sslmd.workers.tools import Delivering, Site
+from sslmd.workers.tools import Delivering
 
 # Seconds for a look at all that waits that are nothing to speak of; after a longer one, the next
 # comes so many times later.
@@ -76,8 +73,7 @@ class Hosts:
         self.notes.listen(lambda host, *_: self._loop.touch(self.name, host))
         # The certificates for which something may be to be done on a host.
         self._waiting: dict[str, dict[CertId, None]] = {}
-        # When servers were last looked at that nobody has seen using their set.
-        self._looked: dict[tuple[CertId, str, str], datetime] = {}
+        self._work = HostWork(delivering, registry, self.notes)
         # Since when jobs wait for other jobs, and until when a host rests; time.monotonic().
         self._patient: dict[str, float] = {}
         self._rests_until: dict[str, float] = {}
@@ -106,14 +102,15 @@ class Hosts:
         rule = rule_of(self._site.config, server.kind, cert)
         if rule is not None:
             return None if rule == server.unseen else now  # to say so
-        last = self._looked.get((cert, server.kind, server.host))
+        last = self._work.looked.get((cert, server.kind, server.host))
         return now if last is None else looks_again(server.since or last, last)
 
     def forget(self, cert: CertId) -> None:
         """A certificate left the configuration."""
         for certs in self._waiting.values():
             certs.pop(cert, None)
-        self._looked = {key: at for key, at in self._looked.items() if key[0] != cert}
+        for key in [key for key in self._work.looked if key[0] == cert]:
+            del self._work.looked[key]
 
     def reconfigured(self, old: Config) -> None:
         """Forget the failures of what `old` had otherwise: it is tried anew."""
@@ -191,7 +188,10 @@ class Hosts:
     def after(self, job: Job) -> Iterable[str]:
         """Look again at the host of a job, and at those that waited for the last job under way."""
         waited = () if self._loop.queue.has(Pool.WORK) else tuple(self._patient)
-        return (job.host, *waited) if isinstance(job, HostJob) else waited
+        if not isinstance(job, HostJob):
+            return waited
+        machine = machine_of(job.host)
+        return (job.host, *waited, *(one for one in self._patient if machine_of(one) == machine))
 
     def _decide(self, host: str, now: datetime) -> HostDecision:
         config = self._site.config
@@ -259,134 +259,7 @@ class Hosts:
     async def run(self, job: HostJob) -> list[Exception]:
         """Do a job and note how it went; return what failed."""
         self._patient.pop(job.host, None)
-        if isinstance(job, Copy):
-            return await self._copy(job)
-        if isinstance(job, See):
-            return await self._see(job)
-        return await self._restart(job)
-
-    # --- copies ---
-
-    async def _copy(self, job: Copy) -> list[Exception]:
-        # What was rolled again since it was planned is planned anew.
-        told = {one.cert: one.set for one in job.told if self._is_current(one)}
-        job = replace(job, told=tuple(one for one in job.told if one.cert in told))
-        before = self._as_it_is(told, job.host)
-        whole: Exception | None = None
-        visit = Visit()
-        try:
-            visit = await copy(job, self._delivering, self.notes)
-        except Exception as err:
-            whole = err
-        errors = visit.errors if whole is None else dict.fromkeys(told, whole)
-        again, now = _Again(self._site), self._site.now()
-        for cert, old in self._unchanged(before):
-            name, error = told[cert], errors.get(cert)
-            if old.phase is not ServerPhase.PENDING:
-                continue
-            if error is not None:
-                after = not_given(old, again.of(old, error))
-            elif visit.here and not old.here:
-                # Found to be this machine after all: production is to have the right owners.
-                self._registry.put(cert, ServersWanting(now, frozenset({job.host})))
-                continue
-            else:
-                is_new = visit.new.get(cert, True)
-                after = given(old, name, now, is_new=is_new, here=visit.here)
-            self._registry.put(cert, ServerCopied(now, after, old.set))
-        for cert, hosts in self.notes.parted(job.host, visit.taken).items():
-            if cert in self._registry:
-                self._registry.put(cert, ServersWanting(now, hosts))
-        await self.notes.visited(job.host, visit, whole)
-        return list(dict.fromkeys([*errors.values(), *filter(None, (whole, visit.trouble))]))
-
-    def _is_current(self, told: Told) -> bool:
-        if told.cert not in self._registry:
-            return False
-        curr = self._registry[told.cert].state.curr
-        return curr is not None and curr.name == told.set
-
-    def _as_it_is(self, certs: Iterable[CertId], host: str) -> list[tuple[CertId, Server]]:
-        """Return the servers of certificates on a host, as they are before something is done."""
-        return [(cert, server) for cert in certs for server in self._servers(cert, host)]
-
-    def _unchanged(self, before: list[tuple[CertId, Server]]) -> list[tuple[CertId, Server]]:
-        """Return those that nothing has happened to meanwhile.
-
-        What was done to the others was done to something else than what is wanted now; the plan
-        has it done again.
-        """
-        return [(cert, old) for cert, old in before if old in self._servers(cert, old.host)]
-
-    def _end_of(self, cert: CertId) -> datetime | None:
-        curr = self._registry[cert].state.curr
-        return curr.cert.not_after if curr is not None and curr.cert is not None else None
-
-    def _servers(self, cert: CertId, host: str) -> list[Server]:
-        if cert not in self._registry:
-            return []
-        return [one for one in self._registry[cert].state.servers if one.host == host]
-
-    # --- restarts ---
-
-    async def _restart(self, job: Restart) -> list[Exception]:
-        certs = {one.cert for _, told in job.told for one in told}
-        before = self._as_it_is(certs, job.host)
-        try:
-            outcomes = await restart(job, self._delivering)
-        except Exception as err:
-            outcomes = [ClassRestarted(kind, job.host, told, err) for kind, told in job.told]
-        unchanged = {(cert, server.kind): server for cert, server in self._unchanged(before)}
-        for outcome in outcomes:
-            self._take(outcome, unchanged)
-        return [error for outcome in outcomes for error in outcome.errors]
-
-    def _take(
-        self, outcome: ClassRestarted, unchanged: Mapping[tuple[CertId, str], Server]
-    ) -> None:
-        now = self._site.now()
-        again = _Again(self._site)
-        for told in outcome.told:
-            old = unchanged.get((told.cert, outcome.kind))
-            if old is None or old.set != told.set or old.phase is ServerPhase.PENDING:
-                continue  # it is to be given something first
-            error = outcome.error_of(told.cert)
-            sight = outcome.sight_of(told.cert)
-            old = replace(old, ports=sight.ports or old.ports)
-            self._looked[told.cert, outcome.kind, outcome.host] = now
-            if error is None:
-                server = restarted(old, sight.why_unseen, self._end_of(told.cert), now)
-            else:
-                trouble = again.of(old, error)
-                if outcome.error is not None:
-                    trouble = replace(trouble, text=f"the restart failed: {trouble.text}")
-                server = failed(old, trouble)
-            unproven = error is not None and outcome.error is None
-            self._registry.put(told.cert, ServerTold(now, server, unproven))
-
-    # --- looks ---
-
-    async def _see(self, job: See) -> list[Exception]:
-        """Look at servers, and restart none: what is served there is no failure of ours."""
-        certs = {one.cert for _, told in job.told for one in told}
-        before = self._as_it_is(certs, job.host)
-        now = self._site.now()
-        self._looked.update({(cert, server.kind, server.host): now for cert, server in before})
-        outcomes = await see(job, self._delivering)
-        unchanged = {(cert, server.kind): server for cert, server in self._unchanged(before)}
-        now = self._site.now()
-        for outcome in outcomes:
-            for told in outcome.told:
-                old = unchanged.get((told.cert, outcome.kind))
-                if old is None or old.set != told.set or old.phase is not ServerPhase.RESTARTED:
-                    continue
-                sight = outcome.sight_of(told.cert)
-                old = replace(old, ports=sight.ports or old.ports)
-                server = looked_at(old, sight.why_unseen, now)
-                if server != unchanged[told.cert, outcome.kind]:
-                    self._registry.put(told.cert, ServerSeen(now, server))
-                self.note(told.cert)
-        return []
+        return await self._work.run(job)
 
 
 def _changed(before: Entry | None, now: Entry) -> Iterator[Server]:
@@ -403,21 +276,3 @@ def _changed(before: Entry | None, now: Entry) -> Iterator[Server]:
 def _given_by(entry: Entry) -> object:
     """Return what a certificate gives to all of its servers."""
     return entry.hold, entry.state.delivered, entry.state.curr
-
-
-class _Again:
-    """Says when servers that failed together are tried again: at one time, so that one serves all.
-
-    One that failed more often than another would else drift away from it.
-    """
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._at: datetime | None = None
-
-    def of(self, server: Server, error: Exception) -> Trouble:
-        """Return the failure of a server that failed once more."""
-        jitter = self._site.rng.random()
-        trouble = Trouble.of(error, server.attempts, self._site.now(), jitter=jitter)
-        self._at = self._at or trouble.next_try
-        return replace(trouble, next_try=self._at)

@@ -193,9 +193,14 @@ class Planner:
             entry = entry_of(config, config.services[cert], state, one.hold, one.astray)
             if state.curr is not None:
                 self.site.established.add(cert.group)
-            self._remarks[cert] = one.remarks
+            self._remark(cert, one.remarks)
             self.registry.put(cert, Taken(entry, one.remarks, one.unsaved))
         self.registry.relate()
+
+    def _remark(self, cert: CertId, remarks: list[str]) -> None:
+        self._remarks.pop(cert, None)
+        if remarks:
+            self._remarks[cert] = remarks
 
     async def reconfigure(self, config: Config) -> tuple[list[CertId], list[CertId], list[CertId]]:
         """Work by another configuration from now on; return what was added, removed, changed.
@@ -231,7 +236,8 @@ class Planner:
             if cert not in added:
                 # What was read is old where a job came to its end in the meantime.
                 still = self.registry[cert].state is before.get(cert)
-                remarks = self._remarks[cert] = loaded[cert].remarks if still else []
+                remarks = loaded[cert].remarks if still else []
+                self._remark(cert, remarks)
                 self._refresh(cert, loaded[cert] if still else None, remarks)
         self.registry.relate()
         self.hosts.reconfigured(old)
@@ -317,7 +323,7 @@ class Planner:
                 continue
             fresh = loaded[cert]
             known = self._remarks.get(cert, [])
-            self._remarks[cert] = fresh.remarks
+            self._remark(cert, fresh.remarks)
             self._refresh(cert, fresh, [one for one in fresh.remarks if one not in known])
         for cert in held:
             self.loop.touch("cert", cert)

@@ -246,7 +246,7 @@ async def output_of(argv: Sequence[str]) -> tuple[int, str]:
     if path is None:
         return 127, "it is not there"
     try:
-        program = await start([path, *argv[1:]], cwd="/", remedy="install it again")
+        program = await start([path, *argv[1:]], cwd="/")
     except SslmError as err:
         return 127, str(err)
     try:

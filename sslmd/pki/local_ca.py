@@ -30,16 +30,10 @@ from sslmd.pki.chain import (
     load_cert,
     split_pem,
 )
-from sslmd.pki.csr import (
-    alternative_names,
-    load_csr,
-    names_asked,
-    subject_name,
-)
-from sslmd.pki.der import issuer_der, subject_der
+from sslmd.pki.csr import alternative_names, load_csr, names_asked, subject_name
 from sslmd.pki.identity import describe_key, parts_of
 from sslmd.pki.keys import PrivateKey, PublicKey, load_key
-from sslmd.pki.pem import MALFORMED
+from sslmd.pki.pem import MALFORMED, issuer_der, subject_der
 
 # Clocks of clients run behind: a certificate that is a second old must not be "not yet valid".
 _BACKDATE = timedelta(minutes=5)

@@ -14,8 +14,10 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from sslmd.core.errors import Permanent, SslmError
+from sslmd.core.failed import Failed
 from sslmd.core.host.needs import KeyAccess, cert_named
 from sslmd.core.names import CertId, SetName
+from sslmd.core.reason import Reason
 from sslmd.pki.inspect import repairs
 from sslmd.servers.key_rights import PASSING, Rights
 from sslmd.store import files, owners, sets
@@ -166,7 +168,7 @@ def contents(tree: Tree, cert: CertId, name: SetName, *, is_ca: bool) -> dict[st
             have.update(sets.read_files(folder, (file,)))
     found = {file: have[file] for file in names if file in have}
     if CERT not in found or FULLCHAIN not in found:
-        raise Permanent(f"{folder} has no certificate to deliver; renew {cert.arg}")
+        raise Permanent(Reason(Failed.SET_WITHOUT_CERT, folder=folder, arg=cert.arg))
     return found
 
 

@@ -15,9 +15,11 @@ from typing import Protocol
 
 from sslmd.config.model import THIS_HOST, commands_of, is_meant, wanted_on
 from sslmd.core.errors import Permanent, SslmError, Transient, together
+from sslmd.core.failed import Failed
 from sslmd.core.host.needs import Belonging, KeyAccess, Needs, is_kept, needs, would_change
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import CertId
+from sslmd.core.reason import Reason, Said
 from sslmd.core.words.sentence import say
 from sslmd.processes import run_command
 from sslmd.servers import around, production
@@ -133,9 +135,7 @@ async def _visit(job: Copy, delivering: Delivering, visit: Visit, machines: Mach
             await machines.met(job.host, answer.first("machine") or "")
             # `begin` of remote.sh: a host's word is not gone by elsewhere.
             if not is_incoming(incoming, prod):
-                raise Transient(
-                    f"{job.host}: it does not say where copies are to go; see whether it is well"
-                )
+                raise Transient(Reason(Failed.HOST_NO_PLACE), about=job.host)
             async with _outgoing(site, threads) as folder:
                 ready = await threads.in_thread(_pack, job, site, folder, visit)
                 if ready:
@@ -206,7 +206,7 @@ def _pack(job: Copy, site: Site, folder: str, visit: Visit) -> Mapping[Told, int
         try:
             # Asked again here, where a key would leave the machine (I1).
             if not is_meant(site.config, cert, job.host):
-                raise Permanent(f"{cert} is not meant for {job.host} any more")
+                raise Permanent(Reason(Failed.NOT_MEANT, cert=cert, host=job.host))
             is_ca = site.service(cert).spec.ca is not None
             found = production.contents(site.tree, cert, told.set, is_ca=is_ca)
             place = Tree(folder).cert_dir(cert)
@@ -245,7 +245,8 @@ async def _put(
         cert = told.cert
         # Asked once more: much may have happened while it was sent (I1).
         if not is_meant(site.config, cert, shell.host):
-            visit.errors[cert] = Permanent(f"{cert} is not meant for {shell.host} any more")
+            why = Reason(Failed.NOT_MEANT, cert=cert, host=shell.host)
+            visit.errors[cert] = Permanent(why)
             continue
         access = site.config.access(cert, (shell.host,))
         words = ("put", cert.group, cert.service, str(told.set), str(count))
@@ -259,9 +260,8 @@ async def _put(
             visit.errors[cert] = found
         elif put is None:
             # A shell that could not even say why: its disk is full, or the like.
-            said = found.said or "it said nothing"
-            text = f"it does not say that {cert} is in its place; see whether its disk is full"
-            visit.errors[cert] = Transient(f"{shell.host}: {text} ({said})")
+            why = Reason(Failed.NOT_PUT, cert=cert, said=Said(found.said))
+            visit.errors[cert] = Transient(why, about=shell.host)
         else:
             visit.new[cert] = put != "same"
     prod = site.config.globals.prod_cert_dir
@@ -333,5 +333,5 @@ async def _run_after(host: str, site: Site) -> None:
             argv,
             timeout=site.config.globals.cmd_timeout,
             cwd=str(site.config.top),
-            remedy="correct post_copy_cmd or install the program",
+            remedy=Failed.FIX_POST_COPY_CMD,
         )

@@ -75,8 +75,8 @@ class Site:
         try:
             await run_command(argv, timeout=timeout, cwd=str(self.config.top))
         except (Transient, Permanent) as err:
-            if remedy := missing_right(str(err), "this machine"):
-                raise type(err)(f"{err}{remedy}") from err
+            if right := missing_right(str(err.reason["said"]), "this machine"):
+                raise type(err)(err.reason.also(right)) from err
             raise
 
 

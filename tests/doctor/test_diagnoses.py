@@ -56,6 +56,11 @@ def test_every_finding_has_the_facts_that_its_words_use() -> None:
         assert named - {"paste"} <= set(fields(code)), f"{where}: {code.name}"
 
 
+def test_every_diagnosis_is_made_somewhere() -> None:
+    text = "\n".join(path.read_text() for path in DOCTOR.glob("*.py"))
+    assert not [one.name for one in Diagnosis if f"Diagnosis.{one.name}" not in text]
+
+
 def test_a_finding_is_told_of_what_it_is_about() -> None:
     text = str(NoDaemon("{it} [hung]"))
     finding = wrong("DNS", Diagnosis.ABOUT_ZONE, zone="example.com", why=text).of("a, b")

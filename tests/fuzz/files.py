@@ -17,14 +17,12 @@ from sslmd.core.names import SetName, ZoneName
 from sslmd.dns import before, include, notes
 from sslmd.pki.chain import arranged
 from sslmd.pki.csr import asked_names
-from sslmd.pki.der import key_der
 from sslmd.pki.describe import describe
 from sslmd.pki.inspect import repairs, set_facts
 from sslmd.pki.judge import Terms, find_path, judge
 from sslmd.pki.keys import load_public
-from sslmd.pki.parsed import parse_all
-from sslmd.pki.pem import MALFORMED, whole_blocks
-from sslmd.pki.profile import Use
+from sslmd.pki.parsed import Use, parse_all
+from sslmd.pki.pem import MALFORMED, key_der, whole_blocks
 from sslmd.pki.tlsa import material_of
 from sslmd.servers.probe import described
 from sslmd.store import state

@@ -14,11 +14,20 @@ if TYPE_CHECKING:
 _STAYS = "it stays in db/ until it is cleaned up"
 
 
-def _again(text: str) -> Callable[[Mapping[str, Any]], str]:
-    def words(facts: Mapping[str, Any]) -> str:
-        return f"{text}; next try at " + ("{at}" if "at" in facts else "the next roll")
+def _again(facts: Mapping[str, Any]) -> str:
+    return "; next try at " + ("{at}" if "at" in facts else "the next roll")
 
-    return words
+
+def _restart_failed(facts: Mapping[str, Any]) -> str:
+    return "{server}: {error}" + _again(facts)
+
+
+def _not_proven(facts: Mapping[str, Any]) -> str:
+    return "{server} is not proven: {error}" + _again(facts)
+
+
+def _not_copied(facts: Mapping[str, Any]) -> str:
+    return "not copied to {server}: {error}" + _again(facts)
 
 
 def _roll_asked(facts: Mapping[str, Any]) -> str:
@@ -28,7 +37,7 @@ def _roll_asked(facts: Mapping[str, Any]) -> str:
 
 HAPPENED: Mapping[Happened, str | Callable[[Mapping[str, Any]], str]] = {
     Happened.KEY_MADE: "key made ({key}): {why}[; {learns}]",
-    Happened.KEY_KEPT: "renewal begun with its key ({key}): {why}[; {learns}]",
+    Happened.KEY_KEPT: "renewal started with its key ({key}): {why}[; {learns}]",
     Happened.NEW_ROOT: "this makes another root, which every client has to learn",
     Happened.NEW_CHAIN: "what it signs from now on has another certificate in its chain",
     Happened.CERT_ISSUED: "certificate issued by {ca}, serial {serial}, valid until {until}",
@@ -39,18 +48,18 @@ HAPPENED: Mapping[Happened, str | Callable[[Mapping[str, Any]], str]] = {
     Happened.TLSA_WAITS: "waits for its TLSA records in DNS: {missing}",
     Happened.ROLLED: "set {set} is live[ in place of {old}][; {why}]",
     Happened.PUT_BACK: (
-        f"set {{set}} is on deck again: {{why}}[; set {{other}} is off the deck, {_STAYS}]"
+        f"set {{set}} is on deck again: {{why}}[; set {{other}} is no longer on deck; {_STAYS}]"
     ),
-    Happened.TAKEN_OFF: f"set {{set}} is off the deck again; {_STAYS}",
+    Happened.TAKEN_OFF: f"set {{set}} is no longer on deck; {_STAYS}",
     Happened.PLACE: "{kind} on {hosts}",
     Happened.DELIVERED: "in production[; to be restarted: {servers}]",
     Happened.RESTARTED: "{server} was restarted[; {unseen}]",
-    Happened.RESTART_FAILED: _again("{server}: {error}"),
-    Happened.NOT_PROVEN: _again("{server} is not proven: {error}"),
-    Happened.SERVER_SEEN: "{server} is seen serving it",
+    Happened.RESTART_FAILED: _restart_failed,
+    Happened.NOT_PROVEN: _not_proven,
+    Happened.SERVER_SEEN: "{server} was seen serving it",
     Happened.COPIED: "copied to {server}",
     Happened.COPIED_USED: "{server} has it, and uses it already[; {unseen}]",
-    Happened.COPY_FAILED: _again("not copied to {server}: {error}"),
+    Happened.COPY_FAILED: _not_copied,
     Happened.RESTART_DUE: "{server} is to be restarted: {why}",
     Happened.NO_SERVER_LEFT: "live; no server is left to restart",
     Happened.NO_SERVER: "live; no server depends on it",

@@ -15,14 +15,15 @@ from datetime import datetime, timedelta
 from sslmd.core.failed import Failed
 from sslmd.core.plain import clock, day, minute, some_of
 from sslmd.core.reason import ABOUT, ALSO, Code, Ended, Held, Reason, Why
-from sslmd.core.told import Happened
+from sslmd.core.told import Answered, Denied, Happened
 from sslmd.core.words.acme import ACME
 from sslmd.core.words.decisions import DECISIONS
+from sslmd.core.words.denied import DENIED
 from sslmd.core.words.dns import DNS
-from sslmd.core.words.endings import ENDINGS
+from sslmd.core.words.endings import ANSWERS, ENDINGS
 from sslmd.core.words.happened import HAPPENED
 from sslmd.core.words.held import HELD
-from sslmd.core.words.hosts import HELD_HOSTS
+from sslmd.core.words.hosts import HELD_HOSTS, HOSTS
 from sslmd.core.words.pattern import fill
 
 # For type checkers alone: `typing` is slow to import.
@@ -36,8 +37,10 @@ TABLES: Mapping[type[Code], Mapping[Any, str | Callable[..., str]]] = {
     Why: DECISIONS,
     Held: {**HELD, **HELD_HOSTS},
     Ended: ENDINGS,
-    Failed: {**ACME, **DNS},
+    Failed: {**ACME, **DNS, **HOSTS},
     Happened: HAPPENED,
+    Denied: DENIED,
+    Answered: ANSWERS,
 }
 
 

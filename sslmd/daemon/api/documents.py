@@ -309,14 +309,13 @@ def _last_error(
         return entry.hold, CertStatus.REASON, said(entry.hold)
     if entry.unsaved:
         return entry.unsaved, "", said(entry.unsaved)
-    if entry.decision.waits_for_ca:
-        return "", "", None
-    if trouble is not None and not trouble.rests:
+    waits = entry.decision.waits_for_ca  # its CA says what failed
+    if trouble is not None and not trouble.rests and not waits:
         return trouble.text, "", trouble.reason or said(trouble.text)
     if alarm := entry.decision.alarm:
         about = CertStatus.REASON if alarm in entry.decision.reason.within() else ""
         return say(alarm), CertStatus.SET if alarm.code is Held.CA_UNUSABLE else about, alarm
-    if failed is not None:
+    if failed is not None and not waits:
         place = f"{failed.kind} on {failed.host}"
         return f"{place}: {failed.error}", place, said(failed.error)
     return "", "", None
