@@ -34,17 +34,16 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
-from sslmd.core.reason import Ended, Reason, Said, Why
+from sslmd.core.reason import Reason, Said, Why
 from sslmd.core.state import Track
 from sslmd.core.told import Answered
 from sslmd.core.view import Decision
 from sslmd.core.words.sentence import say
 from sslmd.daemon.held import HeldCerts, is_held
-from sslmd.daemon.loop import Due, Loop
+from sslmd.daemon.loop import Due, Loop, Times
 from sslmd.daemon.registry import Broken, Decided, Progressed, Registry, SetsRead
 from sslmd.daemon.tell.changes import WAITS_FOR_PLACE
 from sslmd.daemon.tell.journal import DEBUG, Bus, Record
-from sslmd.daemon.wakes import Times
 from sslmd.daemon.zones import Zones
 from sslmd.store import certs, files
 from sslmd.workers.dispatch import work
@@ -210,10 +209,10 @@ class Certs:
         after = None
         failed = True
         try:
-            how = Reason(Ended.TRIAL_WELL, said=Said(await trial(job, self._ordering)))
+            how = await trial(job, self._ordering)
             failed = False
         except SslmError as err:
-            how = Reason(reason.Held.NOTED, text=Said(err))
+            how = err.reason
             after = err.retry_at if isinstance(err, Transient) else None
         except Exception as err:
             how = Reason(reason.Held.OWN_ERROR, error=Said(repr(err)))

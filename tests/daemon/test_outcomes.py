@@ -11,7 +11,7 @@ from sslmd.core.state import Ask, CertState, Request, Track, TrialAsk, TrialKind
 from sslmd.core.told import Happened
 from sslmd.core.view import Decision
 from sslmd.core.words.sentence import say
-from sslmd.daemon.api.outcomes import Result, ended
+from sslmd.daemon.api.asking import Result, ended
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import Record
 from sslmd.wire.messages import Outcome

@@ -17,9 +17,8 @@ import pytest
 
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api import limits
-from sslmd.daemon.api.metering import Metered, Share, gently
 from sslmd.daemon.api.server import Client, Server
-from sslmd.daemon.api.users import Users, Waiting, may_change, overflow_uid
+from sslmd.daemon.api.users import Metered, Share, Users, Waiting, gently, may_change, overflow_uid
 from sslmd.wire.messages import Response, RpcRequest, WireError, encode_plain
 from tests.stand import virtual_time
 

@@ -28,12 +28,34 @@ def _says(facts: Facts) -> str:
 
 def _usage(facts: Facts) -> str:
     said = "{said}" if facts.get("said") else "it said nothing"
-    return f"certbot does not take what it is told: {said}"
+    return f"certbot does not accept its arguments: {said}"
 
 
 def _exited(facts: Facts) -> str:
     said = "{said}" if facts.get("said") else "it said nothing"
     return f"certbot exited with {{status}}: {said}"
+
+
+def _no_profile(facts: Facts) -> str:
+    has = "has the profiles {has:some}; write one of them, or nothing"
+    return (
+        "the CA does not have the profile {wish} (ca_preferred_acme_profile), and issued the "
+        "certificate with its own choice: it "
+        f"{has if 'has' in facts else 'has no profiles; leave it out'}"
+    )
+
+
+def _no_chain(facts: Facts) -> str:
+    leads = "{leads}" if "leads" in facts else "another root"
+    return (
+        f"the CA has no chain to {{wish}} (ca_preferred_chain), and gave the one to {leads}; write "
+        "the common name of a root that it has a chain to, or nothing"
+    )
+
+
+def _http_unseen(facts: Facts) -> str:
+    why = "{why}" if "why" in facts else "it has no address"
+    return f"{{name}}: {{unseen}}; nor does {{host}} show it: {why}"
 
 
 def _died(facts: Facts) -> str:
@@ -67,8 +89,8 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.NOT_VALIDATED: "the CA {ca} could not validate {names:lines}[; and {more} more]",
     Failed.NAMES_NOT_VALIDATED: "{names}[, and {more} more]: {said}[ ({problem})]",
     Failed.STILL_PROCESSING: (
-        "the CA {ca} did not issue the certificate in time and is still at work on it; its order "
-        "is kept and taken up again"
+        "the CA {ca} did not issue the certificate in time and is still working on it; its order "
+        "is kept and continued later"
     ),
     Failed.NOT_ISSUED_IN_TIME: "the CA {ca} did not issue the certificate in time",
     Failed.NOT_LOOKED_IN_TIME: "the CA {ca} did not look for all challenges in time",
@@ -94,6 +116,8 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.ACCOUNT_MADE: "made an account at the CA before the order: {account}",
     Failed.EAB_FILE_MISSING: "{file} is not there; correct ca_eab_hmac_key_file",
     Failed.EAB_FILE_BAD: "{file} holds no EAB key: it has to be bare base64url, nothing else",
+    Failed.NO_PROFILE: _no_profile,
+    Failed.NO_CHAIN: _no_chain,
     Failed.TRIAL_NO_ACME: "{cert} is not from an ACME CA: there is no test server to ask",
     Failed.TRIAL_NO_SERVER: (
         "CA {ca} is not Let's Encrypt and has no test server; write ca_test_server in its table of "
@@ -119,6 +143,19 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "the CA is still at work on the order {order}; it is kept and asked for again"
     ),
     Failed.ORDER_NOT_TAKEN_UP: "the order {order} cannot be taken up now: {why}",
+    Failed.NO_WEB: (
+        "http-01 challenges cannot be put anywhere; write servers and server_dir in [[web]], or "
+        "take a CA with ca_validation = 'dns-01'"
+    ),
+    Failed.NO_WEB_TEST: "[[web]] has no servers or no server_dir, so nothing can be put there",
+    Failed.HTTP_NOT_SHOWN: (
+        "{problems:lines}; see to the web server (docs/operations.md), or write http_check = false "
+        "in [[web]] if the CA can see what we cannot"
+    ),
+    Failed.HTTP_NO_ADDRESS: "{name} has no address: the CA finds no server to ask",
+    Failed.HTTP_WRONG: "{name}: {said}",
+    Failed.HTTP_UNSEEN: _http_unseen,
+    Failed.HTTP_LEFT: "{why}; it is tried again with the next order",
     Failed.HOOK_OF_OTHERS: "only the certbot of an order can hand in its challenges",
     Failed.HOOK_NO_ORDER: (
         "there is no such order; the hook is only for the certbot that sslmd runs"
@@ -144,7 +181,7 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.NO_ACCOUNT_LEFT: "certbot made an account at {url}, and left none: {said}",
     Failed.CERTBOT_USAGE: _usage,
     Failed.CERTBOT_ANOTHER: (
-        "another certbot is at work in this certificate's folder; this one ended at once"
+        "another certbot is running in this certificate's folder; this one ended at once"
     ),
     Failed.CERTBOT_TOO_MUCH: (
         "certbot {limit}, and was ended: the CA {ca} may send more than a CA should; see "
@@ -181,7 +218,7 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.FIX_CAA: "let the CAA record name this CA, or choose another signing_ca",
     Failed.FIX_CSR: "change [[KeyOpts]] or [[X509]] of the service to what this CA takes",
     Failed.FIX_DEAD_ACCOUNT: (
-        "another is made if its folder is moved out of cb/accounts, should the CA agree"
+        "to have another one made, move its folder out of cb/accounts; the CA has to allow it"
     ),
     Failed.FIX_EAB: _EAB,
     Failed.FIX_EMAIL: "correct or remove email in [[X509]] of the service",

@@ -30,7 +30,7 @@ def _no_addresses(facts: Facts) -> str:
 
 def _nobody_tells(facts: Facts) -> str:
     said = "{said:lines}" if facts.get("said") else "it has none"
-    return f"no name server tells of {{name}}[ {{type}}]: {said}"
+    return f"no name server answers for {{name}}[ {{type}}]: {said}"
 
 
 def _not_looked_up(facts: Facts) -> str:
@@ -241,7 +241,7 @@ DNS: Mapping[Failed, str | Callable[[Facts], str]] = {
         "the CAA records of {names:some} cannot be looked up: {why}; the order goes on, and the CA "
         "refuses it if they forbid it or if it gets no answer either"
     ),
-    Failed.CAA_UNKNOWN: "no name server tells the CAA records of {name}: {said:lines}",
+    Failed.CAA_UNKNOWN: "no name server gives the CAA records of {name}: {said:lines}",
     Failed.CAA_CNAMES_LONG: (
         "the CNAMEs of {owner} lead on and on, and no CA can look up its CAA records; correct them "
         "in zone {zone}"

@@ -1,6 +1,13 @@
-"""What admins ask for: written down first, so that it is done over crashes too; and taken back."""
+"""What admins ask for: written down first, so that it is done over crashes too; and taken back.
+
+The journal says how it goes on, and which of its records is the end of it.
+"""
 
 from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Self
 
 from sslmd.core.errors import SslmError
 from sslmd.core.events import (
@@ -10,12 +17,127 @@ from sslmd.core.events import (
     TrialEnded,
 )
 from sslmd.core.jobs import Certify, MakeKey, Order
-from sslmd.core.names import CertId
+from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
-from sslmd.core.reason import Ended, Reason, Said
-from sslmd.core.state import Ask, Request, TrialAsk
-from sslmd.core.told import Answered
+from sslmd.core.reason import Ended, Reason, Said, noted, on_wire
+from sslmd.core.state import Ask, Request, Track, TrialAsk
+from sslmd.core.state import Request as What
+from sslmd.core.told import Answered, Denied
+from sslmd.core.words.sentence import say
+from sslmd.daemon.api.users import denied
 from sslmd.daemon.planner import Planner
+from sslmd.daemon.registry import Entry
+from sslmd.daemon.tell.journal import Bus, Record
+from sslmd.wire.messages import ErrorCode, Outcome
+
+Result = tuple[Outcome, Reason]
+
+
+def ended(entry: Entry | None, ask: Ask | TrialAsk, record: Record) -> Result | None:
+    """Return how a request ended, if `record` is its end; `entry` is its certificate's now."""
+    line = record.reason or noted(record.text)
+    if record.event == "attempt-failed" and not _is_its_doing(entry, ask, record):
+        return None
+    if isinstance(ask, TrialAsk):
+        ends = {"trial-ended": Outcome.DONE, "trial-failed": Outcome.FAILED}
+        return (ends[record.event], line) if record.event in ends else None
+    if ask.what is What.ROLL and _is_to_come(entry, ask) and _is_of_serving(record):
+        return None
+    if ask.back is not None and _is_before(entry, ask.back) and _is_of_serving(record):
+        return None
+    match ask.what, record.event:
+        case _, "attempt-failed":
+            return (Outcome.FAILED, line)
+        case _, "ask-dropped":
+            why = record.because or line
+            failed = ask.back is not None and why.code is not Ended.CANCELLED
+            return (Outcome.FAILED if failed else Outcome.UNNEEDED, why)
+        case What.RENEW, "cert-issued":
+            on_deck = entry is not None and entry.state.next is not None
+            return (Outcome.DONE, Reason(Ended.ISSUED, what=line, on_deck=on_deck))
+        case What.ROLL, "settled":
+            return (Outcome.DONE, Reason(Ended.ROLLED))
+        case What.ROLL, "restart-failed" | "copy-failed":
+            return (Outcome.FAILED, Reason(Ended.ROLLED_BUT, why=line))
+    return None
+
+
+def _is_its_doing(entry: Entry | None, ask: Ask | TrialAsk, record: Record) -> bool:
+    """Whether a failed attempt is one of what was asked for.
+
+    A renewal goes on beside a delivery that fails; a roll has ended when the next renewal begins.
+    """
+    if isinstance(ask, TrialAsk):
+        return False
+    if record.job != Track.RENEW:
+        return ask.what is What.ROLL
+    return ask.what is What.RENEW or _is_to_come(entry, ask)
+
+
+def _is_to_come(entry: Entry | None, ask: Ask) -> bool:
+    """Whether a request is not carried out yet."""
+    return entry is not None and entry.state.ask == ask
+
+
+def _is_before(entry: Entry | None, back: SetName) -> bool:
+    """Whether the set that is to be gone back to is not in use yet."""
+    if entry is None:
+        return False
+    return entry.state.curr is None or entry.state.curr.name != back
+
+
+def _is_of_serving(record: Record) -> bool:
+    """Whether a record is about how servers get on with `curr`: the set that is to go."""
+    failed = record.event == "attempt-failed" and record.job != Track.RENEW
+    return failed or record.event in ("settled", "copy-failed", "restart-failed")
+
+
+def outcome_row(cert: CertId, outcome: Outcome, reason: Reason) -> dict[str, Any]:
+    """Return the end of a request as it stands in an answer (docs/socket-api.md)."""
+    row = {"cert": str(cert), "outcome": str(outcome), "text": say(reason)}
+    return {**row, **on_wire(reason)}
+
+
+# Records kept for a client that reads slowly; one that falls further behind is let go.
+MAX_BEHIND = 10_000
+
+
+class Following:
+    """Records that fit, from the start of the `with` block on."""
+
+    def __init__(self, bus: Bus, fits: Callable[[Record], bool]) -> None:
+        self._bus = bus
+        self._fits = fits
+        self._waiting: asyncio.Queue[Record] = asyncio.Queue()
+        self._lost = False
+
+    def __enter__(self) -> Self:
+        self._end = self._bus.follow(self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _take(self, record: Record) -> None:
+        if self._waiting.qsize() >= MAX_BEHIND:
+            self._lost = True
+        elif self._fits(record):
+            self._waiting.put_nowait(record)
+
+    async def next(self) -> Record:
+        """Return the next record; raise `WireError` when some were lost."""
+        if self._lost:
+            raise denied(Reason(Denied.TOO_SLOW), ErrorCode.LIMIT)
+        return await self._waiting.get()
+
+    async def next_within(self, seconds: float) -> Record | None:
+        """Return the next record, None if there is none within `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.next()
+        except TimeoutError:
+            return None
+
 
 CANCELLED = Reason(Ended.CANCELLED)
 

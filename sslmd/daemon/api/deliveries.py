@@ -19,9 +19,9 @@ from sslmd.core.state import DONE, Server, ServerPhase
 from sslmd.core.told import Answered, Denied
 from sslmd.core.view import blocking, told
 from sslmd.core.words.sentence import say
-from sslmd.daemon.api.following import Following
-from sslmd.daemon.api.outcomes import Result, denied, outcome_row
+from sslmd.daemon.api.asking import Following, Result, outcome_row
 from sslmd.daemon.api.server import Client
+from sslmd.daemon.api.users import denied
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import DEBUG

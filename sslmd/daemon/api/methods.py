@@ -15,16 +15,14 @@ from sslmd.core.reason import Held, Reason, Said, noted, on_wire
 from sslmd.core.told import Answered, Denied
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api import documents, limits
-from sslmd.daemon.api.asking import Asking
+from sslmd.daemon.api.asking import Asking, Following, Result
 from sslmd.daemon.api.deliveries import Deliveries
-from sslmd.daemon.api.following import Following
 from sslmd.daemon.api.http_tests import HttpTests
-from sslmd.daemon.api.metering import gently
-from sslmd.daemon.api.outcomes import Result, denied
 from sslmd.daemon.api.plan_document import plan
 from sslmd.daemon.api.requests import Requests
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.api.status_document import StatusDocument
+from sslmd.daemon.api.users import denied, gently
 from sslmd.daemon.held import is_held
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import UnknownCertError

@@ -27,7 +27,7 @@ from sslmd.core.reason import Reason, Why, on_wire, said
 from sslmd.core.state import Server, ServerPhase
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api.documents import time
-from sslmd.daemon.api.metering import gently
+from sslmd.daemon.api.users import gently
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 

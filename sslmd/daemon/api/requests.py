@@ -36,10 +36,9 @@ from sslmd.core.state import Request as What
 from sslmd.core.told import Denied
 from sslmd.core.view import View
 from sslmd.core.words.sentence import say
-from sslmd.daemon.api.asking import Asking
-from sslmd.daemon.api.following import Following
-from sslmd.daemon.api.outcomes import Result, denied, ended, outcome_row
+from sslmd.daemon.api.asking import Asking, Following, Result, ended, outcome_row
 from sslmd.daemon.api.server import Client
+from sslmd.daemon.api.users import denied
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import DEBUG

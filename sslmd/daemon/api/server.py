@@ -24,8 +24,7 @@ from sslmd.core.reason import Reason, Said, on_wire
 from sslmd.core.told import Denied
 from sslmd.daemon.api import limits
 from sslmd.daemon.api.listening import listen
-from sslmd.daemon.api.outcomes import denied
-from sslmd.daemon.api.users import User, Users
+from sslmd.daemon.api.users import User, Users, denied
 from sslmd.wire.framing import FrameReader
 from sslmd.wire.messages import (
     ErrorCode,

@@ -16,7 +16,7 @@ from sslmd.core.names import CertId
 from sslmd.core.plain import plain_values
 from sslmd.core.trouble import failed, troubles
 from sslmd.daemon.api import documents
-from sslmd.daemon.api.metering import gently
+from sslmd.daemon.api.users import gently
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 from sslmd.wire.messages import Id, Response, encode_plain
