@@ -32,6 +32,8 @@ class Failed(Code):
     EAB_WANTED = "eab-wanted"
     EAB_FILE_MISSING = "eab-file-missing"
     EAB_FILE_BAD = "eab-file-bad"
+    NO_PROFILE = "no-profile"
+    NO_CHAIN = "no-chain"
     TRIAL_NO_ACME = "trial-no-acme"
     TRIAL_NO_SERVER = "trial-no-server"
     # an order
@@ -43,6 +45,14 @@ class Failed(Code):
     ORDER_UNTOLD = "order-untold"
     ORDER_OPEN = "order-open"
     ORDER_NOT_TAKEN_UP = "order-not-taken-up"
+    # http-01
+    NO_WEB = "no-web"
+    NO_WEB_TEST = "no-web-test"
+    HTTP_NOT_SHOWN = "http-not-shown"
+    HTTP_NO_ADDRESS = "http-no-address"
+    HTTP_WRONG = "http-wrong"
+    HTTP_UNSEEN = "http-unseen"
+    HTTP_LEFT = "http-left"
     # certbot's hooks, and what they hand in
     HOOK_OF_OTHERS = "hook-of-others"
     HOOK_NO_ORDER = "hook-no-order"

@@ -34,7 +34,7 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
-from sslmd.core.reason import Ended, Reason, Said, Why
+from sslmd.core.reason import Reason, Said, Why
 from sslmd.core.state import Track
 from sslmd.core.told import Answered
 from sslmd.core.view import Decision
@@ -215,10 +215,10 @@ class Certs:
         after = None
         failed = True
         try:
-            how = Reason(Ended.TRIAL_WELL, said=Said(await trial(job, self._ordering)))
+            how = await trial(job, self._ordering)
             failed = False
         except SslmError as err:
-            how = Reason(reason.Held.NOTED, text=Said(err))
+            how = err.reason
             after = err.retry_at if isinstance(err, Transient) else None
         except Exception as err:
             how = Reason(reason.Held.OWN_ERROR, error=Said(repr(err)))

@@ -142,7 +142,7 @@ async def order(job: Order, ordering: Ordering) -> CertIssued:
     names = names_mark(str(name) for name in service.spec.all_names())
     issuance = Issuance(serial_of(issued.cert_pem), attempt.server.url, names, site.now())
     telling.count_issued(job.cert, issuance)
-    unmet = unmet_wishes(attempt.server, obtained.directory, issued)
+    unmet = tuple(map(say, unmet_wishes(attempt.server, obtained.directory, issued)))
     try:
         event = await threads.in_thread(
             _take_in, service, job.set, asked, issued, site, ordering.standings, unmet

@@ -21,8 +21,7 @@ from sslmd.core.errors import Permanent
 from sslmd.core.failed import Failed
 from sslmd.core.jobs import Trial
 from sslmd.core.names import SetName
-from sslmd.core.plain import clock
-from sslmd.core.reason import Reason
+from sslmd.core.reason import Ended, Reason
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import SetNote, TrialKind
 from sslmd.pki.csr import make_csr
@@ -39,7 +38,7 @@ _DRY = "dry-run."
 _folders = threading.Lock()
 
 
-async def trial(job: Trial, ordering: Ordering) -> str:
+async def trial(job: Trial, ordering: Ordering) -> Reason:
     """Do the job; return how it went. Raises what `acme.obtain` does."""
     site, threads = ordering.site, ordering.threads
     service = site.service(job.cert)
@@ -61,7 +60,7 @@ async def trial(job: Trial, ordering: Ordering) -> str:
         await threads.in_thread(_remove, folder, site)
 
 
-async def _try(job: Trial, ca: CaInfo, folder: str, ordering: Ordering) -> str:
+async def _try(job: Trial, ca: CaInfo, folder: str, ordering: Ordering) -> Reason:
     site, threads = ordering.site, ordering.threads
     service = site.service(job.cert)
     served = await directory.fetch(ca.test_server, ca.test_server_root, threads.aside)
@@ -80,14 +79,18 @@ async def _try(job: Trial, ca: CaInfo, folder: str, ordering: Ordering) -> str:
     wanted = wanted_of(service, site.config)
     facts = await threads.in_thread(judged, wanted, name, key, whole, note, site.now())
     assert facts.cert is not None
-    what = f"{ca.test_server} issues it: serial {facts.cert.serial}"
-    what = f"{what}, valid until {clock(facts.cert.not_after)}"
-    what = "; ".join([what, *unmet_wishes(server, obtained.directory, issued)])
-    if job.ask.kind is TrialKind.DRY_RUN:
-        return f"{what}; nothing was kept"
-    await threads.in_thread(certbot.clear, place)
-    await threads.in_thread(_keep, folder, {PRIVKEY: key, **whole})
-    return f"{what}; it is in {folder}"
+    is_kept = job.ask.kind is TrialKind.TEST
+    if is_kept:
+        await threads.in_thread(certbot.clear, place)
+        await threads.in_thread(_keep, folder, {PRIVKEY: key, **whole})
+    return Reason(
+        Ended.TRIAL_WELL,
+        server=ca.test_server,
+        serial=facts.cert.serial,
+        until=facts.cert.not_after,
+        unmet=unmet_wishes(server, obtained.directory, issued) or None,
+        folder=folder if is_kept else None,
+    )
 
 
 def _keep(folder: str, contents: dict[str, bytes]) -> None:

@@ -317,7 +317,7 @@ def test_a_key_that_is_not_there_cannot_be_used_again(
         assert isinstance(step(after, want).job, MakeKey)
 
 
-# --- a next of no use ----------------------------------------------------------------------
+# --- a next cannot be used ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -329,13 +329,13 @@ def test_a_next_of_no_use_never_goes_live(next_: SetFacts, want: Wanted) -> None
     for curr in (DUE, None):
         decision = step(settled(curr, next_), want)
         assert isinstance(decision.job, MakeKey)
-        assert "of no use" in say(decision.reason)
+        assert "cannot be used" in say(decision.reason)
 
 
 def test_its_successor_is_made_only_when_curr_has_to_be_renewed() -> None:
     """The file was changed and changed back: curr is what it asks for, and not due."""
     odd = replace(NEXT, asked_names=frozenset({"short.lived.idea"}))
-    decision = waits(step(settled(GOOD, odd)), "valid", "of no use", "short.lived.idea")
+    decision = waits(step(settled(GOOD, odd)), "valid", "cannot be used", "short.lived.idea")
     assert decision.wake_at == decision.renew_at
     assert isinstance(step(settled(DUE, odd)).job, MakeKey)
     assert dropped(step(settled(GOOD, odd, ask=RENEW))) == NOT_DUE
@@ -345,7 +345,7 @@ def test_its_successor_is_made_only_when_curr_has_to_be_renewed() -> None:
 @pytest.mark.parametrize("curr", [GOOD, DUE])
 def test_a_roll_of_a_next_of_no_use_is_dropped_with_the_reason(curr: SetFacts, ask: Ask) -> None:
     odd = replace(NEXT, asked_names=frozenset({"short.lived.idea"}))
-    assert "of no use" in dropped(step(settled(curr, odd, ask=ask)))
+    assert "cannot be used" in dropped(step(settled(curr, odd, ask=ask)))
 
 
 @pytest.mark.parametrize("curr", [DUE, None])
@@ -362,7 +362,7 @@ def test_a_ca_whose_clock_is_ahead_is_waited_for_not_asked_again(curr: SetFacts 
 def test_a_next_from_a_clock_that_was_far_ahead_is_replaced() -> None:
     ahead = facts(WANTED, NOW + days(300), cert=(NOW + days(300), NOW + days(390)))
     assert isinstance(step(settled(DUE, ahead)).job, MakeKey)
-    waits(step(settled(GOOD, ahead)), "valid", "of no use")
+    waits(step(settled(GOOD, ahead)), "valid", "cannot be used")
 
 
 # --- rolling -------------------------------------------------------------------------------

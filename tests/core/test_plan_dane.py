@@ -216,7 +216,7 @@ def test_other_names_keep_the_key_that_was_made_ahead() -> None:
     job = dane_step(settled(GOOD, KEYED), want=want).job
     assert isinstance(job, MakeKey)
     assert job.keep
-    assert "nothing is waited for" in say(job.reason)
+    assert "there is no wait" in say(job.reason)
     other_key = replace(AHEAD_WANTED, spec=OTHER_KEY.spec)
     fresh = dane_step(settled(GOOD, KEYED), want=other_key).job
     assert isinstance(fresh, MakeKey)
@@ -227,7 +227,7 @@ def test_reuse_says_that_nothing_is_waited_for() -> None:
     job = dane_step(settled(GOOD, ask=replace(FORCED, reuse=True))).job
     assert isinstance(job, MakeKey)
     assert job.reuse
-    assert "nothing is waited for" in say(job.reason)
+    assert "there is no wait" in say(job.reason)
 
 
 def test_the_key_in_use_on_deck_says_that_dns_is_not_waited_for() -> None:

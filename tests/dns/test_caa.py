@@ -261,7 +261,7 @@ async def test_what_our_own_servers_cannot_tell_is_trouble() -> None:
         lookup = caa_lookup({ZONE: [*servers, good.server]}, Resolver([]))
         assert await lookup("example.com") == [Property(0, "issue", "ca.example")]
     text = str(caught.value)
-    assert text.startswith("zone example.com: no name server tells the CAA records of example.com")
+    assert text.startswith("zone example.com: no name server gives the CAA records of example.com")
     assert "answers SERVFAIL" in text
     assert "is not authoritative" in text
 

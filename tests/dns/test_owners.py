@@ -303,7 +303,7 @@ async def test_a_server_that_is_no_use_says_nothing() -> None:
     assert len(found.silent) == 1
     assert "ns1 (127.0.0.1" in say(found.silent[0])
     assert "REFUSED" in say(found.silent[0])
-    with pytest.raises(Transient, match=r"zone example\.com: no name server tells of .*REFUSED"):
+    with pytest.raises(Transient, match=r"zone example\.com: no name server answers for .*REFUSED"):
         await look({"example.net": []})
 
 

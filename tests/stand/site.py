@@ -18,6 +18,7 @@ from sslmd.console.client import DaemonClient
 from sslmd.console.program import CtlError
 from sslmd.wire.messages import Method
 from tests.stand.server import ROOT
+from tests.stand.starter import Started, start_daemon
 
 EXAMPLE = ROOT / "conf.d-example"
 
@@ -72,7 +73,7 @@ class Site:
         self.socket = top / "sock"
         if example is not None:
             shutil.copytree(example, self.conf)
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | Started | None = None
         self.lines: list[str] = []
         self._grew = threading.Condition()
         self._reader: threading.Thread | None = None
@@ -88,24 +89,21 @@ class Site:
     ) -> Self:
         """Start the daemon; wait until it is ready unless told otherwise."""
         self.lines = []
-        command = [
-            *wrapper,
-            sys.executable,
-            "-m",
-            "sslmd.daemon.main",
-            "--conf-dir",
-            str(self.conf),
-        ]
-        self.process = subprocess.Popen(
-            [*command, "--socket", str(self.socket), *options],
-            cwd=ROOT,
-            env={**os.environ, **(env or {})},
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
+        words = ["--conf-dir", str(self.conf), "--socket", str(self.socket), *options]
+        around = {**os.environ, **(env or {})}
+        if wrapper or any(name.startswith(("LD_", "PYTHON")) for name in env or ()):
+            self.process = subprocess.Popen(
+                [*wrapper, sys.executable, "-m", "sslmd.daemon.main", *words],
+                cwd=ROOT,
+                env=around,
+                stderr=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                start_new_session=True,
+            )
+        else:
+            self.process = start_daemon(words, around)
         assert self.process.stderr is not None
         self._reader = threading.Thread(target=self._read, args=(self.process.stderr,))
         self._reader.start()

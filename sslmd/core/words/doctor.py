@@ -19,7 +19,7 @@ class Diagnosis(StrEnum):
     ABOUT_ZONE = "zone {zone}: {why}"
     # --- what was not looked at
     LATE = "{what} not looked at, after {seconds} s; run it again with a longer --limit"
-    LATE_ITSELF = "not looked at to the end, after {seconds} s"
+    LATE_ITSELF = "not finished after {seconds} s"
     CLOSED = "this cannot be looked at: {why}; run it as root"
     FAILED = "this cannot be looked at: {why}"
     OTHER_USER = (
@@ -28,14 +28,14 @@ class Diagnosis(StrEnum):
     )
     # --- configuration
     CONF_UNKNOWN = "which configuration the daemon uses; {folder} is looked at, the default"
-    CONF_OTHER = "the daemon uses {its}; {folder} is looked at, as you have said"
+    CONF_OTHER = "the daemon uses {its}; {folder} is looked at, as you asked"
     CONF_CLOSED = f"{{path}} is not open to you; {_AS_DAEMON}"
     CONF_FAULTY = (
         "[{ours:if}the daemon works on with what it has loaded; a reload is refused, the next "
         "start fails][{other:if}a daemon with this configuration cannot be started] until that is "
         "corrected"
     )
-    CONF_NONE = "all the rest is not looked at: nothing says what there is"
+    CONF_NONE = "nothing else is looked at: there is no configuration that says what there is"
     CONF_PARTLY = "parts with mistakes are not looked at"
     CONF_NOT_SAID = "the daemon does not say what it has loaded: it is too old"
     CONF_WELL = "{folder}: {services}, no mistakes"
@@ -77,21 +77,21 @@ class Diagnosis(StrEnum):
         "[[Service]] Environment=SSL_MGR_TOPDIR={top}"
     )
     UNIT_CLOSES = (
-        "the unit lets the daemon write nothing to {paths}; run: systemctl edit sslmd, and write "
+        "the unit does not let the daemon write to {paths}; run: systemctl edit sslmd, and write "
         "there: [[Service]] ReadWritePaths={paths}"
     )
     UNIT_WELL = "it opens every folder that the configuration names"
     USER_WELL = "the daemon is no root, but uid {uid}"
     USER_ROOT = (
-        "the daemon runs as root: who breaks into it reads every file of root's, writes to "
-        "{writes} and has systemd do anything; sslmd init --user gives it a user of its own, who "
-        "may do to units just what restart_cmd says"
+        "the daemon runs as root: whoever breaks into it can read every file, write to {writes} "
+        "and have systemd do anything; sslmd init --user gives it a user of its own, who may do to "
+        "units only what restart_cmd says"
     )
     CLOCK_BEHIND = (
-        "files of the tree are {seconds} s younger than now: the clock was set back, or is wrong; "
-        "set it"
+        "files of the tree are dated {seconds} s in the future: the clock was set back, or is "
+        "wrong; set it"
     )
-    CLOCK_UNKNOWN = "nothing here tells whether it is synchronized (timedatectl)"
+    CLOCK_UNKNOWN = "nothing here says whether it is synchronized (timedatectl)"
     CLOCK_ALONE = "nothing synchronizes it; run: timedatectl set-ntp true, or install chrony"
     CLOCK_WELL = "it is synchronized"
     NO_PROGRAM = "{where}: there is no program {program}; correct it or install it"
@@ -135,8 +135,8 @@ class Diagnosis(StrEnum):
         "{cert}: the certificate of set {set} {place} is no CA's; nothing that it signs is valid"
     )
     OTHER_OWNER = (
-        "{cert}: {paths} belong to {owner}, who so has power over this certificate; see how that "
-        "came, and run: chown -R {us} {folder}"
+        "{cert}: {paths} belong to {owner}, who therefore has power over this certificate; find "
+        "out how that happened, then run: chown -R {us} {folder}"
     )
     PRODUCTION_DIFFERS = (
         "{cert}: {link} has other files or permissions than it should: servers read something "
@@ -148,17 +148,15 @@ class Diagnosis(StrEnum):
     )
     # --- CAs and orders
     NO_PROFILE = "{ca}: it has no profile {asked} ({has}); correct ca_preferred_acme_profile"
-    NO_EAB = (
-        "{ca}: it wants an account that you have there; write ca_eab_kid and ca_eab_hmac_key_file"
-    )
+    NO_EAB = "{ca}: it asks for an account at its own site; set ca_eab_kid and ca_eab_hmac_key_file"
     CA_ANSWERS = "{ca}: {server} answers"
     NO_ORDER = "{certs}: an order would not be made: {why}"
     CAA_UNSEEN = "whether CAA records allow {cas} to issue"
     ORDERS_WELL = "{certs}: names, zones and CAA are as an order needs"
     # --- names
     NAMES_DEAD = (
-        "{certs}: {names} [{one:if}has][{several:if}have] no address, so no client comes by that "
-        "name; take it out of the certificate if it is gone"
+        "{certs}: {names} [{one:if}has][{several:if}have] no address, so no client uses that "
+        "name; remove it from the certificate if it is no longer needed"
     )
     NAMES_WELL = "{names} with an address"
     # --- name servers
@@ -189,12 +187,14 @@ class Diagnosis(StrEnum):
         "zone {zone}: {server} answers by UDP alone ({tcp}); open TCP port 53 there: answers that "
         "are too long for UDP need it (RFC 7766)"
     )
-    SERIALS_DIFFER = "zone {zone}: serials differ ({serials}); see that all get the transfers"
+    SERIALS_DIFFER = (
+        "zone {zone}: serials differ ({serials}); make sure that all of them get the transfers"
+    )
     SERIALS_ALIKE = "zone {zone}: {servers}, all with serial {serial}"
     NO_ZONE = (
-        "zone {zone} is none: its name servers say that it is a part of {around}; make {around} "
-        "the group, or let its zone file include what is written for {zone}, and restart_cmd load "
-        "it"
+        "{zone} is no zone of its own: its name servers say that it is a part of {around}; make "
+        "{around} the group, or let its zone file include what is written for {zone}, and "
+        "restart_cmd load it"
     )
     # --- resolvers
     SIGNED = "zone {zone} is signed, and validates at {resolver}"
@@ -226,7 +226,7 @@ class Diagnosis(StrEnum):
         "{path} is not there, and a zone that includes it cannot be loaded; run: sslmctl "
         "dns-refresh"
     )
-    INCLUDES_UNKNOWN = "zone {zone}: {why}; in its file should stand: {lines}"
+    INCLUDES_UNKNOWN = "zone {zone}: {why}; its file should have: {lines}"
     NOT_INCLUDED = 'zone {zone} does not have {path}; write into its file: $INCLUDE "{path}"'
     INCLUDES_WELL = "zone {zone} has what is written for it ({told})"
     TLSA_SHOWN = "zone {zone} has the TLSA records written for it ({server})"
@@ -273,8 +273,8 @@ class Diagnosis(StrEnum):
         "there and let port 80 in[{is_six:if}, or remove its AAAA record]"
     )
     HTTP_NAT = (
-        "{said} (port 80) from here, while {servers} shows the file: with NAT this may be well. "
-        f"Try from elsewhere: curl -v http://{{name}}{_CHALLENGES}"
+        "{said} (port 80) from here, while {servers} shows the file: behind NAT this may be "
+        f"correct. Try from elsewhere: curl -v http://{{name}}{_CHALLENGES}"
     )
     PORT_NO_ADDRESS = (
         "{name}: it has no address, and so the CA finds no web server; correct the zone"
@@ -286,6 +286,9 @@ class Diagnosis(StrEnum):
     NO_RSYNC = "{host} has no rsync; install it there"
     HOST_HANGS = "{host}: a visit takes longer than {seconds} s; see why it hangs"
     HOST_WELL = "{host} lets us in, and has rsync"
+    HOST_LACKS = "{host} does not have {certs}; run: sslmctl deliver"
+    HOST_TO_GO = "{host}: {things} is no longer granted; the daemon removes it at its next visit"
+    PRODUCTION_WELL = "{folder} has only what belongs there"
     PROBE_NONE = "[[{kind}]]: not looked at, because probe = 'none'"
     NO_PORT = "[[{kind}]]: no port is known; name it: probe = [[[[port]]]]"
     PLACE_NO_ADDRESS = "{place}: {host} has no address; correct the name"

@@ -24,6 +24,13 @@ def _too_early(facts: Mapping[str, Any]) -> str:
     return f"{{cert}} rolls by itself at {{at}}, {rule}; --force rolls it now"
 
 
+def _trial_well(facts: Mapping[str, Any]) -> str:
+    kept = "it is in {folder}" if "folder" in facts else "nothing was kept"
+    return (
+        f"{{server}} issues it: serial {{serial}}, valid until {{until}}[; {{unmet:lines}}]; {kept}"
+    )
+
+
 ENDINGS: Mapping[Ended, str | Callable[[Mapping[str, Any]], str]] = {
     Ended.CANCELLED: "cancelled by an admin",
     Ended.NOT_NOTED: "it could not be noted: {why}",
@@ -35,13 +42,13 @@ ENDINGS: Mapping[Ended, str | Callable[[Mapping[str, Any]], str]] = {
     Ended.NOT_BACK: "set {set} cannot be rolled back to: {why}",
     Ended.TOO_EARLY: _too_early,
     Ended.TO_COME: "it will be done",
-    Ended.NOT_CONFIGURED: "it is not in the configuration any more",
+    Ended.NOT_CONFIGURED: "it is no longer in the configuration",
     Ended.REPLACED: "it was replaced by another one",
     Ended.ISSUED: "{what}[; {on_deck:if}it is on deck]",
     Ended.ROLLED: "rolled and deployed",
     Ended.ROLLED_BUT: "rolled, but {why}",
     Ended.ROLLED_WAITS: "rolled; {why}",
-    Ended.TRIAL_WELL: "{said}",
+    Ended.TRIAL_WELL: _trial_well,
 }
 
 ANSWERS: Mapping[Answered, str | Callable[[Mapping[str, Any]], str]] = {

@@ -37,7 +37,7 @@ def _roll_asked(facts: Mapping[str, Any]) -> str:
 
 HAPPENED: Mapping[Happened, str | Callable[[Mapping[str, Any]], str]] = {
     Happened.KEY_MADE: "key made ({key}): {why}[; {learns}]",
-    Happened.KEY_KEPT: "renewal begun with its key ({key}): {why}[; {learns}]",
+    Happened.KEY_KEPT: "renewal started with its key ({key}): {why}[; {learns}]",
     Happened.NEW_ROOT: "this makes another root, which every client has to learn",
     Happened.NEW_CHAIN: "what it signs from now on has another certificate in its chain",
     Happened.CERT_ISSUED: "certificate issued by {ca}, serial {serial}, valid until {until}",
@@ -48,15 +48,15 @@ HAPPENED: Mapping[Happened, str | Callable[[Mapping[str, Any]], str]] = {
     Happened.TLSA_WAITS: "waits for its TLSA records in DNS: {missing}",
     Happened.ROLLED: "set {set} is live[ in place of {old}][; {why}]",
     Happened.PUT_BACK: (
-        f"set {{set}} is on deck again: {{why}}[; set {{other}} is off the deck, {_STAYS}]"
+        f"set {{set}} is on deck again: {{why}}[; set {{other}} is no longer on deck; {_STAYS}]"
     ),
-    Happened.TAKEN_OFF: f"set {{set}} is off the deck again; {_STAYS}",
+    Happened.TAKEN_OFF: f"set {{set}} is no longer on deck; {_STAYS}",
     Happened.PLACE: "{kind} on {hosts}",
     Happened.DELIVERED: "in production[; to be restarted: {servers}]",
     Happened.RESTARTED: "{server} was restarted[; {unseen}]",
     Happened.RESTART_FAILED: _restart_failed,
     Happened.NOT_PROVEN: _not_proven,
-    Happened.SERVER_SEEN: "{server} is seen serving it",
+    Happened.SERVER_SEEN: "{server} was seen serving it",
     Happened.COPIED: "copied to {server}",
     Happened.COPIED_USED: "{server} has it, and uses it already[; {unseen}]",
     Happened.COPY_FAILED: _not_copied,

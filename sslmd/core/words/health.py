@@ -25,7 +25,10 @@ class Health(StrEnum):
     NOT_COMPARED_SINCE = "DANE: name servers and ports were not compared since {at}"
     RESTARTED = "{places} restarted, but [{why}][{silent:if}not seen]"
     ZONE = "TLSA records of {zone}: {error}"
-    HOST = "{host}: what it should not have is still there: {error}[; next try at {again}]"
+    HOST = (
+        "{host}: certificates that do not belong there could not be removed: {error}[; next try at "
+        "{again}]"
+    )
     DH = "Diffie-Hellman groups: {error}"
     REFUSED = (
         "the configuration was refused at {at}, "

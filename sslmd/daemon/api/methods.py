@@ -297,7 +297,7 @@ class Methods:
         if dns.acme_dirs or planner.means.updated(zone):
             parts.append(planner.ordering.challenges.refresh(zone))
         elif dns.restart and not dns.tlsa_dirs:
-            parts.append(planner.means.command(zone))  # for a zone that has no file of ours
+            parts.append(planner.means.runs.ask(zone))  # for a zone that has no file of ours
         done: list[Reason] = []
         failed: list[Reason] = []
         for result in await asyncio.gather(*parts, return_exceptions=True):
