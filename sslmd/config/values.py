@@ -321,21 +321,16 @@ def dane(value: Any) -> DaneEntry | None:
         proto = proto.lower()
     if proto not in ("tcp", "udp", "sctp"):
         raise wrong(f"{seen(proto)} is not a protocol", one_of(("tcp", "udp", "sctp")))
+    numbers = []
     # RFC 6698 §2.1: usage 0 to 3, selector 0 or 1, matching type 0 to 2.
-    usage, selector, match = (
-        _up_to(limit, what, number(part))
-        for limit, what, part in zip(
-            (3, 1, 2), ("usage", "selector", "matching type"), value[2:5], strict=True
-        )
-    )
+    kinds = (("usage", 3), ("selector", 1), ("matching type", 2))
+    for (what, limit), part in zip(kinds, map(number, value[2:5]), strict=True):
+        if type(part) is not int or not 0 <= part <= limit:
+            raise wrong(f"{seen(part)} is not a TLSA {what}", f"write a number from 0 to {limit}")
+        numbers.append(part)
+    usage, selector, match = numbers
     hosts = _tlsa_hosts(value[5] if len(value) == 6 else "", port)
     return DaneEntry(port, proto, usage, selector, match, hosts)
-
-
-def _up_to(limit: int, what: str, value: object) -> int:
-    if type(value) is not int or not 0 <= value <= limit:
-        raise wrong(f"{seen(value)} is not a TLSA {what}", f"write a number from 0 to {limit}")
-    return value
 
 
 def _tlsa_hosts(value: object, port: int) -> TlsaHosts | tuple[DomainName, ...]:

@@ -39,9 +39,8 @@ from sslmd.pki.judge import (
     find_path,
     judge,
 )
-from sslmd.pki.parsed import Parsed, parse_all
+from sslmd.pki.parsed import Parsed, Use, parse_all
 from sslmd.pki.pem import CERTIFICATE, Block, blocks
-from sslmd.pki.profile import Use
 
 _DER_SEQUENCE = b"\x30"  # with which every certificate in DER begins
 _NONE_IN_IT = "no certificate is in it (-----BEGIN CERTIFICATE-----)"

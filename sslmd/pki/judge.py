@@ -23,9 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 from sslmd.core.errors import Permanent
 from sslmd.pki.chain import why_no_issuer
 from sslmd.pki.name_constraints import check_name_constraints
-from sslmd.pki.parsed import CanonicalName, Parsed
+from sslmd.pki.parsed import CanonicalName, Parsed, Use, alone, in_path
 from sslmd.pki.pem import MALFORMED, damage, signature_algorithms
-from sslmd.pki.profile import Use, alone, in_path
 
 # Whole paths that are looked at before it is said why none is right.
 _MAX_PATHS = 200

@@ -233,7 +233,7 @@ def means_of(
     telling: Telling,
     resolver: Resolver,
     crowded: Callable[[], bool] = bool,
-    resting: Callable[[ZoneName], AbstractContextManager[None]] = keep_place,
+    resting: Callable[[str], AbstractContextManager[None]] = keep_place,
 ) -> Means:
     """Return what publishing needs."""
     return Means(
@@ -255,12 +255,14 @@ def ordering_of(
     telling: Telling,
     means: Means,
     socket: str = "",
+    touch: Callable[[ZoneName], None] = _unheard,
 ) -> Ordering:
-    """Return what orders need."""
+    """Return what orders need. `touch` is told of zones whose challenges changed."""
     challenges = Challenges(
         means,
         lambda event, text: telling.tell(event, text, None),
         lambda text, err: telling.bug(text, err),
+        touch,
     )
     return Ordering(
         site, threads, standings, telling, means.resolver, challenges, socket, means.crowded

@@ -13,6 +13,7 @@ from sslmd.core.jobs import (
     Copy,
     Look,
     Publish,
+    PublishChallenges,
     ReadHeld,
     Restart,
     See,
@@ -67,6 +68,8 @@ async def plan(
             elif isinstance(job, ZoneJob):
                 word = _ZONE_JOBS[type(job)]
                 row = {"cert": "", "job": f"{word} {job.zone}"}
+            elif isinstance(job, PublishChallenges):
+                row = {"cert": "", "job": f"publish challenges of {job.zone}"}
             elif isinstance(job, ReadHeld):
                 row = {"cert": "", "job": "read what is held"}
             elif isinstance(job, WriteDh):
