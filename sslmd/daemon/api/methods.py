@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, assert_never
@@ -68,6 +68,7 @@ class Methods:
 
     def __init__(self, planner: Planner, reload: Reload, started: datetime, pid: int) -> None:
         self._planner = planner
+        self._select = planner.registry.select
         self._asking = Asking(planner)
         self._requests = Requests(planner, self._asking)
         self._deliveries = Deliveries(planner)
@@ -151,9 +152,6 @@ class Methods:
         held = [cert for cert in which if is_held(self._planner.registry[cert])]
         if params.certs() is not None or len(held) <= _MOST_HELD:
             await self._planner.look_at_held(held)
-
-    def _select(self, names: Iterable[str] | None) -> list[CertId]:
-        return self._planner.registry.select(names)
 
     # --- reading ---
 
