@@ -92,11 +92,13 @@ class Zones:
 
     def note(self, cert: CertId) -> None:
         """A certificate changed, or is new."""
-        entry = self._registry.entries.get(cert)
-        if entry is not None and entry.wanted.dane:
-            self._become(ZoneName(cert.group), cert)
-        else:
+        entry, name = self._registry.entries.get(cert), ZoneName(cert.group)
+        if entry is None or not entry.wanted.dane:
             self.forget(cert)
+        elif name in self._zones and cert in self._zones[name].certs:
+            self._loop.touch(self.name, name)
+        else:
+            self._become(name, cert)
 
     def forget(self, cert: CertId) -> None:
         """A certificate left the configuration, or wants no records any more: those go."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -83,7 +84,7 @@ async def name_servers(
     """
     if primary is not None and primary.nameservers:
         return _bounded(zone, await _of_endpoints(zone, primary.nameservers, resolver))
-    source = await primary_server(primary, resolver) if primary is not None else None
+    source = await primary_server(zone, primary, resolver) if primary is not None else None
     names = await _ns_hosts(zone, source, resolver)
     asked = names[:MOST_SERVERS]
     found = await asyncio.gather(*(_addresses(host, source, resolver) for host in asked))
@@ -130,11 +131,21 @@ def _bounded(
     return NameServers(tuple(servers), lacking, cut)
 
 
-async def primary_server(primary: DnsPrimary, resolver: Resolver) -> NameServer | None:
-    """Return the first address of a zone's primary, None if it has none."""
+async def primary_server(
+    zone: ZoneName, primary: DnsPrimary, resolver: Resolver
+) -> NameServer | None:
+    """Return the first address of a zone's primary that answers, None if it has none at all.
+
+    A server need not listen on all of them: `localhost` is two. Where none answers it is the first.
+    """
     found = await resolver.addresses(primary.server.host)
     name = "" if primary.server.host in found else primary.server.host
-    return NameServer(found[0], primary.server.port, name) if found else None
+    servers = [NameServer(address, primary.server.port, name) for address in found]
+    for server in servers[:MOST_ADDRESSES] if len(servers) > 1 else ():
+        with suppress(SslmError):
+            await ask(server, zone, "SOA")
+            return server
+    return servers[0] if servers else None
 
 
 async def _of_endpoints(

@@ -227,6 +227,9 @@ class Diagnosis(StrEnum):
         "dns-refresh"
     )
     INCLUDES_UNKNOWN = "zone {zone}: {why}; its file should have: {lines}"
+    NO_RNDC = "--rndc of restart_cmd cannot be split into words ({why})"
+    NO_FILES = "nothing here says which files it is made of"
+    ZONE_FILE_CLOSED = "its file {path} cannot be read: {why}"
     NOT_INCLUDED = 'zone {zone} does not have {path}; write into its file: $INCLUDE "{path}"'
     INCLUDES_WELL = "zone {zone} has what is written for it ({told})"
     TLSA_SHOWN = "zone {zone} has the TLSA records written for it ({server})"

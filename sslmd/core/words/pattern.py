@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
 from functools import lru_cache
 
 # For type checkers alone: `typing` is slow to import.
@@ -33,6 +34,11 @@ def fill(
         for name, rest in pieces:
             text.append(styles[rest](facts[name]) if name else rest)
     return "".join(text)
+
+
+def tell(what: StrEnum, /, **facts: Any) -> str:
+    """Return the sentence of an enumeration that has patterns for values."""
+    return fill(what, facts)
 
 
 @lru_cache(maxsize=2048)
