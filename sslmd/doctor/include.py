@@ -83,7 +83,7 @@ async def _shown(config: Config, zone: ZoneName) -> Symptom | None:
         return None
     path = tlsa_file(config.dns.tlsa_dirs[0], zone)
     owner, given = next(iter((TLSA_FILES.read(path) or {}).items()), (None, None))
-    server = await primary_server(primary, Resolver())
+    server = await primary_server(zone, primary, Resolver())
     if given is None or not given.records or server is None:
         return None
     answer = await ask(server, str(owner), "TLSA")
