@@ -401,10 +401,15 @@ class Planner:
         if cert in self.registry:
             self.registry.put(cert, Unsaved(""))
 
-    def _save_failed(self, cert: CertId, err: SslmError) -> None:
+    def _save_failed(self, cert: CertId, err: Exception) -> None:
         self._unsaved += 1
+        if isinstance(err, SslmError):
+            why = err.text_beside(cert)
+        else:
+            why = f"an error of sslmd's own: {err!r}; see the journal"
+            self.telling.bug(f"{cert}: state.toml cannot be written: {err!r}", err)
         if cert in self.registry:
-            self.registry.put(cert, Unsaved(err.text_beside(cert)))
+            self.registry.put(cert, Unsaved(why))
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:
         self.bus.record(Record(self.site.now(), event, text, priority, cert))
