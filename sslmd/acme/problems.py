@@ -89,11 +89,7 @@ def read_problem(status: int, output: str, log: str, now: datetime, url: str) ->
     output = output[-MOST:]
     run = read_log(log)
     case = _Case(status, output, run, now, url, run.unvalidated or unvalidated_in_output(output))
-    checks = (
-        *(_usage, _another_run, _too_much, _unreachable),
-        *(_refused, _invalid, _processing, _known_words),
-    )
-    for check in checks:
+    for check in (_not_even_begun, _unreachable, _refused, _invalid, _processing, _known_words):
         if problem := check(case):
             return problem
     return _anything(case)
@@ -120,6 +116,11 @@ class _Case:
         """What certbot said at its end, in the log and on the console."""
         return f"{self.run.ending}\n{self.output}"
 
+    @property
+    def answer(self) -> CaAnswer | None:
+        """The CA's last answer."""
+        return self.run.answers[-1] if self.run.answers else None
+
     def problem(self, kind: ProblemKind, why: Reason, retry_at: datetime | None = None) -> Problem:
         return self.with_names(Problem(kind, why, retry_at))
 
@@ -133,27 +134,18 @@ class _Case:
 # --- the checks, in order -------------------------------------------------------------------
 
 
-def _usage(case: _Case) -> Problem | None:
-    if case.status != _USAGE:
-        return None
-    _, _, said = case.output.rpartition("certbot: error: ")
-    why = Reason(Failed.CERTBOT_USAGE, said=_without_secrets(said) or None)
-    return case.problem(ProblemKind.USAGE, why)
-
-
-def _another_run(case: _Case) -> Problem | None:
-    if "Another instance of Certbot is already running" not in case.output:
-        return None
-    return case.problem(ProblemKind.ANOTHER_RUN, Reason(Failed.CERTBOT_ANOTHER))
-
-
-def _too_much(case: _Case) -> Problem | None:
-    limit = limit_met(case.status, case.words)
-    if limit is None:
-        return None
-    return case.problem(
-        ProblemKind.TOO_MUCH, Reason(Failed.CERTBOT_TOO_MUCH, limit=limit, ca=case.ca)
-    )
+def _not_even_begun(case: _Case) -> Problem | None:
+    """Take what keeps certbot from asking the CA, and what ended it: its limits."""
+    if case.status == _USAGE:
+        _, _, said = case.output.rpartition("certbot: error: ")
+        why = Reason(Failed.CERTBOT_USAGE, said=_without_secrets(said) or None)
+        return case.problem(ProblemKind.USAGE, why)
+    if "Another instance of Certbot is already running" in case.output:
+        return case.problem(ProblemKind.ANOTHER_RUN, Reason(Failed.CERTBOT_ANOTHER))
+    if (limit := limit_met(case.status, case.words)) is not None:
+        why = Reason(Failed.CERTBOT_TOO_MUCH, limit=limit, ca=case.ca)
+        return case.problem(ProblemKind.TOO_MUCH, why)
+    return None
 
 
 _NETWORK = re.compile(r"^(?:\S+:)?requests\.exceptions\.(\w+):? ?(.*)$", re.MULTILINE)
@@ -201,7 +193,7 @@ def _unreachable(case: _Case) -> Problem | None:
 
 def _refused(case: _Case) -> Problem | None:
     """Take the last answer if it is an error; what came earlier was got over (a bad nonce)."""
-    answer = case.run.answers[-1] if case.run.answers else None
+    answer = case.answer
     if answer is None or answer.status < HTTPStatus.BAD_REQUEST:
         return None
     if code_of(answer.document) or text_of(answer.document, "detail"):
@@ -211,7 +203,7 @@ def _refused(case: _Case) -> Problem | None:
 
 def _invalid(case: _Case) -> Problem | None:
     """Take an order that the CA gave up (RFC 8555 §7.1.6), and names that it did not validate."""
-    answer = case.run.answers[-1] if case.run.answers else None
+    answer = case.answer
     if answer is not None and answer.document.get("status") == "invalid":
         error = answer.document.get("error")
         if "finalize" in answer.document and isinstance(error, dict):
@@ -238,7 +230,7 @@ def _invalid(case: _Case) -> Problem | None:
 
 def _processing(case: _Case) -> Problem | None:
     """Take an order that the CA was at work on when certbot's patience ended (RFC 8555 §7.1.6)."""
-    answer = case.run.answers[-1] if case.run.answers else None
+    answer = case.answer
     if "acme.errors.TimeoutError" not in case.words or answer is None:
         return None
     found = answer.document

@@ -20,6 +20,7 @@ from sslmd.core.names import CertId
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered, Issuance
 from sslmd.daemon.certs import Certs
+from sslmd.daemon.challenges import ChallengeZones
 from sslmd.daemon.dh import DhGroups
 from sslmd.daemon.held import HeldCerts, is_held
 from sslmd.daemon.hosts import Hosts
@@ -93,9 +94,17 @@ class Planner:
             telling,
             resolver,
             lambda: self.queue.crowded(Pool.ACME),
-            lambda zone: self.queue.resting(f"zone {zone}"),
+            self.queue.resting,
         )
-        self.ordering = ordering_of(site, threads, standings, telling, means, socket)
+        self.ordering = ordering_of(
+            site,
+            threads,
+            standings,
+            telling,
+            means,
+            socket,
+            lambda zone: self.loop.touch(ChallengeZones.name, zone),
+        )
         delivering = Delivering(
             site, threads, standings, telling, resolver, self.locality, means.runs
         )
@@ -108,7 +117,8 @@ class Planner:
             self.ordering, delivering, self.registry, self.loop, bus, self.zones, self.held
         )
         self.loop.add(self.certs, self.certs.waits)
-        for reconciler in (self.zones, self.hosts, self.dh, self.held):
+        self._challenges = ChallengeZones(self.ordering.challenges, site.now)
+        for reconciler in (self.zones, self._challenges, self.hosts, self.dh, self.held):
             self.loop.add(reconciler)
         self.registry.listen(Changes(bus, site.now, self.ledger.note).hear)
         self.registry.listen(self._follow)
@@ -326,6 +336,8 @@ class Planner:
         for cert in self.registry:
             self.loop.touch("cert", cert)
         self.zones.touch_all()
+        for zone in self._challenges.zones:
+            self.loop.touch(ChallengeZones.name, zone)
         self.hosts.touch_all()
         for name in ("dh", "held"):
             self.loop.touch(name)
@@ -389,10 +401,15 @@ class Planner:
         if cert in self.registry:
             self.registry.put(cert, Unsaved(""))
 
-    def _save_failed(self, cert: CertId, err: SslmError) -> None:
+    def _save_failed(self, cert: CertId, err: Exception) -> None:
         self._unsaved += 1
+        if isinstance(err, SslmError):
+            why = err.text_beside(cert)
+        else:
+            why = f"an error of sslmd's own: {err!r}; see the journal"
+            self.telling.bug(f"{cert}: state.toml cannot be written: {err!r}", err)
         if cert in self.registry:
-            self.registry.put(cert, Unsaved(err.text_beside(cert)))
+            self.registry.put(cert, Unsaved(why))
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:
         self.bus.record(Record(self.site.now(), event, text, priority, cert))

@@ -18,7 +18,7 @@ from sslmd.console.client import DaemonClient
 from sslmd.console.program import CtlError
 from sslmd.wire.messages import Method
 from tests.stand.server import ROOT
-from tests.stand.starter import Started, start_daemon
+from tests.stand.starter import Started, run_client, start_daemon
 
 EXAMPLE = ROOT / "conf.d-example"
 
@@ -219,14 +219,7 @@ class Site:
 
     def ctl(self, *words: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run sslmctl; check its exit status unless told None."""
-        done = subprocess.run(
-            [sys.executable, "-m", "sslmd.ctl.main", "--socket", str(self.socket), *words],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        done = run_client(["--socket", str(self.socket), *words], PATIENCE)
         if status is not None:
             assert done.returncode == status, f"{words}: {done.stdout}{done.stderr}"
         return done

@@ -1,4 +1,4 @@
-"""Starts the daemon by a fork of a process that has read its modules: that is most of a start.
+"""Starts sslmd and sslmctl by forks of a process that has read their modules: most of a start.
 
 What is forked is a process with a session, an environment and files of its own, as if it had been
 started anew; it is told `start` by a socket, and later asked how it ended.
@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -24,13 +25,13 @@ from tests.stand.forked import become
 from tests.stand.server import ROOT
 
 _MOST = 1 << 20  # bytes of one message: a command line and an environment
-_MODULE = "sslmd.daemon.main"
+_DAEMON, _CLIENT = "sslmd.daemon.main", "sslmd.ctl.main"
 
 
 class Started:
     """What is asked of a `Popen`, of a process that is no child of ours."""
 
-    def __init__(self, starter: _Starter, pid: int, stderr: IO[str]) -> None:
+    def __init__(self, starter: _Starter, pid: int, stderr: IO[str] | None = None) -> None:
         self.pid, self.stderr = pid, stderr
         self.returncode: int | None = None
         self._starter = starter
@@ -46,7 +47,7 @@ class Started:
     def wait(self, timeout: float | None = None) -> int:
         """Return how it ended; raise TimeoutExpired after so many seconds."""
         if self.returncode is None and not select.select([self._handle], [], [], timeout)[0]:
-            raise subprocess.TimeoutExpired(_MODULE, timeout or 0)
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
         status = self.poll()
         assert status is not None
         return status
@@ -91,11 +92,29 @@ def _starter() -> _Starter:
 def start_daemon(options: Sequence[str], env: Mapping[str, str]) -> Started:
     """Start it in the checkout, with nothing to read; what it prints is to be read at `stderr`."""
     reading, writing = os.pipe()
+    nothing = os.open(os.devnull, os.O_WRONLY)
     try:
-        pid = _starter().ask({"argv": [_MODULE, *options], "env": dict(env)}, [writing])
+        asked = {"argv": [_DAEMON, *options], "env": dict(env)}
+        pid = _starter().ask(asked, [nothing, writing])
     finally:
         os.close(writing)
+        os.close(nothing)
     return Started(_starter(), pid, os.fdopen(reading, encoding="utf-8"))
+
+
+def run_client(words: Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    """Run sslmctl with nothing to read; raise TimeoutExpired after so many seconds."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        asked = {"argv": [_CLIENT, *words], "env": dict(os.environ)}
+        started = Started(_starter(), _starter().ask(asked, [out.fileno(), err.fileno()]))
+        try:
+            status = started.wait(timeout)
+        finally:
+            started.send_signal(signal.SIGKILL)
+        out.seek(0)
+        err.seek(0)
+        said, complained = out.read().decode(), err.read().decode()
+    return subprocess.CompletedProcess(list(words), status, said, complained)
 
 
 # --- the other side -----------------------------------------------------------------------
@@ -103,10 +122,11 @@ def start_daemon(options: Sequence[str], env: Mapping[str, str]) -> Started:
 
 def _serve(line: socket.socket) -> Callable[[], object] | None:
     """Do what is asked until nobody asks; in a process that was forked, return what it is to do."""
-    main: Callable[[], object] = import_module(_MODULE).main
+    mains: dict[str, Callable[[], object]]
+    mains = {name: import_module(name).main for name in (_DAEMON, _CLIENT)}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     while True:
-        data, files, _, _ = socket.recv_fds(line, _MOST, 1)
+        data, files, _, _ = socket.recv_fds(line, _MOST, 2)
         if not data:
             return None
         asked = json.loads(data)
@@ -115,11 +135,11 @@ def _serve(line: socket.socket) -> Callable[[], object] | None:
         elif (answer := os.fork()) == 0:
             line.close()
             os.setsid()
-            nothing = os.open(os.devnull, os.O_RDWR)
-            become((nothing, nothing, *files), asked["argv"], asked["env"])
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            become((nothing, *files), asked["argv"], asked["env"])
             for file in (nothing, *files):
                 os.close(file)
-            return main
+            return mains[asked["argv"][0]]
         for file in files:
             os.close(file)
         line.send(str(answer).encode())
@@ -127,4 +147,4 @@ def _serve(line: socket.socket) -> Callable[[], object] | None:
 
 if __name__ == "__main__":
     if what := _serve(socket.socket(fileno=int(sys.argv[1]))):
-        what()
+        sys.exit(what())  # type: ignore[arg-type]
