@@ -18,7 +18,6 @@ from sslmd.daemon.api import documents, limits
 from sslmd.daemon.api.asking import Asking, Following, Result
 from sslmd.daemon.api.deliveries import Deliveries
 from sslmd.daemon.api.http_tests import HttpTests
-from sslmd.daemon.api.plan_document import plan
 from sslmd.daemon.api.requests import Requests
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.api.status_document import StatusDocument
@@ -114,7 +113,7 @@ class Methods:
             case Method.PLAN:
                 some = self._select(params.certs())
                 async with client.user.making():
-                    result = {"jobs": await plan(self._planner, some, client.user.turn)}
+                    result = {"jobs": await documents.plan(self._planner, some, client.user.turn)}
             case Method.EVENTS:
                 result = await self._events(client, params)
             case Method.RENEW:
