@@ -40,7 +40,6 @@ from sslmd.acme.refusals import (
     ProblemKind,
     http_error,
     judged,
-    retry_after,
     retry_at,
 )
 from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
@@ -71,8 +70,7 @@ def to_error(problem: Problem, now: datetime) -> SslmError:
     if when is not None and when <= now:
         when = None
     if problem.failed:
-        names = [name for name, _ in problem.failed]
-        return ValidationFailed(problem.why, names, retry_at=when)
+        return ValidationFailed(problem.why, problem.failed, retry_at=when)
     if problem.kind in _PERMANENT:
         return Permanent(problem.why)
     if problem.kind is ProblemKind.PROCESSING:
@@ -128,7 +126,7 @@ class _Case:
         return self.with_names(judged(self.run, answer, document, self.ca, self.now))
 
     def with_names(self, problem: Problem) -> Problem:
-        return replace(problem, failed=tuple((one.name, one.detail) for one in self.failed))
+        return replace(problem, failed=tuple(one.name for one in self.failed))
 
 
 # --- the checks, in order -------------------------------------------------------------------
@@ -218,7 +216,7 @@ def _invalid(case: _Case) -> Problem | None:
             Failed.NAMES_NOT_VALIDATED,
             names=tuple(names[:MOST_SHOWN]),
             more=len(names[MOST_SHOWN:]) or None,
-            said=Said(detail),
+            said=Said(detail) or None,
             problem=code or None,
         )
         for (detail, code), names in groups.items()
@@ -237,7 +235,7 @@ def _processing(case: _Case) -> Problem | None:
     if found.get("status") != "processing" or "finalize" not in found or not answer.url:
         return None
     why = Reason(Failed.STILL_PROCESSING, ca=case.ca)
-    when = retry_at(retry_after(answer), case.now)
+    when = retry_at(answer.retry_after, case.now)
     return replace(case.problem(ProblemKind.PROCESSING, why, when), order=answer.url)
 
 

@@ -49,7 +49,6 @@ _TARGETS: Points = (
     (300, 60),
 )
 _SPREADS: Points = tuple((life, 5 if life == 120 else 0) for life, _ in _TARGETS)
-DEFAULT = ByLife(_TARGETS, _SPREADS)
 
 # ssl-mgr takes a life that is as near as this to a point, in days, for the same.
 _SAME = 0.1

@@ -278,7 +278,15 @@ def window(value: Any) -> Window:
         raise wrong(f"{shown(whole)}: a day ends at 24:00", remedy)
     if start == end:
         raise wrong(f"{shown(whole)} has no length", "write 00:00-24:00 for a whole day")
-    return Window(days, start, end, _zone(words[0] if words else "UTC"), " ".join(whole.split()))
+    name = words[0] if words else "UTC"
+    try:
+        zone = ZoneInfo(name)
+    # A folder of the database, or a file in it that is no zone, fails in other ways.
+    except (ValueError, OSError, LookupError):
+        problem = f"{shown(name)} is not a time zone of this machine"
+        remedy = "write one as in /usr/share/zoneinfo, such as Europe/Berlin or UTC"
+        raise wrong(problem, remedy) from None
+    return Window(days, start, end, zone, " ".join(whole.split()))
 
 
 def _days(word: str, remedy: str) -> frozenset[int]:
@@ -294,17 +302,6 @@ def _days(word: str, remedy: str) -> frozenset[int]:
             number = (number + 1) % 7
             days.add(number)
     return frozenset(days)
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    # A folder of the database, or a file in it that is no zone, fails in other ways.
-    except (ValueError, OSError, LookupError):
-        raise wrong(
-            f"{shown(name)} is not a time zone of this machine",
-            "write one as in /usr/share/zoneinfo, such as Europe/Berlin or UTC",
-        ) from None
 
 
 def dane(value: Any) -> DaneEntry | None:

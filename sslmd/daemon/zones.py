@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 
-from sslmd.core.dane.events import SOON, CertsOfZone, JobBroke, MxDoubted, WatchBegun, ZoneReloaded
+from sslmd.core.dane.events import SOON, CertsOfZone, JobBroke, WatchBegun, ZoneReloaded
 from sslmd.core.dane.judging import dane_of
 from sslmd.core.dane.plan import ZoneView, decide_zone
 from sslmd.core.dane.verdict import Dane, Unknown
@@ -245,8 +245,6 @@ class Zones:
         """
         if name not in self._zones:
             return ""
-        # While nobody tells, this fails: a name server that is down is not to be reloaded.
-        self._zones.put(name, MxDoubted())
         given = await self._work.publish(name, again=True)
         if given is None:
             return ""

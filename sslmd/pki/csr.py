@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from sslmd.core.errors import Permanent
-from sslmd.core.names import DomainName, SanName, san_or_none, shown
+from sslmd.core.names import DomainName, san_or_none, shown
 from sslmd.core.spec import AcmeCa, CertSpec
 from sslmd.pki.keys import hash_for, load_key
 from sslmd.pki.pem import MALFORMED, REQUESTS, only_block
@@ -58,16 +58,16 @@ def _common_name(spec: CertSpec) -> str:
 
 def alternative_names(spec: CertSpec) -> x509.SubjectAlternativeName | None:
     """Return the SAN extension for `CertSpec.all_names`, None without names."""
-    names = spec.all_names()
-    return x509.SubjectAlternativeName([_general(name) for name in names]) if names else None
-
-
-def _general(name: SanName) -> x509.GeneralName:
-    if isinstance(name, DomainName):
-        return x509.DNSName(name.text)
-    if isinstance(name, ipaddress.IPv6Address) and name.scope_id is not None:
-        raise Permanent(f"{name}: a certificate cannot hold an address with a scope; drop the %…")
-    return x509.IPAddress(name)
+    found: list[x509.GeneralName] = []
+    for name in spec.all_names():
+        if isinstance(name, ipaddress.IPv6Address) and name.scope_id is not None:
+            problem = "a certificate cannot hold an address with a scope; drop the %…"
+            raise Permanent(f"{name}: {problem}")
+        if isinstance(name, DomainName):
+            found.append(x509.DNSName(name.text))
+        else:
+            found.append(x509.IPAddress(name))
+    return x509.SubjectAlternativeName(found) if found else None
 
 
 def make_csr(key_pem: bytes, spec: CertSpec, subject: x509.Name | None = None) -> bytes:

@@ -214,8 +214,13 @@ def oid_name(oid: x509.ObjectIdentifier) -> str:
 def alone(one: Parsed, use: Use, *, as_leaf: bool) -> Iterator[str]:
     """Yield what is wrong with a certificate, whatever is above it."""
     for extension in one.extensions.values():
-        if extension.critical and extension.oid not in _KNOWN:
-            yield _critical(extension.oid)
+        oid = extension.oid
+        if extension.critical and oid in _NOT_CRITICAL:
+            name, section = _NOT_CRITICAL[oid]
+            yield f"its {name} is critical, which it must not be (RFC 5280 §{section})"
+        elif extension.critical and oid not in _KNOWN:
+            what = f"it has the critical extension {_named(oid)}"
+            yield f"{what}, which is not known here (RFC 5280 §4.2)"
     yield from _key(one)
     if use is not Use.SERVER:
         return
@@ -237,13 +242,6 @@ def alone(one: Parsed, use: Use, *, as_leaf: bool) -> Iterator[str]:
         yield "it is not for servers: its keyUsage allows no use in TLS (RFC 5280 §4.2.1.12)"
     if one.is_ca:
         yield "it is not for servers: it is the certificate of a CA (CA/B Forum BR §7.1.2.7.8)"
-
-
-def _critical(oid: x509.ObjectIdentifier) -> str:
-    if oid in _NOT_CRITICAL:
-        name, section = _NOT_CRITICAL[oid]
-        return f"its {name} is critical, which it must not be (RFC 5280 §{section})"
-    return f"it has the critical extension {_named(oid)}, which is not known here (RFC 5280 §4.2)"
 
 
 def _key(one: Parsed) -> Iterator[str]:
@@ -280,28 +278,22 @@ def in_path(one: Parsed, *, is_last: bool) -> Iterator[str]:
         yield "it has no authorityKeyIdentifier with a key id (RFC 5280 §4.2.1.1)"
     if is_v3 and one.is_ca and one.find(x509.SubjectKeyIdentifier) is None:
         yield "it has no subjectKeyIdentifier (RFC 5280 §4.2.1.2)"
-    yield from _ca(one) if one.is_ca else _no_ca(one)
+    usage, constraints = one.find(x509.KeyUsage), one.find(x509.BasicConstraints)
+    if one.is_ca:
+        if not one.is_critical(x509.BasicConstraints):
+            yield "its basicConstraints are not critical (RFC 5280 §4.2.1.9)"
+        if usage is None:
+            yield "it has no keyUsage (RFC 5280 §4.2.1.3)"
+        elif not usage.key_cert_sign and constraints and constraints.path_length is not None:
+            yield "it has a pathLenConstraint, but no keyCertSign (RFC 5280 §4.2.1.9)"
+    else:
+        if usage is not None and usage.key_cert_sign:
+            yield "its keyUsage has keyCertSign, but it is no CA's (RFC 5280 §4.2.1.9)"
+        if usage is not None and usage.crl_sign and not one.subject:
+            yield "its keyUsage has cRLSign, but its subject is empty (RFC 5280 §4.1.2.6)"
+        if one.find(x509.NameConstraints) is not None:
+            yield "it has nameConstraints, but it is no CA's (RFC 5280 §4.2.1.10)"
     if not is_v3 and one.extensions:
         yield "it has extensions but is not of version 3 (RFC 5280 §4.1.2.1)"
     if one.is_forgeable and not is_last and one.digest is not None:
         yield f"its signature is made with {one.digest.name.upper()}, which can be forged"
-
-
-def _ca(one: Parsed) -> Iterator[str]:
-    if not one.is_critical(x509.BasicConstraints):
-        yield "its basicConstraints are not critical (RFC 5280 §4.2.1.9)"
-    usage, constraints = one.find(x509.KeyUsage), one.find(x509.BasicConstraints)
-    if usage is None:
-        yield "it has no keyUsage (RFC 5280 §4.2.1.3)"
-    elif not usage.key_cert_sign and constraints and constraints.path_length is not None:
-        yield "it has a pathLenConstraint, but no keyCertSign (RFC 5280 §4.2.1.9)"
-
-
-def _no_ca(one: Parsed) -> Iterator[str]:
-    usage = one.find(x509.KeyUsage)
-    if usage is not None and usage.key_cert_sign:
-        yield "its keyUsage has keyCertSign, but it is no CA's (RFC 5280 §4.2.1.9)"
-    if usage is not None and usage.crl_sign and not one.subject:
-        yield "its keyUsage has cRLSign, but its subject is empty (RFC 5280 §4.1.2.6)"
-    if one.find(x509.NameConstraints) is not None:
-        yield "it has nameConstraints, but it is no CA's (RFC 5280 §4.2.1.10)"

@@ -16,7 +16,7 @@ from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
 from sslmd.core.errors import Permanent, Transient, text_of
 from sslmd.core.limits import Issuances
 from sslmd.core.names import CertId, SetName, ZoneName
-from sslmd.core.reason import Reason
+from sslmd.core.reason import Ended, Reason
 from sslmd.core.renewal import Wanted
 from sslmd.core.state import CertState, Issuance
 from sslmd.core.view import Standing
@@ -66,7 +66,7 @@ class Site:
         """Return what the configuration asks of `cert`; raise `Permanent` if it is gone."""
         service = self.config.services.get(cert)
         if service is None:
-            raise Permanent(f"{cert} is not in the configuration any more")
+            raise Permanent(Reason(Ended.NOT_CONFIGURED), about=cert)
         return service
 
     async def command(self, argv: Argv) -> None:

@@ -49,7 +49,9 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "ca_test_server_root)"
     ),
     Failed.NOT_VALIDATED: "the CA {ca} could not validate {names:lines}[; and {more} more]",
-    Failed.NAMES_NOT_VALIDATED: "{names}[, and {more} more]: {said}[ ({problem})]",
+    Failed.NAMES_NOT_VALIDATED: (
+        "{names}[, and {more} more]: [{said}|it gives no reason][ ({problem})]"
+    ),
     Failed.STILL_PROCESSING: (
         "the CA {ca} did not issue the certificate in time and is still working on it; its order "
         "is kept and continued later"

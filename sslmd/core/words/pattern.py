@@ -17,7 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_TOKENS = re.compile(r"(\[\[|\]\]|\[|\])|\{(\w+)(?::(\w+))?\}|([^\[\]{}]+)")
+# Compiled when it is needed: a status without trouble has no use for it.
+_TOKENS = r"(\[\[|\]\]|\[|\])|\{(\w+)(?::(\w+))?\}|([^\[\]{}]+)"
 
 # A fact as it is, and one that is only asked for: whether it is there.
 PLAIN: Mapping[str, Callable[[Any], str]] = {"": str, "if": lambda _: ""}
@@ -49,7 +50,7 @@ def _parts(pattern: str) -> list[tuple[bool, list[tuple[str, str]], list[tuple[s
     """
     pieces: list[tuple[str, str]] = []
     parts: list[tuple[bool, list[tuple[str, str]], list[tuple[str, str]]]] = [(False, pieces, [])]
-    for mark, name, style, text in _TOKENS.findall(pattern):
+    for mark, name, style, text in re.findall(_TOKENS, pattern):
         if mark in ("[", "]"):
             pieces = []
             parts.append((mark == "[", pieces, []))
@@ -67,4 +68,4 @@ def _parts(pattern: str) -> list[tuple[bool, list[tuple[str, str]], list[tuple[s
 
 def fields(pattern: str) -> Iterator[str]:
     """Yield the names of the facts in a pattern."""
-    return (name for _, name, _, _ in _TOKENS.findall(pattern) if name)
+    return (name for _, name, _, _ in re.findall(_TOKENS, pattern) if name)
