@@ -62,7 +62,7 @@ PYTEST = $(BIN)/python -m compileall -q sslmd && \
 test: $(READY) test-servers
 	@$(PYTEST) $(if $(ROOM),tests/$(ROOM))
 
-# Those that start no servers and no daemon: a minute or two, for every change.
+# Those that start no servers and no daemon, and kill no process at each step: for every change.
 quick: MORE = 1
 quick: $(READY)
 	@$(PYTEST) --quick $(if $(ROOM),tests/$(ROOM))

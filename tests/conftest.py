@@ -151,7 +151,9 @@ _FIRST = (
     "test_patterns",
 )
 
-# Rooms whose tests start servers, machines or daemons; in others, files that use them.
+# Rooms whose tests start servers, machines or daemons; in others, files that use them, and those
+# that race with a process or kill one hundreds of times.
+_RACES = {"servers/test_http01_races.py", "servers/test_remote_killed.py", "store/test_killed.py"}
 _SLOW_ROOMS = {"integration", "stand", "packaging", "systemd", "bench", "fuzz"}
 _USES_SERVERS = re.compile(
     r"^from tests\.stand(\.\w+)? import .*\b(bind|nginx|pebble|sshd|postfix|unbound|host|far_site"
@@ -162,14 +164,15 @@ _USES_SERVERS = re.compile(
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--quick", action="store_true", help="only files that need no servers")
+    parser.addoption("--quick", action="store_true", help="only files without servers and races")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     if not config.getoption("--quick") or collection_path.suffix != ".py":
         return None
-    room = collection_path.relative_to(ROOT / "tests").parts[0]
-    slow = room in _SLOW_ROOMS or _USES_SERVERS.search(collection_path.read_text())
+    place = collection_path.relative_to(ROOT / "tests")
+    slow = place.parts[0] in _SLOW_ROOMS or str(place) in _RACES
+    slow = slow or _USES_SERVERS.search(collection_path.read_text())
     return True if slow else None
 
 
