@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from sslmd.config.groups import why_absent
 from sslmd.config.model import Config
@@ -75,8 +76,7 @@ class Planner:
         socket: str = "",
     ) -> None:
         self.site, self.threads, self.standings, self.telling = site, threads, standings, telling
-        self.bus = bus
-        self.registry = Registry()
+        self.bus, self.registry = bus, Registry()
         self.ledger = Ledger(site, self._page_of, self._save_failed, self._saved_again)
         self.loop = Loop(
             site.now,
@@ -88,23 +88,10 @@ class Planner:
         )
         self.queue = self.loop.queue
         resolver, self.locality = Resolver(), Locality(threads.look_up)
-        self.means = means = means_of(
-            site,
-            threads,
-            telling,
-            resolver,
-            lambda: self.queue.crowded(Pool.ACME),
-            self.queue.resting,
-        )
-        self.ordering = ordering_of(
-            site,
-            threads,
-            standings,
-            telling,
-            means,
-            socket,
-            lambda zone: self.loop.touch(ChallengeZones.name, zone),
-        )
+        crowded = partial(self.queue.crowded, Pool.ACME)
+        self.means = means = means_of(site, threads, telling, resolver, crowded, self.queue.resting)
+        touch = partial(self.loop.touch, ChallengeZones.name)
+        self.ordering = ordering_of(site, threads, standings, telling, means, socket, touch)
         delivering = Delivering(
             site, threads, standings, telling, resolver, self.locality, means.runs
         )
@@ -143,12 +130,8 @@ class Planner:
     def start(self) -> None:
         """Make the first plan and begin to work."""
         self.ledger.start()
-        for cert in self.registry:
-            self.loop.touch("cert", cert)
-        self.hosts.touch_all()
-        for name in ("dh", "held"):
-            self.loop.touch(name)
         self.zones.start()
+        self.touch_all()
         self.loop.start()
 
     async def stop(self, grace: float) -> bool:
@@ -259,14 +242,16 @@ class Planner:
 
     def _forgive(self, old: Config) -> None:
         """Try orders again at once where what challenges are published by has changed."""
-        config = self.site.config
-        if _publishing(old) == _publishing(config):
+
+        def publishing(config: Config) -> object:
+            web = [(one.servers, one.server_dir, one.http_check) for one in config.server_classes]
+            return config.dns, config.dns_primaries, web, config.globals.dns_extra_servers
+
+        if publishing(old) == publishing(self.site.config):
             return
         for cert, entry in list(self.registry.entries.items()):
-            trouble = entry.state.trouble
-            if trouble is None or trouble.binding:
-                continue
-            if isinstance(entry.wanted.spec.signer, AcmeCa):
+            trouble, is_acme = entry.state.trouble, isinstance(entry.wanted.spec.signer, AcmeCa)
+            if trouble is not None and not trouble.binding and is_acme:
                 self.registry.put(cert, Forgiven())
 
     def _is_ordering(self, cert: CertId) -> bool:
@@ -413,9 +398,3 @@ class Planner:
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:
         self.bus.record(Record(self.site.now(), event, text, priority, cert))
-
-
-def _publishing(config: Config) -> object:
-    """Return what a configuration says of publishing challenges."""
-    web = [(one.servers, one.server_dir, one.http_check) for one in config.server_classes]
-    return config.dns, config.dns_primaries, web, config.globals.dns_extra_servers

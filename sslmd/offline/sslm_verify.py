@@ -111,7 +111,9 @@ def _run(args: argparse.Namespace) -> int:
         wrong = [one.text for one in findings if one.check == check]
         verified.tell(check, wrong, right)
     if anchors is not None:
-        verified.check("root", lambda: _rooted(found, unread))
+        wrong = ["; ".join([found.problem, *unread[:1]])] if found.problem else []
+        root = path[-1].cert.subject.rfc4514_string()
+        verified.tell("root", wrong, lambda: f"leads to {root}")
     for name in args.name:
         verified.check("name", partial(_named, given.leaf, name))
     if given.key_file:
@@ -257,13 +259,6 @@ def _signers(path: Sequence[Parsed], given: _Given) -> str:
     if unused:
         text += f"; not needed: {', '.join(one.cert.subject.rfc4514_string() for one in unused)}"
     return text
-
-
-def _rooted(found: _Found, unread: Sequence[str]) -> str:
-    if found.problem:
-        more = "".join(f"; {problem}" for problem in unread[:1])
-        raise Permanent(found.problem + more)
-    return f"leads to {found.path[-1].cert.subject.rfc4514_string()}"
 
 
 def _named(leaf: Parsed, name: str) -> str:

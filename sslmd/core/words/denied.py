@@ -49,6 +49,11 @@ def _asked_before(facts: Facts) -> str:
 
 
 DENIED: Mapping[Denied, str | Callable[[Facts], str]] = {
+    Denied.HOST_IN_CLASS: (
+        "{host} is in {classes:and}: take it out of ssl-mgr.conf first, then reload"
+    ),
+    Denied.HOST_IS_THIS: "{host} is this machine: there is nothing to forget",
+    Denied.HOST_NOT_KNOWN: "nothing is known of {host}; known and in no class: {known}",
     Denied.BAD_MESSAGE: "{said}",
     Denied.NOT_PERMITTED: "{method} is for root and the daemon's own user; uid {uid} may read",
     Denied.NOW_NOT_PERMITTED: (
