@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -126,8 +126,8 @@ def test_it_keeps_the_code_of_what_failed() -> None:
 
 
 def test_several_failures_are_one_reason_of_all_of_theirs() -> None:
-    lost = Reason(Failed.NS_NO_SOA)
-    silent = Transient(Reason(Failed.NS_CLOSED), about="zone example.com", retry_at=NOW)
+    lost, now = Reason(Failed.NS_NO_SOA), datetime(2026, 6, 1, tzinfo=UTC)
+    silent = Transient(Reason(Failed.NS_CLOSED), about="zone example.com", retry_at=now)
     failed = together([silent, Permanent(lost, about="zone example.com"), silent])
     assert isinstance(failed, Permanent)
     assert failed.reason.code is Failed.SEVERAL
@@ -135,6 +135,6 @@ def test_several_failures_are_one_reason_of_all_of_theirs() -> None:
     assert failed.reason["about"] == "zone example.com"  # and what they are about
     apart = together([silent, Transient(lost, about="zone example.org")])
     assert isinstance(apart, Transient)
-    assert apart.retry_at == NOW
+    assert apart.retry_at == now
     assert apart.reason["parts"] == (silent.reason, lost.of("zone example.org"))
     assert together([silent]) is silent
