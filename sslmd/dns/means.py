@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from sslmd.config.model import Argv, Config, DnsPrimary
 from sslmd.core.names import ZoneName
-from sslmd.dns.command import Change, InThread
+from sslmd.dns.command import Change
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.runs import Pace, Runs
+from sslmd.processes import InThread
 from sslmd.store.layout import Tree
 
 

@@ -19,7 +19,8 @@ from sslmd.config.model import Argv, Config
 from sslmd.core.errors import Overdue, SslmError, Transient
 from sslmd.core.host.commands import is_per_zone
 from sslmd.core.names import ZoneName
-from sslmd.dns.command import Change, DnsCommand, InThread, RunFailure
+from sslmd.dns.command import Change, DnsCommand, RunFailure
+from sslmd.processes import InThread
 
 
 @dataclass(frozen=True, slots=True)

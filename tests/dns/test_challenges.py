@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import pytest
 
@@ -30,6 +30,7 @@ from sslmd.store.layout import challenge_file
 from tests.stand.responder import Responder, Zone
 from tests.stand.world import START
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 ZONE = ZoneName("example.com")
@@ -156,8 +157,8 @@ class World:
         zone = next(zone for zone in self.served if name.endswith(zone.text))
         return self.served[zone](query, tcp)
 
-    async def _thread(self, call: Callable[[], T]) -> T:
-        return call()
+    async def _thread(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return func(*args, **kwargs)
 
     async def _run(self, argv: Argv) -> None:
         self.calls.append(argv)
