@@ -14,8 +14,10 @@ import os
 import signal
 import socket
 import sys
+import traceback
 
 from sslmd.net import messages, sandbox
+from sslmd.net.acme import Engine
 from sslmd.net.link import Handlers, Operation, link_on
 from sslmd.net.messages import PING, Alive
 
@@ -31,8 +33,8 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon ends it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end = socket.socket(fileno=int(number))
-    end.setblocking(False)
-    end.set_inheritable(False)
+    end.settimeout(0)
+    os.set_inheritable(end.fileno(), False)  # noqa: FBT003  (as the library has it)
     _load()
     limits = sandbox.enter(user)
     # Changing the user has forgotten it, if it was said before.
@@ -54,14 +56,20 @@ async def _serve(end: socket.socket, limits: tuple[str, ...]) -> None:
     async def alive(_: Alive) -> Alive:
         return Alive(os.geteuid(), limits)
 
-    handlers: Handlers = {PING: alive}
+    async def sign(asked: messages.Sign) -> messages.Signature:
+        return await link.call(messages.SIGN, asked)
+
+    async def public_key(key: str) -> str:
+        return (await link.call(messages.PUBLIC_KEY, messages.OfKey(key))).jwk
+
+    handlers: Handlers = {PING: alive, **Engine(sign, public_key).handlers()}
     link = await link_on(end, handlers, _bug)
     await link.run()
 
 
 def _bug(err: BaseException) -> None:
     """Leave the trace on stderr, which the daemon reads; the question alone fails."""
-    sys.stderr.write(f"{type(err).__name__}\n")
+    traceback.print_exception(err)
 
 
 if __name__ == "__main__":

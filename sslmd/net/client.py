@@ -15,7 +15,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
+from sslmd.core.failed import Failed
 from sslmd.core.names import shown
+from sslmd.core.reason import Reason
 from sslmd.net.link import Handlers, Link, LinkError, NetGone, Operation, link_on
 from sslmd.net.messages import PING, Alive
 
@@ -68,7 +70,8 @@ class Net:
         self._failed = failed
         self._user = user
         self._command = command
-        self._up: asyncio.Future[Link] | None = None
+        self._link: Link | None = None
+        self._changed = asyncio.Condition()
         self._keeping: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self.limits: tuple[str, ...] = ()
@@ -80,17 +83,17 @@ class Net:
 
     async def start(self) -> None:
         """Start it, and keep one running until `stop`."""
-        self._up = asyncio.get_running_loop().create_future()
         self._keeping = asyncio.ensure_future(self._keep())
 
     async def stop(self) -> None:
         """End it; what is under way fails with `NetGone`."""
-        if self._keeping is not None:
-            self._keeping.cancel()
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            keeping.cancel()
             with suppress(asyncio.CancelledError):
-                await self._keeping
-        if self._up is not None and not self._up.done():
-            self._up.cancel()
+                await keeping
+        async with self._changed:
+            self._changed.notify_all()
 
     async def call(self, operation: Operation[Q, A], asked: Q) -> A:
         """Ask it; what died with a process is asked of the next one, if it may be.
@@ -99,26 +102,31 @@ class Net:
         operation's own matter, and the caller's.
         """
         tries = TRIES if operation.repeatable else 1
+        died: Link | None = None
         while True:
-            assert self._up is not None, "the network process was not started"
-            link = await asyncio.shield(self._up)
+            async with self._changed:
+                await self._changed.wait_for(
+                    lambda died=died: self._keeping is None or self._link not in (None, died)
+                )
+            if self._link is None:
+                raise NetGone(Reason(Failed.NET_GONE))
+            died = self._link
             tries -= 1
             try:
-                return await link.call(operation, asked)
+                return await died.call(operation, asked)
             except NetGone:
                 if not tries:
                     raise
-                # The next one is on its way once `_keep` has noticed.
-                await asyncio.sleep(0)
-                while self._up.done() and self._up.result() is link:
-                    await asyncio.sleep(0.01)
 
     async def _keep(self) -> None:
         pause = FIRST_PAUSE
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
-            why = await self._one_life()
+            try:
+                why = await self._one_life()
+            except OSError as err:
+                why = f"cannot be started: {err.strerror}"
             if loop.time() - began > LIVED:
                 pause = FIRST_PAUSE
             self._tell(f"the network process {why}; another one is started")
@@ -142,7 +150,7 @@ class Net:
         )
         self._process = process
         theirs.close()
-        ours.setblocking(False)
+        ours.settimeout(0)
         words = asyncio.ensure_future(_last_words(process))
         link = await link_on(ours, self._handlers, self._failed)
         running = asyncio.ensure_future(link.run())
@@ -152,7 +160,7 @@ class Net:
             await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
             if running.done() and (err := running.exception()) is not None:
                 if not isinstance(err, LinkError):
-                    raise err
+                    self._failed(err)
                 why = f"sent what makes no sense ({err})"
             elif not running.done():
                 why = watching.result()
@@ -161,10 +169,7 @@ class Net:
                     async with asyncio.timeout(ENDING):
                         await process.wait()
         finally:
-            up, self._up = self._up, asyncio.get_running_loop().create_future()
-            if up is not None and not up.done():
-                # Whoever waits for this one goes on waiting for the next.
-                self._up = up
+            self._link = None
             link.close()
             watching.cancel()
             running.cancel()
@@ -192,9 +197,10 @@ class Net:
                 raise
             seconds = HANGS
             self.limits = answer.limits
-            assert self._up is not None
-            if not self._up.done():
-                self._up.set_result(link)
+            if self._link is not link:
+                self._link = link
+                async with self._changed:
+                    self._changed.notify_all()
             await asyncio.sleep(PING_EVERY)
 
 
@@ -222,5 +228,3 @@ def _signal(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-

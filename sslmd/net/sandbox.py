@@ -148,7 +148,12 @@ def _landlock(libc: ctypes.CDLL) -> bool:
 
 def _readable() -> list[str]:
     trusted = ssl.get_default_verify_paths()
-    roots = [trusted.openssl_cafile, trusted.openssl_capath, "/etc/ssl", "/usr/share/ca-certificates"]
+    roots = [
+        trusted.openssl_cafile,
+        trusted.openssl_capath,
+        "/etc/ssl",
+        "/usr/share/ca-certificates",
+    ]
     roots += [os.environ.get(name, "") for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")]
     paths = [*_RESOLVER, *_RANDOM, *filter(None, roots)]
     # Python, which reads its library at first use. Whatever is secret does not lie there.
@@ -172,36 +177,27 @@ def _allow(libc: ctypes.CDLL, rules: int, path: str) -> None:
 
 # By architecture (uname -m): its number for audit (linux/audit.h), and those of system calls that
 # start programs, look into or signal others, change what is mounted or who we are, or load code.
-_FORBIDDEN = {
-    "x86_64": (
-        0xC000003E,
-        {
-            **{"execve": 59, "execveat": 322, "ptrace": 101, "process_vm_readv": 310},
-            **{"process_vm_writev": 311, "kill": 62, "tkill": 200, "pidfd_send_signal": 424},
-            **{"pidfd_getfd": 438, "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161},
-            **{"unshare": 272, "setns": 308, "bpf": 321, "perf_event_open": 298, "keyctl": 250},
-            **{"add_key": 248, "request_key": 249, "userfaultfd": 323, "io_uring_setup": 425},
-            **{"init_module": 175, "finit_module": 313, "kexec_load": 246, "reboot": 169},
-            **{"setuid": 105, "setgid": 106, "setresuid": 117, "setresgid": 119, "setgroups": 116},
-            **{"open_by_handle_at": 304, "name_to_handle_at": 303, "acct": 163, "swapon": 167},
-            **{"settimeofday": 164, "clock_settime": 227, "adjtimex": 159, "personality": 135},
-        },
-    ),
-    "aarch64": (
-        0xC00000B7,
-        {
-            **{"execve": 221, "execveat": 281, "ptrace": 117, "process_vm_readv": 270},
-            **{"process_vm_writev": 271, "kill": 129, "tkill": 130, "pidfd_send_signal": 424},
-            **{"pidfd_getfd": 438, "mount": 40, "umount2": 39, "pivot_root": 41, "chroot": 51},
-            **{"unshare": 97, "setns": 268, "bpf": 280, "perf_event_open": 241, "keyctl": 219},
-            **{"add_key": 217, "request_key": 218, "userfaultfd": 282, "io_uring_setup": 425},
-            **{"init_module": 105, "finit_module": 273, "kexec_load": 104, "reboot": 142},
-            **{"setuid": 146, "setgid": 144, "setresuid": 147, "setresgid": 149, "setgroups": 159},
-            **{"open_by_handle_at": 265, "name_to_handle_at": 264, "acct": 89, "swapon": 224},
-            **{"settimeofday": 170, "clock_settime": 112, "adjtimex": 171, "personality": 92},
-        },
-    ),
+_CALLS = {
+    "x86_64": """
+        execve=59 execveat=322 ptrace=101 process_vm_readv=310 process_vm_writev=311 kill=62
+        tkill=200 pidfd_send_signal=424 pidfd_getfd=438 mount=165 umount2=166 pivot_root=155
+        chroot=161 unshare=272 setns=308 bpf=321 perf_event_open=298 keyctl=250 add_key=248
+        request_key=249 userfaultfd=323 io_uring_setup=425 init_module=175 finit_module=313
+        kexec_load=246 reboot=169 setuid=105 setgid=106 setresuid=117 setresgid=119
+        setgroups=116 open_by_handle_at=304 name_to_handle_at=303 acct=163 swapon=167
+        settimeofday=164 clock_settime=227 adjtimex=159 personality=135
+    """,
+    "aarch64": """
+        execve=221 execveat=281 ptrace=117 process_vm_readv=270 process_vm_writev=271 kill=129
+        tkill=130 pidfd_send_signal=424 pidfd_getfd=438 mount=40 umount2=39 pivot_root=41
+        chroot=51 unshare=97 setns=268 bpf=280 perf_event_open=241 keyctl=219 add_key=217
+        request_key=218 userfaultfd=282 io_uring_setup=425 init_module=105 finit_module=273
+        kexec_load=104 reboot=142 setuid=146 setgid=144 setresuid=147 setresgid=149
+        setgroups=159 open_by_handle_at=265 name_to_handle_at=264 acct=89 swapon=224
+        settimeofday=170 clock_settime=112 adjtimex=171 personality=92
+    """,
 }
+_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 # Classic BPF (linux/bpf_common.h): load a word, jump if equal, jump if greater or equal, return.
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
@@ -213,19 +209,19 @@ _X32 = 0x40000000  # numbers of the other interface of x86_64
 
 def _seccomp(libc: ctypes.CDLL) -> bool:
     """Refuse those calls with EPERM. Whether this machine has it, and its numbers are known."""
-    known = _FORBIDDEN.get(platform.machine())
-    if known is None:
+    machine = platform.machine()
+    if machine not in _CALLS:
         return False
-    architecture, calls = known
+    numbers = sorted(int(call.partition("=")[2]) for call in _CALLS[machine].split())
     steps = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
-        (_EQUAL, 1, 0, architecture),
+        (_EQUAL, 1, 0, _ARCHITECTURES[machine]),
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER_AT),
         (_AT_LEAST, 0, 1, _X32),
         (_RETURN, 0, 0, _REFUSE),
     ]
-    for number in sorted(calls.values()):
+    for number in numbers:
         steps += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
     steps.append((_RETURN, 0, 0, _ALLOW))
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
