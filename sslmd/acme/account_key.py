@@ -114,7 +114,9 @@ def _rsa_of(found: dict[str, Any]) -> rsa.RSAPrivateKey:
 
 
 def _int(text: str) -> int:
-    return int.from_bytes(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", True), "big")
+    return int.from_bytes(
+        base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True), "big"
+    )
 
 
 def _number(value: int, size: int) -> str:

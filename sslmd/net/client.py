@@ -101,22 +101,26 @@ class Net:
         Raises `NetGone` where that did not help, and `NetBug`. How long it may take is the
         operation's own matter, and the caller's.
         """
-        tries = TRIES if operation.repeatable else 1
         died: Link | None = None
-        while True:
-            async with self._changed:
-                await self._changed.wait_for(
-                    lambda died=died: self._keeping is None or self._link not in (None, died)
-                )
-            if self._link is None:
-                raise NetGone(Reason(Failed.NET_GONE))
-            died = self._link
-            tries -= 1
+        for tries in reversed(range(TRIES if operation.repeatable else 1)):
+            link = await self._running(died)
             try:
-                return await died.call(operation, asked)
+                return await link.call(operation, asked)
             except NetGone:
                 if not tries:
                     raise
+            died = link
+        raise AssertionError
+
+    async def _running(self, died: Link | None) -> Link:
+        """Wait for a process that runs and is not the one that died; raises `NetGone` at the end."""
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: self._keeping is None or self._link not in (None, died)
+            )
+        if self._link is None:
+            raise NetGone(Reason(Failed.NET_GONE))
+        return self._link
 
     async def _keep(self) -> None:
         pause = FIRST_PAUSE
