@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from sslmd.acme.account_key import AccountKey, b64
+from sslmd.net.acme_messages import PUBLIC_KEY, SIGN, OfKey, PublicKey, Sign, Signature
 from sslmd.net.link import Handlers
-from sslmd.net.messages import PUBLIC_KEY, SIGN, OfKey, PublicKey, Sign, Signature
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _MOST_PAYLOAD = 1 << 20

@@ -16,7 +16,7 @@ import socket
 import sys
 import traceback
 
-from sslmd.net import messages, sandbox
+from sslmd.net import acme_messages, messages, sandbox
 from sslmd.net.acme import Engine
 from sslmd.net.link import Handlers, Operation, link_on
 from sslmd.net.messages import PING, Alive
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
 
 def _load() -> None:
     """Make all that is made at first use: later there is no file to make it of."""
-    for operation in vars(messages).values():
+    for operation in (*vars(messages).values(), *vars(acme_messages).values()):
         if isinstance(operation, Operation):
             _ = operation.asked, operation.answered
 
@@ -56,11 +56,11 @@ async def _serve(end: socket.socket, limits: tuple[str, ...]) -> None:
     async def alive(_: Alive) -> Alive:
         return Alive(os.geteuid(), limits)
 
-    async def sign(asked: messages.Sign) -> messages.Signature:
-        return await link.call(messages.SIGN, asked)
+    async def sign(asked: acme_messages.Sign) -> acme_messages.Signature:
+        return await link.call(acme_messages.SIGN, asked)
 
     async def public_key(key: str) -> str:
-        return (await link.call(messages.PUBLIC_KEY, messages.OfKey(key))).jwk
+        return (await link.call(acme_messages.PUBLIC_KEY, acme_messages.OfKey(key))).jwk
 
     handlers: Handlers = {PING: alive, **Engine(sign, public_key).handlers()}
     link = await link_on(end, handlers, _bug)

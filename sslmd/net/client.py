@@ -113,7 +113,7 @@ class Net:
         raise AssertionError
 
     async def _running(self, died: Link | None) -> Link:
-        """Wait for a process that runs and is not the one that died; raises `NetGone` at the end."""
+        """Wait for a process other than the one that died; raises `NetGone` at the end."""
         async with self._changed:
             await self._changed.wait_for(
                 lambda: self._keeping is None or self._link not in (None, died)
