@@ -18,7 +18,9 @@ from contextlib import suppress
 from datetime import timedelta
 
 from sslmd.core.errors import Overdue, Permanent, Transient
+from sslmd.core.failed import Failed
 from sslmd.core.plain import plain
+from sslmd.core.reason import Reason, Said
 
 # Bytes of output kept: the last ones, where the reason usually stands.
 TAIL = 2000
@@ -52,14 +54,14 @@ async def run_command(
     timeout: timedelta,  # noqa: ASYNC109
     cwd: str,
     stdin: bytes = b"",
-    remedy: str = "correct restart_cmd or install the program",
+    remedy: Failed = Failed.FIX_RESTART_CMD,
     limit: str = "cmd_timeout",
 ) -> str:
     """Run `argv` with `stdin` as its input, and return the end of its output.
 
     Raises `Permanent` if it cannot be started, `Transient` if it fails, `Overdue` if it takes
-    longer than `timeout`, each naming the command and what it said. `remedy` and `limit` are what
-    an admin can do: if it cannot be started, and if it takes too long.
+    longer than `timeout`; the reason of each has the command and what it said. `remedy` and `limit`
+    are what an admin can do: if it cannot be started, and if it takes too long.
     """
     shown = shlex.join(argv)
     program = await start(argv, cwd=cwd, stdin=stdin, remedy=remedy)
@@ -68,17 +70,21 @@ async def run_command(
             status = await program.wait()
         await program.rest_of_output()
     except TimeoutError:
-        seconds = round(timeout.total_seconds())
-        raise Overdue(
-            f"{shown} was ended after {seconds} s; see why it hangs, or raise {limit}; "
-            f"{program.said}"
-        ) from None
+        seconds, said = round(timeout.total_seconds()), Said(program.said)
+        why = Reason(Failed.COMMAND_OVERDUE, command=shown, seconds=seconds, limit=limit, said=said)
+        raise Overdue(why) from None
     finally:
         await program.end()
     if status != 0:
-        how = f"exited with {status}" if status > 0 else f"was killed by signal {-status}"
-        raise Transient(f"{shown} {how}: {program.said}")
+        raise Transient(ended_badly(shown, status, program.said))
     return program.text
+
+
+def ended_badly(shown: str, status: int, said: str) -> Reason:
+    """Say how a command ended, by its exit status, which is negative for a signal."""
+    if status < 0:
+        return Reason(Failed.COMMAND_KILLED, command=shown, signal=-status, said=Said(said))
+    return Reason(Failed.COMMAND_EXITED, command=shown, status=status, said=Said(said))
 
 
 class Program:
@@ -131,7 +137,7 @@ async def start(
     stdin: bytes = b"",
     env: Mapping[str, str] | None = None,
     umask: int = 0o022,
-    remedy: str = "install the program",
+    remedy: Failed = Failed.FIX_PROGRAM,
 ) -> Program:
     """Start `argv`; raise `Permanent` if that cannot be, `Transient` if not at the moment.
 
@@ -141,10 +147,11 @@ async def start(
     try:
         process, output = await _start(argv, cwd, stdin, env, umask)
     except (OSError, ValueError) as err:  # a ValueError is a NUL byte in an argument
+        said = Said((err.strerror if isinstance(err, OSError) else None) or err)
         if isinstance(err, OSError) and err.errno in _BUSY:
-            raise Transient(f"cannot start {shown} now: {err.strerror}") from err
-        reason = err.strerror if isinstance(err, OSError) else None
-        raise Permanent(f"cannot start {shown}: {reason or err}; {remedy}") from err
+            raise Transient(Reason(Failed.COMMAND_NOT_NOW, command=shown, said=said)) from err
+        why = Reason(Failed.COMMAND_NOT_STARTED, command=shown, said=said, remedy=Reason(remedy))
+        raise Permanent(why) from err
     return Program(process, output)
 
 
@@ -251,26 +258,24 @@ _REFUSED = (
     (
         # polkit, asked by systemctl: nobody is there to type a password.
         re.compile(r"[Ii]nteractive authentication required|Access denied|Not authorized"),
-        "its user may not do that to the unit; allow it with a polkit rule",
+        Failed.RIGHT_POLKIT,
     ),
     (
         re.compile(r"a (?:password|terminal) is required|no tty present"),
-        "sudo wants a password; allow the command with NOPASSWD in sudoers",
+        Failed.RIGHT_SUDO,
     ),
     (
         re.compile(r"is not in the sudoers file|is not allowed to execute"),
-        "sudoers does not allow it; add a line with NOPASSWD for this command",
+        Failed.RIGHT_SUDOERS,
     ),
     (
         re.compile(r"Operation not permitted|Permission denied|must be (run as )?root"),
-        "its user is not permitted to; let it run as one who is (polkit, sudo, or user@host)",
+        Failed.RIGHT_MISSING,
     ),
 )
 
 
-def missing_right(said: str, where: str) -> str:
-    """Return what to add to an error of a command, "" if it was not for lack of a right."""
-    for pattern, remedy in _REFUSED:
-        if pattern.search(said):
-            return f"; on {where} {remedy}: docs/operations.md"
-    return ""
+def missing_right(said: str, where: str) -> Reason | None:
+    """Return what to add to an error of a command, None if it was not for lack of a right."""
+    found = (code for pattern, code in _REFUSED if pattern.search(said))
+    return next((Reason(code, where=where) for code in found), None)

@@ -10,13 +10,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from sslmd.acme import certbot_log, directory, launch
+from sslmd.acme import certbot_log, certbot_run, directory, launch
 from sslmd.core import plain
 from sslmd.daemon import loop
 from sslmd.dns import ask, bounds, manners, received
 from sslmd.servers import handshake, http01, http01_look, probe, ssh, ssh_line, starttls
 from sslmd.store import note_kinds
-from sslmd.workers import acme_before
 
 _PLACE = re.compile(r"(<!-- limits: begin -->\n).*(<!-- limits: end -->)", re.DOTALL)
 
@@ -115,7 +114,7 @@ LIMITS = (
     Limit(
         "CAs",
         "certbot: time until the first challenge, until all",
-        f"{acme_before.BEGINNING.seconds} s, {acme_before.HANDING_IN.seconds // 60} min",
+        f"{certbot_run.BEGINNING.seconds} s, {certbot_run.HANDING_IN.seconds // 60} min",
         "it is ended; tried again later",
         _QUEUED,
     ),

@@ -11,11 +11,13 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sslmd.core.reason import Code, Held, Reason, Said
-from sslmd.core.words.sentence import TABLES, fields
+from sslmd.core.words.pattern import fields
+from sslmd.core.words.sentence import TABLES
 
 KINDS = [kind for kind in Code.__subclasses__() if kind.__module__.startswith("sslmd.core.")]
 _PLACE = re.compile(r"(<!-- codes: begin -->\n).*(<!-- codes: end -->)", re.DOTALL)
@@ -26,13 +28,19 @@ def because(text: str) -> Reason:
     return Reason(Held.NOTED, text=Said(text))
 
 
-def patterns(kind: type[Code], code: Code) -> list[str]:
+@cache
+def patterns(kind: type[Code], code: Code) -> tuple[str, ...]:
     """Every text that the words of a code can be made of."""
     words = TABLES[kind][code]
     if isinstance(words, str):
-        return [words]
-    tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.getmodule(words) or words)))
-    return list(_constants(_function(tree, words), tree))
+        return (words,)
+    tree = _tree(inspect.getmodule(words) or words)
+    return tuple(_constants(_function(tree, words), tree))
+
+
+@cache
+def _tree(module: Any) -> ast.Module:
+    return ast.parse(textwrap.dedent(inspect.getsource(module)))
 
 
 def _function(tree: ast.Module, words: Any) -> ast.AST:
@@ -76,6 +84,7 @@ def facts_of(code: Code) -> list[str]:
     return list(dict.fromkeys(name for name in names if name in known))
 
 
+@cache
 def used_facts() -> set[str]:
     """Return every name that a pattern has for a fact."""
     every = (pattern for kind in KINDS for code in kind for pattern in patterns(kind, code))

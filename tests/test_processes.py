@@ -243,7 +243,7 @@ def test_one_that_cannot_be_killed_is_not_waited_for_for_ever() -> None:
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         pytest.skip("setpriv is not installed")
-    top = Path(tempfile.mkdtemp())
+    top = Path(tempfile.mkdtemp(dir="/var/tmp"))  # memory is mounted nosuid
     try:
         top.chmod(0o755)
         shutil.copy(setpriv, top / "as-root")

@@ -5,16 +5,10 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 from sslmd.core.errors import Permanent
 from sslmd.store import files
-
-
-def accounts_dir(home: str, url: str) -> str:
-    """Return the folder of the accounts at a CA, as certbot names it."""
-    parts = urlsplit(url)
-    return f"{home}/accounts/{parts.netloc}{parts.path}".rstrip("/")
+from sslmd.store.layout import accounts_dir
 
 
 def newest_account(home: str, url: str) -> str:
@@ -49,8 +43,7 @@ def set_account_aside(home: str, url: str) -> str:
     name = newest_account(home, url)
     if not name:
         return ""
-    parts = urlsplit(url)
-    folder = f"{home}/accounts-lost/{parts.netloc}{parts.path}".rstrip("/")
+    folder = accounts_dir(home, url, lost=True)
     files.make_dirs(folder, 0o700)
     aside = f"{folder}/{name}"
     number = 1

@@ -1,8 +1,8 @@
 """certbot, which speaks ACME for us: manual mode, our own CSR, a folder of its own per service.
 
-What it is told, what it leaves behind, and where. Options and files are those of certbot's own
-documentation (https://eff-certbot.readthedocs.io/en/stable/using.html). The folder is the one
-that ssl-mgr used, `cb/`, so that accounts made by it are used on.
+What it is told, and what it leaves behind; `certbot_run` runs it. Options and files are those of
+certbot's own documentation (https://eff-certbot.readthedocs.io/en/stable/using.html). The folder is
+the one that ssl-mgr used, `cb/`, so that accounts made by it are used on.
 
     cb/accounts/<server>/…       accounts with their keys; never removed
     cb/accounts-lost/…           accounts that their CA knows no more
@@ -18,18 +18,21 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sslmd.acme.accounts import accounts_dir, newest_account
+from sslmd.acme.accounts import newest_account
 from sslmd.acme.launch import closed, limited, tied
 from sslmd.acme.orders import CertbotOrder
 from sslmd.config.model import CaInfo, Validation
 from sslmd.core.errors import Permanent
+from sslmd.core.failed import Failed
+from sslmd.core.reason import Reason
 from sslmd.pki.local_ca import Issued
 from sslmd.store import files
-from sslmd.store.layout import CERT, CHAIN, CSR, FULLCHAIN
+from sslmd.store.layout import CERT, CHAIN, CSR, FULLCHAIN, OrderFolders, accounts_dir
 from sslmd.wire.messages import SOCKET_ENV
 
 RESUMER = str(Path(__file__).with_name("resume.py"))
@@ -57,10 +60,6 @@ RESUME_PROCESSING = 5
 LOG_TAIL = 1 << 20
 
 _END_GROUP = 'kill -s KILL -- "-$SSLM_GROUP"'
-_EAB_FILE = "eab.ini"
-_SERVER_FILE = "server"
-_OFFERED_FILE = "offered"
-_OPEN_FILE = "open"
 _URL = re.compile(r"https?://[\x21-\x7e]{1,500}")
 _PREFERRED = {Validation.DNS_01: "dns", Validation.HTTP_01: "http"}
 # What certbot, or the Python and OpenSSL below it, may go by.
@@ -88,19 +87,6 @@ class AcmeServer:
     profile: str = ""
     eab_kid: str = ""
     eab_hmac_key_file: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OrderFolders:
-    """The folders of one order: certbot's own, and that of this order's files."""
-
-    home: str
-    order: str
-
-    @property
-    def log(self) -> str:
-        """Where certbot writes what it does."""
-        return f"{self.home}/logs/letsencrypt.log"
 
 
 def server_of(ca: CaInfo, email: str) -> AcmeServer:
@@ -136,7 +122,9 @@ def test_server_of(ca: CaInfo, email: str, *, binds_accounts: bool) -> AcmeServe
 
 def find_certbot() -> str:
     """Return certbot's path: the one beside our Python, else in PATH; raise `Permanent`."""
-    return _beside_python("certbot") or _missing("certbot", "install it (pip install certbot)")
+    if path := _beside_python("certbot"):
+        return path
+    raise Permanent(Reason(Failed.NO_CERTBOT))
 
 
 def find_hook(configured: Path | None) -> str:
@@ -144,8 +132,10 @@ def find_hook(configured: Path | None) -> str:
     if configured is not None:
         if os.access(configured, os.X_OK) and not configured.is_dir():
             return str(configured)
-        _missing(str(configured), "correct sslm_auth_hook in [globals], or remove it")
-    return _beside_python(HOOK) or _missing(HOOK, "it comes with sslmd: install sslmd again")
+        raise Permanent(Reason(Failed.NO_OWN_HOOK, file=str(configured)))
+    if path := _beside_python(HOOK):
+        return path
+    raise Permanent(Reason(Failed.NO_HOOK, file=HOOK))
 
 
 def _beside_python(program: str) -> str | None:
@@ -155,10 +145,6 @@ def _beside_python(program: str) -> str | None:
 
 def _search_path() -> str:
     return os.environ.get("PATH") or _PATH
-
-
-def _missing(program: str, remedy: str) -> str:
-    raise Permanent(f"there is no program {program}; {remedy}")
 
 
 def command(server: AcmeServer, place: OrderFolders, hook: str, certbot: str) -> list[str]:
@@ -203,8 +189,8 @@ def register_command(server: AcmeServer, place: OrderFolders, certbot: str) -> l
 
 def _folders(server: AcmeServer, place: OrderFolders) -> list[str]:
     """Return where certbot works, and for which CA."""
-    words = [f"--config-dir={place.home}", f"--work-dir={place.home}/work"]
-    words += [f"--logs-dir={place.home}/logs", f"--max-log-backups={OLD_LOGS}"]
+    words = [f"--config-dir={place.home}", f"--work-dir={place.work}"]
+    words += [f"--logs-dir={place.logs}", f"--max-log-backups={OLD_LOGS}"]
     return [*words, f"--server={server.url}"]
 
 
@@ -213,7 +199,7 @@ def _contact(server: AcmeServer) -> list[str]:
 
 
 def _binding(server: AcmeServer, place: OrderFolders) -> list[str]:
-    return [f"--config={place.order}/{_EAB_FILE}"] if server.eab_kid else []
+    return [f"--config={place.eab_file}"] if server.eab_kid else []
 
 
 def resume_command(server: AcmeServer, place: OrderFolders, order_url: str) -> list[str]:
@@ -231,7 +217,7 @@ def environment(
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     env |= {"PATH": _search_path(), **limited()}
     # What certbot cannot log it leaves in TMPDIR, and a cli.ini in HOME would change its orders.
-    env |= {"TMPDIR": f"{place.home}/work", "HOME": f"{place.home}/work"}
+    env |= {"TMPDIR": place.work, "HOME": place.work}
     if order is not None:
         env |= {SOCKET_ENV: socket, "SSLM_ORDER": order.ident}
     if server.root is not None:
@@ -246,12 +232,12 @@ def prepare(place: OrderFolders, csr: bytes, server: AcmeServer) -> None:
     for folder in (place.home, accounts_dir(place.home, server.url)):
         files.check_dir(folder)
     files.remove_tree(place.order)
-    for folder in (f"{place.home}/work", f"{place.home}/logs", place.order):
+    for folder in (place.work, place.logs, place.order):
         files.make_dirs(folder, 0o700)
-    files.write_file(f"{place.order}/{_SERVER_FILE}", server.url.encode())
+    files.write_file(place.server_note, server.url.encode())
     files.write_file(f"{place.order}/{CSR}", csr)
     if server.eab_kid:
-        files.write_file(f"{place.order}/{_EAB_FILE}", _eab(server))
+        files.write_file(place.eab_file, _eab(server))
 
 
 def _eab(server: AcmeServer) -> bytes:
@@ -261,11 +247,11 @@ def _eab(server: AcmeServer) -> bytes:
     try:
         key = files.read_secret(path, limit=4096).decode("ascii").strip()
     except FileNotFoundError:
-        raise Permanent(f"{path} is not there; correct ca_eab_hmac_key_file") from None
+        raise Permanent(Reason(Failed.EAB_FILE_MISSING, file=path)) from None
     except UnicodeDecodeError:
         key = ""
     if not key or any(not (char.isalnum() or char in "-_=") for char in key):
-        raise Permanent(f"{path} holds no EAB key: it has to be bare base64url, nothing else")
+        raise Permanent(Reason(Failed.EAB_FILE_BAD, file=path))
     return f"eab-kid = {server.eab_kid}\neab-hmac-key = {key}\n".encode()
 
 
@@ -284,9 +270,9 @@ def collect(place: OrderFolders, csr: bytes, server: AcmeServer) -> Issued | Non
         os.stat(f"{place.order}/{FULLCHAIN}")
         for name in (CERT, CHAIN):
             if os.stat(f"{place.order}/{name}").st_size > files.MAX_FILE:
+                most = files.MAX_FILE
                 raise Permanent(
-                    f"the CA at {server.url} sent a {name} of more than {files.MAX_FILE} bytes, "
-                    "which nobody needs; ask the CA"
+                    Reason(Failed.CA_SENT_TOO_MUCH, url=server.url, file=name, most=most)
                 )
         cert, chain = (files.read_file(f"{place.order}/{name}") for name in (CERT, CHAIN))
     except FileNotFoundError:
@@ -296,7 +282,7 @@ def collect(place: OrderFolders, csr: bytes, server: AcmeServer) -> Issued | Non
 
 def _is_of(place: OrderFolders, csr: bytes, server: AcmeServer) -> bool:
     """Whether the folder is of an order for that CSR, at that server; raises FileNotFoundError."""
-    url = files.read_file(f"{place.order}/{_SERVER_FILE}")
+    url = files.read_file(place.server_note)
     return url == server.url.encode() and files.read_file(f"{place.order}/{CSR}") == csr
 
 
@@ -318,8 +304,12 @@ def interrupted(
             return ""
     except FileNotFoundError:
         return ""
-    if order := _open(place, now):
-        return order
+    with suppress(FileNotFoundError):  # none that the CA was at work on
+        since = os.stat(place.open_note).st_mtime
+        order = files.read_file(place.open_note).decode("ascii", "replace").strip()
+        is_old = now.timestamp() - since > TAKEN_UP_OPEN.total_seconds()
+        if _URL.fullmatch(order) and not is_old:
+            return order
     if now.timestamp() - begun > TAKEN_UP.total_seconds():
         return ""
     log = read_log(place, None)
@@ -332,20 +322,8 @@ def interrupted(
 
 def note_open(place: OrderFolders, order: str) -> None:
     """Note that the CA is at work on the order of this folder; blocks."""
-    if not os.path.lexists(f"{place.order}/{_OPEN_FILE}"):  # its age counts
-        files.write_file(f"{place.order}/{_OPEN_FILE}", f"{order}\n".encode())
-
-
-def _open(place: OrderFolders, now: datetime) -> str:
-    """Return the URL of the order that the CA was at work on, "" if none is noted."""
-    path = f"{place.order}/{_OPEN_FILE}"
-    try:
-        since = os.stat(path).st_mtime
-        order = files.read_file(path).decode("ascii", "replace").strip()
-    except FileNotFoundError:
-        return ""
-    is_old = now.timestamp() - since > TAKEN_UP_OPEN.total_seconds()
-    return order if _URL.fullmatch(order) and not is_old else ""
+    if not os.path.lexists(place.open_note):  # its age counts
+        files.write_file(place.open_note, f"{order}\n".encode())
 
 
 def clear(place: OrderFolders) -> None:
@@ -365,13 +343,13 @@ def log_mark(place: OrderFolders) -> LogMark:
 def note_offered(place: OrderFolders, names: Iterable[str]) -> None:
     """Note that these names are now offered to the CA, which counts failures; blocks."""
     text = "".join(f"{name}\n" for name in names)
-    files.write_file(f"{place.home}/{_OFFERED_FILE}", text.encode())
+    files.write_file(place.offered_note, text.encode())
 
 
 def offered(place: OrderFolders) -> tuple[str, ...]:
     """Return the names of an order that was cut short after it was offered; blocks."""
     try:
-        text = files.read_file(f"{place.home}/{_OFFERED_FILE}").decode("ascii", "replace")
+        text = files.read_file(place.offered_note).decode("ascii", "replace")
     except FileNotFoundError:
         return ()
     return tuple(text.split())
@@ -379,7 +357,7 @@ def offered(place: OrderFolders) -> tuple[str, ...]:
 
 def forget_offered(place: OrderFolders) -> None:
     """It is known how the order went; blocks."""
-    files.remove_file(f"{place.home}/{_OFFERED_FILE}")
+    files.remove_file(place.offered_note)
 
 
 def read_log(place: OrderFolders, before: LogMark) -> str:

@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from sslmd.core.errors import Refused
+from sslmd.core.failed import Failed
 from sslmd.core.names import CertId, shown
+from sslmd.core.reason import Reason, Said
 
 # RFC 8555 §8.1: a token is base64url of 128 bits or more; §8.3: the key authorization is the
 # token, a dot, and the base64url of a SHA-256; §8.4: the TXT value is such a hash alone.
@@ -52,7 +54,7 @@ class CertbotOrder:
         self.ident = secrets.token_hex(16)
         self.challenges: list[Challenge] = []
         self.group: int | None = None
-        self.problem = ""
+        self.problem: Reason | None = None
         self.end: Callable[[], None] = lambda: None
         self.begun = asyncio.Event()
         self.complete = asyncio.Event()
@@ -64,9 +66,7 @@ class CertbotOrder:
     def lose(self) -> None:
         """A hook that waited is gone: certbot goes on, and would offer what nobody has seen."""
         if not self._shown.is_set():
-            self.problem = (
-                "a hook of certbot's ended before its time; somebody, or something, ended it"
-            )
+            self.problem = Reason(Failed.HOOK_LOST)
             self.end()
             self.complete.set()
 
@@ -84,29 +84,29 @@ class CertbotOrder:
         except OSError:
             group = -1
         if self.group is None or group != self.group:
-            raise Refused("only the certbot of an order can hand in its challenges")
+            raise Refused(Reason(Failed.HOOK_OF_OTHERS))
         problem = self._problem(challenge, remaining)
-        if problem:
+        if problem is not None:
             self.problem = problem
             self.complete.set()
             raise Refused(problem)
 
-    def _problem(self, challenge: Challenge, remaining: int) -> str:
+    def _problem(self, challenge: Challenge, remaining: int) -> Reason | None:
         if challenge.name.lower() not in self._names:
-            return f"{shown(challenge.name)} is not among the names of {self.cert}"
+            name = Said(shown(challenge.name))
+            return Reason(Failed.CHALLENGE_OF_OTHERS, name=name, cert=self.cert)
         token, dot, digest = challenge.value.rpartition(".")
         if self._http:
             right = dot == "." and token == challenge.token and bool(_TOKEN.match(token))
         else:
             right = not dot and not challenge.token
         if not right or not _HASH.match(digest):
-            kind = "http-01" if self._http else "dns-01"
-            return f"what the CA sent is no {kind} challenge (RFC 8555, section 8)"
+            return Reason(Failed.CHALLENGE_ODD, type="http-01" if self._http else "dns-01")
         if self.complete.is_set():
-            return f"all challenges of {self.cert} were handed in already"
+            return Reason(Failed.CHALLENGES_COMPLETE, cert=self.cert)
         if self._remaining not in (None, remaining + 1):
-            return f"a challenge of {self.cert} was lost on the way: its hook ended before its time"
-        return ""
+            return Reason(Failed.CHALLENGE_LOST, cert=self.cert)
+        return None
 
     async def offer(self, challenge: Challenge, remaining: int) -> None:
         """Take a challenge in; return when the hook may, which for the last one takes long."""
@@ -136,7 +136,5 @@ class Orders:
         """Return the order of that name; raise `Refused` for any other."""
         order = self._orders.get(ident)
         if order is None:
-            raise Refused(
-                "there is no such order; the hook is only for the certbot that sslmd runs"
-            )
+            raise Refused(Reason(Failed.HOOK_NO_ORDER))
         return order

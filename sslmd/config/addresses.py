@@ -7,14 +7,14 @@ part that could lead out of a folder, hide where it leads to, or hold a secret i
 
 from __future__ import annotations
 
-import ipaddress
 import re
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 from urllib.parse import unquote
 
 from sslmd.config.kinds import Endpoint, PostCopy
 from sslmd.config.values import command, label, seen, text, wrong
-from sslmd.core.names import BadName, parse_san, shown
+from sslmd.core.names import san_or_none, shown
 
 _SERVER = re.compile(r"(?:[A-Za-z_][A-Za-z0-9._-]*@)?([A-Za-z0-9_:.-]+)")
 _PORTED = re.compile(
@@ -49,33 +49,24 @@ def endpoint(value: Any) -> Endpoint:
 def resolver(value: Any) -> Endpoint:
     """Parse an `endpoint` that is an IP address."""
     found = endpoint(value)
-    if not _is_ip(found.host):
+    if _address(found.host) is None:
         raise wrong(f"{seen(value)} is not an IP address", "write it as 'ip' or 'ip:port'")
     return found
 
 
-def _is_ip(host: str) -> bool:
+def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
-        ipaddress.ip_address(host)
+        return ip_address(host)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def is_host(host: str) -> bool:
     """Whether a text is a host name, without stars, or an IP address."""
-    if _is_ip(host):
+    if _address(host) is not None:
         return True
-    try:
-        return not isinstance(parse_san(host), ipaddress.IPv4Address) and "*" not in host
-    except BadName:
-        return False
-
-
-def _with_port(server: str) -> bool:
-    """Whether it would be a server without the port that it ends with, or as a URL."""
-    found = _PORTED.fullmatch(server.removeprefix("ssh://").rstrip("/"))
-    return found is not None and is_host(found[1] or found[2])
+    found = san_or_none(host)
+    return found is not None and not isinstance(found, IPv4Address) and "*" not in host
 
 
 def server(value: Any) -> str:
@@ -84,7 +75,8 @@ def server(value: Any) -> str:
     found = _SERVER.fullmatch(whole)
     # It ends up on the command line of ssh and rsync: nothing may look like an option.
     if not found or not is_host(found[1]):
-        if _with_port(whole):
+        ported = _PORTED.fullmatch(whole.removeprefix("ssh://").rstrip("/"))
+        if ported is not None and is_host(ported[1] or ported[2]):
             raise wrong(
                 f"{shown(whole)} has a port: servers are reached by ssh",
                 "write the host alone; its port goes into the ssh configuration of the daemon's "
@@ -125,18 +117,11 @@ def directory_url(value: Any) -> str:
         raise wrong(f"{seen(url)} has '.' or '..' in its path", "write the path without them")
     if "\\" in path or not path.isprintable():
         raise wrong(f"{seen(url)} has characters in its path that no file name has", _RIGHT)
-    if found["scheme"] == "http" and not _is_loopback(host):
+    address = _address(host)
+    here = address.is_loopback if address else host.lower().rstrip(".") == "localhost"
+    if found["scheme"] == "http" and not here:
         raise wrong(
             f"{seen(url)} is not encrypted: nobody would know who answers",
             "write https://; http:// is only for a server on this machine (127.0.0.1, localhost)",
         )
     return url
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

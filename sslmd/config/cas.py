@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from sslmd.config.model import ServiceConfig
-from sslmd.config.report import Report, Source
-from sslmd.core.names import BadName, CertId, parse_san, shown
-from sslmd.core.own_ca import parts_asked
-from sslmd.core.spec import LONGEST_SERVER_LIFE, CaOptions, OwnCa, SelfSigned
+from sslmd.config.report import Source
+from sslmd.core.names import CertId, san_or_none, shown
+from sslmd.core.spec import LONGEST_SERVER_LIFE, CaOptions, OwnCa, SelfSigned, parts_asked
 
 # Days that a CA's signatures last where the file does not say. An automatic renewal makes
 # short lives of leaves free; what has to be installed by hand elsewhere should rarely change.
@@ -20,7 +19,7 @@ LIFE_SIGNER_OF_LEAVES = 90
 
 
 def with_heights(
-    cas: Mapping[CertId, ServiceConfig], sources: Mapping[CertId, Source], report: Report
+    cas: Mapping[CertId, ServiceConfig], sources: Mapping[CertId, Source]
 ) -> dict[CertId, ServiceConfig]:
     """Return the CAs with `path_len` and default lives, which depend on what they sign.
 
@@ -31,8 +30,8 @@ def with_heights(
         for cert, one in cas.items()
         if isinstance(one.spec.signer, OwnCa)
     }
-    _note_twins(cas, sources, report)
-    if _note_loops(signers, sources, report):
+    _note_twins(cas, sources)
+    if _note_loops(signers, sources):
         return dict(cas)
     heights = dict.fromkeys(cas, 0)
     for cert in cas:
@@ -58,7 +57,7 @@ def _with_height(service: ServiceConfig, height: int) -> ServiceConfig:
 
 
 def warn_of_long_lives(
-    services: Mapping[CertId, ServiceConfig], sources: Mapping[CertId, Source], report: Report
+    services: Mapping[CertId, ServiceConfig], sources: Mapping[CertId, Source]
 ) -> None:
     """Warn of CAs that give servers certificates which Apple's devices refuse.
 
@@ -75,8 +74,7 @@ def warn_of_long_lives(
     for ca, leaf in long.items():
         life, limit = lives[ca].days, LONGEST_SERVER_LIFE.days
         root = isinstance(services[ca].spec.signer, SelfSigned)
-        report.warn(
-            sources[ca],
+        sources[ca].warn(
             ("CA", "sign_end_days"),
             f"what {ca.service} signs lives {life} days, {leaf} for one: Apple's devices "
             f"refuse a server's certificate of more than {limit} "
@@ -101,9 +99,7 @@ def _life_below(ca: CertId, services: Mapping[CertId, ServiceConfig]) -> timedel
     return timedelta(0)  # a loop, or a CA that is missing: reported already
 
 
-def _note_twins(
-    cas: Mapping[CertId, ServiceConfig], sources: Mapping[CertId, Source], report: Report
-) -> None:
+def _note_twins(cas: Mapping[CertId, ServiceConfig], sources: Mapping[CertId, Source]) -> None:
     """Note CAs that have one name: clients could not tell which of them signed something."""
     known: dict[object, CertId] = {}
     for cert, one in cas.items():
@@ -111,8 +107,7 @@ def _note_twins(
             continue
         first = known.setdefault(parts, cert)
         if first != cert:
-            report.mistake(
-                sources[cert],
+            sources[cert].mistake(
                 ("X509",),
                 f"{cert} has the same name as {first}, and clients could not tell them apart",
                 "give a CA that is not in use yet another CN; of two that are in use, leave one "
@@ -120,9 +115,7 @@ def _note_twins(
             )
 
 
-def _note_loops(
-    signers: Mapping[CertId, CertId], sources: Mapping[CertId, Source], report: Report
-) -> bool:
+def _note_loops(signers: Mapping[CertId, CertId], sources: Mapping[CertId, Source]) -> bool:
     found: set[CertId] = set()
     for start in signers:
         way: list[CertId] = []
@@ -134,8 +127,7 @@ def _note_loops(
             loop = way[way.index(cert) :]
             found.update(loop)
             names = " is signed by ".join(str(one.service) for one in (*loop, cert))
-            report.mistake(
-                sources[cert],
+            sources[cert].mistake(
                 ("signing_ca",),
                 f"{names}: that is a loop",
                 "one of them has to be a root: signing_ca = 'self'",
@@ -143,7 +135,7 @@ def _note_loops(
     return bool(found)
 
 
-def without_titles(raw: dict[str, object], report: Report, source: Source) -> dict[str, object]:
+def without_titles(raw: dict[str, object], source: Source) -> dict[str, object]:
     """Return a CA's service file without those `sans` that are no names.
 
     ssl-mgr takes any text there, and nobody looks at the names of a CA.
@@ -154,9 +146,8 @@ def without_titles(raw: dict[str, object], report: Report, source: Source) -> di
         return raw
     kept = []
     for index, text in enumerate(sans):
-        if isinstance(text, str) and not _is_name(text):
-            report.warn(
-                source,
+        if isinstance(text, str) and san_or_none(text) is None:
+            source.warn(
                 ("X509", "sans", index),
                 f"{shown(text)} is no host name or address: the next certificate does not have it",
                 "remove it: nobody looks at the names of a CA",
@@ -164,11 +155,3 @@ def without_titles(raw: dict[str, object], report: Report, source: Source) -> di
         else:
             kept.append(text)
     return {**raw, "X509": {**table, "sans": kept}}
-
-
-def _is_name(text: str) -> bool:
-    try:
-        parse_san(text)
-    except BadName:
-        return False
-    return True

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import PlainValidator
+from pydantic import BeforeValidator, PlainValidator
 
 from sslmd.config import values
 from sslmd.config.addresses import directory_url
@@ -20,15 +20,14 @@ from sslmd.config.table import (
     SPREAD_DAYS,
     Label,
     NextKeyWord,
-    PathText,
     Table,
     Text,
     Windows,
-    choice,
     described,
     key,
-    maybe,
+    path_key,
     table,
+    words,
 )
 from sslmd.core.dane.tlsa import DaneEntry
 from sslmd.core.limits import LETS_ENCRYPT
@@ -38,41 +37,13 @@ from sslmd.core.spec import KeyType
 EXT_KEY_USAGES = ("serverAuth", "clientAuth", "emailProtection", "codeSigning", "timeStamping")
 
 
-def _ca_kind(value: Any) -> CaKind:
-    words = {**{str(kind): kind for kind in CaKind}, "letsencrypt": CaKind.ACME}
-    if not isinstance(value, str) or value.lower() not in words:
-        raise values.wrong(f"{values.seen(value)} is not a kind of CA", values.one_of([*words]))
-    return words[value.lower()]
-
-
-def _key_type(value: Any) -> KeyType:
-    word = value.lower() if isinstance(value, str) else None
-    remedy = values.one_of(KeyType)
-    if word == KeyType.RSA and value != word:
-        problem = (
-            f"ssl-mgr takes {values.seen(value)} for ec: it knows 'rsa' in small letters alone"
+def _small_rsa(value: Any) -> Any:
+    if isinstance(value, str) and value.lower() == KeyType.RSA and value != KeyType.RSA:
+        raise values.wrong(
+            f"ssl-mgr takes {values.seen(value)} for ec: it knows 'rsa' in small letters alone",
+            f"{values.one_of(KeyType)}, whichever the key in use is",
         )
-        raise values.wrong(problem, f"{remedy}, whichever the key in use is")
-    if word not in list(KeyType):
-        raise values.wrong(f"{values.seen(value)} is not known here", remedy)
-    return KeyType(word)
-
-
-def _validation(value: Any) -> Validation:
-    """Take the words without their version as well, and none, as ssl-mgr's own CAs may have it."""
-    words = {"": Validation.DNS_01, "dns": Validation.DNS_01, "http": Validation.HTTP_01}
-    words.update({str(word): word for word in Validation})
-    found = words.get(value.lower()) if isinstance(value, str) else None
-    if found is None:
-        raise values.wrong(f"{values.seen(value)} is not known here", values.one_of(Validation))
-    return found
-
-
-def _used_by(value: Any) -> UsedBy:
-    if value not in list(UsedBy):
-        remedy = f"{values.one_of(UsedBy)}; servers are named in svc_depends of their class"
-        raise values.wrong(f"{values.seen(value)} is not known here", remedy)
-    return UsedBy(value)
+    return value
 
 
 def _bits(value: Any) -> int:
@@ -84,7 +55,9 @@ def _bits(value: Any) -> int:
     return bits
 
 
-CaKindWord = Annotated[CaKind, PlainValidator(_ca_kind)]
+_SAME = " (or 'letsencrypt', which is the same)"
+# ssl-mgr has none for its own CAs, and takes the words without their version as well.
+_VALIDATIONS = {"": Validation.DNS_01, "dns": Validation.DNS_01, "http": Validation.HTTP_01}
 Url = Annotated[str, PlainValidator(directory_url)]
 
 
@@ -105,14 +78,14 @@ class CaInfo:
     """
 
     name: str
-    kind: CaKindWord = key(
+    kind: Annotated[CaKind, words(CaKind, {"letsencrypt": CaKind.ACME}, _SAME)] = key(
         "`self`, `local`, `certbot`",
         "`self` or `local`: the site's own CA, with a service file of the same name in group "
         "`ca`. `certbot` (or `letsencrypt`): an ACME CA.",
         name="ca_type",
     )
     description: Text = key("text", "What this CA is for.", default="", name="ca_desc")
-    validation: Annotated[Validation, PlainValidator(_validation)] = key(
+    validation: Annotated[Validation, words(Validation, _VALIDATIONS)] = key(
         "`dns-01` or `http-01`",
         "How an ACME CA checks the names.",
         default=Validation.DNS_01,
@@ -142,14 +115,10 @@ class CaInfo:
         name="ca_server",
         to=_or_lets_encrypt,
     )
-    server_root: Path | None = key(
-        "path",
+    server_root: Path | None = path_key(
         "PEM file with the roots to trust for `ca_server`: for private and test CAs.",
-        default="",
         shown="the system's",
         name="ca_server_root",
-        read=PathText,
-        to=maybe,
     )
     test_server: Url = key(
         "URL",
@@ -160,14 +129,10 @@ class CaInfo:
         name="ca_test_server",
         to=_or_staging,
     )
-    test_server_root: Path | None = key(
-        "path",
+    test_server_root: Path | None = path_key(
         "PEM file with the roots to trust for `ca_test_server`.",
-        default="",
         shown="the system's",
         name="ca_test_server_root",
-        read=PathText,
-        to=maybe,
     )
     eab_kid: Label = key(
         "text",
@@ -176,14 +141,8 @@ class CaInfo:
         shown="none",
         name="ca_eab_kid",
     )
-    eab_hmac_key_file: Path | None = key(
-        "path",
-        "File with the EAB key, bare base64url.",
-        default="",
-        shown="none",
-        name="ca_eab_hmac_key_file",
-        read=PathText,
-        to=maybe,
+    eab_hmac_key_file: Path | None = path_key(
+        "File with the EAB key, bare base64url.", shown="none", name="ca_eab_hmac_key_file"
     )
 
     @property
@@ -195,10 +154,10 @@ class CaInfo:
 class KeyTable(Table):
     """`[KeyOpts]` of a service file."""
 
-    ktype: Annotated[KeyType, PlainValidator(_key_type)] = described(
+    ktype: Annotated[KeyType, words(KeyType), BeforeValidator(_small_rsa)] = described(
         "`ec` or `rsa`", "The kind of key.", default=KeyType.EC
     )
-    ec_algo: Annotated[str, choice("secp256r1", "secp384r1", "secp521r1")] = described(
+    ec_algo: Annotated[str, words(["secp256r1", "secp384r1", "secp521r1"])] = described(
         "`secp256r1`, `secp384r1`, `secp521r1`", "The curve of an EC key.", default="secp384r1"
     )
     rsa_bits: Annotated[int | None, PlainValidator(_bits)] = described(
@@ -209,7 +168,7 @@ class KeyTable(Table):
             "it has no effect, as in ssl-mgr: rsa_bits is the length of an RSA key, 4096 where it "
             "is missing",
             "remove it, or write rsa_bits if you want another length",
-        ),
+        )
     }
 
 
@@ -233,9 +192,9 @@ class NameTable(Table):
     sans: Annotated[list[Annotated[SanName, PlainValidator(values.san)]], SINGLE] = described(
         "list of names",
         "Subject alternative names: DNS names, wildcards, IPv4 and IPv6 addresses.",
-        default=[],
+        default=(),
     )
-    ext_key_usage: Annotated[list[Annotated[str, choice(*EXT_KEY_USAGES)]], SINGLE] = described(
+    ext_key_usage: Annotated[list[Annotated[str, words(EXT_KEY_USAGES)]], SINGLE] = described(
         "list of names of RFC 5280",
         "What the certificate may be used for, if the site's own CA signs it: `serverAuth`, "
         "`clientAuth`, `emailProtection`, `codeSigning`, `timeStamping`. Public CAs decide "
@@ -264,6 +223,9 @@ class CaOptionsTable(Table):
     )
 
 
+_SERVERS_NAME_IT = "; servers are named in svc_depends of their class"
+
+
 class ServiceFile(Table):
     """A service file."""
 
@@ -278,12 +240,7 @@ class ServiceFile(Table):
         shown="**required**; in group `ca`: `self`",
     )
     renew_expire_days: Annotated[float | None, NUMBER] = described(
-        "days",
-        RENEW_DAYS,
-        default=None,
-        shown="as in `[globals]`",
-        ge=0,
-        le=3650,
+        "days", RENEW_DAYS, default=None, shown="as in `[globals]`", ge=0, le=3650
     )
     renew_expire_days_spread: Annotated[float | None, NUMBER] = described(
         "days", SPREAD_DAYS, default=None, shown="as in `[globals]`", ge=0, le=3650
@@ -298,7 +255,7 @@ class ServiceFile(Table):
             "has `'MX'`, and other ports `'SANS'`, with a warning, because versions of ssl-mgr "
             "differ there. The zone has to be signed (DNSSEC). Certificates that share a port all "
             "get records of every combination that one of them asks for.",
-            default=[],
+            default=(),
         )
     )
     dane_tls_ttl: int = described(
@@ -317,17 +274,17 @@ class ServiceFile(Table):
         "list of windows",
         "Times when the certificate may be rolled, as `'Sat 02:00-05:00 Europe/Berlin'`; see the "
         "server classes. Those of every class that uses it have to be open as well.",
-        default=[],
+        default=(),
         shown="at any time",
     )
     restart_window: Windows = described(
         "list of windows",
         "Times when servers may be restarted for this certificate, written like `roll_window`. "
         "That of their class has to be open as well.",
-        default=[],
+        default=(),
         shown="at any time",
     )
-    used_by: Annotated[UsedBy | None, PlainValidator(_used_by)] = described(
+    used_by: Annotated[UsedBy | None, words(UsedBy, hint=_SERVERS_NAME_IT)] = described(
         "`'none'`",
         "`'none'`: no server class is to use this certificate; it is read from the production tree "
         "by other means. Without it, a certificate that no class with servers uses is reported: "

@@ -1,74 +1,46 @@
-"""Warnings about `dane_tls` of services that have a say at one owner."""
+"""`dane_tls` of a service file: what it asks for, and warnings where that is seldom meant."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Sequence
 
 from sslmd.config.locate import KeyPath
-from sslmd.config.model import ServiceConfig
-from sslmd.config.report import Report, Source
-from sslmd.core.dane.tlsa import Combination, DaneEntry, TlsaHosts, hosts_of
-from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.config.report import Source
+from sslmd.core.dane.tlsa import DaneEntry, TlsaHosts, hosts_of
+from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.plain import some_of
 from sslmd.core.spec import AcmeCa, CertSpec, Signer
 
 # Hosts that one message names.
 _NAMED = 5
 
-_Place = tuple[str, int, str, str]  # zone, port, protocol, host
+
+def dane_entries(
+    parsed: Sequence[DaneEntry | None],
+    written: object,
+    spec: CertSpec,
+    signer: Signer | None,
+    source: Source,
+) -> tuple[DaneEntry, ...]:
+    """Return what a service asks for, each once. `written`: as it is in the file."""
+    entries = tuple(dict.fromkeys(entry for entry in parsed if entry))
+    if not entries:
+        return ()
+    if spec.ca is not None:
+        source.mistake(("dane_tls",), "a CA has no zone for TLSA records", "write dane_tls = []")
+        return ()
+    assert isinstance(written, list)
+    for index, (words, one) in enumerate(zip(written, parsed, strict=True)):
+        if one is not None:
+            word = words[5] if len(words) == 6 else ""
+            _check_hosts(one, word, spec, source, ("dane_tls", index))
+    for entry in entries:
+        _check_entry(entry, ZoneName(spec.id.group), signer, source)
+    return entries
 
 
-def check_dane(services: Iterable[ServiceConfig], report: Report, main: Source) -> None:
-    """Warn about what clients that check DANE would make something else of than was meant."""
-    asked: dict[_Place, dict[CertId, set[Combination]]] = defaultdict(dict)
-    ttls = {}
-    for service in services:
-        ttls[service.id] = service.dane_ttl
-        for entry in service.dane:
-            for place in _places(service, entry):
-                asked[place].setdefault(service.id, set()).add(entry.combination)
-    told: set[tuple[str, ...]] = set()
-    for place, by_service in asked.items():
-        names = tuple(map(str, by_service))
-        if len(by_service) < 2 or names in told:
-            continue
-        zone, port, proto, host = place
-        where = f"{', '.join(names)} have records at _{port}._{proto}.{host or f'the MX of {zone}'}"
-        if len({frozenset(some) for some in by_service.values()}) > 1:
-            told.add(names)
-            every = sorted(set().union(*by_service.values()))
-            report.warn(
-                main,
-                (),
-                f"{where} with different combinations: clients go by the strongest digest, "
-                "whatever key they are shown (RFC 7671, 8 and 9), so all of them get "
-                f"{', '.join(map(str, every))}",
-                "write the same dane_tls in both",
-            )
-        if len({ttls[cert] for cert in by_service}) > 1:
-            told.add(names)
-            least = min(ttls[cert] for cert in by_service)
-            report.warn(
-                main,
-                (),
-                f"{where} with different dane_tls_ttl: records of one owner have one TTL, {least} "
-                "s is used",
-                "write the same dane_tls_ttl in both",
-            )
-
-
-def _places(service: ServiceConfig, entry: DaneEntry) -> list[_Place]:
-    """Return where an entry has records; the MX hosts, which only DNS knows, are ""."""
-    zone = ZoneName(service.id.group)
-    found = [host.text for host in hosts_of(entry, zone, service.spec.all_names(), ())]
-    if entry.hosts is TlsaHosts.MX:
-        found.append("")
-    return [(zone.text, entry.port, entry.proto, host) for host in found]
-
-
-def check_hosts(
-    entry: DaneEntry, word: object, spec: CertSpec, report: Report, source: Source, key: KeyPath
+def _check_hosts(
+    entry: DaneEntry, word: object, spec: CertSpec, source: Source, key: KeyPath
 ) -> None:
     """Warn where ssl-mgr has records at other hosts than `entry`; `word` is its sixth element.
 
@@ -81,8 +53,7 @@ def check_hosts(
     if entry.hosts is not TlsaHosts.SANS:
         return
     if entry.port == 25:
-        report.warn(
-            source,
+        source.warn(
             key,
             f"port 25 has records at the names of the certificate; ssl-mgr has them at {zone} and "
             "its MX hosts whatever stands here",
@@ -92,47 +63,45 @@ def check_hosts(
     if word:
         return
     names = hosts_of(entry, zone, spec.all_names(), ())
+    some = some_of(names, _NAMED)
+    listed = f"the names of the certificate ({some})" if names else "no name at all"
     keep = "'SANS'"
     other = f"ssl-mgr before 5.7 has them at {zone} and its MX hosts"
     if apex not in names:
         keep = str([host.text for host in (apex, *names)])
         other = f"ssl-mgr has them at {zone} as well, and before 5.7 at {zone} and its MX hosts"
-    report.warn(
-        source,
+    source.warn(
         key,
-        f"port {entry.port} has records at {_listed(names)}; {other}",
+        f"port {entry.port} has records at {listed}; {other}",
         f"write a sixth element: {keep} keeps the records of ssl-mgr 5.7 and later, 'MX' those of "
         "versions before" + (", 'SANS' is what sslmd does now" if apex not in names else ""),
     )
 
 
-def _listed(names: Collection[DomainName]) -> str:
-    some = some_of(list(names), _NAMED)
-    return f"the names of the certificate ({some})" if names else "no name at all"
-
-
-def check_entry(entry: DaneEntry, signer: Signer | None, report: Report, source: Source) -> None:
-    """Warn about an entry that is right by itself and seldom what is meant."""
+def _check_entry(entry: DaneEntry, zone: ZoneName, signer: Signer | None, source: Source) -> None:
+    """Check one entry by itself; warn about what is right and seldom what is meant."""
+    key = ("dane_tls",)
     if entry.port == 25 and entry.usage in (0, 1):
-        report.warn(
-            source,
-            ("dane_tls",),
+        source.warn(
+            key,
             f"usage {entry.usage} is not for mail servers (RFC 7672, 3.1.3)",
             "write [25, 'tcp', 3, 1, 1]",
         )
     if entry.match == 0:
         what = "key" if entry.selector else "certificate"
-        report.warn(
-            source,
-            ("dane_tls",),
+        source.warn(
+            key,
             f"matching type 0 puts the whole {what} into DNS, whose answers then need TCP",
             f"write {entry.usage}, {entry.selector}, 1, which is its SHA-256",
         )
     if entry.usage in (0, 2) and isinstance(signer, AcmeCa):
-        report.warn(
-            source,
-            ("dane_tls",),
+        source.warn(
+            key,
             f"usage {entry.usage} is of the CA that issues, and a public CA changes it without "
             "warning: every such renewal then waits for new records",
             "write 3, 1, 1, which is of the key itself",
         )
+    for host in entry.hosts if isinstance(entry.hosts, tuple) else ():
+        if not host.is_within(zone):
+            problem = f"{host} is outside the zone {zone}, whose records these are"
+            source.mistake(key, problem, f"write hosts of {zone}")

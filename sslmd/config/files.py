@@ -10,7 +10,6 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 MAIN_FILE = "ssl-mgr.conf"
@@ -36,14 +35,6 @@ class Unusable(Exception):
 
 class Missing(Unusable):
     """There is no such file or folder."""
-
-
-@dataclass(frozen=True, slots=True)
-class Risk:
-    """A file or folder that others may write: who, and the way out."""
-
-    problem: str
-    remedy: str
 
 
 def locate_conf_dir(arg: str | None, environ: Mapping[str, str]) -> Path:
@@ -124,25 +115,25 @@ def folder_status(folder: str) -> os.stat_result:
     return status
 
 
-def risk_of(path: str, status: os.stat_result, owners: frozenset[int]) -> Risk | None:
+def risk_of(path: str, status: os.stat_result, owners: frozenset[int]) -> Unusable | None:
     """Say what is unsafe about the owner and mode of a file or folder, None if nothing is.
 
     Its ACL and the folders above are looked at when all is read, see `servers.folders`.
     """
     mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
     if status.st_uid not in owners:
-        return Risk(
+        return Unusable(
             f"it belongs to user {status.st_uid}, who so has power over the daemon",
             f"chown root {path}",
         )
     if status.st_mode & stat.S_IWOTH:
-        return Risk(
+        return Unusable(
             f"everybody may write it ({mode}), and so has power over the daemon",
             f"chmod o-w {path}",
         )
     # The daemon's own group is nobody else, as a rule.
     if status.st_mode & stat.S_IWGRP and status.st_gid not in (0, os.getegid()):
-        return Risk(
+        return Unusable(
             f"group {status.st_gid} may write it ({mode}), and so has power over the daemon",
             f"chmod g-w {path}",
         )

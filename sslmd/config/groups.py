@@ -34,7 +34,6 @@ class Groups:
 
     def __init__(self, reader: Reader, main: Source) -> None:
         self._reader = reader
-        self._report = reader.report
         self._main = main
         self.inactive: frozenset[str] = frozenset()
         self._seen: set[str] = set()
@@ -45,8 +44,7 @@ class Groups:
         for index, table in tables:
             key: KeyPath = ("groups", index)
             if "active" not in table.model_fields_set:
-                self._report.warn(
-                    self._main,
+                self._main.warn(
                     key,
                     f"group {shown(table.domain)} does not say active = true, so it is left alone, "
                     "as ssl-mgr does",
@@ -57,9 +55,7 @@ class Groups:
             except BadName as err:
                 if not table.active:
                     continue
-                self._report.mistake(
-                    self._main, (*key, "domain"), str(err), "write a domain or 'ca'"
-                )
+                self._main.mistake((*key, "domain"), str(err), "write a domain or 'ca'")
                 continue
             if not table.active:
                 self.inactive |= {group}
@@ -69,7 +65,7 @@ class Groups:
                     f"{group} has two tables; their services are taken together, where ssl-mgr "
                     "takes those of the last"
                 )
-                self._report.warn(self._main, (*key, "domain"), problem, "make one of them")
+                self._main.warn((*key, "domain"), problem, "make one of them")
             self._seen.add(group)
             if group not in wanted:
                 folder = self._folder(group, table.domain, (*key, "domain"))
@@ -89,7 +85,7 @@ class Groups:
         names = list(names)
         if not names:
             remedy = "write groups = ['ALL'], or remove the table"
-            self._report.warn(self._main, key, "no group is named, so nothing is done", remedy)
+            self._main.warn(key, "no group is named, so nothing is done", remedy)
         for index, name in enumerate(names):
             place = (*key, index)
             if name.lower() in EVERY_GROUP:
@@ -98,21 +94,19 @@ class Groups:
             try:
                 group = GroupName.parse(name).text
             except BadName as err:
-                self._report.mistake(self._main, place, str(err), "write a domain or 'ALL'")
+                self._main.mistake(place, str(err), "write a domain or 'ALL'")
                 continue
             if group == GroupName.CA:
                 problem = "no server uses the certificates of group ca"
-                self._report.mistake(self._main, place, problem, "leave it out")
+                self._main.mistake(place, problem, "leave it out")
             elif group in usual:
                 found[group] = None
             elif group in self.inactive - self._seen:
                 problem = f"group {group} is not active, and so left alone"
-                self._report.warn(self._main, place, problem, "leave it out, or make it active")
+                self._main.warn(place, problem, "leave it out, or make it active")
             elif group not in self._seen:  # one whose folder is missing was told already
                 problem = f"there is no group {group}"
-                self._report.mistake(
-                    self._main, place, problem, nearest(group, usual, "there are: ")
-                )
+                self._main.mistake(place, problem, nearest(group, usual, "there are: "))
         return list(found)
 
     def _folder(self, group: str, written: str, key: KeyPath) -> str | None:
@@ -129,10 +123,10 @@ class Groups:
         except Missing:
             folders = list_folders(str(self._reader.conf_dir))
             remedy = nearest(group, folders, "there are: ")
-            self._report.mistake(self._main, key, f"there is no folder {folder}", remedy)
+            self._main.mistake(key, f"there is no folder {folder}", remedy)
             return None
         except Unusable as err:
-            self._report.mistake(self._main, key, f"{folder}: {err.problem}", err.remedy)
+            self._main.mistake(key, f"{folder}: {err.problem}", err.remedy)
             return None
         return folder
 
@@ -140,7 +134,7 @@ class Groups:
         if not table.services:
             problem = f"group {group} lists no services"
             remedy = "write services = ['ALL'], or active = false"
-            self._report.warn(self._main, (*key, "services"), problem, remedy)
+            self._main.warn((*key, "services"), problem, remedy)
         for index, name in enumerate(table.services):
             place = (*key, "services", index)
             if name in EVERY_SERVICE:
@@ -149,14 +143,12 @@ class Groups:
             try:
                 parse_service(name)
             except BadName as err:
-                self._report.mistake(
-                    self._main, place, str(err), "write the name of a file in the group's folder"
+                self._main.mistake(
+                    place, str(err), "write the name of a file in the group's folder"
                 )
                 continue
             if name in wanted.listed:
-                self._report.warn(
-                    self._main, place, f"{name} is listed twice", "remove one of them"
-                )
+                self._main.warn(place, f"{name} is listed twice", "remove one of them")
             wanted.listed.setdefault(name, place)
 
     def files(self, folder: str) -> list[str]:
@@ -164,7 +156,7 @@ class Groups:
         try:
             names = list_files(folder)
         except Unusable as err:
-            self._report.mistake(Source(folder), (), err.problem, err.remedy)
+            self._reader.source(folder).mistake((), err.problem, err.remedy)
             return []
         return [name for name in names if _is_service_name(name)]
 

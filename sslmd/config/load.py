@@ -13,28 +13,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sslmd.config import build
 from sslmd.config.cas import warn_of_long_lives, with_heights, without_titles
 from sslmd.config.cert_tables import SERVICE_TABLES, ServiceFile
-from sslmd.config.dane import check_dane
-from sslmd.config.files import (
-    CA_FILE,
-    MAIN_FILE,
-    Missing,
-    Unusable,
-    folder_status,
-    locate_conf_dir,
-)
-from sslmd.config.grants import (
-    check_access,
-    check_after_copies,
-    check_grants,
-    check_means,
-    check_probes,
-    check_used,
-)
+from sslmd.config.files import CA_FILE, MAIN_FILE, Missing, Unusable, folder_status, locate_conf_dir
+from sslmd.config.grants import check_together
 from sslmd.config.groups import GroupFiles, Groups
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import (
@@ -48,16 +33,14 @@ from sslmd.config.model import (
     ServerKind,
     ServiceConfig,
 )
-from sslmd.config.reader import Reader, Tables, written
+from sslmd.config.reader import Capitals, Reader, Tables, with_globals, with_names, written
 from sslmd.config.renew import TABLE as RENEW_INFO
-from sslmd.config.renew import Leads, check_leads, leads_by_life
+from sslmd.config.renew import Leads, leads_by_life
 from sslmd.config.report import Source, nearest
 from sslmd.config.server_tables import WEB_ALONE
 from sslmd.config.services import Builder, CaTables
-from sslmd.config.spelling import Capitals, with_globals, with_names
 from sslmd.config.table import Table, made_of, table_of
 from sslmd.config.tables import IN_GLOBALS, GroupTable, RenewInfo
-from sslmd.config.windows import WindowKeys, check_windows, life_of
 from sslmd.core.errors import ConfigError, Mistake
 from sslmd.core.names import CertId, GroupName
 
@@ -110,17 +93,24 @@ class _Loader:
         self.reader = reader
         self.report = reader.report
         self.top = str(reader.conf_dir.parent)
-        self.main = Source(reader.path(MAIN_FILE))
+        self.main = reader.source(reader.path(MAIN_FILE))
 
     def run(self) -> tuple[Config | None, tuple[Mistake, ...]]:
         """Read everything; return it, and the mistakes."""
-        data = self._main_file()
-        options = self._globals(data or {})
-        primaries = self._primaries(data or {})
-        dns, classes = self._classes(data or {})
-        build.check_commands(data or {}, self.top, self.report, self.main)
+        found = self._main_file()
+        data = found or {}
+        options = self._globals(data)
+        primaries = self._primaries(data)
+        dns, classes = self._classes(data)
+        build.check_commands(data, self.top, self.main)
         groups = Groups(self.reader, self.main)
-        wanted = groups.every() if data is None else groups.active(self._group_tables(data))
+        if found is None:
+            wanted = groups.every()
+        else:
+            wanted = groups.active(list(self._array(data, "groups", GroupTable)))
+            if not data.get("groups"):
+                remedy = "add [[groups]] with domain and services"
+                self.main.warn((), "there are no groups, and so nothing to do", remedy)
         cas, services, files = self._certificates(options, groups, wanted)
         config = Config(
             top=self.reader.conf_dir.parent,
@@ -131,33 +121,16 @@ class _Loader:
             server_classes=classes,
             dns=dns,
             dns_primaries=primaries,
-            dh=self._dh(data or {}, groups, wanted),
+            dh=self._dh(data, groups, wanted),
             groups=frozenset(wanted),
             inactive=groups.inactive - wanted.keys(),
             files=MappingProxyType(self.reader.digests),
-            written=written(data or {}, cas.raw),
+            written=written(data, cas.raw),
         )
         if not self.report.mistakes:  # half a configuration would bring wrong warnings
-            check_grants(classes, services, self.report, self.main)
-            check_used(config, self.report, files)
-            check_access(classes, services, self.report, self.main)
-            check_probes(classes, services, self.report, self.main)
-            check_after_copies(options.post_copy, classes, self.report, self.main)
-            check_means(
-                dns, primaries, classes, cas.infos, services.values(), self.report, self.main
-            )
-            check_dane(services.values(), self.report, self.main)
-            lives = ((one, life_of(config, one)) for one in services.values())
-            known = ((one, life) for one, life in lives if life is not None)
-            check_leads(known, self.report, self.main)
-            windowed = {
-                cert: files[cert]
-                for cert, one in services.items()
-                if one.roll_window or one.restart_window
-            }
-            check_windows(config, WindowKeys(self.main, windowed), self.report, datetime.now(UTC))
+            check_together(config, files, self.main, datetime.now(UTC))
         whole = replace(config, warnings=_in_order(self.report.warnings))
-        return (whole if data is not None else None), _in_order(self.report.mistakes)
+        return (whole if found is not None else None), _in_order(self.report.mistakes)
 
     def _main_file(self) -> Tables | None:
         """Return the file's tables; None after a mistake, or where there is no file."""
@@ -165,22 +138,22 @@ class _Loader:
             read = self.reader.toml(self.main.path)
         except Missing as err:
             remedy = "make a first one by `sslmd init`, or name another directory with --conf-dir"
-            self.report.mistake(self.main, (), err.problem, remedy)
+            self.main.mistake((), err.problem, remedy)
             return None
         if read is None:
             return None
         self.main, data = read
-        data = with_names(self.report, self.main, data, _TABLES, Capitals.OVERLOOKED)
-        data = with_globals(self.report, self.main, data, "globals", IN_GLOBALS)
+        data = with_names(self.main, data, _TABLES, Capitals.OVERLOOKED)
+        data = with_globals(self.main, data, "globals", IN_GLOBALS)
         for key in data:
             if key in table_of(GlobalOptions).without_effect:
-                self.report.warn(self.main, (key,), *table_of(GlobalOptions).without_effect[key])
+                self.main.warn((key,), *table_of(GlobalOptions).without_effect[key])
             elif key not in _TABLES:
-                self.report.unknown(self.main, (key,), _TABLES, IN_GLOBALS)
+                self.main.unknown((key,), _TABLES, IN_GLOBALS)
         return data
 
     def _table(self, data: Tables, name: str, table: type[AnyTable]) -> AnyTable | None:
-        return self.report.check(self.main, (name,), data.get(name, {}), table)
+        return self.main.check((name,), data.get(name, {}), table)
 
     def _array(
         self, data: Tables, name: str, table: type[AnyTable]
@@ -189,45 +162,41 @@ class _Loader:
         tables = data.get(name, [])
         if not isinstance(tables, list):
             problem = f"[{name}] is one table, where any number may stand"
-            self.report.mistake(self.main, (name,), problem, f"write [[{name}]], twice bracketed")
+            self.main.mistake((name,), problem, f"write [[{name}]], twice bracketed")
             return
         for index, one in enumerate(tables):
-            if checked := self.report.check(self.main, (name, index), one, table):
+            if checked := self.main.check((name, index), one, table):
                 yield index, checked
 
     def _globals(self, data: Tables) -> GlobalOptions:
         tables = table_of(GlobalOptions)
         table = self._table(data, "globals", tables) or tables()
-        return build.global_options(
-            table, self._leads(data, table), self.top, self.report, self.main
-        )
-
-    def _leads(self, data: Tables, table: Any) -> Leads:
-        """Return when certificates are renewed: by `[renew_info]` where it is there."""
-        info = data.get(RENEW_INFO)
+        info, written = data.get(RENEW_INFO), table.model_fields_set
+        days, spread = table.renew_expire_days, table.renew_expire_days_spread
+        leads = Leads(days, spread)
         if info is None:
-            return build.usual_leads(table, self.report, self.main)
-        if not isinstance(info, dict):
-            self.report.check(self.main, (RENEW_INFO,), info, RenewInfo)
-            return Leads(table.renew_expire_days, table.renew_expire_days_spread)
-        written = table.model_fields_set
-        return leads_by_life(
-            self.report,
-            self.main,
-            info,
-            table.renew_expire_days if "renew_expire_days" in written else None,
-            table.renew_expire_days_spread if "renew_expire_days_spread" in written else None,
-        )
+            key: KeyPath = ("globals", "renew_expire_days_spread")
+            build.check_spread(self.main, key, days, spread)
+        elif isinstance(info, dict):
+            leads = leads_by_life(
+                self.main,
+                info,
+                days if "renew_expire_days" in written else None,
+                spread if "renew_expire_days_spread" in written else None,
+            )
+        else:
+            self.main.check((RENEW_INFO,), info, RenewInfo)
+        return build.global_options(table, leads, self.top, self.main)
 
     def _primaries(self, data: Tables) -> tuple[DnsPrimary, ...]:
         primaries: dict[object, DnsPrimary] = {}
         for index, table in self._array(data, "dns_primary", table_of(DnsPrimary)):
             key: KeyPath = ("dns_primary", index)
-            one = build.dns_primary(table, self.top, self.report, self.main, key)
+            one = build.dns_primary(table, self.top, self.main, key)
             if one.domain in primaries:
                 name = one.domain or "default"
                 problem = f"{name} has two tables; this one has no effect"
-                self.report.warn(self.main, (*key, "domain"), problem, "remove one of them")
+                self.main.warn((*key, "domain"), problem, "remove one of them")
             primaries.setdefault(one.domain, one)
         return tuple(primaries.values())
 
@@ -240,7 +209,7 @@ class _Loader:
                 kind = ServerKind(name)
                 without = () if kind is ServerKind.WEB else WEB_ALONE
                 if table := self._table(data, name, table_of(ServerClass, without)):
-                    one = build.server_class(kind, table, self.top, self.report, self.main)
+                    one = build.server_class(kind, table, self.top, self.main)
                     classes.append(one)
         return dns, tuple(classes)
 
@@ -252,17 +221,6 @@ class _Loader:
         named = groups.named_in(("dh", "groups"), table.groups, wanted)
         return made_of(DhOptions, table, self.top, groups=tuple(named))
 
-    def _group_tables(self, data: Tables) -> list[tuple[int, GroupTable]]:
-        tables = list(self._array(data, "groups", GroupTable))
-        if not data.get("groups"):
-            self.report.warn(
-                self.main,
-                (),
-                "there are no groups, and so nothing to do",
-                "add [[groups]] with domain and services",
-            )
-        return tables
-
     def _certificates(
         self, options: GlobalOptions, groups: Groups, wanted: dict[str, GroupFiles]
     ) -> tuple[CaTables, dict[CertId, ServiceConfig], dict[CertId, Source]]:
@@ -270,7 +228,7 @@ class _Loader:
         ca_group = wanted.get(GroupName.CA) or GroupFiles(self.reader.path(GroupName.CA))
         ca_files = groups.files(ca_group.folder) if os.path.isdir(ca_group.folder) else []
         cas = self._ca_file(options.preferred_profile)
-        builder = Builder(options, cas, frozenset(ca_files), self.report)
+        builder = Builder(options, cas, frozenset(ca_files))
         services = _Services(self.reader, builder, self.main)
         for group, one in wanted.items():
             services.read_group(group, one)
@@ -281,26 +239,27 @@ class _Loader:
         if options.timing.by_life is not None:
             used = {str(one.spec.signer) for one in services.read.values()}
             for name in cas.infos.keys() & used:
-                build.check_profile(cas.infos[name], cas.raw[name], self.report, cas.source)
-        services.read.update(with_heights(services.cas(), services.sources, self.report))
+                build.check_profile(cas.infos[name], cas.raw[name], cas.source)
+        cas_read = {cert: services.read[cert] for cert in services.read if cert in services.sources}
+        services.read.update(with_heights(cas_read, services.sources))
         builder.finish()
-        warn_of_long_lives(services.read, services.sources, self.report)
+        warn_of_long_lives(services.read, services.sources)
         return cas, services.read, services.files
 
     def _ca_file(self, profile: str) -> CaTables:
-        path = self.reader.path(CA_FILE)
+        source = self.reader.source(self.reader.path(CA_FILE))
         try:
-            read = self.reader.toml(path)
+            read = self.reader.toml(source.path)
         except Missing:
             # A mistake only if a service asks for a CA, which is told then.
-            return CaTables(Source(path), {}, {}, frozenset())
+            read = source, {}
         if read is None:
-            return CaTables(Source(path), {}, {}, None)
+            return CaTables(source, {}, {}, None)
         source, raw = read
-        infos = {}
+        infos: dict[str, CaInfo] = {}
         for name, data in raw.items():
-            if table := self.report.check(source, (name,), data, table_of(CaInfo)):
-                infos[name] = build.ca_info(name, table, profile, self.top, self.report, source)
+            if table := source.check((name,), data, table_of(CaInfo)):
+                infos[name] = build.ca_info(name, table, profile, self.top, source)
         return CaTables(source, raw, infos, frozenset(raw.keys() - infos.keys()))
 
 
@@ -312,37 +271,20 @@ class _Services:
 
     def __init__(self, reader: Reader, builder: Builder, main: Source) -> None:
         self._reader = reader
-        self._report = reader.report
         self._builder = builder
         self._main = main
         self.read: dict[CertId, ServiceConfig] = {}
         self.sources: dict[CertId, Source] = {}
         self.files: dict[CertId, Source] = {}
 
-    def cas(self) -> dict[CertId, ServiceConfig]:
-        """Return the services of group `ca` that were read."""
-        return {cert: one for cert, one in self.read.items() if cert in self.sources}
-
     def read_group(self, group: str, wanted: GroupFiles) -> None:
         """Read the services of an active group; what is wrong with them is noted."""
-        for name, place in wanted.listed.items():
-            path = os.path.join(wanted.folder, name)
-            try:
-                content = self._reader.content(path)
-            except Missing:
-                self._no_file(path, wanted.folder, place)
-                continue
-            if content is not None:
-                self._build(CertId(group, name), path, content, managed=True)
-        for name in wanted.found:
-            if name in wanted.listed:
-                continue
-            path = os.path.join(wanted.folder, name)
-            content = self._content(path)
-            if content is not None and not _SERVICE_LIKE.search(content):
-                self._report.warn(
-                    Source(path), (), "ALL leaves it out: it is no service file", "move it away"
-                )
+        for name in dict.fromkeys((*wanted.listed, *wanted.found)):
+            path, place = os.path.join(wanted.folder, name), wanted.listed.get(name)
+            content = self._content(path, place)
+            if content is not None and place is None and not _SERVICE_LIKE.search(content):
+                problem = "ALL leaves it out: it is no service file"
+                self._reader.source(path).warn((), problem, "move it away")
             elif content is not None:
                 self._build(CertId(group, name), path, content, managed=True)
 
@@ -353,8 +295,7 @@ class _Services:
         if content is None:
             return
         self._build(CertId(GroupName.CA, name), path, content, managed=False)
-        self._report.warn(
-            Source(path),
+        self._reader.source(path).warn(
             (),
             "no active group lists this CA: it signs with what it has and is not renewed",
             f"set active = true in [[groups]] for group ca in {self._main.path}"
@@ -362,22 +303,30 @@ class _Services:
             else f"add {name!r} to the services of group ca in {self._main.path}",
         )
 
-    def _content(self, path: str) -> bytes | None:
+    def _content(self, path: str, place: KeyPath | None = None) -> bytes | None:
+        """Return a file's bytes, None after a mistake. `place`: where `ssl-mgr.conf` lists it."""
         try:
             return self._reader.content(path)
-        except Missing as err:  # removed this moment, or a link to nowhere
-            self._report.mistake(Source(path), (), err.problem, err.remedy)
-            return None
+        except Missing as err:
+            if place is None:  # removed this moment, or a link to nowhere
+                self._reader.source(path).mistake((), err.problem, err.remedy)
+                return None
+        there = Groups(self._reader, self._main).files(os.path.dirname(path))
+        remedy = nearest(os.path.basename(path), there, "there are: ")
+        if there and remedy.startswith("did you mean"):
+            remedy += f" There are: {', '.join(there[:20])}"
+        self._main.mistake(place, f"there is no file {path}", remedy)
+        return None
 
     def _build(self, cert: CertId, path: str, content: bytes, *, managed: bool) -> None:
         parsed = self._reader.parse(path, content)
         if parsed is None:
             return
         source, raw = parsed
-        raw = with_names(self._report, source, raw, SERVICE_TABLES, Capitals.READ)
+        raw = with_names(source, raw, SERVICE_TABLES, Capitals.READ)
         if cert.group == GroupName.CA:
-            raw = without_titles(raw, self._report, source)
-        file = self._report.check(source, (), raw, ServiceFile)
+            raw = without_titles(raw, source)
+        file = source.check((), raw, ServiceFile)
         if file is None:
             return
         service = self._builder.build(cert, raw, file, source, managed=managed)
@@ -387,19 +336,9 @@ class _Services:
                 self.sources[service.id] = source
             self.files[service.id] = source
 
-    def _no_file(self, path: str, folder: str, place: KeyPath) -> None:
-        try:
-            there = Groups(self._reader, self._main).files(folder)
-        except Unusable:
-            there = []
-        remedy = nearest(os.path.basename(path), there, "there are: ")
-        if there and remedy.startswith("did you mean"):
-            remedy += f" There are: {', '.join(there[:20])}"
-        self._report.mistake(self._main, place, f"there is no file {path}", remedy)
 
-
-def _in_order(report: Iterable[Mistake]) -> tuple[Mistake, ...]:
+def _in_order(notes: Iterable[Mistake]) -> tuple[Mistake, ...]:
     """Sort by line inside each file, the files as they were read; drop what is there twice."""
-    unique = list(dict.fromkeys(report))
+    unique = list(dict.fromkeys(notes))
     files = {name: number for number, name in enumerate(dict.fromkeys(n.file for n in unique))}
     return tuple(sorted(unique, key=lambda note: (files[note.file], note.line)))

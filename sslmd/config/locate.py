@@ -23,6 +23,7 @@ _LITERAL = re.compile(r"'[^'\n]*'")
 # A multi-line string may end in up to five quotes: two of them are still its text.
 _LONG_BASIC = re.compile(r'"""(?:[^"\\]|\\[\s\S]|"{1,2}(?!"))*+"{3,5}')
 _LONG_LITERAL = re.compile(r"'''(?:[^']|'{1,2}(?!'))*+'{3,5}")
+_TEXTS = (('"""', _LONG_BASIC), ("'''", _LONG_LITERAL), ('"', _BASIC), ("'", _LITERAL))
 _SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
@@ -105,43 +106,32 @@ class _Scanner:
 
     def _value(self, path: KeyPath) -> None:
         self.lines.setdefault(path, self._line())
-        if self._peek("["):
-            self._array(path)
-        elif self._peek("{"):
-            self._inline_table(path)
-        elif self._peek('"""'):
-            self._take(_LONG_BASIC)
-        elif self._peek("'''"):
-            self._take(_LONG_LITERAL)
-        elif self._peek('"'):
-            self._take(_BASIC)
-        elif self._peek("'"):
-            self._take(_LITERAL)
-        else:
-            self._take(_SCALAR)
+        for sign, pattern in _TEXTS:
+            if self._peek(sign):
+                self._take(pattern)
+                return
+        for begin, end in ("[]", "{}"):
+            if self._peek(begin):
+                self._elements(path, end)
+                return
+        self._take(_SCALAR)
 
-    def _array(self, path: KeyPath) -> None:
+    def _elements(self, path: KeyPath, end: str) -> None:
+        """Scan an array up to its `]`, or an inline table up to its `}`."""
         self.pos += 1
         index = 0
-        while self._skip_blank() and not self._peek("]"):
-            self._value((*path, index))
+        while self._skip_blank() and not self._peek(end):
+            if end == "]":
+                self._value((*path, index))
+            else:
+                self._pair(path)
             index += 1
-            self._separator("]")
+            self._skip_blank()
+            if self._peek(","):
+                self.pos += 1
+            elif not self._peek(end):
+                raise _Lost
         self.pos += 1
-
-    def _inline_table(self, path: KeyPath) -> None:
-        self.pos += 1
-        while self._skip_blank() and not self._peek("}"):
-            self._pair(path)
-            self._separator("}")
-        self.pos += 1
-
-    def _separator(self, end: str) -> None:
-        self._skip_blank()
-        if self._peek(","):
-            self.pos += 1
-        elif not self._peek(end):
-            raise _Lost
 
     def _dotted(self) -> list[str]:
         parts = [self._key()]

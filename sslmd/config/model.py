@@ -4,6 +4,8 @@
 command an argv list, every value inside its limits. They are frozen; a reload makes a new
 `Config`. Equal values (`Timing`, `KeySpec`, `Subject` texts …) are shared between services,
 so that ten thousand of them stay small.
+
+Also what it asks of hosts: who gets what, and which server classes use it.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sslmd.config.cert_tables import CaInfo
-from sslmd.config.dns_tables import DnsOptions, DnsPrimary
 from sslmd.config.kinds import (
     LETS_ENCRYPT_STAGING,
     Argv,
@@ -31,11 +32,12 @@ from sslmd.config.kinds import (
     UsedBy,
     Validation,
 )
-from sslmd.config.server_tables import ServerClass
+from sslmd.config.server_tables import DnsOptions, DnsPrimary, ServerClass
 from sslmd.config.tables import DhOptions, GlobalOptions
 from sslmd.core.dane.tlsa import DaneEntry
 from sslmd.core.errors import Mistake
-from sslmd.core.host.needs import KeyAccess
+from sslmd.core.host.commands import DNS, HostCommands
+from sslmd.core.host.needs import HostWanted, KeyAccess
 from sslmd.core.limits import LETS_ENCRYPT
 from sslmd.core.names import CertId, GroupName, ZoneName, machine_of
 from sslmd.core.spec import CertSpec, Timing
@@ -181,11 +183,12 @@ class Config:
 
     def kinds_using(self, cert: CertId) -> tuple[ServerKind, ...]:
         """Return the classes with servers that are restarted when `cert` changes."""
-        return tuple(
-            one.kind
-            for one in self.server_classes
-            if one.servers and (one.receives(cert) or Trigger.CERT in one.depends)
-        )
+        return tuple(one.kind for one in self.restarted_for(cert))
+
+    def restarted_for(self, cert: CertId) -> tuple[ServerClass, ...]:
+        """Return the classes with servers that a roll of `cert` restarts."""
+        classes = (one for one in self.server_classes if one.servers)
+        return tuple(c for c in classes if c.receives(cert) or Trigger.CERT in c.depends)
 
     def is_unused(self, cert: CertId) -> bool:
         """Whether no server would be restarted for `cert`, though nobody said that this is meant.
@@ -220,3 +223,100 @@ class Config:
 
 def _some(*groups: Group) -> tuple[Group, ...]:
     return tuple(group for group in groups if group)
+
+
+# --- hosts ------------------------------------------------------------------------------
+
+
+# How this machine is called where no class names it.
+THIS_HOST = "localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class _Granted:
+    """The certificates that these classes are granted, found out when asked: there may be many."""
+
+    config: Config
+    classes: tuple[ServerClass, ...]
+    with_key: bool = False
+
+    def __contains__(self, cert: object) -> bool:
+        assert isinstance(cert, CertId)
+        service = self.config.services.get(cert)
+        if service is None or (self.with_key and service.spec.ca is not None):
+            return False
+        return any(one.receives(cert) for one in self.classes)
+
+
+def wanted_on(config: Config, *names: str) -> HostWanted:
+    """Return what is wanted of a machine that has these names."""
+    classes = tuple(one for name in names for one in config.copied_to(name))
+    return HostWanted(
+        _Granted(config, classes),
+        _Granted(config, classes, with_key=True),
+        config.inactive,
+        prunes=_prunes(config, *names),
+        keep=config.globals.keep,
+        classes=tuple(dict.fromkeys(str(one.kind) for one in classes)),
+    )
+
+
+def wanted_here(config: Config) -> HostWanted:
+    """Return what is wanted of this machine's production tree: every certificate.
+
+    It is what copies are made for, and what others read by other means.
+    """
+    keys = {cert for cert, one in config.services.items() if one.spec.ca is None}
+    return HostWanted(
+        config.services.keys(),
+        keys,
+        config.inactive,
+        prunes=_prunes(config, THIS_HOST),
+        keep=config.globals.keep,
+        classes=tuple(str(one.kind) for one in config.copied_to(THIS_HOST)),
+    )
+
+
+def _prunes(config: Config, *names: str) -> bool:
+    """Whether surplus is removed from a machine of these names: every class there says so."""
+    shared = [config.copied_to(name) for name in names]
+    return all(classes and all(one.prune for one in classes) for classes in shared)
+
+
+def is_meant(config: Config, cert: CertId, host: str) -> bool:
+    """Whether a certificate is to be copied to a host: a class that has it there wants it (I1)."""
+    return cert in _Granted(config, config.copied_to(host))
+
+
+def hosts_of(config: Config) -> dict[str, None]:
+    """Return the hosts that server classes name, each once, in the order of the file."""
+    return dict.fromkeys(host for one in config.server_classes for host in one.servers)
+
+
+def places(config: Config, cert: CertId) -> frozenset[tuple[str, str]]:
+    """Return the (class, host) pairs that depend on `cert`, the name servers' own too."""
+    found = {(str(one.kind), host) for one in config.restarted_for(cert) for host in one.servers}
+    if Trigger.CERT in config.dns.depends and config.dns.restart:
+        found.add((DNS, THIS_HOST))
+    return frozenset(found)
+
+
+def proves(config: Config, cert: CertId) -> bool:
+    """Whether ports are to be looked at: not where every class says `probe = false`."""
+    classes = config.users_of(cert)
+    return not classes or any(one.probes for one in classes)
+
+
+def class_order(config: Config) -> tuple[str, ...]:
+    """Return the classes in the order of the file, DNS last (docs/ARCHITECTURE.md, A delivery)."""
+    return (*(str(one.kind) for one in config.server_classes), DNS)
+
+
+def commands_of(config: Config) -> HostCommands:
+    """Return what is run on hosts, and for them."""
+    return HostCommands(
+        {str(one.kind): one.restart for one in config.server_classes},
+        tuple((one.host, one.argv) for one in config.globals.post_copy),
+        config.dns.restart,
+        config.dns.pass_zones,
+    )

@@ -15,18 +15,9 @@ from types import MappingProxyType
 from sslmd.config.cert_tables import NameTable
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import LETS_ENCRYPT, CaInfo, Validation
-from sslmd.config.report import Report, Source
-from sslmd.core.names import (
-    BadName,
-    CertId,
-    DomainName,
-    GroupName,
-    SanName,
-    ZoneName,
-    parse_san,
-    shown,
-)
-from sslmd.core.spec import CertSpec, KeySpec
+from sslmd.config.report import Source
+from sslmd.core.names import BadName, CertId, DomainName, GroupName, ZoneName, san_or_none, shown
+from sslmd.core.spec import CertSpec
 
 # Names in one certificate (https://letsencrypt.org/docs/profiles/, looked up 2026-11-29). Other
 # public CAs take 100 as well, or more for money.
@@ -51,62 +42,47 @@ _Keys = Mapping[DomainName | IPv4Address | IPv6Address, KeyPath]
 _BOUNDS = {"CN": 64, "O": 64, "OU": 64, "L": 128, "ST": 128, "email": 255}
 
 
-def check_subject(cert: CertId, table: NameTable, report: Report, source: Source) -> None:
+def check_subject(cert: CertId, table: NameTable, source: Source) -> None:
     """Check the parts of the subject."""
     is_ca = cert.group == GroupName.CA
     for part, bound in _BOUNDS.items():
         text: str = getattr(table, part)
         # A leaf's long common name is left out of the subject if it is one of its names.
-        if len(text) > bound and (part != "CN" or is_ca or host_of(text) is None):
-            report.mistake(
-                source,
+        if len(text) > bound and (part != "CN" or is_ca or san_or_none(text) is None):
+            source.mistake(
                 ("X509", part),
                 f"{shown(text)} has {len(text)} characters",
                 f"a certificate holds at most {bound}",
             )
         elif len(text) > bound:
-            report.warn(
-                source,
+            source.warn(
                 ("X509", "CN"),
                 f"{shown(text)} has {len(text)} characters, and a common name holds at most "
                 f"{bound}: the certificate has it among its sans, and no common name",
                 "write a shorter name of the sans, or CN = '' and the name in sans",
             )
     if table.C and not (len(table.C) == 2 and table.C.isascii() and table.C.isalpha()):
-        report.mistake(
-            source,
+        source.mistake(
             ("X509", "C"),
             f"{shown(table.C)} is not a country code",
             "write the two letters of ISO 3166, such as 'DE', or nothing",
         )
     if not table.email.isascii():
-        report.mistake(
-            source,
+        source.mistake(
             ("X509", "email"),
             f"{shown(table.email)} has characters that a certificate cannot hold",
             in_ascii(table.email),
         )
     if is_ca and not table.CN:
-        report.mistake(
-            source, ("X509", "CN"), "a CA needs a name", "write CN = 'My root', for example"
-        )
+        source.mistake(("X509", "CN"), "a CA needs a name", "write CN = 'My root', for example")
 
 
-def host_of(common_name: str) -> SanName | None:
-    """Return the host that a common name is, None if it is none."""
-    try:
-        return parse_san(common_name)
-    except BadName:
-        return None
-
-
-def check_acme_names(spec: CertSpec, info: CaInfo, report: Report, source: Source) -> None:
+def check_acme_names(spec: CertSpec, info: CaInfo, source: Source) -> None:
     """Check the names of a certificate of an ACME CA."""
     common = spec.subject.common_name
-    host = None if any(common == str(name) for name in spec.names) else host_of(common)
+    host = None if any(common == str(name) for name in spec.names) else san_or_none(common)
     if common and host is None and common not in map(str, spec.names):
-        report.mistake(
-            source,
+        source.mistake(
             ("X509", "CN"),
             f"{shown(common)} is no host name, and ACME CAs sign no other",
             "write one of the sans, or CN = ''",
@@ -115,46 +91,34 @@ def check_acme_names(spec: CertSpec, info: CaInfo, report: Report, source: Sourc
         key = ("X509", "sans", index) if index < len(spec.names) else ("X509", "CN")
         if isinstance(name, DomainName):
             if name.is_wildcard and info.validation is Validation.HTTP_01:
-                report.mistake(
-                    source,
+                source.mistake(
                     key,
                     f"{name} is a wildcard, which {info.name} cannot validate by http-01",
                     "take a CA with ca_validation = 'dns-01', or name the hosts",
                 )
         elif name is not None and info.validation is Validation.DNS_01:
             # RFC 8738 §7: the dns-01 challenge is not for IP identifiers.
-            report.mistake(
-                source,
+            source.mistake(
                 key,
                 f"{name} is an IP address, which {info.name} cannot validate by dns-01",
                 "take a CA with ca_validation = 'http-01', or leave the address out",
             )
-    places = _places(spec)
-    _check_number(places, info, report, source)
-    _check_covered(places, report, source)
+    at = {name: ("X509", "sans", index) for index, name in enumerate(spec.names)}
+    places: _Keys = {name: at.get(name, ("X509", "CN")) for name in spec.all_names()}
+    _check_number(places, info, source)
+    _check_covered(places, source)
     if info.server == LETS_ENCRYPT:
-        _check_lets_encrypt(places, info, report, source)
-        _check_key(spec.key, report, source)
+        _check_lets_encrypt(places, info, source)
+        kind = spec.key
+        if kind.curve == "secp521r1" or (kind.bits and kind.bits not in (2048, 3072, 4096)):
+            source.warn(
+                ("KeyOpts", "ec_algo" if kind.curve else "rsa_bits"),
+                f"Let's Encrypt takes no keys of kind {kind}",
+                "take secp256r1, secp384r1, or rsa of 2048, 3072 or 4096 bits",
+            )
 
 
-def _check_key(key: KeySpec, report: Report, source: Source) -> None:
-    if key.curve == "secp521r1" or (key.bits and key.bits not in (2048, 3072, 4096)):
-        word = "ec_algo" if key.curve else "rsa_bits"
-        report.warn(
-            source,
-            ("KeyOpts", word),
-            f"Let's Encrypt takes no keys of kind {key}",
-            "take secp256r1, secp384r1, or rsa of 2048, 3072 or 4096 bits",
-        )
-
-
-def _places(spec: CertSpec) -> _Keys:
-    """Return every name with the key that it stands at."""
-    places = {name: ("X509", "sans", index) for index, name in enumerate(spec.names)}
-    return {name: places.get(name, ("X509", "CN")) for name in spec.all_names()}
-
-
-def _check_number(places: _Keys, info: CaInfo, report: Report, source: Source) -> None:
+def _check_number(places: _Keys, info: CaInfo, source: Source) -> None:
     profile = info.preferred_profile
     most = MOST_BY_PROFILE.get(profile, MOST_NAMES)
     if len(places) <= most:
@@ -164,15 +128,14 @@ def _check_number(places: _Keys, info: CaInfo, report: Report, source: Source) -
     fewer = ""
     if len(places) <= MOST_NAMES:
         fewer = ", or ask for a profile with more (ca_preferred_acme_profile in ca-info.conf)"
-    report.warn(
-        source,
+    source.warn(
         ("X509", "sans"),
         f"there are {len(places)} names, and {whom} at most {most} in one certificate{by_profile}",
         f"spread them over several services, or write a wildcard for many of them{fewer}",
     )
 
 
-def _check_covered(places: _Keys, report: Report, source: Source) -> None:
+def _check_covered(places: _Keys, source: Source) -> None:
     stars = {name.text for name in places if isinstance(name, DomainName) and name.is_wildcard}
     if not stars:
         return
@@ -181,8 +144,7 @@ def _check_covered(places: _Keys, report: Report, source: Source) -> None:
             continue
         star = f"*.{name.text.partition('.')[2]}"
         if star in stars:
-            report.warn(
-                source,
+            source.warn(
                 key,
                 f"{name} is covered by {star}, which stands beside it, and public CAs refuse such "
                 "an order as a whole",
@@ -190,15 +152,14 @@ def _check_covered(places: _Keys, report: Report, source: Source) -> None:
             )
 
 
-def _check_lets_encrypt(places: _Keys, info: CaInfo, report: Report, source: Source) -> None:
+def _check_lets_encrypt(places: _Keys, info: CaInfo, source: Source) -> None:
     for name, key in places.items():
         if not isinstance(name, DomainName):
             if not name.is_global:
                 problem = f"{name} is no public address, and Let's Encrypt signs no other"
-                report.warn(source, key, problem, "take the site's own CA for it")
+                source.warn(key, problem, "take the site's own CA for it")
             elif info.preferred_profile != WITH_ADDRESSES:
-                report.warn(
-                    source,
+                source.warn(
                     key,
                     f"{name} is an IP address, which Let's Encrypt signs with the profile "
                     f"{WITH_ADDRESSES} alone",
@@ -207,7 +168,7 @@ def _check_lets_encrypt(places: _Keys, info: CaInfo, report: Report, source: Sou
                 )
         elif _is_nobodys(name):
             problem = f"{name} is no public name, and Let's Encrypt signs no other"
-            report.warn(source, key, problem, "take the site's own CA for it")
+            source.warn(key, problem, "take the site's own CA for it")
 
 
 def _is_nobodys(name: DomainName) -> bool:
@@ -241,8 +202,7 @@ def in_ascii(email: str) -> str:
 class Mailboxes:
     """Checks the addresses of one service after another."""
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
+    def __init__(self) -> None:
         self._unseen: list[tuple[Source, str]] = []
 
     def check(self, spec: CertSpec, source: Source) -> None:
@@ -251,8 +211,7 @@ class Mailboxes:
         if email and not spec.mailbox():
             self._unseen.append((source, email))
         elif email and email.isascii() and not _MAILBOX.match(email):
-            self._report.mistake(
-                source,
+            source.mistake(
                 _EMAIL,
                 f"{shown(email)} is not a mail address",
                 "write one address, such as 'somebody@example.com'",
@@ -264,8 +223,7 @@ class Mailboxes:
             others = len(self._unseen) - 1
             have = "service has" if others == 1 else "services have"
             more = f" ({others} other {have} one too)" if others else ""
-            self._report.warn(
-                source,
+            source.warn(
                 _EMAIL,
                 f"{shown(email)} is only put into the subject, where mail programs do not look"
                 + more,

@@ -1,18 +1,22 @@
-"""Reading TOML files one by one: what cannot be read is noted, with its line."""
+"""Reading TOML files one by one: what cannot be read is noted, with its line.
+
+Tables may be in other places and other spellings than ours, as ssl-mgr's files have them.
+"""
 
 from __future__ import annotations
 
 import codecs
 import hashlib
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from enum import Enum, auto
 from pathlib import Path
 from types import MappingProxyType
 
 import tomli
 
 from sslmd.config.files import CA_FILE, MAIN_FILE, Missing, Unusable, read_file, risk_of
-from sslmd.config.report import Report, Source, at_line
+from sslmd.config.report import Report, Source
 
 Tables = dict[str, object]
 
@@ -39,19 +43,23 @@ class Reader:
         """Return the path of a file below the configuration directory."""
         return os.path.join(self.conf_dir, *names)
 
+    def source(self, path: str) -> Source:
+        """Return a file to say something of."""
+        return Source(path, self.report)
+
     def check_risk(self, path: str, status: os.stat_result) -> None:
         """Note it if others may write a file or folder: that is a mistake."""
         if risk := risk_of(path, status, self._owners):
-            self.report.mistake(Source(path), (), risk.problem, risk.remedy)
+            self.source(path).mistake((), risk.problem, risk.remedy)
 
     def content(self, path: str) -> bytes | None:
         """Return a file's bytes; None after a mistake (noted). Raises `Missing`."""
         try:
             content, status = read_file(path)
-        except Missing:
-            raise
         except Unusable as err:
-            self.report.mistake(Source(path), (), err.problem, err.remedy)
+            if isinstance(err, Missing):
+                raise
+            self.source(path).mistake((), err.problem, err.remedy)
             return None
         self.check_risk(path, status)
         self.digests[path] = hashlib.sha256(content).hexdigest()
@@ -59,13 +67,12 @@ class Reader:
 
     def parse(self, path: str, content: bytes) -> tuple[Source, Tables] | None:
         """Parse a file's bytes; None after a mistake (noted)."""
-        source = Source(path)
+        source = self.source(path)
         try:
             source.text = content.removeprefix(codecs.BOM_UTF8).decode()
             return source, tomli.loads(source.text)
         except UnicodeDecodeError as err:
-            mistake = at_line(
-                source,
+            source.mistake_at(
                 content.count(b"\n", 0, err.start) + 1,
                 f"byte 0x{content[err.start]:02x} is not UTF-8",
                 "save the file as UTF-8 text",
@@ -73,16 +80,14 @@ class Reader:
         except tomli.TOMLDecodeError as err:
             # A text without its closing quote is found out at the start of the next line.
             unclosed = err.colno == 1 and err.msg.startswith("Expected")
-            mistake = at_line(
-                source,
+            source.mistake_at(
                 max(err.lineno - unclosed, 1),
                 f"this is not TOML: {err.msg} (column {err.colno})",
                 "correct what stands here or before it",
             )
         except (ValueError, RecursionError):
             # Numbers of thousands of digits, thousands of brackets.
-            mistake = at_line(source, 0, "a value in it is beyond all measure", "make it shorter")
-        self.report.mistakes.append(mistake)
+            source.mistake_at(0, "a value in it is beyond all measure", "make it shorter")
         return None
 
     def toml(self, path: str) -> tuple[Source, Tables] | None:
@@ -100,7 +105,9 @@ def written(main: Mapping[str, object], cas: Mapping[str, object]) -> Written:
     tables: dict[str, Keys] = {}
     for name, value in main.items():
         if name in _ARRAYS:
-            tables.update(_of_array(name, value))
+            for one in value if isinstance(value, list) else []:
+                which = one.get(_ARRAYS[name]) if isinstance(one, dict) else ""
+                tables[f"[[{name}]] {which} of {MAIN_FILE}"] = _keys(one)
         else:
             tables[f"[{name}] of {MAIN_FILE}"] = _keys(value)
     tables.update({f"[{name}] of {CA_FILE}": _keys(value) for name, value in cas.items()})
@@ -109,33 +116,85 @@ def written(main: Mapping[str, object], cas: Mapping[str, object]) -> Written:
 
 def differences(old: Written, new: Written) -> tuple[str, ...]:
     """Return a text for each table that changed: its name, and which of its keys."""
-    return tuple(_differences(old, new))
-
-
-def _differences(old: Written, new: Written) -> Iterator[str]:
+    found = []
     for name in dict.fromkeys((*new, *old)):
         before, after = old.get(name), new.get(name)
         if before is None or after is None:
-            yield f"{name} is {'new' if before is None else 'gone'}"
+            found.append(f"{name} is {'new' if before is None else 'gone'}")
         elif before != after:
-            keys = (key for key in dict.fromkeys((*after, *before)) if _differ(before, after, key))
-            yield f"{name}: {', '.join(keys)}"
-    some = [name for name in old if name in new]
-    if some != [name for name in new if name in old]:
-        yield f"the order of the tables of {MAIN_FILE}"
-
-
-def _differ(before: Keys, after: Keys, key: str) -> bool:
-    return before.get(key) != after.get(key)
-
-
-def _of_array(name: str, value: object) -> Iterator[tuple[str, Keys]]:
-    for one in value if isinstance(value, list) else []:
-        which = one.get(_ARRAYS[name]) if isinstance(one, dict) else ""
-        yield f"[[{name}]] {which} of {MAIN_FILE}", _keys(one)
+            keys = dict.fromkeys((*after, *before))
+            found.append(f"{name}: {', '.join(k for k in keys if before.get(k) != after.get(k))}")
+    if [name for name in old if name in new] != [name for name in new if name in old]:
+        found.append(f"the order of the tables of {MAIN_FILE}")
+    return tuple(found)
 
 
 def _keys(table: object) -> Keys:
     return (
         {str(key): repr(value) for key, value in table.items()} if isinstance(table, dict) else {}
     )
+
+
+class Capitals(Enum):
+    """What ssl-mgr makes of a table whose name is written with other capitals."""
+
+    READ = auto()
+    OVERLOOKED = auto()
+
+
+def with_names(source: Source, data: Tables, names: Iterable[str], case: Capitals) -> Tables:
+    """Return a file's content with its tables named as in `names`, whatever their capitals were.
+
+    Two tables of one name are a mistake. Where ssl-mgr overlooks such a table, that is said: it
+    may be a surprise that it counts now.
+    """
+    known = {name.lower(): name for name in names}
+    found: Tables = {}
+    for key, value in data.items():
+        # An array of tables counts as one.
+        parts = value if isinstance(value, list) else [value]
+        is_table = bool(parts) and all(isinstance(one, dict) for one in parts)
+        name = known.get(key.lower(), key) if is_table else key
+        if name == key:
+            found[key] = value
+            continue
+        there = name if name in data else source.written.get((name,), ("",))[0]
+        if there:
+            source.mistake(
+                (key,),
+                f"[{there}] and [{key}] are two names of one table",
+                f"put everything below one [{name}]",
+            )
+            continue
+        found[name] = value
+        source.written[name,] = (key,)
+        if case is Capitals.OVERLOOKED:
+            source.warn(
+                (name,),
+                f"ssl-mgr does not read [{key}]; here it counts as [{name}]",
+                f"write [{name}], or remove it if it should not count",
+            )
+    return found
+
+
+def with_globals(source: Source, data: Tables, table: str, keys: Collection[str]) -> Tables:
+    """Return a file's content with `keys` that stand above its first table put into `table`.
+
+    ssl-mgr reads them there as well; what `table` says itself counts more.
+    """
+    loose = [key for key in data if key in keys]
+    inner = data.get(table, {})
+    if not loose or not isinstance(inner, dict):
+        return data
+    merged = dict(inner)
+    for key in loose:
+        if key in inner:
+            problem, remedy = f"it has no effect: [{table}] has it as well", "remove it here"
+        else:
+            merged[key] = data[key]
+            source.written[table, key] = (key,)
+            problem = f"it stands outside of every table and is taken for one of [{table}]"
+            remedy = f"move it below [{table}]"
+        source.warn((key,), problem, remedy)
+    kept = {key: value for key, value in data.items() if key not in loose}
+    return {table: merged} | kept | {table: merged}

@@ -7,15 +7,8 @@ from enum import Enum
 
 from pydantic.fields import FieldInfo
 
-from sslmd.config.cert_tables import (
-    CaInfo,
-    CaOptionsTable,
-    KeyTable,
-    NameTable,
-    ServiceFile,
-)
-from sslmd.config.dns_tables import DnsOptions, DnsPrimary
-from sslmd.config.server_tables import WEB_ALONE, ServerClass
+from sslmd.config.cert_tables import CaInfo, CaOptionsTable, KeyTable, NameTable, ServiceFile
+from sslmd.config.server_tables import WEB_ALONE, DnsOptions, DnsPrimary, ServerClass
 from sslmd.config.table import Table, table_of
 from sslmd.config.tables import DhOptions, GlobalOptions, GroupTable, RenewInfo
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sslmd.config.locate import KeyPath
-from sslmd.config.model import ServiceConfig
-from sslmd.config.report import Report, Source
+from sslmd.config.model import Config
+from sslmd.config.report import Source
 from sslmd.config.values import seen
+from sslmd.config.windows import life_of
 from sslmd.core.names import CertId
 from sslmd.core.plain import some_of
 from sslmd.core.renewal import usual_lead
@@ -26,6 +27,7 @@ TABLE = "renew_info"
 USUAL = 90.0  # days: the life that `renew_expire_days` is about
 
 _KEY = re.compile(r"(target|rand_adj)_([0-9]{1,5}(?:\.[0-9]{1,3})?)")
+_ELSEWHERE = {"renew_expire_days": "target_90", "renew_expire_days_spread": "rand_adj_90"}
 _MOST = 3650  # days
 # What ssl-mgr 7.7 and later go by where the table does not say: days before expiry, and spread.
 _TARGETS: Points = (
@@ -63,11 +65,7 @@ class Leads:
 
 
 def leads_by_life(
-    report: Report,
-    source: Source,
-    data: Mapping[str, object],
-    days: float | None,
-    spread: float | None,
+    source: Source, data: Mapping[str, object], days: float | None, spread: float | None
 ) -> Leads:
     """Return what `[renew_info]` says; its mistakes are noted.
 
@@ -78,15 +76,20 @@ def leads_by_life(
     for key, value in data.items():
         named = _KEY.fullmatch(key)
         if named is None:
-            _unknown(report, source, key)
-        elif _is_days(report, source, key, value):
+            problem = "this key is not known here and has no effect"
+            remedy = "write target_N or rand_adj_N; N is a life in days, such as target_90"
+            if usual := _ELSEWHERE.get(key):
+                problem = f"here it is called {usual}, and so it has no effect"
+                remedy = f"write {usual}"
+            source.warn((TABLE, key), problem, remedy)
+        elif _is_days(source, key, value):
             found[named[1]][float(named[2])] = float(value)  # type: ignore[arg-type]
     targets, spreads = found["target"], found["rand_adj"]
     if USUAL in targets:
-        _warn_other(report, source, days, targets[USUAL])
+        _warn_other(source, days, targets[USUAL])
     elif days is not None:
         targets[USUAL] = days
-        _warn_taken(report, source, days)
+        _warn_taken(source, days)
     if spread is not None:
         spreads.setdefault(USUAL, spread)
     by_life = ByLife(_with(_TARGETS, targets), _with(_SPREADS, spreads))
@@ -98,8 +101,7 @@ def leads_by_life(
             if key not in data:
                 place = ("globals", "renew_expire_days_spread")
             least = lead / timedelta(days=1)
-            report.warn(
-                source,
+            source.warn(
                 place,
                 f"{value:g} days are more than target_{life:g}, which is {least:g}",
                 f"{least:g} is used; write {least:g} or less",
@@ -131,7 +133,7 @@ def _with(points: Points, more: Mapping[float, float]) -> Points:
     return tuple(sorted([*kept, *more.items()]))
 
 
-def _is_days(report: Report, source: Source, key: str, value: object) -> bool:
+def _is_days(source: Source, key: str, value: object) -> bool:
     problem = ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         problem = f"{seen(value)} is not a number"
@@ -140,35 +142,23 @@ def _is_days(report: Report, source: Source, key: str, value: object) -> bool:
     elif not 0 <= value <= _MOST:
         problem = f"{seen(value)} is too {'small' if value < 0 else 'large'}"
     if problem:
-        report.mistake(source, (TABLE, key), problem, f"expected: days, 0 to {_MOST}")
+        source.mistake((TABLE, key), problem, f"expected: days, 0 to {_MOST}")
     return not problem
 
 
-def _unknown(report: Report, source: Source, key: str) -> None:
-    if key in ("renew_expire_days", "renew_expire_days_spread"):
-        new = "target_90" if key == "renew_expire_days" else "rand_adj_90"
-        problem, remedy = f"here it is called {new}, and so it has no effect", f"write {new}"
-    else:
-        problem = "this key is not known here and has no effect"
-        remedy = "write target_N or rand_adj_N; N is a life in days, such as target_90"
-    report.warn(source, (TABLE, key), problem, remedy)
-
-
-def _warn_other(report: Report, source: Source, days: float | None, target: float) -> None:
+def _warn_other(source: Source, days: float | None, target: float) -> None:
     if days is not None and days != target:
-        report.warn(
-            source,
+        source.warn(
             ("globals", "renew_expire_days"),
             f"it has no effect: target_90 of [{TABLE}] counts, which is {target:g}",
             "remove it",
         )
 
 
-def _warn_taken(report: Report, source: Source, days: float) -> None:
+def _warn_taken(source: Source, days: float) -> None:
     usual = dict(_TARGETS)[USUAL]
     if days != usual:
-        report.warn(
-            source,
+        source.warn(
             ("globals", "renew_expire_days"),
             f"it counts as target_90 of [{TABLE}], as ssl-mgr's manual has it; ssl-mgr 7 itself "
             f"does not read it beside that table, and renews at {usual:g} days",
@@ -176,12 +166,11 @@ def _warn_taken(report: Report, source: Source, days: float) -> None:
         )
 
 
-def warn_own_days(report: Report, source: Source, days: float, by_life: ByLife) -> None:
+def warn_own_days(source: Source, days: float, by_life: ByLife) -> None:
     """Warn where a service's own `renew_expire_days` makes a difference to ssl-mgr 7."""
     usual = by_life.asked(timedelta(days=USUAL))[0] / timedelta(days=1)
     if days != usual:
-        report.warn(
-            source,
+        source.warn(
             ("renew_expire_days",),
             f"beside [{TABLE}] it counts as target_90 of this certificate, {days:g} in place of "
             f"{usual:g}; ssl-mgr 7 does not read it",
@@ -189,17 +178,14 @@ def warn_own_days(report: Report, source: Source, days: float, by_life: ByLife) 
         )
 
 
-def check_leads(
-    services: Iterable[tuple[ServiceConfig, timedelta]], report: Report, main: Source
-) -> None:
-    """Warn where `[renew_info]` asks for more, or less, than the limits of a renewal allow.
-
-    `services` come with how long their certificates live.
-    """
+def check_leads(config: Config, main: Source) -> None:
+    """Warn where `[renew_info]` asks for more, or less, than the limits of a renewal allow."""
     found: dict[tuple[timedelta, timedelta, timedelta], list[CertId]] = {}
-    for service, life in services:
+    for service in config.services.values():
+        life = life_of(config, service)
         # How early a CA is renewed depends on what it signs, too.
-        if service.timing.by_life is not None and service.managed and service.spec.ca is None:
+        by_life = service.timing.by_life is not None and service.managed
+        if by_life and service.spec.ca is None and life is not None:
             asked, _ = service.timing.asked(life)
             real = usual_lead(life, service.timing)
             if abs(real - asked) > _UNNOTICED:
@@ -208,8 +194,7 @@ def check_leads(
         when, why = "later", "a third of the life is the most (half of it, under 10 days)"
         if real > asked:
             when, why = "earlier", "min_roll_mins and a restart have to fit in"
-        report.warn(
-            main,
+        main.warn(
             (TABLE,),
             f"{some_of(certs, _NAMED)}: with a life of {_days(life)} days it is renewed "
             f"{_days(real)} days before it expires, {when} than with ssl-mgr 7, which has "

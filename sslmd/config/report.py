@@ -6,6 +6,7 @@ import re
 import types
 import typing
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
 
@@ -35,101 +36,87 @@ _PROBLEMS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is wrong (`mistakes`) or odd (`warnings`) in the files read so far."""
+
+    mistakes: list[Mistake] = field(default_factory=list)
+    warnings: list[Mistake] = field(default_factory=list)
+
+
 class Source:
-    """One file: its path as messages name it, and its text to find lines in.
+    """One file: its path as messages name it, its text to find lines in, and what is said of it.
 
     `written`: how the file has keys that are taken for others, such as `[DNS]` for `[dns]`.
     """
 
-    __slots__ = ("_lines", "path", "text", "written")
+    __slots__ = ("_lines", "path", "report", "text", "written")
 
-    def __init__(self, path: str, text: str = "") -> None:
+    def __init__(self, path: str, report: Report, text: str = "") -> None:
         self.path = path
+        self.report = report
         self.text = text
         self.written: dict[KeyPath, KeyPath] = {}
         self._lines: dict[KeyPath, int] | None = None
 
-    def line(self, key: KeyPath) -> int:
-        """Return the line of a key, or of what is around it; 0 if none is known."""
-        if self._lines is None:
+    def _note(self, key: KeyPath, problem: str, remedy: str) -> Mistake:
+        # Places in arrays are left out: the line and the value say more than a number.
+        parts = (part for part in key if isinstance(part, str))
+        name = ".".join(part if part.isprintable() else shown(part) for part in parts)
+        if self._lines is None and key:
             self._lines = key_lines(self.text)
         for end in range(len(key), 0, -1):
             if key[:end] in self.written:
                 key = self.written[key[:end]] + key[end:]
                 break
-        return find_line(self._lines, key)
+        return Mistake(self.path, find_line(self._lines or {}, key), name, problem, remedy)
 
+    def mistake(self, key: KeyPath, problem: str, remedy: str) -> None:
+        """Note something that refuses the configuration; `key` () is the whole file."""
+        self.report.mistakes.append(self._note(key, problem, remedy))
 
-class Report:
-    """What is wrong (`mistakes`) or odd (`warnings`) in the files read so far."""
+    def mistake_at(self, line: int, problem: str, remedy: str) -> None:
+        """Note a mistake at a line rather than a key."""
+        self.report.mistakes.append(Mistake(self.path, line, "", problem, remedy))
 
-    def __init__(self) -> None:
-        self.mistakes: list[Mistake] = []
-        self.warnings: list[Mistake] = []
-
-    def mistake(self, source: Source, key: KeyPath, problem: str, remedy: str) -> None:
-        """Note something that refuses the configuration."""
-        self.mistakes.append(_note(source, key, problem, remedy))
-
-    def warn(self, source: Source, key: KeyPath, problem: str, remedy: str) -> None:
+    def warn(self, key: KeyPath, problem: str, remedy: str) -> None:
         """Note something that the admin should know."""
-        self.warnings.append(_note(source, key, problem, remedy))
+        self.report.warnings.append(self._note(key, problem, remedy))
 
-    def check(
-        self, source: Source, prefix: KeyPath, data: object, table: type[AnyTable]
-    ) -> AnyTable | None:
+    def check(self, prefix: KeyPath, data: object, table: type[AnyTable]) -> AnyTable | None:
         """Check the table at `prefix`; note its mistakes and unknown keys; None if it is wrong."""
         if isinstance(data, dict):
-            self.unknown_keys(source, prefix, data, table)
+            self._unknown_keys(prefix, data, table)
         try:
             return table.model_validate(data)
         except ValidationError as err:
             for error in err.errors(include_url=False):
-                field = _field(table, error["loc"])
-                key = (*prefix, *error["loc"])
-                self.mistake(source, key, *_explain(dict(error), field))
+                self.mistake((*prefix, *error["loc"]), *_explain(table, dict(error)))
             return None
 
-    def unknown_keys(
-        self, source: Source, prefix: KeyPath, data: Mapping[str, object], table: type[Table]
+    def _unknown_keys(
+        self, prefix: KeyPath, data: Mapping[str, object], table: type[Table]
     ) -> None:
         """Warn about keys that mean nothing, with the nearest one that does."""
         known = known_keys(table)
         for key in data.keys() - known.keys():
             if key in table.without_effect:
-                self.warn(source, (*prefix, key), *table.without_effect[key])
+                self.warn((*prefix, key), *table.without_effect[key])
             elif key not in table.also_known:
-                self.unknown(source, (*prefix, key), known, table.homes)
+                self.unknown((*prefix, key), known, table.homes)
         for key, inner in inner_tables(table):
             value = data.get(key)
             if isinstance(value, dict):
-                self.unknown_keys(source, (*prefix, key), value, inner)
+                self._unknown_keys((*prefix, key), value, inner)
 
-    def unknown(
-        self, source: Source, key: KeyPath, known: Collection[str], homes: Mapping[str, str]
-    ) -> None:
+    def unknown(self, key: KeyPath, known: Collection[str], homes: Mapping[str, str]) -> None:
         """Warn about one unknown key; `homes`: where keys belong that are known elsewhere."""
         word = str(key[-1])
-        remedy = nearest(word, known, "known here: ")
-        if word in homes:
-            remedy = f"it belongs {homes[word]}"
-        self.warn(source, key, "this key is not known here and has no effect", remedy)
+        remedy = f"it belongs {homes[word]}" if word in homes else nearest(word, known)
+        self.warn(key, "this key is not known here and has no effect", remedy)
 
 
-def _note(source: Source, key: KeyPath, problem: str, remedy: str) -> Mistake:
-    # Places in arrays are left out: the line and the value say more than a number.
-    name = ".".join(
-        part if part.isprintable() else shown(part) for part in key if isinstance(part, str)
-    )
-    return Mistake(source.path, source.line(key) if key else 0, name, problem, remedy)
-
-
-def at_line(source: Source, line: int, problem: str, remedy: str) -> Mistake:
-    """Return a mistake at a line rather than a key."""
-    return Mistake(source.path, line, "", problem, remedy)
-
-
-def nearest(word: str, known: Iterable[str], lead: str) -> str:
+def nearest(word: str, known: Iterable[str], lead: str = "known here: ") -> str:
     """Suggest the known words nearest to `word`, or list them all after `lead`."""
     words = {name.lower(): name for name in known}
     near = sorted((_distance(word.lower(), name), name) for name in words)
@@ -195,26 +182,21 @@ def _inner_table(field: FieldInfo) -> type[Table] | None:
     return None
 
 
-def _field(table: type[Table], loc: tuple[str | int, ...]) -> FieldInfo | None:
-    """Return the description of the key that `loc` leads to."""
-    field = None
-    inner: type[Table] | None = table
-    for part in loc:
-        if inner is None or not isinstance(part, str) or part not in inner.model_fields:
-            break
-        field = inner.model_fields[part]
-        inner = _inner_table(field)
-    return field
-
-
-def _explain(error: dict[str, Any], field: FieldInfo | None) -> tuple[str, str]:
+def _explain(table: type[Table], error: dict[str, Any]) -> tuple[str, str]:
     """Return problem and remedy for an error of pydantic's."""
     context = error.get("ctx", {})
     if error["type"] == "sslmd":
         return context["problem"], context["remedy"]
-    problem = _PROBLEMS.get(error["type"], "{value} cannot be used")
-    extra = field.json_schema_extra if field else None
+    described: FieldInfo | None = None  # of the key that is wrong, or of the one around it
+    inner: type[Table] | None = table
+    for part in error["loc"]:
+        if inner is None or part not in inner.model_fields:
+            break
+        described = inner.model_fields[part]
+        inner = _inner_table(described)
+    extra = described.json_schema_extra if described else None
     kind = str(extra["kind"]).replace("`", "") if isinstance(extra, dict) else "a table"
+    problem = _PROBLEMS.get(error["type"], "{value} cannot be used")
     if error["type"] == "missing":
         return problem, f"add {error['loc'][-1]} = … ({kind})"
     return problem.format(value=seen(error["input"])), f"expected: {kind}"

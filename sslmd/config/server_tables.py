@@ -1,4 +1,4 @@
-"""The server classes of `ssl-mgr.conf`: `[smtp]`, `[imap]`, `[web]`, `[other]`."""
+"""The tables of `ssl-mgr.conf` for servers: `[[dns_primary]]`, `[dns]`, and the server classes."""
 
 from __future__ import annotations
 
@@ -9,25 +9,40 @@ from typing import Annotated, Any, ClassVar
 from pydantic import PlainValidator, ValidatorFunctionWrapHandler, WrapValidator
 
 from sslmd.config import addresses, values
-from sslmd.config.kinds import Argv, Probe, ProbeWord, ServerKind, ServiceMatch, Trigger, Unprobed
+from sslmd.config.kinds import (
+    Argv,
+    Endpoint,
+    Probe,
+    ProbeWord,
+    ServerKind,
+    ServiceMatch,
+    Trigger,
+    TsigKey,
+    Unprobed,
+)
 from sslmd.config.table import (
     NESTED,
     SINGLE,
     Commands,
+    NameServers,
     PathText,
+    PathTexts,
     Triggers,
-    Windows,
     commands,
     each_once,
+    flag,
+    folders,
     key,
-    maybe,
-    seconds,
+    path_key,
     table,
+    time_key,
     trigger_set,
+    windows_key,
+    words,
 )
 from sslmd.config.tables import IN_GLOBALS
 from sslmd.core.host.needs import KEY_MODE, KeyAccess
-from sslmd.core.names import CertId
+from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.windows import Group
 
 # Keys that only `[web]` has.
@@ -109,22 +124,15 @@ class ServerClass:
         read=Triggers,
         to=trigger_set,
     )
-    server_dir: Path | None = key(
-        "path",
+    server_dir: Path | None = path_key(
         "The folder under which the web servers keep a folder per site; http-01 "
         "challenges are put there.",
-        default="",
         shown="none",
-        read=PathText,
-        to=maybe,
     )
-    http_check: bool = key(
-        "true or false",
-        "Fetch an http-01 challenge ourselves before the CA is told to look.",
-        default=True,
+    http_check: bool = flag(
+        "Fetch an http-01 challenge ourselves before the CA is told to look.", default=True
     )
-    skip_prod_copy: bool = key(
-        "true or false",
+    skip_prod_copy: bool = flag(
         "Copy nothing: the servers see the production tree by other means, such as NFS.",
         default=False,
     )
@@ -146,18 +154,15 @@ class ServerClass:
         shown="smtp: 25 `smtp`; imap: 993 `tls`; web: 443 `tls`; other: none",
     )
     probes: tuple[Probe, ...] = ()
-    probe_timeout: timedelta = key(
+    probe_timeout: timedelta = time_key(
         "seconds",
         "How long after a restart the new certificates have to show, all of the class together.",
         default=60,
         ge=1,
         le=3600,
-        read=float,
-        to=seconds,
     )
     unprobed: Unprobed | None = None
-    prune: bool = key(
-        "true or false",
+    prune: bool = flag(
         "Remove from the servers every certificate that they are not meant to have, whoever put it "
         "there: ssl-mgr copied its whole tree, the keys of the CA too. Where classes share a host, "
         "all of them must say so. What sslmd itself has put there goes in any case when it is not "
@@ -183,25 +188,17 @@ class ServerClass:
         default=None,
         shown="`0600`",
     )
-    roll_window: Group = key(
-        "list of windows",
+    roll_window: Group = windows_key(
         "Times when certificates that this class uses may be rolled, as `'Sat 02:00-05:00 "
         "Europe/Berlin'`: days (`Mon-Fri,Sun`; none: every day), hours, time zone (none: UTC). "
         "Any one of the list is enough, but all classes that use a certificate, and its own "
         "`roll_window`, have to be open at the same time. An expired certificate does not wait, "
         "nor one that would expire first. Windows that are never open together, or so seldom that "
-        "a certificate could expire, are a mistake.",
-        default=[],
-        shown="at any time",
-        read=Windows,
+        "a certificate could expire, are a mistake."
     )
-    restart_window: Group = key(
-        "list of windows",
+    restart_window: Group = windows_key(
         "Times when servers of this class may be restarted, written like `roll_window`. The "
-        "`restart_window` of the certificate has to be open at the same time.",
-        default=[],
-        shown="at any time",
-        read=Windows,
+        "`restart_window` of the certificate has to be open at the same time."
     )
 
     def receives(self, cert: CertId) -> bool:
@@ -221,3 +218,117 @@ class ServerClass:
         Those that are named, else the default ones: also where `probe` says that nothing is proven.
         """
         return self.probes or DEFAULT_PROBES[self.kind]
+
+
+def _any_zone(value: Any) -> ZoneName | None:
+    if isinstance(value, str) and value.lower() in ("default", "*"):
+        return None
+    return values.named(ZoneName.parse, "write a domain, 'default' or '*'")(value)
+
+
+_key_name = values.named(DomainName.parse, "write the name in the key statement")
+
+
+@table(homes=IN_GLOBALS)
+class DnsPrimary:
+    """One `[[dns_primary]]`. `domain` None is the one for all zones without their own.
+
+    `nameservers`, when not empty, stand in place of the NS lookup. `update`: records go there by
+    RFC 2136, signed with `tsig` if there is one.
+    """
+
+    domain: Annotated[ZoneName | None, PlainValidator(_any_zone)] = key(
+        "apex domain, `default` or `*`",
+        "The zone. `default` (or `*`) stands for every zone without a table of its own.",
+    )
+    server: Annotated[Endpoint, PlainValidator(addresses.endpoint)] = key(
+        "host or IP address", "The zone's primary name server, or the way to it from here."
+    )
+    port: ClassVar[Annotated[int | None, PlainValidator(values.port_of)]] = key(
+        "port", "The port of `server`.", default=None, shown="53"
+    )
+    nameservers: tuple[Endpoint, ...] = key(
+        "list of `ip:port`",
+        "The authoritative name servers to watch in place of those in the zone's NS records: "
+        "for hidden primaries, split horizon and tests.",
+        default=[],
+        read=NameServers,
+    )
+    update: bool = flag(
+        "Send records by dynamic update (RFC 2136) to `server`, in place of include files.",
+        default=False,
+    )
+    tsig_key_file: ClassVar[PathText] = key(
+        "path",
+        "The key that signs updates: a `key` statement as `tsig-keygen` writes it, or the bare "
+        "secret, with the next two keys beside it.",
+        default="",
+        shown="none: unsigned",
+    )
+    tsig_name: ClassVar[Annotated[DomainName | None, PlainValidator(_key_name)]] = key(
+        "name", "The name of a key whose file holds the bare secret.", default=None, shown="none"
+    )
+    tsig_algorithm: ClassVar[
+        Annotated[
+            str, words(["hmac-sha1", "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"])
+        ]
+    ] = key("name", "The algorithm of that key.", default="", shown="`hmac-sha256`")
+    tsig: TsigKey | None = None
+
+
+@table(
+    also_known={"skip_prod_copy"},
+    without_effect={
+        "svc_depends": (
+            "it has no effect: [dns] is run for changed records",
+            "remove it, or write depends = ['cert'] to run it at every roll as well",
+        )
+    },
+    homes=IN_GLOBALS,
+)
+class DnsOptions:
+    """`[dns]`: the include files, and the command that makes the name servers load them."""
+
+    restart: tuple[Argv, ...] = key(
+        "command, or list of commands",
+        "Makes the name server on this machine take the changed include files; it also has to "
+        "raise the zone's serial, and to sign. It runs once for all zones that wait: "
+        "`--serial_bump` and these zones are appended; if the command has `{zones}`, the zones "
+        "take its place instead. With `{zone}` it runs for each zone (docs/dns-tools.md).",
+        default=[],
+        shown="none",
+        name="restart_cmd",
+        read=Commands,
+        to=commands,
+    )
+    acme_dirs: tuple[Path, ...] = key(
+        "path, or list of paths",
+        "Folder for the include files `acme-challenge.<zone>`; of several, every one gets the "
+        "same.",
+        default=[],
+        shown="none",
+        name="acme_dir",
+        read=PathTexts,
+        to=folders,
+    )
+    tlsa_dirs: tuple[Path, ...] = key(
+        "list of paths",
+        "Folders for the include files `tlsa.<zone>`; every one gets the same. Not needed for "
+        "zones with `update = true`. Without either, TLSA records are yours to publish: `sslmctl "
+        "dane` lists them.",
+        default=[],
+        read=PathTexts,
+        to=folders,
+    )
+    depends: frozenset[Trigger] = key(
+        "list of `dns`, `tlsa`, `cert`",
+        "`cert`: `restart_cmd` is run when a certificate was rolled, too. `dns` and `tlsa` say "
+        "nothing new: it is run for changes of its own records in any case.",
+        default=[],
+        read=Triggers,
+        to=trigger_set,
+    )
+    pass_zones: bool = flag(
+        "`false` runs `restart_cmd` just as it is written, once for all zones that wait.",
+        default=True,
+    )

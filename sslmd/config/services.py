@@ -10,27 +10,15 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from sslmd.config.build import check_spread, timing
-from sslmd.config.cert_tables import CaOptionsTable, KeyTable, NameTable, ServiceFile
-from sslmd.config.dane import check_entry, check_hosts
+from sslmd.config.cert_tables import CaOptionsTable, NameTable, ServiceFile
+from sslmd.config.dane import dane_entries
 from sslmd.config.locate import KeyPath
-from sslmd.config.model import (
-    CaInfo,
-    GlobalOptions,
-    ServiceConfig,
-)
+from sslmd.config.model import CaInfo, GlobalOptions, ServiceConfig
 from sslmd.config.names import Mailboxes, check_acme_names, check_subject
 from sslmd.config.renew import Leads, changed, warn_own_days
 from sslmd.config.renew import of as leads_of
-from sslmd.config.report import Report, Source, nearest
-from sslmd.core.dane.tlsa import DaneEntry
-from sslmd.core.names import (
-    BadName,
-    CertId,
-    GroupName,
-    SanName,
-    ZoneName,
-    shown,
-)
+from sslmd.config.report import Source, nearest
+from sslmd.core.names import BadName, CertId, GroupName, SanName, shown
 from sslmd.core.spec import (
     DIGESTS,
     AcmeCa,
@@ -52,19 +40,10 @@ _CA_GROUP = GroupName.CA
 # Seconds; ssl-mgr 7 leaves the TTL to the zone where none is wanted, and a roll has to know it.
 DANE_TTL = 1800
 _SELDOM_VERIFIED = frozenset(DIGESTS) - {"sha256", "sha384", "sha512"}
+# In the order of `Subject`.
+_SUBJECT = ("CN", "O", "OU", "L", "ST", "C", "email")
 # Of a service file, what says nothing about the certificate itself.
 _BESIDE = ("roll_window", "restart_window", "used_by")
-
-
-class Shared:
-    """Keeps one of every equal value, so that thousands of services share them."""
-
-    def __init__(self) -> None:
-        self._values: dict[Any, Any] = {}
-
-    def same(self, value: T) -> T:
-        """Return the first value that was equal to this one."""
-        return self._values.setdefault(value, value)  # type: ignore[no-any-return]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,10 +58,6 @@ class CaTables:
     infos: Mapping[str, CaInfo]
     wrong: frozenset[str] | None
 
-    def is_told(self, name: str) -> bool:
-        """Whether a mistake is noted already that explains why there is no CA `name`."""
-        return self.wrong is None or name in self.wrong
-
     def own_names(self) -> list[str]:
         """Return the names of the site's own CAs."""
         return [name for name, info in self.infos.items() if info.is_own]
@@ -91,16 +66,14 @@ class CaTables:
 class Builder:
     """Makes services of checked files. `ca_files`: the names in `conf.d/ca`."""
 
-    def __init__(
-        self, options: GlobalOptions, cas: CaTables, ca_files: frozenset[str], report: Report
-    ) -> None:
+    def __init__(self, options: GlobalOptions, cas: CaTables, ca_files: frozenset[str]) -> None:
         self._options = options
         self._tables = cas
         self._cas = cas.infos
         self._ca_files = ca_files
-        self._report = report
-        self._shared = Shared()
-        self._mailboxes = Mailboxes(report)
+        # One of every equal value, so that thousands of services share them.
+        self._shared: dict[Any, Any] = {}
+        self._mailboxes = Mailboxes()
         self._timings: dict[tuple[float, float], Timing] = {}
 
     def finish(self) -> None:
@@ -117,32 +90,39 @@ class Builder:
         managed: bool,
     ) -> ServiceConfig | None:
         """Return the service, None if a mistake (noted) leaves nothing to return."""
-        same = self._shared.same
-        before = len(self._report.mistakes)
+        same = self._same
+        before, is_ca = len(source.report.mistakes), cert.group == GroupName.CA
         signer = self._signer(cert, file, source)
         self._check_place(cert, file, source)
-        check_subject(cert, file.X509, self._report, source)
+        check_subject(cert, file.X509, source)
+        keys, ca = file.KeyOpts, None
+        key = KeySpec(KeyType.EC, curve=keys.ec_algo)
+        if keys.ktype is KeyType.RSA:
+            key = KeySpec(KeyType.RSA, bits=keys.rsa_bits or 4096)
+        if is_ca:  # a life of zero and a missing height are filled in by `cas.with_heights`
+            table = file.CA or CaOptionsTable()
+            ca = CaOptions(timedelta(days=table.sign_end_days or 0), table.digest, None)
         spec = CertSpec(
             id=cert,
             title=file.name or str(cert),
-            key=same(_key_spec(file.KeyOpts)),
-            subject=self._subject(file.X509),
+            key=same(key),
+            subject=Subject(*(same(getattr(file.X509, part)) for part in _SUBJECT)),
             names=self._names(file.X509, source),
             signer=same(signer or SelfSigned()),
-            ext_key_usage=() if _is_ca(cert) else same(tuple(file.X509.ext_key_usage)),
-            ca=_ca_options(file.CA) if _is_ca(cert) else None,
+            ext_key_usage=() if is_ca else same(tuple(file.X509.ext_key_usage)),
+            ca=ca,
         )
-        if not spec.names and not _is_ca(cert) and not spec.all_names():
-            self._report.mistake(
-                source, ("X509", "sans"), "there is no name to certify", "add sans = ['host.name']"
+        if not spec.names and not is_ca and not spec.all_names():
+            source.mistake(
+                ("X509", "sans"), "there is no name to certify", "add sans = ['host.name']"
             )
         if isinstance(signer, OwnCa) and spec.ca is None:
             self._mailboxes.check(spec, source)
         if isinstance(signer, AcmeCa):
-            check_acme_names(spec, self._cas[signer.name], self._report, source)
+            check_acme_names(spec, self._cas[signer.name], source)
         if spec.ca is not None:
             self._check_digest(spec.ca.digest, file, source)
-        dane = self._dane(spec, raw, file, source, signer)
+        dane = dane_entries(file.dane_tls, raw.get("dane_tls"), spec, signer, source)
         service = ServiceConfig(
             spec=spec,
             timing=self._timing(file, source),
@@ -155,7 +135,7 @@ class Builder:
             restart_window=same(tuple(file.restart_window)),
             used_by=file.used_by,
         )
-        return service if signer and len(self._report.mistakes) == before else None
+        return service if signer and len(source.report.mistakes) == before else None
 
     def _signer(self, cert: CertId, file: ServiceFile, source: Source) -> Signer | None:
         name = file.signing_ca
@@ -163,30 +143,36 @@ class Builder:
         if name in (None, "", "self"):
             if _is_ca(cert):
                 return SelfSigned()
-            self._report.mistake(
-                source,
+            source.mistake(
                 key,
                 "it is missing" if name is None else "only CAs (group ca) sign themselves",
                 f"write the name of a table of {self._tables.source.path}",
             )
             return None
-        info = self._cas.get(str(name))
+        name = str(name)
+        info = self._cas.get(name)
         if info is None:
-            if not self._tables.is_told(str(name)):
-                self._unknown_ca(str(name), source)
+            # Of a table with mistakes, those were reported already.
+            if self._tables.wrong is not None and name not in self._tables.wrong:
+                known = [*self._cas, "self"]
+                remedy = nearest(name, known, "known are: ")
+                if remedy.startswith("did you mean"):
+                    remedy += f" Known are: {', '.join(sorted(known))}"
+                elif name in self._ca_files:
+                    remedy = f"add a table [{name}] with ca_type = 'local' there"
+                where = self._tables.source.path
+                source.mistake(key, f"{where} has no table {shown(name)}", remedy)
             return None
         if not info.is_own:
             if _is_ca(cert):
-                self._report.mistake(
-                    source,
+                source.mistake(
                     key,
                     f"{shown(info.name)} is an ACME CA, and those sign no CAs",
                     nearest("", ["self", *self._tables.own_names()], "write one of: "),
                 )
             return AcmeCa(info.name)
         if info.name not in self._ca_files:
-            self._report.mistake(
-                source,
+            source.mistake(
                 key,
                 f"CA {shown(info.name)} has no service file conf.d/ca/{info.name}",
                 f"write that file (there are: {', '.join(sorted(self._ca_files)) or 'none'}), or "
@@ -195,62 +181,41 @@ class Builder:
             return None
         return OwnCa(CertId(_CA_GROUP, info.name))
 
-    def _unknown_ca(self, name: str, source: Source) -> None:
-        known = [*self._cas, "self"]
-        remedy = nearest(name, known, "known are: ")
-        if remedy.startswith("did you mean"):
-            remedy += f" Known are: {', '.join(sorted(known))}"
-        elif name in self._ca_files:
-            remedy = f"add a table [{name}] with ca_type = 'local' there"
-        where = self._tables.source.path
-        self._report.mistake(source, ("signing_ca",), f"{where} has no table {shown(name)}", remedy)
-
     def _check_place(self, cert: CertId, file: ServiceFile, source: Source) -> None:
         """The keys `group` and `service` must say what the path says; the name must be free."""
         try:
             cert.check_free()
         except BadName as err:
-            self._report.mistake(
-                source, ("service",), str(err), "give the file and the service another name"
-            )
+            source.mistake(("service",), str(err), "give the file and the service another name")
         if file.service != cert.service:
-            self._report.mistake(
-                source,
+            source.mistake(
                 ("service",),
                 f"{shown(file.service)} is not the name of the file",
                 f"write service = {cert.service!r}",
             )
-        try:
-            group = GroupName.parse(file.group).text
-        except BadName:
-            group = ""
-        if group != cert.group:
-            self._report.mistake(
-                source,
+        if file.group != cert.group and _parsed(file.group) != cert.group:
+            source.mistake(
                 ("group",),
                 f"{shown(file.group)} is not the name of the folder",
                 f"write group = {cert.group!r}",
             )
         if file.CA and not _is_ca(cert):
-            self._report.mistake(
-                source,
+            source.mistake(
                 ("CA",),
                 "only services of group ca sign certificates",
                 "remove the table, or move the file to conf.d/ca",
             )
 
-    def _subject(self, table: NameTable) -> Subject:
-        same = self._shared.same
-        parts = (table.CN, table.O, table.OU, table.L, table.ST, table.C, table.email)
-        return Subject(*map(same, parts))
+    def _same(self, value: T) -> T:
+        """Return the first value that was equal to this one."""
+        return self._shared.setdefault(value, value)  # type: ignore[no-any-return]
 
     def _names(self, table: NameTable, source: Source) -> tuple[SanName, ...]:
         names: dict[int, SanName] = {}
         for index, parsed in enumerate(table.sans):
-            name = self._shared.same(parsed)
+            name = self._same(parsed)
             if id(name) in names:  # there is one of each, and this spares a slow hash
-                self._report.warn(
-                    source,
+                source.warn(
                     ("X509", "sans", index),
                     f"{shown(str(name))} is there twice",
                     "remove one of them",
@@ -265,47 +230,11 @@ class Builder:
         whom = "programs in Go do not verify"
         if digest != "sha224" and file.KeyOpts.ktype is KeyType.EC:
             whom = "OpenSSL 3.0 and programs in Go do not verify"
-        self._report.warn(
-            source,
+        source.warn(
             ("CA", "digest"),
             f"{whom} what a CA with {file.KeyOpts.ktype} keys signs with {digest}",
             "write 'sha256' or 'sha384'",
         )
-
-    def _dane(
-        self,
-        spec: CertSpec,
-        raw: Mapping[str, object],
-        file: ServiceFile,
-        source: Source,
-        signer: Signer | None,
-    ) -> tuple[DaneEntry, ...]:
-        entries = [entry for entry in file.dane_tls if entry]
-        if not entries:
-            return ()
-        if _is_ca(spec.id):
-            self._report.mistake(
-                source, ("dane_tls",), "a CA has no zone for TLSA records", "write dane_tls = []"
-            )
-            return ()
-        zone = ZoneName(spec.id.group)
-        written = raw["dane_tls"]
-        assert isinstance(written, list)
-        for index, (words, one) in enumerate(zip(written, file.dane_tls, strict=True)):
-            if one is not None:
-                word = words[5] if len(words) == 6 else ""
-                check_hosts(one, word, spec, self._report, source, ("dane_tls", index))
-        for entry in entries:
-            check_entry(entry, signer, self._report, source)
-            for host in entry.hosts if isinstance(entry.hosts, tuple) else ():
-                if not host.is_within(zone):
-                    self._report.mistake(
-                        source,
-                        ("dane_tls",),
-                        f"{host} is outside the zone {zone}, whose records these are",
-                        f"write hosts of {zone}",
-                    )
-        return tuple(dict.fromkeys(entries))
 
     def _timing(self, file: ServiceFile, source: Source) -> Timing:
         default = self._options.timing
@@ -313,7 +242,7 @@ class Builder:
         if days is None and spread is None:
             return default
         if default.by_life is not None and days is not None:
-            warn_own_days(self._report, source, days, default.by_life)
+            warn_own_days(source, days, default.by_life)
         key: KeyPath = ("renew_expire_days_spread",) if spread is not None else ()
         own = days, spread
         if days is None:
@@ -321,7 +250,7 @@ class Builder:
         if spread is None:
             spread = min(default.spread / timedelta(days=1), days)
         if key:
-            check_spread(self._report, source, key, days, spread)
+            check_spread(source, key, days, spread)
         known = self._timings.get((days, spread))
         if known is None:
             leads = Leads(days, spread)
@@ -342,17 +271,12 @@ def fingerprint(raw: Mapping[str, object], ca_table: object) -> str:
     return hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
+def _parsed(group: str) -> str:
+    try:
+        return GroupName.parse(group).text
+    except BadName:
+        return ""
+
+
 def _is_ca(cert: CertId) -> bool:
     return cert.group == _CA_GROUP
-
-
-def _key_spec(table: KeyTable) -> KeySpec:
-    if table.ktype is KeyType.EC:
-        return KeySpec(KeyType.EC, curve=table.ec_algo)
-    return KeySpec(KeyType.RSA, bits=table.rsa_bits or 4096)
-
-
-def _ca_options(table: CaOptionsTable | None) -> CaOptions:
-    """Return `[CA]`; a life of zero and a missing height are filled in by `cas.with_heights`."""
-    table = table or CaOptionsTable()
-    return CaOptions(timedelta(days=table.sign_end_days or 0), table.digest, None)

@@ -20,7 +20,8 @@ _OPERATOR = re.compile(
 )
 _VARIABLE = re.compile(r"\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[^}]*\}?|[0-9@*#?$!-])")
 _SHELLS = ("sh", "bash", "dash", "ash", "ksh", "zsh")
-_NEXT_COMMAND = ("&&", ";", "||", "&")
+# Operators between two commands.
+SEPARATORS = ("&&", ";", "||", "&")
 
 
 class Quotes(Enum):
@@ -62,11 +63,6 @@ def operator(line: str) -> str:
     return ""
 
 
-def is_separator(found: str) -> bool:
-    """Whether an operator stands between two commands."""
-    return found in _NEXT_COMMAND
-
-
 def expansions(line: str) -> list[str]:
     """Return what a shell would expand in a command line, each once, in its order.
 
@@ -87,7 +83,8 @@ def expansions(line: str) -> list[str]:
         if here == "$" and (variable := _VARIABLE.match(line, sign.at)):
             found[variable.group()] = None
         elif not inner and (
-            (sign.first and here in "~#") or (here == "*" and "://" not in _word(line, sign.at))
+            (sign.first and here in "~#")
+            or (here == "*" and "://" not in line[_begin(line, sign.at) :].split(None, 1)[0])
         ):
             found[here] = None
     return list(found)
@@ -125,12 +122,6 @@ def _signs(line: str) -> Iterator[Sign]:
             yield Sign(at, Quotes.NONE, first)
         first = sign.isspace() and not quote
         at += 1
-
-
-def _word(line: str, at: int) -> str:
-    """Return the part of a line between two spaces that a sign is in."""
-    begin = _begin(line, at)
-    return line[begin:].split(None, 1)[0]
 
 
 def _begin(line: str, at: int) -> int:

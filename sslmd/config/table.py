@@ -40,7 +40,7 @@ Word = TypeVar("Word", bound=str)
 
 
 class Table(BaseModel):
-    """One table of a file, as the file has it. Unknown keys are left to `report.unknown_keys`."""
+    """One table of a file, as the file has it. Unknown keys are left to `Source.check`."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
     # Keys that ssl-mgr has and that need nothing here: neither used nor complained about.
@@ -86,11 +86,6 @@ def each_once(elements: Iterable[T], _: str = "") -> tuple[T, ...]:
 def trigger_set(words: list[Trigger], _: str = "") -> frozenset[Trigger]:
     """Return what restarts a class beside its own certificates."""
     return frozenset(words)
-
-
-def seconds(number: float, _: str = "") -> timedelta:
-    """Return a number of seconds as a time."""
-    return timedelta(seconds=number)
 
 
 def _as_it_is(value: Any, _: str) -> Any:
@@ -210,27 +205,21 @@ def made_of(declared: type[T], file: Table, top: str, **derived: Any) -> T:
     return declared(**kept | derived)
 
 
-def word_of(words: type[Word]) -> PlainValidator:
-    """Accept the values of a `StrEnum`, in any case."""
-    known = {str(word): word for word in words}  # type: ignore[attr-defined]
+def words(
+    known: Iterable[Word], also: Mapping[str, Word] = MappingProxyType({}), hint: str = ""
+) -> PlainValidator:
+    """Accept one of a few words, in any case.
+
+    `also`: other spellings, which no message offers. `hint`: what else could be right.
+    """
+    offered = list(known)
+    by_text = {str(word).lower(): word for word in offered} | dict(also)
 
     def parse(value: Any) -> Word:
-        word = known.get(value.lower()) if isinstance(value, str) else None
+        word = by_text.get(value.lower()) if isinstance(value, str) else None
         if word is None:
-            raise values.wrong(f"{values.seen(value)} is not known here", values.one_of([*known]))
-        return word  # type: ignore[no-any-return]
-
-    return PlainValidator(parse)
-
-
-def choice(*words: str) -> PlainValidator:
-    """Accept one of a few words, in any case."""
-    known = {word.lower(): word for word in words}
-
-    def parse(value: Any) -> str:
-        word = known.get(value.lower()) if isinstance(value, str) else None
-        if word is None:
-            raise values.wrong(f"{values.seen(value)} is not known here", values.one_of(words))
+            remedy = values.one_of(offered) + hint
+            raise values.wrong(f"{values.seen(value)} is not known here", remedy)
         return word
 
     return PlainValidator(parse)
@@ -251,10 +240,35 @@ PathText = Annotated[str, PlainValidator(values.text)]
 PathTexts = Annotated[list[PathText], SINGLE]
 Commands = Annotated[list[Annotated[Argv, PlainValidator(values.command)]], SINGLE]
 Windows = Annotated[list[Annotated[Window, PlainValidator(values.window)]], SINGLE]
-Triggers = Annotated[list[Annotated[Trigger, word_of(Trigger)]], SINGLE]
+Triggers = Annotated[list[Annotated[Trigger, words(Trigger)]], SINGLE]
 NameServer = Annotated[Endpoint, PlainValidator(addresses.endpoint)]
 NameServers = Annotated[list[NameServer], SINGLE]
-NextKeyWord = Annotated[NextKey, word_of(NextKey)]
+NextKeyWord = Annotated[NextKey, words(NextKey)]
+
+
+def path_key(meaning: str, *, shown: str, name: str = "") -> Any:
+    """Declare a `key` that is a path, or left out."""
+    return key("path", meaning, default="", shown=shown, name=name, read=PathText, to=maybe)
+
+
+def flag(meaning: str, *, default: bool, name: str = "") -> Any:
+    """Declare a `key` that is true or false."""
+    return key("true or false", meaning, default=default, name=name)
+
+
+def time_key(unit: str, meaning: str, *, default: float, ge: float, le: float) -> Any:
+    """Declare a `key` that is a number of `unit` ("seconds", "days"), and becomes a timedelta."""
+
+    def to(number: float, _: str) -> timedelta:
+        return timedelta(**{unit: number})
+
+    return key(unit, meaning, default=default, ge=ge, le=le, read=float, to=to)
+
+
+def windows_key(meaning: str) -> Any:
+    """Declare a `key` that is a list of windows."""
+    return key("list of windows", meaning, default=[], shown="at any time", read=Windows)
+
 
 RENEW_DAYS = (
     "Renew this many days before the certificate expires. At most a third of the certificate's "

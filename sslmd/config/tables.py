@@ -30,12 +30,13 @@ from sslmd.config.table import (
     argv,
     described,
     each_once,
+    flag,
     key,
-    maybe,
     path,
-    seconds,
+    path_key,
     table,
     table_of,
+    time_key,
 )
 from sslmd.core.dh import NAMED_BITS, NAMES, OWN_AGE, OWN_BITS, DhGroup
 from sslmd.core.spec import Timing
@@ -52,48 +53,21 @@ _TOP = (
     "it has no effect here: the top directory is the one that holds conf.d",
     "remove it, and start sslmd with --conf-dir if the files are elsewhere",
 )
+_OPTIONS = """
+    debug test force force_server_restarts reuse reuse_keys dry_run status renew renew_cert
+    renew_cert_now refresh_cert roll new_keys new_csr new_cert cert copy_csr next_to_curr
+    certs_to_prod clean_all dns_refresh
+"""
+_SET = "okay root_privs grps_svcs conf_grps_svcs ca_infos called_from_certbot"
 _NO_EFFECT = {
-    **dict.fromkeys(
-        (
-            "debug",
-            "test",
-            "force",
-            "force_server_restarts",
-            "reuse",
-            "reuse_keys",
-            "dry_run",
-            "status",
-            "renew",
-            "renew_cert",
-            "renew_cert_now",
-            "refresh_cert",
-            "roll",
-            "new_keys",
-            "new_csr",
-            "new_cert",
-            "cert",
-            "copy_csr",
-            "next_to_curr",
-            "certs_to_prod",
-            "clean_all",
-            "dns_refresh",
-        ),
-        _OPTION,
-    ),
-    **dict.fromkeys(
-        ("okay", "root_privs", "grps_svcs", "conf_grps_svcs", "ca_infos", "called_from_certbot"),
-        _OWN,
-    ),
+    **dict.fromkeys(_OPTIONS.split(), _OPTION),
+    **dict.fromkeys(_SET.split(), _OWN),
     **dict.fromkeys(("top_dir", "conf_dir"), _TOP),
 }
 
 
 def _after_copies(pairs: list[PostCopy], top: str) -> tuple[PostCopy, ...]:
     return tuple(PostCopy(one.host, argv(one.argv, top)) for one in pairs)
-
-
-def _days(number: float, _: str) -> timedelta:
-    return timedelta(days=number)
 
 
 @table(without_effect=_NO_EFFECT)
@@ -117,29 +91,13 @@ class GlobalOptions:
         read=PathText,
         to=path,
     )
-    verbose: bool = key(
-        "true or false",
-        "Write more detail to the log.",
-        default=False,
-        name="verb",
-    )
-    auth_hook: Path | None = key(
-        "path",
+    verbose: bool = flag("Write more detail to the log.", default=False, name="verb")
+    auth_hook: Path | None = path_key(
         "The program that certbot's manual mode calls for every challenge.",
-        default="",
         shown="the installed one",
         name="sslm_auth_hook",
-        read=PathText,
-        to=maybe,
     )
-    logdir: Path | None = key(
-        "path",
-        "Also write the log to files here.",
-        default="",
-        shown="the journal",
-        read=PathText,
-        to=maybe,
-    )
+    logdir: Path | None = path_key("Also write the log to files here.", shown="the journal")
     clean_keep: Annotated[int, NUMBER] = key(
         "number of sets",
         "How many of the newest sets to keep beside those that `curr`, `next` and `prev` point at.",
@@ -157,37 +115,25 @@ class GlobalOptions:
         le=525_600,
     )
     renew_expire_days: ClassVar[Annotated[float, NUMBER]] = key(
-        "days",
-        RENEW_DAYS,
-        default=30,
-        ge=0,
-        le=3650,
+        "days", RENEW_DAYS, default=30, ge=0, le=3650
     )
     renew_expire_days_spread: ClassVar[Annotated[float, NUMBER]] = key(
-        "days",
-        SPREAD_DAYS,
-        default=0,
-        ge=0,
-        le=3650,
+        "days", SPREAD_DAYS, default=0, ge=0, le=3650
     )
-    dns_check_delay: timedelta = key(
+    dns_check_delay: timedelta = time_key(
         "seconds",
         "How long to wait between publishing a challenge and the first go-ahead to the CA, even "
         "if every name server shows it already.",
         default=240,
         ge=0,
         le=86_400,
-        read=float,
-        to=seconds,
     )
-    dns_check_timeout: timedelta = key(
+    dns_check_timeout: timedelta = time_key(
         "seconds",
         "Give up waiting for the name servers after this long; it is tried again later.",
         default=3600,
         ge=1,
         le=604_800,
-        read=float,
-        to=seconds,
     )
     dns_extra_servers: tuple[Endpoint, ...] = key(
         "list of `host`, `ip`, `ip:port`, `[ip6]:port`",
@@ -210,20 +156,15 @@ class GlobalOptions:
         shown="none",
     )
     dane_next_key: NextKey = key(
-        "`at-renew` or `at-roll`",
-        NEXT_KEY,
-        default=NextKey.AT_RENEW,
-        read=NextKeyWord,
+        "`at-renew` or `at-roll`", NEXT_KEY, default=NextKey.AT_RENEW, read=NextKeyWord
     )
-    cmd_timeout: timedelta = key(
+    cmd_timeout: timedelta = time_key(
         "seconds",
         "A `restart_cmd` or `post_copy_cmd` that runs longer is ended, with every process it "
         "started, and counts as failed.",
         default=120,
         ge=1,
         le=86_400,
-        read=float,
-        to=seconds,
     )
     post_copy: tuple[PostCopy, ...] = key(
         "list of `[host, command]`",
@@ -329,12 +270,10 @@ class DhOptions:
         ],
         to=each_once,
     )
-    max_age: timedelta = key(
+    max_age: timedelta = time_key(
         "days",
         "Generated groups older than that are generated again.",
         default=OWN_AGE.days,
         ge=1,
         le=3650,
-        read=float,
-        to=_days,
     )

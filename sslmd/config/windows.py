@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import Config, ServerClass, ServiceConfig, Trigger
-from sslmd.config.report import Report, Source
+from sslmd.config.report import Source
 from sslmd.core.dane.sighting import TTLS
 from sslmd.core.names import CertId
 from sslmd.core.plain import some_of
@@ -38,81 +37,76 @@ ROLL, RESTART = "roll_window", "restart_window"
 _NAMED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class WindowKeys:
-    """The files that windows are in: `ssl-mgr.conf`, and service files."""
-
-    main: Source
-    services: Mapping[CertId, Source]
-
-    def of(self, word: str, service: ServiceConfig, one: ServerClass | None) -> _Place:
-        """Return where the windows are that a certificate waits for: its own, or of a class."""
-        own = service.roll_window if word == ROLL else service.restart_window
-        if own or one is None:
-            return self.services[service.id], (word,)
-        return self.main, (one.kind.value, word)
+# Which window, of which class (None: the certificate's own); what is wrong, and would be right.
+_Problem = tuple[str, ServerClass | None, str, str]
 
 
-_Place = tuple[Source, KeyPath]
-_Problem = tuple[_Place, str, str]  # where, what is wrong, what would be right
-
-
-def check_windows(config: Config, places: WindowKeys, report: Report, now: datetime) -> None:
+def check_windows(
+    config: Config, files: Mapping[CertId, Source], main: Source, now: datetime
+) -> None:
     """Note windows that cannot be kept; warn about those without effect.
 
-    `now` tells for which years the rules of time zones are looked at.
+    `files`: those of the services; `main`: `ssl-mgr.conf`. `now` tells for which years the rules of
+    time zones are looked at.
     """
-    _warn_unused(config, places, report)
+    services = config.services.items()
+    windowed = {
+        cert: files[cert] for cert, one in services if one.roll_window or one.restart_window
+    }
+    _warn_unused(config, windowed, main)
     by_class = any(one.roll_window or one.restart_window for one in config.server_classes)
-    if not by_class and not places.services:
+    if not by_class and not windowed:
         return
-    found: dict[_Problem, list[CertId]] = defaultdict(list)
-    for cert, service in config.services.items():
-        if service.managed:
-            for one in _problems(config, service, places, now):
-                found[one].append(cert)
-    for ((source, key), problem, remedy), certs in found.items():
-        report.mistake(source, key, f"{some_of(certs, _NAMED)}: {problem}", remedy)
+    found: dict[tuple[Source, KeyPath, str, str], list[CertId]] = defaultdict(list)
+    for cert, service in services:
+        for word, one, problem, remedy in _problems(config, service, now):
+            own = service.roll_window if word == ROLL else service.restart_window
+            place: tuple[Source, KeyPath] = (files[cert], (word,))
+            if one is not None and not own:
+                place = main, (one.kind.value, word)
+            found[*place, problem, remedy].append(cert)
+    for (source, key, problem, remedy), certs in found.items():
+        source.mistake(key, f"{some_of(certs, _NAMED)}: {problem}", remedy)
 
 
-def _problems(
-    config: Config, service: ServiceConfig, places: WindowKeys, now: datetime
-) -> Iterator[_Problem]:
+def _problems(config: Config, service: ServiceConfig, now: datetime) -> Iterator[_Problem]:
+    if not service.managed:
+        return
     cert, users = service.id, config.users_of(service.id)
     rolled = longest_wait(config.roll_windows(cert), now)
+    first = next((one for one in users if one.roll_window), None)
+    met, overlap = rolled is not None, "write windows that overlap"
     if rolled is None:
-        first = next((one for one in users if one.roll_window), None)
-        owners = [("its own", service.roll_window)]
-        owners += [(f"[{one.kind}]", one.roll_window) for one in users]
-        text = f"its roll_windows are never open at the same time: {_owned(owners)}"
-        yield places.of(ROLL, service, first), text, "write windows that overlap"
+        owners = [(f"[{one.kind}]", one.roll_window) for one in users]
+        text = _owned([("its own", service.roll_window), *owners])
+        yield ROLL, first, f"its roll_windows are never open at the same time: {text}", overlap
     worst, slowest = timedelta(), None
-    met = rolled is not None
-    for one in _restarted(config, cert):
+    for one in config.restarted_for(cert):
         wait = longest_wait(config.restart_windows(one.kind, cert), now)
         if wait is None:
             met = False
             owners = [("its own", service.restart_window), (f"[{one.kind}]", one.restart_window)]
             text = f"its restart_windows are never open at the same time: {_owned(owners)}"
-            yield places.of(RESTART, service, one), text, "write windows that overlap"
+            yield RESTART, one, text, overlap
         elif wait > worst and one in users:
             worst, slowest = wait, one
     if met and rolled is not None and (rolled or worst):
-        yield from _too_late(config, service, places, rolled, worst, slowest)
+        which = (RESTART, slowest) if worst > rolled else (ROLL, first)
+        if late := _too_late(config, service, rolled, worst, slowest):
+            yield *which, *late
 
 
 def _too_late(
     config: Config,
     service: ServiceConfig,
-    places: WindowKeys,
     rolled: timedelta,
     restarted: timedelta,
     slowest: ServerClass | None,
-) -> Iterator[_Problem]:
-    """Tell whether a certificate may expire before it is rolled and its servers restarted."""
+) -> tuple[str, str] | None:
+    """Say it if a certificate may expire before it is rolled and its servers restarted."""
     life = life_of(config, service)
     if life is None:
-        return
+        return None
     timing = service.timing
     waits = [(rolled, "for its roll_window"), (timing.min_roll, "for min_roll_mins")]
     if service.dane:
@@ -123,7 +117,7 @@ def _too_late(
     needs = sum((wait for wait, _ in waits), timedelta())
     lead = least_lead(life, timing)
     if needs < lead:
-        return
+        return None
     remedy = "write windows that open more often"
     if needs < usual_lead(life, timing):
         smaller = "rand_adj in [renew_info]" if timing.by_life else "renew_expire_days_spread"
@@ -131,14 +125,8 @@ def _too_late(
     elif needs < least_lead(life, Timing(life, timedelta(), timing.min_roll)):
         larger = "target in [renew_info]" if timing.by_life else "renew_expire_days"
         remedy = f"{remedy}, or a larger {larger}"
-    users = config.users_of(service.id)
-    if restarted > rolled:
-        place = places.of(RESTART, service, slowest)
-    else:
-        place = places.of(ROLL, service, next((one for one in users if one.roll_window), None))
     sum_of = ", ".join(f"{span(wait)} {why}" for wait, why in waits if wait)
-    yield (
-        place,
+    return (
         f"it could expire: from a renewal on, it may take {span(needs)} ({sum_of}), and with a "
         f"life of {span(life)} it may be renewed only {span(lead)} before its end",
         remedy,
@@ -155,47 +143,29 @@ def life_of(config: Config, service: ServiceConfig) -> timedelta | None:
     return above.spec.ca.life if above is not None and above.spec.ca is not None else None
 
 
-def _restarted(config: Config, cert: CertId) -> list[ServerClass]:
-    """Return the classes that a roll of `cert` restarts."""
-    classes = (one for one in config.server_classes if one.servers)
-    return [one for one in classes if one.receives(cert) or Trigger.CERT in one.depends]
-
-
-def _warn_unused(config: Config, places: WindowKeys, report: Report) -> None:
+def _warn_unused(config: Config, windowed: Mapping[CertId, Source], main: Source) -> None:
     managed = [cert for cert, service in config.services.items() if service.managed]
     for one in config.server_classes:
         used = any(map(one.receives, managed))
         for word, windows in ((ROLL, one.roll_window), (RESTART, one.restart_window)):
             key = (one.kind.value, word)
             if windows and not one.servers:
-                report.warn(
-                    places.main, key, "a class without servers has no use for it", "remove it"
-                )
+                main.warn(key, "a class without servers has no use for it", "remove it")
             elif windows and not used and not (word == RESTART and Trigger.CERT in one.depends):
-                report.warn(
-                    places.main,
-                    key,
-                    "it has no effect: the class uses no certificate",
-                    "name some in svc_depends, or remove it",
-                )
+                problem = "it has no effect: the class uses no certificate"
+                main.warn(key, problem, "name some in svc_depends, or remove it")
     restarts_dns = bool(config.dns.restart) and Trigger.CERT in config.dns.depends
-    for cert, source in places.services.items():
+    for cert, source in windowed.items():
         service = config.services[cert]
         if not service.managed:
-            word = ROLL if service.roll_window else RESTART
-            report.warn(
-                source,
-                (word,),
+            source.warn(
+                (ROLL if service.roll_window else RESTART,),
                 "it has no effect: no active group lists this CA, so it is never rolled",
                 f"add {cert.service!r} to the services of group ca, or remove it",
             )
-        elif service.restart_window and not restarts_dns and not _restarted(config, cert):
-            report.warn(
-                source,
-                (RESTART,),
-                "it has no effect: no class with servers uses the certificate",
-                "add it to svc_depends of a class, or remove it",
-            )
+        elif service.restart_window and not restarts_dns and not config.restarted_for(cert):
+            problem = "it has no effect: no class with servers uses the certificate"
+            source.warn((RESTART,), problem, "add it to svc_depends of a class, or remove it")
 
 
 def _owned(owners: list[tuple[str, Group]]) -> str:

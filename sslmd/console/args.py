@@ -13,63 +13,74 @@ from sslmd.wire.messages import Method
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from typing import Any, TypeAlias, TypeVar
 
     from sslmd.wire.messages import Json
 
     Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+    Value = TypeVar("Value")
 else:
     Commands = argparse._SubParsersAction
 
 Run = Callable[[argparse.Namespace], int]
 
 
+# Something for `command` to add.
+Argument = Callable[[argparse.ArgumentParser], object]
+
+
+def arg(*names: str, **how: Any) -> Argument:
+    """Return an argument, declared as for argparse's `add_argument`."""
+    return lambda parser: parser.add_argument(*names, **how)
+
+
+def flag(name: str, text: str) -> Argument:
+    """Return an option that is there or not."""
+    return arg(name, action="store_true", help=text)
+
+
+def bounded(read: Callable[[str], Value], fits: Callable[[Value], bool], what: str) -> Any:
+    """Return for argparse's `type` what reads a value, and refuses one that is not `what`."""
+
+    def parse(text: str) -> Value:
+        with suppress(ValueError, OverflowError):
+            value = read(text)
+            if fits(value):
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+
+    return parse
+
+
+count_arg = bounded(int, lambda number: number >= 0, "a whole number, 0 or more")
+
+CERTS = arg(
+    "certs",
+    nargs="*",
+    metavar="CERT",
+    help="group:service, group:service,service, group:ALL or group; none: all certificates",
+)
+NO_WAIT = flag("--no-wait", "end as soon as the daemon has accepted it")
+
+
 def command(
-    commands: Commands, name: str, run: Run, text: str | None, more: str = ""
+    commands: Commands, name: str, run: Run, text: str | None, more: str = "", *arguments: Argument
 ) -> argparse.ArgumentParser:
     """Add a command; `text` says in a line what it does (None: not shown), `more` how."""
-    if text is None:
-        parser = commands.add_parser(name, allow_abbrev=False, formatter_class=Formatter)
-    else:
-        about = f"{text[0].upper()}{text[1:]}. {more}"
-        parser = commands.add_parser(
-            name, help=text, description=about, allow_abbrev=False, formatter_class=Formatter
-        )
+    about: dict[str, Any] = {}
+    if text is not None:
+        about = {"help": text, "description": f"{text[0].upper()}{text[1:]}. {more}"}
+    parser = commands.add_parser(name, allow_abbrev=False, formatter_class=Formatter, **about)
     parser.set_defaults(run=run, parser=parser)
-    add_socket(parser, default=argparse.SUPPRESS)
+    for add in (socket_arg(argparse.SUPPRESS), *arguments):
+        add(parser)
     return parser
 
 
-def add_socket(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add `--socket`, which may stand before and behind the command."""
-    parser.add_argument(
-        "--socket", metavar="PATH", default=default, help="socket of the daemon ($SSLMD_SOCKET)"
-    )
-
-
-def add_certs(parser: argparse.ArgumentParser) -> None:
-    """Add the certificates; none mean all."""
-    parser.add_argument(
-        "certs",
-        nargs="*",
-        metavar="CERT",
-        help="group:service, group:service,service, group:ALL or group; none: all certificates",
-    )
-
-
-def add_no_wait(parser: argparse.ArgumentParser) -> None:
-    """Add `--no-wait`."""
-    parser.add_argument(
-        "--no-wait", action="store_true", help="end as soon as the daemon has accepted it"
-    )
-
-
-def count_arg(text: str) -> int:
-    """Return a whole number, 0 or more, for argparse's `type`."""
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
+def socket_arg(default: str) -> Argument:
+    """Return `--socket`, which may stand before and behind the command."""
+    text = "socket of the daemon ($SSLMD_SOCKET)"
+    return arg("--socket", metavar="PATH", default=default, help=text)
 
 
 def chosen(args: argparse.Namespace) -> list[str] | None:
@@ -91,6 +102,13 @@ def ask(
     """Ask the daemon for one thing, over a connection of its own; return the result."""
     with connect(args, min(timeout, HELLO_TIMEOUT)) as daemon:
         return daemon.call(method, params, timeout=timeout)
+
+
+def ask_certs(
+    args: argparse.Namespace, method: Method, timeout: float = ANSWER_TIMEOUT, **more: Json
+) -> Json:
+    """Ask about the certificates that are named, or all; `more` are other parameters."""
+    return ask(args, method, {"certs": chosen(args), **more}, timeout)
 
 
 class Formatter(argparse.HelpFormatter):

@@ -1,33 +1,21 @@
-"""What the answer to `status` says is wrong, in sentences: for `check`, `status`, `show`, `doctor`.
+"""What the answer to `status` says is wrong: for `check`, `status`, `show`, `doctor`.
 
-`core.trouble` decides what is wrong with a certificate.
+`core.trouble` decides what is wrong with a certificate, and `core.words.health` has the words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import datetime
 
 from sslmd.console.answers import Cert, Fields
-from sslmd.console.text import local, span
-from sslmd.core.trouble import (
-    BY_LIFE,
-    STALE,
-    CertTrouble,
-    Limits,
-    ServerStatus,
-    TroubleKind,
-    troubles,
-    unseen_servers,
-)
+from sslmd.core.plain import local
+from sslmd.core.trouble import BY_LIFE, STALE, CertTrouble, Limits, troubles, unseen_servers
+from sslmd.core.words.health import Health, of_trouble, of_unseen, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sslmd.wire.messages import Json
-
-NO_SERVER = "no server uses it"
-
-_LOOK = "sslmctl doctor looks at its ports; name the right ones in probe, or write probe = 'none'"
 
 Problem = tuple[CertTrouble, str]
 
@@ -35,40 +23,7 @@ Problem = tuple[CertTrouble, str]
 def problems(cert: Cert, now: datetime, limits: Limits = BY_LIFE) -> list[Problem]:
     """Return what is wrong with `cert`, the worst first, each with its sentence."""
     found = troubles(cert.status, now, limits)
-    return [(trouble, text) for trouble in found for text in _sentences(trouble, now)]
-
-
-def _sentences(trouble: CertTrouble, now: datetime) -> Sequence[str]:
-    text, at = trouble.text, trouble.at
-    match trouble.kind:
-        case TroubleKind.UNUSABLE:
-            way_out = "put its files back from a copy (seen within a minute), or have it renewed"
-            return [f"{text}; {way_out}"]
-        case TroubleKind.NO_CERT:
-            return ["there is no certificate yet"]
-        case TroubleKind.EXPIRY:
-            assert at is not None
-            ago = f"expires in {span(at - now)}" if at > now else f"expired {span(now - at)} ago"
-            return [f"{ago} ({local(at, now)})"]
-        case TroubleKind.LATE_RENEWAL:
-            return [f"its renewal is overdue since {local(at, now)}"]
-        case TroubleKind.LATE_ROLL:
-            return [f"its roll is overdue since {local(at, now)}"]
-        case TroubleKind.FAILED:
-            times = {1: "once", 2: "twice"}.get(trouble.times, f"{trouble.times} times")
-            again = f"; tries again {local(at, now)}" if at else ""
-            return [f"failed {times}: {text or 'no reason given'}{again}"]
-        case TroubleKind.HELD:
-            return [f"{text}; looks again {local(at, now)}" if at else text]
-        case TroubleKind.NO_SERVER:
-            way_out = "name it in svc_depends of a class, or write used_by = 'none' in its file"
-            return [f"{NO_SERVER}, so its renewal reaches nobody; {way_out}"]
-        case TroubleKind.NOT_SEEN:
-            return [f"{one}; {_LOOK}" for one in _not_seen(trouble.servers)]
-        case TroubleKind.DANE | TroubleKind.DANE_WARNING:
-            return [f"DANE: {text}"]
-        case TroubleKind.SERVER:
-            return [": ".join(filter(None, (trouble.servers[0].place, text)))]
+    return [(trouble, text) for trouble in found for text in of_trouble(trouble, now)]
 
 
 def remarks(cert: Cert, now: datetime) -> list[str]:
@@ -76,7 +31,7 @@ def remarks(cert: Cert, now: datetime) -> list[str]:
 
     All of it could not be looked at, or was not yet: of that nobody knows whether it is well.
     """
-    return _not_seen(unseen_servers(cert.status, now, long=False)) + dane_unseen(cert, now)
+    return of_unseen(unseen_servers(cert.status, now, long=False)) + dane_unseen(cert, now)
 
 
 def dane_unseen(cert: Cert, now: datetime) -> list[str]:
@@ -84,19 +39,11 @@ def dane_unseen(cert: Cert, now: datetime) -> list[str]:
     dane = cert.sub("dane")
     found = []
     if not dane and cert.flag("dane_wanted") and cert.curr:
-        found.append("name servers and ports were not compared yet")
+        found.append(tell(Health.NOT_COMPARED))
     at = dane.time("at")
     if at is not None and now - at > STALE:
-        found.append(f"name servers and ports were not compared since {local(at, now)}")
-    return [f"DANE: {text}" for text in (*found, *dane.texts("unseen"))]
-
-
-def _not_seen(servers: Sequence[ServerStatus]) -> list[str]:
-    """Return why nobody saw servers using it, those with the same reason together."""
-    places: dict[str, list[str]] = {}
-    for server in servers:
-        places.setdefault(server.unseen or "not seen", []).append(server.place)
-    return [f"{', '.join(some)} restarted, but {reason}" for reason, some in places.items()]
+        found.append(tell(Health.NOT_COMPARED_SINCE, at=local(at, now)))
+    return found + [tell(Health.DANE, text=text) for text in dane.texts("unseen")]
 
 
 def zone_problems(
@@ -110,7 +57,7 @@ def zone_problems(
     groups = {cert.text("group") for cert in certs if cert.flag("dane_wanted")}
     names = {cert.name for cert in certs}
     return [
-        f"TLSA records of {zone.text('zone')}: {error}"
+        tell(Health.ZONE, zone=zone.text("zone"), error=error)
         for zone in Fields(result).subs("zones")
         if every or zone.text("zone") in groups
         if names.isdisjoint(zone.texts("told_by"))
@@ -128,18 +75,16 @@ def host_problems(result: Json | Fields, now: datetime | None = None) -> list[st
         if text := host.text("text"):
             found.append(text)
         if error := host.text("error"):
-            again = host.time("next_try") if now else None
-            more = f"; next try at {local(again, now)}" if now and again else ""
-            found.append(
-                f"{host.text('host')}: what it should not have is still there: {error}{more}"
-            )
+            again = host.time("next_try")
+            at = local(again, now) if again and now else None
+            found.append(tell(Health.HOST, host=host.text("host"), error=error, again=at))
     return found
 
 
 def dh_problems(result: Json | Fields) -> list[str]:
     """Return what failed when Diffie-Hellman groups were last looked at."""
-    groups = Fields(result).subs("dh")
-    return [f"Diffie-Hellman groups: {text}" for one in groups if (text := one.text("error"))]
+    errors = (one.text("error") for one in Fields(result).subs("dh"))
+    return [tell(Health.DH, error=error) for error in errors if error]
 
 
 def refusal(result: Json | Fields, now: datetime) -> tuple[str, list[str]]:
@@ -147,18 +92,19 @@ def refusal(result: Json | Fields, now: datetime) -> tuple[str, list[str]]:
     refused = Fields(result).sub("daemon").sub("refused")
     if not refused:
         return "", []
-    text = (
-        f"the configuration was refused at {local(refused.time('at'), now)}, "
-        f"{refused.text('consequence') or 'the one before stays in force'}"
-    )
+    at, then = local(refused.time("at"), now), refused.text("consequence")
+    text = tell(Health.REFUSED, at=at, consequence=then, silent=not then)
     return text, refused.texts("mistakes")
 
 
 def refusal_line(result: Json | Fields, now: datetime) -> str:
     """Return that a configuration was refused, with its first mistake; "" if none was."""
     text, mistakes = refusal(result, now)
-    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
-    return text and f"{text}: {mistakes[0] if mistakes else 'see its log'}{more}"
+    if not text:
+        return ""
+    first = mistakes[0] if mistakes else ""
+    more = max(len(mistakes) - 1, 0)
+    return tell(Health.REFUSED_FOR, refused=text, mistake=first, silent=not mistakes, more=more)
 
 
 def why(cert: Cert) -> str:
@@ -167,8 +113,8 @@ def why(cert: Cert) -> str:
     if status.error and (code in ("stuck", "left") or status.about in (status.SET, status.REASON)):
         reason = ""
     elif code == "servers-wait" and any(server.failed for server in status.servers):
-        reason = "waits for its servers"
+        reason = Health.WAITS_FOR_SERVERS
     elif code == "roll-waits" and status.roll_at and not cert.sub("reason_facts").text("back"):
-        reason = "on deck"
+        reason = Health.ON_DECK
     doing = "" if cert.text("progress") else cert.text("doing")
     return "; ".join(filter(None, (reason, doing)))

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sslmd.core import times
+from sslmd.core import plain as times
 from sslmd.core.plain import is_plain, plain
 
 TYPE_CHECKING = False
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
-
-# Nearer than this, the time of the day matters too.
-_NEAR = timedelta(days=3)
 
 
 def printable(value: object) -> str:
@@ -66,25 +63,9 @@ def complain(text: str, colour: str = "") -> None:
     print(paint(text, colour, on=colours(sys.stderr)), file=sys.stderr, flush=True)
 
 
-def local(moment: datetime | None, now: datetime) -> str:
-    """Return a local time with its zone, of far ones the date alone; "-" for None."""
-    if moment is None:
-        return "-"
-    far = abs(moment - now) > _NEAR
-    return times.day(moment) if far else times.minute(moment)
-
-
 def clock(moment: datetime | None) -> str:
     """Return a local time with its zone, to the second; "-" for None."""
     return times.clock(moment) if moment else "-"
-
-
-def span(length: timedelta) -> str:
-    """Return a length of time in its fitting unit, rounded down: 41 d, 31 h, 12 min."""
-    seconds = int(abs(length).total_seconds())
-    if seconds >= 2 * 86400:
-        return f"{seconds // 86400} d"
-    return f"{seconds // 3600} h" if seconds >= 2 * 3600 else f"{seconds // 60} min"
 
 
 def count(number: int, noun: str) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 
+from sslmd.core.failed import Failed
+from sslmd.core.reason import Reason
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -32,14 +35,14 @@ def is_public(text: str) -> bool:
     return address is not None and address.is_global and not address.is_multicast
 
 
-def no_host(text: str) -> str:
-    """Return why an address is no other machine's, wherever one is; "" if it may be."""
+def no_host(text: str) -> Reason | None:
+    """Return why an address is no other machine's, wherever one is; None if it may be."""
     address = meant(text)
     if address is None:
-        return "is no address"
+        return Reason(Failed.ADDRESS_NONE)
     if address.is_loopback or address.is_unspecified:
-        return "is this machine's own"
+        return Reason(Failed.ADDRESS_OWN)
     future = address.version == 4 and address.is_reserved
     if address.is_link_local or address.is_multicast or future:
-        return "is the address of no single host in the world"
-    return ""
+        return Reason(Failed.ADDRESS_SHARED)
+    return None

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sslmd.core.dane.sighting import Sighting
-from sslmd.core.facts import SetFacts
+from sslmd.core.errors import Trouble
 from sslmd.core.names import SetName
 from sslmd.core.reason import Reason, Why
-from sslmd.core.retry import Trouble
+from sslmd.core.spec import SetFacts
 from sslmd.core.state import Ask, Delivered, Issuance, Server, SetNote, Track, TrialAsk
 
 NO_RECORDS = Reason(Why.NO_RECORDS_WANTED)

@@ -1,11 +1,14 @@
 """The closed set of jobs: frozen values that say what to do and to which certificate.
 
 Three different things: `lane` names what must not run at the same time, `key` what must not be
-queued twice, `pool` what shares a number of places.
+queued twice, `pool` what shares a number of places. An order waits for its CA, and a CA may be
+silent, or send a byte in five seconds: `next_turn` shares the places for orders by CA, so that none
+keeps out the certificates of another (I6).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -269,3 +272,28 @@ def key(job: Job) -> str:
 def track(job: CertJob) -> Track:
     """Return which kind of trouble a failure of `job` is."""
     return Track.DELIVER if isinstance(job, Deliver | Prove | Settle) else Track.RENEW
+
+
+def next_turn(waiting: Iterable[str], running: Mapping[str, int], places: int) -> str | None:
+    """Return the owner whose job may begin now, None if all of them have to wait.
+
+    `waiting`: the owners of what waits, who waits longest first; `running`: how many of each run.
+
+    - Alone, an owner may have all places.
+    - While something of another waits, nothing of an owner begins that has half of them already.
+    - Who has more than half, from when it was alone, counts as if it had half: the other does not
+      wait for its jobs to end. So more run than there are places, for as long as that lasts.
+    - Who has none may begin one all the same, up to twice as many as there are places: two CAs that
+      are silent do not keep out a third.
+    """
+    half = max(places // 2, 1)
+    total = sum(running.values())
+    owners = list(dict.fromkeys(waiting))
+    for owner in owners:
+        ours = running.get(owner, 0)
+        if ours >= half and len(owners) > 1:
+            continue
+        others = sum(min(count, half) for name, count in running.items() if name != owner)
+        if ours + others < places or (ours == 0 and total < 2 * places):
+            return owner
+    return None

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sslmd.core.dane.sighting import Sighting
-from sslmd.core.errors import ImpossibleTransition
+from sslmd.core.errors import ImpossibleTransition, Trouble
 from sslmd.core.events import (
     Advertised,
     AskDropped,
@@ -41,10 +41,9 @@ from sslmd.core.events import (
     TrialEnded,
     WasIssued,
 )
-from sslmd.core.facts import SetFacts
 from sslmd.core.host.server import asked, wanted, with_copied, with_told
 from sslmd.core.names import SetName
-from sslmd.core.retry import Trouble
+from sslmd.core.spec import SetFacts
 from sslmd.core.state import (
     COUNTED,
     ISSUED_COUNTED,

@@ -5,6 +5,10 @@ the name (https://letsencrypt.org/docs/rate-limits/). Each certificate has an ac
 own, so that its own failures are all that count. It issues five certificates a week for exactly
 the same names, over all accounts. Everything else that a CA limits it tells itself, with the time
 when to come again, which `Trouble.binding` keeps to.
+
+What was issued is noted in state.toml, so that it counts over restarts and when the sets are
+cleaned away; the sets of older trees count by their own dates. Requests, orders and what is shown
+all ask here.
 """
 
 from __future__ import annotations
@@ -12,11 +16,17 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sslmd.core.state import COUNTED, ISSUED_COUNTED, FailedValidation
+from sslmd.core.reason import Reason
+from sslmd.core.renewal import Wanted
+from sslmd.core.roll_wait import issued_at
+from sslmd.core.spec import AcmeCa
+from sslmd.core.state import COUNTED, ISSUED_COUNTED, CertState, FailedValidation, Issuance
+from sslmd.core.told import Denied
+from sslmd.core.view import Standing
 
 # The directory whose limits these are.
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
@@ -81,3 +91,73 @@ def spent(issued: Iterable[datetime], now: datetime) -> Spent:
     used = min(math.ceil((full - now) / REFILL), MOST_ISSUED)
     again = full - REFILL * (MOST_ISSUED - 1)
     return Spent(used, again if again > now else None)
+
+
+# At other CAs the limit is not known. From here on it is worth a word all the same.
+_WORTH_TELLING = MOST_ISSUED - 1
+
+
+class Issuances:
+    """What was issued until now for all certificates `every`.
+
+    `server_of` gives the directory of the ACME CA of that name, "" if there is none.
+    """
+
+    def __init__(
+        self, every: Iterable[Standing], server_of: Callable[[str], str], now: datetime
+    ) -> None:
+        self._server_of = server_of
+        self._now = now
+        found: dict[tuple[str, str], dict[str, datetime]] = defaultdict(dict)
+        for known in every:
+            for one in self._of(known):
+                found[one.server, one.names].setdefault(one.serial, one.at)
+        self._found = found
+
+    def spent(self, wanted: Wanted) -> Spent | None:
+        """Return what is used of the limit for a certificate's names, None if no ACME CA signs."""
+        server = self._server(wanted)
+        if not server:
+            return None
+        mark = names_mark(wanted.names)
+        return spent(self._found.get((server, mark), {}).values(), self._now)
+
+    def exhausted(self, wanted: Wanted) -> tuple[Reason, datetime] | None:
+        """Return why another certificate cannot be had now, and when it can; None if it can."""
+        used = self.spent(wanted)
+        if used is None or used.again is None or self._server(wanted) != LETS_ENCRYPT:
+            return None
+        why = Reason(Denied.WEEK_USED, used=used.used, most=MOST_ISSUED, at=used.again)
+        return why, used.again
+
+    def remark(self, wanted: Wanted) -> str:
+        """Return what an admin should know who wants one more, "" if it is not worth a word."""
+        used = self.spent(wanted)
+        if used is None or not used.used:
+            return ""
+        issued = "certificates that were issued for exactly these names, in 7 days"
+        if self._server(wanted) == LETS_ENCRYPT:
+            return f"{used} at Let's Encrypt: {issued}"
+        if used.used < _WORTH_TELLING:
+            return ""
+        return f"{used}, if this CA has the limit of Let's Encrypt: {issued}"
+
+    def _server(self, wanted: Wanted) -> str:
+        signer = wanted.spec.signer
+        return self._server_of(signer.name) if isinstance(signer, AcmeCa) else ""
+
+    def _of(self, known: Standing) -> Iterator[Issuance]:
+        yield from known.state.issued
+        yield from self._of_sets(known.state, self._server(known.wanted))
+
+    def _of_sets(self, state: CertState, server: str) -> Iterator[Issuance]:
+        """Yield what the sets tell; one of an unknown CA is taken for the one of today."""
+        for facts, note in ((state.curr, state.curr_note), (state.next, state.next_note)):
+            if facts is None or facts.cert is None:
+                continue
+            at = issued_at(facts, note)
+            if self._now - at >= ISSUED_COUNTED:
+                continue  # nearly all of them
+            where = self._server_of(note.ca) if note is not None and note.ca else server
+            if where:
+                yield Issuance(facts.cert.serial, where, names_mark(facts.cert.names), at)

@@ -141,6 +141,14 @@ def parse_san(text: str) -> SanName:
     return DomainName.parse(text)
 
 
+def san_or_none(text: str) -> SanName | None:
+    """Return the host or address that a text names, None if it names none."""
+    try:
+        return parse_san(text)
+    except BadName:
+        return None
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class GroupName:
     """A folder of `conf.d`: an apex domain, or `ca` for the site's own CA."""
@@ -236,11 +244,11 @@ class SetName:
         return cls(when.astimezone(UTC).strftime(cls.FORMAT))
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str) -> SetName:
         """Parse a directory's name; raise `BadName`."""
-        if not _names_a_set(text):
+        if (name := _set_name(text)) is None:
             raise BadName(f"{shown(text)} is not the name of a set (YYYYMMDD-HH:MM:SS)")
-        return cls(text)
+        return name
 
     @property
     def time(self) -> datetime:
@@ -256,12 +264,14 @@ class SetName:
 
 
 @lru_cache(maxsize=256)  # the links and notes of a certificate name the same set again and again
-def _names_a_set(text: str) -> bool:
+def _set_name(text: str) -> SetName | None:
     match = _SET.match(text)
     try:
-        return match is not None and bool(datetime(*map(int, match.groups())))  # type: ignore[arg-type]  # noqa: DTZ001
+        if match is not None and datetime(*map(int, match.groups())):  # type: ignore[arg-type]  # noqa: DTZ001
+            return SetName(text)
     except ValueError:
-        return False
+        pass
+    return None
 
 
 def machine_of(host: str) -> str:

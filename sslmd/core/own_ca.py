@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sslmd.core.facts import Parts, SetFacts
 from sslmd.core.names import shown
 from sslmd.core.reason import Held, Reason, Said, Why
 from sslmd.core.renewal import why_unusable
-from sslmd.core.spec import OwnCa, SelfSigned, Subject
+from sslmd.core.spec import OwnCa, Parts, SelfSigned, SetFacts, asks_for, parts_asked
 from sslmd.core.state import CertState
 from sslmd.core.view import View, due
 
@@ -26,10 +25,6 @@ class Grip(StrEnum):
     LOST = "lost"  # there is no key to renew it with: only another key helps
     DOUBTFUL = "doubtful"  # nothing is done unless an admin says so
     OTHER = "other"  # it is what clients trust, and is renewed as that when it ends
-
-
-# The parts of a name that a service file has keys for.
-KEYS = ("CN", "O", "OU", "L", "ST", "C", "email")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,34 +93,6 @@ def _other(view: View) -> Hold | None:
     return None
 
 
-def parts_asked(subject: Subject) -> Parts:
-    """Return the parts of a name that a service file asks for, as `CertFacts.parts` has them."""
-    parts = (
-        ("CN", subject.common_name),
-        ("O", subject.organization),
-        ("OU", subject.unit),
-        ("L", subject.locality),
-        ("ST", subject.state),
-        ("C", subject.country),
-        ("email", subject.email),
-    )
-    return tuple(sorted((key, text) for key, text in parts if text))
-
-
-def asks_for(subject: Subject, has: Parts) -> bool:
-    """Whether a service file asks for the name that a certificate has.
-
-    Order and empty parts do not count, nor spaces around a part, which the file is read without;
-    nor parts that a service file has no key for: other attributes, and a second value of one.
-    """
-    values: dict[str, set[str]] = {}
-    for key, text in has:
-        if part := text.strip():
-            values.setdefault(key, set()).add(part)
-    asked = dict(parts_asked(subject))
-    return all(asked.get(key) in values[key] if key in values else key not in asked for key in KEYS)
-
-
 def _named(parts: Parts) -> tuple[str, ...]:
     return tuple(f"{key}={shown(text)}" for key, text in parts)
 
@@ -154,6 +121,8 @@ def signers_of(view: View, facts: SetFacts | None) -> frozenset[str]:
     """
     known = _identities(view.ca.state if view.ca is not None else None)
     if not known or facts is None or view.ca is None or view.ca.above is None:
+        return known
+    if facts.signer in known:
         return known
     wanted, above = view.ca.wanted, _identities(view.ca.above.state)
     if wanted is None or facts.above not in above:

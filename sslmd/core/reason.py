@@ -243,6 +243,11 @@ class Held(Code):
     ROLL_BLOCKED_FIRST = "roll-blocked-first"
     ROLL_BLOCKED = "roll-blocked"
     OWN_ERROR = "own-error"
+    # a host, and what lies there
+    SURPLUS = "surplus"
+    OLDER_PRODUCTION = "older-production"
+    LEFT_HOST = "left-host"
+    KEYS_CLOSED = "keys-closed"
 
 
 class Ended(Code):

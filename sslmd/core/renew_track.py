@@ -9,12 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sslmd.core.dane.gate import gate_of, harm_of, lost_sight
-from sslmd.core.dane.last_call import alarm_of, calls_of, curr_ends, first_alarm, rescue
-from sslmd.core.dane.verdict import UNKNOWN, Everywhere
-from sslmd.core.events import Advertised, AskDropped, Lost
-from sslmd.core.facts import SetFacts
-from sslmd.core.jobs import Certify, MakeKey, Order, PutBack, Roll, Rolling, TakeOff
+from sslmd.core.dane.gate import lost_sight
+from sslmd.core.errors import CLOCK_TOLERANCE
+from sslmd.core.events import AskDropped, Lost
+from sslmd.core.jobs import Certify, MakeKey, Order, PutBack, Rolling, TakeOff
 from sslmd.core.limits import MOST_FAILED, failed_too_often
 from sslmd.core.names import SetName
 from sslmd.core.own_ca import Grip, Hold, hold_of, is_another, is_known, signers_of
@@ -28,9 +26,8 @@ from sslmd.core.renewal import (
     why_unusable,
     why_useless,
 )
-from sslmd.core.retry import CLOCK_TOLERANCE
-from sslmd.core.roll_wait import asked_wait, opening_of, roll_at
-from sslmd.core.spec import AcmeCa, OwnCa, SelfSigned
+from sslmd.core.roll_wait import rolling
+from sslmd.core.spec import AcmeCa, OwnCa, SelfSigned, SetFacts
 from sslmd.core.state import Ask, CertState, Phase, Request
 from sslmd.core.view import Ca, Decision, View, blocking, due, told
 
@@ -108,7 +105,8 @@ def _making(
     if reason is None:
         if ask is not None:
             return _dropped(now, Reason(Ended.NOT_DUE, until=due(state, wanted)))
-        if wanted.next_ahead and state.next is None and _rests(state):
+        settled = state.curr is not None and state.settled == state.curr.name
+        if wanted.next_ahead and state.next is None and settled:
             ahead = Reason(Why.AHEAD)
             return Decision(ahead, job=MakeKey(wanted.spec.id, ahead))
         left = useless
@@ -166,11 +164,6 @@ def _new_set_of_ca(view: View, now: datetime, why: Reason) -> Decision:
     told_so = why.also(Reason(Why.CA_NEW_KEY if new_key else Why.CA_KEEPS_KEY))
     job = MakeKey(view.wanted.spec.id, told_so, not new_key, new_key=new_key, at_end=at_end)
     return _ca_wait(view, now, why) or Decision(told_so, job=job)
-
-
-def _rests(state: CertState) -> bool:
-    """Whether a roll is settled, and nothing of it is left to do."""
-    return state.curr is not None and state.settled == state.curr.name
 
 
 def _keeps(view: View) -> bool:
@@ -235,7 +228,7 @@ def _on_deck(view: View, hold: Hold | None, now: datetime) -> Decision:
         # The CA's clock is ahead of ours: another one would be no better.
         wake_at = next_.cert.not_before - CLOCK_TOLERANCE
         return Decision(Reason(Why.ON_DECK).also(useless), wake_at=wake_at)
-    return _rolling(view, now)
+    return rolling(view, now)
 
 
 def _odd_next(view: View) -> Reason | None:
@@ -282,7 +275,7 @@ def _going_back(view: View, back: SetName, now: datetime) -> Decision:
         return Decision(goes, job=PutBack(cert, back, goes))
     if problem := why_not_back(state.next, now):
         return _dropped(now, problem)
-    return _rolling(view, now)
+    return rolling(view, now)
 
 
 def why_not_back(back: SetFacts, now: datetime) -> Reason | None:
@@ -300,76 +293,6 @@ def why_again(view: View, back: SetFacts, now: datetime) -> Reason | None:
     return why_renew(
         Question(back, note, view.wanted, signers_of(view, back), forced=False, now=now)
     )
-
-
-def _rolling(view: View, now: datetime) -> Decision:
-    state, wanted, ask = view.state, view.wanted, view.state.ask
-    next_ = state.next
-    assert next_ is not None
-    forced = ask is not None and ask.what is Request.ROLL and ask.force
-    ready = roll_at(state, wanted, now)
-    going_back = ask is not None and ask.back == next_.name
-    back = next_.name if going_back else None
-    gate = gate_of(view)
-    blind = not gate.open and state.phase is not Phase.ADVERTISED
-    rest = max(ready, gate.at) if blind and gate.at else ready
-    opening = opening_of(state, wanted, max(rest, now))
-    at = opening.at if opening.when else rest
-    if state.phase is Phase.ISSUED and gate.open and (wanted.dane or (at > now and not forced)):
-        return Decision(gate.reason, event=Advertised(now, gate.reason), roll_at=at)
-    if state.phase is Phase.ADVERTISED and wanted.dane and view.dane == UNKNOWN:
-        # Just after a start: the last look would find nothing to look for.
-        why = Reason(Why.DNS_WAITS, back=back, gate=gate.reason)
-        return Decision(why, wake_at=at if at > now else None)
-    waits = [gate.reason] if blind else []
-    if ready > now:
-        waits.append(Reason(Why.MIN_ROLL, until=ready))
-    shut = opening_of(state, wanted, now)
-    if shut.wait is not None:
-        waits.append(shut.wait)
-    end = curr_ends(state)
-    in_need = None if end is None or not blind or len(waits) > 1 else rescue(view, end, now)
-    if forced or in_need or not waits:
-        if forced:
-            why, how = Reason(Why.ROLL_FORCED), Reason(Why.FORCE)
-        else:
-            goes_back = Reason(Why.GOES_BACK, set=back) if going_back else None
-            why = how = in_need or goes_back or _why_roll(state, now)
-        passed = Reason(Why.ROLLED_ANYWAY, why=shut.passed) if shut.passed else None
-        overrode = passed
-        if waits:
-            set_aside = Reason(Why.SET_ASIDE, how=how, waits=tuple(waits))
-            overrode = set_aside.also(harm_of(view, now), passed)
-        why = why.also(passed)
-        return Decision(
-            why, job=Roll(wanted.spec.id, next_.name, why, overrode, blind), roll_at=rest
-        )
-    windows = opening.when or opening.passed
-    if blind:
-        alarm = first_alarm(view, gate.reason, now)
-        if end is not None:
-            alarm = alarm_of(view, gate.reason, rest, end, now)
-        calls = calls_of(state, end) if end is not None else ()
-        if gate.at is None:
-            wake_at = min((when for when in (ready, *calls) if when > now), default=None)
-            why = Reason(Why.DNS_WAITS, back=back, gate=gate.reason)
-            return Decision(why, wake_at=wake_at, alarm=alarm)
-        # The wait is counted from look to look: the wall clock has no say in its end.
-        wake_at = min((when for when in (rest, at, *calls) if when > now), default=None)
-        why = Reason(Why.DNS_WAITS, back=back, gate=gate.reason, at=at, windows=windows)
-        return Decision(why, wake_at=wake_at, roll_at=at, rolls_when=opening.when, alarm=alarm)
-    same = wanted.dane and isinstance(view.dane, Everywhere) and view.dane.since is None
-    why = Reason(Why.ROLL_WAITS, back=back, at=at, windows=windows)
-    why = why.also(Reason(Why.SAME_RECORDS) if same else None)
-    return Decision(why, wake_at=at, roll_at=at, rolls_when=opening.when)
-
-
-def _why_roll(state: CertState, now: datetime) -> Reason:
-    unusable = why_unusable(state.curr, now)
-    if unusable is not None:
-        return unusable
-    asked = asked_wait(state)
-    return Reason(Why.READY) if asked is None else Reason(Why.ASKED_WAIT, wait=asked)
 
 
 def _replaces(ask: Ask | None, state: CertState) -> bool:
@@ -394,7 +317,13 @@ def _ca_wait(view: View, now: datetime, why: Reason) -> Decision | None:
     """
     signer = view.wanted.spec.signer
     if isinstance(signer, AcmeCa):
-        return _limit_wait(view, signer, now)
+        # Keep clear of the failures that a CA counts: not even an admin goes past this.
+        worst = failed_too_often(view.state.failed, view.wanted.names, now)
+        if worst is None:
+            return None
+        name, again = worst
+        limit = Reason(Why.CA_LIMIT, until=again, ca=signer.name, name=name, times=MOST_FAILED)
+        return Decision(limit, wake_at=again, looks_again=again, stuck=view.state.trouble)
     ca = view.ca
     if not isinstance(signer, OwnCa) or ca is None or ca.wanted is None or ca.state is None:
         return None  # a root signs itself; what is unknown is for the issuer to complain of
@@ -406,7 +335,12 @@ def _ca_wait(view: View, now: datetime, why: Reason) -> Decision | None:
             if why.code in FORCED:
                 return None
             patience = _patience(view, ca, now) if why.code is Why.DUE else None
-            return patience or _a_moment(ca, now)
+            if patience or not _progresses(ca, now):
+                return patience
+            # That takes seconds. After a long sleep all are due at once, and what it signs is to
+            # have its new certificate.
+            made_now = Reason(Why.CA_RENEWED_NOW, ca=ca.id)
+            return Decision(made_now, waits_for_ca=True, ca_is_made=True)
         above = end != curr.cert.not_after
         trouble: Reason = Reason(Why.CA_ENDS, above=above, over=end <= now, at=end)
     elif unusable is not None:
@@ -423,32 +357,12 @@ def _ca_wait(view: View, now: datetime, why: Reason) -> Decision | None:
     return Decision(waits, waits_for_ca=True, stuck=stuck, ca_is_made=made)
 
 
-def _limit_wait(view: View, signer: AcmeCa, now: datetime) -> Decision | None:
-    """Keep clear of the failures that a CA counts: not even an admin goes past this."""
-    worst = failed_too_often(view.state.failed, view.wanted.names, now)
-    if worst is None:
-        return None
-    name, again = worst
-    limit = Reason(Why.CA_LIMIT, until=again, ca=signer.name, name=name, times=MOST_FAILED)
-    return Decision(limit, wake_at=again, looks_again=again, stuck=view.state.trouble)
-
-
-def _a_moment(ca: Ca, now: datetime) -> Decision | None:
-    """Wait for a CA that is being renewed at this moment: that takes seconds.
-
-    After a long sleep all are due at once, and what it signs is to have its new certificate.
-    """
-    if not _progresses(ca, now):
-        return None
-    return Decision(Reason(Why.CA_RENEWED_NOW, ca=ca.id), waits_for_ca=True, ca_is_made=True)
-
-
 def _progresses(ca: Ca, now: datetime) -> bool:
     """Whether a CA, or the one that it waits for, has something to do that needs no waiting."""
     if ca.wanted is None or ca.state is None or not ca.renewed:
         return False
     step = renewing(View(ca.wanted, ca.state, ca.above), now)
-    if step.job is not None or step.event is not None:
+    if step.job or step.event or step.advertised:
         return True
     return step.waits_for_ca and ca.above is not None and _progresses(ca.above, now)
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from sslmd.core.facts import CertFacts, SetFacts
+from sslmd.core.errors import CLOCK_TOLERANCE
 from sslmd.core.reason import Reason, Said, Why
-from sslmd.core.retry import CLOCK_TOLERANCE
-from sslmd.core.spec import AcmeCa, CertSpec, Timing
+from sslmd.core.spec import AcmeCa, CertFacts, CertSpec, SetFacts, Timing
 from sslmd.core.state import SetNote
 from sslmd.core.windows import Group
 

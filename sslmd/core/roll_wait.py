@@ -1,17 +1,23 @@
-"""What a roll waits for beside DNS: `min_roll_mins`, and the windows.
+"""When a set on deck is rolled: what it waits for is DNS, `min_roll_mins`, and the windows.
 
 Nothing is waited for that would leave servers without a valid certificate.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sslmd.core.facts import SetFacts
+from sslmd.core.dane.gate import gate_of, harm_of
+from sslmd.core.dane.last_call import alarm_of, calls_of, curr_ends, first_alarm, rescue
+from sslmd.core.dane.verdict import UNKNOWN, Everywhere
+from sslmd.core.events import Advertised
+from sslmd.core.jobs import Roll
 from sslmd.core.reason import Reason, Why
 from sslmd.core.renewal import ROLL_MARGIN, Wanted, why_unusable
-from sslmd.core.state import CertState, Request, SetNote
+from sslmd.core.spec import SetFacts
+from sslmd.core.state import CertState, Phase, Request, SetNote
+from sslmd.core.view import Decision, View
 from sslmd.core.windows import listed, next_common, opens
 
 # A certificate may begin so long before it was issued, for clocks that are slow (Let's Encrypt).
@@ -32,6 +38,68 @@ class Opening:
     passed: Reason | None = None
 
 
+def rolling(view: View, now: datetime) -> Decision:
+    """Return the next step for a complete set on deck: roll it, or what is waited for."""
+    state, wanted, ask = view.state, view.wanted, view.state.ask
+    next_ = state.next
+    assert next_ is not None
+    forced = ask is not None and ask.what is Request.ROLL and ask.force
+    ready = roll_at(state, wanted, now)
+    back = next_.name if ask is not None and ask.back == next_.name else None
+    gate = gate_of(view)
+    blind = not gate.open and state.phase is not Phase.ADVERTISED
+    rest = max(ready, gate.at) if blind and gate.at else ready
+    opening = opening_of(state, wanted, max(rest, now))
+    at = opening.at if opening.when else rest
+    if state.phase is Phase.ISSUED and gate.open and (wanted.dane or (at > now and not forced)):
+        seen = Advertised(now, gate.reason)
+        ahead = replace(view, state=replace(state, phase=Phase.ADVERTISED))
+        return replace(rolling(ahead, now), advertised=seen)
+    if state.phase is Phase.ADVERTISED and wanted.dane and view.dane == UNKNOWN:
+        # Just after a start: the last look would find nothing to look for.
+        why = Reason(Why.DNS_WAITS, back=back, gate=gate.reason)
+        return Decision(why, wake_at=at if at > now else None)
+    young = Reason(Why.MIN_ROLL, until=ready) if ready > now else None
+    shut = opening_of(state, wanted, now)
+    waits = [one for one in (gate.reason if blind else None, young, shut.wait) if one]
+    end = curr_ends(state)
+    in_need = None if end is None or not blind or len(waits) > 1 else rescue(view, end, now)
+    if forced or in_need or not waits:
+        if forced:
+            why, how = Reason(Why.ROLL_FORCED), Reason(Why.FORCE)
+        else:
+            goes_back = Reason(Why.GOES_BACK, set=back) if back else None
+            asked = asked_wait(state)
+            ready_why = Reason(Why.READY) if asked is None else Reason(Why.ASKED_WAIT, wait=asked)
+            why = how = in_need or goes_back or why_unusable(state.curr, now) or ready_why
+        passed = Reason(Why.ROLLED_ANYWAY, why=shut.passed) if shut.passed else None
+        overrode = passed
+        if waits:
+            set_aside = Reason(Why.SET_ASIDE, how=how, waits=tuple(waits))
+            overrode = set_aside.also(harm_of(view, now), passed)
+        why = why.also(passed)
+        job = Roll(wanted.spec.id, next_.name, why, overrode, blind)
+        return Decision(why, job=job, roll_at=rest)
+    windows = opening.when or opening.passed
+    if blind:
+        alarm = first_alarm(view, gate.reason, now)
+        if end is not None:
+            alarm = alarm_of(view, gate.reason, rest, end, now)
+        calls = calls_of(state, end) if end is not None else ()
+        # The wait is counted from look to look: the wall clock has no say in its end.
+        times = (ready,) if gate.at is None else (rest, at)
+        wake_at = min((when for when in (*times, *calls) if when > now), default=None)
+        if gate.at is None:
+            why = Reason(Why.DNS_WAITS, back=back, gate=gate.reason)
+            return Decision(why, wake_at=wake_at, alarm=alarm)
+        why = Reason(Why.DNS_WAITS, back=back, gate=gate.reason, at=at, windows=windows)
+        return Decision(why, wake_at=wake_at, roll_at=at, rolls_when=opening.when, alarm=alarm)
+    same = wanted.dane and isinstance(view.dane, Everywhere) and view.dane.since is None
+    why = Reason(Why.ROLL_WAITS, back=back, at=at, windows=windows)
+    why = why.also(Reason(Why.SAME_RECORDS) if same else None)
+    return Decision(why, wake_at=at, roll_at=at, rolls_when=opening.when)
+
+
 def roll_at(state: CertState, wanted: Wanted, now: datetime) -> datetime:
     """Return when `next` may be rolled as far as `min_roll_mins` goes.
 
@@ -41,8 +109,14 @@ def roll_at(state: CertState, wanted: Wanted, now: datetime) -> datetime:
     """
     if state.next is None or why_unusable(state.curr, now) is not None:
         return now
-    if _goes_back(state) or _stays_the_same_ca(state):
+    if _goes_back(state):
         return now
+    if state.next_note is not None and state.next_note.at_end:
+        curr = state.curr.cert if state.curr is not None else None
+        next_ = state.next.cert
+        same = curr is not None and next_ is not None and curr.identity == next_.identity
+        if same and curr is not None and curr.identity:
+            return now
     issued = issued_at(state.next, state.next_note)
     # An issue time in the future is a clock that was set back.
     asked = asked_wait(state)
@@ -50,16 +124,6 @@ def roll_at(state: CertState, wanted: Wanted, now: datetime) -> datetime:
     assert state.curr is not None
     assert state.curr.cert is not None
     return min(at, state.curr.cert.not_after)
-
-
-def _stays_the_same_ca(state: CertState) -> bool:
-    if state.next_note is None or not state.next_note.at_end:
-        return False
-    curr = state.curr.cert if state.curr is not None else None
-    next_ = state.next.cert if state.next is not None else None
-    if curr is None or next_ is None or not curr.identity:
-        return False
-    return curr.identity == next_.identity
 
 
 def opening_of(state: CertState, wanted: Wanted, ready: datetime) -> Opening:

@@ -1,12 +1,15 @@
-"""What the configuration asks of one certificate, in types that every room shares."""
+"""What the configuration asks of one certificate, and what its sets are, in types for every room.
+
+What is known of a set on disk is as `pki.inspect` read it, and never guessed.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sslmd.core.names import BadName, CertId, SanName, parse_san
+from sslmd.core.names import BadName, CertId, SanName, SetName, parse_san
 
 
 class KeyType(StrEnum):
@@ -129,8 +132,11 @@ class CertSpec:
         """
         if self.ca is not None:
             return self.names
+        title = self.subject.common_name
+        if any(str(name) == title for name in self.names):  # nearly always, and soon found out
+            return self.names
         try:
-            common = parse_san(self.subject.common_name)
+            common = parse_san(title)
         except BadName:
             return self.names
         return self.names if common in self.names else (common, *self.names)
@@ -202,3 +208,96 @@ class Timing:
         if self.by_life is None:
             return self.renew_before, self.spread
         return self.by_life.asked(life)
+
+
+# The parts of a distinguished name, sorted: key as in a service file (or OID in dots), and value.
+Parts = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CertFacts:
+    """One X.509 certificate. `serial` is lower-case hex; `names` as in the certificate.
+
+    `issuer` and `subject` are RFC 4514 strings, `subject` only that of a CA or self-signed
+    certificate, else ""; `key` reads like a `KeySpec` ("ec secp384r1").
+    Of a CA only: `identity`, a digest of its name and public key, `parts`, those of its name, and
+    `key_id`, a digest of its public key.
+    """
+
+    serial: str
+    not_before: datetime
+    not_after: datetime
+    names: tuple[str, ...]
+    subject: str
+    issuer: str
+    key: str
+    is_ca: bool
+    identity: str = ""
+    parts: Parts = ()
+    key_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SetFacts:
+    """One set. `problem` is empty when it is complete, matching and its chain verifies.
+
+    `key` is "" without a readable key. `asked_names` are the names in the certificate, or in the
+    CSR while there is none (a leaf's common name too, where that is a host name). `key_id` is a
+    digest of the public key, of CAs and of sets without a certificate only. `signer` is the
+    identity of the CA that signed it, "" where unknown. `chain_end`: when the first of the CAs
+    between it and the root expires, None without any. `issuer_parts`: of the name of the CA that
+    signed it; `above`: the identity of the CA that signed that one, "" where there is none.
+    """
+
+    name: SetName
+    key: str
+    asked_names: frozenset[str]
+    cert: CertFacts | None
+    problem: str
+    key_id: str = ""
+    signer: str = ""
+    chain_end: datetime | None = None
+    issuer_parts: Parts = ()
+    above: str = ""
+
+    @property
+    def has_key(self) -> bool:
+        """Whether a readable private key is there."""
+        return bool(self.key)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it can be used: key, certificate and chain are there and fit."""
+        return self.cert is not None and not self.problem
+
+
+# The parts of a name that a service file has keys for.
+KEYS = ("CN", "O", "OU", "L", "ST", "C", "email")
+
+
+def parts_asked(subject: Subject) -> Parts:
+    """Return the parts of a name that a service file asks for, as `CertFacts.parts` has them."""
+    parts = (
+        ("CN", subject.common_name),
+        ("O", subject.organization),
+        ("OU", subject.unit),
+        ("L", subject.locality),
+        ("ST", subject.state),
+        ("C", subject.country),
+        ("email", subject.email),
+    )
+    return tuple(sorted((key, text) for key, text in parts if text))
+
+
+def asks_for(subject: Subject, has: Parts) -> bool:
+    """Whether a service file asks for the name that a certificate has.
+
+    Order and empty parts do not count, nor spaces around a part, which the file is read without;
+    nor parts that a service file has no key for: other attributes, and a second value of one.
+    """
+    values: dict[str, set[str]] = {}
+    for key, text in has:
+        if part := text.strip():
+            values.setdefault(key, set()).add(part)
+    asked = dict(parts_asked(subject))
+    return all(asked.get(key) in values[key] if key in values else key not in asked for key in KEYS)

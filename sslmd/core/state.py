@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sslmd.core.dane.sighting import Sighting
-from sslmd.core.facts import SetFacts
+from sslmd.core.errors import Trouble
 from sslmd.core.names import SetName
-from sslmd.core.retry import Trouble
+from sslmd.core.spec import SetFacts
 
 # The longest that `min_roll_mins` can be, in the configuration and asked for: a year.
 MAX_MIN_ROLL = timedelta(days=365)

@@ -52,8 +52,8 @@ class TroubleKind(StrEnum):
     SERVER = "server"
 
 
-# What failed and is not yet made good: the daemon's line in `systemctl status` counts it, and
-# `sslmd --once` exits with 1. The rest may be meant, or is a matter of time: `status` names it too.
+# What failed and is not yet made good: `sslmd --once` exits with 1. The rest may be meant, or is a
+# matter of time: `status` and the daemon's line in `systemctl status` count it too.
 FAILURES = frozenset(
     {
         TroubleKind.UNUSABLE,

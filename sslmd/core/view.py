@@ -1,17 +1,24 @@
-"""What the planner looks at, and what it answers."""
+"""What the planner looks at, and what it answers.
+
+Whoever wants to know what comes next makes the same `View` of the same things: the daemon, and who
+only tells what a daemon would do.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Protocol
 
 from sslmd.core.dane.verdict import UNKNOWN, Dane
-from sslmd.core.events import Event
+from sslmd.core.errors import Trouble
+from sslmd.core.events import Advertised, Event
 from sslmd.core.jobs import CertJob
 from sslmd.core.names import CertId
 from sslmd.core.reason import Reason, Said, Why
 from sslmd.core.renewal import Wanted, when_due
-from sslmd.core.retry import Trouble
+from sslmd.core.spec import OwnCa, asks_for
 from sslmd.core.state import CertState
 
 
@@ -61,6 +68,8 @@ class View:
 class Decision:
     """What comes next: a job, an event that needs no work, or a wait.
 
+    `event` is taken in, and then it is decided again. `advertised` is taken in as well, and the
+    rest of the decision is what follows from it.
     `wake_at`: look again then at the latest. `waits_for_ca`: look again when that CA changed.
     `looks_again`: when a need that cannot be met is looked at again. `rolls_when`: the windows that
     make `roll_at` what it is. `stuck`: the failure that is being waited out. `alarm`: what only an
@@ -70,6 +79,7 @@ class Decision:
     reason: Reason
     job: CertJob | None = None
     event: Event | None = None
+    advertised: Advertised | None = None
     wake_at: datetime | None = None
     renew_at: datetime | None = None
     roll_at: datetime | None = None
@@ -88,9 +98,9 @@ def due(state: CertState, wanted: Wanted) -> datetime | None:
 
 def blocking(trouble: Trouble | None, wanted: Wanted, now: datetime) -> Trouble | None:
     """Return the trouble that still has to be waited out at `now`, if there is one."""
-    ca = str(wanted.spec.signer)
-    blocks = trouble is not None and trouble.blocks(now, wanted.fingerprint, ca)
-    return trouble if blocks else None
+    if trouble is None:
+        return None
+    return trouble if trouble.blocks(now, wanted.fingerprint, str(wanted.spec.signer)) else None
 
 
 def told(trouble: Trouble) -> Reason:
@@ -99,3 +109,77 @@ def told(trouble: Trouble) -> Reason:
     if trouble.rests:
         return Reason(Why.RESTS, why=why, at=trouble.next_try)
     return Reason(Why.STUCK, why=why, attempts=trouble.attempts, at=trouble.next_try)
+
+
+class Standing(Protocol):
+    """One certificate: see `View` for what the parts mean."""
+
+    @property
+    def wanted(self) -> Wanted:
+        """What the configuration asks."""
+
+    @property
+    def servers(self) -> frozenset[tuple[str, str]]:
+        """The servers that it touches."""
+
+    @property
+    def state(self) -> CertState:
+        """How it stands."""
+
+    @property
+    def hold(self) -> str:
+        """Why nothing may be done with it."""
+
+    @property
+    def proves(self) -> bool:
+        """Whether its ports are looked at."""
+
+
+def view_of(
+    known: Standing, every: Mapping[CertId, Standing], dane: Dane, behind: str = ""
+) -> View:
+    """Return what the planner looks at. `every`: the certificates, its CAs among them."""
+    return View(
+        known.wanted,
+        known.state,
+        _ca_of(known, every),
+        known.servers,
+        known.hold,
+        dane,
+        behind,
+        known.proves,
+    )
+
+
+def _ca_of(known: Standing, every: Mapping[CertId, Standing]) -> Ca | None:
+    """Return the own CA that signs a certificate, and those above it."""
+    signer = known.wanted.spec.signer
+    if not isinstance(signer, OwnCa):
+        return None
+    above = every.get(signer.cert)
+    if above is None:
+        return Ca(signer.cert, None, None)
+    return Ca(signer.cert, above.wanted, above.state, _ca_of(above, every), above.hold)
+
+
+def with_lost_ca(
+    cert: CertId,
+    every: Mapping[CertId, Standing],
+    below: Callable[[CertId], Iterable[CertId]],
+) -> CertState:
+    """Return the state of a certificate; that of a CA of which nothing is left says what it signed.
+
+    A tree that was put back without its CA must not lead to another one (I12). `below`: what a CA
+    signs.
+    """
+    state, spec = every[cert].state, every[cert].wanted.spec
+    if spec.ca is None or state.curr is not None or state.next is not None or state.remains:
+        return state
+    for child in below(cert):
+        its = with_lost_ca(child, every, below)
+        curr = its.curr
+        if its.remains:
+            return replace(state, remains=f"{child}, which it signs: {its.remains}")
+        if curr is not None and curr.issuer_parts and asks_for(spec.subject, curr.issuer_parts):
+            return replace(state, remains=f"what it signed, {child}")
+    return state

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from sslmd.console.answers import Cert, certs_of
-from sslmd.console.args import Commands, add_certs, ask, chosen, command
+from sslmd.console.args import CERTS, Commands, arg, ask_certs, bounded, command
 from sslmd.console.health import (
     dh_problems,
     host_problems,
@@ -21,12 +21,17 @@ from sslmd.console.health import (
     zone_problems,
 )
 from sslmd.console.program import USAGE, CtlError
-from sslmd.console.text import count, printable, say, span
+from sslmd.console.text import count, printable, say
+from sslmd.core.plain import span
 from sslmd.core.trouble import Limits, Severity, unseen_servers
 from sslmd.wire.messages import Method
 
 # Seconds; a monitoring system gives a plugin ten by default.
 _TIMEOUT = 4.0
+
+_DAYS = bounded(
+    lambda text: timedelta(days=float(text)), lambda days: days >= timedelta(0), "a number of days"
+)
 
 # A line of text is read on a pager: the worst few, and how many more.
 _SHOWN = 3
@@ -34,7 +39,7 @@ _SHOWN = 3
 
 def add(commands: Commands) -> None:
     """Declare the command."""
-    parser = command(
+    command(
         commands,
         "check",
         run,
@@ -45,16 +50,16 @@ def add(commands: Commands) -> None:
         "cannot be published, foreign keys in production, and Diffie-Hellman groups that cannot be "
         "made. What could not be looked at is "
         "named, whatever the status.",
-    )
-    add_certs(parser)
-    for letter, name, text in (("w", "warning", "warn"), ("c", "critical", "critical")):
-        parser.add_argument(
-            f"-{letter}",
-            f"--{name}",
-            type=_days,
+        CERTS,
+        arg("-w", "--warning", type=_DAYS, metavar="DAYS", help="warn when fewer days are left"),
+        arg(
+            "-c",
+            "--critical",
+            type=_DAYS,
             metavar="DAYS",
-            help=f"{text} when fewer days are left",
-        )
+            help="critical when fewer days are left",
+        ),
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if args.warning and args.critical and args.warning < args.critical:
         raise CtlError("-w must be at least -c: a warning comes first", USAGE)
     try:
-        result = ask(args, Method.STATUS, {"certs": chosen(args)}, _TIMEOUT)
+        result = ask_certs(args, Method.STATUS, _TIMEOUT)
     except CtlError as err:
         return _verdict(Severity.CRITICAL, err.text, "")
     certs = certs_of(result)
@@ -131,13 +136,3 @@ def _performance(certs: Sequence[Cert], trouble: int, now: datetime) -> str:
         unproven = sum(len(unseen_servers(cert.status, now, long=True)) for cert in certs)
         data += f" unproven={unproven};;;0"
     return data
-
-
-def _days(text: str) -> timedelta:
-    try:
-        days = timedelta(days=float(text))
-    except (ValueError, OverflowError):
-        days = timedelta(-1)
-    if days < timedelta(0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days")
-    return days

@@ -11,7 +11,7 @@ import argparse
 import re
 
 from sslmd.console.answers import certs_of
-from sslmd.console.args import Commands, ask, command
+from sslmd.console.args import Commands, arg, ask, command
 from sslmd.console.program import DONE, CtlError
 from sslmd.console.text import say
 from sslmd.wire.messages import Method
@@ -95,8 +95,8 @@ if [[ $funcstack[1] == _sslmctl ]]; then _sslmctl "$@"; else compdef _sslmctl ss
 
 def add(commands: Commands) -> None:
     """Declare `completion` and the hidden `_names`."""
-    parser = command(commands, "completion", run, "print a completion script for a shell")
-    parser.add_argument("shell", choices=("bash", "zsh"))
+    text = "print a completion script for a shell"
+    command(commands, "completion", run, text, "", arg("shell", choices=("bash", "zsh")))
     command(commands, "_names", names, None)
 
 

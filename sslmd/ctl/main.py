@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from sslmd import __version__
-from sslmd.console.args import Formatter, add_socket
+from sslmd.console.args import Formatter, socket_arg
 from sslmd.console.program import run_tool
 from sslmd.console.text import printable
 from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH
@@ -54,7 +54,7 @@ def parser(command: str = "") -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=Formatter,
     )
-    add_socket(top, default=os.environ.get(SOCKET_ENV) or SOCKET_PATH)
+    socket_arg(os.environ.get(SOCKET_ENV) or SOCKET_PATH)(top)
     top.add_argument("--version", action="version", version=f"sslmctl {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     modules = [_COMMANDS[command]] if command in _COMMANDS else dict.fromkeys(_COMMANDS.values())

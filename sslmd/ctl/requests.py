@@ -6,12 +6,17 @@ Each is one call, and a line for everything that it changed.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 
 from sslmd.console.answers import Fields
-from sslmd.console.args import Commands, add_certs, ask, chosen, command, count_arg
+from sslmd.console.args import CERTS, Commands, arg, ask, ask_certs, command, count_arg, flag
 from sslmd.console.program import DONE, FAILED
 from sslmd.console.text import complain, say
 from sslmd.wire.messages import Method, Outcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sslmd.wire.messages import Json
 
 # Seconds. Each zone runs restart_cmd, which has `cmd_timeout` of its own.
 REFRESH_TIMEOUT = 3600.0
@@ -19,7 +24,7 @@ REFRESH_TIMEOUT = 3600.0
 
 def add(commands: Commands) -> None:
     """Declare the commands."""
-    parser = command(
+    command(
         commands,
         "dns-refresh",
         refresh_dns,
@@ -27,37 +32,30 @@ def add(commands: Commands) -> None:
         "Writes the include files of the certificates' zones and runs restart_cmd of [dns], or "
         "sends the records to zones with dynamic update. One zone that fails stops no other; the "
         "exit status is 1.",
+        CERTS,
     )
-    add_certs(parser)
-
-    parser = command(commands, "cancel", cancel, "take back renewals and rolls that were asked for")
-    add_certs(parser)
-
-    parser = command(
+    text = "take back renewals and rolls that were asked for"
+    command(commands, "cancel", cancel, text, "", CERTS)
+    command(
         commands,
         "forget",
         forget,
         "forget a host that is in no server class any more",
         "Says which certificates were copied there and may still be there, with their keys. They "
         "are not removed: do that on the host first, then run it with --yes.",
+        arg("host", metavar="HOST", help="as it was written in servers"),
+        flag("--yes", "forget it although certificates were left there"),
     )
-    parser.add_argument("host", metavar="HOST", help="as it was written in servers")
-    parser.add_argument(
-        "--yes", action="store_true", help="forget it although certificates were left there"
+    command(
+        commands,
+        "clean",
+        clean,
+        "remove old sets",
+        "As many as clean_keep says are kept.",
+        CERTS,
+        flag("--inactive", "of certificates of groups that are not active as well"),
+        arg("--keep", metavar="N", type=count_arg, help="keep so many, whatever clean_keep says"),
     )
-
-    parser = command(
-        commands, "clean", clean, "remove old sets", "As many as clean_keep says are kept."
-    )
-    add_certs(parser)
-    parser.add_argument(
-        "--inactive", action="store_true",
-        help="of certificates of groups that are not active as well",
-    )  # fmt: skip
-    parser.add_argument(
-        "--keep", metavar="N", type=count_arg, help="keep so many, whatever clean_keep says"
-    )
-
     command(
         commands,
         "reload",
@@ -67,27 +65,27 @@ def add(commands: Commands) -> None:
     )
 
 
+def _listed(found: Sequence[Fields], line: Callable[[Fields], str], none: str) -> int:
+    for one in found:
+        say(f"{one.text('cert')}: {line(one)}")
+    if not found:
+        say(none)
+    return DONE
+
+
 def cancel(args: argparse.Namespace) -> int:
     """Print what was cancelled."""
-    cancelled = Fields(ask(args, Method.CANCEL, {"certs": chosen(args)})).subs("cancelled")
-    for one in cancelled:
-        say(f"{one.text('cert')}: {one.text('text') or 'cancelled'}")
-    if not cancelled:
-        say("nothing to cancel")
-    return DONE
+    cancelled = Fields(ask_certs(args, Method.CANCEL)).subs("cancelled")
+    return _listed(cancelled, lambda one: one.text("text") or "cancelled", "nothing to cancel")
 
 
 def clean(args: argparse.Namespace) -> int:
     """Print what was removed."""
-    params = {"certs": chosen(args), **({} if args.keep is None else {"keep": args.keep})}
+    params: dict[str, Json] = {} if args.keep is None else {"keep": args.keep}
     if args.inactive:
         params["inactive"] = True
-    removed = Fields(ask(args, Method.CLEAN, params)).subs("removed")
-    for one in removed:
-        say(f"{one.text('cert')}: removed {one.text('set')}")
-    if not removed:
-        say("nothing to remove")
-    return DONE
+    removed = Fields(ask_certs(args, Method.CLEAN, **params)).subs("removed")
+    return _listed(removed, lambda one: f"removed {one.text('set')}", "nothing to remove")
 
 
 def forget(args: argparse.Namespace) -> int:
@@ -111,23 +109,20 @@ def reload(args: argparse.Namespace) -> int:
     answer = Fields(ask(args, Method.RELOAD))
     for warning in answer.texts("warnings"):
         complain(f"warning: {warning}", "yellow")
-    changes = {label: answer.texts(label) for label in ("added", "changed", "removed")}
-    for label, names in changes.items():
-        for name in names:
+    for label in ("added", "changed", "removed"):
+        for name in answer.texts(label):
             say(f"{label:<8} {name}")
     for table in answer.texts("tables"):
         say(table)
-    counts = ", ".join(
-        f"{len(changes[label])} {label}" for label in ("added", "removed", "changed")
-    )
+    labels = ("added", "removed", "changed")
+    counts = ", ".join(f"{len(answer.texts(label))} {label}" for label in labels)
     say(f"configuration loaded: {counts}")
     return DONE
 
 
 def refresh_dns(args: argparse.Namespace) -> int:
     """Have records written and served again; print a line for each zone."""
-    params = {"certs": chosen(args)}
-    zones = Fields(ask(args, Method.DNS_REFRESH, params, REFRESH_TIMEOUT)).subs("zones")
+    zones = Fields(ask_certs(args, Method.DNS_REFRESH, REFRESH_TIMEOUT)).subs("zones")
     status = DONE
     for zone in zones:
         failed = zone.text("outcome") == Outcome.FAILED

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sslmd.console.answers import Cert, Fields, server_status
-from sslmd.console.args import Commands, ask, command
-from sslmd.console.health import NO_SERVER, dane_unseen, problems, why
+from sslmd.console.args import Commands, arg, ask, command
+from sslmd.console.health import dane_unseen, problems, why
 from sslmd.console.program import DONE
 from sslmd.console.table import Row, print_table, terminal_width, wrapped
-from sslmd.console.text import clock, local, say, span
+from sslmd.console.text import clock, say
+from sslmd.core.plain import local, span
+from sslmd.core.words.health import Health
 from sslmd.wire.messages import Method
 
 _INDENT = "  "
@@ -21,10 +23,9 @@ _MIN_TEXT = 20  # columns
 
 def add(commands: Commands) -> None:
     """Declare the command."""
-    parser = command(
-        commands, "show", run, "show everything about one certificate, with reasons and history"
-    )
-    parser.add_argument("cert", metavar="CERT", help="group:service")
+    text = "show everything about one certificate, with reasons and history"
+    cert = arg("cert", metavar="CERT", help="group:service")
+    command(commands, "show", run, text, "", cert)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,7 +53,7 @@ def _print_state(answer: Fields, now: datetime) -> None:
     decision = answer.sub("decision")
     is_told = decision.text("reason_code") == cert.text("reason_code")
     # "" from a daemon that does not report it.
-    used_by = ", ".join(cert.texts("used_by")) or (NO_SERVER if cert.flag("unused") else "")
+    used_by = ", ".join(cert.texts("used_by")) or (Health.NO_SERVER if cert.flag("unused") else "")
     say(cert.name, "bold")
     times = (("renews", "renew_at"), ("rolls", "roll_at"))
     _fields(

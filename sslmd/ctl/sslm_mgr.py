@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 from sslmd import __version__
 from sslmd.console.answers import Cert, certs_of
-from sslmd.console.args import Formatter, ask, chosen, count_arg
+from sslmd.console.args import Formatter, ask_certs, count_arg
 from sslmd.console.program import DONE, USAGE, WAITING, CtlError, run_tool
 from sslmd.console.text import clock, complain, printable, say
 from sslmd.core.names import SetName
@@ -225,7 +225,7 @@ def _restarts(args: argparse.Namespace) -> Iterator[Command]:
 
 
 def _status(args: argparse.Namespace) -> list[Cert]:
-    return certs_of(ask(args, Method.STATUS, {"certs": chosen(args)}))
+    return certs_of(ask_certs(args, Method.STATUS))
 
 
 if __name__ == "__main__":

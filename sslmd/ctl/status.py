@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from sslmd.console.answers import Cert, Fields, certs_of
-from sslmd.console.args import Commands, add_certs, ask, chosen, command, connect
+from sslmd.console.args import CERTS, Commands, ask_certs, chosen, command, connect
 from sslmd.console.health import (
     Problem,
     dh_problems,
@@ -23,7 +23,8 @@ from sslmd.console.health import (
 )
 from sslmd.console.program import DONE, NO_DAEMON, USAGE, CtlError
 from sslmd.console.table import Row, table, terminal_height, terminal_width, wrapped
-from sslmd.console.text import colours, count, local, paint, printable, printable_json, span
+from sslmd.console.text import colours, count, paint, printable, printable_json
+from sslmd.core.plain import local, span
 from sslmd.core.trouble import BY_LIFE, Severity
 from sslmd.wire.messages import Method
 
@@ -47,13 +48,8 @@ _HOME, _CLEAR_LINE, _CLEAR_REST = "\x1b[H", "\x1b[K", "\x1b[J"
 
 def add(commands: Commands) -> None:
     """Declare the command."""
-    parser = command(
-        commands,
-        "status",
-        run,
-        "show certificates, what they wait for, and what is wrong",
-    )
-    add_certs(parser)
+    text = "show certificates, what they wait for, and what is wrong"
+    parser = command(commands, "status", run, text, "", CERTS)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
     how.add_argument("--watch", action="store_true", help="show it again every two seconds")
@@ -75,14 +71,14 @@ def run(args: argparse.Namespace) -> int:
         for line in json.dumps(json.loads(raw), ensure_ascii=False, indent=2).split("\n"):
             print(printable_json(line))
         return DONE
-    for line in _screen(args, _ask(args)):
+    for line in _screen(args, ask_certs(args, Method.STATUS)):
         print(line)
     return DONE
 
 
 def watch(args: argparse.Namespace, pause: Callable[[float], None] = time.sleep) -> int:
     """Draw the status again and again until Ctrl-C; a daemon that restarts is waited for."""
-    result = _ask(args)
+    result = ask_certs(args, Method.STATUS)
     print(_HOME + _CLEAR_REST, end="")
     try:
         while True:
@@ -91,7 +87,8 @@ def watch(args: argparse.Namespace, pause: Callable[[float], None] = time.sleep)
             while result is None:
                 pause(WATCH_SECONDS)
                 try:
-                    result = _ask(args)
+                    # Over a new connection: the daemon may have been restarted in between.
+                    result = ask_certs(args, Method.STATUS)
                 except CtlError as err:
                     if err.exit_status != NO_DAEMON:
                         raise
@@ -99,11 +96,6 @@ def watch(args: argparse.Namespace, pause: Callable[[float], None] = time.sleep)
     except KeyboardInterrupt:
         print()
         return DONE
-
-
-def _ask(args: argparse.Namespace) -> Json:
-    # Each time over a new connection: the daemon may have been restarted in between.
-    return ask(args, Method.STATUS, {"certs": chosen(args)})
 
 
 def _draw(lines: Sequence[str]) -> None:

@@ -10,13 +10,15 @@ from collections.abc import Iterable, Mapping
 
 from sslmd.console.answers import Fields
 from sslmd.console.args import (
+    CERTS,
+    NO_WAIT,
     Commands,
-    add_certs,
-    add_no_wait,
+    arg,
     chosen,
     command,
     connect,
     count_arg,
+    flag,
 )
 from sslmd.console.client import ANSWER_TIMEOUT
 from sslmd.console.program import DONE, FAILED, USAGE, WAITING, CtlError, NoDaemon
@@ -41,121 +43,101 @@ _ENDS = frozenset(
 )
 
 
+# Arguments of both ways to renew.
+_RENEWAL = (
+    CERTS,
+    flag("--all", "really every certificate (needed to force all)"),
+    flag("--reuse", "keep the key of curr; a CA always does"),
+    flag("--new-key", "give a CA another key, which its clients have to learn; needs --force"),
+    NO_WAIT,
+)
+
+
 def add(commands: Commands) -> None:
     """Declare the commands."""
-    parser = command(
+    command(
         commands,
         "renew",
         renew,
         "renew certificates that are due",
         "Goes past the wait after a failure, but not past a CA's limits.",
+        flag("--force", "also what is not due; a next on deck is replaced"),
+        *_RENEWAL,
+        flag("--test", "ask the CA's test server"),
+        flag("--dry-run", "only try whether the CA would; keep nothing"),
     )
-    parser.add_argument(
-        "--force", action="store_true", help="also what is not due; a next on deck is replaced"
-    )
-    _add_renewal(parser)
-    parser.add_argument("--test", action="store_true", help="ask the CA's test server")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="only try whether the CA would; keep nothing"
-    )
-
-    parser = command(
-        commands,
-        "force-renew",
-        renew,
-        "renew certificates, due or not",
-        "Replaces a next on deck.",
-    )
-    _add_renewal(parser)
+    text, more = "renew certificates, due or not", "Replaces a next on deck."
+    parser = command(commands, "force-renew", renew, text, more, *_RENEWAL)
     parser.set_defaults(force=True, test=False, dry_run=False)
-
-    parser = command(
+    command(
         commands,
         "roll",
         roll,
         "make the next set the one in use",
         "Before its time, without --force, it is refused with the time when it happens by itself.",
+        CERTS,
+        flag(
+            "--back",
+            "make the set that was in use before the one in use again; CERT has to be named",
+        ),
+        flag("--force", "do not wait, not even for TLSA records to be seen"),
+        arg(
+            "--min-roll-mins",
+            metavar="N",
+            type=count_arg,
+            help="roll what was issued N minutes ago, whatever min_roll_mins says; TLSA records "
+            "and windows are waited for",
+        ),
+        NO_WAIT,
     )
-    add_certs(parser)
-    parser.add_argument(
-        "--back",
-        action="store_true",
-        help="make the set that was in use before the one in use again; CERT has to be named",
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="do not wait, not even for TLSA records to be seen"
-    )
-    parser.add_argument(
-        "--min-roll-mins",
-        metavar="N",
-        type=count_arg,
-        help="roll what was issued N minutes ago, whatever min_roll_mins says; TLSA records and "
-        "windows are waited for",
-    )
-    add_no_wait(parser)
-    _add_servers(commands)
-
-
-def _add_servers(commands: Commands) -> None:
-    parser = command(
+    command(
         commands,
         "deliver",
         deliver,
         "bring servers the certificates that they should have",
         "Does not wait for the next try of a host that failed, and looks at everything again. What "
         "a server has and uses already is not restarted.",
+        CERTS,
+        arg("--to", metavar="HOST", default="", help="only to this host"),
+        NO_WAIT,
     )
-    add_certs(parser)
-    parser.add_argument("--to", metavar="HOST", default="", help="only to this host")
-    add_no_wait(parser)
-
-    parser = command(
+    command(
         commands,
         "restart",
         restart,
         "restart a server class, and see what it serves",
         "Runs its restart_cmd on each of its servers that has a certificate, whatever its "
         "restart_window says.",
+        arg("kind", metavar="CLASS", help="smtp, imap, web, other or dns"),
+        arg("--to", metavar="HOST", default="", help="only on this host"),
+        NO_WAIT,
     )
-    parser.add_argument("kind", metavar="CLASS", help="smtp, imap, web, other or dns")
-    parser.add_argument("--to", metavar="HOST", default="", help="only on this host")
-    add_no_wait(parser)
-
-
-def _add_renewal(parser: argparse.ArgumentParser) -> None:
-    add_certs(parser)
-    parser.add_argument(
-        "--all", action="store_true", help="really every certificate (needed to force all)"
-    )
-    parser.add_argument(
-        "--reuse", action="store_true", help="keep the key of curr; a CA always does"
-    )
-    parser.add_argument(
-        "--new-key",
-        action="store_true",
-        help="give a CA another key, which its clients have to learn; needs --force",
-    )
-    add_no_wait(parser)
 
 
 def renew(args: argparse.Namespace) -> int:
     """Ask for new keys and certificates, and wait for the end."""
-    if args.certs and args.all:
-        raise CtlError("name certificates, or give --all, not both", USAGE)
-    if args.new_key and not args.certs:
-        raise CtlError(
-            "--new-key is for CAs that you name: sslmctl renew --force --new-key ca:NAME", USAGE
-        )
-    if args.new_key and not args.force:
-        raise CtlError("--new-key needs --force: clients have to learn the new CA", USAGE)
-    if args.new_key and args.reuse:
-        raise CtlError("--new-key and --reuse are contraries; give one of them", USAGE)
-    if args.force and not args.certs and not args.all:
-        raise CtlError(
-            "this would renew every certificate, due or not; name certificates, or give --all "
-            "if you mean it",
-            USAGE,
-        )
+    for mistake, text in (
+        (args.certs and args.all, "name certificates, or give --all, not both"),
+        (
+            args.new_key and not args.certs,
+            "--new-key is for CAs that you name: sslmctl renew --force --new-key ca:NAME",
+        ),
+        (
+            args.new_key and not args.force,
+            "--new-key needs --force: clients have to learn the new CA",
+        ),
+        (
+            args.new_key and args.reuse,
+            "--new-key and --reuse are contraries; give one of them",
+        ),
+        (
+            args.force and not args.certs and not args.all,
+            "this would renew every certificate, due or not; name certificates, or give --all if "
+            "you mean it",
+        ),
+    ):
+        if mistake:
+            raise CtlError(text, USAGE)
     params = {
         "certs": chosen(args),
         "all": args.all,

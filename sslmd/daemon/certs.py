@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sslmd.core import reason
-from sslmd.core.errors import SslmError, Transient, ValidationFailed
+from sslmd.core.errors import Failure, SslmError, Transient, Trouble, ValidationFailed
 from sslmd.core.events import AttemptFailed, Event, Rolled, TrialEnded
 from sslmd.core.jobs import (
     Certify,
@@ -34,18 +34,16 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
-from sslmd.core.reason import Ended, Reason, Said, Why
-from sslmd.core.retry import Failure, Trouble
+from sslmd.core.reason import Reason, Said, Why
 from sslmd.core.state import Track
-from sslmd.core.times import clock
+from sslmd.core.told import Answered
 from sslmd.core.view import Decision
 from sslmd.core.words.sentence import say
 from sslmd.daemon.held import HeldCerts, is_held
-from sslmd.daemon.loop import Due, Loop
+from sslmd.daemon.loop import Due, Loop, Times
 from sslmd.daemon.registry import Broken, Decided, Progressed, Registry, SetsRead
 from sslmd.daemon.tell.changes import WAITS_FOR_PLACE
 from sslmd.daemon.tell.journal import DEBUG, Bus, Record
-from sslmd.daemon.wakes import Times
 from sslmd.daemon.zones import Zones
 from sslmd.store import certs, files
 from sslmd.workers.dispatch import work
@@ -112,6 +110,9 @@ class Certs:
             for _ in range(MAX_EVENTS):
                 now = self._decided_at[cert] = self._site.now()
                 decision = decide(self._registry.view(cert), now)
+                if decision.advertised is not None:
+                    self._registry.put(cert, decision.advertised)
+                    decision = replace(decision, advertised=None)
                 if decision.event is None:
                     break
                 self._registry.put(cert, decision.event)
@@ -208,10 +209,10 @@ class Certs:
         after = None
         failed = True
         try:
-            how = Reason(Ended.TRIAL_WELL, said=Said(await trial(job, self._ordering)))
+            how = await trial(job, self._ordering)
             failed = False
         except SslmError as err:
-            how = Reason(reason.Held.NOTED, text=Said(err))
+            how = err.reason
             after = err.retry_at if isinstance(err, Transient) else None
         except Exception as err:
             how = Reason(reason.Held.OWN_ERROR, error=Said(repr(err)))
@@ -246,20 +247,17 @@ class Certs:
         failed = err.names if isinstance(err, ValidationFailed) else ()
         self._registry.put(job.cert, AttemptFailed(what, trouble, failed))
 
-    def rest(self, cert: CertId) -> str:
+    def rest(self, cert: CertId) -> Reason:
         """What an admin stopped rests for an hour, or until they ask for it; return what to say."""
         now, entry = self._site.now(), self._registry.entries.get(cert)
         if entry is None:
-            return "it is stopped"
+            return Reason(Answered.GONE)
         again = now + RESTS
         text = "stopped by an admin"
         ca, fingerprint = str(entry.wanted.spec.signer), entry.wanted.fingerprint
         trouble = Trouble(0, Failure.TRANSIENT, text, now, again, fingerprint, ca=ca)
         self._registry.put(cert, AttemptFailed(Track.RENEW, trouble))
-        return (
-            f"its renewal is stopped: it rests until {clock(again)}. To go on now: "
-            f"sslmctl renew {cert.arg}"
-        )
+        return Reason(Answered.RESTS_UNTIL, until=again, arg=cert.arg)
 
     async def look_again(self, cert: CertId) -> None:
         """Read a certificate's sets from disk after a job that did not end as it should."""

@@ -10,10 +10,9 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from sslmd.config.model import Config
-from sslmd.core.errors import SslmError
+from sslmd.core.errors import SslmError, text_of
 from sslmd.core.jobs import Job, WriteDh, lane
 from sslmd.core.reason import Reason, Why
-from sslmd.core.retry import text_of
 from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.tell.journal import WARNING
 from sslmd.daemon.zone_work import Tell

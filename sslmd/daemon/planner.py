@@ -135,7 +135,8 @@ class Planner:
         self.ledger.start()
         for cert in self.registry:
             self.loop.touch("cert", cert)
-        for name in ("hosts", "dh", "held"):
+        self.hosts.touch_all()
+        for name in ("dh", "held"):
             self.loop.touch(name)
         self.zones.start()
         self.loop.start()
@@ -155,7 +156,7 @@ class Planner:
         """Return when nothing is queued or running, and no restart is due."""
         while not self.loop.is_at_rest or self.hosts.due(self.site.now()):
             await self.queue.idle()
-            self.loop.touch("hosts")
+            self.hosts.touch_all()
             await asyncio.sleep(0)
 
     # --- reading the tree ---
@@ -182,9 +183,14 @@ class Planner:
             entry = entry_of(config, config.services[cert], state, one.hold, one.astray)
             if state.curr is not None:
                 self.site.established.add(cert.group)
-            self._remarks[cert] = one.remarks
+            self._remark(cert, one.remarks)
             self.registry.put(cert, Taken(entry, one.remarks, one.unsaved))
         self.registry.relate()
+
+    def _remark(self, cert: CertId, remarks: list[str]) -> None:
+        self._remarks.pop(cert, None)
+        if remarks:
+            self._remarks[cert] = remarks
 
     async def reconfigure(self, config: Config) -> tuple[list[CertId], list[CertId], list[CertId]]:
         """Work by another configuration from now on; return what was added, removed, changed.
@@ -220,7 +226,8 @@ class Planner:
             if cert not in added:
                 # What was read is old where a job came to its end in the meantime.
                 still = self.registry[cert].state is before.get(cert)
-                remarks = self._remarks[cert] = loaded[cert].remarks if still else []
+                remarks = loaded[cert].remarks if still else []
+                self._remark(cert, remarks)
                 self._refresh(cert, loaded[cert] if still else None, remarks)
         self.registry.relate()
         self.hosts.reconfigured(old)
@@ -306,7 +313,7 @@ class Planner:
                 continue
             fresh = loaded[cert]
             known = self._remarks.get(cert, [])
-            self._remarks[cert] = fresh.remarks
+            self._remark(cert, fresh.remarks)
             self._refresh(cert, fresh, [one for one in fresh.remarks if one not in known])
         for cert in held:
             self.loop.touch("cert", cert)
@@ -319,14 +326,14 @@ class Planner:
         for cert in self.registry:
             self.loop.touch("cert", cert)
         self.zones.touch_all()
-        for name in ("hosts", "dh", "held"):
+        self.hosts.touch_all()
+        for name in ("dh", "held"):
             self.loop.touch(name)
 
     def _follow(
         self, cert: CertId, event: Event | Noticed, before: Entry | None, after: Entry | None
     ) -> None:
         """Have hosts, zones and the loop follow a change."""
-        del before
         if isinstance(event, BESIDE):
             return
         if after is None:
@@ -334,7 +341,7 @@ class Planner:
             self.hosts.forget(cert)
             self.zones.forget(cert)
             return
-        self.hosts.note(cert)
+        self.hosts.note(cert, before)
         self.zones.note(cert)
         self.certs.heard(cert, event)
 
@@ -385,7 +392,7 @@ class Planner:
     def _save_failed(self, cert: CertId, err: SslmError) -> None:
         self._unsaved += 1
         if cert in self.registry:
-            self.registry.put(cert, Unsaved(str(err)))
+            self.registry.put(cert, Unsaved(err.text_beside(cert)))
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:
         self.bus.record(Record(self.site.now(), event, text, priority, cert))

@@ -13,8 +13,7 @@ from functools import partial
 from itertools import count
 
 from sslmd.core import jobs
-from sslmd.core.jobs import Job, Pool
-from sslmd.core.turns import next_turn
+from sslmd.core.jobs import Job, Pool, next_turn
 
 
 def _of_nobody(_: Job) -> str:
@@ -26,7 +25,7 @@ class JobQueue:
 
     `run` does a job and deals with its failures; `done` is called when the job has left the
     queue and its lane is free; `places` is how many jobs of each pool run at a time; `owner` tells
-    for whom a job waits, so that nobody's jobs keep out those of others (`core.turns`).
+    for whom a job waits, so that nobody's jobs keep out those of others (`core.jobs`).
     """
 
     def __init__(

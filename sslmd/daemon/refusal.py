@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sslmd.core.times import clock
+from sslmd.core.plain import clock
 
 # What becomes of a daemon that is started with it.
 START_FAILS = "the next start would fail"

@@ -13,24 +13,25 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
-from sslmd.config.hosts import places, proves
-from sslmd.config.model import Config, ServiceConfig
+from sslmd.config.model import Config, ServiceConfig, places, proves
+from sslmd.core.dane.events import ZoneEvent, advance_zone
 from sslmd.core.dane.report import DaneReport
 from sslmd.core.dane.verdict import Dane, Unknown
+from sslmd.core.dane.zone import KnownZone
 from sslmd.core.errors import Refused
 from sslmd.core.events import Event
 from sslmd.core.lifecycle import advance, with_sets
-from sslmd.core.names import BadName, CertId, GroupName, parse_service, shown
-from sslmd.core.plain import some_of
-from sslmd.core.reason import Held, Reason, Why
+from sslmd.core.names import BadName, CertId, GroupName, ZoneName, parse_service, shown
+from sslmd.core.reason import Held, Reason, Said, Why
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import OwnCa
-from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
-from sslmd.core.view import Decision, View
+from sslmd.core.told import Denied
+from sslmd.core.view import Decision, View, view_of, with_lost_ca
 from sslmd.workers.tools import wanted_of
 
 # Names in a message that says what there is.
@@ -258,10 +259,11 @@ class Register(Generic[Ident, Thing, Happened]):
 
 
 class Registry(Register[CertId, Entry, Event | Noticed]):
-    """The certificates, and who is signed by whom."""
+    """The certificates, and who is signed by whom; and the `zones`."""
 
     def __init__(self) -> None:
         super().__init__(_after)
+        self.zones: Register[ZoneName, KnownZone, ZoneEvent] = Register(advance_zone)
         self._below: dict[CertId, list[CertId]] = {}
         self.dane_of: Callable[[CertId, Entry], tuple[Dane, str]] = lambda *_: (Unknown(), "")
         # Why the configuration leaves out a group, or a service of it ("": all of them).
@@ -304,10 +306,8 @@ class Registry(Register[CertId, Entry, Event | Noticed]):
         number = sum(1 + word.count(",") for word in words)
         # Each costs time, and who means all of them need not name one.
         if number > max(len(self.entries), 1):
-            raise Refused(
-                f"{number} names are more than the {len(self.entries)} certificates there are; "
-                "name each once, or none for all"
-            )
+            most = len(self.entries)
+            raise Refused(Reason(Denied.TOO_MANY_NAMES, number=number, most=most))
         groups: dict[str, dict[CertId, None]] = defaultdict(dict)
         for cert in self.managed():
             groups[cert.group][cert] = None
@@ -335,36 +335,56 @@ class Registry(Register[CertId, Entry, Event | Noticed]):
             every = not wanted or any(one in ("ALL", "*") for one in wanted)
             chosen = [] if every else [CertId(group, parse_service(one)) for one in wanted]
         except BadName as err:
-            raise UnknownCertError(f"{shown(word)} is not group:service: {err}") from None
+            bad = Reason(Denied.BAD_NAME, named=shown(word), why=Said(err))
+            raise UnknownCertError(bad) from None
         there = groups.get(group, {})
         if every and there:
             return group, None
         for cert in chosen:
             if cert not in there:
                 if why := self.why_absent(group, cert.service):
-                    raise UnknownCertError(f"{cert.arg}: {why}")
-                known = some_of([one.service for one in there], _NAMED) or "nothing"
-                raise UnknownCertError(f"there is no {cert.arg}; {group} has {known}")
+                    raise UnknownCertError(Reason(Denied.NOT_ACTIVE, named=cert.arg, why=Said(why)))
+                known = [one.service for one in there]
+                raise UnknownCertError(_none(Denied.NO_CERT, cert.arg, known, group=group))
         if not chosen:
             if why := self.why_absent(group, ""):
-                raise UnknownCertError(f"{group}: {why}")
-            known = some_of(sorted(groups), _NAMED) or "none"
-            raise UnknownCertError(f"there is no group {group}; there are {known}")
+                raise UnknownCertError(Reason(Denied.NOT_ACTIVE, named=group, why=Said(why)))
+            raise UnknownCertError(_none(Denied.NO_GROUP, group, sorted(groups)))
         return group, chosen
+
+
+_NOT_PLANNED = Decision(Reason(Why.NOT_PLANNED))
+
+
+@lru_cache(maxsize=256)  # one of each: thousands of certificates have the same
+def _shared(servers: frozenset[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    return servers
+
+
+def _none(code: Denied, named: str, known: Sequence[str], group: str | None = None) -> Reason:
+    """Return that there is nothing of a name, and what there is."""
+    more = len(known) - _NAMED
+    return Reason(
+        code, named=named, group=group, there=tuple(known[:_NAMED]), more=max(more, 0) or None
+    )
 
 
 def entry_of(
     config: Config, service: ServiceConfig, state: CertState, hold: str, astray: str = ""
 ) -> Entry:
     """Make an entry that is not decided on yet."""
+    wanted, curr = wanted_of(service, config), state.curr
+    if curr is not None and curr.asked_names == wanted.names:
+        wanted = replace(wanted, names=curr.asked_names)  # kept once
+    used_by = config.kinds_using(service.id)
     return Entry(
-        wanted_of(service, config),
-        places(config, service.id),
+        wanted,
+        _shared(places(config, service.id)),
         state,
         hold,
-        Decision(Reason(Why.NOT_PLANNED)),
+        _NOT_PLANNED,
         proves(config, service.id),
-        used_by=tuple(map(str, config.kinds_using(service.id))),
-        unused=config.is_unused(service.id),
+        used_by=tuple(map(str, used_by)),
+        unused=not used_by and config.is_unused(service.id),
         astray=astray,
     )

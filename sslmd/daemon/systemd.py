@@ -18,8 +18,8 @@ import sdnotify
 from sslmd.core.plain import plain
 from sslmd.daemon.api.server import Server
 from sslmd.daemon.api.status_document import summary
+from sslmd.daemon.loop import TICK
 from sslmd.daemon.planner import Planner
-from sslmd.daemon.wakes import TICK
 from sslmd.wire.messages import Method, RpcRequest, encode, raw_result
 
 # Characters of `systemctl status`; systemd drops a datagram of more than 4096 bytes.

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import asyncio
 
+from sslmd.core.dane.events import WatchEnded
 from sslmd.core.dane.gate import gate_of
 from sslmd.core.dane.report import DaneReport, Finding, findings_of
 from sslmd.core.dane.verdict import NoRecords, Withdrawn
 from sslmd.core.errors import Transient
-from sslmd.core.names import CertId, SetName
+from sslmd.core.names import CertId, SetName, ZoneName
 from sslmd.core.reason import Reason, Why
 from sslmd.daemon.registry import Compared, Entry, Registry
-from sslmd.daemon.zone import Zone
-from sslmd.daemon.zone_work import Tell, ZoneWork, clock
+from sslmd.daemon.zone_work import ZoneWork, clock
 from sslmd.servers.probe import BELIEVED, FIRST_PAUSE, SLOWER
 from sslmd.workers.dane import ask_resolver, findings_of_ports, prove_ports
 from sslmd.workers.dane import look as look_ports
 from sslmd.workers.ports import PortSeen
 from sslmd.workers.tools import Publishing
-
-# Seconds after which a watch that found something is repeated, before it is told; and then, while
-# something is wrong: the alarm is to end when it was put right.
-DOUBT = 60.0
-IN_ALARM = 900.0
 
 # Certificates of one zone whose ports are looked at side by side.
 WATCHED_AT_ONCE = 4
@@ -31,35 +26,32 @@ WATCHED_AT_ONCE = 4
 class ZoneWatch:
     """Looks at name servers, a validating resolver and ports, and judges what they show."""
 
-    def __init__(
-        self, publishing: Publishing, registry: Registry, work: ZoneWork, tell: Tell
-    ) -> None:
+    def __init__(self, publishing: Publishing, registry: Registry, work: ZoneWork) -> None:
         self._publishing, self._site = publishing, publishing.site
-        self._registry = registry
+        self._registry, self._zones = registry, registry.zones
         self._work = work
-        self._tell = tell
 
-    async def compare(self, zone: Zone, *, asked: bool) -> None:
+    async def compare(self, name: ZoneName, *, asked: bool) -> None:
         """Compare what DNS shows, what ports serve, and what should be; tell what is wrong.
 
         `asked` by somebody; by itself, what is wrong is looked at twice before it is told, and
         every few minutes until it is right.
         """
+        zone = self._zones[name]
         if zone.given is None:
             # Nothing could be put together yet, so that nobody knows what to look for (I11).
             why = zone.trouble or "its TLSA records are being published"
             for cert in sorted(zone.certs):
-                if cert in self._registry:
-                    self._report(cert, [Finding("DNS", f"not seen: {why}", unseen=True)])
+                self._report(cert, [Finding("DNS", f"not seen: {why}", unseen=True)])
             return
-        await self._work.look(zone)
-        turn = asyncio.Semaphore(WATCHED_AT_ONCE)
+        await self._work.look(name)
+        places = asyncio.Semaphore(WATCHED_AT_ONCE)
 
         async def one(cert: CertId) -> list[Finding]:
-            async with turn:
-                return await self._find(zone, cert)
+            async with places:
+                return await self._find(name, cert)
 
-        certs = sorted(zone.certs)
+        certs = sorted(self._zones[name].certs)
         ends = await asyncio.gather(*map(one, certs), return_exceptions=True)
         found: dict[CertId, list[Finding]] = {}
         for cert, end in zip(certs, ends, strict=True):
@@ -70,44 +62,41 @@ class ZoneWatch:
             else:
                 found[cert] = end
         wrong = any(one.wrong for findings in found.values() for one in findings)
-        if wrong:
-            pause = IN_ALARM if zone.doubted or asked else DOUBT
-            zone.watch_at = min(zone.watch_at, clock() + pause)
-        if wrong and not asked and not zone.doubted:
-            zone.doubted = True
-            return
-        zone.doubted = wrong
-        for cert, findings in found.items():
-            if cert in self._registry:
-                self._report(cert, findings)
+        is_told = asked or not wrong or self._zones[name].doubted
+        self._zones.put(name, WatchEnded(wrong, asked, clock()))
+        for cert, findings in found.items() if is_told else ():
+            self._report(cert, findings)
 
-    async def _find(self, zone: Zone, cert: CertId) -> list[Finding]:
-        seen = await self._look_at_ports(zone, cert) if cert in self._registry else []
+    async def _find(self, name: ZoneName, cert: CertId) -> list[Finding]:
+        seen = await self._look_at_ports(name, cert) if cert in self._registry else []
         if cert not in self._registry:
             return []
-        state = self._registry[cert].state
+        state, zone = self._registry[cert].state, self._zones[name]
         limit = self._site.config.globals.dns_check_timeout
         findings = findings_of(zone, cert, state, self._site.now(), limit)
-        name = state.curr.name if state.curr else None
+        curr = state.curr.name if state.curr else None
         spare = zone.spare(cert)
-        return findings + findings_of_ports(seen, name, zone.shown_to_clients(), spare)
+        return findings + findings_of_ports(seen, curr, zone.shown_to_clients(), spare)
 
     def _report(self, cert: CertId, findings: list[Finding]) -> None:
-        self._registry.put(cert, Compared(DaneReport(self._site.now(), tuple(findings))))
+        if cert in self._registry:
+            self._registry.put(cert, Compared(DaneReport(self._site.now(), tuple(findings))))
 
-    async def _look_at_ports(self, zone: Zone, cert: CertId) -> list[PortSeen]:
+    async def _look_at_ports(self, name: ZoneName, cert: CertId) -> list[PortSeen]:
+        zone = self._zones[name]
         assert zone.given is not None
         owners = zone.looked_at(cert)
         materials = zone.given.materials.get(cert, {})
-        return await look_ports(cert, zone.name, owners, materials, zone.servers, self._publishing)
+        return await look_ports(cert, name, owners, materials, zone.servers, self._publishing)
 
-    async def prove_ports(self, zone: Zone, cert: CertId, name: SetName) -> None:
+    async def prove_ports(self, of: ZoneName, cert: CertId, name: SetName) -> None:
         """Raise `Transient` while a port with TLSA records serves an older set than `name`.
 
         And while nobody knows where those ports are: what was not looked at is not proven.
         """
-        if zone.given is not None and not zone.servers:
-            await self._work.look(zone)
+        if not self._zones[of].servers:
+            await self._work.look(of)
+        zone = self._zones[of]
         if zone.given is None or not zone.servers:
             why = zone.trouble or zone.look_trouble or "they are not looked at yet"
             raise Transient(
@@ -118,7 +107,7 @@ class ZoneWatch:
         alone = not any(one.servers for one in classes)
         end, pause = clock() + BELIEVED, FIRST_PAUSE
         while True:
-            seen = await self._look_at_ports(zone, cert)
+            seen = await self._look_at_ports(of, cert)
             try:
                 return prove_ports(cert, name, seen, alone=alone)
             except Transient:
@@ -128,7 +117,7 @@ class ZoneWatch:
             await asyncio.sleep(pause)
             pause *= SLOWER
 
-    async def may_roll(self, zone: Zone, cert: CertId, name: SetName) -> Reason | None:
+    async def may_roll(self, of: ZoneName, cert: CertId, name: SetName) -> Reason | None:
         """Look once more before a set is served; return why not, None if nothing is against it.
 
         Raises `Transient` for what a validating resolver does not like.
@@ -137,14 +126,14 @@ class ZoneWatch:
         if entry is None:
             return None
         if not entry.wanted.dane:
-            return await self._withdrawn(zone, cert, entry)
-        if self._work.wish(zone) != zone.wish:
+            return await self._withdrawn(of, cert, entry)
+        if self._is_behind(of):
             # Just switched on, or the start: what caches may hold has to be known.
-            await self._work.give(zone)
+            await self._work.give(of)
         view = self._registry.view(cert)
         if isinstance(view.dane, Withdrawn):
             return gate_of(view).reason
-        await self._work.look(zone)
+        await self._work.look(of)
         view = self._registry.view(cert)
         if view.state.next is None or view.state.next.name != name:
             return Reason(Why.ANOTHER_SET)
@@ -153,22 +142,25 @@ class ZoneWatch:
             return gate.reason
         if isinstance(view.dane, NoRecords):
             return None  # nor has a resolver to show any
-        assert zone.notes is not None
+        zone = self._zones[of]
         needed = zone.share(cert).needed
-        await ask_resolver(zone.name, needed, self._site, signed=zone.notes.signed)
+        await ask_resolver(of, needed, self._site, signed=zone.noted.signed)
         return None
 
-    async def _withdrawn(self, zone: Zone, cert: CertId, entry: Entry) -> Reason | None:
+    def _is_behind(self, name: ZoneName) -> bool:
+        zone = self._zones[name]
+        return self._work.wish(zone) != zone.wish
+
+    async def _withdrawn(self, of: ZoneName, cert: CertId, entry: Entry) -> Reason | None:
         """Return why a certificate without DANE may not be rolled yet, None if it may.
 
         Only for records of its own that caches may hold still: what else happens to DANE in its
         zone, or fails there, is none of its business (I6). Raises nothing.
         """
-        if not await self._work.is_concerned(zone, entry):
+        if not await self._work.is_concerned(of, entry):
             return None
-        if self._work.wish(zone) != zone.wish:
+        if self._is_behind(of):
             # Just switched off, or the start: what caches may hold has to be known.
-            async with zone.turn:
-                await self._work.give(zone)
+            await self._work.publish(of)
         view = self._registry.view(cert)
         return gate_of(view).reason if isinstance(view.dane, Withdrawn) else None

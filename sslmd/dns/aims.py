@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 
 from sslmd.config.model import Config
 from sslmd.core.errors import Permanent, Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, DomainName, ZoneName
+from sslmd.core.reason import Reason, Said
 from sslmd.core.records import zone_of
 from sslmd.dns.answers import LONGEST_CHAIN
 from sslmd.dns.ask import NameServer
@@ -112,13 +114,13 @@ class Aims:
             if isinstance(found, Aim):
                 return found
             if found is None:
-                raise Permanent(self._nowhere(owner, at))
-            if found.target in chain:
-                circle = " -> ".join(map(str, (*chain, found.target)))
-                raise Permanent(f"the CNAMEs of {owner} lead in a circle: {circle}; correct them")
+                zones, last = tuple(map(str, sorted(self._ours))), at if at != owner else None
+                raise Permanent(Reason(Failed.OWNER_NOWHERE, owner=owner, at=last, zones=zones))
             chain.append(found.target)
-        leads = " -> ".join(map(str, chain))
-        raise Permanent(f"the CNAMEs of {owner} lead on and on: {leads}; shorten them")
+            if found.target in chain[:-1]:
+                names = tuple(map(str, chain))
+                raise Permanent(Reason(Failed.CNAMES_CIRCLE, owner=owner, names=names))
+        raise Permanent(Reason(Failed.CNAMES_LONG, owner=owner, names=tuple(map(str, chain))))
 
     async def _inside(self, at: DomainName, zone: ZoneName) -> Aim | Alias:
         """Return the aim of a name in a zone of ours, or the CNAME that is there."""
@@ -132,19 +134,15 @@ class Aims:
         if alias is not None and alias.is_real:
             if finding.silent:
                 # Later only the target is looked at; but the CA may ask any of these.
-                raise Transient(f"{at} leads to {alias.target}, but {finding.silent[0]}")
+                why = finding.silent[0]
+                raise Transient(Reason(Failed.ALIAS_UNSURE, owner=at, target=alias.target, why=why))
             return alias
         if finding.in_child:
-            raise Permanent(
-                f"{at} is in zone {finding.zone}, which zone {zone} delegates: what is written in "
-                f"{zone} is not served; list {finding.zone} as a group or in [[dns_primary]], or "
-                "let a CNAME lead to a zone of ours"
-            )
-        if finding.in_parent and self._updated(zone):
-            raise Permanent(
-                f"{at} is in zone {finding.zone}: {zone} is no zone of its own and takes no "
-                f"updates; list {finding.zone} in [[dns_primary]]"
-            )
+            why = Reason(Failed.OWNER_BELOW, owner=at, zone=zone, child=finding.zone)
+            raise Permanent(why)
+        primary = self._config.primary_for(zone)
+        if finding.in_parent and primary is not None and primary.update:
+            raise Permanent(Reason(Failed.OWNER_ABOVE, owner=at, zone=zone, parent=finding.zone))
         return Aim(zone, at, finding.wildcard, finding.overshadowed)
 
     async def _finding(self, at: DomainName, zone: ZoneName) -> OwnerFacts:
@@ -188,10 +186,7 @@ class Aims:
         except Transient:
             return said  # the CA asks resolvers of its own, too
         if alias is None and said is not None:
-            raise Transient(
-                f"{at} leads to {said.target} by the resolver, but the name servers of {zone} know "
-                "of no CNAME there; wait until it has reached them, or correct the resolver"
-            )
+            raise Transient(Reason(Failed.ALIAS_UNKNOWN, owner=at, target=said.target, zone=zone))
         return alias
 
     async def _said_by_resolver(self, at: DomainName) -> Alias | None:
@@ -199,20 +194,8 @@ class Aims:
             try:
                 return Alias(DomainName.parse(rdata.target.to_text()), Made.HERE, at)
             except BadName as err:
-                raise Permanent(f"the CNAME of {at} leads to no host: {err}") from None
+                raise Permanent(Reason(Failed.CNAME_NO_HOST, owner=at, said=Said(err))) from None
         return None
-
-    def _updated(self, zone: ZoneName) -> bool:
-        primary = self._config.primary_for(zone)
-        return primary is not None and primary.update
-
-    def _nowhere(self, owner: DomainName, at: DomainName) -> str:
-        where = "" if owner == at else f", where its CNAME leads ({at}),"
-        zones = ", ".join(sorted(map(str, self._ours)))
-        return (
-            f"{owner}{where} is in no zone of ours ({zones}): its challenge cannot be published; "
-            f"add its zone as a group or [[dns_primary]], or a CNAME from {owner} to a zone of ours"
-        )
 
 
 def _now() -> float:

@@ -17,7 +17,9 @@ import dns.rrset
 import dns.serial
 
 from sslmd.core.dane.tlsa import Tlsa
+from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.reason import Reason
 
 # CNAMEs in a row. Resolvers give up at about this many; nobody needs more than two or three.
 LONGEST_CHAIN = 8
@@ -26,6 +28,28 @@ LONGEST_CHAIN = 8
 def rcode_of(answer: dns.message.Message) -> str:
     """Return an answer's rcode as text: `SERVFAIL`."""
     return dns.rcode.to_text(answer.rcode())
+
+
+def error_in(answer: dns.message.Message) -> Reason | None:
+    """Return the error that an answer is, None if it tells what there is, or that there is nothing.
+
+    A DNAME may make a name that is too long (YXDOMAIN, RFC 6672 §2.2): an error as well.
+    """
+    if answer.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        return None
+    return Reason(Failed.NS_ANSWERS, rcode=rcode_of(answer))
+
+
+def unfit(answer: dns.message.Message, name: DomainName, zone: ZoneName) -> Reason | None:
+    """Return why an answer says nothing of a name in a zone.
+
+    None if it does so with authority, or refers to a zone below.
+    """
+    if (error := error_in(answer)) is not None:
+        return error
+    if answer.flags & dns.flags.AA or delegation(answer, name, zone):
+        return None
+    return Reason(Failed.NS_NOT_AUTHORITATIVE, owner=name)
 
 
 def find(

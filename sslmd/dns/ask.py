@@ -27,7 +27,10 @@ import dns.query
 import dns.rcode
 
 from sslmd.core.errors import Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.reason import Reason, Said
+from sslmd.core.words.sentence import say
 from sslmd.dns.manners import Manners, SharedQuestion, domain_of, manners_at
 from sslmd.dns.received import Query, TooMuchError, is_cut_short
 
@@ -68,12 +71,22 @@ class NameServer:
 
 
 class Unanswered(Transient):
-    """A server gave no answer. `problem` says why, without the server's name."""
+    """A server gave no answer: `why`."""
 
-    def __init__(self, server: NameServer, problem: str) -> None:
-        super().__init__(f"{server} {problem}")
+    def __init__(self, server: NameServer, why: Reason) -> None:
+        super().__init__(of_server(server, why))
         self.server = server
-        self.problem = problem
+        self.why = why
+
+    @property
+    def problem(self) -> str:
+        """What people read of it beside the server's name."""
+        return say(self.why)
+
+
+def of_server(server: NameServer, why: Reason) -> Reason:
+    """Return what a server does, as a sentence of its own."""
+    return Reason(Failed.NAME_SERVER, server=str(server), why=why)
 
 
 class Silent(Unanswered):
@@ -152,7 +165,7 @@ async def ask(
     same before it was sent gets the same answer. Raises `Silent` or `OutOfReach`.
     """
     if not dns.inet.is_address(server.address):
-        raise Silent(server, "has no address to ask")
+        raise Silent(server, Reason(Failed.NS_NO_ADDRESS))
     name = dns.name.from_text(str(qname))
     flags = dns.flags.Flag(0)
     if recursive:
@@ -166,108 +179,10 @@ async def ask(
     key = (name, rdtype, flags, dnssec, timeout)
     same = manners.unsent.get(key)
     if same is None:
-        asking = _ask(server, query, timeout, manners, lambda: manners.unsent.pop(key, None))
-        same = manners.unsent[key] = SharedQuestion(asyncio.ensure_future(asking))
+        asking = _Asking(server, manners, timeout)
+        answer = asking.answer(query, lambda: manners.unsent.pop(key, None))
+        same = manners.unsent[key] = SharedQuestion(asyncio.ensure_future(answer))
     return await same.wait()
-
-
-async def _ask(
-    server: NameServer,
-    query: dns.message.Message,
-    timeout: float,  # noqa: ASYNC109
-    manners: Manners,
-    sent: Callable[[], object],
-) -> dns.message.Message:
-    """Ask when it is the question's turn; again if it got lost at a server that lives."""
-    about = domain_of(query.question[0].name)
-    for attempt in range(1, manners.attempts + 1):
-        try:
-            async with manners.place(about):
-                sent()
-                began = asyncio.get_running_loop().time()
-                try:
-                    answer = await _understood(server, query, timeout, manners)
-                except Mute as err:
-                    alive = manners.silent_since(began)
-                    if not alive:
-                        manners.useless(err, about)
-                        manners.give_up(err)
-                    if not alive or attempt == manners.attempts:
-                        raise
-                except Unanswered as err:
-                    manners.useless(err, about)
-                    raise
-                else:
-                    manners.answered(began)
-                    why = manners.of_no_use(answer)
-                    again = Silent(server, f"{why}, again and again")
-                    manners.useless(again if why else None, about)
-                    return answer
-        finally:
-            sent()
-    raise AssertionError
-
-
-async def _understood(
-    server: NameServer,
-    query: dns.message.Message,
-    timeout: float,  # noqa: ASYNC109
-    manners: Manners,
-) -> dns.message.Message:
-    """Ask, and once more without EDNS where the server does not know it (RFC 6891 §6.2.2, §7).
-
-    Both in the same place: that the server does not know EDNS says nothing against it, and the
-    second question does not wait behind all others.
-    """
-    answer = await _once(server, Query(query), timeout, manners)
-    if answer.rcode() not in _WITHOUT_EDNS:
-        return answer
-    await manners.turn()
-    # A message of its own: who forged an answer to the first does not know the id of this one.
-    asked = query.question[0]
-    plain = dns.message.make_query(asked.name, asked.rdtype, use_edns=False, flags=query.flags)
-    return await _once(server, Query(plain), timeout, manners)
-
-
-async def _once(
-    server: NameServer,
-    query: Query,
-    timeout: float,  # noqa: ASYNC109
-    manners: Manners,
-) -> dns.message.Message:
-    """Ask by UDP; by TCP first where the server limits what it sends by UDP."""
-    if manners.prefers_tcp:
-        try:
-            return await _by_tcp(server, query, timeout)
-        except Excessive:
-            raise
-        except Silent:
-            manners.not_by_tcp()
-    answer = await _by_udp(server, query, timeout, manners)
-    if answer is not None:
-        return answer
-    manners.by_udp = True
-    try:
-        answer = await _by_tcp(server, query, timeout)
-    except Excessive:
-        raise
-    except Silent as err:
-        # Cut short because there were too many? By UDP it comes when there are fewer.
-        raise Mute(server, err.problem) from None
-    if len(answer.wire or b"") <= PAYLOAD:
-        manners.limited()  # there was no need to cut it short
-    return answer
-
-
-async def _by_tcp(
-    server: NameServer,
-    query: Query,
-    timeout: float,  # noqa: ASYNC109
-) -> dns.message.Message:
-    try:
-        return await _read(server, query, await _over_tcp(server, query, timeout))
-    except dns.exception.DNSException:
-        raise Silent(server, "answers nonsense by TCP") from None
 
 
 def heard_by_udp(server: NameServer) -> bool:
@@ -277,31 +192,13 @@ def heard_by_udp(server: NameServer) -> bool:
 
 async def by_tcp(
     server: NameServer,
-    message: dns.message.Message,
+    query: Query,
     timeout: float = TIMEOUT,  # noqa: ASYNC109
 ) -> dns.message.Message:
-    """Return the answer to any message, sent by TCP within `timeout` seconds.
+    """Return the answer to any message: the first that a server sends by TCP within `timeout` s.
 
     Raises `Silent`, and what dnspython raises for an answer that makes no sense (`DNSException`).
     """
-    query = Query(message)
-    return await _read(server, query, await _over_tcp(server, query, timeout))
-
-
-async def _read(server: NameServer, query: Query, data: bytes) -> dns.message.Message:
-    """Return an answer that came as `data`; raises `Excessive`, and `DNSException` for nonsense."""
-    try:
-        return await query.read(data)
-    except TooMuchError as err:
-        raise Excessive(server, str(err)) from None
-
-
-async def _over_tcp(
-    server: NameServer,
-    query: Query,
-    timeout: float,  # noqa: ASYNC109
-) -> bytes:
-    """Return the first message that a server sends by TCP; that has to be the answer."""
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(timeout):
@@ -310,74 +207,163 @@ async def _over_tcp(
             (length,) = struct.unpack("!H", await reader.readexactly(2))
             data = await reader.readexactly(length)
     except TimeoutError:
-        raise Silent(server, f"did not answer by TCP within {timeout:g} s") from None
+        raise Silent(server, Reason(Failed.NS_SILENT, seconds=timeout, tcp=True)) from None
     except EOFError:
-        raise Silent(server, "closed the TCP connection without an answer") from None
+        raise Silent(server, Reason(Failed.NS_CLOSED)) from None
     except OSError as err:
-        raise Silent(server, f"cannot be asked by TCP: {_reason(err)}") from None
+        why = Reason(Failed.NS_NOT_ASKED, said=_said(err), tcp=True)
+        raise Silent(server, why) from None
     finally:
         if writer is not None:
             writer.transport.abort()  # whatever else it sends
     if not query.is_answered_by(data):
         raise dns.query.BadResponse
-    return data
+    return await _read(server, query, data)
 
 
-async def _by_udp(
-    server: NameServer,
-    query: Query,
-    timeout: float,  # noqa: ASYNC109
-    manners: Manners,
-) -> dns.message.Message | None:
-    """Return the answer, None if it was cut short (TC). A silent server is asked by TCP as well."""
-    conversation = _Conversation(query)
-    transport: asyncio.DatagramTransport | None = None
-    besides: asyncio.Future[dns.message.Message] | None = None
+async def _read(server: NameServer, query: Query, data: bytes) -> dns.message.Message:
+    """Return an answer that came as `data`; raises `Excessive`, and `DNSException` for nonsense."""
     try:
-        async with asyncio.timeout(timeout):
+        return await query.read(data)
+    except TooMuchError as err:
+        raise Excessive(server, err.why) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """One question at a server, by all ways; `seconds` for each of them."""
+
+    server: NameServer
+    manners: Manners
+    seconds: float
+
+    async def answer(
+        self, query: dns.message.Message, sent: Callable[[], object]
+    ) -> dns.message.Message:
+        """Ask when it is the question's turn; again if it got lost at a server that lives."""
+        manners = self.manners
+        about = domain_of(query.question[0].name)
+        for attempt in range(1, manners.attempts + 1):
             try:
-                transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-                    lambda: conversation, remote_addr=(server.address, server.port)
-                )
-            except OSError as err:
-                # Only the routing table speaks here. The same errors after sending come from the
-                # way there, a neighbour that is switched off, say.
-                if err.errno in _NO_WAY:
+                async with manners.place(about):
+                    sent()
+                    began = asyncio.get_running_loop().time()
+                    try:
+                        answer = await self._understood(query)
+                    except Mute as err:
+                        alive = manners.silent_since(began)
+                        if not alive:
+                            manners.useless(err, about)
+                            manners.give_up(err)
+                        if not alive or attempt == manners.attempts:
+                            raise
+                    except Unanswered as err:
+                        manners.useless(err, about)
+                        raise
+                    else:
+                        manners.answered(began)
+                        why = manners.of_no_use(answer)
+                        again = Reason(Failed.NS_AGAIN, why=why) if why else None
+                        manners.useless(Silent(self.server, again) if again else None, about)
+                        return answer
+            finally:
+                sent()
+        raise AssertionError
+
+    async def _understood(self, query: dns.message.Message) -> dns.message.Message:
+        """Ask, and once more without EDNS where the server does not know it (RFC 6891 §6.2.2, §7).
+
+        Both in the same place: that the server does not know EDNS says nothing against it, and the
+        second question does not wait behind all others.
+        """
+        answer = await self._once(Query(query))
+        if answer.rcode() not in _WITHOUT_EDNS:
+            return answer
+        await self.manners.turn()
+        # A message of its own: who forged an answer to the first does not know the id of this one.
+        asked = query.question[0]
+        plain = dns.message.make_query(asked.name, asked.rdtype, use_edns=False, flags=query.flags)
+        return await self._once(Query(plain))
+
+    async def _once(self, query: Query) -> dns.message.Message:
+        """Ask by UDP; by TCP first where the server limits what it sends by UDP."""
+        if self.manners.prefers_tcp:
+            try:
+                return await self._by_tcp(query)
+            except Excessive:
+                raise
+            except Silent:
+                self.manners.not_by_tcp()
+        answer = await self._by_udp(query)
+        if answer is not None:
+            return answer
+        self.manners.by_udp = True
+        try:
+            answer = await self._by_tcp(query)
+        except Excessive:
+            raise
+        except Silent as err:
+            # Cut short because there were too many? By UDP it comes when there are fewer.
+            raise Mute(self.server, err.why) from None
+        if len(answer.wire or b"") <= PAYLOAD:
+            self.manners.limited()  # there was no need to cut it short
+        return answer
+
+    async def _by_tcp(self, query: Query) -> dns.message.Message:
+        try:
+            return await by_tcp(self.server, query, self.seconds)
+        except dns.exception.DNSException:
+            raise Silent(self.server, Reason(Failed.NS_NONSENSE, tcp=True)) from None
+
+    async def _by_udp(self, query: Query) -> dns.message.Message | None:
+        """Return the answer, None if it was cut short. A silent server is asked by TCP as well."""
+        server, manners = self.server, self.manners
+        conversation = _Conversation(query)
+        transport: asyncio.DatagramTransport | None = None
+        besides: asyncio.Future[dns.message.Message] | None = None
+        try:
+            async with asyncio.timeout(self.seconds):
+                try:
+                    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                        lambda: conversation, remote_addr=(server.address, server.port)
+                    )
+                except OSError as err:
+                    # Only the routing table speaks here. The same errors after sending come from
+                    # the way there, a neighbour that is switched off, say.
+                    if err.errno not in _NO_WAY:
+                        raise
                     family = "IPv6" if ":" in server.address else "IPv4"
-                    problem = f"is out of reach from here by {family}: {_reason(err)}"
-                    raise OutOfReach(server, problem) from None
-                raise Silent(server, f"cannot be asked: {_reason(err)}") from None
-            transport.sendto(query.wire)
-            done, _ = await asyncio.wait({conversation.answer}, timeout=RESEND)
-            if not done:
-                besides = asyncio.ensure_future(_by_tcp(server, query, timeout))
-                if manners.limit_likely:
-                    # By UDP it would only count as one more.
-                    await asyncio.wait({besides}, timeout=RESEND)
-                if not besides.done():
-                    transport.sendto(query.wire)
-                if (answer := await _first(conversation.answer, besides)) is not None:
-                    manners.limited()
-                    return answer
-            heard = await conversation.answer
-        manners.by_udp = True
-        return await _read(server, query, heard) if isinstance(heard, bytes) else heard
-    except TimeoutError:
-        problem = f"did not answer within {timeout:g} s"
-        if conversation.noise:
-            problem = f"sent nothing within {timeout:g} s that answers the question"
-        raise Mute(server, problem) from None
-    except dns.exception.DNSException:
-        raise Silent(server, "answers nonsense") from None
-    except OSError as err:
-        raise Silent(server, f"cannot be asked: {_reason(err)}") from None
-    finally:
-        conversation.answer.cancel()
-        if transport is not None:
-            transport.abort()
-        if besides is not None:
-            besides.cancel()
-            await asyncio.gather(besides, return_exceptions=True)
+                    why = Reason(Failed.NS_OUT_OF_REACH, family=family, said=_said(err))
+                    raise OutOfReach(server, why) from None
+                transport.sendto(query.wire)
+                done, _ = await asyncio.wait({conversation.answer}, timeout=RESEND)
+                if not done:
+                    besides = asyncio.ensure_future(self._by_tcp(query))
+                    if manners.limit_likely:
+                        # By UDP it would only count as one more.
+                        await asyncio.wait({besides}, timeout=RESEND)
+                    if not besides.done():
+                        transport.sendto(query.wire)
+                    if (answer := await _first(conversation.answer, besides)) is not None:
+                        manners.limited()
+                        return answer
+                heard = await conversation.answer
+            manners.by_udp = True
+            return await _read(server, query, heard) if isinstance(heard, bytes) else heard
+        except TimeoutError:
+            code = Failed.NS_NOISE if conversation.noise else Failed.NS_SILENT
+            raise Mute(server, Reason(code, seconds=self.seconds)) from None
+        except dns.exception.DNSException:
+            raise Silent(server, Reason(Failed.NS_NONSENSE)) from None
+        except OSError as err:
+            raise Silent(server, Reason(Failed.NS_NOT_ASKED, said=_said(err))) from None
+        finally:
+            conversation.answer.cancel()
+            if transport is not None:
+                transport.abort()
+            if besides is not None:
+                besides.cancel()
+                await asyncio.gather(besides, return_exceptions=True)
 
 
 async def _first(
@@ -396,5 +382,5 @@ async def _first(
     return by_tcp.result()
 
 
-def _reason(err: OSError) -> str:
-    return os.strerror(err.errno) if err.errno and err.errno > 0 else str(err)
+def _said(err: OSError) -> Said:
+    return Said(os.strerror(err.errno) if err.errno and err.errno > 0 else err)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from sslmd.core.errors import SslmError
 from sslmd.dns.command import Change
-from sslmd.dns.tlsa_include import MOST
+from sslmd.dns.include import MOST_TLSA
 from sslmd.store import files
 from sslmd.store.notes import Nonsense, NoteKind, Shape, codec_of, rows
 
@@ -49,7 +49,7 @@ BEFORE_NOTE = NoteKind(
     FilesBefore,
     Nonsense.ANEW,
     {FilesBefore: Shape(codecs={"files": rows("path", _BEFORE)})},
-    most=8 * MOST,  # as much again for escapes
+    most=8 * MOST_TLSA,  # as much again for escapes
 )
 
 
@@ -102,7 +102,7 @@ def left(path: str, nothing: bytes) -> list[Change]:
     found = []
     for name, some in _read(path).items():
         try:
-            data = files.read_shared(name, MOST)
+            data = files.read_shared(name, MOST_TLSA)
         except (OSError, SslmError):
             continue
         if data != some.data and _digest(data) in some.written:

@@ -12,9 +12,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from weakref import WeakKeyDictionary
 
 from sslmd.core.addresses import is_public, no_host
+from sslmd.core.failed import Failed
+from sslmd.core.names import ZoneName
+from sslmd.core.reason import Reason
 
 # Questions under way in all, and of those, at servers that did not answer their last question
 # quickly: a zone with a hundred silent addresses takes no turn from the others.
@@ -40,7 +44,7 @@ class Bounds:
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(MOST_QUESTIONS)
         self._doubtful = asyncio.Semaphore(MOST_DOUBTFUL)
-        self._cuts: dict[str, str] = {}
+        self._cuts: dict[ZoneName, Reason] = {}
         self._longest = 0.0
         self._told_until = 0.0
         self.under_way = 0
@@ -78,22 +82,23 @@ class Bounds:
         self._longest = max(seconds, self._longest if now < self._told_until else 0.0)
         self._told_until = now + TOLD_FOR
 
-    def cut(self, zone: str, text: str) -> None:
-        """Remember what of a zone is not asked; "" if that is nothing."""
+    def cut(self, zone: ZoneName, what: Reason | None) -> None:
+        """Remember what of a zone is not asked, None if that is nothing."""
         self._cuts.pop(zone, None)
-        if text:
-            self._cuts[zone] = text
+        if what is not None:
+            self._cuts[zone] = what
             if len(self._cuts) > _MOST_ZONES:
                 del self._cuts[next(iter(self._cuts))]
 
-    def remarks(self) -> list[str]:
-        """Return what the bounds cut off now, or lately, a sentence each."""
-        told = [f"zone {zone}: {text}" for zone, text in sorted(self._cuts.items())]
+    def remarks(self) -> list[Reason]:
+        """Return what the bounds cut off now, or lately."""
+        cuts = sorted(self._cuts.items())
+        told = [Reason(Failed.NOT_WATCHED, cut=cut, about=f"zone {zone}") for zone, cut in cuts]
         if _now() < self._told_until:
+            longest, lately = timedelta(seconds=round(self._longest)), timedelta(seconds=TOLD_FOR)
+            most, doubtful = MOST_QUESTIONS, MOST_DOUBTFUL
             told.append(
-                f"questions to name servers wait for each other, up to {self._longest:.0f} s in "
-                f"the last {TOLD_FOR / 60:.0f} minutes: at most {MOST_QUESTIONS} are under way at "
-                f"a time, {MOST_DOUBTFUL} of them at servers that answer late or not at all"
+                Reason(Failed.QUEUED, longest=longest, lately=lately, most=most, doubtful=doubtful)
             )
         return told
 
@@ -106,15 +111,15 @@ def bounds() -> Bounds:
     return _OF_LOOP.setdefault(asyncio.get_running_loop(), Bounds())
 
 
-def why_not_asked(address: str, *, foreign: bool) -> str:
-    """Return why no zone may have us ask this address, "" if it may.
+def why_not_asked(address: str, *, foreign: bool) -> Reason | None:
+    """Return why no zone may have us ask this address, None if it may.
 
     Its NS records could otherwise have us knock at what listens on this machine, or, of a zone that
     is `foreign`, in this network. CAs do not ask there either.
     """
     if why := no_host(address):
         return why
-    return "is private" if foreign and not is_public(address) else ""
+    return Reason(Failed.ADDRESS_PRIVATE) if foreign and not is_public(address) else None
 
 
 def _now() -> float:

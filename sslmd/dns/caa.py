@@ -11,17 +11,16 @@ from dataclasses import dataclass
 import dns.flags
 import dns.message
 import dns.name
-import dns.rcode
 import dns.rdatatype
 
-from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.errors import Permanent, SslmError, Transient, several
 from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName, shown
 from sslmd.core.reason import Reason, Said
 from sslmd.core.records import zone_of
-from sslmd.dns.answers import end_of_chain, find, rcode_of
-from sslmd.dns.ask import NameServer, ask
-from sslmd.dns.nameservers import follow
+from sslmd.dns.answers import end_of_chain, error_in, find
+from sslmd.dns.ask import NameServer, ask, of_server
+from sslmd.dns.nameservers import MOST_TOLD, follow
 from sslmd.dns.resolver import Resolver
 
 # RFC 8659 §4.1: the flag of a property that must be understood.
@@ -48,43 +47,50 @@ async def forbidden(
     method: str,
     account: str,
     lookup: Lookup,
-) -> str:
-    """Return why CAA keeps a CA from issuing for `name`, "" if it does not.
+) -> Reason | None:
+    """Return why CAA keeps a CA from issuing for `name`, None if it does not.
 
     `identities` are the CA's names (RFC 8555 §7.1.1, caaIdentities), none if it does not tell
     them: then only what forbids every CA is found. `method` is how it validates (`dns-01`),
     `account` our account's URL, "" if we have none yet.
     """
     domain, properties = await _relevant(name, lookup)
-    where = f"{name} must not be issued: the CAA records of {domain}"
     for one in properties:
         if one.flags & CRITICAL and one.tag.lower() not in _KNOWN:
-            return (
-                f"{where} demand {shown(one.tag)} (it is critical), which is not known here, and a "
-                "CA that does not know it refuses; remove that record, or write it with flags 0"
-            )
+            demanded = Said(shown(one.tag))
+            return Reason(Failed.CAA_CRITICAL, name=name, domain=domain, tag=demanded)
     tag, values = _issue_values(name, properties)
     if not values:
-        return ""  # only others' properties: nobody is kept out (RFC 8659 §4.2)
+        return None  # only others' properties: nobody is kept out (RFC 8659 §4.2)
     if not identities:
         if any(value.issuer for value in values):
-            return ""
-        return f'{where} allow nobody; add `{domain}. CAA 0 {tag} "…"` with the domain of your CA'
-    named = [value for value in values if value.issuer in _lowered(identities)]
+            return None
+        return Reason(Failed.CAA_NOBODY, name=name, domain=domain, tag=tag)
+    ours = sorted(_lowered(identities))
+    named = [value for value in values if value.issuer in ours]
     reasons = [_why_not(value.parameters, method, account) for value in named]
     if named and not all(reasons):
-        return ""
-    ours = min(_lowered(identities))
-    if reasons:
-        way_out = "change them"
-        if account and any(_of(value.parameters, _ACCOUNT) for value in named):
-            way_out = f'write `{domain}. CAA 0 {tag} "{ours}; {_ACCOUNT}={account}"`'
-        told = " or ".join(dict.fromkeys(reasons))
-        return f"{where} allow this CA {told}; {way_out}"
-    allowed = ", ".join(sorted({value.issuer or value.malformed or "nobody" for value in values}))
-    return (
-        f"{where} allow {allowed}, not {' or '.join(sorted(_lowered(identities)))}; add "
-        f'`{domain}. CAA 0 {tag} "{ours}"`, or take another CA'
+        return None
+    if why := tuple(dict.fromkeys(one for one in reasons if one)):
+        has_account = any(_of(value.parameters, _ACCOUNT) for value in named)
+        return Reason(
+            Failed.CAA_CONDITIONS,
+            name=name,
+            domain=domain,
+            tag=tag,
+            why=why,
+            ca=ours[0],
+            account=account if account and has_account else None,
+        )
+    allowed = sorted({value.issuer or value.malformed for value in values} - {""})
+    return Reason(
+        Failed.CAA_OTHERS,
+        name=name,
+        domain=domain,
+        tag=tag,
+        allowed=tuple(map(Said, allowed)) or None,
+        identities=tuple(ours),
+        ca=ours[0],
     )
 
 
@@ -160,21 +166,22 @@ def _of(parameters: Sequence[tuple[str, str]], tag: str) -> list[str]:
     return [value for one, value in parameters if one == tag]
 
 
-def _why_not(parameters: Sequence[tuple[str, str]], method: str, account: str) -> str:
-    """Return under which condition alone a CA may issue, "" if we meet it (RFC 8657 §3, §4).
+def _why_not(parameters: Sequence[tuple[str, str]], method: str, account: str) -> Reason | None:
+    """Return under which condition alone a CA may issue, None if we meet it (RFC 8657 §3, §4).
 
     A parameter that is there twice cannot be met.
     """
     methods, uris = _of(parameters, _METHODS), _of(parameters, _ACCOUNT)
     for tag, values in ((_METHODS, methods), (_ACCOUNT, uris)):
         if len(values) > 1:
-            return f"never, because {tag} is there {len(values)} times"
+            return Reason(Failed.CAA_TWICE, tag=tag, number=len(values))
     if methods and method not in [one.strip() for one in methods[0].split(",")]:
-        return f"only by {shown(methods[0])[1:-1]}, not by {method}"
+        allowed = Said(shown(methods[0])[1:-1])
+        return Reason(Failed.CAA_METHOD, allowed=allowed, method=method)
     if uris and uris[0] != account:
-        have = f"ours is {account}" if account else "and we have no account there yet"
-        return f"only for the account {shown(uris[0], 300)[1:-1]}, {have}"
-    return ""
+        allowed = Said(shown(uris[0], 300)[1:-1])
+        return Reason(Failed.CAA_ACCOUNT, allowed=allowed, account=account or None)
+    return None
 
 
 # --- looking them up -------------------------------------------------------------------------
@@ -183,7 +190,7 @@ def _why_not(parameters: Sequence[tuple[str, str]], method: str, account: str) -
 def caa_lookup(
     servers: Mapping[ZoneName, Sequence[NameServer]],
     resolver: Resolver,
-    unknown: Callable[[str, str], None] = lambda *_: None,
+    unknown: Callable[[str, Reason], None] = lambda *_: None,
 ) -> Lookup:
     """Return a lookup that asks the zones' own servers, and the resolver for other names.
 
@@ -198,7 +205,7 @@ def caa_lookup(
 
     async def look(domain: str) -> Sequence[Property]:
         zone = zone_of(DomainName(domain), servers)
-        why = ""
+        problems: list[Reason] = []
         if zone is not None and zone not in silent and servers[zone]:
             try:
                 found = await _ask_own(domain, zone, servers[zone])
@@ -206,7 +213,7 @@ def caa_lookup(
                     return found
             except _SilentError as err:
                 silent.add(zone)
-                why = f"{err}; "
+                problems.append(err.reason)
             except Transient as err:
                 with suppress(Transient):
                     # BIND answers SERVFAIL where CNAMEs go in a circle.
@@ -217,7 +224,7 @@ def caa_lookup(
         try:
             return await _resolve(domain, resolver)
         except SslmError as err:
-            unknown(domain, f"{why}{err}")
+            unknown(domain, several([*problems, err.reason]))
             return []
 
     async def lookup(domain: str) -> Sequence[Property]:
@@ -247,11 +254,11 @@ async def _ask_own(
         try:
             answer = await ask(server, domain, "CAA")
         except SslmError as err:
-            problems.append(str(err))
+            problems.append(err.reason)
             continue
         is_silent = False
-        if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-            problems.append(f"{server} answers {rcode_of(answer)}")
+        if error := error_in(answer):
+            problems.append(of_server(server, error))
             continue
         name = dns.name.from_text(domain)
         end = end_of_chain(answer, name)
@@ -265,8 +272,8 @@ async def _ask_own(
             return None
         if answer.flags & dns.flags.AA:
             return []
-        problems.append(f"{server} is not authoritative for it")
-    why = Reason(Failed.CAA_UNKNOWN, name=domain, said=tuple(map(Said, problems[:5])))
+        problems.append(of_server(server, Reason(Failed.NS_NOT_AUTHORITATIVE, owner=domain)))
+    why = Reason(Failed.CAA_UNKNOWN, name=domain, said=tuple(problems[:MOST_TOLD]))
     kind = _SilentError if is_silent else Transient
     raise kind(why, about=f"zone {zone}")
 

@@ -14,14 +14,16 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
-from sslmd.core.errors import SslmError, Transient
+from sslmd.core.errors import Failure, SslmError, Transient, Trouble, text_of, wait_after
 from sslmd.core.names import ZoneName
-from sslmd.core.retry import Failure, Trouble, text_of, wait_after
-from sslmd.core.times import hour
+from sslmd.core.plain import hour
+from sslmd.dns.include import CHALLENGE_FILES
+from sslmd.dns.means import Means
 from sslmd.dns.notes import noted_zones
 from sslmd.dns.proving import OrderPart, WriteWait
-from sslmd.dns.publish import ChallengesPublished, Means, Records, left_behind, make_files, publish
+from sslmd.dns.publish import ChallengesPublished, Records, left_behind, make_files, publish
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +64,12 @@ class Challenges:
 
         Also in zones that the configuration does not know any more.
         """
-        noted = await self._means.in_thread(self._noted)
-        assert isinstance(noted, list)
+        tree = self._means.tree
+        noted = await self._means.in_thread(lambda: list(noted_zones(tree, CHALLENGE_FILES)))
         names = sorted({*zones, *noted})
         # All at once, so that the command of `[dns]` runs once for them.
         with self._means.runs.writing():
             await asyncio.gather(*(self._zone(name).look_at_what_is_left() for name in names))
-
-    def _noted(self) -> list[ZoneName]:
-        return list(noted_zones(self._means.tree, self._means.tree.challenge_note))
 
     async def stop(self) -> None:
         """Stop at once, the command as well; the next start takes back what is still in DNS."""
@@ -274,9 +273,8 @@ class _Zone:
     async def look_at_what_is_left(self) -> None:
         if self._parts or self._served is None:
             return  # it is being seen to
-        found = await self._means.in_thread(lambda: left_behind(self._means, self._name))
-        assert isinstance(found, tuple)
-        left, missing = found
+        look = partial(left_behind, self._means, self._name)
+        left, missing = await self._means.in_thread(look)
         if left:
             self._served = None
             self._dirty_since = _clock()

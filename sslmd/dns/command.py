@@ -5,12 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from sslmd.config.model import Argv, Config
 from sslmd.core.errors import SslmError
 from sslmd.core.host.commands import ZONE, ZONES, runs_for
 from sslmd.core.names import ZoneName
 from sslmd.store import files
+
+T = TypeVar("T")
+
+
+class InThread(Protocol):
+    """Runs what blocks."""
+
+    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]:
+        """Return what `call` returns."""
+
 
 # Runs at a time of a command that has one for each zone.
 AT_ONCE = 16
@@ -54,7 +65,7 @@ class DnsCommand:
         self,
         config: Callable[[], Config],
         run: Callable[[Argv], Awaitable[object]],
-        in_thread: Callable[[Callable[[], object]], Awaitable[object]],
+        in_thread: InThread,
     ) -> None:
         self._config = config
         self._run = run
@@ -104,9 +115,7 @@ class DnsCommand:
                     done.append(one)
             return done
 
-        found = await self._in_thread(work)
-        assert isinstance(found, list)
-        return found
+        return await self._in_thread(work)
 
 
 def _holds(path: str, data: bytes) -> bool:

@@ -19,9 +19,11 @@ import dns.rcode
 
 from sslmd.core.dane.tlsa import Tlsa, endpoint_of
 from sslmd.core.errors import Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, DomainName, ZoneName, shown
-from sslmd.dns.answers import end_of_chain, rcode_of, tlsa_in
-from sslmd.dns.ask import PORT, NameServer, Unanswered, ask
+from sslmd.core.reason import Reason, Said
+from sslmd.dns.answers import end_of_chain, error_in, tlsa_in
+from sslmd.dns.ask import PORT, NameServer, Unanswered, ask, of_server
 
 # Seconds: a resolver that starts with nothing fetches keys from the root downward.
 TIMEOUT = 8.0
@@ -29,36 +31,29 @@ TIMEOUT = 8.0
 # Seconds for a resolver that nobody named for this: an order does not wait longer for it.
 TIMEOUT_HERE = 4.0
 
-_ANSWERS = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 
-
-async def bogus(zone: ZoneName, resolver: NameServer, *, seconds: float = TIMEOUT) -> str:
-    """Return what is wrong with a zone's signatures, "" if nothing is, or it has none.
+async def bogus(zone: ZoneName, resolver: NameServer, *, seconds: float = TIMEOUT) -> Reason | None:
+    """Return what is wrong with a zone's signatures, None if nothing is, or it has none.
 
     A zone is bogus if the resolver refuses it, but not with the check switched off (CD). Raises
     `Transient` if the resolver cannot tell.
     """
-    answer, fails = await _validate(f"zone {zone}", zone, "SOA", resolver, seconds=seconds)
-    if not fails:
-        return ""
-    return (
-        f"zone {zone}: its DNSSEC does not validate at {resolver}{_told(answer)}, and no CA "
-        f"accepts that; {_where_to_look(resolver, zone, 'SOA')}"
-    )
+    answer, fails = await _validate(zone, "SOA", resolver, f"zone {zone}", seconds)
+    return _not_valid(Failed.BOGUS, answer, zone, "SOA", resolver) if fails else None
 
 
-async def bogus_here(zone: ZoneName, resolvers: Sequence[NameServer]) -> str:
+async def bogus_here(zone: ZoneName, resolvers: Sequence[NameServer]) -> Reason | None:
     """Return the same as `bogus`, as those of the system's resolvers see it that validate.
 
     Whoever asks a resolver has no reason to believe that it validates: one that sets AD for the
-    root, or for a zone above this one, does. What no such resolver tells is "". Never raises.
+    root, or for a zone above this one, does. What no such resolver tells is None. Never raises.
     """
     for resolver in resolvers:
         with suppress(Transient):
             problem = await bogus(zone, resolver, seconds=TIMEOUT_HERE)
             if problem and await _validates(resolver, zone):
-                return f"{problem}; if others see it right, name one as dns_validating_resolver"
-    return ""
+                return problem.also(Reason(Failed.NAME_VALIDATING))
+    return None
 
 
 async def _validates(resolver: NameServer, zone: ZoneName) -> bool:
@@ -78,12 +73,13 @@ async def _validates(resolver: NameServer, zone: ZoneName) -> bool:
 class Validated:
     """TLSA records as a client of DANE gets them. `secure`: they, or their absence, are validated.
 
-    `problem`: why they do not validate, and what follows from that; "" if they do, or are unsigned.
+    `problem`: why they do not validate, and what follows from that; None if they do, or are
+    unsigned.
     """
 
     records: frozenset[Tlsa]
     secure: bool
-    problem: str = ""
+    problem: Reason | None = None
 
 
 async def validated(owner: DomainName, resolver: NameServer) -> Validated:
@@ -91,94 +87,71 @@ async def validated(owner: DomainName, resolver: NameServer) -> Validated:
 
     Raises `Transient` if the resolver cannot tell.
     """
-    answer, fails = await _validate(str(owner), owner, "TLSA", resolver)
+    answer, fails = await _validate(owner, "TLSA", resolver, str(owner), TIMEOUT)
     if not fails:
         end = end_of_chain(answer, dns.name.from_text(owner.text))
         records, _ = tlsa_in(answer, end)
         # RFC 4035 §3.2.3: AD, if everything in the answer is authentic.
         return Validated(records, secure=bool(answer.flags & dns.flags.AD))
-    problem = (
-        f"{owner}: its TLSA records do not validate at {resolver}{_told(answer)}, and "
-        f"{_harm(owner)}; {_where_to_look(resolver, owner, 'TLSA')}"
-    )
+    port, host = None, None
+    with suppress(BadName):
+        port, _, host = endpoint_of(owner)
+    problem = _not_valid(Failed.TLSA_BOGUS, answer, owner, "TLSA", resolver, port, host)
     return Validated(frozenset(), secure=False, problem=problem)
 
 
-def _harm(owner: DomainName) -> str:
-    """Return what clients do (RFC 7672 §2.1.1, RFC 7671 §4)."""
-    try:
-        port, _, host = endpoint_of(owner)
-    except BadName:
-        return "clients of DANE do not connect"
-    if port == 25:
-        return f"clients of DANE defer all mail to {host}"
-    return f"clients of DANE do not connect to port {port} of {host}"
+def _not_valid(
+    code: Failed,
+    answer: dns.message.Message,
+    name: ZoneName | DomainName,
+    rdtype: str,
+    resolver: NameServer,
+    port: int | None = None,
+    host: DomainName | None = None,
+) -> Reason:
+    """Return that the records of a name do not validate, with what the resolver says itself."""
+    why = None
+    for option in answer.options:
+        if isinstance(option, dns.edns.EDEOption) and why is None:  # RFC 8914
+            error = str(option.code.name).lower().replace("_", " ")
+            said = Said(shown(option.text)) if option.text else None
+            why = Reason(Failed.EXTENDED_ERROR, error=Said(error), said=said)
+    at = resolver.port if resolver.port != PORT else None
+    look = Reason(Failed.LOOK_WITH_DELV, address=resolver.address, port=at, name=name, type=rdtype)
+    where = str(resolver)
+    return Reason(code, name=name, resolver=where, why=why, port=port, host=host, look=look)
 
 
 async def _validate(
-    what: str,
-    name: ZoneName | DomainName,
-    rdtype: str,
-    resolver: NameServer,
-    *,
-    seconds: float = TIMEOUT,
+    name: ZoneName | DomainName, rdtype: str, resolver: NameServer, about: str, seconds: float
 ) -> tuple[dns.message.Message, bool]:
     """Return a validating resolver's answer, and whether it refuses what does not validate.
 
-    Raises `Transient` if it cannot tell; `what` is the thing in its text.
+    Raises `Transient` if it cannot tell.
     """
-    answer = await _ask(what, name, rdtype, resolver, seconds, checking_disabled=False)
-    if answer.rcode() in _ANSWERS:
+
+    async def asked(*, checking_disabled: bool = False) -> dns.message.Message:
+        try:
+            return await ask(
+                resolver,
+                name,
+                rdtype,
+                recursive=True,
+                dnssec=True,
+                checking_disabled=checking_disabled,
+                timeout=seconds,
+            )
+        except Unanswered as err:
+            why = Reason(Failed.NOT_VALIDATED_HERE, why=err.reason)
+            raise Transient(why, about=about) from None
+
+    answer = await asked()
+    error = error_in(answer)
+    if error is None:
         return answer, False
-    unchecked = None
     if answer.rcode() == dns.rcode.SERVFAIL:
-        unchecked = await _ask(what, name, rdtype, resolver, seconds, checking_disabled=True)
-    if unchecked is None or unchecked.rcode() not in _ANSWERS:
-        raise Transient(
-            f"{what}: the resolver {resolver} answers {rcode_of(answer)}; see whether the "
-            "zone's name servers answer it, or correct dns_validating_resolver"
-        )
-    return answer, True
-
-
-async def _ask(
-    what: str,
-    name: ZoneName | DomainName,
-    rdtype: str,
-    resolver: NameServer,
-    seconds: float,
-    *,
-    checking_disabled: bool,
-) -> dns.message.Message:
-    try:
-        return await ask(
-            resolver,
-            name,
-            rdtype,
-            recursive=True,
-            dnssec=True,
-            checking_disabled=checking_disabled,
-            timeout=seconds,
-        )
-    except Unanswered as err:
-        raise Transient(
-            f"{what}: whether its DNSSEC holds is not known, the resolver {err}; correct "
-            "dns_validating_resolver"
-        ) from None
-
-
-def _where_to_look(resolver: NameServer, name: ZoneName | DomainName, rdtype: str) -> str:
-    port = "" if resolver.port == PORT else f" -p {resolver.port}"
-    return (
-        "look for signatures that have expired and for a DS that fits no key: "
-        f"delv @{resolver.address}{port} {name} {rdtype}"
-    )
-
-
-def _told(answer: dns.message.Message) -> str:
-    """Return what the resolver says itself of the reason (RFC 8914), in brackets, or nothing."""
-    for option in answer.options:
-        if isinstance(option, dns.edns.EDEOption):
-            code = str(option.code.name).lower().replace("_", " ")
-            return f" ({code}{f': {shown(option.text)}' if option.text else ''})"
-    return ""
+        unchecked = await asked(checking_disabled=True)
+        if error_in(unchecked) is None:
+            return answer, True
+    why = Reason(Failed.VALIDATING_ANSWERS, why=of_server(resolver, error))
+    raise Transient(why, about=about)

@@ -16,13 +16,15 @@ from typing import Generic, TypeVar
 import dns.flags
 import dns.message
 import dns.name
-import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 
 from sslmd.core.dane.sighting import NameServerSeen, OwnerSeen
+from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, DomainName, ZoneName
-from sslmd.dns.answers import delegation, end_of_chain, find, rcode_of, soa_serial, tlsa_in, txt_in
+from sslmd.core.reason import Reason
+from sslmd.core.words.sentence import say
+from sslmd.dns.answers import delegation, end_of_chain, error_in, find, soa_serial, tlsa_in, txt_in
 from sslmd.dns.ask import NameServer, OutOfReach, Unanswered, ask, heard_by_udp
 from sslmd.dns.manners import PLACES
 
@@ -103,23 +105,24 @@ async def look_at_owner(
     answer = await ask(server, owner, kind.name, recursive=kind.recursive, dnssec=kind.dnssec)
     here = dns.name.from_text(owner.text)
     cname, cname_ttl = _cname(answer, here)
-    if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+    if error := error_in(answer):
         # BIND answers SERVFAIL where CNAMEs go in a circle, and shows them.
-        fault = f"answers {rcode_of(answer)} for {owner} {kind.name}"
-        return OwnerSeen(fault=fault, ttl=cname_ttl, cname=cname)
+        fault = Reason(Failed.NS_ANSWERS, rcode=error["rcode"], owner=owner, type=kind.name)
+        return OwnerSeen(fault=say(fault), ttl=cname_ttl, cname=cname)
     if not kind.recursive and not answer.flags & dns.flags.AA:
         is_cut = delegation(answer, owner, zone) is not None
-        return OwnerSeen(fault=f"is not authoritative for {owner}", is_cut=is_cut)
+        fault = Reason(Failed.NS_NOT_AUTHORITATIVE, owner=owner)
+        return OwnerSeen(fault=say(fault), is_cut=is_cut)
     if kind.by_udp and not heard_by_udp(server):
-        return OwnerSeen(fault="answers by TCP alone, and CAs ask by UDP; open port 53 for UDP")
+        return OwnerSeen(fault=say(Reason(Failed.NS_TCP_ALONE)))
     # RFC 7671 §7: an alias may stand at the owner.
     end = end_of_chain(answer, here)
     records, ttl = kind.read(answer, end)
     serial = soa_serial(answer)
     if not records and end != here:
         where = end.to_text(omit_final_dot=True)
-        fault = f"has a CNAME at {owner} that leads to {where}"
-        return OwnerSeen(fault=fault, ttl=cname_ttl, cname=cname, serial=serial)
+        fault = Reason(Failed.NS_CNAME, owner=owner, target=where)
+        return OwnerSeen(fault=say(fault), ttl=cname_ttl, cname=cname, serial=serial)
     is_cut = end == here and not kind.recursive and _is_below(answer, owner, zone)
     signed = _signed_until(answer, end) if records and kind.dnssec else None
     return OwnerSeen(records, max(ttl, cname_ttl), signed, "", cname, is_cut, serial)

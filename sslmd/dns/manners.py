@@ -24,9 +24,11 @@ from weakref import WeakKeyDictionary
 import dns.flags
 import dns.message
 import dns.name
-import dns.rcode
 import dns.rdatatype
 
+from sslmd.core.failed import Failed
+from sslmd.core.reason import Reason
+from sslmd.dns.answers import error_in
 from sslmd.dns.bounds import QUICK, bounds
 
 # Questions under way at one server; at a resolver, which waits for others itself.
@@ -187,12 +189,12 @@ class Manners:
             self._limit_until = now + WINDOW
         self.pause = self.pause * EASING if self.pause > FIRST_PAUSE / 2 else 0.0
 
-    def of_no_use(self, answer: dns.message.Message) -> str:
-        """Return why an answer shows no part in the zone that was asked for, "" if it does."""
-        if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-            return f"answers {dns.rcode.to_text(answer.rcode())}"
+    def of_no_use(self, answer: dns.message.Message) -> Reason | None:
+        """Return why an answer shows no part in the zone that was asked for, None if it does."""
         refers = any(rrset.rdtype == dns.rdatatype.NS for rrset in answer.authority)
-        return "" if answer.flags & dns.flags.AA or refers else "is not authoritative for anything"
+        if (error := error_in(answer)) or answer.flags & dns.flags.AA or refers:
+            return error
+        return Reason(Failed.NS_NOT_AUTHORITATIVE)
 
     def useless(self, err: Exception | None, about: str) -> None:
         """It gave no useful answer; None: it did.

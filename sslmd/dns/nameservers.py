@@ -10,7 +10,6 @@ from types import MappingProxyType
 import dns.flags
 import dns.message
 import dns.name
-import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
@@ -19,10 +18,21 @@ from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.core.reason import Reason, Said
-from sslmd.dns.answers import LONGEST_CHAIN, delegation, end_of_chain, find, rcode_of, zone_in
-from sslmd.dns.ask import NameServer, ask
+from sslmd.dns.answers import (
+    LONGEST_CHAIN,
+    delegation,
+    end_of_chain,
+    find,
+    rcode_of,
+    unfit,
+    zone_in,
+)
+from sslmd.dns.ask import NameServer, ask, of_server
 from sslmd.dns.bounds import MOST_ADDRESSES, MOST_SERVERS, bounds, why_not_asked
 from sslmd.dns.resolver import Resolver
+
+# Servers of which an error tells what they said.
+MOST_TOLD = 5
 
 
 async def authoritative(
@@ -42,8 +52,8 @@ async def authoritative(
     found = await name_servers(zone, primary, resolver, foreign=foreign)
     if found.lacking or not found.servers:
         # One that the world may ask and we cannot is no reason to look away.
-        hosts, cut = tuple(found.lacking) or None, Said(found.cut) or None
-        raise Transient(Reason(Failed.NO_ADDRESSES, hosts=hosts, cut=cut), about=f"zone {zone}")
+        why = Reason(Failed.NO_ADDRESSES, hosts=found.lacking or None, cut=found.cut)
+        raise Transient(why, about=f"zone {zone}")
     return found.servers
 
 
@@ -51,12 +61,12 @@ async def authoritative(
 class NameServers:
     """Every address of a zone's name servers, and the hosts among them that have none.
 
-    `cut`: what of them is not asked, and why, in phrases; "" if nothing.
+    `cut`: what of them is not asked, and why.
     """
 
     servers: tuple[NameServer, ...]
     lacking: tuple[str, ...] = ()
-    cut: str = ""
+    cut: Reason | None = None
 
 
 async def name_servers(
@@ -79,7 +89,7 @@ async def name_servers(
     found = await asyncio.gather(*(_addresses(host, source, resolver) for host in asked))
     # A primary on this machine, as the admin says, may say that its zone is served here.
     here = source is not None and bool(why_not_asked(source.address, foreign=False))
-    barred: dict[str, str] = {}
+    barred: dict[str, Reason] = {}
     if not here:
         every = [address for some in found for address in some]
         barred = {one: why for one in every if (why := why_not_asked(one, foreign=foreign))}
@@ -94,30 +104,28 @@ def _bounded(
     zone: ZoneName,
     hosts: Mapping[Endpoint, Sequence[str]],
     number: int = 0,
-    barred: Mapping[str, str] = MappingProxyType({}),
+    barred: Mapping[str, Reason] = MappingProxyType({}),
 ) -> NameServers:
     """Return the addresses that are asked, and remember of the zone which are not.
 
     `number`: the name servers that it has in all.
     """
     servers: dict[NameServer, None] = {}
-    cuts = []
+    cuts: list[Reason] = []
     if (number := max(number, len(hosts))) > MOST_SERVERS:
-        cuts.append(f"of its {number} name servers the first {MOST_SERVERS} by name are asked")
+        cuts.append(Reason(Failed.CUT_SERVERS, number=number, most=MOST_SERVERS))
     for host, addresses in list(hosts.items())[:MOST_SERVERS]:
         name = "" if host.host in addresses else host.host
         some = list(dict.fromkeys(addresses))
         if len(some) > MOST_ADDRESSES:
-            cuts.append(
-                f"of the {len(some)} addresses of {host.host} the first {MOST_ADDRESSES} are asked"
-            )
+            number, most = len(some), MOST_ADDRESSES
+            cuts.append(Reason(Failed.CUT_ADDRESSES, number=number, host=host.host, most=most))
         asked = (NameServer(address, host.port, name) for address in some[:MOST_ADDRESSES])
         servers.update(dict.fromkeys(asked))
     few = sorted(barred.items())[:MOST_ADDRESSES]
-    cuts += [f"{address} is not asked, it {why}" for address, why in few]
-    cut = "; ".join(cuts[:MOST_ADDRESSES])
-    wayout = "name those to watch with nameservers in [[dns_primary]]"
-    bounds().cut(zone.text, f"{cut}; {wayout}" if cut else "")
+    cuts += [Reason(Failed.CUT_ADDRESS, address=address, why=why) for address, why in few]
+    cut = Reason(Failed.CUT, what=tuple(cuts[:MOST_ADDRESSES])) if cuts else None
+    bounds().cut(zone, cut)
     lacking = tuple(host.host for host, addresses in hosts.items() if not addresses)
     return NameServers(tuple(servers), lacking, cut)
 
@@ -160,7 +168,7 @@ async def _ns_hosts_at(zone: ZoneName, source: NameServer) -> list[str]:
         try:
             answer = await ask(source, asked, "NS")
         except SslmError as err:
-            why = Reason(Failed.PRIMARY_SILENT, said=Said(err))
+            why = Reason(Failed.PRIMARY_SILENT, said=err.reason)
             raise Transient(why, about=f"zone {zone}") from None
         is_sure = answer.flags & dns.flags.AA
         found = find(answer.answer, dns.name.from_text(asked.text), dns.rdatatype.NS)
@@ -296,18 +304,21 @@ async def any_of(
             # CNAMEs link by link: asked for TXT, BIND answers SERVFAIL where they go in a circle.
             answer = await ask(server, name, rdtype)
         except Transient as err:
-            problems.append(str(err))
+            problems.append(err.reason)
             continue
-        if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-            problems.append(f"{server} answers {rcode_of(answer)}")
-        elif answer.flags & dns.flags.AA or delegation(answer, name, zone):
+        if (why := unfit(answer, name, zone)) is None:
             return answer
-        else:
-            problems.append(f"{server} is not authoritative for it")
-    said = tuple(map(Said, problems[:5])) or None
-    raise Transient(
-        Reason(Failed.NOBODY_TELLS, name=name, type=rdtype, said=said), about=f"zone {zone}"
-    )
+        problems.append(of_server(server, why))
+    raise nobody_tells(zone, name, problems, rdtype)
+
+
+def nobody_tells(
+    zone: ZoneName, name: DomainName, problems: Sequence[Reason], rdtype: str | None = None
+) -> Transient:
+    """Return the error for a zone whose name servers all say nothing of a name."""
+    said = tuple(problems[:MOST_TOLD]) or None
+    why = Reason(Failed.NOBODY_TELLS, name=name, type=rdtype, said=said)
+    return Transient(why, about=f"zone {zone}")
 
 
 def _cname(answer: dns.message.Message, name: DomainName) -> DomainName | None:

@@ -12,34 +12,39 @@ is written in its own language, once, and ssl-mgr wrote one there too.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Generic, TypeVar
 
 from sslmd.core.dane.tlsa import Content, TlsaSet
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, DomainName, ZoneName
-from sslmd.core.records import TxtRecord
-from sslmd.dns import include, tlsa_include
+from sslmd.dns.include import TLSA_FILES, IncludeKind
 from sslmd.store import files
 from sslmd.store.layout import Tree
 
+C = TypeVar("C")
+
 # The means: dynamic update; anything else is the folder of the include file.
 UPDATE = "update"
-
-# Seconds. ssl-mgr wrote no TTL, so that the records have the zone's, which is not known here.
-DEFAULT_TTL = 1800
 
 _MEANS = "; published by: "
 _UNDER_WAY = b"; under way\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
-    """`records` may be in DNS; `means`, `UPDATE` or folders, are how they got there."""
+class RecordNote(Generic[C]):
+    """`content` may be in DNS; `means`, `UPDATE` and folders, are how it got there.
 
-    records: frozenset[TxtRecord] = frozenset()
+    `ours`: it is no file of ssl-mgr's. `under_way`: it was written before something was given to
+    DNS, and nobody knows how that went.
+    """
+
+    content: C
     means: tuple[str, ...] = ()
+    ours: bool = False
+    under_way: bool = False
 
 
 class Stage(Enum):
@@ -49,82 +54,50 @@ class Stage(Enum):
     AFTER = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class TlsaNote:
-    """`content` may be in DNS; `means`, `UPDATE` and folders, are how it got there.
-
-    `ours`: it is no file of ssl-mgr's. `under_way`: it was written before something was given to
-    DNS, and nobody knows how that went.
-    """
-
-    content: Content = field(default_factory=dict)
-    means: tuple[str, ...] = ()
-    ours: bool = False
-    under_way: bool = False
-
-
-def read_challenges(path: str) -> Noted:
-    """Return what is noted of challenges; blocks, never raises."""
-    data = _read(path, files.MAX_FILE) or b""
-    records = include.parse(data)
-    return Noted(records, _means_in(data)) if records else Noted()
-
-
-def write_challenges(path: str, zone: ZoneName, note: Noted) -> None:
-    """Note what may be in DNS from now on; blocks. Raises as `files.write_file` does."""
-    if note.records:
-        _write(path, _means_lines(note.means) + include.render(zone, note.records))
-    elif os.path.lexists(path):
-        files.remove_file(path)
-
-
-def read_tlsa(path: str) -> TlsaNote | None:
-    """Return what is noted of TLSA records, None if nothing is; blocks, never raises.
+def read_note(tree: Tree, zone: ZoneName, kind: IncludeKind[C]) -> RecordNote[C]:
+    """Return what is noted of records of a kind; blocks, never raises.
 
     A file of ssl-mgr's counts: it has no means.
     """
-    if (data := _read(path, tlsa_include.MOST)) is None:
-        return None
-    means = _means_in(data)
-    ours = bool(means) or tlsa_include.is_ours(data)
-    content = tlsa_include.parse(data, DEFAULT_TTL)
-    return TlsaNote(content, means, ours, data.startswith(_UNDER_WAY))
-
-
-def write_tlsa(
-    path: str, zone: ZoneName, content: Content, means: Iterable[str], stage: Stage = Stage.AFTER
-) -> None:
-    """Note what may be in DNS from now on; blocks. Raises as `files.write_file` does."""
-    begin = _UNDER_WAY if stage is Stage.BEFORE else b""
-    _write(path, begin + _means_lines(means) + tlsa_include.render(zone, content))
-
-
-def _read(path: str, most: int) -> bytes | None:
     try:
-        return files.read_file(path, most)
+        return note_in(files.read_file(kind.note(tree, zone), kind.most), kind)
     except (FileNotFoundError, SslmError):
-        return None
+        return note_in(b"", kind)
 
 
-def _write(path: str, data: bytes) -> None:
-    files.make_dirs(os.path.dirname(path))
-    files.write_file(path, data)
-
-
-def _means_in(data: bytes) -> tuple[str, ...]:
+def note_in(data: bytes, kind: IncludeKind[C]) -> RecordNote[C]:
+    """Return what the file of a note says."""
     lines = data.decode(errors="replace").splitlines()
-    return tuple(line.removeprefix(_MEANS) for line in lines if line.startswith(_MEANS))
+    means = tuple(line.removeprefix(_MEANS) for line in lines if line.startswith(_MEANS))
+    ours = bool(means) or kind.is_ours(data)
+    return RecordNote(kind.parse(data), means, ours, data.startswith(_UNDER_WAY))
 
 
-def _means_lines(means: Iterable[str]) -> bytes:
-    return "".join(f"{_MEANS}{one}\n" for one in means).encode(errors="replace")
+def write_note(
+    tree: Tree,
+    zone: ZoneName,
+    kind: IncludeKind[C],
+    content: C,
+    means: Iterable[str],
+    stage: Stage = Stage.AFTER,
+) -> None:
+    """Note what may be in DNS from now on; blocks. Raises as `files.write_file` does.
 
-
-def noted_zones(tree: Tree, note: Callable[[ZoneName], str]) -> Iterator[ZoneName]:
-    """Return the zones that have a note, whatever the configuration says; blocks.
-
-    `note` is the method of the tree that says where it is.
+    That of challenges is removed when none are left.
     """
+    path = kind.note(tree, zone)
+    if not content and kind is not TLSA_FILES:
+        if os.path.lexists(path):
+            files.remove_file(path)
+        return
+    by = "".join(f"{_MEANS}{one}\n" for one in means).encode(errors="replace")
+    begin = _UNDER_WAY if stage is Stage.BEFORE else b""
+    files.make_dirs(os.path.dirname(path))
+    files.write_file(path, begin + by + kind.render(zone, content))
+
+
+def noted_zones(tree: Tree, kind: IncludeKind[C]) -> Iterator[ZoneName]:
+    """Return the zones that have a note of a kind, whatever the configuration says; blocks."""
     try:
         names = sorted(os.listdir(tree.root))
     except OSError:
@@ -134,7 +107,7 @@ def noted_zones(tree: Tree, note: Callable[[ZoneName], str]) -> Iterator[ZoneNam
             zone = ZoneName.parse(name)
         except BadName:
             continue
-        if zone.text == name and os.path.exists(note(zone)):
+        if zone.text == name and os.path.exists(kind.note(tree, zone)):
             yield zone
 
 
@@ -143,13 +116,11 @@ def noted_tlsa_zones(tree: Tree, known: Collection[ZoneName]) -> list[ZoneName]:
 
     A file that ssl-mgr left counts only for zones that are ours to see to.
     """
-    found = []
-    for zone in noted_zones(tree, tree.tlsa_note):
-        if zone not in known:
-            note = read_tlsa(tree.tlsa_note(zone))
-            if note is not None and note.means:
-                found.append(zone)
-    return found
+    return [
+        zone
+        for zone in noted_zones(tree, TLSA_FILES)
+        if zone not in known and read_note(tree, zone, TLSA_FILES).means
+    ]
 
 
 def union(one: Content, other: Content) -> Content:

@@ -11,12 +11,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 
 from sslmd.core.errors import Transient
 from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.dns.ask import NameServer, Unanswered
-from sslmd.dns.diagnosis import Behind, Primary, PublishedBy, failed, waiting
+from sslmd.dns.diagnosis import Behind, Primary, PublishedBy, missing
 from sslmd.dns.look import (
     TXT,
     TXT_OF_RESOLVER,
@@ -46,8 +47,8 @@ class Propagation:
     change, None if it is not known. `limit`: seconds after which to give up; of a round of
     questions at servers that limit their answers, `LONGEST_ROUND` count.
 
-    `progress` gets the text of what is missing whenever that changes, `seen` the same after each
-    round before it is text, `proven` each record when all show it; they have to be quick.
+    `seen` gets who is behind after each round, `proven` each record when all show it; they have to
+    be quick.
     """
 
     def __init__(
@@ -61,7 +62,6 @@ class Propagation:
         serial_before: int | None = None,
         published: PublishedBy = PublishedBy.BY_COMMAND,
         limit: float = 3600.0,
-        progress: Callable[[str], None] = lambda _: None,
         proven: Callable[[TxtRecord], None] = lambda _: None,
         seen: Callable[[Sequence[Behind], Primary | None], None] = lambda *_: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -82,20 +82,12 @@ class Propagation:
         self._serial_before = serial_before
         self._published = published
         self._limit = limit
-        self._progress = progress
         self._proven = proven
         self._seen = seen
         self._sleep = sleep
         self._clock = clock
         self._over = asyncio.Event()
-        self._told = ""
         self.rounds = 0  # of questions; after one, all was seen at the same time
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """Servers that cannot be asked from this machine and were left out, and why."""
-        asked = (*self._servers, *self._resolvers)
-        return tuple(f"{one.server} {one.out_of_reach}" for one in asked if one.out_of_reach)
 
     def drop(self, record: TxtRecord) -> None:
         """Wait for a record no more. Nothing happens if it is none of ours."""
@@ -103,8 +95,10 @@ class Propagation:
         if not self._wanted:
             self._over.set()
 
-    async def run(self) -> tuple[str, ...]:
-        """Return `left_out` when all records are proven or dropped.
+    async def run(self) -> None:
+        """Return when all records are proven or dropped.
+
+        Servers that cannot be asked from this machine are left out, unless all of them are.
 
         Raises `Transient` when the time is up, naming server by server what is missing, and
         the way out.
@@ -115,21 +109,20 @@ class Propagation:
             await self._ask_all()
             began += max(0.0, self._clock() - asked - LONGEST_ROUND)
             if not self._wanted:
-                return self.left_out
+                return
             behind = self._behind()
             primary = await self._look_at_primary(behind)
             await self._add_serials(behind)
             if not self._wanted:
-                return self.left_out
-            self._tell(waiting(self._zone, behind, primary))
+                return
             self._seen(behind, primary)
             waited = self._clock() - began
             if waited >= self._limit:
-                text = failed(self._zone, behind, primary, self._published, waited)
-                raise Transient(text)
+                span = timedelta(seconds=waited)
+                raise Transient(missing(self._zone, behind, primary, span, self._published))
             await self._wait(min(pause, self._limit - waited))
             if not self._wanted:
-                return self.left_out
+                return
             pause = min(pause * GROWTH, LONGEST_PAUSE)
 
     async def _ask_all(self) -> None:
@@ -187,11 +180,6 @@ class Propagation:
             for one in behind:
                 if not one.fault and not one.resolver and one.serial is None:
                     group.create_task(add(one))
-
-    def _tell(self, text: str) -> None:
-        if text != self._told:
-            self._told = text
-            self._progress(text)
 
     async def _wait(self, seconds: float) -> None:
         """Sleep, but no longer than until there is nothing left to wait for."""

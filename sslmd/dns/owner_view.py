@@ -22,8 +22,10 @@ import dns.rcode
 import dns.rdatatype
 
 from sslmd.core.errors import Permanent
+from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, DomainName, ZoneName
-from sslmd.dns.answers import delegation, depth_in, dname_in, find, least_ttl, rcode_of, zone_in
+from sslmd.core.reason import Reason, Said
+from sslmd.dns.answers import delegation, depth_in, dname_in, find, least_ttl, unfit, zone_in
 from sslmd.dns.ask import NameServer, OutOfReach, Unanswered, ask
 
 # A label that nobody has. It stands in the query logs of name servers: it says who asks.
@@ -79,28 +81,20 @@ class OwnerSaid:
     absent: tuple[DomainName, ...] = ()
     ttl: int = TTL
 
-    def text(self) -> str:
+    def told(self) -> Reason:
         """Return the part of it that servers have to agree on."""
-        where = f"it is in zone {self.zone}"
         if self.alias is None:
-            return where
-        through = "" if self.alias.made is Made.HERE else f" through {self.alias.by}"
-        return f"{where} and a CNAME to {self.alias.target}{through}"
+            return Reason(Failed.OWNER_IS, zone=self.zone)
+        by = None if self.alias.made is Made.HERE else self.alias.by
+        return Reason(Failed.OWNER_IS, zone=self.zone, target=self.alias.target, by=by)
 
 
 @dataclass(frozen=True, slots=True)
 class OwnerUnheard:
     """Why a server says nothing, with its name. `out_of_reach`: this machine has no way to it."""
 
-    problem: str
+    why: Reason
     out_of_reach: bool = False
-
-    def __str__(self) -> str:
-        return self.problem
-
-
-class _UselessError(Exception):
-    """An answer that says nothing; its text says why, with the server."""
 
 
 _Question = tuple[str, str, bool]  # name, type, with signatures
@@ -135,10 +129,8 @@ class OwnerView:
         """Return what the server says of an owner."""
         try:
             return await self._of(owner)
-        except _UselessError as err:
-            return OwnerUnheard(str(err))
         except Unanswered as err:
-            return OwnerUnheard(str(err), isinstance(err, OutOfReach))
+            return OwnerUnheard(err.reason, isinstance(err, OutOfReach))
 
     async def _of(self, owner: DomainName) -> OwnerSaid:
         answer = await self._good(owner.text)
@@ -246,32 +238,24 @@ class OwnerView:
 
         CNAMEs link by link: asked for TXT, BIND answers SERVFAIL where they go in a circle.
         """
-        answer = await self._answer(name, rdtype, dnssec=dnssec)
-        if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-            # A DNAME may make a name that is too long (YXDOMAIN, RFC 6672 §2.2): no use either.
-            raise _UselessError(f"{self.server} answers {rcode_of(answer)}")
-        if answer.flags & dns.flags.AA or delegation(answer, DomainName(name), self._zone):
-            return answer
-        raise _UselessError(f"{self.server} is not authoritative for it")
-
-    async def _answer(self, name: str, rdtype: str, *, dnssec: bool) -> dns.message.Message:
         key = (name, rdtype, dnssec)
         async with self._turns[key]:
-            if key in self._answers:
-                return self._answers[key]
-            if self._silent is not None:
-                # The rest would have to wait as long, one after the other.
-                raise type(self._silent)(self.server, self._silent.problem)
-            try:
-                answer = self._answers[key] = await ask(self.server, name, rdtype, dnssec=dnssec)
-            except Unanswered as err:
-                self._silent = err
-                raise
-        return answer
+            if key not in self._answers:
+                if self._silent is not None:
+                    # The rest would have to wait as long, one after the other.
+                    raise type(self._silent)(self.server, self._silent.why)
+                try:
+                    self._answers[key] = await ask(self.server, name, rdtype, dnssec=dnssec)
+                except Unanswered as err:
+                    self._silent = err
+                    raise
+        if why := unfit(self._answers[key], DomainName(name), self._zone):
+            raise Unanswered(self.server, why)
+        return self._answers[key]
 
 
 def _name(owner: DomainName, name: dns.name.Name) -> DomainName:
     try:
         return DomainName.parse(name.to_text())
     except BadName as err:
-        raise Permanent(f"the CNAME of {owner} leads to no host: {err}; correct it") from None
+        raise Permanent(Reason(Failed.CNAME_NO_HOST, owner=owner, said=Said(err))) from None

@@ -32,12 +32,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sslmd.core.errors import SslmError, Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.reason import Reason
 from sslmd.dns.ask import NameServer
+from sslmd.dns.nameservers import nobody_tells
 from sslmd.dns.owner_view import TTL, Alias, Node, OwnerSaid, OwnerUnheard, OwnerView
-
-# Servers that a text names.
-_MOST_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class OwnerFacts:
     alias: Alias | None = None
     wildcard: DomainName | None = None
     absent: tuple[DomainName, ...] = ()
-    silent: tuple[str, ...] = ()
+    silent: tuple[Reason, ...] = ()
     ttl: int = TTL
 
     @property
@@ -115,8 +115,7 @@ class OwnerLook:
         heard = [one for one in said if isinstance(one, OwnerSaid)]
         silent = [one for one in said if isinstance(one, OwnerUnheard)]
         if not heard:
-            told = "; ".join(str(one) for one in silent[:_MOST_TOLD]) or "it has none"
-            raise Transient(f"no name server tells of {owner}: {told}", about=f"zone {self.zone}")
+            raise nobody_tells(self.zone, owner, [one.why for one in silent])
         self._same(owner, heard)
         # One that serves the child knows more than one that only refers to it.
         known = [one for one in heard if one.node is not Node.UNKNOWN] or heard
@@ -129,7 +128,7 @@ class OwnerLook:
             best.alias,
             best.wildcard,
             best.absent,
-            tuple(str(one) for one in silent if not one.out_of_reach),
+            tuple(one.why for one in silent if not one.out_of_reach),
             min(one.ttl for one in heard),
         )
 
@@ -148,9 +147,9 @@ class OwnerLook:
 
     def _same(self, owner: DomainName, heard: Sequence[OwnerSaid]) -> None:
         """Raise `Contradictory` if the servers do not say the same."""
-        tellers: dict[str, list[NameServer]] = {}
+        tellers: dict[Reason, list[str]] = {}
         for one in heard:
-            tellers.setdefault(one.text(), []).append(one.server)
+            tellers.setdefault(one.told(), []).append(str(one.server))
         if len({one.zone for one in heard}) == 1:
             aliases = {
                 (one.alias.target, one.alias.made, one.alias.by)
@@ -161,13 +160,9 @@ class OwnerLook:
             }
             if len(aliases) <= 1:
                 return
-        told = "; ".join(
-            f"{', '.join(map(str, servers[:_MOST_TOLD]))} {'says' if len(servers) == 1 else 'say'} "
-            f"that {text}"
-            for text, servers in tellers.items()
+        said = tuple(
+            Reason(Failed.SERVERS_SAY, servers=tuple(servers), what=what)
+            for what, servers in tellers.items()
         )
-        raise Contradictory(
-            f"its name servers contradict each other about {owner}: {told}; wait "
-            "for the transfer to those that are behind, or make the zone the same on all servers",
-            about=f"zone {self.zone}",
-        )
+        why = Reason(Failed.CONTRADICTORY, owner=owner, said=said)
+        raise Contradictory(why, about=f"zone {self.zone}")

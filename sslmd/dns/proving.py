@@ -14,15 +14,19 @@ from datetime import UTC, datetime, timedelta
 
 from sslmd.config.model import Endpoint
 from sslmd.core.errors import SslmError, Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import ZoneName
+from sslmd.core.plain import hour
+from sslmd.core.reason import Reason
 from sslmd.core.records import TxtRecord
-from sslmd.core.times import hour
+from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
-from sslmd.dns.diagnosis import Behind, Primary, PublishedBy, waiting
+from sslmd.dns.diagnosis import Behind, Primary, PublishedBy, missing
 from sslmd.dns.look import zone_serial
+from sslmd.dns.means import Means
 from sslmd.dns.nameservers import authoritative, primary_server
 from sslmd.dns.observe import Propagation
-from sslmd.dns.publish import Means, Records
+from sslmd.dns.publish import Records
 
 Seen = Callable[[Sequence[Behind], Primary | None], None]
 
@@ -193,7 +197,7 @@ class WriteWait:
                 ]
                 mine = [one for one in mine if one.owners]
                 if mine and (part.waits or part.confirming):
-                    part.tell(waiting(self._zone, mine, primary))
+                    part.tell(say(missing(self._zone, mine, primary)))
 
         return tell
 
@@ -226,11 +230,7 @@ class WriteWait:
         end = loop.time() + self._means.config().globals.dns_check_timeout.total_seconds()
         while part.waits or part.confirming:
             if loop.time() > end:
-                raise Transient(
-                    "its name servers show the challenges by turns, never all "
-                    "at one time; see which one keeps being started or loaded with older data",
-                    about=f"zone {self._zone}",
-                )
+                raise Transient(Reason(Failed.BY_TURNS), about=f"zone {self._zone}")
             wanted = set(part.records or ())
             proof = self._proof(wanted, extra, self._telling([part], last=True))
             part.on_leave(lambda: _forget(proof, wanted, ()))  # noqa: B023  (this round's)

@@ -13,13 +13,16 @@ from dataclasses import dataclass
 import dns.exception
 import dns.flags
 import dns.message
-import dns.rcode
 
 from sslmd.config.model import Endpoint
 from sslmd.core.errors import SslmError
+from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.dns.answers import rcode_of, soa_serial, zone_in
+from sslmd.core.reason import Reason
+from sslmd.core.words.sentence import say
+from sslmd.dns.answers import error_in, soa_serial, zone_in
 from sslmd.dns.ask import PAYLOAD, NameServer, OutOfReach, Unanswered, ask, by_tcp, heard_by_udp
+from sslmd.dns.received import Query
 from sslmd.dns.resolver import Resolver
 
 # Seconds for an answer of a resolver, which may have to ask others first.
@@ -49,26 +52,21 @@ async def reach(server: NameServer, zone: ZoneName) -> Reached:
     udp, tcp = await asyncio.gather(_by_udp(server, zone), _by_tcp(server, zone))
     if isinstance(udp, OutOfReach):
         return Reached(server, udp=udp.problem, no_route=True)
+    no_udp, no_tcp = (one.problem if isinstance(one, Unanswered) else "" for one in (udp, tcp))
     answer = next((one for one in (udp, tcp) if not isinstance(one, Unanswered)), None)
     if answer is None:
-        return Reached(server, udp=_problem(udp), tcp=_problem(tcp))
-    serial, fault = _judge(answer)
-    around = zone_in(answer, DomainName(zone.text)) if not fault else None
-    part_of = around.text if around is not None and around != zone else ""
-    return Reached(server, serial, fault, _problem(udp), _problem(tcp), part_of=part_of)
-
-
-def _problem(answer: dns.message.Message | Unanswered) -> str:
-    return answer.problem if isinstance(answer, Unanswered) else ""
-
-
-def _judge(answer: dns.message.Message) -> tuple[int | None, str]:
+        return Reached(server, None, "", no_udp, no_tcp)
     serial = soa_serial(answer)
-    if answer.rcode() != dns.rcode.NOERROR:
-        return None, f"answers {rcode_of(answer)}"
-    if not answer.flags & dns.flags.AA:
-        return None, "is not authoritative"
-    return serial, "" if serial is not None else "has no SOA record"
+    fault = error_in(answer)
+    if fault is None and not answer.flags & dns.flags.AA:
+        fault = Reason(Failed.NS_NOT_AUTHORITATIVE)
+    elif fault is None and serial is None:
+        fault = Reason(Failed.NS_NO_SOA)
+    if fault is not None:
+        return Reached(server, None, say(fault), no_udp, no_tcp)
+    around = zone_in(answer, DomainName(zone.text))
+    part_of = around.text if around is not None and around != zone else ""
+    return Reached(server, serial, "", no_udp, no_tcp, part_of=part_of)
 
 
 async def _by_udp(server: NameServer, zone: ZoneName) -> dns.message.Message | Unanswered:
@@ -77,7 +75,7 @@ async def _by_udp(server: NameServer, zone: ZoneName) -> dns.message.Message | U
     except Unanswered as err:
         return err
     if not heard_by_udp(server):  # the answer came by TCP, in its place
-        return Unanswered(server, "did not answer by UDP")
+        return Unanswered(server, Reason(Failed.NS_NOT_BY_UDP))
     return answer
 
 
@@ -86,11 +84,11 @@ async def _by_tcp(server: NameServer, zone: ZoneName) -> dns.message.Message | U
         str(zone), "SOA", use_edns=0, payload=PAYLOAD, flags=dns.flags.Flag(0)
     )
     try:
-        return await by_tcp(server, query)
+        return await by_tcp(server, Query(query))
     except Unanswered as err:
         return err
     except dns.exception.DNSException:
-        return Unanswered(server, "answers nonsense by TCP")
+        return Unanswered(server, Reason(Failed.NS_NONSENSE, tcp=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +114,12 @@ async def ask_resolvers(
 
 
 async def _resolver(endpoint: Endpoint, resolver: Resolver, name: str) -> list[ResolverAsked]:
-    nobody = NameServer(endpoint.host, endpoint.port)
     try:
-        addresses = await resolver.addresses(endpoint.host)
+        addresses, problem = await resolver.addresses(endpoint.host), "has no address"
     except SslmError as err:
-        return [ResolverAsked(endpoint, nobody, str(err))]
+        addresses, problem = (), str(err)
     if not addresses:
-        return [ResolverAsked(endpoint, nobody, "has no address")]
+        return [ResolverAsked(endpoint, NameServer(endpoint.host, endpoint.port), problem)]
     host = "" if endpoint.host in addresses else endpoint.host
     servers = [NameServer(address, endpoint.port, host) for address in addresses]
     return await asyncio.gather(*(_asked(endpoint, one, name) for one in servers))
@@ -135,6 +132,4 @@ async def _asked(endpoint: Endpoint, server: NameServer, name: str) -> ResolverA
         return ResolverAsked(endpoint, server, err.problem, no_route=True)
     except Unanswered as err:
         return ResolverAsked(endpoint, server, err.problem)
-    if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-        return ResolverAsked(endpoint, server, f"answers {rcode_of(answer)}")
-    return ResolverAsked(endpoint, server)
+    return ResolverAsked(endpoint, server, say(error_in(answer)))

@@ -23,6 +23,9 @@ import dns.opcode
 import dns.rcode
 import dns.wire
 
+from sslmd.core.failed import Failed
+from sslmd.core.reason import Reason
+
 # Records of all sections of an answer. An owner with a TXT record for each of 250 orders fits in.
 MOST_RECORDS = 300
 
@@ -42,7 +45,11 @@ _READER = ThreadPoolExecutor(1, thread_name_prefix="dns-answers")
 
 
 class TooMuchError(Exception):
-    """An answer is more than is read; the text goes on after the server's name."""
+    """An answer is more than is read: `why`."""
+
+    def __init__(self, why: Reason) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class Query:
@@ -93,8 +100,7 @@ class Query:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(_READER, self._read, data, STEPS)
         except _StepsError:
-            text = "sends an answer whose names take too long to read; look at what it serves"
-            raise TooMuchError(text) from None
+            raise TooMuchError(Reason(Failed.NS_TOO_LONG)) from None
 
     def read_at_once(self, data: bytes) -> dns.message.Message | None:
         """Return an answer if it takes little time, else None; raises what `read` raises."""
@@ -102,10 +108,7 @@ class Query:
         if records * _SMALLEST_RECORD > len(data):
             raise dns.exception.FormError  # more are announced than fit in
         if records > MOST_RECORDS:
-            raise TooMuchError(
-                f"sends an answer of {records} records, and no more than {MOST_RECORDS} are read; "
-                "look at what it serves"
-            )
+            raise TooMuchError(Reason(Failed.NS_TOO_MANY, records=records, most=MOST_RECORDS))
         try:
             return self._read(data, STEPS_AT_ONCE)
         except _StepsError:

@@ -10,15 +10,16 @@ from collections.abc import Sequence
 
 import dns.message
 import dns.name
-import dns.rcode
 import dns.rdatatype
 import dns.resolver
 import dns.rrset
 
 from sslmd.core.errors import Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import ZoneName
-from sslmd.dns.answers import end_of_chain, find, rcode_of
-from sslmd.dns.ask import Mute, NameServer, Unanswered, ask
+from sslmd.core.reason import Reason, Said
+from sslmd.dns.answers import end_of_chain, error_in, find
+from sslmd.dns.ask import Mute, NameServer, Unanswered, ask, of_server
 
 # Seconds for an answer, all resolvers and tries together, and for one of them to answer.
 LIFETIME = 8.0
@@ -81,23 +82,23 @@ class Resolver:
     async def _answer(self, name: str, rdtype: str) -> dns.message.Message:
         """Return the first answer that is one; raises what `lookup` raises."""
         servers = self.servers()
-        problems: dict[str, None] = {}
+        problems: dict[Reason, None] = {}
         lost = 0.0
         for server in servers * ROUNDS:
             try:
                 answer = await ask(server, name, rdtype, recursive=True, timeout=EACH)
             except Unanswered as err:
-                problems[str(err)] = None
+                problems[err.reason] = None
                 # What waited for its turn lost no time: others may ask for many names.
                 lost += EACH if isinstance(err, Mute) else 0.0
                 if lost >= LIFETIME:
                     break
                 continue
-            if answer.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+            if (error := error_in(answer)) is None:
                 return answer
-            problems[f"{server} answers {rcode_of(answer)}"] = None
-        told = "; ".join(problems) or "there is no resolver to ask"
-        raise Transient(f"{name} {rdtype} cannot be looked up: {told}")
+            problems[of_server(server, error)] = None
+        said = tuple(problems) or None
+        raise Transient(Reason(Failed.NOT_LOOKED_UP, name=name, type=rdtype, said=said))
 
     async def addresses(self, host: str) -> tuple[str, ...]:
         """Return the IPv4 and IPv6 addresses of a host, itself if it is an address.
@@ -141,9 +142,10 @@ class Resolver:
                 self._read = _read(self._file)
                 self._stamp, self._read_at = stamp, now
         except OSError as err:
-            raise Transient(f"cannot read {self._file}: {err.strerror}; write it") from None
+            why = Reason(Failed.RESOLVERS_UNREAD, file=self._file, said=Said(err.strerror))
+            raise Transient(why) from None
         if not self._read:
-            raise Transient(f"{self._file} names no resolver; write a nameserver line there")
+            raise Transient(Reason(Failed.RESOLVERS_NONE, file=self._file))
         return self._read
 
 

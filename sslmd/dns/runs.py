@@ -19,7 +19,7 @@ from sslmd.config.model import Argv, Config
 from sslmd.core.errors import Overdue, SslmError, Transient
 from sslmd.core.host.commands import is_per_zone
 from sslmd.core.names import ZoneName
-from sslmd.dns.command import Change, DnsCommand, RunFailure
+from sslmd.dns.command import Change, DnsCommand, InThread, RunFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Runs:
         self,
         config: Callable[[], Config],
         run: Callable[[Argv], Awaitable[object]],
-        in_thread: Callable[[Callable[[], object]], Awaitable[object]],
+        in_thread: InThread,
         pace: Pace,
     ) -> None:
         self.pace = pace

@@ -9,39 +9,29 @@ here is proof that anybody serves the records; that is `look`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from functools import partial
 
 from sslmd.core.dane.tlsa import Content, TlsaSet
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.dns import before
-from sslmd.dns.notes import (
-    DEFAULT_TTL,
-    UPDATE,
-    Stage,
-    TlsaNote,
-    read_tlsa,
-    union,
-    without,
-    write_tlsa,
-)
-from sslmd.dns.publish import Means
-from sslmd.dns.tlsa_files import (
+from sslmd.dns.include import TLSA_FILES, records_in, says
+from sslmd.dns.means import Means
+from sslmd.dns.notes import UPDATE, RecordNote, Stage, read_note, union, without, write_note
+from sslmd.dns.update import change_owners, tlsa_changes
+from sslmd.dns.zone_files import (
     Fits,
     copy_differs,
     copy_folder,
     files_differ,
-    is_rendered,
     write_copy,
     write_files,
 )
-from sslmd.dns.tlsa_include import data_of, is_ours, read, records_in, render, says
-from sslmd.dns.update import change_owners, tlsa_changes
 from sslmd.store.layout import tlsa_file
 
-T = TypeVar("T")
+TlsaNote = RecordNote[Content]
 
 _UNSURE = "its name servers may not have got what they were last given"
 
@@ -72,7 +62,7 @@ def differs(means: Means, zone: ZoneName, content: Content) -> str:
     Blocks. Raises ValueError for what cannot be in the zone. Where what is there was written by
     ssl-mgr or others, comments and lifetimes do not count.
     """
-    render(zone, content)
+    TLSA_FILES.render(zone, content)
     content = _plain(content)
     note, now = _look(means, zone)
     others = ""
@@ -94,8 +84,8 @@ def is_of_others(means: Means, zone: ZoneName) -> bool:
     """Whether what is served was written by others, with lifetimes of their own. Blocks."""
     if means.updated(zone) is not None:
         return False
-    found = [data_of(tlsa_file(one, zone)) for one in means.config().dns.tlsa_dirs]
-    return any(data is not None and not is_ours(data) for data in found)
+    found = [TLSA_FILES.data_of(tlsa_file(one, zone)) for one in means.config().dns.tlsa_dirs]
+    return any(data is not None and not TLSA_FILES.is_ours(data) for data in found)
 
 
 async def publish(
@@ -107,46 +97,45 @@ async def publish(
     `again`: all the same. Raises `Permanent` where there is no way to publish or what the admin has
     to mend, `Transient` for what may pass, and what the command raises; ValueError for what cannot
     be in the zone. What can be done is done all the same: neither a folder that is not there nor an
-    owner that is refused keeps out the others (I6).
+    owner that is refused keeps out the others (I6). To be called by who holds the zone's turn.
     """
-    render(zone, content)
+    TLSA_FILES.render(zone, content)
     content = _plain(content)
-    async with means.tlsa_turn(zone):
-        note, now = await _in_thread(means, lambda: _look(means, zone))
-        if content and not now:
-            raise Permanent(
-                "there is no way to publish TLSA records; write tlsa_dirs in [dns], "
-                "or update = true in its [[dns_primary]]",
-                about=f"zone {zone}",
-            )
-        if not (now or note.means or note.content):
-            return TlsaPublished({}, given=False)
-        new = bool(_change(note, content) or note.under_way) or set(note.means) != set(now)
-        silent = not (content or note.content or note.under_way)
-        if not again and (silent or not new) and await _put_right(means, zone, now, content):
-            if silent and note.ours and new:
-                await _note(means, zone, content, now)
-            return TlsaPublished(note.content, given=False)
-        # Whatever happens from here on, all of it may be there.
-        every = dict.fromkeys((*now, *note.means))
-        await _note(means, zone, union(note.content, content), every, Stage.BEFORE)
-        given = True
-        if means.updated(zone) is not None:
-            await _by_update(means, zone, note, content, every)
-        else:
-            # Without any means, this is the last change: nothing stays.
-            run = again or (note.ours and new)
-            fits = is_rendered if run else says
-            folders = _folders(now or note.means)
-            # While nobody knows what came of the last try, that is nothing to go back to.
-            served = note.content if not note.under_way else {}
-            given = await _by_files(means, zone, folders, content, fits, served, run=run)
-        left, later = await _take_back(means, zone, note, content, now)
-        if later:
-            await _note(means, zone, union(note.content, content), (*now, UPDATE))
-        else:
+    note, now = await means.in_thread(lambda: _look(means, zone))
+    if content and not now:
+        raise Permanent(
+            "there is no way to publish TLSA records; write tlsa_dirs in [dns], "
+            "or update = true in its [[dns_primary]]",
+            about=f"zone {zone}",
+        )
+    if not (now or note.means or note.content):
+        return TlsaPublished({}, given=False)
+    new = bool(_change(note, content) or note.under_way) or set(note.means) != set(now)
+    silent = not (content or note.content or note.under_way)
+    if not again and (silent or not new) and await _put_right(means, zone, now, content):
+        if silent and note.ours and new:
             await _note(means, zone, content, now)
-        return TlsaPublished(note.content, left, given)
+        return TlsaPublished(note.content, given=False)
+    # Whatever happens from here on, all of it may be there.
+    every = dict.fromkeys((*now, *note.means))
+    await _note(means, zone, union(note.content, content), every, Stage.BEFORE)
+    given = True
+    if means.updated(zone) is not None:
+        await _by_update(means, zone, note, content, every)
+    else:
+        # Without any means, this is the last change: nothing stays.
+        run = again or (note.ours and new)
+        fits = TLSA_FILES.is_rendered if run else says
+        folders = _folders(now or note.means)
+        # While nobody knows what came of the last try, that is nothing to go back to.
+        served = note.content if not note.under_way else {}
+        given = await _by_files(means, zone, folders, content, fits, served, run=run)
+    left, later = await _take_back(means, zone, note, content, now)
+    if later:
+        await _note(means, zone, union(note.content, content), (*now, UPDATE))
+    else:
+        await _note(means, zone, content, now)
+    return TlsaPublished(note.content, left, given)
 
 
 # --- by update, by files ---
@@ -180,7 +169,7 @@ async def _by_files(
     zone: ZoneName,
     folders: Collection[str],
     content: Content,
-    fits: Fits,
+    fits: Fits[Content],
     served: Content,
     *,
     run: bool,
@@ -190,17 +179,14 @@ async def _by_files(
     `served`: what was given to DNS last. Return whether it ran.
     """
     with means.runs.writing():
-        changes, refused = await _in_thread(
-            means,
-            lambda: write_files(means, zone, folders, content, fits, keep=True, served=served),
+        changes, failed = await write_files(
+            means, zone, TLSA_FILES, folders, content, fits, keep=True, served=served
         )
-        failed = list(refused.values())
-        copied, problems = await _in_thread(
-            means, lambda: write_copy(means, zone, content, fits, keep=True)
-        )
+        run = run and len(failed) < len(folders)
+        copied, problems = await write_copy(means, zone, content, fits, keep=True)
         failed += problems
         asked = None
-        if changes or (run and len(refused) < len(folders)):
+        if changes or run:
             # The copy goes back with the rest: some zone files include that one.
             asked = means.runs.ask(zone, [*changes, *copied])
     if asked is not None:
@@ -208,7 +194,7 @@ async def _by_files(
             await means.answer(zone, asked)
             kept = means.tree.before_note(zone)
             written = [*changes, *copied]
-            await _in_thread(means, lambda: before.loaded(kept, written) if written else None)
+            await means.in_thread(lambda: before.loaded(kept, written) if written else None)
         except SslmError as err:
             failed.append(err)
     if failed:
@@ -222,26 +208,26 @@ async def confirm(means: Means, zone: ZoneName) -> None:
     Raises as `files.remove_file` does.
     """
     path = means.tree.before_note(zone)
-    if await _in_thread(means, lambda: os.path.lexists(path)):
-        await _in_thread(means, lambda: before.forget(path))
+    if await means.in_thread(lambda: os.path.lexists(path)):
+        await means.in_thread(lambda: before.forget(path))
 
 
 async def put_back(means: Means, zone: ZoneName) -> list[str]:
     """Put files back that no name server was ever seen to serve; return their paths.
 
     For commands that succeed whether or not the zone could be loaded. Then they run once more,
-    while the files are as they were. Raises what the command raises, and as `write_file` does.
+    while the files are as they were. Raises what the command raises, and as `write_file` does. To
+    be called by who holds the zone's turn.
     """
     path = means.tree.before_note(zone)
-    nothing = render(zone, {})
-    async with means.tlsa_turn(zone):
-        with means.runs.writing():
-            found = await _in_thread(means, lambda: before.left(path, nothing))
-            put = await means.runs.command.put(found, older=True)
-            if not put:
-                return []
-            asked = means.runs.ask(zone)
-        await means.answer(zone, asked)
+    nothing = TLSA_FILES.render(zone, {})
+    with means.runs.writing():
+        found = await means.in_thread(lambda: before.left(path, nothing))
+        put = await means.runs.command.put(found, older=True)
+        if not put:
+            return []
+        asked = means.runs.ask(zone)
+    await means.answer(zone, asked)
     return [one.path for one in put]
 
 
@@ -254,23 +240,20 @@ async def _put_right(means: Means, zone: ZoneName, now: Collection[str], content
 
     def is_all() -> bool:
         for folder in folders:
-            data = data_of(tlsa_file(folder, zone)) if os.path.isdir(folder) else None
+            data = TLSA_FILES.data_of(tlsa_file(folder, zone)) if os.path.isdir(folder) else None
             if data is None and content:
                 return False
             if data is not None and not says(data, zone, content):
                 return False
         return True
 
-    if not await _in_thread(means, is_all):
+    if not await means.in_thread(is_all):
         return False
     with means.runs.writing():
-        changes, refused = await _in_thread(
-            means, lambda: write_files(means, zone, folders, content, says)
-        )
+        changes, failed = await write_files(means, zone, TLSA_FILES, folders, content, says)
         means.along(zone, changes, "tlsa-trouble")
-    failed = list(refused.values())
-    if await _in_thread(means, lambda: bool(copy_differs(means, zone, content))):
-        failed += (await _in_thread(means, lambda: write_copy(means, zone, content, says)))[1]
+    if await means.in_thread(lambda: bool(copy_differs(means, zone, content))):
+        failed += (await write_copy(means, zone, content, says))[1]
     if failed:
         raise together(failed)
     return True
@@ -285,19 +268,17 @@ async def _take_back(
     """
     used = [*_folders(now), copy_folder(means, zone)]
 
-    def empty() -> tuple[object, dict[str, SslmError]]:
+    def unused() -> list[str]:
         real = {os.path.realpath(folder) for folder in used}
-        rest = [one for one in _folders(note.means) if os.path.realpath(one) not in real]
-        return write_files(means, zone, rest, {}, says)
+        return [one for one in _folders(note.means) if os.path.realpath(one) not in real]
 
-    _, refused = await _in_thread(means, empty)
-    failed = list(refused.values())
+    rest = await means.in_thread(unused)
+    _, failed = await write_files(means, zone, TLSA_FILES, rest, {}, says)
     if UPDATE in now:
         # Where the zone file still includes them, they count when the server starts again.
         kept = _folders(now)
-        _, refused = await _in_thread(means, lambda: write_files(means, zone, kept, content, says))
-        failed += refused.values()
-        failed += (await _in_thread(means, lambda: write_copy(means, zone, content, says)))[1]
+        failed += (await write_files(means, zone, TLSA_FILES, kept, content, says))[1]
+        failed += (await write_copy(means, zone, content, says))[1]
     if failed:
         raise together(failed)
     # Only what is not wanted at all: the zone is the same, whoever put a record into it.
@@ -340,18 +321,17 @@ def _noted(means: Means, zone: ZoneName) -> TlsaNote:
     Name servers read these. It has left a note as well, which counts where no file is.
     """
     config = means.config()
-    note = read_tlsa(means.tree.tlsa_note(zone))
-    if note is not None and note.ours:
+    note = read_note(means.tree, zone, TLSA_FILES)
+    if note.ours:
         return note
     folders = tuple(str(folder) for folder in config.dns.tlsa_dirs)
-    found = [read(tlsa_file(folder, zone), DEFAULT_TTL) for folder in folders]
+    found = [TLSA_FILES.read(tlsa_file(folder, zone)) for folder in folders]
     content: Content = {}
-    if there := [one for one in found if one is not None]:
-        for one in there:
-            content = union(content, one)
-    elif note is not None:
+    for one in found:
+        content = union(content, one or {})
+    if all(one is None for one in found):
         content = note.content
-    return TlsaNote(content, folders if content else ())
+    return RecordNote(content, folders if content else ())
 
 
 def _change(note: TlsaNote, new: Content) -> str:
@@ -392,9 +372,5 @@ async def _note(
     by: Iterable[str],
     stage: Stage = Stage.AFTER,
 ) -> None:
-    path = means.tree.tlsa_note(zone)
-    await _in_thread(means, lambda: write_tlsa(path, zone, content, by, stage))
-
-
-async def _in_thread(means: Means, call: Callable[[], T]) -> T:
-    return cast(T, await means.in_thread(call))
+    call = partial(write_note, means.tree, zone, TLSA_FILES, content, by, stage)
+    await means.in_thread(call)

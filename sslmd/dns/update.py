@@ -31,6 +31,7 @@ from sslmd.core.records import TxtRecord
 from sslmd.dns.answers import rcode_of
 from sslmd.dns.ask import NameServer, Unanswered, by_tcp
 from sslmd.dns.nameservers import primary_server
+from sslmd.dns.received import Query
 from sslmd.dns.resolver import Resolver
 from sslmd.store import files
 
@@ -238,7 +239,7 @@ async def send(
             about=f"zone {zone}",
         )
     try:
-        answer = await by_tcp(server, message, TIMEOUT)
+        answer = await by_tcp(server, Query(message), TIMEOUT)
     except Unanswered as err:
         raise Transient(
             Reason(Failed.UPDATE_UNANSWERED, said=Said(err)), about=f"zone {zone}"

@@ -7,46 +7,26 @@ looks at is in the modules beside this one.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import os
-from collections.abc import Coroutine, Iterator, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 
-from sslmd.console.args import Commands, command
+from sslmd.console.args import Commands, arg, bounded, command, flag
 from sslmd.console.program import DONE, FAILED
-from sslmd.console.text import complain, count, printable, say
+from sslmd.console.text import count, printable, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pathlib import Path
+    from sslmd.doctor.symptoms import Symptom
 
-    from sslmd.config.model import Config
-    from sslmd.core.errors import Mistake
-    from sslmd.doctor.daemon import Running
-    from sslmd.doctor.symptoms import Symptom, TimeBox
-
-# Seconds for all looks together, and between two lines about how far they are.
+# Seconds for all looks together.
 LIMIT = 300.0
-_TELLS = 5.0
-
-_MODULES = (
-    "dns",
-    "here",
-    "http",
-    "include",
-    "orders",
-    "resolvers",
-    "servers",
-    "sets",
-)
 
 _COLOURS = {"ok": "", "odd": "yellow", "wrong": "red", "unseen": "dim"}
 
 
 def add(commands: Commands) -> None:
     """Declare the command."""
-    parser = command(
+    command(
         commands,
         "doctor",
         run,
@@ -56,44 +36,38 @@ def add(commands: Commands) -> None:
         "name servers, include files, DNSSEC, http-01, ssh to every server, and ports; says how to "
         "correct what is wrong. For http-01 a file is put on the web servers for a moment; nothing "
         "else is changed. Run it as root or the daemon's user.",
+        arg(
+            "--conf-dir",
+            metavar="DIR",
+            default="",
+            help="configuration (that of the daemon; without one /etc/ssl-mgr/conf.d)",
+        ),
+        arg(
+            "--limit",
+            metavar="SECONDS",
+            type=bounded(
+                float, lambda one: 1 <= one <= 86400, "a number of seconds from 1 to 86400"
+            ),
+            default=LIMIT,
+            help=f"stop looking after so many seconds ({LIMIT:g})",
+        ),
+        flag("--json", "print a list for programs"),
     )
-    parser.add_argument(
-        "--conf-dir",
-        metavar="DIR",
-        default="",
-        help="configuration (that of the daemon; without one /etc/ssl-mgr/conf.d)",
-    )
-    parser.add_argument(
-        "--limit",
-        metavar="SECONDS",
-        type=_seconds,
-        default=LIMIT,
-        help=f"stop looking after so many seconds ({LIMIT:g})",
-    )
-    parser.add_argument("--json", action="store_true", help="print a list for programs")
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 1 <= seconds <= 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to 86400")
-    return seconds
 
 
 def run(args: argparse.Namespace) -> int:
     """Look at everything, and print it; 1 if something is wrong."""
+    import asyncio
+
     from sslmd.doctor.daemon import ask_daemon, work_as
+    from sslmd.doctor.rounds import take  # with all looks, while we may still read where they are
     from sslmd.memory import keep_private
 
     keep_private()
     running = ask_daemon(args.socket)
-    for module in _MODULES:  # while we may still read where they are
-        import_module(f"sslmd.doctor.{module}")
     work_as(running.uid)
-    found = asyncio.run(_look(args, running))
+    tell = None if args.json else _Printer().print
+    found = asyncio.run(take(running, args.conf_dir, args.limit, tell))
     if args.json:
         dicts = [
             {"where": one.where, "level": one.level, "text": one.text}
@@ -123,39 +97,6 @@ def _summary(levels: Sequence[str]) -> tuple[str, str]:
     return "; ".join(parts), "red" if bad else "yellow"
 
 
-async def _look(args: argparse.Namespace, running: Running) -> list[Symptom]:
-    """Take all looks at the same time; print each when those before it are over."""
-    from sslmd.doctor.symptoms import TimeBox
-
-    watch = TimeBox(args.limit)
-    found: list[Symptom] = []
-    printer = _Printer()
-    telling = None if args.json else asyncio.ensure_future(_tell(watch))
-    tasks = [asyncio.ensure_future(look) for look in _looks(args, running, watch)]
-    try:
-        for task in tasks:
-            for one in await task:
-                if not args.json:
-                    printer.print(one)
-                found.append(one)
-    finally:
-        # Looks that are under way have things to put in order: files on web servers, for one.
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if telling is not None:
-            telling.cancel()
-    return found
-
-
-async def _tell(watch: TimeBox) -> None:
-    """Say now and then how far it is: with many names it takes its time."""
-    while True:
-        await asyncio.sleep(_TELLS)
-        if progress := watch.progress:
-            complain(f"still looking: {progress}", "dim")
-
-
 class _Printer:
     """Prints findings as they come; what is the same as before is left out."""
 
@@ -175,79 +116,3 @@ class _Printer:
             say(f"{'':24}{printable(line)}")
         if one.paste:
             self._pasted.add(one.paste)
-
-
-def _looks(
-    args: argparse.Namespace, running: Running, watch: TimeBox
-) -> Iterator[Coroutine[None, None, list[Symptom]]]:
-    """Yield the looks, in the order of printing."""
-    from sslmd.doctor import (
-        daemon,
-        dns,
-        here,
-        http,
-        include,
-        orders,
-        resolvers,
-        servers,
-        sets,
-    )
-    from sslmd.doctor.symptoms import Checkup, all_of, odd, unseen
-
-    folder, config, mistakes = _configuration(args, running)
-    look = here.look_at_configuration(running, folder, config, mistakes)
-    yield all_of("configuration", look, watch)
-    if not args.conf_dir and not running.conf_dir:
-        text = f"which configuration the daemon uses; {folder} is looked at, the default"
-        yield _found(unseen("configuration", text))
-    elif not running.reads(folder):
-        text = f"the daemon uses {running.conf_dir}; {folder} is looked at, as you have said"
-        yield _found(odd("configuration", text))
-    unused = here.named_unused(config) if running.reads(folder) else ()
-    yield all_of("daemon", daemon.look_at_daemon(running, unused=unused), watch)
-    if config is None:
-        return
-    case = Checkup(config, watch, running.uid)
-    for where, look in (
-        ("rights", here.look_at_rights(case, running.socket)),
-        ("sets", sets.look_at_sets(case, running)),
-        ("unit", here.look_at_unit(case)),
-        ("user", here.look_at_user(case, running)),
-        ("clock", here.look_at_clock(case)),
-        ("commands", here.look_at_commands(case)),
-        ("certbot", here.look_at_certbot(case)),
-        ("orders", orders.look_at_orders(case)),
-        ("names", dns.look_at_names(case)),
-        ("DNS", dns.look_at_zones(case)),
-        ("DNS", resolvers.look_at_extra_servers(case)),
-        ("include", include.look_at_includes(case)),
-        ("DNSSEC", resolvers.look_at_dnssec(case)),
-        ("http-01", http.look_at_http(case, running)),
-        ("ssh", servers.look_at_hosts(case)),
-        ("ports", servers.look_at_ports(case)),
-    ):
-        yield all_of(where, look, watch)
-
-
-def _configuration(
-    args: argparse.Namespace, running: Running
-) -> tuple[Path, Config | None, tuple[Mistake, ...]]:
-    """Load the configuration of the daemon that answers, or the one that was named."""
-    from pathlib import Path
-
-    from sslmd.config.files import locate_conf_dir
-    from sslmd.config.load import load_partly
-    from sslmd.core.errors import Mistake, SslmError
-
-    if not args.conf_dir and running.conf_dir:
-        folder = Path(running.conf_dir)
-    else:
-        folder = locate_conf_dir(args.conf_dir, os.environ)
-    try:
-        return folder, *load_partly(folder, owners={0, os.geteuid(), running.uid})
-    except SslmError as err:
-        return folder, None, (Mistake(str(folder), 0, "", str(err), "correct it"),)
-
-
-async def _found(finding: Symptom) -> list[Symptom]:
-    return [finding]

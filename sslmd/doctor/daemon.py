@@ -28,6 +28,7 @@ from sslmd.console.health import (
 from sslmd.console.program import NOT_PERMITTED, CtlError, RefusedByDaemon
 from sslmd.console.text import count, printable
 from sslmd.core.trouble import TroubleKind
+from sslmd.core.words.doctor import Diagnosis
 from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, output_of, unseen, well, wrong
 from sslmd.wire.messages import SOCKET_GROUP, ErrorCode, Method, Notice, Notification
 
@@ -134,29 +135,20 @@ async def look_at_daemon(
     else:
         for trouble in (found := _troubles(running, now or datetime.now(UTC), unused)):
             yield trouble
-        said = "; nothing is in trouble there" if not (found or unused) else ""
-        number = count(len(running.certs), "certificate")
-        yield well("daemon", f"it answers at {running.socket}: {number}{said}")
+        facts = {"socket": running.socket, "certs": count(len(running.certs), "certificate")}
+        yield well("daemon", Diagnosis.DAEMON_ANSWERS, **facts, fine=not (found or unused))
         version = running.status.sub("daemon").text("version")
         if version != __version__:
-            yield odd(
-                "daemon",
-                f"it is version {version}, and this sslmctl {__version__}; restart it: systemctl "
-                "restart sslmd",
-            )
+            yield odd("daemon", Diagnosis.OTHER_VERSION, version=version, ours=__version__)
     try:
         grp.getgrnam(SOCKET_GROUP)
     except KeyError:
-        yield odd(
-            "daemon",
-            f"there is no group {SOCKET_GROUP}, so only root may ask the daemon; "
-            "run: systemd-sysusers sslmd.conf",
-        )
+        yield odd("daemon", Diagnosis.NO_GROUP, group=SOCKET_GROUP)
     if not os.path.isdir("/run/systemd/system"):
         return
     status, said = await output_of(["systemctl", "is-enabled", "sslmd.service"])
     if status and said.split("\n")[-1] == "disabled":
-        yield wrong("daemon", "it will not start at the next boot; run: systemctl enable sslmd")
+        yield wrong("daemon", Diagnosis.NOT_ENABLED)
 
 
 def _troubles(running: Running, now: datetime, unused: Collection[str]) -> list[Symptom]:
@@ -168,9 +160,12 @@ def _troubles(running: Running, now: datetime, unused: Collection[str]) -> list[
             if cert.name in unused and trouble.kind is TroubleKind.NO_SERVER:
                 continue
             finding = odd if trouble.kind is TroubleKind.DANE_WARNING else wrong
-            more = f"; see sslmctl show {cert.text('group')}:{cert.text('service')}"
-            found.append(finding("daemon", f"{cert.name}: {text}{more}"))
-        found += [odd("daemon", f"{cert.name}: not seen: {t}") for t in dane_unseen(cert, now)]
+            arg = f"{cert.text('group')}:{cert.text('service')}"
+            found.append(finding("daemon", Diagnosis.TROUBLE, cert=cert.name, why=text, arg=arg))
+        found += [
+            odd("daemon", Diagnosis.NOT_SEEN, cert=cert.name, what=text)
+            for text in dane_unseen(cert, now)
+        ]
     status = running.status
     zones = zone_problems(status, running.certs, every=True)
     beside = host_problems(status) + zones + dh_problems(status)
@@ -180,43 +175,29 @@ def _troubles(running: Running, now: datetime, unused: Collection[str]) -> list[
 def refusals(running: Running, config: Config) -> Iterator[Symptom]:
     """Find what makes the daemon refuse a configuration without mistakes."""
     if running.certs_dir and running.certs_dir != str(config.globals.certs_dir):
-        yield wrong(
-            "configuration",
-            f"certs_dir is {config.globals.certs_dir}, and the daemon works in "
-            f"{running.certs_dir}: a reload is refused; restart it: systemctl restart sslmd",
-        )
+        facts = {"folder": config.globals.certs_dir, "its": running.certs_dir}
+        yield wrong("configuration", Diagnosis.OTHER_CERTS_DIR, **facts)
     left_out = {warning.file for warning in config.warnings}
     known = {str(one) for one in config.services}
     for cert in running.certs:
         path = str(config.conf_dir / cert.text("group") / cert.text("service"))
         if cert.name not in known and path in left_out:
-            yield wrong(
-                "configuration",
-                f"{path}: it is no service file any more: a reload is refused; correct it, or "
-                "delete the file to give the certificate up",
-            )
+            yield wrong("configuration", Diagnosis.NO_SERVICE_FILE, path=path)
 
 
 def changed(loaded: Mapping[str, str], there: Mapping[str, str]) -> Symptom | None:
     """Compare the files that the daemon has loaded with those that are there now."""
-    if not loaded:
-        return None
     paths = sorted(
         path for path in loaded.keys() | there.keys() if loaded.get(path) != there.get(path)
     )
-    if not paths:
+    if not loaded or not paths:
         return None
     told = []
     for path in paths[:_SHOWN]:
         how = "was changed" if path in loaded else "is new"
         told.append(f"{printable(path)} {how if path in there else 'was removed'}")
-    if len(paths) > _SHOWN:
-        told.append(f"and {len(paths) - _SHOWN} more")
-    return odd(
-        "configuration",
-        f"the daemon has loaded other files than are there now: {', '.join(told)}; run: sslmctl "
-        "reload",
-    )
+    files, more = ", ".join(told), max(len(paths) - _SHOWN, 0)
+    return odd("configuration", Diagnosis.OTHER_FILES, files=files, more=more)
 
 
 # --- its files on web servers ----------------------------------------------------------

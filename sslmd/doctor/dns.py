@@ -8,14 +8,27 @@ from dataclasses import dataclass
 from sslmd.config.model import Config, Validation
 from sslmd.console.text import count
 from sslmd.core.errors import SslmError, Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, GroupName, ZoneName
 from sslmd.core.plain import some_of
+from sslmd.core.reason import Reason
 from sslmd.core.records import zone_of
+from sslmd.core.words.doctor import Diagnosis
 from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import NameServers, addresses_at, follow, name_servers
 from sslmd.dns.reach import Reached, reach
 from sslmd.dns.resolver import Resolver
-from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, acme_ca, odd, unseen, well, wrong
+from sslmd.doctor.symptoms import (
+    Checkup,
+    Symptom,
+    Symptoms,
+    acme_ca,
+    alike,
+    odd,
+    unseen,
+    well,
+    wrong,
+)
 
 # Zones at a time: each has several name servers, and each of those two questions.
 _ZONES = 16
@@ -84,17 +97,12 @@ async def _of_zone(case: Checkup, zone: ZoneName) -> Symptoms:
         yield wrong("DNS", str(err))
         return
     for host in (host for one in sets for host in one.there.lacking):
-        yield wrong(
-            "DNS",
-            f"zone {zone}: its name server {host} has no address; correct the NS record, or give "
-            "the name an address",
-        )
+        yield wrong("DNS", Diagnosis.NS_NO_ADDRESS, zone=zone, host=host)
     for cut in (one.there.cut for one in sets if one.there.cut):
-        text = f"zone {zone}: {cut}; name those to watch with nameservers in [[dns_primary]]"
-        yield odd("DNS", text)
+        yield odd("DNS", Reason(Failed.NOT_WATCHED, cut=cut, about=f"zone {zone}"))
     marks = _marks(sets)
     if not marks and not any(one.there.lacking for one in sets):
-        yield wrong("DNS", f"zone {zone}: there are no name servers; see its NS records")
+        yield wrong("DNS", Diagnosis.NO_NAME_SERVERS, zone=zone)
         return
     reached, late = await case.watch.each(
         "name servers", marks, lambda one: reach(one, zone), f"name server of {zone}"
@@ -124,8 +132,7 @@ async def _add_public(case: Checkup, zone: ZoneName, sets: list[_Set]) -> list[S
         ]
         public = await name_servers(zone, None, Resolver(extra) if extra else case.resolver)
     except SslmError as err:
-        text = f"zone {zone}: {err}, so only nameservers of [[dns_primary]] is looked at"
-        return [unseen("DNS", text)]
+        return [unseen("DNS", Diagnosis.NS_UNKNOWN, zone=zone, why=err)]
     if not public.servers and not public.lacking:
         return []
     sets.append(_Set(public, " (NS record)"))
@@ -133,14 +140,7 @@ async def _add_public(case: Checkup, zone: ZoneName, sets: list[_Set]) -> list[S
     unknown = [one for one in public.servers if (one.address, one.port) not in known]
     if not unknown:
         return []
-    return [
-        odd(
-            "DNS",
-            f"zone {zone}: {some_of(unknown, _SHOWN)} of its NS records is not in nameservers of "
-            "[[dns_primary]]: a CA and clients may ask it, and nothing waits until it shows new "
-            "records; add it there, or leave nameservers out",
-        )
-    ]
+    return [odd("DNS", Diagnosis.NS_NOT_WATCHED, zone=zone, servers=some_of(unknown, _SHOWN))]
 
 
 def _marks(sets: Sequence[_Set]) -> dict[NameServer, str]:
@@ -158,12 +158,10 @@ def _of_serials(
     serials = {one.server: one.serial for one in seen if one.serial is not None}
     if len(set(serials.values())) > 1:
         told = ", ".join(f"{one}{marks[one]}: {serial}" for one, serial in serials.items())
-        text = f"zone {zone}: serials differ ({told}); see that all get the transfers"
-        return [odd("DNS", text)]
+        return [odd("DNS", Diagnosis.SERIALS_DIFFER, zone=zone, serials=told)]
     if serials and len(serials) == len(marks):
-        serial = next(iter(serials.values()))
-        number = count(len(serials), "name server")
-        return [well("DNS", f"zone {zone}: {number}, all with serial {serial}")]
+        serial, servers = next(iter(serials.values())), count(len(serials), "name server")
+        return [well("DNS", Diagnosis.SERIALS_ALIKE, zone=zone, servers=servers, serial=serial)]
     return []
 
 
@@ -171,45 +169,22 @@ def _is_part(config: Config, zone: ZoneName, around: str) -> list[Symptom]:
     """Tell of a zone that is none, but a part of the one around it."""
     if not around or (ZoneName(around) in config.zones() and zone not in dane_zones(config)):
         return []  # its challenges are written there
-    return [
-        odd(
-            "DNS",
-            f"zone {zone} is none: its name servers say that it is a part of {around}; make "
-            f"{around} the group, or let its zone file include what is written for {zone}, and "
-            "restart_cmd load it",
-        )
-    ]
+    return [odd("DNS", Diagnosis.NO_ZONE, zone=zone, around=around)]
 
 
 def _of_server(zone: ZoneName, one: Reached, mark: str = "") -> Symptom | None:
     """Judge how one address of a name server answers; None: as it should."""
-    where = f"zone {zone}: {one.server}{mark}"
-    is_six = ":" in one.server.address
+    facts = {"zone": zone, "server": f"{one.server}{mark}", "udp": one.udp, "tcp": one.tcp}
     if one.no_route:
-        return unseen(
-            "DNS", f"{where} {one.udp}; a CA may choose this address: look at it from elsewhere"
-        )
+        return unseen("DNS", Diagnosis.NS_NO_ROUTE, **facts)
     if one.udp and one.tcp:
-        family = " or take its AAAA record out" if is_six else " or take it out of the NS records"
-        return wrong(
-            "DNS",
-            f"{where} {one.udp}; a CA may choose this address: start it or open port 53 there,"
-            f"{family}",
-        )
+        is_six = ":" in one.server.address
+        return wrong("DNS", Diagnosis.NS_SILENT, **facts, is_six=is_six, is_four=not is_six)
     if one.fault:
-        return wrong(
-            "DNS",
-            f"{where} {one.fault} for it; load the zone there, or correct the NS records",
-        )
+        return wrong("DNS", Diagnosis.NS_FAULT, **facts, fault=one.fault)
     if one.udp:
-        return wrong("DNS", f"{where} answers by TCP alone ({one.udp}); open UDP port 53 there")
-    if one.tcp:
-        return wrong(
-            "DNS",
-            f"{where} answers by UDP alone ({one.tcp}); open TCP port 53 there: answers that are "
-            "too long for UDP need it (RFC 7766)",
-        )
-    return None
+        return wrong("DNS", Diagnosis.NS_TCP_ALONE, **facts)
+    return wrong("DNS", Diagnosis.NS_UDP_ALONE, **facts) if one.tcp else None
 
 
 # --- names ----------------------------------------------------------------------------
@@ -219,33 +194,23 @@ async def look_at_names(case: Checkup) -> Symptoms:
     """Whether every name of every certificate still leads somewhere."""
     names = _names(case.config)
 
-    async def one(name: DomainName) -> str:
+    async def one(name: DomainName) -> Sequence[str] | SslmError:
         try:
-            return "" if await addresses_of(case, name) else "none"
+            return await addresses_of(case, name)
         except SslmError as err:
-            return str(err)
+            return err
 
-    dead: dict[str, list[DomainName]] = {}
-    problems: dict[str, list[DomainName]] = {}
     done, late = await case.watch.each("names", names, one, "name")
-    for name, problem in done:
-        if problem == "none":
-            dead.setdefault(names[name], []).append(name)
-        elif problem:
-            problems.setdefault(problem, []).append(name)
-    for certs, some in dead.items():
-        has = "has" if len(some) == 1 else "have"
-        yield odd(
-            "names",
-            f"{certs}: {some_of(some, _SHOWN)} {has} no address, so no client comes by "
-            "that name; take it out of the certificate if it is gone",
-        )
-    for problem, some in problems.items():
-        yield unseen("names", f"{some_of(some, _SHOWN)}: {problem}")
+    for certs, some in alike((name, names[name]) for name, found in done if not found).items():
+        facts = {"certs": certs, "names": some_of(some, _SHOWN), "one": len(some) == 1}
+        yield odd("names", Diagnosis.NAMES_DEAD, **facts, several=len(some) > 1)
+    failed = ((name, str(found)) for name, found in done if isinstance(found, SslmError))
+    for problem, some in alike(failed).items():
+        yield unseen("names", Diagnosis.ABOUT, what=some_of(some, _SHOWN), why=problem)
     for finding in late:
         yield finding
-    if good := sum(not problem for _, problem in done):
-        yield well("names", f"{count(good, 'name')} with an address")
+    if good := sum(isinstance(found, tuple) and bool(found) for _, found in done):
+        yield well("names", Diagnosis.NAMES_WELL, names=count(good, "name"))
 
 
 def _names(config: Config) -> dict[DomainName, str]:

@@ -15,6 +15,7 @@ from sslmd.config.grants import NAME_A_CLASS
 from sslmd.config.model import Config
 from sslmd.console.text import count
 from sslmd.core.errors import Mistake, SslmError
+from sslmd.core.words.doctor import Diagnosis
 from sslmd.doctor.daemon import Running, changed, refusals
 from sslmd.doctor.symptoms import (
     Checkup,
@@ -59,24 +60,17 @@ async def look_at_configuration(
     faulty = False
     for mistake in mistakes:
         if _is_closed(running, mistake.file):
-            text = f"{mistake.file} is not open to you; run this as the daemon's user, or root"
-            yield unseen("configuration", text)
+            yield unseen("configuration", Diagnosis.CONF_CLOSED, path=mistake.file)
         else:
             faulty = True
             yield wrong("configuration", str(mistake))
     if faulty:
-        now = "a daemon with this configuration cannot be started"
-        if is_its:
-            now = (
-                "the daemon works on with what it has loaded; a reload is refused, the next start "
-            )
-            now += "fails"
-        yield wrong("configuration", f"{now} until that is corrected")
+        yield wrong("configuration", Diagnosis.CONF_FAULTY, ours=is_its, other=not is_its)
     if config is None:
-        yield unseen("configuration", "all the rest is not looked at: nothing says what there is")
+        yield unseen("configuration", Diagnosis.CONF_NONE)
         return
     if mistakes:
-        yield unseen("configuration", "parts with mistakes are not looked at")
+        yield unseen("configuration", Diagnosis.CONF_PARTLY)
     for warning in config.warnings:
         # What is meant can be said of it: until then it is wrong, as `check` has it.
         yield (wrong if _is_unused(warning) else odd)("configuration", str(warning))
@@ -86,11 +80,10 @@ async def look_at_configuration(
         if finding := changed(running.files, config.files):
             yield finding
     if running.answers and not running.files:
-        yield unseen("configuration", "the daemon does not say what it has loaded: it is too old")
+        yield unseen("configuration", Diagnosis.CONF_NOT_SAID)
     if not config.warnings and not mistakes:
-        services = sum(service.managed for service in config.services.values())
-        text = f"{config.conf_dir}: {count(services, 'service')}, no mistakes"
-        yield well("configuration", text)
+        services = count(sum(service.managed for service in config.services.values()), "service")
+        yield well("configuration", Diagnosis.CONF_WELL, folder=config.conf_dir, services=services)
 
 
 def _is_unused(warning: Mistake) -> bool:
@@ -127,29 +120,20 @@ async def look_at_rights(case: Checkup, socket: str) -> Symptoms:
     for folder in units.written(config):
         if not folder.exists():
             if folder in (*config.dns.acme_dirs, *config.dns.tlsa_dirs):
-                yield wrong(
-                    "rights",
-                    f"{folder} is not there; run: install -d -m 0755 {folder}",
-                )
-            continue
-        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-            yield unseen(
-                "rights", f"{folder} is not open to you; run this as the daemon's user, or root"
-            )
-            continue
-        good += 1
+                yield wrong("rights", Diagnosis.NO_FOLDER, folder=folder)
+        elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            yield unseen("rights", Diagnosis.CONF_CLOSED, path=folder)
+        else:
+            good += 1
     # In production, classes may ask for more.
     wide = await asyncio.to_thread(lambda: list(wide_keys(str(config.globals.certs_dir))))
     for path in wide[:_SHOWN]:
-        yield wrong(
-            "rights",
-            f"{path} can be read by others than its owner; run: chmod 0600 {path}, and think of "
-            "a new key (sslmctl force-renew)",
-        )
+        yield wrong("rights", Diagnosis.WIDE_KEY, path=path)
     if len(wide) > _SHOWN:
-        yield wrong("rights", f"and {count(len(wide) - _SHOWN, 'other key')} like it")
+        keys = count(len(wide) - _SHOWN, "other key")
+        yield wrong("rights", Diagnosis.WIDE_KEYS_MORE, keys=keys)
     if good and not wide and not any(one.refused for one in found):
-        yield well("rights", f"{count(good, 'folder')}, every key for its owner alone")
+        yield well("rights", Diagnosis.RIGHTS_WELL, folders=count(good, "folder"))
 
 
 async def look_at_unit(case: Checkup) -> Symptoms:
@@ -161,15 +145,12 @@ async def look_at_unit(case: Checkup) -> Symptoms:
     status, said = await output_of(["systemctl", "show", "-p", names, "sslmd.service"])
     shown = dict(line.partition("=")[::2] for line in said.splitlines())
     if status or shown.get("LoadState") != "loaded":
-        yield odd("unit", "systemd knows no sslmd.service; is it started in another way?")
+        yield odd("unit", Diagnosis.NO_UNIT)
         return
     read = _read_by_unit(shown)
     if read is not None and os.path.realpath(read) != os.path.realpath(config.conf_dir):
-        yield wrong(
-            "unit",
-            f"the daemon reads {read}, not {config.conf_dir}; run: systemctl edit sslmd, and write "
-            f"there: [Service] Environment=SSL_MGR_TOPDIR={config.top}",
-        )
+        facts = {"read": read, "folder": config.conf_dir, "top": config.top}
+        yield wrong("unit", Diagnosis.UNIT_READS_OTHER, **facts)
     if shown.get("ProtectSystem") != "strict":
         return
     opened = [os.path.realpath(word.lstrip("-+")) for word in shown["ReadWritePaths"].split()]
@@ -179,14 +160,9 @@ async def look_at_unit(case: Checkup) -> Symptoms:
         if not any(Path(os.path.realpath(folder)).is_relative_to(above) for above in opened)
     ]
     if closed:
-        paths = " ".join(map(units.quoted, closed))
-        yield wrong(
-            "unit",
-            f"the unit lets the daemon write nothing to {paths}; run: systemctl edit sslmd, and "
-            f"write there: [Service] ReadWritePaths={paths}",
-        )
+        yield wrong("unit", Diagnosis.UNIT_CLOSES, paths=" ".join(map(units.quoted, closed)))
     else:
-        yield well("unit", "it opens every folder that the configuration names")
+        yield well("unit", Diagnosis.UNIT_WELL)
 
 
 async def look_at_user(case: Checkup, running: Running) -> Symptoms:
@@ -198,14 +174,9 @@ async def look_at_user(case: Checkup, running: Running) -> Symptoms:
 def user_found(uid: int, unit: units.Unit) -> Symptom:
     """Return what there is to say of a daemon of that user, in that unit."""
     if uid != 0:
-        return well("user", f"the daemon is no root, but uid {uid}")
+        return well("user", Diagnosis.USER_WELL, uid=uid)
     writes = "any folder" if unit.writable is None else " ".join(sorted(unit.writable))
-    return odd(
-        "user",
-        "the daemon runs as root: who breaks into it reads every file of root's, writes to "
-        f"{writes} and has systemd do anything; sslmd init --user gives it a user of its own, who "
-        "may do to units just what restart_cmd says",
-    )
+    return odd("user", Diagnosis.USER_ROOT, writes=writes)
 
 
 def _read_by_unit(shown: Mapping[str, str]) -> str | None:
@@ -224,20 +195,14 @@ async def look_at_clock(case: Checkup) -> Symptoms:
     config = case.config
     newest = await asyncio.to_thread(_newest, config)
     if newest - time.time() > _AHEAD:
-        yield wrong(
-            "clock",
-            f"files of the tree are {newest - time.time():.0f} s younger than now: the clock was "
-            "set back, or is wrong; set it",
-        )
+        yield wrong("clock", Diagnosis.CLOCK_BEHIND, seconds=f"{newest - time.time():.0f}")
     status, said = await output_of(["timedatectl", "show", "--property=NTPSynchronized", "--value"])
     if status:
-        yield unseen("clock", "nothing here tells whether it is synchronized (timedatectl)")
+        yield unseen("clock", Diagnosis.CLOCK_UNKNOWN)
     elif said == "yes":
-        yield well("clock", "it is synchronized")
+        yield well("clock", Diagnosis.CLOCK_WELL)
     else:
-        yield odd(
-            "clock", "nothing synchronizes it; run: timedatectl set-ntp true, or install chrony"
-        )
+        yield odd("clock", Diagnosis.CLOCK_ALONE)
 
 
 def _newest(config: Config) -> float:
@@ -258,14 +223,14 @@ async def look_at_commands(case: Checkup) -> Symptoms:
             commands += [(f"[{one.kind}] restart_cmd", argv) for argv in one.restart]
     commands += [("post_copy_cmd", post.argv) for post in config.globals.post_copy]
     missing = False
-    for what, argv in dict.fromkeys(commands):
+    for where, argv in dict.fromkeys(commands):
         program = argv[0] if "/" not in argv[0] else str(config.top / argv[0])
         if which(program) is None:
             missing = True
-            text = f"{what}: there is no program {argv[0]}; correct it or install it"
-            yield wrong("commands", text)
+            yield wrong("commands", Diagnosis.NO_PROGRAM, where=where, program=argv[0])
     if commands and not missing:
-        yield well("commands", f"{count(len(set(commands)), 'program')} to be run here, all there")
+        programs = count(len(set(commands)), "program")
+        yield well("commands", Diagnosis.PROGRAMS_WELL, programs=programs)
 
 
 async def look_at_certbot(case: Checkup) -> Symptoms:
@@ -282,15 +247,12 @@ async def look_at_certbot(case: Checkup) -> Symptoms:
     status, said = await output_of([certbot, "--version"])
     last = said.splitlines()[-1] if said else ""
     if status:
-        yield wrong("certbot", f"{certbot} does not run: {last}; install it again")
+        yield wrong("certbot", Diagnosis.CERTBOT_FAILS, certbot=certbot, said=last)
     else:
-        yield well("certbot", f"{last}: {certbot}")
+        yield well("certbot", Diagnosis.CERTBOT_WELL, certbot=certbot, said=last)
     if named := _named_in_cli_ini():
-        yield odd(
-            "certbot",
-            f"it reads {CLI_INI}, whatever sslmd says to it, and {', '.join(named)} "
-            f"{'is' if len(named) == 1 else 'are'} named there; remove that, or see if it fits",
-        )
+        facts = {"file": CLI_INI, "words": ", ".join(named), "one": len(named) == 1}
+        yield odd("certbot", Diagnosis.CERTBOT_LED_AWAY, **facts, several=len(named) > 1)
 
 
 def _named_in_cli_ini() -> list[str]:

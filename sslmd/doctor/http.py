@@ -11,7 +11,7 @@ import errno
 import ipaddress
 import secrets
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sslmd.config.model import Config, ServerClass, ServerKind, Validation
@@ -20,9 +20,10 @@ from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import DomainName, machine_of
 from sslmd.core.plain import some_of
+from sslmd.core.words.doctor import Diagnosis
 from sslmd.doctor.daemon import Running, files_in_place
 from sslmd.doctor.dns import addresses_of
-from sslmd.doctor.symptoms import Checkup, Symptoms, acme_ca, unseen, well, wrong
+from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, acme_ca, alike, unseen, well, wrong
 from sslmd.servers.http01_look import MOST_OF_NAME, NotShown, fetch_back, same_for_any
 
 PORT = 80  # RFC 8555 §8.3: the CA asks there
@@ -53,7 +54,7 @@ class _FetchedFile:
 
     shown: tuple[str, ...] = ()
     missing: tuple[NotShown, ...] = ()
-    problem: str = ""
+    problem: Diagnosis | str = ""
 
 
 async def look_at_http(case: Checkup, running: Running) -> Symptoms:
@@ -63,7 +64,7 @@ async def look_at_http(case: Checkup, running: Running) -> Symptoms:
         return
     web = next((one for one in case.config.server_classes if one.kind is ServerKind.WEB), None)
     if web is None or not web.server_dir or not web.servers:
-        yield wrong("http-01", "http-01 needs servers and server_dir in [web] of ssl-mgr.conf")
+        yield wrong("http-01", Diagnosis.HTTP_NO_SERVER)
         return
     left: list[str] = []
     try:
@@ -77,12 +78,14 @@ async def look_at_http(case: Checkup, running: Running) -> Symptoms:
             async for finding in _look_for(case, web, names, files):
                 yield finding
     except (CtlError, TimeoutError) as err:
-        why = err.text if isinstance(err, CtlError) else "the daemon took too long"
-        yield unseen("http-01", f"whether challenges show: no file could be put there ({why})")
-        async for finding in _connections(case, names):
+        why = err.text if isinstance(err, CtlError) else ""
+        yield unseen("http-01", Diagnosis.HTTP_NO_FILE, why=why, late=not why)
+        async for finding in case.watch.findings(
+            "port 80", names, lambda name: _reach(case, name), "name", fine=Diagnosis.PORT_WELL
+        ):
             yield finding
     for problem in left:
-        yield wrong("http-01", f"{problem}; it is removed when the daemon starts again")
+        yield wrong("http-01", Diagnosis.HTTP_LEFT, problem=problem)
 
 
 def _names(config: Config) -> list[_TestedName]:
@@ -107,27 +110,23 @@ async def _look_for(
     for finding in late:
         yield finding
     seen = dict(done)
-    by_problem: dict[str, list[str]] = {}
-    for name, one in done:
-        if one.problem:
-            by_problem.setdefault(one.problem, []).append(name.text)
-    for problem, some in by_problem.items():
-        yield wrong("http-01", f"{some_of(some, _SHOWN)}: {problem}")
+    for problem, some in alike((name.text, one.problem) for name, one in done).items():
+        yield wrong("http-01", problem).of(some_of(some, _SHOWN))
     async for finding in _Judge(case, web, files, seen).run():
         yield finding
     if good := sum(not one.missing and not one.problem for one in seen.values()):
-        yield well("http-01", f"{count(good, 'name')}: a file that was put there shows")
+        yield well("http-01", Diagnosis.HTTP_WELL, names=count(good, "name"))
 
 
 async def _see(case: Checkup, name: _TestedName, file: _File | None) -> _FetchedFile:
     if file is None:
-        return _FetchedFile(problem="the daemon has put no file for it; run: sslmctl reload")
+        return _FetchedFile(problem=Diagnosis.HTTP_NOT_PUT)
     try:
         addresses = (await _addresses(case, name.text))[:MOST_OF_NAME]
     except SslmError as err:
         return _FetchedFile(problem=str(err))
     if not addresses:
-        return _FetchedFile(problem="no address, so the CA finds no web server; correct the zone")
+        return _FetchedFile(problem=Diagnosis.HTTP_NO_ADDRESS)
     missing = await fetch_back(name.text, addresses, PORT, file.token, file.value)
     lacking = {one.address for one in missing}
     return _FetchedFile(tuple(one for one in addresses if one not in lacking), tuple(missing))
@@ -140,130 +139,76 @@ async def _addresses(case: Checkup, name: str) -> tuple[str, ...]:
         return await addresses_of(case, DomainName.parse(name))
 
 
+@dataclass(frozen=True)
 class _Judge:
     """Says what is behind what was not shown, once for all names of the same kind."""
 
-    def __init__(
-        self,
-        case: Checkup,
-        web: ServerClass,
-        files: Mapping[str, _File],
-        seen: Mapping[_TestedName, _FetchedFile],
-    ) -> None:
-        self._case = case
-        self._web = web
-        self._files = files
-        self._seen = seen
-        # Where other names show theirs: the same web server is set up well for those.
-        self._well = {
-            (name.group, address): name.text for name, one in seen.items() for address in one.shown
-        }
-        # By text, lines to paste, and whether it is sure.
-        self._found: dict[tuple[str, tuple[str, ...], bool], list[str]] = {}
+    case: Checkup
+    web: ServerClass
+    files: Mapping[str, _File]
+    seen: Mapping[_TestedName, _FetchedFile]
 
     async def run(self) -> Symptoms:
-        pairs = [(name, one) for name, seen in self._seen.items() for one in seen.missing]
+        # Where other names show theirs: the same web server is set up well for those.
+        fine = {
+            (name.group, address): name.text
+            for name, one in self.seen.items()
+            for address in one.shown
+        }
 
-        async def one(pair: tuple[_TestedName, NotShown]) -> bool:
-            await self._one(*pair)
-            return True
+        async def judge(pair: tuple[_TestedName, NotShown]) -> Symptom:
+            name, missing = pair
+            if missing.out_of_reach and not missing.led:
+                return await self._unreached(name, missing)
+            return await self._unfit(name, missing, fine.get((name.group, missing.address)))
 
-        _, late = await self._case.watch.each("http-01", pairs, one, "name")
+        pairs = [(name, one) for name, seen in self.seen.items() for one in seen.missing]
+        done, late = await self.case.watch.each("http-01", pairs, judge, "name")
         for finding in late:
             yield finding
-        for (text, paste, sure), names in self._found.items():
-            told = f"{some_of(list(dict.fromkeys(names)), _SHOWN)}: {text}"
-            yield wrong("http-01", told, paste) if sure else unseen("http-01", told)
+        for finding, names in alike((name.text, judged) for (name, _), judged in done).items():
+            yield finding.of(some_of(list(dict.fromkeys(names)), _SHOWN))
 
-    def _say(
-        self, name: _TestedName, text: str, paste: Iterable[str] = (), *, sure: bool = True
-    ) -> None:
-        self._found.setdefault((text, tuple(paste), sure), []).append(name.text)
-
-    async def _one(self, name: _TestedName, missing: NotShown) -> None:
-        if missing.out_of_reach and not missing.led:
-            await self._unreached(name, missing)
-            return
-        folder = f"{self._web.server_dir}/{name.group}"
+    async def _unfit(self, name: _TestedName, missing: NotShown, other: str | None) -> Symptom:
+        """Something answers, and does not show the file. `other`: a name for which it does."""
+        folder = f"{self.web.server_dir}/{name.group}"
+        facts = {"said": missing.text, "folder": folder, "paste": _paste(folder)}
         if missing.led:
-            self._say(
-                name,
-                f"{missing.text}; leave /.well-known/acme-challenge/ out of the redirect, or have "
-                f"the place where it leads show {folder}/.well-known/acme-challenge/. In nginx a "
-                "return beside the location goes first: put it into location /",
-                _paste(folder),
-            )
-            return
+            return wrong("http-01", Diagnosis.HTTP_LED, **facts)
         if missing.status == _FORBIDDEN:
-            self._say(
-                name,
-                f"{missing.text}: its user may not read {folder}/.well-known/acme-challenge/; open "
-                f"the folders above it (namei -l {folder}), and allow access in its configuration",
-                _paste(folder),
-            )
-            return
-        if other := self._well.get((name.group, missing.address)):
-            self._say(
-                name,
-                f"{missing.text}, while it shows the file for {other}: another virtual host "
-                "answers, or the default one; add the name to server_name (nginx), ServerAlias "
-                "(Apache), or have that host show the folder as well",
-                _paste(folder),
-            )
-            return
+            return wrong("http-01", Diagnosis.HTTP_FORBIDDEN, **facts)
+        if other:
+            return wrong("http-01", Diagnosis.HTTP_OTHER_HOST, **facts, other=other)
         stranger = f"{secrets.token_hex(8)}.invalid"
-        default = ""
-        if await same_for_any(name.text, missing.address, PORT, stranger):
-            default = " It answers this name as it answers any, so its default site may be at work."
-        what = "its alias or root leads elsewhere"
-        if missing.status not in (0, _NOT_FOUND):
-            what = "something else answers for this path"
-        self._say(
-            name,
-            f"{missing.text} for a file that is there: {what}.{default} It has to show "
-            f"{folder}/.well-known/acme-challenge/ on port {PORT}",
-            _paste(folder),
+        return wrong(
+            "http-01",
+            Diagnosis.HTTP_NOT_SHOWN,
+            **facts,
+            default=await same_for_any(name.text, missing.address, PORT, stranger),
+            elsewhere=missing.status in (0, _NOT_FOUND),
+            answered=missing.status not in (0, _NOT_FOUND),
         )
 
-    async def _unreached(self, name: _TestedName, missing: NotShown) -> None:
+    async def _unreached(self, name: _TestedName, missing: NotShown) -> Symptom:
         """Nobody answers at an address: is that so for everybody, or only from here?"""
-        address = missing.address
+        address, is_six = missing.address, ":" in missing.address
         if not _has_route(address):
-            family = "IPv6" if ":" in address else "IPv4"
-            self._say(
-                name,
-                f"{address} cannot be looked at: this machine has no {family}; a CA may choose "
-                f"this address: look at it from elsewhere",
-                sure=False,
-            )
-            return
-        others = self._seen[name].shown
-        if ":" in address or not await self._shown_by_server(name):
-            also = ""
-            if others and ":" in address:
-                also = f", while {others[0]} shows the file; CAs prefer IPv6"
-            way_out = ", or remove its AAAA record" if ":" in address else ""
-            self._say(
-                name,
-                f"{missing.text} (port {PORT}){also}; start the web server there and let port "
-                f"{PORT} in{way_out}",
-                sure=":" in address or self._web.http_check,
-            )
-            return
-        self._say(
-            name,
-            f"{missing.text} (port {PORT}) from here, while {', '.join(self._web.servers)} shows "
-            "the file: with NAT this may be well. Try from elsewhere: curl -v "
-            f"http://{name.text}/.well-known/acme-challenge/",
-            sure=False,
-        )
+            family = "IPv6" if is_six else "IPv4"
+            return unseen("http-01", Diagnosis.HTTP_NO_ROUTE, address=address, family=family)
+        if not is_six and await self._shown_by_server(name):
+            facts = {"said": missing.text, "servers": ", ".join(self.web.servers)}
+            return unseen("http-01", Diagnosis.HTTP_NAT, **facts, name=name.text)
+        other = next(iter(self.seen[name].shown), "") if is_six else ""
+        finding = wrong if is_six or self.web.http_check else unseen
+        facts = {"said": missing.text, "other": other}
+        return finding("http-01", Diagnosis.HTTP_SILENT, **facts, is_six=is_six)
 
     async def _shown_by_server(self, name: _TestedName) -> bool:
         """Whether a web server shows the file itself, asked at its own addresses."""
-        file = self._files[name.group]
-        for server in self._web.servers:
+        file = self.files[name.group]
+        for server in self.web.servers:
             try:
-                addresses = await self._case.resolver.addresses(machine_of(server))
+                addresses = await self.case.resolver.addresses(machine_of(server))
             except SslmError:
                 continue
             missing = await fetch_back(name.text, addresses, PORT, file.token, file.value)
@@ -305,36 +250,24 @@ def _has_route(address: str) -> bool:
 # --- without a file -------------------------------------------------------------------
 
 
-async def _connections(case: Checkup, names: Sequence[_TestedName]) -> Symptoms:
-    """Whether port 80 of every name takes connections: all that can be seen without a file."""
-
-    done, late = await case.watch.each(
-        "port 80", names, lambda name: _reaches(case, name.text), "name"
-    )
-    for name, problem in done:
-        if problem:
-            yield wrong("port 80", f"{name.text}: {problem}")
-    for finding in late:
-        yield finding
-    if good := sum(not problem for _, problem in done):
-        yield well("port 80", f"{count(good, 'name')} can be reached; no more was looked at")
-
-
-async def _reaches(case: Checkup, name: str) -> str:
+async def _reach(case: Checkup, name: _TestedName) -> Symptoms:
+    """Whether port 80 of a name takes connections: all that can be seen without a file."""
     try:
-        addresses = await _addresses(case, name)
+        addresses = await _addresses(case, name.text)
     except SslmError as err:
-        return str(err)
+        yield wrong("port 80", Diagnosis.ABOUT, what=name.text, why=err)
+        return
     if not addresses:
-        return "it has no address, and so the CA finds no web server; correct the zone"
+        yield wrong("port 80", Diagnosis.PORT_NO_ADDRESS, name=name.text)
     for address in addresses:
+        facts = {"name": name.text, "address": address}
         try:
             async with asyncio.timeout(10):
                 _, writer = await asyncio.open_connection(address, PORT)
         except TimeoutError:
-            return f"{address} port {PORT} does not answer; open it, the CA comes this way"
+            yield wrong("port 80", Diagnosis.PORT_SILENT, **facts)
+            return
         except OSError as err:
-            why = err.strerror or str(err)
-            return f"{address} port {PORT}: {why}; start the web server, the CA comes this way"
+            yield wrong("port 80", Diagnosis.PORT_CLOSED, **facts, why=err.strerror or err)
+            return
         writer.close()
-    return ""

@@ -14,11 +14,12 @@ import dns.name
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.names import ZoneName
+from sslmd.core.words.doctor import Diagnosis
 from sslmd.dns.answers import tlsa_in
 from sslmd.dns.ask import ask
+from sslmd.dns.include import TLSA_FILES
 from sslmd.dns.nameservers import primary_server
 from sslmd.dns.resolver import Resolver
-from sslmd.dns.tlsa_include import read
 from sslmd.doctor.dns import challenge_zones, dane_zones, zones
 from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, output_of, unseen, well, wrong
 from sslmd.store.files import read_file
@@ -31,13 +32,12 @@ _FILES = re.compile(r"^files: (.*)$", re.MULTILINE)
 _AT_ONCE = 8
 
 
-async def look_at_includes(case: Checkup) -> Symptoms:
+def look_at_includes(case: Checkup) -> Symptoms:
     """Whether the zones that are served have the include files in them."""
-
-    async for finding in case.watch.findings(
-        "include", zones(case.config), lambda zone: _of_zone(case.config, zone), "zone", _AT_ONCE
-    ):
-        yield finding
+    config = case.config
+    return case.watch.findings(
+        "include", zones(config), lambda zone: _of_zone(config, zone), "zone", _AT_ONCE
+    )
 
 
 async def _of_zone(config: Config, zone: ZoneName) -> Symptoms:
@@ -52,11 +52,7 @@ async def _of_zone(config: Config, zone: ZoneName) -> Symptoms:
     wanted = [*challenges, *tlsa]
     missing = [path for path in wanted if not os.path.exists(path)]
     for path in missing:
-        yield wrong(
-            "include",
-            f"{path} is not there, and a zone that includes it cannot be loaded; run: sslmctl "
-            "dns-refresh",
-        )
+        yield wrong("include", Diagnosis.INCLUDE_MISSING, path=path)
     if not wanted:
         return
     included, told = await _included(config, zone)
@@ -64,11 +60,8 @@ async def _of_zone(config: Config, zone: ZoneName) -> Symptoms:
         yield shown
         wanted = challenges
     if included is None and wanted:
-        yield unseen(
-            "include",
-            f"zone {zone}: {told}; in its file should stand: "
-            + ", ".join(f'$INCLUDE "{path}"' for path in wanted),
-        )
+        lines = ", ".join(f'$INCLUDE "{path}"' for path in wanted)
+        yield unseen("include", Diagnosis.INCLUDES_UNKNOWN, zone=zone, why=told, lines=lines)
     if included is None:
         return
     # A folder for each name server: one of them is enough here.
@@ -77,11 +70,9 @@ async def _of_zone(config: Config, zone: ZoneName) -> Symptoms:
         if any(path not in lacking for path in some):
             lacking = [path for path in lacking if path not in some]
     for path in lacking:
-        yield wrong(
-            "include", f'zone {zone} does not have {path}; write into its file: $INCLUDE "{path}"'
-        )
+        yield wrong("include", Diagnosis.NOT_INCLUDED, zone=zone, path=path)
     if not lacking and not missing:
-        yield well("include", f"zone {zone} has what is written for it ({told})")
+        yield well("include", Diagnosis.INCLUDES_WELL, zone=zone, told=told)
 
 
 async def _shown(config: Config, zone: ZoneName) -> Symptom | None:
@@ -90,19 +81,16 @@ async def _shown(config: Config, zone: ZoneName) -> Symptom | None:
     if primary is None or not config.dns.tlsa_dirs:
         return None
     path = tlsa_file(config.dns.tlsa_dirs[0], zone)
-    owner, given = next(iter((read(path, 0) or {}).items()), (None, None))
+    owner, given = next(iter((TLSA_FILES.read(path) or {}).items()), (None, None))
     server = await primary_server(primary, Resolver())
     if given is None or not given.records or server is None:
         return None
     answer = await ask(server, str(owner), "TLSA")
     shown, _ = tlsa_in(answer, dns.name.from_text(str(owner)))
     if given.records <= shown:
-        return well("include", f"zone {zone} has the TLSA records written for it ({server})")
-    return wrong(
-        "include",
-        f"zone {zone}: {server} does not show {owner} TLSA as it is written in {path}; have that "
-        "file included, and run: sslmctl dns-refresh",
-    )
+        return well("include", Diagnosis.TLSA_SHOWN, zone=zone, server=server)
+    facts = {"zone": zone, "server": server, "owner": owner, "path": path}
+    return wrong("include", Diagnosis.TLSA_NOT_SHOWN, **facts)
 
 
 def _is_one_of(path: str, included: Sequence[str]) -> bool:

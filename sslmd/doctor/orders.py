@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sslmd.acme.accounts import account_uri
 from sslmd.acme.directory import Directory, fetch
@@ -12,7 +12,9 @@ from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId
 from sslmd.core.plain import some_of
-from sslmd.doctor.symptoms import Checkup, Symptoms, acme_ca, unseen, well, wrong
+from sslmd.core.reason import Reason
+from sslmd.core.words.doctor import Diagnosis
+from sslmd.doctor.symptoms import Checkup, Symptoms, acme_ca, alike, unseen, well, wrong
 from sslmd.store.layout import Tree
 from sslmd.workers.preflight import Preflight
 
@@ -46,72 +48,49 @@ async def look_at_orders(case: Checkup) -> Symptoms:
     for finding in late:
         yield finding
     for name, found in looked:
+        ca = used[name]
         if isinstance(found, str):
-            yield wrong("CAs", f"{name}: {found}")
+            yield wrong("CAs", Diagnosis.ABOUT, what=name, why=found)
             continue
         directories[name] = found
-        problem = _lacking(used[name], found)
-        yield (
-            wrong("CAs", f"{name}: {problem}")
-            if problem
-            else well("CAs", f"{name}: {used[name].server} answers")
-        )
+        if ca.preferred_profile and ca.preferred_profile not in found.profiles:
+            known = ", ".join(found.profiles) or "none"
+            yield wrong("CAs", Diagnosis.NO_PROFILE, ca=name, asked=ca.preferred_profile, has=known)
+        elif found.external_account_required and not ca.eab_kid:
+            yield wrong("CAs", Diagnosis.NO_EAB, ca=name)
+        else:
+            yield well("CAs", Diagnosis.CA_ANSWERS, ca=name, server=ca.server)
 
-    async def one(cert: CertId) -> str:
-        known = directories.get(asking[cert].name)
-        return await _would_fail(case, cert, asking[cert], known, warned.append)
+    async def would_fail(cert: CertId) -> str:
+        return await _would_fail(case, cert, asking[cert], directories, warned.append)
 
-    warned: list[str] = []
-    problems: dict[str, list[CertId]] = {}
-    done, late = await case.watch.each("orders", asking, one, "certificate", _AT_ONCE)
-    for cert, trouble in done:
-        if trouble:
-            problems.setdefault(trouble, []).append(cert)
-    for trouble, certs in problems.items():
-        some = some_of(certs, _SHOWN)
-        yield wrong("orders", f"{some}: an order would not be made: {trouble}")
-    for text in dict.fromkeys(warned):
-        yield unseen("orders", text)
+    warned: list[Reason] = []
+    done, late = await case.watch.each("orders", asking, would_fail, "certificate", _AT_ONCE)
+    for trouble, certs in alike(done).items():
+        yield wrong("orders", Diagnosis.NO_ORDER, certs=some_of(certs, _SHOWN), why=trouble)
+    for why in dict.fromkeys(warned):
+        yield unseen("orders", why)
     for finding in late:
         yield finding
-    unknown = sorted(used.keys() - directories.keys())
-    if unknown:
-        yield unseen("orders", f"whether CAA records allow {', '.join(unknown)} to issue")
+    if unknown := sorted(used.keys() - directories.keys()):
+        yield unseen("orders", Diagnosis.CAA_UNSEEN, cas=", ".join(unknown))
     elif good := sum(not trouble for _, trouble in done):
-        yield well(
-            "orders", f"{count(good, 'certificate')}: names, zones and CAA are as an order needs"
-        )
-
-
-def _lacking(ca: CaInfo, directory: Directory) -> str:
-    profile = ca.preferred_profile
-    if profile and profile not in directory.profiles:
-        known = ", ".join(directory.profiles) or "none"
-        return f"it has no profile {profile} ({known}); correct ca_preferred_acme_profile"
-    if directory.external_account_required and not ca.eab_kid:
-        return "it wants an account that you have there; write ca_eab_kid and ca_eab_hmac_key_file"
-    return ""
+        yield well("orders", Diagnosis.ORDERS_WELL, certs=count(good, "certificate"))
 
 
 async def _would_fail(
     case: Checkup,
     cert: CertId,
     ca: CaInfo,
-    known: Directory | None,
-    warn: Callable[[str], None],
+    known: Mapping[str, Directory],
+    warn: Callable[[Reason], None],
 ) -> str:
     """Return what would end an order before it is made, "" for nothing."""
     home = Tree(str(case.config.globals.certs_dir)).certbot_dir(cert)
     account = await asyncio.to_thread(account_uri, home, ca.server)
+    directory = known.get(ca.name) or Directory()
     checks = Preflight(
-        cert,
-        case.config,
-        case.resolver,
-        known or Directory(),
-        ca.validation,
-        account,
-        _no_account,
-        warn,
+        cert, case.config, case.resolver, directory, ca.validation, account, _no_account, warn
     )
     try:
         await checks.run(case.config.services[cert].spec.all_names())

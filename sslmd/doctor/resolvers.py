@@ -10,6 +10,7 @@ from sslmd.config.model import Endpoint
 from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import ZoneName
+from sslmd.core.words.doctor import Diagnosis
 from sslmd.dns.answers import rcode_of
 from sslmd.dns.ask import NameServer, OutOfReach, ask
 from sslmd.dns.dnssec import bogus
@@ -31,30 +32,25 @@ async def look_at_dnssec(case: Checkup) -> Symptoms:
             yield resolver
         return
 
-    done, late = await case.watch.each(
-        "DNSSEC", looked_at, lambda zone: _dnssec(zone, resolver, wanted=zone in wanted), "zone"
-    )
-    for finding in (*(found for _, found in done), *late):
+    async def one(zone: ZoneName) -> Symptoms:
+        facts = {"zone": zone, "resolver": resolver}
+        try:
+            problem = await bogus(zone, resolver)
+            answer = await ask(resolver, zone, "SOA", recursive=True, dnssec=True)
+        except SslmError as err:
+            yield unseen("DNSSEC", Diagnosis.ABOUT_ZONE, zone=zone, why=err)
+            return
+        if problem:
+            yield wrong("DNSSEC", problem)
+        elif answer.flags & dns.flags.AD:
+            yield well("DNSSEC", Diagnosis.SIGNED, **facts)
+        elif zone in wanted:
+            yield wrong("DNSSEC", Diagnosis.TLSA_UNSIGNED, **facts)
+        else:
+            yield well("DNSSEC", Diagnosis.UNSIGNED, **facts)
+
+    async for finding in case.watch.findings("DNSSEC", looked_at, one, "zone"):
         yield finding
-
-
-async def _dnssec(zone: ZoneName, resolver: NameServer, *, wanted: bool) -> Symptom:
-    try:
-        problem = await bogus(zone, resolver)
-        answer = await ask(resolver, zone, "SOA", recursive=True, dnssec=True)
-    except SslmError as err:
-        return unseen("DNSSEC", f"zone {zone}: {err}")
-    if problem:
-        return wrong("DNSSEC", problem)
-    if answer.flags & dns.flags.AD:
-        return well("DNSSEC", f"zone {zone} is signed, and validates at {resolver}")
-    if wanted:
-        return wrong(
-            "DNSSEC",
-            f"zone {zone} is not signed, as {resolver} sees it, and nobody looks at its TLSA "
-            "records; sign it, and have the DS record put into the zone above",
-        )
-    return well("DNSSEC", f"zone {zone} is not signed")
 
 
 async def _validating(given: Endpoint | None) -> NameServer | Symptom:
@@ -66,11 +62,7 @@ async def _validating(given: Endpoint | None) -> NameServer | Symptom:
             answer = await ask(resolver, ".", "SOA", recursive=True, dnssec=True)
             if answer.flags & dns.flags.AD:
                 return resolver
-    return unseen(
-        "DNSSEC",
-        "no resolver here validates; install one (unbound), and name it: "
-        "dns_validating_resolver = '127.0.0.1'",
-    )
+    return unseen("DNSSEC", Diagnosis.NO_VALIDATING)
 
 
 async def look_at_extra_servers(case: Checkup) -> Symptoms:
@@ -88,7 +80,7 @@ async def look_at_extra_servers(case: Checkup) -> Symptoms:
     for finding in late:
         yield unseen("DNS", finding.text)
     if good := sum(not found for _, found in done):
-        yield well("DNS", f"{count(good, 'resolver')} of dns_xtra_ns: each answers for every zone")
+        yield well("DNS", Diagnosis.EXTRA_WELL, resolvers=count(good, "resolver"))
 
 
 async def _extra(case: Checkup, endpoint: Endpoint, asked: list[ZoneName]) -> list[Symptom]:
@@ -96,10 +88,9 @@ async def _extra(case: Checkup, endpoint: Endpoint, asked: list[ZoneName]) -> li
     try:
         addresses = await case.resolver.addresses(endpoint.host)
     except SslmError as err:
-        return [unseen("DNS", f"{endpoint.host} of dns_xtra_ns: {err}")]
+        return [unseen("DNS", Diagnosis.EXTRA_UNKNOWN, host=endpoint.host, why=err)]
     if not addresses:
-        text = f"{endpoint.host} of dns_xtra_ns has no address; correct the name, or remove it"
-        return [wrong("DNS", text)]
+        return [wrong("DNS", Diagnosis.EXTRA_NO_ADDRESS, host=endpoint.host)]
     found = []
     for address in addresses:
         name = "" if address == endpoint.host else endpoint.host
@@ -114,27 +105,13 @@ async def _at(case: Checkup, server: NameServer, asked: list[ZoneName]) -> list[
         try:
             answer = await ask(server, zone, "SOA", recursive=True)
         except OutOfReach as err:
-            return [unseen("DNS", f"{err} (dns_xtra_ns)")]
+            return [unseen("DNS", Diagnosis.EXTRA_OUT_OF_REACH, why=err)]
         except SslmError as err:
-            return [
-                wrong(
-                    "DNS",
-                    f"{err}: it is one of dns_xtra_ns, and a firewall may be in the way. Each "
-                    f"order would wait for it for {limit:g} s (dns_check_timeout) and then fail; "
-                    "let port 53 out (UDP and TCP), or remove it from dns_xtra_ns",
-                )
-            ]
+            return [wrong("DNS", Diagnosis.EXTRA_SILENT, why=err, limit=f"{limit:g}")]
         if not answer.answer:
             unknown.append((zone, rcode_of(answer)))
     if not unknown:
         return []
     zone, rcode = unknown[0]
-    more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-    return [
-        wrong(
-            "DNS",
-            f"{server} of dns_xtra_ns does not know zone {zone}{more} (it answers {rcode}), so no "
-            "order goes on; see whether the zone is delegated, or write dns_xtra_ns = [] where "
-            "only your own name servers know it",
-        )
-    ]
+    facts = {"server": server, "zone": zone, "more": len(unknown) - 1, "rcode": rcode}
+    return [wrong("DNS", Diagnosis.EXTRA_NO_SUCH_ZONE, **facts)]

@@ -7,12 +7,12 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sslmd.config.hosts import hosts_of
-from sslmd.config.model import Config, Probe, ServerClass, Unprobed
+from sslmd.config.model import Config, Probe, ServerClass, Unprobed, hosts_of
 from sslmd.core.errors import SslmError
-from sslmd.core.facts import CertFacts
 from sslmd.core.names import CertId, covers, machine_of
 from sslmd.core.plain import some_of
+from sslmd.core.spec import CertFacts
+from sslmd.core.words.doctor import Diagnosis
 from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, well, wrong
 from sslmd.servers.local import LOOPBACK, hosts_here, is_local, is_loopback
 from sslmd.servers.probe import Reach, Served, facts_of, served_at
@@ -32,29 +32,27 @@ async def look_at_hosts(case: Checkup) -> Symptoms:
     """Whether the daemon's user gets in everywhere, and finds what it needs."""
     prod = str(case.config.globals.prod_cert_dir)
 
-    async def one(host: str) -> str:
+    async def one(host: str) -> Symptoms:
         try:
             async with asyncio.timeout(_VISIT), shell_on(host, prod) as shell:
                 await shell.ask("survey")
                 answer = await shell.ask("run", "20", "rsync", "--version")
-                return "" if answer.status == "0" else f"{host} has no rsync; install it there"
         except SslmError as err:
-            return str(err)
+            yield wrong("ssh", Diagnosis.ABOUT, what=host, why=err.text_beside(host))
         except TimeoutError:
-            return f"{host}: a visit takes longer than {_VISIT:g} s; see why it hangs"
+            yield wrong("ssh", Diagnosis.HOST_HANGS, host=host, seconds=f"{_VISIT:g}")
+        else:
+            if answer.status == "0":
+                yield well("ssh", Diagnosis.HOST_WELL, host=host)
+            else:
+                yield wrong("ssh", Diagnosis.NO_RSYNC, host=host)
 
     here = await asyncio.to_thread(hosts_here, case.config)
     hosts = [host for host in hosts_of(case.config) if host not in here]
     if hosts and (stranger := case.stranger("ssh")):
         yield stranger
         return
-    done, late = await case.watch.each("ssh", hosts, one, "host", _HOSTS)
-    for host, problem in done:
-        if problem:
-            yield wrong("ssh", problem if problem.startswith(host) else f"{host}: {problem}")
-        else:
-            yield well("ssh", f"{host} lets us in, and has rsync")
-    for finding in late:
+    async for finding in case.watch.findings("ssh", hosts, one, "host", _HOSTS):
         yield finding
 
 
@@ -98,9 +96,9 @@ async def look_at_ports(case: Checkup) -> Symptoms:
         places += found
         if one.unprobed is Unprobed.NONE:
             if certs:
-                yield unseen("ports", f"[{one.kind}]: not looked at, because probe = 'none'")
+                yield unseen("ports", Diagnosis.PROBE_NONE, kind=one.kind)
         elif one.servers and not found and one.svc_depends:
-            yield unseen("ports", f"[{one.kind}]: no port is known; name it: probe = [[port]]")
+            yield unseen("ports", Diagnosis.NO_PORT, kind=one.kind)
     by_leaf = {one.leaf: one.cert for one in ours.values()}
 
     async for finding in case.watch.findings(
@@ -143,10 +141,10 @@ async def _look(case: Checkup, place: _Place, by_leaf: Mapping[bytes, CertId]) -
     try:
         addresses, own = await _addresses(case, place.host)
     except SslmError as err:
-        yield wrong("ports", f"{place}: {err}")
+        yield wrong("ports", Diagnosis.ABOUT, what=place, why=err)
         return
     if not addresses:
-        yield wrong("ports", f"{place}: {host} has no address; correct the name")
+        yield wrong("ports", Diagnosis.PLACE_NO_ADDRESS, place=place, host=host)
         return
     # Where nobody listens, or speaks TLS, one look is enough for all certificates.
     first = await _ask(place, addresses, place.wanted[:1] or [None])
@@ -195,15 +193,15 @@ def _silent(place: _Place, one: Served, others: Sequence[Served]) -> Symptom:
     alike = [each for each in others if (each.reach, each.problem) == (one.reach, one.problem)]
     text = f"{', '.join(each.address for each in alike)} {one.problem}"
     if one.reach is Reach.NO_ROUTE:
-        return unseen("ports", f"{place}: {text}; look at it from elsewhere")
+        return unseen("ports", Diagnosis.PLACE_NO_ROUTE, place=place, said=text)
     return _mute(place, text)
 
 
 def _mute(place: _Place, text: str) -> Symptom:
     """Judge a port that shows no certificate: it has to only where the daemon looks, too."""
     if place.counted and not place.probe.optional:
-        return wrong("ports", f"{place}: {text}; start the server, or correct probe")
-    return unseen("ports", f"{place}: {text}: which certificate clients get is not known")
+        return wrong("ports", Diagnosis.PLACE_MUTE, place=place, said=text)
+    return unseen("ports", Diagnosis.PLACE_UNKNOWN, place=place, said=text)
 
 
 def _judge(
@@ -219,16 +217,14 @@ def _judge(
         if served.leaf is None:
             yield _mute(place, f"{served.address} {served.problem}")
         elif one is None:
-            yield unseen(
-                "ports", f"[{place.kind}] {served}; no certificate of this class is in use yet"
-            )
+            yield unseen("ports", Diagnosis.NONE_IN_USE, kind=place.kind, served=served)
         elif served.leaf == one.leaf:
             good.setdefault(where, []).append(str(one.cert))
         else:
             yield _foreign(case, place, served, one, by_leaf)
-    not_counted = "" if place.counted else "; probe = false, so the daemon does not look there"
     for where, certs in good.items():
-        yield well("ports", f"{where} serves {some_of(certs, _SHOWN)}{not_counted}")
+        facts = {"where": where, "certs": some_of(certs, _SHOWN)}
+        yield well("ports", Diagnosis.SERVED_WELL, **facts, not_probed=not place.counted)
 
 
 def _foreign(
@@ -238,16 +234,16 @@ def _foreign(
     assert served.leaf is not None
     other = by_leaf.get(served.leaf)
     if other is not None and place.probe.optional:
-        return odd(
-            "ports",
-            f"[{place.kind}] {served.address} port {served.port} serves {other}, not {one.cert}, "
-            "which is for this class, too; if it has a port of its own, name it in probe",
-        )
-    whose = str(other) if other is not None else "not ours"
-    text = (
-        f"[{place.kind}] {served}: {whose}, where {one.cert} should be; have the server read "
-        f"{folder}, and reload it; or name the right port in probe"
+        where = f"[{place.kind}] {served.address} port {served.port}"
+        return odd("ports", Diagnosis.SERVES_OTHER, where=where, other=other, cert=one.cert)
+    return (wrong if place.counted else odd)(
+        "ports",
+        Diagnosis.SERVES_WRONG,
+        kind=place.kind,
+        served=served,
+        other=other,
+        foreign=other is None,
+        cert=one.cert,
+        folder=folder,
+        not_probed=not place.counted,
     )
-    if not place.counted:
-        return odd("ports", f"{text}. probe = false, so the daemon does not look there")
-    return wrong("ports", text)

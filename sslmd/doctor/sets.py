@@ -8,13 +8,14 @@ import pwd
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 
-from sslmd.console.text import count, local, printable
+from sslmd.console.text import printable
 from sslmd.core.errors import SslmError
-from sslmd.core.facts import SetFacts
 from sslmd.core.names import CertId, GroupName, SetName
-from sslmd.core.plain import some_of
+from sslmd.core.plain import local, some_of
+from sslmd.core.spec import SetFacts
+from sslmd.core.words.doctor import Diagnosis
 from sslmd.doctor.daemon import Running
-from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, well, wrong
+from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, wrong
 from sslmd.servers import as_found, production
 from sslmd.servers.local import hosts_here
 from sslmd.store import sets
@@ -35,21 +36,19 @@ async def look_at_sets(case: Checkup, running: Running) -> Symptoms:
     if stranger := case.stranger("sets"):
         yield stranger
         return
-    certs = list(case.config.services)
     # Which set the daemon takes for the one in use.
     known = {cert.name: cert.curr.text("set") for cert in running.certs}
     here = await asyncio.to_thread(hosts_here, case.config)
 
-    async def one(cert: CertId) -> list[Symptom]:
-        return await asyncio.to_thread(
-            lambda: list(_of_cert(case, cert, known.get(str(cert)), running.asked, here))
-        )
+    async def one(cert: CertId) -> Symptoms:
+        looks = _of_cert(case, cert, known.get(str(cert)), running.asked, here)
+        for finding in await asyncio.to_thread(list, looks):
+            yield finding
 
-    done, late = await case.watch.each("sets", certs, one, "certificate", _THREADS)
-    for finding in (*(finding for _, found in done for finding in found), *late):
+    async for finding in case.watch.findings(
+        "sets", case.config.services, one, "certificate", _THREADS, Diagnosis.SETS_WELL
+    ):
         yield finding
-    if good := sum(not found for _, found in done):
-        yield well("sets", f"{count(good, 'certificate')}: keys, chains, links and owners fit")
 
 
 def _of_cert(
@@ -67,11 +66,7 @@ def _of_cert(
         yield _unread(cert, err)
         return
     for remark in links.remarks:
-        yield wrong(
-            "sets",
-            f"{cert}: {printable(remark)}; let it lead to a set that is there, or remove it, and "
-            "run: sslmctl reload",
-        )
+        yield wrong("sets", Diagnosis.BAD_LINK, cert=cert, remark=printable(remark))
     yield from _foreign(case, tree, cert, names)
     now = datetime.now(UTC)
     fits = True
@@ -86,20 +81,16 @@ def _of_cert(
     if links.curr is None:
         # Of those that it knows, the daemon says so itself.
         if known is None and case.config.services[cert].managed and not links.remarks:
-            yield odd("sets", f"{cert}: there is no certificate yet; see sslmctl show {cert.arg}")
+            yield odd("sets", Diagnosis.NO_CERT_YET, cert=cert, arg=cert.arg)
         return
     if not fits:
         return  # nothing is made of it: production stays as it is, and so does what is known
     if known is not None and known != str(links.curr):
         if _is_younger(tree, cert, asked):
-            text = "it was rolled after the daemon was asked; run sslmctl doctor again"
-            yield unseen("sets", f"{cert}: {text}")
+            yield unseen("sets", Diagnosis.JUST_ROLLED, cert=cert)
         else:
-            yield wrong(
-                "sets",
-                f"{cert}: its link curr leads to set {links.curr}, and the daemon takes "
-                f"{known or 'none'} for the one in use; run: sslmctl reload",
-            )
+            told = {"cert": cert, "set": links.curr, "known": known or "none"}
+            yield wrong("sets", Diagnosis.OTHER_CURR, **told)
     yield from _production(case, tree, cert, links.curr, here)
 
 
@@ -107,67 +98,35 @@ def _unread(cert: CertId, err: SslmError | OSError) -> Symptom:
     """Judge what cannot be read; what is only closed to us was not looked at."""
     if isinstance(err, SslmError):
         closed = isinstance(err.__cause__, PermissionError)
-        return (unseen if closed else wrong)("sets", f"{cert}: {err}")
-    return unseen(
-        "sets",
-        f"{cert}: {printable(err.filename or '')}: {err.strerror}; run this as the daemon's user, "
-        "or root",
-    )
+        return (unseen if closed else wrong)("sets", Diagnosis.ABOUT, what=cert, why=err)
+    facts = {"cert": cert, "path": printable(err.filename or ""), "why": err.strerror}
+    return unseen("sets", Diagnosis.SET_CLOSED, **facts)
 
 
 def _of_set(cert: CertId, facts: SetFacts, links: sets.Links, now: datetime) -> Iterator[Symptom]:
     """Judge one set by its place."""
-    place = _place(facts.name, links)
-    is_made = facts.cert is not None or bool(facts.key)
-    if facts.cert is None and facts.name == links.next and facts.key:
+    is_curr, is_next = facts.name == links.curr, facts.name == links.next
+    if facts.cert is None and is_next and facts.key:
         return  # it waits for its certificate
-    if facts.problem and facts.name in (links.curr, links.next):
+    place = "in use" if is_curr else "on deck" if is_next else "that was in use before"
+    told = {"cert": cert, "set": facts.name, "place": place, "arg": cert.arg}
+    if facts.problem and (is_curr or is_next):
         # A CA without its key can only become another CA: the daemon says how.
         other = "show" if cert.group == GroupName.CA else "force-renew"
-        yield wrong(
-            "sets",
-            f"{cert}: set {facts.name} {place}: {facts.problem}; put the right file back and run "
-            f"sslmctl reload; for another way: sslmctl {other} {cert.arg}",
-        )
+        yield wrong("sets", Diagnosis.SET_BROKEN, **told, problem=facts.problem, other=other)
     elif facts.problem and facts.name == links.prev:
-        yield odd(
-            "sets",
-            f"{cert}: set {facts.name} {place}: {facts.problem}; it cannot be rolled back to",
-        )
-    elif facts.problem and facts.cert is None and is_made:
-        yield odd(
-            "sets",
-            f"{cert}: set {facts.name} has a key and no certificate, and no link leads to it; it "
-            f"was cut short: run sslmctl clean {cert.arg}, or remove it",
-        )
-    if facts.cert is None or facts.name not in (links.curr, links.next):
+        yield odd("sets", Diagnosis.NO_WAY_BACK, **told, problem=facts.problem)
+    elif facts.problem and facts.cert is None and facts.key:
+        yield odd("sets", Diagnosis.SET_CUT_SHORT, **told)
+    if facts.cert is None or not (is_curr or is_next):
         return
-    end = facts.cert.not_after
+    end, chain_end = facts.cert.not_after, facts.chain_end
     if end <= now:
-        yield wrong(
-            "sets",
-            f"{cert}: set {facts.name} {place} expired on {local(end, now)}; see why it was not "
-            f"renewed: sslmctl show {cert.arg}",
-        )
-    elif facts.chain_end is not None and facts.chain_end <= now:
-        yield wrong(
-            "sets",
-            f"{cert}: a CA in the chain of set {facts.name} {place} expired on "
-            f"{local(facts.chain_end, now)}; renew that CA, then run: sslmctl force-renew "
-            f"{cert.arg}",
-        )
+        yield wrong("sets", Diagnosis.SET_EXPIRED, **told, at=local(end, now))
+    elif chain_end is not None and chain_end <= now:
+        yield wrong("sets", Diagnosis.CHAIN_EXPIRED, **told, at=local(chain_end, now))
     if cert.group == GroupName.CA and not facts.cert.is_ca:
-        yield wrong(
-            "sets",
-            f"{cert}: the certificate of set {facts.name} {place} is no CA's; nothing that it "
-            "signs is valid",
-        )
-
-
-def _place(name: SetName, links: sets.Links) -> str:
-    if name == links.curr:
-        return "in use"
-    return "on deck" if name == links.next else "that was in use before"
+        yield wrong("sets", Diagnosis.NO_CA_CERT, **told)
 
 
 def _is_younger(tree: Tree, cert: CertId, asked: float) -> bool:
@@ -191,12 +150,8 @@ def _foreign(case: Checkup, tree: Tree, cert: CertId, names: list[SetName]) -> I
         if owner not in (0, case.uid):
             theirs.setdefault(owner, []).append(path)
     for owner, some in theirs.items():
-        yield wrong(
-            "sets",
-            f"{cert}: {some_of(some, _SHOWN)} belong to {_user(owner)}, who so has power "
-            f"over this certificate; see how that came, and run: chown -R {_user(case.uid)} "
-            f"{tree.cert_dir(cert)}",
-        )
+        facts = {"cert": cert, "paths": some_of(some, _SHOWN), "folder": tree.cert_dir(cert)}
+        yield wrong("sets", Diagnosis.OTHER_OWNER, **facts, owner=_user(owner), us=_user(case.uid))
 
 
 def _user(uid: int) -> str:
@@ -215,6 +170,7 @@ def _production(
         return
     prod = str(config.globals.prod_cert_dir)
     is_ca = config.services[cert].spec.ca is not None
+    facts = {"cert": cert, "link": f"{Tree(prod).cert_dir(cert)}/curr", "arg": cert.arg}
     try:
         if as_found.holds(tree, prod, cert, curr, is_ca=is_ca):
             access = config.access(cert, here)
@@ -222,14 +178,8 @@ def _production(
                 tree, prod, cert, curr, is_ca=is_ca, access=access
             ):
                 return
-            what = "has other files or permissions than it should"
+            yield wrong("sets", Diagnosis.PRODUCTION_DIFFERS, **facts)
         else:
-            what = f"is not set {curr}, which is in use"
+            yield wrong("sets", Diagnosis.PRODUCTION_OLD, **facts, set=curr)
     except (SslmError, OSError) as err:
         yield _unread(cert, err)
-        return
-    yield wrong(
-        "sets",
-        f"{cert}: {Tree(prod).cert_dir(cert)}/curr {what}: servers read something else; run: "
-        f"sslmctl deliver {cert.arg}",
-    )

@@ -6,15 +6,19 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sslmd.config.model import CaInfo, Config, ServiceConfig
 from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import ZoneName
+from sslmd.core.reason import Reason
 from sslmd.core.spec import AcmeCa
+from sslmd.core.words.doctor import Diagnosis
+from sslmd.core.words.pattern import fill
+from sslmd.core.words.sentence import say
 from sslmd.dns.nameservers import NameServers, name_servers
 from sslmd.dns.resolver import Resolver
 from sslmd.processes import start
@@ -56,25 +60,46 @@ class Symptom:
     text: str
     paste: tuple[str, ...] = ()
 
+    def of(self, what: str) -> Symptom:
+        """Return it as found of something that is named."""
+        return replace(self, text=fill(Diagnosis.ABOUT, {"what": what, "why": self.text}))
 
-def well(where: str, text: str) -> Symptom:
+
+def _of(level: Grade, where: str, what: Diagnosis | Reason | str, facts: dict[str, Any]) -> Symptom:
+    paste = facts.pop("paste", ())
+    if isinstance(what, Reason):
+        what = say(what)
+    text = fill(what, facts) if isinstance(what, Diagnosis) else what
+    return Symptom(where, level, text, tuple(paste))
+
+
+def well(where: str, what: Diagnosis | Reason | str, /, **facts: Any) -> Symptom:
     """Return a finding of something that is as it should be."""
-    return Symptom(where, Grade.WELL, text)
+    return _of(Grade.WELL, where, what, facts)
 
 
-def odd(where: str, text: str) -> Symptom:
-    """Return one that may be meant, and may go wrong."""
-    return Symptom(where, Grade.ODD, text)
+def odd(where: str, what: Diagnosis | Reason | str, /, **facts: Any) -> Symptom:
+    """Return one that may be meant, and may go wrong. A text is somebody's who made it before."""
+    return _of(Grade.ODD, where, what, facts)
 
 
-def wrong(where: str, text: str, paste: Sequence[str] = ()) -> Symptom:
+def wrong(where: str, what: Diagnosis | Reason | str, /, **facts: Any) -> Symptom:
     """Return one that has to be corrected."""
-    return Symptom(where, Grade.WRONG, text, tuple(paste))
+    return _of(Grade.WRONG, where, what, facts)
 
 
-def unseen(where: str, text: str) -> Symptom:
+def unseen(where: str, what: Diagnosis | Reason | str, /, **facts: Any) -> Symptom:
     """Return one that could not be looked at, and why."""
-    return Symptom(where, Grade.UNSEEN, text)
+    return _of(Grade.UNSEEN, where, what, facts)
+
+
+def alike(found: Iterable[tuple[Item, Result]]) -> dict[Result, list[Item]]:
+    """Return items by what was found of them; those of which nothing was are left out."""
+    items: dict[Result, list[Item]] = {}
+    for item, one in found:
+        if one:
+            items.setdefault(one, []).append(item)
+    return items
 
 
 def acme_ca(config: Config, service: ServiceConfig) -> CaInfo | None:
@@ -135,8 +160,8 @@ class TimeBox:
         missed = len(items) - len(done)
         if not missed:
             return done, []
-        text = f"{count(missed, noun)} not looked at, after {self.seconds:g} s"
-        return done, [unseen(where, f"{text}; run it again with a longer --limit")]
+        facts = {"what": count(missed, noun), "seconds": f"{self.seconds:g}"}
+        return done, [unseen(where, Diagnosis.LATE, **facts)]
 
     async def findings(
         self,
@@ -145,8 +170,12 @@ class TimeBox:
         look: Callable[[Item], Symptoms],
         noun: str,
         at_once: int = AT_ONCE,
+        fine: Diagnosis | None = None,
     ) -> AsyncIterator[Symptom]:
-        """Yield what a look at each item finds, and how many (`noun`) were not done in time."""
+        """Yield what a look at each item finds, and how many (`noun`) were not done in time.
+
+        `fine`: what there is to say of those of which nothing was found.
+        """
 
         async def one(item: Item) -> list[Symptom]:
             return [finding async for finding in look(item)]
@@ -154,6 +183,8 @@ class TimeBox:
         done, late = await self.each(where, items, one, noun, at_once)
         for finding in (*(each for _, found in done for each in found), *late):
             yield finding
+        if fine and (good := sum(not found for _, found in done)):
+            yield well(where, fine, what=count(good, noun))
 
 
 @dataclass(frozen=True)
@@ -170,11 +201,7 @@ class Checkup:
         """Return why we cannot look as the daemon would; None if we can."""
         if os.geteuid() == self.uid:
             return None
-        return unseen(
-            where,
-            f"you are uid {os.geteuid()}, and the daemon is uid {self.uid}: what it may do, and "
-            "whose files it takes, shows only when this is run as root",
-        )
+        return unseen(where, Diagnosis.OTHER_USER, ours=os.geteuid(), its=self.uid)
 
     async def servers(self, zone: ZoneName) -> NameServers:
         """Return the name servers of a zone of ours, looked up once; raises as that does."""
@@ -195,12 +222,12 @@ async def all_of(where: str, look: Symptoms, watch: TimeBox) -> list[Symptom]:
             async for finding in look:
                 found.append(finding)  # noqa: PERF401 - what was found before a failure stays
     except TimeoutError:
-        found.append(unseen(where, f"not looked at to the end, after {watch.seconds:g} s"))
+        found.append(unseen(where, Diagnosis.LATE_ITSELF, seconds=f"{watch.seconds:g}"))
     except OSError as err:
         what = f"{err.filename}: {err.strerror}" if err.filename else str(err)
-        found.append(unseen(where, f"this cannot be looked at: {what}; run it as root"))
+        found.append(unseen(where, Diagnosis.CLOSED, why=what))
     except (SslmError, ValueError) as err:
-        found.append(unseen(where, f"this cannot be looked at: {err}"))
+        found.append(unseen(where, Diagnosis.FAILED, why=err))
     return found
 
 
@@ -219,7 +246,7 @@ async def output_of(argv: Sequence[str]) -> tuple[int, str]:
     if path is None:
         return 127, "it is not there"
     try:
-        program = await start([path, *argv[1:]], cwd="/", remedy="install it again")
+        program = await start([path, *argv[1:]], cwd="/")
     except SslmError as err:
         return 127, str(err)
     try:

@@ -18,9 +18,10 @@ from sslmd.console.program import DONE, FAILED, run_tool
 from sslmd.console.text import clock, complain, printable, printable_json, say
 from sslmd.core.errors import Permanent
 from sslmd.memory import keep_private
-from sslmd.offline.reading import STDIN, read
 from sslmd.pki.describe import KIND, Described, describe, same_key
+from sslmd.pki.pem import MAX_BYTES
 
+STDIN = "-"
 _WIDTH = 16  # of the longest fact's name, and two blanks
 
 
@@ -91,23 +92,21 @@ def _title(file: str) -> str:
 def _document(
     shown: list[tuple[str, list[Described], str]], groups: list[list[str]]
 ) -> dict[str, object]:
+    def known(one: Described) -> dict[str, object]:
+        facts = {name.replace(" ", "_"): fact for name, fact in one.facts.items()}
+        numbers = {"days_left": one.days_left, "life_days": one.life, "age_days": one.age}
+        days = {name: number for name, number in numbers.items() if number is not None}
+        return {**facts, **days, **({"error": one.error} if one.error else {})}
+
     files = [
         {
             "file": _title(file),
-            "found": [
-                {**_keys(one), **({"error": one.error} if one.error else {})} for one in found
-            ],
+            "found": list(map(known, found)),
             **({"error": error} if error else {}),
         }
         for file, found, error in shown
     ]
     return {"files": files, "same_key": groups}
-
-
-def _keys(one: Described) -> dict[str, object]:
-    numbers = {"days_left": one.days_left, "life_days": one.life, "age_days": one.age}
-    days = {name: number for name, number in numbers.items() if number is not None}
-    return {**{name.replace(" ", "_"): fact for name, fact in one.facts.items()}, **days}
 
 
 def _print(shown: list[tuple[str, list[Described], str]], groups: list[list[str]]) -> None:
@@ -120,22 +119,39 @@ def _print(shown: list[tuple[str, list[Described], str]], groups: list[list[str]
             complain(f"  {printable(error)}", "red")
         for number, one in enumerate(found, start=1):
             say(f"  {printable(one.kind)}" + (f" #{number}" if len(found) > 1 else ""))
-            _facts(one)
+            for name, fact in one.facts.items():
+                if name in one.times:
+                    fact = clock(one.times[name])
+                if name != KIND and fact:
+                    say(f"    {name:<{_WIDTH}}{printable(fact)}")
+            if one.error:
+                sys.stdout.flush()
+                complain(f"    {printable(one.error)}", "red")
     for number, group in enumerate(groups):
         if not number:
             say()
         say(f"one key: {printable(group)}")
 
 
-def _facts(one: Described) -> None:
-    for name, fact in one.facts.items():
-        if name in one.times:
-            fact = clock(one.times[name])
-        if name != KIND and fact:
-            say(f"    {name:<{_WIDTH}}{printable(fact)}")
-    if one.error:
-        sys.stdout.flush()
-        complain(f"    {printable(one.error)}", "red")
+def read(path: str) -> bytes:
+    """Return the content of a file, or of stdin; raise `Permanent` for what is no such file.
+
+    No more is read than a PEM file may have: the file may be a disk.
+    """
+    try:
+        if path == STDIN:
+            content = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            # Opening a FIFO that nobody writes to would wait for ever; who writes is waited for.
+            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.set_blocking(handle, True)
+            with open(handle, "rb") as file:
+                content = file.read(MAX_BYTES + 1)
+    except OSError as err:
+        raise Permanent(f"cannot be read: {err.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise Permanent(f"it has more than {MAX_BYTES} bytes: no key or certificate is that large")
+    return content
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from sslmd.console.text import clock, complain, printable, say
 from sslmd.core.errors import Permanent
 from sslmd.core.names import BadName, DomainName, SanName, parse_san, shown
 from sslmd.memory import keep_private
-from sslmd.offline.reading import STDIN, read
+from sslmd.offline.sslm_info import STDIN, read
 from sslmd.pki.chain import cert_ders
 from sslmd.pki.describe import PRIVATE, describe, trusted_der
 from sslmd.pki.inspect import CERT, KEY
@@ -34,12 +34,12 @@ from sslmd.pki.judge import (
     RULES,
     Flaw,
     Terms,
+    TooMuchWork,
     constrains_names,
     find_path,
     judge,
 )
 from sslmd.pki.parsed import Parsed, parse_all
-from sslmd.pki.paths import TooMuchWork
 from sslmd.pki.pem import CERTIFICATE, Block, blocks
 from sslmd.pki.profile import Use
 

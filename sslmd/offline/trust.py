@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _roots(args: argparse.Namespace) -> Iterator[Root]:
-    from sslmd.offline.reading import read
+    from sslmd.offline.sslm_info import read
 
     found = [_named(word, args) for word in args.roots] or _configured(args)
     for name, path in found:

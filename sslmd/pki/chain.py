@@ -64,11 +64,17 @@ def load_cert(pem: bytes) -> x509.Certificate:
 
 def only_cert(pem: bytes) -> tuple[x509.Certificate, bytes]:
     """Return the certificate that `load_cert` does, and its DER."""
+    der = only_der(pem)
+    return parse_certs([der])[0], der
+
+
+def only_der(pem: bytes) -> bytes:
+    """Return the DER of the one certificate in `pem`; raise `Permanent` as `load_cert` does."""
     ders = cert_ders(blocks(pem))
-    certs = parse_certs(ders)
-    if len(certs) != 1:
-        raise Permanent(f"it holds {len(certs) or 'no'} certificates instead of one")
-    return certs[0], ders[0]
+    if len(ders) != 1:
+        parse_certs(ders)
+        raise Permanent(f"it holds {len(ders) or 'no'} certificates instead of one")
+    return ders[0]
 
 
 def key_fits(key: PublicKey, made: x509.Certificate | x509.CertificateSigningRequest) -> bool:

@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from sslmd.core.errors import Permanent
-from sslmd.pki.der import content, whole_element
 from sslmd.pki.identity import describe_key
 from sslmd.pki.pem import (
     CERTIFICATE,
@@ -28,8 +27,10 @@ from sslmd.pki.pem import (
     MAX_BYTES,
     REQUESTS,
     Block,
+    content,
     damage,
     whole_blocks,
+    whole_element,
 )
 from sslmd.pki.profile import oid_name, unknown_critical
 
@@ -116,7 +117,7 @@ def _of_block(block: Block, now: datetime) -> Described:
     if read is None:
         return Described({KIND: label, "size": f"{len(block.der)} bytes"}, error="not known here")
     try:
-        return read(block.der, now)
+        return _tried(read, block.der, now)
     except Permanent as err:
         other = _of_any_kind(block.der, now)
         error = f"labelled {label}, but it is a {other.kind}" if other else str(err)
@@ -126,24 +127,31 @@ def _of_block(block: Block, now: datetime) -> Described:
 def _of_any_kind(der: bytes, now: datetime) -> Described | None:
     for read in (_cert, _request, _private, _public):
         with suppress(Permanent):
-            return read(der, now)
+            return _tried(read, der, now)
     return None
+
+
+def _tried(read: _Reader, der: bytes, now: datetime) -> Described:
+    try:
+        return read(der, now)
+    except MALFORMED as err:
+        # Without the cause: nobody promises that a parser's message holds no content (I2).
+        is_key = read in (_private, _public)
+        what = "damaged, or of an unknown kind" if is_key else f"damaged: {damage(err)}"
+        raise Permanent(what) from None
 
 
 # --- certificates ---------------------------------------------------------------------------
 
 
 def _cert(der: bytes, now: datetime) -> Described:
-    try:
-        cert = x509.load_der_x509_certificate(der)
-        described = _described(_cert_facts(cert, now), cert.public_key)
-        begin, end = cert.not_valid_before_utc, cert.not_valid_after_utc
-        lengths = (end - now, end - begin, now - begin)
-        left, life, age = (round(length / timedelta(days=1), 2) for length in lengths)
-        times = {"not before": begin, "not after": end}
-        return replace(described, days_left=left, life=life, age=age, times=times)
-    except MALFORMED as err:
-        raise Permanent(f"damaged: {damage(err)}") from None
+    cert = x509.load_der_x509_certificate(der)
+    described = _described(_cert_facts(cert, now), cert.public_key)
+    begin, end = cert.not_valid_before_utc, cert.not_valid_after_utc
+    lengths = (end - now, end - begin, now - begin)
+    left, life, age = (round(length / timedelta(days=1), 2) for length in lengths)
+    times = {"not before": begin, "not after": end}
+    return replace(described, days_left=left, life=life, age=age, times=times)
 
 
 def _trusted(der: bytes, now: datetime) -> Described:
@@ -273,51 +281,35 @@ def _general(name: x509.GeneralName) -> str:
 
 
 def _request(der: bytes, _now: datetime) -> Described:
+    request = x509.load_der_x509_csr(der)
     try:
-        request = x509.load_der_x509_csr(der)
-        try:
-            signed = "right" if request.is_signature_valid else "WRONG"
-        except (InvalidSignature, *MALFORMED):
-            signed = "cannot be checked"
-        facts: dict[str, Fact] = {
-            KIND: "certificate request",
-            "subject": _name(request.subject),
-            "names": _alternative(request.extensions),
-            "signature": f"{oid_name(request.signature_algorithm_oid)}, {signed}",
-            **_extensions(request.extensions),
-        }
-        return _described(facts, request.public_key)
-    except MALFORMED as err:
-        raise Permanent(f"damaged: {damage(err)}") from None
+        signed = "right" if request.is_signature_valid else "WRONG"
+    except (InvalidSignature, *MALFORMED):
+        signed = "cannot be checked"
+    facts: dict[str, Fact] = {
+        KIND: "certificate request",
+        "subject": _name(request.subject),
+        "names": _alternative(request.extensions),
+        "signature": f"{oid_name(request.signature_algorithm_oid)}, {signed}",
+        **_extensions(request.extensions),
+    }
+    return _described(facts, request.public_key)
 
 
 def _private(der: bytes, _now: datetime) -> Described:
-    try:
-        key = serialization.load_der_private_key(
-            der, password=None, unsafe_skip_rsa_key_validation=True
-        )
-    except MALFORMED:
-        # Without the cause: nobody promises that a parser's message holds no content (I2).
-        raise Permanent("damaged, or of an unknown kind") from None
+    key = serialization.load_der_private_key(
+        der, password=None, unsafe_skip_rsa_key_validation=True
+    )
     return _described({KIND: PRIVATE}, key.public_key)
 
 
 def _public(der: bytes, _now: datetime) -> Described:
-    def load() -> PublicKeyTypes:
-        return serialization.load_der_public_key(der)
-
-    try:
-        return _described({KIND: "public key"}, load)
-    except MALFORMED:
-        raise Permanent("damaged, or of an unknown kind") from None
+    return _described({KIND: "public key"}, lambda: serialization.load_der_public_key(der))
 
 
 def _revoked(der: bytes, _now: datetime) -> Described:
-    try:
-        crl = x509.load_der_x509_crl(der)
-        return Described({KIND: "list of revoked certificates", "issuer": _name(crl.issuer)})
-    except MALFORMED as err:
-        raise Permanent(f"damaged: {damage(err)}") from None
+    crl = x509.load_der_x509_crl(der)
+    return Described({KIND: "list of revoked certificates", "issuer": _name(crl.issuer)})
 
 
 def _dh(der: bytes, _now: datetime) -> Described:

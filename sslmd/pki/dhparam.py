@@ -12,7 +12,7 @@ import re
 from functools import cache
 
 from sslmd.core.errors import Permanent
-from sslmd.pki.der import content, whole_element
+from sslmd.pki.pem import content, whole_element
 
 # Bits -> X of p = 2^b - 2^(b-64) + (floor(2^(b-130) e) + X) 2^64 - 1: RFC 7919 §A.1 to §A.5.
 _OFFSETS = {2048: 560316, 3072: 2625351, 4096: 5736041, 6144: 15705020, 8192: 10965728}

@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from sys import intern
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import NameOID
 
-from sslmd.core.facts import Parts
-from sslmd.pki.der import issuer_der
+from sslmd.pki.pem import issuer_der
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sslmd.core.spec import Parts
 
 _SHORT = {
     NameOID.COMMON_NAME: "CN",
@@ -64,9 +68,9 @@ def key_id(key: bytes) -> str:
 def describe_key(public_key: PublicKeyTypes) -> str:
     """Return the kind of a key as `str(KeySpec)` does: "ec secp384r1", "rsa 4096", "ed25519"."""
     if isinstance(public_key, ec.EllipticCurvePublicKey):
-        return f"ec {public_key.curve.name}"
+        return intern(f"ec {public_key.curve.name}")
     if isinstance(public_key, rsa.RSAPublicKey):
-        return f"rsa {public_key.key_size}"
+        return intern(f"rsa {public_key.key_size}")
     return type(public_key).__name__.removeprefix("_").removesuffix("PublicKey").lower()
 
 

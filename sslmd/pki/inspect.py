@@ -14,10 +14,11 @@ from itertools import takewhile
 from typing import Generic, TypeVar
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from sslmd.core.errors import Permanent
-from sslmd.core.facts import CertFacts, Parts, SetFacts
 from sslmd.core.names import SetName
+from sslmd.core.spec import CertFacts, Parts, SetFacts
 from sslmd.pki.chain import (
     bundle,
     cert_ders,
@@ -28,7 +29,7 @@ from sslmd.pki.chain import (
     is_self_issued,
     key_fits,
     load_cert,
-    only_cert,
+    only_der,
     split_pem,
 )
 from sslmd.pki.csr import host_name, load_csr, names_asked, san_texts, says_ca
@@ -56,21 +57,25 @@ class _Leaf:
     """A certificate that could be read through."""
 
     cert: x509.Certificate
-    der: bytes
+    key: PublicKeyTypes
     facts: CertFacts
     issuer: Issuer
+    is_self_issued: bool
 
 
 def _load_leaf(pem: bytes) -> _Leaf:
-    cert, der = only_cert(pem)
+    der = only_der(pem)
     try:
+        cert = x509.load_der_x509_certificate(der)
         issuer = issuer_of(cert, der)
         constraints = find(cert, x509.BasicConstraints)
         is_ca = constraints is not None and constraints.ca
+        is_self_issued = cert.subject == issuer.name
         # A root of X.509v1 does not say that it is one.
-        known = is_ca or cert.subject == issuer.name
+        known = is_ca or is_self_issued
+        public = cert.public_key()
         # Not as encoded there: one key can be written in several ways.
-        key = public_bytes_of(cert.public_key()) if known else b""
+        key = public_bytes_of(public) if known else b""
         facts = CertFacts(
             serial=f"{cert.serial_number:x}",
             not_before=cert.not_valid_before_utc,
@@ -78,7 +83,7 @@ def _load_leaf(pem: bytes) -> _Leaf:
             names=san_texts(cert.extensions),
             subject=cert.subject.rfc4514_string() if known else "",
             issuer=issuer.text,
-            key=describe_key(cert.public_key()),
+            key=describe_key(public),
             is_ca=is_ca,
             identity=identity(cert.subject, key) if known else "",
             parts=parts_of(cert.subject) if known else (),
@@ -86,7 +91,7 @@ def _load_leaf(pem: bytes) -> _Leaf:
         )
     except MALFORMED as err:
         raise Permanent(f"the certificate is damaged: {damage(err)}") from None
-    return _Leaf(cert, der, facts, issuer)
+    return _Leaf(cert, public, facts, issuer, is_self_issued)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,7 @@ def set_facts(name: SetName, files: Mapping[str, bytes], *, deep: bool = True) -
     """
     cert = _read(files, CERT, "a certificate", _load_leaf)
     leaf = cert.value
-    expected = None if deep or leaf is None else leaf.cert.public_key()
+    expected = None if deep or leaf is None else leaf.key
     key = _read(files, KEY, "a usable private key", partial(load_public, expected=expected))
     if leaf is None:
         request = _read(files, CSR, "a certificate request", _load_request)
@@ -154,7 +159,7 @@ def set_facts(name: SetName, files: Mapping[str, bytes], *, deep: bool = True) -
 
 def _signer_of(leaf: _Leaf, chain_pem: bytes) -> _Above:
     """Return who signed it: the first issuer of its chain, or itself."""
-    if not is_self_issued(leaf.cert):
+    if not leaf.is_self_issued:
         return _above(leaf.issuer, chain_pem)
     try:
         issuers = _issuers(chain_pem)
@@ -231,7 +236,7 @@ def _problems(
             yield f"{CSR} does not match {KEY}"
         yield cert.trouble
         return
-    if key.value and not key_fits(key.value, cert.value.cert):
+    if key.value and key.value != cert.value.key:
         yield f"{KEY} does not match {CERT}"
     yield from _chain_problems(files, cert.value, deep=deep)
     if cert.value.facts.is_ca:
@@ -268,7 +273,7 @@ def _chain_problems(files: Mapping[str, bytes], leaf: _Leaf, *, deep: bool) -> I
     chain = files.get(CHAIN, b"")
     try:
         # A root may lack the file: it has no issuers to put in there.
-        if CHAIN not in files and not is_self_issued(leaf.cert):
+        if CHAIN not in files and not leaf.is_self_issued:
             yield f"no {CHAIN}"
         if deep or not _issuers(chain):
             check_chain(leaf.cert, _issuers(chain), deep=deep)

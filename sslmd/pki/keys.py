@@ -32,9 +32,7 @@ def generate_key(spec: KeySpec) -> bytes:
     Raises `Permanent` for a curve or size that is not offered.
     """
     return generate(spec).private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 

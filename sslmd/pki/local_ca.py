@@ -19,9 +19,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sslmd.core.errors import Permanent
 from sslmd.core.names import shown
-from sslmd.core.own_ca import asks_for
-from sslmd.core.spec import LONGEST_SERVER_LIFE, CaOptions, CertSpec
-from sslmd.core.times import clock
+from sslmd.core.plain import clock
+from sslmd.core.spec import LONGEST_SERVER_LIFE, CaOptions, CertSpec, asks_for
 from sslmd.pki.chain import (
     check_chain,
     check_may_issue,
@@ -31,16 +30,10 @@ from sslmd.pki.chain import (
     load_cert,
     split_pem,
 )
-from sslmd.pki.csr import (
-    alternative_names,
-    load_csr,
-    names_asked,
-    subject_name,
-)
-from sslmd.pki.der import issuer_der, subject_der
+from sslmd.pki.csr import alternative_names, load_csr, names_asked, subject_name
 from sslmd.pki.identity import describe_key, parts_of
 from sslmd.pki.keys import PrivateKey, PublicKey, load_key
-from sslmd.pki.pem import MALFORMED
+from sslmd.pki.pem import MALFORMED, issuer_der, subject_der
 
 # Clocks of clients run behind: a certificate that is a second old must not be "not yet valid".
 _BACKDATE = timedelta(minutes=5)

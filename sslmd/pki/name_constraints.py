@@ -20,8 +20,8 @@ from cryptography.x509.oid import NameOID
 
 from sslmd.core.errors import Permanent
 from sslmd.core.names import shown
-from sslmd.pki.der import content
 from sslmd.pki.parsed import CanonicalName, Parsed, canonical
+from sslmd.pki.pem import content
 
 # Comparisons of one name with one constraint; what needs more was made to keep somebody busy.
 MAX_COMPARISONS = 250_000

@@ -14,8 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from sslmd.pki.der import spells_out_curve
 from sslmd.pki.parsed import Parsed
+from sslmd.pki.pem import spells_out_curve
 
 # NIST SP 800-131A: 112 bits of security, as OpenSSL's security level 2 and the CA/B Forum (§6.1.5).
 LEAST_RSA_BITS = 2048

@@ -10,10 +10,9 @@ from cryptography import x509
 from sslmd.core.dane.tlsa import Material
 from sslmd.core.errors import Permanent
 from sslmd.pki.chain import cert_ders, key_fits, only_cert, parse_certs
-from sslmd.pki.der import key_der
 from sslmd.pki.inspect import CERT, CHAIN, KEY
 from sslmd.pki.keys import load_public, public_bytes_of
-from sslmd.pki.pem import MALFORMED, blocks
+from sslmd.pki.pem import MALFORMED, blocks, key_der
 
 _T = TypeVar("_T")
 

@@ -1,6 +1,6 @@
-"""What is in the production tree beside its certificates, and the folders above it.
+"""What is in a production tree, here or on another machine, and the folders above it.
 
-Private keys that nobody knows (I1) are found and reported, never removed; folders above the tree
+What of it is removed, and what is reported, `core.host.needs` decides (I1). Folders above the tree
 that keep readers of keys out are named, never opened (I2).
 """
 
@@ -10,13 +10,18 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator
 from contextlib import suppress
+from datetime import datetime
 
-from sslmd.core.host.needs import KeyAccess
+from sslmd.config.model import Config, wanted_here
+from sslmd.core.host.needs import Belonging, KeyAccess, Needs, cert_named, needs
 from sslmd.core.names import BadName, CertId, SetName, shown
+from sslmd.core.reason import Held, Reason
 from sslmd.servers.key_rights import Rights
-from sslmd.servers.production import ALL_FILES, cert_at
+from sslmd.servers.production import ALL_FILES, survey
+from sslmd.servers.ssh import ShellAnswer
+from sslmd.store.certs import was_delivered
 from sslmd.store.layout import CURR, DH, INCOMING, NEXT, PREV, SECRET_FILES, Tree
 
 # Of a look for private keys that are nobody's: folders deep, bytes of a file, and how many are
@@ -28,14 +33,47 @@ _SECRET_NAMES = (".key", ".p12", ".pfx", ".jks")
 _IN_MAKING = re.compile(r"\..+\.[0-9a-f]{24}\.new")
 
 
-def has_key(prod: str, cert: CertId) -> bool:
-    """Whether private keys are with a certificate in production; never raises."""
-    base = Tree(prod).cert_dir(cert)
-    with suppress(OSError):
-        return any(
-            os.path.lexists(f"{folder}/{file}") for folder in _sets(base) for file in SECRET_FILES
+def needs_here(config: Config, now: datetime) -> Needs:
+    """Return what is in production and not meant to be: what is removed, what is reported.
+
+    Blocks. Raises as `production.survey` does.
+    """
+    prod, tree = str(config.globals.prod_cert_dir), Tree(str(config.globals.certs_dir))
+    wanted, found = wanted_here(config), survey(prod)
+    things = [
+        Belonging(
+            str(cert),
+            cert,
+            has_key=bool(keys_of(prod, cert)),
+            is_ours=linked and was_delivered(tree, cert),
         )
-    return False
+        for cert, linked in found.items()
+        if cert not in wanted.keys  # nearly all are, and stay with all that they have
+    ]
+    told = {cert for cert in config.services if cert in found or cert in wanted.keys}
+    strays = stray_keys(prod, wanted.certs, told, config.inactive)
+    return needs(wanted, now, there=[*things, *map(Belonging, strays)])
+
+
+def found_there(answer: ShellAnswer, holds: Collection[CertId]) -> list[Belonging]:
+    """Return what a host tells that it has (`survey` of remote.sh).
+
+    `holds`: what we once put there. What has no key, and is no certificate's name, is left out.
+    """
+    there = []
+    for text in answer.every("have"):
+        key, _, name = text.partition(" ")
+        cert = cert_named(name)
+        if cert is not None or key == "with":
+            there.append(Belonging(name, cert, has_key=key == "with", is_ours=cert in holds))
+    return [*there, *map(Belonging, answer.every("stray"))]
+
+
+def keys_of(prod: str, cert: CertId) -> list[str]:
+    """Return the paths of private keys with a certificate in production; never raises."""
+    sets = _sets(Tree(prod).cert_dir(cert))
+    paths = (f"{folder}/{file}" for folder in sets for file in SECRET_FILES)
+    return [path for path in paths if os.path.lexists(path)]
 
 
 def keys_in(folder: str, *, but: str) -> list[str]:
@@ -58,7 +96,7 @@ def keys_in(folder: str, *, but: str) -> list[str]:
 def _sets(base: str) -> Iterator[str]:
     """Yield the folders in which a certificate of production may have keys."""
     yield from (f"{base}/{name}" for name in (CURR, NEXT, PREV))
-    yield from (f"{base}/db/{name}" for name in _names(f"{base}/db"))
+    yield from (f"{base}/db/{name}" for name in sorted(_names(f"{base}/db")))
 
 
 def _names(path: str) -> list[str]:
@@ -112,9 +150,9 @@ def _cert_of_set(parts: list[str]) -> CertId | None:
     with suppress(BadName):
         if len(parts) == 5 and parts[2] == "db":
             SetName.parse(parts[3])
-            return cert_at(parts[0], parts[1])
-        if len(parts) == 4 and parts[2] in (CURR, NEXT, PREV):
-            return cert_at(parts[0], parts[1])
+        elif len(parts) != 4 or parts[2] not in (CURR, NEXT, PREV):
+            return None
+        return cert_named(f"{parts[0]}/{parts[1]}")
     return None
 
 
@@ -149,11 +187,13 @@ def closed_above(prod: str, access: KeyAccess) -> list[str]:
     return found
 
 
-def closed_text(folders: Sequence[str], access: KeyAccess) -> str:
+def closed(folders: Iterable[str], access: KeyAccess) -> Reason:
     """Say whom folders above production keep from its keys, and how to open them."""
-    who = [f"group {access.group}"] if access.group else []
-    who = [*who, f"user {access.owner}"] if access.owner else who
-    run = f"chmod o+x {shlex.join(sorted(folders))}"
-    verb = "does not let" if len(folders) == 1 else "do not let"
-    named = ", ".join(map(shown, sorted(folders)))
-    return f"{named} {verb} {' or '.join(who) or 'others'} through to the keys; run: {run}"
+    some = sorted(folders)
+    return Reason(
+        Held.KEYS_CLOSED,
+        folders=tuple(map(shown, some)),
+        group=access.group or None,
+        owner=access.owner or None,
+        command=f"chmod o+x {shlex.join(some)}",
+    )

@@ -14,6 +14,7 @@ from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import CertId, GroupName, SetName
 from sslmd.core.plain import some_of
 from sslmd.core.state import Delivered
+from sslmd.servers.around import keys_of
 from sslmd.servers.production import linked
 from sslmd.store import certs, files, owners, sets
 from sslmd.store.layout import (
@@ -23,9 +24,7 @@ from sslmd.store.layout import (
     CURR,
     FULLCHAIN,
     NEXT,
-    PREV,
     PRIVKEY,
-    SECRET_FILES,
     Tree,
 )
 
@@ -100,7 +99,11 @@ def close_keys(prod: str, cert: CertId) -> list[str]:
     Raises `Transient` or `Permanent` if that cannot be done.
     """
     base = Tree(prod).cert_dir(cert)
-    return _closed(_keys_in((f"{base}/{CURR}", f"{base}/{NEXT}")))
+    return _closed(
+        one
+        for one in _keys(prod, cert)
+        if os.path.dirname(one) in (f"{base}/{CURR}", f"{base}/{NEXT}")
+    )
 
 
 def ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
@@ -110,7 +113,7 @@ def ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
     cannot be looked at counts as not there. Never raises.
     """
     place = Tree(prod)
-    found = _ca_keys(prod, cert)
+    found = _keys(prod, cert)
     remarks: list[str] = []
     if not found:
         return remarks
@@ -120,13 +123,13 @@ def ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
         for path in found:
             remarks += _closed([path])
     except SslmError as err:
-        remarks.append(str(err))
+        remarks.append(err.text_beside(cert))
     return [*remarks, *told_of_ca_keys(prod, cert, managed=managed)]
 
 
 def told_of_ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
     """Return the remark on the keys of a CA that lie in production, and change nothing."""
-    found = _ca_keys(prod, cert)
+    found = _keys(prod, cert)
     if not found:
         return []
     way_out = "Its group is not active: remove these files yourself"
@@ -138,14 +141,9 @@ def told_of_ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
     ]
 
 
-def _ca_keys(prod: str, cert: CertId) -> list[str]:
-    place = Tree(prod)
-    base, db = place.cert_dir(cert), place.db_dir(cert)
-    try:
-        older = [f"{db}/{name}" for name in sorted(os.listdir(db))]
-    except OSError:
-        older = []
-    return _keys_in([*(f"{base}/{name}" for name in (CURR, NEXT, PREV)), *older])
+def _keys(prod: str, cert: CertId) -> list[str]:
+    """Return the keys with a certificate in production, but not through links."""
+    return [one for one in keys_of(prod, cert) if not os.path.islink(os.path.dirname(one))]
 
 
 def _closed(paths: Iterable[str]) -> list[str]:
@@ -156,17 +154,6 @@ def _closed(paths: Iterable[str]) -> list[str]:
         if owners.tighten(path):
             remarks.append(f"{path} could be read by others; it is 0600 now, consider a new key")
     return remarks
-
-
-def _keys_in(folders: Iterable[str]) -> list[str]:
-    """Return the key files in those of these directories that are there and no links."""
-    return [
-        path
-        for folder in folders
-        if os.path.isdir(folder) and not os.path.islink(folder)
-        for path in (f"{folder}/{file}" for file in SECRET_FILES)
-        if os.path.lexists(path)
-    ]
 
 
 def remains(prod: str, cert: CertId) -> str:

@@ -65,8 +65,8 @@ def places(config: Config, socket: str = "") -> Iterator[tuple[str, Path, Kind]]
     """Yield what a configuration names: the key, the path, and what lies there."""
     own = config.globals
     yield "conf.d", config.conf_dir, Kind.OURS
-    for path in sorted({Path(path).parent for path in config.files} - {config.conf_dir}):
-        yield "conf.d", path, Kind.OURS
+    for path in sorted({os.path.dirname(path) for path in config.files} - {str(config.conf_dir)}):
+        yield "conf.d", Path(path), Kind.OURS
     yield "certs_dir", own.certs_dir, Kind.OURS
     yield "prod_cert_dir", own.prod_cert_dir, Kind.PRODUCTION
     for group in config.dh.groups:

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from sslmd.core.errors import Permanent, Transient, naming, together
+from sslmd.core.failed import Failed
 from sslmd.core.names import ZoneName, machine_of, shown
+from sslmd.core.reason import Reason, said
 from sslmd.servers.local import is_local
 from sslmd.servers.ssh import shell_on
 from sslmd.store import files
@@ -75,7 +77,7 @@ async def put(
                     walk.put(token, content.encode("ascii"))
 
     def put_there(host: str) -> Awaitable[None]:
-        return _there(host, words, server_dir, apex, "write challenges to", scratch)
+        return _there(host, words, server_dir, apex, Failed.CHALLENGE_NOT_PUT, scratch)
 
     await _on_each(hosts, put_here, put_there, in_thread)
 
@@ -106,7 +108,7 @@ async def remove(
     words = ("remove", *tokens)
 
     def remove_there(host: str) -> Awaitable[None]:
-        return _there(host, words, server_dir, apex, "remove challenges from", scratch)
+        return _there(host, words, server_dir, apex, Failed.CHALLENGE_NOT_REMOVED, scratch)
 
     await _on_each(hosts, remove_here, remove_there, in_thread)
 
@@ -171,10 +173,10 @@ async def _there(
     words: Sequence[str],
     server_dir: Path,
     apex: str,
-    doing: str,
+    code: Failed,
     scratch: Scratch | None,
 ) -> None:
-    """Do it on another host: `challenge.sh` with an action and what it is for."""
+    """Do it on another host: `challenge.sh` with an action; `code`: what fails if it does."""
     below = f"{apex}/{WELL_KNOWN}/{ACME_CHALLENGE}/"
     action, *rest = words
     script = ("sh", "-c", 'eval "$1"', "sh", _script(), action, f"{server_dir}/", below, *rest)
@@ -182,7 +184,7 @@ async def _there(
         async with shell_on(host, "", scratch) as shell:
             answer = await shell.ask("run", f"{LIMIT:.0f}", *script, limit=LIMIT + ENDING)
     except (Transient, Permanent) as err:
-        raise type(err)(f"cannot {doing} {host}: {err}") from err
+        raise type(err)(Reason(code, host=host, why=err.reason)) from err
     if answer.status != "0":
-        said = answer.said or f"it is not done within {LIMIT:.0f} s; see what hangs there"
-        raise Transient(f"cannot {doing} {host}: {said}")
+        hangs = Reason(Failed.CHALLENGE_HANGS, seconds=round(LIMIT))
+        raise Transient(Reason(code, host=host, why=said(answer.said) or hangs))

@@ -11,7 +11,9 @@ from contextlib import suppress
 
 from sslmd.config.model import Config
 from sslmd.core.errors import Permanent
+from sslmd.core.failed import Failed
 from sslmd.core.host.needs import KEY_MODE, KeyAccess
+from sslmd.core.reason import Reason
 from sslmd.store import files, owners
 from sslmd.store.layout import SECRET_FILES
 from sslmd.store.way import holding
@@ -92,9 +94,7 @@ def _number(name: str, key: str, what: str, find: Callable[[str], int]) -> int:
     try:
         return find(name)
     except KeyError:
-        raise Permanent(
-            f"there is no {what} {name} on this machine; correct {key}, or add the {what}"
-        ) from None
+        raise Permanent(Reason(Failed.NO_SUCH_OWNER, what=what, name=name, key=key)) from None
 
 
 def let_in(config: Config) -> frozenset[int]:

@@ -9,8 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from sslmd.config.hosts import hosts_of
-from sslmd.config.model import Config
+from sslmd.config.model import Config, hosts_of
 from sslmd.core.names import machine_of
 
 LOOPBACK = ("127.0.0.1", "::1")

@@ -17,9 +17,11 @@ from enum import StrEnum
 
 from sslmd.config.model import Probe, ProbeWord
 from sslmd.core.errors import Permanent, Transient
-from sslmd.core.facts import CertFacts
+from sslmd.core.failed import Failed
 from sslmd.core.names import shown
-from sslmd.core.times import clock
+from sslmd.core.plain import clock
+from sslmd.core.reason import Reason, Said
+from sslmd.core.spec import CertFacts
 from sslmd.pki.inspect import cert_facts
 from sslmd.servers.handshake import ANY, KINDS, OLD, HandshakeError, handshake, system_words
 from sslmd.servers.starttls import MOST_LINE, NoTlsError, Talk
@@ -234,7 +236,7 @@ async def prove(
     `Transient` after `seconds`, saying what is there instead.
     """
     if not place.addresses:
-        raise Transient(f"{place.host} has no address; see to its A and AAAA records")
+        raise Transient(Reason(Failed.HOST_NO_ADDRESS, host=place.host))
     loop = asyncio.get_running_loop()
     turn = turn or asyncio.Semaphore(len(place.addresses))
     begin = loop.time()
@@ -253,11 +255,16 @@ async def prove(
         if all(theirs) and (is_last or spent >= BELIEVED):
             return f"port {probe.port} of {place.host} serves {theirs[0]}: not counted"
         if is_last:
-            asked = f" for {proof.name}" if proof.name else ""
             raise Transient(
-                f"{place.host} does not serve the new certificate{asked} within {seconds:g} s: "
-                f"{told_of(wrong)}; see whether its configuration reads {proof.path}, and whether "
-                "restart_cmd makes it read it"
+                Reason(
+                    Failed.NOT_SERVED,
+                    host=place.host,
+                    name=proof.name or None,
+                    seconds=float(seconds),
+                    seen=tuple(Said(one) for one in wrong[:_TOLD]),
+                    more=max(len(wrong) - _TOLD, 0),
+                    path=proof.path,
+                )
             )
         await asyncio.sleep(pause)
         pause = min(pause * SLOWER, LONGEST_PAUSE)

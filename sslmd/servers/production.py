@@ -14,8 +14,10 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from sslmd.core.errors import Permanent, SslmError
-from sslmd.core.host.needs import KeyAccess
-from sslmd.core.names import BadName, CertId, GroupName, SetName, parse_service, shown
+from sslmd.core.failed import Failed
+from sslmd.core.host.needs import KeyAccess, cert_named
+from sslmd.core.names import CertId, SetName
+from sslmd.core.reason import Reason
 from sslmd.pki.inspect import repairs
 from sslmd.servers.key_rights import PASSING, Rights
 from sslmd.store import files, owners, sets
@@ -166,7 +168,7 @@ def contents(tree: Tree, cert: CertId, name: SetName, *, is_ca: bool) -> dict[st
             have.update(sets.read_files(folder, (file,)))
     found = {file: have[file] for file in names if file in have}
     if CERT not in found or FULLCHAIN not in found:
-        raise Permanent(f"{folder} has no certificate to deliver; renew {cert.arg}")
+        raise Permanent(Reason(Failed.SET_WITHOUT_CERT, folder=folder, arg=cert.arg))
     return found
 
 
@@ -179,9 +181,8 @@ def survey(prod: str) -> dict[CertId, bool]:
     found = {}
     for group in _folders(prod):
         for service in _folders(f"{prod}/{group}"):
-            try:
-                cert = cert_at(group, service)
-            except BadName:
+            # Folders that are written in another way than ours are none.
+            if (cert := cert_named(f"{group}/{service}")) is None:
                 continue
             base = Tree(prod).cert_dir(cert)
             if any(os.path.lexists(f"{base}/{name}") for name in (CURR, NEXT, PREV)):
@@ -189,17 +190,6 @@ def survey(prod: str) -> dict[CertId, bool]:
             elif sets.list_sets(Tree(prod), cert):
                 found[cert] = True
     return found
-
-
-def cert_at(group: str, service: str) -> CertId:
-    """Return the certificate that two folders of a production tree are for.
-
-    Raises `BadName`, also for folders that are written in another way than ours are.
-    """
-    cert = CertId(GroupName.parse(group).text, parse_service(service))
-    if str(cert) != f"{group}/{service}":
-        raise BadName(f"{shown(group)}/{shown(service)} is not how {cert} is written here")
-    return cert
 
 
 def _folders(path: str) -> list[str]:

@@ -18,8 +18,10 @@ from functools import cache
 from pathlib import Path
 
 from sslmd.core.errors import Permanent, Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import shown
 from sslmd.core.plain import plain
+from sslmd.core.reason import Reason, Said
 from sslmd.processes import Output, end_group, environment, start
 from sslmd.servers.ssh_line import look_up_line, rsync_line, shell_line
 from sslmd.store.scratch import Scratch
@@ -40,43 +42,30 @@ MOST_LINES = 1 << 15
 
 _script = cache(Path(__file__).with_name("remote.sh").read_text)
 
-# What a host has to have, for messages about one that has something else.
-NEEDS = "sslmd needs a POSIX shell with coreutils or busybox, and rsync, for the user that logs in"
-
-# What ssh says, and the way out; only host keys are certain to want a person.
-_WAYS_OUT = (
+# What ssh says; only host keys are certain to want a person.
+_MEANINGS = (
     (
         re.compile(r"REMOTE HOST IDENTIFICATION HAS CHANGED|[Hh]ost key for \S{1,255} has changed"),
-        Permanent,
-        "its host key is another than the known one: find out why, then: ssh-keygen -R {host}",
+        *(Permanent, Failed.HOST_KEY_CHANGED),
     ),
     (
         re.compile(r"Host key verification failed|No \S{1,60} host key is known"),
-        Permanent,
-        "its host key is not known: log in once as the daemon's user, or add it to known_hosts",
+        *(Permanent, Failed.HOST_KEY_UNKNOWN),
     ),
     (
         re.compile(r"Permission denied \(|Too many authentication failures"),
-        Transient,
-        "it lets nobody in without a password: as the daemon's user, run: ssh-copy-id {host}",
+        *(Transient, Failed.HOST_LOGIN),
     ),
-    (
-        re.compile(r"rrsync|does not run rsync"),
-        Transient,
-        f"its login is limited to rsync; {NEEDS}: remove command= from authorized_keys there",
-    ),
-    (
-        re.compile(r"Could not resolve hostname"),
-        Transient,
-        "look at the name, or at the name servers",
-    ),
+    (re.compile(r"rrsync|does not run rsync"), Transient, Failed.HOST_ONLY_RSYNC),
+    (re.compile(r"Could not resolve hostname"), Transient, Failed.HOST_UNRESOLVED),
 )
+# Ways out that name the host.
+_NAMING = (Failed.HOST_KEY_CHANGED, Failed.HOST_LOGIN)
 _STATUS = re.compile(r"[0-9]{1,3}")
 _NOT_FOUND = 127
 _SSH_FAILED = 255  # ssh(1); any other status is of what ran there
 _IO_ERRORS = (11, 12)  # rsync(1); what the disk said can get lost
 _NO_RSYNC = re.compile(r"rsync: (command )?not found|[Uu]nknown command[^\n]{0,200}rsync")
-_UNREACHED = "see whether it is up and lets this machine in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +139,12 @@ class RemoteShell:
                 found.append(err)
                 continue
             error = answer.first("error")
-            found.append(answer if error is None else Transient(f"{self.host}: {_shown(error)}"))
+            found.append(answer if error is None else self._trouble(Failed.HOST_SAYS, said=error))
         return found
+
+    def _trouble(self, code: Failed, *, said: str = "", **facts: str | float | None) -> Transient:
+        told = Said(_shown(said)) if said else None
+        return Transient(Reason(code, said=told, **facts), about=self.host)
 
     async def _answer(self, limit: float, *, connecting: bool = False) -> ShellAnswer:
         if self._broken is not None:
@@ -177,18 +170,15 @@ class RemoteShell:
                         return ShellAnswer(tuple(lines), _shown(" ".join(said)))
                     size += len(rest)
                     if size > LONGEST_ANSWER or len(lines) >= MOST_LINES:
-                        self._broken = Transient(
-                            f"{self.host}: it told more than {LONGEST_ANSWER} characters, or "
-                            f"{MOST_LINES} lines; see whether it is still itself"
+                        self._broken = self._trouble(
+                            Failed.HOST_TOO_MUCH, characters=LONGEST_ANSWER, lines=MOST_LINES
                         )
                         raise self._broken
                     lines.append((word, told))
         except TimeoutError:
-            said_so = f" ({self._errors.said})" if self._errors.text else ""
-            what = "let nobody in" if connecting else "did not answer"
-            self._broken = Transient(
-                f"{self.host}: it {what} within {limit:g} s{said_so}; see whether it is well"
-            )
+            code = Failed.HOST_CLOSED if connecting else Failed.HOST_SILENT
+            heard = self._errors.said if self._errors.text else ""
+            self._broken = self._trouble(code, seconds=float(limit), said=heard)
             raise self._broken from None
 
     def _write(self, text: str) -> None:
@@ -218,59 +208,49 @@ class RemoteShell:
         # Of an ssh that was built without Kerberos, which says so at each call.
         lines = self._errors.text.splitlines()
         text = "\n".join(line for line in lines if "Unsupported option" not in line)
-        for pattern, kind, remedy in _WAYS_OUT:
+        for pattern, kind, code in _MEANINGS:
             if pattern.search(text):
-                return kind(f"{self.host}: {_last(text)}; {remedy.format(host=self.host)}")
+                named = {"host": self.host} if code in _NAMING else {}
+                return kind(Reason(code, said=Said(_last(text)), **named), about=self.host)
         words = _shown(" ".join(line for line in printed if not line.startswith(self._mark)))
         status = self._process.returncode
         # What refuses it there may say so on stderr as well, as git-shell does; ssh has let us in.
         is_in = status is not None and 0 <= status != _SSH_FAILED
         if connecting and is_in and not words:
             words, text = _last(text), ""
-        if words and connecting:
-            heard = ", ".join(filter(None, (f"it says {shown(words)}", _last(text))))
-            text = f"{heard}, and ends. {NEEDS}: see its login shell, ForceCommand and command="
-            return Transient(f"{self.host}: {text}")
-        if connecting and not text and is_in:
-            text = f"its shell ended at once with exit status {status}, and said nothing. {NEEDS}"
-            return Transient(f"{self.host}: {text}")
-        said = _last(text) or "the connection ended"
-        if words:
-            said = f"{said}; the last that it said was {shown(words)}"
-        return Transient(f"{self.host}: {said}; {_UNREACHED}")
+        if connecting and not words and not text and is_in:
+            return self._trouble(Failed.HOST_SHELL_ENDED, status=status)
+        code = Failed.HOST_NO_SHELL if words and connecting else Failed.HOST_GONE
+        return self._trouble(code, said=_last(text), words=Said(shown(words)) if words else None)
 
     async def send(self, source: str, target: str) -> None:
         """Copy what is in the folder `source` into the folder `target` there, for us alone."""
         argv = rsync_line(self.host, source, target)
-        remedy = "install rsync on this machine"
-        program = await start(argv, cwd=self._folder, remedy=remedy)
+        program = await start(argv, cwd=self._folder, remedy=Failed.FIX_RSYNC)
         try:
             async with asyncio.timeout(COPYING):
                 status = await program.wait()
             await program.rest_of_output()
         except TimeoutError:
-            raise Transient(
-                f"{self.host}: rsync was ended after {COPYING:.0f} s; {program.said}"
-            ) from None
+            why = Reason(Failed.RSYNC_OVERDUE, seconds=COPYING, said=Said(program.said))
+            raise Transient(why, about=self.host) from None
         finally:
             await program.end()
         if not status:
             return
         said = program.said
         if status == 2 or "is your shell clean" in said:
-            way_out = (
-                "what logs in there prints text; silence its start-up files for sessions that are "
-                "not interactive"
-            )
+            code = Failed.FIX_PRINTS
         elif status == _NOT_FOUND or _NO_RSYNC.search(said):
-            way_out = "there is no rsync where its user looks for programs; install it there"
+            code = Failed.FIX_NO_RSYNC
         elif "No space left" in said or "quota" in said:
-            way_out = "free some space there"
+            code = Failed.FIX_SPACE
         elif status in _IO_ERRORS:
-            way_out = "see whether its disk is full"
+            code = Failed.FIX_DISK
         else:
-            way_out = "it is tried again by itself"
-        raise Transient(f"{self.host}: rsync exited with {status}: {said}; {way_out}")
+            code = Failed.FIX_WAIT
+        why = Reason(Failed.RSYNC_EXITED, status=status, said=Said(said), remedy=Reason(code))
+        raise Transient(why, about=self.host)
 
     async def close(self) -> None:
         """Let it go, with everything that was begun there."""
@@ -299,9 +279,8 @@ async def shell_on(
                 scratch.sweep()
             folder = stack.enter_context(scratch.folder())
         except OSError as err:
-            raise Transient(
-                f"cannot make a folder for a connection: {err.strerror or err}"
-            ) from err
+            why = Reason(Failed.SSH_NO_FOLDER, said=Said(err.strerror or err))
+            raise Transient(why) from err
         process, errors = await _log_in(host, folder)
         shell = RemoteShell(host, process, errors, folder)
         try:
@@ -332,9 +311,9 @@ async def _log_in(host: str, folder: str) -> tuple[asyncio.subprocess.Process, O
             await _end(await starting)
         raise
     except FileNotFoundError:
-        raise Permanent("ssh is not on this machine; install an ssh client") from None
+        raise Permanent(Reason(Failed.SSH_MISSING)) from None
     except OSError as err:
-        raise Transient(f"cannot start ssh now: {err.strerror}") from err
+        raise Transient(Reason(Failed.SSH_NOT_NOW, said=Said(err.strerror))) from err
     finally:
         os.close(errors.writer)
 
@@ -382,12 +361,12 @@ async def address_of(host: str) -> str:
             start_new_session=True,
         )
     except OSError as err:
-        raise Transient(f"cannot start ssh now: {err.strerror}") from err
+        raise Transient(Reason(Failed.SSH_NOT_NOW, said=Said(err.strerror))) from err
     try:
         async with asyncio.timeout(STEP):
             text = (await process.communicate())[0].decode("utf-8", "replace")
     except TimeoutError:
-        raise Transient(f"ssh -G {host} does not end") from None
+        raise Transient(Reason(Failed.SSH_HANGS, host=host)) from None
     finally:
         await _end(process)
     for line in text.splitlines():

@@ -2,7 +2,7 @@
 
 There is nothing to import: the daemon takes the tree over as it is. This rehearses its start by its
 own rules (`workers.rehearsal`), without a daemon, and changes nothing. The exit status is 0 only if
-that start would make, change and restart nothing. What is said beside that is in `import_tree` and
+that start would make, change and restart nothing. What is said beside that is in
 `import_site`.
 """
 
@@ -77,7 +77,7 @@ def check(top: str, now: datetime, root: str = "/") -> int:
     import asyncio
 
     from sslmd.core.errors import SslmError
-    from sslmd.setup import import_outcome, import_site, import_tree
+    from sslmd.setup import import_outcome, import_site
     from sslmd.workers.rehearsal import rehearse
 
     found = import_outcome.outcome_of(config, asyncio.run(rehearse(config, now)), now)
@@ -87,14 +87,14 @@ def check(top: str, now: datetime, root: str = "/") -> int:
     _print("What would be run", rehearsal.runs, "yellow")
     _print("What has to be fixed first", found.problems, "red")
     sections = (
-        ("Keys and folders", import_tree.keys(config, rehearsal)),
-        ("The site's own CA", import_tree.own_ca(config)),
-        ("Production", import_tree.production(rehearsal)),
-        ("Servers", import_tree.servers(config)),
+        ("Keys and folders", import_site.keys(config, rehearsal)),
+        ("The site's own CA", import_site.own_ca(config)),
+        ("Production", rehearsal.remarks),
+        ("Servers", import_site.servers(config)),
         ("DNS", import_site.dns(config, rehearsal)),
         ("Extended key usages", import_site.usages(config)),
         ("Groups", import_site.groups(config)),
-        ("ACME accounts", import_tree.accounts(config)),
+        ("ACME accounts", import_site.accounts(config)),
         ("The unit", import_site.unit(config, root)),
         ("What runs ssl-mgr", import_site.timers(root)),
     )

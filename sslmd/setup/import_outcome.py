@@ -11,8 +11,8 @@ from datetime import datetime
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId
+from sslmd.core.plain import clock, day
 from sslmd.core.state import CertState
-from sslmd.core.times import clock, day
 from sslmd.core.words.sentence import say
 from sslmd.servers import folders
 from sslmd.servers.production import survey
@@ -65,7 +65,16 @@ def outcome_of(config: Config, rehearsal: Rehearsal, now: datetime) -> ImportOut
     tree = Tree(str(config.globals.certs_dir))
     lost: list[str] = []
     for cert, one in rehearsal.certs.items():
-        line = _line(one, tree, now)
+        state = one.loaded
+        ends = state.curr.cert.not_after if state.curr and state.curr.cert else None
+        line = Line(
+            cert,
+            str(state.curr.name) if state.curr else "-",
+            str(state.next.name) if state.next else "-",
+            day(ends) if ends else "-",
+            _then(one, now),
+            remarks=[*one.remarks, *_odd(state, tree.state_file(cert))],
+        )
         found.certs.append(line)
         problem = _problem(one, tree, now)
         if problem:
@@ -122,19 +131,6 @@ def _problem(one: Rehearsed, tree: Tree, now: datetime) -> str:
             if names := sets.list_sets(tree, one.cert):
                 more += f" There is no curr, but there are sets: {', '.join(map(str, names))}"
     return f"it cannot be used, and is not renewed: {say(unusable)}.{more}"
-
-
-def _line(one: Rehearsed, tree: Tree, now: datetime) -> Line:
-    state = one.loaded
-    ends = state.curr.cert.not_after if state.curr and state.curr.cert else None
-    return Line(
-        one.cert,
-        str(state.curr.name) if state.curr else "-",
-        str(state.next.name) if state.next else "-",
-        day(ends) if ends else "-",
-        _then(one, now),
-        remarks=[*one.remarks, *_odd(state, tree.state_file(one.cert))],
-    )
 
 
 def _then(one: Rehearsed, now: datetime) -> str:

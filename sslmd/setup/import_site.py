@@ -1,4 +1,9 @@
-"""What `sslmctl import --check` says of what is around a tree: DNS, usages, the unit, cron."""
+"""What `sslmctl import --check` says beside what the first start would do.
+
+Of the tree (keys, own CA, accounts, servers) and of what is around it (DNS, the unit, cron). Reads
+only: nothing here changes anything. ssl-mgr 5.2 to 7.8 is meant; docs/moving-from-ssl-mgr.md has
+what differs in words.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +17,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sslmd.config.model import Config, ServiceConfig
 from sslmd.console.text import count
 from sslmd.core.dane.tlsa import DaneEntry, TlsaHosts, endpoint_of, hosts_of
 from sslmd.core.errors import SslmError
-from sslmd.core.names import BadName, CertId, DomainName
-from sslmd.core.spec import AcmeCa
-from sslmd.pki.chain import find
+from sslmd.core.names import BadName, CertId, DomainName, GroupName, machine_of
+from sslmd.core.spec import AcmeCa, OwnCa
+from sslmd.pki.chain import find, load_cert
+from sslmd.pki.profile import oid_name
+from sslmd.servers import folders
 from sslmd.servers import unit as units
-from sslmd.servers.local import hosts_here
-from sslmd.setup.import_tree import cert_of
-from sslmd.store.layout import Tree, tlsa_file
+from sslmd.servers.local import hosts_here, is_local
+from sslmd.store import files
+from sslmd.store.layout import CERT, CURR, Tree, tlsa_file
 from sslmd.workers.rehearsal import Rehearsal
 from sslmd.workers.zone_rehearsal import ZoneRehearsal
 
@@ -98,7 +106,7 @@ def usages(config: Config) -> Iterator[str]:
             found = find(own, x509.ExtendedKeyUsage) if own is not None else None
         except (SslmError, ValueError):
             continue  # it is damaged
-        if gone := set(map(_name, found or ())) - set(service.spec.ext_key_usage):
+        if gone := set(map(oid_name, found or ())) - set(service.spec.ext_key_usage):
             dropped[tuple(sorted(gone))].append(cert)
     for names, certs in dropped.items():
         yield (
@@ -106,11 +114,6 @@ def usages(config: Config) -> Iterator[str]:
             "in the next one. If a client needs it, write ext_key_usage into [X509] of the service "
             "file, with all that are wanted"
         )
-
-
-def _name(usage: x509.ObjectIdentifier) -> str:
-    known = getattr(usage, "_name", "")
-    return known if known and known != "Unknown OID" else usage.dotted_string
 
 
 def groups(config: Config) -> Iterator[str]:
@@ -140,13 +143,7 @@ def unit(config: Config, root: str) -> Iterator[str]:
 # --- what starts ssl-mgr ----------------------------------------------------------------
 
 # Where programs are started by the clock.
-_CRON = (
-    "etc/crontab",
-    "etc/anacrontab",
-    "etc/cron.*/*",
-    "var/spool/cron/*",
-    "var/spool/cron/*/*",
-)
+_CRON = ("etc/crontab", "etc/anacrontab", "etc/cron.*/*", "var/spool/cron/*", "var/spool/cron/*/*")
 _UNITS = (
     "etc/systemd/system/*.service",
     "run/systemd/system/*.service",
@@ -246,3 +243,131 @@ def _text(path: str) -> str:
         return os.read(handle, _MOST).decode(errors="replace")
     finally:
         os.close(handle)
+
+
+_SHOWN = 5
+
+
+def keys(config: Config, rehearsal: Rehearsal) -> Iterator[str]:
+    """Report keys that others can read, and folders that they share.
+
+    What to do for servers that read keys so.
+    """
+    yield from (str(one) for one in folders.look(config) if not one.refused)
+    wide = [path for one in rehearsal.certs.values() for path in one.wide]
+    for path in wide[:_SHOWN]:
+        yield f"{path} can be read by others: it becomes 0600"
+    if len(wide) > _SHOWN:
+        yield f"and so do {len(wide) - _SHOWN} more"
+    if wide:
+        yield "whoever has read one has it: think of new keys (sslmctl force-renew)"
+        yield (
+            "a server that is not root's and reads one by its group cannot read it then: write "
+            "key_group and key_mode = '0640' into its server class before the start"
+        )
+
+
+# --- the own CA -----------------------------------------------------------------------
+
+
+def own_ca(config: Config) -> Iterator[str]:
+    """Tell of identifiers and usages that ssl-mgr's CA got wrong."""
+    tree = Tree(str(config.globals.certs_dir))
+    misled, usages, outlives = [], [], []
+    named: dict[bytes, dict[bytes, CertId]] = defaultdict(dict)
+    for cert, service in config.services.items():
+        signer = service.spec.signer
+        own = cert_of(tree, cert)
+        issuer = cert_of(tree, signer.cert) if isinstance(signer, OwnCa) else None
+        if own is None:
+            continue
+        try:
+            is_ca = cert.group == GroupName.CA
+            if is_ca:
+                form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+                named[own.subject.public_bytes()][own.public_key().public_bytes(*form)] = cert
+            if is_ca and find(own, x509.ExtendedKeyUsage) is not None:
+                usages.append(cert.service)
+            if issuer is None or own.issuer != issuer.subject:
+                continue
+            named_key = find(own, x509.AuthorityKeyIdentifier)
+            right = find(issuer, x509.SubjectKeyIdentifier)
+            if named_key and right and named_key.key_identifier != right.digest:
+                misled.append(str(cert))
+            if is_ca and own.not_valid_after_utc > issuer.not_valid_after_utc:
+                outlives.append(cert.service)
+        except (SslmError, ValueError) as err:
+            yield f"{cert}: its certificate is damaged: {err}"
+    for those in (list(found.values()) for found in named.values() if len(found) > 1):
+        one, *others = map(str, those)
+        yield (
+            f"{', '.join(others)} and {one} have the same name and different keys: who has a "
+            "certificate of one cannot tell which of them signed it; give one of them another CN"
+        )
+    if misled:
+        yield (
+            f"the authority key identifier of {', '.join(misled)} is not that of the CA above, so "
+            "openssl verify refuses it; what sslmd signs has the right one"
+        )
+    if usages:
+        yield f"{', '.join(usages)} carries extended key usages, which a CA should not"
+    if outlives:
+        yield f"{', '.join(outlives)} is valid for longer than its root"
+    if misled or usages or outlives:
+        yield (
+            "to put it right with the same CA keys, the root first: sslmctl renew --force --reuse "
+            "ca:NAME && sslmctl roll --force ca:NAME; otherwise it happens when each is due"
+        )
+
+
+def cert_of(tree: Tree, cert: CertId) -> x509.Certificate | None:
+    """Return the certificate in use; None where none can be read."""
+    try:
+        return load_cert(files.read_file(f"{tree.link(cert, CURR)}/{CERT}"))
+    except (SslmError, OSError, ValueError):
+        return None
+
+
+# --- production, servers --------------------------------------------------------------
+
+
+def servers(config: Config) -> Iterator[str]:
+    """Tell what servers get that ssl-mgr did not give, and the other way round."""
+    for one in config.server_classes:
+        if not one.servers:
+            continue
+        if len(one.svc_depends) > 1:
+            last = one.svc_depends[-1]
+            more = [str(cert) for cert in config.services if one.receives(cert)]
+            more = [name for name in more if not last.matches(CertId.parse(name))]
+            if more:
+                yield f"[{one.kind}] restarts for {', '.join(more)} as well: every entry counts"
+        if one.skip_prod_copy:
+            continue
+        for host in one.servers:
+            if is_local(machine_of(host)):
+                continue
+            certs = [str(cert) for cert in config.services if one.receives(cert)]
+            what = ", ".join(certs) or "nothing: no svc_depends grants it any"
+            yield (
+                f"[{one.kind}] {host} gets {what}; what else ssl-mgr has copied there is reported, "
+                f"and {'removed' if one.prune else 'left (prune = true removes it)'}"
+            )
+
+
+# --- accounts -------------------------------------------------------------------------
+
+
+def accounts(config: Config) -> Iterator[str]:
+    """Tell which accounts at ACME CAs are used on."""
+    tree = Tree(str(config.globals.certs_dir))
+    for cert in config.services:
+        pattern = f"{glob.escape(tree.certbot_dir(cert))}/accounts/*/directory/*"
+        found = sorted(path for path in glob.glob(pattern) if os.path.isdir(path))
+        by_server: dict[str, int] = {}
+        for path in found:
+            server = path.split("/")[-3]
+            by_server[server] = by_server.get(server, 0) + 1
+        for server, number in by_server.items():
+            which = "it is" if number == 1 else "the newest is"
+            yield f"{cert}: {count(number, 'account')} at {server}; {which} used on"

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from sslmd.config.first import Answers
 from sslmd.config.model import Endpoint
 from sslmd.config.tables import PUBLIC_RESOLVERS
 from sslmd.core.errors import SslmError
-from sslmd.core.names import BadName, DomainName, ZoneName, parse_san
+from sslmd.core.names import DomainName, ZoneName, san_or_none
+from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import name_servers
 from sslmd.dns.reach import ask_resolvers, reach
@@ -115,7 +115,7 @@ async def _zone(answers: Answers, resolver: Resolver, primary: NameServer) -> li
     if not found.servers and not found.lacking:
         return [*remarks, f"no name server of {zone} is known to the resolvers here: see its NS"]
     remarks += [f"the name server {host} of {zone} has no address" for host in found.lacking]
-    remarks += [f"the name servers of {zone}: {found.cut}"] if found.cut else []
+    remarks += [f"the name servers of {zone}: {say(found.cut)}"] if found.cut else []
     reached = await asyncio.gather(*(reach(server, zone) for server in found.servers))
     around = next((one.part_of for one in reached if one.part_of), "")
     if around and not first.part_of:
@@ -143,10 +143,9 @@ async def _names(answers: Answers, resolver: Resolver) -> list[str]:
         return []
     names: dict[DomainName, None] = {}
     for text in (name for service in answers.services for name in service.names):
-        with suppress(BadName):
-            name = parse_san(text)
-            if isinstance(name, DomainName) and not name.is_wildcard:
-                names[name] = None
+        name = san_or_none(text)
+        if isinstance(name, DomainName) and not name.is_wildcard:
+            names[name] = None
 
     async def one(name: DomainName) -> str:
         try:

@@ -161,8 +161,7 @@ class _Change:
     # --- what is done ---
 
     def _to_user(self, config: Config, texts: dict[str, str]) -> None:
-        files.make_dirs(os.path.dirname(SYSUSERS), 0o755)
-        files.write_file(SYSUSERS, texts[SYSUSERS].encode(), 0o644)
+        self._write(SYSUSERS, texts[SYSUSERS])
         _run("systemd-sysusers", SYSUSERS)
         self._check_readable()
         closed = own_user.closed_homes(config)

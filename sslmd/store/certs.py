@@ -15,9 +15,9 @@ from enum import StrEnum
 from typing import Any
 
 from sslmd.core.errors import Permanent, SslmError, naming
-from sslmd.core.facts import SetFacts
 from sslmd.core.lifecycle import phase_of
 from sslmd.core.names import CertId, GroupName, SetName
+from sslmd.core.spec import SetFacts
 from sslmd.core.state import CertState, SetNote
 from sslmd.store import files, sets, state
 from sslmd.store.layout import CERT, CURR, NEXT, Tree
@@ -118,7 +118,7 @@ def _load(
             try:
                 _tighten(tree, cert, older, found, repair)
             except SslmError as err:  # nobody uses it any more
-                found.remarks.append(str(err))
+                found.remarks.append(err.text_beside(cert))
     prev = links.prev if links.prev != links.curr else None
     phase = phase_of(
         curr,

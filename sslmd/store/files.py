@@ -14,12 +14,12 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from sslmd.core.errors import Permanent, naming
 from sslmd.core.errors import trouble as trouble  # for all who use what is here
-from sslmd.core.safe_path import Entry, danger, readable
+from sslmd.core.safe_path import danger, readable
 from sslmd.store.way import (
     entry_of,
     holding,
@@ -166,23 +166,22 @@ def check_dir(path: str, groups: Collection[int] = ()) -> None:
     `groups`: those whose members may. One that is not there is fine. A link in its place has to be
     of root or the daemon's user: one that others put there stays when they may not write any more.
     """
-    trust = own_trust().with_groups(groups)
-    for entry in _entries_at(path):
-        if found := danger(entry, trust):
-            raise Permanent(str(found))
-
-
-def _entries_at(path: str) -> Iterator[Entry]:
-    """Yield what is at a path: a link first, then what it leads to."""
     try:
         info = os.lstat(path)
-        yield entry_of(path, info)
-        if stat.S_ISLNK(info.st_mode):
-            yield entry_of(path, os.stat(path))
+        # What `danger` says of nearly all: a start asks 40,000 times.
+        mode, ours = info.st_mode, info.st_uid in (0, os.geteuid())
+        if ours and not mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISLNK(mode):
+            return
+        trust = own_trust().with_groups(groups)
+        found = danger(entry_of(path, info), trust)
+        if stat.S_ISLNK(mode) and not found:
+            found = danger(entry_of(path, os.stat(path)), trust)
     except FileNotFoundError:
         return
     except OSError as err:
         raise trouble(err, "look at", path) from err
+    if found:
+        raise Permanent(str(found))
 
 
 def write_file(path: str, data: bytes, mode: int = KEY_MODE) -> None:

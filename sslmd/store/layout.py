@@ -9,7 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from sslmd.core.names import CertId, SetName, ZoneName
 
@@ -42,6 +42,58 @@ _INCOMING = re.compile(re.escape(INCOMING) + r"[0-9]{1,20}\.[A-Za-z0-9]{6,20}")
 
 
 @dataclass(frozen=True, slots=True)
+class OrderFolders:
+    """certbot's folder of one certificate, `home`, and in it that of one order's files."""
+
+    home: str
+    order: str
+
+    @property
+    def work(self) -> str:
+        """Where certbot works, and what it cannot log is left."""
+        return f"{self.home}/work"
+
+    @property
+    def logs(self) -> str:
+        """The folder of certbot's logs."""
+        return f"{self.home}/logs"
+
+    @property
+    def log(self) -> str:
+        """Where certbot writes what it does."""
+        return f"{self.logs}/letsencrypt.log"
+
+    @property
+    def offered_note(self) -> str:
+        """The note of the names that were offered to the CA, until it is known how that went."""
+        return f"{self.home}/offered"
+
+    @property
+    def open_note(self) -> str:
+        """The note of an order that the CA is at work on."""
+        return f"{self.order}/open"
+
+    @property
+    def server_note(self) -> str:
+        """The note of the server that is asked."""
+        return f"{self.order}/server"
+
+    @property
+    def eab_file(self) -> str:
+        """The file of options with the key of EAB."""
+        return f"{self.order}/eab.ini"
+
+
+def accounts_dir(home: str, url: str, *, lost: bool = False) -> str:
+    """Return the folder of the accounts at a CA, as certbot names it below `home`.
+
+    `lost`: of those that their CA does not know any more.
+    """
+    parts = urlsplit(url)
+    return f"{home}/accounts{'-lost' * lost}/{parts.netloc}{parts.path}".rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
 class Tree:
     """The working tree below `certs_dir`."""
 
@@ -67,9 +119,9 @@ class Tree:
         """Return the file that says that a set is ours and has no certificate yet."""
         return f"{self.db_dir(cert)}/.{name}{UNFINISHED}"
 
-    def order_dir(self, cert: CertId, name: SetName) -> str:
-        """Return the folder of the order for a set."""
-        return f"{self.certbot_dir(cert)}/order/{name}"
+    def order(self, cert: CertId, name: SetName) -> OrderFolders:
+        """Return the folders of the order for a set."""
+        return order_below(self.certbot_dir(cert), name)
 
     def link(self, cert: CertId, name: str) -> str:
         """Return the path of `curr`, `next` or `prev`."""
@@ -135,6 +187,11 @@ class Tree:
 def host_of(file: str) -> str | None:
     """Return the host that a file in `hosts_dir` is the note of; None for any other file."""
     return unquote(file.removesuffix(_HOST_NOTE)) if file.endswith(_HOST_NOTE) else None
+
+
+def order_below(home: str, name: SetName) -> OrderFolders:
+    """Return the folders of the order for a set, in certbot's folder `home`."""
+    return OrderFolders(home, f"{home}/order/{name}")
 
 
 def http_note(certbot_dir: str) -> str:

@@ -12,8 +12,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import attrgetter
 
 from sslmd.core.dane.content import ZoneNotes
+from sslmd.core.host.needs import Belonging
 from sslmd.core.names import BadName, CertId, DomainName, GroupName, parse_service
 from sslmd.store.layout import Tree, host_of
 from sslmd.store.notes import (
@@ -38,16 +40,16 @@ LONGEST_ERROR = 2000
 @dataclass(frozen=True, slots=True)
 class HostNote:
     """`holds`: what we put there, below `prod`. `surplus`: what lay there besides at the last
-    visit, in words; `more`: how many of these are not listed. `machine`: which one it said that it
-    is; `same`: the other names under which that was seen. `older`: where `prod` was before, as long
-    as keys are there; `kept`: the same, where all of them are meant to stay.
+    visit; `more`: how many of these are not listed. `machine`: which one it said that it is;
+    `same`: the other names under which that was seen. `older`: where `prod` was before, as long as
+    keys are there; `kept`: the same, where all of them are meant to stay.
 
     The rest is of visits that only have to tidy up: how many failed in a row, why, and when the
     next is.
     """
 
     holds: frozenset[CertId] = frozenset()
-    surplus: tuple[str, ...] = ()
+    surplus: tuple[Belonging, ...] = ()
     visited: datetime | None = None
     prod: str = ""
     attempts: int = 0
@@ -59,10 +61,10 @@ class HostNote:
     same: tuple[str, ...] = ()
     more: int = 0
 
-    def with_surplus(self, names: Sequence[str], unlisted: int = 0) -> HostNote:
+    def with_surplus(self, things: Sequence[Belonging], unlisted: int = 0) -> HostNote:
         """Return the note with what lies there besides, as much as is noted of it."""
-        some = tuple(shortened(one) for one in names[:MOST_SURPLUS])
-        return replace(self, surplus=some, more=len(names) - len(some) + unlisted)
+        some = tuple(Belonging.noted(shortened(one.noted_as)) for one in things[:MOST_SURPLUS])
+        return replace(self, surplus=some, more=len(things) - len(some) + unlisted)
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -113,6 +115,9 @@ HOST_NOTE = NoteKind(
             {"more": "surplus_more"},
             {
                 "holds": listed(parsed(parse_cert), frozenset),
+                "surplus": listed(
+                    replace(parsed(Belonging.noted), dump=attrgetter("noted_as")), tuple
+                ),
                 "machine": _cut(shortened),
                 "error": _cut(lambda text: text[:LONGEST_ERROR]),
                 "attempts": _COUNT,

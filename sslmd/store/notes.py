@@ -16,6 +16,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from functools import cached_property
+from sys import intern
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tomli
@@ -244,8 +245,10 @@ def lines(first: Codec, second: Codec) -> Codec:
     )
 
 
+_text = _checked(str, "a string")
 _BASIC = {
-    str: Codec(_same, _checked(str, "a string"), str),
+    # Thousands of certificates name the same CA and the same words.
+    str: Codec(_same, lambda value: intern(_text(value)), str),
     bool: Codec(_same, _checked(bool, "true or false"), bool),
     int: Codec(_same, _checked(int, "a whole number")),
     float: number(float("-inf"), float("inf")),
@@ -253,7 +256,7 @@ _BASIC = {
     # Any bytes, there and back.
     bytes: Codec(
         lambda data: data.decode("latin-1"),
-        lambda value: _checked(str, "a string")(value).encode("latin-1"),
+        lambda value: _text(value).encode("latin-1"),
     ),
 }
 

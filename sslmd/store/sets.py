@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sslmd.core.errors import Permanent
-from sslmd.core.facts import SetFacts
 from sslmd.core.names import BadName, CertId, SetName, parse_service
+from sslmd.core.spec import SetFacts
 from sslmd.pki.inspect import set_facts
 from sslmd.store import files, owners
 from sslmd.store.layout import (
@@ -208,7 +208,7 @@ def remove_unfinished(tree: Tree, cert: CertId) -> list[SetName]:
             if name in (links.curr, links.next, links.prev):
                 continue
             files.remove_tree(folder)
-            files.remove_tree(tree.order_dir(cert, name))  # orders are for what is on deck
+            files.remove_tree(tree.order(cert, name).order)  # orders are for what is on deck
             removed.append(name)
         finish(tree, cert, name)
     return removed

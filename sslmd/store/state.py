@@ -16,8 +16,8 @@ import tomli
 import tomli_w
 
 from sslmd.core.dane.sighting import Instant, Sighting, Silence
+from sslmd.core.errors import Trouble
 from sslmd.core.names import SetName
-from sslmd.core.retry import Trouble
 from sslmd.core.state import (
     MAX_MIN_ROLL,
     NOT_YET,

@@ -7,7 +7,7 @@ Plain classes: `dataclasses` alone would cost `sslmctl` a tenth of its start-up 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum, StrEnum
 
 from sslmd.core.plain import is_plain, plain_values
@@ -114,10 +114,6 @@ class Notification:
         self.method = method
         self.params: dict[str, Json] = dict(params or {})
 
-    def as_json(self) -> dict[str, Json]:
-        """Return the JSON object."""
-        return {"jsonrpc": "2.0", "method": self.method, "params": self.params}
-
 
 class RpcRequest:
     """A message that wants one `Response` with the same `id`."""
@@ -129,15 +125,6 @@ class RpcRequest:
         self.method = method
         self.params: dict[str, Json] = dict(params or {})
 
-    def as_json(self) -> dict[str, Json]:
-        """Return the JSON object."""
-        return {
-            "jsonrpc": "2.0",
-            "id": self.id,
-            "method": self.method,
-            "params": self.params,
-        }
-
 
 class Response:
     """The answer to a request: `result`, or `error`."""
@@ -148,15 +135,6 @@ class Response:
         self.id = id
         self.result = result
         self.error = error
-
-    def as_json(self) -> dict[str, Json]:
-        """Return the JSON object; `result` stands last, `raw_result` counts on it."""
-        if self.error is None:
-            return {"jsonrpc": "2.0", "id": self.id, "result": self.result}
-        error: dict[str, Json] = {"code": int(self.error.code), "message": self.error.text}
-        if self.error.data is not None:
-            error["data"] = self.error.data
-        return {"jsonrpc": "2.0", "id": self.id, "error": error}
 
 
 Message = RpcRequest | Notification | Response
@@ -173,8 +151,7 @@ def encode(message: Message) -> bytes:
     Half characters (a file name that is not UTF-8, in an error's text) become `?`. Raises
     ValueError for NaN and infinity, TypeError for what JSON has no form for.
     """
-    text = json.dumps(message.as_json(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode("utf-8", "replace") + b"\n"
+    return _line(message, lambda value: value)
 
 
 def encode_plain(message: Notification | Response) -> bytes:
@@ -182,10 +159,21 @@ def encode_plain(message: Notification | Response) -> bytes:
 
     The `id` is the client's own, and given back as it came.
     """
-    value = message.as_json()
-    for member in ("params", "result", "error"):
-        if member in value:
-            value[member] = plain_values(value[member])
+    return _line(message, plain_values)
+
+
+def _line(message: Message, made: Callable[[Json], Json]) -> bytes:
+    value: dict[str, Json] = {"jsonrpc": "2.0"}
+    if not isinstance(message, Notification):
+        value["id"] = message.id
+    if not isinstance(message, Response):
+        value |= {"method": message.method, "params": made(message.params)}
+    elif message.error is None:
+        value["result"] = made(message.result)  # last: `raw_result` counts on it
+    else:
+        error = {"code": int(message.error.code), "message": message.error.text}
+        more = {} if message.error.data is None else {"data": message.error.data}
+        value["error"] = made(error | more)
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "replace") + b"\n"
 

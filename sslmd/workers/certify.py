@@ -1,35 +1,107 @@
-"""From the CSR on deck to a complete set. `cert.pem` is written last: it makes the set whole."""
+"""A new set: its key and CSR, put on deck; then its certificate, from a CA of the site or by ACME.
+
+Links come last, and `cert.pem`, which makes the set whole: before them nothing of it counts. The
+set of an own CA is read once, through its link, so a CA that is rolled meanwhile signs with one
+generation or the other, never with a mixture: chains stay right while both are in use.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sslmd.acme import certbot
-from sslmd.acme.certbot import OrderFolders, server_of
+from sslmd.acme.certbot import server_of
+from sslmd.acme.certbot_run import Attempt
 from sslmd.acme.wishes import unmet_wishes
 from sslmd.config.model import ServiceConfig
-from sslmd.core.errors import Permanent
-from sslmd.core.events import CertIssued
-from sslmd.core.facts import SetFacts
-from sslmd.core.jobs import Certify, Order
+from sslmd.core.errors import Permanent, SslmError
+from sslmd.core.events import CertIssued, KeyMade
+from sslmd.core.jobs import Certify, MakeKey, Order
 from sslmd.core.limits import names_mark
 from sslmd.core.names import CertId, SetName
+from sslmd.core.renew_track import can_finish
 from sslmd.core.renewal import Wanted, why_useless
-from sslmd.core.spec import AcmeCa, OwnCa
+from sslmd.core.spec import AcmeCa, CertSpec, OwnCa, SetFacts
 from sslmd.core.state import Issuance, SetNote
 from sslmd.core.words.sentence import say
 from sslmd.pki.chain import arranged, bundle, fullchain, serial_of
 from sslmd.pki.csr import make_csr
+from sslmd.pki.identity import describe_key
 from sslmd.pki.inspect import set_facts
-from sslmd.pki.keys import load_key
-from sslmd.pki.local_ca import Issued
-from sslmd.store import sets
-from sslmd.store.layout import BUNDLE, CERT, CHAIN, CSR, FULLCHAIN, PRIVKEY
-from sslmd.workers import sign, tlsa_rr
+from sslmd.pki.keys import generate_key, load_key
+from sslmd.pki.local_ca import Issued, Known, SelfSigning, SigningCa, known_as, sign
+from sslmd.store import certs, files, sets
+from sslmd.store.layout import BUNDLE, CERT, CHAIN, CSR, FULLCHAIN, PRIVKEY, Tree
+from sslmd.workers import tlsa_rr
 from sslmd.workers.acme import obtain
-from sslmd.workers.acme_before import Attempt
 from sslmd.workers.tools import Ordering, Site, Standings, Threads, wanted_of
+
+
+async def make_key(job: MakeKey, site: Site, threads: Threads) -> KeyMade:
+    """Do the job. The link comes last: before it, nothing of the new set counts."""
+    return await threads.in_thread(_make_key, job, site)
+
+
+def _make_key(job: MakeKey, site: Site) -> KeyMade:
+    service = site.service(job.cert)
+    spec = service.spec
+    tree, cert, now = site.tree, job.cert, site.now()
+    sets.check_folders(tree, cert)
+    sets.sweep(tree, cert)
+    # A CA that was ever in use gets another key only if an admin asked for that (I12).
+    fresh = spec.ca is not None and not (job.reuse or job.new_key)
+    if fresh and (remains := certs.remains_of_ca(tree, cert)):
+        raise Permanent(
+            f"{cert} was in use before: there is {remains}. No new key is made for it; see: "
+            f"sslmctl show {cert.arg}"
+        )
+    if job.reuse:
+        key = _key_of(tree, cert, spec, sets.read_links(tree, cert).curr)
+    elif job.keep:
+        key = _key_of(tree, cert, spec, sets.read_links(tree, cert).next)
+    else:
+        key = generate_key(spec.key)
+    known = known_of(tree, spec, key)
+    csr = make_csr(key, spec, known.subject if known else None)
+    facts = set_facts(SetName.at(now), {PRIVKEY: key, CSR: csr})
+    if not can_finish(facts, wanted_of(service, site.config)):
+        # On deck it would only be made again, at once and for ever.
+        raise Permanent("key and CSR do not come out as its service file asks", about=cert)
+    name = sets.new_set(tree, cert, now)
+    try:
+        sets.write_set_file(tree, cert, name, PRIVKEY, key)
+        sets.write_set_file(tree, cert, name, CSR, csr)
+        sets.put_on_deck(tree, cert, name)
+    except SslmError:
+        with suppress(SslmError):  # half a set is of no use; one more try makes another
+            files.remove_tree(tree.set_dir(cert, name))
+            sets.finish(tree, cert, name)
+        raise
+    facts = replace(facts, name=name)
+    note = SetNote(site.draw(), new_key=job.new_key, at_end=job.at_end)
+    return KeyMade(now, facts, note, job.reason, job.keep)
+
+
+def _key_of(tree: Tree, cert: CertId, spec: CertSpec, name: SetName | None) -> bytes:
+    """Return the key of a set, for another one."""
+    contents = {}
+    if name is not None:
+        sets.check_folders(tree, cert, name)
+        contents = sets.read_files(tree.set_dir(cert, name), (PRIVKEY,))
+    if PRIVKEY not in contents:
+        raise Permanent(
+            f"{cert} has no key to use again; renew it without --reuse, or: sslmctl force-renew"
+        )
+    key = contents[PRIVKEY]
+    kind = describe_key(load_key(key).public_key())
+    if spec.ca is None and kind != str(spec.key):
+        raise Permanent(
+            f"{cert} has a key {kind}, its service file asks for {spec.key}; renew it without "
+            "--reuse"
+        )
+    return key
 
 
 async def certify(job: Certify, site: Site, threads: Threads, standings: Standings) -> CertIssued:
@@ -44,7 +116,7 @@ def _certify(job: Certify, site: Site, standings: Standings) -> CertIssued:
     if isinstance(spec.signer, OwnCa):
         ca_service = site.config.services.get(spec.signer.cert)
         ca = ca_service.spec if ca_service else None
-    issued = sign.issue(site.tree, spec, ca, asked.key, asked.csr, site.now())
+    issued = issue(site.tree, spec, ca, asked.key, asked.csr, site.now())
     return _take_in(site.service(job.cert), job.set, asked, issued, site, standings)
 
 
@@ -59,11 +131,10 @@ async def order(job: Order, ordering: Ordering) -> CertIssued:
     if not isinstance(signer, AcmeCa):
         raise Permanent(f"{job.cert} is not to be from an ACME CA any more")
     asked = await threads.in_thread(_asked, job.cert, job.set, site)
-    home = site.tree.certbot_dir(job.cert)
     attempt = Attempt(
         service=service,
         server=server_of(site.config.cas[signer.name], service.spec.subject.email),
-        place=OrderFolders(home, site.tree.order_dir(job.cert, job.set)),
+        place=site.tree.order(job.cert, job.set),
         csr=asked.csr,
     )
     obtained = await obtain(attempt, ordering)
@@ -71,7 +142,7 @@ async def order(job: Order, ordering: Ordering) -> CertIssued:
     names = names_mark(str(name) for name in service.spec.all_names())
     issuance = Issuance(serial_of(issued.cert_pem), attempt.server.url, names, site.now())
     telling.count_issued(job.cert, issuance)
-    unmet = unmet_wishes(attempt.server, obtained.directory, issued)
+    unmet = tuple(map(say, unmet_wishes(attempt.server, obtained.directory, issued)))
     try:
         event = await threads.in_thread(
             _take_in, service, job.set, asked, issued, site, ordering.standings, unmet
@@ -181,3 +252,48 @@ def _take_in(
             sets.write_set_file(site.tree, cert, name, file, data)
     sets.finish(site.tree, cert, name)
     return CertIssued(now, facts, note)
+
+
+def issue(
+    tree: Tree, spec: CertSpec, ca: CertSpec | None, key: bytes, csr: bytes, now: datetime
+) -> Issued:
+    """Sign a CSR with the CA that `spec` names (`ca` is that CA's own spec), or with `key`.
+
+    Raises `Permanent` if that CA has nothing usable to sign with.
+    """
+    known = known_of(tree, spec, key)
+    if not isinstance(spec.signer, OwnCa):
+        return sign(csr, spec, SelfSigning(key), now=now, known=known)
+    if ca is None or ca.ca is None:
+        raise Permanent(
+            f"{spec.id} is to be signed by {spec.signer.cert}, which is no CA of this "
+            "configuration; correct signing_ca"
+        )
+    cert = spec.signer.cert
+    name = sets.read_links(tree, cert).curr
+    if name is None:
+        raise Permanent(
+            f"the CA {cert} has no certificate to sign with; list it in an active group of "
+            "ssl-mgr.conf, or put its set in place"
+        )
+    sets.check_folders(tree, cert, name)
+    contents = sets.read_files(tree.set_dir(cert, name))
+    facts = set_facts(name, contents)
+    if facts.problem:
+        raise Permanent(f"the CA {cert} cannot sign, its set {name} is broken: {facts.problem}")
+    signing = SigningCa(contents[PRIVKEY], contents[CERT], contents.get(CHAIN, b""), ca.ca)
+    return sign(csr, spec, signing, now=now, known=known)
+
+
+def known_of(tree: Tree, spec: CertSpec, key: bytes) -> Known | None:
+    """Return what a CA's next certificate, with `key`, keeps of the one in use; None of others'.
+
+    Raises `Permanent` if either cannot be read.
+    """
+    if spec.ca is None:
+        return None
+    name = sets.read_links(tree, spec.id).curr
+    if name is None:
+        return None
+    cert = sets.read_files(tree.set_dir(spec.id, name), (CERT,)).get(CERT)
+    return None if cert is None else known_as(spec, cert, load_key(key).public_key())

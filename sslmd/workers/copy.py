@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Protocol
 
-from sslmd.config.hosts import THIS_HOST, commands_of, is_meant, wanted_here, wanted_on
-from sslmd.config.model import Config
+from sslmd.config.model import THIS_HOST, commands_of, is_meant, wanted_on
 from sslmd.core.errors import Permanent, SslmError, Transient, together
+from sslmd.core.failed import Failed
 from sslmd.core.host.needs import Belonging, KeyAccess, Needs, is_kept, needs, would_change
 from sslmd.core.jobs import Copy, Told
-from sslmd.core.names import BadName, CertId
+from sslmd.core.names import CertId
+from sslmd.core.reason import Reason, Said
+from sslmd.core.words.sentence import say
 from sslmd.processes import run_command
 from sslmd.servers import around, production
-from sslmd.servers.ssh import RemoteShell, ShellAnswer, shell_on
-from sslmd.store import certs, files
+from sslmd.servers.ssh import RemoteShell, shell_on
+from sslmd.store import files
 from sslmd.store.layout import Tree, is_incoming
-from sslmd.store.note_kinds import parse_cert
 from sslmd.workers.deliver import is_here
 from sslmd.workers.same_machine import seen_as_one
 from sslmd.workers.tools import Delivering, Site, Telling, Threads
@@ -36,7 +36,7 @@ class Visit:
     """How a visit went. `new`: whether a certificate is another than the host had in use.
 
     `here`: the host is this machine. `surplus`: what lies there that is neither meant for it nor
-    ours to take away, in words; `unlisted`: how much more it did not list. `left`: what is there in
+    ours to take away; `unlisted`: how much more it did not list. `left`: what is there in
     the end; None: nobody has looked. `taken`: the certificates that were taken away. `same`: other
     names of the machine. `older`: the folders, of those where production was before, that still
     hold keys; None as above. `kept`: those that only hold what is meant to stay there (`keep`).
@@ -49,7 +49,7 @@ class Visit:
     removed: list[str] = field(default_factory=list)
     taken: set[CertId] = field(default_factory=set)
     same: tuple[str, ...] = ()
-    surplus: list[str] = field(default_factory=list)
+    surplus: list[Belonging] = field(default_factory=list)
     left: set[CertId] | None = None
     older: tuple[str, ...] | None = None
     kept: tuple[str, ...] = ()
@@ -65,28 +65,26 @@ class Visit:
 
 
 class Machines(Protocol):
-    """Which machine the hosts of the configuration say that they are."""
+    """What is known of hosts."""
 
-    def met(self, host: str, machine: str) -> None:
-        """Note which machine a host says that it is; blocks. Raises `SslmError`."""
+    def holds(self, host: str) -> Collection[CertId]:
+        """Return what we once put there."""
+
+    def older(self, host: str) -> Collection[str]:
+        """Return where production was before."""
 
     def alike(self, host: str) -> Collection[str]:
-        """Return the other hosts that say the same. They may be clones, or lie."""
+        """Return the other hosts that say that they are the same machine: clones, or they lie."""
+
+    async def met(self, host: str, machine: str) -> None:
+        """Note which machine a host says that it is. Raises `SslmError`."""
+
+    async def will_hold(self, job: Copy) -> None:
+        """Note what is about to be put there, before a byte of it is sent. Raises `SslmError`."""
 
 
-async def copy(
-    job: Copy,
-    delivering: Delivering,
-    holds: Collection[CertId],
-    will_hold: Callable[[], None],
-    machines: Machines,
-    older: Collection[str] = (),
-) -> Visit:
-    """Do the job. `holds` is what we once put there; `will_hold` notes what is about to be put,
-    when the host was reached and before a byte of it is sent. `older`: where production was before.
-
-    Raises what keeps the whole visit from happening.
-    """
+async def copy(job: Copy, delivering: Delivering, machines: Machines) -> Visit:
+    """Do the job; raise what keeps the whole visit from happening."""
     visit = Visit()
     visit.here = await is_here(
         job.host, (one.cert for one in job.told), delivering.standings, delivering.locality
@@ -95,10 +93,10 @@ async def copy(
         # Production is what servers on this machine read.
         visit.new = {one.cert: False for one in job.told}
         if job.host == THIS_HOST:
+            older = machines.older(job.host)
             await delivering.threads.in_thread(_tidy_here, delivering.site, visit, older)
     else:
-        ours = {*holds, *(one.cert for one in job.told)}
-        await _visit(job, delivering, ours, visit, machines, will_hold, older)
+        await _visit(job, delivering, visit, machines)
     if visit.new:
         await _run_after(job.host, delivering.site)
     return visit
@@ -112,50 +110,21 @@ def _tidy_here(site: Site, visit: Visit, older: Collection[str]) -> None:
     prod = str(site.config.globals.prod_cert_dir)
     keys = {one: around.keys_in(one, but=prod) for one in older}
     visit.take_older(keys, site.config.globals.keep)
-    found = needs_here(site.config, site.now())
+    found = around.needs_here(site.config, site.now())
     for thing in found.to_go:
         if thing.cert is not None:
             production.drop(prod, thing.cert)
             visit.removed.append(str(thing))
-    visit.surplus = [str(thing) for thing in found.surplus]
-
-
-def needs_here(config: Config, now: datetime) -> Needs:
-    """Return what is in production and not meant to be: what is removed, what is reported.
-
-    Blocks. Raises as `production.survey` does.
-    """
-    prod, tree = str(config.globals.prod_cert_dir), Tree(str(config.globals.certs_dir))
-    wanted, found = wanted_here(config), production.survey(prod)
-    things = [
-        Belonging(
-            str(cert),
-            cert,
-            has_key=around.has_key(prod, cert),
-            is_ours=linked and certs.was_delivered(tree, cert),
-        )
-        for cert, linked in found.items()
-        if cert not in wanted.keys  # nearly all are, and stay with all that they have
-    ]
-    told = {cert for cert in config.services if cert in found or cert in wanted.keys}
-    strays = around.stray_keys(prod, wanted.certs, told, config.inactive)
-    return needs(wanted, now, there=[*things, *map(Belonging, strays)])
+    visit.surplus = found.surplus
 
 
 # --- on another machine ---------------------------------------------------------------------
 
 
-async def _visit(
-    job: Copy,
-    delivering: Delivering,
-    holds: Collection[CertId],
-    visit: Visit,
-    machines: Machines,
-    will_hold: Callable[[], None],
-    older: Collection[str],
-) -> None:
+async def _visit(job: Copy, delivering: Delivering, visit: Visit, machines: Machines) -> None:
     site, threads = delivering.site, delivering.threads
-    prod = str(site.config.globals.prod_cert_dir)
+    prod, older = str(site.config.globals.prod_cert_dir), machines.older(job.host)
+    holds = {*machines.holds(job.host), *(one.cert for one in job.told)}
     async with shell_on(job.host, prod, site.scratch) as shell:
         await _not_ourselves(shell, site, threads)
         unsent: SslmError | None = None
@@ -163,17 +132,15 @@ async def _visit(
             answer = await shell.ask("begin")
             incoming = answer.first("in") or ""
             # Before anything is put there: a visit by another name looks whether it is one machine.
-            await threads.in_thread(machines.met, job.host, answer.first("machine") or "")
+            await machines.met(job.host, answer.first("machine") or "")
             # `begin` of remote.sh: a host's word is not gone by elsewhere.
             if not is_incoming(incoming, prod):
-                raise Transient(
-                    f"{job.host}: it does not say where copies are to go; see whether it is well"
-                )
+                raise Transient(Reason(Failed.HOST_NO_PLACE), about=job.host)
             async with _outgoing(site, threads) as folder:
                 ready = await threads.in_thread(_pack, job, site, folder, visit)
                 if ready:
                     # A host that was never reached holds nothing; from here on it may (I5).
-                    await threads.in_thread(will_hold)
+                    await machines.will_hold(job)
                     unsent = await _unsent(shell, folder, incoming)
             if unsent is None:
                 await _put(shell, ready, site, delivering.telling, visit)
@@ -239,7 +206,7 @@ def _pack(job: Copy, site: Site, folder: str, visit: Visit) -> Mapping[Told, int
         try:
             # Asked again here, where a key would leave the machine (I1).
             if not is_meant(site.config, cert, job.host):
-                raise Permanent(f"{cert} is not meant for {job.host} any more")
+                raise Permanent(Reason(Failed.NOT_MEANT, cert=cert, host=job.host))
             is_ca = site.service(cert).spec.ca is not None
             found = production.contents(site.tree, cert, told.set, is_ca=is_ca)
             place = Tree(folder).cert_dir(cert)
@@ -278,7 +245,8 @@ async def _put(
         cert = told.cert
         # Asked once more: much may have happened while it was sent (I1).
         if not is_meant(site.config, cert, shell.host):
-            visit.errors[cert] = Permanent(f"{cert} is not meant for {shell.host} any more")
+            why = Reason(Failed.NOT_MEANT, cert=cert, host=shell.host)
+            visit.errors[cert] = Permanent(why)
             continue
         access = site.config.access(cert, (shell.host,))
         words = ("put", cert.group, cert.service, str(told.set), str(count))
@@ -292,9 +260,8 @@ async def _put(
             visit.errors[cert] = found
         elif put is None:
             # A shell that could not even say why: its disk is full, or the like.
-            said = found.said or "it said nothing"
-            text = f"it does not say that {cert} is in its place; see whether its disk is full"
-            visit.errors[cert] = Transient(f"{shell.host}: {text} ({said})")
+            why = Reason(Failed.NOT_PUT, cert=cert, said=Said(found.said))
+            visit.errors[cert] = Transient(why, about=shell.host)
         else:
             visit.new[cert] = put != "same"
     prod = site.config.globals.prod_cert_dir
@@ -302,8 +269,8 @@ async def _put(
         answer = await shell.ask("above", owner, group)
         ways = answer.every("closed")
         if closed := [one for one in map(str, prod.parents) if one in ways]:
-            text = around.closed_text(closed, KeyAccess(owner, group))
-            telling.tell("host-trouble", f"{shell.host}: {text}", cert)
+            why = around.closed(closed, KeyAccess(owner, group))
+            telling.tell("host-trouble", say(why.of(shell.host)), cert)
 
 
 async def _tidy(
@@ -317,8 +284,8 @@ async def _tidy(
     """Take away what is not meant for a host any more, and see what else is there."""
     host = shell.host
     answer = await shell.ask("survey")
-    await threads.in_thread(machines.met, host, answer.first("machine") or "")
-    there = await threads.in_thread(_things, answer, holds)
+    await machines.met(host, answer.first("machine") or "")
+    there = await threads.in_thread(around.found_there, answer, holds)
     visit.left = {thing.cert for thing in there if thing.cert is not None}
     found = await threads.in_thread(_sorted, site, (host,), there)
     names = [
@@ -328,7 +295,7 @@ async def _tidy(
         same = await seen_as_one(shell, names, site)
         visit.same = tuple(name for name in names if name in same)
         found = await threads.in_thread(_sorted, site, (host, *visit.same), there)
-    visit.surplus = [str(thing) for thing in found.surplus]
+    visit.surplus = found.surplus
     visit.unlisted = _number(answer.first("more"))
     failures: list[SslmError] = []
     for thing in found.to_go:
@@ -344,26 +311,9 @@ async def _tidy(
         except SslmError as err:
             failures.append(err)
             if not thing.is_ours:  # what is ours is noted as such
-                visit.surplus.append(str(thing))
+                visit.surplus.append(thing)
     if failures:
         raise together(failures)
-
-
-def _things(answer: ShellAnswer, holds: Collection[CertId]) -> list[Belonging]:
-    """Return what a host says that it has."""
-    there = []
-    for text in answer.every("have"):
-        key, _, name = text.partition(" ")
-        has_key = key == "with"
-        try:
-            cert = parse_cert(name)
-        except (BadName, ValueError):
-            cert = None
-        if cert is not None and str(cert) == name:
-            there.append(Belonging(name, cert, has_key=has_key, is_ours=cert in holds))
-        elif has_key:
-            there.append(Belonging(name, has_key=True))
-    return [*there, *map(Belonging, answer.every("stray"))]
 
 
 def _number(told: str | None) -> int:
@@ -383,5 +333,5 @@ async def _run_after(host: str, site: Site) -> None:
             argv,
             timeout=site.config.globals.cmd_timeout,
             cwd=str(site.config.top),
-            remedy="correct post_copy_cmd or install the program",
+            remedy=Failed.FIX_POST_COPY_CMD,
         )

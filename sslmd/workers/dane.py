@@ -36,7 +36,7 @@ async def ask_resolver(
     for owner in sorted({owner for owner, _ in needed}):
         found = await validated(owner, resolver)
         if found.problem:
-            raise Transient(f"{found.problem}", about=f"zone {zone}")
+            raise Transient(found.problem, about=f"zone {zone}")
         if not found.secure:
             if signed:
                 raise Transient(

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from sslmd.config.hosts import is_meant, places
-from sslmd.config.model import Config
+from sslmd.config.model import Config, is_meant, places
 from sslmd.core.errors import Permanent
 from sslmd.core.events import ProdUpdated
+from sslmd.core.failed import Failed
 from sslmd.core.host.needs import KeyAccess
 from sslmd.core.host.server import UNTOUCHED, HostUse, in_production
 from sslmd.core.jobs import Deliver
 from sslmd.core.names import CertId, SetName, machine_of
+from sslmd.core.reason import Reason
 from sslmd.core.state import CertState, Delivered
+from sslmd.core.words.sentence import say
 from sslmd.servers import around, as_found, production
 from sslmd.servers.local import Locality
 from sslmd.store import sets
@@ -66,14 +68,14 @@ def _deliver(
     job: Deliver, site: Site, standings: Standings, here: Collection[str], remarks: list[str]
 ) -> ProdUpdated:
     if job.curr is None:
-        raise Permanent(f"{job.cert} has nothing to deliver")
+        raise Permanent(Reason(Failed.NO_SET_TO_DELIVER, cert=job.cert))
     access = site.config.access(job.cert, here)
     place = (site.tree, str(site.config.globals.prod_cert_dir), job.cert, job.curr)
     if changed := not stays(job, job.curr, site, access):
         is_ca = site.service(job.cert).spec.ca is not None
         changed = production.update(*place, job.next, is_ca=is_ca, access=access)
-        if closed := around.closed_above(place[1], access):
-            remarks.append(around.closed_text(closed, access))
+        if folders := around.closed_above(place[1], access):
+            remarks.append(say(around.closed(folders, access)))
     else:
         remarks += as_found.close_keys(place[1], job.cert)
     return _updated(job, site, standings, here, changed=changed)
@@ -99,7 +101,7 @@ def rehearse(
     `here`: those hosts that are this machine.
     """
     if job.curr is None:
-        raise Permanent(f"{job.cert} has nothing to deliver")
+        raise Permanent(Reason(Failed.NO_SET_TO_DELIVER, cert=job.cert))
     place = (site.tree, str(site.config.globals.prod_cert_dir), job.cert, job.curr)
     is_ca = site.service(job.cert).spec.ca is not None
     access = site.config.access(job.cert, here)

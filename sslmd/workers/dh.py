@@ -16,8 +16,10 @@ from sslmd.acme.launch import tied
 from sslmd.config.model import DhOptions
 from sslmd.core.dh import DhGroup
 from sslmd.core.errors import Permanent, Transient
+from sslmd.core.failed import Failed
+from sslmd.core.reason import Reason
 from sslmd.pki.dhparam import dhparam, group_in
-from sslmd.processes import start
+from sslmd.processes import ended_badly, start
 from sslmd.store import dh, files
 from sslmd.store.layout import Tree
 from sslmd.workers.tools import Site, Telling, Threads
@@ -61,8 +63,7 @@ async def write_dh(site: Site, threads: Threads, telling: Telling) -> list[Excep
         return failed
     program = shutil.which("openssl")
     if program is None:
-        text = "openssl, which generates Diffie-Hellman groups, is not installed; install it, or "
-        return [*failed, Permanent(f"{text}write names such as 'ffdhe4096' in params of [dh]")]
+        return [*failed, Permanent(Reason(Failed.NO_OPENSSL))]
     for folder, group in old:
         try:
             pem = await _generate(program, group.bits)
@@ -122,21 +123,17 @@ async def _generate(program: str, bits: int) -> bytes:
     nice = shutil.which("nice")
     gently = (nice, "-n", "19") if nice else ()
     argv = [*tied(), *gently, program, "dhparam", str(bits)]
-    running = await start(argv, cwd="/", remedy="install openssl")
+    running = await start(argv, cwd="/", remedy=Failed.FIX_OPENSSL)
     try:
         async with asyncio.timeout(LIMIT.total_seconds()):
             status = await running.wait()
         await running.rest_of_output()
     except TimeoutError:
-        hours = LIMIT.total_seconds() / 3600
-        raise Transient(
-            f"{shown} was ended after {hours:.0f} h; write a smaller size in params of [dh], or "
-            "names such as 'ffdhe4096'"
-        ) from None
+        hours = round(LIMIT.total_seconds() / 3600)
+        raise Transient(Reason(Failed.DH_OVERDUE, command=shown, hours=hours)) from None
     finally:
         await running.end()
     if status != 0:
-        how = f"exited with {status}" if status > 0 else f"was killed by signal {-status}"
-        said = _PROGRESS.sub("", running.said) or "it said nothing"
-        raise Transient(f"{shown} {how}: {said}")
+        said = _PROGRESS.sub("", running.said)
+        raise Transient(ended_badly(shown, status, said))
     return group_in(running.text.encode(), bits)

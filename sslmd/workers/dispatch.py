@@ -22,9 +22,8 @@ from sslmd.core.jobs import (
     Trial,
 )
 from sslmd.core.spec import AcmeCa
-from sslmd.workers.certify import certify, order
+from sslmd.workers.certify import certify, make_key, order
 from sslmd.workers.deliver import deliver
-from sslmd.workers.make_key import make_key
 from sslmd.workers.roll import prove, put_back, roll, take_off
 from sslmd.workers.settle import settle
 from sslmd.workers.tools import Delivering, Ordering, RollGate

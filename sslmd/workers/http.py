@@ -8,19 +8,26 @@ What lies on web servers is noted on disk first, so that nothing stays there for
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 from sslmd.acme.orders import Challenge
-from sslmd.config.model import Config, ServerClass, ServerKind, Validation
+from sslmd.config.model import Config, ServerKind, ServiceConfig, Validation
 from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, CertId, DomainName, machine_of
+from sslmd.core.reason import Reason, Said
 from sslmd.core.spec import AcmeCa
+from sslmd.core.words.sentence import say
 from sslmd.servers import http01
 from sslmd.servers.http01_look import LOOKS, MOST_OF_NAME, NotShown, fetch_back
 from sslmd.store.layout import http_note
 from sslmd.store.notes import read_lines, write_lines
+from sslmd.store.scratch import Scratch
 from sslmd.workers.preflight import Preflight
-from sslmd.workers.tools import Ordering, Site
+from sslmd.workers.tools import Ordering, Site, Threads
 
 # RFC 8555 §8.3: the CA asks there.
 PORT = 80
@@ -28,9 +35,51 @@ PORT = 80
 # Seconds between looks: web servers may share their folders by slow means, such as NFS.
 PAUSES = (0.5, 1, 2, 4, 8, 15, 30)
 
+# Problems that one reason tells.
+MOST_TOLD = 5
+
 # Names that redirects of one order lead to, and that are looked up at a time. Who has a web server
 # chooses them, and how long their name servers take: others have to find the resolver free.
 LOOKUPS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class WebServers:
+    """The web servers, and the folder on them where challenges are put."""
+
+    hosts: tuple[str, ...]
+    folder: Path
+    is_checked: bool
+    threads: Threads
+    scratch: Scratch
+
+    async def put(self, group: str, contents: Mapping[str, str]) -> None:
+        """Put files on all of them; raises as `http01.put` does."""
+        where = self.hosts, self.folder, group
+        await http01.put(*where, contents, self.threads.aside, self.scratch)
+
+    async def remove(self, group: str, tokens: Iterable[str]) -> None:
+        """Take files away from all of them; raises as `http01.put` does."""
+        where = self.hosts, self.folder, group
+        await http01.remove(*where, tokens, self.threads.aside, self.scratch)
+
+
+def web_servers(config: Config, site: Site, threads: Threads) -> WebServers | None:
+    """Return the web servers of a configuration, None where it names none, or no folder."""
+    web = next((one for one in config.server_classes if one.kind is ServerKind.WEB), None)
+    if web is None or web.server_dir is None:
+        return None
+    return WebServers(web.servers, web.server_dir, web.http_check, threads, site.scratch)
+
+
+def http_services(config: Config) -> Iterator[ServiceConfig]:
+    """Yield the services whose names are proven by http-01."""
+    for service in config.services.values():
+        signer = service.spec.signer
+        if not service.managed or not isinstance(signer, AcmeCa):
+            continue
+        if config.cas[signer.name].validation is Validation.HTTP_01:
+            yield service
 
 
 class FileChallenges:
@@ -43,7 +92,7 @@ class FileChallenges:
         self._ordering = ordering
         self._note = http_note(home)
         self._checks = checks
-        self._web = _web_of(config)
+        self._web = web_servers(config, ordering.site, ordering.threads)
         self._tokens: tuple[str, ...] = ()
         self._turn = asyncio.Semaphore(LOOKS)
         self._lookups = asyncio.Semaphore(LOOKUPS)
@@ -54,25 +103,24 @@ class FileChallenges:
         Raises `Permanent` or `Transient`, naming the host or address, and what it shows instead.
         """
         web = self._web
-        if web is None or web.server_dir is None or not web.servers:
-            raise Permanent(
-                "http-01 challenges cannot be put anywhere; write servers and server_dir in [web], "
-                "or take a CA with ca_validation = 'dns-01'"
-            )
+        if web is None or not web.hosts:
+            raise Permanent(Reason(Failed.NO_WEB))
         contents = {one.token: one.value for one in challenges}
-        await self._ordering.threads.in_thread(_write_note, self._note, tuple(contents))
+        await self._ordering.threads.in_thread(_note, self._note, add=contents)
         self._tokens = tuple(contents)
-        progress(f"puts challenges on {', '.join(web.servers)}")
-        await http01.put(
-            web.servers,
-            web.server_dir,
-            self._cert.group,
-            contents,
-            self._ordering.threads.aside,
-            self._ordering.site.scratch,
-        )
-        if web.http_check:
-            await self._fetch_back(web, challenges, progress)
+        progress(f"puts challenges on {', '.join(web.hosts)}")
+        await web.put(self._cert.group, contents)
+        if not web.is_checked:
+            return
+        for pause in (*PAUSES, None):
+            found = await asyncio.gather(*(self._look(web, one) for one in challenges))
+            problems = tuple(dict.fromkeys(one for some in found for one in some))
+            if not problems:
+                return
+            if pause is None:
+                raise Transient(Reason(Failed.HTTP_NOT_SHOWN, problems=problems[:MOST_TOLD]))
+            progress("; ".join(map(say, problems[:MOST_TOLD])))
+            await asyncio.sleep(pause)
 
     async def remove(self) -> None:
         """Take them away again; what cannot be, is tried again with the next order."""
@@ -85,56 +133,37 @@ class FileChallenges:
         if tokens:
             await _remove(self._cert, self._web, tokens, self._note, self._ordering)
 
-    async def _fetch_back(
-        self,
-        web: ServerClass,
-        challenges: Sequence[Challenge],
-        progress: Callable[[str], None],
-    ) -> None:
-        for pause in (*PAUSES, None):
-            found = await asyncio.gather(*(self._look(web, one) for one in challenges))
-            problems = [text for texts in found for text in texts]
-            if not problems:
-                return
-            text = "; ".join(dict.fromkeys(problems[:5]))
-            if pause is None:
-                raise Transient(
-                    f"{text}; see to the web server (docs/operations.md), or write http_check = "
-                    "false in [web] if the CA can see what we cannot"
-                )
-            progress(text)
-            await asyncio.sleep(pause)
-
-    async def _look(self, web: ServerClass, challenge: Challenge) -> list[str]:
+    async def _look(self, web: WebServers, challenge: Challenge) -> list[Reason]:
         """Return what is wrong with one challenge, as the CA will see it."""
         name = challenge.name
         try:
             addresses = await self._checks.addresses(name)
         except Transient as err:
             # Nobody here can look it up: that may be so only from here, as with NAT.
-            return await self._look_at_servers(web, challenge, [NotShown(name, str(err))])
+            return await self._look_at_servers(web, challenge, err.reason)
         if not addresses:
-            return [f"{name} has no address: the CA finds no server to ask"]
+            return [Reason(Failed.HTTP_NO_ADDRESS, name=name)]
         missing = await self._not_shown(name, addresses[:MOST_OF_NAME], challenge)
-        wrong = [f"{name}: {one}" for one in missing if not one.out_of_reach]
-        unseen = [one for one in missing if one.out_of_reach]
-        if wrong or not unseen:
-            return wrong
-        return await self._look_at_servers(web, challenge, unseen)
+        wrong = [one for one in missing if not one.out_of_reach]
+        if wrong or not missing:
+            return [Reason(Failed.HTTP_WRONG, name=name, said=Said(one)) for one in wrong]
+        return await self._look_at_servers(web, challenge, Said(missing[0]))
 
     async def _look_at_servers(
-        self, web: ServerClass, challenge: Challenge, unseen: Sequence[NotShown]
-    ) -> list[str]:
+        self, web: WebServers, challenge: Challenge, unseen: Reason | Said
+    ) -> list[Reason]:
         """The name's own addresses may be translated: ask the web servers themselves."""
-        problems = []
-        for server in web.servers:
+        problems, name = [], challenge.name
+        for server in web.hosts:
             host = machine_of(server)
             addresses = (await self._ordering.resolver.addresses(host))[:MOST_OF_NAME]
-            missing = await self._not_shown(challenge.name, addresses, challenge)
+            missing = await self._not_shown(name, addresses, challenge)
             # A host of several addresses may listen on one alone.
             if not addresses or len(missing) == len(addresses):
-                why = str(missing[0]) if missing else "it has no address"
-                problems.append(f"{challenge.name}: {unseen[0]}; nor does {host} show it: {why}")
+                why = Said(missing[0]) if missing else None
+                problems.append(
+                    Reason(Failed.HTTP_UNSEEN, name=name, unseen=unseen, host=host, why=why)
+                )
         return problems
 
     async def _not_shown(
@@ -167,77 +196,50 @@ class FileChallenges:
         return [rdata.address for rrset in found if rrset for rdata in rrset]
 
 
+FilesLeft = tuple[CertId, str, tuple[str, ...]]
+
+
 def left_behind(site: Site) -> list[FilesLeft]:
     """Return what earlier runs left on web servers; blocks. For the start, before any order."""
-    found = []
-    for service in site.config.services.values():
-        signer = service.spec.signer
-        if not isinstance(signer, AcmeCa) or not service.managed:
-            continue
-        if site.config.cas[signer.name].validation is not Validation.HTTP_01:
-            continue
-        note = http_note(site.tree.certbot_dir(service.id))
-        if tokens := _read_note(note):
-            found.append((service.id, note, tokens))
-    return found
-
-
-FilesLeft = tuple[CertId, str, tuple[str, ...]]
+    notes = [
+        (one.id, http_note(site.tree.certbot_dir(one.id))) for one in http_services(site.config)
+    ]
+    return [(cert, note, tokens) for cert, note in notes if (tokens := _read_note(note))]
 
 
 async def remove_left_behind(found: Sequence[FilesLeft], ordering: Ordering) -> None:
     """Take away what `left_behind` found."""
     for cert, note, tokens in found:
-        await _remove(cert, _web_of(ordering.site.config), tokens, note, ordering)
-
-
-def _web_of(config: Config) -> ServerClass | None:
-    return next((one for one in config.server_classes if one.kind is ServerKind.WEB), None)
+        web = web_servers(ordering.site.config, ordering.site, ordering.threads)
+        await _remove(cert, web, tokens, note, ordering)
 
 
 async def _remove(
-    cert: CertId, web: ServerClass | None, tokens: tuple[str, ...], note: str, ordering: Ordering
+    cert: CertId, web: WebServers | None, tokens: tuple[str, ...], note: str, ordering: Ordering
 ) -> None:
     """Remove challenges from the web servers, then their note; told if it cannot be done."""
-    if web is None or web.server_dir is None:
+    if web is None:
         return
     try:
-        await http01.remove(
-            web.servers,
-            web.server_dir,
-            cert.group,
-            tokens,
-            ordering.threads.aside,
-            ordering.site.scratch,
-        )
-        await ordering.threads.in_thread(_drop_note, note, tokens)
+        await web.remove(cert.group, tokens)
+        await ordering.threads.in_thread(_note, note, drop=tokens)
     except SslmError as err:
-        ordering.telling.tell(
-            "order-trouble", f"{err}; it is tried again with the next order", cert
-        )
+        why = Reason(Failed.HTTP_LEFT, why=err.reason)
+        ordering.telling.tell("order-trouble", say(why), cert)
 
 
 # --- the note ----------------------------------------------------------------------------
 
 
-def _write_note(path: str, tokens: tuple[str, ...]) -> None:
-    write_lines(path, {*_read_note(path), *tokens})
+def _note(path: str, *, add: Iterable[str] = (), drop: Iterable[str] = ()) -> None:
+    write_lines(path, {*_read_note(path), *add} - {*drop})
 
 
 def _read_note(path: str) -> tuple[str, ...]:
-    try:
-        return tuple(filter(_is_token, read_lines(path)))
-    except SslmError:
-        return ()
-
-
-def _is_token(text: str) -> bool:
-    try:
-        http01.check("example.com", text)
-    except ValueError:
-        return False
-    return True
-
-
-def _drop_note(path: str, tokens: tuple[str, ...]) -> None:
-    write_lines(path, {*_read_note(path)} - {*tokens})
+    found = []
+    with suppress(SslmError):
+        for line in read_lines(path):
+            with suppress(ValueError):  # what is no token names no file of ours
+                http01.check("example.com", line)
+                found.append(line)
+    return tuple(found)

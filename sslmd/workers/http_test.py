@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from sslmd.config.model import Config, ServerClass, ServerKind, Validation
 from sslmd.core.errors import Permanent, SslmError
-from sslmd.core.spec import AcmeCa
+from sslmd.core.failed import Failed
+from sslmd.core.reason import Reason
 from sslmd.servers import http01
 from sslmd.store.notes import read_lines, write_lines
+from sslmd.workers.http import WebServers, http_services, web_servers
 from sslmd.workers.tools import Site, Telling, Threads
 
 # Bytes of randomness: a token and a thumbprint of the form that RFC 8555 §8.1 gives them.
@@ -43,8 +43,7 @@ class Test:
 
     __test__ = False  # for pytest: it is none
 
-    servers: tuple[str, ...]
-    server_dir: Path
+    web: WebServers
     files: tuple[Placed, ...]
 
 
@@ -69,11 +68,12 @@ class TestFiles:
         where it cannot be noted.
         """
         config = self._site.config
-        web = _web_of(config)
-        if web is None or web.server_dir is None or not web.servers:
-            raise Permanent("[web] has no servers or no server_dir, so nothing can be put there")
+        web = web_servers(config, self._site, self._threads)
+        if web is None or not web.hosts:
+            raise Permanent(Reason(Failed.NO_WEB_TEST))
         await self.remove_left()
-        test = Test(web.servers, web.server_dir, tuple(map(_random, groups_of(config))))
+        groups = dict.fromkeys(one.id.group for one in http_services(config))
+        test = Test(web, tuple(map(_random, groups)))
         await self._write_note(add=test.files)
         self._used |= {*test.files}
         return test
@@ -81,23 +81,11 @@ class TestFiles:
     async def put(self, test: Test) -> tuple[str, ...]:
         """Put them in place; return what web servers did not take, and why."""
 
-        async def one(file: Placed) -> str:
-            contents = {file.token: file.value}
-            async with self._turn:
-                try:
-                    await http01.put(
-                        test.servers,
-                        test.server_dir,
-                        file.group,
-                        contents,
-                        self._threads.aside,
-                        self._site.scratch,
-                    )
-                except SslmError as err:
-                    return str(err)
-            return ""
+        async def put(file: Placed) -> None:
+            await test.web.put(file.group, {file.token: file.value})
 
-        return _some(await asyncio.gather(*map(one, test.files)))
+        _, problems = await self._each(test, put)
+        return problems
 
     async def remove(self, test: Test) -> tuple[str, ...]:
         """Take them away; return what was in the way: that is tried again later."""
@@ -114,65 +102,49 @@ class TestFiles:
             self._telling.tell("order-trouble", str(err), None)
             return
         old = tuple(left - self._used)
-        web = _web_of(self._site.config)
-        if old and web is not None and web.server_dir is not None:
-            for text in await self._remove(Test(web.servers, web.server_dir, old)):
+        web = web_servers(self._site.config, self._site, self._threads)
+        if old and web is not None:
+            for text in await self._remove(Test(web, old)):
                 self._telling.tell("order-trouble", f"{text}; it is tried again later", None)
 
     async def _remove(self, test: Test) -> tuple[str, ...]:
-        gone = []
+        async def remove(file: Placed) -> None:
+            await test.web.remove(file.group, [file.token])
 
-        async def one(file: Placed) -> str:
-            async with self._turn:
-                try:
-                    await http01.remove(
-                        test.servers,
-                        test.server_dir,
-                        file.group,
-                        [file.token],
-                        self._threads.aside,
-                        self._site.scratch,
-                    )
-                except SslmError as err:
-                    return str(err)
-            gone.append(file)
-            return ""
-
-        problems = _some(await asyncio.gather(*map(one, test.files)))
+        gone, problems = await self._each(test, remove)
         try:
             await self._write_note(drop=gone)
         except SslmError as err:
             problems += (str(err),)
         return problems
 
+    async def _each(
+        self, test: Test, visit: Callable[[Placed], Awaitable[None]]
+    ) -> tuple[list[Placed], tuple[str, ...]]:
+        """Do something with every file; return those that it was done with, and what failed."""
+        done: list[Placed] = []
+        problems: dict[str, None] = {}
+
+        async def one(file: Placed) -> None:
+            async with self._turn:
+                try:
+                    await visit(file)
+                except SslmError as err:
+                    problems[str(err)] = None
+                else:
+                    done.append(file)
+
+        await asyncio.gather(*map(one, test.files))
+        return done, tuple(problems)
+
     async def _write_note(self, add: Iterable[Placed] = (), drop: Iterable[Placed] = ()) -> None:
         async with self._noting:
             await self._threads.in_thread(_write_note, self._note, {*add}, {*drop})
 
 
-def groups_of(config: Config) -> list[str]:
-    """Return the groups with certificates that are proven by http-01."""
-    found: dict[str, None] = {}
-    for service in config.services.values():
-        signer = service.spec.signer
-        if not service.managed or not isinstance(signer, AcmeCa):
-            continue
-        if config.cas[signer.name].validation is Validation.HTTP_01:
-            found[service.id.group] = None
-    return list(found)
-
-
 def _random(group: str) -> Placed:
     token = secrets.token_urlsafe(_RANDOM)
     return Placed(group, token, f"{token}.{secrets.token_urlsafe(_RANDOM)}")
-
-
-def _some(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(filter(None, texts)))
-
-
-def _web_of(config: Config) -> ServerClass | None:
-    return next((one for one in config.server_classes if one.kind is ServerKind.WEB), None)
 
 
 def _read_note(path: str) -> set[Placed]:

@@ -11,9 +11,8 @@ from cryptography import x509
 from sslmd.core.dane.tlsa import Material
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId, DomainName, SetName
-from sslmd.pki.der import key_der
 from sslmd.pki.identity import describe_key
-from sslmd.pki.pem import MALFORMED
+from sslmd.pki.pem import MALFORMED, key_der
 from sslmd.servers.probe import TIMEOUT, Reach, Served, described, served_at
 from sslmd.workers.proof import current, whose_is
 from sslmd.workers.tools import Site, Standings

@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 
 from sslmd.acme.directory import Directory
 from sslmd.config.model import Config, Validation
-from sslmd.core.errors import Permanent, Transient, together
+from sslmd.core.errors import Permanent, Transient, several, together
+from sslmd.core.failed import Failed
 from sslmd.core.names import CertId, DomainName, SanName, ZoneName
+from sslmd.core.reason import Reason
 from sslmd.core.records import challenge_owner, zone_of
 from sslmd.dns.aims import Aim, Aims, Learnt
 from sslmd.dns.ask import NameServer
@@ -26,9 +28,6 @@ from sslmd.dns.nameservers import addresses_at, authoritative, follow
 from sslmd.dns.resolver import Resolver
 
 _T = TypeVar("_T")
-
-# Names that one warning lists.
-_TOLD = 5
 
 
 @dataclass(slots=True)
@@ -47,7 +46,7 @@ class Preflight:
     validation: Validation
     account: str
     make_account: Callable[[], Awaitable[str]]
-    warn: Callable[[str], None]
+    warn: Callable[[Reason], None]
     learnt: Learnt = field(default_factory=Learnt)
     _servers: dict[ZoneName, asyncio.Task[tuple[NameServer, ...]]] = field(default_factory=dict)
 
@@ -107,24 +106,23 @@ class Preflight:
         return {zone for host in hosts if (zone := zone_of(host, ours)) is not None}
 
     async def _check_dnssec(self, zones: set[ZoneName]) -> None:
-        looks = [self._bogus(zone) for zone in sorted(zones)]
-        for problem in await _all(looks):
-            if problem:
-                # Nothing is lost by looking again soon: it is no attempt at the CA.
-                raise Transient(problem)
+        found = await _all([self._bogus(zone) for zone in sorted(zones)])
+        if problems := [problem for problem in found if problem]:
+            # Nothing is lost by looking again soon: it is no attempt at the CA.
+            raise Transient(several(problems))
 
-    async def _bogus(self, zone: ZoneName) -> str:
-        """Return what is wrong with a zone's DNSSEC, "" if nothing is or nobody can tell."""
+    async def _bogus(self, zone: ZoneName) -> Reason | None:
+        """Return what is wrong with a zone's DNSSEC, None if nothing is or nobody can tell."""
         resolver = self.config.globals.dns_validating_resolver
         if resolver is not None:
             return await bogus(zone, NameServer(resolver.host, resolver.port))
         with suppress(Transient):  # the system has none
             return await bogus_here(zone, self.resolver.servers())
-        return ""
+        return None
 
     async def _check_caa(self, hosts: list[DomainName]) -> None:
         """Raise `Permanent` if CAA forbids it; what nobody tells is reported, and goes on."""
-        unknown: dict[str, str] = {}
+        unknown: dict[str, Reason] = {}
         lookup = caa_lookup(await self._asked_of(hosts), self._public(), unknown.__setitem__)
         identities = self.directory.caa_identities
         if not identities:
@@ -136,15 +134,11 @@ class Preflight:
             self.account = await self.make_account()
         method = self.validation.value
         judging = [forbidden(name, identities, method, self.account, lookup) for name in hosts]
-        reasons = await _all(judging)
-        if told := [reason for reason in dict.fromkeys(reasons) if reason]:
-            raise Permanent("; ".join(told))
+        if told := [reason for reason in await _all(judging) if reason]:
+            raise Permanent(several(told))
         if unknown and identities:
-            names, why = ", ".join(list(unknown)[:_TOLD]), next(iter(unknown.values()))
-            self.warn(
-                f"the CAA records of {names} cannot be looked up: {why}; the order goes on, and "
-                "the CA refuses it if they forbid it or if it gets no answer either"
-            )
+            why = next(iter(unknown.values()))
+            self.warn(Reason(Failed.CAA_UNSEEN, names=tuple(unknown), why=why))
 
     def _public(self) -> Resolver:
         """Return the resolver that sees DNS most as a CA does: the configured one, if any."""

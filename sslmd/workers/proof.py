@@ -15,9 +15,9 @@ from functools import partial
 
 from sslmd.config.model import Config, Probe, ServerClass, Unprobed
 from sslmd.core.errors import SslmError, together
-from sslmd.core.facts import CertFacts
 from sslmd.core.jobs import Told
 from sslmd.core.names import BadName, CertId, DomainName, covers, machine_of, parse_san
+from sslmd.core.spec import CertFacts
 from sslmd.core.state import Unseen
 from sslmd.dns.resolver import Resolver
 from sslmd.pki.chain import only_cert

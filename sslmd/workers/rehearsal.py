@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from sslmd.config.hosts import (
+from sslmd.config.model import (
     THIS_HOST,
+    Config,
     class_order,
     commands_of,
     hosts_of,
@@ -25,7 +26,6 @@ from sslmd.config.hosts import (
     proves,
     wanted_on,
 )
-from sslmd.config.model import Config
 from sslmd.core.dane.verdict import Dane, Unknown
 from sslmd.core.errors import SslmError
 from sslmd.core.events import AskDropped, Event, ServersProven, Settled
@@ -48,16 +48,15 @@ from sslmd.core.plan import decide
 from sslmd.core.reason import Reason, Why
 from sslmd.core.renewal import Wanted, why_unusable
 from sslmd.core.spec import OwnCa, SelfSigned
-from sslmd.core.standing import view_of, with_lost_ca
 from sslmd.core.state import CertState
-from sslmd.core.view import Decision, due
+from sslmd.core.view import Decision, due, view_of, with_lost_ca
 from sslmd.core.words.sentence import say
 from sslmd.dns.resolver import Resolver
-from sslmd.servers import as_found
+from sslmd.servers import around, as_found
 from sslmd.servers.local import Locality
 from sslmd.store import certs
 from sslmd.store.layout import Tree
-from sslmd.workers import copy, deliver, dh, settle
+from sslmd.workers import deliver, dh, settle
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.restart import dependents
 from sslmd.workers.tools import Publishing, Site, Standings, Telling, Threads, means_of, wanted_of
@@ -235,7 +234,7 @@ def _follow(
     now = site.now()
     for _ in range(_MOST_STEPS):
         one.decision = decide(view_of(one, book, dane), now)
-        event = one.decision.event
+        event = one.decision.advertised or one.decision.event
         if event is not None:
             if isinstance(event, AskDropped):
                 one.remarks.append(f"what an admin asked for is dropped: {say(event.reason)}")
@@ -314,7 +313,7 @@ def _dns_commands(config: Config, zones: list[str]) -> Iterator[str]:
 def _beside(site: Site, found: Rehearsal) -> None:
     """Look at what is no certificate's own: what lies in production beside them."""
     try:
-        surplus = copy.needs_here(site.config, site.now())
+        surplus = around.needs_here(site.config, site.now())
         found.changes += [f"{one} is taken out of production" for one in surplus.to_go]
         found.remarks += [
             f"{one.path} is in production, but not in the configuration: left alone"

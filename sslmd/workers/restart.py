@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from sslmd.config.hosts import commands_of
-from sslmd.config.model import Argv, Config, Trigger
+from sslmd.config.model import Argv, Config, Trigger, commands_of
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.events import RestartAsked
+from sslmd.core.failed import Failed
 from sslmd.core.host.commands import DNS
 from sslmd.core.jobs import Restart, See, Told
 from sslmd.core.names import CertId, GroupName, ZoneName
-from sslmd.core.reason import Reason, Why
+from sslmd.core.reason import Reason, Said, Why
 from sslmd.core.state import DONE, NOT_YET, CertState
 from sslmd.dns.runs import Runs
 from sslmd.processes import missing_right
@@ -222,22 +222,23 @@ async def _run_there(site: Site, shell: RemoteShell, argv: Argv) -> None:
     try:
         answer = await shell.ask(*words, limit=seconds + KILLING + LINE)
     except SslmError as err:
-        raise _BrokenError(str(err)) from err
+        raise _BrokenError(err.reason) from err
     status = answer.status
     if status == "0":
         return
-    shown, said = shlex.join(argv), answer.said or "it said nothing"
+    shown, said = shlex.join(argv), Said(answer.said or "it said nothing")
     if status in _NOT_STARTED:
-        raise Permanent(
-            f"{shell.host}: cannot start {shown}: {said}; correct restart_cmd or install it there"
-        )
+        fix = Reason(Failed.FIX_RESTART_THERE)
+        why = Reason(Failed.COMMAND_NOT_STARTED, command=shown, said=said, remedy=fix)
+        raise Permanent(why, about=shell.host)
     if status in _ENDED and time.monotonic() - began >= seconds:
-        raise Transient(
-            f"{shell.host}: {shown} was ended after {seconds:g} s; see why it hangs, or raise "
-            f"cmd_timeout; {said}"
+        why = Reason(
+            Failed.COMMAND_OVERDUE, command=shown, seconds=seconds, limit="cmd_timeout", said=said
         )
-    remedy = missing_right(said, shell.host)
-    raise Transient(f"{shell.host}: {shown} exited with {status}: {said}{remedy}")
+    else:
+        why = Reason(Failed.COMMAND_EXITED, command=shown, status=status, said=said)
+        why = why.also(missing_right(said, shell.host))
+    raise Transient(why, about=shell.host)
 
 
 class _BrokenError(Transient):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sslmd.core.errors import Permanent
 from sslmd.core.events import AskDropped, BackOnDeck, Lost, OffDeck, Rolled, ServersProven
+from sslmd.core.failed import Failed
 from sslmd.core.jobs import Prove, PutBack, Roll, TakeOff
 from sslmd.core.reason import Reason, Why
 from sslmd.core.renew_track import why_not_back
@@ -69,10 +70,7 @@ def _roll(job: Roll, site: Site) -> Rolled:
     tree, cert = site.tree, job.cert
     links = sets.read_links(tree, cert)
     if links.next != job.set:
-        raise Permanent(
-            f"set {job.set} is no longer on deck; somebody changed the links, run: sslmctl reload",
-            about=cert,
-        )
+        raise Permanent(Reason(Failed.NOT_ON_DECK, set=job.set), about=cert)
     sets.check_folders(tree, cert, job.set)
     contents = sets.read_files(tree.set_dir(cert, job.set))
     repaired = repairs(contents)
@@ -80,11 +78,8 @@ def _roll(job: Roll, site: Site) -> Rolled:
         sets.write_set_file(tree, cert, job.set, file, data)
     facts = sets.read_set(tree, cert, job.set)
     if not facts.complete:
-        raise Permanent(
-            f"set {job.set} was changed on disk: {facts.problem}; "
-            f"run: sslmctl force-renew {cert.arg}",
-            about=cert,
-        )
+        why = Reason(Failed.CHANGED_ON_DISK, set=job.set, problem=facts.problem, arg=cert.arg)
+        raise Permanent(why, about=cert)
     now = site.now()
     sets.roll(tree, cert, job.set, now)
     return Rolled(now, job.overrode)

@@ -15,7 +15,7 @@ from sslmd.config.model import ServiceConfig
 from sslmd.core.dane.tlsa import Content, Material, TlsaHosts, TlsaSet, association, wants_of
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId, DomainName, SetName, ZoneName
-from sslmd.dns.tlsa_include import render
+from sslmd.dns.include import TLSA_FILES
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
 from sslmd.store.layout import TLSA, Tree
@@ -114,5 +114,5 @@ def _write(tree: Tree, service: ServiceConfig, name: SetName, content: Content) 
 def _text(cert: CertId, name: SetName, content: Content) -> bytes:
     """Return the file: lines as in an include file, with a comment of its own."""
     head = f"; TLSA records of {cert}, set {name}\n".encode()
-    lines = render(ZoneName(cert.group), content).splitlines(keepends=True)
+    lines = TLSA_FILES.render(ZoneName(cert.group), content).splitlines(keepends=True)
     return head + b"".join(line for line in lines if not line.startswith(b";"))

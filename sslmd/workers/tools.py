@@ -13,17 +13,16 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from sslmd.acme.orders import Orders
 from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
-from sslmd.core.errors import Permanent, Transient
-from sslmd.core.issuances import Issuances
+from sslmd.core.errors import Permanent, Transient, text_of
+from sslmd.core.limits import Issuances
 from sslmd.core.names import CertId, SetName, ZoneName
 from sslmd.core.reason import Reason
 from sslmd.core.renewal import Wanted
-from sslmd.core.retry import text_of
-from sslmd.core.standing import Standing
 from sslmd.core.state import CertState, Issuance
+from sslmd.core.view import Standing
 from sslmd.dns.aims import Learnt
 from sslmd.dns.challenges import Challenges
-from sslmd.dns.publish import Means, keep_place
+from sslmd.dns.means import Means, keep_place
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.runs import Runs
 from sslmd.processes import missing_right, run_command
@@ -76,8 +75,8 @@ class Site:
         try:
             await run_command(argv, timeout=timeout, cwd=str(self.config.top))
         except (Transient, Permanent) as err:
-            if remedy := missing_right(str(err), "this machine"):
-                raise type(err)(f"{err}{remedy}") from err
+            if right := missing_right(str(err.reason["said"]), "this machine"):
+                raise type(err)(err.reason.also(right)) from err
             raise
 
 

@@ -13,21 +13,22 @@ import threading
 from contextlib import suppress
 
 from sslmd.acme import certbot, directory
-from sslmd.acme.certbot import OrderFolders, test_server_of
+from sslmd.acme.certbot import test_server_of
+from sslmd.acme.certbot_run import Attempt
 from sslmd.acme.wishes import unmet_wishes
 from sslmd.config.model import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, CaInfo
 from sslmd.core.errors import Permanent
+from sslmd.core.failed import Failed
 from sslmd.core.jobs import Trial
 from sslmd.core.names import SetName
+from sslmd.core.reason import Ended, Reason
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import SetNote, TrialKind
-from sslmd.core.times import clock
 from sslmd.pki.csr import make_csr
 from sslmd.pki.keys import generate_key
 from sslmd.store import files
-from sslmd.store.layout import PRIVKEY, SECRET_FILES
+from sslmd.store.layout import PRIVKEY, SECRET_FILES, order_below
 from sslmd.workers.acme import obtain
-from sslmd.workers.acme_before import Attempt
 from sslmd.workers.certify import in_order, judged, whole_set
 from sslmd.workers.tools import Ordering, Site, wanted_of
 
@@ -37,19 +38,16 @@ _DRY = "dry-run."
 _folders = threading.Lock()
 
 
-async def trial(job: Trial, ordering: Ordering) -> str:
+async def trial(job: Trial, ordering: Ordering) -> Reason:
     """Do the job; return how it went. Raises what `acme.obtain` does."""
     site, threads = ordering.site, ordering.threads
     service = site.service(job.cert)
     if not isinstance(service.spec.signer, AcmeCa):
-        raise Permanent(f"{job.cert} is not from an ACME CA: there is no test server to ask")
+        raise Permanent(Reason(Failed.TRIAL_NO_ACME, cert=job.cert))
     ca = site.config.cas[service.spec.signer.name]
     if ca.server != LETS_ENCRYPT and ca.test_server == LETS_ENCRYPT_STAGING:
         # Names inside a private CA's realm are nobody else's business.
-        raise Permanent(
-            f"CA {ca.name} is not Let's Encrypt and has no test server; write ca_test_server in "
-            "its table of ca-info.conf"
-        )
+        raise Permanent(Reason(Failed.TRIAL_NO_SERVER, ca=ca.name))
     folder = site.tree.trial_dir(job.cert)
     await threads.in_thread(_sweep, folder)
     if job.ask.kind is TrialKind.TEST:
@@ -62,7 +60,7 @@ async def trial(job: Trial, ordering: Ordering) -> str:
         await threads.in_thread(_remove, folder, site)
 
 
-async def _try(job: Trial, ca: CaInfo, folder: str, ordering: Ordering) -> str:
+async def _try(job: Trial, ca: CaInfo, folder: str, ordering: Ordering) -> Reason:
     site, threads = ordering.site, ordering.threads
     service = site.service(job.cert)
     served = await directory.fetch(ca.test_server, ca.test_server_root, threads.aside)
@@ -72,7 +70,7 @@ async def _try(job: Trial, ca: CaInfo, folder: str, ordering: Ordering) -> str:
     name = SetName.at(site.now())
     key = await threads.in_thread(generate_key, service.spec.key)
     csr = make_csr(key, service.spec)
-    place = OrderFolders(f"{folder}/cb", f"{folder}/cb/order/{name}")
+    place = order_below(f"{folder}/cb", name)
     label = f"{job.ask.kind}: "
     obtained = await obtain(Attempt(service, server, place, csr, label), ordering)
     issued = await threads.in_thread(in_order, key, obtained.issued, site.now())
@@ -81,14 +79,18 @@ async def _try(job: Trial, ca: CaInfo, folder: str, ordering: Ordering) -> str:
     wanted = wanted_of(service, site.config)
     facts = await threads.in_thread(judged, wanted, name, key, whole, note, site.now())
     assert facts.cert is not None
-    what = f"{ca.test_server} issues it: serial {facts.cert.serial}"
-    what = f"{what}, valid until {clock(facts.cert.not_after)}"
-    what = "; ".join([what, *unmet_wishes(server, obtained.directory, issued)])
-    if job.ask.kind is TrialKind.DRY_RUN:
-        return f"{what}; nothing was kept"
-    await threads.in_thread(certbot.clear, place)
-    await threads.in_thread(_keep, folder, {PRIVKEY: key, **whole})
-    return f"{what}; it is in {folder}"
+    is_kept = job.ask.kind is TrialKind.TEST
+    if is_kept:
+        await threads.in_thread(certbot.clear, place)
+        await threads.in_thread(_keep, folder, {PRIVKEY: key, **whole})
+    return Reason(
+        Ended.TRIAL_WELL,
+        server=ca.test_server,
+        serial=facts.cert.serial,
+        until=facts.cert.not_after,
+        unmet=unmet_wishes(server, obtained.directory, issued) or None,
+        folder=folder if is_kept else None,
+    )
 
 
 def _keep(folder: str, contents: dict[str, bytes]) -> None:

@@ -11,20 +11,21 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from sslmd.core.dane.content import Given, LookedUp, Wish, cert_wish
+from sslmd.core.dane.judging import dane_of
 from sslmd.core.dane.look import take
 from sslmd.core.dane.tlsa import Content, TlsaHosts, combinations_of, endpoint_of
 from sslmd.core.dane.verdict import Dane
 from sslmd.core.dane.zone import KnownZone
-from sslmd.core.errors import SslmError, Transient
+from sslmd.core.errors import SslmError, Transient, Trouble
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName
-from sslmd.core.retry import Trouble
-from sslmd.core.standing import Standing
+from sslmd.core.view import Standing
 from sslmd.dns import tlsa_publish
-from sslmd.dns.notes import DEFAULT_TTL, noted_tlsa_zones, noted_zones, union
+from sslmd.dns.include import CHALLENGE_FILES, TLSA_FILES
+from sslmd.dns.notes import noted_tlsa_zones, noted_zones, union
 from sslmd.dns.publish import left_behind
-from sslmd.dns.tlsa_include import read
 from sslmd.store.layout import challenge_file, tlsa_file
 from sslmd.store.note_kinds import ZONE_NOTE
 from sslmd.workers import tlsa_rr
@@ -43,13 +44,15 @@ _MOST_LINES = 12
 class ZoneRehearsal:
     """One zone. `changes`: what would be written, in words; `remarks`: what could not be asked.
 
-    `before`: the records that are there; `content`: those that would be.
+    `before`: the records that are there, `noted` those that are said to be there; `content`: those
+    that would be.
     """
 
     name: ZoneName
     zone: KnownZone
     publishing: Publishing
     before: Content = field(default_factory=dict)
+    noted: Content = field(default_factory=dict)
     content: Content = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -58,18 +61,17 @@ class ZoneRehearsal:
     @property
     def mx(self) -> tuple[DomainName, ...]:
         """The zone's MX hosts, as far as is known."""
-        notes = self.zone.notes
-        return (notes.mx or ()) if notes is not None else ()
+        return self.zone.noted.mx or ()
 
     def dane_of(self, one: Standing) -> Dane:
         """Return what is known of a certificate's records."""
-        return self.zone.dane(one.wanted.spec.id, one)
+        return dane_of(self.zone, one.wanted.spec.id, one)
 
     async def begin(self, book: Mapping[CertId, Standing]) -> None:
         """Find out what the records of the certificates as they were read come to."""
-        zone, site, threads = self.zone, self.publishing.site, self.publishing.threads
-        means = self.publishing.means
-        zone.tried = wish = self._wish_of(book)
+        site, threads, means = self.publishing.site, self.publishing.threads, self.publishing.means
+        wish = self._wish_of(book)
+        self._know(tried=wish)
         left, missing = await threads.in_thread(left_behind, means, self.name)
         if left:
             number = f"{len(left)} challenge{'' if len(left) == 1 else 's'}"
@@ -78,21 +80,25 @@ class ZoneRehearsal:
             path = challenge_file(folder, self.name)
             self._written(f"{path} is not there: it is written, without records")
         try:
-            zone.noted = await threads.in_thread(tlsa_publish.published, means, self.name)
+            self.noted = await threads.in_thread(tlsa_publish.published, means, self.name)
             self.before = await threads.in_thread(self._there)
             path = site.tree.zone_note(self.name)
-            zone.notes = await threads.in_thread(ZONE_NOTE.read, path)
+            self._know(notes=await threads.in_thread(ZONE_NOTE.read, path))
             given = await self._prepare(wish)
-            zone.elsewhere = await look_elsewhere(given.places, given.ends, site, means.resolver)
+            there = await look_elsewhere(given.places, given.ends, site, means.resolver)
+            self._know(elsewhere=there)
             files = await threads.in_thread(
                 tlsa_rr.missing, site.tree, site.config.services, given.materials, given.notes.mx
             )
         except SslmError as err:
-            zone.failed = Trouble.of(err, 0, site.now(), jitter=0)
+            self._know(failed=Trouble.of(err, 0, site.now(), jitter=0))
             self.remarks.append(f"{err}; nothing is given to DNS before that is fixed")
             return
         self.remarks += [f"{path} is not there: it is written" for path in files]
         self._take(wish, given)
+
+    def _know(self, **known: Any) -> None:
+        self.zone = replace(self.zone, **known)
 
     def _written(self, text: str) -> None:
         """Take in a file that is written without records.
@@ -106,9 +112,9 @@ class ZoneRehearsal:
 
     def _there(self) -> Content:
         """Return the records that are noted, or in an include file; blocks."""
-        found = self.zone.noted
+        found = self.noted
         for folder in self.publishing.site.config.dns.tlsa_dirs:
-            found = union(found, read(tlsa_file(folder, self.name), DEFAULT_TTL) or {})
+            found = union(found, TLSA_FILES.read(tlsa_file(folder, self.name)) or {})
         return found
 
     async def settle(self, book: Mapping[CertId, Standing]) -> None:
@@ -133,8 +139,8 @@ class ZoneRehearsal:
         )
 
     def _take(self, wish: Wish, given: Given) -> None:
-        zone = self.zone
-        zone.wish, zone.given, zone.notes, self._wish = wish, given, given.notes, wish
+        self._know(wish=wish, given=given, notes=given.notes)
+        self._wish = wish
         self.content = given.content.records
         self.remarks += [f"zone {self.name}: {one}" for one in given.remarks]
         self.remarks += [f"not published: {text}" for _, text in given.unfit.values()]
@@ -147,22 +153,21 @@ class ZoneRehearsal:
 
     async def _prepare(self, wish: Wish) -> Given:
         """Return what a wish comes to; raises `SslmError` where that cannot be told."""
-        zone, problem = self.zone, ""
-        assert zone.notes is not None
+        problem, notes = "", self.zone.noted
         site, resolver = self.publishing.site, self.publishing.means.resolver
         prepared = partial(prepare, wish, publishing=self.publishing)
         try:
             async with asyncio.timeout(PATIENCE):
-                given = await prepared(zone.notes)
+                given = await prepared(notes)
                 if wish.certs and not (given.ours and all(one.serving for one in wish.certs)):
                     # What others publish decides whether anybody checks these ports.
-                    zone.wish, zone.given, zone.notes = wish, given, given.notes
+                    self._know(wish=wish, given=given, notes=given.notes)
                     with suppress(SslmError):
-                        seen, _ = await look(self.name, zone.owners(), site, resolver, ())
-                        take(zone, seen)
+                        seen, _ = await look(self.name, self.zone.owners(), site, resolver, ())
+                        zone = self.zone = take(self.zone, seen)
                         if zone.others:
-                            return await prepared(zone.notes, last=LookedUp(others=zone.others))
-                        return replace(given, notes=zone.notes)
+                            return await prepared(zone.noted, last=LookedUp(others=zone.others))
+                        return replace(given, notes=zone.noted)
                 return given
         except TimeoutError:
             problem = f"zone {self.name}: its name servers took longer than {PATIENCE:g} s"
@@ -174,12 +179,14 @@ class ZoneRehearsal:
             f"{problem}; so its MX hosts are taken from the include file, and nothing is given to "
             "DNS before they can be asked"
         )
-        known = zone.notes.known if zone.notes.known is not None else combinations_of(zone.noted)
+        notes = self.zone.noted
+        known = notes.known if notes.known is not None else combinations_of(self.noted)
         mx = _hosts_in(self.before, wish, self.name)
-        zone.notes = replace(zone.notes, known=known, mx=mx, mx_at=site.now())
+        notes = replace(notes, known=known, mx=mx, mx_at=site.now())
+        self._know(notes=notes)
         try:
             async with asyncio.timeout(PATIENCE):
-                return await prepared(zone.notes)
+                return await prepared(notes)
         except TimeoutError:
             raise Transient(
                 f"its name servers took longer than {PATIENCE:g} s; see whether "
@@ -195,11 +202,12 @@ async def rehearse_zones(
     tree, known = publishing.site.tree, publishing.site.config.zones()
     left = {
         *noted_tlsa_zones(tree, known),
-        *noted_zones(tree, tree.challenge_note),
+        *noted_zones(tree, CHALLENGE_FILES),
     }
     found = []
     for name in sorted({*known, *left}):
-        mine = {cert for cert, one in book.items() if one.wanted.dane and cert.group == name.text}
+        dane = (cert for cert, one in book.items() if one.wanted.dane)
+        mine = frozenset(cert for cert in dane if cert.group == name.text)
         found.append(ZoneRehearsal(name, KnownZone(name, mine), publishing))
     await asyncio.gather(*(one.begin(book) for one in found))
     return found

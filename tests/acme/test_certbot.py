@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from sslmd.acme import accounts, certbot
-from sslmd.acme.certbot import AcmeServer, OrderFolders
+from sslmd.acme.certbot import AcmeServer
 from sslmd.acme.orders import CertbotOrder
 from sslmd.config.model import Validation
 from sslmd.core.errors import Permanent
 from sslmd.core.names import CertId
+from sslmd.store.layout import OrderFolders
 
 URL = "https://acme.example/directory"
 SERVER = AcmeServer(URL, None, Validation.DNS_01, email="admin@example.com")

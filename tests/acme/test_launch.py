@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 import pytest
 
 from sslmd.acme import launch
-from sslmd.acme.certbot import AcmeServer, OrderFolders, environment
+from sslmd.acme.certbot import AcmeServer, environment
 from sslmd.acme.problems import limit_met, read_problem, to_error
 from sslmd.acme.refusals import ProblemKind
 from sslmd.core.errors import Transient
 from sslmd.core.failed import Failed
+from sslmd.store.layout import OrderFolders
 from tests.acme.test_certbot import SERVER
 
 URL = "https://acme.example/directory"

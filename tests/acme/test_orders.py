@@ -75,7 +75,7 @@ def test_only_the_orders_own_certbot_hands_in(stranger: int) -> None:
     with pytest.raises(Refused):
         one.check(DNS, 0, os.getpid())
     assert not one.complete.is_set()
-    assert one.problem == ""
+    assert one.problem is None
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_what_is_no_challenge_of_the_order_ends_it(challenge: Challenge, *, http
     with pytest.raises(Refused):
         one.check(challenge, 0, os.getpid())
     assert one.complete.is_set()
-    assert one.problem
+    assert one.problem is not None
     assert one.challenges == []
 
 

@@ -334,8 +334,8 @@ def test_ca_info(tree: Tree) -> None:
     text = text.replace("[le-http]", "ca_server = 'acme.example.com'\n[le-http]\nca_eab_kid = 'k'")
     tree.write("ca-info.conf", text)
     assert tree.mistakes() == [
-        "ca-info.conf:5: my-int.ca_type: 'locl' is not a kind of CA; "
-        "write 'self', 'local', 'certbot' or 'letsencrypt'",
+        "ca-info.conf:5: my-int.ca_type: 'locl' is not known here; "
+        "write 'self', 'local' or 'certbot' (or 'letsencrypt', which is the same)",
         "ca-info.conf:11: le-dns.ca_server: 'acme.example.com' is not a URL; "
         "write https://host/path",
         "ca-info.conf:13: le-http.ca_eab_kid: it needs ca_eab_hmac_key_file beside it; "

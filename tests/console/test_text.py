@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslmd.console.answers import Fields
-from sslmd.console.text import clock, count, local, printable, printable_json, span
-from sslmd.core.plain import is_plain
+from sslmd.console.text import clock, count, printable, printable_json
+from sslmd.core.plain import is_plain, local, span
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

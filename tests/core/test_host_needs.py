@@ -12,7 +12,6 @@ from sslmd.core.host.needs import (
     Belonging,
     HostWanted,
     Placement,
-    belonging_of,
     is_kept,
     needs,
     would_change,
@@ -153,7 +152,7 @@ def test_whatever_is_wanted_and_found(
 
 @given(THINGS)
 def test_what_is_noted_is_read_again(thing: Belonging) -> None:
-    again = belonging_of(str(thing))
+    again = Belonging.noted(str(thing))
     assert (again.path, again.has_key) == (thing.path, thing.has_key)
     if thing.cert is not None:
         assert again.cert == thing.cert

@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given as whenever
 from hypothesis import strategies as st
 
-from sslmd.core.errors import ImpossibleTransition, Transient
+from sslmd.core.errors import ImpossibleTransition, Transient, Trouble
 from sslmd.core.events import RestartAsked
 from sslmd.core.host import server as life
 from sslmd.core.host.server import TABLE, HostUse, ServerChange, in_production
 from sslmd.core.names import SetName
 from sslmd.core.reason import Reason, Why
-from sslmd.core.retry import Trouble
 from sslmd.core.state import CertState, Delivered, Server, ServerPhase, Unseen
 from tests.stand.world import START, days
 

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslmd.core.facts import CertFacts, SetFacts
+from sslmd.core.errors import LONGEST_WAIT
 from sslmd.core.host.plan import looks_again
 from sslmd.core.jobs import Copy, Restart, See, Told
 from sslmd.core.names import CertId, SetName
 from sslmd.core.reason import Reason, Why
-from sslmd.core.retry import LONGEST_WAIT
+from sslmd.core.spec import CertFacts, SetFacts
 from sslmd.core.state import CertState, Delivered, Server, ServerPhase
 from tests.stand.hosts_decided import decided, next_look, restarts
 from tests.stand.world import START, days

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslmd.core.dane.sighting import Sighting
-from sslmd.core.errors import ImpossibleTransition
+from sslmd.core.errors import Failure, ImpossibleTransition, Trouble
 from sslmd.core.events import (
     Advertised,
     AskDropped,
@@ -39,7 +39,6 @@ from sslmd.core.events import (
     TrialEnded,
     WasIssued,
 )
-from sslmd.core.facts import SetFacts
 from sslmd.core.lifecycle import (
     TABLE,
     advance,
@@ -47,8 +46,7 @@ from sslmd.core.lifecycle import (
     with_sets,
 )
 from sslmd.core.names import SetName
-from sslmd.core.retry import Failure, Trouble
-from sslmd.core.spec import SelfSigned
+from sslmd.core.spec import SelfSigned, SetFacts
 from sslmd.core.state import (
     Ask,
     CertState,

@@ -7,25 +7,26 @@ from datetime import timedelta
 
 import pytest
 
+from sslmd.core.errors import Failure, Trouble
 from sslmd.core.events import AskDropped, CertIssued, KeyMade, Rolled
-from sslmd.core.facts import Parts, SetFacts
 from sslmd.core.jobs import Certify, MakeKey, Roll
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId
-from sslmd.core.own_ca import (
-    Grip,
-    asks_for,
-    hold_of,
-    parts_asked,
-    renews_how,
-    signers_of,
-    what_changes,
-)
+from sslmd.core.own_ca import Grip, hold_of, renews_how, signers_of, what_changes
 from sslmd.core.plan import decide
 from sslmd.core.reason import Reason, Why
 from sslmd.core.renewal import Wanted
-from sslmd.core.retry import Failure, Trouble
-from sslmd.core.spec import KeySpec, KeyType, OwnCa, SelfSigned, Subject
+from sslmd.core.spec import (
+    KeySpec,
+    KeyType,
+    OwnCa,
+    Parts,
+    SelfSigned,
+    SetFacts,
+    Subject,
+    asks_for,
+    parts_asked,
+)
 from sslmd.core.state import Ask, CertState, Delivered, Phase, Request, SetNote
 from sslmd.core.view import Ca, Decision, View, due
 from sslmd.core.words.sentence import say
@@ -218,7 +219,7 @@ def test_a_next_with_another_key_is_not_rolled_by_rule() -> None:
     forced = Ask(Request.ROLL, NOW, force=True)
     assert isinstance(step(root(GOOD, FOREIGN, ask=forced)).job, Roll)
     ours = ca_set(ROOT, 1, 3650)
-    assert isinstance(step(root(GOOD, ours)).job, Roll) or step(root(GOOD, ours)).event
+    assert isinstance(step(root(GOOD, ours)).job, Roll) or step(root(GOOD, ours)).advertised
     renamed = ca_set(ROOT, 1, 3650, name="root 2")
     assert step(root(GOOD, renamed)).alarm
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from sslmd.core.errors import Failure, Trouble
 from sslmd.core.events import (
     Advertised,
     AskDropped,
@@ -20,15 +21,13 @@ from sslmd.core.events import (
     TrialAsked,
     TrialEnded,
 )
-from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Order, Roll, Settle
 from sslmd.core.lifecycle import advance, phase_of
 from sslmd.core.limits import failed_too_often
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide, plan
 from sslmd.core.renewal import Wanted
-from sslmd.core.retry import Failure, Trouble
-from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned
+from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, SetFacts
 from sslmd.core.state import (
     Ask,
     CertState,
@@ -178,8 +177,9 @@ def test_the_first_certificate_is_made_and_rolled_at_once() -> None:
                 assert (name, overrode) == (state.next and state.next.name, None)
                 event = Rolled(now)
             case _:
-                assert decision.event is not None
-                event = decision.event
+                happened = decision.advertised or decision.event
+                assert happened is not None
+                event = happened
         seen.append(type(event).__name__)
         state = advance(state, event)
         assert reread(state) == state
@@ -317,7 +317,7 @@ def test_a_key_that_is_not_there_cannot_be_used_again(
         assert isinstance(step(after, want).job, MakeKey)
 
 
-# --- a next of no use ----------------------------------------------------------------------
+# --- a next cannot be used ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -329,13 +329,13 @@ def test_a_next_of_no_use_never_goes_live(next_: SetFacts, want: Wanted) -> None
     for curr in (DUE, None):
         decision = step(settled(curr, next_), want)
         assert isinstance(decision.job, MakeKey)
-        assert "of no use" in say(decision.reason)
+        assert "cannot be used" in say(decision.reason)
 
 
 def test_its_successor_is_made_only_when_curr_has_to_be_renewed() -> None:
     """The file was changed and changed back: curr is what it asks for, and not due."""
     odd = replace(NEXT, asked_names=frozenset({"short.lived.idea"}))
-    decision = waits(step(settled(GOOD, odd)), "valid", "of no use", "short.lived.idea")
+    decision = waits(step(settled(GOOD, odd)), "valid", "cannot be used", "short.lived.idea")
     assert decision.wake_at == decision.renew_at
     assert isinstance(step(settled(DUE, odd)).job, MakeKey)
     assert dropped(step(settled(GOOD, odd, ask=RENEW))) == NOT_DUE
@@ -345,7 +345,7 @@ def test_its_successor_is_made_only_when_curr_has_to_be_renewed() -> None:
 @pytest.mark.parametrize("curr", [GOOD, DUE])
 def test_a_roll_of_a_next_of_no_use_is_dropped_with_the_reason(curr: SetFacts, ask: Ask) -> None:
     odd = replace(NEXT, asked_names=frozenset({"short.lived.idea"}))
-    assert "of no use" in dropped(step(settled(curr, odd, ask=ask)))
+    assert "cannot be used" in dropped(step(settled(curr, odd, ask=ask)))
 
 
 @pytest.mark.parametrize("curr", [DUE, None])
@@ -356,13 +356,13 @@ def test_a_ca_whose_clock_is_ahead_is_waited_for_not_asked_again(curr: SetFacts 
     assert decision.wake_at
     assert NOW < decision.wake_at <= NOW + 20 * MINUTE
     later = step(state, now=decision.wake_at)
-    assert later.job or later.event
+    assert later.job or later.advertised
 
 
 def test_a_next_from_a_clock_that_was_far_ahead_is_replaced() -> None:
     ahead = facts(WANTED, NOW + days(300), cert=(NOW + days(300), NOW + days(390)))
     assert isinstance(step(settled(DUE, ahead)).job, MakeKey)
-    waits(step(settled(GOOD, ahead)), "valid", "of no use")
+    waits(step(settled(GOOD, ahead)), "valid", "cannot be used")
 
 
 # --- rolling -------------------------------------------------------------------------------
@@ -371,8 +371,8 @@ def test_a_next_from_a_clock_that_was_far_ahead_is_replaced() -> None:
 def test_a_next_is_rolled_no_sooner_than_min_roll_mins() -> None:
     state = settled(DUE, NEXT)
     first = step(state)
-    assert first.event == Advertised(NOW)
-    state = advance(state, first.event)
+    assert first.advertised == Advertised(NOW)
+    state = advance(state, first.advertised)
     assert state == reread(state)
     decision = waits(step(state), "on deck; rolls at")
     assert decision.wake_at == decision.roll_at == NOW + 30 * MINUTE
@@ -664,7 +664,7 @@ def test_trouble_from_before_the_clock_was_set_back_is_forgotten() -> None:
 
 def test_trouble_does_not_keep_from_what_needs_no_job() -> None:
     trouble = fail()
-    assert step(settled(DUE, NEXT, trouble=trouble)).event == Advertised(NOW)
+    assert step(settled(DUE, NEXT, trouble=trouble)).advertised == Advertised(NOW)
     assert dropped(step(settled(GOOD, ask=RENEW, trouble=trouble)))
     quiet = waits(step(settled(GOOD, trouble=trouble)), "valid")
     assert quiet.stuck is None

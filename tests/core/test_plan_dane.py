@@ -70,7 +70,7 @@ def test_with_dane_a_set_is_advertised_when_the_wait_is_over_and_rolled_then() -
     waiting = replace(READY_SEEN, waited=59.9, opens_at=NOW + MINUTE)
     decision = waits(dane_step(settled(DUE, READY, sighting=waiting)), "since", "rolls at")
     assert decision.roll_at == NOW + MINUTE
-    event = dane_step(settled(DUE, READY, sighting=READY_SEEN)).event
+    event = dane_step(settled(DUE, READY, sighting=READY_SEEN)).advertised
     assert isinstance(event, Advertised)
     job = dane_step(advertised(DUE, READY, sighting=READY_SEEN)).job
     assert isinstance(job, Roll)
@@ -90,7 +90,7 @@ def test_no_minutes_that_an_admin_names_are_shorter_than_the_wait_for_dns() -> N
     assert decision.roll_at == NOW + MINUTE  # by the configuration it would be in 30 min
     over = replace(young, waited=60.0, opens_at=NOW)
     state = settled(DUE, NEXT, sighting=over, ask=ask)
-    assert isinstance(dane_step(state).event, Advertised)
+    assert isinstance(dane_step(state).advertised, Advertised)
     job = dane_step(advertised(DUE, NEXT, sighting=over, ask=ask)).job
     assert isinstance(job, Roll)
     assert not job.blind
@@ -116,7 +116,7 @@ def test_with_dane_a_roll_waits_and_says_for_what(dane: Dane, text: str) -> None
 def test_records_that_are_seen_count_whatever_else_of_the_zone_is_refused() -> None:
     refused = seen(READY_SEEN, "REFUSED for _443._tcp.www")
     assert isinstance(
-        dane_step(settled(DUE, READY, sighting=READY_SEEN), refused).event, Advertised
+        dane_step(settled(DUE, READY, sighting=READY_SEEN), refused).advertised, Advertised
     )
     assert isinstance(dane_step(advertised(DUE, READY, sighting=READY_SEEN), refused).job, Roll)
 
@@ -144,7 +144,7 @@ def test_what_was_advertised_waits_for_its_zone_after_a_start() -> None:
 def test_nobody_checks_a_port_without_records() -> None:
     free = NoRecords()
     for state in (settled(None, READY), settled(DUE, READY)):
-        event = dane_step(state, free).event
+        event = dane_step(state, free).advertised
         assert isinstance(event, Advertised)
         assert isinstance(dane_step(advance(state, event), free).job, Roll)
     waits(dane_step(settled(None, READY)), "TLSA")
@@ -164,7 +164,7 @@ def test_a_first_certificate_that_cannot_be_rolled_is_an_alarm_at_once() -> None
 
 
 def test_the_key_in_use_needs_no_wait() -> None:
-    event = dane_step(settled(DUE, READY), SAME).event
+    event = dane_step(settled(DUE, READY), SAME).advertised
     assert isinstance(event, Advertised)
     assert "those of the key in use" in say(event.reason)
 
@@ -216,7 +216,7 @@ def test_other_names_keep_the_key_that_was_made_ahead() -> None:
     job = dane_step(settled(GOOD, KEYED), want=want).job
     assert isinstance(job, MakeKey)
     assert job.keep
-    assert "nothing is waited for" in say(job.reason)
+    assert "there is no wait" in say(job.reason)
     other_key = replace(AHEAD_WANTED, spec=OTHER_KEY.spec)
     fresh = dane_step(settled(GOOD, KEYED), want=other_key).job
     assert isinstance(fresh, MakeKey)
@@ -227,7 +227,7 @@ def test_reuse_says_that_nothing_is_waited_for() -> None:
     job = dane_step(settled(GOOD, ask=replace(FORCED, reuse=True))).job
     assert isinstance(job, MakeKey)
     assert job.reuse
-    assert "nothing is waited for" in say(job.reason)
+    assert "there is no wait" in say(job.reason)
 
 
 def test_the_key_in_use_on_deck_says_that_dns_is_not_waited_for() -> None:

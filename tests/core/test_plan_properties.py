@@ -20,8 +20,8 @@ from sslmd.core.dane.verdict import (
     Withdrawn,
     counted,
 )
+from sslmd.core.errors import Failure, Trouble
 from sslmd.core.events import (
-    Advertised,
     BackOnDeck,
     CertIssued,
     Event,
@@ -33,7 +33,6 @@ from sslmd.core.events import (
     ServersProven,
     Settled,
 )
-from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import (
     Certify,
     CertJob,
@@ -50,8 +49,7 @@ from sslmd.core.lifecycle import advance, phase_of
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
-from sslmd.core.retry import Failure, Trouble
-from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, Signer
+from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, SetFacts, Signer
 from sslmd.core.state import (
     Ask,
     CertState,
@@ -250,6 +248,11 @@ def views(draw: st.DrawFn) -> View:
 def test_whatever_it_finds(view: View) -> None:
     decision = decide(view, NOW)
     assert decide(view, NOW) == decision
+    if decision.advertised is not None:
+        # What was seen in DNS is noted, and the rest is what follows from it.
+        view = replace(view, state=advance(view.state, decision.advertised))
+        decision = replace(decision, advertised=None)
+        assert decide(view, NOW) == decision
     assert decision.job is None or decision.event is None
     if decision.event is None:
         assert say(decision.reason)
@@ -259,9 +262,10 @@ def test_whatever_it_finds(view: View) -> None:
         if view.state.next != view.state.curr or view.state.curr is None:
             assert after.phase == read(after)
         # And is not taken back at once.
-        if isinstance(decision.event, Advertised | Lost):
+        if isinstance(decision.event, Lost):
             then = decide(replace(view, state=after), NOW)
-            assert not isinstance(then.event, Advertised | Lost)
+            assert then.advertised is None
+            assert not isinstance(then.event, Lost)
     if decision.job is None and decision.event is None and decision.wake_at is not None:
         assert decision.wake_at > NOW
     if decision.stuck is not None and decision.job is None:
@@ -356,8 +360,8 @@ def test_it_comes_to_rest(view: View) -> None:
     now, kinds = NOW, []
     for _ in range(25):
         decision = decide(view, now)
-        event = decision.event
-        if decision.job is not None:
+        event = decision.advertised or decision.event
+        if event is None and decision.job is not None:
             kinds.append(type(decision.job))
             event = work(view, decision.job, now)
         if event is None:
@@ -418,4 +422,4 @@ def test_advertised_is_never_said_where_records_are_wanted() -> None:
     state = CertState(Phase.ISSUED, old, new, deployed=old.name, settled=old.name)
     for hours in (0, 5, 500):
         decision = decide(View(want, state), NOW + timedelta(hours=hours))
-        assert not isinstance(decision.event, Advertised)
+        assert decision.advertised is None

@@ -9,13 +9,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from sslmd.core.errors import Failure, Trouble
 from sslmd.core.events import Advertised, Event
-from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import CertJob, Roll
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
-from sslmd.core.retry import Failure, Trouble
-from sslmd.core.spec import SelfSigned
+from sslmd.core.spec import SelfSigned, SetFacts
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision
 from sslmd.core.windows import Window, next_common
@@ -68,7 +67,7 @@ def roll_of(decision: Decision) -> Roll:
 
 def test_a_next_is_rolled_while_its_window_is_open() -> None:
     first = step(settled(DUE, READY), WEEKLY)
-    assert isinstance(first.event, Advertised)
+    assert isinstance(first.advertised, Advertised)
     assert first.roll_at == OPENS
     state = advertised(DUE, READY)
     decision = waits(step(state, WEEKLY))
@@ -121,7 +120,7 @@ def test_the_window_counts_when_the_wait_for_dns_is_over() -> None:
     assert decision.roll_at == OPENS
     assert decision.wake_at == NOW + MINUTE
     # It is advertised all the same, and its key waits with its records in DNS.
-    event = dane_step(settled(DUE, READY, sighting=READY_SEEN), want=want).event
+    event = dane_step(settled(DUE, READY, sighting=READY_SEEN), want=want).advertised
     assert isinstance(event, Advertised)
     waits(dane_step(advertised(DUE, READY, sighting=READY_SEEN), want=want), "its roll_window")
     # Nobody knows how long the wait is: no time is told.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslmd.core.facts import CertFacts, SetFacts
+from sslmd.core.errors import CLOCK_TOLERANCE
 from sslmd.core.names import CertId
 from sslmd.core.reason import Code, Why
 from sslmd.core.renewal import (
@@ -23,8 +23,17 @@ from sslmd.core.renewal import (
     why_unwanted,
     why_useless,
 )
-from sslmd.core.retry import CLOCK_TOLERANCE
-from sslmd.core.spec import AcmeCa, ByLife, KeySpec, KeyType, OwnCa, Signer, Timing
+from sslmd.core.spec import (
+    AcmeCa,
+    ByLife,
+    CertFacts,
+    KeySpec,
+    KeyType,
+    OwnCa,
+    SetFacts,
+    Signer,
+    Timing,
+)
 from sslmd.core.state import SetNote
 from sslmd.core.words.sentence import say
 from tests.stand.world import START, days, facts, wanted

@@ -9,10 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslmd.core.errors import Overdue, Permanent, SslmError, Transient, ValidationFailed
+from sslmd.core.errors import (
+    JITTER,
+    LONGEST_WAIT,
+    Failure,
+    Overdue,
+    Permanent,
+    SslmError,
+    Transient,
+    Trouble,
+    ValidationFailed,
+    is_over,
+    kind_of,
+    text_of,
+)
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Held, Reason
-from sslmd.core.retry import JITTER, LONGEST_WAIT, Failure, Trouble, is_over, kind_of, text_of
 from tests.stand.world import START
 
 MINUTES = [1, 2, 5, 10, 20, 30, 60, 120, 180, 360, 360, 360]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from sslmd.core.times import clock, day, hour, minute
+from sslmd.core.plain import clock, day, hour, minute
 
 WINTER = datetime(2026, 12, 1, 3, 12, 5, tzinfo=UTC)
 SUMMER = datetime(2026, 7, 1, 22, 30, tzinfo=UTC)

@@ -5,21 +5,29 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from sslmd.core.names import CertId, SetName
 from sslmd.core.reason import Ended, Held, Reason, Said, Why, facts_as_json, on_wire, said
-from sslmd.core.words.sentence import TABLES, fields, fill, say
+from sslmd.core.words.pattern import fields, fill
+from sslmd.core.words.sentence import STYLES, TABLES, say
 from tests.reasons import KINDS, patterns, table, used
 
 PROGRAM = Path(__file__).parents[2] / "sslmd"
 WHEN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def made() -> Iterator[tuple[str, str, dict[str, ast.expr]]]:
+@cache
+def made() -> tuple[tuple[str, str, dict[str, ast.expr]], ...]:
     """Every reason that the program makes: where, its code, its facts."""
+    return tuple(_made())
+
+
+def _made() -> Iterator[tuple[str, str, dict[str, ast.expr]]]:
+    kinds = {kind.__name__ for kind in KINDS}
     for path in sorted(PROGRAM.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
@@ -28,7 +36,7 @@ def made() -> Iterator[tuple[str, str, dict[str, ast.expr]]]:
                 continue
             for code in ast.walk(node.args[0]):
                 name = ast.unparse(code) if isinstance(code, ast.Attribute) else ""
-                if name.partition(".")[0] in {kind.__name__ for kind in KINDS}:
+                if name.partition(".")[0] in kinds:
                     facts = {one.arg: one.value for one in node.keywords if one.arg}
                     yield f"{path}:{node.lineno}", name, facts
 
@@ -71,7 +79,9 @@ def test_every_code_is_used() -> None:
 
 def test_a_pattern_leaves_out_what_has_no_facts() -> None:
     assert fill("not due[ until {until:day}]; [[now]]", {}) == "not due; [now]"
-    assert fill("not due[ until {until:day}]", {"until": WHEN}) == "not due until 2026-03-01"
+    assert (
+        fill("not due[ until {until:day}]", {"until": WHEN}, STYLES) == "not due until 2026-03-01"
+    )
     with pytest.raises(KeyError):
         fill("{missing}", {})
 

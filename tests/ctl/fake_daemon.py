@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import sslmd
+from sslmd.ctl.main import main
 from sslmd.wire.framing import FrameReader
 from sslmd.wire.messages import (
     Message,
@@ -34,6 +35,7 @@ from sslmd.wire.messages import (
     hello,
     parse_message,
 )
+from tests.stand.forked import run_forked
 
 # What the daemon does on a request: messages, raw bytes, or None to hang up.
 Step = Message | bytes | None
@@ -145,14 +147,7 @@ def command_line(*args: str) -> list[str]:
 
 def sslmctl(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run sslmctl as people do."""
-    return subprocess.run(
-        command_line(*args),
-        env=environment(**env),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_forked(main, ["sslmctl", *args], env=environment(**env))
 
 
 def on_terminal(*args: str, columns: int = 160, interrupt_at: bytes = b"", **env: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sslmd.console.text import local
+from sslmd.core.plain import local
 from sslmd.wire.messages import ErrorCode, Method, Notification, Response, RpcRequest
 from tests.ctl.fake_daemon import (
     FakeDaemon,
@@ -402,7 +402,7 @@ def test_clean() -> None:
     assert sent == {"certs": None, "keep": 0}
     for number in ("-1", "some"):
         done = sslmctl("clean", f"--keep={number}")
-        assert (done.returncode, "invalid" in done.stderr) == (2, True)
+        assert (done.returncode, "whole number" in done.stderr) == (2, True)
 
 
 def test_cancel() -> None:

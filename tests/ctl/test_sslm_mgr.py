@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +15,7 @@ from sslmd.ctl.sslm_mgr import MOST_MINUTES
 from sslmd.wire.messages import ErrorCode, Method
 from tests.ctl.fake_daemon import FakeDaemon, Script, environment, refusal, result
 from tests.ctl.samples import cert, one_set, outcomes, rfc3339, status
+from tests.stand.forked import run_forked
 
 WEB, MAIL, OLD = "example.com/web-ec", "example.com/mail-ec", "example.com/old"
 DONE = result(outcomes((WEB, "done", "")))
@@ -56,13 +56,8 @@ def run(
     """Run it; return what it did, and what it asked, without what it asked for to know more."""
     # The ages are counted from now: the module may have been read long before.
     with FakeDaemon({Method.STATUS: three_certs(), **answers}) as fake:
-        done = subprocess.run(
-            [sys.executable, "-m", "sslmd.ctl.sslm_mgr", *args],
-            env=environment(SSLMD_SOCKET=fake.path),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        env = environment(SSLMD_SOCKET=fake.path)
+        done = run_forked(sslm_mgr.main, ["sslm-mgr", *args], env=env)
         assert "Traceback" not in done.stderr
         told = [(str(request.method), dict(request.params)) for request in fake.requests]
     return done, told

@@ -17,21 +17,20 @@ import pytest
 from sslmd.core.dane.report import findings_of
 from sslmd.core.dane.tlsa import Material, association
 from sslmd.core.dane.verdict import Counting
-from sslmd.core.errors import Transient
+from sslmd.core.dane.zone import KnownZone
+from sslmd.core.errors import Transient, Trouble
 from sslmd.core.jobs import Look, Publish
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.core.retry import Trouble
 from sslmd.core.state import Phase
 from sslmd.daemon.api.documents import dane as document_of
-from sslmd.daemon.zone import Zone
 from sslmd.daemon.zones import Zones
-from sslmd.dns.tlsa_include import read
+from sslmd.dns.include import TLSA_FILES
 from sslmd.store.layout import tlsa_file
 from tests.reasons import because
 from tests.stand import bind
 from tests.stand.bind import Primary
 from tests.stand.bind import Zone as BindZone
-from tests.stand.tools import MAIN, WEB, Site, StillLoop, believe
+from tests.stand.tools import MAIN, WEB, Site, StillLoop, believe, believe_zone
 from tests.stand.world import START
 
 pytestmark = pytest.mark.skipif(bool(bind.missing()), reason=bind.missing())
@@ -131,7 +130,7 @@ class World:
         self.told.append(text)
 
     @property
-    def zone(self) -> Zone:
+    def zone(self) -> KnownZone:
         zone = self.zones.zone_of(WEB)
         assert zone is not None
         return zone
@@ -155,7 +154,7 @@ class World:
         await self.zones.do(Look(ZONE, because("test")))
 
     def written(self) -> set[str]:
-        content = read(tlsa_file(self.primary.tlsa_dir, ZONE), 60) or {}
+        content = TLSA_FILES.read(tlsa_file(self.primary.tlsa_dir, ZONE)) or {}
         return {owner.text for owner in content}
 
     def shown(self, owner: str) -> list[str]:
@@ -221,7 +220,8 @@ def document_of_ok(world: World) -> object:
 async def test_what_could_not_be_put_together_is_said_not_to_be_seen(world: World) -> None:
     """I11: with DNS out of reach from the start, `dane` and `check` say why they know nothing."""
     silent = Transient("ns1 does not answer")
-    world.zone.failed = Trouble.of(silent, 0, START, jitter=0)
+    failed = Trouble.of(silent, 0, START, jitter=0)
+    believe_zone(world.site.registry, ZONE, failed=failed)
     await world.zones.watch(ZONE)
     report = world.site.registry[WEB].report
     assert report is not None

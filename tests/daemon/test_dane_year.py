@@ -21,9 +21,18 @@ import pytest
 
 from sslmd.config.model import NextKey, ServiceConfig
 from sslmd.core.dane.content import Given, Wish, ZoneNotes, cert_wish, content_for
+from sslmd.core.dane.events import (
+    CertsOfZone,
+    SightingsTaken,
+    WasGiven,
+    WasSeen,
+    ZoneEvent,
+    advance_zone,
+)
 from sslmd.core.dane.gate import gate_of
+from sslmd.core.dane.judging import dane_of
 from sslmd.core.dane.last_call import calls_of, curr_ends
-from sslmd.core.dane.look import sight, take
+from sslmd.core.dane.look import sight
 from sslmd.core.dane.places import Elsewhere, Fate, Place, sure_places
 from sslmd.core.dane.sighting import (
     LONGEST_MISSING,
@@ -45,7 +54,8 @@ from sslmd.core.dane.tlsa import (
     wants_of,
 )
 from sslmd.core.dane.verdict import Withdrawn
-from sslmd.core.errors import Transient
+from sslmd.core.dane.zone import KnownZone
+from sslmd.core.errors import Transient, Trouble
 from sslmd.core.events import (
     AskDropped,
     Asked,
@@ -61,18 +71,15 @@ from sslmd.core.events import (
     Settled,
     TlsaLooked,
 )
-from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, Deliver, MakeKey, Prove, PutBack, Roll, Settle, TakeOff
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, DomainName, SetName, ZoneName
 from sslmd.core.plan import decide
 from sslmd.core.renew_track import why_not_back
-from sslmd.core.retry import Trouble
-from sslmd.core.spec import OwnCa
+from sslmd.core.spec import OwnCa, SetFacts
 from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
 from sslmd.core.view import Decision, View
 from sslmd.daemon.registry import Entry
-from sslmd.daemon.zone import Zone
 from sslmd.dns.notes import union
 from sslmd.store.state import notes_of, parse, render
 from tests.reasons import because
@@ -173,7 +180,7 @@ class Year:
         self.offset = 0.0  # of the wall clock
         self.boot = 0
         self.servers = [NameServerModel(f"ns{number}") for number in range(3)]
-        self.zone = Zone(ZONE, notes=ZoneNotes())
+        self.zone = KnownZone(ZONE, notes=ZoneNotes())
         self.noted: Content = {}
         self.loaded: Content = {}  # what the primary has
         self.shape = PLAIN_ZONE
@@ -183,7 +190,7 @@ class Year:
         self.made: dict[tuple[CertId, SetName], SetFacts] = {}
         self.kept = ZoneNotes()  # what is on disk
         self.certs = [self._cert(number, ahead=ahead) for number in range(certs)]
-        self.zone.certs = {cert.id for cert in self.certs}
+        self.put(CertsOfZone(ZONE, frozenset(cert.id for cert in self.certs)))
         for server in self.servers:
             server.serve(0.0, {}, self.shape)
 
@@ -206,11 +213,14 @@ class Year:
 
     # --- the daemon ---
 
+    def put(self, event: ZoneEvent) -> None:
+        self.zone = advance_zone(self.zone, event)
+
     def view(self, cert: Cert) -> View:
         wish = self.zone.wish
         current = not cert.service.dane or (wish is not None and self._wish_of(cert) in wish.certs)
         behind = "" if current and not self.zone.trouble else "its name servers are being told"
-        dane = self.zone.dane(cert.id, cert.entry)
+        dane = dane_of(self.zone, cert.id, cert.entry)
         entry = cert.entry
         return View(entry.wanted, entry.state, None, entry.servers, "", dane, behind)
 
@@ -226,7 +236,6 @@ class Year:
         wish = Wish(ZONE, tuple(wishes))
         if wish == self.zone.wish and not self.zone.again:
             return
-        self.zone.tried = wish
         assert self.zone.notes is not None
         before = self.noted
         places, notes = self._places(before, self.zone.notes)
@@ -240,15 +249,15 @@ class Year:
         if content.records != before and not (failed and self.rng.random() < 0.5):
             self._give(content.records)
         self.noted = union(before, content.records) if failed else content.records
-        self.zone.wish = wish
-        self.zone.again = failed or any(one.fate is Fate.UNKNOWN for one in places.values())
-        trouble = Trouble.of(Transient("rndc failed"), 0, START, jitter=0)
-        self.zone.failed = trouble if failed else None
-        self.zone.notes = notes
+        trouble = None
+        if failed or any(one.fate is Fate.UNKNOWN for one in places.values()):
+            why = Transient("rndc failed" if failed else "")
+            trouble = Trouble.of(why, 0, START, jitter=0)
         wants = {one.cert: wants_of(one.entries, ZONE, one.names, ()) for one in wish.certs}
-        self.zone.given = Given(
+        given = Given(
             content, materials, notes, before, "", (), True, (), wants=wants, places=places
         )
+        self.put(WasGiven(wish, given, trouble, (), 0.5, self.now))
 
     def _places(
         self, before: Content, notes: ZoneNotes
@@ -324,7 +333,7 @@ class Year:
                 found.append(TlsaSeen(server.name, {}, silent="does not answer"))
                 continue
             found.append(TlsaSeen(server.name, self._shown(server, self.zone.owners())))
-        self.zone.elsewhere = {
+        elsewhere = {
             owner: Elsewhere(
                 place.at,
                 self.provider[-1][1] if place.at == OUTSIDE else frozenset(),
@@ -334,20 +343,18 @@ class Year:
             if place.is_checked_elsewhere
         }
         seen = NameServersSeen(tuple(found), began, self.instant(), self.wall())
-        known, others = self.zone.notes.known if self.zone.notes else None, self.zone.others
-        if take(self.zone, seen):
-            assert self.zone.notes is not None
-            self.kept = self.zone.notes
+        before = self.zone.notes
+        self.put(WasSeen(seen, (), elsewhere))
+        if self.zone.notes != before:
+            self.kept = self.zone.noted
+        apart = {}
         for cert in self.certs:
-            sighting = sight(self.zone, cert.id, cert.entry.state)
+            sighting, alone = sight(self.zone, cert.id, cert.entry.state)
+            if alone is not None:
+                apart[cert.id] = alone
             if sighting != cert.entry.state.sighting:
                 self.apply(cert, TlsaLooked(self.wall(), sighting))
-        assert self.zone.notes is not None
-        doubts = self.zone.surprises()
-        fresh = bool(doubts) and doubts != self.zone.doubts
-        self.zone.doubts = doubts
-        fresh = fresh or (self.zone.notes.known, self.zone.others) != (known, others)
-        self.zone.again = self.zone.again or fresh
+        self.put(SightingsTaken(apart, frozenset(), 0.0, self.now))
 
     def apply(self, cert: Cert, event: object) -> None:
         state = advance(cert.entry.state, event)  # type: ignore[arg-type]
@@ -361,8 +368,9 @@ class Year:
     def step(self, cert: Cert) -> bool:
         """Do what is next for a certificate; return whether there was something."""
         decision = decide(self.view(cert), self.wall())
-        if decision.event is not None:
-            self.apply(cert, decision.event)
+        event = decision.advertised or decision.event
+        if event is not None:
+            self.apply(cert, event)
             return True
         if decision.job is None:
             return False
@@ -552,7 +560,7 @@ class Year:
         want = cert.entry.wanted
         want = replace(want, dane=bool(dane), next_ahead=self.ahead and bool(dane))
         cert.entry = replace(cert.entry, wanted=want)
-        self.zone.certs = {one.id for one in self.certs if one.service.dane}
+        self.put(CertsOfZone(ZONE, frozenset(one.id for one in self.certs if one.service.dane)))
 
     def _harmless(self, server: NameServerModel) -> bool:
         """Whether the data before has records of every key that is served now.
@@ -577,8 +585,8 @@ class Year:
 
     def restart_daemon(self) -> None:
         """Only what is noted on disk is left."""
-        certs = {cert.id for cert in self.certs if cert.service.dane}
-        self.zone = Zone(ZONE, certs=certs, notes=self.kept)
+        certs = frozenset(cert.id for cert in self.certs if cert.service.dane)
+        self.zone = KnownZone(ZONE, certs, self.kept)
         for cert in self.certs:
             noted, known = notes_of(cert.entry.state), cert.entry.state
             again = parse(render(noted, {}, None, [])).state

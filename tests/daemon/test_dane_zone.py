@@ -6,16 +6,17 @@ from dataclasses import replace
 
 from sslmd.config.model import NextKey, ServiceConfig
 from sslmd.core.dane.content import CertWish, Given, Wish, ZoneNotes, cert_wish, content_for
+from sslmd.core.dane.judging import dane_of
 from sslmd.core.dane.look import sight, take
 from sslmd.core.dane.sighting import Instant, NameServersSeen, OwnerSeen, TlsaSeen
 from sslmd.core.dane.tlsa import Content, DaneEntry, Material, TlsaSet, association
 from sslmd.core.dane.verdict import Everywhere, HeldBack
+from sslmd.core.dane.zone import KnownZone
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.spec import SelfSigned
 from sslmd.core.state import CertState, Phase
 from sslmd.core.view import Decision
 from sslmd.daemon.registry import Entry
-from sslmd.daemon.zone import Zone
 from tests.reasons import because
 from tests.stand.world import START, days, facts, wanted
 
@@ -73,7 +74,7 @@ WEB_OWNER = DomainName("_443._tcp.mail.example.com")
 BOTH = CertState(phase=Phase.ISSUED, curr=CURR, next=NEXT, deployed=CURR.name, settled=CURR.name)
 
 
-def zone_with(service: ServiceConfig, notes: ZoneNotes) -> Zone:
+def zone_with(service: ServiceConfig, notes: ZoneNotes) -> KnownZone:
     """A zone after it was published, with a set on deck."""
     wish = Wish(
         ZONE,
@@ -86,12 +87,11 @@ def zone_with(service: ServiceConfig, notes: ZoneNotes) -> Zone:
         ),
     )
     content, materials, notes = content_for(wish, notes, {}, lambda _, name: material(name))
-    zone = Zone(ZONE, {CERT}, notes, wish, wish)
-    zone.given = Given(content, materials, notes, {}, "", (), True, ())
-    return zone
+    zone = KnownZone(ZONE, frozenset({CERT}), notes, wish, wish)
+    return replace(zone, given=Given(content, materials, notes, {}, "", (), True, ()))
 
 
-def seen(zone: Zone, content: Content) -> NameServersSeen:
+def seen(zone: KnownZone, content: Content) -> NameServersSeen:
     owners = {
         owner: OwnerSeen(content[owner].records, content[owner].ttl, START + days(400))
         if owner in content
@@ -109,22 +109,22 @@ def test_a_key_that_was_rolled_by_force_is_not_known_for_being_retired() -> None
     entry = Entry(WANTED, frozenset(), state, "", Decision(because("")))
     wish = Wish(ZONE, (cert_wish(entry, SERVICE.dane, SERVICE.dane_ttl),))
     content, materials, notes = content_for(wish, notes, {}, lambda _, name: material(name))
-    zone = Zone(ZONE, {CERT}, notes, wish, wish)
-    zone.given = Given(content, materials, notes, {}, "", (), True, ())
+    zone = KnownZone(ZONE, frozenset({CERT}), notes, wish, wish)
+    zone = replace(zone, given=Given(content, materials, notes, {}, "", (), True, ()))
 
     def unchanged() -> bool:
-        dane = zone.dane(CERT, entry)
+        dane = dane_of(zone, CERT, entry)
         return isinstance(dane, Everywhere) and dane.since is None
 
     assert not unchanged()
     first = seen(zone, zone.content)
-    take(zone, first)
+    zone = take(zone, first)
     assert not unchanged()
     later = Instant("boot", 100.0 + 1300.0)
-    take(zone, replace(first, began=later, ended=later))
+    zone = take(zone, replace(first, began=later, ended=later))
     assert unchanged()  # for twice the TTL everybody has seen it
     one = zone.content[OWNER]
-    take(zone, seen(zone, {OWNER: replace(one, records=frozenset(list(one.records)[:1]))}))
+    zone = take(zone, seen(zone, {OWNER: replace(one, records=frozenset(list(one.records)[:1]))}))
     assert not unchanged()
 
 
@@ -133,7 +133,7 @@ def test_an_owner_that_is_refused_holds_up_no_other() -> None:
     service = replace(SERVICE, dane=(PLAIN, OTHER))
     zone = zone_with(service, ZoneNotes(known=frozenset()))
     there = {owner: some for owner, some in zone.content.items() if owner == OWNER}
-    assert take(zone, seen(zone, there))
+    zone = take(zone, seen(zone, there))
     assert zone.notes is not None
     assert zone.notes.known == frozenset({(OWNER, PLAIN.combination)})
 
@@ -142,15 +142,15 @@ def test_a_stronger_digest_that_is_still_shown_keeps_a_set_back() -> None:
     """RFC 7671 §9: clients would go by that one, which the set on deck does not have."""
     notes = ZoneNotes(known=frozenset({(OWNER, PLAIN.combination)}))
     zone = zone_with(SERVICE, notes)
-    take(zone, seen(zone, zone.content))
-    well = sight(zone, CERT, BOTH)
+    zone = take(zone, seen(zone, zone.content))
+    well = sight(zone, CERT, BOTH)[0]
     assert well is not None
     assert well.since is not None
     stale = association(STRONG.combination, material(CURR.name))
     assert stale is not None
     some = zone.content[OWNER]
-    take(zone, seen(zone, {OWNER: replace(some, records=some.records | {stale})}))
-    badly = sight(zone, CERT, BOTH)
+    zone = take(zone, seen(zone, {OWNER: replace(some, records=some.records | {stale})}))
+    badly = sight(zone, CERT, BOTH)[0]
     assert badly is not None
     assert badly.since is None
     assert "stronger digest" in badly.missing
@@ -169,8 +169,8 @@ def test_what_the_set_on_deck_has_no_record_of_is_told() -> None:
         return replace(one, issuer=None, issuer_key=None) if name == NEXT.name else one
 
     content, materials, notes = content_for(wish, notes, {}, of)
-    zone = Zone(ZONE, {CERT}, notes, wish, wish)
-    zone.given = Given(content, materials, notes, {}, "", (), True, ())
-    dane = zone.dane(CERT, entry)
+    zone = KnownZone(ZONE, frozenset({CERT}), notes, wish, wish)
+    zone = replace(zone, given=Given(content, materials, notes, {}, "", (), True, ()))
+    dane = dane_of(zone, CERT, entry)
     assert isinstance(dane, HeldBack)
     assert "cannot be made of the set on deck" in dane.why

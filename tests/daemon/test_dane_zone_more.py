@@ -8,17 +8,18 @@ from datetime import UTC, datetime
 import pytest
 
 from sslmd.core.dane.content import Given, Wish, ZoneNotes, cert_wish, content_for
+from sslmd.core.dane.judging import dane_of
 from sslmd.core.dane.look import sight, take
 from sslmd.core.dane.places import Elsewhere, Fate, Place
 from sslmd.core.dane.report import DaneReport, findings_of
 from sslmd.core.dane.sighting import Instant, NameServersSeen, OwnerSeen, TlsaSeen
 from sslmd.core.dane.tlsa import Tlsa, TlsaSet, association
 from sslmd.core.dane.verdict import Counting, Dane, HeldBack, NoRecords, Unknown, Withdrawn
+from sslmd.core.dane.zone import KnownZone
 from sslmd.core.names import DomainName
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision
 from sslmd.daemon.registry import Entry
-from sslmd.daemon.zone import Zone
 from tests.daemon.test_dane_zone import (
     BOTH,
     CERT,
@@ -43,16 +44,22 @@ CURR_RECORD = association(PLAIN.combination, material(CURR.name))
 NEXT_RECORD = association(PLAIN.combination, material(NEXT.name))
 
 
-def known_zone() -> Zone:
+def known_zone() -> KnownZone:
     return zone_with(SERVICE, ZoneNotes(known=frozenset({(OWNER, PLAIN.combination)}), ttl=600))
 
 
-def dane_of(zone: Zone, state: CertState = BOTH) -> Dane:
-    return zone.dane(CERT, Entry(WANTED, frozenset(), state, "", Decision(because(""))))
+def dane_now(zone: KnownZone, state: CertState = BOTH) -> Dane:
+    return dane_of(zone, CERT, Entry(WANTED, frozenset(), state, "", Decision(because(""))))
 
 
-def is_checked(zone: Zone) -> bool:
-    return not isinstance(dane_of(zone), NoRecords)
+def sighted(zone: KnownZone, state: CertState) -> tuple[KnownZone, CertState]:
+    sighting, alone = sight(zone, CERT, state)
+    assert alone is not None
+    return replace(zone, apart={CERT: alone}), replace(state, sighting=sighting)
+
+
+def is_checked(zone: KnownZone) -> bool:
+    return not isinstance(dane_now(zone), NoRecords)
 
 
 def at(seconds: float, one: NameServersSeen) -> NameServersSeen:
@@ -67,18 +74,18 @@ def test_the_longest_ttl_that_was_ever_seen_is_waited_for() -> None:
     """A record made by hand, of a day: caches hold the set with it when it is long gone."""
     zone = known_zone()
     some = zone.content[OWNER]
-    take(zone, seen(zone, {OWNER: TlsaSet(DAY, some.records)}))
+    zone = take(zone, seen(zone, {OWNER: TlsaSet(DAY, some.records)}))
     assert zone.notes is not None
-    assert zone.notes.longest == {OWNER: DAY}
-    take(zone, at(200.0, seen(zone, zone.content)))
-    sighting = sight(zone, CERT, BOTH)
+    assert zone.noted.longest == {OWNER: DAY}
+    zone = take(zone, at(200.0, seen(zone, zone.content)))
+    sighting = sight(zone, CERT, BOTH)[0]
     assert sighting is not None
     assert sighting.need == 2 * DAY
     # Kept over a restart, and gone when no cache can have it any more.
     later = at(250.0 + 2 * DAY, seen(zone, zone.content))
-    take(zone, later)
-    assert zone.notes.longest == {}
-    assert zone.notes.ttl == 600
+    zone = take(zone, later)
+    assert zone.noted.longest == {}
+    assert zone.noted.ttl == 600
 
 
 def test_one_that_stays_keeps_nothing_from_its_end() -> None:
@@ -86,8 +93,8 @@ def test_one_that_stays_keeps_nothing_from_its_end() -> None:
     zone = known_zone()
     some = zone.content[OWNER]
     beside = seen(zone, {OWNER: TlsaSet(DAY, some.records)})
-    take(zone, beside)
-    take(zone, at(200.0 + 2 * DAY, beside))
+    zone = take(zone, beside)
+    zone = take(zone, at(200.0 + 2 * DAY, beside))
     assert zone.sighting is not None
     assert zone.sighting.complete
     assert zone.ttl_of(CERT) == DAY
@@ -98,15 +105,15 @@ def test_the_ttl_at_another_owner_is_not_waited_for() -> None:
     zone = known_zone()
     other = DomainName("_25._tcp.other.example.com")
     assert zone.notes is not None
-    zone.notes = replace(zone.notes, longest={other: DAY})
+    zone = replace(zone, notes=replace(zone.notes, longest={other: DAY}))
     assert zone.ttl_of(CERT) == 600
-    assert zone.notes.longest_ttl == DAY
+    assert zone.noted.longest_ttl == DAY
 
 
 # --- kept elsewhere ---
 
 
-def zone_elsewhere(*records: object, problem: str = "") -> Zone:
+def zone_elsewhere(*records: object, problem: str = "") -> KnownZone:
     """A zone whose only owner is a CNAME to a provider's."""
     wish = Wish(ZONE, (cert_wish(ENTRY, SERVICE.dane, SERVICE.dane_ttl),))
     place = Place(Fate.ELSEWHERE, PROVIDER, "is a CNAME", PROVIDER)
@@ -115,26 +122,29 @@ def zone_elsewhere(*records: object, problem: str = "") -> Zone:
         wish, ZoneNotes(), {}, lambda _, name: material(name), frozenset(), places
     )
     assert content.records == {}
-    zone = Zone(ZONE, {CERT}, notes, wish, wish)
+    zone = KnownZone(ZONE, frozenset({CERT}), notes, wish, wish)
     wants = {CERT: {OWNER: frozenset({PLAIN.combination})}}
-    zone.given = Given(content, materials, notes, {}, "", (), True, (), wants=wants, places=places)
+    zone = replace(
+        zone,
+        given=Given(content, materials, notes, {}, "", (), True, (), wants=wants, places=places),
+    )
     there = frozenset(one for one in records if one is not None)
-    zone.elsewhere = {OWNER: Elsewhere(PROVIDER, there, 60 if there else 0, problem)}  # type: ignore[arg-type]
+    zone = replace(zone, elsewhere={OWNER: Elsewhere(PROVIDER, there, 60 if there else 0, problem)})  # type: ignore[arg-type]
     shown = OwnerSeen[Tlsa](ttl=60, fault="has a CNAME", cname=PROVIDER)
     when = Instant("boot", 100.0)
-    take(zone, NameServersSeen((TlsaSeen("192.0.2.1", {OWNER: shown}),), when, when, START))
-    return zone
+    return take(zone, NameServersSeen((TlsaSeen("192.0.2.1", {OWNER: shown}),), when, when, START))
 
 
 def test_a_key_waits_for_its_record_at_the_provider() -> None:
     zone = zone_elsewhere(CURR_RECORD)
     assert is_checked(zone)
-    sighting = sight(zone, CERT, BOTH)
+    sighting = sight(zone, CERT, BOTH)[0]
     assert sighting is not None
     assert sighting.since is None
     assert f"add TLSA {NEXT_RECORD} there" in sighting.missing
-    zone.elsewhere = {OWNER: Elsewhere(PROVIDER, frozenset({CURR_RECORD, NEXT_RECORD}), 60)}  # type: ignore[arg-type]
-    sighting = sight(zone, CERT, replace(BOTH, sighting=sighting))
+    both = frozenset(one for one in (CURR_RECORD, NEXT_RECORD) if one is not None)
+    zone = replace(zone, elsewhere={OWNER: Elsewhere(PROVIDER, both, 60)})
+    sighting = sight(zone, CERT, replace(BOTH, sighting=sighting))[0]
     assert sighting is not None
     assert sighting.since is not None
     assert sighting.need == 120
@@ -143,7 +153,7 @@ def test_a_key_waits_for_its_record_at_the_provider() -> None:
 def test_what_cannot_be_looked_at_there_is_not_taken_for_nothing() -> None:
     zone = zone_elsewhere(problem="nobody answers")
     assert is_checked(zone)
-    sighting = sight(zone, CERT, BOTH)
+    sighting = sight(zone, CERT, BOTH)[0]
     assert sighting is not None
     assert "nobody answers" in sighting.missing
 
@@ -151,14 +161,14 @@ def test_what_cannot_be_looked_at_there_is_not_taken_for_nothing() -> None:
 def test_nothing_there_is_waited_for_by_nobody() -> None:
     zone = zone_elsewhere()
     assert not is_checked(zone)
-    assert sight(zone, CERT, BOTH) is None
+    assert sight(zone, CERT, BOTH)[0] is None
 
 
 def test_where_no_key_fits_nothing_is_lost_by_a_roll() -> None:
     """A host of somebody else's, say: it is told, and keeps nothing from being renewed."""
     zone = zone_elsewhere(association(PLAIN.combination, material("other")))
     assert not is_checked(zone)
-    assert sight(zone, CERT, BOTH) is None
+    assert sight(zone, CERT, BOTH)[0] is None
     # With the record of the key in use beside it, that may be lost.
     assert is_checked(zone_elsewhere(CURR_RECORD))
     # So with that of the next key alone: caches may hold what was there before.
@@ -169,17 +179,17 @@ def test_what_others_take_away_fades_as_ours_does() -> None:
     zone = zone_elsewhere(CURR_RECORD)
     assert zone.notes is not None
     assert zone.notes.holders == {(OWNER, str(CERT))}
-    zone.elsewhere = {OWNER: Elsewhere(PROVIDER)}
+    zone = replace(zone, elsewhere={OWNER: Elsewhere(PROVIDER)})
     assert zone.seen is not None
-    take(zone, at(200.0, zone.seen))
-    assert zone.notes.fading == {(OWNER, str(CERT))}
-    assert isinstance(dane_of(zone), Withdrawn)
+    zone = take(zone, at(200.0, zone.seen))
+    assert zone.noted.fading == {(OWNER, str(CERT))}
+    assert isinstance(dane_now(zone), Withdrawn)
 
 
 def test_what_is_reported_of_it() -> None:
     limit = days(1)
 
-    def report(zone: Zone) -> DaneReport:
+    def report(zone: KnownZone) -> DaneReport:
         return DaneReport(START, tuple(findings_of(zone, CERT, BOTH, START, limit)))
 
     well = report(zone_elsewhere(CURR_RECORD))
@@ -212,23 +222,23 @@ def test_the_others_are_counted_apart() -> None:
     both = replace(full, servers=(*full.servers, dead))
     state = BOTH
     for number in range(4):
-        take(zone, at(100.0 + 700.0 * number, both))
-        state = replace(state, sighting=sight(zone, CERT, state))
+        zone = take(zone, at(100.0 + 700.0 * number, both))
+        zone, state = sighted(zone, state)
     assert state.sighting is not None
     assert state.sighting.since is None
-    assert silent_of(dane_of(zone, state)) == "192.0.2.2 does not answer"
+    assert silent_of(dane_now(zone, state)) == "192.0.2.2 does not answer"
     # That is of use at the end of the certificate in use, also while no look succeeds.
-    zone.look_trouble = "its name servers cannot be looked up"
-    assert silent_of(dane_of(zone, state)) == "192.0.2.2 does not answer"
+    zone = replace(zone, look_trouble="its name servers cannot be looked up")
+    assert silent_of(dane_now(zone, state)) == "192.0.2.2 does not answer"
     assert state.sighting is not None
     over = replace(state.sighting, since=datetime.now(UTC), waited=1e6, need=0.0, silent=())
     assert over.complete
-    assert isinstance(dane_of(zone, replace(state, sighting=over)), Counting)
-    zone.look_trouble = ""
+    assert isinstance(dane_now(zone, replace(state, sighting=over)), Counting)
+    zone = replace(zone, look_trouble="")
     lacking = TlsaSeen("192.0.2.3", {OWNER: OwnerSeen[Tlsa]()})
-    take(zone, at(4000.0, replace(both, servers=(*both.servers, lacking))))
-    sight(zone, CERT, state)
-    assert silent_of(dane_of(zone, state)) == ""
+    zone = take(zone, at(4000.0, replace(both, servers=(*both.servers, lacking))))
+    zone, state = sighted(zone, state)
+    assert silent_of(dane_now(zone, state)) == ""
 
 
 # --- files that no name server takes ---
@@ -236,30 +246,31 @@ def test_the_others_are_counted_apart() -> None:
 
 def test_taken_and_ignored() -> None:
     zone = known_zone()
-    zone.replaced = {}
-    take(zone, seen(zone, {}))
+    zone = replace(zone, replaced={})
+    zone = take(zone, seen(zone, {}))
     assert zone.is_ignored()
     assert not zone.is_taken()
-    take(zone, seen(zone, zone.content))
+    zone = take(zone, seen(zone, zone.content))
     assert zone.is_taken()
     assert not zone.is_ignored()
     dead = TlsaSeen("192.0.2.2", {}, silent="does not answer")
     assert zone.seen is not None
-    take(zone, replace(zone.seen, servers=(dead,)))
+    zone = take(zone, replace(zone.seen, servers=(dead,)))
     assert not zone.is_ignored()
 
 
 def test_an_owner_that_is_something_else_now() -> None:
     zone = known_zone()
-    take(zone, seen(zone, zone.content))
+    zone = take(zone, seen(zone, zone.content))
     assert not zone.surprises()
     assert zone.seen is not None
     cname = OwnerSeen[Tlsa](fault="has a CNAME", cname=PROVIDER)
     server = replace(zone.seen.servers[0], owners={OWNER: cname})
-    take(zone, replace(zone.seen, servers=(server,)))
+    zone = take(zone, replace(zone.seen, servers=(server,)))
     assert {owner for owner, *_ in zone.surprises()} == {OWNER}
     cut = OwnerSeen[Tlsa](fault="is not authoritative", is_cut=True)
-    take(zone, replace(zone.seen, servers=(replace(server, owners={OWNER: cut}),)))
+    assert zone.seen is not None
+    zone = take(zone, replace(zone.seen, servers=(replace(server, owners={OWNER: cut}),)))
     assert zone.surprises()
 
 
@@ -284,9 +295,9 @@ def test_a_first_set_where_nobody_tells_what_an_owner_is(
     places = {OWNER: Place(Fate.UNKNOWN, OWNER, f"{OWNER}: nobody tells")}
     found = content_for(wish, ZoneNotes(), {}, lambda _, name: material(name), frozenset(), places)
     wants = {CERT: {OWNER: frozenset({PLAIN.combination})}}
-    zone = Zone(ZONE, {CERT}, found[2], wish, wish)
-    zone.given = Given(*found, {}, "", (), True, (), wants=wants, places=places)
+    zone = KnownZone(ZONE, frozenset({CERT}), found[2], wish, wish)
+    zone = replace(zone, given=Given(*found, {}, "", (), True, (), wants=wants, places=places))
     now = Instant("boot", 100.0)
     servers = (TlsaSeen("192.0.2.1", dict.fromkeys(zone.owners(), shown)),)
-    take(zone, NameServersSeen(servers, now, now, START))
-    assert isinstance(zone.dane(CERT, entry), kind)
+    zone = take(zone, NameServersSeen(servers, now, now, START))
+    assert isinstance(dane_of(zone, CERT, entry), kind)

@@ -93,7 +93,7 @@ async def test_without_the_table_nothing_happens(world: World) -> None:
 async def test_at_the_start_every_day_and_after_a_reload(world: World) -> None:
     world.configure("groups = ['ALL']\nparams = ['ffdhe2048']")
     world.start()
-    assert await world.seen() == ["what is missing at the start"]
+    assert await world.seen() == ["groups that are missing at the start"]
     assert (world.top / FILES / "dhparam.pem").exists()
     assert await world.later(hours=23) == []
     assert await world.later(hours=1) == ["the daily look"]
@@ -154,7 +154,7 @@ async def test_what_is_generated_for_something_else_is_ended(
         world.configure("groups = ['ALL']\nparams = ['ffdhe2048']")
         await world.looks.reconfigured(same)
         assert await world.seen() == [
-            "what is missing at the start",
+            "groups that are missing at the start",
             "the configuration was loaded again",
         ]
     assert (world.top / FILES / "dhparam.pem").exists()

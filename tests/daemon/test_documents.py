@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -14,7 +16,8 @@ from sslmd.core.state import CertState, Phase
 from sslmd.core.trouble import Severity, TroubleKind
 from sslmd.core.view import Decision
 from sslmd.daemon.api.documents import status_entry
-from sslmd.daemon.registry import Entry
+from sslmd.daemon.api.status_document import summary
+from sslmd.daemon.registry import Entry, Registry, Taken
 from tests.stand.world import START, days, facts, wanted
 
 WANTED = wanted("example.com:web", signer=SelfSigned(), dane=True)
@@ -64,3 +67,21 @@ def test_what_a_problem_says_is_not_said_as_the_reason_too(
 ) -> None:
     assert why(shown(CertState(Phase.SETTLED, CURR), decision, hold)).startswith(left)
     assert bool(why(shown(CertState(Phase.SETTLED, CURR), decision, hold))) is bool(left)
+
+
+def test_what_only_an_admin_can_put_right_is_told_beside_a_wait_for_its_ca() -> None:
+    waits = Decision(Reason(Why.CA_WAITS, ca="ca/my", why=ODD), waits_for_ca=True, alarm=NO_CURR)
+    found = problems(shown(CertState(Phase.SETTLED, CURR), waits), START)
+    assert [trouble.kind for trouble, _ in found] == [TroubleKind.HELD]
+    assert problems(shown(CertState(Phase.SETTLED, CURR), replace(waits, alarm=None)), START) == []
+
+
+def test_the_line_in_systemctl_status_counts_what_sslmctl_status_counts() -> None:
+    registry, now = Registry(), START + days(88)  # nobody renewed it, and nothing failed
+    entry = Entry(WANTED, frozenset(), CertState(Phase.SETTLED, CURR), "", Decision(WAITS))
+    registry.put(WANTED.spec.id, Taken(entry))
+    planner = SimpleNamespace(
+        registry=registry, site=SimpleNamespace(now=lambda: now), queue=(), refused=None
+    )
+    assert problems(Cert(status_entry(WANTED.spec.id, entry)), now)
+    assert summary(cast("Any", planner)) == "1 certificates, 1 live, 1 in trouble"

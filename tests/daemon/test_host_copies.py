@@ -14,6 +14,7 @@ from sslmd.core.errors import Refused, Transient
 from sslmd.core.jobs import Copy, HostJob, Told
 from sslmd.core.names import CertId
 from sslmd.core.state import Server, ServerPhase, Unseen
+from sslmd.core.words.sentence import say
 from sslmd.daemon.hosts import Hosts
 from sslmd.servers.ssh import RemoteShell, ShellAnswer
 from sslmd.store.note_kinds import HOST_NOTE, HostNote
@@ -48,6 +49,10 @@ def loaded(one: FarSite) -> Hosts:
 
 def note(one: FarSite) -> HostNote:
     return HOST_NOTE.read(one.site.tree.host_note(FAR))
+
+
+def surplus(one: FarSite) -> tuple[str, ...]:
+    return tuple(map(str, note(one).surplus))
 
 
 def prod_of(one: FarSite) -> str:
@@ -162,7 +167,7 @@ async def test_what_is_withdrawn_goes_though_nothing_is_to_be_copied(one: FarSit
     when = hosts.notes.untidy()[FAR]
     assert when is not None
     assert when > one.site.now
-    assert hosts.notes.told() == [(FAR, note(one), "")]
+    assert [(host, why) for host, _, why in hosts.notes.told()] == [(FAR, None)]
     assert note(one).error == str(error)
     # A daemon that starts anew knows of it.
     assert FAR in loaded(one).notes.untidy()
@@ -170,7 +175,7 @@ async def test_what_is_withdrawn_goes_though_nothing_is_to_be_copied(one: FarSit
     one.far.start()
     assert await hosts.run(job) == []
     assert one.there() == {str(WEB)}
-    assert hosts.notes.untidy() == {"localhost": None}
+    assert hosts.notes.untidy() == {}
     assert note(one).holds == {WEB}
     assert hosts.notes.told() == []
 
@@ -187,7 +192,7 @@ async def test_what_lies_there_besides_is_told_once(one: FarSite) -> None:
     (line,) = told
     assert line.startswith("surplus: ")
     assert "ca/old with its key; prune = true in [web] removes it" in line
-    assert note(one).surplus == ("ca/old with its key",)
+    assert surplus(one) == ("ca/old with its key",)
     assert FAR not in hosts.notes.untidy()
     # It is looked at again, and whoever removed it need not say so.
     assert hosts.notes.visits()[FAR] == one.site.now + timedelta(hours=1)
@@ -196,7 +201,7 @@ async def test_what_lies_there_besides_is_told_once(one: FarSite) -> None:
     assert FAR in hosts.notes.untidy()
     await hosts.run(Copy(FAR, (), because("test")))
     assert told[1:] == [f"withdrawn: {FAR}: removed ca/old with its key"]
-    assert note(one).surplus == ()
+    assert surplus(one) == ()
 
 
 async def test_what_is_to_be_pruned_is_tried_again_until_it_is_gone(
@@ -231,13 +236,13 @@ async def test_what_is_to_be_pruned_is_tried_again_until_it_is_gone(
         while_full.setattr(RemoteShell, "ask", refusing)
         (error,) = await hosts.run(nothing)
     assert str(error) == "the disk is full"
-    assert note(one).surplus == ("ca/old with its key",)
+    assert surplus(one) == ("ca/old with its key",)
     one.site.later(hours=1)
     (job,) = due(hosts, one.site.now)
     assert isinstance(job, Copy)
     assert await hosts.run(job) == []
     assert one.there() == {str(WEB), str(MAIL)}
-    assert note(one).surplus == ()
+    assert surplus(one) == ()
 
 
 async def test_keys_that_no_rule_removes_are_told_and_the_host_is_not_visited_again_and_again(
@@ -255,13 +260,13 @@ async def test_keys_that_no_rule_removes_are_told_and_the_host_is_not_visited_ag
     (one.far.root / "example.com/gone/prev").mkdir(parents=True)
     (one.far.root / "example.com/gone/prev/privkey.pem").touch()
     await hosts.run(Copy(FAR, (), because("test")))
-    assert note(one).surplus == (f"{ROOT} with its key", "example.com/old.key")
+    assert surplus(one) == (f"{ROOT} with its key", "example.com/old.key")
     assert not (one.far.root / "example.com/gone").exists()
     assert FAR not in hosts.notes.untidy()
     assert hosts.notes.visits()[FAR] == one.site.now + timedelta(hours=1)
     # What is copied takes the place of such keys.
     await hosts.run(one.job(ROOT))
-    assert note(one).surplus == ("example.com/old.key",)
+    assert surplus(one) == ("example.com/old.key",)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -275,7 +280,7 @@ async def test_a_note_that_is_not_ours_is_told(one: FarSite) -> None:
     (line,) = told
     assert line.startswith(f"host-trouble: what {FAR} holds is not known: ")
     assert hosts.notes.of(FAR) == HostNote()
-    assert hosts.notes.untidy() == {"localhost": None}
+    assert hosts.notes.untidy() == {}
 
 
 async def test_a_ca_goes_there_as_any_other_without_its_key(one: FarSite) -> None:
@@ -327,7 +332,8 @@ async def test_a_host_is_forgotten_when_it_is_in_no_class(one: FarSite) -> None:
         await hosts.notes.forget(FAR, leaving=True)
     one.configure(server_class("web", OF_ZONE, hosts="other.example.net"))
     hosts.notes.reconfigured()
-    ((host, _, text),) = hosts.notes.told()
+    ((host, _, why),) = hosts.notes.told()
+    text = say(why)
     assert host == FAR
     assert f"example.com/web; remove it from {prod_of(one)} there, then run: " in text
     assert text.endswith(f"sslmctl forget {FAR} --yes")
@@ -348,10 +354,10 @@ async def test_what_is_meant_to_be_there_is_not_reported(one: FarSite) -> None:
         (one.far.root / path).write_text("-----BEGIN PRIVATE KEY-----\n")
     hosts = loaded(one)
     await hosts.run(one.job(WEB))
-    assert note(one).surplus == ("lib/x.pem", "mine.key", "old/shop with its key")
+    assert surplus(one) == ("lib/x.pem", "mine.key", "old/shop with its key")
     prunes = server_class("web", OF_ZONE, "prune = true")
     one.configure(prunes, globals_="keep = ['old', 'mine.key']\n")
     hosts.notes.reconfigured()
     await hosts.run(Copy(FAR, (), because("test")))
-    assert note(one).surplus == ("lib/x.pem",)
+    assert surplus(one) == ("lib/x.pem",)
     assert (one.far.root / "old/shop/curr/privkey.pem").exists()

@@ -10,6 +10,8 @@ from sslmd.config.model import Unprobed
 from sslmd.core.events import ServersWanting
 from sslmd.core.jobs import Restart, See, Told
 from sslmd.core.state import NOT_YET, Server, ServerPhase, Unseen
+from sslmd.core.told import Answered
+from sslmd.core.words.sentence import say
 from sslmd.daemon.api.deliveries import _together
 from sslmd.daemon.hosts import Hosts
 from sslmd.store.state import parse
@@ -144,7 +146,8 @@ def test_a_host_with_several_certificates_is_told_of_once() -> None:
         ([seen, other], "restarted: web on h (1 of 2 certificates not seen: port 443 is mute)"),
         ([meant, seen], "restarted: web on h"),
     ):
-        assert _together(servers, wait, "restarted") == (Outcome.DONE, said)
+        outcome, why = _together(servers, wait, Answered.RESTARTED)
+        assert (outcome, say(why)) == (Outcome.DONE, said)
 
 
 async def test_what_is_to_be_given_again_is_not_counted_as_restarted(tmp_path: Path) -> None:

@@ -7,17 +7,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sslmd.acme.certbot import AcmeServer, OrderFolders
+from sslmd.acme.certbot import AcmeServer
+from sslmd.acme.certbot_run import Attempt
 from sslmd.config.model import LETS_ENCRYPT, CaInfo, CaKind, Validation
 from sslmd.core.errors import Transient
-from sslmd.core.facts import CertFacts, SetFacts
-from sslmd.core.issuances import Issuances
-from sslmd.core.limits import names_mark
+from sslmd.core.limits import Issuances, names_mark
 from sslmd.core.names import CertId, SetName
-from sslmd.core.spec import AcmeCa
+from sslmd.core.spec import AcmeCa, CertFacts, SetFacts
 from sslmd.core.state import CertState, Issuance, SetNote
+from sslmd.core.words.sentence import say
 from sslmd.daemon.registry import Entry, Registry, Taken, entry_of
-from sslmd.workers.acme_before import Attempt, check_issued
+from sslmd.store.layout import OrderFolders
+from sslmd.workers.acme import check_issued
 from sslmd.workers.tools import wanted_of
 from tests.stand.tools import Tools, believe
 
@@ -75,8 +76,9 @@ def test_four_of_five_used_and_then_it_would_be_refused(registry: Registry) -> N
     for cert in (WEB, MAIL):
         refused = counted(registry).exhausted(registry[cert].wanted)
         assert refused is not None
-        assert refused[0].startswith("5 of 5 used: Let's Encrypt issues 5 certificates a week")
-        assert refused[0].endswith("it allows the next at 2026-06-02 20:36:00 UTC")
+        text = say(refused[0])
+        assert text.startswith("5 of 5 used: Let's Encrypt issues 5 certificates a week")
+        assert text.endswith("it allows the next at 2026-06-02 20:36:00 UTC")
         assert refused[1] == datetime(2026, 6, 2, 20, 36, tzinfo=UTC)
 
 

@@ -9,7 +9,6 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -17,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.names import CertId, SetName
+from sslmd.core.reason import Reason, Why
+from sslmd.core.told import Happened
 from sslmd.daemon.tell import journal
 from sslmd.daemon.tell.events import EVENTS, message_id, table
 from sslmd.daemon.tell.journal import (
@@ -79,12 +80,15 @@ def listener(tmp_path: Path) -> Iterator[socket.socket]:
         yield server
 
 
-def test_a_certificate_is_named_once(listener: socket.socket) -> None:
-    """Some errors begin with the name, for where nobody else says it."""
-    with logging_to(JournalHandler(listener.getsockname())) as bus:
-        bus.record(replace(ROLLED, text="example.com/web: an older key is still served"))
-    line = parse(listener.recv(65536))["MESSAGE"]
-    assert line == "example.com/web: an older key is still served"
+def test_what_happened_is_told_with_why_as_codes() -> None:
+    why = Reason(Why.FORCED)
+    line = Reason(Happened.KEY_MADE, key="ec secp384r1", why=why)
+    record = Record(NOW, "key-made", line, cert=CertId("example.com", "web"))
+    assert record.text == "key made (ec secp384r1): an admin asked for it"
+    told = record.as_json()
+    assert (told["reason_code"], told["text_code"]) == ("forced", "key-made")
+    assert Record(NOW, "held", why).as_json()["reason_code"] == "forced"
+    assert Record(NOW, "held", "damaged").as_json()["text_code"] is None
 
 
 def test_a_line_goes_to_the_journal_with_its_fields(listener: socket.socket) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.errors import Permanent
-from sslmd.daemon.tell.log_file import LogFile
+from sslmd.daemon.tell.journal import LogFile
 from tests.stand.attacker import GROUP, NOBODY, exchanged, let_in
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

@@ -8,9 +8,10 @@ import pytest
 
 from sslmd.core.reason import Ended, Reason
 from sslmd.core.state import Ask, CertState, Request, Track, TrialAsk, TrialKind
+from sslmd.core.told import Happened
 from sslmd.core.view import Decision
 from sslmd.core.words.sentence import say
-from sslmd.daemon.api.outcomes import Result, ended
+from sslmd.daemon.api.asking import Result, ended
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import Record
 from sslmd.wire.messages import Outcome
@@ -100,5 +101,5 @@ def test_a_renewal_that_fails_is_no_end_of_a_roll_that_is_done() -> None:
 @pytest.mark.parametrize("ask", [RENEW, ROLL, BACK])
 def test_what_an_admin_took_back_has_not_failed(ask: Ask) -> None:
     why = Reason(Ended.CANCELLED)
-    dropped = Record(NOW, "ask-dropped", "that", reason=why)
+    dropped = Record(NOW, "ask-dropped", Reason(Happened.DROPPED, why=why))
     assert told(ended(entry(settled(GOOD, NEXT)), ask, dropped)) == (Outcome.UNNEEDED, say(why))

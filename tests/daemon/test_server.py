@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.core.words.sentence import say
 from sslmd.daemon.api import limits
-from sslmd.daemon.api.metering import Metered, Share, gently
 from sslmd.daemon.api.server import Client, Server
-from sslmd.daemon.api.users import Users, Waiting, may_change, overflow_uid
+from sslmd.daemon.api.users import Metered, Share, Users, Waiting, gently, may_change, overflow_uid
 from sslmd.wire.messages import Response, RpcRequest, WireError, encode_plain
 from tests.stand import virtual_time
 
@@ -253,9 +253,9 @@ async def test_limits_of_one_user() -> None:
     for _ in range(limits.CONNECTIONS_OF_ONE):
         assert not users.problem(one, 1000, 500)
         users.count(one, 1)
-    assert "connections already" in users.problem(one, 1000, 500)
+    assert "connections already" in say(users.problem(one, 1000, 500))
     assert not users.problem(other, 1000, 500)
-    assert "too many clients" in users.problem(other, 1000, limits.CONNECTIONS_OF_ONE)
+    assert "too many clients" in say(users.problem(other, 1000, limits.CONNECTIONS_OF_ONE))
     assert not users.problem(root, 1000, limits.CONNECTIONS_OF_ONE)
     with pytest.raises(WireError, match="not complete"):
         one.take_in(limits.INCOMING_OF_ONE + 1)

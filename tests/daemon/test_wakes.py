@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from sslmd.core.names import CertId
-from sslmd.daemon.wakes import Key, Times, Wakes
+from sslmd.daemon.loop import Key, Times, Wakes
 
 WEB: Key = ("cert", CertId("example.com", "web"))
 MAIL: Key = ("cert", CertId("example.com", "mail"))

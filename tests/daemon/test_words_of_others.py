@@ -33,13 +33,15 @@ from hypothesis import strategies as st
 from sslmd.acme.problems import read_problem
 from sslmd.config.load import load
 from sslmd.core.dane.report import DaneReport, Finding
-from sslmd.core.errors import ConfigError, Mistake, SslmError, Transient
+from sslmd.core.errors import ConfigError, Failure, Mistake, SslmError, Transient, Trouble
+from sslmd.core.host.needs import Belonging
 from sslmd.core.names import BadName, CertId, DomainName, SetName
 from sslmd.core.plain import MOST, MOST_LINES, plain
-from sslmd.core.retry import Failure, Trouble
 from sslmd.core.state import Server, ServerPhase
+from sslmd.core.words.sentence import say
 from sslmd.daemon.api.methods import Methods
 from sslmd.daemon.api.server import Server as SocketServer
+from sslmd.daemon.host_book import Configured, HostEntry
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.refusal import refusal_of
 from sslmd.daemon.systemd import Notifier
@@ -205,7 +207,9 @@ class World:
         believe(registry, WEB, **told, **more, report=report)
         self.planner.refused = refusal_of(NOW, [text])
         self.planner.dh.troubles = (text,)
-        self.planner.hosts.notes._notes["localhost"] = HostNote(surplus=(text,), older=(text,))
+        odd = HostNote(surplus=(Belonging.noted(text),), older=(text,))
+        notes, is_this = self.planner.hosts.notes, HostEntry(odd, in_use=True, is_this=True)
+        notes.put("localhost", Configured(is_this))
         self.mistake = text
         self.journal.setblocking(False)  # what the change itself has told is not looked at
         with suppress(BlockingIOError):
@@ -352,7 +356,7 @@ async def a_caa_record(text: str) -> str:
         return [Property(0, "issue", text), Property(128, text, text)]
 
     name = DomainName.parse("www.example.com")
-    return await forbidden(name, ["ca.example"], "dns-01", "", lookup)
+    return say(await forbidden(name, ["ca.example"], "dns-01", "", lookup))
 
 
 async def a_caa_value(text: str) -> str:
@@ -360,7 +364,7 @@ async def a_caa_value(text: str) -> str:
         return [Property(0, "issue", text)]
 
     name = DomainName.parse("www.example.com")
-    return await forbidden(name, ["ca.example"], "dns-01", "", lookup)
+    return say(await forbidden(name, ["ca.example"], "dns-01", "", lookup))
 
 
 async def a_host_name(text: str) -> str:

@@ -7,7 +7,6 @@ import os
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import dns.flags
@@ -17,12 +16,15 @@ import dns.rdatatype
 import pytest
 
 from sslmd.config.load import load
+from sslmd.core.dane.plan import ZoneView, decide_zone
 from sslmd.core.dane.tlsa import TlsaHosts
 from sslmd.core.dane.verdict import Counting, HeldBack, NoRecords, Unknown
-from sslmd.core.errors import Permanent, Transient
+from sslmd.core.dane.zone import KnownZone
+from sslmd.core.errors import Permanent, Transient, Trouble
+from sslmd.core.failed import Failed
 from sslmd.core.jobs import Look, Publish, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.core.retry import Trouble
+from sslmd.core.reason import Reason
 from sslmd.core.state import CertState, Phase
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api import documents
@@ -30,10 +32,9 @@ from sslmd.daemon.api.documents import status_entry
 from sslmd.daemon.registry import Gone, Taken
 from sslmd.daemon.tell.changes import Changes
 from sslmd.daemon.tell.journal import Bus
-from sslmd.daemon.zone import Zone
 from sslmd.daemon.zones import Zones
 from sslmd.dns.bounds import bounds
-from sslmd.dns.tlsa_include import read
+from sslmd.dns.include import TLSA_FILES
 from sslmd.store.layout import tlsa_file
 from tests.reasons import because
 from tests.stand.hostile_answers import many_records
@@ -41,7 +42,7 @@ from tests.stand.responder import Answer, Responder
 from tests.stand.responder import Zone as Served
 from tests.stand.stalls import LONGEST, watched
 from tests.stand.tls import Reader, TlsPort, Writer, server
-from tests.stand.tools import MAIN, ROOT, WEB, Site, StillLoop, believe
+from tests.stand.tools import MAIN, ROOT, WEB, Site, StillLoop, believe, believe_zone
 from tests.stand.world import START
 
 ZONE = ZoneName("example.com")
@@ -95,7 +96,7 @@ class World:
         self.told.append(text)
 
     @property
-    def zone(self) -> Zone:
+    def zone(self) -> KnownZone:
         zone = self.zones.zone_of(WEB)
         assert zone is not None
         return zone
@@ -126,7 +127,7 @@ class World:
 
     def serve(self) -> None:
         """What a reload of the name server does."""
-        content = read(tlsa_file(self.folder, ZONE), 60) or {}
+        content = TLSA_FILES.read(tlsa_file(self.folder, ZONE)) or {}
         key = (dns.name.from_text(OWNER.text), dns.rdatatype.TLSA)
         self.served.records.pop(key, None)
         if OWNER in content:
@@ -200,7 +201,7 @@ async def test_what_could_not_be_given_is_tried_again_whatever_is_wanted_then(
     # The set on deck is gone again: what is wanted is what was given last.
     world.become(state)
     world.command("true")
-    world.zone.retry_at = 0.0
+    believe_zone(world.site.registry, ZONE, retry_at=0.0)
     assert world.zones.step(ZONE).jobs
     await world.publish()
     assert world.zone.trouble == ""
@@ -221,7 +222,7 @@ async def test_records_are_not_given_again_while_nobody_tells_mx_hosts(world: Wo
     await world.live()
     await world.publish()
     include = tlsa_file(world.folder, ZONE)
-    there = read(include, 60)
+    there = TLSA_FILES.read(include)
     assert there
     os.unlink(include)
     assert await world.zones.refresh(ZONE) == "2 TLSA records given to DNS again"
@@ -230,7 +231,7 @@ async def test_records_are_not_given_again_while_nobody_tells_mx_hosts(world: Wo
     os.unlink(include)
     with pytest.raises(Transient, match="MX"):
         await world.zones.refresh(ZONE)
-    assert read(include, 60) is None
+    assert TLSA_FILES.read(include) is None
 
 
 async def test_an_include_file_that_is_a_link_stays_one(world: World) -> None:
@@ -242,7 +243,7 @@ async def test_an_include_file_that_is_a_link_stays_one(world: World) -> None:
     await world.live()
     await world.publish()
     assert include.is_symlink()
-    assert read(str(elsewhere / "records"), 60)
+    assert TLSA_FILES.read(str(elsewhere / "records"))
     # One that others could turn elsewhere is refused, with the way out.
     elsewhere.chmod(0o777)
     with pytest.raises(Permanent, match=r"is a link into a folder that is not safe: .*chmod o-w"):
@@ -287,7 +288,7 @@ async def test_a_service_that_gets_another_name_takes_its_records_along(world: W
     """A reload exchanges both at one instant (I4)."""
     await world.checked()
     include = tlsa_file(world.folder, ZONE)
-    before = read(include, 60)
+    before = TLSA_FILES.read(include)
     assert before
     entry = world.site.registry[WEB]
     published = asyncio.ensure_future(world.publish())
@@ -297,7 +298,7 @@ async def test_a_service_that_gets_another_name_takes_its_records_along(world: W
     world.site.registry.put(WEB, Taken(replace(entry, state=CertState())))
     world.zones.note(WEB)
     await published
-    assert read(include, 60) == before
+    assert TLSA_FILES.read(include) == before
 
 
 async def test_notes_that_cannot_be_written_end_no_look(world: World) -> None:
@@ -370,14 +371,13 @@ async def test_records_that_nothing_is_noted_of_have_the_ttl_that_is_served(worl
 async def test_without_curr_a_port_is_not_taken_for_unchecked(world: World) -> None:
     """The link is lost, and after a start nobody tells the MX hosts: records may be there (I4)."""
     await world.checked()
-    again = Zone(ZONE, {WEB})
-    world.zones._zones[ZONE] = again
+    world.site.registry.zones._entries[ZONE] = KnownZone(ZONE, frozenset({WEB}))
     world.become(CertState())
     notes = world.site.place().parent / ".dane.toml"
     notes.unlink()
     notes.symlink_to(notes)  # cannot be read
     await world.publish()
-    assert again.given is None
+    assert world.zone.given is None
     dane, _ = world.zones.dane(WEB, world.site.registry[WEB])
     assert isinstance(dane, Unknown)
     assert dane.ports is not None
@@ -471,13 +471,13 @@ async def test_without_dane_nothing_of_the_zone_holds_up_a_roll(world: World) ->
     zone = world.zone
     assert zone.notes is not None
     other = frozenset({(OWNER, "example.com/mail")})
-    zone.notes = replace(zone.notes, holders=other, fading=frozenset())
+    notes = replace(zone.notes, holders=other, fading=frozenset())
     without_dane(world)
-    zone.wish = None  # as after a start
+    believe_zone(world.site.registry, ZONE, notes=notes, wish=None)  # as after a start
     world.port = 9  # nobody answers there
     world.command("false")
     asked = len(world.server.queries)
-    async with zone.turn:  # somebody waits for name servers meanwhile
+    async with world.zones._work.turn(ZONE):  # somebody waits for name servers meanwhile
         assert not world.zones.is_taken(WEB)
         async with world.zones.turn(WEB), asyncio.timeout(5):
             assert say(await world.zones.may_roll(WEB, world.site.on_deck())) == ""
@@ -488,17 +488,17 @@ async def test_records_that_nobody_takes_are_put_back(world: World) -> None:
     """The command succeeds, and no name server ever shows the new records."""
     await world.checked()
     include = tlsa_file(world.folder, ZONE)
-    before = read(include, 60)
+    before = TLSA_FILES.read(include)
     await world.site.make_key()
     await world.site.certify()
     world.become(world.site.state(WEB))
     await world.publish()
-    assert read(include, 60) != before
+    assert TLSA_FILES.read(include) != before
     await world.look()
-    assert read(include, 60) != before  # there is time
-    world.zone.changed_at -= 3601
+    assert TLSA_FILES.read(include) != before  # there is time
+    believe_zone(world.site.registry, ZONE, changed_at=world.zone.changed_at - 3601)
     await world.look()
-    assert read(include, 60) == before
+    assert TLSA_FILES.read(include) == before
     assert "is as it was before" in world.zone.trouble
 
 
@@ -511,7 +511,7 @@ async def test_where_mail_is_refused_no_record_is_wanted(world: World) -> None:
     world.served.add("example.com", "MX", "0 .")
     await world.live()
     await world.publish()
-    assert read(tlsa_file(world.folder, ZONE), 60) == {}
+    assert TLSA_FILES.read(tlsa_file(world.folder, ZONE)) == {}
     assert any("null MX" in one for one in world.told)
     world.served.records.pop((dns.name.from_text("example.com"), dns.rdatatype.MX))
     assert await world.zones.refresh(ZONE) == "1 TLSA record given to DNS again"
@@ -523,13 +523,13 @@ async def test_an_owner_that_nobody_tells_of_gets_no_record_yet(world: World) ->
     port, world.port = world.port, 9
     world.command("true")
     await world.publish()
-    assert read(tlsa_file(world.folder, ZONE), 60) == {}
+    assert TLSA_FILES.read(tlsa_file(world.folder, ZONE)) == {}
     assert world.zone.again
     assert any("no record is written" in one for one in world.told)
     world.port = port
     world.command("true")
     await world.publish()
-    assert OWNER in (read(tlsa_file(world.folder, ZONE), 60) or {})
+    assert OWNER in (TLSA_FILES.read(tlsa_file(world.folder, ZONE)) or {})
 
 
 async def _why_held(world: World) -> str:
@@ -545,19 +545,23 @@ async def test_mx_hosts_that_are_not_wanted_any_more_wake_nobody(world: World) -
     zone = world.zone
     assert zone.wish is not None
     entry = replace(zone.wish.certs[0].entries[0], hosts=TlsaHosts.MX)
+    wanted = zone.wish
     certs = (replace(zone.wish.certs[0], entries=(entry,)),)
-    zone.wish = replace(zone.wish, certs=certs)
-    zone.tried = world.zones._work.wish(zone)
-    now = asyncio.get_running_loop().time()
-    zone.failed = Trouble.of(Transient("the disk is full"), 0, START, jitter=0)
-    zone.mx_at, zone.again = now - 1.0, True
-    zone.retry_at = zone.files_at = zone.look_at = zone.watch_at = now + 100.0
-    step = world.zones.step(ZONE)
-    assert step.wakes is not None
-    ((_, when),) = step.wakes
-    assert when is not None
-    assert when > world.site.now + timedelta(seconds=50)
-    assert not step.jobs
+    zone = replace(
+        zone,
+        wish=replace(zone.wish, certs=certs),
+        tried=wanted,
+        failed=Trouble.of(Transient("the disk is full"), 0, START, jitter=0),
+        again=True,
+        mx_at=99.0,
+        retry_at=200.0,
+        files_at=200.0,
+        look_at=200.0,
+        watch_at=200.0,
+    )
+    decision = decide_zone(ZoneView(zone, wanted, lambda: False, 3600.0), 100.0)
+    assert decision.job is None
+    assert decision.again_at == 200.0
 
 
 async def test_a_name_server_that_answers_everything_with_64_kb(world: World) -> None:
@@ -590,9 +594,10 @@ async def test_a_name_server_that_answers_everything_with_64_kb(world: World) ->
 
 
 async def test_status_has_what_is_cut_off() -> None:
-    bounds().cut("example.com", "of its 40 name servers the first 16 by name are asked")
-    told = "zone example.com: of its 40 name servers the first 16 by name are asked"
-    assert documents.dns() == [{"text": told}]
+    bounds().cut(ZONE, Reason(Failed.CUT_SERVERS, number=40, most=16))
+    (told,) = documents.dns()
+    assert told["text"].startswith("zone example.com: of its 40 name servers the first 16 by name")
+    assert told["reason_code"] == "not-watched"
 
 
 async def on_deck(world: World) -> CertState:
@@ -632,8 +637,8 @@ async def test_a_first_certificate_waits_for_records_that_somebody_wrote_by_hand
         assert refused
         assert world.zone.again
         await world.publish()
-        assert read(tlsa_file(world.folder, ZONE), 60)
-        content = read(tlsa_file(world.folder, ZONE), 60) or {}
+        assert TLSA_FILES.read(tlsa_file(world.folder, ZONE))
+        content = TLSA_FILES.read(tlsa_file(world.folder, ZONE)) or {}
         world.served.add(OWNER.text, "TLSA", by_hand, *map(str, content[OWNER].records))
         await world.look()
         dane, _ = world.zones.dane(WEB, world.site.registry[WEB])

@@ -12,6 +12,8 @@ import pytest
 
 from sslmd.core.errors import Transient
 from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.reason import Reason
+from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.caa import Property, caa_lookup, forbidden, names_account
 from sslmd.dns.resolver import Resolver
@@ -35,7 +37,9 @@ async def judged(
             found.append(Property(int(flags), tag, value))
         return found
 
-    return await forbidden(DomainName.parse(name), [MINE, "CA2.example"], method, account, lookup)
+    return say(
+        await forbidden(DomainName.parse(name), [MINE, "CA2.example"], method, account, lookup)
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,7 +120,7 @@ async def for_any_ca(name: str, *records: str) -> str:
         found = (text.split(" ", 2) for text in records if domain == "example.com")
         return [Property(int(flags), tag, value) for flags, tag, value in found]
 
-    return await forbidden(DomainName.parse(name), [], "dns-01", "", lookup)
+    return say(await forbidden(DomainName.parse(name), [], "dns-01", "", lookup))
 
 
 @pytest.mark.parametrize(
@@ -257,7 +261,7 @@ async def test_what_our_own_servers_cannot_tell_is_trouble() -> None:
         lookup = caa_lookup({ZONE: [*servers, good.server]}, Resolver([]))
         assert await lookup("example.com") == [Property(0, "issue", "ca.example")]
     text = str(caught.value)
-    assert text.startswith("zone example.com: no name server tells the CAA records of example.com")
+    assert text.startswith("zone example.com: no name server gives the CAA records of example.com")
     assert "answers SERVFAIL" in text
     assert "is not authoritative" in text
 
@@ -265,7 +269,7 @@ async def test_what_our_own_servers_cannot_tell_is_trouble() -> None:
 async def test_silent_servers_of_ours_leave_it_to_the_resolver_and_then_to_the_ca() -> None:
     """As behind a firewall that lets no DNS out, but to a resolver."""
     nowhere = [NameServer("127.0.0.1", free_port()) for _ in range(2)]
-    unknown: dict[str, str] = {}
+    unknown: dict[str, Reason] = {}
     async with Responder(served(), "") as resolver:
         lookup = caa_lookup({ZONE: nowhere}, Resolver([resolver.server]), unknown.__setitem__)
         assert await lookup("example.com") == [Property(0, "issue", "ca.example")]
@@ -276,7 +280,7 @@ async def test_silent_servers_of_ours_leave_it_to_the_resolver_and_then_to_the_c
     lookup = caa_lookup({ZONE: nowhere}, Resolver([]), unknown.__setitem__)
     assert await lookup("www.example.com") == await lookup("example.com") == []
     assert list(unknown) == ["www.example.com", "example.com"]
-    assert str(nowhere[0]) in unknown["www.example.com"]
+    assert str(nowhere[0]) in say(unknown["www.example.com"])
 
 
 async def test_a_resolver_knows_better_than_our_own_broken_server() -> None:
@@ -285,8 +289,8 @@ async def test_a_resolver_knows_better_than_our_own_broken_server() -> None:
     async with Responder(broken) as ns, Responder(served(), "") as resolver:
         lookup = caa_lookup({ZONE: [ns.server]}, Resolver([resolver.server]))
         assert await lookup("example.com") == [Property(0, "issue", "ca.example")]
-    unknown: dict[str, str] = {}
+    unknown: dict[str, Reason] = {}
     async with Responder(broken, "") as resolver:
         lookup = caa_lookup({}, Resolver([resolver.server]), unknown.__setitem__)
         assert await lookup("www.example.org") == []
-    assert "answers SERVFAIL" in unknown["www.example.org"]
+    assert "answers SERVFAIL" in say(unknown["www.example.org"])

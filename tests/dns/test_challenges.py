@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -18,12 +19,14 @@ from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.dns.challenges import Challenges, Patience
-from sslmd.dns.include import read
-from sslmd.dns.publish import Means
+from sslmd.dns.include import CHALLENGE_FILES
+from sslmd.dns.means import Means
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.runs import Pace
 from sslmd.store.layout import challenge_file
 from tests.stand.responder import Responder, Zone
+
+T = TypeVar("T")
 
 ZONE = ZoneName("example.com")
 NET = ZoneName("example.net")
@@ -103,7 +106,7 @@ class World:
         zone = next(zone for zone in self.served if name.endswith(zone.text))
         return self.served[zone](query, tcp)
 
-    async def _thread(self, call: Callable[[], object]) -> object:
+    async def _thread(self, call: Callable[[], T]) -> T:
         return call()
 
     async def _run(self, argv: Argv) -> None:
@@ -124,7 +127,7 @@ class World:
             served.add(one.owner.text, "TXT", f'"{one.value}"')
 
     def file(self, zone: ZoneName = ZONE) -> frozenset[TxtRecord]:
-        return read(challenge_file(self.acme, zone)) or frozenset()
+        return CHALLENGE_FILES.read(challenge_file(self.acme, zone)) or frozenset()
 
     async def until(self, check: Callable[[], object]) -> None:
         async with asyncio.timeout(LONG):
@@ -273,7 +276,7 @@ async def test_every_folder_gets_the_challenges(tmp_path: Path) -> None:
         challenges.enter("one", [ZONE])
         await shown(challenges, "one", record("a"))
         for folder in (world.acme, other):
-            assert read(challenge_file(folder, ZONE)) == frozenset({record("a")})
+            assert CHALLENGE_FILES.read(challenge_file(folder, ZONE)) == frozenset({record("a")})
         # One that is gone keeps out no other, and is told.
         challenges.enter("two", [ZONE])
         for path in other.iterdir():
@@ -285,12 +288,12 @@ async def test_every_folder_gets_the_challenges(tmp_path: Path) -> None:
         other.mkdir()
         challenges.enter("three", [ZONE])
         await shown(challenges, "three", record("c"))
-        assert record("c") in (read(challenge_file(other, ZONE)) or ())
+        assert record("c") in (CHALLENGE_FILES.read(challenge_file(other, ZONE)) or ())
         dns = replace(world.config.dns, acme_dirs=(world.acme,))
         world.config = replace(world.config, dns=dns)
         challenges.enter("four", [ZONE])
         await shown(challenges, "four", record("d"))
-        assert read(challenge_file(other, ZONE)) == frozenset()
+        assert CHALLENGE_FILES.read(challenge_file(other, ZONE)) == frozenset()
 
 
 # --- what goes wrong ---------------------------------------------------------------------
@@ -414,7 +417,7 @@ async def test_what_was_left_behind_is_taken_back(tmp_path: Path) -> None:
         challenges.enter("one", [ZONE])
         await shown(challenges, "one", record("a"))
         note = Path(world.means.tree.challenge_note(ZONE))
-        assert read(str(note)) == frozenset({record("a")})
+        assert CHALLENGE_FILES.read(str(note)) == frozenset({record("a")})
     # Killed: nobody left.
     async with world.open() as challenges:
         await challenges.start([ZONE, NET])
@@ -523,7 +526,7 @@ async def test_another_folder_after_a_reload(tmp_path: Path) -> None:
         challenges.enter("two", [ZONE])
         await shown(challenges, "two", record("b"))
         assert world.file() == {record("b")}
-        assert read(str(old)) == frozenset()
+        assert CHALLENGE_FILES.read(str(old)) == frozenset()
 
 
 async def test_an_error_of_our_own_is_told_and_holds_up_nobody(tmp_path: Path) -> None:

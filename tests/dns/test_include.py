@@ -10,7 +10,7 @@ import pytest
 
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
-from sslmd.dns.include import read, render
+from sslmd.dns.include import CHALLENGE_FILES
 from sslmd.store.layout import challenge_file
 
 ZONE = ZoneName("example.com")
@@ -26,7 +26,8 @@ def test_where_it_is() -> None:
 
 
 def test_what_is_in_it() -> None:
-    comment, *lines = render(ZONE, [THREE, ONE, TWO, ONE]).decode().splitlines()
+    text = CHALLENGE_FILES.render(ZONE, frozenset([THREE, ONE, TWO]))
+    comment, *lines = text.decode().splitlines()
     assert comment.startswith("; ")
     assert lines == [
         f'_acme-challenge.example.com. 60 IN TXT "{TWO.value}"',
@@ -36,7 +37,7 @@ def test_what_is_in_it() -> None:
 
 
 def test_without_records_there_is_a_comment() -> None:
-    text = render(ZONE, []).decode()
+    text = CHALLENGE_FILES.render(ZONE, frozenset([])).decode()
     assert text.startswith("; ")
     assert text.count("\n") == 1
 
@@ -58,14 +59,14 @@ def test_without_records_there_is_a_comment() -> None:
 )
 def test_what_could_break_the_zone_is_refused(record: TxtRecord) -> None:
     with pytest.raises(ValueError):
-        render(ZONE, [ONE, record])
+        CHALLENGE_FILES.render(ZONE, frozenset([ONE, record]))
 
 
 @pytest.mark.parametrize("records", [[], [ONE], [ONE, TWO, THREE]])
 def test_what_is_written_reads_back(tmp_path: Path, records: list[TxtRecord]) -> None:
     path = tmp_path / "acme-challenge.example.com"
-    path.write_bytes(render(ZONE, records))
-    assert read(str(path)) == frozenset(records)
+    path.write_bytes(CHALLENGE_FILES.render(ZONE, frozenset(records)))
+    assert CHALLENGE_FILES.read(str(path)) == frozenset(records)
 
 
 def test_files_of_others_are_read_leniently(tmp_path: Path) -> None:
@@ -81,19 +82,19 @@ def test_files_of_others_are_read_leniently(tmp_path: Path) -> None:
         "$TTL 60\n\n   \n)))(((\n"
         "\udcff".encode(errors="surrogateescape").decode(errors="replace")
     )
-    found = read(str(path))
+    found = CHALLENGE_FILES.read(str(path))
     assert found == frozenset({ONE, TWO, THREE, TxtRecord(APEX, "abcdef")})
 
 
 def test_no_file_no_records(tmp_path: Path) -> None:
-    assert read(str(tmp_path / "none")) is None
-    assert read(str(tmp_path)) is None
+    assert CHALLENGE_FILES.read(str(tmp_path / "none")) is None
+    assert CHALLENGE_FILES.read(str(tmp_path)) is None
 
 
 @pytest.mark.skipif(shutil.which("named-checkzone") is None, reason="there is no named-checkzone")
 def test_bind_takes_it(tmp_path: Path) -> None:
     include = tmp_path / "include"
-    include.write_bytes(render(ZONE, [ONE, TWO, THREE]))
+    include.write_bytes(CHALLENGE_FILES.render(ZONE, frozenset([ONE, TWO, THREE])))
     (tmp_path / "zone").write_text(
         "$TTL 60\n@ IN SOA ns admin 1 60 60 60 60\n@ IN NS ns\nns IN A 192.0.2.1\n"
         f"$INCLUDE {include}\n"

@@ -54,7 +54,7 @@ async def test_the_first_that_answers_with_authority() -> None:
         with pytest.raises(Transient) as caught:
             await mail_of(ZONE, servers[:2])
     text = str(caught.value)
-    assert text.startswith("zone example.com: no name server tells of example.com MX: ")
+    assert text.startswith("zone example.com: no name server answers for example.com MX: ")
     assert f"{servers[0]} answers SERVFAIL" in text
     assert f"{servers[1]} is not authoritative for it" in text
 

@@ -9,7 +9,7 @@ import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 import dns.message
@@ -19,8 +19,9 @@ import pytest
 from sslmd.core.errors import Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
+from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer, Silent
-from sslmd.dns.diagnosis import PublishedBy
+from sslmd.dns.diagnosis import Behind, Primary, PublishedBy, missing
 from sslmd.dns.look import AT_ONCE, TXT, TXT_OF_RESOLVER, look_at_owner, zone_serial
 from sslmd.dns.observe import Propagation
 from tests.stand.responder import Answer, Responder, Zone
@@ -64,6 +65,10 @@ class Site:
         self.told: list[str] = []
         self.proven: list[TxtRecord] = []
 
+    def see(self, behind: Sequence[Behind], primary: Primary | None) -> None:
+        if (text := say(missing(ZONE, behind, primary))) not in self.told:
+            self.told.append(text)
+
     async def serve(
         self, answering: Callable[[dns.message.Message, bool], Answer], name: str = "ns.example.com"
     ) -> Responder:
@@ -76,7 +81,7 @@ class Site:
             ZONE,
             [one.server for one in authoritative],
             records,
-            progress=self.told.append,
+            seen=self.see,
             proven=self.proven.append,
             sleep=self.time.sleep,
             clock=self.time.clock,
@@ -195,7 +200,7 @@ async def test_what_is_there_is_proven_at_once(site: Site) -> None:
     zone = Zone()
     show(zone, ONE, TWO, APEX)
     first, second = await site.serve(zone), await site.serve(zone)
-    assert await site.proof([first, second], ONE, TWO, APEX).run() == ()
+    await site.proof([first, second], ONE, TWO, APEX).run()
     assert site.proven == sorted([ONE, TWO, APEX])
     assert site.time.now == 0
     assert site.told == []
@@ -323,7 +328,8 @@ async def main():
     zone.add("_acme-challenge.example.com", "TXT", "v")
     far = NameServer("2001:db8::1", name="ns.example.com")
     async with Responder(zone) as ns:
-        print(*await Propagation(ZoneName("example.com"), [ns.server, far], [record]).run())
+        await Propagation(ZoneName("example.com"), [ns.server, far], [record]).run()
+        print("proven")
     try:
         await Propagation(ZoneName("example.com"), [far], [record], limit=0).run()
     except Exception as err:
@@ -346,7 +352,7 @@ def test_an_address_that_cannot_be_asked_from_here_is_left_out() -> None:
     )
     lines = done.stdout.splitlines()
     assert len(lines) == 2, done.stderr
-    assert lines[0].startswith("ns.example.com (2001:db8::1) is out of reach from here by IPv6")
+    assert lines[0] == "proven"
     # With nobody else to ask, nothing is proven.
     assert lines[1].startswith("Transient zone example.com: ns.example.com (2001:db8::1) is out of")
 
@@ -374,7 +380,7 @@ async def test_a_proof_ends_at_once_when_all_is_dropped(site: Site) -> None:
     assert not running.done()
     proof.drop(ONE)
     async with asyncio.timeout(5):
-        assert await running == ()
+        await running
 
 
 async def test_a_proof_can_be_cancelled(site: Site) -> None:

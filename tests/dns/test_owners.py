@@ -14,6 +14,7 @@ import pytest
 
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.owner_view import PROBE, Made, Node
 from sslmd.dns.owners import OwnerFacts, OwnerLook
@@ -300,9 +301,9 @@ async def test_a_server_that_is_no_use_says_nothing() -> None:
     found = await look({"example.net": []}, alias)
     assert found.alias is not None
     assert len(found.silent) == 1
-    assert "ns1 (127.0.0.1" in found.silent[0]
-    assert "REFUSED" in found.silent[0]
-    with pytest.raises(Transient, match=r"zone example\.com: no name server tells of .*REFUSED"):
+    assert "ns1 (127.0.0.1" in say(found.silent[0])
+    assert "REFUSED" in say(found.silent[0])
+    with pytest.raises(Transient, match=r"zone example\.com: no name server answers for .*REFUSED"):
         await look({"example.net": []})
 
 

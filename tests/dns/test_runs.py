@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -16,6 +17,8 @@ from sslmd.core.host.commands import is_per_zone, runs_for, with_zones
 from sslmd.core.names import ZoneName
 from sslmd.dns.command import Change
 from sslmd.dns.runs import Pace, Runs
+
+T = TypeVar("T")
 
 ZONES = [ZoneName(f"z{number}.example") for number in range(1, 9)]
 ONE, TWO, THREE = ZONES[:3]
@@ -50,7 +53,7 @@ class World:
         (self.top / "conf.d/ssl-mgr.conf").write_text(f"[dns]\n{dns}\n")
         return self.top / "conf.d"
 
-    async def _thread(self, call: Callable[[], object]) -> object:
+    async def _thread(self, call: Callable[[], T]) -> T:
         return call()
 
     async def _run(self, argv: Argv) -> None:

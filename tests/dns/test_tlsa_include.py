@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sslmd.core.dane.tlsa import Content, Tlsa, TlsaSet
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.dns.tlsa_include import LONGEST_TTL, parse, read, render
+from sslmd.dns.include import LONGEST_TTL, TLSA_FILES, parse_tlsa
 from sslmd.store.layout import tlsa_file
 
 ZONE = ZoneName("example.com")
@@ -46,9 +46,8 @@ def test_where_it_is() -> None:
 
 
 def test_what_is_in_it() -> None:
-    comment, *lines = (
-        render(ZONE, {**content(TWO, owner=WEB, ttl=60), **content(TWO, ONE)}).decode().splitlines()
-    )
+    some = {**content(TWO, owner=WEB, ttl=60), **content(TWO, ONE)}
+    comment, *lines = TLSA_FILES.render(ZONE, some).decode().splitlines()
     assert comment.startswith("; ")
     assert lines == [
         f"_25._tcp.mail.example.com. 1800 IN TLSA 3 1 1 {'ab' * 32}",
@@ -58,14 +57,14 @@ def test_what_is_in_it() -> None:
 
 
 def test_without_records_there_is_a_comment() -> None:
-    text = render(ZONE, {}).decode()
+    text = TLSA_FILES.render(ZONE, {}).decode()
     assert text.startswith("; ")
     assert text.count("\n") == 1
-    assert render(ZONE, content()) == text.encode()
+    assert TLSA_FILES.render(ZONE, content()) == text.encode()
 
 
 def test_long_data_goes_over_several_lines() -> None:
-    lines = render(ZONE, content(LONG)).decode().splitlines()
+    lines = TLSA_FILES.render(ZONE, content(LONG)).decode().splitlines()
     assert lines[1] == f"{MAIL}. 1800 IN TLSA 3 0 0 ("
     assert lines[-1] == ")"
     assert max(map(len, lines)) <= 160
@@ -92,24 +91,24 @@ def test_long_data_goes_over_several_lines() -> None:
 )
 def test_what_could_break_the_zone_is_refused(bad: Content) -> None:
     with pytest.raises(ValueError):
-        render(ZONE, {WEB: TlsaSet(60, frozenset({TWO})), **bad})
+        TLSA_FILES.render(ZONE, {WEB: TlsaSet(60, frozenset({TWO})), **bad})
 
 
 @given(contents)
 def test_what_is_written_reads_back(some: Content) -> None:
-    assert parse(render(ZONE, some), 7) == some
+    assert parse_tlsa(TLSA_FILES.render(ZONE, some), 7) == some
 
 
 @given(st.binary(max_size=300))
 def test_noise_is_no_record(data: bytes) -> None:
-    assert parse(data, 7) == {}
+    assert parse_tlsa(data, 7) == {}
 
 
 @given(contents, st.text(alphabet=' ()";\n\\aT1.', max_size=20), st.data())
 def test_nothing_in_a_file_raises(some: Content, noise: str, data: st.DataObject) -> None:
-    text = render(ZONE, some).decode()
+    text = TLSA_FILES.render(ZONE, some).decode()
     at = data.draw(st.integers(0, len(text)))
-    parse((text[:at] + noise + text[at:]).encode(), 7)
+    parse_tlsa((text[:at] + noise + text[at:]).encode(), 7)
 
 
 def test_files_of_others_are_read_leniently(tmp_path: Path) -> None:
@@ -136,7 +135,7 @@ def test_files_of_others_are_read_leniently(tmp_path: Path) -> None:
         "$TTL 60\n\n   \n)\n"
         "_6._tcp.example.com. TLSA 2 0 1 abcd"
     )
-    found = read(str(path), 1800)
+    found = TLSA_FILES.read(str(path))
     assert found is not None
     assert found[MAIL] == TlsaSet(1800, frozenset({ONE, TWO}))
     some = frozenset({Tlsa(2, 0, 1, "abcd")})
@@ -148,14 +147,15 @@ def test_files_of_others_are_read_leniently(tmp_path: Path) -> None:
 
 
 def test_no_file_no_records(tmp_path: Path) -> None:
-    assert read(str(tmp_path / "none"), 60) is None
-    assert read(str(tmp_path), 60) is None
+    assert TLSA_FILES.read(str(tmp_path / "none")) is None
+    assert TLSA_FILES.read(str(tmp_path)) is None
 
 
 @pytest.mark.skipif(shutil.which("named-checkzone") is None, reason="there is no named-checkzone")
 def test_bind_takes_it(tmp_path: Path) -> None:
     include = tmp_path / "include"
-    include.write_bytes(render(ZONE, {**content(ONE, TWO, LONG), **content(TWO, owner=WEB)}))
+    some = {**content(ONE, TWO, LONG), **content(TWO, owner=WEB)}
+    include.write_bytes(TLSA_FILES.render(ZONE, some))
     (tmp_path / "zone").write_text(
         "$TTL 60\n@ IN SOA ns admin 1 60 60 60 60\n@ IN NS ns\nns IN A 192.0.2.1\n"
         f"$INCLUDE {include}\n"

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import dns.message
 import dns.name
@@ -22,12 +23,11 @@ from sslmd.core.errors import Overdue, Permanent, Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.dns import publish as challenges
-from sslmd.dns.notes import Stage, read_tlsa, write_tlsa
-from sslmd.dns.publish import Means
+from sslmd.dns.include import TLSA_FILES, parse_tlsa
+from sslmd.dns.means import Means
+from sslmd.dns.notes import Stage, read_note, write_note
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.runs import Pace
-from sslmd.dns.tlsa_files import is_rendered, write_files
-from sslmd.dns.tlsa_include import read, render
 from sslmd.dns.tlsa_publish import (
     TlsaPublished,
     confirm,
@@ -37,8 +37,11 @@ from sslmd.dns.tlsa_publish import (
     published,
     put_back,
 )
+from sslmd.dns.zone_files import write_files
 from sslmd.store.layout import Tree, tlsa_file
 from tests.stand.responder import Answer, Responder
+
+T = TypeVar("T")
 
 ZONE = ZoneName("example.com")
 MAIL = DomainName("_25._tcp.mail.example.com")
@@ -99,7 +102,7 @@ class World:
         )
         self.config = load(self.top / "conf.d")
 
-    async def _thread(self, call: Callable[[], object]) -> object:
+    async def _thread(self, call: Callable[[], T]) -> T:
         return call()
 
     async def _run(self, argv: Argv) -> None:
@@ -133,19 +136,25 @@ class World:
 
     @property
     def note(self) -> Content | None:
-        found = read_tlsa(self.note_file)
-        return None if found is None else found.content
+        if not Path(self.note_file).exists():
+            return None
+        return read_note(self.tree, ZONE, TLSA_FILES).content
+
+    @property
+    def tree(self) -> Tree:
+        return Tree(str(self.config.globals.certs_dir))
 
     @property
     def note_file(self) -> str:
-        return Tree(str(self.config.globals.certs_dir)).tlsa_note(ZONE)
+        return self.tree.tlsa_note(ZONE)
 
     @property
     def copy(self) -> str:
         return tlsa_file(self.config.globals.prod_cert_dir / ZONE.text, ZONE)
 
     def file(self, folder: Path) -> Content | None:
-        return read(tlsa_file(folder, ZONE), 1)
+        data = TLSA_FILES.data_of(tlsa_file(folder, ZONE))
+        return None if data is None else parse_tlsa(data, 1)
 
     def serves(self) -> Content:
         content: dict[DomainName, TlsaSet] = {}
@@ -174,7 +183,7 @@ async def test_into_every_folder_then_the_command(world: World) -> None:
         assert world.calls == [("/reload", "--serial_bump", ZONE.text)]
         for folder in world.dirs:
             assert world.file(folder) == FIRST
-        assert read(world.copy, 1) == FIRST
+        assert TLSA_FILES.read(world.copy) == FIRST
         assert published(means, ZONE) == FIRST
         assert differs(means, ZONE, FIRST) == ""
         result = await publish(means, ZONE, LAST)
@@ -188,7 +197,7 @@ async def test_a_file_is_there_when_there_is_nothing_to_say(world: World) -> Non
         world.configure(world.dirs[0])
         assert differs(means, ZONE, {}) == (f"{tlsa_file(world.dirs[0], ZONE)} is not there")
         await publish(means, ZONE, {})
-        assert Path(tlsa_file(world.dirs[0], ZONE)).read_bytes() == render(ZONE, {})
+        assert Path(tlsa_file(world.dirs[0], ZONE)).read_bytes() == TLSA_FILES.render(ZONE, {})
         assert differs(means, ZONE, {}) == ""
 
 
@@ -208,7 +217,7 @@ async def test_what_is_not_as_it_was_written(world: World, content: Content) -> 
         await publish(means, ZONE, content)
         copy = Path(world.copy)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(render(ZONE, content) + b"x")
+        copy.write_bytes(TLSA_FILES.render(ZONE, content) + b"x")
         assert world.copy in differs(means, ZONE, content)
         await publish(means, ZONE, content)
         assert differs(means, ZONE, content) == ""
@@ -335,7 +344,7 @@ async def test_by_update(world: World) -> None:
         assert differs(means, ZONE, FIRST) == ""
         await publish(means, ZONE, LAST)
         assert world.seen[-1] == BOTH
-        assert world.serves() == world.note == read(world.copy, 1) == LAST
+        assert world.serves() == world.note == TLSA_FILES.read(world.copy) == LAST
         assert world.calls == []
         await publish(means, ZONE, {})
         assert world.serves() == {}
@@ -488,7 +497,7 @@ async def test_what_says_the_same_stays_as_it_is(world: World) -> None:
         assert world.calls == []
         # When records change, all of it becomes ours.
         assert await publish(means, ZONE, BOTH)
-        assert [read(str(path), 1) for path in paths] == [BOTH] * 4
+        assert [TLSA_FILES.read(str(path)) for path in paths] == [BOTH] * 4
         assert len(world.calls) == 1
         assert not is_of_others(means, ZONE)
         assert "another TTL" in differs(means, ZONE, {**BOTH, MAIL: of(ONE, TWO, ttl=61)})
@@ -498,7 +507,7 @@ async def test_who_asks_for_it_gets_our_files(world: World) -> None:
     async with world.open() as means:
         paths = left_by_ssl_mgr(world)
         assert (await publish(means, ZONE, FIRST, again=True)).given
-        assert [read(str(path), 1) for path in paths] == [FIRST] * 4
+        assert [TLSA_FILES.read(str(path)) for path in paths] == [FIRST] * 4
         assert len(world.calls) == 1
 
 
@@ -510,7 +519,7 @@ async def test_only_the_file_that_is_not_right_is_written(world: World, missing:
         paths = left_by_ssl_mgr(world, gone)
         assert differs(means, ZONE, FIRST) == f"{gone} is not there"
         assert (await publish(means, ZONE, FIRST)).given
-        assert read(str(gone), 1) == FIRST
+        assert TLSA_FILES.read(str(gone)) == FIRST
         assert {path.read_text() for path in paths[:2] if path != gone} == {THEIRS}
         assert len(world.calls) == 1
         assert differs(means, ZONE, FIRST) == ""
@@ -523,7 +532,7 @@ async def test_a_copy_in_production_alone_is_no_reason_for_a_run(world: World) -
         paths = left_by_ssl_mgr(world, copy)
         assert "is not there" in differs(means, ZONE, FIRST)
         assert not (await publish(means, ZONE, FIRST)).given
-        assert read(str(copy), 1) == FIRST
+        assert TLSA_FILES.read(str(copy)) == FIRST
         assert [path.read_text() for path in paths[:3]] == [THEIRS] * 3
         assert world.calls == []
         assert differs(means, ZONE, FIRST) == ""
@@ -553,7 +562,7 @@ async def test_nothing_to_say_and_nothing_there(world: World) -> None:
         for zone in (ZONE, net):
             assert not (await publish(means, zone, {})).given
             for folder in world.dirs:
-                assert read(tlsa_file(folder, zone), 1) == {}
+                assert TLSA_FILES.read(tlsa_file(folder, zone)) == {}
             assert differs(means, zone, {}) == ""
         async with asyncio.timeout(LONG):
             while not world.calls:
@@ -652,13 +661,19 @@ async def test_records_and_challenges_of_zones_share_a_run(world: World) -> None
         record = TxtRecord(DomainName("_acme-challenge.example.com"), "v" * 43)
         net = ZoneName("example.net")
         mail = DomainName("_25._tcp.mail.example.net")
+        turn = asyncio.Lock()
+
+        async def in_turn(content: Content) -> None:
+            async with turn:
+                await publish(means, ZONE, content)
+
         async with asyncio.timeout(LONG), asyncio.TaskGroup() as group:
-            group.create_task(publish(means, ZONE, FIRST))
+            group.create_task(in_turn(FIRST))
             group.create_task(challenges.publish(means, ZONE, frozenset({record})))
             group.create_task(publish(means, net, {mail: of(ONE)}))
             while not world.calls:
                 await asyncio.sleep(0.01)
-            group.create_task(publish(means, ZONE, LAST))
+            group.create_task(in_turn(LAST))
             group.create_task(challenges.publish(means, net, frozenset()))
             await asyncio.sleep(2 * QUICK.quiet)
             assert world.calls == [("/reload", "--serial_bump", "example.com", "example.net")]
@@ -707,7 +722,7 @@ async def test_every_file_is_put_back(world: World, how: str) -> None:
         world.command = _breaks(world)
         with pytest.raises(Transient, match="without its new records"):
             await publish(means, ZONE, BOTH)
-        nothing = render(ZONE, {})
+        nothing = TLSA_FILES.render(ZONE, {})
         assert [Path(path).read_bytes() for path in paths] == [one or nothing for one in before]
         world.command = lambda: None
         await publish(means, ZONE, BOTH)
@@ -745,8 +760,8 @@ async def test_what_a_killed_daemon_wrote_is_put_back_too(world: World) -> None:
         await publish(means, ZONE, FIRST)
         folders = list(map(str, world.dirs))
         good = [Path(tlsa_file(folder, ZONE)).read_bytes() for folder in folders]
-        write_tlsa(world.note_file, ZONE, BOTH, folders, Stage.BEFORE)
-        write_files(means, ZONE, folders, BOTH, is_rendered, keep=True)
+        write_note(world.tree, ZONE, TLSA_FILES, BOTH, folders, Stage.BEFORE)
+        await write_files(means, ZONE, TLSA_FILES, folders, BOTH, keep=True)
         world.command = _breaks(world)
         with pytest.raises(Transient, match="without its new records"):
             await publish(means, ZONE, BOTH)

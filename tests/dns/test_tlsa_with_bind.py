@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from cryptography import x509
@@ -20,16 +21,19 @@ from sslmd.core.dane.sighting import OwnerSeen, TlsaSeen, missing_at, surplus
 from sslmd.core.dane.tlsa import Content, Owned, Tlsa, TlsaSet
 from sslmd.core.errors import Permanent
 from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.dnssec import Validated, validated
+from sslmd.dns.include import TLSA_FILES
 from sslmd.dns.look import TLSA, look_at, zone_serial
+from sslmd.dns.means import Means
 from sslmd.dns.nameservers import mail_of
-from sslmd.dns.publish import Means
 from sslmd.dns.resolver import Resolver
-from sslmd.dns.tlsa_include import render
 from sslmd.dns.tlsa_publish import differs, publish
 from tests.dns.test_with_bind import Validator, anchor_of
 from tests.stand import bind
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.skipif(bool(bind.missing()), reason=bind.missing())
 
@@ -83,7 +87,7 @@ class Publisher:
     async def _run(self, argv: Argv) -> None:
         await asyncio.to_thread(subprocess.run, argv, check=True, capture_output=True, timeout=30)
 
-    async def _thread(self, call: Callable[[], object]) -> object:
+    async def _thread(self, call: Callable[[], T]) -> T:
         return await asyncio.to_thread(call)
 
     async def publish(self, content: Content) -> None:
@@ -208,7 +212,7 @@ async def test_a_whole_certificate_comes_by_tcp(
 
 def test_named_checkzone_takes_a_whole_certificate(tmp_path: Path, certificate: str) -> None:
     include = tmp_path / "tlsa"
-    include.write_bytes(render(ZONE, {MAIL: of(Tlsa(3, 0, 0, certificate * 10))}))
+    include.write_bytes(TLSA_FILES.render(ZONE, {MAIL: of(Tlsa(3, 0, 0, certificate * 10))}))
     (tmp_path / "zone").write_text(
         f"$TTL 60\n@ IN SOA ns admin 1 60 60 60 60\n@ NS ns\nns A 192.0.2.1\n$INCLUDE {include}\n"
     )
@@ -326,4 +330,4 @@ async def test_validated(primary: bind.Primary, tmp_path: Path) -> None:
         assert none == Validated(frozenset(), secure=True)
         bogus = await validated(MAIL, at(wrong))
         assert not bogus.secure
-        assert "defer all mail to mail.example.com" in bogus.problem
+        assert "defer all mail to mail.example.com" in say(bogus.problem)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,11 +11,14 @@ import pytest
 from sslmd.config.model import DnsPrimary, Endpoint, TsigKey
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.reason import Reason
 from sslmd.core.records import TxtRecord
+from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.caa import Property, caa_lookup
+from sslmd.dns.diagnosis import Behind, Primary, missing
 from sslmd.dns.dnssec import bogus
-from sslmd.dns.include import render
+from sslmd.dns.include import CHALLENGE_FILES
 from sslmd.dns.look import TXT, look_at_owner, zone_serial
 from sslmd.dns.nameservers import Followed, authoritative, follow
 from sslmd.dns.observe import Propagation
@@ -78,7 +81,8 @@ def primary_at(server: bind.Primary, tsig: TsigKey | None = None) -> DnsPrimary:
 
 
 def write(primary: bind.Primary, *records: TxtRecord) -> None:
-    Path(challenge_file(primary.acme_dir, ZONE)).write_bytes(render(ZONE, records))
+    path = Path(challenge_file(primary.acme_dir, ZONE))
+    path.write_bytes(CHALLENGE_FILES.render(ZONE, frozenset(records)))
 
 
 @pytest.fixture
@@ -97,7 +101,7 @@ async def test_what_a_zone_says(primary: bind.Primary) -> None:
     )
     assert await zone_serial(ns, ZONE) == 1
     assert await zone_serial(ns, ZoneName("example.org")) is None
-    unknown: dict[str, str] = {}
+    unknown: dict[str, Reason] = {}
     lookup = caa_lookup({ZONE: [ns]}, NOBODY, unknown.__setitem__)
     assert await lookup("example.com") == [Property(0, "issue", "ca.example")]
     assert await lookup("www.example.com") == []
@@ -201,7 +205,7 @@ async def test_a_secondary_that_was_notified(primary: bind.Primary, tmp_path: Pa
             limit=20,
             proven=seen.append,
         )
-        assert await proof.run() == ()
+        await proof.run()
         assert set(seen) == {ONE, TWO, WWW}
 
 
@@ -212,6 +216,9 @@ async def test_a_secondary_that_lags(primary: bind.Primary, tmp_path: Path) -> N
         primary.wait_answer(APEX.text, "TXT", "one")
         servers = [at(primary, "ns1.example.com"), at(secondary, "ns2.example.com")]
         told: list[str] = []
+
+        def see(behind: Sequence[Behind], primary: Primary | None) -> None:
+            told.append(say(missing(ZONE, behind, primary)))
 
         async def pause(_: float) -> None:
             await asyncio.to_thread(secondary.refresh, ZONE.text)
@@ -228,9 +235,9 @@ async def test_a_secondary_that_lags(primary: bind.Primary, tmp_path: Path) -> N
         assert behind in text
         assert text.endswith("check its transfer from the primary")
         await Propagation(
-            ZONE, servers, [ONE], primary=servers[0], limit=20, progress=told.append, sleep=pause
+            ZONE, servers, [ONE], primary=servers[0], limit=20, seen=see, sleep=pause
         ).run()
-        assert len(told) == 1
+        assert len(set(told)) == 1
         assert behind in told[0]
 
 
@@ -326,14 +333,14 @@ async def test_dnssec(tmp_path: Path) -> None:
         assert found.wildcard == DomainName("*.mail.example.com")
         assert found.overshadowed == (DomainName("_tcp.mail.example.com"),)
         with Validator(tmp_path / "good", server, anchor_of(server)) as good:
-            assert await bogus(ZONE, at(good)) == ""
+            assert await bogus(ZONE, at(good)) is None
             server.stop()
             good.rndc("flush")
             with pytest.raises(Transient, match="answers SERVFAIL"):
                 await bogus(ZONE, at(good))
         server.start()
         with Validator(tmp_path / "wrong", server, anchor_of(other)) as wrong:
-            assert "its DNSSEC does not validate" in await bogus(ZONE, at(wrong))
+            assert "its DNSSEC does not validate" in say(await bogus(ZONE, at(wrong)))
 
 
 async def test_a_signed_zone_by_include_file(tmp_path: Path) -> None:
@@ -343,4 +350,4 @@ async def test_a_signed_zone_by_include_file(tmp_path: Path) -> None:
         write(server, ONE, TWO)
         server.reload(ZONE.text)
         proof = Propagation(ZONE, [ns], [ONE, TWO], primary=ns, serial_before=before, limit=20)
-        assert await proof.run() == ()
+        await proof.run()

@@ -199,7 +199,7 @@ async def test_servers_that_stand_in_place_of_the_ns_records(
 ) -> None:
     """Both are looked at: the daemon watches those, and the world asks these."""
     # Addresses of this machine's own are all that a test has.
-    monkeypatch.setattr(nameservers, "why_not_asked", lambda *_, **__: "")
+    monkeypatch.setattr(nameservers, "why_not_asked", lambda *_, **__: None)
     hidden, shown = Zone(serial=8), Zone(serial=7)
     shown.add("example.com", "NS", "ns1.example.net.", "ns2.example.com.")
     shown.add("ns1.example.net", "A", "127.0.0.1")

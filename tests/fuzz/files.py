@@ -14,16 +14,15 @@ from cryptography import x509
 
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import SetName, ZoneName
-from sslmd.dns import before, include, notes, tlsa_include
+from sslmd.dns import before, include, notes
 from sslmd.pki.chain import arranged
 from sslmd.pki.csr import asked_names
-from sslmd.pki.der import key_der
 from sslmd.pki.describe import describe
 from sslmd.pki.inspect import repairs, set_facts
 from sslmd.pki.judge import Terms, find_path, judge
 from sslmd.pki.keys import load_public
 from sslmd.pki.parsed import parse_all
-from sslmd.pki.pem import MALFORMED, whole_blocks
+from sslmd.pki.pem import MALFORMED, key_der, whole_blocks
 from sslmd.pki.profile import Use
 from sslmd.pki.tlsa import material_of
 from sslmd.servers.probe import described
@@ -52,11 +51,10 @@ def _as_file(data: bytes) -> Iterator[str]:
 
 
 def _records(data: bytes) -> Iterable[str]:
-    include.is_ours(data)
-    tlsa_include.is_ours(data)
-    texts = [str(one.owner) for one in include.parse(data)]
-    content = tlsa_include.parse(data, 300)
-    tlsa_include.says(data, ZONE, content)
+    include.CHALLENGE_FILES.is_ours(data)
+    texts = [str(one.owner) for one in include.parse_challenges(data)]
+    content = include.parse_tlsa(data, 300)
+    include.says(data, ZONE, content)
     return [*texts, *map(str, content)]
 
 
@@ -106,8 +104,8 @@ def _notes(data: bytes) -> Iterable[str]:
     with _as_file(data) as path:
         HOST_NOTE.read(path)
         ZONE_NOTE.read(path)
-        notes.read_tlsa(path)
-        notes.read_challenges(path)
+        notes.note_in(data, include.TLSA_FILES)
+        notes.note_in(data, include.CHALLENGE_FILES)
         before.left(path, b"")
         read_file(path)
     return ()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.stand.acme_site import ARG, CERT, ZONE, World, needs, processes, verify, world
+from tests.stand.attacker import let_in
 from tests.stand.bind import Primary, Zone
 from tests.stand.pebble import Pebble
 from tests.stand.server import ROOT
@@ -270,11 +271,7 @@ def _order_of(here: World) -> str:
 def test_a_hook_of_another_user(here: World) -> None:
     primary, _, _ = here.lagging()
     before = here.site.records(primary)
-    here.top.chmod(0o755)
-    for folder in (here.top, *here.top.parents):
-        if str(folder).startswith("/tmp/"):
-            folder.chmod(folder.stat().st_mode | 0o005)
-    here.site.top.chmod(0o755)
+    let_in(here.site.top)
     here.site.socket.chmod(0o666)
     request = {
         "jsonrpc": "2.0",

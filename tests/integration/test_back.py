@@ -287,7 +287,7 @@ def test_it_waits_for_its_records_over_a_crash_and_can_be_called_off(tmp_path: P
 
         told = site.ctl("cancel", ARG).stdout
         assert "the request to go back to set" in told
-        site.wait_line("is off the deck again")
+        site.wait_line("is no longer on deck")
         site.wait_settled()
         assert site.cert()["next"] is None
         assert world.wait_shown(1) == {second}

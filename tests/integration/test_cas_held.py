@@ -130,7 +130,7 @@ def other_signer(site: OldSite) -> None:
         (no_trace, "sub", "there is what it signed, example.com/"),
         (other_name, "root", "the service file asks for the name"),
         (other_key, "root", "the service file asks for a key rsa"),
-        (other_signer, "sub", "says that it signs itself, its certificate is from another CA"),
+        (other_signer, "sub", "says that it signs itself; its certificate is from another CA"),
     ],
 )
 def test_what_would_make_another_ca_is_told_and_nothing_is_changed(

@@ -386,7 +386,7 @@ def test_a_service_of_a_ca_that_cannot_be_reached_says_so_and_comes_back(site: S
     assert "127.0.0.1:9" in one["last_error"]
     # To take back what was asked for does not bring on the next try of what is due.
     site.ctl("renew", "example.net/web-ec", status=1)
-    assert "it rests until" in site.ctl("cancel", "example.net/web-ec").stdout
+    assert "nothing is tried until" in site.ctl("cancel", "example.net/web-ec").stdout
     one = site.status()["example.net/web-ec"]
     assert (one["attempts"], one["doing"]) == (0, None)
     assert one["next_try"]

@@ -75,7 +75,7 @@ def test_with_a_key_that_is_known_nothing_is_waited_for(world: DaneWorld) -> Non
     before = str(site.cert()["curr"]["serial"])
     done = site.ctl("renew", "--force", "--reuse", ARG)
     told = done.stdout + done.stderr
-    assert "with the key of curr: TLSA records with selector 1 stay, nothing is waited for" in told
+    assert "with the key of curr: TLSA records with selector 1 stay, so there is no wait" in told
     before = world.wait_rolled(before)
     assert time.monotonic() - began < wait
     assert world.served() == old

@@ -92,7 +92,7 @@ def test_an_alarm_in_time_and_silent_servers_do_not_count_in_the_end(tmp_path: P
         assert "the certificate in use expires at" in line
         assert behind.address in line
         assert f"sslmctl roll --force {ARG}" in line
-        assert "which clients that check DANE by usage 3 accept even when it has expired" in line
+        assert "clients that check DANE by usage 3 accept it even when it has expired" in line
         for command, status in (("check", 1), ("show", 0), ("status", 0)):
             words = [command, ARG] if command == "show" else [command]
             shown = " ".join(site.ctl(*words, status=status).stdout.split())

@@ -226,7 +226,7 @@ def test_a_host_that_left_is_told_of_while_it_has_keys(world: DeliveryWorld) -> 
     site.tables["web"].servers = ["localhost"]
     site.tables["web"].restart = []
     site.configure()
-    assert "is in no server class any more" in site.ctl("status").stdout
+    assert "is no longer in a server class" in site.ctl("status").stdout
     site.stop()
     site.begin()
     assert f"with keys: {MAIL}, {WEB}" in site.ctl("status").stdout

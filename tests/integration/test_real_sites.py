@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.dns.tlsa_include import parse
+from sslmd.dns.include import parse_tlsa
 from tests.stand.faketime import faked_from, needs_faketime
 from tests.stand.responder import Responder
 from tests.stand.server import wait_until
@@ -329,8 +329,8 @@ def _renewed_with_records(site: RealSite) -> None:
     site.ctl("renew", "--force", "example.com:mail-ec", status=None)
     new = home / "next/tlsa.rr"
     wait_until(lambda: new.resolve() not in before and new.exists(), "records of the new set")
-    content = parse(new.read_bytes(), 0)
-    old = parse((home / "curr/tlsa.rr").read_bytes(), 0)
+    content = parse_tlsa(new.read_bytes(), 0)
+    old = parse_tlsa((home / "curr/tlsa.rr").read_bytes(), 0)
     assert content.keys() == old.keys()
     assert {some.ttl for some in content.values()} == {some.ttl for some in old.values()} == {3600}
     assert not set().union(*(one.records for one in content.values())) & set().union(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from sslmd.offline import sslm_dhparm, sslm_info, sslm_verify
 from sslmd.pki.chain import bundle, fullchain
 from sslmd.pki.csr import make_csr
 from sslmd.pki.dhparam import dhparam
+from tests.stand.forked import run_forked
 from tests.stand.samples import (
     EC256,
     RSA2048,
@@ -35,14 +37,10 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 def run(tool: str, *args: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", f"sslmd.offline.{tool}", *map(str, args)],
-        input=stdin,
-        capture_output=True,
-    )
-    said, complained = done.stdout.decode(), done.stderr.decode()
-    assert "Traceback" not in complained
-    return subprocess.CompletedProcess(done.args, done.returncode, said, complained)
+    main = importlib.import_module(f"sslmd.offline.{tool}").main
+    done = run_forked(main, [tool.replace("_", "-"), *args], given=stdin)
+    assert "Traceback" not in done.stderr
+    return done
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.ctl import main as sslmctl
 from tests.ctl.fake_daemon import ROOT as PROJECT
+from tests.stand.forked import run_forked
 from tests.stand.samples import ca_spec, key_pem, make_leaf, make_root, make_sub
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -40,13 +42,8 @@ class Site:
 
     def run(self, *args: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         clean = {name: value for name, value in os.environ.items() if name != "SUDO_USER"}
-        done = subprocess.run(
-            self.command(*args),
-            env={**clean, "HOME": str(self.home), **env},
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-        )
+        env = {**clean, "HOME": str(self.home), **env}
+        done = run_forked(sslmctl.main, ["sslmctl", "trust", *args], env=env)
         assert "Traceback" not in done.stderr
         return done
 

@@ -15,10 +15,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID as Eku
 from cryptography.x509.oid import NameOID
 
 from sslmd.core.errors import Permanent
-from sslmd.pki.judge import CONSTRAINTS, RULES, Terms, find_path, judge
+from sslmd.pki.judge import CONSTRAINTS, MAX_LENGTH, RULES, Terms, find_path, judge
 from sslmd.pki.name_constraints import SMTP_UTF8_MAILBOX
 from sslmd.pki.parsed import Parsed, parse
-from sslmd.pki.paths import MAX_LENGTH
 from sslmd.pki.profile import Use
 from tests.stand.odd_certs import (
     AKI,

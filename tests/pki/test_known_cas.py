@@ -26,11 +26,11 @@ from sslmd.core.names import CertId, SetName
 from sslmd.core.spec import CertSpec, OwnCa, SelfSigned
 from sslmd.pki.chain import find, load_cert
 from sslmd.pki.csr import make_csr
-from sslmd.pki.der import issuer_der, subject_der
 from sslmd.pki.identity import identity, parts_of
 from sslmd.pki.inspect import repairs, set_facts
 from sslmd.pki.keys import PrivateKey, generate_key, load_key
 from sslmd.pki.local_ca import Issued, SelfSigning, SigningCa, known_as, sign
+from sslmd.pki.pem import issuer_der, subject_der
 from sslmd.store.layout import Tree
 from sslmd.store.sets import list_sets, read_files, read_links
 from tests.stand.samples import (

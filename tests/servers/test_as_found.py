@@ -56,14 +56,14 @@ def holds(site: Site, name: SetName | None = None, cert: CertId = WEB) -> bool:
 async def delivered(site: Site, cert: CertId = WEB) -> ProdUpdated:
     """Do the delivery that the plan wants."""
     decision = decide(site.registry.view(cert), site.now)
-    while decision.event is not None:
-        site.apply(cert, decision.event)
+    while (event := decision.advertised or decision.event) is not None:
+        site.apply(cert, event)
         decision = decide(site.registry.view(cert), site.now)
     job = decision.job
     assert job is not None, decision
-    event = await site.do(job)
-    assert isinstance(event, ProdUpdated)
-    return event
+    updated = await site.do(job)
+    assert isinstance(updated, ProdUpdated)
+    return updated
 
 
 @pytest.mark.parametrize("cert", [WEB, INT])

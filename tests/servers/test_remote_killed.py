@@ -12,7 +12,6 @@ import re
 import shutil
 import stat
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,16 +46,6 @@ FEW = ("perl", "python3")
 
 UID, GID = 5101, 4242
 OPENED = Rights(str(UID), str(GID), "0640", "1") if os.geteuid() == 0 else Rights()
-
-
-@pytest.fixture
-def tmp(tmp_path: Path) -> Iterator[Path]:
-    """A folder where sync costs nothing, if there is one."""
-    if not os.access("/dev/shm", os.W_OK | os.X_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="sslmd-test-") as name:
-        yield Path(name)
 
 
 class Killer:
@@ -123,10 +112,10 @@ Act = Callable[[Shell], object]
 
 
 def killed_everywhere(
-    tmp: Path, base: Path, act: Act, killer: Killer, argv: list[str]
+    tmp_path: Path, base: Path, act: Act, killer: Killer, argv: list[str]
 ) -> Iterator[Left]:
     """Yield what each kill of `act` leaves of `base`, those that look alike once."""
-    prod = tmp / "prod"
+    prod = tmp_path / "prod"
     seen: set[str] = set()
     number, half = 1, False
     while True:
@@ -241,31 +230,33 @@ BEFORE = (nothing, two_sets, the_set_itself, directories)
 
 
 @pytest.mark.parametrize("before", BEFORE)
-def test_killed_while_a_set_is_put_in_its_place(tmp: Path, before: Callable[[Path], None]) -> None:
-    put_under_kills(tmp, before, Killer(tmp / "tools"), ["/bin/sh"], OPENED)
+def test_killed_while_a_set_is_put_in_its_place(
+    tmp_path: Path, before: Callable[[Path], None]
+) -> None:
+    put_under_kills(tmp_path, before, Killer(tmp_path / "tools"), ["/bin/sh"], OPENED)
 
 
 @pytest.mark.skipif(BUSYBOX is None, reason="busybox is missing")
 @pytest.mark.parametrize("before", [two_sets, directories])
-def test_killed_with_busybox(tmp: Path, before: Callable[[Path], None]) -> None:
-    killer = Killer(tmp / "tools", busybox=True)
-    put_under_kills(tmp, before, killer, [str(BUSYBOX), "sh"], Rights())
+def test_killed_with_busybox(tmp_path: Path, before: Callable[[Path], None]) -> None:
+    killer = Killer(tmp_path / "tools", busybox=True)
+    put_under_kills(tmp_path, before, killer, [str(BUSYBOX), "sh"], Rights())
 
 
-def test_killed_where_nothing_can_exchange_two_names(tmp: Path) -> None:
+def test_killed_where_nothing_can_exchange_two_names(tmp_path: Path) -> None:
     """A link takes the place of a link all the same."""
-    killer = Killer(tmp / "tools", lacking=("perl", "python3", "exchange"))
-    put_under_kills(tmp, two_sets, killer, ["/bin/sh"], Rights())
+    killer = Killer(tmp_path / "tools", lacking=("perl", "python3", "exchange"))
+    put_under_kills(tmp_path, two_sets, killer, ["/bin/sh"], Rights())
 
 
 def put_under_kills(
-    tmp: Path,
+    tmp_path: Path,
     before: Callable[[Path], None],
     killer: Killer,
     argv: list[str],
     rights: Rights,
 ) -> None:
-    base = tmp / "base"
+    base = tmp_path / "base"
     before(base)
     old = curr_of(base)
     seen = []
@@ -273,7 +264,7 @@ def put_under_kills(
     def act(shell: Shell) -> None:
         assert shell.put(THREE, made("c"), rights) == ["put new"]
 
-    for left in killed_everywhere(tmp, base, act, killer, argv):
+    for left in killed_everywhere(tmp_path, base, act, killer, argv):
         curr = curr_of(left.prod)
         assert curr in (old, made("c")), left.at
         seen.append(curr)
@@ -287,14 +278,14 @@ def put_under_kills(
     assert made("c") in seen
 
 
-def test_killed_while_a_certificate_is_taken_away(tmp: Path) -> None:
-    base = tmp / "base"
+def test_killed_while_a_certificate_is_taken_away(tmp_path: Path) -> None:
+    base = tmp_path / "base"
     two_sets(base)
 
     def act(shell: Shell) -> None:
         assert shell.ask("drop", GROUP, SERVICE) == []
 
-    for left in killed_everywhere(tmp, base, act, Killer(tmp / "tools"), ["/bin/sh"]):
+    for left in killed_everywhere(tmp_path, base, act, Killer(tmp_path / "tools"), ["/bin/sh"]):
         with Shell(left.prod, ["/bin/sh"]) as again:
             # Unless it has gone, it is seen that there is something left.
             there = home(left.prod).exists() and os.listdir(home(left.prod)) != []

@@ -18,7 +18,10 @@ import pytest
 from sslmd.config.first import Answers, Ca, Found, Service, Validation, first_files, usual_names
 from sslmd.config.load import load
 from sslmd.config.model import Config, ServerKind
+from sslmd.daemon import main as daemon
+from sslmd.setup import init as setup_init
 from sslmd.setup.next_steps import next_steps
+from tests.stand.forked import run_forked
 from tests.stand.server import PATIENCE, ROOT, wait_until
 
 SSLMD = [sys.executable, "-m", "sslmd.daemon.main"]
@@ -26,16 +29,8 @@ SSLMD = [sys.executable, "-m", "sslmd.daemon.main"]
 INIT = [sys.executable, "-c", "import sys; from sslmd.setup import init; sys.exit(init.run())"]
 
 
-def init(*words: str | Path, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*INIT, *map(str, words)],
-        cwd=ROOT,
-        input=given or "",
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def init(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return run_forked(setup_init.run, ["sslmd init", *words])
 
 
 def everything(folder: Path) -> dict[str, tuple[int, str]]:
@@ -216,13 +211,7 @@ def test_flags_and_the_check(words: Sequence[str], tmp_path: Path) -> None:
     for name, (mode, _) in everything(conf_dir).items():
         tool = name.startswith("tools") or stat.S_ISDIR(mode)
         assert stat.S_IMODE(mode) == (0o755 if tool else 0o644), name
-    checked = subprocess.run(
-        [*SSLMD, "--check-config", "--conf-dir", str(conf_dir)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    checked = run_forked(daemon.main, ["sslmd", "--check-config", "--conf-dir", conf_dir])
     assert (checked.returncode, checked.stderr) == (0, "")
 
 

@@ -69,12 +69,13 @@ def shape_of(package: Path) -> Shape:
 
 
 def _read(shape: Shape, name: str, tree: ast.Module) -> None:
+    nodes = list(ast.walk(tree))
     used = Counter(
         node.id if isinstance(node, ast.Name) else node.attr
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Name | ast.Attribute)
     )
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.ClassDef):
             shape.classes.setdefault(node.name, []).append(f"{name}:{node.lineno}")
         if not isinstance(node, Function):

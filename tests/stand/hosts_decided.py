@@ -30,8 +30,8 @@ def decided(
     found = {}
     for host in sorted({*placed, *visits}):
         its = placed.get(host, ())
-        at = visits.get(host)
-        view = HostView(host, its, wanted, order, host in visits, at, opens, sights)
+        at = (visits[host] or now) if host in visits else None
+        view = HostView(host, its, wanted, order, at, opens, sights)
         found[host] = decide_host(view, now)
     return found
 

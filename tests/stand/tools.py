@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sslmd.config.hosts import class_order
 from sslmd.config.load import load
+from sslmd.config.model import class_order
 from sslmd.core.errors import Permanent
 from sslmd.core.events import Event, ServerTold
 from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Roll
-from sslmd.core.names import CertId, SetName
+from sslmd.core.names import CertId, SetName, ZoneName
 from sslmd.core.plan import decide
 from sslmd.core.reason import Reason
 from sslmd.core.state import CertState, ServerPhase
@@ -131,6 +131,11 @@ class Open:
 def believe(registry: Registry, cert: CertId, **known: Any) -> None:
     """Have other things be known of a certificate: fields of `Entry`."""
     registry.put(cert, Taken(replace(registry[cert], **known)))
+
+
+def believe_zone(registry: Registry, name: ZoneName, **known: Any) -> None:
+    """Have other things be known of a zone: fields of `KnownZone`."""
+    registry.zones._entries[name] = replace(registry.zones[name], **known)
 
 
 class StillLoop(Loop):
@@ -311,8 +316,9 @@ class Site:
 
     async def _step(self, cert: CertId) -> bool:
         decision = decide(self.registry.view(cert), self.now)
-        if decision.event is not None:
-            self.apply(cert, decision.event)
+        event = decision.advertised or decision.event
+        if event is not None:
+            self.apply(cert, event)
         elif decision.job is not None:
             await self.do(decision.job)
         elif self.state(cert).next is not None and decision.roll_at:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from sslmd.core.errors import JITTER, Failure, Trouble, wait_after
 from sslmd.core.events import (
     Asked,
     AttemptFailed,
@@ -26,7 +27,6 @@ from sslmd.core.events import (
     ServerTold,
     Settled,
 )
-from sslmd.core.facts import CertFacts, SetFacts
 from sslmd.core.jobs import (
     Certify,
     CertJob,
@@ -43,20 +43,21 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
-from sslmd.core.own_ca import parts_asked
 from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted, signs_until, why_unusable
-from sslmd.core.retry import JITTER, Failure, Trouble, wait_after
 from sslmd.core.spec import (
     CaOptions,
+    CertFacts,
     CertSpec,
     KeySpec,
     KeyType,
     OwnCa,
     SelfSigned,
+    SetFacts,
     Signer,
     Subject,
     Timing,
+    parts_asked,
 )
 from sslmd.core.state import (
     Ask,
@@ -69,7 +70,7 @@ from sslmd.core.state import (
     Track,
 )
 from sslmd.core.view import Ca, Decision, View, due
-from tests.stand.hosts_decided import decided, next_look, restarts
+from tests.stand.hosts_decided import decided, next_look
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 EC = KeySpec(KeyType.EC, curve="secp384r1")
@@ -208,8 +209,9 @@ class World:
 
     def _step(self, cert: CertId) -> None:
         decision = decide(self.view(cert), self.now)
-        if decision.event is not None:
-            self._apply(cert, decision.event)
+        event = decision.advertised or decision.event
+        if event is not None:
+            self._apply(cert, event)
         elif decision.job is not None:
             self._run(cert, decision.job)
         else:
@@ -219,9 +221,12 @@ class World:
         if decision.wake_at is not None:
             assert decision.wake_at > self.now, f"{cert} would spin: {decision}"
             self.wake(cert, decision.wake_at)
-        for job in restarts([(cert, self.states[cert])], ["web"], self.now):
-            self._restart(cert, job)
-        again = next_look(decided([(cert, self.states[cert])], ["web"], self.now))
+        found = decided([(cert, self.states[cert])], ["web"], self.now)
+        if jobs := [one.job for one in found.values() if isinstance(one.job, Restart)]:
+            for job in jobs:
+                self._restart(cert, job)
+            found = decided([(cert, self.states[cert])], ["web"], self.now)
+        again = next_look(found)
         if again is not None:
             self.wake(cert, max(again, self.now + timedelta(seconds=1)))
 

@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 from sslmd.core.dane.content import ZoneNotes
 from sslmd.core.dane.sighting import Instant, Sighting, Silence
 from sslmd.core.dane.tlsa import Combination
+from sslmd.core.errors import Failure, Trouble
+from sslmd.core.host.needs import Belonging
 from sslmd.core.names import CertId, DomainName, SetName
-from sslmd.core.retry import Failure, Trouble
 from sslmd.core.state import (
     Ask,
     CertState,
@@ -175,7 +176,7 @@ HOSTS = {
     "host-empty": HostNote(),
     "host-full": HostNote(
         holds=frozenset({CertId("example.com", "web"), CertId("ca", "my-int")}),
-        surplus=("ca/my-root with its key", ODD),
+        surplus=tuple(map(Belonging.noted, ("ca/my-root with its key", ODD))),
         visited=AT,
         prod="/etc/ssl-mgr/prod-certs",
         attempts=3,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.errors import Permanent
+from sslmd.core.host.needs import Belonging
 from sslmd.core.names import CertId
 from sslmd.store.layout import Tree
 from sslmd.store.note_kinds import HOST_NOTE, HostNote, parse_cert
@@ -17,7 +18,7 @@ from sslmd.store.note_kinds import HOST_NOTE, HostNote, parse_cert
 HOST = "certs@web1.example.net"
 NOTE = HostNote(
     holds=frozenset({CertId("example.com", "web"), CertId("ca", "my-int")}),
-    surplus=("ca/my-root with its key", "example.com/old"),
+    surplus=tuple(map(Belonging.noted, ("ca/my-root with its key", "example.com/old"))),
     visited=datetime(2026, 6, 1, 12, 30, tzinfo=UTC),
     attempts=3,
     error="web1: Connection refused; see whether it is up",

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,24 +87,14 @@ async def carried_on(killed: Killed) -> Site:
     return site
 
 
-@pytest.fixture
-def tmp(tmp_path: Path) -> Iterator[Path]:
-    """A folder where fsync costs nothing, if there is one."""
-    if not os.access("/dev/shm", os.W_OK | os.X_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="sslmd-test-") as name:
-        yield Path(name)
-
-
 def at(killed: Killed) -> str:
     return f"killed before call {killed.step}, {killed.at}"
 
 
-async def test_killed_while_a_key_is_made(tmp: Path) -> None:
-    site = await site_to_kill(tmp / "base")
+async def test_killed_while_a_key_is_made(tmp_path: Path) -> None:
+    site = await site_to_kill(tmp_path / "base")
     old = site.live()
-    for killed in killed_everywhere("tests.store.scenarios:make_key", site.top, tmp / "out"):
+    for killed in killed_everywhere("tests.store.scenarios:make_key", site.top, tmp_path / "out"):
         again = await carried_on(killed)
         assert again.live() > old, at(killed)
         assert again.state(WEB).prev == old
@@ -115,26 +103,26 @@ async def test_killed_while_a_key_is_made(tmp: Path) -> None:
         assert all((path / "cert.pem").exists() for path in db.iterdir()), at(killed)
 
 
-async def test_killed_while_a_certificate_is_made(tmp: Path) -> None:
-    site = await site_to_kill(tmp / "base")
+async def test_killed_while_a_certificate_is_made(tmp_path: Path) -> None:
+    site = await site_to_kill(tmp_path / "base")
     on_deck = await site.make_key()
     key = (site.folder(on_deck) / "privkey.pem").read_bytes()
     site.save(WEB)
-    for killed in killed_everywhere("tests.store.scenarios:certify", site.top, tmp / "out"):
+    for killed in killed_everywhere("tests.store.scenarios:certify", site.top, tmp_path / "out"):
         again = await carried_on(killed)
         assert again.live() == on_deck, at(killed)
         assert (again.folder(on_deck) / "privkey.pem").read_bytes() == key
 
 
-async def test_killed_while_rolling(tmp: Path) -> None:
-    site = await site_to_kill(tmp / "base")
+async def test_killed_while_rolling(tmp_path: Path) -> None:
+    site = await site_to_kill(tmp_path / "base")
     old = site.live()
     await site.make_key()
     on_deck = await site.certify()
     serial = (site.folder(on_deck) / "cert.pem").read_bytes()
     site.save(WEB)
     seen = set()
-    for killed in killed_everywhere("tests.store.scenarios:roll", site.top, tmp / "out"):
+    for killed in killed_everywhere("tests.store.scenarios:roll", site.top, tmp_path / "out"):
         links = sets.read_links(site.tree.__class__(f"{killed.top}/certs"), WEB)
         seen.add((links.curr, links.next, links.prev))
         again = await carried_on(killed)
@@ -161,12 +149,12 @@ async def site_to_go_back(top: Path) -> Site:
     return site
 
 
-async def test_killed_while_an_older_set_is_put_on_deck(tmp: Path) -> None:
-    site = await site_to_go_back(tmp / "base")
+async def test_killed_while_an_older_set_is_put_on_deck(tmp_path: Path) -> None:
+    site = await site_to_go_back(tmp_path / "base")
     old, new, other = site.state(WEB).prev, site.live(), site.on_deck()
     seen = set()
     scenario = "tests.store.scenarios:put_back"
-    for killed in killed_everywhere(scenario, site.top, tmp / "out", least=3):
+    for killed in killed_everywhere(scenario, site.top, tmp_path / "out", least=3):
         links = sets.read_links(site.tree.__class__(f"{killed.top}/certs"), WEB)
         assert (links.curr, links.prev) == (new, old)
         seen.add(links.next)
@@ -176,16 +164,16 @@ async def test_killed_while_an_older_set_is_put_on_deck(tmp: Path) -> None:
     assert seen == {other, old}
 
 
-async def test_killed_while_rolling_back(tmp: Path) -> None:
+async def test_killed_while_rolling_back(tmp_path: Path) -> None:
     """Also while the newer set is not settled: what servers use is what they were given last."""
-    site = await site_to_go_back(tmp / "base")
+    site = await site_to_go_back(tmp_path / "base")
     old, new = site.state(WEB).prev, site.live()
     assert old is not None
     await site.do(PutBack(WEB, old, because("test")))
     believe(site.registry, WEB, state=replace(site.state(WEB), deployed=old, settled=old))
     site.save(WEB)
     seen = set()
-    for killed in killed_everywhere("tests.store.scenarios:roll", site.top, tmp / "out"):
+    for killed in killed_everywhere("tests.store.scenarios:roll", site.top, tmp_path / "out"):
         links = sets.read_links(site.tree.__class__(f"{killed.top}/certs"), WEB)
         seen.add((links.curr, links.next, links.prev))
         fresh = Site(killed.top, now=NOW).state(WEB)
@@ -196,15 +184,15 @@ async def test_killed_while_rolling_back(tmp: Path) -> None:
     assert {(new, old, old), (new, old, new), (old, old, new)} <= seen
 
 
-async def test_killed_while_it_is_taken_off_the_deck(tmp: Path) -> None:
-    site = await site_to_go_back(tmp / "base")
+async def test_killed_while_it_is_taken_off_the_deck(tmp_path: Path) -> None:
+    site = await site_to_go_back(tmp_path / "base")
     old, new = site.state(WEB).prev, site.live()
     assert old is not None
     await site.do(PutBack(WEB, old, because("test")))
     site.apply(WEB, AskDropped(NOW, because("cancelled")))
     site.save(WEB)
     scenario = "tests.store.scenarios:take_off"
-    for killed in killed_everywhere(scenario, site.top, tmp / "out", least=2):
+    for killed in killed_everywhere(scenario, site.top, tmp_path / "out", least=2):
         again = await gone_back(killed)
         assert (again.live(), again.state(WEB).prev) == (new, old), at(killed)
 
@@ -222,26 +210,26 @@ async def gone_back(killed: Killed) -> Site:
     return site
 
 
-async def test_killed_while_production_is_brought_up_to_date(tmp: Path) -> None:
-    site = await site_to_kill(tmp / "base")
+async def test_killed_while_production_is_brought_up_to_date(tmp_path: Path) -> None:
+    site = await site_to_kill(tmp_path / "base")
     await site.renew()
     site.later(hours=1)
     await site.make_key()
     on_deck = await site.certify()
     site.save(WEB)
-    for killed in killed_everywhere("tests.store.scenarios:deliver", site.top, tmp / "out"):
+    for killed in killed_everywhere("tests.store.scenarios:deliver", site.top, tmp_path / "out"):
         again = await carried_on(killed)
         assert again.live() == on_deck, at(killed)
 
 
-async def test_killed_while_old_sets_are_removed(tmp: Path) -> None:
-    site = await site_to_kill(tmp / "base")
+async def test_killed_while_old_sets_are_removed(tmp_path: Path) -> None:
+    site = await site_to_kill(tmp_path / "base")
     for _ in range(5):
         site.later(minutes=5)
         await site.renew()
     live = site.live()
     site.save(WEB)
-    for killed in killed_everywhere("tests.store.scenarios:settle", site.top, tmp / "out"):
+    for killed in killed_everywhere("tests.store.scenarios:settle", site.top, tmp_path / "out"):
         again = await carried_on(killed)
         assert again.live() == live, at(killed)
         # curr, prev, and the two that clean_keep asks for
@@ -249,11 +237,11 @@ async def test_killed_while_old_sets_are_removed(tmp: Path) -> None:
 
 
 @pytest.mark.parametrize("first", [False, True])
-async def test_killed_while_the_state_is_saved(tmp: Path, first: bool) -> None:
-    site = await site_to_kill(tmp / "base")
+async def test_killed_while_the_state_is_saved(tmp_path: Path, first: bool) -> None:
+    site = await site_to_kill(tmp_path / "base")
     if first:
         (site.place() / "state.toml").unlink()
     else:
         await site.make_key()
-    for killed in killed_everywhere("tests.store.scenarios:save", site.top, tmp / "out"):
+    for killed in killed_everywhere("tests.store.scenarios:save", site.top, tmp_path / "out"):
         await carried_on(killed)

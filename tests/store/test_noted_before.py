@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.core.errors import Trouble
 from sslmd.core.names import CertId
-from sslmd.core.retry import Trouble
 from sslmd.core.state import NOT_YET, Ask, CertState, Request, Server, ServerPhase
 from sslmd.dns import before
 from sslmd.store.note_kinds import HOST_NOTE, ZONE_NOTE, HostNote

@@ -266,7 +266,7 @@ def test_what_we_began_and_nobody_finishes_goes_and_nothing_else(place: Place) -
     place.link("next", on_deck)
     sets.write_set_file(place.tree, WEB, issued, "cert.pem", b"killed before it was noted")
     shutil.rmtree(db / str(gone))
-    order = Path(place.tree.order_dir(WEB, left))
+    order = Path(place.tree.order(WEB, left).order)
     order.mkdir(parents=True)
 
     (place.dir / "prev").symlink_to("db/20200101-00:00:00")

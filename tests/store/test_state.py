@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sslmd.core.dane.sighting import Instant, Sighting, Silence
+from sslmd.core.errors import Failure, Trouble
 from sslmd.core.names import SetName
-from sslmd.core.retry import Failure, Trouble
 from sslmd.core.state import (
     Ask,
     CertState,

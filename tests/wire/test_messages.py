@@ -57,7 +57,7 @@ def test_what_is_encoded_is_parsed_again(message: Message) -> None:
     assert line.count(b"\n") == 1
     again = parse_message(line[:-1])
     assert type(again) is type(message)
-    assert again.as_json() == message.as_json()
+    assert encode(again) == line
 
 
 @given(st.lists(messages, max_size=4), st.lists(st.integers(0, 400), max_size=8))
@@ -66,7 +66,7 @@ def test_any_chunking_gives_the_same_messages(sent: list[Message], places: list[
     marks = [0, *sorted(min(place, len(data)) for place in places), len(data)]
     reader = FrameReader()
     lines = [line for a, b in pairwise(marks) for line in reader.feed(data[a:b])]
-    assert [parse_message(line).as_json() for line in lines] == [one.as_json() for one in sent]
+    assert [encode(parse_message(line)) for line in lines] == list(map(encode, sent))
 
 
 @given(st.binary(max_size=200))

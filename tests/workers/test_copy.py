@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.config.hosts import is_meant
+from sslmd.config.model import is_meant
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import CertId
 from sslmd.servers import ssh
+from sslmd.servers.around import needs_here
 from sslmd.store.layout import Tree
-from sslmd.workers.copy import Visit, copy, forget_outgoing, needs_here
+from sslmd.workers.copy import Visit, copy, forget_outgoing
 from tests.reasons import because
 from tests.stand.far import ALSO, EVERYTHING, FAR, FarSite, far_site, server_class
 from tests.stand.tools import INT, ROOT, WEB, Site
@@ -36,13 +37,22 @@ def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FarSite]:
 class Machines:
     """Hosts that say that they are the one visited; `said`: what it said that it is."""
 
-    def __init__(self, *names: str) -> None:
-        self.names = names
+    def __init__(self, *names: str, held: Collection[CertId] = (), may_send: bool = True) -> None:
+        self.names, self.held, self.may_send = names, held, may_send
         self.said: list[str] = []
 
-    def met(self, host: str, machine: str) -> None:
+    def holds(self, host: str) -> Collection[CertId]:
+        return self.held
+
+    def older(self, host: str) -> Collection[str]:
+        return ()
+
+    async def met(self, host: str, machine: str) -> None:
         assert host == FAR
         self.said.append(machine)
+
+    async def will_hold(self, job: Copy) -> None:
+        assert self.may_send
 
     def alike(self, host: str) -> Collection[str]:
         assert host == FAR
@@ -50,14 +60,11 @@ class Machines:
 
 
 ALONE = Machines()
-
-
-def nothing_to_note() -> None:
-    """It is known already."""
+UNSENT = Machines(may_send=False)
 
 
 async def visit(one: FarSite, *certs: CertId, holds: Collection[CertId] = ()) -> Visit:
-    return await copy(one.job(*certs), one.site.tools.delivering, holds, nothing_to_note, ALONE)
+    return await copy(one.job(*certs), one.site.tools.delivering, Machines(held=holds))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -149,13 +156,13 @@ async def test_what_is_not_granted_any_more_is_not_sent(one: FarSite) -> None:
     await one.made()
     job = one.job(WEB, MAIL)
     one.configure(server_class("web", "[['example.com', ['web']]]"))
-    found = await copy(job, one.site.tools.delivering, {MAIL}, nothing_to_note, ALONE)
+    found = await copy(job, one.site.tools.delivering, Machines(held={MAIL}))
     assert str(found.errors[MAIL]) == f"{MAIL} is not meant for {FAR} any more"
     assert one.there() == {str(WEB)}
     assert not [name for name in one.was_sent() if str(MAIL) in name]
     # Nor with a class that has its servers filled by others.
     one.configure(server_class("web", EVERYTHING, "skip_prod_copy = true"))
-    found = await copy(job, one.site.tools.delivering, (), nothing_to_note, ALONE)
+    found = await copy(job, one.site.tools.delivering, ALONE)
     assert set(found.errors) == {WEB, MAIL}
     assert found.new == {}
 
@@ -172,14 +179,14 @@ async def test_what_is_taken_away_and_what_is_told(one: FarSite) -> None:
         (one.far.root / name / "curr").mkdir(parents=True, exist_ok=True)
         (one.far.root / name / "curr/privkey.pem").touch()
     found = await visit(one)
-    assert [name for name in found.surplus if name.startswith(tuple(odd))] == [
+    assert [name for name in map(str, found.surplus) if name.startswith(tuple(odd))] == [
         f"{name} with its key" for name in odd
     ]
     shutil.rmtree(one.far.root / "Example.NET")
     (one.far.root / "Not A Name/x/curr/privkey.pem").unlink()
     found = await visit(one, holds=[MAIL])
     assert found.removed == [f"{MAIL} with its key"]
-    assert found.surplus == [str(INT), "example.net/old"]
+    assert list(map(str, found.surplus)) == [str(INT), "example.net/old"]
     assert one.there() == {str(WEB), str(INT), "example.net/old", "Not A Name/x"}
     # It was said that what is not meant for it goes.
     one.configure(server_class("web", "[['example.com', ['web']]]", "prune = true"))
@@ -193,7 +200,7 @@ async def test_what_is_taken_away_and_what_is_told(one: FarSite) -> None:
         + server_class("imap", "[['example.com', ['mail']]]")
     )
     found = await visit(one)
-    assert (found.removed, found.surplus) == ([], ["example.net/old"])
+    assert (found.removed, list(map(str, found.surplus))) == ([], ["example.net/old"])
 
 
 async def test_who_may_read_the_key_there(one: FarSite) -> None:
@@ -215,12 +222,13 @@ async def test_who_may_read_the_key_there(one: FarSite) -> None:
 async def test_what_a_host_will_hold_is_noted_before_anything_is_sent(one: FarSite) -> None:
     await one.made()
 
-    def full() -> None:
-        assert one.was_sent() == set()
-        raise Transient("the disk is full")
+    class Full(Machines):
+        async def will_hold(self, job: Copy) -> None:
+            assert one.was_sent() == set()
+            raise Transient("the disk is full")
 
     with pytest.raises(Transient, match="the disk is full"):
-        await copy(one.job(WEB), one.site.tools.delivering, (), full, ALONE)
+        await copy(one.job(WEB), one.site.tools.delivering, Full())
     assert one.was_sent() == set()
     # It was reached, and nothing was put there.
     assert one.far.commands() == ["exec /bin/sh -s"]
@@ -240,11 +248,8 @@ async def test_a_host_that_is_down(one: FarSite) -> None:
     await one.made()
     one.far.stop()
 
-    def never() -> None:
-        raise AssertionError
-
     with pytest.raises(Transient, match=rf"{FAR}: .*Connection refused; see whether it is up"):
-        await copy(one.job(WEB), one.site.tools.delivering, (), never, ALONE)
+        await copy(one.job(WEB), one.site.tools.delivering, UNSENT)
     assert one.was_sent() == set()
     assert one.waiting() == []
 
@@ -307,18 +312,16 @@ async def test_on_this_machine_production_is_what_servers_read(one: FarSite) -> 
     as_ssl_mgr_left_it.mkdir(parents=True)
     job = Copy("localhost", (Told(WEB, one.site.live(WEB)),), because("test"))
 
-    def never() -> None:
-        raise AssertionError
-
-    found = await copy(job, one.site.tools.delivering, (), never, ALONE)
+    found = await copy(job, one.site.tools.delivering, UNSENT)
     assert found.new == {WEB: False}
     assert sorted(found.removed) == ["example.net/gone", "example.net/torn with its key"]
     foreign = ["example.net/linked", "example.net/old"]
     strays = sorted([*keys[:-1], *foreign])
-    assert found.surplus == [f"{INT} with its key", *strays]
+    assert list(map(str, found.surplus)) == [f"{INT} with its key", *strays]
     assert linked.is_symlink()
     one.configure(server_class("web", EVERYTHING), globals_=f"keep = {[*keys[:-1], 'ca']}\n")
-    assert (await copy(job, one.site.tools.delivering, (), never, ALONE)).surplus == foreign
+    found = await copy(job, one.site.tools.delivering, UNSENT)
+    assert list(map(str, found.surplus)) == foreign
     assert not gone.exists()
     assert not torn.exists()
     assert as_ssl_mgr_left_it.exists()
@@ -340,8 +343,8 @@ async def test_a_machine_with_two_names_keeps_what_is_meant_for_the_other(one: F
     web = server_class("web", "[['example.com', ['web']]]", "prune = true")
     mail = server_class("smtp", "[['example.com', ['mail']]]", hosts=ALSO)
     one.configure(web + mail)
-    both, job = Machines(ALSO), Copy(FAR, (), because("test"))
-    found = await copy(job, one.site.tools.delivering, {WEB, MAIL}, nothing_to_note, both)
+    both, job = Machines(ALSO, held={WEB, MAIL}), Copy(FAR, (), because("test"))
+    found = await copy(job, one.site.tools.delivering, both)
     assert (found.removed, found.surplus, found.left) == ([], [], {WEB, MAIL})
     assert found.same == (ALSO,)
     assert list(one.far.root.glob(".sslmd*")) == []
@@ -349,9 +352,9 @@ async def test_a_machine_with_two_names_keeps_what_is_meant_for_the_other(one: F
     assert machine.endswith(f":{one.far.root.stat().st_ino}")
     # What is meant for neither is not pruned unless both say so.
     one.configure(web + mail.replace("['mail']", "['web']"))
-    found = await copy(job, one.site.tools.delivering, (), nothing_to_note, both)
-    assert (found.removed, found.surplus) == ([], [f"{MAIL} with its key"])
-    found = await copy(job, one.site.tools.delivering, (), nothing_to_note, ALONE)
+    found = await copy(job, one.site.tools.delivering, Machines(ALSO))
+    assert (found.removed, list(map(str, found.surplus))) == ([], [f"{MAIL} with its key"])
+    found = await copy(job, one.site.tools.delivering, ALONE)
     assert found.removed == [f"{MAIL} with its key"]
 
 

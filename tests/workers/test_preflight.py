@@ -15,6 +15,7 @@ from sslmd.acme.directory import Directory
 from sslmd.config.model import Validation
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.names import CertId, DomainName
+from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.resolver import Resolver
 from sslmd.workers.preflight import Preflight
@@ -65,7 +66,7 @@ class Checks:
             self.validation,
             account,
             make,
-            self.warnings.append,
+            lambda why: self.warnings.append(say(why)),
         )
         await checks.run(NAMES)
         return checks

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.config.hosts import class_order, places
+from sslmd.config.model import class_order, places
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.host.commands import with_zones
 from sslmd.core.jobs import Restart, Told

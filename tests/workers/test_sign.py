@@ -13,7 +13,7 @@ from sslmd.pki.csr import make_csr
 from sslmd.pki.inspect import cert_facts
 from sslmd.pki.keys import generate_key
 from sslmd.pki.local_ca import Issued
-from sslmd.workers import sign
+from sslmd.workers import certify
 from tests.stand.samples import needs_openssl, verify
 from tests.stand.tools import INT, ROOT, WEB, Site
 
@@ -31,7 +31,7 @@ def issue(site: Site, cert: CertId = WEB) -> Issued:
     spec = spec_of(site, cert)
     key = generate_key(spec.key)
     ca = spec_of(site, INT if cert == WEB else ROOT)
-    return sign.issue(site.tree, spec, ca, key, make_csr(key, spec), site.now)
+    return certify.issue(site.tree, spec, ca, key, make_csr(key, spec), site.now)
 
 
 def root_of(site: Site) -> bytes:
@@ -141,7 +141,7 @@ def test_a_signer_that_is_no_ca_of_this_configuration(site: Site) -> None:
     key = generate_key(spec.key)
     for ca in (None, spec):
         with pytest.raises(Permanent, match="ca/my-int, which is no CA of this configuration"):
-            sign.issue(site.tree, spec, ca, key, make_csr(key, spec), site.now)
+            certify.issue(site.tree, spec, ca, key, make_csr(key, spec), site.now)
 
 
 async def test_an_expired_ca_signs_nothing(site: Site) -> None:

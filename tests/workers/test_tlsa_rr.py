@@ -12,7 +12,7 @@ import pytest
 from sslmd.core.dane.content import ZoneNotes
 from sslmd.core.dane.tlsa import Material
 from sslmd.core.names import DomainName, SetName, ZoneName
-from sslmd.dns.tlsa_include import parse
+from sslmd.dns.include import parse_tlsa
 from sslmd.pki.tlsa import material
 from sslmd.store import sets
 from sslmd.store.note_kinds import ZONE_NOTE
@@ -88,7 +88,7 @@ async def test_it_is_written_with_the_set(tmp_path: Path) -> None:
         f"_443._tcp.www.example.com. 3600 IN TLSA 3 1 1 {data}\n"
     )
     assert file_of(site).stat().st_mode & 0o777 == 0o644
-    assert len(parse(file_of(site).read_bytes(), 0)) == 4
+    assert len(parse_tlsa(file_of(site).read_bytes(), 0)) == 4
 
 
 async def test_no_mx_hosts_are_needed_for_names_of_the_certificate(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ async def test_records_of_the_ca_and_of_the_certificate(tmp_path: Path) -> None:
     """What a record may be made of is there with the certificate."""
     entries = "[25, 'tcp', 2, 0, 2], [25, 'tcp', 3, 0, 1], [25, 'tcp', 3, 1, 0]"
     site = await made(tmp_path, entries, MX)
-    content = parse(file_of(site).read_bytes(), 0)
+    content = parse_tlsa(file_of(site).read_bytes(), 0)
     for one in content.values():
         assert {str(record.combination) for record in one.records} == {"2 0 2", "3 0 1", "3 1 0"}
     assert len(content) == 2

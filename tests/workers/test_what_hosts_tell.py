@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from sslmd.core.errors import SslmError, Transient
+from sslmd.core.host.needs import Belonging
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import CertId
-from sslmd.daemon.host_book import surplus_text
+from sslmd.core.words.sentence import say
 from sslmd.daemon.hosts import Hosts
 from sslmd.store import files
 from sslmd.store.layout import Tree
@@ -118,11 +119,14 @@ async def test_surplus_without_end_is_a_hundred_entries_and_a_count(liar: Liar) 
     assert await liar.visit(hosts) == []
     note = hosts.notes.of(FAR)
     assert (len(note.surplus), note.more) == (MOST_SURPLUS, 5000 - MOST_SURPLUS)
-    assert all(len(name.encode()) <= LONGEST_NAME for name in (*note.surplus, note.machine))
+    assert all(
+        len(name.encode()) <= LONGEST_NAME for name in (*map(str, note.surplus), note.machine)
+    )
     assert Path(liar.file).stat().st_size < files.MAX_FILE / 4
     # It is read as it was written.
     assert HOST_NOTE.read(liar.file) == note
-    text = surplus_text(FAR, note, liar.site.tools.site)
+    ((_, _, why),) = hosts.notes.told()
+    text = say(why)
     assert "and 4995 more" in text
     assert len(text) < 2500
     # And nothing that we put there is forgotten for it.
@@ -199,7 +203,7 @@ async def test_whatever_a_host_says_is_borne(liar: Liar) -> None:
         errors = await liar.visit(hosts, *rng.choice([(), (WEB,), (WEB, MAIL)]))
         assert all(isinstance(error, SslmError) for error in errors), (seed, errors)
         texts = [*told, *map(str, errors), hosts.notes.of(FAR).error]
-        texts += [text for _, _, text in hosts.notes.told()]
+        texts += [say(why) for _, _, why in hosts.notes.told()]
         for text in texts:
             assert text.isprintable(), (seed, text)
             assert len(text) < 5000
@@ -253,7 +257,7 @@ def test_a_note_of_anything_is_read_as_it_was_written(tmp_path: Path) -> None:
     texts = ["\x00\x1b\x7f" * 9000, "\U0001f512" * 9000, "\ud800" * 9000, '"\\\n' * 9000]
     for text in texts:
         note = HostNote(holds=frozenset({WEB}), machine=text, error=text)
-        note = note.with_surplus([text] * 9000)
+        note = note.with_surplus([Belonging.noted(text)] * 9000)
         HOST_NOTE.write(path, note)
         assert Path(path).stat().st_size <= files.MAX_FILE
         found = HOST_NOTE.read(path)

@@ -29,8 +29,8 @@ from sslmd.core.dane.tlsa import (
 )
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, CertId, DomainName, SanName, SetName, ZoneName, covers
-from sslmd.core.standing import Standing
 from sslmd.core.state import CertState
+from sslmd.core.view import Standing
 
 _NO_PLACES: Places = {}
 _NO_ENDS: Ends = {}
@@ -146,6 +146,20 @@ class Given:
         """The owners of which it is not known where their records belong."""
         return frozenset(o for o, place in self.places.items() if place.fate is Fate.UNKNOWN)
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether more may be given before long, although nothing failed."""
+        return bool(self.unfit or self.unknown or self.ends_problem)
+
+    @property
+    def all_remarks(self) -> frozenset[str]:
+        """What people should know, with the MX hosts that others have to see to."""
+        outside = (
+            f"its MX host {host} is outside the zone: its TLSA records are for that zone to have"
+            for host in self.outside
+        )
+        return frozenset((*self.remarks, *outside))
+
     def written_of(self, cert: CertId) -> Wants:
         """Return what a certificate asks for, by the owners where it is written."""
         return moved(self.wants.get(cert, {}), self.places)
@@ -169,6 +183,9 @@ class Given:
     def asked_at(self, cert: CertId, owners: Collection[DomainName]) -> set[DomainName]:
         """Return the names that clients ask for, of owners where records are written."""
         return asked_at(self.wants.get(cert, {}), self.places, owners)
+
+
+NOTHING_GIVEN = Given(ZoneContent({}, {}), {}, ZoneNotes(), {}, "", (), ours=False, remarks=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,37 +23,37 @@ from sslmd.core.dane.sighting import (
 from sslmd.core.dane.tlsa import Combination, Known, Owned, heeded, owned
 from sslmd.core.dane.zone import KnownZone
 from sslmd.core.names import CertId, DomainName
+from sslmd.core.plain import clock
 from sslmd.core.state import CertState
-from sslmd.core.times import clock
 
 # Records that one message names.
 _NAMED = 3
 
 
-def take(zone: KnownZone, seen: NameServersSeen) -> bool:
-    """Take in what the servers show; return whether the notes are others now."""
-    assert zone.notes is not None
-    zone.seen, zone.look_trouble = seen, ""
-    zone.others = _of_others(zone, seen)
-    notes = _with_others(zone, zone.notes)
-    if _all_signed(seen):
+def take(zone: KnownZone, seen: NameServersSeen) -> KnownZone:
+    """Return what is known of a zone after its servers showed this."""
+    zone = replace(zone, seen=seen, look_trouble="")
+    zone = replace(zone, others=_of_others(zone))
+    notes = _with_others(zone)
+    shown = [one for server in seen.servers for one in server.owners.values() if one.records]
+    if shown and all(one.signed_until is not None for one in shown):
         notes = replace(notes, signed=True)
     content = zone.content
     wanted = owned(content)
-    shown = _shown_ttls(zone)
-    longest = {o: ttl for o, ttl in shown.items() if ttl > notes.ttl}
+    ttls = _shown_ttls(zone)
+    longest = {o: ttl for o, ttl in ttls.items() if ttl > notes.ttl}
     for owner, ttl in notes.longest.items():
         longest[owner] = max(ttl, longest.get(owner, 0))
-    notes = replace(notes, longest=longest)
+    zone = replace(zone, notes=(notes := replace(notes, longest=longest)))
     answers = [answer_of(zone, one, wanted, stale=True) for one in seen.servers]
     # Whatever is to have another lifetime, or is seen with one: the wait begins anew.
-    ttls = frozenset(f"{owner} {some.ttl}" for owner, some in content.items())
-    ttls |= {f"{owner} shown {ttl}" for owner, ttl in shown.items()}
-    gone = frozenset(f"{owner} {whose} gone" for owner, whose in notes.fading)
-    zone.sighting = look_again(
+    waits = frozenset(f"{owner} {some.ttl}" for owner, some in content.items())
+    waits |= {f"{owner} shown {ttl}" for owner, ttl in ttls.items()}
+    waits |= {f"{owner} {whose} gone" for owner, whose in notes.fading}
+    sighting = look_again(
         zone.sighting,
         name=None,
-        records=digests(wanted) | ttls | gone,
+        records=digests(wanted) | waits,
         ttl=notes.longest_ttl,
         answers=_reached(answers, seen),
         now=seen.at,
@@ -61,32 +61,31 @@ def take(zone: KnownZone, seen: NameServersSeen) -> bool:
         ended=seen.ended,
     )
     notes = replace(notes, known=(notes.known or frozenset()) | _shown(zone))
-    if zone.sighting.complete and zone.wish is not None:
+    if sighting.complete and zone.wish is not None:
         # What caches held before is gone.
         ttl = max((some.ttl for some in content.values()), default=0)
-        longest = {o: value for o, value in shown.items() if value > ttl}
+        longest = {o: value for o, value in ttls.items() if value > ttl}
         notes = replace(notes, ttl=ttl, longest=longest, fading=frozenset())
-    changed = notes != zone.notes
-    zone.notes = notes
-    return changed
+    return replace(zone, sighting=sighting, notes=notes)
 
 
-def _of_others(zone: KnownZone, seen: NameServersSeen) -> dict[DomainName, frozenset[Combination]]:
+def _of_others(zone: KnownZone) -> dict[DomainName, frozenset[Combination]]:
     """Return the owners with records that are not ours, and the combinations that all show."""
     ours = owned(zone.content) | owned(zone.given.before if zone.given is not None else {})
     found: dict[DomainName, list[frozenset[Combination]]] = {}
-    heard = [one for one in seen.servers if not one.silent and not one.out_of_reach]
+    heard = zone.heard
     for owner in {owner for server in heard for owner, _ in surplus(server, ours)}:
         shown = (server.owners[owner].records if owner in server.owners else () for server in heard)
         found[owner] = [frozenset(one.combination for one in some) for some in shown]
     return {owner: frozenset.intersection(*some) for owner, some in found.items()}
 
 
-def _with_others(zone: KnownZone, notes: ZoneNotes) -> ZoneNotes:
+def _with_others(zone: KnownZone) -> ZoneNotes:
     """Return notes with what others keep for certificates, and what they have taken away.
 
     Caches hold that as long as what we withdraw.
     """
+    notes = zone.noted
     there = frozenset(
         (owner, str(cert))
         for cert in zone.certs
@@ -105,7 +104,7 @@ def _with_others(zone: KnownZone, notes: ZoneNotes) -> ZoneNotes:
 def _shown_ttls(zone: KnownZone) -> dict[DomainName, int]:
     """Return the longest lifetime that was just seen at each owner, in seconds."""
     found: dict[DomainName, int] = defaultdict(int)
-    for server in zone.seen.servers if zone.seen is not None else ():
+    for server in zone.shown:
         for owner, one in server.owners.items():
             if one.ttl:
                 found[owner] = max(found[owner], one.ttl)
@@ -130,40 +129,44 @@ def _shown(zone: KnownZone) -> Known:
     return frozenset(found)
 
 
-def sight(zone: KnownZone, cert: CertId, state: CertState) -> Sighting | None:
-    """Return what the last look tells of the records of a set on deck; None: not yet."""
-    mine = zone.mine(cert)
-    if zone.seen is None or mine is None or mine.coming is None:
-        return None
+def sight(
+    zone: KnownZone, cert: CertId, state: CertState
+) -> tuple[Sighting | None, Sighting | None]:
+    """Return what the last look tells of the records of a set on deck; None: nothing yet.
+
+    First by all name servers, then by those alone that answer.
+    """
+    mine, seen = zone.mine(cert), zone.seen
+    if seen is None or mine is None or mine.coming is None:
+        return None, None
     share = zone.share(cert)
     others = zone.waited_for(cert)
     if not is_coming(state, mine) or share.held or not (share.coming or others):
-        return None
+        return None, None
     answers = []
-    for one in zone.seen.servers if share.coming else ():
+    for one in seen.servers if share.coming else ():
         shown = answer_of(zone, one, share.needed)
         if not shown.silent and not shown.missing:
             shown = replace(shown, missing=_stronger(one, share.coming))
         answers.append(shown)
-    answers = _reached(answers, zone.seen)
+    answers = _reached(answers, seen)
     answers += [_answer_there(zone, owner, one, cert, mine) for owner, one in others.items()]
     known = digests(share.needed) | {f"{owner} at {one.at}" for owner, one in others.items()}
 
     def again(old: Sighting | None, heard: list[Answer]) -> Sighting:
-        assert zone.seen is not None
         return look_again(
             old,
             name=mine.coming,
             records=known,
             ttl=zone.ttl_of(cert),
             answers=heard,
-            now=zone.seen.at,
-            began=zone.seen.began,
-            ended=zone.seen.ended,
+            now=seen.at,
+            began=seen.began,
+            ended=seen.ended,
         )
 
-    zone.apart[cert] = again(zone.apart.get(cert), [one for one in answers if not one.silent])
-    return again(state.sighting, answers)
+    heard = [one for one in answers if not one.silent]
+    return again(state.sighting, answers), again(zone.apart.get(cert), heard)
 
 
 def _answer_there(
@@ -203,8 +206,7 @@ def answer_of(
 
 def _stale(zone: KnownZone, server: TlsaSeen) -> str:
     """Return what a server still shows that was withdrawn."""
-    assert zone.notes is not None
-    for owner in sorted({owner for owner, _ in zone.notes.fading}):
+    for owner in sorted({owner for owner, _ in zone.noted.fading}):
         ours = zone.content[owner].records if owner in zone.content else frozenset()
         one = server.owners.get(owner)
         # What stands at the end of a CNAME is another owner's.
@@ -215,12 +217,10 @@ def _stale(zone: KnownZone, server: TlsaSeen) -> str:
 
 def _fault(zone: KnownZone, server: TlsaSeen, owner: DomainName) -> str:
     """Return what is wrong with how a server shows what it has at `owner`."""
-    assert zone.notes is not None
-    assert zone.seen is not None
     one = server.owners.get(owner)
-    if one is None:
+    if one is None or zone.seen is None:
         return ""
-    if one.signed_until is None and zone.notes.signed:
+    if one.signed_until is None and zone.noted.signed:
         return (
             f"serves {owner} TLSA without signatures, in a zone that was signed; see to its DNSSEC"
         )
@@ -228,11 +228,6 @@ def _fault(zone: KnownZone, server: TlsaSeen, owner: DomainName) -> str:
         until = clock(one.signed_until)
         return f"serves signatures of {owner} TLSA that expired on {until}; see to its DNSSEC"
     return ""
-
-
-def _all_signed(seen: NameServersSeen) -> bool:
-    shown = [one for server in seen.servers for one in server.owners.values() if one.records]
-    return bool(shown) and all(one.signed_until is not None for one in shown)
 
 
 def _reached(answers: list[Answer], seen: NameServersSeen) -> list[Answer]:

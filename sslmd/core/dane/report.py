@@ -13,9 +13,9 @@ from sslmd.core.dane.sighting import surplus
 from sslmd.core.dane.tlsa import Share, TlsaHosts, owned
 from sslmd.core.dane.zone import KnownZone
 from sslmd.core.names import CertId, DomainName, SetName
+from sslmd.core.plain import clock
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.state import CertState, Phase
-from sslmd.core.times import clock
 
 # Where a finding is of a record that is wanted and nowhere.
 NOT_PUBLISHED = "not published"

@@ -8,16 +8,20 @@ that it is meant. docs/decisions/2026-11-30-keys-that-stay-behind.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from sslmd.core.errors import is_over
 from sslmd.core.jobs import Told
-from sslmd.core.names import BadName, CertId, SetName
-from sslmd.core.retry import is_over
+from sslmd.core.names import BadName, CertId, GroupName, SetName, parse_service
+from sslmd.core.reason import Held, Reason
 from sslmd.core.state import DONE, Server, ServerPhase
 
 KEY_MODE = 0o600
+
+# Things that one message names.
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class HostWanted:
     `certs`: what is meant to be there; `keys`: of these, what is meant to be there with its private
     key, which no CA's is. `left_alone`: groups that stay as they are. `prunes`: what others put
     there is removed as well. `keep`: paths below the production tree that are said to be meant.
+    `classes`: the server classes for which it is copied there.
     """
 
     certs: Container[CertId]
@@ -73,6 +78,7 @@ class HostWanted:
     left_alone: Container[str] = frozenset()
     prunes: bool = False
     keep: Collection[str] = ()
+    classes: tuple[str, ...] = ()
 
 
 _WITH_KEY = " with its key"
@@ -96,15 +102,26 @@ class Belonging:
         shown = self.path if self.path.isprintable() else repr(self.path)
         return f"{shown}{_WITH_KEY}" if self.has_key else shown
 
+    @property
+    def noted_as(self) -> str:
+        """As it is noted."""
+        return f"{self.path}{_WITH_KEY}" if self.has_key else self.path
 
-def belonging_of(text: str) -> Belonging:
-    """Return what was once written as people read it; what is no certificate's name is none."""
-    path = text.removesuffix(_WITH_KEY)
+    @classmethod
+    def noted(cls, text: str) -> Belonging:
+        """Return what was noted; whose it is, is not."""
+        path = text.removesuffix(_WITH_KEY)
+        return cls(path, cert_named(path), has_key=path != text)
+
+
+def cert_named(path: str) -> CertId | None:
+    """Return the certificate that a folder of a production tree is for, by its path below it."""
+    group, _, service = path.partition("/")
     try:
-        cert: CertId | None = CertId.parse(path)
+        cert = CertId(GroupName.parse(group).text, parse_service(service))
     except BadName:
-        cert = None
-    return Belonging(path, cert if str(cert) == path else None, has_key=path != text)
+        return None
+    return cert if str(cert) == path else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +212,31 @@ def would_change(found: Needs, other: HostWanted) -> bool:
     return (is_pruned and not other.prunes) or any(
         one.cert is not None and one.cert in other.certs for one in things
     )
+
+
+def surplus_on(
+    host: str,
+    prod: str,
+    wanted: HostWanted,
+    things: Sequence[Belonging],
+    now: datetime,
+    more: int = 0,
+) -> Reason:
+    """Say what lies on a host that is not meant for it, and the way out; `more` is not listed."""
+    pruned = needs(replace(wanted, prunes=True), now, there=things).to_go
+    of_ca = (
+        one.path.startswith("ca/") and one.cert is not None and one.cert in wanted.certs
+        for one in things
+    )
+    is_prunable = len(pruned) == len(things)
+    return Reason(
+        Held.SURPLUS,
+        prod=prod,
+        things=tuple(map(str, things[:_NAMED])),
+        more=len(things[_NAMED:]) + more,
+        prune=tuple(f"[{one}]" for one in wanted.classes if is_prunable),
+        deliver=any(of_ca),
+    ).of(host)
 
 
 def restarts_at(cert: CertId, server: Server, now: datetime, opens: Opens) -> datetime:

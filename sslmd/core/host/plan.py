@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sslmd.core.errors import is_over
 from sslmd.core.host.needs import (
     HostWanted,
     Need,
@@ -20,9 +21,8 @@ from sslmd.core.host.needs import (
     never,
 )
 from sslmd.core.jobs import Copy, HostJob, Restart, See, Told
-from sslmd.core.names import CertId
+from sslmd.core.names import CertId, SetName
 from sslmd.core.reason import Reason, Why
-from sslmd.core.retry import is_over
 from sslmd.core.state import CertState
 
 # Copies and restarts wait this long for rolls that are still under way, so that one serves all.
@@ -37,14 +37,13 @@ class HostView:
     """One host: what is known of its servers, and what is wanted of it.
 
     `order`: the server classes in the order of the file; one that is not among them is not
-    restarted. `visits`: it is to be visited whatever its servers have, at `visit_at` (None: now).
+    restarted. `visit_at`: when it is to be visited whatever its servers have, if it is.
     """
 
     host: str
     placements: Sequence[Placement]
     wanted: HostWanted
     order: Sequence[str]
-    visits: bool = False
     visit_at: datetime | None = None
     opens: Opens = at_any_time
     sights: Sights = never
@@ -67,11 +66,12 @@ def decide_host(view: HostView, now: datetime) -> HostDecision:
     need = needs(view.wanted, now, view.placements, opens=view.opens, sights=view.sights)
     every = (*need.lacking, *need.restarts, *need.unseen)
     times = [one.at for one in every if one.at > now]
-    if view.visits and view.visit_at is not None and view.visit_at > now:
+    if view.visit_at is not None and view.visit_at > now:
         times.append(view.visit_at)
     wake_at = min(times, default=None)
     job: HostJob | None = None
-    if _is_due(need.lacking, now) or (view.visits and is_over(view.visit_at, now)):
+    is_visited = view.visit_at is not None and is_over(view.visit_at, now)
+    if is_visited or _is_due(need.lacking, now):
         told = tuple(dict.fromkeys(one.told for one in need.lacking))
         certs = tuple(str(one.cert) for one in told)
         reason = Reason(Why.HOST_WITHOUT, certs=certs) if told else Reason(Why.HOST_SURPLUS)
@@ -104,12 +104,27 @@ def by_host(states: Iterable[tuple[CertId, CertState]]) -> dict[str, list[Placem
     """Return what is known of the servers of each host."""
     found: dict[str, list[Placement]] = {}
     for cert, state in states:
-        curr = state.curr
-        is_ready = curr is not None and curr.complete and state.delivered.curr == curr.name
-        name = curr.name if curr is not None and is_ready else None
         for server in state.servers:
-            found.setdefault(server.host, []).append(Placement(cert, server, name))
+            placement = Placement(cert, server, _in_production(state))
+            found.setdefault(server.host, []).append(placement)
     return found
+
+
+def placed_on(host: str, states: Iterable[tuple[CertId, CertState]]) -> list[Placement]:
+    """Return the same for one host."""
+    return [
+        Placement(cert, server, _in_production(state))
+        for cert, state in states
+        for server in state.servers
+        if server.host == host
+    ]
+
+
+def _in_production(state: CertState) -> SetName | None:
+    """Return the set that production holds, if it is the one in use."""
+    curr = state.curr
+    is_ready = curr is not None and curr.complete and state.delivered.curr == curr.name
+    return curr.name if curr is not None and is_ready else None
 
 
 def looks_again(since: datetime, last: datetime) -> datetime:

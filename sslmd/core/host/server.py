@@ -14,10 +14,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sslmd.core.errors import ImpossibleTransition
+from sslmd.core.errors import ImpossibleTransition, Trouble
 from sslmd.core.events import RestartAsked
 from sslmd.core.names import SetName
-from sslmd.core.retry import Trouble
 from sslmd.core.state import NOT_YET, CertState, Server, ServerPhase, Unseen
 
 # What stands for the access to keys that others put there.

@@ -28,12 +28,34 @@ def _says(facts: Facts) -> str:
 
 def _usage(facts: Facts) -> str:
     said = "{said}" if facts.get("said") else "it said nothing"
-    return f"certbot does not take what it is told: {said}"
+    return f"certbot does not accept its arguments: {said}"
 
 
 def _exited(facts: Facts) -> str:
     said = "{said}" if facts.get("said") else "it said nothing"
     return f"certbot exited with {{status}}: {said}"
+
+
+def _no_profile(facts: Facts) -> str:
+    has = "has the profiles {has:some}; write one of them, or nothing"
+    return (
+        "the CA does not have the profile {wish} (ca_preferred_acme_profile), and issued the "
+        "certificate with its own choice: it "
+        f"{has if 'has' in facts else 'has no profiles; leave it out'}"
+    )
+
+
+def _no_chain(facts: Facts) -> str:
+    leads = "{leads}" if "leads" in facts else "another root"
+    return (
+        f"the CA has no chain to {{wish}} (ca_preferred_chain), and gave the one to {leads}; write "
+        "the common name of a root that it has a chain to, or nothing"
+    )
+
+
+def _http_unseen(facts: Facts) -> str:
+    why = "{why}" if "why" in facts else "it has no address"
+    return f"{{name}}: {{unseen}}; nor does {{host}} show it: {why}"
 
 
 def _died(facts: Facts) -> str:
@@ -45,6 +67,7 @@ def _died(facts: Facts) -> str:
 _SIGKILL = 9
 
 ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
+    Failed.SEVERAL: "{parts:lines}[; and {more} more]",
     Failed.CA_SAYS: _says,
     Failed.CA_ANSWERS: "the CA at {url} answers {status}[ {phrase}]",
     Failed.CA_REDIRECTS: (
@@ -68,8 +91,8 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.NOT_VALIDATED: "the CA {ca} could not validate {names:lines}[; and {more} more]",
     Failed.NAMES_NOT_VALIDATED: "{names}[, and {more} more]: {said}[ ({problem})]",
     Failed.STILL_PROCESSING: (
-        "the CA {ca} did not issue the certificate in time and is still at work on it; its order "
-        "is kept and taken up again"
+        "the CA {ca} did not issue the certificate in time and is still working on it; its order "
+        "is kept and continued later"
     ),
     Failed.NOT_ISSUED_IN_TIME: "the CA {ca} did not issue the certificate in time",
     Failed.NOT_LOOKED_IN_TIME: "the CA {ca} did not look for all challenges in time",
@@ -85,9 +108,82 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "the CA {ca} cannot be asked: the file of ca_server_root is not there; correct that in "
         "ca-info.conf"
     ),
+    Failed.CA_SENT_TOO_MUCH: (
+        "the CA at {url} sent a {file} of more than {most} bytes, which nobody needs; ask the CA"
+    ),
+    Failed.ACCOUNT_LOST: (
+        "the CA does not know our account any more: set aside as {aside}; another is made"
+    ),
+    Failed.ACCOUNT_LOST_AGAIN: "the CA does not know the account that it has just made: {why}",
+    Failed.ACCOUNT_MADE: "made an account at the CA before the order: {account}",
+    Failed.EAB_FILE_MISSING: "{file} is not there; correct ca_eab_hmac_key_file",
+    Failed.EAB_FILE_BAD: "{file} holds no EAB key: it has to be bare base64url, nothing else",
+    Failed.NO_PROFILE: _no_profile,
+    Failed.NO_CHAIN: _no_chain,
+    Failed.TRIAL_NO_ACME: "{cert} is not from an ACME CA: there is no test server to ask",
+    Failed.TRIAL_NO_SERVER: (
+        "CA {ca} is not Let's Encrypt and has no test server; write ca_test_server in its table of "
+        "ca-info.conf"
+    ),
+    Failed.NO_CHALLENGE: (
+        "the CA at {url} asked for no challenge within {seconds} s, and certbot was ended; it is "
+        "asked again"
+    ),
+    Failed.CHALLENGES_SHORT: (
+        "certbot handed in {number} challenges and no more within {limit}: {said}"
+    ),
+    Failed.OVERSHADOWED: (
+        "{names:some}: all records come from {wildcards}, and are gone while a challenge is in DNS "
+        "below the name; give it records of its own, or order the wildcard"
+    ),
+    Failed.GAVE_PLACE: "gave its place to other orders, after waiting too long[: {said}]",
+    Failed.ORDERS_CUT_SHORT: (
+        "orders with {name} were cut short too often while the CA validated it"
+    ),
+    Failed.ORDER_UNTOLD: "the CA does not tell how the order {order} went; it is asked again",
+    Failed.ORDER_OPEN: (
+        "the CA is still at work on the order {order}; it is kept and asked for again"
+    ),
+    Failed.ORDER_NOT_TAKEN_UP: "the order {order} cannot be taken up now: {why}",
+    Failed.NO_WEB: (
+        "http-01 challenges cannot be put anywhere; write servers and server_dir in [[web]], or "
+        "take a CA with ca_validation = 'dns-01'"
+    ),
+    Failed.NO_WEB_TEST: "[[web]] has no servers or no server_dir, so nothing can be put there",
+    Failed.HTTP_NOT_SHOWN: (
+        "{problems:lines}; see to the web server (docs/operations.md), or write http_check = false "
+        "in [[web]] if the CA can see what we cannot"
+    ),
+    Failed.HTTP_NO_ADDRESS: "{name} has no address: the CA finds no server to ask",
+    Failed.HTTP_WRONG: "{name}: {said}",
+    Failed.HTTP_UNSEEN: _http_unseen,
+    Failed.HTTP_LEFT: "{why}; it is tried again with the next order",
+    Failed.HOOK_OF_OTHERS: "only the certbot of an order can hand in its challenges",
+    Failed.HOOK_NO_ORDER: (
+        "there is no such order; the hook is only for the certbot that sslmd runs"
+    ),
+    Failed.HOOK_LOST: "a hook of certbot's ended before its time; somebody, or something, ended it",
+    Failed.CHALLENGE_OF_OTHERS: "{name} is not among the names of {cert}",
+    Failed.CHALLENGE_ODD: "what the CA sent is no {type} challenge (RFC 8555, section 8)",
+    Failed.CHALLENGE_LOST: (
+        "a challenge of {cert} was lost on the way: its hook ended before its time"
+    ),
+    Failed.CHALLENGES_COMPLETE: "all challenges of {cert} were handed in already",
+    Failed.NO_CERTBOT: "there is no program certbot; install it (pip install certbot)",
+    Failed.NO_HOOK: "there is no program {file}; it comes with sslmd: install sslmd again",
+    Failed.NO_OWN_HOOK: (
+        "there is no program {file}; correct sslm_auth_hook in [[globals]], or remove it"
+    ),
+    Failed.CERTBOT_HANGS: "certbot did not end within {limit}: {said}",
+    Failed.NO_CERTIFICATE_LEFT: "certbot ended well, but left no certificate: {said}",
+    Failed.NO_ACCOUNT_MADE: (
+        "the CA at {url} made no account within {seconds} s, and certbot was ended; it is asked "
+        "again"
+    ),
+    Failed.NO_ACCOUNT_LEFT: "certbot made an account at {url}, and left none: {said}",
     Failed.CERTBOT_USAGE: _usage,
     Failed.CERTBOT_ANOTHER: (
-        "another certbot is at work in this certificate's folder; this one ended at once"
+        "another certbot is running in this certificate's folder; this one ended at once"
     ),
     Failed.CERTBOT_TOO_MUCH: (
         "certbot {limit}, and was ended: the CA {ca} may send more than a CA should; see "
@@ -124,7 +220,7 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.FIX_CAA: "let the CAA record name this CA, or choose another signing_ca",
     Failed.FIX_CSR: "change [[KeyOpts]] or [[X509]] of the service to what this CA takes",
     Failed.FIX_DEAD_ACCOUNT: (
-        "another is made if its folder is moved out of cb/accounts, should the CA agree"
+        "to have another one made, move its folder out of cb/accounts; the CA has to allow it"
     ),
     Failed.FIX_EAB: _EAB,
     Failed.FIX_EMAIL: "correct or remove email in [[X509]] of the service",

@@ -76,7 +76,7 @@ def _another_ca(facts: Facts) -> str:
     learn = ", and every client would have to learn it" if facts["root"] else ""
     return (
         "set {set} on deck has another key or name than the CA that was in use"
-        f"{learn}; it is not rolled by rule: {_WAYS}"
+        f"{learn}; it is not rolled automatically: {_WAYS}"
     )
 
 
@@ -119,8 +119,8 @@ def _server(facts: Facts) -> str:
     return f"{{kind}} on {{host}} ({standing})"
 
 
-_WAYS = "sslmctl roll --force {arg} rolls it, sslmctl force-renew {arg} puts another there"
-_SEEN = "its TLSA records are on every name server since {since}"
+_WAYS = "sslmctl roll --force {arg} rolls it, sslmctl force-renew {arg} replaces it"
+_SEEN = "its TLSA records have been on every name server since {since}"
 
 DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     Why.NOT_PLANNED: "not planned",
@@ -143,13 +143,14 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     Why.ANOTHER: "an admin asked for another one",
     # --- its key
     Why.AHEAD: (
-        "the next key is made ahead, so that its TLSA records are long seen when it is needed"
+        "the next key is made ahead, so that its TLSA records have been in DNS for long enough "
+        "when it is needed"
     ),
     Why.KEEPS_CURR_KEY: (
-        "with the key of curr: TLSA records with selector 1 stay, nothing is waited for"
+        "with the key of curr: TLSA records with selector 1 stay, so there is no wait"
     ),
     Why.KEEPS_AHEAD_KEY: (
-        "with the key that was made ahead: TLSA records with selector 1 stay, nothing is waited for"
+        "with the key that was made ahead: TLSA records with selector 1 stay, so there is no wait"
     ),
     Why.CA_KEEPS_KEY: "its key and its name stay",
     Why.CA_NEW_KEY: "it gets another key",
@@ -161,12 +162,12 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     # --- what is on deck
     Why.ON_DECK: "on deck",
     Why.GOES_BACK: "going back to set {set}, as an admin asked",
-    Why.OFF_DECK: "set {set} leaves the deck: the way back to it was cancelled",
-    Why.NEXT_USELESS: "the next on deck is of no use: {why}",
+    Why.OFF_DECK: "set {set} is no longer on deck: going back to it was cancelled",
+    Why.NEXT_USELESS: "the next on deck cannot be used: {why}",
     Why.ANOTHER_CA_ON_DECK: _another_ca,
     Why.OLDER_ON_DECK: (
-        "set {set} on deck is older than set {curr}, which is in use; it is not rolled by rule: "
-        f"{_WAYS}"
+        "set {set} on deck is older than set {curr}, which is in use; it is not rolled "
+        f"automatically: {_WAYS}"
     ),
     # --- a roll
     Why.ROLL_WAITS: _roll_waits,
@@ -174,7 +175,7 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     Why.READY: "next is issued, proven, and min_roll_mins is over",
     Why.ASKED_WAIT: "an admin asked to roll it {wait} after it was issued",
     Why.ROLL_FORCED: "an admin forced it",
-    Why.SAME_RECORDS: "its TLSA records are those of the key in use, no wait for DNS",
+    Why.SAME_RECORDS: "its TLSA records are those of the key in use: no wait for DNS",
     Why.CURR_ENDS: _curr_ends,
     Why.SET_ASIDE: "{how}, {waits:and}",
     Why.FORCE: "forced",
@@ -187,22 +188,22 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     # --- DANE: the gate
     Why.NO_RECORDS_WANTED: "no TLSA records are wanted",
     Why.PUBLISHING: "its TLSA records are being published[: {why}]",
-    Why.NOBODY_CHECKS: "there are no TLSA records at its ports yet: nobody checks them",
+    Why.NOBODY_CHECKS: "there are no TLSA records at its ports yet, so nobody checks them",
     Why.SAME_RECORDS_IN_DNS: "its TLSA records are those of the key in use, which are in DNS",
     Why.RECORDS_MISSING: "waits for its TLSA records in DNS: {why:lines}",
     Why.LOOKING: "they are being looked for",
-    Why.SEEN: f"{_SEEN}, which caches may lack for {{ttl}} s twice",
+    Why.SEEN: f"{_SEEN}; caches may hold older ones for two TTLs of {{ttl}} s",
     Why.SEEN_LONG_ENOUGH: f"{_SEEN}, for longer than caches keep older ones",
     Why.SEEN_BUT_SILENT: f"{_SEEN}, but {{missing}}",
     Why.WITHDRAWN: "caches may hold TLSA records that were withdrawn ({which})",
-    Why.LOST: "its TLSA records are not everywhere any more, the wait begins again: {why}",
+    Why.LOST: "its TLSA records are no longer everywhere, so the wait begins again: {why}",
     Why.OTHERS_WANTED: "others are wanted now",
     Why.LAST_LOOK: "not rolled: {why}",
     Why.ANOTHER_SET: "another set is on deck now",
     # --- what a roll would break
     Why.HARM_WITHDRAWN: ("clients that check DANE may refuse it as long as caches hold {which}"),
     Why.HARM_UNKNOWN: (
-        "which records its ports have is not known, so clients that check DANE may refuse it"
+        "it is not known which records its ports have, so clients that check DANE may refuse it"
     ),
     Why.HARM_UNSEEN: _harm_unseen,
     Why.HARM_LONG_CACHES: lambda facts: (
@@ -229,41 +230,43 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     Why.CA_CHANGES: _ca_changes,
     # --- failures that are waited out
     Why.STUCK: "{why}; attempt {attempts} failed, the next is at {at}",
-    Why.RESTS: "{why}; it rests until {at}",
+    Why.RESTS: "{why}; nothing is tried until {at}",
     # --- delivery
-    Why.TO_PRODUCTION: "set {set} is to go to production",
-    Why.SHOWS_NEXT: "production is to show what is on deck",
+    Why.TO_PRODUCTION: "set {set} has to be brought to production",
+    Why.SHOWS_NEXT: "production has to show what is on deck",
     Why.OTHER_SERVERS: "other servers depend on it now",
     Why.LIVE_NOT_EVERYWHERE: "live, but not everywhere: {servers}",
     Why.LIVE_PUBLISHING: "live; its TLSA records are being published",
-    Why.PROVE_PORTS: "the ports with TLSA records are to serve it before older ones go",
+    Why.PROVE_PORTS: (
+        "the ports with TLSA records have to serve it before older records are removed"
+    ),
     Why.NO_SERVER_LEFT: "no server is left to restart",
     Why.SERVERS_WAIT: "waits for its servers: {servers}",
-    Why.OLD_RECORDS_GO: "live; TLSA records of older keys are to go: {why}",
-    Why.BEING_GIVEN: "they are being given to its name servers",
-    Why.OLD_SETS_GO: "live; old records and sets can go",
+    Why.OLD_RECORDS_GO: "live; TLSA records of older keys are to be removed: {why}",
+    Why.BEING_GIVEN: "they are being sent to its name servers",
+    Why.OLD_SETS_GO: "live; old records and sets can be removed",
     Why.DEPLOYED: "it is deployed",
     Why.SERVER: _server,
     # --- jobs of hosts, zones, groups and trials
     Why.HOST_WITHOUT: "it does not have {certs}",
-    Why.HOST_SURPLUS: "it has what does not belong there any more",
+    Why.HOST_SURPLUS: "it has certificates that no longer belong there",
     Why.RESTARTS_FOR: "for {certs}",
     Why.NOBODY_SAW: "nobody has seen what it serves",
     Why.RECORDS_CHANGED: "TLSA records of {zone} changed",
-    Why.ZONE_MAY_DIFFER: "what it should serve may be something else now",
-    Why.ZONE_COMPARED: "what was given to DNS is compared with what should be",
+    Why.ZONE_MAY_DIFFER: "it may have to serve other records now",
+    Why.ZONE_COMPARED: "the records in DNS are compared with those that should be there",
     Why.ZONE_MX: "its MX hosts are looked up every day",
     Why.ZONE_OWNERS: "its owners are looked up again",
     Why.ZONE_BY_HAND: "an include file was changed or removed by hand",
-    Why.ZONE_LOOK: "what its name servers show",
+    Why.ZONE_LOOK: "to see what its name servers show",
     Why.ZONE_WATCH: "the daily comparison of DNS, ports and keys",
     Why.DH_RELOADED: "the configuration was loaded again",
     Why.DH_DAILY: "the daily look",
-    Why.DH_START: "what is missing at the start",
+    Why.DH_START: "groups that are missing at the start",
     Why.HELD_AGAIN: "its files may be right by now",
     Why.TRIAL: "an admin asked for a {kind}",
     Why.AFTER_ROLL: "after the roll",
     Why.AFTER_COPY: "after the copy[ to {host}]",
     Why.RECORDS_CHANGE: "when TLSA records change",
-    Why.USES_SET: "it is to use set {set}",
+    Why.USES_SET: "it has to use set {set}",
 }

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     Facts = Mapping[str, Any]
 
+_SMTP = 25
+_MUST_NOT = "{name} must not be issued: the CAA records of {domain}"
 _WATCH = (
     "correct server in [[[[dns_primary]]]], or name the servers to watch with nameservers there"
 )
@@ -28,10 +30,124 @@ def _no_addresses(facts: Facts) -> str:
 
 def _nobody_tells(facts: Facts) -> str:
     said = "{said:lines}" if facts.get("said") else "it has none"
-    return f"no name server tells of {{name}} {{type}}: {said}"
+    return f"no name server answers for {{name}}[ {{type}}]: {said}"
+
+
+def _not_looked_up(facts: Facts) -> str:
+    said = "{said:lines}" if facts.get("said") else "there is no resolver to ask"
+    return f"{{name}} {{type}} cannot be looked up: {said}"
+
+
+def _primary_without(facts: Facts) -> str:
+    still = "still serves" if "unchanged" in facts else "serves"
+    serial = "serial {serial} " if "serial" in facts else ""
+    text = f"the primary {{server}} {still} {serial}without {{owner}} TXT"
+    if "waited" not in facts:
+        return text
+    text = f"but {text} after {{waited:span}}"
+    if facts["published"] == "update":
+        view = "see its log, and whether it answers us with another view of the zone"
+        return f"the update was accepted, {text}; {view}"
+    text = f"the command succeeded, {text}"
+    if "unchanged" in facts:
+        return f"{text}: the reload was not taken; see its log, run named-checkzone"
+    log = "" if "was_known" in facts else "see its log, run named-checkzone, "
+    return f"{text}; {log}see whether its zone file has an $INCLUDE of acme-challenge.{{zone}}"
+
+
+def _servers_lack(facts: Facts) -> str:
+    if "fault" in facts:
+        return "{servers:some} {fault}[, tried for {waited:span}]"
+    does = "does" if len(facts["servers"]) == 1 else "do"
+    after = " after {waited:span}" if "waited" in facts else ""
+    text = f"{{servers:some}} {does} not show {{owners:two}} TXT{after}"
+    if "serial" not in facts:
+        return text
+    if "behind" in facts:
+        return text + ", its serial {serial} is behind the primary's {primary}"
+    return text + ", although its serial is {serial} and the primary's {primary}"
+
+
+def _caa_conditions(facts: Facts) -> str:
+    way_out = "change them"
+    if "account" in facts:
+        way_out = 'write `{domain}. CAA 0 {tag} "{ca}; accounturi={account}"`'
+    return f"{_MUST_NOT} allow this CA {{why:or}}; {way_out}"
+
+
+def _caa_account(facts: Facts) -> str:
+    ours = "ours is {account}" if "account" in facts else "and we have no account there yet"
+    return f"only for the account {{allowed}}, {ours}"
+
+
+def _caa_others(facts: Facts) -> str:
+    allowed = "{allowed}" if "allowed" in facts else "nobody"
+    return (
+        f"{_MUST_NOT} allow {allowed}, not {{identities:or}}; add "
+        '`{domain}. CAA 0 {tag} "{ca}"`, or take another CA'
+    )
+
+
+def _tlsa_bogus(facts: Facts) -> str:
+    """Say what clients do (RFC 7672 §2.1.1, RFC 7671 §4)."""
+    harm = "do not connect"
+    if "host" in facts:
+        is_mail = facts["port"] == _SMTP
+        harm = "defer all mail to {host}" if is_mail else "do not connect to port {port} of {host}"
+    return (
+        "{name}: its TLSA records do not validate at {resolver}[ ({why})], and clients of DANE "
+        f"{harm}; {{look}}"
+    )
+
+
+def _servers_say(facts: Facts) -> str:
+    return f"{{servers:some}} say{'s' * (len(facts['servers']) == 1)} that {{what}}"
+
+
+def _silent(facts: Facts) -> str:
+    return f"did not answer {'by TCP ' if 'tcp' in facts else ''}within {{seconds}} s"
 
 
 DNS: Mapping[Failed, str | Callable[[Facts], str]] = {
+    Failed.NAME_SERVER: "{server} {why}",
+    Failed.NS_NO_ADDRESS: "has no address to ask",
+    Failed.NS_SILENT: _silent,
+    Failed.NS_NOISE: "sent nothing within {seconds} s that answers the question",
+    Failed.NS_CLOSED: "closed the TCP connection without an answer",
+    Failed.NS_NOT_ASKED: "cannot be asked[{tcp:if} by TCP]: {said}",
+    Failed.NS_OUT_OF_REACH: "is out of reach from here by {family}: {said}",
+    Failed.NS_NONSENSE: "answers nonsense[{tcp:if} by TCP]",
+    Failed.NS_TOO_MANY: (
+        "sends an answer of {records} records, and no more than {most} are read; look at what it "
+        "serves"
+    ),
+    Failed.NS_TOO_LONG: (
+        "sends an answer whose names take too long to read; look at what it serves"
+    ),
+    Failed.NS_ANSWERS: "answers {rcode}[ for {owner} {type}]",
+    Failed.NS_NOT_AUTHORITATIVE: "is not authoritative[ for {owner}]",
+    Failed.NS_AGAIN: "{why}, again and again",
+    Failed.NS_TCP_ALONE: "answers by TCP alone, and CAs ask by UDP; open port 53 for UDP",
+    Failed.NS_NOT_BY_UDP: "did not answer by UDP",
+    Failed.NS_CNAME: "has a CNAME at {owner} that leads to {target}",
+    Failed.NS_NO_SOA: "has no SOA record",
+    Failed.NOT_WATCHED: "{cut}; name those to watch with nameservers in [[[[dns_primary]]]]",
+    Failed.CUT: "{what:lines}",
+    Failed.CUT_SERVERS: "of its {number} name servers the first {most} by name are asked",
+    Failed.CUT_ADDRESSES: "of the {number} addresses of {host} the first {most} are asked",
+    Failed.CUT_ADDRESS: "{address} is not asked, it {why}",
+    Failed.ADDRESS_NONE: "is no address",
+    Failed.ADDRESS_OWN: "is this machine's own",
+    Failed.ADDRESS_SHARED: "is the address of no single host in the world",
+    Failed.ADDRESS_PRIVATE: "is private",
+    Failed.QUEUED: (
+        "questions to name servers wait for each other, up to {longest:span} in the last {lately}: "
+        "at most {most} are under way at a time, {doubtful} of them at servers that answer late or "
+        "not at all"
+    ),
+    Failed.NOT_LOOKED_UP: _not_looked_up,
+    Failed.RESOLVERS_UNREAD: "cannot read {file}: {said}; write it",
+    Failed.RESOLVERS_NONE: "{file} names no resolver; write a nameserver line there",
     Failed.NO_ADDRESSES: _no_addresses,
     Failed.NO_ADDRESS: (
         "the name server {host} has no address; correct nameservers in its [[[[dns_primary]]]]"
@@ -41,10 +157,91 @@ DNS: Mapping[Failed, str | Callable[[Facts], str]] = {
         "its primary {server} answers {rcode} and does not say with authority which its name "
         f"servers are; {_WATCH}"
     ),
-    Failed.CNAMES_LONG: "the CNAMEs of {owner} lead on and on; correct them in zone {zone}",
+    Failed.CNAMES_LONG: (
+        "the CNAMEs of {owner} lead on and on[: {names:steps}]; shorten them[ in zone {zone}]"
+    ),
+    Failed.CNAMES_CIRCLE: "the CNAMEs of {owner} lead in a circle: {names:steps}; correct them",
     Failed.CNAME_NO_HOST: "the CNAME of {owner} leads to no host: {said}; correct it",
     Failed.NOBODY_TELLS: _nobody_tells,
-    Failed.CAA_UNKNOWN: "no name server tells the CAA records of {name}: {said:lines}",
+    Failed.OWNER_IS: "it is in zone {zone}[ and a CNAME to {target}][ through {by}]",
+    Failed.SERVERS_SAY: _servers_say,
+    Failed.CONTRADICTORY: (
+        "its name servers contradict each other about {owner}: {said:lines}; wait for the transfer "
+        "to those that are behind, or make the zone the same on all servers"
+    ),
+    Failed.OWNER_NOWHERE: (
+        "{owner}[, where its CNAME leads ({at}),] is in no zone of ours ({zones}): its challenge "
+        "cannot be published; add its zone as a group or [[[[dns_primary]]]], or a CNAME from "
+        "{owner} to a zone of ours"
+    ),
+    Failed.OWNER_BELOW: (
+        "{owner} is in zone {child}, which zone {zone} delegates: what is written in {zone} is not "
+        "served; list {child} as a group or in [[[[dns_primary]]]], or let a CNAME lead to a zone "
+        "of ours"
+    ),
+    Failed.OWNER_ABOVE: (
+        "{owner} is in zone {parent}: {zone} is no zone of its own and takes no updates; list "
+        "{parent} in [[[[dns_primary]]]]"
+    ),
+    Failed.ALIAS_UNSURE: "{owner} leads to {target}, but {why}",
+    Failed.ALIAS_UNKNOWN: (
+        "{owner} leads to {target} by the resolver, but the name servers of {zone} know of no "
+        "CNAME there; wait until it has reached them, or correct the resolver"
+    ),
+    Failed.NOT_EVERYWHERE: "{servers:lines}[ and {more} more][; {remedies:lines}]",
+    Failed.BY_TURNS: (
+        "its name servers show the challenges by turns, never all at one time; see which one keeps "
+        "being started or loaded with older data"
+    ),
+    Failed.PRIMARY_WITHOUT: _primary_without,
+    Failed.SERVERS_LACK: _servers_lack,
+    Failed.FIX_RESOLVER: (
+        "if a resolver cannot be asked from here or keeps old answers, correct dns_xtra_ns"
+    ),
+    Failed.FIX_NAME_SERVER: (
+        "let it serve the zone and answer us, or take it out of the zone's NS records (or of "
+        "nameservers in [[[[dns_primary]]]])"
+    ),
+    Failed.FIX_SERIAL: (
+        "the primary shows it with the serial it had before, {serial}, so that nobody fetches the "
+        "zone: let restart_cmd of [[dns]] raise the serial"
+    ),
+    Failed.FIX_TRANSFER: "check its transfer from the primary",
+    Failed.BOGUS: (
+        "zone {name}: its DNSSEC does not validate at {resolver}[ ({why})], and no CA accepts "
+        "that; {look}"
+    ),
+    Failed.TLSA_BOGUS: _tlsa_bogus,
+    Failed.EXTENDED_ERROR: "{error}[: {said}]",
+    Failed.LOOK_WITH_DELV: (
+        "look for signatures that have expired and for a DS that fits no key: "
+        "delv @{address}[ -p {port}] {name} {type}"
+    ),
+    Failed.NAME_VALIDATING: "if others see it right, name one as dns_validating_resolver",
+    Failed.NOT_VALIDATED_HERE: (
+        "whether its DNSSEC holds is not known, the resolver {why}; correct dns_validating_resolver"
+    ),
+    Failed.VALIDATING_ANSWERS: (
+        "the resolver {why}; see whether the zone's name servers answer it, or correct "
+        "dns_validating_resolver"
+    ),
+    Failed.CAA_CRITICAL: (
+        f"{_MUST_NOT} demand {{tag}} (it is critical), which is not known here, and a CA that does "
+        "not know it refuses; remove that record, or write it with flags 0"
+    ),
+    Failed.CAA_NOBODY: (
+        f'{_MUST_NOT} allow nobody; add `{{domain}}. CAA 0 {{tag}} "…"` with the domain of your CA'
+    ),
+    Failed.CAA_CONDITIONS: _caa_conditions,
+    Failed.CAA_TWICE: "never, because {tag} is there {number} times",
+    Failed.CAA_METHOD: "only by {allowed}, not by {method}",
+    Failed.CAA_ACCOUNT: _caa_account,
+    Failed.CAA_OTHERS: _caa_others,
+    Failed.CAA_UNSEEN: (
+        "the CAA records of {names:some} cannot be looked up: {why}; the order goes on, and the CA "
+        "refuses it if they forbid it or if it gets no answer either"
+    ),
+    Failed.CAA_UNKNOWN: "no name server gives the CAA records of {name}: {said:lines}",
     Failed.CAA_CNAMES_LONG: (
         "the CNAMEs of {owner} lead on and on, and no CA can look up its CAA records; correct them "
         "in zone {zone}"
@@ -56,6 +253,10 @@ DNS: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.NO_ACME_DIR: (
         "acme_dir {folder} is not there; make that directory, which the name server reads, or "
         "correct acme_dir in [[dns]]"
+    ),
+    Failed.NO_TLSA_DIR: (
+        "the directory {folder} is not there; make it, for the name server to read, or correct "
+        "tlsa_dirs in [[dns]]"
     ),
     Failed.PRIMARY_NO_ADDRESS: (
         "the primary {host} has no address; correct server in [[[[dns_primary]]]]"

@@ -1,10 +1,11 @@
-"""Words for `Ended`: what became of an admin's request."""
+"""Words for `Ended` and `Answered`: what became of an admin's request."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
 from sslmd.core.reason import Ended
+from sslmd.core.told import Answered
 
 # For type checkers alone: `typing` is slow to import.
 TYPE_CHECKING = False
@@ -23,6 +24,13 @@ def _too_early(facts: Mapping[str, Any]) -> str:
     return f"{{cert}} rolls by itself at {{at}}, {rule}; --force rolls it now"
 
 
+def _trial_well(facts: Mapping[str, Any]) -> str:
+    kept = "it is in {folder}" if "folder" in facts else "nothing was kept"
+    return (
+        f"{{server}} issues it: serial {{serial}}, valid until {{until}}[; {{unmet:lines}}]; {kept}"
+    )
+
+
 ENDINGS: Mapping[Ended, str | Callable[[Mapping[str, Any]], str]] = {
     Ended.CANCELLED: "cancelled by an admin",
     Ended.NOT_NOTED: "it could not be noted: {why}",
@@ -34,11 +42,38 @@ ENDINGS: Mapping[Ended, str | Callable[[Mapping[str, Any]], str]] = {
     Ended.NOT_BACK: "set {set} cannot be rolled back to: {why}",
     Ended.TOO_EARLY: _too_early,
     Ended.TO_COME: "it will be done",
-    Ended.NOT_CONFIGURED: "it is not in the configuration any more",
+    Ended.NOT_CONFIGURED: "it is no longer in the configuration",
     Ended.REPLACED: "it was replaced by another one",
     Ended.ISSUED: "{what}[; {on_deck:if}it is on deck]",
     Ended.ROLLED: "rolled and deployed",
     Ended.ROLLED_BUT: "rolled, but {why}",
     Ended.ROLLED_WAITS: "rolled; {why}",
-    Ended.TRIAL_WELL: "{said}",
+    Ended.TRIAL_WELL: _trial_well,
+}
+
+ANSWERS: Mapping[Answered, str | Callable[[Mapping[str, Any]], str]] = {
+    Answered.PLACES: (
+        "{kind} on {host}[ ({some} of {all} certificates {why:lines})][ ({every:lines})]"
+    ),
+    Answered.SERVERS_FAILED: "{errors:lines}",
+    Answered.SERVER_FAILED: "{kind} on {host}: {error}",
+    Answered.WINDOW_OF: "waits for the restart_window of {servers}",
+    Answered.DELIVERED: "delivered: {servers}",
+    Answered.RESTARTED: "restarted: {servers}",
+    Answered.NO_SERVER_HAS: "in production; no server has it",
+    Answered.REFRESHED: "{texts:lines}",
+    Answered.NOTHING_TO_REFRESH: (
+        "nothing to do: [[dns]] has neither acme_dir nor tlsa_dirs nor restart_cmd"
+    ),
+    Answered.COMMAND_RUN: "restart_cmd was run",
+    Answered.TRIAL_STOPPED: "the {kind} was stopped",
+    Answered.ROLL_DROPPED: "the request to roll it is dropped",
+    Answered.RENEW_DROPPED: "the request to renew it is dropped",
+    Answered.BACK_DROPPED: "the request to go back to set {set} is dropped",
+    Answered.RESTS_UNTIL: (
+        "its renewal is stopped: it rests until {until}. To go on now: sslmctl renew {arg}"
+    ),
+    Answered.GONE: "it is stopped",
+    Answered.STOPPED: "what was under way is stopped",
+    Answered.TAKEN_BACK: "{what}",
 }

@@ -35,8 +35,8 @@ def _ca_unusable(facts: Facts) -> str:
 def _roll_blocked(facts: Facts) -> str:
     tense = "expired" if facts["over"] else "expires"
     usage_3 = (
-        "; until then the certificate in use stays, which clients that check DANE by usage 3 "
-        "accept even when it has expired, and no others"
+        ". The certificate in use stays until then: clients that check DANE by usage 3 accept it "
+        "even when it has expired, others do not"
     )
     return (
         f"the certificate in use {tense} at {{end}}, and the set on deck cannot be rolled: {{why}}"
@@ -62,7 +62,7 @@ HELD: Mapping[Held, str | Callable[[Facts], str]] = {
         f"signing_ca in its service file. If you want the change: {_AGAIN}"
     ),
     Held.CA_NOT_SELF_SIGNED: (
-        "the service file says that it signs itself, its certificate is from another CA. Correct "
+        "the service file says that it signs itself; its certificate is from another CA. Correct "
         f"signing_ca in its service file. If you want the change: {_AGAIN}"
     ),
     Held.ROLL_BLOCKED_FIRST: (

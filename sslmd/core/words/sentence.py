@@ -3,26 +3,28 @@
 `show`, `status`, `plan`, answers, errors and the journal all call `say`. Each enumeration of
 `core.reason` has one table in this folder, with words for every code. Nobody reads a sentence back.
 
-Words are a pattern: `{fact}` stands for a fact, `[…]` is left out when one of the facts in it is
-missing, `[[` and `]]` are brackets. `{fact:style}` writes it in one of the `STYLES`. A function in
-the place of a pattern looks at facts and returns the pattern to use.
+Words are a pattern (`words.pattern`), with the `STYLES` below. A function in the place of a pattern
+looks at facts and returns the pattern to use.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 from sslmd.core.failed import Failed
+from sslmd.core.plain import clock, day, minute, some_of
 from sslmd.core.reason import ABOUT, ALSO, Code, Ended, Held, Reason, Why
-from sslmd.core.times import clock, day, minute
+from sslmd.core.told import Answered, Denied, Happened
 from sslmd.core.words.acme import ACME
 from sslmd.core.words.decisions import DECISIONS
+from sslmd.core.words.denied import DENIED
 from sslmd.core.words.dns import DNS
-from sslmd.core.words.endings import ENDINGS
+from sslmd.core.words.endings import ANSWERS, ENDINGS
+from sslmd.core.words.happened import HAPPENED
 from sslmd.core.words.held import HELD
+from sslmd.core.words.hosts import HELD_HOSTS, HOSTS
+from sslmd.core.words.pattern import fill
 
 # For type checkers alone: `typing` is slow to import.
 TYPE_CHECKING = False
@@ -33,9 +35,12 @@ if TYPE_CHECKING:
 
 TABLES: Mapping[type[Code], Mapping[Any, str | Callable[..., str]]] = {
     Why: DECISIONS,
-    Held: HELD,
+    Held: {**HELD, **HELD_HOSTS},
     Ended: ENDINGS,
-    Failed: {**ACME, **DNS},
+    Failed: {**ACME, **DNS, **HOSTS},
+    Happened: HAPPENED,
+    Denied: DENIED,
+    Answered: ANSWERS,
 }
 
 
@@ -46,45 +51,10 @@ def say(reason: Reason | None) -> str:
     facts = dict(reason.facts)
     also, about = facts.pop(ALSO, ()), facts.pop(ABOUT, None)
     words = TABLES[type(reason.code)][reason.code]
-    text = fill(words if isinstance(words, str) else words(facts), facts)
+    text = fill(words if isinstance(words, str) else words(facts), facts, STYLES)
     text = text if about is None else f"{about}: {text}"
     assert isinstance(also, tuple)
     return "; ".join([text, *map(written, also)])
-
-
-def fill(pattern: str, facts: Mapping[str, Fact]) -> str:
-    """Return a pattern with its facts; raises KeyError where one is missing outside brackets."""
-    text = []
-    for optional, pieces in _pieces(pattern):
-        if optional and any(not facts.get(piece[0]) for piece in pieces if piece[0]):
-            continue
-        for name, rest in pieces:
-            text.append(STYLES[rest](facts[name]) if name else rest)
-    return "".join(text)
-
-
-@lru_cache(maxsize=2048)
-def _pieces(pattern: str) -> tuple[tuple[bool, tuple[tuple[str, str], ...]], ...]:
-    """Cut a pattern into parts, each optional or not: facts with their styles, "" with a text."""
-    parts: list[tuple[bool, tuple[tuple[str, str], ...]]] = []
-    pieces: list[tuple[str, str]] = []
-    optional = False
-    for mark, name, style, text in _TOKENS.findall(pattern):
-        if mark in ("[", "]"):
-            parts.append((optional, tuple(pieces)))
-            pieces, optional = [], mark == "["
-        else:
-            pieces.append((name, style) if name else ("", mark[:1] or text))
-    parts.append((optional, tuple(pieces)))
-    return tuple(parts)
-
-
-_TOKENS = re.compile(r"(\[\[|\]\]|\[|\])|\{(\w+)(?::(\w+))?\}|([^\[\]{}]+)")
-
-
-def fields(pattern: str) -> Iterator[str]:
-    """Yield the names of the facts in a pattern."""
-    return (name for _, name, _, _ in _TOKENS.findall(pattern) if name)
 
 
 # --- facts ---------------------------------------------------------------------------------
@@ -118,6 +88,14 @@ def _joined(between: str) -> Callable[[Fact], str]:
     return written_so
 
 
+def _some(most: int) -> Callable[[Fact], str]:
+    def written_so(fact: Fact) -> str:
+        assert isinstance(fact, tuple)
+        return some_of(tuple(map(written, fact)), most)
+
+    return written_so
+
+
 def _days(fact: Fact) -> str:
     assert isinstance(fact, timedelta)
     return f"{fact / timedelta(days=1):.1f} d"
@@ -141,5 +119,9 @@ STYLES: dict[str, Callable[[Fact], str]] = {
     "and": _joined(" and "),
     "lines": _joined("; "),
     "words": _joined(" "),
+    "steps": _joined(" -> "),
+    "or": _joined(" or "),
+    "some": _some(5),
+    "two": _some(2),
     "if": lambda _: "",
 }

@@ -1,6 +1,13 @@
-"""What admins ask for: written down first, so that it is done over crashes too; and taken back."""
+"""What admins ask for: written down first, so that it is done over crashes too; and taken back.
+
+The journal says how it goes on, and which of its records is the end of it.
+"""
 
 from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Self
 
 from sslmd.core.errors import SslmError
 from sslmd.core.events import (
@@ -10,11 +17,127 @@ from sslmd.core.events import (
     TrialEnded,
 )
 from sslmd.core.jobs import Certify, MakeKey, Order
-from sslmd.core.names import CertId
+from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
-from sslmd.core.reason import Ended, Reason, Said
-from sslmd.core.state import Ask, TrialAsk
+from sslmd.core.reason import Ended, Reason, Said, noted, on_wire
+from sslmd.core.state import Ask, Request, Track, TrialAsk
+from sslmd.core.state import Request as What
+from sslmd.core.told import Answered, Denied
+from sslmd.core.words.sentence import say
+from sslmd.daemon.api.users import denied
 from sslmd.daemon.planner import Planner
+from sslmd.daemon.registry import Entry
+from sslmd.daemon.tell.journal import Bus, Record
+from sslmd.wire.messages import ErrorCode, Outcome
+
+Result = tuple[Outcome, Reason]
+
+
+def ended(entry: Entry | None, ask: Ask | TrialAsk, record: Record) -> Result | None:
+    """Return how a request ended, if `record` is its end; `entry` is its certificate's now."""
+    line = record.reason or noted(record.text)
+    if record.event == "attempt-failed" and not _is_its_doing(entry, ask, record):
+        return None
+    if isinstance(ask, TrialAsk):
+        ends = {"trial-ended": Outcome.DONE, "trial-failed": Outcome.FAILED}
+        return (ends[record.event], line) if record.event in ends else None
+    if ask.what is What.ROLL and _is_to_come(entry, ask) and _is_of_serving(record):
+        return None
+    if ask.back is not None and _is_before(entry, ask.back) and _is_of_serving(record):
+        return None
+    match ask.what, record.event:
+        case _, "attempt-failed":
+            return (Outcome.FAILED, line)
+        case _, "ask-dropped":
+            why = record.because or line
+            failed = ask.back is not None and why.code is not Ended.CANCELLED
+            return (Outcome.FAILED if failed else Outcome.UNNEEDED, why)
+        case What.RENEW, "cert-issued":
+            on_deck = entry is not None and entry.state.next is not None
+            return (Outcome.DONE, Reason(Ended.ISSUED, what=line, on_deck=on_deck))
+        case What.ROLL, "settled":
+            return (Outcome.DONE, Reason(Ended.ROLLED))
+        case What.ROLL, "restart-failed" | "copy-failed":
+            return (Outcome.FAILED, Reason(Ended.ROLLED_BUT, why=line))
+    return None
+
+
+def _is_its_doing(entry: Entry | None, ask: Ask | TrialAsk, record: Record) -> bool:
+    """Whether a failed attempt is one of what was asked for.
+
+    A renewal goes on beside a delivery that fails; a roll has ended when the next renewal begins.
+    """
+    if isinstance(ask, TrialAsk):
+        return False
+    if record.job != Track.RENEW:
+        return ask.what is What.ROLL
+    return ask.what is What.RENEW or _is_to_come(entry, ask)
+
+
+def _is_to_come(entry: Entry | None, ask: Ask) -> bool:
+    """Whether a request is not carried out yet."""
+    return entry is not None and entry.state.ask == ask
+
+
+def _is_before(entry: Entry | None, back: SetName) -> bool:
+    """Whether the set that is to be gone back to is not in use yet."""
+    if entry is None:
+        return False
+    return entry.state.curr is None or entry.state.curr.name != back
+
+
+def _is_of_serving(record: Record) -> bool:
+    """Whether a record is about how servers get on with `curr`: the set that is to go."""
+    failed = record.event == "attempt-failed" and record.job != Track.RENEW
+    return failed or record.event in ("settled", "copy-failed", "restart-failed")
+
+
+def outcome_row(cert: CertId, outcome: Outcome, reason: Reason) -> dict[str, Any]:
+    """Return the end of a request as it stands in an answer (docs/socket-api.md)."""
+    row = {"cert": str(cert), "outcome": str(outcome), "text": say(reason)}
+    return {**row, **on_wire(reason)}
+
+
+# Records kept for a client that reads slowly; one that falls further behind is let go.
+MAX_BEHIND = 10_000
+
+
+class Following:
+    """Records that fit, from the start of the `with` block on."""
+
+    def __init__(self, bus: Bus, fits: Callable[[Record], bool]) -> None:
+        self._bus = bus
+        self._fits = fits
+        self._waiting: asyncio.Queue[Record] = asyncio.Queue()
+        self._lost = False
+
+    def __enter__(self) -> Self:
+        self._end = self._bus.follow(self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _take(self, record: Record) -> None:
+        if self._waiting.qsize() >= MAX_BEHIND:
+            self._lost = True
+        elif self._fits(record):
+            self._waiting.put_nowait(record)
+
+    async def next(self) -> Record:
+        """Return the next record; raise `WireError` when some were lost."""
+        if self._lost:
+            raise denied(Reason(Denied.TOO_SLOW), ErrorCode.LIMIT)
+        return await self._waiting.get()
+
+    async def next_within(self, seconds: float) -> Record | None:
+        """Return the next record, None if there is none within `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.next()
+        except TimeoutError:
+            return None
+
 
 CANCELLED = Reason(Ended.CANCELLED)
 
@@ -54,7 +177,7 @@ class Asking:
                 planner.registry.put(cert, ended)
                 raise
 
-    async def cancel(self, cert: CertId) -> str:
+    async def cancel(self, cert: CertId) -> Reason | None:
         """Drop an admin's request and stop the job that runs; return what was dropped.
 
         It is on disk when this returns: what was taken back does not come again after a crash.
@@ -62,28 +185,31 @@ class Asking:
         does come again when the daemon starts.
         """
         with self._planner.loop.held_back("cert", cert):
-            text = await self._cancel(cert)
-        if text:
-            await self._planner.ledger.written(cert)
-        return text
+            dropped = await self._cancel(cert)
+        if not dropped:
+            return None
+        await self._planner.ledger.written(cert)
+        return dropped[0] if len(dropped) == 1 else Reason(Answered.TAKEN_BACK, what=dropped)
 
-    async def _cancel(self, cert: CertId) -> str:
-        texts = []
+    async def _cancel(self, cert: CertId) -> tuple[Reason, ...]:
+        told: list[Reason] = []
         attempt = self._planner.registry[cert].state.trial
         if attempt is not None:
             now = self._planner.site.now()
             self._planner.registry.put(cert, TrialEnded(now, attempt, CANCELLED))
             await self._planner.queue.cancel(f"trial {cert}")
+            told.append(Reason(Answered.TRIAL_STOPPED, kind=attempt.kind))
             if cert not in self._planner.registry or self._planner.registry[cert].state.ask is None:
                 # What goes on beside it by itself, nobody asked to stop.
-                return f"the {attempt.kind} was stopped"
-            texts.append(f"the {attempt.kind} was stopped")
+                return tuple(told)
         ask = self._planner.registry[cert].state.ask if cert in self._planner.registry else None
         failed = False
         if ask is not None:
             # First, or the end of the job below would only bring the next one for it.
-            what = f"go back to set {ask.back}" if ask.back else f"{ask.what} it"
-            texts.append(f"the request to {what} is dropped")
+            is_roll = ask.what is Request.ROLL
+            code = Answered.ROLL_DROPPED if is_roll else Answered.RENEW_DROPPED
+            back = Reason(Answered.BACK_DROPPED, set=ask.back) if ask.back else None
+            told.append(back or Reason(code))
             failed = self._planner.registry[cert].state.trouble is not None
             self._planner.registry.put(cert, AskDropped(self._planner.site.now(), CANCELLED))
         making = any(
@@ -93,16 +219,16 @@ class Asking:
         # What is due and failed waits for its next try, which the request would have brought on.
         if making or (failed and self._is_due(cert)):
             # First, too: what is due would begin again as soon as it is stopped.
-            texts.append(self._planner.certs.rest(cert))
+            told.append(self._planner.certs.rest(cert))
         dropped = await self._planner.queue.cancel(f"cert {cert}")
         if dropped:
             # A thread may have come to its end after all: what it left on disk counts.
             await self._planner.certs.look_again(cert)
             if not making:
-                texts.append("what was under way is stopped")
+                told.append(Reason(Answered.STOPPED))
         if cert in self._planner.registry:  # a reload may have taken it away meanwhile
             self._planner.loop.touch("cert", cert)
-        return ", ".join(texts)
+        return tuple(told)
 
     def _is_due(self, cert: CertId) -> bool:
         """Whether it would be renewed at once, without being asked."""

@@ -9,20 +9,23 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from sslmd.config.hosts import THIS_HOST, class_order, hosts_of
+from sslmd.config.model import THIS_HOST, class_order, hosts_of
+from sslmd.core.errors import Trouble
 from sslmd.core.events import RestartAsked, ServersWanting
 from sslmd.core.host.commands import DNS
 from sslmd.core.names import CertId
-from sslmd.core.retry import Trouble
+from sslmd.core.reason import Ended, Reason, Said, Why, noted, on_wire, said
 from sslmd.core.state import DONE, Server, ServerPhase
+from sslmd.core.told import Answered, Denied
 from sslmd.core.view import blocking, told
 from sslmd.core.words.sentence import say
-from sslmd.daemon.api.following import Following
+from sslmd.daemon.api.asking import Following, Result, outcome_row
 from sslmd.daemon.api.server import Client
+from sslmd.daemon.api.users import denied
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import DEBUG
-from sslmd.wire.messages import ErrorCode, Notice, Outcome, WireError, quoted
+from sslmd.wire.messages import ErrorCode, Notice, Outcome, quoted
 from sslmd.wire.params import Params
 
 # Seconds after which it is looked how far things are, without an event.
@@ -42,17 +45,19 @@ class Deliveries:
         """Give servers what they should have, past any wait and whatever is known of them."""
         hosts = self._hosts(params.text("to"))
         which = self._planner.registry.select(params.certs())
-        rows: list[tuple[CertId, Outcome, str]] = []
+        rows: dict[CertId, Result] = {}
         asked: list[CertId] = []
         for cert in which:
             entry = self._planner.registry[cert]
             if entry.hold:
-                rows.append((cert, Outcome.FAILED, entry.hold))
+                rows[cert] = (Outcome.FAILED, noted(entry.hold))
             elif entry.state.curr is None or not entry.state.curr.complete:
-                why = entry.unusable or "there is no certificate yet"
-                rows.append((cert, Outcome.UNNEEDED, f"{cert} has nothing to deliver: {why}"))
+                why = said(entry.unusable) or Reason(Why.NO_CURR)
+                nothing = Reason(Denied.NOTHING_TO_DELIVER, cert=cert, why=why)
+                rows[cert] = (Outcome.UNNEEDED, nothing)
             elif params.text("to") and not any(host in hosts for _, host in entry.servers):
-                rows.append((cert, Outcome.UNNEEDED, f"{cert} is not for {params.text('to')}"))
+                not_for = Reason(Denied.NOT_FOR_HOST, cert=cert, host=Said(params.text("to")))
+                rows[cert] = (Outcome.UNNEEDED, not_for)
             else:
                 asked.append(cert)
         now = self._planner.site.now()
@@ -64,10 +69,8 @@ class Deliveries:
         parts = await self._carry(client, params, asked, event, ours)
         for cert in asked:
             of_it = [server for one, server in parts if one == cert]
-            rows.append((cert, *self._outcome(cert, of_it, params)))
-        order = {cert: number for number, cert in enumerate(which)}
-        rows.sort(key=lambda row: order[row[0]])
-        return {"certs": [{"cert": str(c), "outcome": str(o), "text": t} for c, o, t in rows]}
+            rows[cert] = self._outcome(cert, of_it, params)
+        return {"certs": [outcome_row(cert, *rows[cert]) for cert in which]}
 
     async def restart(self, client: Client, params: Params) -> dict[str, Any]:
         """Restart a server class on its hosts, and prove what it serves."""
@@ -82,7 +85,7 @@ class Deliveries:
         # Nothing is done for what is held; its class is restarted for the others all the same.
         asked = [cert for cert in using if not registry[cert].hold]
         if using and not asked:
-            raise WireError(ErrorCode.REFUSED, registry[using[0]].hold)
+            raise denied(noted(registry[using[0]].hold))
 
         def ours(_: CertId, server: Server) -> bool:
             return server.kind == kind and server.host in hosts
@@ -92,8 +95,9 @@ class Deliveries:
         rows = []
         for host in dict.fromkeys(server.host for _, server in parts):
             there = [server for _, server in parts if server.host == host]
-            outcome, text = _together(there, params, "restarted")
-            rows.append({"class": kind, "host": host, "outcome": str(outcome), "text": text})
+            outcome, why = _together(there, params, Answered.RESTARTED)
+            row = {"class": kind, "host": host, "outcome": str(outcome), "text": say(why)}
+            rows.append({**row, **on_wire(why)})
         return {"servers": rows}
 
     # --- what is named ---
@@ -106,18 +110,17 @@ class Deliveries:
         word = named.lower()
         found = {one for one in known if word in (one.lower(), one.rpartition("@")[2].lower())}
         if not found:
-            there = ", ".join(sorted(known)) or "none"
-            text = f"no server class has a host {quoted(named)}; there are: {there}"
-            raise WireError(ErrorCode.INVALID_PARAMS, text)
+            why = Reason(Denied.NO_HOST, named=quoted(named), there=tuple(sorted(known)))
+            raise denied(why, ErrorCode.INVALID_PARAMS)
         return found
 
     def _kind(self, named: str) -> str:
         kinds = class_order(self._planner.site.config)
         if named in kinds:
             return named
-        there = ", ".join(kind for kind in kinds if kind != DNS) or "none"
-        text = f"there is no server class {quoted(named)}; there are: {there}"
-        raise WireError(ErrorCode.INVALID_PARAMS, text)
+        there = tuple(kind for kind in kinds if kind != DNS)
+        why = Reason(Denied.NO_CLASS, named=quoted(named), there=there)
+        raise denied(why, ErrorCode.INVALID_PARAMS)
 
     # --- doing it ---
 
@@ -131,8 +134,9 @@ class Deliveries:
     ) -> list[Part]:
         """Have it done, and wait for the end if that is wanted; return the servers."""
         planner = self._planner
+        hosts = {server.host for _, server in self._parts(asked, ours)}
         with Following(planner.bus, lambda record: record.cert in asked) as following:
-            with planner.loop.held_back("cert", *asked), planner.loop.held_back("hosts", ""):
+            with planner.loop.held_back("cert", *asked), planner.loop.held_back("hosts", *hosts):
                 for cert in asked:
                     planner.registry.put(cert, event)
                 for cert in asked:
@@ -167,16 +171,16 @@ class Deliveries:
         hosts = self._planner.hosts
         return any(hosts.is_coming(cert, one, now) for cert, one in self._parts(asked, ours))
 
-    def _outcome(self, cert: CertId, servers: list[Server], params: Params) -> tuple[Outcome, str]:
+    def _outcome(self, cert: CertId, servers: list[Server], params: Params) -> Result:
         entry = self._planner.registry.entries.get(cert)
         if entry is None:
-            return (Outcome.FAILED, "it is not in the configuration any more")
+            return (Outcome.FAILED, Reason(Ended.NOT_CONFIGURED))
         if entry.hold:
-            return (Outcome.FAILED, entry.hold)
+            return (Outcome.FAILED, noted(entry.hold))
         stuck = _stuck(entry, self._planner.site.now())
         if stuck is not None:
-            return (Outcome.FAILED, say(told(stuck)))
-        return _together(servers, params, "delivered")
+            return (Outcome.FAILED, told(stuck))
+        return _together(servers, params, Answered.DELIVERED)
 
 
 def _stuck(entry: Entry, now: datetime) -> Trouble | None:
@@ -193,36 +197,38 @@ def _restartable(server: Server, kind: str, hosts: Collection[str]) -> bool:
     )
 
 
-def _together(servers: list[Server], params: Params, done: str) -> tuple[Outcome, str]:
+def _together(servers: list[Server], params: Params, done: Answered) -> Result:
     """Return how it stands with some servers, as one outcome."""
     if not params.flag("wait", default=True):
-        return (Outcome.ACCEPTED, "it will be done")
-    failed = [one for one in servers if one.attempts]
-    if failed:
-        texts = dict.fromkeys(f"{one.kind} on {one.host}: {one.error}" for one in failed)
-        return (Outcome.FAILED, "; ".join(texts))
-    waiting = [one for one in servers if one.phase not in DONE]
-    if waiting:
-        places = ", ".join(f"{one.kind} on {one.host}" for one in waiting)
-        return (Outcome.WAITING, f"waits for the restart_window of {places}")
-    at: dict[str, list[Server]] = {}
+        return (Outcome.ACCEPTED, Reason(Ended.TO_COME))
+    errors = dict.fromkeys(
+        Reason(Answered.SERVER_FAILED, kind=one.kind, host=one.host, error=Said(one.error))
+        for one in servers
+        if one.attempts
+    )
+    if errors:
+        return (Outcome.FAILED, Reason(Answered.SERVERS_FAILED, errors=tuple(errors)))
+    if waiting := [one for one in servers if one.phase not in DONE]:
+        places = tuple(Reason(Answered.PLACES, kind=one.kind, host=one.host) for one in waiting)
+        return (Outcome.WAITING, Reason(Answered.WINDOW_OF, servers=places))
+    at: dict[tuple[str, str], list[Server]] = {}
     for one in servers:
-        at.setdefault(f"{one.kind} on {one.host}", []).append(one)
-    places = ", ".join(f"{place}{_unseen(there)}" for place, there in at.items())
-    return (Outcome.DONE, f"{done}: {places}" if places else "in production; no server has it")
+        at.setdefault((one.kind, one.host), []).append(one)
+    if not at:
+        return (Outcome.DONE, Reason(Answered.NO_SERVER_HAS))
+    return (Outcome.DONE, Reason(done, servers=tuple(map(_seen, at.values()))))
 
 
-def _unseen(servers: list[Server]) -> str:
-    """Return why it was not seen what a server uses, for what stands behind its name.
-
-    `servers`: how it stands with each certificate there.
-    """
+def _seen(servers: list[Server]) -> Reason:
+    """Return a place, and why it was not seen what it uses: how it stands with each certificate."""
     whys = [
         one.unseen.why
         for one in servers
         if one.phase is ServerPhase.RESTARTED and one.unseen is not None and not one.unseen.meant
     ]
-    if not whys:
-        return ""
-    some = f"{len(whys)} of {len(servers)} certificates " if len(whys) < len(servers) else ""
-    return f" ({some}{'; '.join(dict.fromkeys(whys))})"
+    why = tuple(map(Said, dict.fromkeys(whys)))
+    kind, host = servers[0].kind, servers[0].host
+    if len(whys) == len(servers):
+        return Reason(Answered.PLACES, kind=kind, host=host, every=why)
+    some, of = len(whys) or None, len(servers)
+    return Reason(Answered.PLACES, kind=kind, host=host, some=some, all=of, why=why)

@@ -14,8 +14,7 @@ from typing import Any
 from sslmd.acme.accounts import account_uri
 from sslmd.config.model import ServiceConfig
 from sslmd.core.dane.tlsa import Share
-from sslmd.core.errors import SslmError
-from sslmd.core.facts import SetFacts
+from sslmd.core.errors import SslmError, Trouble
 from sslmd.core.jobs import (
     Certify,
     CertJob,
@@ -31,9 +30,8 @@ from sslmd.core.jobs import (
 from sslmd.core.limits import MOST_ISSUED
 from sslmd.core.names import CertId, SetName
 from sslmd.core.reason import Held, Reason, on_wire, said
-from sslmd.core.retry import Trouble
 from sslmd.core.roll_wait import issued_at
-from sslmd.core.spec import AcmeCa
+from sslmd.core.spec import AcmeCa, SetFacts
 from sslmd.core.state import Server, ServerPhase, SetNote, Unseen
 from sslmd.core.trouble import CertStatus, ServerStatus
 from sslmd.core.words.sentence import say
@@ -177,14 +175,16 @@ def hosts(planner: Planner) -> list[dict[str, Any]]:
     return [
         {
             "host": host,
-            "visited": time(note.visited),
-            "surplus": list(note.surplus),
-            "surplus_more": note.more,
-            "text": text,
-            "error": note.error or None,
-            "next_try": time(note.next_try),
+            "visited": time(entry.note.visited),
+            "surplus": list(map(str, entry.note.surplus)),
+            "surplus_more": entry.note.more,
+            "text": say(why),
+            **on_wire(why, "text"),
+            "error": entry.note.error or None,
+            **on_wire(entry.trouble, "error"),
+            "next_try": time(entry.note.next_try),
         }
-        for host, note, text in notes.told()
+        for host, entry, why in notes.told()
     ]
 
 
@@ -212,7 +212,7 @@ def zones(planner: Planner) -> list[dict[str, Any]]:
 
 def dns() -> list[dict[str, Any]]:
     """Return what of name servers is not asked, or has to wait, because of the bounds."""
-    return [{"text": text} for text in bounds().remarks()]
+    return [{"text": say(one), **on_wire(one)} for one in bounds().remarks()]
 
 
 def dh(planner: Planner) -> list[dict[str, Any]]:
@@ -309,14 +309,13 @@ def _last_error(
         return entry.hold, CertStatus.REASON, said(entry.hold)
     if entry.unsaved:
         return entry.unsaved, "", said(entry.unsaved)
-    if entry.decision.waits_for_ca:
-        return "", "", None
-    if trouble is not None and not trouble.rests:
+    waits = entry.decision.waits_for_ca  # its CA says what failed
+    if trouble is not None and not trouble.rests and not waits:
         return trouble.text, "", trouble.reason or said(trouble.text)
     if alarm := entry.decision.alarm:
         about = CertStatus.REASON if alarm in entry.decision.reason.within() else ""
         return say(alarm), CertStatus.SET if alarm.code is Held.CA_UNUSABLE else about, alarm
-    if failed is not None:
+    if failed is not None and not waits:
         place = f"{failed.kind} on {failed.host}"
         return f"{place}: {failed.error}", place, said(failed.error)
     return "", "", None

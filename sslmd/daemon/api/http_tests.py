@@ -76,8 +76,8 @@ class _Removing:
 
 def _document(test: Test, problems: tuple[str, ...]) -> dict[str, Any]:
     return {
-        "servers": list(test.servers),
-        "server_dir": str(test.server_dir),
+        "servers": list(test.web.hosts),
+        "server_dir": str(test.web.folder),
         "files": [
             {"group": one.group, "token": one.token, "value": one.value} for one in test.files
         ],

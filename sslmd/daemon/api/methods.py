@@ -11,16 +11,18 @@ from typing import Any, assert_never
 from sslmd.acme.orders import Challenge
 from sslmd.core.errors import ConfigError, SslmError
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
+from sslmd.core.reason import Held, Reason, Said, noted, on_wire
+from sslmd.core.told import Answered, Denied
+from sslmd.core.words.sentence import say
 from sslmd.daemon.api import documents, limits
-from sslmd.daemon.api.asking import Asking
+from sslmd.daemon.api.asking import Asking, Following, Result
 from sslmd.daemon.api.deliveries import Deliveries
-from sslmd.daemon.api.following import Following
 from sslmd.daemon.api.http_tests import HttpTests
-from sslmd.daemon.api.metering import gently
 from sslmd.daemon.api.plan_document import plan
 from sslmd.daemon.api.requests import Requests
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.api.status_document import StatusDocument
+from sslmd.daemon.api.users import denied, gently
 from sslmd.daemon.held import is_held
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import UnknownCertError
@@ -33,7 +35,6 @@ from sslmd.wire.messages import (
     Outcome,
     Response,
     RpcRequest,
-    WireError,
     encode_plain,
 )
 from sslmd.wire.params import Params
@@ -78,30 +79,24 @@ class Methods:
         """Answer one request with a line, in pieces; raises `WireError` for what is refused."""
         params = Params(request)
         if params.method in _CHANGING and not client.may_change:
-            raise WireError(
-                ErrorCode.NOT_PERMITTED,
-                f"{params.method} is for root and the daemon's own user; uid {client.uid} may read",
-            )
+            why = Reason(Denied.NOT_PERMITTED, method=params.method, uid=client.uid)
+            raise denied(why, ErrorCode.NOT_PERMITTED)
         try:
             if params.method in _FOR_CERTS:
                 await self._look_at_held(params)
             return await self._dispatch(client, request, params)
         except UnknownCertError as err:
-            raise WireError(ErrorCode.UNKNOWN_CERT, str(err)) from None
+            raise denied(err.reason, ErrorCode.UNKNOWN_CERT) from None
         except ConfigError as err:
-            count = len(err.mistakes)
-            text = (
-                f"{count} mistake{'s' if count > 1 else ''}; the old configuration stays in force"
-            )
-            if self._planner.refused is not None:
-                text = f"{text}; {self._planner.refused.consequence}"
-            data = {
-                "mistakes": [str(mistake) for mistake in err.mistakes],
-                "warnings": [str(warning) for warning in err.warnings],
-            }
-            raise WireError(ErrorCode.CONFIG_REFUSED, text, data=data) from None
+            then = self._planner.refused.consequence if self._planner.refused else None
+            raise denied(
+                Reason(Denied.CONFIG_MISTAKES, count=len(err.mistakes), then=then),
+                ErrorCode.CONFIG_REFUSED,
+                mistakes=[str(mistake) for mistake in err.mistakes],
+                warnings=[str(warning) for warning in err.warnings],
+            ) from None
         except SslmError as err:
-            raise WireError(ErrorCode.REFUSED, str(err)) from None
+            raise denied(err.reason) from None
 
     async def _dispatch(
         self, client: Client, request: RpcRequest, params: Params
@@ -165,7 +160,7 @@ class Methods:
     async def _show(self, client: Client, params: Params) -> dict[str, Any]:
         which = self._select([params.cert()])
         if len(which) != 1:
-            raise WireError(ErrorCode.INVALID_PARAMS, "show takes one certificate: group:service")
+            raise denied(Reason(Denied.ONE_CERT), ErrorCode.INVALID_PARAMS)
         async with client.user.making():
             return await documents.show(self._planner, which[0], client.user.spend)
 
@@ -195,11 +190,8 @@ class Methods:
         """
         again = params.flag("now")
         if again and not client.may_change:
-            raise WireError(
-                ErrorCode.NOT_PERMITTED,
-                f"now is for root and the daemon's own user; uid {client.uid} gets what was found "
-                f"in the last {limits.ASKED_EVERY:g} s",
-            )
+            why = Reason(Denied.NOW_NOT_PERMITTED, uid=client.uid, seconds=limits.ASKED_EVERY)
+            raise denied(why, ErrorCode.NOT_PERMITTED)
         which = [cert for cert in self._select(params.certs()) if self._has_dane(cert)]
         zones = dict.fromkeys(ZoneName(cert.group) for cert in which)
         watch = self._planner.zones.watch
@@ -239,11 +231,11 @@ class Methods:
         return {"removed": [{"cert": str(cert), "set": str(name)} for cert, name in removed]}
 
     async def _cancel(self, params: Params) -> dict[str, Any]:
-        cancelled = []
-        for cert in self._select(params.certs()):
-            text = await self._asking.cancel(cert)
-            if text:
-                cancelled.append({"cert": str(cert), "text": text})
+        cancelled = [
+            {"cert": str(cert), "text": say(what), **on_wire(what)}
+            for cert in self._select(params.certs())
+            if (what := await self._asking.cancel(cert))
+        ]
         return {"cancelled": cancelled}
 
     async def _forget(self, params: Params) -> dict[str, Any]:
@@ -279,9 +271,8 @@ class Methods:
             case "cleanup":
                 pass  # everything of an order is taken back at once, at its end
             case other:
-                raise WireError(
-                    ErrorCode.INVALID_PARAMS, f"action is auth or cleanup, not {other!r}"
-                )
+                why = Reason(Denied.ACTION, named=repr(other))
+                raise denied(why, ErrorCode.INVALID_PARAMS)
         return {}
 
     async def _dns_refresh(self, params: Params) -> dict[str, Any]:
@@ -293,41 +284,41 @@ class Methods:
         zones = [ZoneName(group) for group in groups if group != GroupName.CA]
         results = await asyncio.gather(*map(self._refreshed, zones))
         rows = zip(zones, results, strict=True)
-        return {"zones": [{"zone": str(z), "outcome": str(o), "text": t} for z, (o, t) in rows]}
+        return {
+            "zones": [
+                {"zone": str(zone), "outcome": str(how), "text": say(why), **on_wire(why)}
+                for zone, (how, why) in rows
+            ]
+        }
 
-    async def _refreshed(self, zone: ZoneName) -> tuple[Outcome, str]:
+    async def _refreshed(self, zone: ZoneName) -> Result:
         """Give both kinds of records of a zone to DNS; return how that went."""
         planner = self._planner
         dns = planner.site.config.dns
-        parts: list[Awaitable[str]] = [self._planner.zones.refresh(zone)]
+        parts: list[Awaitable[object]] = [self._planner.zones.refresh(zone)]
         if dns.acme_dirs or planner.means.updated(zone):
             parts.append(planner.ordering.challenges.refresh(zone))
         elif dns.restart and not dns.tlsa_dirs:
-            parts.append(self._reloaded(zone))
-        done, failed = [], []
+            parts.append(planner.means.command(zone))  # for a zone that has no file of ours
+        done: list[Reason] = []
+        failed: list[Reason] = []
         for result in await asyncio.gather(*parts, return_exceptions=True):
-            if isinstance(result, str):
-                done.append(result)
-                continue
             if isinstance(result, SslmError):
-                text = result.text_beside(f"zone {zone}")
-            else:
-                text = f"an error of sslmd's own: {result!r}"
-                planner.telling.bug(f"zone {zone}: {text}", result)
-            failed.append(text)
+                failed.append(result.reason.of(None))
+            elif isinstance(result, BaseException):
+                why = Reason(Held.OWN_ERROR, error=Said(repr(result)))
+                planner.telling.bug(f"zone {zone}: {say(why)}", result)
+                failed.append(why)
+            elif result is None:
+                done.append(Reason(Answered.COMMAND_RUN))
+            elif result:
+                done.append(noted(str(result)))
         # One command serves both kinds, and fails for both with the same words.
-        texts = list(dict.fromkeys(filter(None, (*failed, *done))))
-        if failed:
-            return (Outcome.FAILED, "; ".join(texts))
-        if texts:
-            return (Outcome.DONE, "; ".join(texts))
-        text = "nothing to do: [dns] has neither acme_dir nor tlsa_dirs nor restart_cmd"
-        return (Outcome.UNNEEDED, text)
-
-    async def _reloaded(self, zone: ZoneName) -> str:
-        """Run restart_cmd for a zone that has no file of ours."""
-        await self._planner.means.command(zone)
-        return "restart_cmd was run"
+        texts = tuple(dict.fromkeys((*failed, *done)))
+        if not texts:
+            return (Outcome.UNNEEDED, Reason(Answered.NOTHING_TO_REFRESH))
+        how = Outcome.FAILED if failed else Outcome.DONE
+        return (how, Reason(Answered.REFRESHED, texts=texts))
 
 
 @lru_cache(maxsize=2000)  # of one record there is one line, however many clients follow

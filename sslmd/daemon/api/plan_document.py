@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from sslmd.config.hosts import commands_of, is_meant
-from sslmd.config.model import Config
+from sslmd.config.model import Config, commands_of, is_meant
 from sslmd.core.host.commands import DNS, Argv, following_roll
 from sslmd.core.jobs import (
     Copy,
@@ -28,7 +27,7 @@ from sslmd.core.reason import Reason, Why, on_wire, said
 from sslmd.core.state import Server, ServerPhase
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api.documents import time
-from sslmd.daemon.api.metering import gently
+from sslmd.daemon.api.users import gently
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 

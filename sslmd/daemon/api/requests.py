@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sslmd.core.dane.gate import harm_of
 from sslmd.core.dane.verdict import of_another_set
 from sslmd.core.events import BackOnDeck
-from sslmd.core.facts import SetFacts
 from sslmd.core.jobs import Certify, MakeKey, Order, Roll
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
@@ -23,7 +22,7 @@ from sslmd.core.plan import decide
 from sslmd.core.reason import Ended, Reason, Why, noted
 from sslmd.core.renew_track import why_again, why_not_back
 from sslmd.core.roll_wait import roll_at
-from sslmd.core.spec import AcmeCa
+from sslmd.core.spec import AcmeCa, SetFacts
 from sslmd.core.state import (
     MAX_MIN_ROLL,
     Ask,
@@ -34,18 +33,17 @@ from sslmd.core.state import (
     TrialKind,
 )
 from sslmd.core.state import Request as What
-from sslmd.core.times import clock
+from sslmd.core.told import Denied
 from sslmd.core.view import View
-from sslmd.core.words.sentence import say, written
-from sslmd.daemon.api.asking import Asking
-from sslmd.daemon.api.following import Following
-from sslmd.daemon.api.outcomes import Result, ended, outcome_row
+from sslmd.core.words.sentence import say
+from sslmd.daemon.api.asking import Asking, Following, Result, ended, outcome_row
 from sslmd.daemon.api.server import Client
+from sslmd.daemon.api.users import denied
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import DEBUG
 from sslmd.store.sets import read_set
-from sslmd.wire.messages import ErrorCode, Notice, Outcome, WireError
+from sslmd.wire.messages import ErrorCode, Notice, Outcome
 from sslmd.wire.params import Params
 
 # Seconds after which a waiting client's certificates are looked at without an event.
@@ -70,69 +68,49 @@ class Requests:
         if kind := _trial_kind(params):
             return await self._try_out(client, params, kind)
         if force and names is None and not params.flag("all"):
-            raise WireError(
-                ErrorCode.INVALID_PARAMS, "a forced renewal of everything wants all = true"
-            )
+            raise denied(Reason(Denied.ALL_WANTED), ErrorCode.INVALID_PARAMS)
         if new_key and (names is None or not force or reuse):
-            text = "new_key wants force and certs, and reuse is the contrary of it"
-            raise WireError(ErrorCode.INVALID_PARAMS, text)
+            raise denied(Reason(Denied.NEW_KEY_WANTS), ErrorCode.INVALID_PARAMS)
         warnings: dict[CertId, list[str]] = {}
         issuances = self._planner.standings.issuances(self._planner.site) if force else None
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
             if issuances is not None:
                 if spent := issuances.exhausted(entry.wanted):
-                    problem = f"{cert}: {spent[0]}"
-                    if names is None:
-                        return (Outcome.WAITING, noted(problem))
-                    raise WireError(ErrorCode.REFUSED, problem)
+                    return _not_now(params, Outcome.WAITING, spent[0].of(cert))
                 if remark := issuances.remark(entry.wanted):
                     warnings[cert] = [remark]
             if back := _back(entry.state):
-                problem = f"{cert} is going back to set {back}, as an admin asked"
-                if names is None:
-                    return (Outcome.WAITING, noted(problem))
-                raise WireError(ErrorCode.REFUSED, f"{problem}; or not: sslmctl cancel {cert.arg}")
-            self._check_new_key(cert, entry, new_key=new_key, named=names is not None)
+                why = Reason(Denied.GOING_BACK, cert=cert, set=back, arg=cert.arg)
+                return _not_now(params, Outcome.WAITING, why)
+            if new_key and entry.wanted.spec.ca is None:
+                raise denied(Reason(Denied.NOT_A_CA, cert=cert))
+            view, now = self._planner.registry.view(cert), self._planner.site.now()
+            hold = hold_of(view, now)
+            if names is not None and not new_key and hold is not None and hold.grip is Grip.LOST:
+                raise denied(Reason(Denied.CA_KEY_LOST, cert=cert, why=hold.reason))
             if new_key:
-                told = say(what_changes(self._planner.registry.view(cert)))
-                warnings[cert] = [*warnings.get(cert, ()), told]
+                warnings[cert] = [*warnings.get(cert, ()), say(what_changes(view))]
             next_ = entry.state.next
             # A key that was made ahead is there to be used by just this renewal.
             ahead = entry.wanted.next_ahead and not reuse and next_ and next_.cert is None
             replaces = next_.name if force and next_ and not ahead else None
-            now = self._planner.site.now()
             return Ask(What.RENEW, now, force, reuse, replaces, new_key=new_key)
 
         return await self._carry(client, params, ask, warnings)
 
-    def _check_new_key(self, cert: CertId, entry: Entry, *, new_key: bool, named: bool) -> None:
-        """Refuse what cannot be: a CA without its key renewed, a leaf's key kept apart."""
-        if new_key and entry.wanted.spec.ca is None:
-            text = f"{cert} is not a CA: every renewal makes a new key for it; leave new_key out"
-            raise WireError(ErrorCode.REFUSED, text)
-        hold = hold_of(self._planner.registry.view(cert), self._planner.site.now())
-        if named and not new_key and hold is not None and hold.grip is Grip.LOST:
-            raise WireError(
-                ErrorCode.REFUSED, f"{cert} cannot be renewed with its key: {say(hold.reason)}"
-            )
-
     async def _try_out(self, client: Client, params: Params, kind: TrialKind) -> dict[str, Any]:
-        names = params.certs()
-
         def ask(cert: CertId, entry: Entry) -> TrialAsk | Result:
-            signer = entry.wanted.spec.signer
-            now = self._planner.site.now()
-            if isinstance(signer, AcmeCa):
-                if problem := _why_no_trial(cert, entry, now):
-                    if names is None:
-                        return (Outcome.WAITING, noted(problem))
-                    raise WireError(ErrorCode.REFUSED, problem)
-                return TrialAsk(kind, now)
-            text = f"{cert} is not from an ACME CA: there is no test server to ask"
-            if names is None:
-                return (Outcome.UNNEEDED, noted(text))
-            raise WireError(ErrorCode.REFUSED, text)
+            now, state = self._planner.site.now(), entry.state
+            if not isinstance(entry.wanted.spec.signer, AcmeCa):
+                return _not_now(params, Outcome.UNNEEDED, Reason(Denied.NO_TEST_SERVER, cert=cert))
+            if state.trial is not None:
+                why = Reason(Denied.TRIAL_RUNS, cert=cert, kind=state.trial.kind)
+                return _not_now(params, Outcome.WAITING, why)
+            if state.trial_after is not None and now < state.trial_after:
+                why = Reason(Denied.TRIAL_LATER, cert=cert, at=state.trial_after)
+                return _not_now(params, Outcome.WAITING, why)
+            return TrialAsk(kind, now)
 
         return await self._carry(client, params, ask)
 
@@ -145,7 +123,7 @@ class Requests:
         min_roll = _min_roll(params)
         if params.flag("back"):
             return await self._roll_back(client, params)
-        names, force = params.certs(), params.flag("force")
+        force = params.flag("force")
         warnings: dict[CertId, list[str]] = {}
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
@@ -159,16 +137,14 @@ class Requests:
                 if force and entry.state.next and is_another(entry.state, entry.state.next):
                     warnings[cert] = [say(what_changes(view))]
                 return wish
-            if names is None:
-                return (Outcome.UNNEEDED, noted(problem))
-            raise WireError(ErrorCode.REFUSED, problem)
+            return _not_now(params, Outcome.UNNEEDED, problem)
 
         return await self._carry(client, params, ask, warnings)
 
     async def _roll_back(self, client: Client, params: Params) -> dict[str, Any]:
         names, force = params.certs(), params.flag("force")
         if names is None:
-            raise WireError(ErrorCode.INVALID_PARAMS, "going back wants certs: name them")
+            raise denied(Reason(Denied.BACK_WANTS), ErrorCode.INVALID_PARAMS)
         planner, registry = self._planner, self._planner.registry
         # What is on disk, every signature of it, before anything is accepted.
         found: dict[CertId, SetFacts] = {}
@@ -181,38 +157,30 @@ class Requests:
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
             facts = found.get(cert)
             if problem := self._why_not_back(cert, entry, facts):
-                raise WireError(ErrorCode.REFUSED, problem)
+                raise denied(problem)
             assert facts is not None
             remarks[cert] = self._remarks_on_going_back(cert, entry, facts, force=force)
             return Ask(What.ROLL, planner.site.now(), force, back=facts.name)
 
         return await self._carry(client, params, ask, remarks)
 
-    def _why_not_back(self, cert: CertId, entry: Entry, facts: SetFacts | None) -> str:
-        """Return why it cannot go back to what was in use before, "" if it can."""
-        now, state = self._planner.site.now(), entry.state
-        making = f"sslmctl force-renew {cert.arg} makes another"
+    def _why_not_back(self, cert: CertId, entry: Entry, facts: SetFacts | None) -> Reason | None:
+        """Return why it cannot go back to what was in use before, None if it can."""
+        now, state, arg = self._planner.site.now(), entry.state, cert.arg
         if state.prev is None or facts is None:
-            return f"{cert} has no set before the one in use; {making}"
+            return Reason(Denied.NO_PREV, cert=cert, arg=arg)
         if facts.name != state.prev:
-            return f"{cert} was rolled just now; look at it, and ask again"
+            return Reason(Denied.JUST_ROLLED, cert=cert)
         if problem := why_not_back(facts, now):
-            return f"{cert}: {say(problem)}; {making}"
+            return Reason(Denied.CANNOT_GO_BACK, cert=cert, why=problem, arg=arg)
         if state.ask is not None and state.ask.back is None:
-            doing = "renewed" if state.ask.what is What.RENEW else "rolled"
-            return (
-                f"{cert} is being {doing} as an admin asked; go back when that is done, or stop "
-                f"it first: sslmctl cancel {cert.arg}"
-            )
+            return Reason(Denied.ASKED_BEFORE, cert=cert, what=state.ask.what, arg=arg)
         for job in self._planner.queue.in_lane(f"cert {cert}"):
             if isinstance(job, MakeKey | Certify | Order):
-                return (
-                    f"{cert} is being renewed just now; go back when that is done, or stop it "
-                    f"first: sslmctl cancel {cert.arg}"
-                )
+                return Reason(Denied.RENEWED_NOW, cert=cert, arg=arg)
             if isinstance(job, Roll) and _back(state) is None:
-                return f"{cert} is being rolled just now; ask again when that is done"
-        return ""
+                return Reason(Denied.ROLLED_NOW, cert=cert)
+        return None
 
     def _remarks_on_going_back(
         self, cert: CertId, entry: Entry, facts: SetFacts, *, force: bool
@@ -241,13 +209,13 @@ class Requests:
             told.append(say(what_changes(view)))
         return told
 
-    def _why_not_roll(self, cert: CertId, entry: Entry, wish: Ask) -> str | None:
+    def _why_not_roll(self, cert: CertId, entry: Entry, wish: Ask) -> Reason | None:
         next_ = entry.state.next
         if next_ is None or not next_.complete:
-            return f"{cert} has nothing on deck to roll; sslmctl force-renew {cert.arg} makes it"
+            return Reason(Denied.NOTHING_ON_DECK, cert=cert, arg=cert.arg)
         ask = entry.state.ask
         if ask is not None and ask.what is What.RENEW and ask.force:
-            return f"{cert} is being renewed as an admin asked; roll it when that is done"
+            return Reason(Denied.RENEWED_FIRST, cert=cert)
         if wish.force:
             return None
         if wish.min_roll is not None:
@@ -257,7 +225,7 @@ class Requests:
         if ahead.roll_at is not None and ahead.roll_at > now:
             by_rule = dict(ahead.reason.facts)
             gate, back = by_rule.get("gate"), by_rule.get("back")
-            soon = Reason(
+            return Reason(
                 Ended.TOO_EARLY,
                 cert=cert,
                 at=ahead.roll_at,
@@ -265,12 +233,11 @@ class Requests:
                 back=back,
                 windows=ahead.rolls_when,
             )
-            return say(soon)
         if ahead.job is None and ahead.event is None and ahead.stuck is None:
-            return f"{cert}: {say(ahead.reason)}"
+            return ahead.reason.of(cert)
         return None
 
-    def _why_too_young(self, cert: CertId, wish: Ask) -> str | None:
+    def _why_too_young(self, cert: CertId, wish: Ask) -> Reason | None:
         """Return why the set on deck is not rolled after so many minutes, None if it will be.
 
         DNS and windows are no reason: they are waited for. The plan drops what is of no use.
@@ -281,11 +248,7 @@ class Requests:
             return None
         assert wish.min_roll is not None
         by_rule = decide(view, now).roll_at
-        otherwise = f"; without being asked it rolls at {clock(by_rule)}" if by_rule else ""
-        return (
-            f"{cert} is to be rolled {written(wish.min_roll)} after it was issued, which is at "
-            f"{clock(ready)}: ask again then{otherwise}"
-        )
+        return Reason(Denied.TOO_YOUNG, cert=cert, wait=wish.min_roll, at=ready, by_rule=by_rule)
 
     async def _carry(
         self,
@@ -299,7 +262,7 @@ class Requests:
         which = registry.select(params.certs())
         held = next((registry[cert].hold for cert in which if registry[cert].hold), "")
         if held and params.certs() is not None:
-            raise WireError(ErrorCode.REFUSED, held)
+            raise denied(noted(held))
         asks: dict[CertId, Ask | TrialAsk] = {}
         results: dict[CertId, Result] = {}
         for cert in which:
@@ -386,12 +349,11 @@ def _min_roll(params: Params) -> timedelta | None:
         return None
     if params.flag("force") or params.flag("back"):
         way = "force" if params.flag("force") else "back"
-        text = f"{way} does not wait for min_roll_mins; leave one of them out"
-        raise WireError(ErrorCode.INVALID_PARAMS, text)
+        raise denied(Reason(Denied.MIN_ROLL_WITH, flag=way), ErrorCode.INVALID_PARAMS)
     most = MAX_MIN_ROLL // timedelta(minutes=1)
     if minutes > most:
-        text = f"min_roll_mins can be {most} at most (a year), not {minutes}"
-        raise WireError(ErrorCode.INVALID_PARAMS, text)
+        why = Reason(Denied.MIN_ROLL_MOST, most=most, minutes=minutes)
+        raise denied(why, ErrorCode.INVALID_PARAMS)
     return timedelta(minutes=minutes)
 
 
@@ -407,13 +369,11 @@ def _before_it_is_on_deck(view: View, facts: SetFacts) -> View:
     return replace(view, state=state, dane=of_another_set(view.dane))
 
 
-def _why_no_trial(cert: CertId, entry: Entry, now: datetime) -> str:
-    standing, after = entry.state.trial, entry.state.trial_after
-    if standing is not None:
-        return f"{cert}: a {standing.kind} is under way; ask again when it has ended"
-    if after is not None and now < after:
-        return f"{cert}: its CA's test server asks to wait until {clock(after)}"
-    return ""
+def _not_now(params: Params, outcome: Outcome, why: Reason) -> Result:
+    """Return that nothing is done for one of all; raise that for one that was named."""
+    if params.certs() is not None:
+        raise denied(why)
+    return (outcome, why)
 
 
 def _trial_kind(params: Params) -> TrialKind | None:
@@ -422,8 +382,7 @@ def _trial_kind(params: Params) -> TrialKind | None:
     if not chosen:
         return None
     if len(chosen) > 1:
-        raise WireError(ErrorCode.INVALID_PARAMS, "test and dry_run are two things; ask for one")
+        raise denied(Reason(Denied.TWO_TRIALS), ErrorCode.INVALID_PARAMS)
     if params.flag("reuse"):
-        text = "a trial makes a key of its own; leave reuse out"
-        raise WireError(ErrorCode.INVALID_PARAMS, text)
+        raise denied(Reason(Denied.TRIAL_REUSE), ErrorCode.INVALID_PARAMS)
     return chosen[0]

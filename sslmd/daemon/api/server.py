@@ -20,15 +20,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sslmd import __version__
+from sslmd.core.reason import Reason, Said, on_wire
+from sslmd.core.told import Denied
 from sslmd.daemon.api import limits
 from sslmd.daemon.api.listening import listen
-from sslmd.daemon.api.users import User, Users
+from sslmd.daemon.api.users import User, Users, denied
 from sslmd.wire.framing import FrameReader
 from sslmd.wire.messages import (
     ErrorCode,
     Json,
     Notification,
-    Response,
     RpcRequest,
     WireError,
     encode_plain,
@@ -226,7 +227,7 @@ class Server:
         user = self._users.of(uid)
         if problem := self._users.problem(user, self._most, self._most_of_others):
             with suppress(OSError):
-                line.send(encode_plain(Response(None, error=WireError(ErrorCode.LIMIT, problem))))
+                line.send(encode_plain(denied(problem, ErrorCode.LIMIT).response()))
             line.close()
             return user
         if not user.free:
@@ -261,7 +262,7 @@ class Server:
                 await asyncio.wait(under_way, timeout=limits.STILL_THERE)
         except WireError as err:
             with suppress(OSError, TimeoutError):
-                await client.send(encode_plain(err.response()))
+                await client.send(encode_plain(_coded(err).response()))
         except (OSError, TimeoutError):
             pass  # it went away
         finally:
@@ -318,14 +319,21 @@ class Server:
         except WireError as err:
             if err.id is None:
                 err.id = ident
-            return (encode_plain(err.response()),)
+            return (encode_plain(_coded(err).response()),)
         except (OSError, TimeoutError, asyncio.CancelledError):
             raise
         except Exception as err:
             self._bug("a request met an error of sslmd's own", err)
-            text = "an error of sslmd's own; its journal has the traceback"
-            error = WireError(ErrorCode.INTERNAL_ERROR, text, id=ident)
+            error = denied(Reason(Denied.INTERNAL), ErrorCode.INTERNAL_ERROR)
+            error.id = ident
             return (encode_plain(error.response()),)
+
+
+def _coded(err: WireError) -> WireError:
+    """Return a refusal with the code of its reason: what reads messages has none."""
+    if not err.data:
+        err.data = dict(on_wire(Reason(Denied.BAD_MESSAGE, said=Said(err.text))))
+    return err
 
 
 def _begun(user: User, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -357,7 +365,7 @@ async def _read(
             return await client.receive(left)
         except TimeoutError:
             if frames.pending:
-                text = f"a request was not complete within {limits.UNFINISHED:g} s"
-                raise WireError(ErrorCode.LIMIT, text) from None
+                why = Reason(Denied.UNFINISHED, seconds=limits.UNFINISHED)
+                raise denied(why, ErrorCode.LIMIT) from None
             if not under_way:
                 return b""

@@ -14,9 +14,9 @@ from datetime import datetime
 from sslmd import __version__
 from sslmd.core.names import CertId
 from sslmd.core.plain import plain_values
-from sslmd.core.trouble import failed
+from sslmd.core.trouble import failed, troubles
 from sslmd.daemon.api import documents
-from sslmd.daemon.api.metering import gently
+from sslmd.daemon.api.users import gently
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 from sslmd.wire.messages import Id, Response, encode_plain
@@ -111,13 +111,12 @@ def summary(planner: Planner) -> str:
 
 
 def _certificates(planner: Planner) -> str:
-    which = planner.registry.managed()
+    which, now = planner.registry.managed(), planner.site.now()
     live = troubled = 0
-    now = planner.site.now()
     for cert in which:
         entry = planner.registry[cert]
         live += entry.state.curr is not None and not entry.unusable
-        troubled += in_trouble(entry, now)
+        troubled += bool(troubles(documents.status_of(entry), now))  # as `sslmctl status` counts
     trouble = f", {troubled} in trouble" if troubled else ""
     return f"{len(which)} certificates, {live} live{trouble}"
 

@@ -1,5 +1,7 @@
 """Who asks, and what that may cost: one account per user id, and one for all others together.
 
+How much of the event loop's time somebody's work takes is measured, and says when it may go on.
+
 Limits per connection alone are none, as anybody may open more of them. Root and the daemon's own
 user are `free`: nothing here counts or delays what they ask. A user id is what SO_PEERCRED tells
 in the daemon's own user namespace; whoever has subordinate ids (subuid(5)) has as many accounts,
@@ -10,21 +12,100 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import (
     AsyncIterator,
+    Awaitable,
+    Callable,
     Coroutine,
+    Generator,
+    Iterable,
     Iterator,
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
+from sslmd.core.reason import Reason, on_wire
+from sslmd.core.told import Denied
+from sslmd.core.words.sentence import say
 from sslmd.daemon.api import limits
-from sslmd.daemon.api.metering import Metered, Share
 from sslmd.wire.messages import ErrorCode, WireError
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+# Certificates that an answer is made of without a pause for others.
+_AT_ONCE = 50
+
+
+class Metered(Generic[Result]):
+    """Does `work`, and tells after each of its steps how much CPU time that took."""
+
+    def __init__(self, work: Coroutine[Any, Any, Result], spend: Callable[[float], None]) -> None:
+        self._work = work
+        self._spend = spend
+
+    def __await__(self) -> Generator[Any, None, Result]:
+        """Hand on what the work waits for, and what interrupts it."""
+        error: BaseException | None = None
+        while True:
+            began = time.thread_time()
+            try:
+                waits_for = self._work.send(None) if error is None else self._work.throw(error)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            finally:
+                self._spend(time.thread_time() - began)
+            error = None
+            try:
+                yield waits_for
+            except BaseException as err:  # a cancellation, mostly: it is the work's to handle
+                error = err
+
+
+async def gently(items: Iterable[Item], turn: Callable[[], Awaitable[None]]) -> AsyncIterator[Item]:
+    """Yield the items; every now and then wait for the `turn` of whom they are for."""
+    for number, item in enumerate(items):
+        if number % _AT_ONCE == _AT_ONCE - 1:
+            await asyncio.sleep(0)
+            await turn()
+        yield item
+
+
+class Share:
+    """CPU time that fills up at a rate of `rate` seconds a second; who owes some waits."""
+
+    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._level = limits.CPU_AT_ONCE
+        self._since = clock()
+
+    @property
+    def level(self) -> float:
+        """Seconds that may be used at once; less than 0: owed."""
+        now = self._clock()
+        self._level = min(limits.CPU_AT_ONCE, self._level + (now - self._since) * self._rate)
+        self._since = now
+        return self._level
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing was used lately."""
+        return self.level >= limits.CPU_AT_ONCE
+
+    def spend(self, seconds: float) -> None:
+        """Take off what was used."""
+        self._level = self.level - seconds
+
+    async def ready(self) -> None:
+        """Return when nothing is owed."""
+        while (level := self.level) < 0:  # noqa: ASYNC110 - a time is waited for
+            await asyncio.sleep(-level / self._rate)
+
 
 # What users of another user namespace look like that have no id in ours: user_namespaces(7).
 _OVERFLOW = "/proc/sys/kernel/overflowuid"
@@ -32,6 +113,11 @@ _USUAL_OVERFLOW = 65534
 
 # Accounts that are kept although nobody is connected: those who come again still owe CPU time.
 _KEPT = 100
+
+
+def denied(reason: Reason, code: ErrorCode = ErrorCode.REFUSED, **data: Any) -> WireError:
+    """Return what refuses a request; `data`: what else the client is told (docs/socket-api.md)."""
+    return WireError(code, say(reason), data={**data, **on_wire(reason)})
 
 
 class Waiting:
@@ -133,10 +219,8 @@ class User:
     def following(self) -> Iterator[None]:
         """Be a client that follows events; raise `WireError` if there are too many."""
         if not self.free and self.followers >= limits.FOLLOWERS_OF_ONE:
-            raise WireError(
-                ErrorCode.LIMIT,
-                f"uid {self.uid} follows events {self.followers} times already; end one of these",
-            )
+            why = Reason(Denied.FOLLOWERS, uid=self.uid, number=self.followers)
+            raise denied(why, ErrorCode.LIMIT)
         self.followers += 1
         try:
             yield
@@ -153,31 +237,18 @@ class User:
             return
         assert self._others is not None
         if self.costs.incoming > limits.INCOMING_OF_ONE:
-            raise WireError(
-                ErrorCode.LIMIT,
-                f"too much of what uid {self.uid} sends is not complete; end other connections, "
-                "or try again in a minute",
-            )
+            raise denied(Reason(Denied.INCOMING, uid=self.uid), ErrorCode.LIMIT)
         if self._others.costs.incoming > limits.INCOMING_OF_OTHERS:
-            raise WireError(
-                ErrorCode.LIMIT, "requests of others take all the room; try again later"
-            )
+            raise denied(Reason(Denied.INCOMING_OF_OTHERS), ErrorCode.LIMIT)
 
     def check_room(self) -> None:
         """Raise `WireError` if too many answers wait to be read for another one to be made."""
         if self._others is None:
             return
         if self.costs.waiting.total > limits.WAITING_OF_ONE:
-            raise WireError(
-                ErrorCode.LIMIT,
-                f"answers for uid {self.uid} wait to be read on other connections; read them or "
-                "close these, or try again in a minute",
-            )
+            raise denied(Reason(Denied.UNREAD, uid=self.uid), ErrorCode.LIMIT)
         if self._others.costs.waiting.total > limits.WAITING_OF_OTHERS:
-            raise WireError(
-                ErrorCode.LIMIT,
-                "answers that others do not read take all the room; try again later",
-            )
+            raise denied(Reason(Denied.UNREAD_OF_OTHERS), ErrorCode.LIMIT)
 
     @contextmanager
     def holding(self, pieces: Sequence[bytes]) -> Iterator[None]:
@@ -231,8 +302,8 @@ class Users:
         if not user.free:
             self.others.costs.connections += number
 
-    def problem(self, user: User, most: int, most_of_others: int) -> str:
-        """Return why a user can have no other connection, "" if it can.
+    def problem(self, user: User, most: int, most_of_others: int) -> Reason | None:
+        """Return why a user can have no other connection, None if it can.
 
         `most`: connections of all; `most_of_others` of those without places of their own.
         """
@@ -240,13 +311,10 @@ class Users:
         if self.own.costs.connections + others >= most or (
             not user.free and others >= most_of_others
         ):
-            return "too many clients at once; try again in a moment"
+            return Reason(Denied.CLIENTS)
         if not user.free and user.costs.connections >= limits.CONNECTIONS_OF_ONE:
-            return (
-                f"uid {user.uid} has {user.costs.connections} connections already; close some of "
-                "them"
-            )
-        return ""
+            return Reason(Denied.CONNECTIONS, uid=user.uid, number=user.costs.connections)
+        return None
 
 
 def may_change(uid: int) -> bool:

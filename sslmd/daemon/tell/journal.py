@@ -3,10 +3,16 @@
 Every event is one line that a person understands, with fields that a machine can match. Keys
 and other secrets never come here: records carry names and reasons only (I2). Words of others in a
 record are made plain when it is made (`core.plain`), for whoever reads it then.
+
+The log file in `logdir` is always a file of ours, whoever may write to that folder. Rotation by
+renaming (logrotate's `create` and `nocreate`) is noticed with the next line. What stands there and
+is no file of ours, a link above all, is not written to: what is said goes on into the file that was
+open.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -15,21 +21,92 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId, SetName
-from sslmd.core.plain import plain, plain_lines
+from sslmd.core.plain import hour, plain, plain_lines
 from sslmd.core.reason import Reason, on_wire
-from sslmd.core.times import hour
+from sslmd.core.told import Happened
+from sslmd.core.words.sentence import say
 from sslmd.daemon.tell.events import DEBUG as DEBUG
 from sslmd.daemon.tell.events import ERROR as ERROR
 from sslmd.daemon.tell.events import INFO as INFO
 from sslmd.daemon.tell.events import NOTICE as NOTICE
 from sslmd.daemon.tell.events import WARNING as WARNING
 from sslmd.daemon.tell.events import message_id
-from sslmd.daemon.tell.log_file import LogFile
+from sslmd.store import files, owners
+from sslmd.store.way import open_folder
+
+NAME = "sslmd.log"
+
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class LogFile(logging.Handler):
+    """Writes lines to `sslmd.log` in a folder; raises OSError or `SslmError` if it cannot begin."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        files.make_dirs(folder, 0o750)
+        self._folder = folder
+        self._handle = self._open()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record; a full disk is no reason to stop."""
+        with suppress(OSError, SslmError):
+            self._follow()
+        with suppress(OSError):
+            os.write(self._handle, f"{self.format(record)}\n".encode("utf-8", "backslashreplace"))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._handle >= 0:
+            os.close(self._handle)
+        self._handle = -1
+        super().close()
+
+    def _follow(self) -> None:
+        """Go on in another file where the one that is open has no longer this name."""
+        ours, folder = os.fstat(self._handle), open_folder(self._folder)
+        try:
+            there = os.stat(NAME, dir_fd=folder, follow_symlinks=False)
+            if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+                return
+        except FileNotFoundError:
+            pass
+        finally:
+            os.close(folder)
+        handle = self._open()
+        os.close(self._handle)
+        self._handle = handle
+
+    def _open(self) -> int:
+        folder = open_folder(self._folder)
+        path = f"{self._folder}/{NAME}"
+        try:
+            # Made only where there is nothing; what is there is looked at before it is used.
+            with suppress(FileExistsError):
+                return os.open(NAME, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
+            handle = os.open(NAME, _FLAGS, dir_fd=folder)
+        except OSError as err:
+            if err.errno == errno.ELOOP:
+                raise OSError(
+                    errno.ELOOP, f"{NAME} is a link; put a file in its place", path
+                ) from err
+            raise
+        finally:
+            os.close(folder)
+        try:
+            owners.check_own(handle, path)
+        except BaseException:
+            os.close(handle)
+            raise
+        return handle
+
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 
@@ -48,20 +125,32 @@ _RECENT = 1000
 class Record:
     """Something that happened, in a plain line. `priority` as in syslog(3): 3 error to 7 debug.
 
-    `reason`: why, where that has a code.
+    `line` is the text, or what it is made of; `reason`: the same as a code and facts, None for a
+    text that has none.
     """
 
     at: datetime
     event: str
-    text: str
+    line: InitVar[Reason | str]
     priority: int = INFO
     cert: CertId | None = None
     job: str = ""
     set: SetName | None = None
-    reason: Reason | None = None
+    text: str = field(init=False)
+    reason: Reason | None = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "text", plain(self.text))
+    def __post_init__(self, line: Reason | str) -> None:
+        reason = line if isinstance(line, Reason) else None
+        object.__setattr__(self, "text", plain(line if isinstance(line, str) else say(line)))
+        object.__setattr__(self, "reason", reason)
+
+    @property
+    def because(self) -> Reason | None:
+        """Why it happened, where the line says that, else what the line is made of."""
+        if self.reason is None or not isinstance(self.reason.code, Happened):
+            return self.reason
+        why = dict(self.reason.facts).get("why")
+        return why if isinstance(why, Reason) else self.reason
 
     def as_json(self) -> dict[str, object]:
         """Return the parameters of an `event` notification (docs/socket-api.md)."""
@@ -73,7 +162,8 @@ class Record:
             "set": str(self.set) if self.set else "",
             "text": self.text,
             "priority": self.priority,
-            **on_wire(self.reason),
+            **on_wire(self.because),
+            **on_wire(self.reason, "text"),
         }
 
 
@@ -89,11 +179,7 @@ class Bus:
         """Tell everybody."""
         if record.priority < DEBUG:
             self._recent.append(record)
-        text = record.text
-        if record.cert:
-            # Some errors name it themselves: they are also read without a name in front.
-            name = f"{record.cert}: "
-            text = f"{name}{text.removeprefix(name)}"
+        text = f"{record.cert}: {record.text}" if record.cert else record.text
         self._log.log(_LEVELS[record.priority], "%s", text, extra={"record": record})
         for follow in list(self._followers):
             follow(record)

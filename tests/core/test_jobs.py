@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslmd.core.turns import next_turn
+from sslmd.core.jobs import next_turn
 
 PLACES = 4
 HALF = 2

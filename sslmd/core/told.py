@@ -1,0 +1,140 @@
+"""Codes of what is told: what happened to a certificate, and what the socket answers to an admin.
+
+As all codes (`core.reason`) they are added, and never renamed.
+"""
+
+from __future__ import annotations
+
+from sslmd.core.reason import Code
+
+
+class Happened(Code):
+    """What happened to a certificate."""
+
+    KEY_MADE = "key-made"
+    KEY_KEPT = "key-kept"
+    NEW_ROOT = "new-root"
+    NEW_CHAIN = "new-chain"
+    CERT_ISSUED = "cert-issued"
+    TLSA_SEEN = "tlsa-seen"
+    TLSA_GONE = "tlsa-gone"
+    TLSA_WAITS = "tlsa-waits"
+    # the deck
+    ROLLED = "set-rolled"
+    PUT_BACK = "put-back"
+    TAKEN_OFF = "taken-off"
+    # servers
+    PLACE = "place"
+    DELIVERED = "in-production"
+    RESTARTED = "restarted"
+    RESTART_FAILED = "restart-failed"
+    NOT_PROVEN = "not-proven"
+    SERVER_SEEN = "server-seen"
+    COPIED = "copied"
+    COPIED_USED = "copied-and-used"
+    COPY_FAILED = "copy-failed"
+    RESTART_DUE = "restart-due"
+    NO_SERVER_LEFT = "live-no-server-left"
+    NO_SERVER = "live-no-server"
+    SETTLED = "settled"
+    # an admin's requests
+    RENEW_ASKED = "renew-asked"
+    ROLL_ASKED = "roll-asked"
+    BACK_ASKED = "back-asked"
+    DELIVERY_ASKED = "delivery-asked"
+    RESTART_ASKED = "restart-asked"
+    TRIAL_ASKED = "trial-asked"
+    DROPPED = "ask-dropped"
+    TRIAL_CANCELLED = "trial-cancelled"
+    TRIAL_FAILED = "trial-failed"
+    TRIAL_ENDED = "trial-ended"
+    # beside its state
+    COUNTED = "counted-as-failed"
+    UNSAVED = "state-unsaved"
+    RELEASED = "released"
+    DANE_MISMATCH = "dane-mismatch"
+    DANE_WELL = "dane-well"
+
+
+class Denied(Code):
+    """Why the socket refuses a request, or does nothing for a certificate."""
+
+    # the message
+    BAD_MESSAGE = "bad-message"
+    NOT_PERMITTED = "not-permitted"
+    NOW_NOT_PERMITTED = "now-not-permitted"
+    CONFIG_MISTAKES = "config-mistakes"
+    INTERNAL = "internal-error"
+    # what is named
+    TOO_MANY_NAMES = "too-many-names"
+    BAD_NAME = "bad-name"
+    NOT_ACTIVE = "not-active"
+    NO_CERT = "no-such-certificate"
+    NO_GROUP = "no-such-group"
+    NO_HOST = "no-such-host"
+    NO_CLASS = "no-such-class"
+    # parameters that do not go together
+    ONE_CERT = "one-certificate"
+    ALL_WANTED = "all-wanted"
+    NEW_KEY_WANTS = "new-key-wants"
+    BACK_WANTS = "back-wants"
+    TWO_TRIALS = "two-trials"
+    TRIAL_REUSE = "trial-reuse"
+    MIN_ROLL_WITH = "min-roll-with"
+    MIN_ROLL_MOST = "min-roll-most"
+    ACTION = "action"
+    # renewing
+    WEEK_USED = "week-used"
+    GOING_BACK = "going-back"
+    NOT_A_CA = "not-a-ca"
+    CA_KEY_LOST = "ca-key-lost"
+    TRIAL_RUNS = "trial-runs"
+    TRIAL_LATER = "trial-later"
+    NO_TEST_SERVER = "no-test-server"
+    # rolling
+    NOTHING_ON_DECK = "nothing-to-roll"
+    TOO_YOUNG = "too-young"
+    NO_PREV = "no-prev"
+    JUST_ROLLED = "just-rolled"
+    CANNOT_GO_BACK = "cannot-go-back"
+    ASKED_BEFORE = "asked-before"
+    RENEWED_FIRST = "renewed-first"
+    RENEWED_NOW = "renewed-now"
+    ROLLED_NOW = "rolled-now"
+    # delivering
+    NOTHING_TO_DELIVER = "nothing-to-deliver"
+    NOT_FOR_HOST = "not-for-host"
+    # what a client may cost
+    CLIENTS = "too-many-clients"
+    CONNECTIONS = "too-many-connections"
+    FOLLOWERS = "too-many-followers"
+    INCOMING = "too-much-incoming"
+    INCOMING_OF_OTHERS = "too-much-incoming-of-others"
+    UNREAD = "too-much-unread"
+    UNREAD_OF_OTHERS = "too-much-unread-of-others"
+    TOO_SLOW = "too-slow"
+    UNFINISHED = "unfinished"
+
+
+class Answered(Code):
+    """How far what an admin asked for has come, beside `Ended`."""
+
+    PLACES = "places"
+    SERVERS_FAILED = "servers-failed"
+    SERVER_FAILED = "server-failed"
+    WINDOW_OF = "window-of"
+    DELIVERED = "delivered"
+    RESTARTED = "class-restarted"
+    NO_SERVER_HAS = "no-server-has"
+    REFRESHED = "refreshed"
+    NOTHING_TO_REFRESH = "nothing-to-refresh"
+    COMMAND_RUN = "command-run"
+    # taken back
+    TRIAL_STOPPED = "trial-stopped"
+    ROLL_DROPPED = "roll-dropped"
+    RENEW_DROPPED = "renew-dropped"
+    BACK_DROPPED = "back-dropped"
+    RESTS_UNTIL = "rests-until"
+    GONE = "stopped-and-gone"
+    STOPPED = "stopped"
+    TAKEN_BACK = "taken-back"

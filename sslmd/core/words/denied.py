@@ -1,0 +1,125 @@
+"""Words for `Denied`: why the socket refuses a request, or does nothing for a certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sslmd.core.told import Denied
+
+# For type checkers alone: `typing` is slow to import.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Facts = Mapping[str, Any]
+
+_LATER = "try again later"
+_SOME = "{there}[ and {more} more]"
+_MAKES = "sslmctl force-renew {arg} makes"
+
+
+def _no_cert(facts: Facts) -> str:
+    return "there is no {named}; {group} has " + (_SOME if facts["there"] else "nothing")
+
+
+def _no_group(facts: Facts) -> str:
+    return "there is no group {named}; there are " + (_SOME if facts["there"] else "none")
+
+
+def _no_host(facts: Facts) -> str:
+    there = _SOME if facts["there"] else "none"
+    return f"no server class has a host {{named}}; there are: {there}"
+
+
+def _no_class(facts: Facts) -> str:
+    return "there is no server class {named}; there are: " + (_SOME if facts["there"] else "none")
+
+
+def _mistakes(facts: Facts) -> str:
+    some = "1 mistake" if facts["count"] == 1 else "{count} mistakes"
+    return f"{some}; the old configuration stays in force[; {{then}}]"
+
+
+def _asked_before(facts: Facts) -> str:
+    doing = "renewed" if facts["what"] == "renew" else "rolled"
+    return (
+        f"{{cert}} is being {doing} as an admin asked; go back when that is done, or stop it "
+        "first: sslmctl cancel {arg}"
+    )
+
+
+DENIED: Mapping[Denied, str | Callable[[Facts], str]] = {
+    Denied.BAD_MESSAGE: "{said}",
+    Denied.NOT_PERMITTED: "{method} is for root and the daemon's own user; uid {uid} may read",
+    Denied.NOW_NOT_PERMITTED: (
+        "now is for root and the daemon's own user; uid {uid} gets what was found in the last "
+        "{seconds} s"
+    ),
+    Denied.CONFIG_MISTAKES: _mistakes,
+    Denied.INTERNAL: "an error of sslmd's own; its journal has the traceback",
+    Denied.TOO_MANY_NAMES: (
+        "{number} names are more than the {most} certificates there are; name each once, or none "
+        "for all"
+    ),
+    Denied.BAD_NAME: "{named} is not group:service: {why}",
+    Denied.NOT_ACTIVE: "{named}: {why}",
+    Denied.NO_CERT: _no_cert,
+    Denied.NO_GROUP: _no_group,
+    Denied.NO_HOST: _no_host,
+    Denied.NO_CLASS: _no_class,
+    Denied.ONE_CERT: "show takes one certificate: group:service",
+    Denied.ALL_WANTED: "a forced renewal of everything wants all = true",
+    Denied.NEW_KEY_WANTS: "new_key wants force and certs, and reuse is the contrary of it",
+    Denied.BACK_WANTS: "going back wants certs: name them",
+    Denied.TWO_TRIALS: "test and dry_run are two things; ask for one",
+    Denied.TRIAL_REUSE: "a trial makes a key of its own; leave reuse out",
+    Denied.MIN_ROLL_WITH: "{flag} does not wait for min_roll_mins; leave one of them out",
+    Denied.MIN_ROLL_MOST: "min_roll_mins can be {most} at most (a year), not {minutes}",
+    Denied.ACTION: "action is auth or cleanup, not {named}",
+    Denied.WEEK_USED: (
+        "{used} of {most} used: Let's Encrypt issues {most} certificates a week for exactly the "
+        "same names, over all accounts, and would refuse this one; it allows the next at {at}"
+    ),
+    Denied.GOING_BACK: (
+        "{cert} is going back to set {set}, as an admin asked. To cancel: sslmctl cancel {arg}"
+    ),
+    Denied.NOT_A_CA: (
+        "{cert} is not a CA: every renewal makes a new key for it; leave new_key out"
+    ),
+    Denied.CA_KEY_LOST: "{cert} cannot be renewed with its key: {why}",
+    Denied.TRIAL_RUNS: "{cert}: a {kind} is under way; ask again when it has ended",
+    Denied.TRIAL_LATER: "{cert}: its CA's test server asks to wait until {at}",
+    Denied.NO_TEST_SERVER: "{cert} is not from an ACME CA: there is no test server to ask",
+    Denied.NOTHING_ON_DECK: f"{{cert}} has nothing on deck to roll; {_MAKES} it",
+    Denied.TOO_YOUNG: (
+        "{cert} is to be rolled {wait} after it was issued, which is at {at}: ask again "
+        "then[; without being asked it rolls at {by_rule}]"
+    ),
+    Denied.NO_PREV: f"{{cert}} has no set before the one in use; {_MAKES} another",
+    Denied.JUST_ROLLED: "{cert} was rolled just now; look at it, and ask again",
+    Denied.CANNOT_GO_BACK: f"{{cert}}: {{why}}; {_MAKES} another",
+    Denied.ASKED_BEFORE: _asked_before,
+    Denied.RENEWED_FIRST: "{cert} is being renewed as an admin asked; roll it when that is done",
+    Denied.RENEWED_NOW: (
+        "{cert} is being renewed just now; go back when that is done, or stop it first: sslmctl "
+        "cancel {arg}"
+    ),
+    Denied.ROLLED_NOW: "{cert} is being rolled just now; ask again when that is done",
+    Denied.NOTHING_TO_DELIVER: "{cert} has nothing to deliver: {why}",
+    Denied.NOT_FOR_HOST: "{cert} is not for {host}",
+    Denied.CLIENTS: "too many clients at once; try again in a moment",
+    Denied.CONNECTIONS: "uid {uid} has {number} connections already; close some of them",
+    Denied.FOLLOWERS: "uid {uid} follows events {number} times already; end one of these",
+    Denied.INCOMING: (
+        "too much of what uid {uid} sends is not complete; end other connections, or try again in "
+        "a minute"
+    ),
+    Denied.INCOMING_OF_OTHERS: f"requests of others take all the room; {_LATER}",
+    Denied.UNREAD: (
+        "answers for uid {uid} wait to be read on other connections; read them or close these, or "
+        "try again in a minute"
+    ),
+    Denied.UNREAD_OF_OTHERS: f"answers that others do not read take all the room; {_LATER}",
+    Denied.TOO_SLOW: "too slow to follow: events were lost; start again",
+    Denied.UNFINISHED: "a request was not complete within {seconds} s",
+}
