@@ -47,7 +47,15 @@ TRIES = 3
 # Bytes of its last words that are told.
 LAST_WORDS = 1000
 
-_COMMAND = (sys.executable, "-I", "-m", "sslmd.net.child")
+# The same package as this one, wherever it is; nothing of the environment or the working directory.
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_PROGRAM = f"""
+import sys
+sys.path.insert(0, {_ROOT!r})
+from sslmd.net.child import main
+main(sys.argv[1:])
+"""
+_COMMAND = (sys.executable, "-I", "-c", _PROGRAM)
 
 
 class Net:
@@ -140,20 +148,25 @@ class Net:
     async def _one_life(self) -> str:
         """Start one and stay with it to its end; return how it ended."""
         ours, theirs = socket.socketpair()
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            str(theirs.fileno()),
-            str(os.getpid()),
-            self._user if os.geteuid() == 0 else "",
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            pass_fds=(theirs.fileno(),),
-            cwd="/",
-            env=_environment(),
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                str(theirs.fileno()),
+                str(os.getpid()),
+                self._user if os.geteuid() == 0 else "",
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                pass_fds=(theirs.fileno(),),
+                cwd="/",
+                env=_environment(),
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self._process = process
-        theirs.close()
         ours.settimeout(0)
         words = asyncio.ensure_future(_last_words(process))
         link = await link_on(ours, self._handlers, self._failed)
